@@ -1,0 +1,227 @@
+"""Client: one method for each admin route, over the daemon's Unix socket. The TUI and the command line live on it.
+
+Answers of more than one line (generate, load, watch, logs) are JSON lines, one struct each. It knows nothing of how the
+daemon works, and raises the daemon's own LmxError, or DaemonUnreachableError where nobody answers.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx2
+import msgspec
+
+from lmx_daemon.contract.errors import (
+    DaemonUnreachableError,
+    ErrorBody,
+    LmxError,
+    ProtocolMismatchError,
+    error_from,
+)
+from lmx_daemon.contract.generation import Event, Request
+from lmx_daemon.contract.types import (
+    PROTOCOL,
+    PROTOCOL_HEADER,
+    Download,
+    Health,
+    HostMemory,
+    Instance,
+    LoadRequest,
+    LoadUpdate,
+    LogLine,
+    Model,
+    PullRequest,
+    RequestRow,
+    Snapshot,
+    Status,
+    UnloadRequest,
+)
+
+T = TypeVar("T")
+ANSWER_SECONDS = 30.0
+"""How long a plain question may take; streams have no limit of their own."""
+SILENCE_SECONDS = 15.0
+"""/admin/watch speaks at least once a second; a silence this long means that the daemon is gone."""
+EVENTS: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+class Client:
+    """Use as `async with Client(socket) as client`. `transport` replaces the socket in tests."""
+
+    def __init__(self, socket: Path, *, transport: httpx2.AsyncBaseTransport | None = None) -> None:
+        self.socket = socket
+        self._http = httpx2.AsyncClient(
+            transport=transport or httpx2.AsyncHTTPTransport(uds=str(socket)),
+            base_url="http://lmx",
+            headers={PROTOCOL_HEADER: str(PROTOCOL)},
+            timeout=httpx2.Timeout(ANSWER_SECONDS, connect=5.0),
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    # ---- the daemon ----
+
+    async def health(self) -> Health:
+        return await self._get("/admin/health", Health)
+
+    async def status(self) -> Status:
+        return await self._get("/admin/status", Status)
+
+    async def memory(self) -> HostMemory:
+        return await self._get("/admin/memory", HostMemory)
+
+    async def snapshot(self) -> Snapshot:
+        return await self._get("/admin/snapshot", Snapshot)
+
+    async def watch(self) -> AsyncIterator[Snapshot]:
+        """Snapshots, latest wins, at most 4 a second; ends with an error when the daemon goes."""
+        async for line in self._lines("GET", "/admin/watch", read=SILENCE_SECONDS):
+            yield msgspec.json.decode(line, type=Snapshot)
+
+    async def logs(self, *, tail: int = 200, follow: bool = True) -> AsyncIterator[LogLine]:
+        path = f"/admin/logs?tail={tail}&follow={str(follow).lower()}"
+        async for line in self._lines("GET", path):
+            yield msgspec.json.decode(line, type=LogLine)
+
+    async def shutdown(self) -> None:
+        """Asks the daemon to drain and stop; returns once it has agreed."""
+        await self._send("POST", "/admin/shutdown")
+
+    # ---- models ----
+
+    async def models(self) -> list[Model]:
+        return await self._get("/admin/models", list[Model])
+
+    async def instances(self) -> list[Instance]:
+        return await self._get("/admin/instances", list[Instance])
+
+    async def load(self, request: LoadRequest) -> AsyncIterator[Instance]:
+        """The instance as it loads; the last one is ready. Raises what made the load fail."""
+        async for line in self._lines("POST", "/admin/models/load", request):
+            instance = msgspec.json.decode(line, type=LoadUpdate).instance
+            if instance.state == "failed" and instance.error is not None:
+                raise error_from(instance.error)
+            yield instance
+
+    async def unload(self, request: UnloadRequest) -> list[Instance]:
+        """The instances that were asked to leave and have left."""
+        return await self._send("POST", "/admin/models/unload", request, answer=list[Instance], seconds=120.0)
+
+    # ---- requests ----
+
+    async def generate(self, request: Request) -> AsyncIterator[Event]:
+        """The request's events, the terminal one included. Leaving the iterator early cancels the request."""
+        async for line in self._lines("POST", "/admin/generate", request):
+            yield EVENTS.decode(line)
+
+    async def requests(self) -> list[RequestRow]:
+        return await self._get("/admin/requests", list[RequestRow])
+
+    async def cancel(self, request_id: str) -> None:
+        await self._send("POST", f"/admin/requests/{quote(request_id, safe='')}/cancel")
+
+    # ---- pulls ----
+
+    async def pull(self, request: PullRequest) -> Download:
+        """Starts a pull, or finds the one under way for the same repository."""
+        return await self._send("POST", "/admin/pulls", request, answer=Download)
+
+    async def pulls(self) -> list[Download]:
+        return await self._get("/admin/pulls", list[Download])
+
+    async def watch_pull(self, job: str) -> AsyncIterator[Download]:
+        """The job as it goes on; the last one is done, failed or cancelled."""
+        async for line in self._lines("GET", f"/admin/pulls/{quote(job, safe='')}/watch"):
+            yield msgspec.json.decode(line, type=Download)
+
+    async def cancel_pull(self, job: str) -> Download:
+        """Stops a pull; what was fetched is kept, and the next pull goes on from there."""
+        return await self._send("POST", f"/admin/pulls/{quote(job, safe='')}/cancel", answer=Download)
+
+    # ---- the wire ----
+
+    async def _get(self, path: str, answer: Any) -> Any:
+        return await self._send("GET", path, answer=answer)
+
+    async def _send(
+        self, method: str, path: str, body: Any = None, *, answer: Any = None, seconds: float = ANSWER_SECONDS
+    ) -> Any:
+        content = None if body is None else msgspec.json.encode(body)
+        with _unreachable(self.socket):
+            response = await self._http.request(
+                method, path, content=content, timeout=seconds, headers=_content_type(content)
+            )
+        _raise_for(response.status_code, response.headers, response.content)
+        return None if answer is None else msgspec.json.decode(response.content, type=answer)
+
+    async def _lines(
+        self, method: str, path: str, body: Any = None, *, read: float | None = None
+    ) -> AsyncIterator[bytes]:
+        content = None if body is None else msgspec.json.encode(body)
+        timeout = httpx2.Timeout(ANSWER_SECONDS, read=read, connect=5.0)
+        with _unreachable(self.socket):
+            async with self._http.stream(
+                method, path, content=content, timeout=timeout, headers=_content_type(content)
+            ) as response:
+                if response.status_code != 200:
+                    _raise_for(response.status_code, response.headers, await response.aread())
+                buffer = b""
+                async for chunk in response.aiter_raw():
+                    *lines, buffer = (buffer + chunk).split(b"\n")
+                    for line in lines:
+                        if line:
+                            yield line
+
+
+class _unreachable:
+    """Turns the transport's faults into DaemonUnreachableError."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, httpx2.TransportError):
+            raise DaemonUnreachableError(
+                f"no lmx daemon answers at {self._socket}", hint="start one with: lmx serve --detach"
+            ) from error
+
+
+def _content_type(content: bytes | None) -> dict[str, str]:
+    return {} if content is None else {"content-type": "application/json"}
+
+
+def _raise_for(status: int, headers: Any, content: bytes) -> None:
+    theirs = headers.get(PROTOCOL_HEADER)
+    if theirs is not None and theirs != str(PROTOCOL):
+        raise ProtocolMismatchError(
+            f"the daemon speaks protocol {theirs}, this program {PROTOCOL}",
+            hint="stop the old daemon with its own lmx (`lmx stop`), then start it again",
+        )
+    if status < 400:
+        return
+    try:
+        body = msgspec.json.decode(content, type=ErrorBody)
+    except msgspec.MsgspecError:
+        raise LmxError(f"the daemon answered {status}: {content[:200]!r}") from None
+    raise error_from(body)
+
+
+@asynccontextmanager
+async def open_client(socket: Path) -> AsyncIterator[Client]:
+    """A client whose daemon is known to answer, and to speak the same protocol."""
+    async with Client(socket) as client:
+        await client.health()
+        yield client

@@ -1,0 +1,131 @@
+"""Settings and places: $LMX_HOME (default ~/.lmx) and its config.toml, read once and handed down.
+
+Command-line flags and LMX_* variables win over the file; the file wins over the defaults written here.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from lmx_daemon.contract.errors import ConfigError
+
+DEFAULT_PORT = 1234
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The base of every table in config.toml: unknown keys are errors."""
+
+
+class ServerSettings(Section):
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = DEFAULT_PORT
+    """0 takes any free port, which `lmx status` tells."""
+    api_key: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names besides 127.0.0.1, localhost and [::1] that requests may name."""
+    allowed_origins: tuple[str, ...] = ()
+    """Browser origins that may call, as "https://app.example"."""
+    max_body_bytes: Count = 64 * 1024 * 1024
+    max_queued: Annotated[int, msgspec.Meta(ge=0)] = 256
+    """Requests waiting for one model; above it 429."""
+    stall_seconds: Seconds = 30.0
+    """A reader that takes nothing for so long is cut off."""
+    drain_seconds: Seconds = 10.0
+    """How long streams may go on after SIGTERM."""
+
+
+class EngineSettings(Section):
+    warm_spare: bool = True
+    wired: Literal["auto", "off"] | Annotated[int, msgspec.Meta(ge=0)] = "auto"
+    max_running: Count = 32
+    context_length: Count | None = None
+    prefill_step: Count = 512
+    load_seconds: Seconds = 600.0
+    hang_seconds: Seconds = 60.0
+    """A worker with work that finishes no step for so long is taken as hung."""
+    leave_seconds: Seconds = 5.0
+    """How long a worker has between being asked to leave and SIGTERM, and again until SIGKILL."""
+    max_restarts: Count = 3
+    """Failed starts of one model within `restart_window_seconds` before it is refused for a while."""
+    restart_window_seconds: Seconds = 300.0
+    prefix_cache_bytes: Annotated[int, msgspec.Meta(ge=0)] = 512 * 1024 * 1024
+
+
+class LibrarySettings(Section):
+    endpoint: str | None = None
+    """The Hub; None follows HF_ENDPOINT."""
+    reserve_bytes: Annotated[int, msgspec.Meta(ge=0)] = 2 * 1024**3
+    """Disk space that a pull leaves free."""
+
+
+class TuiSettings(Section):
+    theme: str = "ember"
+    symbols: Literal["braille", "block", "ascii"] = "braille"
+    mouse: bool = True
+    keymap: dict[str, str] = {}
+
+
+class Settings(Section):
+    server: ServerSettings = ServerSettings()
+    engine: EngineSettings = EngineSettings()
+    library: LibrarySettings = LibrarySettings()
+    tui: TuiSettings = TuiSettings()
+
+
+class Home:
+    """The places under $LMX_HOME."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.config = root / "config.toml"
+        self.socket = root / "lmx.sock"
+        self.lock = root / "lmx.lock"
+        self.logs = root / "logs"
+        self.log_file = self.logs / "daemon.log"
+
+    @classmethod
+    def from_environment(cls) -> "Home":
+        return cls(Path(os.environ.get("LMX_HOME") or "~/.lmx").expanduser().absolute())
+
+    def make(self) -> None:
+        """Creates the directories, 0700. Raises ConfigError where that cannot be."""
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.logs.mkdir(mode=0o700, exist_ok=True)
+            self.root.chmod(0o700)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot use {self.root} as lmx's home: {error.strerror or error}",
+                hint="set LMX_HOME to a directory you can write to",
+            ) from error
+        if not os.access(self.root, os.W_OK | os.X_OK):
+            raise ConfigError(
+                f"cannot write to {self.root}", hint="set LMX_HOME to a directory you can write to"
+            )
+
+
+def read_settings(home: Home) -> Settings:
+    """The settings of config.toml, or the defaults where there is none. Raises ConfigError naming file and field."""
+    try:
+        text = home.config.read_bytes()
+    except FileNotFoundError:
+        return Settings()
+    except OSError as error:
+        raise ConfigError(f"cannot read {home.config}: {error.strerror or error}") from error
+    try:
+        return msgspec.convert(tomllib.loads(text.decode()), Settings)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(
+            f"{home.config} is not TOML: {error}", hint="mend the line, or move the file away"
+        ) from error
+    except msgspec.ValidationError as error:
+        raise ConfigError(
+            f"{home.config}: {error}", hint="see README.md, Settings, for names and values"
+        ) from error

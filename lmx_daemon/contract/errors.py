@@ -1,0 +1,204 @@
+"""Every error that lmx raises on purpose, each with a code, an HTTP status and, where it helps, a hint.
+
+LmxError
+├─ RequestError 400                bad input; `param` names the field
+│  ├─ ContextLengthError           prompt and answer do not fit the model's context
+│  └─ UnsupportedError             understood, but this model or version cannot do it
+├─ AuthenticationError 401
+├─ ForbiddenError 403              Origin not listed
+├─ MisdirectedError 421            Host not listed
+├─ NotFoundError 404
+│  ├─ ModelNotFoundError
+│  ├─ RequestNotFoundError
+│  └─ JobNotFoundError
+├─ ConflictError 409
+├─ TooLargeError 413
+├─ BusyError 429                   queue full; `retry_after` seconds
+├─ UntrustedModelError 403         the repository carries code or fails a check
+├─ ModelLoadError 500
+├─ WorkerError 500                 the model's process died or raised
+│  ├─ WorkerHungError
+│  └─ EngineMissingError           MLX is missing or broken
+├─ OutOfMemoryError 507
+├─ DeadlineError 504
+├─ CancelledError 499
+├─ ShuttingDownError 503
+├─ HubError 502                    the Hub said no, or could not be reached
+│  └─ IntegrityError               bytes are not what the Hub published
+├─ ConfigError                     a setting is wrong
+├─ StartupError                    the daemon cannot start
+├─ DaemonUnreachableError          no daemon behind the socket
+└─ ProtocolMismatchError           client and daemon are of different versions
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An error as data: what crosses a process or a socket."""
+
+    code: str
+    message: str
+    hint: str | None = None
+    param: str | None = None
+    retry_after: float | None = None
+
+
+class LmxError(Exception):
+    """The base: `message` says what is wrong in one line, `hint` what to do about it."""
+
+    code = "internal_error"
+    status = 500
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.param = param
+        self.retry_after = retry_after
+
+    def body(self) -> ErrorBody:
+        return ErrorBody(
+            code=self.code,
+            message=self.message,
+            hint=self.hint,
+            param=self.param,
+            retry_after=self.retry_after,
+        )
+
+
+class RequestError(LmxError):
+    code, status = "invalid_request", 400
+
+
+class ContextLengthError(RequestError):
+    code = "context_length_exceeded"
+
+
+class UnsupportedError(RequestError):
+    code = "unsupported"
+
+
+class AuthenticationError(LmxError):
+    code, status = "invalid_api_key", 401
+
+
+class ForbiddenError(LmxError):
+    code, status = "forbidden", 403
+
+
+class MisdirectedError(LmxError):
+    code, status = "host_not_allowed", 421
+
+
+class NotFoundError(LmxError):
+    code, status = "not_found", 404
+
+
+class ModelNotFoundError(NotFoundError):
+    code = "model_not_found"
+
+
+class RequestNotFoundError(NotFoundError):
+    code = "request_not_found"
+
+
+class JobNotFoundError(NotFoundError):
+    code = "job_not_found"
+
+
+class ConflictError(LmxError):
+    code, status = "conflict", 409
+
+
+class TooLargeError(LmxError):
+    code, status = "too_large", 413
+
+
+class BusyError(LmxError):
+    code, status = "queue_full", 429
+
+
+class UntrustedModelError(LmxError):
+    code, status = "untrusted_model", 403
+
+
+class ModelLoadError(LmxError):
+    code, status = "model_load_failed", 500
+
+
+class WorkerError(LmxError):
+    code, status = "worker_failed", 500
+
+
+class WorkerHungError(WorkerError):
+    code = "worker_hung"
+
+
+class EngineMissingError(WorkerError):
+    code = "engine_missing"
+
+
+class OutOfMemoryError(LmxError):
+    code, status = "out_of_memory", 507
+
+
+class DeadlineError(LmxError):
+    code, status = "deadline_exceeded", 504
+
+
+class CancelledError(LmxError):
+    code, status = "cancelled", 499
+
+
+class ShuttingDownError(LmxError):
+    code, status = "shutting_down", 503
+
+
+class HubError(LmxError):
+    code, status = "hub_error", 502
+
+
+class IntegrityError(HubError):
+    code = "hash_mismatch"
+
+
+class ConfigError(LmxError):
+    code = "bad_config"
+
+
+class StartupError(LmxError):
+    code = "cannot_start"
+
+
+class DaemonUnreachableError(LmxError):
+    code, status = "daemon_unreachable", 503
+
+
+class ProtocolMismatchError(LmxError):
+    code, status = "protocol_mismatch", 426
+
+
+def _tree(root: type[LmxError]) -> Iterator[type[LmxError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _tree(child)
+
+
+def error_from(body: ErrorBody) -> LmxError:
+    """The exception that `body` was made of; an unknown code gives a plain LmxError with that code."""
+    for kind in _tree(LmxError):
+        if kind.code == body.code:
+            return kind(body.message, hint=body.hint, param=body.param, retry_after=body.retry_after)
+    error = LmxError(body.message, hint=body.hint, param=body.param, retry_after=body.retry_after)
+    error.code = body.code
+    return error

@@ -1,0 +1,202 @@
+"""What the daemon and a worker say to each other over their socketpair, and how it is framed.
+
+A frame is a 4-byte big-endian length and a msgpack body. Both sides send tagged structs only; an unknown tag, a body
+that does not fit its type or a length above the limit is a FrameError, and the connection is over.
+"""
+
+import struct
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from lmx_daemon.contract.errors import ErrorBody, LmxError
+from lmx_daemon.contract.generation import Event, Frozen, Request
+
+WORKER_PROTOCOL = 1
+MAX_FRAME_BYTES = 256 * 1024 * 1024
+"""An upper bound that a request with many images stays under; anything above it is a broken peer."""
+T = TypeVar("T")
+_LENGTH = struct.Struct(">I")
+
+
+class FrameError(LmxError):
+    code = "broken_frame"
+
+
+# ---- daemon to worker ----------------------------------------------------------------------------------------------
+
+
+class EngineOptions(Frozen):
+    """Settings of one worker, fixed for its life."""
+
+    context_length: int | None = None
+    """None: the model's own."""
+    max_running: int = 32
+    """Sequences decoded together."""
+    max_waiting: int = 256
+    """Requests waiting inside the worker; above it a request fails with queue_full."""
+    prefill_step: int = 512
+    """Prompt tokens processed between two decode steps, at most."""
+    prefix_cache_bytes: int = 512 * 1024 * 1024
+    wired: str = "auto"
+    """macOS only: "auto" wires models above half of the recommended working set, "off", or a number of bytes."""
+    template_seconds: float = 5.0
+    template_memory_bytes: int = 512 * 1024 * 1024
+
+
+class Load(Frozen, tag="load", tag_field="type"):
+    instance: str
+    model: str
+    path: str
+    options: EngineOptions = EngineOptions()
+
+
+class Submit(Frozen, tag="submit", tag_field="type"):
+    request: Request
+    waited: float = 0.0
+    """Seconds the request spent in the daemon, so that timings count from its arrival."""
+    load_seconds: float = 0.0
+
+
+class Cancel(Frozen, tag="cancel", tag_field="type"):
+    """Idempotent; an unknown id is ignored."""
+
+    id: str
+
+
+class Leave(Frozen, tag="leave", tag_field="type"):
+    """Finish nothing more, free memory and exit 0."""
+
+
+ToWorker = Load | Submit | Cancel | Leave
+
+
+# ---- worker to daemon ----------------------------------------------------------------------------------------------
+
+
+class Hello(Frozen, tag="hello", tag_field="type"):
+    """The first frame: imports are done and a model can be loaded."""
+
+    protocol: int
+    engine: str
+    pid: int
+    versions: dict[str, str] = {}
+    backend: str = ""
+    """Where MLX computes and with what, in words: "cpu, OpenBLAS" or "metal, Apple M3 Max"."""
+
+
+class LoadProgress(Frozen, tag="load_progress", tag_field="type"):
+    stage: str
+    """"checking", "weights", "warming up"."""
+    fraction: float | None = None
+
+
+class Capabilities(Frozen):
+    context_length: int
+    tools: bool = False
+    tool_parser: str | None = None
+    thinking: bool = False
+    vision: bool = False
+    chat: bool = True
+    """False: no chat template; only raw prompts."""
+
+
+class MemoryUse(Frozen):
+    """Bytes, as the worker's own allocator and the system count them."""
+
+    active: int = 0
+    """Live MLX arrays: weights, keys and values, scratch."""
+    cache: int = 0
+    """Freed buffers that MLX keeps for reuse."""
+    peak: int = 0
+    weights: int = 0
+    prefix_cache: int = 0
+    resident: int = 0
+    """RSS of the worker process."""
+
+
+class Loaded(Frozen, tag="loaded", tag_field="type"):
+    capabilities: Capabilities
+    memory: MemoryUse
+    seconds: float
+    dtype: str = ""
+    note: str = ""
+    """What a user should know of how it runs: "bfloat16 cast to float32 for the CPU"."""
+
+
+class LoadFailed(Frozen, tag="load_failed", tag_field="type"):
+    error: ErrorBody
+
+
+class Events(Frozen, tag="events", tag_field="type"):
+    """All events of one engine step."""
+
+    events: tuple[Event, ...]
+
+
+class Heartbeat(Frozen, tag="heartbeat", tag_field="type"):
+    """Sent at least once a second by the socket side. `steps` grows with every finished unit of work (a decode step or
+    one prefill chunk); while `busy`, a `steps` that stands still means a hang. Limits are the daemon's."""
+
+    steps: int
+    busy: bool
+    running: int = 0
+    waiting: int = 0
+    decode_tokens: int = 0
+    """Tokens generated since the worker started."""
+    prefill_tokens: int = 0
+    """Prompt tokens processed since the worker started."""
+
+
+class Memory(Frozen, tag="memory", tag_field="type"):
+    use: MemoryUse
+
+
+class Log(Frozen, tag="log", tag_field="type"):
+    level: str
+    message: str
+    request: str | None = None
+
+
+FromWorker = Hello | LoadProgress | Loaded | LoadFailed | Events | Heartbeat | Memory | Log
+
+
+class Encoder:
+    """Frames out. One for each connection and thread."""
+
+    def __init__(self) -> None:
+        self._encoder = msgspec.msgpack.Encoder()
+
+    def encode(self, message: Any) -> bytes:
+        body = self._encoder.encode(message)
+        if len(body) > MAX_FRAME_BYTES:
+            raise FrameError(f"a frame of {len(body)} bytes is above the limit of {MAX_FRAME_BYTES}")
+        return _LENGTH.pack(len(body)) + body
+
+
+class Decoder(Generic[T]):
+    """Frames in: feed it what the socket gave, take whole messages out."""
+
+    def __init__(self, kind: Any) -> None:
+        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(kind)
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[T]:
+        """The messages that `data` completes, in order. Raises FrameError."""
+        self._buffer += data
+        messages: list[T] = []
+        position = 0
+        while len(self._buffer) - position >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer, position)
+            if length > MAX_FRAME_BYTES:
+                raise FrameError(f"a frame announces {length} bytes, above the limit of {MAX_FRAME_BYTES}")
+            end = position + _LENGTH.size + length
+            if len(self._buffer) < end:
+                break
+            try:
+                messages.append(self._decoder.decode(memoryview(self._buffer)[position + _LENGTH.size : end]))
+            except msgspec.MsgspecError as error:
+                raise FrameError(f"a frame does not fit the protocol: {error}") from error
+            position = end
+        del self._buffer[:position]
+        return messages

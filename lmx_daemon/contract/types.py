@@ -1,0 +1,232 @@
+"""What the daemon tells of itself: models, instances, requests, pulls, memory, and the one Snapshot that holds them.
+
+All frozen; bytes are bytes, times are seconds (wall-clock where a name ends in `_at`), rates are per second.
+"""
+
+from typing import Literal
+
+from lmx_daemon.contract.errors import ErrorBody
+from lmx_daemon.contract.frames import Capabilities, MemoryUse
+from lmx_daemon.contract.generation import Frozen
+
+PROTOCOL = 1
+"""The admin socket's; a client and a daemon with different ones refuse each other in one line."""
+PROTOCOL_HEADER = "x-lmx-protocol"
+REQUEST_ID_HEADER = "x-request-id"
+
+GUIDE = "lmx/guide"
+
+
+class Model(Frozen):
+    """A model on disk."""
+
+    id: str
+    path: str
+    source: Literal["built-in", "hub", "folder"]
+    revision: str | None = None
+    size: int = 0
+    """Bytes of its weights' files."""
+    architecture: str | None = None
+    quantization: str | None = None
+    """"4-bit", "mxfp4", "bfloat16"."""
+    parameters: int | None = None
+    context_length: int | None = None
+    tools: bool = False
+    thinking: bool = False
+    vision: bool = False
+    problem: str | None = None
+    """Why it cannot be loaded, in one line; None where nothing is known against it."""
+    modified_at: float = 0.0
+
+
+InstanceState = Literal["starting", "loading", "ready", "leaving", "failed"]
+
+
+class Instance(Frozen):
+    """A model in memory, or on its way there or out."""
+
+    id: str
+    model: str
+    state: InstanceState
+    pid: int | None = None
+    progress: float | None = None
+    stage: str = ""
+    capabilities: Capabilities | None = None
+    memory: MemoryUse = MemoryUse()
+    backend: str = ""
+    note: str = ""
+    loaded_at: float | None = None
+    load_seconds: float | None = None
+    used_at: float | None = None
+    expires_at: float | None = None
+    running: int = 0
+    waiting: int = 0
+    decode_rate: float = 0.0
+    """Tokens a second over all its streams, now."""
+    prefill_rate: float = 0.0
+    restarts: int = 0
+    error: ErrorBody | None = None
+
+
+RequestState = Literal["queued", "loading", "prefill", "decode", "finished", "failed", "cancelled"]
+
+
+class RequestRow(Frozen):
+    """A request as the monitor shows it; never its text."""
+
+    id: str
+    model: str
+    state: RequestState
+    instance: str = ""
+    client: str = ""
+    route: str = ""
+    tenant: str = ""
+    started_at: float = 0.0
+    age: float = 0.0
+    position: int | None = None
+    progress: float | None = None
+    """Of loading or prefill, 0..1."""
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int = 0
+    max_tokens: int | None = None
+    rate: float = 0.0
+    first_token: float | None = None
+    error: ErrorBody | None = None
+
+
+DownloadState = Literal[
+    "queued", "downloading", "verifying", "retrying", "stalled", "done", "failed", "cancelled"
+]
+
+
+class Download(Frozen):
+    """One pull."""
+
+    id: str
+    repo: str
+    state: DownloadState
+    revision: str | None = None
+    done: int = 0
+    total: int | None = None
+    rate: float = 0.0
+    eta: float | None = None
+    files_done: int = 0
+    files_total: int | None = None
+    file: str | None = None
+    """The file under way."""
+    resumed: int = 0
+    """Bytes that an earlier attempt had left."""
+    retries: int = 0
+    skipped: tuple[str, ...] = ()
+    """Files of the repository that a model does not need."""
+    started_at: float = 0.0
+    error: ErrorBody | None = None
+
+
+class HostMemory(Frozen):
+    """The machine's memory, in bytes, cgroup limits included."""
+
+    total: int
+    available: int
+    cap: int
+    """What lmx plans to use at most."""
+    daemon: int
+    """The daemon's own RSS."""
+    workers: int
+    """RSS of all workers, the spare included."""
+    models: int
+    """MLX's active memory over all models."""
+    source: str = ""
+    """Where `total` comes from: "physical", "cgroup", "device"."""
+
+
+class Series(Frozen):
+    """One sample a second, oldest first, at most `SERIES_SECONDS` of them; all lists are equally long."""
+
+    memory: tuple[int, ...] = ()
+    decode: tuple[float, ...] = ()
+    prefill: tuple[float, ...] = ()
+    running: tuple[int, ...] = ()
+
+
+SERIES_SECONDS = 300
+
+
+class Health(Frozen):
+    ok: bool
+    """False while a worker with work makes no progress, or the daemon is shutting down."""
+    reason: str | None = None
+
+
+class Status(Frozen):
+    """The daemon itself."""
+
+    version: str
+    protocol: int
+    pid: int
+    started_at: float
+    uptime: float
+    address: str
+    """"http://127.0.0.1:1234"."""
+    home: str
+    health: Health
+    versions: dict[str, str] = {}
+    """mlx, mlx-lm, python, as the last worker said."""
+    backend: str = ""
+    """Where MLX computes: "cpu, OpenBLAS"."""
+    platform: str = ""
+    draining: bool = False
+    spare: str = "off"
+    """"off", "starting", "warm", or why there is none."""
+    log_file: str = ""
+    api_key: bool = False
+
+
+class Snapshot(Frozen):
+    """Everything a screen shows, at one moment."""
+
+    status: Status
+    memory: HostMemory
+    models: tuple[Model, ...] = ()
+    instances: tuple[Instance, ...] = ()
+    requests: tuple[RequestRow, ...] = ()
+    downloads: tuple[Download, ...] = ()
+    series: Series = Series()
+    taken_at: float = 0.0
+
+
+class LogLine(Frozen):
+    at: float
+    level: str
+    source: str
+    """"daemon", "http", "worker lmx/guide"."""
+    message: str
+    request: str | None = None
+
+
+# ---- what a client asks on the admin socket ------------------------------------------------------------------------
+
+
+class LoadRequest(Frozen):
+    model: str
+    context_length: int | None = None
+    ttl: float | None = None
+
+
+class UnloadRequest(Frozen):
+    """By instance id or by model id; `force` does not wait for running requests."""
+
+    id: str
+    force: bool = False
+
+
+class PullRequest(Frozen):
+    repo: str
+    revision: str | None = None
+
+
+class LoadUpdate(Frozen):
+    """One line of the answer to LoadRequest: the instance as it changes; the last is "ready" or "failed"."""
+
+    instance: Instance
