@@ -42,6 +42,7 @@ from lmx_daemon.contract.types import (
 T = TypeVar("T")
 ANSWER_SECONDS = 30.0
 """How long a plain question may take; streams have no limit of their own."""
+UNLOAD_SECONDS = 120.0
 SILENCE_SECONDS = 15.0
 """/admin/watch speaks at least once a second; a silence this long means that the daemon is gone."""
 EVENTS: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
@@ -115,7 +116,7 @@ class Client:
 
     async def unload(self, request: UnloadRequest) -> list[Instance]:
         """The instances that were asked to leave and have left."""
-        return await self._send("POST", "/admin/models/unload", request, answer=list[Instance], seconds=120.0)
+        return await self._post("/admin/models/unload", list[Instance], request, seconds=UNLOAD_SECONDS)
 
     # ---- requests ----
 
@@ -134,7 +135,7 @@ class Client:
 
     async def pull(self, request: PullRequest) -> Download:
         """Starts a pull, or finds the one under way for the same repository."""
-        return await self._send("POST", "/admin/pulls", request, answer=Download)
+        return await self._post("/admin/pulls", Download, request)
 
     async def pulls(self) -> list[Download]:
         return await self._get("/admin/pulls", list[Download])
@@ -146,30 +147,31 @@ class Client:
 
     async def cancel_pull(self, job: str) -> Download:
         """Stops a pull; what was fetched is kept, and the next pull goes on from there."""
-        return await self._send("POST", f"/admin/pulls/{quote(job, safe='')}/cancel", answer=Download)
+        return await self._post(f"/admin/pulls/{quote(job, safe='')}/cancel", Download)
 
     # ---- the wire ----
 
-    async def _get(self, path: str, answer: Any) -> Any:
-        return await self._send("GET", path, answer=answer)
+    async def _get(self, path: str, answer: type[T]) -> T:
+        return msgspec.json.decode(await self._send("GET", path), type=answer)
 
-    async def _send(
-        self, method: str, path: str, body: Any = None, *, answer: Any = None, seconds: float = ANSWER_SECONDS
-    ) -> Any:
+    async def _post(self, path: str, answer: type[T], body: Any = None, *, seconds: float = ANSWER_SECONDS) -> T:
+        return msgspec.json.decode(await self._send("POST", path, body, seconds=seconds), type=answer)
+
+    async def _send(self, method: str, path: str, body: Any = None, *, seconds: float = ANSWER_SECONDS) -> bytes:
         content = None if body is None else msgspec.json.encode(body)
-        with _unreachable(self.socket):
+        with _Unreachable(self.socket):
             response = await self._http.request(
                 method, path, content=content, timeout=seconds, headers=_content_type(content)
             )
         _raise_for(response.status_code, response.headers, response.content)
-        return None if answer is None else msgspec.json.decode(response.content, type=answer)
+        return response.content
 
     async def _lines(
         self, method: str, path: str, body: Any = None, *, read: float | None = None
     ) -> AsyncIterator[bytes]:
         content = None if body is None else msgspec.json.encode(body)
         timeout = httpx2.Timeout(ANSWER_SECONDS, read=read, connect=5.0)
-        with _unreachable(self.socket):
+        with _Unreachable(self.socket):
             async with self._http.stream(
                 method, path, content=content, timeout=timeout, headers=_content_type(content)
             ) as response:
@@ -183,7 +185,7 @@ class Client:
                             yield line
 
 
-class _unreachable:
+class _Unreachable:
     """Turns the transport's faults into DaemonUnreachableError."""
 
     def __init__(self, socket: Path) -> None:

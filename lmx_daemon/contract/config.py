@@ -23,7 +23,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The base of every table in config.toml: unknown keys are errors."""
 
 
-class ServerSettings(Section):
+class ServerSettings(Section, frozen=True):
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = DEFAULT_PORT
     """0 takes any free port, which `lmx status` tells."""
@@ -41,7 +41,7 @@ class ServerSettings(Section):
     """How long streams may go on after SIGTERM."""
 
 
-class EngineSettings(Section):
+class EngineSettings(Section, frozen=True):
     warm_spare: bool = True
     wired: Literal["auto", "off"] | Annotated[int, msgspec.Meta(ge=0)] = "auto"
     max_running: Count = 32
@@ -58,21 +58,21 @@ class EngineSettings(Section):
     prefix_cache_bytes: Annotated[int, msgspec.Meta(ge=0)] = 512 * 1024 * 1024
 
 
-class LibrarySettings(Section):
+class LibrarySettings(Section, frozen=True):
     endpoint: str | None = None
     """The Hub; None follows HF_ENDPOINT."""
     reserve_bytes: Annotated[int, msgspec.Meta(ge=0)] = 2 * 1024**3
     """Disk space that a pull leaves free."""
 
 
-class TuiSettings(Section):
+class TuiSettings(Section, frozen=True):
     theme: str = "ember"
     symbols: Literal["braille", "block", "ascii"] = "braille"
     mouse: bool = True
     keymap: dict[str, str] = {}
 
 
-class Settings(Section):
+class Settings(Section, frozen=True):
     server: ServerSettings = ServerSettings()
     engine: EngineSettings = EngineSettings()
     library: LibrarySettings = LibrarySettings()
@@ -106,9 +106,7 @@ class Home:
                 hint="set LMX_HOME to a directory you can write to",
             ) from error
         if not os.access(self.root, os.W_OK | os.X_OK):
-            raise ConfigError(
-                f"cannot write to {self.root}", hint="set LMX_HOME to a directory you can write to"
-            )
+            raise ConfigError(f"cannot write to {self.root}", hint="set LMX_HOME to a directory you can write to")
 
 
 def read_settings(home: Home) -> Settings:
@@ -122,10 +120,6 @@ def read_settings(home: Home) -> Settings:
     try:
         return msgspec.convert(tomllib.loads(text.decode()), Settings)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(
-            f"{home.config} is not TOML: {error}", hint="mend the line, or move the file away"
-        ) from error
+        raise ConfigError(f"{home.config} is not TOML: {error}", hint="mend the line, or move the file away") from error
     except msgspec.ValidationError as error:
-        raise ConfigError(
-            f"{home.config}: {error}", hint="see README.md, Settings, for names and values"
-        ) from error
+        raise ConfigError(f"{home.config}: {error}", hint="see README.md, Settings, for names and values") from error

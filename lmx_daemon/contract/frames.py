@@ -26,7 +26,7 @@ class FrameError(LmxError):
 # ---- daemon to worker ----------------------------------------------------------------------------------------------
 
 
-class EngineOptions(Frozen):
+class EngineOptions(Frozen, frozen=True):
     """Settings of one worker, fixed for its life."""
 
     context_length: int | None = None
@@ -44,27 +44,27 @@ class EngineOptions(Frozen):
     template_memory_bytes: int = 512 * 1024 * 1024
 
 
-class Load(Frozen, tag="load", tag_field="type"):
+class Load(Frozen, frozen=True, tag="load", tag_field="type"):
     instance: str
     model: str
     path: str
     options: EngineOptions = EngineOptions()
 
 
-class Submit(Frozen, tag="submit", tag_field="type"):
+class Submit(Frozen, frozen=True, tag="submit", tag_field="type"):
     request: Request
     waited: float = 0.0
     """Seconds the request spent in the daemon, so that timings count from its arrival."""
     load_seconds: float = 0.0
 
 
-class Cancel(Frozen, tag="cancel", tag_field="type"):
+class Cancel(Frozen, frozen=True, tag="cancel", tag_field="type"):
     """Idempotent; an unknown id is ignored."""
 
     id: str
 
 
-class Leave(Frozen, tag="leave", tag_field="type"):
+class Leave(Frozen, frozen=True, tag="leave", tag_field="type"):
     """Finish nothing more, free memory and exit 0."""
 
 
@@ -74,7 +74,7 @@ ToWorker = Load | Submit | Cancel | Leave
 # ---- worker to daemon ----------------------------------------------------------------------------------------------
 
 
-class Hello(Frozen, tag="hello", tag_field="type"):
+class Hello(Frozen, frozen=True, tag="hello", tag_field="type"):
     """The first frame: imports are done and a model can be loaded."""
 
     protocol: int
@@ -85,13 +85,13 @@ class Hello(Frozen, tag="hello", tag_field="type"):
     """Where MLX computes and with what, in words: "cpu, OpenBLAS" or "metal, Apple M3 Max"."""
 
 
-class LoadProgress(Frozen, tag="load_progress", tag_field="type"):
+class LoadProgress(Frozen, frozen=True, tag="load_progress", tag_field="type"):
     stage: str
     """"checking", "weights", "warming up"."""
     fraction: float | None = None
 
 
-class Capabilities(Frozen):
+class Capabilities(Frozen, frozen=True):
     context_length: int
     tools: bool = False
     tool_parser: str | None = None
@@ -101,7 +101,7 @@ class Capabilities(Frozen):
     """False: no chat template; only raw prompts."""
 
 
-class MemoryUse(Frozen):
+class MemoryUse(Frozen, frozen=True):
     """Bytes, as the worker's own allocator and the system count them."""
 
     active: int = 0
@@ -115,7 +115,7 @@ class MemoryUse(Frozen):
     """RSS of the worker process."""
 
 
-class Loaded(Frozen, tag="loaded", tag_field="type"):
+class Loaded(Frozen, frozen=True, tag="loaded", tag_field="type"):
     capabilities: Capabilities
     memory: MemoryUse
     seconds: float
@@ -124,17 +124,17 @@ class Loaded(Frozen, tag="loaded", tag_field="type"):
     """What a user should know of how it runs: "bfloat16 cast to float32 for the CPU"."""
 
 
-class LoadFailed(Frozen, tag="load_failed", tag_field="type"):
+class LoadFailed(Frozen, frozen=True, tag="load_failed", tag_field="type"):
     error: ErrorBody
 
 
-class Events(Frozen, tag="events", tag_field="type"):
+class Events(Frozen, frozen=True, tag="events", tag_field="type"):
     """All events of one engine step."""
 
     events: tuple[Event, ...]
 
 
-class Heartbeat(Frozen, tag="heartbeat", tag_field="type"):
+class Heartbeat(Frozen, frozen=True, tag="heartbeat", tag_field="type"):
     """Sent at least once a second by the socket side. `steps` grows with every finished unit of work (a decode step or
     one prefill chunk); while `busy`, a `steps` that stands still means a hang. Limits are the daemon's."""
 
@@ -148,11 +148,11 @@ class Heartbeat(Frozen, tag="heartbeat", tag_field="type"):
     """Prompt tokens processed since the worker started."""
 
 
-class Memory(Frozen, tag="memory", tag_field="type"):
+class Memory(Frozen, frozen=True, tag="memory", tag_field="type"):
     use: MemoryUse
 
 
-class Log(Frozen, tag="log", tag_field="type"):
+class Log(Frozen, frozen=True, tag="log", tag_field="type"):
     level: str
     message: str
     request: str | None = None

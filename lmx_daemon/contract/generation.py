@@ -23,11 +23,11 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 # ---- what is asked -------------------------------------------------------------------------------------------------
 
 
-class TextPart(Frozen, tag="text", tag_field="type"):
+class TextPart(Frozen, frozen=True, tag="text", tag_field="type"):
     text: str
 
 
-class ImagePart(Frozen, tag="image", tag_field="type"):
+class ImagePart(Frozen, frozen=True, tag="image", tag_field="type"):
     """An image's own bytes; never a URL, so that no engine fetches anything."""
 
     data: bytes
@@ -37,7 +37,7 @@ class ImagePart(Frozen, tag="image", tag_field="type"):
 Part = TextPart | ImagePart
 
 
-class ToolCall(Frozen):
+class ToolCall(Frozen, frozen=True):
     """A call that a model made. `arguments` is the JSON text as the model wrote it."""
 
     id: str
@@ -45,7 +45,7 @@ class ToolCall(Frozen):
     arguments: str
 
 
-class Message(Frozen):
+class Message(Frozen, frozen=True):
     role: Role
     content: tuple[Part, ...] = ()
     reasoning: str | None = None
@@ -58,7 +58,7 @@ class Message(Frozen):
         return "".join(part.text for part in self.content if isinstance(part, TextPart))
 
 
-class Tool(Frozen):
+class Tool(Frozen, frozen=True):
     """A function the model may call; `parameters` is its JSON schema."""
 
     name: str
@@ -66,7 +66,7 @@ class Tool(Frozen):
     parameters: dict[str, Any] = {}
 
 
-class Chat(Frozen, tag="chat", tag_field="type"):
+class Chat(Frozen, frozen=True, tag="chat", tag_field="type"):
     """Messages to be rendered by the model's own chat template."""
 
     messages: tuple[Message, ...]
@@ -77,13 +77,13 @@ class Chat(Frozen, tag="chat", tag_field="type"):
     """Further names the template may read; the edge allows only listed ones."""
 
 
-class Text(Frozen, tag="text", tag_field="type"):
+class Text(Frozen, frozen=True, tag="text", tag_field="type"):
     """A raw prompt, tokenised as it is."""
 
     text: str
 
 
-class Tokens(Frozen, tag="tokens", tag_field="type"):
+class Tokens(Frozen, frozen=True, tag="tokens", tag_field="type"):
     """Token ids of this very model, used as they are."""
 
     ids: tuple[int, ...]
@@ -92,7 +92,7 @@ class Tokens(Frozen, tag="tokens", tag_field="type"):
 Prompt = Chat | Text | Tokens
 
 
-class Sampling(Frozen):
+class Sampling(Frozen, frozen=True):
     """How tokens are chosen. None means the model's own generation_config.json, else the neutral value."""
 
     temperature: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] | None = None
@@ -109,15 +109,15 @@ class Sampling(Frozen):
     logit_bias: dict[int, Annotated[float, msgspec.Meta(ge=-100.0, le=100.0)]] = {}
 
 
-class JsonSchema(Frozen, tag="json_schema", tag_field="type"):
+class JsonSchema(Frozen, frozen=True, tag="json_schema", tag_field="type"):
     schema: dict[str, Any]
 
 
-class Regex(Frozen, tag="regex", tag_field="type"):
+class Regex(Frozen, frozen=True, tag="regex", tag_field="type"):
     pattern: str
 
 
-class Grammar(Frozen, tag="grammar", tag_field="type"):
+class Grammar(Frozen, frozen=True, tag="grammar", tag_field="type"):
     """A grammar in Lark's notation."""
 
     lark: str
@@ -126,7 +126,7 @@ class Grammar(Frozen, tag="grammar", tag_field="type"):
 Constraint = JsonSchema | Regex | Grammar
 
 
-class Generate(Frozen, tag="generate", tag_field="type"):
+class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
     """One request for an answer (or `choices` of them that share one prompt)."""
 
     id: str
@@ -157,7 +157,7 @@ class Generate(Frozen, tag="generate", tag_field="type"):
     """Seconds of idleness after which a model that this request loads is unloaded; -1 never."""
 
 
-class Count(Frozen, tag="count", tag_field="type"):
+class Count(Frozen, frozen=True, tag="count", tag_field="type"):
     """How many tokens a prompt has, template and tools included."""
 
     id: str
@@ -172,7 +172,7 @@ Request = Generate | Count
 # ---- what is answered ----------------------------------------------------------------------------------------------
 
 
-class Usage(Frozen):
+class Usage(Frozen, frozen=True):
     prompt_tokens: int = 0
     cached_tokens: int = 0
     """Of the prompt's, those that came from a cache."""
@@ -181,7 +181,7 @@ class Usage(Frozen):
     """Of the completion's, those spent on thinking."""
 
 
-class Timings(Frozen):
+class Timings(Frozen, frozen=True):
     """Seconds. `first_token` is from arrival in the daemon to the first token; `decode` from there to the last."""
 
     queue: float = 0.0
@@ -195,7 +195,7 @@ class Timings(Frozen):
         return (completion_tokens - 1) / self.decode if self.decode > 0 and completion_tokens > 1 else 0.0
 
 
-class TokenLogprob(Frozen):
+class TokenLogprob(Frozen, frozen=True):
     token: str
     id: int
     logprob: float
@@ -203,7 +203,7 @@ class TokenLogprob(Frozen):
     top: tuple["TokenLogprob", ...] = ()
 
 
-class ToolCallDelta(Frozen):
+class ToolCallDelta(Frozen, frozen=True):
     """A piece of a tool call. `id` and `name` come once, with the call's first piece; arguments are concatenated."""
 
     index: int
@@ -212,13 +212,13 @@ class ToolCallDelta(Frozen):
     arguments: str = ""
 
 
-class Queued(Frozen, tag="queued", tag_field="type"):
+class Queued(Frozen, frozen=True, tag="queued", tag_field="type"):
     id: str
     position: int
     """1 is next."""
 
 
-class Loading(Frozen, tag="loading", tag_field="type"):
+class Loading(Frozen, frozen=True, tag="loading", tag_field="type"):
     """The request waits for its model; `fraction` is 0..1, None where unknown."""
 
     id: str
@@ -226,7 +226,7 @@ class Loading(Frozen, tag="loading", tag_field="type"):
     fraction: float | None = None
 
 
-class Started(Frozen, tag="started", tag_field="type"):
+class Started(Frozen, frozen=True, tag="started", tag_field="type"):
     id: str
     prompt_tokens: int
     cached_tokens: int
@@ -235,13 +235,13 @@ class Started(Frozen, tag="started", tag_field="type"):
     context_length: int = 0
 
 
-class Prefill(Frozen, tag="prefill", tag_field="type"):
+class Prefill(Frozen, frozen=True, tag="prefill", tag_field="type"):
     id: str
     done: int
     total: int
 
 
-class Delta(Frozen, tag="delta", tag_field="type"):
+class Delta(Frozen, frozen=True, tag="delta", tag_field="type"):
     """A piece of one choice's answer. Any of the three kinds may be there; `tokens` counts those behind it."""
 
     id: str
@@ -254,14 +254,14 @@ class Delta(Frozen, tag="delta", tag_field="type"):
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
-class Ending(Frozen):
+class Ending(Frozen, frozen=True):
     """How one choice ended."""
 
     reason: FinishReason
     matched_stop: str | None = None
 
 
-class Finished(Frozen, tag="finished", tag_field="type"):
+class Finished(Frozen, frozen=True, tag="finished", tag_field="type"):
     """Terminal. `endings` has one entry for each choice, in order."""
 
     id: str
@@ -274,14 +274,14 @@ class Finished(Frozen, tag="finished", tag_field="type"):
         return self.endings[0].reason
 
 
-class Counted(Frozen, tag="counted", tag_field="type"):
+class Counted(Frozen, frozen=True, tag="counted", tag_field="type"):
     """Terminal, for Count."""
 
     id: str
     tokens: int
 
 
-class Failed(Frozen, tag="failed", tag_field="type"):
+class Failed(Frozen, frozen=True, tag="failed", tag_field="type"):
     """Terminal. What was generated before it stays valid."""
 
     id: str

@@ -17,7 +17,7 @@ REQUEST_ID_HEADER = "x-request-id"
 GUIDE = "lmx/guide"
 
 
-class Model(Frozen):
+class Model(Frozen, frozen=True):
     """A model on disk."""
 
     id: str
@@ -42,7 +42,7 @@ class Model(Frozen):
 InstanceState = Literal["starting", "loading", "ready", "leaving", "failed"]
 
 
-class Instance(Frozen):
+class Instance(Frozen, frozen=True):
     """A model in memory, or on its way there or out."""
 
     id: str
@@ -71,7 +71,7 @@ class Instance(Frozen):
 RequestState = Literal["queued", "loading", "prefill", "decode", "finished", "failed", "cancelled"]
 
 
-class RequestRow(Frozen):
+class RequestRow(Frozen, frozen=True):
     """A request as the monitor shows it; never its text."""
 
     id: str
@@ -95,12 +95,10 @@ class RequestRow(Frozen):
     error: ErrorBody | None = None
 
 
-DownloadState = Literal[
-    "queued", "downloading", "verifying", "retrying", "stalled", "done", "failed", "cancelled"
-]
+DownloadState = Literal["queued", "downloading", "verifying", "retrying", "stalled", "done", "failed", "cancelled"]
 
 
-class Download(Frozen):
+class Download(Frozen, frozen=True):
     """One pull."""
 
     id: str
@@ -124,7 +122,7 @@ class Download(Frozen):
     error: ErrorBody | None = None
 
 
-class HostMemory(Frozen):
+class HostMemory(Frozen, frozen=True):
     """The machine's memory, in bytes, cgroup limits included."""
 
     total: int
@@ -141,7 +139,7 @@ class HostMemory(Frozen):
     """Where `total` comes from: "physical", "cgroup", "device"."""
 
 
-class Series(Frozen):
+class Series(Frozen, frozen=True):
     """One sample a second, oldest first, at most `SERIES_SECONDS` of them; all lists are equally long."""
 
     memory: tuple[int, ...] = ()
@@ -153,13 +151,13 @@ class Series(Frozen):
 SERIES_SECONDS = 300
 
 
-class Health(Frozen):
+class Health(Frozen, frozen=True):
     ok: bool
     """False while a worker with work makes no progress, or the daemon is shutting down."""
     reason: str | None = None
 
 
-class Status(Frozen):
+class Status(Frozen, frozen=True):
     """The daemon itself."""
 
     version: str
@@ -183,7 +181,7 @@ class Status(Frozen):
     api_key: bool = False
 
 
-class Snapshot(Frozen):
+class Snapshot(Frozen, frozen=True):
     """Everything a screen shows, at one moment."""
 
     status: Status
@@ -196,7 +194,7 @@ class Snapshot(Frozen):
     taken_at: float = 0.0
 
 
-class LogLine(Frozen):
+class LogLine(Frozen, frozen=True):
     at: float
     level: str
     source: str
@@ -208,25 +206,25 @@ class LogLine(Frozen):
 # ---- what a client asks on the admin socket ------------------------------------------------------------------------
 
 
-class LoadRequest(Frozen):
+class LoadRequest(Frozen, frozen=True):
     model: str
     context_length: int | None = None
     ttl: float | None = None
 
 
-class UnloadRequest(Frozen):
+class UnloadRequest(Frozen, frozen=True):
     """By instance id or by model id; `force` does not wait for running requests."""
 
     id: str
     force: bool = False
 
 
-class PullRequest(Frozen):
+class PullRequest(Frozen, frozen=True):
     repo: str
     revision: str | None = None
 
 
-class LoadUpdate(Frozen):
+class LoadUpdate(Frozen, frozen=True):
     """One line of the answer to LoadRequest: the instance as it changes; the last is "ready" or "failed"."""
 
     instance: Instance
