@@ -1,0 +1,39 @@
+# Each target makes .venv by itself. PYTHON picks the interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SOURCES := lmx_daemon lmx_tui lmx_cli training tests scripts
+
+.PHONY: demo test check fix snapshots bench soak clean
+
+demo: $(STAMP) ## start the daemon, ask the built-in model, open the TUI
+	@$(BIN)/lmx demo
+
+test: $(STAMP) ## everything but the soaks
+	$(BIN)/pytest -q
+
+check: $(STAMP) ## formats, lints, types, import rules
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(STAMP) ## format and mend what ruff can
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+snapshots: $(STAMP) ## accept the screens as they are now; look at the difference before committing
+	$(BIN)/pytest -q -m snapshot --snapshot-update tests/tui
+
+bench: $(STAMP) ## figures, side by side, of this machine
+	$(BIN)/python scripts/bench.py
+
+soak: $(STAMP) ## the long tests
+	$(BIN)/pytest -q -m slow
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lmx needs Python 3.11 or newer; set PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)

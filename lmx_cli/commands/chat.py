@@ -1,0 +1,79 @@
+"""`lmx chat`: one question (`-p`, or stdin) or a conversation, over the admin socket."""
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from lmx_cli.output import ExitCode, Output
+from lmx_daemon.contract.errors import LmxError
+
+if TYPE_CHECKING:
+    from lmx_cli.conversation import Conversation
+
+
+def add(app: typer.Typer, output: Output) -> None:
+    @app.command()
+    def chat(
+        model: str | None = typer.Argument(None, help="As `lmx ls` shows it; the loaded one, else lmx/guide."),
+        prompt: str | None = typer.Option(None, "--prompt", "-p", help="Ask this, print the answer, and leave."),
+        system: str | None = typer.Option(None, "--system", "-s", help="The system prompt."),
+        think: bool | None = typer.Option(None, "--think/--no-think", help="Ask for thinking, where the model can."),
+        max_tokens: int | None = typer.Option(None, min=1, help="Longest answer, in tokens."),
+        temperature: float | None = typer.Option(None, min=0, max=2, help="0 always takes the likeliest token."),
+        seed: int | None = typer.Option(None, min=0, help="The same seed gives the same answer."),
+        stats: bool = typer.Option(False, "--stats", help="Figures after each answer."),
+    ) -> int:
+        """Chat with a model; reads the question from stdin where that is no terminal."""
+        if not sys.stdin.isatty():
+            piped = sys.stdin.read().strip()
+            prompt = "\n\n".join(part for part in (prompt, piped) if part)
+            if not prompt:
+                raise LmxError("there is nothing to ask: stdin is empty", hint='give a question: lmx chat -p "..."')
+        from lmx_cli.conversation import Conversation
+        from lmx_daemon.contract.generation import Sampling
+
+        talk = Conversation(output, model, system, think, max_tokens, Sampling(temperature=temperature, seed=seed))
+        talk.stats = stats
+        with asyncio.Runner() as runner:
+            try:
+                runner.run(talk.open())
+                return _once(runner, talk, prompt) if prompt else _converse(runner, talk, output)
+            finally:
+                runner.run(talk.close())
+
+
+def _once(runner: asyncio.Runner, talk: "Conversation", prompt: str) -> int:
+    try:
+        runner.run(talk.ask(prompt))
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    return ExitCode.OK
+
+
+def _converse(runner: asyncio.Runner, talk: "Conversation", output: Output) -> int:
+    import readline  # line editing and history for input(); importing it is what switches them on
+
+    readline.parse_and_bind("set enable-bracketed-paste on")
+    output.note(f"{talk.model} · /help for help, Ctrl-D to leave")
+    while True:
+        try:
+            line = input("> ").strip()
+        except EOFError:
+            output.text("")
+            return ExitCode.OK
+        except KeyboardInterrupt:
+            output.note("\n(Ctrl-D or /exit to leave)")
+            continue
+        if line in ("/exit", "/quit"):
+            return ExitCode.OK
+        if line.startswith("/"):
+            talk.command(line)
+        elif line:
+            try:
+                runner.run(talk.ask(line))
+            except KeyboardInterrupt:
+                output.note("\n(stopped)")
+            except LmxError as error:
+                output.error(error)

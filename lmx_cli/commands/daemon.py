@@ -1,0 +1,144 @@
+"""`lmx serve`, `stop`, `status`: the daemon's life. It is started as a process of its own, never imported."""
+
+import asyncio
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from lmx_cli.output import ExitCode, Output, duration, size
+
+STOP_SECONDS = 30.0
+POLL_SECONDS = 0.05
+
+
+def add(app: typer.Typer, output: Output) -> None:
+    @app.command()
+    def serve(
+        model: Annotated[
+            list[str],
+            typer.Option(default_factory=list, show_default=False, help="A model to load at once; repeatable."),
+        ],
+        host: str | None = typer.Option(None, help="Address to bind; anything but loopback needs an API key."),
+        port: int | None = typer.Option(None, min=0, max=65535, help="Port; 1234 unless the config says otherwise."),
+        api_key: str | None = typer.Option(None, help="Key that clients must send (or LMX_API_KEY)."),
+        detach: bool = typer.Option(False, "--detach", help="Run in the background."),
+    ) -> int:
+        """Serve OpenAI routes on port 1234 until it is stopped."""
+        arguments = [flag for name in model for flag in ("--model", name)]
+        if host is not None:
+            arguments += ["--host", host]
+        if port is not None:
+            arguments += ["--port", str(port)]
+        if api_key is not None:
+            os.environ["LMX_API_KEY"] = api_key  # not on the command line, where every user could read it
+        if detach:
+            return asyncio.run(_detach(output, arguments))
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, "-m", "lmx_daemon", *arguments])
+
+    @app.command()
+    def stop() -> int:
+        """Stop the daemon; running streams may finish, up to a deadline."""
+        return asyncio.run(_stop(output))
+
+    @app.command()
+    def status(json: bool = typer.Option(False, "--json", help="As JSON.")) -> int:
+        """Show whether the daemon runs, where, and how it is."""
+        return asyncio.run(_status(output, json))
+
+
+async def _detach(output: Output, arguments: list[str]) -> int:
+    from lmx_daemon.contract.config import Home
+    from lmx_daemon.contract.errors import StartupError
+    from lmx_daemon.contract.spawn import find_daemon, start_daemon
+
+    home = Home.from_environment()
+    running = await find_daemon(home)
+    if running is not None:
+        raise StartupError(
+            f"a daemon already runs at {running.address} (pid {running.pid})", hint="stop it first with: lmx stop"
+        )
+    status = await start_daemon(home, arguments)
+    output.text(f"lmx serves at {status.address}/v1 (pid {status.pid})")
+    return ExitCode.OK
+
+
+async def _stop(output: Output) -> int:
+    from lmx_daemon.contract.client import Client
+    from lmx_daemon.contract.config import Home
+    from lmx_daemon.contract.errors import LmxError
+    from lmx_daemon.contract.spawn import find_daemon
+
+    home = Home.from_environment()
+    status = await find_daemon(home)
+    if status is None:
+        output.text("lmx is not running")
+        return ExitCode.OK
+    async with Client(home.socket) as client:
+        await client.shutdown()
+    deadline = asyncio.get_running_loop().time() + STOP_SECONDS
+    while _alive(status.pid):
+        if asyncio.get_running_loop().time() > deadline:
+            raise LmxError(f"the daemon (pid {status.pid}) is still there after {STOP_SECONDS:.0f} s")
+        await asyncio.sleep(POLL_SECONDS)
+    output.text("stopped")
+    return ExitCode.OK
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:  # a child of our own that nobody has waited for is as good as gone
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0] != b"Z"
+    except OSError:
+        return sys.platform != "linux"
+
+
+async def _status(output: Output, json: bool) -> int:
+    from lmx_daemon.contract.client import Client
+    from lmx_daemon.contract.config import Home
+    from lmx_daemon.contract.errors import DaemonUnreachableError
+
+    home = Home.from_environment()
+    try:
+        async with Client(home.socket) as client:
+            snapshot = await client.snapshot()
+    except DaemonUnreachableError as error:
+        if json:
+            output.json({"running": False})
+        else:
+            output.text("lmx is not running")
+            output.note(f"hint: {error.hint}")
+        return ExitCode.NOT_RUNNING
+    status, memory = snapshot.status, snapshot.memory
+    if json:
+        output.json({"running": True, "status": status, "memory": memory, "instances": snapshot.instances})
+        return ExitCode.OK
+    health = "ok" if status.health.ok else f"not well: {status.health.reason}"
+    rows = {
+        "lmx": f"{status.version}, running for {duration(status.uptime)} (pid {status.pid})",
+        "health": health + (", draining" if status.draining else ""),
+        "address": f"{status.address}/v1" + (" (API key required)" if status.api_key else ""),
+        "home": status.home,
+        "log": status.log_file,
+        "engine": ", ".join(f"{name} {version}" for name, version in status.versions.items()) or "not started yet",
+        "backend": status.backend or "not known until a worker starts",
+        "spare": status.spare,
+        "memory": f"{size(memory.models)} in models, {size(memory.workers + memory.daemon)} in lmx's processes, "
+        f"cap {size(memory.cap)} ({memory.source})",
+        "models": ", ".join(f"{i.model} ({i.state})" for i in snapshot.instances) or "none loaded",
+    }
+    for instance in snapshot.instances:
+        if instance.note:
+            rows[f"  {instance.model}"] = instance.note
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        output.text(f"{name.ljust(width)}  {value}")
+    return ExitCode.OK

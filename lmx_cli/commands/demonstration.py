@@ -1,0 +1,92 @@
+"""What `lmx demo` shows: a question to lmx/guide over HTTP, its streamed answer, TTFT and speed."""
+
+import os
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import msgspec
+
+from lmx_cli.output import Output
+from lmx_daemon.contract.config import Home, read_settings
+from lmx_daemon.contract.errors import LmxError
+from lmx_daemon.contract.spawn import find_daemon, start_daemon
+from lmx_daemon.contract.types import GUIDE, Status
+
+ANSWER_SECONDS = 120.0
+
+
+async def demonstrate(output: Output, question: str) -> None:
+    home = Home.from_environment()
+    status = await find_daemon(home)
+    started = status is None
+    if status is None:
+        output.note("starting the daemon ...")
+        status = await start_daemon(home)
+    output.note(f"lmx {status.version} serves at {status.address}/v1")
+    output.note(f"POST {status.address}/v1/chat/completions  model {GUIDE}")
+    output.text(f"\n> {question}\n")
+    await _ask(output, status, question, read_settings(home).server.api_key)
+    if not output.interactive:
+        _say_how_to_connect(output, status, started)
+
+
+async def _ask(output: Output, status: Status, question: str, key: str | None) -> None:
+    key = os.environ.get("LMX_API_KEY") or key
+    begun = time.monotonic()
+    first: float | None = None
+    usage: dict[str, Any] = {}
+    async for chunk in _chunks(status.address, question, key):
+        usage = chunk.get("usage") or usage
+        for choice in chunk.get("choices", ()):
+            text = choice["delta"].get("content")
+            if text:
+                first = first or time.monotonic()
+                output.text(text, end="")
+    if first is None:
+        raise LmxError(f"{GUIDE} gave no answer", hint=f"see {status.log_file}")
+    count, seconds = usage.get("completion_tokens", 0), time.monotonic() - first
+    output.text("\n")
+    speed = f"{(count - 1) / seconds:.0f} tok/s" if count > 1 and seconds > 0 else "-"
+    output.note(f"{count} tokens · TTFT {first - begun:.2f} s (loading the model included) · {speed}")
+
+
+async def _chunks(address: str, question: str, key: str | None) -> AsyncIterator[dict[str, Any]]:
+    body = {
+        "model": GUIDE,
+        "messages": [{"role": "user", "content": question}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    async with (
+        httpx2.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False, headers=headers) as client,
+        client.stream("POST", f"{address}/v1/chat/completions", json=body) as response,
+    ):
+        if response.status_code != 200:
+            raise _error(await response.aread(), response.status_code)
+        async for line in response.aiter_lines():
+            if not line.startswith("data: ") or line == "data: [DONE]":
+                continue
+            chunk: dict[str, Any] = msgspec.json.decode(line.removeprefix("data: "))
+            if "error" in chunk:
+                raise _error(msgspec.json.encode(chunk), 500)
+            yield chunk
+
+
+def _error(content: bytes, status: int) -> LmxError:
+    try:
+        error = msgspec.json.decode(content)["error"]
+        return LmxError(error["message"], hint=error.get("hint"))
+    except (msgspec.MsgspecError, KeyError, TypeError):
+        return LmxError(f"the daemon answered {status}: {content[:200]!r}")
+
+
+def _say_how_to_connect(output: Output, status: Status, started: bool) -> None:
+    output.text("The daemon goes on in the background." if started else "The daemon was running before.")
+    output.text(f"  any OpenAI client   base_url={status.address}/v1   api_key=lmx")
+    output.text(f"  curl                curl {status.address}/v1/models")
+    output.text("  terminal UI         lmx tui")
+    output.text("  chat in the shell   lmx chat")
+    output.text("  stop it             lmx stop")

@@ -1,0 +1,76 @@
+"""`lmx` alone, `lmx tui`, `lmx demo`, `lmx version`."""
+
+import typer
+
+from lmx_cli.output import ExitCode, Output
+
+QUESTION = "What is lmx and how do I use it?"
+
+
+def add(app: typer.Typer, output: Output) -> None:
+    @app.callback(invoke_without_command=True)
+    def lmx(
+        context: typer.Context,
+        version: bool = typer.Option(False, "--version", "-V", help="Print the version and exit."),
+    ) -> int | None:
+        if version:
+            from lmx_daemon.contract.version import VERSION
+
+            output.text(f"lmx {VERSION}")
+            raise typer.Exit
+        if context.invoked_subcommand is not None:
+            return None
+        if output.interactive:
+            return open_tui()
+        output.text(context.get_help())
+        return ExitCode.OK
+
+    @app.command()
+    def tui() -> int:
+        """Open the terminal UI; starts the daemon if there is none."""
+        return open_tui()
+
+    @app.command()
+    def demo(question: str = typer.Argument(QUESTION, help="What to ask lmx/guide.")) -> int:
+        """Ask the built-in model over HTTP, then open the TUI (without a terminal: say how to connect)."""
+        import asyncio
+
+        from lmx_cli.commands.demonstration import demonstrate
+
+        asyncio.run(demonstrate(output, question))
+        return open_tui() if output.interactive else ExitCode.OK
+
+    @app.command()
+    def version(json: bool = typer.Option(False, "--json", help="As JSON.")) -> int:
+        """Print the versions of lmx and what it stands on."""
+        return show_versions(output, json)
+
+
+def show_versions(output: Output, json: bool) -> int:
+    import platform
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    from lmx_daemon.contract.version import VERSION
+
+    versions = {"lmx": VERSION, "python": platform.python_version(), "platform": platform.platform()}
+    for package in ("mlx", "mlx-lm", "textual", "litestar", "huggingface-hub"):
+        try:
+            versions[package] = installed(package)
+        except PackageNotFoundError:
+            versions[package] = "missing"
+    if json:
+        output.json(versions)
+    else:
+        for name, value in versions.items():
+            output.text(f"{name:<16} {value}")
+    return ExitCode.OK
+
+
+def open_tui() -> int:
+    from lmx_daemon.contract.config import Home, read_settings
+    from lmx_tui.app import run_tui
+
+    home = Home.from_environment()
+    home.make()
+    return run_tui(home, read_settings(home))
