@@ -1,0 +1,22 @@
+"""What every test shares: an environment that is not the developer's own."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+PRIVATE = ("LMX_HOME", "LMX_API_KEY", "HF_TOKEN", "HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "NO_COLOR", "TEXTUAL_THEME")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nobodys_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads the developer's home, tokens or cache, nor reaches the Hub."""
+    kept = {name: os.environ.pop(name) for name in PRIVATE if name in os.environ}
+    place = tmp_path_factory.mktemp("nobody")
+    os.environ["LMX_HOME"] = str(place / "lmx")
+    os.environ["HF_HOME"] = str(place / "hugging-face")
+    os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+    yield
+    for name in ("LMX_HOME", "HF_HOME", "HF_ENDPOINT"):
+        os.environ.pop(name, None)
+    os.environ.update(kept)

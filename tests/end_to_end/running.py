@@ -1,0 +1,117 @@
+"""A real daemon with real workers, in a home of its own, for a test to talk to."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+START_SECONDS = 30.0
+LMX = [sys.executable, "-m", "lmx_cli.main"]
+
+
+def short_home() -> Path:
+    """A directory whose socket path fits the 104 bytes that macOS allows."""
+    return Path(tempfile.mkdtemp(prefix="lmx-", dir="/tmp"))
+
+
+@dataclass
+class Daemon:
+    """`python -m lmx_daemon` and how to reach it."""
+
+    arguments: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+    config: str = ""
+    home: Path = field(default_factory=short_home)
+    process: "subprocess.Popen[bytes] | None" = None
+    address: str = ""
+
+    def start(self) -> "Daemon":
+        if self.config:
+            self.home.mkdir(exist_ok=True)
+            (self.home / "config.toml").write_text(self.config)
+        arguments = self.arguments if "--port" in self.arguments else ["--port", "0", *self.arguments]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "lmx_daemon", *arguments], env=self.env(), stdin=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, f"the daemon ended with {self.process.returncode}"
+            try:
+                self.address = self.admin("GET", "/admin/status")["address"]
+                return self
+            except (httpx2.TransportError, FileNotFoundError):
+                time.sleep(0.03)
+        raise AssertionError("the daemon did not answer")
+
+    def env(self) -> dict[str, str]:
+        return os.environ | {"LMX_HOME": str(self.home)} | self.environment
+
+    def admin(self, method: str, path: str, body: Any = None) -> Any:
+        """One question on the admin socket; the last line where there are several."""
+        with httpx2.Client(
+            transport=httpx2.HTTPTransport(uds=str(self.home / "lmx.sock")), base_url="http://lmx", timeout=120
+        ) as client:
+            response = client.request(method, path, json=body)
+            lines = response.text.strip().splitlines()
+            return json.loads(lines[-1]) if lines else None
+
+    def worker_pids(self) -> list[int]:
+        return [instance["pid"] for instance in self.admin("GET", "/admin/instances") if instance.get("pid")]
+
+    def lmx(self, *arguments: str, stdin: str = "", timeout: float = 60.0) -> "subprocess.CompletedProcess[str]":
+        """Runs the command line against this daemon's home."""
+        return subprocess.run(
+            [*LMX, *arguments], env=self.env(), input=stdin, capture_output=True, text=True, timeout=timeout
+        )
+
+    def get(self, path: str) -> tuple[int, Any]:
+        try:
+            with urllib.request.urlopen(self.address + path, timeout=30) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(30)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            shutil.rmtree(self.home, ignore_errors=True)
+        return code
+
+
+def alive(pid: int) -> bool:
+    """Whether `pid` runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+    except NotADirectoryError:
+        os.kill(pid, 0)
+        return True
+
+
+def wait_until(condition: Any, seconds: float, what: str) -> float:
+    """Waits until `condition()` holds; the seconds it took. Fails naming `what`."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < seconds:
+        if condition():
+            return time.monotonic() - begun
+        time.sleep(0.02)
+    raise AssertionError(f"{what}: not within {seconds} s")

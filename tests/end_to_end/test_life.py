@@ -1,0 +1,240 @@
+"""The daemon's life: starting, refusing to start, losing a worker, draining, being killed."""
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+
+from tests.end_to_end.running import Daemon, alive, short_home, wait_until
+
+TALKER = "tests/talker"
+
+
+def stream(daemon: Daemon, on_line: Callable[[str], None], max_tokens: int = 100_000) -> None:
+    """Reads a long stream line by line until it ends."""
+    body = {"model": TALKER, "prompt": "tell me a long story", "max_tokens": max_tokens, "stream": True}
+    body["temperature"] = 1.0
+    with httpx2.stream("POST", f"{daemon.address}/v1/completions", json=body, timeout=60) as answer:
+        for line in answer.iter_lines():
+            if line:
+                on_line(line)
+
+
+class Readers:
+    """Streams under way, each in a thread, and when and how each ended."""
+
+    def __init__(self, daemon: Daemon, count: int) -> None:
+        self.lines: list[list[str]] = [[] for _ in range(count)]
+        self.ended: list[float | None] = [None] * count
+        self._threads = [threading.Thread(target=self._read, args=(daemon, i), daemon=True) for i in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def _read(self, daemon: Daemon, index: int) -> None:
+        try:
+            stream(daemon, self.lines[index].append)
+        except httpx2.HTTPError as error:
+            self.lines[index].append(f"broken: {error}")
+        self.ended[index] = time.monotonic()
+
+    def all_running(self) -> bool:
+        return all(len(lines) > 3 for lines in self.lines)
+
+    def join(self, seconds: float) -> None:
+        for thread in self._threads:
+            thread.join(seconds)
+        assert all(self.ended), "a stream neither ended nor failed"
+
+
+class TestWorkers:
+    def test_a_killed_worker_fails_its_streams_at_once_and_the_next_chat_works(self, own_daemon: Daemon) -> None:
+        daemon = own_daemon.start()
+        daemon.admin("POST", "/admin/models/load", {"model": TALKER})
+        readers = Readers(daemon, 8)
+        wait_until(readers.all_running, 30, "eight streams run")
+        (worker,) = daemon.worker_pids()
+        os.kill(worker, signal.SIGKILL)
+        killed = time.monotonic()
+        while time.monotonic() - killed < 1.0:
+            assert daemon.get("/v1/models")[0] == 200
+        readers.join(5)
+        for lines, ended in zip(readers.lines, readers.ended, strict=True):
+            assert ended is not None and ended - killed < 2.0
+            assert '"error"' in lines[-1]
+        answer = httpx2.post(
+            f"{daemon.address}/v1/completions",
+            json={"model": TALKER, "prompt": "again", "max_tokens": 4},
+            timeout=60,
+        )
+        assert answer.status_code == 200
+        assert daemon.worker_pids() != [worker]
+
+    def test_a_stopped_worker_is_taken_as_hung(self, own_daemon: Daemon) -> None:
+        own_daemon.config = "[engine]\nhang_seconds = 2.0\nwarm_spare = false\n"
+        daemon = own_daemon.start()
+        daemon.admin("POST", "/admin/models/load", {"model": TALKER})
+        readers = Readers(daemon, 2)
+        wait_until(readers.all_running, 30, "two streams run")
+        (worker,) = daemon.worker_pids()
+        os.kill(worker, signal.SIGSTOP)
+        wait_until(lambda: daemon.get("/health")[0] == 503 or all(readers.ended), 6, "the hang is noticed")
+        readers.join(10)
+        assert all('"error"' in lines[-1] for lines in readers.lines)
+        wait_until(lambda: not alive(worker), 15, "the hung worker is gone")
+        assert daemon.get("/health")[0] == 200
+
+    def test_unloading_gives_the_process_back(self, own_daemon: Daemon) -> None:
+        daemon = own_daemon.start()
+        daemon.admin("POST", "/admin/models/load", {"model": TALKER})
+        (worker,) = daemon.worker_pids()
+        daemon.admin("POST", "/admin/models/unload", {"id": TALKER})
+        wait_until(lambda: not alive(worker), 3, "the worker is gone")
+        assert daemon.admin("GET", "/admin/instances") == []
+
+    def test_killing_the_daemon_leaves_no_orphan(self, own_daemon: Daemon) -> None:
+        daemon = own_daemon.start()
+        daemon.admin("POST", "/admin/models/load", {"model": TALKER})
+        assert daemon.process is not None
+        parent = psutil.Process(daemon.process.pid)
+        wait_until(lambda: len(parent.children()) >= 2, 30, "a worker and a spare")
+        everyone = [child.pid for child in parent.children(recursive=True)]
+        daemon.process.kill()
+        daemon.process.wait()
+        wait_until(lambda: not any(map(alive, everyone)), 2, "workers and spare are gone")
+
+
+class TestLeaving:
+    def test_a_client_that_leaves_stops_its_request(self, daemon: Daemon) -> None:
+        body = {"model": TALKER, "prompt": "x", "max_tokens": 100_000, "stream": True, "temperature": 1.0}
+        with httpx2.stream("POST", f"{daemon.address}/v1/completions", json=body, timeout=60) as answer:
+            next(answer.iter_lines())
+            assert daemon.admin("GET", "/admin/requests")
+        wait_until(lambda: not running(daemon), 1, "the request is gone")
+
+    def test_so_does_one_that_does_not_stream(self, daemon: Daemon) -> None:
+        body = {"model": TALKER, "prompt": "x", "max_tokens": 100_000, "temperature": 1.0}
+        with pytest.raises(httpx2.ReadTimeout):
+            httpx2.post(f"{daemon.address}/v1/completions", json=body, timeout=1.0)
+        wait_until(lambda: not running(daemon), 1, "the request is gone")
+
+    def test_a_request_is_cancelled_by_its_id(self, daemon: Daemon) -> None:
+        readers = Readers(daemon, 1)
+        wait_until(readers.all_running, 30, "the stream runs")
+        (row,) = running(daemon)
+        daemon.admin("POST", f"/admin/requests/{row['id']}/cancel")
+        readers.join(3)
+        assert running(daemon) == []
+
+
+def running(daemon: Daemon) -> list[Any]:
+    rows: list[Any] = daemon.admin("GET", "/admin/requests")
+    return [row for row in rows if row["state"] not in ("finished", "failed", "cancelled")]
+
+
+class TestEnding:
+    def test_sigterm_drains_and_leaves_nothing(self, own_daemon: Daemon) -> None:
+        own_daemon.config = "[server]\ndrain_seconds = 1.0\n"
+        daemon = own_daemon.start()
+        readers = Readers(daemon, 3)
+        wait_until(readers.all_running, 30, "three streams run")
+        workers = daemon.worker_pids()
+        assert daemon.process is not None
+        daemon.process.send_signal(signal.SIGTERM)
+        readers.join(10)
+        assert all('"error"' in lines[-1] for lines in readers.lines)
+        assert daemon.process.wait(15) == 0
+        assert not (daemon.home / "lmx.sock").exists()
+        assert not any(map(alive, workers))
+
+    def test_a_short_stream_finishes_while_it_drains(self, own_daemon: Daemon) -> None:
+        daemon = own_daemon.start()
+        daemon.admin("POST", "/admin/models/load", {"model": TALKER})
+        lines: list[str] = []
+        reader = threading.Thread(target=stream, args=(daemon, lines.append, 400))
+        reader.start()
+        wait_until(lambda: len(lines) > 2, 30, "the stream runs")
+        assert daemon.process is not None
+        daemon.process.send_signal(signal.SIGTERM)
+        reader.join(20)
+        assert lines[-1] == "data: [DONE]"
+        assert daemon.process.wait(15) == 0
+
+
+def start_and_fail(home: Path, *arguments: str, env: dict[str, str] | None = None) -> str:
+    """Starts a daemon that must refuse, and returns what it said."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "lmx_daemon", *arguments],
+        env=os.environ | {"LMX_HOME": str(home)} | (env or {}),
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert ended.returncode not in (0, None)
+    assert ended.stderr.startswith("error: ")
+    assert "\nhint: " in ended.stderr
+    assert "Traceback" not in ended.stderr
+    return ended.stderr
+
+
+class TestRefusingToStart:
+    def test_port_in_use(self) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            assert str(port) in start_and_fail(short_home(), "--port", str(port))
+
+    def test_a_second_daemon_never_steals_the_socket(self, daemon: Daemon) -> None:
+        start_and_fail(daemon.home, "--port", "0")
+        assert daemon.admin("GET", "/admin/health")["ok"] is True
+
+    def test_a_file_where_the_home_belongs(self, tmp_path: Path) -> None:
+        (tmp_path / "home").write_text("not a directory")
+        assert str(tmp_path / "home") in start_and_fail(tmp_path / "home")
+
+    def test_a_bad_setting_names_file_and_field(self) -> None:
+        home = short_home()
+        (home / "config.toml").write_text("[server]\nport = 'many'\n")
+        said = start_and_fail(home)
+        assert "config.toml" in said and "port" in said
+
+    def test_a_public_address_needs_a_key(self) -> None:
+        assert "key" in start_and_fail(short_home(), "--host", "0.0.0.0", "--port", "0")
+
+    def test_a_stale_socket_is_replaced(self, own_daemon: Daemon) -> None:
+        stale = socket.socket(socket.AF_UNIX)
+        stale.bind(str(own_daemon.home / "lmx.sock"))
+        stale.close()
+        own_daemon.start()
+        assert own_daemon.admin("GET", "/admin/health")["ok"] is True
+
+    def test_the_socket_is_ours_alone(self, daemon: Daemon) -> None:
+        assert stat.S_IMODE((daemon.home / "lmx.sock").stat().st_mode) == 0o600
+        assert stat.S_IMODE(daemon.home.stat().st_mode) == 0o700
+
+
+def test_a_load_that_many_ask_for_happens_once(own_daemon: Daemon) -> None:
+    daemon = own_daemon.start()
+
+    async def ask(client: httpx2.AsyncClient) -> int:
+        body = {"model": TALKER, "prompt": "x", "max_tokens": 2}
+        return (await client.post(f"{daemon.address}/v1/completions", json=body)).status_code
+
+    async def all_at_once() -> list[int]:
+        async with httpx2.AsyncClient(timeout=60) as client:
+            return await asyncio.gather(*(ask(client) for _ in range(12)))
+
+    assert asyncio.run(all_at_once()) == [200] * 12
+    assert len(daemon.admin("GET", "/admin/instances")) == 1

@@ -1,0 +1,178 @@
+"""The unmodified OpenAI SDK against the real daemon and the built-in model."""
+
+import json
+
+import httpx2
+import openai
+import pytest
+from openai import OpenAI
+
+from tests.end_to_end.running import Daemon
+
+GUIDE = "lmx/guide"
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Get the current weather for a city",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "description": "City name"}},
+            "required": ["city"],
+        },
+    },
+}
+
+
+@pytest.fixture
+def client(daemon: Daemon) -> OpenAI:
+    return OpenAI(base_url=f"{daemon.address}/v1", api_key="lmx", max_retries=0)
+
+
+def ask(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+class TestModels:
+    def test_lists_what_is_on_disk(self, client: OpenAI) -> None:
+        assert [model.id for model in client.models.list()] == [GUIDE, "tests/talker"]
+
+    def test_one_model_by_id_with_its_slash(self, client: OpenAI, daemon: Daemon) -> None:
+        assert client.models.retrieve(GUIDE).id == GUIDE
+        assert daemon.get("/v1/models/lmx/guide")[1]["id"] == GUIDE
+        assert daemon.get("/v1/models/lmx%2Fguide")[1]["id"] == GUIDE
+
+    def test_an_unknown_model_lists_what_there_is(self, client: OpenAI) -> None:
+        with pytest.raises(openai.NotFoundError) as error:
+            client.chat.completions.create(model="no/such", messages=ask("hi"))
+        assert error.value.code == "model_not_found"
+        assert GUIDE in str(error.value)
+
+
+class TestChat:
+    def test_an_answer_with_usage(self, client: OpenAI) -> None:
+        answer = client.chat.completions.create(model=GUIDE, messages=ask("What port does lmx use?"))
+        assert "1234" in (answer.choices[0].message.content or "")
+        assert answer.choices[0].finish_reason == "stop"
+        assert answer.usage is not None
+        assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+
+    def test_the_stream_says_the_same(self, client: OpenAI) -> None:
+        whole = client.chat.completions.create(model=GUIDE, messages=ask("What is lmx?")).choices[0].message.content
+        stream = client.chat.completions.create(
+            model=GUIDE, messages=ask("What is lmx?"), stream=True, stream_options={"include_usage": True}
+        )
+        chunks = list(stream)
+        assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == whole
+        assert chunks[-1].usage is not None and chunks[-1].usage.completion_tokens > 1
+        assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "stop"
+
+    def test_the_second_turn_hits_the_prefix_cache(self, client: OpenAI) -> None:
+        messages = ask("How do I download a model?")
+        first = client.chat.completions.create(model=GUIDE, messages=messages)
+        messages += [{"role": "assistant", "content": first.choices[0].message.content or ""}, *ask("And then?")]
+        second = client.chat.completions.create(model=GUIDE, messages=messages)
+        assert second.usage is not None and second.usage.prompt_tokens_details is not None
+        assert (second.usage.prompt_tokens_details.cached_tokens or 0) > 0
+
+    def test_a_seed_repeats_an_answer_whatever_else_runs(self, client: OpenAI) -> None:
+        def sampled(seed: int) -> str:
+            return (
+                client.completions.create(
+                    model="tests/talker", prompt="one two three", max_tokens=24, temperature=1.0, seed=seed
+                )
+                .choices[0]
+                .text
+            )
+
+        alone = sampled(7)
+        others = client.completions.create(
+            model="tests/talker", prompt="something else", max_tokens=200, temperature=1.0, stream=True
+        )
+        next(iter(others))
+        assert sampled(7) == alone
+        assert sampled(8) != alone
+        others.close()
+
+    def test_max_tokens_ends_with_length(self, client: OpenAI) -> None:
+        answer = client.chat.completions.create(model=GUIDE, messages=ask("What is lmx?"), max_completion_tokens=3)
+        assert answer.choices[0].finish_reason == "length"
+        assert answer.usage is not None and answer.usage.completion_tokens == 3
+
+    def test_a_stop_string_cuts_and_is_not_shown(self, client: OpenAI) -> None:
+        answer = client.chat.completions.create(model=GUIDE, messages=ask("What port does lmx use?"), stop=["1234"])
+        assert "1234" not in (answer.choices[0].message.content or "")
+        assert answer.choices[0].finish_reason == "stop"
+
+    def test_several_choices(self, client: OpenAI) -> None:
+        answer = client.completions.create(
+            model="tests/talker", prompt="a b c", max_tokens=8, n=3, temperature=1.0, seed=1
+        )
+        assert [choice.index for choice in answer.choices] == [0, 1, 2]
+        assert len({choice.text for choice in answer.choices}) > 1
+
+
+class TestTools:
+    def test_a_tool_call_comes_back(self, client: OpenAI) -> None:
+        answer = client.chat.completions.create(
+            model=GUIDE, messages=ask("What is the weather in Paris?"), tools=[WEATHER]
+        )
+        assert answer.choices[0].finish_reason == "tool_calls"
+        (call,) = answer.choices[0].message.tool_calls or []
+        assert call.function.name == "get_weather"
+        assert json.loads(call.function.arguments) == {"city": "Paris"}
+
+    def test_streamed_and_followed_up(self, client: OpenAI) -> None:
+        question = ask("What is the weather in Paris?")
+        name, arguments, call_id = "", "", ""
+        for chunk in client.chat.completions.create(model=GUIDE, messages=question, tools=[WEATHER], stream=True):
+            for delta in chunk.choices[0].delta.tool_calls or []:
+                name += (delta.function and delta.function.name) or ""
+                arguments += (delta.function and delta.function.arguments) or ""
+                call_id = delta.id or call_id
+        assert name == "get_weather"
+        assert call_id
+        call = {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+        messages = [
+            *question,
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": call_id, "content": "18 degrees and sunny"},
+        ]
+        answer = client.chat.completions.create(model=GUIDE, messages=messages, tools=[WEATHER])
+        assert answer.choices[0].finish_reason == "stop"
+        assert answer.choices[0].message.content
+
+
+class TestErrors:
+    def test_a_bad_value_names_its_field(self, client: OpenAI) -> None:
+        with pytest.raises(openai.BadRequestError) as error:
+            client.chat.completions.create(model=GUIDE, messages=ask("hi"), temperature=9)
+        assert error.value.param == "temperature"
+
+    def test_a_bad_role_names_its_place(self, client: OpenAI) -> None:
+        with pytest.raises(openai.BadRequestError) as error:
+            client.chat.completions.create(model=GUIDE, messages=[{"role": "wizard", "content": "hi"}])
+        assert error.value.param == "messages[0].role"
+
+    def test_a_prompt_beyond_the_context_is_refused_with_numbers(self, client: OpenAI) -> None:
+        with pytest.raises(openai.BadRequestError) as error:
+            client.chat.completions.create(model=GUIDE, messages=ask("word " * 9000))
+        assert error.value.code == "context_length_exceeded"
+
+    def test_a_key_is_asked_for_where_one_is_set(self, own_daemon: Daemon) -> None:
+        own_daemon.environment["LMX_API_KEY"] = "sesame"
+        own_daemon.start()
+        with pytest.raises(openai.AuthenticationError):
+            OpenAI(base_url=f"{own_daemon.address}/v1", api_key="wrong", max_retries=0).models.list()
+        models = OpenAI(base_url=f"{own_daemon.address}/v1", api_key="sesame", max_retries=0).models.list()
+        assert models.data[0].id == GUIDE
+
+
+def test_the_bytes_on_the_wire_end_with_usage_and_done(daemon: Daemon) -> None:
+    body = {"model": GUIDE, "messages": ask("What is lmx?"), "stream": True, "stream_options": {"include_usage": True}}
+    answer = httpx2.post(f"{daemon.address}/v1/chat/completions", json=body, timeout=60)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["x-request-id"]
+    events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert events[-1] == "[DONE]"
+    assert json.loads(events[-2])["usage"]["completion_tokens"] > 0
