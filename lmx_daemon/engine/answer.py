@@ -1,0 +1,179 @@
+"""One request under way: its choices, their text so far, and the events that each step makes of them."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+
+from lmx_daemon.contract.generation import (
+    Delta,
+    Ending,
+    Event,
+    Finished,
+    FinishReason,
+    Generate,
+    Timings,
+    TokenLogprob,
+    ToolCallDelta,
+    Usage,
+)
+from lmx_daemon.engine.batch import Token
+from lmx_daemon.engine.parse import Markers, OutputParser, Piece
+from lmx_daemon.engine.prompt import Prepared
+
+
+@dataclass
+class Choice:
+    """One row of the batch, as text."""
+
+    index: int
+    detokenizer: Any
+    parser: OutputParser
+    tokens: int = 0
+    reasoning_tokens: int = 0
+    unsaid: int = 0
+    """Tokens that no Delta has counted yet."""
+    ending: Ending | None = None
+
+
+class Answer:
+    def __init__(self, request: Generate, prepared: Prepared, arrived: float, load_seconds: float, seed: int) -> None:
+        self.request = request
+        self.prepared = prepared
+        self.seed = seed
+        self.arrived = arrived
+        """Monotonic, of its arrival in the daemon."""
+        self.cached = 0
+        self.rows: dict[int, Choice] = {}
+        self.warnings: list[str] = []
+        self._load_seconds = load_seconds
+        self._started = 0.0
+        self._first: float | None = None
+
+    @property
+    def deadline(self) -> float | None:
+        return None if self.request.deadline is None else self.arrived + self.request.deadline
+
+    @property
+    def done(self) -> bool:
+        return bool(self.rows) and all(choice.ending is not None for choice in self.rows.values())
+
+    def start(self) -> None:
+        self._started = time.monotonic()
+
+    def add(self, row: int, index: int, tokenizer: Any, markers: Markers) -> None:
+        """`row` of the batch is this request's choice `index`."""
+        parser = OutputParser(
+            Markers() if self.prepared.raw else markers,
+            tools=self.prepared.tools,
+            stop=self.request.stop,
+            thinking=self.prepared.thinking,
+        )
+        self.rows[row] = Choice(index, tokenizer.detokenizer, parser)
+
+    def take(self, token: Token, tokenizer: Any) -> list[Event]:
+        """The events of one more token. The choice has ended when its `ending` is set."""
+        choice = self.rows[token.row]
+        if choice.ending is not None:
+            return []
+        if self._first is None:
+            self._first = time.monotonic()
+        piece = Piece()
+        logprobs: tuple[TokenLogprob, ...] = ()
+        ids: tuple[int, ...] = ()
+        if token.reason != "stop":
+            choice.tokens += 1
+            choice.unsaid += 1
+            choice.detokenizer.add_token(token.token)
+            piece = choice.parser.feed(choice.detokenizer.last_segment)
+            choice.reasoning_tokens += choice.parser.thinking
+            if self.request.top_logprobs is not None:
+                logprobs = (logprob_of(token, self.request.top_logprobs, tokenizer),)
+            if self.request.token_ids:
+                ids = (token.token,)
+        events = self._deltas(choice, piece, ids, logprobs)
+        if piece.matched_stop is not None:
+            choice.ending = Ending(reason="stop", matched_stop=piece.matched_stop)
+        elif token.reason is not None:
+            events += self._finish(choice, "length" if token.reason == "length" else "stop")
+        return events
+
+    def finished(self, cancelled: bool = False) -> Finished:
+        now = time.monotonic()
+        first = self._first or now
+        choices = sorted(self.rows.values(), key=lambda choice: choice.index)
+        ended = [choice.ending or Ending(reason="cancelled") for choice in choices]
+        if cancelled and not ended:
+            ended = [Ending(reason="cancelled")] * self.request.choices
+        return Finished(
+            id=self.request.id,
+            endings=tuple(ended),
+            usage=Usage(
+                prompt_tokens=len(self.prepared.tokens),
+                cached_tokens=self.cached,
+                completion_tokens=sum(choice.tokens for choice in choices),
+                reasoning_tokens=sum(choice.reasoning_tokens for choice in choices),
+            ),
+            timings=Timings(
+                queue=(self._started or now) - self.arrived,
+                prefill=first - self._started if self._started else 0.0,
+                first_token=first - self.arrived,
+                decode=now - first,
+                load=self._load_seconds,
+            ),
+        )
+
+    def _finish(self, choice: Choice, reason: FinishReason) -> list[Event]:
+        choice.detokenizer.finalize()
+        piece = choice.parser.feed(choice.detokenizer.last_segment)
+        events = self._deltas(choice, piece, (), ())
+        if piece.matched_stop is not None:
+            choice.ending = Ending(reason="stop", matched_stop=piece.matched_stop)
+            return events
+        events += self._deltas(choice, choice.parser.finish(), (), ())
+        if choice.parser.made_calls and reason == "stop":
+            reason = "tool_calls"
+        choice.ending = Ending(reason=reason)
+        return events
+
+    def _deltas(
+        self, choice: Choice, piece: Piece, ids: tuple[int, ...], logprobs: tuple[TokenLogprob, ...]
+    ) -> list[Event]:
+        if piece.warning:
+            self.warnings.append(piece.warning)
+        if not (piece or ids or logprobs):
+            return []
+        calls: list[ToolCallDelta | None] = [*piece.calls] or [None]
+        unsaid, choice.unsaid = choice.unsaid, 0
+        events: list[Event] = [
+            Delta(
+                id=self.request.id,
+                choice=choice.index,
+                content=piece.content,
+                reasoning=piece.reasoning,
+                tool_call=calls[0],
+                tokens=unsaid,
+                token_ids=ids,
+                logprobs=logprobs,
+            )
+        ]
+        events += [Delta(id=self.request.id, choice=choice.index, tool_call=call) for call in calls[1:]]
+        return events
+
+
+def logprob_of(token: Token, top: int, tokenizer: Any) -> TokenLogprob:
+    """The chosen token's log-probability and those of the `top` likeliest."""
+
+    def entry(identity: int, value: float) -> TokenLogprob:
+        text = tokenizer.decode([identity])
+        return TokenLogprob(token=text, id=identity, logprob=max(value, -9999.0), bytes=tuple(text.encode()))
+
+    chosen = entry(token.token, float(token.logprobs[token.token]))
+    if not top:
+        return chosen
+    order = mx.argsort(-token.logprobs)[:top]
+    values: Any = token.logprobs[order].tolist()
+    ids: Any = order.tolist()
+    likeliest = tuple(entry(identity, value) for identity, value in zip(ids, values, strict=True))
+    return TokenLogprob(token=chosen.token, id=chosen.id, logprob=chosen.logprob, bytes=chosen.bytes, top=likeliest)

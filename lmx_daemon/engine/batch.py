@@ -1,0 +1,104 @@
+"""The one adapter over mlx-lm's BatchGenerator: rows in, steps out. What is behind it can be replaced.
+
+It knows token ids, samplers and caches; requests, text and sockets are the runner's. Engine thread only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import mlx_lm.generate
+from mlx_lm.generate import BatchGenerator, StopSequences
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sequence to generate. `cache` holds the first `cached` of `tokens`."""
+
+    tokens: Sequence[int]
+    max_tokens: int
+    sampler: Any
+    processors: list[Any]
+    cache: list[Any] | None = None
+    cached: int = 0
+
+
+@dataclass(frozen=True)
+class Token:
+    """A row's next token; with `reason` its last. A "stop" token is not part of the answer."""
+
+    row: int
+    token: int
+    logprobs: mx.array
+    reason: str | None
+    cache: list[Any] | None
+    tokens: list[int] | None
+    """With `reason`: what `cache` holds."""
+
+
+@dataclass(frozen=True)
+class PrefillStep:
+    row: int
+    done: int
+    total: int
+
+
+class Batch:
+    """Rows that are computed together. Row ids are never used twice."""
+
+    def __init__(self, model: Any, stop_tokens: set[int], *, max_running: int, prefill_step: int) -> None:
+        # Wired memory is a setting of ours (platform.wire), not a side effect of making a batch.
+        mlx_lm.generate.maybe_set_recommended_wired_limit = lambda: None
+        self._max_running = max_running
+        self._stop = StopSequences([[token] for token in stop_tokens] or None)
+        self._generator = BatchGenerator(
+            model,
+            completion_batch_size=max_running,
+            prefill_batch_size=min(8, max_running),
+            prefill_step_size=prefill_step,
+        )
+        self.rows = 0
+        """Rows in it, waiting ones included."""
+
+    def add(self, row: Row) -> int:
+        (identity,) = self._generator.insert(
+            [list(row.tokens[row.cached :])],
+            max_tokens=[row.max_tokens],
+            caches=[row.cache] if row.cache is not None else None,
+            all_tokens=[list(row.tokens[: row.cached])],
+            samplers=[row.sampler],
+            logits_processors=[row.processors],
+            stop_sequences=[self._stop],
+        )
+        self.rows += 1
+        return int(identity)
+
+    def remove(self, rows: Sequence[int]) -> None:
+        """Rows that have ended already are ignored."""
+        known = self._generator._find_uids(rows)
+        if known:
+            self._generator.remove(list(known))
+            self.rows -= len(known)
+
+    def step(self) -> tuple[list[PrefillStep], list[Token]]:
+        """One decode step for all running rows, and a piece of the waiting prompts."""
+        prompts, generated = self._generator.next()
+        tokens = [
+            Token(found.uid, found.token, found.logprobs, found.finish_reason, found.prompt_cache, found.all_tokens)
+            for found in generated
+        ]
+        self.rows -= sum(token.reason is not None for token in tokens)
+        return [PrefillStep(found.uid, *found.progress) for found in prompts], tokens
+
+    @property
+    def prefill_tokens(self) -> int:
+        """Prompt tokens computed since this batch was made."""
+        return int(self._generator._counters.prompt_tokens)
+
+    @property
+    def cache_bytes(self) -> int:
+        return int(self._generator.prompt_cache_nbytes)
+
+    def close(self) -> None:
+        self._generator.close()

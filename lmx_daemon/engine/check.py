@@ -1,0 +1,83 @@
+"""What must hold of a model's files before MLX or transformers sees them. Nothing in a repository is trusted."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from lmx_daemon.contract.errors import ModelLoadError, UntrustedModelError
+
+MAX_JSON_BYTES = 256 * 1024 * 1024
+"""tokenizer.json of the largest vocabularies is about 30 MB."""
+CODE_KEYS = ("model_file", "auto_map", "trust_remote_code")
+CODE_SUFFIXES = (".py", ".so", ".dylib")
+
+
+def check_model(path: Path) -> dict[str, Any]:
+    """Checks the model's files and returns its config.json. Raises UntrustedModelError or ModelLoadError."""
+    if not path.is_dir():
+        raise ModelLoadError(f"{path} is not a directory", hint="`lmx ls` shows the models that are here")
+    config = _read_object(path / "config.json")
+    for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
+        if (path / name).exists():
+            _refuse_code(name, _read_object(path / name))
+    for file in sorted(path.iterdir()):
+        if file.suffix in CODE_SUFFIXES:
+            raise UntrustedModelError(
+                f"{file.name}: the repository carries code, and lmx runs none",
+                hint="use a version of this model that mlx-lm supports by itself",
+            )
+        if file.suffix == ".json":
+            _read_json(file)
+    _check_weights(path)
+    return config
+
+
+def _refuse_code(name: str, config: dict[str, Any]) -> None:
+    for key in CODE_KEYS:
+        if config.get(key):
+            raise UntrustedModelError(
+                f"{name} names code to run ({key}), and lmx runs none",
+                hint="use a version of this model that mlx-lm supports by itself",
+            )
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        if file.stat().st_size > MAX_JSON_BYTES:
+            raise ModelLoadError(f"{file.name} is larger than {MAX_JSON_BYTES} bytes")
+        return json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise ModelLoadError(f"{file.name} is missing", hint="pull the model again") from None
+    except (ValueError, RecursionError) as error:
+        raise ModelLoadError(f"{file.name} is not JSON: {error}", hint="pull the model again") from error
+    except OSError as error:
+        raise ModelLoadError(f"{file.name}: {error.strerror or error}", hint="pull the model again") from error
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    value = _read_json(file)
+    if not isinstance(value, dict):
+        raise ModelLoadError(f"{file.name} is not a JSON object", hint="pull the model again")
+    return value
+
+
+def _check_weights(path: Path) -> None:
+    files = sorted(path.glob("model*.safetensors"))
+    if not files:
+        raise ModelLoadError("there is no model*.safetensors", hint="lmx needs MLX weights, not GGUF or PyTorch ones")
+    index = path / "model.safetensors.index.json"
+    if index.exists():
+        wanted = _read_object(index).get("weight_map", {})
+        missing = sorted({str(name) for name in wanted.values()} - {file.name for file in files})
+        if missing:
+            raise ModelLoadError(f"{missing[0]} is missing", hint="pull the model again")
+    for file in files:
+        try:
+            # The Rust reader checks what MLX's does not: overlaps, holes and trailing bytes.
+            with safe_open(str(file), framework="numpy") as opened:
+                if not opened.keys():
+                    raise ModelLoadError(f"{file.name} holds no tensors")
+        except (SafetensorError, OSError) as error:
+            raise ModelLoadError(f"{file.name} is broken: {error}", hint="pull the model again") from error

@@ -1,0 +1,150 @@
+"""Loads a model: checks its files, reads weights and tokenizer, casts for the CPU, and says what it can do."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_flatten, tree_unflatten
+from mlx_lm.utils import load_model, load_tokenizer
+
+from lmx_daemon.contract.errors import LmxError, ModelLoadError, OutOfMemoryError
+from lmx_daemon.contract.frames import Capabilities, EngineOptions
+from lmx_daemon.engine import platform
+from lmx_daemon.engine.check import check_model
+
+Progress = Callable[[str, float | None], None]
+UNLIMITED_CONTEXT = 32_768
+"""For models whose files name no limit (state-space ones)."""
+ABSURD_CONTEXT = 100_000_000
+CHAT_TEMPLATE_FILE = "chat_template.json"
+
+
+@dataclass
+class LoadedModel:
+    model: Any
+    tokenizer: Any
+    config: dict[str, Any]
+    defaults: dict[str, Any]
+    """generation_config.json."""
+    capabilities: Capabilities
+    vocabulary: int
+    weights: int
+    """Bytes."""
+    dtype: str
+    note: str
+    seconds: float
+
+
+def load(path: Path, options: EngineOptions, progress: Progress) -> LoadedModel:
+    """Raises UntrustedModelError, ModelLoadError or OutOfMemoryError. The engine thread only."""
+    begun = time.monotonic()
+    progress("checking", None)
+    config = check_model(path)
+    progress("weights", 0.0)
+    try:
+        model, full_config = load_model(path, lazy=True, trust_remote_code=False)
+        note, dtype = _cast_for_cpu(model)
+        _evaluate(model, progress)
+        progress("tokenizer", None)
+        tokenizer = load_tokenizer(path, {"trust_remote_code": False}, eos_token_ids=full_config.get("eos_token_id"))
+    except LmxError:
+        raise
+    except MemoryError as error:
+        raise OutOfMemoryError(f"not enough memory for this model: {error}", hint="unload another model") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError, ImportError) as error:
+        kind = config.get("model_type", "without a model_type")
+        raise ModelLoadError(
+            f"cannot load this {kind} model: {type(error).__name__}: {error}",
+            hint="see the log; mlx-lm may not support this model, or its files are not whole",
+        ) from error
+    weights = sum(value.nbytes for _, value in tree_flatten(model.parameters()))
+    note = ", ".join(part for part in (note, platform.wire(options.wired, weights)) if part)
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        config=config,
+        defaults=_read_defaults(path),
+        capabilities=_capabilities(path, config, tokenizer, options),
+        vocabulary=_vocabulary(config, tokenizer),
+        weights=weights,
+        dtype=dtype,
+        note=note,
+        seconds=time.monotonic() - begun,
+    )
+
+
+def _cast_for_cpu(model: Any) -> tuple[str, str]:
+    """bfloat16 and float16 become float32 on a CPU, where they are up to nine times slower. (note, dtype)"""
+    parameters = tree_flatten(model.parameters())
+    kinds = [value.dtype for _, value in parameters if mx.issubdtype(value.dtype, mx.floating)]
+    dtype = str(max(set(kinds), key=kinds.count)).removeprefix("mlx.core.") if kinds else "unknown"
+    slow = (mx.bfloat16, mx.float16)
+    if not platform.on_cpu() or not any(kind in slow for kind in kinds):
+        return "", dtype
+    model.update(
+        tree_unflatten(
+            [(name, value.astype(mx.float32) if value.dtype in slow else value) for name, value in parameters]
+        )
+    )
+    return f"{dtype} cast to float32 for the CPU", "float32"
+
+
+def _evaluate(model: Any, progress: Progress) -> None:
+    parameters = [value for _, value in tree_flatten(model.parameters())]
+    total, done, said = sum(value.nbytes for value in parameters) or 1, 0, 0.0
+    for value in parameters:
+        mx.eval(value)
+        done += value.nbytes
+        if done / total - said >= 0.02:
+            said = done / total
+            progress("weights", said)
+
+
+def _read_defaults(path: Path) -> dict[str, Any]:
+    file = path / "generation_config.json"
+    value = json.loads(file.read_bytes()) if file.exists() else {}
+    return value if isinstance(value, dict) else {}
+
+
+def _capabilities(path: Path, config: dict[str, Any], tokenizer: Any, options: EngineOptions) -> Capabilities:
+    if not tokenizer.chat_template and (path / CHAT_TEMPLATE_FILE).exists():
+        found = json.loads((path / CHAT_TEMPLATE_FILE).read_bytes())
+        if isinstance(found, dict) and isinstance(found.get("chat_template"), str):
+            tokenizer._tokenizer.chat_template = found["chat_template"]
+    own = context_length(config, tokenizer)
+    parser = (
+        getattr(getattr(tokenizer, "tool_parser", None), "__module__", None) if tokenizer.has_tool_calling else None
+    )
+    return Capabilities(
+        context_length=min(own, options.context_length or own),
+        tools=bool(tokenizer.has_tool_calling),
+        tool_parser=parser.rpartition(".")[2] if parser else None,
+        thinking=bool(tokenizer.has_thinking),
+        vision=False,
+        chat=bool(tokenizer.has_chat_template or tokenizer.chat_template),
+    )
+
+
+def context_length(config: dict[str, Any], tokenizer: Any) -> int:
+    """Tokens, as the model's own files say."""
+    nested = config.get("text_config")
+    for source in (nested if isinstance(nested, dict) else {}, config):
+        for name in ("max_position_embeddings", "max_sequence_length", "seq_length", "n_positions"):
+            value = source.get(name)
+            if isinstance(value, int) and value > 0:
+                return value
+    limit = getattr(tokenizer, "model_max_length", None)
+    return int(limit) if isinstance(limit, int) and 0 < limit < ABSURD_CONTEXT else UNLIMITED_CONTEXT
+
+
+def _vocabulary(config: dict[str, Any], tokenizer: Any) -> int:
+    nested = config.get("text_config")
+    for source in (nested if isinstance(nested, dict) else {}, config):
+        value = source.get("vocab_size")
+        if isinstance(value, int) and value > 0:
+            return value
+    return len(tokenizer)

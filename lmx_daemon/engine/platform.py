@@ -1,0 +1,52 @@
+"""The one place that knows where MLX runs: Metal, CUDA or a CPU, and what differs there."""
+
+import contextlib
+import sys
+from typing import Any
+
+import mlx.core as mx
+
+METAL_CACHE_BYTES = 2 * 1024**3
+"""Freed buffers that MLX keeps on a GPU; without a bound the count of live Metal buffers grows until it aborts."""
+
+
+def on_cpu() -> bool:
+    return bool(mx.default_device() == mx.Device(mx.DeviceType.cpu))
+
+
+def describe() -> str:
+    """Where MLX computes and with what: "metal, Apple M3 Max", "cuda, ...", "cpu, OpenBLAS"."""
+    if on_cpu():
+        if sys.platform != "linux":
+            return "cpu"
+        with contextlib.suppress(OSError), open("/proc/self/maps") as maps:
+            if any("libopenblas" in line for line in maps):
+                return "cpu, OpenBLAS"
+        return "cpu, reference BLAS (slow; install OpenBLAS: apt install libopenblas0-pthread)"
+    kind = "metal" if mx.metal.is_available() else "cuda"
+    return f"{kind}, {mx.device_info().get('device_name', 'unknown device')}"
+
+
+def bound_caches() -> None:
+    if not on_cpu():
+        mx.set_cache_limit(METAL_CACHE_BYTES)
+
+
+def wire(setting: str, weights: int) -> str:
+    """Applies the wired-memory setting on a Mac, and says what was done; "" elsewhere.
+
+    "auto" wires only models above half of the recommended working set: wiring is what kernel panics were traced to
+    (ml-explore/mlx#3186), and what very large models need to stay fast.
+    """
+    if not mx.metal.is_available() or setting == "off":
+        return ""
+    info: dict[str, Any] = mx.device_info()
+    recommended = int(info.get("max_recommended_working_set_size", 0))
+    if setting == "auto":
+        if not recommended or weights <= recommended // 2:
+            return ""
+        limit = recommended
+    else:
+        limit = min(int(setting), recommended)
+    mx.set_wired_limit(limit)
+    return f"{limit} bytes wired"

@@ -1,0 +1,151 @@
+"""From a request's prompt to tokens: the template in a killable child, tokenising here. It never touches MLX.
+
+Runs in a thread of its own, so that neither a slow template nor a long prompt holds up a step of the batch.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lmx_daemon.contract.errors import ContextLengthError, RequestError, UnsupportedError
+from lmx_daemon.contract.generation import Chat, ImagePart, Message, Prompt, Text, Tokens, Tool
+from lmx_daemon.engine.template import TemplateChild
+
+TAIL_CHARACTERS = 4000
+"""An open thinking marker is looked for this far from the prompt's end."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prompt, ready for the batch."""
+
+    tokens: list[int]
+    tools: list[dict[str, Any]]
+    thinking: bool = False
+    """The prompt ends inside an open thinking block."""
+    raw: bool = False
+    """No chat: the answer is plain text, markers are not looked for."""
+
+
+class PromptBuilder:
+    def __init__(self, tokenizer: Any, context_length: int, vocabulary: int, child: TemplateChild) -> None:
+        self._tokenizer = tokenizer
+        self._context_length = context_length
+        self._vocabulary = vocabulary
+        self._child = child
+
+    def build(self, prompt: Prompt) -> Prepared:
+        """Raises RequestError, ContextLengthError or UnsupportedError."""
+        match prompt:
+            case Chat():
+                prepared = self._chat(prompt)
+            case Text(text=text):
+                prepared = Prepared(list(self._tokenizer.encode(text)), [], raw=True)
+            case Tokens(ids=ids):
+                for token in ids:
+                    if not 0 <= token < self._vocabulary:
+                        raise RequestError(
+                            f"token {token} does not exist; this model has 0 to {self._vocabulary - 1}", param="prompt"
+                        )
+                prepared = Prepared(list(ids), [], raw=True)
+        if not prepared.tokens:
+            raise RequestError("the prompt is empty", param="messages" if isinstance(prompt, Chat) else "prompt")
+        if len(prepared.tokens) >= self._context_length:
+            raise ContextLengthError(
+                f"the prompt has {len(prepared.tokens)} tokens; this model's context holds {self._context_length}, "
+                "the answer included",
+                param="messages" if isinstance(prompt, Chat) else "prompt",
+                hint="shorten the conversation, or load a model with a longer context",
+            )
+        return prepared
+
+    def _chat(self, chat: Chat) -> Prepared:
+        for position, message in enumerate(chat.messages):
+            if any(isinstance(part, ImagePart) for part in message.content):
+                raise UnsupportedError("this model cannot see images", param=f"messages[{position}].content")
+        tools = [as_function(tool) for tool in chat.tools]
+        variables: dict[str, Any] = {
+            "messages": [as_template_message(message) for message in chat.messages],
+            "tools": tools or None,
+            "add_generation_prompt": True,
+        }
+        variables |= chat.template_arguments
+        if chat.thinking is not None:
+            variables["enable_thinking"] = chat.thinking
+        text = self._render(variables, bool(tools))
+        tokens = list(self._tokenizer.encode(text, add_special_tokens=False))
+        return Prepared(tokens, tools, thinking=self._ends_in_thought(text))
+
+    def _render(self, variables: dict[str, Any], tools: bool) -> str:
+        own = getattr(self._tokenizer, "_chat_template", None)
+        if own is not None:  # a template that mlx-lm itself brings as code
+            arguments = {name: value for name, value in variables.items() if name != "messages"}
+            return str(self._tokenizer.apply_chat_template(variables["messages"], tokenize=False, **arguments))
+        template = self._tokenizer.chat_template
+        if isinstance(template, dict):
+            template = template.get("tool_use" if tools else "default") or template.get("default")
+        if not template:
+            raise UnsupportedError(
+                "this model has no chat template", param="messages", hint="use /v1/completions, or a chat model"
+            )
+        special = {name: str(value) for name, value in self._tokenizer.special_tokens_map.items()}
+        return self._child.render(template, special | variables)
+
+    def _ends_in_thought(self, text: str) -> bool:
+        start, end = self._tokenizer.think_start, self._tokenizer.think_end
+        if not start or not end:
+            return False
+        tail = text[-TAIL_CHARACTERS:]
+        opened = tail.rfind(start)
+        return opened >= 0 and tail.rfind(end) < opened and not tail[opened + len(start) :].strip()
+
+
+def as_function(tool: Tool) -> dict[str, Any]:
+    """A tool in the form that templates and parsers know."""
+    return {
+        "type": "function",
+        "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
+    }
+
+
+def as_template_message(message: Message) -> dict[str, Any]:
+    """A message in the form that templates know: text content, arguments as objects where they are JSON."""
+    shown: dict[str, Any] = {"role": message.role, "content": message.text}
+    if message.reasoning is not None:
+        shown["reasoning_content"] = message.reasoning
+    if message.tool_calls:
+        shown["tool_calls"] = [
+            {
+                "type": "function",
+                "id": call.id,
+                "function": {"name": call.name, "arguments": _arguments(call.arguments)},
+            }
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        shown["tool_call_id"] = message.tool_call_id
+    if message.name is not None:
+        shown["name"] = message.name
+    return shown
+
+
+def _arguments(text: str) -> Any:
+    try:
+        return json.loads(text) if text.strip() else {}
+    except ValueError:
+        return text
+
+
+def markers_of(tokenizer: Any) -> dict[str, Any]:
+    """The family's markers, as `parse.Markers` takes them."""
+    has_tools = tokenizer.has_tool_calling
+    structural: Sequence[str] = tokenizer.structural_markers or ()
+    return {
+        "think_start": tokenizer.think_start if tokenizer.has_thinking else None,
+        "think_end": tokenizer.think_end if tokenizer.has_thinking else None,
+        "tool_start": tokenizer.tool_call_start if has_tools else None,
+        "tool_end": tokenizer.tool_call_end if has_tools else None,
+        "tool_parser": tokenizer.tool_parser if has_tools else None,
+        "structural": tuple(structural),
+    }

@@ -1,0 +1,381 @@
+"""The engine thread: owns all of MLX, takes commands from its inbox, and steps the batch while there is work.
+
+It knows no sockets (frames leave through `send`) and no templates (prompts arrive as tokens).
+"""
+
+import queue
+import random
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import psutil
+
+from lmx_daemon.contract.errors import (
+    DeadlineError,
+    LmxError,
+    OutOfMemoryError,
+    RequestError,
+    UnsupportedError,
+    WorkerError,
+)
+from lmx_daemon.contract.frames import (
+    EngineOptions,
+    Events,
+    Load,
+    Loaded,
+    LoadFailed,
+    LoadProgress,
+    Log,
+    Memory,
+    MemoryUse,
+)
+from lmx_daemon.contract.generation import Event, Failed, Generate, Prefill, Queued, Started
+from lmx_daemon.engine import platform, sampling
+from lmx_daemon.engine.answer import Answer
+from lmx_daemon.engine.batch import Batch, Row
+from lmx_daemon.engine.cache import PrefixCache
+from lmx_daemon.engine.link import Pulse
+from lmx_daemon.engine.load import LoadedModel, load
+from lmx_daemon.engine.parse import Markers
+from lmx_daemon.engine.prompt import Prepared, markers_of
+
+MEMORY_SECONDS = 1.0
+BAD_STEPS = 3
+"""So many failed steps in a row, each with a fresh batch, and the process is no use any more."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A request whose prompt is tokens now."""
+
+    request: Generate
+    prepared: Prepared
+    arrived: float
+    load_seconds: float
+
+
+@dataclass(frozen=True)
+class Drop:
+    """The request with this id is wanted no more."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class Stop:
+    pass
+
+
+Command = Load | Ready | Drop | Stop
+
+
+class Runner:
+    def __init__(
+        self, send: Callable[[Any], None], pulse: Pulse, on_loaded: Callable[[LoadedModel, Load], None]
+    ) -> None:
+        self.inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._send = send
+        self._pulse = pulse
+        self._on_loaded = on_loaded
+        self._options = EngineOptions()
+        self._loaded: LoadedModel | None = None
+        self._instance = ""
+        self._batch: Batch | None = None
+        self._markers = Markers()
+        self._prefixes = PrefixCache(0)
+        self._waiting: list[Answer] = []
+        self._running: dict[str, Answer] = {}
+        self._rows: dict[int, Answer] = {}
+        self._memory_at = 0.0
+        self._memory = MemoryUse()
+        self._bad_steps = 0
+        self._process = psutil.Process()
+
+    def run(self) -> None:
+        """Until Stop. Raises when the batch cannot be made to work any more."""
+        while self._take_commands():
+            if self._waiting or self._running:
+                self._expire()
+                self._admit()
+            self._beat()
+            if self._rows:
+                self._step()
+            self._report_memory()
+        if self._batch is not None:
+            self._batch.close()
+
+    # ---- commands ----
+
+    def _take_commands(self) -> bool:
+        """False at Stop. Waits only where there is nothing to do."""
+        idle = not self._rows and not self._waiting
+        while True:
+            try:
+                command = self.inbox.get(timeout=MEMORY_SECONDS) if idle else self.inbox.get_nowait()
+            except queue.Empty:
+                return True
+            idle = False
+            match command:
+                case Stop():
+                    return False
+                case Load():
+                    self._load(command)
+                case Drop(id=identity):
+                    self._drop(identity)
+                case Ready():
+                    self._receive(command)
+
+    def _load(self, command: Load) -> None:
+        def progress(stage: str, fraction: float | None) -> None:
+            self._pulse.steps += 1
+            self._send(LoadProgress(stage=stage, fraction=fraction))
+
+        begun = time.monotonic()
+        self._pulse.busy = True
+        try:
+            platform.bound_caches()
+            loaded = load(Path(command.path), command.options, progress)
+            self._options, self._loaded, self._instance = command.options, loaded, command.instance
+            self._markers = Markers(**markers_of(loaded.tokenizer))
+            self._prefixes = PrefixCache(command.options.prefix_cache_bytes)
+            progress("warming up", None)
+            self._batch = self._new_batch()
+            self._warm_up(self._batch)
+            self._on_loaded(loaded, command)
+        except LmxError as error:
+            self._send(LoadFailed(error=error.body()))
+            return
+        finally:
+            self._pulse.busy = False
+        self._measure()
+        self._send(
+            Loaded(
+                capabilities=loaded.capabilities,
+                memory=self._memory,
+                seconds=time.monotonic() - begun,
+                dtype=loaded.dtype,
+                note=loaded.note,
+            )
+        )
+
+    def _new_batch(self) -> Batch:
+        assert self._loaded is not None
+        return Batch(
+            self._loaded.model,
+            set(self._loaded.tokenizer.eos_token_ids),
+            max_running=self._options.max_running,
+            prefill_step=self._options.prefill_step,
+        )
+
+    def _warm_up(self, batch: Batch) -> None:
+        """Greedy and sampled, prefill and decode: kernels are compiled now, not under the first request."""
+        warm = sampling.Resolved(temperature=1.0, top_p=0.9, top_k=2, min_p=0.05, repetition_penalty=1.0)
+        batch.add(Row([0, 0, 0, 0], 2, sampling.sampler_for(warm, 0, 0), []))
+        batch.add(Row([0, 0], 2, sampling.sampler_for(sampling.Resolved(0.0, 1.0, 0, 0.0, 1.0), 0, 0), []))
+        while batch.rows:
+            batch.step()
+
+    def _receive(self, ready: Ready) -> None:
+        request = ready.request
+        if request.id in self._pulse.dropped:  # cancelled while its prompt was being prepared
+            ended = Answer(request, ready.prepared, ready.arrived, ready.load_seconds, 0).finished(cancelled=True)
+            self._end(request.id, ended)
+            return
+        try:
+            assert self._loaded is not None
+            sampling.check(request.sampling, self._loaded.vocabulary)
+            if request.constraint is not None:
+                raise UnsupportedError("constrained answers are not supported yet", param="response_format")
+            if request.choices > self._options.max_running:
+                raise RequestError(f"n is at most {self._options.max_running} here", param="n")
+        except LmxError as error:
+            self._end(request.id, Failed(id=request.id, error=error.body()))
+            return
+        seed = request.sampling.seed if request.sampling.seed is not None else random.getrandbits(62)
+        answer = Answer(request, ready.prepared, ready.arrived, ready.load_seconds, seed)
+        self._waiting.append(answer)
+        self._waiting.sort(key=lambda waiting: -waiting.request.priority)
+        self._admit()
+        self._tell_positions()
+
+    def _drop(self, identity: str) -> None:
+        answer = self._running.get(identity) or next((a for a in self._waiting if a.request.id == identity), None)
+        if answer is not None:
+            self._remove(answer)
+            self._end(identity, answer.finished(cancelled=True))
+            self._tell_positions()
+
+    # ---- the batch ----
+
+    def _admit(self) -> None:
+        """Takes waiting requests into the batch, in order, while there is room."""
+        assert self._batch is not None
+        admitted = False
+        while self._waiting and self._batch.rows + self._waiting[0].request.choices <= self._options.max_running:
+            answer = self._waiting.pop(0)
+            admitted = True
+            self._start(answer)
+        if admitted:
+            self._tell_positions()
+
+    def _start(self, answer: Answer) -> None:
+        assert self._batch is not None and self._loaded is not None
+        request, tokens = answer.request, answer.prepared.tokens
+        resolved = sampling.resolve(request.sampling, self._loaded.defaults)
+        room = self._loaded.capabilities.context_length - len(tokens)
+        answer.start()
+        for index in range(request.choices):
+            hit = self._prefixes.find(request.cache_namespace, tokens)
+            answer.cached = hit.length if hit else 0
+            row = Row(
+                tokens=tokens,
+                max_tokens=min(request.max_tokens or room, room),
+                sampler=sampling.sampler_for(resolved, answer.seed, index),
+                processors=sampling.processors_for(request.sampling, resolved, len(tokens)),
+                cache=hit.cache if hit else None,
+                cached=hit.length if hit else 0,
+            )
+            identity = self._batch.add(row)
+            answer.add(identity, index, self._loaded.tokenizer, self._markers)
+            self._rows[identity] = answer
+        self._running[request.id] = answer
+        self._send_events(
+            Started(
+                id=request.id,
+                prompt_tokens=len(tokens),
+                cached_tokens=answer.cached,
+                seed=answer.seed,
+                instance=self._instance,
+                context_length=self._loaded.capabilities.context_length,
+            )
+        )
+
+    def _step(self) -> None:
+        assert self._batch is not None
+        try:
+            prompts, tokens = self._batch.step()
+        except Exception as error:  # whatever a model's arithmetic raises costs its batch, not the worker
+            self._fail_batch(error)
+            return
+        self._bad_steps = 0
+        self._pulse.steps += 1
+        self._pulse.decode_tokens += len(tokens)
+        events: list[Event] = []
+        for prompt in prompts:
+            if (answer := self._rows.get(prompt.row)) is not None and prompt.total > self._options.prefill_step:
+                done = answer.cached + prompt.done
+                events.append(Prefill(id=answer.request.id, done=done, total=answer.cached + prompt.total))
+        for token in tokens:
+            answer = self._rows.get(token.row)
+            if answer is not None:
+                events += self._take(answer, token)
+        self._pulse.prefill_tokens = self._batch.prefill_tokens
+        if events:
+            self._send(Events(events=tuple(events)))
+
+    def _take(self, answer: Answer, token: Any) -> list[Event]:
+        assert self._batch is not None and self._loaded is not None
+        request = answer.request
+        try:
+            events = answer.take(token, self._loaded.tokenizer)
+        except Exception as error:  # text that cannot be read costs its own request
+            self._log("error", f"{type(error).__name__}: {error}", request.id)
+            self._remove(answer)
+            failed = WorkerError(f"the answer could not be read: {type(error).__name__}: {error}")
+            return [self._closed(Failed(id=request.id, error=failed.body()))]
+        for warning in answer.warnings:
+            self._log("warning", warning, request.id)
+        answer.warnings.clear()
+        if answer.rows[token.row].ending is not None:
+            if token.cache is not None and token.tokens is not None:
+                self._prefixes.keep(request.cache_namespace, token.tokens, token.cache)
+            else:
+                self._batch.remove([token.row])
+            del self._rows[token.row]
+        if answer.done:
+            self._running.pop(request.id, None)
+            events.append(self._closed(answer.finished()))
+        return events
+
+    def _fail_batch(self, error: Exception) -> None:
+        """Fails what was in the batch and begins a fresh one. Raises at the third time in a row."""
+        traceback.print_exception(error)
+        self._bad_steps += 1
+        if isinstance(error, MemoryError) or "malloc" in str(error):
+            failure: LmxError = OutOfMemoryError(f"the model ran out of memory: {error}", hint="ask for less at once")
+        else:
+            failure = WorkerError(f"a step of the model failed: {type(error).__name__}: {error}", hint="see the log")
+        events = [self._closed(Failed(id=identity, error=failure.body())) for identity in self._running]
+        self._running.clear()
+        self._rows.clear()
+        self._prefixes.clear()
+        self._send(Events(events=tuple(events)))
+        self._log("error", failure.message)
+        if self._bad_steps >= BAD_STEPS:
+            raise error
+        self._batch = self._new_batch()
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        for answer in [*self._waiting, *self._running.values()]:
+            if answer.deadline is not None and now > answer.deadline:
+                self._remove(answer)
+                error = DeadlineError(f"the request took longer than its deadline of {answer.request.deadline:g} s")
+                self._end(answer.request.id, Failed(id=answer.request.id, error=error.body()))
+
+    def _remove(self, answer: Answer) -> None:
+        if answer in self._waiting:
+            self._waiting.remove(answer)
+        self._running.pop(answer.request.id, None)
+        rows = [row for row in answer.rows if self._rows.pop(row, None) is not None]
+        if rows and self._batch is not None:
+            self._batch.remove(rows)
+
+    # ---- what is told ----
+
+    def _tell_positions(self) -> None:
+        self._send_events(
+            *(Queued(id=answer.request.id, position=place) for place, answer in enumerate(self._waiting, 1))
+        )
+
+    def _end(self, identity: str, event: Event) -> None:
+        self._send_events(self._closed(event))
+
+    def _closed(self, event: Event) -> Event:
+        self._pulse.closed(event.id)
+        return event
+
+    def _send_events(self, *events: Event) -> None:
+        if events:
+            self._send(Events(events=events))
+
+    def _log(self, level: str, message: str, request: str | None = None) -> None:
+        self._send(Log(level=level, message=message, request=request))
+
+    def _beat(self) -> None:
+        self._pulse.running = len(self._running)
+        self._pulse.waiting = len(self._waiting)
+        self._pulse.busy = bool(self._running or self._waiting)
+
+    def _report_memory(self) -> None:
+        if self._loaded is not None and time.monotonic() - self._memory_at >= MEMORY_SECONDS:
+            before = self._memory
+            self._measure()
+            if self._memory != before:
+                self._send(Memory(use=self._memory))
+
+    def _measure(self) -> None:
+        self._memory_at = time.monotonic()
+        self._memory = MemoryUse(
+            active=mx.get_active_memory(),
+            cache=mx.get_cache_memory(),
+            peak=mx.get_peak_memory(),
+            weights=self._loaded.weights if self._loaded else 0,
+            prefix_cache=self._prefixes.size,
+            resident=self._process.memory_info().rss,
+        )
