@@ -52,6 +52,8 @@ class EngineSettings(Section, frozen=True):
     """A worker with work that finishes no step for so long is taken as hung."""
     leave_seconds: Seconds = 5.0
     """How long a worker has between being asked to leave and SIGTERM, and again until SIGKILL."""
+    idle_seconds: Seconds = 3600.0
+    """A model that a request loaded is unloaded after so long without use; one loaded by hand stays."""
     max_restarts: Count = 3
     """Failed starts of one model within `restart_window_seconds` before it is refused for a while."""
     restart_window_seconds: Seconds = 300.0

@@ -1,0 +1,54 @@
+"""The pool's decisions, as pure functions: is it hung, has it expired, may it start again. No clocks, no processes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+BACKOFF_SECONDS = 1.0
+"""Before the second start after a crash; doubled each time."""
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What is known of a worker's progress, in monotonic seconds."""
+
+    heard_at: float
+    """Its last heartbeat."""
+    progressed_at: float
+    """When it last finished a step, or was last idle."""
+    busy: bool
+
+
+@dataclass(frozen=True)
+class Start:
+    """Whether a model may be started now: after `wait` seconds, or not at all until `refused_for` have passed."""
+
+    wait: float = 0.0
+    refused_for: float | None = None
+
+
+def stalled_for(beat: Beat, now: float) -> float:
+    """Seconds without a sign of progress: silent altogether, or busy without finishing a step."""
+    silent = now - beat.heard_at
+    return max(silent, now - beat.progressed_at) if beat.busy else silent
+
+
+def is_hung(beat: Beat, now: float, limit: float) -> bool:
+    return stalled_for(beat, now) > limit
+
+
+def start_after(crashes: Sequence[float], now: float, limit: int, window: float) -> Start:
+    """For a model that crashed at the times `crashes`: back off; refuse from `limit` crashes within `window` on."""
+    recent = sorted(crash for crash in crashes if now - crash < window)
+    if len(recent) >= limit:
+        return Start(refused_for=recent[-limit] + window - now)
+    if len(recent) <= 1:
+        return Start()
+    backoff = BACKOFF_SECONDS * 2.0 ** (len(recent) - 2)
+    return Start(wait=max(0.0, recent[-1] + backoff - now))
+
+
+def expires_at(used_at: float, ttl: float | None, in_use: bool) -> float | None:
+    """When an instance is to be unloaded; None while it is in use or has no limit (a negative one is none)."""
+    if ttl is None or ttl < 0 or in_use:
+        return None
+    return used_at + ttl

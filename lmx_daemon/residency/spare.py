@@ -1,0 +1,59 @@
+"""The warm spare: a worker whose imports are done, waiting for a model."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from lmx_daemon.contract.errors import LmxError
+from lmx_daemon.residency.worker import Worker
+
+
+class Spare:
+    """At most one. `take` gives it away; `prepare` makes the next."""
+
+    def __init__(self, start: Callable[[], Awaitable[Worker]], enabled: bool) -> None:
+        self._start = start
+        self._enabled = enabled
+        self._worker: Worker | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._problem = ""
+
+    @property
+    def worker(self) -> Worker | None:
+        return self._worker if self._worker is not None and self._worker.alive else None
+
+    @property
+    def state(self) -> str:
+        """In words, for `lmx status`."""
+        if not self._enabled:
+            return "off"
+        if self._problem:
+            return self._problem
+        worker = self.worker
+        if worker is None:
+            return "starting" if self._task and not self._task.done() else "none"
+        return "warm" if worker.hello else "starting"
+
+    def prepare(self) -> None:
+        """Starts one in the background, unless there is one or it cannot be."""
+        if self._enabled and not self._problem and self.worker is None and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._prepare())
+
+    def take(self) -> Worker | None:
+        """The spare, warm or still warming; None where there is none."""
+        worker, self._worker = self.worker, None
+        return worker
+
+    async def close(self, seconds: float) -> None:
+        self._enabled = False
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if (worker := self.take()) is not None:
+            await worker.leave(seconds)
+
+    async def _prepare(self) -> None:
+        try:
+            self._worker = await self._start()
+            await self._worker.ready()
+        except LmxError as error:
+            self._problem = error.message

@@ -1,0 +1,147 @@
+"""One request on its way: its events for the one who asked, and its row for the monitor."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+from lmx_daemon.contract.errors import BusyError, LmxError
+from lmx_daemon.contract.generation import (
+    Counted,
+    Delta,
+    Event,
+    Failed,
+    Finished,
+    Generate,
+    Loading,
+    Prefill,
+    Queued,
+    Request,
+    Started,
+    is_terminal,
+)
+from lmx_daemon.contract.types import RequestRow, RequestState
+
+MAX_EVENTS = 16_384
+"""What may wait for a reader; more means that it has stopped reading."""
+
+
+class Ticket:
+    """Iterate over it for the events; the last one is terminal. `cancel` may be called at any time, by anyone."""
+
+    def __init__(self, request: Request, on_cancel: Callable[["Ticket"], None]) -> None:
+        self.request = request
+        self.arrived = time.monotonic()
+        self.instance = ""
+        self.closed = False
+        """A terminal event has come."""
+        self._arrived_at = time.time()
+        self._on_cancel = on_cancel
+        self._events: deque[Event] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._state: RequestState = "queued"
+        self._position: int | None = None
+        self._progress: float | None = None
+        self._started: Started | None = None
+        self._first_token: float | None = None
+        self._tokens = 0
+        self._error: Failed | None = None
+        self._ended: float | None = None
+
+    @property
+    def id(self) -> str:
+        return self.request.id
+
+    def put(self, event: Event) -> None:
+        """The next event; ignored after the terminal one."""
+        if self.closed:
+            return
+        if len(self._events) >= MAX_EVENTS and not is_terminal(event):
+            self._on_cancel(self)
+            event = Failed(id=self.id, error=BusyError("the answer was not read, and has been stopped").body())
+        self._observe(event)
+        self._events.append(event)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def fail(self, error: LmxError) -> None:
+        self.put(Failed(id=self.id, error=error.body()))
+
+    def cancel(self) -> None:
+        if not self.closed:
+            self._on_cancel(self)
+
+    def ready(self) -> list[Event]:
+        """The events that wait, without waiting."""
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    async def batches(self) -> AsyncIterator[list[Event]]:
+        """All events that are there, as often as there are any: what came together can leave in one write."""
+        while True:
+            if not self._events:
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
+            events = self.ready()
+            yield events
+            if is_terminal(events[-1]):
+                return
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        async for events in self.batches():
+            for event in events:
+                yield event
+
+    def row(self) -> RequestRow:
+        request, now = self.request, time.monotonic()
+        generate = request if isinstance(request, Generate) else None
+        decoding = (self._ended or now) - self._first_token if self._first_token is not None else 0.0
+        return RequestRow(
+            id=self.id,
+            model=request.model,
+            state=self._state,
+            instance=self.instance,
+            client=generate.client if generate else "",
+            route=generate.route if generate else "count",
+            tenant=request.tenant,
+            started_at=self._arrived_at,
+            age=(self._ended or now) - self.arrived,
+            position=self._position,
+            progress=self._progress,
+            prompt_tokens=self._started.prompt_tokens if self._started else None,
+            cached_tokens=self._started.cached_tokens if self._started else None,
+            completion_tokens=self._tokens,
+            max_tokens=generate.max_tokens if generate else None,
+            rate=self._tokens / decoding if decoding > 0.0 and self._tokens > 1 else 0.0,
+            first_token=self._first_token - self.arrived if self._first_token is not None else None,
+            error=self._error.error if self._error else None,
+        )
+
+    def _observe(self, event: Event) -> None:
+        match event:
+            case Queued(position=position):
+                self._state, self._position = "queued", position
+            case Loading(fraction=fraction):
+                self._state, self._progress = "loading", fraction
+            case Started():
+                self._state, self._started, self._progress, self._position = "prefill", event, None, None
+            case Prefill(done=done, total=total):
+                self._progress = done / total if total else None
+            case Delta(tokens=tokens):
+                if self._first_token is None:
+                    self._first_token = time.monotonic()
+                self._state, self._progress = "decode", None
+                self._tokens += tokens
+            case Finished():
+                cancelled = all(ending.reason == "cancelled" for ending in event.endings)
+                self._tokens = event.usage.completion_tokens
+                self._close("cancelled" if cancelled else "finished")
+            case Counted():
+                self._close("finished")
+            case Failed():
+                self._error = event
+                self._close("failed")
+
+    def _close(self, state: RequestState) -> None:
+        self._state, self.closed, self._ended = state, True, time.monotonic()

@@ -1,0 +1,229 @@
+"""One worker process seen from asyncio: starts it, loads a model in it, routes events to tickets, notices its end.
+
+It decides nothing: when to start, restart or end a worker is the pool's.
+"""
+
+import asyncio
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import IO, Any
+
+from lmx_daemon.contract.errors import LmxError, ModelLoadError, WorkerError, error_from
+from lmx_daemon.contract.frames import (
+    WORKER_PROTOCOL,
+    Cancel,
+    Decoder,
+    Encoder,
+    Events,
+    FrameError,
+    FromWorker,
+    Heartbeat,
+    Hello,
+    Leave,
+    Load,
+    Loaded,
+    LoadFailed,
+    LoadProgress,
+    Log,
+    Memory,
+    MemoryUse,
+    Submit,
+)
+from lmx_daemon.contract.generation import is_terminal
+from lmx_daemon.residency.plan import Beat
+from lmx_daemon.residency.ticket import Ticket
+
+READ_BYTES = 256 * 1024
+PROGRAM = (sys.executable, "-m", "lmx_daemon.engine")
+
+OnLog = Callable[[Log], None]
+OnProgress = Callable[[LoadProgress], None]
+
+
+class Worker:
+    """Made by `Worker.start`. `ended` is done when the process is gone; its tickets have failed by then."""
+
+    def __init__(self, process: asyncio.subprocess.Process, connection: socket.socket, on_log: OnLog) -> None:
+        loop = asyncio.get_running_loop()
+        self.tickets: dict[str, Ticket] = {}
+        self.memory = MemoryUse()
+        self.heartbeat = Heartbeat(steps=0, busy=False)
+        self.hello: Hello | None = None
+        self.ended: asyncio.Future[WorkerError] = loop.create_future()
+        self.leaving = False
+        """It was asked to leave: its end is no crash."""
+        self._process = process
+        self._connection = connection
+        self._on_log = on_log
+        self._on_progress: OnProgress | None = None
+        self._encoder = Encoder()
+        self._ready: asyncio.Future[Hello] = loop.create_future()
+        self._loaded: asyncio.Future[Loaded] | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        now = time.monotonic()
+        self._heard_at = self._progressed_at = now
+        self._reading = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(
+        cls, environment: Mapping[str, str], log: IO[Any], on_log: OnLog, program: tuple[str, ...] = PROGRAM
+    ) -> "Worker":
+        """Starts the process; `ready` tells when its imports are done."""
+        ours, theirs = socket.socketpair()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *program,
+                "--socket-fd",
+                str(theirs.fileno()),
+                pass_fds=[theirs.fileno()],
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=dict(environment),
+                start_new_session=True,  # a Ctrl-C in the daemon's terminal is the daemon's
+            )
+        except OSError as error:
+            ours.close()
+            raise WorkerError(f"cannot start a worker: {error}") from error
+        finally:
+            theirs.close()
+        return cls(process, ours, on_log)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return not self.ended.done()
+
+    def beat(self) -> Beat:
+        return Beat(self._heard_at, self._progressed_at, self.heartbeat.busy)
+
+    async def ready(self) -> Hello:
+        """Waits for its imports. Raises EngineMissingError or WorkerError."""
+        return await asyncio.shield(self._ready)
+
+    async def load(self, command: Load, on_progress: OnProgress) -> Loaded:
+        """Raises what made the load fail."""
+        await self.ready()
+        self._loaded = asyncio.get_running_loop().create_future()
+        self._on_progress = on_progress
+        self._send(command)
+        try:
+            return await self._loaded
+        finally:
+            self._on_progress = None
+
+    def submit(self, ticket: Ticket, load_seconds: float) -> None:
+        self.tickets[ticket.id] = ticket
+        waited = time.monotonic() - ticket.arrived
+        self._send(Submit(request=ticket.request, waited=waited, load_seconds=load_seconds))
+
+    def cancel(self, ticket: Ticket) -> None:
+        self._send(Cancel(id=ticket.id))
+
+    def fail(self, error: LmxError) -> None:
+        """Every ticket of this worker fails now."""
+        tickets, self.tickets = list(self.tickets.values()), {}
+        for ticket in tickets:
+            ticket.fail(error)
+
+    async def leave(self, seconds: float) -> None:
+        """Asks it to leave, then tells it to, then ends it: `seconds` between each."""
+        self.leaving = True
+        self._send(Leave())
+        for number in (signal.SIGTERM, signal.SIGKILL, None):
+            done, _ = await asyncio.wait([self.ended], timeout=seconds)
+            if done or number is None:
+                return
+            self.kill(number)
+
+    def kill(self, number: int) -> None:
+        try:
+            self._process.send_signal(number)
+        except ProcessLookupError:
+            return
+
+    def _send(self, message: Any) -> None:
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(self._encoder.encode(message))
+
+    async def _read(self) -> None:
+        decoder: Decoder[FromWorker] = Decoder(FromWorker)
+        reader, self._writer = await asyncio.open_connection(sock=self._connection, limit=READ_BYTES)
+        broken: LmxError | None = None
+        try:
+            while data := await reader.read(READ_BYTES):
+                for message in decoder.feed(data):
+                    self._take(message)
+        except OSError:
+            pass
+        except FrameError as error:
+            broken = error
+            self.kill(signal.SIGTERM)
+        self._writer.close()
+        await self._end(broken)
+
+    async def _end(self, broken: LmxError | None) -> None:
+        code = await self._process.wait()
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        error = WorkerError(
+            broken.message if broken else f"the model's process {how}", hint="try again; the log tells more"
+        )
+        for waiting in (self._ready, self._loaded):
+            if waiting is not None and not waiting.done():
+                waiting.set_exception(error)
+                waiting.exception()  # whoever waits gets it; nobody waiting is no fault
+        self.fail(error)
+        self.ended.set_result(error)
+
+    def _take(self, message: FromWorker) -> None:
+        match message:
+            case Events(events=events):
+                for event in events:
+                    ticket = self.tickets.get(event.id)
+                    if ticket is not None:
+                        if is_terminal(event):
+                            del self.tickets[event.id]
+                        ticket.put(event)
+            case Heartbeat():
+                now = time.monotonic()
+                if message.steps != self.heartbeat.steps or not message.busy or not self.heartbeat.busy:
+                    self._progressed_at = now
+                self._heard_at, self.heartbeat = now, message
+            case Memory(use=use):
+                self.memory = use
+            case Log():
+                self._on_log(message)
+            case LoadProgress():
+                if self._on_progress is not None:
+                    self._on_progress(message)
+            case Loaded():
+                self.memory = message.memory
+                if self._loaded is not None and not self._loaded.done():
+                    self._loaded.set_result(message)
+            case LoadFailed(error=error):
+                waiting = self._loaded if self._ready.done() else self._ready
+                if waiting is not None and not waiting.done():
+                    waiting.set_exception(error_from(error))
+                    waiting.exception()
+            case Hello():
+                self._welcome(message)
+
+    def _welcome(self, hello: Hello) -> None:
+        self.hello = hello
+        if self._ready.done():
+            return
+        if hello.protocol == WORKER_PROTOCOL:
+            self._ready.set_result(hello)
+        else:
+            self._ready.set_exception(
+                ModelLoadError(
+                    f"the worker speaks protocol {hello.protocol}, the daemon {WORKER_PROTOCOL}",
+                    hint="restart the daemon: lmx stop, then lmx serve",
+                )
+            )
