@@ -91,6 +91,7 @@ class Home:
         self.lock = root / "lmx.lock"
         self.logs = root / "logs"
         self.log_file = self.logs / "daemon.log"
+        self.worker_log_file = self.logs / "workers.log"
 
     @classmethod
     def from_environment(cls) -> "Home":

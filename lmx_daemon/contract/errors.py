@@ -3,7 +3,8 @@
 LmxError
 ├─ RequestError 400                bad input; `param` names the field
 │  ├─ ContextLengthError           prompt and answer do not fit the model's context
-│  └─ UnsupportedError             understood, but this model or version cannot do it
+│  ├─ UnsupportedError             understood, but this model or version cannot do it
+│  └─ MediaTypeError 415           the body is not declared as JSON
 ├─ AuthenticationError 401
 ├─ ForbiddenError 403              Origin not listed
 ├─ MisdirectedError 421            Host not listed
@@ -86,6 +87,10 @@ class ContextLengthError(RequestError):
 
 class UnsupportedError(RequestError):
     code = "unsupported"
+
+
+class MediaTypeError(RequestError):
+    code, status = "unsupported_media_type", 415
 
 
 class AuthenticationError(LmxError):

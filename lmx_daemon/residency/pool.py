@@ -108,6 +108,9 @@ class Pool:
             raise RequestNotFoundError(f"no request with the id {request_id} is running")
         ticket.cancel()
 
+    def knows(self, request_id: str) -> bool:
+        return request_id in self._tickets
+
     def rows(self) -> list[RequestRow]:
         """Live requests, oldest first."""
         return [ticket.row() for ticket in self._tickets.values() if not ticket.closed]
@@ -348,6 +351,9 @@ class Pool:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             now = time.monotonic()
+            for ticket in list(self._tickets.values()):
+                if ticket.unread_for() > self._server.stall_seconds:
+                    self.release(ticket)
             for slot in list(self._slots.values()):
                 slot.sample()
                 worker = slot.worker

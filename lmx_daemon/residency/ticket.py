@@ -38,6 +38,7 @@ class Ticket:
         self._arrived_at = time.time()
         self._on_cancel = on_cancel
         self._events: deque[Event] = deque()
+        self._unread_since = 0.0
         self._waiter: asyncio.Future[None] | None = None
         self._state: RequestState = "queued"
         self._position: int | None = None
@@ -60,6 +61,8 @@ class Ticket:
             self._on_cancel(self)
             event = Failed(id=self.id, error=BusyError("the answer was not read, and has been stopped").body())
         self._observe(event)
+        if not self._events:
+            self._unread_since = time.monotonic()
         self._events.append(event)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -77,16 +80,21 @@ class Ticket:
         self._events.clear()
         return events
 
-    async def batches(self) -> AsyncIterator[list[Event]]:
-        """All events that are there, as often as there are any: what came together can leave in one write."""
+    async def batches(self, idle: float | None = None) -> AsyncIterator[list[Event]]:
+        """All events that are there, as often as there are any: what came together can leave in one write.
+        With `idle`, an empty list for each so many seconds without one."""
         while True:
             if not self._events:
                 self._waiter = asyncio.get_running_loop().create_future()
-                await self._waiter
+                await asyncio.wait([self._waiter], timeout=idle)
             events = self.ready()
             yield events
-            if is_terminal(events[-1]):
+            if events and is_terminal(events[-1]):
                 return
+
+    def unread_for(self) -> float:
+        """Seconds for which its oldest event has waited for a reader."""
+        return time.monotonic() - self._unread_since if self._events else 0.0
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         async for events in self.batches():

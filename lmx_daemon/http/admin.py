@@ -1,0 +1,212 @@
+"""The admin socket's routes, one for each method of contract/client.py. Streams are JSON lines."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.datastructures import State
+from litestar.response import Stream
+
+from lmx_daemon.contract.errors import LmxError
+from lmx_daemon.contract.generation import Request as Asked
+from lmx_daemon.contract.types import (
+    Download,
+    Health,
+    HostMemory,
+    Instance,
+    LoadRequest,
+    LoadUpdate,
+    Model,
+    PullRequest,
+    RequestRow,
+    Snapshot,
+    Status,
+    UnloadRequest,
+)
+from lmx_daemon.http.errors import decode
+from lmx_daemon.http.serving import KEEP_ALIVE_SECONDS
+from lmx_daemon.residency.pool import Pool
+from lmx_daemon.residency.ticket import Ticket
+
+AnyRequest = Request[Any, Any, Any]
+WATCH_SECONDS = 0.5
+"""Between two snapshots, where the client asks for nothing else."""
+FASTEST_WATCH_SECONDS = 0.25
+
+
+@get("/admin/health")
+async def health(state: State) -> Health:
+    pool: Pool = state.pool
+    return pool.health()
+
+
+@get("/admin/status")
+async def status(state: State) -> Status:
+    found: Status = state.monitor.status()
+    return found
+
+
+@get("/admin/memory")
+async def memory(state: State) -> HostMemory:
+    found: HostMemory = state.monitor.memory()
+    return found
+
+
+@get("/admin/snapshot")
+async def snapshot(state: State) -> Snapshot:
+    found: Snapshot = state.monitor.snapshot()
+    return found
+
+
+@get("/admin/watch")
+async def watch(state: State, every: float = WATCH_SECONDS) -> Stream:
+    async def snapshots() -> AsyncIterator[bytes]:
+        while not state.monitor.draining:
+            yield line(state.monitor.snapshot())
+            await asyncio.sleep(min(1.0, max(FASTEST_WATCH_SECONDS, every)))
+        yield line(state.monitor.snapshot())
+
+    return lines(snapshots())
+
+
+@get("/admin/models")
+async def models(state: State) -> list[Model]:
+    found: list[Model] = state.catalog.models()
+    return found
+
+
+@get("/admin/instances")
+async def instances(state: State) -> list[Instance]:
+    pool: Pool = state.pool
+    return pool.instances()
+
+
+@post("/admin/models/load", status_code=200)
+async def load(request: AnyRequest, state: State) -> Stream:
+    asked = decode(await request.body(), LoadRequest)
+    pool: Pool = state.pool
+    updates = pool.load(asked)
+    first = await anext(updates)  # what is wrong from the start is a status code
+
+    async def told() -> AsyncIterator[bytes]:
+        last = first
+        yield line(LoadUpdate(instance=first))
+        try:
+            async for instance in updates:
+                last = instance
+                yield line(LoadUpdate(instance=instance))
+        except LmxError as error:
+            failed = msgspec.structs.replace(last, state="failed", error=error.body())
+            yield line(LoadUpdate(instance=failed))
+
+    return lines(told())
+
+
+@post("/admin/models/unload", status_code=200)
+async def unload(request: AnyRequest, state: State) -> list[Instance]:
+    pool: Pool = state.pool
+    return await pool.unload(decode(await request.body(), UnloadRequest))
+
+
+@post("/admin/generate", status_code=200)
+async def generate(request: AnyRequest, state: State) -> Stream:
+    asked: Asked = decode(await request.body(), Asked)  # type: ignore[arg-type]  # a union is a type to msgspec
+    pool: Pool = state.pool
+    return lines(events_of(pool, pool.submit(asked)))
+
+
+async def events_of(pool: Pool, ticket: Ticket) -> AsyncIterator[bytes]:
+    try:
+        async for events in ticket.batches(KEEP_ALIVE_SECONDS):
+            yield b"".join(map(line, events)) or b"\n"
+    finally:
+        pool.release(ticket)
+
+
+@get("/admin/requests")
+async def requests(state: State) -> list[RequestRow]:
+    pool: Pool = state.pool
+    return pool.rows()
+
+
+@post("/admin/requests/{request_id:str}/cancel", status_code=200)
+async def cancel(state: State, request_id: str) -> None:
+    pool: Pool = state.pool
+    pool.cancel(request_id)
+
+
+@post("/admin/pulls", status_code=200)
+async def pull(request: AnyRequest, state: State) -> Download:
+    found: Download = await state.pulls.start(decode(await request.body(), PullRequest))
+    return found
+
+
+@get("/admin/pulls")
+async def pulls(state: State) -> list[Download]:
+    found: list[Download] = state.pulls.list()
+    return found
+
+
+@get("/admin/pulls/{job:str}/watch")
+async def watch_pull(state: State, job: str) -> Stream:
+    state.pulls.get(job)
+
+    async def told() -> AsyncIterator[bytes]:
+        async for download in state.pulls.watch(job):
+            yield line(download)
+
+    return lines(told())
+
+
+@post("/admin/pulls/{job:str}/cancel", status_code=200)
+async def cancel_pull(state: State, job: str) -> Download:
+    found: Download = await state.pulls.cancel(job)
+    return found
+
+
+@get("/admin/logs")
+async def logs(state: State, tail: int = 200, follow: bool = True) -> Stream:
+    async def told() -> AsyncIterator[bytes]:
+        async for found in state.logs.lines(tail, follow):
+            yield b"\n" if found is None else line(found)
+
+    return lines(told())
+
+
+@post("/admin/shutdown", status_code=202)
+async def shutdown(state: State) -> Response[None]:
+    stop: Callable[[], None] = state.stop
+    stop()
+    return Response(None, status_code=202)
+
+
+ROUTES = [
+    health,
+    status,
+    memory,
+    snapshot,
+    watch,
+    models,
+    instances,
+    load,
+    unload,
+    generate,
+    requests,
+    cancel,
+    pull,
+    pulls,
+    watch_pull,
+    cancel_pull,
+    logs,
+    shutdown,
+]
+
+
+def line(value: Any) -> bytes:
+    return msgspec.json.encode(value) + b"\n"
+
+
+def lines(source: AsyncIterator[bytes]) -> Stream:
+    return Stream(source, media_type="application/jsonl")

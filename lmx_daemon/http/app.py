@@ -1,0 +1,34 @@
+"""The two Litestar apps: public (TCP) and admin (Unix socket), each behind its guard."""
+
+from typing import Any
+
+from litestar import Litestar
+from litestar.datastructures import State
+
+from lmx_daemon.contract.config import ServerSettings
+from lmx_daemon.http import admin, openai
+from lmx_daemon.http.errors import admin_handler, public_handler
+from lmx_daemon.http.guard import AdminGuard, App, Guard
+
+ADMIN_BODY_BYTES = 256 * 1024 * 1024
+
+
+def public_app(state: dict[str, Any], settings: ServerSettings, address: str) -> App:
+    """What port 1234 serves."""
+    return Guard(_litestar(openai.ROUTES, state, public_handler, settings.max_body_bytes), settings, address)
+
+
+def admin_app(state: dict[str, Any]) -> App:
+    """What the admin socket serves."""
+    return AdminGuard(_litestar(admin.ROUTES, state, admin_handler, ADMIN_BODY_BYTES))
+
+
+def _litestar(routes: list[Any], state: dict[str, Any], handler: Any, body_bytes: int) -> Any:
+    return Litestar(
+        route_handlers=routes,
+        state=State(state),
+        exception_handlers={Exception: handler},
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=body_bytes,
+    )

@@ -1,0 +1,208 @@
+"""The first thing a request meets: is it for this host, from an allowed origin, with the key, and of a sane size.
+
+Plain ASGI around each app, so that nothing behind it sees what it refuses. It knows settings, not routes.
+"""
+
+import hmac
+import re
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from lmx_daemon.contract.config import ServerSettings
+from lmx_daemon.contract.errors import (
+    AuthenticationError,
+    ForbiddenError,
+    LmxError,
+    MediaTypeError,
+    MisdirectedError,
+    ProtocolMismatchError,
+    RequestError,
+    TooLargeError,
+)
+from lmx_daemon.contract.types import PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
+from lmx_daemon.http.errors import headers_of, openai_error
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+IDENTITY = re.compile(r"[A-Za-z0-9._-]{1,64}")
+OPEN_PATHS = frozenset({"/health"})
+LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
+
+
+class Guard:
+    """Around the public app."""
+
+    def __init__(self, app: App, settings: ServerSettings, bound: str) -> None:
+        self._app = app
+        self._settings = settings
+        self._hosts = allowed_hosts(settings, bound)
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.allowed_origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            return
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        identity = request_id(headers)
+        scope.setdefault("state", {})["request_id"] = identity
+        extra = [(REQUEST_ID_HEADER.encode(), identity.encode())]
+        try:
+            origin = self._check(scope, headers)
+        except LmxError as error:
+            await refuse(send, error, extra)
+            return
+        if origin is not None:
+            extra += cors(origin)
+            if scope["method"] == "OPTIONS":
+                await answer(send, 204, b"", extra)
+                return
+        await self._app(scope, bounded(receive, self._settings.max_body_bytes), with_headers(send, extra))
+
+    def _check(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> str | None:
+        """The allowed origin that asks, if any. Raises what is wrong with the request."""
+        hosts = [value for name, value in headers if name == b"host"]
+        if len(hosts) != 1 or hosts[0].decode("latin-1").lower() not in self._hosts:
+            raise MisdirectedError(
+                "this Host is not served here",
+                hint="call 127.0.0.1 or localhost, or list the name in [server] allowed_hosts",
+            )
+        origins = [value.decode("latin-1").lower() for name, value in headers if name == b"origin"]
+        if origins and (len(origins) > 1 or origins[0] not in self._origins):
+            raise ForbiddenError(
+                "browser origins are refused unless they are listed",
+                hint="list the origin in [server] allowed_origins of config.toml",
+            )
+        if origins and scope["method"] == "OPTIONS":
+            return origins[0]
+        if self._settings.api_key and scope["path"] not in OPEN_PATHS:
+            check_key(headers, self._settings.api_key)
+        check_body(scope["method"], headers, self._settings.max_body_bytes)
+        return origins[0] if origins else None
+
+
+class AdminGuard:
+    """Around the admin app: the socket's mode says who may call; here only the protocol is checked."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        identity = request_id(headers)
+        scope.setdefault("state", {})["request_id"] = identity
+        extra = [
+            (REQUEST_ID_HEADER.encode(), identity.encode()),
+            (PROTOCOL_HEADER.encode(), str(PROTOCOL).encode()),
+        ]
+        theirs = first(headers, PROTOCOL_HEADER.encode())
+        if theirs is not None and theirs != str(PROTOCOL):
+            error = ProtocolMismatchError(
+                f"the daemon speaks protocol {PROTOCOL}, this program {theirs}",
+                hint="restart the daemon with the same lmx: lmx stop, then lmx serve",
+            )
+            await answer(send, error.status, msgspec.json.encode(error.body()), [*extra, JSON])
+            return
+        await self._app(scope, receive, with_headers(send, extra))
+
+
+JSON = (b"content-type", b"application/json")
+
+
+def allowed_hosts(settings: ServerSettings, bound: str) -> frozenset[str]:
+    """Host header values that are ours, with the port and without."""
+    parts = urlsplit(bound)
+    names = {*LOCAL_NAMES, *(host.lower() for host in settings.allowed_hosts)}
+    if parts.hostname and parts.hostname not in ("0.0.0.0", "::"):
+        names.add(f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname)
+    return frozenset(names | {f"{name}:{parts.port}" for name in names})
+
+
+def check_key(headers: list[tuple[bytes, bytes]], key: str) -> None:
+    """One rule for both headers. Raises AuthenticationError."""
+    bearer = first(headers, b"authorization") or ""
+    given = bearer[7:].strip() if bearer[:7].lower() == "bearer " else first(headers, b"x-api-key") or ""
+    if not hmac.compare_digest(given.encode(), key.encode()):
+        raise AuthenticationError(
+            "the API key is missing or wrong", hint="send it as: Authorization: Bearer KEY (or x-api-key: KEY)"
+        )
+
+
+def check_body(method: str, headers: list[tuple[bytes, bytes]], limit: int) -> None:
+    length = first(headers, b"content-length")
+    if length is not None and not length.isdigit():
+        raise RequestError("Content-Length is not a number")
+    if length is not None and int(length) > limit:
+        raise TooLargeError(f"the body has {length} bytes; {limit} are allowed", hint="[server] max_body_bytes")
+    if method in ("POST", "PUT", "PATCH"):
+        kind = (first(headers, b"content-type") or "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise MediaTypeError(
+                f"the body must be JSON, and this one is {kind or 'of no declared type'}",
+                hint="send the header: Content-Type: application/json",
+            )
+
+
+def first(headers: list[tuple[bytes, bytes]], name: bytes) -> str | None:
+    return next((value.decode("latin-1") for key, value in headers if key == name), None)
+
+
+def request_id(headers: list[tuple[bytes, bytes]]) -> str:
+    """The client's own id where it is a sane one, else a new one."""
+    given = first(headers, REQUEST_ID_HEADER.encode())
+    return given if given and IDENTITY.fullmatch(given) else uuid.uuid4().hex
+
+
+def cors(origin: str) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"access-control-allow-origin", origin.encode("latin-1")),
+        (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+        (b"access-control-allow-headers", b"authorization, content-type, x-api-key, x-request-id"),
+        (b"access-control-max-age", b"600"),
+        (b"vary", b"origin"),
+    ]
+
+
+def bounded(receive: Receive, limit: int) -> Receive:
+    """`receive` that raises TooLargeError once a body without a length has grown beyond `limit` bytes."""
+    taken = 0
+
+    async def bounded_receive() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > limit:
+            raise TooLargeError(f"the body has more than {limit} bytes", hint="[server] max_body_bytes")
+        return message
+
+    return bounded_receive
+
+
+def with_headers(send: Send, extra: list[tuple[bytes, bytes]]) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), *extra]
+        await send(message)
+
+    return send_with_headers
+
+
+async def refuse(send: Send, error: LmxError, extra: list[tuple[bytes, bytes]]) -> None:
+    more = [(name.encode(), value.encode()) for name, value in headers_of(error).items()]
+    await answer(send, error.status, msgspec.json.encode(openai_error(error)), [*extra, *more, JSON])
+
+
+async def answer(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    length = [] if status == 204 else [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
+    await send({"type": "http.response.body", "body": body})

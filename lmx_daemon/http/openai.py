@@ -1,0 +1,95 @@
+"""OpenAI's routes on the public port: chat completions, completions, models; and /health."""
+
+from typing import Any
+
+from litestar import Request, Response, get, post
+from litestar.datastructures import State
+
+from lmx_daemon.contract.types import Model
+from lmx_daemon.http.errors import decode
+from lmx_daemon.http.openai_answers import ChatDialect, CompletionDialect
+from lmx_daemon.http.openai_bodies import Body, ChatBody, CompletionBody, chat_request, completion_request
+from lmx_daemon.http.serving import serve
+from lmx_daemon.library.catalog import Catalog
+from lmx_daemon.residency.pool import Pool
+
+AnyRequest = Request[Any, Any, Any]
+
+
+@post("/v1/chat/completions", status_code=200)
+async def chat_completions(request: AnyRequest, state: State) -> Response[Any]:
+    body = decode(await request.body(), ChatBody)
+    identity = _identity(request, state.pool)
+    asked = chat_request(body, identity, _tenant(body), _client(request))
+    return await serve(
+        request, state.pool, asked, ChatDialect(identity, body.model, _wants_usage(body)), bool(body.stream)
+    )
+
+
+@post("/v1/completions", status_code=200)
+async def completions(request: AnyRequest, state: State) -> Response[Any]:
+    body = decode(await request.body(), CompletionBody)
+    identity = _identity(request, state.pool)
+    asked = completion_request(body, identity, _tenant(body), _client(request))
+    dialect = CompletionDialect(identity, body.model, _wants_usage(body))
+    return await serve(request, state.pool, asked, dialect, bool(body.stream))
+
+
+@get("/v1/models")
+async def models(state: State) -> dict[str, Any]:
+    catalog: Catalog = state.catalog
+    loaded = _states(state.pool)
+    return {"object": "list", "data": [_entry(model, loaded) for model in catalog.models()]}
+
+
+@get("/v1/models/{model_id:path}")
+async def model(state: State, model_id: str) -> dict[str, Any]:
+    catalog: Catalog = state.catalog
+    return _entry(catalog.find(str(model_id).strip("/")), _states(state.pool))
+
+
+@get("/health")
+async def health(state: State) -> Response[Any]:
+    pool: Pool = state.pool
+    found = pool.health()
+    return Response(found, status_code=200 if found.ok else 503, media_type="application/json")
+
+
+ROUTES = [chat_completions, completions, models, model, health]
+
+
+def _entry(model: Model, states: dict[str, str]) -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "object": "model",
+        "created": int(model.modified_at),
+        "owned_by": model.id.partition("/")[0],
+        "state": states.get(model.id, "not-loaded"),
+        "max_context_length": model.context_length,
+    }
+
+
+def _states(pool: Pool) -> dict[str, str]:
+    names = {"ready": "loaded", "starting": "loading", "loading": "loading"}
+    return {i.model: names[i.state] for i in pool.instances() if i.state in names}
+
+
+def _identity(request: AnyRequest, pool: Pool) -> str:
+    """The request's id; a client that uses one id twice at once gets its second one marked."""
+    identity = str(request.scope["state"]["request_id"])
+    count = 1
+    while pool.knows(identity if count == 1 else f"{identity}.{count}"):
+        count += 1
+    return identity if count == 1 else f"{identity}.{count}"
+
+
+def _tenant(body: Body) -> str:
+    return f"user:{body.user}" if body.user else "http"
+
+
+def _client(request: AnyRequest) -> str:
+    return (request.headers.get("user-agent") or "")[:80]
+
+
+def _wants_usage(body: Body) -> bool:
+    return bool(body.stream_options and body.stream_options.include_usage)

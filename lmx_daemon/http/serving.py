@@ -1,0 +1,105 @@
+"""From a ticket to an HTTP answer: when the headers go out, what keeps a stream alive, and who notices a client leave.
+
+The same for every dialect, which brings `stream(events) -> bytes` and `whole(events, choices)`.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, Protocol, TypeVar
+
+from litestar import Request, Response
+from litestar.response import Stream
+
+from lmx_daemon.contract.errors import CancelledError, error_from
+from lmx_daemon.contract.generation import Event, Failed, Generate, Loading, Queued, is_terminal
+from lmx_daemon.http.openai_answers import KEEP_ALIVE
+from lmx_daemon.residency.pool import Pool
+from lmx_daemon.residency.ticket import Ticket
+
+T = TypeVar("T")
+OPENING_SECONDS = 2.0
+"""So long a stream's headers wait for the first decisive event: until then a failure is still a status code."""
+KEEP_ALIVE_SECONDS = 10.0
+AnyRequest = Request[Any, Any, Any]
+
+
+class Dialect(Protocol):
+    def stream(self, events: list[Event]) -> bytes: ...
+
+    def whole(self, events: list[Event], choices: int) -> dict[str, Any]: ...
+
+
+async def serve(request: AnyRequest, pool: Pool, asked: Generate, dialect: Dialect, stream: bool) -> Response[Any]:
+    """Raises what fails before the first byte; later failures are events of the stream."""
+    ticket = pool.submit(asked)
+    try:
+        if stream:
+            opening = await unless_left(request, open_stream(ticket))
+            return Stream(
+                stream_of(pool, ticket, dialect, opening),
+                media_type="text/event-stream; charset=utf-8",
+                headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
+            )
+        events = await unless_left(request, all_events(ticket))
+    except BaseException:
+        pool.release(ticket)
+        raise
+    pool.release(ticket)
+    last = events[-1]
+    if isinstance(last, Failed):
+        raise error_from(last.error)
+    return Response(dialect.whole(events, asked.choices), media_type="application/json")
+
+
+async def open_stream(ticket: Ticket) -> list[Event]:
+    """The first events, up to a decisive one or the end of patience. Raises a failure that comes first."""
+    deadline = time.monotonic() + OPENING_SECONDS
+    opening: list[Event] = []
+    async for events in ticket.batches(OPENING_SECONDS):
+        opening += events
+        for event in events:
+            if isinstance(event, Failed):
+                raise error_from(event.error)
+        if any(not isinstance(event, Queued | Loading) for event in events) or time.monotonic() >= deadline:
+            return opening
+    return opening
+
+
+async def stream_of(pool: Pool, ticket: Ticket, dialect: Dialect, opening: list[Event]) -> AsyncIterator[bytes]:
+    """Everything that is ready leaves in one write. Closing the iterator early cancels the request."""
+    try:
+        yield dialect.stream(opening) or KEEP_ALIVE
+        if opening and is_terminal(opening[-1]):
+            return
+        async for events in ticket.batches(KEEP_ALIVE_SECONDS):
+            data = dialect.stream(events) if events else KEEP_ALIVE
+            if data:
+                yield data
+    finally:
+        pool.release(ticket)
+
+
+async def all_events(ticket: Ticket) -> list[Event]:
+    return [event async for event in ticket]
+
+
+async def unless_left(request: AnyRequest, work: Awaitable[T]) -> T:
+    """`work`, given up when the client goes: the framework does not notice that before it writes."""
+    task = asyncio.ensure_future(work)
+    left = asyncio.ensure_future(disconnected(request))
+    try:
+        await asyncio.wait([task, left], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise CancelledError("the client went away")
+        return task.result()
+    finally:
+        for pending in (task, left):
+            pending.cancel()
+
+
+async def disconnected(request: AnyRequest) -> None:
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            return

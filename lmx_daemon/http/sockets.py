@@ -1,0 +1,161 @@
+"""Sockets and protocols: how the daemon binds, and what a connection may do before a request is whole."""
+
+import asyncio
+import fcntl
+import os
+import socket
+import struct
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from lmx_daemon.contract.config import LOOPBACK, Home
+from lmx_daemon.contract.errors import StartupError
+
+BACKLOG = 2048
+MAX_HEAD_BYTES = 64 * 1024
+HEAD_SECONDS = 10.0
+"""A request's head must be whole so soon after its connection's or its own first byte."""
+BODY_SECONDS = 60.0
+TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+def bind_public(host: str, port: int) -> socket.socket:
+    """A listening TCP socket. Raises StartupError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        if getattr(error, "errno", None) in (48, 98):  # EADDRINUSE on macOS and on Linux
+            raise StartupError(
+                f"port {port} on {host} is in use",
+                hint=f"stop what uses it (LM Studio?), or take another: lmx serve --port {port + 1}",
+            ) from error
+        raise StartupError(f"cannot listen on {host}:{port}: {error}", hint="give another --host or --port") from error
+    listener.setblocking(False)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def take_lock(home: Home) -> IO[bytes]:
+    """The daemon's claim on its home: kept while the file is open, freed by the kernel however the daemon ends."""
+    try:
+        lock = home.lock.open("ab")
+    except OSError as error:
+        raise StartupError(
+            f"cannot open {home.lock}: {error.strerror}", hint="set LMX_HOME to another place"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise StartupError(
+            f"another lmx daemon uses {home.root} already", hint="stop it with: lmx stop, or set another LMX_HOME"
+        ) from error
+    return lock
+
+
+def bind_admin(path: Path) -> socket.socket:
+    """A listening Unix socket that only its owner can reach. The caller holds the lock: what is there is stale."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        hint = "set LMX_HOME to a shorter path" if "too long" in str(error) else "set LMX_HOME to another place"
+        raise StartupError(f"cannot listen on {path}: {error}", hint=hint) from error
+    finally:
+        os.umask(before)
+    listener.setblocking(False)
+    return listener
+
+
+def is_loopback(host: str) -> bool:
+    return host in LOOPBACK or host.startswith("127.")
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's, with limits on the head's size, slow heads and bodies, and readers that stop reading."""
+
+    stall_seconds = 30.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._head_bytes = 0
+        self._in_head = True
+        self._timer: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        super().connection_made(transport)
+        if _is_strangers(transport):
+            transport.abort()
+            return
+        self._wait_for(HEAD_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in (self._timer, self._stall):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._timer is None:
+                self._wait_for(HEAD_SECONDS)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.transport.write(TOO_LARGE)
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._head_bytes = False, 0
+        self._wait_for(BODY_SECONDS)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        self._wait_for(None)
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stall = self.loop.call_later(self.stall_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stall is not None:
+            self._stall.cancel()
+
+    def _wait_for(self, seconds: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if seconds is not None:
+            self._timer = self.loop.call_later(seconds, self.transport.abort)
+
+
+def protocol_for(stall_seconds: float) -> type[LimitedProtocol]:
+    """uvicorn makes the protocol itself, so the limit must be the class's."""
+    return type("Protocol", (LimitedProtocol,), {"stall_seconds": stall_seconds})
+
+
+def _is_strangers(transport: Any) -> bool:
+    """Whether a Unix socket's peer is another user; the file's mode refuses it already, this is the second lock."""
+    peer = transport.get_extra_info("socket")
+    if sys.platform != "linux" or peer is None or peer.family != socket.AF_UNIX:
+        return False
+    _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return bool(uid not in (os.getuid(), 0))

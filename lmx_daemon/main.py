@@ -1,0 +1,196 @@
+"""Wires everything, and owns the daemon's life: startup, running, shutdown. The only file that knows every part."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import uvicorn
+import uvloop
+
+from lmx_daemon.contract.config import Home, ServerSettings, Settings, read_settings
+from lmx_daemon.contract.errors import LmxError, StartupError
+from lmx_daemon.contract.frames import Log
+from lmx_daemon.contract.types import LoadRequest
+from lmx_daemon.contract.version import VERSION
+from lmx_daemon.http.app import admin_app, public_app
+from lmx_daemon.http.sockets import bind_admin, bind_public, is_loopback, protocol_for, take_lock, url_of
+from lmx_daemon.library.catalog import Catalog
+from lmx_daemon.library.download import Pulls
+from lmx_daemon.monitor.logs import Logs, log
+from lmx_daemon.monitor.snapshot import Monitor
+from lmx_daemon.residency.environment import worker_environment
+from lmx_daemon.residency.pool import Pool
+
+CONNECTION_SECONDS = 2
+"""After the drain, a connection that is still open has so long before it is cut."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs until it is stopped; the exit code."""
+    home = Home.from_environment()
+    try:
+        home.make()
+        options = parse(arguments)
+        settings = settings_for(home, options)
+        with take_lock(home):
+            return uvloop.run(Daemon(home, settings, options.model).run())
+    except LmxError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        return 1
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="lmx_daemon", description="The lmx daemon; `lmx serve` starts it.")
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--model", action="append", default=[], help="load at once; repeatable")
+    return parser.parse_args(arguments)
+
+
+def settings_for(home: Home, options: argparse.Namespace) -> Settings:
+    """Flags win over variables, variables over the file. Raises ConfigError or StartupError."""
+    settings = read_settings(home)
+    server = msgspec.structs.replace(
+        settings.server,
+        host=options.host or settings.server.host,
+        port=settings.server.port if options.port is None else options.port,
+        api_key=os.environ.get("LMX_API_KEY") or settings.server.api_key,
+    )
+    check_exposure(server)
+    return msgspec.structs.replace(settings, server=server)
+
+
+def check_exposure(server: ServerSettings) -> None:
+    if not is_loopback(server.host) and not server.api_key:
+        raise StartupError(
+            f"{server.host} can be reached by other machines, and no API key is set",
+            hint="set one: lmx serve --api-key KEY (or LMX_API_KEY), or bind 127.0.0.1",
+        )
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, without its own ideas about signals: two of them run in one loop."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Daemon:
+    def __init__(self, home: Home, settings: Settings, preloads: list[str]) -> None:
+        self._home = home
+        self._settings = settings
+        self._preloads = preloads
+
+    async def run(self) -> int:
+        """From the sockets to the last worker's end."""
+        settings, home = self._settings, self._home
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+        public_socket = bind_public(settings.server.host, settings.server.port)
+        admin_socket = bind_admin(home.socket)
+        logs = Logs(home.log_file)
+        logs.install()
+        address = url_of(public_socket)
+        catalog = Catalog(os.environ)
+        pulls = Pulls(settings.library, os.environ)
+        with home.worker_log_file.open("ab") as worker_log:
+            pool = Pool(
+                settings.engine,
+                settings.server,
+                find=catalog.find,
+                environment=worker_environment(os.environ),
+                log_file=worker_log,
+                on_log=_log_worker,
+            )
+            monitor = Monitor(home, pool, catalog, pulls, address, settings.server.api_key is not None)
+            state: dict[str, Any] = {
+                "pool": pool,
+                "catalog": catalog,
+                "pulls": pulls,
+                "monitor": monitor,
+                "logs": logs,
+                "stop": self.stop,
+            }
+            public = self._server(public_app(state, settings.server, address))
+            admin = self._server(admin_app(state))
+            serving = [
+                asyncio.create_task(public.serve(sockets=[public_socket])),
+                asyncio.create_task(admin.serve(sockets=[admin_socket])),
+            ]
+            self._take_signals()
+            log("daemon", "info", f"lmx {VERSION} serves at {address}, home {home.root}")
+            print(f"lmx {VERSION} serves at {address}/v1", flush=True)
+            sampling = asyncio.create_task(monitor.run())
+            pool.open()
+            loads = [asyncio.create_task(self._preload(pool, model)) for model in self._preloads]
+            await self._stopping.wait()
+            monitor.draining = True
+            log("daemon", "info", "stopping")
+            await self._drain(pool)
+            for task in (sampling, *loads):
+                task.cancel()
+            public.should_exit = True
+            await serving[0]
+            await asyncio.gather(pool.close(), pulls.close())
+            admin.should_exit = True
+            await serving[1]
+            home.socket.unlink(missing_ok=True)
+            log("daemon", "info", "stopped")
+        return 0
+
+    def stop(self) -> None:
+        """Begins the shutdown; a second time hurries it."""
+        if self._stopping.is_set():
+            self._hurry.set()
+        self._stopping.set()
+
+    def _take_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)
+
+    async def _drain(self, pool: Pool) -> None:
+        drain = asyncio.create_task(pool.drain(self._settings.server.drain_seconds))
+        hurry = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait([drain, hurry], return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if not drain.done():
+            drain.cancel()
+            await pool.drain(0.0)
+
+    def _server(self, app: Any) -> Server:
+        server = self._settings.server
+        config = uvicorn.Config(
+            app,
+            http=protocol_for(server.stall_seconds),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=CONNECTION_SECONDS,
+        )
+        return Server(config)
+
+    async def _preload(self, pool: Pool, model: str) -> None:
+        try:
+            async for instance in pool.load(LoadRequest(model=model)):
+                if instance.state == "ready":
+                    log("daemon", "info", f"{model} is loaded")
+        except LmxError as error:
+            log("daemon", "error", f"{model} was not loaded: {error.message}")
+            print(f"error: {model} was not loaded: {error.message}", file=sys.stderr, flush=True)
+
+
+def _log_worker(name: str, found: Log) -> None:
+    log(f"worker {name}", found.level, found.message, found.request)

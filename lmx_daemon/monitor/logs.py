@@ -1,0 +1,73 @@
+"""The daemon's log: a file with a bound, and the last lines in memory for whoever watches. Never a prompt's text."""
+
+import asyncio
+import logging
+import logging.handlers
+from collections import deque
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from lmx_daemon.contract.types import LogLine
+
+FILE_BYTES = 8 * 1024 * 1024
+FILES = 3
+KEPT_LINES = 2000
+FORM = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
+
+
+class Logs(logging.Handler):
+    """A logging handler that keeps the last lines and wakes those who follow."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self._lines: deque[tuple[int, LogLine]] = deque(maxlen=KEPT_LINES)
+        self._count = 0
+        self._changed = asyncio.Event()
+        self._file = logging.handlers.RotatingFileHandler(file, maxBytes=FILE_BYTES, backupCount=FILES, delay=True)
+        self._file.setFormatter(logging.Formatter(FORM))
+
+    def install(self) -> None:
+        logger = logging.getLogger("lmx")
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.handlers = [self, self._file]
+        errors = logging.getLogger("uvicorn.error")
+        errors.setLevel(logging.WARNING)
+        errors.propagate = False
+        errors.handlers = [self, self._file]
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._count += 1
+        line = LogLine(
+            at=record.created,
+            level=record.levelname.lower(),
+            source=record.name.removeprefix("lmx.").removeprefix("lmx") or "daemon",
+            message=record.getMessage(),
+            request=getattr(record, "request", None),
+        )
+        self._lines.append((self._count, line))
+        self._changed.set()
+
+    async def lines(self, tail: int, follow: bool) -> AsyncIterator[LogLine | None]:
+        """The last `tail` lines, then new ones as they come; None about once a second in between."""
+        seen = self._count - min(tail, len(self._lines))
+        while True:
+            for number, line in list(self._lines):
+                if number > seen:
+                    seen = number
+                    yield line
+            if not follow:
+                return
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), 1.0)
+            except TimeoutError:
+                yield None
+
+
+def log(source: str, level: str, message: str, request: str | None = None) -> None:
+    """One line; `request` is the id it belongs to."""
+    text = f"[{request}] {message}" if request else message
+    logging.getLogger(f"lmx.{source}").log(
+        logging.getLevelNamesMapping().get(level.upper(), logging.INFO), text, extra={"request": request}
+    )

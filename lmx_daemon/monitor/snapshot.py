@@ -1,0 +1,90 @@
+"""Makes the one Snapshot that every screen is drawn from, and samples the series behind its graphs."""
+
+import asyncio
+import os
+import platform
+import time
+
+from lmx_daemon.contract.config import Home
+from lmx_daemon.contract.types import PROTOCOL, HostMemory, Snapshot, Status
+from lmx_daemon.contract.version import VERSION
+from lmx_daemon.library.catalog import Catalog
+from lmx_daemon.library.download import Pulls
+from lmx_daemon.monitor.host import Host, resident
+from lmx_daemon.monitor.metrics import Metrics
+from lmx_daemon.residency.pool import Pool
+
+SAMPLE_SECONDS = 1.0
+
+
+class Monitor:
+    def __init__(self, home: Home, pool: Pool, catalog: Catalog, pulls: Pulls, address: str, api_key: bool) -> None:
+        self._home = home
+        self._pool = pool
+        self._catalog = catalog
+        self._pulls = pulls
+        self._address = address
+        self._api_key = api_key
+        self._host = Host()
+        self._metrics = Metrics()
+        self._started = time.monotonic()
+        self._started_at = time.time()
+        self._workers = 0
+        self.draining = False
+
+    async def run(self) -> None:
+        """Samples once a second, for ever."""
+        while True:
+            self._sample()
+            await asyncio.sleep(SAMPLE_SECONDS)
+
+    def status(self) -> Status:
+        pool = self._pool
+        return Status(
+            version=VERSION,
+            protocol=PROTOCOL,
+            pid=os.getpid(),
+            started_at=self._started_at,
+            uptime=time.monotonic() - self._started,
+            address=self._address,
+            home=str(self._home.root),
+            health=pool.health(),
+            versions=pool.versions,
+            backend=pool.backend,
+            platform=f"{platform.system()} {platform.machine()}",
+            draining=self.draining,
+            spare=pool.spare.state,
+            log_file=str(self._home.log_file),
+            api_key=self._api_key,
+        )
+
+    def memory(self) -> HostMemory:
+        return HostMemory(
+            total=self._host.total,
+            available=self._host.available(),
+            cap=self._host.cap,
+            daemon=self._host.daemon(),
+            workers=self._workers,
+            models=sum(instance.memory.active for instance in self._pool.instances()),
+            source=self._host.source,
+        )
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(
+            status=self.status(),
+            memory=self.memory(),
+            models=tuple(self._catalog.models()),
+            instances=tuple(self._pool.instances()),
+            requests=(*self._pool.rows(), *self._pool.recent_rows()),
+            downloads=tuple(self._pulls.list()),
+            series=self._metrics.series(),
+            taken_at=time.time(),
+        )
+
+    def _sample(self) -> None:
+        instances = self._pool.instances()
+        pids = [instance.pid for instance in instances if instance.pid]
+        if (spare := self._pool.spare.worker) is not None:
+            pids.append(spare.pid)
+        self._workers = sum(map(resident, pids))
+        self._metrics.sample(instances, self._workers + self._host.daemon())
