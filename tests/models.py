@@ -87,8 +87,11 @@ TEXT = (
 )
 
 
-def build_model(architecture: str, folder: Path, *, seed: int = 0, **changes: Any) -> Path:
-    """Writes a model of `architecture` with random weights to `folder`, as any model repository has it."""
+def build_model(architecture: str, folder: Path, *, seed: int = 0, ends: bool = True, **changes: Any) -> Path:
+    """Writes a model of `architecture` with random weights to `folder`, as any model repository has it.
+
+    With `ends` false it has no end-of-text token: its answers are as long as they are allowed to be.
+    """
     import mlx.core as mx
     from mlx.utils import tree_flatten
 
@@ -102,11 +105,11 @@ def build_model(architecture: str, folder: Path, *, seed: int = 0, **changes: An
     mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "generation_config.json").write_text(json.dumps({"do_sample": False}))
-    _write_tokenizer(folder)
+    _write_tokenizer(folder, ends)
     return folder
 
 
-def _write_tokenizer(folder: Path) -> None:
+def _write_tokenizer(folder: Path, ends: bool) -> None:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -123,14 +126,12 @@ def _write_tokenizer(folder: Path) -> None:
         ),
     )
     tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps(
-            {
-                "tokenizer_class": "PreTrainedTokenizerFast",
-                "eos_token": "<|im_end|>",
-                "pad_token": "<|endoftext|>",
-                "chat_template": TEMPLATE,
-                "model_max_length": 32768,
-            }
-        )
-    )
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": "<|endoftext|>",
+        "chat_template": TEMPLATE,
+        "model_max_length": 32768,
+    }
+    if ends:
+        settings["eos_token"] = "<|im_end|>"
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))

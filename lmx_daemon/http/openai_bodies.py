@@ -179,9 +179,11 @@ def generate(body: Body, prompt: Prompt, *, identity: str, **fields: Any) -> Gen
 
 
 def completion_prompt(body: CompletionBody) -> Prompt:
+    """One text or one list of token ids, alone or as the only entry of a list."""
     prompt = body.prompt
     if isinstance(prompt, list) and len(prompt) == 1 and not isinstance(prompt[0], int):
-        prompt = prompt[0]
+        only = prompt[0]
+        return Text(text=only) if isinstance(only, str) else Tokens(ids=tuple(only))
     if isinstance(prompt, str):
         return Text(text=prompt)
     ids = tuple(token for token in prompt if isinstance(token, int))

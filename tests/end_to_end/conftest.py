@@ -21,7 +21,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = root / "models--tests--talker"
     commit = "0" * 40
     snapshot = repository / "snapshots" / commit
-    build_model("llama", snapshot)
+    build_model("llama", snapshot, ends=False)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
     return root

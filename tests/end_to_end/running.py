@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -46,12 +47,15 @@ class Daemon:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             assert self.process.poll() is None, f"the daemon ended with {self.process.returncode}"
-            try:
+            if self._listens():
                 self.address = self.admin("GET", "/admin/status")["address"]
                 return self
-            except (httpx2.TransportError, FileNotFoundError):
-                time.sleep(0.03)
+            time.sleep(0.03)
         raise AssertionError("the daemon did not answer")
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.home / "lmx.sock")) == 0
 
     def env(self) -> dict[str, str]:
         return os.environ | {"LMX_HOME": str(self.home)} | self.environment

@@ -119,7 +119,8 @@ class TestLeaving:
     def test_a_client_that_leaves_stops_its_request(self, daemon: Daemon) -> None:
         body = {"model": TALKER, "prompt": "x", "max_tokens": 100_000, "stream": True, "temperature": 1.0}
         with httpx2.stream("POST", f"{daemon.address}/v1/completions", json=body, timeout=60) as answer:
-            next(answer.iter_lines())
+            lines = answer.iter_lines()  # kept: the response closes with it
+            next(lines)
             assert daemon.admin("GET", "/admin/requests")
         wait_until(lambda: not running(daemon), 1, "the request is gone")
 
