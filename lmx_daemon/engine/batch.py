@@ -3,12 +3,12 @@
 It knows token ids, samplers and caches; requests, text and sockets are the runner's. Engine thread only.
 """
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-import mlx_lm.generate
 from mlx_lm.generate import BatchGenerator, StopSequences
 
 
@@ -49,7 +49,8 @@ class Batch:
 
     def __init__(self, model: Any, stop_tokens: set[int], *, max_running: int, prefill_step: int) -> None:
         # Wired memory is a setting of ours (platform.wire), not a side effect of making a batch.
-        mlx_lm.generate.maybe_set_recommended_wired_limit = lambda: None
+        # mlx_lm's attribute `generate` is a function that hides its module, hence the import by name.
+        vars(importlib.import_module("mlx_lm.generate"))["maybe_set_recommended_wired_limit"] = lambda: None
         self._max_running = max_running
         self._stop = StopSequences([[token] for token in stop_tokens] or None)
         self._generator = BatchGenerator(
