@@ -1,0 +1,70 @@
+"""The child that renders templates: real families, and hostile ones."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lmx_daemon.contract.errors import RequestError
+from lmx_daemon.engine.template import TemplateChild
+
+FAMILIES = Path(__file__).parents[2].parent / "shared" / "chat-templates"
+MESSAGES = [{"role": "user", "content": "Hello & <welcome>"}]
+NEED_TOOLS = {"CohereForAI-c4ai-command-r-plus-tool_use.jinja", "fireworks-ai-llama-3-firefunction-v2.jinja"}
+"""Templates for requests with tools only; they say so when there are none."""
+HOSTILE = {
+    "endless": "{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}",
+    "doubling": "{% set n = namespace(s='x' * 999) %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
+    "centred": "{{ 'x'.center(10 ** 12) }}",
+    "formatted": "{{ '%0999999999999d' % 1 }}",
+    "powers": "{{ (10 ** 9) ** (10 ** 9) }}",
+    "classes": "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "globals": "{{ cycler.__init__.__globals__.os.system('true') }}",
+    "imports": "{% include '/etc/passwd' %}",
+}
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[TemplateChild]:
+    made = TemplateChild(2.0, 256 * 1024 * 1024)
+    yield made
+    made.close()
+
+
+def test_it_renders(child: TemplateChild) -> None:
+    assert child.render("{{ messages[0].content }}", {"messages": MESSAGES}) == "Hello & <welcome>"
+
+
+def test_json_is_not_escaped_for_html(child: TemplateChild) -> None:
+    assert child.render("{{ messages | tojson }}", {"messages": MESSAGES}) == (
+        '[{"role": "user", "content": "Hello & <welcome>"}]'
+    )
+
+
+def test_a_refusal_names_the_messages(child: TemplateChild) -> None:
+    with pytest.raises(RequestError, match="only one system") as error:
+        child.render("{{ raise_exception('only one system message') }}", {})
+    assert error.value.param == "messages"
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_template_costs_a_few_seconds_and_no_more(name: str, child: TemplateChild) -> None:
+    begun = time.monotonic()
+    with pytest.raises(RequestError):
+        child.render(HOSTILE[name], {"messages": MESSAGES})
+    assert time.monotonic() - begun < 8.0
+    assert child.render("{{ 1 + 1 }}", {}) == "2"
+
+
+def test_real_families_render_a_plain_chat(child: TemplateChild) -> None:
+    if not FAMILIES.is_dir():
+        pytest.skip("the chat templates of real families are not beside this checkout")
+    variables = {"messages": MESSAGES, "tools": None, "add_generation_prompt": True, "bos_token": "", "eos_token": ""}
+    failed = {}
+    for file in sorted(FAMILIES.glob("*.jinja")):
+        try:
+            assert "Hello" in child.render(file.read_text(), variables), file.name
+        except RequestError as error:
+            failed[file.name] = error.message
+    assert failed.keys() <= NEED_TOOLS
