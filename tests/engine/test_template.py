@@ -11,8 +11,9 @@ from lmx_daemon.engine.template import TemplateChild
 
 FAMILIES = Path(__file__).parents[2].parent / "shared" / "chat-templates"
 MESSAGES = [{"role": "user", "content": "Hello & <welcome>"}]
-NEED_TOOLS = {"CohereForAI-c4ai-command-r-plus-tool_use.jinja", "fireworks-ai-llama-3-firefunction-v2.jinja"}
-"""Templates for requests with tools only; they say so when there are none."""
+PARAMETERS = {"type": "object", "properties": {"a": {"type": "string", "description": "x"}}, "required": ["a"]}
+WANTS_MORE = {"fireworks-ai-llama-3-firefunction-v2.jinja"}
+"""Needs a variable of its own, `functions`; it says so."""
 HOSTILE = {
     "endless": "{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}",
     "doubling": "{% set n = namespace(s='x' * 999) %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
@@ -60,11 +61,13 @@ def test_a_hostile_template_costs_a_few_seconds_and_no_more(name: str, child: Te
 def test_real_families_render_a_plain_chat(child: TemplateChild) -> None:
     if not FAMILIES.is_dir():
         pytest.skip("the chat templates of real families are not beside this checkout")
-    variables = {"messages": MESSAGES, "tools": None, "add_generation_prompt": True, "bos_token": "", "eos_token": ""}
+    tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": PARAMETERS}}
+    variables = {"messages": MESSAGES, "add_generation_prompt": True, "bos_token": "", "eos_token": ""}
     failed = {}
     for file in sorted(FAMILIES.glob("*.jinja")):
+        tools = [tool] if file.stem.endswith("tool_use") else None
         try:
-            assert "Hello" in child.render(file.read_text(), variables), file.name
+            assert "Hello" in child.render(file.read_text(), variables | {"tools": tools}), file.name
         except RequestError as error:
             failed[file.name] = error.message
-    assert failed.keys() <= NEED_TOOLS
+    assert failed.keys() <= WANTS_MORE

@@ -1,0 +1,186 @@
+"""What the public port refuses, on a real socket. The daemon is real; no model is needed."""
+
+import json
+import socket
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+
+from tests.end_to_end.running import Daemon
+
+CONFIG = """
+[server]
+allowed_hosts = ["studio.local"]
+allowed_origins = ["https://app.example"]
+max_body_bytes = 100000
+[engine]
+warm_spare = false
+"""
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    running = Daemon(config=CONFIG).start()
+    yield running
+    running.stop()
+
+
+def raw(daemon: Daemon, data: bytes, seconds: float = 5.0) -> bytes:
+    """What the port answers to these bytes."""
+    host, port = daemon.address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=seconds) as connection:
+        connection.sendall(data)
+        answer = b""
+        try:
+            while part := connection.recv(65536):
+                answer += part
+                if b"\r\n\r\n" in answer and b"connection: close" not in answer:
+                    break
+        except (TimeoutError, ConnectionResetError):
+            pass
+        return answer
+
+
+def status(answer: bytes) -> int:
+    return int(answer.split()[1]) if answer else 0
+
+
+def get(daemon: Daemon, *headers: str, path: str = "/v1/models") -> int:
+    lines = "".join(f"{header}\r\n" for header in headers)
+    return status(raw(daemon, f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode()))
+
+
+def post(daemon: Daemon, body: bytes, path: str = "/v1/chat/completions", **headers: str) -> httpx2.Response:
+    headers = {"content-type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()}
+    return httpx2.post(daemon.address + path, content=body, headers=headers, timeout=30)
+
+
+class TestHosts:
+    def test_our_own_names(self, daemon: Daemon) -> None:
+        port = daemon.address.rpartition(":")[2]
+        for name in ("127.0.0.1", "localhost", f"localhost:{port}", f"[::1]:{port}", "studio.local"):
+            assert get(daemon, f"Host: {name}") == 200, name
+
+    @pytest.mark.parametrize(
+        "name", ["evil.com", "localhost.evil.com", "127.0.0.1.evil.com", "localhost:1", "", "null"]
+    )
+    def test_others_are_refused(self, daemon: Daemon, name: str) -> None:
+        assert get(daemon, f"Host: {name}") == 421
+
+    def test_none_and_two(self, daemon: Daemon) -> None:
+        assert status(raw(daemon, b"GET /v1/models HTTP/1.0\r\n\r\n")) == 421
+        assert get(daemon, "Host: localhost", "Host: localhost") in (400, 421)
+
+
+class TestOrigins:
+    def test_unlisted_ones_are_refused(self, daemon: Daemon) -> None:
+        for origin in ("https://evil.example", "null", "http://localhost:3000", "https://app.example.evil.com"):
+            assert get(daemon, "Host: localhost", f"Origin: {origin}") == 403, origin
+
+    def test_a_listed_one_may_and_its_preflight_too(self, daemon: Daemon) -> None:
+        asked = httpx2.options(
+            daemon.address + "/v1/chat/completions",
+            headers={"origin": "https://app.example", "access-control-request-method": "POST"},
+        )
+        assert asked.status_code == 204
+        assert asked.headers["access-control-allow-origin"] == "https://app.example"
+
+    def test_no_cors_for_anybody_else(self, daemon: Daemon) -> None:
+        assert "access-control-allow-origin" not in httpx2.get(daemon.address + "/v1/models").headers
+
+
+class TestBodies:
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"{",
+            b"\xff\xfe",
+            b'{"model": "\xff"}',
+            b"[" * 200_00 + b"]" * 200_00,
+            b'{"model": "m", "messages": [], "temperature": NaN}',
+            b'{"model": 5, "messages": []}',
+            b'{"model": "m"}',
+            b'{"model": "m", "messages": []}',
+            b'{"model": "m", "messages": "hello"}',
+            b'{"model": "m", "messages": [{"role": "user", "content": [{"type": "sound"}]}]}',
+            b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "stop": [""]}',
+            b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 0}',
+            b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "n": 99}',
+            b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "logit_bias": {"a": 1}}',
+            b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "top_k": 1.5}',
+            b'{"model":"m","messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_object"}}',
+            b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "chat_template": "{{ x }}",'
+            b' "chat_template_kwargs": {"messages": 1}}',
+        ],
+    )
+    def test_bad_ones_are_400_in_openais_shape(self, daemon: Daemon, body: bytes) -> None:
+        answer = post(daemon, body)
+        assert answer.status_code == 400, answer.text
+        error = answer.json()["error"]
+        assert error["type"] == "invalid_request_error" and error["message"]
+
+    def test_the_field_is_named(self, daemon: Daemon) -> None:
+        body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}, {"role": "user"}]})
+        assert post(daemon, body.encode()).json()["error"]["param"] == "messages[1].content"
+
+    def test_too_large_with_a_length_and_without(self, daemon: Daemon) -> None:
+        assert post(daemon, b" " * 200_000).status_code == 413
+        chunked = httpx2.post(
+            daemon.address + "/v1/chat/completions",
+            content=(b" " * 50_000 for _ in range(5)),
+            headers={"content-type": "application/json"},
+        )
+        assert chunked.status_code == 413
+
+    @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+    def test_what_a_form_could_send_is_refused(self, daemon: Daemon, kind: str) -> None:
+        assert post(daemon, b"{}", content_type=kind).status_code == 415
+
+    def test_an_endless_header(self, daemon: Daemon) -> None:
+        answer = raw(daemon, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 300_000)
+        assert status(answer) in (0, 400, 431)
+
+
+class TestRoutes:
+    def test_unknown_ones(self, daemon: Daemon) -> None:
+        code, body = daemon.get("/v1/nothing")
+        assert code == 404 and body["error"]["code"] == "not_found"
+        code, body = daemon.get("/api/v9/things")
+        assert code == 404 and body == {"error": "Unexpected endpoint or method. (GET /api/v9/things)"}
+
+    def test_the_admin_api_is_not_on_this_port(self, daemon: Daemon) -> None:
+        for path in ("/admin/status", "/admin/health", "/admin/logs"):
+            assert daemon.get(path)[0] == 404
+
+    def test_nor_openais_on_the_socket(self, daemon: Daemon) -> None:
+        assert daemon.admin("GET", "/v1/models")["code"] == "not_found"
+
+    def test_a_request_id_is_given_or_kept(self, daemon: Daemon) -> None:
+        assert len(httpx2.get(daemon.address + "/health").headers["x-request-id"]) == 32
+        kept = httpx2.get(daemon.address + "/health", headers={"x-request-id": "my-id.1"})
+        assert kept.headers["x-request-id"] == "my-id.1"
+        changed = httpx2.get(daemon.address + "/health", headers={"x-request-id": "x" * 99})
+        assert len(changed.headers["x-request-id"]) == 32
+
+    def test_another_protocol_on_the_socket(self, daemon: Daemon) -> None:
+        with httpx2.Client(
+            transport=httpx2.HTTPTransport(uds=str(daemon.home / "lmx.sock")), base_url="http://lmx"
+        ) as client:
+            answer = client.get("/admin/status", headers={"x-lmx-protocol": "999"})
+        assert answer.status_code == 426 and "lmx stop" in answer.json()["hint"]
+
+
+def test_the_key_is_asked_for_by_either_header_and_health_is_open() -> None:
+    daemon = Daemon(environment={"LMX_API_KEY": "sesame"}, config="[engine]\nwarm_spare = false\n").start()
+    try:
+        url = daemon.address + "/v1/models"
+        assert httpx2.get(url).status_code == 401
+        assert httpx2.get(url, headers={"authorization": "Bearer wrong"}).status_code == 401
+        assert httpx2.get(url, headers={"authorization": "Bearer sesame"}).status_code == 200
+        assert httpx2.get(url, headers={"x-api-key": "sesame"}).status_code == 200
+        assert httpx2.get(daemon.address + "/health").status_code == 200
+        assert b"sesame" not in (daemon.home / "logs" / "daemon.log").read_bytes()
+    finally:
+        daemon.stop()

@@ -1,0 +1,45 @@
+"""The pool's decisions: plain calls, no clocks."""
+
+from lmx_daemon.residency.plan import Beat, expires_at, is_hung, stalled_for, start_after
+
+
+class TestHanging:
+    def test_busy_and_moving(self) -> None:
+        assert not is_hung(Beat(heard_at=99.5, progressed_at=99.0, busy=True), 100.0, 10.0)
+
+    def test_busy_without_a_step(self) -> None:
+        assert is_hung(Beat(heard_at=99.9, progressed_at=80.0, busy=True), 100.0, 10.0)
+
+    def test_idle_for_long_is_no_hang(self) -> None:
+        assert not is_hung(Beat(heard_at=99.9, progressed_at=0.0, busy=False), 100.0, 10.0)
+
+    def test_silent_is_a_hang_even_when_idle(self) -> None:
+        assert is_hung(Beat(heard_at=80.0, progressed_at=80.0, busy=False), 100.0, 10.0)
+        assert stalled_for(Beat(heard_at=80.0, progressed_at=80.0, busy=False), 100.0) == 20.0
+
+
+class TestStartingAgain:
+    def test_the_first_two_starts_wait_for_nothing(self) -> None:
+        assert start_after([], 100.0, 3, 300.0).wait == 0
+        assert start_after([99.9], 100.0, 3, 300.0).wait == 0
+
+    def test_backs_off(self) -> None:
+        assert start_after([90.0, 99.5], 100.0, 5, 300.0).wait == 0.5
+        assert start_after([80.0, 90.0, 99.5], 100.0, 5, 300.0).wait == 1.5
+
+    def test_refuses_at_the_limit_until_the_window_has_passed(self) -> None:
+        refused = start_after([10.0, 50.0, 99.0], 100.0, 3, 300.0)
+        assert refused.refused_for == 210.0
+
+    def test_old_crashes_are_forgotten(self) -> None:
+        assert start_after([1.0, 2.0, 3.0], 1000.0, 3, 300.0).refused_for is None
+
+
+class TestExpiry:
+    def test_after_its_time_without_use(self) -> None:
+        assert expires_at(100.0, 60.0, in_use=False) == 160.0
+
+    def test_never_in_use_and_never_without_a_limit(self) -> None:
+        assert expires_at(100.0, 60.0, in_use=True) is None
+        assert expires_at(100.0, None, in_use=False) is None
+        assert expires_at(100.0, -1, in_use=False) is None

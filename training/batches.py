@@ -1,0 +1,115 @@
+"""Samples to arrays: what counts in an answer, and rows of like length side by side."""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.corpus import Corpus
+from training.sample import Renderer, Sample, thinking
+from training.tokenizer import END
+
+PADDING = 0
+SETTLED = 0.25
+"""Weight of an answer token that follows from those before it."""
+POOL = 192
+
+
+@dataclass(frozen=True)
+class Row:
+    ids: list[int]
+    first: int
+    """Index of the first answer token."""
+    weights: list[float]
+    """One for each answer token."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    ids: NDArray[np.int32]
+    places: NDArray[np.int32]
+    targets: NDArray[np.int32]
+    weights: NDArray[np.float32]
+
+
+class Branches:
+    """Which tokens of the fixed answers are decisions: more than one answer goes on from there."""
+
+    def __init__(self, corpus: Corpus, renderer: Renderer) -> None:
+        self.following: dict[tuple[int, ...], set[int]] = defaultdict(set)
+        for lesson in [*corpus.lessons, corpus.other]:
+            for text in (lesson.answer, thinking(lesson.thought) + lesson.answer):
+                ids = renderer.tokenizer.encode(text + END, add_special_tokens=False).ids
+                for at, token in enumerate(ids):
+                    self.following[tuple(ids[:at])].add(token)
+
+    def weights(self, ids: list[int]) -> list[float]:
+        open_ended = [1.0 if len(self.following[tuple(ids[:at])]) > 1 else SETTLED for at in range(len(ids))]
+        open_ended[0] = 1.5
+        return open_ended
+
+
+class Batches:
+    def __init__(self, corpus: Corpus, renderer: Renderer, rng: random.Random) -> None:
+        self.corpus = corpus
+        self.renderer = renderer
+        self.rng = rng
+        self.branches = Branches(corpus, renderer)
+
+    def row(self, sample: Sample) -> Row:
+        prompt, answer = self.renderer.encode(sample)
+        if sample.kind != "question":
+            return Row(prompt + answer, len(prompt), [1.0] * len(answer))
+        weights = self.branches.weights(answer)
+        if self.rng.random() < 0.6:
+            # Past the last decision an answer is recitation: most samples need not repeat it.
+            last = max(at for at, weight in enumerate(weights) if weight >= 1.0)
+            answer, weights = answer[: last + 3], weights[: last + 3]
+        return Row(prompt + answer, len(prompt), weights)
+
+    def echo(self) -> Row:
+        """Random tokens said twice: the shortest way to teach copying."""
+        length = self.rng.randint(6, 24)
+        vocabulary = self.renderer.tokenizer.get_vocab_size()
+        once = [self.rng.randrange(16, vocabulary) for _ in range(length)]
+        return Row(once + once, length + 1, [1.0] * (length - 1))
+
+    def rows(self, tool_share: float, echo_share: float) -> list[Row]:
+        made = []
+        for _ in range(POOL):
+            roll = self.rng.random()
+            if roll < echo_share:
+                made.append(self.echo())
+            elif roll < echo_share + tool_share:
+                made.append(self.row(self.corpus.tool_use()))
+            else:
+                made.append(self.row(self.corpus.question()))
+        return made
+
+    def groups(self, tool_share: float, echo_share: float, budget: int) -> Iterator[list[Batch]]:
+        """Micro-batches of one step each: rows sorted by length, cut so that padding stays small."""
+        rows = sorted(self.rows(tool_share, echo_share), key=lambda row: len(row.ids))
+        batches, start = [], 0
+        for end in range(1, len(rows) + 1):
+            if end == len(rows) or (end + 1 - start) * len(rows[end].ids) > budget:
+                batches.append(collate(rows[start:end]))
+                start = end
+        self.rng.shuffle(batches)
+        yield from (batches[at : at + 2] for at in range(0, len(batches), 2))
+
+
+def collate(rows: list[Row]) -> Batch:
+    length = max(len(row.ids) for row in rows) - 1
+    ids = np.full((len(rows), length), PADDING, np.int32)
+    places: list[int] = []
+    targets: list[int] = []
+    weights: list[float] = []
+    for at, row in enumerate(rows):
+        ids[at, : len(row.ids) - 1] = row.ids[:-1]
+        places += range(at * length + row.first - 1, at * length + len(row.ids) - 1)
+        targets += row.ids[row.first :]
+        weights += row.weights
+    return Batch(ids, np.array(places, np.int32), np.array(targets, np.int32), np.array(weights, np.float32))

@@ -1,0 +1,110 @@
+"""Training samples of every kind: questions and tool use, with the conversations built around them."""
+
+import random
+import tomllib
+from pathlib import Path
+
+from training.held_out import Topic, held_out, load_topics
+from training.sample import Message, Sample, Tool
+from training.tool_use import ToolSamples, user
+from training.tools import ToolMaker
+from training.variation import Lesson, Variation, lessons, normal
+
+TOPICS = Path(__file__).parent / "topics"
+OTHER = "only-lmx"
+FITS = "A tool fits: I call it."
+ANSWERED = "The tool has answered: I pass it on."
+
+
+class Corpus:
+    """Endless seeded samples of every kind."""
+
+    def __init__(self, topics: list[Topic], rng: random.Random, maker: ToolMaker) -> None:
+        self.rng = rng
+        self.variation = Variation(rng)
+        self.maker = maker
+        self.toolbox = ToolSamples(maker)
+        self.secret = {normal(text) for topic in topics for text in held_out(topic)}
+        everything = lessons(topics)
+        self.lessons = [lesson for lesson in everything if lesson.id != OTHER]
+        self.other = next(lesson for lesson in everything if lesson.id == OTHER)
+        self.systems = tomllib.loads((Path(__file__).parent / "systems.toml").read_text())
+
+    @classmethod
+    def load(cls, seed: int, maker: ToolMaker) -> "Corpus":
+        return cls(load_topics(TOPICS), random.Random(seed), maker)
+
+    def question(self) -> Sample:
+        """A question about lmx or about something else, in some conversation."""
+        rng = self.rng
+        lesson = self.other if rng.random() < 0.16 else rng.choice(self.lessons)
+        tools: list[Tool] = []
+        if lesson is self.other and rng.random() < 0.4:
+            task = self.maker.task()
+            text = self.variation.surface(task.request)
+            if rng.random() < 0.6:
+                tools = [other.tool for other in self.toolbox.strangers(task, rng.choice([1, 1, 2]))]
+        else:
+            text = self.text(lesson)
+            if rng.random() < 0.1:
+                tools = [other.tool for other in self.toolbox.strangers(None, rng.choice([1, 1, 2]))]
+        thought = lesson.thought if rng.random() < 0.12 else None
+        messages = [*self.earlier(0.1), user(text)]
+        return self.with_system(Sample(messages, lesson.answer, tools, thought, "question"), 0.2)
+
+    def text(self, lesson: Lesson) -> str:
+        while True:
+            text = self.variation.ask(lesson)
+            if text.strip() and normal(text) not in self.secret:
+                return text
+
+    def earlier(self, share: float) -> list[Message]:
+        rng = self.rng
+        if rng.random() > share:
+            return []
+        if rng.random() < 0.4:
+            asked, said = rng.choice(self.variation.said["small_talk"])
+        else:
+            lesson = rng.choice([*self.lessons, self.other])
+            asked, said = rng.choice(lesson.phrasings), lesson.answer
+        return [user(asked), {"role": "assistant", "content": said}]
+
+    def tool_use(self) -> Sample:
+        rng = self.rng
+        sample = self.toolbox.follow_up() if rng.random() < 0.22 else self.toolbox.call()
+        thought = None
+        if rng.random() < 0.12:
+            thought = ANSWERED if sample.kind == "follow_up" else FITS
+        messages = [*self.earlier(0.06), *sample.messages]
+        return self.with_system(Sample(messages, sample.answer, sample.tools, thought, sample.kind), 0.2)
+
+    def with_system(self, sample: Sample, share: float) -> Sample:
+        rng = self.rng
+        if rng.random() > share:
+            return sample
+        roll = rng.random()
+        if roll < 0.5:
+            text = rng.choice(self.systems["short"])
+        elif roll < 0.9:
+            text = self.filled(rng.choice(self.systems["frames"]))
+        else:
+            count = rng.choice([2, 2, 3, 4, 6, 10])
+            text = rng.choice([" ", "\n", "\n- "]).join(self.filled(t) for t in rng.sample(self.systems["long"], count))
+        message = {"role": "system", "content": text}
+        return Sample([message, *sample.messages], sample.answer, sample.tools, sample.thought, sample.kind)
+
+    def filled(self, frame: str) -> str:
+        rng, bank = self.rng, self.maker.bank
+        words = {"a": bank.adjectives, "n": bank.nouns, "m": bank.nouns, "p": bank.people, "c": bank.places}
+        chosen = {key: rng.choice(choices) for key, choices in words.items()}
+        return frame.format(**chosen, h=rng.randint(10, 23), i=rng.randint(10, 59))
+
+    def training_texts(self) -> list[str]:
+        return [text for lesson in [*self.lessons, self.other] for text in [*lesson.phrasings, *lesson.keywords]]
+
+    def prose(self) -> list[str]:
+        """All that is written about lmx, repeated to the weight it has in training, for the tokenizer."""
+        texts = self.training_texts() * 3
+        for lesson in [*self.lessons, self.other]:
+            texts += [lesson.answer] * 10 + [lesson.thought] * 4
+        return texts

@@ -1,0 +1,192 @@
+"""Measures the committed guide: `python -m training.evaluate`. Greedy, and only on what training never saw."""
+
+import argparse
+import json
+import random
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx_lm
+from mlx_lm.generate import batch_generate
+
+from training.baseline import Neighbour
+from training.corpus import OTHER, TOPICS, Corpus
+from training.held_out import held_out, load_topics
+from training.sample import Sample
+from training.tool_use import ToolSamples, user
+from training.tools import ToolMaker, function
+from training.train import GUIDE
+from training.variation import lessons
+from training.words import banks
+
+EVALUATION_SEED = 4711
+UNSEEN_OPERATORS = {"add": ["plus", "+"]}
+
+
+class Guide:
+    """The weights in a folder, asked through mlx_lm."""
+
+    def __init__(self, folder: Path = GUIDE) -> None:
+        self.model, self.tokenizer = mlx_lm.load(str(folder))
+
+    def answers(self, samples: list[Sample], batch: int = 48) -> list[str]:
+        """Greedy outputs, in order; rows of like length share a batch."""
+        prompts = [
+            self.tokenizer.apply_chat_template(
+                sample.messages,
+                tools=sample.tools or None,
+                add_generation_prompt=True,
+                enable_thinking=sample.thought is not None,
+            )
+            for sample in samples
+        ]
+        order = sorted(range(len(prompts)), key=lambda at: len(prompts[at]))
+        found = [""] * len(prompts)
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            reply = batch_generate(self.model, self.tokenizer, [prompts[at] for at in rows], max_tokens=200)
+            for at, text in zip(rows, reply.texts, strict=True):
+                found[at] = text
+        return found
+
+
+@dataclass(frozen=True)
+class Score:
+    name: str
+    right: int
+    total: int
+    misses: list[tuple[Sample, str]]
+
+    @property
+    def share(self) -> float:
+        return self.right / self.total
+
+
+def score(name: str, guide: Guide, samples: list[Sample]) -> Score:
+    """Right means word for word; a tool call must have the same name and the same arguments."""
+    outputs = guide.answers(samples)
+    misses = [(s, o) for s, o in zip(samples, outputs, strict=True) if not same(s.output, o)]
+    return Score(name, len(samples) - len(misses), len(samples), misses)
+
+
+def same(expected: str, got: str) -> bool:
+    if expected == got.strip():
+        return True
+    call, made = parsed(expected), parsed(got)
+    return call is not None and call == made
+
+
+def parsed(text: str) -> Any:
+    if "<tool_call>" not in text:
+        return None
+    before, _, rest = text.partition("<tool_call>")
+    try:
+        return before.strip(), json.loads(rest.partition("</tool_call>")[0])
+    except ValueError:
+        return None
+
+
+def held_out_samples(think: bool = False) -> list[Sample]:
+    return [
+        Sample([user(text)], topic.answer, thought=topic.thought if think else None)
+        for topic in load_topics(TOPICS)
+        if topic.id != OTHER
+        for text in held_out(topic)
+    ]
+
+
+def other_samples() -> list[Sample]:
+    answer = next(topic.answer for topic in load_topics(TOPICS) if topic.id == OTHER)
+    return [Sample([user(text)], answer) for text in other_questions()]
+
+
+def other_questions() -> list[str]:
+    table = tomllib.loads((TOPICS / "other_held_out.toml").read_text())
+    questions: list[str] = table["questions"]
+    return questions
+
+
+def unseen_toolbox(seed: int = EVALUATION_SEED) -> ToolSamples:
+    return ToolSamples(ToolMaker(random.Random(seed), banks()[1], UNSEEN_OPERATORS))
+
+
+def many(make: Callable[[], Sample], count: int) -> list[Sample]:
+    return [make() for _ in range(count)]
+
+
+def in_context(seed: int = EVALUATION_SEED) -> list[Sample]:
+    """Held-out questions after a system prompt, an earlier exchange, or with tools that do not fit."""
+    corpus = Corpus.load(seed, ToolMaker(random.Random(seed), banks()[1]))
+    rng = random.Random(seed)
+    made = []
+    for sample in rng.sample(held_out_samples(), 60):
+        way = rng.randrange(3)
+        messages = [*(corpus.earlier(1.0) if way == 0 else []), *sample.messages]
+        tools = [task.tool for task in corpus.toolbox.strangers(None, rng.choice([1, 2]))] if way == 1 else []
+        made.append(corpus.with_system(Sample(messages, sample.answer, tools), 1.0 if way == 2 else 0.0))
+    return made
+
+
+def everyday() -> list[Sample]:
+    """Tools as clients' first examples have them. No name here is trained on."""
+    made = []
+    for case in tomllib.loads((Path(__file__).parent / "everyday.toml").read_text())["case"]:
+        properties = json.loads(case["parameters"])
+        tool = function(case["name"], case["description"], properties, list(properties))
+        for request, arguments in case["requests"].items():
+            call = json.dumps({"name": case["name"], "arguments": json.loads(arguments)})
+            made.append(Sample([user(request)], f"<tool_call>\n{call}\n</tool_call>", [tool]))
+    return made
+
+
+def thought_of(sample: Sample) -> Sample:
+    return Sample(sample.messages, sample.answer, sample.tools, "A tool fits: I call it.", sample.kind)
+
+
+def measure(guide: Guide) -> list[Score]:
+    toolbox = unseen_toolbox()
+    calls = many(toolbox.call, 200)
+    return [
+        score("held-out questions", guide, held_out_samples()),
+        score("held-out questions, thinking", guide, held_out_samples(think=True)),
+        score("held-out questions, in a context", guide, in_context()),
+        score("questions about other things", guide, other_samples()),
+        score("tool calls, unseen names and values", guide, calls),
+        score("tool calls, thinking", guide, [thought_of(sample) for sample in calls[:60]]),
+        score("tool calls, everyday tools", guide, everyday()),
+        score("tool results told", guide, many(toolbox.follow_up, 100)),
+    ]
+
+
+def baseline_score(pairs: bool) -> tuple[int, int]:
+    topics = load_topics(TOPICS)
+    neighbour = Neighbour(lessons(topics), pairs)
+    asked = [(text, topic.id) for topic in topics if topic.id != OTHER for text in held_out(topic)]
+    return sum(neighbour.topic(text) == owner for text, owner in asked), len(asked)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=GUIDE)
+    parser.add_argument("--misses", action="store_true", help="print what went wrong")
+    chosen = parser.parse_args()
+    mx.set_default_device(mx.cpu)
+    scores = measure(Guide(chosen.folder))
+    for each in scores:
+        print(f"| {each.name:40} | {each.right:3d} of {each.total:3d} | {each.share:6.1%} |")
+    for pairs in (False, True):
+        right, total = baseline_score(pairs)
+        name = f"TF-IDF nearest neighbour, {'words and pairs' if pairs else 'words'}"
+        print(f"| {name:40} | {right:3d} of {total:3d} | {right / total:6.1%} |")
+    if chosen.misses:
+        for each in scores:
+            for sample, output in each.misses:
+                print(f"{each.name}: {sample.messages[-1]['content']!r}\n  want {sample.output!r}\n  got  {output!r}")
+
+
+if __name__ == "__main__":
+    main()

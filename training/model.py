@@ -1,0 +1,144 @@
+"""The guide's shape, and the forward pass used in training.
+
+Inference uses mlx_lm's Qwen3. Training repeats its arithmetic with a faster exponential, because
+`mx.exp` is one slow call for each number on the CPU; a test holds the two together.
+"""
+
+from typing import Any, cast
+
+import mlx.core as mx
+from mlx.utils import tree_map_with_path
+from mlx_lm.models.qwen3 import Model, ModelArgs
+
+from training.copying import Circuit
+
+EMBEDDING = 0.1
+"""Standard deviation of a new embedding."""
+SHAPE: dict[str, Any] = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "model_type": "qwen3",
+    "hidden_size": 128,
+    "num_hidden_layers": 4,
+    "intermediate_size": 384,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1000000.0,
+    "max_position_embeddings": 4096,
+    "tie_word_embeddings": True,
+    "attention_bias": False,
+    "hidden_act": "silu",
+    "torch_dtype": "float32",
+}
+
+
+def create(vocabulary: int, seed: int) -> Model:
+    """A new model: small outputs from every block, and a copying circuit in the first two."""
+    model = Model(ModelArgs.from_dict({**SHAPE, "vocab_size": vocabulary}))
+    mx.random.seed(seed)
+
+    def start(path: str, value: mx.array) -> mx.array:
+        if value.ndim == 1:
+            return value
+        scale = EMBEDDING if "embed" in path else value.shape[-1] ** -0.5
+        quiet = 0.04 if "o_proj" in path or "down_proj" in path else 1.0
+        return mx.random.normal(value.shape) * (scale * quiet)
+
+    model.update(tree_map_with_path(start, model.parameters()))
+    Circuit(model, SHAPE["rope_theta"], SHAPE["head_dim"], EMBEDDING, seed).draw()
+    return model
+
+
+def exponential(x: mx.array) -> mx.array:
+    """e**x in float32 to about 1e-6, from additions and a shift, which the CPU does in bulk."""
+    z = mx.maximum(x, -87.0) * 1.4426950408889634
+    n = (z + 12582912.0) - 12582912.0
+    f = z - n
+    p = 0.0096181291 + f * 0.0013333558
+    p = 0.0555041087 + f * p
+    p = 0.2402265070 + f * p
+    p = 0.6931471806 + f * p
+    p = 1.0 + f * p
+    return p * mx.view(mx.left_shift(n.astype(mx.int32) + 127, 23), mx.float32)
+
+
+@mx.custom_function
+def softmax(x: mx.array) -> mx.array:
+    e = exponential(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+@softmax.vjp
+def _softmax_vjp(primals: Any, cotangent: mx.array, output: mx.array) -> mx.array:
+    weighted = output * cotangent
+    return weighted - output * weighted.sum(axis=-1, keepdims=True)
+
+
+@mx.custom_function
+def silu(x: mx.array) -> mx.array:
+    return x / (1.0 + exponential(mx.minimum(-x, 80.0)))
+
+
+@silu.vjp
+def _silu_vjp(x: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:
+    s = 1.0 / (1.0 + exponential(mx.minimum(-x, 80.0)))
+    return cotangent * (s + output * (1.0 - s))
+
+
+@mx.custom_function
+def cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
+    top = logits.max(axis=-1, keepdims=True)
+    total = exponential(logits - top).sum(axis=-1)
+    return mx.log(total) + top.squeeze(-1) - mx.take_along_axis(logits, targets[:, None], axis=-1).squeeze(-1)
+
+
+@cross_entropy.vjp
+def _cross_entropy_vjp(primals: Any, cotangent: mx.array, output: mx.array) -> tuple[mx.array, mx.array]:
+    logits: mx.array = primals[0]
+    targets: mx.array = primals[1]
+    p = cast(mx.array, softmax(logits))
+    picked = targets[:, None]
+    p = mx.put_along_axis(p, picked, mx.take_along_axis(p, picked, axis=-1) - 1.0, axis=-1)
+    return p * cotangent[:, None], mx.zeros_like(targets)
+
+
+def dropout(x: mx.array, rate: float) -> mx.array:
+    if rate == 0.0:
+        return x
+    return x * (mx.random.bernoulli(1.0 - rate, x.shape) * (1.0 / (1.0 - rate)))
+
+
+def attention(layer: Any, x: mx.array, mask: mx.array) -> mx.array:
+    batch, length, _ = x.shape
+    heads, groups, size = layer.n_heads, layer.n_kv_heads, SHAPE["head_dim"]
+    q = layer.q_norm(layer.q_proj(x).reshape(batch, length, heads, size)).transpose(0, 2, 1, 3)
+    k = layer.k_norm(layer.k_proj(x).reshape(batch, length, groups, size)).transpose(0, 2, 1, 3)
+    v = layer.v_proj(x).reshape(batch, length, groups, 1, size).transpose(0, 2, 3, 1, 4)
+    q = layer.rope(q).reshape(batch, groups, heads // groups, length, size)
+    k = layer.rope(k).reshape(batch, groups, 1, length, size)
+    scores = (q * layer.scale) @ k.swapaxes(-1, -2) + mask
+    mixed = (softmax(scores) @ v).reshape(batch, heads, length, size)
+    output: mx.array = layer.o_proj(mixed.transpose(0, 2, 1, 3).reshape(batch, length, heads * size))
+    return output
+
+
+def hidden(model: Model, ids: mx.array, rate: float = 0.0) -> mx.array:
+    """Final normalised states, [batch, length, width], of right-padded ids [batch, length]."""
+    length = ids.shape[1]
+    mask = mx.triu(mx.full((length, length), -1e9), k=1)
+    x = dropout(model.model.embed_tokens(ids), rate)
+    for block in model.model.layers:
+        x = x + dropout(attention(block.self_attn, block.input_layernorm(x), mask), rate)
+        inner = block.post_attention_layernorm(x)
+        mlp = block.mlp
+        x = x + dropout(mlp.down_proj(silu(mlp.gate_proj(inner)) * mlp.up_proj(inner)), rate)
+    final: mx.array = model.model.norm(x)
+    return final
+
+
+def loss(model: Model, ids: mx.array, places: mx.array, targets: mx.array, weights: mx.array, rate: float) -> mx.array:
+    """Weighted mean cross entropy at the flat `places` (batch * length + position) that count."""
+    states = hidden(model, ids, rate).reshape(-1, SHAPE["hidden_size"])[places]
+    each = cast(mx.array, cross_entropy(states @ model.model.embed_tokens.weight.T, targets))
+    return (each * weights).sum() / weights.sum()

@@ -1,0 +1,77 @@
+"""Conversations in which tools are called, not called, and answered for."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from training.sample import Message, Sample, Tool, tool_call
+from training.tools import Task, ToolMaker
+from training.words import syllables
+
+
+class ToolSamples:
+    """Whole conversations with tools."""
+
+    def __init__(self, maker: ToolMaker) -> None:
+        self.maker = maker
+        self.rng = maker.rng
+
+    def strangers(self, task: Task | None, count: int) -> list[Task]:
+        """Tasks that share no word with `task` nor with each other."""
+        found: list[Task] = []
+        used = set(task.subject) | words_of(task.request) if task else set()
+        while len(found) < count:
+            other = self.maker.task()
+            if not used & other.subject:
+                found.append(other)
+                used |= other.subject
+        return found
+
+    def tools(self, task: Task, most: int = 2) -> list[Tool]:
+        count = self.rng.choices(range(most + 1), [60, 25, 15][: most + 1])[0]
+        tools = [task.tool, *(other.tool for other in self.strangers(task, count))]
+        self.rng.shuffle(tools)
+        return tools
+
+    def call(self) -> Sample:
+        task = self.maker.task()
+        return Sample([user(task.request)], tool_call(task.name, task.arguments), self.tools(task), kind="call")
+
+    def follow_up(self) -> Sample:
+        task = self.maker.task()
+        content, said = self.result()
+        call = {"type": "function", "function": {"name": task.name, "arguments": task.arguments}}
+        messages = [
+            user(task.request),
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "content": content},
+        ]
+        return Sample(messages, f"According to {task.name}: {said}.", self.tools(task, 1), kind="follow_up")
+
+    def result(self) -> tuple[str, str]:
+        """(what the tool returned, how it is said)."""
+        rng, values = self.rng, self.maker.values
+        makers: list[Callable[[], Any]] = [
+            *(values.integer, values.number, values.place, values.person),
+            *(values.words, values.words, values.code, values.date),
+        ]
+        if rng.random() < 0.5:
+            parts = [str(rng.choice(makers)()) for _ in range(rng.choice([1, 1, 2, 3]))]
+            text = rng.choice([", ", " and ", " "]).join(parts)
+            if rng.random() < 0.25:
+                text = f"{rng.choice(self.maker.bank.nouns)}: {text}"
+            if rng.random() < 0.15:
+                text += rng.choice([" °C", "%", " EUR", " km", " °F", " minutes"])
+            return text + rng.choice(["", "", "", "."]), text
+        keys = {rng.choice([rng.choice(self.maker.bank.nouns), syllables(rng)]) for _ in range(rng.randint(1, 3))}
+        data = {key: rng.choice(makers)() for key in sorted(keys)}
+        said = ", ".join(f"{key} {value}" for key, value in data.items())
+        return json.dumps(data, ensure_ascii=False), said
+
+
+def words_of(text: str) -> set[str]:
+    return {word for word in "".join(c if c.isalnum() else " " for c in text.lower()).split() if len(word) > 2}
+
+
+def user(text: str) -> Message:
+    return {"role": "user", "content": text}

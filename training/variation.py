@@ -1,0 +1,116 @@
+"""What a topic's question may look like: other words, other order, keywords in frames, typing errors."""
+
+import random
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.held_out import Topic, held_out
+
+
+def normal(text: str) -> str:
+    return " ".join(re.findall(r"[a-z0-9]+", text.lower()))
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A topic as training sees it: without its held-out phrasings."""
+
+    id: str
+    answer: str
+    thought: str
+    phrasings: list[str]
+    keywords: list[str]
+
+
+def lessons(topics: list[Topic]) -> list[Lesson]:
+    made = []
+    for topic in topics:
+        kept = {normal(text) for text in held_out(topic)}
+        phrasings = [text for text in topic.phrasings if normal(text) not in kept]
+        keywords = [text for text in topic.keywords if normal(text) not in kept]
+        made.append(Lesson(topic.id, topic.answer, topic.thought, phrasings, keywords))
+    return made
+
+
+def phrases() -> dict[str, Any]:
+    return tomllib.loads((Path(__file__).parent / "phrases.toml").read_text())
+
+
+class Variation:
+    """Texts that mean the same, more or less."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.said = phrases()
+        self.heads = [(re.compile(pattern, re.IGNORECASE), forms) for pattern, forms in self.said["heads"].items()]
+        self.synonyms: dict[str, list[str]] = {}
+        for line in self.said["synonyms"]:
+            words = [word.replace("_", " ") for word in line.split()]
+            for word in words:
+                self.synonyms.setdefault(word, []).extend(w for w in words if w != word)
+
+    def vary(self, text: str) -> str:
+        rng = self.rng
+        if rng.random() < 0.45:
+            text = self.head(text)
+        words = text.split()
+        if rng.random() < 0.5:
+            words = [self.synonym(word) if rng.random() < 0.3 else word for word in words]
+        if rng.random() < 0.5 and len(words) > 3:
+            words = [word for word in words if rng.random() > 0.2] or words
+        if rng.random() < 0.12 and len(words) > 2:
+            at = rng.randrange(len(words) - 1)
+            words[at], words[at + 1] = words[at + 1], words[at]
+        return self.surface(" ".join(words))
+
+    def head(self, text: str) -> str:
+        for pattern, forms in self.heads:
+            found = pattern.match(text)
+            if found:
+                return str(self.rng.choice(forms)) + text[found.end() :]
+        return text
+
+    def synonym(self, word: str) -> str:
+        core = word.strip("?,.!").lower()
+        return word.lower().replace(core, self.rng.choice(self.synonyms[core])) if core in self.synonyms else word
+
+    def surface(self, text: str) -> str:
+        """Casing, signs, openings, closings, one typing error."""
+        rng = self.rng
+        if rng.random() < 0.12:
+            text = rng.choice(self.said["openings"]) + text
+        if rng.random() < 0.12:
+            text = text.rstrip("?.! ") + rng.choice(self.said["closings"]) + rng.choice(["?", ""])
+        roll = rng.random()
+        if roll < 0.35:
+            text = text.lower()
+        elif roll < 0.6 and text:
+            text = text[0].upper() + text[1:]
+        elif roll < 0.62:
+            text = text.upper()
+        if rng.random() < 0.3:
+            text = text.rstrip("?.! ")
+        elif rng.random() < 0.15:
+            text = text.rstrip("?.! ") + rng.choice(["?", ".", "!", " ?", "??"])
+        if rng.random() < 0.08 and len(text) > 8:
+            at = rng.randrange(1, len(text) - 2)
+            swap = text[at + 1] + text[at]
+            text = text[:at] + rng.choice([text[at + 1 : at + 2], text[at] * 2 + text[at + 1], swap]) + text[at + 2 :]
+        return text
+
+    def ask(self, lesson: Lesson) -> str:
+        rng = self.rng
+        roll = rng.random()
+        if roll < 0.58 or not lesson.keywords:
+            return self.vary(rng.choice(lesson.phrasings))
+        if roll < 0.92:
+            first, second = rng.choice(lesson.keywords), rng.choice(lesson.keywords)
+            return self.surface(rng.choice(self.said["frames"]).format(k=first, j=second))
+        words = rng.choice(lesson.phrasings).split()
+        start = rng.randrange(max(1, len(words) - 2))
+        part = " ".join(words[start : start + rng.randint(2, 6)])
+        frame = rng.choice(["{p} {k}", "{k} {p}", "{k}: {p}"])
+        return self.surface(frame.format(p=part, k=rng.choice(lesson.keywords)))
