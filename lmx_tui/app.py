@@ -1,0 +1,287 @@
+"""The app: holds the View, switches screens, and is where every request becomes a call to the daemon.
+
+Screens and widgets draw and post messages; only the handlers here change anything.
+"""
+
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from textual import on, work
+from textual.app import App, SystemCommand
+from textual.binding import Binding
+from textual.driver import Driver
+from textual.reactive import reactive
+from textual.screen import Screen
+
+from lmx_daemon.contract.client import Client
+from lmx_daemon.contract.config import Home, Settings
+from lmx_daemon.contract.errors import ConfigError, LmxError
+from lmx_daemon.contract.spawn import find_or_start
+from lmx_daemon.contract.types import LoadRequest, PullRequest, UnloadRequest
+from lmx_daemon.contract.version import VERSION
+from lmx_tui import clipboard, keys, messages
+from lmx_tui.feed import RETRY_SECONDS, Feed, Starter
+from lmx_tui.figures import clean
+from lmx_tui.messages import View
+from lmx_tui.palette import commands
+from lmx_tui.screens.chat import ChatScreen
+from lmx_tui.screens.dialogs import Go, Pick
+from lmx_tui.screens.help import Help
+from lmx_tui.screens.models import ModelsScreen
+from lmx_tui.screens.monitor import MonitorScreen
+from lmx_tui.theme import DEFAULT, load_themes
+
+TICK_SECONDS = 1.0
+STOP_SECONDS = 3.0
+"""How long a stopped answer may take to say so before its stream is simply left."""
+
+
+class LmxApp(App[None]):
+    CSS_PATH = "app.tcss"
+    TITLE = "lmx"
+    BINDINGS = keys.APP
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (100, "-normal"), (160, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (15, "-short"), (32, "-tall")]
+    ENABLE_COMMAND_PALETTE = True
+    view: reactive[View] = reactive(View(), init=False)
+
+    def __init__(
+        self,
+        client: Client,
+        settings: Settings,
+        *,
+        start: Starter | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        retries: tuple[float, ...] = RETRY_SECONDS,
+        version: str = VERSION,
+        driver_class: type[Driver] | None = None,
+    ) -> None:
+        super().__init__(driver_class=driver_class)
+        self.clock = clock
+        self._client = client
+        self._settings = settings
+        self._version = version
+        self._feed = Feed(client, self.post_message, clock=clock, start=start, retries=retries)
+        symbols = settings.tui.symbols
+        self._screens = {
+            "models": ModelsScreen(),
+            "chat": ChatScreen(symbols, clock),
+            "monitor": MonitorScreen(symbols),
+        }
+        for name, screen in self._screens.items():
+            self.add_mode(name, partial(_given, screen))
+
+    def on_mount(self) -> None:
+        for theme in load_themes():
+            self.register_theme(theme)
+        known = self._settings.tui.theme in self.available_themes
+        self.theme = self._settings.tui.theme if known else DEFAULT
+        if not known:
+            self.say(f"there is no theme {self._settings.tui.theme!r}", "ctrl+t shows them", "warning")
+        self.set_keymap(dict(self._settings.tui.keymap))
+        self.switch_mode("models")
+        self.set_interval(TICK_SECONDS, self._tick)
+        self.run_worker(self._feed.run(), group="feed", exit_on_error=False)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """The default theme's, so that themes of Textual's own work too."""
+        return next(theme for theme in load_themes() if theme.name == DEFAULT).variables
+
+    # ---- what the feed says ----
+
+    @on(messages.SnapshotArrived)
+    def _snapshot_arrived(self, message: messages.SnapshotArrived) -> None:
+        theirs = message.snapshot.status.version
+        differ = f"daemon {theirs}, this lmx {self._version}: `lmx stop`, then start it again"
+        notice = differ if theirs != self._version else ""
+        now = self.clock()
+        self.view = replace(self.view, snapshot=message.snapshot, arrived=now, now=now, notice=notice)
+
+    @on(messages.LinkChanged)
+    def _link_changed(self, message: messages.LinkChanged) -> None:
+        self.view = replace(self.view, link=message.link, now=self.clock())
+
+    @on(messages.EventsArrived)
+    async def _events_arrived(self, message: messages.EventsArrived) -> None:
+        chat = self._screens["chat"]
+        assert isinstance(chat, ChatScreen)
+        await chat.take(message.request_id, message.events)
+
+    def _tick(self) -> None:
+        """Ages and countdowns go on while nothing arrives."""
+        if not self.view.online:
+            self.view = replace(self.view, now=self.clock())
+
+    # ---- what screens ask for ----
+
+    @on(messages.StartRequested)
+    def _start(self) -> None:
+        self._feed.start_now()
+
+    @on(messages.LoadRequested)
+    def _load(self, message: messages.LoadRequested) -> None:
+        self._act(self._load_model(message.model), f"load {message.model}")
+
+    async def _load_model(self, model: str) -> None:
+        async for _ in self._client.load(LoadRequest(model=model)):
+            pass  # the snapshots show how it goes
+        self.say(f"{model} is ready", "c chats with it")
+
+    @on(messages.UnloadRequested)
+    def _unload(self, message: messages.UnloadRequested) -> None:
+        self._act(self._unload_model(message), f"unload {message.instance}")
+
+    async def _unload_model(self, message: messages.UnloadRequested) -> None:
+        await self._client.unload(UnloadRequest(id=message.instance))
+        self.say(f"{message.model} has left memory")
+
+    @on(messages.PullRequested)
+    def _pull(self, message: messages.PullRequested) -> None:
+        self._act(self._client.pull(PullRequest(repo=message.repo)), f"pull {message.repo}")
+
+    @on(messages.PullCancelRequested)
+    def _cancel_pull(self, message: messages.PullCancelRequested) -> None:
+        self._act(self._client.cancel_pull(message.job), f"cancel {message.job}")
+
+    @on(messages.CancelRequested)
+    def _cancel(self, message: messages.CancelRequested) -> None:
+        self._act(self._client.cancel(message.request_id), f"cancel {message.request_id}")
+        self.set_timer(STOP_SECONDS, partial(self.workers.cancel_group, self, f"answer {message.request_id}"))
+
+    @on(messages.AnswerRequested)
+    def _answer(self, message: messages.AnswerRequested) -> None:
+        request = message.request
+        self.run_worker(self._feed.answer(request), group=f"answer {request.id}", exit_on_error=False)
+
+    @on(messages.ChatRequested)
+    async def _chat(self, message: messages.ChatRequested) -> None:
+        await self.switch_mode("chat")
+        chat = self._screens["chat"]
+        assert isinstance(chat, ChatScreen)
+        chat.choose(message.model)
+
+    @on(messages.SwitchRequested)
+    def _switch(self, message: messages.SwitchRequested) -> None:
+        self.action_switch(message.mode)
+
+    @on(messages.CopyRequested)
+    @work(group="copy")
+    async def _copy(self, message: messages.CopyRequested) -> None:
+        text = clean(message.text)
+        route = await clipboard.copy(text, self._write)
+        self.say(f"{message.what}: {route}")
+
+    @on(messages.Notified)
+    def _notified(self, message: messages.Notified) -> None:
+        self.say(message.text, message.hint, message.severity)
+
+    def _act(self, call: Awaitable[object], name: str) -> None:
+        self.run_worker(self._acting(call), group=name, exclusive=True, exit_on_error=False)
+
+    async def _acting(self, call: Awaitable[object]) -> None:
+        """One call to the daemon; what goes wrong is said in a toast."""
+        try:
+            await call
+        except LmxError as error:
+            self.say(error.message, error.hint, "error")
+        except Exception as error:  # the TUI's worker edge
+            self.say(f"{type(error).__name__}: {error}", severity="error")
+
+    def say(self, text: str, hint: str | None = None, severity: Any = "information") -> None:
+        """A toast. Never markup: ids and errors contain brackets."""
+        words = f"{clean(text)}\n{clean(hint)}" if hint else clean(text)
+        self.notify(words, severity=severity, markup=False)
+
+    def _write(self, sequence: str) -> None:
+        if self._driver is not None:
+            self._driver.write(sequence)
+
+    # ---- actions ----
+
+    def action_switch(self, mode: str) -> None:
+        if mode in self._screens and len(self.screen_stack) == 1:
+            self.switch_mode(mode)
+
+    def action_go(self) -> None:
+        if len(self.screen_stack) == 1:
+            self.push_screen(Go(), lambda mode: self.action_switch(mode) if mode else None)
+
+    def action_pick_theme(self) -> None:
+        before = self.theme
+        names = sorted(self.available_themes, key=lambda name: (name not in self._own_themes(), name))
+
+        def took(name: str | None) -> None:
+            self.theme = name or before
+            if name:
+                self.say(f"theme {name}", f'to keep it: theme = "{name}" under [tui] in config.toml')
+
+        options = [(name, name) for name in names]
+        self.push_screen(Pick("Theme", options, before, lambda name: setattr(self, "theme", name)), took)
+
+    def _own_themes(self) -> set[str]:
+        return {theme.name for theme in load_themes()}
+
+    def action_help(self) -> None:
+        if isinstance(self.screen, Help):
+            return
+        here: dict[str, str] = {}
+        everywhere: dict[str, str] = {}
+        for active in self.screen.active_bindings.values():
+            binding = active.binding
+            if not binding.system and (binding.id or "").partition(".")[0] in HELPED:
+                place = everywhere if active.node is self else here
+                _add_key(place, self.get_key_display(binding), binding)
+        self.push_screen(Help(self.current_mode.capitalize(), here, everywhere, self.view.snapshot))
+
+    def action_leave(self) -> None:
+        self.exit()
+
+    def action_leave_hint(self) -> None:
+        self.say("ctrl+q leaves; the daemon goes on")
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        yield from commands(self, self.view)
+
+
+HELPED = frozenset({"app", "models", "table", "prompt", "chat", "transcript", "monitor", "offline"})
+"""The first parts of the ids of our own keys; Textual's editing keys are not listed."""
+
+
+def _given(screen: Screen[Any]) -> Screen[Any]:
+    return screen
+
+
+def _add_key(place: dict[str, str], key: str, binding: Binding) -> None:
+    """Keys of one action share a line."""
+    what = binding.tooltip or binding.description
+    for known, words in place.items():
+        if words == what:
+            place[f"{known}, {key}"] = place.pop(known)
+            return
+    place[key] = what
+
+
+def run_tui(home: Home, settings: Settings, *, start: bool = True) -> int:
+    """Opens the terminal UI; `start` False only looks for a daemon. Returns the exit code."""
+    try:
+        load_themes()
+    except ConfigError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        return 1
+    app = LmxApp(Client(home.socket), settings, start=_starter(home) if start else None)
+    app.run(mouse=settings.tui.mouse)
+    snapshot = app.view.snapshot
+    if app.view.online and snapshot is not None:
+        print(f"the daemon goes on at {clean(snapshot.status.address)}; stop it with: lmx stop")
+    return app.return_code or 0
+
+
+def _starter(home: Home) -> Starter:
+    def start() -> Coroutine[Any, Any, Any]:
+        return find_or_start(home)
+
+    return start

@@ -1,0 +1,147 @@
+"""Feed: keeps the connection to the daemon and turns what comes over it into messages.
+
+With app.py the only place that holds the Client. It decides nothing and draws nothing.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+
+from textual.message import Message
+
+from lmx_daemon.contract.client import Client
+from lmx_daemon.contract.errors import ErrorBody, LmxError
+from lmx_daemon.contract.generation import Event, Failed, Finished, Generate
+from lmx_daemon.contract.types import Status
+from lmx_tui.messages import EventsArrived, Link, LinkChanged, SnapshotArrived
+
+FLUSH_SECONDS = 1 / 12
+"""Tokens reach the screen this often: as smooth to the eye as every one, at a fraction of the work."""
+RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+
+Starter = Callable[[], Awaitable[Status]]
+"""Finds a daemon or starts one; raises LmxError."""
+
+
+class Feed:
+    def __init__(
+        self,
+        client: Client,
+        post: Callable[[Message], object],
+        *,
+        clock: Callable[[], float],
+        start: Starter | None = None,
+        retries: Sequence[float] = RETRY_SECONDS,
+    ) -> None:
+        """`start` None: only wait for a daemon."""
+        self._client = client
+        self._post = post
+        self._clock = clock
+        self._start = start
+        self._retries = retries
+        self._wake = asyncio.Event()
+        self._start_wanted = start is not None
+        self._online = False
+
+    def start_now(self) -> None:
+        """Start a daemon if there is none, and try at once."""
+        self._start_wanted = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Connects, posts snapshots, and connects again, for ever."""
+        failures = 0
+        while True:
+            error = ErrorBody(code="daemon_unreachable", message="the daemon closed the connection")
+            self._post(LinkChanged(Link("connecting" if failures == 0 else "offline")))
+            try:
+                await self._start_once()
+                async for snapshot in self._client.watch():
+                    if not self._online:
+                        self._online, failures = True, 0
+                        self._post(LinkChanged(Link("online")))
+                    self._post(SnapshotArrived(snapshot))
+            except LmxError as raised:
+                error = raised.body()
+            except Exception as raised:  # the TUI's worker edge: a feed that dies would freeze the screen unseen
+                error = ErrorBody(code="internal_error", message=f"{type(raised).__name__}: {raised}")
+            self._online = False
+            seconds = self._retries[min(failures, len(self._retries) - 1)]
+            failures += 1
+            self._post(LinkChanged(Link("offline", error, self._clock() + seconds)))
+            await self._pause(seconds)
+
+    async def _start_once(self) -> None:
+        if self._start_wanted and self._start is not None:
+            self._start_wanted = False
+            await self._start()
+
+    async def _pause(self, seconds: float) -> None:
+        self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
+
+    # ---- answers ----
+
+    async def answer(self, request: Generate) -> None:
+        """Posts the request's events in batches; whatever happens, the last one posted is terminal."""
+        batch = _Batch(request.id, self._post, self._clock)
+        try:
+            async for event in self._client.generate(request):
+                batch.add(event)
+        except LmxError as error:
+            batch.add(Failed(id=request.id, error=_interruption(error)))
+        except asyncio.CancelledError:
+            batch.close()
+            raise
+        except Exception as error:  # the TUI's worker edge
+            message = f"{type(error).__name__}: {error}"
+            batch.add(Failed(id=request.id, error=ErrorBody(code="internal_error", message=message)))
+        if not batch.ended:
+            batch.add(Failed(id=request.id, error=ErrorBody(code="daemon_unreachable", message=LOST)))
+        batch.close()
+
+
+LOST = "interrupted: connection lost"
+
+
+def _interruption(error: LmxError) -> ErrorBody:
+    if error.code == "daemon_unreachable":
+        return ErrorBody(code=error.code, message=LOST, hint="ctrl+r asks again once the daemon is back")
+    return error.body()
+
+
+class _Batch:
+    """Gathers events and posts them at most every FLUSH_SECONDS; the first and the terminal one go at once."""
+
+    def __init__(self, request_id: str, post: Callable[[Message], object], clock: Callable[[], float]) -> None:
+        self.ended = False
+        self._request_id = request_id
+        self._post = post
+        self._clock = clock
+        self._events: list[Event] = []
+        self._posted_at = float("-inf")
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, event: Event) -> None:
+        if self.ended:
+            return
+        self._events.append(event)
+        self.ended = isinstance(event, Finished | Failed)
+        due = self._posted_at + FLUSH_SECONDS - self._clock()
+        if self.ended or due <= 0:
+            self._flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(due, self._flush)
+
+    def close(self) -> None:
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._events:
+            self._post(EventsArrived(self._request_id, tuple(self._events)))
+            self._events = []
+            self._posted_at = self._clock()

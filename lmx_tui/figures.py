@@ -1,0 +1,110 @@
+"""Numbers and foreign text as a screen shows them. Pure. What is not known is "-"."""
+
+UNKNOWN = "-"
+_KILO = 1000.0
+_VISIBLE: dict[int, str | None] = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
+_VISIBLE |= {0x7F: "␡", 0x0D: None}
+_VISIBLE |= dict.fromkeys(range(0x80, 0xA0), "�")
+_VISIBLE |= dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x2028, 0x2029), "�")
+
+
+def clean(text: str) -> str:
+    """`text` with nothing in it that a terminal would obey: controls become visible signs, CR goes, \\n and \\t stay.
+
+    Direction overrides go the same way: they make a line read other than it is.
+    """
+    return text if text.isascii() and text.isprintable() else text.translate(_VISIBLE)
+
+
+def one_line(text: str) -> str:
+    return " ".join(clean(text).split())
+
+
+def shorten(text: str, width: int) -> str:
+    """`text` cut to `width` characters, the cut shown."""
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…"
+
+
+def size(count: float | None) -> str:
+    """Bytes in decimal units, as the Hub and Apple's disks count them: "4.6 GB"."""
+    if not count:
+        return UNKNOWN if count is None else "0 B"
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < _KILO:
+            return f"{value:.0f} {unit}" if unit in ("B", "kB") or value >= 100 else f"{value:.1f} {unit}"
+        value /= _KILO
+    return f"{value:.1f} GB"
+
+
+def gigabytes(count: float) -> str:
+    return f"{count / 1e9:.1f}"
+
+
+def count(value: int | None) -> str:
+    """1234 as "1,234"."""
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def tokens(value: int | None) -> str:
+    """A context length: 32768 as "32k", 4100 as "4.1k"."""
+    if not value:
+        return UNKNOWN if value is None else "0"
+    if value < 1000:
+        return str(value)
+    if value % 1024 == 0 and value >= 1024:
+        return f"{value // 1024}k"
+    return f"{value / 1000:.1f}k" if value < 100_000 else f"{value / 1000:.0f}k"
+
+
+def rate(value: float | None) -> str:
+    """Tokens a second without the unit; none is "-"."""
+    if not value:
+        return UNKNOWN
+    return f"{value:.1f}" if value < 1000 else f"{value / 1000:.1f}k"
+
+
+def percent(fraction: float | None) -> str:
+    return UNKNOWN if fraction is None else f"{fraction:.0%}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time that passed: "0.21 s", "12 s", "4m 10s", "2h 3m"."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m {rest:02d}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02d}m"
+
+
+def age(seconds: float | None) -> str:
+    """How long ago, short: "now", "12s", "4m", "2h", "3d"."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 2:
+        return "now"
+    for limit, unit, each in ((60, "s", 1), (3600, "m", 60), (86400, "h", 3600)):
+        if seconds < limit:
+            return f"{int(seconds // each)}{unit}"
+    return f"{int(seconds // 86400)}d"
+
+
+def bar(fraction: float | None, width: int, *, full: str = "█", empty: str = "░") -> str:
+    filled = 0 if fraction is None else round(max(0.0, min(1.0, fraction)) * width)
+    return full * filled + empty * (width - filled)
+
+
+def parameters(value: int | None) -> str:
+    """8_190_000_000 as "8.2B"."""
+    if not value:
+        return UNKNOWN
+    for unit, each in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= each:
+            return f"{value / each:.1f}{unit}"
+    return str(value)

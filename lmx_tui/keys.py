@@ -1,0 +1,79 @@
+"""Every key of the TUI, in one place. Ids are what `[tui.keymap]` in config.toml names: `"models.unload" = "X"`.
+
+With a text field focused only the free control keys reach a screen (TextArea takes a c d e k u v w x y z, f6, f7), so
+the chat's own keys are among g n o p r t, and ctrl+y is taken back by the prompt itself.
+"""
+
+from textual.binding import Binding, BindingType
+
+SCREENS = {"m": "models", "c": "chat", "o": "monitor"}
+"""What follows `g`."""
+
+
+def _key(
+    id: str, key: str, action: str, description: str, *, show: bool = True, label: str | None = None, tip: str = ""
+) -> Binding:
+    return Binding(key, action, description, show=show, key_display=label, id=id, tooltip=tip)
+
+
+APP: list[BindingType] = [
+    _key("app.models", "f2", "switch('models')", "Models", show=False),
+    _key("app.chat", "f3", "switch('chat')", "Chat", show=False),
+    _key("app.monitor", "f4", "switch('monitor')", "Monitor", show=False),
+    _key("app.go", "g", "go", "Go to a screen: then m, c or o", show=False),
+    _key("app.palette", "ctrl+p", "command_palette", "Commands", show=False),
+    _key("app.theme", "ctrl+t", "pick_theme", "Theme", show=False),
+    _key("app.help", "f1,question_mark", "help", "Help"),
+    Binding("ctrl+q", "leave", "Quit; the daemon goes on", show=False, priority=True, id="app.quit"),
+    Binding("ctrl+c", "leave_hint", "Quit is ctrl+q", show=False, id="app.interrupt", system=True),
+]
+
+MODELS: list[BindingType] = [
+    _key("models.load", "enter", "load", "Load", label="⏎"),
+    _key("models.chat", "c", "chat", "Chat", tip="Chat with the selected model"),
+    _key("models.unload", "x", "unload", "Unload", tip="Unload the selected model"),
+    _key("models.pull", "p", "pull", "Pull", tip="Download a model from the Hugging Face Hub"),
+    _key("models.filter", "slash", "filter", "Find", label="/", tip="Filter the list"),
+    _key("models.sort", "s", "sort", "Sort"),
+    _key("models.copy", "y", "copy", "Copy id"),
+    _key("models.clear", "escape", "clear", "Clear the filter", show=False),
+]
+
+TABLE: list[BindingType] = [
+    _key("table.down", "j", "cursor_down", "Down", show=False),
+    _key("table.up", "k", "cursor_up", "Up", show=False),
+    _key("table.bottom", "G", "scroll_bottom", "Last", show=False),
+]
+
+PROMPT: list[BindingType] = [
+    _key("prompt.send", "enter", "send", "Send", label="⏎"),
+    _key("prompt.newline", "shift+enter,ctrl+j", "newline", "New line", show=False),
+    _key("prompt.scroll_up", "pageup", "scroll_transcript(-1)", "Scroll the transcript up", show=False),
+    _key("prompt.scroll_down", "pagedown", "scroll_transcript(1)", "Scroll the transcript down", show=False),
+    _key("prompt.previous", "up", "history(-1)", "Cursor up, then older prompts", show=False),
+    _key("prompt.next", "down", "history(1)", "Cursor down, then newer prompts", show=False),
+]
+
+CHAT: list[BindingType] = [
+    _key("chat.stop", "escape", "stop", "Stop", label="esc", tip="Stop the answer; when idle, leave the prompt"),
+    _key("chat.regenerate", "ctrl+r", "regenerate", "Regen", tip="Answer the last prompt again"),
+    _key("chat.new", "ctrl+n", "new", "New", tip="Start a new chat"),
+    _key("chat.copy_code", "ctrl+g", "copy_code", "Copy code", tip="Copy the last code block"),
+    _key("chat.copy_answer", "ctrl+y", "copy_answer", "Copy", tip="Copy the last answer"),
+    _key("chat.model", "ctrl+o", "pick_model", "Model", tip="Choose who answers"),
+]
+
+TRANSCRIPT: list[BindingType] = [
+    _key("transcript.prompt", "i,enter", "screen.focus_prompt", "Back to the prompt", show=False),
+    _key("transcript.thinking", "z", "screen.fold_thinking", "Fold or unfold thinking"),
+    _key("transcript.down", "j", "scroll_down", "Down", show=False),
+    _key("transcript.up", "k", "scroll_up", "Up", show=False),
+    _key("transcript.bottom", "G,end", "bottom", "Last line", show=False),
+]
+
+MONITOR: list[BindingType] = [
+    _key("monitor.cancel", "c", "cancel", "Cancel", tip="Cancel the selected request"),
+    _key("monitor.unload", "x", "unload", "Unload", tip="Unload the selected model"),
+    _key("monitor.window", "w", "window", "Window", tip="How much time the graphs show"),
+    _key("monitor.pause", "space", "pause", "Pause", label="space", tip="Hold the picture still"),
+]

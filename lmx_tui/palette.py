@@ -1,0 +1,51 @@
+"""What ctrl+p offers: lmx's own verbs, made from the View at that moment. Each posts a message; nothing acts here."""
+
+from collections.abc import Iterator
+
+from textual.app import App, SystemCommand
+from textual.message import Message
+
+from lmx_tui.figures import one_line
+from lmx_tui.messages import (
+    ChatRequested,
+    LoadRequested,
+    PullCancelRequested,
+    StartRequested,
+    UnloadRequested,
+    View,
+)
+from lmx_tui.widgets.models import instances_of
+from lmx_tui.widgets.topbar import ACTIVE_PULLS
+
+
+def commands(app: App[None], view: View) -> Iterator[SystemCommand]:
+    def post(message: Message) -> None:
+        app.post_message(message)
+
+    for mode, title in (("models", "Models"), ("chat", "Chat"), ("monitor", "Monitor")):
+        yield SystemCommand(f"Go to {title}", f"show the {title} screen", lambda mode=mode: app.switch_mode(mode))
+    yield SystemCommand("Theme", "choose the colours", lambda: app.call_next(app.run_action, "pick_theme"))
+    yield SystemCommand("Keys", "what can be pressed here", lambda: app.call_next(app.run_action, "help"))
+    yield SystemCommand("Quit", "leave; the daemon goes on", app.exit)
+    if not view.online:
+        yield SystemCommand("Start the daemon", "lmx serve --detach", lambda: post(StartRequested()))
+    if view.snapshot is None:
+        return
+    instances = instances_of(view.snapshot)
+    for model in view.snapshot.models:
+        name = one_line(model.id)
+        if model.problem is None:
+            yield SystemCommand(f"Chat with {name}", "lmx chat", lambda id=model.id: post(ChatRequested(id)))
+        if model.problem is None and model.id not in instances:
+            yield SystemCommand(f"Load {name}", "lmx load", lambda id=model.id: post(LoadRequested(id)))
+    for instance in view.snapshot.instances:
+        unload = UnloadRequested(instance.id, instance.model)
+        name = one_line(instance.model)
+        yield SystemCommand(f"Unload {name}", "lmx unload", lambda message=unload: post(message))
+    for download in view.snapshot.downloads:
+        if download.state in ACTIVE_PULLS:
+            cancel = PullCancelRequested(download.id)
+            name = one_line(download.repo)
+            yield SystemCommand(
+                f"Cancel the pull of {name}", "a later pull goes on", lambda message=cancel: post(message)
+            )

@@ -1,0 +1,212 @@
+"""Chat: a conversation with a model, and what it costs beside it. Owns the Conversation; the app fetches answers."""
+
+from collections.abc import Callable
+
+from rich.text import Text
+from textual import events, on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+
+from lmx_daemon.contract.generation import Event, Generate
+from lmx_daemon.contract.types import Snapshot
+from lmx_tui import keys
+from lmx_tui.conversation import Conversation, model_to_ask
+from lmx_tui.figures import one_line, size
+from lmx_tui.messages import AnswerRequested, CancelRequested, CopyRequested, Notified
+from lmx_tui.screens.dialogs import Pick
+from lmx_tui.screens.page import Page
+from lmx_tui.widgets.blocks import last_code_block
+from lmx_tui.widgets.meta import MetaLine
+from lmx_tui.widgets.models import instances_of, state_words
+from lmx_tui.widgets.panes import MemoryPane, Pane, RatePane
+from lmx_tui.widgets.prompt import Prompt
+from lmx_tui.widgets.transcript import AnswerView, ThinkingView, Transcript
+
+WINDOW = 60
+AUTO = ""
+PLACEHOLDER = "Message  (enter send · shift+enter or ^j newline)"
+
+
+class ChatScreen(Page):
+    BINDINGS = keys.CHAT
+    mode = "chat"
+    offline_hint = "the text stays; it reconnects by itself"
+
+    def __init__(self, symbols: str, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._symbols = symbols
+        self._clock = clock
+        self._conversation = Conversation()
+        self._view_of_answer: AnswerView | None = None
+        self._model = AUTO
+        """Who was chosen; AUTO asks whoever is loaded."""
+
+    def compose_body(self) -> ComposeResult:
+        with Horizontal(id="chat-row"):
+            with Pane(id="chat"):
+                yield Transcript()
+                yield MetaLine()
+                with Vertical(id="prompt-box"):
+                    yield Prompt(PLACEHOLDER)
+            with Vertical(id="chat-side"):
+                yield MemoryPane(self._symbols)
+                yield RatePane(self._symbols)
+
+    @on(events.Mount)
+    async def _ready(self) -> None:
+        self.query_one(Prompt).cursor_blink = False
+        self.query_one(Prompt).focus()
+        self.set_interval(0.25, self._tick)
+        await self._show_empty()
+
+    def show(self, snapshot: Snapshot) -> None:
+        self.query_one(MemoryPane).show(snapshot, WINDOW)
+        self.query_one(RatePane).show(snapshot, WINDOW)
+        turns = len(self._conversation.turns)
+        self.query_one("#chat", Pane).titled(f"Chat{f'  {turns}' if turns else ''}", self._who(snapshot))
+
+    def _who(self, snapshot: Snapshot) -> str:
+        model = self._chosen()
+        if model is None:
+            return "no model"
+        instance = instances_of(snapshot).get(model)
+        state = (
+            ""
+            if instance is not None and instance.state == "ready"
+            else (f" · {state_words(instance)}" if instance is not None else " · loads on demand")
+        )
+        return f"{one_line(model)}{state}"
+
+    def _chosen(self) -> str | None:
+        return self._model or model_to_ask(self.snapshot)
+
+    def _tick(self) -> None:
+        if self.is_current and self._conversation.busy:
+            self._show_meta()
+
+    def _show_meta(self) -> None:
+        self.query_one(MetaLine).show(self._conversation.answer, self.app.clock())  # type: ignore[attr-defined]
+
+    async def _show_empty(self) -> None:
+        words = Text("Ask anything. Nothing leaves this machine.\n")
+        words.append("lmx/guide, the built-in model, answers questions about lmx; ^o chooses another.")
+        await self.query_one(Transcript).show_empty(words)
+
+    # ---- asking ----
+
+    @on(Prompt.Sent)
+    async def _sent(self, event: Prompt.Sent) -> None:
+        model = self._may_ask()
+        if model is None:
+            return
+        prompt = self.query_one(Prompt)
+        prompt.remember(event.text)
+        prompt.clear()
+        transcript = self.query_one(Transcript)
+        await transcript.add_prompt(event.text)
+        request = self._conversation.ask(event.text, model, self.app.clock())  # type: ignore[attr-defined]
+        await self._begin(request)
+
+    async def action_regenerate(self) -> None:
+        if not self._conversation.turns:
+            self.post_message(Notified("there is no answer yet"))
+            return
+        model = self._may_ask()
+        if model is not None:
+            await self.query_one(Transcript).drop_last_answer()
+            await self._begin(self._conversation.ask_again(model, self.app.clock()))  # type: ignore[attr-defined]
+
+    async def _begin(self, request: Generate) -> None:
+        assert self._conversation.answer is not None
+        self._view_of_answer = await self.query_one(Transcript).add_answer(self._conversation.answer)
+        self._show_meta()
+        self.post_message(AnswerRequested(request))
+
+    def _may_ask(self) -> str | None:
+        """The model to ask now, or None with a word on why not."""
+        model = self._chosen()
+        if self._conversation.busy:
+            self.post_message(Notified("an answer is under way", "esc stops it", "warning"))
+        elif not self.view.online:
+            self.post_message(Notified("offline: not sent", "the text stays in the prompt", "warning"))
+        elif model is None:
+            self.post_message(Notified("there is no model", "press p on the Models screen to pull one", "warning"))
+        else:
+            return model
+        return None
+
+    async def take(self, request_id: str, events: tuple[Event, ...]) -> None:
+        """What the feed brought of an answer."""
+        answer = self._conversation.answer
+        if answer is None or answer.request_id != request_id or self._view_of_answer is None:
+            return
+        now = self._clock()
+        for event in events:
+            answer.take(event, now)
+        await self._view_of_answer.refresh_answer()
+        self._show_meta()
+        self.refresh_bindings()
+
+    # ---- verbs ----
+
+    def action_stop(self) -> None:
+        answer = self._conversation.answer
+        if answer is not None and not answer.ended:
+            self.post_message(CancelRequested(answer.request_id))
+        elif self.query_one(Prompt).has_focus:
+            self.query_one(Transcript).focus()
+        else:
+            self.action_focus_prompt()
+
+    def action_focus_prompt(self) -> None:
+        self.query_one(Prompt).focus()
+
+    async def action_new(self) -> None:
+        answer = self._conversation.answer
+        if answer is not None and not answer.ended:
+            self.post_message(CancelRequested(answer.request_id))
+        self._conversation, self._view_of_answer = Conversation(), None
+        await self.query_one(Transcript).remove_children()
+        await self._show_empty()
+        self._show_meta()
+        self.action_focus_prompt()
+
+    def action_copy_code(self) -> None:
+        answers = (turn.answer for turn in reversed(self._conversation.turns) if turn.answer is not None)
+        code = next(filter(None, (last_code_block(answer.content) for answer in answers)), None)
+        self._copy(code, "code block", "there is no code block")
+
+    def action_copy_answer(self) -> None:
+        answer = self._conversation.answer
+        self._copy(answer.content if answer else None, "answer", "there is no answer yet")
+
+    def _copy(self, text: str | None, what: str, otherwise: str) -> None:
+        self.post_message(CopyRequested(text, what) if text else Notified(otherwise))
+
+    def action_fold_thinking(self) -> None:
+        views = list(self.query(ThinkingView))
+        folded = all(view.folded for view in views)
+        for view in views:
+            view.fold(not folded)
+
+    def action_pick_model(self) -> None:
+        if self.snapshot is None:
+            return
+        instances = instances_of(self.snapshot)
+        options = [(AUTO, "auto: the model used last, else lmx/guide")]
+        for model in self.snapshot.models:
+            if model.problem is None:
+                state = instances[model.id].state if model.id in instances else size(model.size or None)
+                options.append((model.id, f"{one_line(model.id)}   {state}"))
+        self.app.push_screen(Pick("Chat with", options, self._model), self.choose)
+
+    def choose(self, model: str | None) -> None:
+        """Who answers from now on."""
+        if model is not None:
+            self._model = model
+            if self.snapshot is not None:
+                self.show(self.snapshot)
+
+    @on(Prompt.Scrolled)
+    def _scroll(self, event: Prompt.Scrolled) -> None:
+        self.query_one(Transcript).scroll_pages(event.pages)

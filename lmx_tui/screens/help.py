@@ -1,0 +1,56 @@
+"""Help: the keys of the screen below it, as they are bound now, and what the daemon says of itself."""
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from lmx_daemon.contract.types import Snapshot
+from lmx_tui.figures import UNKNOWN, duration, one_line
+
+
+class Help(ModalScreen[None]):
+    BINDINGS = [Binding("escape,q,f1,question_mark,enter", "dismiss", "Close", id="help.close")]
+
+    def __init__(self, title: str, here: dict[str, str], everywhere: dict[str, str], snapshot: Snapshot | None) -> None:
+        """`here` and `everywhere`: keys -> what they do."""
+        super().__init__()
+        self._title, self._here, self._everywhere, self._snapshot = title, here, everywhere, snapshot
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="dialog", id="help") as box:
+            box.border_title = f"Keys · {self._title}"
+            box.border_subtitle = "esc close"
+            yield Static(self._words(), markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#help").focus()
+
+    def _words(self) -> Text:
+        names = self.app.theme_variables
+        text = Text()
+        for heading, keys in (("This screen", self._here), ("Everywhere", self._everywhere)):
+            text.append(f"{heading}\n", "bold")
+            for key, what in keys.items():
+                text.append(f"  {key:<18}", names["accent"]).append(f"{what}\n")
+            text.append("\n")
+        text.append("lmx\n", "bold")
+        for name, value in self._facts():
+            text.append(f"  {name:<18}", names["muted"]).append(f"{value}\n")
+        return text
+
+    def _facts(self) -> list[tuple[str, str]]:
+        if self._snapshot is None:
+            return [("daemon", "not running")]
+        status = self._snapshot.status
+        versions = ", ".join(f"{name} {version}" for name, version in status.versions.items())
+        return [
+            ("address", f"{one_line(status.address)}/v1"),
+            ("version", one_line(status.version)),
+            ("up", duration(status.uptime)),
+            ("computes", one_line(status.backend) or UNKNOWN),
+            ("with", one_line(versions) or UNKNOWN),
+            ("log", one_line(status.log_file) or UNKNOWN),
+        ]

@@ -1,0 +1,177 @@
+"""Models: what is on disk and in memory; load, unload, pull, chat. Draws snapshots and posts requests."""
+
+from functools import partial
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.widgets import DataTable, Input
+
+from lmx_daemon.contract.types import Model, Snapshot
+from lmx_tui import keys
+from lmx_tui.messages import (
+    ChatRequested,
+    CopyRequested,
+    LoadRequested,
+    Notified,
+    PullRequested,
+    UnloadRequested,
+)
+from lmx_tui.screens.dialogs import Ask, Confirm, Pick
+from lmx_tui.screens.page import Page
+from lmx_tui.widgets.models import COLUMNS, SORTS, ModelDetail, Pulls, instances_of, model_rows, ordered
+from lmx_tui.widgets.panes import Pane, short_name
+from lmx_tui.widgets.table import Table
+
+SORT_COLUMNS = {"used": "used", "name": "name", "size": "size", "context": "context", "memory": "memory"}
+
+
+class ModelsScreen(Page):
+    BINDINGS = keys.MODELS
+    mode = "models"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._query = ""
+        self._sort = "used"
+        self._reverse = False
+
+    def compose_body(self) -> ComposeResult:
+        yield Input(placeholder="filter: words of the name, 4bit, qwen3 ...", id="filter", compact=True)
+        with Horizontal(id="models-row"):
+            with Vertical(id="models-column"):
+                with Pane(id="models", classes="live"):
+                    yield Table(COLUMNS, id="models-table")
+                yield Pulls()
+            yield ModelDetail()
+
+    @on(events.Mount)
+    def _ready(self) -> None:
+        self.query_one("#filter", Input).display = False
+        self.query_one(Table).focus()
+
+    def show(self, snapshot: Snapshot) -> None:
+        models = ordered(snapshot, self._query, self._sort, self._reverse)
+        arrow = "▲" if self._reverse != (self._sort == "name") else "▼"
+        table = self.query_one(Table)
+        rows = model_rows(snapshot, models, self.app.theme_variables)
+        table.show(rows, sorted_by=SORT_COLUMNS[self._sort], mark=arrow)
+        total = len(snapshot.models)
+        shown = f"{len(models)} of {total}" if self._query else str(total)
+        found = f"filter: {self._query} · " if self._query else ""
+        self.query_one("#models", Pane).titled(f"Models  {shown}", f"{found}sort: {SORTS[self._sort]} {arrow}")
+        self.query_one(Pulls).show(snapshot.downloads)
+        self._show_detail()
+
+    @on(DataTable.RowHighlighted)
+    def _show_detail(self) -> None:
+        if self.snapshot is not None:
+            self.query_one(ModelDetail).show(self.snapshot, self._selected())
+
+    def _selected(self) -> Model | None:
+        key = self.query_one(Table).selected
+        models = self.snapshot.models if self.snapshot else ()
+        return next((model for model in models if model.id == key), None)
+
+    # ---- filter and sort ----
+
+    def action_filter(self) -> None:
+        field = self.query_one("#filter", Input)
+        field.display = True
+        field.cursor_blink = False
+        field.focus()
+
+    def action_clear(self) -> None:
+        field = self.query_one("#filter", Input)
+        field.value = ""
+        field.display = False
+        self.query_one(Table).focus()
+
+    @on(Input.Changed, "#filter")
+    def _filter_changed(self, event: Input.Changed) -> None:
+        self._query = event.value.strip()
+        self._redraw()
+
+    @on(Input.Submitted, "#filter")
+    def _filter_done(self, event: Input.Submitted) -> None:
+        self.query_one("#filter", Input).display = bool(self._query)
+        self.query_one(Table).focus()
+
+    def action_sort(self) -> None:
+        options = [
+            (key, f"{words} (again: other way round)" if key == self._sort else words) for key, words in SORTS.items()
+        ]
+        self.app.push_screen(Pick("Sort by", options, self._sort), self._sort_by)
+
+    @on(DataTable.HeaderSelected)
+    def _header(self, event: DataTable.HeaderSelected) -> None:
+        key = event.column_key.value
+        if key in SORTS:
+            self._sort_by(key)
+
+    def _sort_by(self, key: str | None) -> None:
+        if key is None:
+            return
+        self._reverse = not self._reverse if key == self._sort else False
+        self._sort = key
+        self._redraw()
+
+    def _redraw(self) -> None:
+        if self.snapshot is not None:
+            self.show(self.snapshot)
+
+    # ---- verbs ----
+
+    @on(DataTable.RowSelected)
+    def action_load(self) -> None:
+        if self.start_if_offline():
+            return
+        model = self._selected()
+        if model is None:
+            return
+        if model.problem:
+            self.post_message(Notified(f"{model.id}: {model.problem}", severity="error"))
+        else:
+            self.post_message(LoadRequested(model.id))
+
+    def action_chat(self) -> None:
+        model = self._selected()
+        if model is not None:
+            self.post_message(ChatRequested(model.id))
+
+    def action_unload(self) -> None:
+        model = self._selected()
+        instance = instances_of(self.snapshot).get(model.id) if self.snapshot and model else None
+        if instance is None or model is None:
+            self.post_message(Notified("this model is not in memory"))
+            return
+        ask_unload(self, UnloadRequested(instance.id, model.id), instance.running + instance.waiting)
+
+    def action_pull(self) -> None:
+        words = "A repository of the Hugging Face Hub with an MLX model."
+        asked = Ask("Pull a model", words, "mlx-community/Qwen3-0.6B-4bit")
+        self.app.push_screen(asked, self._pull_if)
+
+    def _pull_if(self, repo: str | None) -> None:
+        if repo:
+            self.post_message(PullRequested(repo))
+
+    def action_copy(self) -> None:
+        model = self._selected()
+        if model is not None:
+            self.post_message(CopyRequested(model.id, "model id"))
+
+
+def ask_unload(screen: Page, request: UnloadRequested, busy: int) -> None:
+    """Unloads at once, or asks first where requests would be interrupted."""
+    if not busy:
+        screen.post_message(request)
+        return
+    detail = f"{busy} request{'s' if busy > 1 else ''} in this model would be waited for, then it leaves memory."
+    question = Confirm(f"Unload {short_name(request.model)}?", detail, "Unload", "U")
+    screen.app.push_screen(question, partial(_unload_if, screen, request))
+
+
+def _unload_if(screen: Page, request: UnloadRequested, sure: bool | None) -> None:
+    if sure:
+        screen.post_message(request)

@@ -1,0 +1,102 @@
+"""Monitor: memory and speed over time, requests, models in memory. Draws snapshots and posts requests."""
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.widgets import DataTable
+
+from lmx_daemon.contract.types import SERIES_SECONDS, Snapshot
+from lmx_tui import keys
+from lmx_tui.messages import CancelRequested, Notified, UnloadRequested
+from lmx_tui.screens.models import ask_unload
+from lmx_tui.screens.page import Page
+from lmx_tui.widgets.models import instances_of
+from lmx_tui.widgets.panes import MemoryPane, Pane, RatePane
+from lmx_tui.widgets.requests import ENDED, INSTANCE_COLUMNS, REQUEST_COLUMNS, instance_rows, request_rows
+from lmx_tui.widgets.table import Table
+
+WINDOWS = (60, 120, SERIES_SECONDS)
+
+
+class MonitorScreen(Page):
+    BINDINGS = keys.MONITOR
+    mode = "monitor"
+
+    def __init__(self, symbols: str) -> None:
+        super().__init__()
+        self._symbols = symbols
+        self._window = WINDOWS[0]
+        self._held: Snapshot | None = None
+        """What is shown while paused."""
+
+    def compose_body(self) -> ComposeResult:
+        with Horizontal(id="graphs"):
+            yield MemoryPane(self._symbols)
+            yield RatePane(self._symbols)
+        with Pane(id="requests", classes="live"):
+            yield Table(REQUEST_COLUMNS, id="requests-table")
+        with Pane(id="instances", classes="live"):
+            yield Table(INSTANCE_COLUMNS, id="instances-table")
+
+    @on(events.Mount)
+    def _ready(self) -> None:
+        self.query_one("#requests-table").focus()
+
+    def show(self, snapshot: Snapshot) -> None:
+        snapshot = self._held or snapshot
+        self.query_one(MemoryPane).show(snapshot, self._window)
+        self.query_one(RatePane).show(snapshot, self._window)
+        colors = self.app.theme_variables
+        self.query_one("#requests-table", Table).show(request_rows(snapshot, colors))
+        self.query_one("#instances-table", Table).show(instance_rows(snapshot, colors))
+        running = sum(row.state not in (*ENDED, "queued") for row in snapshot.requests)
+        queued = sum(row.state == "queued" for row in snapshot.requests)
+        paused = "paused · space goes on" if self._held else ""
+        self.query_one("#requests", Pane).titled(f"Requests  running {running} · queued {queued}", paused)
+        self.query_one("#instances", Pane).titled(f"In memory  {len(snapshot.instances)}")
+
+    # ---- verbs ----
+
+    def _selected(self, table: str) -> str | None:
+        return self.query_one(f"#{table}-table", Table).selected
+
+    @on(DataTable.RowSelected)
+    def _enter(self) -> None:
+        self.start_if_offline()
+
+    def action_cancel(self) -> None:
+        key = self._selected("requests")
+        row = next((row for row in (self.snapshot.requests if self.snapshot else ()) if row.id == key), None)
+        if row is None or row.state in ENDED:
+            self.post_message(Notified("no running request is selected"))
+        else:
+            self.post_message(CancelRequested(row.id))
+
+    def action_unload(self) -> None:
+        """The selected model, or that of the selected request."""
+        snapshot = self.snapshot
+        if snapshot is None:
+            return
+        if self.query_one("#instances-table").has_focus or not self._selected("requests"):
+            key = self._selected("instances")
+            instance = next((one for one in snapshot.instances if one.id == key), None)
+        else:
+            key = self._selected("requests")
+            model = next((row.model for row in snapshot.requests if row.id == key), "")
+            instance = instances_of(snapshot).get(model)
+        if instance is None:
+            self.post_message(Notified("no model in memory is selected"))
+            return
+        ask_unload(self, UnloadRequested(instance.id, instance.model), instance.running + instance.waiting)
+
+    def action_window(self) -> None:
+        self._window = WINDOWS[(WINDOWS.index(self._window) + 1) % len(WINDOWS)]
+        self._redraw()
+
+    def action_pause(self) -> None:
+        self._held = None if self._held else self.snapshot
+        self._redraw()
+
+    def _redraw(self) -> None:
+        if self.snapshot is not None:
+            self.show(self.snapshot)

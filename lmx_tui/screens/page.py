@@ -1,0 +1,96 @@
+"""Page: what the three screens share: top bar, notice, key bar, and being a function of the app's View."""
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Static
+
+from lmx_daemon.contract.types import Snapshot
+from lmx_tui.figures import clean
+from lmx_tui.messages import StartRequested, View
+from lmx_tui.widgets.keybar import KeyBar
+from lmx_tui.widgets.offline import OfflinePanel
+from lmx_tui.widgets.topbar import TopBar
+
+MIN_SIZE = (40, 10)
+
+
+class Page(Screen[None]):
+    mode = ""
+    """Its name in the app's MODES."""
+
+    def compose(self) -> ComposeResult:
+        yield TopBar(self.mode)
+        yield Static(id="notice", markup=False)
+        yield OfflinePanel()
+        with Container(id="body"):
+            yield from self.compose_body()
+        yield Static(id="too-small", markup=False)
+        yield KeyBar()
+
+    def compose_body(self) -> ComposeResult:
+        yield from ()
+
+    def on_mount(self) -> None:
+        self.watch(self.app, "view", self._view_changed)
+
+    def on_screen_resume(self) -> None:
+        self._view_changed(self.view)
+
+    @property
+    def view(self) -> View:
+        view = getattr(self.app, "view", None)
+        assert isinstance(view, View)
+        return view
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        return self.view.snapshot
+
+    def on_resize(self) -> None:
+        width, height = self.app.size
+        small = width < MIN_SIZE[0] or height < MIN_SIZE[1]
+        self.set_class(small, "-too-small")
+        need = f"terminal too small ({width}x{height}), need {MIN_SIZE[0]}x{MIN_SIZE[1]}"
+        self.query_one("#too-small", Static).update(Text(need))
+
+    def _view_changed(self, view: View) -> None:
+        if self not in self.app.screen_stack or not self.is_mounted:
+            return
+        self.query_one(TopBar).view = view
+        self.query_one(OfflinePanel).show(view)
+        self.set_class(view.snapshot is None and not view.online, "-nothing")
+        self.set_class(view.snapshot is not None and not view.online, "-stale")
+        self._show_notice(view)
+        if view.snapshot is not None:
+            self.show(view.snapshot)
+
+    def _show_notice(self, view: View) -> None:
+        words = view.notice
+        error = view.link.error
+        if view.link.state == "offline" and view.snapshot is not None and error is not None:
+            words = " · ".join(filter(None, (error.message, self.offline_hint)))
+        notice = self.query_one("#notice", Static)
+        notice.display = bool(words)
+        notice.update(Text(f" ! {clean(words)}", no_wrap=True, overflow="ellipsis"))
+
+    offline_hint = "enter start it"
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Draws the body. Called for every snapshot while the screen is shown, and when it comes back."""
+
+    def start_if_offline(self) -> bool:
+        """Enter means this while there is no daemon."""
+        if self.view.link.state != "offline":
+            return False
+        self.post_message(StartRequested())
+        return True
+
+    def focus_body(self) -> None:
+        """Gives the focus to the body's first widget that takes it."""
+        for widget in self.query_one("#body").query(Widget):
+            if widget.focusable:
+                widget.focus()
+                return

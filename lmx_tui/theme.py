@@ -1,0 +1,74 @@
+"""Themes: reads themes/*.toml, checks every colour, and makes Textual themes of them.
+
+In a wheel the files lie in lmx_tui/themes, in a checkout in themes/ beside the package.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from textual.color import Color, ColorParseError
+from textual.theme import Theme
+
+from lmx_daemon.contract.errors import ConfigError
+
+DEFAULT = "ember"
+NOT_A_COLOR = frozenset({"code-theme"})
+REQUIRED = (
+    *("code-theme", "code-background", "muted", "faint", "user", "cursor-background"),
+    *("memory-low", "memory-mid", "memory-high", "rate-low", "rate-mid", "rate-high"),
+    *("model-1", "model-2", "model-3", "model-4"),
+)
+"""The names under [variables] that lmx's own widgets and app.tcss use, beside Textual's."""
+
+
+class ThemeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One file of themes/, as it is written."""
+
+    name: str
+    dark: bool
+    primary: str
+    secondary: str
+    accent: str
+    foreground: str
+    background: str
+    surface: str
+    panel: str
+    success: str
+    warning: str
+    error: str
+    variables: dict[str, str]
+
+
+def themes_folder() -> Path:
+    inside = Path(__file__).parent / "themes"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "themes"
+
+
+def load_themes(folder: Path | None = None) -> list[Theme]:
+    """Every theme of the folder, by name. Raises ConfigError that names file and field."""
+    return [read_theme(path) for path in sorted((folder or themes_folder()).glob("*.toml"))]
+
+
+def read_theme(path: Path) -> Theme:
+    try:
+        file = msgspec.convert(tomllib.loads(path.read_text()), ThemeFile)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(f"theme {path.name}: {error}") from error
+    missing = [name for name in REQUIRED if name not in file.variables]
+    if missing:
+        raise ConfigError(f"theme {path.name}: [variables] lacks {', '.join(missing)}")
+    fields: dict[str, Any] = msgspec.structs.asdict(file)
+    colors = {name: value for name, value in fields.items() if name not in ("name", "dark", "variables")}
+    for name, value in (colors | file.variables).items():
+        if name not in NOT_A_COLOR:
+            _check_color(path.name, name, value)
+    return Theme(**fields)
+
+
+def _check_color(file: str, name: str, value: str) -> None:
+    try:
+        Color.parse(value)
+    except ColorParseError as error:
+        raise ConfigError(f"theme {file}: {name} = {value!r} is no colour", hint="write it as #rrggbb") from error

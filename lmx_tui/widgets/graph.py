@@ -1,0 +1,130 @@
+"""BrailleArea: a filled area of samples over a fixed window of time, newest at the right.
+
+It knows neither what the samples are nor where they come from; the maximum is given, so pictures can be compared.
+"""
+
+from collections.abc import Sequence
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.color import Color, Gradient
+from textual.strip import Strip
+from textual.widget import Widget
+
+from lmx_tui.figures import shorten
+
+LEFT = (0x40, 0x04, 0x02, 0x01)
+RIGHT = (0x80, 0x20, 0x10, 0x08)
+"""The dots of a braille cell's two columns, from the bottom."""
+BLOCKS = " ▁▂▃▄▅▆▇█"
+ASCII = " .:#"
+STEPS = {"braille": 4, "block": 8, "ascii": 3}
+"""Levels in one row."""
+
+
+def resampled(samples: Sequence[float], window: int, columns: int) -> list[float | None]:
+    """`columns` values for the last `window` samples: the highest of each column's share, None before the first."""
+    recent = samples[-window:]
+    missing = window - len(recent)
+    values: list[float | None] = []
+    for column in range(columns):
+        first = column * window // columns
+        last = max(first + 1, (column + 1) * window // columns)
+        share = recent[max(0, first - missing) : max(0, last - missing)]
+        values.append(max(share) if share else None)
+    return values
+
+
+def levels(values: Sequence[float | None], top: float, steps: int) -> list[int]:
+    """Each value as a number of steps from the ground; a value above nothing shows at least one."""
+    unit = steps / top if top > 0 else 0.0
+    return [0 if not value else max(1, min(steps, round(value * unit))) for value in values]
+
+
+class BrailleArea(Widget):
+    DEFAULT_CSS = """
+    BrailleArea { height: 1fr; min-height: 1; width: 1fr; }
+    """
+
+    def __init__(self, colors: str, symbols: str = "braille", *, id: str | None = None) -> None:
+        """`colors` is the first part of the theme's names: "memory" takes memory-low, -mid and -high."""
+        super().__init__(id=id)
+        self._colors = colors
+        self._symbols = symbols
+        self._samples: tuple[float, ...] = ()
+        self._top = 1.0
+        self._window = 60
+        self._rows: list[str] = []
+
+    def show(self, samples: Sequence[float], top: float, window: int) -> None:
+        shown = (tuple(samples[-window:]), top, window)
+        if shown != (self._samples, self._top, self._window):
+            self._samples, self._top, self._window = shown
+            self._rows = []
+            self.refresh()
+
+    def on_mount(self) -> None:
+        self.app.theme_changed_signal.subscribe(self, lambda theme: self.refresh())
+
+    def on_resize(self) -> None:
+        self._rows = []
+
+    def render_line(self, y: int) -> Strip:
+        width, height = self.content_size
+        if not self._rows:
+            self._rows = self._drawn(width, height)
+        if y >= len(self._rows):
+            return Strip.blank(width, self.rich_style)
+        color = self._gradient().get_color((height - y - 0.5) / height).rich_color
+        style = Style(color=color, bgcolor=self.rich_style.bgcolor)
+        return Strip([Segment(self._rows[y], style)], width)
+
+    def _gradient(self) -> Gradient:
+        names = self.app.theme_variables
+        return Gradient.from_colors(*(Color.parse(names[f"{self._colors}-{part}"]) for part in ("low", "mid", "high")))
+
+    def _drawn(self, width: int, height: int) -> list[str]:
+        """All rows, the top one first."""
+        steps = STEPS[self._symbols]
+        columns = width * 2 if self._symbols == "braille" else width
+        heights = levels(resampled(self._samples, self._window, columns), self._top, steps * height)
+        if self._symbols == "braille":
+            return [_braille_row(heights, row, width) for row in range(height - 1, -1, -1)]
+        glyphs = BLOCKS if self._symbols == "block" else ASCII
+        return [
+            "".join(glyphs[max(0, min(steps, level - row * steps))] for level in heights)
+            for row in range(height - 1, -1, -1)
+        ]
+
+
+def _braille_row(heights: list[int], row: int, width: int) -> str:
+    cells = []
+    for cell in range(width):
+        left = max(0, min(4, heights[2 * cell] - row * 4))
+        right = max(0, min(4, heights[2 * cell + 1] - row * 4))
+        bits = sum(LEFT[:left]) + sum(RIGHT[:right])
+        cells.append(chr(0x2800 + bits) if bits else " ")
+    return "".join(cells)
+
+
+def round_top(value: float) -> float:
+    """The next of 10, 20, 50, 100, ... at or above `value`: a scale that does not dance."""
+    unit = 10.0
+    while True:
+        for factor in (1, 2, 5):
+            if value <= unit * factor:
+                return unit * factor
+        unit *= 10
+
+
+def legend(parts: Sequence[tuple[str, str]], width: int) -> list[tuple[str, str]]:
+    """(colour, text) pairs that fit `width` with a square before and two blanks between."""
+    fitting: list[tuple[str, str]] = []
+    left = width
+    for color, text in parts:
+        text = shorten(text, max(4, left - 2))
+        if left < len(text) + 2:
+            break
+        fitting.append((color, text))
+        left -= len(text) + 4
+    return fitting

@@ -1,0 +1,96 @@
+"""Markdown to strips, in the theme's colours. Slow imports happen at the first use, not at start-up.
+
+Knows no widget: `Painter` is made for one set of colours and may be used from a thread.
+"""
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from textual.strip import Strip
+
+if TYPE_CHECKING:
+    from rich.markdown import Markdown
+
+
+class Painter:
+    def __init__(self, colors: Mapping[str, str]) -> None:
+        from rich.console import Console
+        from rich.theme import Theme
+
+        accent, muted, code = colors["accent"], colors["muted"], colors["secondary"]
+        self._code_theme = colors["code-theme"]
+        self._code_background = colors["code-background"]
+        self._console = Console(
+            file=io.StringIO(),
+            force_terminal=True,
+            color_system="truecolor",
+            no_color=False,
+            legacy_windows=False,
+            width=80,
+            emoji=False,
+            theme=Theme(
+                {
+                    "markdown.code": f"{code} on {self._code_background}",
+                    "markdown.code_block": f"{colors['foreground']} on {self._code_background}",
+                    **{f"markdown.h{level}": f"bold {accent}" for level in range(1, 7)},
+                    "markdown.h1.border": accent,
+                    "markdown.block_quote": muted,
+                    "markdown.hr": muted,
+                    "markdown.item.bullet": f"bold {accent}",
+                    "markdown.item.number": f"bold {accent}",
+                    "markdown.list": "none",
+                    "markdown.link": f"underline {code}",
+                    "markdown.link_url": f"underline {code}",
+                    "markdown.table.header": f"bold {accent}",
+                    "markdown.table.border": muted,
+                    "markdown.strong": "bold",
+                    "markdown.em": "italic",
+                }
+            ),
+        )
+
+    def strips(self, source: str, width: int) -> list[Strip]:
+        """`source` drawn `width` cells wide."""
+        options = self._console.options.update(width=width, height=None, no_wrap=False)
+        document = self._document(source.expandtabs(4))
+        return [Strip(line, width) for line in self._console.render_lines(document, options, pad=True)]
+
+    def code(self, source: str, info: str, width: int) -> list[Strip]:
+        """Lines of code without the blank line that a block has above and below."""
+        fence = "~" * 8
+        return self.strips(f"{fence}{info}\n{source}\n{fence}", width)[1:-1]
+
+    def _document(self, source: str) -> "Markdown":
+        return _markdown_class()(source, code_theme=self._code_theme, hyperlinks=False)
+
+
+def _markdown_class() -> "type[Markdown]":
+    """Rich's Markdown with headings at the left and code in our own background."""
+    from rich import markdown
+    from rich.syntax import Syntax
+
+    class Heading(markdown.Heading):
+        def __rich_console__(self, console: Any, options: Any) -> Any:
+            self.text.justify = "left"
+            yield self.text
+
+    class CodeBlock(markdown.CodeBlock):
+        def __rich_console__(self, console: Any, options: Any) -> Any:
+            yield Syntax(
+                str(self.text).rstrip(),
+                self.lexer_name or "text",
+                theme=self.theme,
+                background_color=console.get_style("markdown.code_block").bgcolor.name,
+                word_wrap=True,
+                padding=1,
+            )
+
+    class Document(markdown.Markdown):
+        elements = markdown.Markdown.elements | {
+            "heading_open": Heading,
+            "fence": CodeBlock,
+            "code_block": CodeBlock,
+        }
+
+    return Document

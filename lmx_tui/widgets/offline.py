@@ -1,0 +1,50 @@
+"""OfflinePanel: fills the screen while nothing has ever been heard of a daemon. Enter starts one."""
+
+from rich.text import Text
+from textual.binding import Binding
+from textual.widgets import Static
+
+from lmx_tui.figures import clean
+from lmx_tui.messages import StartRequested, View
+
+
+class OfflinePanel(Static, can_focus=True):
+    BINDINGS = [Binding("enter", "start", "Start it", key_display="⏎", id="offline.start")]
+    DEFAULT_CSS = """
+    OfflinePanel {
+        display: none; height: auto; width: 1fr; max-width: 84; margin: 1 2; padding: 1 2;
+        border: round $error; border-title-color: $error;
+    }
+    OfflinePanel.-connecting { border: round $faint; border-title-color: $muted; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Text(), markup=False)
+        self.border_title = "lmx"
+
+    def show(self, view: View) -> None:
+        connecting = view.link.state == "connecting"
+        self.set_class(connecting, "-connecting")
+        if view.snapshot is not None or view.online:
+            if self.has_focus:
+                self.blur()
+            return
+        error = view.link.error
+        self.border_title = "connecting" if connecting else "no lmx daemon"
+        text = Text()
+        if connecting:
+            text.append("finding the daemon, or starting one ...")
+        else:
+            text.append(clean(error.message) if error else "no daemon answers", "bold")
+            if error is not None and error.hint:
+                text.append(f"\n{clean(error.hint)}", self.app.theme_variables["muted"])
+            seconds = view.retry_in
+            again = "trying again now" if seconds is None else f"trying again in {seconds:.0f} s"
+            text.append("\n\nenter", f"bold {self.app.theme_variables['accent']}").append(
+                " start it now   (lmx serve --detach)\n"
+            )
+            text.append(again, self.app.theme_variables["muted"])
+        self.update(text)
+
+    def action_start(self) -> None:
+        self.post_message(StartRequested())

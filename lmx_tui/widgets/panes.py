@@ -1,0 +1,154 @@
+"""Panes of live figures: memory and tokens a second, each absolute numbers above a graph with a named top."""
+
+from collections.abc import Iterable, Sequence
+from statistics import median
+
+from rich.style import Style
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from lmx_daemon.contract.types import Instance, Snapshot
+from lmx_tui.figures import UNKNOWN, age, bar, duration, gigabytes, one_line, percent, rate, shorten, tokens
+from lmx_tui.widgets.graph import BrailleArea, legend, round_top
+from lmx_tui.widgets.topbar import used_memory
+
+MODEL_COLORS = ("model-1", "model-2", "model-3", "model-4")
+
+
+def short_name(model: str) -> str:
+    """A model's id without its owner."""
+    return one_line(model.rpartition("/")[2])
+
+
+class Pane(Vertical):
+    """A bordered part whose title and subtitle are plain text."""
+
+    DEFAULT_CSS = """
+    Pane {
+        border: round $faint; border-title-color: $muted; border-subtitle-color: $muted;
+        border-subtitle-align: right; padding: 0 1; height: 1fr;
+    }
+    Pane:focus-within { border: round $accent; border-title-color: $accent; border-subtitle-color: $accent; }
+    """
+
+    def titled(self, title: str, subtitle: str = "") -> None:
+        """Sets both, drawing only on a change."""
+        for name, text in (("border_title", title), ("border_subtitle", subtitle)):
+            content = Content(text)
+            if getattr(self, name) != content.markup:
+                setattr(self, name, content)
+
+
+class MemoryPane(Pane):
+    DEFAULT_CSS = """
+    MemoryPane > Static { height: auto; }
+    """
+
+    def __init__(self, symbols: str, *, id: str | None = None) -> None:
+        super().__init__(id=id, classes="live")
+        self._symbols = symbols
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="figures")
+        yield BrailleArea("memory", self._symbols)
+        yield Static(id="legend")
+
+    def show(self, snapshot: Snapshot, window: int) -> None:
+        cap, used = snapshot.memory.cap, used_memory(snapshot)
+        width = max(10, self.content_size.width)
+        self.titled("Memory", f"cap {gigabytes(cap)} GB · {age(window)}")
+        figures = Text(no_wrap=True, overflow="crop")
+        figures.append(gigabytes(used), "bold").append(
+            f" / {gigabytes(cap)} GB  {percent(used / cap if cap else None)}\n"
+        )
+        figures.append_text(self._stacked(snapshot, cap, used, width))
+        self.query_one("#figures", Static).update(figures)
+        self.query_one("#legend", Static).update(self._legend(snapshot.instances, used, width))
+        self.query_one(BrailleArea).show(snapshot.series.memory, float(cap or 1), window)
+
+    def _stacked(self, snapshot: Snapshot, cap: int, used: int, width: int) -> Text:
+        """The cap as one bar: a part for each model, then lmx's own, then what is free."""
+        text, drawn = Text(), 0
+        for number, instance in enumerate(snapshot.instances):
+            cells = round(instance.memory.resident / cap * width) if cap else 0
+            text.append("█" * cells, self._color(MODEL_COLORS[number % len(MODEL_COLORS)]))
+            drawn += cells
+        whole = min(width, max(drawn, round(used / cap * width) if cap else 0, 1 if used else 0))
+        text.append("█" * (whole - drawn), self._color("muted"))
+        return text.append("░" * (width - whole), self._color("faint"))
+
+    def _legend(self, instances: Sequence[Instance], used: int, width: int) -> Text:
+        parts = [
+            (
+                MODEL_COLORS[number % len(MODEL_COLORS)],
+                f"{short_name(instance.model)} {gigabytes(instance.memory.resident)}",
+            )
+            for number, instance in enumerate(instances)
+        ]
+        rest = used - sum(instance.memory.resident for instance in instances)
+        parts.append(("muted", f"lmx {gigabytes(max(0, rest))}"))
+        text = Text(no_wrap=True, overflow="crop")
+        for color, words in legend(parts, width):
+            text.append("■ ", self._color(color)).append(f"{words}  ")
+        return text
+
+    def _color(self, name: str) -> Style:
+        return Style.parse(self.app.theme_variables[name])
+
+
+class RatePane(Pane):
+    DEFAULT_CSS = """
+    RatePane > Static { height: auto; }
+    """
+
+    def __init__(self, symbols: str, *, id: str | None = None) -> None:
+        super().__init__(id=id, classes="live")
+        self._symbols = symbols
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="figures")
+        yield BrailleArea("rate", self._symbols)
+        yield Static(id="legend")
+
+    def show(self, snapshot: Snapshot, window: int) -> None:
+        decode = snapshot.series.decode[-window:]
+        busy = [value for value in decode if value > 0]
+        top = round_top(max(busy, default=0.0))
+        self.titled("Tokens a second", f"top {top:.0f} · {age(window)}")
+        now = sum(instance.decode_rate for instance in snapshot.instances)
+        prefill = sum(instance.prefill_rate for instance in snapshot.instances)
+        figures = Text(no_wrap=True, overflow="crop")
+        figures.append("now ").append(rate(now), "bold")
+        figures.append(f"  p50 {rate(median(busy)) if busy else UNKNOWN}  max {rate(max(busy, default=None))}\n")
+        figures.append(f"prefill {rate(prefill)}", Style.parse(self.app.theme_variables["muted"]))
+        self.query_one("#figures", Static).update(figures)
+        self.query_one("#legend", Static).update(self._first_tokens(snapshot))
+        self.query_one(BrailleArea).show(snapshot.series.decode, top, window)
+
+    def _first_tokens(self, snapshot: Snapshot) -> Text:
+        times = [request.first_token for request in snapshot.requests if request.first_token]
+        words = (
+            f"TTFT p50 {duration(median(times)) if times else UNKNOWN} of {len(times)}" if times else f"TTFT {UNKNOWN}"
+        )
+        return Text(words, Style.parse(self.app.theme_variables["muted"]), no_wrap=True, overflow="crop")
+
+
+def context_meter(used: int | None, length: int, width: int = 10) -> str:
+    """ "ctx ███░░░░░░░ 4.1k/32k"; "-" where either is unknown."""
+    if used is None or not length:
+        return f"ctx {UNKNOWN}"
+    return f"ctx {bar(used / length, width)} {tokens(used)}/{tokens(length)}"
+
+
+def joined(parts: Iterable[str], width: int) -> str:
+    """Parts with dots between, the last ones left out where they do not fit."""
+    line = ""
+    for part in parts:
+        longer = f"{line} · {part}" if line else part
+        if len(longer) > width:
+            return line or shorten(part, width)
+        line = longer
+    return line

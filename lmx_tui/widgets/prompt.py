@@ -1,0 +1,67 @@
+"""Prompt: where a message is written. Enter sends; at its edges up and down go through what was sent before."""
+
+from dataclasses import dataclass
+
+from textual.message import Message
+from textual.widgets import TextArea
+
+from lmx_tui import keys
+
+HISTORY = 200
+MAX_LINES = 8
+
+
+class Prompt(TextArea):
+    BINDINGS = keys.PROMPT
+    DEFAULT_CSS = """
+    Prompt {
+        height: auto; min-height: 1; max-height: 8; border: none; padding: 0 1; background: $surface;
+        scrollbar-size-vertical: 1;
+    }
+    Prompt:focus { border: none; background: $surface; }
+    """
+
+    @dataclass
+    class Sent(Message):
+        text: str
+
+    @dataclass
+    class Scrolled(Message):
+        """The transcript is to move by pages."""
+
+        pages: int
+
+    def __init__(self, placeholder: str) -> None:
+        super().__init__(placeholder=placeholder, soft_wrap=True, highlight_cursor_line=False, compact=True)
+        self._history: list[str] = []
+        self._place = 0
+        """Where in the history we are; its length is the draft."""
+        self._draft = ""
+
+    def remember(self, text: str) -> None:
+        if not self._history or self._history[-1] != text:
+            self._history = [*self._history, text][-HISTORY:]
+        self._place = len(self._history)
+
+    def action_send(self) -> None:
+        if self.text.strip():
+            self.post_message(self.Sent(self.text.strip("\n")))
+
+    def action_newline(self) -> None:
+        self.insert("\n")
+
+    def action_scroll_transcript(self, pages: int) -> None:
+        self.post_message(self.Scrolled(pages))
+
+    def action_history(self, step: int) -> None:
+        row, _ = self.cursor_location
+        at_edge = row == 0 if step < 0 else row == self.document.line_count - 1
+        place = self._place + step
+        if not at_edge or not 0 <= place <= len(self._history):
+            (self.action_cursor_up if step < 0 else self.action_cursor_down)()
+            return
+        if self._place == len(self._history):
+            self._draft = self.text
+        self._place = place
+        self.text = self._draft if place == len(self._history) else self._history[place]
+        self.move_cursor(self.document.end)

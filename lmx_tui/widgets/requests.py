@@ -1,0 +1,104 @@
+"""Requests and loaded models as rows of the monitor's tables."""
+
+from collections.abc import Mapping
+
+from rich.text import Text
+
+from lmx_daemon.contract.types import Instance, RequestRow, Snapshot
+from lmx_tui.figures import UNKNOWN, age, count, duration, one_line, percent, rate, size, tokens
+from lmx_tui.widgets.models import COLORS, GLYPHS, expiry, state_words
+from lmx_tui.widgets.panes import short_name
+from lmx_tui.widgets.table import Column
+
+REQUEST_COLUMNS = (
+    Column("id", "id", 8, keep=9),
+    Column("model", "model", 12, flexible=True, keep=10),
+    Column("state", "state", 12, keep=9),
+    Column("prompt", "prompt", 7, right=True, keep=7),
+    Column("cached", "cached", 6, right=True, keep=4),
+    Column("out", "out", 6, right=True, keep=8),
+    Column("rate", "tok/s", 6, right=True, keep=8),
+    Column("ttft", "ttft", 7, right=True, keep=5),
+    Column("age", "age", 4, right=True, keep=6),
+    Column("client", "client", 18, keep=3),
+    Column("route", "route", 22, keep=1),
+)
+INSTANCE_COLUMNS = (
+    Column("glyph", "", 1, keep=9),
+    Column("model", "model", 14, flexible=True, keep=10),
+    Column("state", "state", 12, keep=9),
+    Column("memory", "memory", 8, right=True, keep=8),
+    Column("cache", "prefix", 8, right=True, keep=3),
+    Column("context", "ctx", 5, right=True, keep=4),
+    Column("running", "run", 4, right=True, keep=6),
+    Column("waiting", "wait", 4, right=True, keep=5),
+    Column("rate", "tok/s", 6, right=True, keep=7),
+    Column("expires", "expires", 8, right=True, keep=2),
+    Column("backend", "computes on", 22, keep=1),
+)
+ENDED = frozenset({"finished", "failed", "cancelled"})
+STATE_COLORS = {
+    "queued": "warning",
+    "loading": "warning",
+    "prefill": "secondary",
+    "decode": "success",
+    "finished": "muted",
+    "failed": "error",
+    "cancelled": "muted",
+}
+MAX_ROWS = 100
+
+
+def request_rows(snapshot: Snapshot, colors: Mapping[str, str]) -> dict[str, dict[str, Text]]:
+    """Those under way first, in the order they came; then what ended, the latest first."""
+    running = [row for row in snapshot.requests if row.state not in ENDED]
+    ended = [row for row in snapshot.requests if row.state in ENDED]
+    running.sort(key=lambda row: row.started_at)
+    ended.sort(key=lambda row: row.started_at, reverse=True)
+    return {row.id: _request_row(row, colors) for row in (running + ended)[:MAX_ROWS]}
+
+
+def _request_row(row: RequestRow, colors: Mapping[str, str]) -> dict[str, Text]:
+    base = colors["muted"] if row.state in ENDED else colors["foreground"]
+    cached = row.cached_tokens / row.prompt_tokens if row.cached_tokens is not None and row.prompt_tokens else None
+    cells = {
+        "id": one_line(row.id)[-8:],
+        "model": short_name(row.model),
+        "prompt": count(row.prompt_tokens),
+        "cached": percent(cached),
+        "out": count(row.completion_tokens) if row.completion_tokens else UNKNOWN,
+        "rate": rate(row.rate),
+        "ttft": duration(row.first_token),
+        "age": age(row.age),
+        "client": one_line(row.client) or UNKNOWN,
+        "route": one_line(row.route) or UNKNOWN,
+    }
+    progress = f" {percent(row.progress)}" if row.progress is not None and row.state in ("loading", "prefill") else ""
+    place = f" #{row.position}" if row.position and row.state == "queued" else ""
+    state = Text(f"{row.state}{progress}{place}", colors[STATE_COLORS[row.state]])
+    return {name: Text(value, base) for name, value in cells.items()} | {"state": state}
+
+
+def instance_rows(snapshot: Snapshot, colors: Mapping[str, str]) -> dict[str, dict[str, Text]]:
+    return {instance.id: _instance_row(instance, snapshot.taken_at, colors) for instance in snapshot.instances}
+
+
+def _instance_row(instance: Instance, now: float, colors: Mapping[str, str]) -> dict[str, Text]:
+    context = instance.capabilities.context_length if instance.capabilities else None
+    cells = {
+        "model": one_line(instance.model),
+        "memory": size(instance.memory.resident or None),
+        "cache": size(instance.memory.prefix_cache) if instance.memory.resident else UNKNOWN,
+        "context": tokens(context),
+        "running": str(instance.running),
+        "waiting": str(instance.waiting),
+        "rate": rate(instance.decode_rate),
+        "expires": expiry(instance, now),
+        "backend": one_line(instance.backend) or UNKNOWN,
+    }
+    state = state_words(instance) if instance.error is None else f"failed: {one_line(instance.error.code)}"
+    color = colors[COLORS[instance.state]]
+    return {name: Text(value, colors["foreground"]) for name, value in cells.items()} | {
+        "glyph": Text(GLYPHS[instance.state], color),
+        "state": Text(state, color),
+    }

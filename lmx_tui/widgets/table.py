@@ -1,0 +1,109 @@
+"""Table: a DataTable that is shown whole rows and changes only the cells that differ; the cursor stays on its row.
+
+Columns are dropped or stretched to fit the width. Cells are Text, so nothing in them is markup.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.text import Text
+from textual import events
+from textual.widgets import DataTable
+
+from lmx_tui import keys
+
+
+@dataclass(frozen=True)
+class Column:
+    key: str
+    label: str
+    width: int
+    right: bool = False
+    flexible: bool = False
+    """Takes the width that is left."""
+    keep: int = 0
+    """The columns with the lowest are dropped first where the table is narrow."""
+
+
+class Table(DataTable[Text]):
+    BINDINGS = keys.TABLE
+    DEFAULT_CSS = """
+    Table { height: 1fr; background: transparent; scrollbar-size-vertical: 1; overflow-x: hidden; }
+    """
+
+    def __init__(self, columns: Sequence[Column], *, id: str | None = None) -> None:
+        super().__init__(id=id, cursor_type="row", zebra_stripes=False, cell_padding=1)
+        self._all = tuple(columns)
+        self._shown: tuple[tuple[str, int], ...] = ()
+        self._rows: dict[str, Mapping[str, Text]] = {}
+        self._sorted: tuple[str, str] = ("", "")
+
+    @property
+    def selected(self) -> str | None:
+        """The key of the row under the cursor."""
+        if not self.row_count or not 0 <= self.cursor_row < self.row_count:
+            return None
+        return self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
+
+    def show(self, rows: Mapping[str, Mapping[str, Text]], *, sorted_by: str = "", mark: str = "") -> None:
+        """`rows`: key -> column -> cell. `mark` follows the label of the column `sorted_by`."""
+        layout = self._layout()
+        rebuild = layout != self._shown or (sorted_by, mark) != self._sorted
+        self._sorted = (sorted_by, mark)
+        if rebuild or list(rows) != list(self._rows):
+            self._rebuild(layout, rows, columns=rebuild)
+        else:
+            for key, cells in rows.items():
+                for column, width in layout:
+                    if cells[column] != self._rows[key][column]:
+                        self.update_cell(key, column, self._cell(cells, column, width))
+        self._rows = dict(rows)
+
+    def select(self, key: str) -> None:
+        if key in self._rows:
+            self.move_cursor(row=self.get_row_index(key))
+
+    def on_resize(self, event: events.Resize) -> None:
+        if self._layout() != self._shown:
+            self.show(dict(self._rows), sorted_by=self._sorted[0], mark=self._sorted[1])
+
+    # ---- layout ----
+
+    def _layout(self) -> tuple[tuple[str, int], ...]:
+        """(key, width) of the columns that fit."""
+        room = max(self.size.width - 1, 20)
+        shown = list(self._all)
+        while len(shown) > 1 and sum(column.width + 2 for column in shown) > room:
+            shown.remove(min(shown, key=lambda column: column.keep))
+        left = room - sum(column.width + 2 for column in shown)
+        return tuple((column.key, column.width + (left if column.flexible else 0)) for column in shown)
+
+    def _rebuild(
+        self, layout: tuple[tuple[str, int], ...], rows: Mapping[str, Mapping[str, Text]], *, columns: bool
+    ) -> None:
+        kept, row = self.selected, self.cursor_row
+        scroll = self.scroll_y
+        self.clear(columns=columns)
+        self._shown = layout
+        if columns:
+            named = {column.key: column for column in self._all}
+            for key, width in layout:
+                column = named[key]
+                label = f"{column.label} {self._sorted[1]}" if key == self._sorted[0] else column.label
+                justify: Any = "right" if column.right else "left"
+                self.add_column(Text(label, justify=justify), width=width, key=key)
+        for key, cells in rows.items():
+            self.add_row(*(self._cell(cells, column, width) for column, width in layout), key=key)
+        if kept is not None and kept in rows:
+            self.move_cursor(row=list(rows).index(kept), animate=False)
+        elif rows:
+            self.move_cursor(row=min(max(row, 0), len(rows) - 1), animate=False)
+        self.scroll_to(y=scroll, animate=False)
+
+    def _cell(self, cells: Mapping[str, Text], key: str, width: int) -> Text:
+        cell = cells[key].copy()
+        cell.truncate(width, overflow="ellipsis")
+        if any(column.key == key and column.right for column in self._all):
+            cell.justify = "right"
+        return cell

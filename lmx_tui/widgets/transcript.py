@@ -1,0 +1,180 @@
+"""Transcript: the turns of a chat, one view for each part, kept at the end until the reader scrolls away."""
+
+from rich.style import Style
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.widgets import Static
+
+from lmx_tui import keys
+from lmx_tui.conversation import Answer, Call
+from lmx_tui.figures import clean, count, duration, one_line, rate
+from lmx_tui.widgets.message_view import MessageView
+from lmx_tui.widgets.panes import short_name
+
+THINKING_LINES = 6
+"""How much of the thinking is shown while it goes on."""
+
+
+class ThinkingView(Static):
+    """A model's thinking: its last lines while it goes on, one line once folded. A click folds and unfolds."""
+
+    DEFAULT_CSS = """
+    ThinkingView { height: auto; color: $muted; margin-bottom: 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Text(), markup=False)
+        self._text = ""
+        self._seconds: float | None = None
+        self._over = False
+        self.folded = False
+
+    def show(self, answer: Answer) -> None:
+        if (answer.reasoning, answer.state == "thinking") == (self._text, not self._over):
+            return
+        self._text, self._seconds = answer.reasoning, answer.thinking_seconds
+        over = answer.state != "thinking"
+        if over and not self._over:
+            self.folded = True
+        self._over = over
+        self._draw()
+
+    def fold(self, folded: bool) -> None:
+        self.folded = folded
+        self._draw()
+
+    def on_click(self, event: events.Click) -> None:
+        self.fold(not self.folded)
+
+    def _draw(self) -> None:
+        time = f" for {duration(self._seconds)}" if self._seconds is not None else ""
+        words = f"thought{time}" if self._over else "thinking"
+        text = Text(f"{'▸' if self.folded else '▾'} {words}", "bold")
+        if not self.folded:
+            lines = clean(self._text).strip().splitlines()
+            lines = lines if self._over else lines[-THINKING_LINES:]
+            text.append("".join(f"\n  {line}" for line in lines), "not bold italic")
+        self.update(text)
+
+
+class CallView(Static):
+    """A tool call as it comes."""
+
+    DEFAULT_CSS = """
+    CallView { height: auto; color: $secondary; margin-bottom: 1; }
+    """
+
+    def show(self, call: Call) -> None:
+        text = Text("⚙ ").append(one_line(call.name) or "…", "bold")
+        self.update(text.append(f"({clean(call.arguments)})", Style.parse(self.app.theme_variables["muted"])))
+
+
+class AnswerView(Vertical):
+    """One answer: thinking, text, tool calls, and a line of figures once it ended."""
+
+    DEFAULT_CSS = """
+    AnswerView { height: auto; border-left: outer $accent; padding: 0 1 0 1; margin-bottom: 1; }
+    AnswerView.-failed { border-left: outer $error; }
+    AnswerView > .end { height: auto; color: $muted; }
+    AnswerView.-failed > .end { color: $error; }
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer
+        self.thinking = ThinkingView()
+        self.text = MessageView()
+        self._end = Static(Text("…"), classes="end", markup=False)
+        self._calls: dict[int, CallView] = {}
+
+    def compose(self) -> ComposeResult:
+        self.thinking.display = False
+        self.text.display = False
+        yield self.thinking
+        yield self.text
+        yield self._end
+
+    async def refresh_answer(self) -> None:
+        """Draws what is new in the answer."""
+        answer = self.answer
+        if answer.reasoning:
+            self.thinking.display = True
+            self.thinking.show(answer)
+        shown = self.text.taken
+        if len(answer.content) > shown:
+            self.text.display = True
+            self.text.append(answer.content[shown:])
+        for index, call in answer.calls.items():
+            if index not in self._calls:
+                self._calls[index] = CallView(markup=False)
+                await self.mount(self._calls[index], before=self._end)
+            self._calls[index].show(call)
+        if answer.ended:
+            await self.text.finish()
+        self.set_class(answer.state == "failed", "-failed")
+        self._end.display = answer.ended or not (answer.content or answer.reasoning or answer.calls)
+        self._end.update(end_line(answer))
+
+
+def end_line(answer: Answer) -> Text:
+    """What is said below an answer: figures, or why it ended early."""
+    if not answer.ended:
+        return Text("…")
+    if answer.state == "failed":
+        assert answer.error is not None
+        text = Text("! ").append(clean(answer.error.message))
+        return text.append(f"\n  {clean(answer.error.hint)}") if answer.error.hint else text
+    parts = [short_name(answer.model)]
+    if answer.state == "stopped":
+        parts.insert(0, "stopped")
+    if answer.cut:
+        parts.insert(0, "cut at the longest allowed answer")
+    parts += [f"{count(answer.tokens)} tok", f"{rate(answer.rate)} tok/s", f"TTFT {duration(answer.first_token)}"]
+    if answer.cached_tokens:
+        parts.append(f"{count(answer.cached_tokens)} of {count(answer.prompt_tokens)} prompt tok cached")
+    return Text(" · ".join(parts))
+
+
+class Transcript(VerticalScroll):
+    BINDINGS = keys.TRANSCRIPT
+    DEFAULT_CSS = """
+    Transcript { height: 1fr; scrollbar-size-vertical: 1; padding: 0 1; layout: stream; }
+    Transcript > .prompt { border-left: outer $user; padding: 0 1; margin-bottom: 1; background: $surface; }
+    Transcript > .empty { color: $muted; padding: 1 1; height: auto; }
+    """
+
+    def on_mount(self) -> None:
+        self.anchor()
+
+    async def show_empty(self, words: Text) -> None:
+        """What an empty chat says."""
+        hint = self.query(".empty")
+        if hint:
+            hint.first(Static).update(words)
+        else:
+            await self.mount(Static(words, classes="empty", markup=False))
+
+    async def add_prompt(self, text: str) -> None:
+        await self.query(".empty").remove()
+        await self.mount(MessageView(text, markdown=False, classes="prompt"))
+
+    async def add_answer(self, answer: Answer) -> AnswerView:
+        view = AnswerView(answer)
+        await self.mount(view)
+        self.anchor()
+        return view
+
+    async def drop_last_answer(self) -> None:
+        views = self.query(AnswerView)
+        if views:
+            await views.last().remove()
+
+    def scroll_pages(self, pages: int) -> None:
+        self.scroll_relative(y=pages * max(1, self.size.height - 2), animate=False)
+        if pages < 0:
+            self.release_anchor()
+
+    def action_bottom(self) -> None:
+        self.anchor()

@@ -1,0 +1,392 @@
+"""FakeClient: scripted snapshots and answers under the real App. The TUI's one seam; it reaches no daemon."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import msgspec
+
+from lmx_daemon.contract.client import Client
+from lmx_daemon.contract.errors import DaemonUnreachableError, ErrorBody, LmxError
+from lmx_daemon.contract.frames import Capabilities, MemoryUse
+from lmx_daemon.contract.generation import (
+    Delta,
+    Ending,
+    Event,
+    Finished,
+    Generate,
+    Request,
+    Started,
+    Timings,
+    ToolCallDelta,
+    Usage,
+)
+from lmx_daemon.contract.types import (
+    Download,
+    Health,
+    HostMemory,
+    Instance,
+    LoadRequest,
+    Model,
+    PullRequest,
+    RequestRow,
+    Series,
+    Snapshot,
+    Status,
+    UnloadRequest,
+)
+
+GB = 10**9
+NOW = 1_800_000_000.0
+QWEN = "mlx-community/Qwen3-8B-4bit"
+
+GUIDE = Model(
+    id="lmx/guide",
+    path="/opt/lmx/guide",
+    source="built-in",
+    size=8_400_000,
+    architecture="Qwen3",
+    quantization="float32",
+    parameters=2_100_000,
+    context_length=2048,
+    tools=True,
+    thinking=True,
+)
+MODELS = (
+    GUIDE,
+    Model(
+        id=QWEN,
+        path="/models/hub/models--mlx-community--Qwen3-8B-4bit/snapshots/3f1c0d2a9b",
+        source="hub",
+        revision="3f1c0d2a9b77",
+        size=4_600_000_000,
+        architecture="Qwen3",
+        quantization="4-bit",
+        parameters=8_190_000_000,
+        context_length=40960,
+        tools=True,
+        thinking=True,
+    ),
+    Model(
+        id="mlx-community/Qwen3-32B-4bit",
+        path="/models/hub/models--mlx-community--Qwen3-32B-4bit/snapshots/77aa",
+        source="hub",
+        size=18_400_000_000,
+        architecture="Qwen3",
+        quantization="4-bit",
+        parameters=32_800_000_000,
+        context_length=32768,
+        tools=True,
+        thinking=True,
+    ),
+    Model(
+        id="mlx-community/gemma-3-27b-it-qat-4bit",
+        path="/models/hub/models--mlx-community--gemma-3-27b-it-qat-4bit/snapshots/99",
+        source="hub",
+        size=16_800_000_000,
+        architecture="Gemma3",
+        quantization="4-bit",
+        parameters=27_000_000_000,
+        context_length=131072,
+        vision=True,
+    ),
+    Model(
+        id="someone/odd[red]name[/red]",
+        path="/models/odd",
+        source="folder",
+        size=1_200_000_000,
+        problem="the repository carries code (modeling.py); lmx never runs it",
+    ),
+)
+INSTANCES = (
+    Instance(
+        id="i1",
+        model=QWEN,
+        state="ready",
+        pid=4711,
+        capabilities=Capabilities(context_length=40960, tools=True, thinking=True),
+        memory=MemoryUse(
+            active=6 * GB, cache=GB // 2, peak=7 * GB, weights=46 * GB // 10, prefix_cache=GB, resident=7 * GB
+        ),
+        backend="metal, Apple M3 Max",
+        loaded_at=NOW - 7200,
+        load_seconds=1.94,
+        used_at=NOW - 1,
+        running=2,
+        decode_rate=142.8,
+        prefill_rate=2100.0,
+    ),
+    Instance(
+        id="i2",
+        model="mlx-community/Qwen3-32B-4bit",
+        state="ready",
+        pid=4712,
+        capabilities=Capabilities(context_length=32768),
+        memory=MemoryUse(active=18 * GB, peak=19 * GB, prefix_cache=GB, resident=191 * GB // 10),
+        backend="metal, Apple M3 Max",
+        loaded_at=NOW - 1560,
+        load_seconds=6.1,
+        used_at=NOW - 240,
+        expires_at=NOW + 1740,
+    ),
+)
+REQUESTS = (
+    RequestRow(
+        id="tui-r81",
+        model=QWEN,
+        state="decode",
+        client="lmx tui",
+        route="/admin/generate",
+        started_at=NOW - 3,
+        age=3.1,
+        prompt_tokens=4120,
+        cached_tokens=3832,
+        completion_tokens=214,
+        rate=71.4,
+        first_token=0.09,
+    ),
+    RequestRow(
+        id="chat-r82",
+        model=QWEN,
+        state="decode",
+        client="python-openai 3.1",
+        route="/v1/chat/completions",
+        started_at=NOW - 1,
+        age=1.2,
+        prompt_tokens=812,
+        cached_tokens=0,
+        completion_tokens=88,
+        rate=71.4,
+        first_token=0.21,
+    ),
+    RequestRow(
+        id="chat-r83",
+        model="mlx-community/Qwen3-32B-4bit",
+        state="prefill",
+        client="opencode",
+        route="/v1/chat/completions",
+        started_at=NOW - 4,
+        age=4.0,
+        prompt_tokens=18400,
+        cached_tokens=2208,
+        progress=0.41,
+        rate=2100.0,
+    ),
+    RequestRow(
+        id="cmpl-r84",
+        model="mlx-community/Qwen3-32B-4bit",
+        state="queued",
+        client="curl/8.4",
+        route="/v1/completions",
+        started_at=NOW,
+        position=1,
+        prompt_tokens=900,
+    ),
+    RequestRow(
+        id="chat-r80",
+        model=QWEN,
+        state="finished",
+        client="curl/8.4",
+        route="/v1/chat/completions",
+        started_at=NOW - 40,
+        age=4.4,
+        prompt_tokens=20,
+        cached_tokens=0,
+        completion_tokens=311,
+        rate=70.2,
+        first_token=0.05,
+    ),
+)
+DOWNLOADS = (
+    Download(
+        id="d1",
+        repo="mlx-community/gpt-oss-120b-MXFP4",
+        state="downloading",
+        done=24 * GB,
+        total=631 * GB // 10,
+        rate=92e6,
+        eta=424.0,
+        files_done=5,
+        files_total=15,
+        started_at=NOW - 300,
+    ),
+    Download(
+        id="d2",
+        repo="mlx-community/GLM-4.5-Air-4bit",
+        state="failed",
+        done=GB,
+        total=60 * GB,
+        started_at=NOW - 900,
+        error=ErrorBody(code="hub_error", message="the Hub answered 401 [gated]", hint="hf auth login"),
+    ),
+)
+
+
+def status(**changes: Any) -> Status:
+    fields: dict[str, Any] = {
+        "version": "0.0.0",
+        "protocol": 1,
+        "pid": 4700,
+        "started_at": NOW - 86400,
+        "uptime": 86400.0,
+        "address": "http://127.0.0.1:1234",
+        "home": "/home/user/.lmx",
+        "health": Health(ok=True),
+        "versions": {"mlx": "0.32.4", "mlx-lm": "0.32.2"},
+        "backend": "metal, Apple M3 Max",
+        "log_file": "/home/user/.lmx/logs/daemon.log",
+    }
+    return Status(**(fields | changes))
+
+
+def series(seconds: int = 300) -> Series:
+    """Waves that look like work, the same at every run."""
+    steps = range(seconds)
+    memory = tuple(int((26 + 6 * i / seconds + 0.4 * math.sin(i / 7)) * GB) for i in steps)
+    decode = tuple(max(0.0, 75 + 55 * math.sin(i / 17) + 18 * math.sin(i / 3)) for i in steps)
+    return Series(memory=memory, decode=decode, prefill=tuple(x * 3 for x in decode), running=(1,) * seconds)
+
+
+def busy_snapshot(**changes: Any) -> Snapshot:
+    """A machine at work."""
+    fields: dict[str, Any] = {
+        "status": status(),
+        "memory": HostMemory(
+            total=128 * GB, available=80 * GB, cap=96 * GB, daemon=GB // 10, workers=26 * GB, models=24 * GB
+        ),
+        "models": MODELS,
+        "instances": INSTANCES,
+        "requests": REQUESTS,
+        "downloads": DOWNLOADS,
+        "series": series(),
+        "taken_at": NOW,
+    }
+    return Snapshot(**(fields | changes))
+
+
+def quiet_snapshot() -> Snapshot:
+    """Just started: the guide on disk, nothing in memory."""
+    return busy_snapshot(
+        models=(GUIDE,),
+        instances=(),
+        requests=(),
+        downloads=(),
+        series=Series(),
+        memory=HostMemory(total=16 * GB, available=12 * GB, cap=12 * GB, daemon=GB // 20, workers=0, models=0),
+    )
+
+
+class FakeClient(Client):
+    """Give it snapshots to show and events to answer with; it keeps what was asked of it in `calls`."""
+
+    def __init__(self, snapshot: Snapshot | None = None, answer: Sequence[Event] = ()) -> None:
+        self.calls: list[tuple[str, Any]] = []
+        self.requests_seen: list[Generate] = []
+        self.answer = list(answer)
+        self.hold_at: int | None = None
+        """The number of events after which an answer waits: until cancelled, or for ever."""
+        self.error: LmxError | None = None
+        """Raised by every call but watch."""
+        self.up = snapshot is not None
+        self._snapshot = snapshot
+        self._changed = asyncio.Event()
+        self._cancelled = asyncio.Event()
+        self.broken = asyncio.Event()
+        """Set: running answers lose their connection."""
+
+    def show(self, snapshot: Snapshot) -> None:
+        self._snapshot, self.up = snapshot, True
+        self._changed.set()
+
+    def change(self, **changes: Any) -> None:
+        assert self._snapshot is not None
+        self.show(msgspec.structs.replace(self._snapshot, **changes))
+
+    def go_down(self) -> None:
+        self.up = False
+        self.broken.set()
+        self._changed.set()
+
+    async def watch(self) -> AsyncIterator[Snapshot]:
+        while True:
+            if not self.up or self._snapshot is None:
+                raise DaemonUnreachableError("no lmx daemon answers at ~/.lmx/lmx.sock", hint="lmx serve --detach")
+            self._changed.clear()
+            yield self._snapshot
+            await self._changed.wait()
+
+    async def generate(self, request: Request) -> AsyncIterator[Event]:
+        assert isinstance(request, Generate)
+        self.requests_seen.append(request)
+        self._cancelled.clear()
+        self.broken.clear()
+        self._check()
+        for number, event in enumerate(self.answer):
+            if number == self.hold_at:
+                waits = [asyncio.ensure_future(self._cancelled.wait()), asyncio.ensure_future(self.broken.wait())]
+                try:
+                    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for wait in waits:
+                        wait.cancel()
+                if self.broken.is_set():
+                    raise DaemonUnreachableError("no lmx daemon answers")
+                yield finished(reason="cancelled", tokens=number)
+                return
+            yield msgspec.structs.replace(event, id=request.id)
+            await asyncio.sleep(0)
+
+    async def load(self, request: LoadRequest) -> AsyncIterator[Instance]:
+        self._call("load", request.model)
+        yield Instance(id="new", model=request.model, state="ready")
+
+    async def unload(self, request: UnloadRequest) -> list[Instance]:
+        self._call("unload", request.id)
+        return []
+
+    async def cancel(self, request_id: str) -> None:
+        self._call("cancel", request_id)
+        self._cancelled.set()
+
+    async def pull(self, request: PullRequest) -> Download:
+        self._call("pull", request.repo)
+        return Download(id="d9", repo=request.repo, state="queued")
+
+    async def cancel_pull(self, job: str) -> Download:
+        self._call("cancel_pull", job)
+        return Download(id=job, repo="x", state="cancelled")
+
+    async def close(self) -> None:
+        return None
+
+    def _call(self, name: str, argument: Any) -> None:
+        self.calls.append((name, argument))
+        self._check()
+
+    def _check(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+def finished(*, reason: Any = "stop", tokens: int = 214, prompt: int = 4120) -> Finished:
+    return Finished(
+        id="",
+        endings=(Ending(reason=reason),),
+        usage=Usage(prompt_tokens=prompt, cached_tokens=3832, completion_tokens=tokens),
+        timings=Timings(queue=0.0, prefill=0.08, first_token=0.09, decode=max(0.001, (tokens - 1) / 71.4)),
+    )
+
+
+def answer_of(text: str, *, reasoning: str = "", call: tuple[str, str] | None = None, pieces: int = 12) -> list[Event]:
+    """The events of an answer, its text in some pieces."""
+    events: list[Event] = [Started(id="", prompt_tokens=4120, cached_tokens=3832, seed=1, context_length=40960)]
+    if reasoning:
+        events.append(Delta(id="", reasoning=reasoning, tokens=20))
+    step = max(1, len(text) // pieces)
+    events += [Delta(id="", content=text[at : at + step], tokens=16) for at in range(0, len(text), step)]
+    if call is not None:
+        events.append(
+            Delta(id="", tool_call=ToolCallDelta(index=0, id="c1", name=call[0], arguments=call[1]), tokens=9)
+        )
+    return [*events, finished()]
