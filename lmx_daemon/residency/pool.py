@@ -124,7 +124,9 @@ class Pool:
         """The one who asked is done with it; a request that still runs is cancelled."""
         ticket.cancel()
         if self._tickets.pop(ticket.id, None) is not None:
-            self._recent.append((time.monotonic(), ticket.row()))
+            row = ticket.row()
+            self._recent.append((time.monotonic(), row))
+            self._on_log(row.model, Log(level="info", message=summary(row), request=row.id))
         for slot in self._slots.values():
             if slot.id == ticket.instance:
                 slot.touch()
@@ -266,6 +268,8 @@ class Pool:
         loaded = await worker.load(command, lambda progress: self._on_progress(slot, progress))
         if not slot.ready.done():
             slot.set_ready(loaded, worker)
+        told = ", ".join(part for part in (hello.backend, loaded.dtype, loaded.note) if part)
+        self._on_log(slot.model.id, Log(level="info", message=f"loaded in {loaded.seconds:.2f} s: {told}"))
         self.spare.prepare()
 
     def _on_progress(self, slot: Slot, progress: LoadProgress) -> None:
@@ -393,3 +397,16 @@ class Pool:
         with suppress(asyncio.CancelledError):
             if (error := task.exception()) is not None:
                 self._on_log("pool", Log(level="error", message=f"{type(error).__name__}: {error}"))
+
+
+def summary(row: RequestRow) -> str:
+    """One line for the log: what a request cost, and never what it said."""
+    parts = [f"{row.route} from {row.client or row.tenant}: {row.state} after {row.age:.2f} s"]
+    if row.prompt_tokens is not None:
+        parts.append(f"{row.prompt_tokens} prompt tokens ({row.cached_tokens or 0} cached)")
+    parts.append(f"{row.completion_tokens} tokens")
+    if row.rate:
+        parts.append(f"{row.rate:.1f} tok/s")
+    if row.error is not None:
+        parts.append(f"{row.error.code}: {row.error.message}")
+    return ", ".join(parts)

@@ -1,0 +1,114 @@
+"""What is bounded: queues, slow readers, slow senders; and an engine that is not there."""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from tests.end_to_end.running import Daemon, wait_until
+
+TALKER = "tests/talker"
+
+
+def connect(daemon: Daemon) -> socket.socket:
+    host, port = daemon.address.removeprefix("http://").split(":")
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect((host, int(port)))
+    return connection
+
+
+def live(daemon: Daemon) -> list[Any]:
+    rows: list[Any] = daemon.admin("GET", "/admin/requests")
+    return rows
+
+
+def test_a_reader_that_stops_reading_is_cut_and_others_are_not(own_daemon: Daemon) -> None:
+    own_daemon.config = "[server]\nstall_seconds = 1.0\n[engine]\nwarm_spare = false\n"
+    daemon = own_daemon.start()
+    daemon.admin("POST", "/admin/models/load", {"model": TALKER})
+    body = json.dumps({"model": TALKER, "prompt": "x", "max_tokens": 30_000, "stream": True, "logprobs": 5}).encode()
+    head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    slow = connect(daemon)
+    slow.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    wait_until(lambda: live(daemon), 20, "the stream runs")
+    wait_until(lambda: not live(daemon), 30, "the slow reader is cut")
+    answer = httpx2.post(
+        f"{daemon.address}/v1/completions", json={"model": TALKER, "prompt": "x", "max_tokens": 3}, timeout=30
+    )
+    assert answer.status_code == 200
+    slow.close()
+
+
+def test_a_full_queue_answers_429_with_retry_after(own_daemon: Daemon) -> None:
+    own_daemon.config = "[server]\nmax_queued = 1\n[engine]\nwarm_spare = false\nmax_running = 1\n"
+    daemon = own_daemon.start()
+    daemon.admin("POST", "/admin/models/load", {"model": TALKER})
+    answers: list[httpx2.Response] = []
+
+    def ask() -> None:
+        body = {"model": TALKER, "prompt": "x", "max_tokens": 300}
+        answers.append(httpx2.post(f"{daemon.address}/v1/completions", json=body, timeout=60))
+
+    threads = [threading.Thread(target=ask) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert refused and {answer.status_code for answer in answers} == {200, 429}
+    for answer in refused:
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.json()["error"]["code"] == "queue_full"
+
+
+def test_a_head_that_never_ends_is_closed(daemon: Daemon) -> None:
+    connection = connect(daemon)
+    connection.settimeout(20)
+    connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n")
+    begun = time.monotonic()
+    with contextlib.suppress(ConnectionResetError):
+        assert connection.recv(100) == b""
+    assert 5 < time.monotonic() - begun < 15
+    connection.close()
+
+
+def test_without_mlx_a_request_says_what_mends_it(own_daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "mlx").mkdir()
+    (tmp_path / "mlx" / "__init__.py").write_text("raise ImportError('libmlx.so: cannot open shared object file')")
+    own_daemon.environment["PYTHONPATH"] = str(tmp_path)
+    daemon = own_daemon.start()
+    answer = httpx2.post(f"{daemon.address}/v1/completions", json={"model": TALKER, "prompt": "x"}, timeout=30)
+    error = answer.json()["error"]
+    assert answer.status_code == 500 and error["code"] == "engine_missing" and "install" in error["hint"]
+    assert daemon.get("/v1/models")[0] == 200
+
+
+def test_a_model_that_keeps_crashing_is_refused_for_a_while(own_daemon: Daemon) -> None:
+    import os
+    import signal
+
+    own_daemon.config = "[engine]\nmax_restarts = 2\n"
+    daemon = own_daemon.start()
+    for _ in range(2):
+        daemon.admin("POST", "/admin/models/load", {"model": TALKER})
+        (worker,) = daemon.worker_pids()
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: daemon.admin("GET", "/admin/instances") == [], 5, "the worker is gone")
+    answer = httpx2.post(f"{daemon.address}/v1/completions", json={"model": TALKER, "prompt": "x"}, timeout=30)
+    assert answer.status_code == 500
+    assert "crashed 2 times" in answer.json()["error"]["message"]
+
+
+def test_the_log_tells_of_requests_by_id_and_never_their_text(daemon: Daemon) -> None:
+    body = {"model": TALKER, "prompt": "a very secret sentence", "max_tokens": 3}
+    headers = {"x-request-id": "find-me"}
+    assert httpx2.post(f"{daemon.address}/v1/completions", json=body, headers=headers, timeout=30).status_code == 200
+    log = (daemon.home / "logs" / "daemon.log").read_text()
+    assert "[find-me] /v1/completions" in log and "secret" not in log
+    assert "loaded in" in log and "cpu" in log
