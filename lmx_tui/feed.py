@@ -51,9 +51,9 @@ class Feed:
     async def run(self) -> None:
         """Connects, posts snapshots, and connects again, for ever."""
         failures = 0
+        self._post(LinkChanged(Link("connecting")))
         while True:
             error = ErrorBody(code="daemon_unreachable", message="the daemon closed the connection")
-            self._post(LinkChanged(Link("connecting" if failures == 0 else "offline")))
             try:
                 await self._start_once()
                 async for snapshot in self._client.watch():
@@ -70,6 +70,7 @@ class Feed:
             failures += 1
             self._post(LinkChanged(Link("offline", error, self._clock() + seconds)))
             await self._pause(seconds)
+            self._post(LinkChanged(Link("offline", error)))
 
     async def _start_once(self) -> None:
         if self._start_wanted and self._start is not None:

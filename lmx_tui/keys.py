@@ -40,16 +40,21 @@ MODELS: list[BindingType] = [
 ]
 
 TABLE: list[BindingType] = [
-    _key("table.down", "j", "cursor_down", "Down", show=False),
-    _key("table.up", "k", "cursor_up", "Up", show=False),
-    _key("table.bottom", "G", "scroll_bottom", "Last", show=False),
+    _key("table.down", "down,j", "cursor_down", "Down", show=False),
+    _key("table.up", "up,k", "cursor_up", "Up", show=False),
+    _key("table.page_down", "pagedown", "page_down", "Page down", show=False),
+    _key("table.page_up", "pageup", "page_up", "Page up", show=False),
+    _key("table.top", "home", "scroll_top", "First", show=False),
+    _key("table.bottom", "end,G", "scroll_bottom", "Last", show=False),
 ]
+"""DataTable's own but for enter, which belongs to the screen."""
 
 PROMPT: list[BindingType] = [
     _key("prompt.send", "enter", "send", "Send", label="⏎"),
     _key("prompt.newline", "shift+enter,ctrl+j", "newline", "New line", show=False),
     _key("prompt.scroll_up", "pageup", "scroll_transcript(-1)", "Scroll the transcript up", show=False),
     _key("prompt.scroll_down", "pagedown", "scroll_transcript(1)", "Scroll the transcript down", show=False),
+    _key("prompt.copy_answer", "ctrl+y", "screen.copy_answer", "Copy", tip="Copy the last answer", show=False),
     _key("prompt.previous", "up", "history(-1)", "Cursor up, then older prompts", show=False),
     _key("prompt.next", "down", "history(1)", "Cursor down, then newer prompts", show=False),
 ]
@@ -72,6 +77,7 @@ TRANSCRIPT: list[BindingType] = [
 ]
 
 MONITOR: list[BindingType] = [
+    _key("monitor.start", "enter", "start", "Start the daemon, when offline", show=False),
     _key("monitor.cancel", "c", "cancel", "Cancel", tip="Cancel the selected request"),
     _key("monitor.unload", "x", "unload", "Unload", tip="Unload the selected model"),
     _key("monitor.window", "w", "window", "Window", tip="How much time the graphs show"),

@@ -64,7 +64,18 @@ def read_theme(path: Path) -> Theme:
     for name, value in (colors | file.variables).items():
         if name not in NOT_A_COLOR:
             _check_color(path.name, name, value)
+    fields["variables"] = _scrollbars(file) | file.variables
     return Theme(**fields)
+
+
+def _scrollbars(file: ThemeFile) -> dict[str, str]:
+    """Quiet ones: Textual's own are as loud as the accent."""
+    track = ("scrollbar-background", "scrollbar-background-hover", "scrollbar-background-active")
+    return dict.fromkeys((*track, "scrollbar-corner-color"), file.background) | {
+        "scrollbar": file.variables["faint"],
+        "scrollbar-hover": file.variables["muted"],
+        "scrollbar-active": file.accent,
+    }
 
 
 def _check_color(file: str, name: str, value: str) -> None:

@@ -253,7 +253,7 @@ def busy_snapshot(**changes: Any) -> Snapshot:
     fields: dict[str, Any] = {
         "status": status(),
         "memory": HostMemory(
-            total=128 * GB, available=80 * GB, cap=96 * GB, daemon=GB // 10, workers=26 * GB, models=24 * GB
+            total=128 * GB, available=80 * GB, cap=96 * GB, daemon=GB // 10, workers=264 * GB // 10, models=24 * GB
         ),
         "models": MODELS,
         "instances": INSTANCES,

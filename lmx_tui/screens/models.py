@@ -122,7 +122,6 @@ class ModelsScreen(Page):
 
     # ---- verbs ----
 
-    @on(DataTable.RowSelected)
     def action_load(self) -> None:
         if self.start_if_offline():
             return

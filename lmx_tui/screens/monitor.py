@@ -3,7 +3,6 @@
 from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Horizontal
-from textual.widgets import DataTable
 
 from lmx_daemon.contract.types import SERIES_SECONDS, Snapshot
 from lmx_tui import keys
@@ -60,8 +59,7 @@ class MonitorScreen(Page):
     def _selected(self, table: str) -> str | None:
         return self.query_one(f"#{table}-table", Table).selected
 
-    @on(DataTable.RowSelected)
-    def _enter(self) -> None:
+    def action_start(self) -> None:
         self.start_if_offline()
 
     def action_cancel(self) -> None:

@@ -55,6 +55,7 @@ class Page(Screen[None]):
         self.set_class(small, "-too-small")
         need = f"terminal too small ({width}x{height}), need {MIN_SIZE[0]}x{MIN_SIZE[1]}"
         self.query_one("#too-small", Static).update(Text(need))
+        self.call_after_refresh(lambda: self._view_changed(self.view))
 
     def _view_changed(self, view: View) -> None:
         if self not in self.app.screen_stack or not self.is_mounted:

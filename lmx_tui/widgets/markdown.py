@@ -54,7 +54,8 @@ class Painter:
         """`source` drawn `width` cells wide."""
         options = self._console.options.update(width=width, height=None, no_wrap=False)
         document = self._document(source.expandtabs(4))
-        return [Strip(line, width) for line in self._console.render_lines(document, options, pad=True)]
+        lines = self._console.render_lines(document, options, pad=True)
+        return _without_gaps([Strip(line, width) for line in lines])
 
     def code(self, source: str, info: str, width: int) -> list[Strip]:
         """Lines of code without the blank line that a block has above and below."""
@@ -63,6 +64,21 @@ class Painter:
 
     def _document(self, source: str) -> "Markdown":
         return _markdown_class()(source, code_theme=self._code_theme, hyperlinks=False)
+
+
+def _without_gaps(strips: list[Strip]) -> list[Strip]:
+    """Blank lines at the ends are dropped, several in a row are one; those of a code block have a background."""
+    kept: list[Strip] = []
+    for strip in strips:
+        if not _is_blank(strip) or (kept and not _is_blank(kept[-1])):
+            kept.append(strip)
+    while kept and _is_blank(kept[-1]):
+        del kept[-1]
+    return kept
+
+
+def _is_blank(strip: Strip) -> bool:
+    return not strip.text.strip() and not any(segment.style and segment.style.bgcolor for segment in strip)
 
 
 def _markdown_class() -> "type[Markdown]":

@@ -27,12 +27,12 @@ from lmx_tui.widgets.topbar import ACTIVE_PULLS
 
 COLUMNS = (
     Column("glyph", "", 1, keep=9),
-    Column("name", "name", 20, flexible=True, keep=10),
-    Column("quant", "quant", 6, keep=4),
-    Column("size", "size", 8, right=True, keep=6),
-    Column("context", "ctx", 5, right=True, keep=3),
-    Column("state", "state", 12, keep=8),
-    Column("memory", "memory", 8, right=True, keep=5),
+    Column("name", "name", 18, flexible=True, keep=10),
+    Column("quant", "quant", 7, keep=4),
+    Column("size", "size", 7, right=True, keep=6),
+    Column("context", "ctx", 4, right=True, keep=3),
+    Column("state", "state", 11, keep=8),
+    Column("memory", "memory", 7, right=True, keep=5),
     Column("used", "used", 4, right=True, keep=2),
 )
 SORTS = {"used": "last used", "name": "name", "size": "size", "context": "context length", "memory": "memory"}

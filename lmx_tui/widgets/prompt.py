@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from textual import events
 from textual.message import Message
 from textual.widgets import TextArea
 
@@ -15,10 +16,10 @@ class Prompt(TextArea):
     BINDINGS = keys.PROMPT
     DEFAULT_CSS = """
     Prompt {
-        height: auto; min-height: 1; max-height: 8; border: none; padding: 0 1; background: $surface;
+        height: auto; min-height: 1; max-height: 8; border: none; padding: 0 1; background: transparent;
         scrollbar-size-vertical: 1;
     }
-    Prompt:focus { border: none; background: $surface; }
+    Prompt:focus { border: none; background: transparent; }
     """
 
     @dataclass
@@ -37,6 +38,12 @@ class Prompt(TextArea):
         self._place = 0
         """Where in the history we are; its length is the draft."""
         self._draft = ""
+
+    async def _on_key(self, event: events.Key) -> None:
+        """Leaves enter to its binding, where it has one; TextArea would take it for a line break."""
+        active = self.screen.active_bindings.get(event.key)
+        if active is not None and active.binding.id == "prompt.send":
+            event.prevent_default()
 
     def remember(self, text: str) -> None:
         if not self._history or self._history[-1] != text:

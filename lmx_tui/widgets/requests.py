@@ -86,7 +86,7 @@ def instance_rows(snapshot: Snapshot, colors: Mapping[str, str]) -> dict[str, di
 def _instance_row(instance: Instance, now: float, colors: Mapping[str, str]) -> dict[str, Text]:
     context = instance.capabilities.context_length if instance.capabilities else None
     cells = {
-        "model": one_line(instance.model),
+        "model": short_name(instance.model) if "/" in instance.model else one_line(instance.model),
         "memory": size(instance.memory.resident or None),
         "cache": size(instance.memory.prefix_cache) if instance.memory.resident else UNKNOWN,
         "context": tokens(context),

@@ -26,7 +26,7 @@ class Column:
     """The columns with the lowest are dropped first where the table is narrow."""
 
 
-class Table(DataTable[Text]):
+class Table(DataTable[Text], inherit_bindings=False):
     BINDINGS = keys.TABLE
     DEFAULT_CSS = """
     Table { height: 1fr; background: transparent; scrollbar-size-vertical: 1; overflow-x: hidden; }

@@ -113,7 +113,7 @@ class TopBar(Widget):
             for sign, number, color in (
                 ("▶", running, "success"),
                 ("↓", active_pulls(snapshot.downloads), "secondary"),
-                ("⧗", queued, "warning"),
+                ("q", queued, "warning"),
             )
             if number
         ]

@@ -145,9 +145,6 @@ class Transcript(VerticalScroll):
     Transcript > .empty { color: $muted; padding: 1 1; height: auto; }
     """
 
-    def on_mount(self) -> None:
-        self.anchor()
-
     async def show_empty(self, words: Text) -> None:
         """What an empty chat says."""
         hint = self.query(".empty")

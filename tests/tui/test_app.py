@@ -1,0 +1,213 @@
+"""The app around the screens: connection, keys, themes, palette, sizes."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from lmx_daemon.contract.config import Settings, TuiSettings
+from lmx_daemon.contract.errors import ProtocolMismatchError, StartupError
+from lmx_daemon.contract.types import Status
+from lmx_tui import keys
+from lmx_tui.app import LmxApp
+from lmx_tui.screens.dialogs import Go, Pick
+from lmx_tui.screens.help import Help
+from tests.fake_client import FakeClient, busy_snapshot, status
+from tests.tui.conftest import Clock, running, screen_text, settled, until
+
+Make = Callable[..., LmxApp]
+
+
+async def test_no_daemon_offers_to_start_one(make_app: Make, client: FakeClient) -> None:
+    snapshot = busy_snapshot()
+    client.up = False
+    started: list[int] = []
+
+    async def start() -> Status:
+        started.append(1)
+        if len(started) == 1:
+            raise StartupError("port 1234 is in use [by lm-studio]", hint="lmx serve --port 1235")
+        client.show(snapshot)
+        return status()
+
+    async with running(make_app(start=start, retries=(30.0,))) as pilot:
+        await until(pilot, lambda: "port 1234 is in use [by lm-studio]" in screen_text(pilot.app))
+        text = screen_text(pilot.app)
+        assert "lmx serve --port 1235" in text and "start it now" in text and "○ offline" in text
+        await pilot.press("enter")
+        await until(pilot, lambda: "Qwen3-8B-4bit" in screen_text(pilot.app))
+        assert len(started) == 2
+
+
+async def test_first_paint_does_not_wait_for_the_daemon(make_app: Make, client: FakeClient) -> None:
+    async def start() -> Status:
+        await never.wait()
+        return status()
+
+    import asyncio
+
+    never = asyncio.Event()
+    async with running(make_app(start=start)) as pilot:
+        assert "connecting" in screen_text(pilot.app)
+
+
+async def test_keeps_the_last_state_with_its_age_and_comes_back(
+    make_app: Make, client: FakeClient, clock: Clock
+) -> None:
+    snapshot = busy_snapshot()
+    async with running(make_app(retries=(0.2,))) as pilot:
+        client.go_down()
+        await until(pilot, lambda: "offline" in screen_text(pilot.app))
+        clock.now += 12
+        await until(pilot, lambda: "data 12s old" in screen_text(pilot.app))
+        assert "Qwen3-8B-4bit" in screen_text(pilot.app)
+        assert pilot.app.screen.has_class("-stale")
+        client.show(snapshot)
+        await until(pilot, lambda: "local :1234" in screen_text(pilot.app))
+        assert not pilot.app.screen.has_class("-stale")
+
+
+async def test_backs_off_between_attempts(make_app: Make, client: FakeClient, clock: Clock) -> None:
+    client.up = False
+    async with running(make_app(retries=(0.01, 0.02, 30.0))) as pilot:
+        await until(pilot, lambda: "retry 30s" in screen_text(pilot.app))
+
+
+async def test_protocol_mismatch_is_one_line(make_app: Make, client: FakeClient) -> None:
+    async def start() -> Status:
+        raise ProtocolMismatchError("the daemon speaks protocol 2, this program 1", hint="lmx stop")
+
+    client.up = False
+    async with running(make_app(start=start, retries=(30.0,))) as pilot:
+        await until(pilot, lambda: "the daemon speaks protocol 2" in screen_text(pilot.app))
+        assert len(pilot.app.screen_stack) == 1
+
+
+async def test_another_version_is_said_in_one_line(make_app: Make) -> None:
+    async with running(make_app(version="0.9.9")) as pilot:
+        assert "daemon 0.0.0, this lmx 0.9.9" in screen_text(pilot.app)
+
+
+async def test_switching_by_f_keys_and_by_g(make_app: Make) -> None:
+    async with running(make_app()) as pilot:
+        for pressed, mode in ((["f4"], "monitor"), (["g", "m"], "models"), (["g", "o"], "monitor"), (["f3"], "chat")):
+            await pilot.press(pressed[0])
+            await settled(pilot)
+            if len(pressed) > 1:
+                assert isinstance(pilot.app.screen, Go)
+                await pilot.press(pressed[1])
+            await until(pilot, lambda mode=mode: pilot.app.current_mode == mode)
+
+
+async def test_help_lists_this_screens_keys(make_app: Make) -> None:
+    async with running(make_app()) as pilot:
+        await pilot.press("question_mark")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, Help)
+        text = screen_text(pilot.app)
+        assert "Unload the selected model" in text and "Quit; the daemon goes on" in text
+        await pilot.press("escape", "f3")
+        await settled(pilot)
+        await pilot.press("f1")
+        await settled(pilot)
+        assert "Answer the last prompt again" in screen_text(pilot.app)
+        assert "Unload the selected model" not in screen_text(pilot.app)
+
+
+async def test_keymap_of_the_settings(make_app: Make) -> None:
+    settings = Settings(tui=TuiSettings(keymap={"models.pull": "P", "app.monitor": "f9"}))
+    async with running(make_app(settings)) as pilot:
+        await pilot.press("p")
+        await settled(pilot)
+        assert len(pilot.app.screen_stack) == 1
+        await pilot.press("P")
+        await settled(pilot)
+        assert len(pilot.app.screen_stack) == 2
+        await pilot.press("escape", "f9")
+        await until(pilot, lambda: pilot.app.current_mode == "monitor")
+
+
+def test_every_key_has_an_id_of_its_own() -> None:
+    every = [
+        binding
+        for group in (keys.APP, keys.MODELS, keys.TABLE, keys.PROMPT, keys.CHAT, keys.TRANSCRIPT, keys.MONITOR)
+        for binding in group
+    ]
+    ids = [getattr(binding, "id", None) for binding in every]
+    assert None not in ids
+    assert len(set(ids)) == len(ids)
+
+
+async def test_theme_picker_previews_and_escape_takes_it_back(make_app: Make) -> None:
+    async with running(make_app()) as pilot:
+        await pilot.press("ctrl+t")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, Pick)
+        await pilot.press("down")
+        await settled(pilot)
+        assert pilot.app.theme == "harbor"
+        await pilot.press("escape")
+        await settled(pilot)
+        assert pilot.app.theme == "ember"
+        await pilot.press("ctrl+t", "down", "down", "enter")
+        await settled(pilot)
+        assert pilot.app.theme == "paper"
+
+
+async def test_unknown_theme_in_the_settings_is_said(make_app: Make) -> None:
+    async with running(make_app(Settings(tui=TuiSettings(theme="[b]none")))) as pilot:
+        assert pilot.app.theme == "ember"
+        assert "there is no theme '[b]none'" in screen_text(pilot.app)
+
+
+async def test_palette_offers_our_commands(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        await pilot.press("ctrl+p")
+        await settled(pilot)
+        await pilot.press(*"load lmx/guide")
+        await until(pilot, lambda: "Load lmx/guide" in screen_text(pilot.app))
+        await pilot.press("enter")
+        await until(pilot, lambda: client.calls)
+        assert client.calls == [("load", "lmx/guide")]
+
+
+async def test_ctrl_q_leaves(make_app: Make) -> None:
+    app = make_app()
+    async with running(app) as pilot:
+        await pilot.press("f3")
+        await settled(pilot)
+        await pilot.press("ctrl+q")
+        await settled(pilot)
+        assert not app.is_running or app._exit
+
+
+async def test_tiny_and_too_small(make_app: Make) -> None:
+    async with running(make_app(), (50, 14)) as pilot:
+        text = screen_text(pilot.app)
+        assert "● 26.5/96" in text and "Qwen3-8B-4bit" in text and "Models  5" not in text
+        await pilot.resize_terminal(38, 9)
+        await settled(pilot)
+        assert "terminal too small (38x9), need 40x10" in screen_text(pilot.app)
+
+
+async def test_a_hidden_screen_is_not_drawn(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        await pilot.press("f4", "f2")
+        await settled(pilot)
+        monitor = pilot.app._screens["monitor"]
+        calls: list[object] = []
+        monitor.show = calls.append  # type: ignore[method-assign]
+        client.change(taken_at=1.0)
+        await settled(pilot)
+        assert not calls
+        await pilot.press("f4")
+        await settled(pilot)
+        assert calls, "it is brought up to date when it comes back"
+
+
+async def test_unhealthy_daemon_shows_a_mark(make_app: Make, client: FakeClient) -> None:
+    from lmx_daemon.contract.types import Health
+
+    unwell = msgspec.structs.replace(busy_snapshot(), status=status(health=Health(ok=False, reason="hang")))
+    client.show(unwell)
+    async with running(make_app()) as pilot:
+        assert "! local :1234" in screen_text(pilot.app)

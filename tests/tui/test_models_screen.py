@@ -1,0 +1,152 @@
+"""The Models screen: its keys, its filter and sort, what it asks the daemon for."""
+
+from collections.abc import Callable
+
+from textual.widgets import Input, OptionList
+
+from lmx_daemon.contract.errors import OutOfMemoryError
+from lmx_tui.app import LmxApp
+from lmx_tui.screens.dialogs import Ask, Confirm, Pick
+from lmx_tui.widgets.table import Table
+from tests.fake_client import QWEN, FakeClient, busy_snapshot, quiet_snapshot
+from tests.tui.conftest import running, screen_text, settled, until
+
+Make = Callable[..., LmxApp]
+
+
+def table(app: LmxApp) -> Table:
+    return app.screen.query_one("#models-table", Table)
+
+
+async def test_lists_models_with_state_and_memory(make_app: Make) -> None:
+    async with running(make_app(), (170, 40)) as pilot:
+        text = screen_text(pilot.app)
+        assert "Qwen3-8B-4bit" in text and "18.4 GB" in text and "2 running" in text
+        assert "lmx/guide" in text and "Models  5" in text
+        assert "someone/odd[red]name[/red]" in text, "brackets of an id are text, not markup"
+
+
+async def test_first_snapshot_selects_the_first_row(make_app: Make) -> None:
+    async with running(make_app()) as pilot:
+        assert table(pilot.app).selected == QWEN
+        assert "8.2B" in screen_text(pilot.app), "the detail pane follows"
+
+
+async def test_enter_loads_and_says_so(make_app: Make, client: FakeClient) -> None:
+    client.show(quiet_snapshot())
+    async with running(make_app()) as pilot:
+        await pilot.press("enter")
+        await until(pilot, lambda: client.calls)
+        assert client.calls == [("load", "lmx/guide")]
+        await until(pilot, lambda: "lmx/guide is ready" in screen_text(pilot.app))
+
+
+async def test_unusable_model_is_explained_not_loaded(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        await pilot.press("G", "enter")
+        await settled(pilot)
+        assert not client.calls
+        assert "lmx never runs it" in screen_text(pilot.app)
+
+
+async def test_load_error_shows_message_and_hint(make_app: Make, client: FakeClient) -> None:
+    client.error = OutOfMemoryError("needs 20 GB [of 12]", hint="unload others")
+    async with running(make_app()) as pilot:
+        await pilot.press("enter")
+        await until(pilot, lambda: "needs 20 GB [of 12]" in screen_text(pilot.app))
+        assert "unload others" in screen_text(pilot.app)
+
+
+async def test_unload_asks_only_when_in_use(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        await pilot.press("x")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, Confirm)
+        assert pilot.app.focused is not None and pilot.app.focused.id == "cancel"
+        await pilot.press("enter")
+        await settled(pilot)
+        assert not client.calls, "Cancel has the focus"
+        await pilot.press("x")
+        await settled(pilot)
+        await pilot.press("U")
+        await until(pilot, lambda: client.calls)
+        assert client.calls == [("unload", "i1")]
+        await pilot.press("j", "x")
+        await until(pilot, lambda: len(client.calls) == 2)
+        assert client.calls[1] == ("unload", "i2"), "an idle one leaves at once"
+
+
+async def test_filter_narrows_and_escape_clears(make_app: Make) -> None:
+    async with running(make_app()) as pilot:
+        await pilot.press("slash", *"gemma 4bit")
+        await settled(pilot)
+        assert isinstance(pilot.app.focused, Input)
+        assert table(pilot.app).row_count == 1
+        assert "1 of 5" in screen_text(pilot.app)
+        await pilot.press("enter")
+        assert pilot.app.focused is table(pilot.app), "enter goes back to the list"
+        await pilot.press("escape")
+        await settled(pilot)
+        assert table(pilot.app).row_count == 5
+
+
+async def test_letters_in_the_filter_are_text(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        await pilot.press("slash", "x", "c", "g", "m")
+        await settled(pilot)
+        assert pilot.app.screen.query_one("#filter", Input).value == "xcgm"
+        assert pilot.app.current_mode == "models" and not client.calls
+
+
+async def test_sort_picker_and_second_pick_turns(make_app: Make) -> None:
+    async with running(make_app()) as pilot:
+        for expected in ("mlx-community/Qwen3-32B-4bit", "lmx/guide"):
+            await pilot.press("s")
+            await settled(pilot)
+            assert isinstance(pilot.app.screen, Pick)
+            options = pilot.app.screen.query_one(OptionList)
+            options.highlighted = 2
+            await pilot.press("enter")
+            await settled(pilot)
+            rows = [key.value for key in table(pilot.app).rows]
+            assert rows[0] == expected
+
+
+async def test_pull_dialog_asks_for_the_repository(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        await pilot.press("p")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, Ask)
+        await pilot.press(*"a/b", "enter")
+        await until(pilot, lambda: client.calls)
+        assert client.calls == [("pull", "a/b")]
+
+
+async def test_downloads_show_progress_and_failure(make_app: Make) -> None:
+    async with running(make_app(), (120, 40)) as pilot:
+        text = screen_text(pilot.app)
+        assert "gpt-oss-120b-MXFP4" in text and "38%" in text
+        assert "the Hub answered 401 [gated]" in text
+
+
+async def test_cursor_stays_on_its_model_when_rows_change(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        await pilot.press("j", "j", "j")
+        chosen = table(pilot.app).selected
+        snapshot = busy_snapshot()
+        client.change(models=snapshot.models[1:], instances=())
+        await settled(pilot)
+        assert table(pilot.app).selected == chosen
+
+
+async def test_chat_key_opens_the_chat_with_that_model(make_app: Make) -> None:
+    async with running(make_app()) as pilot:
+        await pilot.press("j", "c")
+        await until(pilot, lambda: pilot.app.current_mode == "chat")
+        assert "Qwen3-32B-4bit" in screen_text(pilot.app)
+
+
+async def test_copy_names_its_route(make_app: Make) -> None:
+    async with running(make_app()) as pilot:
+        await pilot.press("y")
+        await until(pilot, lambda: "model id: sent to the terminal (OSC 52" in screen_text(pilot.app))
