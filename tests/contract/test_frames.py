@@ -1,0 +1,138 @@
+"""Frames between daemon and worker: whatever is said arrives, however the bytes are cut; what is broken is refused."""
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmx_daemon.contract.errors import ErrorBody, LmxError, RequestError, error_from
+from lmx_daemon.contract.frames import (
+    MAX_FRAME_BYTES,
+    Cancel,
+    Decoder,
+    Encoder,
+    Events,
+    FrameError,
+    FromWorker,
+    Heartbeat,
+    Leave,
+    Log,
+    Submit,
+    ToWorker,
+)
+from lmx_daemon.contract.generation import (
+    Chat,
+    Delta,
+    Ending,
+    Failed,
+    Finished,
+    Generate,
+    ImagePart,
+    Message,
+    Queued,
+    Started,
+    Text,
+    TextPart,
+    Tokens,
+    ToolCallDelta,
+    Usage,
+)
+
+NAMES = st.text(max_size=20)
+NUMBERS = st.integers(0, 2**40)
+EVENTS = st.one_of(
+    st.builds(Queued, id=NAMES, position=NUMBERS),
+    st.builds(Started, id=NAMES, prompt_tokens=NUMBERS, cached_tokens=NUMBERS, seed=NUMBERS),
+    st.builds(
+        Delta,
+        id=NAMES,
+        choice=st.integers(0, 15),
+        content=st.text(max_size=50),
+        reasoning=st.text(max_size=50),
+        tool_call=st.none()
+        | st.builds(ToolCallDelta, index=st.integers(0, 9), name=st.none() | NAMES, arguments=NAMES),
+        token_ids=st.lists(NUMBERS, max_size=4).map(tuple),
+    ),
+    st.builds(
+        Finished,
+        id=NAMES,
+        endings=st.lists(st.builds(Ending, reason=st.sampled_from(["stop", "length", "cancelled"])), max_size=3).map(
+            tuple
+        ),
+        usage=st.builds(Usage, prompt_tokens=NUMBERS, completion_tokens=NUMBERS),
+    ),
+    st.builds(Failed, id=NAMES, error=st.builds(ErrorBody, code=NAMES, message=NAMES, hint=st.none() | NAMES)),
+)
+FROM_WORKER = st.one_of(
+    st.builds(Events, events=st.lists(EVENTS, max_size=5).map(tuple)),
+    st.builds(Heartbeat, steps=NUMBERS, busy=st.booleans()),
+    st.builds(Log, level=NAMES, message=NAMES),
+)
+PARTS = st.one_of(
+    st.builds(TextPart, text=st.text(max_size=30)),
+    st.builds(ImagePart, data=st.binary(max_size=30), media_type=st.just("image/png")),
+)
+PROMPTS = st.one_of(
+    st.builds(Text, text=st.text(max_size=50)),
+    st.builds(Tokens, ids=st.lists(NUMBERS, max_size=9).map(tuple)),
+    st.builds(
+        Chat,
+        messages=st.lists(
+            st.builds(
+                Message, role=st.sampled_from(["system", "user"]), content=st.lists(PARTS, max_size=3).map(tuple)
+            ),
+            max_size=3,
+        ).map(tuple),
+    ),
+)
+TO_WORKER = st.one_of(
+    st.builds(Submit, request=st.builds(Generate, id=NAMES, model=NAMES, prompt=PROMPTS)),
+    st.builds(Cancel, id=NAMES),
+    st.just(Leave()),
+)
+
+
+def through(kind: object, messages: list[object], data: st.DataObject) -> list[object]:
+    """The messages, encoded, cut anywhere, and decoded."""
+    encoder, decoder = Encoder(), Decoder[object](kind)
+    stream = b"".join(map(encoder.encode, messages))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+    pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    return [message for piece in pieces for message in decoder.feed(piece)]
+
+
+@given(messages=st.lists(FROM_WORKER, max_size=4), data=st.data())
+def test_what_a_worker_says_arrives(messages: list[object], data: st.DataObject) -> None:
+    assert through(FromWorker, messages, data) == messages
+
+
+@given(messages=st.lists(TO_WORKER, max_size=4), data=st.data())
+def test_what_the_daemon_says_arrives(messages: list[object], data: st.DataObject) -> None:
+    assert through(ToWorker, messages, data) == messages
+
+
+@given(body=st.binary(min_size=1, max_size=60))
+def test_bytes_that_are_no_message_are_refused(body: bytes) -> None:
+    decoder = Decoder[object](FromWorker)
+    try:
+        found = decoder.feed(struct.pack(">I", len(body)) + body)
+    except FrameError:
+        return
+    assert len(found) == 1
+
+
+def test_an_absurd_length_is_refused_before_it_is_waited_for() -> None:
+    with pytest.raises(FrameError, match="announces"):
+        Decoder[object](FromWorker).feed(struct.pack(">I", MAX_FRAME_BYTES + 1))
+
+
+def test_an_error_survives_the_wire() -> None:
+    error = error_from(RequestError("no", hint="yes", param="temperature").body())
+    assert type(error) is RequestError
+    assert (error.message, error.hint, error.param, error.status) == ("no", "yes", "temperature", 400)
+
+
+def test_an_error_of_a_later_version_keeps_its_code() -> None:
+    error = error_from(ErrorBody(code="from_the_future", message="m"))
+    assert type(error) is LmxError and error.code == "from_the_future"

@@ -1,0 +1,121 @@
+"""Events as OpenAI's answers: any text survives, and the objects are what OpenAI's own schema says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmx_daemon.contract.errors import ErrorBody
+from lmx_daemon.contract.generation import (
+    Delta,
+    Ending,
+    Event,
+    Failed,
+    Finished,
+    Started,
+    TokenLogprob,
+    ToolCallDelta,
+    Usage,
+)
+from lmx_daemon.http.openai_answers import ChatDialect, CompletionDialect
+
+SCHEMA = Path(__file__).parents[2].parent / "shared" / "openai" / "openapi.json"
+LOGPROB = TokenLogprob(token="a", id=5, logprob=-0.5, bytes=(97,), top=(TokenLogprob(token="a", id=5, logprob=-0.5),))
+CALL = ToolCallDelta(index=0, id="call_1", name="f", arguments='{"a": 1}')
+EVENTS: list[Event] = [
+    Started(id="r", prompt_tokens=3, cached_tokens=1, seed=7),
+    Delta(id="r", reasoning="hm"),
+    Delta(id="r", content="a", tokens=1, logprobs=(LOGPROB,)),
+    Delta(id="r", tool_call=CALL),
+    Finished(id="r", endings=(Ending(reason="tool_calls"),), usage=Usage(prompt_tokens=3, completion_tokens=4)),
+]
+
+
+def chunks(stream: bytes) -> list[Any]:
+    """What a client reads of a stream of server-sent events; [DONE] as a string."""
+    found = []
+    for event in stream.decode().split("\n\n"):
+        if event:
+            assert event.startswith("data: ") and "\n" not in event
+            data = event.removeprefix("data: ")
+            found.append(data if data == "[DONE]" else json.loads(data))
+    return found
+
+
+@given(texts=st.lists(st.text(max_size=30), max_size=6))
+def test_any_text_survives_the_stream(texts: list[str]) -> None:
+    dialect = ChatDialect("id", "m")
+    events: list[Event] = [Delta(id="r", content=text) for text in texts]
+    events.append(Finished(id="r", endings=(Ending(reason="stop"),)))
+    read = chunks(dialect.stream(events))
+    assert read[-1] == "[DONE]"
+    assert "".join(c["choices"][0]["delta"].get("content", "") for c in read[:-1]) == "".join(texts)
+
+
+def test_a_failure_in_the_middle_ends_the_stream_without_done() -> None:
+    events: list[Event] = [
+        Delta(id="r", content="a"),
+        Failed(id="r", error=ErrorBody(code="worker_failed", message="x")),
+    ]
+    read = chunks(ChatDialect("id", "m").stream(events))
+    assert read[-1]["error"]["code"] == "worker_failed"
+
+
+def test_usage_comes_last_and_only_where_it_is_asked_for() -> None:
+    with_usage = chunks(ChatDialect("id", "m", True).stream(EVENTS))
+    assert with_usage[-2]["usage"]["total_tokens"] == 7 and with_usage[-2]["choices"] == []
+    assert all(chunk["usage"] is None for chunk in with_usage[:-2])
+    assert not any("usage" in chunk for chunk in chunks(ChatDialect("id", "m").stream(EVENTS))[:-1])
+
+
+def test_role_and_call_names_come_once() -> None:
+    deltas = [c["choices"][0]["delta"] for c in chunks(ChatDialect("id", "m").stream(EVENTS))[:-1]]
+    assert [("role" in delta) for delta in deltas] == [True, False, False, False]
+    more = ChatDialect("id", "m")
+    more.stream([Delta(id="r", tool_call=CALL)])
+    (later,) = chunks(more.stream([Delta(id="r", tool_call=ToolCallDelta(index=0, arguments="x"))]))
+    assert later["choices"][0]["delta"]["tool_calls"] == [{"index": 0, "function": {"arguments": "x"}}]
+
+
+def with_nulls(schema: Any) -> Any:
+    """The schema with OpenAPI's `nullable` in the words of JSON Schema."""
+    if isinstance(schema, list):
+        return [with_nulls(entry) for entry in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {name: with_nulls(entry) for name, entry in schema.items()}
+    if made.get("nullable") is True:
+        made.pop("nullable")
+        return {"anyOf": [made, {"type": "null"}]}
+    return made
+
+
+class TestSchema:
+    """Held against OpenAI's own description of its routes."""
+
+    @pytest.fixture(scope="class")
+    def components(self) -> dict[str, Any]:
+        if not SCHEMA.exists():
+            pytest.skip("OpenAI's schema is not beside this checkout")
+        found: dict[str, Any] = with_nulls(json.loads(SCHEMA.read_text()))
+        return found
+
+    def check(self, components: dict[str, Any], name: str, value: Any) -> None:
+        schema = {"$ref": f"#/components/schemas/{name}", "components": components["components"]}
+        jsonschema.Draft202012Validator(schema).validate(value)
+
+    def test_a_whole_chat_answer(self, components: dict[str, Any]) -> None:
+        answer = ChatDialect("id", "m").whole(EVENTS, 1)
+        self.check(components, "CreateChatCompletionResponse", answer)
+
+    def test_each_chunk(self, components: dict[str, Any]) -> None:
+        for chunk in chunks(ChatDialect("id", "m", True).stream(EVENTS))[:-1]:
+            self.check(components, "CreateChatCompletionStreamResponse", chunk)
+
+    def test_a_whole_completion(self, components: dict[str, Any]) -> None:
+        events = [EVENTS[0], EVENTS[2], Finished(id="r", endings=(Ending(reason="length"),))]
+        self.check(components, "CreateCompletionResponse", CompletionDialect("id", "m").whole(events, 1))
