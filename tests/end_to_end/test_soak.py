@@ -1,0 +1,123 @@
+"""Long tests, run by `make soak`: the same faults many times, at random moments, from a fixed seed."""
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+
+from tests.end_to_end.running import Daemon, wait_until
+from tests.library.conftest import REPO, StandIn
+from tests.library.conftest import environ as environ
+from tests.library.conftest import hub as hub
+from tests.library.conftest import hub_process as hub_process
+from tests.library.test_download import PULL_PROGRAM
+
+pytestmark = pytest.mark.slow
+TALKER = "tests/talker"
+
+
+def live(daemon: Daemon) -> list[Any]:
+    rows: list[Any] = daemon.admin("GET", "/admin/requests")
+    return rows
+
+
+def test_clients_that_leave_at_any_moment_leave_nothing_behind(daemon: Daemon) -> None:
+    rng = random.Random(1)
+
+    async def visit(client: httpx2.AsyncClient) -> None:
+        stream, seconds = rng.random() < 0.7, rng.random() * 0.6
+        body = {"model": TALKER, "prompt": "x " * rng.randint(1, 200), "max_tokens": 5000, "stream": stream}
+        try:
+            async with asyncio.timeout(seconds):
+                async with client.stream("POST", f"{daemon.address}/v1/completions", json=body) as answer:
+                    async for _ in answer.aiter_bytes():
+                        pass
+        except (TimeoutError, httpx2.HTTPError):
+            return
+
+    async def everybody() -> None:
+        async with httpx2.AsyncClient(timeout=30) as client:
+            for _ in range(40):
+                await asyncio.gather(*(visit(client) for _ in range(12)))
+
+    daemon.admin("POST", "/admin/models/load", {"model": TALKER})
+    (worker,) = daemon.worker_pids()
+    asyncio.run(everybody())
+    wait_until(lambda: not live(daemon), 5, "every request is gone")
+
+    def idle() -> bool:  # told by the next heartbeat
+        (instance,) = daemon.admin("GET", "/admin/instances")
+        return (instance["pid"], instance.get("running", 0), instance.get("waiting", 0)) == (worker, 0, 0)
+
+    wait_until(idle, 3, "the worker is idle")
+
+
+def test_memory_is_flat_over_two_thousand_requests(daemon: Daemon) -> None:
+    daemon.admin("POST", "/admin/models/load", {"model": TALKER})
+    (worker,) = daemon.worker_pids()
+
+    async def wave(client: httpx2.AsyncClient, count: int) -> None:
+        body = {"model": TALKER, "max_tokens": 8}
+        asked = [
+            client.post(f"{daemon.address}/v1/completions", json=body | {"prompt": f"{number} words"})
+            for number in range(count)
+        ]
+        assert {answer.status_code for answer in await asyncio.gather(*asked)} == {200}
+
+    async def waves(count: int) -> None:
+        async with httpx2.AsyncClient(timeout=60) as client:
+            for _ in range(count):
+                await wave(client, 25)
+
+    assert daemon.process is not None
+    processes = [psutil.Process(worker), psutil.Process(daemon.process.pid)]
+    asyncio.run(waves(20))
+    before = [process.memory_info().rss for process in processes]
+    asyncio.run(waves(80))
+    after = [process.memory_info().rss for process in processes]
+    for old, new in zip(before, after, strict=True):
+        assert new - old < 60e6, f"grew from {old / 1e6:.0f} to {new / 1e6:.0f} MB"
+
+
+def test_a_worker_that_is_killed_twenty_times(own_daemon: Daemon) -> None:
+    own_daemon.config = "[engine]\nmax_restarts = 1000\nrestart_window_seconds = 1.0\n"
+    daemon = own_daemon.start()
+    rng = random.Random(2)
+    for _ in range(20):
+        body = {"model": TALKER, "prompt": "x", "max_tokens": 100_000, "stream": True}
+        with httpx2.stream("POST", f"{daemon.address}/v1/completions", json=body, timeout=60) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            time.sleep(rng.random() * 0.3)
+            os.kill(daemon.worker_pids()[0], signal.SIGKILL)
+            killed = time.monotonic()
+            rest = [line for line in lines if line]
+            assert time.monotonic() - killed < 2.0 and '"error"' in rest[-1]
+    assert daemon.get("/health")[0] == 200
+
+
+def test_a_pull_that_is_killed_at_forty_random_moments(hub: StandIn, environ: dict[str, str]) -> None:
+    rng = random.Random(3)
+    hub.faults(rate=4_000_000)
+    repository = Path(environ["HF_HUB_CACHE"]) / "models--maker--tiny"
+    original = (hub.root / REPO / "model.safetensors").read_bytes()
+    command = [sys.executable, "-c", PULL_PROGRAM, REPO]
+    for _ in range(40):
+        process = subprocess.Popen(command, env=os.environ | environ, stdout=subprocess.DEVNULL)
+        time.sleep(0.4 + rng.random() * 1.2)
+        process.kill()
+        process.wait()
+        for link in repository.glob("snapshots/*/model.safetensors"):
+            assert link.read_bytes() == original
+    hub.faults()
+    done = subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split()[0] == "done"
