@@ -60,6 +60,7 @@ class LmxApp(App[None]):
         version: str = VERSION,
         driver_class: type[Driver] | None = None,
     ) -> None:
+        self._themes = load_themes()
         super().__init__(driver_class=driver_class)
         self.clock = clock
         self._client = client
@@ -76,7 +77,7 @@ class LmxApp(App[None]):
             self.add_mode(name, partial(_given, screen))
 
     def on_mount(self) -> None:
-        for theme in load_themes():
+        for theme in self._themes:
             self.register_theme(theme)
         known = self._settings.tui.theme in self.available_themes
         self.theme = self._settings.tui.theme if known else DEFAULT
@@ -89,7 +90,7 @@ class LmxApp(App[None]):
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """The default theme's, so that themes of Textual's own work too."""
-        return next(theme for theme in load_themes() if theme.name == DEFAULT).variables
+        return next(theme for theme in self._themes if theme.name == DEFAULT).variables
 
     # ---- what the feed says ----
 
@@ -212,7 +213,8 @@ class LmxApp(App[None]):
 
     def action_pick_theme(self) -> None:
         before = self.theme
-        names = sorted(self.available_themes, key=lambda name: (name not in self._own_themes(), name))
+        own = {theme.name for theme in self._themes}
+        names = sorted(self.available_themes, key=lambda name: (name not in own, name))
 
         def took(name: str | None) -> None:
             self.theme = name or before
@@ -221,9 +223,6 @@ class LmxApp(App[None]):
 
         options = [(name, name) for name in names]
         self.push_screen(Pick("Theme", options, before, lambda name: setattr(self, "theme", name)), took)
-
-    def _own_themes(self) -> set[str]:
-        return {theme.name for theme in load_themes()}
 
     def action_help(self) -> None:
         if isinstance(self.screen, Help):

@@ -9,6 +9,7 @@ from textual.pilot import Pilot
 
 from lmx_daemon.contract.config import Settings
 from lmx_tui.app import LmxApp
+from lmx_tui.widgets.prompt import Prompt
 from tests.fake_client import FakeClient, answer_of, busy_snapshot
 
 
@@ -47,7 +48,7 @@ async def running(app: LmxApp, size: tuple[int, int] = (120, 40)) -> AsyncIterat
         yield pilot
 
 
-async def settled(pilot: Pilot[None], rounds: int = 4) -> None:
+async def settled(pilot: Pilot[None], rounds: int = 2) -> None:
     """Until the messages under way have been handled."""
     for _ in range(rounds):
         await pilot.pause()
@@ -70,7 +71,8 @@ def screen_text(app: Any) -> str:
 
 async def ask(pilot: Pilot[None], text: str = "why") -> None:
     """Goes to the chat and sends."""
-    await pilot.press("f3")
-    await settled(pilot)
-    await pilot.press(*text, "enter")
-    await settled(pilot)
+    if pilot.app.current_mode != "chat":
+        await pilot.press("f3")
+        await settled(pilot)
+    pilot.app.screen.query_one(Prompt).insert(text)
+    await pilot.press("enter")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import msgspec
+from textual.widgets import Input
 
 from lmx_daemon.contract.config import Settings, TuiSettings
 from lmx_daemon.contract.errors import ProtocolMismatchError, StartupError
@@ -163,7 +164,7 @@ async def test_palette_offers_our_commands(make_app: Make, client: FakeClient) -
     async with running(make_app()) as pilot:
         await pilot.press("ctrl+p")
         await settled(pilot)
-        await pilot.press(*"load lmx/guide")
+        pilot.app.screen.query_one(Input).value = "load lmx/guide"
         await until(pilot, lambda: "Load lmx/guide" in screen_text(pilot.app))
         await pilot.press("enter")
         await until(pilot, lambda: client.calls)

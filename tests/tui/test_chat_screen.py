@@ -47,7 +47,7 @@ async def test_the_conversation_goes_along(make_app: Make, client: FakeClient) -
     async with running(make_app()) as pilot:
         await ask(pilot, "one")
         await until(pilot, lambda: "214 tok" in screen_text(pilot.app))
-        await pilot.press(*"two", "enter")
+        await ask(pilot, "two")
         await until(pilot, lambda: len(client.requests_seen) == 2)
         prompt = client.requests_seen[1].prompt
         assert isinstance(prompt, Chat)
@@ -83,7 +83,7 @@ async def test_one_answer_at_a_time(make_app: Make, client: FakeClient) -> None:
     client.hold_at = 2
     async with running(make_app()) as pilot:
         await ask(pilot)
-        await pilot.press(*"more", "enter")
+        await ask(pilot, "more")
         await settled(pilot)
         assert len(client.requests_seen) == 1
         assert pilot.app.screen.query_one(Prompt).text == "more", "the text stays"

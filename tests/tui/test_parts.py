@@ -1,0 +1,125 @@
+"""Pure parts: figures, graph, themes, clipboard, the feed's batches, what an answer says of itself."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmx_daemon.contract.errors import ConfigError
+from lmx_daemon.contract.generation import Delta, Finished, Started
+from lmx_tui import figures
+from lmx_tui.clipboard import is_remote, osc52
+from lmx_tui.conversation import Answer, Conversation, model_to_ask
+from lmx_tui.feed import Feed
+from lmx_tui.messages import EventsArrived
+from lmx_tui.theme import load_themes, read_theme, themes_folder
+from lmx_tui.widgets.graph import BrailleArea, levels, resampled, round_top
+from tests.fake_client import QWEN, FakeClient, answer_of, busy_snapshot, finished, quiet_snapshot
+
+
+def test_figures_say_dash_for_the_unknown() -> None:
+    assert [figures.size(None), figures.tokens(None), figures.rate(0.0), figures.percent(None)] == ["-"] * 4
+    assert [figures.count(None), figures.duration(None), figures.age(None), figures.parameters(None)] == ["-"] * 4
+    assert figures.size(4_600_000_000) == "4.6 GB" and figures.size(0) == "0 B" and figures.size(8_400_000) == "8.4 MB"
+    assert figures.tokens(32768) == "32k" and figures.tokens(4334) == "4.3k" and figures.tokens(131072) == "128k"
+    assert figures.duration(424) == "7m 04s" and figures.duration(0.09) == "0.09 s" and figures.duration(59.9) == "60 s"
+    assert figures.age(90) == "1m" and figures.age(200_000) == "2d"
+
+
+def test_clean_makes_controls_visible() -> None:
+    assert figures.clean("a\x1b[31mb\r\n\tc\x9b") == "a␛[31mb\n\tc�"
+    assert figures.one_line("a\nb\x07") == "a b␇"
+
+
+def test_graph_keeps_peaks_and_the_newest_at_the_right() -> None:
+    assert resampled([1, 2, 3], 3, 6) == [1, 1, 2, 2, 3, 3]
+    assert resampled([5, 1, 9, 1], 4, 2) == [5, 9]
+    assert resampled([7], 4, 4) == [None, None, None, 7]
+    assert levels([None, 0, 0.001, 50, 500], 100, 8) == [0, 0, 1, 4, 8]
+    assert [round_top(value) for value in (0, 11, 140.4, 5000)] == [10, 20, 200, 5000]
+
+
+@pytest.mark.parametrize(("symbols", "glyphs"), [("braille", "⣿⣤"), ("block", "█▄"), ("ascii", "#:")])
+def test_graph_symbols(symbols: str, glyphs: str) -> None:
+    area = BrailleArea("memory", symbols)
+    area.show([100.0, 100.0], 100.0, 2)
+    assert set("".join(area._drawn(2, 2))) == {glyphs[0]}
+    area.show([50.0, 50.0], 100.0, 2)
+    assert area._drawn(2, 1)[0][0] in glyphs[1] + "."
+
+
+def test_the_three_themes_are_sound() -> None:
+    themes = {theme.name: theme for theme in load_themes()}
+    assert set(themes) >= {"ember", "harbor", "paper"}
+    assert themes["ember"].dark and not themes["paper"].dark
+
+
+def test_a_theme_with_a_fault_names_file_and_field(tmp_path: Path) -> None:
+    sound = (themes_folder() / "ember.toml").read_text()
+    file = tmp_path / "mine.toml"
+    for broken, word in (
+        (sound.replace('primary = "#ffa62b"', 'primary = "orangeish"'), "primary"),
+        (sound.replace('muted = "#8f8c88"\n', ""), "muted"),
+        (sound + "\nodd = 1", "str"),
+        ("name = [", "mine.toml"),
+    ):
+        file.write_text(broken)
+        with pytest.raises(ConfigError, match=word):
+            read_theme(file)
+
+
+def test_clipboard_routes() -> None:
+    assert osc52("hi", {}) == "\x1b]52;c;aGk=\a"
+    wrapped = osc52("hi", {"TMUX": "/tmp/x"})
+    assert wrapped.startswith("\x1bPtmux;\x1b\x1b]52") and wrapped.endswith("\x1b\\")
+    assert is_remote({"SSH_CONNECTION": "a"}) and not is_remote({})
+
+
+def test_an_answer_tells_its_state() -> None:
+    answer = Answer("r", QWEN, asked_at=10.0)
+    answer.take(Started(id="r", prompt_tokens=100, cached_tokens=0, seed=1, context_length=1000), 10.1)
+    assert answer.state == "prefill" and answer.context_used == 100
+    answer.take(Delta(id="r", reasoning="hm", tokens=1), 10.5)
+    assert answer.state == "thinking" and answer.first_token == pytest.approx(0.5)
+    assert answer.rate is None, "one token has no speed"
+    answer.take(Delta(id="r", content="yes", tokens=10), 11.5)
+    assert answer.state == "generating" and answer.rate == pytest.approx(10.0)
+    answer.take(finished(tokens=12, prompt=100), 11.6)
+    assert answer.ended and answer.tokens == 12
+
+
+def test_thinking_is_not_sent_back() -> None:
+    conversation = Conversation()
+    conversation.ask("one", QWEN, 0.0)
+    answer = conversation.answer
+    assert answer is not None
+    for event in answer_of("visible", reasoning="hidden"):
+        answer.take(event, 1.0)
+    request = conversation.ask("two", QWEN, 2.0)
+    assert "hidden" not in str(request) and "visible" in str(request)
+
+
+def test_who_answers() -> None:
+    assert model_to_ask(None) is None
+    assert model_to_ask(quiet_snapshot()) == "lmx/guide"
+    assert model_to_ask(busy_snapshot()) == QWEN, "the one used last"
+
+
+async def test_the_feed_gathers_tokens() -> None:
+    """600 deltas at once become a handful of messages; the terminal event closes the last."""
+    posted: list[Any] = []
+    client = FakeClient(busy_snapshot(), answer_of("word " * 600, pieces=600))
+    feed = Feed(client, posted.append, clock=asyncio.get_running_loop().time)
+    await feed.answer(Conversation().ask("x", QWEN, 0.0))
+    batches = [message for message in posted if isinstance(message, EventsArrived)]
+    assert len(batches) < 10
+    events = [event for batch in batches for event in batch.events]
+    assert isinstance(events[-1], Finished) and len(events) == len(client.answer)
+
+
+async def test_an_answer_without_an_end_is_an_interruption() -> None:
+    posted: list[Any] = []
+    client = FakeClient(busy_snapshot(), answer_of("word")[:-1])
+    await Feed(client, posted.append, clock=lambda: 0.0).answer(Conversation().ask("x", QWEN, 0.0))
+    assert posted[-1].events[-1].error.message == "interrupted: connection lost"
