@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import uvicorn
@@ -93,59 +93,65 @@ class Daemon:
     async def run(self) -> int:
         """From the sockets to the last worker's end."""
         settings, home = self._settings, self._home
-        self._stopping = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._stopping, self._hurry = asyncio.Event(), asyncio.Event()
         public_socket = bind_public(settings.server.host, settings.server.port)
         admin_socket = bind_admin(home.socket)
-        logs = Logs(home.log_file)
-        logs.install()
         address = url_of(public_socket)
-        catalog = Catalog(os.environ)
-        pulls = Pulls(settings.library, os.environ)
         with home.worker_log_file.open("ab") as worker_log:
-            pool = Pool(
-                settings.engine,
-                settings.server,
-                find=catalog.find,
-                environment=worker_environment(os.environ),
-                log_file=worker_log,
-                on_log=_log_worker,
-            )
-            monitor = Monitor(home, pool, catalog, pulls, address, settings.server.api_key is not None)
-            state: dict[str, Any] = {
-                "pool": pool,
-                "catalog": catalog,
-                "pulls": pulls,
-                "monitor": monitor,
-                "logs": logs,
-                "stop": self.stop,
-            }
-            public = self._server(public_app(state, settings.server, address))
-            admin = self._server(admin_app(state))
-            serving = [
-                asyncio.create_task(public.serve(sockets=[public_socket])),
-                asyncio.create_task(admin.serve(sockets=[admin_socket])),
-            ]
+            parts = self._build(address, worker_log)
+            public = self._server(public_app(parts, settings.server, address))
+            admin = self._server(admin_app(parts))
+            public_task = asyncio.create_task(public.serve(sockets=[public_socket]))
+            admin_task = asyncio.create_task(admin.serve(sockets=[admin_socket]))
             self._take_signals()
             log("daemon", "info", f"lmx {VERSION} serves at {address}, home {home.root}")
             print(f"lmx {VERSION} serves at {address}/v1", flush=True)
-            sampling = asyncio.create_task(monitor.run())
-            pool.open()
-            loads = [asyncio.create_task(self._preload(pool, model)) for model in self._preloads]
-            await self._stopping.wait()
-            monitor.draining = True
-            log("daemon", "info", "stopping")
-            await self._drain(pool)
-            for task in (sampling, *loads):
-                task.cancel()
+            await self._until_stopped(parts["pool"], parts["monitor"])
             public.should_exit = True
-            await serving[0]
-            await asyncio.gather(pool.close(), pulls.close())
+            await public_task
+            await asyncio.gather(parts["pool"].close(), parts["pulls"].close())
             admin.should_exit = True
-            await serving[1]
+            await admin_task
             home.socket.unlink(missing_ok=True)
             log("daemon", "info", "stopped")
         return 0
+
+    def _build(self, address: str, worker_log: IO[bytes]) -> dict[str, Any]:
+        """Every part, by the name under which the routes find it."""
+        settings, home = self._settings, self._home
+        logs = Logs(home.log_file)
+        logs.install()
+        catalog = Catalog(os.environ)
+        pulls = Pulls(settings.library, os.environ)
+        pool = Pool(
+            settings.engine,
+            settings.server,
+            find=catalog.find,
+            environment=worker_environment(os.environ),
+            log_file=worker_log,
+            on_log=_log_worker,
+        )
+        monitor = Monitor(home, pool, catalog, pulls, address, settings.server.api_key is not None)
+        return {
+            "pool": pool,
+            "catalog": catalog,
+            "pulls": pulls,
+            "monitor": monitor,
+            "logs": logs,
+            "stop": self.stop,
+        }
+
+    async def _until_stopped(self, pool: Pool, monitor: Monitor) -> None:
+        """Runs, then drains: when it returns, no request is left."""
+        tasks = [asyncio.create_task(monitor.run())]
+        pool.open()
+        tasks += [asyncio.create_task(self._preload(pool, model)) for model in self._preloads]
+        await self._stopping.wait()
+        monitor.draining = True
+        log("daemon", "info", "stopping")
+        await self._drain(pool)
+        for task in tasks:
+            task.cancel()
 
     def stop(self) -> None:
         """Begins the shutdown; a second time hurries it."""

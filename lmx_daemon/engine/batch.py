@@ -11,6 +11,8 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.generate import BatchGenerator, StopSequences
 
+from lmx_daemon.engine.sampling import Resolved, sampler_for
+
 
 @dataclass(frozen=True)
 class Row:
@@ -103,3 +105,13 @@ class Batch:
 
     def close(self) -> None:
         self._generator.close()
+
+
+def warm_up(batch: Batch) -> None:
+    """Greedy and sampled, prefill and decode: kernels are compiled now, not under the first request."""
+    sampled = Resolved(temperature=1.0, top_p=0.9, top_k=2, min_p=0.05, repetition_penalty=1.0)
+    greedy = Resolved(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, repetition_penalty=1.0)
+    batch.add(Row([0, 0, 0, 0], 2, sampler_for(sampled, 0, 0), []))
+    batch.add(Row([0, 0], 2, sampler_for(greedy, 0, 0), []))
+    while batch.rows:
+        batch.step()

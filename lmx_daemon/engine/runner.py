@@ -37,7 +37,7 @@ from lmx_daemon.contract.frames import (
 from lmx_daemon.contract.generation import Event, Failed, Generate, Prefill, Queued, Started
 from lmx_daemon.engine import platform, sampling
 from lmx_daemon.engine.answer import Answer
-from lmx_daemon.engine.batch import Batch, Row
+from lmx_daemon.engine.batch import Batch, Row, warm_up
 from lmx_daemon.engine.cache import PrefixCache
 from lmx_daemon.engine.link import Pulse
 from lmx_daemon.engine.load import LoadedModel, load
@@ -145,7 +145,7 @@ class Runner:
             self._prefixes = PrefixCache(command.options.prefix_cache_bytes)
             progress("warming up", None)
             self._batch = self._new_batch()
-            self._warm_up(self._batch)
+            warm_up(self._batch)
             self._on_loaded(loaded, command)
         except LmxError as error:
             self._send(LoadFailed(error=error.body()))
@@ -171,14 +171,6 @@ class Runner:
             max_running=self._options.max_running,
             prefill_step=self._options.prefill_step,
         )
-
-    def _warm_up(self, batch: Batch) -> None:
-        """Greedy and sampled, prefill and decode: kernels are compiled now, not under the first request."""
-        warm = sampling.Resolved(temperature=1.0, top_p=0.9, top_k=2, min_p=0.05, repetition_penalty=1.0)
-        batch.add(Row([0, 0, 0, 0], 2, sampling.sampler_for(warm, 0, 0), []))
-        batch.add(Row([0, 0], 2, sampling.sampler_for(sampling.Resolved(0.0, 1.0, 0, 0.0, 1.0), 0, 0), []))
-        while batch.rows:
-            batch.step()
 
     def _receive(self, ready: Ready) -> None:
         request = ready.request

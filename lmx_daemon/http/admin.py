@@ -128,13 +128,13 @@ async def events_of(pool: Pool, ticket: Ticket) -> AsyncIterator[bytes]:
 @get("/admin/requests")
 async def requests(state: State) -> list[RequestRow]:
     pool: Pool = state.pool
-    return pool.rows()
+    return pool.desk.rows()
 
 
 @post("/admin/requests/{request_id:str}/cancel", status_code=200)
 async def cancel(state: State, request_id: str) -> None:
     pool: Pool = state.pool
-    pool.cancel(request_id)
+    pool.desk.cancel(request_id)
 
 
 @post("/admin/pulls", status_code=200)

@@ -78,7 +78,7 @@ def _identity(request: AnyRequest, pool: Pool) -> str:
     """The request's id; a client that uses one id twice at once gets its second one marked."""
     identity = str(request.scope["state"]["request_id"])
     count = 1
-    while pool.knows(identity if count == 1 else f"{identity}.{count}"):
+    while pool.desk.knows(identity if count == 1 else f"{identity}.{count}"):
         count += 1
     return identity if count == 1 else f"{identity}.{count}"
 

@@ -75,7 +75,7 @@ class Monitor:
             memory=self.memory(),
             models=tuple(self._catalog.models()),
             instances=tuple(self._pool.instances()),
-            requests=(*self._pool.rows(), *self._pool.recent_rows()),
+            requests=(*self._pool.desk.rows(), *self._pool.desk.recent_rows()),
             downloads=tuple(self._pulls.list()),
             series=self._metrics.series(),
             taken_at=time.time(),

@@ -5,7 +5,7 @@ What it does is decided in plan.py. It knows models by `find`, and nothing of HT
 
 import asyncio
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import IO, Any
@@ -17,7 +17,6 @@ from lmx_daemon.contract.errors import (
     LmxError,
     ModelLoadError,
     NotFoundError,
-    RequestNotFoundError,
     ShuttingDownError,
     UnsupportedError,
     WorkerError,
@@ -25,7 +24,8 @@ from lmx_daemon.contract.errors import (
 )
 from lmx_daemon.contract.frames import EngineOptions, Load, LoadProgress, Log
 from lmx_daemon.contract.generation import Ending, Finished, Generate, Loading, Request
-from lmx_daemon.contract.types import Health, Instance, LoadRequest, Model, RequestRow, UnloadRequest
+from lmx_daemon.contract.types import Health, Instance, LoadRequest, Model, UnloadRequest
+from lmx_daemon.residency.desk import Desk, OnLog
 from lmx_daemon.residency.plan import is_hung, stalled_for, start_after
 from lmx_daemon.residency.slot import Slot
 from lmx_daemon.residency.spare import Spare
@@ -33,11 +33,7 @@ from lmx_daemon.residency.ticket import Ticket
 from lmx_daemon.residency.worker import PROGRAM, Worker
 
 TICK_SECONDS = 0.5
-RECENT_SECONDS = 10.0
-"""So long a request that has ended stays in the monitor's table."""
 WAIT_POLL_SECONDS = 0.1
-
-OnLog = Callable[[str, Log], None]
 
 
 class Pool:
@@ -60,8 +56,7 @@ class Pool:
         self._on_log = on_log
         self._program = program
         self._slots: dict[str, Slot] = {}
-        self._tickets: dict[str, Ticket] = {}
-        self._recent: deque[tuple[float, RequestRow]] = deque(maxlen=50)
+        self.desk = Desk(self._cancel, on_log)
         self._crashes: dict[str, list[float]] = defaultdict(list)
         self._loading = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -82,8 +77,6 @@ class Pool:
         BusyError, ShuttingDownError, UntrustedModelError ..."""
         if self._draining:
             raise ShuttingDownError("lmx is shutting down", hint="start it again with: lmx serve")
-        if request.id in self._tickets:
-            raise LmxError(f"a request with the id {request.id} is running already", param="id")
         model = self._find(request.model)
         slot = self._slot_for(model, request)
         waiting = len(slot.waiting) + (len(slot.worker.tickets) if slot.worker else 0)
@@ -91,9 +84,7 @@ class Pool:
             raise BusyError(
                 f"{waiting} requests run or wait for {model.id} already", hint="try again soon", retry_after=2.0
             )
-        ticket = Ticket(request, self._cancel)
-        ticket.instance = slot.id
-        self._tickets[ticket.id] = ticket
+        ticket = self.desk.open(request, slot.id)
         if slot.state == "ready" and slot.worker is not None and slot.worker.alive:
             slot.worker.submit(ticket, 0.0)
         else:
@@ -102,34 +93,11 @@ class Pool:
             self._background(self._submit_when_ready(slot, ticket))
         return ticket
 
-    def cancel(self, request_id: str) -> None:
-        ticket = self._tickets.get(request_id)
-        if ticket is None:
-            raise RequestNotFoundError(f"no request with the id {request_id} is running")
-        ticket.cancel()
-
-    def knows(self, request_id: str) -> bool:
-        return request_id in self._tickets
-
-    def rows(self) -> list[RequestRow]:
-        """Live requests, oldest first."""
-        return [ticket.row() for ticket in self._tickets.values() if not ticket.closed]
-
-    def recent_rows(self) -> list[RequestRow]:
-        """Those that ended a moment ago."""
-        now = time.monotonic()
-        return [row for ended, row in self._recent if now - ended < RECENT_SECONDS]
-
     def release(self, ticket: Ticket) -> None:
         """The one who asked is done with it; a request that still runs is cancelled."""
-        ticket.cancel()
-        if self._tickets.pop(ticket.id, None) is not None:
-            row = ticket.row()
-            self._recent.append((time.monotonic(), row))
-            self._on_log(row.model, Log(level="info", message=summary(row), request=row.id))
-        for slot in self._slots.values():
-            if slot.id == ticket.instance:
-                slot.touch()
+        self.desk.release(ticket)
+        if (slot := self._slots.get(ticket.instance)) is not None:
+            slot.touch()
 
     # ---- models ----
 
@@ -181,10 +149,9 @@ class Pool:
         """Takes nothing more; lets what runs finish until the deadline, and fails the rest."""
         self._draining = True
         deadline = time.monotonic() + seconds
-        while any(not ticket.closed for ticket in self._tickets.values()) and time.monotonic() < deadline:
+        while self.desk.busy() and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
-        for ticket in list(self._tickets.values()):
-            ticket.fail(ShuttingDownError("lmx was shut down before the answer was complete"))
+        self.desk.fail(ShuttingDownError("lmx was shut down before the answer was complete"))
 
     async def close(self) -> None:
         """Asks all workers to leave, and waits until they have."""
@@ -355,9 +322,8 @@ class Pool:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             now = time.monotonic()
-            for ticket in list(self._tickets.values()):
-                if ticket.unread_for() > self._server.stall_seconds:
-                    self.release(ticket)
+            for ticket in self.desk.unread(self._server.stall_seconds):
+                self.release(ticket)
             for slot in list(self._slots.values()):
                 slot.sample()
                 worker = slot.worker
@@ -397,16 +363,3 @@ class Pool:
         with suppress(asyncio.CancelledError):
             if (error := task.exception()) is not None:
                 self._on_log("pool", Log(level="error", message=f"{type(error).__name__}: {error}"))
-
-
-def summary(row: RequestRow) -> str:
-    """One line for the log: what a request cost, and never what it said."""
-    parts = [f"{row.route} from {row.client or row.tenant}: {row.state} after {row.age:.2f} s"]
-    if row.prompt_tokens is not None:
-        parts.append(f"{row.prompt_tokens} prompt tokens ({row.cached_tokens or 0} cached)")
-    parts.append(f"{row.completion_tokens} tokens")
-    if row.rate:
-        parts.append(f"{row.rate:.1f} tok/s")
-    if row.error is not None:
-        parts.append(f"{row.error.code}: {row.error.message}")
-    return ", ".join(parts)
