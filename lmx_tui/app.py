@@ -229,7 +229,7 @@ class LmxApp(App[None]):
             return
         here: dict[str, str] = {}
         everywhere: dict[str, str] = {}
-        for active in self.screen.active_bindings.values():
+        for active in sorted(self.screen.active_bindings.values(), key=lambda active: not active.binding.show):
             binding = active.binding
             if not binding.system and (binding.id or "").partition(".")[0] in HELPED:
                 place = everywhere if active.node is self else here

@@ -30,6 +30,7 @@ PLACEHOLDER = "Message  (enter send · shift+enter or ^j newline)"
 class ChatScreen(Page):
     BINDINGS = keys.CHAT
     mode = "chat"
+    home = "Prompt"
     offline_hint = "the text stays; it reconnects by itself"
 
     def __init__(self, symbols: str, clock: Callable[[], float]) -> None:
@@ -120,6 +121,8 @@ class ChatScreen(Page):
         assert self._conversation.answer is not None
         self._view_of_answer = await self.query_one(Transcript).add_answer(self._conversation.answer)
         self._show_meta()
+        if self.snapshot is not None:
+            self.show(self.snapshot)
         self.post_message(AnswerRequested(request))
 
     def _may_ask(self) -> str | None:

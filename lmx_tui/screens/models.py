@@ -29,6 +29,7 @@ SORT_COLUMNS = {"used": "used", "name": "name", "size": "size", "context": "cont
 class ModelsScreen(Page):
     BINDINGS = keys.MODELS
     mode = "models"
+    home = "#models-table"
 
     def __init__(self) -> None:
         super().__init__()

@@ -20,6 +20,7 @@ WINDOWS = (60, 120, SERIES_SECONDS)
 class MonitorScreen(Page):
     BINDINGS = keys.MONITOR
     mode = "monitor"
+    home = "#requests-table"
 
     def __init__(self, symbols: str) -> None:
         super().__init__()

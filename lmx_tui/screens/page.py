@@ -4,7 +4,6 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.screen import Screen
-from textual.widget import Widget
 from textual.widgets import Static
 
 from lmx_daemon.contract.types import Snapshot
@@ -20,6 +19,9 @@ MIN_SIZE = (40, 10)
 class Page(Screen[None]):
     mode = ""
     """Its name in the app's MODES."""
+    home = ""
+    """The widget that has the focus at first."""
+    offline_hint = "enter start it"
 
     def compose(self) -> ComposeResult:
         yield TopBar(self.mode)
@@ -61,8 +63,14 @@ class Page(Screen[None]):
         if self not in self.app.screen_stack or not self.is_mounted:
             return
         self.query_one(TopBar).view = view
-        self.query_one(OfflinePanel).show(view)
-        self.set_class(view.snapshot is None and not view.online, "-nothing")
+        panel = self.query_one(OfflinePanel)
+        panel.show(view)
+        nothing = view.snapshot is None and not view.online
+        self.set_class(nothing, "-nothing")
+        if nothing and not panel.has_focus:
+            panel.focus()
+        elif panel.has_focus and not nothing:
+            self.query_one(self.home).focus()
         self.set_class(view.snapshot is not None and not view.online, "-stale")
         self._show_notice(view)
         if view.snapshot is not None:
@@ -77,8 +85,6 @@ class Page(Screen[None]):
         notice.display = bool(words)
         notice.update(Text(f" ! {clean(words)}", no_wrap=True, overflow="ellipsis"))
 
-    offline_hint = "enter start it"
-
     def show(self, snapshot: Snapshot) -> None:
         """Draws the body. Called for every snapshot while the screen is shown, and when it comes back."""
 
@@ -88,10 +94,3 @@ class Page(Screen[None]):
             return False
         self.post_message(StartRequested())
         return True
-
-    def focus_body(self) -> None:
-        """Gives the focus to the body's first widget that takes it."""
-        for widget in self.query_one("#body").query(Widget):
-            if widget.focusable:
-                widget.focus()
-                return

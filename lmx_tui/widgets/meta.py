@@ -8,7 +8,7 @@ from lmx_tui.conversation import Answer
 from lmx_tui.figures import bar, count, duration, percent, rate
 from lmx_tui.widgets.panes import context_meter, joined
 
-WORDS = {"waiting": "asking", "done": "done", "stopped": "stopped", "failed": "failed"}
+WORDS = {"waiting": "asking"}
 
 
 def state_words(answer: Answer, now: float) -> str:
@@ -44,7 +44,8 @@ class MetaLine(Widget):
         if answer is None:
             self.line = ""
             return
-        self.line = joined([state_words(answer, now), *figures(answer)], max(10, self.content_size.width - 2))
+        parts = [state_words(answer, now), *figures(answer)] if self.running else figures(answer)[-1:]
+        self.line = joined(parts, max(10, self.content_size.width - 2))
 
     def render(self) -> Text:
         color = self.app.theme_variables["accent" if self.running else "faint"]

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.style import Style
 from rich.text import Text
+from textual.app import ComposeResult
 from textual.widgets import Static
 
 from lmx_daemon.contract.types import Download, Instance, Model, Snapshot
@@ -144,7 +145,7 @@ class ModelDetail(Pane):
         super().__init__(id="detail", classes="live")
         self._text = Static(Text())
 
-    def compose(self):  # type: ignore[no-untyped-def]
+    def compose(self) -> ComposeResult:
         yield self._text
 
     def show(self, snapshot: Snapshot, model: Model | None) -> None:
@@ -184,7 +185,8 @@ class ModelDetail(Pane):
                 if instance.state in ("loading", "starting")
                 else ("loaded in", duration(instance.load_seconds)),
                 ("memory", f"{size(memory.resident or None)} resident"),
-                ("", f"{size(memory.active or None)} in arrays, peak {size(memory.peak or None)}"),
+                ("", f"{size(memory.active or None)} in arrays"),
+                ("", f"{size(memory.peak or None)} at most"),
                 ("", f"{size(memory.prefix_cache)} prefix cache"),
                 ("speed", f"{rate(instance.decode_rate)} tok/s"),
                 ("requests", f"{instance.running} running, {instance.waiting} waiting"),
@@ -214,11 +216,16 @@ class Pulls(Pane):
     def __init__(self) -> None:
         super().__init__(id="pulls", classes="live")
         self._text = Static(Text())
+        self._downloads: Sequence[Download] = ()
 
-    def compose(self):  # type: ignore[no-untyped-def]
+    def on_resize(self) -> None:
+        self.show(self._downloads)
+
+    def compose(self) -> ComposeResult:
         yield self._text
 
     def show(self, downloads: Sequence[Download]) -> None:
+        self._downloads = downloads
         self.set_class(bool(downloads), "-some")
         if not downloads:
             return

@@ -26,8 +26,6 @@ class OfflinePanel(Static, can_focus=True):
         connecting = view.link.state == "connecting"
         self.set_class(connecting, "-connecting")
         if view.snapshot is not None or view.online:
-            if self.has_focus:
-                self.blur()
             return
         error = view.link.error
         self.border_title = "connecting" if connecting else "no lmx daemon"

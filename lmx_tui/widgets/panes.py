@@ -19,8 +19,8 @@ MODEL_COLORS = ("model-1", "model-2", "model-3", "model-4")
 
 
 def short_name(model: str) -> str:
-    """A model's id without its owner."""
-    return one_line(model.rpartition("/")[2])
+    """A model's id without its owner, our own's excepted."""
+    return one_line(model if model.startswith("lmx/") else model.rpartition("/")[2])
 
 
 class Pane(Vertical):
@@ -50,6 +50,11 @@ class MemoryPane(Pane):
     def __init__(self, symbols: str, *, id: str | None = None) -> None:
         super().__init__(id=id, classes="live")
         self._symbols = symbols
+        self._shown: tuple[Snapshot, int] | None = None
+
+    def on_resize(self) -> None:
+        if self._shown is not None:
+            self.show(*self._shown)
 
     def compose(self) -> ComposeResult:
         yield Static(id="figures")
@@ -57,6 +62,7 @@ class MemoryPane(Pane):
         yield Static(id="legend")
 
     def show(self, snapshot: Snapshot, window: int) -> None:
+        self._shown = (snapshot, window)
         cap, used = snapshot.memory.cap, used_memory(snapshot)
         width = max(10, self.content_size.width)
         self.titled("Memory", f"cap {gigabytes(cap)} GB · {age(window)}")
@@ -107,6 +113,11 @@ class RatePane(Pane):
     def __init__(self, symbols: str, *, id: str | None = None) -> None:
         super().__init__(id=id, classes="live")
         self._symbols = symbols
+        self._shown: tuple[Snapshot, int] | None = None
+
+    def on_resize(self) -> None:
+        if self._shown is not None:
+            self.show(*self._shown)
 
     def compose(self) -> ComposeResult:
         yield Static(id="figures")
@@ -114,6 +125,7 @@ class RatePane(Pane):
         yield Static(id="legend")
 
     def show(self, snapshot: Snapshot, window: int) -> None:
+        self._shown = (snapshot, window)
         decode = snapshot.series.decode[-window:]
         busy = [value for value in decode if value > 0]
         top = round_top(max(busy, default=0.0))

@@ -26,6 +26,10 @@ def active_pulls(downloads: Iterable[Download]) -> int:
     return sum(download.state in ACTIVE_PULLS for download in downloads)
 
 
+def _old(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 60 else age(seconds)
+
+
 class TopBar(Widget):
     DEFAULT_CSS = """
     TopBar { dock: top; height: 1; background: $panel; color: $foreground; }
@@ -82,7 +86,7 @@ class TopBar(Widget):
             return [Text("○ offline", style)]
         parts = [Text(f"○ offline, {retry}", style)]
         if self.view.snapshot is not None:
-            parts.append(Text(f" · data {age(max(2.0, self.view.age))} old", self._style("", "muted")))
+            parts.append(Text(f" · data {_old(self.view.age)} old", self._style("", "muted")))
         return parts
 
     def _connection(self, snapshot: Snapshot, wide: bool) -> Text:

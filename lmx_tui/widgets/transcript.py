@@ -9,7 +9,7 @@ from textual.widgets import Static
 
 from lmx_tui import keys
 from lmx_tui.conversation import Answer, Call
-from lmx_tui.figures import clean, count, duration, one_line, rate
+from lmx_tui.figures import clean, count, duration, one_line, percent, rate
 from lmx_tui.widgets.message_view import MessageView
 from lmx_tui.widgets.panes import short_name
 
@@ -133,7 +133,7 @@ def end_line(answer: Answer) -> Text:
         parts.insert(0, "cut at the longest allowed answer")
     parts += [f"{count(answer.tokens)} tok", f"{rate(answer.rate)} tok/s", f"TTFT {duration(answer.first_token)}"]
     if answer.cached_tokens:
-        parts.append(f"{count(answer.cached_tokens)} of {count(answer.prompt_tokens)} prompt tok cached")
+        parts.append(f"{percent(answer.cached_tokens / max(1, answer.prompt_tokens or 0))} cached")
     return Text(" · ".join(parts))
 
 

@@ -59,7 +59,7 @@ async def test_keeps_the_last_state_with_its_age_and_comes_back(
         client.go_down()
         await until(pilot, lambda: "offline" in screen_text(pilot.app))
         clock.now += 12
-        await until(pilot, lambda: "data 12s old" in screen_text(pilot.app))
+        await until(pilot, lambda: "data 12 s old" in screen_text(pilot.app))
         assert "Qwen3-8B-4bit" in screen_text(pilot.app)
         assert pilot.app.screen.has_class("-stale")
         client.show(snapshot)

@@ -1,0 +1,154 @@
+"""One kept picture for each screen and state. `make snapshots` accepts what is there now; look at it first.
+
+Made on Python 3.11. The clock stands still, the cursor does not blink, the client is scripted, the version is fixed.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from lmx_daemon.contract.config import Settings, TuiSettings
+from lmx_tui.app import LmxApp
+from tests.fake_client import FakeClient, answer_of, quiet_snapshot
+from tests.tui.conftest import Clock, ask, settled, until
+
+pytestmark = pytest.mark.snapshot
+
+Make = Callable[..., LmxApp]
+Before = Callable[[Pilot[None]], Awaitable[None]]
+SIZES = [(80, 24), (120, 40)]
+ANSWER = """Prompt caching **skips** work; batching only *shares* it.
+
+1. **Prefill** of a shared prefix is computed once, its keys and values are kept.
+2. A later turn that begins with the same tokens starts at the first new one.
+
+```python
+def reuse(prefix, prompt):
+    n = common_prefix(prefix.tokens, prompt)
+    return prefix.kv[:n], prompt[n:]
+```
+
+| | TTFT | tok/s |
+|---|---|---|
+| cold | 2.31 s | 71 |
+| warm | 0.09 s | 71 |
+
+So decode speed is unchanged, only the `time to the first token` is not.
+"""
+THOUGHT = "The user asks about caching.\nTwo parts: what is skipped, what is shared."
+
+
+@pytest.fixture(autouse=True)
+def _same_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+@pytest.fixture
+def client() -> FakeClient:
+    from tests.fake_client import busy_snapshot
+
+    return FakeClient(busy_snapshot(), answer_of(ANSWER, reasoning=THOUGHT))
+
+
+def pressing(*keys: str) -> Before:
+    async def before(pilot: Pilot[None]) -> None:
+        await settled(pilot)
+        for key in keys:
+            await pilot.press(key)
+            await settled(pilot)
+
+    return before
+
+
+async def answered(pilot: Pilot[None]) -> None:
+    await settled(pilot)
+    await ask(pilot, "Why is prompt caching faster than batching here?")
+    await settled(pilot, 8)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+class TestScreens:
+    def test_models(self, snap_compare: Any, make_app: Make, size: tuple[int, int]) -> None:
+        assert snap_compare(make_app(), terminal_size=size, run_before=pressing())
+
+    def test_chat_empty(self, snap_compare: Any, make_app: Make, size: tuple[int, int]) -> None:
+        assert snap_compare(make_app(), terminal_size=size, run_before=pressing("f3"))
+
+    def test_chat(self, snap_compare: Any, make_app: Make, size: tuple[int, int]) -> None:
+        assert snap_compare(make_app(), terminal_size=size, run_before=answered)
+
+    def test_monitor(self, snap_compare: Any, make_app: Make, size: tuple[int, int]) -> None:
+        assert snap_compare(make_app(), terminal_size=size, run_before=pressing("f4"))
+
+
+class TestWide:
+    def test_chat(self, snap_compare: Any, make_app: Make) -> None:
+        assert snap_compare(make_app(), terminal_size=(200, 60), run_before=answered)
+
+
+class TestStates:
+    def test_answer_under_way(self, snap_compare: Any, make_app: Make, client: FakeClient) -> None:
+        client.hold_at = 6
+        assert snap_compare(make_app(), terminal_size=(80, 24), run_before=answered)
+
+    def test_just_started(self, snap_compare: Any, make_app: Make, client: FakeClient) -> None:
+        client.show(quiet_snapshot())
+        assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("f4"))
+
+    def test_no_daemon(self, snap_compare: Any, make_app: Make, client: FakeClient) -> None:
+        client.up = False
+        assert snap_compare(make_app(retries=(30.0,)), terminal_size=(80, 24), run_before=pressing())
+
+    def test_offline(self, snap_compare: Any, make_app: Make, client: FakeClient, clock: Clock) -> None:
+        async def before(pilot: Pilot[None]) -> None:
+            await settled(pilot)
+            clock.now += 12
+            client.go_down()
+            await until(pilot, lambda: pilot.app.screen.has_class("-stale"))
+
+        assert snap_compare(make_app(retries=(4.0,)), terminal_size=(120, 40), run_before=before)
+
+    def test_tiny(self, snap_compare: Any, make_app: Make) -> None:
+        assert snap_compare(make_app(), terminal_size=(50, 14), run_before=pressing())
+
+    def test_too_small(self, snap_compare: Any, make_app: Make) -> None:
+        assert snap_compare(make_app(), terminal_size=(38, 9), run_before=pressing())
+
+
+class TestColors:
+    def test_paper_models(self, snap_compare: Any, make_app: Make) -> None:
+        app = make_app(Settings(tui=TuiSettings(theme="paper")))
+        assert snap_compare(app, terminal_size=(120, 40), run_before=pressing())
+
+    def test_paper_chat(self, snap_compare: Any, make_app: Make) -> None:
+        app = make_app(Settings(tui=TuiSettings(theme="paper")))
+        assert snap_compare(app, terminal_size=(120, 40), run_before=answered)
+
+    def test_harbor_monitor(self, snap_compare: Any, make_app: Make) -> None:
+        app = make_app(Settings(tui=TuiSettings(theme="harbor", symbols="block")))
+        assert snap_compare(app, terminal_size=(120, 40), run_before=pressing("f4"))
+
+    def test_no_color(self, snap_compare: Any, make_app: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("NO_COLOR", "1")
+        app = make_app(Settings(tui=TuiSettings(symbols="ascii")))
+        assert snap_compare(app, terminal_size=(80, 24), run_before=pressing("f4"))
+
+
+class TestDialogs:
+    def test_help(self, snap_compare: Any, make_app: Make) -> None:
+        assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("question_mark"))
+
+    def test_confirm(self, snap_compare: Any, make_app: Make) -> None:
+        assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("x"))
+
+    def test_pull(self, snap_compare: Any, make_app: Make) -> None:
+        assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("p"))
+
+    def test_themes(self, snap_compare: Any, make_app: Make) -> None:
+        assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("ctrl+t"))
+
+    def test_filter(self, snap_compare: Any, make_app: Make) -> None:
+        assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("slash", "q", "w", "e"))
