@@ -68,7 +68,7 @@ class Page(Screen[None]):
         nothing = view.snapshot is None and not view.online
         self.set_class(nothing, "-nothing")
         if nothing and not panel.has_focus:
-            panel.focus()
+            panel.call_after_refresh(panel.focus)
         elif panel.has_focus and not nothing:
             self.query_one(self.home).focus()
         self.set_class(view.snapshot is not None and not view.online, "-stale")

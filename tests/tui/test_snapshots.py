@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from lmx_daemon.contract.config import Settings, TuiSettings
 from lmx_tui.app import LmxApp
 from tests.fake_client import FakeClient, answer_of, quiet_snapshot
-from tests.tui.conftest import Clock, ask, settled, until
+from tests.tui.conftest import Clock, ask, screen_text, settled, until
 
 pytestmark = pytest.mark.snapshot
 
@@ -63,10 +63,15 @@ def pressing(*keys: str) -> Before:
     return before
 
 
-async def answered(pilot: Pilot[None]) -> None:
+async def answered(pilot: Pilot[None], sign: str = "93% cached") -> None:
     await settled(pilot)
     await ask(pilot, "Why is prompt caching faster than batching here?")
-    await settled(pilot, 8)
+    await until(pilot, lambda: sign in " ".join(screen_text(pilot.app).split()))
+    await settled(pilot, 3)
+
+
+async def half_answered(pilot: Pilot[None]) -> None:
+    await answered(pilot, "84 tok")
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -92,7 +97,7 @@ class TestWide:
 class TestStates:
     def test_answer_under_way(self, snap_compare: Any, make_app: Make, client: FakeClient) -> None:
         client.hold_at = 6
-        assert snap_compare(make_app(), terminal_size=(80, 24), run_before=answered)
+        assert snap_compare(make_app(), terminal_size=(80, 24), run_before=half_answered)
 
     def test_just_started(self, snap_compare: Any, make_app: Make, client: FakeClient) -> None:
         client.show(quiet_snapshot())
