@@ -22,6 +22,9 @@ from lmx_daemon.engine.batch import Token
 from lmx_daemon.engine.parse import Markers, OutputParser, Piece
 from lmx_daemon.engine.prompt import Prepared
 
+SILENT_TOKENS = 8
+"""A character has four bytes at most; more tokens without text are bytes that are none."""
+
 
 @dataclass
 class Choice:
@@ -35,6 +38,18 @@ class Choice:
     unsaid: int = 0
     """Tokens that no Delta has counted yet."""
     ending: Ending | None = None
+    silent: int = 0
+    """Tokens in a row that made no text."""
+
+    def text_of(self, token: int) -> str:
+        """The text that one more token completes. Bytes that never become a character come out as replacements."""
+        self.detokenizer.add_token(token)
+        text: str = self.detokenizer.last_segment
+        self.silent = 0 if text else self.silent + 1
+        if self.silent >= SILENT_TOKENS:
+            self.detokenizer.finalize()
+            text, self.silent = self.detokenizer.last_segment, 0
+        return text
 
 
 class Answer:
@@ -85,8 +100,7 @@ class Answer:
         if token.reason != "stop":
             choice.tokens += 1
             choice.unsaid += 1
-            choice.detokenizer.add_token(token.token)
-            piece = choice.parser.feed(choice.detokenizer.last_segment)
+            piece = choice.parser.feed(choice.text_of(token.token))
             choice.reasoning_tokens += choice.parser.thinking
             if self.request.top_logprobs is not None:
                 logprobs = (logprob_of(token, self.request.top_logprobs, tokenizer),)

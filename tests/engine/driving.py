@@ -97,6 +97,7 @@ class WorkerProcess:
 
     def load(self, path: Path, **options: Any) -> Any:
         """Loaded or LoadFailed."""
+        self.loaded_from = path
         self.send(Load(instance="test:1", model="test", path=str(path), options=EngineOptions(**options)))
         kinds = (Loaded, LoadFailed)
         self.read(lambda: any(isinstance(message, kinds) for message in self.said))

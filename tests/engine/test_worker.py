@@ -116,6 +116,20 @@ class TestAnswers:
         worker.finish(banned)
         assert 77 not in worker.tokens(banned)
 
+    def test_bytes_that_never_become_a_character_do_not_wait_for_ever(self, worker: WorkerProcess) -> None:
+        import tokenizers
+
+        path = worker.loaded_from / "tokenizer.json"
+        half = tokenizers.Tokenizer.from_file(str(path)).token_to_id(
+            "\u00e6"
+        )  # a first byte of three, as byte-level BPE
+        assert half is not None
+        forced = sampled(temperature=0.0, logit_bias={half: 100.0})
+        identity = worker.submit(completion(worker, PROMPTS[0], sampling=forced, max_tokens=60))
+        worker.finish(identity)
+        assert len(worker.deltas(identity)) > 3
+        assert set(worker.text(identity)) == {"\N{REPLACEMENT CHARACTER}"}
+
     def test_penalties_change_a_repeating_answer(self, worker: WorkerProcess) -> None:
         plain = worker.submit(completion(worker, PROMPTS[1], max_tokens=30))
         less = worker.submit(

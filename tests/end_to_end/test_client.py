@@ -1,0 +1,209 @@
+"""contract.Client, method by method, against a real daemon: what the TUI and the command line live on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from lmx_daemon.contract.client import Client
+from lmx_daemon.contract.config import Home
+from lmx_daemon.contract.errors import (
+    ConflictError,
+    DaemonUnreachableError,
+    JobNotFoundError,
+    ModelNotFoundError,
+    NotFoundError,
+    RequestError,
+    RequestNotFoundError,
+)
+from lmx_daemon.contract.generation import (
+    Count,
+    Counted,
+    Delta,
+    Event,
+    Finished,
+    Generate,
+    Loading,
+    Sampling,
+    Started,
+    Text,
+)
+from lmx_daemon.contract.spawn import find_daemon
+from lmx_daemon.contract.types import LoadRequest, PullRequest, UnloadRequest
+from tests.end_to_end.running import Daemon
+
+TALKER = "tests/talker"
+
+
+@pytest.fixture
+async def client(daemon: Daemon) -> AsyncIterator[Client]:
+    async with Client(daemon.home / "lmx.sock") as made:
+        yield made
+
+
+def ask(identity: str, max_tokens: int = 8) -> Generate:
+    return Generate(
+        id=identity,
+        model=TALKER,
+        prompt=Text(text="hello"),
+        max_tokens=max_tokens,
+        sampling=Sampling(temperature=0.0),
+        tenant="tests",
+    )
+
+
+async def loaded(client: Client) -> str:
+    states = [instance async for instance in client.load(LoadRequest(model=TALKER))]
+    assert states[-1].state == "ready"
+    return states[-1].id
+
+
+async def live(client: Client) -> list[str]:
+    return [row.id for row in await client.requests()]
+
+
+async def until_gone(client: Client, identity: str) -> None:
+    async with asyncio.timeout(2):
+        while identity in await live(client):
+            await asyncio.sleep(0.02)
+
+
+async def test_what_it_tells_of_itself(client: Client, daemon: Daemon) -> None:
+    assert (await client.health()).ok
+    status = await client.status()
+    assert status.address == daemon.address and status.home == str(daemon.home) and status.uptime > 0
+    memory = await client.memory()
+    assert memory.total >= memory.cap > memory.daemon > 10e6
+    assert TALKER in [model.id for model in await client.models()]
+    found = await find_daemon(Home(daemon.home))
+    assert found is not None and found.pid == status.pid
+
+
+async def test_watching(client: Client) -> None:
+    taken = []
+    async for snapshot in client.watch():
+        taken.append(snapshot)
+        if len(taken) == 3:
+            break
+    assert taken[0].taken_at < taken[1].taken_at < taken[2].taken_at
+    series = taken[-1].series
+    assert len(series.memory) == len(series.decode) == len(series.prefill) == len(series.running) > 0
+
+
+async def test_loading_and_unloading(client: Client) -> None:
+    identity = await loaded(client)
+    again = [instance async for instance in client.load(LoadRequest(model=TALKER, ttl=500))]
+    assert again[-1].id == identity and again[-1].expires_at is not None
+    (gone,) = await client.unload(UnloadRequest(id=identity))
+    assert gone.id == identity
+    assert await client.instances() == []
+    with pytest.raises(NotFoundError):
+        await client.unload(UnloadRequest(id=identity))
+    with pytest.raises(ModelNotFoundError):
+        _ = [instance async for instance in client.load(LoadRequest(model="no/such"))]
+
+
+async def test_a_shorter_context(client: Client) -> None:
+    await client.unload(UnloadRequest(id=await loaded(client)))
+    last = [i async for i in client.load(LoadRequest(model=TALKER, context_length=64))][-1]
+    assert last.capabilities is not None and last.capabilities.context_length == 64
+    events = [event async for event in client.generate(ask("short", 1000))]
+    finished = events[-1]
+    assert isinstance(finished, Finished) and finished.reason == "length"
+    assert finished.usage.prompt_tokens + finished.usage.completion_tokens == 64
+    await client.unload(UnloadRequest(id=TALKER))
+
+
+async def test_a_request_loads_its_model_and_is_told_of_it(client: Client) -> None:
+    if await client.instances():
+        await client.unload(UnloadRequest(id=TALKER))
+    events: list[Event] = [event async for event in client.generate(ask("first"))]
+    kinds = [type(event) for event in events]
+    assert kinds[0] is Loading and Started in kinds and Delta in kinds and kinds[-1] is Finished
+    assert kinds.count(Finished) == 1
+    finished = events[-1]
+    assert isinstance(finished, Finished) and finished.timings.load > 0
+
+
+async def test_a_request_is_cancelled_while_its_model_loads(client: Client) -> None:
+    if await client.instances():
+        await client.unload(UnloadRequest(id=TALKER))
+    events: list[Event] = []
+    async for event in client.generate(ask("early", 100_000)):
+        events.append(event)
+        if len(events) == 1:
+            assert isinstance(event, Loading)
+            await client.cancel("early")
+    finished = events[-1]
+    assert isinstance(finished, Finished) and finished.reason == "cancelled"
+    await loaded(client)
+
+
+async def test_counting(client: Client) -> None:
+    events = [event async for event in client.generate(Count(id="c", model=TALKER, prompt=Text(text="hello")))]
+    assert isinstance(events[-1], Counted) and events[-1].tokens > 0
+
+
+async def test_leaving_early_cancels(client: Client) -> None:
+    await loaded(client)
+    stream = client.generate(ask("left", 100_000))
+    async for event in stream:
+        if isinstance(event, Delta):
+            assert "left" in await live(client)
+            break
+    await stream.aclose()  # type: ignore[attr-defined]
+    await until_gone(client, "left")
+
+
+async def test_cancelling_by_id_twice(client: Client) -> None:
+    await loaded(client)
+    endings = []
+    async for event in client.generate(ask("by-id", 100_000)):
+        if isinstance(event, Delta) and not endings:
+            await client.cancel("by-id")
+        if isinstance(event, Finished):
+            endings.append(event.reason)
+    assert endings == ["cancelled"]
+    await until_gone(client, "by-id")
+    with pytest.raises(RequestNotFoundError):
+        await client.cancel("by-id")
+
+
+async def test_one_id_is_one_request(client: Client) -> None:
+    await loaded(client)
+    first = client.generate(ask("same", 100_000))
+    await anext(first)
+    with pytest.raises(ConflictError):
+        await anext(client.generate(ask("same")))
+    await first.aclose()  # type: ignore[attr-defined]
+
+
+async def test_logs(client: Client) -> None:
+    lines = [line async for line in client.logs(tail=50, follow=False)]
+    assert any("serves at" in line.message for line in lines)
+    following = client.logs(tail=0)
+    waiting = asyncio.ensure_future(anext(following))
+    await asyncio.sleep(0.1)
+    _ = [event async for event in client.generate(ask("logged"))]
+    line = await asyncio.wait_for(waiting, 5)
+    assert line.request == "logged" or "loaded" in line.message
+    await following.aclose()  # type: ignore[attr-defined]
+
+
+async def test_pulls(client: Client) -> None:
+    with pytest.raises(RequestError):
+        await client.pull(PullRequest(repo="not a repository"))
+    with pytest.raises(JobNotFoundError):
+        await client.cancel_pull("nobody")
+    job = await client.pull(PullRequest(repo="maker/unreachable"))
+    told = [download async for download in client.watch_pull(job.id)]
+    assert told[-1].state == "failed" and told[-1].error is not None
+    assert job.id in [download.id for download in await client.pulls()]
+
+
+async def test_nobody_there(tmp_path: Path) -> None:
+    async with Client(tmp_path / "lmx.sock") as client:
+        with pytest.raises(DaemonUnreachableError):
+            await client.health()
+    assert await find_daemon(Home(tmp_path)) is None
