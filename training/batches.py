@@ -77,6 +77,9 @@ class Batches:
         once = [self.rng.randrange(16, vocabulary) for _ in range(length)]
         return Row(once + once, length + 1, [1.0] * (length - 1))
 
+    def echoes(self) -> Batch:
+        return collate([self.echo() for _ in range(64)])
+
     def rows(self, tool_share: float, echo_share: float) -> list[Row]:
         made = []
         for _ in range(POOL):

@@ -25,7 +25,9 @@ from training.words import banks
 
 GUIDE = Path(__file__).parent.parent / "lmx_daemon" / "library" / "guide"
 SEED = 20
-STEPS = 3600
+STEPS = 2900
+ECHOES = 150
+"""First steps, of echoes only: mixed with anything else the drawn circuit is unlearnt before it is used."""
 WARM_UP = 60
 RATE = 3e-3
 LAST_RATE = 5e-5
@@ -44,12 +46,12 @@ def make_tokenizer(seed: int) -> Tokenizer:
 
 
 def tool_share(progress: float) -> float:
-    """Copying comes late, so tools come first; the end is for the questions."""
-    return 0.4 if progress < 0.35 else 0.25
+    """Tools first; the end is for the questions."""
+    return 0.3 if progress < 0.3 else 0.2
 
 
 def echo_share(progress: float) -> float:
-    return max(0.0, 0.2 - 2.5 * progress)
+    return max(0.0, 0.15 - 0.5 * progress)
 
 
 class Trainer:
@@ -98,11 +100,13 @@ def train(steps: int, seed: int, tokenizer: Tokenizer) -> Model:
     trainer = Trainer(model, steps)
     print(f"{sum(p.size for _, p in tree_flatten(model.parameters()))} parameters, {len(corpus.lessons)} topics")
     step, seen, recent, started = 0, 0, 0.0, time.monotonic()
+    for step in range(min(ECHOES, steps)):
+        trainer.step([batches.echoes()], step)
     while step < steps:
         progress = step / steps
         for group in batches.groups(tool_share(progress), echo_share(progress), BUDGET):
             value = trainer.step(group, step)
-            recent = value if step == 0 else 0.98 * recent + 0.02 * value
+            recent = value if recent == 0.0 else 0.98 * recent + 0.02 * value
             seen += sum(batch.ids.size for batch in group)
             step += 1
             if step % 50 == 0:

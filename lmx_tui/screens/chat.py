@@ -56,7 +56,6 @@ class ChatScreen(Page):
     @on(events.Mount)
     async def _ready(self) -> None:
         self.query_one(Prompt).cursor_blink = False
-        self.query_one(Prompt).focus()
         self.set_interval(0.25, self._tick)
         await self._show_empty()
 

@@ -49,7 +49,6 @@ class ModelsScreen(Page):
     @on(events.Mount)
     def _ready(self) -> None:
         self.query_one("#filter", Input).display = False
-        self.query_one(Table).focus()
 
     def show(self, snapshot: Snapshot) -> None:
         models = ordered(snapshot, self._query, self._sort, self._reverse)

@@ -1,6 +1,5 @@
 """Monitor: memory and speed over time, requests, models in memory. Draws snapshots and posts requests."""
 
-from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 
@@ -37,10 +36,6 @@ class MonitorScreen(Page):
             yield Table(REQUEST_COLUMNS, id="requests-table")
         with Pane(id="instances", classes="live"):
             yield Table(INSTANCE_COLUMNS, id="instances-table")
-
-    @on(events.Mount)
-    def _ready(self) -> None:
-        self.query_one("#requests-table").focus()
 
     def show(self, snapshot: Snapshot) -> None:
         snapshot = self._held or snapshot

@@ -17,6 +17,7 @@ MIN_SIZE = (40, 10)
 
 
 class Page(Screen[None]):
+    AUTO_FOCUS = ""
     mode = ""
     """Its name in the app's MODES."""
     home = ""
@@ -63,18 +64,19 @@ class Page(Screen[None]):
         if self not in self.app.screen_stack or not self.is_mounted:
             return
         self.query_one(TopBar).view = view
-        panel = self.query_one(OfflinePanel)
-        panel.show(view)
-        nothing = view.snapshot is None and not view.online
-        self.set_class(nothing, "-nothing")
-        if nothing and not panel.has_focus:
-            panel.call_after_refresh(panel.focus)
-        elif panel.has_focus and not nothing:
-            self.query_one(self.home).focus()
+        self.query_one(OfflinePanel).show(view)
+        self.set_class(view.snapshot is None and not view.online, "-nothing")
+        self.call_after_refresh(self._place_focus)
         self.set_class(view.snapshot is not None and not view.online, "-stale")
         self._show_notice(view)
         if view.snapshot is not None:
             self.show(view.snapshot)
+
+    def _place_focus(self) -> None:
+        """On the panel while it is all there is, else never there."""
+        panel, nothing = self.query_one(OfflinePanel), self.has_class("-nothing")
+        if self.focused is None or panel.has_focus != nothing:
+            (panel if nothing else self.query_one(self.home)).focus()
 
     def _show_notice(self, view: View) -> None:
         words = view.notice

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color, Gradient
+from textual.geometry import Size
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -55,6 +56,7 @@ class BrailleArea(Widget):
         self._top = 1.0
         self._window = 60
         self._rows: list[str] = []
+        self._drawn_for = Size(0, 0)
 
     def show(self, samples: Sequence[float], top: float, window: int) -> None:
         shown = (tuple(samples[-window:]), top, window)
@@ -66,13 +68,10 @@ class BrailleArea(Widget):
     def on_mount(self) -> None:
         self.app.theme_changed_signal.subscribe(self, lambda theme: self.refresh())
 
-    def on_resize(self) -> None:
-        self._rows = []
-
     def render_line(self, y: int) -> Strip:
         width, height = self.content_size
-        if not self._rows:
-            self._rows = self._drawn(width, height)
+        if not self._rows or self._drawn_for != self.content_size:
+            self._rows, self._drawn_for = self._drawn(width, height), self.content_size
         if y >= len(self._rows):
             return Strip.blank(width, self.rich_style)
         color = self._gradient().get_color((height - y - 0.5) / height).rich_color

@@ -104,8 +104,11 @@ class TestStates:
         assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("f4"))
 
     def test_no_daemon(self, snap_compare: Any, make_app: Make, client: FakeClient) -> None:
+        async def before(pilot: Pilot[None]) -> None:
+            await until(pilot, lambda: "Start it" in screen_text(pilot.app))
+
         client.up = False
-        assert snap_compare(make_app(retries=(30.0,)), terminal_size=(80, 24), run_before=pressing())
+        assert snap_compare(make_app(retries=(30.0,)), terminal_size=(80, 24), run_before=before)
 
     def test_offline(self, snap_compare: Any, make_app: Make, client: FakeClient, clock: Clock) -> None:
         async def before(pilot: Pilot[None]) -> None:

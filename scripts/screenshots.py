@@ -1,0 +1,125 @@
+"""Makes docs/pictures/*.png for the README: the real TUI over a real daemon with lmx/guide, drawn cell by cell.
+
+    python scripts/screenshots.py [--scripted]
+
+Where no daemon can be started (or with --scripted) the client is a scripted one, and that is said.
+"""
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from lmx_daemon.contract.client import Client
+from lmx_daemon.contract.config import Home, Settings
+from lmx_daemon.contract.errors import LmxError
+from lmx_daemon.contract.generation import Chat, Generate, Message, Sampling, TextPart
+from lmx_daemon.contract.spawn import start_daemon
+from lmx_daemon.contract.types import GUIDE, LoadRequest
+from lmx_tui.app import LmxApp
+from tests.cellshot import save
+from tests.fake_client import FakeClient, answer_of, busy_snapshot
+from tests.tui.conftest import ask, settled
+
+PICTURES = ROOT / "docs" / "pictures"
+SIZE = (120, 36)
+BUSY_SECONDS = 45.0
+QUESTIONS = ("What is lmx?", "How do I download a model?", "How do I call it from Python?")
+OTHERS = (
+    "How do I stop the daemon?",
+    "Which port does lmx use?",
+    "How do I unload a model?",
+    "What does error 429 mean?",
+    "Write the curl command for a chat.",
+)
+
+
+async def ask_in_background(client: Client, name: str, delay: float) -> None:
+    """What another program would do: one question after the other."""
+    await asyncio.sleep(delay)
+    number = 0
+    while True:
+        text = OTHERS[number % len(OTHERS)]
+        request = Generate(
+            id=f"{name}-{number}",
+            model=GUIDE,
+            prompt=Chat(messages=(Message(role="user", content=(TextPart(text=text),)),)),
+            sampling=Sampling(temperature=0.8),
+            max_tokens=200,
+            client=name,
+            route="/admin/generate",
+        )
+        async for _ in client.generate(request):
+            pass
+        number += 1
+        await asyncio.sleep(0.2 + 1.2 * ((number * 7) % 10) / 10)
+
+
+async def pictures(client: Client, wait: float) -> None:
+    app = LmxApp(client, Settings())
+    async with app.run_test(size=SIZE) as pilot:
+        await settled(pilot)
+        await asyncio.sleep(wait)
+        for question in QUESTIONS:
+            await ask(pilot, question)
+            await asyncio.sleep(min(wait, 4.0))
+        await asyncio.sleep(min(wait, 2.0))
+        await settled(pilot)
+        save(app, PICTURES / "chat.png")
+        for key, name in (("f4", "monitor"), ("f2", "models")):
+            await pilot.press(key)
+            await settled(pilot)
+            await asyncio.sleep(min(wait, 1.0))
+            await settled(pilot)
+            save(app, PICTURES / f"{name}.png")
+
+
+async def from_daemon() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="lmx-", dir="/tmp"))
+    home = Home(folder)
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        status = await start_daemon(home, ["--port", "0"])
+        print(f"over the daemon at {status.address}")
+        async with Client(home.socket) as client, Client(home.socket) as another:
+            try:
+                async for _ in client.load(LoadRequest(model=GUIDE)):
+                    pass
+                for number, name in enumerate(("opencode", "python-openai")):
+                    tasks.append(asyncio.create_task(ask_in_background(another, name, number * 6.0)))
+                await pictures(client, BUSY_SECONDS)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await client.shutdown()
+    finally:
+        await asyncio.sleep(1.0)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def scripted() -> None:
+    print("over a scripted client: these are not pictures of a real daemon")
+    await pictures(FakeClient(busy_snapshot(), answer_of("lmx runs MLX models on your machine.")), 0.2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scripted", action="store_true")
+    way: Callable[[], Awaitable[None]] = scripted if parser.parse_args().scripted else from_daemon
+    try:
+        asyncio.run(way())  # type: ignore[arg-type]
+    except LmxError as error:
+        print(f"no daemon: {error.message}", file=sys.stderr)
+        asyncio.run(scripted())
+    print(f"written to {PICTURES.relative_to(ROOT)}: {', '.join(sorted(path.name for path in PICTURES.glob('*.png')))}")
+
+
+if __name__ == "__main__":
+    main()
