@@ -47,6 +47,8 @@ class LmxApp(App[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (100, "-normal"), (160, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (15, "-short"), (32, "-tall")]
     ENABLE_COMMAND_PALETTE = True
+    DEFAULT_MODE = "models"
+    """The first screen there is: a blank one before it would swallow the first keys."""
     view: reactive[View] = reactive(View(), init=False)
 
     def __init__(
@@ -84,7 +86,6 @@ class LmxApp(App[None]):
         if not known:
             self.say(f"there is no theme {self._settings.tui.theme!r}", "ctrl+t shows them", "warning")
         self.set_keymap(dict(self._settings.tui.keymap))
-        self.switch_mode("models")
         self.set_interval(TICK_SECONDS, self._tick)
         self.run_worker(self._feed.run(), group="feed", exit_on_error=False)
 

@@ -29,8 +29,8 @@ PLACEHOLDER = "Message  (enter send · shift+enter or ^j newline)"
 
 class ChatScreen(Page):
     BINDINGS = keys.CHAT
+    AUTO_FOCUS = "Prompt"
     mode = "chat"
-    home = "Prompt"
     offline_hint = "the text stays; it reconnects by itself"
 
     def __init__(self, symbols: str, clock: Callable[[], float]) -> None:

@@ -28,8 +28,8 @@ SORT_COLUMNS = {"used": "used", "name": "name", "size": "size", "context": "cont
 
 class ModelsScreen(Page):
     BINDINGS = keys.MODELS
+    AUTO_FOCUS = "#models-table"
     mode = "models"
-    home = "#models-table"
 
     def __init__(self) -> None:
         super().__init__()

@@ -18,8 +18,8 @@ WINDOWS = (60, 120, SERIES_SECONDS)
 
 class MonitorScreen(Page):
     BINDINGS = keys.MONITOR
+    AUTO_FOCUS = "#requests-table"
     mode = "monitor"
-    home = "#requests-table"
 
     def __init__(self, symbols: str) -> None:
         super().__init__()

@@ -17,11 +17,10 @@ MIN_SIZE = (40, 10)
 
 
 class Page(Screen[None]):
-    AUTO_FOCUS = ""
+    """AUTO_FOCUS names the widget that has the focus from the first moment on."""
+
     mode = ""
     """Its name in the app's MODES."""
-    home = ""
-    """The widget that has the focus at first."""
     offline_hint = "enter start it"
 
     def compose(self) -> ComposeResult:
@@ -65,18 +64,18 @@ class Page(Screen[None]):
             return
         self.query_one(TopBar).view = view
         self.query_one(OfflinePanel).show(view)
-        self.set_class(view.snapshot is None and not view.online, "-nothing")
-        self.call_after_refresh(self._place_focus)
+        self.set_class(view.snapshot is None and view.link.state == "offline", "-nothing")
         self.set_class(view.snapshot is not None and not view.online, "-stale")
+        self._place_focus()
         self._show_notice(view)
         if view.snapshot is not None:
             self.show(view.snapshot)
 
     def _place_focus(self) -> None:
-        """On the panel while it is all there is, else never there."""
+        """On the panel while it is all there is, else never there. At once: Widget.focus() would come late for a key."""
         panel, nothing = self.query_one(OfflinePanel), self.has_class("-nothing")
-        if self.focused is None or panel.has_focus != nothing:
-            (panel if nothing else self.query_one(self.home)).focus()
+        if self.app.app_focus and (self.focused is None or (self.focused is panel) != nothing):
+            self.set_focus(panel if nothing else self.query_one(str(self.AUTO_FOCUS)))
 
     def _show_notice(self, view: View) -> None:
         words = view.notice
