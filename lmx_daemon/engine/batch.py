@@ -4,6 +4,7 @@ It knows token ids, samplers and caches; requests, text and sockets are the runn
 """
 
 import importlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ class Row:
     processors: list[Any]
     cache: list[Any] | None = None
     cached: int = 0
+    checkpoints: tuple[int, ...] = ()
+    """Positions within `tokens` at which the row's cache is handed out, in a PrefillStep."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,13 @@ class Token:
 
 @dataclass(frozen=True)
 class PrefillStep:
+    """`done` and `total` leave out what was cached."""
+
     row: int
     done: int
     total: int
+    cache: list[Any] | None = None
+    """At a checkpoint: the row's cache, which holds the cached tokens and `done` more."""
 
 
 class Batch:
@@ -63,10 +70,14 @@ class Batch:
         )
         self.rows = 0
         """Rows in it, waiting ones included."""
+        self._checkpoints: dict[int, tuple[int, set[int]]] = {}
+        """Of rows in prefill: what was cached, and the positions asked for."""
 
     def add(self, row: Row) -> int:
-        (identity,) = self._generator.insert(
-            [list(row.tokens[row.cached :])],
+        wanted = {position for position in row.checkpoints if row.cached < position < len(row.tokens)}
+        edges = [row.cached, *sorted(wanted), len(row.tokens)]
+        (identity,) = self._generator.insert_segments(
+            [[list(row.tokens[start:stop]) for start, stop in itertools.pairwise(edges)]],
             max_tokens=[row.max_tokens],
             caches=[row.cache] if row.cache is not None else None,
             all_tokens=[list(row.tokens[: row.cached])],
@@ -75,7 +86,37 @@ class Batch:
             stop_sequences=[self._stop],
         )
         self.rows += 1
+        self._checkpoints[identity] = row.cached, wanted
         return int(identity)
+
+    def checkpoint(self, row: int, position: int) -> bool:
+        """Asks for one more checkpoint. False where the row has come further already, or has ended."""
+        known = self._generator._find_uids([row]).get(row)
+        if known is None or known[0] == 2 or row not in self._checkpoints:
+            return False
+        stage, index = known
+        if stage == 0:
+            segments, done = self._generator._unprocessed_sequences[index][1], 0
+        else:
+            segments, done, _ = self._generator._currently_processing[index]
+        cached, wanted = self._checkpoints[row]
+        start = cached + done
+        for place, segment in enumerate(segments):
+            if start < position < start + len(segment):
+                segments[place : place + 1] = [segment[: position - start], segment[position - start :]]
+            start += len(segment)
+        if not cached + done < position < start:
+            return False
+        wanted.add(position)
+        return True
+
+    def extract(self, row: int) -> tuple[list[int], list[Any]] | None:
+        """What is computed of a row so far: the tokens, and a cache that holds them."""
+        known = self._generator._find_uids([row]).get(row)
+        if known is None or known[0] == 0:
+            return None
+        cache, tokens = self._generator.extract_cache([row])[row]
+        return list(tokens), cache
 
     def remove(self, rows: Sequence[int]) -> None:
         """Rows that have ended already are ignored."""
@@ -83,6 +124,8 @@ class Batch:
         if known:
             self._generator.remove(list(known))
             self.rows -= len(known)
+            for row in known:
+                self._checkpoints.pop(row, None)
 
     def step(self) -> tuple[list[PrefillStep], list[Token]]:
         """One decode step for all running rows, and a piece of the waiting prompts."""
@@ -92,7 +135,16 @@ class Batch:
             for found in generated
         ]
         self.rows -= sum(token.reason is not None for token in tokens)
-        return [PrefillStep(found.uid, *found.progress) for found in prompts], tokens
+        return [self._prefill_step(found) for found in prompts], tokens
+
+    def _prefill_step(self, found: Any) -> PrefillStep:
+        done, total = found.progress
+        if found.end_of_prompt:
+            self._checkpoints.pop(found.uid, None)
+            return PrefillStep(found.uid, done, total)
+        cached, wanted = self._checkpoints[found.uid]
+        taken = self.extract(found.uid) if cached + done in wanted else None
+        return PrefillStep(found.uid, done, total, taken[1] if taken else None)
 
     @property
     def prefill_tokens(self) -> int:

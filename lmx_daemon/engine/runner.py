@@ -259,8 +259,13 @@ class Runner:
         self._pulse.decode_tokens += len(tokens)
         events: list[Event] = []
         for prompt in prompts:
-            if (answer := self._rows.get(prompt.row)) is not None and prompt.total > self._options.prefill_step:
-                done = answer.cached + prompt.done
+            answer = self._rows.get(prompt.row)
+            if answer is None:
+                continue
+            done = answer.cached + prompt.done
+            if prompt.cache is not None:
+                self._prefixes.keep(answer.request.cache_namespace, answer.prepared.tokens[:done], prompt.cache)
+            if prompt.total > self._options.prefill_step:
                 events.append(Prefill(id=answer.request.id, done=done, total=answer.cached + prompt.total))
         for token in tokens:
             answer = self._rows.get(token.row)

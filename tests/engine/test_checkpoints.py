@@ -1,0 +1,51 @@
+"""The batch hands out a row's cache at the positions asked for, for every kind of cache."""
+
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import pytest
+from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.utils import load_model
+
+from lmx_daemon.engine.batch import Batch, Row
+from lmx_daemon.engine.sampling import Resolved, sampler_for
+from tests.models import ARCHITECTURES, build_model
+
+GREEDY = Resolved(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, repetition_penalty=1.0)
+PROMPT = [3 + (7 * n) % 400 for n in range(100)]
+
+
+def answer(model: Any, cache: list[Any], tokens: list[int], count: int) -> list[int]:
+    """The greedy answer to `tokens` after what `cache` holds, one model call at a time."""
+    found: list[int] = []
+    logits = model(mx.array([tokens]), cache=cache)
+    for _ in range(count):
+        found.append(int(mx.argmax(logits[0, -1])))
+        logits = model(mx.array([found[-1:]]), cache=cache)
+    return found
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_checkpoint_holds_its_position(architecture: str, tmp_path: Path) -> None:
+    model, _ = load_model(build_model(architecture, tmp_path, ends=False))
+    expected = answer(model, make_prompt_cache(model), PROMPT, 8)
+    batch = Batch(model, set(), max_running=4, prefill_step=16)
+    sampler = sampler_for(GREEDY, 0, 0)
+    row = batch.add(Row(PROMPT, 4, sampler, [], checkpoints=(40, 84, 99)))
+    batch.add(Row(PROMPT[:30], 4, sampler, []))
+    taken: dict[int, list[Any]] = {}
+    asked = False
+    while batch.rows:
+        prompts, _ = batch.step()
+        taken |= {step.done: step.cache for step in prompts if step.row == row and step.cache is not None}
+        if not asked and prompts:
+            asked = True
+            assert batch.checkpoint(row, 61)
+            assert not batch.checkpoint(row, 5), "it has come further already"
+    assert sorted(taken) == [40, 61, 84, 99]
+    for position, cache in taken.items():
+        assert answer(model, cache, PROMPT[position:], 8) == expected
+    assert not batch.checkpoint(row, 70)
+    assert batch.extract(row) is None
+    batch.close()
