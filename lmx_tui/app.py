@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from textual import on, work
+from textual import events, on, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.driver import Driver
@@ -34,8 +34,10 @@ from lmx_tui.screens.help import Help
 from lmx_tui.screens.models import ModelsScreen
 from lmx_tui.screens.monitor import MonitorScreen
 from lmx_tui.theme import DEFAULT, load_themes
+from lmx_tui.typeahead import TypeAhead
 
 TICK_SECONDS = 1.0
+RETYPE_SECONDS = 0.01
 STOP_SECONDS = 3.0
 """How long a stopped answer may take to say so before its stream is simply left."""
 
@@ -68,6 +70,7 @@ class LmxApp(App[None]):
         self._client = client
         self._settings = settings
         self._version = version
+        self._type_ahead = TypeAhead()
         self._feed = Feed(client, self.post_message, clock=clock, start=start, retries=retries)
         symbols = settings.tui.symbols
         self._screens = {
@@ -92,6 +95,23 @@ class LmxApp(App[None]):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """The default theme's, so that themes of Textual's own work too."""
         return next(theme for theme in self._themes if theme.name == DEFAULT).variables
+
+    async def on_event(self, event: events.Event) -> None:
+        if not isinstance(event, events.Key):
+            await super().on_event(event)
+            return
+        waited = self._type_ahead.waiting
+        if not self._type_ahead.holds(event, self.screen):
+            await super().on_event(event)
+        elif not waited:
+            self.set_timer(RETYPE_SECONDS, self._type_again)
+
+    def _type_again(self) -> None:
+        if not self.screen.is_mounted:
+            self.set_timer(RETYPE_SECONDS, self._type_again)
+            return
+        for key in self._type_ahead.released():
+            self.post_message(key)
 
     # ---- what the feed says ----
 

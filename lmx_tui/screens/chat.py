@@ -85,7 +85,7 @@ class ChatScreen(Page):
             self._show_meta()
 
     def _show_meta(self) -> None:
-        self.query_one(MetaLine).show(self._conversation.answer, self.app.clock())  # type: ignore[attr-defined]
+        self.query_one(MetaLine).show(self._conversation.answer, self._clock())
 
     async def _show_empty(self) -> None:
         words = Text("Ask anything. Nothing leaves this machine.\n")
@@ -104,7 +104,7 @@ class ChatScreen(Page):
         prompt.clear()
         transcript = self.query_one(Transcript)
         await transcript.add_prompt(event.text)
-        request = self._conversation.ask(event.text, model, self.app.clock())  # type: ignore[attr-defined]
+        request = self._conversation.ask(event.text, model, self._clock())
         await self._begin(request)
 
     async def action_regenerate(self) -> None:
@@ -114,7 +114,7 @@ class ChatScreen(Page):
         model = self._may_ask()
         if model is not None:
             await self.query_one(Transcript).drop_last_answer()
-            await self._begin(self._conversation.ask_again(model, self.app.clock()))  # type: ignore[attr-defined]
+            await self._begin(self._conversation.ask_again(model, self._clock()))
 
     async def _begin(self, request: Generate) -> None:
         assert self._conversation.answer is not None

@@ -1,6 +1,7 @@
 """Small questions on top of a screen: confirm, one line of text, one of a list, and where to go."""
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from rich.text import Text
 from textual import events, on
@@ -16,7 +17,17 @@ from lmx_tui.figures import clean
 from lmx_tui.keys import SCREENS
 
 
-class Confirm(ModalScreen[bool]):
+Reply = TypeVar("Reply")
+
+
+class Dialog(ModalScreen[Reply]):
+    def reply(self, value: Reply) -> None:
+        """Closes with `value`, once: a second key may be under way when the first closes it."""
+        if self.is_active:
+            self.dismiss(value)
+
+
+class Confirm(Dialog[bool]):
     """Cancel has the focus; the act has a letter of its own."""
 
     BINDINGS = [Binding("escape", "dismiss(False)", "Cancel", id="confirm.cancel")]
@@ -37,18 +48,18 @@ class Confirm(ModalScreen[bool]):
         self.query_one("#cancel").focus()
 
     def on_key(self, event: events.Key) -> None:
-        if event.character == self._letter:
+        if event.character == self._letter and self.is_active:
             event.stop()
-            self.dismiss(True)
+            self.reply(True)
         elif event.key in ("left", "right"):
             self.focus_next()
 
     @on(Button.Pressed)
     def pressed(self, event: Button.Pressed) -> None:
-        self.dismiss(event.button.id == "act")
+        self.reply(event.button.id == "act")
 
 
-class Ask(ModalScreen[str | None]):
+class Ask(Dialog[str | None]):
     """One line of text."""
 
     BINDINGS = [Binding("escape", "dismiss(None)", "Cancel", id="ask.cancel")]
@@ -70,10 +81,10 @@ class Ask(ModalScreen[str | None]):
 
     @on(Input.Submitted)
     def submitted(self, event: Input.Submitted) -> None:
-        self.dismiss(event.value.strip() or None)
+        self.reply(event.value.strip() or None)
 
 
-class Pick(ModalScreen[str | None]):
+class Pick(Dialog[str | None]):
     """One of a list of (value, words). `preview` is told of every one the cursor comes to."""
 
     BINDINGS = [
@@ -119,15 +130,16 @@ class Pick(ModalScreen[str | None]):
 
     @on(OptionList.OptionSelected)
     def selected(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(self._options[event.option_index][0])
+        self.reply(self._options[event.option_index][0])
 
 
-class Go(ModalScreen[str | None]):
+class Go(Dialog[str | None]):
     """After `g`: one more letter says where to."""
 
     def compose(self) -> ComposeResult:
         yield Static(Text(" g  then  m Models   c Chat   o Monitor   esc"), id="go", markup=False)
 
     def on_key(self, event: events.Key) -> None:
-        event.stop()
-        self.dismiss(SCREENS.get(event.key))
+        if self.is_active:
+            event.stop()
+            self.reply(SCREENS.get(event.key))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import msgspec
+from textual.events import Key
 from textual.widgets import Input
 
 from lmx_daemon.contract.config import Settings, TuiSettings
@@ -12,6 +13,7 @@ from lmx_tui import keys
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import Go, Pick
 from lmx_tui.screens.help import Help
+from lmx_tui.widgets.prompt import Prompt
 from tests.fake_client import FakeClient, busy_snapshot, status
 from tests.tui.conftest import Clock, running, screen_text, settled, until
 
@@ -86,6 +88,30 @@ async def test_protocol_mismatch_is_one_line(make_app: Make, client: FakeClient)
 async def test_another_version_is_said_in_one_line(make_app: Make) -> None:
     async with running(make_app(version="0.9.9")) as pilot:
         assert "daemon 0.0.0, this lmx 0.9.9" in screen_text(pilot.app)
+
+
+def type_at_once(app: LmxApp, *typed: str) -> None:
+    """Keys that are all there before the first is handled, as after a slow start."""
+    for key in typed:
+        app.post_message(Key(key, key if len(key) == 1 else None))
+
+
+async def test_keys_typed_before_the_first_screen_are_not_lost(make_app: Make, client: FakeClient) -> None:
+    app = make_app()
+    type_at_once(app, "f3", *"hi")
+    async with running(app) as pilot:
+        await until(pilot, lambda: app.current_mode == "chat" and app.screen.query_one(Prompt).text == "hi")
+
+
+async def test_keys_typed_while_a_screen_opens_reach_it_in_order(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        type_at_once(pilot.app, "p", *"one", "/", *"two", "enter")
+        await until(pilot, lambda: client.calls)
+        assert client.calls == [("pull", "one/two")]
+        type_at_once(pilot.app, "g", "c", *"px")
+        await until(pilot, lambda: pilot.app.current_mode == "chat")
+        await until(pilot, lambda: pilot.app.screen.query_one(Prompt).text == "px")
+        assert len(client.calls) == 1
 
 
 async def test_switching_by_f_keys_and_by_g(make_app: Make) -> None:
