@@ -5,7 +5,7 @@ that does not fit its type or a length above the limit is a FrameError, and the 
 """
 
 import struct
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -115,6 +115,45 @@ class MemoryUse(Frozen, frozen=True):
     """RSS of the worker process."""
 
 
+Basis = Literal["exact", "computed", "estimated", "measured"]
+"""Where a figure comes from: the files' own headers, the config, a rule of thumb, the running model."""
+CACHE_BLOCK = 256
+"""Caches grow by so many tokens at a time."""
+
+
+class Growing(Frozen, frozen=True):
+    """Layers that keep something of each token."""
+
+    per_token: int
+    """Bytes, over these layers."""
+    window: int | None = None
+    """They keep the last so many tokens; None: all."""
+
+
+class CacheShape(Frozen, frozen=True):
+    """What a model keeps of one sequence, in bytes."""
+
+    fixed: int = 0
+    """States, which do not grow."""
+    growing: tuple[Growing, ...] = ()
+    basis: Basis = "estimated"
+
+    def bytes(self, tokens: int) -> int:
+        """Of a sequence of `tokens`."""
+        whole = -(-tokens // CACHE_BLOCK) * CACHE_BLOCK
+        return self.fixed + sum(
+            part.per_token * (whole if part.window is None else min(whole, part.window)) for part in self.growing
+        )
+
+    def tokens(self, room: int, most: int) -> int:
+        """The longest sequence that `room` bytes hold, at most `most`; 0 where not even one block fits."""
+        low, high = 0, -(-most // CACHE_BLOCK)
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self.bytes(middle * CACHE_BLOCK) <= room else (low, middle - 1)
+        return min(low * CACHE_BLOCK, most)
+
+
 class Loaded(Frozen, frozen=True, tag="loaded", tag_field="type"):
     capabilities: Capabilities
     memory: MemoryUse
@@ -122,6 +161,8 @@ class Loaded(Frozen, frozen=True, tag="loaded", tag_field="type"):
     dtype: str = ""
     note: str = ""
     """What a user should know of how it runs: "bfloat16 cast to float32 for the CPU"."""
+    cache: CacheShape | None = None
+    """As measured on the model itself; None where that could not be done."""
 
 
 class LoadFailed(Frozen, frozen=True, tag="load_failed", tag_field="type"):

@@ -6,7 +6,7 @@ All frozen; bytes are bytes, times are seconds (wall-clock where a name ends in 
 from typing import Literal
 
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.frames import Capabilities, MemoryUse
+from lmx_daemon.contract.frames import Basis, Capabilities, MemoryUse
 from lmx_daemon.contract.generation import Frozen
 
 PROTOCOL = 1
@@ -37,6 +37,29 @@ class Model(Frozen, frozen=True):
     problem: str | None = None
     """Why it cannot be loaded, in one line; None where nothing is known against it."""
     modified_at: float = 0.0
+
+
+class Figure(Frozen, frozen=True):
+    """Bytes, and how they are known."""
+
+    bytes: int
+    basis: Basis
+
+
+class MemoryPlan(Frozen, frozen=True):
+    """What a model takes in memory, before it is loaded."""
+
+    weights: Figure
+    cache: Figure
+    """Keys, values and states of `slots` sequences of `context` tokens."""
+    scratch: Figure
+    """What a step computes with, and the process itself."""
+    context: int
+    slots: int = 1
+
+    @property
+    def bytes(self) -> int:
+        return self.weights.bytes + self.cache.bytes + self.scratch.bytes
 
 
 InstanceState = Literal["starting", "loading", "ready", "leaving", "failed"]

@@ -1,0 +1,102 @@
+"""What a model needs: weights, keys and values at a context, scratch; each figure says how it is known. Pure.
+
+Used before a load to decide, in the worker to admit prompts, and in the library to say what fits.
+"""
+
+import msgspec
+
+from lmx_daemon.contract.frames import Basis, CacheShape, Growing
+from lmx_daemon.contract.generation import Frozen
+from lmx_daemon.contract.types import Figure, MemoryPlan
+from lmx_daemon.memory.layout import cache_shape
+from lmx_daemon.memory.shape import HALVES, Shape
+
+PROCESS_BYTES = 300 * 1024**2
+"""A worker without its model: Python, MLX, the tokenizer."""
+LEAST_CONTEXT = 4096
+"""Where nobody asked for a context, a model with less room than this is not worth loading."""
+UNKNOWN_CONTEXT = 32_768
+"""For models whose files name no limit."""
+UNKNOWN_PER_TOKEN = 128 * 1024
+"""Bytes, for an architecture that cannot be read: what a model of eight billion parameters keeps."""
+LEAST_BUFFERS, MOST_BUFFERS = 128 * 1024**2, 2 * 1024**3
+
+
+class Measured(Frozen, frozen=True):
+    """What a load told of a model, on this machine."""
+
+    weights: int
+    process: int
+    """The worker's memory beyond MLX's own."""
+    cache: CacheShape | None = None
+
+
+class Demand(Frozen, frozen=True):
+    """What is asked of a model. None leaves it to the model and to what fits."""
+
+    context: int | None = None
+    slots: int | None = None
+
+
+class Device(Frozen, frozen=True):
+    """What the figures depend on besides the model."""
+
+    cpu: bool = True
+    """Half precision is computed, and kept, in 32 bits there."""
+    prefill_step: int = 512
+
+
+def plan_for(shape: Shape, demand: Demand, device: Device, measured: Measured | None = None) -> MemoryPlan:
+    """The least with which the model is worth loading: what was asked, or one sequence of a modest context."""
+    context = planned_context(shape, demand)
+    slots = demand.slots or 1
+    cache = cache_of(shape, device, measured)
+    return MemoryPlan(
+        weights=weights_of(shape, device, measured),
+        cache=Figure(bytes=slots * cache.bytes(context), basis=cache.basis),
+        scratch=scratch_of(shape, context, slots, device, measured),
+        context=context,
+        slots=slots,
+    )
+
+
+def planned_context(shape: Shape, demand: Demand) -> int:
+    own = shape.context or UNKNOWN_CONTEXT
+    return min(own, demand.context or LEAST_CONTEXT)
+
+
+def weights_of(shape: Shape, device: Device, measured: Measured | None = None) -> Figure:
+    if measured is not None:
+        return Figure(bytes=measured.weights, basis="measured")
+    weights = shape.weights
+    halves = sum(weights.by_type.get(kind, 0) for kind in HALVES) if device.cpu else 0
+    basis: Basis = "computed" if halves and weights.basis == "exact" else weights.basis
+    return Figure(bytes=weights.bytes + halves, basis=basis)
+
+
+def cache_of(shape: Shape, device: Device, measured: Measured | None = None) -> CacheShape:
+    """What is kept of one sequence."""
+    if measured is not None and measured.cache is not None:
+        return msgspec.structs.replace(measured.cache, basis="measured")
+    found = cache_shape(shape.config, 4 if device.cpu else shape.weights.element)
+    return found or CacheShape(growing=(Growing(per_token=UNKNOWN_PER_TOKEN),))
+
+
+def scratch_of(shape: Shape, context: int, slots: int, device: Device, measured: Measured | None = None) -> Figure:
+    """A prefill step's activations and scores, the logits of every row, freed buffers, and the process."""
+    element = 4 if device.cpu else 2
+    step = min(device.prefill_step, context)
+    hidden = shape.number("hidden_size", "n_embd", "d_model")
+    wide = max(shape.number("intermediate_size", "n_inner"), 4 * hidden)
+    activations = step * (6 * hidden + 3 * wide) * element
+    # Without a fused kernel the scores of one layer are whole matrices, and so is their softmax.
+    scores = 2 * step * context * shape.number("num_attention_heads", "n_head") * 4 if device.cpu else 0
+    logits = 3 * 4 * slots * shape.number("vocab_size")
+    process = measured.process if measured is not None else PROCESS_BYTES
+    buffers = 0 if device.cpu else buffer_bytes(weights_of(shape, device, measured).bytes)
+    return Figure(bytes=activations + scores + logits + process + buffers, basis="estimated")
+
+
+def buffer_bytes(weights: int) -> int:
+    """How much of what was freed MLX may keep on a GPU, for a model whose weights have so many bytes."""
+    return min(MOST_BUFFERS, max(LEAST_BUFFERS, weights // 8))

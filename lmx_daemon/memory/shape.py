@@ -1,0 +1,123 @@
+"""What a model's files say of its size: config.json and the headers of its weights. Nothing in them is trusted.
+
+It reads files and never raises for what they hold; what cannot be read is left out, and the figures say "estimated".
+"""
+
+import json
+import struct
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmx_daemon.contract.frames import Basis
+from lmx_daemon.memory.layout import language_part
+
+MAX_CONFIG_BYTES = 4 * 1024 * 1024
+MAX_HEADER_BYTES = 64 * 1024 * 1024
+LENGTH_KEYS = ("max_position_embeddings", "max_sequence_length", "seq_length", "n_positions")
+NOT_LOADED = frozenset(
+    ("vision_tower", "vision_model", "visual", "multi_modal_projector", "audio_tower", "embed_vision", "mtp")
+)
+"""Parts of a repository that the language model leaves out."""
+HALVES = ("BF16", "F16")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Bytes of the tensors that are loaded, by their type as safetensors names it."""
+
+    by_type: Mapping[str, int]
+    basis: Basis
+
+    @property
+    def bytes(self) -> int:
+        return sum(self.by_type.values())
+
+    @property
+    def element(self) -> int:
+        """Bytes of one number of most of the floats, which is what keys and values are kept in."""
+        return 4 if self.by_type.get("F32", 0) > sum(self.by_type.get(kind, 0) for kind in HALVES) else 2
+
+
+@dataclass(frozen=True)
+class Shape:
+    config: Mapping[str, Any]
+    weights: Weights
+
+    def number(self, *names: str) -> int:
+        """Of the language model's config; 0 where it is not there."""
+        _, text = language_part(self.config)
+        found = [value for name in names if isinstance(value := text.get(name), int) and 0 < value < 2**40]
+        return int(found[0]) if found else 0
+
+    @property
+    def context(self) -> int | None:
+        """The longest that the model's own config allows."""
+        return self.number(*LENGTH_KEYS) or None
+
+
+def read_shape(folder: Path) -> Shape:
+    """Of a model on disk."""
+    config = _read_config(folder / "config.json")
+    files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
+    headers = [read_header(file) for file in files]
+    if headers and all(header is not None for header in headers):
+        return Shape(config, weights_of((header for header in headers if header is not None), config))
+    return Shape(config, guessed_weights(sum(map(_size_of, files)), config))
+
+
+def weights_of(headers: Iterable[Mapping[str, Any]], config: Mapping[str, Any]) -> Weights:
+    """Counted from the headers of safetensors files, without what is not loaded."""
+    by_type: Counter[str] = Counter()
+    left_out = False
+    tied = bool(language_part(config)[1].get("tie_word_embeddings"))
+    for header in headers:
+        for name, entry in header.items():
+            offsets = entry.get("data_offsets") if isinstance(entry, Mapping) else None
+            if not (isinstance(offsets, list) and len(offsets) == 2 and all(isinstance(at, int) for at in offsets)):
+                continue
+            if not NOT_LOADED.isdisjoint(name.split(".")[:3]) or (tied and name == "lm_head.weight"):
+                left_out = True
+            else:
+                by_type[str(entry.get("dtype"))] += max(0, offsets[1] - offsets[0])
+    converted = "quantization" not in config and "quantization_config" in config
+    return Weights(dict(by_type), "estimated" if converted else "computed" if left_out else "exact")
+
+
+def guessed_weights(size: int, config: Mapping[str, Any]) -> Weights:
+    """Where only the files' size is known, as on the Hub."""
+    quantised = bool(config.get("quantization") or config.get("quantization_config"))
+    kind = "F32" if not quantised and config.get("torch_dtype", config.get("dtype")) == "float32" else "BF16"
+    return Weights({"U32": size - size // 8, kind: size // 8} if quantised else {kind: size}, "estimated")
+
+
+def read_header(file: Path) -> dict[str, Any] | None:
+    """The header of a safetensors file; None where it cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            if length > MAX_HEADER_BYTES:
+                return None
+            value = json.loads(opened.read(length))
+    except (OSError, ValueError, struct.error, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > MAX_CONFIG_BYTES:
+            return {}
+        value = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _size_of(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
