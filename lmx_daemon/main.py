@@ -20,8 +20,8 @@ from lmx_daemon.contract.types import LoadRequest
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.http.app import admin_app, public_app
 from lmx_daemon.http.sockets import bind_admin, bind_public, is_loopback, protocol_for, take_lock, url_of
-from lmx_daemon.library.catalog import Catalog
 from lmx_daemon.library.download import Pulls
+from lmx_daemon.library.librarian import Librarian
 from lmx_daemon.monitor.logs import Logs, log
 from lmx_daemon.monitor.snapshot import Monitor
 from lmx_daemon.residency.environment import worker_environment
@@ -106,10 +106,11 @@ class Daemon:
             self._take_signals()
             log("daemon", "info", f"lmx {VERSION} serves at {address}, home {home.root}")
             print(f"lmx {VERSION} serves at {address}/v1", flush=True)
-            await self._until_stopped(parts["pool"], parts["monitor"])
+            await self._until_stopped(parts)
             public.should_exit = True
             await public_task
             await asyncio.gather(parts["pool"].close(), parts["pulls"].close())
+            parts["librarian"].tidy()
             admin.should_exit = True
             await admin_task
             home.socket.unlink(missing_ok=True)
@@ -121,12 +122,14 @@ class Daemon:
         settings, home = self._settings, self._home
         logs = Logs(home.log_file)
         logs.install()
-        catalog = Catalog(os.environ)
         pulls = Pulls(settings.library, os.environ)
+        librarian = Librarian(home, settings.library, os.environ, pulls)
+        catalog = librarian.shelf.catalog
         pool = Pool(
             settings.engine,
             settings.server,
-            find=catalog.find,
+            find=librarian.shelf.find,
+            clear=librarian.shelf.clear,
             environment=worker_environment(os.environ),
             log_file=worker_log,
             on_log=_log_worker,
@@ -135,15 +138,18 @@ class Daemon:
         return {
             "pool": pool,
             "catalog": catalog,
+            "librarian": librarian,
             "pulls": pulls,
             "monitor": monitor,
             "logs": logs,
             "stop": self.stop,
         }
 
-    async def _until_stopped(self, pool: Pool, monitor: Monitor) -> None:
+    async def _until_stopped(self, parts: dict[str, Any]) -> None:
         """Runs, then drains: when it returns, no request is left."""
-        tasks = [asyncio.create_task(monitor.run())]
+        pool: Pool = parts["pool"]
+        monitor: Monitor = parts["monitor"]
+        tasks = [asyncio.create_task(monitor.run()), asyncio.create_task(parts["librarian"].run())]
         pool.open()
         tasks += [asyncio.create_task(self._preload(pool, model)) for model in self._preloads]
         await self._stopping.wait()

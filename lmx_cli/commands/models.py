@@ -1,4 +1,4 @@
-"""`lmx ls`, `ps`, `load`, `unload`, `pull`: models on disk, in memory, and on their way."""
+"""`lmx ps`, `load`, `unload`, `pull`: models in memory, and on their way."""
 
 import asyncio
 import time
@@ -16,11 +16,6 @@ JSON = typer.Option(False, "--json", help="As JSON.")
 
 
 def add(app: typer.Typer, output: Output) -> None:
-    @app.command()
-    def ls(json: bool = JSON) -> int:
-        """List the models on disk."""
-        return asyncio.run(_ls(output, json))
-
     @app.command()
     def ps(json: bool = JSON) -> int:
         """List the models in memory."""
@@ -55,7 +50,7 @@ def add(app: typer.Typer, output: Output) -> None:
         return asyncio.run(_pull(output, repo, json))
 
 
-async def _started() -> "Client":
+async def started() -> "Client":
     """A client of the daemon, which is started if there is none."""
     from lmx_daemon.contract.client import Client
     from lmx_daemon.contract.config import Home
@@ -64,31 +59,6 @@ async def _started() -> "Client":
     home = Home.from_environment()
     await find_or_start(home)
     return Client(home.socket)
-
-
-async def _ls(output: Output, json: bool) -> int:
-    async with await _started() as client:
-        snapshot = await client.snapshot()
-    if json:
-        output.json(snapshot.models)
-        return ExitCode.OK
-    states = {instance.model: instance.state for instance in snapshot.instances}
-    output.table(
-        ("MODEL", "SIZE", "QUANT", "CONTEXT", "ABILITIES", "STATE"),
-        [
-            (
-                model.id,
-                size(model.size),
-                model.quantization or "-",
-                tokens(model.context_length),
-                " ".join(name for name in ("tools", "thinking", "vision") if getattr(model, name)) or "-",
-                model.problem or str(states.get(model.id, "-")),
-            )
-            for model in snapshot.models
-        ],
-        right=("SIZE", "CONTEXT"),
-    )
-    return ExitCode.OK
 
 
 async def _ps(output: Output, json: bool) -> int:
@@ -131,7 +101,7 @@ async def _load(output: Output, model: str, context: int | None, ttl: float | No
     from lmx_daemon.contract.types import LoadRequest
 
     last: Instance | None = None
-    async with await _started() as client:
+    async with await started() as client:
         async for last in client.load(LoadRequest(model=model, context_length=context, ttl=ttl)):
             fraction = "" if last.progress is None else f" {last.progress:.0%}"
             output.progress(f"{last.model}: {last.stage or last.state}{fraction}")
@@ -167,7 +137,7 @@ async def _pull(output: Output, repo: str, json: bool) -> int:
     from lmx_daemon.contract.types import PullRequest
 
     name, _, revision = repo.partition("@")
-    async with await _started() as client:
+    async with await started() as client:
         job = await client.pull(PullRequest(repo=name, revision=revision or None))
         try:
             async for update in client.watch_pull(job.id):

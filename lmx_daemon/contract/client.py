@@ -22,6 +22,7 @@ from lmx_daemon.contract.errors import (
     error_from,
 )
 from lmx_daemon.contract.generation import Event, Request
+from lmx_daemon.contract.library_calls import LibraryCalls
 from lmx_daemon.contract.types import (
     PROTOCOL,
     PROTOCOL_HEADER,
@@ -51,7 +52,7 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 EVENTS: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
-class Client:
+class Client(LibraryCalls):
     """Use as `async with Client(socket) as client`. `transport` replaces the socket in tests."""
 
     def __init__(self, socket: Path, *, transport: httpx2.AsyncBaseTransport | None = None) -> None:

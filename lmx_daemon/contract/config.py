@@ -65,6 +65,12 @@ class LibrarySettings(Section, frozen=True):
     """The Hub; None follows HF_ENDPOINT."""
     reserve_bytes: Annotated[int, msgspec.Meta(ge=0)] = 2 * 1024**3
     """Disk space that a pull leaves free."""
+    folders: tuple[str, ...] = ()
+    """More places to look for models: a model's folder, or a folder of such."""
+    lmstudio: bool = True
+    """Models that LM Studio downloaded are listed too, where they lie."""
+    trash_seconds: Seconds = 86_400.0
+    """How long a removed model can be brought back."""
 
 
 class TuiSettings(Section, frozen=True):

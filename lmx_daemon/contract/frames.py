@@ -49,6 +49,8 @@ class Load(Frozen, frozen=True, tag="load", tag_field="type"):
     model: str
     path: str
     options: EngineOptions = EngineOptions()
+    trusted: bool = False
+    """The repository's own code may run: a person allowed it, for this revision."""
 
 
 class Submit(Frozen, frozen=True, tag="submit", tag_field="type"):

@@ -22,7 +22,7 @@ class Model(Frozen, frozen=True):
 
     id: str
     path: str
-    source: Literal["built-in", "hub", "folder"]
+    source: Literal["built-in", "hub", "lmstudio", "imported", "folder"]
     revision: str | None = None
     size: int = 0
     """Bytes of its weights' files."""
@@ -31,12 +31,25 @@ class Model(Frozen, frozen=True):
     """"4-bit", "mxfp4", "bfloat16"."""
     parameters: int | None = None
     context_length: int | None = None
+    chat: bool = False
     tools: bool = False
+    tool_parser: str | None = None
     thinking: bool = False
     vision: bool = False
+    embedding: bool = False
+    license: str | None = None
+    code: tuple[str, ...] = ()
+    """What of it would run code if it were let: files, and switches in its configs."""
+    trusted: bool = False
+    """Its code was allowed by hand, for this revision."""
     problem: str | None = None
     """Why it cannot be loaded, in one line; None where nothing is known against it."""
     modified_at: float = 0.0
+    used_at: float | None = None
+    verified_at: float | None = None
+    """When all its files were last proved to be what the Hub published, or what was recorded of them."""
+    newer: str | None = None
+    """Upstream's commit, where it is another one."""
 
 
 class Figure(Frozen, frozen=True):

@@ -12,18 +12,25 @@ MAX_JSON_BYTES = 256 * 1024 * 1024
 """tokenizer.json of the largest vocabularies is about 30 MB."""
 CODE_KEYS = ("model_file", "auto_map", "trust_remote_code")
 CODE_SUFFIXES = (".py", ".so", ".dylib")
+MAX_TENSORS = 1_000_000
+MAX_DIMENSIONS = 16
+MAX_SIDE = 2**31 - 1
+"""MLX counts the sides of an array in 32 bits."""
 
 
-def check_model(path: Path) -> dict[str, Any]:
-    """Checks the model's files and returns its config.json. Raises UntrustedModelError or ModelLoadError."""
+def check_model(path: Path, trusted: bool = False) -> dict[str, Any]:
+    """Checks the model's files and returns its config.json. Raises UntrustedModelError or ModelLoadError.
+
+    A trusted model may carry code; everything else is checked all the same.
+    """
     if not path.is_dir():
         raise ModelLoadError(f"{path} is not a directory", hint="`lmx ls` shows the models that are here")
     config = _read_object(path / "config.json")
     for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
-        if (path / name).exists():
+        if not trusted and (path / name).exists():
             _refuse_code(name, _read_object(path / name))
     for file in sorted(path.iterdir()):
-        if file.suffix in CODE_SUFFIXES:
+        if not trusted and file.suffix in CODE_SUFFIXES:
             raise UntrustedModelError(
                 f"{file.name}: the repository carries code, and lmx runs none",
                 hint="use a version of this model that mlx-lm supports by itself",
@@ -69,7 +76,9 @@ def _check_weights(path: Path) -> None:
         raise ModelLoadError("there is no model*.safetensors", hint="lmx needs MLX weights, not GGUF or PyTorch ones")
     index = path / "model.safetensors.index.json"
     if index.exists():
-        wanted = _read_object(index).get("weight_map", {})
+        wanted = _read_object(index).get("weight_map")
+        if not isinstance(wanted, dict):
+            raise ModelLoadError(f"{index.name} names no weights", hint="pull the model again")
         missing = sorted({str(name) for name in wanted.values()} - {file.name for file in files})
         if missing:
             raise ModelLoadError(f"{missing[0]} is missing", hint="pull the model again")
@@ -77,7 +86,19 @@ def _check_weights(path: Path) -> None:
         try:
             # The Rust reader checks what MLX's does not: overlaps, holes and trailing bytes.
             with safe_open(str(file), framework="numpy") as opened:
-                if not opened.keys():
-                    raise ModelLoadError(f"{file.name} holds no tensors")
+                _check_shapes(file.name, opened)
         except (SafetensorError, OSError) as error:
             raise ModelLoadError(f"{file.name} is broken: {error}", hint="pull the model again") from error
+
+
+def _check_shapes(name: str, opened: Any) -> None:
+    """Shapes that the format allows and that no model has: they would overflow what MLX counts with."""
+    tensors = opened.keys()
+    if not tensors:
+        raise ModelLoadError(f"{name} holds no tensors")
+    if len(tensors) > MAX_TENSORS:
+        raise ModelLoadError(f"{name} holds {len(tensors)} tensors, more than any model has")
+    for tensor in tensors:
+        shape = opened.get_slice(tensor).get_shape()
+        if len(shape) > MAX_DIMENSIONS or any(side > MAX_SIDE for side in shape):
+            raise ModelLoadError(f"{name} is broken: {tensor[:100]!r} has an absurd shape", hint="pull the model again")

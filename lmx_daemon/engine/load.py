@@ -39,18 +39,18 @@ class LoadedModel:
     seconds: float
 
 
-def load(path: Path, options: EngineOptions, progress: Progress) -> LoadedModel:
+def load(path: Path, options: EngineOptions, progress: Progress, trusted: bool = False) -> LoadedModel:
     """Raises UntrustedModelError, ModelLoadError or OutOfMemoryError. The engine thread only."""
     begun = time.monotonic()
     progress("checking", None)
-    config = check_model(path)
+    config = check_model(path, trusted)
     progress("weights", 0.0)
     try:
-        model, full_config = load_model(path, lazy=True, trust_remote_code=False)
+        model, full_config = load_model(path, lazy=True, trust_remote_code=trusted)
         note, dtype = _cast_for_cpu(model)
         _evaluate(model, progress)
         progress("tokenizer", None)
-        tokenizer = load_tokenizer(path, {"trust_remote_code": False}, eos_token_ids=full_config.get("eos_token_id"))
+        tokenizer = load_tokenizer(path, {"trust_remote_code": trusted}, eos_token_ids=full_config.get("eos_token_id"))
     except LmxError:
         raise
     except MemoryError as error:

@@ -139,7 +139,7 @@ class Runner:
         self._pulse.busy = True
         try:
             platform.bound_caches()
-            loaded = load(Path(command.path), command.options, progress)
+            loaded = load(Path(command.path), command.options, progress, command.trusted)
             self._options, self._loaded, self._instance = command.options, loaded, command.instance
             self._markers = Markers(**markers_of(loaded.tokenizer))
             self._prefixes = PrefixCache(command.options.prefix_cache_bytes)

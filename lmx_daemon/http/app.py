@@ -6,7 +6,7 @@ from litestar import Litestar
 from litestar.datastructures import State
 
 from lmx_daemon.contract.config import ServerSettings
-from lmx_daemon.http import admin, openai
+from lmx_daemon.http import admin, admin_library, openai
 from lmx_daemon.http.errors import admin_handler, public_handler
 from lmx_daemon.http.guard import AdminGuard, App, Guard
 
@@ -20,7 +20,7 @@ def public_app(state: dict[str, Any], settings: ServerSettings, address: str) ->
 
 def admin_app(state: dict[str, Any]) -> App:
     """What the admin socket serves."""
-    return AdminGuard(_litestar(admin.ROUTES, state, admin_handler, ADMIN_BODY_BYTES))
+    return AdminGuard(_litestar([*admin.ROUTES, *admin_library.ROUTES], state, admin_handler, ADMIN_BODY_BYTES))
 
 
 def _litestar(routes: list[Any], state: dict[str, Any], handler: Any, body_bytes: int) -> Any:

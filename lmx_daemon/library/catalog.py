@@ -1,48 +1,73 @@
-"""The models on disk: lmx/guide, and what the Hugging Face cache holds. Cheap enough to be asked at 4 Hz.
+"""The models on disk, from every place, each under an id of its own. Cheap enough to be asked at any time.
 
-It reads and never writes; what a repository contains cannot break the listing.
+It reads models and never writes to them; what a repository contains cannot break the listing. What it has described is
+kept in a file, so that a fresh start with hundreds of models is quick too.
 """
 
-import re
-from collections.abc import Iterator, Mapping
+import hashlib
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from lmx_daemon.contract.errors import ModelNotFoundError
-from lmx_daemon.contract.types import GUIDE, Model
-from lmx_daemon.library.describe import describe
-from lmx_daemon.library.places import BUILT_IN, hub_cache
+import msgspec
 
-FOLDER = re.compile(r"models--([A-Za-z0-9][\w.-]*)--([A-Za-z0-9][\w.-]*)")
-COMMIT = re.compile(r"[0-9a-f]{40}")
-Stamp = tuple[object, ...]
+from lmx_daemon.contract.errors import ModelNotFoundError
+from lmx_daemon.contract.generation import Frozen
+from lmx_daemon.contract.types import GUIDE, Model
+from lmx_daemon.contract.version import VERSION
+from lmx_daemon.library.describe import describe
+from lmx_daemon.library.manifest import write_file
+from lmx_daemon.library.places import BUILT_IN, Found, Place, hub_cache, look
+
+FRESH_SECONDS = 1.0
+"""How long a listing is taken as true."""
+
+
+class Described(Frozen, frozen=True):
+    """A description, and the stamp of the files that it was read from."""
+
+    stamp: str
+    model: Model | None
+
+
+class Kept(Frozen, frozen=True):
+    version: str
+    described: dict[str, Described]
 
 
 class Catalog:
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._cache = hub_cache(environ)
-        self._known: dict[str, tuple[Stamp, Model | None]] = {}
+    """`complete` adds to a description what is not in the model's files."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        places: Sequence[Place] | None = None,
+        *,
+        complete: Callable[[Model], Model] = lambda model: model,
+        kept: Path | None = None,
+    ) -> None:
+        self._places = [Place("hub", hub_cache(environ))] if places is None else list(places)
+        self._complete = complete
+        self._file = kept
+        self._known = self._read()
+        self._models: dict[str, Model] = {}
+        self._listed_at = -FRESH_SECONDS
 
     def models(self) -> list[Model]:
         """lmx/guide first, then the others by id."""
-        found = [model for model in self._built_in() if model is not None]
-        seen = {GUIDE}
-        for identity, snapshot, commit in self._snapshots():
-            seen.add(identity)
-            model = self._describe(identity, snapshot, "hub", commit)
-            if model is not None:
-                found.append(model)
-        for gone in self._known.keys() - seen:
-            del self._known[gone]
-        return found
+        if time.monotonic() - self._listed_at >= FRESH_SECONDS:
+            self.refresh()
+        return list(self._models.values())
 
     def find(self, name: str) -> Model:
         """By id, else by the one id that matches without its owner or its case. Raises ModelNotFoundError."""
         models = self.models()
-        for model in models:
-            if model.id == name:
-                return model
-        wanted = name.lower()
-        close = [m for m in models if wanted in (m.id.lower(), m.id.lower().rpartition("/")[2])]
+        if (found := self._models.get(name)) is not None:
+            return found
+        if not (close := _close(models, name)):
+            models = self.refresh()
+            close = [self._models[name]] if name in self._models else _close(models, name)
         if len(close) == 1:
             return close[0]
         listed = ", ".join(model.id for model in models) or "none"
@@ -52,53 +77,69 @@ class Catalog:
             hint=f"download it with: lmx pull {name}" if "/" in name else "`lmx ls` lists the models that are here",
         )
 
-    def _built_in(self) -> Iterator[Model | None]:
-        yield self._describe(GUIDE, BUILT_IN, "built-in", None)
+    def refresh(self) -> list[Model]:
+        """Looks now, whatever was known."""
+        described: dict[str, Described] = {}
+        listed: dict[str, Model] = {}
+        for found in [Found(GUIDE, BUILT_IN, "built-in"), *(f for place in self._places for f in look(place))]:
+            key = f"{found.source}:{found.id}:{found.folder}"
+            entry = described[key] = self._describe(key, found)
+            if entry.model is not None:
+                model = entry.model
+                if model.id in listed:  # the same id in two places: the first has it, the others say whose they are
+                    model = msgspec.structs.replace(model, id=f"{found.source}:{model.id}")
+                listed[model.id] = self._complete(model)
+        if described != self._known:
+            self._known = described
+            self._write()
+        guide = [listed.pop(GUIDE)] if GUIDE in listed else []
+        self._models = {model.id: model for model in [*guide, *sorted(listed.values(), key=lambda m: m.id.lower())]}
+        self._listed_at = time.monotonic()
+        return list(self._models.values())
 
-    def _snapshots(self) -> Iterator[tuple[str, Path, str]]:
-        """(id, folder, commit) of each repository in the cache, by id."""
+    def _describe(self, key: str, found: Found) -> Described:
+        stamp = stamp_of(found.folder)
+        known = self._known.get(key)
+        if known is not None and known.stamp == stamp:
+            return known
         try:
-            folders = sorted(self._cache.iterdir())
-        except OSError:
+            return Described(stamp=stamp, model=describe(found.id, found.folder, found.source, found.revision))
+        except OSError:  # it vanished, or cannot be read
+            return Described(stamp=stamp, model=None)
+
+    def _read(self) -> dict[str, Described]:
+        try:
+            found = msgspec.msgpack.decode(self._file.read_bytes(), type=Kept) if self._file else None
+        except (OSError, msgspec.MsgspecError):
+            return {}
+        return found.described if found and found.version == VERSION else {}
+
+    def _write(self) -> None:
+        if self._file is None:
             return
-        for folder in folders:
-            if (match := FOLDER.fullmatch(folder.name)) and (commit := _commit(folder)):
-                yield f"{match[1]}/{match[2]}", folder / "snapshots" / commit, commit
-
-    def _describe(self, identity: str, path: Path, source: str, commit: str | None) -> Model | None:
-        stamp = _stamp(path)
-        known = self._known.get(identity)
-        if known is None or known[0] != stamp:
-            try:
-                model = describe(identity, path, source, commit)
-            except OSError:  # it vanished, or cannot be read
-                model = None
-            known = self._known[identity] = stamp, model
-        return known[1]
-
-
-def _commit(folder: Path) -> str | None:
-    """The commit that `main` names, else the newest snapshot."""
-    try:
-        named = (folder / "refs" / "main").read_text().strip()
-        if COMMIT.fullmatch(named) and (folder / "snapshots" / named).is_dir():
-            return named
-    except (OSError, UnicodeDecodeError):
-        pass
-    try:
-        snapshots = [s for s in (folder / "snapshots").iterdir() if COMMIT.fullmatch(s.name)]
-        return max(snapshots, key=lambda s: s.stat().st_mtime).name if snapshots else None
-    except OSError:
-        return None
-
-
-def _stamp(path: Path) -> Stamp:
-    """Changes when the folder's list of files or its config does."""
-    stamp: list[object] = [path]
-    for file in (path, path / "config.json", path / "model.safetensors", path / "tokenizer_config.json"):
         try:
-            status = file.stat()
-            stamp += [status.st_mtime_ns, status.st_ino, status.st_size]
-        except OSError:
-            stamp.append(-1)
-    return tuple(stamp)
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            write_file(self._file, msgspec.msgpack.encode(Kept(version=VERSION, described=self._known)), 0o600)
+        except OSError:  # it only saves time
+            return
+
+
+def _close(models: list[Model], name: str) -> list[Model]:
+    wanted = name.lower()
+    return [m for m in models if wanted in (m.id.lower(), m.id.lower().rpartition("/")[2])]
+
+
+def stamp_of(folder: Path) -> str:
+    """Changes when the folder's list of files does, or the size or time of one of them."""
+    digest = hashlib.blake2b(str(folder).encode(), digest_size=16)
+    try:
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                try:
+                    status = entry.stat()
+                    digest.update(f"{entry.name}\0{status.st_size} {status.st_mtime_ns} {status.st_ino}\n".encode())
+                except OSError:  # a link into nothing
+                    digest.update(f"{entry.name}\0-\n".encode(errors="replace"))
+    except OSError:
+        return ""
+    return digest.hexdigest()

@@ -4,18 +4,21 @@ A repository that makes no sense is described as far as it goes, with the proble
 """
 
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
 from lmx_daemon.contract.types import Model
+from lmx_daemon.library.abilities import abilities
+from lmx_daemon.library.header import parameters
 
 MAX_JSON_BYTES = 4 * 1024 * 1024
-MAX_HEADER_BYTES = 64 * 1024 * 1024
 MAX_TEMPLATE_BYTES = 1024 * 1024
+MAX_CARD_BYTES = 64 * 1024
 CODE_KEYS = ("auto_map", "model_file", "trust_remote_code")
+CODE_FILES = ("config.json", "tokenizer_config.json", "generation_config.json", "processor_config.json")
+CODE_SUFFIXES = (".py", ".so", ".dylib", ".pyc")
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz")
 LENGTH_KEYS = ("max_position_embeddings", "max_sequence_length", "seq_length", "n_positions")
-FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 
 
 def describe(identity: str, path: Path, source: Any, revision: str | None) -> Model | None:
@@ -24,10 +27,12 @@ def describe(identity: str, path: Path, source: Any, revision: str | None) -> Mo
     weights = sorted(path.glob("*.safetensors"))
     if config is None and not weights and not any(path.glob("*.gguf")):
         return None
+    names = {file.name for file in path.iterdir()}
     tokenizer = read_object(path / "tokenizer_config.json") or {}
-    template = _template(path, tokenizer)
+    text = template(path, tokenizer)
     config = config or {}
     sizes = [size_of(file) for file in weights]
+    can = abilities(config, text, names)
     return Model(
         id=identity,
         path=str(path),
@@ -36,11 +41,16 @@ def describe(identity: str, path: Path, source: Any, revision: str | None) -> Mo
         size=sum(sizes),
         architecture=_text(config.get("model_type")),
         quantization=quantization(config),
-        parameters=parameters(weights),
+        parameters=parameters(weights, config),
         context_length=context_length(config, tokenizer),
-        tools="tools" in template,
-        thinking="<think>" in template or "enable_thinking" in template or "reasoning" in template,
-        vision=False,
+        chat=can.chat,
+        tools=can.tools,
+        tool_parser=can.tool_parser,
+        thinking=can.thinking,
+        vision=can.vision,
+        embedding=can.embedding,
+        license=license_of(path),
+        code=code_in(path, names),
         problem=problem_with(path, config, weights, sizes),
         modified_at=path.stat().st_mtime,
     )
@@ -56,16 +66,46 @@ def problem_with(path: Path, config: dict[str, Any], weights: list[Path], sizes:
         return "no weights: pull it again"
     if not config:
         return "config.json is missing or broken: pull it again"
-    if any(config.get(key) for key in CODE_KEYS) or any(path.glob("*.py")):
-        return "needs code from its repository, which lmx does not run"
     index = read_object(path / "model.safetensors.index.json")
-    wanted = index.get("weight_map", {}) if index else {}
-    missing = {str(name) for name in wanted.values()} - {file.name for file in weights} if wanted else set()
+    wanted = index.get("weight_map") if index else None
+    missing = {str(name) for name in wanted.values()} - {f.name for f in weights} if isinstance(wanted, dict) else set()
     if missing or 0 in sizes:
         return "incomplete: pull it again"
     if not any(file.name.startswith("model") for file in weights):
+        if len(weights) == 1:
+            return f"its weights are named {weights[0].name}: make them usable with `lmx import {path}`"
         return "not a language model: no model*.safetensors"
     return None
+
+
+def code_in(path: Path, names: set[str]) -> tuple[str, ...]:
+    """What in the folder would run code, or could: files of code, pickles, and switches that name code."""
+    found = sorted(name for name in names if name.endswith((*CODE_SUFFIXES, *PICKLE_SUFFIXES)))
+    for name in CODE_FILES:
+        if name in names:
+            value = read_object(path / name) or {}
+            found += [f"{key} in {name}" for key in CODE_KEYS if value.get(key)]
+    return tuple(found)
+
+
+def license_of(path: Path) -> str | None:
+    """As the front matter of the model card says."""
+    try:
+        with (path / "README.md").open(encoding="utf-8", errors="replace") as card:
+            lines = card.read(MAX_CARD_BYTES).splitlines()
+    except OSError:
+        return None
+    if not lines or lines[0].strip() != "---":
+        return None
+    told = {"license": "", "license_name": ""}
+    for line in lines[1:]:
+        if line.strip() == "---":
+            break
+        key, colon, value = line.partition(":")
+        if colon and key in told:
+            told[key] = value.strip().strip("\"'")[:100]
+    named = told["license_name"] if told["license"] in ("", "other") else ""
+    return named or told["license"] or None
 
 
 def read_object(file: Path) -> dict[str, Any] | None:
@@ -112,38 +152,7 @@ def context_length(config: dict[str, Any], tokenizer: dict[str, Any]) -> int | N
     return limit if isinstance(limit, int) and 0 < limit < 100_000_000 else None
 
 
-def parameters(weights: list[Path]) -> int | None:
-    """Counted from the headers; None for quantised weights, whose packed shapes do not tell."""
-    total = 0
-    for file in weights:
-        header = _header(file)
-        if header is None:
-            return None
-        for entry in header.values():
-            if not isinstance(entry, dict) or "shape" not in entry:
-                continue
-            if entry.get("dtype") not in FLOATS:
-                return None
-            count = 1
-            for side in entry["shape"]:
-                count *= side if isinstance(side, int) else 0
-            total += count
-    return total or None
-
-
-def _header(file: Path) -> dict[str, Any] | None:
-    try:
-        with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-            if length > MAX_HEADER_BYTES:
-                return None
-            value = json.loads(opened.read(length))
-    except (OSError, ValueError, struct.error, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _template(path: Path, tokenizer: dict[str, Any]) -> str:
+def template(path: Path, tokenizer: dict[str, Any]) -> str:
     """The chat template's text; named ones joined."""
     file = path / "chat_template.jinja"
     try:

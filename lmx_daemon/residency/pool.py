@@ -19,6 +19,7 @@ from lmx_daemon.contract.errors import (
     NotFoundError,
     ShuttingDownError,
     UnsupportedError,
+    UntrustedModelError,
     WorkerError,
     WorkerHungError,
 )
@@ -46,11 +47,14 @@ class Pool:
         environment: Mapping[str, str],
         log_file: IO[Any],
         on_log: OnLog,
+        clear: Callable[[Model], bool] = lambda model: False,
         program: tuple[str, ...] = PROGRAM,
     ) -> None:
+        """`find` knows models; `clear`, called in a thread, says whether a model's code may run, or refuses it."""
         self._engine = engine
         self._server = server
         self._find = find
+        self._clear = clear
         self._environment = environment
         self._log_file = log_file
         self._on_log = on_log
@@ -178,6 +182,10 @@ class Pool:
         return slot
 
     def _open_slot(self, model: Model, context_length: int | None, ttl: float | None) -> Slot:
+        if model.problem and model.code and not model.trusted:
+            raise UntrustedModelError(
+                f"{model.id} cannot be loaded: {model.problem}", hint="use a version of it that needs no code"
+            )
         if model.problem:
             raise ModelLoadError(f"{model.id} cannot be loaded: {model.problem}")
         allowed = self._may_start(model)
@@ -217,6 +225,8 @@ class Pool:
             raise
 
     async def _load_now(self, slot: Slot) -> None:
+        slot.stage = "checking"
+        trusted = await asyncio.to_thread(self._clear, slot.model)
         worker = self.spare.take() or await self._start_worker(slot.model.id)
         slot.worker, slot.state, slot.stage = worker, "loading", "starting"
         self._background(self._watch(slot, worker))
@@ -231,7 +241,7 @@ class Pool:
             prefix_cache_bytes=engine.prefix_cache_bytes,
             wired=str(engine.wired),
         )
-        command = Load(instance=slot.id, model=slot.model.id, path=slot.model.path, options=options)
+        command = Load(instance=slot.id, model=slot.model.id, path=slot.model.path, options=options, trusted=trusted)
         loaded = await worker.load(command, lambda progress: self._on_progress(slot, progress))
         if not slot.ready.done():
             slot.set_ready(loaded, worker)

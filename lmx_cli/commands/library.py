@@ -1,0 +1,310 @@
+"""`lmx ls`, `show`, `verify`, `trust`: the models on this disk, and what is known of them."""
+
+import asyncio
+import time
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmx_cli.commands.models import JSON, started
+from lmx_cli.output import ExitCode, Output, duration, size, tokens
+
+if TYPE_CHECKING:
+    from lmx_daemon.contract.library import Details, VerifyUpdate
+    from lmx_daemon.contract.types import Model
+
+ABILITIES = ("tools", "thinking", "vision", "embedding")
+SHOWN_COMMIT = 8
+
+
+class Order(StrEnum):
+    NAME = "name"
+    SIZE = "size"
+    USED = "used"
+    CONTEXT = "context"
+    PARAMETERS = "parameters"
+
+
+class Ability(StrEnum):
+    CHAT = "chat"
+    TOOLS = "tools"
+    THINKING = "thinking"
+    VISION = "vision"
+    EMBEDDING = "embedding"
+
+
+def add(app: typer.Typer, output: Output) -> None:
+    @app.command()
+    def ls(
+        words: str | None = typer.Argument(None, help="Only those whose id, architecture or quantisation has this."),
+        sort: Annotated[Order, typer.Option(help="What comes first: the largest, the last used ...")] = Order.NAME,
+        can: Annotated[Ability | None, typer.Option(help="Only those that can do this.")] = None,
+        loaded: bool = typer.Option(False, "--loaded", help="Only those in memory."),
+        source: str | None = typer.Option(None, help="Only those of: hub, lmstudio, imported, folder, built-in."),
+        json: bool = JSON,
+    ) -> int:
+        """List the models on disk."""
+        return asyncio.run(_ls(output, words, sort, can, loaded, source, json))
+
+    @app.command()
+    def show(
+        model: str = typer.Argument(help="As `lmx ls` shows it."),
+        template: bool = typer.Option(False, "--template", help="The chat template, and nothing else."),
+        config: bool = typer.Option(False, "--config", help="config.json, and nothing else."),
+        json: bool = JSON,
+    ) -> int:
+        """Show a model: files and hashes, config, template, licence, what it needs in memory."""
+        return asyncio.run(_show(output, model, template, config, json))
+
+    @app.command()
+    def verify(
+        model: str | None = typer.Argument(None, help="As `lmx ls` shows it."),
+        every: bool = typer.Option(False, "--all", help="Every model."),
+        repair: bool = typer.Option(False, "--repair", help="Fetch again what is wrong, and only that."),
+        accept: bool = typer.Option(False, "--accept", help="Take the files as they are now: the change is yours."),
+        json: bool = JSON,
+    ) -> int:
+        """Hash a model's files again, offline, and compare; without --repair nothing is changed."""
+        return asyncio.run(_verify(output, model, every, repair, accept, json))
+
+    @app.command()
+    def trust(
+        model: str | None = typer.Argument(None, help="id@revision, whose code you have read; none lists them."),
+        withdraw: bool = typer.Option(False, "--withdraw", help="Take it back."),
+        json: bool = JSON,
+    ) -> int:
+        """Let the code of one model run, at one revision. Without a model: list what is allowed."""
+        return asyncio.run(_trust(output, model, withdraw, json))
+
+
+# ---- listing ----
+
+
+async def _ls(
+    output: Output, words: str | None, sort: Order, can: Ability | None, loaded: bool, source: str | None, json: bool
+) -> int:
+    async with await started() as client:
+        models, instances = await asyncio.gather(client.models(), client.instances())
+    states = {instance.model: instance.state for instance in instances}
+    chosen = [
+        model
+        for model in models
+        if _has(model, words)
+        and (can is None or getattr(model, can.value))
+        and (not loaded or model.id in states)
+        and (source is None or model.source == source)
+    ]
+    chosen = ordered(chosen, sort)
+    if json:
+        output.json([{**_plain(model), "state": str(states.get(model.id, "on disk"))} for model in chosen])
+        return ExitCode.OK
+    if not chosen:
+        output.note("no model matches" if models else "there is no model here; lmx pull fetches one")
+        return ExitCode.OK
+    now = time.time()
+    output.table(
+        ("MODEL", "SIZE", "QUANT", "CONTEXT", "ABILITIES", "USED", "VERIFIED", "REVISION", "STATE"),
+        [
+            (
+                model.id,
+                size(model.size),
+                model.quantization or "-",
+                tokens(model.context_length),
+                " ".join(name for name in ABILITIES if getattr(model, name)) or "-",
+                ago(model.used_at, now),
+                ago(model.verified_at, now),
+                (model.revision or "-")[:SHOWN_COMMIT] + (" (newer)" if model.newer else ""),
+                model.problem or str(states.get(model.id, "-")),
+            )
+            for model in chosen
+        ],
+        right=("SIZE", "CONTEXT"),
+    )
+    return ExitCode.OK
+
+
+def ordered(models: "list[Model]", sort: Order) -> "list[Model]":
+    """By name as they come; else the largest, latest or longest first, and those of which it is not known last."""
+    match sort:
+        case Order.NAME:
+            return models
+        case Order.SIZE:
+            return sorted(models, key=lambda model: -model.size)
+        case Order.USED:
+            return sorted(models, key=lambda model: -(model.used_at or 0))
+        case Order.CONTEXT:
+            return sorted(models, key=lambda model: -(model.context_length or 0))
+        case Order.PARAMETERS:
+            return sorted(models, key=lambda model: -(model.parameters or 0))
+
+
+def _has(model: "Model", words: str | None) -> bool:
+    told = f"{model.id} {model.architecture} {model.quantization} {model.source}".lower()
+    return words is None or all(word in told for word in words.lower().split())
+
+
+def _plain(model: "Model") -> "dict[str, object]":
+    import msgspec
+
+    plain: dict[str, object] = msgspec.structs.asdict(model)
+    return plain
+
+
+def ago(at: float | None, now: float) -> str:
+    """ "3m05s ago", "2 days ago", "-"."""
+    if at is None:
+        return "-"
+    seconds = max(0.0, now - at)
+    return f"{duration(seconds)} ago" if seconds < 86_400 else f"{int(seconds // 86_400)}d ago"
+
+
+# ---- one model ----
+
+
+async def _show(output: Output, name: str, template: bool, config: bool, json: bool) -> int:
+    async with await started() as client:
+        details = await client.details(name)
+    if template:
+        output.text(details.template or "", end="" if details.template.endswith("\n") else "\n")
+    elif config:
+        output.json(details.config)
+    elif json:
+        output.json(details)
+    else:
+        _show_all(output, details)
+    return ExitCode.OK
+
+
+def _show_all(output: Output, details: "Details") -> None:
+    model, now = details.model, time.time()
+    can = [name for name in ("chat", *ABILITIES) if getattr(model, name)]
+    if model.tool_parser:
+        can = [f"tools ({model.tool_parser})" if name == "tools" else name for name in can]
+    rows = {
+        "model": model.id,
+        "from": f"{model.source}, {model.path}",
+        "revision": (model.revision or "-") + (f", upstream has {model.newer[:SHOWN_COMMIT]}" if model.newer else ""),
+        "weights": f"{size(model.size)}, {model.quantization or 'not quantised'}",
+        "parameters": f"{model.parameters / 1e9:.2f} billion" if model.parameters else "-",
+        "architecture": model.architecture or "-",
+        "context": f"{model.context_length:,} tokens" if model.context_length else "-",
+        "can": ", ".join(can) or "-",
+        "licence": model.license or "-",
+        "memory": _memory(details),
+        "used": ago(model.used_at, now),
+        "verified": f"{ago(model.verified_at, now)}, against {details.proof}" if model.verified_at else "never",
+        "code": (", ".join(model.code) + (" (trusted)" if model.trusted else "")) if model.code else "none",
+    }
+    if model.problem:
+        rows["problem"] = model.problem
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        output.text(f"{name.ljust(width)}  {value}")
+    for line in details.memory:
+        output.text(f"{'':{width}}  {size(line.bytes):>9}  {line.name}" + (f" ({line.kind})" if line.kind else ""))
+    output.text("")
+    output.table(
+        ("FILE", "SIZE", "HASH", "STATE"),
+        [(row.path, size(row.size), row.hash or "-", row.note or row.state) for row in details.files],
+        right=("SIZE",),
+    )
+    if len(details.revisions) > 1:
+        output.text("")
+        output.table(
+            ("REVISION", "SIZE", "NAMES", "STATE"),
+            [
+                (revision.commit, size(revision.size), " ".join(revision.refs) or "-", "in use" * revision.current)
+                for revision in details.revisions
+            ],
+            right=("SIZE",),
+        )
+    if details.template:
+        output.text(f"\nchat template of {len(details.template)} characters: lmx show {model.id} --template")
+
+
+def _memory(details: "Details") -> str:
+    if details.memory_total is None:
+        return "-"
+    return f"{size(details.memory_total)} at {details.memory_context or 0:,} tokens" + (
+        f", {details.fits}" if details.fits else ""
+    )
+
+
+# ---- proving ----
+
+
+async def _verify(output: Output, name: str | None, every: bool, repair: bool, accept: bool, json: bool) -> int:
+    from lmx_daemon.contract.errors import RequestError
+    from lmx_daemon.contract.library import VerifyRequest
+
+    if (name is None) == (not every):
+        raise RequestError("name a model, or give --all", hint="`lmx ls` lists the models that are here")
+    if repair and accept:
+        raise RequestError("--repair and --accept are opposites", hint="give one of them")
+    ended: list[VerifyUpdate] = []
+    async with await started() as client:
+        names = [name] if name else [m.id for m in await client.models() if m.source != "built-in"]
+        for one in names:
+            last: VerifyUpdate | None = None
+            async for last in client.verify(VerifyRequest(id=one, repair=repair, accept=accept)):
+                share = f"{last.done / last.total:4.0%}" if last.total else ""
+                output.progress(f"{last.id}: {last.state} {share} {size(last.done)} of {size(last.total)}")
+            output.progress("")
+            if last is not None:
+                ended.append(last)
+                if not json:
+                    _tell_verified(output, last)
+    if json:
+        output.json(ended)
+    return ExitCode.OK if all(last.state in ("sound", "recorded", "repaired") for last in ended) else ExitCode.ERROR
+
+
+def _tell_verified(output: Output, last: "VerifyUpdate") -> None:
+    from lmx_daemon.contract.errors import LmxError, error_from
+
+    told = f"{last.files} files, {size(last.total)}"
+    match last.state:
+        case "sound":
+            output.text(f"{last.id}: sound; {told}, each is what {last.against} say")
+        case "recorded":
+            output.text(f"{last.id}: recorded; {told}; from now on a change is noticed")
+        case "repaired":
+            names = ", ".join(row.path for row in last.faults)
+            output.text(f"{last.id}: repaired; fetched again: {names}")
+        case "changed":
+            for row in last.faults:
+                output.text(f"{last.id}: {row.path} {row.note}")
+            output.error(
+                LmxError(
+                    f"{last.id} is not what {last.against} say",
+                    hint=f"fetch what is wrong again: lmx verify {last.id} --repair; "
+                    f"if the change is yours: lmx verify {last.id} --accept",
+                )
+            )
+        case _:
+            output.error(error_from(last.error) if last.error else LmxError(f"{last.id}: {last.state}"))
+
+
+async def _trust(output: Output, name: str | None, withdraw: bool, json: bool) -> int:
+    from lmx_daemon.contract.library import TrustRequest
+
+    async with await started() as client:
+        if name is None:
+            rows = await client.trusted()
+            if json:
+                output.json(rows)
+            elif rows:
+                output.table(("MODEL", "REVISION"), [(row.id, row.revision) for row in rows])
+            else:
+                output.note("no model's code is allowed to run")
+            return ExitCode.OK
+        identity, _, revision = name.partition("@")
+        row = await client.trust(TrustRequest(id=identity, revision=revision or None, withdraw=withdraw))
+    if json:
+        output.json(row)
+    elif withdraw:
+        output.text(f"the code of {identity} runs no more" if row.revision != "-" else f"{identity} was not trusted")
+    else:
+        output.text(f"{row.id} may run its own code ({', '.join(row.code)}), at {row.revision} only")
+    return ExitCode.OK

@@ -1,0 +1,133 @@
+"""Verifying, repairing, recording: what `lmx verify` does. One at a time for each model; new bytes are the pulls'."""
+
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+
+import msgspec
+
+from lmx_daemon.contract.errors import ConflictError, LmxError, RequestError, error_from
+from lmx_daemon.contract.library import FileRow, VerifyRequest, VerifyUpdate
+from lmx_daemon.contract.types import Model, PullRequest
+from lmx_daemon.library.download import Pulls
+from lmx_daemon.library.manifest import Manifest
+from lmx_daemon.library.proofs import with_times
+from lmx_daemon.library.shelf import Shelf
+from lmx_daemon.library.verify import Checked, Expected, Progress, checking, expected_of
+
+FAULTY = ("changed", "missing")
+
+
+class Proving:
+    def __init__(self, shelf: Shelf, pulls: Pulls) -> None:
+        self._shelf = shelf
+        self._pulls = pulls
+        self._busy: set[str] = set()
+
+    async def verify(self, request: VerifyRequest) -> AsyncGenerator[VerifyUpdate]:
+        """How far it is; the last one says how it ended. Raises ModelNotFoundError, ConflictError, RequestError."""
+        model = self._shelf.catalog.find(request.id)
+        if model.source == "built-in":
+            raise RequestError(f"{model.id} is a part of lmx; install lmx again to mend it", param="id")
+        if model.id in self._busy:
+            raise ConflictError(f"{model.id} is being verified already")
+        if request.repair and model.source != "hub":
+            raise RequestError(
+                f"{model.id} did not come from the Hub, so there is nowhere to fetch it from again",
+                hint=f"import it again, or take it as it is: lmx verify {model.id} --accept",
+            )
+        self._busy.add(model.id)
+        try:
+            async for update in self._verify(model, request):
+                yield update
+        except OSError as error:
+            fault = LmxError(f"{model.id}: {error.strerror or error}")
+            yield VerifyUpdate(id=model.id, state="failed", error=fault.body())
+        except LmxError as error:
+            yield VerifyUpdate(id=model.id, state="failed", error=error.body())
+        finally:
+            self._busy.discard(model.id)
+            self._shelf.catalog.refresh()
+
+    async def _verify(self, model: Model, request: VerifyRequest) -> AsyncIterator[VerifyUpdate]:
+        expected = expected_of(model, self._shelf.proofs.get(model))
+        if request.accept:
+            expected = Expected(None, "nothing: recorded now")
+        async for told in self._hashed(model, expected, request.accept):
+            last = told
+            if told.state == "hashing":
+                yield told
+        if last.state != "changed" or not request.repair or expected.manifest is None:
+            yield last
+            return
+        async for told in self._repair(model, last):
+            yield told
+        repaired = expected_of(model, self._shelf.proofs.get(model))
+        async for told in self._hashed(model, repaired, False):
+            mended = "repaired" if told.state == "sound" else told.state
+            yield msgspec.structs.replace(told, state=mended, faults=told.faults or last.faults)
+
+    async def _hashed(self, model: Model, expected: Expected, accept: bool) -> AsyncIterator[VerifyUpdate]:
+        """Hashes, keeps the proof where all is well, and says what was found."""
+        told = VerifyUpdate(id=model.id, state="hashing", against=expected.against)
+        async for step in checking(model, expected):
+            if isinstance(step, Progress):
+                told = msgspec.structs.replace(told, done=step.done, total=step.total)
+                yield told
+            else:
+                yield self._conclude(model, expected, step, accept, told)
+
+    def _conclude(
+        self, model: Model, expected: Expected, checked: list[Checked], accept: bool, told: VerifyUpdate
+    ) -> VerifyUpdate:
+        faults = tuple(found.row for found in checked if found.row.state in FAULTY)
+        told = msgspec.structs.replace(told, done=told.total, files=len(checked))
+        if faults:
+            return msgspec.structs.replace(told, state="changed", faults=faults)
+        proved = expected.manifest or Manifest(
+            repo=model.id,
+            commit=model.revision or "",
+            files=tuple(found.entry for found in checked if found.entry is not None),
+        )
+        self._shelf.proofs.write(model, with_times(proved, Path(model.path), time.time()))
+        recorded = expected.manifest is None
+        return msgspec.structs.replace(told, state="recorded" if recorded else "sound")
+
+    async def _repair(self, model: Model, found: VerifyUpdate) -> AsyncIterator[VerifyUpdate]:
+        """Takes the wrong files away and pulls the same commit: what is right is there already."""
+        for row in found.faults:
+            _take_away(Path(model.path) / row.path)
+        job = await self._pulls.start(PullRequest(repo=model.id, revision=model.revision))
+        async for told in self._pulls.watch(job.id):
+            job = told
+            yield VerifyUpdate(id=model.id, state="repairing", done=job.done, total=job.total or 0)
+        if job.state != "done":
+            raise error_from(job.error) if job.error else LmxError(f"the repair of {model.id} was {job.state}")
+
+
+def _take_away(link: Path) -> None:
+    """The wrong bytes and their name: the blob that the snapshot's link points to, and the link."""
+    blob = Path(os.path.realpath(link))
+    if link.is_symlink() and blob.parent.name == "blobs":
+        blob.unlink(missing_ok=True)
+    link.unlink(missing_ok=True)
+
+
+def rows_of(model: Model, manifest: Manifest | None, paths: list[str], changes: dict[str, str]) -> tuple[FileRow, ...]:
+    """The files for `lmx show`, without hashing anything: what was proved, and what has changed since."""
+    entries = {entry.path: entry for entry in manifest.files} if manifest else {}
+    rows = []
+    for path in sorted({*paths, *entries}):
+        entry = entries.get(path)
+        if entry is None:
+            file = Path(model.path) / path
+            rows.append(FileRow(path=path, size=file.stat().st_size if file.exists() else 0))
+            continue
+        told = f"sha256:{entry.sha256}" if entry.sha256 else f"sha1:{entry.git_sha1}"
+        note = changes.get(path)
+        state = "proved" if manifest and manifest.proved_at else "unproved"
+        if note is not None:
+            state = "missing" if note == "is missing" else "changed"
+        rows.append(FileRow(path=path, size=entry.size, hash=told, state=state, note=note))  # type: ignore[arg-type]
+    return tuple(rows)

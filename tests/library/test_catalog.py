@@ -1,0 +1,167 @@
+"""What is listed, from where, under which id, and what is read of it."""
+
+import json
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+from safetensors.numpy import save_file
+
+from lmx_daemon.contract.errors import ModelNotFoundError
+from lmx_daemon.library.abilities import abilities
+from lmx_daemon.library.catalog import Catalog
+from lmx_daemon.library.describe import describe
+from lmx_daemon.library.header import parameters, read_header
+from lmx_daemon.library.places import Place, lmstudio_models
+from tests.library.repositories import make_cached, make_folder
+
+
+def catalog_of(*places: Place, kept: Path | None = None) -> Catalog:
+    return Catalog({}, places, kept=kept)
+
+
+def ids(catalog: Catalog) -> list[str]:
+    return [model.id for model in catalog.refresh()]
+
+
+class TestPlaces:
+    def test_the_cache_lm_studio_and_folders(self, tmp_path: Path) -> None:
+        make_cached(tmp_path / "cache", "maker/one")
+        make_folder(tmp_path / "studio" / "someone" / "two")
+        make_folder(tmp_path / "mine" / "three")
+        make_folder(tmp_path / "mine" / "deep" / "four")
+        make_folder(tmp_path / "single model")
+        catalog = catalog_of(
+            Place("hub", tmp_path / "cache"),
+            Place("lmstudio", tmp_path / "studio"),
+            Place("folder", tmp_path / "mine"),
+            Place("folder", tmp_path / "single model"),
+        )
+        assert ids(catalog) == [
+            "lmx/guide", "deep/four", "local/single-model", "local/three", "maker/one", "someone/two",
+        ]  # fmt: skip
+        assert {m.id: m.source for m in catalog.models()}["someone/two"] == "lmstudio"
+
+    def test_the_same_id_twice_is_two_models(self, tmp_path: Path) -> None:
+        make_cached(tmp_path / "cache", "maker/one")
+        make_folder(tmp_path / "studio" / "maker" / "one")
+        catalog = catalog_of(Place("hub", tmp_path / "cache"), Place("lmstudio", tmp_path / "studio"))
+        assert ids(catalog) == ["lmx/guide", "lmstudio:maker/one", "maker/one"]
+        assert catalog.find("maker/one").source == "hub"
+        assert catalog.find("lmstudio:maker/one").source == "lmstudio"
+
+    def test_lm_studios_settings_name_its_folder(self, tmp_path: Path) -> None:
+        (tmp_path / ".lmstudio" / "models").mkdir(parents=True)
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / ".lmstudio" / "settings.json").write_text(json.dumps({"downloadsFolder": f"{tmp_path}/elsewhere"}))
+        found = lmstudio_models({"HOME": str(tmp_path)})
+        assert found == [tmp_path / "elsewhere", tmp_path / ".lmstudio" / "models"]
+        assert lmstudio_models({"HOME": str(tmp_path / "nobody")}) == []
+
+    def test_folders_that_are_none_or_not_readable_are_no_error(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        assert ids(catalog_of(Place("folder", tmp_path / "file"), Place("hub", tmp_path / "no"))) == ["lmx/guide"]
+
+
+class TestFinding:
+    def test_by_the_end_of_its_name_and_without_case(self, tmp_path: Path) -> None:
+        make_cached(tmp_path, "Maker/One-4bit")
+        catalog = catalog_of(Place("hub", tmp_path))
+        assert catalog.find("one-4BIT").id == "Maker/One-4bit"
+
+    def test_what_has_just_arrived_is_found(self, tmp_path: Path) -> None:
+        catalog = catalog_of(Place("hub", tmp_path))
+        catalog.models()
+        make_cached(tmp_path, "maker/one")
+        assert catalog.find("maker/one").context_length == 2048
+
+    def test_what_is_not_there_is_said_with_what_is(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelNotFoundError, match="lmx/guide"):
+            catalog_of(Place("hub", tmp_path)).find("maker/none")
+
+
+class TestDescriptions:
+    def test_a_change_of_any_file_is_seen(self, tmp_path: Path) -> None:
+        folder = make_folder(tmp_path / "one")
+        catalog = catalog_of(Place("folder", tmp_path))
+        catalog.refresh()
+        assert catalog.find("local/one").context_length == 2048
+        make_folder(folder, max_position_embeddings=4096)
+        catalog.refresh()
+        assert catalog.find("local/one").context_length == 4096
+
+    def test_they_are_kept_over_a_restart(self, tmp_path: Path) -> None:
+        make_folder(tmp_path / "models" / "one")
+        kept = tmp_path / "kept"
+        first = catalog_of(Place("folder", tmp_path / "models"), kept=kept).refresh()
+        assert catalog_of(Place("folder", tmp_path / "models"), kept=kept).refresh() == first
+        kept.write_bytes(b"nonsense")
+        assert catalog_of(Place("folder", tmp_path / "models"), kept=kept).refresh() == first
+
+    def test_two_hundred_models_are_listed_again_quickly(self, tmp_path: Path) -> None:
+        """Not a clock's figure but a ratio: listing again costs far less than reading everything."""
+        for number in range(200):
+            make_folder(tmp_path / "mine" / f"model-{number}", side=2)
+        catalog = catalog_of(Place("folder", tmp_path / "mine"))
+        begun = time.perf_counter()
+        assert len(catalog.refresh()) == 201
+        first = time.perf_counter()
+        catalog.refresh()
+        assert time.perf_counter() - first < (first - begun) / 2
+
+    def test_what_the_files_say(self, tmp_path: Path) -> None:
+        folder = make_folder(tmp_path / "one", quantization={"bits": 4, "group_size": 64})
+        model = describe("a/b", folder, "folder", None)
+        assert model is not None
+        assert (model.quantization, model.license, model.chat, model.tools) == ("4-bit", "apache-2.0", True, True)
+        assert (model.tool_parser, model.thinking, model.vision, model.embedding) == ("json_tools", False, False, False)
+
+    def test_weights_of_another_name_say_what_to_do(self, tmp_path: Path) -> None:
+        model = describe("a/b", make_folder(tmp_path / "one", weights="net.safetensors"), "folder", None)
+        assert model is not None and model.problem is not None and "lmx import" in model.problem
+
+    @pytest.mark.parametrize(
+        ("config", "template", "names", "expected"),
+        [
+            ({"vision_config": {}}, "x", (), {"vision"}),
+            ({"architectures": ["BertModel"]}, "", (), {"embedding"}),
+            ({"architectures": ["Qwen3ForCausalLM"]}, "t", ("modules.json",), {"embedding", "chat"}),
+            ({}, "{% if enable_thinking %}", (), {"chat", "thinking"}),
+            ({}, "", (), set()),
+        ],
+    )
+    def test_abilities(self, config: dict[str, Any], template: str, names: tuple[str, ...], expected: set[str]) -> None:
+        can = abilities(config, template, names)
+        told = {name for name in ("vision", "embedding", "chat", "thinking", "tools") if getattr(can, name)}
+        assert told - ({"chat"} if "vision" in expected else set()) == expected
+
+    def test_packed_weights_are_counted_by_their_scales(self, tmp_path: Path) -> None:
+        packed = {
+            "layer.weight": numpy.zeros((8, 16), numpy.uint32),
+            "layer.scales": numpy.zeros((8, 2), numpy.float16),
+            "layer.biases": numpy.zeros((8, 2), numpy.float16),
+            "norm.weight": numpy.zeros(8, numpy.float32),
+        }
+        save_file(packed, tmp_path / "model.safetensors")
+        assert parameters([tmp_path / "model.safetensors"], {"quantization": {"group_size": 64}}) == 8 * 128 + 8
+        assert parameters([tmp_path / "model.safetensors"], {}) is None
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"",
+            b"1234567",
+            struct.pack("<Q", 2**63) + b"{}",
+            struct.pack("<Q", 2) + b"[]",
+            struct.pack("<Q", 4) + b"null",
+            struct.pack("<Q", 40) + b'{"a":{"dtype":"F32","shape":[-1]}}      ',
+            struct.pack("<Q", 60) + b'{"a":{"dtype":"F32","shape":[99999999999999999999]}}'.ljust(60),
+            struct.pack("<Q", 100_000) + b"[" * 100_000,
+        ],
+    )
+    def test_headers_that_are_none(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "model.safetensors").write_bytes(content)
+        assert read_header(tmp_path / "model.safetensors") is None

@@ -1,0 +1,155 @@
+"""Verifying, refusing what has changed, repairing, recording."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lmx_daemon.contract.config import Home, LibrarySettings
+from lmx_daemon.contract.errors import ConflictError, ModelLoadError, RequestError
+from lmx_daemon.contract.library import VerifyRequest, VerifyUpdate
+from lmx_daemon.contract.types import Model, PullRequest
+from lmx_daemon.library.download import Pulls
+from lmx_daemon.library.librarian import Librarian
+from tests.library.conftest import REPO, StandIn
+from tests.library.repositories import flip, make_cached, make_folder
+
+OTHER = "maker/other"
+
+
+@pytest.fixture
+def librarian(environ: dict[str, str], tmp_path: Path, pulls: Pulls) -> Iterator[Librarian]:
+    settings = LibrarySettings(reserve_bytes=0, folders=(str(tmp_path / "mine"),), lmstudio=False)
+    yield Librarian(Home(tmp_path / "home"), settings, environ, pulls)
+
+
+@pytest.fixture
+def cached(environ: dict[str, str]) -> Path:
+    """The snapshot of a model that another program has fetched."""
+    return make_cached(Path(environ["HF_HUB_CACHE"]), OTHER)
+
+
+async def verify(librarian: Librarian, identity: str, **how: bool) -> VerifyUpdate:
+    last = [update async for update in librarian.proving.verify(VerifyRequest(id=identity, **how))][-1]
+    return last
+
+
+async def pulled(librarian: Librarian, pulls: Pulls) -> Model:
+    job = await pulls.start(PullRequest(repo=REPO))
+    ended = [told async for told in pulls.watch(job.id)][-1]
+    assert ended.state == "done", ended.error
+    librarian.shelf.catalog.refresh()
+    return librarian.shelf.catalog.find(REPO)
+
+
+class TestAgainstTheCachesOwnNames:
+    async def test_a_sound_model_is_proved_offline(self, librarian: Librarian, cached: Path, hub: StandIn) -> None:
+        last = await verify(librarian, OTHER)
+        assert (last.state, last.files, last.against) == ("sound", 5, "the cache's hashes")
+        assert hub.requests() == []
+        assert librarian.shelf.catalog.find(OTHER).verified_at is not None
+
+    @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+    async def test_one_flipped_byte_is_found_by_name(self, librarian: Librarian, cached: Path, name: str) -> None:
+        flip(cached / name)
+        last = await verify(librarian, OTHER)
+        assert last.state == "changed" and [row.path for row in last.faults] == [name]
+        assert librarian.shelf.proofs.get(librarian.shelf.catalog.find(OTHER)) is None
+
+    async def test_a_missing_file_is_found(self, librarian: Librarian, cached: Path) -> None:
+        await verify(librarian, OTHER)
+        (cached / "tokenizer.json").unlink()
+        last = await verify(librarian, OTHER)
+        assert [(row.path, row.state) for row in last.faults] == [("tokenizer.json", "missing")]
+
+
+class TestLoading:
+    async def test_a_changed_file_is_refused_with_the_way_out(self, librarian: Librarian, cached: Path) -> None:
+        await verify(librarian, OTHER)
+        model = librarian.shelf.catalog.find(OTHER)
+        assert model.problem is None and librarian.shelf.clear(model) is False
+        flip(cached / "model.safetensors")
+        with pytest.raises(ModelLoadError) as refused:
+            librarian.shelf.clear(model)
+        assert refused.value.hint is not None and f"lmx verify {OTHER} --repair" in refused.value.hint
+        librarian.shelf.catalog.refresh()
+        assert "lmx verify" in str(librarian.shelf.catalog.find(OTHER).problem)
+
+    async def test_touching_alone_asks_for_a_proof_which_restores_it(self, librarian: Librarian, cached: Path) -> None:
+        await verify(librarian, OTHER)
+        os.utime(os.path.realpath(cached / "config.json"), (1, 1))
+        librarian.shelf.catalog.refresh()
+        assert librarian.shelf.catalog.find(OTHER).problem is not None
+        assert (await verify(librarian, OTHER)).state == "sound"
+        assert librarian.shelf.catalog.find(OTHER).problem is None
+
+    async def test_a_header_that_makes_no_sense_is_refused_even_unproved(
+        self, librarian: Librarian, cached: Path
+    ) -> None:
+        Path(os.path.realpath(cached / "model.safetensors")).write_bytes(b"\xff" * 64)
+        model = librarian.shelf.catalog.find(OTHER)
+        with pytest.raises(ModelLoadError, match="header"):
+            librarian.shelf.clear(model)
+
+
+class TestRepair:
+    @pytest.mark.parametrize("harm", ["flip", "missing", "truncated"])
+    async def test_only_what_is_wrong_is_fetched(
+        self, librarian: Librarian, pulls: Pulls, hub: StandIn, harm: str
+    ) -> None:
+        model = await pulled(librarian, pulls)
+        await verify(librarian, REPO)
+        blob = Path(os.path.realpath(Path(model.path) / "model.safetensors"))
+        match harm:
+            case "flip":
+                flip(blob)
+            case "missing":
+                blob.unlink()
+            case _:
+                os.truncate(blob, 100)
+        hub.requests()
+        last = await verify(librarian, REPO, repair=True)
+        assert (last.state, [row.path for row in last.faults]) == ("repaired", ["model.safetensors"])
+        fetched = [r["path"] for r in hub.requests() if "/resolve/" in r["path"] and r["method"] == "GET"]
+        assert len(fetched) == 1 and fetched[0].endswith("model.safetensors")
+        assert blob.read_bytes() == (hub.root / REPO / "model.safetensors").read_bytes()
+        assert librarian.shelf.catalog.find(REPO).problem is None
+
+    async def test_without_the_hub_it_fails_and_says_so(self, librarian: Librarian, pulls: Pulls, hub: StandIn) -> None:
+        model = await pulled(librarian, pulls)
+        flip(Path(model.path) / "model.safetensors")
+        hub.faults(status=404, status_times=100)
+        last = await verify(librarian, REPO, repair=True)
+        assert last.state == "failed" and last.error is not None
+
+    async def test_a_model_from_elsewhere_cannot_be_fetched(self, librarian: Librarian, tmp_path: Path) -> None:
+        make_folder(tmp_path / "mine" / "one")
+        with pytest.raises(RequestError, match="Hub"):
+            await verify(librarian, "local/one", repair=True)
+
+
+class TestRecording:
+    async def test_one_from_elsewhere_gets_its_own_manifest(self, librarian: Librarian, tmp_path: Path) -> None:
+        folder = make_folder(tmp_path / "mine" / "one")
+        assert (await verify(librarian, "local/one")).state == "recorded"
+        assert (await verify(librarian, "local/one")).state == "sound"
+        flip(folder / "model.safetensors")
+        assert (await verify(librarian, "local/one")).state == "changed"
+        assert (await verify(librarian, "local/one", accept=True)).state == "recorded"
+        assert librarian.shelf.catalog.find("local/one").problem is None
+
+    async def test_two_at_once_are_one_too_many(self, librarian: Librarian, cached: Path) -> None:
+        first = librarian.proving.verify(VerifyRequest(id=OTHER))
+        await anext(first)
+        with pytest.raises(ConflictError):
+            await verify(librarian, OTHER)
+        assert [update async for update in first][-1].state == "sound"
+        assert (await verify(librarian, OTHER)).state == "sound"
+
+    async def test_a_manifest_that_points_outside_is_no_manifest(self, librarian: Librarian, cached: Path) -> None:
+        await verify(librarian, OTHER)
+        model = librarian.shelf.catalog.find(OTHER)
+        file = librarian.shelf.proofs.file_of(model)
+        file.write_text(file.read_text().replace("config.json", "../../../etc/passwd", 1))
+        assert librarian.shelf.proofs.get(model) is None

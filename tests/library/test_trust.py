@@ -1,0 +1,101 @@
+"""Code in a repository: found, refused, and allowed by hand for one revision only."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lmx_daemon.contract.config import Home, LibrarySettings
+from lmx_daemon.contract.errors import RequestError, UntrustedModelError
+from lmx_daemon.contract.library import TrustRequest
+from lmx_daemon.library.download import Pulls
+from lmx_daemon.library.librarian import Librarian
+from tests.library.repositories import make_cached, make_folder
+
+COMMIT = "abc1234567" * 4
+
+
+def librarian_of(tmp_path: Path) -> Librarian:
+    environ = {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    settings = LibrarySettings(lmstudio=False, folders=(str(tmp_path / "mine"),))
+    return Librarian(Home(tmp_path / "home"), settings, environ, Pulls(settings, environ))
+
+
+def harm(folder: Path, name: str) -> str:
+    """Puts one kind of code there; what lmx is to call it."""
+    match name:
+        case "auto_map" | "model_file" | "trust_remote_code":
+            config = json.loads((folder / "config.json").read_text())
+            (folder / "config.json").unlink()
+            (folder / "config.json").write_text(json.dumps(config | {name: "x.py"}))
+            return f"{name} in config.json"
+        case _:
+            (folder / name).write_bytes(b"\x80\x04.")
+            return name
+
+
+@pytest.mark.parametrize(
+    "name", ["modeling_x.py", "training_args.bin", "optimizer.pt", "x.pkl", "lib.so", "auto_map", "model_file"]
+)
+def test_each_kind_of_code_is_found_and_refused(tmp_path: Path, name: str) -> None:
+    snapshot = make_cached(tmp_path / "cache", "maker/odd", COMMIT)
+    called = harm(snapshot, name)
+    librarian = librarian_of(tmp_path)
+    model = librarian.shelf.catalog.find("maker/odd")
+    assert model.code == (called,) and model.problem is not None
+    with pytest.raises(UntrustedModelError, match=r"maker/odd would run code"):
+        librarian.shelf.clear(model)
+
+
+class TestTrust:
+    @pytest.fixture
+    def snapshot(self, tmp_path: Path) -> Path:
+        snapshot = make_cached(tmp_path / "cache", "maker/odd", COMMIT)
+        (snapshot / "modeling.py").write_text("print('hello')")
+        return snapshot
+
+    def test_the_revision_must_be_named(self, tmp_path: Path, snapshot: Path) -> None:
+        librarian = librarian_of(tmp_path)
+        for revision in (None, "abc", "f" * 40):
+            with pytest.raises(RequestError) as refused:
+                librarian.trust(TrustRequest(id="maker/odd", revision=revision))
+            assert refused.value.hint == f"lmx trust maker/odd@{COMMIT}"
+
+    def test_it_holds_over_a_restart_and_can_be_withdrawn(self, tmp_path: Path, snapshot: Path) -> None:
+        librarian_of(tmp_path).trust(TrustRequest(id="maker/odd", revision=COMMIT))
+        again = librarian_of(tmp_path)
+        model = again.shelf.catalog.find("maker/odd")
+        assert model.trusted and model.problem is None and again.shelf.clear(model) is True
+        again.trust(TrustRequest(id="maker/odd", withdraw=True))
+        assert not again.shelf.catalog.find("maker/odd").trusted
+
+    def test_other_bytes_are_not_what_was_trusted(self, tmp_path: Path, snapshot: Path) -> None:
+        librarian = librarian_of(tmp_path)
+        librarian.trust(TrustRequest(id="maker/odd", revision=COMMIT))
+        (snapshot / "modeling.py").write_text("import os")
+        with pytest.raises(UntrustedModelError):
+            librarian.shelf.clear(librarian.shelf.catalog.find("maker/odd"))
+
+    def test_another_commit_is_not_what_was_trusted(self, tmp_path: Path, snapshot: Path) -> None:
+        librarian = librarian_of(tmp_path)
+        librarian.trust(TrustRequest(id="maker/odd", revision=COMMIT))
+        newer = make_cached(tmp_path / "cache", "maker/odd", "2" * 40)
+        (newer / "modeling.py").write_text("print('hello')")
+        librarian.shelf.catalog.refresh()
+        model = librarian.shelf.catalog.find("maker/odd")
+        assert model.revision == "2" * 40 and not model.trusted and model.problem is not None
+
+    def test_a_model_without_a_commit_is_named_by_its_code(self, tmp_path: Path) -> None:
+        folder = make_folder(tmp_path / "mine" / "one")
+        (folder / "modeling.py").write_text("pass")
+        librarian = librarian_of(tmp_path)
+        with pytest.raises(RequestError) as refused:
+            librarian.trust(TrustRequest(id="local/one"))
+        revision = str(refused.value.hint).partition("@")[2]
+        librarian.trust(TrustRequest(id="local/one", revision=revision))
+        assert librarian.shelf.clear(librarian.shelf.catalog.find("local/one")) is True
+
+    def test_nothing_to_trust(self, tmp_path: Path) -> None:
+        make_folder(tmp_path / "mine" / "one")
+        with pytest.raises(RequestError, match="no code"):
+            librarian_of(tmp_path).trust(TrustRequest(id="local/one", revision="1234567"))
