@@ -1,28 +1,56 @@
-"""Keys and values of finished sequences, kept for prompts that begin alike. In memory, bounded by bytes.
+"""The prefix cache: keys and values of earlier sequences in blocks, for prompts that begin alike. Bounded by bytes.
 
-Owned by the engine thread. A stored cache is never changed: a hit is a copy, which costs nothing until it is written.
+A tree for each namespace: a block of 64 tokens has the blocks that followed it as children, so that sequences share
+what they have in common. Blocks are never changed once stored. What lies below, on disk, is told through `Tier`.
+Owned by the engine thread.
 """
 
-import copy
-import itertools
-from dataclasses import dataclass
-from typing import Any
+import array
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol
 
 import mlx.core as mx
 import numpy as np
-import numpy.typing as npt
-from mlx_lm.models.cache import can_trim_prompt_cache, trim_prompt_cache
 
+from lmx_daemon.engine.parts import Layout, State, cut, join, layout_of, state_of, tensors_of
+
+BLOCK = 64
+"""Tokens. Larger ones share less; smaller ones cost more buffers and look-ups."""
+WIDTH = 4
+"""Bytes of one token in a key."""
 MIN_TOKENS = 8
 """A shorter common beginning is not worth the copy."""
+OVERHEAD = 512
+"""Bytes that a node costs beside its tensors."""
+NEAR = 64
+"""So many of a block's successors, the latest first, are compared token by token."""
 
 
 @dataclass(eq=False)
-class Entry:
-    tokens: npt.NDArray[np.int64]
-    cache: list[Any]
-    size: int
-    used: int
+class Node:
+    """A block of tokens in the tree, or an `end`: fewer tokens that follow a block, with the states after them."""
+
+    key: bytes
+    parent: "Node | None"
+    tokens: bytes
+    start: int
+    parts: list[mx.array]
+    state: State | None = None
+    children: dict[bytes, "Node"] = field(default_factory=dict)
+    ends: dict[bytes, "Node"] = field(default_factory=dict)
+
+    @property
+    def length(self) -> int:
+        return len(self.tokens) // WIDTH
+
+    @property
+    def size(self) -> int:
+        state = sum(part.nbytes for part in self.state.arrays) if self.state is not None else 0
+        return OVERHEAD + len(self.tokens) + state + sum(part.nbytes for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -32,66 +60,209 @@ class Hit:
     """Tokens of the prompt that `cache` holds."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """How far the stored blocks follow a prompt: whole blocks, then `shared` tokens of one more node."""
+
+    path: list[Node]
+    last: Node | None
+    shared: int
+
+    @property
+    def length(self) -> int:
+        return len(self.path) * BLOCK + self.shared
+
+
+class Tier(Protocol):
+    """What is told of every stored node, so that it can be kept elsewhere too."""
+
+    def offer(self, node: Node, layout: Layout) -> None: ...
+
+    def used(self, nodes: Sequence[Node]) -> None: ...
+
+
 class PrefixCache:
-    """Least recently used goes first; namespaces share nothing."""
+    """Least recently used goes first, and a block never before those that follow it. Namespaces share nothing."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._entries: dict[str, list[Entry]] = {}
-        self._clock = itertools.count()
+    def __init__(self, max_bytes: int, fingerprint: str = "", tier: Tier | None = None) -> None:
+        self.max_bytes = max_bytes
         self.size = 0
+        self.layout: Layout | None = None
+        """Known from the first sequence on; a model has only one."""
+        self._fingerprint = fingerprint
+        self._tier = tier
+        self._roots: dict[str, Node] = {}
+        self._order: OrderedDict[bytes, Node] = OrderedDict()
 
-    def find(self, namespace: str, tokens: list[int]) -> Hit | None:
+    def find(self, namespace: str, tokens: Sequence[int]) -> Hit | None:
         """The longest stored beginning of `tokens`, one token short of all of them at most: one must be computed."""
-        wanted = np.asarray(tokens, np.int64)
-        best: tuple[int, Entry] | None = None
-        for entry in self._entries.get(namespace, ()):
-            length = min(_common(entry.tokens, wanted), len(wanted) - 1)
-            usable = length == len(entry.tokens) or can_trim_prompt_cache(entry.cache)
-            if usable and length >= MIN_TOKENS and (best is None or length > best[0]):
-                best = length, entry
-        if best is None:
+        place = self.place(namespace, encode(tokens))
+        if self.layout is None or place.length < MIN_TOKENS:
             return None
-        length, entry = best
-        entry.used = next(self._clock)
-        found = copy.deepcopy(entry.cache)
-        surplus = len(entry.tokens) - length
-        if surplus and trim_prompt_cache(found, surplus) != surplus:
-            return None
-        return Hit(found, length)
+        nodes = [*place.path, place.last] if place.last is not None else place.path
+        self._touch(nodes)
+        held = sum(node.length for node in nodes)
+        state = place.last.state if place.last is not None else None
+        cache = join(self.layout, [node.parts for node in nodes], place.length, state, held - place.length)
+        return Hit(cache, place.length)
 
-    def keep(self, namespace: str, tokens: list[int], cache: list[Any]) -> None:
-        """Stores a finished sequence's `cache`, which holds exactly `tokens`, and drops what it covers."""
-        size = sum(part.nbytes for part in cache)
-        if size > self._max_bytes or len(tokens) < MIN_TOKENS:
+    def place(self, namespace: str, data: bytes) -> Place:
+        """Where the stored blocks leave the prompt `data` (encoded); what `find` would give."""
+        nowhere = Place([], None, 0)
+        if self.layout is None:
+            return nowhere
+        path = list(self.walk(namespace, data))
+        whole = len(data) // WIDTH - 1
+        if self.layout.trimmable:
+            if path and len(path) * BLOCK > whole:  # all of it is stored: the last token is computed again
+                return Place(path[:-1], path[-1], BLOCK - 1)
+            at = path[-1] if path else self._roots.get(namespace)
+            start = len(path) * BLOCK * WIDTH
+            last, shared = _nearest(at, data[start : start + BLOCK * WIDTH], whole - len(path) * BLOCK)
+            return Place(path, last, shared)
+        for depth in range(len(path), -1, -1):
+            at = path[depth - 1] if depth else self._roots.get(namespace)
+            rest = data[depth * BLOCK * WIDTH : whole * WIDTH]
+            ends = [] if at is None else [end for tokens, end in at.ends.items() if rest.startswith(tokens)]
+            if ends:
+                end = max(ends, key=lambda end: end.length)
+                return Place(path[:depth], end, end.length)
+        return nowhere
+
+    def walk(self, namespace: str, data: bytes) -> Iterator[Node]:
+        """The stored whole blocks that `data` begins with."""
+        node = self._roots.get(namespace)
+        step = BLOCK * WIDTH
+        for start in range(0, len(data) - step + 1, step):
+            node = node.children.get(data[start : start + step]) if node is not None else None
+            if node is None:
+                return
+            yield node
+
+    def keep(self, namespace: str, tokens: Sequence[int], cache: Sequence[Any]) -> None:
+        """Stores `cache`, one sequence's, which holds exactly `tokens`. Blocks that are there already cost nothing."""
+        layout = layout_of(cache, len(tokens))
+        if layout is None or len(tokens) < MIN_TOKENS or layout != (self.layout or layout):
             return
-        mx.eval([part.state for part in cache])  # a lazy slice would keep the whole batch's buffers alive
-        kept = np.asarray(tokens, np.int64)
-        entries = self._entries.setdefault(namespace, [])
-        for entry in list(entries):
-            if _common(entry.tokens, kept) == len(entry.tokens) and can_trim_prompt_cache(cache):
-                entries.remove(entry)
-                self.size -= entry.size
-        entries.append(Entry(kept, cache, size, next(self._clock)))
-        self.size += size
-        self._evict()
+        self.layout = layout
+        data, tensors = encode(tokens), tensors_of(cache)
+        limit = self._affordable(tensors, len(tokens))
+        path = list(self.walk(namespace, data[: limit * WIDTH]))
+        at = path[-1] if path else self.root(namespace)
+        blocks = limit // BLOCK
+        made = cut(tensors, layout, len(path) * BLOCK, blocks * BLOCK, BLOCK)
+        for parts in made:
+            at = self.add(at, data[at_end(at) * WIDTH : (at_end(at) + BLOCK) * WIDTH], parts)
+            path.append(at)
+        rest = data[blocks * BLOCK * WIDTH : limit * WIDTH]
+        if limit == len(tokens) and (not layout.trimmable or rest):
+            (parts,) = cut(tensors, layout, blocks * BLOCK, limit, BLOCK) or ([],)
+            path.append(self.add_end(at, rest, parts, None if layout.trimmable else state_of(cache)))
+        if self._tier is not None:
+            for node in path:
+                self._tier.offer(node, layout)
+        self._touch(path)
+        self.evict()
+
+    def root(self, namespace: str) -> Node:
+        """The beginning of everything in `namespace`; its key stands for the model and the namespace."""
+        root = self._roots.get(namespace)
+        if root is None:
+            root = self._roots[namespace] = Node(self.root_key(namespace), None, b"", 0, [])
+        return root
+
+    def root_key(self, namespace: str) -> bytes:
+        return hashlib.sha256(f"{self._fingerprint}\n{namespace}".encode()).digest()[:16]
+
+    def add(self, parent: Node, tokens: bytes, parts: list[mx.array]) -> Node:
+        """A whole block after `parent`. The ends it covers are dropped where it can stand for them."""
+        node = Node(chain(parent.key, tokens), parent, tokens, at_end(parent), parts)
+        parent.children[tokens] = node
+        self._put(node)
+        self._drop_covered(parent, tokens)
+        return node
+
+    def add_end(self, parent: Node, tokens: bytes, parts: list[mx.array], state: State | None) -> Node:
+        """`tokens` that fill no block after `parent`, with the states at their end where the model has such."""
+        known = parent.ends.get(tokens)
+        if known is not None:
+            return known
+        if state is None:
+            self._drop_covered(parent, tokens)
+        node = Node(end_key(parent.key, tokens), parent, tokens, at_end(parent), parts, state)
+        parent.ends[tokens] = node
+        self._put(node)
+        return node
 
     def clear(self) -> None:
-        self._entries.clear()
+        self._roots.clear()
+        self._order.clear()
         self.size = 0
 
-    def _evict(self) -> None:
-        while self.size > self._max_bytes:
-            name, oldest = min(
-                ((name, entry) for name, entries in self._entries.items() for entry in entries),
-                key=lambda pair: pair[1].used,
-            )
-            self._entries[name].remove(oldest)
-            self.size -= oldest.size
+    def evict(self) -> None:
+        while self.size > self.max_bytes:
+            self._drop(next(iter(self._order.values())))
+
+    def _affordable(self, tensors: Sequence[mx.array], length: int) -> int:
+        """How many of `length` tokens fit into the bound: of a sequence that is too long, its beginning is kept."""
+        each = sum(tensor.nbytes // tensor.shape[2] for tensor in tensors) + OVERHEAD // BLOCK + WIDTH
+        fits = self.max_bytes // each
+        return length if fits >= length + BLOCK else fits // BLOCK * BLOCK
+
+    def _put(self, node: Node) -> None:
+        self._order[node.key] = node
+        self.size += node.size
+
+    def _touch(self, path: Sequence[Node]) -> None:
+        """From the last to the first, so that what comes first in a sequence is evicted last."""
+        for node in reversed(path):
+            self._order.move_to_end(node.key)
+        if self._tier is not None:
+            self._tier.used(path)
+
+    def _drop_covered(self, parent: Node, tokens: bytes) -> None:
+        for end in [end for end in parent.ends.values() if end.state is None and tokens.startswith(end.tokens)]:
+            self._drop(end)
+
+    def _drop(self, node: Node) -> None:
+        assert node.parent is not None and not node.children and not node.ends
+        del self._order[node.key]
+        self.size -= node.size
+        siblings = node.parent.ends if node.parent.ends.get(node.tokens) is node else node.parent.children
+        del siblings[node.tokens]
+        if node.parent.parent is None and not node.parent.children and not node.parent.ends:
+            self._roots = {name: root for name, root in self._roots.items() if root is not node.parent}
 
 
-def _common(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> int:
-    """The length of the common beginning, in one pass."""
-    length = min(len(a), len(b))
-    different = np.flatnonzero(a[:length] != b[:length])
-    return int(different[0]) if len(different) else length
+def encode(tokens: Sequence[int]) -> bytes:
+    return array.array("i", tokens).tobytes()
+
+
+def chain(parent: bytes, tokens: bytes) -> bytes:
+    """The key of the block `tokens` after the block `parent`: stands for all tokens up to its end."""
+    return hashlib.sha256(parent + tokens).digest()[:16]
+
+
+def end_key(parent: bytes, tokens: bytes) -> bytes:
+    return hashlib.sha256(parent + tokens + b"end").digest()[:16]
+
+
+def at_end(node: Node) -> int:
+    """The position after a block."""
+    return node.start + node.length
+
+
+def _nearest(at: Node | None, rest: bytes, most: int) -> tuple[Node | None, int]:
+    """Of the blocks and ends after `at`, the one that shares most with `rest`, and how many tokens: `most` at most."""
+    best: tuple[Node | None, int] = None, 0
+    if at is None or most <= 0:
+        return best
+    wanted = np.frombuffer(rest, np.int32)
+    for nodes in (at.ends, at.children):
+        for node in islice(reversed(nodes.values()), NEAR):
+            found = np.frombuffer(node.tokens, np.int32)[: len(wanted)]
+            different = np.flatnonzero(found != wanted[: len(found)])
+            shared = min(int(different[0]) if len(different) else len(found), most)
+            if shared > best[1]:
+                best = node, shared
+    return best

@@ -1,0 +1,100 @@
+"""A node of the prefix cache as what a file holds, and back.
+
+Writing takes evaluated arrays as they lie in memory. Reading makes arrays from bytes alone, which schedules nothing on
+any stream, so that it may happen on the disk's thread.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from lmx_daemon.engine.cache import BLOCK, Node, chain, end_key
+from lmx_daemon.engine.files import BadBlockError, Header, Stored, read_block
+from lmx_daemon.engine.parts import Layout, State
+
+
+class About(msgspec.Struct, frozen=True, array_like=True):
+    """What a block's header holds for us."""
+
+    layout: Layout
+    states: int
+    """So many of its arrays, the last ones, are states."""
+    tree: Any
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A block read back."""
+
+    stored: Stored
+    tokens: bytes
+    arrays: list[mx.array]
+    types: list[str]
+    """What `arrays` are to be seen as: numpy knows no bfloat16."""
+    about: About
+
+    def parts_and_state(self) -> tuple[list[mx.array], State | None]:
+        """Engine thread only."""
+        seen = [_seen_as(array, name) for array, name in zip(self.arrays, self.types, strict=True)]
+        parts = seen[: len(seen) - self.about.states]
+        return parts, State(self.about.tree, seen[len(parts) :]) if self.stored.end else None
+
+
+def as_file(node: Node, layout: Layout, fingerprint: str) -> tuple[Stored, Header, list[mx.array]]:
+    assert node.parent is not None
+    state = node.state
+    arrays = [*node.parts, *(state.arrays if state is not None else ())]
+    stored = Stored(
+        key=node.key,
+        parent=node.parent.key,
+        start=node.start,
+        length=node.length,
+        end=node.length < BLOCK,
+        size=sum(part.nbytes for part in arrays),
+    )
+    about = About(layout, len(state.arrays) if state is not None else 0, state.tree if state is not None else None)
+    header = Header(
+        fingerprint=fingerprint,
+        key=stored.key,
+        parent=stored.parent,
+        start=stored.start,
+        tokens=node.tokens,
+        about=msgspec.msgpack.encode(about),
+        arrays=tuple((_name_of(part), tuple(part.shape), part.nbytes) for part in arrays),
+        checksum=0,
+    )
+    return stored, header, arrays
+
+
+def _name_of(array: mx.array) -> str:
+    return str(array.dtype).removeprefix("mlx.core.")
+
+
+def load_block(folder: Path, stored: Stored, fingerprint: str) -> Loaded:
+    header, payloads = read_block(folder, stored, fingerprint)
+    try:
+        about = msgspec.msgpack.decode(header.about, type=About)
+        arrays = [
+            _array(payload, name, shape) for payload, (name, shape, _) in zip(payloads, header.arrays, strict=True)
+        ]
+    except (msgspec.MsgspecError, ValueError, TypeError, AttributeError) as error:
+        (folder / stored.name).unlink(missing_ok=True)
+        raise BadBlockError(f"its content cannot be read: {error}") from error
+    if stored.key != (end_key if stored.end else chain)(stored.parent, header.tokens):
+        (folder / stored.name).unlink(missing_ok=True)
+        raise BadBlockError("its tokens are not those of its key")
+    return Loaded(stored, header.tokens, arrays, [name for name, _, _ in header.arrays], about)
+
+
+def _array(payload: npt.NDArray[np.uint8], name: str, shape: tuple[int, ...]) -> mx.array:
+    """Evaluated already; on the disk's thread nothing may be computed."""
+    return mx.array(payload.view(np.dtype("uint16" if name == "bfloat16" else name)).reshape(shape))
+
+
+def _seen_as(array: mx.array, name: str) -> mx.array:
+    return array.view(mx.bfloat16) if name == "bfloat16" else array

@@ -1,0 +1,288 @@
+"""The prefix cache's second tier: blocks on disk, which survive a restart. A thread of its own reads and writes.
+
+The engine thread only looks into the index and hands over evaluated arrays; no step waits for a file. What does not fit
+into the write queue is not written. MLX arrays are made here from bytes alone, which schedules nothing on any stream.
+"""
+
+import os
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from lmx_daemon.engine.blocks import Loaded, as_file, load_block
+from lmx_daemon.engine.cache import BLOCK, WIDTH, Node, PrefixCache, chain, encode, end_key
+from lmx_daemon.engine.files import BadBlockError, Header, Stored, blocks_in, bound, write_block
+from lmx_daemon.engine.parts import Layout
+
+QUEUE_BYTES = 256 * 1024 * 1024
+"""What may wait to be written; the arrays stay in memory until then."""
+RESERVE_BYTES = 2 * 1024**3
+"""Disk space that is left free."""
+TOUCH_SECONDS = 60.0
+
+
+@dataclass(eq=False)
+class Fetch:
+    """Blocks on their way from disk to memory, for one prompt."""
+
+    namespace: str
+    data: bytes
+    wanted: list[Stored]
+    loaded: list[Loaded] = field(default_factory=list)
+    done: bool = False
+
+
+@dataclass(frozen=True)
+class Write:
+    stored: Stored
+    header: Header
+    buffers: list[mx.array]
+
+
+class Disk:
+    """`say` gets a line for the log, `wake` is called when a Fetch is done; both on the disk's thread."""
+
+    def __init__(
+        self,
+        root: Path,
+        fingerprint: str,
+        max_bytes: int,
+        say: Callable[[str], None],
+        wake: Callable[[], None],
+        reserve: int = RESERVE_BYTES,
+    ) -> None:
+        self._root, self._folder = root, root / fingerprint
+        self._fingerprint = fingerprint
+        self._max_bytes, self._reserve = max_bytes, reserve
+        self._say, self._wake = say, wake
+        self._changed = threading.Condition()
+        self._index: dict[bytes, Stored] = {}
+        self._ends: dict[bytes, dict[bytes, Stored]] = {}
+        """By parent."""
+        self._reads: deque[Fetch] = deque()
+        self._writes: deque[Write] = deque()
+        self._touches: deque[list[Stored]] = deque(maxlen=64)
+        self._touched: dict[bytes, float] = {}
+        self._restored: set[bytes] = set()
+        self._queued = 0
+        self._busy = True
+        self._closing = False
+        self._total = self._unseen = 0
+        """Bytes of all models at the last look and written since; of the latter, those since the last look."""
+        self._told = False
+        self.dropped = 0
+        """Blocks that were not written because the queue was full."""
+        self.ready = threading.Event()
+        """The index has been read."""
+        threading.Thread(target=self._run, name="disk", daemon=True).start()
+
+    # ---- the engine thread ----
+
+    def offer(self, node: Node, layout: Layout) -> None:
+        """Queues a node to be written; a node that is there already, or not worth it, costs a look-up."""
+        if node.key in self._index or (node.state is None and node.length < BLOCK) or node.parent is None:
+            return
+        with self._changed:
+            size = node.size
+            if self._queued + size > QUEUE_BYTES or self._closing:
+                self.dropped += 1
+                return
+            stored, header, arrays = as_file(node, layout, self._fingerprint)
+            self._writes.append(Write(stored, header, arrays))
+            self._queued += stored.size
+            self._enter(stored)
+            self._changed.notify_all()
+
+    def used(self, nodes: Sequence[Node]) -> None:
+        """Marks the blocks as just used, at most once a minute for each sequence."""
+        now = time.monotonic()
+        if not nodes or now - self._touched.get(nodes[-1].key, -TOUCH_SECONDS) < TOUCH_SECONDS:
+            return
+        self._touched = {key: at for key, at in self._touched.items() if now - at < TOUCH_SECONDS}
+        self._touched[nodes[-1].key] = now
+        with self._changed:
+            self._touches.append([stored for node in nodes if (stored := self._index.get(node.key)) is not None])
+            self._changed.notify_all()
+
+    def fetch(self, prefixes: PrefixCache, namespace: str, tokens: Sequence[int]) -> Fetch | None:
+        """Begins to read what the disk holds of `tokens` beyond the memory. None where that is nothing."""
+        data = encode(tokens)
+        with self._changed:
+            wanted = self._beyond(prefixes, namespace, data) if self._index else []
+            if not wanted:
+                return None
+            fetch = Fetch(namespace, data, wanted)
+            self._reads.append(fetch)
+            self._changed.notify_all()
+            return fetch
+
+    def restore(self, prefixes: PrefixCache, fetch: Fetch) -> int:
+        """Puts what was read into memory. Returns the tokens gained."""
+        before = prefixes.place(fetch.namespace, fetch.data).length
+        path = list(prefixes.walk(fetch.namespace, fetch.data))
+        for loaded in fetch.loaded:
+            layout = loaded.about.layout
+            if layout != (prefixes.layout or layout):
+                break
+            prefixes.layout = layout
+            depth = loaded.stored.start // BLOCK
+            if depth > len(path):
+                break
+            parent = path[depth - 1] if depth else prefixes.root(fetch.namespace)
+            parts, state = loaded.parts_and_state()
+            if loaded.stored.end:
+                prefixes.add_end(parent, loaded.tokens, parts, state)
+            elif depth == len(path):
+                path.append(prefixes.add(parent, loaded.tokens, parts))
+            self._restored.add(loaded.stored.key)
+        prefixes.evict()
+        return prefixes.place(fetch.namespace, fetch.data).length - before
+
+    def distrust(self) -> None:
+        """A step failed: what was restored from disk may be why. It is deleted."""
+        with self._changed:
+            for key in self._restored:
+                if (stored := self._index.get(key)) is not None:
+                    self._forget(stored)
+                    (self._folder / stored.name).unlink(missing_ok=True)
+        self._restored.clear()
+
+    def close(self, seconds: float) -> None:
+        """Writes what is queued, for `seconds` at most."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while (self._writes or self._busy) and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+            self._closing = True
+            self._changed.notify_all()
+
+    def _beyond(self, prefixes: PrefixCache, namespace: str, data: bytes) -> list[Stored]:
+        """The blocks on disk that take a prompt further than those in memory do."""
+        path = list(prefixes.walk(namespace, data))
+        keys = [prefixes.root_key(namespace), *(node.key for node in path)]
+        step = BLOCK * WIDTH
+        run: list[Stored] = []
+        for first in range(len(path) * step, len(data) - step + 1, step):
+            keys.append(chain(keys[-1], data[first : first + step]))
+            stored = self._index.get(keys[-1])
+            if stored is None:
+                break
+            run.append(stored)
+        layout = prefixes.layout
+        if not (self._ends if layout is None else not layout.trimmable):
+            return _fitting(run, prefixes.max_bytes // 2)
+        whole = len(data) // WIDTH - 1
+        for depth in range(len(path) + len(run), -1, -1):
+            rest = data[depth * step : whole * WIDTH]
+            for end in sorted(self._ends.get(keys[depth], {}).values(), key=lambda end: -end.length):
+                if end.length * WIDTH <= len(rest) and end.key == end_key(keys[depth], rest[: end.length * WIDTH]):
+                    found = [*run[: max(depth - len(path), 0)], end]
+                    further = depth * BLOCK + end.length > prefixes.place(namespace, data).length
+                    return found if further and _fitting(found, prefixes.max_bytes // 2) == found else []
+        return []
+
+    # ---- its own thread ----
+
+    def _run(self) -> None:
+        for stored in blocks_in(self._folder):
+            with self._changed:
+                self._enter(stored)
+        self.ready.set()
+        self._tidy()
+        while True:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+                while not (self._reads or self._touches or self._writes):
+                    if self._closing:
+                        return
+                    self._changed.wait()
+                self._busy = True
+                # A read is waited for; a write is not.
+                read = self._reads.popleft() if self._reads else None
+                touch = self._touches.popleft() if read is None and self._touches else None
+                write = self._writes.popleft() if read is None and touch is None else None
+            if read is not None:
+                self._read(read)
+            if touch is not None:
+                self._touch(touch)
+            if write is not None:
+                self._write(write)
+
+    def _read(self, fetch: Fetch) -> None:
+        for stored in fetch.wanted:
+            try:
+                fetch.loaded.append(load_block(self._folder, stored, self._fingerprint))
+            except (BadBlockError, OSError) as error:
+                with self._changed:
+                    written = all(write.stored.key != stored.key for write in self._writes)
+                    if written:
+                        self._forget(stored)
+                if isinstance(error, BadBlockError):
+                    self._say(f"a block of the prefix cache was dropped: {error} ({stored.name})")
+                break
+        fetch.done = True
+        self._wake()
+
+    def _write(self, write: Write) -> None:
+        try:
+            if shutil.disk_usage(self._root).free < self._reserve + write.stored.size:
+                raise OSError("too little disk space is left")
+            size = write_block(self._folder, write.stored, write.header, write.buffers)
+            self._total, self._unseen = self._total + size, self._unseen + size
+        except OSError as error:
+            with self._changed:
+                self._forget(write.stored)
+            if not self._told:
+                self._told = True
+                self._say(f"the prefix cache cannot be written to {self._root}: {error}")
+        with self._changed:
+            self._queued -= write.stored.size
+        if self._total > self._max_bytes or self._unseen > self._max_bytes // 8:  # other workers write too
+            self._tidy()
+
+    def _touch(self, blocks: list[Stored]) -> None:
+        for stored in blocks:
+            try:
+                os.utime(self._folder / stored.name)
+            except OSError:  # deleted by another worker, or by hand
+                with self._changed:
+                    if all(write.stored.key != stored.key for write in self._writes):
+                        self._forget(stored)
+
+    def _tidy(self) -> None:
+        try:
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._total, deleted = bound(self._root, self._max_bytes)
+            self._unseen = 0
+        except OSError as error:
+            self._say(f"the prefix cache cannot use {self._root}: {error}")
+            return
+        gone = {path.name for path in deleted if path.parent == self._folder}
+        with self._changed:
+            for stored in [stored for stored in self._index.values() if stored.name in gone]:
+                self._forget(stored)
+
+    def _enter(self, stored: Stored) -> None:
+        self._index[stored.key] = stored
+        if stored.end:
+            self._ends.setdefault(stored.parent, {})[stored.key] = stored
+
+    def _forget(self, stored: Stored) -> None:
+        self._index.pop(stored.key, None)
+        ends = self._ends.get(stored.parent)
+        if ends is not None and ends.pop(stored.key, None) is not None and not ends:
+            del self._ends[stored.parent]
+
+
+def _fitting(blocks: list[Stored], max_bytes: int) -> list[Stored]:
+    """As many of the first ones as are no larger together."""
+    sizes = np.cumsum([stored.size for stored in blocks])
+    return blocks[: int(np.searchsorted(sizes, max_bytes, "right"))]

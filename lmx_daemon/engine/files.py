@@ -1,0 +1,194 @@
+"""Blocks as files: their form, their names, and the bound on how many bytes of them there are.
+
+One folder for each model, named by its fingerprint, in one folder for all. Everything about a block is proved before it
+is used: version, model, key and checksum. It knows neither MLX nor threads; buffers go in and come out.
+"""
+
+import contextlib
+import itertools
+import os
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+MAGIC = b"lmxkv\x00\x00\x01"
+"""The last byte is the version; a file of another one is foreign."""
+PREFIX = len(MAGIC) + 8
+MAX_HEADER = 16 * 1024 * 1024
+SUFFIX = ".kv"
+TEMPORARY = ".part"
+STALE_SECONDS = 600.0
+KEEP_OF_BOUND = 0.9
+"""When the bound is reached, so much of it is left."""
+AGE_SECONDS = 60.0
+"""Blocks used within one such span are equally old: then the end of a sequence goes before its beginning."""
+
+
+class BadBlockError(Exception):
+    """A file that is no block of this model: torn, changed, foreign, or of another version."""
+
+
+class Header(msgspec.Struct, frozen=True, array_like=True):
+    fingerprint: str
+    key: bytes
+    parent: bytes
+    start: int
+    tokens: bytes
+    about: bytes
+    """What the writer wants back with the arrays."""
+    arrays: tuple[tuple[str, tuple[int, ...], int], ...]
+    """Type, shape and bytes of each."""
+    checksum: int
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A block on disk, as its name tells it."""
+
+    key: bytes
+    parent: bytes
+    start: int
+    length: int
+    end: bool
+    size: int
+
+    @property
+    def name(self) -> str:
+        kind = "e" if self.end else "b"
+        return f"{self.key.hex()}-{self.parent.hex()}-{self.start}-{self.length}{kind}{SUFFIX}"
+
+
+def parse_name(name: str, size: int) -> Stored | None:
+    parts = name.removesuffix(SUFFIX).split("-")
+    try:
+        key, parent, start, length = parts
+        if not name.endswith(SUFFIX) or length[-1] not in "eb":
+            return None
+        return Stored(
+            bytes.fromhex(key), bytes.fromhex(parent), int(start), int(length[:-1]), length.endswith("e"), size
+        )
+    except (ValueError, IndexError):
+        return None
+
+
+def write_block(folder: Path, stored: Stored, header: Header, buffers: Sequence[Any]) -> int:
+    """Returns its bytes. Not synced: a file torn by a crash fails its checksum, and costs one block."""
+    checksum = 0
+    for buffer in buffers:
+        checksum = zlib.crc32(buffer, checksum)
+    body = msgspec.msgpack.encode(msgspec.structs.replace(header, checksum=checksum))
+    temporary = folder / f"{stored.name}.{os.getpid()}{TEMPORARY}"
+    expected = PREFIX + len(body) + sum(count for _, _, count in header.arrays)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb", buffering=0) as file:
+            file.write(MAGIC + len(body).to_bytes(4, "big") + zlib.crc32(body).to_bytes(4, "big") + body)
+            for buffer in buffers:
+                file.write(buffer)
+            if file.tell() != expected:  # a raw write may be short, where the disk is full
+                raise OSError(f"{file.tell()} of {expected} bytes were written")
+        os.replace(temporary, folder / stored.name)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    return expected
+
+
+def read_block(folder: Path, stored: Stored, fingerprint: str) -> tuple[Header, list[npt.NDArray[np.uint8]]]:
+    """Raises BadBlockError; the file is gone then. OSError where it cannot be read."""
+    path = folder / stored.name
+    try:
+        return _parse(np.fromfile(path, np.uint8), stored, fingerprint)
+    except BadBlockError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _parse(data: npt.NDArray[np.uint8], stored: Stored, fingerprint: str) -> tuple[Header, list[npt.NDArray[np.uint8]]]:
+    start = data[:PREFIX].tobytes()
+    if len(start) < PREFIX or start[: len(MAGIC)] != MAGIC:
+        raise BadBlockError("it is no block of this version")
+    length, checksum = int.from_bytes(start[8:12], "big"), int.from_bytes(start[12:16], "big")
+    body = data[PREFIX : PREFIX + min(length, MAX_HEADER)].tobytes()
+    if len(body) != length or zlib.crc32(body) != checksum:
+        raise BadBlockError("its header is damaged")
+    try:
+        header = msgspec.msgpack.decode(body, type=Header)
+    except msgspec.MsgspecError as error:
+        raise BadBlockError(f"its header cannot be read: {error}") from error
+    if header.fingerprint != fingerprint:
+        raise BadBlockError("it belongs to another model")
+    if header.key != stored.key or header.parent != stored.parent or header.start != stored.start:
+        raise BadBlockError("it is not the block that its name says")
+    payload = data[PREFIX + length :]
+    if len(payload) != sum(count for _, _, count in header.arrays) or zlib.crc32(payload.data) != header.checksum:
+        raise BadBlockError("its checksum is wrong")
+    edges = np.cumsum([0] + [count for _, _, count in header.arrays])
+    return header, [payload[first:last] for first, last in itertools.pairwise(edges)]
+
+
+def blocks_in(folder: Path) -> Iterator[Stored]:
+    """The blocks of one model. Clears away what a killed writer left."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        with contextlib.suppress(OSError):
+            if entry.name.endswith(TEMPORARY):
+                if _is_stale(entry):
+                    os.unlink(entry.path)
+            elif (stored := parse_name(entry.name, entry.stat().st_size)) is not None:
+                yield stored
+
+
+def _is_stale(entry: os.DirEntry[str]) -> bool:
+    process = entry.name.removesuffix(TEMPORARY).rpartition(".")[2]
+    if process.isdecimal() and int(process) != os.getpid():
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            pass
+    return time.time() - entry.stat().st_mtime > STALE_SECONDS
+
+
+def bound(root: Path, max_bytes: int) -> tuple[int, list[Path]]:
+    """Deletes the blocks used least recently, of all models, where there are more than `max_bytes`. (left, deleted)"""
+    found: list[tuple[int, int, int, Path]] = []
+    for folder in _folders(root):
+        for entry in os.scandir(folder):
+            with contextlib.suppress(OSError):
+                status = entry.stat()
+                stored = parse_name(entry.name, status.st_size)
+                depth = stored.start + stored.length if stored is not None else 0
+                found.append((int(status.st_mtime // AGE_SECONDS), -depth, status.st_size, Path(entry.path)))
+    total = sum(size for _, _, size, _ in found)
+    deleted: list[Path] = []
+    if total > max_bytes:
+        for _, _, size, path in sorted(found):
+            if total <= max_bytes * KEEP_OF_BOUND:
+                break
+            with contextlib.suppress(OSError):
+                path.unlink()
+                total -= size
+                deleted.append(path)
+    for folder in _folders(root):
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only where it is empty
+    return total, deleted
+
+
+def _folders(root: Path) -> list[Path]:
+    try:
+        return [Path(entry.path) for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []

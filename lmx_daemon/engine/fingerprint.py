@@ -1,0 +1,43 @@
+"""What a block of keys and values belongs to: exactly these weights, computed by exactly this code."""
+
+import hashlib
+import importlib.metadata
+from pathlib import Path
+
+VERSION = "1"
+SAMPLES = 64
+SAMPLE_BYTES = 4096
+IDENTITY_FILES = (
+    "config.json",
+    "adapter_config.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+
+
+def fingerprint(path: Path, dtype: str, template: object) -> str:
+    """32 hexadecimal digits. A file of the Hub's cache is known by its hash; another one by size, time and samples."""
+    digest = hashlib.sha256()
+
+    def add(*parts: object) -> None:
+        for part in parts:
+            text = part if isinstance(part, bytes) else str(part).encode()
+            digest.update(len(text).to_bytes(8, "big") + text)
+
+    add(VERSION, importlib.metadata.version("mlx-lm"), dtype, template)
+    for name in IDENTITY_FILES:
+        if (path / name).is_file():
+            add(name, (path / name).read_bytes())
+    for file in sorted(path.glob("*.safetensors")):
+        blob = file.resolve()
+        add(file.name, blob.stat().st_size)
+        if blob.parent.name == "blobs" and len(blob.name) == 64:
+            add(blob.name)
+            continue
+        add(blob.stat().st_mtime_ns)
+        with open(blob, "rb") as opened:
+            for index in range(SAMPLES):
+                opened.seek(blob.stat().st_size * index // SAMPLES)
+                add(opened.read(SAMPLE_BYTES))
+    return digest.hexdigest()[:32]

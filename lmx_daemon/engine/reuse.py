@@ -1,0 +1,238 @@
+"""What a request can reuse: from memory, from disk, or from a request that computes the same beginning right now.
+
+Decides who waits for whom, where checkpoints are taken, and says why a prompt that looks like an earlier one was not
+found. It acts through the batch and the prefix cache. Engine thread only.
+"""
+
+import re
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lmx_daemon.engine.cache import BLOCK, Hit, PrefixCache, encode
+from lmx_daemon.engine.disk import Disk, Fetch
+
+WORTH = 64
+"""Fewer tokens are computed sooner than they are waited for."""
+TAIL = 16
+"""The tokens that open an answer are no part of the next turn's prompt; a template's are fewer than these."""
+RECENT = 32
+"""Prompts that are remembered, to tell where the next one leaves them."""
+WAIT_SECONDS = 30.0
+"""Nobody waits longer for somebody else's work."""
+AROUND = 12
+"""Tokens on both sides of a difference that are looked at."""
+CLOCK = re.compile(r"\d{1,2}:\d{2}|\d{4}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\b1[6-9]\d{8}\b")
+
+Tokens = npt.NDArray[np.int32]
+
+
+class Rows(Protocol):
+    """What is needed of the batch."""
+
+    def checkpoint(self, row: int, position: int) -> bool: ...
+
+    def extract(self, row: int) -> tuple[list[int], list[Any]] | None: ...
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a request starts with."""
+
+    hit: Hit | None
+    checkpoints: tuple[int, ...] = ()
+    first_difference: int | None = None
+    """Where the prompt leaves the earlier one that is most like it."""
+    miss: str = ""
+    """Why more was not reused, where more could be expected."""
+
+    @property
+    def cached(self) -> int:
+        return self.hit.length if self.hit is not None else 0
+
+
+@dataclass(eq=False)
+class Arrival:
+    """A request that has not started."""
+
+    namespace: str
+    tokens: list[int]
+    until: float
+    fetch: Fetch | None = None
+    leader: "Leader | None" = None
+    position: int = 0
+    """It waits until the leader's cache of so many tokens is stored."""
+    array: Tokens = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.array = np.asarray(self.tokens, np.int32)
+
+
+@dataclass(eq=False)
+class Leader:
+    """A row in prefill, whose tokens others may wait for."""
+
+    row: int
+    arrival: Arrival
+    held: int
+    planned: set[int]
+    ended: bool = False
+
+
+class Reuse:
+    def __init__(
+        self,
+        prefixes: PrefixCache,
+        disk: Disk | None = None,
+        decode: Callable[[list[int]], str] = lambda _: "",
+        think: str | None = None,
+    ) -> None:
+        self.prefixes = prefixes
+        self._disk = disk
+        self._decode = decode
+        self._think = think
+        self._leaders: dict[int, Leader] = {}
+        self._recent: deque[tuple[str, Tokens]] = deque(maxlen=RECENT)
+
+    def arrive(self, namespace: str, tokens: list[int]) -> Arrival:
+        """A request has its tokens. What the disk holds of them begins to be read."""
+        arrival = Arrival(namespace, tokens, time.monotonic() + WAIT_SECONDS)
+        if self._disk is not None:
+            arrival.fetch = self._disk.fetch(self.prefixes, namespace, tokens)
+        return arrival
+
+    def may_start(self, arrival: Arrival, rows: Rows) -> bool:
+        """False while what it waits for is under way."""
+        if time.monotonic() > arrival.until:
+            return True
+        if arrival.fetch is not None:
+            if not arrival.fetch.done:
+                return False
+            assert self._disk is not None
+            self._disk.restore(self.prefixes, arrival.fetch)
+            arrival.fetch = None
+        if arrival.leader is not None:
+            if not arrival.leader.ended and arrival.leader.held < arrival.position:
+                return False
+            arrival.leader = None
+        return not self._follow(arrival, rows)
+
+    def start(self, arrival: Arrival) -> Found:
+        """What the request starts with, now that it does."""
+        hit = self.prefixes.find(arrival.namespace, arrival.tokens)
+        cached = hit.length if hit is not None else 0
+        nearest, common = self._nearest(arrival)
+        first, miss = (None, "") if nearest is None else self._explain(arrival, nearest, common, cached)
+        checkpoints = () if self._trimmable() else checkpoints_for(len(arrival.tokens), cached, common)
+        self._recent.append((arrival.namespace, arrival.array))
+        return Found(hit, checkpoints, first, miss)
+
+    def lead(self, row: int, arrival: Arrival, found: Found) -> None:
+        """`row` computes its prompt from now on."""
+        self._leaders[row] = Leader(row, arrival, found.cached, set(found.checkpoints))
+
+    def advance(self, row: int, held: int, cache: list[Any] | None) -> None:
+        """`row` holds so many tokens of its prompt; at a checkpoint with its cache."""
+        leader = self._leaders.get(row)
+        if leader is not None:
+            if cache is not None:
+                self.prefixes.keep(leader.arrival.namespace, leader.arrival.tokens[:held], cache)
+            leader.held = held
+
+    def end(self, row: int) -> None:
+        """`row` is past its prompt, or gone."""
+        leader = self._leaders.pop(row, None)
+        if leader is not None:
+            leader.ended = True
+
+    def fail(self) -> None:
+        """A step failed: nothing that was kept is trusted any more."""
+        for row in list(self._leaders):
+            self.end(row)
+        self.prefixes.clear()
+        if self._disk is not None:
+            self._disk.distrust()
+
+    def close(self, seconds: float) -> None:
+        if self._disk is not None:
+            self._disk.close(seconds)
+
+    def _trimmable(self) -> bool:
+        return self.prefixes.layout is not None and self.prefixes.layout.trimmable
+
+    def _follow(self, arrival: Arrival, rows: Rows) -> bool:
+        """Whether it waits for a row that computes its beginning; asks that row for a checkpoint."""
+        if not self._leaders:
+            return False
+        own = self.prefixes.place(arrival.namespace, encode(arrival.tokens)).length
+        candidates = [
+            (shared, leader)
+            for leader in self._leaders.values()
+            if leader.arrival.namespace == arrival.namespace
+            and (shared := min(common_length(leader.arrival.array, arrival.array), len(arrival.tokens) - 1)) - own
+            >= WORTH
+        ]
+        for shared, leader in sorted(candidates, key=lambda pair: -pair[0]):
+            position = min(shared, len(leader.arrival.tokens) - 1)
+            if leader.held < position and rows.checkpoint(leader.row, position):
+                leader.planned.add(position)
+                arrival.leader, arrival.position = leader, position
+                return True
+            if (planned := max((p for p in leader.planned if leader.held < p <= shared), default=0)) - own >= WORTH:
+                arrival.leader, arrival.position = leader, planned
+                return True
+            if leader.held >= position and self._trimmable() and (taken := rows.extract(leader.row)) is not None:
+                self.prefixes.keep(arrival.namespace, *taken)
+                return False
+        return False
+
+    def _nearest(self, arrival: Arrival) -> tuple[Tokens | None, int]:
+        best: tuple[Tokens | None, int] = None, -1
+        for namespace, tokens in self._recent:
+            if namespace == arrival.namespace and (common := common_length(tokens, arrival.array)) > best[1]:
+                best = tokens, common
+        return best[0], max(best[1], 0)
+
+    def _explain(self, arrival: Arrival, nearest: Tokens, common: int, cached: int) -> tuple[int | None, str]:
+        """(first differing position, why): why is empty where all that could be expected was reused."""
+        shorter = min(len(nearest), len(arrival.tokens))
+        first = common if common < len(arrival.tokens) else None
+        if min(common, len(arrival.tokens) - 1) - cached >= BLOCK:
+            return first, "evicted" if self._trimmable() else "no checkpoint there"
+        if first is None or common >= shorter - TAIL or len(arrival.tokens) - cached < WORTH:
+            return first, ""
+        there = slice(max(common - AROUND, 0), common + AROUND)
+        was, now = (self._decode(tokens[there].tolist()) for tokens in (nearest, arrival.array))
+        return first, difference(was, now, common, self._think)
+
+
+def checkpoints_for(length: int, cached: int, common: int) -> tuple[int, ...]:
+    """Where a prompt's states are kept: before the tokens that open the answer, since the next turn has others there,
+    and where it leaves an earlier prompt, since a third one will likely do the same."""
+    wanted = {length - TAIL}
+    if common + WORTH <= length - TAIL:
+        wanted.add(common)
+    return tuple(sorted(position for position in wanted if position - cached >= TAIL))
+
+
+def common_length(a: Tokens, b: Tokens) -> int:
+    """The length of the common beginning, in one pass."""
+    length = min(len(a), len(b))
+    different = np.flatnonzero(a[:length] != b[:length])
+    return int(different[0]) if len(different) else length
+
+
+def difference(was: str, now: str, position: int, think: str | None) -> str:
+    """What seems to have changed, from the text around the first difference."""
+    if CLOCK.search(was) and CLOCK.search(now):
+        return "a time or date in the prompt changed"
+    if think and (think in was) != (think in now):
+        return "thinking was left out"
+    if position < BLOCK:
+        return "the beginning changed: template, tools or system prompt"
+    return "the text changed"

@@ -1,0 +1,365 @@
+"""The prefix cache's blocks on disk: right answers after a restart, and nothing but true blocks ever used."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import pytest
+from mlx_lm.models.cache import KVCache
+
+from lmx_daemon.engine import files
+from lmx_daemon.engine.cache import BLOCK, PrefixCache
+from lmx_daemon.engine.disk import Disk
+from lmx_daemon.engine.fingerprint import fingerprint
+from tests.engine.caching import CAN_BE_TRIMMED, PROMPT, answer, computed, expected, model_of, stored_tokens
+from tests.models import ARCHITECTURES, build_model
+
+PLENTY = 1 << 30
+PATIENCE = 10.0
+
+
+class Shelf:
+    """One life of a worker's prefix cache, memory and disk."""
+
+    def __init__(
+        self, root: Path, mark: str = "model", max_bytes: int = PLENTY, memory: int = PLENTY, **more: Any
+    ) -> None:
+        self.said: list[str] = []
+        self.woken = threading.Event()
+        self.disk = Disk(root, mark, max_bytes, self.said.append, self.woken.set, **({"reserve": 0} | more))
+        assert self.disk.ready.wait(PATIENCE)
+        self.prefixes = PrefixCache(memory, mark, self.disk)
+        self.folder = root / mark
+
+    def keep(self, tokens: list[int], cache: list[Any], namespace: str = "") -> None:
+        self.prefixes.keep(namespace, tokens, cache)
+
+    def restore(self, tokens: list[int], namespace: str = "") -> int:
+        """Tokens gained from disk."""
+        fetch = self.disk.fetch(self.prefixes, namespace, tokens)
+        if fetch is None:
+            return 0
+        assert self.woken.wait(PATIENCE) and fetch.done
+        self.woken.clear()
+        return self.disk.restore(self.prefixes, fetch)
+
+    def close(self) -> None:
+        self.disk.close(PATIENCE)
+
+    def files(self) -> list[Path]:
+        return sorted(self.folder.glob("*.kv")) if self.folder.exists() else []
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Callable[..., Shelf]]:
+    made: list[Shelf] = []
+
+    def make(**options: Any) -> Shelf:
+        for before in made:
+            before.close()
+        made.append(Shelf(tmp_path / "prefix", **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def numbers(count: int, variant: int = 0) -> tuple[list[int], list[Any]]:
+    """Tokens, and a cache whose content says which they are."""
+    tokens = [variant * 1000 + n for n in range(count)]
+    keys = mx.array(tokens, mx.float32).reshape(1, 1, -1, 1)
+    return tokens, [KVCache.from_state((keys, keys * 2, count))]
+
+
+def content(shelf: Shelf, tokens: list[int]) -> list[int]:
+    hit = shelf.prefixes.find("", tokens)
+    return [] if hit is None else hit.cache[0].keys_and_values()[0].flatten().tolist()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_answers_after_a_restart_are_the_answers_without(
+    architecture: str, folder: Path, shelf: Callable[..., Shelf]
+) -> None:
+    model = model_of(architecture, folder / architecture)
+    first = shelf()
+    first.keep(PROMPT[:200], computed(model, PROMPT[:200]))
+    second = shelf()
+    assert stored_tokens(second.prefixes, PROMPT) == 0
+    held = 192 if architecture in CAN_BE_TRIMMED else 200
+    assert second.restore(PROMPT) == held
+    hit = second.prefixes.find("", PROMPT)
+    assert hit is not None and hit.length == held
+    assert answer(model, hit.cache, PROMPT[held:]) == expected(model, PROMPT)
+    assert second.restore(PROMPT) == 0, "it is in memory now"
+    assert second.said == []
+
+
+@pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float16, mx.float32])
+def test_every_number_type_comes_back(dtype: mx.Dtype, shelf: Callable[..., Shelf]) -> None:
+    keys = mx.random.normal((1, 2, 128, 4)).astype(dtype)
+    shelf().keep(PROMPT[:128], [KVCache.from_state((keys, keys + 1, 128))])
+    again = shelf()
+    assert again.restore([*PROMPT[:128], 1]) == 128
+    hit = again.prefixes.find("", [*PROMPT[:128], 1])
+    assert hit is not None
+    found, values = hit.cache[0].keys_and_values()
+    assert found.dtype == dtype and mx.array_equal(found, keys) and mx.array_equal(values, keys + 1)
+
+
+def test_memory_and_disk_together_serve_one_prompt(shelf: Callable[..., Shelf]) -> None:
+    tokens, cache = numbers(10 * BLOCK + 5)
+    shelf().keep(tokens, cache)
+    again = shelf()
+    again.keep(tokens[: 3 * BLOCK], numbers(3 * BLOCK)[1])
+    assert again.restore(tokens) == 7 * BLOCK
+    assert content(again, tokens) == tokens[: 10 * BLOCK]
+
+
+def test_what_memory_evicted_is_read_back(shelf: Callable[..., Shelf]) -> None:
+    one, two = numbers(8 * BLOCK), numbers(8 * BLOCK, 1)
+    probe = PrefixCache(PLENTY)
+    probe.keep("", *one)
+    small = shelf(memory=probe.size * 9 // 8)
+    small.keep(*one)
+    small.keep(*two)
+    assert len(content(small, one[0])) < 8 * BLOCK - 1
+    small.disk.close(PATIENCE)
+    small = shelf(memory=probe.size * 3)
+    assert small.restore(one[0]) > 0 and content(small, one[0]) == one[0][:-1]
+
+
+def test_namespaces_are_apart_on_disk_too(shelf: Callable[..., Shelf]) -> None:
+    tokens, cache = numbers(2 * BLOCK)
+    shelf().keep(tokens, cache, "one")
+    again = shelf()
+    assert again.restore([*tokens, 1], "two") == again.restore([*tokens, 1]) == 0
+    assert again.restore([*tokens, 1], "one") == 2 * BLOCK
+
+
+class TestBadBlocks:
+    """Each is dropped with one line, and what lies before it still serves."""
+
+    def spoiled(self, shelf: Callable[..., Shelf], spoil: Callable[[Path], object], block: int = 2) -> Shelf:
+        tokens, cache = numbers(4 * BLOCK)
+        first = shelf()
+        first.keep(tokens, cache)
+        first.close()
+        (file,) = [path for path in first.files() if f"-{block * BLOCK}-{BLOCK}b" in path.name]
+        spoil(file)
+        again = shelf()
+        assert again.restore([*tokens, 1]) == block * BLOCK
+        assert content(again, [*tokens, 1]) == tokens[: block * BLOCK]
+        assert len(again.said) == 1 and "dropped" in again.said[0] and file.name in again.said[0]
+        again.close()
+        assert not file.exists() and len(again.files()) == 3
+        assert again.restore([*tokens, 1]) == 0
+        again.keep(tokens, cache)
+        return again
+
+    @pytest.mark.parametrize("place", [0, 7, 9, 14, 40, -1, -400])
+    def test_a_changed_byte(self, place: int, shelf: Callable[..., Shelf]) -> None:
+        def flip(path: Path) -> None:
+            data = bytearray(path.read_bytes())
+            data[place] ^= 4
+            path.write_bytes(data)
+
+        self.spoiled(shelf, flip)
+
+    @pytest.mark.parametrize("length", [0, 5, 16, 100, -1])
+    def test_a_torn_file(self, length: int, shelf: Callable[..., Shelf]) -> None:
+        self.spoiled(shelf, lambda path: path.write_bytes(path.read_bytes()[:length]))
+
+    def test_too_long_a_file(self, shelf: Callable[..., Shelf]) -> None:
+        self.spoiled(shelf, lambda path: path.write_bytes(path.read_bytes() + b"x"))
+
+    def test_another_block_under_its_name(self, shelf: Callable[..., Shelf]) -> None:
+        def swap(path: Path) -> None:
+            other = next(other for other in path.parent.iterdir() if other != path)
+            path.write_bytes(other.read_bytes())
+
+        self.spoiled(shelf, swap)
+
+    def test_another_models_block(self, shelf: Callable[..., Shelf], tmp_path: Path) -> None:
+        tokens, cache = numbers(4 * BLOCK)
+        foreign = Shelf(tmp_path / "elsewhere", "other")
+        foreign.keep(tokens, cache)
+        foreign.close()
+
+        def replace(path: Path) -> None:
+            (file,) = [found for found in foreign.files() if f"-{2 * BLOCK}-{BLOCK}b" in found.name]
+            path.write_bytes(file.read_bytes())
+
+        self.spoiled(shelf, replace)
+
+    def test_another_version(self, shelf: Callable[..., Shelf]) -> None:
+        def older(path: Path) -> None:
+            path.write_bytes(files.MAGIC[:-1] + b"\x00" + path.read_bytes()[len(files.MAGIC) :])
+
+        self.spoiled(shelf, older)
+
+
+def test_a_folder_of_another_model_is_not_looked_into(shelf: Callable[..., Shelf]) -> None:
+    tokens, cache = numbers(4 * BLOCK)
+    shelf(mark="one").keep(tokens, cache)
+    assert shelf(mark="two").restore([*tokens, 1]) == 0
+    assert shelf(mark="one").restore([*tokens, 1]) == 4 * BLOCK
+
+
+def test_names_that_are_none_are_left_alone(shelf: Callable[..., Shelf]) -> None:
+    first = shelf()
+    first.folder.mkdir(parents=True)
+    for name in ("notes.txt", "a-b-c-d.kv", "--.kv", "00-00-0-b.kv"):
+        (first.folder / name).write_text("mine")
+    again = shelf()
+    assert again.restore(PROMPT) == 0 and (again.folder / "notes.txt").exists()
+
+
+def test_a_vanished_file_is_a_miss(shelf: Callable[..., Shelf]) -> None:
+    tokens, cache = numbers(4 * BLOCK)
+    shelf().keep(tokens, cache)
+    again = shelf()
+    for path in again.files():
+        path.unlink()
+    assert again.restore([*tokens, 1]) == 0 and again.said == []
+
+
+def test_the_bound_holds_and_the_least_recently_used_go(shelf: Callable[..., Shelf]) -> None:
+    first = shelf()
+    for variant in range(4):
+        first.keep(*numbers(8 * BLOCK, variant))
+    first.close()
+    for path in first.files():
+        os.utime(path, (0, 0) if "-0-64b" not in path.name else None)
+    total = sum(path.stat().st_size for path in first.files())
+    again = shelf(max_bytes=total // 2)
+    again.close()
+    assert sum(path.stat().st_size for path in again.files()) <= total // 2
+    assert sum("-0-64b" in path.name for path in again.files()) == 4, "the beginnings were used last"
+    for variant in range(4, 12):
+        again = shelf(max_bytes=total // 2)
+        again.keep(*numbers(8 * BLOCK, variant))
+        again.close()
+    assert sum(path.stat().st_size for path in again.files()) <= total // 2 + total // 16
+
+
+def test_a_used_block_is_young_again(shelf: Callable[..., Shelf]) -> None:
+    tokens, cache = numbers(2 * BLOCK)
+    shelf().keep(tokens, cache)
+    again = shelf()
+    for path in again.files():
+        os.utime(path, (0, 0))
+    assert again.restore([*tokens, 1]) == 2 * BLOCK and content(again, [*tokens, 1])
+    again.close()
+    assert all(path.stat().st_mtime > time.time() - 60 for path in again.files())
+
+
+def test_what_does_not_fit_into_the_queue_is_not_written(
+    shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmx_daemon.engine.disk.QUEUE_BYTES", 0)
+    first = shelf()
+    first.keep(*numbers(4 * BLOCK))
+    first.close()
+    assert first.files() == [] and first.disk.dropped == 4
+
+
+def test_a_full_disk_is_told_once_and_costs_nothing_else(shelf: Callable[..., Shelf]) -> None:
+    first = shelf(reserve=1 << 60)
+    tokens, cache = numbers(4 * BLOCK)
+    first.keep(tokens, cache)
+    first.close()
+    assert first.files() == [] and len(first.said) == 1 and "disk space" in first.said[0]
+    assert content(first, tokens) == tokens[:-1]
+
+
+def test_after_a_failed_step_what_was_restored_is_gone(shelf: Callable[..., Shelf]) -> None:
+    tokens, cache = numbers(4 * BLOCK)
+    shelf().keep(tokens, cache)
+    again = shelf()
+    assert again.restore([*tokens, 1]) == 4 * BLOCK
+    again.disk.distrust()
+    again.prefixes.clear()
+    assert again.files() == [] and again.restore([*tokens, 1]) == 0
+
+
+def test_files_are_the_owners_alone(shelf: Callable[..., Shelf]) -> None:
+    first = shelf()
+    first.keep(*numbers(BLOCK))
+    first.close()
+    (file,) = first.files()
+    assert file.stat().st_mode & 0o777 == 0o600 and first.folder.stat().st_mode & 0o777 == 0o700
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tests.engine.test_disk import Shelf, numbers
+shelf = Shelf(Path(sys.argv[1]))
+for variant in range(10_000):
+    shelf.keep(*numbers(64 * 64, variant))
+    if variant == 2:
+        print("writing", flush=True)
+"""
+
+
+def test_a_writer_killed_in_the_middle_leaves_only_true_blocks(shelf: Callable[..., Shelf], tmp_path: Path) -> None:
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path / "prefix")], stdout=subprocess.PIPE)
+    assert writer.stdout is not None and writer.stdout.readline() == b"writing\n"
+    time.sleep(0.05)
+    writer.send_signal(signal.SIGKILL)
+    writer.wait(PATIENCE)
+    writer.stdout.close()
+    again = shelf()
+    (again.folder / "torn.1.part").write_bytes(b"torn")
+    os.utime(again.folder / "torn.1.part", (0, 0))
+    again = shelf()
+    assert not list(again.folder.glob("*.part")) and again.files()
+    for variant in range(3):
+        tokens, _ = numbers(64 * 64, variant)
+        gained = again.restore(tokens)
+        assert content(again, tokens) == tokens[: min(gained, len(tokens) - 1)]
+    assert again.said == []
+
+
+class TestFingerprint:
+    def test_it_is_the_models_own(self, tmp_path: Path) -> None:
+        paths = [build_model("llama", tmp_path / str(seed), seed=seed) for seed in (0, 1)]
+        marks = {fingerprint(path, dtype, text) for path in paths for dtype in ("float32", "bfloat16") for text in "ab"}
+        assert len(marks) == 8
+        assert fingerprint(paths[0], "float32", "a") == fingerprint(paths[0], "float32", "a")
+
+    def test_other_weights_of_the_same_size(self, tmp_path: Path) -> None:
+        path = build_model("llama", tmp_path / "model")
+        before = fingerprint(path, "float32", "")
+        weights = path / "model.safetensors"
+        data = bytearray(weights.read_bytes())
+        data[-1] ^= 1
+        weights.write_bytes(data)
+        assert fingerprint(path, "float32", "") != before
+
+    def test_a_file_of_the_hubs_cache_goes_by_its_hash(self, tmp_path: Path) -> None:
+        path = build_model("llama", tmp_path / "snapshots" / "commit")
+        blob = tmp_path / "blobs" / ("a" * 64)
+        blob.parent.mkdir()
+        (path / "model.safetensors").rename(blob)
+        (path / "model.safetensors").symlink_to(blob)
+        before = fingerprint(path, "float32", "")
+        os.utime(blob, (0, 0))
+        assert fingerprint(path, "float32", "") == before
+        blob.rename(blob.with_name("b" * 64))
+        (path / "model.safetensors").unlink()
+        (path / "model.safetensors").symlink_to(blob.with_name("b" * 64))
+        assert fingerprint(path, "float32", "") != before
