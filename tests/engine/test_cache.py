@@ -91,7 +91,7 @@ def test_namespaces_share_nothing(llama: Any) -> None:
 
 
 def test_what_is_not_used_goes_first_and_from_its_end(llama: Any) -> None:
-    first, second = PROMPT[:256], [9] + PROMPT[1:256]
+    first, second = PROMPT[:256], [9, *PROMPT[1:256]]
     prefixes = PrefixCache(PLENTY)
     prefixes.keep("", first, computed(llama, first))
     prefixes = PrefixCache(prefixes.size * 3 // 2)
@@ -100,7 +100,7 @@ def test_what_is_not_used_goes_first_and_from_its_end(llama: Any) -> None:
         assert prefixes.size <= prefixes.max_bytes
     assert (stored_tokens(prefixes, [*first, 1]), stored_tokens(prefixes, [*second, 1])) == (128, 256)
     stored_tokens(prefixes, [*first, 1])
-    third = [8] + PROMPT[1:129]
+    third = [8, *PROMPT[1:129]]
     prefixes.keep("", third, computed(llama, third))
     assert stored_tokens(prefixes, [*first, 1]) == 128, "used later than the second"
     assert stored_tokens(prefixes, [*second, 1]) < 256
