@@ -12,7 +12,6 @@ from typing import Any
 
 from textual import events, on, work
 from textual.app import App, SystemCommand
-from textual.binding import Binding
 from textual.driver import Driver
 from textual.reactive import reactive
 from textual.screen import Screen
@@ -21,7 +20,7 @@ from lmx_daemon.contract.client import Client
 from lmx_daemon.contract.config import Home, Settings
 from lmx_daemon.contract.errors import ConfigError, LmxError
 from lmx_daemon.contract.spawn import find_or_start
-from lmx_daemon.contract.types import LoadRequest, PullRequest, UnloadRequest
+from lmx_daemon.contract.types import Download, LoadRequest, PullRequest, UnloadRequest
 from lmx_daemon.contract.version import VERSION
 from lmx_tui import clipboard, keys, messages
 from lmx_tui.feed import RETRY_SECONDS, Feed, Starter
@@ -30,11 +29,12 @@ from lmx_tui.messages import View
 from lmx_tui.palette import commands
 from lmx_tui.screens.chat import ChatScreen
 from lmx_tui.screens.dialogs import Go, Pick
-from lmx_tui.screens.help import Help
+from lmx_tui.screens.help import Help, keys_shown
 from lmx_tui.screens.models import ModelsScreen
 from lmx_tui.screens.monitor import MonitorScreen
 from lmx_tui.theme import DEFAULT, load_themes
 from lmx_tui.typeahead import TypeAhead
+from lmx_tui.widgets.models import ended_pulls
 
 TICK_SECONDS = 1.0
 RETYPE_SECONDS = 0.01
@@ -121,7 +121,15 @@ class LmxApp(App[None]):
         differ = f"daemon {theirs}, this lmx {self._version}: `lmx stop`, then start it again"
         notice = differ if theirs != self._version else ""
         now = self.clock()
+        for pull in ended_pulls(self.view.snapshot, message.snapshot):
+            self._say_ended(pull)
         self.view = replace(self.view, snapshot=message.snapshot, arrived=now, now=now, notice=notice)
+
+    def _say_ended(self, pull: Download) -> None:
+        if pull.state == "done":
+            self.say(f"{pull.repo} is here", "enter on the Models screen loads it")
+        elif pull.error is not None:
+            self.say(f"{pull.repo}: {pull.error.message}", pull.error.hint, "error")
 
     @on(messages.LinkChanged)
     def _link_changed(self, message: messages.LinkChanged) -> None:
@@ -248,13 +256,7 @@ class LmxApp(App[None]):
     def action_help(self) -> None:
         if isinstance(self.screen, Help):
             return
-        here: dict[str, str] = {}
-        everywhere: dict[str, str] = {}
-        for active in sorted(self.screen.active_bindings.values(), key=lambda active: not active.binding.show):
-            binding = active.binding
-            if not binding.system and (binding.id or "").partition(".")[0] in HELPED:
-                place = everywhere if active.node is self else here
-                _add_key(place, self.get_key_display(binding), binding)
+        here, everywhere = keys_shown(self.screen)
         self.push_screen(Help(self.current_mode.capitalize(), here, everywhere, self.view.snapshot))
 
     def action_leave(self) -> None:
@@ -267,22 +269,8 @@ class LmxApp(App[None]):
         yield from commands(self, self.view)
 
 
-HELPED = frozenset({"app", "models", "table", "prompt", "chat", "transcript", "monitor", "offline"})
-"""The first parts of the ids of our own keys; Textual's editing keys are not listed."""
-
-
 def _given(screen: Screen[Any]) -> Screen[Any]:
     return screen
-
-
-def _add_key(place: dict[str, str], key: str, binding: Binding) -> None:
-    """Keys of one action share a line."""
-    what = binding.tooltip or binding.description
-    for known, words in place.items():
-        if words == what:
-            place[f"{known}, {key}"] = place.pop(known)
-            return
-    place[key] = what
 
 
 def run_tui(home: Home, settings: Settings, *, start: bool = True) -> int:

@@ -145,6 +145,11 @@ class Turn:
     prompt: str
     answer: Answer | None = None
 
+    @property
+    def refused(self) -> bool:
+        """Failed before there was a word, as a prompt that is too long: sent along, it would fail the next one too."""
+        return self.answer is not None and self.answer.state == "failed" and not self.answer.content
+
 
 class Conversation:
     def __init__(self) -> None:
@@ -182,9 +187,11 @@ class Conversation:
         return request
 
     def _messages(self) -> tuple[Message, ...]:
-        """The turns as messages, thinking left out: it would only eat context."""
+        """The turns as messages, less thinking, which would only eat context, and prompts that were refused."""
         messages: list[Message] = []
         for turn in self.turns:
+            if turn is not self.turns[-1] and turn.refused:
+                continue
             messages.append(Message(role="user", content=(TextPart(text=turn.prompt),)))
             if turn is not self.turns[-1] and turn.answer is not None and turn.answer.content:
                 messages.append(Message(role="assistant", content=(TextPart(text=turn.answer.content),)))

@@ -37,6 +37,13 @@ def size(count: float | None) -> str:
     return f"{value:.1f} GB"
 
 
+def size_of(done: int, total: int | None) -> str:
+    """A part and the whole, the unit once where it is the same: "2.8/4.6 GB"."""
+    part, whole = size(done), size(total)
+    number, _, unit = part.partition(" ")
+    return f"{number}/{whole}" if whole.endswith(f" {unit}") else f"{part}/{whole}"
+
+
 def gigabytes(count: float) -> str:
     return f"{count / 1e9:.1f}"
 

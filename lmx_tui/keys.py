@@ -29,6 +29,7 @@ APP: list[BindingType] = [
 ]
 
 MODELS: list[BindingType] = [
+    _key("models.start", "enter", "start", "Start the daemon", label="⏎"),
     _key("models.load", "enter", "load", "Load", label="⏎"),
     _key("models.chat", "c", "chat", "Chat", tip="Chat with the selected model"),
     _key("models.unload", "x", "unload", "Unload", tip="Unload the selected model"),
@@ -37,6 +38,12 @@ MODELS: list[BindingType] = [
     _key("models.sort", "s", "sort", "Sort"),
     _key("models.copy", "y", "copy", "Copy id"),
     _key("models.clear", "escape", "clear", "Clear the filter", show=False),
+]
+
+FILTER: list[BindingType] = [
+    _key("filter.take", "enter", "submit", "To the list", label="⏎"),
+    _key("filter.down", "down", "submit", "To the list", show=False),
+    _key("filter.clear", "escape", "screen.clear", "Clear", label="esc", tip="Clear the filter"),
 ]
 
 TABLE: list[BindingType] = [
@@ -60,7 +67,8 @@ PROMPT: list[BindingType] = [
 ]
 
 CHAT: list[BindingType] = [
-    _key("chat.stop", "escape", "stop", "Stop", label="esc", tip="Stop the answer; when idle, leave the prompt"),
+    _key("chat.stop", "escape", "stop", "Stop", label="esc", tip="Stop the answer"),
+    _key("chat.leave", "escape", "leave", "Scroll", label="esc", tip="From the prompt to the transcript and back"),
     _key("chat.regenerate", "ctrl+r", "regenerate", "Regen", tip="Answer the last prompt again"),
     _key("chat.new", "ctrl+n", "new", "New", tip="Start a new chat"),
     _key("chat.copy_code", "ctrl+g", "copy_code", "Copy code", tip="Copy the last code block"),
@@ -69,15 +77,16 @@ CHAT: list[BindingType] = [
 ]
 
 TRANSCRIPT: list[BindingType] = [
+    _key("transcript.back", "escape", "screen.leave", "Prompt", label="esc", tip="Back to the prompt"),
     _key("transcript.prompt", "i,enter", "screen.focus_prompt", "Back to the prompt", show=False),
-    _key("transcript.thinking", "z", "screen.fold_thinking", "Fold or unfold thinking"),
+    _key("transcript.thinking", "z", "screen.fold_thinking", "Fold", tip="Fold or unfold thinking"),
     _key("transcript.down", "j", "scroll_down", "Down", show=False),
     _key("transcript.up", "k", "scroll_up", "Up", show=False),
     _key("transcript.bottom", "G,end", "bottom", "Last line", show=False),
 ]
 
 MONITOR: list[BindingType] = [
-    _key("monitor.start", "enter", "start", "Start the daemon, when offline", show=False),
+    _key("monitor.start", "enter", "start", "Start the daemon", label="⏎"),
     _key("monitor.cancel", "c", "cancel", "Cancel", tip="Cancel the selected request"),
     _key("monitor.unload", "x", "unload", "Unload", tip="Unload the selected model"),
     _key("monitor.window", "w", "window", "Window", tip="How much time the graphs show"),

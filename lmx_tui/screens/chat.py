@@ -8,10 +8,10 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
 from lmx_daemon.contract.generation import Event, Generate
-from lmx_daemon.contract.types import Snapshot
+from lmx_daemon.contract.types import GUIDE, Snapshot
 from lmx_tui import keys
 from lmx_tui.conversation import Conversation, model_to_ask
-from lmx_tui.figures import one_line, size
+from lmx_tui.figures import one_line, shorten, size
 from lmx_tui.messages import AnswerRequested, CancelRequested, CopyRequested, Notified
 from lmx_tui.screens.dialogs import Pick
 from lmx_tui.screens.page import Page
@@ -31,7 +31,7 @@ class ChatScreen(Page):
     BINDINGS = keys.CHAT
     AUTO_FOCUS = "Prompt"
     mode = "chat"
-    offline_hint = "the text stays; it reconnects by itself"
+    offline_hint = "the text stays · ^p can start the daemon"
 
     def __init__(self, symbols: str, clock: Callable[[], float]) -> None:
         super().__init__()
@@ -57,12 +57,15 @@ class ChatScreen(Page):
     async def _ready(self) -> None:
         self.query_one(Prompt).cursor_blink = False
         self.set_interval(0.25, self._tick)
-        await self._show_empty()
+        self.watch(self.query_one(Transcript), "scroll_y", self._show_meta, init=False)
+        await self.query_one(Transcript).show_empty(self._welcome())
 
     def show(self, snapshot: Snapshot) -> None:
         self.query_one(MemoryPane).show(snapshot, WINDOW)
         self.query_one(RatePane).show(snapshot, WINDOW)
         turns = len(self._conversation.turns)
+        if not turns:
+            self.query_one(Transcript).say_empty(self._welcome())
         self.query_one("#chat", Pane).titled(f"Chat{f'  {turns}' if turns else ''}", self._who(snapshot))
 
     def _who(self, snapshot: Snapshot) -> str:
@@ -85,12 +88,18 @@ class ChatScreen(Page):
             self._show_meta()
 
     def _show_meta(self) -> None:
-        self.query_one(MetaLine).show(self._conversation.answer, self._clock())
+        more = self.query_one(Transcript).has_more
+        self.query_one(MetaLine).show(self._conversation.answer, self._clock(), more=more)
 
-    async def _show_empty(self) -> None:
-        words = Text("Ask anything. Nothing leaves this machine.\n")
-        words.append("lmx/guide, the built-in model, answers questions about lmx; ^o chooses another.")
-        await self.query_one(Transcript).show_empty(words)
+    def _welcome(self) -> Text:
+        """What an empty chat says: who answers, and how to choose another."""
+        model = self._chosen()
+        text = Text("Ask anything. Nothing leaves this machine.\n\n")
+        if model == GUIDE:
+            text.append(f"{GUIDE} answers: the tiny built-in model, which knows lmx and nothing else.\n")
+        elif model is not None:
+            text.append(f"{one_line(model)} answers.\n")
+        return text.append("^o chooses another model, f1 shows all keys.")
 
     # ---- asking ----
 
@@ -120,6 +129,7 @@ class ChatScreen(Page):
         assert self._conversation.answer is not None
         self._view_of_answer = await self.query_one(Transcript).add_answer(self._conversation.answer)
         self._show_meta()
+        self.refresh_bindings()
         if self.snapshot is not None:
             self.show(self.snapshot)
         self.post_message(AnswerRequested(request))
@@ -151,11 +161,17 @@ class ChatScreen(Page):
 
     # ---- verbs ----
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        busy = {"stop": self._conversation.busy, "leave": not self._conversation.busy}
+        return busy.get(action, super().check_action(action, parameters))
+
     def action_stop(self) -> None:
         answer = self._conversation.answer
         if answer is not None and not answer.ended:
             self.post_message(CancelRequested(answer.request_id))
-        elif self.query_one(Prompt).has_focus:
+
+    def action_leave(self) -> None:
+        if self.query_one(Prompt).has_focus:
             self.query_one(Transcript).focus()
         else:
             self.action_focus_prompt()
@@ -168,8 +184,7 @@ class ChatScreen(Page):
         if answer is not None and not answer.ended:
             self.post_message(CancelRequested(answer.request_id))
         self._conversation, self._view_of_answer = Conversation(), None
-        await self.query_one(Transcript).remove_children()
-        await self._show_empty()
+        await self.query_one(Transcript).show_empty(self._welcome())
         self._show_meta()
         self.action_focus_prompt()
 
@@ -196,10 +211,11 @@ class ChatScreen(Page):
             return
         instances = instances_of(self.snapshot)
         options = [(AUTO, "auto: the model used last, else lmx/guide")]
-        for model in self.snapshot.models:
-            if model.problem is None:
-                state = instances[model.id].state if model.id in instances else size(model.size or None)
-                options.append((model.id, f"{one_line(model.id)}   {state}"))
+        models = [model for model in self.snapshot.models if model.problem is None]
+        room = min(48, max((len(model.id) for model in models), default=0))
+        for model in models:
+            state = instances[model.id].state if model.id in instances else size(model.size or None)
+            options.append((model.id, f"{shorten(one_line(model.id), room):<{room}}  {state:>8}"))
         self.app.push_screen(Pick("Chat with", options, self._model), self.choose)
 
     def choose(self, model: str | None) -> None:

@@ -16,7 +16,6 @@ from textual.widgets.option_list import Option
 from lmx_tui.figures import clean
 from lmx_tui.keys import SCREENS
 
-
 Reply = TypeVar("Reply")
 
 

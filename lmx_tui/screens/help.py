@@ -1,14 +1,41 @@
 """Help: the keys of the screen below it, as they are bound now, and what the daemon says of itself."""
 
+from typing import Any
+
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
 from lmx_daemon.contract.types import Snapshot
 from lmx_tui.figures import UNKNOWN, duration, one_line
+
+HELPED = frozenset({"app", "models", "filter", "table", "prompt", "chat", "transcript", "monitor", "offline"})
+"""The first parts of the ids of our own keys; Textual's editing keys are not listed."""
+
+
+def keys_shown(screen: Screen[Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """Keys -> what they do, now: those of the screen, and those of everywhere."""
+    here: dict[str, str] = {}
+    everywhere: dict[str, str] = {}
+    for active in sorted(screen.active_bindings.values(), key=lambda active: not active.binding.show):
+        binding = active.binding
+        if not binding.system and (binding.id or "").partition(".")[0] in HELPED:
+            place = everywhere if active.node is screen.app else here
+            _add_key(place, screen.app.get_key_display(binding), binding)
+    return here, everywhere
+
+
+def _add_key(place: dict[str, str], key: str, binding: Binding) -> None:
+    """Keys of one action share a line."""
+    what = binding.tooltip or binding.description
+    for known, words in place.items():
+        if words == what:
+            place[f"{known}, {key}"] = place.pop(known)
+            return
+    place[key] = what
 
 
 class Help(ModalScreen[None]):

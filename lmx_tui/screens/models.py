@@ -26,6 +26,10 @@ from lmx_tui.widgets.table import Table
 SORT_COLUMNS = {"used": "used", "name": "name", "size": "size", "context": "context", "memory": "memory"}
 
 
+class Filter(Input):
+    BINDINGS = keys.FILTER
+
+
 class ModelsScreen(Page):
     BINDINGS = keys.MODELS
     AUTO_FOCUS = "#models-table"
@@ -38,7 +42,7 @@ class ModelsScreen(Page):
         self._reverse = False
 
     def compose_body(self) -> ComposeResult:
-        yield Input(placeholder="filter: words of the name, 4bit, qwen3 ...", id="filter", compact=True)
+        yield Filter(placeholder="filter: words of the name, 4bit, qwen3 ...", id="filter", compact=True)
         with Horizontal(id="models-row"):
             with Vertical(id="models-column"):
                 with Pane(id="models", classes="live"):
@@ -49,6 +53,7 @@ class ModelsScreen(Page):
     @on(events.Mount)
     def _ready(self) -> None:
         self.query_one("#filter", Input).display = False
+        self.query_one(Table).say_empty("finding the daemon, or starting one ...")
 
     def show(self, snapshot: Snapshot) -> None:
         models = ordered(snapshot, self._query, self._sort, self._reverse)
@@ -56,6 +61,7 @@ class ModelsScreen(Page):
         table = self.query_one(Table)
         rows = model_rows(snapshot, models, self.app.theme_variables)
         table.show(rows, sorted_by=SORT_COLUMNS[self._sort], mark=arrow)
+        table.say_empty("nothing matches; esc clears the filter" if self._query else "no models yet; p pulls one")
         total = len(snapshot.models)
         shown = f"{len(models)} of {total}" if self._query else str(total)
         found = f"filter: {self._query} · " if self._query else ""
@@ -123,8 +129,6 @@ class ModelsScreen(Page):
     # ---- verbs ----
 
     def action_load(self) -> None:
-        if self.start_if_offline():
-            return
         model = self._selected()
         if model is None:
             return

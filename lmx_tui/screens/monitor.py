@@ -44,6 +44,12 @@ class MonitorScreen(Page):
         colors = self.app.theme_variables
         self.query_one("#requests-table", Table).show(request_rows(snapshot, colors))
         self.query_one("#instances-table", Table).show(instance_rows(snapshot, colors))
+        self.query_one("#requests-table", Table).say_empty(
+            f"no requests lately; clients use {snapshot.status.address}/v1"
+        )
+        self.query_one("#instances-table", Table).say_empty(
+            "none; a model is loaded by its first request, or in Models"
+        )
         running = sum(row.state not in (*ENDED, "queued") for row in snapshot.requests)
         queued = sum(row.state == "queued" for row in snapshot.requests)
         paused = "paused · space goes on" if self._held else ""
@@ -54,9 +60,6 @@ class MonitorScreen(Page):
 
     def _selected(self, table: str) -> str | None:
         return self.query_one(f"#{table}-table", Table).selected
-
-    def action_start(self) -> None:
-        self.start_if_offline()
 
     def action_cancel(self) -> None:
         key = self._selected("requests")

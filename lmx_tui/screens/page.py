@@ -23,6 +23,11 @@ class Page(Screen[None]):
     """Its name in the app's MODES."""
     offline_hint = "enter start it"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._link_state = ""
+        """Which keys mean what depends on it."""
+
     def compose(self) -> ComposeResult:
         yield TopBar(self.mode)
         yield Static(id="notice", markup=False)
@@ -67,12 +72,15 @@ class Page(Screen[None]):
         self.set_class(view.snapshot is None and view.link.state == "offline", "-nothing")
         self.set_class(view.snapshot is not None and not view.online, "-stale")
         self._place_focus()
+        if view.link.state != self._link_state:
+            self._link_state = view.link.state
+            self.refresh_bindings()
         self._show_notice(view)
         if view.snapshot is not None:
             self.show(view.snapshot)
 
     def _place_focus(self) -> None:
-        """On the panel while it is all there is, else never there. At once: Widget.focus() would come late for a key."""
+        """On the panel while it is all there is, else never there. At once: Widget.focus() comes late for a key."""
         panel, nothing = self.query_one(OfflinePanel), self.has_class("-nothing")
         if self.app.app_focus and (self.focused is None or (self.focused is panel) != nothing):
             self.set_focus(panel if nothing else self.query_one(str(self.AUTO_FOCUS)))
@@ -89,9 +97,10 @@ class Page(Screen[None]):
     def show(self, snapshot: Snapshot) -> None:
         """Draws the body. Called for every snapshot while the screen is shown, and when it comes back."""
 
-    def start_if_offline(self) -> bool:
-        """Enter means this while there is no daemon."""
-        if self.view.link.state != "offline":
-            return False
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Enter starts a daemon while there is none, and only then."""
+        offline = self.view.link.state == "offline"
+        return {"start": offline, "load": not offline}.get(action, True)
+
+    def action_start(self) -> None:
         self.post_message(StartRequested())
-        return True

@@ -116,14 +116,17 @@ def round_top(value: float) -> float:
         unit *= 10
 
 
-def legend(parts: Sequence[tuple[str, str]], width: int) -> list[tuple[str, str]]:
-    """(colour, text) pairs that fit `width` with a square before and two blanks between."""
-    fitting: list[tuple[str, str]] = []
-    left = width
-    for color, text in parts:
-        text = shorten(text, max(4, left - 2))
-        if left < len(text) + 2:
-            break
-        fitting.append((color, text))
-        left -= len(text) + 4
-    return fitting
+LEGEND_NAMES = (40, 24, 16, 12, 8, 5)
+
+
+def legend(parts: Sequence[tuple[str, str, str]], width: int) -> list[tuple[str, str]]:
+    """(colour, name, value) as (colour, text) that fit `width` with a square before and two blanks between.
+
+    Names are cut first, values never; what still does not fit is left out at the end.
+    """
+    for count in range(len(parts), 0, -1):
+        for longest in LEGEND_NAMES:
+            fitting = [(color, f"{shorten(name, longest)} {value}") for color, name, value in parts[:count]]
+            if sum(len(text) + 4 for _, text in fitting) - 2 <= width:
+                return fitting
+    return []

@@ -9,6 +9,8 @@ from lmx_tui.figures import bar, count, duration, percent, rate
 from lmx_tui.widgets.panes import context_meter, joined
 
 WORDS = {"waiting": "asking"}
+METER_CELLS = (10, 5, 0)
+MORE = "↓ more below"
 
 
 def state_words(answer: Answer, now: float) -> str:
@@ -23,12 +25,22 @@ def state_words(answer: Answer, now: float) -> str:
 
 
 def figures(answer: Answer) -> list[str]:
-    return [
-        f"{rate(answer.rate)} tok/s",
-        f"TTFT {duration(answer.first_token)}",
-        f"{count(answer.tokens)} tok",
-        context_meter(answer.context_used, answer.context_length),
-    ]
+    """None before there is a token to speak of."""
+    if not answer.tokens:
+        return []
+    return [f"{rate(answer.rate)} tok/s", f"TTFT {duration(answer.first_token)}", f"{count(answer.tokens)} tok"]
+
+
+def meta_line(answer: Answer, now: float, width: int) -> str:
+    """State, figures and the context meter; the meter is always there, its bar shrinks first."""
+    parts = [] if answer.ended else [state_words(answer, now), *figures(answer)]
+    line = ""
+    for cells in METER_CELLS:
+        meter = context_meter(answer.context_used, answer.context_length, cells)
+        line = " · ".join([*parts, meter])
+        if len(line) <= width:
+            return line
+    return joined([*parts, meter], width)
 
 
 class MetaLine(Widget):
@@ -38,17 +50,20 @@ class MetaLine(Widget):
     ALLOW_SELECT = False
     line: reactive[str] = reactive("")
     running: reactive[bool] = reactive(False)
+    more: reactive[bool] = reactive(False)
 
-    def show(self, answer: Answer | None, now: float) -> None:
+    def show(self, answer: Answer | None, now: float, *, more: bool) -> None:
+        """`more`: there is something below what the transcript shows."""
         self.running = answer is not None and not answer.ended
-        if answer is None:
-            self.line = ""
-            return
-        parts = [state_words(answer, now), *figures(answer)] if self.running else figures(answer)[-1:]
-        self.line = joined(parts, max(10, self.content_size.width - 2))
+        self.more = more
+        room = max(10, self.content_size.width - 2 - (len(MORE) + 2 if more else 0))
+        self.line = meta_line(answer, now, room) if answer is not None else ""
 
     def render(self) -> Text:
-        color = self.app.theme_variables["accent" if self.running else "faint"]
-        return Text("▌ " if self.line else "", color, no_wrap=True, overflow="crop").append(
-            self.line, self.app.theme_variables["muted"]
-        )
+        names = self.app.theme_variables
+        text = Text("▌ " if self.line else "", names["accent" if self.running else "faint"], no_wrap=True, end="")
+        text.append(self.line, names["muted"])
+        if self.more:
+            text.append(" " * max(2, self.content_size.width - len(text) - len(MORE)))
+            text.append(MORE, names["accent"])
+        return text

@@ -20,6 +20,7 @@ from lmx_tui.figures import (
     rate,
     shorten,
     size,
+    size_of,
     tokens,
 )
 from lmx_tui.widgets.panes import Pane, short_name
@@ -34,7 +35,7 @@ COLUMNS = (
     Column("context", "ctx", 4, right=True, keep=3),
     Column("state", "state", 11, keep=8),
     Column("memory", "memory", 7, right=True, keep=5),
-    Column("used", "used", 4, right=True, keep=2),
+    Column("used", "used", 6, right=True, keep=2),
 )
 SORTS = {"used": "last used", "name": "name", "size": "size", "context": "context length", "memory": "memory"}
 GLYPHS = {"ready": "●", "loading": "◐", "starting": "◐", "leaving": "◌", "failed": "!"}
@@ -72,7 +73,7 @@ def ordered(snapshot: Snapshot, query: str, sort: str, reverse: bool) -> list[Mo
             case "memory":
                 return instance.memory.resident if instance else 0
             case _:
-                return (instance.used_at or instance.loaded_at or 0.0) if instance else 0.0
+                return last_use(instance, snapshot.taken_at) or 0.0 if instance else 0.0
 
     shown.sort(key=lambda model: model.id.lower(), reverse=reverse and sort == "name")
     if sort != "name":
@@ -90,6 +91,10 @@ def state_words(instance: Instance | None) -> str:
     return instance.state
 
 
+def last_use(instance: Instance, now: float) -> float | None:
+    return now if instance.running else instance.used_at or instance.loaded_at
+
+
 def expiry(instance: Instance, now: float) -> str:
     return f"in {age(max(2.0, instance.expires_at - now))}" if instance.expires_at else "never"
 
@@ -105,10 +110,10 @@ def model_rows(snapshot: Snapshot, models: Sequence[Model], colors: Mapping[str,
         instance = instances.get(model.id)
         glyph, color = _glyph(model, instance, model.id in pulling)
         memory = instance.memory.resident or None if instance else None
-        used = instance.used_at or instance.loaded_at if instance else None
+        used = last_use(instance, snapshot.taken_at) if instance else None
         rows[model.id] = {
             "glyph": Text(glyph, colors[color]),
-            "name": _name(model, colors, short=owners[short_name(model.id)] == 1 and model.source == "hub"),
+            "name": _name(model, short=owners[short_name(model.id)] == 1 and model.source == "hub"),
             "quant": Text(one_line(model.quantization or UNKNOWN)),
             "size": Text(size(model.size or None)),
             "context": Text(tokens(model.context_length)),
@@ -127,9 +132,9 @@ def _glyph(model: Model, instance: Instance | None, pulling: bool) -> tuple[str,
     return ("!", "error") if model.problem else (" ", "muted")
 
 
-def _name(model: Model, colors: Mapping[str, str], *, short: bool) -> Text:
+def _name(model: Model, *, short: bool) -> Text:
     """Without its owner where it is the only one of that name."""
-    return Text(short_name(model.id) if short else one_line(model.id), colors["foreground"])
+    return Text(short_name(model.id) if short else one_line(model.id))
 
 
 class ModelDetail(Pane):
@@ -204,6 +209,12 @@ class ModelDetail(Pane):
         return Style.parse(self.app.theme_variables[name])
 
 
+def ended_pulls(before: Snapshot | None, after: Snapshot) -> list[Download]:
+    """The pulls that came to their end between two snapshots."""
+    active = {pull.id for pull in before.downloads if pull.state in ACTIVE_PULLS} if before is not None else set()
+    return [pull for pull in after.downloads if pull.id in active and pull.state not in ACTIVE_PULLS]
+
+
 class Pulls(Pane):
     """One row for each pull; hidden where there is none."""
 
@@ -230,7 +241,7 @@ class Pulls(Pane):
         if not downloads:
             return
         active = sum(download.state in ACTIVE_PULLS for download in downloads)
-        self.titled("Downloads", f"{active} active" if active else "")
+        self.titled("Downloads", f"{active} active · ^p cancels" if active else "")
         width = max(30, self.content_size.width)
         text = Text(no_wrap=True, overflow="ellipsis")
         recent = sorted(downloads, key=lambda pull: (pull.state in ACTIVE_PULLS, pull.started_at), reverse=True)[:5]
@@ -242,7 +253,7 @@ class Pulls(Pane):
     def _row(self, download: Download, width: int) -> Text:
         color = {"failed": "error", "done": "success", "cancelled": "muted"}.get(download.state, "secondary")
         glyph = {"failed": "!", "done": "✓", "cancelled": "-"}.get(download.state, "↓")
-        room = 26 if width < 90 else 40
+        room = 22 if width < 90 else 40
         text = Text(f"{glyph} ", self.app.theme_variables[color])
         text.append(f"{shorten(short_name(download.repo), room):<{room}} ", self.app.theme_variables["foreground"])
         return text.append_text(Text(self._progress(download, width - room - 3), self.app.theme_variables["muted"]))
@@ -254,7 +265,7 @@ class Pulls(Pane):
         if download.state in ("done", "cancelled"):
             return f"{download.state}  {size(download.done)}"
         fraction = download.done / download.total if download.total else None
-        parts = [f"{bar(fraction, 10)} {percent(fraction):>4}", f"{size(download.done)}/{size(download.total)}"]
+        parts = [f"{bar(fraction, 10)} {percent(fraction):>4}", size_of(download.done, download.total)]
         if download.state == "downloading":
             parts += [f"{size(download.rate)}/s" if download.rate else UNKNOWN, f"ETA {duration(download.eta)}"]
         else:

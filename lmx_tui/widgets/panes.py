@@ -90,12 +90,13 @@ class MemoryPane(Pane):
         parts = [
             (
                 MODEL_COLORS[number % len(MODEL_COLORS)],
-                f"{short_name(instance.model)} {gigabytes(instance.memory.resident)}",
+                short_name(instance.model),
+                gigabytes(instance.memory.resident),
             )
             for number, instance in enumerate(instances)
         ]
         rest = used - sum(instance.memory.resident for instance in instances)
-        parts.append(("muted", f"lmx {gigabytes(max(0, rest))}"))
+        parts.append(("muted", "lmx", gigabytes(max(0, rest))))
         text = Text(no_wrap=True, overflow="crop")
         for color, words in legend(parts, width):
             text.append("■ ", self._color(color)).append(f"{words}  ")
@@ -152,7 +153,7 @@ def context_meter(used: int | None, length: int, width: int = 10) -> str:
     """ "ctx ███░░░░░░░ 4.1k/32k"; "-" where either is unknown."""
     if used is None or not length:
         return f"ctx {UNKNOWN}"
-    return f"ctx {bar(used / length, width)} {tokens(used)}/{tokens(length)}"
+    return " ".join(filter(None, ("ctx", bar(used / length, width), f"{tokens(used)}/{tokens(length)}")))
 
 
 def joined(parts: Iterable[str], width: int) -> str:

@@ -59,7 +59,7 @@ def request_rows(snapshot: Snapshot, colors: Mapping[str, str]) -> dict[str, dic
 
 
 def _request_row(row: RequestRow, colors: Mapping[str, str]) -> dict[str, Text]:
-    base = colors["muted"] if row.state in ENDED else colors["foreground"]
+    base = colors["muted"] if row.state in ENDED else ""
     cached = row.cached_tokens / row.prompt_tokens if row.cached_tokens is not None and row.prompt_tokens else None
     cells = {
         "id": one_line(row.id)[-8:],
@@ -98,7 +98,7 @@ def _instance_row(instance: Instance, now: float, colors: Mapping[str, str]) -> 
     }
     state = state_words(instance) if instance.error is None else f"failed: {one_line(instance.error.code)}"
     color = colors[COLORS[instance.state]]
-    return {name: Text(value, colors["foreground"]) for name, value in cells.items()} | {
+    return {name: Text(value) for name, value in cells.items()} | {
         "glyph": Text(GLYPHS[instance.state], color),
         "state": Text(state, color),
     }

@@ -7,11 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
 from textual import events
+from textual.strip import Strip
 from textual.widgets import DataTable
 
 from lmx_tui import keys
+
+EMPTY_LINE = 2
 
 
 @dataclass(frozen=True)
@@ -33,11 +38,14 @@ class Table(DataTable[Text], inherit_bindings=False):
     """
 
     def __init__(self, columns: Sequence[Column], *, id: str | None = None) -> None:
-        super().__init__(id=id, cursor_type="row", zebra_stripes=False, cell_padding=1)
+        super().__init__(
+            id=id, cursor_type="row", zebra_stripes=False, cell_padding=1, cursor_foreground_priority="renderable"
+        )
         self._all = tuple(columns)
         self._shown: tuple[tuple[str, int], ...] = ()
         self._rows: dict[str, Mapping[str, Text]] = {}
         self._sorted: tuple[str, str] = ("", "")
+        self._empty = ""
 
     @property
     def selected(self) -> str | None:
@@ -67,6 +75,18 @@ class Table(DataTable[Text], inherit_bindings=False):
     def on_resize(self, event: events.Resize) -> None:
         if self._layout() != self._shown:
             self.show(dict(self._rows), sorted_by=self._sorted[0], mark=self._sorted[1])
+
+    def say_empty(self, words: str) -> None:
+        """What stands where rows would, while there are none."""
+        if words != self._empty:
+            self._empty = words
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        if self.row_count or y != EMPTY_LINE:
+            return super().render_line(y)
+        style = self.rich_style + Style.parse(self.app.theme_variables["muted"])
+        return Strip([Segment(f" {self._empty}", style)]).adjust_cell_length(self.size.width, self.rich_style)
 
     # ---- layout ----
 
@@ -102,7 +122,7 @@ class Table(DataTable[Text], inherit_bindings=False):
         self.scroll_to(y=scroll, animate=False)
 
     def _cell(self, cells: Mapping[str, Text], key: str, width: int) -> Text:
-        cell = cells[key].copy()
+        cell = Text(cells[key].plain) if self.app.no_color else cells[key].copy()
         cell.truncate(width, overflow="ellipsis")
         if any(column.key == key and column.right for column in self._all):
             cell.justify = "right"

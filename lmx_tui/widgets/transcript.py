@@ -5,6 +5,7 @@ from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
+from textual.geometry import Offset
 from textual.widgets import Static
 
 from lmx_tui import keys
@@ -140,18 +141,29 @@ def end_line(answer: Answer) -> Text:
 class Transcript(VerticalScroll):
     BINDINGS = keys.TRANSCRIPT
     DEFAULT_CSS = """
-    Transcript { height: 1fr; scrollbar-size-vertical: 1; padding: 0 1; layout: stream; }
+    Transcript {
+        height: 1fr; scrollbar-size-vertical: 1; scrollbar-gutter: stable; padding: 0 1; layout: stream;
+    }
     Transcript > .prompt { border-left: outer $user; padding: 0 1; margin-bottom: 1; background: $surface; }
     Transcript > .empty { color: $muted; padding: 1 1; height: auto; }
     """
 
+    @property
+    def scroll_offset(self) -> Offset:
+        """Never above the first line: Textual anchors a short chat at the bottom, so that every new line moves all."""
+        x, y = super().scroll_offset
+        return Offset(x, max(0, y))
+
     async def show_empty(self, words: Text) -> None:
-        """What an empty chat says."""
-        hint = self.query(".empty")
-        if hint:
-            hint.first(Static).update(words)
-        else:
-            await self.mount(Static(words, classes="empty", markup=False))
+        """Forgets everything and says `words`."""
+        await self.remove_children()
+        await self.mount(Static(words, classes="empty", markup=False))
+
+    def say_empty(self, words: Text) -> None:
+        """What an empty chat says now."""
+        for hint in self.query(".empty").results(Static):
+            if hint.content != words:
+                hint.update(words)
 
     async def add_prompt(self, text: str) -> None:
         await self.query(".empty").remove()
@@ -168,10 +180,18 @@ class Transcript(VerticalScroll):
         if views:
             await views.last().remove()
 
+    @property
+    def has_more(self) -> bool:
+        """Whether there is something below what is shown."""
+        return self.scroll_offset.y < self.max_scroll_y
+
     def scroll_pages(self, pages: int) -> None:
         self.scroll_relative(y=pages * max(1, self.size.height - 2), animate=False)
-        if pages < 0:
-            self.release_anchor()
+
+    def release_anchor(self) -> None:
+        """Only where there is something to scroll: a key pressed in a short chat must not end the following."""
+        if self.max_scroll_y:
+            super().release_anchor()
 
     def action_bottom(self) -> None:
         self.anchor()

@@ -50,7 +50,9 @@ async def test_first_paint_does_not_wait_for_the_daemon(make_app: Make, client: 
 
     never = asyncio.Event()
     async with running(make_app(start=start)) as pilot:
-        assert "connecting" in screen_text(pilot.app)
+        text = screen_text(pilot.app)
+        assert "connecting" in text and "finding the daemon, or starting one" in text
+        assert pilot.app.focused is pilot.app.screen.query_one("#models-table")
 
 
 async def test_keeps_the_last_state_with_its_age_and_comes_back(
@@ -67,6 +69,25 @@ async def test_keeps_the_last_state_with_its_age_and_comes_back(
         client.show(snapshot)
         await until(pilot, lambda: "local :1234" in screen_text(pilot.app))
         assert not pilot.app.screen.has_class("-stale")
+
+
+async def test_enter_starts_a_daemon_only_while_there_is_none(make_app: Make, client: FakeClient) -> None:
+    started: list[int] = []
+
+    async def start() -> Status:
+        started.append(1)
+        return status()
+
+    async with running(make_app(start=start, retries=(30.0,))) as pilot:
+        assert "⏎ Load" in screen_text(pilot.app)
+        client.go_down()
+        for key in ("f2", "f4"):
+            await pilot.press(key)
+            await until(pilot, lambda: "⏎ Start the daemon" in screen_text(pilot.app))
+        before = len(started)
+        await pilot.press("enter")
+        await until(pilot, lambda: len(started) > before)
+        assert not client.calls
 
 
 async def test_backs_off_between_attempts(make_app: Make, client: FakeClient, clock: Clock) -> None:
@@ -156,7 +177,16 @@ async def test_keymap_of_the_settings(make_app: Make) -> None:
 def test_every_key_has_an_id_of_its_own() -> None:
     every = [
         binding
-        for group in (keys.APP, keys.MODELS, keys.TABLE, keys.PROMPT, keys.CHAT, keys.TRANSCRIPT, keys.MONITOR)
+        for group in (
+            keys.APP,
+            keys.MODELS,
+            keys.FILTER,
+            keys.TABLE,
+            keys.PROMPT,
+            keys.CHAT,
+            keys.TRANSCRIPT,
+            keys.MONITOR,
+        )
         for binding in group
     ]
     ids = [getattr(binding, "id", None) for binding in every]

@@ -145,6 +145,35 @@ async def test_tool_calls_are_shown(make_app: Make, client: FakeClient) -> None:
         assert '{"city": "[Oslo]"}' in screen_text(pilot.app)
 
 
+async def test_a_prompt_that_was_refused_is_not_sent_along(make_app: Make, client: FakeClient) -> None:
+    client.error = BusyError("the queue is full")
+    async with running(make_app()) as pilot:
+        await ask(pilot, "refused")
+        await until(pilot, lambda: "the queue is full" in screen_text(pilot.app))
+        client.error = None
+        await ask(pilot, "next")
+        await until(pilot, lambda: len(client.requests_seen) == 2)
+        prompt = client.requests_seen[1].prompt
+        assert isinstance(prompt, Chat)
+        assert [message.text for message in prompt.messages] == ["next"]
+
+
+async def test_escape_means_what_the_key_bar_says(make_app: Make, client: FakeClient) -> None:
+    client.hold_at = 2
+    async with running(make_app(), (80, 24)) as pilot:
+        await pilot.press("f3")
+        await settled(pilot)
+        assert "esc Scroll" in screen_text(pilot.app)
+        await pilot.press("escape")
+        await until(pilot, lambda: "esc Prompt" in screen_text(pilot.app))
+        await pilot.press("escape")
+        await ask(pilot)
+        await until(pilot, lambda: "esc Stop" in screen_text(pilot.app))
+        await pilot.press("escape")
+        await until(pilot, lambda: "esc Scroll" in screen_text(pilot.app))
+        assert isinstance(pilot.app.focused, Prompt)
+
+
 async def test_a_failed_answer_says_why_in_the_transcript(make_app: Make, client: FakeClient) -> None:
     client.error = BusyError("the queue is full [256]", hint="try again in 3 s")
     async with running(make_app()) as pilot:
@@ -217,6 +246,22 @@ async def test_page_keys_scroll_the_transcript_from_the_prompt(make_app: Make, c
         await settled(pilot)
         assert transcript.scroll_y < transcript.max_scroll_y
         assert isinstance(pilot.app.focused, Prompt)
+
+
+async def test_a_short_chat_begins_at_the_top_and_is_followed(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app(), (80, 24)) as pilot:
+        await ask(pilot, "short question")
+        await until(pilot, lambda: "214 tok" in screen_text(pilot.app))
+        assert "short question" in screen_text(pilot.app).splitlines()[2]
+        await pilot.press("pageup")
+        client.answer = answer_of("\n\n".join(f"paragraph {n}" for n in range(40)))
+        await ask(pilot, "a long one")
+        await until(pilot, lambda: "paragraph 39" in screen_text(pilot.app))
+        assert "more below" not in screen_text(pilot.app)
+        await pilot.press("pageup")
+        await until(pilot, lambda: "↓ more below" in screen_text(pilot.app))
+        await pilot.press("pagedown", "pagedown")
+        await until(pilot, lambda: "more below" not in screen_text(pilot.app))
 
 
 async def test_a_reader_who_scrolled_up_is_left_alone(make_app: Make, client: FakeClient) -> None:

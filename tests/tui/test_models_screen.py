@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 from textual.widgets import Input, OptionList
 
 from lmx_daemon.contract.errors import OutOfMemoryError
@@ -90,6 +91,17 @@ async def test_filter_narrows_and_escape_clears(make_app: Make) -> None:
         assert table(pilot.app).row_count == 5
 
 
+async def test_a_filter_that_matches_nothing_says_how_to_get_back(make_app: Make) -> None:
+    async with running(make_app(), (80, 24)) as pilot:
+        await pilot.press("slash", *"zzz")
+        await settled(pilot)
+        text = screen_text(pilot.app)
+        assert "nothing matches; esc clears the filter" in text and "esc Clear" in text
+        await pilot.press("escape")
+        await settled(pilot)
+        assert table(pilot.app).row_count == 5 and pilot.app.focused is table(pilot.app)
+
+
 async def test_letters_in_the_filter_are_text(make_app: Make, client: FakeClient) -> None:
     async with running(make_app()) as pilot:
         await pilot.press("slash", "x", "c", "g", "m")
@@ -127,6 +139,15 @@ async def test_downloads_show_progress_and_failure(make_app: Make) -> None:
         text = screen_text(pilot.app)
         assert "gpt-oss-120b-MXFP4" in text and "38%" in text
         assert "the Hub answered 401 [gated]" in text
+
+
+async def test_the_end_of_a_pull_is_said_once(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        assert "is here" not in screen_text(pilot.app)
+        done = [msgspec.structs.replace(pull, state="done") for pull in busy_snapshot().downloads]
+        client.change(downloads=tuple(done))
+        await until(pilot, lambda: "gpt-oss-120b-MXFP4 is here" in screen_text(pilot.app))
+        assert "GLM-4.5-Air-4bit is here" not in screen_text(pilot.app), "it had ended before"
 
 
 async def test_cursor_stays_on_its_model_when_rows_change(make_app: Make, client: FakeClient) -> None:

@@ -14,7 +14,8 @@ from lmx_tui.conversation import Answer, Conversation, model_to_ask
 from lmx_tui.feed import Feed
 from lmx_tui.messages import EventsArrived
 from lmx_tui.theme import load_themes, read_theme, themes_folder
-from lmx_tui.widgets.graph import BrailleArea, levels, resampled, round_top
+from lmx_tui.widgets.graph import BrailleArea, legend, levels, resampled, round_top
+from lmx_tui.widgets.meta import meta_line
 from tests.fake_client import QWEN, FakeClient, answer_of, busy_snapshot, finished, quiet_snapshot
 
 
@@ -25,6 +26,35 @@ def test_figures_say_dash_for_the_unknown() -> None:
     assert figures.tokens(32768) == "32k" and figures.tokens(4334) == "4.3k" and figures.tokens(131072) == "128k"
     assert figures.duration(424) == "7m 04s" and figures.duration(0.09) == "0.09 s" and figures.duration(59.9) == "60 s"
     assert figures.age(90) == "1m" and figures.age(200_000) == "2d"
+
+
+def test_a_part_and_its_whole_name_the_unit_once() -> None:
+    assert figures.size_of(2_800_000_000, 4_600_000_000) == "2.8/4.6 GB"
+    assert figures.size_of(15_000, 57_700_000) == "15 kB/57.7 MB"
+    assert figures.size_of(15_000, None) == "15 kB/-"
+
+
+def test_a_legend_cuts_names_and_keeps_values() -> None:
+    parts = [("a", "Qwen3-32B-4bit", "19.1"), ("b", "lmx/guide", "0.1"), ("c", "lmx", "0.2")]
+    assert legend(parts, 80)[0] == ("a", "Qwen3-32B-4bit 19.1")
+    narrow = legend(parts, 36)
+    assert [color for color, _ in narrow] == ["a", "b", "c"]
+    assert all(text.endswith(parts[number][2]) for number, (_, text) in enumerate(narrow))
+    assert sum(len(text) + 4 for _, text in narrow) - 2 <= 36
+    assert legend(parts, 12) == [("a", "Qwen… 19.1")]
+    assert legend(parts, 3) == []
+
+
+def test_the_context_meter_is_always_there() -> None:
+    answer = Answer("r", QWEN, 0.0)
+    for event in answer_of("words " * 9)[:-1]:
+        answer.take(event, 1.0)
+    for width in (90, 68, 60, 40):
+        line = meta_line(answer, 2.0, width)
+        assert len(line) <= width
+    assert "ctx" in meta_line(answer, 2.0, 68) and "ctx" in meta_line(answer, 2.0, 60)
+    waiting = meta_line(Answer("r", QWEN, 0.0), 2.0, 68)
+    assert waiting == "asking · ctx -", "no figures before there are any"
 
 
 def test_clean_makes_controls_visible() -> None:
