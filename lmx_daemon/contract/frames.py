@@ -211,7 +211,12 @@ class Encoder:
         self._encoder = msgspec.msgpack.Encoder()
 
     def encode(self, message: Any) -> bytes:
-        body = self._encoder.encode(message)
+        try:
+            body = self._encoder.encode(message)
+        except OverflowError:
+            raise FrameError("a whole number in it has more than 64 bits") from None
+        except RecursionError:
+            raise FrameError("it is nested too deeply") from None
         if len(body) > MAX_FRAME_BYTES:
             raise FrameError(f"a frame of {len(body)} bytes is above the limit of {MAX_FRAME_BYTES}")
         return _LENGTH.pack(len(body)) + body
@@ -238,7 +243,7 @@ class Decoder(Generic[T]):
                 break
             try:
                 messages.append(self._decoder.decode(memoryview(self._buffer)[position + _LENGTH.size : end]))
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, RecursionError) as error:
                 raise FrameError(f"a frame does not fit the protocol: {error}") from error
             position = end
         del self._buffer[:position]

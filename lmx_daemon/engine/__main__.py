@@ -20,7 +20,7 @@ from typing import Any
 from lmx_daemon.contract.errors import BusyError, EngineMissingError, LmxError, WorkerError
 from lmx_daemon.contract.frames import WORKER_PROTOCOL, Cancel, Events, Hello, Leave, Load, LoadFailed, Log, Submit
 from lmx_daemon.contract.generation import Count, Counted, Event, Failed, Generate
-from lmx_daemon.engine.link import Link, Pulse, leave
+from lmx_daemon.engine.link import Link, Pulse, leave, leave_with
 from lmx_daemon.engine.missing import mending_command
 
 LEAVE_SECONDS = 3.0
@@ -35,6 +35,7 @@ def main() -> None:
     connection = socket.socket(fileno=parser.parse_args().socket_fd)
     os.environ["HF_HUB_OFFLINE"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_with(connection)
     pulse = Pulse()
     link = Link(connection, pulse)
     try:

@@ -6,6 +6,7 @@ writer also beats the heart, so that a heartbeat says how far the engine has com
 
 import contextlib
 import os
+import select
 import socket
 import threading
 import time
@@ -115,6 +116,19 @@ class Link:
             with self._changed:
                 self._waiting_bytes = sum(map(len, self._outbox))
                 self._changed.notify_all()
+
+
+def leave_with(connection: socket.socket) -> None:
+    """Ends this process when the daemon's end of the socket closes, even during imports or a long step."""
+    closed = select.poll()
+    closed.register(connection, select.POLLHUP)  # Linux always tells it, macOS where it is asked for
+
+    def wait() -> None:
+        while not closed.poll():
+            time.sleep(HEARTBEAT_SECONDS)
+        leave()
+
+    threading.Thread(target=wait, name="hang-up", daemon=True).start()
 
 
 def leave(code: int = 0) -> None:

@@ -133,7 +133,7 @@ def as_template_message(message: Message) -> dict[str, Any]:
 def _arguments(text: str) -> Any:
     try:
         return json.loads(text) if text.strip() else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -8,7 +8,8 @@ from litestar.datastructures import State
 from lmx_daemon.contract.types import Model
 from lmx_daemon.http.errors import decode
 from lmx_daemon.http.openai_answers import ChatDialect, CompletionDialect
-from lmx_daemon.http.openai_bodies import Body, ChatBody, CompletionBody, chat_request, completion_request
+from lmx_daemon.http.openai_bodies import Body, ChatBody, CompletionBody
+from lmx_daemon.http.openai_requests import chat_request, completion_request
 from lmx_daemon.http.serving import serve
 from lmx_daemon.library.catalog import Catalog
 from lmx_daemon.residency.pool import Pool

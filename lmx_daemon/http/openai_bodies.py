@@ -1,4 +1,4 @@
-"""The bodies of OpenAI's chat completions and completions, as clients send them, and what they mean in our words.
+"""The bodies of OpenAI's chat completions and completions, as clients send them (openai_requests.py: what they mean).
 
 Fields that are not named here are ignored, as OpenAI's own servers do with newer ones; a wrong type is an error.
 """
@@ -7,27 +7,15 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.contract.generation import (
-    Chat,
-    Generate,
-    Message,
-    Penalty,
-    Probability,
-    Prompt,
-    Role,
-    Sampling,
-    Text,
-    TextPart,
-    Tokens,
-    Tool,
-    ToolCall,
-)
+from lmx_daemon.contract.generation import Penalty, Probability
 
-MAX_STOPS = 64
-MAX_STOP_CHARACTERS = 1000
 MAX_TOOLS = 512
-TEMPLATE_ARGUMENTS = frozenset({"enable_thinking", "thinking", "reasoning_effort", "preserve_thinking", "documents"})
+MAX_TOKEN = 2**31 - 1
+"""Above any vocabulary; a number that no frame can carry is refused here, by name."""
+MAX_COUNT = 2**53
+
+Token = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKEN)]
+MaxTokens = Annotated[int, msgspec.Meta(ge=-1, le=MAX_COUNT)]
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,9 +26,9 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     stream_options: "StreamOptions | None" = None
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     top_p: Probability | None = None
-    top_k: Annotated[int, msgspec.Meta(ge=-1)] | None = None
+    top_k: Annotated[int, msgspec.Meta(ge=-1, le=MAX_TOKEN)] | None = None
     min_p: Probability | None = None
-    max_tokens: Annotated[int, msgspec.Meta(ge=-1)] | None = None
+    max_tokens: MaxTokens | None = None
     stop: str | list[str] | None = None
     seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     presence_penalty: Penalty | None = None
@@ -99,7 +87,7 @@ class ResponseFormat(msgspec.Struct, frozen=True):
 
 class ChatBody(Body, frozen=True, kw_only=True):
     messages: Annotated[list[MessageBody], msgspec.Meta(min_length=1)]
-    max_completion_tokens: Annotated[int, msgspec.Meta(ge=-1)] | None = None
+    max_completion_tokens: MaxTokens | None = None
     tools: Annotated[list[ToolBody], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     response_format: ResponseFormat | None = None
@@ -110,202 +98,8 @@ class ChatBody(Body, frozen=True, kw_only=True):
 
 
 class CompletionBody(Body, frozen=True, kw_only=True):
-    prompt: str | list[str | int | list[int]]
+    prompt: str | list[str | Token | list[Token]]
     logprobs: Annotated[int, msgspec.Meta(ge=0, le=5)] | None = None
     echo: bool | None = None
     best_of: int | None = None
     suffix: str | None = None
-
-
-def chat_request(body: ChatBody, identity: str, tenant: str, client: str) -> Generate:
-    """Raises RequestError or UnsupportedError naming the field."""
-    if body.response_format is not None and body.response_format.type != "text":
-        raise UnsupportedError(
-            f"response_format {body.response_format.type!r} is not supported yet; only 'text' is",
-            param="response_format",
-        )
-    if body.top_logprobs is not None and not body.logprobs:
-        raise RequestError("top_logprobs needs logprobs to be true", param="top_logprobs")
-    logprobs = (body.top_logprobs or 0) if body.logprobs else None
-    most = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
-    name = "max_completion_tokens" if body.max_completion_tokens is not None else "max_tokens"
-    return generate(
-        body,
-        Chat(
-            messages=tuple(message(position, given) for position, given in enumerate(body.messages)),
-            tools=tools(body),
-            thinking=thinking(body),
-            template_arguments=template_arguments(body),
-        ),
-        identity=identity,
-        max_tokens=limit(most, name),
-        top_logprobs=logprobs,
-        tenant=tenant,
-        client=client,
-        route="/v1/chat/completions",
-    )
-
-
-def completion_request(body: CompletionBody, identity: str, tenant: str, client: str) -> Generate:
-    """Raises RequestError or UnsupportedError naming the field."""
-    for name in ("echo", "suffix"):
-        if getattr(body, name):
-            raise UnsupportedError(f"{name} is not supported", param=name)
-    if body.best_of is not None and body.best_of != (body.n or 1):
-        raise UnsupportedError("best_of is not supported", param="best_of")
-    return generate(
-        body,
-        completion_prompt(body),
-        identity=identity,
-        max_tokens=limit(body.max_tokens, "max_tokens", 16),
-        top_logprobs=body.logprobs,
-        tenant=tenant,
-        client=client,
-        route="/v1/completions",
-    )
-
-
-def generate(body: Body, prompt: Prompt, *, identity: str, **fields: Any) -> Generate:
-    return Generate(
-        id=identity,
-        model=body.model,
-        prompt=prompt,
-        sampling=sampling(body),
-        stop=stops(body.stop),
-        choices=body.n or 1,
-        ttl=body.ttl,
-        **fields,
-    )
-
-
-def completion_prompt(body: CompletionBody) -> Prompt:
-    """One text or one list of token ids, alone or as the only entry of a list."""
-    prompt = body.prompt
-    if isinstance(prompt, list) and len(prompt) == 1 and not isinstance(prompt[0], int):
-        only = prompt[0]
-        return Text(text=only) if isinstance(only, str) else Tokens(ids=tuple(only))
-    if isinstance(prompt, str):
-        return Text(text=prompt)
-    ids = tuple(token for token in prompt if isinstance(token, int))
-    if len(ids) != len(prompt):
-        raise UnsupportedError("several prompts in one request are not supported; send them apart", param="prompt")
-    return Tokens(ids=ids)
-
-
-def sampling(body: Body) -> Sampling:
-    repetition = body.repetition_penalty or body.repeat_penalty or 1.0
-    return Sampling(
-        temperature=body.temperature,
-        top_p=body.top_p,
-        top_k=None if body.top_k is None else max(0, body.top_k),
-        min_p=body.min_p,
-        seed=None if body.seed is None else body.seed % 2**63,
-        presence_penalty=body.presence_penalty or 0.0,
-        frequency_penalty=body.frequency_penalty or 0.0,
-        repetition_penalty=repetition,
-        logit_bias=biases(body.logit_bias or {}),
-    )
-
-
-def biases(given: dict[str, float]) -> dict[int, float]:
-    try:
-        return {int(token): value for token, value in given.items()}
-    except ValueError:
-        raise RequestError("logit_bias: the names must be token ids", param="logit_bias") from None
-
-
-def stops(given: str | list[str] | None) -> tuple[str, ...]:
-    found = [given] if isinstance(given, str) else given or []
-    if len(found) > MAX_STOPS:
-        raise RequestError(f"stop: at most {MAX_STOPS} strings, not {len(found)}", param="stop")
-    for text in found:
-        if not text or len(text) > MAX_STOP_CHARACTERS:
-            raise RequestError(f"stop: each string has 1 to {MAX_STOP_CHARACTERS} characters", param="stop")
-    return tuple(found)
-
-
-def limit(given: int | None, name: str, default: int | None = None) -> int | None:
-    """-1 is LM Studio's word for no limit."""
-    if given == 0:
-        raise RequestError(f"{name} must be at least 1 (or -1 for no limit)", param=name)
-    if given is None:
-        return default
-    return None if given == -1 else given
-
-
-def message(position: int, given: MessageBody) -> Message:
-    role: Role = {"developer": "system", "function": "tool"}.get(given.role, given.role)  # type: ignore[assignment]
-    parts = [PartBody("text", given.content)] if isinstance(given.content, str) else given.content or []
-    for index, part in enumerate(parts):
-        place = f"messages[{position}].content[{index}]"
-        if part.type in ("image_url", "input_image", "image"):
-            raise UnsupportedError("images are not supported by this model", param=place)
-        if part.type not in ("text", "input_text", "refusal"):
-            raise RequestError(f"{place}: a part of type {part.type!r} is not known; use 'text'", param=f"{place}.type")
-        if part.text is None and part.type != "refusal":
-            raise RequestError(f"{place}: a text part needs text", param=f"{place}.text")
-    if not parts and role != "assistant":
-        raise RequestError(f"messages[{position}]: content is missing", param=f"messages[{position}].content")
-    return Message(
-        role=role,
-        content=tuple(TextPart(text=part.text or "") for part in parts),
-        reasoning=given.reasoning_content,
-        tool_calls=tuple(
-            ToolCall(
-                id=call.id,
-                name=call.function.name,
-                arguments=call.function.arguments
-                if isinstance(call.function.arguments, str)
-                else msgspec.json.encode(call.function.arguments).decode(),
-            )
-            for call in given.tool_calls or []
-        ),
-        tool_call_id=given.tool_call_id,
-        name=given.name,
-    )
-
-
-def tools(body: ChatBody) -> tuple[Tool, ...]:
-    choice = body.tool_choice
-    if choice is not None and choice not in ("auto", "none"):
-        raise UnsupportedError(
-            "tool_choice can be 'auto' or 'none' here; forcing a call is not supported yet", param="tool_choice"
-        )
-    if choice == "none":
-        return ()
-    return tuple(
-        Tool(
-            name=tool.function.name,
-            description=tool.function.description or "",
-            parameters=tool.function.parameters or {"type": "object", "properties": {}},
-        )
-        for tool in body.tools or []
-    )
-
-
-def thinking(body: ChatBody) -> bool | None:
-    """What the client says of thinking; None leaves it to the template."""
-    arguments = body.chat_template_kwargs or {}
-    for name in ("enable_thinking", "thinking"):
-        if name in arguments:
-            if not isinstance(arguments[name], bool):
-                raise RequestError(f"{name} must be true or false", param=f"chat_template_kwargs.{name}")
-            return bool(arguments[name])
-    if body.reasoning_effort is None:
-        return None
-    return body.reasoning_effort not in ("none", "off")
-
-
-def template_arguments(body: ChatBody) -> dict[str, Any]:
-    """Names that templates may read; nothing else of a request reaches a template."""
-    given = body.chat_template_kwargs or {}
-    unknown = sorted(given.keys() - TEMPLATE_ARGUMENTS)
-    if unknown:
-        raise RequestError(
-            f"chat_template_kwargs: {unknown[0]!r} is not allowed; allowed: {', '.join(sorted(TEMPLATE_ARGUMENTS))}",
-            param=f"chat_template_kwargs.{unknown[0]}",
-        )
-    kept = {name: value for name, value in given.items() if isinstance(value, str | int | float | bool)}
-    if body.reasoning_effort is not None:
-        kept["reasoning_effort"] = body.reasoning_effort
-    return {name: value for name, value in kept.items() if name not in ("enable_thinking", "thinking")}

@@ -7,6 +7,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+import msgspec
+
 from lmx_daemon.contract.errors import ConflictError, LmxError, RequestNotFoundError
 from lmx_daemon.contract.frames import Log
 from lmx_daemon.contract.generation import Request
@@ -26,10 +28,12 @@ class Desk:
         self._on_cancel = on_cancel
         self._on_log = on_log
         self._tickets: dict[str, Ticket] = {}
+        self._abandoned: dict[str, Ticket] = {}
+        """Released before they ended: the worker still has to say so, and until then their ids are taken."""
         self._recent: deque[tuple[float, RequestRow]] = deque(maxlen=50)
 
     def open(self, request: Request, instance: str) -> Ticket:
-        if request.id in self._tickets:
+        if self.knows(request.id):
             raise ConflictError(f"a request with the id {request.id} is running already", param="id")
         ticket = self._tickets[request.id] = Ticket(request, self._on_cancel)
         ticket.instance = instance
@@ -40,6 +44,9 @@ class Desk:
         ticket.cancel()
         if self._tickets.pop(ticket.id, None) is not None:
             row = ticket.row()
+            if not ticket.closed:
+                row = msgspec.structs.replace(row, state="cancelled")
+                self._abandoned = {i: t for i, t in self._abandoned.items() if not t.closed} | {ticket.id: ticket}
             self._recent.append((time.monotonic(), row))
             self._on_log(row.model, Log(level="info", message=summary(row), request=row.id))
 
@@ -53,7 +60,8 @@ class Desk:
         ticket.cancel()
 
     def knows(self, request_id: str) -> bool:
-        return request_id in self._tickets
+        abandoned = self._abandoned.get(request_id)
+        return request_id in self._tickets or (abandoned is not None and not abandoned.closed)
 
     def rows(self) -> list[RequestRow]:
         """Live requests, oldest first."""

@@ -90,7 +90,11 @@ class Pool:
             )
         ticket = self.desk.open(request, slot.id)
         if slot.state == "ready" and slot.worker is not None and slot.worker.alive:
-            slot.worker.submit(ticket, 0.0)
+            try:
+                slot.worker.submit(ticket, 0.0)
+            except LmxError:
+                self.desk.release(ticket)
+                raise
         else:
             slot.waiting[ticket.id] = ticket
             ticket.put(Loading(id=ticket.id, model=model.id, fraction=slot.progress))
@@ -225,10 +229,15 @@ class Pool:
             raise
 
     async def _load_now(self, slot: Slot) -> None:
+        if slot.ready.done():
+            return
         slot.stage = "checking"
         trusted = await asyncio.to_thread(self._clear, slot.model)
         worker = self.spare.take() or await self._start_worker(slot.model.id)
-        slot.worker, slot.state, slot.stage = worker, "loading", "starting"
+        slot.worker = worker
+        if slot.ready.done():  # it was unloaded while it waited for its turn
+            raise CancelledError(f"the load of {slot.model.id} was cancelled")
+        slot.state, slot.stage = "loading", "starting"
         self._background(self._watch(slot, worker))
         hello = await worker.ready()
         self.versions, self.backend = dict(hello.versions), hello.backend
@@ -260,7 +269,7 @@ class Pool:
         if not slot.ready.done():
             slot.ready.set_exception(error)
             slot.ready.exception()
-        if slot.worker is not None:
+        if slot.worker is not None and slot.worker.alive:  # one that has died was no leaver, and its crash counts
             slot.worker.leaving = True
             self._background(slot.worker.leave(self._engine.leave_seconds))
         self._forget(slot)
@@ -284,8 +293,11 @@ class Pool:
         problem = self._problem_with(slot, ticket.request)
         if problem is not None:
             ticket.fail(problem)
-        else:
+            return
+        try:
             worker.submit(ticket, time.monotonic() - begun)
+        except LmxError as error:
+            ticket.fail(error)
 
     def _problem_with(self, slot: Slot, request: Request) -> LmxError | None:
         if not slot.worker or not slot.worker.alive:
@@ -337,7 +349,7 @@ class Pool:
             for slot in list(self._slots.values()):
                 slot.sample()
                 worker = slot.worker
-                if worker is not None and worker.alive and not worker.leaving and slot.state in ("ready", "loading"):
+                if worker is not None and worker.alive and not worker.leaving:
                     if is_hung(worker.beat(), now, self._engine.hang_seconds):
                         self._end_hung(slot, worker)
                     elif (expires := slot.expires()) is not None and now > expires:

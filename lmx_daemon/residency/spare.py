@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from lmx_daemon.contract.errors import LmxError
+from lmx_daemon.contract.errors import EngineMissingError, LmxError
 from lmx_daemon.residency.worker import Worker
 
 
@@ -55,5 +55,7 @@ class Spare:
         try:
             self._worker = await self._start()
             await self._worker.ready()
-        except LmxError as error:
-            self._problem = error.message
+        except EngineMissingError as error:
+            self._problem = error.message  # the next one would fail alike; one that was killed is merely replaced
+        except LmxError:
+            self._worker = None

@@ -47,6 +47,7 @@ class Ticket:
         self._first_token: float | None = None
         self._tokens = 0
         self._error: Failed | None = None
+        self._finished: Finished | None = None
         self._ended: float | None = None
 
     @property
@@ -104,7 +105,6 @@ class Ticket:
     def row(self) -> RequestRow:
         request, now = self.request, time.monotonic()
         generate = request if isinstance(request, Generate) else None
-        decoding = (self._ended or now) - self._first_token if self._first_token is not None else 0.0
         return RequestRow(
             id=self.id,
             model=request.model,
@@ -121,10 +121,17 @@ class Ticket:
             cached_tokens=self._started.cached_tokens if self._started else None,
             completion_tokens=self._tokens,
             max_tokens=generate.max_tokens if generate else None,
-            rate=self._tokens / decoding if decoding > 0.0 and self._tokens > 1 else 0.0,
+            rate=self._rate(now),
             first_token=self._first_token - self.arrived if self._first_token is not None else None,
             error=self._error.error if self._error else None,
         )
+
+    def _rate(self, now: float) -> float:
+        """Tokens a second. The worker's own figure once it is known: a short answer arrives here all at once."""
+        if self._finished is not None:
+            return self._finished.timings.tokens_per_second(self._tokens)
+        decoding = (self._ended or now) - self._first_token if self._first_token is not None else 0.0
+        return (self._tokens - 1) / decoding if decoding > 0.0 and self._tokens > 1 else 0.0
 
     def _observe(self, event: Event) -> None:
         match event:
@@ -143,7 +150,7 @@ class Ticket:
                 self._tokens += tokens
             case Finished():
                 cancelled = all(ending.reason == "cancelled" for ending in event.endings)
-                self._tokens = event.usage.completion_tokens
+                self._tokens, self._finished = event.usage.completion_tokens, event
                 self._close("cancelled" if cancelled else "finished")
             case Counted():
                 self._close("finished")

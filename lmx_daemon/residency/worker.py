@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-from lmx_daemon.contract.errors import LmxError, ModelLoadError, WorkerError, error_from
+from lmx_daemon.contract.errors import LmxError, ModelLoadError, RequestError, WorkerError, error_from
 from lmx_daemon.contract.frames import (
     WORKER_PROTOCOL,
     Cancel,
@@ -119,9 +119,14 @@ class Worker:
             self._on_progress = None
 
     def submit(self, ticket: Ticket, load_seconds: float) -> None:
-        self.tickets[ticket.id] = ticket
+        """Raises RequestError where the request cannot be put into a frame; the ticket is not the worker's then."""
         waited = time.monotonic() - ticket.arrived
-        self._send(Submit(request=ticket.request, waited=waited, load_seconds=load_seconds))
+        try:
+            frame = self._encoder.encode(Submit(request=ticket.request, waited=waited, load_seconds=load_seconds))
+        except FrameError as error:
+            raise RequestError(f"the request cannot be handed on: {error.message}") from error
+        self.tickets[ticket.id] = ticket
+        self._write(frame)
 
     def cancel(self, ticket: Ticket) -> None:
         self._send(Cancel(id=ticket.id))
@@ -149,8 +154,11 @@ class Worker:
             return
 
     def _send(self, message: Any) -> None:
+        self._write(self._encoder.encode(message))
+
+    def _write(self, frame: bytes) -> None:
         if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(self._encoder.encode(message))
+            self._writer.write(frame)
 
     async def _read(self) -> None:
         decoder: Decoder[FromWorker] = Decoder(FromWorker)

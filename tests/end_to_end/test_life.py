@@ -89,10 +89,10 @@ class TestWorkers:
         wait_until(readers.all_running, 30, "two streams run")
         (worker,) = daemon.worker_pids()
         os.kill(worker, signal.SIGSTOP)
-        wait_until(lambda: daemon.get("/health")[0] == 503 or all(readers.ended), 6, "the hang is noticed")
-        readers.join(10)
+        wait_until(lambda: daemon.get("/health")[0] == 503 or all(readers.ended), 15, "the hang is noticed")
+        readers.join(20)
         assert all('"error"' in lines[-1] for lines in readers.lines)
-        wait_until(lambda: not alive(worker), 15, "the hung worker is gone")
+        wait_until(lambda: not alive(worker), 30, "the hung worker is gone")
         assert daemon.get("/health")[0] == 200
 
     def test_unloading_gives_the_process_back(self, own_daemon: Daemon) -> None:
@@ -112,7 +112,7 @@ class TestWorkers:
         everyone = [child.pid for child in parent.children(recursive=True)]
         daemon.process.kill()
         daemon.process.wait()
-        wait_until(lambda: not any(map(alive, everyone)), 2, "workers and spare are gone")
+        wait_until(lambda: not any(map(alive, everyone)), 5, "workers and spare are gone")
 
 
 class TestLeaving:

@@ -1,0 +1,133 @@
+"""What clients do wrong, at the worst moment: nothing of it may cost others anything, or stay behind."""
+
+import json
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+
+from tests.end_to_end.running import Daemon, alive, wait_until
+
+TALKER = "tests/talker"
+GUIDE = "lmx/guide"
+HUGE = 10**30
+DEEP: Any = json.loads('{"a":' * 400 + "1" + "}" * 400)
+
+
+def tool(parameters: Any) -> dict[str, Any]:
+    return {"tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}]}
+
+
+class TestRequestsThatNobodyCanCarry:
+    """Each is refused by name, and none stays in the table of requests, where it would keep its model loaded."""
+
+    @pytest.mark.parametrize(
+        ("fields", "param"),
+        [
+            ({"top_k": HUGE}, "top_k"),
+            ({"max_tokens": HUGE}, "max_tokens"),
+            ({"logit_bias": {str(HUGE): 1}}, "logit_bias"),
+            ({"logit_bias": {"\N{ARABIC-INDIC DIGIT FIVE}": 1}}, "logit_bias"),
+            (tool(DEEP), "tools[0].function.parameters"),
+            (tool({"type": "integer", "maximum": HUGE}), None),
+        ],
+        ids=["top_k", "max_tokens", "logit_bias", "digits that are not ASCII", "deep", "number in a schema"],
+    )
+    def test_in_a_chat(self, daemon: Daemon, fields: dict[str, Any], param: str | None) -> None:
+        body = {"model": TALKER, "messages": [{"role": "user", "content": "x"}], "max_tokens": 2} | fields
+        daemon.admin("POST", "/admin/models/load", {"model": TALKER})
+        answer = httpx2.post(f"{daemon.address}/v1/chat/completions", json=body, timeout=30)
+        assert answer.status_code == 400 and answer.json()["error"]["param"] == param
+        assert daemon.admin("GET", "/admin/requests") == []
+
+    def test_a_token_of_no_vocabulary(self, daemon: Daemon) -> None:
+        body = {"model": TALKER, "prompt": [HUGE], "max_tokens": 2}
+        answer = httpx2.post(f"{daemon.address}/v1/completions", json=body, timeout=30)
+        assert answer.status_code == 400 and answer.json()["error"]["param"] == "prompt[0]"
+
+    def test_arguments_that_are_deep_text(self, daemon: Daemon) -> None:
+        call = {"id": "a", "function": {"name": "f", "arguments": '{"a":' * 5000 + "1" + "}" * 5000}}
+        body = {"model": TALKER, "messages": [{"role": "assistant", "tool_calls": [call]}], "max_tokens": 2}
+        assert httpx2.post(f"{daemon.address}/v1/chat/completions", json=body, timeout=30).status_code == 200
+
+
+def test_an_id_is_used_again_while_its_first_request_is_being_cancelled(daemon: Daemon) -> None:
+    headers = {"x-request-id": "again"}
+    long = {"model": TALKER, "prompt": "x", "max_tokens": 30_000, "temperature": 1.0, "stream": True}
+    short = {"model": TALKER, "prompt": "x", "max_tokens": 5}
+    for _ in range(10):
+        with httpx2.stream(
+            "POST", f"{daemon.address}/v1/completions", json=long, headers=headers, timeout=30
+        ) as answer:
+            lines = answer.iter_lines()  # kept: the response closes with it
+            next(lines)
+        answer = httpx2.post(f"{daemon.address}/v1/completions", json=short, headers=headers, timeout=30)
+        assert answer.json()["choices"][0]["finish_reason"] == "length"
+        assert answer.json()["usage"]["completion_tokens"] == 5
+
+
+def test_a_worker_that_hangs_while_its_model_is_unloaded_is_ended(own_daemon: Daemon) -> None:
+    own_daemon.config = "[engine]\nhang_seconds = 3.0\nleave_seconds = 0.5\nwarm_spare = false\n"
+    daemon = own_daemon.start()
+    daemon.admin("POST", "/admin/models/load", {"model": TALKER})
+    body = {"model": TALKER, "prompt": "x", "max_tokens": 30_000, "temperature": 1.0}
+    with ThreadPoolExecutor() as threads:
+        asked = threads.submit(httpx2.post, f"{daemon.address}/v1/completions", json=body, timeout=30)
+        wait_until(
+            lambda: [row["state"] for row in daemon.admin("GET", "/admin/requests")] == ["decode"], 10, "it runs"
+        )
+        (worker,) = daemon.worker_pids()
+        os.kill(worker, signal.SIGSTOP)
+        unloaded = threads.submit(daemon.admin, "POST", "/admin/models/unload", {"id": TALKER})
+        assert asked.result(10).json()["error"]["code"] == "worker_hung"
+        assert [instance["model"] for instance in unloaded.result(10)] == [TALKER]
+    assert not alive(worker)
+
+
+def test_a_model_whose_worker_dies_while_it_loads_is_refused_for_a_while(own_daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "mlx_lm").mkdir()
+    (tmp_path / "mlx_lm" / "__init__.py").write_text("import os\nos._exit(7)\n")
+    own_daemon.environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    own_daemon.config = "[engine]\nmax_restarts = 2\nwarm_spare = false\n"
+    daemon = own_daemon.start()
+    said = []
+    for _ in range(3):
+        answer = httpx2.post(f"{daemon.address}/v1/completions", json={"model": TALKER, "prompt": "x"}, timeout=30)
+        assert answer.status_code == 500
+        said.append(answer.json()["error"]["message"])
+    assert "exit code 7" in said[0] and "exit code 7" in said[1]
+    assert "crashed 2 times" in said[2]
+
+
+def test_a_model_unloaded_before_its_turn_to_load_leaves_no_process(own_daemon: Daemon) -> None:
+    own_daemon.config = "[engine]\nwarm_spare = false\n"
+    daemon = own_daemon.start()
+    assert daemon.process is not None
+    first = threading.Thread(target=daemon.admin, args=("POST", "/admin/models/load", {"model": GUIDE}))
+    first.start()
+    wait_until(daemon.worker_pids, 10, "the first load has begun")
+    second = threading.Thread(target=daemon.admin, args=("POST", "/admin/models/load", {"model": TALKER}))
+    second.start()
+    wait_until(lambda: len(daemon.admin("GET", "/admin/instances")) == 2, 10, "the second load waits")
+    daemon.admin("POST", "/admin/models/unload", {"id": TALKER})
+    first.join()
+    second.join()
+    daemon.admin("POST", "/admin/models/unload", {"id": GUIDE})
+    with pytest.raises(AssertionError, match="not within"):
+        wait_until(psutil.Process(daemon.process.pid).children, 1.5, "a process of the unloaded model")
+
+
+def test_a_spare_that_is_killed_is_replaced_after_the_next_load(own_daemon: Daemon) -> None:
+    daemon = own_daemon.start()
+    assert daemon.process is not None
+    (spare,) = psutil.Process(daemon.process.pid).children()
+    spare.kill()
+    wait_until(lambda: daemon.admin("GET", "/admin/status")["spare"] == "none", 5, "the spare is missed")
+    daemon.admin("POST", "/admin/models/load", {"model": TALKER})
+    wait_until(lambda: daemon.admin("GET", "/admin/status")["spare"] == "warm", 20, "there is another")
