@@ -17,6 +17,7 @@ from lmx_tui.messages import EventsArrived, Link, LinkChanged, SnapshotArrived
 
 FLUSH_SECONDS = 1 / 12
 """Tokens reach the screen this often: as smooth to the eye as every one, at a fraction of the work."""
+DRAIN_SECONDS = 1.0
 RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 Starter = Callable[[], Awaitable[Status]]
@@ -56,11 +57,17 @@ class Feed:
             error = ErrorBody(code="daemon_unreachable", message="the daemon closed the connection")
             try:
                 await self._start_once()
+                draining = False
                 async for snapshot in self._client.watch():
                     if not self._online:
                         self._online, failures = True, 0
                         self._post(LinkChanged(Link("online")))
+                    draining = snapshot.status.draining
                     self._post(SnapshotArrived(snapshot))
+                if draining:
+                    # It watches no more but still finishes answers: it is gone when its socket is.
+                    await self._pause(DRAIN_SECONDS)
+                    continue
             except LmxError as raised:
                 error = raised.body()
             except Exception as raised:  # the TUI's worker edge: a feed that dies would freeze the screen unseen

@@ -314,6 +314,8 @@ class FakeClient(Client):
                 raise DaemonUnreachableError("no lmx daemon answers at ~/.lmx/lmx.sock", hint="lmx serve --detach")
             self._changed.clear()
             yield self._snapshot
+            if self._snapshot.status.draining:
+                return
             await self._changed.wait()
 
     async def generate(self, request: Request) -> AsyncIterator[Event]:

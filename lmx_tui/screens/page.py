@@ -89,7 +89,7 @@ class Page(Screen[None]):
         words = view.notice
         error = view.link.error
         if view.link.state == "offline" and view.snapshot is not None and error is not None:
-            words = " · ".join(filter(None, (error.message, self.offline_hint)))
+            words = " · ".join(filter(None, (self.offline_hint, error.message)))
         notice = self.query_one("#notice", Static)
         notice.display = bool(words)
         notice.update(Text(f" ! {clean(words)}", no_wrap=True, overflow="ellipsis"))
@@ -98,8 +98,10 @@ class Page(Screen[None]):
         """Draws the body. Called for every snapshot while the screen is shown, and when it comes back."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Enter starts a daemon while there is none, and only then."""
+        """Enter starts a daemon while there is none, and only then; a screen with nothing on it has no other verbs."""
         offline = self.view.link.state == "offline"
+        if self.has_class("-nothing") and action in {binding.action for _, binding in self._bindings}:
+            return action == "start"
         return {"start": offline, "load": not offline}.get(action, True)
 
     def action_start(self) -> None:

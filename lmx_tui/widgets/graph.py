@@ -119,14 +119,30 @@ def round_top(value: float) -> float:
 LEGEND_NAMES = (40, 24, 16, 12, 8, 5)
 
 
-def legend(parts: Sequence[tuple[str, str, str]], width: int) -> list[tuple[str, str]]:
-    """(colour, name, value) as (colour, text) that fit `width` with a square before and two blanks between.
+def legend(parts: Sequence[tuple[str, str, str]], width: int, lines: int = 3) -> list[list[tuple[str, str]]]:
+    """(colour, name, value) as lines of (colour, text) that fit `width`: a square before each, two blanks between.
 
-    Names are cut first, values never; what still does not fit is left out at the end.
+    Names are cut where `lines` are too few, values never; what still does not fit is left out at the end.
     """
-    for count in range(len(parts), 0, -1):
+    for kept in range(len(parts), 0, -1):
         for longest in LEGEND_NAMES:
-            fitting = [(color, f"{shorten(name, longest)} {value}") for color, name, value in parts[:count]]
-            if sum(len(text) + 4 for _, text in fitting) - 2 <= width:
-                return fitting
+            rows = _flow([(color, f"{shorten(name, longest)} {value}") for color, name, value in parts[:kept]], width)
+            if rows is not None and len(rows) <= lines:
+                return rows
     return []
+
+
+def _flow(parts: Sequence[tuple[str, str]], width: int) -> list[list[tuple[str, str]]] | None:
+    """Fills line after line; None where a part is wider than a line."""
+    rows: list[list[tuple[str, str]]] = []
+    left = 0
+    for part in parts:
+        cells = len(part[1]) + 2
+        if cells > width:
+            return None
+        if cells > left:
+            rows.append([])
+            left = width
+        rows[-1].append(part)
+        left -= cells + 2
+    return rows

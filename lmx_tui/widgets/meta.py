@@ -10,6 +10,8 @@ from lmx_tui.widgets.panes import context_meter, joined
 
 WORDS = {"waiting": "asking"}
 METER_CELLS = (10, 5, 0)
+ROOMY = 84
+"""Below it the meter's bar is short from the start: one that shrinks as figures grow would jump."""
 MORE = "↓ more below"
 
 
@@ -28,14 +30,15 @@ def figures(answer: Answer) -> list[str]:
     """None before there is a token to speak of."""
     if not answer.tokens:
         return []
-    return [f"{rate(answer.rate)} tok/s", f"TTFT {duration(answer.first_token)}", f"{count(answer.tokens)} tok"]
+    speed = [f"{rate(answer.rate)} tok/s"] if answer.rate else []
+    return [*speed, f"TTFT {duration(answer.first_token)}", f"{count(answer.tokens)} tok"]
 
 
 def meta_line(answer: Answer, now: float, width: int) -> str:
     """State, figures and the context meter; the meter is always there, its bar shrinks first."""
     parts = [] if answer.ended else [state_words(answer, now), *figures(answer)]
     line = ""
-    for cells in METER_CELLS:
+    for cells in METER_CELLS[width < ROOMY :]:
         meter = context_meter(answer.context_used, answer.context_length, cells)
         line = " · ".join([*parts, meter])
         if len(line) <= width:

@@ -29,7 +29,7 @@ from lmx_tui.widgets.topbar import ACTIVE_PULLS
 
 COLUMNS = (
     Column("glyph", "", 1, keep=9),
-    Column("name", "name", 18, flexible=True, keep=10),
+    Column("name", "name", 16, flexible=True, keep=10),
     Column("quant", "quant", 7, keep=4),
     Column("size", "size", 7, right=True, keep=6),
     Column("context", "ctx", 4, right=True, keep=3),
@@ -221,7 +221,7 @@ class Pulls(Pane):
     DEFAULT_CSS = """
     Pulls { height: auto; max-height: 7; display: none; }
     Pulls.-some { display: block; }
-    Pulls > Static { height: auto; }
+    Pulls > Static { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
     """
 
     def __init__(self) -> None:
@@ -267,7 +267,7 @@ class Pulls(Pane):
         fraction = download.done / download.total if download.total else None
         parts = [f"{bar(fraction, 10)} {percent(fraction):>4}", size_of(download.done, download.total)]
         if download.state == "downloading":
-            parts += [f"{size(download.rate)}/s" if download.rate else UNKNOWN, f"ETA {duration(download.eta)}"]
+            parts += [f"{size(download.rate)}/s" if download.rate else UNKNOWN, f"ETA {age(download.eta)}"]
         else:
             parts.insert(0, download.state)
         line = parts[0]

@@ -38,9 +38,7 @@ class OfflinePanel(Static, can_focus=True):
                 text.append(f"\n{clean(error.hint)}", self.app.theme_variables["muted"])
             seconds = view.retry_in
             again = "trying again now" if seconds is None else f"trying again in {seconds:.0f} s"
-            text.append("\n\nenter", f"bold {self.app.theme_variables['accent']}").append(
-                " start it now   (lmx serve --detach)\n"
-            )
+            text.append("\n\nenter", f"bold {self.app.theme_variables['accent']}").append(" start it now\n")
             text.append(again, self.app.theme_variables["muted"])
         self.update(text)
 

@@ -44,7 +44,7 @@ class Pane(Vertical):
 
 class MemoryPane(Pane):
     DEFAULT_CSS = """
-    MemoryPane > Static { height: auto; }
+    MemoryPane > Static { height: auto; text-wrap: nowrap; }
     """
 
     def __init__(self, symbols: str, *, id: str | None = None) -> None:
@@ -98,8 +98,10 @@ class MemoryPane(Pane):
         rest = used - sum(instance.memory.resident for instance in instances)
         parts.append(("muted", "lmx", gigabytes(max(0, rest))))
         text = Text(no_wrap=True, overflow="crop")
-        for color, words in legend(parts, width):
-            text.append("■ ", self._color(color)).append(f"{words}  ")
+        for number, row in enumerate(legend(parts, width)):
+            text.append("\n" if number else "")
+            for color, words in row:
+                text.append("■ ", self._color(color)).append(f"{words}  ")
         return text
 
     def _color(self, name: str) -> Style:
@@ -108,7 +110,7 @@ class MemoryPane(Pane):
 
 class RatePane(Pane):
     DEFAULT_CSS = """
-    RatePane > Static { height: auto; }
+    RatePane > Static { height: auto; text-wrap: nowrap; }
     """
 
     def __init__(self, symbols: str, *, id: str | None = None) -> None:

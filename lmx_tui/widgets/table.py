@@ -83,7 +83,7 @@ class Table(DataTable[Text], inherit_bindings=False):
             self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        if self.row_count or y != EMPTY_LINE:
+        if self.row_count or y != min(EMPTY_LINE, self.size.height - 1):
             return super().render_line(y)
         style = self.rich_style + Style.parse(self.app.theme_variables["muted"])
         return Strip([Segment(f" {self._empty}", style)]).adjust_cell_length(self.size.width, self.rich_style)

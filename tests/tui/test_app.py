@@ -36,6 +36,7 @@ async def test_no_daemon_offers_to_start_one(make_app: Make, client: FakeClient)
         await until(pilot, lambda: "port 1234 is in use [by lm-studio]" in screen_text(pilot.app))
         text = screen_text(pilot.app)
         assert "lmx serve --port 1235" in text and "start it now" in text and "○ offline" in text
+        assert "Pull" not in text, "there is nothing to do but to start"
         await pilot.press("enter")
         await until(pilot, lambda: "Qwen3-8B-4bit" in screen_text(pilot.app))
         assert len(started) == 2
@@ -88,6 +89,16 @@ async def test_enter_starts_a_daemon_only_while_there_is_none(make_app: Make, cl
         await pilot.press("enter")
         await until(pilot, lambda: len(started) > before)
         assert not client.calls
+
+
+async def test_a_daemon_that_is_stopping_is_not_offline_yet(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app(retries=(30.0,))) as pilot:
+        client.change(status=status(draining=True))
+        await until(pilot, lambda: "stopping" in screen_text(pilot.app))
+        await pilot.pause(0.1)
+        assert "offline" not in screen_text(pilot.app)
+        client.go_down()
+        await until(pilot, lambda: "offline" in screen_text(pilot.app))
 
 
 async def test_backs_off_between_attempts(make_app: Make, client: FakeClient, clock: Clock) -> None:

@@ -36,12 +36,12 @@ def test_a_part_and_its_whole_name_the_unit_once() -> None:
 
 def test_a_legend_cuts_names_and_keeps_values() -> None:
     parts = [("a", "Qwen3-32B-4bit", "19.1"), ("b", "lmx/guide", "0.1"), ("c", "lmx", "0.2")]
-    assert legend(parts, 80)[0] == ("a", "Qwen3-32B-4bit 19.1")
-    narrow = legend(parts, 36)
-    assert [color for color, _ in narrow] == ["a", "b", "c"]
-    assert all(text.endswith(parts[number][2]) for number, (_, text) in enumerate(narrow))
-    assert sum(len(text) + 4 for _, text in narrow) - 2 <= 36
-    assert legend(parts, 12) == [("a", "Qwen… 19.1")]
+    assert legend(parts, 80) == [[("a", "Qwen3-32B-4bit 19.1"), ("b", "lmx/guide 0.1"), ("c", "lmx 0.2")]]
+    assert legend(parts, 26) == [[("a", "Qwen3-32B-4bit 19.1")], [("b", "lmx/guide 0.1"), ("c", "lmx 0.2")]]
+    assert legend(parts, 26, lines=1) == [[("a", "Qwen… 19.1"), ("b", "lmx/… 0.1")]]
+    narrow = legend(parts, 15)
+    assert [[color for color, _ in row] for row in narrow] == [["a"], ["b"], ["c"]]
+    assert all(len(text) + 2 <= 15 for row in narrow for _, text in row)
     assert legend(parts, 3) == []
 
 
