@@ -13,7 +13,7 @@ import msgspec
 import uvicorn
 import uvloop
 
-from lmx_daemon.contract.config import Home, ServerSettings, Settings, read_settings
+from lmx_daemon.contract.config import Home, MemoryLimit, ServerSettings, Settings, read_settings
 from lmx_daemon.contract.errors import LmxError, StartupError
 from lmx_daemon.contract.frames import Log
 from lmx_daemon.contract.types import LoadRequest
@@ -22,9 +22,11 @@ from lmx_daemon.http.app import admin_app, public_app
 from lmx_daemon.http.sockets import bind_admin, bind_public, is_loopback, protocol_for, take_lock, url_of
 from lmx_daemon.library.download import Pulls
 from lmx_daemon.library.librarian import Librarian
+from lmx_daemon.monitor.host import Host
 from lmx_daemon.monitor.logs import Logs, log
 from lmx_daemon.monitor.snapshot import Monitor
 from lmx_daemon.residency.environment import worker_environment
+from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.pool import Pool
 
 CONNECTION_SECONDS = 2
@@ -125,6 +127,7 @@ class Daemon:
         pulls = Pulls(settings.library, os.environ)
         librarian = Librarian(home, settings.library, os.environ, pulls)
         catalog = librarian.shelf.catalog
+        host = Host(MemoryLimit(settings.engine.memory))
         pool = Pool(
             settings.engine,
             settings.server,
@@ -133,8 +136,10 @@ class Daemon:
             environment=worker_environment(os.environ),
             log_file=worker_log,
             on_log=_log_worker,
+            host=host,
+            measurements=Measurements(home.measured),
         )
-        monitor = Monitor(home, pool, catalog, pulls, address, settings.server.api_key is not None)
+        monitor = Monitor(home, pool, host, catalog, pulls, address, settings.server.api_key is not None)
         return {
             "pool": pool,
             "catalog": catalog,
@@ -196,7 +201,7 @@ class Daemon:
 
     async def _preload(self, pool: Pool, model: str) -> None:
         try:
-            async for instance in pool.load(LoadRequest(model=model)):
+            async for instance in pool.load(LoadRequest(model=model, pin=True)):
                 if instance.state == "ready":
                     log("daemon", "info", f"{model} is loaded")
         except LmxError as error:

@@ -4,6 +4,7 @@ Command-line flags and LMX_* variables win over the file; the file wins over the
 """
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
@@ -41,8 +42,34 @@ class ServerSettings(Section, frozen=True):
     """How long streams may go on after SIGTERM."""
 
 
+UNITS = {"": 1, "%": 0, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+class MemoryLimit:
+    """How much memory lmx may use, as a person writes it: "auto", "75%", "24 GB", "16GiB", or bytes."""
+
+    def __init__(self, text: str | int = "auto") -> None:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z%]*)", str(text).strip().lower())
+        if text != "auto" and (match is None or match[2] not in UNITS):
+            raise ValueError(f'{text!r} is not an amount of memory; write "auto", "75%", "24 GB" or a number of bytes')
+        self.given = match is not None
+        amount, unit = (float(match[1]), match[2]) if match is not None else (0.0, "")
+        self._share = amount / 100 if unit == "%" else None
+        self._bytes = int(amount * UNITS[unit])
+        if self.given and not amount:
+            raise ValueError("0 bytes of memory are not enough")
+
+    def of(self, total: int) -> int:
+        return self._bytes if self._share is None else int(total * self._share)
+
+
 class EngineSettings(Section, frozen=True):
     warm_spare: bool = True
+    memory: str | Annotated[int, msgspec.Meta(ge=1)] = "auto"
+    """What all models together may use: "auto" is 90 % of what the device recommends (on Linux of the limit in force);
+    or "75%", "24 GB", a number of bytes."""
+    memory_wait_seconds: Seconds = 60.0
+    """How long a load waits for busy models to become idle, where they are in its way."""
     wired: Literal["auto", "off"] | Annotated[int, msgspec.Meta(ge=0)] = "auto"
     max_running: Count = 32
     context_length: Count | None = None
@@ -58,6 +85,9 @@ class EngineSettings(Section, frozen=True):
     """Failed starts of one model within `restart_window_seconds` before it is refused for a while."""
     restart_window_seconds: Seconds = 300.0
     prefix_cache_bytes: Annotated[int, msgspec.Meta(ge=0)] = 512 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        MemoryLimit(self.memory)
 
 
 class LibrarySettings(Section, frozen=True):
@@ -95,6 +125,7 @@ class Home:
         self.config = root / "config.toml"
         self.socket = root / "lmx.sock"
         self.lock = root / "lmx.lock"
+        self.measured = root / "measured.json"
         self.logs = root / "logs"
         self.log_file = self.logs / "daemon.log"
         self.worker_log_file = self.logs / "workers.log"

@@ -38,6 +38,8 @@ class EngineOptions(Frozen, frozen=True):
     prefill_step: int = 512
     """Prompt tokens processed between two decode steps, at most."""
     prefix_cache_bytes: int = 512 * 1024 * 1024
+    cache_bytes: int = 0
+    """For keys and values, prefixes included; 0: as much as there is. A Grant changes it."""
     wired: str = "auto"
     """macOS only: "auto" wires models above half of the recommended working set, "off", or a number of bytes."""
     template_seconds: float = 5.0
@@ -66,11 +68,18 @@ class Cancel(Frozen, frozen=True, tag="cancel", tag_field="type"):
     id: str
 
 
+class Grant(Frozen, frozen=True, tag="grant", tag_field="type"):
+    """From now on so much memory for keys and values, prefixes included. Less than is in use: prefixes go, and no
+    request begins until what runs has made room."""
+
+    cache_bytes: int
+
+
 class Leave(Frozen, frozen=True, tag="leave", tag_field="type"):
     """Finish nothing more, free memory and exit 0."""
 
 
-ToWorker = Load | Submit | Cancel | Leave
+ToWorker = Load | Submit | Cancel | Grant | Leave
 
 
 # ---- worker to daemon ----------------------------------------------------------------------------------------------
@@ -85,6 +94,8 @@ class Hello(Frozen, frozen=True, tag="hello", tag_field="type"):
     versions: dict[str, str] = {}
     backend: str = ""
     """Where MLX computes and with what, in words: "cpu, OpenBLAS" or "metal, Apple M3 Max"."""
+    device_memory: int = 0
+    """Bytes that the GPU recommends to use at most; 0 on a CPU."""
 
 
 class LoadProgress(Frozen, frozen=True, tag="load_progress", tag_field="type"):

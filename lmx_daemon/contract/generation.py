@@ -224,6 +224,8 @@ class Loading(Frozen, frozen=True, tag="loading", tag_field="type"):
     id: str
     model: str
     fraction: float | None = None
+    stage: str = ""
+    """What the load does now, in words."""
 
 
 class Started(Frozen, frozen=True, tag="started", tag_field="type"):

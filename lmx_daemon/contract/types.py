@@ -102,6 +102,41 @@ class Instance(Frozen, frozen=True):
     prefill_rate: float = 0.0
     restarts: int = 0
     error: ErrorBody | None = None
+    pinned: bool = False
+    """It is never unloaded to make room."""
+    plan: MemoryPlan | None = None
+    """What it was loaded with, corrected by what the load told."""
+    held: int = 0
+    """Bytes that its process has taken."""
+    cache_limit: int = 0
+    """Bytes that its keys and values may have now; what other models do not need is shared out."""
+
+
+IncidentKind = Literal["crashed", "hung", "load failed", "undone", "evicted", "restored", "expired"]
+
+
+class Incident(Frozen, frozen=True):
+    """Something that happened to a model without being asked for."""
+
+    at: float
+    kind: IncidentKind
+    model: str
+    message: str
+
+
+class Verdict(Frozen, frozen=True):
+    """Whether a model may be loaded now, and at what price."""
+
+    model: str
+    plan: MemoryPlan
+    outcome: Literal["fits", "evicts", "waits", "refused"]
+    cap: int
+    free: int
+    """Bytes free now, with nothing unloaded."""
+    others: tuple[str, ...] = ()
+    """Instances that would be unloaded, or be waited for."""
+    error: ErrorBody | None = None
+    """Of a refusal, in words."""
 
 
 RequestState = Literal["queued", "loading", "prefill", "decode", "finished", "failed", "cancelled"]
@@ -171,6 +206,8 @@ class HostMemory(Frozen, frozen=True):
     """RSS of all workers, the spare included."""
     models: int
     """MLX's active memory over all models."""
+    claimed: int = 0
+    """What loaded models hold or were promised; `cap` less this is free for another."""
     source: str = ""
     """Where `total` comes from: "physical", "cgroup", "device"."""
 
@@ -215,6 +252,8 @@ class Status(Frozen, frozen=True):
     """"off", "starting", "warm", or why there is none."""
     log_file: str = ""
     api_key: bool = False
+    incidents: tuple[Incident, ...] = ()
+    """The last ones, oldest first."""
 
 
 class Snapshot(Frozen, frozen=True):
@@ -246,6 +285,10 @@ class LoadRequest(Frozen, frozen=True):
     model: str
     context_length: int | None = None
     ttl: float | None = None
+    slots: int | None = None
+    """Sequences decoded together; memory for all of them at full length is made sure of."""
+    pin: bool | None = None
+    """True: never unloaded to make room. None leaves it as it is."""
 
 
 class UnloadRequest(Frozen, frozen=True):

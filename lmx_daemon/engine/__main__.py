@@ -18,7 +18,18 @@ import traceback
 from typing import Any
 
 from lmx_daemon.contract.errors import BusyError, EngineMissingError, LmxError, WorkerError
-from lmx_daemon.contract.frames import WORKER_PROTOCOL, Cancel, Events, Hello, Leave, Load, LoadFailed, Log, Submit
+from lmx_daemon.contract.frames import (
+    WORKER_PROTOCOL,
+    Cancel,
+    Events,
+    Grant,
+    Hello,
+    Leave,
+    Load,
+    LoadFailed,
+    Log,
+    Submit,
+)
 from lmx_daemon.contract.generation import Count, Counted, Event, Failed, Generate
 from lmx_daemon.engine.link import Link, Pulse, leave, leave_with
 from lmx_daemon.engine.missing import mending_command
@@ -39,7 +50,7 @@ def main() -> None:
     pulse = Pulse()
     link = Link(connection, pulse)
     try:
-        versions, backend = import_engine()
+        versions, backend, device_memory = import_engine()
     except (ImportError, OSError, RuntimeError) as error:
         missing = EngineMissingError(f"MLX is missing or broken: {error}", hint=f"mend it with: {mending_command()}")
         link.start()
@@ -47,12 +58,19 @@ def main() -> None:
         link.flush()
         leave(EXIT_NO_ENGINE)
     Worker(link, pulse).run(
-        Hello(protocol=WORKER_PROTOCOL, engine="mlx-lm", pid=os.getpid(), versions=versions, backend=backend)
+        Hello(
+            protocol=WORKER_PROTOCOL,
+            engine="mlx-lm",
+            pid=os.getpid(),
+            versions=versions,
+            backend=backend,
+            device_memory=device_memory,
+        )
     )
 
 
-def import_engine() -> tuple[dict[str, str], str]:
-    """Imports MLX and mlx-lm. Returns versions and backend."""
+def import_engine() -> tuple[dict[str, str], str, int]:
+    """Imports MLX and mlx-lm. Returns versions, backend and the device's memory."""
     real = resource.setrlimit
     resource.setrlimit = lambda *_: None  # mlx_lm lowers the limit of open files, soft and hard, when it is imported
     try:
@@ -66,7 +84,7 @@ def import_engine() -> tuple[dict[str, str], str]:
         "mlx": importlib.metadata.version("mlx"),
         "mlx-lm": importlib.metadata.version("mlx-lm"),
     }
-    return versions, platform.describe()
+    return versions, platform.describe(), platform.device_memory()
 
 
 class Worker:
@@ -91,7 +109,7 @@ class Worker:
         threading.Thread(target=self._run_prompts, name="prompts", daemon=True).start()
         for message in self._link.messages():
             match message:
-                case Load():
+                case Load() | Grant():
                     self._runner.inbox.put(message)
                 case Submit():
                     self._submit(message)

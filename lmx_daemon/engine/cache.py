@@ -194,6 +194,11 @@ class PrefixCache:
         self._put(node)
         return node
 
+    def resize(self, max_bytes: int) -> None:
+        """From now on it may have so many bytes."""
+        self.max_bytes = max_bytes
+        self.evict()
+
     def clear(self) -> None:
         self._roots.clear()
         self._order.clear()

@@ -6,8 +6,7 @@ from typing import Any
 
 import mlx.core as mx
 
-METAL_CACHE_BYTES = 2 * 1024**3
-"""Freed buffers that MLX keeps on a GPU; without a bound the count of live Metal buffers grows until it aborts."""
+from lmx_daemon.memory.need import buffer_bytes
 
 
 def on_cpu() -> bool:
@@ -27,9 +26,20 @@ def describe() -> str:
     return f"{kind}, {mx.device_info().get('device_name', 'unknown device')}"
 
 
-def bound_caches() -> None:
+def device_memory() -> int:
+    """Bytes that a GPU recommends to use at most; 0 on a CPU, or where it does not say."""
+    if on_cpu():
+        return 0
+    info: dict[str, Any] = mx.device_info()
+    names = ("max_recommended_working_set_size", "total_memory", "memory_size")
+    return next((int(info[name]) for name in names if isinstance(info.get(name), int)), 0)
+
+
+def bound_caches(weights: int) -> None:
+    """Of freed buffers MLX keeps so many on a GPU; without a bound the count of live Metal buffers grows until it
+    aborts."""
     if not on_cpu():
-        mx.set_cache_limit(METAL_CACHE_BYTES)
+        mx.set_cache_limit(buffer_bytes(weights))
 
 
 def wire(setting: str, weights: int) -> str:

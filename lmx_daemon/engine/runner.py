@@ -16,6 +16,7 @@ import mlx.core as mx
 import psutil
 
 from lmx_daemon.contract.errors import (
+    ContextLengthError,
     DeadlineError,
     LmxError,
     OutOfMemoryError,
@@ -24,8 +25,10 @@ from lmx_daemon.contract.errors import (
     WorkerError,
 )
 from lmx_daemon.contract.frames import (
+    CacheShape,
     EngineOptions,
     Events,
+    Grant,
     Load,
     Loaded,
     LoadFailed,
@@ -39,9 +42,11 @@ from lmx_daemon.engine import platform, sampling
 from lmx_daemon.engine.answer import Answer
 from lmx_daemon.engine.batch import Batch, Row, warm_up
 from lmx_daemon.engine.cache import PrefixCache
+from lmx_daemon.engine.guard import Guard, Reservation
 from lmx_daemon.engine.link import Pulse
 from lmx_daemon.engine.load import LoadedModel, load
 from lmx_daemon.engine.parse import Markers
+from lmx_daemon.engine.probe import measure_cache
 from lmx_daemon.engine.prompt import Prepared, markers_of
 
 MEMORY_SECONDS = 1.0
@@ -71,7 +76,7 @@ class Stop:
     pass
 
 
-Command = Load | Ready | Drop | Stop
+Command = Load | Grant | Ready | Drop | Stop
 
 
 class Runner:
@@ -93,6 +98,7 @@ class Runner:
         self._rows: dict[int, Answer] = {}
         self._memory_at = 0.0
         self._memory = MemoryUse()
+        self._guard = Guard(CacheShape())
         self._bad_steps = 0
         self._process = psutil.Process()
 
@@ -125,6 +131,9 @@ class Runner:
                     return False
                 case Load():
                     self._load(command)
+                case Grant(cache_bytes=granted):
+                    self._guard.grant(granted)
+                    self._make_room()
                 case Drop(id=identity):
                     self._drop(identity)
                 case Ready():
@@ -138,11 +147,13 @@ class Runner:
         begun = time.monotonic()
         self._pulse.busy = True
         try:
-            platform.bound_caches()
             loaded = load(Path(command.path), command.options, progress, command.trusted)
+            platform.bound_caches(loaded.weights)
             self._options, self._loaded, self._instance = command.options, loaded, command.instance
             self._markers = Markers(**markers_of(loaded.tokenizer))
             self._prefixes = PrefixCache(command.options.prefix_cache_bytes)
+            cache = measure_cache(loaded.model)
+            self._guard = Guard(cache or CacheShape(), command.options.cache_bytes if cache else 0)
             progress("warming up", None)
             self._batch = self._new_batch()
             warm_up(self._batch)
@@ -160,6 +171,7 @@ class Runner:
                 seconds=time.monotonic() - begun,
                 dtype=loaded.dtype,
                 note=loaded.note,
+                cache=cache,
             )
         )
 
@@ -178,8 +190,10 @@ class Runner:
             ended = Answer(request, ready.prepared, ready.arrived, ready.load_seconds, 0).finished(cancelled=True)
             self._end(request.id, ended)
             return
+        answer = Answer(request, ready.prepared, ready.arrived, ready.load_seconds, _seed_of(request))
         try:
             assert self._loaded is not None
+            self._check_room(answer)
             sampling.check(request.sampling, self._loaded.vocabulary)
             if request.constraint is not None:
                 raise UnsupportedError("constrained answers are not supported yet", param="response_format")
@@ -188,8 +202,6 @@ class Runner:
         except LmxError as error:
             self._end(request.id, Failed(id=request.id, error=error.body()))
             return
-        seed = request.sampling.seed if request.sampling.seed is not None else random.getrandbits(62)
-        answer = Answer(request, ready.prepared, ready.arrived, ready.load_seconds, seed)
         self._waiting.append(answer)
         self._waiting.sort(key=lambda waiting: -waiting.request.priority)
         self._admit()
@@ -209,24 +221,57 @@ class Runner:
         assert self._batch is not None
         admitted = False
         while self._waiting and self._batch.rows + self._waiting[0].request.choices <= self._options.max_running:
+            if not self._guard.admits(self._reservation(self._waiting[0])):
+                break
             answer = self._waiting.pop(0)
             admitted = True
+            try:  # room may have been taken away since it came
+                self._check_room(answer)
+            except ContextLengthError as error:
+                self._end(answer.request.id, Failed(id=answer.request.id, error=error.body()))
+                continue
             self._start(answer)
         if admitted:
             self._tell_positions()
+
+    def _check_room(self, answer: Answer) -> None:
+        assert self._loaded is not None
+        context = self._loaded.capabilities.context_length
+        self._guard.check(len(answer.prepared.tokens), answer.request.choices, context)
+
+    def _reservation(self, answer: Answer) -> Reservation:
+        """What it takes: its prompt, and as long an answer as it asks for and there is room for."""
+        assert self._loaded is not None
+        request, prompt = answer.request, len(answer.prepared.tokens)
+        room = self._guard.longest(request.choices, self._loaded.capabilities.context_length) - prompt
+        return Reservation(prompt, max(1, min(request.max_tokens or room, room)), request.choices)
+
+    def _make_room(self) -> None:
+        """Stored prefixes give way to what runs, and the youngest answer to the older ones."""
+        if self._loaded is None:
+            return
+        for identity, answer in self._running.items():
+            self._guard.grew(identity, max((choice.tokens for choice in answer.rows.values()), default=0))
+        self._prefixes.resize(self._guard.for_prefixes(self._options.prefix_cache_bytes))
+        if (youngest := self._guard.overflow()) is not None and youngest in self._running:
+            self._remove(self._running[youngest])
+            error = OutOfMemoryError("the answer outgrew the memory that is left for it", hint="ask for less at once")
+            self._log("warning", error.message, youngest)
+            self._end(youngest, Failed(id=youngest, error=error.body()))
 
     def _start(self, answer: Answer) -> None:
         assert self._batch is not None and self._loaded is not None
         request, tokens = answer.request, answer.prepared.tokens
         resolved = sampling.resolve(request.sampling, self._loaded.defaults)
-        room = self._loaded.capabilities.context_length - len(tokens)
+        reservation = self._reservation(answer)
+        self._guard.open(request.id, reservation)
         answer.start()
         for index in range(request.choices):
             hit = self._prefixes.find(request.cache_namespace, tokens)
             answer.cached = hit.length if hit else 0
             row = Row(
                 tokens=tokens,
-                max_tokens=min(request.max_tokens or room, room),
+                max_tokens=reservation.most,
                 sampler=sampling.sampler_for(resolved, answer.seed, index),
                 processors=sampling.processors_for(request.sampling, resolved, len(tokens)),
                 cache=hit.cache if hit else None,
@@ -236,6 +281,7 @@ class Runner:
             answer.add(identity, index, self._loaded.tokenizer, self._markers)
             self._rows[identity] = answer
         self._running[request.id] = answer
+        self._prefixes.resize(self._guard.for_prefixes(self._options.prefix_cache_bytes))
         self._send_events(
             Started(
                 id=request.id,
@@ -345,6 +391,7 @@ class Runner:
 
     def _closed(self, event: Event) -> Event:
         self._pulse.closed(event.id)
+        self._guard.close(event.id)
         return event
 
     def _send_events(self, *events: Event) -> None:
@@ -362,6 +409,7 @@ class Runner:
     def _report_memory(self) -> None:
         if self._loaded is not None and time.monotonic() - self._memory_at >= MEMORY_SECONDS:
             before = self._memory
+            self._make_room()
             self._measure()
             if self._memory != before:
                 self._send(Memory(use=self._memory))
@@ -376,3 +424,7 @@ class Runner:
             prefix_cache=self._prefixes.size,
             resident=self._process.memory_info().rss,
         )
+
+
+def _seed_of(request: Generate) -> int:
+    return request.sampling.seed if request.sampling.seed is not None else random.getrandbits(62)

@@ -1,55 +1,119 @@
-"""The machine's memory: physical, what a cgroup allows, and what lmx plans to use at most."""
+"""The machine's memory: physical, what control groups allow, what a GPU recommends, and what lmx may use of it."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from lmx_daemon.contract.config import MemoryLimit
+from lmx_daemon.residency.placement import Room
+
 CAP_SHARE = 0.9
-CGROUPS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
+UNLIMITED = 2**60
+"""Version 1 of cgroups writes a huge number where there is no limit."""
+SMALL_MAC = 36 * 1024**3
+
+
+@dataclass(frozen=True)
+class Group:
+    """One control group with a limit, in bytes. `used` leaves out files that the system would drop."""
+
+    limit: int
+    used: int
 
 
 class Host:
     """Asks the system; one for each daemon."""
 
-    def __init__(self) -> None:
-        self._physical = psutil.virtual_memory().total
-        self._limit = cgroup_limit(CGROUPS)
+    def __init__(self, limit: MemoryLimit, cgroups: Path = Path("/sys/fs/cgroup")) -> None:
+        self._setting = limit
+        self._cgroups = cgroups
+        self._physical = int(psutil.virtual_memory().total)
         self._self = psutil.Process()
+        self.device_memory: int | None = None
+        """What the GPU recommends to use; told by the first worker."""
 
     @property
     def total(self) -> int:
-        return min(self._physical, self._limit or self._physical)
+        return self._total()[0]
 
     @property
     def source(self) -> str:
-        return "cgroup" if self._limit and self._limit < self._physical else "physical"
+        return self._total()[1]
 
     @property
     def cap(self) -> int:
-        """On Linux 90 % of the limit in force. A Mac's own figure comes with the memory plan; until then all of it."""
-        return int(self.total * CAP_SHARE) if sys.platform == "linux" else self.total
+        """What lmx may use at most: the setting, else 90 % of the limit in force."""
+        total = self.total
+        return int(min(self._setting.of(total), total)) if self._setting.given else int(total * CAP_SHARE)
+
+    def room(self) -> Room:
+        """A Mac swaps and compresses, and a GPU's memory is its own: there only the cap counts."""
+        own = self.device_memory is not None or sys.platform != "linux"
+        return Room(self.cap, None if own else self.available())
 
     def available(self) -> int:
-        return min(psutil.virtual_memory().available, self.total)
+        """What the system could give now, within every limit."""
+        free = [int(psutil.virtual_memory().available)]
+        free += [group.limit - group.used for group in limited_groups(self._cgroups)]
+        return max(0, min(free))
 
     def daemon(self) -> int:
         return int(self._self.memory_info().rss)
 
+    def _total(self) -> tuple[int, str]:
+        if self.device_memory is not None:
+            return self.device_memory, "device"
+        if sys.platform == "darwin":  # until a worker has asked the GPU: what macOS recommends by default
+            share = 2 / 3 if self._physical <= SMALL_MAC else 3 / 4
+            return int(self._physical * share), "device"
+        limit = min((group.limit for group in limited_groups(self._cgroups)), default=self._physical)
+        return (limit, "cgroup") if limit < self._physical else (self._physical, "physical")
 
-def cgroup_limit(files: tuple[Path, ...]) -> int | None:
-    """Bytes that this process's control group may use, version 2 or 1; None where there is no limit."""
-    for file in files:
-        try:
-            text = file.read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit() and int(text) < 2**60:
-            return int(text)
-    return None
+
+def limited_groups(root: Path, membership: Path = Path("/proc/self/cgroup")) -> list[Group]:
+    """The control groups, versions 1 and 2, that bound this process: its own and those around it."""
+    found = []
+    for folder in _folders(root, membership):
+        limit = _number(folder / "memory.max") or _number(folder / "memory.limit_in_bytes")
+        if limit is not None and limit < UNLIMITED:
+            used = _number(folder / "memory.current") or _number(folder / "memory.usage_in_bytes") or 0
+            found.append(Group(limit, max(0, used - _droppable(folder / "memory.stat"))))
+    return found
+
+
+def _folders(root: Path, membership: Path) -> list[Path]:
+    try:
+        lines = [line.split(":", 2) for line in membership.read_text().splitlines()]
+    except OSError:
+        lines = []
+    found = [root, root / "memory"]
+    for line in lines:
+        if len(line) == 3 and (line[1] == "" or "memory" in line[1].split(",")):
+            top = root / "memory" if line[1] else root
+            path = Path(line[2].strip("/"))
+            if ".." not in path.parts:
+                found += [top / part for part in (path, *path.parents)]
+    return list(dict.fromkeys(found))
+
+
+def _number(file: Path) -> int | None:
+    try:
+        text = file.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
+
+
+def _droppable(file: Path) -> int:
+    try:
+        pairs = [line.split() for line in file.read_text().splitlines()]
+    except OSError:
+        return 0
+    names = ("inactive_file", "active_file")
+    figures = {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+    return sum(figures.get(f"total_{name}", figures.get(name, 0)) for name in names)
 
 
 def resident(pid: int) -> int:

@@ -18,14 +18,16 @@ SAMPLE_SECONDS = 1.0
 
 
 class Monitor:
-    def __init__(self, home: Home, pool: Pool, catalog: Catalog, pulls: Pulls, address: str, api_key: bool) -> None:
+    def __init__(
+        self, home: Home, pool: Pool, host: Host, catalog: Catalog, pulls: Pulls, address: str, api_key: bool
+    ) -> None:
         self._home = home
         self._pool = pool
         self._catalog = catalog
         self._pulls = pulls
         self._address = address
         self._api_key = api_key
-        self._host = Host()
+        self._host = host
         self._metrics = Metrics()
         self._started = time.monotonic()
         self._started_at = time.time()
@@ -49,13 +51,14 @@ class Monitor:
             address=self._address,
             home=str(self._home.root),
             health=pool.health(),
-            versions=pool.versions,
-            backend=pool.backend,
+            versions=pool.loader.versions,
+            backend=pool.loader.backend,
             platform=f"{platform.system()} {platform.machine()}",
             draining=self.draining,
             spare=pool.spare.state,
             log_file=str(self._home.log_file),
             api_key=self._api_key,
+            incidents=pool.journal.incidents(),
         )
 
     def memory(self) -> HostMemory:
@@ -66,6 +69,7 @@ class Monitor:
             daemon=self._host.daemon(),
             workers=self._workers,
             models=sum(instance.memory.active for instance in self._pool.instances()),
+            claimed=self._pool.claimed(),
             source=self._host.source,
         )
 

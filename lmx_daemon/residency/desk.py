@@ -13,12 +13,11 @@ from lmx_daemon.contract.errors import ConflictError, LmxError, RequestNotFoundE
 from lmx_daemon.contract.frames import Log
 from lmx_daemon.contract.generation import Request
 from lmx_daemon.contract.types import RequestRow
+from lmx_daemon.residency.journal import OnLog
 from lmx_daemon.residency.ticket import Ticket
 
 RECENT_SECONDS = 10.0
 """So long a request that has ended stays in the monitor's table."""
-
-OnLog = Callable[[str, Log], None]
 
 
 class Desk:

@@ -1,4 +1,7 @@
-"""The pool's decisions, as pure functions: is it hung, has it expired, may it start again. No clocks, no processes."""
+"""The pool's decisions about one model's life, as pure functions: is it hung, has it expired, may it start again.
+
+No clocks, no processes. Who fits into memory, and who goes, is placement.py's.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,12 +1,12 @@
-"""The one owner of worker processes: loads models on request, supervises them, and unloads them.
+"""The way in to models in memory: takes requests, loads on demand, unloads, drains and ends.
 
-What it does is decided in plan.py. It knows models by `find`, and nothing of HTTP.
+How a model is brought in is loading.py's, how it is looked after supervision.py's. It knows models by `find`, and
+nothing of HTTP.
 """
 
 import asyncio
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import IO, Any
 
@@ -14,6 +14,7 @@ from lmx_daemon.contract.config import EngineSettings, ServerSettings
 from lmx_daemon.contract.errors import (
     BusyError,
     CancelledError,
+    ConflictError,
     LmxError,
     ModelLoadError,
     NotFoundError,
@@ -21,19 +22,20 @@ from lmx_daemon.contract.errors import (
     UnsupportedError,
     UntrustedModelError,
     WorkerError,
-    WorkerHungError,
 )
-from lmx_daemon.contract.frames import EngineOptions, Load, LoadProgress, Log
 from lmx_daemon.contract.generation import Ending, Finished, Generate, Loading, Request
-from lmx_daemon.contract.types import Health, Instance, LoadRequest, Model, UnloadRequest
-from lmx_daemon.residency.desk import Desk, OnLog
-from lmx_daemon.residency.plan import is_hung, stalled_for, start_after
-from lmx_daemon.residency.slot import Slot
+from lmx_daemon.contract.types import Health, Instance, LoadRequest, Model, UnloadRequest, Verdict
+from lmx_daemon.memory.need import Demand
+from lmx_daemon.residency.desk import Desk
+from lmx_daemon.residency.journal import Journal, OnLog
+from lmx_daemon.residency.loading import Loader, Machine
+from lmx_daemon.residency.measured import Measurements
+from lmx_daemon.residency.slot import Slot, Slots
 from lmx_daemon.residency.spare import Spare
+from lmx_daemon.residency.supervision import Supervisor
 from lmx_daemon.residency.ticket import Ticket
 from lmx_daemon.residency.worker import PROGRAM, Worker
 
-TICK_SECONDS = 0.5
 WAIT_POLL_SECONDS = 0.1
 
 
@@ -47,6 +49,8 @@ class Pool:
         environment: Mapping[str, str],
         log_file: IO[Any],
         on_log: OnLog,
+        host: Machine,
+        measurements: Measurements,
         clear: Callable[[Model], bool] = lambda model: False,
         program: tuple[str, ...] = PROGRAM,
     ) -> None:
@@ -54,24 +58,42 @@ class Pool:
         self._engine = engine
         self._server = server
         self._find = find
-        self._clear = clear
         self._environment = environment
         self._log_file = log_file
-        self._on_log = on_log
         self._program = program
-        self._slots: dict[str, Slot] = {}
-        self.desk = Desk(self._cancel, on_log)
-        self._crashes: dict[str, list[float]] = defaultdict(list)
-        self._loading = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._draining = False
+        self._slots = Slots()
+        self.journal = Journal(on_log)
+        self.desk = Desk(self._cancel, on_log)
         self.spare = Spare(lambda: self._start_worker("spare"), engine.warm_spare)
-        self.versions: dict[str, str] = {}
-        self.backend = ""
+        self.loader = Loader(
+            self._slots,
+            engine,
+            server,
+            host=host,
+            measurements=measurements,
+            spare=self.spare,
+            journal=self.journal,
+            start=self._start_worker,
+            watch=lambda slot, worker: self._background(self._supervisor.watch(slot, worker)),
+            restore=self._restore,
+            clear=clear,
+        )
+        self._supervisor = Supervisor(
+            self._slots,
+            self.desk,
+            self.loader,
+            engine,
+            server,
+            journal=self.journal,
+            background=self._background,
+            release=self.release,
+        )
 
     def open(self) -> None:
         """Begins supervision and the spare; after the servers answer, so that it delays no start."""
-        self._background(self._supervise())
+        self._background(self._supervisor.run())
         self.spare.prepare()
 
     # ---- requests ----
@@ -110,18 +132,25 @@ class Pool:
     # ---- models ----
 
     def instances(self) -> list[Instance]:
-        return [slot.instance() for slot in self._slots.values()]
+        return [slot.instance() for slot in self._slots]
+
+    def claimed(self) -> int:
+        """Bytes that loaded models hold or were promised."""
+        return sum(claim.bytes for claim in self._slots.claims())
 
     async def load(self, request: LoadRequest) -> AsyncIterator[Instance]:
         """The instance as it loads; the last one is ready. Raises what made the load fail."""
         if self._draining:
             raise ShuttingDownError("lmx is shutting down")
         model = self._find(request.model)
-        slot = self._resident(model)
+        demand = Demand(request.context_length, request.slots)
+        slot = self._slots.resident(model)
         if slot is None:
-            slot = self._open_slot(model, request.context_length, request.ttl)
+            slot = self._open_slot(model, demand, request.ttl, bool(request.pin))
         else:
+            _check_same(slot, demand)
             slot.ttl = request.ttl
+            slot.pinned = slot.pinned if request.pin is None else request.pin
         yield slot.instance()
         before = (slot.state, slot.stage, slot.progress)
         while not slot.ready.done():
@@ -132,26 +161,25 @@ class Pool:
         await asyncio.shield(slot.ready)
         yield slot.instance()
 
+    async def verdict(self, request: LoadRequest) -> Verdict:
+        """Whether it may be loaded now, and at what price; as if it were not loaded yet."""
+        model = self._find(request.model)
+        return await self.loader.verdict(Slot(model, Demand(request.context_length, request.slots), request.ttl))
+
     async def unload(self, request: UnloadRequest) -> list[Instance]:
         """Waits for running requests unless `force`; returns the instances that have left."""
-        chosen = [slot for slot in self._slots.values() if request.id in (slot.id, slot.model.id)]
+        chosen = [slot for slot in self._slots if request.id in (slot.id, slot.model.id)]
         if not chosen:
-            loaded = ", ".join(slot.id for slot in self._slots.values()) or "none"
+            loaded = ", ".join(slot.id for slot in self._slots) or "none"
             raise NotFoundError(f"{request.id} is not loaded; loaded: {loaded}", hint="`lmx ps` lists loaded models")
-        await asyncio.gather(*(self._unload(slot, request.force) for slot in chosen))
+        await asyncio.gather(*(self.loader.unload(slot, request.force) for slot in chosen))
         return [slot.instance() for slot in chosen]
 
     def health(self) -> Health:
         """Well only while workers with work make progress."""
         if self._draining:
             return Health(ok=False, reason="shutting down")
-        now = time.monotonic()
-        for slot in self._slots.values():
-            if slot.worker is not None and slot.state == "ready":
-                stalled = stalled_for(slot.worker.beat(), now)
-                if stalled > self._engine.hang_seconds / 2:
-                    return Health(ok=False, reason=f"{slot.model.id} has made no progress for {stalled:.0f} s")
-        return Health(ok=True)
+        return self._supervisor.health()
 
     async def drain(self, seconds: float) -> None:
         """Takes nothing more; lets what runs finish until the deadline, and fails the rest."""
@@ -166,118 +194,65 @@ class Pool:
         self._draining = True
         for task in list(self._tasks):
             task.cancel()
-        leaving = [slot.worker.leave(self._engine.leave_seconds) for slot in self._slots.values() if slot.worker]
+        leaving = [slot.worker.leave(self._engine.leave_seconds) for slot in self._slots if slot.worker]
         await asyncio.gather(*leaving, self.spare.close(self._engine.leave_seconds))
 
     # ---- how it is done ----
 
-    def _resident(self, model: Model) -> Slot | None:
-        return next(
-            (s for s in self._slots.values() if s.model.id == model.id and s.state not in ("leaving", "failed")), None
-        )
-
     def _slot_for(self, model: Model, request: Request) -> Slot:
-        slot = self._resident(model)
+        slot = self._slots.resident(model)
         ttl = request.ttl if isinstance(request, Generate) else None
         if slot is None:
-            return self._open_slot(model, None, self._engine.idle_seconds if ttl is None else ttl)
+            return self._open_slot(model, Demand(), self._engine.idle_seconds if ttl is None else ttl)
         if ttl is not None and slot.ttl is not None:
             slot.ttl = ttl
         return slot
 
-    def _open_slot(self, model: Model, context_length: int | None, ttl: float | None) -> Slot:
+    def _open_slot(self, model: Model, demand: Demand, ttl: float | None, pinned: bool = False) -> Slot:
         if model.problem and model.code and not model.trusted:
             raise UntrustedModelError(
                 f"{model.id} cannot be loaded: {model.problem}", hint="use a version of it that needs no code"
             )
         if model.problem:
             raise ModelLoadError(f"{model.id} cannot be loaded: {model.problem}")
-        allowed = self._may_start(model)
-        if allowed.refused_for is not None:
-            raise WorkerError(
-                f"{model.id} has crashed {self._engine.max_restarts} times within "
-                f"{self._engine.restart_window_seconds:.0f} s",
-                hint=f"it may be started again in {allowed.refused_for:.0f} s; the log tells why it crashed",
-            )
-        slot = Slot(model, context_length, ttl)
-        slot.crashes = len(self._crashes[model.id])
-        self._slots[slot.id] = slot
-        self._background(self._load(slot))
+        delay = self._supervisor.delay(model)
+        slot = Slot(model, demand, ttl, pinned)
+        slot.crashes = self._supervisor.crashes(model)
+        self._slots.add(slot)
+        self._background(self._load(slot, delay))
         return slot
 
-    def _may_start(self, model: Model) -> Any:
-        engine = self._engine
-        return start_after(
-            self._crashes[model.id], time.monotonic(), engine.max_restarts, engine.restart_window_seconds
-        )
+    def _restore(self, old: Slot) -> None:
+        """Brings back a model that went to make room in vain."""
+        if self._draining or self._slots.resident(old.model) is not None:
+            return
+        with suppress(LmxError):
+            self._open_slot(old.model, old.demand, old.ttl, old.pinned)
+            self.journal.tell("restored", old.model.id, "loaded again, since the other model was not")
 
-    async def _load(self, slot: Slot) -> None:
+    async def _load(self, slot: Slot, delay: float) -> None:
         try:
-            await asyncio.sleep(self._may_start(slot.model).wait)
-            predecessors = [s.gone for s in self._slots.values() if s.model.id == slot.model.id and s is not slot]
+            await asyncio.sleep(delay)
+            predecessors = [s.gone for s in self._slots if s.model.id == slot.model.id and s is not slot]
             if predecessors:
                 await asyncio.wait(predecessors)
-            async with self._loading, asyncio.timeout(self._engine.load_seconds):
-                await self._load_now(slot)
-        except TimeoutError:
-            limit = self._engine.load_seconds
-            self._give_up(slot, ModelLoadError(f"{slot.model.id} was not loaded within {limit:.0f} s"))
+            await self.loader.load(slot)
         except LmxError as error:
             self._give_up(slot, error)
         except asyncio.CancelledError:
             self._give_up(slot, CancelledError(f"the load of {slot.model.id} was cancelled"))
             raise
 
-    async def _load_now(self, slot: Slot) -> None:
-        if slot.ready.done():
-            return
-        slot.stage = "checking"
-        trusted = await asyncio.to_thread(self._clear, slot.model)
-        worker = self.spare.take() or await self._start_worker(slot.model.id)
-        slot.worker = worker
-        if slot.ready.done():  # it was unloaded while it waited for its turn
-            raise CancelledError(f"the load of {slot.model.id} was cancelled")
-        slot.state, slot.stage = "loading", "starting"
-        self._background(self._watch(slot, worker))
-        hello = await worker.ready()
-        self.versions, self.backend = dict(hello.versions), hello.backend
-        engine = self._engine
-        options = EngineOptions(
-            context_length=slot.context_length or engine.context_length,
-            max_running=engine.max_running,
-            max_waiting=self._server.max_queued,
-            prefill_step=engine.prefill_step,
-            prefix_cache_bytes=engine.prefix_cache_bytes,
-            wired=str(engine.wired),
-        )
-        command = Load(instance=slot.id, model=slot.model.id, path=slot.model.path, options=options, trusted=trusted)
-        loaded = await worker.load(command, lambda progress: self._on_progress(slot, progress))
-        if not slot.ready.done():
-            slot.set_ready(loaded, worker)
-        told = ", ".join(part for part in (hello.backend, loaded.dtype, loaded.note) if part)
-        self._on_log(slot.model.id, Log(level="info", message=f"loaded in {loaded.seconds:.2f} s: {told}"))
-        self.spare.prepare()
-
-    def _on_progress(self, slot: Slot, progress: LoadProgress) -> None:
-        slot.stage, slot.progress = progress.stage, progress.fraction
-        for ticket in slot.waiting.values():
-            ticket.put(Loading(id=ticket.id, model=slot.model.id, fraction=progress.fraction))
-
     def _give_up(self, slot: Slot, error: LmxError) -> None:
         """The load failed: whoever waits for it is told, and the slot is gone."""
+        if slot.state != "leaving":
+            self.journal.tell("load failed", slot.model.id, error.message)
         slot.state, slot.error = "failed", error.body()
-        if not slot.ready.done():
-            slot.ready.set_exception(error)
-            slot.ready.exception()
+        slot.fail(error)
         if slot.worker is not None and slot.worker.alive:  # one that has died was no leaver, and its crash counts
             slot.worker.leaving = True
             self._background(slot.worker.leave(self._engine.leave_seconds))
-        self._forget(slot)
-
-    def _forget(self, slot: Slot) -> None:
-        self._slots.pop(slot.id, None)
-        if not slot.gone.done():
-            slot.gone.set_result(None)
+        self._slots.forget(slot)
 
     async def _submit_when_ready(self, slot: Slot, ticket: Ticket) -> None:
         begun = time.monotonic()
@@ -314,68 +289,15 @@ class Pool:
         choices = ticket.request.choices if isinstance(ticket.request, Generate) else 1
         ticket.put(Finished(id=ticket.id, endings=(Ending(reason="cancelled"),) * choices))
 
-    async def _watch(self, slot: Slot, worker: Worker) -> None:
-        """Until the worker's end. A crash is remembered; its tickets have been failed by then."""
-        error = await asyncio.shield(worker.ended)
-        if not worker.leaving:
-            self._crashes[slot.model.id].append(time.monotonic())
-            self._on_log(slot.model.id, Log(level="error", message=error.message))
-        if slot.state != "failed":
-            self._forget(slot)
-
-    async def _unload(self, slot: Slot, force: bool) -> None:
-        if slot.state == "leaving":
-            await asyncio.shield(slot.gone)
-            return
-        slot.state = "leaving"
-        if not slot.ready.done():
-            error = CancelledError(f"the load of {slot.model.id} was cancelled")
-            slot.ready.set_exception(error)
-            slot.ready.exception()
-        while not force and slot.in_use:
-            await asyncio.sleep(0.02)
-        if slot.worker is not None:
-            slot.worker.leaving = True
-            slot.worker.fail(CancelledError(f"{slot.model.id} was unloaded"))
-            await slot.worker.leave(self._engine.leave_seconds)
-        self._forget(slot)
-
-    async def _supervise(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            now = time.monotonic()
-            for ticket in self.desk.unread(self._server.stall_seconds):
-                self.release(ticket)
-            for slot in list(self._slots.values()):
-                slot.sample()
-                worker = slot.worker
-                if worker is not None and worker.alive and not worker.leaving:
-                    if is_hung(worker.beat(), now, self._engine.hang_seconds):
-                        self._end_hung(slot, worker)
-                    elif (expires := slot.expires()) is not None and now > expires:
-                        self._on_log(
-                            slot.model.id, Log(level="info", message="unloaded: not used for its time to live")
-                        )
-                        self._background(self._unload(slot, False))
-
-    def _end_hung(self, slot: Slot, worker: Worker) -> None:
-        error = WorkerHungError(
-            f"{slot.model.id} made no progress for {self._engine.hang_seconds:g} s and was ended", hint="try again"
-        )
-        self._on_log(slot.model.id, Log(level="error", message=error.message))
-        self._crashes[slot.model.id].append(time.monotonic())
-        worker.fail(error)
-        worker.leaving = True
-        slot.state = "leaving"
-        if not slot.ready.done():
-            slot.ready.set_exception(error)
-            slot.ready.exception()
-        self._background(worker.leave(self._engine.leave_seconds))
-
     async def _start_worker(self, name: str) -> Worker:
-        return await Worker.start(self._environment, self._log_file, lambda log: self._on_log(name, log), self._program)
+        return await Worker.start(
+            self._environment,
+            self._log_file,
+            lambda log: self.journal.log(name, log.level, log.message, log.request),
+            self._program,
+        )
 
-    def _background(self, work: Any) -> None:
+    def _background(self, work: Awaitable[Any]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
@@ -384,4 +306,16 @@ class Pool:
         self._tasks.discard(task)
         with suppress(asyncio.CancelledError):
             if (error := task.exception()) is not None:
-                self._on_log("pool", Log(level="error", message=f"{type(error).__name__}: {error}"))
+                self.journal.log("pool", "error", f"{type(error).__name__}: {error}")
+
+
+def _check_same(slot: Slot, demand: Demand) -> None:
+    for name, asked, has in (
+        ("a context of", demand.context, slot.demand.context),
+        ("slots:", demand.slots, slot.demand.slots),
+    ):
+        if asked is not None and asked != has:
+            raise ConflictError(
+                f"{slot.model.id} is loaded already, not with {name} {asked}",
+                hint=f"unload it first: lmx unload {slot.model.id}",
+            )

@@ -1,13 +1,17 @@
-"""One model in memory, or on its way there or out: what the pool knows of it."""
+"""One model in memory, or on its way there or out: what is known of it, and all of them together."""
 
 import asyncio
 import time
 import uuid
 from collections import deque
+from collections.abc import Iterator
 
-from lmx_daemon.contract.errors import ErrorBody
+from lmx_daemon.contract.errors import ErrorBody, LmxError
 from lmx_daemon.contract.frames import Heartbeat, Loaded
-from lmx_daemon.contract.types import Instance, InstanceState, Model
+from lmx_daemon.contract.types import Instance, InstanceState, MemoryPlan, Model
+from lmx_daemon.memory.need import Demand
+from lmx_daemon.memory.shape import Shape
+from lmx_daemon.residency.placement import Claim
 from lmx_daemon.residency.plan import expires_at
 from lmx_daemon.residency.ticket import Ticket
 from lmx_daemon.residency.worker import Worker
@@ -19,11 +23,18 @@ RATE_SECONDS = 2.0
 class Slot:
     """Owned by the pool. `ready` is done when the model is loaded, or holds what made the load fail."""
 
-    def __init__(self, model: Model, context_length: int | None, ttl: float | None) -> None:
+    def __init__(self, model: Model, demand: Demand, ttl: float | None, pinned: bool = False) -> None:
         self.id = f"{model.id}:{uuid.uuid4().hex[:6]}"
         self.model = model
-        self.context_length = context_length
+        self.demand = demand
         self.ttl = ttl
+        self.pinned = pinned
+        self.trusted = False
+        """Code in its repository may run."""
+        self.shape: Shape | None = None
+        self.plan: MemoryPlan | None = None
+        self.cache_limit = 0
+        """Bytes that were granted for its keys and values."""
         self.state: InstanceState = "starting"
         self.stage = ""
         self.progress: float | None = None
@@ -53,9 +64,41 @@ class Slot:
         self.touch()
         self.ready.set_result(worker)
 
+    def fail(self, error: LmxError) -> None:
+        """Whoever waits for the load gets `error`; too late where it is loaded."""
+        if not self.ready.done():
+            self.ready.set_exception(error)
+            self.ready.exception()  # nobody waiting is no fault
+
+    @property
+    def held(self) -> int:
+        """Bytes that its process has taken: all of it on a CPU, MLX's own part on a GPU."""
+        if self.worker is None:
+            return 0
+        memory, hello = self.worker.memory, self.worker.hello
+        on_gpu = hello is not None and hello.device_memory > 0
+        return memory.active + memory.cache if on_gpu else max(memory.resident, memory.active + memory.cache)
+
+    def claim(self) -> Claim:
+        """What the decisions about memory see of it."""
+        planned = self.plan.bytes if self.plan is not None else 0
+        droppable = 0
+        if self.worker is not None:
+            droppable = min(self.held, self.worker.memory.prefix_cache + self.worker.memory.cache)
+        held = self.held - droppable
+        return Claim(
+            self.id,
+            max(planned, held),
+            held=held,
+            droppable=droppable,
+            idle=self.state == "ready" and not self.in_use,
+            pinned=self.pinned and self.state != "leaving",
+            used_at=self.used,
+        )
+
     def expires(self) -> float | None:
         """Monotonic."""
-        return expires_at(self.used, self.ttl, self.in_use or self.state != "ready")
+        return expires_at(self.used, self.ttl, self.in_use or self.pinned or self.state != "ready")
 
     def sample(self) -> None:
         """Called about once a second: remembers the worker's totals, so that rates can be told."""
@@ -100,4 +143,38 @@ class Slot:
             prefill_rate=prefill,
             restarts=self.crashes,
             error=self.error,
+            pinned=self.pinned,
+            plan=self.plan,
+            held=self.held,
+            cache_limit=self.cache_limit,
         )
+
+
+class Slots:
+    """All of them, by id. The pool owns it; loading and supervision act on it."""
+
+    def __init__(self) -> None:
+        self._slots: dict[str, Slot] = {}
+
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(list(self._slots.values()))
+
+    def get(self, identity: str) -> Slot | None:
+        return self._slots.get(identity)
+
+    def add(self, slot: Slot) -> None:
+        self._slots[slot.id] = slot
+
+    def forget(self, slot: Slot) -> None:
+        self._slots.pop(slot.id, None)
+        if not slot.gone.done():
+            slot.gone.set_result(None)
+
+    def resident(self, model: Model) -> Slot | None:
+        """The one that serves `model`, now or soon."""
+        return next((s for s in self if s.model.id == model.id and s.state not in ("leaving", "failed")), None)
+
+    def claims(self, without: Slot | None = None) -> list[Claim]:
+        """Of those that take memory, or are about to."""
+        taking = ("loading", "ready", "leaving")
+        return [slot.claim() for slot in self if slot is not without and slot.state in taking]

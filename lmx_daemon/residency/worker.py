@@ -20,6 +20,7 @@ from lmx_daemon.contract.frames import (
     Events,
     FrameError,
     FromWorker,
+    Grant,
     Heartbeat,
     Hello,
     Leave,
@@ -130,6 +131,10 @@ class Worker:
 
     def cancel(self, ticket: Ticket) -> None:
         self._send(Cancel(id=ticket.id))
+
+    def grant(self, cache_bytes: int) -> None:
+        """So much memory for keys and values, from now on."""
+        self._send(Grant(cache_bytes=cache_bytes))
 
     def fail(self, error: LmxError) -> None:
         """Every ticket of this worker fails now."""

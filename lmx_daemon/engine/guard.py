@@ -1,0 +1,97 @@
+"""The engine's guard: no prompt begins whose keys and values would not fit. Arithmetic only; it knows no MLX.
+
+A request reserves what its prompt and a good part of its answer will take; what runs longer is counted as it grows.
+"""
+
+from dataclasses import dataclass
+
+from lmx_daemon.contract.errors import ContextLengthError
+from lmx_daemon.contract.frames import CACHE_BLOCK, CacheShape
+
+FORESEEN_TOKENS = 1024
+"""Of an answer, so many are reserved from the start: most end sooner, and reserving all would let too few run."""
+
+
+@dataclass(frozen=True)
+class Reservation:
+    prompt: int
+    most: int
+    """Tokens that the answer may have."""
+    choices: int = 1
+
+    def tokens(self, generated: int) -> int:
+        """Of one sequence, when `generated` tokens are there: with as many more as are foreseen."""
+        return self.prompt + min(self.most, max(FORESEEN_TOKENS, generated + CACHE_BLOCK))
+
+
+class Guard:
+    """Owned by the engine thread."""
+
+    def __init__(self, shape: CacheShape, cache_bytes: int = 0) -> None:
+        self._shape = shape
+        self._limit = cache_bytes
+        self._open: dict[str, Reservation] = {}
+        self._generated: dict[str, int] = {}
+
+    def grant(self, cache_bytes: int) -> None:
+        """0 is no limit."""
+        self._limit = cache_bytes
+
+    def longest(self, choices: int, context: int) -> int:
+        """Tokens of the longest sequence for which there would be room, alone; at most `context`."""
+        return context if not self._limit else self._shape.tokens(self._limit // choices, context)
+
+    def check(self, prompt: int, choices: int, context: int) -> None:
+        """Raises ContextLengthError for a prompt that would not fit even alone."""
+        longest = self.longest(choices, context)
+        if prompt >= longest:
+            needed = choices * self._shape.bytes(prompt + 1)
+            raise ContextLengthError(
+                f"the cache of a prompt of {prompt} tokens takes {_size(needed)}, and {_size(self._limit)} are "
+                f"there for it: at most {max(0, longest - 1)} tokens fit",
+                hint="shorten the prompt, or make room: `lmx ps` lists what is loaded, `lmx unload` unloads it",
+                param="messages",
+            )
+
+    def admits(self, asked: Reservation) -> bool:
+        """Whether it may begin now. One that passed `check` always may where nothing else runs."""
+        return not self._limit or not self._open or self.reserved() + self._bytes(asked, 0) <= self._limit
+
+    def open(self, identity: str, reservation: Reservation) -> None:
+        self._open[identity] = reservation
+
+    def grew(self, identity: str, generated: int) -> None:
+        self._generated[identity] = generated
+
+    def close(self, identity: str) -> None:
+        self._open.pop(identity, None)
+        self._generated.pop(identity, None)
+
+    def clear(self) -> None:
+        self._open.clear()
+        self._generated.clear()
+
+    def reserved(self) -> int:
+        """Bytes that what runs will take, as far as that is foreseen."""
+        return sum(self._bytes(asked, self._generated.get(name, 0)) for name, asked in self._open.items())
+
+    def overflow(self) -> str | None:
+        """The youngest of those that run, where together they outgrew the limit; one alone never does."""
+        if not self._limit or len(self._open) < 2 or self.reserved() <= self._limit:
+            return None
+        held = sum(
+            asked.choices * self._shape.bytes(asked.prompt + self._generated.get(name, 0))
+            for name, asked in self._open.items()
+        )
+        return list(self._open)[-1] if held > self._limit else None
+
+    def for_prefixes(self, most: int) -> int:
+        """Bytes that stored prefixes may have beside what runs, at most `most`."""
+        return most if not self._limit else max(0, min(most, self._limit - self.reserved()))
+
+    def _bytes(self, asked: Reservation, generated: int) -> int:
+        return asked.choices * self._shape.bytes(asked.tokens(generated))
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 10**9 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,29 @@
+"""What happened to models without being asked for: to the log, and the last of it for `status` and the screens."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from lmx_daemon.contract.frames import Log
+from lmx_daemon.contract.types import Incident, IncidentKind
+
+KEPT = 50
+OnLog = Callable[[str, Log], None]
+TROUBLE = ("crashed", "hung", "load failed", "undone")
+
+
+class Journal:
+    def __init__(self, on_log: OnLog) -> None:
+        self._on_log = on_log
+        self._incidents: deque[Incident] = deque(maxlen=KEPT)
+
+    def tell(self, kind: IncidentKind, model: str, message: str) -> None:
+        self._incidents.append(Incident(at=time.time(), kind=kind, model=model, message=message))
+        self.log(model, "error" if kind in TROUBLE else "info", message)
+
+    def log(self, name: str, level: str, message: str, request: str | None = None) -> None:
+        self._on_log(name, Log(level=level, message=message, request=request))
+
+    def incidents(self) -> tuple[Incident, ...]:
+        """Oldest first."""
+        return tuple(self._incidents)

@@ -1,0 +1,61 @@
+"""What loads have told of models, kept in $LMX_HOME/measured.json: the next plan starts from the truth."""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from lmx_daemon.contract.generation import Frozen
+from lmx_daemon.contract.types import Model
+from lmx_daemon.memory.need import Measured
+
+MAX_BYTES = 4 * 1024 * 1024
+MAX_MODELS = 500
+
+
+class Book(Frozen, frozen=True):
+    """The file's content, newest last."""
+
+    models: dict[str, Measured] = {}
+
+
+class Measurements:
+    """Read once; written after each load that tells something new. A file that cannot be read is begun anew."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._known: dict[str, Measured] = {}
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            if file.stat().st_size <= MAX_BYTES:
+                self._known = dict(msgspec.json.decode(file.read_bytes(), type=Book).models)
+
+    def of(self, model: Model, backend: str, versions: Mapping[str, str]) -> Measured | None:
+        return self._known.get(_key(model, backend, versions))
+
+    def keep(self, model: Model, backend: str, versions: Mapping[str, str], measured: Measured) -> None:
+        key = _key(model, backend, versions)
+        if self._known.get(key) == measured:
+            return
+        self._known.pop(key, None)
+        self._known[key] = measured
+        while len(self._known) > MAX_MODELS:
+            del self._known[next(iter(self._known))]
+        with contextlib.suppress(OSError):  # a full disk costs an estimate, not a load
+            _write(self._file, msgspec.json.encode(Book(models=self._known)))
+
+
+def _key(model: Model, backend: str, versions: Mapping[str, str]) -> str:
+    """The same files, computed by the same program on the same kind of device."""
+    files = model.revision or f"{model.size}:{model.modified_at:.0f}"
+    return f"{model.id}@{files} {backend.partition(',')[0]} mlx-lm {versions.get('mlx-lm', '')}"
+
+
+def _write(file: Path, content: bytes) -> None:
+    part = file.with_suffix(".part")
+    with part.open("wb") as opened:
+        opened.write(content)
+        opened.flush()
+        os.fsync(opened.fileno())
+    part.replace(file)

@@ -1,0 +1,102 @@
+"""Why a model does not fit, in numbers, and what would help: the words of a refusal. Pure."""
+
+from collections.abc import Iterable
+
+from lmx_daemon.contract.errors import BusyError, OutOfMemoryError
+from lmx_daemon.contract.types import Figure, MemoryPlan
+from lmx_daemon.memory.need import Demand, Device, Measured, plan_for
+from lmx_daemon.memory.shape import Shape
+from lmx_daemon.residency.placement import Claim, Room, free_bytes
+
+SMALLEST_CONTEXT = 512
+RETRY_SECONDS = 10.0
+
+
+def refusal(
+    name: str, plan: MemoryPlan, room: Room, claims: Iterable[Claim], smaller: Demand | None
+) -> OutOfMemoryError:
+    """`smaller` is a demand that would fit."""
+    known = list(claims)
+    staying = [claim for claim in known if claim.pinned]
+    hints = []
+    if smaller is not None:
+        slots = f" --slots {smaller.slots}" if smaller.slots else ""
+        hints.append(f"it fits with: lmx load {name} --context {smaller.context}{slots}")
+    for claim in sorted(staying, key=lambda claim: claim.bytes):
+        if free_bytes(room, known, {claim.id, *(c.id for c in known if not c.pinned)}) >= plan.bytes:
+            model = claim.id.rpartition(":")[0]
+            hints.append(f"{model} is pinned and holds {size(claim.bytes)}; unload it with: lmx unload {model}")
+            break
+    if not hints:
+        hints.append("use a smaller model, or one with fewer bits")
+    return OutOfMemoryError(
+        f"{name} does not fit into memory: it needs {told(plan)}; {there_is(room, known)}",
+        hint="; or ".join(hints),
+        param="model",
+    )
+
+
+def wait_over(name: str, plan: MemoryPlan, seconds: float, busy: Iterable[str]) -> BusyError:
+    names = ", ".join(identity.rpartition(":")[0] for identity in busy)
+    return BusyError(
+        f"{name} needs {size(plan.bytes)} that {names} did not give free within {seconds:.0f} s",
+        hint="try again when it is idle, or unload it",
+        retry_after=RETRY_SECONDS,
+    )
+
+
+def worse_than_planned(name: str, plan: MemoryPlan, held: int, over: int) -> OutOfMemoryError:
+    return OutOfMemoryError(
+        f"{name} takes {size(held)} where {size(plan.bytes)} were planned, {size(over)} more than there is; it was "
+        "unloaded again",
+        hint="try again: the plan knows it now, and makes room first; or unload another model",
+        param="model",
+    )
+
+
+def smaller_demand(
+    shape: Shape, plan: MemoryPlan, free: int, device: Device, measured: Measured | None
+) -> Demand | None:
+    """What fits into `free` bytes: first fewer slots, then a shorter context."""
+    for slots in range(plan.slots - 1, 0, -1):
+        if plan_for(shape, Demand(plan.context, slots), device, measured).bytes <= free:
+            return Demand(plan.context, slots)
+    context = plan.context // 2
+    while context >= SMALLEST_CONTEXT:
+        if plan_for(shape, Demand(context, 1), device, measured).bytes <= free:
+            return Demand(context, 1 if plan.slots > 1 else None)
+        context //= 2
+    return None
+
+
+def told(plan: MemoryPlan) -> str:
+    """One line: the sum, and each figure with how it is known."""
+    sequences = f"{plan.slots} x " if plan.slots > 1 else ""
+    parts = (
+        _figure("weights", plan.weights),
+        _figure(f"cache of {sequences}{plan.context} tokens", plan.cache),
+        _figure("scratch", plan.scratch),
+    )
+    return f"{size(plan.bytes)} ({', '.join(parts)})"
+
+
+def there_is(room: Room, claims: list[Claim]) -> str:
+    free = free_bytes(room, claims)
+    limit = f"the cap of {size(room.cap)}"
+    if room.available is not None and free < room.cap - sum(claim.bytes for claim in claims):
+        limit = f"what other programs leave of {limit}"
+    gone = free_bytes(room, claims, {claim.id for claim in claims if not claim.pinned})
+    movable = f", {size(gone)} with every other model unloaded" if gone > max(0, free) else ""
+    return f"{size(max(0, free))} of {limit} are free{movable}"
+
+
+def _figure(name: str, figure: Figure) -> str:
+    return f"{name} {size(figure.bytes)} {figure.basis}"
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units, as everywhere in lmx."""
+    for unit, scale in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count / 1000:.0f} kB"

@@ -1,0 +1,114 @@
+"""Looks after loaded models: hangs, crashes, time to live, readers that stopped reading, and shares of memory.
+
+What it does is decided in plan.py; how a model leaves is loading.py's.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+
+from lmx_daemon.contract.config import EngineSettings, ServerSettings
+from lmx_daemon.contract.errors import WorkerError, WorkerHungError
+from lmx_daemon.contract.types import Health, Model
+from lmx_daemon.residency.desk import Desk
+from lmx_daemon.residency.journal import Journal
+from lmx_daemon.residency.loading import Loader
+from lmx_daemon.residency.plan import is_hung, stalled_for, start_after
+from lmx_daemon.residency.slot import Slot, Slots
+from lmx_daemon.residency.ticket import Ticket
+from lmx_daemon.residency.worker import Worker
+
+TICK_SECONDS = 0.5
+
+
+class Supervisor:
+    """Acts on the pool's slots."""
+
+    def __init__(
+        self,
+        slots: Slots,
+        desk: Desk,
+        loader: Loader,
+        engine: EngineSettings,
+        server: ServerSettings,
+        *,
+        journal: Journal,
+        background: Callable[[Awaitable[None]], None],
+        release: Callable[[Ticket], None],
+    ) -> None:
+        self._slots = slots
+        self._desk = desk
+        self._loader = loader
+        self._engine = engine
+        self._server = server
+        self._journal = journal
+        self._background = background
+        self._release = release
+        self._crashes: dict[str, list[float]] = defaultdict(list)
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            for ticket in self._desk.unread(self._server.stall_seconds):
+                self._release(ticket)
+            for slot in self._slots:
+                slot.sample()
+                self._look_after(slot, time.monotonic())
+            self._loader.share_out()
+
+    async def watch(self, slot: Slot, worker: Worker) -> None:
+        """Until the worker's end. A crash is remembered; its tickets have been failed by then."""
+        error = await asyncio.shield(worker.ended)
+        if not worker.leaving:
+            self._crashes[slot.model.id].append(time.monotonic())
+            self._journal.tell("crashed", slot.model.id, error.message)
+        if slot.state != "failed":
+            self._slots.forget(slot)
+
+    def crashes(self, model: Model) -> int:
+        return len(self._crashes[model.id])
+
+    def delay(self, model: Model) -> float:
+        """Seconds to wait before it is started again. Raises WorkerError where it crashed too often of late."""
+        limit, window = self._engine.max_restarts, self._engine.restart_window_seconds
+        allowed = start_after(self._crashes[model.id], time.monotonic(), limit, window)
+        if allowed.refused_for is not None:
+            raise WorkerError(
+                f"{model.id} has crashed {limit} times within {window:.0f} s",
+                hint=f"it may be started again in {allowed.refused_for:.0f} s; the log tells why it crashed",
+            )
+        return allowed.wait
+
+    def health(self) -> Health:
+        """Well only while workers with work make progress."""
+        now = time.monotonic()
+        for slot in self._slots:
+            if slot.worker is not None and slot.state == "ready":
+                stalled = stalled_for(slot.worker.beat(), now)
+                if stalled > self._engine.hang_seconds / 2:
+                    return Health(ok=False, reason=f"{slot.model.id} has made no progress for {stalled:.0f} s")
+        return Health(ok=True)
+
+    def _look_after(self, slot: Slot, now: float) -> None:
+        worker = slot.worker
+        if worker is None or not worker.alive or worker.leaving:
+            return
+        if is_hung(worker.beat(), now, self._engine.hang_seconds):
+            self._end_hung(slot, worker)
+        elif (expires := slot.expires()) is not None and now > expires:
+            self._journal.tell("expired", slot.model.id, "unloaded: not used for its time to live")
+            self._background(self._loader.unload(slot, False))
+
+    def _end_hung(self, slot: Slot, worker: Worker) -> None:
+        error = WorkerHungError(
+            f"{slot.model.id} made no progress for {self._engine.hang_seconds:g} s and was ended", hint="try again"
+        )
+        self._journal.tell("hung", slot.model.id, error.message)
+        self._crashes[slot.model.id].append(time.monotonic())
+        worker.fail(error)
+        worker.leaving = True
+        slot.state = "leaving"
+        slot.fail(error)
+        self._background(worker.leave(self._engine.leave_seconds))
