@@ -147,6 +147,7 @@ class Daemon:
             "pulls": pulls,
             "monitor": monitor,
             "logs": logs,
+            "home": home,
             "stop": self.stop,
         }
 

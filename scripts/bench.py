@@ -1,10 +1,13 @@
-"""`make bench`: how quickly lmx starts and answers on this machine, and HTTP beside mlx-lm in process, in one run.
+"""`make bench`: lmx beside mlx_lm.server, mlx_vlm.server and mlx-lm in process, on this machine, in one run.
 
-Figures are medians; rates are ratios of two things measured in turn, since machines differ and are noisy.
+    python scripts/bench.py [PART ...] [--rounds N]      parts: tiny small restart start; all if none is named
+
+Every server gets the same load in turn, round by round; what counts are ratios. Each part's figures are kept in
+.benchmark/, and docs/benchmark.md is written anew from all of them.
 """
 
+import argparse
 import asyncio
-import json
 import os
 import shutil
 import statistics
@@ -12,149 +15,217 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
+import bench_models
+import bench_page
 import httpx2
+import msgspec
+import peers
 import psutil
 
-from lmx_daemon.residency.environment import worker_environment
-from tests.end_to_end.running import Daemon
-from tests.models import build_model
+from lmx_cli.bench.prompts import message, words
+from lmx_cli.bench.run import run
+from lmx_cli.bench.server import Server
+from lmx_cli.bench.workloads import Interference, Load, Prefix, Streams, Workload, send
+from lmx_daemon.contract.benchmark import Report
+from tests.end_to_end.running import Daemon, wait_until
 
-ROUNDS = 5
-STREAMS, PROMPT_TOKENS, ANSWER_TOKENS = 16, 64, 128
-TINY: dict[str, Any] = {
-    "hidden_size": 256,
-    "num_hidden_layers": 4,
-    "intermediate_size": 768,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 4,
-    "head_dim": 32,
-    "vocab_size": 4096,
-}
-IN_PROCESS = """
-import sys, time
-from pathlib import Path
-from mlx_lm.generate import BatchGenerator
-from mlx_lm.utils import load_model
-model, _ = load_model(Path(sys.argv[1]))
-streams, prompt, answer = map(int, sys.argv[2:])
-def once():
-    batch = BatchGenerator(model, completion_batch_size=32)
-    prompts = [[(7 * i + j) % 400 + 3 for j in range(prompt)] for i in range(streams)]
-    batch.insert(prompts, max_tokens=[answer] * streams)
-    begun, left = time.perf_counter(), streams
-    while left:
-        left -= sum(found.finish_reason is not None for found in batch.next()[1])
-    return streams * answer / (time.perf_counter() - begun)
-once()
-print(once())
-"""
+KEPT = ROOT / ".benchmark"
+SEED = 7
+GREEDY = Load(seed=SEED)
+SAMPLED = Load(seed=SEED, temperature=0.7, seeded=True)
+FLUSH_SECONDS = 2.0
+"""Given to a disk tier before the daemon is stopped."""
 
 
-def median_of(measure: Callable[[], float], rounds: int = ROUNDS) -> float:
-    measure()
-    return statistics.median(measure() for _ in range(rounds))
+def progress(text: str) -> None:
+    if text:
+        print(text, file=sys.stderr, flush=True)
+
+
+def measure(servers: Sequence[Server], workloads: Sequence[Workload], rounds: int, load: Load) -> Report:
+    return asyncio.run(run(servers, workloads, rounds=rounds, load=load, progress=progress))
+
+
+def with_peers(stack: ExitStack, cache: Path, name: str) -> tuple[peers.Ours, list[Server], Path]:
+    model = bench_models.build(name, cache)
+    ours = stack.enter_context(peers.Ours(cache))
+    servers = [ours.server(f"bench/{name}")]
+    for make in (peers.mlx_lm_server, peers.mlx_vlm_server):
+        peer = make(model, cache)
+        if peer is not None:
+            servers.append(stack.enter_context(peer).server())
+    return ours, servers, model
+
+
+def tiny(cache: Path, rounds: int) -> bench_page.Part:
+    """Throughput: many short streams, where a server's own cost shows."""
+    with ExitStack() as stack:
+        _, servers, model = with_peers(stack, cache, "tiny")
+        direct = stack.enter_context(peers.InProcess(model, cache))
+        at_once = [peers.StreamsAnywhere(count, load=GREEDY) for count in (1, 4, 16, 32)]
+        greedy = measure([*servers, direct], at_once, rounds, GREEDY)
+        sampled = Streams(16, load=SAMPLED, label="16 at once, temperature 0.7, 64 + 128")
+        others = measure(servers, [sampled, Streams(16, every=0.05, load=GREEDY)], rounds, SAMPLED)
+    return bench_page.Part(report=msgspec.structs.replace(greedy, tests=greedy.tests + others.tests))
+
+
+def small(cache: Path, rounds: int) -> bench_page.Part:
+    """Long prompts into running streams, and what is kept of a prompt."""
+    with ExitStack() as stack:
+        _, servers, _ = with_peers(stack, cache, "small")
+        loads: list[Workload] = [Interference(1500, load=GREEDY), Interference(3000, load=GREEDY)]
+        loads += [Prefix(1500, load=GREEDY), Streams(4, 64, 64, load=GREEDY)]
+        return bench_page.Part(report=measure(servers, loads, rounds, GREEDY))
+
+
+def restart(cache: Path, rounds: int) -> bench_page.Part:
+    """A second turn after a restart, and loading with a warm spare beside a bare mlx_lm.load."""
+    model, figures = bench_models.build("small", cache), {}
+    with peers.Ours(cache) as ours, peers.InProcess(model, cache) as direct:
+        firsts, afters = zip(*(asyncio.run(turn_over_a_restart(ours, i)) for i in range(rounds)), strict=True)
+        figures["second turn, 1500 tokens: before"] = statistics.median(firsts)
+        figures["second turn, 1500 tokens: after a restart"] = statistics.median(afters)
+        loads, bare = [], []
+        for number in range(rounds + 1):
+            wait_until(lambda: ours.daemon.admin("GET", "/admin/status")["spare"] == "warm", 60, "a warm spare")
+            ours.daemon.admin("POST", "/admin/models/unload", {"id": "bench/small"})
+            wait_until(lambda: ours.daemon.admin("GET", "/admin/status")["spare"] == "warm", 60, "a warm spare")
+            mine, theirs = load_seconds(ours), direct.asked("load")
+            if number:
+                loads.append(mine)
+                bare.append(theirs)
+        figures["load, spare warm"] = statistics.median(loads)
+        figures["load, mlx_lm.load in process"] = statistics.median(bare)
+        figures["load, ratio"] = statistics.median(one / other for one, other in zip(loads, bare, strict=True))
+    return bench_page.Part(figures=figures)
+
+
+async def turn_over_a_restart(ours: peers.Ours, number: int) -> tuple[float, float]:
+    """TTFT of a second turn on a prefix of 1500 tokens in one daemon's life, and in the next one's."""
+    server = ours.server("bench/small")
+    await server.prepare()
+    seconds = []
+    for life in ("before", "after"):
+        if life == "after":
+            await asyncio.sleep(FLUSH_SECONDS)
+            ours.halt()
+            ours.daemon.start()
+            server = ours.server("bench/small")
+            await server.settle()
+        key = f"restart {number} {os.getpid()}"
+        system = message("system", words(server.scale.words(1500), key))
+        first = [system, message("user", words(12, f"{key} first"))]
+        if life == "before":
+            server_scale = server.scale
+            answer = await send(server.ask(first, 32, temperature=0.0, seed=None), 600)
+            said = "".join(answer.text)
+        server.scale = server_scale
+        system = message("system", words(server.scale.words(1500), key))
+        turn = [system, first[1], message("assistant", said), message("user", words(12, f"{key} {life}"))]
+        answer = await send(server.ask(turn, 8, temperature=0.0, seed=None), 600)
+        assert answer.error is None, answer.error
+        seconds.append(answer.pieces[0] - answer.sent)
+    return seconds[0], seconds[1]
+
+
+def load_seconds(ours: peers.Ours) -> float:
+    """From the question to the last stage before the warm-up."""
+    transport = httpx2.HTTPTransport(uds=str(ours.daemon.home / "lmx.sock"))
+    with httpx2.Client(transport=transport, base_url="http://lmx", timeout=120) as client:
+        begun = time.perf_counter()
+        with client.stream("POST", "/admin/models/load", json={"model": "bench/small"}) as answer:
+            loaded = 0.0
+            for line in answer.iter_lines():
+                if '"warming up"' in line or '"ready"' in line:
+                    loaded = loaded or time.perf_counter() - begun
+        return loaded
+
+
+def start(cache: Path, rounds: int) -> bench_page.Part:
+    """How quickly the command line and the daemon answer."""
+    daemon = Daemon().start()
+    figures = {
+        "lmx --version": median_of(lambda: command(["--version"], daemon.env()), rounds),
+        "lmx ps": median_of(lambda: command(["ps"], daemon.env()), rounds),
+    }
+    daemon.stop()
+    starts = [start_and_ask() for _ in range(rounds)]
+    figures["lmx serve, from exec to /v1/models"] = statistics.median(seconds for seconds, _ in starts)
+    figures["its resident megabytes without a model"] = statistics.median(size for _, size in starts) / 1e6
+    return bench_page.Part(figures=figures)
+
+
+def median_of(measured: Callable[[], float], rounds: int) -> float:
+    measured()
+    return statistics.median(measured() for _ in range(rounds))
+
+
+def lmx() -> str:
+    return str(Path(sys.executable).parent / "lmx")
 
 
 def command(arguments: list[str], env: dict[str, str]) -> float:
     begun = time.perf_counter()
-    subprocess.run(
-        [shutil.which("lmx") or f"{sys.prefix}/bin/lmx", *arguments],
-        env=env,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    subprocess.run([lmx(), *arguments], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     return time.perf_counter() - begun
 
 
 def start_and_ask() -> tuple[float, float]:
     """Seconds from exec to the first answer of /v1/models, and RSS in bytes before a model is loaded."""
     with tempfile.TemporaryDirectory(dir="/tmp") as home:
-        env = os.environ | {"LMX_HOME": home}
         (Path(home) / "config.toml").write_text("[engine]\nwarm_spare = false\n")
+        port = peers.free_port()
         begun = time.perf_counter()
-        lmx = shutil.which("lmx") or f"{sys.prefix}/bin/lmx"
-        process = subprocess.Popen([lmx, "serve", "--port", "18734"], env=env, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [lmx(), "serve", "--port", str(port)], env=os.environ | {"LMX_HOME": home}, stdout=subprocess.DEVNULL
+        )
         with httpx2.Client(trust_env=False) as client:
             while True:
                 try:
-                    client.get("http://127.0.0.1:18734/v1/models")
+                    client.get(f"http://127.0.0.1:{port}/v1/models")
                     break
                 except httpx2.TransportError:
                     time.sleep(0.005)
-        seconds, resident = time.perf_counter() - begun, psutil.Process(process.pid).memory_info().rss
+        seconds, size = time.perf_counter() - begun, psutil.Process(process.pid).memory_info().rss
         process.terminate()
         process.wait()
-        return seconds, float(resident)
+        return seconds, float(size)
 
 
-async def http_rate(address: str) -> float:
-    """Tokens a second over all streams."""
-
-    async def one(client: httpx2.AsyncClient, index: int) -> int:
-        ids = [(7 * index + j) % 400 + 3 for j in range(PROMPT_TOKENS)]
-        body = {"model": "tests/tiny", "prompt": ids, "max_tokens": ANSWER_TOKENS, "stream": True, "temperature": 0}
-        body["stream_options"] = {"include_usage": True}
-        count = 0
-        async with client.stream("POST", f"{address}/v1/completions", json=body) as answer:
-            async for line in answer.aiter_lines():
-                if line.startswith("data: {") and '"usage":{' in line:
-                    count = json.loads(line[6:])["usage"]["completion_tokens"]
-        return count
-
-    async with httpx2.AsyncClient(timeout=120, trust_env=False) as client:
-        begun = time.perf_counter()
-        counts = await asyncio.gather(*(one(client, index) for index in range(STREAMS)))
-        return sum(counts) / (time.perf_counter() - begun)
-
-
-def compare_rates(cache: Path) -> tuple[float, float]:
-    """(HTTP, in process) tokens a second, medians of rounds in turn."""
-    commit = "0" * 40
-    snapshot = build_model("qwen3", cache / "models--tests--tiny" / "snapshots" / commit, ends=False, **TINY)
-    daemon = Daemon(environment={"HF_HUB_CACHE": str(cache)}).start()
-    try:
-        daemon.admin("POST", "/admin/models/load", {"model": "tests/tiny"})
-        asyncio.run(http_rate(daemon.address))
-        http, direct = [], []
-        sizes = [str(STREAMS), str(PROMPT_TOKENS), str(ANSWER_TOKENS)]
-        for _ in range(ROUNDS):
-            http.append(asyncio.run(http_rate(daemon.address)))
-            said = subprocess.run(
-                [sys.executable, "-c", IN_PROCESS, str(snapshot), *sizes],
-                env=worker_environment(os.environ),
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-            )
-            direct.append(float(said.stdout.splitlines()[-1]))
-        return statistics.median(http), statistics.median(direct)
-    finally:
-        daemon.stop()
+PARTS: dict[str, tuple[Callable[[Path, int], bench_page.Part], int]] = {
+    "tiny": (tiny, 5),
+    "small": (small, 3),
+    "restart": (restart, 3),
+    "start": (start, 7),
+}
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        daemon = Daemon().start()
-        rows = [
-            ("lmx --version", f"{1000 * median_of(lambda: command(['--version'], daemon.env())):.0f} ms"),
-            ("lmx ps", f"{1000 * median_of(lambda: command(['ps'], daemon.env())):.0f} ms"),
-        ]
-        daemon.stop()
-        starts = [start_and_ask() for _ in range(ROUNDS)]
-        rows.append(("lmx serve, exec to /v1/models", f"{1000 * statistics.median(s for s, _ in starts):.0f} ms"))
-        rows.append(("its RSS without a model", f"{statistics.median(r for _, r in starts) / 1e6:.0f} MB"))
-        http, direct = compare_rates(Path(folder))
-        rows.append((f"HTTP, {STREAMS} streams, 4 M parameters", f"{http:.0f} tok/s"))
-        rows.append(("mlx-lm BatchGenerator in process", f"{direct:.0f} tok/s"))
-        rows.append(("HTTP / in process", f"{http / direct:.2f}"))
-        for name, value in rows:
-            print(f"{name:<40} {value:>12}")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--page", action="store_true", help="measure nothing; write the page from what is kept")
+    options = parser.parse_args()
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    for name in [] if options.page else options.parts or PARTS:
+        make, rounds = PARTS[name]
+        folder = Path(tempfile.mkdtemp(prefix="lmx-bench-", dir="/tmp"))
+        try:
+            (folder / "hub").mkdir()
+            part = make(folder / "hub", options.rounds or rounds)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        bench_page.keep(KEPT, name, msgspec.structs.replace(part, rounds=options.rounds or rounds))
+    print(bench_page.write(KEPT, ROOT / "docs"))
 
 
 if __name__ == "__main__":

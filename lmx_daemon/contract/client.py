@@ -14,6 +14,7 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
+from lmx_daemon.contract.benchmark import Report
 from lmx_daemon.contract.errors import (
     DaemonUnreachableError,
     ErrorBody,
@@ -152,6 +153,12 @@ class Client(LibraryCalls):
     async def cancel_pull(self, job: str) -> Download:
         """Stops a pull; what was fetched is kept, and the next pull goes on from there."""
         return await self._post(f"/admin/pulls/{quote(job, safe='')}/cancel", Download)
+
+    # ---- benchmarks ----
+
+    async def benchmarks(self) -> list[Report]:
+        """What `lmx bench` has kept, oldest first."""
+        return await self._get("/admin/benchmark", list[Report])
 
     # ---- the wire ----
 

@@ -129,6 +129,7 @@ class Home:
         self.logs = root / "logs"
         self.log_file = self.logs / "daemon.log"
         self.worker_log_file = self.logs / "workers.log"
+        self.benchmarks = root / "benchmarks"
 
     @classmethod
     def from_environment(cls) -> "Home":

@@ -9,6 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from litestar.response import Stream
 
+from lmx_daemon.contract.benchmark import Report, read_reports
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.generation import Request as Asked
 from lmx_daemon.contract.types import (
@@ -175,6 +176,12 @@ async def logs(state: State, tail: int = 200, follow: bool = True) -> Stream:
     return lines(told())
 
 
+@get("/admin/benchmark", sync_to_thread=True)
+def benchmark(state: State) -> list[Report]:
+    """What `lmx bench` has kept, oldest first."""
+    return read_reports(state.home.benchmarks)
+
+
 @post("/admin/shutdown", status_code=202)
 async def shutdown(state: State) -> Response[None]:
     stop: Callable[[], None] = state.stop
@@ -200,6 +207,7 @@ ROUTES = [
     watch_pull,
     cancel_pull,
     logs,
+    benchmark,
     shutdown,
 ]
 

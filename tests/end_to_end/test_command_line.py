@@ -114,7 +114,7 @@ class TestWithADaemon:
 def test_version_and_help(daemon: Daemon) -> None:
     assert daemon.lmx("--version").stdout.startswith("lmx ")
     assert "mlx-lm" in daemon.lmx("version").stdout
-    for command in ("serve", "stop", "status", "ps", "ls", "load", "unload", "chat", "pull", "tui", "demo"):
+    for command in ("serve", "stop", "status", "ps", "ls", "load", "unload", "chat", "pull", "bench", "tui", "demo"):
         assert daemon.lmx(command, "--help").returncode == 0
 
 

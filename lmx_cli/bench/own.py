@@ -1,0 +1,53 @@
+"""lmx's own daemon as a server to measure: its address, versions, and the memory of its processes."""
+
+import psutil
+
+from lmx_cli.bench.server import Server
+from lmx_daemon.contract.client import Client
+from lmx_daemon.contract.config import Home
+from lmx_daemon.contract.spawn import find_or_start
+from lmx_daemon.contract.types import GUIDE, LoadRequest
+
+
+async def own_server(home: Home, model: str | None, key: str | None) -> Server:
+    """Starts the daemon if there is none, and loads the model (the one used last, else lmx/guide)."""
+    status = await find_or_start(home)
+    async with Client(home.socket) as client:
+        if model is None:
+            ready = [instance for instance in await client.instances() if instance.state == "ready"]
+            ready.sort(key=lambda instance: instance.used_at or 0.0)
+            model = ready[-1].model if ready else GUIDE
+        if all(i.model != model or i.state != "ready" for i in await client.instances()):
+            async for _ in client.load(LoadRequest(model=model)):
+                pass
+        status = await client.status()  # versions and backend are known once a worker has spoken
+
+    async def memory() -> int | None:
+        return resident(status.pid)
+
+    return Server(
+        "lmx",
+        status.address,
+        model,
+        key=key,
+        memory=memory,
+        versions=status.versions,
+        backend=status.backend,
+        software=f"lmx {status.version}",
+    )
+
+
+def resident(pid: int) -> int | None:
+    """Resident bytes of a process and all below it; None once it is gone."""
+    try:
+        root = psutil.Process(pid)
+        return sum(_resident(process) for process in [root, *root.children(recursive=True)])
+    except psutil.Error:
+        return None
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0

@@ -1,0 +1,69 @@
+"""Tokens a second as bars: in a terminal, and as an SVG for a page."""
+
+from collections.abc import Sequence
+from xml.sax.saxutils import escape
+
+from lmx_daemon.contract.benchmark import Report, Test
+
+EIGHTHS = " ▏▎▍▌▋▊▉"
+COLORS = ("#e8590c", "#1c7ed6", "#868e96", "#2f9e44", "#9c36b5")
+GREY = "#868e96"
+FONT = 'font-family="system-ui, sans-serif"'
+
+
+def bars(report: Report, width: int = 40) -> list[str]:
+    """One bar for each server of each test that has a rate; no lines where there is only one bar."""
+    tests = rated(report.tests)
+    rates = {(test.name, o.server): o.median.rate or 0.0 for test in tests for o in test.outcomes}
+    if len(rates) < 2:
+        return []
+    most, names = max(rates.values()), max(len(target.name) for target in report.targets)
+    found = []
+    for test in tests:
+        found.append(test.name)
+        for outcome in test.outcomes:
+            value = rates[test.name, outcome.server]
+            found.append(f"  {outcome.server:<{names}} {bar(value / most * width):<{width}} {value:8.1f} tok/s")
+    return found
+
+
+def bar(length: float) -> str:
+    whole, rest = divmod(round(length * 8), 8)
+    return "█" * whole + (EIGHTHS[rest] if rest else "")
+
+
+def rated(tests: Sequence[Test]) -> list[Test]:
+    """Those whose rate says something: more than one short answer."""
+    return [test for test in tests if "at once" in test.name or "alone" in test.name]
+
+
+def svg(title: str, tests: Sequence[Test], labels: Sequence[str] | None = None) -> str:
+    """Groups of bars, one group for each test, one colour for each server. `labels` name the groups."""
+    servers = list(dict.fromkeys(outcome.server for test in tests for outcome in test.outcomes))
+    rates = {(test.name, o.server): o.median.rate or 0.0 for test in tests for o in test.outcomes}
+    most = max(rates.values(), default=0.0) or 1.0
+    left, top, height, thick, space = 16, 64, 220, 34, 28
+    group = thick * len(servers) + space
+    wide = max(left * 2 + group * len(tests), 420)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{top + height + 44}" {FONT} fill="{GREY}">',
+        f'<text x="{left}" y="24" font-size="15">{escape(title)}</text>',
+    ]
+    for index, server in enumerate(servers):
+        x = left + index * 150
+        parts.append(f'<rect x="{x}" y="36" width="11" height="11" fill="{COLORS[index % len(COLORS)]}"/>')
+        parts.append(f'<text x="{x + 17}" y="46" font-size="12">{escape(server)}</text>')
+    for place, test in enumerate(tests):
+        begin = left + place * group
+        for index, server in enumerate(servers):
+            value = rates.get((test.name, server), 0.0)
+            tall = value / most * (height - 20)
+            x, y = begin + index * thick, top + height - tall
+            color = COLORS[index % len(COLORS)]
+            parts.append(f'<rect x="{x}" y="{y:.1f}" width="{thick - 4}" height="{tall:.1f}" rx="2" fill="{color}"/>')
+            middle = x + (thick - 4) / 2
+            parts.append(f'<text x="{middle}" y="{y - 4:.1f}" font-size="10" text-anchor="middle">{value:.0f}</text>')
+        middle = begin + (group - space) / 2
+        label = escape(labels[place] if labels else test.name)
+        parts.append(f'<text x="{middle}" y="{top + height + 18}" font-size="12" text-anchor="middle">{label}</text>')
+    return "\n".join([*parts, "</svg>"]) + "\n"

@@ -1,0 +1,147 @@
+"""A run: every workload, round by round, on each server in turn, and the Report of it all.
+
+In every round each server gets the same load, one after the other, and the order turns from round to round: what
+disturbs the machine disturbs all of them. One round is made first and not counted, since servers compile and allocate.
+"""
+
+import os
+import platform
+import secrets
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from lmx_cli.bench.figures import Sample, measure, median_of
+from lmx_cli.bench.server import MemoryWatch, Server
+from lmx_cli.bench.workloads import Load, Workload
+from lmx_daemon.contract.benchmark import Machine, Measured, Outcome, Report, Test
+from lmx_daemon.contract.errors import LmxError
+from lmx_daemon.contract.version import VERSION
+
+Progress = Callable[[str], None]
+
+
+@dataclass
+class Collected:
+    """One test's samples so far: for each server its rounds, in order."""
+
+    workload: str
+    sample: Sample
+    rounds: dict[str, list[Measured]]
+
+
+async def run(
+    servers: Sequence[Server],
+    workloads: Sequence[Workload],
+    *,
+    rounds: int,
+    load: Load,
+    warm: bool = True,
+    progress: Progress = lambda _: None,
+) -> Report:
+    """Raises LmxError where a server or its model is not there; later errors are figures of the report."""
+    for server in servers:
+        progress(f"{server.name}: {server.address.url}")
+        await server.prepare()
+    for server in servers[1:]:
+        server.scale = servers[0].scale  # the same words for all
+    fitting, notes = fit(servers, workloads)
+    tests: list[Test] = []
+    for workload in fitting:
+        collected: dict[str, Collected] = {}
+        for number in range(-1 if warm else 0, rounds):
+            order = servers if number % 2 == 0 else list(reversed(servers))
+            for server in order:
+                counted = "warming up" if number < 0 else f"round {number + 1} of {rounds}"
+                progress(f"{workload.name} · {counted} · {server.name}")
+                await _one_round(server, workload, number, collected, count=number >= 0)
+        tests += [_test(found) for found in collected.values()]
+    progress("")
+    return Report(
+        id=f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}",
+        taken_at=time.time(),
+        version=VERSION,
+        machine=this_machine(),
+        targets=tuple(server.target() for server in servers),
+        tests=tuple(tests),
+        rounds=rounds,
+        seed=load.seed,
+        temperature=load.temperature,
+        notes=tuple(notes),
+    )
+
+
+def fit(servers: Sequence[Server], workloads: Sequence[Workload]) -> tuple[list[Workload], list[str]]:
+    """The workloads that every server's context can hold, and what was left out."""
+    known = [server.context for server in servers if server.context is not None]
+    if not known:
+        return list(workloads), []
+    limit = min(known)
+    fitting = [workload for workload in workloads if workload.context <= limit]
+    notes = [
+        f"left out: {workload.name} (needs a context of {workload.context} tokens, the model has {limit})"
+        for workload in workloads
+        if workload.context > limit
+    ]
+    if not fitting:
+        raise LmxError(f"no workload fits the model's context of {limit} tokens", hint="ask for shorter prompts")
+    return fitting, notes
+
+
+async def _one_round(
+    server: Server, workload: Workload, number: int, collected: dict[str, Collected], *, count: bool
+) -> None:
+    async with MemoryWatch(server) as watch:
+        samples = await workload.round(server, f"round {number}")
+    await server.settle()
+    if not count:
+        return
+    for sample in samples:
+        entry = collected.setdefault(sample.name, Collected(workload.name, sample, {}))
+        entry.rounds.setdefault(server.name, []).append(measure(sample, watch.highest))
+
+
+def _test(found: Collected) -> Test:
+    sample = found.sample
+    return Test(
+        name=sample.name,
+        workload=found.workload,
+        outcomes=tuple(
+            Outcome(server=name, median=median_of(rounds), rounds=tuple(rounds))
+            for name, rounds in found.rounds.items()
+        ),
+        streams=sample.streams,
+        prompt_tokens=sample.prompt_tokens,
+        answer_tokens=sample.answer_tokens,
+    )
+
+
+def this_machine() -> Machine:
+    return Machine(
+        system=f"{platform.system()} {platform.release()}",
+        processor=processor(),
+        cores=os.cpu_count() or 1,
+        memory=psutil.virtual_memory().total,
+        python=platform.python_version(),
+    )
+
+
+def processor() -> str:
+    """As the system names it: "Apple M3 Max", "Intel(R) Xeon(R) ...", or the architecture."""
+    if sys.platform == "darwin":
+        import subprocess
+
+        said = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, timeout=5)
+        if said.stdout.strip():
+            return said.stdout.strip()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.machine()

@@ -1,0 +1,200 @@
+"""docs/benchmark.md: the measured tables, made from the parts that scripts/bench.py keeps. Pure but for the files."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from lmx_cli.bench import plot
+from lmx_cli.bench.figures import Figure, first_token, gap, rate, ratio
+from lmx_cli.bench.report import cells, seconds
+from lmx_cli.bench.run import this_machine
+from lmx_daemon.contract.benchmark import Machine, Measured, Outcome, Report, Test
+
+OURS, LM, VLM, DIRECT = "lmx", "mlx_lm.server", "mlx_vlm.server", "in process"
+SERVERS = (OURS, LM, VLM, DIRECT)
+TINY, SMALL = "tiny (4.2 M)", "small (27 M)"
+HEAD = """# Benchmark
+
+lmx beside mlx-lm's and mlx-vlm's own servers, on one machine, in one run: `make bench`, which also wrote this page.
+
+The models have random weights (Qwen3 architecture, fp32): tiny has 4.2 M parameters and shows what a server itself
+costs; small has 27 M and shows how long prompts and running streams share one machine. Client and servers share the
+processor, and OpenBLAS (one thread) is preloaded for all of them. Every server gets the same load in turn, round by
+round, after one round that does not count; figures are medians over the rounds, ratios are medians of the rounds'
+ratios. Absolute figures say little about another machine, and nothing about Apple's: ratios travel better.
+
+TTFT is the time to the first piece of text as the client received it; a gap is the time between two pieces of one
+stream. *In process* is mlx-lm's `BatchGenerator` without any server: no HTTP, no tokenizer, no text. The servers run
+as they come, but only lmx is sent seeds: mlx_lm.server stops batching where one is given.
+"""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """What one part measured."""
+
+    report: Report | None = None
+    figures: dict[str, float] = {}
+    taken_at: float = 0.0
+    rounds: int = 0
+    commit: str = ""
+    machine: Machine | None = None
+
+
+def keep(folder: Path, name: str, part: Part) -> None:
+    folder.mkdir(exist_ok=True)
+    said = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    part = msgspec.structs.replace(part, taken_at=time.time(), commit=said.stdout.strip(), machine=this_machine())
+    temporary = folder / f".{name}.part"
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(part), indent=1))
+    os.replace(temporary, folder / f"{name}.json")
+
+
+def write(folder: Path, docs: Path) -> str:
+    """Writes the page and its picture; the table, to be printed."""
+    parts = {path.stem: msgspec.json.decode(path.read_bytes(), type=Part) for path in sorted(folder.glob("*.json"))}
+    rows = table(parts)
+    page = [HEAD, *rows, ""]
+    if "tiny" in parts and (report := parts["tiny"].report) is not None:
+        tests = [test for test in report.tests if test.workload == test.name and test.name.endswith("64 + 128")]
+        tests = [test for test in tests if "at once, 64" in test.name or "alone" in test.name]
+        labels = [f"{test.streams} at once" if test.streams > 1 else "1 alone" for test in tests]
+        (docs / "pictures").mkdir(parents=True, exist_ok=True)
+        (docs / "pictures" / "benchmark.svg").write_text(plot.svg("tokens a second, tiny model", tests, labels))
+        page += ["![tokens a second, by streams and server](pictures/benchmark.svg)", ""]
+    for name, title in (("tiny", TINY), ("small", SMALL)):
+        if name in parts and (report := parts[name].report) is not None:
+            page += [f"## All figures: {title}", "", *everything(report), ""]
+    if "start" in parts:
+        page += ["## Starting", "", "| | median |", "|---|---|"]
+        page += [f"| {name} | {plain(name, value)} |" for name, value in parts["start"].figures.items()]
+        page.append("")
+    page += where(parts)
+    (docs / "benchmark.md").write_text("\n".join(page).rstrip() + "\n")
+    return "\n".join(rows)
+
+
+def plain(name: str, value: float) -> str:
+    return f"{value:.0f} MB" if "megabytes" in name else seconds(value)
+
+
+# ---- the table in front --------------------------------------------------------------------------------------------
+
+
+def table(parts: dict[str, Part]) -> list[str]:
+    rows = [("", *SERVERS, "lmx / best server"), ("---",) * 6]
+    if "tiny" in parts and (report := parts["tiny"].report) is not None:
+        rows += throughput(report)
+    if "small" in parts and (report := parts["small"].report) is not None:
+        rows += interference(report)
+        for test in report.tests:
+            if test.name.startswith("prefix"):
+                rows.append(row(test, f"TTFT, {test.name}, small", first_token("p50"), seconds, better=min))
+    if "restart" in parts:
+        rows += lifetimes(parts["restart"].figures)
+    return ["| " + " | ".join(cells_of) + " |" for cells_of in rows]
+
+
+def throughput(report: Report) -> list[tuple[str, ...]]:
+    rows = []
+    for test in report.tests:
+        if test.name.startswith(("1 alone", "4 at once", "16 at once", "32 at once")):
+            name = f"tok/s, {test.name}, tiny"
+            rows.append(row(test, name, rate, lambda value: f"{value:.0f}", better=max))
+        elif "arrivals" in test.name:
+            rows.append(row(test, f"TTFT p50, {test.name}, tiny", first_token("p50"), seconds, better=min))
+            rows.append(row(test, f"TTFT longest, {test.name}, tiny", first_token("longest"), seconds, better=min))
+    return rows
+
+
+def interference(report: Report) -> list[tuple[str, ...]]:
+    rows = []
+    for test in report.tests:
+        if test.name.endswith(": the streams"):
+            rows.append(row(test, f"gap p99, {test.name}, small", gap("p99"), seconds, better=min))
+            rows.append(row(test, f"gap longest, {test.name}, small", gap("longest"), seconds, better=min))
+        elif " into " in test.name:
+            rows.append(row(test, f"TTFT, {test.name}, small", first_token("p50"), seconds, better=min))
+    return rows
+
+
+def lifetimes(figures: dict[str, float]) -> list[tuple[str, ...]]:
+    """What only lmx does, or what is compared with a bare function."""
+    rows = []
+    for name in ("second turn, 1500 tokens: before", "second turn, 1500 tokens: after a restart"):
+        if name in figures:
+            rows.append((f"TTFT, {name}, small", seconds(figures[name]), "-", "-", "-", "-"))
+    if "load, ratio" in figures:
+        ours, bare = seconds(figures["load, spare warm"]), seconds(figures["load, mlx_lm.load in process"])
+        compared = f"{figures['load, ratio']:.2f} of in process"
+        rows.append(("loading, spare warm, without its warm-up, small", ours, "-", "-", bare, compared))
+    return rows
+
+
+def row(
+    test: Test,
+    name: str,
+    figure: Figure,
+    show: Callable[[float], str],
+    *,
+    better: Callable[[list[tuple[float, Outcome]]], tuple[float, Outcome]] | Callable[..., tuple[float, Outcome]],
+) -> tuple[str, ...]:
+    """One line: each server's median, and lmx beside the best of the other servers."""
+    by_name = {outcome.server: outcome for outcome in test.outcomes}
+    shown = []
+    for server in SERVERS:
+        value = figure(by_name[server].median) if server in by_name else None
+        failed = by_name[server].median.errors if server in by_name else 0
+        shown.append("-" if value is None else show(value) + (f" ({failed} failed)" if failed else ""))
+    others = [(figure(by_name[name].median), by_name[name]) for name in (LM, VLM) if name in by_name]
+    known = [(value, outcome) for value, outcome in others if value is not None]
+    if OURS not in by_name or not known:
+        return (name, *shown, "-")
+    _, best = better(known, key=lambda pair: pair[0])
+    found = ratio(by_name[OURS], best, figure)
+    return (name, *shown, "-" if found is None else f"{found:.2f}")
+
+
+# ---- the rest ------------------------------------------------------------------------------------------------------
+
+COLUMNS = ("tok/s", "TTFT p50", "p95", "p99", "gap p50", "p95", "p99", "longest", "failed", "memory")
+
+
+def everything(report: Report) -> list[str]:
+    rows = ["| | | " + " | ".join(COLUMNS) + " |", "|" + "---|" * (len(COLUMNS) + 2)]
+    for test in report.tests:
+        for place, outcome in enumerate(test.outcomes):
+            values = [*cells(outcome.median, report.rounds), memory(outcome.median)]
+            rows.append(f"| {'' if place else test.name} | {outcome.server} | " + " | ".join(values) + " |")
+    return rows
+
+
+def memory(measured: Measured) -> str:
+    return "-" if measured.memory is None else f"{measured.memory / 1e6:.0f} MB"
+
+
+def where(parts: dict[str, Part]) -> list[str]:
+    """Machine, versions, dates."""
+    found = ["## Where and when", ""]
+    machines = {part.machine for part in parts.values() if part.machine is not None}
+    for machine in machines:
+        found.append(
+            f"- {machine.processor}, {machine.cores} cores, {machine.memory / 1e9:.0f} GB, {machine.system},"
+            f" Python {machine.python}"
+        )
+    versions: dict[str, str] = {}
+    for part in parts.values():
+        for target in part.report.targets if part.report is not None else ():
+            known = ", ".join(f"{name} {version}" for name, version in target.versions.items())
+            versions[target.name] = " · ".join(x for x in (target.software, known, target.backend) if x)
+    found += [f"- {name}: {said}" for name, said in versions.items()]
+    for name, part in parts.items():
+        day = time.strftime("%Y-%m-%d", time.gmtime(part.taken_at))
+        found.append(f"- part `{name}`: {day}, {part.rounds} rounds, commit {part.commit}")
+    found.append("- memory is the highest resident memory of the server's processes; lmx's holds its warm spare too")
+    return found

@@ -1,0 +1,127 @@
+"""Reports as text, as pictures, and kept in their folder."""
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from lmx_cli.bench import plot
+from lmx_cli.bench.report import comparison, differences, lines, seconds
+from lmx_daemon.contract.benchmark import (
+    Machine,
+    Measured,
+    Outcome,
+    Report,
+    Spread,
+    Target,
+    Test,
+    find_report,
+    keep_report,
+    read_reports,
+)
+from lmx_daemon.contract.errors import NotFoundError
+
+MACHINE = Machine(system="Linux", processor="a processor", cores=2, memory=24_000_000_000, python="3.11.7")
+
+
+def measured(rate: float, first: float, error: str | None = None) -> Measured:
+    times = Spread(p50=first, p95=first * 2, p99=first * 3, longest=first * 4, count=16)
+    return Measured(
+        requests=16, tokens=100, rate=rate, first_token=times, gap=times, errors=int(error is not None), error=error
+    )
+
+
+def report(identity: str = "20260101-000000-aaaa", at: float = 1.0, **rates: float) -> Report:
+    outcomes = []
+    for name, rate in rates.items():
+        found = measured(rate, 1 / rate, "it broke" if rate == 50 else None)
+        outcomes.append(Outcome(server=name, median=found, rounds=(found,)))
+    targets = tuple(Target(name=name, url="http://x/v1", model="a/model", software=name) for name in rates)
+    tests = (
+        Test(name="1 alone, 64 + 128", workload="sweep", outcomes=tuple(outcomes)),
+        Test(name="prefix of 1500: new", workload="prefix", outcomes=tuple(outcomes)),
+    )
+    return Report(id=identity, taken_at=at, version="1", machine=MACHINE, targets=targets, tests=tests, rounds=1)
+
+
+class TestLines:
+    def test_one_server_has_no_ratio(self) -> None:
+        said = "\n".join(lines(report(lmx=100.0)))
+        assert "ratio" not in said and "100.0" in said and "a processor" in said and "a/model" in said
+
+    def test_two_servers_have_one(self) -> None:
+        found = lines(report(lmx=100.0, other=50.0))
+        row = next(line for line in found if line.lstrip().startswith("ratio "))
+        assert row.split() == ["ratio", "2.00x", *["0.50x"] * 7]
+
+    def test_errors_are_said(self) -> None:
+        assert "    other: it broke" in lines(report(lmx=100.0, other=50.0))
+
+    def test_columns_line_up(self) -> None:
+        found = lines(report(lmx=123456.7, other=0.5))
+        rows = [line for line in found if line.startswith(("  lmx", "  other"))]
+        assert {len(row) for row in rows} == {len(found[0])}
+
+    @pytest.mark.parametrize(
+        ("value", "said"), [(0.0081, "8.1 ms"), (0.24, "240 ms"), (1.239, "1.24 s"), (0.0, "0.0 ms")]
+    )
+    def test_seconds(self, value: float, said: str) -> None:
+        assert seconds(value) == said
+
+
+class TestComparison:
+    def test_later_over_earlier(self) -> None:
+        found = comparison(report(lmx=100.0), report(lmx=150.0))
+        assert [line.split()[1] for line in found if line.startswith("  ratio")] == ["1.50x", "1.50x"]
+
+    def test_nothing_in_common(self) -> None:
+        assert comparison(report(lmx=100.0), report(other=100.0)) == []
+
+    def test_says_what_else_changed(self) -> None:
+        old = report(lmx=100.0)
+        new = msgspec.structs.replace(old, machine=msgspec.structs.replace(MACHINE, cores=8))
+        assert differences(old, old) == []
+        assert "2 cores" in differences(old, new)[0] and "8 cores" in differences(old, new)[0]
+
+
+class TestPictures:
+    def test_bars_are_as_long_as_their_rates(self) -> None:
+        found = plot.bars(report(lmx=100.0, other=25.0), width=8)
+        assert [line.count("█") for line in found] == [0, 8, 2]
+        assert plot.bars(report(lmx=100.0)) == []
+
+    def test_svg_is_xml_whatever_a_name_holds(self) -> None:
+        root = ElementTree.fromstring(plot.svg("a < b", report(**{"<&>": 100.0, "other": 50.0}).tests))
+        assert "<&>" in [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+        heights = [float(bar.attrib["height"]) for bar in root.iter("{http://www.w3.org/2000/svg}rect")][2:]
+        assert heights[0] == 2 * heights[1] > 0
+
+
+class TestKept:
+    def test_there_and_back(self, tmp_path: Path) -> None:
+        folder = tmp_path / "benchmarks"
+        later, earlier = report("b", 2.0, lmx=1.0), report("a", 1.0, lmx=1.0)
+        for found in (later, earlier):
+            keep_report(folder, found)
+        assert read_reports(folder) == [earlier, later]
+        assert {path.name for path in folder.iterdir()} == {"a.json", "b.json"}
+
+    def test_foreign_and_broken_files_are_left_out(self, tmp_path: Path) -> None:
+        keep_report(tmp_path, report("a", lmx=1.0))
+        keep_report(tmp_path, msgspec.structs.replace(report("new", lmx=1.0), format=99))
+        (tmp_path / "half.json").write_text('{"id": "half", "taken')
+        (tmp_path / "list.json").write_text("[]")
+        assert [found.id for found in read_reports(tmp_path)] == ["a"]
+        assert read_reports(tmp_path / "nowhere") == []
+
+    def test_finding_by_a_beginning(self, tmp_path: Path) -> None:
+        kept = [report("2026-a", lmx=1.0), report("2026-b", lmx=1.0), report("2026-ab", lmx=1.0)]
+        assert find_report(kept, "last").id == "2026-ab"
+        assert find_report(kept, "2026-b").id == "2026-b"
+        assert find_report(kept, "2026-a").id == "2026-a"
+        for wrong in ("2026", "1999"):
+            with pytest.raises(NotFoundError):
+                find_report(kept, wrong)
+        with pytest.raises(NotFoundError):
+            find_report([], "last")
