@@ -124,7 +124,7 @@ class Daemon:
         settings, home = self._settings, self._home
         logs = Logs(home.log_file)
         logs.install()
-        pulls = Pulls(settings.library, os.environ)
+        pulls = Pulls(settings.library, os.environ, home.pulls)
         librarian = Librarian(home, settings.library, os.environ, pulls)
         catalog = librarian.shelf.catalog
         host = Host(MemoryLimit(settings.engine.memory))
@@ -157,6 +157,7 @@ class Daemon:
         monitor: Monitor = parts["monitor"]
         tasks = [asyncio.create_task(monitor.run()), asyncio.create_task(parts["librarian"].run())]
         pool.open()
+        parts["pulls"].open()
         tasks += [asyncio.create_task(self._preload(pool, model)) for model in self._preloads]
         await self._stopping.wait()
         monitor.draining = True

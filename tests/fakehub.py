@@ -2,9 +2,11 @@
 
 `python tests/fakehub.py ROOT [--port N]` prints "PORT <n>". Files above 1 MiB and safetensors are large: a redirect
 to /cdn on the other loopback name, with the sha256 as ETag. POST /_faults sets what goes wrong ({} nothing), GET /_log
-tells the requests since it was last asked. Faults: rate (bytes a second), drop_after and drop_times, corrupt_at,
-truncate_to, ignore_range, status with status_times, status_on and retry_after, gated, etag, evil_path, xet, no_commit,
-cache_redirect.
+tells the requests since it was last asked. Counts (`*_times`) are for each file; places below 1 are parts of its size.
+Faults of large files' bytes: rate (bytes a second), drop_after and drop_times, stall_after with stall_times and
+stall_seconds, corrupt_at with corrupt_times, truncate_to, append (bytes too many), ignore_range, shift_range, encoding.
+Of answers: status with status_times, status_on and retry_after, gated, token (the only good one), etag, location,
+no_commit, cache_redirect. Of the listing: evil_path, oid, size, commit, head (another commit of the same files), xet.
 """
 
 import argparse
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 LARGE_BYTES = 1 << 20
@@ -35,27 +37,25 @@ class Entry:
 
     path: str
     file: Path
-
-    @cached_property
-    def content(self) -> bytes:
-        return self.file.read_bytes()
+    size: int
 
     @property
     def large(self) -> bool:
-        return len(self.content) > LARGE_BYTES or self.path.endswith(".safetensors")
+        return self.size > LARGE_BYTES or self.path.endswith(".safetensors")
 
     @cached_property
     def sha256(self) -> str:
-        return hashlib.sha256(self.content).hexdigest()
+        with self.file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
 
     @property
     def pointer(self) -> bytes:
-        text = f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.sha256}\nsize {len(self.content)}\n"
+        text = f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.sha256}\nsize {self.size}\n"
         return text.encode()
 
     @cached_property
     def blob_id(self) -> str:
-        data = self.pointer if self.large else self.content
+        data = self.pointer if self.large else self.file.read_bytes()
         return hashlib.sha1(b"blob " + str(len(data)).encode() + b"\0" + data).hexdigest()
 
 
@@ -67,6 +67,12 @@ class Hub:
         self.faults: dict[str, Any] = {}
         self.log: list[dict[str, Any]] = []
         self.lock = threading.Lock()
+        self.spent: dict[tuple[str, str], int] = {}
+        self._entries: dict[tuple[Path, int, int], Entry] = {}
+
+    def set_faults(self, faults: dict[str, Any]) -> None:
+        with self.lock:
+            self.faults, self.spent = faults, {}
 
     def repositories(self) -> list[str]:
         return sorted(f"{path.parent.name}/{path.name}" for path in self.root.glob("*/*") if path.is_dir())
@@ -74,7 +80,15 @@ class Hub:
     def entries(self, repo: str) -> list[Entry]:
         base = self.root / repo
         files = sorted(file for file in base.rglob("*") if file.is_file())
-        return [Entry(file.relative_to(base).as_posix(), file) for file in files]
+        return [self._entry(base, file) for file in files]
+
+    def _entry(self, base: Path, file: Path) -> Entry:
+        """Hashed once for each content."""
+        status = file.stat()
+        key = file, status.st_mtime_ns, status.st_size
+        if key not in self._entries:
+            self._entries[key] = Entry(file.relative_to(base).as_posix(), file, status.st_size)
+        return self._entries[key]
 
     def entry(self, repo: str, path: str) -> Entry | None:
         return next((entry for entry in self.entries(repo) if entry.path == path), None)
@@ -83,28 +97,32 @@ class Hub:
         listed = "".join(entry.path + entry.blob_id for entry in self.entries(repo))
         return hashlib.sha1(listed.encode()).hexdigest()
 
-    def spend(self, name: str) -> bool:
-        """Whether a fault that happens so many times (once, if nothing is said) happens now."""
+    def spend(self, name: str, path: str) -> bool:
+        """Whether a fault that happens so many times to each path (once, if nothing is said) happens now."""
         with self.lock:
-            left = self.faults.get(name, 1)
-            self.faults[name] = left - 1
-            return bool(left > 0)
+            self.spent[name, path] = self.spent.get((name, path), 0) + 1
+            return bool(self.spent[name, path] <= self.faults.get(name, 1))
+
+    def place(self, name: str, size: int) -> int:
+        """A place in a file: as it is said, or as a part of its size."""
+        value = self.faults[name]
+        return max(1, int(value * size)) if value < 1 else int(value)
 
     def info(self, repo: str, blobs: bool) -> dict[str, Any]:
         siblings = []
         for entry in self.entries(repo):
             sibling: dict[str, Any] = {"rfilename": entry.path}
             if blobs:
-                sibling |= {"size": len(entry.content), "blobId": entry.blob_id}
+                sibling |= {"size": entry.size, "blobId": entry.blob_id}
                 if entry.large:
-                    sibling["lfs"] = {"sha256": entry.sha256, "size": len(entry.content)}
+                    sibling["lfs"] = {"sha256": entry.sha256, "size": entry.size}
             siblings.append(sibling)
         return {
             "_id": hashlib.md5(repo.encode()).hexdigest()[:24],
             "id": repo,
             "modelId": repo,
             "author": repo.partition("/")[0],
-            "sha": self.commit(repo),
+            "sha": self.faults.get("head") or self.faults.get("commit") or self.commit(repo),
             "private": False,
             "gated": "auto" if self.faults.get("gated") else False,
             "disabled": False,
@@ -122,10 +140,11 @@ class Hub:
         listed = []
         for entry in self.entries(repo):
             path = self.faults.get("evil_path", entry.path) if entry.large else entry.path
-            row: dict[str, Any] = {"type": "file", "oid": entry.blob_id, "size": len(entry.content), "path": path}
+            size = self.faults.get("size", entry.size) if entry.large else entry.size
+            row: dict[str, Any] = {"type": "file", "oid": entry.blob_id, "size": size, "path": path}
             if entry.large:
-                size = len(entry.content)
-                row["lfs"] = {"oid": entry.sha256, "size": size, "pointerSize": len(entry.pointer)}
+                oid = self.faults.get("oid", entry.sha256)
+                row["lfs"] = {"oid": oid, "size": size, "pointerSize": len(entry.pointer)}
                 if self.faults.get("xet"):
                     row["xetHash"] = entry.sha256
             listed.append(row)
@@ -147,8 +166,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if urlsplit(self.path).path != "/_faults":
             return self._json(404, {"error": "not found"})
-        with self.hub.lock:
-            self.hub.faults = json.loads(body or b"{}")
+        self.hub.set_faults(json.loads(body or b"{}"))
         return self._json(200, {})
 
     def do_GET(self) -> None:
@@ -158,9 +176,28 @@ class Handler(BaseHTTPRequestHandler):
             with self.hub.lock:
                 told, self.hub.log = self.hub.log, []
             return self._answer(200, json.dumps(told).encode(), noted=False)
-        if "status" in faults and path.startswith(faults.get("status_on", "/")) and self.hub.spend("status_times"):
+        if (
+            "status" in faults
+            and path.startswith(faults.get("status_on", "/"))
+            and self.hub.spend("status_times", path)
+        ):
             extra = {"Retry-After": faults["retry_after"]} if "retry_after" in faults else {}
             return self._json(faults["status"], {"error": "injected"}, extra)
+        if (
+            "token" in faults
+            and not path.startswith("/cdn/")
+            and self.headers.get("Authorization")
+            not in (
+                None,
+                f"Bearer {faults['token']}",
+            )
+        ):
+            return self._json(401, {"error": "Invalid credentials in Authorization header"})
+        if path == "/api/whoami-v2":
+            if not self.headers.get("Authorization"):
+                return self._json(401, {"error": "Invalid username or password."})
+            access = {"accessToken": {"role": "read", "displayName": "tests"}}
+            return self._json(200, {"type": "user", "name": "tester", "auth": access})
         if path == "/api/models":
             wanted = query.get("search", [""])[0].lower()
             found = [self.hub.info(repo, False) for repo in self.hub.repositories() if wanted in repo.lower()]
@@ -177,9 +214,12 @@ class Handler(BaseHTTPRequestHandler):
     def _api(self, repo: str, kind: str | None, revision: str | None, blobs: bool) -> None:
         if repo not in self.hub.repositories():
             return self._error(404, "RepoNotFound", "Repository not found")
-        if revision and revision not in ("main", self.hub.commit(repo)):
+        if revision and revision not in self._revisions(repo):
             return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         return self._json(200, self.hub.tree(repo) if kind == "tree" else self.hub.info(repo, blobs))
+
+    def _revisions(self, repo: str) -> tuple[str | None, ...]:
+        return "main", self.hub.commit(repo), self.hub.faults.get("head"), self.hub.faults.get("commit")
 
     def _resolve(self, repo: str, revision: str, path: str, cached: bool) -> None:
         faults = self.hub.faults
@@ -188,7 +228,7 @@ class Handler(BaseHTTPRequestHandler):
         commit = self.hub.commit(repo)
         if faults.get("gated") and not self.headers.get("Authorization"):
             return self._error(403, "GatedRepo", "Access to model is restricted")
-        if revision not in ("main", commit):
+        if revision not in self._revisions(repo):
             return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         entry = self.hub.entry(repo, path)
         if entry is None:
@@ -199,9 +239,9 @@ class Handler(BaseHTTPRequestHandler):
             host, _, port = self.headers["Host"].rpartition(":")
             other = "localhost" if host == "127.0.0.1" else "127.0.0.1"
             headers |= etag | {
-                "X-Linked-Size": str(len(entry.content)),
+                "X-Linked-Size": str(entry.size),
                 "X-Linked-ETag": f'"{faults.get("etag", entry.sha256)}"',
-                "Location": f"http://{other}:{port}/cdn/{repo}/{quote(path)}",
+                "Location": faults.get("location") or f"http://{other}:{port}/cdn/{repo}/{quote(path)}",
             }
             return self._answer(302, b"Found", headers)
         if faults.get("cache_redirect") and not cached:
@@ -210,16 +250,20 @@ class Handler(BaseHTTPRequestHandler):
         return self._blob(entry, headers | etag)
 
     def _blob(self, entry: Entry, headers: dict[str, str]) -> None:
-        faults, size, start, status = self.hub.faults, len(entry.content), 0, 200
+        faults, size, start, status = self.hub.faults, entry.size, 0, 200
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         if wanted and not faults.get("ignore_range"):
             start, status = int(wanted[1]), 206
             if start >= size:
                 return self._answer(416, b"", {"Content-Range": f"bytes */{size}"})
-            headers = headers | {"Content-Range": f"bytes {start}-{size - 1}/{size}"}
+            shown = start + faults.get("shift_range", 0)
+            headers = headers | {"Content-Range": f"bytes {shown}-{size - 1}/{size}"}
+        more = faults.get("append", 0) if entry.large else 0
+        if entry.large and "encoding" in faults:
+            headers = headers | {"Content-Encoding": faults["encoding"]}
         self._note(status)
         self.send_response(status)
-        for name, value in (headers | {"Accept-Ranges": "bytes", "Content-Length": str(size - start)}).items():
+        for name, value in (headers | {"Accept-Ranges": "bytes", "Content-Length": str(size - start + more)}).items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
@@ -229,25 +273,41 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     def _send_bytes(self, entry: Entry, start: int) -> None:
-        faults = self.hub.faults if entry.large else {}
-        content = bytearray(entry.content)
-        if "corrupt_at" in faults:
-            content[faults["corrupt_at"]] ^= 0xFF
-        end = min(len(content), start + faults.get("truncate_to", len(content)))
-        dropping = "drop_after" in faults and faults.get("drop_times", 1) > 0
-        sent = start
-        while sent < end:
-            block = bytes(content[sent : min(end, sent + BLOCK_BYTES)])
-            self.wfile.write(block)
-            sent += len(block)
-            if dropping and sent - start >= faults["drop_after"]:
-                self.hub.spend("drop_times")
-                break
-            if faults.get("rate"):
-                time.sleep(len(block) / faults["rate"])
-        if sent < len(content):
+        """With the faults that are set; as fast as the kernel can, where there are none."""
+        hub, size = self.hub, entry.size
+        faults = hub.faults if entry.large else {}
+        end = min(size, start + hub.place("truncate_to", size)) if "truncate_to" in faults else size
+        if "drop_after" in faults and hub.spend("drop_times", entry.path):
+            end = min(end, start + hub.place("drop_after", size))
+        wrong = -1
+        if "corrupt_at" in faults and (wrong := hub.place("corrupt_at", size)) >= start:
+            wrong = wrong if "corrupt_times" not in faults or hub.spend("corrupt_times", entry.path) else -1
+        stall = -1
+        if "stall_after" in faults and hub.spend("stall_times", entry.path):
+            stall = hub.place("stall_after", size)
+        with entry.file.open("rb") as content:
+            if faults.keys().isdisjoint(("rate", "corrupt_at", "stall_after")):
+                self.connection.sendfile(content, start, end - start) if end > start else None
+            else:
+                self._send_slowly(content, start, end, wrong, stall)
+        self.wfile.write(bytes(faults.get("append", 0)))
+        if end < size:
             self.close_connection = True
             self.connection.close()
+
+    def _send_slowly(self, content: IO[bytes], start: int, end: int, wrong: int, stall: int) -> None:
+        rate = self.hub.faults.get("rate")
+        content.seek(position := start)
+        while position < end:
+            block = bytearray(content.read(min(BLOCK_BYTES, end - position)))
+            if position <= wrong < position + len(block):
+                block[wrong - position] ^= 0xFF
+            if position <= stall < position + len(block):
+                time.sleep(self.hub.faults.get("stall_seconds", 60))
+            self.wfile.write(block)
+            position += len(block)
+            if rate:
+                time.sleep(len(block) / rate)
 
     def _error(self, status: int, code: str, message: str) -> None:
         self._json(status, {"error": message}, {"X-Error-Code": code, "X-Error-Message": message})

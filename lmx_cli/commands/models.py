@@ -1,4 +1,4 @@
-"""`lmx ps`, `load`, `unload`, `pull`: models in memory, and on their way."""
+"""`lmx ps`, `load`, `unload`: models in memory."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from lmx_cli.output import ExitCode, Output, duration, size, tokens
 
 if TYPE_CHECKING:
     from lmx_daemon.contract.client import Client
-    from lmx_daemon.contract.types import Download, Instance
+    from lmx_daemon.contract.types import Instance
 
 JSON = typer.Option(False, "--json", help="As JSON.")
 
@@ -40,14 +40,6 @@ def add(app: typer.Typer, output: Output) -> None:
     ) -> int:
         """Unload a model; its process ends, and all its memory comes back."""
         return asyncio.run(_unload(output, model, all_models, force))
-
-    @app.command()
-    def pull(
-        repo: str = typer.Argument(help="For example mlx-community/Qwen3-0.6B-4bit; @revision may follow."),
-        json: bool = typer.Option(False, "--json", help="Progress as JSON lines."),
-    ) -> int:
-        """Download a model from the Hugging Face Hub; every file is proved by its hash."""
-        return asyncio.run(_pull(output, repo, json))
 
 
 async def started() -> "Client":
@@ -131,50 +123,3 @@ async def _unload(output: Output, model: str | None, all_models: bool, force: bo
     if not names:
         output.note("no model is loaded")
     return ExitCode.OK
-
-
-async def _pull(output: Output, repo: str, json: bool) -> int:
-    from lmx_daemon.contract.types import PullRequest
-
-    name, _, revision = repo.partition("@")
-    async with await started() as client:
-        job = await client.pull(PullRequest(repo=name, revision=revision or None))
-        try:
-            async for update in client.watch_pull(job.id):
-                job = update
-                if json:
-                    output.json_line(job)
-                else:
-                    output.progress(_progress(job))
-        except asyncio.CancelledError:
-            asyncio.current_task().uncancel()  # type: ignore[union-attr]  # Ctrl-C: there is one last thing to do
-            output.progress("")
-            await client.cancel_pull(job.id)
-            output.note(f"paused at {size(job.done)}; go on with: lmx pull {repo}")
-            return ExitCode.INTERRUPTED
-        output.progress("")
-    return _pull_end(output, job, json)
-
-
-def _pull_end(output: Output, job: "Download", json: bool) -> int:
-    from lmx_daemon.contract.errors import error_from
-
-    if job.state != "done":
-        if job.error is not None:
-            raise error_from(job.error)
-        output.note(f"{job.repo}: {job.state}")
-        return ExitCode.ERROR
-    if not json:
-        seconds = f", {size(job.resumed)} of it from before" if job.resumed else ""
-        output.text(f"{job.repo} is here: {job.files_done} files, {size(job.done)}, each proved by its hash{seconds}")
-        if job.skipped:
-            shown = ", ".join(job.skipped[:5]) + (", ..." if len(job.skipped) > 5 else "")
-            output.note(f"left out {len(job.skipped)} files that a model does not need: {shown}")
-    return ExitCode.OK
-
-
-def _progress(job: "Download") -> str:
-    share = f"{job.done / job.total:4.0%} " if job.total else ""
-    files = f"{job.files_done}/{job.files_total} files" if job.files_total is not None else ""
-    parts = [f"{size(job.done)} of {size(job.total)}", f"{size(int(job.rate))}/s", f"ETA {duration(job.eta)}", files]
-    return f"{job.state} {share}" + " · ".join(part for part in parts if part)

@@ -35,6 +35,8 @@ from lmx_daemon.contract.types import (
     LoadUpdate,
     LogLine,
     Model,
+    MovePull,
+    PullLimit,
     PullRequest,
     RequestRow,
     Snapshot,
@@ -139,20 +141,43 @@ class Client(LibraryCalls):
     # ---- pulls ----
 
     async def pull(self, request: PullRequest) -> Download:
-        """Starts a pull, or finds the one under way for the same repository."""
+        """Puts a pull into the queue, or goes on with the one for the same repository."""
         return await self._post("/admin/pulls", Download, request)
 
     async def pulls(self) -> list[Download]:
         return await self._get("/admin/pulls", list[Download])
 
     async def watch_pull(self, job: str) -> AsyncIterator[Download]:
-        """The job as it goes on; the last one is done, failed or cancelled."""
+        """The job as it goes on; the last one is paused, done, failed or cancelled."""
         async for line in self._lines("GET", f"/admin/pulls/{quote(job, safe='')}/watch"):
             yield msgspec.json.decode(line, type=Download)
 
+    async def pause_pull(self, job: str) -> Download:
+        """Stops a pull until it is resumed; what was fetched is kept."""
+        return await self._post(f"/admin/pulls/{quote(job, safe='')}/pause", Download)
+
+    async def resume_pull(self, job: str) -> Download:
+        return await self._post(f"/admin/pulls/{quote(job, safe='')}/resume", Download)
+
+    async def retry_pull(self, job: str) -> Download:
+        """One that failed, or is done: what is missing or wrong is fetched."""
+        return await self._post(f"/admin/pulls/{quote(job, safe='')}/retry", Download)
+
     async def cancel_pull(self, job: str) -> Download:
-        """Stops a pull; what was fetched is kept, and the next pull goes on from there."""
+        """Stops a pull for good; what was fetched and nothing else needs is deleted."""
         return await self._post(f"/admin/pulls/{quote(job, safe='')}/cancel", Download)
+
+    async def move_pull(self, job: str, position: int) -> list[Download]:
+        """To a place in the queue; 0 is the next. The whole list as it is then."""
+        return await self._post(f"/admin/pulls/{quote(job, safe='')}/move", list[Download], MovePull(position=position))
+
+    async def clear_pulls(self) -> list[Download]:
+        """Forgets the pulls that have ended; their files stay. The list that is left."""
+        return await self._post("/admin/pulls/clear", list[Download])
+
+    async def limit_pulls(self, bytes_per_second: int | None) -> None:
+        """A bound over all pulls until the daemon stops; None is no bound."""
+        await self._send("POST", "/admin/pulls/limit", PullLimit(bytes_per_second=bytes_per_second))
 
     # ---- benchmarks ----
 

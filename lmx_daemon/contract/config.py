@@ -101,6 +101,11 @@ class LibrarySettings(Section, frozen=True):
     """Models that LM Studio downloaded are listed too, where they lie."""
     trash_seconds: Seconds = 86_400.0
     """How long a removed model can be brought back."""
+    pulls_at_once: Count = 1
+    bytes_per_second: Annotated[int, msgspec.Meta(ge=16_384)] | None = None
+    """Bound on all pulls together; `lmx downloads limit` changes it until the daemon stops."""
+    patience_seconds: Seconds = 300.0
+    """A pull to which no byte came for so long fails; it can be asked to go on."""
 
 
 class TuiSettings(Section, frozen=True):
@@ -126,6 +131,7 @@ class Home:
         self.socket = root / "lmx.sock"
         self.lock = root / "lmx.lock"
         self.measured = root / "measured.json"
+        self.pulls = root / "pulls"
         self.logs = root / "logs"
         self.log_file = self.logs / "daemon.log"
         self.worker_log_file = self.logs / "workers.log"

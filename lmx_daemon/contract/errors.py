@@ -26,6 +26,7 @@ LmxError
 ├─ ShuttingDownError 503
 ├─ HubError 502                    the Hub said no, or could not be reached
 │  └─ IntegrityError               bytes are not what the Hub published
+├─ DiskError 507                   the disk is full, or cannot be written
 ├─ ConfigError                     a setting is wrong
 ├─ StartupError                    the daemon cannot start
 ├─ DaemonUnreachableError          no daemon behind the socket
@@ -175,6 +176,10 @@ class HubError(LmxError):
 
 class IntegrityError(HubError):
     code = "hash_mismatch"
+
+
+class DiskError(LmxError):
+    code, status = "disk_error", 507
 
 
 class ConfigError(LmxError):

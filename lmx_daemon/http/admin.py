@@ -20,6 +20,8 @@ from lmx_daemon.contract.types import (
     LoadRequest,
     LoadUpdate,
     Model,
+    MovePull,
+    PullLimit,
     PullRequest,
     RequestRow,
     Snapshot,
@@ -161,10 +163,45 @@ async def watch_pull(state: State, job: str) -> Stream:
     return lines(told())
 
 
+@post("/admin/pulls/{job:str}/pause", status_code=200)
+async def pause_pull(state: State, job: str) -> Download:
+    found: Download = await state.pulls.pause(job)
+    return found
+
+
+@post("/admin/pulls/{job:str}/resume", status_code=200)
+async def resume_pull(state: State, job: str) -> Download:
+    found: Download = await state.pulls.resume(job)
+    return found
+
+
+@post("/admin/pulls/{job:str}/retry", status_code=200)
+async def retry_pull(state: State, job: str) -> Download:
+    found: Download = await state.pulls.retry(job)
+    return found
+
+
 @post("/admin/pulls/{job:str}/cancel", status_code=200)
 async def cancel_pull(state: State, job: str) -> Download:
     found: Download = await state.pulls.cancel(job)
     return found
+
+
+@post("/admin/pulls/{job:str}/move", status_code=200)
+async def move_pull(request: AnyRequest, state: State, job: str) -> list[Download]:
+    found: list[Download] = await state.pulls.move(job, decode(await request.body(), MovePull).position)
+    return found
+
+
+@post("/admin/pulls/clear", status_code=200)
+async def clear_pulls(state: State) -> list[Download]:
+    found: list[Download] = await state.pulls.clear()
+    return found
+
+
+@post("/admin/pulls/limit", status_code=200)
+async def limit_pulls(request: AnyRequest, state: State) -> None:
+    state.pulls.limit(decode(await request.body(), PullLimit).bytes_per_second)
 
 
 @get("/admin/logs")
@@ -205,7 +242,13 @@ ROUTES = [
     pull,
     pulls,
     watch_pull,
+    pause_pull,
+    resume_pull,
+    retry_pull,
     cancel_pull,
+    move_pull,
+    clear_pulls,
+    limit_pulls,
     logs,
     benchmark,
     shutdown,

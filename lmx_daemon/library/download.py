@@ -1,269 +1,355 @@
-"""Pulls: jobs that bring a repository into the Hugging Face cache, where it appears only when every file is proved.
+"""Pulls: the queue as it lives. It owns the jobs and their threads, and writes down what was asked before it answers.
 
-Each job runs in a thread; what is told of it is a Download. It decides nothing of the queue's order: jobs run at once.
+Owned by the daemon's loop; each running pull has a thread, whose progress is read through its Tally. queue.py decides
+which jobs run; pull.py does the work.
 """
 
 import asyncio
-import fcntl
-import os
-import shutil
-import threading
+import logging
 import time
 import uuid
-from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from lmx_daemon.contract.config import LibrarySettings
-from lmx_daemon.contract.errors import CancelledError, HubError, JobNotFoundError, LmxError, RequestError
-from lmx_daemon.contract.types import Download, DownloadState, PullRequest
-from lmx_daemon.library.fetch import Fetcher, disk_error, sync_folder
-from lmx_daemon.library.hub import REVISION, Hub, Manifest, RemoteFile, repository_of
+from lmx_daemon.contract.errors import CancelledError, JobNotFoundError, LmxError
+from lmx_daemon.contract.types import DOWNLOAD_ENDS, Download, DownloadState, PullRequest
+from lmx_daemon.library import queue
+from lmx_daemon.library.cache import RepositoryFolder, disk_error
+from lmx_daemon.library.hub import Hub
+from lmx_daemon.library.manifest import Manifest
+from lmx_daemon.library.names import asked_for, revision_of
 from lmx_daemon.library.places import hub_cache
+from lmx_daemon.library.progress import Tally
+from lmx_daemon.library.pull import FreeSpace, Order, Outcome, Pull, free_space
+from lmx_daemon.library.queue import JobRecord, Records, Wish
+from lmx_daemon.library.throttle import Throttle
 
-TOGETHER = 2
-"""Files of one pull that are fetched at once."""
-STALLED_SECONDS = 15.0
-RATE_SECONDS = 10.0
 TELL_SECONDS = 0.15
-LOCK_POLL_SECONDS = 0.2
-ENDED: tuple[DownloadState, ...] = ("done", "failed", "cancelled")
+REPEAT_SECONDS = 1.0
+"""A watcher hears so often even where nothing changes."""
+STOP_SECONDS = 8.0
+"""A thread ends within it, unless it waits for a name server."""
+NUDGE_SECONDS = 0.2
+PIN_KEPT = frozenset({"hub_error", "disk_error"})
+"""After these a retry goes on with the same commit; after others it asks the Hub what is there now."""
+STATES: dict[Wish, DownloadState] = {
+    "run": "queued",
+    "pause": "paused",
+    "done": "done",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+Downloads = list[Download]
+LOGGER = logging.getLogger("lmx.pulls")
+
+
+@dataclass(frozen=True)
+class Running:
+    pull: Pull
+    tally: Tally
+    task: "asyncio.Task[None]"
 
 
 class Pulls:
-    """Owned by the daemon's loop; the threads report through each job's lock."""
+    """Call `open()` once there is a loop: what an earlier daemon left goes on. `folder` keeps the records."""
 
-    def __init__(self, settings: LibrarySettings, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, settings: LibrarySettings, environ: Mapping[str, str], folder: Path, free: FreeSpace = free_space
+    ) -> None:
         self._settings = settings
-        self._hub = Hub(settings.endpoint, environ)
+        self._environ = environ
         self._cache = hub_cache(environ)
-        self._jobs: dict[str, Job] = {}
+        self._free = free
+        self._store = Records(folder)
+        self._throttle = Throttle(settings.bytes_per_second)
+        self._records: dict[str, JobRecord] = {record.id: record for record in self._store.read()}
+        self._running: dict[str, Running] = {}
+        self._tokens: dict[str, str] = {}
+        self._fresh: set[str] = set()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="pull-records")
+        self._leftovers: list[asyncio.Task[None]] = []
+        self._closing = False
+
+    # ---- what is asked ----
+
+    def open(self) -> None:
+        for record in list(self._records.values()):
+            if record.wish == "cancelled":
+                self._leftovers.append(asyncio.create_task(self._discard(record)))
+        self._advance()
 
     async def start(self, request: PullRequest) -> Download:
-        """Starts a pull, or finds the one under way for the same repository. Raises RequestError."""
-        repo = repository_of(request.repo)
-        if request.revision is not None and (not REVISION.fullmatch(request.revision) or ".." in request.revision):
-            raise RequestError(f"{request.revision[:200]!r} is not a revision", param="revision")
-        for job in self._jobs.values():
-            if job.repo == repo and job.told().state not in ENDED:
-                return job.told()
-        job = Job(repo, request.revision, self._hub, self._cache, self._settings.reserve_bytes)
-        self._jobs[job.id] = job
-        job.task = asyncio.create_task(asyncio.to_thread(job.run))
-        return job.told()
+        """Puts a pull into the queue, or goes on with the one for the same. Raises RequestError or DiskError."""
+        endpoint = request.endpoint or self._settings.endpoint
+        repo, pasted = asked_for(request.repo, Hub(endpoint, self._environ).endpoint)
+        wanted = JobRecord(
+            id=uuid.uuid4().hex[:12],
+            repo=repo,
+            revision=revision_of(request.revision) or pasted,
+            include=request.include,
+            exclude=request.exclude,
+            endpoint=endpoint,
+            wish="pause" if request.paused else "run",
+            place=queue.next_place(self._records.values()),
+            added_at=time.time(),
+        )
+        known = queue.same_as(self._records.values(), wanted)
+        identity = wanted.id if known is None else known.id
+        if request.token:
+            self._tokens[identity] = request.token
+        self._fresh.add(identity)
+        if known is None:
+            try:
+                await self._keep(wanted)
+            except LmxError:
+                del self._records[identity]
+                raise
+            self._advance()
+            return self.get(identity)
+        return self.get(identity) if request.paused or known.wish == "run" else await self._go_on(known)
 
-    def list(self) -> "list[Download]":
-        return [job.told() for job in self._jobs.values()]
+    def list(self) -> Downloads:
+        """Those that run, then the queue in its order, then the ended ones."""
+        rank: dict[Wish, int] = {"run": 0, "pause": 1, "failed": 2, "done": 3, "cancelled": 3}
+        ordered = queue.in_order(self._records.values())
+        ordered.sort(key=lambda record: (record.id not in self._running, rank[record.wish]))
+        return [self._told(record) for record in ordered]
 
     def get(self, identity: str) -> Download:
-        return self._job(identity).told()
+        return self._told(self._record(identity))
 
     async def watch(self, identity: str) -> AsyncIterator[Download]:
-        """The job as it goes on; the last one is done, failed or cancelled."""
-        job = self._job(identity)
-        told = job.told()
+        """The job as it goes on; the last one is paused, done, failed or cancelled."""
+        told = self.get(identity)
         yield told
-        while told.state not in ENDED:
+        at = time.monotonic()
+        while told.state not in DOWNLOAD_ENDS:
             await asyncio.sleep(TELL_SECONDS)
-            told = job.told()
-            yield told
+            now = self.get(identity)
+            if now != told or time.monotonic() - at > REPEAT_SECONDS:
+                told, at = now, time.monotonic()
+                yield told
+
+    async def pause(self, identity: str) -> Download:
+        """Stops it until it is resumed; what was fetched is kept."""
+        record = self._record(identity)
+        queue.check(record, "pause")
+        await self._keep(msgspec.structs.replace(record, wish="pause"))
+        await self._stop(identity)
+        self._advance()
+        return self.get(identity)
+
+    async def resume(self, identity: str) -> Download:
+        record = self._record(identity)
+        queue.check(record, "resume")
+        return await self._go_on(record)
+
+    async def retry(self, identity: str) -> Download:
+        """Also of one that is done: it is looked at again, and what is missing or wrong is fetched."""
+        record = self._record(identity)
+        queue.check(record, "retry")
+        return await self._go_on(record)
 
     async def cancel(self, identity: str) -> Download:
-        """Stops it; what was fetched is kept for the next pull."""
-        job = self._job(identity)
-        job.stop.set()
-        if job.task is not None:
-            await asyncio.wait([job.task], timeout=5.0)
-        return job.told()
+        """Stops it for good; what was fetched and nothing else needs is deleted."""
+        record = self._record(identity)
+        queue.check(record, "cancel")
+        if record.wish != "cancelled":
+            await self._keep(msgspec.structs.replace(record, wish="cancelled", ended_at=time.time()))
+            if identity in self._running:
+                await self._stop(identity)
+            else:
+                await self._discard(self._record(identity))
+        self._advance()
+        return self.get(identity)
+
+    async def move(self, identity: str, position: int) -> Downloads:
+        queue.check(self._record(identity), "move")
+        for record in queue.moved(list(self._records.values()), self._running, identity, position):
+            await self._keep(record)
+        return self.list()
+
+    async def clear(self) -> Downloads:
+        """Forgets the jobs that have ended; files stay as they are."""
+        for record in list(self._records.values()):
+            if record.wish in ("done", "failed", "cancelled") and record.id not in self._running:
+                await self._forget(record.id)
+        return self.list()
+
+    def limit(self, bytes_per_second: int | None) -> None:
+        """Over all pulls, until the daemon stops."""
+        self._throttle.set_rate(bytes_per_second)
 
     async def close(self) -> None:
-        for job in self._jobs.values():
-            job.stop.set()
-        tasks = [job.task for job in self._jobs.values() if job.task is not None and not job.task.done()]
-        if tasks:
-            await asyncio.wait(tasks, timeout=5.0)
+        """Stops the threads; their jobs go on with the next daemon."""
+        self._closing = True
+        await asyncio.gather(*self._leftovers, *(self._stop(identity) for identity in list(self._running)))
+        self._writer.shutdown(wait=False)
 
-    def _job(self, identity: str) -> "Job":
-        try:
-            return self._jobs[identity]
-        except KeyError:
-            raise JobNotFoundError(f"there is no pull {identity!r}") from None
+    # ---- what is done ----
 
+    async def _go_on(self, record: JobRecord) -> Download:
+        pinned = record.wish in ("run", "pause") or (record.error is not None and record.error.code in PIN_KEPT)
+        again = msgspec.structs.replace(
+            record, wish="run", error=None, ended_at=None, manifest=record.manifest if pinned else None
+        )
+        self._fresh.add(record.id)
+        await self._keep(again)
+        self._advance()
+        return self.get(record.id)
 
-class Job:
-    """One pull, in a thread. What it says of itself is read by the loop, under the lock."""
-
-    def __init__(self, repo: str, revision: str | None, hub: Hub, cache: Path, reserve: int) -> None:
-        self.id = uuid.uuid4().hex[:12]
-        self.repo = repo
-        self.stop = threading.Event()
-        self.task: asyncio.Task[None] | None = None
-        self._revision = revision
-        self._hub = hub
-        self._folder = cache / f"models--{repo.replace('/', '--')}"
-        self._reserve = reserve
-        self._lock = threading.Lock()
-        self._told = Download(id=self.id, repo=repo, state="queued", started_at=time.time())
-        self._progress: deque[tuple[float, int]] = deque()
-        self._last_byte = time.monotonic()
-
-    def told(self) -> Download:
-        with self._lock:
-            told, now = self._told, time.monotonic()
-            if told.state in ENDED:
-                return told
-            state = told.state
-            if state == "downloading" and now - self._last_byte > STALLED_SECONDS:
-                state = "stalled"
-            rate = self._rate(now)
-            left = (told.total or 0) - told.done
-            eta = left / rate if rate > 0 and told.total is not None else None
-            return msgspec.structs.replace(told, state=state, rate=rate, eta=eta)
-
-    def run(self) -> None:
-        """The whole pull; it ends as a state, not as an exception."""
-        try:
-            manifest = self._hub.manifest(self.repo, self._revision)
-            needed = manifest.files
-            self._tell(
-                state="downloading",
-                revision=manifest.commit,
-                total=sum(file.size for file in needed),
-                files_total=len(needed),
-                skipped=manifest.skipped,
-            )
-            with self._locked():
-                self._fetch_all(manifest)
-                self._publish(manifest)
-            self._tell(state="done", file=None)
-        except CancelledError:
-            self._tell(state="cancelled", file=None)
-        except LmxError as error:
-            self._tell(state="failed", error=error.body())
-        except OSError as error:
-            self._tell(state="failed", error=disk_error(error).body())
-        except Exception as error:  # the thread's edge: a fault of ours must not look like a pull without an end
-            fault = HubError(f"an error of lmx's own: {type(error).__name__}: {error}", hint="please report it")
-            self._tell(state="failed", error=fault.body())
-
-    def _fetch_all(self, manifest: Manifest) -> None:
-        blobs = self._folder / "blobs"
-        missing = []
-        for file in manifest.files:
-            if (blobs / file.blob).is_file() and (blobs / file.blob).stat().st_size == file.size:
-                self._count(file.size)
-                self._file_done(0)
-            else:
-                missing.append(file)
-        self._check_space(missing, blobs)
-        fetcher = Fetcher(self._hub.token(), self.stop, self._count, self._retried)
-        try:
-            with ThreadPoolExecutor(TOGETHER, thread_name_prefix="pull") as threads:
-                ordered = sorted(missing, key=lambda file: file.size)
-                work = [threads.submit(self._fetch, fetcher, manifest, file, blobs) for file in ordered]
-                try:
-                    for future in work:
-                        future.result()
-                except BaseException:
-                    self.stop.set()
-                    for future in work:
-                        future.cancel()
-                    raise
-        finally:
-            fetcher.close()
-
-    def _fetch(self, fetcher: Fetcher, manifest: Manifest, file: RemoteFile, blobs: Path) -> None:
-        if self.stop.is_set():
-            raise CancelledError("the pull was stopped")
-        self._tell(state="downloading", file=file.path)
-        self._file_done(fetcher.fetch(self._hub.url(manifest, file), file, blobs))
-
-    def _check_space(self, missing: "list[RemoteFile]", blobs: Path) -> None:
-        have = sum(partial.stat().st_size for f in missing if (partial := blobs / f"{f.blob}.lmx.incomplete").exists())
-        wanted = sum(file.size for file in missing) - have
-        free = shutil.disk_usage(blobs).free
-        if wanted > 0 and wanted + self._reserve > free:
-            raise HubError(
-                f"{self.repo} needs {wanted / 1e9:.1f} GB, {free / 1e9:.1f} GB are free, and "
-                f"{self._reserve / 1e9:.1f} GB of them are kept free",
-                hint="free some space, or lower [library] reserve_bytes",
-            )
-
-    def _publish(self, manifest: Manifest) -> None:
-        """Every file is proved: now the snapshot and its name appear."""
-        if self.stop.is_set():
-            raise CancelledError("the pull was stopped")
-        snapshot = self._folder / "snapshots" / manifest.commit
-        for file in manifest.files:
-            link = snapshot / file.path
-            link.parent.mkdir(parents=True, exist_ok=True)
-            target = os.path.relpath(self._folder / "blobs" / file.blob, link.parent)
-            temporary = link.with_name(f".{link.name}.lmx")
-            temporary.unlink(missing_ok=True)
-            temporary.symlink_to(target)
-            os.replace(temporary, link)
-        sync_folder(snapshot)
-        reference = self._folder / "refs" / (self._revision or "main")
-        if self._revision == manifest.commit:
+    def _advance(self) -> None:
+        if self._closing:
             return
-        reference.parent.mkdir(parents=True, exist_ok=True)
-        temporary = reference.with_name(f".{reference.name}.lmx")
-        temporary.write_text(manifest.commit)
-        os.replace(temporary, reference)
-        sync_folder(reference.parent)
+        for identity in queue.to_start(list(self._records.values()), self._running, self._settings.pulls_at_once):
+            self._begin(self._records[identity])
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """One pull of a repository at a time, over all processes; the kernel frees the lock of a dead one."""
+    def _begin(self, record: JobRecord) -> None:
+        loop, tally = asyncio.get_running_loop(), Tally()
+
+        def pin(manifest: Manifest) -> None:
+            asyncio.run_coroutine_threadsafe(self._pin(record.id, manifest), loop).result()
+
+        order = Order(
+            repo=record.repo,
+            revision=record.revision,
+            include=record.include,
+            exclude=record.exclude,
+            manifest=record.manifest,
+            patience=self._settings.patience_seconds,
+            reserve=self._settings.reserve_bytes,
+            fresh=record.id in self._fresh,
+        )
+        hub = Hub(record.endpoint, self._environ, self._tokens.get(record.id))
+        pull = Pull(order, hub, self._cache, tally, self._throttle, pin, self._free)
+        self._fresh.discard(record.id)
+        LOGGER.info("%s: begun%s", record.repo, " anew" if record.manifest else "")
+        self._running[record.id] = Running(pull, tally, asyncio.create_task(self._run(record.id, pull)))
+
+    async def _run(self, identity: str, pull: Pull) -> None:
+        outcome = await asyncio.to_thread(pull.run)
+        record = self._records[identity] = self._ended(self._records[identity], outcome)
+        del self._running[identity]
         try:
-            (self._folder / "blobs").mkdir(parents=True, exist_ok=True)
-            locks = self._folder.parent / ".locks"
-            locks.mkdir(exist_ok=True)
-            handle = (locks / f"{self._folder.name}.lmx.lock").open("ab")
+            await self._in_writer(self._store.write, record)
+        except LmxError as error:  # a full disk: what is known in memory has to do
+            LOGGER.warning("%s: its record was not written: %s", record.repo, error.message)
+        if record.wish == "cancelled":
+            await self._discard(record)
+        records = list(self._records.values())
+        for old in (*queue.to_forget(records), *queue.superseded(records, record)):
+            await self._forget(old)
+        self._advance()
+
+    def _ended(self, record: JobRecord, outcome: Outcome) -> JobRecord:
+        """The record after its thread ended; a wish that came meanwhile is not lost."""
+        wish, error = record.wish, None
+        if outcome.error is None and not outcome.stopped:
+            wish = "done"
+        elif outcome.error is not None and wish == "run":
+            wish, error = "failed", outcome.error
+        last = self._running[record.id].tally.told(self._base(record), outcome.manifest)
+        said = f": {error.message}" if error else f", {last.done} bytes, {last.retries} retries"
+        LOGGER.log(logging.ERROR if error else logging.INFO, "%s: %s%s", record.repo, STATES[wish], said)
+        over = wish in ("done", "failed", "cancelled")
+        return msgspec.structs.replace(
+            record,
+            wish=wish,
+            error=error,
+            ended_at=time.time() if over else None,
+            manifest=outcome.manifest if wish != "done" else None,
+            last=msgspec.structs.replace(last, rate=0.0, eta=None, note=None, file=None),
+        )
+
+    async def _stop(self, identity: str) -> None:
+        """Its thread ends; what its job is to become was written before."""
+        running = self._running.get(identity)
+        deadline = time.monotonic() + STOP_SECONDS
+        while running is not None and not running.task.done() and time.monotonic() < deadline:
+            running.pull.stop()
+            await asyncio.wait([running.task], timeout=NUDGE_SECONDS)
+
+    async def _pin(self, identity: str, manifest: Manifest) -> None:
+        await self._keep(msgspec.structs.replace(self._records[identity], manifest=manifest))
+
+    async def _discard(self, record: JobRecord) -> None:
+        """Frees what a cancelled pull had fetched, and forgets it on disk; in memory it is still told."""
+        if record.manifest is not None:
+            freed = await asyncio.to_thread(self._discard_files, record)
+            LOGGER.info("%s: %d bytes deleted", record.repo, freed)
+        if record.id in self._records:
+            self._records[record.id] = msgspec.structs.replace(record, manifest=None)
+        await self._in_writer(self._store.remove, record.id)
+
+    def _discard_files(self, record: JobRecord) -> int:
+        assert record.manifest is not None
+        others = {
+            file.blob
+            for other in list(self._records.values())
+            if other.repo == record.repo and other.id != record.id and other.manifest is not None
+            for file in other.manifest.files
+        }
+        files = [file for file in record.manifest.files if file.blob not in others]
+        place = RepositoryFolder(self._cache, record.repo)
+        if not place.folder.is_dir():
+            return 0
+        with suppress(CancelledError, OSError), place.locked_now():
+            return place.discard(files)
+        return 0
+
+    # ---- records ----
+
+    async def _keep(self, record: JobRecord) -> None:
+        """Known at once, and on the disk when it returns. Raises DiskError."""
+        self._records[record.id] = record
+        await self._in_writer(self._store.write, record)
+
+    async def _forget(self, identity: str) -> None:
+        self._records.pop(identity, None)
+        self._tokens.pop(identity, None)
+        await self._in_writer(self._store.remove, identity)
+
+    async def _in_writer(self, act: Any, *arguments: Any) -> None:
+        """One thread writes all of them, in the order in which they were said."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._writer, act, *arguments)
         except OSError as error:
             raise disk_error(error) from error
-        with handle:
-            while True:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if self.stop.wait(LOCK_POLL_SECONDS):
-                        raise CancelledError("the pull was stopped") from None
-            yield
 
-    # ---- what is told ----
+    def _record(self, identity: str) -> JobRecord:
+        try:
+            return self._records[identity]
+        except KeyError:
+            raise JobNotFoundError(f"there is no pull {identity!r}", hint="`lmx downloads` lists them") from None
 
-    def _tell(self, **changes: object) -> None:
-        with self._lock:
-            self._told = msgspec.structs.replace(self._told, **changes)
+    def _base(self, record: JobRecord) -> Download:
+        return Download(
+            id=record.id,
+            repo=record.repo,
+            state=STATES[record.wish],
+            requested=record.revision,
+            include=record.include,
+            exclude=record.exclude,
+            started_at=record.added_at,
+            ended_at=record.ended_at,
+            error=record.error,
+        )
 
-    def _count(self, count: int) -> None:
-        with self._lock:
-            done = self._told.done + count
-            self._told = msgspec.structs.replace(self._told, done=done, state="downloading")
-            self._last_byte = time.monotonic()
-            self._progress.append((self._last_byte, done))
-
-    def _file_done(self, resumed: int) -> None:
-        with self._lock:
-            self._told = msgspec.structs.replace(
-                self._told, files_done=self._told.files_done + 1, resumed=self._told.resumed + resumed
-            )
-
-    def _retried(self, reason: str) -> None:
-        with self._lock:
-            self._told = msgspec.structs.replace(self._told, retries=self._told.retries + 1, state="retrying")
-
-    def _rate(self, now: float) -> float:
-        """Bytes a second over the last seconds."""
-        while len(self._progress) > 2 and now - self._progress[0][0] > RATE_SECONDS:
-            self._progress.popleft()
-        if len(self._progress) < 2:
-            return 0.0
-        (begun, before), (_, after) = self._progress[0], self._progress[-1]
-        return max(0.0, (after - before) / max(0.5, now - begun))
+    def _told(self, record: JobRecord) -> Download:
+        base, running = self._base(record), self._running.get(record.id)
+        if running is not None:
+            told = running.tally.told(base, record.manifest)
+            return told if record.wish == "run" else msgspec.structs.replace(told, state=base.state, rate=0.0, eta=None)
+        if record.last is not None:
+            base = msgspec.structs.replace(record.last, state=base.state, error=base.error, ended_at=base.ended_at)
+        if record.wish == "run":
+            waiting = queue.waiting(list(self._records.values()), self._running)
+            base = msgspec.structs.replace(base, position=waiting.index(record.id))
+        return base

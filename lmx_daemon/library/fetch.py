@@ -1,33 +1,40 @@
 """The bytes of one file: resumed, hashed as they come, and named by their hash only when that is proved.
 
-Blocking, for a thread of its own. What is fetched so far lies in `<hash>.lmx.incomplete`, also after a kill -9; it is
-hashed again before it is built on.
+Blocking, for a thread of its own. What is fetched so far lies in a partial file, also after a kill -9; it is hashed
+again before it is built on. Whose turn it is, and what becomes of the snapshot, others decide.
 """
 
-import errno
-import hashlib
 import os
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import httpx2
 
-from lmx_daemon.contract.errors import CancelledError, HubError, IntegrityError, LmxError
-from lmx_daemon.library.hub import RemoteFile
+from lmx_daemon.contract.errors import CancelledError, HubError, IntegrityError, NotFoundError
+from lmx_daemon.contract.version import VERSION
+from lmx_daemon.library.cache import RepositoryFolder
+from lmx_daemon.library.hashing import Hash, hash_into, new_hash
+from lmx_daemon.library.manifest import ManifestFile
+from lmx_daemon.library.progress import Tally
+from lmx_daemon.library.throttle import Throttle
 
-CHUNK_BYTES = 1 << 20
-ATTEMPTS = 6
-"""In a row without a single byte; any byte begins the count again."""
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30.0
-READ_SECONDS = 30.0
+LONGEST_ASKED_SECONDS = 300.0
+"""As the Hub's windows of rate limits are; a server that asks for more is asked again earlier."""
+MAX_FAILURES = 50
+"""In a row without a byte, whatever the server says."""
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 20.0
 MAX_REDIRECTS = 5
+REDIRECTS = (301, 302, 303, 307, 308)
 RETRIED = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -40,189 +47,239 @@ class Again(Exception):
 
 
 class Fetcher:
-    """Fetches files of one repository. `on_bytes` hears of progress, `on_retry` of each new attempt."""
+    """Fetches files of one repository, several at once. After `stop` is set, call `abort` to wake those who wait."""
 
     def __init__(
         self,
+        place: RepositoryFolder,
         token: str | None,
         stop: threading.Event,
-        on_bytes: Callable[[int], None],
-        on_retry: Callable[[str], None],
+        tally: Tally,
+        throttle: Throttle,
+        check_space: Callable[[], None],
+        patience: float,
     ) -> None:
+        self._place = place
         self._token = token
         self._stop = stop
-        self._on_bytes = on_bytes
-        self._on_retry = on_retry
-        self._client = httpx2.Client(timeout=httpx2.Timeout(READ_SECONDS), follow_redirects=False)
+        self._tally = tally
+        self._throttle = throttle
+        self._check_space = check_space
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._streams: set[Any] = set()
+        self._client = httpx2.Client(
+            timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+            follow_redirects=False,
+            headers={"User-Agent": f"lmx/{VERSION}", "Accept-Encoding": "identity"},
+        )
 
     def close(self) -> None:
         self._client.close()
 
-    def fetch(self, url: str, file: RemoteFile, blobs: Path) -> int:
-        """Leaves `blobs/<hash>`; the number of bytes that an earlier attempt had left. Raises HubError, IntegrityError
-        or CancelledError."""
-        partial = blobs / f"{file.blob}.lmx.incomplete"
-        resumed = -1
+    def abort(self) -> None:
+        """Breaks every connection, so that a thread that waits for bytes sees that it is to stop."""
+        with self._lock:
+            streams = list(self._streams)
+        for stream in streams:
+            raw = stream.get_extra_info("socket")
+            if isinstance(raw, socket.socket):
+                try:
+                    socket.socket.shutdown(raw, socket.SHUT_RDWR)  # under TLS, which is not thread-safe
+                except OSError:
+                    continue
+
+    def fetch(self, url: str, file: ManifestFile) -> None:
+        """Leaves the blob. Raises HubError, IntegrityError, DiskError, CancelledError or OSError."""
+        partial = self._place.partial(file)
         for last in (False, True):
-            kept = self._fetch_once(url, file, partial)
-            resumed = kept if resumed < 0 else resumed
-            if partial.stat().st_size == file.size and self._proved(partial, file):
-                publish(partial, blobs / file.blob)
-                return resumed
-            self._on_bytes(-partial.stat().st_size)
-            partial.unlink()
-            if last:
-                break
-            self._on_retry(f"{file.path}: the hash does not match; fetching it again")
+            with _open_partial(partial) as output:
+                digest = self._whole(url, file, output)
+            if digest == file.blob:
+                self._place.admit(file)
+                self._place.forget_quarantined(file)
+                return
+            self._tally.lost(file.size)
+            self._place.quarantine(partial, file)
+            if not last:
+                self._tally.retries(file.path, f"{file.path}: its hash is wrong; fetching it again")
         raise IntegrityError(
-            f"{file.path} is not what the Hub published: its hash differs, twice",
+            f"{file.path} is not what the Hub published: its hash is wrong, twice",
             hint="the mirror or the line alters it; try again, or another HF_ENDPOINT",
         )
 
-    def _fetch_once(self, url: str, file: RemoteFile, partial: Path) -> int:
-        """Until the file is as long as it must be. Returns the bytes that were there before."""
-        if partial.exists() and partial.stat().st_size > file.size:
-            partial.unlink()
-        kept = partial.stat().st_size if partial.exists() else 0
-        self._on_bytes(kept)
-        failures = 0
-        while True:
-            before = partial.stat().st_size if partial.exists() else 0
-            if before == file.size and partial.exists():
-                return kept
+    def _whole(self, url: str, file: ManifestFile, output: IO[bytes]) -> str:
+        """Until the file is as long as it must be; its hash."""
+        writing = _Writing(output, file, self._rehash(output, file))
+        failures, moved = 0, time.monotonic()
+        while writing.position < file.size:
+            before = writing.position
+            self._tally.begins(file.path, "downloading")
             try:
-                self._attempt(url, file, partial, before)
-                continue
+                self._attempt(url, writing)
             except Again as again:
-                grown = (partial.stat().st_size if partial.exists() else 0) > before
-                failures = 1 if grown else failures + 1
-                if failures >= ATTEMPTS:
-                    raise HubError(f"{file.path}: {again}", hint="check the network, and pull again") from again
-                self._on_retry(f"{file.path}: {again}")
-                self._sleep(again.wait if again.wait is not None else backoff(failures))
+                now = time.monotonic()
+                failures = 1 if writing.position > before else failures + 1
+                moved = (now if writing.position > before else moved) + (again.wait or 0.0)
+                if now - moved > self._patience or failures > MAX_FAILURES:
+                    raise HubError(
+                        f"{file.path}: {again}, and nothing came for {self._patience:.0f} s",
+                        hint="check the network, and pull again: it goes on where it stopped",
+                    ) from again
+                self._tally.retries(file.path, f"{file.path}: {again}")
+                self._wait(again.wait if again.wait is not None else backoff(failures))
+        self._tally.begins(file.path, "verifying")  # what is left is to bring it to the disk
+        return str(writing.digest.hexdigest())
 
-    def _attempt(self, url: str, file: RemoteFile, partial: Path, start: int) -> None:
+    def _rehash(self, output: IO[bytes], file: ManifestFile) -> Hash:
+        """The hash of what an earlier attempt left; the position is behind it."""
+        digest = new_hash(file)
+        kept = os.fstat(output.fileno()).st_size
+        if kept > file.size:
+            output.truncate(kept := 0)
+        if kept:
+            self._tally.found(kept)
+            self._tally.begins(file.path, "verifying")
+            hash_into(digest, output, self._stop, self._tally.checked)
+            self._tally.kept(kept)
+        return digest
+
+    def _attempt(self, url: str, writing: "_Writing") -> None:
+        start = writing.position
         headers = {"Range": f"bytes={start}-"} if start else {}
         try:
-            with self._open(url, headers) as response:
+            response = self._open(url, headers)
+            try:
+                self._check_status(response, writing, start)
                 if response.status_code == 200 and start:  # the server ignores ranges: from the beginning
-                    self._on_bytes(-start)
-                    start = 0
-                self._check_status(response, file, start)
-                self._write(response, file, partial, start)
-        except httpx2.TransportError as error:
+                    self._tally.lost(start)
+                    writing.begin_anew()
+                self._receive(response, writing)
+            finally:
+                self._leave(response)
+        except (httpx2.TransportError, httpx2.InvalidURL, httpx2.StreamError) as error:
+            self._raise_if_stopped()
             raise Again(f"the connection broke ({type(error).__name__})") from error
-        except OSError as error:
-            raise disk_error(error) from error
 
-    def _open(self, url: str, headers: dict[str, str]) -> Any:
+    def _open(self, url: str, headers: dict[str, str]) -> httpx2.Response:
         """A stream of the final location. The token goes to the Hub's own origin and nowhere else."""
-        origin = urlsplit(url).netloc
+        home = _origin(url)
         for _ in range(MAX_REDIRECTS):
+            self._raise_if_stopped()
             mine = dict(headers)
-            if self._token and urlsplit(url).netloc == origin:
+            if self._token and _origin(url) == home:
                 mine["Authorization"] = f"Bearer {self._token}"
             response = self._client.send(self._client.build_request("GET", url, headers=mine), stream=True)
-            if response.status_code not in (301, 302, 303, 307, 308):
-                return _Closing(response)
-            response.close()
+            with self._lock:
+                self._streams.add(response.extensions.get("network_stream"))
+            if response.status_code not in REDIRECTS or "location" not in response.headers:
+                return response
+            self._leave(response)
             url = str(response.url.join(response.headers["location"]))
-        raise HubError(f"more than {MAX_REDIRECTS} redirects")
+            if not url.startswith(("http://", "https://")):
+                raise HubError("the Hub redirects to something that is no web address")
+        raise HubError(f"the Hub redirects more than {MAX_REDIRECTS} times")
 
-    def _check_status(self, response: httpx2.Response, file: RemoteFile, start: int) -> None:
-        status = response.status_code
+    def _leave(self, response: httpx2.Response) -> None:
+        with self._lock:
+            self._streams.discard(response.extensions.get("network_stream"))
+        response.close()
+
+    def _check_status(self, response: httpx2.Response, writing: "_Writing", start: int) -> None:
+        status, file = response.status_code, writing.file
+        if status == 416 and start and not writing.was_refused:  # what is here may be more than there is
+            writing.was_refused = True
+            self._tally.lost(start)
+            writing.begin_anew()
+            raise Again("the Hub does not have that many bytes", 0.0)
         if status in RETRIED:
             raise Again(f"the Hub answered {status}", retry_after(response))
-        if status == 416:
-            raise Again("the Hub does not have that many bytes")
         if status in (401, 403):
-            raise HubError(f"{file.path}: the Hub refused ({status})", hint="log in: hf auth login, or set HF_TOKEN")
+            raise HubError(f"{file.path}: the Hub refused it ({status})", hint="log in with: lmx login")
+        if status in (404, 410):
+            raise NotFoundError(
+                f"{file.path} is no longer on the Hub at this commit ({status})",
+                hint="its publisher changed it under way; pull again for what is there now",
+            )
         if status not in (200, 206):
-            raise HubError(f"{file.path}: the Hub answered {status}")
+            raise HubError(f"{file.path}: the Hub answered {status}", hint="try again later")
         if status == 206 and not response.headers.get("content-range", "").startswith(f"bytes {start}-"):
             raise Again("the Hub answered with another range")
 
-    def _write(self, response: httpx2.Response, file: RemoteFile, partial: Path, start: int) -> None:
-        position = start
-        with partial.open("r+b" if start else "wb") as output:
-            output.seek(start)
-            for chunk in response.iter_raw(CHUNK_BYTES):
-                if self._stop.is_set():
-                    raise CancelledError("the pull was stopped")
-                chunk = chunk[: file.size - position]
-                output.write(chunk)
-                position += len(chunk)
-                self._on_bytes(len(chunk))
-                if position >= file.size:
-                    break
-        if position < file.size:
-            raise Again(f"the Hub ended after {position} of {file.size} bytes")
+    def _receive(self, response: httpx2.Response, writing: "_Writing") -> None:
+        for chunk in response.iter_raw():
+            self._raise_if_stopped()
+            taken = writing.write(chunk)
+            self._tally.received(taken)
+            self._check_space()
+            if writing.is_full:
+                return
+            if owed := self._throttle.owed(taken):
+                self._wait(owed)
+        raise Again(f"the Hub ended after {writing.position} of {writing.file.size} bytes")
 
-    def _proved(self, partial: Path, file: RemoteFile) -> bool:
-        digest = hash_file(partial, file, self._stop)
-        return digest == file.blob
-
-    def _sleep(self, seconds: float) -> None:
+    def _wait(self, seconds: float) -> None:
         if self._stop.wait(seconds):
             raise CancelledError("the pull was stopped")
 
-
-class _Closing:
-    def __init__(self, response: httpx2.Response) -> None:
-        self._response = response
-
-    def __enter__(self) -> httpx2.Response:
-        return self._response
-
-    def __exit__(self, *_: object) -> None:
-        self._response.close()
+    def _raise_if_stopped(self) -> None:
+        if self._stop.is_set():
+            raise CancelledError("the pull was stopped")
 
 
-def hash_file(path: Path, file: RemoteFile, stop: threading.Event) -> str:
-    """sha256 of a large file, git's sha1 of a small one, as hexadecimal digits."""
-    digest = hashlib.sha256() if file.sha256 else hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
-    with path.open("rb") as source:
-        while chunk := source.read(CHUNK_BYTES):
-            if stop.is_set():
-                raise CancelledError("the pull was stopped")
-            digest.update(chunk)
-    return digest.hexdigest()
+class _Writing:
+    """A partial file, and the hash of all that is in it."""
+
+    def __init__(self, output: IO[bytes], file: ManifestFile, digest: Hash) -> None:
+        self.file = file
+        self.digest = digest
+        self.position = output.tell()
+        self.was_refused = False
+        self._output = output
+
+    @property
+    def is_full(self) -> bool:
+        return self.position >= self.file.size
+
+    def write(self, chunk: bytes) -> int:
+        """So many of its bytes belong to the file; a server may send more than that."""
+        chunk = chunk[: self.file.size - self.position]
+        view = memoryview(chunk)
+        while view:
+            view = view[self._output.write(view) :]
+        self.digest.update(chunk)
+        self.position += len(chunk)
+        return len(chunk)
+
+    def begin_anew(self) -> None:
+        self._output.seek(0)
+        self._output.truncate()
+        self.digest = new_hash(self.file)
+        self.position = 0
 
 
-def publish(partial: Path, blob: Path) -> None:
-    """Makes proved bytes visible: after a power cut there is either the whole file or none."""
-    with partial.open("rb") as written:
-        os.fsync(written.fileno())
-    os.replace(partial, blob)
-    sync_folder(blob.parent)
+def _open_partial(partial: Path) -> IO[bytes]:
+    """Read and write, at its beginning; a link is not followed."""
+    return open(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644), "r+b", buffering=0)
 
 
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def disk_error(error: OSError) -> LmxError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return HubError("the disk is full", hint="free some space, and pull again: it goes on where it stopped")
-    return HubError(f"cannot write: {error.strerror or error}", hint="check the Hugging Face cache's folder")
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.lower()
 
 
 def retry_after(response: httpx2.Response) -> float | None:
     """Seconds that the server asks to wait, bounded."""
     value = response.headers.get("retry-after", "")
-    if value.isdigit():
-        return min(float(value), LONGEST_WAIT_SECONDS)
+    if value.isdecimal():
+        return min(float(value), LONGEST_ASKED_SECONDS)
     try:
-        return min(LONGEST_WAIT_SECONDS, max(0.0, parsedate_to_datetime(value).timestamp() - time.time()))
+        return min(LONGEST_ASKED_SECONDS, max(0.0, parsedate_to_datetime(value).timestamp() - time.time()))
     except (TypeError, ValueError):
         return None
 
 
 def backoff(failures: int) -> float:
     """Doubled each time, with a little chance in it, so that many clients do not come back together."""
-    longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** (failures - 1))
+    longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(failures - 1, 10))
     return longest * (0.75 + random.random() / 2)

@@ -1,153 +1,106 @@
-"""What the Hub says of a repository: a manifest pinned to a commit, every name and hash checked before it is used.
+"""What the Hub says of a repository: its commit and its files, every name and hash checked before it is used.
 
 huggingface_hub does metadata, tokens and errors (imported when first needed: it takes 0.2 s); the bytes are fetch.py's.
 """
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Any
-from urllib.parse import urlsplit
+from itertools import islice
+from urllib.parse import quote
 
-from lmx_daemon.contract.errors import HubError, NotFoundError, RequestError, UntrustedModelError
+from lmx_daemon.contract.errors import AuthenticationError, HubError, LmxError, NotFoundError, UntrustedModelError
+from lmx_daemon.library.choice import chosen
+from lmx_daemon.library.manifest import Manifest, ManifestFile
+from lmx_daemon.library.names import COMMIT, checked_file
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
-REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
-REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}")
-SHA256, SHA1 = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
-WANTED = (".safetensors", ".json", ".jinja", ".txt", ".model", ".tiktoken", ".jsonl")
-WANTED_NAMES = ("README.md", "LICENSE", "LICENSE.md", "LICENSE.txt")
-MAX_NAME = 255
+ASK_SECONDS = 10.0
+MAX_FILES = 20_000
+LOG_IN = "log in with: lmx login"
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """One file of the manifest. `sha256` for large files, else `git_sha1`."""
-
-    path: str
-    size: int
-    sha256: str | None
-    git_sha1: str
-
-    @property
-    def blob(self) -> str:
-        """The name of its blob in the cache: its hash, never what a header says."""
-        return self.sha256 or self.git_sha1
-
-
-@dataclass(frozen=True)
-class Manifest:
-    repo: str
-    commit: str
-    files: tuple[RemoteFile, ...]
-    skipped: tuple[str, ...]
+class TransientHubError(HubError):
+    """Asking again later may help."""
 
 
 class Hub:
-    def __init__(self, endpoint: str | None, environ: Mapping[str, str]) -> None:
+    """One endpoint, as one user."""
+
+    def __init__(self, endpoint: str | None, environ: Mapping[str, str], token: str | None = None) -> None:
         self.endpoint = (endpoint or environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
-        self._offline = environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+        self._offline = is_offline(environ)
+        self._token = token
 
     def token(self) -> str | None:
+        """The one that was given, else the Hub's own places: HF_TOKEN, or the file that a login leaves."""
         from huggingface_hub import get_token
 
-        return get_token()
+        return self._token or get_token()
 
-    def manifest(self, repo: str, revision: str | None) -> Manifest:
-        """Blocking. Raises NotFoundError, HubError, UntrustedModelError or RequestError."""
-        if self._offline:
-            raise HubError("HF_HUB_OFFLINE is set, so nothing is downloaded", hint="unset it to pull")
+    def manifest(
+        self, repo: str, revision: str | None, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
+    ) -> Manifest:
+        """Blocking. Raises NotFoundError, AuthenticationError, HubError, UntrustedModelError or RequestError."""
+        self.refuse_if_offline()
+        commit, files = self.listing(repo, revision)
+        wanted, skipped = chosen(repo, files, include, exclude)
+        return Manifest(
+            repo=repo, commit=commit, files=wanted, skipped=skipped, revision=revision, endpoint=self.endpoint
+        )
+
+    def listing(self, repo: str, revision: str | None) -> tuple[str, list[ManifestFile]]:
+        """(commit, its files). Blocking, two requests. Raises as `manifest` does."""
         from huggingface_hub import HfApi
 
-        api = HfApi(endpoint=self.endpoint)
+        api = HfApi(endpoint=self.endpoint, token=self.token() or False)
         try:
-            info = api.model_info(repo, revision=revision)
-            entries = list(api.list_repo_tree(repo, recursive=True, revision=info.sha))
+            commit = str(api.model_info(repo, revision=revision, timeout=ASK_SECONDS).sha)
+            if not COMMIT.fullmatch(commit):
+                raise HubError(f"the Hub names a commit that is none: {commit[:80]!r}")
+            entries = list(islice(api.list_repo_tree(repo, recursive=True, revision=commit), MAX_FILES + 1))
+        except LmxError:
+            raise
         except Exception as error:  # whatever the library raises becomes one of ours
             raise self._error(repo, revision, error) from error
-        commit = str(info.sha)
-        if not SHA1.fullmatch(commit):
-            raise HubError(f"the Hub names a commit that is none: {commit[:80]!r}")
-        return chosen(repo, commit, [checked(entry) for entry in entries if hasattr(entry, "blob_id")])
+        if len(entries) > MAX_FILES:
+            raise UntrustedModelError(f"{repo} has more than {MAX_FILES} files")
+        return commit, [checked_file(entry) for entry in entries if hasattr(entry, "blob_id")]
 
-    def url(self, manifest: Manifest, file: RemoteFile) -> str:
-        from urllib.parse import quote
-
+    def url(self, manifest: Manifest, file: ManifestFile) -> str:
         return f"{self.endpoint}/{manifest.repo}/resolve/{manifest.commit}/{quote(file.path)}"
 
-    def _error(self, repo: str, revision: str | None, error: Exception) -> Exception:
+    def refuse_if_offline(self) -> None:
+        if self._offline:
+            raise HubError("HF_HUB_OFFLINE is set, so nothing is downloaded", hint="unset it to pull")
+
+    def _error(self, repo: str, revision: str | None, error: Exception) -> LmxError:
         from huggingface_hub import errors
 
+        page = f"{self.endpoint}/{repo}"
         if isinstance(error, errors.GatedRepoError):
-            return HubError(
-                f"{repo} is gated", hint=f"accept its terms at {self.endpoint}/{repo}, then log in: hf auth login"
+            return AuthenticationError(
+                f"{repo} is gated: its publisher has terms to accept",
+                hint=f"accept at {page}, then {LOG_IN}",
             )
         if isinstance(error, errors.RevisionNotFoundError):
-            return NotFoundError(f"{repo} has no revision {revision!r}", param="revision")
+            return NotFoundError(f"{repo} has no revision {revision!r}", param="revision", hint=f"see {page}/commits")
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status == 401 and self.token():
+            return AuthenticationError(f"the Hub does not accept the token (asked for {repo})", hint=LOG_IN)
         if isinstance(error, errors.RepositoryNotFoundError):
             return NotFoundError(
                 f"the Hub has no model {repo}, or it is private",
                 param="repo",
-                hint="check the name; for a private or gated one log in: hf auth login",
+                hint=f"check the name; for a private or gated one {LOG_IN}",
             )
-        return HubError(
-            f"cannot ask {self.endpoint} for {repo}: {error}"[:500], hint="check the network, and try again"
-        )
+        said = " ".join(str(error).split()) or type(error).__name__
+        message = f"cannot ask {self.endpoint} for {repo}: {said}"[:400]
+        if status is None or status in (408, 429) or status >= 500:
+            return TransientHubError(message, hint="check the network, and try again")
+        if status in (401, 403):
+            return AuthenticationError(message, hint=LOG_IN)
+        return HubError(message)
 
 
-def repository_of(text: str) -> str:
-    """A repository's id from what a user typed: the id, or the Hub's own URL. Raises RequestError."""
-    if "://" in text:
-        parts = urlsplit(text)
-        if parts.hostname not in ("huggingface.co", "hf.co", "www.huggingface.co"):
-            raise RequestError(
-                f"{text[:200]!r} is not on the Hugging Face Hub", param="repo", hint="give its id, as owner/name"
-            )
-        text = "/".join(parts.path.strip("/").split("/")[:2])
-    if not REPOSITORY.fullmatch(text) or ".." in text or "--" in text:
-        raise RequestError(
-            f"{text[:200]!r} is not a repository's id",
-            param="repo",
-            hint="give it as owner/name, for example mlx-community/Qwen3-0.6B-4bit",
-        )
-    return text
-
-
-def checked(entry: Any) -> RemoteFile:
-    """An entry of the Hub's listing, proved to be harmless. Raises UntrustedModelError."""
-    path, size = str(entry.path), entry.size
-    parts = PurePosixPath(path).parts
-    if (
-        not parts
-        or path.startswith("/")
-        or "\\" in path
-        or any(part in ("..", ".") or len(part.encode()) > MAX_NAME or not part.isprintable() for part in parts)
-        or str(PurePosixPath(path)) != path
-    ):
-        raise UntrustedModelError(f"the repository names a file {path[:200]!r}, which lmx does not write")
-    sha256 = entry.lfs.sha256 if entry.lfs else None
-    if not SHA1.fullmatch(str(entry.blob_id)) or (sha256 is not None and not SHA256.fullmatch(str(sha256))):
-        raise UntrustedModelError(f"the Hub gives no proper hash for {path}")
-    if not isinstance(size, int) or size < 0:
-        raise UntrustedModelError(f"the Hub gives no proper size for {path}")
-    return RemoteFile(path, size, sha256, str(entry.blob_id))
-
-
-def chosen(repo: str, commit: str, files: list[RemoteFile]) -> Manifest:
-    """The files that an MLX model needs. Raises UntrustedModelError where it is none that lmx can run."""
-    names = [file.path for file in files]
-    if not any(name.endswith(".safetensors") for name in names):
-        kind = "GGUF files" if any(name.endswith(".gguf") for name in names) else "no safetensors weights"
-        raise UntrustedModelError(
-            f"{repo} has {kind}, and lmx runs MLX's safetensors",
-            hint="look for an MLX version, for example in mlx-community",
-        )
-    wanted = [file for file in files if _is_wanted(file.path)]
-    skipped = tuple(file.path for file in files if not _is_wanted(file.path))
-    return Manifest(repo, commit, tuple(wanted), skipped)
-
-
-def _is_wanted(path: str) -> bool:
-    """At the top level only: mlx-lm reads no folders."""
-    return "/" not in path and (path.endswith(WANTED) or path in WANTED_NAMES)
+def is_offline(environ: Mapping[str, str]) -> bool:
+    names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    return any(environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in names)

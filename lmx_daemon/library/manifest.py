@@ -78,9 +78,10 @@ def write_manifest(file: Path, manifest: Manifest) -> None:
     write_file(file, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
 
 
-def write_file(file: Path, content: bytes, mode: int = 0o644) -> None:
-    """Whole or not at all: a temporary file, fsync, rename, fsync of the folder. Raises OSError."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.lmx")
+def write_file(file: Path, content: bytes, mode: int = 0o644, stage: Path | None = None) -> None:
+    """Whole or not at all: a temporary file (in `stage`, else beside it), fsync, rename, fsync of the folder. Raises
+    OSError."""
+    temporary = (stage or file.parent) / f".{file.name}.{os.getpid()}.lmx"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     with open(descriptor, "wb") as output:
         output.write(content)

@@ -4,10 +4,7 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -15,11 +12,6 @@ import psutil
 import pytest
 
 from tests.end_to_end.running import Daemon, wait_until
-from tests.library.conftest import REPO, StandIn
-from tests.library.conftest import environ as environ
-from tests.library.conftest import hub as hub
-from tests.library.conftest import hub_process as hub_process
-from tests.library.test_download import PULL_PROGRAM
 
 pytestmark = pytest.mark.slow
 TALKER = "tests/talker"
@@ -103,21 +95,3 @@ def test_a_worker_that_is_killed_twenty_times(own_daemon: Daemon) -> None:
             rest = [line for line in lines if line]
             assert time.monotonic() - killed < 2.0 and '"error"' in rest[-1]
     assert daemon.get("/health")[0] == 200
-
-
-def test_a_pull_that_is_killed_at_forty_random_moments(hub: StandIn, environ: dict[str, str]) -> None:
-    rng = random.Random(3)
-    hub.faults(rate=4_000_000)
-    repository = Path(environ["HF_HUB_CACHE"]) / "models--maker--tiny"
-    original = (hub.root / REPO / "model.safetensors").read_bytes()
-    command = [sys.executable, "-c", PULL_PROGRAM, REPO]
-    for _ in range(40):
-        process = subprocess.Popen(command, env=os.environ | environ, stdout=subprocess.DEVNULL)
-        time.sleep(0.4 + rng.random() * 1.2)
-        process.kill()
-        process.wait()
-        for link in repository.glob("snapshots/*/model.safetensors"):
-            assert link.read_bytes() == original
-    hub.faults()
-    done = subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, timeout=60)
-    assert done.stdout.split()[0] == "done"

@@ -78,5 +78,5 @@ def environ(hub: StandIn, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def pulls(environ: dict[str, str]) -> Pulls:
-    return Pulls(LibrarySettings(reserve_bytes=0), environ)
+def pulls(environ: dict[str, str], tmp_path: Path) -> Pulls:
+    return Pulls(LibrarySettings(reserve_bytes=0), environ, tmp_path / "records")

@@ -1,0 +1,70 @@
+"""`lmx login`, `lmx logout`: the token for gated and private models, kept where every tool of the Hub keeps it."""
+
+import logging
+import os
+import sys
+
+import typer
+
+from lmx_cli.output import ExitCode, Output
+
+
+def add(app: typer.Typer, output: Output) -> None:
+    @app.command()
+    def login() -> int:
+        """Keep a Hugging Face token, for gated and private models; asked for, or read from stdin."""
+        return _login(output)
+
+    @app.command()
+    def logout() -> int:
+        """Forget the Hugging Face tokens of this machine."""
+        _hub()
+        import huggingface_hub
+
+        huggingface_hub.logout()
+        output.text("logged out")
+        if os.environ.get("HF_TOKEN"):
+            output.note("HF_TOKEN is still set, and used")
+        return ExitCode.OK
+
+
+def _login(output: Output) -> int:
+    from lmx_daemon.contract.errors import AuthenticationError, HubError
+
+    endpoint = _hub()
+    if sys.stdin.isatty():
+        output.note(f"a token with read access is made at {endpoint}/settings/tokens")
+        token = str(typer.prompt("Token", hide_input=True, err=True)).strip()
+    else:
+        token = sys.stdin.readline().strip()
+    if not token.isascii() or not token.isprintable() or " " in token or not token:
+        raise AuthenticationError("that is no token", hint=f"make one at {endpoint}/settings/tokens")
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        name = huggingface_hub.HfApi().whoami(token=token)["name"]
+        huggingface_hub.login(token=token)
+    except (HfHubHTTPError, ValueError) as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in (401, 403):
+            message, hint = "the Hub does not accept this token", f"make one at {endpoint}/settings/tokens"
+            raise AuthenticationError(message, hint=hint) from None
+        raise HubError(f"cannot ask {endpoint}: it answered {status}", hint="try again later") from None
+    except OSError as error:
+        raise HubError(f"cannot ask {endpoint}: {type(error).__name__}", hint="check the network") from None
+    output.text(f"logged in as {name}")
+    if os.environ.get("HF_TOKEN"):
+        output.note("HF_TOKEN is set, and is used before what was kept now")
+    return ExitCode.OK
+
+
+def _hub() -> str:
+    """The endpoint, told to huggingface_hub before it is imported."""
+    from lmx_daemon.contract.config import Home, read_settings
+
+    endpoint = read_settings(Home.from_environment()).library.endpoint
+    if endpoint:
+        os.environ["HF_ENDPOINT"] = endpoint
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"

@@ -1,0 +1,220 @@
+"""One repository's folder in the Hugging Face cache, as it is written: blobs by their hash, then snapshot and ref.
+
+Other tools read the same folder, so nothing appears under a name that they know before it is proved. What is ours
+alone: `blobs/<hash>.lmx.incomplete`, `.lmx/<commit>.json` (the manifest), `.lmx/quarantine/<hash>`.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lmx_daemon.contract.errors import CancelledError, DiskError, LmxError
+from lmx_daemon.library.manifest import (
+    Manifest,
+    ManifestFile,
+    manifest_file,
+    read_manifest,
+    sync_folder,
+    write_file,
+    write_manifest,
+)
+
+LOCK_POLL_SECONDS = 0.2
+
+
+class RepositoryFolder:
+    """`models--<owner>--<name>`."""
+
+    def __init__(self, cache: Path, repo: str) -> None:
+        self.repo = repo
+        self.folder = cache / f"models--{repo.replace('/', '--')}"
+        self.blobs = self.folder / "blobs"
+        self.quarantined = self.folder / ".lmx" / "quarantine"
+
+    def partial(self, file: ManifestFile) -> Path:
+        return self.blobs / f"{file.blob}.lmx.incomplete"
+
+    def blob(self, file: ManifestFile) -> Path:
+        return self.blobs / file.blob
+
+    def snapshot(self, commit: str) -> Path:
+        return self.folder / "snapshots" / commit
+
+    @contextmanager
+    def locked(self, stop: threading.Event, on_wait: Callable[[str | None], None]) -> Iterator[None]:
+        """One pull of a repository at a time, over all processes; the kernel frees the lock of a dead one."""
+        self.blobs.mkdir(parents=True, exist_ok=True)
+        locks = self.folder.parent / ".locks"
+        locks.mkdir(exist_ok=True)
+        with (locks / f"{self.folder.name}.lmx.lock").open("ab") as handle:
+            waited = False
+            while not _try_lock(handle.fileno()):
+                if not waited:
+                    on_wait("another program pulls it too; waiting for that one")
+                waited = True
+                if stop.wait(LOCK_POLL_SECONDS):
+                    raise CancelledError("the pull was stopped")
+            if waited:
+                on_wait(None)
+            self.blobs.mkdir(parents=True, exist_ok=True)  # it may have been removed meanwhile
+            yield
+
+    @contextmanager
+    def locked_now(self) -> Iterator[None]:
+        """Raises CancelledError where another pull has the lock."""
+        stop = threading.Event()
+        stop.set()
+        with self.locked(stop, lambda _: None):
+            yield
+
+    def proved(self, commit: str) -> dict[str, int]:
+        """Blob -> st_mtime_ns of its bytes when they were proved, by the manifests that are kept here."""
+        manifest = read_manifest(manifest_file(self.folder, commit))
+        if manifest is None or manifest.proved_at is None:
+            return {}
+        return {file.blob: file.modified_ns for file in manifest.files if file.modified_ns is not None}
+
+    def is_unchanged(self, file: ManifestFile, proved: dict[str, int]) -> bool:
+        """Whether the blob is the one that was proved, as far as size and time tell."""
+        try:
+            status = self.blob(file).stat()
+        except OSError:
+            return False
+        return status.st_size == file.size and status.st_mtime_ns == proved.get(file.blob)
+
+    def admit(self, file: ManifestFile) -> None:
+        """Names the partial file's proved bytes: after a power cut there is the whole blob or none."""
+        partial = self.partial(file)
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(partial, self.blob(file))
+        sync_folder(self.blobs)
+
+    def quarantine(self, path: Path, file: ManifestFile) -> None:
+        """Moves wrong bytes to where nothing reads them; one copy of each is kept."""
+        self.quarantined.mkdir(parents=True, exist_ok=True)
+        os.replace(path, self.quarantined / file.blob)
+
+    def forget_quarantined(self, file: ManifestFile) -> None:
+        (self.quarantined / file.blob).unlink(missing_ok=True)
+
+    def publish(self, manifest: Manifest, now: float) -> None:
+        """Every file is proved: now the manifest, the snapshot and its ref appear, in this order."""
+        known = read_manifest(manifest_file(self.folder, manifest.commit))
+        files = {file.path: self._stamped(file) for file in manifest.files}
+        others = () if known is None else tuple(file for file in known.files if file.path not in files)
+        whole = Manifest(
+            repo=manifest.repo,
+            commit=manifest.commit,
+            files=(*files.values(), *(file for file in others if self._is_linked(manifest.commit, file))),
+            skipped=tuple(path for path in manifest.skipped if path not in {file.path for file in others}),
+            revision=manifest.revision,
+            endpoint=manifest.endpoint,
+            proved_at=now,
+        )
+        write_manifest(manifest_file(self.folder, manifest.commit), whole)
+        self._link(manifest)
+        if manifest.revision != manifest.commit:
+            self._name(manifest.revision or "main", manifest.commit)
+
+    def _stamped(self, file: ManifestFile) -> ManifestFile:
+        return ManifestFile(
+            path=file.path,
+            size=file.size,
+            git_sha1=file.git_sha1,
+            sha256=file.sha256,
+            modified_ns=self.blob(file).stat().st_mtime_ns,
+        )
+
+    def _is_linked(self, commit: str, file: ManifestFile) -> bool:
+        return (self.snapshot(commit) / file.path).exists()
+
+    def _link(self, manifest: Manifest) -> None:
+        """A new snapshot appears whole, by one rename; to an older one links are added."""
+        snapshot = self.snapshot(manifest.commit)
+        if all(_points_to(snapshot / file.path, self.blob(file)) for file in manifest.files):
+            return
+        stage = self.folder / ".lmx" / "stage"  # as deep as a snapshot, so that relative links fit both
+        shutil.rmtree(stage, ignore_errors=True)
+        for file in manifest.files:
+            link = stage / file.path
+            link.parent.mkdir(parents=True, exist_ok=True)
+            depth = len(Path(file.path).parts)
+            link.symlink_to(Path(*[".."] * (depth + 1), "blobs", file.blob))
+        snapshot.parent.mkdir(exist_ok=True)
+        if not snapshot.exists():
+            _sync_tree(stage)
+            os.rename(stage, snapshot)
+        else:
+            for file in manifest.files:
+                (snapshot / file.path).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(stage / file.path, snapshot / file.path)
+            _sync_tree(snapshot)
+            shutil.rmtree(stage)
+        sync_folder(snapshot.parent)
+
+    def _name(self, revision: str, commit: str) -> None:
+        reference = self.folder / "refs" / revision
+        try:
+            if reference.read_text() == commit:
+                return
+        except (OSError, UnicodeDecodeError):
+            pass
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        write_file(reference, commit.encode(), stage=self.folder / ".lmx")
+
+    def discard(self, files: Iterable[ManifestFile]) -> int:
+        """Removes what a cancelled pull had fetched and no snapshot needs; how many bytes. Raises OSError."""
+        needed = {os.path.realpath(link) for link in self.folder.glob("snapshots/*/**/*") if link.is_symlink()}
+        freed = 0
+        for file in files:
+            for path in (self.partial(file), self.quarantined / file.blob, self.blob(file)):
+                if path.is_symlink() or not path.is_file() or os.path.realpath(path) in needed:
+                    continue
+                freed += path.stat().st_size
+                path.unlink()
+        for folder in (self.quarantined, self.quarantined.parent, self.blobs, self.folder):
+            try:
+                folder.rmdir()  # only where nothing is left in it
+            except OSError:
+                break
+        return freed
+
+
+def _points_to(link: Path, blob: Path) -> bool:
+    try:
+        return link.is_symlink() and (link.parent / os.readlink(link)).resolve() == blob.resolve() and blob.exists()
+    except OSError:
+        return False
+
+
+def _sync_tree(folder: Path) -> None:
+    for place, _, _ in os.walk(folder):
+        sync_folder(Path(place))
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def disk_error(error: OSError) -> LmxError:
+    """What the disk said, in one line."""
+    name = f" {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskError("the disk is full", hint="free some space, and pull again: it goes on where it stopped")
+    if error.errno == errno.EROFS or isinstance(error, PermissionError):
+        return DiskError(f"not allowed to write{name}", hint="check who owns the cache, or set HF_HUB_CACHE")
+    if isinstance(error, FileNotFoundError):
+        return DiskError(f"the cache's folder vanished:{name}", hint="pull again: it begins anew")
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return DiskError(f"a file is in the way:{name}", hint="move it away, or set HF_HUB_CACHE to another folder")
+    return DiskError(f"cannot write{name}: {error.strerror or error}", hint="check the Hugging Face cache's folder")
