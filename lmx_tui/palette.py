@@ -47,5 +47,5 @@ def commands(app: App[None], view: View) -> Iterator[SystemCommand]:
             cancel = PullCancelRequested(download.id)
             name = one_line(download.repo)
             yield SystemCommand(
-                f"Cancel the pull of {name}", "a later pull goes on", lambda message=cancel: post(message)
+                f"Cancel the pull of {name}", "what was fetched is deleted", lambda message=cancel: post(message)
             )

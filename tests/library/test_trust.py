@@ -18,7 +18,7 @@ COMMIT = "abc1234567" * 4
 def librarian_of(tmp_path: Path) -> Librarian:
     environ = {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_ENDPOINT": "http://127.0.0.1:9"}
     settings = LibrarySettings(lmstudio=False, folders=(str(tmp_path / "mine"),))
-    return Librarian(Home(tmp_path / "home"), settings, environ, Pulls(settings, environ))
+    return Librarian(Home(tmp_path / "home"), settings, environ, Pulls(settings, environ, tmp_path / "pulls"))
 
 
 def harm(folder: Path, name: str) -> str:
