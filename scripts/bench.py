@@ -86,7 +86,7 @@ def small(cache: Path, rounds: int) -> bench_page.Part:
 
 
 def restart(cache: Path, rounds: int) -> bench_page.Part:
-    """A second turn after a restart, and loading with a warm spare beside a bare mlx_lm.load."""
+    """A second turn after a restart, loading beside a bare mlx_lm.load, a look-up beside mlx-lm's."""
     model, figures = bench_models.build("small", cache), {}
     with peers.Ours(cache) as ours, peers.InProcess(model, cache) as direct:
         firsts, afters = zip(*(asyncio.run(turn_over_a_restart(ours, i)) for i in range(rounds)), strict=True)
@@ -104,6 +104,7 @@ def restart(cache: Path, rounds: int) -> bench_page.Part:
         figures["load, spare warm"] = statistics.median(loads)
         figures["load, mlx_lm.load in process"] = statistics.median(bare)
         figures["load, ratio"] = statistics.median(one / other for one, other in zip(loads, bare, strict=True))
+        figures["lookup"], figures["lookup, mlx-lm"] = direct.asked("lookup")
     return bench_page.Part(figures=figures)
 
 

@@ -5,14 +5,26 @@ load                           seconds of a bare mlx_lm.load
 """
 
 import json
+import random
+import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import mlx.core as mx
 import mlx_lm
 from mlx_lm.generate import BatchGenerator
+from mlx_lm.models.cache import KVCache, LRUPromptCache
 from mlx_lm.utils import load_model
+
+from lmx_daemon.engine.cache import PrefixCache
+
+ENTRY, COMMON = 40_000, 1000
+"""Tokens of the stored prefix, and how many of them the one that is looked up shares."""
 
 
 def burst(model: Any, streams: int, prompt: int, answer: int) -> list[list[float]]:
@@ -30,6 +42,30 @@ def burst(model: Any, streams: int, prompt: int, answer: int) -> list[list[float
     return list(times.values())
 
 
+def look_up() -> list[float]:
+    tokens = random.Random(0).choices(range(150_000), k=ENTRY)
+    keys = mx.zeros((1, 1, ENTRY, 8))
+    stored = [KVCache.from_state((keys, keys, ENTRY)) for _ in range(4)]
+    ours, theirs = PrefixCache(1 << 31), LRUPromptCache()
+    ours.keep("", tokens, stored)
+    theirs.insert_cache("model", tokens, stored)
+    wanted = [*tokens[:COMMON], *[150_000] * (ENTRY - COMMON)]
+    hit = ours.find("", wanted)
+    assert hit is not None and 0 < hit.length <= COMMON
+    mine = timed(lambda: ours.find("", wanted), 20)
+    return [mine, timed(lambda: theirs.fetch_nearest_cache("model", wanted), 3)]
+
+
+def timed(act: Callable[[], object], times: int) -> float:
+    """The median of so many."""
+    found = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        act()
+        found.append(time.perf_counter() - begun)
+    return statistics.median(found)
+
+
 def main() -> None:
     path = Path(sys.argv[1])
     model, _ = load_model(path)
@@ -41,6 +77,8 @@ def main() -> None:
                 begun = time.perf_counter()
                 mlx_lm.load(str(path))
                 found = time.perf_counter() - begun
+            case ["lookup"]:
+                found = look_up()
             case _:
                 found = None
         print(json.dumps(found), flush=True)

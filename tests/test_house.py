@@ -13,6 +13,7 @@ FORBIDDEN = {
     "lmx_daemon.main": (*ENGINE, "textual", "huggingface_hub", "numpy", "typer"),
     "lmx_cli.main": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "typer", "httpx2"),
     "lmx_cli.commands.models": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "httpx2"),
+    "lmx_cli.commands.bench": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "httpx2", "psutil"),
     "lmx_tui.app": (*ENGINE, *SERVER, "huggingface_hub", "numpy"),
 }
 

@@ -17,12 +17,12 @@ FIGURES: tuple[Figure, ...] = (
     gap("longest"),
 )
 WIDTH = 8
-NAMES = 12
+NAMES = 8
 LONGEST_NAME = 24
 
 
 def lines(report: Report) -> list[str]:
-    """The whole report, in 88 columns where the servers' names are short."""
+    """The whole report, in 80 columns where the servers' names are short."""
     width = min(LONGEST_NAME, max(NAMES, *(len(target.name) + 2 for target in report.targets)))
     found = [f"{'':<{width}}" + "".join(column.rjust(WIDTH) for column in COLUMNS)]
     for test in report.tests:

@@ -101,7 +101,7 @@ async def _one_round(
     if not count:
         return
     for sample in samples:
-        entry = collected.setdefault(sample.name, Collected(workload.name, sample, {}))
+        entry = collected.setdefault(sample.name, Collected(workload.kind, sample, {}))
         entry.rounds.setdefault(server.name, []).append(measure(sample, watch.highest))
 
 

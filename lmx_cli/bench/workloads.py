@@ -34,6 +34,11 @@ class Workload(ABC):
 
     @property
     @abstractmethod
+    def kind(self) -> str:
+        """As `lmx bench --run` names it."""
+
+    @property
+    @abstractmethod
     def name(self) -> str: ...
 
     @property
@@ -75,6 +80,10 @@ class Streams(Workload):
     answer_tokens: int = 128
     every: float = 0.0
     label: str = ""
+
+    @property
+    def kind(self) -> str:
+        return "arrivals" if self.every else "sweep"
 
     @property
     def name(self) -> str:
@@ -120,6 +129,10 @@ class Interference(Workload):
     behind: float = 0.2
 
     @property
+    def kind(self) -> str:
+        return "interference"
+
+    @property
     def name(self) -> str:
         return f"{self.long_tokens} tokens into {self.streams} streams"
 
@@ -158,6 +171,10 @@ class Prefix(Workload):
     answer_tokens: int = 32
 
     @property
+    def kind(self) -> str:
+        return "prefix"
+
+    @property
     def name(self) -> str:
         return f"prefix of {self.prefix_tokens}"
 
@@ -189,6 +206,10 @@ class Shared(Streams):
     """Requests that arrive together with one long beginning."""
 
     prefix_tokens: int = 1500
+
+    @property
+    def kind(self) -> str:
+        return "shared"
 
     @property
     def name(self) -> str:
