@@ -4,8 +4,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import mlx.core as mx
-
 from lmx_daemon.contract.generation import (
     Delta,
     Ending,
@@ -179,15 +177,12 @@ class Answer:
 def logprob_of(token: Token, top: int, tokenizer: Any) -> TokenLogprob:
     """The chosen token's log-probability and those of the `top` likeliest."""
 
+    assert token.logprobs is not None
+
     def entry(identity: int, value: float) -> TokenLogprob:
         text = tokenizer.decode([identity])
         return TokenLogprob(token=text, id=identity, logprob=max(value, -9999.0), bytes=tuple(text.encode()))
 
-    chosen = entry(token.token, float(token.logprobs[token.token]))
-    if not top:
-        return chosen
-    order = mx.argsort(-token.logprobs)[:top]
-    values: Any = token.logprobs[order].tolist()
-    ids: Any = order.tolist()
-    likeliest = tuple(entry(identity, value) for identity, value in zip(ids, values, strict=True))
+    chosen = entry(token.token, token.logprobs.chosen)
+    likeliest = tuple(entry(identity, value) for identity, value in token.logprobs.top[:top])
     return TokenLogprob(token=chosen.token, id=chosen.id, logprob=chosen.logprob, bytes=chosen.bytes, top=likeliest)

@@ -1,32 +1,31 @@
-"""The one adapter over mlx-lm's BatchGenerator: rows in, steps out. What is behind it can be replaced.
+"""The step: prompts in pieces, one token for every row, the next step computing while this one is read.
 
-It knows token ids, samplers and caches; requests, text and sockets are the runner's. Engine thread only.
+It knows token ids, caches and wishes; requests, text and sockets are the runner's. Engine thread only.
 """
 
-import importlib
 import itertools
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.generate import BatchGenerator, StopSequences
+from mlx_lm.models.cache import KVCache, make_prompt_cache
 
-from lmx_daemon.engine.sampling import Resolved, sampler_for
+from lmx_daemon.engine.choose import Chooser, Chosen, Logprobs, Tally, Wish
+from lmx_daemon.engine.groups import Group, fork, place
+from lmx_daemon.engine.prefill import Pace, Prompt, pieces
+from lmx_daemon.engine.sampling import Resolved
+
+CACHE_STEP = 256
 
 
 @dataclass(frozen=True)
 class Row:
-    """One sequence to generate. `cache` holds the first `cached` of `tokens`."""
+    """One sequence to generate."""
 
-    tokens: Sequence[int]
     max_tokens: int
-    sampler: Any
-    processors: list[Any]
-    cache: list[Any] | None = None
-    cached: int = 0
-    checkpoints: tuple[int, ...] = ()
-    """Positions within `tokens` at which the row's cache is handed out, in a PrefillStep."""
+    wish: Wish
 
 
 @dataclass(frozen=True)
@@ -35,10 +34,10 @@ class Token:
 
     row: int
     token: int
-    logprobs: mx.array
-    reason: str | None
-    cache: list[Any] | None
-    tokens: list[int] | None
+    reason: str | None = None
+    logprobs: Logprobs | None = None
+    cache: list[Any] | None = None
+    tokens: list[int] | None = None
     """With `reason`: what `cache` holds."""
 
 
@@ -50,120 +49,306 @@ class PrefillStep:
     done: int
     total: int
     cache: list[Any] | None = None
-    """At a checkpoint: the row's cache, which holds the cached tokens and `done` more."""
+    """At a checkpoint: a cache that holds the cached tokens and `done` more."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """These rows have failed, alone."""
+
+    rows: tuple[int, ...]
+    error: Exception
+
+
+@dataclass
+class Step:
+    prompts: list[PrefillStep] = field(default_factory=list)
+    tokens: list[Token] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Running:
+    """A row past its prompt."""
+
+    row: Row
+    prompt: Sequence[int]
+    said: list[int] = field(default_factory=list)
+    launched: int = 0
+    """Tokens whose computing has begun."""
+    tally: Tally | None = None
+    over: bool = False
+    cache: list[Any] | None = None
+    """Taken out of its group when its last token was under way already."""
+
+
+@dataclass(frozen=True)
+class Flight:
+    """A decode step under way."""
+
+    rows: list[int]
+    chosen: Chosen
 
 
 class Batch:
     """Rows that are computed together. Row ids are never used twice."""
 
-    def __init__(self, model: Any, stop_tokens: set[int], *, max_running: int, prefill_step: int) -> None:
-        # Wired memory is a setting of ours (platform.wire), not a side effect of making a batch.
-        # mlx_lm's attribute `generate` is a function that hides its module, hence the import by name.
-        vars(importlib.import_module("mlx_lm.generate"))["maybe_set_recommended_wired_limit"] = lambda: None
-        self._max_running = max_running
-        self._stop = StopSequences([[token] for token in stop_tokens] or None)
-        self._generator = BatchGenerator(
-            model,
-            completion_batch_size=max_running,
-            prefill_batch_size=min(8, max_running),
-            prefill_step_size=prefill_step,
-        )
-        self.rows = 0
-        """Rows in it, waiting ones included."""
-        self._checkpoints: dict[int, tuple[int, set[int]]] = {}
-        """Of rows in prefill: what was cached, and the positions asked for."""
+    def __init__(self, model: Any, stop_tokens: set[int], *, prefill_step: int) -> None:
+        self._model = model
+        self._stop = stop_tokens
+        self._ids = itertools.count()
+        self._turn = 0
+        self._arrivals = itertools.count()
+        self._prompts: list[Prompt] = []
+        self._asked: dict[int, Row] = {}
+        """Rows whose prompt is not done."""
+        self._running: dict[int, Running] = {}
+        self._groups: list[Group] = []
+        self._fresh: list[tuple[int, int]] = []
+        """Rows that take part from the next step on, and their input."""
+        self._flight: Flight | None = None
+        self._chooser: Chooser | None = None
+        self._leaving: set[int] = set()
+        self._pieces: list[tuple[Prompt, int]] = []
+        self._begun = 0.0
+        self.pace = Pace(prefill_step)
+        self.prefill_tokens = 0
+        """Prompt tokens computed since this batch was made."""
 
-    def add(self, row: Row) -> int:
-        wanted = {position for position in row.checkpoints if row.cached < position < len(row.tokens)}
-        edges = [row.cached, *sorted(wanted), len(row.tokens)]
-        (identity,) = self._generator.insert_segments(
-            [[list(row.tokens[start:stop]) for start, stop in itertools.pairwise(edges)]],
-            max_tokens=[row.max_tokens],
-            caches=[row.cache] if row.cache is not None else None,
-            all_tokens=[list(row.tokens[: row.cached])],
-            samplers=[row.sampler],
-            logits_processors=[row.processors],
-            stop_sequences=[self._stop],
-        )
-        self.rows += 1
-        self._checkpoints[identity] = row.cached, wanted
-        return int(identity)
+    @property
+    def rows(self) -> int:
+        """Rows in it, waiting ones included."""
+        return len(self._asked) + len(self._running)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._asked or self._running)
+
+    @property
+    def cache_bytes(self) -> int:
+        prompts = sum(cache.nbytes for prompt in self._prompts for cache in prompt.cache)
+        return int(prompts + sum(group.bytes for group in self._groups))
+
+    def add(
+        self,
+        tokens: Sequence[int],
+        rows: Sequence[Row],
+        cache: list[Any] | None = None,
+        cached: int = 0,
+        checkpoints: Sequence[int] = (),
+    ) -> range:
+        """Rows that continue the same `tokens`, of which `cache` holds the first `cached`. Their ids.
+
+        `checkpoints` are positions within `tokens` at which the cache is handed out, in a PrefillStep.
+        """
+        ids = range(first := next(self._ids), first + len(rows))
+        for _ in rows[1:]:
+            next(self._ids)
+        if cache is None:
+            cache = make_prompt_cache(self._model)
+        for part in cache:
+            if type(part) is KVCache:  # room for the whole prompt at once, instead of a copy with every piece
+                part.step = max(CACHE_STEP, -(-(len(tokens) - cached) // CACHE_STEP) * CACHE_STEP)
+        self._asked.update(zip(ids, rows, strict=True))
+        self._prompts.append(Prompt(list(ids), tokens, cache, cached, next(self._arrivals)))
+        for position in checkpoints:
+            self.checkpoint(ids[0], position)
+        return ids
 
     def checkpoint(self, row: int, position: int) -> bool:
         """Asks for one more checkpoint. False where the row has come further already, or has ended."""
-        known = self._generator._find_uids([row]).get(row)
-        if known is None or known[0] == 2 or row not in self._checkpoints:
+        prompt = next((prompt for prompt in self._prompts if row in prompt.rows), None)
+        if prompt is None or not prompt.done < position < len(prompt.tokens):
             return False
-        stage, index = known
-        if stage == 0:
-            segments, done = self._generator._unprocessed_sequences[index][1], 0
-        else:
-            segments, done, _ = self._generator._currently_processing[index]
-        cached, wanted = self._checkpoints[row]
-        start = cached + done
-        for place, segment in enumerate(segments):
-            if start < position < start + len(segment):
-                segments[place : place + 1] = [segment[: position - start], segment[position - start :]]
-            start += len(segment)
-        if not cached + done < position < start:
-            return False
-        wanted.add(position)
+        prompt.checkpoints.add(position)
         return True
 
     def extract(self, row: int) -> tuple[list[int], list[Any]] | None:
         """What is computed of a row so far: the tokens, and a cache that holds them."""
-        known = self._generator._find_uids([row]).get(row)
-        if known is None or known[0] == 0:
+        for prompt in self._prompts:
+            if row in prompt.rows:
+                return (list(prompt.tokens[: prompt.done]), fork(prompt.cache)) if prompt.done else None
+        running = self._running.get(row)
+        if running is None:
             return None
-        cache, tokens = self._generator.extract_cache([row])[row]
-        return list(tokens), cache
+        return [*running.prompt, *running.said], fork(self._extract(row))
 
     def remove(self, rows: Sequence[int]) -> None:
-        """Rows that have ended already are ignored."""
-        known = self._generator._find_uids(rows)
-        if known:
-            self._generator.remove(list(known))
-            self.rows -= len(known)
-            for row in known:
-                self._checkpoints.pop(row, None)
+        """Rows that have ended already are ignored; what the others hold is free after the next step."""
+        for row in rows:
+            self._asked.pop(row, None)
+            if self._running.pop(row, None) is not None:
+                self._leaving.add(row)
+        for prompt in list(self._prompts):
+            prompt.rows = [row for row in prompt.rows if row in self._asked]
+            if not prompt.rows:
+                self._prompts.remove(prompt)
 
-    def step(self) -> tuple[list[PrefillStep], list[Token]]:
-        """One decode step for all running rows, and a piece of the waiting prompts."""
-        prompts, generated = self._generator.next()
-        tokens = [
-            Token(found.uid, found.token, found.logprobs, found.finish_reason, found.prompt_cache, found.all_tokens)
-            for found in generated
-        ]
-        self.rows -= sum(token.reason is not None for token in tokens)
-        return [self._prefill_step(found) for found in prompts], tokens
+    def step(self) -> Step:
+        """The prompts' next pieces are begun, then the next token of every row; the tokens before it are read."""
+        step = Step()
+        self._settle(step)
+        self._prefill(step)
+        before, self._flight = self._flight, None
+        self._flight = self._launch(before)
+        if before is not None:
+            self._read(before, step)
+            self._begun = time.perf_counter()  # only now do the pieces have the machine to themselves
+        if not self._running:
+            self._drop_all()
+        return step
 
-    def _prefill_step(self, found: Any) -> PrefillStep:
-        done, total = found.progress
-        if found.end_of_prompt:
-            self._checkpoints.pop(found.uid, None)
-            return PrefillStep(found.uid, done, total)
-        cached, wanted = self._checkpoints[found.uid]
-        taken = self.extract(found.uid) if cached + done in wanted else None
-        return PrefillStep(found.uid, done, total, taken[1] if taken else None)
+    # ---- prompts ----
 
-    @property
-    def prefill_tokens(self) -> int:
-        """Prompt tokens computed since this batch was made."""
-        return int(self._generator._counters.prompt_tokens)
+    def _settle(self, step: Step) -> None:
+        """Waits for the pieces under way, and measures them."""
+        if not self._pieces:
+            return
+        try:
+            mx.eval([cache.state for prompt, _ in self._pieces for cache in prompt.cache])
+        except Exception as error:  # what a prompt's arithmetic raises costs its own rows
+            self._break([prompt for prompt, _ in self._pieces], error, step)
+        count = sum(count for _, count in self._pieces)
+        self.pace.measured(count, time.perf_counter() - self._begun)
+        self._pieces = []
 
-    @property
-    def cache_bytes(self) -> int:
-        return int(self._generator.prompt_cache_nbytes)
+    def _prefill(self, step: Step) -> None:
+        """Begins the next pieces; prompts that are done join the rows."""
+        self._turn += 1
+        live = bool(self._running)
+        waiting = [prompt for prompt in self._prompts if prompt.left > 0]
+        self._begun = time.perf_counter()
+        for prompt, count in pieces(waiting, self.pace.budget(live), self._turn) if waiting else ():
+            try:
+                piece = mx.array([prompt.tokens[prompt.done : prompt.done + count]])
+                self._model(piece, cache=prompt.cache)
+                mx.async_eval([cache.state for cache in prompt.cache])  # type: ignore[no-untyped-call]
+            except Exception as error:  # see _settle
+                self._break([prompt], error, step)
+                continue
+            prompt.done += count
+            self.prefill_tokens += count
+            self._pieces.append((prompt, count))
+            done, total = prompt.done - prompt.cached, len(prompt.tokens) - prompt.cached
+            taken = fork(prompt.cache) if prompt.done in prompt.checkpoints else None
+            step.prompts += [PrefillStep(row, done, total, taken) for row in prompt.rows[:1]]
+        for prompt in [prompt for prompt in self._prompts if prompt.left <= 0]:
+            self._prompts.remove(prompt)
+            self._join(prompt)
 
-    def close(self) -> None:
-        self._generator.close()
+    def _break(self, prompts: Sequence[Prompt], error: Exception, step: Step) -> None:
+        for prompt in prompts:
+            step.broken.append(Broken(tuple(prompt.rows), error))
+            self.remove(prompt.rows)
+
+    def _join(self, prompt: Prompt) -> None:
+        length = len(prompt.tokens) - 1
+        for place_, row in enumerate(prompt.rows):
+            last = place_ == len(prompt.rows) - 1
+            cache = prompt.cache if last else fork(prompt.cache)
+            for part in cache:
+                if type(part) is KVCache:
+                    part.step = CACHE_STEP
+            self._running[row] = Running(self._asked.pop(row), prompt.tokens)
+            usable = [group for group in self._groups if group.mergeable and not set(group.rows) <= self._leaving]
+            found = place([group.shape for group in usable], length)
+            if found is None:
+                self._groups.append(Group(row, length, cache))
+            else:
+                usable[found].join(row, length, cache)
+            self._fresh.append((row, prompt.tokens[-1]))
+
+    # ---- rows ----
+
+    def _launch(self, before: Flight | None) -> Flight | None:
+        """Begins one more token for every row that needs one."""
+        for row, running in self._running.items():
+            if running.launched >= running.row.max_tokens and row not in self._leaving:
+                running.cache = self._extract(row)
+                self._leaving.add(row)
+        inputs, changed = self._inputs(before)
+        if inputs is None:
+            return None
+        rows = [row for group in self._groups for row in group.rows]
+        logits, begin = [], 0
+        for group in self._groups:
+            end = begin + len(group.rows)
+            logits.append(group.forward(self._model, inputs[begin:end] if len(self._groups) > 1 else inputs))
+            begin = end
+        together = logits[0] if len(logits) == 1 else mx.concatenate(logits)
+        if changed or self._chooser is None:
+            self._chooser = self._new_chooser(rows, together.shape[-1])
+        taking = [self._running[row] for row in rows]
+        chosen = self._chooser.start(together, [running.launched for running in taking])
+        for running in taking:
+            running.launched += 1
+        return Flight(rows, chosen)
+
+    def _inputs(self, before: Flight | None) -> tuple[mx.array | None, bool]:
+        """The tokens that the next step starts from, in the groups' order; whether the rows have changed."""
+        old = before.rows if before is not None else []
+        if not self._leaving and not self._fresh:
+            return (before.chosen.tokens if before is not None else None), False
+        for group in self._groups:
+            if not self._leaving.isdisjoint(group.rows):
+                group.leave(self._leaving)
+        self._groups = [group for group in self._groups if group.rows]
+        self._leaving.clear()
+        places = {row: index for index, row in enumerate(old)}
+        places |= {row: len(old) + index for index, (row, _) in enumerate(self._fresh)}
+        added = mx.array([token for _, token in self._fresh], mx.uint32)
+        self._fresh = []
+        order = [places[row] for group in self._groups for row in group.rows]
+        known = added if before is None else mx.concatenate([before.chosen.tokens, added])
+        return (known[mx.array(order)] if order else None), True
+
+    def _new_chooser(self, rows: list[int], vocabulary: int) -> Chooser:
+        taking = [self._running[row] for row in rows]
+        for running in taking:
+            if running.tally is None and running.row.wish.resolved.penalised:
+                running.tally = Tally(running.prompt, vocabulary)
+        return Chooser([running.row.wish for running in taking], [running.tally for running in taking], vocabulary)
+
+    def _read(self, flight: Flight, step: Step) -> None:
+        tokens, logprobs = flight.chosen.read()
+        for index, (row, token) in enumerate(zip(flight.rows, tokens, strict=True)):
+            running = self._running.get(row)
+            if running is None:  # removed while it was computed
+                continue
+            running.said.append(token)
+            reason = "stop" if token in self._stop else None
+            if reason is None and len(running.said) >= running.row.max_tokens:
+                reason = "length"
+            if reason is None:
+                step.tokens.append(Token(row, token, logprobs=logprobs.get(index)))
+            else:
+                step.tokens.append(self._last(row, running, token, reason, logprobs.get(index)))
+
+    def _last(self, row: int, running: Running, token: int, reason: str, logprobs: Logprobs | None) -> Token:
+        del self._running[row]
+        held = [*running.prompt, *running.said]
+        cache = running.cache
+        if cache is not None:
+            held.pop()  # nothing has been computed of its last token
+        else:
+            cache = self._extract(row)
+            self._leaving.add(row)
+        return Token(row, token, reason, logprobs, cache, held)
+
+    def _extract(self, row: int) -> list[Any]:
+        return next(group for group in self._groups if row in group.rows).extract(row)
+
+    def _drop_all(self) -> None:
+        """Nobody is left: what the last step computed in vain is forgotten."""
+        self._groups, self._flight, self._chooser = [], None, None
+        self._leaving.clear()
+        self._fresh.clear()
 
 
 def warm_up(batch: Batch) -> None:
     """Greedy and sampled, prefill and decode: kernels are compiled now, not under the first request."""
-    sampled = Resolved(temperature=1.0, top_p=0.9, top_k=2, min_p=0.05, repetition_penalty=1.0)
-    greedy = Resolved(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, repetition_penalty=1.0)
-    batch.add(Row([0, 0, 0, 0], 2, sampler_for(sampled, 0, 0), []))
-    batch.add(Row([0, 0], 2, sampler_for(greedy, 0, 0), []))
-    while batch.rows:
-        batch.step()
+    sampled = Wish(Resolved(temperature=1.0, top_p=0.9, top_k=2, min_p=0.05))
+    for wish in (sampled, Wish(Resolved())):
+        batch.add([0] * 65, [Row(2, wish)])
+        while batch.busy:
+            batch.step()

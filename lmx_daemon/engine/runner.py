@@ -40,8 +40,9 @@ from lmx_daemon.contract.frames import (
 from lmx_daemon.contract.generation import Event, Failed, Generate, Prefill, Queued, Started
 from lmx_daemon.engine import platform, sampling
 from lmx_daemon.engine.answer import Answer
-from lmx_daemon.engine.batch import Batch, Row, warm_up
+from lmx_daemon.engine.batch import Batch, Broken, Row, Token, warm_up
 from lmx_daemon.engine.cache import PrefixCache
+from lmx_daemon.engine.choose import Wish
 from lmx_daemon.engine.guard import Guard, Reservation
 from lmx_daemon.engine.link import Pulse
 from lmx_daemon.engine.load import LoadedModel, load
@@ -112,8 +113,6 @@ class Runner:
             if self._rows:
                 self._step()
             self._report_memory()
-        if self._batch is not None:
-            self._batch.close()
 
     # ---- commands ----
 
@@ -180,7 +179,6 @@ class Runner:
         return Batch(
             self._loaded.model,
             set(self._loaded.tokenizer.eos_token_ids),
-            max_running=self._options.max_running,
             prefill_step=self._options.prefill_step,
         )
 
@@ -194,7 +192,7 @@ class Runner:
         try:
             assert self._loaded is not None
             self._check_room(answer)
-            sampling.check(request.sampling, self._loaded.vocabulary)
+            sampling.check(request, self._loaded.vocabulary)
             if request.constraint is not None:
                 raise UnsupportedError("constrained answers are not supported yet", param="response_format")
             if request.choices > self._options.max_running:
@@ -266,18 +264,14 @@ class Runner:
         reservation = self._reservation(answer)
         self._guard.open(request.id, reservation)
         answer.start()
-        for index in range(request.choices):
-            hit = self._prefixes.find(request.cache_namespace, tokens)
-            answer.cached = hit.length if hit else 0
-            row = Row(
-                tokens=tokens,
-                max_tokens=reservation.most,
-                sampler=sampling.sampler_for(resolved, answer.seed, index),
-                processors=sampling.processors_for(request.sampling, resolved, len(tokens)),
-                cache=hit.cache if hit else None,
-                cached=hit.length if hit else 0,
-            )
-            identity = self._batch.add(row)
+        hit = self._prefixes.find(request.cache_namespace, tokens)
+        answer.cached = hit.length if hit else 0
+        rows = [
+            Row(reservation.most, Wish(resolved, answer.seed, index, request.top_logprobs))
+            for index in range(request.choices)
+        ]
+        ids = self._batch.add(tokens, rows, hit.cache if hit else None, answer.cached)
+        for index, identity in enumerate(ids):
             answer.add(identity, index, self._loaded.tokenizer, self._markers)
             self._rows[identity] = answer
         self._running[request.id] = answer
@@ -296,15 +290,15 @@ class Runner:
     def _step(self) -> None:
         assert self._batch is not None
         try:
-            prompts, tokens = self._batch.step()
+            step = self._batch.step()
         except Exception as error:  # whatever a model's arithmetic raises costs its batch, not the worker
             self._fail_batch(error)
             return
         self._bad_steps = 0
         self._pulse.steps += 1
-        self._pulse.decode_tokens += len(tokens)
+        self._pulse.decode_tokens += len(step.tokens)
         events: list[Event] = []
-        for prompt in prompts:
+        for prompt in step.prompts:
             answer = self._rows.get(prompt.row)
             if answer is None:
                 continue
@@ -313,15 +307,28 @@ class Runner:
                 self._prefixes.keep(answer.request.cache_namespace, answer.prepared.tokens[:done], prompt.cache)
             if prompt.total > self._options.prefill_step:
                 events.append(Prefill(id=answer.request.id, done=done, total=answer.cached + prompt.total))
-        for token in tokens:
+        for token in step.tokens:
             answer = self._rows.get(token.row)
             if answer is not None:
                 events += self._take(answer, token)
+        for broken in step.broken:
+            events += self._break(broken)
         self._pulse.prefill_tokens = self._batch.prefill_tokens
         if events:
             self._send(Events(events=tuple(events)))
 
-    def _take(self, answer: Answer, token: Any) -> list[Event]:
+    def _break(self, broken: Broken) -> list[Event]:
+        """Fails the request whose own prompt could not be computed; the batch goes on."""
+        traceback.print_exception(broken.error)
+        found = [answer for row in broken.rows if (answer := self._rows.get(row)) is not None]
+        failure = failure_of(broken.error)
+        for answer in found[:1]:
+            self._log("error", failure.message, answer.request.id)
+            self._remove(answer)
+            return [self._closed(Failed(id=answer.request.id, error=failure.body()))]
+        return []
+
+    def _take(self, answer: Answer, token: Token) -> list[Event]:
         assert self._batch is not None and self._loaded is not None
         request = answer.request
         try:
@@ -349,10 +356,7 @@ class Runner:
         """Fails what was in the batch and begins a fresh one. Raises at the third time in a row."""
         traceback.print_exception(error)
         self._bad_steps += 1
-        if isinstance(error, MemoryError) or "malloc" in str(error):
-            failure: LmxError = OutOfMemoryError(f"the model ran out of memory: {error}", hint="ask for less at once")
-        else:
-            failure = WorkerError(f"a step of the model failed: {type(error).__name__}: {error}", hint="see the log")
+        failure = failure_of(error)
         events = [self._closed(Failed(id=identity, error=failure.body())) for identity in self._running]
         self._running.clear()
         self._rows.clear()
@@ -428,3 +432,10 @@ class Runner:
 
 def _seed_of(request: Generate) -> int:
     return request.sampling.seed if request.sampling.seed is not None else random.getrandbits(62)
+
+
+def failure_of(error: Exception) -> LmxError:
+    """What the arithmetic raised, as the request's error."""
+    if isinstance(error, MemoryError) or "malloc" in str(error):
+        return OutOfMemoryError(f"the model ran out of memory: {error}", hint="ask for less at once")
+    return WorkerError(f"a step of the model failed: {type(error).__name__}: {error}", hint="see the log")

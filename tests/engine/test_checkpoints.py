@@ -9,10 +9,9 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
 
 from lmx_daemon.engine.batch import Batch, Row
-from lmx_daemon.engine.sampling import Resolved, sampler_for
+from lmx_daemon.engine.choose import GREEDY
 from tests.models import ARCHITECTURES, build_model
 
-GREEDY = Resolved(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, repetition_penalty=1.0)
 PROMPT = [3 + (7 * n) % 400 for n in range(100)]
 
 
@@ -30,14 +29,13 @@ def answer(model: Any, cache: list[Any], tokens: list[int], count: int) -> list[
 def test_a_checkpoint_holds_its_position(architecture: str, tmp_path: Path) -> None:
     model, _ = load_model(build_model(architecture, tmp_path, ends=False))
     expected = answer(model, make_prompt_cache(model), PROMPT, 8)
-    batch = Batch(model, set(), max_running=4, prefill_step=16)
-    sampler = sampler_for(GREEDY, 0, 0)
-    row = batch.add(Row(PROMPT, 4, sampler, [], checkpoints=(40, 84, 99)))
-    batch.add(Row(PROMPT[:30], 4, sampler, []))
+    batch = Batch(model, set(), prefill_step=16)
+    (row,) = batch.add(PROMPT, [Row(4, GREEDY)], checkpoints=(40, 84, 99))
+    batch.add(PROMPT[:30], [Row(4, GREEDY)])
     taken: dict[int, list[Any]] = {}
     asked = False
     while batch.rows:
-        prompts, _ = batch.step()
+        prompts = batch.step().prompts
         taken |= {step.done: step.cache for step in prompts if step.row == row and step.cache is not None}
         if not asked and prompts:
             asked = True
@@ -48,4 +46,3 @@ def test_a_checkpoint_holds_its_position(architecture: str, tmp_path: Path) -> N
         assert answer(model, cache, PROMPT[position:], 8) == expected
     assert not batch.checkpoint(row, 70)
     assert batch.extract(row) is None
-    batch.close()
