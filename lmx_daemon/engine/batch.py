@@ -77,17 +77,22 @@ class Running:
     launched: int = 0
     """Tokens whose computing has begun."""
     tally: Tally | None = None
-    over: bool = False
     cache: list[Any] | None = None
     """Taken out of its group when its last token was under way already."""
 
+    @property
+    def held(self) -> list[int]:
+        """The tokens that its cache holds: each launch took one in, the first the prompt's last."""
+        return [*self.prompt, *self.said][: len(self.prompt) - 1 + self.launched]
 
-@dataclass(frozen=True)
+
+@dataclass(eq=False)
 class Flight:
-    """A decode step under way."""
+    """The latest decode step: under way, or read already and where the next one starts from."""
 
     rows: list[int]
     chosen: Chosen
+    read: bool = False
 
 
 class Batch:
@@ -110,7 +115,6 @@ class Batch:
         self._chooser: Chooser | None = None
         self._leaving: set[int] = set()
         self._pieces: list[tuple[Prompt, int]] = []
-        self._begun = 0.0
         self.pace = Pace(prefill_step)
         self.prefill_tokens = 0
         """Prompt tokens computed since this batch was made."""
@@ -171,7 +175,7 @@ class Batch:
         running = self._running.get(row)
         if running is None:
             return None
-        return [*running.prompt, *running.said], fork(self._extract(row))
+        return running.held, fork(self._extract(row))
 
     def remove(self, rows: Sequence[int]) -> None:
         """Rows that have ended already are ignored; what the others hold is free after the next step."""
@@ -185,46 +189,43 @@ class Batch:
                 self._prompts.remove(prompt)
 
     def step(self) -> Step:
-        """The prompts' next pieces are begun, then the next token of every row; the tokens before it are read."""
+        """One more token for every row, and the prompts' next pieces.
+
+        Without prompts, the next tokens are begun before the last are read. With prompts, tokens are read as soon as
+        they are there, never behind a piece.
+        """
         step = Step()
-        self._settle(step)
-        self._prefill(step)
-        before, self._flight = self._flight, None
-        self._flight = self._launch(before)
-        if before is not None:
+        if not self._prompts:
+            before = self._flight
+            self._flight = self._launch()
             self._read(before, step)
-            self._begun = time.perf_counter()  # only now do the pieces have the machine to themselves
+        elif self._flight is not None and not self._flight.read:
+            self._read(self._flight, step)
+        else:
+            begun = time.perf_counter()
+            live = bool(self._running)
+            self._prefill(live, step)
+            self._flight = self._launch()
+            self._settle(begun, step)
+            self._read(self._flight, step)
         if not self._running:
             self._drop_all()
         return step
 
     # ---- prompts ----
 
-    def _settle(self, step: Step) -> None:
-        """Waits for the pieces under way, and measures them."""
-        if not self._pieces:
-            return
-        try:
-            mx.eval([cache.state for prompt, _ in self._pieces for cache in prompt.cache])
-        except Exception as error:  # what a prompt's arithmetic raises costs its own rows
-            self._break([prompt for prompt, _ in self._pieces], error, step)
-        count = sum(count for _, count in self._pieces)
-        self.pace.measured(count, time.perf_counter() - self._begun)
-        self._pieces = []
-
-    def _prefill(self, step: Step) -> None:
+    def _prefill(self, live: bool, step: Step) -> None:
         """Begins the next pieces; prompts that are done join the rows."""
         self._turn += 1
-        live = bool(self._running)
+        self._pieces = []
         waiting = [prompt for prompt in self._prompts if prompt.left > 0]
-        self._begun = time.perf_counter()
-        for prompt, count in pieces(waiting, self.pace.budget(live), self._turn) if waiting else ():
+        for prompt, count in pieces(waiting, self.pace.budget(live), self._turn):
             try:
                 piece = mx.array([prompt.tokens[prompt.done : prompt.done + count]])
                 self._model(piece, cache=prompt.cache)
                 mx.async_eval([cache.state for cache in prompt.cache])  # type: ignore[no-untyped-call]
-            except Exception as error:  # see _settle
-                self._break([prompt], error, step)
+            except Exception as error:  # what a prompt's arithmetic raises costs its own rows
+                self._break(prompt, error, step)
                 continue
             prompt.done += count
             self.prefill_tokens += count
@@ -236,15 +237,23 @@ class Batch:
             self._prompts.remove(prompt)
             self._join(prompt)
 
-    def _break(self, prompts: Sequence[Prompt], error: Exception, step: Step) -> None:
-        for prompt in prompts:
-            step.broken.append(Broken(tuple(prompt.rows), error))
-            self.remove(prompt.rows)
+    def _settle(self, begun: float, step: Step) -> None:
+        """Waits for the pieces under way, and measures them."""
+        for prompt, _ in self._pieces:
+            try:
+                mx.eval([cache.state for cache in prompt.cache])
+            except Exception as error:  # see _prefill
+                self._break(prompt, error, step)
+        self.pace.measured(sum(count for _, count in self._pieces), time.perf_counter() - begun)
+
+    def _break(self, prompt: Prompt, error: Exception, step: Step) -> None:
+        step.broken.append(Broken(tuple(prompt.rows), error))
+        self.remove(prompt.rows)
 
     def _join(self, prompt: Prompt) -> None:
         length = len(prompt.tokens) - 1
-        for place_, row in enumerate(prompt.rows):
-            last = place_ == len(prompt.rows) - 1
+        for number, row in enumerate(prompt.rows):
+            last = number == len(prompt.rows) - 1
             cache = prompt.cache if last else fork(prompt.cache)
             for part in cache:
                 if type(part) is KVCache:
@@ -260,13 +269,13 @@ class Batch:
 
     # ---- rows ----
 
-    def _launch(self, before: Flight | None) -> Flight | None:
+    def _launch(self) -> Flight | None:
         """Begins one more token for every row that needs one."""
         for row, running in self._running.items():
             if running.launched >= running.row.max_tokens and row not in self._leaving:
                 running.cache = self._extract(row)
                 self._leaving.add(row)
-        inputs, changed = self._inputs(before)
+        inputs, changed = self._inputs()
         if inputs is None:
             return None
         rows = [row for group in self._groups for row in group.rows]
@@ -284,8 +293,9 @@ class Batch:
             running.launched += 1
         return Flight(rows, chosen)
 
-    def _inputs(self, before: Flight | None) -> tuple[mx.array | None, bool]:
+    def _inputs(self) -> tuple[mx.array | None, bool]:
         """The tokens that the next step starts from, in the groups' order; whether the rows have changed."""
+        before = self._flight
         old = before.rows if before is not None else []
         if not self._leaving and not self._fresh:
             return (before.chosen.tokens if before is not None else None), False
@@ -309,7 +319,10 @@ class Batch:
                 running.tally = Tally(running.prompt, vocabulary)
         return Chooser([running.row.wish for running in taking], [running.tally for running in taking], vocabulary)
 
-    def _read(self, flight: Flight, step: Step) -> None:
+    def _read(self, flight: Flight | None, step: Step) -> None:
+        if flight is None or flight.read:
+            return
+        flight.read = True
         tokens, logprobs = flight.chosen.read()
         for index, (row, token) in enumerate(zip(flight.rows, tokens, strict=True)):
             running = self._running.get(row)
@@ -325,15 +338,12 @@ class Batch:
                 step.tokens.append(self._last(row, running, token, reason, logprobs.get(index)))
 
     def _last(self, row: int, running: Running, token: int, reason: str, logprobs: Logprobs | None) -> Token:
-        del self._running[row]
-        held = [*running.prompt, *running.said]
         cache = running.cache
-        if cache is not None:
-            held.pop()  # nothing has been computed of its last token
-        else:
+        if cache is None:
             cache = self._extract(row)
             self._leaving.add(row)
-        return Token(row, token, reason, logprobs, cache, held)
+        del self._running[row]
+        return Token(row, token, reason, logprobs, cache, running.held)
 
     def _extract(self, row: int) -> list[Any]:
         return next(group for group in self._groups if row in group.rows).extract(row)

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
+from mlx_lm.models.cache import BatchKVCache
 
 NEAR = 64
 """Tokens of padding that never matter."""
+STEPS = 32, 256
+"""A group grows by an eighth of its width, within these bounds: room that no token needs yet stays small."""
 RATIO = 0.25
 """Padding, as a part of what a group holds, above which a row gets a group of its own."""
 
@@ -69,6 +72,8 @@ class Group:
         self._widen()
         for cache, one in zip(self._caches, caches, strict=True):
             cache.extend(one.merge([one]))
+            if type(cache) is BatchKVCache:
+                cache.step = min(STEPS[1], max(STEPS[0], cache.size() // 8 // STEPS[0] * STEPS[0]))
         self.rows.append(row)
         self._lengths.append(length)
 

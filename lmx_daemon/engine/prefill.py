@@ -14,6 +14,8 @@ IDLE_SECONDS = 0.25
 """And while there are none: a prompt that arrives now waits so long."""
 FIRST_PIECE = 64
 LEAST = 16
+TELLING = 64
+"""Smaller pieces say little about the pace: a call of the model costs something in itself."""
 GRAIN = 16
 """Pieces are whole multiples, which matrix units like."""
 WEIGHT = 0.5
@@ -50,7 +52,7 @@ class Pace:
         self._rate: float | None = None
 
     def measured(self, tokens: int, seconds: float) -> None:
-        if tokens < LEAST or seconds <= 0:
+        if tokens < TELLING or seconds <= 0:
             return
         rate = tokens / seconds
         self._rate = rate if self._rate is None else WEIGHT * rate + (1 - WEIGHT) * self._rate
