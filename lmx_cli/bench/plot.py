@@ -44,7 +44,7 @@ def svg(title: str, tests: Sequence[Test], labels: Sequence[str] | None = None) 
     most = max(rates.values(), default=0.0) or 1.0
     left, top, height, thick, space = 16, 64, 220, 34, 28
     group = thick * len(servers) + space
-    wide = max(left * 2 + group * len(tests), 420)
+    wide = max(left * 2 + group * len(tests), left * 2 + 150 * len(servers), 420)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{top + height + 44}" {FONT} fill="{GREY}">',
         f'<text x="{left}" y="24" font-size="15">{escape(title)}</text>',

@@ -35,7 +35,7 @@ def add(app: typer.Typer, output: Output) -> None:
         workloads: str = typer.Option(USUAL, "--run", "-r", help=f"Which of {', '.join(WORKLOADS)}."),
         streams: str = typer.Option("1,4,16", help="Of the sweep; the other workloads take the most."),
         prompt: str = typer.Option("64", help="Prompt lengths of the sweep, in tokens."),
-        answer: int = typer.Option(128, min=1, help="Answer length, in tokens."),
+        answer: str = typer.Option("128", help="Answer lengths of the sweep, in tokens."),
         long: str = typer.Option("1500", help="Lengths of the long prompts and prefixes."),
         every: float = typer.Option(50.0, min=1, help="Milliseconds between arrivals."),
         rounds: int = typer.Option(3, min=1, max=100, help="Rounds that count; one more comes before them."),
@@ -64,7 +64,7 @@ def add(app: typer.Typer, output: Output) -> None:
             load,
             streams=counts(streams, "--streams"),
             prompts=counts(prompt, "--prompt"),
-            answer=answer,
+            answers=counts(answer, "--answer"),
             long=counts(long, "--long"),
             every=every / 1000,
         )
@@ -146,7 +146,7 @@ def plan(
     *,
     streams: list[int],
     prompts: list[int],
-    answer: int,
+    answers: list[int],
     long: list[int],
     every: float,
 ) -> "list[Workload]":
@@ -157,15 +157,15 @@ def plan(
     for name in names:
         match name:
             case "sweep":
-                found += [Streams(c, length, answer, load=load) for length in prompts for c in streams]
+                found += [Streams(c, p, a, load=load) for p in prompts for a in answers for c in streams]
             case "arrivals":
-                found.append(Streams(most, prompts[0], answer, every, load=load))
+                found.append(Streams(most, prompts[0], answers[0], every, load=load))
             case "interference":
                 found += [Interference(length, load=load) for length in long]
             case "prefix":
                 found += [Prefix(length, load=load) for length in long]
             case "shared":
-                found += [Shared(most, prompts[0], answer, prefix_tokens=length, load=load) for length in long]
+                found += [Shared(most, prompts[0], answers[0], prefix_tokens=length, load=load) for length in long]
     return found
 
 
