@@ -25,6 +25,7 @@ from lmx_daemon.library.librarian import Librarian
 from lmx_daemon.monitor.host import Host
 from lmx_daemon.monitor.logs import Logs, log
 from lmx_daemon.monitor.snapshot import Monitor
+from lmx_daemon.monitor.worker_log import WorkerLog
 from lmx_daemon.residency.environment import worker_environment
 from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.pool import Pool
@@ -73,7 +74,7 @@ def settings_for(home: Home, options: argparse.Namespace) -> Settings:
 def check_exposure(server: ServerSettings) -> None:
     if not is_loopback(server.host) and not server.api_key:
         raise StartupError(
-            f"{server.host} can be reached by other machines, and no API key is set",
+            f"{server.host or 'every address'} can be reached by other machines, and no API key is set",
             hint="set one: lmx serve --api-key KEY (or LMX_API_KEY), or bind 127.0.0.1",
         )
 
@@ -99,8 +100,8 @@ class Daemon:
         public_socket = bind_public(settings.server.host, settings.server.port)
         admin_socket = bind_admin(home.socket)
         address = url_of(public_socket)
-        with home.worker_log_file.open("ab") as worker_log:
-            parts = self._build(address, worker_log)
+        with WorkerLog(home.worker_log_file) as worker_log:
+            parts = self._build(address, worker_log.sink)
             public = self._server(public_app(parts, settings.server, address))
             admin = self._server(admin_app(parts))
             public_task = asyncio.create_task(public.serve(sockets=[public_socket]))

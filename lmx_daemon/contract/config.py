@@ -14,7 +14,6 @@ import msgspec
 from lmx_daemon.contract.errors import ConfigError
 
 DEFAULT_PORT = 1234
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -163,7 +162,7 @@ def read_settings(home: Home) -> Settings:
     except FileNotFoundError:
         return Settings()
     except OSError as error:
-        raise ConfigError(f"cannot read {home.config}: {error.strerror or error}") from error
+        raise ConfigError(f"cannot read {home.config}: {error.strerror or error}", hint="move it away") from error
     try:
         return msgspec.convert(tomllib.loads(text.decode()), Settings)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -65,6 +65,8 @@ class Guard:
             if scope["method"] == "OPTIONS":
                 await answer(send, 204, b"", extra)
                 return
+        if scope["method"] == "HEAD":  # the server itself leaves the body out
+            scope = {**scope, "method": "GET"}
         await self._app(scope, bounded(receive, self._settings.max_body_bytes), with_headers(send, extra))
 
     def _check(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> str | None:
@@ -132,7 +134,7 @@ def check_key(headers: list[tuple[bytes, bytes]], key: str) -> None:
     """One rule for both headers. Raises AuthenticationError."""
     bearer = first(headers, b"authorization") or ""
     given = bearer[7:].strip() if bearer[:7].lower() == "bearer " else first(headers, b"x-api-key") or ""
-    if not hmac.compare_digest(given.encode(), key.encode()):
+    if not hmac.compare_digest(given.encode("latin-1"), key.encode()):
         raise AuthenticationError(
             "the API key is missing or wrong", hint="send it as: Authorization: Bearer KEY (or x-api-key: KEY)"
         )

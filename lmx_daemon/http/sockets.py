@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import ipaddress
 import os
 import socket
 import struct
@@ -11,7 +12,7 @@ from typing import IO, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from lmx_daemon.contract.config import LOOPBACK, Home
+from lmx_daemon.contract.config import Home
 from lmx_daemon.contract.errors import StartupError
 
 BACKLOG = 2048
@@ -85,7 +86,10 @@ def bind_admin(path: Path) -> socket.socket:
 
 
 def is_loopback(host: str) -> bool:
-    return host in LOOPBACK or host.startswith("127.")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name that begins like an address is not one
+        return False
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -95,7 +99,11 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._head_bytes = 0
+        """Of the request's line, headers and trailers, as they are parsed."""
+        self._unparsed = 0
+        """What came before the head was whole: a single endless header is never parsed."""
         self._in_head = True
+        self._refused = False
         self._timer: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         super().connection_made(transport)
@@ -111,24 +119,52 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         if self._in_head:
-            self._head_bytes += len(data)
-            if self._timer is None:
+            self._unparsed += len(data)
+            if self._timer is None and (self.cycle is None or self.cycle.response_complete):
                 self._wait_for(HEAD_SECONDS)
         super().data_received(data)
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.transport.write(TOO_LARGE)
-            self.transport.close()
+        if self._in_head and self._unparsed > MAX_HEAD_BYTES:
+            self._refuse()
+
+    def on_url(self, url: bytes) -> None:
+        self._head_bytes += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse()
+        else:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._in_head, self._head_bytes = False, 0
+        if self._refused or self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse()
+            return
+        self._in_head, self._unparsed = False, 0
         self._wait_for(BODY_SECONDS)
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        if not self._refused:
+            super().on_body(body)
+
     def on_message_complete(self) -> None:
-        self._in_head = True
+        if self._refused:
+            return
+        self._in_head, self._head_bytes = True, 0
         self._wait_for(None)
         super().on_message_complete()
+
+    def _refuse(self) -> None:
+        """Answers 431, once, and takes nothing more."""
+        if not self._refused and not self.transport.is_closing():
+            self.transport.write(TOO_LARGE)
+            self.transport.close()
+        self._refused = True
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from lmx_daemon.contract.errors import StartupError
 from lmx_daemon.contract.types import LogLine
 
 FILE_BYTES = 8 * 1024 * 1024
@@ -19,11 +20,17 @@ class Logs(logging.Handler):
     """A logging handler that keeps the last lines and wakes those who follow."""
 
     def __init__(self, file: Path) -> None:
+        """Raises StartupError where the file cannot be written."""
         super().__init__()
         self._lines: deque[tuple[int, LogLine]] = deque(maxlen=KEPT_LINES)
         self._count = 0
         self._changed = asyncio.Event()
-        self._file = logging.handlers.RotatingFileHandler(file, maxBytes=FILE_BYTES, backupCount=FILES, delay=True)
+        try:
+            self._file = logging.handlers.RotatingFileHandler(file, maxBytes=FILE_BYTES, backupCount=FILES)
+        except OSError as error:
+            raise StartupError(
+                f"cannot write {file}: {error.strerror}", hint="move it away, or set LMX_HOME to another place"
+            ) from error
         self._file.setFormatter(logging.Formatter(FORM))
 
     def install(self) -> None:
@@ -50,15 +57,15 @@ class Logs(logging.Handler):
 
     async def lines(self, tail: int, follow: bool) -> AsyncIterator[LogLine | None]:
         """The last `tail` lines, then new ones as they come; None about once a second in between."""
-        seen = self._count - min(tail, len(self._lines))
+        seen = self._count - max(0, min(tail, len(self._lines)))
         while True:
+            self._changed.clear()
             for number, line in list(self._lines):
                 if number > seen:
                     seen = number
                     yield line
             if not follow:
                 return
-            self._changed.clear()
             try:
                 await asyncio.wait_for(self._changed.wait(), 1.0)
             except TimeoutError:

@@ -211,8 +211,15 @@ class TestRefusingToStart:
         said = start_and_fail(home)
         assert "config.toml" in said and "port" in said
 
-    def test_a_public_address_needs_a_key(self) -> None:
-        assert "key" in start_and_fail(short_home(), "--host", "0.0.0.0", "--port", "0")
+    @pytest.mark.parametrize("host", ["0.0.0.0", "::", "127.0.0.1.example", "127.example"])
+    def test_a_public_address_needs_a_key(self, host: str) -> None:
+        assert "no API key" in start_and_fail(short_home(), "--host", host, "--port", "0")
+
+    @pytest.mark.parametrize("name", ["config.toml", "lmx.lock", "lmx.sock", "logs/daemon.log", "logs/workers.log"])
+    def test_a_directory_where_a_file_belongs(self, name: str) -> None:
+        home = short_home()
+        (home / name).mkdir(parents=True)
+        assert str(home / name) in start_and_fail(home, "--port", "0")
 
     def test_a_stale_socket_is_replaced(self, own_daemon: Daemon) -> None:
         stale = socket.socket(socket.AF_UNIX)

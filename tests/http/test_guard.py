@@ -143,7 +143,38 @@ class TestBodies:
         assert status(answer) in (0, 400, 431)
 
 
+class TestHeads:
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 70_000,
+            b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n" + b"X: 12345\r\n" * 20_000,
+            b"GET /v1/models?" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: localhost",
+        ],
+        ids=["one long header", "many short ones", "a long address"],
+    )
+    def test_one_that_is_too_large_is_refused_even_if_it_comes_at_once(self, daemon: Daemon, head: bytes) -> None:
+        assert status(raw(daemon, head + b"\r\nConnection: close\r\n\r\n")) == 431
+        assert get(daemon, "Host: localhost") == 200
+
+    def test_a_large_one_below_the_limit_is_taken_and_the_next_counts_anew(self, daemon: Daemon) -> None:
+        large = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 40_000 + b"\r\n"
+        assert raw(daemon, large + b"\r\n" + large + b"Connection: close\r\n\r\n").count(b"HTTP/1.1 200") >= 1
+
+    def test_trailers_count_too(self, daemon: Daemon) -> None:
+        head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        chunked = head + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + b"X: 12345\r\n" * 20_000
+        assert status(raw(daemon, chunked)) in (0, 431)
+        assert get(daemon, "Host: localhost") == 200
+
+
 class TestRoutes:
+    @pytest.mark.parametrize("path", ["/health", "/v1/models", "/v1/models/lmx/guide"])
+    def test_a_head_is_a_get_without_its_body(self, daemon: Daemon, path: str) -> None:
+        answer = httpx2.head(daemon.address + path)
+        assert answer.status_code == 200 and answer.content == b""
+        assert int(answer.headers["content-length"]) == len(httpx2.get(daemon.address + path).content)
+
     def test_unknown_ones(self, daemon: Daemon) -> None:
         code, body = daemon.get("/v1/nothing")
         assert code == 404 and body["error"]["code"] == "not_found"
@@ -173,14 +204,15 @@ class TestRoutes:
 
 
 def test_the_key_is_asked_for_by_either_header_and_health_is_open() -> None:
-    daemon = Daemon(environment={"LMX_API_KEY": "sesame"}, config="[engine]\nwarm_spare = false\n").start()
+    daemon = Daemon(environment={"LMX_API_KEY": "sésame"}, config="[engine]\nwarm_spare = false\n").start()
     try:
-        url = daemon.address + "/v1/models"
+        url, key = daemon.address + "/v1/models", "sésame".encode()
         assert httpx2.get(url).status_code == 401
         assert httpx2.get(url, headers={"authorization": "Bearer wrong"}).status_code == 401
-        assert httpx2.get(url, headers={"authorization": "Bearer sesame"}).status_code == 200
-        assert httpx2.get(url, headers={"x-api-key": "sesame"}).status_code == 200
+        assert httpx2.get(url, headers={b"authorization": b"Bearer " + key}).status_code == 200
+        assert httpx2.get(url, headers={b"x-api-key": key}).status_code == 200
         assert httpx2.get(daemon.address + "/health").status_code == 200
-        assert b"sesame" not in (daemon.home / "logs" / "daemon.log").read_bytes()
+        assert httpx2.get(url, headers={b"x-api-key": key[:-1]}).status_code == 401
+        assert key not in (daemon.home / "logs" / "daemon.log").read_bytes()
     finally:
         daemon.stop()

@@ -1,0 +1,62 @@
+"""What workers print, crashes of native code above all: they write into a pipe, the daemon into a file with a bound.
+
+A worker's own log lines come as frames and are the daemon's log's; nothing here reads what is printed.
+"""
+
+import asyncio
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from lmx_daemon.contract.errors import StartupError
+
+FILE_BYTES = 8 * 1024 * 1024
+"""Then the file begins anew, and the old one is kept once, as *.1."""
+READ_BYTES = 64 * 1024
+
+
+class WorkerLog:
+    """Use in a `with` inside the event loop; `sink` is what workers inherit as stdout and stderr."""
+
+    def __init__(self, file: Path, file_bytes: int = FILE_BYTES) -> None:
+        self._file = file
+        self._file_bytes = file_bytes
+
+    def __enter__(self) -> Self:
+        """Raises StartupError where the file cannot be written."""
+        try:
+            self._out = self._file.open("ab", buffering=0)
+        except OSError as error:
+            raise StartupError(
+                f"cannot write {self._file}: {error.strerror}", hint="move it away, or set LMX_HOME to another place"
+            ) from error
+        self._source, sink = os.pipe()
+        os.set_blocking(self._source, False)
+        self.sink: IO[bytes] = open(sink, "wb", buffering=0)
+        asyncio.get_running_loop().add_reader(self._source, self.drain)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        asyncio.get_running_loop().remove_reader(self._source)
+        self.drain()
+        self.sink.close()
+        os.close(self._source)
+        self._out.close()
+
+    def drain(self) -> None:
+        """Writes what has been printed so far. A full disk loses lines, never the daemon."""
+        try:
+            while data := os.read(self._source, READ_BYTES):
+                self._write(data)
+        except OSError:  # nothing more is there, or the disk takes no more
+            return
+
+    def _write(self, data: bytes) -> None:
+        if self._out.tell() + len(data) > self._file_bytes:
+            self._out.close()
+            self._file.replace(self._file.with_name(f"{self._file.name}.1"))
+            self._out = self._file.open("ab", buffering=0)
+        self._out.write(data)

@@ -1,0 +1,38 @@
+"""The file of what workers print: it has a bound, and no file that cannot be written stops a worker."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from lmx_daemon.contract.errors import StartupError
+from lmx_daemon.monitor.worker_log import WorkerLog
+
+
+async def printed(log: WorkerLog, text: bytes) -> None:
+    """`text` as a process prints it, and the loop's turn to notice."""
+    log.sink.write(text)
+    await asyncio.sleep(0.05)
+
+
+async def test_what_is_printed_is_kept_up_to_twice_the_bound(tmp_path: Path) -> None:
+    file = tmp_path / "workers.log"
+    with WorkerLog(file, file_bytes=1000) as log:
+        for number in range(10):
+            await printed(log, f"{number}".encode() * 300)
+    assert file.read_bytes() == b"9" * 300
+    assert (tmp_path / "workers.log.1").read_bytes() == b"6" * 300 + b"7" * 300 + b"8" * 300
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+async def test_the_last_words_are_written_at_the_end_and_a_second_run_goes_on(tmp_path: Path) -> None:
+    file = tmp_path / "workers.log"
+    for word in (b"first\n", b"second\n"):
+        with WorkerLog(file) as log:
+            log.sink.write(word)
+    assert file.read_bytes() == b"first\nsecond\n"
+
+
+async def test_a_file_that_cannot_be_written_is_said_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="cannot write"):
+        WorkerLog(tmp_path).__enter__()
