@@ -105,6 +105,7 @@ def restart(cache: Path, rounds: int) -> bench_page.Part:
         figures["load, mlx_lm.load in process"] = statistics.median(bare)
         figures["load, ratio"] = statistics.median(one / other for one, other in zip(loads, bare, strict=True))
         figures["lookup"], figures["lookup, mlx-lm"] = direct.asked("lookup")
+        figures["bytes"], figures["bytes, mlx-lm"] = direct.asked("bytes")
     return bench_page.Part(figures=figures)
 
 

@@ -21,10 +21,14 @@ from mlx_lm.generate import BatchGenerator
 from mlx_lm.models.cache import KVCache, LRUPromptCache
 from mlx_lm.utils import load_model
 
+from lmx_daemon.engine.batch import Batch, Row
 from lmx_daemon.engine.cache import PrefixCache
+from lmx_daemon.engine.choose import GREEDY
 
 ENTRY, COMMON = 40_000, 1000
 """Tokens of the stored prefix, and how many of them the one that is looked up shares."""
+
+LONG, SHORT, SHORTS, ROOM = 4096, 64, 31, 400
 
 
 def burst(model: Any, streams: int, prompt: int, answer: int) -> list[list[float]]:
@@ -56,6 +60,36 @@ def look_up() -> list[float]:
     return [mine, timed(lambda: theirs.fetch_nearest_cache("model", wanted), 3)]
 
 
+def cache_bytes(model: Any) -> list[float]:
+    """Taken when all rows decode."""
+    lengths = [LONG, *[SHORT] * SHORTS]
+    ours = Batch(model, set(), prefill_step=512)
+    for index, length in enumerate(lengths):
+        ours.add(prompt(index, length), [Row(ROOM, GREEDY)])
+    mine = all_decoding(lambda: len(ours.step().tokens), len(lengths))
+    theirs = BatchGenerator(model, completion_batch_size=32, prefill_batch_size=8, prefill_step_size=512)
+    theirs.insert([prompt(index, length) for index, length in enumerate(lengths)], max_tokens=[ROOM] * len(lengths))
+    others = all_decoding(lambda: len(theirs.next()[1]), len(lengths))
+    one = model.make_cache() if hasattr(model, "make_cache") else [KVCache() for _ in model.layers]
+    model(mx.array([prompt(0, 256)]), cache=one)  # 256 tokens fill a cache's first piece: nothing is spare
+    mx.eval([layer.state for layer in one])
+    token = sum(layer.nbytes for layer in one) / 256
+    held = sum(lengths)
+    return [ours.cache_bytes / (token * (held + mine)), theirs.prompt_cache_nbytes / (token * (held + others))]
+
+
+def all_decoding(step: Callable[[], int], rows: int) -> int:
+    """Steps until every row gives a token in one; the tokens that were generated until then."""
+    generated = 0
+    while (tokens := step()) < rows:
+        generated += tokens
+    return generated + tokens
+
+
+def prompt(index: int, length: int) -> list[int]:
+    return [(7 * index + j * (index + 3)) % 4000 + 3 for j in range(length)]
+
+
 def timed(act: Callable[[], object], times: int) -> float:
     """The median of so many."""
     found = []
@@ -77,6 +111,8 @@ def main() -> None:
                 begun = time.perf_counter()
                 mlx_lm.load(str(path))
                 found = time.perf_counter() - begun
+            case ["bytes"]:
+                found = cache_bytes(model)
             case ["lookup"]:
                 found = look_up()
             case _:
