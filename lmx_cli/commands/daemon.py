@@ -11,6 +11,7 @@ from lmx_cli.output import ExitCode, Output, duration, size
 
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.05
+SHOWN_INCIDENTS = 5
 
 
 def add(app: typer.Typer, output: Output) -> None:
@@ -131,13 +132,18 @@ async def _status(output: Output, json: bool) -> int:
         "engine": ", ".join(f"{name} {version}" for name, version in status.versions.items()) or "not started yet",
         "backend": status.backend or "not known until a worker starts",
         "spare": status.spare,
-        "memory": f"{size(memory.models)} in models, {size(memory.workers + memory.daemon)} in lmx's processes, "
-        f"cap {size(memory.cap)} ({memory.source})",
+        "memory": f"{size(memory.claimed)} of {size(memory.cap)} planned for models, "
+        f"{size(memory.workers + memory.daemon)} in lmx's processes ({memory.source} {size(memory.total)}, "
+        f"{size(memory.available)} available)",
         "models": ", ".join(f"{i.model} ({i.state})" for i in snapshot.instances) or "none loaded",
     }
     for instance in snapshot.instances:
         if instance.note:
             rows[f"  {instance.model}"] = instance.note
+    for number, incident in enumerate(reversed(status.incidents[-SHOWN_INCIDENTS:])):
+        ago = duration(snapshot.taken_at - incident.at)
+        told = incident.message.removeprefix(f"{incident.model} ")
+        rows["happened" if number == 0 else " " * number] = f"{ago} ago: {incident.model}: {told}"
     width = max(map(len, rows))
     for name, value in rows.items():
         output.text(f"{name.ljust(width)}  {value}")

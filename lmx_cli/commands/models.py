@@ -10,7 +10,7 @@ from lmx_cli.output import ExitCode, Output, duration, size, tokens
 
 if TYPE_CHECKING:
     from lmx_daemon.contract.client import Client
-    from lmx_daemon.contract.types import Instance
+    from lmx_daemon.contract.types import Instance, LoadRequest, MemoryPlan
 
 JSON = typer.Option(False, "--json", help="As JSON.")
 
@@ -25,12 +25,21 @@ def add(app: typer.Typer, output: Output) -> None:
     def load(
         model: str = typer.Argument(help="As `lmx ls` shows it."),
         context: int | None = typer.Option(None, min=1, help="Context length in tokens; the model's own if not given."),
+        slots: int | None = typer.Option(
+            None, min=1, help="Sequences at once; memory for all of them at full length is made sure of."
+        ),
         ttl: float | None = typer.Option(
             None, help="Seconds of idleness after which it is unloaded; never if not given."
         ),
+        pin: bool | None = typer.Option(None, "--pin/--no-pin", help="Never unload it to make room for another."),
+        plan: bool = typer.Option(False, "--plan", help="Only say what it would take, and whether it fits."),
+        json: bool = JSON,
     ) -> int:
-        """Load a model; starts the daemon if there is none."""
-        return asyncio.run(_load(output, model, context, ttl))
+        """Load a model; starts the daemon if there is none. Idle models that are in the way are unloaded."""
+        from lmx_daemon.contract.types import LoadRequest
+
+        request = LoadRequest(model=model, context_length=context, slots=slots, ttl=ttl, pin=pin)
+        return asyncio.run(_plan(output, request, json) if plan else _load(output, request, json))
 
     @app.command()
     def unload(
@@ -67,44 +76,88 @@ async def _ps(output: Output, json: bool) -> int:
         return ExitCode.OK
     now = time.time()
     output.table(
-        ("INSTANCE", "STATE", "MEMORY", "CONTEXT", "RUNNING", "WAITING", "TOK/S", "USED", "UNLOADS IN"),
+        ("INSTANCE", "STATE", "MEMORY", "PLAN", "CACHE", "CONTEXT", "RUN", "WAIT", "TOK/S", "USED", "UNLOADS"),
         [_ps_row(instance, now) for instance in instances],
-        right=("MEMORY", "CONTEXT", "RUNNING", "WAITING", "TOK/S", "USED", "UNLOADS IN"),
+        right=("MEMORY", "PLAN", "CACHE", "CONTEXT", "RUN", "WAIT", "TOK/S", "USED", "UNLOADS"),
     )
     return ExitCode.OK
 
 
 def _ps_row(instance: "Instance", now: float) -> tuple[str, ...]:
     state = instance.state if instance.progress is None else f"{instance.state} {instance.progress:.0%}"
+    unloads = f"in {duration(instance.expires_at - now)}" if instance.expires_at else "-"
     return (
         instance.id,
         state,
-        size(instance.memory.active or None),
+        size(instance.held or instance.memory.active or None),
+        size(instance.plan.bytes if instance.plan else None),
+        size(instance.cache_limit or None),
         tokens(instance.capabilities.context_length if instance.capabilities else None),
         str(instance.running),
         str(instance.waiting),
         f"{instance.decode_rate:.1f}" if instance.decode_rate else "-",
         f"{duration(now - instance.used_at)} ago" if instance.used_at else "-",
-        duration(instance.expires_at - now) if instance.expires_at else "-",
+        "pinned" if instance.pinned else unloads,
     )
 
 
-async def _load(output: Output, model: str, context: int | None, ttl: float | None) -> int:
-    from lmx_daemon.contract.types import LoadRequest
-
+async def _load(output: Output, request: "LoadRequest", json: bool) -> int:
     last: Instance | None = None
     async with await started() as client:
-        async for last in client.load(LoadRequest(model=model, context_length=context, ttl=ttl)):
+        async for last in client.load(request):
             fraction = "" if last.progress is None else f" {last.progress:.0%}"
             output.progress(f"{last.model}: {last.stage or last.state}{fraction}")
         output.progress("")
     if last is None:
         return ExitCode.ERROR
+    if json:
+        output.json(last)
+        return ExitCode.OK
     seconds = f" in {last.load_seconds:.1f} s" if last.load_seconds else ""
-    output.text(f"{last.id} is {last.state}{seconds}, {size(last.memory.active)}")
+    output.text(f"{last.id} is {last.state}{seconds}, {size(last.held)}")
+    if last.plan is not None:
+        output.note(f"planned {_planned(last.plan)}; its cache may take {size(last.cache_limit)} now")
     if last.note:
         output.note(last.note)
     return ExitCode.OK
+
+
+async def _plan(output: Output, request: "LoadRequest", json: bool) -> int:
+    async with await started() as client:
+        verdict = await client.plan(request)
+    if json:
+        output.json(verdict)
+        return ExitCode.OK
+    plan = verdict.plan
+    sequences = f"{plan.slots} x {plan.context}" if plan.slots > 1 else str(plan.context)
+    output.table(
+        (verdict.model, "BYTES", "KNOWN"),
+        [
+            ("weights", size(plan.weights.bytes), plan.weights.basis),
+            (f"cache of {sequences} tokens", size(plan.cache.bytes), plan.cache.basis),
+            ("scratch", size(plan.scratch.bytes), plan.scratch.basis),
+            ("all", size(plan.bytes), ""),
+            ("free of the cap", size(verdict.free), f"of {size(verdict.cap)}"),
+        ],
+        right=("BYTES",),
+    )
+    others = ", ".join(name.rpartition(":")[0] for name in verdict.others)
+    outcomes = {
+        "fits": "it fits",
+        "evicts": f"it fits once {others} is unloaded, which a load does",
+        "waits": f"it fits once {others} is idle; a load waits for that",
+        "refused": "it does not fit",
+    }
+    output.text(outcomes[verdict.outcome])
+    if verdict.error is not None and verdict.error.hint:
+        output.note(f"hint: {verdict.error.hint}")
+    return ExitCode.OK
+
+
+def _planned(plan: "MemoryPlan") -> str:
+    figures = {"weights": plan.weights, "cache": plan.cache, "scratch": plan.scratch}
+    told = ", ".join(f"{name} {size(figure.bytes)} {figure.basis}" for name, figure in figures.items())
+    return f"{size(plan.bytes)} ({told})"
 
 
 async def _unload(output: Output, model: str | None, all_models: bool, force: bool) -> int:

@@ -42,6 +42,7 @@ from lmx_daemon.contract.types import (
     Snapshot,
     Status,
     UnloadRequest,
+    Verdict,
 )
 
 T = TypeVar("T")
@@ -120,6 +121,10 @@ class Client(LibraryCalls):
             if instance.state == "failed" and instance.error is not None:
                 raise error_from(instance.error)
             yield instance
+
+    async def plan(self, request: LoadRequest) -> Verdict:
+        """What the model would take, and whether it fits; nothing is loaded."""
+        return await self._post("/admin/models/plan", Verdict, request)
 
     async def unload(self, request: UnloadRequest) -> list[Instance]:
         """The instances that were asked to leave and have left."""

@@ -27,6 +27,7 @@ from lmx_daemon.contract.types import (
     Snapshot,
     Status,
     UnloadRequest,
+    Verdict,
 )
 from lmx_daemon.http.errors import decode
 from lmx_daemon.http.serving import KEEP_ALIVE_SECONDS
@@ -105,6 +106,12 @@ async def load(request: AnyRequest, state: State) -> Stream:
             yield line(LoadUpdate(instance=failed))
 
     return lines(told())
+
+
+@post("/admin/models/plan", status_code=200)
+async def plan(request: AnyRequest, state: State) -> Verdict:
+    pool: Pool = state.pool
+    return await pool.verdict(decode(await request.body(), LoadRequest))
 
 
 @post("/admin/models/unload", status_code=200)
@@ -235,6 +242,7 @@ ROUTES = [
     models,
     instances,
     load,
+    plan,
     unload,
     generate,
     requests,

@@ -39,6 +39,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     n: Annotated[int, msgspec.Meta(ge=1, le=16)] | None = None
     user: str | None = None
     ttl: Annotated[float, msgspec.Meta(ge=-1)] | None = None
+    keep_alive: float | str | None = None
+    """Ollama's word for it: seconds, or "5m", "24h"; negative is for ever."""
 
 
 class StreamOptions(msgspec.Struct, frozen=True):

@@ -1,5 +1,6 @@
 """What the bodies of OpenAI's chat completions and completions mean in our words."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -32,6 +33,8 @@ MAX_STOPS = 64
 MAX_STOP_CHARACTERS = 1000
 MAX_DEPTH = 64
 """Of foreign JSON that is handed on as it is; no schema that a person wrote comes near it."""
+KEEP_ALIVE = re.compile(r"(-?\d{1,12}(?:\.\d+)?)(|ms|s|m|h)")
+SECONDS_IN = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 TEMPLATE_ARGUMENTS = frozenset({"enable_thinking", "thinking", "reasoning_effort", "preserve_thinking", "documents"})
 
 
@@ -91,9 +94,23 @@ def generate(body: Body, prompt: Prompt, *, identity: str, **fields: Any) -> Gen
         sampling=sampling(body),
         stop=stops(body.stop),
         choices=body.n or 1,
-        ttl=body.ttl,
+        ttl=time_to_live(body),
         **fields,
     )
+
+
+def time_to_live(body: Body) -> float | None:
+    """Seconds that a model which this request loads stays without use; -1 for ever, None as the settings say."""
+    given = body.keep_alive
+    if body.ttl is not None or given is None:
+        return body.ttl
+    match = KEEP_ALIVE.fullmatch(str(given).strip())
+    if match is None:
+        raise RequestError(
+            f'keep_alive: {given!r} is no time; write seconds, or "30s", "5m", "24h"', param="keep_alive"
+        )
+    seconds = float(match[1]) * SECONDS_IN[match[2]]
+    return -1.0 if seconds < 0 else seconds
 
 
 def completion_prompt(body: CompletionBody) -> Prompt:

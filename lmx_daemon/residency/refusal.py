@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from lmx_daemon.contract.errors import BusyError, OutOfMemoryError
-from lmx_daemon.contract.types import Figure, MemoryPlan
+from lmx_daemon.contract.types import MemoryPlan
 from lmx_daemon.memory.need import Demand, Device, Measured, plan_for
 from lmx_daemon.memory.shape import Shape
 from lmx_daemon.residency.placement import Claim, Room, free_bytes
@@ -30,7 +30,7 @@ def refusal(
     if not hints:
         hints.append("use a smaller model, or one with fewer bits")
     return OutOfMemoryError(
-        f"{name} does not fit into memory: it needs {told(plan)}; {there_is(room, known)}",
+        f"{name} does not fit into memory: it needs {size(plan.bytes)}, and {there_is(room, known)} ({told(plan)})",
         hint="; or ".join(hints),
         param="model",
     )
@@ -70,28 +70,28 @@ def smaller_demand(
 
 
 def told(plan: MemoryPlan) -> str:
-    """One line: the sum, and each figure with how it is known."""
+    """Each figure with how it is known."""
     sequences = f"{plan.slots} x " if plan.slots > 1 else ""
-    parts = (
-        _figure("weights", plan.weights),
-        _figure(f"cache of {sequences}{plan.context} tokens", plan.cache),
-        _figure("scratch", plan.scratch),
-    )
-    return f"{size(plan.bytes)} ({', '.join(parts)})"
+    figures = {
+        "weights": plan.weights,
+        f"cache of {sequences}{plan.context} tokens": plan.cache,
+        "scratch": plan.scratch,
+    }
+    parts = [f"{name} {size(figure.bytes)} ({figure.basis})" for name, figure in figures.items()]
+    return ", ".join(parts)
 
 
 def there_is(room: Room, claims: list[Claim]) -> str:
+    """What is free, and what would be."""
     free = free_bytes(room, claims)
-    limit = f"the cap of {size(room.cap)}"
-    if room.available is not None and free < room.cap - sum(claim.bytes for claim in claims):
-        limit = f"what other programs leave of {limit}"
-    gone = free_bytes(room, claims, {claim.id for claim in claims if not claim.pinned})
-    movable = f", {size(gone)} with every other model unloaded" if gone > max(0, free) else ""
-    return f"{size(max(0, free))} of {limit} are free{movable}"
-
-
-def _figure(name: str, figure: Figure) -> str:
-    return f"{name} {size(figure.bytes)} {figure.basis}"
+    most = free_bytes(room, claims, {claim.id for claim in claims if not claim.pinned})
+    if room.available is not None and room.available < room.cap // 2 and most < room.cap:
+        cause = f"; other programs leave {size(room.available)}"
+    else:
+        cause = ""
+    if most > max(0, free):
+        return f"{size(max(0, most))} of {size(room.cap)} can be made free at most{cause}"
+    return f"{size(max(0, free))} of {size(room.cap)} are free{cause}"
 
 
 def size(count: int) -> str:

@@ -111,6 +111,8 @@ def test_the_bytes_are_those_of_the_real_cache(architecture: str, length: int) -
     import mlx.core as mx
     from mlx_lm.models.cache import make_prompt_cache
 
+    from lmx_daemon.engine.probe import measure_cache
+
     config = {"model_type": architecture} | (ARCHITECTURES | MORE)[architecture]
     module = importlib.import_module(f"mlx_lm.models.{architecture}")
     model = module.Model(module.ModelArgs.from_dict(dict(config)))
@@ -120,6 +122,9 @@ def test_the_bytes_are_those_of_the_real_cache(architecture: str, length: int) -
     shape = cache_shape(config, 4)
     assert shape is not None and shape.basis == "computed"
     assert shape.bytes(length) == sum(part.nbytes for part in cache)
+    measured = measure_cache(model)
+    assert measured is not None and measured.fixed == shape.fixed
+    assert set(measured.growing) == set(shape.growing)
 
 
 def test_a_wrapped_language_model_is_read_through() -> None:

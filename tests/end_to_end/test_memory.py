@@ -1,0 +1,259 @@
+"""Several models, one limit of memory: who is loaded, who goes, who waits, and what is refused, with real workers."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from lmx_daemon.contract.frames import CacheShape
+from lmx_daemon.contract.types import Model
+from lmx_daemon.memory.need import Measured
+from lmx_daemon.residency.measured import Measurements
+from tests.end_to_end.running import Daemon, alive, wait_until
+from tests.models import build_model
+
+SHAPE: dict[str, Any] = {
+    "hidden_size": 256,
+    "intermediate_size": 8192,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 16,
+    "head_dim": 64,
+}
+PER_TOKEN = 2 * 2 * 16 * 64 * 4
+ONE_FITS, TWO_FIT = "850 MB", "1450 MB"
+"""Of the models here one takes some 760 MB as estimated and 550 as measured."""
+COMMIT = "0" * 40
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with three models of 50 MB: tests/a, tests/b, tests/c."""
+    root = tmp_path_factory.mktemp("town")
+    first = build_model("llama", root / "model", ends=False, **SHAPE)
+    for name in "abc":
+        repository = root / f"models--tests--{name}"
+        snapshot = repository / "snapshots" / COMMIT
+        snapshot.mkdir(parents=True)
+        for file in first.iterdir():
+            os.link(file, snapshot / file.name)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text(COMMIT)
+    return root
+
+
+@pytest.fixture
+def machine(town: Path) -> Iterator[Callable[..., Daemon]]:
+    """Starts a daemon with so much memory for models."""
+    started: list[Daemon] = []
+
+    def start(memory: str = TWO_FIT, *arguments: str, **engine: Any) -> Daemon:
+        settings = "".join(f"{name} = {value}\n" for name, value in engine.items())
+        config = f'[engine]\nwarm_spare = false\nmemory = "{memory}"\n{settings}'
+        daemon = Daemon(environment={"HF_HUB_CACHE": str(town)}, config=config, arguments=list(arguments))
+        started.append(daemon)
+        return daemon.start()
+
+    yield start
+    for daemon in started:
+        daemon.stop()
+
+
+def load(daemon: Daemon, name: str, **fields: Any) -> Any:
+    return daemon.admin("POST", "/admin/models/load", {"model": f"tests/{name}"} | fields)
+
+
+def loaded(daemon: Daemon) -> list[str]:
+    return sorted(i["model"][-1] for i in daemon.admin("GET", "/admin/instances") if i["state"] == "ready")
+
+
+def incidents(daemon: Daemon) -> list[tuple[str, str]]:
+    status = daemon.admin("GET", "/admin/status")
+    return [(found["kind"], found["model"][-1]) for found in status.get("incidents", [])]
+
+
+def ask(daemon: Daemon, name: str, **fields: Any) -> httpx2.Response:
+    body = {"model": f"tests/{name}", "prompt": "hello", "max_tokens": 2} | fields
+    return httpx2.post(f"{daemon.address}/v1/completions", json=body, timeout=60)
+
+
+class Stream:
+    """A request that keeps its model busy until it is closed."""
+
+    def __init__(self, daemon: Daemon, name: str) -> None:
+        self._closing = threading.Event()
+        self._running = threading.Event()
+        self._thread = threading.Thread(target=self._read, args=(daemon, name), daemon=True)
+        self._thread.start()
+        assert self._running.wait(60)
+
+    def _read(self, daemon: Daemon, name: str) -> None:
+        body = {"model": f"tests/{name}", "prompt": "x", "max_tokens": 20_000, "stream": True}
+        with httpx2.stream("POST", f"{daemon.address}/v1/completions", json=body, timeout=60) as answer:
+            for line in answer.iter_lines():
+                if line:
+                    self._running.set()
+                if self._closing.is_set():
+                    return
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join(10)
+
+
+def test_the_least_recently_used_goes_and_what_was_learnt_is_kept(machine: Callable[..., Daemon]) -> None:
+    daemon = machine()
+    assert load(daemon, "a")["instance"]["plan"]["weights"]["basis"] == "measured"
+    load(daemon, "b")
+    (old,) = [i["pid"] for i in daemon.admin("GET", "/admin/instances") if i["model"] == "tests/a"]
+    assert ask(daemon, "a").status_code == 200  # b is the least recently used now
+    assert ask(daemon, "c").status_code == 200
+    assert loaded(daemon) == ["a", "c"] and alive(old)
+    assert incidents(daemon) == [("evicted", "b")]
+    assert (daemon.home / "measured.json").stat().st_size > 100
+    plan = daemon.admin("POST", "/admin/models/plan", {"model": "tests/b"})
+    assert plan["outcome"] == "evicts" and plan["plan"]["cache"]["basis"] == "measured"
+    memory = daemon.admin("GET", "/admin/memory")
+    assert memory["claimed"] <= memory["cap"] == 1_450_000_000
+
+
+def test_the_pinned_stay_and_a_refusal_tells_numbers_and_ways_out(machine: Callable[..., Daemon]) -> None:
+    daemon = machine(TWO_FIT, "--model", "tests/a")
+    wait_until(lambda: loaded(daemon) == ["a"], 30, "the preload")
+    load(daemon, "b", pin=True)
+    refused = daemon.lmx("load", "tests/c")
+    assert refused.returncode == 1
+    assert "does not fit into memory: it needs " in refused.stderr and "of 1.4 GB are free" in refused.stderr
+    for part in ("weights 59.2 MB (exact)", "cache of 4096 tokens 67.1 MB (computed)", "scratch", "(estimated)"):
+        assert part in refused.stderr
+    assert "hint: " in refused.stderr and "is pinned and holds" in refused.stderr
+    assert "\n  " not in refused.stderr and "Traceback" not in refused.stderr
+    assert loaded(daemon) == ["a", "b"]
+    answer = ask(daemon, "c")
+    assert answer.status_code == 507 and answer.json()["error"]["code"] == "out_of_memory"
+    load(daemon, "b", pin=False)
+    load(daemon, "c")
+    assert loaded(daemon) == ["a", "c"]
+
+
+def test_a_context_that_does_not_fit_is_refused_and_the_one_in_the_hint_fits(machine: Callable[..., Daemon]) -> None:
+    daemon = machine(ONE_FITS)
+    refused = daemon.lmx("load", "tests/a", "--context", "32768")
+    hint = next(line for line in refused.stderr.splitlines() if line.startswith("hint: "))
+    assert refused.returncode == 1 and "--context " in hint
+    arguments = hint.partition("lmx load ")[2].partition(";")[0].split()
+    done = daemon.lmx("load", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "planned" in done.stderr and daemon.lmx("ps").stdout.count("tests/a:") == 1
+
+
+def test_a_load_waits_for_the_busy_and_nobody_else_does(machine: Callable[..., Daemon]) -> None:
+    daemon = machine()
+    load(daemon, "a")
+    load(daemon, "b")
+    streams = [Stream(daemon, "a"), Stream(daemon, "b")]
+    answers: list[httpx2.Response] = []
+    waiting = threading.Thread(target=lambda: answers.append(ask(daemon, "c")))
+    waiting.start()
+
+    def stage() -> str:
+        found = [i for i in daemon.admin("GET", "/admin/instances") if i["model"] == "tests/c"]
+        return str(found[0].get("stage", "")) if found else ""
+
+    wait_until(lambda: stage().startswith("waiting for memory"), 30, "c waits for memory")
+    assert ask(daemon, "a").status_code == 200 and not answers  # a resident model answers meanwhile
+    streams[1].close()
+    waiting.join(60)
+    assert answers[0].status_code == 200
+    streams[0].close()
+    assert loaded(daemon) == ["a", "c"] and incidents(daemon) == [("evicted", "b")]
+
+
+def test_waiting_for_memory_has_an_end(machine: Callable[..., Daemon]) -> None:
+    daemon = machine(ONE_FITS, memory_wait_seconds=0.5)
+    load(daemon, "a")
+    stream = Stream(daemon, "a")
+    answer = ask(daemon, "b")
+    stream.close()
+    assert answer.status_code == 429 and int(answer.headers["retry-after"]) >= 1
+    assert "tests/a did not give free within" in answer.json()["error"]["message"]
+    assert loaded(daemon) == ["a"]
+
+
+def test_a_prompt_that_would_not_fit_is_refused_before_it_starts(machine: Callable[..., Daemon]) -> None:
+    daemon = machine(ONE_FITS)
+    load(daemon, "a")
+    (instance,) = daemon.admin("GET", "/admin/instances")
+    room = instance["cache_limit"] // PER_TOKEN
+    assert 4096 <= room < 31_000
+    stream = Stream(daemon, "a")
+    begun = time.monotonic()
+    refused = ask(daemon, "a", prompt=[5] * (room + 1000))
+    assert refused.status_code == 400 and time.monotonic() - begun < 10
+    error = refused.json()["error"]
+    assert error["code"] == "context_length_exceeded" and f"a prompt of {room + 1000} tokens" in error["message"]
+    assert "tokens fit" in error["message"] and "lmx unload" in error["hint"]
+    (row,) = daemon.admin("GET", "/admin/requests")
+    assert row["state"] == "decode"
+    stream.close()
+
+
+def test_a_load_that_is_worse_than_its_plan_is_undone(machine: Callable[..., Daemon], town: Path) -> None:
+    home = Daemon().home
+    model = Model(id="tests/a", path="", source="hub", revision=COMMIT)
+    false = Measured(weights=1, process=1, cache=CacheShape())
+    Measurements(home / "measured.json").keep(model, "cpu", {"mlx-lm": version("mlx-lm")}, false)
+    daemon = Daemon(environment={"HF_HUB_CACHE": str(town)}, home=home, config='[engine]\nmemory = "950 MB"\n').start()
+    try:
+        load(daemon, "b")
+        refused = load(daemon, "a")["instance"]["error"]
+        assert refused["code"] == "out_of_memory" and "more than there is" in refused["message"]
+        wait_until(lambda: loaded(daemon) == ["b"], 10, "the good one is untouched")
+        assert incidents(daemon)[0] == ("undone", "a")
+        assert load(daemon, "a")["instance"]["state"] == "ready"  # the plan knows better now, and makes room
+        assert loaded(daemon) == ["a"]
+    finally:
+        daemon.stop()
+
+
+def test_a_model_that_fails_to_load_gives_the_place_back(machine: Callable[..., Daemon], town: Path) -> None:
+    broken = town / "models--tests--broken" / "snapshots" / COMMIT
+    broken.mkdir(parents=True, exist_ok=True)
+    source = town / "models--tests--a" / "snapshots" / COMMIT
+    for file in source.iterdir():
+        if not (broken / file.name).exists():
+            os.link(file, broken / file.name)
+    (broken / "tokenizer.json").unlink()
+    (broken / "tokenizer.json").write_text("{}")
+    daemon = machine(ONE_FITS)
+    load(daemon, "a")
+    failed = load(daemon, "broken")
+    assert failed["instance"]["state"] == "failed"
+    wait_until(lambda: loaded(daemon) == ["a"], 30, "the one that made room is back")
+    assert ("restored", "a") in incidents(daemon)
+
+
+def test_keep_alive(machine: Callable[..., Daemon]) -> None:
+    daemon = machine()
+    assert ask(daemon, "a", keep_alive="0.5s").status_code == 200
+    wait_until(lambda: loaded(daemon) == [], 10, "a is unloaded")
+    assert incidents(daemon) == [("expired", "a")]
+    load(daemon, "b")
+    assert ask(daemon, "b", keep_alive=0).status_code == 200
+    time.sleep(1.5)
+    assert loaded(daemon) == ["b"]  # what was loaded by hand stays
+
+
+def test_slots_are_made_sure_of(machine: Callable[..., Daemon]) -> None:
+    daemon = machine()
+    instance = load(daemon, "a", slots=2, context_length=2048)["instance"]
+    assert instance["plan"]["slots"] == 2
+    assert instance["plan"]["cache"]["bytes"] == 2 * 2048 * PER_TOKEN
+    again = load(daemon, "a", slots=3)
+    assert again["code"] == "conflict" and "lmx unload" in again["hint"]
+    assert daemon.lmx("load", "tests/b", "--slots", "90").returncode == 1
