@@ -201,8 +201,6 @@ def _show_all(output: Output, details: "Details") -> None:
     width = max(map(len, rows))
     for name, value in rows.items():
         output.text(f"{name.ljust(width)}  {value}")
-    for line in details.memory:
-        output.text(f"{'':{width}}  {size(line.bytes):>9}  {line.name}" + (f" ({line.kind})" if line.kind else ""))
     output.text("")
     output.table(
         ("FILE", "SIZE", "HASH", "STATE"),
@@ -224,11 +222,12 @@ def _show_all(output: Output, details: "Details") -> None:
 
 
 def _memory(details: "Details") -> str:
-    if details.memory_total is None:
+    plan = details.memory
+    if plan is None:
         return "-"
-    return f"{size(details.memory_total)} at {details.memory_context or 0:,} tokens" + (
-        f", {details.fits}" if details.fits else ""
-    )
+    parts = {"weights": plan.weights, "cache": plan.cache, "scratch": plan.scratch}
+    told = ", ".join(f"{name} {size(figure.bytes)} ({figure.basis})" for name, figure in parts.items())
+    return f"{size(plan.bytes)} at {plan.context:,} tokens: {told}; fits here: {details.fit}"
 
 
 # ---- proving ----
@@ -254,13 +253,13 @@ async def _verify(output: Output, name: str | None, every: bool, repair: bool, a
             if last is not None:
                 ended.append(last)
                 if not json:
-                    _tell_verified(output, last)
+                    tell_verified(output, last)
     if json:
         output.json(ended)
     return ExitCode.OK if all(last.state in ("sound", "recorded", "repaired") for last in ended) else ExitCode.ERROR
 
 
-def _tell_verified(output: Output, last: "VerifyUpdate") -> None:
+def tell_verified(output: Output, last: "VerifyUpdate") -> None:
     from lmx_daemon.contract.errors import LmxError, error_from
 
     told = f"{last.files} files, {size(last.total)}"

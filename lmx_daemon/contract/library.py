@@ -4,8 +4,10 @@ from typing import Any, Literal
 
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.generation import Frozen
-from lmx_daemon.contract.types import Model
+from lmx_daemon.contract.types import MemoryPlan, Model
 
+Fit = Literal["yes", "after unloading", "no", "unknown"]
+"""Whether a model can be loaded on this machine: now, once others are unloaded, or never."""
 FileState = Literal["proved", "unproved", "changed", "missing", "extra"]
 
 
@@ -28,15 +30,6 @@ class Revision(Frozen, frozen=True):
     modified_at: float = 0.0
 
 
-class MemoryLine(Frozen, frozen=True):
-    """One part of what a model needs in memory."""
-
-    name: str
-    bytes: int
-    kind: str = ""
-    """exact, computed, estimated or measured."""
-
-
 class Details(Frozen, frozen=True):
     """All there is to be known of one model."""
 
@@ -46,10 +39,8 @@ class Details(Frozen, frozen=True):
     """What the hashes rest on."""
     config: dict[str, Any] = {}
     template: str = ""
-    memory: tuple[MemoryLine, ...] = ()
-    memory_total: int | None = None
-    memory_context: int | None = None
-    fits: str = ""
+    memory: MemoryPlan | None = None
+    fit: Fit = "unknown"
     revisions: tuple[Revision, ...] = ()
     upstream_checked_at: float | None = None
 
@@ -65,7 +56,7 @@ class VerifyRequest(Frozen, frozen=True):
     accept: bool = False
 
 
-VerifyState = Literal["hashing", "repairing", "sound", "recorded", "repaired", "changed", "failed"]
+VerifyState = Literal["copying", "hashing", "repairing", "sound", "recorded", "repaired", "changed", "failed"]
 
 
 class VerifyUpdate(Frozen, frozen=True):
@@ -195,7 +186,11 @@ class SearchRequest(Frozen, frozen=True):
     """What keys and values are planned for; 8,192 or the model's own if that is less."""
 
 
-Fit = Literal["yes", "after unloading", "no", "unknown"]
+class RecommendRequest(Frozen, frozen=True):
+    """`every` asks for those too that do not fit."""
+
+    context_length: int | None = None
+    every: bool = False
 
 
 class Offer(Frozen, frozen=True):

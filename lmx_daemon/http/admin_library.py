@@ -2,7 +2,7 @@
 come in bodies and queries, never in paths."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -10,10 +10,29 @@ from litestar import Request, get, post
 from litestar.datastructures import State
 from litestar.response import Stream
 
-from lmx_daemon.contract.library import Details, TrustRequest, TrustRow, VerifyRequest
+from lmx_daemon.contract.library import (
+    Details,
+    DiskUse,
+    ImportRequest,
+    Offers,
+    Outdated,
+    PruneReport,
+    PruneRequest,
+    PurgeRequest,
+    RecommendRequest,
+    RemoveRequest,
+    SearchRequest,
+    TrashRow,
+    TrustRequest,
+    TrustRow,
+    UndoRequest,
+    UpdateRequest,
+    VerifyRequest,
+)
 from lmx_daemon.http.admin import line, lines
 from lmx_daemon.http.errors import decode
 from lmx_daemon.library.librarian import Librarian
+from lmx_daemon.library.recommend import recommend as choose
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -27,16 +46,75 @@ async def details(state: State, id: str) -> Details:
 @post("/admin/library/verify", status_code=200)
 async def verify(request: AnyRequest, state: State) -> Stream:
     librarian: Librarian = state.librarian
-    updates = librarian.proving.verify(decode(await request.body(), VerifyRequest))
-    first = await anext(updates)  # what is wrong from the start is a status code
+    return await told(librarian.proving.verify(decode(await request.body(), VerifyRequest)))
 
-    async def told() -> AsyncIterator[bytes]:
-        async with aclosing(updates):
-            yield line(first)
-            async for update in updates:
-                yield line(update)
 
-    return lines(told())
+@post("/admin/library/import", status_code=200)
+async def bring(request: AnyRequest, state: State) -> Stream:
+    librarian: Librarian = state.librarian
+    return await told(librarian.bring(decode(await request.body(), ImportRequest)))
+
+
+@post("/admin/library/update", status_code=200)
+async def update(request: AnyRequest, state: State) -> Stream:
+    librarian: Librarian = state.librarian
+    return await told(librarian.updates.update(decode(await request.body(), UpdateRequest).id))
+
+
+@post("/admin/library/outdated", status_code=200)
+async def outdated(state: State) -> Outdated:
+    librarian: Librarian = state.librarian
+    return await asyncio.to_thread(librarian.updates.check)
+
+
+@post("/admin/library/search", status_code=200)
+async def search(request: AnyRequest, state: State) -> Offers:
+    librarian: Librarian = state.librarian
+    return await asyncio.to_thread(librarian.search.search, decode(await request.body(), SearchRequest))
+
+
+@post("/admin/library/recommend", status_code=200)
+async def recommend(request: AnyRequest, state: State) -> Offers:
+    librarian: Librarian = state.librarian
+    asked = decode(await request.body(), RecommendRequest)
+    return await asyncio.to_thread(choose, librarian.search, asked.context_length, asked.every)
+
+
+@post("/admin/library/remove", status_code=200)
+async def remove(request: AnyRequest, state: State) -> TrashRow:
+    librarian: Librarian = state.librarian
+    return librarian.remove(decode(await request.body(), RemoveRequest).id)
+
+
+@get("/admin/library/trash")
+async def trash(state: State) -> list[TrashRow]:
+    librarian: Librarian = state.librarian
+    return await asyncio.to_thread(librarian.trash.rows)
+
+
+@post("/admin/library/undo", status_code=200)
+async def undo(request: AnyRequest, state: State) -> TrashRow:
+    librarian: Librarian = state.librarian
+    return librarian.undo(decode(await request.body(), UndoRequest).id)
+
+
+@post("/admin/library/purge", status_code=200)
+async def purge(request: AnyRequest, state: State) -> list[TrashRow]:
+    librarian: Librarian = state.librarian
+    asked = decode(await request.body(), PurgeRequest)
+    return await asyncio.to_thread(lambda: librarian.trash.purge(identity=asked.id))
+
+
+@get("/admin/library/disk")
+async def disk(state: State) -> DiskUse:
+    librarian: Librarian = state.librarian
+    return await asyncio.to_thread(librarian.disk_use)
+
+
+@post("/admin/library/prune", status_code=200)
+async def prune(request: AnyRequest, state: State) -> PruneReport:
+    librarian: Librarian = state.librarian
+    return await asyncio.to_thread(librarian.prune, decode(await request.body(), PruneRequest).dry_run)
 
 
 @get("/admin/library/trust")
@@ -51,4 +129,33 @@ async def trust(request: AnyRequest, state: State) -> TrustRow:
     return await asyncio.to_thread(librarian.trust, decode(await request.body(), TrustRequest))
 
 
-ROUTES = [details, verify, trusted, trust]
+ROUTES = [
+    details,
+    verify,
+    bring,
+    update,
+    outdated,
+    search,
+    recommend,
+    remove,
+    trash,
+    undo,
+    purge,
+    disk,
+    prune,
+    trusted,
+    trust,
+]
+
+
+async def told(updates: AsyncGenerator[Any]) -> Stream:
+    """JSON lines; what is wrong from the start is a status code, and leaving early ends the work."""
+    first = await anext(updates)
+
+    async def all_of_it() -> AsyncIterator[bytes]:
+        async with aclosing(updates):
+            yield line(first)
+            async for update in updates:
+                yield line(update)
+
+    return lines(all_of_it())

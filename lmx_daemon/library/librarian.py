@@ -1,57 +1,106 @@
 """The library's front desk: builds its parts, answers what the admin routes ask, and tidies up once a minute."""
 
 import asyncio
-from collections.abc import Mapping
+import shutil
+import time
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from pathlib import Path
 
 from lmx_daemon.contract.config import Home, LibrarySettings
-from lmx_daemon.contract.library import Details, TrustRequest, TrustRow
+from lmx_daemon.contract.errors import CancelledError, ConflictError, LmxError
+from lmx_daemon.contract.library import (
+    Details,
+    DiskUse,
+    ImportRequest,
+    PruneReport,
+    TrashRow,
+    TrustRequest,
+    TrustRow,
+    VerifyRequest,
+    VerifyUpdate,
+)
+from lmx_daemon.library import disk, imports
+from lmx_daemon.library.answers import Answers
+from lmx_daemon.library.cache import RepositoryFolder, disk_error
 from lmx_daemon.library.describe import read_object, template
 from lmx_daemon.library.download import Pulls
+from lmx_daemon.library.fit import Machine, fit_of, plan
+from lmx_daemon.library.hub import Hub
 from lmx_daemon.library.proofs import changed
 from lmx_daemon.library.proving import Proving, rows_of
+from lmx_daemon.library.search import Search
 from lmx_daemon.library.shelf import Shelf
+from lmx_daemon.library.trash import Trash
+from lmx_daemon.library.updates import Updates
 from lmx_daemon.library.verify import expected_of, files_of
+from lmx_daemon.memory.shape import read_shape
 
 TIDY_SECONDS = 60.0
+ROOM_BYTES = 1024**3
+"""The trash begins to go when so little is free beyond what is kept free."""
 
 
 class Librarian:
+    """`machine` tells what fits, `in_use` the folders of models in memory."""
+
     def __init__(
         self,
         home: Home,
         settings: LibrarySettings,
         environ: Mapping[str, str],
-        pulls: Pulls,
+        machine: Callable[[], Machine],
+        in_use: Callable[[], Collection[str]],
     ) -> None:
+        self._settings = settings
+        self._machine = machine
+        self._in_use = in_use
+        hub = Hub(settings.endpoint, environ)
         self.shelf = Shelf(home, settings, environ)
-        self.proving = Proving(self.shelf, pulls)
+        self.trash = Trash(self.shelf.cache, self.shelf.imported, settings.trash_seconds)
+        self.pulls = Pulls(settings, environ, home.pulls, self._free)
+        self.proving = Proving(self.shelf, self.pulls)
+        self.answers = Answers(self.shelf.root / "hub")
+        self.search = Search(hub, self.answers, machine, lambda: {model.id for model in self.shelf.catalog.models()})
+        self.updates = Updates(self.shelf, self.pulls, hub, self.shelf.root / "updates.json", in_use)
+        self.shelf.newer = self.updates.newer
 
     async def run(self) -> None:
         """For ever."""
         await asyncio.to_thread(self.shelf.catalog.refresh)
         while True:
-            await asyncio.sleep(TIDY_SECONDS)
             await asyncio.to_thread(self.tidy)
+            await asyncio.sleep(TIDY_SECONDS)
 
     def tidy(self) -> None:
-        self.shelf.uses.save()
+        """What can be done at any time; a disk that refuses it is no reason to stop."""
+        try:
+            self.shelf.uses.save()
+            self.trash.expire()
+            self.answers.tidy()
+        except OSError:
+            return
 
     # ---- one model ----
 
     def details(self, name: str) -> Details:
         """All that its files say. Blocking. Raises ModelNotFoundError."""
         model = self.shelf.catalog.find(name)
-        folder = Path(model.path)
+        folder, machine = Path(model.path), self._machine()
         manifest = self.shelf.proofs.get(model)
         expected = expected_of(model, manifest)
         changes = {fault.path: fault.reason for fault in changed(manifest, folder)} if manifest else {}
+        needed = plan(read_shape(folder), machine) if model.size else None
+        revisions = disk.repository(folder.parents[1], model.id).revisions() if model.source == "hub" else []
         return Details(
             model=model,
             files=rows_of(model, expected.manifest, files_of(folder), changes),
             proof=expected.against if expected.manifest else "nothing yet",
             config=read_object(folder / "config.json") or {},
             template=template(folder, read_object(folder / "tokenizer_config.json") or {}),
+            memory=needed,
+            fit=fit_of(needed.bytes, machine) if needed else "unknown",
+            revisions=tuple(revisions),
+            upstream_checked_at=self.updates.checked_at,
         )
 
     # ---- trust ----
@@ -69,3 +118,90 @@ class Librarian:
         allowed = self.shelf.trust.allow(model, request.revision)
         self.shelf.catalog.refresh()
         return TrustRow(id=allowed.id, revision=allowed.revision, code=model.code, at=allowed.at)
+
+    # ---- the disk ----
+
+    def remove(self, name: str) -> TrashRow:
+        """To the trash. On the loop, so that no load can begin between the question and the act.
+
+        Raises ModelNotFoundError, RequestError, or ConflictError while it is in memory or being pulled.
+        """
+        model = self.shelf.catalog.find(name)
+        if model.path in self._in_use():
+            raise ConflictError(f"{model.id} is in memory", hint=f"unload it first: lmx unload {model.id}")
+        try:
+            if model.source == "hub":
+                with RepositoryFolder(self.shelf.cache, model.id).locked_now():
+                    row = self.trash.put(model)
+            else:
+                row = self.trash.put(model)
+        except CancelledError:
+            raise ConflictError(f"{model.id} is being pulled", hint="`lmx downloads` shows it") from None
+        except OSError as error:
+            raise disk_error(error) from error
+        self.shelf.catalog.refresh()
+        return row
+
+    def undo(self, identity: str | None) -> TrashRow:
+        """Raises NotFoundError, ConflictError."""
+        try:
+            row = self.trash.undo(identity)
+        except OSError as error:
+            raise disk_error(error) from error
+        self.shelf.catalog.refresh()
+        return row
+
+    def disk_use(self) -> DiskUse:
+        """Blocking."""
+        return disk.disk_use(self.shelf.cache, self.shelf.catalog.models(), sum(r.size for r in self.trash.rows()))
+
+    def prune(self, dry_run: bool) -> PruneReport:
+        """Blocking. Leaves alone what is in memory or belongs to a pull that may go on."""
+        busy = {job.repo for job in self.pulls.list() if job.state not in ("done", "cancelled")}
+        rows = disk.prunable(self.shelf.cache, self._in_use(), busy, time.time())
+        freed = sum(row.size for row in rows) if dry_run else disk.prune(rows)
+        if not dry_run:
+            self.shelf.catalog.refresh()
+        return PruneReport(rows=tuple(rows), freed=freed, dry_run=dry_run)
+
+    async def bring(self, request: ImportRequest) -> AsyncGenerator[VerifyUpdate]:
+        """Imports a model and records it; the last update says how that ended. Raises RequestError, ConflictError."""
+        files = await asyncio.to_thread(imports.plan, Path(request.path).expanduser())
+        identity, folder = imports.place(request, self.shelf.imported)
+        done, total = [0], sum(file.stat().st_size for file in files.values()) if request.copy else 0
+        self._check_room(total, folder)
+
+        def count(size: int) -> None:
+            done[0] += size
+
+        yield VerifyUpdate(id=identity, state="copying", total=total)
+        work = asyncio.create_task(asyncio.to_thread(imports.bring, files, folder, request.copy, count))
+        while not work.done():
+            await asyncio.wait([work], timeout=0.2)
+            yield VerifyUpdate(id=identity, state="copying", done=done[0], total=total)
+        try:
+            await work
+        except OSError as error:
+            yield VerifyUpdate(id=identity, state="failed", error=disk_error(error).body())
+            return
+        self.shelf.catalog.refresh()
+        async for update in self.proving.verify(VerifyRequest(id=identity, accept=True)):
+            yield update
+
+    def _check_room(self, wanted: int, folder: Path) -> None:
+        place = folder
+        while not place.exists():
+            place = place.parent
+        free = shutil.disk_usage(place).free
+        if wanted and wanted + self._settings.reserve_bytes > free:
+            raise LmxError(
+                f"{wanted / 1e9:.2f} GB are to be copied, and {free / 1e9:.2f} GB are free",
+                hint="free some space, or link to the files where they are: --link",
+            )
+
+    def _free(self, folder: Path) -> int:
+        """What pulls may count on: the trash goes, oldest first, before a disk is called full."""
+        wanted = self._settings.reserve_bytes + ROOM_BYTES
+        if shutil.disk_usage(folder).free < wanted:
+            self.trash.make_room(wanted, folder)
+        return shutil.disk_usage(folder).free + self.trash.size_beside(folder)

@@ -1,5 +1,6 @@
 """Verifying, repairing, recording: what `lmx verify` does. One at a time for each model; new bytes are the pulls'."""
 
+import glob
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -95,10 +96,11 @@ class Proving:
         return msgspec.structs.replace(told, state="recorded" if recorded else "sound")
 
     async def _repair(self, model: Model, found: VerifyUpdate) -> AsyncIterator[VerifyUpdate]:
-        """Takes the wrong files away and pulls the same commit: what is right is there already."""
+        """Takes the wrong files away, and pulls those of the same commit."""
         for row in found.faults:
             _take_away(Path(model.path) / row.path)
-        job = await self._pulls.start(PullRequest(repo=model.id, revision=model.revision))
+        names = tuple(glob.escape(row.path) for row in found.faults)
+        job = await self._pulls.start(PullRequest(repo=model.id, revision=model.revision, include=names))
         async for told in self._pulls.watch(job.id):
             job = told
             yield VerifyUpdate(id=model.id, state="repairing", done=job.done, total=job.total or 0)

@@ -1,0 +1,187 @@
+"""`lmx rm`, `du`, `prune`, `import`: what models take on the disk, and how to change that."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from lmx_cli.commands.library import ago, tell_verified
+from lmx_cli.commands.models import JSON, started
+from lmx_cli.output import ExitCode, Output, duration, size
+
+if TYPE_CHECKING:
+    from lmx_daemon.contract.library import TrashRow, VerifyUpdate
+
+YES = typer.Option(False, "--yes", "-y", help="Do not ask.")
+
+
+def add(app: typer.Typer, output: Output) -> None:
+    @app.command()
+    def rm(
+        model: str | None = typer.Argument(None, help="As `lmx ls` shows it."),
+        yes: bool = YES,
+        undo: bool = typer.Option(False, "--undo", help="Bring it back; the last one removed if none is named."),
+        trash: bool = typer.Option(False, "--list", help="What can be brought back."),
+        empty: bool = typer.Option(False, "--empty", help="Delete it for good; all of the trash if none is named."),
+        json: bool = JSON,
+    ) -> int:
+        """Remove a model, all its revisions with it; for a day it can be brought back."""
+        return asyncio.run(_rm(output, model, yes, undo, trash, empty, json))
+
+    @app.command()
+    def du(json: bool = JSON) -> int:
+        """Show what each model takes on the disk, and what of it nobody needs."""
+        return asyncio.run(_du(output, json))
+
+    @app.command()
+    def prune(
+        dry_run: bool = typer.Option(False, "--dry-run", help="Only show what would go."),
+        yes: bool = YES,
+        json: bool = JSON,
+    ) -> int:
+        """Delete old revisions, orphaned blobs and halves of old downloads."""
+        return asyncio.run(_prune(output, dry_run, yes, json))
+
+    @app.command(name="import")
+    def bring(
+        path: Path = typer.Argument(help="A model's folder, or one safetensors file with its config beside it."),
+        name: str | None = typer.Option(None, "--as", help="Its id here, owner/name; from the path if not given."),
+        copy: bool = typer.Option(False, "--copy", help="Copy the files here; else they are linked to."),
+        link: bool = typer.Option(False, "--link", help="Link to the files where they are (as if nothing is given)."),
+        json: bool = JSON,
+    ) -> int:
+        """Make a model from any folder usable, and record its hashes."""
+        return asyncio.run(_import(output, path, name, copy, link, json))
+
+
+async def _rm(
+    output: Output, name: str | None, yes: bool, undo: bool, trash: bool, empty: bool, json: bool
+) -> int:  # one word, five acts on the same trash
+    from lmx_daemon.contract.errors import RequestError
+    from lmx_daemon.contract.library import PurgeRequest, RemoveRequest, UndoRequest
+
+    async with await started() as client:
+        if trash:
+            _tell_trash(output, await client.trash(), json)
+            return ExitCode.OK
+        if undo:
+            row = await client.undo_remove(UndoRequest(id=name))
+            output.json(row) if json else output.text(f"{row.id} is back, {size(row.size)}")
+            return ExitCode.OK
+        if empty:
+            rows = [row for row in await client.trash() if name in (None, row.id)]
+            if rows and not _agreed(output, f"delete {len(rows)} for good, {size(sum(r.size for r in rows))}?", yes):
+                return ExitCode.ERROR
+            gone = await client.purge(PurgeRequest(id=name))
+            output.json(gone) if json else output.text(f"deleted {len(gone)}, {size(sum(r.size for r in gone))}")
+            return ExitCode.OK
+        if name is None:
+            raise RequestError("name a model", hint="`lmx ls` lists them; `lmx rm --list` shows the trash")
+        details = await client.details(name)
+        model, now = details.model, time.time()
+        whole = sum(revision.size for revision in details.revisions) or sum(row.size for row in details.files)
+        used = f"last used {ago(model.used_at, now)}" if model.used_at else "never used"
+        if not _agreed(output, f"{model.id}, {size(whole)}, {used}: remove it?", yes):
+            return ExitCode.ERROR
+        row = await client.remove_model(RemoveRequest(id=model.id))
+    if json:
+        output.json(row)
+    else:
+        output.text(f"removed {row.id}, {size(row.size)}, {used}")
+        output.note(f"for {duration(row.purged_at - now)} it can be brought back: lmx rm --undo {row.id}")
+    return ExitCode.OK
+
+
+def _agreed(output: Output, question: str, yes: bool) -> bool:
+    """Only a person at a terminal is asked."""
+    if yes or not output.interactive:
+        return True
+    output.note(f"{question} [y/N]")
+    return input().strip().lower() in ("y", "yes")
+
+
+def _tell_trash(output: Output, rows: "list[TrashRow]", json: bool) -> None:
+    if json:
+        output.json(rows)
+    elif not rows:
+        output.note("the trash is empty")
+    else:
+        now = time.time()
+        output.table(
+            ("MODEL", "SIZE", "REMOVED", "GONE IN"),
+            [(r.id, size(r.size), ago(r.removed_at, now), duration(r.purged_at - now)) for r in rows],
+            right=("SIZE",),
+        )
+
+
+async def _du(output: Output, json: bool) -> int:
+    async with await started() as client:
+        use = await client.disk()
+    if json:
+        output.json(use)
+        return ExitCode.OK
+    if use.rows:
+        output.table(
+            ("MODEL", "ON DISK", "IN USE", "OLD", "ORPHANED", "PARTIAL", "FROM"),
+            [
+                (row.id, size(row.size), size(row.current), *(size(n or None) for n in (row.old, row.orphans)),
+                 size(row.partial or None), row.source)
+                for row in use.rows
+            ],
+            right=("ON DISK", "IN USE", "OLD", "ORPHANED", "PARTIAL"),
+        )  # fmt: skip
+    output.note(f"{size(use.total)} in models, {size(use.trash)} in the trash, {size(use.free)} free ({use.cache})")
+    if use.reclaimable:
+        output.note(f"{size(use.reclaimable)} that nobody needs: lmx prune")
+    return ExitCode.OK
+
+
+async def _prune(output: Output, dry_run: bool, yes: bool, json: bool) -> int:
+    from lmx_daemon.contract.library import PruneRequest
+
+    async with await started() as client:
+        report = await client.prune(PruneRequest(dry_run=True))
+        if not json and report.rows:
+            output.table(
+                ("MODEL", "WHAT", "SIZE", "PATH"),
+                [(row.id, row.what, size(row.size), row.path) for row in report.rows],
+                right=("SIZE",),
+            )
+        if report.rows and not dry_run:
+            if not _agreed(output, f"delete {size(report.freed)} for good?", yes):
+                return ExitCode.ERROR
+            report = await client.prune(PruneRequest(dry_run=False))
+    if json:
+        output.json(report)
+    elif not report.rows:
+        output.note("there is nothing that nobody needs")
+    else:
+        output.text(f"{size(report.freed)} {'would be freed' if report.dry_run else 'freed'}")
+    return ExitCode.OK
+
+
+async def _import(output: Output, path: Path, name: str | None, copy: bool, link: bool, json: bool) -> int:
+    from lmx_daemon.contract.errors import RequestError
+    from lmx_daemon.contract.library import ImportRequest
+
+    if copy and link:
+        raise RequestError("--copy and --link are opposites", hint="give one of them")
+    last: VerifyUpdate | None = None
+    request = ImportRequest(path=str(path.expanduser().absolute()), id=name, copy=copy)
+    async with await started() as client:
+        async for last in client.import_model(request):
+            share = f" {last.done / last.total:.0%}" if last.total else ""
+            output.progress(f"{last.id}: {last.state}{share}")
+        output.progress("")
+    if last is None:
+        return ExitCode.ERROR
+    if json:
+        output.json(last)
+    elif last.state == "recorded":
+        how = "copied" if copy else "linked to where it is"
+        output.text(f"{last.id} is here, {how}: {last.files} files, {size(last.total)}, their hashes recorded")
+    else:
+        tell_verified(output, last)
+    return ExitCode.OK if last.state == "recorded" else ExitCode.ERROR

@@ -1,0 +1,211 @@
+"""`lmx search`, `recommend`, `outdated`, `update`: what the Hub has, and what of it fits this machine."""
+
+import asyncio
+import time
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmx_cli.commands.library import ABILITIES, SHOWN_COMMIT, ago
+from lmx_cli.commands.models import JSON, started
+from lmx_cli.output import ExitCode, Output, duration, size, tokens
+
+if TYPE_CHECKING:
+    from lmx_daemon.contract.library import Offer, Offers
+    from lmx_daemon.contract.types import Download
+
+FITS = {"yes": "yes", "after unloading": "if others are unloaded", "no": "no", "unknown": "-"}
+
+
+class Sort(StrEnum):
+    DOWNLOADS = "downloads"
+    LIKES = "likes"
+    UPDATED = "updated"
+    CREATED = "created"
+    TRENDING = "trending"
+    SIZE = "size"
+
+
+def add(app: typer.Typer, output: Output) -> None:
+    @app.command()
+    def search(
+        words: Annotated[list[str] | None, typer.Argument(help="Words of the model's name.")] = None,
+        fits: bool = typer.Option(False, "--fits", help="Only those that fit this machine."),
+        author: str | None = typer.Option(None, help="Only of this owner, for example mlx-community."),
+        tools: bool = typer.Option(False, "--tools", help="Only those that call tools."),
+        vision: bool = typer.Option(False, "--vision", help="Only those that see pictures."),
+        embedding: bool = typer.Option(False, "--embedding", help="Only those that embed text."),
+        quant: str | None = typer.Option(None, help="Only this quantisation: 4bit, 8bit, mxfp4, bfloat16 ..."),
+        sort: Annotated[Sort, typer.Option(help="What comes first.")] = Sort.DOWNLOADS,
+        limit: int = typer.Option(20, min=1, max=100, help="How many."),
+        context: int | None = typer.Option(None, min=1, help="Tokens that memory is planned for; 8192 if not given."),
+        json: bool = JSON,
+    ) -> int:
+        """Search the Hugging Face Hub for MLX models, and tell what fits this machine."""
+        from lmx_daemon.contract.library import SearchRequest
+
+        request = SearchRequest(
+            words=" ".join(words or ()),
+            author=author,
+            tools=tools,
+            vision=vision,
+            embedding=embedding,
+            quantization=quant,
+            fits=fits,
+            sort=sort.value,
+            limit=limit,
+            context_length=context,
+        )
+        return asyncio.run(_search(output, request, json))
+
+    @app.command()
+    def recommend(
+        context: int | None = typer.Option(None, min=1, help="Tokens that memory is planned for; 8192 if not given."),
+        every: bool = typer.Option(False, "--all", help="Those too that do not fit."),
+        json: bool = JSON,
+    ) -> int:
+        """Name good first choices that fit this machine, and why."""
+        return asyncio.run(_recommend(output, context, every, json))
+
+    @app.command()
+    def outdated(json: bool = JSON) -> int:
+        """Ask the Hub which models have a newer version."""
+        return asyncio.run(_outdated(output, json))
+
+    @app.command()
+    def update(
+        model: str | None = typer.Argument(None, help="As `lmx ls` shows it."),
+        every: bool = typer.Option(False, "--all", help="All that are outdated."),
+        json: bool = JSON,
+    ) -> int:
+        """Fetch the newer version of a model: only what differs; the old one stays until the new one is proved."""
+        return asyncio.run(_update(output, model, every, json))
+
+
+async def _search(output: Output, request: "object", json: bool) -> int:
+    async with await started() as client:
+        output.progress("asking the Hub")
+        found = await client.search(request)  # type: ignore[arg-type]  # imported where it is made, to keep --help quick
+        output.progress("")
+    if json:
+        output.json(found)
+        return ExitCode.OK
+    if not found.offers:
+        output.note("no MLX model matches")
+    else:
+        output.table(
+            ("MODEL", "SIZE", "QUANT", "CONTEXT", "ABILITIES", "LICENCE", "DOWNLOADS", "UPDATED", "NEEDS", "FITS"),
+            [_row(offer) for offer in found.offers],
+            right=("SIZE", "CONTEXT", "DOWNLOADS", "NEEDS"),
+        )
+    _tell_source(output, found)
+    return ExitCode.OK
+
+
+def _row(offer: "Offer") -> tuple[str, ...]:
+    return (
+        offer.id + (" (here)" if offer.here else "") + (" (gated)" if offer.gated else ""),
+        size(offer.size),
+        offer.quantization or "-",
+        tokens(offer.context_length),
+        " ".join(name for name in ABILITIES if getattr(offer, name)) or "-",
+        offer.license or "-",
+        _count(offer.downloads),
+        ago(offer.updated_at, time.time()),
+        size(offer.memory),
+        FITS[offer.fit],
+    )
+
+
+def _count(number: int | None) -> str:
+    if number is None:
+        return "-"
+    if number >= 1_000_000:
+        return f"{number / 1e6:.1f}M"
+    return f"{number / 1e3:.0f}k" if number >= 10_000 else str(number)
+
+
+def _tell_source(output: Output, found: "Offers") -> None:
+    context = next((offer.memory_context for offer in found.offers if offer.memory_context), None)
+    if context:
+        output.note(f"needs: memory at {context:,} tokens of context; models may use {size(found.cap)} here")
+    if found.from_cache:
+        when = f"as of {duration(time.time() - found.asked_at)} ago" if found.asked_at else "not checked"
+        output.note(f"{when}: {found.note}")
+
+
+async def _recommend(output: Output, context: int | None, every: bool, json: bool) -> int:
+    from lmx_daemon.contract.library import RecommendRequest
+
+    async with await started() as client:
+        output.progress("asking the Hub")
+        found = await client.recommend(RecommendRequest(context_length=context, every=every))
+        output.progress("")
+    if json:
+        output.json(found)
+        return ExitCode.OK
+    for offer in found.offers:
+        marks = [f"{size(offer.size)} to download", f"{size(offer.memory)} in memory", f"fits: {FITS[offer.fit]}"]
+        output.text(offer.id + (" (here)" if offer.here else ""))
+        output.text(f"    {offer.reason}")
+        output.text(f"    {', '.join(marks)}")
+    if not found.offers:
+        output.note(f"none of lmx's recommendations fits in {size(found.cap)}; see them with --all")
+    else:
+        first = next((offer for offer in found.offers if not offer.here and offer.fit == "yes"), None)
+        if first is not None:
+            output.note(f"fetch the first with: lmx pull {first.id}")
+    _tell_source(output, found)
+    return ExitCode.OK
+
+
+async def _outdated(output: Output, json: bool) -> int:
+    async with await started() as client:
+        output.progress("asking the Hub")
+        found = await client.outdated()
+        output.progress("")
+    if json:
+        output.json(found)
+        return ExitCode.OK
+    told = [row for row in found.rows if row.newer or row.error]
+    if told:
+        output.table(
+            ("MODEL", "HERE", "UPSTREAM"),
+            [(r.id, r.commit[:SHOWN_COMMIT], r.newer[:SHOWN_COMMIT] if r.newer else str(r.error)) for r in told],
+        )
+    newer = [row for row in found.rows if row.newer]
+    if newer:
+        output.note(f"{len(newer)} of {len(found.rows)} outdated; fetch what is new with: lmx update --all")
+    else:
+        output.note(f"{len(found.rows)} models looked at, none is outdated")
+    return ExitCode.OK
+
+
+async def _update(output: Output, name: str | None, every: bool, json: bool) -> int:
+    from lmx_daemon.contract.errors import RequestError, error_from
+    from lmx_daemon.contract.library import UpdateRequest
+
+    if (name is None) == (not every):
+        raise RequestError("name a model, or give --all", hint="`lmx outdated` lists those with a newer version")
+    ended: list[Download] = []
+    async with await started() as client:
+        names = [name] if name else [row.id for row in (await client.outdated()).rows if row.newer]
+        for one in names:
+            last: Download | None = None
+            async for last in client.update_model(UpdateRequest(id=one)):
+                share = f" {last.done / last.total:.0%}" if last.total else ""
+                output.progress(f"{last.repo}: {last.state}{share}")
+            output.progress("")
+            if last is None:
+                continue
+            ended.append(last)
+            if last.state != "done" and last.error is not None:
+                output.error(error_from(last.error))
+            elif not json:
+                output.text(f"{last.repo} is at {(last.revision or '-')[:SHOWN_COMMIT]} ({last.state})")
+    if json:
+        output.json(ended)
+    elif not names:
+        output.note("nothing is outdated")
+    return ExitCode.OK if all(job.state == "done" for job in ended) else ExitCode.ERROR

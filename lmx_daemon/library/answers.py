@@ -1,0 +1,54 @@
+"""What the Hub has answered, kept with its time, so that it can be looked at offline. It knows nothing of the questions."""
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from lmx_daemon.contract.generation import Frozen
+from lmx_daemon.library.manifest import write_file
+
+T = TypeVar("T")
+MOST = 400
+"""Answers kept; the oldest go first."""
+
+
+class Answer(Frozen, frozen=True):
+    asked_at: float
+    value: msgspec.Raw
+
+
+class Answers:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def keep(self, question: Any, value: Any) -> None:
+        """Best effort: an answer that cannot be kept is no error."""
+        answer = Answer(asked_at=time.time(), value=msgspec.Raw(msgspec.json.encode(value)))
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_file(self._file(question), msgspec.json.encode(answer))
+        except OSError:
+            return
+
+    def get(self, question: Any, kind: type[T]) -> tuple[float, T] | None:
+        """When it was asked, and the answer; None where there is none."""
+        try:
+            answer = msgspec.json.decode(self._file(question).read_bytes(), type=Answer)
+            return answer.asked_at, msgspec.json.decode(answer.value, type=kind)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def tidy(self) -> None:
+        try:
+            files = sorted(self._folder.glob("*.json"), key=lambda file: file.stat().st_mtime)
+            for file in files[:-MOST]:
+                file.unlink(missing_ok=True)
+        except OSError:
+            return
+
+    def _file(self, question: Any) -> Path:
+        digest = hashlib.blake2b(msgspec.json.encode(question, order="deterministic"), digest_size=16).hexdigest()
+        return self._folder / f"{digest}.json"

@@ -1,0 +1,41 @@
+"""Whether a model fits this machine: the same plan as loading it, for models on disk and on the Hub. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lmx_daemon.contract.library import Fit
+from lmx_daemon.contract.types import MemoryPlan
+from lmx_daemon.library.header import BITS
+from lmx_daemon.memory.need import Demand, Device, plan_for
+from lmx_daemon.memory.shape import Shape, Weights, guessed_weights
+
+PLANNED_CONTEXT = 8_192
+"""Tokens that keys and values are planned for, where nobody asks for another length."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What models may use here, and what those in memory use of it. Bytes."""
+
+    cap: int
+    used: int = 0
+    device: Device = Device()
+
+
+def plan(shape: Shape, machine: Machine, context: int | None = None) -> MemoryPlan:
+    return plan_for(shape, Demand(context=context or PLANNED_CONTEXT), machine.device)
+
+
+def fit_of(needed: int, machine: Machine) -> Fit:
+    if needed > machine.cap:
+        return "no"
+    return "yes" if needed + machine.used <= machine.cap else "after unloading"
+
+
+def remote_shape(config: Mapping[str, Any], by_type: Mapping[str, int], size: int | None) -> Shape | None:
+    """Of a model on the Hub: its config, and how many numbers of each type its weights hold, or else their size."""
+    if by_type and all(kind in BITS and count >= 0 for kind, count in by_type.items()):
+        weights = Weights({kind: count * BITS[kind] // 8 for kind, count in by_type.items()}, "computed")
+        return Shape(config, weights)
+    return Shape(config, guessed_weights(size, config)) if size else None
