@@ -16,11 +16,12 @@ import uvloop
 from lmx_daemon.contract.config import Home, MemoryLimit, ServerSettings, Settings, read_settings
 from lmx_daemon.contract.errors import LmxError, StartupError
 from lmx_daemon.contract.frames import Log
+from lmx_daemon.contract.library import Fit
 from lmx_daemon.contract.types import LoadRequest
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.http.app import admin_app, public_app
 from lmx_daemon.http.sockets import bind_admin, bind_public, is_loopback, protocol_for, take_lock, url_of
-from lmx_daemon.library.download import Pulls
+from lmx_daemon.library.fit import Machine
 from lmx_daemon.library.librarian import Librarian
 from lmx_daemon.monitor.host import Host
 from lmx_daemon.monitor.logs import Logs, log
@@ -28,6 +29,7 @@ from lmx_daemon.monitor.snapshot import Monitor
 from lmx_daemon.monitor.worker_log import WorkerLog
 from lmx_daemon.residency.environment import worker_environment
 from lmx_daemon.residency.measured import Measurements
+from lmx_daemon.residency.placement import Decision, Fits, Refused, Waits
 from lmx_daemon.residency.pool import Pool
 
 CONNECTION_SECONDS = 2
@@ -125,9 +127,14 @@ class Daemon:
         settings, home = self._settings, self._home
         logs = Logs(home.log_file)
         logs.install()
-        pulls = Pulls(settings.library, os.environ, home.pulls)
-        librarian = Librarian(home, settings.library, os.environ, pulls)
-        catalog = librarian.shelf.catalog
+        librarian = Librarian(
+            home,
+            settings.library,
+            os.environ,
+            machine=lambda: Machine(host.cap, pool.loader.device, lambda needed: _fit(pool.placing(needed))),
+            in_use=lambda: pool.folders(),
+        )
+        catalog, pulls = librarian.shelf.catalog, librarian.pulls
         host = Host(MemoryLimit(settings.engine.memory))
         pool = Pool(
             settings.engine,
@@ -210,6 +217,16 @@ class Daemon:
         except LmxError as error:
             log("daemon", "error", f"{model} was not loaded: {error.message}")
             print(f"error: {model} was not loaded: {error.message}", file=sys.stderr, flush=True)
+
+
+def _fit(decision: Decision) -> Fit:
+    match decision:
+        case Fits(evict=()):
+            return "yes"
+        case Fits() | Waits():
+            return "after unloading"
+        case Refused():
+            return "no"
 
 
 def _log_worker(name: str, found: Log) -> None:

@@ -13,9 +13,11 @@ import argparse
 import contextlib
 import hashlib
 import json
+import math
 import re
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -134,7 +136,44 @@ class Hub:
             "lastModified": "2026-11-01T00:00:00.000Z",
             "createdAt": "2026-01-01T00:00:00.000Z",
             "siblings": siblings,
-        }
+        } | self._said(repo)
+
+    def _said(self, repo: str) -> dict[str, Any]:
+        """What `root/.said.json` says of the repository: it stands above what is made up here."""
+        try:
+            found: dict[str, Any] = json.loads((self.root / ".said.json").read_text()).get(repo, {})
+        except FileNotFoundError:
+            return {}
+        return found
+
+    def listed(self, query: dict[str, list[str]]) -> list[dict[str, Any]]:
+        """As /api/models answers: filtered, sorted, cut, with the repository's parameters and the short config."""
+        wanted, author = query.get("search", [""])[0].lower(), query.get("author", [None])[0]
+        found = [self.expanded(repo) for repo in self.repositories() if wanted in repo.lower()]
+        found = [info for info in found if author in (None, info["author"])]
+        found = [info for info in found if set(query.get("filter", [])) <= set(info["tags"])]
+        key = query.get("sort", ["downloads"])[0]
+        found.sort(key=lambda info: info.get(key) or 0, reverse=True)
+        return found[: int(query.get("limit", ["1000"])[0])]
+
+    def expanded(self, repo: str) -> dict[str, Any]:
+        info = self.info(repo, False)
+        folder, counts = self.root / repo, Counter[str]()
+        for file in folder.glob("*.safetensors"):
+            with file.open("rb") as opened:
+                header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+            for name, tensor in header.items():
+                counts[tensor.get("dtype", "")] += math.prod(tensor["shape"]) if name != "__metadata__" else 0
+        short: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError):
+            config = json.loads((folder / "config.json").read_text())
+            short = {key: config[key] for key in ("architectures", "model_type") if key in config}
+        with contextlib.suppress(OSError, ValueError):
+            tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+            short["tokenizer_config"] = {key: tokenizer[key] for key in ("chat_template",) if key in tokenizer}
+        counts = Counter({kind: count for kind, count in counts.items() if count})
+        more = {"config": short, "safetensors": {"parameters": counts, "total": counts.total()}}
+        return more | info | self._said(repo)
 
     def tree(self, repo: str) -> list[dict[str, Any]]:
         listed = []
@@ -199,9 +238,7 @@ class Handler(BaseHTTPRequestHandler):
             access = {"accessToken": {"role": "read", "displayName": "tests"}}
             return self._json(200, {"type": "user", "name": "tester", "auth": access})
         if path == "/api/models":
-            wanted = query.get("search", [""])[0].lower()
-            found = [self.hub.info(repo, False) for repo in self.hub.repositories() if wanted in repo.lower()]
-            return self._json(200, found)
+            return self._json(200, self.hub.listed(query))
         if match := API.fullmatch(path):
             return self._api(match[1], match[2], match[3], "blobs" in query)
         if match := CDN.fullmatch(path):
@@ -216,7 +253,9 @@ class Handler(BaseHTTPRequestHandler):
             return self._error(404, "RepoNotFound", "Repository not found")
         if revision and revision not in self._revisions(repo):
             return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-        return self._json(200, self.hub.tree(repo) if kind == "tree" else self.hub.info(repo, blobs))
+        if kind == "tree":
+            return self._json(200, self.hub.tree(repo))
+        return self._json(200, self.hub.info(repo, True) if blobs else self.hub.expanded(repo))
 
     def _revisions(self, repo: str) -> tuple[str | None, ...]:
         return "main", self.hub.commit(repo), self.hub.faults.get("head"), self.hub.faults.get("commit")

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -46,7 +46,7 @@ def add(app: typer.Typer, output: Output) -> None:
 
     @app.command(name="import")
     def bring(
-        path: Path = typer.Argument(help="A model's folder, or one safetensors file with its config beside it."),
+        path: Annotated[Path, typer.Argument(help="A model's folder, or a safetensors file beside its config.")],
         name: str | None = typer.Option(None, "--as", help="Its id here, owner/name; from the path if not given."),
         copy: bool = typer.Option(False, "--copy", help="Copy the files here; else they are linked to."),
         link: bool = typer.Option(False, "--link", help="Link to the files where they are (as if nothing is given)."),

@@ -1,4 +1,4 @@
-"""What the Hub has answered, kept with its time, so that it can be looked at offline. It knows nothing of the questions."""
+"""What the Hub has answered, kept with its time, to be looked at offline. It knows nothing of the questions."""
 
 import hashlib
 import time

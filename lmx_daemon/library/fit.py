@@ -19,8 +19,8 @@ class Machine:
     """What models may use here, and what those in memory use of it. Bytes."""
 
     cap: int
-    used: int = 0
-    device: Device = Device()
+    used: int
+    device: Device
 
 
 def plan(shape: Shape, machine: Machine, context: int | None = None) -> MemoryPlan:

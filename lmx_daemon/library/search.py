@@ -3,41 +3,39 @@ where the Hub cannot be asked. Blocking, for a thread; it downloads no weights."
 
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any
 from urllib.parse import quote
 
-import httpx2
 import msgspec
 
-from lmx_daemon.contract.errors import HubError, LmxError
+from lmx_daemon.contract.errors import HubError, LmxError, NotFoundError
 from lmx_daemon.contract.generation import Frozen
 from lmx_daemon.contract.library import Offer, Offers, SearchRequest
 from lmx_daemon.library.abilities import abilities
 from lmx_daemon.library.answers import Answers
+from lmx_daemon.library.asking import Asking
 from lmx_daemon.library.describe import context_length, quantization
 from lmx_daemon.library.fit import Machine, fit_of, plan, remote_shape
 from lmx_daemon.library.hub import Hub
 from lmx_daemon.library.names import COMMIT, REPOSITORY
 
 MAX_LIMIT = 100
-CONFIG_SECONDS = 10.0
-MAX_CONFIG_BYTES = 4 * 1024 * 1024
 TOGETHER = 8
-SORTS: Mapping[str, Literal["created_at", "downloads", "last_modified", "likes", "trending_score"]] = {
-    "downloads": "downloads",
-    "likes": "likes",
-    "updated": "last_modified",
-    "created": "created_at",
-    "trending": "trending_score",
-    "size": "downloads",
-}
+SORTS = {"updated": "lastModified", "created": "createdAt", "trending": "trendingScore", "size": "downloads"}
+"""The Hub's words where they differ."""
 KINDS = (None, "text-generation", "image-text-to-text", "any-to-any", "feature-extraction", "sentence-similarity")
 """Other kinds of models (speech, pictures) are tagged mlx too, and are nothing that lmx runs."""
 EMBEDDING_KINDS = ("feature-extraction", "sentence-similarity")
-EXPANDED: Any = [
-    "config", "downloads", "gated", "lastModified", "likes", "pipeline_tag", "safetensors", "sha", "tags", "usedStorage",
-]  # fmt: skip
+# fmt: off
+EXPANDED = [
+    "config", "downloads", "gated", "lastModified", "likes", "pipeline_tag", "safetensors", "sha", "tags",
+    "usedStorage",
+]
+# fmt: on
 LONGEST_LIST = 512
+OTHERS = 20
+"""Asked for beyond the limit, since some are of another kind."""
 
 
 class Candidate(Frozen, frozen=True):
@@ -132,48 +130,38 @@ class Search:
             reason=reason,
         )
 
-    def candidates(self, **asked: Any) -> list[Candidate]:
+    def candidates(self, asked: Mapping[str, Any]) -> list[Candidate]:
         """What the Hub lists, each with its config. Raises HubError."""
-        self._hub.refuse_if_offline()
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError
-
-        try:
-            api = HfApi(endpoint=self._hub.endpoint)
-            listed = list(api.list_models(filter=["mlx"], expand=EXPANDED, token=self._hub.token(), **asked))
-        except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
-            raise self._unreachable(error) from error
-        return self._with_configs([found for info in listed if (found := candidate(info)) is not None])
+        with Asking(self._hub) as asking:
+            listed = asking.json("/api/models", {"filter": "mlx", "expand": EXPANDED, **asked})
+            if not isinstance(listed, list):
+                raise HubError(f"{self._hub.endpoint} does not answer as a Hub does", hint="check HF_ENDPOINT")
+            found = [one for info in listed[:MAX_LIMIT] if (one := candidate(info)) is not None]
+            return self._with_configs(asking, found)
 
     def named(self, identities: Collection[str]) -> list[Candidate]:
         """The same of the models of these ids; those that are not there are left out. Raises HubError."""
-        self._hub.refuse_if_offline()
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
-
-        api, token = HfApi(endpoint=self._hub.endpoint), self._hub.token()
 
         def ask(identity: str) -> Candidate | None:
             try:
-                return candidate(api.model_info(identity, expand=EXPANDED, token=token))
-            except RepositoryNotFoundError:
+                return candidate(asking.json(f"/api/models/{quote(identity)}", {"expand": EXPANDED}))
+            except NotFoundError:
                 return None
-            except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
-                raise self._unreachable(error) from error
 
-        with ThreadPoolExecutor(TOGETHER, thread_name_prefix="search") as threads:
-            found = list(threads.map(ask, identities))
-        return self._with_configs([one for one in found if one is not None])
+        with Asking(self._hub) as asking, ThreadPoolExecutor(TOGETHER, thread_name_prefix="search") as threads:
+            found = [one for one in threads.map(ask, identities) if one is not None]
+            return self._with_configs(asking, found)
 
     def _ask(self, request: SearchRequest) -> list[Candidate]:
         limit = max(1, min(request.limit, MAX_LIMIT))
         narrowed = request.fits or request.tools or request.vision or request.embedding or request.quantization
-        return self.candidates(
-            search=request.words or None,
-            author=request.author,
-            sort=SORTS[request.sort],
-            limit=min(MAX_LIMIT, limit * 4) if narrowed or request.sort == "size" else limit,
-        )
+        asked = {
+            "search": request.words,
+            "author": request.author,
+            "sort": SORTS.get(request.sort, request.sort),
+            "limit": min(MAX_LIMIT, limit * 4 if narrowed or request.sort == "size" else limit + OTHERS),
+        }
+        return self.candidates({name: value for name, value in asked.items() if value})
 
     def _chosen(self, found: list[Candidate], request: SearchRequest) -> list[Offer]:
         offers = [self.offer(one, request.context_length) for one in found if one.kind in KINDS]
@@ -182,70 +170,70 @@ class Search:
             offers.sort(key=lambda offer: offer.size or 0)
         return offers[: max(1, min(request.limit, MAX_LIMIT))]
 
-    def _with_configs(self, found: list[Candidate]) -> list[Candidate]:
+    def _with_configs(self, asking: Asking, found: list[Candidate]) -> list[Candidate]:
         """The Hub lists a short form of each config; the plan needs the whole one, which a commit keeps for ever."""
-        headers = {"Authorization": f"Bearer {token}"} if (token := self._hub.token()) else {}
-        with (
-            httpx2.Client(timeout=CONFIG_SECONDS, follow_redirects=True, headers=headers) as client,
-            ThreadPoolExecutor(TOGETHER, thread_name_prefix="search") as threads,
-        ):
-            return list(threads.map(lambda one: self._with_config(client, one), found))
+        with ThreadPoolExecutor(TOGETHER, thread_name_prefix="search") as threads:
+            return list(threads.map(lambda one: self._with_config(asking, one), found))
 
-    def _with_config(self, client: httpx2.Client, found: Candidate) -> Candidate:
+    def _with_config(self, asking: Asking, found: Candidate) -> Candidate:
         if found.commit is None:
             return found
         question = ("config", self._hub.endpoint, found.id, found.commit)
-        kept = self._answers.get(question, dict[str, Any])
-        config = kept[1] if kept else self._fetch_config(client, found)
-        if config is None:
-            return found
-        if kept is None:
-            self._answers.keep(question, config)
-        return msgspec.structs.replace(found, config={**found.config, **config})
-
-    def _fetch_config(self, client: httpx2.Client, found: Candidate) -> dict[str, Any] | None:
-        url = f"{self._hub.endpoint}/{quote(found.id)}/resolve/{found.commit}/config.json"
+        if (kept := self._answers.get(question, dict[str, Any])) is not None:
+            return msgspec.structs.replace(found, config={**found.config, **kept[1]})
         try:
-            with client.stream("GET", url) as response:
-                content = b""
-                for chunk in response.iter_bytes():
-                    if response.status_code != 200 or len(content := content + chunk) > MAX_CONFIG_BYTES:
-                        return None
-            value = msgspec.json.decode(content, type=dict[str, Any])
-        except (httpx2.HTTPError, msgspec.MsgspecError, RecursionError):
-            return None
-        return trimmed(value)
-
-    def _unreachable(self, error: Exception) -> HubError:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-        return HubError(f"cannot ask {self._hub.endpoint} ({reason})", hint="check the network, and try again")
+            config = asking.json(f"/{quote(found.id)}/resolve/{found.commit}/config.json")
+        except LmxError:  # gated, or gone: what the listing says has to do
+            return found
+        if not isinstance(config, dict):
+            return found
+        self._answers.keep(question, short := trimmed(config))
+        return msgspec.structs.replace(found, config={**found.config, **short})
 
 
 def candidate(info: Any) -> Candidate | None:
-    """From huggingface_hub's ModelInfo; None where its id is none that lmx would pull."""
-    identity, commit = str(info.id), str(info.sha) if info.sha else None
+    """From an entry of the Hub's listing; None where it is none, or its id is none that lmx would pull."""
+    if not isinstance(info, dict) or not isinstance(identity := info.get("id"), str):
+        return None
     if not REPOSITORY.fullmatch(identity) or ".." in identity:
         return None
-    short = info.config if isinstance(info.config, dict) else {}
+    short = info["config"] if isinstance(info.get("config"), dict) else {}
+    safetensors = info["safetensors"] if isinstance(info.get("safetensors"), dict) else {}
+    counts = safetensors["parameters"] if isinstance(safetensors.get("parameters"), dict) else {}
+    tags, commit, kind = info.get("tags"), info.get("sha"), info.get("pipeline_tag")
+    return Candidate(
+        id=identity,
+        commit=commit if isinstance(commit, str) and COMMIT.fullmatch(commit) else None,
+        config=trimmed({key: value for key, value in short.items() if key not in ("tokenizer_config", "auto_map")}),
+        template=_template(short),
+        by_type={kind: count for kind, count in counts.items() if isinstance(count, int)},
+        storage=_number(info.get("usedStorage")),
+        tags=tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else (),
+        kind=kind if isinstance(kind, str) else None,
+        downloads=_number(info.get("downloads")),
+        likes=_number(info.get("likes")),
+        updated_at=_time(info.get("lastModified")),
+        gated=bool(info.get("gated")),
+    )
+
+
+def _template(short: Mapping[str, Any]) -> str:
     tokenizer = short.get("tokenizer_config")
     told = short.get("chat_template_jinja") or (tokenizer.get("chat_template") if isinstance(tokenizer, dict) else None)
     if isinstance(told, list):
         told = "\n".join(str(entry.get("template", "")) for entry in told if isinstance(entry, dict))
-    counts = info.safetensors.parameters if info.safetensors else {}
-    return Candidate(
-        id=identity,
-        commit=commit if commit and COMMIT.fullmatch(commit) else None,
-        config=trimmed({key: value for key, value in short.items() if key not in ("tokenizer_config", "auto_map")}),
-        template=told if isinstance(told, str) else "",
-        by_type={str(kind): count for kind, count in counts.items() if isinstance(count, int)},
-        storage=info.used_storage if isinstance(info.used_storage, int) else None,
-        tags=tuple(str(tag) for tag in info.tags or ()),
-        kind=info.pipeline_tag,
-        downloads=info.downloads,
-        likes=info.likes,
-        updated_at=info.last_modified.timestamp() if info.last_modified else None,
-        gated=bool(info.gated),
-    )
+    return told if isinstance(told, str) else ""
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and value >= 0 else None
+
+
+def _time(value: Any) -> float | None:
+    try:
+        return datetime.fromisoformat(str(value)).timestamp()
+    except ValueError:
+        return None
 
 
 def trimmed(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -284,4 +272,3 @@ def _parameters(found: Candidate) -> int | None:
     if packed and bits.endswith("-bit") and bits[:-4].isdigit():
         return packed * 32 // int(bits[:-4])
     return None if packed else sum(found.by_type.values()) or None
-

@@ -48,9 +48,7 @@ class Trash:
         whole = folder.parents[1] if model.source == "hub" else folder
         key = uuid.uuid4().hex[:12]
         (place / key).mkdir(parents=True)
-        note = Note(
-            id=model.id, source=model.source, path=str(whole), size=size_on_disk(whole), removed_at=time.time()
-        )
+        note = Note(id=model.id, source=model.source, path=str(whole), size=size_on_disk(whole), removed_at=time.time())
         write_file(place / key / NOTE, msgspec.json.encode(note))
         os.rename(whole, place / key / CONTENT)
         sync_folder(whole.parent)

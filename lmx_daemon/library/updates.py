@@ -1,30 +1,29 @@
-"""`lmx outdated` and `lmx update`: whether upstream has a newer commit, and bringing it, the old one kept until then."""
+"""`lmx outdated`, `lmx update`: whether upstream has a newer commit, and bringing it; the old one stays until then."""
 
 import time
 from collections.abc import AsyncGenerator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
-import httpx2
 import msgspec
 
-from lmx_daemon.contract.errors import HubError, RequestError
+from lmx_daemon.contract.errors import HubError, NotFoundError, RequestError
 from lmx_daemon.contract.library import Outdated, OutdatedRow
 from lmx_daemon.contract.types import Download, Model, PullRequest
+from lmx_daemon.library.asking import Asking
 from lmx_daemon.library.disk import prunable_revisions, prune, repository
 from lmx_daemon.library.download import Pulls
 from lmx_daemon.library.hub import Hub
-from lmx_daemon.library.names import COMMIT
 from lmx_daemon.library.manifest import write_file
+from lmx_daemon.library.names import COMMIT
 from lmx_daemon.library.shelf import Shelf
 
 TOGETHER = 8
 
 
 class Updates:
-    def __init__(
-        self, shelf: Shelf, pulls: Pulls, hub: Hub, file: Path, in_use: Callable[[], Collection[str]]
-    ) -> None:
+    def __init__(self, shelf: Shelf, pulls: Pulls, hub: Hub, file: Path, in_use: Callable[[], Collection[str]]) -> None:
         self._shelf = shelf
         self._pulls = pulls
         self._hub = hub
@@ -48,10 +47,9 @@ class Updates:
 
     def check(self) -> Outdated:
         """Asks the Hub for every model that came from it. Blocking. Raises HubError where it cannot be asked at all."""
-        self._hub.refuse_if_offline()
         models = [model for model in self._shelf.catalog.refresh() if model.source == "hub"]
-        with ThreadPoolExecutor(TOGETHER, thread_name_prefix="updates") as threads:
-            rows = list(threads.map(self._row, models))
+        with Asking(self._hub) as asking, ThreadPoolExecutor(TOGETHER, thread_name_prefix="updates") as threads:
+            rows = list(threads.map(lambda model: _row(asking, model), models))
         if rows and all(row.error for row in rows):
             raise HubError(str(rows[0].error), hint="check the network, and try again")
         self._known = Outdated(rows=tuple(rows), checked_at=time.time())
@@ -59,21 +57,6 @@ class Updates:
         write_file(self._file, msgspec.json.encode(self._known))
         self._shelf.catalog.refresh()
         return self._known
-
-    def _row(self, model: Model) -> OutdatedRow:
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import RepositoryNotFoundError
-
-        row = OutdatedRow(id=model.id, commit=model.revision or "")
-        try:
-            info = HfApi(endpoint=self._hub.endpoint).model_info(model.id, token=self._hub.token())
-        except RepositoryNotFoundError:
-            return msgspec.structs.replace(row, error="is no longer on the Hub, or is private")
-        except (httpx2.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-            return msgspec.structs.replace(row, error=f"cannot ask {self._hub.endpoint} ({reason})")
-        newest = str(info.sha)
-        return msgspec.structs.replace(row, newer=newest if COMMIT.fullmatch(newest) and newest != row.commit else None)
 
     async def update(self, name: str) -> AsyncGenerator[Download]:
         """Pulls the main branch; what is the same is not fetched. Then the old revision goes, unless it is in use."""
@@ -91,3 +74,15 @@ class Updates:
             prune(prunable_revisions(found, self._in_use()))
             self._shelf.catalog.refresh()
             yield job
+
+
+def _row(asking: Asking, model: Model) -> OutdatedRow:
+    row = OutdatedRow(id=model.id, commit=model.revision or "")
+    try:
+        info = asking.json(f"/api/models/{quote(model.id)}", {"expand": "sha"})
+    except NotFoundError:
+        return msgspec.structs.replace(row, error="is no longer on the Hub, or is private")
+    except HubError as error:
+        return msgspec.structs.replace(row, error=error.message)
+    newest = str(info.get("sha")) if isinstance(info, dict) else ""
+    return msgspec.structs.replace(row, newer=newest if COMMIT.fullmatch(newest) and newest != row.commit else None)

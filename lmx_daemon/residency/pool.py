@@ -138,6 +138,10 @@ class Pool:
         """Bytes that loaded models hold or were promised."""
         return sum(claim.bytes for claim in self._slots.claims())
 
+    def folders(self) -> set[str]:
+        """Of the models in memory, or on their way there or out."""
+        return {slot.model.path for slot in self._slots.values()}
+
     async def load(self, request: LoadRequest) -> AsyncIterator[Instance]:
         """The instance as it loads; the last one is ready. Raises what made the load fail."""
         if self._draining:

@@ -3,11 +3,17 @@
 import hashlib
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy
 from safetensors.numpy import save_file
+
+from lmx_daemon.contract.config import Home, LibrarySettings
+from lmx_daemon.library.fit import Machine
+from lmx_daemon.library.librarian import Librarian
+from lmx_daemon.memory.need import Device
 
 CONFIG: dict[str, Any] = {
     "model_type": "llama",
@@ -21,6 +27,19 @@ CONFIG: dict[str, Any] = {
     "max_position_embeddings": 2048,
 }
 TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}{% if tools %}<tool_call>{{ tool_call.name }}{% endif %}"
+
+
+GIGABYTE = 10**9
+
+
+def librarian_of(
+    tmp_path: Path, environ: dict[str, str] | None = None, *, cap: int = 16 * GIGABYTE, in_use: Collection[str] = ()
+) -> Librarian:
+    """A library with a home of its own, which watches `tmp_path/mine`."""
+    environ = environ or {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    settings = LibrarySettings(reserve_bytes=0, folders=(str(tmp_path / "mine"),), lmstudio=False)
+    machine = Machine(cap=cap, used=0, device=Device(cpu=False))
+    return Librarian(Home(tmp_path / "home"), settings, environ, lambda: machine, lambda: in_use)
 
 
 def make_folder(folder: Path, *, weights: str = "model.safetensors", side: int = 64, **config: Any) -> Path:

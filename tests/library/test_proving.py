@@ -1,27 +1,23 @@
 """Verifying, refusing what has changed, repairing, recording."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.config import Home, LibrarySettings
 from lmx_daemon.contract.errors import ConflictError, ModelLoadError, RequestError
 from lmx_daemon.contract.library import VerifyRequest, VerifyUpdate
 from lmx_daemon.contract.types import Model, PullRequest
-from lmx_daemon.library.download import Pulls
 from lmx_daemon.library.librarian import Librarian
 from tests.library.conftest import REPO, StandIn
-from tests.library.repositories import flip, make_cached, make_folder
+from tests.library.repositories import flip, librarian_of, make_cached, make_folder
 
 OTHER = "maker/other"
 
 
 @pytest.fixture
-def librarian(environ: dict[str, str], tmp_path: Path, pulls: Pulls) -> Iterator[Librarian]:
-    settings = LibrarySettings(reserve_bytes=0, folders=(str(tmp_path / "mine"),), lmstudio=False)
-    yield Librarian(Home(tmp_path / "home"), settings, environ, pulls)
+def librarian(environ: dict[str, str], tmp_path: Path) -> Librarian:
+    return librarian_of(tmp_path, environ)
 
 
 @pytest.fixture
@@ -35,9 +31,9 @@ async def verify(librarian: Librarian, identity: str, **how: bool) -> VerifyUpda
     return last
 
 
-async def pulled(librarian: Librarian, pulls: Pulls) -> Model:
-    job = await pulls.start(PullRequest(repo=REPO))
-    ended = [told async for told in pulls.watch(job.id)][-1]
+async def pulled(librarian: Librarian) -> Model:
+    job = await librarian.pulls.start(PullRequest(repo=REPO))
+    ended = [told async for told in librarian.pulls.watch(job.id)][-1]
     assert ended.state == "done", ended.error
     librarian.shelf.catalog.refresh()
     return librarian.shelf.catalog.find(REPO)
@@ -95,10 +91,8 @@ class TestLoading:
 
 class TestRepair:
     @pytest.mark.parametrize("harm", ["flip", "missing", "truncated"])
-    async def test_only_what_is_wrong_is_fetched(
-        self, librarian: Librarian, pulls: Pulls, hub: StandIn, harm: str
-    ) -> None:
-        model = await pulled(librarian, pulls)
+    async def test_only_what_is_wrong_is_fetched(self, librarian: Librarian, hub: StandIn, harm: str) -> None:
+        model = await pulled(librarian)
         await verify(librarian, REPO)
         blob = Path(os.path.realpath(Path(model.path) / "model.safetensors"))
         match harm:
@@ -116,8 +110,8 @@ class TestRepair:
         assert blob.read_bytes() == (hub.root / REPO / "model.safetensors").read_bytes()
         assert librarian.shelf.catalog.find(REPO).problem is None
 
-    async def test_without_the_hub_it_fails_and_says_so(self, librarian: Librarian, pulls: Pulls, hub: StandIn) -> None:
-        model = await pulled(librarian, pulls)
+    async def test_without_the_hub_it_fails_and_says_so(self, librarian: Librarian, hub: StandIn) -> None:
+        model = await pulled(librarian)
         flip(Path(model.path) / "model.safetensors")
         hub.faults(status=404, status_times=100)
         last = await verify(librarian, REPO, repair=True)

@@ -5,20 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.config import Home, LibrarySettings
 from lmx_daemon.contract.errors import RequestError, UntrustedModelError
 from lmx_daemon.contract.library import TrustRequest
-from lmx_daemon.library.download import Pulls
-from lmx_daemon.library.librarian import Librarian
-from tests.library.repositories import make_cached, make_folder
+from tests.library.repositories import librarian_of, make_cached, make_folder
 
 COMMIT = "abc1234567" * 4
-
-
-def librarian_of(tmp_path: Path) -> Librarian:
-    environ = {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_ENDPOINT": "http://127.0.0.1:9"}
-    settings = LibrarySettings(lmstudio=False, folders=(str(tmp_path / "mine"),))
-    return Librarian(Home(tmp_path / "home"), settings, environ, Pulls(settings, environ, tmp_path / "pulls"))
 
 
 def harm(folder: Path, name: str) -> str:
