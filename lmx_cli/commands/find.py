@@ -150,7 +150,9 @@ async def _recommend(output: Output, context: int | None, every: bool, json: boo
         output.text(offer.id + (" (here)" if offer.here else ""))
         output.text(f"    {offer.reason}")
         output.text(f"    {', '.join(marks)}")
-    if not found.offers:
+    if not found.offers and every:
+        output.note("the Hub has none of lmx's recommendations")
+    elif not found.offers:
         output.note(f"none of lmx's recommendations fits in {size(found.cap)}; see them with --all")
     else:
         first = next((offer for offer in found.offers if not offer.here and offer.fit == "yes"), None)

@@ -186,7 +186,7 @@ def _show_all(output: Output, details: "Details") -> None:
         "from": f"{model.source}, {model.path}",
         "revision": (model.revision or "-") + (f", upstream has {model.newer[:SHOWN_COMMIT]}" if model.newer else ""),
         "weights": f"{size(model.size)}, {model.quantization or 'not quantised'}",
-        "parameters": f"{model.parameters / 1e9:.2f} billion" if model.parameters else "-",
+        "parameters": _parameters(model.parameters),
         "architecture": model.architecture or "-",
         "context": f"{model.context_length:,} tokens" if model.context_length else "-",
         "can": ", ".join(can) or "-",
@@ -219,6 +219,15 @@ def _show_all(output: Output, details: "Details") -> None:
         )
     if details.template:
         output.text(f"\nchat template of {len(details.template)} characters: lmx show {model.id} --template")
+
+
+def _parameters(count: int | None) -> str:
+    if count is None:
+        return "-"
+    for unit, name in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return str(count)
 
 
 def _memory(details: "Details") -> str:

@@ -11,6 +11,7 @@ from lmx_daemon.contract.config import Home, LibrarySettings
 from lmx_daemon.contract.errors import ModelLoadError
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.catalog import Catalog
+from lmx_daemon.library.describe import code_in
 from lmx_daemon.library.places import Place, hub_cache, lmstudio_models
 from lmx_daemon.library.proofs import Proofs, broken_headers, changed
 from lmx_daemon.library.trust import Trust, refuse_code
@@ -52,11 +53,13 @@ class Shelf:
             raise ModelLoadError(
                 f"{model.id} cannot be loaded: {faults[0].path} {faults[0].reason}", hint=way_out(model)
             )
-        if not model.code:
+        folder = Path(model.path)
+        code = code_in(folder, {file.name for file in folder.iterdir()})  # the listing may be a second old
+        if not code:
             return False
         if self.trust.allows(model):
             return True
-        raise refuse_code(model)
+        raise refuse_code(model.id, code)
 
     def refuse_changed(self, model: Model) -> None:
         manifest = self.proofs.get(model)

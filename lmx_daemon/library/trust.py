@@ -82,11 +82,11 @@ def revision_of(model: Model) -> str:
     return model.revision or fingerprint(Path(model.path))[:40]
 
 
-def refuse_code(model: Model) -> UntrustedModelError:
-    shown = ", ".join(model.code[:SHOWN]) + (f" and {len(model.code) - SHOWN} more" if len(model.code) > SHOWN else "")
+def refuse_code(identity: str, code: tuple[str, ...]) -> UntrustedModelError:
+    shown = ", ".join(code[:SHOWN]) + (f" and {len(code) - SHOWN} more" if len(code) > SHOWN else "")
     return UntrustedModelError(
-        f"{model.id} would run code of its own ({shown}), and lmx runs none",
-        hint=f"use another version of the model, or read its code and allow it: lmx trust {model.id}@REVISION",
+        f"{identity} would run code of its own ({shown}), and lmx runs none",
+        hint=f"use another version of the model, or read its code and allow it: lmx trust {identity}",
     )
 
 
