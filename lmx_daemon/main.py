@@ -131,7 +131,7 @@ class Daemon:
             home,
             settings.library,
             os.environ,
-            machine=lambda: Machine(host.cap, pool.loader.device, lambda needed: _fit(pool.placing(needed))),
+            machine=lambda: Machine(host.cap, pool.loader.device, lambda needed: _fit(pool.loader.placing(needed))),
             in_use=lambda: pool.folders(),
         )
         catalog, pulls = librarian.shelf.catalog, librarian.pulls

@@ -1,6 +1,6 @@
-"""Whether a model fits this machine: the same plan as loading it, for models on disk and on the Hub. Pure."""
+"""Whether a model fits this machine: the same plan as loading it, for models on disk and on the Hub."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,21 +16,15 @@ PLANNED_CONTEXT = 8_192
 
 @dataclass(frozen=True)
 class Machine:
-    """What models may use here, and what those in memory use of it. Bytes."""
+    """What models may use here at most, what they are computed with, and the pool's answer for so many bytes."""
 
     cap: int
-    used: int
     device: Device
+    fit: Callable[[int], Fit]
 
 
 def plan(shape: Shape, machine: Machine, context: int | None = None) -> MemoryPlan:
     return plan_for(shape, Demand(context=context or PLANNED_CONTEXT), machine.device)
-
-
-def fit_of(needed: int, machine: Machine) -> Fit:
-    if needed > machine.cap:
-        return "no"
-    return "yes" if needed + machine.used <= machine.cap else "after unloading"
 
 
 def remote_shape(config: Mapping[str, Any], by_type: Mapping[str, int], size: int | None) -> Shape | None:

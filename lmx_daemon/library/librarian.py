@@ -24,7 +24,7 @@ from lmx_daemon.library.answers import Answers
 from lmx_daemon.library.cache import RepositoryFolder, disk_error
 from lmx_daemon.library.describe import read_object, template
 from lmx_daemon.library.download import Pulls
-from lmx_daemon.library.fit import Machine, fit_of, plan
+from lmx_daemon.library.fit import Machine, plan
 from lmx_daemon.library.hub import Hub
 from lmx_daemon.library.proofs import changed
 from lmx_daemon.library.proving import Proving, rows_of
@@ -98,7 +98,7 @@ class Librarian:
             config=read_object(folder / "config.json") or {},
             template=template(folder, read_object(folder / "tokenizer_config.json") or {}),
             memory=needed,
-            fit=fit_of(needed.bytes, machine) if needed else "unknown",
+            fit=machine.fit(needed.bytes) if needed else "unknown",
             revisions=tuple(revisions),
             upstream_checked_at=self.updates.checked_at,
         )

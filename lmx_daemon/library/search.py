@@ -16,7 +16,7 @@ from lmx_daemon.library.abilities import abilities
 from lmx_daemon.library.answers import Answers
 from lmx_daemon.library.asking import Asking
 from lmx_daemon.library.describe import context_length, quantization
-from lmx_daemon.library.fit import Machine, fit_of, plan, remote_shape
+from lmx_daemon.library.fit import Machine, plan, remote_shape
 from lmx_daemon.library.hub import Hub
 from lmx_daemon.library.names import COMMIT, REPOSITORY
 
@@ -125,7 +125,7 @@ class Search:
             embedding=found.kind in EMBEDDING_KINDS,
             memory=needed.bytes if needed else None,
             memory_context=needed.context if needed else None,
-            fit=fit_of(needed.bytes, machine) if needed else "unknown",
+            fit=machine.fit(needed.bytes) if needed else "unknown",
             here=found.id in self._here(),
             reason=reason,
         )

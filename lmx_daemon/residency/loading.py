@@ -132,6 +132,10 @@ class Loader:
                 error = self._refusal(slot, decision).body()
                 return msgspec.structs.replace(verdict, outcome="refused", error=error)
 
+    def placing(self, need: int) -> Decision:
+        """What to do for a model that would need so many bytes."""
+        return place(need, self._host.room(), self._slots.claims())
+
     def unload(self, slot: Slot, force: bool) -> Awaitable[None]:
         """From now on it takes no requests. Waits for its own unless `force`; done when its process is gone."""
         if slot.state == "leaving":

@@ -140,7 +140,7 @@ class Pool:
 
     def folders(self) -> set[str]:
         """Of the models in memory, or on their way there or out."""
-        return {slot.model.path for slot in self._slots.values()}
+        return {slot.model.path for slot in self._slots}
 
     async def load(self, request: LoadRequest) -> AsyncIterator[Instance]:
         """The instance as it loads; the last one is ready. Raises what made the load fail."""

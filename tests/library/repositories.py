@@ -38,7 +38,7 @@ def librarian_of(
     """A library with a home of its own, which watches `tmp_path/mine`."""
     environ = environ or {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_ENDPOINT": "http://127.0.0.1:9"}
     settings = LibrarySettings(reserve_bytes=0, folders=(str(tmp_path / "mine"),), lmstudio=False)
-    machine = Machine(cap=cap, used=0, device=Device(cpu=False))
+    machine = Machine(cap, Device(cpu=False), lambda needed: "yes" if needed <= cap else "no")
     return Librarian(Home(tmp_path / "home"), settings, environ, lambda: machine, lambda: in_use)
 
 

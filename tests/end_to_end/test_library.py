@@ -1,0 +1,126 @@
+"""The library's commands as a user types them, with models that really load."""
+
+import json
+import os
+import shutil
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.running import Daemon
+from tests.library.repositories import flip, make_cached
+from tests.models import build_model
+
+ODD = "tests/odd"
+CODE = """
+from transformers import LlamaConfig
+class Odd(LlamaConfig):
+    model_type = "llama"
+open({marker!r}, "w").close()
+"""
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, Path]]:
+    """A daemon with a cache of its own: one sound model, and one whose config names code of its own."""
+    root = tmp_path_factory.mktemp("shelf")
+    plain = build_model("llama", root / "plain", ends=False)
+    for repo in ("tests/sound", ODD):
+        snapshot = make_cached(root / "cache", repo)
+        shutil.rmtree(snapshot)
+        shutil.copytree(plain, snapshot)
+    config = json.loads((plain / "config.json").read_text())
+    odd = root / "cache" / "models--tests--odd" / "snapshots" / ("1" * 40)
+    (odd / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoConfig": "configuration_odd.Odd"}}))
+    (odd / "configuration_odd.py").write_text(CODE.format(marker=str(root / "ran")))
+    daemon = Daemon(
+        environment={"HF_HUB_CACHE": str(root / "cache")}, config=f'[library]\nfolders = ["{root}/mine"]\n'
+    ).start()
+    yield daemon, root
+    assert daemon.stop() == 0
+
+
+def test_changed_files_are_refused_until_they_are_proved_or_accepted(shelf: tuple[Daemon, Path]) -> None:
+    daemon, root = shelf
+    sound = root / "cache" / "models--tests--sound" / "snapshots" / ("1" * 40)
+    assert "recorded" in daemon.lmx("verify", "tests/sound").stdout
+    flip(sound / "tokenizer_config.json")
+    refused = daemon.lmx("load", "tests/sound")
+    assert refused.returncode == 1 and "lmx verify tests/sound" in refused.stderr
+    found = daemon.lmx("verify", "tests/sound")
+    assert found.returncode == 1 and "tokenizer_config.json has other bytes" in found.stdout
+    assert "--accept" in found.stderr
+    flip(sound / "tokenizer_config.json")
+    assert daemon.lmx("verify", "tests/sound").returncode == 0
+    assert "ready" in daemon.lmx("load", "tests/sound").stdout
+    assert daemon.lmx("rm", "tests/sound").returncode == 1
+    daemon.lmx("unload", "tests/sound")
+
+
+def test_removing_and_bringing_back(shelf: tuple[Daemon, Path]) -> None:
+    daemon, _ = shelf
+    removed = daemon.lmx("rm", "tests/sound")
+    assert removed.returncode == 0 and "lmx rm --undo tests/sound" in removed.stderr
+    assert "tests/sound" not in daemon.lmx("ls").stdout and "tests/sound" in daemon.lmx("rm", "--list").stdout
+    assert "is back" in daemon.lmx("rm", "--undo").stdout
+    assert "tests/sound" in daemon.lmx("ls").stdout
+
+
+def test_code_is_refused_and_trusted_by_hand(shelf: tuple[Daemon, Path]) -> None:
+    daemon, root = shelf
+    refused = daemon.lmx("load", ODD)
+    assert refused.returncode == 1 and "configuration_odd.py" in refused.stderr
+    assert daemon.lmx("trust", ODD).returncode == 1
+    assert "at 1111111111111111111111111111111111111111 only" in daemon.lmx("trust", f"{ODD}@{'1' * 40}").stdout
+    assert not (root / "ran").exists()
+    assert "ready" in daemon.lmx("load", ODD).stdout
+    assert (root / "ran").exists()
+    daemon.lmx("unload", ODD)
+    assert "runs no more" in daemon.lmx("trust", ODD, "--withdraw").stdout
+    assert daemon.lmx("load", ODD).returncode == 1
+
+
+def test_an_imported_single_file_loads(shelf: tuple[Daemon, Path]) -> None:
+    daemon, root = shelf
+    folder = root / "plain"
+    os.rename(folder / "model.safetensors", folder / "net.safetensors")
+    assert "linked" in daemon.lmx("import", str(folder / "net.safetensors"), "--as", "me/net").stdout
+    assert "ready" in daemon.lmx("load", "me/net").stdout
+    daemon.lmx("unload", "me/net")
+    assert json.loads(daemon.lmx("ls", "me/net", "--json").stdout)[0]["source"] == "imported"
+
+
+def test_a_watched_folder_and_a_shape_that_no_model_has(shelf: tuple[Daemon, Path]) -> None:
+    daemon, root = shelf
+    folder = root / "mine" / "absurd"
+    shutil.copytree(root / "cache" / "models--tests--sound" / "snapshots" / ("1" * 40), folder)
+    header = b'{"a":{"dtype":"F32","shape":[0,4294967296],"data_offsets":[0,0]}}'.ljust(72)
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    refused = daemon.lmx("load", "local/absurd")
+    assert refused.returncode == 1 and "absurd shape" in refused.stderr
+
+
+def test_show_du_and_prune(shelf: tuple[Daemon, Path]) -> None:
+    daemon, _ = shelf
+    shown = daemon.lmx("show", "tests/sound").stdout
+    assert "sha256:" in shown and "memory" in shown and "weights" in shown
+    assert "<|im_start|>" in daemon.lmx("show", "tests/sound", "--template").stdout
+    assert json.loads(daemon.lmx("show", "tests/sound", "--config").stdout)["model_type"] == "llama"
+    assert {row["id"] for row in json.loads(daemon.lmx("du", "--json").stdout)["rows"]} >= {"tests/sound", ODD}
+    assert daemon.lmx("prune", "--dry-run").returncode == 0
+
+
+def test_without_a_hub_there_is_still_advice(shelf: tuple[Daemon, Path]) -> None:
+    daemon, _ = shelf
+    assert daemon.lmx("search", "qwen").returncode == 1
+    advice = daemon.lmx("recommend", "--all")
+    assert advice.returncode == 0 and "mlx-community/" in advice.stdout and "cannot ask" in advice.stderr
+
+
+def test_listing_in_the_order_that_is_asked_for(shelf: tuple[Daemon, Path]) -> None:
+    daemon, _ = shelf
+    sizes = [model.get("size", 0) for model in json.loads(daemon.lmx("ls", "--sort", "size", "--json").stdout)]
+    assert sizes == sorted(sizes, reverse=True) and len(sizes) > 2
+    assert "no model matches" in daemon.lmx("ls", "no-such-words").stderr
