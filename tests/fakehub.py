@@ -160,7 +160,8 @@ class Hub:
         info = self.info(repo, False)
         folder, counts = self.root / repo, Counter[str]()
         for file in folder.glob("*.safetensors"):
-            with file.open("rb") as opened:
+            header: dict[str, Any] = {}
+            with contextlib.suppress(ValueError), file.open("rb") as opened:
                 header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
             for name, tensor in header.items():
                 counts[tensor.get("dtype", "")] += math.prod(tensor["shape"]) if name != "__metadata__" else 0
