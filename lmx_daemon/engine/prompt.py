@@ -12,6 +12,8 @@ from lmx_daemon.contract.errors import ContextLengthError, RequestError, Unsuppo
 from lmx_daemon.contract.generation import Chat, ImagePart, Message, Prompt, Text, Tokens, Tool
 from lmx_daemon.engine.template import TemplateChild
 
+SLICE_CHARACTERS = 256 * 1024
+SLICE_SLACK = 256
 TAIL_CHARACTERS = 4000
 """An open thinking marker is looked for this far from the prompt's end."""
 
@@ -41,6 +43,7 @@ class PromptBuilder:
             case Chat():
                 prepared = self._chat(prompt)
             case Text(text=text):
+                self._check_size(text, "prompt")
                 prepared = Prepared(list(self._tokenizer.encode(text)), [], raw=True)
             case Tokens(ids=ids):
                 for token in ids:
@@ -52,13 +55,25 @@ class PromptBuilder:
         if not prepared.tokens:
             raise RequestError("the prompt is empty", param="messages" if isinstance(prompt, Chat) else "prompt")
         if len(prepared.tokens) >= self._context_length:
-            raise ContextLengthError(
-                f"the prompt has {len(prepared.tokens)} tokens; this model's context holds {self._context_length}, "
-                "the answer included",
-                param="messages" if isinstance(prompt, Chat) else "prompt",
-                hint="shorten the conversation, or load a model with a longer context",
-            )
+            raise self._too_long(f"{len(prepared.tokens)}", "messages" if isinstance(prompt, Chat) else "prompt")
         return prepared
+
+    def _check_size(self, text: str, param: str) -> None:
+        """Raises ContextLengthError for a text that is far too long, without tokenising all of it: that would keep
+        every other prompt waiting for minutes. Cutting adds a few tokens at each edge, which the slack allows for."""
+        counted = 0
+        for start in range(0, len(text), SLICE_CHARACTERS) if len(text) > SLICE_CHARACTERS else ():
+            counted += len(self._tokenizer.encode(text[start : start + SLICE_CHARACTERS], add_special_tokens=False))
+            counted -= SLICE_SLACK
+            if counted > self._context_length:
+                raise self._too_long(f"more than {self._context_length}", param)
+
+    def _too_long(self, count: str, param: str) -> ContextLengthError:
+        return ContextLengthError(
+            f"the prompt has {count} tokens; this model's context holds {self._context_length}, the answer included",
+            param=param,
+            hint="shorten the conversation, or load a model with a longer context",
+        )
 
     def _chat(self, chat: Chat) -> Prepared:
         for position, message in enumerate(chat.messages):
@@ -74,6 +89,7 @@ class PromptBuilder:
         if chat.thinking is not None:
             variables["enable_thinking"] = chat.thinking
         text = self._render(variables, bool(tools))
+        self._check_size(text, "messages")
         tokens = list(self._tokenizer.encode(text, add_special_tokens=False))
         return Prepared(tokens, tools, thinking=self._ends_in_thought(text))
 
