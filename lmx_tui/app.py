@@ -10,8 +10,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from textual import events, on, work
-from textual.app import App, SystemCommand
+from textual import on, work
+from textual.app import SystemCommand
 from textual.driver import Driver
 from textual.reactive import reactive
 from textual.screen import Screen
@@ -33,16 +33,15 @@ from lmx_tui.screens.help import Help, keys_shown
 from lmx_tui.screens.models import ModelsScreen
 from lmx_tui.screens.monitor import MonitorScreen
 from lmx_tui.theme import DEFAULT, load_themes
-from lmx_tui.typeahead import TypeAhead
+from lmx_tui.typeahead import TypeAheadApp
 from lmx_tui.widgets.models import ended_pulls
 
 TICK_SECONDS = 1.0
-RETYPE_SECONDS = 0.01
 STOP_SECONDS = 3.0
 """How long a stopped answer may take to say so before its stream is simply left."""
 
 
-class LmxApp(App[None]):
+class LmxApp(TypeAheadApp):
     CSS_PATH = "app.tcss"
     TITLE = "lmx"
     BINDINGS = keys.APP
@@ -70,7 +69,6 @@ class LmxApp(App[None]):
         self._client = client
         self._settings = settings
         self._version = version
-        self._type_ahead = TypeAhead()
         self._feed = Feed(client, self.post_message, clock=clock, start=start, retries=retries)
         symbols = settings.tui.symbols
         self._screens = {
@@ -95,23 +93,6 @@ class LmxApp(App[None]):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """The default theme's, so that themes of Textual's own work too."""
         return next(theme for theme in self._themes if theme.name == DEFAULT).variables
-
-    async def on_event(self, event: events.Event) -> None:
-        if not isinstance(event, events.Key):
-            await super().on_event(event)
-            return
-        waited = self._type_ahead.waiting
-        if not self._type_ahead.holds(event, self.screen):
-            await super().on_event(event)
-        elif not waited:
-            self.set_timer(RETYPE_SECONDS, self._type_again)
-
-    def _type_again(self) -> None:
-        if not self.screen.is_mounted:
-            self.set_timer(RETYPE_SECONDS, self._type_again)
-            return
-        for key in self._type_ahead.released():
-            self.post_message(key)
 
     # ---- what the feed says ----
 
@@ -193,6 +174,12 @@ class LmxApp(App[None]):
         chat = self._screens["chat"]
         assert isinstance(chat, ChatScreen)
         chat.choose(message.model)
+
+    @on(messages.ThinkingRequested)
+    def _think(self, message: messages.ThinkingRequested) -> None:
+        chat = self._screens["chat"]
+        assert isinstance(chat, ChatScreen)
+        chat.let_think(message.thinking)
 
     @on(messages.SwitchRequested)
     def _switch(self, message: messages.SwitchRequested) -> None:

@@ -152,8 +152,10 @@ class Turn:
 
 
 class Conversation:
-    def __init__(self) -> None:
+    def __init__(self, thinking: bool | None = None) -> None:
         self.turns: list[Turn] = []
+        self.thinking = thinking
+        """Whether the model is asked to think first; None leaves it to the model."""
 
     @property
     def answer(self) -> Answer | None:
@@ -178,7 +180,7 @@ class Conversation:
         request = Generate(
             id=request_id,
             model=model,
-            prompt=Chat(messages=self._messages()),
+            prompt=Chat(messages=self._messages(), thinking=self.thinking),
             tenant="tui",
             client="lmx tui",
             route="/admin/generate",

@@ -117,6 +117,13 @@ class ChatRequested(Message):
 
 
 @dataclass
+class ThinkingRequested(Message):
+    """Whether models are asked to think before they answer; None leaves it to each model."""
+
+    thinking: bool | None
+
+
+@dataclass
 class AnswerRequested(Message):
     request: Generate
 

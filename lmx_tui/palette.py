@@ -11,11 +11,18 @@ from lmx_tui.messages import (
     LoadRequested,
     PullCancelRequested,
     StartRequested,
+    ThinkingRequested,
     UnloadRequested,
     View,
 )
 from lmx_tui.widgets.models import instances_of
 from lmx_tui.widgets.topbar import ACTIVE_PULLS
+
+THINKING = (
+    (True, "Thinking on", "models are asked to think before they answer"),
+    (False, "Thinking off", "models are asked to answer at once"),
+    (None, "Thinking as the model likes", "the chat's default"),
+)
 
 
 def commands(app: App[None], view: View) -> Iterator[SystemCommand]:
@@ -31,6 +38,10 @@ def commands(app: App[None], view: View) -> Iterator[SystemCommand]:
         yield SystemCommand("Start the daemon", "lmx serve --detach", lambda: post(StartRequested()))
     if view.snapshot is None:
         return
+    if any(model.thinking for model in view.snapshot.models):
+        for thinking, title, words in THINKING:
+            request = ThinkingRequested(thinking)
+            yield SystemCommand(title, words, lambda message=request: post(message))
     instances = instances_of(view.snapshot)
     for model in view.snapshot.models:
         name = one_line(model.id)

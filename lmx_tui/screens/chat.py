@@ -78,7 +78,8 @@ class ChatScreen(Page):
             if instance is not None and instance.state == "ready"
             else (f" · {state_words(instance)}" if instance is not None else " · loads on demand")
         )
-        return f"{one_line(model)}{state}"
+        thinking = {None: "", True: " · thinking on", False: " · thinking off"}[self._conversation.thinking]
+        return f"{one_line(model)}{state}{thinking}"
 
     def _chosen(self) -> str | None:
         return self._model or model_to_ask(self.snapshot)
@@ -183,7 +184,7 @@ class ChatScreen(Page):
         answer = self._conversation.answer
         if answer is not None and not answer.ended:
             self.post_message(CancelRequested(answer.request_id))
-        self._conversation, self._view_of_answer = Conversation(), None
+        self._conversation, self._view_of_answer = Conversation(self._conversation.thinking), None
         await self.query_one(Transcript).show_empty(self._welcome())
         self._show_meta()
         self.action_focus_prompt()
@@ -224,6 +225,11 @@ class ChatScreen(Page):
             self._model = model
             if self.snapshot is not None:
                 self.show(self.snapshot)
+
+    def let_think(self, thinking: bool | None) -> None:
+        self._conversation.thinking = thinking
+        if self.snapshot is not None:
+            self.show(self.snapshot)
 
     @on(Prompt.Scrolled)
     def _scroll(self, event: Prompt.Scrolled) -> None:

@@ -137,10 +137,12 @@ async def test_keys_typed_before_the_first_screen_are_not_lost(make_app: Make, c
 
 async def test_keys_typed_while_a_screen_opens_reach_it_in_order(make_app: Make, client: FakeClient) -> None:
     async with running(make_app()) as pilot:
+        type_at_once(pilot.app, "f3", "ctrl+p", *"load lmx", "escape", "f2")
+        await until(pilot, lambda: pilot.app.current_mode == "models" and len(pilot.app.screen_stack) == 1)
         type_at_once(pilot.app, "p", *"one", "/", *"two", "enter")
         await until(pilot, lambda: client.calls)
         assert client.calls == [("pull", "one/two")]
-        type_at_once(pilot.app, "g", "c", *"px")
+        type_at_once(pilot.app, "f2", "c", *"px")
         await until(pilot, lambda: pilot.app.current_mode == "chat")
         await until(pilot, lambda: pilot.app.screen.query_one(Prompt).text == "px")
         assert len(client.calls) == 1

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from textual.widgets import Input
 
 from lmx_daemon.contract.errors import BusyError
 from lmx_daemon.contract.generation import Chat, Delta
@@ -135,6 +136,20 @@ async def test_thinking_folds_when_the_answer_begins(make_app: Make, client: Fak
         await settled(pilot)
         assert "secret musings" in screen_text(pilot.app)
         assert not pilot.app.screen.query_one(ThinkingView).folded
+
+
+async def test_the_palette_turns_thinking_on(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        await pilot.press("f3", "ctrl+p")
+        await settled(pilot)
+        pilot.app.screen.query_one(Input).value = "thinking on"
+        await until(pilot, lambda: "before they answer" in screen_text(pilot.app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "thinking on" in screen_text(pilot.app))
+        await ask(pilot)
+        await until(pilot, lambda: client.requests_seen)
+        prompt = client.requests_seen[0].prompt
+        assert isinstance(prompt, Chat) and prompt.thinking is True
 
 
 async def test_tool_calls_are_shown(make_app: Make, client: FakeClient) -> None:
