@@ -22,14 +22,17 @@ HEAD = """# Benchmark
 lmx beside mlx-lm's and mlx-vlm's own servers, on one machine, in one run: `make bench`, which also wrote this page.
 
 The models have random weights (Qwen3 architecture, fp32): tiny has 4.2 M parameters and shows what a server itself
-costs; small has 27 M and shows how long prompts and running streams share one machine. Client and servers share the
-processor, and OpenBLAS (one thread) is preloaded for all of them. Every server gets the same load in turn, round by
-round, after one round that does not count; figures are medians over the rounds, ratios are medians of the rounds'
-ratios. Absolute figures say little about another machine, and nothing about Apple's: ratios travel better.
-
-TTFT is the time to the first piece of text as the client received it; a gap is the time between two pieces of one
-stream. *In process* is mlx-lm's `BatchGenerator` without any server: no HTTP, no tokenizer, no text. The servers run
-as they come, but only lmx is sent seeds: mlx_lm.server stops batching where one is given.
+costs; small has 27 M and shows how long prompts and running streams share one machine. The client shares the machine
+with the servers. Every server gets the same load in turn, round by round, after one round that does not count; figures
+are medians over the rounds, ratios are medians of the rounds' ratios.
+"""
+ON_A_CPU = """MLX computes on the processor here, and OpenBLAS (one thread) is preloaded for every server alike.
+Absolute figures say little about another machine, and nothing about Apple's: ratios travel better.
+"""
+WORDS = """TTFT is the time to the first piece of text as the client received it; a gap is the time between two
+pieces of one stream; of the streams that a long prompt meets, only the gaps until the newcomers' first pieces count.
+*In process* is mlx-lm's `BatchGenerator` (its loader, its cache) without any server: no HTTP, no tokenizer, no text. The servers run as
+they come, but only lmx is sent seeds: mlx_lm.server stops batching where one is given.
 """
 
 
@@ -59,7 +62,9 @@ def write(folder: Path, docs: Path) -> str:
     """Writes the page and its picture; the table, to be printed."""
     parts = {path.stem: msgspec.json.decode(path.read_bytes(), type=Part) for path in sorted(folder.glob("*.json"))}
     rows = table(parts)
-    page = [HEAD, *rows, ""]
+    backends = {t.backend for part in parts.values() if part.report is not None for t in part.report.targets}
+    on_a_cpu = any("OpenBLAS" in backend for backend in backends)
+    page = [HEAD, *([ON_A_CPU] if on_a_cpu else []), WORDS, *rows, ""]
     if "tiny" in parts and (report := parts["tiny"].report) is not None:
         tests = [test for test in plot.rated(report.tests) if "temperature" not in test.name]
         labels = [f"{test.streams} at once" if test.streams > 1 else "1 alone" for test in tests]
