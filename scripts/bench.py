@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -30,6 +31,7 @@ import msgspec
 import peers
 import psutil
 
+from lmx_cli.bench.figures import Sample
 from lmx_cli.bench.prompts import message, words
 from lmx_cli.bench.run import run
 from lmx_cli.bench.server import Server
@@ -41,8 +43,33 @@ KEPT = ROOT / ".benchmark"
 SEED = 7
 GREEDY = Load(seed=SEED)
 SAMPLED = Load(seed=SEED, temperature=0.7, seeded=True)
+GREEDY_16 = Streams(16, load=GREEDY, label="16 at once, greedy, right before the next")
+SAMPLED_16 = Streams(16, load=SAMPLED, label="16 at once, temperature 0.7, a seed for each")
 FLUSH_SECONDS = 2.0
 """Given to a disk tier before the daemon is stopped."""
+
+
+@dataclass(frozen=True)
+class GreedyThenSampled(Workload):
+    """Both in one round, so that they are compared side by side."""
+
+    greedy: Streams
+    sampled: Streams
+
+    @property
+    def kind(self) -> str:
+        return "sampled"
+
+    @property
+    def name(self) -> str:
+        return "greedy and sampled"
+
+    @property
+    def context(self) -> int:
+        return self.greedy.context
+
+    async def round(self, server: Server, key: str) -> list[Sample]:
+        return [*await self.greedy.round(server, key), *await self.sampled.round(server, key)]
 
 
 def progress(text: str) -> None:
@@ -72,8 +99,9 @@ def tiny(cache: Path, rounds: int) -> bench_page.Part:
         direct = stack.enter_context(peers.InProcess(model, cache))
         at_once = [peers.StreamsAnywhere(count, load=GREEDY) for count in (1, 4, 16, 32)]
         greedy = measure([*servers, direct], at_once, rounds, GREEDY)
-        sampled = Streams(16, load=SAMPLED, label="16 at once, temperature 0.7, 64 + 128")
-        others = measure(servers, [sampled, Streams(16, every=0.05, load=GREEDY)], rounds, SAMPLED)
+        others = measure(
+            servers, [GreedyThenSampled(GREEDY_16, SAMPLED_16), Streams(16, every=0.05, load=GREEDY)], rounds, SAMPLED
+        )
     return bench_page.Part(report=msgspec.structs.replace(greedy, tests=greedy.tests + others.tests))
 
 

@@ -31,8 +31,8 @@ Absolute figures say little about another machine, and nothing about Apple's: ra
 """
 WORDS = """TTFT is the time to the first piece of text as the client received it; a gap is the time between two
 pieces of one stream; of the streams that a long prompt meets, only the gaps until the newcomers' first pieces count.
-*In process* is mlx-lm's `BatchGenerator` (its loader, its cache) without any server: no HTTP, no tokenizer, no text. The servers run as
-they come, but only lmx is sent seeds: mlx_lm.server stops batching where one is given.
+*In process* is mlx-lm's `BatchGenerator` (its loader, its cache) without any server: no HTTP, no tokenizer, no text.
+The servers run as they come, but only lmx is sent seeds: mlx_lm.server stops batching where one is given.
 """
 
 
@@ -66,7 +66,7 @@ def write(folder: Path, docs: Path) -> str:
     on_a_cpu = any("OpenBLAS" in backend for backend in backends)
     page = [HEAD, *([ON_A_CPU] if on_a_cpu else []), WORDS, *rows, ""]
     if "tiny" in parts and (report := parts["tiny"].report) is not None:
-        tests = [test for test in plot.rated(report.tests) if "temperature" not in test.name]
+        tests = plot.rated(report.tests)
         labels = [f"{test.streams} at once" if test.streams > 1 else "1 alone" for test in tests]
         (docs / "pictures").mkdir(parents=True, exist_ok=True)
         (docs / "pictures" / "benchmark.svg").write_text(plot.svg("tokens a second, tiny model", tests, labels))
@@ -107,12 +107,17 @@ def table(parts: dict[str, Part]) -> list[str]:
 def throughput(report: Report) -> list[tuple[str, ...]]:
     rows = []
     for test in report.tests:
-        if test.name.startswith(("1 alone", "4 at once", "16 at once", "32 at once")):
-            name = f"tok/s, {test.name}, tiny"
-            rows.append(row(test, name, rate, lambda value: f"{value:.0f}", better=max))
-        elif "arrivals" in test.name:
+        if test.workload in ("sweep", "sampled"):
+            rows.append(row(test, f"tok/s, {test.name}, tiny", rate, lambda value: f"{value:.0f}", better=max))
+        elif test.workload == "arrivals":
             rows.append(row(test, f"TTFT p50, {test.name}, tiny", first_token("p50"), seconds, better=min))
             rows.append(row(test, f"TTFT longest, {test.name}, tiny", first_token("longest"), seconds, better=min))
+    pair = [test for test in report.tests if test.workload == "sampled"]
+    if len(pair) == 2:
+        greedy, sampled = ({o.server: o for o in test.outcomes} for test in pair)
+        shares = [ratio(sampled[name], greedy[name], rate) if name in greedy else None for name in SERVERS]
+        shown = ["-" if share is None else f"{share:.2f}" for share in shares]
+        rows.append(("tok/s, temperature 0.7 over the same server's greedy, tiny", *shown, "-"))
     return rows
 
 
