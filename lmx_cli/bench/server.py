@@ -16,6 +16,7 @@ PREPARE_SECONDS = 600.0
 """The first request may load the model."""
 SETTLE_SECONDS = 120.0
 LISTED = 8
+BASE_URL = "give the base URL of an OpenAI-compatible server, such as http://127.0.0.1:1234/v1"
 
 MemoryProbe = Callable[[], Awaitable[int | None]]
 
@@ -128,23 +129,29 @@ class Server:
                 hint=f"there are: {', '.join(listed[:LISTED])}{more}",
             )
         if answer.status in (404, 405):
-            raise LmxError(
-                f"POST {self.address.url}/chat/completions: HTTP {answer.status}: {said}",
-                hint="give the base URL of an OpenAI-compatible server, such as http://127.0.0.1:1234/v1",
-            )
+            raise LmxError(f"POST {self.address.url}/chat/completions: HTTP {answer.status}: {said}", hint=BASE_URL)
         raise LmxError(f"{self.address.url} answered HTTP {answer.status}: {said}")
 
 
 def _prompt_tokens(address: Address, answer: Answer) -> int:
+    """0 where the server does not count. Raises LmxError where the answer is none of OpenAI's."""
     try:
-        found = msgspec.json.decode(answer.body)
-        assert isinstance(found["choices"], list)
-    except (msgspec.MsgspecError, KeyError, TypeError, AssertionError) as error:
+        usage = msgspec.json.decode(answer.body, type=_Completion).usage
+    except msgspec.MsgspecError as error:
         raise LmxError(
             f"what {address.url} answers is no chat completion: {answer.body[:80]!r}",
-            hint="give the base URL of an OpenAI-compatible server, such as http://127.0.0.1:1234/v1",
+            hint=BASE_URL,
         ) from error
-    return int((found.get("usage") or {}).get("prompt_tokens") or 0)
+    return (usage.prompt_tokens or 0) if usage is not None else 0
+
+
+class _Usage(msgspec.Struct, frozen=True):
+    prompt_tokens: int | None = None
+
+
+class _Completion(msgspec.Struct, frozen=True):
+    choices: list[Any]
+    usage: _Usage | None = None
 
 
 class MemoryWatch:
