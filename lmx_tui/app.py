@@ -110,7 +110,8 @@ class LmxApp(TypeAheadApp):
         if pull.state == "done":
             self.say(f"{pull.repo} is here", "enter on the Models screen loads it")
         elif pull.error is not None:
-            self.say(f"{pull.repo}: {pull.error.message}", pull.error.hint, "error")
+            named = pull.repo in pull.error.message
+            self.say(pull.error.message if named else f"{pull.repo}: {pull.error.message}", pull.error.hint, "error")
 
     @on(messages.LinkChanged)
     def _link_changed(self, message: messages.LinkChanged) -> None:
@@ -191,6 +192,10 @@ class LmxApp(TypeAheadApp):
         text = clean(message.text)
         route = await clipboard.copy(text, self._write)
         self.say(f"{message.what}: {route}")
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """What Textual copies itself, a selection, goes the same way."""
+        self.post_message(messages.CopyRequested(text, "selection"))
 
     @on(messages.Notified)
     def _notified(self, message: messages.Notified) -> None:

@@ -1,4 +1,7 @@
-"""Copying text: pbcopy on a Mac at hand, otherwise the terminal's OSC 52, wrapped for tmux. Says which way it went."""
+"""Copying text: pbcopy on a Mac at hand, tmux's own buffer inside tmux, otherwise the terminal's OSC 52.
+
+Says which way it went. tmux drops OSC 52 of its programs as it is set up by default, its own command it obeys.
+"""
 
 import asyncio
 import base64
@@ -7,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 
-PBCOPY_SECONDS = 3.0
+PROGRAM_SECONDS = 3.0
 
 
 def is_remote(environment: Mapping[str, str]) -> bool:
@@ -24,15 +27,23 @@ def osc52(text: str, environment: Mapping[str, str]) -> str:
 
 async def copy(text: str, write: Callable[[str], object]) -> str:
     """Copies and returns the route in words, for the toast. `write` sends to the terminal."""
-    if sys.platform == "darwin" and not is_remote(os.environ) and shutil.which("pbcopy"):
-        process = await asyncio.create_subprocess_exec("pbcopy", stdin=asyncio.subprocess.PIPE)
-        try:
-            await asyncio.wait_for(process.communicate(text.encode()), PBCOPY_SECONDS)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-        else:
-            if process.returncode == 0:
-                return "copied with pbcopy"
+    if sys.platform == "darwin" and not is_remote(os.environ) and await _piped(text, "pbcopy"):
+        return "copied with pbcopy"
+    if os.environ.get("TMUX") and await _piped(text, "tmux", "load-buffer", "-w", "-"):
+        return "copied to tmux and sent to its terminal"
     write(osc52(text, os.environ))
     return "sent to the terminal (OSC 52, tmux)" if os.environ.get("TMUX") else "sent to the terminal (OSC 52)"
+
+
+async def _piped(text: str, *command: str) -> bool:
+    """Whether the program is there and took the text."""
+    if not shutil.which(command[0]):
+        return False
+    quiet = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, stdout=quiet, stderr=quiet)
+    try:
+        await asyncio.wait_for(process.communicate(text.encode()), PROGRAM_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+    return process.returncode == 0

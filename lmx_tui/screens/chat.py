@@ -44,7 +44,7 @@ class ChatScreen(Page):
 
     def compose_body(self) -> ComposeResult:
         with Horizontal(id="chat-row"):
-            with Pane(id="chat"):
+            with Pane("Chat", id="chat"):
                 yield Transcript()
                 yield MetaLine()
                 with Vertical(id="prompt-box"):

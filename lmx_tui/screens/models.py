@@ -45,7 +45,7 @@ class ModelsScreen(Page):
         yield Filter(placeholder="filter: words of the name, 4bit, qwen3 ...", id="filter", compact=True)
         with Horizontal(id="models-row"):
             with Vertical(id="models-column"):
-                with Pane(id="models", classes="live"):
+                with Pane("Models", id="models", classes="live"):
                     yield Table(COLUMNS, id="models-table")
                 yield Pulls()
             yield ModelDetail()

@@ -32,9 +32,9 @@ class MonitorScreen(Page):
         with Horizontal(id="graphs"):
             yield MemoryPane(self._symbols)
             yield RatePane(self._symbols)
-        with Pane(id="requests", classes="live"):
+        with Pane("Requests", id="requests", classes="live"):
             yield Table(REQUEST_COLUMNS, id="requests-table")
-        with Pane(id="instances", classes="live"):
+        with Pane("In memory", id="instances", classes="live"):
             yield Table(INSTANCE_COLUMNS, id="instances-table")
 
     def show(self, snapshot: Snapshot) -> None:

@@ -147,7 +147,7 @@ class ModelDetail(Pane):
     can_focus = False
 
     def __init__(self) -> None:
-        super().__init__(id="detail", classes="live")
+        super().__init__("Model", id="detail", classes="live")
         self._text = Static(Text())
 
     def compose(self) -> ComposeResult:
@@ -225,7 +225,7 @@ class Pulls(Pane):
     """
 
     def __init__(self) -> None:
-        super().__init__(id="pulls", classes="live")
+        super().__init__("Downloads", id="pulls", classes="live")
         self._text = Static(Text())
         self._downloads: Sequence[Download] = ()
 

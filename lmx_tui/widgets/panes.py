@@ -34,6 +34,10 @@ class Pane(Vertical):
     Pane:focus-within { border: round $accent; border-title-color: $accent; border-subtitle-color: $accent; }
     """
 
+    def __init__(self, title: str = "", *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.border_title = Content(title)
+
     def titled(self, title: str, subtitle: str = "") -> None:
         """Sets both, drawing only on a change."""
         for name, text in (("border_title", title), ("border_subtitle", subtitle)):
@@ -48,7 +52,7 @@ class MemoryPane(Pane):
     """
 
     def __init__(self, symbols: str, *, id: str | None = None) -> None:
-        super().__init__(id=id, classes="live")
+        super().__init__("Memory", id=id, classes="live")
         self._symbols = symbols
         self._shown: tuple[Snapshot, int] | None = None
 
@@ -114,7 +118,7 @@ class RatePane(Pane):
     """
 
     def __init__(self, symbols: str, *, id: str | None = None) -> None:
-        super().__init__(id=id, classes="live")
+        super().__init__("Tokens a second", id=id, classes="live")
         self._symbols = symbols
         self._shown: tuple[Snapshot, int] | None = None
 

@@ -21,6 +21,12 @@ class Clock:
         return self.now
 
 
+@pytest.fixture(autouse=True)
+def _no_terminal_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TMUX", "SSH_CONNECTION", "SSH_TTY"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()

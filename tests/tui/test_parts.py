@@ -9,7 +9,7 @@ import pytest
 from lmx_daemon.contract.errors import ConfigError
 from lmx_daemon.contract.generation import Delta, Finished, Started
 from lmx_tui import figures
-from lmx_tui.clipboard import is_remote, osc52
+from lmx_tui.clipboard import copy, is_remote, osc52
 from lmx_tui.conversation import Answer, Conversation, model_to_ask
 from lmx_tui.feed import Feed
 from lmx_tui.messages import EventsArrived
@@ -97,6 +97,23 @@ def test_a_theme_with_a_fault_names_file_and_field(tmp_path: Path) -> None:
         file.write_text(broken)
         with pytest.raises(ConfigError, match=word):
             read_theme(file)
+
+
+@pytest.mark.parametrize(("code", "route"), [(0, "copied to tmux"), (1, "sent to the terminal (OSC 52, tmux)")])
+async def test_inside_tmux_its_own_command_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, route: str
+) -> None:
+    program = tmp_path / "tmux"
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\ncat > {tmp_path}/text\nexit {code}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("TMUX", "/tmp/x")
+    monkeypatch.setenv("SSH_TTY", "/dev/pts/9")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    written: list[str] = []
+    assert (await copy("grüße", written.append)).startswith(route)
+    assert (tmp_path / "arguments").read_text() == "load-buffer -w -\n"
+    assert (tmp_path / "text").read_text() == "grüße"
+    assert bool(written) == bool(code), "OSC 52 only where tmux did not take it"
 
 
 def test_clipboard_routes() -> None:
