@@ -1,7 +1,7 @@
 """One request under way: its choices, their text so far, and the events that each step makes of them."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lmx_daemon.contract.generation import (
@@ -38,6 +38,8 @@ class Choice:
     ending: Ending | None = None
     silent: int = 0
     """Tokens in a row that made no text."""
+    said: list[int] = field(default_factory=list)
+    """All tokens so far, so that it can go on where it was set aside."""
 
     def text_of(self, token: int) -> str:
         """The text that one more token completes. Bytes that never become a character come out as replacements."""
@@ -60,6 +62,12 @@ class Answer:
         self.cached = 0
         self.rows: dict[int, Choice] = {}
         self.warnings: list[str] = []
+        self.paused = False
+        """It was set aside: its choices wait to go on."""
+        self.strikes = 0
+        """Failed steps that it took part in."""
+        self.suspect = False
+        """It took part in the last failed step, and has not made a token since."""
         self._load_seconds = load_seconds
         self._started = 0.0
         self._first: float | None = None
@@ -71,6 +79,19 @@ class Answer:
     @property
     def done(self) -> bool:
         return bool(self.rows) and all(choice.ending is not None for choice in self.rows.values())
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the choice that has said most."""
+        return max((len(choice.said) for choice in self.rows.values()), default=0)
+
+    def go_on(self) -> list[Choice]:
+        """The choices that have not ended; each needs a new row in `rows`."""
+        self.paused = False
+        left = [choice for choice in self.rows.values() if choice.ending is None]
+        # A fresh batch counts its rows anew: those that have ended must not stand in the way.
+        self.rows = {-1 - choice.index: choice for choice in self.rows.values() if choice.ending is not None}
+        return left
 
     def start(self) -> None:
         self._started = time.monotonic()
@@ -98,6 +119,7 @@ class Answer:
         if token.reason != "stop":
             choice.tokens += 1
             choice.unsaid += 1
+            choice.said.append(token.token)
             piece = choice.parser.feed(choice.text_of(token.token))
             choice.reasoning_tokens += choice.parser.thinking
             if self.request.top_logprobs is not None:

@@ -26,6 +26,8 @@ class Row:
 
     max_tokens: int
     wish: Wish
+    resumed: int = 0
+    """The last so many of the tokens that it continues are its own, said before it was set aside."""
 
 
 @dataclass(frozen=True)
@@ -288,7 +290,7 @@ class Batch:
         if changed or self._chooser is None:
             self._chooser = self._new_chooser(rows, together.shape[-1])
         taking = [self._running[row] for row in rows]
-        chosen = self._chooser.start(together, [running.launched for running in taking])
+        chosen = self._chooser.start(together, [running.launched + running.row.resumed for running in taking])
         for running in taking:
             running.launched += 1
         return Flight(rows, chosen)
@@ -316,7 +318,8 @@ class Batch:
         taking = [self._running[row] for row in rows]
         for running in taking:
             if running.tally is None and running.row.wish.resolved.penalised:
-                running.tally = Tally(running.prompt, vocabulary)
+                asked = len(running.prompt) - running.row.resumed
+                running.tally = Tally(running.prompt[:asked], vocabulary, running.prompt[asked:])
         return Chooser([running.row.wish for running in taking], [running.tally for running in taking], vocabulary)
 
     def _read(self, flight: Flight | None, step: Step) -> None:

@@ -81,9 +81,9 @@ class Chosen:
 class Tally:
     """What a penalised row has seen: its prompt's tokens, and how often it said each."""
 
-    def __init__(self, prompt: Sequence[int], vocabulary: int) -> None:
+    def __init__(self, prompt: Sequence[int], vocabulary: int, said: Sequence[int] = ()) -> None:
         self.seen = mx.zeros((vocabulary,), mx.bool_)
-        self.said = mx.zeros((vocabulary,))
+        self.said = mx.array(np.bincount(np.asarray(said, np.int64), minlength=vocabulary).astype(np.float32))
         self.seen[mx.array(list(prompt), mx.uint32)] = True
 
 

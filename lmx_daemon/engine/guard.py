@@ -53,12 +53,13 @@ class Guard:
                 param="messages",
             )
 
-    def admits(self, asked: Reservation) -> bool:
-        """Whether it may begin now. One that passed `check` always may where nothing else runs."""
-        return not self._limit or not self._open or self.reserved() + self._bytes(asked, 0) <= self._limit
+    def admits(self, asked: Reservation, generated: int = 0) -> bool:
+        """Whether it may begin now, or go on. One that passed `check` always may where nothing else runs."""
+        return not self._limit or not self._open or self.reserved() + self._bytes(asked, generated) <= self._limit
 
-    def open(self, identity: str, reservation: Reservation) -> None:
+    def open(self, identity: str, reservation: Reservation, generated: int = 0) -> None:
         self._open[identity] = reservation
+        self._generated[identity] = generated
 
     def grew(self, identity: str, generated: int) -> None:
         self._generated[identity] = generated

@@ -25,7 +25,6 @@ from lmx_daemon.contract.errors import (
     WorkerError,
 )
 from lmx_daemon.contract.frames import (
-    CacheShape,
     EngineOptions,
     Events,
     Grant,
@@ -43,7 +42,7 @@ from lmx_daemon.engine.answer import Answer
 from lmx_daemon.engine.batch import Batch, Broken, Row, Token, warm_up
 from lmx_daemon.engine.cache import PrefixCache
 from lmx_daemon.engine.choose import Wish
-from lmx_daemon.engine.guard import Guard, Reservation
+from lmx_daemon.engine.line import Line
 from lmx_daemon.engine.link import Pulse
 from lmx_daemon.engine.load import LoadedModel, load
 from lmx_daemon.engine.parse import Markers
@@ -51,8 +50,10 @@ from lmx_daemon.engine.probe import measure_cache
 from lmx_daemon.engine.prompt import Prepared, markers_of
 
 MEMORY_SECONDS = 1.0
-BAD_STEPS = 3
+BAD_STEPS = 5
 """So many failed steps in a row, each with a fresh batch, and the process is no use any more."""
+MOST_STRIKES = 3
+"""A request that took part in so many failed steps is given up."""
 
 
 @dataclass(frozen=True)
@@ -94,19 +95,18 @@ class Runner:
         self._batch: Batch | None = None
         self._markers = Markers()
         self._prefixes = PrefixCache(0)
-        self._waiting: list[Answer] = []
+        self._line = Line()
         self._running: dict[str, Answer] = {}
         self._rows: dict[int, Answer] = {}
         self._memory_at = 0.0
         self._memory = MemoryUse()
-        self._guard = Guard(CacheShape())
         self._bad_steps = 0
         self._process = psutil.Process()
 
     def run(self) -> None:
         """Until Stop. Raises when the batch cannot be made to work any more."""
         while self._take_commands():
-            if self._waiting or self._running:
+            if self._line or self._running:
                 self._expire()
                 self._admit()
             self._beat()
@@ -118,7 +118,7 @@ class Runner:
 
     def _take_commands(self) -> bool:
         """False at Stop. Waits only where there is nothing to do."""
-        idle = not self._rows and not self._waiting
+        idle = not self._rows and not self._line
         while True:
             try:
                 command = self.inbox.get(timeout=MEMORY_SECONDS) if idle else self.inbox.get_nowait()
@@ -131,7 +131,7 @@ class Runner:
                 case Load():
                     self._load(command)
                 case Grant(cache_bytes=granted):
-                    self._guard.grant(granted)
+                    self._line.grant(granted)
                     self._make_room()
                 case Drop(id=identity):
                     self._drop(identity)
@@ -152,7 +152,7 @@ class Runner:
             self._markers = Markers(**markers_of(loaded.tokenizer))
             self._prefixes = PrefixCache(command.options.prefix_cache_bytes)
             cache = measure_cache(loaded.model)
-            self._guard = Guard(cache or CacheShape(), command.options.cache_bytes if cache else 0)
+            self._line = Line(cache, command.options.cache_bytes, loaded.capabilities.context_length)
             progress("warming up", None)
             self._batch = self._new_batch()
             warm_up(self._batch)
@@ -191,7 +191,7 @@ class Runner:
         answer = Answer(request, ready.prepared, ready.arrived, ready.load_seconds, _seed_of(request))
         try:
             assert self._loaded is not None
-            self._check_room(answer)
+            self._line.check(answer)
             sampling.check(request, self._loaded.vocabulary)
             if request.constraint is not None:
                 raise UnsupportedError("constrained answers are not supported yet", param="response_format")
@@ -200,13 +200,12 @@ class Runner:
         except LmxError as error:
             self._end(request.id, Failed(id=request.id, error=error.body()))
             return
-        self._waiting.append(answer)
-        self._waiting.sort(key=lambda waiting: -waiting.request.priority)
+        self._line.add(answer)
         self._admit()
         self._tell_positions()
 
     def _drop(self, identity: str) -> None:
-        answer = self._running.get(identity) or next((a for a in self._waiting if a.request.id == identity), None)
+        answer = self._running.get(identity) or self._line.find(identity)
         if answer is not None:
             self._remove(answer)
             self._end(identity, answer.finished(cancelled=True))
@@ -218,64 +217,70 @@ class Runner:
         """Takes waiting requests into the batch, in order, while there is room."""
         assert self._batch is not None
         admitted = False
-        while self._waiting and self._batch.rows + self._waiting[0].request.choices <= self._options.max_running:
-            if not self._guard.admits(self._reservation(self._waiting[0])):
-                break
-            answer = self._waiting.pop(0)
+        while answer := self._line.next(self._running.values(), self._options.max_running - self._batch.rows):
             admitted = True
             try:  # room may have been taken away since it came
-                self._check_room(answer)
+                self._line.check(answer)
             except ContextLengthError as error:
                 self._end(answer.request.id, Failed(id=answer.request.id, error=error.body()))
                 continue
-            self._start(answer)
+            if answer.paused:
+                self._resume(answer)
+            else:
+                self._start(answer)
         if admitted:
             self._tell_positions()
 
-    def _check_room(self, answer: Answer) -> None:
-        assert self._loaded is not None
-        context = self._loaded.capabilities.context_length
-        self._guard.check(len(answer.prepared.tokens), answer.request.choices, context)
-
-    def _reservation(self, answer: Answer) -> Reservation:
-        """What it takes: its prompt, and as long an answer as it asks for and there is room for."""
-        assert self._loaded is not None
-        request, prompt = answer.request, len(answer.prepared.tokens)
-        room = self._guard.longest(request.choices, self._loaded.capabilities.context_length) - prompt
-        return Reservation(prompt, max(1, min(request.max_tokens or room, room)), request.choices)
-
     def _make_room(self) -> None:
-        """Stored prefixes give way to what runs, and the youngest answer to the older ones."""
+        """Stored prefixes give way to what runs, and the youngest answer to the older ones: it waits, and goes on."""
         if self._loaded is None:
             return
-        for identity, answer in self._running.items():
-            self._guard.grew(identity, max((choice.tokens for choice in answer.rows.values()), default=0))
-        self._prefixes.resize(self._guard.for_prefixes(self._options.prefix_cache_bytes))
-        if (youngest := self._guard.overflow()) is not None and youngest in self._running:
-            self._remove(self._running[youngest])
-            error = OutOfMemoryError("the answer outgrew the memory that is left for it", hint="ask for less at once")
-            self._log("warning", error.message, youngest)
-            self._end(youngest, Failed(id=youngest, error=error.body()))
+        while youngest := self._line.outgrown(self._running.values()):
+            self._log("warning", "set aside: together the answers outgrew their memory", youngest.request.id)
+            self._set_aside(youngest)
+            self._tell_positions()
+        self._shrink_prefixes()
+
+    def _shrink_prefixes(self) -> None:
+        self._prefixes.resize(self._line.for_prefixes(self._options.prefix_cache_bytes))
+
+    def _set_aside(self, answer: Answer) -> None:
+        """Out of the batch, and first in line to go on."""
+        self._remove(answer)
+        self._line.put_back(answer)
+
+    def _resume(self, answer: Answer) -> None:
+        """Its choices go on after what they have said; that is computed again."""
+        assert self._batch is not None
+        reservation = self._line.begin(answer)
+        for choice in answer.go_on():
+            tokens = [*answer.prepared.tokens, *choice.said]
+            row = Row(max(1, reservation.most - len(choice.said)), self._wish(answer, choice.index), len(choice.said))
+            hit = self._prefixes.find(answer.request.cache_namespace, tokens)
+            (identity,) = self._batch.add(tokens, [row], hit.cache if hit else None, hit.length if hit else 0)
+            answer.rows[identity] = choice
+            self._rows[identity] = answer
+        self._running[answer.request.id] = answer
+
+    def _wish(self, answer: Answer, index: int) -> Wish:
+        assert self._loaded is not None
+        resolved = sampling.resolve(answer.request.sampling, self._loaded.defaults)
+        return Wish(resolved, answer.seed, index, answer.request.top_logprobs)
 
     def _start(self, answer: Answer) -> None:
         assert self._batch is not None and self._loaded is not None
         request, tokens = answer.request, answer.prepared.tokens
-        resolved = sampling.resolve(request.sampling, self._loaded.defaults)
-        reservation = self._reservation(answer)
-        self._guard.open(request.id, reservation)
+        reservation = self._line.begin(answer)
         answer.start()
         hit = self._prefixes.find(request.cache_namespace, tokens)
         answer.cached = hit.length if hit else 0
-        rows = [
-            Row(reservation.most, Wish(resolved, answer.seed, index, request.top_logprobs))
-            for index in range(request.choices)
-        ]
+        rows = [Row(reservation.most, self._wish(answer, index)) for index in range(request.choices)]
         ids = self._batch.add(tokens, rows, hit.cache if hit else None, answer.cached)
         for index, identity in enumerate(ids):
             answer.add(identity, index, self._loaded.tokenizer, self._markers)
             self._rows[identity] = answer
         self._running[request.id] = answer
-        self._prefixes.resize(self._guard.for_prefixes(self._options.prefix_cache_bytes))
+        self._shrink_prefixes()
         self._send_events(
             Started(
                 id=request.id,
@@ -338,6 +343,7 @@ class Runner:
             self._remove(answer)
             failed = WorkerError(f"the answer could not be read: {type(error).__name__}: {error}")
             return [self._closed(Failed(id=request.id, error=failed.body()))]
+        answer.suspect = False
         for warning in answer.warnings:
             self._log("warning", warning, request.id)
         answer.warnings.clear()
@@ -353,31 +359,38 @@ class Runner:
         return events
 
     def _fail_batch(self, error: Exception) -> None:
-        """Fails what was in the batch and begins a fresh one. Raises at the third time in a row."""
+        """Begins a fresh batch. What was in the old one goes on in it, one by one at first: whoever fails alone, or has
+        failed too often, was it. Raises where nothing works any more."""
         traceback.print_exception(error)
-        self._bad_steps += 1
         failure = failure_of(error)
-        events = [self._closed(Failed(id=identity, error=failure.body())) for identity in self._running]
-        self._running.clear()
-        self._rows.clear()
-        self._prefixes.clear()
-        self._send(Events(events=tuple(events)))
         self._log("error", failure.message)
+        self._bad_steps += 1
+        took_part = list(self._running.values())
+        self._prefixes.clear()
         if self._bad_steps >= BAD_STEPS:
+            self._send_events(*(self._closed(Failed(id=a.request.id, error=failure.body())) for a in took_part))
             raise error
         self._batch = self._new_batch()
+        self._rows.clear()
+        for answer in reversed(took_part):
+            answer.strikes += 1
+            if len(took_part) == 1 or answer.strikes >= MOST_STRIKES:
+                self._running.pop(answer.request.id)
+                self._end(answer.request.id, Failed(id=answer.request.id, error=failure.body()))
+            else:
+                answer.suspect = True
+                self._set_aside(answer)
 
     def _expire(self) -> None:
         now = time.monotonic()
-        for answer in [*self._waiting, *self._running.values()]:
+        for answer in [*self._line, *self._running.values()]:
             if answer.deadline is not None and now > answer.deadline:
                 self._remove(answer)
                 error = DeadlineError(f"the request took longer than its deadline of {answer.request.deadline:g} s")
                 self._end(answer.request.id, Failed(id=answer.request.id, error=error.body()))
 
     def _remove(self, answer: Answer) -> None:
-        if answer in self._waiting:
-            self._waiting.remove(answer)
+        self._line.remove(answer)
         self._running.pop(answer.request.id, None)
         rows = [row for row in answer.rows if self._rows.pop(row, None) is not None]
         if rows and self._batch is not None:
@@ -386,16 +399,14 @@ class Runner:
     # ---- what is told ----
 
     def _tell_positions(self) -> None:
-        self._send_events(
-            *(Queued(id=answer.request.id, position=place) for place, answer in enumerate(self._waiting, 1))
-        )
+        self._send_events(*(Queued(id=answer.request.id, position=place) for place, answer in enumerate(self._line, 1)))
 
     def _end(self, identity: str, event: Event) -> None:
         self._send_events(self._closed(event))
 
     def _closed(self, event: Event) -> Event:
         self._pulse.closed(event.id)
-        self._guard.close(event.id)
+        self._line.close(event.id)
         return event
 
     def _send_events(self, *events: Event) -> None:
@@ -407,8 +418,8 @@ class Runner:
 
     def _beat(self) -> None:
         self._pulse.running = len(self._running)
-        self._pulse.waiting = len(self._waiting)
-        self._pulse.busy = bool(self._running or self._waiting)
+        self._pulse.waiting = len(self._line)
+        self._pulse.busy = bool(self._running or self._line)
 
     def _report_memory(self) -> None:
         if self._loaded is not None and time.monotonic() - self._memory_at >= MEMORY_SECONDS:
