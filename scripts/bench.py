@@ -1,6 +1,6 @@
 """`make bench`: lmx beside mlx_lm.server, mlx_vlm.server and mlx-lm in process, on this machine, in one run.
 
-    python scripts/bench.py [PART ...] [--rounds N]      parts: tiny small restart start; all if none is named
+    python scripts/bench.py [PART ...] [--rounds N]      parts: throughput mixed long prefix restart start; all
 
 Every server gets the same load in turn, round by round; what counts are ratios. Each part's figures are kept in
 .benchmark/, and docs/benchmark.md is written anew from all of them.
@@ -35,7 +35,7 @@ from lmx_cli.bench.figures import Sample
 from lmx_cli.bench.prompts import message, words
 from lmx_cli.bench.run import run
 from lmx_cli.bench.server import Server
-from lmx_cli.bench.workloads import Interference, Load, Prefix, Streams, Workload, send
+from lmx_cli.bench.workloads import Interference, Load, Prefix, Shared, Streams, Workload, send
 from lmx_daemon.contract.benchmark import Report
 from tests.end_to_end.running import Daemon, wait_until
 
@@ -92,25 +92,36 @@ def with_peers(stack: ExitStack, cache: Path, name: str) -> tuple[peers.Ours, li
     return ours, servers, model
 
 
-def tiny(cache: Path, rounds: int) -> bench_page.Part:
-    """Throughput: many short streams, where a server's own cost shows."""
+def throughput(cache: Path, rounds: int) -> bench_page.Part:
+    """Many short streams on the tiny model, where a server's own cost shows."""
     with ExitStack() as stack:
         _, servers, model = with_peers(stack, cache, "tiny")
-        direct = stack.enter_context(peers.InProcess(model, cache))
+        servers.append(stack.enter_context(peers.InProcess(model, cache)))
         at_once = [peers.StreamsAnywhere(count, load=GREEDY) for count in (1, 4, 16, 32)]
-        greedy = measure([*servers, direct], at_once, rounds, GREEDY)
-        others = measure(
-            servers, [GreedyThenSampled(GREEDY_16, SAMPLED_16), Streams(16, every=0.05, load=GREEDY)], rounds, SAMPLED
-        )
-    return bench_page.Part(report=msgspec.structs.replace(greedy, tests=greedy.tests + others.tests))
+        return bench_page.Part(report=measure(servers, at_once, rounds, GREEDY))
 
 
-def small(cache: Path, rounds: int) -> bench_page.Part:
-    """Long prompts into running streams, and what is kept of a prompt."""
+def mixed(cache: Path, rounds: int) -> bench_page.Part:
+    """Sampling, and requests that come one after the other, on the tiny model."""
+    with ExitStack() as stack:
+        _, servers, _ = with_peers(stack, cache, "tiny")
+        loads = [GreedyThenSampled(GREEDY_16, SAMPLED_16), Streams(16, every=0.05, load=GREEDY)]
+        return bench_page.Part(report=measure(servers, loads, rounds, SAMPLED))
+
+
+def long(cache: Path, rounds: int) -> bench_page.Part:
+    """Long prompts into running streams of the small model."""
     with ExitStack() as stack:
         _, servers, _ = with_peers(stack, cache, "small")
-        loads: list[Workload] = [Interference(1500, load=GREEDY), Interference(3000, load=GREEDY)]
-        loads += [Prefix(1500, load=GREEDY), Streams(4, 64, 64, load=GREEDY)]
+        loads = [Interference(1500, load=GREEDY), Interference(3000, load=GREEDY)]
+        return bench_page.Part(report=measure(servers, loads, rounds, GREEDY))
+
+
+def prefix(cache: Path, rounds: int) -> bench_page.Part:
+    """What is kept of a prompt, by the small model."""
+    with ExitStack() as stack:
+        _, servers, _ = with_peers(stack, cache, "small")
+        loads = [Prefix(1500, load=GREEDY), Shared(4, 64, 32, prefix_tokens=1000, load=GREEDY)]
         return bench_page.Part(report=measure(servers, loads, rounds, GREEDY))
 
 
@@ -231,8 +242,10 @@ def start_and_ask() -> tuple[float, float]:
 
 
 PARTS: dict[str, tuple[Callable[[Path, int], bench_page.Part], int]] = {
-    "tiny": (tiny, 5),
-    "small": (small, 3),
+    "throughput": (throughput, 3),
+    "mixed": (mixed, 3),
+    "long": (long, 3),
+    "prefix": (prefix, 3),
     "restart": (restart, 3),
     "start": (start, 7),
 }

@@ -16,7 +16,6 @@ from lmx_daemon.contract.benchmark import Machine, Measured, Outcome, Report, Te
 
 OURS, LM, VLM, DIRECT = "lmx", "mlx_lm.server", "mlx_vlm.server", "in process"
 SERVERS = (OURS, LM, VLM, DIRECT)
-TINY, SMALL = "tiny (4.2 M)", "small (27 M)"
 HEAD = """# Benchmark
 
 lmx beside mlx-lm's and mlx-vlm's own servers, on one machine, in one run: `make bench`, which also wrote this page.
@@ -65,15 +64,16 @@ def write(folder: Path, docs: Path) -> str:
     backends = {t.backend for part in parts.values() if part.report is not None for t in part.report.targets}
     on_a_cpu = any("OpenBLAS" in backend for backend in backends)
     page = [HEAD, *([ON_A_CPU] if on_a_cpu else []), WORDS, *rows, ""]
-    if "tiny" in parts and (report := parts["tiny"].report) is not None:
+    if "throughput" in parts and (report := parts["throughput"].report) is not None:
         tests = plot.rated(report.tests)
         labels = [f"{test.streams} at once" if test.streams > 1 else "1 alone" for test in tests]
         (docs / "pictures").mkdir(parents=True, exist_ok=True)
         (docs / "pictures" / "benchmark.svg").write_text(plot.svg("tokens a second, tiny model", tests, labels))
         page += ["![tokens a second, by streams and server](pictures/benchmark.svg)", ""]
-    for name, title in (("tiny", TINY), ("small", SMALL)):
-        if name in parts and (report := parts[name].report) is not None:
-            page += [f"## All figures: {title}", "", *everything(report), ""]
+    for title, names in (("tiny (4.2 M)", ("throughput", "mixed")), ("small (27 M)", ("long", "prefix"))):
+        tests = tests_of(parts, *names)
+        if tests:
+            page += [f"## All figures: {title}", "", *everything(tests), ""]
     if "start" in parts:
         page += ["## Starting", "", "| | median |", "|---|---|"]
         page += [f"| {name} | {plain(name, value)} |" for name, value in parts["start"].figures.items()]
@@ -92,27 +92,29 @@ def plain(name: str, value: float) -> str:
 
 def table(parts: dict[str, Part]) -> list[str]:
     rows = [("", *SERVERS, "lmx / best server"), ("---",) * 6]
-    if "tiny" in parts and (report := parts["tiny"].report) is not None:
-        rows += throughput(report)
-    if "small" in parts and (report := parts["small"].report) is not None:
-        rows += interference(report)
-        for test in report.tests:
-            if test.name.startswith("prefix"):
-                rows.append(row(test, f"TTFT, {test.name}, small", first_token("p50"), seconds, better=min))
+    rows += throughput(tests_of(parts, "throughput", "mixed"))
+    rows += interference(tests_of(parts, "long"))
+    for test in tests_of(parts, "prefix"):
+        rows.append(row(test, f"TTFT p50, {test.name}, small", first_token("p50"), seconds, better=min))
     if "restart" in parts:
         rows += lifetimes(parts["restart"].figures)
     return ["| " + " | ".join(cells_of) + " |" for cells_of in rows]
 
 
-def throughput(report: Report) -> list[tuple[str, ...]]:
+def tests_of(parts: dict[str, Part], *names: str) -> list[Test]:
+    reports = [parts[name].report for name in names if name in parts]
+    return [test for report in reports if report is not None for test in report.tests]
+
+
+def throughput(tests: list[Test]) -> list[tuple[str, ...]]:
     rows = []
-    for test in report.tests:
+    for test in tests:
         if test.workload in ("sweep", "sampled"):
             rows.append(row(test, f"tok/s, {test.name}, tiny", rate, lambda value: f"{value:.0f}", better=max))
         elif test.workload == "arrivals":
             rows.append(row(test, f"TTFT p50, {test.name}, tiny", first_token("p50"), seconds, better=min))
             rows.append(row(test, f"TTFT longest, {test.name}, tiny", first_token("longest"), seconds, better=min))
-    pair = [test for test in report.tests if test.workload == "sampled"]
+    pair = [test for test in tests if test.workload == "sampled"]
     if len(pair) == 2:
         greedy, sampled = ({o.server: o for o in test.outcomes} for test in pair)
         shares = [ratio(sampled[name], greedy[name], rate) if name in greedy else None for name in SERVERS]
@@ -121,9 +123,9 @@ def throughput(report: Report) -> list[tuple[str, ...]]:
     return rows
 
 
-def interference(report: Report) -> list[tuple[str, ...]]:
+def interference(tests: list[Test]) -> list[tuple[str, ...]]:
     rows = []
-    for test in report.tests:
+    for test in tests:
         if test.name.endswith(": the streams"):
             rows.append(row(test, f"gap p99, {test.name}, small", gap("p99"), seconds, better=min))
             rows.append(row(test, f"gap longest, {test.name}, small", gap("longest"), seconds, better=min))
@@ -181,11 +183,11 @@ def row(
 COLUMNS = ("tok/s", "TTFT p50", "p95", "p99", "gap p50", "p95", "p99", "longest", "failed", "memory")
 
 
-def everything(report: Report) -> list[str]:
+def everything(tests: list[Test]) -> list[str]:
     rows = ["| | | " + " | ".join(COLUMNS) + " |", "|" + "---|" * (len(COLUMNS) + 2)]
-    for test in report.tests:
+    for test in tests:
         for place, outcome in enumerate(test.outcomes):
-            values = [*cells(outcome.median, report.rounds), memory(outcome.median)]
+            values = [*cells(outcome.median, len(outcome.rounds)), memory(outcome.median)]
             rows.append(f"| {'' if place else test.name} | {outcome.server} | " + " | ".join(values) + " |")
     return rows
 

@@ -1,0 +1,73 @@
+"""docs/benchmark.md, from parts whose figures are known."""
+
+from pathlib import Path
+
+from lmx_cli.bench.figures import median_of
+from lmx_daemon.contract.benchmark import Machine, Measured, Outcome, Report, Spread, Target, Test
+from scripts.bench_page import Part, keep, table, write
+
+MACHINE = Machine(system="Linux", processor="a processor", cores=2, memory=24_000_000_000, python="3.11.7")
+
+
+def outcome(server: str, *rates: float, errors: int = 0) -> Outcome:
+    rounds = tuple(
+        Measured(
+            requests=4,
+            errors=errors,
+            rate=rate,
+            first_token=Spread(p50=1 / rate, p95=1 / rate, p99=1 / rate, longest=2 / rate, count=4),
+        )
+        for rate in rates
+    )
+    return Outcome(server=server, median=median_of(rounds), rounds=rounds)
+
+
+def part(*tests: Test) -> Part:
+    targets = (Target(name="lmx", url="http://x/v1", model="m", software="lmx 1", backend="cpu, OpenBLAS"),)
+    report = Report(id="a", taken_at=0, version="1", machine=MACHINE, targets=targets, tests=tests, rounds=2)
+    return Part(report=report)
+
+
+SWEEP = Test(
+    name="4 at once, 64 + 128",
+    workload="sweep",
+    outcomes=(
+        outcome("lmx", 300, 100),
+        outcome("mlx_lm.server", 90, 60),
+        outcome("mlx_vlm.server", 150, 100, errors=1),
+    ),
+)
+ARRIVALS = Test(
+    name="4 arrivals",
+    workload="arrivals",
+    outcomes=(outcome("lmx", 100), outcome("mlx_lm.server", 50), outcome("mlx_vlm.server", 20)),
+)
+
+
+def test_lmx_stands_beside_the_best_of_the_others_round_by_round() -> None:
+    (row,) = table({"throughput": part(SWEEP)})[2:]
+    assert row == "| tok/s, 4 at once, 64 + 128, tiny | 200 | 75 | 125 (2 failed) | - | 1.50 |"
+
+
+def test_the_best_time_is_the_shortest() -> None:
+    first, longest = table({"mixed": part(ARRIVALS)})[2:]
+    assert first.endswith("| 10 ms | 20 ms | 50 ms | - | 0.50 |")
+    assert longest.endswith("| 20 ms | 40 ms | 100 ms | - | 0.50 |")
+
+
+def test_what_was_not_measured_is_not_there() -> None:
+    assert len(table({})) == 2
+    alone = Test(name="1 alone", workload="sweep", outcomes=(outcome("lmx", 100),))
+    assert table({"throughput": part(alone)})[2] == "| tok/s, 1 alone, tiny | 100 | - | - | - | - |"
+
+
+def test_the_page_says_where_and_when(tmp_path: Path) -> None:
+    kept, docs = tmp_path / "kept", tmp_path / "docs"
+    docs.mkdir()
+    keep(kept, "throughput", part(SWEEP))
+    keep(kept, "start", Part(figures={"lmx ps": 0.1}))
+    write(kept, docs)
+    page = (docs / "benchmark.md").read_text()
+    for expected in ("part `throughput`", "lmx 1", "OpenBLAS", "| lmx ps | 100 ms |", "pictures/benchmark.svg"):
+        assert expected in page
+    assert (docs / "pictures" / "benchmark.svg").exists()
