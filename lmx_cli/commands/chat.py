@@ -25,7 +25,7 @@ def add(app: typer.Typer, output: Output) -> None:
         seed: int | None = typer.Option(None, min=0, help="The same seed gives the same answer."),
         stats: bool = typer.Option(False, "--stats", help="Figures after each answer."),
     ) -> int:
-        """Chat with a model; reads the question from stdin where that is no terminal."""
+        """Chat with a model. The question comes from stdin where that is no terminal."""
         if not sys.stdin.isatty():
             piped = sys.stdin.read().strip()
             prompt = "\n\n".join(part for part in (prompt, piped) if part)

@@ -3,11 +3,14 @@
 import asyncio
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lmx_cli.output import ExitCode, Output, duration, size
+
+if TYPE_CHECKING:
+    from lmx_daemon.contract.types import Snapshot
 
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.05
@@ -105,12 +108,14 @@ def _alive(pid: int) -> bool:
 async def _status(output: Output, json: bool) -> int:
     from lmx_daemon.contract.client import Client
     from lmx_daemon.contract.config import Home
-    from lmx_daemon.contract.errors import DaemonUnreachableError
+    from lmx_daemon.contract.errors import DaemonSilentError, DaemonUnreachableError
 
     home = Home.from_environment()
     try:
         async with Client(home.socket) as client:
             snapshot = await client.snapshot()
+    except DaemonSilentError:
+        raise
     except DaemonUnreachableError as error:
         if json:
             output.json({"running": False})
@@ -122,29 +127,42 @@ async def _status(output: Output, json: bool) -> int:
     if json:
         output.json({"running": True, "status": status, "memory": memory, "instances": snapshot.instances})
         return ExitCode.OK
-    health = "ok" if status.health.ok else f"not well: {status.health.reason}"
-    rows = {
-        "lmx": f"{status.version}, running for {duration(status.uptime)} (pid {status.pid})",
-        "health": health + (", draining" if status.draining else ""),
-        "address": f"{status.address}/v1" + (" (API key required)" if status.api_key else ""),
-        "home": status.home,
-        "log": status.log_file,
-        "engine": ", ".join(f"{name} {version}" for name, version in status.versions.items()) or "not started yet",
-        "backend": status.backend or "not known until a worker starts",
-        "spare": status.spare,
-        "memory": f"{size(memory.claimed)} of {size(memory.cap)} planned for models, "
-        f"{size(memory.workers + memory.daemon)} in lmx's processes ({memory.source} {size(memory.total)}, "
-        f"{size(memory.available)} available)",
-        "models": ", ".join(f"{i.model} ({i.state})" for i in snapshot.instances) or "none loaded",
-    }
-    for instance in snapshot.instances:
-        if instance.note:
-            rows[f"  {instance.model}"] = instance.note
-    for number, incident in enumerate(reversed(status.incidents[-SHOWN_INCIDENTS:])):
-        ago = duration(snapshot.taken_at - incident.at)
-        told = incident.message.removeprefix(f"{incident.model} ")
-        rows["happened" if number == 0 else " " * number] = f"{ago} ago: {incident.model}: {told}"
-    width = max(map(len, rows))
-    for name, value in rows.items():
+    rows = _status_rows(snapshot) + _incident_rows(snapshot)
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
         output.text(f"{name.ljust(width)}  {value}")
     return ExitCode.OK
+
+
+def _status_rows(snapshot: "Snapshot") -> list[tuple[str, str]]:
+    status, memory = snapshot.status, snapshot.memory
+    health = "ok" if status.health.ok else f"not well: {status.health.reason}"
+    planned = f"{size(memory.claimed)} of {size(memory.cap)} planned for models"
+    used = f"{size(memory.workers + memory.daemon)} in lmx's processes"
+    machine = f"{memory.source} {size(memory.total)}, {size(memory.available)} available"
+    return [
+        ("lmx", f"{status.version}, running for {duration(status.uptime)} (pid {status.pid})"),
+        ("health", health + (", draining" if status.draining else "")),
+        ("address", f"{status.address}/v1" + (" (API key required)" if status.api_key else "")),
+        ("home", status.home),
+        ("log", status.log_file),
+        ("engine", ", ".join(f"{name} {version}" for name, version in status.versions.items()) or "not started yet"),
+        ("backend", status.backend or "not known until a worker starts"),
+        ("spare", status.spare),
+        ("memory", f"{planned}, {used} ({machine})"),
+        ("models", ", ".join(f"{i.model} ({i.state})" for i in snapshot.instances) or "none loaded"),
+        *((f"  {instance.model}", instance.note) for instance in snapshot.instances if instance.note),
+    ]
+
+
+def _incident_rows(snapshot: "Snapshot") -> list[tuple[str, str]]:
+    """What happened of late, the newest first."""
+    latest = reversed(snapshot.status.incidents[-SHOWN_INCIDENTS:])
+    return [
+        (
+            "happened" if number == 0 else "",
+            f"{duration(snapshot.taken_at - incident.at)} ago: {incident.model}: "
+            + incident.message.removeprefix(f"{incident.model} "),
+        )
+        for number, incident in enumerate(latest)
+    ]

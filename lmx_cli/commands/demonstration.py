@@ -2,6 +2,7 @@
 
 import os
 import time
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,10 +10,11 @@ import httpx2
 import msgspec
 
 from lmx_cli.output import Output
+from lmx_daemon.contract.client import Client
 from lmx_daemon.contract.config import Home, read_settings
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.spawn import find_daemon, start_daemon
-from lmx_daemon.contract.types import GUIDE, Status
+from lmx_daemon.contract.types import GUIDE, REQUEST_ID_HEADER, Status
 
 ANSWER_SECONDS = 120.0
 
@@ -27,17 +29,18 @@ async def demonstrate(output: Output, question: str) -> None:
     output.note(f"lmx {status.version} serves at {status.address}/v1")
     output.note(f"POST {status.address}/v1/chat/completions  model {GUIDE}")
     output.text(f"\n> {question}\n")
-    await _ask(output, status, question, read_settings(home).server.api_key)
+    await _ask(output, home, status, question)
     if not output.interactive:
         _say_how_to_connect(output, status, started)
 
 
-async def _ask(output: Output, status: Status, question: str, key: str | None) -> None:
-    key = os.environ.get("LMX_API_KEY") or key
+async def _ask(output: Output, home: Home, status: Status, question: str) -> None:
+    key = os.environ.get("LMX_API_KEY") or read_settings(home).server.api_key
+    request = f"demo-{uuid.uuid4().hex[:12]}"
     begun = time.monotonic()
     first: float | None = None
     usage: dict[str, Any] = {}
-    async for chunk in _chunks(status.address, question, key):
+    async for chunk in _chunks(status.address, question, request, key):
         usage = chunk.get("usage") or usage
         for choice in chunk.get("choices", ()):
             text = choice["delta"].get("content")
@@ -46,20 +49,31 @@ async def _ask(output: Output, status: Status, question: str, key: str | None) -
                 output.text(text, end="")
     if first is None:
         raise LmxError(f"{GUIDE} gave no answer", hint=f"see {status.log_file}")
-    count, seconds = usage.get("completion_tokens", 0), time.monotonic() - first
     output.text("\n")
-    speed = f"{(count - 1) / seconds:.0f} tok/s" if count > 1 and seconds > 0 else "-"
-    output.note(f"{count} tokens · TTFT {first - begun:.2f} s (loading the model included) · {speed}")
+    rate = await _rate(home, request)
+    figures = [
+        f"{usage.get('completion_tokens', 0)} tokens",
+        f"TTFT {first - begun:.2f} s (loading the model included)",
+        f"{rate:.0f} tok/s" if rate else "-",
+    ]
+    output.note(" · ".join(figures))
 
 
-async def _chunks(address: str, question: str, key: str | None) -> AsyncIterator[dict[str, Any]]:
+async def _rate(home: Home, request: str) -> float:
+    """As the worker measured it: a short answer may arrive here all at once, which says nothing."""
+    async with Client(home.socket) as client:
+        snapshot = await client.snapshot()
+    return next((row.rate for row in snapshot.requests if row.id == request), 0.0)
+
+
+async def _chunks(address: str, question: str, request: str, key: str | None) -> AsyncIterator[dict[str, Any]]:
     body = {
         "model": GUIDE,
         "messages": [{"role": "user", "content": question}],
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    headers = {"authorization": f"Bearer {key}"} if key else {}
+    headers = {REQUEST_ID_HEADER: request} | ({"authorization": f"Bearer {key}"} if key else {})
     async with (
         httpx2.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False, headers=headers) as client,
         client.stream("POST", f"{address}/v1/chat/completions", json=body) as response,

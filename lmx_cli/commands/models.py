@@ -35,7 +35,7 @@ def add(app: typer.Typer, output: Output) -> None:
         plan: bool = typer.Option(False, "--plan", help="Only say what it would take, and whether it fits."),
         json: bool = JSON,
     ) -> int:
-        """Load a model; starts the daemon if there is none. Idle models that are in the way are unloaded."""
+        """Load a model. Starts the daemon if there is none; idle models that are in the way are unloaded."""
         from lmx_daemon.contract.types import LoadRequest
 
         request = LoadRequest(model=model, context_length=context, slots=slots, ttl=ttl, pin=pin)
@@ -47,7 +47,7 @@ def add(app: typer.Typer, output: Output) -> None:
         all_models: bool = typer.Option(False, "--all", help="Every loaded model."),
         force: bool = typer.Option(False, "--force", help="Do not wait for running requests; they fail."),
     ) -> int:
-        """Unload a model; its process ends, and all its memory comes back."""
+        """Unload a model. Its process ends, and all its memory comes back."""
         return asyncio.run(_unload(output, model, all_models, force))
 
 

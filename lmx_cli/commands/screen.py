@@ -27,12 +27,12 @@ def add(app: typer.Typer, output: Output) -> None:
 
     @app.command()
     def tui() -> int:
-        """Open the terminal UI; starts the daemon if there is none."""
+        """Open the terminal UI. It starts the daemon if there is none."""
         return open_tui()
 
     @app.command()
     def demo(question: str = typer.Argument(QUESTION, help="What to ask lmx/guide.")) -> int:
-        """Ask the built-in model over HTTP, then open the TUI (without a terminal: say how to connect)."""
+        """Ask the built-in model over HTTP, then open the TUI. Without a terminal: say how to connect."""
         import asyncio
 
         from lmx_cli.commands.demonstration import demonstrate

@@ -16,6 +16,7 @@ import msgspec
 
 from lmx_daemon.contract.benchmark import Report
 from lmx_daemon.contract.errors import (
+    DaemonSilentError,
     DaemonUnreachableError,
     ErrorBody,
     LmxError,
@@ -236,6 +237,11 @@ class _Unreachable:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, httpx2.ReadTimeout | httpx2.WriteTimeout):
+            raise DaemonSilentError(
+                f"the lmx daemon at {self._socket} does not answer in time",
+                hint=f"its log may tell why: {self._socket.parent / 'logs' / 'daemon.log'}",
+            ) from error
         if isinstance(error, httpx2.TransportError):
             raise DaemonUnreachableError(
                 f"no lmx daemon answers at {self._socket}", hint="start one with: lmx serve --detach"

@@ -30,6 +30,7 @@ LmxError
 ├─ ConfigError                     a setting is wrong
 ├─ StartupError                    the daemon cannot start
 ├─ DaemonUnreachableError          no daemon behind the socket
+│  └─ DaemonSilentError            there is one, and it does not answer in time
 └─ ProtocolMismatchError           client and daemon are of different versions
 """
 
@@ -192,6 +193,10 @@ class StartupError(LmxError):
 
 class DaemonUnreachableError(LmxError):
     code, status = "daemon_unreachable", 503
+
+
+class DaemonSilentError(DaemonUnreachableError):
+    code, status = "daemon_silent", 504
 
 
 class ProtocolMismatchError(LmxError):

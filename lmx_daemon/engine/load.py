@@ -51,6 +51,7 @@ def load(path: Path, options: EngineOptions, progress: Progress, trusted: bool =
         _evaluate(model, progress)
         progress("tokenizer", None)
         tokenizer = load_tokenizer(path, {"trust_remote_code": trusted}, eos_token_ids=full_config.get("eos_token_id"))
+        _adopt_chat_template(tokenizer, path)
     except LmxError:
         raise
     except MemoryError as error:
@@ -68,7 +69,7 @@ def load(path: Path, options: EngineOptions, progress: Progress, trusted: bool =
         tokenizer=tokenizer,
         config=config,
         defaults=_read_defaults(path),
-        capabilities=_capabilities(path, config, tokenizer, options),
+        capabilities=_capabilities(config, tokenizer, options),
         vocabulary=_vocabulary(config, tokenizer),
         weights=weights,
         dtype=dtype,
@@ -104,17 +105,23 @@ def _evaluate(model: Any, progress: Progress) -> None:
             progress("weights", said)
 
 
+def _adopt_chat_template(tokenizer: Any, path: Path) -> None:
+    """Older repositories keep the template in a file of its own, which transformers reads for processors only."""
+    file = path / CHAT_TEMPLATE_FILE
+    if tokenizer.chat_template or not file.exists():
+        return
+    found = json.loads(file.read_bytes())
+    if isinstance(found, dict) and isinstance(found.get("chat_template"), str):
+        tokenizer._tokenizer.chat_template = found["chat_template"]
+
+
 def _read_defaults(path: Path) -> dict[str, Any]:
     file = path / "generation_config.json"
     value = json.loads(file.read_bytes()) if file.exists() else {}
     return value if isinstance(value, dict) else {}
 
 
-def _capabilities(path: Path, config: dict[str, Any], tokenizer: Any, options: EngineOptions) -> Capabilities:
-    if not tokenizer.chat_template and (path / CHAT_TEMPLATE_FILE).exists():
-        found = json.loads((path / CHAT_TEMPLATE_FILE).read_bytes())
-        if isinstance(found, dict) and isinstance(found.get("chat_template"), str):
-            tokenizer._tokenizer.chat_template = found["chat_template"]
+def _capabilities(config: dict[str, Any], tokenizer: Any, options: EngineOptions) -> Capabilities:
     own = context_length(config, tokenizer)
     parser = (
         getattr(getattr(tokenizer, "tool_parser", None), "__module__", None) if tokenizer.has_tool_calling else None

@@ -1,5 +1,6 @@
 """Events as OpenAI's answers: whole objects, and chunks of a stream. Bytes and dictionaries only; no sockets."""
 
+import itertools
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -148,6 +149,11 @@ class CompletionDialect(Dialect):
     object = chunk = "text_completion"
     prefix = "cmpl"
 
+    def __init__(self, identity: str, model: str, include_usage: bool = False) -> None:
+        super().__init__(identity, model, include_usage)
+        self._offsets: dict[int, int] = {}
+        """Of each choice: characters of the tokens streamed so far."""
+
     def whole(self, events: list[Event], choices: int) -> dict[str, Any]:
         finished = events[-1]
         assert isinstance(finished, Finished)
@@ -158,7 +164,7 @@ class CompletionDialect(Dialect):
                 {
                     "index": index,
                     "text": (found := _gather(events, index)).content,
-                    "logprobs": _old_logprobs(found.logprobs),
+                    "logprobs": _old_logprobs(found.logprobs, 0),
                     "finish_reason": finish_reason(finished.endings[index].reason),
                 }
                 for index in range(choices)
@@ -168,7 +174,9 @@ class CompletionDialect(Dialect):
 
     def _choice(self, delta: Delta) -> dict[str, Any]:
         text = delta.reasoning + delta.content
-        logprobs = _old_logprobs(list(delta.logprobs))
+        offset = self._offsets.get(delta.choice, 0)
+        logprobs = _old_logprobs(list(delta.logprobs), offset)
+        self._offsets[delta.choice] = offset + sum(len(entry.token) for entry in delta.logprobs)
         return {"index": delta.choice, "text": text, "logprobs": logprobs, "finish_reason": None}
 
     def _end(self, index: int, reason: str) -> dict[str, Any]:
@@ -217,12 +225,14 @@ def _logprob(found: TokenLogprob) -> dict[str, Any]:
     return entry | {"top_logprobs": [{k: v for k, v in _logprob(t).items() if k != "top_logprobs"} for t in found.top]}
 
 
-def _old_logprobs(found: list[TokenLogprob]) -> dict[str, Any] | None:
+def _old_logprobs(found: list[TokenLogprob], offset: int) -> dict[str, Any] | None:
+    """The form of /v1/completions; `offset` is where the first token's text begins."""
     if not found:
         return None
+    ends = itertools.accumulate((len(entry.token) for entry in found), initial=offset)
     return {
         "tokens": [entry.token for entry in found],
         "token_logprobs": [entry.logprob for entry in found],
         "top_logprobs": [{top.token: top.logprob for top in entry.top} for entry in found],
-        "text_offset": [],
+        "text_offset": list(ends)[:-1],
     }

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from lmx_daemon.contract.client import Client
 from lmx_daemon.contract.config import Home
 from lmx_daemon.contract.errors import (
     ConflictError,
+    DaemonSilentError,
     DaemonUnreachableError,
     JobNotFoundError,
     ModelNotFoundError,
@@ -208,3 +210,12 @@ async def test_nobody_there(tmp_path: Path) -> None:
         with pytest.raises(DaemonUnreachableError):
             await client.health()
     assert await find_daemon(Home(tmp_path)) is None
+
+
+async def test_one_that_does_not_answer_is_not_taken_for_none(tmp_path: Path) -> None:
+    def silent(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ReadTimeout("nothing", request=request)
+
+    async with Client(tmp_path / "lmx.sock", transport=httpx2.MockTransport(silent)) as client:
+        with pytest.raises(DaemonSilentError, match="does not answer in time"):
+            await client.health()

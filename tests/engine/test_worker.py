@@ -1,5 +1,6 @@
 """The real worker process with real architectures: right answers, cancelling, faults, leaving."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -325,3 +326,15 @@ def test_hello_tells_versions_and_backend(worker: WorkerProcess) -> None:
 def test_a_chat_is_rendered_by_the_models_template(worker: WorkerProcess) -> None:
     (finished,) = worker.finish(worker.submit(chat(worker, "hello")))
     assert isinstance(finished, Finished) and finished.usage.prompt_tokens > 5
+
+
+def test_a_template_in_a_file_of_its_own_is_found(folder: Path) -> None:
+    path = build_model("llama", folder / "apart", ends=False)
+    settings = json.loads((path / "tokenizer_config.json").read_text())
+    (path / "chat_template.json").write_text(json.dumps({"chat_template": settings.pop("chat_template")}))
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    with WorkerProcess() as running:
+        loaded = running.load(path)
+        assert isinstance(loaded, Loaded) and loaded.capabilities.chat
+        (finished,) = running.finish(running.submit(chat(running, "hello", max_tokens=2)))
+        assert isinstance(finished, Finished)

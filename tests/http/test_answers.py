@@ -81,6 +81,20 @@ def test_role_and_call_names_come_once() -> None:
     assert later["choices"][0]["delta"]["tool_calls"] == [{"index": 0, "function": {"arguments": "x"}}]
 
 
+def test_offsets_of_old_log_probabilities_go_on_from_chunk_to_chunk() -> None:
+    words = [TokenLogprob(token=word, id=1, logprob=-0.5) for word in ("one", " two", " three")]
+    deltas: list[Event] = [
+        Delta(id="r", content="one two", logprobs=tuple(words[:2])),
+        Delta(id="r", choice=1, content="one", logprobs=tuple(words[:1])),
+        Delta(id="r", content=" three", logprobs=tuple(words[2:])),
+    ]
+    finished = Finished(id="r", endings=(Ending(reason="stop"), Ending(reason="stop")))
+    streamed = [c["choices"][0]["logprobs"] for c in chunks(CompletionDialect("id", "m").stream(deltas))]
+    assert [logprobs["text_offset"] for logprobs in streamed] == [[0, 3], [0], [7]]
+    whole = CompletionDialect("id", "m").whole([*deltas, finished], 2)
+    assert [choice["logprobs"]["text_offset"] for choice in whole["choices"]] == [[0, 3, 7], [0]]
+
+
 def with_nulls(schema: Any) -> Any:
     """The schema with OpenAPI's `nullable` in the words of JSON Schema."""
     if isinstance(schema, list):
