@@ -7,41 +7,45 @@ import pytest
 
 from tests.end_to_end.running import Daemon
 
-QUICK = ("--rounds", "1", "--answer", "8", "--prompt", "32", "--streams", "1,2", "--long", "200")
+SECONDS = 180.0
+"""How long a run may take where many tests run at once."""
+QUICK = ("--rounds", "1", "--answer", "8", "--prompt", "32", "--streams", "2", "--long", "200")
 
 
 class TestMeasuring:
     def test_the_guide(self, daemon: Daemon) -> None:
-        ended = daemon.lmx("bench", "--model", "lmx/guide", *QUICK, "--plot")
+        ended = daemon.lmx("bench", "--model", "lmx/guide", *QUICK, timeout=SECONDS)
         assert ended.returncode == 0, ended.stderr
         for expected in (
-            "1 alone, 32 + 8",
             "2 at once, 32 + 8",
             "2 arrivals every 50 ms",
             "prefix of 200: second turn",
         ):
             assert expected in ended.stdout
         assert "200 tokens into 4 streams: a short one behind it" in ended.stdout
-        assert "resident" in ended.stdout and "mlx-lm" in ended.stdout and "█" in ended.stdout
+        assert "resident" in ended.stdout and "mlx-lm" in ended.stdout
 
     def test_two_servers_then_list_show_and_compare(self, daemon: Daemon, tmp_path: Path) -> None:
         picture = tmp_path / "picture.svg"
         quick = ("--run", "sweep", "--vs", daemon.address, "--svg", str(picture), *QUICK)
-        first, second = (daemon.lmx("bench", "--model", "tests/talker", *quick, "--json") for _ in range(2))
+        first, second = (
+            daemon.lmx("bench", "--model", "tests/talker", *quick, "--json", timeout=SECONDS) for _ in range(2)
+        )
         assert first.returncode == second.returncode == 0, first.stderr
         found = json.loads(first.stdout)
         assert [target["name"] for target in found["targets"]] == ["lmx", "other"]
-        for outcome in found["tests"][1]["outcomes"]:
+        for outcome in found["tests"][0]["outcomes"]:
             assert outcome["median"]["tokens"] == 16 and outcome["median"].get("errors", 0) == 0
             assert outcome["median"]["rate"] > 0 and outcome["median"]["first_token"]["p50"] > 0
-        assert found["tests"][1]["outcomes"][0]["median"]["memory"] > 10_000_000
+        assert found["tests"][0]["outcomes"][0]["median"]["memory"] > 10_000_000
         assert picture.read_text().startswith("<svg")
 
         names = [json.loads(ended.stdout)["id"] for ended in (first, second)]
         assert [report["id"] for report in json.loads(daemon.lmx("bench", "list", "--json").stdout)][-2:] == names
         assert names[0] in daemon.lmx("bench", "list").stdout
         assert [report["id"] for report in daemon.admin("GET", "/admin/benchmark")][-2:] == names
-        assert "ratio" in daemon.lmx("bench", "show").stdout
+        shown = daemon.lmx("bench", "show", "--plot").stdout
+        assert "ratio" in shown and "█" in shown
         compared = daemon.lmx("bench", "compare")
         assert f"before: {names[0]}, after: {names[1]}" in compared.stdout and compared.returncode == 0
         assert (
@@ -50,7 +54,7 @@ class TestMeasuring:
 
     def test_nothing_is_kept_where_that_is_asked(self, daemon: Daemon) -> None:
         before = daemon.lmx("bench", "list", "--json").stdout
-        assert daemon.lmx("bench", "--run", "sweep", "--no-keep", *QUICK).returncode == 0
+        assert daemon.lmx("bench", "--run", "sweep", "--no-keep", *QUICK, timeout=SECONDS).returncode == 0
         assert daemon.lmx("bench", "list", "--json").stdout == before
 
 
@@ -94,5 +98,5 @@ class TestBadInput:
         del own_daemon.environment["LMX_API_KEY"]
         ended = own_daemon.lmx("bench", "--url", own_daemon.address, "--model", "lmx/guide")
         assert ended.returncode == 1 and "wants an API key" in ended.stderr and "--api-key" in ended.stderr
-        given = own_daemon.lmx("bench", "--run", "sweep", "--api-key", "secret", *QUICK)
+        given = own_daemon.lmx("bench", "--run", "sweep", "--api-key", "secret", *QUICK, timeout=SECONDS)
         assert given.returncode == 0, given.stderr
