@@ -317,13 +317,13 @@ class Handler(BaseHTTPRequestHandler):
         hub, size = self.hub, entry.size
         faults = hub.faults if entry.large else {}
         end = min(size, start + hub.place("truncate_to", size)) if "truncate_to" in faults else size
-        if "drop_after" in faults and hub.spend("drop_times", entry.path):
+        if "drop_after" in faults and hub.spend("drop_times", str(entry.file)):
             end = min(end, start + hub.place("drop_after", size))
         wrong = -1
         if "corrupt_at" in faults and (wrong := hub.place("corrupt_at", size)) >= start:
-            wrong = wrong if "corrupt_times" not in faults or hub.spend("corrupt_times", entry.path) else -1
+            wrong = wrong if "corrupt_times" not in faults or hub.spend("corrupt_times", str(entry.file)) else -1
         stall = -1
-        if "stall_after" in faults and hub.spend("stall_times", entry.path):
+        if "stall_after" in faults and hub.spend("stall_times", str(entry.file)):
             stall = hub.place("stall_after", size)
         with entry.file.open("rb") as content:
             if faults.keys().isdisjoint(("rate", "corrupt_at", "stall_after")):

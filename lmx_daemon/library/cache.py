@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lmx_daemon.contract.errors import CancelledError, DiskError, LmxError
@@ -96,12 +96,9 @@ class RepositoryFolder:
         sync_folder(self.blobs)
 
     def quarantine(self, path: Path, file: ManifestFile) -> None:
-        """Moves wrong bytes to where nothing reads them; one copy of each is kept."""
+        """Moves wrong bytes to where nothing reads them; one copy of each is kept until the snapshot appears."""
         self.quarantined.mkdir(parents=True, exist_ok=True)
         os.replace(path, self.quarantined / file.blob)
-
-    def forget_quarantined(self, file: ManifestFile) -> None:
-        (self.quarantined / file.blob).unlink(missing_ok=True)
 
     def publish(self, manifest: Manifest, now: float) -> None:
         """Every file is proved: now the manifest, the snapshot and its ref appear, in this order."""
@@ -119,6 +116,7 @@ class RepositoryFolder:
         )
         write_manifest(manifest_file(self.folder, manifest.commit), whole)
         self._link(manifest)
+        shutil.rmtree(self.quarantined, ignore_errors=True)
         if manifest.revision != manifest.commit:
             self._name(manifest.revision or "main", manifest.commit)
 
@@ -179,10 +177,8 @@ class RepositoryFolder:
                 freed += path.stat().st_size
                 path.unlink()
         for folder in (self.quarantined, self.quarantined.parent, self.blobs, self.folder):
-            try:
-                folder.rmdir()  # only where nothing is left in it
-            except OSError:
-                break
+            with suppress(OSError):  # only where nothing is left in it
+                folder.rmdir()
         return freed
 
 

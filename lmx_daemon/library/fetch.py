@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from lmx_daemon.contract.errors import CancelledError, HubError, IntegrityError, NotFoundError
+from lmx_daemon.contract.errors import AuthenticationError, CancelledError, HubError, IntegrityError, NotFoundError
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.library.cache import RepositoryFolder
 from lmx_daemon.library.hashing import Hash, hash_into, new_hash
@@ -34,6 +34,9 @@ MAX_FAILURES = 50
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 20.0
 MAX_REDIRECTS = 5
+MAX_SHORT = 3
+"""Answers that are too short by their own word; a portal's page is, and goes away."""
+TERMS = "accept them on the model's page, then log in with: lmx login"
 REDIRECTS = (301, 302, 303, 307, 308)
 RETRIED = (408, 425, 429, 500, 502, 503, 504)
 
@@ -97,7 +100,6 @@ class Fetcher:
                 digest = self._whole(url, file, output)
             if digest == file.blob:
                 self._place.admit(file)
-                self._place.forget_quarantined(file)
                 return
             self._tally.lost(file.size)
             self._place.quarantine(partial, file)
@@ -148,6 +150,7 @@ class Fetcher:
         start = writing.position
         headers = {"Range": f"bytes={start}-"} if start else {}
         try:
+            writing.home = _origin(url)
             response = self._open(url, headers)
             try:
                 self._check_status(response, writing, start)
@@ -177,8 +180,8 @@ class Fetcher:
             self._leave(response)
             url = str(response.url.join(response.headers["location"]))
             if not url.startswith(("http://", "https://")):
-                raise HubError("the Hub redirects to something that is no web address")
-        raise HubError(f"the Hub redirects more than {MAX_REDIRECTS} times")
+                raise HubError(f"{home[1]} redirects to something that is no web address")
+        raise HubError(f"{home[1]} redirects more than {MAX_REDIRECTS} times")
 
     def _leave(self, response: httpx2.Response) -> None:
         with self._lock:
@@ -187,15 +190,20 @@ class Fetcher:
 
     def _check_status(self, response: httpx2.Response, writing: "_Writing", start: int) -> None:
         status, file = response.status_code, writing.file
-        if status == 416 and start and not writing.was_refused:  # what is here may be more than there is
+        shifted = status == 206 and not response.headers.get("content-range", "").startswith(f"bytes {start}-")
+        if (status == 416 or shifted) and start and not writing.was_refused:  # what is here may be more than there is
             writing.was_refused = True
             self._tally.lost(start)
             writing.begin_anew()
-            raise Again("the Hub does not have that many bytes", 0.0)
+            raise Again("the Hub answered with another range", 0.0)
         if status in RETRIED:
             raise Again(f"the Hub answered {status}", retry_after(response))
         if status in (401, 403):
-            raise HubError(f"{file.path}: the Hub refused it ({status})", hint="log in with: lmx login")
+            if _origin(str(response.url)) != writing.home:
+                raise Again(f"the Hub's store answered {status}")
+            if response.headers.get("x-error-code") == "GatedRepo":
+                raise AuthenticationError(f"{self._place.repo} is gated: its publisher has terms to accept", hint=TERMS)
+            raise AuthenticationError(f"{file.path}: the Hub refused it ({status})", hint="log in with: lmx login")
         if status in (404, 410):
             raise NotFoundError(
                 f"{file.path} is no longer on the Hub at this commit ({status})",
@@ -203,8 +211,15 @@ class Fetcher:
             )
         if status not in (200, 206):
             raise HubError(f"{file.path}: the Hub answered {status}", hint="try again later")
-        if status == 206 and not response.headers.get("content-range", "").startswith(f"bytes {start}-"):
+        if shifted:
             raise Again("the Hub answered with another range")
+        declared = response.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) < file.size - start:
+            writing.short += 1
+            said = f"the Hub sends {declared} bytes where {file.size - start} are missing"
+            if writing.short < MAX_SHORT:
+                raise Again(said)
+            raise IntegrityError(f"{file.path} is not what the Hub listed: {said}", hint="pull again later")
 
     def _receive(self, response: httpx2.Response, writing: "_Writing") -> None:
         for chunk in response.iter_raw():
@@ -235,6 +250,8 @@ class _Writing:
         self.digest = digest
         self.position = output.tell()
         self.was_refused = False
+        self.short = 0
+        self.home = ("", "")
         self._output = output
 
     @property

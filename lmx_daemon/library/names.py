@@ -21,6 +21,7 @@ HOSTS = frozenset({"huggingface.co", "www.huggingface.co", "hf.co", "www.hf.co"}
 OTHER_KINDS = ("datasets", "spaces", "collections", "papers", "docs", "api")
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 1024
+MAX_FILE_BYTES = 4 * 1000**4
 EXAMPLE = "give it as owner/name, for example mlx-community/Qwen3-0.6B-4bit"
 
 
@@ -78,7 +79,7 @@ def checked_file(entry: Any) -> ManifestFile:
     sha256 = entry.lfs.sha256 if entry.lfs else None
     if not COMMIT.fullmatch(str(entry.blob_id)) or (sha256 is not None and not SHA256.fullmatch(str(sha256))):
         raise UntrustedModelError(f"the Hub gives no proper hash for {path}")
-    if not isinstance(size, int) or size < 0:
+    if not isinstance(size, int) or not 0 <= size <= MAX_FILE_BYTES:
         raise UntrustedModelError(f"the Hub gives no proper size for {path}")
     return ManifestFile(path=path, size=size, sha256=sha256, git_sha1=str(entry.blob_id))
 
