@@ -162,7 +162,8 @@ class Hub:
         for file in folder.glob("*.safetensors"):
             header: dict[str, Any] = {}
             with contextlib.suppress(ValueError), file.open("rb") as opened:
-                header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+                length = int.from_bytes(opened.read(8), "little")
+                header = json.loads(opened.read(length)) if length < file.stat().st_size else {}
             for name, tensor in header.items():
                 counts[tensor.get("dtype", "")] += math.prod(tensor["shape"]) if name != "__metadata__" else 0
         short: dict[str, Any] = {}
