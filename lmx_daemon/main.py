@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,8 @@ from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.placement import Decision, Fits, Refused, Waits
 from lmx_daemon.residency.pool import Pool
 
+OPEN_FILES = 10_240
+"""As many as a Mac allows without more ado."""
 CONNECTION_SECONDS = 2
 """After the drain, a connection that is still open has so long before it is cut."""
 
@@ -43,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         home.make()
         options = parse(arguments)
         settings = settings_for(home, options)
+        raise_file_limit()
         with take_lock(home):
             return uvloop.run(Daemon(home, settings, options.model).run())
     except LmxError as error:
@@ -50,6 +54,14 @@ def main(arguments: Sequence[str]) -> int:
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
         return 1
+
+
+def raise_file_limit() -> None:
+    """A Mac gives 256 files to a process that does not ask: too few for many clients."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -142,7 +142,7 @@ def context_length(config: dict[str, Any], tokenizer: Any) -> int:
     for source in (nested if isinstance(nested, dict) else {}, config):
         for name in ("max_position_embeddings", "max_sequence_length", "seq_length", "n_positions"):
             value = source.get(name)
-            if isinstance(value, int) and value > 0:
+            if isinstance(value, int) and 0 < value <= ABSURD_CONTEXT:
                 return value
     limit = getattr(tokenizer, "model_max_length", None)
     return int(limit) if isinstance(limit, int) and 0 < limit < ABSURD_CONTEXT else UNLIMITED_CONTEXT

@@ -4,6 +4,7 @@ import asyncio
 import os
 import platform
 import time
+from contextlib import suppress
 
 from lmx_daemon.contract.config import Home
 from lmx_daemon.contract.types import PROTOCOL, HostMemory, Snapshot, Status
@@ -35,9 +36,10 @@ class Monitor:
         self.draining = False
 
     async def run(self) -> None:
-        """Samples once a second, for ever."""
+        """Samples once a second, for ever; a moment without a file to spare leaves a gap."""
         while True:
-            self._sample()
+            with suppress(OSError):
+                self._sample()
             await asyncio.sleep(SAMPLE_SECONDS)
 
     def status(self) -> Status:

@@ -246,6 +246,11 @@ class Pool:
         except asyncio.CancelledError:
             self._give_up(slot, CancelledError(f"the load of {slot.model.id} was cancelled"))
             raise
+        except OSError as error:
+            self._give_up(slot, ModelLoadError(f"{slot.model.id} cannot be loaded: {error}"))
+        finally:
+            if not slot.ready.done():  # an error of our own, which goes to the log; nobody may wait for ever
+                self._give_up(slot, ModelLoadError(f"{slot.model.id} cannot be loaded", hint="the log tells why"))
 
     def _give_up(self, slot: Slot, error: LmxError) -> None:
         """The load failed: whoever waits for it is told, and the slot is gone."""

@@ -48,15 +48,21 @@ class Supervisor:
         self._crashes: dict[str, list[float]] = defaultdict(list)
 
     async def run(self) -> None:
-        """For ever."""
+        """For ever; a system that is out of files for a moment does not end it."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            for ticket in self._desk.unread(self._server.stall_seconds):
-                self._release(ticket)
-            for slot in self._slots:
-                slot.sample()
-                self._look_after(slot, time.monotonic())
-            self._loader.share_out()
+            try:
+                self._tick()
+            except OSError as error:
+                self._journal.log("pool", "warning", f"{type(error).__name__}: {error}")
+
+    def _tick(self) -> None:
+        for ticket in self._desk.unread(self._server.stall_seconds):
+            self._release(ticket)
+        for slot in self._slots:
+            slot.sample()
+            self._look_after(slot, time.monotonic())
+        self._loader.share_out()
 
     async def watch(self, slot: Slot, worker: Worker) -> None:
         """Until the worker's end. A crash is remembered; its tickets have been failed by then."""

@@ -72,8 +72,11 @@ class Worker:
     async def start(
         cls, environment: Mapping[str, str], log: IO[Any], on_log: OnLog, program: tuple[str, ...] = PROGRAM
     ) -> "Worker":
-        """Starts the process; `ready` tells when its imports are done."""
-        ours, theirs = socket.socketpair()
+        """Starts the process; `ready` tells when its imports are done. Raises WorkerError."""
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise WorkerError(f"cannot start a worker: {error}") from error
         try:
             process = await asyncio.create_subprocess_exec(
                 *program,

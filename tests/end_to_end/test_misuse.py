@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -131,3 +133,20 @@ def test_a_spare_that_is_killed_is_replaced_after_the_next_load(own_daemon: Daem
     wait_until(lambda: daemon.admin("GET", "/admin/status")["spare"] == "none", 5, "the spare is missed")
     daemon.admin("POST", "/admin/models/load", {"model": TALKER})
     wait_until(lambda: daemon.admin("GET", "/admin/status")["spare"] == "warm", 20, "there is another")
+
+
+def test_a_moment_without_files_is_survived(own_daemon: Daemon) -> None:
+    own_daemon.config = "[engine]\nwarm_spare = false\n"
+    daemon = own_daemon.start()
+    assert daemon.process is not None
+    process = psutil.Process(daemon.process.pid)
+    soft, hard = process.rlimit(psutil.RLIMIT_NOFILE)
+    process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds() + 3, hard))
+    host, port = daemon.address.removeprefix("http://").split(":")
+    crowd = [socket.create_connection((host, int(port))) for _ in range(20)]
+    time.sleep(2.5)  # the supervisor and the monitor have met it
+    for connection in crowd:
+        connection.close()
+    process.rlimit(psutil.RLIMIT_NOFILE, (soft, hard))
+    daemon.admin("POST", "/admin/models/load", {"model": TALKER, "ttl": 0.1})
+    wait_until(lambda: daemon.admin("GET", "/admin/instances") == [], 20, "the supervisor unloads what is not used")

@@ -245,6 +245,12 @@ class TestLoading:
         (path / "config.json").write_text(config.replace('"llama"', '"martian"'))
         assert "martian" in load_error(path).message
 
+    def test_a_context_beyond_all_reason_is_not_believed(self, folder: Path) -> None:
+        path = build_model("llama", folder / "endless", max_position_embeddings=10**20)
+        with WorkerProcess() as worker:
+            loaded = worker.load(path)
+            assert isinstance(loaded, Loaded) and loaded.capabilities.context_length == 32768
+
     def test_a_failed_load_leaves_the_worker_of_use(self, folder: Path, llama: Path) -> None:
         with WorkerProcess() as worker:
             assert isinstance(worker.load(folder / "nowhere"), LoadFailed)
