@@ -1,6 +1,7 @@
 """Long tests, run by `make soak`: the same faults many times, at random moments, from a fixed seed."""
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -53,31 +54,55 @@ def test_clients_that_leave_at_any_moment_leave_nothing_behind(daemon: Daemon) -
     wait_until(idle, 3, "the worker is idle")
 
 
-def test_memory_is_flat_over_two_thousand_requests(daemon: Daemon) -> None:
+def test_memory_is_flat_over_two_thousand_requests(own_daemon: Daemon) -> None:
+    """Prompts of every length, that join at any moment; a third of their clients leave before the end."""
+    rng = random.Random(4)
+    own_daemon.config = "[engine]\nprefix_cache_bytes = 8_000_000\n"
+    daemon = own_daemon.start()
     daemon.admin("POST", "/admin/models/load", {"model": TALKER})
     (worker,) = daemon.worker_pids()
 
-    async def wave(client: httpx2.AsyncClient, count: int) -> None:
-        body = {"model": TALKER, "max_tokens": 8}
-        asked = [
-            client.post(f"{daemon.address}/v1/completions", json=body | {"prompt": f"{number} words"})
-            for number in range(count)
-        ]
-        assert {answer.status_code for answer in await asyncio.gather(*asked)} == {200}
+    async def ask(client: httpx2.AsyncClient) -> None:
+        await asyncio.sleep(rng.random() * 0.5)
+        leaves = rng.random() < 0.33
+        body = {
+            "model": TALKER,
+            "prompt": f"{rng.random()} " + "x " * rng.choice((1, 10, 100, 600)),
+            "max_tokens": 5000 if leaves else rng.randint(1, 24),
+            "temperature": rng.choice((0.0, 0.8)),
+            "stream": True,
+        }
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(rng.random() * 0.5 if leaves else 60):
+                async with client.stream("POST", f"{daemon.address}/v1/completions", json=body) as answer:
+                    assert answer.status_code == 200
+                    async for _ in answer.aiter_bytes():
+                        pass
 
     async def waves(count: int) -> None:
         async with httpx2.AsyncClient(timeout=60) as client:
             for _ in range(count):
-                await wave(client, 25)
+                await asyncio.gather(*(ask(client) for _ in range(25)))
+
+    def held() -> int:
+        (instance,) = daemon.admin("GET", "/admin/instances")
+        memory = instance["memory"]
+        return int(memory["active"]) - int(memory.get("prefix_cache", 0))
 
     assert daemon.process is not None
     processes = [psutil.Process(worker), psutil.Process(daemon.process.pid)]
-    asyncio.run(waves(20))
-    before = [process.memory_info().rss for process in processes]
+    asyncio.run(waves(30))  # by then the prefix cache is full
+    wait_until(lambda: not live(daemon), 10, "every request is gone")
+    time.sleep(2.5)
+    before, arrays = [process.memory_info().rss for process in processes], held()
     asyncio.run(waves(80))
+    wait_until(lambda: not live(daemon), 10, "every request is gone")
+    time.sleep(2.5)
     after = [process.memory_info().rss for process in processes]
     for old, new in zip(before, after, strict=True):
         assert new - old < 60e6, f"grew from {old / 1e6:.0f} to {new / 1e6:.0f} MB"
+    assert held() - arrays < 5e6, f"arrays grew from {arrays / 1e6:.1f} to {held() / 1e6:.1f} MB"
+    assert daemon.worker_pids() == [worker]
 
 
 def test_a_worker_that_is_killed_twenty_times(own_daemon: Daemon) -> None:
