@@ -7,9 +7,11 @@ Where no daemon can be started (or with --scripted) the client is a scripted one
 
 import argparse
 import asyncio
+import os
 import shutil
 import sys
 import tempfile
+import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -47,7 +49,7 @@ async def ask_in_background(client: Client, name: str, delay: float) -> None:
     while True:
         text = OTHERS[number % len(OTHERS)]
         request = Generate(
-            id=f"{name}-{number}",
+            id=f"chatcmpl-{uuid.uuid4().hex}",
             model=GUIDE,
             prompt=Chat(messages=(Message(role="user", content=(TextPart(text=text),)),)),
             sampling=Sampling(temperature=0.8),
@@ -58,7 +60,7 @@ async def ask_in_background(client: Client, name: str, delay: float) -> None:
         async for _ in client.generate(request):
             pass
         number += 1
-        await asyncio.sleep(0.2 + 1.2 * ((number * 7) % 10) / 10)
+        await asyncio.sleep(0.8 * ((number * 7) % 10) / 10)
 
 
 async def pictures(client: Client, wait: float) -> None:
@@ -83,6 +85,7 @@ async def pictures(client: Client, wait: float) -> None:
 async def from_daemon() -> None:
     folder = Path(tempfile.mkdtemp(prefix="lmx-", dir="/tmp"))
     home = Home(folder)
+    os.environ["HF_HUB_CACHE"] = str(folder / "hub")  # no pictures of what else is on this disk
     tasks: list[asyncio.Task[None]] = []
     try:
         status = await start_daemon(home, ["--port", "0"])
@@ -91,8 +94,8 @@ async def from_daemon() -> None:
             try:
                 async for _ in client.load(LoadRequest(model=GUIDE)):
                     pass
-                for number, name in enumerate(("opencode", "python-openai")):
-                    tasks.append(asyncio.create_task(ask_in_background(another, name, number * 6.0)))
+                for number, name in enumerate(("opencode", "python-openai", "curl/8.5", "zed")):
+                    tasks.append(asyncio.create_task(ask_in_background(another, name, number * 5.0)))
                 await pictures(client, BUSY_SECONDS)
             finally:
                 for task in tasks:

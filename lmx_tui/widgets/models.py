@@ -203,7 +203,7 @@ class ModelDetail(Pane):
             ]
             if instance.note:
                 facts.append(("note", one_line(instance.note)))
-        return [*facts, ("path", one_line(model.path))]
+        return facts if model.source == "built-in" else [*facts, ("path", one_line(model.path))]
 
     def _style(self, name: str) -> Style:
         return Style.parse(self.app.theme_variables[name])
