@@ -155,6 +155,7 @@ class Daemon:
             clear=librarian.shelf.clear,
             environment=worker_environment(os.environ),
             log_file=worker_log,
+            prefixes=home.prefixes,
             on_log=_log_worker,
             host=host,
             measurements=Measurements(home.measured),

@@ -84,6 +84,9 @@ class EngineSettings(Section, frozen=True):
     """Failed starts of one model within `restart_window_seconds` before it is refused for a while."""
     restart_window_seconds: Seconds = 300.0
     prefix_cache_bytes: Annotated[int, msgspec.Meta(ge=0)] = 512 * 1024 * 1024
+    """Keys and values of earlier prompts, for each model in memory; 0 keeps none."""
+    prefix_disk_bytes: Annotated[int, msgspec.Meta(ge=0)] = 8 * 1024**3
+    """The same on disk, for all models together; 0 writes none."""
 
     def __post_init__(self) -> None:
         MemoryLimit(self.memory)
@@ -132,6 +135,7 @@ class Home:
         self.measured = root / "measured.json"
         self.pulls = root / "pulls"
         self.logs = root / "logs"
+        self.prefixes = root / "cache" / "prefix"
         self.log_file = self.logs / "daemon.log"
         self.worker_log_file = self.logs / "workers.log"
         self.benchmarks = root / "benchmarks"

@@ -40,6 +40,9 @@ class EngineOptions(Frozen, frozen=True):
     prefix_cache_bytes: int = 512 * 1024 * 1024
     cache_bytes: int = 0
     """For keys and values, prefixes included; 0: as much as there is. A Grant changes it."""
+    prefix_disk_bytes: int = 0
+    """Of all models together; 0 keeps nothing on disk."""
+    prefix_disk_path: str = ""
     wired: str = "auto"
     """macOS only: "auto" wires models above half of the recommended working set, "off", or a number of bytes."""
     template_seconds: float = 5.0

@@ -235,6 +235,10 @@ class Started(Frozen, frozen=True, tag="started", tag_field="type"):
     seed: int
     instance: str = ""
     context_length: int = 0
+    first_difference: int | None = None
+    """The position at which the prompt leaves the earlier one that is most like it."""
+    miss: str = ""
+    """Why less of it was cached than could be expected, in words; "" where that is not so."""
 
 
 class Prefill(Frozen, frozen=True, tag="prefill", tag_field="type"):

@@ -161,6 +161,9 @@ class RequestRow(Frozen, frozen=True):
     """Of loading or prefill, 0..1."""
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
+    first_difference: int | None = None
+    miss: str = ""
+    """Why less was cached than could be expected, and where the prompt differs, as Started says."""
     completion_tokens: int = 0
     max_tokens: int | None = None
     rate: float = 0.0

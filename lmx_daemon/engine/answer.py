@@ -19,6 +19,7 @@ from lmx_daemon.contract.generation import (
 from lmx_daemon.engine.batch import Token
 from lmx_daemon.engine.parse import Markers, OutputParser, Piece
 from lmx_daemon.engine.prompt import Prepared
+from lmx_daemon.engine.reuse import Arrival
 
 SILENT_TOKENS = 8
 """A character has four bytes at most; more tokens without text are bytes that are none."""
@@ -59,6 +60,8 @@ class Answer:
         self.seed = seed
         self.arrived = arrived
         """Monotonic, of its arrival in the daemon."""
+        self.arrival: Arrival | None = None
+        """What it may reuse of its prompt."""
         self.cached = 0
         self.rows: dict[int, Choice] = {}
         self.warnings: list[str] = []

@@ -3,7 +3,7 @@
 Decisions only; it knows answers, and neither MLX nor the batch. Engine thread only.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from lmx_daemon.contract.frames import CacheShape
 from lmx_daemon.engine.answer import Answer
@@ -45,16 +45,18 @@ class Line:
         """Raises ContextLengthError for one whose keys and values would not fit even alone."""
         self._guard.check(len(answer.prepared.tokens) + answer.longest, answer.request.choices, self._context)
 
-    def next(self, running: Collection[Answer], free_rows: int) -> Answer | None:
-        """The one that may begin or go on now, out of the line; None where nobody may."""
-        if not self._waiting:
-            return None
-        answer = self._waiting[0]
-        if answer.request.choices > free_rows or not self._guard.admits(self.reservation(answer), answer.longest):
-            return None
-        if running and (answer.suspect or any(other.suspect for other in running)):
-            return None  # whoever broke a step shows it alone
-        return self._waiting.pop(0)
+    def next(self, running: Collection[Answer], free_rows: int, may_start: Callable[[Answer], bool]) -> Answer | None:
+        """The one that may begin or go on now, out of the line; None where nobody may. Who waits for what another one
+        computes (not `may_start`) is passed."""
+        for answer in self._waiting:
+            if answer.request.choices > free_rows or not self._guard.admits(self.reservation(answer), answer.longest):
+                return None
+            if running and (answer.suspect or any(other.suspect for other in running)):
+                return None  # whoever broke a step shows it alone
+            if may_start(answer):
+                self._waiting.remove(answer)
+                return answer
+        return None
 
     def reservation(self, answer: Answer) -> Reservation:
         """What it takes: its prompt, and as long an answer as it asks for and there is room for."""

@@ -9,13 +9,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from lmx_daemon.contract.frames import EngineOptions
 from lmx_daemon.engine.cache import BLOCK, Hit, PrefixCache, encode
 from lmx_daemon.engine.disk import Disk, Fetch
+from lmx_daemon.engine.fingerprint import fingerprint
+from lmx_daemon.engine.load import LoadedModel
 
 WORTH = 64
 """Fewer tokens are computed sooner than they are waited for."""
@@ -55,6 +59,10 @@ class Found:
     def cached(self) -> int:
         return self.hit.length if self.hit is not None else 0
 
+    @property
+    def cache(self) -> list[Any] | None:
+        return self.hit.cache if self.hit is not None else None
+
 
 @dataclass(eq=False)
 class Arrival:
@@ -87,12 +95,12 @@ class Leader:
 class Reuse:
     def __init__(
         self,
-        prefixes: PrefixCache,
+        prefixes: PrefixCache | None = None,
         disk: Disk | None = None,
         decode: Callable[[list[int]], str] = lambda _: "",
         think: str | None = None,
     ) -> None:
-        self.prefixes = prefixes
+        self.prefixes = prefixes or PrefixCache(0)
         self._disk = disk
         self._decode = decode
         self._think = think
@@ -106,9 +114,13 @@ class Reuse:
             arrival.fetch = self._disk.fetch(self.prefixes, namespace, tokens)
         return arrival
 
-    def may_start(self, arrival: Arrival, rows: Rows) -> bool:
+    def reads_for(self, arrival: Arrival | None) -> bool:
+        """Whether the disk's answer is what it waits for."""
+        return arrival is not None and arrival.fetch is not None and not arrival.fetch.done
+
+    def may_start(self, arrival: Arrival | None, rows: Rows) -> bool:
         """False while what it waits for is under way."""
-        if time.monotonic() > arrival.until:
+        if arrival is None or time.monotonic() > arrival.until:
             return True
         if arrival.fetch is not None:
             if not arrival.fetch.done:
@@ -122,8 +134,10 @@ class Reuse:
             arrival.leader = None
         return not self._follow(arrival, rows)
 
-    def start(self, arrival: Arrival) -> Found:
+    def start(self, arrival: Arrival | None) -> Found:
         """What the request starts with, now that it does."""
+        if arrival is None:
+            return Found(None)
         hit = self.prefixes.find(arrival.namespace, arrival.tokens)
         cached = hit.length if hit is not None else 0
         nearest, common = self._nearest(arrival)
@@ -132,17 +146,30 @@ class Reuse:
         self._recent.append((arrival.namespace, arrival.array))
         return Found(hit, checkpoints, first, miss)
 
-    def lead(self, row: int, arrival: Arrival, found: Found) -> None:
+    def lead(self, row: int, arrival: Arrival | None, found: Found) -> None:
         """`row` computes its prompt from now on."""
-        self._leaders[row] = Leader(row, arrival, found.cached, set(found.checkpoints))
+        if arrival is not None:
+            self._leaders[row] = Leader(row, arrival, found.cached, set(found.checkpoints))
 
     def advance(self, row: int, held: int, cache: list[Any] | None) -> None:
         """`row` holds so many tokens of its prompt; at a checkpoint with its cache."""
         leader = self._leaders.get(row)
         if leader is not None:
             if cache is not None:
-                self.prefixes.keep(leader.arrival.namespace, leader.arrival.tokens[:held], cache)
+                self.keep(leader.arrival.namespace, leader.arrival.tokens[:held], cache)
             leader.held = held
+
+    def find(self, namespace: str, tokens: list[int]) -> Hit | None:
+        return self.prefixes.find(namespace, tokens)
+
+    def keep(self, namespace: str, tokens: list[int], cache: list[Any]) -> None:
+        """A finished row's cache, which holds exactly `tokens`."""
+        self.prefixes.keep(namespace, tokens, cache)
+
+    def save(self, row: int, arrival: Arrival | None, rows: Rows) -> None:
+        """A row is about to be removed: what it has computed would be wanted if the request were made again."""
+        if arrival is not None and self._trimmable() and (taken := rows.extract(row)) is not None:
+            self.keep(arrival.namespace, *taken)
 
     def end(self, row: int) -> None:
         """`row` is past its prompt, or gone."""
@@ -157,6 +184,14 @@ class Reuse:
         self.prefixes.clear()
         if self._disk is not None:
             self._disk.distrust()
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return self.prefixes.size
+
+    def resize(self, max_bytes: int) -> None:
+        self.prefixes.resize(max_bytes)
 
     def close(self, seconds: float) -> None:
         if self._disk is not None:
@@ -187,7 +222,7 @@ class Reuse:
                 arrival.leader, arrival.position = leader, planned
                 return True
             if leader.held >= position and self._trimmable() and (taken := rows.extract(leader.row)) is not None:
-                self.prefixes.keep(arrival.namespace, *taken)
+                self.keep(arrival.namespace, *taken)
                 return False
         return False
 
@@ -214,10 +249,10 @@ class Reuse:
 def checkpoints_for(length: int, cached: int, common: int) -> tuple[int, ...]:
     """Where a prompt's states are kept: before the tokens that open the answer, since the next turn has others there,
     and where it leaves an earlier prompt, since a third one will likely do the same."""
-    wanted = {length - TAIL}
-    if common + WORTH <= length - TAIL:
+    wanted = {length - TAIL} if length - TAIL - cached >= TAIL else set()
+    if common - cached >= WORTH and common < length - TAIL:
         wanted.add(common)
-    return tuple(sorted(position for position in wanted if position - cached >= TAIL))
+    return tuple(sorted(wanted))
 
 
 def common_length(a: Tokens, b: Tokens) -> int:
@@ -236,3 +271,21 @@ def difference(was: str, now: str, position: int, think: str | None) -> str:
     if position < BLOCK:
         return "the beginning changed: template, tools or system prompt"
     return "the text changed"
+
+
+def reuse_for(
+    loaded: LoadedModel, path: Path, options: EngineOptions, log: Callable[[str, str], None], wake: Callable[[], None]
+) -> Reuse:
+    """What one worker needs: the memory it may use, and the disk below it where that is wanted."""
+    mark, disk = "", None
+    if options.prefix_disk_bytes and options.prefix_disk_path and options.prefix_cache_bytes:
+        mark = fingerprint(path, loaded.dtype, loaded.tokenizer.chat_template)
+        disk = Disk(
+            Path(options.prefix_disk_path), mark, options.prefix_disk_bytes, lambda line: log("warning", line), wake
+        )
+    return Reuse(
+        PrefixCache(options.prefix_cache_bytes, mark, disk),
+        disk,
+        loaded.tokenizer.decode,
+        loaded.tokenizer.think_start if loaded.tokenizer.has_thinking else None,
+    )

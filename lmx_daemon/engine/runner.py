@@ -40,7 +40,6 @@ from lmx_daemon.contract.generation import Event, Failed, Generate, Prefill, Que
 from lmx_daemon.engine import platform, sampling
 from lmx_daemon.engine.answer import Answer
 from lmx_daemon.engine.batch import Batch, Broken, Row, Token, warm_up
-from lmx_daemon.engine.cache import PrefixCache
 from lmx_daemon.engine.choose import Wish
 from lmx_daemon.engine.line import Line
 from lmx_daemon.engine.link import Pulse
@@ -48,8 +47,11 @@ from lmx_daemon.engine.load import LoadedModel, load
 from lmx_daemon.engine.parse import Markers
 from lmx_daemon.engine.probe import measure_cache
 from lmx_daemon.engine.prompt import Prepared, markers_of
+from lmx_daemon.engine.reuse import Reuse, reuse_for
 
 MEMORY_SECONDS = 1.0
+FLUSH_SECONDS = 1.5
+"""What the prefix cache may take to reach the disk before the process ends."""
 BAD_STEPS = 5
 """So many failed steps in a row, each with a fresh batch, and the process is no use any more."""
 MOST_STRIKES = 3
@@ -78,7 +80,12 @@ class Stop:
     pass
 
 
-Command = Load | Grant | Ready | Drop | Stop
+@dataclass(frozen=True)
+class Wake:
+    """What a waiting request needs has come."""
+
+
+Command = Load | Grant | Ready | Drop | Stop | Wake
 
 
 class Runner:
@@ -94,7 +101,7 @@ class Runner:
         self._instance = ""
         self._batch: Batch | None = None
         self._markers = Markers()
-        self._prefixes = PrefixCache(0)
+        self._reuse = Reuse()
         self._line = Line()
         self._running: dict[str, Answer] = {}
         self._rows: dict[int, Answer] = {}
@@ -113,12 +120,13 @@ class Runner:
             if self._rows:
                 self._step()
             self._report_memory()
+        self._reuse.close(FLUSH_SECONDS)
 
     # ---- commands ----
 
     def _take_commands(self) -> bool:
         """False at Stop. Waits only where there is nothing to do."""
-        idle = not self._rows and not self._line
+        idle = not self._rows and all(self._reuse.reads_for(answer.arrival) for answer in self._line)
         while True:
             try:
                 command = self.inbox.get(timeout=MEMORY_SECONDS) if idle else self.inbox.get_nowait()
@@ -128,6 +136,8 @@ class Runner:
             match command:
                 case Stop():
                     return False
+                case Wake():
+                    pass
                 case Load():
                     self._load(command)
                 case Grant(cache_bytes=granted):
@@ -150,7 +160,9 @@ class Runner:
             platform.bound_caches(loaded.weights)
             self._options, self._loaded, self._instance = command.options, loaded, command.instance
             self._markers = Markers(**markers_of(loaded.tokenizer))
-            self._prefixes = PrefixCache(command.options.prefix_cache_bytes)
+            self._reuse = reuse_for(
+                loaded, Path(command.path), command.options, self._log, lambda: self.inbox.put(Wake())
+            )
             cache = measure_cache(loaded.model)
             self._line = Line(cache, command.options.cache_bytes, loaded.capabilities.context_length)
             progress("warming up", None)
@@ -200,6 +212,7 @@ class Runner:
         except LmxError as error:
             self._end(request.id, Failed(id=request.id, error=error.body()))
             return
+        answer.arrival = self._reuse.arrive(request.cache_namespace, ready.prepared.tokens)
         self._line.add(answer)
         self._admit()
         self._tell_positions()
@@ -207,6 +220,8 @@ class Runner:
     def _drop(self, identity: str) -> None:
         answer = self._running.get(identity) or self._line.find(identity)
         if answer is not None:
+            if self._batch is not None and answer.rows:
+                self._reuse.save(next(iter(answer.rows)), answer.arrival, self._batch)
             self._remove(answer)
             self._end(identity, answer.finished(cancelled=True))
             self._tell_positions()
@@ -217,7 +232,9 @@ class Runner:
         """Takes waiting requests into the batch, in order, while there is room."""
         assert self._batch is not None
         admitted = False
-        while answer := self._line.next(self._running.values(), self._options.max_running - self._batch.rows):
+        while answer := self._line.next(
+            self._running.values(), self._options.max_running - self._batch.rows, self._may_start
+        ):
             admitted = True
             try:  # room may have been taken away since it came
                 self._line.check(answer)
@@ -231,6 +248,10 @@ class Runner:
         if admitted:
             self._tell_positions()
 
+    def _may_start(self, answer: Answer) -> bool:
+        assert self._batch is not None
+        return answer.paused or self._reuse.may_start(answer.arrival, self._batch)
+
     def _make_room(self) -> None:
         """Stored prefixes give way to what runs, and the youngest answer to the older ones: it waits, and goes on."""
         if self._loaded is None:
@@ -242,7 +263,7 @@ class Runner:
         self._shrink_prefixes()
 
     def _shrink_prefixes(self) -> None:
-        self._prefixes.resize(self._line.for_prefixes(self._options.prefix_cache_bytes))
+        self._reuse.resize(self._line.for_prefixes(self._options.prefix_cache_bytes))
 
     def _set_aside(self, answer: Answer) -> None:
         """Out of the batch, and first in line to go on."""
@@ -256,7 +277,7 @@ class Runner:
         for choice in answer.go_on():
             tokens = [*answer.prepared.tokens, *choice.said]
             row = Row(max(1, reservation.most - len(choice.said)), self._wish(answer, choice.index), len(choice.said))
-            hit = self._prefixes.find(answer.request.cache_namespace, tokens)
+            hit = self._reuse.find(answer.request.cache_namespace, tokens)
             (identity,) = self._batch.add(tokens, [row], hit.cache if hit else None, hit.length if hit else 0)
             answer.rows[identity] = choice
             self._rows[identity] = answer
@@ -272,10 +293,11 @@ class Runner:
         request, tokens = answer.request, answer.prepared.tokens
         reservation = self._line.begin(answer)
         answer.start()
-        hit = self._prefixes.find(request.cache_namespace, tokens)
-        answer.cached = hit.length if hit else 0
+        found = self._reuse.start(answer.arrival)
+        answer.cached = found.cached
         rows = [Row(reservation.most, self._wish(answer, index)) for index in range(request.choices)]
-        ids = self._batch.add(tokens, rows, hit.cache if hit else None, answer.cached)
+        ids = self._batch.add(tokens, rows, found.cache, answer.cached, found.checkpoints)
+        self._reuse.lead(ids[0], answer.arrival, found)
         for index, identity in enumerate(ids):
             answer.add(identity, index, self._loaded.tokenizer, self._markers)
             self._rows[identity] = answer
@@ -289,6 +311,8 @@ class Runner:
                 seed=answer.seed,
                 instance=self._instance,
                 context_length=self._loaded.capabilities.context_length,
+                first_difference=found.first_difference,
+                miss=found.miss,
             )
         )
 
@@ -308,11 +332,11 @@ class Runner:
             if answer is None:
                 continue
             done = answer.cached + prompt.done
-            if prompt.cache is not None:
-                self._prefixes.keep(answer.request.cache_namespace, answer.prepared.tokens[:done], prompt.cache)
+            self._reuse.advance(prompt.row, done, prompt.cache)
             if prompt.total > self._options.prefill_step:
                 events.append(Prefill(id=answer.request.id, done=done, total=answer.cached + prompt.total))
         for token in step.tokens:
+            self._reuse.past(token.row)
             answer = self._rows.get(token.row)
             if answer is not None:
                 events += self._take(answer, token)
@@ -348,9 +372,11 @@ class Runner:
             self._log("warning", warning, request.id)
         answer.warnings.clear()
         if answer.rows[token.row].ending is not None:
+            self._reuse.end(token.row)
             if token.cache is not None and token.tokens is not None:
-                self._prefixes.keep(request.cache_namespace, token.tokens, token.cache)
-            else:
+                self._reuse.keep(request.cache_namespace, token.tokens, token.cache)
+            else:  # it ended at a stop string
+                self._reuse.save(token.row, answer.arrival, self._batch)
                 self._batch.remove([token.row])
             del self._rows[token.row]
         if answer.done:
@@ -366,7 +392,7 @@ class Runner:
         self._log("error", failure.message)
         self._bad_steps += 1
         took_part = list(self._running.values())
-        self._prefixes.clear()
+        self._reuse.fail()
         if self._bad_steps >= BAD_STEPS:
             self._send_events(*(self._closed(Failed(id=a.request.id, error=failure.body())) for a in took_part))
             raise error
@@ -393,6 +419,8 @@ class Runner:
         self._line.remove(answer)
         self._running.pop(answer.request.id, None)
         rows = [row for row in answer.rows if self._rows.pop(row, None) is not None]
+        for row in rows:
+            self._reuse.end(row)
         if rows and self._batch is not None:
             self._batch.remove(rows)
 
@@ -436,7 +464,7 @@ class Runner:
             cache=mx.get_cache_memory(),
             peak=mx.get_peak_memory(),
             weights=self._loaded.weights if self._loaded else 0,
-            prefix_cache=self._prefixes.size,
+            prefix_cache=self._reuse.size,
             resident=self._process.memory_info().rss,
         )
 

@@ -42,7 +42,8 @@ class Machine(Protocol):
 
 class Loader:
     """Acts on the pool's slots. `watch` is told of each worker that a slot was given; `restore` opens one anew;
-    `clear`, called in a thread, says whether a model's code may run, or refuses it."""
+    `clear`, called in a thread, says whether a model's code may run, or refuses it; `prefixes` is where workers keep
+    what they have computed of prompts."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Loader:
         watch: Callable[[Slot, Worker], None],
         restore: Callable[[Slot], None],
         clear: Callable[[Model], bool],
+        prefixes: Path | None,
     ) -> None:
         self._slots = slots
         self._engine = engine
@@ -70,6 +72,7 @@ class Loader:
         self._watch = watch
         self._restore = restore
         self._clear = clear
+        self._prefixes = prefixes
         self._one_at_a_time = asyncio.Lock()
         self.versions: dict[str, str] = {}
         self.backend = ""
@@ -226,6 +229,8 @@ class Loader:
             max_waiting=self._server.max_queued,
             prefill_step=engine.prefill_step,
             prefix_cache_bytes=engine.prefix_cache_bytes,
+            prefix_disk_bytes=engine.prefix_disk_bytes,
+            prefix_disk_path=str(self._prefixes or ""),
             cache_bytes=slot.cache_limit,
             wired=str(engine.wired),
         )

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, Any
 
 from lmx_daemon.contract.config import EngineSettings, ServerSettings
@@ -53,8 +54,10 @@ class Pool:
         measurements: Measurements,
         clear: Callable[[Model], bool] = lambda model: False,
         program: tuple[str, ...] = PROGRAM,
+        prefixes: Path | None = None,
     ) -> None:
-        """`find` knows models; `clear`, called in a thread, says whether a model's code may run, or refuses it."""
+        """`find` knows models; `clear`, called in a thread, says whether a model's code may run, or refuses it;
+        `prefixes` is where workers keep what they have computed of prompts."""
         self._engine = engine
         self._server = server
         self._find = find
@@ -79,6 +82,7 @@ class Pool:
             watch=lambda slot, worker: self._background(self._supervisor.watch(slot, worker)),
             restore=self._restore,
             clear=clear,
+            prefixes=prefixes,
         )
         self._supervisor = Supervisor(
             self._slots,

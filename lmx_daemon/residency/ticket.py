@@ -119,6 +119,8 @@ class Ticket:
             progress=self._progress,
             prompt_tokens=self._started.prompt_tokens if self._started else None,
             cached_tokens=self._started.cached_tokens if self._started else None,
+            first_difference=self._started.first_difference if self._started else None,
+            miss=self._started.miss if self._started else "",
             completion_tokens=self._tokens,
             max_tokens=generate.max_tokens if generate else None,
             rate=self._rate(now),

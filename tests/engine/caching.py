@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import pytest
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
 
@@ -28,18 +29,19 @@ def computed(model: Any, tokens: list[int]) -> list[Any]:
     return cache
 
 
-def answer(model: Any, cache: list[Any], tokens: list[int], count: int = 8) -> list[int]:
-    """The greedy answer to `tokens` after what `cache` holds."""
-    found: list[int] = []
+def answer(model: Any, cache: list[Any], tokens: list[int], count: int = 8) -> Any:
+    """The greedy answer to `tokens` after what `cache` holds, and how likely each token was."""
+    found: list[Any] = []
     logits = model(mx.array([tokens]), cache=cache)
     for _ in range(count):
-        found.append(int(mx.argmax(logits[0, -1])))
-        logits = model(mx.array([found[-1:]]), cache=cache)
-    return found
+        best = int(mx.argmax(logits[0, -1]))
+        found += [best, float(mx.max(logits[0, -1]))]
+        logits = model(mx.array([[best]]), cache=cache)
+    return pytest.approx(found, abs=1e-4)
 
 
-def expected(model: Any, tokens: list[int]) -> list[int]:
-    return answer(model, make_prompt_cache(model), tokens)
+def expected(model: Any, tokens: list[int]) -> list[float]:
+    return list(answer(model, make_prompt_cache(model), tokens).expected)
 
 
 def stored_tokens(prefixes: PrefixCache, tokens: list[int], namespace: str = "") -> int:
