@@ -83,7 +83,7 @@ class Arrival:
 
 @dataclass(eq=False)
 class Leader:
-    """A row in prefill, whose tokens others may wait for."""
+    """A running row, whose tokens others may wait for."""
 
     row: int
     arrival: Arrival
@@ -171,8 +171,13 @@ class Reuse:
         if arrival is not None and self._trimmable() and (taken := rows.extract(row)) is not None:
             self.keep(arrival.namespace, *taken)
 
+    def past(self, row: int) -> None:
+        """`row` has all of its prompt, and is generating."""
+        if (leader := self._leaders.get(row)) is not None:
+            leader.held = len(leader.arrival.tokens)
+
     def end(self, row: int) -> None:
-        """`row` is past its prompt, or gone."""
+        """`row` is gone; what it computed is stored by now, or lost."""
         leader = self._leaders.pop(row, None)
         if leader is not None:
             leader.ended = True
