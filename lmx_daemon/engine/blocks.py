@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmx_daemon.engine.cache import BLOCK, Node, chain, end_key
-from lmx_daemon.engine.files import BadBlockError, Header, Stored, read_block
+from lmx_daemon.engine.files import BadBlockError, Header, Scratch, Stored, read_block
 from lmx_daemon.engine.parts import Layout, State
 
 
@@ -75,8 +75,8 @@ def _name_of(array: mx.array) -> str:
     return str(array.dtype).removeprefix("mlx.core.")
 
 
-def load_block(folder: Path, stored: Stored, fingerprint: str) -> Loaded:
-    header, payloads = read_block(folder, stored, fingerprint)
+def load_block(folder: Path, stored: Stored, fingerprint: str, scratch: Scratch) -> Loaded:
+    header, payloads = read_block(folder, stored, fingerprint, scratch)
     try:
         about = msgspec.msgpack.decode(header.about, type=About)
         arrays = [

@@ -18,7 +18,7 @@ import numpy as np
 
 from lmx_daemon.engine.blocks import Loaded, as_file, load_block
 from lmx_daemon.engine.cache import BLOCK, WIDTH, Node, PrefixCache, chain, encode, end_key
-from lmx_daemon.engine.files import BadBlockError, Header, Stored, blocks_in, bound, write_block
+from lmx_daemon.engine.files import BadBlockError, Header, Scratch, Stored, blocks_in, bound, write_block
 from lmx_daemon.engine.parts import Layout
 
 QUEUE_BYTES = 256 * 1024 * 1024
@@ -72,6 +72,7 @@ class Disk:
         self._touched: dict[bytes, float] = {}
         self._restored: set[bytes] = set()
         self._queued = 0
+        self._scratch = Scratch()
         self._busy = True
         self._closing = False
         self._total = self._unseen = 0
@@ -219,7 +220,7 @@ class Disk:
     def _read(self, fetch: Fetch) -> None:
         for stored in fetch.wanted:
             try:
-                fetch.loaded.append(load_block(self._folder, stored, self._fingerprint))
+                fetch.loaded.append(load_block(self._folder, stored, self._fingerprint, self._scratch))
             except (BadBlockError, OSError) as error:
                 with self._changed:
                     written = all(write.stored.key != stored.key for write in self._writes)

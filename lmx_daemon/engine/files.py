@@ -24,6 +24,8 @@ PREFIX = len(MAGIC) + 8
 MAX_HEADER = 16 * 1024 * 1024
 SUFFIX = ".kv"
 TEMPORARY = ".part"
+SCRATCH_BYTES = 32 * 1024 * 1024
+"""More is not kept for the next read."""
 STALE_SECONDS = 600.0
 KEEP_OF_BOUND = 0.9
 """When the bound is reached, so much of it is left."""
@@ -101,11 +103,31 @@ def write_block(folder: Path, stored: Stored, header: Header, buffers: Sequence[
     return expected
 
 
-def read_block(folder: Path, stored: Stored, fingerprint: str) -> tuple[Header, list[npt.NDArray[np.uint8]]]:
-    """Raises BadBlockError; the file is gone then. OSError where it cannot be read."""
+class Scratch:
+    """Memory that is read into again and again: fresh pages cost more than the reading. One thread's own."""
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.uint8)
+
+    def read(self, path: Path) -> npt.NDArray[np.uint8]:
+        """The file's bytes, until the next read. Raises OSError."""
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > len(self._memory) or size < SCRATCH_BYTES < len(self._memory):
+                self._memory = np.empty(size, np.uint8)
+            done = 0
+            while done < size and (count := file.readinto(self._memory[done:size].data)):
+                done += count
+            return self._memory[:done]
+
+
+def read_block(
+    folder: Path, stored: Stored, fingerprint: str, scratch: Scratch
+) -> tuple[Header, list[npt.NDArray[np.uint8]]]:
+    """Raises BadBlockError; the file is gone then. OSError where it cannot be read. Holds until the next read."""
     path = folder / stored.name
     try:
-        return _parse(np.fromfile(path, np.uint8), stored, fingerprint)
+        return _parse(scratch.read(path), stored, fingerprint)
     except BadBlockError:
         path.unlink(missing_ok=True)
         raise
