@@ -1,5 +1,7 @@
 """Monitor: memory and speed over time, requests, models in memory. Draws snapshots and posts requests."""
 
+from collections.abc import Mapping
+
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 
@@ -10,7 +12,7 @@ from lmx_tui.screens.models import ask_unload
 from lmx_tui.screens.page import Page
 from lmx_tui.widgets.models import instances_of
 from lmx_tui.widgets.panes import MemoryPane, Pane, RatePane
-from lmx_tui.widgets.requests import ENDED, INSTANCE_COLUMNS, REQUEST_COLUMNS, instance_rows, request_rows
+from lmx_tui.widgets.requests import ENDED, INSTANCE_COLUMNS, REQUEST_COLUMNS, cursor_after, instance_rows, request_rows
 from lmx_tui.widgets.table import Table
 
 WINDOWS = (60, 120, SERIES_SECONDS)
@@ -27,6 +29,7 @@ class MonitorScreen(Page):
         self._window = WINDOWS[0]
         self._held: Snapshot | None = None
         """What is shown while paused."""
+        self._drawn: Snapshot | None = None
 
     def compose_body(self) -> ComposeResult:
         with Horizontal(id="graphs"):
@@ -42,7 +45,7 @@ class MonitorScreen(Page):
         self.query_one(MemoryPane).show(snapshot, self._window)
         self.query_one(RatePane).show(snapshot, self._window)
         colors = self.app.theme_variables
-        self.query_one("#requests-table", Table).show(request_rows(snapshot, colors))
+        self._show_requests(snapshot, colors)
         self.query_one("#instances-table", Table).show(instance_rows(snapshot, colors))
         self.query_one("#requests-table", Table).say_empty(
             f"no requests lately; clients use {snapshot.status.address}/v1"
@@ -55,6 +58,14 @@ class MonitorScreen(Page):
         paused = "paused · space goes on" if self._held else ""
         self.query_one("#requests", Pane).titled(f"Requests  running {running} · queued {queued}", paused)
         self.query_one("#instances", Pane).titled(f"In memory  {len(snapshot.instances)}")
+
+    def _show_requests(self, snapshot: Snapshot, colors: Mapping[str, str]) -> None:
+        table = self.query_one("#requests-table", Table)
+        cursor = cursor_after(table.selected, self._drawn, snapshot)
+        table.show(request_rows(snapshot, colors))
+        if cursor is not None:
+            table.select(cursor)
+        self._drawn = snapshot
 
     # ---- verbs ----
 

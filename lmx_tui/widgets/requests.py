@@ -49,13 +49,33 @@ STATE_COLORS = {
 MAX_ROWS = 100
 
 
-def request_rows(snapshot: Snapshot, colors: Mapping[str, str]) -> dict[str, dict[str, Text]]:
-    """Those under way first, in the order they came; then what ended, the latest first."""
+def running_and_ended(snapshot: Snapshot) -> tuple[list[RequestRow], list[RequestRow]]:
+    """Those under way, in the order they came; and what ended, the latest first."""
     running = [row for row in snapshot.requests if row.state not in ENDED]
     ended = [row for row in snapshot.requests if row.state in ENDED]
     running.sort(key=lambda row: row.started_at)
     ended.sort(key=lambda row: row.started_at, reverse=True)
+    return running, ended
+
+
+def request_rows(snapshot: Snapshot, colors: Mapping[str, str]) -> dict[str, dict[str, Text]]:
+    running, ended = running_and_ended(snapshot)
     return {row.id: _request_row(row, colors) for row in (running + ended)[:MAX_ROWS]}
+
+
+def cursor_after(selected: str | None, before: Snapshot | None, after: Snapshot) -> str | None:
+    """The request that the cursor goes to; None where it stays on its own.
+
+    New rows come above those that ended: a cursor that stayed on one of them would be carried out of sight. It never
+    goes to a request under way by itself, where a key meant for another one would cancel it.
+    """
+    if before is None:
+        return None
+    running, ended = running_and_ended(before)
+    over = [row.id for row in running_and_ended(after)[1]]
+    has_ended = selected in over and selected in {row.id for row in running}
+    was_latest = bool(ended) and selected == ended[0].id
+    return over[0] if over and (has_ended or was_latest) else None
 
 
 def _request_row(row: RequestRow, colors: Mapping[str, str]) -> dict[str, Text]:

@@ -70,7 +70,7 @@ class Table(DataTable[Text], inherit_bindings=False):
 
     def select(self, key: str) -> None:
         if key in self._rows:
-            self.move_cursor(row=self.get_row_index(key))
+            self.move_cursor(row=self.get_row_index(key), animate=False)
 
     def on_resize(self, event: events.Resize) -> None:
         if self._layout() != self._shown:

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 
+from lmx_daemon.contract.types import RequestRow, Snapshot
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import Confirm
-from tests.fake_client import FakeClient, quiet_snapshot
+from lmx_tui.widgets.requests import cursor_after
+from lmx_tui.widgets.table import Table
+from tests.fake_client import NOW, QWEN, FakeClient, busy_snapshot, quiet_snapshot
 from tests.tui.conftest import running, screen_text, settled, until
 
 Make = Callable[..., LmxApp]
@@ -69,3 +72,36 @@ async def test_window_and_pause(make_app: Make, client: FakeClient) -> None:
         await pilot.press("space")
         await settled(pilot)
         assert "In memory  0" in screen_text(pilot.app)
+
+
+def with_states(**states: str) -> Snapshot:
+    """Requests by name, the oldest first."""
+    rows = [
+        RequestRow(id=name, model=QWEN, state=state, started_at=NOW + number)  # type: ignore[arg-type]
+        for number, (name, state) in enumerate(states.items())
+    ]
+    return busy_snapshot(requests=tuple(rows))
+
+
+def test_the_cursor_is_not_carried_away_by_requests_that_ended() -> None:
+    before = with_states(a="finished", b="decode", c="decode")
+    after = with_states(a="finished", b="finished", c="decode", d="decode")
+    assert cursor_after("b", before, after) == "b", "it ended: the latest that did"
+    assert cursor_after("a", before, after) == "b", "it was on the latest that ended, and follows"
+    assert cursor_after("c", before, after) is None, "one under way keeps it"
+    later = with_states(a="finished", b="finished", c="finished", d="decode")
+    assert cursor_after("a", after, later) is None, "an older one was chosen by hand"
+    assert cursor_after("d", after, later) is None
+    assert cursor_after(None, None, later) is None
+
+
+async def test_the_list_of_requests_shows_those_under_way_while_others_end(make_app: Make, client: FakeClient) -> None:
+    client.show(with_states(new0="decode"))
+    async with running(make_app(), (80, 24)) as pilot:
+        await pilot.press("f4")
+        await settled(pilot)
+        for number in range(1, 16):
+            ended = {f"new{each}": "finished" for each in range(number)}
+            client.show(with_states(**ended, **{f"new{number}": "decode"}))
+            await until(pilot, lambda number=number: f"new{number}" in screen_text(pilot.app))
+        assert pilot.app.screen.query_one("#requests-table", Table).selected == "new14"
