@@ -22,8 +22,8 @@ lmx beside mlx-lm's and mlx-vlm's own servers, on one machine, in one run: `make
 
 The models have random weights (Qwen3 architecture, fp32): tiny has 4.2 M parameters and shows what a server itself
 costs; small has 27 M and shows how long prompts and running streams share one machine. The client shares the machine
-with the servers. Every server gets the same load in turn, round by round, after one round that does not count; figures
-are medians over the rounds, ratios are medians of the rounds' ratios.
+with the servers. Every server gets the same load in turn, round by round, after a warm-up; figures are medians over the
+rounds, ratios are medians of the rounds' ratios.
 """
 ON_A_CPU = """MLX computes on the processor here, and OpenBLAS (one thread) is preloaded for every server alike.
 Absolute figures say little about another machine, and nothing about Apple's: ratios travel better.
@@ -196,6 +196,11 @@ def memory(measured: Measured) -> str:
     return "-" if measured.memory is None else f"{measured.memory / 1e6:.0f} MB"
 
 
+def rounds_of(part: Part) -> str:
+    counts = sorted({len(o.rounds) for test in (part.report.tests if part.report else ()) for o in test.outcomes})
+    return str(part.rounds) if not counts else str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
 def where(parts: dict[str, Part]) -> list[str]:
     """Machine, versions, dates."""
     found = ["## Where and when", ""]
@@ -213,6 +218,6 @@ def where(parts: dict[str, Part]) -> list[str]:
     found += [f"- {name}: {said}" for name, said in versions.items()]
     for name, part in parts.items():
         day = time.strftime("%Y-%m-%d", time.gmtime(part.taken_at))
-        found.append(f"- part `{name}`: {day}, {part.rounds} rounds, commit {part.commit}")
+        found.append(f"- part `{name}`: {day}, {rounds_of(part)} rounds, commit {part.commit}")
     found.append("- memory is the highest resident memory of the server's processes; lmx's holds its warm spare too")
     return found

@@ -1,9 +1,10 @@
 """A run: every workload, round by round, on each server in turn, and the Report of it all.
 
 In every round each server gets the same load, one after the other, and the order turns from round to round: what
-disturbs the machine disturbs all of them. One round is made first and not counted, since servers compile and allocate.
+disturbs the machine disturbs all of them. Each workload is warmed up first, since servers compile and allocate.
 """
 
+import math
 import os
 import platform
 import secrets
@@ -41,9 +42,13 @@ async def run(
     rounds: int,
     load: Load,
     warm: bool = True,
+    seconds: float | None = None,
     progress: Progress = lambda _: None,
 ) -> Report:
-    """Raises LmxError where a server or its model is not there; later errors are figures of the report."""
+    """Raises LmxError where a server or its model is not there; later errors are figures of the report.
+
+    After `seconds`, shared evenly by the workloads, no further round begins; each workload has one at least.
+    """
     for server in servers:
         progress(f"{server.name}: {server.address.url}")
         await server.prepare()
@@ -53,12 +58,17 @@ async def run(
     tests: list[Test] = []
     for workload in fitting:
         collected: dict[str, Collected] = {}
-        for number in range(-1 if warm else 0, rounds):
-            order = servers if number % 2 == 0 else list(reversed(servers))
-            for server in order:
-                counted = "warming up" if number < 0 else f"round {number + 1} of {rounds}"
-                progress(f"{workload.name} · {counted} · {server.name}")
-                await _one_round(server, workload, number, collected, count=number >= 0)
+        until = math.inf if seconds is None else time.monotonic() + seconds / len(fitting)
+        for server in servers if warm else ():
+            progress(f"{workload.name} · warming up · {server.name}")
+            await workload.warm_up(server)
+            await server.settle()
+        for number in range(rounds):
+            if number and time.monotonic() > until:
+                break
+            for server in servers if number % 2 == 0 else reversed(servers):
+                progress(f"{workload.name} · round {number + 1} of {rounds} · {server.name}")
+                await _one_round(server, workload, number, collected)
         tests += [_test(found) for found in collected.values()]
     progress("")
     return Report(
@@ -68,7 +78,7 @@ async def run(
         machine=this_machine(),
         targets=tuple(server.target() for server in servers),
         tests=tuple(tests),
-        rounds=rounds,
+        rounds=max((len(outcome.rounds) for test in tests for outcome in test.outcomes), default=0),
         seed=load.seed,
         temperature=load.temperature,
         notes=tuple(notes),
@@ -92,14 +102,10 @@ def fit(servers: Sequence[Server], workloads: Sequence[Workload]) -> tuple[list[
     return fitting, notes
 
 
-async def _one_round(
-    server: Server, workload: Workload, number: int, collected: dict[str, Collected], *, count: bool
-) -> None:
+async def _one_round(server: Server, workload: Workload, number: int, collected: dict[str, Collected]) -> None:
     async with MemoryWatch(server) as watch:
         samples = await workload.round(server, f"round {number}")
     await server.settle()
-    if not count:
-        return
     for sample in samples:
         entry = collected.setdefault(sample.name, Collected(workload.kind, sample, {}))
         entry.rounds.setdefault(server.name, []).append(measure(sample, watch.highest))

@@ -49,6 +49,10 @@ class Workload(ABC):
     @abstractmethod
     async def round(self, server: Server, key: str) -> list[Sample]: ...
 
+    async def warm_up(self, server: Server) -> None:
+        """Once before the first round, so that what a server compiles or allocates is there."""
+        await self.round(server, "warm-up")
+
     def ask(self, server: Server, position: int, messages: list[dict[str, str]], tokens: int) -> Exchange:
         seed = self.load.seed + position if self.load.seeded and server.takes_seeds else None
         return server.ask(messages, tokens, temperature=self.load.temperature, seed=seed)
@@ -140,6 +144,9 @@ class Interference(Workload):
     def context(self) -> int:
         return max(self.long_tokens + self.short_answer, self.prompt_tokens + self.answer_tokens)
 
+    async def warm_up(self, server: Server) -> None:
+        await send(self.ask(server, 0, self.prompt(server, self.long_tokens, "warm-up"), 1), self.load.seconds)
+
     async def round(self, server: Server, key: str) -> list[Sample]:
         running = [
             self.ask(server, i, self.prompt(server, self.prompt_tokens, f"{key} {i}"), self.answer_tokens)
@@ -181,6 +188,9 @@ class Prefix(Workload):
     @property
     def context(self) -> int:
         return self.prefix_tokens + 4 * self.answer_tokens + 128
+
+    async def warm_up(self, server: Server) -> None:
+        await send(self.ask(server, 0, self.prompt(server, self.prefix_tokens, "warm-up"), 1), self.load.seconds)
 
     async def round(self, server: Server, key: str) -> list[Sample]:
         system = message("system", words(server.scale.words(self.prefix_tokens), f"{self.load.seed} prefix {key}"))
