@@ -4,6 +4,7 @@ stdout is data; stderr is talk: progress, notes, `error:` and `hint:` lines. Not
 """
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -58,16 +59,35 @@ class Output:
         sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
         sys.stdout.flush()
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-        """Aligned columns, the names on top; `right` names those that hold numbers."""
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        *,
+        right: Sequence[str] = (),
+        spare: Sequence[str] = (),
+    ) -> None:
+        """Aligned columns, the names on top; `right` names those that hold numbers, `spare` those that are left out,
+        the first ones first, where the terminal is too narrow for all."""
         cells = [[visible(cell) for cell in row] for row in rows]
         widths = [max(len(column), *(len(row[i]) for row in cells)) for i, column in enumerate(columns)]
+        for name in spare:
+            if self._fits([*widths[:-1], len(columns[-1])]):
+                break
+            at = columns.index(name)
+            columns = [*columns[:at], *columns[at + 1 :]]
+            cells = [[*row[:at], *row[at + 1 :]] for row in cells]
+            del widths[at]
         for line, bold in [(columns, self.color_out), *((row, False) for row in cells)]:
             text = "  ".join(
                 cell.rjust(width) if column in right else cell.ljust(width)
                 for cell, width, column in zip(line, widths, columns, strict=True)
             ).rstrip()
             sys.stdout.write(f"{BOLD}{text}{RESET}\n" if bold else text + "\n")
+
+    def _fits(self, widths: Sequence[int]) -> bool:
+        """Only a terminal has an edge."""
+        return not sys.stdout.isatty() or sum(widths) + 2 * (len(widths) - 1) <= shutil.get_terminal_size().columns
 
     def note(self, text: str) -> None:
         sys.stderr.write((f"{DIM}{text}{RESET}" if self.color_err else text) + "\n")

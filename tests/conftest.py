@@ -16,7 +16,10 @@ def _nobodys_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     os.environ["LMX_HOME"] = str(place / "lmx")
     os.environ["HF_HOME"] = str(place / "hugging-face")
     os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+    home, os.environ["HOME"] = os.environ.get("HOME"), str(place)  # where LM Studio's models would be
     yield
     for name in ("LMX_HOME", "HF_HOME", "HF_ENDPOINT"):
         os.environ.pop(name, None)
     os.environ.update(kept)
+    if home is not None:
+        os.environ["HOME"] = home

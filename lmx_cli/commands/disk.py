@@ -99,7 +99,10 @@ def _agreed(output: Output, question: str, yes: bool) -> bool:
     if yes or not output.interactive:
         return True
     output.note(f"{question} [y/N]")
-    return input().strip().lower() in ("y", "yes")
+    agreed = input().strip().lower() in ("y", "yes")
+    if not agreed:
+        output.note("left as it is")
+    return agreed
 
 
 def _tell_trash(output: Output, rows: "list[TrashRow]", json: bool) -> None:

@@ -98,6 +98,7 @@ async def _search(output: Output, request: "object", json: bool) -> int:
             ("MODEL", "SIZE", "QUANT", "CONTEXT", "ABILITIES", "LICENCE", "DOWNLOADS", "UPDATED", "NEEDS", "FITS"),
             [_row(offer) for offer in found.offers],
             right=("SIZE", "CONTEXT", "DOWNLOADS", "NEEDS"),
+            spare=("UPDATED", "LICENCE", "DOWNLOADS", "ABILITIES", "QUANT"),
         )
     _tell_source(output, found)
     return ExitCode.OK

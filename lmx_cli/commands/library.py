@@ -120,6 +120,7 @@ async def _ls(
             for model in chosen
         ],
         right=("SIZE", "CONTEXT"),
+        spare=("REVISION", "VERIFIED", "USED", "ABILITIES"),
     )
     return ExitCode.OK
 

@@ -77,7 +77,7 @@ async def watch(state: State, every: float = WATCH_SECONDS) -> Stream:
 
 @get("/admin/models")
 async def models(state: State) -> list[Model]:
-    found: list[Model] = state.catalog.models()
+    found: list[Model] = await asyncio.to_thread(state.catalog.models)
     return found
 
 

@@ -1,5 +1,6 @@
 """OpenAI's routes on the public port: chat completions, completions, models; and /health."""
 
+import asyncio
 from typing import Any
 
 from litestar import Request, Response, get, post
@@ -40,7 +41,7 @@ async def completions(request: AnyRequest, state: State) -> Response[Any]:
 async def models(state: State) -> dict[str, Any]:
     catalog: Catalog = state.catalog
     loaded = _states(state.pool)
-    return {"object": "list", "data": [_entry(model, loaded) for model in catalog.models()]}
+    return {"object": "list", "data": [_entry(model, loaded) for model in await asyncio.to_thread(catalog.models)]}
 
 
 @get("/v1/models/{model_id:path}")

@@ -6,6 +6,7 @@ kept in a file, so that a fresh start with hundreds of models is quick too.
 
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -51,23 +52,34 @@ class Catalog:
         self._complete = complete
         self._file = kept
         self._known = self._read()
-        self._models: dict[str, Model] = {}
-        self._listed_at = -FRESH_SECONDS
+        self._models: dict[str, Model] | None = None
+        self._listed_at = 0.0
+        self._one_at_a_time = threading.Lock()
+        self.asked = False
+        """Somebody has looked since the last refresh, so that another one is worth its time."""
 
     def models(self) -> list[Model]:
-        """lmx/guide first, then the others by id."""
-        if time.monotonic() - self._listed_at >= FRESH_SECONDS:
-            self.refresh()
+        """lmx/guide first, then the others by id; at most a second old. It may wait for a disk: for a thread."""
+        if self._models is None or time.monotonic() - self._listed_at >= FRESH_SECONDS:
+            return self.refresh()
         return list(self._models.values())
+
+    def known(self) -> list[Model]:
+        """As it was last seen, without looking; never waits but the first time."""
+        self.asked = True
+        return self.refresh() if self._models is None else list(self._models.values())
 
     def find(self, name: str) -> Model:
         """By id, else by the one id that matches without its owner or its case. Raises ModelNotFoundError."""
-        models = self.models()
-        if (found := self._models.get(name)) is not None:
+        models = self.known()
+        found = (self._models or {}).get(name)
+        if found is not None and found.problem is None:
             return found
-        if not (close := _close(models, name)):
+        if found is not None:  # what was wrong with it may have been mended
             models = self.refresh()
-            close = [self._models[name]] if name in self._models else _close(models, name)
+        if not (close := [model for model in models if model.id == name] or _close(models, name)):
+            models = self.refresh()
+            close = [model for model in models if model.id == name] or _close(models, name)
         if len(close) == 1:
             return close[0]
         listed = ", ".join(model.id for model in models) or "none"
@@ -78,7 +90,12 @@ class Catalog:
         )
 
     def refresh(self) -> list[Model]:
-        """Looks now, whatever was known."""
+        """Looks now, whatever was known. May be called from any thread."""
+        with self._one_at_a_time:
+            return self._look()
+
+    def _look(self) -> list[Model]:
+        self.asked = False
         described: dict[str, Described] = {}
         listed: dict[str, Model] = {}
         for found in [Found(GUIDE, BUILT_IN, "built-in"), *(f for place in self._places for f in look(place))]:

@@ -18,6 +18,7 @@ CODE_KEYS = ("auto_map", "model_file", "trust_remote_code")
 CODE_FILES = ("config.json", "tokenizer_config.json", "generation_config.json", "processor_config.json")
 CODE_SUFFIXES = (".py", ".so", ".dylib", ".pyc")
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz")
+MAX_CODE_NAMES = 50
 LENGTH_KEYS = ("max_position_embeddings", "max_sequence_length", "seq_length", "n_positions")
 
 
@@ -85,7 +86,7 @@ def code_in(path: Path, names: set[str]) -> tuple[str, ...]:
         if name in names:
             value = read_object(path / name) or {}
             found += [f"{key} in {name}" for key in CODE_KEYS if value.get(key)]
-    return tuple(found)
+    return tuple(found[:MAX_CODE_NAMES])
 
 
 def license_of(path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""The library's front desk: builds its parts, answers what the admin routes ask, and tidies up once a minute."""
+"""The library's front desk: builds its parts, answers what the admin routes ask, looks and tidies up."""
 
 import asyncio
 import shutil
@@ -35,6 +35,7 @@ from lmx_daemon.library.updates import Updates
 from lmx_daemon.library.verify import expected_of, files_of
 from lmx_daemon.memory.shape import read_shape
 
+LOOK_SECONDS = 1.0
 TIDY_SECONDS = 60.0
 ROOM_BYTES = 1024**3
 """The trash begins to go when so little is free beyond what is kept free."""
@@ -65,11 +66,16 @@ class Librarian:
         self.shelf.newer = self.updates.newer
 
     async def run(self) -> None:
-        """For ever."""
+        """For ever: looks at the disk while somebody looks at the listing."""
         await asyncio.to_thread(self.shelf.catalog.refresh)
+        tidied = -TIDY_SECONDS
         while True:
-            await asyncio.to_thread(self.tidy)
-            await asyncio.sleep(TIDY_SECONDS)
+            if self.shelf.catalog.asked:
+                await asyncio.to_thread(self.shelf.catalog.refresh)
+            if time.monotonic() - tidied >= TIDY_SECONDS:
+                tidied = time.monotonic()
+                await asyncio.to_thread(self.tidy)
+            await asyncio.sleep(LOOK_SECONDS)
 
     def tidy(self) -> None:
         """What can be done at any time; a disk that refuses it is no reason to stop."""

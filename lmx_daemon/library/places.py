@@ -15,7 +15,8 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,95}")
 MAX_ENTRIES = 5_000
 """Folders looked at under one watched folder; more than that is no folder of models."""
-WEIGHTS = (".safetensors", ".gguf")
+WEIGHTS = ".safetensors"
+"""What LM Studio and watched folders hold besides, GGUF above all, is nothing for lmx to list."""
 Source = Literal["built-in", "hub", "lmstudio", "imported", "folder"]
 
 
@@ -88,7 +89,7 @@ def _in_cache(root: Path) -> Iterator[Found]:
 def _two_deep(place: Place) -> Iterator[Found]:
     for owner in _folders(place.root):
         for folder in _folders(owner):
-            if NAME.fullmatch(owner.name) and NAME.fullmatch(folder.name):
+            if NAME.fullmatch(owner.name) and NAME.fullmatch(folder.name) and _holds_weights(folder):
                 yield Found(f"{owner.name}/{folder.name}", folder, place.source)
 
 
@@ -110,8 +111,11 @@ def _watched(place: Place) -> Iterator[Found]:
 
 
 def _folders(root: Path) -> list[Path]:
-    with os.scandir(root) as entries:
-        return sorted(Path(entry.path) for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    try:
+        with os.scandir(root) as entries:
+            return sorted(Path(entry.path) for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    except OSError:  # one that cannot be read does not hide the others
+        return []
 
 
 def _holds_weights(folder: Path) -> bool:

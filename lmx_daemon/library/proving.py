@@ -54,7 +54,7 @@ class Proving:
     async def _verify(self, model: Model, request: VerifyRequest) -> AsyncIterator[VerifyUpdate]:
         expected = expected_of(model, self._shelf.proofs.get(model))
         if request.accept:
-            expected = Expected(None, "nothing: recorded now")
+            expected = Expected(None, "nothing yet")
         async for told in self._hashed(model, expected, request.accept):
             last = told
             if told.state == "hashing":

@@ -50,13 +50,13 @@ class Progress:
 def expected_of(model: Model, manifest: Manifest | None) -> Expected:
     """A model that another program fetched into the cache is proved by the names of its blobs, which are hashes."""
     if manifest is not None:
-        return Expected(manifest, "the Hub's hashes" if manifest.endpoint else "what was recorded")
+        return Expected(manifest, "the Hub's hashes" if manifest.endpoint else "the recorded hashes")
     folder = Path(model.path)
     entries = [entry for path in files_of(folder) if (entry := _by_blob(folder, path)) is not None]
     if model.source == "hub" and entries:
         named = Manifest(repo=model.id, commit=model.revision or "", files=tuple(entries))
         return Expected(named, "the cache's hashes")
-    return Expected(None, "nothing: recorded now")
+    return Expected(None, "nothing yet")
 
 
 def files_of(folder: Path) -> list[str]:

@@ -79,7 +79,7 @@ class Monitor:
         return Snapshot(
             status=self.status(),
             memory=self.memory(),
-            models=tuple(self._catalog.models()),
+            models=tuple(self._catalog.known()),
             instances=tuple(self._pool.instances()),
             requests=(*self._pool.desk.rows(), *self._pool.desk.recent_rows()),
             downloads=tuple(self._pulls.list()),

@@ -2,21 +2,45 @@
 
 import json
 import struct
-import time
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy
 import pytest
+from hypothesis import given, settings
+from hypothesis.strategies import (
+    booleans,
+    dictionaries,
+    floats,
+    integers,
+    lists,
+    none,
+    recursive,
+    sampled_from,
+    text,
+)
 from safetensors.numpy import save_file
 
 from lmx_daemon.contract.errors import ModelNotFoundError
+from lmx_daemon.contract.types import Model
 from lmx_daemon.library.abilities import abilities
 from lmx_daemon.library.catalog import Catalog
 from lmx_daemon.library.describe import describe
 from lmx_daemon.library.header import parameters, read_header
 from lmx_daemon.library.places import Place, lmstudio_models
 from tests.library.repositories import make_cached, make_folder
+
+KEYS = sampled_from(
+    [
+        "model_type", "quantization", "quantization_config", "bits", "mode", "group_size", "quant_method", "dtype",
+        "text_config", "architectures", "vision_config", "auto_map", "max_position_embeddings", "chat_template",
+        "model_max_length", "template",
+    ]
+)  # fmt: skip
+LEAVES = none() | booleans() | integers() | floats(allow_nan=False) | text(max_size=20)
+JSON = recursive(LEAVES, lambda inner: lists(inner, max_size=4) | dictionaries(KEYS, inner, max_size=6), max_leaves=20)
 
 
 def catalog_of(*places: Place, kept: Path | None = None) -> Catalog:
@@ -65,6 +89,11 @@ class TestPlaces:
         (tmp_path / "file").write_text("")
         assert ids(catalog_of(Place("folder", tmp_path / "file"), Place("hub", tmp_path / "no"))) == ["lmx/guide"]
 
+    def test_what_lm_studio_has_besides_is_not_listed(self, tmp_path: Path) -> None:
+        (tmp_path / "owner" / "gguf").mkdir(parents=True)
+        (tmp_path / "owner" / "gguf" / "model.gguf").write_bytes(b"GGUF")
+        assert ids(catalog_of(Place("lmstudio", tmp_path), Place("folder", tmp_path))) == ["lmx/guide"]
+
 
 class TestFinding:
     def test_by_the_end_of_its_name_and_without_case(self, tmp_path: Path) -> None:
@@ -101,16 +130,14 @@ class TestDescriptions:
         kept.write_bytes(b"nonsense")
         assert catalog_of(Place("folder", tmp_path / "models"), kept=kept).refresh() == first
 
-    def test_two_hundred_models_are_listed_again_quickly(self, tmp_path: Path) -> None:
-        """Not a clock's figure but a ratio: listing again costs far less than reading everything."""
-        for number in range(200):
+    def test_what_has_not_changed_is_not_read_again(self, tmp_path: Path) -> None:
+        for number in range(20):
             make_folder(tmp_path / "mine" / f"model-{number}", side=2)
         catalog = catalog_of(Place("folder", tmp_path / "mine"))
-        begun = time.perf_counter()
-        assert len(catalog.refresh()) == 201
-        first = time.perf_counter()
-        catalog.refresh()
-        assert time.perf_counter() - first < (first - begun) / 2
+        first = catalog.refresh()
+        make_folder(tmp_path / "mine" / "model-7", side=4)
+        changed = [now.id for now, before in zip(catalog.refresh(), first, strict=True) if now is not before]
+        assert changed == ["local/model-7"]
 
     def test_what_the_files_say(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "one", quantization={"bits": 4, "group_size": 64})
@@ -148,6 +175,17 @@ class TestDescriptions:
         save_file(packed, tmp_path / "model.safetensors")
         assert parameters([tmp_path / "model.safetensors"], {"quantization": {"group_size": 64}}) == 8 * 128 + 8
         assert parameters([tmp_path / "model.safetensors"], {}) is None
+
+    @settings(max_examples=60, deadline=None)
+    @given(config=JSON, tokenizer=JSON, card=text(max_size=200))
+    def test_nothing_in_the_files_breaks_the_listing(self, config: Any, tokenizer: Any, card: str) -> None:
+        with tempfile.TemporaryDirectory() as place:
+            folder = make_folder(Path(place) / "one", side=2)
+            (folder / "config.json").write_text(json.dumps(config))
+            (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+            (folder / "README.md").write_text(f"---\n{card}", errors="replace")
+            model = describe("a/b", folder, "folder", None)
+            assert model is not None and msgspec.json.decode(msgspec.json.encode(model), type=Model) == model
 
     @pytest.mark.parametrize(
         "content",

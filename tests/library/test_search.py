@@ -1,8 +1,10 @@
 """Searching, recommending, updating, against the stand-in Hub; and without it."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -148,6 +150,36 @@ class TestSearch:
             {"quantization": {"bits": 4, **layers}, "id2label": list(range(10_000)), "layer_types": ["a"] * 60}
         )
         assert kept == {"quantization": {"bits": 4}, "layer_types": ["a"] * 60}
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """A Hub that sends every question on to `target`, and remembers who came with a token."""
+
+    target = ""
+    tokens: ClassVar[list[str | None]] = []
+
+    def do_GET(self) -> None:
+        self.tokens.append(self.headers.get("Authorization"))
+        self.send_response(302)
+        self.send_header("Location", self.target)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on stderr."""
+
+
+@pytest.mark.parametrize("target", ["http://localhost:{port}/api/models", "http://127.0.0.1:{port}/api/models"])
+def test_questions_and_tokens_stay_with_the_hub(tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        Elsewhere.target, Elsewhere.tokens = target.format(port=server.server_port), []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        environ = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_CACHE": str(tmp_path / "cache")}
+        with pytest.raises(HubError):  # another host, or a circle
+            search(librarian_of(tmp_path, environ))
+        server.shutdown()
+    assert Elsewhere.tokens == ["Bearer hf_secret"] * (1 if "localhost" in target else 3)
 
 
 class TestRecommend:
