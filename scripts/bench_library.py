@@ -47,12 +47,15 @@ def fill(cache: Path, count: int) -> None:
 
 def listing(daemon: Daemon, name: str) -> None:
     daemon.start()
-    seconds = []
+    seconds, spent = [], []
     for _ in range(RUNS + 1):
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), os.times()
         daemon.lmx("ls")
+        after = os.times()
         seconds.append(time.perf_counter() - begun)
-    print(f"lmx ls, {name}: first {seconds[0]:.2f} s, then median {statistics.median(seconds[1:]):.2f} s")
+        spent.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    usual, own = statistics.median(seconds[1:]), statistics.median(spent[1:])
+    print(f"lmx ls, {name}: first {seconds[0]:.2f} s, then median {usual:.2f} s ({own:.2f} s of a core)")
     assert daemon.process is not None
     daemon.process.terminate()
     daemon.process.wait()
