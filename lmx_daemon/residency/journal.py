@@ -22,7 +22,10 @@ class Journal:
         self.log(model, "error" if kind in TROUBLE else "info", message)
 
     def log(self, name: str, level: str, message: str, request: str | None = None) -> None:
-        self._on_log(name, Log(level=level, message=message, request=request))
+        self.take(name, Log(level=level, message=message, request=request))
+
+    def take(self, name: str, log: Log) -> None:
+        self._on_log(name, log)
 
     def incidents(self) -> tuple[Incident, ...]:
         """Oldest first."""

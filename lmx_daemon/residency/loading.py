@@ -169,7 +169,7 @@ class Loader:
         if slot.worker is not None:
             return slot.worker
         worker = self._spare.take() or await self._start(slot.model.id)
-        slot.worker = worker
+        slot.worker, worker.name = worker, slot.model.id
         if slot.ready.done():
             raise CancelledError(f"the load of {slot.model.id} was cancelled")
         self._watch(slot, worker)

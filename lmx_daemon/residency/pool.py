@@ -303,12 +303,7 @@ class Pool:
         ticket.put(Finished(id=ticket.id, endings=(Ending(reason="cancelled"),) * choices))
 
     async def _start_worker(self, name: str) -> Worker:
-        return await Worker.start(
-            self._environment,
-            self._log_file,
-            lambda log: self.journal.log(name, log.level, log.message, log.request),
-            self._program,
-        )
+        return await Worker.start(name, self._environment, self._log_file, self.journal.take, self._program)
 
     def _background(self, work: Awaitable[Any]) -> None:
         task = asyncio.ensure_future(work)

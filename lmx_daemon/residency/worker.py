@@ -40,15 +40,19 @@ from lmx_daemon.residency.ticket import Ticket
 READ_BYTES = 256 * 1024
 PROGRAM = (sys.executable, "-m", "lmx_daemon.engine")
 
-OnLog = Callable[[Log], None]
+OnLog = Callable[[str, Log], None]
 OnProgress = Callable[[LoadProgress], None]
 
 
 class Worker:
     """Made by `Worker.start`. `ended` is done when the process is gone; its tickets have failed by then."""
 
-    def __init__(self, process: asyncio.subprocess.Process, connection: socket.socket, on_log: OnLog) -> None:
+    def __init__(
+        self, name: str, process: asyncio.subprocess.Process, connection: socket.socket, on_log: OnLog
+    ) -> None:
         loop = asyncio.get_running_loop()
+        self.name = name
+        """In the log: its model's id, once it has one."""
         self.tickets: dict[str, Ticket] = {}
         self.memory = MemoryUse()
         self.heartbeat = Heartbeat(steps=0, busy=False)
@@ -70,7 +74,7 @@ class Worker:
 
     @classmethod
     async def start(
-        cls, environment: Mapping[str, str], log: IO[Any], on_log: OnLog, program: tuple[str, ...] = PROGRAM
+        cls, name: str, environment: Mapping[str, str], log: IO[Any], on_log: OnLog, program: tuple[str, ...] = PROGRAM
     ) -> "Worker":
         """Starts the process; `ready` tells when its imports are done. Raises WorkerError."""
         try:
@@ -94,7 +98,7 @@ class Worker:
             raise WorkerError(f"cannot start a worker: {error}") from error
         finally:
             theirs.close()
-        return cls(process, ours, on_log)
+        return cls(name, process, ours, on_log)
 
     @property
     def pid(self) -> int:
@@ -214,7 +218,7 @@ class Worker:
             case Memory(use=use):
                 self.memory = use
             case Log():
-                self._on_log(message)
+                self._on_log(self.name, message)
             case LoadProgress():
                 if self._on_progress is not None:
                     self._on_progress(message)
