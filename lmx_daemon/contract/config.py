@@ -83,8 +83,9 @@ class EngineSettings(Section, frozen=True):
     max_restarts: Count = 3
     """Failed starts of one model within `restart_window_seconds` before it is refused for a while."""
     restart_window_seconds: Seconds = 300.0
-    prefix_cache_bytes: Annotated[int, msgspec.Meta(ge=0)] = 512 * 1024 * 1024
-    """Keys and values of earlier prompts, for each model in memory; 0 keeps none."""
+    prefix_cache_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """Keys and values of earlier prompts, for each model in memory; 0 keeps none, None a half of what is free for it.
+    They give way to what runs."""
     prefix_disk_bytes: Annotated[int, msgspec.Meta(ge=0)] = 8 * 1024**3
     """The same on disk, for all models together; 0 writes none."""
 

@@ -37,7 +37,8 @@ class EngineOptions(Frozen, frozen=True):
     """Requests waiting inside the worker; above it a request fails with queue_full."""
     prefill_step: int = 512
     """Prompt tokens processed between two decode steps, at most."""
-    prefix_cache_bytes: int = 512 * 1024 * 1024
+    prefix_cache_bytes: int | None = None
+    """None: half of `cache_bytes`, within bounds."""
     cache_bytes: int = 0
     """For keys and values, prefixes included; 0: as much as there is. A Grant changes it."""
     prefix_disk_bytes: int = 0

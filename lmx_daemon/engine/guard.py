@@ -10,6 +10,10 @@ from lmx_daemon.contract.frames import CACHE_BLOCK, CacheShape
 
 FORESEEN_TOKENS = 1024
 """Of an answer, so many are reserved from the start: most end sooner, and reserving all would let too few run."""
+FEWEST_PREFIXES = 512 * 1024 * 1024
+"""Bytes for stored prefixes where no limit is known."""
+MOST_PREFIXES = 8 * 1024**3
+"""Bytes that they have by default where there is much."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,10 @@ class Guard:
         )
         return list(self._open)[-1] if held > self._limit else None
 
-    def for_prefixes(self, most: int) -> int:
-        """Bytes that stored prefixes may have beside what runs, at most `most`."""
+    def for_prefixes(self, most: int | None) -> int:
+        """Bytes that stored prefixes may have beside what runs: at most `most`, by default a half of all there is."""
+        if most is None:
+            most = min(self._limit // 2, MOST_PREFIXES) if self._limit else FEWEST_PREFIXES
         return most if not self._limit else max(0, min(most, self._limit - self.reserved()))
 
     def _bytes(self, asked: Reservation, generated: int) -> int:

@@ -83,6 +83,6 @@ class Line:
         youngest = self._guard.overflow()
         return next((answer for answer in running if answer.request.id == youngest), None)
 
-    def for_prefixes(self, most: int) -> int:
-        """Bytes that stored prefixes may have beside what runs, at most `most`."""
+    def for_prefixes(self, most: int | None) -> int:
+        """Bytes that stored prefixes may have beside what runs; see Guard."""
         return self._guard.for_prefixes(most)

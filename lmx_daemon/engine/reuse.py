@@ -283,13 +283,13 @@ def reuse_for(
 ) -> Reuse:
     """What one worker needs: the memory it may use, and the disk below it where that is wanted."""
     mark, disk = "", None
-    if options.prefix_disk_bytes and options.prefix_disk_path and options.prefix_cache_bytes:
+    if options.prefix_disk_bytes and options.prefix_disk_path and options.prefix_cache_bytes != 0:
         mark = fingerprint(path, loaded.dtype, loaded.tokenizer.chat_template)
         disk = Disk(
             Path(options.prefix_disk_path), mark, options.prefix_disk_bytes, lambda line: log("warning", line), wake
         )
     return Reuse(
-        PrefixCache(options.prefix_cache_bytes, mark, disk),
+        PrefixCache(options.prefix_cache_bytes or 0, mark, disk),
         disk,
         loaded.tokenizer.decode,
         loaded.tokenizer.think_start if loaded.tokenizer.has_thinking else None,

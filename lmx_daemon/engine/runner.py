@@ -165,6 +165,7 @@ class Runner:
             )
             cache = measure_cache(loaded.model)
             self._line = Line(cache, command.options.cache_bytes, loaded.capabilities.context_length)
+            self._bound_prefixes()
             progress("warming up", None)
             self._batch = self._new_batch()
             warm_up(self._batch)
@@ -260,9 +261,9 @@ class Runner:
             self._log("warning", "set aside: together the answers outgrew their memory", youngest.request.id)
             self._set_aside(youngest)
             self._tell_positions()
-        self._shrink_prefixes()
+        self._bound_prefixes()
 
-    def _shrink_prefixes(self) -> None:
+    def _bound_prefixes(self) -> None:
         self._reuse.resize(self._line.for_prefixes(self._options.prefix_cache_bytes))
 
     def _set_aside(self, answer: Answer) -> None:
@@ -302,7 +303,7 @@ class Runner:
             answer.add(identity, index, self._loaded.tokenizer, self._markers)
             self._rows[identity] = answer
         self._running[request.id] = answer
-        self._shrink_prefixes()
+        self._bound_prefixes()
         self._send_events(
             Started(
                 id=request.id,

@@ -4,7 +4,7 @@ import pytest
 
 from lmx_daemon.contract.errors import ContextLengthError
 from lmx_daemon.contract.frames import CacheShape, Growing
-from lmx_daemon.engine.guard import FORESEEN_TOKENS, Guard, Reservation
+from lmx_daemon.engine.guard import FEWEST_PREFIXES, FORESEEN_TOKENS, Guard, Reservation
 
 SHAPE = CacheShape(growing=(Growing(per_token=1000),))
 CONTEXT = 32_768
@@ -21,6 +21,7 @@ def test_without_a_limit_everything_goes() -> None:
     assert guard.admits(Reservation(30_000, 2000, 16))
     assert guard.longest(1, CONTEXT) == CONTEXT
     assert guard.for_prefixes(77) == 77
+    assert guard.for_prefixes(None) == FEWEST_PREFIXES
 
 
 def test_a_prompt_that_would_not_fit_alone_is_refused_with_numbers() -> None:
@@ -55,6 +56,7 @@ def test_of_a_long_answer_a_part_is_foreseen_and_then_what_it_has_become() -> No
 def test_prefixes_give_way_to_what_runs() -> None:
     guard = Guard(SHAPE, room_for(8192))
     assert guard.for_prefixes(room_for(16_384)) == room_for(8192)
+    assert guard.for_prefixes(None) == room_for(8192) // 2
     guard.open("a", Reservation(4096, 1))
     assert guard.for_prefixes(room_for(16_384)) == room_for(8192) - room_for(4097)
     guard.grant(room_for(256))

@@ -1,0 +1,60 @@
+"""What a daemon remembers of prompts: over turns, over a restart, and in its log."""
+
+import json
+import signal
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.running import Daemon, wait_until
+
+SYSTEM = "You help with lmx, and answer in one sentence. " * 12
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    running = Daemon(config="[engine]\nwarm_spare = false\n").start()
+    yield running
+    running.stop()
+
+
+def ask(daemon: Daemon, *turns: str, system: str = SYSTEM) -> tuple[str, int]:
+    """The answer to the last of `turns` (user and assistant, in turn), and how much of the prompt was cached."""
+    messages = [{"role": "system", "content": system}]
+    messages += [{"role": ("user", "assistant")[n % 2], "content": turn} for n, turn in enumerate(turns)]
+    body: dict[str, Any] = {"model": "lmx/guide", "messages": messages, "max_tokens": 40, "temperature": 0}
+    request = urllib.request.Request(
+        f"{daemon.address}/v1/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answered:
+        answer = json.loads(answered.read())
+    return answer["choices"][0]["message"]["content"], answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+
+def restart(daemon: Daemon) -> None:
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGTERM)
+    daemon.process.wait(30)
+    daemon.start()
+
+
+def test_a_second_turn_is_remembered_also_after_a_restart(daemon: Daemon) -> None:
+    first, cached = ask(daemon, "How do I load a model?")
+    assert cached == 0
+    turns = ("How do I load a model?", first, "And how do I stop it?")
+    second, cached = ask(daemon, *turns)
+    assert cached > 64
+    restart(daemon)
+    again, cached = ask(daemon, *turns)
+    assert cached >= 64 and again == second
+    kept = daemon.home / "cache" / "prefix"
+    assert kept.stat().st_mode & 0o777 == 0o700 and list(kept.glob("*/*.kv"))
+
+
+def test_the_log_says_why_a_prompt_was_not_found(daemon: Daemon) -> None:
+    ask(daemon, "What is MLX?", system="It is 10:15. " + SYSTEM)
+    ask(daemon, "What is MLX?", system="It is 10:16. " + SYSTEM)
+    log = daemon.home / "logs" / "daemon.log"
+    wait_until(lambda: "a time or date in the prompt changed, at token" in log.read_text(), 5, "the reason in the log")
