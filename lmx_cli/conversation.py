@@ -134,8 +134,9 @@ class _Answer:
 
     def take(self, event: Event) -> None:
         match event:
-            case Loading(model=model, fraction=fraction):
-                self._output.progress(f"loading {model}" + ("" if fraction is None else f" {fraction:.0%}"))
+            case Loading(model=model, fraction=fraction, stage=stage):
+                told = f"loading {model}" + (f": {stage}" if stage else "")
+                self._output.progress(told + ("" if fraction is None else f" {fraction:.0%}"))
             case Started():
                 self._output.progress("")
             case Delta():

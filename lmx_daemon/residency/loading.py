@@ -3,6 +3,7 @@ planned. One load at a time. What to do is decided in placement.py; requests are
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -79,7 +80,7 @@ class Loader:
 
     @property
     def device(self) -> Device:
-        on_cpu = self.backend.startswith("cpu") if self.backend else self._host.device_memory is None
+        on_cpu = self.backend.startswith("cpu") if self.backend else sys.platform != "darwin"
         return Device(cpu=on_cpu, prefill_step=self._engine.prefill_step)
 
     async def load(self, slot: Slot) -> None:

@@ -103,6 +103,8 @@ def test_a_model_that_keeps_crashing_is_refused_for_a_while(own_daemon: Daemon) 
     answer = httpx2.post(f"{daemon.address}/v1/completions", json={"model": TALKER, "prompt": "x"}, timeout=30)
     assert answer.status_code == 500
     assert "crashed 2 times" in answer.json()["error"]["message"]
+    told = daemon.lmx("status").stdout
+    assert told.count("was ended by SIGKILL") == 2 and "happened" in told
 
 
 def test_the_log_tells_of_requests_by_id_and_never_their_text(daemon: Daemon) -> None:

@@ -174,19 +174,8 @@ def test_a_load_waits_for_the_busy_and_nobody_else_does(machine: Callable[..., D
     assert loaded(daemon) == ["a", "c"] and incidents(daemon) == [("evicted", "b")]
 
 
-def test_waiting_for_memory_has_an_end(machine: Callable[..., Daemon]) -> None:
+def test_a_prompt_and_a_model_that_would_not_fit_harm_no_stream(machine: Callable[..., Daemon]) -> None:
     daemon = machine(ONE_FITS, memory_wait_seconds=0.5)
-    load(daemon, "a")
-    stream = Stream(daemon, "a")
-    answer = ask(daemon, "b")
-    stream.close()
-    assert answer.status_code == 429 and int(answer.headers["retry-after"]) >= 1
-    assert "tests/a did not give free within" in answer.json()["error"]["message"]
-    assert loaded(daemon) == ["a"]
-
-
-def test_a_prompt_that_would_not_fit_is_refused_before_it_starts(machine: Callable[..., Daemon]) -> None:
-    daemon = machine(ONE_FITS)
     load(daemon, "a")
     (instance,) = daemon.admin("GET", "/admin/instances")
     room = instance["cache_limit"] // PER_TOKEN
@@ -198,8 +187,11 @@ def test_a_prompt_that_would_not_fit_is_refused_before_it_starts(machine: Callab
     error = refused.json()["error"]
     assert error["code"] == "context_length_exceeded" and f"a prompt of {room + 1000} tokens" in error["message"]
     assert "tokens fit" in error["message"] and "lmx unload" in error["hint"]
+    late = ask(daemon, "b")  # waiting for memory has an end
+    assert late.status_code == 429 and int(late.headers["retry-after"]) >= 1
+    assert "tests/a did not give free within" in late.json()["error"]["message"]
     (row,) = daemon.admin("GET", "/admin/requests")
-    assert row["state"] == "decode"
+    assert row["state"] == "decode" and loaded(daemon) == ["a"]
     stream.close()
 
 
@@ -238,7 +230,7 @@ def test_a_model_that_fails_to_load_gives_the_place_back(machine: Callable[..., 
     assert ("restored", "a") in incidents(daemon)
 
 
-def test_keep_alive(machine: Callable[..., Daemon]) -> None:
+def test_keep_alive_and_slots(machine: Callable[..., Daemon]) -> None:
     daemon = machine()
     assert ask(daemon, "a", keep_alive="0.5s").status_code == 200
     wait_until(lambda: loaded(daemon) == [], 10, "a is unloaded")
@@ -247,13 +239,7 @@ def test_keep_alive(machine: Callable[..., Daemon]) -> None:
     assert ask(daemon, "b", keep_alive=0).status_code == 200
     time.sleep(1.5)
     assert loaded(daemon) == ["b"]  # what was loaded by hand stays
-
-
-def test_slots_are_made_sure_of(machine: Callable[..., Daemon]) -> None:
-    daemon = machine()
-    instance = load(daemon, "a", slots=2, context_length=2048)["instance"]
-    assert instance["plan"]["slots"] == 2
-    assert instance["plan"]["cache"]["bytes"] == 2 * 2048 * PER_TOKEN
-    again = load(daemon, "a", slots=3)
+    again = load(daemon, "b", slots=3)
     assert again["code"] == "conflict" and "lmx unload" in again["hint"]
-    assert daemon.lmx("load", "tests/b", "--slots", "90").returncode == 1
+    plan = load(daemon, "a", slots=2, context_length=2048)["instance"]["plan"]
+    assert (plan["slots"], plan["cache"]["bytes"]) == (2, 2 * 2048 * PER_TOKEN)
