@@ -175,6 +175,7 @@ class Slots:
         return next((s for s in self if s.model.id == model.id and s.state not in ("leaving", "failed")), None)
 
     def claims(self, without: Slot | None = None) -> list[Claim]:
-        """Of those that take memory, or are about to."""
+        """Of those that take memory, or are about to; `without` all of its model."""
         taking = ("loading", "ready", "leaving")
-        return [slot.claim() for slot in self if slot is not without and slot.state in taking]
+        left_out = without.model.id if without is not None else None
+        return [slot.claim() for slot in self if slot.model.id != left_out and slot.state in taking]
