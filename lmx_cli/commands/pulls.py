@@ -119,7 +119,7 @@ async def _pull(output: Output, asked: "PullRequest", *, quiet: bool, detach: bo
             async for told in client.watch_pull(job.id):
                 job = told
                 if json:
-                    output.json_line(job)
+                    output.json_line(_whole(job))
                 elif not quiet:
                     output.progress(progress(job))
         except asyncio.CancelledError:
@@ -146,7 +146,7 @@ def _refuse_offline() -> None:
 
 def _left(output: Output, job: "Download", quiet: bool, json: bool) -> int:
     if json:
-        output.json(job)
+        output.json(_whole(job))
     elif not quiet:
         output.text(f"{job.repo} is {_state(job)}; see: lmx downloads")
     return ExitCode.OK
@@ -206,7 +206,7 @@ async def _list(output: Output, json: bool) -> int:
 
 def _show(output: Output, jobs: "list[Download]", json: bool) -> None:
     if json:
-        output.json(jobs)
+        output.json([_whole(job) for job in jobs])
         return
     if not jobs:
         output.note("there are no pulls; lmx pull begins one")
@@ -230,6 +230,14 @@ def _show(output: Output, jobs: "list[Download]", json: bool) -> None:
     )
 
 
+def _whole(job: "Download") -> "dict[str, object]":
+    """Every field, also those that are as they always are: a script need not know the defaults."""
+    import msgspec
+
+    whole: dict[str, object] = msgspec.structs.asdict(job)
+    return whole
+
+
 def _state(job: "Download") -> str:
     if job.state == "queued" and job.position is not None:
         return f"queued ({job.position + 1})"
@@ -249,7 +257,7 @@ async def _act(output: Output, verb: str, name: str, json: bool) -> int:
         }
         job = await acts[verb](job.id)
     if json:
-        output.json(job)
+        output.json(_whole(job))
     else:
         output.text(f"{job.repo} is {_state(job)}")
     return ExitCode.OK

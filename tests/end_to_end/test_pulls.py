@@ -1,0 +1,180 @@
+"""`lmx pull`, `lmx downloads`, `lmx login` as a user has them: a real daemon, a stand-in Hub, Ctrl-C, kill -9."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.running import LMX, Daemon, wait_until
+from tests.library.conftest import REPO, StandIn
+from tests.library.conftest import hub as hub
+from tests.library.conftest import hub_process as hub_process
+from tests.models import build_model
+
+TALKER = "maker/talker"
+SLOW = 1_500_000
+
+
+@pytest.fixture(scope="module")
+def home(hub_process: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon whose Hub is the stand-in."""
+    place = tmp_path_factory.mktemp("pulls")
+    environment = {
+        "HF_ENDPOINT": hub_process.endpoint,
+        "HF_HUB_CACHE": str(place / "cache"),
+        "HF_HOME": str(place / "home"),
+    }
+    config = "[library]\nreserve_bytes = 0\n[engine]\nwarm_spare = false\n"
+    running = Daemon(environment=environment, config=config)
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def daemon(home: Daemon, hub: StandIn) -> Iterator[Daemon]:
+    yield home
+    hub.faults()
+    for told in downloads(home):
+        if told["state"] not in ("done", "cancelled"):
+            home.admin("POST", f"/admin/pulls/{told['id']}/cancel")
+    home.admin("POST", "/admin/pulls/clear")
+    shutil.rmtree(home.environment["HF_HUB_CACHE"], ignore_errors=True)
+
+
+def downloads(home: Daemon) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = home.admin("GET", "/admin/pulls")
+    return found
+
+
+def states(home: Daemon) -> dict[str, str]:
+    return {told["repo"]: told["state"] for told in downloads(home)}
+
+
+def begun(daemon: Daemon, *arguments: str) -> "subprocess.Popen[str]":
+    """A pull whose first bytes are there."""
+    process = subprocess.Popen(
+        [*LMX, "pull", *arguments, "--json"],
+        env=daemon.env(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line)["done"] > 300_000:
+            return process
+    raise AssertionError(process.communicate()[1])
+
+
+def test_a_pull(daemon: Daemon, hub: StandIn) -> None:
+    ended = daemon.lmx("pull", f"{hub.endpoint}/{REPO}/tree/main")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(f"{REPO} is here: 4 files, 3.2 MB, each proved by its hash")
+    assert "left out 1 files that a model does not need: training_args.bin" in ended.stderr
+    quiet = daemon.lmx("pull", REPO, "--quiet")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+
+
+def test_patterns(daemon: Daemon) -> None:
+    ended = daemon.lmx("pull", REPO, "--include", "*.json", "--include", "*.md", "--exclude", "tok*")
+    assert ended.stdout.startswith(f"{REPO} is here: 2 files")
+
+
+def test_what_is_wrong_is_said(daemon: Daemon) -> None:
+    ended = daemon.lmx("pull", "maker/nothing")
+    assert ended.returncode == 1 and "error: the Hub has no model maker/nothing" in ended.stderr
+    assert "hint:" in ended.stderr
+    daemon.environment["HF_HUB_OFFLINE"] = "1"
+    ended = daemon.lmx("pull", REPO)
+    del daemon.environment["HF_HUB_OFFLINE"]
+    assert ended.returncode == 1 and "HF_HUB_OFFLINE" in ended.stderr
+
+
+def test_ctrl_c_pauses_and_the_same_command_goes_on(daemon: Daemon, hub: StandIn) -> None:
+    hub.faults(rate=SLOW)
+    process = begun(daemon, REPO)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130 and "paused at" in said and f"go on with: lmx pull {REPO}" in said
+    assert [told["state"] for told in downloads(daemon)] == ["paused"]
+    hub.faults()
+    ended = daemon.lmx("pull", REPO)
+    assert ended.returncode == 0 and "of it from before" in ended.stdout
+
+
+def test_the_queue(daemon: Daemon, hub: StandIn) -> None:
+    hub.faults(rate=10_000)
+    other = hub.root / "maker" / "other"
+    other.mkdir(exist_ok=True)
+    (other / "config.json").write_text("{}")
+    (other / "model.safetensors").write_bytes(os.urandom(200_000))
+    assert "see: lmx downloads" in daemon.lmx("pull", REPO, "--detach").stdout
+    daemon.admin("POST", "/admin/pulls", {"repo": "maker/other"})
+    assert "queued (1)" in daemon.lmx("downloads").stdout
+    assert "is paused" in daemon.lmx("downloads", "pause", REPO).stdout
+    daemon.admin("POST", f"/admin/pulls/{downloads(daemon)[0]['id']}/pause")
+    moved = json.loads(daemon.lmx("downloads", "move", "maker/other", "--json").stdout)
+    assert [(told["repo"], told["state"], told["retries"]) for told in moved] == [
+        ("maker/other", "paused", 0),
+        (REPO, "paused", 0),
+    ]
+    assert "is cancelled" in daemon.lmx("downloads", "cancel", REPO).stdout
+    assert daemon.lmx("downloads", "pause", "nobody/here").returncode == 1
+    hub.faults()
+    assert daemon.lmx("downloads", "resume", "maker/other").returncode == 0
+    wait_until(lambda: states(daemon).get("maker/other") == "done", 20, "it goes on")
+    assert daemon.lmx("downloads", "clear").returncode == 0 and downloads(daemon) == []
+
+
+def test_the_limit(daemon: Daemon) -> None:
+    assert daemon.lmx("downloads", "limit", "10MB").stdout == "pulls take at most 10.0 MB/s together\n"
+    assert daemon.lmx("downloads", "limit", "fast").returncode == 1
+    assert daemon.lmx("downloads", "limit", "off").returncode == 0
+
+
+def test_a_pull_survives_its_shell_and_a_killed_daemon(daemon: Daemon, hub: StandIn) -> None:
+    hub.faults(rate=SLOW)
+    process = begun(daemon, REPO)
+    process.kill()
+    process.communicate()
+    assert downloads(daemon)[0]["state"] == "downloading", "the shell went, the pull goes on"
+    assert daemon.process is not None
+    daemon.process.kill()
+    daemon.process.wait()
+    hub.faults()
+    daemon.start()
+    wait_until(lambda: downloads(daemon)[0]["state"] == "done", 20, "the pull goes on with the next daemon")
+    assert downloads(daemon)[0]["resumed"] > 300_000
+
+
+def test_the_token(daemon: Daemon, hub: StandIn) -> None:
+    hub.faults(gated=True, token="hf_good")
+    wrong = daemon.lmx("login", stdin="hf_bad\n")
+    assert wrong.returncode == 1 and "does not accept" in wrong.stderr and "hf_bad" not in wrong.stderr
+    right = daemon.lmx("login", stdin="hf_good\n")
+    assert right.stdout == "logged in as tester\n" and "hf_good" not in right.stderr
+    kept = Path(daemon.environment["HF_HOME"]) / "token"
+    assert kept.read_text() == "hf_good" and kept.stat().st_mode & 0o077 == 0
+    assert daemon.lmx("pull", REPO).returncode == 0
+    assert daemon.lmx("logout").returncode == 0 and not kept.exists()
+    assert b"hf_good" not in (daemon.home / "logs" / "daemon.log").read_bytes()
+
+
+def test_mlx_lm_loads_what_was_pulled(daemon: Daemon, hub: StandIn) -> None:
+    build_model("llama", hub.root / TALKER, ends=False)
+    assert daemon.lmx("pull", TALKER).returncode == 0
+    (snapshot,) = Path(daemon.environment["HF_HUB_CACHE"]).glob("models--maker--talker/snapshots/*")
+    program = "import sys; from mlx_lm import load; model, tokenizer = load(sys.argv[1]); print(type(model).__name__)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program, str(snapshot)], env=daemon.env(), capture_output=True, text=True, timeout=120
+    )
+    assert loaded.stdout == "Model\n", loaded.stderr
+    assert TALKER in [model["id"] for model in daemon.admin("GET", "/admin/models")]
