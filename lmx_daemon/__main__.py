@@ -2,6 +2,11 @@
 
 import sys
 
-from lmx_daemon.main import main
+INTERRUPTED = 130
 
-sys.exit(main(sys.argv[1:]))
+try:
+    from lmx_daemon.main import main
+
+    sys.exit(main(sys.argv[1:]))
+except KeyboardInterrupt:  # it came before the daemon takes signals, among the imports
+    sys.exit(INTERRUPTED)

@@ -27,7 +27,7 @@ def add(app: typer.Typer, output: Output) -> None:
     ) -> int:
         """Chat with a model. The question comes from stdin where that is no terminal."""
         if not sys.stdin.isatty():
-            piped = sys.stdin.read().strip()
+            piped = sys.stdin.buffer.read().decode(errors="replace").strip()
             prompt = "\n\n".join(part for part in (prompt, piped) if part)
             if not prompt:
                 raise LmxError("there is nothing to ask: stdin is empty", hint='give a question: lmx chat -p "..."')

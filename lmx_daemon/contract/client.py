@@ -21,6 +21,7 @@ from lmx_daemon.contract.errors import (
     ErrorBody,
     LmxError,
     ProtocolMismatchError,
+    RequestError,
     error_from,
 )
 from lmx_daemon.contract.generation import Event, Request
@@ -200,7 +201,7 @@ class Client(LibraryCalls):
         return msgspec.json.decode(await self._send("POST", path, body, seconds=seconds), type=answer)
 
     async def _send(self, method: str, path: str, body: Any = None, *, seconds: float = ANSWER_SECONDS) -> bytes:
-        content = None if body is None else msgspec.json.encode(body)
+        content = None if body is None else _encode(body)
         with _Unreachable(self.socket):
             response = await self._http.request(
                 method, path, content=content, timeout=seconds, headers=_content_type(content)
@@ -211,7 +212,7 @@ class Client(LibraryCalls):
     async def _lines(
         self, method: str, path: str, body: Any = None, *, read: float | None = None
     ) -> AsyncIterator[bytes]:
-        content = None if body is None else msgspec.json.encode(body)
+        content = None if body is None else _encode(body)
         timeout = httpx2.Timeout(ANSWER_SECONDS, read=read, connect=5.0)
         with _Unreachable(self.socket):
             async with self._http.stream(
@@ -246,6 +247,13 @@ class _Unreachable:
             raise DaemonUnreachableError(
                 f"no lmx daemon answers at {self._socket}", hint="start one with: lmx serve --detach"
             ) from error
+
+
+def _encode(body: Any) -> bytes:
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        raise RequestError("there are bytes in it that are not UTF-8", hint="is the terminal set to UTF-8?") from None
 
 
 def _content_type(content: bytes | None) -> dict[str, str]:

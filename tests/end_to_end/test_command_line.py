@@ -79,6 +79,16 @@ class TestWithADaemon:
     def test_chat_reads_stdin(self, daemon: Daemon) -> None:
         assert "1234" in daemon.lmx("chat", "lmx/guide", stdin="What port does lmx use?").stdout
 
+    def test_bytes_that_are_no_text(self, daemon: Daemon) -> None:
+        piped = subprocess.run(
+            [*LMX, "chat", "lmx/guide"], env=daemon.env(), input=b"What is lmx? \xff", capture_output=True, timeout=60
+        )
+        assert piped.returncode == 0 and piped.stdout
+        given = subprocess.run(
+            [*LMX, "chat", "lmx/guide", "-p", b"\xff"], env=daemon.env(), input=b"", capture_output=True, timeout=60
+        )
+        assert given.returncode == 1 and b"not UTF-8" in given.stderr and b"Traceback" not in given.stderr
+
     def test_chat_with_nothing_to_ask(self, daemon: Daemon) -> None:
         ended = daemon.lmx("chat", "lmx/guide")
         assert ended.returncode == 1 and "hint:" in ended.stderr
