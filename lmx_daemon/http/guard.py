@@ -56,21 +56,22 @@ class Guard:
         scope.setdefault("state", {})["request_id"] = identity
         extra = [(REQUEST_ID_HEADER.encode(), identity.encode())]
         try:
-            origin = self._check(scope, headers)
+            origin = self._allowed_origin(headers)
+            if origin is not None:
+                extra += cors(origin)
+                if scope["method"] == "OPTIONS":
+                    await answer(send, 204, b"", [*extra, *PREFLIGHT])
+                    return
+            self._check(scope, headers)
         except LmxError as error:
             await refuse(send, error, extra)
             return
-        if origin is not None:
-            extra += cors(origin)
-            if scope["method"] == "OPTIONS":
-                await answer(send, 204, b"", extra)
-                return
         if scope["method"] == "HEAD":  # the server itself leaves the body out
             scope = {**scope, "method": "GET"}
         await self._app(scope, bounded(receive, self._settings.max_body_bytes), with_headers(send, extra))
 
-    def _check(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> str | None:
-        """The allowed origin that asks, if any. Raises what is wrong with the request."""
+    def _allowed_origin(self, headers: list[tuple[bytes, bytes]]) -> str | None:
+        """The listed origin that asks, if any. Raises MisdirectedError or ForbiddenError."""
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1 or hosts[0].decode("latin-1").lower() not in self._hosts:
             raise MisdirectedError(
@@ -83,12 +84,13 @@ class Guard:
                 "browser origins are refused unless they are listed",
                 hint="list the origin in [server] allowed_origins of config.toml",
             )
-        if origins and scope["method"] == "OPTIONS":
-            return origins[0]
+        return origins[0] if origins else None
+
+    def _check(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> None:
+        """Raises what is wrong with the key or the body's headers."""
         if self._settings.api_key and scope["path"] not in OPEN_PATHS:
             check_key(headers, self._settings.api_key)
         check_body(scope["method"], headers, self._settings.max_body_bytes)
-        return origins[0] if origins else None
 
 
 class AdminGuard:
@@ -119,6 +121,13 @@ class AdminGuard:
 
 
 JSON = (b"content-type", b"application/json")
+PREFLIGHT = (
+    (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+    # The star covers what SDKs add of their own; the key's header has to be named beside it.
+    (b"access-control-allow-headers", b"authorization, content-type, x-api-key, *"),
+    (b"access-control-allow-private-network", b"true"),
+    (b"access-control-max-age", b"600"),
+)
 
 
 def allowed_hosts(settings: ServerSettings, bound: str) -> frozenset[str]:
@@ -166,11 +175,10 @@ def request_id(headers: list[tuple[bytes, bytes]]) -> str:
 
 
 def cors(origin: str) -> list[tuple[bytes, bytes]]:
+    """On every answer to a listed origin, errors too: without them a browser hides even the status."""
     return [
         (b"access-control-allow-origin", origin.encode("latin-1")),
-        (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
-        (b"access-control-allow-headers", b"authorization, content-type, x-api-key, x-request-id"),
-        (b"access-control-max-age", b"600"),
+        (b"access-control-expose-headers", b"x-request-id, retry-after"),
         (b"vary", b"origin"),
     ]
 

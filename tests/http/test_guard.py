@@ -86,6 +86,14 @@ class TestOrigins:
         assert asked.status_code == 204
         assert asked.headers["access-control-allow-origin"] == "https://app.example"
 
+    def test_a_listed_one_is_told_what_went_wrong_too(self, daemon: Daemon) -> None:
+        for answer in (
+            post(daemon, b"{}", origin="https://app.example"),
+            post(daemon, b"{}", origin="https://app.example", content_type="text/plain"),
+        ):
+            assert answer.status_code in (400, 415)
+            assert answer.headers["access-control-allow-origin"] == "https://app.example"
+
     def test_no_cors_for_anybody_else(self, daemon: Daemon) -> None:
         assert "access-control-allow-origin" not in httpx2.get(daemon.address + "/v1/models").headers
 
