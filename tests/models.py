@@ -81,6 +81,44 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "topk_group": 1,
     },
 }
+MORE: dict[str, dict[str, Any]] = {
+    "gemma2": SMALL | {"query_pre_attn_scalar": 16.0},
+    "cohere2": SMALL | {"num_hidden_layers": 4, "sliding_window": 32, "sliding_window_pattern": 2},
+    "lfm2": SMALL
+    | {
+        "norm_eps": 1e-6,
+        "conv_bias": False,
+        "conv_L_cache": 3,
+        "block_dim": 64,
+        "block_ff_dim": 128,
+        "block_multiple_of": 16,
+        "block_ffn_dim_multiplier": 1.0,
+        "block_auto_adjust_ff_dim": False,
+        "layer_types": ["conv", "full_attention"],
+    },
+    "falcon_h1": SMALL
+    | {
+        "mamba_d_head": 16,
+        "mamba_d_ssm": 128,
+        "mamba_d_state": 16,
+        "mamba_n_heads": 8,
+    },
+    "qwen3_next": SMALL
+    | MIXTURE
+    | {
+        "num_hidden_layers": 4,
+        "linear_num_value_heads": 4,
+        "linear_num_key_heads": 2,
+        "linear_key_head_dim": 32,
+        "linear_value_head_dim": 32,
+        "linear_conv_kernel_dim": 4,
+        "shared_expert_intermediate_size": 32,
+        "partial_rotary_factor": 0.5,
+    },
+}
+"""Further ones, for tests that need no worker process for each."""
+SHARPER = 3.0
+ALREADY_SHARP = {"gemma2"}
 TEXT = (
     "The quick brown fox jumps over the lazy dog. A model reads tokens and writes tokens; a worker holds the model, "
     "a daemon holds the workers. Once upon a time there was a server that never died. 0123456789 ünïcödé 日本語 🙂 "
@@ -96,12 +134,16 @@ def build_model(architecture: str, folder: Path, *, seed: int = 0, ends: bool = 
     from mlx.utils import tree_flatten
 
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"model_type": architecture} | ARCHITECTURES[architecture] | changes
+    config = {"model_type": architecture} | (ARCHITECTURES | MORE)[architecture] | changes
     module = importlib.import_module(f"mlx_lm.models.{architecture}")
     mx.random.seed(seed)
     model = module.Model(module.ModelArgs.from_dict(config))
-    # Scaled up, so that the likeliest token depends on the prompt and wins clearly.
-    weights = {name: value.astype(mx.float32) for name, value in tree_flatten(model.parameters())}
+    # Scaled up, so that every token depends on those before it; as initialised, most say one token for ever.
+    factor = 1.0 if architecture in ALREADY_SHARP else SHARPER
+    weights = {
+        name: value.astype(mx.float32) * (factor if value.ndim > 1 else 1.0)
+        for name, value in tree_flatten(model.parameters())
+    }
     mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "generation_config.json").write_text(json.dumps({"do_sample": False}))

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import mlx.core as mx
+from mlx.utils import tree_flatten
 from mlx_lm.models.cache import KVCache, make_prompt_cache
 
 from lmx_daemon.engine.choose import Chooser, Chosen, Logprobs, Tally, Wish
-from lmx_daemon.engine.groups import Group, fork, place
+from lmx_daemon.engine.groups import Group, can_merge, fork, place, room_of
 from lmx_daemon.engine.prefill import Pace, Prompt, pieces
 from lmx_daemon.engine.sampling import Resolved
 
@@ -117,6 +118,8 @@ class Batch:
         self._chooser: Chooser | None = None
         self._leaving: set[int] = set()
         self._pieces: list[tuple[Prompt, int]] = []
+        self._merges = can_merge(model)
+        self._weights = sum(value.nbytes for _, value in tree_flatten(model.parameters()))
         self.pace = Pace(prefill_step)
         self.prefill_tokens = 0
         """Prompt tokens computed since this batch was made."""
@@ -261,8 +264,9 @@ class Batch:
                 if type(part) is KVCache:
                     part.step = CACHE_STEP
             self._running[row] = Running(self._asked.pop(row), prompt.tokens)
-            usable = [group for group in self._groups if group.mergeable and not set(group.rows) <= self._leaving]
-            found = place([group.shape for group in usable], length)
+            usable = [group for group in self._groups if self._merges and not set(group.rows) <= self._leaving]
+            token = sum(part.nbytes for part in cache) // max(1, length)
+            found = place([group.shape for group in usable], length, room_of(self._weights, token))
             if found is None:
                 self._groups.append(Group(row, length, cache))
             else:

@@ -9,36 +9,56 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.models.cache import BatchKVCache
+from mlx_lm.models.cache import BatchKVCache, make_prompt_cache
 
-NEAR = 64
-"""Tokens of padding that never matter."""
 STEPS = 32, 256
 """A group grows by an eighth of its width, within these bounds: room that no token needs yet stays small."""
 RATIO = 0.25
-"""Padding, as a part of what a group holds, above which a row gets a group of its own."""
+"""Padding, as a part of what a group holds, that is always taken."""
+ROOM = 64, 2048
+"""Padding in tokens that costs less than reading the weights once more for another group, within these bounds."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A group as `place` sees it."""
+    """A group as `place` sees it: its longest row, its rows, and the tokens of all of them."""
 
     width: int
     rows: int
+    tokens: int
 
 
-def place(shapes: Sequence[Shape], length: int, room: int = NEAR) -> int | None:
-    """The group where one more row of `length` tokens wastes least, or None where a new one is better.
-
-    `room`: tokens of padding that cost less than one more group does.
-    """
+def place(shapes: Sequence[Shape], length: int, room: int = ROOM[0]) -> int | None:
+    """The group where one more row of `length` tokens adds least padding, or None where a new one is better."""
     best: tuple[int, int] | None = None
     for index, shape in enumerate(shapes):
-        wasted = (length - shape.width) * shape.rows if length > shape.width else shape.width - length
         held = max(length, shape.width) * (shape.rows + 1)
-        if wasted <= max(room, RATIO * held) and (best is None or wasted < best[0]):
-            best = wasted, index
+        padding = held - shape.tokens - length
+        added = padding - (shape.width * shape.rows - shape.tokens)
+        if padding <= max(room, RATIO * held) and (best is None or added < best[0]):
+            best = added, index
     return None if best is None else best[1]
+
+
+def room_of(weights: int, token: int) -> int:
+    """Tokens of padding, of `token` bytes each, that are read as quickly as all `weights`."""
+    return max(ROOM[0], min(ROOM[1], weights // token if token else 0))
+
+
+def can_merge(model: Any) -> bool:
+    """Whether the model takes rows of different length at once: not every architecture of mlx-lm does."""
+    # Five, since a wrong shape that happens to fit, by as many rows as heads, raises nothing.
+    rows = [make_prompt_cache(model) for _ in range(5)]
+    if not all(hasattr(cache, "merge") for cache in rows[0]):
+        return False
+    try:
+        for length, row in enumerate(rows, 2):
+            model(mx.zeros((1, length), mx.uint32), cache=row)
+        merged = [parts[0].merge(list(parts)) for parts in zip(*rows, strict=True)]
+        mx.eval(model(mx.zeros((len(rows), 1), mx.uint32), cache=merged))
+    except Exception:  # a model's own code may raise anything; its rows then go one by one
+        return False
+    return True
 
 
 class Group:
@@ -52,11 +72,7 @@ class Group:
 
     @property
     def shape(self) -> Shape:
-        return Shape(max(self._lengths), len(self.rows))
-
-    @property
-    def mergeable(self) -> bool:
-        return all(hasattr(cache, "merge") for cache in self._caches)
+        return Shape(max(self._lengths), len(self.rows), sum(self._lengths))
 
     @property
     def bytes(self) -> int:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection, Iterator
 from lmx_daemon.contract.frames import CacheShape
 from lmx_daemon.engine.answer import Answer
 from lmx_daemon.engine.guard import Guard, Reservation
+from lmx_daemon.engine.waiting import fair_order
 
 
 class Line:
-    """Oldest first, after those with a higher priority; whoever was set aside goes on first."""
+    """In order of arrival; whose turn it is, `order` says: whoever was set aside, then by `waiting.fair_order`."""
 
     def __init__(self, shape: CacheShape | None = None, cache_bytes: int = 0, context: int = 0) -> None:
         self._guard = Guard(shape or CacheShape(), cache_bytes if shape is not None else 0)
@@ -29,7 +30,11 @@ class Line:
 
     def add(self, answer: Answer) -> None:
         self._waiting.append(answer)
-        self._waiting.sort(key=lambda waiting: -waiting.request.priority)
+
+    def order(self, running: Collection[Answer]) -> Iterator[Answer]:
+        """All that wait, in the order in which they should begin."""
+        yield from (answer for answer in self._waiting if answer.paused)
+        yield from fair_order([answer for answer in self._waiting if not answer.paused], running)
 
     def put_back(self, answer: Answer) -> None:
         """It was set aside, and is next."""
@@ -48,7 +53,9 @@ class Line:
     def next(self, running: Collection[Answer], free_rows: int, may_start: Callable[[Answer], bool]) -> Answer | None:
         """The one that may begin or go on now, out of the line; None where nobody may. Who waits for what another one
         computes (not `may_start`) is passed."""
-        for answer in self._waiting:
+        if free_rows < 1:
+            return None
+        for answer in self.order(running):
             if answer.request.choices > free_rows or not self._guard.admits(self.reservation(answer), answer.longest):
                 return None
             if running and (answer.suspect or any(other.suspect for other in running)):

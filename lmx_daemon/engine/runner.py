@@ -428,7 +428,8 @@ class Runner:
     # ---- what is told ----
 
     def _tell_positions(self) -> None:
-        self._send_events(*(Queued(id=answer.request.id, position=place) for place, answer in enumerate(self._line, 1)))
+        order = enumerate(self._line.order(self._running.values()), 1)
+        self._send_events(*(Queued(id=answer.request.id, position=place) for place, answer in order))
 
     def _end(self, identity: str, event: Event) -> None:
         self._send_events(self._closed(event))

@@ -1,0 +1,196 @@
+"""Whatever else is in the batch, a row's answer is the one it would have got alone, token by token, in float32."""
+
+import functools
+import random
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.utils import load_model
+
+from lmx_daemon.engine.batch import Batch, Row, Step
+from lmx_daemon.engine.cache import PrefixCache
+from lmx_daemon.engine.choose import GREEDY, Wish
+from lmx_daemon.engine.sampling import Resolved
+from tests.models import ARCHITECTURES, MORE, build_model
+
+EVERY = sorted(ARCHITECTURES | MORE)
+LENGTHS = (1, 9, 33, 40, 130)
+MOST = 8
+WISHES = {
+    "greedy": GREEDY,
+    "sampled": Wish(Resolved(temperature=0.9, top_p=0.95), seed=5),
+    "penalised": Wish(Resolved(presence_penalty=1.5, repetition_penalty=1.3), top_logprobs=2),
+}
+
+
+@functools.cache
+def model_of(architecture: str) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        return load_model(build_model(architecture, Path(folder), ends=False))[0]
+
+
+def tokens_of(seed: int, length: int) -> tuple[int, ...]:
+    """Prompts of one seed begin alike."""
+    generator = random.Random(seed)
+    return tuple(generator.randrange(3, 480) for _ in range(length))
+
+
+@functools.cache
+def alone(architecture: str, prompt: tuple[int, ...]) -> list[int]:
+    """The greedy answer by the model itself, one call at a time."""
+    model = model_of(architecture)
+    cache = make_prompt_cache(model)
+    logits = model(mx.array([prompt]), cache=cache)
+    said: list[int] = []
+    for _ in range(MOST):
+        said.append(int(mx.argmax(logits[0, -1])))
+        logits = model(mx.array([said[-1:]]), cache=cache)
+    return said
+
+
+@functools.cache
+def alone_with(architecture: str, prompt: tuple[int, ...], kind: str) -> list[int]:
+    """What the batch itself says of one row that has it to itself."""
+    batch = Batch(model_of(architecture), set(), prefill_step=4096)
+    batch.add(prompt, [Row(MOST, WISHES[kind])])
+    said: list[int] = []
+    while batch.busy:
+        said += [token.token for token in batch.step().tokens]
+    return said
+
+
+class Schedule(RuleBasedStateMachine):
+    """Random joins, leaves, cancels and hits; every token is checked as it comes."""
+
+    architecture = "llama"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batch = Batch(model_of(self.architecture), set(), prefill_step=32)
+        self.prefixes = PrefixCache(600_000)
+        self.rows: dict[int, tuple[list[int], int]] = {}
+        """What is still to be said, and how much has been."""
+
+    @rule(
+        seed=st.integers(0, 2),
+        length=st.sampled_from(LENGTHS),
+        most=st.integers(1, MOST),
+        choices=st.sampled_from((1, 1, 2)),
+        kind=st.sampled_from(("greedy", *WISHES)),
+    )
+    def add(self, seed: int, length: int, most: int, choices: int, kind: str) -> None:
+        prompt = tokens_of(seed, length)
+        known = alone(self.architecture, prompt) if kind == "greedy" else None
+        expected = known or alone_with(self.architecture, prompt, kind)
+        hit = self.prefixes.find("", list(prompt))
+        rows = [Row(most, WISHES[kind])] * choices
+        ids = self.batch.add(prompt, rows, hit.cache if hit else None, hit.length if hit else 0)
+        self.rows |= {row: (expected[:most], 0) for row in ids}
+
+    @precondition(lambda self: self.rows)
+    @rule(steps=st.integers(1, 6))
+    def step(self, steps: int) -> None:
+        for _ in range(steps):
+            self.take(self.batch.step())
+
+    @precondition(lambda self: self.rows)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        row = data.draw(st.sampled_from(sorted(self.rows)))
+        taken = self.batch.extract(row)
+        if taken is not None:
+            self.prefixes.keep("", *taken)
+        self.batch.remove([row])
+        del self.rows[row]
+        assert self.batch.rows == len(self.rows)
+
+    def take(self, step: Step) -> None:
+        assert not step.broken
+        for token in step.tokens:
+            expected, count = self.rows[token.row]
+            assert token.token == expected[count], f"{self.architecture}: token {count} of {expected}"
+            self.rows[token.row] = expected, count + 1
+            assert (token.reason is not None) == (count + 1 == len(expected))
+            if token.reason is not None:
+                del self.rows[token.row]
+                assert token.tokens is not None and token.cache is not None
+                self.prefixes.keep("", token.tokens, token.cache)
+
+    def teardown(self) -> None:
+        for _ in range(2000):
+            if not self.batch.busy:
+                break
+            self.take(self.batch.step())
+        assert not self.rows and not self.batch.rows
+        assert self.batch.cache_bytes == 0
+
+
+def run_schedules(architecture: str, examples: int, steps: int) -> None:
+    machine = type("Schedule", (Schedule,), {"architecture": architecture})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            phases=[Phase.generate] if examples < 50 else [Phase.generate, Phase.shrink],
+            derandomize=examples < 50,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.parametrize("architecture", EVERY)
+def test_a_row_is_as_it_would_be_alone(architecture: str) -> None:
+    run_schedules(architecture, 2, 15)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", EVERY)
+def test_a_row_is_as_it_would_be_alone_for_long(architecture: str) -> None:
+    run_schedules(architecture, 100, 60)
+
+
+def run_secrets(requests: int) -> int:
+    """Many at once, each forced to its own three tokens: none may be seen anywhere else. How many have ended."""
+    batch = Batch(model_of("qwen3"), set(), prefill_step=64)
+    generator = random.Random(7)
+    secrets: dict[int, set[int]] = {}
+    begun = ended = 0
+    while begun < requests or secrets:
+        while begun < requests and len(secrets) < 64:
+            own = {3 + 3 * (begun % 150) + n for n in range(3)}
+            bias = dict.fromkeys(own, 100.0)
+            asked = Resolved(temperature=generator.choice((0.0, 1.0)), top_k=generator.choice((0, 40)), bias=bias)
+            prompt = tokens_of(begun, generator.choice((1, 5, 30, 90)))
+            wish = Wish(asked, seed=begun, top_logprobs=generator.choice((None, 3)))
+            secrets[batch.add(prompt, [Row(generator.randint(1, 12), wish)])[0]] = own
+            begun += 1
+        for token in batch.step().tokens:
+            own = secrets[token.row]
+            assert token.token in own
+            assert token.logprobs is None or {found for found, _ in token.logprobs.top} == own
+            if token.reason is not None:
+                del secrets[token.row]
+                ended += 1
+        if secrets and generator.random() < 0.2:
+            row = generator.choice(sorted(secrets))
+            batch.remove([row])
+            del secrets[row]
+    return ended
+
+
+def test_no_secret_is_seen_in_another_answer() -> None:
+    assert run_secrets(200) > 120
+
+
+@pytest.mark.slow
+def test_no_secret_is_seen_in_a_thousand_answers() -> None:
+    assert run_secrets(1500) > 1000
