@@ -14,8 +14,9 @@ from mlx.utils import tree_flatten
 from mlx_lm.models.cache import KVCache, make_prompt_cache
 
 from lmx_daemon.engine.choose import Chooser, Chosen, Logprobs, Tally, Wish
-from lmx_daemon.engine.groups import Group, can_merge, fork, place, room_of
+from lmx_daemon.engine.groups import ROOM, Group, can_merge, fork, forward, place, room_of
 from lmx_daemon.engine.prefill import Pace, Prompt, pieces
+from lmx_daemon.engine.ragged import can_join
 from lmx_daemon.engine.sampling import Resolved
 
 CACHE_STEP = 256
@@ -119,6 +120,7 @@ class Batch:
         self._leaving: set[int] = set()
         self._pieces: list[tuple[Prompt, int]] = []
         self._merges = can_merge(model)
+        self._joins = self._merges and can_join(model)
         self._weights = sum(value.nbytes for _, value in tree_flatten(model.parameters()))
         self.pace = Pace(prefill_step)
         self.prefill_tokens = 0
@@ -266,7 +268,8 @@ class Batch:
             self._running[row] = Running(self._asked.pop(row), prompt.tokens)
             usable = [group for group in self._groups if self._merges and not set(group.rows) <= self._leaving]
             token = sum(part.nbytes for part in cache) // max(1, length)
-            found = place([group.shape for group in usable], length, room_of(self._weights, token))
+            room = ROOM[0] if self._joins else room_of(self._weights, token)
+            found = place([group.shape for group in usable], length, room)
             if found is None:
                 self._groups.append(Group(row, length, cache))
             else:
@@ -285,12 +288,7 @@ class Batch:
         if inputs is None:
             return None
         rows = [row for group in self._groups for row in group.rows]
-        logits, begin = [], 0
-        for group in self._groups:
-            end = begin + len(group.rows)
-            logits.append(group.forward(self._model, inputs[begin:end] if len(self._groups) > 1 else inputs))
-            begin = end
-        together = logits[0] if len(logits) == 1 else mx.concatenate(logits)
+        together = forward(self._model, inputs, self._groups, joined=self._joins)
         if changed or self._chooser is None:
             self._chooser = self._new_chooser(rows, together.shape[-1])
         taking = [self._running[row] for row in rows]

@@ -11,6 +11,8 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.models.cache import BatchKVCache, make_prompt_cache
 
+from lmx_daemon.engine import ragged
+
 STEPS = 32, 256
 """A group grows by an eighth of its width, within these bounds: room that no token needs yet stays small."""
 RATIO = 0.25
@@ -78,11 +80,13 @@ class Group:
     def bytes(self) -> int:
         return sum(cache.nbytes for cache in self._caches)
 
-    def forward(self, model: Any, tokens: mx.array) -> mx.array:
-        """Logits [rows, vocabulary] of one more token for each row."""
+    @property
+    def caches(self) -> list[Any]:
+        return self._caches
+
+    def grew(self) -> None:
+        """Every row has one token more."""
         self._lengths = [length + 1 for length in self._lengths]
-        logits: mx.array = model(tokens[:, None], cache=self._caches)
-        return logits[:, -1, :]
 
     def join(self, row: int, length: int, caches: list[Any]) -> None:
         self._widen()
@@ -115,6 +119,23 @@ class Group:
         if self._single:
             self._caches = [cache.merge([cache]) for cache in self._caches]
             self._single = False
+
+
+def forward(model: Any, tokens: mx.array, groups: Sequence[Group], *, joined: bool) -> mx.array:
+    """Logits [rows, vocabulary] of one more token for every row, in the order of the groups; `joined`: in one call."""
+    for group in groups:
+        group.grew()
+    if len(groups) == 1:
+        logits: mx.array = model(tokens[:, None], cache=groups[0].caches)
+        return logits[:, -1]
+    if joined:
+        return ragged.forward(model, tokens, [(len(group.rows), group.caches) for group in groups])
+    found, begin = [], 0
+    for group in groups:
+        end = begin + len(group.rows)
+        found.append(model(tokens[begin:end, None], cache=group.caches)[:, -1])
+        begin = end
+    return mx.concatenate(found)
 
 
 def fork(caches: list[Any]) -> list[Any]:
