@@ -13,13 +13,14 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import KVCache, make_prompt_cache
 
-from lmx_daemon.engine.choose import Chooser, Chosen, Logprobs, Tally, Wish
+from lmx_daemon.engine.choose import GREEDY, Chooser, Chosen, Logprobs, Tally, Wish
 from lmx_daemon.engine.groups import ROOM, Group, can_merge, fork, forward, place, room_of
 from lmx_daemon.engine.prefill import Pace, Prompt, pieces
 from lmx_daemon.engine.ragged import can_join
 from lmx_daemon.engine.sampling import Resolved
 
 CACHE_STEP = 256
+WARM_UP_TOKENS, WARM_UP_SECONDS = 129, 0.1
 
 
 @dataclass(frozen=True)
@@ -361,9 +362,14 @@ class Batch:
 
 
 def warm_up(batch: Batch) -> None:
-    """Greedy and sampled, prefill and decode: kernels are compiled now, not under the first request."""
+    """Greedy and sampled, prefill and decode: kernels are compiled now, not under the first request. Where that is
+    quick, the pace is known too."""
     sampled = Wish(Resolved(temperature=1.0, top_p=0.9, top_k=2, min_p=0.05))
-    for wish in (sampled, Wish(Resolved())):
-        batch.add([0] * 65, [Row(2, wish)])
+    for wish, length in ((sampled, 9), (GREEDY, 9), (GREEDY, WARM_UP_TOKENS)):
+        batch.pace.forget()
+        begun = time.perf_counter()
+        batch.add([0] * length, [Row(2, wish)])
         while batch.busy:
             batch.step()
+        if wish is GREEDY and time.perf_counter() - begun > WARM_UP_SECONDS:
+            break

@@ -12,12 +12,12 @@ LIVE_SECONDS = 0.08
 """What a piece may take while streams are live: they pause so long."""
 IDLE_SECONDS = 0.25
 """And while there are none: a prompt that arrives now waits so long."""
-FIRST_PIECE = 64
-LEAST = 16
-TELLING = 64
-"""Smaller pieces say little about the pace: a call of the model costs something in itself."""
+LEAST = 4
+"""Tokens; a machine that takes longer for these than a piece may take is slower than it can be polite."""
 GRAIN = 16
-"""Pieces are whole multiples, which matrix units like."""
+"""Larger pieces are whole multiples, which matrix units like."""
+TELLING = 64
+"""Where larger pieces are usual, smaller ones say little: a call of the model costs something in itself."""
 WEIGHT = 0.5
 """Of the newest measurement."""
 
@@ -50,19 +50,26 @@ class Pace:
     def __init__(self, most: int) -> None:
         self._most = most
         self._rate: float | None = None
+        self._granted = 0
 
     def measured(self, tokens: int, seconds: float) -> None:
-        if tokens < TELLING or seconds <= 0:
+        if tokens < min(TELLING, self._granted) or tokens < 1 or seconds <= 0:
             return
         rate = tokens / seconds
         self._rate = rate if self._rate is None else WEIGHT * rate + (1 - WEIGHT) * self._rate
 
+    def forget(self) -> None:
+        self._rate = None
+
     def budget(self, live: bool) -> int:
         """Prompt tokens for the next step."""
         if self._rate is None:
-            return min(FIRST_PIECE, self._most)
-        tokens = int(self._rate * (LIVE_SECONDS if live else IDLE_SECONDS))
-        return max(LEAST, min(self._most, tokens // GRAIN * GRAIN))
+            self._granted = GRAIN
+        else:
+            tokens = int(self._rate * (LIVE_SECONDS if live else IDLE_SECONDS))
+            self._granted = max(LEAST, tokens if tokens < GRAIN else tokens // GRAIN * GRAIN)
+        self._granted = min(self._granted, self._most)
+        return self._granted
 
 
 def pieces(prompts: Sequence[Prompt], budget: int, turn: int) -> list[tuple[Prompt, int]]:
@@ -74,9 +81,9 @@ def pieces(prompts: Sequence[Prompt], budget: int, turn: int) -> list[tuple[Prom
     chosen: list[tuple[Prompt, int]] = []
     ranked = sorted(prompts, key=lambda prompt: (0 if turn % 2 else prompt.left, prompt.arrival))
     for prompt in ranked:
-        if chosen and budget < min(LEAST, prompt.left):
+        if chosen and budget < min(GRAIN, prompt.left):
             break
-        count = prompt.left if prompt.left <= budget + LEAST else budget
+        count = prompt.left if prompt.left <= budget * 5 // 4 else budget
         ends = [position - prompt.done for position in prompt.checkpoints if prompt.done < position]
         count = min([count, *ends])
         chosen.append((prompt, count))
