@@ -42,7 +42,8 @@ def prompt(index: int, length: int) -> list[int]:
 class Ours:
     name = "lmx"
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, token_bytes: int) -> None:
+        self.token_bytes = token_bytes
         self.batch = Batch(model, set(), prefill_step=512)
         warm_up(self.batch)
 
@@ -56,11 +57,16 @@ class Ours:
     def bytes(self) -> int:
         return self.batch.cache_bytes
 
+    def drain(self) -> None:
+        while self.batch.busy:
+            self.step()
+
 
 class Theirs:
     name = "mlx-lm"
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, token_bytes: int) -> None:
+        self.token_bytes = token_bytes
         self.batch = BatchGenerator(model, completion_batch_size=32, prefill_batch_size=8, prefill_step_size=512)
 
     def add(self, tokens: list[int], answer: int, sampled: Resolved | None = None, seed: int = 0) -> int:
@@ -73,6 +79,10 @@ class Theirs:
     @property
     def bytes(self) -> int:
         return int(self.batch.prompt_cache_nbytes)
+
+    def drain(self) -> None:
+        while self.step():
+            pass
 
 
 Side = Ours | Theirs
@@ -156,43 +166,49 @@ def pauses(sides: list[Side]) -> None:
 
 
 def lengths(sides: list[Side]) -> None:
-    """Bytes of keys and values, over what the tokens need: one long row with 31 short."""
+    """Bytes of keys and values, over what the tokens need: one long row with 31 short. Then four lengths at once."""
     for side in sides:
-        side.add(prompt(0, 4096), 64)
-        for index in range(31):
-            side.add(prompt(index, 64), 64)
-        most, rows = 0, 0
+        for index in range(32):
+            side.add(prompt(index, 4096 if index == 0 else 64), 96)
+        rows = count = 0
         while rows < 32:
             rows = len(side.step())
-            most = side.bytes
         mx.reset_peak_memory()
-        before, begun, count = mx.get_active_memory(), time.perf_counter(), 0
-        while rows == 32 and count < 640:
-            rows = len(side.step())
-            count += rows
-        seconds = time.perf_counter() - begun
-        token = 2 * COMMON["num_key_value_heads"] * 4 * LAYERS_AND_SIZE
-        ideal = (4096 + 31 * 64 + 32 * 20) * token
+        before, begun = mx.get_active_memory(), time.perf_counter()
+        while count < 640:
+            count += len(side.step())
+        seconds, held = time.perf_counter() - begun, side.bytes
+        ideal = (4096 + 31 * 64 + 32 * 20) * side.token_bytes
         print(
-            f"{side.name:<8} 4096 with 31 of 64: {most / 1e6:.0f} MB, {most / ideal:.2f} of ideal; peak above "
+            f"{side.name:<8} 4096 with 31 of 64: {held / 1e6:.0f} MB, {held / ideal:.2f} of ideal; peak above "
             f"{(mx.get_peak_memory() - before) / 1e6:.0f} MB; {count / seconds:.0f} tok/s",
             flush=True,
         )
-        while side.step() or (isinstance(side, Ours) and side.batch.busy):
-            pass
+        side.drain()
 
+    def mixed(side: Side) -> float:
+        for index in range(16):
+            side.add(prompt(index, (64, 200, 500, 1200)[index % 4]), 64)
+        rows = count = 0
+        while rows < 16:
+            rows = len(side.step())
+        begun = time.perf_counter()
+        while count < 480:
+            count += len(side.step())
+        seconds = time.perf_counter() - begun
+        side.drain()
+        return count / seconds
 
-LAYERS_AND_SIZE = 0
+    say("16 streams of 64, 200, 500 and 1200 tokens", in_turn(sides, mixed, 3), "tok/s")
 
 
 def main() -> None:
-    global LAYERS_AND_SIZE
     size = next((name for name in sys.argv[1:] if name in SIZES), "tiny")
     parts = [name for name in sys.argv[1:] if name in PARTS] or PARTS
-    LAYERS_AND_SIZE = SIZES[size]["num_hidden_layers"] * SIZES[size]["head_dim"]
     with tempfile.TemporaryDirectory() as folder:
         model, _ = load_model(build_model("qwen3", Path(folder), ends=False, **(COMMON | SIZES[size])))
-    sides: list[Side] = [Ours(model), Theirs(model)]
+    token_bytes = 2 * 4 * COMMON["num_key_value_heads"] * SIZES[size]["num_hidden_layers"] * SIZES[size]["head_dim"]
+    sides: list[Side] = [Ours(model, token_bytes), Theirs(model, token_bytes)]
     print(f"{size}: {'OpenBLAS' if 'openblas' in Path('/proc/self/maps').read_text() else 'no OpenBLAS'}", flush=True)
     for part in parts:
         {"decode": decode, "sampled": sampled, "pauses": pauses, "lengths": lengths}[part](sides)
