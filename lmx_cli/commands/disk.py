@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmx_cli.commands.library import ago, tell_verified
+from lmx_cli.commands.library import ago
 from lmx_cli.commands.models import JSON, started
+from lmx_cli.commands.proof import tell_verified
 from lmx_cli.output import ExitCode, Output, duration, size
 
 if TYPE_CHECKING:

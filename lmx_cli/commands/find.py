@@ -12,7 +12,7 @@ from lmx_cli.commands.models import JSON, started
 from lmx_cli.output import ExitCode, Output, duration, size, tokens
 
 if TYPE_CHECKING:
-    from lmx_daemon.contract.library import Offer, Offers
+    from lmx_daemon.contract.library import Offer, Offers, SearchRequest
     from lmx_daemon.contract.types import Download
 
 FITS = {"yes": "yes", "after unloading": "if others are unloaded", "no": "no", "unknown": "-"}
@@ -83,10 +83,10 @@ def add(app: typer.Typer, output: Output) -> None:
         return asyncio.run(_update(output, model, every, json))
 
 
-async def _search(output: Output, request: "object", json: bool) -> int:
+async def _search(output: Output, request: "SearchRequest", json: bool) -> int:
     async with await started() as client:
         output.progress("asking the Hub")
-        found = await client.search(request)  # type: ignore[arg-type]  # imported where it is made, to keep --help quick
+        found = await client.search(request)
         output.progress("")
     if json:
         output.json(found)
@@ -151,9 +151,7 @@ async def _recommend(output: Output, context: int | None, every: bool, json: boo
         output.text(offer.id + (" (here)" if offer.here else ""))
         output.text(f"    {offer.reason}")
         output.text(f"    {', '.join(marks)}")
-    if not found.offers and every:
-        output.note("the Hub has none of lmx's recommendations")
-    elif not found.offers:
+    if not found.offers:
         output.note(f"none of lmx's recommendations fits in {size(found.cap)}; see them with --all")
     else:
         first = next((offer for offer in found.offers if not offer.here and offer.fit == "yes"), None)

@@ -54,11 +54,6 @@ class Proofs:
         write_manifest(file, manifest)
         self._known.pop(file, None)
 
-    def forget(self, model: Model) -> None:
-        """Of a model that is gone; a pulled one's went with its folder."""
-        if model.source != "hub":
-            self.file_of(model).unlink(missing_ok=True)
-
 
 def changed(manifest: Manifest, folder: Path) -> list[Fault]:
     """The files whose size or time is not what it was when they were proved. Cheap: one stat for each."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from lmx_daemon.contract.errors import ConflictError, LmxError, RequestError, error_from
-from lmx_daemon.contract.library import FileRow, VerifyRequest, VerifyUpdate
+from lmx_daemon.contract.library import FileRow, FileState, VerifyRequest, VerifyUpdate
 from lmx_daemon.contract.types import Model, PullRequest
 from lmx_daemon.library.download import Pulls
 from lmx_daemon.library.manifest import Manifest
@@ -128,8 +128,8 @@ def rows_of(model: Model, manifest: Manifest | None, paths: list[str], changes: 
             continue
         told = f"sha256:{entry.sha256}" if entry.sha256 else f"sha1:{entry.git_sha1}"
         note = changes.get(path)
-        state = "proved" if manifest and manifest.proved_at else "unproved"
+        state: FileState = "proved" if manifest and manifest.proved_at else "unproved"
         if note is not None:
             state = "missing" if note == "is missing" else "changed"
-        rows.append(FileRow(path=path, size=entry.size, hash=told, state=state, note=note))  # type: ignore[arg-type]
+        rows.append(FileRow(path=path, size=entry.size, hash=told, state=state, note=note))
     return tuple(rows)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from lmx_daemon.contract.errors import LmxError
+from lmx_daemon.contract.errors import LmxError, NotFoundError
 from lmx_daemon.contract.library import Offer, Offers
 from lmx_daemon.library.search import Candidate, Search
 
@@ -41,9 +41,14 @@ def recommend(search: Search, context: int | None, every: bool) -> Offers:
         offers.sort(key=lambda offer: RANK[offer.fit])
         return [offer for offer in offers if every or offer.fit != "no"]
 
-    question = ("recommend", sorted(listed))
+    def ask() -> list[Candidate]:
+        found = search.named(list(listed))
+        if not found:
+            raise NotFoundError("the Hub has none of lmx's choices")
+        return found
+
     try:
-        return search.answer(question, lambda: search.named(list(listed)), choose)
+        return search.answer(("recommend", search.endpoint, sorted(listed)), ask, choose)
     except LmxError as error:
         written = [Candidate(id=one.id, config=one.config, storage=one.size) for one in listed.values()]
         return Offers(

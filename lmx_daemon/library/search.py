@@ -69,6 +69,10 @@ class Search:
         self._here = here
 
     @property
+    def endpoint(self) -> str:
+        return self._hub.endpoint
+
+    @property
     def cap(self) -> int:
         return self._machine().cap
 

@@ -24,9 +24,6 @@ class Uses:
     def at(self, identity: str) -> float | None:
         return self._at.get(identity)
 
-    def forget(self, identity: str) -> None:
-        self._changed |= self._at.pop(identity, None) is not None
-
     def save(self) -> None:
         """Cheap where nothing changed. Raises OSError."""
         if self._changed:

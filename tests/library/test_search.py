@@ -1,6 +1,7 @@
 """Searching, recommending, updating, against the stand-in Hub; and without it."""
 
 import json
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from lmx_daemon.contract.errors import HubError, RequestError
-from lmx_daemon.contract.library import Offers, RecommendRequest, SearchRequest
+from lmx_daemon.contract.library import Offers, SearchRequest
 from lmx_daemon.contract.types import Download, PullRequest
 from lmx_daemon.library.librarian import Librarian
 from lmx_daemon.library.recommend import choices, recommend
@@ -205,7 +206,11 @@ class TestRecommend:
         found = recommend(librarian_of(tmp_path, environ).search, None, True)
         assert names(found) == ["mlx-community/Qwen3-0.6B-4bit"]  # the others are not there
         assert found.offers[0].context_length == 4096 and not found.from_cache
-        assert RecommendRequest().every is False
+
+    def test_a_mirror_that_has_none_of_them(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
+        shutil.rmtree(hub.root / "mlx-community", ignore_errors=True)
+        found = recommend(librarian_of(tmp_path, environ).search, None, False)
+        assert found.offers and found.note and "sizes are lmx's own" in found.note
 
 
 class TestUpdates:
