@@ -48,7 +48,7 @@ def add(app: typer.Typer, output: Output) -> None:
         plot: bool = typer.Option(False, "--plot", help="Bars of tokens a second below the table."),
         json: bool = JSON,
     ) -> int | None:
-        """Measure speed and waiting times of a server, under several kinds of load."""
+        """Measure speed and waiting times of a server. Under several kinds of load."""
         if context.invoked_subcommand is not None:
             return None
         from lmx_cli.bench.workloads import Load

@@ -28,12 +28,12 @@ def add(app: typer.Typer, output: Output) -> None:
         empty: bool = typer.Option(False, "--empty", help="Delete it for good; all of the trash if none is named."),
         json: bool = JSON,
     ) -> int:
-        """Remove a model, all its revisions with it; for a day it can be brought back."""
+        """Remove a model, all its revisions with it. For a day it can be brought back."""
         return asyncio.run(_rm(output, model, yes, undo, trash, empty, json))
 
     @app.command()
     def du(json: bool = JSON) -> int:
-        """Show what each model takes on the disk, and what of it nobody needs."""
+        """Show what each model takes on the disk. Also what of it nobody needs."""
         return asyncio.run(_du(output, json))
 
     @app.command()
@@ -42,7 +42,7 @@ def add(app: typer.Typer, output: Output) -> None:
         yes: bool = YES,
         json: bool = JSON,
     ) -> int:
-        """Delete old revisions, orphaned blobs and halves of old downloads."""
+        """Delete what nobody needs. Old revisions, orphaned blobs, halves of old downloads."""
         return asyncio.run(_prune(output, dry_run, yes, json))
 
     @app.command(name="import")

@@ -42,7 +42,7 @@ def add(app: typer.Typer, output: Output) -> None:
         context: int | None = typer.Option(None, min=1, help="Tokens that memory is planned for; 8192 if not given."),
         json: bool = JSON,
     ) -> int:
-        """Search the Hugging Face Hub for MLX models, and tell what fits this machine."""
+        """Search the Hugging Face Hub for MLX models. Says what fits this machine."""
         from lmx_daemon.contract.library import SearchRequest
 
         request = SearchRequest(
@@ -79,7 +79,7 @@ def add(app: typer.Typer, output: Output) -> None:
         every: bool = typer.Option(False, "--all", help="All that are outdated."),
         json: bool = JSON,
     ) -> int:
-        """Fetch the newer version of a model: only what differs; the old one stays until the new one is proved."""
+        """Fetch the newer version of a model. Only what differs; the old one stays until the new one is proved."""
         return asyncio.run(_update(output, model, every, json))
 
 

@@ -54,7 +54,7 @@ def add(app: typer.Typer, output: Output) -> None:
         config: bool = typer.Option(False, "--config", help="config.json, and nothing else."),
         json: bool = JSON,
     ) -> int:
-        """Show a model: files and hashes, config, template, licence, what it needs in memory."""
+        """Show all that is known of a model. Files and hashes, config, template, licence, what it needs in memory."""
         return asyncio.run(_show(output, model, template, config, json))
 
 

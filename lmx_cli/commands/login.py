@@ -12,7 +12,7 @@ from lmx_cli.output import ExitCode, Output
 def add(app: typer.Typer, output: Output) -> None:
     @app.command()
     def login() -> int:
-        """Keep a Hugging Face token, for gated and private models; asked for, or read from stdin."""
+        """Keep a Hugging Face token, for gated and private models. It is asked for, or read from stdin."""
         return _login(output)
 
     @app.command()

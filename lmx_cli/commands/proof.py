@@ -21,7 +21,7 @@ def add(app: typer.Typer, output: Output) -> None:
         accept: bool = typer.Option(False, "--accept", help="Take the files as they are now: the change is yours."),
         json: bool = JSON,
     ) -> int:
-        """Hash a model's files again, offline, and compare; without --repair nothing is changed."""
+        """Hash a model's files again, offline, and compare. Without --repair nothing is changed."""
         return asyncio.run(_verify(output, model, every, repair, accept, json))
 
     @app.command()

@@ -38,7 +38,7 @@ def add(app: typer.Typer, output: Output) -> None:
         detach: bool = typer.Option(False, "--detach", "-d", help="Do not wait for it."),
         json: bool = typer.Option(False, "--json", help="Progress as JSON lines."),
     ) -> int:
-        """Download a model from the Hugging Face Hub; every file is proved by its hash."""
+        """Download a model from the Hugging Face Hub. Every file is proved by its hash."""
         from lmx_daemon.contract.types import PullRequest
 
         asked = PullRequest(
@@ -55,7 +55,7 @@ def add(app: typer.Typer, output: Output) -> None:
 
 
 def add_downloads(app: typer.Typer, output: Output) -> None:
-    group = typer.Typer(help="The queue of pulls: list, pause, resume, retry, cancel, move, clear, limit.")
+    group = typer.Typer(help="Show the queue of pulls. List, pause, resume, retry, cancel, move, clear, limit.")
     app.add_typer(group, name="downloads")
 
     @group.callback(invoke_without_command=True)
