@@ -66,7 +66,9 @@ class RepositoryFolder:
 
     @contextmanager
     def locked_now(self) -> Iterator[None]:
-        """Raises CancelledError where another pull has the lock."""
+        """Raises CancelledError where another pull has the lock, or nothing is there."""
+        if not self.folder.is_dir():
+            raise CancelledError("there is nothing")
         stop = threading.Event()
         stop.set()
         with self.locked(stop, lambda _: None):

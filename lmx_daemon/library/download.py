@@ -9,26 +9,24 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from lmx_daemon.contract.config import LibrarySettings
 from lmx_daemon.contract.errors import CancelledError, JobNotFoundError, LmxError
-from lmx_daemon.contract.types import DOWNLOAD_ENDS, Download, DownloadState, PullRequest
+from lmx_daemon.contract.types import DOWNLOAD_ENDS, Download, PullRequest
 from lmx_daemon.library import queue
-from lmx_daemon.library.cache import RepositoryFolder, disk_error
+from lmx_daemon.library.cache import RepositoryFolder
 from lmx_daemon.library.hub import Hub
 from lmx_daemon.library.manifest import Manifest
 from lmx_daemon.library.names import asked_for, revision_of
 from lmx_daemon.library.places import hub_cache
 from lmx_daemon.library.progress import Tally
-from lmx_daemon.library.pull import FreeSpace, Order, Outcome, Pull, free_space
-from lmx_daemon.library.queue import JobRecord, Records, Wish
+from lmx_daemon.library.pull import FreeSpace, Order, Pull, free_space
+from lmx_daemon.library.queue import STATES, JobRecord, Records, Wish
 from lmx_daemon.library.throttle import Throttle
 
 TELL_SECONDS = 0.15
@@ -39,13 +37,6 @@ STOP_SECONDS = 8.0
 NUDGE_SECONDS = 0.2
 PIN_KEPT = frozenset({"hub_error", "disk_error"})
 """After these a retry goes on with the same commit; after others it asks the Hub what is there now."""
-STATES: dict[Wish, DownloadState] = {
-    "run": "queued",
-    "pause": "paused",
-    "done": "done",
-    "failed": "failed",
-    "cancelled": "cancelled",
-}
 Downloads = list[Download]
 LOGGER = logging.getLogger("lmx.pulls")
 
@@ -73,7 +64,6 @@ class Pulls:
         self._running: dict[str, Running] = {}
         self._tokens: dict[str, str] = {}
         self._fresh: set[str] = set()
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="pull-records")
         self._leftovers: list[asyncio.Task[None]] = []
         self._closing = False
 
@@ -191,7 +181,7 @@ class Pulls:
         """Stops the threads; their jobs go on with the next daemon."""
         self._closing = True
         await asyncio.gather(*self._leftovers, *(self._stop(identity) for identity in list(self._running)))
-        self._writer.shutdown(wait=False)
+        self._store.close()
 
     # ---- what is done ----
 
@@ -235,10 +225,14 @@ class Pulls:
 
     async def _run(self, identity: str, pull: Pull) -> None:
         outcome = await asyncio.to_thread(pull.run)
-        record = self._records[identity] = self._ended(self._records[identity], outcome)
-        del self._running[identity]
+        record = self._records[identity]
+        last = self._running.pop(identity).tally.told(queue.base_of(record), outcome.manifest)
+        record = self._records[identity] = queue.ended(record, outcome, last, time.time())
+        level = logging.ERROR if record.error else logging.INFO
+        said = record.error.message if record.error else f"{last.done} bytes, {last.retries} retries"
+        LOGGER.log(level, "%s: %s, %s", record.repo, STATES[record.wish], said)
         try:
-            await self._in_writer(self._store.write, record)
+            await self._store.keep(record)
         except LmxError as error:  # a full disk: what is known in memory has to do
             LOGGER.warning("%s: its record was not written: %s", record.repo, error.message)
         if record.wish == "cancelled":
@@ -247,26 +241,6 @@ class Pulls:
         for old in (*queue.to_forget(records), *queue.superseded(records, record)):
             await self._forget(old)
         self._advance()
-
-    def _ended(self, record: JobRecord, outcome: Outcome) -> JobRecord:
-        """The record after its thread ended; a wish that came meanwhile is not lost."""
-        wish, error = record.wish, None
-        if outcome.error is None and not outcome.stopped:
-            wish = "done"
-        elif outcome.error is not None and wish == "run":
-            wish, error = "failed", outcome.error
-        last = self._running[record.id].tally.told(self._base(record), outcome.manifest)
-        said = f": {error.message}" if error else f", {last.done} bytes, {last.retries} retries"
-        LOGGER.log(logging.ERROR if error else logging.INFO, "%s: %s%s", record.repo, STATES[wish], said)
-        over = wish in ("done", "failed", "cancelled")
-        return msgspec.structs.replace(
-            record,
-            wish=wish,
-            error=error,
-            ended_at=time.time() if over else None,
-            manifest=outcome.manifest if wish != "done" else None,
-            last=msgspec.structs.replace(last, rate=0.0, eta=None, note=None, file=None),
-        )
 
     async def _stop(self, identity: str) -> None:
         """Its thread ends; what its job is to become was written before."""
@@ -286,20 +260,13 @@ class Pulls:
             LOGGER.info("%s: %d bytes deleted", record.repo, freed)
         if record.id in self._records:
             self._records[record.id] = msgspec.structs.replace(record, manifest=None)
-        await self._in_writer(self._store.remove, record.id)
+        await self._store.forget(record.id)
 
     def _discard_files(self, record: JobRecord) -> int:
         assert record.manifest is not None
-        others = {
-            file.blob
-            for other in list(self._records.values())
-            if other.repo == record.repo and other.id != record.id and other.manifest is not None
-            for file in other.manifest.files
-        }
-        files = [file for file in record.manifest.files if file.blob not in others]
+        needed = queue.needed_by_others(list(self._records.values()), record)
+        files = [file for file in record.manifest.files if file.blob not in needed]
         place = RepositoryFolder(self._cache, record.repo)
-        if not place.folder.is_dir():
-            return 0
         with suppress(CancelledError, OSError), place.locked_now():
             return place.discard(files)
         return 0
@@ -309,19 +276,12 @@ class Pulls:
     async def _keep(self, record: JobRecord) -> None:
         """Known at once, and on the disk when it returns. Raises DiskError."""
         self._records[record.id] = record
-        await self._in_writer(self._store.write, record)
+        await self._store.keep(record)
 
     async def _forget(self, identity: str) -> None:
         self._records.pop(identity, None)
         self._tokens.pop(identity, None)
-        await self._in_writer(self._store.remove, identity)
-
-    async def _in_writer(self, act: Any, *arguments: Any) -> None:
-        """One thread writes all of them, in the order in which they were said."""
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._writer, act, *arguments)
-        except OSError as error:
-            raise disk_error(error) from error
+        await self._store.forget(identity)
 
     def _record(self, identity: str) -> JobRecord:
         try:
@@ -329,27 +289,12 @@ class Pulls:
         except KeyError:
             raise JobNotFoundError(f"there is no pull {identity!r}", hint="`lmx downloads` lists them") from None
 
-    def _base(self, record: JobRecord) -> Download:
-        return Download(
-            id=record.id,
-            repo=record.repo,
-            state=STATES[record.wish],
-            requested=record.revision,
-            include=record.include,
-            exclude=record.exclude,
-            started_at=record.added_at,
-            ended_at=record.ended_at,
-            error=record.error,
-        )
-
     def _told(self, record: JobRecord) -> Download:
-        base, running = self._base(record), self._running.get(record.id)
+        running = self._running.get(record.id)
         if running is not None:
-            told = running.tally.told(base, record.manifest)
-            return told if record.wish == "run" else msgspec.structs.replace(told, state=base.state, rate=0.0, eta=None)
-        if record.last is not None:
-            base = msgspec.structs.replace(record.last, state=base.state, error=base.error, ended_at=base.ended_at)
-        if record.wish == "run":
-            waiting = queue.waiting(list(self._records.values()), self._running)
-            base = msgspec.structs.replace(base, position=waiting.index(record.id))
-        return base
+            told = running.tally.told(queue.base_of(record), record.manifest)
+            if record.wish == "run":
+                return told
+            return msgspec.structs.replace(told, state=STATES[record.wish], rate=0.0, eta=None)
+        waiting = queue.waiting(list(self._records.values()), self._running)
+        return queue.shown(record, waiting.index(record.id) if record.id in waiting else None)

@@ -5,12 +5,10 @@ again before it is built on. Whose turn it is, and what becomes of the snapshot,
 """
 
 import os
-import random
 import socket
 import threading
 import time
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -23,14 +21,9 @@ from lmx_daemon.library.cache import RepositoryFolder
 from lmx_daemon.library.hashing import Hash, hash_into, new_hash
 from lmx_daemon.library.manifest import ManifestFile
 from lmx_daemon.library.progress import Tally
+from lmx_daemon.library.retry import MAX_FAILURES, RETRIED, Again, backoff, retry_after
 from lmx_daemon.library.throttle import Throttle
 
-FIRST_WAIT_SECONDS = 0.5
-LONGEST_WAIT_SECONDS = 30.0
-LONGEST_ASKED_SECONDS = 300.0
-"""As the Hub's windows of rate limits are; a server that asks for more is asked again earlier."""
-MAX_FAILURES = 50
-"""In a row without a byte, whatever the server says."""
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 20.0
 MAX_REDIRECTS = 5
@@ -38,15 +31,6 @@ MAX_SHORT = 3
 """Answers that are too short by their own word; a portal's page is, and goes away."""
 TERMS = "accept them on the model's page, then log in with: lmx login"
 REDIRECTS = (301, 302, 303, 307, 308)
-RETRIED = (408, 425, 429, 500, 502, 503, 504)
-
-
-class Again(Exception):
-    """This attempt failed; the next may not. `wait` is what the server asked for."""
-
-    def __init__(self, reason: str, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait = wait
 
 
 class Fetcher:
@@ -283,20 +267,3 @@ def _open_partial(partial: Path) -> IO[bytes]:
 def _origin(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     return parts.scheme, parts.netloc.lower()
-
-
-def retry_after(response: httpx2.Response) -> float | None:
-    """Seconds that the server asks to wait, bounded."""
-    value = response.headers.get("retry-after", "")
-    if value.isdecimal():
-        return min(float(value), LONGEST_ASKED_SECONDS)
-    try:
-        return min(LONGEST_ASKED_SECONDS, max(0.0, parsedate_to_datetime(value).timestamp() - time.time()))
-    except (TypeError, ValueError):
-        return None
-
-
-def backoff(failures: int) -> float:
-    """Doubled each time, with a little chance in it, so that many clients do not come back together."""
-    longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(failures - 1, 10))
-    return longest * (0.75 + random.random() / 2)

@@ -15,11 +15,12 @@ from lmx_daemon.contract.errors import CancelledError, DiskError, ErrorBody, Hub
 from lmx_daemon.library.cache import RepositoryFolder, disk_error
 from lmx_daemon.library.choice import refuse_code
 from lmx_daemon.library.describe import CODE_FILES
-from lmx_daemon.library.fetch import Fetcher, backoff
+from lmx_daemon.library.fetch import Fetcher
 from lmx_daemon.library.hashing import hash_file
 from lmx_daemon.library.hub import Hub, TransientHubError
 from lmx_daemon.library.manifest import Manifest, ManifestFile
 from lmx_daemon.library.progress import Tally
+from lmx_daemon.library.retry import backoff
 from lmx_daemon.library.throttle import Throttle
 
 THREADS = 4

@@ -3,7 +3,10 @@
 One JSON file for each job, `<id>.json`, so that nothing that was acknowledged is lost by a kill. It fetches nothing.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -11,14 +14,23 @@ import msgspec
 
 from lmx_daemon.contract.errors import ConflictError, ErrorBody
 from lmx_daemon.contract.generation import Frozen
-from lmx_daemon.contract.types import Download
+from lmx_daemon.contract.types import Download, DownloadState
+from lmx_daemon.library.cache import disk_error
 from lmx_daemon.library.manifest import Manifest, write_file
+from lmx_daemon.library.pull import Outcome
 
 KEPT_ENDED = 20
 """So many of those that are done are still listed."""
 MAX_RECORD_BYTES = 32 * 1024 * 1024
 
 Wish = Literal["run", "pause", "done", "failed", "cancelled"]
+STATES: dict[Wish, DownloadState] = {
+    "run": "queued",
+    "pause": "paused",
+    "done": "done",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
 Verb = Literal["pause", "resume", "cancel", "retry", "move"]
 POSSIBLE: dict[Verb, frozenset[Wish]] = {
     "pause": frozenset({"run", "pause"}),
@@ -51,10 +63,11 @@ class JobRecord(Frozen, frozen=True):
 
 
 class Records:
-    """The files. Raises OSError."""
+    """The files. One thread writes all of them, in the order in which they were said."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="pull-records")
 
     def read(self) -> list[JobRecord]:
         """In their order; what cannot be understood is left alone."""
@@ -68,12 +81,49 @@ class Records:
                 continue
         return in_order(found)
 
-    def write(self, record: JobRecord) -> None:
+    async def keep(self, record: JobRecord) -> None:
+        """On the disk when it returns. Raises DiskError."""
+        await self._act(partial(self._write, record))
+
+    async def forget(self, identity: str) -> None:
+        """Raises DiskError."""
+        await self._act(partial((self._folder / f"{identity}.json").unlink, missing_ok=True))
+
+    def close(self) -> None:
+        self._writer.shutdown(wait=False)
+
+    async def _act(self, act: Callable[[], None]) -> None:
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._writer, act)
+        except OSError as error:
+            raise disk_error(error) from error
+
+    def _write(self, record: JobRecord) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         write_file(self._folder / f"{record.id}.json", msgspec.json.encode(record), mode=0o600)
 
-    def remove(self, identity: str) -> None:
-        (self._folder / f"{identity}.json").unlink(missing_ok=True)
+
+def base_of(record: JobRecord) -> Download:
+    """What is told of a job whose work is not known."""
+    return Download(
+        id=record.id,
+        repo=record.repo,
+        state=STATES[record.wish],
+        requested=record.revision,
+        include=record.include,
+        exclude=record.exclude,
+        started_at=record.added_at,
+        ended_at=record.ended_at,
+        error=record.error,
+    )
+
+
+def shown(record: JobRecord, position: int | None) -> Download:
+    """What is told of a job that does not run: how far it was when it last did."""
+    base = base_of(record)
+    if record.last is not None:
+        base = msgspec.structs.replace(record.last, state=base.state, error=base.error, ended_at=base.ended_at)
+    return msgspec.structs.replace(base, position=position)
 
 
 def in_order(records: Iterable[JobRecord]) -> list[JobRecord]:
@@ -110,6 +160,29 @@ def moved(records: Sequence[JobRecord], busy: Collection[str], identity: str, po
 
 def next_place(records: Iterable[JobRecord]) -> int:
     return max((record.place for record in records), default=0) + 1
+
+
+def ended(record: JobRecord, outcome: Outcome, last: Download, now: float) -> JobRecord:
+    """The record after its thread ended; a wish that came meanwhile is not lost."""
+    wish, error = record.wish, None
+    if outcome.error is None and not outcome.stopped:
+        wish = "done"
+    elif outcome.error is not None and wish == "run":
+        wish, error = "failed", outcome.error
+    return msgspec.structs.replace(
+        record,
+        wish=wish,
+        error=error,
+        ended_at=now if wish in ("done", "failed", "cancelled") else None,
+        manifest=outcome.manifest if wish != "done" else None,
+        last=msgspec.structs.replace(last, rate=0.0, eta=None, note=None, file=None),
+    )
+
+
+def needed_by_others(records: Iterable[JobRecord], mine: JobRecord) -> set[str]:
+    """The blobs that other jobs of the repository are to bring."""
+    others = [r.manifest for r in records if r.repo == mine.repo and r.id != mine.id and r.manifest is not None]
+    return {file.blob for manifest in others for file in manifest.files}
 
 
 def same_as(records: Iterable[JobRecord], wanted: JobRecord) -> JobRecord | None:

@@ -11,9 +11,10 @@ import pytest
 
 from lmx_daemon.contract.config import LibrarySettings
 from lmx_daemon.contract.errors import ConflictError, DiskError, ErrorBody, JobNotFoundError
-from lmx_daemon.contract.types import PullRequest
+from lmx_daemon.contract.types import Download, PullRequest
 from lmx_daemon.library import queue
 from lmx_daemon.library.download import Pulls
+from lmx_daemon.library.pull import Outcome
 from lmx_daemon.library.queue import JobRecord, Records
 from tests.library.conftest import REPO, StandIn
 from tests.library.pulling import WHOLE, folder_of, partials, pull, pull_process, visible
@@ -62,20 +63,32 @@ class TestDecisions:
         with pytest.raises(ConflictError):
             queue.check(job("a", 1, wish), verb)
 
+    def test_a_wish_that_came_meanwhile_is_not_lost(self) -> None:
+        told, broken = Download(id="a", repo="a/b", state="downloading", rate=9.0), ErrorBody(code="x", message="no")
+        stopped, failed, whole = Outcome(None, stopped=True), Outcome(None, error=broken), Outcome(None)
+        after = {
+            (wish, outcome): queue.ended(job("a", 1, wish), outcome, told, 5.0).wish
+            for wish in ("run", "pause", "cancelled")
+            for outcome in (stopped, failed, whole)
+        }
+        assert [after["run", o] for o in (stopped, failed, whole)] == ["run", "failed", "done"]
+        assert [after["pause", o] for o in (stopped, failed, whole)] == ["pause", "pause", "done"]
+        assert [after["cancelled", o] for o in (stopped, failed, whole)] == ["cancelled", "cancelled", "done"]
+
     def test_only_so_many_ended_ones_are_kept(self) -> None:
         jobs = [JobRecord(id=str(n), repo="a/b", wish="done", ended_at=float(n)) for n in range(queue.KEPT_ENDED + 3)]
         assert queue.to_forget([*jobs, job("z", 1, "failed")]) == ["0", "1", "2"]
 
 
 class TestRecords:
-    def test_what_is_written_is_read(self, tmp_path: Path) -> None:
+    async def test_what_is_written_is_read(self, tmp_path: Path) -> None:
         records = Records(tmp_path / "new")
         record = JobRecord(id="a", repo="x/y", wish="failed", error=ErrorBody(code="hub_error", message="no"))
-        records.write(record)
-        records.write(job("b", -1))
+        await records.keep(record)
+        await records.keep(job("b", -1))
         assert records.read() == [job("b", -1), record]
-        records.remove("a")
-        records.remove("a")
+        await records.forget("a")
+        await records.forget("a")
         assert [left.id for left in records.read()] == ["b"]
 
     @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff\xfe", b"[" * 9999, b'{"id": "y", "repo": "a/b"}'])

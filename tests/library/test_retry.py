@@ -6,7 +6,7 @@ from email.utils import formatdate
 import httpx2
 import pytest
 
-from lmx_daemon.library.fetch import LONGEST_ASKED_SECONDS, LONGEST_WAIT_SECONDS, backoff, retry_after
+from lmx_daemon.library.retry import LONGEST_ASKED_SECONDS, LONGEST_WAIT_SECONDS, backoff, retry_after
 
 
 @pytest.mark.parametrize(
