@@ -4,6 +4,7 @@ import glob
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -96,9 +97,9 @@ class Proving:
         return msgspec.structs.replace(told, state="recorded" if recorded else "sound")
 
     async def _repair(self, model: Model, found: VerifyUpdate) -> AsyncIterator[VerifyUpdate]:
-        """Takes the wrong files away, and pulls those of the same commit."""
+        """Pulls the wrong files of the same commit anew; without a Hub they stay as they are."""
         for row in found.faults:
-            _take_away(Path(model.path) / row.path)
+            _distrust(Path(model.path) / row.path)
         names = tuple(glob.escape(row.path) for row in found.faults)
         job = await self._pulls.start(PullRequest(repo=model.id, revision=model.revision, include=names))
         async for told in self._pulls.watch(job.id):
@@ -108,12 +109,10 @@ class Proving:
             raise error_from(job.error) if job.error else LmxError(f"the repair of {model.id} was {job.state}")
 
 
-def _take_away(link: Path) -> None:
-    """The wrong bytes and their name: the blob that the snapshot's link points to, and the link."""
-    blob = Path(os.path.realpath(link))
-    if link.is_symlink() and blob.parent.name == "blobs":
-        blob.unlink(missing_ok=True)
-    link.unlink(missing_ok=True)
+def _distrust(file: Path) -> None:
+    """Makes a pull look at the bytes again, whatever their time says. They stay until better ones are there."""
+    with suppress(OSError):
+        os.utime(file)
 
 
 def rows_of(model: Model, manifest: Manifest | None, paths: list[str], changes: dict[str, str]) -> tuple[FileRow, ...]:

@@ -90,7 +90,7 @@ class TestLoading:
 
 
 class TestRepair:
-    @pytest.mark.parametrize("harm", ["flip", "missing", "truncated"])
+    @pytest.mark.parametrize("harm", ["flip", "missing", "truncated", "unseen", "no link"])
     async def test_only_what_is_wrong_is_fetched(self, librarian: Librarian, hub: StandIn, harm: str) -> None:
         model = await pulled(librarian)
         await verify(librarian, REPO)
@@ -98,6 +98,15 @@ class TestRepair:
         match harm:
             case "flip":
                 flip(blob)
+            case "unseen":  # a disk's own error: the time does not tell
+                times = blob.stat()
+                flip(blob)
+                os.utime(blob, ns=(times.st_atime_ns, times.st_mtime_ns))
+            case "no link":  # another program has copied it
+                content = blob.read_bytes()
+                blob.unlink()
+                (Path(model.path) / "model.safetensors").unlink()
+                (Path(model.path) / "model.safetensors").write_bytes(content[:-1])
             case "missing":
                 blob.unlink()
             case _:
@@ -114,8 +123,10 @@ class TestRepair:
         model = await pulled(librarian)
         flip(Path(model.path) / "model.safetensors")
         hub.faults(status=404, status_times=100)
+        changed = (Path(model.path) / "model.safetensors").read_bytes()
         last = await verify(librarian, REPO, repair=True)
         assert last.state == "failed" and last.error is not None
+        assert (Path(model.path) / "model.safetensors").read_bytes() == changed  # it may be somebody's own
 
     async def test_a_model_from_elsewhere_cannot_be_fetched(self, librarian: Librarian, tmp_path: Path) -> None:
         make_folder(tmp_path / "mine" / "one")
