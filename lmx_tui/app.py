@@ -155,6 +155,14 @@ class LmxApp(TypeAheadApp):
     def _pull(self, message: messages.PullRequested) -> None:
         self._act(self._client.pull(PullRequest(repo=message.repo)), f"pull {message.repo}")
 
+    @on(messages.PullPauseRequested)
+    def _pause_pull(self, message: messages.PullPauseRequested) -> None:
+        self._act(self._client.pause_pull(message.job), f"pause {message.job}")
+
+    @on(messages.PullResumeRequested)
+    def _resume_pull(self, message: messages.PullResumeRequested) -> None:
+        self._act(self._client.resume_pull(message.job), f"resume {message.job}")
+
     @on(messages.PullCancelRequested)
     def _cancel_pull(self, message: messages.PullCancelRequested) -> None:
         self._act(self._client.cancel_pull(message.job), f"cancel {message.job}")

@@ -100,6 +100,16 @@ class PullRequested(Message):
 
 
 @dataclass
+class PullPauseRequested(Message):
+    job: str
+
+
+@dataclass
+class PullResumeRequested(Message):
+    job: str
+
+
+@dataclass
 class PullCancelRequested(Message):
     job: str
 

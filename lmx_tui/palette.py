@@ -5,11 +5,14 @@ from collections.abc import Iterator
 from textual.app import App, SystemCommand
 from textual.message import Message
 
+from lmx_daemon.contract.types import Download
 from lmx_tui.figures import one_line
 from lmx_tui.messages import (
     ChatRequested,
     LoadRequested,
     PullCancelRequested,
+    PullPauseRequested,
+    PullResumeRequested,
     StartRequested,
     ThinkingRequested,
     UnloadRequested,
@@ -54,9 +57,16 @@ def commands(app: App[None], view: View) -> Iterator[SystemCommand]:
         name = one_line(instance.model)
         yield SystemCommand(f"Unload {name}", "lmx unload", lambda message=unload: post(message))
     for download in view.snapshot.downloads:
-        if download.state in ACTIVE_PULLS:
-            cancel = PullCancelRequested(download.id)
-            name = one_line(download.repo)
-            yield SystemCommand(
-                f"Cancel the pull of {name}", "what was fetched is deleted", lambda message=cancel: post(message)
-            )
+        for title, words, wanted in pull_commands(download):
+            yield SystemCommand(title, words, lambda message=wanted: post(message))
+
+
+def pull_commands(download: Download) -> Iterator[tuple[str, str, Message]]:
+    """What can be done with a pull as it is."""
+    name = one_line(download.repo)
+    if download.state in ACTIVE_PULLS:
+        yield f"Pause the pull of {name}", "lmx downloads pause", PullPauseRequested(download.id)
+    if download.state in ("paused", "failed"):
+        yield f"Resume the pull of {name}", "it goes on where it stopped", PullResumeRequested(download.id)
+    if download.state not in ("done", "cancelled"):
+        yield f"Cancel the pull of {name}", "what was fetched is deleted", PullCancelRequested(download.id)

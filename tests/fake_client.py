@@ -355,6 +355,14 @@ class FakeClient(Client):
         self._call("pull", request.repo)
         return Download(id="d9", repo=request.repo, state="queued")
 
+    async def pause_pull(self, job: str) -> Download:
+        self._call("pause_pull", job)
+        return Download(id=job, repo="x", state="paused")
+
+    async def resume_pull(self, job: str) -> Download:
+        self._call("resume_pull", job)
+        return Download(id=job, repo="x", state="queued")
+
     async def cancel_pull(self, job: str) -> Download:
         self._call("cancel_pull", job)
         return Download(id=job, repo="x", state="cancelled")

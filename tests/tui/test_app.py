@@ -1,16 +1,20 @@
 """The app around the screens: connection, keys, themes, palette, sizes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
+import pytest
 from textual.events import Key
 from textual.widgets import Input
 
 from lmx_daemon.contract.config import Settings, TuiSettings
 from lmx_daemon.contract.errors import ProtocolMismatchError, StartupError
-from lmx_daemon.contract.types import Status
+from lmx_daemon.contract.types import Download, Status
 from lmx_tui import keys
 from lmx_tui.app import LmxApp
+from lmx_tui.messages import PullPauseRequested, PullResumeRequested
+from lmx_tui.palette import pull_commands
 from lmx_tui.screens.dialogs import Go, Pick
 from lmx_tui.screens.help import Help
 from lmx_tui.widgets.prompt import Prompt
@@ -238,6 +242,29 @@ async def test_palette_offers_our_commands(make_app: Make, client: FakeClient) -
         await pilot.press("enter")
         await until(pilot, lambda: client.calls)
         assert client.calls == [("load", "lmx/guide")]
+
+
+@pytest.mark.parametrize(
+    ("state", "offered"),
+    [
+        ("downloading", ["Pause", "Cancel"]),
+        ("queued", ["Pause", "Cancel"]),
+        ("paused", ["Resume", "Cancel"]),
+        ("failed", ["Resume", "Cancel"]),
+        ("done", []),
+    ],
+)
+def test_what_the_palette_offers_for_a_pull(state: Any, offered: list[str]) -> None:
+    found = [title.split()[0] for title, _, _ in pull_commands(Download(id="d", repo="a/b", state=state))]
+    assert found == offered
+
+
+async def test_the_palette_pauses_a_pull(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        pilot.app.post_message(PullPauseRequested("d1"))
+        pilot.app.post_message(PullResumeRequested("d1"))
+        await until(pilot, lambda: len(client.calls) == 2)
+        assert client.calls == [("pause_pull", "d1"), ("resume_pull", "d1")]
 
 
 async def test_ctrl_q_leaves(make_app: Make) -> None:
