@@ -154,6 +154,7 @@ class Worker:
 
     def _on_loaded(self, loaded: Any, command: Load) -> None:
         """On the engine thread: from here on prompts can be built."""
+        from lmx_daemon.engine.parts import can_be_cut
         from lmx_daemon.engine.prompt import PromptBuilder
         from lmx_daemon.engine.template import TemplateChild
 
@@ -163,7 +164,11 @@ class Worker:
             self._child.start()
         self._max_open = options.max_running + options.max_waiting
         self._builder = PromptBuilder(
-            loaded.tokenizer, loaded.capabilities.context_length, loaded.vocabulary, self._child
+            loaded.tokenizer,
+            loaded.capabilities.context_length,
+            loaded.vocabulary,
+            self._child,
+            marks_opening=not can_be_cut(loaded.model),
         )
 
     def _run_engine(self) -> None:

@@ -71,6 +71,12 @@ def layout_of(cache: Sequence[Any], length: int) -> Layout | None:
     return Layout(leaves, tuple(Group(*shape, tuple(members)) for shape, members in shapes.items()))
 
 
+def can_be_cut(model: Any) -> bool:
+    """Whether any beginning of a sequence's cache is the cache of that beginning."""
+    cache = caches.make_prompt_cache(model)
+    return not _states(cache)
+
+
 def _leaf(part: Any, length: int) -> Leaf:
     name = type(part).__name__
     if type(part) is caches.CacheList:

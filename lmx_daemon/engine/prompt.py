@@ -26,12 +26,24 @@ class Prepared:
     tools: list[dict[str, Any]]
     thinking: bool = False
     """The prompt ends inside an open thinking block."""
+    opening: int = 0
+    """So many tokens come before the conversation itself: what other conversations may begin with too."""
     raw: bool = False
     """No chat: the answer is plain text, markers are not looked for."""
 
 
 class PromptBuilder:
-    def __init__(self, tokenizer: Any, context_length: int, vocabulary: int, child: TemplateChild) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        context_length: int,
+        vocabulary: int,
+        child: TemplateChild,
+        *,
+        marks_opening: bool = False,
+    ) -> None:
+        """`marks_opening`: prompts say where their conversation begins, which costs tokenising what lies before."""
+        self._marks_opening = marks_opening
         self._tokenizer = tokenizer
         self._context_length = context_length
         self._vocabulary = vocabulary
@@ -91,7 +103,17 @@ class PromptBuilder:
         text = self._render(variables, bool(tools))
         self._check_size(text, "messages")
         tokens = list(self._tokenizer.encode(text, add_special_tokens=False))
-        return Prepared(tokens, tools, thinking=self._ends_in_thought(text))
+        opening = self._opening(chat, text, tokens) if self._marks_opening else 0
+        return Prepared(tokens, tools, thinking=self._ends_in_thought(text), opening=opening)
+
+    def _opening(self, chat: Chat, text: str, tokens: list[int]) -> int:
+        """Tokens before the first word that is not the system's. Found in the text, since templates cannot be asked."""
+        said = next((message.text.strip() for message in chat.messages if message.role != "system"), "")
+        place = text.find(said) if said else 0
+        before = self._tokenizer.encode(text[: max(place, 0)], add_special_tokens=False)
+        # Its last token may have become one with what follows.
+        same = (number for number, (a, b) in enumerate(zip(before, tokens, strict=False)) if a != b)
+        return next(same, min(len(before), len(tokens)))
 
     def _render(self, variables: dict[str, Any], tools: bool) -> str:
         own = getattr(self._tokenizer, "_chat_template", None)

@@ -7,7 +7,7 @@ found. It acts through the batch and the prefix cache. Engine thread only.
 import re
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,6 +71,7 @@ class Arrival:
     namespace: str
     tokens: list[int]
     until: float
+    opening: int = 0
     fetch: Fetch | None = None
     leader: "Leader | None" = None
     position: int = 0
@@ -107,9 +108,9 @@ class Reuse:
         self._leaders: dict[int, Leader] = {}
         self._recent: deque[tuple[str, Tokens]] = deque(maxlen=RECENT)
 
-    def arrive(self, namespace: str, tokens: list[int]) -> Arrival:
-        """A request has its tokens. What the disk holds of them begins to be read."""
-        arrival = Arrival(namespace, tokens, time.monotonic() + WAIT_SECONDS)
+    def arrive(self, namespace: str, tokens: list[int], opening: int = 0) -> Arrival:
+        """A request has its tokens, of which others may share the `opening`. What the disk holds begins to be read."""
+        arrival = Arrival(namespace, tokens, time.monotonic() + WAIT_SECONDS, opening)
         if self._disk is not None:
             arrival.fetch = self._disk.fetch(self.prefixes, namespace, tokens)
         return arrival
@@ -142,7 +143,9 @@ class Reuse:
         cached = hit.length if hit is not None else 0
         nearest, common = self._nearest(arrival)
         first, miss = (None, "") if nearest is None else self._explain(arrival, nearest, common, cached)
-        checkpoints = () if self._trimmable() else checkpoints_for(len(arrival.tokens), cached, common)
+        checkpoints = (
+            () if self._trimmable() else checkpoints_for(len(arrival.tokens), cached, (common, arrival.opening))
+        )
         self._recent.append((arrival.namespace, arrival.array))
         return Found(hit, checkpoints, first, miss)
 
@@ -251,12 +254,12 @@ class Reuse:
         return first, difference(was, now, common, self._think)
 
 
-def checkpoints_for(length: int, cached: int, common: int) -> tuple[int, ...]:
+def checkpoints_for(length: int, cached: int, shared: Sequence[int]) -> tuple[int, ...]:
     """Where a prompt's states are kept: before the tokens that open the answer, since the next turn has others there,
-    and where it leaves an earlier prompt, since a third one will likely do the same."""
+    and at the ends of what it shares with other prompts: after the system's words, and where it leaves an earlier one,
+    since a third one will likely do the same."""
     wanted = {length - TAIL} if length - TAIL - cached >= TAIL else set()
-    if common - cached >= WORTH and common < length - TAIL:
-        wanted.add(common)
+    wanted |= {position for position in shared if position - cached >= WORTH and position < length - TAIL}
     return tuple(sorted(wanted))
 
 

@@ -213,7 +213,7 @@ class Runner:
         except LmxError as error:
             self._end(request.id, Failed(id=request.id, error=error.body()))
             return
-        answer.arrival = self._reuse.arrive(request.cache_namespace, ready.prepared.tokens)
+        answer.arrival = self._reuse.arrive(request.cache_namespace, ready.prepared.tokens, ready.prepared.opening)
         self._line.add(answer)
         self._admit()
         self._tell_positions()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lmx_daemon.contract.frames import Leave, Loaded, Log
-from lmx_daemon.contract.generation import Finished, Started
+from lmx_daemon.contract.generation import Chat, Finished, Generate, Message, Started, TextPart
 from lmx_daemon.engine.cache import PrefixCache
 from lmx_daemon.engine.reuse import Arrival, Found, Reuse, checkpoints_for, difference
 from tests.engine.caching import CAN_BE_TRIMMED
@@ -91,6 +91,21 @@ def test_reused_in_every_way_the_answers_stay(architecture: str, folder: Path, t
             assert cached > 100 and answer == alone[text][1]
 
 
+def test_one_system_prompt_serves_the_second_conversation_already(folder: Path) -> None:
+    """Where caches cannot be cut, the end of the system's words is a checkpoint."""
+    with WorkerProcess() as worker:
+        assert isinstance(worker.load(model_of("mamba", folder)), Loaded)
+        found = []
+        for question in ("What is a token, and what is it good for? 0123456789", "Who are you? " * 8):
+            turns = [("system", SYSTEM), ("user", question)]
+            messages = tuple(Message(role=role, content=(TextPart(text=text),)) for role, text in turns)
+            request = Generate(id=worker.name(), model="test", prompt=Chat(messages=messages), max_tokens=4)
+            (event,) = worker.finish(worker.submit(request))
+            assert isinstance(event, Finished)
+            found.append(event.usage.cached_tokens)
+        assert found[0] == 0 and found[1] > 100
+
+
 class TestTrimmable:
     def test_a_cancelled_requests_prompt_is_not_computed_again(self, llama: WorkerProcess) -> None:
         text = SYSTEM + "cancel this"
@@ -156,11 +171,11 @@ def test_a_damaged_disk_block_is_told_and_costs_nothing_but_time(folder: Path, t
 
 class TestDecisions:
     def test_checkpoints_leave_out_what_opens_the_answer(self) -> None:
-        assert checkpoints_for(200, 0, 0) == (184,)
-        assert checkpoints_for(200, 180, 190) == ()
-        assert checkpoints_for(1000, 0, 500) == (500, 984)
-        assert checkpoints_for(1000, 500, 500) == (984,)
-        assert checkpoints_for(10, 0, 0) == ()
+        assert checkpoints_for(200, 0, (0, 0)) == (184,)
+        assert checkpoints_for(200, 180, (190, 0)) == ()
+        assert checkpoints_for(1000, 0, (500, 300)) == (300, 500, 984)
+        assert checkpoints_for(1000, 500, (500, 300)) == (984,)
+        assert checkpoints_for(10, 0, (0, 0)) == ()
 
     def test_differences_have_names(self) -> None:
         assert "time" in difference("on 2026-11-21 at", "on 2026-11-22 at", 500, None)
