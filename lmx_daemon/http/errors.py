@@ -7,10 +7,12 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 
-from lmx_daemon.contract.errors import LmxError, NotFoundError, RequestError
+from lmx_daemon.contract.errors import CancelledError, LmxError, NotFoundError, RequestError
 from lmx_daemon.monitor.logs import log
 
 T = TypeVar("T")
+LEFT = "client disconnected prematurely"
+"""Litestar's only word for it; no fault of ours, and nothing for the log."""
 PLACE = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
 TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -81,5 +83,7 @@ def as_lmx_error(request: Request[Any, Any, Any], error: Exception) -> LmxError:
         refused = RequestError(str(error.detail))
         refused.status = error.status_code
         return refused
+    if isinstance(error, HTTPException) and error.detail == LEFT:
+        return CancelledError("the client went away before its request was whole")
     log("http", "error", f"{request.method} {request.scope['path']}: {type(error).__name__}: {error}", identity)
     return LmxError("an error of lmx's own; it is in the log", hint="please report it")

@@ -135,6 +135,20 @@ def test_a_spare_that_is_killed_is_replaced_after_the_next_load(own_daemon: Daem
     wait_until(lambda: daemon.admin("GET", "/admin/status")["spare"] == "warm", 20, "there is another")
 
 
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error_of_ours(own_daemon: Daemon) -> None:
+    own_daemon.config = "[engine]\nwarm_spare = false\n"
+    daemon = own_daemon.start()
+    host, port = daemon.address.removeprefix("http://").split(":")
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    for rest in (b"Content-Length: 1000\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"):
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(head + rest)
+            time.sleep(0.3)
+    answer = httpx2.post(f"{daemon.address}/v1/completions", json={"model": "none/such", "prompt": "x"}, timeout=30)
+    assert answer.status_code == 404
+    assert " ERROR " not in (daemon.home / "logs" / "daemon.log").read_text()
+
+
 def test_a_moment_without_files_is_survived(own_daemon: Daemon) -> None:
     own_daemon.config = "[engine]\nwarm_spare = false\n"
     daemon = own_daemon.start()
