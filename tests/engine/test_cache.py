@@ -42,8 +42,8 @@ def test_answers_after_a_hit_are_the_answers_without(architecture: str, folder: 
     assert again is not None and answer(model, again.cache, PROMPT[256:]) == expected(model, PROMPT), "stored is stored"
 
 
-@pytest.mark.parametrize("architecture", CAN_BE_TRIMMED)
-@pytest.mark.parametrize("common", [9, 63, 64, 65, 128, 150])
+@pytest.mark.parametrize("architecture", ["llama", "deepseek_v3"])
+@pytest.mark.parametrize("common", [9, 63, 64, 150])
 def test_any_common_beginning_serves_where_caches_can_be_cut(architecture: str, common: int, folder: Path) -> None:
     model = model_of(architecture, folder / architecture)
     prefixes = PrefixCache(PLENTY)
@@ -163,7 +163,7 @@ def tiny_cache(tokens: list[int]) -> list[Any]:
 pieces = st.lists(st.sampled_from([10, 54, 64, 65, 100]), min_size=1, max_size=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), pieces, st.integers(0, 2)), max_size=12))
 def test_it_finds_what_a_plain_search_finds(acts: list[tuple[bool, list[int], int]]) -> None:
     prefixes, reference = PrefixCache(PLENTY), Reference()
@@ -181,7 +181,7 @@ def test_it_finds_what_a_plain_search_finds(acts: list[tuple[bool, list[int], in
             assert values.flatten().tolist() == [2 * token for token in tokens[: hit.length]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(pieces, st.integers(0, 3)), max_size=16), st.integers(2000, 12000))
 def test_the_bound_holds_and_what_is_left_is_right(acts: list[tuple[list[int], int]], max_bytes: int) -> None:
     prefixes = PrefixCache(max_bytes)

@@ -58,7 +58,7 @@ def started(worker: WorkerProcess) -> Started:
     return event
 
 
-QUICK = ("llama", "gemma3_text", "mamba")
+QUICK = ("gemma3_text", "mamba")
 EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ARCHITECTURES]
 
 
