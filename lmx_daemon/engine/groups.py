@@ -71,6 +71,8 @@ class Group:
         self._lengths = [length]
         self._caches = caches
         self._single = True
+        self._joining: list[list[Any]] = []
+        """Caches of the last rows, not in `_caches` yet: all that join in one step are copied once."""
 
     @property
     def shape(self) -> Shape:
@@ -78,10 +80,23 @@ class Group:
 
     @property
     def bytes(self) -> int:
-        return sum(cache.nbytes for cache in self._caches)
+        return sum(cache.nbytes for cache in self.caches)
 
     @property
     def caches(self) -> list[Any]:
+        """One for each layer, with all rows."""
+        if self._joining:
+            rows = [self._caches, *self._joining] if self._single else self._joining
+            merged = [parts[0].merge(list(parts)) for parts in zip(*rows, strict=True)]
+            if self._single:
+                self._caches, self._single = merged, False
+            else:
+                for cache, more in zip(self._caches, merged, strict=True):
+                    cache.extend(more)
+            for cache in self._caches:
+                if type(cache) is BatchKVCache:
+                    cache.step = min(STEPS[1], max(STEPS[0], cache.size() // 8 // STEPS[0] * STEPS[0]))
+            self._joining = []
         return self._caches
 
     def grew(self) -> None:
@@ -89,36 +104,31 @@ class Group:
         self._lengths = [length + 1 for length in self._lengths]
 
     def join(self, row: int, length: int, caches: list[Any]) -> None:
-        self._widen()
-        for cache, one in zip(self._caches, caches, strict=True):
-            cache.extend(one.merge([one]))
-            if type(cache) is BatchKVCache:
-                cache.step = min(STEPS[1], max(STEPS[0], cache.size() // 8 // STEPS[0] * STEPS[0]))
+        self._joining.append(caches)
         self.rows.append(row)
         self._lengths.append(length)
 
     def extract(self, row: int) -> list[Any]:
         """The row's caches, as they are when it has left or will compute no more."""
+        caches = self.caches
         if self._single:
-            return self._caches
+            return caches
         index = self.rows.index(row)
-        return [cache.extract(index) for cache in self._caches]
+        return [cache.extract(index) for cache in caches]
 
     def leave(self, rows: set[int]) -> None:
         """What stays goes on; a group that nobody stays in must not be used any more."""
+        caches = self.caches
         keep = [index for index, row in enumerate(self.rows) if row not in rows]
+        if len(keep) == 1 and not self._single:
+            self._caches, self._single = [cache.extract(keep[0]) for cache in caches], True
+        elif not self._single:
+            for cache in caches if keep else ():
+                cache.filter(keep)
+        if not keep:
+            self._caches = []
         self.rows = [self.rows[index] for index in keep]
         self._lengths = [self._lengths[index] for index in keep]
-        if not self.rows:
-            self._caches = []
-        elif not self._single:
-            for cache in self._caches:
-                cache.filter(keep)
-
-    def _widen(self) -> None:
-        if self._single:
-            self._caches = [cache.merge([cache]) for cache in self._caches]
-            self._single = False
 
 
 def forward(model: Any, tokens: mx.array, groups: Sequence[Group], *, joined: bool) -> mx.array:

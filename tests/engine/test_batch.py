@@ -194,3 +194,16 @@ def test_no_secret_is_seen_in_another_answer() -> None:
 @pytest.mark.slow
 def test_no_secret_is_seen_in_a_thousand_answers() -> None:
     assert run_secrets(1500) > 1000
+
+
+def test_rows_of_different_length_do_not_pay_for_each_other() -> None:
+    batch = Batch(model_of("llama"), set(), prefill_step=1024)
+    batch.add(tokens_of(4096, 4096), [Row(4096, GREEDY)])
+    while not batch.step().tokens:
+        pass
+    for _ in range(31):
+        batch.add(tokens_of(64, 64), [Row(4096, GREEDY)])
+    while len(batch.step().tokens) < 32:
+        pass
+    token = 2 * 2 * 4 * 2 * 16  # two layers' keys and values, float32, two heads of 16
+    assert batch.cache_bytes <= 1.3 * token * (4096 + 31 * 64)
