@@ -41,7 +41,9 @@ def client() -> FakeClient:
 def make_app(client: FakeClient, clock: Clock) -> Callable[..., LmxApp]:
     def make(settings: Settings | None = None, **options: Any) -> LmxApp:
         options = {"clock": clock, "version": "0.0.0", "retries": (0.02,)} | options
-        return LmxApp(client, settings or Settings(), **options)
+        app = LmxApp(client, settings or Settings(), **options)
+        app.NOTIFICATION_TIMEOUT = 600.0  # a toast must outlast a machine that is slow
+        return app
 
     return make
 
