@@ -15,6 +15,7 @@ from lmx_cli.bench.run import this_machine
 from lmx_daemon.contract.benchmark import Machine, Measured, Outcome, Report, Test
 
 OURS, LM, VLM, DIRECT = "lmx", "mlx_lm.server", "mlx_vlm.server", "in process"
+BUSY = 0.2
 SERVERS = (OURS, LM, VLM, DIRECT)
 HEAD = """# Benchmark
 
@@ -42,6 +43,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     figures: dict[str, float] = {}
     taken_at: float = 0.0
     rounds: int = 0
+    busy: float = 0.0
+    """The share of the processor, 0..1, that other work took right before."""
     commit: str = ""
     machine: Machine | None = None
 
@@ -201,6 +204,13 @@ def rounds_of(part: Part) -> str:
     return str(part.rounds) if not counts else str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
+def busy(part: Part) -> str:
+    """A warning where other work had much of the machine."""
+    if part.busy < BUSY:
+        return ""
+    return f"; **other work took {part.busy:.0%} of the processor: only ratios count**"
+
+
 def where(parts: dict[str, Part]) -> list[str]:
     """Machine, versions, dates."""
     found = ["## Where and when", ""]
@@ -218,6 +228,6 @@ def where(parts: dict[str, Part]) -> list[str]:
     found += [f"- {name}: {said}" for name, said in versions.items()]
     for name, part in parts.items():
         day = time.strftime("%Y-%m-%d", time.gmtime(part.taken_at))
-        found.append(f"- part `{name}`: {day}, {rounds_of(part)} rounds, commit {part.commit}")
+        found.append(f"- part `{name}`: {day}, {rounds_of(part)} rounds, commit {part.commit}{busy(part)}")
     found.append("- memory is the highest resident memory of the server's processes; lmx's holds its warm spare too")
     return found

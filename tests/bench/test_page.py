@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import msgspec
+
 from lmx_cli.bench.figures import median_of
 from lmx_daemon.contract.benchmark import Machine, Measured, Outcome, Report, Spread, Target, Test
 from scripts.bench_page import Part, keep, table, write
@@ -71,3 +73,10 @@ def test_the_page_says_where_and_when(tmp_path: Path) -> None:
     for expected in ("part `throughput`", "lmx 1", "OpenBLAS", "| lmx ps | 100 ms |", "pictures/benchmark.svg"):
         assert expected in page
     assert (docs / "pictures" / "benchmark.svg").exists()
+    assert "other work" not in page
+
+
+def test_a_busy_machine_is_said(tmp_path: Path) -> None:
+    keep(tmp_path, "throughput", msgspec.structs.replace(part(SWEEP), busy=0.75))
+    write(tmp_path, tmp_path)
+    assert "other work took 75% of the processor" in (tmp_path / "benchmark.md").read_text()
