@@ -106,6 +106,7 @@ class Output:
         sys.stderr.flush()
 
     def error(self, error: LmxError) -> None:
+        self.progress("")
         label = f"{RED}error:{RESET}" if self.color_err else "error:"
         sys.stderr.write(f"{label} {visible(error.message)}\n")
         if error.hint:

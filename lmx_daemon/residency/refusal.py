@@ -30,7 +30,7 @@ def refusal(
     if not hints:
         hints.append("use a smaller model, or one with fewer bits")
     return OutOfMemoryError(
-        f"{name} does not fit into memory: it needs {size(plan.bytes)}, and {there_is(room, known)} ({told(plan)})",
+        f"{name} does not fit into memory: it needs {size(plan.bytes)}, {told(plan)}; {there_is(room, known)}",
         hint="; or ".join(hints),
         param="model",
     )
