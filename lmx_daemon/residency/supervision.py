@@ -101,16 +101,16 @@ class Supervisor:
         worker = slot.worker
         if worker is None or not worker.alive or worker.leaving:
             return
-        if is_hung(worker.beat(), now, self._engine.hang_seconds):
-            self._end_hung(slot, worker)
+        # Imports tell nothing of their progress, and may take long from a cold disk.
+        limit = self._engine.hang_seconds if worker.hello is not None else self._engine.load_seconds
+        if is_hung(worker.beat(), now, limit):
+            self._end_hung(slot, worker, limit)
         elif (expires := slot.expires()) is not None and now > expires:
             self._journal.tell("expired", slot.model.id, "unloaded: not used for its time to live")
             self._background(self._loader.unload(slot, False))
 
-    def _end_hung(self, slot: Slot, worker: Worker) -> None:
-        error = WorkerHungError(
-            f"{slot.model.id} made no progress for {self._engine.hang_seconds:g} s and was ended", hint="try again"
-        )
+    def _end_hung(self, slot: Slot, worker: Worker, limit: float) -> None:
+        error = WorkerHungError(f"{slot.model.id} made no progress for {limit:g} s and was ended", hint="try again")
         self._journal.tell("hung", slot.model.id, error.message)
         self._crashes[slot.model.id].append(time.monotonic())
         worker.fail(error)

@@ -236,6 +236,7 @@ class Worker:
 
     def _welcome(self, hello: Hello) -> None:
         self.hello = hello
+        self._heard_at = self._progressed_at = time.monotonic()
         if self._ready.done():
             return
         if hello.protocol == WORKER_PROTOCOL:
