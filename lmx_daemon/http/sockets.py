@@ -16,6 +16,8 @@ from lmx_daemon.contract.config import Home
 from lmx_daemon.contract.errors import StartupError
 
 BACKLOG = 2048
+SEND_BYTES = 256 * 1024
+"""What the system may hold for a slow reader; left to itself it is several megabytes for each."""
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 10.0
 """A request's head must be whole so soon after its connection's or its own first byte."""
@@ -29,6 +31,7 @@ def bind_public(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)  # connections inherit it
         listener.bind((host, port))
         listener.listen(BACKLOG)
     except (OSError, OverflowError) as error:
