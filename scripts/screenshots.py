@@ -31,11 +31,11 @@ from tests.tui.conftest import ask, settled
 
 PICTURES = ROOT / "docs" / "pictures"
 SIZE = (120, 36)
-BUSY_SECONDS = 45.0
-QUESTIONS = ("What is lmx?", "How do I download a model?", "How do I call it from Python?")
+BUSY_SECONDS = 40.0
+QUESTIONS = ("What is lmx?", "Which port does lmx use?", "How do I stop the daemon?")
 OTHERS = (
-    "How do I stop the daemon?",
-    "Which port does lmx use?",
+    "How do I load a model?",
+    "How do I pull a model?",
     "How do I unload a model?",
     "What does error 429 mean?",
     "Write the curl command for a chat.",
