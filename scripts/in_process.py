@@ -66,10 +66,10 @@ def cache_bytes(model: Any) -> list[float]:
     ours = Batch(model, set(), prefill_step=512)
     for index, length in enumerate(lengths):
         ours.add(prompt(index, length), [Row(ROOM, GREEDY)])
-    mine = all_decoding(lambda: len(ours.step().tokens), len(lengths))
+    mine = all_decoding(lambda: [token.row for token in ours.step().tokens], len(lengths))
     theirs = BatchGenerator(model, completion_batch_size=32, prefill_batch_size=8, prefill_step_size=512)
     theirs.insert([prompt(index, length) for index, length in enumerate(lengths)], max_tokens=[ROOM] * len(lengths))
-    others = all_decoding(lambda: len(theirs.next()[1]), len(lengths))
+    others = all_decoding(lambda: [found.uid for found in theirs.next()[1]], len(lengths))
     one = model.make_cache() if hasattr(model, "make_cache") else [KVCache() for _ in model.layers]
     model(mx.array([prompt(0, 256)]), cache=one)  # 256 tokens fill a cache's first piece: nothing is spare
     mx.eval([layer.state for layer in one])
@@ -78,12 +78,15 @@ def cache_bytes(model: Any) -> list[float]:
     return [ours.cache_bytes / (token * (held + mine)), theirs.prompt_cache_nbytes / (token * (held + others))]
 
 
-def all_decoding(step: Callable[[], int], rows: int) -> int:
-    """Steps until every row gives a token in one; the tokens that were generated until then."""
+def all_decoding(step: Callable[[], list[int]], rows: int) -> int:
+    """Steps until every row has given a token; the tokens that were generated until then."""
+    seen: set[int] = set()
     generated = 0
-    while (tokens := step()) < rows:
-        generated += tokens
-    return generated + tokens
+    while len(seen) < rows:
+        given = step()
+        seen.update(given)
+        generated += len(given)
+    return generated
 
 
 def prompt(index: int, length: int) -> list[int]:
