@@ -40,7 +40,7 @@ class StandIn:
             return content
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def hub_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
     root = tmp_path_factory.mktemp("hub")
     program = Path(__file__).parents[1] / "fakehub.py"
