@@ -161,7 +161,7 @@ class Hub:
         folder, counts = self.root / repo, Counter[str]()
         for file in folder.glob("*.safetensors"):
             header: dict[str, Any] = {}
-            with contextlib.suppress(ValueError), file.open("rb") as opened:
+            with contextlib.suppress(ValueError, OverflowError, MemoryError), file.open("rb") as opened:
                 length = int.from_bytes(opened.read(8), "little")
                 header = json.loads(opened.read(length)) if length < file.stat().st_size else {}
             for name, tensor in header.items():

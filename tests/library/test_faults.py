@@ -19,7 +19,7 @@ SIZES = {"sizes/small": 5_000, "sizes/middle": 1_200_000, "sizes/large": 4_000_0
 FILES = ["config.json", "model.safetensors"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def three(hub_process: StandIn) -> dict[str, bytes]:
     """The weights of three repositories."""
     weights = {}
