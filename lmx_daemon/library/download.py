@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from lmx_daemon.contract.config import LibrarySettings
-from lmx_daemon.contract.errors import CancelledError, JobNotFoundError, LmxError
+from lmx_daemon.contract.errors import CancelledError, JobNotFoundError, LmxError, RequestError
 from lmx_daemon.contract.types import DOWNLOAD_ENDS, Download, PullRequest
 from lmx_daemon.library import queue
 from lmx_daemon.library.cache import RepositoryFolder
@@ -78,6 +78,8 @@ class Pulls:
     async def start(self, request: PullRequest) -> Download:
         """Puts a pull into the queue, or goes on with the one for the same. Raises RequestError or DiskError."""
         endpoint = request.endpoint or self._settings.endpoint
+        if endpoint is not None and not endpoint.startswith(("https://", "http://")):
+            raise RequestError(f"{endpoint[:200]!r} is no address of a Hub", param="endpoint", hint="see HF_ENDPOINT")
         repo, pasted = asked_for(request.repo, Hub(endpoint, self._environ).endpoint)
         wanted = JobRecord(
             id=uuid.uuid4().hex[:12],
@@ -103,7 +105,9 @@ class Pulls:
                 raise
             self._advance()
             return self.get(identity)
-        return self.get(identity) if request.paused or known.wish == "run" else await self._go_on(known)
+        if request.paused or known.wish == "run":
+            return self.get(identity)
+        return await self._go_on(msgspec.structs.replace(known, endpoint=endpoint))
 
     def list(self) -> Downloads:
         """Those that run, then the queue in its order, then the ended ones."""

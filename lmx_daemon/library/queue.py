@@ -186,10 +186,10 @@ def needed_by_others(records: Iterable[JobRecord], mine: JobRecord) -> set[str]:
 
 
 def same_as(records: Iterable[JobRecord], wanted: JobRecord) -> JobRecord | None:
-    """The job that does already what is wanted, unless it has ended well or was cancelled."""
+    """The job that does already what is wanted, from whatever mirror, unless it ended well or was cancelled."""
     for record in records:
-        mine = (record.repo, record.revision, record.include, record.exclude, record.endpoint)
-        theirs = (wanted.repo, wanted.revision, wanted.include, wanted.exclude, wanted.endpoint)
+        mine = (record.repo, record.revision, record.include, record.exclude)
+        theirs = (wanted.repo, wanted.revision, wanted.include, wanted.exclude)
         if mine == theirs and record.wish in ("run", "pause", "failed"):
             return record
     return None

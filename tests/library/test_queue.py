@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lmx_daemon.contract.config import LibrarySettings
-from lmx_daemon.contract.errors import ConflictError, DiskError, ErrorBody, JobNotFoundError
+from lmx_daemon.contract.errors import ConflictError, DiskError, ErrorBody, JobNotFoundError, RequestError
 from lmx_daemon.contract.types import Download, PullRequest
 from lmx_daemon.library import queue
 from lmx_daemon.library.download import Pulls
@@ -225,6 +225,16 @@ class TestTheQueue:
         with pytest.raises(JobNotFoundError):
             slowly.get(done.id)
         assert [file.stem for file in (tmp_path / "records").glob("*.json")] == [waiting.id]
+
+    async def test_another_mirror_goes_on_with_the_same_job(
+        self, pulls: Pulls, hub: StandIn, environ: dict[str, str]
+    ) -> None:
+        failed = await pulls.start(PullRequest(repo=REPO, endpoint="http://127.0.0.1:9", paused=True))
+        again = await pulls.start(PullRequest(repo=REPO, endpoint=hub.endpoint))
+        assert again.id == failed.id
+        await until_state(pulls, failed.id, "done")
+        with pytest.raises(RequestError):
+            await pulls.start(PullRequest(repo=REPO, endpoint="file:///etc"))
 
     async def test_a_bound_on_the_speed(self, pulls: Pulls, hub: StandIn) -> None:
         pulls.limit(2_000_000)
