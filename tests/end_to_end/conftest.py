@@ -1,4 +1,4 @@
-"""One daemon for the tests that do not harm it, and a cache with a random-weight model that talks for long."""
+"""One daemon a file for the tests that do not harm it, and a cache with a random-weight model that talks for long."""
 
 import os
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def daemon(cache: Path) -> Iterator[Daemon]:
     """Shared by the tests that leave it as they found it."""
     running = Daemon(environment={"HF_HUB_CACHE": str(cache)}).start()
