@@ -64,37 +64,22 @@ class Batches:
         if sample.kind != "question":
             return Row(prompt + answer, len(prompt), [1.0] * len(answer))
         weights = self.branches.weights(answer)
-        if self.rng.random() < 0.6:
+        if self.rng.random() < 0.8:
             # Past the last decision an answer is recitation: most samples need not repeat it.
             last = max(at for at, weight in enumerate(weights) if weight >= 1.0)
             answer, weights = answer[: last + 3], weights[: last + 3]
         return Row(prompt + answer, len(prompt), weights)
 
-    def echo(self) -> Row:
-        """Random tokens said twice: the shortest way to teach copying."""
-        length = self.rng.randint(6, 24)
-        vocabulary = self.renderer.tokenizer.get_vocab_size()
-        once = [self.rng.randrange(16, vocabulary) for _ in range(length)]
-        return Row(once + once, length + 1, [1.0] * (length - 1))
-
-    def echoes(self) -> Batch:
-        return collate([self.echo() for _ in range(64)])
-
-    def rows(self, tool_share: float, echo_share: float) -> list[Row]:
+    def rows(self, tool_share: float) -> list[Row]:
         made = []
         for _ in range(POOL):
-            roll = self.rng.random()
-            if roll < echo_share:
-                made.append(self.echo())
-            elif roll < echo_share + tool_share:
-                made.append(self.row(self.corpus.tool_use()))
-            else:
-                made.append(self.row(self.corpus.question()))
+            tools = self.rng.random() < tool_share
+            made.append(self.row(self.corpus.tool_use() if tools else self.corpus.question()))
         return made
 
-    def groups(self, tool_share: float, echo_share: float, budget: int) -> Iterator[list[Batch]]:
+    def groups(self, tool_share: float, budget: int) -> Iterator[list[Batch]]:
         """Micro-batches of one step each: rows sorted by length, cut so that padding stays small."""
-        rows = sorted(self.rows(tool_share, echo_share), key=lambda row: len(row.ids))
+        rows = sorted(self.rows(tool_share), key=lambda row: len(row.ids))
         batches, start = [], 0
         for end in range(1, len(rows) + 1):
             if end == len(rows) or (end + 1 - start) * len(rows[end].ids) > budget:

@@ -1,9 +1,8 @@
 """Draws a copying circuit into fresh weights, so that training starts with it instead of finding it.
 
-Small models learn to copy unseen words late or never: on random tokens said twice, 300 steps from random weights
-left a loss of 6.2, from these 0.06. The circuit is the one known as an induction head (Olsson et al. 2022,
-arXiv:2209.11895): in the first layer two heads look one and two tokens back; in the second, one head looks for the
-place where the same two tokens stood before, and says what followed.
+Small models learn to copy unseen words late or never. The circuit is the one known as an induction head (Olsson et
+al. 2022, arXiv:2209.11895): one layer has two heads that look one and two tokens back; in the next, one head looks
+for the place where the same two tokens stood before, and says what followed.
 """
 
 import mlx.core as mx
@@ -11,93 +10,117 @@ import numpy as np
 from mlx_lm.models.qwen3 import Model
 from numpy.typing import NDArray
 
+from training.channels import BEFORE, CONSTANT, FIXED, IDENTITY, NOWHERE, SPREAD
+
 Matrix = NDArray[np.float64]
 
+FIRST = 0
+"""The layer that looks back; the next one matches."""
 SHARP = 2.5
 """Query and key norms: high enough for a head to look at one place."""
 FAST = 0.02
 """Rotary frequencies above this tell places apart; those below carry content."""
-CONSTANT = 6.0
-"""Channel 0 of every embedding, in units of the others: what a head that looks at a place needs to see."""
 SECOND = 0.7
 """Weight of the match two tokens back."""
+REST = 0.5
+"""Cosine of every query with the key of `nowhere`: above a chance likeness, below a match."""
+LOUD = 4.0
+"""What followed must outshout the word that is there, of which all channels speak and not only these."""
 
 
 class Circuit:
-    def __init__(self, model: Model, theta: float, size: int, embedding: float, seed: int) -> None:
+    """`nowhere`: the token that is looked at where nothing matches; it opens every prompt."""
+
+    def __init__(self, model: Model, theta: float, size: int, nowhere: int, seed: int) -> None:
         self.model = model
         self.size = size
         self.half = size // 2
         self.frequencies = theta ** (-np.arange(self.half) / self.half)
-        self.embedding = embedding
+        self.nowhere = nowhere
         self.random = np.random.default_rng(seed)
-        self.width: int = model.model.embed_tokens.weight.shape[1]
+        self.said = self.orthonormal(size, IDENTITY.stop - IDENTITY.start)
 
     def draw(self) -> None:
         embeddings = np.array(self.model.model.embed_tokens.weight)
-        embeddings[:, 0] = CONSTANT * self.embedding
+        embeddings[self.nowhere] = 0.0
+        embeddings[self.nowhere, NOWHERE] = FIXED
+        embeddings[:, CONSTANT] = FIXED
         self.model.model.embed_tokens.weight = mx.array(embeddings)
-        for layer in self.model.model.layers[:2]:
+        for layer in self.model.model.layers[FIRST : FIRST + 2]:
             for norm in (layer.self_attn.q_norm, layer.self_attn.k_norm):
                 norm.weight = norm.weight * SHARP
-        readers, writers = self.look_back()
-        self.match(readers, writers)
+        glance = self.orthonormal(BEFORE[0].stop - BEFORE[0].start, IDENTITY.stop - IDENTITY.start)
+        self.look_back(glance)
+        self.match(glance)
 
-    def look_back(self) -> tuple[list[Matrix], list[Matrix]]:
-        """First layer: key-value group g attends g+1 tokens back, reads by R[g] and writes by W[g]."""
-        layer = self.model.model.layers[0].self_attn
-        weights = {name: np.array(getattr(layer, name).weight, np.float64) for name in PROJECTIONS}
+    def look_back(self, glance: Matrix) -> None:
+        """Head n looks n+1 tokens back and writes that token's `glance` at its identity."""
+        layer = self.model.model.layers[FIRST].self_attn
+        weights = weights_of(layer)
         fast = np.flatnonzero(self.frequencies > FAST)
-        readers, writers = [], []
-        for group in (0, 1):
-            head = group * (layer.n_heads // layer.n_kv_heads)
-            q, k = self.rows(head), self.rows(group)
-            weights["q_proj"][q] = 0.0
-            weights["k_proj"][k] = 0.0
-            turn = (group + 1) * self.frequencies[fast]
-            weights["q_proj"][q.start + fast, 0] = 3.0
-            weights["k_proj"][k.start + fast, 0] = 3.0 * np.cos(turn)
-            weights["k_proj"][k.start + self.half + fast, 0] = 3.0 * np.sin(turn)
-            readers.append(self.mix(self.size, self.width, self.width))
-            writers.append(self.mix(self.width, self.size, self.size) * self.embedding)
-            weights["v_proj"][k] = readers[-1]
-            weights["o_proj"][:, q] = writers[-1]
-        self.put(layer, weights)
-        return readers, writers
+        for head in (0, 1):
+            rows = self.rows(head)
+            for name in ("q_proj", "k_proj", "v_proj"):
+                weights[name][rows] = 0.0
+            weights["o_proj"][:, rows] = 0.0
+            turn = (head + 1) * self.frequencies[fast]
+            weights["q_proj"][rows.start + fast, CONSTANT] = 3.0
+            weights["k_proj"][rows.start + fast, CONSTANT] = 3.0 * np.cos(turn)
+            weights["k_proj"][rows.start + self.half + fast, CONSTANT] = 3.0 * np.sin(turn)
+            seen = slice(rows.start, rows.start + len(glance))
+            weights["v_proj"][seen, IDENTITY] = glance
+            weights["o_proj"][BEFORE[head], seen] = np.eye(len(glance)) * SPREAD
+        put(layer, weights)
 
-    def match(self, readers: list[Matrix], writers: list[Matrix]) -> None:
-        """Second layer: the query is this token and the one before, the key the two before that place."""
-        layer = self.model.model.layers[1].self_attn
-        weights = {name: np.array(getattr(layer, name).weight, np.float64) for name in PROJECTIONS}
+    def match(self, glance: Matrix) -> None:
+        """Next layer: the query is this token and the one before, the key the two before a place."""
+        layer = self.model.model.layers[FIRST + 1].self_attn
+        weights = weights_of(layer)
         slow = np.flatnonzero(self.frequencies <= FAST)
         content = np.concatenate([slow, slow + self.half])
-        first, second = (self.mix(len(content), self.size, 1) for _ in range(2))
-        unwrite = [writer.T / self.embedding for writer in writers]
-        weights["q_proj"][self.rows(0)] = 0.0
-        weights["k_proj"][self.rows(0)] = 0.0
-        before = readers[1] @ readers[0].T @ unwrite[0]
-        weights["q_proj"][content] = first @ readers[0] + SECOND * second @ before
-        weights["k_proj"][content] = first @ unwrite[0] + SECOND * second @ unwrite[1]
-        value = self.mix(self.size, self.width, self.size)
-        weights["v_proj"][self.rows(0)] = value
-        weights["o_proj"][:, self.rows(0)] = value.T * self.embedding * 2.0
-        self.put(layer, weights)
+        first, second = (self.random.normal(size=(len(content), len(glance))) for _ in range(2))
+        rows = self.rows(0)
+        for name in ("q_proj", "k_proj", "v_proj"):
+            weights[name][rows] = 0.0
+        weights["o_proj"][:, rows] = 0.0
+        weights["q_proj"][content, IDENTITY] = first @ glance
+        weights["q_proj"][content, BEFORE[0]] = SECOND * second
+        weights["k_proj"][content, BEFORE[0]] = first
+        weights["k_proj"][content, BEFORE[1]] = SECOND * second
+        self.rest(weights, content)
+        weights["v_proj"][rows, IDENTITY] = self.said
+        put(layer, weights)
+
+    def speak(self) -> None:
+        """Lets the circuit say what it finds. Before that it is silent: copying is noise to who only reads."""
+        layer = self.model.model.layers[FIRST + 1].self_attn
+        weights = weights_of(layer)
+        weights["o_proj"][IDENTITY, self.rows(0)] = self.said.T * (LOUD * SPREAD)
+        put(layer, weights)
+
+    def rest(self, weights: dict[str, Matrix], content: NDArray[np.int64]) -> None:
+        """Every query likes the token that says nothing a little: a head with no match would copy at random."""
+        there = self.random.normal(size=len(content))
+        there /= np.linalg.norm(there)
+        length = np.sqrt((weights["k_proj"][content] ** 2).sum()) * SPREAD / FIXED
+        weights["q_proj"][content, CONSTANT] = there * (length * REST / np.sqrt(1.0 - REST**2))
+        weights["k_proj"][content, NOWHERE] = there * (4.0 * length)
 
     def rows(self, head: int) -> slice:
         return slice(head * self.size, (head + 1) * self.size)
 
-    def mix(self, rows: int, columns: int, scale: int) -> Matrix:
-        """A random projection that leaves the constant channel alone."""
-        matrix: Matrix = self.random.normal(size=(rows, columns)) / np.sqrt(scale)
-        if columns == self.width:
-            matrix[:, 0] = 0.0
-        if rows == self.width:
-            matrix[0] = 0.0
+    def orthonormal(self, rows: int, columns: int) -> Matrix:
+        matrix: Matrix = np.linalg.qr(self.random.normal(size=(columns, columns)))[0][:rows]
         return matrix
 
-    def put(self, layer: object, weights: dict[str, Matrix]) -> None:
-        for name, matrix in weights.items():
-            getattr(layer, name).weight = mx.array(matrix.astype(np.float32))
+
+def weights_of(layer: object) -> dict[str, Matrix]:
+    return {name: np.array(getattr(layer, name).weight, np.float64) for name in PROJECTIONS}
+
+
+def put(layer: object, weights: dict[str, Matrix]) -> None:
+    for name, matrix in weights.items():
+        getattr(layer, name).weight = mx.array(matrix.astype(np.float32))
 
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")

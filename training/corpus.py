@@ -21,11 +21,11 @@ class Corpus:
 
     def __init__(self, topics: list[Topic], rng: random.Random, maker: ToolMaker) -> None:
         self.rng = rng
-        self.variation = Variation(rng)
         self.maker = maker
         self.toolbox = ToolSamples(maker)
         self.secret = {normal(text) for topic in topics for text in held_out(topic)}
         everything = lessons(topics)
+        self.variation = Variation(rng, everything)
         self.lessons = [lesson for lesson in everything if lesson.id != OTHER]
         self.other = next(lesson for lesson in everything if lesson.id == OTHER)
         self.systems = tomllib.loads((Path(__file__).parent / "systems.toml").read_text())
@@ -48,9 +48,9 @@ class Corpus:
             text = self.text(lesson)
             if rng.random() < 0.1:
                 tools = [other.tool for other in self.toolbox.strangers(None, rng.choice([1, 1, 2]))]
-        thought = lesson.thought if rng.random() < 0.12 else None
+        thought = lesson.thought if rng.random() < 0.16 else None
         messages = [*self.earlier(0.1), user(text)]
-        return self.with_system(Sample(messages, lesson.answer, tools, thought, "question"), 0.2)
+        return self.with_system(Sample(messages, lesson.answer, tools, thought, "question"), 0.12)
 
     def text(self, lesson: Lesson) -> str:
         while True:
@@ -76,7 +76,7 @@ class Corpus:
         if rng.random() < 0.12:
             thought = ANSWERED if sample.kind == "follow_up" else FITS
         messages = [*self.earlier(0.06), *sample.messages]
-        return self.with_system(Sample(messages, sample.answer, sample.tools, thought, sample.kind), 0.2)
+        return self.with_system(Sample(messages, sample.answer, sample.tools, thought, sample.kind), 0.12)
 
     def with_system(self, sample: Sample, share: float) -> Sample:
         rng = self.rng

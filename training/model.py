@@ -7,21 +7,24 @@ Inference uses mlx_lm's Qwen3. Training repeats its arithmetic with a faster exp
 from typing import Any, cast
 
 import mlx.core as mx
+import numpy as np
 from mlx.utils import tree_map_with_path
 from mlx_lm.models.qwen3 import Model, ModelArgs
+from numpy.typing import NDArray
 
+from training.channels import IDENTITY, MEANING, SPREAD, WIDTH
 from training.copying import Circuit
+from training.reading import LAYER as READING
+from training.reading import draw_reading
 
-EMBEDDING = 0.1
-"""Standard deviation of a new embedding."""
 SHAPE: dict[str, Any] = {
     "architectures": ["Qwen3ForCausalLM"],
     "model_type": "qwen3",
-    "hidden_size": 128,
+    "hidden_size": WIDTH,
     "num_hidden_layers": 4,
     "intermediate_size": 384,
     "num_attention_heads": 4,
-    "num_key_value_heads": 2,
+    "num_key_value_heads": 4,
     "head_dim": 32,
     "rms_norm_eps": 1e-6,
     "rope_theta": 1000000.0,
@@ -33,21 +36,35 @@ SHAPE: dict[str, Any] = {
 }
 
 
-def create(vocabulary: int, seed: int) -> Model:
-    """A new model: small outputs from every block, and a copying circuit in the first two."""
-    model = Model(ModelArgs.from_dict({**SHAPE, "vocab_size": vocabulary}))
+def create(meanings: NDArray[np.float64], nowhere: int, seed: int) -> tuple[Model, Circuit]:
+    """A new model with words that mean something, reading drawn in, and copying, which does not speak yet."""
+    model = Model(ModelArgs.from_dict({**SHAPE, "vocab_size": len(meanings)}))
     mx.random.seed(seed)
 
     def start(path: str, value: mx.array) -> mx.array:
         if value.ndim == 1:
             return value
-        scale = EMBEDDING if "embed" in path else value.shape[-1] ** -0.5
         quiet = 0.04 if "o_proj" in path or "down_proj" in path else 1.0
-        return mx.random.normal(value.shape) * (scale * quiet)
+        scale: float = quiet * value.shape[-1] ** -0.5
+        return mx.random.normal(value.shape) * scale
 
     model.update(tree_map_with_path(start, model.parameters()))
-    Circuit(model, SHAPE["rope_theta"], SHAPE["head_dim"], EMBEDDING, seed).draw()
-    return model
+    embeddings = np.zeros((len(meanings), WIDTH))
+    embeddings[:, MEANING] = meanings * SPREAD
+    embeddings[:, IDENTITY] = np.array(mx.random.normal((len(meanings), IDENTITY.stop - IDENTITY.start))) * SPREAD
+    model.model.embed_tokens.weight = mx.array(embeddings, mx.float32)
+    circuit = Circuit(model, SHAPE["rope_theta"], SHAPE["head_dim"], nowhere, seed)
+    circuit.draw()
+    draw_reading(model, SHAPE["head_dim"])
+    return model, circuit
+
+
+def freeze_drawn(model: Model) -> None:
+    """Leaves only the layers from reading on free to learn: what words mean and how to copy stays as drawn."""
+    model.freeze()
+    for block in model.model.layers[READING:]:
+        block.unfreeze()
+    model.model.norm.unfreeze()
 
 
 def exponential(x: mx.array) -> mx.array:

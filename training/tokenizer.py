@@ -14,10 +14,11 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-VOCABULARY = 2048
-JOINED_WORDS = 700
+VOCABULARY = 4096
+JOINED_WORDS = 1500
+START = "<|im_start|>"
 END = "<|im_end|>"
-SPECIAL = ["<|endoftext|>", "<|im_start|>", END]
+SPECIAL = ["<|endoftext|>", START, END]
 MARKUP = [
     "<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>",
     "<tools>", "</tools>",

@@ -18,19 +18,27 @@ from tokenizers import Tokenizer
 from training import model as shape
 from training import tokenizer as words
 from training.batches import Batch, Batches
+from training.channels import MEANING
 from training.corpus import Corpus
+from training.meaning import meanings
 from training.sample import Renderer
 from training.tools import ToolMaker
 from training.words import banks
 
 GUIDE = Path(__file__).parent.parent / "lmx_daemon" / "library" / "guide"
 SEED = 20
-STEPS = 2900
-ECHOES = 150
-"""First steps, of echoes only: mixed with anything else the drawn circuit is unlearnt before it is used."""
-WARM_UP = 60
-RATE = 3e-3
+ALONE = 900
+"""Steps of questions only, in which what is drawn stands still."""
+TOGETHER = (1700, 1600)
+"""Steps of questions and tools, in which everything learns; the rate begins anew with each."""
+WARM_UP = 80
+RATE_ALONE = 2.5e-3
+RATE_TOGETHER = 8e-4
 LAST_RATE = 5e-5
+WORDS = 0.03
+"""Embeddings learn at this share of the rate: a rare word must keep the meaning it was given."""
+TOOLS = (0.28, 0.36)
+"""Share of the samples that are about tools."""
 BUDGET = 1300
 """Padded tokens in one micro-batch; a step has two."""
 DROPOUT = 0.0
@@ -45,27 +53,41 @@ def make_tokenizer(seed: int) -> Tokenizer:
     return words.train(corpus.prose(), [plain.prompt(sample) + sample.output for sample in samples])
 
 
-def tool_share(progress: float) -> float:
-    """Tools first; the end is for the questions."""
-    return 0.3 if progress < 0.3 else 0.2
-
-
-def echo_share(progress: float) -> float:
-    return max(0.0, 0.15 - 0.5 * progress)
-
-
 class Trainer:
-    def __init__(self, model: Model, steps: int) -> None:
+    """One stretch of training with a rise and a fall of the rate. What is frozen stays as it is."""
+
+    def __init__(self, model: Model, steps: int, rate: float) -> None:
         self.model = model
         self.steps = steps
-        rise = optim.linear_schedule(0.0, RATE, WARM_UP)
-        fall = optim.cosine_decay(RATE, steps - WARM_UP, LAST_RATE)
-        rate = optim.join_schedules([rise, fall], [WARM_UP])
-        self.optimizer = optim.AdamW(rate, betas=[0.9, 0.98], weight_decay=0.05)
+        self.optimizer = optim.MultiOptimizer(
+            [self.adam(WORDS * rate, weight_decay=0.0), self.adam(rate, weight_decay=0.05)],
+            [lambda path, _: "embed_tokens" in path],
+        )
         self.gradient = nn.value_and_grad(model, shape.loss)
         self.average: Any = None
+        self.taken = 0
 
-    def step(self, batches: list[Batch], step: int) -> float:
+    def adam(self, rate: float, weight_decay: float) -> optim.Optimizer:
+        rise = optim.linear_schedule(0.0, rate, WARM_UP)
+        fall = optim.cosine_decay(rate, self.steps - WARM_UP, LAST_RATE * rate / RATE_TOGETHER)
+        schedule = optim.join_schedules([rise, fall], [WARM_UP])
+        return optim.AdamW(schedule, betas=[0.9, 0.98], weight_decay=weight_decay)
+
+    def run(self, batches: Batches, tool_share: float) -> None:
+        recent, seen, started = 0.0, 0, time.monotonic()
+        while True:
+            for group in batches.groups(tool_share, BUDGET):
+                value = self.step(group)
+                recent = value if recent == 0.0 else 0.98 * recent + 0.02 * value
+                seen += sum(batch.ids.size for batch in group)
+                if self.taken % 50 == 0:
+                    spent = time.monotonic() - started
+                    print(f"step {self.taken} loss {recent:.3f} {seen / spent:.0f} tokens/s {spent:.0f} s", flush=True)
+                if self.taken == self.steps:
+                    self.model.update(self.average)
+                    return
+
+    def step(self, batches: list[Batch]) -> float:
         total, gradients = 0.0, None
         for batch in batches:
             arrays = [mx.array(a) for a in (batch.ids, batch.places, batch.targets, batch.weights)]
@@ -77,12 +99,13 @@ class Trainer:
         gradients, _ = optim.clip_grad_norm(gradients, 1.0)
         self.optimizer.update(self.model, gradients)
         mx.eval(self.model.parameters(), self.optimizer.state)
-        self.remember(step)
+        self.taken += 1
+        self.remember()
         return total
 
-    def remember(self, step: int) -> None:
+    def remember(self) -> None:
         """Moving average of the weights over the last fifth."""
-        if step < 0.8 * self.steps or step % 2:
+        if self.taken < 0.8 * self.steps or self.taken % 2:
             return
         weights = self.model.parameters()
         if self.average is None:
@@ -92,30 +115,19 @@ class Trainer:
         mx.eval(self.average)
 
 
-def train(steps: int, seed: int, tokenizer: Tokenizer) -> Model:
+def train(seed: int, tokenizer: Tokenizer) -> Model:
     rng = random.Random(seed + 1)
     corpus = Corpus.load(seed + 2, ToolMaker(rng, banks()[0]))
     batches = Batches(corpus, Renderer(tokenizer), rng)
-    model = shape.create(tokenizer.get_vocab_size(), seed)
-    trainer = Trainer(model, steps)
+    nowhere = tokenizer.encode(words.START, add_special_tokens=False).ids[0]
+    model, circuit = shape.create(meanings(tokenizer, corpus, MEANING.stop - MEANING.start), nowhere, seed)
     print(f"{sum(p.size for _, p in tree_flatten(model.parameters()))} parameters, {len(corpus.lessons)} topics")
-    step, seen, recent, started = 0, 0, 0.0, time.monotonic()
-    for step in range(min(ECHOES, steps)):
-        trainer.step([batches.echoes()], step)
-    while step < steps:
-        progress = step / steps
-        for group in batches.groups(tool_share(progress), echo_share(progress), BUDGET):
-            value = trainer.step(group, step)
-            recent = value if recent == 0.0 else 0.98 * recent + 0.02 * value
-            seen += sum(batch.ids.size for batch in group)
-            step += 1
-            if step % 50 == 0:
-                spent = time.monotonic() - started
-                print(f"step {step} loss {recent:.3f} {seen / spent:.0f} tokens/s {spent:.0f} s", flush=True)
-            if step == steps:
-                break
-    if trainer.average is not None:
-        model.update(trainer.average)
+    shape.freeze_drawn(model)
+    Trainer(model, ALONE, RATE_ALONE).run(batches, tool_share=0.0)
+    model.unfreeze()
+    circuit.speak()
+    for steps, tool_share in zip(TOGETHER, TOOLS, strict=True):
+        Trainer(model, steps, RATE_TOGETHER).run(batches, tool_share)
     return model
 
 
@@ -133,14 +145,13 @@ def save(model: Model, tokenizer: Tokenizer, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--to", type=Path, default=GUIDE)
     chosen = parser.parse_args()
     mx.set_default_device(mx.cpu)
     mx.set_cache_limit(2 << 30)
     tokenizer = make_tokenizer(chosen.seed)
-    save(train(chosen.steps, chosen.seed, tokenizer), tokenizer, chosen.to)
+    save(train(chosen.seed, tokenizer), tokenizer, chosen.to)
 
 
 if __name__ == "__main__":

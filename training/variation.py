@@ -1,13 +1,18 @@
 """What a topic's question may look like: other words, other order, keywords in frames, typing errors."""
 
+import math
 import random
 import re
 import tomllib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from training.held_out import Topic, held_out
+
+ENDING = re.compile(r"(ings?|ed|ers?|es|s|ions?|able|e)$")
+"""What `endings` may stand for. A stem keeps four letters."""
 
 
 def normal(text: str) -> str:
@@ -42,8 +47,9 @@ def phrases() -> dict[str, Any]:
 class Variation:
     """Texts that mean the same, more or less."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, lessons: list[Lesson]) -> None:
         self.rng = rng
+        self.words = self.telling(lessons)
         self.said = phrases()
         self.heads = [(re.compile(pattern, re.IGNORECASE), forms) for pattern, forms in self.said["heads"].items()]
         self.synonyms: dict[str, list[str]] = {}
@@ -59,8 +65,10 @@ class Variation:
         words = text.split()
         if rng.random() < 0.5:
             words = [self.synonym(word) if rng.random() < 0.3 else word for word in words]
+        words = [self.inflected(word) if rng.random() < 0.15 else word for word in words]
         if rng.random() < 0.5 and len(words) > 3:
-            words = [word for word in words if rng.random() > 0.2] or words
+            share = rng.choice([0.2, 0.35])
+            words = [word for word in words if rng.random() > share] or words
         if rng.random() < 0.12 and len(words) > 2:
             at = rng.randrange(len(words) - 1)
             words[at], words[at + 1] = words[at + 1], words[at]
@@ -76,6 +84,11 @@ class Variation:
     def synonym(self, word: str) -> str:
         core = word.strip("?,.!").lower()
         return word.lower().replace(core, self.rng.choice(self.synonyms[core])) if core in self.synonyms else word
+
+    def inflected(self, word: str) -> str:
+        """Another form of the word, right or wrong."""
+        stem = ENDING.sub("", word)
+        return stem + self.rng.choice(self.said["endings"]) if len(stem) > 3 and word.isalpha() else word
 
     def surface(self, text: str) -> str:
         """Casing, signs, openings, closings, one typing error."""
@@ -104,13 +117,35 @@ class Variation:
     def ask(self, lesson: Lesson) -> str:
         rng = self.rng
         roll = rng.random()
-        if roll < 0.58 or not lesson.keywords:
+        if roll < 0.4 or not lesson.keywords:
             return self.vary(rng.choice(lesson.phrasings))
-        if roll < 0.92:
+        if roll < 0.6:
             first, second = rng.choice(lesson.keywords), rng.choice(lesson.keywords)
             return self.surface(rng.choice(self.said["frames"]).format(k=first, j=second))
+        if roll < 0.92:
+            return self.surface(self.bag(lesson))
         words = rng.choice(lesson.phrasings).split()
         start = rng.randrange(max(1, len(words) - 2))
         part = " ".join(words[start : start + rng.randint(2, 6)])
         frame = rng.choice(["{p} {k}", "{k} {p}", "{k}: {p}"])
         return self.surface(frame.format(p=part, k=rng.choice(lesson.keywords)))
+
+    def bag(self, lesson: Lesson) -> str:
+        """Some words of the topic, the rare ones first of all, among words that say nothing."""
+        rng = self.rng
+        words, weights = self.words[lesson.id]
+        chosen = rng.choices(words, weights, k=rng.choice([1, 2, 3, 3, 4, 5, 6]))
+        chosen = [self.inflected(word) if rng.random() < 0.15 else word for word in chosen]
+        chosen += rng.choices(self.said["fillers"], k=rng.choice([0, 0, 1, 2, 3]))
+        rng.shuffle(chosen)
+        return " ".join(chosen)
+
+    @staticmethod
+    def telling(lessons: list[Lesson]) -> dict[str, tuple[list[str], list[float]]]:
+        """The words of each topic, as often as they stand there, weighted by how few other topics have them."""
+        words = {lesson.id: " ".join(lesson.phrasings + lesson.keywords).split() for lesson in lessons}
+        spread = Counter(word for owned in words.values() for word in {normal(word) for word in owned})
+        return {
+            owner: (owned, [math.log(1 + len(lessons) / spread[normal(word)]) for word in owned])
+            for owner, owned in words.items()
+        }
