@@ -31,9 +31,9 @@ class Lesson:
 
 
 def lessons(topics: list[Topic]) -> list[Lesson]:
+    kept = {normal(text) for topic in topics for text in held_out(topic)}
     made = []
     for topic in topics:
-        kept = {normal(text) for text in held_out(topic)}
         phrasings = [text for text in topic.phrasings if normal(text) not in kept]
         keywords = [text for text in topic.keywords if normal(text) not in kept]
         made.append(Lesson(topic.id, topic.answer, topic.thought, phrasings, keywords))
