@@ -147,10 +147,14 @@ def context_length(config: dict[str, Any], tokenizer: dict[str, Any]) -> int | N
     nested = config.get("text_config")
     for source in (nested if isinstance(nested, dict) else {}, config):
         for name in LENGTH_KEYS:
-            if isinstance(value := source.get(name), int) and value > 0:
-                return value
-    limit = tokenizer.get("model_max_length")
-    return limit if isinstance(limit, int) and 0 < limit < 100_000_000 else None
+            if count := _length(source.get(name)):
+                return count
+    return _length(tokenizer.get("model_max_length"))
+
+
+def _length(value: Any) -> int | None:
+    """Tokens; None for what cannot be a number of them, as the 1e30 that stands for "no limit"."""
+    return value if type(value) is int and 0 < value < 100_000_000 else None
 
 
 def template(path: Path, tokenizer: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis.strategies import (
     booleans,
     dictionaries,
@@ -178,6 +178,7 @@ class TestDescriptions:
 
     @settings(max_examples=60, deadline=None)
     @given(config=JSON, tokenizer=JSON, card=text(max_size=200))
+    @example(config={"max_position_embeddings": True}, tokenizer={"model_max_length": True}, card="")
     def test_nothing_in_the_files_breaks_the_listing(self, config: Any, tokenizer: Any, card: str) -> None:
         with tempfile.TemporaryDirectory() as place:
             folder = make_folder(Path(place) / "one", side=2)
