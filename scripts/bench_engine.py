@@ -21,9 +21,10 @@ from mlx_lm.generate import BatchGenerator
 from mlx_lm.sample_utils import make_sampler
 from mlx_lm.utils import load_model
 
-from lmx_daemon.engine.batch import Batch, Row, warm_up
+from lmx_daemon.engine.batch import Batch, warm_up
 from lmx_daemon.engine.choose import GREEDY, Wish
 from lmx_daemon.engine.sampling import Resolved
+from lmx_daemon.engine.step import Row
 from tests.models import build_model
 
 ROUNDS = 5

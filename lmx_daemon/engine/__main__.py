@@ -31,6 +31,7 @@ from lmx_daemon.contract.frames import (
     Submit,
 )
 from lmx_daemon.contract.generation import Count, Counted, Event, Failed, Generate
+from lmx_daemon.engine.commands import Drop, Ready, Stop
 from lmx_daemon.engine.link import Link, Pulse, leave, leave_with
 from lmx_daemon.engine.missing import mending_command
 
@@ -134,15 +135,11 @@ class Worker:
         self._tell(Failed(id=request.id, error=error.body()))
 
     def _cancel(self, identity: str) -> None:
-        from lmx_daemon.engine.runner import Drop
-
         if identity in self._pulse.open:
             self._pulse.dropped.add(identity)
             self._runner.inbox.put(Drop(identity))
 
     def _leave(self) -> None:
-        from lmx_daemon.engine.runner import Stop
-
         self._runner.inbox.put(Stop())
         timer = threading.Timer(LEAVE_SECONDS, leave)
         timer.daemon = True
@@ -189,8 +186,6 @@ class Worker:
             self._prepare(*self._prompts.get())
 
     def _prepare(self, submit: Submit, arrived: float) -> None:
-        from lmx_daemon.engine.runner import Ready
-
         request = submit.request
         try:
             prepared = self._builder.build(request.prompt)

@@ -16,10 +16,10 @@ from lmx_daemon.contract.generation import (
     ToolCallDelta,
     Usage,
 )
-from lmx_daemon.engine.batch import Token
 from lmx_daemon.engine.parse import Markers, OutputParser, Piece
 from lmx_daemon.engine.prompt import Prepared
 from lmx_daemon.engine.reuse import Arrival
+from lmx_daemon.engine.step import Token
 
 SILENT_TOKENS = 8
 """A character has four bytes at most; more tokens without text are bytes that are none."""
@@ -88,12 +88,16 @@ class Answer:
         """Tokens of the choice that has said most."""
         return max((len(choice.said) for choice in self.rows.values()), default=0)
 
+    def pause(self) -> None:
+        """It is in no batch now. A fresh one counts its rows anew, so none of the old numbers may be left."""
+        self.paused = True
+        self.rows = {-1 - choice.index: choice for choice in self.rows.values()}
+
     def go_on(self) -> list[Choice]:
         """The choices that have not ended; each needs a new row in `rows`."""
         self.paused = False
         left = [choice for choice in self.rows.values() if choice.ending is None]
-        # A fresh batch counts its rows anew: those that have ended must not stand in the way.
-        self.rows = {-1 - choice.index: choice for choice in self.rows.values() if choice.ending is not None}
+        self.rows = {row: choice for row, choice in self.rows.items() if choice.ending is not None}
         return left
 
     def start(self) -> None:

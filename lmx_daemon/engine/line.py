@@ -39,7 +39,7 @@ class Line:
     def put_back(self, answer: Answer) -> None:
         """It was set aside, and is next."""
         self._guard.close(answer.request.id)
-        answer.paused = True
+        answer.pause()
         self._waiting.insert(0, answer)
 
     def remove(self, answer: Answer) -> None:

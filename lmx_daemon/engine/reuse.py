@@ -282,15 +282,13 @@ def difference(was: str, now: str, position: int, think: str | None) -> str:
 
 
 def reuse_for(
-    loaded: LoadedModel, path: Path, options: EngineOptions, log: Callable[[str, str], None], wake: Callable[[], None]
+    loaded: LoadedModel, path: Path, options: EngineOptions, warn: Callable[[str], None], wake: Callable[[], None]
 ) -> Reuse:
     """What one worker needs: the memory it may use, and the disk below it where that is wanted."""
     mark, disk = "", None
     if options.prefix_disk_bytes and options.prefix_disk_path and options.prefix_cache_bytes != 0:
         mark = fingerprint(path, loaded.dtype, loaded.tokenizer.chat_template)
-        disk = Disk(
-            Path(options.prefix_disk_path), mark, options.prefix_disk_bytes, lambda line: log("warning", line), wake
-        )
+        disk = Disk(Path(options.prefix_disk_path), mark, options.prefix_disk_bytes, warn, wake)
     return Reuse(
         PrefixCache(options.prefix_cache_bytes or 0, mark, disk),
         disk,

@@ -14,10 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
 
-from lmx_daemon.engine.batch import Batch, Row, Step
+from lmx_daemon.engine.batch import Batch
 from lmx_daemon.engine.cache import PrefixCache
 from lmx_daemon.engine.choose import GREEDY, Wish
 from lmx_daemon.engine.sampling import Resolved
+from lmx_daemon.engine.step import Row, Step
 from tests.models import ARCHITECTURES, MORE, build_model
 
 EVERY = sorted(ARCHITECTURES | MORE)

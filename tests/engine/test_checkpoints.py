@@ -8,8 +8,9 @@ import pytest
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
 
-from lmx_daemon.engine.batch import Batch, Row
+from lmx_daemon.engine.batch import Batch
 from lmx_daemon.engine.choose import GREEDY
+from lmx_daemon.engine.step import Row
 from tests.models import ARCHITECTURES, build_model
 
 PROMPT = [3 + (7 * n) % 400 for n in range(100)]

@@ -1,0 +1,44 @@
+"""What a step that raised costs, and whom. Decisions only; it knows answers, and neither MLX nor the batch.
+
+All who took part are tried again one by one (see `Line.next`): whoever fails alone, or has failed too often, was it.
+"""
+
+from collections.abc import Sequence
+
+from lmx_daemon.contract.errors import LmxError, OutOfMemoryError, WorkerError
+from lmx_daemon.engine.answer import Answer
+
+BAD_STEPS = 5
+"""So many failed steps in a row, each with a fresh batch, and the process is no use any more."""
+MOST_STRIKES = 3
+"""A request that took part in so many failed steps is given up."""
+
+
+class Faults:
+    """Owned by the engine thread."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+
+    def step_succeeded(self) -> None:
+        self._in_a_row = 0
+
+    def step_failed(self) -> bool:
+        """False where nothing works any more."""
+        self._in_a_row += 1
+        return self._in_a_row < BAD_STEPS
+
+
+def guilty(took_part: Sequence[Answer]) -> list[Answer]:
+    """Those to be failed, of all in a step that raised; the others are suspects until they have made a token."""
+    for answer in took_part:
+        answer.strikes += 1
+        answer.suspect = True
+    return [answer for answer in took_part if len(took_part) == 1 or answer.strikes >= MOST_STRIKES]
+
+
+def failure_of(error: Exception) -> LmxError:
+    """What the arithmetic raised, as the request's error."""
+    if isinstance(error, MemoryError) or "malloc" in str(error):
+        return OutOfMemoryError(f"the model ran out of memory: {error}", hint="ask for less at once")
+    return WorkerError(f"a step of the model failed: {type(error).__name__}: {error}", hint="see the log")
