@@ -1,36 +1,34 @@
 """The way in to models in memory: takes requests, loads on demand, unloads, drains and ends.
 
-How a model is brought in is loading.py's, how it is looked after supervision.py's. It knows models by `find`, and
-nothing of HTTP.
+How a model gets its slot is opening.py's, how it is brought in loading.py's, how it is looked after supervision.py's.
+It knows models by `find`, and nothing of HTTP.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from lmx_daemon.contract.config import EngineSettings, ServerSettings
 from lmx_daemon.contract.errors import (
     BusyError,
-    CancelledError,
     ConflictError,
     LmxError,
-    ModelLoadError,
     NotFoundError,
     ShuttingDownError,
     UnsupportedError,
-    UntrustedModelError,
     WorkerError,
 )
 from lmx_daemon.contract.generation import Ending, Finished, Generate, Loading, Request
 from lmx_daemon.contract.types import Health, Instance, LoadRequest, Model, UnloadRequest, Verdict
 from lmx_daemon.memory.need import Demand
+from lmx_daemon.residency.background import Background
 from lmx_daemon.residency.desk import Desk
 from lmx_daemon.residency.journal import Journal, OnLog
 from lmx_daemon.residency.loading import Loader, Machine
 from lmx_daemon.residency.measured import Measurements
+from lmx_daemon.residency.opening import Opener
 from lmx_daemon.residency.slot import Slot, Slots
 from lmx_daemon.residency.spare import Spare
 from lmx_daemon.residency.supervision import Supervisor
@@ -64,10 +62,10 @@ class Pool:
         self._environment = environment
         self._log_file = log_file
         self._program = program
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._draining = False
         self._slots = Slots()
         self.journal = Journal(on_log)
+        self._background = Background(self.journal)
         self.desk = Desk(self._cancel, on_log)
         self.spare = Spare(lambda: self._start_worker("spare"), engine.warm_spare)
         self.loader = Loader(
@@ -79,7 +77,7 @@ class Pool:
             spare=self.spare,
             journal=self.journal,
             start=self._start_worker,
-            watch=lambda slot, worker: self._background(self._supervisor.watch(slot, worker)),
+            watch=lambda slot, worker: self._background.run(self._supervisor.watch(slot, worker)),
             restore=self._restore,
             clear=clear,
             prefixes=prefixes,
@@ -94,10 +92,13 @@ class Pool:
             background=self._background,
             release=self.release,
         )
+        self._opener = Opener(
+            self._slots, self.loader, self._supervisor, engine, journal=self.journal, background=self._background
+        )
 
     def open(self) -> None:
         """Begins supervision and the spare; after the servers answer, so that it delays no start."""
-        self._background(self._supervisor.run())
+        self._background.run(self._supervisor.run())
         self.spare.prepare()
 
     # ---- requests ----
@@ -124,7 +125,7 @@ class Pool:
         else:
             slot.waiting[ticket.id] = ticket
             ticket.put(Loading(id=ticket.id, model=model.id, fraction=slot.progress))
-            self._background(self._submit_when_ready(slot, ticket))
+            self._background.run(self._submit_when_ready(slot, ticket))
         return ticket
 
     def release(self, ticket: Ticket) -> None:
@@ -154,7 +155,7 @@ class Pool:
         demand = Demand(request.context_length, request.slots)
         slot = self._slots.resident(model)
         if slot is None:
-            slot = self._open_slot(model, demand, request.ttl, bool(request.pin))
+            slot = self._opener.open(model, demand, request.ttl, bool(request.pin))
         else:
             _check_same(slot, demand)
             slot.ttl = request.ttl
@@ -200,8 +201,7 @@ class Pool:
     async def close(self) -> None:
         """Asks all workers to leave, and waits until they have."""
         self._draining = True
-        for task in list(self._tasks):
-            task.cancel()
+        self._background.cancel()
         leaving = [slot.worker.leave(self._engine.leave_seconds) for slot in self._slots if slot.worker]
         await asyncio.gather(*leaving, self.spare.close(self._engine.leave_seconds))
 
@@ -211,61 +211,14 @@ class Pool:
         slot = self._slots.resident(model)
         ttl = request.ttl if isinstance(request, Generate) else None
         if slot is None:
-            return self._open_slot(model, Demand(), self._engine.idle_seconds if ttl is None else ttl)
+            return self._opener.open(model, Demand(), self._engine.idle_seconds if ttl is None else ttl)
         if ttl is not None and slot.ttl is not None:
             slot.ttl = ttl
         return slot
 
-    def _open_slot(self, model: Model, demand: Demand, ttl: float | None, pinned: bool = False) -> Slot:
-        if model.problem and model.code and not model.trusted:
-            raise UntrustedModelError(
-                f"{model.id} cannot be loaded: {model.problem}", hint="use a version of it that needs no code"
-            )
-        if model.problem:
-            raise ModelLoadError(f"{model.id} cannot be loaded: {model.problem}")
-        delay = self._supervisor.delay(model)
-        slot = Slot(model, demand, ttl, pinned)
-        slot.crashes = self._supervisor.crashes(model)
-        self._slots.add(slot)
-        self._background(self._load(slot, delay))
-        return slot
-
     def _restore(self, old: Slot) -> None:
-        """Brings back a model that went to make room in vain."""
-        if self._draining or self._slots.resident(old.model) is not None:
-            return
-        with suppress(LmxError):
-            self._open_slot(old.model, old.demand, old.ttl, old.pinned)
-            self.journal.tell("restored", old.model.id, "loaded again, since the other model was not")
-
-    async def _load(self, slot: Slot, delay: float) -> None:
-        try:
-            await asyncio.sleep(delay)
-            predecessors = [s.gone for s in self._slots if s.model.id == slot.model.id and s is not slot]
-            if predecessors:
-                await asyncio.wait(predecessors)
-            await self.loader.load(slot)
-        except LmxError as error:
-            self._give_up(slot, error)
-        except asyncio.CancelledError:
-            self._give_up(slot, CancelledError(f"the load of {slot.model.id} was cancelled"))
-            raise
-        except OSError as error:
-            self._give_up(slot, ModelLoadError(f"{slot.model.id} cannot be loaded: {error}"))
-        finally:
-            if not slot.ready.done():  # an error of our own, which goes to the log; nobody may wait for ever
-                self._give_up(slot, ModelLoadError(f"{slot.model.id} cannot be loaded", hint="the log tells why"))
-
-    def _give_up(self, slot: Slot, error: LmxError) -> None:
-        """The load failed: whoever waits for it is told, and the slot is gone."""
-        if slot.state != "leaving":
-            self.journal.tell("load failed", slot.model.id, error.message)
-        slot.state, slot.error = "failed", error.body()
-        slot.fail(error)
-        if slot.worker is not None and slot.worker.alive:  # one that has died was no leaver, and its crash counts
-            slot.worker.leaving = True
-            self._background(slot.worker.leave(self._engine.leave_seconds))
-        self._slots.forget(slot)
+        if not self._draining:
+            self._opener.restore(old)
 
     async def _submit_when_ready(self, slot: Slot, ticket: Ticket) -> None:
         begun = time.monotonic()
@@ -304,17 +257,6 @@ class Pool:
 
     async def _start_worker(self, name: str) -> Worker:
         return await Worker.start(name, self._environment, self._log_file, self.journal.take, self._program)
-
-    def _background(self, work: Awaitable[Any]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: "asyncio.Task[Any]") -> None:
-        self._tasks.discard(task)
-        with suppress(asyncio.CancelledError):
-            if (error := task.exception()) is not None:
-                self.journal.log("pool", "error", f"{type(error).__name__}: {error}")
 
 
 def _check_same(slot: Slot, demand: Demand) -> None:

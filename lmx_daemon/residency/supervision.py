@@ -6,11 +6,12 @@ What it does is decided in plan.py; how a model leaves is loading.py's.
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from lmx_daemon.contract.config import EngineSettings, ServerSettings
 from lmx_daemon.contract.errors import WorkerError, WorkerHungError
 from lmx_daemon.contract.types import Health, Model
+from lmx_daemon.residency.background import Background
 from lmx_daemon.residency.desk import Desk
 from lmx_daemon.residency.journal import Journal
 from lmx_daemon.residency.loading import Loader
@@ -34,7 +35,7 @@ class Supervisor:
         server: ServerSettings,
         *,
         journal: Journal,
-        background: Callable[[Awaitable[None]], None],
+        background: Background,
         release: Callable[[Ticket], None],
     ) -> None:
         self._slots = slots
@@ -107,7 +108,7 @@ class Supervisor:
             self._end_hung(slot, worker, limit)
         elif (expires := slot.expires()) is not None and now > expires:
             self._journal.tell("expired", slot.model.id, "unloaded: not used for its time to live")
-            self._background(self._loader.unload(slot, False))
+            self._background.run(self._loader.unload(slot, False))
 
     def _end_hung(self, slot: Slot, worker: Worker, limit: float) -> None:
         error = WorkerHungError(f"{slot.model.id} made no progress for {limit:g} s and was ended", hint="try again")
@@ -117,4 +118,4 @@ class Supervisor:
         worker.leaving = True
         slot.state = "leaving"
         slot.fail(error)
-        self._background(worker.leave(self._engine.leave_seconds))
+        self._background.run(worker.leave(self._engine.leave_seconds))
