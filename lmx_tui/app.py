@@ -20,12 +20,13 @@ from lmx_daemon.contract.client import Client
 from lmx_daemon.contract.config import Home, Settings
 from lmx_daemon.contract.errors import ConfigError, LmxError
 from lmx_daemon.contract.spawn import find_or_start
-from lmx_daemon.contract.types import Download, LoadRequest, PullRequest, UnloadRequest
+from lmx_daemon.contract.types import LoadRequest, PullRequest, UnloadRequest
 from lmx_daemon.contract.version import VERSION
 from lmx_tui import clipboard, keys, messages
 from lmx_tui.feed import RETRY_SECONDS, Feed, Starter
 from lmx_tui.figures import clean
 from lmx_tui.messages import View
+from lmx_tui.news import news
 from lmx_tui.palette import commands
 from lmx_tui.screens.chat import ChatScreen
 from lmx_tui.screens.dialogs import Go, Pick
@@ -34,9 +35,9 @@ from lmx_tui.screens.models import ModelsScreen
 from lmx_tui.screens.monitor import MonitorScreen
 from lmx_tui.theme import DEFAULT, load_themes
 from lmx_tui.typeahead import TypeAheadApp
-from lmx_tui.widgets.models import ended_pulls
 
 TICK_SECONDS = 1.0
+SAID_SECONDS = 5.0
 STOP_SECONDS = 3.0
 """How long a stopped answer may take to say so before its stream is simply left."""
 
@@ -69,6 +70,8 @@ class LmxApp(TypeAheadApp):
         self._client = client
         self._settings = settings
         self._version = version
+        self._said: dict[str, float] = {}
+        """Errors of what was asked here, and when; an incident in the same words right after is no news."""
         self._feed = Feed(client, self.post_message, clock=clock, start=start, retries=retries)
         symbols = settings.tui.symbols
         self._screens = {
@@ -102,16 +105,10 @@ class LmxApp(TypeAheadApp):
         differ = f"daemon {theirs}, this lmx {self._version}: `lmx stop`, then start it again"
         notice = differ if theirs != self._version else ""
         now = self.clock()
-        for pull in ended_pulls(self.view.snapshot, message.snapshot):
-            self._say_ended(pull)
+        self._said = {words: at for words, at in self._said.items() if now - at < SAID_SECONDS}
+        for told in news(self.view.snapshot, message.snapshot, self._said):
+            self.say(told.text, told.hint, told.severity)
         self.view = replace(self.view, snapshot=message.snapshot, arrived=now, now=now, notice=notice)
-
-    def _say_ended(self, pull: Download) -> None:
-        if pull.state == "done":
-            self.say(f"{pull.repo} is here", "enter on the Models screen loads it")
-        elif pull.error is not None:
-            named = pull.repo in pull.error.message
-            self.say(pull.error.message if named else f"{pull.repo}: {pull.error.message}", pull.error.hint, "error")
 
     @on(messages.LinkChanged)
     def _link_changed(self, message: messages.LinkChanged) -> None:
@@ -217,6 +214,7 @@ class LmxApp(TypeAheadApp):
         try:
             await call
         except LmxError as error:
+            self._said[error.message] = self.clock()
             self.say(error.message, error.hint, "error")
         except Exception as error:  # the TUI's worker edge
             self.say(f"{type(error).__name__}: {error}", severity="error")

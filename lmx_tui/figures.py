@@ -102,6 +102,15 @@ def age(seconds: float | None) -> str:
     return f"{int(seconds // 86400)}d"
 
 
+def ago(seconds: float) -> str:
+    """How long ago, in words: "just now", "1 minute ago", "3 days ago"."""
+    for each, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= each:
+            number = int(seconds // each)
+            return f"{number} {unit}{'s' if number > 1 else ''} ago"
+    return "just now"
+
+
 def bar(fraction: float | None, width: int, *, full: str = "█", empty: str = "░") -> str:
     filled = 0 if fraction is None else round(max(0.0, min(1.0, fraction)) * width)
     return full * filled + empty * (width - filled)

@@ -26,6 +26,7 @@ from lmx_daemon.contract.types import (
     Download,
     Health,
     HostMemory,
+    Incident,
     Instance,
     LoadRequest,
     Model,
@@ -223,6 +224,24 @@ DOWNLOADS = (
 )
 
 
+INCIDENTS = (
+    Incident(at=NOW - 7265, kind="crashed", model=QWEN, message="the model's process was ended by SIGKILL"),
+    Incident(
+        at=NOW - 1570,
+        kind="evicted",
+        model="mlx-community/gemma-3-27b-it-qat-4bit",
+        message="unloaded to make room for mlx-community/Qwen3-32B-4bit",
+    ),
+    Incident(
+        at=NOW - 200,
+        kind="load failed",
+        model="mlx-community/gemma-3-27b-it-qat-4bit",
+        message="mlx-community/gemma-3-27b-it-qat-4bit does not fit into memory: it needs 21.0 GB, 16.8 GB of weights, "
+        "3.4 GB of cache for 131,072 tokens and 0.8 GB to compute; there is 96.0 GB, of which models hold 79.2 GB",
+    ),
+)
+
+
 def status(**changes: Any) -> Status:
     fields: dict[str, Any] = {
         "version": "0.0.0",
@@ -251,7 +270,7 @@ def series(seconds: int = 300) -> Series:
 def busy_snapshot(**changes: Any) -> Snapshot:
     """A machine at work."""
     fields: dict[str, Any] = {
-        "status": status(),
+        "status": status(incidents=INCIDENTS),
         "memory": HostMemory(
             total=128 * GB, available=80 * GB, cap=96 * GB, daemon=GB // 10, workers=264 * GB // 10, models=24 * GB
         ),
@@ -268,6 +287,7 @@ def busy_snapshot(**changes: Any) -> Snapshot:
 def quiet_snapshot() -> Snapshot:
     """Just started: the guide on disk, nothing in memory."""
     return busy_snapshot(
+        status=status(),
         models=(GUIDE,),
         instances=(),
         requests=(),

@@ -8,8 +8,10 @@ from textual.containers import Horizontal
 from lmx_daemon.contract.types import SERIES_SECONDS, Snapshot
 from lmx_tui import keys
 from lmx_tui.messages import CancelRequested, Notified, UnloadRequested
+from lmx_tui.screens.incidents import Incidents
 from lmx_tui.screens.models import ask_unload
 from lmx_tui.screens.page import Page
+from lmx_tui.widgets.incidents import IncidentsPane
 from lmx_tui.widgets.models import instances_of
 from lmx_tui.widgets.panes import MemoryPane, Pane, RatePane
 from lmx_tui.widgets.requests import ENDED, INSTANCE_COLUMNS, REQUEST_COLUMNS, cursor_after, instance_rows, request_rows
@@ -30,6 +32,7 @@ class MonitorScreen(Page):
         self._held: Snapshot | None = None
         """What is shown while paused."""
         self._drawn: Snapshot | None = None
+        self._has_incidents = False
 
     def compose_body(self) -> ComposeResult:
         with Horizontal(id="graphs"):
@@ -39,6 +42,7 @@ class MonitorScreen(Page):
             yield Table(REQUEST_COLUMNS, id="requests-table")
         with Pane("In memory", id="instances", classes="live"):
             yield Table(INSTANCE_COLUMNS, id="instances-table")
+        yield IncidentsPane()
 
     def show(self, snapshot: Snapshot) -> None:
         snapshot = self._held or snapshot
@@ -53,6 +57,10 @@ class MonitorScreen(Page):
         self.query_one("#instances-table", Table).say_empty(
             "none; a model is loaded by its first request, or in Models"
         )
+        self.query_one(IncidentsPane).show(snapshot)
+        if bool(snapshot.status.incidents) != self._has_incidents:
+            self._has_incidents = not self._has_incidents
+            self.refresh_bindings()
         running = sum(row.state not in (*ENDED, "queued") for row in snapshot.requests)
         queued = sum(row.state == "queued" for row in snapshot.requests)
         paused = "paused · space goes on" if self._held else ""
@@ -68,6 +76,11 @@ class MonitorScreen(Page):
         self._drawn = snapshot
 
     # ---- verbs ----
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "incidents" and not self._has_incidents:
+            return False
+        return super().check_action(action, parameters)
 
     def _selected(self, table: str) -> str | None:
         return self.query_one(f"#{table}-table", Table).selected
@@ -104,6 +117,10 @@ class MonitorScreen(Page):
     def action_pause(self) -> None:
         self._held = None if self._held else self.snapshot
         self._redraw()
+
+    def action_incidents(self) -> None:
+        if self.snapshot is not None:
+            self.app.push_screen(Incidents(self.snapshot))
 
     def _redraw(self) -> None:
         if self.snapshot is not None:

@@ -209,12 +209,6 @@ class ModelDetail(Pane):
         return Style.parse(self.app.theme_variables[name])
 
 
-def ended_pulls(before: Snapshot | None, after: Snapshot) -> list[Download]:
-    """The pulls that came to their end between two snapshots."""
-    active = {pull.id for pull in before.downloads if pull.state in ACTIVE_PULLS} if before is not None else set()
-    return [pull for pull in after.downloads if pull.id in active and pull.state not in ACTIVE_PULLS]
-
-
 class Pulls(Pane):
     """One row for each pull; hidden where there is none."""
 

@@ -1,13 +1,19 @@
 """The Monitor screen: figures of the snapshot, cancel, unload, window, pause."""
 
 from collections.abc import Callable
+from typing import Any
 
-from lmx_daemon.contract.types import RequestRow, Snapshot
+import msgspec
+
+from lmx_daemon.contract.errors import OutOfMemoryError
+from lmx_daemon.contract.types import Incident, RequestRow, Snapshot
 from lmx_tui.app import LmxApp
+from lmx_tui.news import news
 from lmx_tui.screens.dialogs import Confirm
+from lmx_tui.screens.incidents import Incidents
 from lmx_tui.widgets.requests import cursor_after
 from lmx_tui.widgets.table import Table
-from tests.fake_client import NOW, QWEN, FakeClient, busy_snapshot, quiet_snapshot
+from tests.fake_client import NOW, QWEN, FakeClient, busy_snapshot, quiet_snapshot, status
 from tests.tui.conftest import running, screen_text, settled, until
 
 Make = Callable[..., LmxApp]
@@ -105,3 +111,85 @@ async def test_the_list_of_requests_shows_those_under_way_while_others_end(make_
             client.show(with_states(**ended, **{f"new{number}": "decode"}))
             await until(pilot, lambda number=number: f"new{number}" in screen_text(pilot.app))
         assert pilot.app.screen.query_one("#requests-table", Table).selected == "new14"
+
+
+def crash(
+    model: str = QWEN, at: float = NOW, kind: Any = "crashed", message: str = "the process ended [1]"
+) -> Incident:
+    return Incident(at=at, kind=kind, model=model, message=message)
+
+
+async def test_incidents_are_listed_with_their_age_the_newest_first(make_app: Make) -> None:
+    async with running(make_app(), (80, 24)) as pilot:
+        await pilot.press("f4")
+        await settled(pilot)
+        text = screen_text(pilot.app)
+        assert "Incidents  3" in text and "i Incidents" in text
+        rows = [line for line in text.splitlines() if "gemma-3" in line]
+        assert "!  3m" in rows[0] and "does not fit" in rows[0] and rows[0].rstrip(" │").endswith("…")
+        assert "· 26m" in rows[1] and "unloaded to make room" in rows[1]
+
+
+async def test_all_incidents_in_full(make_app: Make) -> None:
+    async with running(make_app()) as pilot:
+        await pilot.press("f4", "i")
+        await settled(pilot)
+        text = screen_text(pilot.app)
+        assert isinstance(pilot.app.screen, Incidents)
+        assert "crashed, 2 hours ago" in text and "79.2 GB" in text, "nothing is cut"
+        await pilot.press("escape")
+        await settled(pilot)
+        assert not isinstance(pilot.app.screen, Incidents)
+
+
+async def test_without_incidents_there_is_no_pane_and_no_key(make_app: Make, client: FakeClient) -> None:
+    client.show(quiet_snapshot())
+    async with running(make_app()) as pilot:
+        await pilot.press("f4", "i")
+        await settled(pilot)
+        assert "Incidents" not in screen_text(pilot.app)
+        client.change(status=status(incidents=(crash(at=NOW - 90_000),)))
+        await until(pilot, lambda: "i Incidents" in screen_text(pilot.app))
+        assert not pilot.app.screen.query_one("#incidents").display, "what is old is in the dialog only"
+
+
+async def test_a_new_incident_is_said_once_on_any_screen(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        assert "crashed" not in screen_text(pilot.app), "what had happened before is no news"
+        known = busy_snapshot().status.incidents
+        client.change(status=status(incidents=(*known, crash())))
+        await until(pilot, lambda: "Qwen3-8B-4bit crashed: the process ended [1]" in screen_text(pilot.app))
+        client.change(status=status(incidents=(*known, crash())), taken_at=NOW + 1)
+        await settled(pilot)
+        assert len(pilot.app._notifications) == 1
+
+
+async def test_a_failed_load_of_ones_own_is_not_said_twice(make_app: Make, client: FakeClient) -> None:
+    client.show(quiet_snapshot())
+    client.error = OutOfMemoryError("lmx/guide does not fit", hint="unload others")
+    async with running(make_app()) as pilot:
+        await pilot.press("enter")
+        await until(pilot, lambda: "lmx/guide does not fit" in screen_text(pilot.app))
+        failed = crash("lmx/guide", kind="load failed", message="lmx/guide does not fit")
+        client.change(status=status(incidents=(failed,)))
+        await until(pilot, lambda: pilot.app.view.snapshot.status.incidents)
+        assert len(pilot.app._notifications) == 1
+
+
+def test_news_of_incidents() -> None:
+    before, undone = quiet_snapshot(), crash(kind="undone", message="too big")
+    failed = crash(kind="load failed", message="too big", at=NOW + 1)
+    other = crash("a/b", kind="evicted", message="unloaded to make room for c")
+
+    def with_incidents(*incidents: Incident) -> Snapshot:
+        return msgspec.structs.replace(before, status=status(incidents=incidents))
+
+    told = list(news(before, with_incidents(undone, failed, other), ()))
+    assert [(one.text, one.severity) for one in told] == [
+        ("Qwen3-8B-4bit undone: too big", "error"),
+        ("b evicted: unloaded to make room for c", "information"),
+    ]
+    many = with_incidents(*(crash(f"a/{number}") for number in range(9)))
+    assert [one.text for one in news(before, many, ())] == ["9 incidents with models"]
+    assert not list(news(None, many, ())) and not list(news(many, many, ()))
+    assert not list(news(before, with_incidents(other), [other.message]))
