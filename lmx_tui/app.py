@@ -103,7 +103,8 @@ class LmxApp(TypeAheadApp):
     def _snapshot_arrived(self, message: messages.SnapshotArrived) -> None:
         theirs = message.snapshot.status.version
         differ = f"daemon {theirs}, this lmx {self._version}: `lmx stop`, then start it again"
-        notice = differ if theirs != self._version else ""
+        unwell = "" if message.snapshot.status.draining else message.snapshot.status.health.reason or ""
+        notice = differ if theirs != self._version else unwell
         now = self.clock()
         self._said = {words: at for words, at in self._said.items() if now - at < SAID_SECONDS}
         for told in news(self.view.snapshot, message.snapshot, self._said):

@@ -51,8 +51,13 @@ class Answer:
     calls: dict[int, Call] = field(default_factory=dict)
     position: int | None = None
     progress: float | None = None
+    stage: str = ""
+    """What its model's load does now."""
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
+    first_difference: int | None = None
+    miss: str = ""
+    """Why less of the prompt was cached than could be expected, and where it differs."""
     context_length: int = 0
     tokens: int = 0
     first_at: float | None = None
@@ -72,11 +77,12 @@ class Answer:
         match event:
             case Queued(position=position):
                 self.state, self.position = "queued", position
-            case Loading(fraction=fraction):
-                self.state, self.progress = "loading", fraction
+            case Loading(fraction=fraction, stage=stage):
+                self.state, self.progress, self.stage = "loading", fraction, stage
             case Started():
-                self.state, self.progress = "prefill", None
+                self.state, self.progress, self.stage = "prefill", None, ""
                 self.prompt_tokens, self.cached_tokens = event.prompt_tokens, event.cached_tokens
+                self.first_difference, self.miss = event.first_difference, event.miss
                 self.context_length = event.context_length
             case Prefill(done=done, total=total):
                 self.state, self.progress = "prefill", done / total if total else None

@@ -44,6 +44,12 @@ def size_of(done: int, total: int | None) -> str:
     return f"{number}/{whole}" if whole.endswith(f" {unit}") else f"{part}/{whole}"
 
 
+def fewer_words(text: str, width: int) -> str:
+    """The longest that fits `width`: all, what stands before a colon, or else the first word."""
+    ways = (text, text.partition(":")[0], text.partition(" ")[0])
+    return next((way for way in ways if len(way) <= width), ways[-1])
+
+
 def gigabytes(count: float) -> str:
     return f"{count / 1e9:.1f}"
 
@@ -114,6 +120,16 @@ def ago(seconds: float) -> str:
 def bar(fraction: float | None, width: int, *, full: str = "█", empty: str = "░") -> str:
     filled = 0 if fraction is None else round(max(0.0, min(1.0, fraction)) * width)
     return full * filled + empty * (width - filled)
+
+
+def cached(part: int | None, whole: int | None) -> str:
+    """Of a prompt's tokens: "93% cached"."""
+    return f"{percent(part / whole)} cached" if part is not None and whole else ""
+
+
+def reason(miss: str, at: int | None) -> str:
+    """Why a prompt was not found in the cache, and from which of its tokens on."""
+    return f"{one_line(miss)}{'' if at is None else f', at token {count(at)}'}" if miss else ""
 
 
 def parameters(value: int | None) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from textual.app import App, SystemCommand
 from textual.message import Message
 
-from lmx_daemon.contract.types import Download
+from lmx_daemon.contract.types import DOWNLOAD_ENDS, Download
 from lmx_tui.figures import one_line
 from lmx_tui.messages import (
     ChatRequested,
@@ -19,7 +19,6 @@ from lmx_tui.messages import (
     View,
 )
 from lmx_tui.widgets.models import instances_of
-from lmx_tui.widgets.topbar import ACTIVE_PULLS
 
 THINKING = (
     (True, "Thinking on", "models are asked to think before they answer"),
@@ -64,7 +63,7 @@ def commands(app: App[None], view: View) -> Iterator[SystemCommand]:
 def pull_commands(download: Download) -> Iterator[tuple[str, str, Message]]:
     """What can be done with a pull as it is."""
     name = one_line(download.repo)
-    if download.state in ACTIVE_PULLS:
+    if download.state not in DOWNLOAD_ENDS:
         yield f"Pause the pull of {name}", "lmx downloads pause", PullPauseRequested(download.id)
     if download.state in ("paused", "failed"):
         yield f"Resume the pull of {name}", "it goes on where it stopped", PullResumeRequested(download.id)

@@ -61,6 +61,8 @@ MODELS = (
         path="/models/hub/models--mlx-community--Qwen3-8B-4bit/snapshots/3f1c0d2a9b",
         source="hub",
         revision="3f1c0d2a9b77",
+        verified_at=NOW - 3.2 * 86400,
+        newer="9c41e7b05d2f",
         size=4_600_000_000,
         architecture="Qwen3",
         quantization="4-bit",
@@ -83,6 +85,7 @@ MODELS = (
     ),
     Model(
         id="mlx-community/gemma-3-27b-it-qat-4bit",
+        used_at=NOW - 5 * 3600,
         path="/models/hub/models--mlx-community--gemma-3-27b-it-qat-4bit/snapshots/99",
         source="hub",
         size=16_800_000_000,
@@ -171,6 +174,8 @@ REQUESTS = (
         age=4.0,
         prompt_tokens=18400,
         cached_tokens=2208,
+        first_difference=2214,
+        miss="a time or date in the prompt changed",
         progress=0.41,
         rate=2100.0,
     ),
@@ -272,7 +277,13 @@ def busy_snapshot(**changes: Any) -> Snapshot:
     fields: dict[str, Any] = {
         "status": status(incidents=INCIDENTS),
         "memory": HostMemory(
-            total=128 * GB, available=80 * GB, cap=96 * GB, daemon=GB // 10, workers=264 * GB // 10, models=24 * GB
+            total=128 * GB,
+            available=80 * GB,
+            cap=96 * GB,
+            daemon=GB // 10,
+            workers=264 * GB // 10,
+            models=24 * GB,
+            claimed=301 * GB // 10,
         ),
         "models": MODELS,
         "instances": INSTANCES,

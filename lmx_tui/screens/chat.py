@@ -17,7 +17,7 @@ from lmx_tui.screens.dialogs import Pick
 from lmx_tui.screens.page import Page
 from lmx_tui.widgets.blocks import last_code_block
 from lmx_tui.widgets.meta import MetaLine
-from lmx_tui.widgets.models import instances_of, state_words
+from lmx_tui.widgets.models import instances_of, load_words
 from lmx_tui.widgets.panes import MemoryPane, Pane, RatePane
 from lmx_tui.widgets.prompt import Prompt
 from lmx_tui.widgets.transcript import AnswerView, ThinkingView, Transcript
@@ -76,7 +76,7 @@ class ChatScreen(Page):
         state = (
             ""
             if instance is not None and instance.state == "ready"
-            else (f" · {state_words(instance)}" if instance is not None else " · loads on demand")
+            else (f" · {load_words(instance)}" if instance is not None else " · loads on demand")
         )
         thinking = {None: "", True: " · thinking on", False: " · thinking off"}[self._conversation.thinking]
         return f"{one_line(model)}{state}{thinking}"

@@ -19,8 +19,9 @@ from lmx_tui.messages import (
 )
 from lmx_tui.screens.dialogs import Ask, Confirm, Pick
 from lmx_tui.screens.page import Page
-from lmx_tui.widgets.models import COLUMNS, SORTS, ModelDetail, Pulls, instances_of, model_rows, ordered
+from lmx_tui.widgets.models import COLUMNS, NEWER, SORTS, ModelDetail, instances_of, model_rows, newer_count, ordered
 from lmx_tui.widgets.panes import Pane, short_name
+from lmx_tui.widgets.pulls import Pulls
 from lmx_tui.widgets.table import Table
 
 SORT_COLUMNS = {"used": "used", "name": "name", "size": "size", "context": "context", "memory": "memory"}
@@ -65,7 +66,9 @@ class ModelsScreen(Page):
         total = len(snapshot.models)
         shown = f"{len(models)} of {total}" if self._query else str(total)
         found = f"filter: {self._query} · " if self._query else ""
-        self.query_one("#models", Pane).titled(f"Models  {shown}", f"{found}sort: {SORTS[self._sort]} {arrow}")
+        newer = newer_count(snapshot)
+        badge = f" · {NEWER} {newer} newer, lmx update" if newer else ""
+        self.query_one("#models", Pane).titled(f"Models  {shown}{badge}", f"{found}sort: {SORTS[self._sort]} {arrow}")
         self.query_one(Pulls).show(snapshot.downloads)
         self._show_detail()
 

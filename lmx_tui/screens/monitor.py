@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal
+from textual.widgets import DataTable
 
 from lmx_daemon.contract.types import SERIES_SECONDS, Snapshot
 from lmx_tui import keys
@@ -14,7 +16,15 @@ from lmx_tui.screens.page import Page
 from lmx_tui.widgets.incidents import IncidentsPane
 from lmx_tui.widgets.models import instances_of
 from lmx_tui.widgets.panes import MemoryPane, Pane, RatePane
-from lmx_tui.widgets.requests import ENDED, INSTANCE_COLUMNS, REQUEST_COLUMNS, cursor_after, instance_rows, request_rows
+from lmx_tui.widgets.requests import (
+    ENDED,
+    INSTANCE_COLUMNS,
+    REQUEST_COLUMNS,
+    cursor_after,
+    instance_rows,
+    request_note,
+    request_rows,
+)
 from lmx_tui.widgets.table import Table
 
 WINDOWS = (60, 120, SERIES_SECONDS)
@@ -61,10 +71,7 @@ class MonitorScreen(Page):
         if bool(snapshot.status.incidents) != self._has_incidents:
             self._has_incidents = not self._has_incidents
             self.refresh_bindings()
-        running = sum(row.state not in (*ENDED, "queued") for row in snapshot.requests)
-        queued = sum(row.state == "queued" for row in snapshot.requests)
-        paused = "paused · space goes on" if self._held else ""
-        self.query_one("#requests", Pane).titled(f"Requests  running {running} · queued {queued}", paused)
+        self._title_requests()
         self.query_one("#instances", Pane).titled(f"In memory  {len(snapshot.instances)}")
 
     def _show_requests(self, snapshot: Snapshot, colors: Mapping[str, str]) -> None:
@@ -74,6 +81,19 @@ class MonitorScreen(Page):
         if cursor is not None:
             table.select(cursor)
         self._drawn = snapshot
+
+    @on(DataTable.RowHighlighted, "#requests-table")
+    def _title_requests(self) -> None:
+        """Counts above the list, a note on the selected request below it."""
+        if self._drawn is None:
+            return
+        requests, key = self._drawn.requests, self._selected("requests")
+        running = sum(row.state not in (*ENDED, "queued") for row in requests)
+        queued = sum(row.state == "queued" for row in requests)
+        note = request_note(next((row for row in requests if row.id == key), None))
+        notes = filter(None, ("paused, space goes on" if self._held else "", note))
+        pane = self.query_one("#requests", Pane)
+        pane.titled(f"Requests  running {running} · queued {queued}", " · ".join(notes))
 
     # ---- verbs ----
 

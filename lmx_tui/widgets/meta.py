@@ -5,7 +5,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from lmx_tui.conversation import Answer
-from lmx_tui.figures import bar, count, duration, percent, rate
+from lmx_tui.figures import bar, cached, count, duration, one_line, percent, rate, shorten
 from lmx_tui.widgets.panes import context_meter, joined
 
 WORDS = {"waiting": "asking"}
@@ -27,9 +27,9 @@ def state_words(answer: Answer, now: float) -> str:
 
 
 def figures(answer: Answer) -> list[str]:
-    """None before there is a token to speak of."""
+    """None before there is a token to speak of, but for what the wait is made of."""
     if not answer.tokens:
-        return []
+        return [words] if (words := cached(answer.cached_tokens, answer.prompt_tokens)) else []
     speed = [f"{rate(answer.rate)} tok/s"] if answer.rate else []
     return [*speed, f"TTFT {duration(answer.first_token)}", f"{count(answer.tokens)} tok"]
 
@@ -37,6 +37,9 @@ def figures(answer: Answer) -> list[str]:
 def meta_line(answer: Answer, now: float, width: int) -> str:
     """State, figures and the context meter; the meter is always there, its bar shrinks first."""
     parts = [] if answer.ended else [state_words(answer, now), *figures(answer)]
+    if answer.stage and not answer.ended:
+        shortest = len(context_meter(answer.context_used, answer.context_length, 0))
+        parts.insert(1, shorten(one_line(answer.stage), max(0, width - len(parts[0]) - shortest - 6)))
     line = ""
     for cells in METER_CELLS[width < ROOMY :]:
         meter = context_meter(answer.context_used, answer.context_length, cells)

@@ -1,4 +1,4 @@
-"""The models as rows, the selected one in detail, and the pulls under way. All drawn from a Snapshot."""
+"""The models as rows, and the selected one in detail. All drawn from a Snapshot."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,37 +7,38 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from lmx_daemon.contract.types import Download, Instance, Model, Snapshot
+from lmx_daemon.contract.types import DOWNLOAD_ENDS, Instance, Model, Snapshot
 from lmx_tui.figures import (
     UNKNOWN,
     age,
-    bar,
+    ago,
     clean,
     duration,
+    fewer_words,
     one_line,
     parameters,
     percent,
     rate,
     shorten,
     size,
-    size_of,
     tokens,
 )
 from lmx_tui.widgets.panes import Pane, short_name
 from lmx_tui.widgets.table import Column
-from lmx_tui.widgets.topbar import ACTIVE_PULLS
 
+STATE_CELLS = 12
 COLUMNS = (
-    Column("glyph", "", 1, keep=9),
+    Column("glyph", "", 2, keep=9),
     Column("name", "name", 16, flexible=True, keep=10),
     Column("quant", "quant", 7, keep=4),
     Column("size", "size", 7, right=True, keep=6),
     Column("context", "ctx", 4, right=True, keep=3),
-    Column("state", "state", 11, keep=8),
+    Column("state", "state", STATE_CELLS, keep=8),
     Column("memory", "memory", 7, right=True, keep=5),
     Column("used", "used", 6, right=True, keep=2),
 )
 SORTS = {"used": "last used", "name": "name", "size": "size", "context": "context length", "memory": "memory"}
+NEWER = "↑"
 GLYPHS = {"ready": "●", "loading": "◐", "starting": "◐", "leaving": "◌", "failed": "!"}
 COLORS = {"ready": "success", "loading": "warning", "starting": "warning", "leaving": "muted", "failed": "error"}
 
@@ -73,7 +74,7 @@ def ordered(snapshot: Snapshot, query: str, sort: str, reverse: bool) -> list[Mo
             case "memory":
                 return instance.memory.resident if instance else 0
             case _:
-                return last_use(instance, snapshot.taken_at) or 0.0 if instance else 0.0
+                return last_use(model, instance, snapshot.taken_at) or 0.0
 
     shown.sort(key=lambda model: model.id.lower(), reverse=reverse and sort == "name")
     if sort != "name":
@@ -91,17 +92,40 @@ def state_words(instance: Instance | None) -> str:
     return instance.state
 
 
-def last_use(instance: Instance, now: float) -> float | None:
+def short_state(instance: Instance | None, width: int) -> str:
+    """For a column: of a load its stage, whose mark and colour say that it is one, in as many words as fit."""
+    if instance is None or instance.state not in ("loading", "starting") or not instance.stage:
+        return state_words(instance)
+    share = f" {percent(instance.progress)}" if instance.progress is not None else ""
+    return fewer_words(one_line(instance.stage), width - len(share)) + share
+
+
+def load_words(instance: Instance) -> str:
+    """Of a load also its stage: "loading 41%, weights"."""
+    stage = one_line(instance.stage) if instance.state in ("loading", "starting") else ""
+    return ", ".join(filter(None, (state_words(instance), stage)))
+
+
+def last_use(model: Model, instance: Instance | None, now: float) -> float | None:
+    if instance is None:
+        return model.used_at
     return now if instance.running else instance.used_at or instance.loaded_at
 
 
+def newer_count(snapshot: Snapshot) -> int:
+    """How many models have a newer version upstream."""
+    return sum(model.newer is not None for model in snapshot.models)
+
+
 def expiry(instance: Instance, now: float) -> str:
+    if instance.pinned:
+        return "pinned"
     return f"in {age(max(2.0, instance.expires_at - now))}" if instance.expires_at else "never"
 
 
 def model_rows(snapshot: Snapshot, models: Sequence[Model], colors: Mapping[str, str]) -> dict[str, dict[str, Text]]:
     instances = instances_of(snapshot)
-    pulling = {download.repo for download in snapshot.downloads if download.state in ACTIVE_PULLS}
+    pulling = {download.repo for download in snapshot.downloads if download.state not in DOWNLOAD_ENDS}
     owners: dict[str, int] = {}
     for model in models:
         owners[short_name(model.id)] = owners.get(short_name(model.id), 0) + 1
@@ -110,14 +134,14 @@ def model_rows(snapshot: Snapshot, models: Sequence[Model], colors: Mapping[str,
         instance = instances.get(model.id)
         glyph, color = _glyph(model, instance, model.id in pulling)
         memory = instance.memory.resident or None if instance else None
-        used = last_use(instance, snapshot.taken_at) if instance else None
+        used = last_use(model, instance, snapshot.taken_at)
         rows[model.id] = {
-            "glyph": Text(glyph, colors[color]),
+            "glyph": Text(glyph, colors[color]).append(NEWER if model.newer else "", colors["secondary"]),
             "name": _name(model, short=owners[short_name(model.id)] == 1 and model.source == "hub"),
             "quant": Text(one_line(model.quantization or UNKNOWN)),
             "size": Text(size(model.size or None)),
             "context": Text(tokens(model.context_length)),
-            "state": Text("unusable" if model.problem else state_words(instance), colors[color]),
+            "state": Text("unusable" if model.problem else short_state(instance, STATE_CELLS), colors[color]),
             "memory": Text(size(memory)),
             "used": Text(age(snapshot.taken_at - used) if used else UNKNOWN),
         }
@@ -167,6 +191,9 @@ class ModelDetail(Pane):
         text.append(" · ".join((*abilities, "text")) + "\n\n", self._style("muted"))
         if model.problem:
             text.append("! ", self._style("error")).append(clean(model.problem) + "\n\n")
+        if model.newer:
+            text.append(f"{NEWER} ", self._style("secondary")).append("newer version: ")
+            text.append(f"lmx update {one_line(model.id)}\n\n", self._style("accent"))
         for label, value in self._facts(snapshot, model, instance):
             text.append(f"{label:<10}", self._style("muted")).append(value + "\n")
         if instance is not None and instance.error is not None:
@@ -181,6 +208,9 @@ class ModelDetail(Pane):
             ("context", f"{tokens(model.context_length)} tokens" if model.context_length else UNKNOWN),
             ("source", model.source),
             ("revision", one_line(model.revision[:12]) if model.revision else UNKNOWN),
+            *self._proof(snapshot, model),
+            *([("licence", one_line(model.license))] if model.license else []),
+            *([("code", "trusted")] if model.trusted else []),
             ("state", state_words(instance) if instance else "not loaded"),
         ]
         if instance is not None:
@@ -196,77 +226,27 @@ class ModelDetail(Pane):
                 ("speed", f"{rate(instance.decode_rate)} tok/s"),
                 ("requests", f"{instance.running} running, {instance.waiting} waiting"),
                 ("computes", one_line(instance.backend) or UNKNOWN),
-                (
-                    "expires",
-                    f"in {duration(instance.expires_at - snapshot.taken_at)}" if instance.expires_at else "never",
-                ),
+                ("expires", _expires(instance, snapshot.taken_at)),
             ]
+            if instance.restarts:
+                facts.append(("restarts", f"{instance.restarts} after crashes"))
             if instance.note:
                 facts.append(("note", one_line(instance.note)))
         return facts if model.source == "built-in" else [*facts, ("path", one_line(model.path))]
+
+    def _proof(self, snapshot: Snapshot, model: Model) -> list[tuple[str, str]]:
+        """Whether its files are what they should be; those that come with lmx are never asked."""
+        if model.source == "built-in" and model.verified_at is None:
+            return []
+        if model.verified_at is None:
+            return [("verified", "not verified")]
+        return [("verified", ago(snapshot.taken_at - model.verified_at))]
 
     def _style(self, name: str) -> Style:
         return Style.parse(self.app.theme_variables[name])
 
 
-class Pulls(Pane):
-    """One row for each pull; hidden where there is none."""
-
-    DEFAULT_CSS = """
-    Pulls { height: auto; max-height: 7; display: none; }
-    Pulls.-some { display: block; }
-    Pulls > Static { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
-    """
-
-    def __init__(self) -> None:
-        super().__init__("Downloads", id="pulls", classes="live")
-        self._text = Static(Text())
-        self._downloads: Sequence[Download] = ()
-
-    def on_resize(self) -> None:
-        self.show(self._downloads)
-
-    def compose(self) -> ComposeResult:
-        yield self._text
-
-    def show(self, downloads: Sequence[Download]) -> None:
-        self._downloads = downloads
-        self.set_class(bool(downloads), "-some")
-        if not downloads:
-            return
-        active = sum(download.state in ACTIVE_PULLS for download in downloads)
-        self.titled("Downloads", f"{active} active · ^p cancels" if active else "")
-        width = max(30, self.content_size.width)
-        text = Text(no_wrap=True, overflow="ellipsis")
-        recent = sorted(downloads, key=lambda pull: (pull.state in ACTIVE_PULLS, pull.started_at), reverse=True)[:5]
-        for number, download in enumerate(recent):
-            text.append("\n" if number else "")
-            text.append_text(self._row(download, width))
-        self._text.update(text)
-
-    def _row(self, download: Download, width: int) -> Text:
-        color = {"failed": "error", "done": "success", "cancelled": "muted"}.get(download.state, "secondary")
-        glyph = {"failed": "!", "done": "✓", "cancelled": "-"}.get(download.state, "↓")
-        room = 22 if width < 90 else 40
-        text = Text(f"{glyph} ", self.app.theme_variables[color])
-        text.append(f"{shorten(short_name(download.repo), room):<{room}} ", self.app.theme_variables["foreground"])
-        return text.append_text(Text(self._progress(download, width - room - 3), self.app.theme_variables["muted"]))
-
-    def _progress(self, download: Download, room: int) -> str:
-        if download.state == "failed" and download.error is not None:
-            hint = f" ({one_line(download.error.hint)})" if download.error.hint else ""
-            return shorten(one_line(download.error.message) + hint, room)
-        if download.state in ("done", "cancelled"):
-            return f"{download.state}  {size(download.done)}"
-        fraction = download.done / download.total if download.total else None
-        parts = [f"{bar(fraction, 10)} {percent(fraction):>4}", size_of(download.done, download.total)]
-        if download.state == "downloading":
-            parts += [f"{size(download.rate)}/s" if download.rate else UNKNOWN, f"ETA {age(download.eta)}"]
-        else:
-            parts.insert(0, download.state)
-        line = parts[0]
-        for part in parts[1:]:
-            if len(line) + len(part) + 2 > room:
-                break
-            line += f"  {part}"
-        return line
+def _expires(instance: Instance, now: float) -> str:
+    if instance.pinned:
+        return "never, pinned"
+    return f"in {duration(instance.expires_at - now)}" if instance.expires_at else "never"

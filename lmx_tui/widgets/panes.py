@@ -72,8 +72,10 @@ class MemoryPane(Pane):
         self.titled("Memory", f"cap {gigabytes(cap)} GB · {age(window)}")
         figures = Text(no_wrap=True, overflow="crop")
         figures.append(gigabytes(used), "bold").append(
-            f" / {gigabytes(cap)} GB  {percent(used / cap if cap else None)}\n"
+            f" / {gigabytes(cap)} GB  {percent(used / cap if cap else None)}"
         )
+        planned = f"  {gigabytes(snapshot.memory.claimed)} planned" if snapshot.memory.claimed else ""
+        figures.append(planned if len(figures) + len(planned) <= width else "", self._color("muted")).append("\n")
         figures.append_text(self._stacked(snapshot, cap, used, width))
         self.query_one("#figures", Static).update(figures)
         self.query_one("#legend", Static).update(self._legend(snapshot.instances, used, width))

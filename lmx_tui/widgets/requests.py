@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from rich.text import Text
 
 from lmx_daemon.contract.types import Instance, RequestRow, Snapshot
-from lmx_tui.figures import UNKNOWN, age, count, duration, one_line, percent, rate, size, tokens
-from lmx_tui.widgets.models import COLORS, GLYPHS, expiry, state_words
+from lmx_tui.figures import UNKNOWN, age, cached, count, duration, one_line, percent, rate, reason, size, tokens
+from lmx_tui.widgets.models import COLORS, GLYPHS, expiry, short_state
 from lmx_tui.widgets.panes import short_name
 from lmx_tui.widgets.table import Column
 
@@ -23,10 +23,11 @@ REQUEST_COLUMNS = (
     Column("client", "client", 18, keep=3),
     Column("route", "route", 22, keep=1),
 )
+STATE_CELLS = 12
 INSTANCE_COLUMNS = (
     Column("glyph", "", 1, keep=9),
     Column("model", "model", 14, flexible=True, keep=10),
-    Column("state", "state", 12, keep=9),
+    Column("state", "state", STATE_CELLS, keep=9),
     Column("memory", "memory", 8, right=True, keep=8),
     Column("cache", "prefix", 8, right=True, keep=3),
     Column("context", "ctx", 5, right=True, keep=4),
@@ -47,6 +48,8 @@ STATE_COLORS = {
     "cancelled": "muted",
 }
 MAX_ROWS = 100
+MISSED = "*"
+"""Beside what was cached: there is a reason why it is not more."""
 
 
 def running_and_ended(snapshot: Snapshot) -> tuple[list[RequestRow], list[RequestRow]]:
@@ -78,14 +81,25 @@ def cursor_after(selected: str | None, before: Snapshot | None, after: Snapshot)
     return over[0] if over and (has_ended or was_latest) else None
 
 
+def request_note(row: RequestRow | None) -> str:
+    """What no column of its row tells: why it failed, or what of its prompt was cached and why not more."""
+    if row is None:
+        return ""
+    if row.error is not None:
+        return one_line(row.error.message)
+    why = reason(row.miss, row.first_difference)
+    words = cached(row.cached_tokens, row.prompt_tokens)
+    return f"{words}{MISSED} · {why}" if why else words
+
+
 def _request_row(row: RequestRow, colors: Mapping[str, str]) -> dict[str, Text]:
     base = colors["muted"] if row.state in ENDED else ""
-    cached = row.cached_tokens / row.prompt_tokens if row.cached_tokens is not None and row.prompt_tokens else None
+    share = row.cached_tokens / row.prompt_tokens if row.cached_tokens is not None and row.prompt_tokens else None
     cells = {
         "id": one_line(row.id)[-8:],
         "model": short_name(row.model),
         "prompt": count(row.prompt_tokens),
-        "cached": percent(cached),
+        "cached": percent(share) + (MISSED if row.miss else ""),
         "out": count(row.completion_tokens) if row.completion_tokens else UNKNOWN,
         "rate": rate(row.rate),
         "ttft": duration(row.first_token),
@@ -116,7 +130,7 @@ def _instance_row(instance: Instance, now: float, colors: Mapping[str, str]) -> 
         "expires": expiry(instance, now),
         "backend": one_line(instance.backend) or UNKNOWN,
     }
-    state = state_words(instance) if instance.error is None else f"failed: {one_line(instance.error.code)}"
+    state = short_state(instance, STATE_CELLS) if instance.error is None else f"failed: {one_line(instance.error.code)}"
     color = colors[COLORS[instance.state]]
     return {name: Text(value) for name, value in cells.items()} | {
         "glyph": Text(GLYPHS[instance.state], color),

@@ -8,14 +8,13 @@ from textual import events
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from lmx_daemon.contract.types import Download, Snapshot
+from lmx_daemon.contract.types import DOWNLOAD_ENDS, Download, Snapshot
 from lmx_tui.figures import age, gigabytes
 from lmx_tui.messages import SwitchRequested, View
 
 TABS = (("models", "Models"), ("chat", "Chat"), ("monitor", "Monitor"))
 TINY = 60
 WIDE = 100
-ACTIVE_PULLS = frozenset({"queued", "downloading", "verifying", "retrying", "stalled"})
 
 
 def used_memory(snapshot: Snapshot) -> int:
@@ -23,7 +22,7 @@ def used_memory(snapshot: Snapshot) -> int:
 
 
 def active_pulls(downloads: Iterable[Download]) -> int:
-    return sum(download.state in ACTIVE_PULLS for download in downloads)
+    return sum(download.state not in DOWNLOAD_ENDS for download in downloads)
 
 
 def _old(seconds: float) -> str:

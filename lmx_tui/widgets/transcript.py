@@ -10,7 +10,7 @@ from textual.widgets import Static
 
 from lmx_tui import keys
 from lmx_tui.conversation import Answer, Call
-from lmx_tui.figures import clean, count, duration, one_line, percent, rate
+from lmx_tui.figures import cached, clean, count, duration, one_line, rate, reason
 from lmx_tui.widgets.message_view import MessageView
 from lmx_tui.widgets.panes import short_name
 
@@ -133,9 +133,10 @@ def end_line(answer: Answer) -> Text:
     if answer.cut:
         parts.insert(0, "cut at the longest allowed answer")
     parts += [f"{count(answer.tokens)} tok", f"{rate(answer.rate)} tok/s", f"TTFT {duration(answer.first_token)}"]
-    if answer.cached_tokens:
-        parts.append(f"{percent(answer.cached_tokens / max(1, answer.prompt_tokens or 0))} cached")
-    return Text(" · ".join(parts))
+    if (answer.cached_tokens or answer.miss) and (words := cached(answer.cached_tokens, answer.prompt_tokens)):
+        parts.append(words)
+    text = Text(" · ".join(parts))
+    return text.append(f"\nnot cached: {reason(answer.miss, answer.first_difference)}") if answer.miss else text
 
 
 class Transcript(VerticalScroll):

@@ -308,3 +308,4 @@ async def test_unhealthy_daemon_shows_a_mark(make_app: Make, client: FakeClient)
     client.show(unwell)
     async with running(make_app()) as pilot:
         assert "! local :1234" in screen_text(pilot.app)
+        assert "\n ! hang" in screen_text(pilot.app), "and why"

@@ -1,15 +1,22 @@
 """The Models screen: its keys, its filter and sort, what it asks the daemon for."""
 
+from collections import defaultdict
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
+import pytest
 from textual.widgets import Input, OptionList
 
 from lmx_daemon.contract.errors import OutOfMemoryError
+from lmx_daemon.contract.types import Download, Instance
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import Ask, Confirm, Pick
+from lmx_tui.widgets.models import short_state
+from lmx_tui.widgets.pulls import in_order, pull_words
+from lmx_tui.widgets.requests import instance_rows
 from lmx_tui.widgets.table import Table
-from tests.fake_client import QWEN, FakeClient, busy_snapshot, quiet_snapshot
+from tests.fake_client import GB, QWEN, FakeClient, busy_snapshot, quiet_snapshot
 from tests.tui.conftest import running, screen_text, settled, until
 
 Make = Callable[..., LmxApp]
@@ -150,9 +157,83 @@ async def test_the_end_of_a_pull_is_said_once(make_app: Make, client: FakeClient
         assert "GLM-4.5-Air-4bit is here" not in screen_text(pilot.app), "it had ended before"
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"state": "queued", "position": 0}, "queued, next"),
+        ({"state": "queued", "position": 3}, "queued, 3 before it"),
+        ({"state": "verifying", "checked": GB, "to_check": 4 * GB}, "verifying  ██░░░░░░░░  25%  1.0/4.0 GB"),
+        ({"state": "retrying", "done": GB, "total": 2 * GB, "note": "again in 8 s"}, "50%  1.0/2.0 GB  again in 8 s"),
+        ({"state": "paused", "done": GB, "total": 2 * GB}, "paused  █████░░░░░  50%  1.0/2.0 GB"),
+    ],
+)
+def test_how_a_pull_goes(changes: dict[str, Any], words: str) -> None:
+    pull = Download(id="d", repo="a/b", **changes)
+    assert pull_words(pull, 60).endswith(words)
+    assert len(pull_words(pull, 24)) <= 24
+
+
+def test_pulls_in_the_order_they_will_be_done() -> None:
+    def pull(name: str, state: Any, position: int | None = None, at: float = 0.0) -> Download:
+        return Download(id=name, repo=name, state=state, position=position, started_at=at)
+
+    pulls = (
+        pull("done", "done", at=9.0),
+        pull("second", "queued", 1),
+        pull("paused", "paused", at=8.0),
+        pull("first", "queued", 0),
+        pull("running", "downloading"),
+    )
+    assert [one.id for one in in_order(pulls)] == ["running", "first", "second", "done", "paused"]
+
+
+async def test_a_newer_version_has_a_badge_and_its_command(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        text = " ".join(screen_text(pilot.app).split())
+        assert "↑ 1 newer" in text and "●↑ Qwen3-8B-4bit" in text
+        assert "↑ newer version: lmx update" in text and "verified 3 days ago" in text
+        await pilot.press("j")
+        await settled(pilot)
+        text = " ".join(screen_text(pilot.app).split())
+        assert "newer version" not in text and "verified not verified" in text
+        client.change(models=quiet_snapshot().models, instances=())
+        await until(pilot, lambda: "lmx/guide" in pilot.app.screen.query_one("#detail").border_title)
+        assert "verified" not in screen_text(pilot.app), "what comes with lmx is not asked"
+        assert "newer" not in screen_text(pilot.app)
+
+
+@pytest.mark.parametrize(
+    ("stage", "progress", "shown"),
+    [
+        ("weights", 0.41, "weights 41%"),
+        ("weights", 1.0, "weights 100%"),
+        ("warming up", None, "warming up"),
+        ("making room: a/b leaves", None, "making room"),
+        ("waiting for memory: a/b is busy", None, "waiting"),
+        ("", 0.5, "loading 50%"),
+    ],
+)
+def test_a_load_tells_its_stage_in_a_column(stage: str, progress: float | None, shown: str) -> None:
+    instance = Instance(id="i", model=QWEN, state="loading", stage=stage, progress=progress)
+    assert short_state(instance, 12) == shown
+    rows = instance_rows(busy_snapshot(instances=(instance,)), defaultdict(str))
+    assert rows["i"]["state"].plain == shown
+
+
+async def test_the_list_shows_stage_and_last_use(make_app: Make, client: FakeClient) -> None:
+    loading = Instance(id="i", model=QWEN, state="loading", stage="weights", progress=0.41)
+    client.change(instances=(loading,))
+    async with running(make_app(), (80, 24)) as pilot:
+        text = screen_text(pilot.app)
+        assert "weights 41%" in text
+        rows = [key.value for key in table(pilot.app).rows]
+        assert "gemma" in str(rows[0]), "used last, though it is not in memory"
+        assert "5h" in next(line for line in text.splitlines() if "gemma" in line)
+
+
 async def test_cursor_stays_on_its_model_when_rows_change(make_app: Make, client: FakeClient) -> None:
     async with running(make_app()) as pilot:
-        await pilot.press("j", "j", "j")
+        await pilot.press("j", "j")
         chosen = table(pilot.app).selected
         snapshot = busy_snapshot()
         client.change(models=snapshot.models[1:], instances=())

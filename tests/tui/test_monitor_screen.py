@@ -39,6 +39,21 @@ async def test_what_is_not_known_is_a_dash(make_app: Make, client: FakeClient) -
         assert "now -" in text and "p50 -" in text and "TTFT -" in text
 
 
+async def test_the_selected_request_tells_what_was_cached_and_why_not_more(make_app: Make) -> None:
+    async with running(make_app(), (80, 24)) as pilot:
+        await pilot.press("f4")
+        await settled(pilot)
+        note = "12% cached* · a time or date in the prompt changed, at token 2,214"
+        assert note in screen_text(pilot.app)
+        await pilot.press("j")
+        await settled(pilot)
+        text = screen_text(pilot.app)
+        assert note not in text and " 93% cached ─╯" in text
+        await pilot.press("space")
+        await settled(pilot)
+        assert "paused, space goes on · 93% cached ─╯" in screen_text(pilot.app)
+
+
 async def test_cancel_asks_the_daemon(make_app: Make, client: FakeClient) -> None:
     async with running(make_app()) as pilot:
         await pilot.press("f4")

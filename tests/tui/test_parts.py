@@ -4,10 +4,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from lmx_daemon.contract.errors import ConfigError
-from lmx_daemon.contract.generation import Delta, Finished, Started
+from lmx_daemon.contract.errors import ConfigError, ErrorBody
+from lmx_daemon.contract.generation import Delta, Finished, Loading, Started, Usage
+from lmx_daemon.contract.types import RequestRow
 from lmx_tui import figures
 from lmx_tui.clipboard import copy, is_remote, osc52
 from lmx_tui.conversation import Answer, Conversation, model_to_ask
@@ -16,6 +18,8 @@ from lmx_tui.messages import EventsArrived
 from lmx_tui.theme import load_themes, read_theme, themes_folder
 from lmx_tui.widgets.graph import BrailleArea, legend, levels, resampled, round_top
 from lmx_tui.widgets.meta import meta_line
+from lmx_tui.widgets.requests import request_note
+from lmx_tui.widgets.transcript import end_line
 from tests.fake_client import QWEN, FakeClient, answer_of, busy_snapshot, finished, quiet_snapshot
 
 
@@ -26,6 +30,9 @@ def test_figures_say_dash_for_the_unknown() -> None:
     assert figures.tokens(32768) == "32k" and figures.tokens(4334) == "4.3k" and figures.tokens(131072) == "128k"
     assert figures.duration(424) == "7m 04s" and figures.duration(0.09) == "0.09 s" and figures.duration(59.9) == "60 s"
     assert figures.age(90) == "1m" and figures.age(200_000) == "2d"
+    assert [figures.ago(seconds) for seconds in (3, 60, 7300, 90_000, 3e5)] == [
+        "just now", "1 minute ago", "2 hours ago", "1 day ago", "3 days ago",
+    ]  # fmt: skip
 
 
 def test_a_part_and_its_whole_name_the_unit_once() -> None:
@@ -55,6 +62,31 @@ def test_the_context_meter_is_always_there() -> None:
     assert "ctx" in meta_line(answer, 2.0, 68) and "ctx" in meta_line(answer, 2.0, 60)
     waiting = meta_line(Answer("r", QWEN, 0.0), 2.0, 68)
     assert waiting == "asking · ctx -", "no figures before there are any"
+
+
+def test_what_a_load_does_stands_beside_its_progress() -> None:
+    answer = Answer("r", QWEN, 0.0)
+    answer.take(Loading(id="r", model=QWEN, fraction=0.41, stage="weights"), 1.0)
+    assert meta_line(answer, 2.0, 68) == "loading ███░░░░░ 41% 2.00 s · weights · ctx -"
+    answer.take(Loading(id="r", model=QWEN, stage="waiting for memory: mlx-community/Qwen3-8B-4bit is busy"), 1.0)
+    line = meta_line(answer, 2.0, 40)
+    assert line.startswith("loading 2.00 s · waiting") and line.endswith("… · ctx -") and len(line) <= 40
+    answer.take(Started(id="r", prompt_tokens=100, cached_tokens=93, seed=1, context_length=500), 3.0)
+    assert meta_line(answer, 3.0, 68) == "prefill 3.00 s · 93% cached · ctx █░░░░ 100/500"
+
+
+def test_why_a_prompt_was_not_cached() -> None:
+    answer = Answer("r", QWEN, 0.0)
+    started = Started(id="r", prompt_tokens=100, cached_tokens=0, seed=1, miss="evicted", first_difference=1234)
+    answer.take(started, 1.0)
+    usage = Usage(prompt_tokens=100, completion_tokens=2)
+    answer.take(msgspec.structs.replace(finished(), usage=usage), 1.0)
+    first, second = end_line(answer).plain.split("\n")
+    assert first.endswith(" · 0% cached") and second == "not cached: evicted, at token 1,234"
+    row = RequestRow(id="r", model=QWEN, state="decode", prompt_tokens=100, cached_tokens=12, miss="evicted")
+    assert request_note(row) == "12% cached* · evicted"
+    failed = msgspec.structs.replace(row, state="failed", error=ErrorBody(code="x", message="out of [memory]"))
+    assert request_note(failed) == "out of [memory]" and request_note(None) == ""
 
 
 def test_clean_makes_controls_visible() -> None:
