@@ -89,10 +89,8 @@ def pull_words(download: Download, room: int) -> str:
 def _parts(download: Download) -> list[str]:
     """The most important first."""
     if download.state == "verifying" and download.to_check:
-        return [
-            f"verifying  {_share(download.checked, download.to_check)}",
-            size_of(download.checked, download.to_check),
-        ]
+        checked, whole = download.checked, download.to_check
+        return [download.state, _share(checked, whole), size_of(checked, whole)]
     known = [_share(download.done, download.total), size_of(download.done, download.total)]
     if download.state == "downloading":
         return [*known, f"{size(download.rate)}/s" if download.rate else UNKNOWN, f"ETA {age(download.eta)}"]

@@ -10,8 +10,9 @@ import pytest
 from textual.pilot import Pilot
 
 from lmx_daemon.contract.config import Settings, TuiSettings
+from lmx_daemon.contract.generation import Loading
 from lmx_tui.app import LmxApp
-from tests.fake_client import FakeClient, answer_of, quiet_snapshot
+from tests.fake_client import QWEN, FakeClient, answer_of, quiet_snapshot
 from tests.tui.conftest import Clock, ask, screen_text, settled, until
 
 pytestmark = pytest.mark.snapshot
@@ -99,6 +100,15 @@ class TestStates:
         client.hold_at = 6
         assert snap_compare(make_app(), terminal_size=(80, 24), run_before=half_answered)
 
+    def test_loading(self, snap_compare: Any, make_app: Make, client: FakeClient) -> None:
+        async def before(pilot: Pilot[None]) -> None:
+            await ask(pilot)
+            await until(pilot, lambda: "41% 0.00 s · weights" in screen_text(pilot.app))
+
+        client.answer = [Loading(id="", model=QWEN, fraction=0.41, stage="weights")] * 2
+        client.hold_at = 1
+        assert snap_compare(make_app(), terminal_size=(80, 24), run_before=before)
+
     def test_just_started(self, snap_compare: Any, make_app: Make, client: FakeClient) -> None:
         client.show(quiet_snapshot())
         assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("f4"))
@@ -148,6 +158,9 @@ class TestColors:
 class TestDialogs:
     def test_help(self, snap_compare: Any, make_app: Make) -> None:
         assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("question_mark"))
+
+    def test_incidents(self, snap_compare: Any, make_app: Make) -> None:
+        assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("f4", "i"))
 
     def test_confirm(self, snap_compare: Any, make_app: Make) -> None:
         assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("x"))
