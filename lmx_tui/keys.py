@@ -90,6 +90,6 @@ MONITOR: list[BindingType] = [
     _key("monitor.cancel", "c", "cancel", "Cancel", tip="Cancel the selected request"),
     _key("monitor.unload", "x", "unload", "Unload", tip="Unload the selected model"),
     _key("monitor.window", "w", "window", "Window", tip="How much time the graphs show"),
-    _key("monitor.incidents", "i", "incidents", "Incidents", tip="What happened to models without being asked for"),
+    _key("monitor.incidents", "i", "incidents", "Incidents", tip="Crashes, failed loads, unloads"),
     _key("monitor.pause", "space", "pause", "Pause", label="space", tip="Hold the picture still"),
 ]
