@@ -43,30 +43,38 @@ class Logprobs:
 
 
 class Chosen:
-    """One step's tokens, under way."""
+    """One step's tokens, under way.
+
+    `tokens` [rows] is there at once for the next step's graph to be built on. Where the host chooses, its numbers
+    come with `settle`, which therefore goes before that graph is evaluated: building takes as long as a small
+    model's step, and so they run side by side.
+    """
 
     def __init__(self, chooser: "Chooser", logits: mx.array, positions: Sequence[int]) -> None:
         self._chooser = chooser
-        self._logits = logits
         self._positions = list(positions)
+        self._undecided: mx.array | None = None
         self._asked: Sequence[int] = ()
         self._details: tuple[mx.array, ...] = ()
-        self._tokens: mx.array | None = None
         if chooser.on_host:
-            mx.async_eval(logits)  # type: ignore[no-untyped-call]
+            self.tokens = mx.zeros((logits.shape[0],), mx.uint32)
+            self._undecided = logits
+            mx.async_eval(logits, self.tokens)  # type: ignore[no-untyped-call]
         else:
+            self.tokens, self._asked, self._details = chooser.choose(logits, self._positions)
             mx.async_eval(self.tokens, *self._details)  # type: ignore[no-untyped-call]
 
-    @property
-    def tokens(self) -> mx.array:
-        """[rows], for the next step's input. Waits where the choice is made on the host."""
-        if self._tokens is None:
-            self._tokens, self._asked, self._details = self._chooser.choose(self._logits, self._positions)
-            del self._logits
-        return self._tokens
+    def settle(self) -> None:
+        """Waits for the logits, and writes what the host chooses from them."""
+        if self._undecided is None:
+            return
+        chosen, self._asked, self._details = self._chooser.choose(self._undecided, self._positions)
+        np.array(self.tokens, copy=False)[:] = np.asarray(chosen)
+        self._undecided = None
 
     def read(self) -> tuple[list[int], dict[int, Logprobs]]:
         """Waits for the tokens of all rows, and the log-probabilities of those that asked, by row."""
+        self.settle()
         tokens: Any = self.tokens.tolist()
         if not self._asked:
             return tokens, {}

@@ -115,6 +115,8 @@ class Decode:
         if changed or self._chooser is None:
             self._chooser = self._new_chooser(rows, together.shape[-1])
         taking = [self._running[row] for row in rows]
+        if self.flight is not None:
+            self.flight.chosen.settle()
         chosen = self._chooser.start(together, [running.launched + running.row.resumed for running in taking])
         for running in taking:
             running.launched += 1
