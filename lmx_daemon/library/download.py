@@ -1,7 +1,7 @@
-"""Pulls: the queue as it lives. It owns the jobs and their threads, and writes down what was asked before it answers.
+"""Pulls: the queue as it lives. It owns the jobs' threads, and has what was asked written down before it answers.
 
 Owned by the daemon's loop; each running pull has a thread, whose progress is read through its Tally. queue.py decides
-which jobs run; pull.py does the work.
+which jobs run; pull.py does the work; records.py keeps what was asked.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from lmx_daemon.contract.config import LibrarySettings
-from lmx_daemon.contract.errors import CancelledError, JobNotFoundError, LmxError, RequestError
+from lmx_daemon.contract.errors import CancelledError, LmxError, RequestError
 from lmx_daemon.contract.types import DOWNLOAD_ENDS, Download, PullRequest
 from lmx_daemon.library import queue
 from lmx_daemon.library.cache import RepositoryFolder
@@ -26,7 +26,7 @@ from lmx_daemon.library.names import asked_for, revision_of
 from lmx_daemon.library.places import hub_cache
 from lmx_daemon.library.progress import Tally
 from lmx_daemon.library.pull import FreeSpace, Order, Pull, free_space
-from lmx_daemon.library.queue import STATES, JobRecord, Records, Wish
+from lmx_daemon.library.records import STATES, JobRecord, Records, Wish, base_of, in_order, shown
 from lmx_daemon.library.throttle import Throttle
 
 TELL_SECONDS = 0.15
@@ -58,9 +58,8 @@ class Pulls:
         self._environ = environ
         self._cache = hub_cache(environ)
         self._free = free
-        self._store = Records(folder)
+        self._records = Records(folder)
         self._throttle = Throttle(settings.bytes_per_second)
-        self._records: dict[str, JobRecord] = {record.id: record for record in self._store.read()}
         self._running: dict[str, Running] = {}
         self._tokens: dict[str, str] = {}
         self._fresh: set[str] = set()
@@ -70,7 +69,7 @@ class Pulls:
     # ---- what is asked ----
 
     def open(self) -> None:
-        for record in list(self._records.values()):
+        for record in self._records:
             if record.wish == "cancelled":
                 self._leftovers.append(asyncio.create_task(self._discard(record)))
         self._advance()
@@ -89,20 +88,16 @@ class Pulls:
             exclude=request.exclude,
             endpoint=endpoint,
             wish="pause" if request.paused else "run",
-            place=queue.next_place(self._records.values()),
+            place=queue.next_place(self._records),
             added_at=time.time(),
         )
-        known = queue.same_as(self._records.values(), wanted)
+        known = queue.same_as(self._records, wanted)
         identity = wanted.id if known is None else known.id
         if request.token:
             self._tokens[identity] = request.token
         self._fresh.add(identity)
         if known is None:
-            try:
-                await self._keep(wanted)
-            except LmxError:
-                del self._records[identity]
-                raise
+            await self._records.add(wanted)
             self._advance()
             return self.get(identity)
         if request.paused or known.wish == "run":
@@ -112,12 +107,12 @@ class Pulls:
     def list(self) -> Downloads:
         """Those that run, then the queue in its order, then the ended ones."""
         rank: dict[Wish, int] = {"run": 0, "pause": 1, "failed": 2, "done": 3, "cancelled": 3}
-        ordered = queue.in_order(self._records.values())
+        ordered = in_order(self._records)
         ordered.sort(key=lambda record: (record.id not in self._running, rank[record.wish]))
         return [self._told(record) for record in ordered]
 
     def get(self, identity: str) -> Download:
-        return self._told(self._record(identity))
+        return self._told(self._records[identity])
 
     async def watch(self, identity: str) -> AsyncIterator[Download]:
         """The job as it goes on; the last one is paused, done, failed or cancelled."""
@@ -133,46 +128,46 @@ class Pulls:
 
     async def pause(self, identity: str) -> Download:
         """Stops it until it is resumed; what was fetched is kept."""
-        record = self._record(identity)
+        record = self._records[identity]
         queue.check(record, "pause")
-        await self._keep(msgspec.structs.replace(record, wish="pause"))
+        await self._records.keep(msgspec.structs.replace(record, wish="pause"))
         await self._stop(identity)
         self._advance()
         return self.get(identity)
 
     async def resume(self, identity: str) -> Download:
-        record = self._record(identity)
+        record = self._records[identity]
         queue.check(record, "resume")
         return await self._go_on(record)
 
     async def retry(self, identity: str) -> Download:
         """Also of one that is done: it is looked at again, and what is missing or wrong is fetched."""
-        record = self._record(identity)
+        record = self._records[identity]
         queue.check(record, "retry")
         return await self._go_on(record)
 
     async def cancel(self, identity: str) -> Download:
         """Stops it for good; what was fetched and nothing else needs is deleted."""
-        record = self._record(identity)
+        record = self._records[identity]
         queue.check(record, "cancel")
         if record.wish != "cancelled":
-            await self._keep(msgspec.structs.replace(record, wish="cancelled", ended_at=time.time()))
+            await self._records.keep(msgspec.structs.replace(record, wish="cancelled", ended_at=time.time()))
             if identity in self._running:
                 await self._stop(identity)
             else:
-                await self._discard(self._record(identity))
+                await self._discard(self._records[identity])
         self._advance()
         return self.get(identity)
 
     async def move(self, identity: str, position: int) -> Downloads:
-        queue.check(self._record(identity), "move")
-        for record in queue.moved(list(self._records.values()), self._running, identity, position):
-            await self._keep(record)
+        queue.check(self._records[identity], "move")
+        for record in queue.moved(list(self._records), self._running, identity, position):
+            await self._records.keep(record)
         return self.list()
 
     async def clear(self) -> Downloads:
         """Forgets the jobs that have ended; files stay as they are."""
-        for record in list(self._records.values()):
+        for record in self._records:
             if record.wish in ("done", "failed", "cancelled") and record.id not in self._running:
                 await self._forget(record.id)
         return self.list()
@@ -185,7 +180,7 @@ class Pulls:
         """Stops the threads; their jobs go on with the next daemon."""
         self._closing = True
         await asyncio.gather(*self._leftovers, *(self._stop(identity) for identity in list(self._running)))
-        self._store.close()
+        self._records.close()
 
     # ---- what is done ----
 
@@ -195,14 +190,14 @@ class Pulls:
             record, wish="run", error=None, ended_at=None, manifest=record.manifest if pinned else None
         )
         self._fresh.add(record.id)
-        await self._keep(again)
+        await self._records.keep(again)
         self._advance()
         return self.get(record.id)
 
     def _advance(self) -> None:
         if self._closing:
             return
-        for identity in queue.to_start(list(self._records.values()), self._running, self._settings.pulls_at_once):
+        for identity in queue.to_start(list(self._records), self._running, self._settings.pulls_at_once):
             self._begin(self._records[identity])
 
     def _begin(self, record: JobRecord) -> None:
@@ -230,18 +225,18 @@ class Pulls:
     async def _run(self, identity: str, pull: Pull) -> None:
         outcome = await asyncio.to_thread(pull.run)
         record = self._records[identity]
-        last = self._running.pop(identity).tally.told(queue.base_of(record), outcome.manifest)
-        record = self._records[identity] = queue.ended(record, outcome, last, time.time())
+        last = self._running.pop(identity).tally.told(base_of(record), outcome.manifest)
+        record = queue.ended(record, outcome, last, time.time())
         level = logging.ERROR if record.error else logging.INFO
         said = record.error.message if record.error else f"{last.done} bytes, {last.retries} retries"
         LOGGER.log(level, "%s: %s, %s", record.repo, STATES[record.wish], said)
         try:
-            await self._store.keep(record)
+            await self._records.keep(record)
         except LmxError as error:  # a full disk: what is known in memory has to do
             LOGGER.warning("%s: its record was not written: %s", record.repo, error.message)
         if record.wish == "cancelled":
             await self._discard(record)
-        records = list(self._records.values())
+        records = list(self._records)
         for old in (*queue.to_forget(records), *queue.superseded(records, record)):
             await self._forget(old)
         self._advance()
@@ -255,7 +250,7 @@ class Pulls:
             await asyncio.wait([running.task], timeout=NUDGE_SECONDS)
 
     async def _pin(self, identity: str, manifest: Manifest) -> None:
-        await self._keep(msgspec.structs.replace(self._records[identity], manifest=manifest))
+        await self._records.keep(msgspec.structs.replace(self._records[identity], manifest=manifest))
 
     async def _discard(self, record: JobRecord) -> None:
         """Frees what a cancelled pull had fetched, and forgets it on disk; in memory it is still told."""
@@ -263,42 +258,28 @@ class Pulls:
             freed = await asyncio.to_thread(self._discard_files, record)
             LOGGER.info("%s: %d bytes deleted", record.repo, freed)
         if record.id in self._records:
-            self._records[record.id] = msgspec.structs.replace(record, manifest=None)
-        await self._store.forget(record.id)
+            self._records.note(msgspec.structs.replace(record, manifest=None))
+        await self._records.erase(record.id)
 
     def _discard_files(self, record: JobRecord) -> int:
         assert record.manifest is not None
-        needed = queue.needed_by_others(list(self._records.values()), record)
+        needed = queue.needed_by_others(self._records, record)
         files = [file for file in record.manifest.files if file.blob not in needed]
         place = RepositoryFolder(self._cache, record.repo)
         with suppress(CancelledError, OSError), place.locked_now():
             return place.discard(files)
         return 0
 
-    # ---- records ----
-
-    async def _keep(self, record: JobRecord) -> None:
-        """Known at once, and on the disk when it returns. Raises DiskError."""
-        self._records[record.id] = record
-        await self._store.keep(record)
-
     async def _forget(self, identity: str) -> None:
-        self._records.pop(identity, None)
         self._tokens.pop(identity, None)
-        await self._store.forget(identity)
-
-    def _record(self, identity: str) -> JobRecord:
-        try:
-            return self._records[identity]
-        except KeyError:
-            raise JobNotFoundError(f"there is no pull {identity!r}", hint="`lmx downloads` lists them") from None
+        await self._records.forget(identity)
 
     def _told(self, record: JobRecord) -> Download:
         running = self._running.get(record.id)
         if running is not None:
-            told = running.tally.told(queue.base_of(record), record.manifest)
+            told = running.tally.told(base_of(record), record.manifest)
             if record.wish == "run":
                 return told
             return msgspec.structs.replace(told, state=STATES[record.wish], rate=0.0, eta=None)
-        waiting = queue.waiting(list(self._records.values()), self._running)
-        return queue.shown(record, waiting.index(record.id) if record.id in waiting else None)
+        waiting = queue.waiting(list(self._records), self._running)
+        return shown(record, waiting.index(record.id) if record.id in waiting else None)

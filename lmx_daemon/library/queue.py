@@ -1,36 +1,18 @@
-"""The pulls that were asked for, in their order, and what may be done with them. Decisions are pure; records last.
+"""The pulls that were asked for, in their order, and what may be done with them. Decisions only, over their records."""
 
-One JSON file for each job, `<id>.json`, so that nothing that was acknowledged is lost by a kill. It fetches nothing.
-"""
-
-import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from pathlib import Path
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 import msgspec
 
-from lmx_daemon.contract.errors import ConflictError, ErrorBody
-from lmx_daemon.contract.generation import Frozen
-from lmx_daemon.contract.types import Download, DownloadState
-from lmx_daemon.library.cache import disk_error
-from lmx_daemon.library.manifest import Manifest, write_file
+from lmx_daemon.contract.errors import ConflictError
+from lmx_daemon.contract.types import Download
 from lmx_daemon.library.pull import Outcome
+from lmx_daemon.library.records import JobRecord, Wish, in_order
 
 KEPT_ENDED = 20
 """So many of those that are done are still listed."""
-MAX_RECORD_BYTES = 32 * 1024 * 1024
 
-Wish = Literal["run", "pause", "done", "failed", "cancelled"]
-STATES: dict[Wish, DownloadState] = {
-    "run": "queued",
-    "pause": "paused",
-    "done": "done",
-    "failed": "failed",
-    "cancelled": "cancelled",
-}
 Verb = Literal["pause", "resume", "cancel", "retry", "move"]
 POSSIBLE: dict[Verb, frozenset[Wish]] = {
     "pause": frozenset({"run", "pause"}),
@@ -39,95 +21,6 @@ POSSIBLE: dict[Verb, frozenset[Wish]] = {
     "cancel": frozenset({"run", "pause", "failed", "cancelled"}),
     "move": frozenset({"run", "pause"}),
 }
-
-
-class JobRecord(Frozen, frozen=True):
-    """One pull as it is kept. `wish` is what is to become of it; "run" is also told of one that waits its turn."""
-
-    id: str
-    repo: str
-    revision: str | None = None
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    endpoint: str | None = None
-    wish: Wish = "run"
-    place: int = 0
-    """Smaller is earlier."""
-    added_at: float = 0.0
-    ended_at: float | None = None
-    manifest: Manifest | None = None
-    """Pinned to its commit before the first byte."""
-    error: ErrorBody | None = None
-    last: Download | None = None
-    """What was told of it when it last stopped."""
-
-
-class Records:
-    """The files. One thread writes all of them, in the order in which they were said."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="pull-records")
-
-    def read(self) -> list[JobRecord]:
-        """In their order; what cannot be understood is left alone."""
-        found = []
-        for file in sorted(self._folder.glob("*.json")) if self._folder.is_dir() else []:
-            try:
-                if file.stat().st_size <= MAX_RECORD_BYTES:
-                    record = msgspec.json.decode(file.read_bytes(), type=JobRecord)
-                    found += [record] if record.id == file.stem else []
-            except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                continue
-        return in_order(found)
-
-    async def keep(self, record: JobRecord) -> None:
-        """On the disk when it returns. Raises DiskError."""
-        await self._act(partial(self._write, record))
-
-    async def forget(self, identity: str) -> None:
-        """Raises DiskError."""
-        await self._act(partial((self._folder / f"{identity}.json").unlink, missing_ok=True))
-
-    def close(self) -> None:
-        self._writer.shutdown(wait=False)
-
-    async def _act(self, act: Callable[[], None]) -> None:
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._writer, act)
-        except OSError as error:
-            raise disk_error(error) from error
-
-    def _write(self, record: JobRecord) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_file(self._folder / f"{record.id}.json", msgspec.json.encode(record), mode=0o600)
-
-
-def base_of(record: JobRecord) -> Download:
-    """What is told of a job whose work is not known."""
-    return Download(
-        id=record.id,
-        repo=record.repo,
-        state=STATES[record.wish],
-        requested=record.revision,
-        include=record.include,
-        exclude=record.exclude,
-        started_at=record.added_at,
-        ended_at=record.ended_at,
-        error=record.error,
-    )
-
-
-def shown(record: JobRecord, position: int | None) -> Download:
-    """What is told of a job that does not run: how far it was when it last did."""
-    base = base_of(record)
-    if record.last is not None:
-        base = msgspec.structs.replace(record.last, state=base.state, error=base.error, ended_at=base.ended_at)
-    return msgspec.structs.replace(base, position=position)
-
-
-def in_order(records: Iterable[JobRecord]) -> list[JobRecord]:
-    return sorted(records, key=lambda record: (record.place, record.added_at, record.id))
 
 
 def to_start(records: Sequence[JobRecord], busy: Collection[str], at_once: int) -> list[str]:

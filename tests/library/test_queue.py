@@ -15,7 +15,7 @@ from lmx_daemon.contract.types import Download, PullRequest
 from lmx_daemon.library import queue
 from lmx_daemon.library.download import Pulls
 from lmx_daemon.library.pull import Outcome
-from lmx_daemon.library.queue import JobRecord, Records
+from lmx_daemon.library.records import JobRecord, Records
 from tests.library.conftest import REPO, StandIn
 from tests.library.pulling import WHOLE, folder_of, partials, pull, pull_process, visible
 
@@ -86,15 +86,15 @@ class TestRecords:
         record = JobRecord(id="a", repo="x/y", wish="failed", error=ErrorBody(code="hub_error", message="no"))
         await records.keep(record)
         await records.keep(job("b", -1))
-        assert records.read() == [job("b", -1), record]
+        assert list(Records(tmp_path / "new")) == [job("b", -1), record]
         await records.forget("a")
         await records.forget("a")
-        assert [left.id for left in records.read()] == ["b"]
+        assert [left.id for left in Records(tmp_path / "new")] == ["b"] == [left.id for left in records]
 
     @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff\xfe", b"[" * 9999, b'{"id": "y", "repo": "a/b"}'])
     def test_what_makes_no_sense_is_left_alone(self, content: bytes, tmp_path: Path) -> None:
         (tmp_path / "x.json").write_bytes(content)
-        assert Records(tmp_path).read() == [] and (tmp_path / "x.json").exists()
+        assert list(Records(tmp_path)) == [] and (tmp_path / "x.json").exists()
 
     async def test_a_home_that_cannot_be_written(self, environ: dict[str, str], tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
