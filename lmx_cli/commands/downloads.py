@@ -1,0 +1,165 @@
+"""`lmx downloads`: the queue of pulls, and what may be done with each."""
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+import typer
+
+from lmx_cli.commands.models import JSON, started
+from lmx_cli.jobs import name_of, state_of, whole
+from lmx_cli.output import ExitCode, Output, duration, size
+
+if TYPE_CHECKING:
+    from lmx_daemon.contract.client import Client
+    from lmx_daemon.contract.types import Download
+
+JOB = typer.Argument(help="A model or the id of its pull, as `lmx downloads` shows them.")
+RATE = re.compile(r"([\d.]+)\s*([kmg]?)(?:i?b)?(?:/s)?", re.IGNORECASE)
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+def add(app: typer.Typer, output: Output) -> None:
+    group = typer.Typer(help="Show the queue of pulls. List, pause, resume, retry, cancel, move, clear, limit.")
+    app.add_typer(group, name="downloads")
+
+    @group.callback(invoke_without_command=True)
+    def downloads(context: typer.Context, json: bool = JSON) -> int:
+        """List the pulls: those under way, those that wait, and the last that ended."""
+        return ExitCode.OK if context.invoked_subcommand else asyncio.run(_list(output, json))
+
+    @group.command("list")
+    def list_(json: bool = JSON) -> int:
+        """List the pulls, as `lmx downloads` alone does."""
+        return asyncio.run(_list(output, json))
+
+    @group.command()
+    def pause(job: str = JOB, json: bool = JSON) -> int:
+        """Stop a pull until it is resumed; what was fetched is kept."""
+        return asyncio.run(_act(output, "pause", job, json))
+
+    @group.command()
+    def resume(job: str = JOB, json: bool = JSON) -> int:
+        """Go on with a pull that was paused or has failed."""
+        return asyncio.run(_act(output, "resume", job, json))
+
+    @group.command()
+    def retry(job: str = JOB, json: bool = JSON) -> int:
+        """Try again; also one that is done: what is missing or wrong is fetched."""
+        return asyncio.run(_act(output, "retry", job, json))
+
+    @group.command()
+    def cancel(job: str = JOB, json: bool = JSON) -> int:
+        """Stop a pull for good, and delete what it has fetched."""
+        return asyncio.run(_act(output, "cancel", job, json))
+
+    @group.command()
+    def move(job: str = JOB, position: int = typer.Argument(1, min=1, help="1 is the next."), json: bool = JSON) -> int:
+        """Put a pull to another place in the queue; to its head if no place is given."""
+        return asyncio.run(_move(output, job, position, json))
+
+    @group.command()
+    def clear(json: bool = JSON) -> int:
+        """Forget the pulls that have ended; their files stay."""
+        return asyncio.run(_clear(output, json))
+
+    @group.command()
+    def limit(rate: str = typer.Argument(help="Bytes a second, as 20MB or 500k; `off` for no bound.")) -> int:
+        """Bound the speed of all pulls together, until the daemon stops."""
+        return asyncio.run(_limit(output, rate))
+
+
+async def _list(output: Output, json: bool) -> int:
+    from lmx_daemon.contract.client import Client
+    from lmx_daemon.contract.config import Home
+
+    async with Client(Home.from_environment().socket) as client:
+        jobs = await client.pulls()
+    _show(output, jobs, json)
+    return ExitCode.OK
+
+
+def _show(output: Output, jobs: "list[Download]", json: bool) -> None:
+    if json:
+        output.json([whole(job) for job in jobs])
+        return
+    if not jobs:
+        output.note("there are no pulls; lmx pull begins one")
+        return
+    output.table(
+        ("PULL", "MODEL", "STATE", "DONE", "OF", "RATE", "ETA", "NOTE"),
+        [
+            (
+                job.id,
+                name_of(job),
+                state_of(job),
+                size(job.done),
+                size(job.total),
+                f"{size(int(job.rate))}/s" if job.rate else "-",
+                duration(job.eta),
+                job.error.message if job.error else job.note or "",
+            )
+            for job in jobs
+        ],
+        right=("DONE", "OF", "RATE", "ETA"),
+    )
+
+
+async def _act(output: Output, verb: str, name: str, json: bool) -> int:
+    async with await started() as client:
+        job = await _find(client, name)
+        acts = {
+            "pause": client.pause_pull,
+            "resume": client.resume_pull,
+            "retry": client.retry_pull,
+            "cancel": client.cancel_pull,
+        }
+        job = await acts[verb](job.id)
+    if json:
+        output.json(whole(job))
+    else:
+        output.text(f"{job.repo} is {state_of(job)}")
+    return ExitCode.OK
+
+
+async def _move(output: Output, name: str, position: int, json: bool) -> int:
+    async with await started() as client:
+        job = await _find(client, name)
+        _show(output, await client.move_pull(job.id, position - 1), json)
+    return ExitCode.OK
+
+
+async def _clear(output: Output, json: bool) -> int:
+    async with await started() as client:
+        left = await client.clear_pulls()
+    if json or left:
+        _show(output, left, json)
+    return ExitCode.OK
+
+
+async def _limit(output: Output, text: str) -> int:
+    from lmx_daemon.contract.errors import RequestError
+
+    rate = None
+    if text.lower() not in ("off", "none", "0"):
+        found = RATE.fullmatch(text.strip())
+        if found is None or found[1].count(".") > 1 or found[1] == ".":
+            raise RequestError(f"{text!r} is no rate", hint="give it as 20MB, 500k, or off")
+        rate = int(float(found[1]) * UNITS[found[2].lower()])
+    async with await started() as client:
+        await client.limit_pulls(rate)
+    output.text("pulls go as fast as they can" if rate is None else f"pulls take at most {size(rate)}/s together")
+    return ExitCode.OK
+
+
+async def _find(client: "Client", name: str) -> "Download":
+    """By id or its beginning, else by repository: the one that has not ended, or the last. Raises JobNotFoundError."""
+    from lmx_daemon.contract.errors import JobNotFoundError
+
+    jobs = await client.pulls()
+    found = [job for job in jobs if job.id == name] or [
+        job for job in jobs if name in (job.repo, name_of(job)) or (len(name) >= 3 and job.id.startswith(name))
+    ]
+    if not found:
+        raise JobNotFoundError(f"there is no pull {name!r}", hint="`lmx downloads` lists them")
+    return found[0]

@@ -1,0 +1,44 @@
+"""A pull as the command line tells of it: its name, its state, its progress in one line, and all of it for scripts."""
+
+from typing import TYPE_CHECKING
+
+from lmx_cli.output import duration, size
+
+if TYPE_CHECKING:
+    from lmx_daemon.contract.types import Download
+
+
+def name_of(job: "Download") -> str:
+    """What `lmx pull` takes to find the same job again."""
+    patterns = [f" --include '{p}'" for p in job.include] + [f" --exclude '{p}'" for p in job.exclude]
+    return job.repo + (f"@{job.requested}" if job.requested else "") + "".join(patterns)
+
+
+def state_of(job: "Download") -> str:
+    if job.state == "queued" and job.position is not None:
+        return f"queued ({job.position + 1})"
+    if job.state == "verifying" and job.to_check:
+        return f"verifying {job.checked / job.to_check:.0%}"
+    return job.state
+
+
+def progress(job: "Download") -> str:
+    """One line: "downloading  43% · 1.1 GB of 2.5 GB · 84.0 MB/s · ETA 17s · 3/9 files"."""
+    if job.state == "verifying" and job.to_check:
+        return f"verifying {job.checked / job.to_check:4.0%} · {size(job.checked)} of {size(job.to_check)} from before"
+    share = f"{job.done / job.total:4.0%}" if job.total else ""
+    parts = [f"{job.state} {share}".rstrip()]
+    if job.total is not None:
+        parts += [f"{size(job.done)} of {size(job.total)}", f"{size(int(job.rate))}/s", f"ETA {duration(job.eta)}"]
+        parts += [f"{job.files_done}/{job.files_total} files"]
+    if job.position:
+        parts += [f"{job.position} before it"]
+    return " · ".join(parts + ([job.note] if job.note else []))
+
+
+def whole(job: "Download") -> "dict[str, object]":
+    """Every field, also those that are as they always are: a script need not know the defaults."""
+    import msgspec
+
+    fields: dict[str, object] = msgspec.structs.asdict(job)
+    return fields
