@@ -156,10 +156,10 @@ class Disk:
         self._restored.clear()
 
     def close(self, seconds: float) -> None:
-        """Writes what is queued, for `seconds` at most."""
+        """Does what is queued, for `seconds` at most."""
         deadline = time.monotonic() + seconds
         with self._changed:
-            while (self._writes or self._busy) and (left := deadline - time.monotonic()) > 0:
+            while (self._writes or self._touches or self._busy) and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
             self._closing = True
             self._changed.notify_all()
