@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from lmx_daemon.contract.errors import NotFoundError
-from lmx_daemon.contract.generation import Frozen
+from lmx_daemon.contract.frozen import Frozen
 
 FORMAT = 1
 """Of the files; one of another format is not listed."""

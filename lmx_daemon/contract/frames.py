@@ -10,7 +10,8 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 
 from lmx_daemon.contract.errors import ErrorBody, LmxError
-from lmx_daemon.contract.generation import Event, Frozen, Request
+from lmx_daemon.contract.frozen import Frozen
+from lmx_daemon.contract.generation import Event, Request
 
 WORKER_PROTOCOL = 1
 MAX_FRAME_BYTES = 256 * 1024 * 1024

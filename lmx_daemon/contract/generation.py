@@ -9,15 +9,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from lmx_daemon.contract.errors import ErrorBody
+from lmx_daemon.contract.frozen import Frozen
 
 Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Penalty = Annotated[float, msgspec.Meta(ge=-2.0, le=2.0)]
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
-
-
-class Frozen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The base of every struct that crosses a process: immutable, keyword only, defaults left out on the wire."""
 
 
 # ---- what is asked -------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.generation import Frozen
+from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.types import MemoryPlan, Model
 
 Fit = Literal["yes", "after unloading", "no", "unknown"]

@@ -9,7 +9,7 @@ import msgspec
 
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.frames import Basis, Capabilities, MemoryUse
-from lmx_daemon.contract.generation import Frozen
+from lmx_daemon.contract.frozen import Frozen
 
 PROTOCOL = 1
 """The admin socket's; a client and a daemon with different ones refuse each other in one line."""

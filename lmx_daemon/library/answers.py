@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from lmx_daemon.contract.generation import Frozen
+from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.library.manifest import write_file
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from lmx_daemon.contract.errors import ModelNotFoundError
-from lmx_daemon.contract.generation import Frozen
+from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.types import GUIDE, Model
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.library.describe import describe

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from lmx_daemon.contract.generation import Frozen
+from lmx_daemon.contract.frozen import Frozen
 
 FORMAT = 1
 MAX_BYTES = 32 * 1024 * 1024

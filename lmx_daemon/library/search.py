@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from lmx_daemon.contract.errors import HubError, LmxError, NotFoundError
-from lmx_daemon.contract.generation import Frozen
+from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.library import Offer, Offers, SearchRequest
 from lmx_daemon.library.abilities import abilities
 from lmx_daemon.library.answers import Answers

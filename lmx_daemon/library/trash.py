@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from lmx_daemon.contract.errors import ConflictError, NotFoundError, RequestError
-from lmx_daemon.contract.generation import Frozen
+from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.library import TrashRow
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.disk import size_on_disk

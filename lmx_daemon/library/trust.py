@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from lmx_daemon.contract.errors import RequestError, UntrustedModelError
-from lmx_daemon.contract.generation import Frozen
+from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.describe import CODE_FILES, CODE_SUFFIXES, PICKLE_SUFFIXES
 from lmx_daemon.library.manifest import write_file

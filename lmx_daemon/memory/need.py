@@ -6,7 +6,7 @@ Used before a load to decide, in the worker to admit prompts, and in the library
 import msgspec
 
 from lmx_daemon.contract.frames import Basis, CacheShape, Growing
-from lmx_daemon.contract.generation import Frozen
+from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.types import Figure, MemoryPlan
 from lmx_daemon.memory.layout import cache_shape
 from lmx_daemon.memory.shape import HALVES, Shape

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from lmx_daemon.contract.generation import Frozen
+from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.types import Model
 from lmx_daemon.memory.need import Measured
 
