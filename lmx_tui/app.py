@@ -19,8 +19,9 @@ from textual.screen import Screen
 from lmx_daemon.contract.client import Client
 from lmx_daemon.contract.config import Home, Settings
 from lmx_daemon.contract.errors import ConfigError, LmxError
+from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.contract.spawn import find_or_start
-from lmx_daemon.contract.types import LoadRequest, PullRequest, UnloadRequest
+from lmx_daemon.contract.types import LoadRequest, UnloadRequest
 from lmx_daemon.contract.version import VERSION
 from lmx_tui import clipboard, keys, messages
 from lmx_tui.feed import RETRY_SECONDS, Feed, Starter

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from textual.app import App, SystemCommand
 from textual.message import Message
 
-from lmx_daemon.contract.types import DOWNLOAD_ENDS, Download
+from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download
 from lmx_tui.figures import one_line
 from lmx_tui.messages import (
     ChatRequested,

@@ -36,7 +36,7 @@ import asyncio, os, resource, sys, time
 from pathlib import Path
 import huggingface_hub.hf_api
 from lmx_daemon.contract.config import LibrarySettings
-from lmx_daemon.contract.types import PullRequest
+from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.library.download import Pulls
 async def main():
     pulls = Pulls(LibrarySettings(reserve_bytes=0), os.environ, Path(sys.argv[2]))

@@ -22,15 +22,14 @@ from lmx_daemon.contract.generation import (
     ToolCallDelta,
     Usage,
 )
+from lmx_daemon.contract.pulls import Download, PullRequest
 from lmx_daemon.contract.types import (
-    Download,
     Health,
     HostMemory,
     Incident,
     Instance,
     LoadRequest,
     Model,
-    PullRequest,
     RequestRow,
     Series,
     Snapshot,

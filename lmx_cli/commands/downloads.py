@@ -12,7 +12,7 @@ from lmx_cli.output import ExitCode, Output, duration, size
 
 if TYPE_CHECKING:
     from lmx_daemon.contract.client import Client
-    from lmx_daemon.contract.types import Download
+    from lmx_daemon.contract.pulls import Download
 
 JOB = typer.Argument(help="A model or the id of its pull, as `lmx downloads` shows them.")
 RATE = re.compile(r"([\d.]+)\s*([kmg]?)(?:i?b)?(?:/s)?", re.IGNORECASE)

@@ -13,7 +13,7 @@ from lmx_cli.output import ExitCode, Output, duration, size, tokens
 
 if TYPE_CHECKING:
     from lmx_daemon.contract.library import Offer, Offers, SearchRequest
-    from lmx_daemon.contract.types import Download
+    from lmx_daemon.contract.pulls import Download
 
 FITS = {"yes": "yes", "after unloading": "if others are unloaded", "no": "no", "unknown": "-"}
 

@@ -11,7 +11,7 @@ from lmx_cli.jobs import name_of, progress, state_of, whole
 from lmx_cli.output import ExitCode, Output, size
 
 if TYPE_CHECKING:
-    from lmx_daemon.contract.types import Download, PullRequest
+    from lmx_daemon.contract.pulls import Download, PullRequest
 
 SHOWN_LEFT_OUT = 5
 Included = Annotated[
@@ -35,7 +35,7 @@ def add(app: typer.Typer, output: Output) -> None:
         json: bool = typer.Option(False, "--json", help="Progress as JSON lines."),
     ) -> int:
         """Download a model from the Hugging Face Hub. Every file is proved by its hash."""
-        from lmx_daemon.contract.types import PullRequest
+        from lmx_daemon.contract.pulls import PullRequest
 
         asked = PullRequest(
             repo=repo,

@@ -26,10 +26,10 @@ from lmx_daemon.contract.errors import (
 )
 from lmx_daemon.contract.generation import Event, Request
 from lmx_daemon.contract.library_calls import LibraryCalls
+from lmx_daemon.contract.pulls import Download, MovePull, PullLimit, PullRequest
 from lmx_daemon.contract.types import (
     PROTOCOL,
     PROTOCOL_HEADER,
-    Download,
     Health,
     HostMemory,
     Instance,
@@ -37,9 +37,6 @@ from lmx_daemon.contract.types import (
     LoadUpdate,
     LogLine,
     Model,
-    MovePull,
-    PullLimit,
-    PullRequest,
     RequestRow,
     Snapshot,
     Status,

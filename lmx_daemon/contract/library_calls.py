@@ -26,7 +26,7 @@ from lmx_daemon.contract.library import (
     VerifyRequest,
     VerifyUpdate,
 )
-from lmx_daemon.contract.types import Download
+from lmx_daemon.contract.pulls import Download
 
 T = TypeVar("T")
 HUB_SECONDS = 120.0

@@ -12,17 +12,14 @@ from litestar.response import Stream
 from lmx_daemon.contract.benchmark import Report, read_reports
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.generation import Request as Asked
+from lmx_daemon.contract.pulls import Download, MovePull, PullLimit, PullRequest
 from lmx_daemon.contract.types import (
-    Download,
     Health,
     HostMemory,
     Instance,
     LoadRequest,
     LoadUpdate,
     Model,
-    MovePull,
-    PullLimit,
-    PullRequest,
     RequestRow,
     Snapshot,
     Status,

@@ -17,7 +17,7 @@ import msgspec
 
 from lmx_daemon.contract.config import LibrarySettings
 from lmx_daemon.contract.errors import CancelledError, LmxError, RequestError
-from lmx_daemon.contract.types import DOWNLOAD_ENDS, Download, PullRequest
+from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download, PullRequest
 from lmx_daemon.library import queue
 from lmx_daemon.library.cache import RepositoryFolder
 from lmx_daemon.library.hub import Hub

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from lmx_daemon.contract.types import Download, DownloadState
+from lmx_daemon.contract.pulls import Download, DownloadState
 from lmx_daemon.library.manifest import Manifest
 
 STALLED_SECONDS = 15.0

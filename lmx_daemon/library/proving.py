@@ -11,7 +11,8 @@ import msgspec
 
 from lmx_daemon.contract.errors import ConflictError, LmxError, RequestError, error_from
 from lmx_daemon.contract.library import FileRow, FileState, VerifyRequest, VerifyUpdate
-from lmx_daemon.contract.types import Model, PullRequest
+from lmx_daemon.contract.pulls import PullRequest
+from lmx_daemon.contract.types import Model
 from lmx_daemon.library.download import Pulls
 from lmx_daemon.library.manifest import Manifest
 from lmx_daemon.library.proofs import with_times

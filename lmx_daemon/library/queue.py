@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from lmx_daemon.contract.errors import ConflictError
-from lmx_daemon.contract.types import Download
+from lmx_daemon.contract.pulls import Download
 from lmx_daemon.library.pull import Outcome
 from lmx_daemon.library.records import JobRecord, Wish, in_order
 

@@ -15,7 +15,7 @@ import msgspec
 
 from lmx_daemon.contract.errors import ErrorBody, JobNotFoundError, LmxError
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.contract.types import Download, DownloadState
+from lmx_daemon.contract.pulls import Download, DownloadState
 from lmx_daemon.library.cache import disk_error
 from lmx_daemon.library.manifest import Manifest, write_file
 

@@ -10,7 +10,8 @@ import msgspec
 
 from lmx_daemon.contract.errors import HubError, NotFoundError, RequestError
 from lmx_daemon.contract.library import Outdated, OutdatedRow
-from lmx_daemon.contract.types import Download, Model, PullRequest
+from lmx_daemon.contract.pulls import Download, PullRequest
+from lmx_daemon.contract.types import Model
 from lmx_daemon.library.asking import Asking
 from lmx_daemon.library.disk import prunable_revisions, prune, repository
 from lmx_daemon.library.download import Pulls

@@ -7,7 +7,8 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from lmx_daemon.contract.types import DOWNLOAD_ENDS, Instance, Model, Snapshot
+from lmx_daemon.contract.pulls import DOWNLOAD_ENDS
+from lmx_daemon.contract.types import Instance, Model, Snapshot
 from lmx_tui.figures import (
     UNKNOWN,
     age,

@@ -6,7 +6,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from lmx_daemon.contract.types import DOWNLOAD_ENDS, Download
+from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download
 from lmx_tui.figures import UNKNOWN, age, bar, one_line, percent, shorten, size, size_of
 from lmx_tui.widgets.panes import Pane, short_name
 

@@ -8,7 +8,8 @@ from textual import events
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from lmx_daemon.contract.types import DOWNLOAD_ENDS, Download, Snapshot
+from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download
+from lmx_daemon.contract.types import Snapshot
 from lmx_tui.figures import age, gigabytes
 from lmx_tui.messages import SwitchRequested, View
 

@@ -31,8 +31,9 @@ from lmx_daemon.contract.generation import (
     Started,
     Text,
 )
+from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.contract.spawn import find_daemon
-from lmx_daemon.contract.types import LoadRequest, PullRequest, UnloadRequest
+from lmx_daemon.contract.types import LoadRequest, UnloadRequest
 from tests.end_to_end.running import Daemon
 
 TALKER = "tests/talker"

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lmx_daemon.contract.types import Download, PullRequest
+from lmx_daemon.contract.pulls import Download, PullRequest
 from lmx_daemon.library.download import Pulls
 from tests.library.conftest import REPO
 
@@ -13,7 +13,7 @@ PULL_PROGRAM = """
 import asyncio, os, sys
 from pathlib import Path
 from lmx_daemon.contract.config import LibrarySettings
-from lmx_daemon.contract.types import PullRequest
+from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.library.download import Pulls
 async def main():
     pulls = Pulls(LibrarySettings(reserve_bytes=0), os.environ, Path(sys.argv[2]))

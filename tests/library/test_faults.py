@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lmx_daemon.contract.config import LibrarySettings
-from lmx_daemon.contract.types import Download, PullRequest
+from lmx_daemon.contract.pulls import Download, PullRequest
 from lmx_daemon.library.download import Pulls
 from tests.library.conftest import REPO, StandIn
 from tests.library.pulling import folder_of, partials, pull, visible

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lmx_daemon.contract.types import Download
+from lmx_daemon.contract.pulls import Download
 from lmx_daemon.library.manifest import Manifest, ManifestFile
 from lmx_daemon.library.progress import STALLED_SECONDS, Tally
 from lmx_daemon.library.throttle import Throttle

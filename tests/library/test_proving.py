@@ -7,7 +7,8 @@ import pytest
 
 from lmx_daemon.contract.errors import ConflictError, ModelLoadError, RequestError
 from lmx_daemon.contract.library import VerifyRequest, VerifyUpdate
-from lmx_daemon.contract.types import Model, PullRequest
+from lmx_daemon.contract.pulls import PullRequest
+from lmx_daemon.contract.types import Model
 from lmx_daemon.library.librarian import Librarian
 from tests.library.conftest import REPO, StandIn
 from tests.library.repositories import flip, librarian_of, make_cached, make_folder

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lmx_daemon.contract.config import LibrarySettings
-from lmx_daemon.contract.types import PullRequest
+from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.library.catalog import Catalog
 from lmx_daemon.library.download import Pulls
 from lmx_daemon.library.manifest import manifest_file, read_manifest

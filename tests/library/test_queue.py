@@ -11,7 +11,7 @@ import pytest
 
 from lmx_daemon.contract.config import LibrarySettings
 from lmx_daemon.contract.errors import ConflictError, DiskError, ErrorBody, JobNotFoundError, RequestError
-from lmx_daemon.contract.types import Download, PullRequest
+from lmx_daemon.contract.pulls import Download, PullRequest
 from lmx_daemon.library import queue
 from lmx_daemon.library.download import Pulls
 from lmx_daemon.library.pull import Outcome

@@ -11,7 +11,7 @@ import pytest
 
 from lmx_daemon.contract.errors import HubError, RequestError
 from lmx_daemon.contract.library import Offers, SearchRequest
-from lmx_daemon.contract.types import Download, PullRequest
+from lmx_daemon.contract.pulls import Download, PullRequest
 from lmx_daemon.library.librarian import Librarian
 from lmx_daemon.library.recommend import choices, recommend
 from lmx_daemon.library.search import normal, trimmed

@@ -10,7 +10,8 @@ from textual.widgets import Input
 
 from lmx_daemon.contract.config import Settings, TuiSettings
 from lmx_daemon.contract.errors import ProtocolMismatchError, StartupError
-from lmx_daemon.contract.types import Download, Status
+from lmx_daemon.contract.pulls import Download
+from lmx_daemon.contract.types import Status
 from lmx_tui import keys
 from lmx_tui.app import LmxApp
 from lmx_tui.messages import PullPauseRequested, PullResumeRequested

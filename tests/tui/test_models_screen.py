@@ -9,7 +9,8 @@ import pytest
 from textual.widgets import Input, OptionList
 
 from lmx_daemon.contract.errors import OutOfMemoryError
-from lmx_daemon.contract.types import Download, Instance
+from lmx_daemon.contract.pulls import Download
+from lmx_daemon.contract.types import Instance
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import Ask, Confirm, Pick
 from lmx_tui.widgets.models import short_state
