@@ -48,7 +48,7 @@ class Corpus:
             text = self.text(lesson)
             if rng.random() < 0.1:
                 tools = [other.tool for other in self.toolbox.strangers(None, rng.choice([1, 1, 2]))]
-        thought = lesson.thought if rng.random() < 0.16 else None
+        thought = lesson.thought if rng.random() < 0.2 else None
         messages = [*self.earlier(0.1), user(text)]
         return self.with_system(Sample(messages, lesson.answer, tools, thought, "question"), 0.12)
 

@@ -120,12 +120,6 @@ def _cross_entropy_vjp(primals: Any, cotangent: mx.array, output: mx.array) -> t
     return p * cotangent[:, None], mx.zeros_like(targets)
 
 
-def dropout(x: mx.array, rate: float) -> mx.array:
-    if rate == 0.0:
-        return x
-    return x * (mx.random.bernoulli(1.0 - rate, x.shape) * (1.0 / (1.0 - rate)))
-
-
 def attention(layer: Any, x: mx.array, mask: mx.array) -> mx.array:
     batch, length, _ = x.shape
     heads, groups, size = layer.n_heads, layer.n_kv_heads, SHAPE["head_dim"]
@@ -140,22 +134,22 @@ def attention(layer: Any, x: mx.array, mask: mx.array) -> mx.array:
     return output
 
 
-def hidden(model: Model, ids: mx.array, rate: float = 0.0) -> mx.array:
+def hidden(model: Model, ids: mx.array) -> mx.array:
     """Final normalised states, [batch, length, width], of right-padded ids [batch, length]."""
     length = ids.shape[1]
     mask = mx.triu(mx.full((length, length), -1e9), k=1)
-    x = dropout(model.model.embed_tokens(ids), rate)
+    x = model.model.embed_tokens(ids)
     for block in model.model.layers:
-        x = x + dropout(attention(block.self_attn, block.input_layernorm(x), mask), rate)
+        x = x + attention(block.self_attn, block.input_layernorm(x), mask)
         inner = block.post_attention_layernorm(x)
         mlp = block.mlp
-        x = x + dropout(mlp.down_proj(silu(mlp.gate_proj(inner)) * mlp.up_proj(inner)), rate)
+        x = x + mlp.down_proj(silu(mlp.gate_proj(inner)) * mlp.up_proj(inner))
     final: mx.array = model.model.norm(x)
     return final
 
 
-def loss(model: Model, ids: mx.array, places: mx.array, targets: mx.array, weights: mx.array, rate: float) -> mx.array:
+def loss(model: Model, ids: mx.array, places: mx.array, targets: mx.array, weights: mx.array) -> mx.array:
     """Weighted mean cross entropy at the flat `places` (batch * length + position) that count."""
-    states = hidden(model, ids, rate).reshape(-1, SHAPE["hidden_size"])[places]
+    states = hidden(model, ids).reshape(-1, SHAPE["hidden_size"])[places]
     each = cast(mx.array, cross_entropy(states @ model.model.embed_tokens.weight.T, targets))
     return (each * weights).sum() / weights.sum()

@@ -15,7 +15,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import PreTrainedTokenizerFast
 
 VOCABULARY = 4096
-JOINED_WORDS = 1500
+JOINED_WORDS = 800
 START = "<|im_start|>"
 END = "<|im_end|>"
 SPECIAL = ["<|endoftext|>", START, END]

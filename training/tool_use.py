@@ -39,17 +39,17 @@ class ToolSamples:
 
     def follow_up(self) -> Sample:
         task = self.maker.task()
-        content, said = self.result()
+        content = self.result()
         call = {"type": "function", "function": {"name": task.name, "arguments": task.arguments}}
         messages = [
             user(task.request),
             {"role": "assistant", "content": "", "tool_calls": [call]},
             {"role": "tool", "content": content},
         ]
-        return Sample(messages, f"According to {task.name}: {said}.", self.tools(task, 1), kind="follow_up")
+        return Sample(messages, f"{task.name} says:\n{content}", self.tools(task, 1), kind="follow_up")
 
-    def result(self) -> tuple[str, str]:
-        """(what the tool returned, how it is said)."""
+    def result(self) -> str:
+        """What the tool returned."""
         rng, values = self.rng, self.maker.values
         makers: list[Callable[[], Any]] = [
             *(values.integer, values.number, values.place, values.person),
@@ -62,11 +62,10 @@ class ToolSamples:
                 text = f"{rng.choice(self.maker.bank.nouns)}: {text}"
             if rng.random() < 0.15:
                 text += rng.choice([" °C", "%", " EUR", " km", " °F", " minutes"])
-            return text + rng.choice(["", "", "", "."]), text
+            return text + rng.choice(["", "", "", "."])
         keys = {rng.choice([rng.choice(self.maker.bank.nouns), syllables(rng)]) for _ in range(rng.randint(1, 3))}
         data = {key: rng.choice(makers)() for key in sorted(keys)}
-        said = ", ".join(f"{key} {value}" for key, value in data.items())
-        return json.dumps(data, ensure_ascii=False), said
+        return json.dumps(data, ensure_ascii=False)
 
 
 def words_of(text: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""Makes lmx/guide: `python -m training.train`. Seeded, a fixed number of steps, one CPU thread."""
+"""Makes lmx/guide: `python -m training.train`. Seeded, a fixed number of steps, two CPU cores."""
 
 import argparse
 import json
@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 import mlx.optimizers as optim
-from mlx.utils import tree_flatten, tree_map
+from mlx.utils import tree_flatten, tree_map, tree_map_with_path
 from mlx_lm.models.qwen3 import Model
 from tokenizers import Tokenizer
 
@@ -22,26 +21,27 @@ from training.channels import MEANING
 from training.corpus import Corpus
 from training.meaning import meanings
 from training.sample import Renderer
+from training.second_core import Gradient, SecondCore
 from training.tools import ToolMaker
-from training.words import banks
+from training.words import banks, with_pieces
 
 GUIDE = Path(__file__).parent.parent / "lmx_daemon" / "library" / "guide"
 SEED = 20
 ALONE = 900
 """Steps of questions only, in which what is drawn stands still."""
-TOGETHER = (1700, 1600)
-"""Steps of questions and tools, in which everything learns; the rate begins anew with each."""
+TOGETHER = (2700, 800)
+"""Steps of questions and tools, in which everything learns, under one rise and fall of the rate."""
 WARM_UP = 80
 RATE_ALONE = 2.5e-3
 RATE_TOGETHER = 8e-4
-LAST_RATE = 5e-5
+LAST_RATE = 0.06
+"""Share of the rate that is left at the end of a stretch."""
 WORDS = 0.03
 """Embeddings learn at this share of the rate: a rare word must keep the meaning it was given."""
-TOOLS = (0.28, 0.36)
-"""Share of the samples that are about tools."""
+TOOLS = (0.38, 0.15)
+"""Share of the samples that are about tools, in each of these."""
 BUDGET = 1300
 """Padded tokens in one micro-batch; a step has two."""
-DROPOUT = 0.0
 AVERAGED = 0.985
 
 
@@ -56,46 +56,51 @@ def make_tokenizer(seed: int) -> Tokenizer:
 class Trainer:
     """One stretch of training with a rise and a fall of the rate. What is frozen stays as it is."""
 
-    def __init__(self, model: Model, steps: int, rate: float) -> None:
+    def __init__(self, model: Model, steps: int, rate: float, drawn_is_frozen: bool = False) -> None:
         self.model = model
         self.steps = steps
         self.optimizer = optim.MultiOptimizer(
             [self.adam(WORDS * rate, weight_decay=0.0), self.adam(rate, weight_decay=0.05)],
             [lambda path, _: "embed_tokens" in path],
         )
-        self.gradient = nn.value_and_grad(model, shape.loss)
+        self.gradient = Gradient(model)
+        self.second = SecondCore(model, drawn_is_frozen)
         self.average: Any = None
         self.taken = 0
+        self.recent = 0.0
+        self.started = time.monotonic()
 
     def adam(self, rate: float, weight_decay: float) -> optim.Optimizer:
         rise = optim.linear_schedule(0.0, rate, WARM_UP)
-        fall = optim.cosine_decay(rate, self.steps - WARM_UP, LAST_RATE * rate / RATE_TOGETHER)
+        fall = optim.cosine_decay(rate, self.steps - WARM_UP, LAST_RATE * rate)
         schedule = optim.join_schedules([rise, fall], [WARM_UP])
         return optim.AdamW(schedule, betas=[0.9, 0.98], weight_decay=weight_decay)
 
-    def run(self, batches: Batches, tool_share: float) -> None:
-        recent, seen, started = 0.0, 0, time.monotonic()
+    def run(self, batches: Batches, steps: int, tool_share: float) -> None:
+        end = self.taken + steps
         while True:
             for group in batches.groups(tool_share, BUDGET):
                 value = self.step(group)
-                recent = value if recent == 0.0 else 0.98 * recent + 0.02 * value
-                seen += sum(batch.ids.size for batch in group)
+                self.recent = value if self.recent == 0.0 else 0.98 * self.recent + 0.02 * value
                 if self.taken % 50 == 0:
-                    spent = time.monotonic() - started
-                    print(f"step {self.taken} loss {recent:.3f} {seen / spent:.0f} tokens/s {spent:.0f} s", flush=True)
-                if self.taken == self.steps:
-                    self.model.update(self.average)
+                    print(
+                        f"step {self.taken} loss {self.recent:.3f} {time.monotonic() - self.started:.0f} s", flush=True
+                    )
+                if self.taken == end:
                     return
 
+    def finish(self) -> None:
+        self.model.update(self.average)
+        self.second.close()
+
     def step(self, batches: list[Batch]) -> float:
-        total, gradients = 0.0, None
-        for batch in batches:
-            arrays = [mx.array(a) for a in (batch.ids, batch.places, batch.targets, batch.weights)]
-            value, each = self.gradient(self.model, *arrays, DROPOUT)
-            mx.eval(value, each)
-            total += value.item() / len(batches)
-            gradients = each if gradients is None else tree_map(lambda a, b: a + b, gradients, each)
-        gradients = tree_map(lambda g: g / len(batches), gradients)
+        if len(batches) == 2:
+            self.second.ask(batches[1])
+        total, gradients = self.gradient(batches[0])
+        if len(batches) == 2:
+            value, others = self.second.answer()
+            total = (total + value) / 2
+            gradients = tree_map_with_path(lambda path, mine: (mine + others[path]) / 2, gradients)
         gradients, _ = optim.clip_grad_norm(gradients, 1.0)
         self.optimizer.update(self.model, gradients)
         mx.eval(self.model.parameters(), self.optimizer.state)
@@ -117,17 +122,22 @@ class Trainer:
 
 def train(seed: int, tokenizer: Tokenizer) -> Model:
     rng = random.Random(seed + 1)
-    corpus = Corpus.load(seed + 2, ToolMaker(rng, banks()[0]))
+    bank = with_pieces(*banks(), tokenizer.get_vocab())
+    corpus = Corpus.load(seed + 2, ToolMaker(rng, bank))
     batches = Batches(corpus, Renderer(tokenizer), rng)
     nowhere = tokenizer.encode(words.START, add_special_tokens=False).ids[0]
     model, circuit = shape.create(meanings(tokenizer, corpus, MEANING.stop - MEANING.start), nowhere, seed)
     print(f"{sum(p.size for _, p in tree_flatten(model.parameters()))} parameters, {len(corpus.lessons)} topics")
     shape.freeze_drawn(model)
-    Trainer(model, ALONE, RATE_ALONE).run(batches, tool_share=0.0)
+    alone = Trainer(model, ALONE, RATE_ALONE, drawn_is_frozen=True)
+    alone.run(batches, ALONE, tool_share=0.0)
+    alone.finish()
     model.unfreeze()
     circuit.speak()
+    together = Trainer(model, sum(TOGETHER), RATE_TOGETHER)
     for steps, tool_share in zip(TOGETHER, TOOLS, strict=True):
-        Trainer(model, steps, RATE_TOGETHER).run(batches, tool_share)
+        together.run(batches, steps, tool_share)
+    together.finish()
     return model
 
 

@@ -1,8 +1,10 @@
 """Words, names and values for made-up tools, drawn from words.toml with a given random source."""
 
 import random
+import re
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ONSETS = "b b br c ch d d dr f fl g gr h j k kl l m n p pl pr qu r s sh sk st t th tr v w y z"
@@ -31,6 +33,14 @@ def banks() -> tuple[Bank, Bank]:
         return Bank(**{key: [w.replace("_", " ") for w in both[key].split()] for key in tables})
 
     return bank({}), bank(unseen)
+
+
+def with_pieces(bank: Bank, kept: Bank, vocabulary: Iterable[str]) -> Bank:
+    """`bank` with tokens among its nouns: a token that is never copied in training is never copied after it."""
+    secret = {part for words in (kept.nouns, kept.places, kept.people) for word in words for part in word.split()}
+    pieces = sorted({word for word in vocabulary if re.fullmatch("[a-z]{2,}", word)} - {s.lower() for s in secret})
+    rounds = -(-len(pieces) // len(bank.nouns))
+    return replace(bank, nouns=bank.nouns * rounds + pieces)
 
 
 def syllables(rng: random.Random, least: int = 1, most: int = 2) -> str:

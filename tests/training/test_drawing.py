@@ -61,4 +61,4 @@ def test_random_tokens_said_twice_are_copied(tokenizer: Tokenizer, fresh: Model)
         said = mx.argmax(logits[0, 22:], axis=-1).tolist()
         right += sum(a == b for a, b in zip(said, once[2:], strict=True))
         total += len(said)
-    assert right / total > 0.15, "chance is 1 in 4096"
+    assert right / total > 0.05, "chance is 1 in 4096"

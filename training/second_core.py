@@ -1,0 +1,69 @@
+"""A second process that computes half of each step: MLX runs one CPU stream on one core."""
+
+import multiprocessing
+from multiprocessing.connection import Connection
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_flatten, tree_unflatten
+from mlx_lm.models.qwen3 import Model, ModelArgs
+
+from training import model as shape
+from training.batches import Batch
+
+
+class Gradient:
+    """The loss of a batch and its gradient, by the weights that are free to learn."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.function = nn.value_and_grad(model, shape.loss)
+
+    def __call__(self, batch: Batch) -> tuple[float, Any]:
+        arrays = [mx.array(a) for a in (batch.ids, batch.places, batch.targets, batch.weights)]
+        value, gradient = self.function(self.model, *arrays)
+        mx.eval(value, gradient)
+        return value.item(), gradient
+
+
+class SecondCore:
+    """The same model in another process. `ask` starts on a batch, `answer` waits for its gradient."""
+
+    def __init__(self, model: Model, drawn_is_frozen: bool) -> None:
+        self.model = model
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        words = model.model.embed_tokens.weight.shape[0]
+        self.process = context.Process(target=work, args=(theirs, words, drawn_is_frozen), daemon=True)
+        self.process.start()
+
+    def ask(self, batch: Batch) -> None:
+        self.pipe.send((plain(self.model.parameters()), batch))
+
+    def answer(self) -> tuple[float, dict[str, mx.array]]:
+        """(loss, gradient by the path of the weight)."""
+        value, gradient = self.pipe.recv()
+        return value, {path: mx.array(each) for path, each in gradient}
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.join()
+
+
+def work(pipe: Connection, words: int, drawn_is_frozen: bool) -> None:
+    mx.set_default_device(mx.cpu)
+    model = Model(ModelArgs.from_dict({**shape.SHAPE, "vocab_size": words}))
+    if drawn_is_frozen:
+        shape.freeze_drawn(model)
+    gradient = Gradient(model)
+    while True:
+        weights, batch = pipe.recv()
+        model.update(tree_unflatten([(path, mx.array(each)) for path, each in weights]))
+        value, each = gradient(batch)
+        pipe.send((value, plain(each)))
+
+
+def plain(tree: Any) -> list[tuple[str, Any]]:
+    return [(path, np.array(value)) for path, value in tree_flatten(tree)]
