@@ -112,11 +112,11 @@ class Decode:
             return
         rows = [row for group in self._groups for row in group.rows]
         together = forward(self._model, inputs, self._groups, joined=self._joins)
+        if self.flight is not None:  # also what it counts for penalties, which a new chooser starts from
+            self.flight.chosen.settle()
         if changed or self._chooser is None:
             self._chooser = self._new_chooser(rows, together.shape[-1])
         taking = [self._running[row] for row in rows]
-        if self.flight is not None:
-            self.flight.chosen.settle()
         chosen = self._chooser.start(together, [running.launched + running.row.resumed for running in taking])
         for running in taking:
             running.launched += 1

@@ -28,6 +28,7 @@ WISHES = {
     "greedy": GREEDY,
     "sampled": Wish(Resolved(temperature=0.9, top_p=0.95), seed=5),
     "penalised": Wish(Resolved(presence_penalty=1.5, repetition_penalty=1.3), top_logprobs=2),
+    "drawn and penalised": Wish(Resolved(temperature=0.9, frequency_penalty=2.0, repetition_penalty=1.5), seed=9),
 }
 
 
@@ -65,6 +66,18 @@ def alone_with(architecture: str, prompt: tuple[int, ...], kind: str) -> list[in
     while batch.busy:
         said += [token.token for token in batch.step().tokens]
     return said
+
+
+def test_a_penalty_counts_the_token_under_way_while_another_row_leaves() -> None:
+    expected = alone_with("llama", tokens_of(0, 9), "drawn and penalised")
+    for most in range(1, MOST):
+        batch = Batch(model_of("llama"), set(), prefill_step=4096)
+        (row,) = batch.add(tokens_of(0, 9), [Row(MOST, WISHES["drawn and penalised"])])
+        batch.add(tokens_of(1, 9), [Row(most, GREEDY)])
+        said = []
+        while batch.busy:
+            said += [token.token for token in batch.step().tokens if token.row == row]
+        assert said == expected
 
 
 class Schedule(RuleBasedStateMachine):
