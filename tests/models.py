@@ -103,6 +103,14 @@ MORE: dict[str, dict[str, Any]] = {
         "mamba_d_state": 16,
         "mamba_n_heads": 8,
     },
+    "dbrx": {
+        "vocab_size": VOCABULARY,
+        "d_model": 64,
+        "n_layers": 2,
+        "n_heads": 4,
+        "ffn_config": {"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2},
+        "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0},
+    },
     "qwen3_next": SMALL
     | MIXTURE
     | {

@@ -12,8 +12,9 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import KVCache
 
+from lmx_daemon.engine import platform
 from lmx_daemon.engine.choose import Chooser, Chosen, Logprobs, Tally
-from lmx_daemon.engine.groups import ROOM, Group, can_merge, fork, forward, place, room_of
+from lmx_daemon.engine.groups import ROOM, Group, can_merge, fork, forward, is_lazy, place, room_of
 from lmx_daemon.engine.ragged import can_join
 from lmx_daemon.engine.step import Row, Token
 
@@ -63,6 +64,8 @@ class Decode:
         self._chooser: Chooser | None = None
         self._merges = can_merge(model)
         self._joins = self._merges and can_join(model)
+        self._lazy = not platform.on_cpu() or is_lazy(model)
+        """Whether its graph may be built on tokens that the host has yet to choose."""
         self._weights = sum(value.nbytes for _, value in tree_flatten(model.parameters()))
         self.flight: Flight | None = None
 
@@ -111,6 +114,8 @@ class Decode:
             self.flight = None
             return
         rows = [row for group in self._groups for row in group.rows]
+        if self.flight is not None and not self._lazy:
+            self.flight.chosen.settle()
         together = forward(self._model, inputs, self._groups, joined=self._joins)
         if self.flight is not None:  # also what it counts for penalties, which a new chooser starts from
             self.flight.chosen.settle()

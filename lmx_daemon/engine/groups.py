@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 from mlx_lm.models.cache import BatchKVCache, make_prompt_cache
 
 from lmx_daemon.engine import ragged
@@ -61,6 +62,20 @@ def can_merge(model: Any) -> bool:
     except Exception:  # a model's own code may raise anything; its rows then go one by one
         return False
     return True
+
+
+def is_lazy(model: Any) -> bool:
+    """Whether a call only builds its graph, so that a token written later is still the one it reads; dbrx, for one,
+    looks at its experts' numbers under way."""
+    try:
+        token = mx.zeros((1, 1), mx.uint32)
+        mx.eval(token)
+        found = model(token, cache=make_prompt_cache(model))
+        np.array(token, copy=False)[:] = 1
+        expected = model(mx.ones((1, 1), mx.uint32), cache=make_prompt_cache(model))
+        return bool(mx.array_equal(found, expected))
+    except Exception:  # a model's own code may raise anything; it is then never built ahead
+        return False
 
 
 class Group:
