@@ -43,6 +43,7 @@ class Feed:
         self._wake = asyncio.Event()
         self._start_wanted = start is not None
         self._online = False
+        self._start_failed: ErrorBody | None = None
 
     def start_now(self) -> None:
         """Start a daemon if there is none, and try at once."""
@@ -60,7 +61,7 @@ class Feed:
                 draining = False
                 async for snapshot in self._client.watch():
                     if not self._online:
-                        self._online, failures = True, 0
+                        self._online, failures, self._start_failed = True, 0, None
                         self._post(LinkChanged(Link("online")))
                     draining = snapshot.status.draining
                     self._post(SnapshotArrived(snapshot))
@@ -70,6 +71,8 @@ class Feed:
                     continue
             except LmxError as raised:
                 error = raised.body()
+                if error.code == "daemon_unreachable" and self._start_failed is not None:
+                    error = self._start_failed  # why it is not there
             except Exception as raised:  # the TUI's worker edge: a feed that dies would freeze the screen unseen
                 error = ErrorBody(code="internal_error", message=f"{type(raised).__name__}: {raised}")
             self._online = False
@@ -81,8 +84,12 @@ class Feed:
 
     async def _start_once(self) -> None:
         if self._start_wanted and self._start is not None:
-            self._start_wanted = False
-            await self._start()
+            self._start_wanted, self._start_failed = False, None
+            try:
+                await self._start()
+            except LmxError as error:
+                self._start_failed = error.body()
+                raise
 
     async def _pause(self, seconds: float) -> None:
         self._wake.clear()

@@ -1,6 +1,6 @@
 """The app around the screens: connection, keys, themes, palette, sizes."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ from textual.widgets import Input
 from lmx_daemon.contract.config import Settings, TuiSettings
 from lmx_daemon.contract.errors import ProtocolMismatchError, StartupError
 from lmx_daemon.contract.pulls import Download
-from lmx_daemon.contract.types import Status
+from lmx_daemon.contract.types import Snapshot, Status
 from lmx_tui import keys
 from lmx_tui.app import LmxApp
 from lmx_tui.messages import PullPauseRequested, PullResumeRequested
@@ -45,6 +45,28 @@ async def test_no_daemon_offers_to_start_one(make_app: Make, client: FakeClient)
         await pilot.press("enter")
         await until(pilot, lambda: "Qwen3-8B-4bit" in screen_text(pilot.app))
         assert len(started) == 2
+
+
+async def test_why_it_did_not_start_stays_while_it_is_looked_for(make_app: Make, client: FakeClient) -> None:
+    client.up = False
+    looked: list[int] = []
+    watch = client.watch
+
+    def watched() -> AsyncIterator[Snapshot]:
+        looked.append(1)
+        return watch()
+
+    client.watch = watched  # type: ignore[method-assign]
+
+    async def start() -> Status:
+        raise StartupError("port 1234 is in use")
+
+    async with running(make_app(start=start, retries=(0.01,))) as pilot:
+        await until(pilot, lambda: len(looked) > 2)
+        await pilot.pause()
+        assert "port 1234 is in use" in screen_text(pilot.app)
+        client.up = True
+        await until(pilot, lambda: "Qwen3-8B-4bit" in screen_text(pilot.app))
 
 
 async def test_first_paint_does_not_wait_for_the_daemon(make_app: Make, client: FakeClient) -> None:
