@@ -56,7 +56,9 @@ class VerifyRequest(Frozen, frozen=True):
     accept: bool = False
 
 
-VerifyState = Literal["copying", "hashing", "repairing", "sound", "recorded", "repaired", "changed", "failed"]
+VerifyState = Literal[
+    "copying", "linking", "hashing", "repairing", "sound", "recorded", "repaired", "changed", "failed"
+]
 
 
 class VerifyUpdate(Frozen, frozen=True):

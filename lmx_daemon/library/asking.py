@@ -45,7 +45,8 @@ class Asking:
             status, content = self._get(url)
         except httpx2.HTTPError as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise HubError(f"cannot ask {self._endpoint}: {reason}"[:300], hint="check the network") from error
+            hint = "check the network; a mirror is `endpoint` in config.toml, or HF_ENDPOINT where the daemon starts"
+            raise HubError(f"cannot ask {self._endpoint}: {reason}"[:300], hint=hint) from error
         if status in (401, 404):
             raise NotFoundError(f"the Hub has no {path.removeprefix('/api/models/')}, or it is private")
         if status != 200:

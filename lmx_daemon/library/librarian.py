@@ -17,6 +17,7 @@ from lmx_daemon.contract.library import (
     TrustRequest,
     TrustRow,
     VerifyRequest,
+    VerifyState,
     VerifyUpdate,
 )
 from lmx_daemon.library import disk, imports
@@ -133,6 +134,7 @@ class Librarian:
         Raises ModelNotFoundError, RequestError, or ConflictError while it is in memory or being pulled.
         """
         model = self.shelf.catalog.find(name)
+        self.trash.place_of(model)
         if model.path in self._in_use():
             raise ConflictError(f"{model.id} is in memory", hint=f"unload it first: lmx unload {model.id}")
         try:
@@ -180,11 +182,12 @@ class Librarian:
         def count(size: int) -> None:
             done[0] += size
 
-        yield VerifyUpdate(id=identity, state="copying", total=total)
+        state: VerifyState = "copying" if request.copy else "linking"
+        yield VerifyUpdate(id=identity, state=state, total=total)
         work = asyncio.create_task(asyncio.to_thread(imports.bring, files, folder, request.copy, count))
         while not work.done():
             await asyncio.wait([work], timeout=0.2)
-            yield VerifyUpdate(id=identity, state="copying", done=done[0], total=total)
+            yield VerifyUpdate(id=identity, state=state, done=done[0], total=total)
         try:
             await work
         except OSError as error:

@@ -32,7 +32,8 @@ class Proving:
         """How far it is; the last one says how it ended. Raises ModelNotFoundError, ConflictError, RequestError."""
         model = self._shelf.catalog.find(request.id)
         if model.source == "built-in":
-            raise RequestError(f"{model.id} is a part of lmx; install lmx again to mend it", param="id")
+            message = f"{model.id} is a part of lmx: there is nothing to verify it against"
+            raise RequestError(message, param="id", hint="should it be damaged, install lmx again")
         if model.id in self._busy:
             raise ConflictError(f"{model.id} is being verified already")
         if request.repair and model.source != "hub":

@@ -39,11 +39,16 @@ class Trash:
         self._bins = {"hub": cache / ".locks" / "lmx-trash", "imported": imported.parent / "trash"}
         self._keep = keep_seconds
 
-    def put(self, model: Model) -> TrashRow:
-        """Moves the model's folder aside, all its revisions with it. Raises RequestError where it is not lmx's."""
+    def place_of(self, model: Model) -> Path:
+        """Where it would lie. Raises RequestError where it is not lmx's to remove."""
         place = self._bins.get(model.source)
         if place is None:
             raise RequestError(f"{model.id} is not lmx's to remove: {_owner(model)}", param="id")
+        return place
+
+    def put(self, model: Model) -> TrashRow:
+        """Moves the model's folder aside, all its revisions with it. Raises RequestError where it is not lmx's."""
+        place = self.place_of(model)
         folder = Path(model.path)
         whole = folder.parents[1] if model.source == "hub" else folder
         key = uuid.uuid4().hex[:12]

@@ -73,6 +73,11 @@ class TestRemoving:
                 librarian.remove(identity)
         assert (tmp_path / "mine" / "one" / "config.json").exists()
 
+    def test_unloading_is_not_asked_for_where_it_would_not_help(self, tmp_path: Path) -> None:
+        path = librarian_of(tmp_path).shelf.catalog.find("lmx/guide").path
+        with pytest.raises(RequestError, match="a part of lmx"):
+            librarian_of(tmp_path, in_use=[path]).remove("lmx/guide")
+
     def test_what_has_taken_its_place_is_not_overwritten(self, tmp_path: Path) -> None:
         make_cached(tmp_path / "cache", "maker/one")
         librarian = librarian_of(tmp_path)
@@ -166,7 +171,9 @@ class TestImporting:
     async def test_links_by_default_and_hashes_are_recorded(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "else" / "where")
         librarian = librarian_of(tmp_path)
-        last = await bring(librarian, folder)
+        told = [update async for update in librarian.bring(ImportRequest(path=str(folder)))]
+        last = told[-1]
+        assert told[0].state == "linking"
         assert (last.state, last.id, last.files) == ("recorded", "else/where", 5)
         model = librarian.shelf.catalog.find("else/where")
         assert model.source == "imported" and model.problem is None and model.verified_at is not None
@@ -178,7 +185,8 @@ class TestImporting:
     async def test_a_copy_does_without_the_original(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "else" / "where")
         librarian = librarian_of(tmp_path)
-        assert (await bring(librarian, folder, "me/mine", copy=True)).state == "recorded"
+        told = [u async for u in librarian.bring(ImportRequest(path=str(folder), id="me/mine", copy=True))]
+        assert (told[0].state, told[-1].state) == ("copying", "recorded")
         shutil.rmtree(folder)
         assert librarian.shelf.clear(librarian.shelf.catalog.find("me/mine")) is False
 
