@@ -79,7 +79,8 @@ def about(report: Report) -> list[str]:
     """What the figures are, and where they were taken."""
     machine = report.machine
     rounds = f"medians of {report.rounds} rounds" if report.rounds > 1 else "one round"
-    found = [f"{rounds}; TTFT: time to the first piece of text; gap: between two pieces"]
+    terms = "n + m: tokens of prompt and answer; TTFT: time to the first piece of text; gap: between two pieces"
+    found = [f"{rounds}; {terms}"]
     if len(report.targets) > 1:
         names = [target.name for target in report.targets[:2]]
         found.append(f"ratio: {names[0]} / {names[1]}; in tok/s more is better, in times less")

@@ -1,9 +1,12 @@
 """What `lmx demo` shows: a question to lmx/guide over HTTP, its streamed answer, TTFT and speed."""
 
 import os
+import shutil
+import sys
 import time
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -101,6 +104,13 @@ def _say_how_to_connect(output: Output, status: Status, started: bool) -> None:
     output.text("The daemon goes on in the background." if started else "The daemon was running before.")
     output.text(f"  any OpenAI client   base_url={status.address}/v1   api_key=lmx")
     output.text(f"  curl                curl {status.address}/v1/models")
-    output.text("  terminal UI         lmx tui")
-    output.text("  chat in the shell   lmx chat")
-    output.text("  stop it             lmx stop")
+    command = _command()
+    output.text(f"  terminal UI         {command} tui")
+    output.text(f"  chat in the shell   {command} chat")
+    output.text(f"  stop it             {command} stop")
+
+
+def _command() -> str:
+    """How this lmx can be called again: in a checkout it is not on the PATH."""
+    called = sys.argv[0]
+    return called if Path(called).name == "lmx" and shutil.which("lmx") is None else "lmx"

@@ -179,7 +179,8 @@ async def _outdated(output: Output, json: bool) -> int:
     if newer:
         output.note(f"{len(newer)} of {len(found.rows)} outdated; fetch what is new with: lmx update --all")
     else:
-        output.note(f"{len(found.rows)} models looked at, none is outdated")
+        models = "1 model" if len(found.rows) == 1 else f"{len(found.rows)} models"
+        output.note(f"{models} looked at, none is outdated")
     return ExitCode.OK
 
 

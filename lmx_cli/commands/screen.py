@@ -28,6 +28,10 @@ def add(app: typer.Typer, output: Output) -> None:
     @app.command()
     def tui() -> int:
         """Open the terminal UI. It starts the daemon if there is none."""
+        if not output.interactive:
+            from lmx_daemon.contract.errors import RequestError
+
+            raise RequestError("the TUI needs a terminal", hint="without one: lmx chat -p, lmx status, lmx ps")
         return open_tui()
 
     @app.command()

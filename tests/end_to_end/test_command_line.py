@@ -4,7 +4,9 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +49,20 @@ class TestWithoutADaemon:
         assert ended.returncode == 0, ended.stderr
         assert "lmx tui" in ended.stdout and "TTFT" in ended.stderr and "tok/s" in ended.stderr
         assert nobody.lmx("status").returncode == 0
+
+    def test_demo_from_a_checkout_names_a_command_that_can_be_called(self, nobody: Daemon, tmp_path: Path) -> None:
+        command = tmp_path / "lmx"
+        command.write_text(f"#!{sys.executable}\nfrom lmx_cli.main import main\nmain()\n")
+        command.chmod(0o755)
+        for path, said in (("/usr/bin:/bin", f"{command} tui"), (f"{tmp_path}:/usr/bin:/bin", " lmx tui")):
+            nobody.environment["PATH"] = path
+            told = subprocess.run([command, "demo"], env=nobody.env(), input="", capture_output=True, text=True)
+            assert said in told.stdout, told.stderr
+
+    def test_the_tui_needs_a_terminal(self, nobody: Daemon) -> None:
+        ended = nobody.lmx("tui")
+        assert ended.returncode == 1 and ended.stdout == ""
+        assert ended.stderr.startswith("error: the TUI needs a terminal\nhint: ")
 
     def test_lmx_alone_without_a_terminal_shows_help(self, nobody: Daemon) -> None:
         assert "Usage: lmx" in nobody.lmx().stdout
