@@ -9,7 +9,7 @@ from lmx_daemon.contract.errors import LmxError, OutOfMemoryError, WorkerError
 from lmx_daemon.engine.answer import Answer
 
 BAD_STEPS = 5
-"""So many failed steps in a row, each with a fresh batch, and the process is no use any more."""
+"""So many failed steps in a row, each with a fresh batch, and the process has to show that it still works."""
 MOST_STRIKES = 3
 """A request that took part in so many failed steps is given up."""
 
@@ -24,7 +24,7 @@ class Faults:
         self._in_a_row = 0
 
     def step_failed(self) -> bool:
-        """False where nothing works any more."""
+        """False where it may be that nothing works any more."""
         self._in_a_row += 1
         return self._in_a_row < BAD_STEPS
 

@@ -10,7 +10,7 @@ from lmx_daemon.contract.frames import EngineOptions
 from lmx_daemon.engine import sampling
 from lmx_daemon.engine.answer import Answer
 from lmx_daemon.engine.batch import Batch, warm_up
-from lmx_daemon.engine.choose import Wish
+from lmx_daemon.engine.choose import GREEDY, Wish
 from lmx_daemon.engine.load import LoadedModel
 from lmx_daemon.engine.parse import Markers
 from lmx_daemon.engine.prompt import markers_of
@@ -127,6 +127,18 @@ class Seats:
         self._rows.clear()
         self._answers.clear()
         return were_there
+
+    def works(self) -> bool:
+        """Whether a prompt of our own still gets its tokens."""
+        batch = self._new_batch()
+        batch.add([0, 0], [Row(2, GREEDY)])
+        try:
+            while batch.busy:
+                if batch.step().broken:
+                    return False
+        except Exception:  # whatever the model's arithmetic raises
+            return False
+        return True
 
     # ---- how it is done ----
 

@@ -227,7 +227,7 @@ class Service:
         failure = failure_of(error)
         self._log("error", failure.message)
         self._reuse.fail()
-        if not self._faults.step_failed():
+        if not self._faults.step_failed() and not self._recovers():
             self._tell(*(self._closed(Failed(id=a.request.id, error=failure.body())) for a in self._seats.answers))
             raise error
         took_part = self._seats.renew()
@@ -237,6 +237,13 @@ class Service:
                 self._end(Failed(id=answer.request.id, error=failure.body()))
             else:
                 self._line.put_back(answer)
+
+    def _recovers(self) -> bool:
+        """Whether so many failed steps are their requests' fault, and not the process's."""
+        works = self._seats.works()
+        if works:
+            self._faults.step_succeeded()
+        return works
 
     def _remove(self, answer: Answer) -> None:
         self._line.remove(answer)

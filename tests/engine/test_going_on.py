@@ -9,17 +9,24 @@ import pytest
 
 from lmx_daemon.contract.frames import EngineOptions, Grant, Load, Loaded, LoadFailed, Log
 from lmx_daemon.contract.generation import Event, Failed, Finished, Generate, Tokens
+from lmx_daemon.engine.faults import BAD_STEPS
 from tests.engine.driving import WorkerProcess, completion, sampled
 from tests.models import build_model
 
 POISON = 77
+DEADLY = 511
 PER_TOKEN = 2 * 2 * 2 * 16 * 4
 POISONED_MODEL = f"""
 import mlx.core as mx
 from mlx_lm.models.llama import Model as Llama, ModelArgs
 
+broken = []
+
 class Model(Llama):
     def __call__(self, inputs, cache=None, **rest):
+        if broken or (inputs.shape[1] > 1 and mx.all(inputs == {DEADLY}).item()):
+            broken.append(True)
+            raise RuntimeError("broken for ever")
         if inputs.shape[1] == 1 and mx.any(inputs == {POISON}).item():
             raise RuntimeError("poisoned")
         return super().__call__(inputs, cache=cache, **rest)
@@ -86,10 +93,18 @@ class TestPoison:
         expected = alone(worker)
         others = [worker.submit(request) for request in prompts(worker)]
         worker.read(lambda: all(len(worker.tokens(identity)) > 5 for identity in others))
-        bad = [worker.submit(of_ids(f"poison{number}", 5, number, POISON)) for number in range(2)]
+        bad = [worker.submit(of_ids(f"poison{number}", 5, number, POISON)) for number in range(BAD_STEPS + 2)]
         assert all(isinstance(event, Failed) for event in worker.finish(*bad))
         assert finished(worker.finish(*others))
         assert [worker.tokens(identity) for identity in others] == expected
+
+    def test_where_nothing_works_any_more_the_worker_ends(self, worker: WorkerProcess) -> None:
+        (failed,) = worker.finish(worker.submit(of_ids("deadly", DEADLY, DEADLY, DEADLY)))
+        assert isinstance(failed, Failed)
+        with pytest.raises((EOFError, ConnectionError)):
+            for number in range(BAD_STEPS + 1):
+                worker.finish(worker.submit(of_ids(f"r{number}", 5)))
+        assert worker.process.wait(20)
 
 
 class TestMemory:
