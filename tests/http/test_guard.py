@@ -117,6 +117,7 @@ class TestBodies:
             b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 0}',
             b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "n": 99}',
             b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "logit_bias": {"a": 1}}',
+            b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "repetition_penalty": 1e-40}',
             b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "top_k": 1.5}',
             b'{"model":"m","messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_object"}}',
             b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "chat_template": "{{ x }}",'
