@@ -5,8 +5,15 @@ The commands live in lmx_cli/commands, one file for each group; each imports wha
 """
 
 import sys
+from typing import TYPE_CHECKING
 
 from lmx_daemon.contract.version import VERSION
+
+if TYPE_CHECKING:
+    from lmx_daemon.contract.errors import RequestError
+
+KNOWN_ELSEWHERE = {"run": "lmx chat", "list": "lmx ls"}
+"""What other programs call a command that lmx has under another name."""
 
 
 def main() -> None:
@@ -24,7 +31,7 @@ def run(arguments: list[str]) -> int:
 
     from lmx_cli.commands import build
     from lmx_cli.output import ExitCode, Output
-    from lmx_daemon.contract.errors import LmxError, RequestError
+    from lmx_daemon.contract.errors import LmxError
 
     output = Output()
     try:
@@ -34,7 +41,7 @@ def run(arguments: list[str]) -> int:
         output.error(error)
         return ExitCode.ERROR
     except typer.TyperException as error:
-        output.error(RequestError(error.format_message(), hint=f"see: {_help_for(arguments, error)}"))
+        output.error(_usage_error(arguments, error.format_message()))
         return ExitCode.USAGE
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
@@ -43,9 +50,14 @@ def run(arguments: list[str]) -> int:
         return ExitCode.OK
 
 
-def _help_for(arguments: list[str], error: Exception) -> str:
+def _usage_error(arguments: list[str], message: str) -> "RequestError":
+    from lmx_daemon.contract.errors import RequestError
+
     command = next((argument for argument in arguments if not argument.startswith("-")), None)
-    return "lmx --help" if command is None or "No such command" in str(error) else f"lmx {command} --help"
+    unknown = "No such command" in message
+    if unknown and command in KNOWN_ELSEWHERE:
+        return RequestError(f"No such command '{command}'.", hint=f"lmx calls it: {KNOWN_ELSEWHERE[command]}")
+    return RequestError(message, hint="see: lmx --help" if unknown or command is None else f"see: lmx {command} --help")
 
 
 if __name__ == "__main__":

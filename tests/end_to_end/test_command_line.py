@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lmx_cli.main import run
 from tests.end_to_end.running import LMX, Daemon, wait_until
 
 
@@ -148,3 +149,11 @@ def test_a_wrong_option_is_a_usage_error(daemon: Daemon) -> None:
     ended = daemon.lmx("ls", "--nonsense")
     assert ended.returncode == 2
     assert "--nonsense" in ended.stderr and "hint: see: lmx ls --help" in ended.stderr
+
+
+@pytest.mark.parametrize(("habit", "ours"), [("run", "lmx chat"), ("list", "lmx ls")])
+def test_a_command_of_another_program_names_ours(habit: str, ours: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([habit, "x"]) != 0
+    told = capsys.readouterr().err
+    assert f"hint: lmx calls it: {ours}" in told
+    assert "prune" not in told
