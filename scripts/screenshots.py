@@ -32,7 +32,7 @@ from tests.tui.conftest import ask, settled
 PICTURES = ROOT / "docs" / "pictures"
 SIZE = (120, 36)
 BUSY_SECONDS = 40.0
-QUESTIONS = ("What is lmx?", "Which port does lmx use?", "How do I stop the daemon?")
+QUESTIONS = ("What is lmx?", "How do I pull a model?")
 OTHERS = (
     "How do I load a model?",
     "How do I pull a model?",
