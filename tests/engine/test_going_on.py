@@ -110,11 +110,11 @@ class TestPoison:
 class TestMemory:
     def test_answers_that_outgrow_their_memory_wait_and_go_on(self, tmp_path: Path) -> None:
         path = build_model("llama", tmp_path / "llama", ends=False)
-        count = 2600
+        count = 2000
         with WorkerProcess() as worker:
             assert isinstance(worker.load(path, prefix_cache_bytes=0), Loaded)
             expected = alone(worker, count, 2)
-            worker.send(Grant(cache_bytes=3300 * PER_TOKEN))
+            worker.send(Grant(cache_bytes=2700 * PER_TOKEN))
             together = [worker.submit(request) for request in prompts(worker, count)[:2]]
             assert finished(worker.finish(*together, seconds=120))
             assert [worker.tokens(identity) for identity in together] == expected
