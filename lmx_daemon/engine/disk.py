@@ -109,6 +109,8 @@ class Disk:
         self._touched = {key: at for key, at in self._touched.items() if now - at < TOUCH_SECONDS}
         self._touched[nodes[-1].key] = now
         with self._changed:
+            if self._closing:
+                return
             self._touches.append([stored for node in nodes if (stored := self._index.get(node.key)) is not None])
             self._changed.notify_all()
 
