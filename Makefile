@@ -11,7 +11,7 @@ demo: $(STAMP) ## start the daemon, ask the built-in model, open the TUI
 	@$(BIN)/lmx demo
 
 test: $(STAMP) ## everything but the soaks
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist loadfile
 
 check: $(STAMP) ## formats, lints, types, import rules
 	$(BIN)/ruff format --check $(SOURCES)
