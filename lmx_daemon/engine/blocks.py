@@ -47,8 +47,7 @@ class Loaded:
 
 def as_file(node: Node, layout: Layout, fingerprint: str) -> tuple[Stored, Header, list[mx.array]]:
     assert node.parent is not None
-    state = node.state
-    arrays = [*node.parts, *(state.arrays if state is not None else ())]
+    state, arrays = node.state, node.arrays
     stored = Stored(
         key=node.key,
         parent=node.parent.key,

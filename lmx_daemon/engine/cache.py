@@ -48,9 +48,12 @@ class Node:
         return len(self.tokens) // WIDTH
 
     @property
+    def arrays(self) -> list[mx.array]:
+        return [*self.parts, *(self.state.arrays if self.state is not None else ())]
+
+    @property
     def size(self) -> int:
-        state = sum(part.nbytes for part in self.state.arrays) if self.state is not None else 0
-        return OVERHEAD + len(self.tokens) + state + sum(part.nbytes for part in self.parts)
+        return OVERHEAD + len(self.tokens) + sum(part.nbytes for part in self.arrays)
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,10 @@ class PrefixCache:
         self._tier = tier
         self._roots: dict[str, Node] = {}
         self._order: OrderedDict[bytes, Node] = OrderedDict()
+        self._kept: list[Node] = []
+        """Since the last `settle`; their arrays may still be under way."""
+        self._older: list[Node] = []
+        """Before it; the tier has not been told of them."""
 
     def find(self, namespace: str, tokens: Sequence[int]) -> Hit | None:
         """The longest stored beginning of `tokens`, one token short of all of them at most: one must be computed."""
@@ -159,10 +166,20 @@ class PrefixCache:
             (parts,) = cut(tensors, layout, blocks * BLOCK, limit, BLOCK) or ([],)
             path.append(self.add_end(at, rest, parts, None if layout.trimmable else state_of(cache)))
         if self._tier is not None:
-            for node in path:
-                self._tier.offer(node, layout)
+            self._kept += path
         self._touch(path)
         self.evict()
+
+    def settle(self, *, everything: bool = False) -> None:
+        """Tells the tier of what is computed by now: that which was stored before the call before this one, so that
+        no step waits; or `everything`."""
+        ready, self._older, self._kept = self._older, self._kept, []
+        if everything:
+            ready, self._older = [*ready, *self._older], []
+        for node in ready:
+            assert self._tier is not None and self.layout is not None
+            mx.eval(node.arrays)
+            self._tier.offer(node, self.layout)
 
     def root(self, namespace: str) -> Node:
         """The beginning of everything in `namespace`; its key stands for the model and the namespace."""
@@ -202,6 +219,7 @@ class PrefixCache:
     def clear(self) -> None:
         self._roots.clear()
         self._order.clear()
+        self._kept, self._older = [], []
         self.size = 0
 
     def evict(self) -> None:
@@ -265,6 +283,9 @@ def _nearest(at: Node | None, rest: bytes, most: int) -> tuple[Node | None, int]
     wanted = np.frombuffer(rest, np.int32)
     for nodes in (at.ends, at.children):
         for node in islice(reversed(nodes.values()), NEAR):
+            better = (best[1] + 1) * WIDTH
+            if node.tokens[:better] != rest[:better]:
+                continue
             found = np.frombuffer(node.tokens, np.int32)[: len(wanted)]
             different = np.flatnonzero(found != wanted[: len(found)])
             shared = min(int(different[0]) if len(different) else len(found), most)

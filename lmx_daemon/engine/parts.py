@@ -104,7 +104,10 @@ def tensors_of(cache: Sequence[Any]) -> list[mx.array]:
 
 
 def cut(tensors: Sequence[mx.array], layout: Layout, start: int, stop: int, step: int) -> list[list[mx.array]]:
-    """Tokens `start` to `stop` as blocks of `step` (the last may be shorter), each with one array for each group."""
+    """Tokens `start` to `stop` as blocks of `step` (the last may be shorter), each with one array for each group.
+
+    The last ones are under way: nobody waits for them here.
+    """
     blocks: list[list[mx.array]] = []
     for first in range(start, stop, max(STRIDE // step, 1) * step):
         last = min(first + max(STRIDE // step, 1) * step, stop)
@@ -114,13 +117,13 @@ def cut(tensors: Sequence[mx.array], layout: Layout, start: int, stop: int, step
             stacked = mx.concatenate([tensors[member][:, :, first:last] for member in group.members])
             for block, place in zip(made, places, strict=True):
                 block.append(mx.contiguous(stacked[:, :, place : place + step]))
-        mx.eval(made)
+        (mx.eval if last < stop else mx.async_eval)(made)
         blocks += made
     return blocks
 
 
 def state_of(cache: Sequence[Any]) -> State:
-    """The states of all layers that have one, evaluated, and free of the batch they came from."""
+    """The states of all layers that have one, under way, and free of the batch they came from."""
     arrays: list[mx.array] = []
 
     def take(value: Any) -> Any:
@@ -132,7 +135,7 @@ def state_of(cache: Sequence[Any]) -> State:
         return value
 
     tree = [take(part.state) for part in _states(cache)]
-    mx.eval(arrays)
+    mx.async_eval(arrays)  # type: ignore[no-untyped-call]
     return State(tree, arrays)
 
 

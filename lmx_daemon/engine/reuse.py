@@ -201,7 +201,12 @@ class Reuse:
     def resize(self, max_bytes: int) -> None:
         self.prefixes.resize(max_bytes)
 
+    def settle(self) -> None:
+        """After each step: what was kept goes on to the disk once it is computed."""
+        self.prefixes.settle()
+
     def close(self, seconds: float) -> None:
+        self.prefixes.settle(everything=True)
         if self._disk is not None:
             self._disk.close(seconds)
 
@@ -217,6 +222,7 @@ class Reuse:
             (shared, leader)
             for leader in self._leaders.values()
             if leader.arrival.namespace == arrival.namespace
+            and may_share(leader.arrival.array, arrival.array, own + WORTH)
             and (shared := min(common_length(leader.arrival.array, arrival.array), len(arrival.tokens) - 1)) - own
             >= WORTH
         ]
@@ -237,8 +243,9 @@ class Reuse:
     def _nearest(self, arrival: Arrival) -> tuple[Tokens | None, int]:
         best: tuple[Tokens | None, int] = None, -1
         for namespace, tokens in self._recent:
-            if namespace == arrival.namespace and (common := common_length(tokens, arrival.array)) > best[1]:
-                best = tokens, common
+            if namespace == arrival.namespace and may_share(tokens, arrival.array, best[1] + 1):
+                common = common_length(tokens, arrival.array)
+                best = (tokens, common) if common > best[1] else best
         return best[0], max(best[1], 0)
 
     def _explain(self, arrival: Arrival, nearest: Tokens, common: int, cached: int) -> tuple[int | None, str]:
@@ -261,6 +268,11 @@ def checkpoints_for(length: int, cached: int, shared: Sequence[int]) -> tuple[in
     wanted = {length - TAIL} if length - TAIL - cached >= TAIL else set()
     wanted |= {position for position in shared if position - cached >= WORTH and position < length - TAIL}
     return tuple(sorted(wanted))
+
+
+def may_share(a: Tokens, b: Tokens, length: int) -> bool:
+    """False for most of those that do not begin alike for so many tokens, at the cost of one of them."""
+    return length <= min(len(a), len(b)) and (length < 1 or bool(a[length - 1] == b[length - 1]))
 
 
 def common_length(a: Tokens, b: Tokens) -> int:

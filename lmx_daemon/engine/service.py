@@ -69,6 +69,7 @@ class Service:
         self._pulse.busy = bool(self._seats.answers or self._line)
         if self._seats.answers:
             self._step()
+        self._reuse.settle()
 
     # ---- what is asked ----
 

@@ -40,6 +40,7 @@ class Shelf:
 
     def keep(self, tokens: list[int], cache: list[Any], namespace: str = "") -> None:
         self.prefixes.keep(namespace, tokens, cache)
+        self.prefixes.settle()
 
     def restore(self, tokens: list[int], namespace: str = "") -> int:
         """Tokens gained from disk."""
@@ -51,6 +52,7 @@ class Shelf:
         return self.disk.restore(self.prefixes, fetch)
 
     def close(self) -> None:
+        self.prefixes.settle(everything=True)
         self.disk.close(PATIENCE)
 
     def files(self) -> list[Path]:
@@ -136,7 +138,7 @@ def test_what_memory_evicted_is_read_back(shelf: Callable[..., Shelf]) -> None:
     small.keep(*one)
     small.keep(*two)
     assert len(content(small, one[0])) < 8 * BLOCK - 1
-    small.disk.close(PATIENCE)
+    small.close()
     small = shelf(memory=probe.size * 3)
     assert small.restore(one[0]) > 0 and content(small, one[0]) == one[0][:-1]
 
