@@ -11,6 +11,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.models.cache import KVCache, make_prompt_cache
 
+from lmx_daemon.engine import platform
 from lmx_daemon.engine.choose import GREEDY, Wish
 from lmx_daemon.engine.decode import CACHE_STEP, Decode
 from lmx_daemon.engine.groups import fork
@@ -33,6 +34,8 @@ class Batch:
         self._prompts: list[Prompt] = []
         self._asked: dict[int, Row] = {}
         """Rows whose prompt is not done."""
+        self._held = platform.on_cpu()
+        """MLX holds the caller there until most of what it has begun is done, which would spoil the measuring."""
         self.pace = Pace(prefill_step)
         self.prefill_tokens = 0
         """Prompt tokens computed since this batch was made."""
@@ -116,10 +119,14 @@ class Batch:
         elif decode.flight is not None and not decode.flight.read:
             step.tokens += decode.read(decode.flight)
         else:
-            begun = time.perf_counter()
-            under_way = self._prefill(step)
-            decode.launch()
-            self._settle(under_way, begun, step)
+            live, begun = bool(decode), time.perf_counter()
+            under_way = self._prefill(step, live)
+            if not self._held:
+                decode.launch()
+            taken = self._settle(under_way, step)
+            self.pace.measured(taken, time.perf_counter() - begun, live)
+            if self._held:
+                decode.launch()
             step.tokens += decode.read(decode.flight)
         if not decode:
             decode.clear()
@@ -127,13 +134,12 @@ class Batch:
 
     # ---- how it is done ----
 
-    def _prefill(self, step: Step) -> list[tuple[Prompt, int]]:
+    def _prefill(self, step: Step, live: bool) -> list[tuple[Prompt, int]]:
         """Begins the next pieces, which are returned; prompts that are done join the rows."""
         self._turn += 1
-        live = bool(self._decode)
         under_way = []
         waiting = [prompt for prompt in self._prompts if prompt.left > 0]
-        for prompt, count in pieces(waiting, self.pace.budget(live), self._turn):
+        for prompt, count in pieces(waiting, self.pace, live, self._turn):
             try:
                 piece = mx.array([prompt.tokens[prompt.done : prompt.done + count]])
                 self._model(piece, cache=prompt.cache)
@@ -152,14 +158,14 @@ class Batch:
             self._join(prompt)
         return under_way
 
-    def _settle(self, under_way: list[tuple[Prompt, int]], begun: float, step: Step) -> None:
-        """Waits for the pieces under way, and measures them."""
+    def _settle(self, under_way: list[tuple[Prompt, int]], step: Step) -> list[tuple[int, int]]:
+        """Waits for the pieces under way. Of each, the tokens held before it and its own."""
         for prompt, _ in under_way:
             try:
                 mx.eval([cache.state for cache in prompt.cache])
             except Exception as error:  # see _prefill
                 self._break(prompt, error, step)
-        self.pace.measured(sum(count for _, count in under_way), time.perf_counter() - begun)
+        return [(prompt.done - count, count) for prompt, count in under_way]
 
     def _break(self, prompt: Prompt, error: Exception, step: Step) -> None:
         step.broken.append(Broken(tuple(prompt.rows), error))

@@ -10,34 +10,57 @@ def prompt(left: int, arrival: int = 0, done: int = 0) -> Prompt:
     return Prompt([arrival], range(done + left + 1), [], done, arrival)
 
 
+class Fixed(Pace):
+    """Always the same budget."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__(tokens)
+
+    def budget(self, held: int, live: bool) -> int:
+        return self._most
+
+
 def taken(prompts: list[Prompt], budget: int, turn: int) -> list[tuple[int, int]]:
-    return [(chosen.arrival, count) for chosen, count in pieces(prompts, budget, turn)]
+    return [(chosen.arrival, count) for chosen, count in pieces(prompts, Fixed(budget), True, turn)]
 
 
 def test_the_pace_is_what_was_measured() -> None:
     pace = Pace(4096)
-    assert pace.budget(True) == GRAIN
-    pace.measured(16, 0.016)
-    assert abs(pace.budget(True) - 1000 * LIVE_SECONDS) <= GRAIN
-    assert abs(pace.budget(False) - 1000 * IDLE_SECONDS) <= GRAIN
+    assert pace.budget(0, True) == GRAIN
+    pace.measured([(0, 16)], 0.016, True)
+    assert abs(pace.budget(0, True) - 1000 * LIVE_SECONDS) <= GRAIN
+    assert abs(pace.budget(0, False) - 1000 * IDLE_SECONDS) <= GRAIN
     for _ in range(20):
-        pace.measured(64, 0.64)  # it has become ten times as slow
-    assert LEAST <= pace.budget(True) <= 100 * LIVE_SECONDS
+        pace.measured([(0, 64)], 0.64, True)  # it has become ten times as slow
+    assert LEAST <= pace.budget(0, True) <= 100 * LIVE_SECONDS
+
+
+def test_the_pace_behind_a_long_context_is_another_than_that_of_a_short_prompt() -> None:
+    pace = Pace(4096)
+    for _ in range(10):
+        pace.measured([(0, 200)], 0.1, True)
+        count = pace.budget(3000, True)
+        pace.measured([(3000, count)], count / 200, True)
+    assert pace.budget(3000, True) == 20 and abs(pace.budget(0, True) - 200) <= GRAIN
+    assert pace.budget(40_000, True) == 20, "the nearest that is known"
+    for _ in range(20):
+        pace.measured([(0, 100), (3000, 10)], 0.2, True)  # both at half the pace
+    assert pace.budget(3000, True) <= 12 and pace.budget(0, True) <= 112
 
 
 def test_a_rest_says_nothing_about_the_pace() -> None:
     pace = Pace(4096)
-    pace.measured(512, 0.1)
-    usual = pace.budget(True)
-    pace.measured(3, 0.02)
-    assert pace.budget(True) == usual
+    pace.measured([(0, 512)], 0.1, True)
+    usual = pace.budget(0, True)
+    pace.measured([(512, 3)], 0.02, True)
+    assert pace.budget(0, True) == pace.budget(515, True) == usual
 
 
 def test_a_slow_machine_still_gets_on_and_a_quick_one_is_bounded() -> None:
     slow, quick = Pace(512), Pace(512)
-    slow.measured(16, 40.0)
-    quick.measured(512, 0.001)
-    assert slow.budget(True) == LEAST and quick.budget(True) == 512
+    slow.measured([(0, 16)], 40.0, True)
+    quick.measured([(0, 512)], 0.001, True)
+    assert slow.budget(0, True) == LEAST and quick.budget(0, True) == 512
 
 
 def test_a_short_prompt_does_not_wait_behind_a_long_one_nor_starve_it() -> None:
@@ -66,7 +89,7 @@ def test_all_are_done_in_the_end_and_none_starves(lengths: list[int], budget: in
     turn, oldest = 0, 0
     while waiting:
         first = waiting[0]
-        chosen = pieces(waiting, budget, turn)
+        chosen = pieces(waiting, Fixed(budget), True, turn)
         assert sum(count for _, count in chosen) <= budget * 5 // 4 + 1 and all(count > 0 for _, count in chosen)
         for one, count in chosen:
             one.done += count
