@@ -180,7 +180,8 @@ class Loader:
         return worker
 
     async def _bring_in(self, slot: Slot, evict: tuple[str, ...]) -> None:
-        slot.state, slot.stage = "loading", "starting"  # from here on its plan is a claim
+        slot.state = "loading"  # from here on its plan is a claim
+        slot.tell("starting", None)
         going = [found for name in evict if (found := self._slots.get(name)) is not None]
         leaving = [asyncio.ensure_future(self._evict(other, slot)) for other in going]
         try:
@@ -268,6 +269,6 @@ class Loader:
     def _tell_progress(self, slot: Slot, stage: str, fraction: float | None) -> None:
         if (slot.stage, slot.progress) == (stage, fraction):
             return
-        slot.stage, slot.progress = stage, fraction
+        slot.tell(stage, fraction)
         for ticket in slot.waiting.values():
             ticket.put(Loading(id=ticket.id, model=slot.model.id, fraction=fraction, stage=stage))

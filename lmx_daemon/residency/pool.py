@@ -35,8 +35,6 @@ from lmx_daemon.residency.supervision import Supervisor
 from lmx_daemon.residency.ticket import Ticket
 from lmx_daemon.residency.worker import PROGRAM, Worker
 
-WAIT_POLL_SECONDS = 0.1
-
 
 class Pool:
     def __init__(
@@ -160,12 +158,13 @@ class Pool:
             _check_same(slot, demand)
             slot.ttl = request.ttl
             slot.pinned = slot.pinned if request.pin is None else request.pin
+        told = slot.told
         yield slot.instance()
-        before = (slot.state, slot.stage, slot.progress)
         while not slot.ready.done():
-            await asyncio.wait([slot.ready], timeout=WAIT_POLL_SECONDS)
-            if (now := (slot.state, slot.stage, slot.progress)) != before and not slot.ready.done():
-                before = now
+            either: list[asyncio.Future[Any]] = [slot.ready, told]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            told = slot.told
+            if not slot.ready.done():
                 yield slot.instance()
         await asyncio.shield(slot.ready)
         yield slot.instance()

@@ -43,6 +43,8 @@ class Slot:
         self.error: ErrorBody | None = None
         self.crashes = 0
         self.ready: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+        self.told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done, and another one, when `stage` or `progress` has changed."""
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiting: dict[str, Ticket] = {}
         """Tickets that wait for the load."""
@@ -57,6 +59,11 @@ class Slot:
 
     def touch(self) -> None:
         self.used, self._used_at = time.monotonic(), time.time()
+
+    def tell(self, stage: str, progress: float | None) -> None:
+        self.stage, self.progress = stage, progress
+        told, self.told = self.told, asyncio.get_running_loop().create_future()
+        told.set_result(None)
 
     def set_ready(self, loaded: Loaded, worker: Worker) -> None:
         self.state, self.stage, self.progress, self.loaded = "ready", "", None, loaded
