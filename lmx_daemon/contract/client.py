@@ -1,35 +1,20 @@
-"""Client: one method for each admin route, over the daemon's Unix socket. The TUI and the command line live on it.
+"""Client: one method for each admin route. The TUI and the command line live on it.
 
-Answers of more than one line (generate, load, watch, logs) are JSON lines, one struct each. It knows nothing of how the
-daemon works, and raises the daemon's own LmxError, or DaemonUnreachableError where nobody answers.
+Answers of more than one line (generate, load, watch, logs) are JSON lines, one struct each. How they travel, and what
+is raised where they do not, is wire.py's; of how the daemon works it knows nothing.
 """
 
-import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, TypeVar
 from urllib.parse import quote
 
-import httpx2
 import msgspec
 
 from lmx_daemon.contract.benchmark import Report
-from lmx_daemon.contract.errors import (
-    DaemonSilentError,
-    DaemonUnreachableError,
-    ErrorBody,
-    LmxError,
-    ProtocolMismatchError,
-    RequestError,
-    error_from,
-)
+from lmx_daemon.contract.errors import error_from
 from lmx_daemon.contract.generation import Event, Request
 from lmx_daemon.contract.library_calls import LibraryCalls
 from lmx_daemon.contract.pulls import Download, MovePull, PullLimit, PullRequest
 from lmx_daemon.contract.types import (
-    PROTOCOL,
-    PROTOCOL_HEADER,
     Health,
     HostMemory,
     Instance,
@@ -44,38 +29,14 @@ from lmx_daemon.contract.types import (
     Verdict,
 )
 
-T = TypeVar("T")
-ANSWER_SECONDS = 30.0
-"""How long a plain question may take; streams have no limit of their own."""
 UNLOAD_SECONDS = 120.0
 SILENCE_SECONDS = 15.0
 """/admin/watch speaks at least once a second; a silence this long means that the daemon is gone."""
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""A Unix socket needs none; an empty context spares the 60 ms of reading certificates."""
 EVENTS: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 class Client(LibraryCalls):
     """Use as `async with Client(socket) as client`. `transport` replaces the socket in tests."""
-
-    def __init__(self, socket: Path, *, transport: httpx2.AsyncBaseTransport | None = None) -> None:
-        self.socket = socket
-        self._http = httpx2.AsyncClient(
-            transport=transport or httpx2.AsyncHTTPTransport(uds=str(socket), verify=NO_TLS),
-            base_url="http://lmx",
-            headers={PROTOCOL_HEADER: str(PROTOCOL)},
-            timeout=httpx2.Timeout(ANSWER_SECONDS, connect=5.0),
-            trust_env=False,
-        )
-
-    async def __aenter__(self) -> "Client":
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        await self._http.aclose()
 
     # ---- the daemon ----
 
@@ -188,94 +149,3 @@ class Client(LibraryCalls):
     async def benchmarks(self) -> list[Report]:
         """What `lmx bench` has kept, oldest first."""
         return await self._get("/admin/benchmark", list[Report])
-
-    # ---- the wire ----
-
-    async def _get(self, path: str, answer: type[T]) -> T:
-        return msgspec.json.decode(await self._send("GET", path), type=answer)
-
-    async def _post(self, path: str, answer: type[T], body: Any = None, *, seconds: float = ANSWER_SECONDS) -> T:
-        return msgspec.json.decode(await self._send("POST", path, body, seconds=seconds), type=answer)
-
-    async def _send(self, method: str, path: str, body: Any = None, *, seconds: float = ANSWER_SECONDS) -> bytes:
-        content = None if body is None else _encode(body)
-        with _Unreachable(self.socket):
-            response = await self._http.request(
-                method, path, content=content, timeout=seconds, headers=_content_type(content)
-            )
-        _raise_for(response.status_code, response.headers, response.content)
-        return response.content
-
-    async def _lines(
-        self, method: str, path: str, body: Any = None, *, read: float | None = None
-    ) -> AsyncIterator[bytes]:
-        content = None if body is None else _encode(body)
-        timeout = httpx2.Timeout(ANSWER_SECONDS, read=read, connect=5.0)
-        with _Unreachable(self.socket):
-            async with self._http.stream(
-                method, path, content=content, timeout=timeout, headers=_content_type(content)
-            ) as response:
-                if response.status_code != 200:
-                    _raise_for(response.status_code, response.headers, await response.aread())
-                buffer = b""
-                async for chunk in response.aiter_raw():
-                    *lines, buffer = (buffer + chunk).split(b"\n")
-                    for line in lines:
-                        if line:
-                            yield line
-
-
-class _Unreachable:
-    """Turns the transport's faults into DaemonUnreachableError."""
-
-    def __init__(self, socket: Path) -> None:
-        self._socket = socket
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, httpx2.ReadTimeout | httpx2.WriteTimeout):
-            raise DaemonSilentError(
-                f"the lmx daemon at {self._socket} does not answer in time",
-                hint=f"its log may tell why: {self._socket.parent / 'logs' / 'daemon.log'}",
-            ) from error
-        if isinstance(error, httpx2.TransportError):
-            raise DaemonUnreachableError(
-                f"no lmx daemon answers at {self._socket}", hint="start one with: lmx serve --detach"
-            ) from error
-
-
-def _encode(body: Any) -> bytes:
-    try:
-        return msgspec.json.encode(body)
-    except UnicodeEncodeError:
-        raise RequestError("there are bytes in it that are not UTF-8", hint="is the terminal set to UTF-8?") from None
-
-
-def _content_type(content: bytes | None) -> dict[str, str]:
-    return {} if content is None else {"content-type": "application/json"}
-
-
-def _raise_for(status: int, headers: Any, content: bytes) -> None:
-    theirs = headers.get(PROTOCOL_HEADER)
-    if theirs is not None and theirs != str(PROTOCOL):
-        raise ProtocolMismatchError(
-            f"the daemon speaks protocol {theirs}, this program {PROTOCOL}",
-            hint="stop the old daemon with its own lmx (`lmx stop`), then start it again",
-        )
-    if status < 400:
-        return
-    try:
-        body = msgspec.json.decode(content, type=ErrorBody)
-    except msgspec.MsgspecError:
-        raise LmxError(f"the daemon answered {status}: {content[:200]!r}") from None
-    raise error_from(body)
-
-
-@asynccontextmanager
-async def open_client(socket: Path) -> AsyncIterator[Client]:
-    """A client whose daemon is known to answer, and to speak the same protocol."""
-    async with Client(socket) as client:
-        await client.health()
-        yield client

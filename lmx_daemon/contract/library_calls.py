@@ -1,7 +1,6 @@
 """The client's methods for the library, one for each route of http/admin_library.py."""
 
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -27,14 +26,14 @@ from lmx_daemon.contract.library import (
     VerifyUpdate,
 )
 from lmx_daemon.contract.pulls import Download
+from lmx_daemon.contract.wire import Wire
 
-T = TypeVar("T")
 HUB_SECONDS = 120.0
 """A question that the daemon passes on to the Hub."""
 
 
-class LibraryCalls:
-    """A part of Client, which brings the wire."""
+class LibraryCalls(Wire):
+    """A part of Client."""
 
     async def details(self, model: str) -> Details:
         return await self._get(f"/admin/library/model?id={quote(model, safe='')}", Details)
@@ -90,14 +89,3 @@ class LibraryCalls:
 
     async def trust(self, request: TrustRequest) -> TrustRow:
         return await self._post("/admin/library/trust", TrustRow, request)
-
-    # ---- the wire ----
-
-    async def _get(self, path: str, answer: type[T]) -> T:
-        raise NotImplementedError
-
-    async def _post(self, path: str, answer: type[T], body: Any = None, *, seconds: float = HUB_SECONDS) -> T:
-        raise NotImplementedError
-
-    def _lines(self, method: str, path: str, body: Any = None, *, read: float | None = None) -> AsyncIterator[bytes]:
-        raise NotImplementedError

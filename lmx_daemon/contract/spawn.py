@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lmx_daemon.contract.client import Client
 from lmx_daemon.contract.config import Home
-from lmx_daemon.contract.errors import DaemonUnreachableError, StartupError
+from lmx_daemon.contract.errors import DaemonSilentError, DaemonUnreachableError, StartupError
 from lmx_daemon.contract.types import Status
 
 START_SECONDS = 20.0
@@ -18,12 +18,15 @@ POLL_SECONDS = 0.05
 
 
 async def find_daemon(home: Home) -> Status | None:
-    """The status of the daemon that answers on `home`'s socket, None where there is none."""
+    """The status of the daemon on `home`'s socket, None where there is none. Raises DaemonSilentError: one that
+    does not answer is there all the same."""
     if not home.socket.exists():
         return None
     async with Client(home.socket) as client:
         try:
             return await client.status()
+        except DaemonSilentError:
+            raise
         except DaemonUnreachableError:
             return None
 

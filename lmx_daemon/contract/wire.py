@@ -1,0 +1,134 @@
+"""The client's wire: HTTP over the daemon's Unix socket, structs in and structs out. It knows no routes.
+
+It raises the daemon's own LmxError, or DaemonUnreachableError where nobody answers.
+"""
+
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import httpx2
+import msgspec
+
+from lmx_daemon.contract.errors import (
+    DaemonSilentError,
+    DaemonUnreachableError,
+    ErrorBody,
+    LmxError,
+    ProtocolMismatchError,
+    RequestError,
+    error_from,
+)
+from lmx_daemon.contract.types import PROTOCOL, PROTOCOL_HEADER
+
+T = TypeVar("T")
+ANSWER_SECONDS = 30.0
+"""How long a plain question may take; streams have no limit of their own."""
+CONNECT_SECONDS = 5.0
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""A Unix socket needs none; an empty context spares the 60 ms of reading certificates."""
+
+
+class Wire:
+    """One connection pool, in `async with`. `transport` replaces the socket in tests."""
+
+    def __init__(self, socket: Path, *, transport: httpx2.AsyncBaseTransport | None = None) -> None:
+        self.socket = socket
+        self._http = httpx2.AsyncClient(
+            transport=transport or httpx2.AsyncHTTPTransport(uds=str(socket), verify=NO_TLS),
+            base_url="http://lmx",
+            headers={PROTOCOL_HEADER: str(PROTOCOL)},
+            timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def _get(self, path: str, answer: type[T]) -> T:
+        return msgspec.json.decode(await self._send("GET", path), type=answer)
+
+    async def _post(self, path: str, answer: type[T], body: Any = None, *, seconds: float = ANSWER_SECONDS) -> T:
+        return msgspec.json.decode(await self._send("POST", path, body, seconds=seconds), type=answer)
+
+    async def _send(self, method: str, path: str, body: Any = None, *, seconds: float = ANSWER_SECONDS) -> bytes:
+        content = None if body is None else _encode(body)
+        with _Unreachable(self.socket):
+            response = await self._http.request(
+                method, path, content=content, timeout=seconds, headers=_content_type(content)
+            )
+        _raise_for(response.status_code, response.headers, response.content)
+        return response.content
+
+    async def _lines(
+        self, method: str, path: str, body: Any = None, *, read: float | None = None
+    ) -> AsyncIterator[bytes]:
+        content = None if body is None else _encode(body)
+        timeout = httpx2.Timeout(ANSWER_SECONDS, read=read, connect=CONNECT_SECONDS)
+        with _Unreachable(self.socket):
+            async with self._http.stream(
+                method, path, content=content, timeout=timeout, headers=_content_type(content)
+            ) as response:
+                if response.status_code != 200:
+                    _raise_for(response.status_code, response.headers, await response.aread())
+                buffer = b""
+                async for chunk in response.aiter_raw():
+                    *lines, buffer = (buffer + chunk).split(b"\n")
+                    for line in lines:
+                        if line:
+                            yield line
+
+
+class _Unreachable:
+    """Turns the transport's faults into DaemonUnreachableError."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, httpx2.ReadTimeout | httpx2.WriteTimeout):
+            raise DaemonSilentError(
+                f"the lmx daemon at {self._socket} does not answer in time",
+                hint=f"its log may tell why: {self._socket.parent / 'logs' / 'daemon.log'}",
+            ) from error
+        if isinstance(error, httpx2.TransportError):
+            raise DaemonUnreachableError(
+                f"no lmx daemon answers at {self._socket}", hint="start one with: lmx serve --detach"
+            ) from error
+
+
+def _encode(body: Any) -> bytes:
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        raise RequestError("there are bytes in it that are not UTF-8", hint="is the terminal set to UTF-8?") from None
+
+
+def _content_type(content: bytes | None) -> dict[str, str]:
+    return {} if content is None else {"content-type": "application/json"}
+
+
+def _raise_for(status: int, headers: Any, content: bytes) -> None:
+    theirs = headers.get(PROTOCOL_HEADER)
+    if theirs is not None and theirs != str(PROTOCOL):
+        raise ProtocolMismatchError(
+            f"the daemon speaks protocol {theirs}, this program {PROTOCOL}",
+            hint="stop the old daemon with its own lmx (`lmx stop`), then start it again",
+        )
+    if status < 400:
+        return
+    try:
+        body = msgspec.json.decode(content, type=ErrorBody)
+    except msgspec.MsgspecError:
+        raise LmxError(f"the daemon answered {status}: {content[:200]!r}") from None
+    raise error_from(body)
