@@ -28,10 +28,13 @@ from lmx_daemon.monitor.host import Host
 from lmx_daemon.monitor.logs import Logs, log
 from lmx_daemon.monitor.snapshot import Monitor
 from lmx_daemon.monitor.worker_log import WorkerLog
+from lmx_daemon.residency.background import Background
 from lmx_daemon.residency.environment import worker_environment
+from lmx_daemon.residency.journal import Journal
 from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.placement import Decision, Fits, Refused, Waits
 from lmx_daemon.residency.pool import Pool
+from lmx_daemon.residency.worker import Worker
 
 OPEN_FILES = 10_240
 """As many as a Mac allows without more ado."""
@@ -128,6 +131,7 @@ class Daemon:
             await public_task
             await asyncio.gather(parts["pool"].close(), parts["pulls"].close())
             parts["librarian"].tidy()
+            parts["logs"].end()
             admin.should_exit = True
             await admin_task
             home.socket.unlink(missing_ok=True)
@@ -143,22 +147,24 @@ class Daemon:
             home,
             settings.library,
             os.environ,
-            machine=lambda: Machine(host.cap, pool.loader.device, lambda needed: _fit(pool.loader.placing(needed))),
+            machine=lambda: Machine(
+                host.limits().cap, pool.loader.device, lambda needed: _fit(pool.loader.placing(needed))
+            ),
             in_use=lambda: pool.folders(),
         )
         catalog, pulls = librarian.shelf.catalog, librarian.pulls
         host = Host(MemoryLimit(settings.engine.memory))
+        journal, environment = Journal(_log_worker), worker_environment(os.environ)
         pool = Pool(
             settings.engine,
             settings.server,
             find=librarian.shelf.find,
             clear=librarian.shelf.clear,
-            environment=worker_environment(os.environ),
-            log_file=worker_log,
-            prefixes=home.prefixes,
-            on_log=_log_worker,
+            start=lambda name: Worker.start(name, environment, worker_log, journal.take),
             host=host,
             measurements=Measurements(home.measured),
+            prefixes=home.prefixes,
+            journal=journal,
         )
         monitor = Monitor(home, pool, host, catalog, pulls, address, settings.server.api_key is not None)
         return {
@@ -176,16 +182,18 @@ class Daemon:
         """Runs, then drains: when it returns, no request is left."""
         pool: Pool = parts["pool"]
         monitor: Monitor = parts["monitor"]
-        tasks = [asyncio.create_task(monitor.run()), asyncio.create_task(parts["librarian"].run())]
+        background = Background(lambda message: log("daemon", "error", message))
+        background.run(monitor.run())
+        background.run(parts["librarian"].run())
         pool.open()
         parts["pulls"].open()
-        tasks += [asyncio.create_task(self._preload(pool, model)) for model in self._preloads]
+        for model in self._preloads:
+            background.run(self._preload(pool, model))
         await self._stopping.wait()
         monitor.draining = True
         log("daemon", "info", "stopping")
         await self._drain(pool)
-        for task in tasks:
-            task.cancel()
+        background.cancel()
 
     def stop(self) -> None:
         """Begins the shutdown; a second time hurries it."""

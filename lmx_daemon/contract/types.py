@@ -3,7 +3,9 @@
 All frozen; bytes are bytes, times are seconds (wall-clock where a name ends in `_at`), rates are per second.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
+
+import msgspec
 
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.frames import Basis, Capabilities, MemoryUse
@@ -258,11 +260,14 @@ class LogLine(Frozen, frozen=True):
 # ---- what a client asks on the admin socket ------------------------------------------------------------------------
 
 
+Size = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+
+
 class LoadRequest(Frozen, frozen=True):
     model: str
-    context_length: int | None = None
+    context_length: Size | None = None
     ttl: float | None = None
-    slots: int | None = None
+    slots: Size | None = None
     """Sequences decoded together; memory for all of them at full length is made sure of."""
     pin: bool | None = None
     """True: never unloaded to make room. None leaves it as it is."""

@@ -23,6 +23,19 @@ class Group:
     used: int
 
 
+@dataclass(frozen=True)
+class Limits:
+    """The machine's memory at one moment, in bytes."""
+
+    total: int
+    source: str
+    """Where `total` comes from."""
+    cap: int
+    """What lmx may use at most: the setting, else 90 % of the limit in force."""
+    available: int
+    """What the system could give now, within every limit."""
+
+
 class Host:
     """Asks the system; one for each daemon."""
 
@@ -34,41 +47,29 @@ class Host:
         self.device_memory: int | None = None
         """What the GPU recommends to use; told by the first worker."""
 
-    @property
-    def total(self) -> int:
-        return self._total()[0]
-
-    @property
-    def source(self) -> str:
-        return self._total()[1]
-
-    @property
-    def cap(self) -> int:
-        """What lmx may use at most: the setting, else 90 % of the limit in force."""
-        total = self.total
-        return int(min(self._setting.of(total), total)) if self._setting.given else int(total * CAP_SHARE)
+    def limits(self) -> Limits:
+        groups = limited_groups(self._cgroups)
+        total, source = self._total(groups)
+        cap = min(self._setting.of(total), total) if self._setting.given else int(total * CAP_SHARE)
+        free = [int(psutil.virtual_memory().available), *(group.limit - group.used for group in groups)]
+        return Limits(total, source, cap, max(0, min(free)))
 
     def room(self) -> Room:
         """A Mac swaps and compresses, and a GPU's memory is its own: there only the cap counts."""
         own = self.device_memory is not None or sys.platform != "linux"
-        return Room(self.cap, None if own else self.available())
-
-    def available(self) -> int:
-        """What the system could give now, within every limit."""
-        free = [int(psutil.virtual_memory().available)]
-        free += [group.limit - group.used for group in limited_groups(self._cgroups)]
-        return max(0, min(free))
+        limits = self.limits()
+        return Room(limits.cap, None if own else limits.available)
 
     def daemon(self) -> int:
         return int(self._self.memory_info().rss)
 
-    def _total(self) -> tuple[int, str]:
+    def _total(self, groups: list[Group]) -> tuple[int, str]:
         if self.device_memory is not None:
             return self.device_memory, "device"
         if sys.platform == "darwin":  # until a worker has asked the GPU: what macOS recommends by default
             share = 2 / 3 if self._physical <= SMALL_MAC else 3 / 4
             return int(self._physical * share), "device"
-        limit = min((group.limit for group in limited_groups(self._cgroups)), default=self._physical)
+        limit = min((group.limit for group in groups), default=self._physical)
         return (limit, "cgroup") if limit < self._physical else (self._physical, "physical")
 
 

@@ -25,6 +25,7 @@ class Logs(logging.Handler):
         self._lines: deque[tuple[int, LogLine]] = deque(maxlen=KEPT_LINES)
         self._count = 0
         self._changed = asyncio.Event()
+        self._ended = False
         try:
             self._file = logging.handlers.RotatingFileHandler(file, maxBytes=FILE_BYTES, backupCount=FILES)
         except OSError as error:
@@ -55,6 +56,11 @@ class Logs(logging.Handler):
         self._lines.append((self._count, line))
         self._changed.set()
 
+    def end(self) -> None:
+        """Who follows is let go, after the last line: nobody may hold up the daemon's end."""
+        self._ended = True
+        self._changed.set()
+
     async def lines(self, tail: int, follow: bool) -> AsyncIterator[LogLine | None]:
         """The last `tail` lines, then new ones as they come; None about once a second in between."""
         seen = self._count - max(0, min(tail, len(self._lines)))
@@ -64,7 +70,7 @@ class Logs(logging.Handler):
                 if number > seen:
                     seen = number
                     yield line
-            if not follow:
+            if not follow or self._ended:
                 return
             try:
                 await asyncio.wait_for(self._changed.wait(), 1.0)

@@ -64,15 +64,16 @@ class Monitor:
         )
 
     def memory(self) -> HostMemory:
+        limits = self._host.limits()
         return HostMemory(
-            total=self._host.total,
-            available=self._host.available(),
-            cap=self._host.cap,
+            total=limits.total,
+            available=limits.available,
+            cap=limits.cap,
             daemon=self._host.daemon(),
             workers=self._workers,
             models=sum(instance.memory.active for instance in self._pool.instances()),
             claimed=self._pool.claimed(),
-            source=self._host.source,
+            source=limits.source,
         )
 
     def snapshot(self) -> Snapshot:

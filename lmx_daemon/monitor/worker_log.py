@@ -5,6 +5,7 @@ A worker's own log lines come as frames and are the daemon's log's; nothing here
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -34,29 +35,34 @@ class WorkerLog:
         self._source, sink = os.pipe()
         os.set_blocking(self._source, False)
         self.sink: IO[bytes] = open(sink, "wb", buffering=0)
-        asyncio.get_running_loop().add_reader(self._source, self.drain)
+        asyncio.get_running_loop().add_reader(self._source, self._take)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         asyncio.get_running_loop().remove_reader(self._source)
-        self.drain()
+        while self._take():
+            pass
         self.sink.close()
         os.close(self._source)
         self._out.close()
 
-    def drain(self) -> None:
-        """Writes what has been printed so far. A full disk loses lines, never the daemon."""
+    def _take(self) -> bool:
+        """Writes some of what has been printed, if any: who prints without end must not hold the loop."""
         try:
-            while data := os.read(self._source, READ_BYTES):
-                self._write(data)
-        except OSError:  # nothing more is there, or the disk takes no more
-            return
+            data = os.read(self._source, READ_BYTES)
+        except BlockingIOError:
+            return False
+        with suppress(OSError):  # a full disk loses lines, never the daemon
+            self._write(data)
+        return True
 
     def _write(self, data: bytes) -> None:
         if self._out.tell() + len(data) > self._file_bytes:
+            with suppress(FileNotFoundError):  # it was moved away, and no other could be opened then
+                self._file.replace(self._file.with_name(f"{self._file.name}.1"))
+            fresh = self._file.open("ab", buffering=0)
             self._out.close()
-            self._file.replace(self._file.with_name(f"{self._file.name}.1"))
-            self._out = self._file.open("ab", buffering=0)
+            self._out = fresh
         self._out.write(data)

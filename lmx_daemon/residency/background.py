@@ -1,16 +1,14 @@
-"""The pool's tasks: nobody awaits them, so that they are kept from being lost, and what they raise is told."""
+"""Tasks that nobody awaits: they are kept from being lost, and what they raise is told."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from lmx_daemon.residency.journal import Journal
-
 
 class Background:
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+    def __init__(self, on_error: Callable[[str], None]) -> None:
+        self._on_error = on_error
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def run(self, work: Awaitable[Any]) -> None:
@@ -26,4 +24,4 @@ class Background:
         self._tasks.discard(task)
         with suppress(asyncio.CancelledError):
             if (error := task.exception()) is not None:
-                self._journal.log("pool", "error", f"{type(error).__name__}: {error}")
+                self._on_error(f"{type(error).__name__}: {error}")

@@ -60,7 +60,7 @@ class Loader:
         watch: Callable[[Slot, Worker], None],
         restore: Callable[[Slot], None],
         clear: Callable[[Model], bool],
-        prefixes: Path | None,
+        prefixes: Path,
     ) -> None:
         self._slots = slots
         self._engine = engine
@@ -150,7 +150,8 @@ class Loader:
 
     def share_out(self) -> None:
         """Tells each model what its cache may take now: what was planned, and a share of what is free."""
-        claims = self._slots.claims()
+        if not (claims := self._slots.claims()):  # nor is the machine asked, twice a second, for nobody
+            return
         planned = {
             claim.id: claim.bytes - slot.plan.weights.bytes - slot.plan.scratch.bytes
             for claim in claims
@@ -195,7 +196,7 @@ class Loader:
                 loaded = await worker.load(
                     self._command(slot), lambda p: self._tell_progress(slot, p.stage, p.fraction)
                 )
-            self._check(slot, loaded)
+            await self._check(slot, loaded)
         except (LmxError, TimeoutError) as error:
             for other in going:
                 self._restore(other)
@@ -232,14 +233,14 @@ class Loader:
             prefill_step=engine.prefill_step,
             prefix_cache_bytes=engine.prefix_cache_bytes,
             prefix_disk_bytes=engine.prefix_disk_bytes,
-            prefix_disk_path=str(self._prefixes or ""),
+            prefix_disk_path=str(self._prefixes),
             cache_bytes=slot.cache_limit,
             wired=str(engine.wired),
         )
         path, trusted = slot.model.path, slot.trusted
         return Load(instance=slot.id, model=slot.model.id, path=path, options=options, trusted=trusted)
 
-    def _check(self, slot: Slot, loaded: Loaded) -> None:
+    async def _check(self, slot: Slot, loaded: Loaded) -> None:
         """Keeps what the load told. Raises where it is more than was planned, and more than there is."""
         assert slot.plan is not None and slot.shape is not None
         memory, planned = loaded.memory, slot.plan
@@ -249,7 +250,7 @@ class Loader:
             process=max(LEAST_PROCESS_BYTES, process) if self.device.cpu else PROCESS_BYTES,
             cache=loaded.cache,
         )
-        self._measurements.keep(slot.model, self.backend, self.versions, measured)
+        await self._measurements.keep(slot.model, self.backend, self.versions, measured)
         slot.plan = plan_for(slot.shape, slot.demand, self.device, measured)
         over = excess(self._host.room(), self._slots.claims())
         if over and slot.claim().bytes > planned.bytes:

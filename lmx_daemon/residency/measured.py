@@ -1,5 +1,6 @@
 """What loads have told of models, kept in $LMX_HOME/measured.json: the next plan starts from the truth."""
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Mapping
@@ -34,7 +35,8 @@ class Measurements:
     def of(self, model: Model, backend: str, versions: Mapping[str, str]) -> Measured | None:
         return self._known.get(_key(model, backend, versions))
 
-    def keep(self, model: Model, backend: str, versions: Mapping[str, str], measured: Measured) -> None:
+    async def keep(self, model: Model, backend: str, versions: Mapping[str, str], measured: Measured) -> None:
+        """Known at once, and written in a thread: no stream waits for the disk."""
         key = _key(model, backend, versions)
         if self._known.get(key) == measured:
             return
@@ -43,7 +45,7 @@ class Measurements:
         while len(self._known) > MAX_MODELS:
             del self._known[next(iter(self._known))]
         with contextlib.suppress(OSError):  # a full disk costs an estimate, not a load
-            _write(self._file, msgspec.json.encode(Book(models=self._known)))
+            await asyncio.to_thread(_write, self._file, msgspec.json.encode(Book(models=self._known)))
 
 
 def _key(model: Model, backend: str, versions: Mapping[str, str]) -> str:

@@ -29,14 +29,10 @@ class Start:
     refused_for: float | None = None
 
 
-def stalled_for(beat: Beat, now: float) -> float:
-    """Seconds without a sign of progress: silent altogether, or busy without finishing a step."""
-    silent = now - beat.heard_at
-    return max(silent, now - beat.progressed_at) if beat.busy else silent
-
-
-def is_hung(beat: Beat, now: float, limit: float) -> bool:
-    return stalled_for(beat, now) > limit
+def stalled_for(beat: Beat, now: float, since: float = 0.0) -> float:
+    """Seconds after `since` without a sign of progress: silent altogether, or busy without finishing a step."""
+    last = min(beat.heard_at, beat.progressed_at) if beat.busy else beat.heard_at
+    return now - max(last, since)
 
 
 def start_after(crashes: Sequence[float], now: float, limit: int, window: float) -> Start:

@@ -6,9 +6,8 @@ It knows models by `find`, and nothing of HTTP.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import IO, Any
 
 from lmx_daemon.contract.config import EngineSettings, ServerSettings
 from lmx_daemon.contract.errors import (
@@ -25,7 +24,7 @@ from lmx_daemon.contract.types import Health, Instance, LoadRequest, Model, Unlo
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.residency.background import Background
 from lmx_daemon.residency.desk import Desk
-from lmx_daemon.residency.journal import Journal, OnLog
+from lmx_daemon.residency.journal import Journal
 from lmx_daemon.residency.loading import Loader, Machine
 from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.opening import Opener
@@ -33,7 +32,7 @@ from lmx_daemon.residency.slot import Slot, Slots
 from lmx_daemon.residency.spare import Spare
 from lmx_daemon.residency.supervision import Supervisor
 from lmx_daemon.residency.ticket import Ticket
-from lmx_daemon.residency.worker import PROGRAM, Worker
+from lmx_daemon.residency.worker import Worker
 
 
 class Pool:
@@ -43,29 +42,21 @@ class Pool:
         server: ServerSettings,
         *,
         find: Callable[[str], Model],
-        environment: Mapping[str, str],
-        log_file: IO[Any],
-        on_log: OnLog,
+        clear: Callable[[Model], bool],
+        start: Callable[[str], Awaitable[Worker]],
         host: Machine,
         measurements: Measurements,
-        clear: Callable[[Model], bool] = lambda model: False,
-        program: tuple[str, ...] = PROGRAM,
-        prefixes: Path | None = None,
+        prefixes: Path,
+        journal: Journal,
     ) -> None:
-        """`find` knows models; `clear`, called in a thread, says whether a model's code may run, or refuses it;
-        `prefixes` is where workers keep what they have computed of prompts."""
-        self._engine = engine
-        self._server = server
-        self._find = find
-        self._environment = environment
-        self._log_file = log_file
-        self._program = program
+        """`find` knows models; `start` makes a worker of that name; the others are the loader's."""
+        self._engine, self._server, self._find = engine, server, find
         self._draining = False
         self._slots = Slots()
-        self.journal = Journal(on_log)
-        self._background = Background(self.journal)
-        self.desk = Desk(self._cancel, on_log)
-        self.spare = Spare(lambda: self._start_worker("spare"), engine.warm_spare)
+        self.journal = journal
+        self._background = Background(lambda message: journal.log("pool", "error", message))
+        self.desk = Desk(self._cancel, journal.take)
+        self.spare = Spare(lambda: start("spare"), engine.warm_spare)
         self.loader = Loader(
             self._slots,
             engine,
@@ -73,8 +64,8 @@ class Pool:
             host=host,
             measurements=measurements,
             spare=self.spare,
-            journal=self.journal,
-            start=self._start_worker,
+            journal=journal,
+            start=start,
             watch=lambda slot, worker: self._background.run(self._supervisor.watch(slot, worker)),
             restore=self._restore,
             clear=clear,
@@ -86,12 +77,12 @@ class Pool:
             self.loader,
             engine,
             server,
-            journal=self.journal,
+            journal=journal,
             background=self._background,
             release=self.release,
         )
         self._opener = Opener(
-            self._slots, self.loader, self._supervisor, engine, journal=self.journal, background=self._background
+            self._slots, self.loader, self._supervisor, engine, journal=journal, background=self._background
         )
 
     def open(self) -> None:
@@ -178,8 +169,10 @@ class Pool:
         """Waits for running requests unless `force`; returns the instances that have left."""
         chosen = [slot for slot in self._slots if request.id in (slot.id, slot.model.id)]
         if not chosen:
-            loaded = ", ".join(slot.id for slot in self._slots) or "none"
-            raise NotFoundError(f"{request.id} is not loaded; loaded: {loaded}", hint="`lmx ps` lists loaded models")
+            loaded = ", ".join(slot.id for slot in self._slots)
+            raise NotFoundError(
+                f"{request.id} is not loaded", hint=f"loaded: {loaded}" if loaded else "no model is loaded"
+            )
         await asyncio.gather(*(self.loader.unload(slot, request.force) for slot in chosen))
         return [slot.instance() for slot in chosen]
 
@@ -253,9 +246,6 @@ class Pool:
             return
         choices = ticket.request.choices if isinstance(ticket.request, Generate) else 1
         ticket.put(Finished(id=ticket.id, endings=(Ending(reason="cancelled"),) * choices))
-
-    async def _start_worker(self, name: str) -> Worker:
-        return await Worker.start(name, self._environment, self._log_file, self.journal.take, self._program)
 
 
 def _check_same(slot: Slot, demand: Demand) -> None:

@@ -1,5 +1,6 @@
 """Why a model does not fit, in numbers, and what would help: the words of a refusal. Pure."""
 
+from bisect import bisect_right
 from collections.abc import Iterable
 
 from lmx_daemon.contract.errors import BusyError, OutOfMemoryError
@@ -58,9 +59,12 @@ def smaller_demand(
     shape: Shape, plan: MemoryPlan, free: int, device: Device, measured: Measured | None
 ) -> Demand | None:
     """What fits into `free` bytes: first fewer slots, then a shorter context."""
-    for slots in range(plan.slots - 1, 0, -1):
-        if plan_for(shape, Demand(plan.context, slots), device, measured).bytes <= free:
-            return Demand(plan.context, slots)
+
+    def needed(slots: int) -> int:
+        return plan_for(shape, Demand(plan.context, slots), device, measured).bytes
+
+    if slots := bisect_right(range(1, plan.slots), free, key=needed):
+        return Demand(plan.context, slots)
     context = plan.context // 2
     while context >= SMALLEST_CONTEXT:
         if plan_for(shape, Demand(context, 1), device, measured).bytes <= free:

@@ -15,7 +15,7 @@ from lmx_daemon.residency.background import Background
 from lmx_daemon.residency.desk import Desk
 from lmx_daemon.residency.journal import Journal
 from lmx_daemon.residency.loading import Loader
-from lmx_daemon.residency.plan import is_hung, stalled_for, start_after
+from lmx_daemon.residency.plan import stalled_for, start_after
 from lmx_daemon.residency.slot import Slot, Slots
 from lmx_daemon.residency.ticket import Ticket
 from lmx_daemon.residency.worker import Worker
@@ -47,11 +47,18 @@ class Supervisor:
         self._background = background
         self._release = release
         self._crashes: dict[str, list[float]] = defaultdict(list)
+        self._since = 0.0
+        """Of how long a worker was silent, what lies before says nothing of it."""
+        self._late = min(engine.hang_seconds, server.stall_seconds) / 2
 
     async def run(self) -> None:
         """For ever; a system that is out of files for a moment does not end it."""
         while True:
+            begun = time.monotonic()
             await asyncio.sleep(TICK_SECONDS)
+            if time.monotonic() - begun > self._late:
+                self._since = time.monotonic()  # we stood still, and neither heard workers nor served readers
+                continue
             try:
                 self._tick()
             except OSError as error:
@@ -93,7 +100,7 @@ class Supervisor:
         now = time.monotonic()
         for slot in self._slots:
             if slot.worker is not None and slot.state == "ready":
-                stalled = stalled_for(slot.worker.beat(), now)
+                stalled = stalled_for(slot.worker.beat(), now, self._since)
                 if stalled > self._engine.hang_seconds / 2:
                     return Health(ok=False, reason=f"{slot.model.id} has made no progress for {stalled:.0f} s")
         return Health(ok=True)
@@ -104,7 +111,7 @@ class Supervisor:
             return
         # Imports tell nothing of their progress, and may take long from a cold disk.
         limit = self._engine.hang_seconds if worker.hello is not None else self._engine.load_seconds
-        if is_hung(worker.beat(), now, limit):
+        if stalled_for(worker.beat(), now, self._since) > limit:
             self._end_hung(slot, worker, limit)
         elif (expires := slot.expires()) is not None and now > expires:
             self._journal.tell("expired", slot.model.id, "unloaded: not used for its time to live")

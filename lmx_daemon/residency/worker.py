@@ -73,9 +73,7 @@ class Worker:
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(
-        cls, name: str, environment: Mapping[str, str], log: IO[Any], on_log: OnLog, program: tuple[str, ...] = PROGRAM
-    ) -> "Worker":
+    async def start(cls, name: str, environment: Mapping[str, str], log: IO[Any], on_log: OnLog) -> "Worker":
         """Starts the process; `ready` tells when its imports are done. Raises WorkerError."""
         try:
             ours, theirs = socket.socketpair()
@@ -83,7 +81,7 @@ class Worker:
             raise WorkerError(f"cannot start a worker: {error}") from error
         try:
             process = await asyncio.create_subprocess_exec(
-                *program,
+                *PROGRAM,
                 "--socket-fd",
                 str(theirs.fileno()),
                 pass_fds=[theirs.fileno()],

@@ -95,6 +95,19 @@ class TestWorkers:
         wait_until(lambda: not alive(worker), 30, "the hung worker is gone")
         assert daemon.get("/health")[0] == 200
 
+    def test_a_daemon_that_stood_still_takes_no_worker_as_hung(self, own_daemon: Daemon) -> None:
+        own_daemon.config = "[engine]\nhang_seconds = 2.0\nwarm_spare = false\n"
+        daemon = own_daemon.start()
+        daemon.admin("POST", "/admin/models/load", {"model": TALKER})
+        workers = daemon.worker_pids()
+        assert daemon.process is not None
+        daemon.process.send_signal(signal.SIGSTOP)
+        time.sleep(3.5)
+        daemon.process.send_signal(signal.SIGCONT)
+        time.sleep(1.5)  # the supervisor has looked
+        assert daemon.worker_pids() == workers
+        assert daemon.admin("GET", "/admin/status").get("incidents", []) == []
+
     def test_unloading_gives_the_process_back(self, own_daemon: Daemon) -> None:
         daemon = own_daemon.start()
         daemon.admin("POST", "/admin/models/load", {"model": TALKER})
@@ -158,6 +171,22 @@ class TestEnding:
         assert daemon.process.wait(15) == 0
         assert not (daemon.home / "lmx.sock").exists()
         assert not any(map(alive, workers))
+
+    def test_who_follows_the_log_reads_to_the_end_and_holds_nothing_up(self, own_daemon: Daemon) -> None:
+        own_daemon.config = "[engine]\nwarm_spare = false\n"
+        daemon = own_daemon.start()
+        assert daemon.process is not None
+        transport = httpx2.HTTPTransport(uds=str(daemon.home / "lmx.sock"))
+        with (
+            httpx2.Client(transport=transport, base_url="http://lmx", timeout=20) as client,
+            client.stream("GET", "/admin/logs") as following,
+        ):
+            lines = following.iter_lines()
+            next(lines)
+            daemon.process.send_signal(signal.SIGTERM)
+            assert "stopping" in [line for line in lines if line][-1]
+        assert daemon.process.wait(15) == 0
+        assert " ERROR " not in (daemon.home / "logs" / "daemon.log").read_text()
 
     def test_a_short_stream_finishes_while_it_drains(self, own_daemon: Daemon) -> None:
         daemon = own_daemon.start()

@@ -1,5 +1,6 @@
 """Several models, one limit of memory: who is loaded, who goes, who waits, and what is refused, with real workers."""
 
+import asyncio
 import os
 import threading
 import time
@@ -199,7 +200,7 @@ def test_a_load_that_is_worse_than_its_plan_is_undone(machine: Callable[..., Dae
     home = Daemon().home
     model = Model(id="tests/a", path="", source="hub", revision=COMMIT)
     false = Measured(weights=1, process=1, cache=CacheShape())
-    Measurements(home / "measured.json").keep(model, "cpu", {"mlx-lm": version("mlx-lm")}, false)
+    asyncio.run(Measurements(home / "measured.json").keep(model, "cpu", {"mlx-lm": version("mlx-lm")}, false))
     daemon = Daemon(environment={"HF_HUB_CACHE": str(town)}, home=home, config='[engine]\nmemory = "950 MB"\n').start()
     try:
         load(daemon, "b")

@@ -48,6 +48,12 @@ class TestRequestsThatNobodyCanCarry:
         assert answer.status_code == 400 and answer.json()["error"]["param"] == param
         assert daemon.admin("GET", "/admin/requests") == []
 
+    @pytest.mark.parametrize("fields", [{"context_length": 0}, {"slots": 0}, {"slots": 2**40}, {"context_length": -5}])
+    def test_a_load_of_no_size(self, daemon: Daemon, fields: dict[str, Any]) -> None:
+        for route in ("load", "plan"):
+            refused = daemon.admin("POST", f"/admin/models/{route}", {"model": GUIDE} | fields)
+            assert refused["code"] == "invalid_request" and refused["param"] == next(iter(fields))
+
     def test_a_token_of_no_vocabulary(self, daemon: Daemon) -> None:
         body = {"model": TALKER, "prompt": [HUGE], "max_tokens": 2}
         answer = httpx2.post(f"{daemon.address}/v1/completions", json=body, timeout=30)

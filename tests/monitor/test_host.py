@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from lmx_daemon.contract.config import EngineSettings, MemoryLimit
-from lmx_daemon.monitor.host import Group, Host, limited_groups
+from lmx_daemon.monitor.host import Group, Host, Limits, limited_groups
 
 PHYSICAL = int(psutil.virtual_memory().total)
 
@@ -50,11 +50,10 @@ def test_a_strange_membership_does_no_harm(tmp_path: Path, text: str) -> None:
 
 
 def test_the_cap_is_nine_tenths_of_the_limit_in_force(tmp_path: Path) -> None:
-    assert Host(MemoryLimit(), tmp_path).cap == int(PHYSICAL * 0.9)
+    assert Host(MemoryLimit(), tmp_path).limits().cap == int(PHYSICAL * 0.9)
     group(tmp_path, memory_max="1000000", memory_current="400000")
     host = Host(MemoryLimit(), tmp_path)
-    assert (host.cap, host.total, host.source) == (900_000, 1_000_000, "cgroup")
-    assert host.available() == 600_000
+    assert host.limits() == Limits(total=1_000_000, source="cgroup", cap=900_000, available=600_000)
     room = host.room()
     assert (room.cap, room.available) == (900_000, 600_000)
 
@@ -62,7 +61,7 @@ def test_the_cap_is_nine_tenths_of_the_limit_in_force(tmp_path: Path) -> None:
 def test_a_gpus_own_figure_takes_the_place_of_the_machines(tmp_path: Path) -> None:
     host = Host(MemoryLimit(), tmp_path)
     host.device_memory = 10_000_000_000
-    assert (host.cap, host.source) == (9_000_000_000, "device")
+    assert (host.limits().cap, host.limits().source) == (9_000_000_000, "device")
     assert host.room().available is None
 
 
@@ -73,7 +72,7 @@ def test_a_gpus_own_figure_takes_the_place_of_the_machines(tmp_path: Path) -> No
 def test_the_setting_wins_below_what_there_is(tmp_path: Path, setting: str | int, cap: int) -> None:
     host = Host(MemoryLimit(setting), tmp_path)
     host.device_memory = 10_000_000_000
-    assert host.cap == cap
+    assert host.limits().cap == cap
 
 
 @pytest.mark.parametrize("setting", ["lots", "-1", "0", "12 XB", "", "50 %%", 0])

@@ -25,6 +25,18 @@ async def test_what_is_printed_is_kept_up_to_twice_the_bound(tmp_path: Path) -> 
     assert len(list(tmp_path.iterdir())) == 2
 
 
+async def test_a_file_that_could_not_be_begun_anew_is_tried_again(tmp_path: Path) -> None:
+    file, in_the_way = tmp_path / "workers.log", tmp_path / "workers.log.1"
+    in_the_way.mkdir()
+    with WorkerLog(file, file_bytes=1000) as log:
+        for letter in b"abc":
+            await printed(log, bytes([letter]) * 600)
+        in_the_way.rmdir()
+        await printed(log, b"d" * 600)
+    assert file.read_bytes() == b"d" * 600
+    assert in_the_way.read_bytes() == b"a" * 600
+
+
 async def test_the_last_words_are_written_at_the_end_and_a_second_run_goes_on(tmp_path: Path) -> None:
     file = tmp_path / "workers.log"
     for word in (b"first\n", b"second\n"):

@@ -1,21 +1,25 @@
 """The pool's decisions: plain calls, no clocks."""
 
-from lmx_daemon.residency.plan import Beat, expires_at, is_hung, stalled_for, start_after
+from lmx_daemon.residency.plan import Beat, expires_at, stalled_for, start_after
 
 
 class TestHanging:
     def test_busy_and_moving(self) -> None:
-        assert not is_hung(Beat(heard_at=99.5, progressed_at=99.0, busy=True), 100.0, 10.0)
+        assert stalled_for(Beat(heard_at=99.5, progressed_at=99.0, busy=True), 100.0) == 1.0
 
     def test_busy_without_a_step(self) -> None:
-        assert is_hung(Beat(heard_at=99.9, progressed_at=80.0, busy=True), 100.0, 10.0)
+        assert stalled_for(Beat(heard_at=99.5, progressed_at=80.0, busy=True), 100.0) == 20.0
 
     def test_idle_for_long_is_no_hang(self) -> None:
-        assert not is_hung(Beat(heard_at=99.9, progressed_at=0.0, busy=False), 100.0, 10.0)
+        assert stalled_for(Beat(heard_at=99.5, progressed_at=0.0, busy=False), 100.0) == 0.5
 
     def test_silent_is_a_hang_even_when_idle(self) -> None:
-        assert is_hung(Beat(heard_at=80.0, progressed_at=80.0, busy=False), 100.0, 10.0)
         assert stalled_for(Beat(heard_at=80.0, progressed_at=80.0, busy=False), 100.0) == 20.0
+
+    def test_while_the_daemon_stood_still_it_heard_nobody(self) -> None:
+        beat = Beat(heard_at=20.0, progressed_at=10.0, busy=True)
+        assert stalled_for(beat, 100.0, since=99.0) == 1.0
+        assert stalled_for(beat, 100.0, since=15.0) == 85.0
 
 
 class TestStartingAgain:

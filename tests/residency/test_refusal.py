@@ -39,6 +39,9 @@ def test_fewer_slots_before_a_shorter_context() -> None:
     plan = plan_for(SHAPE, Demand(8192, 8), METAL)
     free = plan_for(SHAPE, Demand(8192, 3), METAL).bytes
     assert smaller_demand(SHAPE, plan, free, METAL, None) == Demand(8192, 3)
+    assert smaller_demand(SHAPE, plan, free - 1, METAL, None) == Demand(8192, 2)
+    absurd = plan_for(SHAPE, Demand(8192, 2**31 - 1), METAL)
+    assert smaller_demand(SHAPE, absurd, free, METAL, None) == Demand(8192, 3)
 
 
 def test_the_smallest_pinned_one_that_would_help_is_named() -> None:
