@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.datastructures import State
 from litestar.response import Stream
 
@@ -27,11 +27,10 @@ from lmx_daemon.contract.types import (
     Verdict,
 )
 from lmx_daemon.http.errors import decode
-from lmx_daemon.http.serving import KEEP_ALIVE_SECONDS
+from lmx_daemon.http.serving import KEEP_ALIVE_SECONDS, AnyRequest
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.residency.ticket import Ticket
 
-AnyRequest = Request[Any, Any, Any]
 WATCH_SECONDS = 0.5
 """Between two snapshots, where the client asks for nothing else."""
 FASTEST_WATCH_SECONDS = 0.25
@@ -126,8 +125,8 @@ async def generate(request: AnyRequest, state: State) -> Stream:
 
 async def events_of(pool: Pool, ticket: Ticket) -> AsyncIterator[bytes]:
     try:
-        async for events in ticket.batches(KEEP_ALIVE_SECONDS):
-            yield b"".join(map(line, events)) or b"\n"
+        while not ticket.read:
+            yield b"".join(map(line, await ticket.take(KEEP_ALIVE_SECONDS))) or b"\n"
     finally:
         pool.release(ticket)
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from litestar import Request, get, post
+from litestar import get, post
 from litestar.datastructures import State
 from litestar.response import Stream
 
@@ -31,10 +31,9 @@ from lmx_daemon.contract.library import (
 )
 from lmx_daemon.http.admin import line, lines
 from lmx_daemon.http.errors import decode
+from lmx_daemon.http.serving import AnyRequest
 from lmx_daemon.library.librarian import Librarian
 from lmx_daemon.library.recommend import recommend as choose
-
-AnyRequest = Request[Any, Any, Any]
 
 
 @get("/admin/library/model")

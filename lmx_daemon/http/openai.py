@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.datastructures import State
 
 from lmx_daemon.contract.types import Model
@@ -11,11 +11,9 @@ from lmx_daemon.http.errors import decode
 from lmx_daemon.http.openai_answers import ChatDialect, CompletionDialect
 from lmx_daemon.http.openai_bodies import Body, ChatBody, CompletionBody
 from lmx_daemon.http.openai_requests import chat_request, completion_request
-from lmx_daemon.http.serving import serve
+from lmx_daemon.http.serving import AnyRequest, serve
 from lmx_daemon.library.catalog import Catalog
 from lmx_daemon.residency.pool import Pool
-
-AnyRequest = Request[Any, Any, Any]
 
 
 @post("/v1/chat/completions", status_code=200)

@@ -2,7 +2,8 @@
 
 import itertools
 import time
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -37,7 +38,7 @@ def finish_reason(reason: str) -> str:
     return "stop" if reason == "cancelled" else reason
 
 
-class Dialect:
+class OpenAIDialect(ABC):
     """What chat completions and completions have in common."""
 
     object = ""
@@ -53,6 +54,11 @@ class Dialect:
         }
         self._include_usage = include_usage
         self._opened: set[int] = set()
+        usage = {"usage": None} if include_usage else {}
+        chunk = sse({**self._frame, "object": self.chunk, "choices": [None], **usage})
+        before, _, after = chunk.rpartition(b"[null]")
+        self._before, self._after = before + b"[", b"]" + after
+        """Of each chunk, around its choice: all else is the same in every one, and encoded once."""
 
     def stream(self, events: Iterable[Event]) -> bytes:
         """The bytes that these events add to the stream."""
@@ -75,19 +81,22 @@ class Dialect:
                 return []
 
     def _chunk(self, choice: dict[str, Any]) -> bytes:
-        whole: dict[str, Any] = {**self._frame, "object": self.chunk, "choices": [choice]}
-        if self._include_usage:
-            whole["usage"] = None
-        return sse(whole)
+        return self._before + msgspec.json.encode(choice) + self._after
 
+    @abstractmethod
+    def whole(self, events: list[Event], choices: int) -> dict[str, Any]:
+        """All of an answer that finished, as one object."""
+
+    @abstractmethod
     def _choice(self, delta: Delta) -> dict[str, Any]:
-        raise NotImplementedError
+        """What one event adds to its choice."""
 
+    @abstractmethod
     def _end(self, index: int, reason: str) -> dict[str, Any]:
-        raise NotImplementedError
+        """The last word of a choice."""
 
 
-class ChatDialect(Dialect):
+class ChatDialect(OpenAIDialect):
     object = "chat.completion"
     chunk = "chat.completion.chunk"
     prefix = "chatcmpl"
@@ -145,7 +154,7 @@ class ChatDialect(Dialect):
         return {"index": index, "delta": said, "logprobs": None, "finish_reason": finish_reason(reason)}
 
 
-class CompletionDialect(Dialect):
+class CompletionDialect(OpenAIDialect):
     object = chunk = "text_completion"
     prefix = "cmpl"
 
@@ -175,7 +184,7 @@ class CompletionDialect(Dialect):
     def _choice(self, delta: Delta) -> dict[str, Any]:
         text = delta.reasoning + delta.content
         offset = self._offsets.get(delta.choice, 0)
-        logprobs = _old_logprobs(list(delta.logprobs), offset)
+        logprobs = _old_logprobs(delta.logprobs, offset)
         self._offsets[delta.choice] = offset + sum(len(entry.token) for entry in delta.logprobs)
         return {"index": delta.choice, "text": text, "logprobs": logprobs, "finish_reason": None}
 
@@ -225,7 +234,7 @@ def _logprob(found: TokenLogprob) -> dict[str, Any]:
     return entry | {"top_logprobs": [{k: v for k, v in _logprob(t).items() if k != "top_logprobs"} for t in found.top]}
 
 
-def _old_logprobs(found: list[TokenLogprob], offset: int) -> dict[str, Any] | None:
+def _old_logprobs(found: Sequence[TokenLogprob], offset: int) -> dict[str, Any] | None:
     """The form of /v1/completions; `offset` is where the first token's text begins."""
     if not found:
         return None

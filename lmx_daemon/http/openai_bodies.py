@@ -37,7 +37,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     repeat_penalty: Annotated[float, msgspec.Meta(ge=0.01, le=10)] | None = None
     logit_bias: dict[str, Annotated[float, msgspec.Meta(ge=-100, le=100)]] | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=16)] | None = None
-    user: str | None = None
+    user: Annotated[str, msgspec.Meta(max_length=512)] | None = None
+    """In every snapshot while its request runs, so that it has a bound."""
     ttl: Annotated[float, msgspec.Meta(ge=-1)] | None = None
     keep_alive: float | str | None = None
     """Ollama's word for it: seconds, or "5m", "24h"; negative is for ever."""

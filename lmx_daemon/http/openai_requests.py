@@ -33,9 +33,18 @@ MAX_STOPS = 64
 MAX_STOP_CHARACTERS = 1000
 MAX_DEPTH = 64
 """Of foreign JSON that is handed on as it is; no schema that a person wrote comes near it."""
+THINKING = ("enable_thinking", "thinking")
 KEEP_ALIVE = re.compile(r"(-?\d{1,12}(?:\.\d+)?)(|ms|s|m|h)")
 SECONDS_IN = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-TEMPLATE_ARGUMENTS = frozenset({"enable_thinking", "thinking", "reasoning_effort", "preserve_thinking", "documents"})
+TEMPLATE_ARGUMENTS = frozenset({*THINKING, "reasoning_effort", "preserve_thinking"})
+ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
 
 
 def chat_request(body: ChatBody, identity: str, tenant: str, client: str) -> Generate:
@@ -169,7 +178,7 @@ def limit(given: int | None, name: str, default: int | None = None) -> int | Non
 
 
 def message(position: int, given: MessageBody) -> Message:
-    role: Role = {"developer": "system", "function": "tool"}.get(given.role, given.role)  # type: ignore[assignment]
+    role = ROLES[given.role]
     parts = [PartBody("text", given.content)] if isinstance(given.content, str) else given.content or []
     for index, part in enumerate(parts):
         place = f"messages[{position}].content[{index}]"
@@ -237,7 +246,7 @@ def tools(body: ChatBody) -> tuple[Tool, ...]:
 def thinking(body: ChatBody) -> bool | None:
     """What the client says of thinking; None leaves it to the template."""
     arguments = body.chat_template_kwargs or {}
-    for name in ("enable_thinking", "thinking"):
+    for name in THINKING:
         if name in arguments:
             if not isinstance(arguments[name], bool):
                 raise RequestError(f"{name} must be true or false", param=f"chat_template_kwargs.{name}")
@@ -256,7 +265,11 @@ def template_arguments(body: ChatBody) -> dict[str, Any]:
             f"chat_template_kwargs: {unknown[0]!r} is not allowed; allowed: {', '.join(sorted(TEMPLATE_ARGUMENTS))}",
             param=f"chat_template_kwargs.{unknown[0]}",
         )
-    kept = {name: value for name, value in given.items() if isinstance(value, str | int | float | bool)}
+    kept = {name: value for name, value in given.items() if name not in THINKING and value is not None}
+    for name, value in kept.items():
+        if not isinstance(value, str | int | float | bool):
+            place = f"chat_template_kwargs.{name}"
+            raise RequestError(f"{place} must be a text, a number, true or false", param=place)
     if body.reasoning_effort is not None:
         kept["reasoning_effort"] = body.reasoning_effort
-    return {name: value for name, value in kept.items() if name not in ("enable_thinking", "thinking")}
+    return kept

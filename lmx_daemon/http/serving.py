@@ -12,7 +12,7 @@ from litestar import Request, Response
 from litestar.response import Stream
 
 from lmx_daemon.contract.errors import CancelledError, error_from
-from lmx_daemon.contract.generation import Event, Failed, Generate, Loading, Queued, is_terminal
+from lmx_daemon.contract.generation import Event, Failed, Generate, Loading, Queued
 from lmx_daemon.http.openai_answers import KEEP_ALIVE
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.residency.ticket import Ticket
@@ -56,13 +56,14 @@ async def open_stream(ticket: Ticket) -> list[Event]:
     """The first events, up to a decisive one or the end of patience. Raises a failure that comes first."""
     deadline = time.monotonic() + OPENING_SECONDS
     opening: list[Event] = []
-    async for events in ticket.batches(OPENING_SECONDS):
+    while (patience := deadline - time.monotonic()) > 0:
+        events = await ticket.take(patience)
         opening += events
         for event in events:
             if isinstance(event, Failed):
                 raise error_from(event.error)
-        if any(not isinstance(event, Queued | Loading) for event in events) or time.monotonic() >= deadline:
-            return opening
+        if any(not isinstance(event, Queued | Loading) for event in events):
+            break
     return opening
 
 
@@ -70,18 +71,19 @@ async def stream_of(pool: Pool, ticket: Ticket, dialect: Dialect, opening: list[
     """Everything that is ready leaves in one write. Closing the iterator early cancels the request."""
     try:
         yield dialect.stream(opening) or KEEP_ALIVE
-        if opening and is_terminal(opening[-1]):
-            return
-        async for events in ticket.batches(KEEP_ALIVE_SECONDS):
-            data = dialect.stream(events) if events else KEEP_ALIVE
-            if data:
+        while not ticket.read:
+            events = await ticket.take(KEEP_ALIVE_SECONDS)
+            if data := dialect.stream(events) if events else KEEP_ALIVE:
                 yield data
     finally:
         pool.release(ticket)
 
 
 async def all_events(ticket: Ticket) -> list[Event]:
-    return [event async for event in ticket]
+    events: list[Event] = []
+    while not ticket.read:
+        events += await ticket.take()
+    return events
 
 
 async def unless_left(request: AnyRequest, work: Awaitable[T]) -> T:

@@ -1,6 +1,7 @@
 """Sockets and protocols: how the daemon binds, and what a connection may do before a request is whole."""
 
 import asyncio
+import errno
 import fcntl
 import ipaddress
 import os
@@ -36,7 +37,7 @@ def bind_public(host: str, port: int) -> socket.socket:
         listener.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
-        if getattr(error, "errno", None) in (48, 98):  # EADDRINUSE on macOS and on Linux
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             raise StartupError(
                 f"port {port} on {host} is in use",
                 hint=f"stop what uses it (LM Studio?), or take another: lmx serve --port {port + 1}",
@@ -100,7 +101,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     stall_seconds = 30.0
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(  # type: ignore[override]  # uvicorn's own word for it, narrower than asyncio's
+        self, transport: asyncio.Transport
+    ) -> None:
         self._head_bytes = 0
         """Of the request's line, headers and trailers, as they are parsed."""
         self._unparsed = 0

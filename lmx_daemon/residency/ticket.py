@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 from lmx_daemon.contract.errors import BusyError, LmxError
 from lmx_daemon.contract.generation import (
@@ -27,7 +26,7 @@ MAX_EVENTS = 16_384
 
 
 class Ticket:
-    """Iterate over it for the events; the last one is terminal. `cancel` may be called at any time, by anyone."""
+    """`take` its events until it is `read`; the last one is terminal. `cancel` may be called at any time, by anyone."""
 
     def __init__(self, request: Request, on_cancel: Callable[["Ticket"], None]) -> None:
         self.request = request
@@ -37,7 +36,7 @@ class Ticket:
         """A terminal event has come."""
         self._arrived_at = time.time()
         self._on_cancel = on_cancel
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []
         self._unread_since = 0.0
         self._waiter: asyncio.Future[None] | None = None
         self._state: RequestState = "queued"
@@ -59,14 +58,15 @@ class Ticket:
         if self.closed:
             return
         if len(self._events) >= MAX_EVENTS and not is_terminal(event):
+            self.fail(BusyError("the answer was not read, and has been stopped"))
             self._on_cancel(self)
-            event = Failed(id=self.id, error=BusyError("the answer was not read, and has been stopped").body())
+            return
         self._observe(event)
         if not self._events:
             self._unread_since = time.monotonic()
         self._events.append(event)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._waiter is not None:
+            _wake(self._waiter)
 
     def fail(self, error: LmxError) -> None:
         self.put(Failed(id=self.id, error=error.body()))
@@ -75,32 +75,30 @@ class Ticket:
         if not self.closed:
             self._on_cancel(self)
 
-    def ready(self) -> list[Event]:
-        """The events that wait, without waiting."""
-        events = list(self._events)
-        self._events.clear()
-        return events
+    @property
+    def read(self) -> bool:
+        """Its terminal event has been taken."""
+        return self.closed and not self._events
 
-    async def batches(self, idle: float | None = None) -> AsyncIterator[list[Event]]:
-        """All events that are there, as often as there are any: what came together can leave in one write.
-        With `idle`, an empty list for each so many seconds without one."""
-        while True:
-            if not self._events:
-                self._waiter = asyncio.get_running_loop().create_future()
-                await asyncio.wait([self._waiter], timeout=idle)
-            events = self.ready()
-            yield events
-            if events and is_terminal(events[-1]):
-                return
+    async def take(self, patience: float | None = None) -> list[Event]:
+        """All events that are there, once there are any: what came together can leave in one write. None of them
+        where there are none within `patience` seconds."""
+        if not self._events:
+            # Once for each token of each stream: asyncio.wait would make a second future and a set each time.
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            timer = None if patience is None else loop.call_later(patience, _wake, self._waiter)
+            try:
+                await self._waiter
+            finally:
+                if timer is not None:
+                    timer.cancel()
+        events, self._events = self._events, []
+        return events
 
     def unread_for(self) -> float:
         """Seconds for which its oldest event has waited for a reader."""
         return time.monotonic() - self._unread_since if self._events else 0.0
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        async for events in self.batches():
-            for event in events:
-                yield event
 
     def row(self) -> RequestRow:
         request, now = self.request, time.monotonic()
@@ -137,6 +135,11 @@ class Ticket:
 
     def _observe(self, event: Event) -> None:
         match event:
+            case Delta(tokens=tokens):  # first, since most events are
+                if self._first_token is None:
+                    self._first_token = time.monotonic()
+                self._state, self._progress = "decode", None
+                self._tokens += tokens
             case Queued(position=position):
                 self._state, self._position = "queued", position
             case Loading(fraction=fraction):
@@ -145,11 +148,6 @@ class Ticket:
                 self._state, self._started, self._progress, self._position = "prefill", event, None, None
             case Prefill(done=done, total=total):
                 self._progress = done / total if total else None
-            case Delta(tokens=tokens):
-                if self._first_token is None:
-                    self._first_token = time.monotonic()
-                self._state, self._progress = "decode", None
-                self._tokens += tokens
             case Finished():
                 cancelled = all(ending.reason == "cancelled" for ending in event.endings)
                 self._tokens, self._finished = event.usage.completion_tokens, event
@@ -162,3 +160,8 @@ class Ticket:
 
     def _close(self, state: RequestState) -> None:
         self._state, self.closed, self._ended = state, True, time.monotonic()
+
+
+def _wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)

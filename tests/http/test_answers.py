@@ -56,6 +56,13 @@ def test_any_text_survives_the_stream(texts: list[str]) -> None:
     assert "".join(c["choices"][0]["delta"].get("content", "") for c in read[:-1]) == "".join(texts)
 
 
+@given(model=st.text(max_size=20) | st.just('[null],"usage":null}'), usage=st.booleans())
+def test_a_chunk_is_whole_whatever_the_models_name(model: str, usage: bool) -> None:
+    (chunk,) = chunks(ChatDialect("id", model, usage).stream([Delta(id="r", content="a")]))
+    assert chunk["model"] == model and chunk["choices"][0]["delta"]["content"] == "a"
+    assert list(chunk)[-1] == ("usage" if usage else "choices")
+
+
 def test_a_failure_in_the_middle_ends_the_stream_without_done() -> None:
     events: list[Event] = [
         Delta(id="r", content="a"),

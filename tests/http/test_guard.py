@@ -35,7 +35,7 @@ def raw(daemon: Daemon, data: bytes, seconds: float = 5.0) -> bytes:
         try:
             while part := connection.recv(65536):
                 answer += part
-                if b"\r\n\r\n" in answer and b"connection: close" not in answer:
+                if b"\r\n\r\n" in answer and b"connection: close" not in (answer + data).lower():
                     break
         except (TimeoutError, ConnectionResetError):
             pass
@@ -122,6 +122,8 @@ class TestBodies:
             b'{"model":"m","messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_object"}}',
             b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "chat_template": "{{ x }}",'
             b' "chat_template_kwargs": {"messages": 1}}',
+            b'{"model":"m","messages":[{"role":"user","content":"x"}],"chat_template_kwargs":{"reasoning_effort":[]}}',
+            b'{"model":"m","messages":[{"role":"user","content":"x"}],"user":"' + b"u" * 600 + b'"}',
         ],
     )
     def test_bad_ones_are_400_in_openais_shape(self, daemon: Daemon, body: bytes) -> None:
@@ -168,7 +170,7 @@ class TestHeads:
 
     def test_a_large_one_below_the_limit_is_taken_and_the_next_counts_anew(self, daemon: Daemon) -> None:
         large = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 40_000 + b"\r\n"
-        assert raw(daemon, large + b"\r\n" + large + b"Connection: close\r\n\r\n").count(b"HTTP/1.1 200") >= 1
+        assert raw(daemon, large + b"\r\n" + large + b"Connection: close\r\n\r\n").count(b"HTTP/1.1 200") == 2
 
     def test_trailers_count_too(self, daemon: Daemon) -> None:
         head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
