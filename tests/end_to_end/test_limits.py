@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -90,9 +92,6 @@ def test_without_mlx_a_request_says_what_mends_it(own_daemon: Daemon, tmp_path: 
 
 
 def test_a_model_that_keeps_crashing_is_refused_for_a_while(own_daemon: Daemon) -> None:
-    import os
-    import signal
-
     own_daemon.config = "[engine]\nmax_restarts = 2\n"
     daemon = own_daemon.start()
     for _ in range(2):

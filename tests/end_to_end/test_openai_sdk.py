@@ -1,6 +1,7 @@
 """The unmodified OpenAI SDK against the real daemon and the built-in model."""
 
 import json
+from collections.abc import Iterator
 
 import httpx2
 import openai
@@ -24,9 +25,15 @@ WEATHER = {
 }
 
 
+def connect(daemon: Daemon, key: str = "lmx") -> OpenAI:
+    """To be closed: connections that the garbage collector finds are an error of whichever test runs just then."""
+    return OpenAI(base_url=f"{daemon.address}/v1", api_key=key, max_retries=0)
+
+
 @pytest.fixture
-def client(daemon: Daemon) -> OpenAI:
-    return OpenAI(base_url=f"{daemon.address}/v1", api_key="lmx", max_retries=0)
+def client(daemon: Daemon) -> Iterator[OpenAI]:
+    with connect(daemon) as client:
+        yield client
 
 
 def ask(text: str) -> list[dict[str, str]]:
@@ -162,10 +169,10 @@ class TestErrors:
     def test_a_key_is_asked_for_where_one_is_set(self, own_daemon: Daemon) -> None:
         own_daemon.environment["LMX_API_KEY"] = "sesame"
         own_daemon.start()
-        with pytest.raises(openai.AuthenticationError):
-            OpenAI(base_url=f"{own_daemon.address}/v1", api_key="wrong", max_retries=0).models.list()
-        models = OpenAI(base_url=f"{own_daemon.address}/v1", api_key="sesame", max_retries=0).models.list()
-        assert models.data[0].id == GUIDE
+        with connect(own_daemon, "wrong") as stranger, pytest.raises(openai.AuthenticationError):
+            stranger.models.list()
+        with connect(own_daemon, "sesame") as friend:
+            assert friend.models.list().data[0].id == GUIDE
 
 
 def test_the_bytes_on_the_wire_end_with_usage_and_done(daemon: Daemon) -> None:
