@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from lmx_daemon.contract.config import EngineSettings, ServerSettings
 from lmx_daemon.contract.errors import (
