@@ -65,12 +65,16 @@ def cache_bytes(model: Any) -> list[float]:
     """Taken when all rows decode."""
     lengths = [LONG, *[SHORT] * SHORTS]
     ours = Batch(model, set(), prefill_step=512)
-    for index, length in enumerate(lengths):
-        ours.add(prompt(index, length), [Row(ROOM, GREEDY)])
-    mine = all_decoding(lambda: [token.row for token in ours.step().tokens], len(lengths))
+    mine = 0
+    for group in (lengths[:1], lengths[1:]):  # the long one first: the short ones would end before it begins
+        ids = [ours.add(prompt(index, length), [Row(ROOM, GREEDY)])[0] for index, length in enumerate(group)]
+        mine += all_decoding(lambda: [token.row for token in ours.step().tokens], set(ids))
+    assert ours.rows == len(lengths)
     theirs = BatchGenerator(model, completion_batch_size=32, prefill_batch_size=8, prefill_step_size=512)
-    theirs.insert([prompt(index, length) for index, length in enumerate(lengths)], max_tokens=[ROOM] * len(lengths))
-    others = all_decoding(lambda: [found.uid for found in theirs.next()[1]], len(lengths))
+    uids = theirs.insert(
+        [prompt(index, length) for index, length in enumerate(lengths)], max_tokens=[ROOM] * len(lengths)
+    )
+    others = all_decoding(lambda: [found.uid for found in theirs.next()[1]], set(uids))
     one = model.make_cache() if hasattr(model, "make_cache") else [KVCache() for _ in model.layers]
     model(mx.array([prompt(0, 256)]), cache=one)  # 256 tokens fill a cache's first piece: nothing is spare
     mx.eval([layer.state for layer in one])
@@ -79,13 +83,12 @@ def cache_bytes(model: Any) -> list[float]:
     return [ours.cache_bytes / (token * (held + mine)), theirs.prompt_cache_nbytes / (token * (held + others))]
 
 
-def all_decoding(step: Callable[[], list[int]], rows: int) -> int:
-    """Steps until every row has given a token; the tokens that were generated until then."""
-    seen: set[int] = set()
-    generated = 0
-    while len(seen) < rows:
+def all_decoding(step: Callable[[], list[int]], rows: set[int]) -> int:
+    """Steps until each of `rows` has given a token; the tokens that were generated until then."""
+    left, generated = set(rows), 0
+    while left:
         given = step()
-        seen.update(given)
+        left -= set(given)
         generated += len(given)
     return generated
 
