@@ -20,6 +20,8 @@ Progress = Callable[[str, float | None], None]
 UNLIMITED_CONTEXT = 32_768
 """For models whose files name no limit (state-space ones)."""
 ABSURD_CONTEXT = 100_000_000
+PIECE = 0.02
+"""Of the weights; progress is told in such steps."""
 CHAT_TEMPLATE_FILE = "chat_template.json"
 
 
@@ -96,13 +98,14 @@ def _cast_for_cpu(model: Any) -> tuple[str, str]:
 
 def _evaluate(model: Any, progress: Progress) -> None:
     parameters = [value for _, value in tree_flatten(model.parameters())]
-    total, done, said = sum(value.nbytes for value in parameters) or 1, 0, 0.0
-    for value in parameters:
-        mx.eval(value)
-        done += value.nbytes
-        if done / total - said >= 0.02:
-            said = done / total
-            progress("weights", said)
+    total = sum(value.nbytes for value in parameters) or 1
+    begun = done = pending = 0
+    for index, value in enumerate(parameters, 1):
+        pending += value.nbytes
+        if pending >= PIECE * total or index == len(parameters):
+            mx.eval(parameters[begun:index])
+            begun, done, pending = index, done + pending, 0
+            progress("weights", done / total)
 
 
 def _adopt_chat_template(tokenizer: Any, path: Path) -> None:
