@@ -107,7 +107,7 @@ class PrefixCache:
         if self.layout is None or place.length < MIN_TOKENS:
             return None
         nodes = [*place.path, place.last] if place.last is not None else place.path
-        self._touch(nodes)
+        self.touch(nodes)
         held = sum(node.length for node in nodes)
         state = place.last.state if place.last is not None else None
         cache = join(self.layout, [node.parts for node in nodes], place.length, state, held - place.length)
@@ -167,7 +167,7 @@ class PrefixCache:
             path.append(self.add_end(at, rest, parts, None if layout.trimmable else state_of(cache)))
         if self._tier is not None:
             self._kept += path
-        self._touch(path)
+        self.touch(path)
         self.evict()
 
     def settle(self, *, everything: bool = False) -> None:
@@ -211,6 +211,13 @@ class PrefixCache:
         self._put(node)
         return node
 
+    def touch(self, path: Sequence[Node]) -> None:
+        """From the last to the first, so that what comes first in a sequence is evicted last."""
+        for node in reversed(path):
+            self._order.move_to_end(node.key)
+        if self._tier is not None:
+            self._tier.used(path)
+
     def resize(self, max_bytes: int) -> None:
         """From now on it may have so many bytes."""
         self.max_bytes = max_bytes
@@ -235,13 +242,6 @@ class PrefixCache:
     def _put(self, node: Node) -> None:
         self._order[node.key] = node
         self.size += node.size
-
-    def _touch(self, path: Sequence[Node]) -> None:
-        """From the last to the first, so that what comes first in a sequence is evicted last."""
-        for node in reversed(path):
-            self._order.move_to_end(node.key)
-        if self._tier is not None:
-            self._tier.used(path)
 
     def _drop_covered(self, parent: Node, tokens: bytes) -> None:
         for end in [end for end in parent.ends.values() if end.state is None and tokens.startswith(end.tokens)]:

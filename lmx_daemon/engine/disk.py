@@ -130,6 +130,7 @@ class Disk:
         """Puts what was read into memory. Returns the tokens gained."""
         before = prefixes.place(fetch.namespace, fetch.data).length
         path = list(prefixes.walk(fetch.namespace, fetch.data))
+        ends: list[Node] = []
         for loaded in fetch.loaded:
             layout = loaded.about.layout
             if layout != (prefixes.layout or layout):
@@ -141,10 +142,11 @@ class Disk:
             parent = path[depth - 1] if depth else prefixes.root(fetch.namespace)
             parts, state = loaded.parts_and_state()
             if loaded.stored.end:
-                prefixes.add_end(parent, loaded.tokens, parts, state)
+                ends.append(prefixes.add_end(parent, loaded.tokens, parts, state))
             elif depth == len(path):
                 path.append(prefixes.add(parent, loaded.tokens, parts))
             self._restored.add(loaded.stored.key)
+        prefixes.touch([*path, *ends])  # before anything is evicted: a block never goes before those that follow it
         prefixes.evict()
         return prefixes.place(fetch.namespace, fetch.data).length - before
 

@@ -158,12 +158,8 @@ def _parse(data: npt.NDArray[np.uint8], stored: Stored, fingerprint: str) -> tup
 
 def blocks_in(folder: Path) -> Iterator[Stored]:
     """The blocks of one model. Clears away what a killed writer left."""
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:
-        return
-    for entry in entries:
-        with contextlib.suppress(OSError):
+    for entry in _entries(folder):
+        with contextlib.suppress(OSError):  # another worker has deleted it
             if entry.name.endswith(TEMPORARY):
                 if _is_stale(entry):
                     os.unlink(entry.path)
@@ -178,7 +174,7 @@ def _is_stale(entry: os.DirEntry[str]) -> bool:
             os.kill(int(process), 0)
         except ProcessLookupError:
             return True
-        except OSError:
+        except OSError:  # it lives, and is another user's
             pass
     return time.time() - entry.stat().st_mtime > STALE_SECONDS
 
@@ -187,8 +183,10 @@ def bound(root: Path, max_bytes: int) -> tuple[int, list[Path]]:
     """Deletes the blocks used least recently, of all models, where there are more than `max_bytes`. (left, deleted)"""
     found: list[tuple[int, int, int, Path]] = []
     for folder in _folders(root):
-        for entry in os.scandir(folder):
-            with contextlib.suppress(OSError):
+        for entry in _entries(folder):
+            if not entry.name.endswith((SUFFIX, TEMPORARY)):  # not ours
+                continue
+            with contextlib.suppress(OSError):  # another worker has deleted it
                 status = entry.stat()
                 stored = parse_name(entry.name, status.st_size)
                 depth = stored.start + stored.length if stored is not None else 0
@@ -199,8 +197,8 @@ def bound(root: Path, max_bytes: int) -> tuple[int, list[Path]]:
         for _, _, size, path in sorted(found):
             if total <= max_bytes * KEEP_OF_BOUND:
                 break
-            with contextlib.suppress(OSError):
-                path.unlink()
+            with contextlib.suppress(OSError):  # what cannot be deleted still counts
+                path.unlink(missing_ok=True)  # another worker may have been first
                 total -= size
                 deleted.append(path)
     for folder in _folders(root):
@@ -210,7 +208,11 @@ def bound(root: Path, max_bytes: int) -> tuple[int, list[Path]]:
 
 
 def _folders(root: Path) -> list[Path]:
+    return [Path(entry.path) for entry in _entries(root) if entry.is_dir(follow_symlinks=False)]
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        return [Path(entry.path) for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False)]
-    except OSError:
+        return list(os.scandir(folder))
+    except OSError:  # there is none, or another worker has cleared it away
         return []

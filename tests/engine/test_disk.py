@@ -143,6 +143,22 @@ def test_what_memory_evicted_is_read_back(shelf: Callable[..., Shelf]) -> None:
     assert small.restore(one[0]) > 0 and content(small, one[0]) == one[0][:-1]
 
 
+@pytest.mark.parametrize("meanwhile", [True, False])
+def test_what_was_read_back_gives_way_from_its_end(meanwhile: bool, shelf: Callable[..., Shelf]) -> None:
+    tokens, cache = numbers(8 * BLOCK)
+    first = shelf()
+    first.keep(tokens, cache)
+    half = first.prefixes.size // 2
+    again = shelf()
+    fetch = again.disk.fetch(again.prefixes, "", [*tokens, 1])
+    assert fetch is not None and again.woken.wait(PATIENCE)
+    if meanwhile:
+        again.prefixes.resize(half)
+    again.disk.restore(again.prefixes, fetch)
+    again.prefixes.resize(half)
+    assert content(again, [*tokens, 1]) == tokens[: 4 * BLOCK]
+
+
 def test_namespaces_are_apart_on_disk_too(shelf: Callable[..., Shelf]) -> None:
     tokens, cache = numbers(2 * BLOCK)
     shelf().keep(tokens, cache, "one")
@@ -225,8 +241,10 @@ def test_names_that_are_none_are_left_alone(shelf: Callable[..., Shelf]) -> None
     first.folder.mkdir(parents=True)
     for name in ("notes.txt", "a-b-c-d.kv", "--.kv", "00-00-0-b.kv"):
         (first.folder / name).write_text("mine")
-    again = shelf()
-    assert again.restore(PROMPT) == 0 and (again.folder / "notes.txt").exists()
+    again = shelf(max_bytes=1)
+    assert again.restore(PROMPT) == 0
+    again.close()
+    assert [path.name for path in again.folder.iterdir()] == ["notes.txt"]
 
 
 def test_a_vanished_file_is_a_miss(shelf: Callable[..., Shelf]) -> None:
