@@ -43,6 +43,7 @@ class TemplateChild:
                 bufsize=0,
             )
             if self._read(START_SECONDS) is None:
+                self.close()  # else its late greeting would be taken for the next one's answer
                 raise RequestError("the template renderer did not start", hint="try again; see the log")
 
     def render(self, template: str, variables: dict[str, Any]) -> str:

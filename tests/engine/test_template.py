@@ -37,6 +37,16 @@ def test_it_renders(child: TemplateChild) -> None:
     assert child.render("{{ messages[0].content }}", {"messages": MESSAGES}) == "Hello & <welcome>"
 
 
+def test_a_child_that_was_late_to_start_answers_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = TemplateChild(2.0, 256 * 1024 * 1024)
+    with monkeypatch.context() as hurry:
+        hurry.setattr("lmx_daemon.engine.template.START_SECONDS", 0.0)
+        with pytest.raises(RequestError, match="did not start"):
+            made.render("{{ 1 + 1 }}", {})
+    assert made.render("{{ 2 + 2 }}", {}) == "4"
+    made.close()
+
+
 def test_json_is_not_escaped_for_html(child: TemplateChild) -> None:
     assert child.render("{{ messages | tojson }}", {"messages": MESSAGES}) == (
         '[{"role": "user", "content": "Hello & <welcome>"}]'
