@@ -1,11 +1,11 @@
-"""What a step that raised costs, and whom. Decisions only; it knows answers, and neither MLX nor the batch.
+"""What a load or a step that raised costs, and whom. Decisions only; it knows answers, and neither MLX nor the batch.
 
 All who took part are tried again one by one (see `Line.next`): whoever fails alone, or has failed too often, was it.
 """
 
 from collections.abc import Sequence
 
-from lmx_daemon.contract.errors import LmxError, OutOfMemoryError, WorkerError
+from lmx_daemon.contract.errors import LmxError, ModelLoadError, OutOfMemoryError, WorkerError
 from lmx_daemon.engine.answer import Answer
 
 BAD_STEPS = 5
@@ -39,6 +39,22 @@ def guilty(took_part: Sequence[Answer]) -> list[Answer]:
 
 def failure_of(error: Exception) -> LmxError:
     """What the arithmetic raised, as the request's error."""
-    if isinstance(error, MemoryError) or "malloc" in str(error):
+    if _is_of_memory(error):
         return OutOfMemoryError(f"the model ran out of memory: {error}", hint="ask for less at once")
     return WorkerError(f"a step of the model failed: {type(error).__name__}: {error}", hint="see the log")
+
+
+def load_failure_of(error: Exception) -> LmxError:
+    """What loading and trying a model raised, as the daemon's error."""
+    if isinstance(error, LmxError):
+        return error
+    if _is_of_memory(error):
+        return OutOfMemoryError(f"not enough memory for this model: {error}", hint="unload another model")
+    return ModelLoadError(
+        f"cannot load this model: {type(error).__name__}: {error}",
+        hint="see the log; mlx-lm may not support this model, or its files are not whole",
+    )
+
+
+def _is_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "malloc" in str(error)

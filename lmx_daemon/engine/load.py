@@ -1,7 +1,6 @@
 """Loads a model: checks its files, reads weights and tokenizer, casts for the CPU, and says what it can do."""
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.utils import load_model, load_tokenizer
 
-from lmx_daemon.contract.errors import LmxError, ModelLoadError, OutOfMemoryError
 from lmx_daemon.contract.frames import Capabilities, EngineOptions
 from lmx_daemon.engine import platform
 from lmx_daemon.engine.check import check_model
@@ -29,7 +27,6 @@ CHAT_TEMPLATE_FILE = "chat_template.json"
 class LoadedModel:
     model: Any
     tokenizer: Any
-    config: dict[str, Any]
     defaults: dict[str, Any]
     """generation_config.json."""
     capabilities: Capabilities
@@ -38,45 +35,30 @@ class LoadedModel:
     """Bytes."""
     dtype: str
     note: str
-    seconds: float
 
 
 def load(path: Path, options: EngineOptions, progress: Progress, trusted: bool = False) -> LoadedModel:
-    """Raises UntrustedModelError, ModelLoadError or OutOfMemoryError. The engine thread only."""
-    begun = time.monotonic()
+    """Raises UntrustedModelError, ModelLoadError, and whatever foreign files make mlx-lm raise. Engine thread only."""
     progress("checking", None)
     config = check_model(path, trusted)
     progress("weights", 0.0)
-    try:
-        model, full_config = load_model(path, lazy=True, trust_remote_code=trusted)
-        note, dtype = _cast_for_cpu(model)
-        _evaluate(model, progress)
-        progress("tokenizer", None)
-        tokenizer = load_tokenizer(path, {"trust_remote_code": trusted}, eos_token_ids=full_config.get("eos_token_id"))
-        _adopt_chat_template(tokenizer, path)
-    except LmxError:
-        raise
-    except MemoryError as error:
-        raise OutOfMemoryError(f"not enough memory for this model: {error}", hint="unload another model") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError, ImportError) as error:
-        kind = config.get("model_type", "without a model_type")
-        raise ModelLoadError(
-            f"cannot load this {kind} model: {type(error).__name__}: {error}",
-            hint="see the log; mlx-lm may not support this model, or its files are not whole",
-        ) from error
+    model, full_config = load_model(path, lazy=True, trust_remote_code=trusted)
+    note, dtype = _cast_for_cpu(model)
+    _evaluate(model, progress)
+    progress("tokenizer", None)
+    tokenizer = load_tokenizer(path, {"trust_remote_code": trusted}, eos_token_ids=full_config.get("eos_token_id"))
+    _adopt_chat_template(tokenizer, path)
     weights = sum(value.nbytes for _, value in tree_flatten(model.parameters()))
     note = ", ".join(part for part in (note, platform.wire(options.wired, weights)) if part)
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
-        config=config,
         defaults=_read_defaults(path),
         capabilities=_capabilities(config, tokenizer, options),
         vocabulary=_vocabulary(config, tokenizer),
         weights=weights,
         dtype=dtype,
         note=note,
-        seconds=time.monotonic() - begun,
     )
 
 

@@ -6,6 +6,7 @@ It knows no sockets (frames leave through `send`) and no templates (prompts arri
 
 import queue
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.frames import Grant, Load, Loaded, LoadFailed, LoadProgress, Log, Memory, MemoryUse
 from lmx_daemon.engine import platform
 from lmx_daemon.engine.commands import Command, Drop, Ready, Stop, Wake
+from lmx_daemon.engine.faults import load_failure_of
 from lmx_daemon.engine.line import Line
 from lmx_daemon.engine.link import Pulse
 from lmx_daemon.engine.load import LoadedModel, load
@@ -91,8 +93,10 @@ class Runner:
         self._pulse.busy = True
         try:
             self._send(self._bring_in(command))
-        except LmxError as error:
-            self._send(LoadFailed(error=error.body()))
+        except Exception as error:  # what a foreign model's files make of mlx-lm, or of its first step, may be anything
+            if not isinstance(error, LmxError):
+                traceback.print_exc()
+            self._send(LoadFailed(error=load_failure_of(error).body()))
         finally:
             self._pulse.busy = False
 

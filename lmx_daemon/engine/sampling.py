@@ -11,6 +11,8 @@ from lmx_daemon.contract.generation import Generate, Sampling
 
 GREEDY_BELOW = 1e-5
 """A lower temperature divides by nothing: the likeliest token is what it means."""
+ABSURD_DEFAULT = 1e9
+"""A model's file may name any number, infinity too; beyond this it means nothing."""
 MAX_STOPS = 64
 MAX_STOP_CHARACTERS = 1024
 
@@ -44,7 +46,9 @@ def resolve(sampling: Sampling, defaults: dict[str, Any]) -> Resolved:
         if asked is not None:
             return asked
         value = defaults.get(name)
-        return value if isinstance(value, int | float) and not isinstance(value, bool) else neutral
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return neutral
+        return value if abs(value) <= ABSURD_DEFAULT else neutral
 
     plain = 0.0 if defaults.get("do_sample") is False else 1.0
     return Resolved(

@@ -15,12 +15,19 @@ def test_defaults_come_from_the_model_then_are_neutral() -> None:
     assert resolve(Sampling(), {}).temperature == 1.0
 
 
+@pytest.mark.parametrize(
+    "absurd", [float("inf"), float("nan"), -float("inf"), 10**400], ids=["inf", "nan", "-inf", "huge"]
+)
+def test_a_default_that_means_nothing_is_none(absurd: float) -> None:
+    assert resolve(Sampling(), {"temperature": absurd, "top_k": absurd, "min_p": absurd}) == resolve(Sampling(), {})
+
+
 def test_a_temperature_that_divides_by_nothing_is_greedy() -> None:
     assert resolve(Sampling(temperature=1e-300), {}).greedy
 
 
 def request(**fields: object) -> Generate:
-    return Generate(id="r", model="m", prompt=Text(text="x"), **fields)  # type: ignore[arg-type]
+    return Generate(id="r", model="m", prompt=Text(text="x"), **fields)
 
 
 def test_what_means_nothing_is_refused_by_name() -> None:

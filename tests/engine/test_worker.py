@@ -190,7 +190,7 @@ class TestCancelling:
         long = [worker.submit(completion(worker, prompt, max_tokens=20_000)) for prompt in PROMPTS[:3]]
         beside = worker.submit(completion(worker, PROMPTS[3], max_tokens=30))
         for identity in long:
-            worker.read(lambda identity=identity: len(worker.deltas(identity)) > 2)  # type: ignore[misc]
+            worker.read(lambda identity=identity: len(worker.deltas(identity)) > 2)
             worker.cancel(identity)
         worker.finish(beside, *long)
         assert worker.tokens(beside) == worker.tokens(alone)
@@ -244,6 +244,19 @@ class TestLoading:
         config = (path / "config.json").read_text()
         (path / "config.json").write_text(config.replace('"llama"', '"martian"'))
         assert "martian" in load_error(path).message
+
+    def test_a_config_that_divides_by_nothing(self, folder: Path) -> None:
+        path = build_model("llama", folder / "headless")
+        config = json.loads((path / "config.json").read_text()) | {"num_attention_heads": 0, "head_dim": None}
+        (path / "config.json").write_text(json.dumps(config))
+        error = load_error(path)
+        assert error.code == "model_load_failed" and "ZeroDivisionError" in error.message
+
+    def test_a_model_that_cannot_be_run(self, folder: Path) -> None:
+        path = build_model("llama", folder / "unscaled")
+        config = json.loads((path / "config.json").read_text()) | {"num_key_value_heads": 2, "rope_theta": "warm"}
+        (path / "config.json").write_text(json.dumps(config))
+        assert load_error(path).code == "model_load_failed"
 
     def test_a_context_beyond_all_reason_is_not_believed(self, folder: Path) -> None:
         path = build_model("llama", folder / "endless", max_position_embeddings=10**20)
