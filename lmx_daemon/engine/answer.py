@@ -134,10 +134,13 @@ class Answer:
             if self.request.token_ids:
                 ids = (token.token,)
         events = self._deltas(choice, piece, ids, logprobs)
-        if piece.matched_stop is not None:
-            choice.ending = Ending(reason="stop", matched_stop=piece.matched_stop)
-        elif token.reason is not None:
-            events += self._finish(choice, "length" if token.reason == "length" else "stop")
+        if piece.matched_stop is None and token.reason is not None:
+            choice.detokenizer.finalize()
+            piece = choice.parser.feed(choice.detokenizer.last_segment)
+            events += self._deltas(choice, piece)
+        if piece.matched_stop is not None or token.reason is not None:
+            events += self._deltas(choice, choice.parser.finish())
+            choice.ending = Ending(reason=_reason(choice, token, piece), matched_stop=piece.matched_stop)
         return events
 
     def finished(self, cancelled: bool = False) -> Finished:
@@ -165,21 +168,8 @@ class Answer:
             ),
         )
 
-    def _finish(self, choice: Choice, reason: FinishReason) -> list[Event]:
-        choice.detokenizer.finalize()
-        piece = choice.parser.feed(choice.detokenizer.last_segment)
-        events = self._deltas(choice, piece, (), ())
-        if piece.matched_stop is not None:
-            choice.ending = Ending(reason="stop", matched_stop=piece.matched_stop)
-            return events
-        events += self._deltas(choice, choice.parser.finish(), (), ())
-        if choice.parser.made_calls and reason == "stop":
-            reason = "tool_calls"
-        choice.ending = Ending(reason=reason)
-        return events
-
     def _deltas(
-        self, choice: Choice, piece: Piece, ids: tuple[int, ...], logprobs: tuple[TokenLogprob, ...]
+        self, choice: Choice, piece: Piece, ids: tuple[int, ...] = (), logprobs: tuple[TokenLogprob, ...] = ()
     ) -> list[Event]:
         if piece.warning:
             self.warnings.append(piece.warning)
@@ -203,9 +193,16 @@ class Answer:
         return events
 
 
+def _reason(choice: Choice, token: Token, piece: Piece) -> FinishReason:
+    if piece.matched_stop is not None:
+        return "stop"
+    if token.reason == "length":
+        return "length"
+    return "tool_calls" if choice.parser.made_calls else "stop"
+
+
 def logprob_of(token: Token, top: int, tokenizer: Any) -> TokenLogprob:
     """The chosen token's log-probability and those of the `top` likeliest."""
-
     assert token.logprobs is not None
 
     def entry(identity: int, value: float) -> TokenLogprob:
