@@ -1,39 +1,27 @@
 """What a request can reuse: from memory, from disk, or from a request that computes the same beginning right now.
 
-Decides who waits for whom, where checkpoints are taken, and says why a prompt that looks like an earlier one was not
-found. It acts through the batch and the prefix cache. Engine thread only.
+Decides who waits for whom and where checkpoints are taken; why a prompt that looks like an earlier one was not found is
+recent.py's. It acts through the batch and the prefix cache. Engine thread only.
 """
 
-import re
 import time
-from collections import deque
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from lmx_daemon.contract.frames import EngineOptions
-from lmx_daemon.engine.cache import BLOCK, Hit, PrefixCache, encode
+from lmx_daemon.engine.cache import Hit, PrefixCache, encode
 from lmx_daemon.engine.disk import Disk, Fetch
 from lmx_daemon.engine.fingerprint import fingerprint
 from lmx_daemon.engine.load import LoadedModel
+from lmx_daemon.engine.recent import TAIL, WORTH, Recent, Tokens, common_length, may_share
 
-WORTH = 64
-"""Fewer tokens are computed sooner than they are waited for."""
-TAIL = 16
-"""The tokens that open an answer are no part of the next turn's prompt; a template's are fewer than these."""
-RECENT = 32
-"""Prompts that are remembered, to tell where the next one leaves them."""
 WAIT_SECONDS = 30.0
 """Nobody waits longer for somebody else's work."""
-AROUND = 12
-"""Tokens on both sides of a difference that are looked at."""
-CLOCK = re.compile(r"\d{1,2}:\d{2}|\d{4}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\b1[6-9]\d{8}\b")
-
-Tokens = npt.NDArray[np.int32]
 
 
 class Rows(Protocol):
@@ -103,10 +91,8 @@ class Reuse:
     ) -> None:
         self.prefixes = prefixes or PrefixCache(0)
         self._disk = disk
-        self._decode = decode
-        self._think = think
         self._leaders: dict[int, Leader] = {}
-        self._recent: deque[tuple[str, Tokens]] = deque(maxlen=RECENT)
+        self._recent = Recent(decode, think)
 
     def arrive(self, namespace: str, tokens: list[int], opening: int = 0) -> Arrival:
         """A request has its tokens, of which others may share the `opening`. What the disk holds begins to be read."""
@@ -141,12 +127,12 @@ class Reuse:
             return Found(None)
         hit = self.prefixes.find(arrival.namespace, arrival.tokens)
         cached = hit.length if hit is not None else 0
-        nearest, common = self._nearest(arrival)
-        first, miss = (None, "") if nearest is None else self._explain(arrival, nearest, common, cached)
+        nearest, common = self._recent.nearest(arrival.namespace, arrival.array)
+        first, miss = self._recent.explain(nearest, arrival.array, common, cached, trimmable=self._trimmable())
         checkpoints = (
             () if self._trimmable() else checkpoints_for(len(arrival.tokens), cached, (common, arrival.opening))
         )
-        self._recent.append((arrival.namespace, arrival.array))
+        self._recent.add(arrival.namespace, arrival.array)
         return Found(hit, checkpoints, first, miss)
 
     def lead(self, row: int, arrival: Arrival | None, found: Found) -> None:
@@ -166,8 +152,12 @@ class Reuse:
         return self.prefixes.find(namespace, tokens)
 
     def keep(self, namespace: str, tokens: list[int], cache: list[Any]) -> None:
-        """A finished row's cache, which holds exactly `tokens`."""
-        self.prefixes.keep(namespace, tokens, cache)
+        """A row's cache, which holds exactly `tokens`. Where that fails the answers go on."""
+        try:
+            self.prefixes.keep(namespace, tokens, cache)
+        except Exception:  # cutting is arithmetic too, and may find too little memory; what is stored makes room then
+            traceback.print_exc()
+            self.prefixes.clear()
 
     def save(self, row: int, arrival: Arrival | None, rows: Rows) -> None:
         """A row is about to be removed: what it has computed would be wanted if the request were made again."""
@@ -240,26 +230,6 @@ class Reuse:
                 return False
         return False
 
-    def _nearest(self, arrival: Arrival) -> tuple[Tokens | None, int]:
-        best: tuple[Tokens | None, int] = None, -1
-        for namespace, tokens in self._recent:
-            if namespace == arrival.namespace and may_share(tokens, arrival.array, best[1] + 1):
-                common = common_length(tokens, arrival.array)
-                best = (tokens, common) if common > best[1] else best
-        return best[0], max(best[1], 0)
-
-    def _explain(self, arrival: Arrival, nearest: Tokens, common: int, cached: int) -> tuple[int | None, str]:
-        """(first differing position, why): why is empty where all that could be expected was reused."""
-        shorter = min(len(nearest), len(arrival.tokens))
-        first = common if common < len(arrival.tokens) else None
-        if min(common, len(arrival.tokens) - 1) - cached >= BLOCK:
-            return first, "evicted" if self._trimmable() else "no checkpoint there"
-        if first is None or common >= shorter - TAIL or len(arrival.tokens) - cached < WORTH:
-            return first, ""
-        there = slice(max(common - AROUND, 0), common + AROUND)
-        was, now = (self._decode(tokens[there].tolist()) for tokens in (nearest, arrival.array))
-        return first, difference(was, now, common, self._think)
-
 
 def checkpoints_for(length: int, cached: int, shared: Sequence[int]) -> tuple[int, ...]:
     """Where a prompt's states are kept: before the tokens that open the answer, since the next turn has others there,
@@ -268,29 +238,6 @@ def checkpoints_for(length: int, cached: int, shared: Sequence[int]) -> tuple[in
     wanted = {length - TAIL} if length - TAIL - cached >= TAIL else set()
     wanted |= {position for position in shared if position - cached >= WORTH and position < length - TAIL}
     return tuple(sorted(wanted))
-
-
-def may_share(a: Tokens, b: Tokens, length: int) -> bool:
-    """False for most of those that do not begin alike for so many tokens, at the cost of one of them."""
-    return length <= min(len(a), len(b)) and (length < 1 or bool(a[length - 1] == b[length - 1]))
-
-
-def common_length(a: Tokens, b: Tokens) -> int:
-    """The length of the common beginning, in one pass."""
-    length = min(len(a), len(b))
-    different = np.flatnonzero(a[:length] != b[:length])
-    return int(different[0]) if len(different) else length
-
-
-def difference(was: str, now: str, position: int, think: str | None) -> str:
-    """What seems to have changed, from the text around the first difference."""
-    if CLOCK.search(was) and CLOCK.search(now):
-        return "a time or date in the prompt changed"
-    if think and (think in was) != (think in now):
-        return "thinking was left out"
-    if position < BLOCK:
-        return "the beginning changed: template, tools or system prompt"
-    return "the text changed"
 
 
 def reuse_for(

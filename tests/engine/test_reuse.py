@@ -9,7 +9,8 @@ import pytest
 from lmx_daemon.contract.frames import Leave, Loaded, Log
 from lmx_daemon.contract.generation import Chat, Finished, Generate, Message, Started, TextPart
 from lmx_daemon.engine.cache import PrefixCache
-from lmx_daemon.engine.reuse import Arrival, Found, Reuse, checkpoints_for, difference
+from lmx_daemon.engine.recent import difference
+from lmx_daemon.engine.reuse import Arrival, Found, Reuse, checkpoints_for
 from tests.engine.caching import CAN_BE_TRIMMED
 from tests.engine.driving import WorkerProcess, completion
 from tests.engine.test_cache import tiny_cache
@@ -193,6 +194,16 @@ class TestDecisions:
         reuse.advance(0, 300, tiny_cache(list(range(300))))
         assert reuse.may_start(follower, rows) and reuse.start(follower).cached == 300
         assert leader.cached == 0
+
+    def test_what_cannot_be_stored_costs_what_is_stored_and_nothing_else(self) -> None:
+        reuse, tokens = Reuse(PrefixCache(PLENTY)), list(range(400))
+        reuse.keep("", tokens, tiny_cache(tokens))
+        (broken,) = tiny_cache([7, *tokens[1:]])
+        broken.values = broken.values[:, :, :100]
+        reuse.keep("", [7, *tokens[1:]], [broken])
+        assert reuse.size == 0
+        reuse.keep("", tokens, tiny_cache(tokens))
+        assert reuse.start(reuse.arrive("", tokens)).cached == 399
 
     def test_who_shares_little_or_is_elsewhere_does_not_wait(self) -> None:
         reuse, rows = Reuse(PrefixCache(PLENTY)), Rows()
