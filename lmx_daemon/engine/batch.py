@@ -96,7 +96,7 @@ class Batch:
         return self._decode.extract(row)
 
     def remove(self, rows: Sequence[int]) -> None:
-        """Rows that have ended already are ignored; what the others hold is free after the next step."""
+        """Rows that have ended already are ignored; what the others hold is free after the next step at the latest."""
         for row in rows:
             self._asked.pop(row, None)
             self._decode.leave(row)
@@ -104,6 +104,8 @@ class Batch:
             prompt.rows = [row for row in prompt.rows if row in self._asked]
             if not prompt.rows:
                 self._prompts.remove(prompt)
+        if not self._decode:  # there may be no next step for long
+            self._decode.clear()
 
     def step(self) -> Step:
         """One more token for every row, and the prompts' next pieces.
@@ -143,16 +145,15 @@ class Batch:
             try:
                 piece = mx.array([prompt.tokens[prompt.done : prompt.done + count]])
                 self._model(piece, cache=prompt.cache)
-                mx.async_eval([cache.state for cache in prompt.cache])  # type: ignore[no-untyped-call]
+                mx.async_eval([cache.state for cache in prompt.cache])  # type: ignore[no-untyped-call]  # MLX: untyped
             except Exception as error:  # what a prompt's arithmetic raises costs its own rows
                 self._break(prompt, error, step)
                 continue
             prompt.done += count
             self.prefill_tokens += count
             under_way.append((prompt, count))
-            done, total = prompt.done - prompt.cached, len(prompt.tokens) - prompt.cached
             taken = fork(prompt.cache) if prompt.done in prompt.checkpoints else None
-            step.prompts += [PrefillStep(row, done, total, taken) for row in prompt.rows[:1]]
+            step.prompts.append(PrefillStep(prompt.rows[0], prompt.done, len(prompt.tokens), taken))
         for prompt in [prompt for prompt in self._prompts if prompt.left <= 0]:
             self._prompts.remove(prompt)
             self._join(prompt)

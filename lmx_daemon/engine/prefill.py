@@ -36,12 +36,8 @@ class Prompt:
     done: int
     """Tokens that `cache` holds. The last token of a prompt goes with the first decode step."""
     arrival: int
-    cached: int = field(init=False)
     checkpoints: set[int] = field(default_factory=set)
     """Positions at which a piece must end."""
-
-    def __post_init__(self) -> None:
-        self.cached = self.done
 
     @property
     def left(self) -> int:

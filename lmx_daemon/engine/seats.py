@@ -87,8 +87,7 @@ class Seats:
         """One step of the batch. Raises what the model's arithmetic raises; there is `renew` then."""
         step = self._batch.step()
         for prompt in step.prompts:
-            if (answer := self._rows.get(prompt.row)) is not None:
-                self._reuse.advance(prompt.row, answer.cached + prompt.done, prompt.cache)
+            self._reuse.advance(prompt.row, prompt.done, prompt.cache)
         for token in step.tokens:
             self._reuse.past(token.row)
         return step

@@ -180,9 +180,8 @@ class Service:
         events: list[Event] = []
         for prompt in step.prompts:
             answer = self._seats.of(prompt.row)
-            if answer is not None and prompt.total > self._options.prefill_step:
-                done, total = answer.cached + prompt.done, answer.cached + prompt.total
-                events.append(Prefill(id=answer.request.id, done=done, total=total))
+            if answer is not None and prompt.total - answer.cached > self._options.prefill_step:
+                events.append(Prefill(id=answer.request.id, done=prompt.done, total=prompt.total))
         for token in step.tokens:
             if (answer := self._seats.of(token.row)) is not None:
                 events += self._take(answer, token)

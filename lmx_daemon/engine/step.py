@@ -31,13 +31,13 @@ class Token:
 
 @dataclass(frozen=True)
 class PrefillStep:
-    """`done` and `total` leave out what was cached."""
+    """So many tokens of a prompt are computed or were cached."""
 
     row: int
     done: int
     total: int
     cache: list[Any] | None = None
-    """At a checkpoint: a cache that holds the cached tokens and `done` more."""
+    """At a checkpoint: one that holds `done` tokens."""
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,16 @@ def test_a_penalty_counts_the_token_under_way_while_another_row_leaves() -> None
         assert said == expected
 
 
+def test_who_leaves_last_leaves_nothing_behind() -> None:
+    for steps in range(4):
+        batch = Batch(model_of("llama"), set(), prefill_step=16)
+        rows = batch.add(tokens_of(0, 40), [Row(MOST, GREEDY)] * 2)
+        for _ in range(steps):
+            batch.step()
+        batch.remove(rows)
+        assert not batch.busy and batch.cache_bytes == 0
+
+
 class Schedule(RuleBasedStateMachine):
     """Random joins, leaves, cancels and hits; every token is checked as it comes."""
 
