@@ -59,10 +59,10 @@ class Chosen:
         if chooser.on_host:
             self.tokens = mx.zeros((logits.shape[0],), mx.uint32)
             self._undecided = logits
-            mx.async_eval(logits, self.tokens)  # type: ignore[no-untyped-call]
+            mx.async_eval(logits, self.tokens)  # type: ignore[no-untyped-call]  # MLX: untyped
         else:
             self.tokens, self._asked, self._details = chooser.choose(logits, self._positions)
-            mx.async_eval(self.tokens, *self._details)  # type: ignore[no-untyped-call]
+            mx.async_eval(self.tokens, *self._details)  # type: ignore[no-untyped-call]  # MLX: untyped
 
     def settle(self) -> None:
         """Waits for the logits, and writes what the host chooses from them."""
@@ -78,12 +78,11 @@ class Chosen:
         tokens: Any = self.tokens.tolist()
         if not self._asked:
             return tokens, {}
-        chosen, ids, values = (array.tolist() for array in self._details)
-        found: dict[int, Logprobs] = {}
-        for place, row in enumerate(self._asked):
-            top = zip(ids[place], values[place], strict=True)  # type: ignore[index, arg-type]
-            found[row] = Logprobs(chosen[place], tuple(top))  # type: ignore[index, arg-type]
-        return tokens, found
+        details: Any = [array.tolist() for array in self._details]
+        return tokens, {
+            row: Logprobs(chosen, tuple(zip(ids, values, strict=True)))
+            for row, chosen, ids, values in zip(self._asked, *details, strict=True)
+        }
 
 
 class Tally:

@@ -72,10 +72,6 @@ class Guard:
         self._open.pop(identity, None)
         self._generated.pop(identity, None)
 
-    def clear(self) -> None:
-        self._open.clear()
-        self._generated.clear()
-
     def reserved(self) -> int:
         """Bytes that what runs will take, as far as that is foreseen."""
         return sum(self._bytes(asked, self._generated.get(name, 0)) for name, asked in self._open.items())

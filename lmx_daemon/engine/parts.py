@@ -135,7 +135,7 @@ def state_of(cache: Sequence[Any]) -> State:
         return value
 
     tree = [take(part.state) for part in _states(cache)]
-    mx.async_eval(arrays)  # type: ignore[no-untyped-call]
+    mx.async_eval(arrays)  # type: ignore[no-untyped-call]  # MLX: untyped
     return State(tree, arrays)
 
 

@@ -18,7 +18,7 @@ def describe() -> str:
     if on_cpu():
         if sys.platform != "linux":
             return "cpu"
-        with contextlib.suppress(OSError), open("/proc/self/maps") as maps:
+        with contextlib.suppress(OSError), open("/proc/self/maps") as maps:  # some sandboxes hide it
             if any("libopenblas" in line for line in maps):
                 return "cpu, OpenBLAS"
         return "cpu, reference BLAS (slow; install OpenBLAS: apt install libopenblas0-pthread)"

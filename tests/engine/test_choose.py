@@ -28,7 +28,7 @@ def drawn(xp: Any, probabilities: Any, rows: Sequence[Resolved], chance: Any) ->
 
 def kept(xp: Any, **changes: float) -> list[int]:
     """The tokens that some chance draws."""
-    resolved = Resolved(**({"temperature": 1.0} | changes))  # type: ignore[arg-type]
+    resolved = Resolved(**({"temperature": 1.0} | changes))
     chance = np.linspace(0.0005, 0.9995, 1000)
     return sorted(set(drawn(xp, PROBABILITIES, [resolved] * 1000, chance)))
 

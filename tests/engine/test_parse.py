@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmx_daemon.engine.parse import Markers, OutputParser
@@ -71,6 +71,7 @@ TEXTS = st.lists(
 ).map("".join)
 
 
+@settings(deadline=None)
 @given(text=TEXTS, data=st.data())
 def test_cutting_changes_nothing(text: str, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=10)))
@@ -78,6 +79,7 @@ def test_cutting_changes_nothing(text: str, data: st.DataObject) -> None:
     assert parse(pieces, tools=TOOLS, stop=["STOP"]) == parse([text], tools=TOOLS, stop=["STOP"])
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=60))
 def test_text_without_markers_comes_through_unchanged(text: str) -> None:
     assert parse(list(text))[0] == (text if "<think>" not in text else parse([text])[0])

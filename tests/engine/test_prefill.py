@@ -1,6 +1,6 @@
 """Pieces of prompts: as long as the measured pace allows, fairly shared, ending at checkpoints."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmx_daemon.engine.prefill import GRAIN, IDLE_SECONDS, LEAST, LIVE_SECONDS, Pace, Prompt, pieces
@@ -83,6 +83,7 @@ def test_a_piece_ends_at_a_checkpoint() -> None:
     assert taken([one], 128, turn=0) == [(0, 50)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=8), st.integers(1, 200))
 def test_all_are_done_in_the_end_and_none_starves(lengths: list[int], budget: int) -> None:
     waiting = [prompt(length, arrival) for arrival, length in enumerate(lengths)]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmx_daemon.contract.generation import Generate, Text
@@ -16,7 +16,7 @@ class Waiting:
 
 def ask(name: str, tenant: str = "local", *, client: str = "", priority: int = 0, choices: int = 1) -> Waiting:
     fields = {"tenant": tenant, "client": client, "priority": priority, "choices": choices}
-    return Waiting(Generate(id=name, model="m", prompt=Text(text="x"), **fields))  # type: ignore[arg-type]
+    return Waiting(Generate(id=name, model="m", prompt=Text(text="x"), **fields))
 
 
 def order(waiting: list[Waiting], running: list[Waiting] | None = None) -> str:
@@ -44,6 +44,7 @@ def test_priority_comes_first() -> None:
     assert order([ask("1"), ask("2", priority=5), ask("3", "b", priority=-1)], [ask("r")] * 9) == "2 1 3"
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(-1, 1)), max_size=12),
     st.lists(st.sampled_from("abc"), max_size=6),

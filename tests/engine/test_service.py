@@ -1,0 +1,194 @@
+"""The service under random schedules: whatever comes, goes, breaks, is set aside or is found stored, an answer's
+tokens, text and log-probabilities are those it would have had alone."""
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmx_daemon.contract.frames import EngineOptions, Events
+from lmx_daemon.contract.generation import Delta, Event, Failed, Finished, Generate, Sampling, Tokens, is_terminal
+from lmx_daemon.engine.cache import PrefixCache
+from lmx_daemon.engine.commands import Ready
+from lmx_daemon.engine.disk import Disk
+from lmx_daemon.engine.line import Line
+from lmx_daemon.engine.link import Pulse
+from lmx_daemon.engine.load import LoadedModel, load
+from lmx_daemon.engine.probe import measure_cache
+from lmx_daemon.engine.prompt import Prepared
+from lmx_daemon.engine.reuse import Reuse
+from lmx_daemon.engine.service import Service
+from tests.engine.test_batch import EVERY, tokens_of
+from tests.models import build_model
+
+QUICK = ("llama", "falcon_h1")
+OPTIONS = EngineOptions(prefill_step=48, max_running=10)
+CONTEXT = 2048
+KINDS: dict[str, dict[str, Any]] = {
+    "greedy": {"sampling": Sampling(temperature=0.0)},
+    "told": {"sampling": Sampling(temperature=0.0, frequency_penalty=1.0), "top_logprobs": 2},
+    "drawn": {"sampling": Sampling(temperature=0.9, top_p=0.9, seed=5, repetition_penalty=1.3), "choices": 2},
+    "several": {"sampling": Sampling(temperature=1.0, top_k=40, seed=3, presence_penalty=1.0), "choices": 3},
+}
+DEADLINE = 0.05
+
+Told = tuple[list[int], str, list[Any]]
+"""Tokens, text, log-probabilities of one choice."""
+
+
+class Breaking:
+    """A model whose next call can be made to raise."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.armed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        if self.armed:
+            self.armed = False
+            raise RuntimeError("broken once")
+        return self._model(*arguments, **named)
+
+
+class World:
+    """One service, and what it has told."""
+
+    def __init__(self, loaded: LoadedModel, reuse: Reuse) -> None:
+        self.shape = measure_cache(loaded.model)
+        self.told: dict[str, list[Event]] = {}
+        self.asked: dict[str, Generate] = {}
+        line = Line(self.shape, 0, CONTEXT)
+        self.service = Service(loaded, "one", OPTIONS, line, reuse, pulse=Pulse(), send=self._hear)
+
+    def _hear(self, message: Any) -> None:
+        if isinstance(message, Events):
+            for event in message.events:
+                self.told.setdefault(event.id, []).append(event)
+
+    def ask(self, prompt: tuple[int, ...], **fields: Any) -> str:
+        identity = f"r{len(self.asked)}"
+        request = Generate(id=identity, model="m", prompt=Tokens(ids=prompt), token_ids=True, **fields)
+        self.asked[identity] = request
+        self.service.receive(Ready(request, Prepared(list(prompt), [], raw=True), time.monotonic(), 0.0))
+        return identity
+
+    def open(self) -> list[str]:
+        return [name for name in self.asked if not any(map(is_terminal, self.told.get(name, [])))]
+
+    def finish(self) -> None:
+        until = time.monotonic() + 60
+        while self.open():
+            assert time.monotonic() < until, f"never ended: {self.open()}"
+            self.service.turn()
+            if self.service.idle:
+                time.sleep(0.001)
+
+    def answer(self, identity: str, choice: int) -> Told:
+        deltas = [e for e in self.told[identity] if isinstance(e, Delta) and e.choice == choice]
+        return (
+            [token for delta in deltas for token in delta.token_ids],
+            "".join(delta.content for delta in deltas),
+            [logprob for delta in deltas for logprob in delta.logprobs],
+        )
+
+
+class Schedules:
+    """Random ones, on one model. `alone` are the answers that are right."""
+
+    def __init__(self, path: Path) -> None:
+        self._loaded = load(path, OPTIONS, lambda *_: None)
+        self._model = self._loaded.model = Breaking(self._loaded.model)
+        self._alone = World(self._loaded, Reuse())
+        self._known: dict[Any, list[Told]] = {}
+
+    def alone(self, prompt: tuple[int, ...], kind: str) -> list[Told]:
+        if (prompt, kind) not in self._known:
+            name = self._alone.ask(prompt, max_tokens=40, **KINDS[kind])
+            self._alone.finish()
+            count = self._alone.asked[name].choices
+            self._known[prompt, kind] = [self._alone.answer(name, choice) for choice in range(count)]
+        return self._known[prompt, kind]
+
+    def run(self, seed: int, folder: Path, acts: int) -> int:
+        """How many answers came to their end."""
+        generator = random.Random(seed)
+        disk = Disk(folder, "mark", 1 << 28, lambda _: None, lambda: None, reserve=0)
+        memory = generator.choice((0, 300_000, 1 << 28))
+        world = World(self._loaded, Reuse(PrefixCache(memory, "mark", disk), disk))
+        wanted: dict[str, tuple[tuple[int, ...], str]] = {}
+        for _ in range(acts):
+            act = generator.random()
+            if act < 0.3:
+                self._ask(world, generator, wanted)
+            elif act < 0.36 and world.open():
+                world.service.drop(generator.choice(world.open()))
+            elif act < 0.39:
+                self._model.armed = True
+            elif act < 0.43 and world.shape is not None:
+                world.service.grant(generator.choice((0, world.shape.bytes(400), world.shape.bytes(900))))
+            elif act < 0.44:
+                time.sleep(DEADLINE)
+            for _ in range(generator.randint(1, 6)):
+                world.service.turn()
+        world.service.grant(0)
+        self._model.armed = False
+        world.finish()
+        disk.close(5)
+        for name, (prompt, kind) in wanted.items():
+            self._judge(world, name, self.alone(prompt, kind), f"seed {seed}, {name}: {kind}")
+        return sum(isinstance(world.told[name][-1], Finished) for name in wanted)
+
+    def _ask(self, world: World, generator: random.Random, wanted: dict[str, Any]) -> None:
+        prompt = tokens_of(generator.randint(0, 2), generator.choice((1, 9, 64, 65, 130, 200)))
+        kind = generator.choice(list(KINDS))
+        fields: dict[str, Any] = dict(KINDS[kind]) | {"max_tokens": generator.randint(1, 40)}
+        if generator.random() < 0.3:
+            _, text, _ = self.alone(prompt, kind)[0]
+            place = generator.randrange(max(1, len(text) - 3))
+            fields["stop"] = (text[place : place + generator.randint(1, 3)] or "never",)
+        if generator.random() < 0.1:
+            fields["deadline"] = DEADLINE
+        wanted[world.ask(prompt, **fields)] = prompt, kind
+
+    def _judge(self, world: World, name: str, expected: list[Told], label: str) -> None:
+        request, end = world.asked[name], world.told[name][-1]
+        assert sum(map(is_terminal, world.told[name])) == 1, label
+        reasons = [ending.reason for ending in end.endings] if isinstance(end, Finished) else []
+        if isinstance(end, Failed):
+            assert end.error.code in ("worker_failed", "deadline_exceeded", "context_length_exceeded"), label
+        for choice, (tokens, text, logprobs) in enumerate(expected):
+            said, content, found = world.answer(name, choice)
+            assert said == tokens[: len(said)], f"{label}: choice {choice} says {said}, not {tokens}"
+            for one, other in zip(found, logprobs, strict=False):
+                assert one.id == other.id and one.logprob == pytest.approx(other.logprob, abs=1e-3), label
+            stopped = bool(reasons) and reasons[choice] == "stop"
+            if stopped:
+                places = [text.index(stop) for stop in request.stop if stop in text]
+                assert content == text[: min(places)], f"{label}: {content!r} of {text!r}, stop {request.stop}"
+            else:
+                assert text.startswith(content.rstrip("\ufffd")), f"{label}: {content!r} of {text!r}"
+            if reasons and reasons[choice] == "length":
+                assert len(said) <= (request.max_tokens or 0), label
+
+
+def schedules_of(architecture: str, tmp_path: Path) -> Schedules:
+    return Schedules(build_model(architecture, tmp_path / "model", ends=False))
+
+
+@pytest.mark.parametrize("architecture", QUICK)
+def test_an_answer_is_the_one_it_would_have_been_alone(architecture: str, tmp_path: Path) -> None:
+    schedules = schedules_of(architecture, tmp_path)
+    assert sum(schedules.run(seed, tmp_path / "disk", 60) for seed in range(1)) > 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", EVERY)
+def test_an_answer_is_the_one_it_would_have_been_alone_for_long(architecture: str, tmp_path: Path) -> None:
+    schedules = schedules_of(architecture, tmp_path)
+    for seed in range(100, 160):
+        schedules.run(seed, tmp_path / f"disk{seed % 3}", 150)
