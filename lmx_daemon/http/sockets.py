@@ -97,7 +97,8 @@ def is_loopback(host: str) -> bool:
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's, with limits on the head's size, slow heads and bodies, and readers that stop reading."""
+    """uvicorn's, with limits on the head's size, slow heads and bodies, and readers that stop reading. One request at a
+    time: what is sent before the last one is answered is not taken, and the connection ends with that answer."""
 
     stall_seconds = 30.0
 
@@ -149,6 +150,11 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._refused or self._head_bytes > MAX_HEAD_BYTES:
             self._refuse()
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            # uvicorn would put it in line, and no longer notice that the client of the one under way leaves.
+            self.cycle.keep_alive = False
+            self._refused = True
             return
         self._in_head, self._unparsed = False, 0
         self._wait_for(BODY_SECONDS)

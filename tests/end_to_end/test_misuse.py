@@ -155,6 +155,18 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error_of_ours(own_
     assert " ERROR " not in (daemon.home / "logs" / "daemon.log").read_text()
 
 
+def test_a_second_request_on_one_connection_hides_nobodys_leaving(daemon: Daemon) -> None:
+    daemon.admin("POST", "/admin/models/load", {"model": TALKER})
+    host, port = daemon.address.removeprefix("http://").split(":")
+    body = json.dumps({"model": TALKER, "prompt": "x", "max_tokens": 30_000, "temperature": 1.0}).encode()
+    head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    whole = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(whole * 2)
+        wait_until(lambda: daemon.admin("GET", "/admin/requests"), 10, "the first one runs")
+    wait_until(lambda: not daemon.admin("GET", "/admin/requests"), 3, "the request is gone")
+
+
 def test_a_moment_without_files_is_survived(own_daemon: Daemon) -> None:
     own_daemon.config = "[engine]\nwarm_spare = false\n"
     daemon = own_daemon.start()
