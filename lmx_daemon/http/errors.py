@@ -14,6 +14,8 @@ T = TypeVar("T")
 LEFT = "client disconnected prematurely"
 """Litestar's only word for it; no fault of ours, and nothing for the log."""
 PLACE = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
+HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+"""An escape that needs a second one beside it; programs that cut texts by length leave one alone."""
 TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -46,7 +48,8 @@ def decode(body: bytes, kind: type[T]) -> T:
             param = f"{param}.{missing[1]}" if param else missing[1]
         raise RequestError(f"{param}: {message}" if param else message, param=param) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"the body is not JSON: {error}") from error
+        hint = "is there half a character, \\ud83d without its other half, in a text?" if HALF.search(body) else None
+        raise RequestError(f"the body is not JSON: {error}", hint=hint) from error
     except RecursionError as error:
         raise RequestError("the body is nested too deeply") from error
 

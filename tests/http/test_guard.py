@@ -136,6 +136,10 @@ class TestBodies:
         body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}, {"role": "user"}]})
         assert post(daemon, body.encode()).json()["error"]["param"] == "messages[1].content"
 
+    def test_half_a_character_is_called_that(self, daemon: Daemon) -> None:
+        body = rb'{"model": "m", "messages": [{"role": "user", "content": "cut: \ud83d"}]}'
+        assert "half a character" in post(daemon, body).json()["error"]["hint"]
+
     def test_too_large_with_a_length_and_without(self, daemon: Daemon) -> None:
         assert post(daemon, b" " * 200_000).status_code == 413
         chunked = httpx2.post(
