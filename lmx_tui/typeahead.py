@@ -14,6 +14,7 @@ from textual.app import App
 from textual.driver import Driver
 from textual.message import Message
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Input, TextArea
 
 TRAVEL_SECONDS = 2.0
@@ -38,6 +39,8 @@ class TypeAheadApp(App[None]):
         self._held: deque[Typed] = deque()
         self._aim: Screen[object] | None = None
         """The screen that the key under way was sent to."""
+        self._target: Widget | None = None
+        """The widget of it."""
         self._number = 0
         self._sent_at = 0.0
         self._looking = False
@@ -71,15 +74,15 @@ class TypeAheadApp(App[None]):
         await super().on_event(event)
         if isinstance(target, Input | TextArea) and (isinstance(event, events.Paste) or event.is_printable):
             return  # text opens no screen, and there may be a lot of it
-        self._aim, self._sent_at, self._number = aim, monotonic(), self._number + 1
+        self._aim, self._target, self._sent_at, self._number = aim, target, monotonic(), self._number + 1
         target.post_message(Travelled(self._number))
 
     @on(Travelled)
     async def _travelled(self, message: Travelled) -> None:
-        """A second trip, from the screen, lets the requests that the key caused overtake."""
-        if message.number != self._number or self._aim is None:
+        """A second trip the same way lets what the key made the widget or its screen ask for overtake."""
+        if message.number != self._number or self._aim is None or self._target is None:
             return
-        if not message.second and self.screen.post_message(Travelled(message.number, second=True)):
+        if not message.second and self._target.post_message(Travelled(message.number, second=True)):
             return
         self._aim = None
         await self._send_held()
