@@ -14,7 +14,7 @@ from textual.theme import Theme
 from textual.widget import Widget
 
 from lmx_tui.figures import clean
-from lmx_tui.widgets.blocks import KEPT_LINES, LONG_FENCE, closed_cut, open_fence, without_partial_fence
+from lmx_tui.widgets.blocks import KEPT_LINES, LONG_FENCE, OpenFence, closed_cut, open_fence, without_partial_fence
 from lmx_tui.widgets.markdown import Painter
 
 IN_THREAD = 8000
@@ -40,8 +40,8 @@ class MessageView(Widget):
         self._done: list[Strip] = []
         self._tail = self.source
         self._tail_strips: list[Strip] = []
-        self._tail_info: str | None = None
-        """The language, where the tail is the rest of a long fence whose head is closed already."""
+        self._tail_fence: OpenFence | None = None
+        """Where the tail is the rest of a long fence whose head is closed already."""
 
     # ---- what others call ----
 
@@ -68,7 +68,7 @@ class MessageView(Widget):
             strips = self._drawn(source, width)
         if (width, source) == (self._width, self.source):
             before = self._line_count
-            self._done, self._tail, self._tail_strips, self._tail_info = strips, "", [], None
+            self._done, self._tail, self._tail_strips, self._tail_fence = strips, "", [], None
             self.refresh(layout=self._line_count != before)
 
     # ---- drawing ----
@@ -88,55 +88,46 @@ class MessageView(Widget):
 
     def _start_over(self, width: int) -> None:
         self._width = width
-        self._done, self._tail, self._tail_info = [], self.source, None
+        self._open_whole()
         self._draw_tail()
+
+    def _open_whole(self) -> None:
+        self._done, self._tail, self._tail_fence = [], self.source, None
 
     def _draw_tail(self) -> None:
         """Moves what has become final into the closed strips, and draws what is left."""
         width = self._width
-        if self._tail_info is None:
+        if not self._markdown:
+            self._tail_strips = self._drawn(self._tail, width)
+            return
+        if self._tail_fence is not None and open_fence(f"{self._tail_fence.mark}\n{self._tail}") is None:
+            self._open_whole()  # it has ended: one whole drawing makes its parts one block again
+        if self._tail_fence is None:
             cut = closed_cut(self._tail)
             if cut:
                 self._done += [*self._drawn(self._tail[:cut], width), Strip.blank(width)]
                 self._tail = self._tail[cut:]
         self._freeze_long_fence()
-        if self._tail_info is not None:
-            self._tail_strips = self._paint.code(self._tail, self._tail_info, width)
+        if self._tail_fence is not None:
+            self._tail_strips = self._paint.code(self._tail, self._tail_fence.info, width)
         else:
             shown = without_partial_fence(self._tail)
             self._tail_strips = self._drawn(shown, width) if shown.strip() else []
 
     def _freeze_long_fence(self) -> None:
-        if not self._markdown:
+        """Of a long code block that is open only the last lines are kept to be drawn again."""
+        fence = self._tail_fence or open_fence(self._tail)
+        if fence is None:
             return
-        if self._tail_info is not None:
-            if open_fence(f"```\n{self._tail}") is None:
-                self._start_over_done()
-                return
-            info, start = self._tail_info, 0
-        else:
-            fence = open_fence(self._tail)
-            if fence is None or self._tail.count("\n", fence.start) < LONG_FENCE:
-                return
-            info, start = fence.info, fence.start
-        lines = self._tail[start:].split("\n")
+        lines = self._tail[fence.start :].split("\n")
         if len(lines) <= LONG_FENCE:
             return
         head = "\n".join(lines[:-KEPT_LINES])
-        if self._tail_info is None:
-            opening = self._drawn(self._tail[:start] + head, self._width)
-            self._done += opening[:-1]
+        if self._tail_fence is None:
+            self._done += self._drawn(self._tail[: fence.start] + head, self._width)[:-1]
         else:
-            self._done += self._paint.code(head, info, self._width)
-        self._tail, self._tail_info = "\n".join(lines[-KEPT_LINES:]), info
-
-    def _start_over_done(self) -> None:
-        """A long fence has ended: one whole drawing makes its parts one block again."""
-        self._done, self._tail, self._tail_info = [], self.source, None
-        cut = closed_cut(self._tail)
-        if cut:
-            self._done = [*self._drawn(self._tail[:cut], self._width), Strip.blank(self._width)]
-            self._tail = self._tail[cut:]
+            self._done += self._paint.code(head, fence.info, self._width)
+        self._tail, self._tail_fence = "\n".join(lines[-KEPT_LINES:]), fence._replace(start=0)
 
     @property
     def _paint(self) -> Painter:

@@ -106,16 +106,18 @@ async def test_only_the_tail_is_drawn_again() -> None:
         assert all(one is other for one, other in zip(kept, app.view._done, strict=False))
 
 
-async def test_a_long_open_fence_is_drawn_in_parts_and_ends_as_one() -> None:
+@pytest.mark.parametrize("mark", ["```", "~~~~"])
+async def test_a_long_open_fence_is_drawn_in_parts_and_ends_as_one(mark: str) -> None:
     app, whole = Holder(), Holder()
-    code = "```python\n" + "".join(f"line_{n} = {n}\n" for n in range(300)) + "```\n\nafter the code\n"
+    code = f"{mark}python\n" + "".join(f"line_{n} = {n}\n" for n in range(300)) + f"{mark}\n\nafter the code\n"
     async with app.run_test(size=(60, 40)) as pilot:
-        for at in range(0, len(code) - 40, 50):
+        for at in range(0, len(code) - 90, 50):
             app.view.append(code[at : at + 50])
         assert len(app.view._tail) < 3000, "most of it is final"
         text = "\n".join(strip.text.rstrip() for strip in app.view._done + app.view._tail_strips)
         assert all(f"line_{n} = {n}\n" in text + "\n" for n in range(280))
         app.view.append(code[app.view.taken :])
+        assert app.view._tail_fence is None, "the fence has ended"
         await app.view.finish()
         await pilot.pause()
         streamed = lines(app.view)
