@@ -107,17 +107,16 @@ class Feed:
         except LmxError as error:
             batch.add(Failed(id=request.id, error=_interruption(error)))
         except asyncio.CancelledError:
-            batch.close()
+            batch.add(Failed(id=request.id, error=ErrorBody(code="cancelled", message=LEFT)))
             raise
         except Exception as error:  # the TUI's worker edge
             message = f"{type(error).__name__}: {error}"
             batch.add(Failed(id=request.id, error=ErrorBody(code="internal_error", message=message)))
-        if not batch.ended:
-            batch.add(Failed(id=request.id, error=ErrorBody(code="daemon_unreachable", message=LOST)))
-        batch.close()
+        batch.add(Failed(id=request.id, error=ErrorBody(code="daemon_unreachable", message=LOST)))
 
 
 LOST = "interrupted: connection lost"
+LEFT = "stopped, but the daemon has not said so"
 
 
 def _interruption(error: LmxError) -> ErrorBody:
@@ -139,6 +138,7 @@ class _Batch:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, event: Event) -> None:
+        """Nothing comes after a terminal event."""
         if self.ended:
             return
         self._events.append(event)
@@ -148,9 +148,6 @@ class _Batch:
             self._flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(due, self._flush)
-
-    def close(self) -> None:
-        self._flush()
 
     def _flush(self) -> None:
         if self._timer is not None:

@@ -7,6 +7,7 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from lmx_tui import keys
+from lmx_tui.figures import clean
 
 HISTORY = 200
 MAX_LINES = 8
@@ -44,6 +45,10 @@ class Prompt(TextArea):
         active = self.screen.active_bindings.get(event.key)
         if active is not None and active.binding.id == "prompt.send":
             event.prevent_default()
+
+    async def _on_paste(self, event: events.Paste) -> None:
+        """Comes before TextArea's own, so that nothing is shown which a terminal would obey."""
+        event.text = clean(event.text.replace("\r\n", "\n").replace("\r", "\n"))
 
     def remember(self, text: str) -> None:
         if not self._history or self._history[-1] != text:
