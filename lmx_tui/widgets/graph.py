@@ -10,6 +10,7 @@ from rich.style import Style
 from textual.color import Color, Gradient
 from textual.geometry import Size
 from textual.strip import Strip
+from textual.theme import Theme
 from textual.widget import Widget
 
 from lmx_tui.figures import shorten
@@ -55,7 +56,7 @@ class BrailleArea(Widget):
         self._samples: tuple[float, ...] = ()
         self._top = 1.0
         self._window = 60
-        self._rows: list[str] = []
+        self._rows: list[tuple[str, Color]] = []
         self._drawn_for = Size(0, 0)
 
     def show(self, samples: Sequence[float], top: float, window: int) -> None:
@@ -66,21 +67,27 @@ class BrailleArea(Widget):
             self.refresh()
 
     def on_mount(self) -> None:
-        self.app.theme_changed_signal.subscribe(self, lambda theme: self.refresh())
+        self.app.theme_changed_signal.subscribe(self, self._theme_changed)
+
+    def _theme_changed(self, theme: Theme) -> None:
+        self._rows = []
+        self.refresh()
 
     def render_line(self, y: int) -> Strip:
         width, height = self.content_size
         if not self._rows or self._drawn_for != self.content_size:
-            self._rows, self._drawn_for = self._drawn(width, height), self.content_size
+            self._drawn_for = self.content_size
+            self._rows = list(zip(self._drawn(width, height), self._row_colors(height), strict=True))
         if y >= len(self._rows):
             return Strip.blank(width, self.rich_style)
-        color = self._gradient().get_color((height - y - 0.5) / height).rich_color
-        style = Style(color=color, bgcolor=self.rich_style.bgcolor)
-        return Strip([Segment(self._rows[y], style)], width)
+        glyphs, color = self._rows[y]
+        return Strip([Segment(glyphs, Style(color=color.rich_color, bgcolor=self.rich_style.bgcolor))], width)
 
-    def _gradient(self) -> Gradient:
+    def _row_colors(self, height: int) -> list[Color]:
+        """The top one first."""
         names = self.app.theme_variables
-        return Gradient.from_colors(*(Color.parse(names[f"{self._colors}-{part}"]) for part in ("low", "mid", "high")))
+        gradient = Gradient.from_colors(*(names[f"{self._colors}-{part}"] for part in ("low", "mid", "high")))
+        return [gradient.get_color((row + 0.5) / height) for row in range(height - 1, -1, -1)]
 
     def _drawn(self, width: int, height: int) -> list[str]:
         """All rows, the top one first."""
@@ -107,10 +114,10 @@ def _braille_row(heights: list[int], row: int, width: int) -> str:
 
 
 def round_top(value: float) -> float:
-    """The next of 10, 20, 50, 100, ... at or above `value`: a scale that does not dance."""
+    """The next of 10, 20, 30, 50, 100, ... at or above `value`: a scale that does not dance."""
     unit = 10.0
     while True:
-        for factor in (1, 2, 5):
+        for factor in (1, 2, 3, 5):
             if value <= unit * factor:
                 return unit * factor
         unit *= 10

@@ -11,11 +11,13 @@ from textual.widgets import Static
 from lmx_tui import keys
 from lmx_tui.conversation import Answer, Call
 from lmx_tui.figures import cached, clean, count, duration, one_line, rate, reason
-from lmx_tui.widgets.message_view import MessageView
+from lmx_tui.widgets.message_view import MessageView, plain_strips
 from lmx_tui.widgets.panes import short_name
 
 THINKING_LINES = 6
 """How much of the thinking is shown while it goes on."""
+MEASURED_SECONDS = 0.2
+"""Tokens come in batches: less than this is no measure."""
 
 
 class ThinkingView(Static):
@@ -30,6 +32,7 @@ class ThinkingView(Static):
         self._text = ""
         self._seconds: float | None = None
         self._over = False
+        self._drawn_width = 0
         self.folded = False
 
     def show(self, answer: Answer) -> None:
@@ -49,15 +52,25 @@ class ThinkingView(Static):
     def on_click(self, event: events.Click) -> None:
         self.fold(not self.folded)
 
+    def on_resize(self) -> None:
+        if self.content_size.width != self._drawn_width:
+            self._draw()
+
     def _draw(self) -> None:
-        time = f" for {duration(self._seconds)}" if self._seconds is not None else ""
+        self._drawn_width = self.content_size.width
+        time = f" for {duration(self._seconds)}" if self._seconds and self._seconds >= MEASURED_SECONDS else ""
         words = f"thought{time}" if self._over else "thinking"
         text = Text(f"{'▸' if self.folded else '▾'} {words}", "bold")
         if not self.folded:
-            lines = clean(self._text).strip().splitlines()
-            lines = lines if self._over else lines[-THINKING_LINES:]
-            text.append("".join(f"\n  {line}" for line in lines), "not bold italic")
+            text.append("".join(f"\n  {line}" for line in self._lines()), "not bold italic")
         self.update(text)
+
+    def _lines(self) -> list[str]:
+        """All that was thought, or its last lines: as they are on the screen, for a paragraph may be a long one."""
+        lines = clean(self._text).strip().splitlines()
+        shown = "\n".join(lines if self._over else lines[-THINKING_LINES:])
+        wrapped = [strip.text.rstrip() for strip in plain_strips(shown, max(20, self._drawn_width - 2))]
+        return wrapped if self._over else wrapped[-THINKING_LINES:]
 
 
 class CallView(Static):
@@ -132,7 +145,10 @@ def end_line(answer: Answer) -> Text:
         parts.insert(0, "stopped")
     if answer.cut:
         parts.insert(0, "cut at the longest allowed answer")
-    parts += [f"{count(answer.tokens)} tok", f"{rate(answer.rate)} tok/s", f"TTFT {duration(answer.first_token)}"]
+    if answer.tokens:
+        parts += [f"{count(answer.tokens)} tok", f"{rate(answer.rate)} tok/s", f"TTFT {duration(answer.first_token)}"]
+    else:
+        parts.append("said nothing")
     if (answer.cached_tokens or answer.miss) and (words := cached(answer.cached_tokens, answer.prompt_tokens)):
         parts.append(words)
     text = Text(" · ".join(parts))
