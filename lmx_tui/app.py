@@ -19,6 +19,7 @@ from textual.screen import Screen
 from lmx_daemon.contract.client import Client
 from lmx_daemon.contract.config import Home, Settings
 from lmx_daemon.contract.errors import ConfigError, LmxError
+from lmx_daemon.contract.library import UpdateRequest
 from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.contract.spawn import find_or_start
 from lmx_daemon.contract.types import LoadRequest, UnloadRequest
@@ -36,6 +37,8 @@ from lmx_tui.screens.models import ModelsScreen
 from lmx_tui.screens.monitor import MonitorScreen
 from lmx_tui.theme import DEFAULT, load_themes
 from lmx_tui.typeahead import TypeAheadApp
+from lmx_tui.widgets.models import NEWER
+from lmx_tui.widgets.panes import short_name
 
 TICK_SECONDS = 1.0
 SAID_SECONDS = 5.0
@@ -75,18 +78,15 @@ class LmxApp(TypeAheadApp):
         """Errors of what was asked here, and when; an incident in the same words right after is no news."""
         self._feed = Feed(client, self.post_message, clock=clock, start=start, retries=retries)
         symbols = settings.tui.symbols
-        self._screens = {
-            "models": ModelsScreen(),
-            "chat": ChatScreen(symbols, clock),
-            "monitor": MonitorScreen(symbols),
-        }
+        self._chat = ChatScreen(symbols, clock)
+        self._screens = {"models": ModelsScreen(), "chat": self._chat, "monitor": MonitorScreen(symbols)}
         for name, screen in self._screens.items():
             self.add_mode(name, partial(_given, screen))
 
     def on_mount(self) -> None:
         for theme in self._themes:
             self.register_theme(theme)
-        known = self._settings.tui.theme in self.available_themes
+        known = self._settings.tui.theme in self._theme_names()
         self.theme = self._settings.tui.theme if known else DEFAULT
         if not known:
             self.say(f"there is no theme {self._settings.tui.theme!r}", "ctrl+t shows them", "warning")
@@ -118,9 +118,7 @@ class LmxApp(TypeAheadApp):
 
     @on(messages.EventsArrived)
     async def _events_arrived(self, message: messages.EventsArrived) -> None:
-        chat = self._screens["chat"]
-        assert isinstance(chat, ChatScreen)
-        await chat.take(message.request_id, message.events)
+        await self._chat.take(message.request_id, message.events)
 
     def _tick(self) -> None:
         """Ages and countdowns go on while nothing arrives."""
@@ -140,7 +138,7 @@ class LmxApp(TypeAheadApp):
     async def _load_model(self, model: str) -> None:
         async for _ in self._client.load(LoadRequest(model=model)):
             pass  # the snapshots show how it goes
-        self.say(f"{model} is ready", "c chats with it")
+        self.say(f"{short_name(model)} is ready", "c chats with it")
 
     @on(messages.UnloadRequested)
     def _unload(self, message: messages.UnloadRequested) -> None:
@@ -148,23 +146,36 @@ class LmxApp(TypeAheadApp):
 
     async def _unload_model(self, message: messages.UnloadRequested) -> None:
         await self._client.unload(UnloadRequest(id=message.instance))
-        self.say(f"{message.model} has left memory")
+        self.say(f"{short_name(message.model)} has left memory")
 
     @on(messages.PullRequested)
     def _pull(self, message: messages.PullRequested) -> None:
         self._act(self._client.pull(PullRequest(repo=message.repo)), f"pull {message.repo}")
 
-    @on(messages.PullPauseRequested)
-    def _pause_pull(self, message: messages.PullPauseRequested) -> None:
-        self._act(self._client.pause_pull(message.job), f"pause {message.job}")
+    @on(messages.PullChangeRequested)
+    def _change_pull(self, message: messages.PullChangeRequested) -> None:
+        client = self._client
+        calls = {"pause": client.pause_pull, "resume": client.resume_pull, "cancel": client.cancel_pull}
+        self._act(calls[message.verb](message.job), f"{message.verb} {message.job}")
 
-    @on(messages.PullResumeRequested)
-    def _resume_pull(self, message: messages.PullResumeRequested) -> None:
-        self._act(self._client.resume_pull(message.job), f"resume {message.job}")
+    @on(messages.UpdateRequested)
+    def _update(self, message: messages.UpdateRequested) -> None:
+        self._act(self._update_model(message.model), f"update {message.model}")
 
-    @on(messages.PullCancelRequested)
-    def _cancel_pull(self, message: messages.PullCancelRequested) -> None:
-        self._act(self._client.cancel_pull(message.job), f"cancel {message.job}")
+    async def _update_model(self, model: str) -> None:
+        async for _ in self._client.update_model(UpdateRequest(id=model)):
+            pass  # the snapshots show how it goes, and news tells how it ended
+
+    @on(messages.LookForNewerRequested)
+    def _look_for_newer(self) -> None:
+        self.say("asking the Hub for newer versions ...")
+        self._act(self._count_newer(), "outdated")
+
+    async def _count_newer(self) -> None:
+        rows = (await self._client.outdated()).rows
+        newer = sum(row.newer is not None for row in rows)
+        hint = f"{NEWER} marks what is outdated, u updates it" if newer else None
+        self.say(f"{newer} of {len(rows)} models from the Hub have a newer version", hint)
 
     @on(messages.CancelRequested)
     def _cancel(self, message: messages.CancelRequested) -> None:
@@ -177,21 +188,13 @@ class LmxApp(TypeAheadApp):
         self.run_worker(self._feed.answer(request), group=f"answer {request.id}", exit_on_error=False)
 
     @on(messages.ChatRequested)
-    async def _chat(self, message: messages.ChatRequested) -> None:
+    async def _chat_with(self, message: messages.ChatRequested) -> None:
         await self.switch_mode("chat")
-        chat = self._screens["chat"]
-        assert isinstance(chat, ChatScreen)
-        chat.choose(message.model)
+        self._chat.choose(message.model)
 
     @on(messages.ThinkingRequested)
     def _think(self, message: messages.ThinkingRequested) -> None:
-        chat = self._screens["chat"]
-        assert isinstance(chat, ChatScreen)
-        chat.let_think(message.thinking)
-
-    @on(messages.SwitchRequested)
-    def _switch(self, message: messages.SwitchRequested) -> None:
-        self.action_switch(message.mode)
+        self._chat.let_think(message.thinking)
 
     @on(messages.CopyRequested)
     @work(group="copy")
@@ -201,7 +204,8 @@ class LmxApp(TypeAheadApp):
         self.say(f"{message.what}: {route}")
 
     def copy_to_clipboard(self, text: str) -> None:
-        """What Textual copies itself, a selection, goes the same way."""
+        """What Textual copies itself, a selection, goes the same way; ctrl+v in a text field finds it."""
+        self._clipboard = text
         self.post_message(messages.CopyRequested(text, "selection"))
 
     @on(messages.Notified)
@@ -242,16 +246,20 @@ class LmxApp(TypeAheadApp):
 
     def action_pick_theme(self) -> None:
         before = self.theme
-        own = {theme.name for theme in self._themes}
-        names = sorted(self.available_themes, key=lambda name: (name not in own, name))
 
         def took(name: str | None) -> None:
             self.theme = name or before
             if name:
                 self.say(f"theme {name}", f'to keep it: theme = "{name}" under [tui] in config.toml')
 
-        options = [(name, name) for name in names]
+        options = [(name, name) for name in self._theme_names()]
         self.push_screen(Pick("Theme", options, before, lambda name: setattr(self, "theme", name)), took)
+
+    def _theme_names(self) -> list[str]:
+        """Our own first. Not those of the terminal's 16 colours: graphs and text here are mixed from real ones."""
+        own = {theme.name for theme in self._themes}
+        names = (name for name, theme in self.available_themes.items() if not theme.ansi)
+        return sorted(names, key=lambda name: (name not in own, name))
 
     def action_help(self) -> None:
         if isinstance(self.screen, Help):

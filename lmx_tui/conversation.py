@@ -215,3 +215,11 @@ def model_to_ask(snapshot: Snapshot | None) -> str | None:
         return max(ready, key=lambda instance: (instance.used_at or 0.0, instance.loaded_at or 0.0)).model
     sound = [model.id for model in snapshot.models if model.problem is None]
     return GUIDE if GUIDE in sound else next(iter(sound), None)
+
+
+def context_of(model: str, snapshot: Snapshot) -> int:
+    """How many tokens a chat with the model may have: as it is loaded, else as its files say; 0 where not known."""
+    for instance in snapshot.instances:
+        if instance.model == model and instance.capabilities is not None:
+            return instance.capabilities.context_length
+    return next((found.context_length or 0 for found in snapshot.models if found.id == model), 0)

@@ -100,18 +100,23 @@ class PullRequested(Message):
 
 
 @dataclass
-class PullPauseRequested(Message):
+class PullChangeRequested(Message):
+    """Pause, resume or cancel a pull."""
+
+    verb: Literal["pause", "resume", "cancel"]
     job: str
 
 
 @dataclass
-class PullResumeRequested(Message):
-    job: str
+class UpdateRequested(Message):
+    """Fetch the newer version of a model."""
+
+    model: str
 
 
 @dataclass
-class PullCancelRequested(Message):
-    job: str
+class LookForNewerRequested(Message):
+    """Ask the Hub which models have a newer version."""
 
 
 @dataclass
@@ -143,11 +148,6 @@ class CopyRequested(Message):
     text: str
     what: str
     """Named in the toast: "code block"."""
-
-
-@dataclass
-class SwitchRequested(Message):
-    mode: str
 
 
 @dataclass

@@ -28,14 +28,16 @@ def news(before: Snapshot | None, after: Snapshot, said: Collection[str]) -> Ite
 
 
 def ended_pulls(before: Snapshot | None, after: Snapshot) -> list[Download]:
-    """The pulls that came to their end between two snapshots."""
-    active = {pull.id for pull in before.downloads if pull.state not in DOWNLOAD_ENDS} if before is not None else set()
-    return [pull for pull in after.downloads if pull.id in active and pull.state in DOWNLOAD_ENDS]
+    """The pulls that came to their end between two snapshots, those that began after the first one too."""
+    if before is None:
+        return []
+    known = {pull.id for pull in before.downloads if pull.state in DOWNLOAD_ENDS}
+    return [pull for pull in after.downloads if pull.id not in known and pull.state in DOWNLOAD_ENDS]
 
 
 def _of_pull(pull: Download) -> Notified | None:
     if pull.state == "done":
-        return Notified(f"{pull.repo} is here", "enter on the Models screen loads it")
+        return Notified(f"{short_name(pull.repo)} is here", "enter on the Models screen loads it")
     if pull.error is None:
         return None
     named = pull.repo in pull.error.message

@@ -6,16 +6,17 @@ from textual.app import App, SystemCommand
 from textual.message import Message
 
 from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download
-from lmx_tui.figures import one_line
+from lmx_tui.figures import one_line, size
+from lmx_tui.keys import SCREENS
 from lmx_tui.messages import (
     ChatRequested,
     LoadRequested,
-    PullCancelRequested,
-    PullPauseRequested,
-    PullResumeRequested,
+    LookForNewerRequested,
+    PullChangeRequested,
     StartRequested,
     ThinkingRequested,
     UnloadRequested,
+    UpdateRequested,
     View,
 )
 from lmx_tui.widgets.models import instances_of
@@ -31,7 +32,8 @@ def commands(app: App[None], view: View) -> Iterator[SystemCommand]:
     def post(message: Message) -> None:
         app.post_message(message)
 
-    for mode, title in (("models", "Models"), ("chat", "Chat"), ("monitor", "Monitor")):
+    for mode in SCREENS.values():
+        title = mode.capitalize()
         yield SystemCommand(f"Go to {title}", f"show the {title} screen", lambda mode=mode: app.switch_mode(mode))
     yield SystemCommand("Theme", "choose the colours", lambda: app.call_next(app.run_action, "pick_theme"))
     yield SystemCommand("Keys", "what can be pressed here", lambda: app.call_next(app.run_action, "help"))
@@ -51,21 +53,34 @@ def commands(app: App[None], view: View) -> Iterator[SystemCommand]:
             yield SystemCommand(f"Chat with {name}", "lmx chat", lambda id=model.id: post(ChatRequested(id)))
         if model.problem is None and model.id not in instances:
             yield SystemCommand(f"Load {name}", "lmx load", lambda id=model.id: post(LoadRequested(id)))
+        if model.newer:
+            words = f"lmx update, {size(model.size or None)} at most"
+            yield SystemCommand(f"Update {name}", words, lambda id=model.id: post(UpdateRequested(id)))
     for instance in view.snapshot.instances:
         unload = UnloadRequested(instance.id, instance.model)
         name = one_line(instance.model)
         yield SystemCommand(f"Unload {name}", "lmx unload", lambda message=unload: post(message))
+    if any(model.source == "hub" for model in view.snapshot.models):
+        yield SystemCommand("Look for newer versions", "lmx outdated", lambda: post(LookForNewerRequested()))
     for download in view.snapshot.downloads:
         for title, words, wanted in pull_commands(download):
             yield SystemCommand(title, words, lambda message=wanted: post(message))
 
 
 def pull_commands(download: Download) -> Iterator[tuple[str, str, Message]]:
-    """What can be done with a pull as it is."""
-    name = one_line(download.repo)
+    """What can be done with a pull as it is. Listed by the alphabet: what deletes must not be the first."""
+    name = f"Download of {one_line(download.repo)}"
     if download.state not in DOWNLOAD_ENDS:
-        yield f"Pause the pull of {name}", "lmx downloads pause", PullPauseRequested(download.id)
+        yield f"{name}: pause", "lmx downloads pause", PullChangeRequested("pause", download.id)
     if download.state in ("paused", "failed"):
-        yield f"Resume the pull of {name}", "it goes on where it stopped", PullResumeRequested(download.id)
+        yield (
+            f"{name}: resume",
+            "lmx downloads resume; it goes on where it stopped",
+            PullChangeRequested("resume", download.id),
+        )
     if download.state not in ("done", "cancelled"):
-        yield f"Cancel the pull of {name}", "what was fetched is deleted", PullCancelRequested(download.id)
+        yield (
+            f"{name}: cancel",
+            "lmx downloads cancel; what was fetched is deleted",
+            PullChangeRequested("cancel", download.id),
+        )

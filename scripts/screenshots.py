@@ -12,8 +12,9 @@ import shutil
 import sys
 import tempfile
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -115,9 +116,9 @@ async def scripted() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scripted", action="store_true")
-    way: Callable[[], Awaitable[None]] = scripted if parser.parse_args().scripted else from_daemon
+    way: Callable[[], Coroutine[Any, Any, None]] = scripted if parser.parse_args().scripted else from_daemon
     try:
-        asyncio.run(way())  # type: ignore[arg-type]
+        asyncio.run(way())
     except LmxError as error:
         print(f"no daemon: {error.message}", file=sys.stderr)
         asyncio.run(scripted())

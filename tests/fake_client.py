@@ -22,6 +22,7 @@ from lmx_daemon.contract.generation import (
     ToolCallDelta,
     Usage,
 )
+from lmx_daemon.contract.library import Outdated, OutdatedRow, UpdateRequest
 from lmx_daemon.contract.pulls import Download, PullRequest
 from lmx_daemon.contract.types import (
     Health,
@@ -396,6 +397,15 @@ class FakeClient(Client):
     async def cancel_pull(self, job: str) -> Download:
         self._call("cancel_pull", job)
         return Download(id=job, repo="x", state="cancelled")
+
+    async def update_model(self, request: UpdateRequest) -> AsyncIterator[Download]:
+        self._call("update", request.id)
+        yield Download(id="d8", repo=request.id, state="done")
+
+    async def outdated(self) -> Outdated:
+        self._call("outdated", None)
+        rows = (OutdatedRow(id=QWEN, commit="3f1c0d2a9b77", newer="9c41e7b05d2f"), OutdatedRow(id="a/b", commit="1"))
+        return Outdated(rows=rows)
 
     async def close(self) -> None:
         return None

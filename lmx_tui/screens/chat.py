@@ -10,7 +10,7 @@ from textual.containers import Horizontal, Vertical
 from lmx_daemon.contract.generation import Event, Generate
 from lmx_daemon.contract.types import GUIDE, Snapshot
 from lmx_tui import keys
-from lmx_tui.conversation import Conversation, model_to_ask
+from lmx_tui.conversation import Conversation, context_of, model_to_ask
 from lmx_tui.figures import one_line, shorten, size
 from lmx_tui.messages import AnswerRequested, CancelRequested, CopyRequested, Notified
 from lmx_tui.screens.dialogs import Pick
@@ -67,17 +67,17 @@ class ChatScreen(Page):
         if not turns:
             self.query_one(Transcript).say_empty(self._welcome())
         self.query_one("#chat", Pane).titled(f"Chat{f'  {turns}' if turns else ''}", self._who(snapshot))
+        self._show_meta()
 
     def _who(self, snapshot: Snapshot) -> str:
         model = self._chosen()
         if model is None:
             return "no model"
         instance = instances_of(snapshot).get(model)
-        state = (
-            ""
-            if instance is not None and instance.state == "ready"
-            else (f" · {load_words(instance)}" if instance is not None else " · loads on demand")
-        )
+        if instance is None:
+            state = " · loads on demand"
+        else:
+            state = "" if instance.state == "ready" else f" · {load_words(instance)}"
         thinking = {None: "", True: " · thinking on", False: " · thinking off"}[self._conversation.thinking]
         return f"{one_line(model)}{state}{thinking}"
 
@@ -89,8 +89,15 @@ class ChatScreen(Page):
             self._show_meta()
 
     def _show_meta(self) -> None:
-        more = self.query_one(Transcript).has_more
-        self.query_one(MetaLine).show(self._conversation.answer, self._clock(), more=more)
+        more, context = self.query_one(Transcript).has_more, self._other_context()
+        self.query_one(MetaLine).show(self._conversation.answer, self._clock(), more=more, context=context)
+
+    def _other_context(self) -> int | None:
+        """The context of the model that answers next, where it is not the one that answered last."""
+        answer, model = self._conversation.answer, self._chosen()
+        if self.snapshot is None or answer is None or not answer.ended or model is None or model == answer.model:
+            return None
+        return context_of(model, self.snapshot)
 
     def _welcome(self) -> Text:
         """What an empty chat says: who answers, and how to choose another."""
@@ -158,7 +165,8 @@ class ChatScreen(Page):
             answer.take(event, now)
         await self._view_of_answer.refresh_answer()
         self._show_meta()
-        self.refresh_bindings()
+        if answer.ended:
+            self.refresh_bindings()
 
     # ---- verbs ----
 

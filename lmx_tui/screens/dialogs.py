@@ -108,7 +108,7 @@ class Pick(Dialog[str | None]):
             box.border_subtitle = "enter take · esc cancel"
             width = max((len(words) for _, words in self._options), default=10)
             box.styles.width = min(76, max(40, width + 8))
-            yield OptionList(*(Option(Content(clean(words)), id=None) for _, words in self._options), compact=True)
+            yield OptionList(*(Option(Content(clean(words))) for _, words in self._options), compact=True)
 
     def on_mount(self) -> None:
         options = self.query_one(OptionList)
@@ -136,7 +136,8 @@ class Go(Dialog[str | None]):
     """After `g`: one more letter says where to."""
 
     def compose(self) -> ComposeResult:
-        yield Static(Text(" g  then  m Models   c Chat   o Monitor   esc"), id="go", markup=False)
+        screens = "   ".join(f"{key} {mode.capitalize()}" for key, mode in SCREENS.items())
+        yield Static(Text(f" g  then  {screens}   esc"), id="go", markup=False)
 
     def on_key(self, event: events.Key) -> None:
         if self.is_active:

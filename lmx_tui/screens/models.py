@@ -1,10 +1,11 @@
 """Models: what is on disk and in memory; load, unload, pull, chat. Draws snapshots and posts requests."""
 
-from functools import partial
+from collections.abc import Callable
 
 from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
+from textual.message import Message
 from textual.widgets import DataTable, Input
 
 from lmx_daemon.contract.types import Model, Snapshot
@@ -16,15 +17,24 @@ from lmx_tui.messages import (
     Notified,
     PullRequested,
     UnloadRequested,
+    UpdateRequested,
 )
 from lmx_tui.screens.dialogs import Ask, Confirm, Pick
 from lmx_tui.screens.page import Page
-from lmx_tui.widgets.models import COLUMNS, NEWER, SORTS, ModelDetail, instances_of, model_rows, newer_count, ordered
+from lmx_tui.widgets.models import (
+    COLUMNS,
+    NEWER,
+    SORTS,
+    ModelDetail,
+    instances_of,
+    model_rows,
+    newer_count,
+    ordered,
+    update_words,
+)
 from lmx_tui.widgets.panes import Pane, short_name
 from lmx_tui.widgets.pulls import Pulls
 from lmx_tui.widgets.table import Table
-
-SORT_COLUMNS = {"used": "used", "name": "name", "size": "size", "context": "context", "memory": "memory"}
 
 
 class Filter(Input):
@@ -41,6 +51,8 @@ class ModelsScreen(Page):
         self._query = ""
         self._sort = "used"
         self._reverse = False
+        self._outdated = False
+        """Whether the selected model is."""
 
     def compose_body(self) -> ComposeResult:
         yield Filter(placeholder="filter: words of the name, 4bit, qwen3 ...", id="filter", compact=True)
@@ -61,21 +73,27 @@ class ModelsScreen(Page):
         arrow = "▲" if self._reverse != (self._sort == "name") else "▼"
         table = self.query_one(Table)
         rows = model_rows(snapshot, models, self.app.theme_variables)
-        table.show(rows, sorted_by=SORT_COLUMNS[self._sort], mark=arrow)
+        table.show(rows, sorted_by=self._sort, mark=arrow)
         table.say_empty("nothing matches; esc clears the filter" if self._query else "no models yet; p pulls one")
         total = len(snapshot.models)
         shown = f"{len(models)} of {total}" if self._query else str(total)
         found = f"filter: {self._query} · " if self._query else ""
         newer = newer_count(snapshot)
-        badge = f" · {NEWER} {newer} newer, lmx update" if newer else ""
+        badge = f" · {NEWER} {newer} newer" if newer else ""
         self.query_one("#models", Pane).titled(f"Models  {shown}{badge}", f"{found}sort: {SORTS[self._sort]} {arrow}")
         self.query_one(Pulls).show(snapshot.downloads)
         self._show_detail()
 
     @on(DataTable.RowHighlighted)
     def _show_detail(self) -> None:
-        if self.snapshot is not None:
-            self.query_one(ModelDetail).show(self.snapshot, self._selected())
+        if self.snapshot is None:
+            return
+        model = self._selected()
+        self.query_one(ModelDetail).show(self.snapshot, model)
+        outdated = model is not None and model.newer is not None
+        if outdated != self._outdated:
+            self._outdated = outdated
+            self.refresh_bindings()
 
     def _selected(self) -> Model | None:
         key = self.query_one(Table).selected
@@ -131,19 +149,24 @@ class ModelsScreen(Page):
 
     # ---- verbs ----
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "update" and not self._outdated:
+            return False
+        return super().check_action(action, parameters)
+
     def action_load(self) -> None:
-        model = self._selected()
-        if model is None:
-            return
-        if model.problem:
-            self.post_message(Notified(f"{model.id}: {model.problem}", severity="error"))
-        else:
-            self.post_message(LoadRequested(model.id))
+        self._use(LoadRequested)
 
     def action_chat(self) -> None:
+        self._use(ChatRequested)
+
+    def _use(self, request: Callable[[str], LoadRequested | ChatRequested]) -> None:
+        """Asks for what needs a model that works, or says why this one does not."""
         model = self._selected()
-        if model is not None:
-            self.post_message(ChatRequested(model.id))
+        if model is not None and model.problem:
+            self.post_message(Notified(f"{model.id}: {model.problem}", severity="error"))
+        elif model is not None:
+            self.post_message(request(model.id))
 
     def action_unload(self) -> None:
         model = self._selected()
@@ -154,13 +177,20 @@ class ModelsScreen(Page):
         ask_unload(self, UnloadRequested(instance.id, model.id), instance.running + instance.waiting)
 
     def action_pull(self) -> None:
-        words = "A repository of the Hugging Face Hub with an MLX model."
-        asked = Ask("Pull a model", words, "mlx-community/Qwen3-0.6B-4bit")
-        self.app.push_screen(asked, self._pull_if)
+        def pull(repo: str | None) -> None:
+            if repo:
+                self.post_message(PullRequested(repo))
 
-    def _pull_if(self, repo: str | None) -> None:
-        if repo:
-            self.post_message(PullRequested(repo))
+        words = "A repository of the Hugging Face Hub with an MLX model."
+        self.app.push_screen(Ask("Pull a model", words, "mlx-community/Qwen3-0.6B-4bit"), pull)
+
+    def action_update(self) -> None:
+        model = self._selected()
+        if self.snapshot is None or model is None:
+            return
+        question = f"Update {short_name(model.id)}?"
+        detail = update_words(model, instances_of(self.snapshot).get(model.id))
+        ask_first(self, Confirm(question, detail, "Update", "U"), UpdateRequested(model.id))
 
     def action_copy(self) -> None:
         model = self._selected()
@@ -174,10 +204,14 @@ def ask_unload(screen: Page, request: UnloadRequested, busy: int) -> None:
         screen.post_message(request)
         return
     detail = f"{busy} request{'s' if busy > 1 else ''} in this model would be waited for, then it leaves memory."
-    question = Confirm(f"Unload {short_name(request.model)}?", detail, "Unload", "U")
-    screen.app.push_screen(question, partial(_unload_if, screen, request))
+    ask_first(screen, Confirm(f"Unload {short_name(request.model)}?", detail, "Unload", "U"), request)
 
 
-def _unload_if(screen: Page, request: UnloadRequested, sure: bool | None) -> None:
-    if sure:
-        screen.post_message(request)
+def ask_first(screen: Page, question: Confirm, request: Message) -> None:
+    """Posts `request` once the question has been answered with yes."""
+
+    def answered(sure: bool | None) -> None:
+        if sure:
+            screen.post_message(request)
+
+    screen.app.push_screen(question, answered)

@@ -34,19 +34,21 @@ def figures(answer: Answer) -> list[str]:
     return [*speed, f"TTFT {duration(answer.first_token)}", f"{count(answer.tokens)} tok"]
 
 
-def meta_line(answer: Answer, now: float, width: int) -> str:
-    """State, figures and the context meter; the meter is always there, its bar shrinks first."""
+def meta_line(answer: Answer, now: float, width: int, context: int | None = None) -> str:
+    """State, figures and the context meter; the meter is always there, its bar shrinks first.
+
+    `context`: that of the model which answers next, where it is another one; it counts tokens in its own way.
+    """
+    length = answer.context_length if context is None else context
+    meters = [context_meter(answer.context_used, length, cells, about=context is not None) for cells in METER_CELLS]
     parts = [] if answer.ended else [state_words(answer, now), *figures(answer)]
     if answer.stage and not answer.ended:
-        shortest = len(context_meter(answer.context_used, answer.context_length, 0))
-        parts.insert(1, shorten(one_line(answer.stage), max(0, width - len(parts[0]) - shortest - 6)))
-    line = ""
-    for cells in METER_CELLS[width < ROOMY :]:
-        meter = context_meter(answer.context_used, answer.context_length, cells)
+        parts.insert(1, shorten(one_line(answer.stage), max(0, width - len(parts[0]) - len(meters[-1]) - 6)))
+    for meter in meters[width < ROOMY :]:
         line = " · ".join([*parts, meter])
         if len(line) <= width:
             return line
-    return joined([*parts, meter], width)
+    return joined([*parts, meters[-1]], width)
 
 
 class MetaLine(Widget):
@@ -58,12 +60,12 @@ class MetaLine(Widget):
     running: reactive[bool] = reactive(False)
     more: reactive[bool] = reactive(False)
 
-    def show(self, answer: Answer | None, now: float, *, more: bool) -> None:
-        """`more`: there is something below what the transcript shows."""
+    def show(self, answer: Answer | None, now: float, *, more: bool, context: int | None) -> None:
+        """`more`: there is something below what the transcript shows. `context`: see meta_line."""
         self.running = answer is not None and not answer.ended
         self.more = more
         room = max(10, self.content_size.width - 2 - (len(MORE) + 2 if more else 0))
-        self.line = meta_line(answer, now, room) if answer is not None else ""
+        self.line = meta_line(answer, now, room, context) if answer is not None else ""
 
     def render(self) -> Text:
         names = self.app.theme_variables

@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.widgets import Static
 
 from lmx_daemon.contract.pulls import DOWNLOAD_ENDS
-from lmx_daemon.contract.types import Instance, Model, Snapshot
+from lmx_daemon.contract.types import Instance, InstanceState, Model, Snapshot
 from lmx_tui.figures import (
     UNKNOWN,
     age,
@@ -30,7 +30,7 @@ from lmx_tui.widgets.table import Column
 STATE_CELLS = 12
 COLUMNS = (
     Column("glyph", "", 2, keep=9),
-    Column("name", "name", 16, flexible=True, keep=10),
+    Column("name", "name", 20, flexible=True, keep=10),
     Column("quant", "quant", 7, keep=4),
     Column("size", "size", 7, right=True, keep=6),
     Column("context", "ctx", 4, right=True, keep=3),
@@ -40,6 +40,7 @@ COLUMNS = (
 )
 SORTS = {"used": "last used", "name": "name", "size": "size", "context": "context length", "memory": "memory"}
 NEWER = "↑"
+LOADING: frozenset[InstanceState] = frozenset({"starting", "loading"})
 GLYPHS = {"ready": "●", "loading": "◐", "starting": "◐", "leaving": "◌", "failed": "!"}
 COLORS = {"ready": "success", "loading": "warning", "starting": "warning", "leaving": "muted", "failed": "error"}
 
@@ -86,7 +87,7 @@ def ordered(snapshot: Snapshot, query: str, sort: str, reverse: bool) -> list[Mo
 def state_words(instance: Instance | None) -> str:
     if instance is None:
         return UNKNOWN
-    if instance.state in ("loading", "starting"):
+    if instance.state in LOADING:
         return f"loading {percent(instance.progress)}" if instance.progress is not None else "loading"
     if instance.state == "ready" and instance.running:
         return f"▶ {instance.running} running" if instance.running < 100 else "▶ running"
@@ -95,7 +96,7 @@ def state_words(instance: Instance | None) -> str:
 
 def short_state(instance: Instance | None, width: int) -> str:
     """For a column: of a load its stage, whose mark and colour say that it is one, in as many words as fit."""
-    if instance is None or instance.state not in ("loading", "starting") or not instance.stage:
+    if instance is None or instance.state not in LOADING or not instance.stage:
         return state_words(instance)
     share = f" {percent(instance.progress)}" if instance.progress is not None else ""
     return fewer_words(one_line(instance.stage), width - len(share)) + share
@@ -103,7 +104,7 @@ def short_state(instance: Instance | None, width: int) -> str:
 
 def load_words(instance: Instance) -> str:
     """Of a load also its stage: "loading 41%, weights"."""
-    stage = one_line(instance.stage) if instance.state in ("loading", "starting") else ""
+    stage = one_line(instance.stage) if instance.state in LOADING else ""
     return ", ".join(filter(None, (state_words(instance), stage)))
 
 
@@ -116,6 +117,14 @@ def last_use(model: Model, instance: Instance | None, now: float) -> float | Non
 def newer_count(snapshot: Snapshot) -> int:
     """How many models have a newer version upstream."""
     return sum(model.newer is not None for model in snapshot.models)
+
+
+def update_words(model: Model, instance: Instance | None) -> str:
+    """What an update of it would do, before it is asked for."""
+    here, there = (one_line(commit[:12]) for commit in (model.revision or UNKNOWN, model.newer or UNKNOWN))
+    words = f"From {here} to {there}. Only files that differ are fetched, at most about {size(model.size or None)}. "
+    words += "This version stays until the new one is proved."
+    return words if instance is None else f"{words}\n\nIt is in memory, and answers as this version until unloaded."
 
 
 def expiry(instance: Instance, now: float) -> str:
@@ -193,8 +202,9 @@ class ModelDetail(Pane):
         if model.problem:
             text.append("! ", self._style("error")).append(clean(model.problem) + "\n\n")
         if model.newer:
-            text.append(f"{NEWER} ", self._style("secondary")).append("newer version: ")
-            text.append(f"lmx update {one_line(model.id)}\n\n", self._style("accent"))
+            text.append(f"{NEWER} ", self._style("secondary")).append("newer version, ")
+            text.append("u", self._style("accent")).append(" fetches it\n")
+            text.append(f"lmx update {one_line(model.id)}\n\n", self._style("muted"))
         for label, value in self._facts(snapshot, model, instance):
             text.append(f"{label:<10}", self._style("muted")).append(value + "\n")
         if instance is not None and instance.error is not None:
@@ -218,7 +228,7 @@ class ModelDetail(Pane):
             memory = instance.memory
             facts += [
                 ("stage", one_line(instance.stage) or UNKNOWN)
-                if instance.state in ("loading", "starting")
+                if instance.state in LOADING
                 else ("loaded in", duration(instance.load_seconds)),
                 ("memory", f"{size(memory.resident or None)} resident"),
                 ("", f"{size(memory.active or None)} in arrays"),
@@ -240,7 +250,7 @@ class ModelDetail(Pane):
         if model.source == "built-in" and model.verified_at is None:
             return []
         if model.verified_at is None:
-            return [("verified", "not verified")]
+            return [("verified", "never")]
         return [("verified", ago(snapshot.taken_at - model.verified_at))]
 
     def _style(self, name: str) -> Style:

@@ -151,17 +151,16 @@ class RatePane(Pane):
 
     def _first_tokens(self, snapshot: Snapshot) -> Text:
         times = [request.first_token for request in snapshot.requests if request.first_token]
-        words = (
-            f"TTFT p50 {duration(median(times)) if times else UNKNOWN} of {len(times)}" if times else f"TTFT {UNKNOWN}"
-        )
+        words = f"TTFT p50 {duration(median(times))} of {len(times)}" if times else f"TTFT {UNKNOWN}"
         return Text(words, Style.parse(self.app.theme_variables["muted"]), no_wrap=True, overflow="crop")
 
 
-def context_meter(used: int | None, length: int, width: int = 10) -> str:
-    """ "ctx ███░░░░░░░ 4.1k/32k"; "-" where either is unknown."""
+def context_meter(used: int | None, length: int, width: int = 10, *, about: bool = False) -> str:
+    """ "ctx ███░░░░░░░ 4.1k/32k"; "-" where either is unknown. `about`: `used` is no exact count."""
     if used is None or not length:
         return f"ctx {UNKNOWN}"
-    return " ".join(filter(None, ("ctx", bar(used / length, width), f"{tokens(used)}/{tokens(length)}")))
+    words = f"{'~' if about else ''}{tokens(used)}/{tokens(length)}"
+    return " ".join(filter(None, ("ctx", bar(used / length, width), words)))
 
 
 def joined(parts: Iterable[str], width: int) -> str:

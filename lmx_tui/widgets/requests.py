@@ -6,14 +6,14 @@ from rich.text import Text
 
 from lmx_daemon.contract.types import Instance, RequestRow, Snapshot
 from lmx_tui.figures import UNKNOWN, age, cached, count, duration, one_line, percent, rate, reason, size, tokens
-from lmx_tui.widgets.models import COLORS, GLYPHS, expiry, short_state
+from lmx_tui.widgets.models import COLORS, GLYPHS, LOADING, STATE_CELLS, expiry, instances_of, load_words, short_state
 from lmx_tui.widgets.panes import short_name
 from lmx_tui.widgets.table import Column
 
 REQUEST_COLUMNS = (
     Column("id", "id", 8, keep=9),
     Column("model", "model", 12, flexible=True, keep=10),
-    Column("state", "state", 12, keep=9),
+    Column("state", "state", STATE_CELLS, keep=9),
     Column("prompt", "prompt", 7, right=True, keep=7),
     Column("cached", "cached", 6, right=True, keep=4),
     Column("out", "out", 6, right=True, keep=8),
@@ -23,10 +23,9 @@ REQUEST_COLUMNS = (
     Column("client", "client", 18, keep=3),
     Column("route", "route", 22, keep=1),
 )
-STATE_CELLS = 12
 INSTANCE_COLUMNS = (
     Column("glyph", "", 1, keep=9),
-    Column("model", "model", 14, flexible=True, keep=10),
+    Column("model", "model", 20, flexible=True, keep=10),
     Column("state", "state", STATE_CELLS, keep=9),
     Column("memory", "memory", 8, right=True, keep=8),
     Column("cache", "prefix", 8, right=True, keep=3),
@@ -63,7 +62,8 @@ def running_and_ended(snapshot: Snapshot) -> tuple[list[RequestRow], list[Reques
 
 def request_rows(snapshot: Snapshot, colors: Mapping[str, str]) -> dict[str, dict[str, Text]]:
     running, ended = running_and_ended(snapshot)
-    return {row.id: _request_row(row, colors) for row in (running + ended)[:MAX_ROWS]}
+    instances = instances_of(snapshot)
+    return {row.id: _request_row(row, instances.get(row.model), colors) for row in (running + ended)[:MAX_ROWS]}
 
 
 def cursor_after(selected: str | None, before: Snapshot | None, after: Snapshot) -> str | None:
@@ -81,25 +81,37 @@ def cursor_after(selected: str | None, before: Snapshot | None, after: Snapshot)
     return over[0] if over and (has_ended or was_latest) else None
 
 
-def request_note(row: RequestRow | None) -> str:
-    """What no column of its row tells: why it failed, or what of its prompt was cached and why not more."""
+def request_note(row: RequestRow | None, instance: Instance | None) -> str:
+    """What no column of its row tells: why it failed, how its model's load goes, or what of its prompt was cached and
+    why not more."""
     if row is None:
         return ""
     if row.error is not None:
         return one_line(row.error.message)
+    if row.state == "loading" and instance is not None and instance.state in LOADING:
+        return load_words(instance)
     why = reason(row.miss, row.first_difference)
     words = cached(row.cached_tokens, row.prompt_tokens)
     return f"{words}{MISSED} · {why}" if why else words
 
 
-def _request_row(row: RequestRow, colors: Mapping[str, str]) -> dict[str, Text]:
+def _state_words(row: RequestRow, instance: Instance | None) -> str:
+    """While its model is loaded, what that model's own row says."""
+    if row.state == "loading" and instance is not None and instance.state in LOADING:
+        return short_state(instance, STATE_CELLS)
+    progress = f" {percent(row.progress)}" if row.progress is not None and row.state in ("loading", "prefill") else ""
+    place = f" #{row.position}" if row.position and row.state == "queued" else ""
+    return f"{row.state}{progress}{place}"
+
+
+def _request_row(row: RequestRow, instance: Instance | None, colors: Mapping[str, str]) -> dict[str, Text]:
     base = colors["muted"] if row.state in ENDED else ""
     share = row.cached_tokens / row.prompt_tokens if row.cached_tokens is not None and row.prompt_tokens else None
     cells = {
         "id": one_line(row.id)[-8:],
         "model": short_name(row.model),
         "prompt": count(row.prompt_tokens),
-        "cached": percent(share) + (MISSED if row.miss else ""),
+        "cached": percent(share) + (MISSED if row.miss else " "),
         "out": count(row.completion_tokens) if row.completion_tokens else UNKNOWN,
         "rate": rate(row.rate),
         "ttft": duration(row.first_token),
@@ -107,9 +119,7 @@ def _request_row(row: RequestRow, colors: Mapping[str, str]) -> dict[str, Text]:
         "client": one_line(row.client) or UNKNOWN,
         "route": one_line(row.route) or UNKNOWN,
     }
-    progress = f" {percent(row.progress)}" if row.progress is not None and row.state in ("loading", "prefill") else ""
-    place = f" #{row.position}" if row.position and row.state == "queued" else ""
-    state = Text(f"{row.state}{progress}{place}", colors[STATE_COLORS[row.state]])
+    state = Text(_state_words(row, instance), colors[STATE_COLORS[row.state]])
     return {name: Text(value, base) for name, value in cells.items()} | {"state": state}
 
 
@@ -120,7 +130,7 @@ def instance_rows(snapshot: Snapshot, colors: Mapping[str, str]) -> dict[str, di
 def _instance_row(instance: Instance, now: float, colors: Mapping[str, str]) -> dict[str, Text]:
     context = instance.capabilities.context_length if instance.capabilities else None
     cells = {
-        "model": short_name(instance.model) if "/" in instance.model else one_line(instance.model),
+        "model": short_name(instance.model),
         "memory": size(instance.memory.resident or None),
         "cache": size(instance.memory.prefix_cache) if instance.memory.resident else UNKNOWN,
         "context": tokens(context),

@@ -1,6 +1,6 @@
-"""The first row: screens, the connection, memory, downloads, requests. Drawn from the View; a click switches."""
+"""The first row: screens and their keys, the connection, memory, requests, and how to leave. Drawn from the View."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.style import Style
 from rich.text import Text
@@ -11,10 +11,12 @@ from textual.widget import Widget
 from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download
 from lmx_daemon.contract.types import Snapshot
 from lmx_tui.figures import age, gigabytes
-from lmx_tui.messages import SwitchRequested, View
+from lmx_tui.keys import SCREENS
+from lmx_tui.messages import View
 
-TABS = (("models", "Models"), ("chat", "Chat"), ("monitor", "Monitor"))
 TINY = 60
+ROOMY = 72
+"""From here on the screens' keys stand before their names."""
 WIDE = 100
 
 
@@ -41,30 +43,48 @@ class TopBar(Widget):
         super().__init__()
         self._mode = mode
         self._places: list[tuple[int, int, str]] = []
+        """From and to which cell a click does what."""
 
     def render(self) -> Text:
         width = self.size.width
-        text = Text(no_wrap=True, overflow="crop", end="")
+        text = Text(" ", no_wrap=True, overflow="crop", end="")
         self._places = []
+        leave = Text()
         if width >= TINY:
-            text.append(" lmx ", self._style("bold", "accent"))
-            for mode, title in TABS:
-                start = len(text)
-                here = mode == self._mode
-                text.append(f" {title} ", self._style("bold reverse") if here else Style())
-                self._places.append((start, len(text), mode))
+            keys = self._keys()
+            text.append("lmx ", self._style("bold", "accent"))
+            for mode in SCREENS.values():
+                self._add_tab(text, mode, keys if width >= ROOMY else {})
             text.append("  ")
-        else:
-            text.append(" ")
+            leave = self._key(keys.get("app.quit", "")).append(" Quit ")
+        room = width - len(leave)
         for part in self._status(width):
-            if len(text) + len(part) <= width:
+            if len(text) + len(part) <= room:
                 text.append_text(part)
+        if leave:
+            text.append(" " * (room - len(text))).append_text(leave)
+            self._places.append((room, width, "leave"))
         return text
 
-    def on_click(self, event: events.Click) -> None:
-        for start, end, mode in self._places:
+    def _add_tab(self, text: Text, mode: str, keys: Mapping[str, str]) -> None:
+        tab = self._key(keys.get(f"app.{mode}", "")).append(f" {mode.capitalize()} ")
+        if mode == self._mode:
+            tab.stylize(self._style("bold reverse"))
+        self._places.append((len(text), len(text) + len(tab), f"switch('{mode}')"))
+        text.append_text(tab)
+
+    def _key(self, key: str) -> Text:
+        return Text().append(f" {key}" if key else "", self._style("bold", "accent"))
+
+    def _keys(self) -> dict[str, str]:
+        """A binding's id -> its key, as it is bound now."""
+        bindings = [active.binding for active in reversed(self.screen.active_bindings.values())]
+        return {binding.id: self.app.get_key_display(binding) for binding in bindings if binding.id}
+
+    async def on_click(self, event: events.Click) -> None:
+        for start, end, action in self._places:
             if start <= event.x < end:
-                self.post_message(SwitchRequested(mode))
+                await self.app.run_action(action)
 
     # ---- its parts, the most important first ----
 
@@ -86,7 +106,8 @@ class TopBar(Widget):
             return [Text("○ offline", style)]
         parts = [Text(f"○ offline, {retry}", style)]
         if self.view.snapshot is not None:
-            parts.append(Text(f" · data {_old(self.view.age)} old", self._style("", "muted")))
+            words = f" · {'data ' if width >= WIDE else ''}{_old(self.view.age)} old"
+            parts.append(Text(words, self._style("", "muted")))
         return parts
 
     def _connection(self, snapshot: Snapshot, wide: bool) -> Text:

@@ -14,13 +14,13 @@ from lmx_daemon.contract.pulls import Download
 from lmx_daemon.contract.types import Snapshot, Status
 from lmx_tui import keys
 from lmx_tui.app import LmxApp
-from lmx_tui.messages import PullPauseRequested, PullResumeRequested
+from lmx_tui.messages import PullChangeRequested
 from lmx_tui.palette import pull_commands
 from lmx_tui.screens.dialogs import Go, Pick
 from lmx_tui.screens.help import Help
 from lmx_tui.widgets.prompt import Prompt
 from tests.fake_client import FakeClient, busy_snapshot, status
-from tests.tui.conftest import Clock, running, screen_text, settled, until
+from tests.tui.conftest import Clock, ask, running, screen_text, settled, until
 
 Make = Callable[..., LmxApp]
 
@@ -169,10 +169,13 @@ async def test_keys_typed_while_a_screen_opens_reach_it_in_order(make_app: Make,
         type_at_once(pilot.app, "p", *"one", "/", *"two", "enter")
         await until(pilot, lambda: client.calls)
         assert client.calls == [("pull", "one/two")]
+        type_at_once(pilot.app, *"p1/2", "enter", *"p3/4", "enter", "p", "escape", *"p5/6", "enter")
+        await until(pilot, lambda: len(client.calls) == 4)
+        assert [repo for _, repo in client.calls] == ["one/two", "1/2", "3/4", "5/6"]
         type_at_once(pilot.app, "f2", "c", *"px")
         await until(pilot, lambda: pilot.app.current_mode == "chat")
         await until(pilot, lambda: pilot.app.screen.query_one(Prompt).text == "px")
-        assert len(client.calls) == 1
+        assert len(client.calls) == 4
 
 
 async def test_switching_by_f_keys_and_by_g(make_app: Make) -> None:
@@ -184,6 +187,31 @@ async def test_switching_by_f_keys_and_by_g(make_app: Make) -> None:
                 assert isinstance(pilot.app.screen, Go)
                 await pilot.press(pressed[1])
             await until(pilot, lambda mode=mode: pilot.app.current_mode == mode)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (72, 20)])
+async def test_the_top_bar_shows_how_to_switch_and_how_to_leave(
+    make_app: Make, client: FakeClient, clock: Clock, size: tuple[int, int]
+) -> None:
+    def bar() -> str:
+        return screen_text(app).splitlines()[0]
+
+    app = make_app(retries=(30.0,))
+    async with running(app, size) as pilot:
+        assert bar().startswith(" lmx  f2 Models  f3 Chat  f4 Monitor ") and bar().endswith(" ^q Quit")
+        await pilot.press("f3")
+        await until(pilot, lambda: "esc Scroll" in screen_text(app))
+        assert bar().endswith(" ^q Quit")
+        await pilot.click("TopBar", offset=(bar().index("Monitor"), 0))
+        await until(pilot, lambda: app.current_mode == "monitor")
+        clock.now += 12
+        client.go_down()
+        await until(pilot, lambda: "offline" in bar())
+        assert bar().endswith(" ^q Quit") and "retry 30s" in bar()
+        await pilot.resize_terminal(60, 20)
+        await until(pilot, lambda: bar().startswith(" lmx  Models  Chat  Monitor ") and "^q Quit" in bar())
+        await pilot.click("TopBar", offset=(bar().index("Quit"), 0))
+        await until(pilot, lambda: app._exit)
 
 
 async def test_help_lists_this_screens_keys(make_app: Make) -> None:
@@ -210,6 +238,7 @@ async def test_keymap_of_the_settings(make_app: Make) -> None:
         await pilot.press("P")
         await settled(pilot)
         assert len(pilot.app.screen_stack) == 2
+        assert "f9 Monitor" in screen_text(pilot.app).splitlines()[0], "the top bar shows the key that it is"
         await pilot.press("escape", "f9")
         await until(pilot, lambda: pilot.app.current_mode == "monitor")
 
@@ -256,6 +285,25 @@ async def test_unknown_theme_in_the_settings_is_said(make_app: Make) -> None:
         assert "there is no theme '[b]none'" in screen_text(pilot.app)
 
 
+async def test_every_theme_that_is_offered_draws_every_screen(make_app: Make, client: FakeClient) -> None:
+    app = make_app()
+    async with running(app) as pilot:
+        await ask(pilot)
+        await pilot.press("ctrl+t")
+        await settled(pilot)
+        assert isinstance(app.screen, Pick)
+        names = [value for value, _ in app.screen._options]
+        await pilot.press("escape")
+        assert {"ember", "harbor", "paper", "nord", "textual-light"} <= set(names)
+        for number, name in enumerate(names):
+            app.theme = name
+            await pilot.press(("f2", "f3", "f4")[number % 3])
+            await settled(pilot)
+            assert "lmx" in screen_text(app), name
+    async with running(make_app(Settings(tui=TuiSettings(theme="ansi-dark")))) as pilot:
+        assert pilot.app.theme == "ember"
+
+
 async def test_palette_offers_our_commands(make_app: Make, client: FakeClient) -> None:
     async with running(make_app()) as pilot:
         await pilot.press("ctrl+p")
@@ -270,24 +318,34 @@ async def test_palette_offers_our_commands(make_app: Make, client: FakeClient) -
 @pytest.mark.parametrize(
     ("state", "offered"),
     [
-        ("downloading", ["Pause", "Cancel"]),
-        ("queued", ["Pause", "Cancel"]),
-        ("paused", ["Resume", "Cancel"]),
-        ("failed", ["Resume", "Cancel"]),
+        ("downloading", ["pause", "cancel"]),
+        ("queued", ["pause", "cancel"]),
+        ("paused", ["resume", "cancel"]),
+        ("failed", ["resume", "cancel"]),
         ("done", []),
     ],
 )
 def test_what_the_palette_offers_for_a_pull(state: Any, offered: list[str]) -> None:
-    found = [title.split()[0] for title, _, _ in pull_commands(Download(id="d", repo="a/b", state=state))]
+    found = [title.rpartition(" ")[2] for title, _, _ in pull_commands(Download(id="d", repo="a/b", state=state))]
     assert found == offered
+
+
+async def test_the_first_command_of_the_palette_does_no_harm(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: "Download of mlx-community/gpt-oss-120b-MXFP4: cancel" in screen_text(pilot.app))
+        await pilot.press("enter")
+        await until(pilot, lambda: len(pilot.app.screen_stack) == 1)
+        await settled(pilot)
+        assert not client.calls
 
 
 async def test_the_palette_pauses_a_pull(make_app: Make, client: FakeClient) -> None:
     async with running(make_app()) as pilot:
-        pilot.app.post_message(PullPauseRequested("d1"))
-        pilot.app.post_message(PullResumeRequested("d1"))
-        await until(pilot, lambda: len(client.calls) == 2)
-        assert client.calls == [("pause_pull", "d1"), ("resume_pull", "d1")]
+        for verb in ("pause", "resume", "cancel"):
+            pilot.app.post_message(PullChangeRequested(verb, "d1"))
+        await until(pilot, lambda: len(client.calls) == 3)
+        assert client.calls == [("pause_pull", "d1"), ("resume_pull", "d1"), ("cancel_pull", "d1")]
 
 
 async def test_ctrl_q_leaves(make_app: Make) -> None:

@@ -4,15 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from textual.events import Paste
 from textual.widgets import Input
 
 from lmx_daemon.contract.errors import BusyError
 from lmx_daemon.contract.generation import Chat, Delta
+from lmx_tui import app as app_module
 from lmx_tui import clipboard
 from lmx_tui.app import LmxApp
 from lmx_tui.widgets.message_view import MessageView
 from lmx_tui.widgets.prompt import Prompt
-from lmx_tui.widgets.transcript import ThinkingView, Transcript
+from lmx_tui.widgets.transcript import THINKING_LINES, ThinkingView, Transcript
 from tests.fake_client import QWEN, FakeClient, answer_of, quiet_snapshot
 from tests.tui.conftest import Clock, ask, running, screen_text, settled, until
 
@@ -226,6 +228,21 @@ async def test_control_characters_never_reach_the_terminal(make_app: Make, clien
         assert "␛]52" in text
 
 
+async def test_what_is_pasted_is_cleaned_and_what_was_cut_comes_back(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        await pilot.press("f3")
+        await settled(pilot)
+        prompt = pilot.app.screen.query_one(Prompt)
+        pilot.app.post_message(Paste("a\rb\r\nc\x1b[2J"))
+        await until(pilot, lambda: prompt.text == "a\nb\nc␛[2J")
+        assert "\x1b" not in screen_text(pilot.app)
+        prompt.select_all()
+        await pilot.press("ctrl+x")
+        await until(pilot, lambda: prompt.text == "")
+        await pilot.press("ctrl+v")
+        await until(pilot, lambda: prompt.text == "a\nb\nc␛[2J")
+
+
 async def test_history_at_the_edges(make_app: Make, client: FakeClient) -> None:
     async with running(make_app()) as pilot:
         for words in ("first", "second"):
@@ -294,6 +311,50 @@ async def test_a_reader_who_scrolled_up_is_left_alone(make_app: Make, client: Fa
         view.append("\n\nmore\n\nand more\n\nand more")
         await settled(pilot)
         assert transcript.scroll_y == place
+
+
+async def test_the_meter_goes_with_the_model(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        await ask(pilot)
+        await until(pilot, lambda: " 4.3k/40k" in screen_text(pilot.app))
+        await pilot.press("ctrl+o", "down", "enter")
+        await until(pilot, lambda: " ~4.3k/2k" in screen_text(pilot.app), 5.0)
+        await pilot.press("ctrl+o", "down", "enter")
+        await until(pilot, lambda: " 4.3k/40k" in screen_text(pilot.app))
+
+
+async def test_an_answer_whose_end_never_comes_is_left(
+    make_app: Make, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unheard(request_id: str) -> None:
+        return None
+
+    monkeypatch.setattr(app_module, "STOP_SECONDS", 0.05)
+    client.cancel = unheard  # type: ignore[method-assign]
+    client.answer = answer_of("kept words " * 20)
+    client.hold_at = 5
+    async with running(make_app()) as pilot:
+        await ask(pilot)
+        await until(pilot, lambda: "kept words" in screen_text(pilot.app))
+        await pilot.press("escape")
+        await until(pilot, lambda: "the daemon has not said so" in screen_text(pilot.app))
+        assert "kept words" in screen_text(pilot.app)
+        client.hold_at = None
+        await ask(pilot, "next")
+        await until(pilot, lambda: len(client.requests_seen) == 2)
+
+
+async def test_a_long_paragraph_of_thinking_shows_its_last_lines(make_app: Make, client: FakeClient) -> None:
+    thought = " ".join(f"thought{number}" for number in range(300))
+    client.answer = answer_of("Answer.", reasoning=thought)
+    client.hold_at = 2
+    async with running(make_app(), (80, 24)) as pilot:
+        await ask(pilot)
+        await until(pilot, lambda: "thought299" in screen_text(pilot.app))
+        assert sum("thought" in line for line in screen_text(pilot.app).splitlines()) == THINKING_LINES
+        await pilot.resize_terminal(50, 24)
+        await until(pilot, lambda: "thought267" not in screen_text(pilot.app))
+        assert sum("thought" in line for line in screen_text(pilot.app).splitlines()) == THINKING_LINES
 
 
 async def test_the_chosen_model_answers(make_app: Make, client: FakeClient) -> None:

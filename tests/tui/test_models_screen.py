@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from textual.widgets import Input, OptionList
 
-from lmx_daemon.contract.errors import OutOfMemoryError
+from lmx_daemon.contract.errors import ErrorBody, OutOfMemoryError
 from lmx_daemon.contract.pulls import Download
 from lmx_daemon.contract.types import Instance
 from lmx_tui.app import LmxApp
@@ -50,11 +50,12 @@ async def test_enter_loads_and_says_so(make_app: Make, client: FakeClient) -> No
         await until(pilot, lambda: "lmx/guide is ready" in screen_text(pilot.app))
 
 
-async def test_unusable_model_is_explained_not_loaded(make_app: Make, client: FakeClient) -> None:
+@pytest.mark.parametrize("key", ["enter", "c"])
+async def test_unusable_model_is_explained_not_loaded(make_app: Make, client: FakeClient, key: str) -> None:
     async with running(make_app()) as pilot:
-        await pilot.press("G", "enter")
+        await pilot.press("G", key)
         await settled(pilot)
-        assert not client.calls
+        assert not client.calls and pilot.app.current_mode == "models"
         assert "lmx never runs it" in screen_text(pilot.app)
 
 
@@ -156,6 +157,9 @@ async def test_the_end_of_a_pull_is_said_once(make_app: Make, client: FakeClient
         client.change(downloads=tuple(done))
         await until(pilot, lambda: "gpt-oss-120b-MXFP4 is here" in screen_text(pilot.app))
         assert "GLM-4.5-Air-4bit is here" not in screen_text(pilot.app), "it had ended before"
+        failed = Download(id="new", repo="a/b", state="failed", error=ErrorBody(code="x", message="no such repository"))
+        client.change(downloads=(*done, failed))
+        await until(pilot, lambda: "a/b: no such repository" in screen_text(pilot.app))
 
 
 @pytest.mark.parametrize(
@@ -192,15 +196,55 @@ async def test_a_newer_version_has_a_badge_and_its_command(make_app: Make, clien
     async with running(make_app()) as pilot:
         text = " ".join(screen_text(pilot.app).split())
         assert "↑ 1 newer" in text and "●↑ Qwen3-8B-4bit" in text
-        assert "↑ newer version: lmx update" in text and "verified 3 days ago" in text
+        assert "↑ newer version, u fetches it" in text and "lmx update" in text and "verified 3 days ago" in text
         await pilot.press("j")
         await settled(pilot)
         text = " ".join(screen_text(pilot.app).split())
-        assert "newer version" not in text and "verified not verified" in text
+        assert "newer version" not in text and "verified never" in text
         client.change(models=quiet_snapshot().models, instances=())
         await until(pilot, lambda: "lmx/guide" in pilot.app.screen.query_one("#detail").border_title)
         assert "verified" not in screen_text(pilot.app), "what comes with lmx is not asked"
         assert "newer" not in screen_text(pilot.app)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_an_outdated_model_is_updated_after_a_question(
+    make_app: Make, client: FakeClient, size: tuple[int, int]
+) -> None:
+    async with running(make_app(), size) as pilot:
+        assert "u Update" in screen_text(pilot.app).splitlines()[-1]
+        await pilot.press("u")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, Confirm)
+        text = " ".join(screen_text(pilot.app).replace("│", " ").split())
+        assert "Update Qwen3-8B-4bit?" in text and "at most about 4.6 GB" in text and "It is in memory" in text
+        await pilot.press("enter")
+        await settled(pilot)
+        assert not client.calls, "Cancel has the focus"
+        await pilot.press("u")
+        await settled(pilot)
+        await pilot.press("U")
+        await until(pilot, lambda: client.calls)
+        assert client.calls == [("update", QWEN)]
+        await pilot.press("j")
+        await until(pilot, lambda: "u Update" not in screen_text(pilot.app))
+        await pilot.press("u")
+        await settled(pilot)
+        assert len(pilot.app.screen_stack) == 1, "this one is not outdated"
+
+
+async def test_the_palette_updates_and_looks_for_newer_versions(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        for words, call in (("update qwen3-8b", ("update", QWEN)), ("look for newer", ("outdated", None))):
+            await pilot.press("ctrl+p")
+            await settled(pilot)
+            pilot.app.screen.query_one(Input).value = words
+            await until(
+                pilot, lambda words=words: words in screen_text(pilot.app).lower().replace("mlx-community/", "")
+            )
+            await pilot.press("enter")
+            await until(pilot, lambda call=call: call in client.calls)
+        await until(pilot, lambda: "1 of 2 models from the Hub have a newer version" in screen_text(pilot.app))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +268,7 @@ def test_a_load_tells_its_stage_in_a_column(stage: str, progress: float | None, 
 async def test_the_list_shows_stage_and_last_use(make_app: Make, client: FakeClient) -> None:
     loading = Instance(id="i", model=QWEN, state="loading", stage="weights", progress=0.41)
     client.change(instances=(loading,))
-    async with running(make_app(), (80, 24)) as pilot:
+    async with running(make_app()) as pilot:
         text = screen_text(pilot.app)
         assert "weights 41%" in text
         rows = [key.value for key in table(pilot.app).rows]

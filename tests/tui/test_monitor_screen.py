@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.contract.errors import OutOfMemoryError
-from lmx_daemon.contract.types import Incident, RequestRow, Snapshot
+from lmx_daemon.contract.types import Incident, Instance, RequestRow, Snapshot
 from lmx_tui.app import LmxApp
 from lmx_tui.news import news
 from lmx_tui.screens.dialogs import Confirm
@@ -52,6 +52,20 @@ async def test_the_selected_request_tells_what_was_cached_and_why_not_more(make_
         await pilot.press("space")
         await settled(pilot)
         assert "paused, space goes on · 93% cached ─╯" in screen_text(pilot.app)
+
+
+async def test_a_request_that_waits_for_a_load_tells_its_stage(make_app: Make, client: FakeClient) -> None:
+    row = RequestRow(id="r", model=QWEN, state="loading", started_at=NOW, progress=0.4)
+    loading = Instance(id="i", model=QWEN, state="loading", stage="weights", progress=0.41)
+    client.change(requests=(row,), instances=(loading,))
+    async with running(make_app(), (80, 24)) as pilot:
+        await pilot.press("f4")
+        await settled(pilot)
+        lines = screen_text(pilot.app).splitlines()
+        assert sum("weights 41%" in line for line in lines) == 2, "as in the model's own row"
+        assert any("loading 41%, weights ─╯" in line for line in lines), "and in words for the selected one"
+        client.change(instances=(msgspec.structs.replace(loading, state="ready"),))
+        await until(pilot, lambda: "loading 40%" in screen_text(pilot.app))
 
 
 async def test_cancel_asks_the_daemon(make_app: Make, client: FakeClient) -> None:

@@ -79,14 +79,14 @@ def test_why_a_prompt_was_not_cached() -> None:
     answer = Answer("r", QWEN, 0.0)
     started = Started(id="r", prompt_tokens=100, cached_tokens=0, seed=1, miss="evicted", first_difference=1234)
     answer.take(started, 1.0)
-    usage = Usage(prompt_tokens=100, completion_tokens=2)
+    usage = Usage(prompt_tokens=100, completion_tokens=0)
     answer.take(msgspec.structs.replace(finished(), usage=usage), 1.0)
     first, second = end_line(answer).plain.split("\n")
-    assert first.endswith(" · 0% cached") and second == "not cached: evicted, at token 1,234"
+    assert first == "Qwen3-8B-4bit · said nothing · 0% cached" and second == "not cached: evicted, at token 1,234"
     row = RequestRow(id="r", model=QWEN, state="decode", prompt_tokens=100, cached_tokens=12, miss="evicted")
-    assert request_note(row) == "12% cached* · evicted"
+    assert request_note(row, None) == "12% cached* · evicted"
     failed = msgspec.structs.replace(row, state="failed", error=ErrorBody(code="x", message="out of [memory]"))
-    assert request_note(failed) == "out of [memory]" and request_note(None) == ""
+    assert request_note(failed, None) == "out of [memory]" and request_note(None, None) == ""
 
 
 def test_clean_makes_controls_visible() -> None:
@@ -99,7 +99,7 @@ def test_graph_keeps_peaks_and_the_newest_at_the_right() -> None:
     assert resampled([5, 1, 9, 1], 4, 2) == [5, 9]
     assert resampled([7], 4, 4) == [None, None, None, 7]
     assert levels([None, 0, 0.001, 50, 500], 100, 8) == [0, 0, 1, 4, 8]
-    assert [round_top(value) for value in (0, 11, 140.4, 5000)] == [10, 20, 200, 5000]
+    assert [round_top(value) for value in (0, 11, 140.4, 206, 5000)] == [10, 20, 200, 300, 5000]
 
 
 @pytest.mark.parametrize(("symbols", "glyphs"), [("braille", "⣿⣤"), ("block", "█▄"), ("ascii", "#:")])
