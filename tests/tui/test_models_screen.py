@@ -273,7 +273,7 @@ async def test_the_list_shows_stage_and_last_use(make_app: Make, client: FakeCli
         assert "weights 41%" in text
         rows = [key.value for key in table(pilot.app).rows]
         assert "gemma" in str(rows[0]), "used last, though it is not in memory"
-        assert "5h" in next(line for line in text.splitlines() if "gemma" in line)
+        assert any("gemma" in line and " 5h " in line for line in text.splitlines())
 
 
 async def test_cursor_stays_on_its_model_when_rows_change(make_app: Make, client: FakeClient) -> None:
