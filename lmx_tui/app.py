@@ -5,7 +5,7 @@ Screens and widgets draw and post messages; only the handlers here change anythi
 
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -288,16 +288,10 @@ def run_tui(home: Home, settings: Settings, *, start: bool = True) -> int:
     except ConfigError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return 1
-    app = LmxApp(Client(home.socket), settings, start=_starter(home) if start else None)
+    app = LmxApp(Client(home.socket), settings, start=partial(find_or_start, home) if start else None)
     app.run(mouse=settings.tui.mouse)
     snapshot = app.view.snapshot
     if app.view.online and snapshot is not None:
         print(f"the daemon goes on at {clean(snapshot.status.address)}; stop it with: lmx stop")
     return app.return_code or 0
 
-
-def _starter(home: Home) -> Starter:
-    def start() -> Coroutine[Any, Any, Any]:
-        return find_or_start(home)
-
-    return start
