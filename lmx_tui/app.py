@@ -294,4 +294,3 @@ def run_tui(home: Home, settings: Settings, *, start: bool = True) -> int:
     if app.view.online and snapshot is not None:
         print(f"the daemon goes on at {clean(snapshot.status.address)}; stop it with: lmx stop")
     return app.return_code or 0
-
