@@ -127,7 +127,7 @@ class PrefixCache:
             start = len(path) * BLOCK * WIDTH
             last, shared = _nearest(at, data[start : start + BLOCK * WIDTH], whole - len(path) * BLOCK)
             return Place(path, last, shared)
-        for depth in range(len(path), -1, -1):
+        for depth in range(min(len(path), whole // BLOCK), -1, -1):
             at = path[depth - 1] if depth else self._roots.get(namespace)
             rest = data[depth * BLOCK * WIDTH : whole * WIDTH]
             ends = [] if at is None else [end for tokens, end in at.ends.items() if rest.startswith(tokens)]

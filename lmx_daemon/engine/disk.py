@@ -184,7 +184,7 @@ class Disk:
         if not (self._ends if layout is None else not layout.trimmable):
             return _fitting(run, prefixes.max_bytes // 2)
         whole = len(data) // WIDTH - 1
-        for depth in range(len(path) + len(run), -1, -1):
+        for depth in range(min(len(path) + len(run), whole // BLOCK), -1, -1):
             rest = data[depth * step : whole * WIDTH]
             for end in sorted(self._ends.get(keys[depth], {}).values(), key=lambda end: -end.length):
                 if end.length * WIDTH <= len(rest) and end.key == end_key(keys[depth], rest[: end.length * WIDTH]):

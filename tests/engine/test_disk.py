@@ -106,6 +106,10 @@ def test_answers_after_a_restart_are_the_answers_without(
     assert hit is not None and hit.length == held
     assert answer(model, hit.cache, PROMPT[held:]) == expected(model, PROMPT)
     assert second.restore(PROMPT) == 0, "it is in memory now"
+    second.keep(PROMPT[:128], computed(model, PROMPT[:128]))
+    third = shelf()
+    gained = third.restore(PROMPT[:128])
+    assert gained == (127 if architecture in CAN_BE_TRIMMED else 0) == stored_tokens(third.prefixes, PROMPT[:128])
     assert second.said == []
 
 

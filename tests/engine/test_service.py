@@ -108,8 +108,10 @@ class Schedules:
 
     def alone(self, prompt: tuple[int, ...], kind: str) -> list[Told]:
         if (prompt, kind) not in self._known:
+            armed, self._model.armed = self._model.armed, False
             name = self._alone.ask(prompt, max_tokens=40, **KINDS[kind])
             self._alone.finish()
+            self._model.armed = armed
             count = self._alone.asked[name].choices
             self._known[prompt, kind] = [self._alone.answer(name, choice) for choice in range(count)]
         return self._known[prompt, kind]
