@@ -78,7 +78,7 @@ def ordered(snapshot: Snapshot, query: str, sort: str, reverse: bool) -> list[Mo
             case _:
                 return last_use(model, instance, snapshot.taken_at) or 0.0
 
-    shown.sort(key=lambda model: model.id.lower(), reverse=reverse and sort == "name")
+    shown.sort(key=lambda model: (short_name(model.id).lower(), model.id), reverse=reverse and sort == "name")
     if sort != "name":
         shown.sort(key=value, reverse=not reverse)
     return shown

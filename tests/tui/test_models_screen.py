@@ -10,10 +10,10 @@ from textual.widgets import Input, OptionList
 
 from lmx_daemon.contract.errors import ErrorBody, OutOfMemoryError
 from lmx_daemon.contract.pulls import Download
-from lmx_daemon.contract.types import Instance
+from lmx_daemon.contract.types import Instance, Model
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import Ask, Confirm, Pick
-from lmx_tui.widgets.models import short_state
+from lmx_tui.widgets.models import ordered, short_state
 from lmx_tui.widgets.pulls import in_order, pull_words
 from lmx_tui.widgets.requests import instance_rows
 from lmx_tui.widgets.table import Table
@@ -117,6 +117,12 @@ async def test_letters_in_the_filter_are_text(make_app: Make, client: FakeClient
         await settled(pilot)
         assert pilot.app.screen.query_one("#filter", Input).value == "xcgm"
         assert pilot.app.current_mode == "models" and not client.calls
+
+
+def test_models_are_sorted_by_the_names_that_are_shown() -> None:
+    models = tuple(Model(id=name, path="", source="hub") for name in ("b/zeta", "z/Alpha", "a/mid", "c/alpha"))
+    shown = [model.id for model in ordered(busy_snapshot(models=models), "", "name", False)]
+    assert shown == ["c/alpha", "z/Alpha", "a/mid", "b/zeta"]
 
 
 async def test_sort_picker_and_second_pick_turns(make_app: Make) -> None:
