@@ -26,7 +26,7 @@ WEATHER = {
 
 
 def connect(daemon: Daemon, key: str = "lmx") -> OpenAI:
-    """To be closed: connections that the garbage collector finds are an error of whichever test runs just then."""
+    """To be closed: a socket left to the garbage collector may be an error of whichever test runs just then."""
     return OpenAI(base_url=f"{daemon.address}/v1", api_key=key, max_retries=0)
 
 
