@@ -148,7 +148,10 @@ class Daemon:
             settings.library,
             os.environ,
             machine=lambda: Machine(
-                host.limits().cap, pool.loader.device, lambda needed: _fit(pool.loader.placing(needed))
+                host.limits().cap,
+                pool.loader.device,
+                lambda needed: _fit(pool.loader.placing(needed)),
+                pool.loader.measured,
             ),
             in_use=lambda: pool.folders(),
         )

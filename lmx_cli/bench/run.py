@@ -47,29 +47,22 @@ async def run(
 ) -> Report:
     """Raises LmxError where a server or its model is not there; later errors are figures of the report.
 
-    After `seconds`, shared evenly by the workloads, no further round begins; each workload has one at least.
+    After `seconds`, shared evenly by the workloads, no further round begins; each has one at least.
     """
     for server in servers:
         progress(f"{server.name}: {server.address.url}")
         await server.prepare()
-    for server in servers[1:]:
         server.scale = servers[0].scale  # the same words for all
     fitting, notes = fit(servers, workloads)
+    share = math.inf if seconds is None else seconds / len(fitting)
     tests: list[Test] = []
     for workload in fitting:
-        collected: dict[str, Collected] = {}
-        until = math.inf if seconds is None else time.monotonic() + seconds / len(fitting)
+        until = time.monotonic() + share
         for server in servers if warm else ():
             progress(f"{workload.name} · warming up · {server.name}")
             await workload.warm_up(server)
             await server.settle()
-        for number in range(rounds):
-            if number and time.monotonic() > until:
-                break
-            for server in servers if number % 2 == 0 else reversed(servers):
-                progress(f"{workload.name} · round {number + 1} of {rounds} · {server.name}")
-                await _one_round(server, workload, number, collected)
-        tests += [_test(found) for found in collected.values()]
+        tests += await _measured(servers, workload, rounds, until, progress)
     progress("")
     return Report(
         id=f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}",
@@ -100,6 +93,20 @@ def fit(servers: Sequence[Server], workloads: Sequence[Workload]) -> tuple[list[
     if not fitting:
         raise LmxError(f"no workload fits the model's context of {limit} tokens", hint="ask for shorter prompts")
     return fitting, notes
+
+
+async def _measured(
+    servers: Sequence[Server], workload: Workload, rounds: int, until: float, progress: Progress
+) -> list[Test]:
+    """One round at least; none begins after `until`."""
+    collected: dict[str, Collected] = {}
+    for number in range(rounds):
+        if number and time.monotonic() > until:
+            break
+        for server in servers if number % 2 == 0 else reversed(servers):
+            progress(f"{workload.name} · round {number + 1} of {rounds} · {server.name}")
+            await _one_round(server, workload, number, collected)
+    return [_test(found) for found in collected.values()]
 
 
 async def _one_round(server: Server, workload: Workload, number: int, collected: dict[str, Collected]) -> None:

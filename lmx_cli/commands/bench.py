@@ -22,7 +22,12 @@ JSON = typer.Option(False, "--json", help="As JSON.")
 
 def add(app: typer.Typer, output: Output) -> None:
     group = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+    _add_measuring(group, output)
+    _add_kept(group, output)
+    app.add_typer(group, name="bench")
 
+
+def _add_measuring(group: typer.Typer, output: Output) -> None:  # long by its many options alone
     @group.callback()
     def bench(
         context: typer.Context,
@@ -72,6 +77,8 @@ def add(app: typer.Typer, output: Output) -> None:
         report = asyncio.run(_measure(output, asked, planned, load, rounds))
         return _show(output, report, json=json, keep=keep, svg=svg, plot=plot)
 
+
+def _add_kept(group: typer.Typer, output: Output) -> None:
     @group.command("list")
     def list_kept(json: bool = JSON) -> int:
         """List the kept runs."""
@@ -96,8 +103,6 @@ def add(app: typer.Typer, output: Output) -> None:
         from lmx_daemon.contract.benchmark import find_report
 
         return _show(output, find_report(_kept(), name), json=json, plot=plot)
-
-    app.add_typer(group, name="bench")
 
 
 class _Asked:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmx_cli.commands.models import load_model
 from lmx_cli.output import ExitCode, Output, duration, size
 
 if TYPE_CHECKING:
@@ -30,15 +31,14 @@ def add(app: typer.Typer, output: Output) -> None:
         detach: bool = typer.Option(False, "--detach", help="Run in the background."),
     ) -> int:
         """Serve OpenAI routes on port 1234 until it is stopped."""
-        arguments = [flag for name in model for flag in ("--model", name)]
-        if host is not None:
-            arguments += ["--host", host]
+        arguments = [] if host is None else ["--host", host]
         if port is not None:
             arguments += ["--port", str(port)]
         if api_key is not None:
             os.environ["LMX_API_KEY"] = api_key  # not on the command line, where every user could read it
         if detach:
-            return asyncio.run(_detach(output, arguments))
+            return asyncio.run(_detach(output, model, arguments))
+        arguments += [flag for name in model for flag in ("--model", name)]
         sys.stdout.flush()
         os.execv(sys.executable, [sys.executable, "-m", "lmx_daemon", *arguments])
 
@@ -53,10 +53,12 @@ def add(app: typer.Typer, output: Output) -> None:
         return asyncio.run(_status(output, json))
 
 
-async def _detach(output: Output, arguments: list[str]) -> int:
+async def _detach(output: Output, models: list[str], arguments: list[str]) -> int:
+    """The models are loaded from here, so that whoever started the daemon hears what became of them."""
     from lmx_daemon.contract.config import Home
-    from lmx_daemon.contract.errors import StartupError
+    from lmx_daemon.contract.errors import LmxError, StartupError
     from lmx_daemon.contract.spawn import find_daemon, start_daemon
+    from lmx_daemon.contract.types import LoadRequest
 
     home = Home.from_environment()
     running = await find_daemon(home)
@@ -66,7 +68,14 @@ async def _detach(output: Output, arguments: list[str]) -> int:
         )
     status = await start_daemon(home, arguments)
     output.text(f"lmx serves at {status.address}/v1 (pid {status.pid})")
-    return ExitCode.OK
+    code = ExitCode.OK
+    for name in models:
+        try:
+            await load_model(output, LoadRequest(model=name, pin=True))
+        except LmxError as error:
+            output.error(error)
+            code = ExitCode.ERROR
+    return code
 
 
 async def _stop(output: Output) -> int:

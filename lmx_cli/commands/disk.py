@@ -60,7 +60,7 @@ def add(app: typer.Typer, output: Output) -> None:
 async def _rm(
     output: Output, name: str | None, yes: bool, undo: bool, trash: bool, empty: bool, json: bool
 ) -> int:  # one word, five acts on the same trash
-    from lmx_daemon.contract.errors import RequestError
+    from lmx_daemon.contract.errors import NotFoundError, RequestError
     from lmx_daemon.contract.library import PurgeRequest, RemoveRequest, UndoRequest
 
     async with await started() as client:
@@ -73,6 +73,8 @@ async def _rm(
             return ExitCode.OK
         if empty:
             rows = [row for row in await client.trash() if name in (None, row.id)]
+            if name is not None and not rows:
+                raise NotFoundError(f"{name} is not in the trash", hint="`lmx rm --list` shows it")
             if rows and not _agreed(output, f"delete {len(rows)} for good, {size(sum(r.size for r in rows))}?", yes):
                 return ExitCode.ERROR
             gone = await client.purge(PurgeRequest(id=name))

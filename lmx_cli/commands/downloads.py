@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from lmx_daemon.contract.pulls import Download
 
 JOB = typer.Argument(help="A model or the id of its pull, as `lmx downloads` shows them.")
+VERBS = {
+    "pause": "Stop a pull until it is resumed; what was fetched is kept.",
+    "resume": "Go on with a pull that was paused or has failed.",
+    "retry": "Try again; also one that is done: what is missing or wrong is fetched.",
+    "cancel": "Stop a pull for good, and delete what it has fetched.",
+}
 RATE = re.compile(r"([\d.]+)\s*([kmg]?)(?:i?b)?(?:/s)?", re.IGNORECASE)
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
@@ -33,25 +39,8 @@ def add(app: typer.Typer, output: Output) -> None:
         """List the pulls, as `lmx downloads` alone does."""
         return asyncio.run(_list(output, json))
 
-    @group.command()
-    def pause(job: str = JOB, json: bool = JSON) -> int:
-        """Stop a pull until it is resumed; what was fetched is kept."""
-        return asyncio.run(_act(output, "pause", job, json))
-
-    @group.command()
-    def resume(job: str = JOB, json: bool = JSON) -> int:
-        """Go on with a pull that was paused or has failed."""
-        return asyncio.run(_act(output, "resume", job, json))
-
-    @group.command()
-    def retry(job: str = JOB, json: bool = JSON) -> int:
-        """Try again; also one that is done: what is missing or wrong is fetched."""
-        return asyncio.run(_act(output, "retry", job, json))
-
-    @group.command()
-    def cancel(job: str = JOB, json: bool = JSON) -> int:
-        """Stop a pull for good, and delete what it has fetched."""
-        return asyncio.run(_act(output, "cancel", job, json))
+    for verb, told in VERBS.items():
+        _add_verb(group, output, verb, told)
 
     @group.command()
     def move(job: str = JOB, position: int = typer.Argument(1, min=1, help="1 is the next."), json: bool = JSON) -> int:
@@ -67,6 +56,12 @@ def add(app: typer.Typer, output: Output) -> None:
     def limit(rate: str = typer.Argument(help="Bytes a second, as 20MB or 500k; `off` for no bound.")) -> int:
         """Bound the speed of all pulls together, until the daemon stops."""
         return asyncio.run(_limit(output, rate))
+
+
+def _add_verb(group: typer.Typer, output: Output, verb: str, told: str) -> None:
+    @group.command(verb, help=told)
+    def act(job: str = JOB, json: bool = JSON) -> int:
+        return asyncio.run(_act(output, verb, job, json))
 
 
 async def _list(output: Output, json: bool) -> int:

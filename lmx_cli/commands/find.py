@@ -28,6 +28,33 @@ class Sort(StrEnum):
 
 
 def add(app: typer.Typer, output: Output) -> None:
+    _add_search(app, output)
+
+    @app.command()
+    def recommend(
+        context: int | None = typer.Option(None, min=1, help="Tokens that memory is planned for; 8192 if not given."),
+        every: bool = typer.Option(False, "--all", help="Those too that do not fit."),
+        json: bool = JSON,
+    ) -> int:
+        """Name good first choices that fit this machine, and why."""
+        return asyncio.run(_recommend(output, context, every, json))
+
+    @app.command()
+    def outdated(json: bool = JSON) -> int:
+        """Ask the Hub which models have a newer version."""
+        return asyncio.run(_outdated(output, json))
+
+    @app.command()
+    def update(
+        model: str | None = typer.Argument(None, help="As `lmx ls` shows it."),
+        every: bool = typer.Option(False, "--all", help="All that are outdated."),
+        json: bool = JSON,
+    ) -> int:
+        """Fetch the newer version of a model. Only what differs; the old one stays until the new one is proved."""
+        return asyncio.run(_update(output, model, every, json))
+
+
+def _add_search(app: typer.Typer, output: Output) -> None:
     @app.command()
     def search(
         words: Annotated[list[str] | None, typer.Argument(help="Words of the model's name.")] = None,
@@ -58,29 +85,6 @@ def add(app: typer.Typer, output: Output) -> None:
             context_length=context,
         )
         return asyncio.run(_search(output, request, json))
-
-    @app.command()
-    def recommend(
-        context: int | None = typer.Option(None, min=1, help="Tokens that memory is planned for; 8192 if not given."),
-        every: bool = typer.Option(False, "--all", help="Those too that do not fit."),
-        json: bool = JSON,
-    ) -> int:
-        """Name good first choices that fit this machine, and why."""
-        return asyncio.run(_recommend(output, context, every, json))
-
-    @app.command()
-    def outdated(json: bool = JSON) -> int:
-        """Ask the Hub which models have a newer version."""
-        return asyncio.run(_outdated(output, json))
-
-    @app.command()
-    def update(
-        model: str | None = typer.Argument(None, help="As `lmx ls` shows it."),
-        every: bool = typer.Option(False, "--all", help="All that are outdated."),
-        json: bool = JSON,
-    ) -> int:
-        """Fetch the newer version of a model. Only what differs; the old one stays until the new one is proved."""
-        return asyncio.run(_update(output, model, every, json))
 
 
 async def _search(output: Output, request: "SearchRequest", json: bool) -> int:

@@ -66,7 +66,7 @@ async def _ls(
 ) -> int:
     async with await started() as client:
         models, instances = await asyncio.gather(client.models(), client.instances())
-    states = {instance.model: instance.state for instance in instances}
+    states: dict[str, str] = {instance.model: instance.state for instance in instances}
     chosen = [
         model
         for model in models
@@ -77,32 +77,32 @@ async def _ls(
     ]
     chosen = ordered(chosen, sort)
     if json:
-        output.json([{**_plain(model), "state": str(states.get(model.id, "on disk"))} for model in chosen])
-        return ExitCode.OK
-    if not chosen:
+        output.json([{**_plain(model), "state": states.get(model.id, "on disk")} for model in chosen])
+    elif not chosen:
         output.note("no model matches" if models else "there is no model here; lmx pull fetches one")
-        return ExitCode.OK
-    now = time.time()
-    output.table(
-        ("MODEL", "SIZE", "QUANT", "CONTEXT", "ABILITIES", "USED", "VERIFIED", "REVISION", "STATE"),
-        [
-            (
-                model.id,
-                size(model.size),
-                model.quantization or "-",
-                tokens(model.context_length),
-                " ".join(name for name in ABILITIES if getattr(model, name)) or "-",
-                ago(model.used_at, now),
-                ago(model.verified_at, now),
-                (model.revision or "-")[:SHOWN_COMMIT] + (" (newer)" if model.newer else ""),
-                model.problem or str(states.get(model.id, "-")),
-            )
-            for model in chosen
-        ],
-        right=("SIZE", "CONTEXT"),
-        spare=("REVISION", "VERIFIED", "USED", "ABILITIES"),
-    )
+    else:
+        now = time.time()
+        output.table(
+            ("MODEL", "SIZE", "QUANT", "CONTEXT", "ABILITIES", "USED", "VERIFIED", "REVISION", "STATE"),
+            [_row(model, states.get(model.id, "-"), now) for model in chosen],
+            right=("SIZE", "CONTEXT"),
+            spare=("REVISION", "VERIFIED", "USED", "ABILITIES"),
+        )
     return ExitCode.OK
+
+
+def _row(model: "Model", state: str, now: float) -> tuple[str, ...]:
+    return (
+        model.id,
+        size(model.size),
+        model.quantization or "-",
+        tokens(model.context_length),
+        " ".join(name for name in ABILITIES if getattr(model, name)) or "-",
+        ago(model.used_at, now),
+        ago(model.verified_at, now),
+        (model.revision or "-")[:SHOWN_COMMIT] + (" (newer)" if model.newer else ""),
+        model.problem or state,
+    )
 
 
 def ordered(models: "list[Model]", sort: Order) -> "list[Model]":
@@ -158,27 +158,7 @@ async def _show(output: Output, name: str, template: bool, config: bool, json: b
 
 
 def _show_all(output: Output, details: "Details") -> None:
-    model, now = details.model, time.time()
-    can = [name for name in ("chat", *ABILITIES) if getattr(model, name)]
-    if model.tool_parser:
-        can = [f"tools ({model.tool_parser})" if name == "tools" else name for name in can]
-    rows = {
-        "model": model.id,
-        "from": f"{model.source}, {model.path}",
-        "revision": (model.revision or "-") + (f", upstream has {model.newer[:SHOWN_COMMIT]}" if model.newer else ""),
-        "weights": f"{size(model.size)}, {model.quantization or 'not quantised'}",
-        "parameters": _parameters(model.parameters),
-        "architecture": model.architecture or "-",
-        "context": f"{model.context_length:,} tokens" if model.context_length else "-",
-        "can": ", ".join(can) or "-",
-        "licence": model.license or "-",
-        "memory": _memory(details),
-        "used": ago(model.used_at, now),
-        "verified": f"{ago(model.verified_at, now)}, against {details.proof}" if model.verified_at else "never",
-        "code": (", ".join(model.code) + (" (trusted)" if model.trusted else "")) if model.code else "none",
-    }
-    if model.problem:
-        rows["problem"] = model.problem
+    rows = _told(details)
     width = max(map(len, rows))
     for name, value in rows.items():
         output.text(f"{name.ljust(width)}  {value}")
@@ -199,7 +179,35 @@ def _show_all(output: Output, details: "Details") -> None:
             right=("SIZE",),
         )
     if details.template:
-        output.text(f"\nchat template of {len(details.template)} characters: lmx show {model.id} --template")
+        length, identity = len(details.template), details.model.id
+        output.text(f"\nchat template of {length} characters: lmx show {identity} --template")
+
+
+def _told(details: "Details") -> dict[str, str]:
+    model, now = details.model, time.time()
+    can = [name for name in ("chat", *ABILITIES) if getattr(model, name)]
+    if model.tool_parser:
+        can = [f"tools ({model.tool_parser})" if name == "tools" else name for name in can]
+    rows = {
+        "model": model.id,
+        "from": f"{model.source}, {model.path}",
+        "revision": (model.revision or "-") + (f", upstream has {model.newer[:SHOWN_COMMIT]}" if model.newer else ""),
+        "weights": f"{size(model.size)}, {model.quantization or 'not quantised'}",
+        "parameters": _parameters(model.parameters),
+        "architecture": model.architecture or "-",
+        "context": f"{model.context_length:,} tokens" if model.context_length else "-",
+        "can": ", ".join(can) or "-",
+        "licence": model.license or "-",
+        "memory": _memory(details),
+        "used": ago(model.used_at, now),
+        "verified": f"{ago(model.verified_at, now)}, against {details.proof}" if model.verified_at else "never",
+        "code": (", ".join(model.code) + (" (trusted)" if model.trusted else "")) if model.code else "none",
+    }
+    if model.source == "built-in":
+        rows["verified"] = details.proof
+    if model.problem:
+        rows["problem"] = model.problem
+    return rows
 
 
 def _parameters(count: int | None) -> str:

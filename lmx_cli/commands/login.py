@@ -8,6 +8,8 @@ import typer
 
 from lmx_cli.output import ExitCode, Output
 
+DEFAULT_ENDPOINT = "https://huggingface.co"
+
 
 def add(app: typer.Typer, output: Output) -> None:
     @app.command()
@@ -63,8 +65,7 @@ def _hub() -> str:
     """The endpoint, told to huggingface_hub before it is imported."""
     from lmx_daemon.contract.config import Home, read_settings
 
-    endpoint = read_settings(Home.from_environment()).library.endpoint
-    if endpoint:
-        os.environ["HF_ENDPOINT"] = endpoint
+    if not os.environ.get("HF_ENDPOINT"):
+        os.environ["HF_ENDPOINT"] = read_settings(Home.from_environment()).library.endpoint or DEFAULT_ENDPOINT
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    return os.environ["HF_ENDPOINT"]

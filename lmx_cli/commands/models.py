@@ -39,7 +39,7 @@ def add(app: typer.Typer, output: Output) -> None:
         from lmx_daemon.contract.types import LoadRequest
 
         request = LoadRequest(model=model, context_length=context, slots=slots, ttl=ttl, pin=pin)
-        return asyncio.run(_plan(output, request, json) if plan else _load(output, request, json))
+        return asyncio.run(_plan(output, request, json) if plan else load_model(output, request, json))
 
     @app.command()
     def unload(
@@ -101,7 +101,8 @@ def _ps_row(instance: "Instance", now: float) -> tuple[str, ...]:
     )
 
 
-async def _load(output: Output, request: "LoadRequest", json: bool) -> int:
+async def load_model(output: Output, request: "LoadRequest", json: bool = False) -> int:
+    """Until it is ready. Raises what made the load fail."""
     last: Instance | None = None
     async with await started() as client:
         async for last in client.load(request):

@@ -57,6 +57,8 @@ async def _verify(output: Output, name: str | None, every: bool, repair: bool, a
                     tell_verified(output, last)
     if json:
         output.json(ended)
+    elif not names:
+        output.note("there is no model to verify; lmx pull fetches one")
     return ExitCode.OK if all(last.state in ("sound", "recorded", "repaired") for last in ended) else ExitCode.ERROR
 
 

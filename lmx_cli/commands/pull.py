@@ -42,7 +42,6 @@ def add(app: typer.Typer, output: Output) -> None:
             revision=revision,
             include=tuple(include),
             exclude=tuple(exclude),
-            endpoint=os.environ.get("HF_ENDPOINT"),
             token=os.environ.get("HF_TOKEN"),
         )
         return asyncio.run(_pull(output, asked, quiet=quiet, detach=detach, json=json))
@@ -64,7 +63,9 @@ async def _pull(output: Output, asked: "PullRequest", *, quiet: bool, detach: bo
                 elif not quiet:
                     output.progress(progress(job))
         except asyncio.CancelledError:
-            asyncio.current_task().uncancel()  # type: ignore[union-attr]  # Ctrl-C: there is one last thing to do
+            task = asyncio.current_task()
+            assert task is not None
+            task.uncancel()  # Ctrl-C: there is one last thing to do
             output.progress("")
             job = await client.pause_pull(job.id)
             output.note(f"paused at {size(job.done)}; go on with: lmx pull {name_of(job)}")

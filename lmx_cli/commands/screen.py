@@ -18,12 +18,7 @@ def add(app: typer.Typer, output: Output) -> None:
 
             output.text(f"lmx {VERSION}")
             raise typer.Exit
-        if context.invoked_subcommand is not None:
-            return None
-        if output.interactive:
-            return open_tui()
-        output.text(context.get_help())
-        return ExitCode.OK
+        return _open(context, output) if context.invoked_subcommand is None else None
 
     @app.command()
     def tui() -> int:
@@ -48,6 +43,14 @@ def add(app: typer.Typer, output: Output) -> None:
     def version(json: bool = typer.Option(False, "--json", help="As JSON.")) -> int:
         """Print the versions of lmx and what it stands on."""
         return show_versions(output, json)
+
+
+def _open(context: typer.Context, output: Output) -> int:
+    """What `lmx` alone does."""
+    if output.interactive:
+        return open_tui()
+    output.text(context.get_help())
+    return ExitCode.OK
 
 
 def show_versions(output: Output, json: bool) -> int:

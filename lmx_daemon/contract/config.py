@@ -95,7 +95,7 @@ class EngineSettings(Section, frozen=True):
 
 class LibrarySettings(Section, frozen=True):
     endpoint: str | None = None
-    """The Hub; None follows HF_ENDPOINT."""
+    """The Hub where a caller's HF_ENDPOINT names none; None follows the daemon's own."""
     reserve_bytes: Annotated[int, msgspec.Meta(ge=0)] = 2 * 1024**3
     """Disk space that a pull leaves free."""
     folders: tuple[str, ...] = ()

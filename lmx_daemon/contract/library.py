@@ -8,7 +8,7 @@ from lmx_daemon.contract.types import MemoryPlan, Model
 
 Fit = Literal["yes", "after unloading", "no", "unknown"]
 """Whether a model can be loaded on this machine: now, once others are unloaded, or never."""
-FileState = Literal["proved", "unproved", "changed", "missing", "extra"]
+FileState = Literal["proved", "unproved", "changed", "missing", "extra", "built-in"]
 
 
 class FileRow(Frozen, frozen=True):

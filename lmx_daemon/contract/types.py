@@ -14,6 +14,8 @@ from lmx_daemon.contract.pulls import Download
 
 PROTOCOL = 1
 """The admin socket's; a client and a daemon with different ones refuse each other in one line."""
+HUB_HEADER = "x-lmx-hub"
+"""The Hub that the caller's HF_ENDPOINT names, percent-encoded: the daemon's own may be another."""
 PROTOCOL_HEADER = "x-lmx-protocol"
 REQUEST_ID_HEADER = "x-request-id"
 

@@ -3,10 +3,12 @@
 It raises the daemon's own LmxError, or DaemonUnreachableError where nobody answers.
 """
 
+import os
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 import httpx2
 import msgspec
@@ -20,7 +22,7 @@ from lmx_daemon.contract.errors import (
     RequestError,
     error_from,
 )
-from lmx_daemon.contract.types import PROTOCOL, PROTOCOL_HEADER
+from lmx_daemon.contract.types import HUB_HEADER, PROTOCOL, PROTOCOL_HEADER
 
 T = TypeVar("T")
 ANSWER_SECONDS = 30.0
@@ -38,7 +40,10 @@ class Wire:
         self._http = httpx2.AsyncClient(
             transport=transport or httpx2.AsyncHTTPTransport(uds=str(socket), verify=NO_TLS),
             base_url="http://lmx",
-            headers={PROTOCOL_HEADER: str(PROTOCOL)},
+            headers={
+                PROTOCOL_HEADER: str(PROTOCOL),
+                HUB_HEADER: quote(os.environ.get("HF_ENDPOINT", ""), errors="replace"),
+            },
             timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
             trust_env=False,
         )

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 from litestar import Response, get, post
@@ -14,6 +15,7 @@ from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.generation import Request as Asked
 from lmx_daemon.contract.pulls import Download, MovePull, PullLimit, PullRequest
 from lmx_daemon.contract.types import (
+    HUB_HEADER,
     Health,
     HostMemory,
     Instance,
@@ -145,7 +147,9 @@ async def cancel(state: State, request_id: str) -> None:
 
 @post("/admin/pulls", status_code=200)
 async def pull(request: AnyRequest, state: State) -> Download:
-    found: Download = await state.pulls.start(decode(await request.body(), PullRequest))
+    asked = decode(await request.body(), PullRequest)
+    asked = msgspec.structs.replace(asked, endpoint=asked.endpoint or hub_of(request))
+    found: Download = await state.pulls.start(asked)
     return found
 
 
@@ -257,6 +261,11 @@ ROUTES = [
     benchmark,
     shutdown,
 ]
+
+
+def hub_of(request: AnyRequest) -> str | None:
+    """As the caller's environment names it; None leaves it to the daemon."""
+    return unquote(request.headers.get(HUB_HEADER, "")) or None
 
 
 def line(value: Any) -> bytes:

@@ -29,7 +29,7 @@ from lmx_daemon.contract.library import (
     UpdateRequest,
     VerifyRequest,
 )
-from lmx_daemon.http.admin import line, lines
+from lmx_daemon.http.admin import hub_of, line, lines
 from lmx_daemon.http.errors import decode
 from lmx_daemon.http.serving import AnyRequest
 from lmx_daemon.library.librarian import Librarian
@@ -45,7 +45,7 @@ async def details(state: State, id: str) -> Details:
 @post("/admin/library/verify", status_code=200)
 async def verify(request: AnyRequest, state: State) -> Stream:
     librarian: Librarian = state.librarian
-    return await told(librarian.proving.verify(decode(await request.body(), VerifyRequest)))
+    return await told(librarian.proving.verify(decode(await request.body(), VerifyRequest), hub_of(request)))
 
 
 @post("/admin/library/import", status_code=200)
@@ -57,32 +57,35 @@ async def bring(request: AnyRequest, state: State) -> Stream:
 @post("/admin/library/update", status_code=200)
 async def update(request: AnyRequest, state: State) -> Stream:
     librarian: Librarian = state.librarian
-    return await told(librarian.updates.update(decode(await request.body(), UpdateRequest).id))
+    return await told(librarian.updates.update(decode(await request.body(), UpdateRequest).id, hub_of(request)))
 
 
 @post("/admin/library/outdated", status_code=200)
-async def outdated(state: State) -> Outdated:
+async def outdated(request: AnyRequest, state: State) -> Outdated:
     librarian: Librarian = state.librarian
-    return await asyncio.to_thread(librarian.updates.check)
+    return await asyncio.to_thread(librarian.updates.check, librarian.hub(hub_of(request)))
 
 
 @post("/admin/library/search", status_code=200)
 async def search(request: AnyRequest, state: State) -> Offers:
     librarian: Librarian = state.librarian
-    return await asyncio.to_thread(librarian.search.search, decode(await request.body(), SearchRequest))
+    asked = decode(await request.body(), SearchRequest)
+    return await asyncio.to_thread(librarian.search(hub_of(request)).search, asked)
 
 
 @post("/admin/library/recommend", status_code=200)
 async def recommend(request: AnyRequest, state: State) -> Offers:
     librarian: Librarian = state.librarian
     asked = decode(await request.body(), RecommendRequest)
-    return await asyncio.to_thread(choose, librarian.search, asked.context_length, asked.every)
+    return await asyncio.to_thread(choose, librarian.search(hub_of(request)), asked.context_length, asked.every)
 
 
 @post("/admin/library/remove", status_code=200)
 async def remove(request: AnyRequest, state: State) -> TrashRow:
     librarian: Librarian = state.librarian
-    return librarian.remove(decode(await request.body(), RemoveRequest).id)
+    row = librarian.remove(decode(await request.body(), RemoveRequest).id)
+    await asyncio.to_thread(librarian.shelf.catalog.refresh)
+    return row
 
 
 @get("/admin/library/trash")
@@ -94,7 +97,7 @@ async def trash(state: State) -> list[TrashRow]:
 @post("/admin/library/undo", status_code=200)
 async def undo(request: AnyRequest, state: State) -> TrashRow:
     librarian: Librarian = state.librarian
-    return librarian.undo(decode(await request.body(), UndoRequest).id)
+    return await asyncio.to_thread(librarian.undo, decode(await request.body(), UndoRequest).id)
 
 
 @post("/admin/library/purge", status_code=200)

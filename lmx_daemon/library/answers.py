@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,14 +25,13 @@ class Answers:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def keep(self, question: Any, value: Any) -> None:
-        """Best effort: an answer that cannot be kept is no error."""
+    def keep(self, question: Any, value: Any) -> float:
+        """When it was. Best effort: an answer that cannot be kept is no error."""
         answer = Answer(asked_at=time.time(), value=msgspec.Raw(msgspec.json.encode(value)))
-        try:
+        with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             write_file(self._file(question), msgspec.json.encode(answer))
-        except OSError:
-            return
+        return answer.asked_at
 
     def get(self, question: Any, kind: type[T]) -> tuple[float, T] | None:
         """When it was asked, and the answer; None where there is none."""

@@ -45,7 +45,7 @@ class Asking:
             status, content = self._get(url)
         except httpx2.HTTPError as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            hint = "check the network; a mirror is `endpoint` in config.toml, or HF_ENDPOINT where the daemon starts"
+            hint = "check the network; a mirror is named by HF_ENDPOINT, or by `endpoint` in config.toml"
             raise HubError(f"cannot ask {self._endpoint}: {reason}"[:300], hint=hint) from error
         if status in (401, 404):
             raise NotFoundError(f"the Hub has no {path.removeprefix('/api/models/')}, or it is private")

@@ -9,9 +9,11 @@ import fcntl
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import msgspec
 
 from lmx_daemon.contract.errors import CancelledError, DiskError, LmxError
 from lmx_daemon.library.manifest import (
@@ -81,7 +83,7 @@ class RepositoryFolder:
             return {}
         return {file.blob: file.modified_ns for file in manifest.files if file.modified_ns is not None}
 
-    def is_unchanged(self, file: ManifestFile, proved: dict[str, int]) -> bool:
+    def is_unchanged(self, file: ManifestFile, proved: Mapping[str, int]) -> bool:
         """Whether the blob is the one that was proved, as far as size and time tell."""
         try:
             status = self.blob(file).stat()
@@ -89,31 +91,34 @@ class RepositoryFolder:
             return False
         return status.st_size == file.size and status.st_mtime_ns == proved.get(file.blob)
 
-    def admit(self, file: ManifestFile) -> None:
-        """Names the partial file's proved bytes: after a power cut there is the whole blob or none."""
+    def admit(self, file: ManifestFile) -> int:
+        """Names the partial file's proved bytes: after a power cut there is the whole blob or none. Its st_mtime_ns."""
         partial = self.partial(file)
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(partial, self.blob(file))
+        modified = self.blob(file).stat().st_mtime_ns
         sync_folder(self.blobs)
+        return modified
 
     def quarantine(self, path: Path, file: ManifestFile) -> None:
         """Moves wrong bytes to where nothing reads them; one copy of each is kept until the snapshot appears."""
         self.quarantined.mkdir(parents=True, exist_ok=True)
         os.replace(path, self.quarantined / file.blob)
 
-    def publish(self, manifest: Manifest, now: float) -> None:
-        """Every file is proved: now the manifest, the snapshot and its ref appear, in this order."""
+    def publish(self, manifest: Manifest, times: Mapping[str, int], now: float) -> None:
+        """Every file is proved: now the manifest, the snapshot and its ref appear, in this order.
+
+        `times` are the blobs' st_mtime_ns when they were proved: what is written to them later is seen.
+        """
         known = read_manifest(manifest_file(self.folder, manifest.commit))
-        files = {file.path: self._stamped(file) for file in manifest.files}
-        others = () if known is None else tuple(file for file in known.files if file.path not in files)
-        whole = Manifest(
-            repo=manifest.repo,
-            commit=manifest.commit,
-            files=(*files.values(), *(file for file in others if self._is_linked(manifest.commit, file))),
-            skipped=tuple(path for path in manifest.skipped if path not in {file.path for file in others}),
-            revision=manifest.revision,
-            endpoint=manifest.endpoint,
+        files = {f.path: msgspec.structs.replace(f, modified_ns=times[f.blob]) for f in manifest.files}
+        older = () if known is None else known.files
+        others = {f.path: f for f in older if f.path not in files and self._is_linked(manifest.commit, f)}
+        whole = msgspec.structs.replace(
+            manifest,
+            files=(*files.values(), *others.values()),
+            skipped=tuple(path for path in manifest.skipped if path not in others),
             proved_at=now,
         )
         write_manifest(manifest_file(self.folder, manifest.commit), whole)
@@ -121,15 +126,6 @@ class RepositoryFolder:
         shutil.rmtree(self.quarantined, ignore_errors=True)
         if manifest.revision != manifest.commit:
             self._name(manifest.revision or "main", manifest.commit)
-
-    def _stamped(self, file: ManifestFile) -> ManifestFile:
-        return ManifestFile(
-            path=file.path,
-            size=file.size,
-            git_sha1=file.git_sha1,
-            sha256=file.sha256,
-            modified_ns=self.blob(file).stat().st_mtime_ns,
-        )
 
     def _is_linked(self, commit: str, file: ManifestFile) -> bool:
         return (self.snapshot(commit) / file.path).exists()

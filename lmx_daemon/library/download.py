@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,11 @@ from pathlib import Path
 import msgspec
 
 from lmx_daemon.contract.config import LibrarySettings
-from lmx_daemon.contract.errors import CancelledError, LmxError, RequestError
+from lmx_daemon.contract.errors import CancelledError, DiskError, LmxError
 from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download, PullRequest
 from lmx_daemon.library import queue
 from lmx_daemon.library.cache import RepositoryFolder
-from lmx_daemon.library.hub import Hub
+from lmx_daemon.library.hub import Hub, checked_endpoint
 from lmx_daemon.library.manifest import Manifest
 from lmx_daemon.library.names import asked_for, revision_of
 from lmx_daemon.library.places import hub_cache
@@ -37,6 +37,7 @@ STOP_SECONDS = 8.0
 NUDGE_SECONDS = 0.2
 PIN_KEPT = frozenset({"hub_error", "disk_error"})
 """After these a retry goes on with the same commit; after others it asks the Hub what is there now."""
+ENDED: tuple[Wish, ...] = ("done", "failed", "cancelled")
 Downloads = list[Download]
 LOGGER = logging.getLogger("lmx.pulls")
 
@@ -64,6 +65,7 @@ class Pulls:
         self._tokens: dict[str, str] = {}
         self._fresh: set[str] = set()
         self._leftovers: list[asyncio.Task[None]] = []
+        self._asking = asyncio.Lock()
         self._closing = False
 
     # ---- what is asked ----
@@ -76,9 +78,7 @@ class Pulls:
 
     async def start(self, request: PullRequest) -> Download:
         """Puts a pull into the queue, or goes on with the one for the same. Raises RequestError or DiskError."""
-        endpoint = request.endpoint or self._settings.endpoint
-        if endpoint is not None and not endpoint.startswith(("https://", "http://")):
-            raise RequestError(f"{endpoint[:200]!r} is no address of a Hub", param="endpoint", hint="see HF_ENDPOINT")
+        endpoint = checked_endpoint(request.endpoint) or self._settings.endpoint
         repo, pasted = asked_for(request.repo, Hub(endpoint, self._environ).endpoint)
         wanted = JobRecord(
             id=uuid.uuid4().hex[:12],
@@ -91,18 +91,8 @@ class Pulls:
             place=queue.next_place(self._records),
             added_at=time.time(),
         )
-        known = queue.same_as(self._records, wanted)
-        identity = wanted.id if known is None else known.id
-        if request.token:
-            self._tokens[identity] = request.token
-        self._fresh.add(identity)
-        if known is None:
-            await self._records.add(wanted)
-            self._advance()
-            return self.get(identity)
-        if request.paused or known.wish == "run":
-            return self.get(identity)
-        return await self._go_on(msgspec.structs.replace(known, endpoint=endpoint))
+        async with self._asking:  # who asks for the same is answered once the first one is written down
+            return await self._take(wanted, request.token)
 
     def list(self) -> Downloads:
         """Those that run, then the queue in its order, then the ended ones."""
@@ -151,25 +141,30 @@ class Pulls:
         record = self._records[identity]
         queue.check(record, "cancel")
         if record.wish != "cancelled":
-            await self._records.keep(msgspec.structs.replace(record, wish="cancelled", ended_at=time.time()))
+            gone = msgspec.structs.replace(record, wish="cancelled", ended_at=time.time())
+            self._records.note(gone)
+            with suppress(DiskError):  # a full disk must not keep what fills it; the record goes with the files
+                await self._records.write(gone)
             if identity in self._running:
                 await self._stop(identity)
             else:
-                await self._discard(self._records[identity])
+                await self._discard(gone)
         self._advance()
         return self.get(identity)
 
     async def move(self, identity: str, position: int) -> Downloads:
         queue.check(self._records[identity], "move")
-        for record in queue.moved(list(self._records), self._running, identity, position):
-            await self._records.keep(record)
+        changed = queue.moved(list(self._records), self._running, identity, position)
+        for record in changed:
+            self._records.note(record)
+        for record in changed:  # as it is by then: it may have begun, or ended
+            if record.id in self._records:
+                await self._records.write(self._records[record.id])
         return self.list()
 
     async def clear(self) -> Downloads:
         """Forgets the jobs that have ended; files stay as they are."""
-        for record in self._records:
-            if record.wish in ("done", "failed", "cancelled") and record.id not in self._running:
-                await self._forget(record.id)
+        await self._forget([record.id for record in self._records])
         return self.list()
 
     def limit(self, bytes_per_second: int | None) -> None:
@@ -183,6 +178,19 @@ class Pulls:
         self._records.close()
 
     # ---- what is done ----
+
+    async def _take(self, wanted: JobRecord, token: str | None) -> Download:
+        known = queue.same_as(self._records, wanted)
+        identity = wanted.id if known is None else known.id
+        if token:
+            self._tokens[identity] = token
+        self._fresh.add(identity)
+        if known is None:
+            await self._records.keep(wanted)
+            self._advance()
+        elif wanted.wish == "run" and known.wish != "run":
+            await self._go_on(msgspec.structs.replace(known, endpoint=wanted.endpoint))
+        return self.get(identity)
 
     async def _go_on(self, record: JobRecord) -> Download:
         pinned = record.wish in ("run", "pause") or (record.error is not None and record.error.code in PIN_KEPT)
@@ -230,15 +238,13 @@ class Pulls:
         level = logging.ERROR if record.error else logging.INFO
         said = record.error.message if record.error else f"{last.done} bytes, {last.retries} retries"
         LOGGER.log(level, "%s: %s, %s", record.repo, STATES[record.wish], said)
+        self._records.note(record)
         try:
-            await self._records.keep(record)
-        except LmxError as error:  # a full disk: what is known in memory has to do
+            await (self._discard(record) if record.wish == "cancelled" else self._records.write(record))
+            records = list(self._records)
+            await self._forget([*queue.to_forget(records), *queue.superseded(records, record)])
+        except LmxError as error:  # a full disk: what is known in memory has to do, and the queue goes on
             LOGGER.warning("%s: its record was not written: %s", record.repo, error.message)
-        if record.wish == "cancelled":
-            await self._discard(record)
-        records = list(self._records)
-        for old in (*queue.to_forget(records), *queue.superseded(records, record)):
-            await self._forget(old)
         self._advance()
 
     async def _stop(self, identity: str) -> None:
@@ -257,9 +263,13 @@ class Pulls:
         if record.manifest is not None:
             freed = await asyncio.to_thread(self._discard_files, record)
             LOGGER.info("%s: %d bytes deleted", record.repo, freed)
-        if record.id in self._records:
-            self._records.note(msgspec.structs.replace(record, manifest=None))
-        await self._records.erase(record.id)
+        if record.id not in self._records or self._records[record.id].wish != "cancelled":
+            return  # it was asked for again meanwhile
+        self._records.note(msgspec.structs.replace(self._records[record.id], manifest=None))
+        try:
+            await self._records.erase(record.id)
+        except LmxError as error:  # the next daemon finds it cancelled, and tries again
+            LOGGER.warning("%s: its record was not deleted: %s", record.repo, error.message)
 
     def _discard_files(self, record: JobRecord) -> int:
         assert record.manifest is not None
@@ -270,9 +280,15 @@ class Pulls:
             return place.discard(files)
         return 0
 
-    async def _forget(self, identity: str) -> None:
-        self._tokens.pop(identity, None)
-        await self._records.forget(identity)
+    async def _forget(self, identities: Iterable[str]) -> None:
+        """Those of them that have ended, each by what is known when its turn comes. Raises DiskError."""
+        for identity in identities:
+            if identity in self._running or identity not in self._records:
+                continue
+            if self._records[identity].wish in ENDED:
+                self._tokens.pop(identity, None)
+                self._fresh.discard(identity)
+                await self._records.forget(identity)
 
     def _told(self, record: JobRecord) -> Download:
         running = self._running.get(record.id)

@@ -76,15 +76,14 @@ class Fetcher:
                 except OSError:
                     continue
 
-    def fetch(self, url: str, file: ManifestFile) -> None:
-        """Leaves the blob. Raises HubError, IntegrityError, DiskError, CancelledError or OSError."""
+    def fetch(self, url: str, file: ManifestFile) -> int:
+        """Leaves the blob; its st_mtime_ns. Raises HubError, IntegrityError, DiskError, CancelledError or OSError."""
         partial = self._place.partial(file)
         for last in (False, True):
             with _open_partial(partial) as output:
                 digest = self._whole(url, file, output)
             if digest == file.blob:
-                self._place.admit(file)
-                return
+                return self._place.admit(file)
             self._tally.lost(file.size)
             self._place.quarantine(partial, file)
             if not last:

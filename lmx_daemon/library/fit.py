@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lmx_daemon.contract.library import Fit
-from lmx_daemon.contract.types import MemoryPlan
+from lmx_daemon.contract.types import MemoryPlan, Model
 from lmx_daemon.library.header import BITS
-from lmx_daemon.memory.need import Demand, Device, plan_for
-from lmx_daemon.memory.shape import Shape, Weights, guessed_weights
+from lmx_daemon.memory.need import Demand, Device, Measured, plan_for
+from lmx_daemon.memory.shape import Shape, Weights, guessed_weights, read_shape
 
 PLANNED_CONTEXT = 8_192
-"""Tokens that keys and values are planned for, where nobody asks for another length."""
+"""Tokens that keys and values of a model to be chosen are planned for, where nobody asks for another length."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,16 @@ class Machine:
     cap: int
     device: Device
     fit: Callable[[int], Fit]
+    measured: Callable[[Model], Measured | None] = lambda model: None
+    """What a load has told of a model."""
+
+    def plan(self, model: Model) -> MemoryPlan:
+        """Of a model that is here: as loading it would plan. Blocking."""
+        return plan_for(read_shape(Path(model.path)), Demand(), self.device, self.measured(model))
 
 
 def plan(shape: Shape, machine: Machine, context: int | None = None) -> MemoryPlan:
+    """Of a model on the Hub."""
     return plan_for(shape, Demand(context=context or PLANNED_CONTEXT), machine.device)
 
 

@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from itertools import islice
 from urllib.parse import quote
 
-from lmx_daemon.contract.errors import AuthenticationError, HubError, LmxError, NotFoundError, UntrustedModelError
+from lmx_daemon.contract.errors import (
+    AuthenticationError,
+    HubError,
+    LmxError,
+    NotFoundError,
+    RequestError,
+    UntrustedModelError,
+)
 from lmx_daemon.library.choice import chosen
 from lmx_daemon.library.manifest import Manifest, ManifestFile
 from lmx_daemon.library.names import COMMIT, checked_file
@@ -20,6 +27,13 @@ LOG_IN = "log in with: lmx login"
 
 class TransientHubError(HubError):
     """Asking again later may help."""
+
+
+def checked_endpoint(endpoint: str | None) -> str | None:
+    """As a caller names it. Raises RequestError."""
+    if endpoint is not None and not endpoint.startswith(("https://", "http://")):
+        raise RequestError(f"{endpoint[:200]!r} is no address of a Hub", param="endpoint", hint="see HF_ENDPOINT")
+    return endpoint
 
 
 class Hub:

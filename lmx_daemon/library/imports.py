@@ -7,6 +7,7 @@ model.safetensors here, which is what mlx-lm reads.
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from lmx_daemon.library.places import NAME
 WEIGHTS = "model.safetensors"
 KEPT = (".json", ".jinja", ".txt", ".model", ".tiktoken", ".jsonl", ".md")
 MAX_FILES = 2_000
+UNFINISHED = ".lmx"
 
 
 def plan(path: Path) -> dict[str, Path]:
@@ -67,9 +69,8 @@ def place(request: ImportRequest, root: Path) -> tuple[str, Path]:
 
 def bring(files: dict[str, Path], folder: Path, copy: bool, on_bytes: Callable[[int], None]) -> None:
     """Links or copies the files into a new folder, which appears whole. Blocking. Raises OSError."""
-    making = folder.with_name(f".{folder.name}.{os.getpid()}.lmx")
-    shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    making = Path(tempfile.mkdtemp(prefix=".", suffix=UNFINISHED, dir=folder.parent))  # two imports never share one
     try:
         for name, source in files.items():
             if copy:
@@ -84,6 +85,12 @@ def bring(files: dict[str, Path], folder: Path, copy: bool, on_bytes: Callable[[
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise
+
+
+def sweep(root: Path) -> None:
+    """Removes what an import that was killed had brought; for the start, when none is under way."""
+    for making in root.glob(f"*/.*{UNFINISHED}"):
+        shutil.rmtree(making, ignore_errors=True)
 
 
 def _others(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from lmx_daemon.contract.config import Home, LibrarySettings
@@ -25,8 +26,8 @@ from lmx_daemon.library.answers import Answers
 from lmx_daemon.library.cache import RepositoryFolder, disk_error
 from lmx_daemon.library.describe import read_object, template
 from lmx_daemon.library.download import Pulls
-from lmx_daemon.library.fit import Machine, plan
-from lmx_daemon.library.hub import Hub
+from lmx_daemon.library.fit import Machine
+from lmx_daemon.library.hub import Hub, checked_endpoint
 from lmx_daemon.library.proofs import changed
 from lmx_daemon.library.proving import Proving, rows_of
 from lmx_daemon.library.search import Search
@@ -34,7 +35,6 @@ from lmx_daemon.library.shelf import Shelf
 from lmx_daemon.library.trash import Trash
 from lmx_daemon.library.updates import Updates
 from lmx_daemon.library.verify import expected_of, files_of
-from lmx_daemon.memory.shape import read_shape
 
 LOOK_SECONDS = 1.0
 TIDY_SECONDS = 60.0
@@ -54,20 +54,20 @@ class Librarian:
         in_use: Callable[[], Collection[str]],
     ) -> None:
         self._settings = settings
+        self._environ = environ
         self._machine = machine
         self._in_use = in_use
-        hub = Hub(settings.endpoint, environ)
         self.shelf = Shelf(home, settings, environ)
         self.trash = Trash(self.shelf.cache, self.shelf.imported, settings.trash_seconds)
         self.pulls = Pulls(settings, environ, home.pulls, self._free)
         self.proving = Proving(self.shelf, self.pulls)
         self.answers = Answers(self.shelf.root / "hub")
-        self.search = Search(hub, self.answers, machine, lambda: {model.id for model in self.shelf.catalog.models()})
-        self.updates = Updates(self.shelf, self.pulls, hub, self.shelf.root / "updates.json", in_use)
+        self.updates = Updates(self.shelf, self.pulls, self.shelf.root / "updates.json", in_use)
         self.shelf.newer = self.updates.newer
 
     async def run(self) -> None:
         """For ever: looks at the disk while somebody looks at the listing."""
+        await asyncio.to_thread(imports.sweep, self.shelf.imported)
         await asyncio.to_thread(self.shelf.catalog.refresh)
         tidied = -TIDY_SECONDS
         while True:
@@ -79,13 +79,21 @@ class Librarian:
             await asyncio.sleep(LOOK_SECONDS)
 
     def tidy(self) -> None:
-        """What can be done at any time; a disk that refuses it is no reason to stop."""
-        try:
-            self.shelf.uses.save()
-            self.trash.expire()
-            self.answers.tidy()
-        except OSError:
-            return
+        """What can be done at any time; a disk that refuses one of them may take the others: a full one is freed."""
+        for act in (self.shelf.uses.save, self.trash.expire, self.answers.tidy):
+            with suppress(OSError):
+                act()
+
+    # ---- the Hub ----
+
+    def hub(self, endpoint: str | None = None) -> Hub:
+        """The one that a caller names, else the settings', else the daemon's own. Raises RequestError."""
+        return Hub(checked_endpoint(endpoint) or self._settings.endpoint, self._environ)
+
+    def search(self, endpoint: str | None = None) -> Search:
+        """As `hub`."""
+        here = {model.id for model in self.shelf.catalog.known()}
+        return Search(self.hub(endpoint), self.answers, self._machine, here)
 
     # ---- one model ----
 
@@ -96,12 +104,12 @@ class Librarian:
         manifest = self.shelf.proofs.get(model)
         expected = expected_of(model, manifest)
         changes = {fault.path: fault.reason for fault in changed(manifest, folder)} if manifest else {}
-        needed = plan(read_shape(folder), machine) if model.size else None
+        needed = machine.plan(model) if model.size else None
         revisions = disk.repository(folder.parents[1], model.id).revisions() if model.source == "hub" else []
         return Details(
             model=model,
             files=rows_of(model, expected.manifest, files_of(folder), changes),
-            proof=expected.against if expected.manifest else "nothing yet",
+            proof=expected.against,
             config=read_object(folder / "config.json") or {},
             template=template(folder, read_object(folder / "tokenizer_config.json") or {}),
             memory=needed,
@@ -129,7 +137,8 @@ class Librarian:
     # ---- the disk ----
 
     def remove(self, name: str) -> TrashRow:
-        """To the trash. On the loop, so that no load can begin between the question and the act.
+        """To the trash. On the loop, so that no load can begin between the question and the act; the listing is not
+        looked at anew.
 
         Raises ModelNotFoundError, RequestError, or ConflictError while it is in memory or being pulled.
         """
@@ -147,11 +156,10 @@ class Librarian:
             raise ConflictError(f"{model.id} is being pulled", hint="`lmx downloads` shows it") from None
         except OSError as error:
             raise disk_error(error) from error
-        self.shelf.catalog.refresh()
         return row
 
     def undo(self, identity: str | None) -> TrashRow:
-        """Raises NotFoundError, ConflictError."""
+        """Blocking. Raises NotFoundError, ConflictError."""
         try:
             row = self.trash.undo(identity)
         except OSError as error:
@@ -193,7 +201,7 @@ class Librarian:
         except OSError as error:
             yield VerifyUpdate(id=identity, state="failed", error=disk_error(error).body())
             return
-        self.shelf.catalog.refresh()
+        await asyncio.to_thread(self.shelf.catalog.refresh)
         async for update in self.proving.verify(VerifyRequest(id=identity, accept=True)):
             yield update
 

@@ -5,6 +5,7 @@ goes when the repository goes. It appears once every file is proved, so a kept m
 """
 
 import os
+import threading
 from pathlib import Path
 
 import msgspec
@@ -81,7 +82,7 @@ def write_manifest(file: Path, manifest: Manifest) -> None:
 def write_file(file: Path, content: bytes, mode: int = 0o644, stage: Path | None = None) -> None:
     """Whole or not at all: a temporary file (in `stage`, else beside it), fsync, rename, fsync of the folder. Raises
     OSError."""
-    temporary = (stage or file.parent) / f".{file.name}.{os.getpid()}.lmx"
+    temporary = (stage or file.parent) / f".{file.name}.{os.getpid()}.{threading.get_ident()}.lmx"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     with open(descriptor, "wb") as output:
         output.write(content)

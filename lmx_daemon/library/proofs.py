@@ -3,10 +3,9 @@
 A pulled model's manifest lies beside it in the cache; of a model from elsewhere the proof lies under $LMX_HOME.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-
-import msgspec
 
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.header import read_header
@@ -56,8 +55,10 @@ class Proofs:
 
 
 def changed(manifest: Manifest, folder: Path) -> list[Fault]:
-    """The files whose size or time is not what it was when they were proved. Cheap: one stat for each."""
-    faults = []
+    """The files whose size or time is not what it was when they were proved, and weights that were not there then.
+    Cheap: one stat for each."""
+    named = {entry.path for entry in manifest.files}
+    faults = [Fault(name, "was added") for name in sorted(_names(folder)) if is_weights(name) and name not in named]
     for entry in manifest.files:
         try:
             status = (folder / entry.path).stat()
@@ -80,12 +81,16 @@ def broken_headers(folder: Path) -> list[Fault]:
     ]
 
 
-def with_times(manifest: Manifest, folder: Path, proved_at: float) -> Manifest:
-    """The manifest of files that were just proved, with the times that they have now. Raises OSError."""
-    files = tuple(
-        msgspec.structs.replace(entry, modified_ns=(folder / entry.path).stat().st_mtime_ns) for entry in manifest.files
-    )
-    return msgspec.structs.replace(manifest, files=files, proved_at=proved_at)
+def is_weights(path: str) -> bool:
+    """Whether mlx-lm would read it as a part of the model, whatever else lies there."""
+    return path.startswith("model") and path.endswith(".safetensors") and "/" not in path
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:  # each of its files is missing then
+        return []
 
 
 def _is_inside(entry: object) -> bool:

@@ -1,5 +1,6 @@
 """Verifying, repairing, recording: what `lmx verify` does. One at a time for each model; new bytes are the pulls'."""
 
+import asyncio
 import glob
 import os
 import time
@@ -13,9 +14,9 @@ from lmx_daemon.contract.errors import ConflictError, LmxError, RequestError, er
 from lmx_daemon.contract.library import FileRow, FileState, VerifyRequest, VerifyUpdate
 from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.contract.types import Model
+from lmx_daemon.library.describe import size_of
 from lmx_daemon.library.download import Pulls
 from lmx_daemon.library.manifest import Manifest
-from lmx_daemon.library.proofs import with_times
 from lmx_daemon.library.shelf import Shelf
 from lmx_daemon.library.verify import Checked, Expected, Progress, checking, expected_of
 
@@ -28,7 +29,7 @@ class Proving:
         self._pulls = pulls
         self._busy: set[str] = set()
 
-    async def verify(self, request: VerifyRequest) -> AsyncGenerator[VerifyUpdate]:
+    async def verify(self, request: VerifyRequest, endpoint: str | None = None) -> AsyncGenerator[VerifyUpdate]:
         """How far it is; the last one says how it ended. Raises ModelNotFoundError, ConflictError, RequestError."""
         model = self._shelf.catalog.find(request.id)
         if model.source == "built-in":
@@ -43,7 +44,7 @@ class Proving:
             )
         self._busy.add(model.id)
         try:
-            async for update in self._verify(model, request):
+            async for update in self._verify(model, request, endpoint):
                 yield update
         except OSError as error:
             fault = LmxError(f"{model.id}: {error.strerror or error}")
@@ -52,9 +53,9 @@ class Proving:
             yield VerifyUpdate(id=model.id, state="failed", error=error.body())
         finally:
             self._busy.discard(model.id)
-            self._shelf.catalog.refresh()
+            await asyncio.to_thread(self._shelf.catalog.refresh)
 
-    async def _verify(self, model: Model, request: VerifyRequest) -> AsyncIterator[VerifyUpdate]:
+    async def _verify(self, model: Model, request: VerifyRequest, endpoint: str | None) -> AsyncIterator[VerifyUpdate]:
         expected = expected_of(model, self._shelf.proofs.get(model))
         if request.accept:
             expected = Expected(None, "nothing yet")
@@ -65,7 +66,7 @@ class Proving:
         if last.state != "changed" or not request.repair or expected.manifest is None:
             yield last
             return
-        async for told in self._repair(model, last):
+        async for told in self._repair(model, last, endpoint):
             yield told
         repaired = expected_of(model, self._shelf.proofs.get(model))
         async for told in self._hashed(model, repaired, False):
@@ -89,21 +90,18 @@ class Proving:
         told = msgspec.structs.replace(told, done=told.total, files=len(checked))
         if faults:
             return msgspec.structs.replace(told, state="changed", faults=faults)
-        proved = expected.manifest or Manifest(
-            repo=model.id,
-            commit=model.revision or "",
-            files=tuple(found.entry for found in checked if found.entry is not None),
-        )
-        self._shelf.proofs.write(model, with_times(proved, Path(model.path), time.time()))
-        recorded = expected.manifest is None
-        return msgspec.structs.replace(told, state="recorded" if recorded else "sound")
+        files = tuple(found.entry for found in checked if found.entry is not None)
+        proved = expected.manifest or Manifest(repo=model.id, commit=model.revision or "", files=())
+        self._shelf.proofs.write(model, msgspec.structs.replace(proved, files=files, proved_at=time.time()))
+        return msgspec.structs.replace(told, state="sound" if expected.manifest else "recorded")
 
-    async def _repair(self, model: Model, found: VerifyUpdate) -> AsyncIterator[VerifyUpdate]:
+    async def _repair(self, model: Model, found: VerifyUpdate, endpoint: str | None) -> AsyncIterator[VerifyUpdate]:
         """Pulls the wrong files of the same commit anew; without a Hub they stay as they are."""
         for row in found.faults:
             _distrust(Path(model.path) / row.path)
         names = tuple(glob.escape(row.path) for row in found.faults)
-        job = await self._pulls.start(PullRequest(repo=model.id, revision=model.revision, include=names))
+        asked = PullRequest(repo=model.id, revision=model.revision, include=names, endpoint=endpoint)
+        job = await self._pulls.start(asked)
         async for told in self._pulls.watch(job.id):
             job = told
             yield VerifyUpdate(id=model.id, state="repairing", done=job.done, total=job.total or 0)
@@ -120,17 +118,18 @@ def _distrust(file: Path) -> None:
 def rows_of(model: Model, manifest: Manifest | None, paths: list[str], changes: dict[str, str]) -> tuple[FileRow, ...]:
     """The files for `lmx show`, without hashing anything: what was proved, and what has changed since."""
     entries = {entry.path: entry for entry in manifest.files} if manifest else {}
+    built_in = model.source == "built-in"
     rows = []
     for path in sorted({*paths, *entries}):
-        entry = entries.get(path)
-        if entry is None:
-            file = Path(model.path) / path
-            rows.append(FileRow(path=path, size=file.stat().st_size if file.exists() else 0))
-            continue
-        told = f"sha256:{entry.sha256}" if entry.sha256 else f"sha1:{entry.git_sha1}"
-        note = changes.get(path)
-        state: FileState = "proved" if manifest and manifest.proved_at else "unproved"
+        entry, note = entries.get(path), changes.get(path)
+        state: FileState = "built-in" if built_in else "unproved"
         if note is not None:
             state = "missing" if note == "is missing" else "changed"
-        rows.append(FileRow(path=path, size=entry.size, hash=told, state=state, note=note))
+        elif entry is not None and manifest and manifest.proved_at:
+            state = "proved"
+        if entry is None:
+            rows.append(FileRow(path=path, size=size_of(Path(model.path) / path), state=state, note=note))
+        else:
+            told = f"sha256:{entry.sha256}" if entry.sha256 else f"sha1:{entry.git_sha1}"
+            rows.append(FileRow(path=path, size=entry.size, hash=told, state=state, note=note))
     return tuple(rows)

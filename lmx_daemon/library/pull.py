@@ -86,13 +86,15 @@ class Pull:
         self._stop = threading.Event()
         self._manifest = order.manifest
         self._fetcher: Fetcher | None = None
+        self._times: dict[str, int] = {}
+        """Blob -> st_mtime_ns of the bytes that were proved."""
         self._space_at = 0.0
         self._large = threading.Semaphore(LARGE_TOGETHER)
 
     def stop(self) -> None:
         self._stop.set()
-        if self._fetcher is not None:
-            self._fetcher.abort()
+        if (fetcher := self._fetcher) is not None:  # its thread may put it away at any moment
+            fetcher.abort()
 
     def run(self) -> Outcome:
         try:
@@ -101,7 +103,7 @@ class Pull:
             with self._place.locked(self._stop, self._tally.waits):
                 self._bring(manifest)
                 self._raise_if_stopped()
-                self._place.publish(manifest, time.time())
+                self._place.publish(manifest, self._times, time.time())
             return Outcome(manifest)
         except CancelledError:
             return Outcome(self._manifest, stopped=True)
@@ -156,6 +158,9 @@ class Pull:
             self._together(fetcher, manifest, first)
             self._check_configs(manifest)
             self._together(fetcher, manifest, [file for file in missing if file not in first])
+            written = [file for file in blobs.values() if not self._place.is_unchanged(file, self._times)]
+            self._tally.lost(sum(file.size for file in written))
+            self._together(fetcher, manifest, written)  # by others, while the rest was fetched
         finally:
             self._fetcher = None
             fetcher.close()
@@ -164,6 +169,7 @@ class Pull:
         """Whether the blob needs nothing: it is as it was when it was proved."""
         if not self._place.is_unchanged(file, proved):
             return False
+        self._times[file.blob] = proved[file.blob]
         self._tally.have(file.size)
         self._tally.ends(file.path, proved=True)
         return True
@@ -209,16 +215,18 @@ class Pull:
         """Bytes that another tool left under this name are used where their hash is right."""
         blob = self._place.blob(file)
         if blob.is_file():
-            if blob.stat().st_size == file.size:
+            status = blob.stat()
+            if status.st_size == file.size:
                 self._tally.begins(file.path, "verifying")
                 self._tally.found(file.size)
                 if hash_file(blob, file, self._stop, self._tally.checked) == file.blob:
                     self._tally.kept(file.size)
+                    self._times[file.blob] = status.st_mtime_ns
                     return
                 self._tally.lost(file.size)
             self._tally.retries(file.path, f"{file.path}: what is in the cache has a wrong hash; fetching it again")
             self._place.quarantine(blob, file)
-        fetcher.fetch(self._hub.url(manifest, file), file)
+        self._times[file.blob] = fetcher.fetch(self._hub.url(manifest, file), file)
 
     def _check_configs(self, manifest: Manifest) -> None:
         configs = [file for file in manifest.files if file.path in CODE_FILES and file.size <= CONFIG_BYTES]

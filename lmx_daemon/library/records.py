@@ -77,17 +77,21 @@ class Records:
         """In memory only."""
         self._records[record.id] = record
 
-    async def keep(self, record: JobRecord) -> None:
-        """Known at once, and on the disk when it returns. Raises DiskError."""
-        self.note(record)
+    async def write(self, record: JobRecord) -> None:
+        """On the disk only. Raises DiskError."""
         await self._act(partial(self._write, record))
 
-    async def add(self, record: JobRecord) -> None:
-        """As `keep`, for a new one: where it cannot be kept, it is not known either."""
+    async def keep(self, record: JobRecord) -> None:
+        """Known at once, and on the disk when it returns. Raises DiskError; all is as it was before then."""
+        before = self._records.get(record.id)
+        self.note(record)
         try:
-            await self.keep(record)
+            await self.write(record)
         except LmxError:
-            del self._records[record.id]
+            if self._records.get(record.id) is record:  # nobody said something else meanwhile
+                del self._records[record.id]
+                if before is not None:
+                    self.note(before)
             raise
 
     async def erase(self, identity: str) -> None:

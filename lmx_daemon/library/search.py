@@ -56,12 +56,14 @@ class Candidate(Frozen, frozen=True):
 
 
 class Search:
+    """Of one Hub. `here` are the models on this disk."""
+
     def __init__(
         self,
         hub: Hub,
         answers: Answers,
         machine: Callable[[], Machine],
-        here: Callable[[], Collection[str]],
+        here: Collection[str],
     ) -> None:
         self._hub = hub
         self._answers = answers
@@ -87,15 +89,14 @@ class Search:
         """Asks, or else takes what was answered before."""
         note = None
         try:
-            self._answers.keep(question, ask())
+            found = ask()
+            asked_at = self._answers.keep(question, found)
         except LmxError as error:
             note = error.message
-            if self._answers.get(question, list[Candidate]) is None:
+            kept = self._answers.get(question, list[Candidate])
+            if kept is None:
                 raise
-        kept = self._answers.get(question, list[Candidate])
-        if kept is None:
-            raise HubError("the answer could not be kept", hint="check that $LMX_HOME can be written to")
-        asked_at, found = kept
+            asked_at, found = kept
         return Offers(
             offers=tuple(choose(found)),
             asked_at=asked_at,
@@ -130,7 +131,7 @@ class Search:
             memory=needed.bytes if needed else None,
             memory_context=needed.context if needed else None,
             fit=machine.fit(needed.bytes) if needed else "unknown",
-            here=found.id in self._here(),
+            here=found.id in self._here,
             reason=reason,
         )
 

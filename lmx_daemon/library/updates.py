@@ -1,8 +1,10 @@
 """`lmx outdated`, `lmx update`: whether upstream has a newer commit, and bringing it; the old one stays until then."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,10 +26,9 @@ TOGETHER = 8
 
 
 class Updates:
-    def __init__(self, shelf: Shelf, pulls: Pulls, hub: Hub, file: Path, in_use: Callable[[], Collection[str]]) -> None:
+    def __init__(self, shelf: Shelf, pulls: Pulls, file: Path, in_use: Callable[[], Collection[str]]) -> None:
         self._shelf = shelf
         self._pulls = pulls
-        self._hub = hub
         self._file = file
         self._in_use = in_use
         try:
@@ -46,44 +47,58 @@ class Updates:
         found = next((row.newer for row in self._known.rows if row.id == model.id), None)
         return found if found != model.revision else None
 
-    def check(self) -> Outdated:
-        """Asks the Hub for every model that came from it. Blocking. Raises HubError where it cannot be asked at all."""
+    def check(self, hub: Hub) -> Outdated:
+        """Asks for every model that came from the Hub. Blocking. Raises HubError where it cannot be asked at all."""
         models = [model for model in self._shelf.catalog.refresh() if model.source == "hub"]
-        with Asking(self._hub) as asking, ThreadPoolExecutor(TOGETHER, thread_name_prefix="updates") as threads:
-            rows = list(threads.map(lambda model: _row(asking, model), models))
-        if rows and all(row.error for row in rows):
-            raise HubError(str(rows[0].error), hint="check the network, and try again")
-        self._known = Outdated(rows=tuple(rows), checked_at=time.time())
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        write_file(self._file, msgspec.json.encode(self._known))
+        with Asking(hub) as asking, ThreadPoolExecutor(TOGETHER, thread_name_prefix="updates") as threads:
+            answers = list(threads.map(lambda model: _newest(asking, model), models))
+        faults = [answer for answer in answers if isinstance(answer, HubError)]
+        if faults and len(faults) == len(answers):
+            raise faults[0]
+        rows = tuple(map(_row, models, answers))
+        self._known = Outdated(rows=rows, checked_at=time.time())
+        with suppress(OSError):  # then it is known until the daemon stops
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            write_file(self._file, msgspec.json.encode(self._known))
         self._shelf.catalog.refresh()
         return self._known
 
-    async def update(self, name: str) -> AsyncGenerator[Download]:
+    async def update(self, name: str, endpoint: str | None = None) -> AsyncGenerator[Download]:
         """Pulls the main branch; what is the same is not fetched. Then the old revision goes, unless it is in use."""
         model = self._shelf.catalog.find(name)
         if model.source != "hub":
             raise RequestError(f"{model.id} did not come from the Hub, so there is nothing to update it from")
-        job = await self._pulls.start(PullRequest(repo=model.id))
+        job = await self._pulls.start(PullRequest(repo=model.id, endpoint=endpoint))
         async for told in self._pulls.watch(job.id):
             job = told
             if told.state != "done":
                 yield told
         if job.state == "done":
-            self._shelf.catalog.refresh()
-            found = repository(Path(model.path).parents[1], model.id)
-            prune(prunable_revisions(found, self._in_use()))
-            self._shelf.catalog.refresh()
+            await asyncio.to_thread(self._replace, model)
             yield job
 
+    def _replace(self, model: Model) -> None:
+        """From now on loads take the new revision, so that what is in use is all that will be."""
+        self._shelf.catalog.refresh()
+        found = repository(Path(model.path).parents[1], model.id)
+        prune(prunable_revisions(found, self._in_use()))
+        self._shelf.catalog.refresh()
 
-def _row(asking: Asking, model: Model) -> OutdatedRow:
-    row = OutdatedRow(id=model.id, commit=model.revision or "")
+
+def _newest(asking: Asking, model: Model) -> str | NotFoundError | HubError:
+    """Upstream's commit, or why it is not known."""
     try:
         info = asking.json(f"/api/models/{quote(model.id)}", {"expand": "sha"})
-    except NotFoundError:
-        return msgspec.structs.replace(row, error="is no longer on the Hub, or is private")
-    except HubError as error:
-        return msgspec.structs.replace(row, error=error.message)
-    newest = str(info.get("sha")) if isinstance(info, dict) else ""
+    except (NotFoundError, HubError) as error:
+        return error
+    return str(info.get("sha")) if isinstance(info, dict) else ""
+
+
+def _row(model: Model, newest: str | NotFoundError | HubError) -> OutdatedRow:
+    row = OutdatedRow(id=model.id, commit=model.revision or "")
+    match newest:
+        case NotFoundError():
+            return msgspec.structs.replace(row, error="is no longer on the Hub, or is private")
+        case HubError():
+            return msgspec.structs.replace(row, error=newest.message)
     return msgspec.structs.replace(row, newer=newest if COMMIT.fullmatch(newest) and newest != row.commit else None)

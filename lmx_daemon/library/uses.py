@@ -27,6 +27,10 @@ class Uses:
     def save(self) -> None:
         """Cheap where nothing changed. Raises OSError."""
         if self._changed:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_file(self._file, msgspec.json.encode(self._at), 0o600)
-            self._changed = False
+            self._changed = False  # before: a use noted meanwhile is saved the next time
+            try:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                write_file(self._file, msgspec.json.encode(self._at), 0o600)
+            except OSError:
+                self._changed = True
+                raise

@@ -13,10 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from lmx_daemon.contract.errors import CancelledError, ModelLoadError
-from lmx_daemon.contract.library import FileRow
+from lmx_daemon.contract.library import FileRow, FileState
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.manifest import Manifest, ManifestFile
+from lmx_daemon.library.proofs import is_weights
 
 READ_BYTES = 1 << 20
 TELL_SECONDS = 0.15
@@ -37,7 +40,7 @@ class Checked:
     """A file as it is on the disk."""
 
     entry: ManifestFile | None
-    """With the hash that was found; None where the file cannot be read."""
+    """Where it is proved: with its hash, and the time that the bytes had then."""
     row: FileRow
 
 
@@ -49,6 +52,8 @@ class Progress:
 
 def expected_of(model: Model, manifest: Manifest | None) -> Expected:
     """A model that another program fetched into the cache is proved by the names of its blobs, which are hashes."""
+    if model.source == "built-in":
+        return Expected(None, "it is a part of lmx")
     if manifest is not None:
         return Expected(manifest, "the Hub's hashes" if manifest.endpoint else "the recorded hashes")
     folder = Path(model.path)
@@ -113,7 +118,8 @@ class _Hasher:
     def _one(self, path: str, wanted: ManifestFile | None, recording: bool) -> Checked:
         file = self._folder / path
         try:
-            size = file.stat().st_size
+            status = file.stat()  # before the first byte is read: what is written from then on is seen
+            size = status.st_size
             if wanted is not None and size != wanted.size:
                 self._count(size)
                 note = f"has {size} bytes, not {wanted.size}"
@@ -126,15 +132,14 @@ class _Hasher:
             note = f"cannot be read: {error.strerror or error}"
             return Checked(None, FileRow(path=path, size=0, state="changed", note=note))
         told = f"{'sha256' if large else 'sha1'}:{digest}"
-        entry = ManifestFile(path=path, size=size, sha256=digest if large else None, git_sha1=None if large else digest)
+        row = FileRow(path=path, size=size, hash=told, state="proved")
         if wanted is None and not recording:
-            row = FileRow(path=path, size=size, hash=told, state="extra", note="is not in the manifest")
-            return Checked(entry, row)
-        if wanted is None:
-            return Checked(entry, FileRow(path=path, size=size, hash=told, state="proved"))
-        if digest != wanted.blob:
-            return Checked(entry, FileRow(path=path, size=size, hash=told, state="changed", note="has other bytes"))
-        return Checked(wanted, FileRow(path=path, size=size, hash=told, state="proved"))
+            state: FileState = "changed" if is_weights(path) else "extra"
+            return Checked(None, msgspec.structs.replace(row, state=state, note="is not in the manifest"))
+        if wanted is not None and digest != wanted.blob:
+            return Checked(None, msgspec.structs.replace(row, state="changed", note="has other bytes"))
+        entry = wanted or ManifestFile(path=path, size=size, sha256=digest)
+        return Checked(msgspec.structs.replace(entry, modified_ns=status.st_mtime_ns), row)
 
     def _hash(self, file: Path, size: int, large: bool) -> str:
         digest = hashlib.sha256() if large else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)

@@ -112,7 +112,7 @@ class Loader:
     def decide(self, slot: Slot) -> Decision:
         """What to do for this slot now; plans it on the way."""
         assert slot.shape is not None
-        slot.plan = plan_for(slot.shape, slot.demand, self.device, self._measured(slot))
+        slot.plan = plan_for(slot.shape, slot.demand, self.device, self.measured(slot.model))
         return place(slot.plan.bytes, self._host.room(), self._slots.claims(without=slot))
 
     async def verdict(self, slot: Slot) -> Verdict:
@@ -135,6 +135,10 @@ class Loader:
             case Refused():
                 error = self._refusal(slot, decision).body()
                 return msgspec.structs.replace(verdict, outcome="refused", error=error)
+
+    def measured(self, model: Model) -> Measured | None:
+        """What a load on this backend has told of the model."""
+        return self._measurements.of(model, self.backend, self.versions)
 
     def placing(self, need: int) -> Decision:
         """What to do for a model that would need so many bytes."""
@@ -258,13 +262,10 @@ class Loader:
             self._journal.tell("undone", slot.model.id, error.message)
             raise error
 
-    def _measured(self, slot: Slot) -> Measured | None:
-        return self._measurements.of(slot.model, self.backend, self.versions)
-
     def _refusal(self, slot: Slot, decision: Refused) -> LmxError:
         assert slot.plan is not None and slot.shape is not None
         claims = self._slots.claims(without=slot)
-        smaller = refusal.smaller_demand(slot.shape, slot.plan, decision.free, self.device, self._measured(slot))
+        smaller = refusal.smaller_demand(slot.shape, slot.plan, decision.free, self.device, self.measured(slot.model))
         return refusal.refusal(slot.model.id, slot.plan, self._host.room(), claims, smaller)
 
     def _tell_progress(self, slot: Slot, stage: str, fraction: float | None) -> None:

@@ -48,7 +48,7 @@ def shelf_of_hub(hub: StandIn) -> StandIn:
 
 
 def search(librarian: Librarian, **asked: Any) -> Offers:
-    return librarian.search.search(SearchRequest(**asked))
+    return librarian.search().search(SearchRequest(**asked))
 
 
 def names(offers: Offers) -> list[str]:
@@ -185,7 +185,7 @@ def test_questions_and_tokens_stay_with_the_hub(tmp_path: Path, target: str, mon
 
 class TestRecommend:
     def test_every_choice_is_well_formed_and_has_a_plan(self, tmp_path: Path) -> None:
-        offers = recommend(librarian_of(tmp_path, cap=500 * GIGABYTE).search, None, True).offers
+        offers = recommend(librarian_of(tmp_path, cap=500 * GIGABYTE).search(), None, True).offers
         assert [offer.id for offer in offers] == [choice.id for choice in reversed(choices())]
         for offer in offers:
             assert (
@@ -197,19 +197,19 @@ class TestRecommend:
 
     @pytest.mark.parametrize(("gigabytes", "first"), [(6, "Qwen3-4B"), (12, "Qwen3-14B"), (28, "Qwen3-Coder-30B")])
     def test_the_most_able_that_fits_comes_first(self, tmp_path: Path, gigabytes: int, first: str) -> None:
-        found = recommend(librarian_of(tmp_path, cap=gigabytes * GIGABYTE).search, None, False)
+        found = recommend(librarian_of(tmp_path, cap=gigabytes * GIGABYTE).search(), None, False)
         assert first in found.offers[0].id and found.from_cache and found.note
         assert all(offer.fit == "yes" for offer in found.offers)
 
     def test_the_hub_corrects_it(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
         make_folder(hub.root / "mlx-community" / "Qwen3-0.6B-4bit", max_position_embeddings=4096)
-        found = recommend(librarian_of(tmp_path, environ).search, None, True)
+        found = recommend(librarian_of(tmp_path, environ).search(), None, True)
         assert names(found) == ["mlx-community/Qwen3-0.6B-4bit"]  # the others are not there
         assert found.offers[0].context_length == 4096 and not found.from_cache
 
     def test_a_mirror_that_has_none_of_them(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
         shutil.rmtree(hub.root / "mlx-community", ignore_errors=True)
-        found = recommend(librarian_of(tmp_path, environ).search, None, False)
+        found = recommend(librarian_of(tmp_path, environ).search(), None, False)
         assert found.offers and found.note and "sizes are lmx's own" in found.note
 
 
@@ -228,13 +228,13 @@ class TestUpdates:
 
     async def test_nothing_is_newer(self, librarian: Librarian, hub: StandIn) -> None:
         await self.pulled(librarian)
-        assert [row.newer for row in librarian.updates.check().rows] == [None]
+        assert [row.newer for row in librarian.updates.check(librarian.hub()).rows] == [None]
         assert librarian.shelf.catalog.find(REPO).newer is None
 
     async def test_only_what_differs_is_fetched_and_the_old_one_goes(self, librarian: Librarian, hub: StandIn) -> None:
         old = await self.pulled(librarian)
         (hub.root / REPO / "README.md").write_text("# tiny, and better")
-        (row,) = librarian.updates.check().rows
+        (row,) = librarian.updates.check(librarian.hub()).rows
         assert row.newer not in (None, old)
         assert librarian.shelf.catalog.find(REPO).newer == row.newer  # the badge
         hub.requests()
@@ -275,4 +275,4 @@ class TestUpdates:
         await self.pulled(librarian)
         hub.faults(status=500, status_times=1000)
         with pytest.raises(HubError):
-            librarian.updates.check()
+            librarian.updates.check(librarian.hub())
