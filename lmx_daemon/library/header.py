@@ -1,10 +1,11 @@
 """Headers of safetensors files, read with limits: names, types and shapes, never a tensor. It trusts nothing."""
 
-import json
+import math
 import struct
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 MAX_HEADER_BYTES = 64 * 1024 * 1024
 MAX_DIMENSIONS = 16
@@ -12,20 +13,23 @@ BITS = {
     "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16,
     "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I8": 8, "U8": 8, "BOOL": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
 }  # fmt: skip
+METADATA = "__metadata__"
 FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+Side = Annotated[int, msgspec.Meta(ge=0, lt=2**40)]
 
 
-@dataclass(frozen=True)
-class Tensor:
-    dtype: str
-    shape: tuple[int, ...]
+class Tensor(msgspec.Struct, frozen=True, gc=False):
+    """Without a shape it is none, but may be the header's metadata."""
+
+    dtype: str = ""
+    shape: Annotated[tuple[Side, ...], msgspec.Meta(max_length=MAX_DIMENSIONS)] | None = None
 
     @property
     def count(self) -> int:
-        total = 1
-        for side in self.shape:
-            total *= side
-        return total
+        return math.prod(self.shape or ())
+
+
+HEADER = msgspec.json.Decoder(dict[str, Tensor])
 
 
 def read_header(file: Path) -> dict[str, Tensor] | None:
@@ -35,29 +39,21 @@ def read_header(file: Path) -> dict[str, Tensor] | None:
             (length,) = struct.unpack("<Q", opened.read(8))
             if length > MAX_HEADER_BYTES:
                 return None
-            value = json.loads(opened.read(length))
-    except (OSError, ValueError, struct.error, RecursionError):
+            tensors = _tensors(opened.read(length))
+    except (OSError, struct.error, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    if not isinstance(value, dict):
-        return None
-    tensors = {str(name): _tensor(entry) for name, entry in value.items() if name != "__metadata__"}
-    return None if None in tensors.values() else {name: found for name, found in tensors.items() if found}
+    return None if any(tensor.shape is None for tensor in tensors.values()) else tensors
 
 
-def header_bytes(file: Path) -> bytes:
-    """The header as it lies on disk, at most MAX_HEADER_BYTES. Raises OSError."""
-    with file.open("rb") as opened:
-        start = opened.read(8)
-        length = int.from_bytes(start, "little")
-        return start + opened.read(min(length, MAX_HEADER_BYTES))
-
-
-def _tensor(entry: Any) -> Tensor | None:
-    if not isinstance(entry, dict) or not isinstance(shape := entry.get("shape"), list) or len(shape) > MAX_DIMENSIONS:
-        return None
-    if not all(type(side) is int and 0 <= side < 2**40 for side in shape):
-        return None
-    return Tensor(str(entry.get("dtype")), tuple(shape))
+def _tensors(header: bytes) -> dict[str, Tensor]:
+    try:
+        found = HEADER.decode(header)
+    except msgspec.ValidationError:  # metadata may have words of its own for "dtype" and "shape"
+        whole = msgspec.json.decode(header, type=dict[str, Any])
+        whole.pop(METADATA, None)
+        return msgspec.convert(whole, dict[str, Tensor])
+    found.pop(METADATA, None)
+    return found
 
 
 def parameters(weights: list[Path], config: dict[str, Any]) -> int | None:

@@ -45,6 +45,14 @@ class TestWithoutADaemon:
         assert nobody.lmx("stop").stdout == "stopped\n"
         assert nobody.lmx("status").returncode == 3
 
+    def test_serve_detach_says_what_became_of_its_models(self, nobody: Daemon) -> None:
+        ended = nobody.lmx("serve", "--detach", "--model", "nope/x", "--model", "lmx/guide")
+        assert ended.returncode == 1 and "lmx serves at" in ended.stdout and "is ready in" in ended.stdout
+        assert "error: there is no model 'nope/x' here" in ended.stderr
+        assert "hint: download it with: lmx pull nope/x" in ended.stderr
+        (instance,) = json.loads(nobody.lmx("ps", "--json").stdout)
+        assert (instance["model"], instance["state"], instance["pinned"]) == ("lmx/guide", "ready", True)
+
     def test_demo_without_a_terminal(self, nobody: Daemon) -> None:
         ended = nobody.lmx("demo")
         assert ended.returncode == 0, ended.stderr
@@ -81,6 +89,17 @@ class TestWithADaemon:
         assert {"ready"} == {instance["state"] for instance in listed}
         assert "unloaded tests/talker" in daemon.lmx("unload", "tests/talker").stdout
         assert "tests/talker" not in daemon.lmx("ps").stdout
+
+    def test_the_built_in_model_is_a_part_of_lmx(self, daemon: Daemon) -> None:
+        shown = daemon.lmx("show", "lmx/guide").stdout
+        assert "verified      it is a part of lmx\n" in shown and "unproved" not in shown
+
+    def test_one_plan_before_and_after_a_load(self, daemon: Daemon) -> None:
+        for _ in range(2):  # estimated, then measured
+            shown = json.loads(daemon.lmx("show", "lmx/guide", "--json").stdout)["memory"]
+            assert shown == json.loads(daemon.lmx("load", "--plan", "lmx/guide", "--json").stdout)["plan"]
+            daemon.lmx("load", "lmx/guide")
+        assert shown["weights"]["basis"] == "measured"
 
     def test_loading_what_is_not_there(self, daemon: Daemon) -> None:
         ended = daemon.lmx("load", "no/such")

@@ -64,6 +64,7 @@ def test_removing_and_bringing_back(shelf: tuple[Daemon, Path]) -> None:
     removed = daemon.lmx("rm", "tests/sound")
     assert removed.returncode == 0 and "lmx rm --undo tests/sound" in removed.stderr
     assert "tests/sound" not in daemon.lmx("ls").stdout and "tests/sound" in daemon.lmx("rm", "--list").stdout
+    assert daemon.lmx("rm", "--empty", "nope/x").returncode == 1
     assert "is back" in daemon.lmx("rm", "--undo").stdout
     assert "tests/sound" in daemon.lmx("ls").stdout
 

@@ -98,6 +98,21 @@ def test_what_is_wrong_is_said(daemon: Daemon) -> None:
     assert ended.returncode == 1 and "HF_HUB_OFFLINE" in ended.stderr
 
 
+def test_every_question_goes_to_the_hub_of_the_shell(daemon: Daemon, hub: StandIn) -> None:
+    assert daemon.lmx("pull", REPO).returncode == 0
+    usual, daemon.environment["HF_ENDPOINT"] = daemon.environment["HF_ENDPOINT"], "http://127.0.0.1:9"
+    hub.requests()
+    try:
+        for question in (["search", "never asked"], ["outdated"], ["update", REPO], ["pull", REPO]):
+            ended = daemon.lmx(*question)
+            assert ended.returncode == 1 and "cannot ask http://127.0.0.1:9" in ended.stderr, question
+            assert "hint: check the network" in ended.stderr
+        assert hub.requests() == []
+    finally:
+        daemon.environment["HF_ENDPOINT"] = usual
+    assert "none is outdated" in daemon.lmx("outdated").stderr
+
+
 def test_ctrl_c_pauses_and_the_same_command_goes_on(daemon: Daemon, hub: StandIn) -> None:
     hub.faults(rate=SLOW)
     process = begun(daemon, REPO)

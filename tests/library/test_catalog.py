@@ -188,6 +188,12 @@ class TestDescriptions:
             model = describe("a/b", folder, "folder", None)
             assert model is not None and msgspec.json.decode(msgspec.json.encode(model), type=Model) == model
 
+    @pytest.mark.parametrize("metadata", [{"format": "pt"}, {"shape": "round", "dtype": "x"}, {}])
+    def test_headers_with_words_of_their_own(self, tmp_path: Path, metadata: dict[str, str]) -> None:
+        save_file({"a": numpy.zeros((2, 3), numpy.float16)}, tmp_path / "model.safetensors", metadata)
+        found = read_header(tmp_path / "model.safetensors")
+        assert found is not None and {name: (t.dtype, t.count) for name, t in found.items()} == {"a": ("F16", 6)}
+
     @pytest.mark.parametrize(
         "content",
         [
@@ -196,6 +202,9 @@ class TestDescriptions:
             struct.pack("<Q", 2**63) + b"{}",
             struct.pack("<Q", 2) + b"[]",
             struct.pack("<Q", 4) + b"null",
+            struct.pack("<Q", 11) + b'{"a": {}}  ',
+            struct.pack("<Q", 27) + b'{"a": {"shape": [true, 1]}}',
+            struct.pack("<Q", 12) + b'{"\xff\xfe": {}}',
             struct.pack("<Q", 40) + b'{"a":{"dtype":"F32","shape":[-1]}}      ',
             struct.pack("<Q", 60) + b'{"a":{"dtype":"F32","shape":[99999999999999999999]}}'.ljust(60),
             struct.pack("<Q", 100_000) + b"[" * 100_000,

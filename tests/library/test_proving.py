@@ -10,6 +10,8 @@ from lmx_daemon.contract.library import VerifyRequest, VerifyUpdate
 from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.librarian import Librarian
+from lmx_daemon.memory.need import Demand, Device, plan_for
+from lmx_daemon.memory.shape import read_shape
 from tests.library.conftest import REPO, StandIn
 from tests.library.repositories import flip, librarian_of, make_cached, make_folder
 
@@ -81,6 +83,42 @@ class TestLoading:
         assert (await verify(librarian, OTHER)).state == "sound"
         assert librarian.shelf.catalog.find(OTHER).problem is None
 
+    async def test_weights_that_came_later_are_refused(self, librarian: Librarian, cached: Path) -> None:
+        """mlx-lm would read them as a part of the model."""
+        await verify(librarian, OTHER)
+        (cached / "model-of-somebody.safetensors").write_bytes((cached / "model.safetensors").read_bytes())
+        (cached / "notes.txt").write_text("no part of the model")
+        with pytest.raises(ModelLoadError, match=r"somebody\.safetensors was added"):
+            librarian.shelf.clear(librarian.shelf.catalog.find(OTHER))
+        shown = {row.path: (row.state, row.note) for row in librarian.details(OTHER).files}
+        assert shown["model-of-somebody.safetensors"] == ("changed", "was added")
+        assert shown["notes.txt"] == ("unproved", None)
+        last = await verify(librarian, OTHER)
+        assert [(row.path, row.note) for row in last.faults] == [
+            ("model-of-somebody.safetensors", "is not in the manifest")
+        ]
+        assert (await verify(librarian, OTHER, accept=True)).state == "recorded"
+        assert librarian.shelf.clear(librarian.shelf.catalog.find(OTHER)) is False
+
+    async def test_weights_that_no_hash_names_are_not_called_sound(self, librarian: Librarian, cached: Path) -> None:
+        """A file among the cache's links, as a tool leaves it that copies."""
+        content = (cached / "model.safetensors").read_bytes()
+        (cached / "model.safetensors").unlink()
+        (cached / "model.safetensors").write_bytes(content)
+        assert (await verify(librarian, OTHER)).state == "changed"
+
+    async def test_what_is_written_while_it_is_hashed_is_seen(self, librarian: Librarian, cached: Path) -> None:
+        with (cached / "notes.txt").open("wb") as large:
+            large.truncate(800_000_000)  # as long as half a second, and the first to be hashed
+        written = False
+        async for told in librarian.proving.verify(VerifyRequest(id=OTHER, accept=True)):
+            if 0 < told.done < told.total:
+                os.utime(cached / "notes.txt")
+                written = True
+        assert written and told.state == "recorded"
+        with pytest.raises(ModelLoadError, match="txt was written to"):
+            librarian.shelf.clear(librarian.shelf.catalog.find(OTHER))
+
     async def test_a_header_that_makes_no_sense_is_refused_even_unproved(
         self, librarian: Librarian, cached: Path
     ) -> None:
@@ -88,6 +126,19 @@ class TestLoading:
         model = librarian.shelf.catalog.find(OTHER)
         with pytest.raises(ModelLoadError, match="header"):
             librarian.shelf.clear(model)
+
+
+class TestBuiltIn:
+    def test_it_is_a_part_of_lmx(self, librarian: Librarian) -> None:
+        told = librarian.details("lmx/guide")
+        assert told.proof == "it is a part of lmx"
+        assert {row.state for row in told.files} == {"built-in"}
+
+    def test_a_models_plan_is_that_of_loading_it(self, librarian: Librarian, environ: dict[str, str]) -> None:
+        make_cached(Path(environ["HF_HUB_CACHE"]), OTHER, max_position_embeddings=131_072)
+        model = librarian.shelf.catalog.find(OTHER)
+        told = librarian.details(model.id).memory
+        assert told == plan_for(read_shape(Path(model.path)), Demand(), Device(cpu=False))
 
 
 class TestRepair:

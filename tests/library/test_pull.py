@@ -1,5 +1,6 @@
 """A pull that goes well, and what is refused before a byte is fetched."""
 
+import asyncio
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from lmx_daemon.library.download import Pulls
 from lmx_daemon.library.manifest import manifest_file, read_manifest
 from tests.library.conftest import REPO, StandIn
 from tests.library.pulling import WHOLE, folder_of, partials, pull, visible
+from tests.library.repositories import git_sha1
 
 
 def bytes_asked_for(hub: StandIn) -> list[str]:
@@ -87,6 +89,26 @@ class TestAGoodPull:
         done = await pull(pulls)
         assert done.state == "done" and done.retries == 1 and done.done == done.total
         assert blob.read_bytes() == good
+
+    @pytest.mark.parametrize("harm", ["written to", "deleted"])
+    async def test_what_others_do_to_a_proved_file_under_way_is_seen(
+        self, harm: str, pulls: Pulls, hub: StandIn, environ: dict[str, str]
+    ) -> None:
+        hub.faults(rate=3_000_000)
+        job = await pulls.start(PullRequest(repo=REPO))
+        good = (hub.root / REPO / "config.json").read_bytes()
+        blob = folder_of(environ) / "blobs" / git_sha1(good)
+        async with asyncio.timeout(20):
+            while pulls.get(job.id).done < 500_000:
+                await asyncio.sleep(0.01)
+        if harm == "deleted":
+            blob.unlink()
+        else:
+            blob.write_bytes(good.replace(b"llama", b"LLAMA"))
+        assert visible(environ) == []
+        last = [told async for told in pulls.watch(job.id)][-1]
+        assert (last.state, last.error, last.done) == ("done", None, last.total)
+        assert next(folder_of(environ).glob("snapshots/*/config.json")).read_bytes() == good
 
     async def test_the_same_repository_twice_is_one_job(self, pulls: Pulls, hub: StandIn) -> None:
         hub.faults(rate=2_000_000)

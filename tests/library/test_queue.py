@@ -4,7 +4,9 @@ import asyncio
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,17 @@ async def until_state(pulls: Pulls, identity: str, state: str) -> None:
     async with asyncio.timeout(20):
         while pulls.get(identity).state != state:
             await asyncio.sleep(0.01)
+
+
+@contextmanager
+def held_up(pulls: Pulls) -> Iterator[None]:
+    """The disk is slow: what is written waits until the end of it."""
+    gate = threading.Event()
+    pulls._records._writer.submit(gate.wait)
+    try:
+        yield
+    finally:
+        gate.set()
 
 
 class TestTheQueue:
@@ -269,6 +282,78 @@ class TestTheQueue:
         assert error is not None and error.code == "not_found" and "pull again" in (error.hint or "")
         await slowly.retry(told.id)
         await until_state(slowly, told.id, "done")
+
+
+class TestWhatComesMeanwhile:
+    """Each of these needs the disk to be slow, or to refuse, at one moment: the records' writer is held up for it."""
+
+    async def test_the_second_to_ask_is_answered_when_the_first_is_written(
+        self, pulls: Pulls, hub: StandIn, tmp_path: Path
+    ) -> None:
+        with held_up(pulls):
+            first = asyncio.create_task(pulls.start(PullRequest(repo=REPO, paused=True)))
+            second = asyncio.create_task(pulls.start(PullRequest(repo=REPO, paused=True)))
+            await asyncio.sleep(0.05)
+            assert not first.done() and not second.done(), "nothing is acknowledged that a kill would lose"
+        assert (await first).id == (await second).id
+        assert len(list((tmp_path / "records").glob("*.json"))) == 1
+
+    async def test_a_retry_while_a_cancelled_one_is_cleared_away(
+        self, slowly: Pulls, hub: StandIn, tmp_path: Path
+    ) -> None:
+        told = await slowly.start(PullRequest(repo=REPO))
+        await until(slowly, told.id, 500_000)
+        await slowly.pause(told.id)
+        with held_up(slowly):  # its cancelling is written, and its files are deleted, while the retry comes
+            cancelling = asyncio.create_task(slowly.cancel(told.id))
+            retrying = asyncio.create_task(slowly.retry(told.id))
+            await asyncio.sleep(0.2)
+        await asyncio.gather(cancelling, retrying)
+        assert [file.stem for file in (tmp_path / "records").glob("*.json")] == [told.id], "it was acknowledged"
+        hub.faults()
+        await until_state(slowly, told.id, "done")
+
+    async def test_a_pause_while_the_queue_is_reordered(self, pulls: Pulls, others: list[str], tmp_path: Path) -> None:
+        first, second, third = [await pulls.start(PullRequest(repo=repo, paused=True)) for repo in others]
+        pulls._closing = True  # nothing begins
+        await pulls.resume(second.id)
+        with held_up(pulls):
+            moving = asyncio.create_task(pulls.move(third.id, 0))
+            await asyncio.sleep(0)
+            pausing = asyncio.create_task(pulls.pause(second.id))
+            await asyncio.sleep(0.05)
+        await asyncio.gather(moving, pausing)
+        assert pulls.get(second.id).state == "paused"
+        again = Records(tmp_path / "records")
+        assert [(r.id, r.wish) for r in again] == [(job.id, "pause") for job in (third, first, second)]
+
+    async def test_a_retry_while_the_ended_are_cleared(self, pulls: Pulls, others: list[str], tmp_path: Path) -> None:
+        done = [await pull(pulls, repo) for repo in others]
+        pulls._closing = True
+        with held_up(pulls):
+            clearing = asyncio.create_task(pulls.clear())
+            await asyncio.sleep(0)
+            retrying = asyncio.create_task(pulls.retry(done[2].id))
+            await asyncio.sleep(0.05)
+        await asyncio.gather(clearing, retrying)
+        assert [record.id for record in Records(tmp_path / "records")] == [done[2].id]
+
+    async def test_a_disk_that_takes_no_record(
+        self, slowly: Pulls, others: list[str], environ: dict[str, str], tmp_path: Path
+    ) -> None:
+        """A folder in the place of a record's file: a pause says so and changes nothing; a cancel frees the disk all
+        the same, and the queue goes on."""
+        told, waits = [await slowly.start(PullRequest(repo=repo)) for repo in (REPO, others[0])]
+        await until(slowly, told.id, 500_000)
+        file = tmp_path / "records" / f"{told.id}.json"
+        file.unlink()
+        (file / "in the way").mkdir(parents=True)
+        with pytest.raises(DiskError):
+            await slowly.pause(told.id)
+        assert slowly.get(told.id).state == "downloading"
+        assert (await slowly.cancel(told.id)).state == "cancelled"
+        assert not folder_of(environ).exists()
+        await until_state(slowly, waits.id, "done")
 
 
 class TestRestarts:

@@ -113,6 +113,23 @@ class TestSearch:
         with pytest.raises(HubError):
             search(librarian, words="never asked before")
 
+    def test_what_cannot_be_kept_is_told_all_the_same(self, librarian: Librarian, tmp_path: Path) -> None:
+        """And not what was answered before in its place."""
+        before = search(librarian)
+        kept = tmp_path / "home" / "library" / "hub"
+        shutil.rmtree(kept)
+        kept.write_text("in the way")
+        now = search(librarian)
+        assert now.offers == before.offers and not now.from_cache and now.asked_at > before.asked_at
+
+    def test_the_callers_hub_is_asked(self, hub: StandIn, tmp_path: Path) -> None:
+        librarian = librarian_of(tmp_path)  # the daemon's own is nobody
+        with pytest.raises(HubError):
+            librarian.search().search(SearchRequest())
+        assert librarian.search(hub.endpoint).search(SearchRequest(words=REPO)).offers
+        with pytest.raises(RequestError):
+            librarian.search("file:///etc")
+
     def test_what_is_here_is_marked(self, librarian: Librarian, environ: dict[str, str]) -> None:
         make_cached(Path(environ["HF_HUB_CACHE"]), "maker/talker")
         librarian.shelf.catalog.refresh()
@@ -276,3 +293,17 @@ class TestUpdates:
         hub.faults(status=500, status_times=1000)
         with pytest.raises(HubError):
             librarian.updates.check(librarian.hub())
+
+    async def test_a_hub_that_cannot_be_reached(self, librarian: Librarian) -> None:
+        await self.pulled(librarian)
+        with pytest.raises(HubError) as refused:
+            librarian.updates.check(librarian.hub("http://127.0.0.1:9"))
+        assert refused.value.hint is not None and "HF_ENDPOINT" in refused.value.hint
+
+    async def test_a_model_that_is_gone_from_the_hub_is_no_fault_of_the_network(
+        self, librarian: Librarian, hub: StandIn
+    ) -> None:
+        await self.pulled(librarian)
+        hub.faults(status=404, status_times=1000)
+        (row,) = librarian.updates.check(librarian.hub()).rows
+        assert row.error is not None and "no longer on the Hub" in row.error

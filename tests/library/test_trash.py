@@ -1,5 +1,6 @@
 """Removing, bringing back, purging; disk use and pruning; importing."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from lmx_daemon.contract.errors import ConflictError, LmxError, NotFoundError, R
 from lmx_daemon.contract.library import ImportRequest, VerifyUpdate
 from lmx_daemon.library.cache import RepositoryFolder
 from lmx_daemon.library.disk import prunable
+from lmx_daemon.library.imports import sweep
 from lmx_daemon.library.librarian import Librarian
 from tests.library.repositories import flip, librarian_of, make_cached, make_folder
 
@@ -99,6 +101,17 @@ class TestRemoving:
         librarian.tidy()
         assert librarian.trash.rows() == []
         assert not list((tmp_path / "cache" / ".locks" / "lmx-trash").iterdir())
+
+    def test_a_disk_that_takes_no_file_is_freed_all_the_same(self, tmp_path: Path) -> None:
+        make_cached(tmp_path / "cache", "maker/one")
+        librarian = librarian_of(tmp_path)
+        librarian.shelf.find("maker/one")
+        librarian.remove("maker/one")
+        (tmp_path / "home" / "library" / "used.json").mkdir(parents=True)  # uses cannot be saved
+        note = next((tmp_path / "cache" / ".locks" / "lmx-trash").glob("*/note.json"))
+        note.write_text(json.dumps(json.loads(note.read_text()) | {"removed_at": time.time() - 1.01 * DAY}))
+        librarian.tidy()
+        assert librarian.trash.rows() == []
 
     def test_it_goes_before_a_disk_is_called_full(self, tmp_path: Path) -> None:
         for name in ("one", "two"):
@@ -189,6 +202,25 @@ class TestImporting:
         assert (told[0].state, told[-1].state) == ("copying", "recorded")
         shutil.rmtree(folder)
         assert librarian.shelf.clear(librarian.shelf.catalog.find("me/mine")) is False
+
+    async def test_two_at_once_of_one_name(self, tmp_path: Path) -> None:
+        """The one that comes second fails; the first is whole."""
+        folder = make_folder(tmp_path / "else" / "where", side=1000)
+        librarian = librarian_of(tmp_path)
+        both = [bring(librarian, folder, "me/mine", copy=True) for _ in range(2)]
+        states = sorted(update.state for update in await asyncio.gather(*both))
+        assert states == ["failed", "recorded"]
+        here = Path(librarian.shelf.catalog.find("me/mine").path)
+        assert {f.name: f.read_bytes() for f in here.iterdir()} == {f.name: f.read_bytes() for f in folder.iterdir()}
+        assert [child.name for child in here.parent.iterdir()] == ["mine"]
+
+    def test_what_a_kill_left_of_a_copy_goes_at_the_start(self, tmp_path: Path) -> None:
+        half = tmp_path / "models" / "me" / ".abc.lmx"
+        half.mkdir(parents=True)
+        (half / "model.safetensors").write_bytes(b"half")
+        make_folder(tmp_path / "models" / "me" / "whole")
+        sweep(tmp_path / "models")
+        assert [child.name for child in (tmp_path / "models" / "me").iterdir()] == ["whole"]
 
     async def test_a_single_file_of_another_name(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "else" / "where", weights="my-net.safetensors")
