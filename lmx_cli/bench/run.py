@@ -54,10 +54,9 @@ async def run(
         await server.prepare()
         server.scale = servers[0].scale  # the same words for all
     fitting, notes = fit(servers, workloads)
-    share = math.inf if seconds is None else seconds / len(fitting)
     tests: list[Test] = []
     for workload in fitting:
-        until = time.monotonic() + share
+        until = math.inf if seconds is None else time.monotonic() + seconds / len(fitting)
         for server in servers if warm else ():
             progress(f"{workload.name} · warming up · {server.name}")
             await workload.warm_up(server)

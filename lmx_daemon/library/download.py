@@ -145,10 +145,7 @@ class Pulls:
             self._records.note(gone)
             with suppress(DiskError):  # a full disk must not keep what fills it; the record goes with the files
                 await self._records.write(gone)
-            if identity in self._running:
-                await self._stop(identity)
-            else:
-                await self._discard(gone)
+            await (self._stop(identity) if identity in self._running else self._discard(gone))
         self._advance()
         return self.get(identity)
 
