@@ -152,9 +152,10 @@ class Turn:
     answer: Answer | None = None
 
     @property
-    def refused(self) -> bool:
-        """Failed before there was a word, as a prompt that is too long: sent along, it would fail the next one too."""
-        return self.answer is not None and self.answer.state == "failed" and not self.answer.content
+    def unanswered(self) -> bool:
+        """Ended before there was a word. Sent along, a prompt that was too long would fail the next one too, and many
+        templates refuse two prompts in a row."""
+        return self.answer is not None and self.answer.ended and not self.answer.content
 
 
 class Conversation:
@@ -195,10 +196,10 @@ class Conversation:
         return request
 
     def _messages(self) -> tuple[Message, ...]:
-        """The turns as messages, less thinking, which would only eat context, and prompts that were refused."""
+        """The turns as messages, less thinking, which would only eat context, and prompts that had no answer."""
         messages: list[Message] = []
         for turn in self.turns:
-            if turn is not self.turns[-1] and turn.refused:
+            if turn is not self.turns[-1] and turn.unanswered:
                 continue
             messages.append(Message(role="user", content=(TextPart(text=turn.prompt),)))
             if turn is not self.turns[-1] and turn.answer is not None and turn.answer.content:

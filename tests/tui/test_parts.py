@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from lmx_daemon.contract.errors import ConfigError, ErrorBody
-from lmx_daemon.contract.generation import Delta, Finished, Loading, Started, Usage
+from lmx_daemon.contract.generation import Chat, Delta, Finished, Loading, Started, Usage
 from lmx_daemon.contract.types import RequestRow
 from lmx_tui import figures
 from lmx_tui.clipboard import copy, is_remote, osc52
@@ -177,6 +177,16 @@ def test_thinking_is_not_sent_back() -> None:
         answer.take(event, 1.0)
     request = conversation.ask("two", QWEN, 2.0)
     assert "hidden" not in str(request) and "visible" in str(request)
+
+
+def test_a_prompt_that_was_stopped_before_a_word_came_is_not_sent_along() -> None:
+    conversation = Conversation()
+    conversation.ask("one", QWEN, 0.0)
+    assert conversation.answer is not None
+    conversation.answer.take(Delta(id="r", reasoning="hm", tokens=1), 0.5)
+    conversation.answer.take(finished(reason="cancelled", tokens=1), 1.0)
+    prompt = conversation.ask("two", QWEN, 2.0).prompt
+    assert isinstance(prompt, Chat) and [message.text for message in prompt.messages] == ["two"]
 
 
 def test_who_answers() -> None:
