@@ -10,7 +10,7 @@ import mlx.core as mx
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
 
@@ -92,7 +92,8 @@ def test_who_leaves_last_leaves_nothing_behind() -> None:
 
 
 class Schedule(RuleBasedStateMachine):
-    """Random joins, leaves, cancels and hits; every token is checked as it comes."""
+    """Random joins, leaves, cancels and hits; every token is checked as it comes. How many steps a prompt takes is a
+    matter of the machine's pace, so nothing that is drawn may depend on who is there."""
 
     architecture = "llama"
 
@@ -119,16 +120,16 @@ class Schedule(RuleBasedStateMachine):
         ids = self.batch.add(prompt, rows, hit.cache if hit else None, hit.length if hit else 0)
         self.rows |= {row: (expected[:most], 0) for row in ids}
 
-    @precondition(lambda self: self.rows)
     @rule(steps=st.integers(1, 6))
     def step(self, steps: int) -> None:
         for _ in range(steps):
             self.take(self.batch.step())
 
-    @precondition(lambda self: self.rows)
-    @rule(data=st.data())
-    def cancel(self, data: st.DataObject) -> None:
-        row = data.draw(st.sampled_from(sorted(self.rows)))
+    @rule(place=st.integers(0, 31))
+    def cancel(self, place: int) -> None:
+        if not self.rows:
+            return
+        row = sorted(self.rows)[place % len(self.rows)]
         taken = self.batch.extract(row)
         if taken is not None:
             self.prefixes.keep("", *taken)

@@ -23,7 +23,7 @@ from lmx_daemon.engine.service import Service
 from tests.engine.test_batch import EVERY, tokens_of
 from tests.models import build_model
 
-QUICK = ("llama", "falcon_h1")
+QUICK = ("llama", "gemma3_text")
 OPTIONS = EngineOptions(prefill_step=48, max_running=10)
 CONTEXT = 2048
 KINDS: dict[str, dict[str, Any]] = {
