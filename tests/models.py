@@ -82,7 +82,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     },
 }
 MORE: dict[str, dict[str, Any]] = {
-    "gemma2": SMALL | {"query_pre_attn_scalar": 16.0},
+    "gemma2": SMALL | {"query_pre_attn_scalar": 16},
     "cohere2": SMALL | {"num_hidden_layers": 4, "sliding_window": 32, "sliding_window_pattern": 2},
     "lfm2": SMALL
     | {
