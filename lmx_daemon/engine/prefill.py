@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-LIVE_SECONDS = 0.1
+LIVE_SECONDS = 0.09
 """What a piece may take while streams are live: they pause so long."""
 IDLE_SECONDS = 0.25
 """And while there are none: a prompt that arrives now waits so long."""
