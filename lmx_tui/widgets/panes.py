@@ -136,14 +136,15 @@ class RatePane(Pane):
     def show(self, snapshot: Snapshot, window: int) -> None:
         self._shown = (snapshot, window)
         decode = snapshot.series.decode[-window:]
-        busy = [value for value in decode if value > 0]
-        top = round_top(max(busy, default=0.0))
-        self.titled("Tokens a second", f"top {top:.0f} · {age(window)}")
         now = sum(instance.decode_rate for instance in snapshot.instances)
+        busy = [value for value in decode if value > 0]
+        most = max((*busy, now))  # the newest is not among the samples yet
+        top = round_top(most)
+        self.titled("Tokens a second", f"top {top:.0f} · {age(window)}")
         prefill = sum(instance.prefill_rate for instance in snapshot.instances)
         figures = Text(no_wrap=True, overflow="crop")
         figures.append("now ").append(rate(now), "bold")
-        figures.append(f"  p50 {rate(median(busy)) if busy else UNKNOWN}  max {rate(max(busy, default=None))}\n")
+        figures.append(f"  p50 {rate(median(busy)) if busy else UNKNOWN}  max {rate(most or None)}\n")
         figures.append(f"prefill {rate(prefill)}", Style.parse(self.app.theme_variables["muted"]))
         self.query_one("#figures", Static).update(figures)
         self.query_one("#legend", Static).update(self._first_tokens(snapshot))
