@@ -1,5 +1,6 @@
 """A real daemon with real workers, in a home of its own, for a test to talk to."""
 
+import atexit
 import json
 import os
 import shutil
@@ -21,8 +22,10 @@ LMX = [sys.executable, "-m", "lmx_cli.main"]
 
 
 def short_home() -> Path:
-    """A directory whose socket path fits the 104 bytes that macOS allows."""
-    return Path(tempfile.mkdtemp(prefix="lmx-", dir="/tmp"))
+    """A directory whose socket path fits the 104 bytes that macOS allows. It goes with this process."""
+    home = Path(tempfile.mkdtemp(prefix="lmx-", dir="/tmp"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    return home
 
 
 @dataclass
