@@ -153,11 +153,7 @@ class Reuse:
 
     def keep(self, namespace: str, tokens: list[int], cache: list[Any]) -> None:
         """A row's cache, which holds exactly `tokens`. Where that fails the answers go on."""
-        try:
-            self.prefixes.keep(namespace, tokens, cache)
-        except Exception:  # cutting is arithmetic too, and may find too little memory; what is stored makes room then
-            traceback.print_exc()
-            self.prefixes.clear()
+        self._forgiving(lambda: self.prefixes.keep(namespace, tokens, cache))
 
     def save(self, row: int, arrival: Arrival | None, rows: Rows) -> None:
         """A row is about to be removed: what it has computed would be wanted if the request were made again."""
@@ -192,13 +188,20 @@ class Reuse:
         self.prefixes.resize(max_bytes)
 
     def settle(self) -> None:
-        """After each step: what was kept goes on to the disk once it is computed."""
-        self.prefixes.settle()
+        """After each step: what was kept goes on to the disk once it is computed. A cut that failed shows here."""
+        self._forgiving(self.prefixes.settle)
 
     def close(self, seconds: float) -> None:
-        self.prefixes.settle(everything=True)
+        self._forgiving(lambda: self.prefixes.settle(everything=True))
         if self._disk is not None:
             self._disk.close(seconds)
+
+    def _forgiving(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception:  # cutting is arithmetic too, and may find too little memory; what is stored makes room then
+            traceback.print_exc()
+            self.prefixes.clear()
 
     def _trimmable(self) -> bool:
         return self.prefixes.layout is not None and self.prefixes.layout.trimmable

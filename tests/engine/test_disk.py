@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ import pytest
 from mlx_lm.models.cache import KVCache
 
 from lmx_daemon.engine import files
-from lmx_daemon.engine.cache import BLOCK, PrefixCache
+from lmx_daemon.engine.cache import BLOCK, Node, PrefixCache
 from lmx_daemon.engine.disk import Disk
 from lmx_daemon.engine.fingerprint import fingerprint
+from lmx_daemon.engine.parts import Layout
+from lmx_daemon.engine.reuse import Reuse
 from tests.engine.caching import CAN_BE_TRIMMED, PROMPT, answer, computed, expected, model_of, stored_tokens
 from tests.models import ARCHITECTURES, build_model
 
@@ -317,6 +319,30 @@ def test_after_a_failed_step_what_was_restored_is_gone(shelf: Callable[..., Shel
     again.disk.distrust()
     again.prefixes.clear()
     assert again.files() == [] and again.restore([*tokens, 1]) == 0
+
+
+class Failing:
+    """What MLX raises of a cut that was only begun, as soon as somebody waits for it."""
+
+    def offer(self, node: Node, layout: Layout) -> None:
+        raise RuntimeError("[malloc] Unable to allocate")
+
+    def used(self, nodes: Sequence[Node]) -> None:
+        pass
+
+
+def test_a_cut_that_fails_later_fails_no_answer_and_nothing_of_it_is_kept() -> None:
+    prefixes = PrefixCache(PLENTY, "model", Failing())
+    reuse = Reuse(prefixes)
+    for _ in range(2):
+        reuse.keep("", *numbers(2 * BLOCK))
+        assert prefixes.size > 0
+        reuse.settle()
+        reuse.settle()
+        assert prefixes.size == 0
+    reuse.keep("", *numbers(2 * BLOCK))
+    reuse.close(PATIENCE)
+    assert prefixes.size == 0
 
 
 def test_files_are_the_owners_alone(shelf: Callable[..., Shelf]) -> None:
