@@ -16,18 +16,24 @@ from lmx_daemon.engine.choose import GREEDY, Wish
 from lmx_daemon.engine.decode import CACHE_STEP, Decode
 from lmx_daemon.engine.groups import fork
 from lmx_daemon.engine.prefill import Pace, Prompt, pieces
+from lmx_daemon.engine.probe import Abilities, try_out
 from lmx_daemon.engine.sampling import Resolved
 from lmx_daemon.engine.step import Broken, PrefillStep, Row, Step
 
-WARM_UP_TOKENS, WARM_UP_SECONDS = 129, 0.1
+WARM_UP_TOKENS, FEW_TOKENS = 81, 9
+QUICK_SECONDS = 0.03
+"""For a token; slower models are not made to wait for the longer warm-up."""
 
 
 class Batch:
     """Rows that are computed together. Row ids are never used twice."""
 
-    def __init__(self, model: Any, stop_tokens: set[int], *, prefill_step: int) -> None:
+    def __init__(
+        self, model: Any, stop_tokens: set[int], *, prefill_step: int, abilities: Abilities | None = None
+    ) -> None:
+        """The model is tried here where nobody knows its `abilities` yet."""
         self._model = model
-        self._decode = Decode(model, stop_tokens)
+        self._decode = Decode(model, stop_tokens, abilities or try_out(model))
         self._ids = itertools.count()
         self._arrivals = itertools.count()
         self._turn = 0
@@ -179,14 +185,19 @@ class Batch:
 
 
 def warm_up(batch: Batch) -> None:
-    """Greedy and sampled, prefill and decode: kernels are compiled now, not under the first request. Where that is
+    """Sampled and greedy, prefill and decode: kernels are compiled now, not under the first request. Where a token is
     quick, the pace is known too."""
     sampled = Wish(Resolved(temperature=1.0, top_p=0.9, top_k=2, min_p=0.05))
-    for wish, length in ((sampled, 9), (GREEDY, 9), (GREEDY, WARM_UP_TOKENS)):
-        batch.pace.forget()
-        begun = time.perf_counter()
-        batch.add([0] * length, [Row(2, wish)])
-        while batch.busy:
-            batch.step()
-        if wish is GREEDY and time.perf_counter() - begun > WARM_UP_SECONDS:
-            break
+    quick = _run(batch, sampled, 1) < QUICK_SECONDS
+    batch.pace.forget()
+    _run(batch, GREEDY, WARM_UP_TOKENS if quick else FEW_TOKENS)
+
+
+def _run(batch: Batch, wish: Wish, length: int) -> float:
+    """A prompt of so many tokens, and two more. The last one's seconds."""
+    batch.add([0] * length, [Row(2, wish)])
+    batch.step()
+    begun = time.perf_counter()
+    while batch.busy:
+        batch.step()
+    return time.perf_counter() - begun

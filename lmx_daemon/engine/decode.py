@@ -12,10 +12,9 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import KVCache
 
-from lmx_daemon.engine import platform
 from lmx_daemon.engine.choose import Chooser, Chosen, Logprobs, Tally
-from lmx_daemon.engine.groups import ROOM, Group, can_merge, fork, forward, is_lazy, place, room_of
-from lmx_daemon.engine.ragged import can_join
+from lmx_daemon.engine.groups import ROOM, Group, fork, forward, place, room_of
+from lmx_daemon.engine.probe import Abilities
 from lmx_daemon.engine.step import Row, Token
 
 CACHE_STEP = 256
@@ -53,7 +52,7 @@ class Flight:
 class Decode:
     """All rows of a batch that have their prompt."""
 
-    def __init__(self, model: Any, stop_tokens: set[int]) -> None:
+    def __init__(self, model: Any, stop_tokens: set[int], abilities: Abilities) -> None:
         self._model = model
         self._stop = stop_tokens
         self._running: dict[int, Running] = {}
@@ -62,10 +61,7 @@ class Decode:
         """Rows that take part from the next step on, and their input."""
         self._leaving: set[int] = set()
         self._chooser: Chooser | None = None
-        self._merges = can_merge(model)
-        self._joins = self._merges and can_join(model)
-        self._lazy = not platform.on_cpu() or is_lazy(model)
-        """Whether its graph may be built on tokens that the host has yet to choose."""
+        self._abilities = abilities
         self._weights = sum(value.nbytes for _, value in tree_flatten(model.parameters()))
         self.flight: Flight | None = None
 
@@ -83,9 +79,9 @@ class Decode:
             if type(part) is KVCache:
                 part.step = CACHE_STEP
         self._running[row] = Running(asked, tokens)
-        usable = [group for group in self._groups if self._merges and not set(group.rows) <= self._leaving]
+        usable = [group for group in self._groups if self._abilities.merges and not set(group.rows) <= self._leaving]
         token = sum(part.nbytes for part in cache) // max(1, length)
-        room = ROOM[0] if self._joins else room_of(self._weights, token)
+        room = ROOM[0] if self._abilities.joins else room_of(self._weights, token)
         found = place([group.shape for group in usable], length, room)
         if found is None:
             self._groups.append(Group(row, length, cache))
@@ -114,9 +110,9 @@ class Decode:
             self.flight = None
             return
         rows = [row for group in self._groups for row in group.rows]
-        if self.flight is not None and not self._lazy:
+        if self.flight is not None and not self._abilities.lazy:
             self.flight.chosen.settle()
-        together = forward(self._model, inputs, self._groups, joined=self._joins)
+        together = forward(self._model, inputs, self._groups, joined=self._abilities.joins)
         if self.flight is not None:  # also what it counts for penalties, which a new chooser starts from
             self.flight.chosen.settle()
         if changed or self._chooser is None:

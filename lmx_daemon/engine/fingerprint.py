@@ -31,13 +31,14 @@ def fingerprint(path: Path, dtype: str, template: object) -> str:
             add(name, (path / name).read_bytes())
     for file in sorted(path.glob("*.safetensors")):
         blob = file.resolve()
-        add(file.name, blob.stat().st_size)
+        about = blob.stat()
+        add(file.name, about.st_size)
         if blob.parent.name == "blobs" and len(blob.name) == 64:
             add(blob.name)
             continue
-        add(blob.stat().st_mtime_ns)
+        add(about.st_mtime_ns)
         with open(blob, "rb") as opened:
             for index in range(SAMPLES):
-                opened.seek(blob.stat().st_size * index // SAMPLES)
+                opened.seek(about.st_size * index // SAMPLES)
                 add(opened.read(SAMPLE_BYTES))
     return digest.hexdigest()[:32]

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
-from mlx_lm.models.cache import BatchKVCache, make_prompt_cache
+from mlx_lm.models.cache import BatchKVCache
 
 from lmx_daemon.engine import ragged
 
@@ -46,38 +45,6 @@ def place(shapes: Sequence[Shape], length: int, room: int = ROOM[0]) -> int | No
 def room_of(weights: int, token: int) -> int:
     """Tokens of padding, of `token` bytes each, that are read as quickly as all `weights`."""
     return max(ROOM[0], min(ROOM[1], weights // token if token else 0))
-
-
-def can_merge(model: Any) -> bool:
-    """Whether the model takes rows of different length at once: not every architecture of mlx-lm does."""
-    # Five, since a wrong shape that happens to fit, by as many rows as heads, raises nothing.
-    rows = [make_prompt_cache(model) for _ in range(5)]
-    if not all(hasattr(cache, "merge") for cache in rows[0]):
-        return False
-    try:
-        for length, row in enumerate(rows, 2):
-            model(mx.zeros((1, length), mx.uint32), cache=row)
-        merged = [parts[0].merge(list(parts)) for parts in zip(*rows, strict=True)]
-        mx.eval(model(mx.zeros((len(rows), 1), mx.uint32), cache=merged))
-    except Exception:  # a model's own code may raise anything; its rows then go one by one
-        return False
-    return True
-
-
-def is_lazy(model: Any) -> bool:
-    """Whether a call only builds its graph, so that a token written later is still the one it reads; dbrx, for one,
-    looks at its experts' numbers under way."""
-    try:
-        token = mx.zeros((1,), mx.uint32)
-        mx.eval(token)
-        # By way of another array, as after a join: in a mere view, what is written later is seen in any case.
-        inputs = mx.concatenate([token, token])[mx.array([0])]
-        found = model(inputs[:, None], cache=make_prompt_cache(model))
-        np.array(token, copy=False)[:] = 1
-        expected = model(mx.ones((1, 1), mx.uint32), cache=make_prompt_cache(model))
-        return bool(mx.array_equal(found, expected))
-    except Exception:  # a model's own code may raise anything; it is then never built ahead
-        return False
 
 
 class Group:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ Progress = Callable[[str, float | None], None]
 UNLIMITED_CONTEXT = 32_768
 """For models whose files name no limit (state-space ones)."""
 ABSURD_CONTEXT = 100_000_000
-PIECE = 0.02
-"""Of the weights; progress is told in such steps."""
+PIECE, LEAST_PIECE = 0.02, 128 * 1024**2
+"""Of the weights, but at least so many bytes: progress is told in such steps."""
 CHAT_TEMPLATE_FILE = "chat_template.json"
 
 
@@ -44,10 +45,11 @@ def load(path: Path, options: EngineOptions, progress: Progress, trusted: bool =
     progress("weights", 0.0)
     model, full_config = load_model(path, lazy=True, trust_remote_code=trusted)
     note, dtype = _cast_for_cpu(model)
-    _evaluate(model, progress)
-    progress("tokenizer", None)
-    tokenizer = load_tokenizer(path, {"trust_remote_code": trusted}, eos_token_ids=full_config.get("eos_token_id"))
-    _adopt_chat_template(tokenizer, path)
+    with ThreadPoolExecutor(1, "tokenizer") as beside:  # reading weights leaves Python to others
+        reading = beside.submit(_read_tokenizer, path, full_config.get("eos_token_id"), trusted)
+        _evaluate(model, progress)
+        progress("tokenizer", None)
+        tokenizer = reading.result()
     weights = sum(value.nbytes for _, value in tree_flatten(model.parameters()))
     note = ", ".join(part for part in (note, platform.wire(options.wired, weights)) if part)
     return LoadedModel(
@@ -84,10 +86,16 @@ def _evaluate(model: Any, progress: Progress) -> None:
     begun = done = pending = 0
     for index, value in enumerate(parameters, 1):
         pending += value.nbytes
-        if pending >= PIECE * total or index == len(parameters):
+        if pending >= max(LEAST_PIECE, PIECE * total) or index == len(parameters):
             mx.eval(parameters[begun:index])
             begun, done, pending = index, done + pending, 0
             progress("weights", done / total)
+
+
+def _read_tokenizer(path: Path, ends: Any, trusted: bool) -> Any:
+    tokenizer = load_tokenizer(path, {"trust_remote_code": trusted}, eos_token_ids=ends)
+    _adopt_chat_template(tokenizer, path)
+    return tokenizer
 
 
 def _adopt_chat_template(tokenizer: Any, path: Path) -> None:

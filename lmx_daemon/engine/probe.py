@@ -1,35 +1,87 @@
-"""Measures what a loaded model keeps of a sequence, on the model itself. Engine thread only."""
+"""Tries a loaded model, on the model itself: what it keeps of a sequence, and how its rows may be computed together.
+
+Engine thread only.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 from mlx_lm.models.cache import (
     ArraysCache,
     CacheList,
     KVCache,
     RotatingKVCache,
+    can_trim_prompt_cache,
     make_prompt_cache,
+    trim_prompt_cache,
 )
 
 from lmx_daemon.contract.frames import CACHE_BLOCK, CacheShape, Growing
+from lmx_daemon.engine import platform, ragged
+from lmx_daemon.engine.groups import fork
 
-TOKENS = 8
+LENGTHS = 2, 3, 5, 6, 9
+"""Five rows, since a wrong shape that happens to fit, by as many rows as heads, raises nothing."""
+NEXT = tuple(range(1, len(LENGTHS) + 1))
+"""A token more for each."""
+NEAR = 0.05
+"""How far logits may be off, as a part of the largest: sums in another order are, wrong attention is farther."""
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What a model's own code turned out to do."""
+
+    cache: CacheShape | None
+    """What it keeps of a sequence; None where its caches are of a kind that is not known here."""
+    merges: bool
+    """It takes rows of different length at once: not every architecture of mlx-lm does."""
+    joins: bool
+    """It takes groups of rows in one call, with the same result as in several."""
+    lazy: bool
+    """A call only builds its graph, so that a token written later is still the one it reads; dbrx, for one, looks at
+    its experts' numbers under way."""
+
+
+def try_out(model: Any) -> Abilities:
+    """Raises what the model raises at a plain prompt. Every call reads all weights, so one tells several things."""
+    ragged.teach()
+    longest = _prompt(model, LENGTHS[-1])
+    rows = _rows(model, longest)
+    merged = _merged_logits(model, rows)
+    return Abilities(
+        cache=_shape_of(longest),
+        merges=merged is not None,
+        joins=merged is not None and _joins(model, rows, merged),
+        lazy=not platform.on_cpu() or _is_lazy(model, rows, merged),
+    )
 
 
 def measure_cache(model: Any) -> CacheShape | None:
-    """None for caches of a kind that is not known here."""
-    cache = make_prompt_cache(model)
-    mx.eval(model(mx.zeros((1, TOKENS), mx.int32), cache=cache))
-    mx.eval([part.state for part in cache])
+    """What it keeps of a sequence; None for caches of a kind that is not known here."""
+    return _shape_of(_prompt(model, LENGTHS[-1]))
+
+
+def _prompt(model: Any, length: int) -> list[Any]:
+    """The cache of so many tokens."""
+    cache: list[Any] = make_prompt_cache(model)
+    mx.eval(model(mx.arange(length)[None], cache=cache), [part.state for part in cache])
+    return cache
+
+
+def _shape_of(cache: list[Any]) -> CacheShape | None:
+    tokens = LENGTHS[-1]
     fixed, growing = 0, Counter[int | None]()
     for part in _flat(cache):
         match part:
             case ArraysCache():
                 fixed += part.nbytes
             case RotatingKVCache():
-                growing[part.max_size] += part.nbytes // TOKENS
+                growing[part.max_size] += part.nbytes // tokens
             case KVCache():
                 growing[None] += part.nbytes // CACHE_BLOCK
             case _:
@@ -47,3 +99,63 @@ def _flat(cache: list[Any]) -> Iterator[Any]:
             yield from _flat(list(part.caches))
         else:
             yield part
+
+
+# ---- rows together; a model's own code may raise anything, and then does without ----
+
+
+def _rows(model: Any, longest: list[Any]) -> list[list[Any]]:
+    """Caches of all LENGTHS: beginnings of the longest where a cache can be cut."""
+    rows = []
+    for length in LENGTHS:
+        if can_trim_prompt_cache(longest):
+            trim_prompt_cache(row := fork(longest), LENGTHS[-1] - length)
+        else:
+            row = longest if length == LENGTHS[-1] else _prompt(model, length)
+        rows.append(row)
+    return rows
+
+
+def _merge(rows: list[list[Any]]) -> list[Any]:
+    return [parts[0].merge(list(parts)) for parts in zip(*map(fork, rows), strict=True)]
+
+
+def _merged_logits(model: Any, rows: list[list[Any]]) -> mx.array | None:
+    """Of the next token of all rows in one batch; None where the model does not take them."""
+    if not all(hasattr(cache, "merge") for cache in rows[0]):
+        return None
+    try:
+        logits: mx.array = model(mx.array(NEXT)[:, None], cache=_merge(rows))
+        mx.eval(logits)
+    except Exception:
+        return None
+    return logits
+
+
+def _joins(model: Any, rows: list[list[Any]], expected: mx.array) -> bool:
+    if not all(type(cache) in ragged.KINDS for cache in rows[0]):
+        return False
+    try:
+        groups = [(len(rows) - 1, _merge(rows[:-1])), (1, fork(rows[-1]))]
+        found = ragged.forward(model, mx.array(NEXT), groups).astype(mx.float32)
+        expected = expected[:, -1].astype(mx.float32)
+        off = mx.max(mx.abs(expected - found))
+        return bool(off <= NEAR * mx.max(mx.abs(expected)))
+    except Exception:
+        return False
+
+
+def _is_lazy(model: Any, rows: list[list[Any]], merged: mx.array | None) -> bool:
+    try:
+        if merged is None:
+            rows = rows[:1]
+            merged = model(mx.array(NEXT[:1])[:, None], cache=fork(rows[0]))
+        tokens = mx.zeros((len(rows),), mx.uint32)
+        mx.eval(tokens)
+        # By way of another array, as after a join: in a mere view, what is written later is seen in any case.
+        inputs = mx.concatenate([tokens, tokens])[mx.arange(len(rows))]
+        found = model(inputs[:, None], cache=_merge(rows) if len(rows) > 1 else fork(rows[0]))
+        np.array(tokens, copy=False)[:] = NEXT[: len(rows)]
+        return bool(mx.array_equal(found, merged))
+    except Exception:
+        return False

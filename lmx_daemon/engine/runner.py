@@ -22,7 +22,7 @@ from lmx_daemon.engine.faults import load_failure_of
 from lmx_daemon.engine.line import Line
 from lmx_daemon.engine.link import Pulse
 from lmx_daemon.engine.load import LoadedModel, load
-from lmx_daemon.engine.probe import measure_cache
+from lmx_daemon.engine.probe import try_out
 from lmx_daemon.engine.reuse import Reuse, reuse_for
 from lmx_daemon.engine.service import Service
 
@@ -32,7 +32,7 @@ FLUSH_SECONDS = 1.5
 
 
 class Runner:
-    """`on_loaded` is called in the engine thread, before the daemon hears of it."""
+    """`on_loaded` is called in the engine thread, before the warm-up and before the daemon hears of the model."""
 
     def __init__(
         self, send: Callable[[Any], None], pulse: Pulse, on_loaded: Callable[[LoadedModel, Load], None]
@@ -108,12 +108,13 @@ class Runner:
         platform.bound_caches(loaded.weights)
         self._weights = loaded.weights
         self._reuse = reuse_for(loaded, path, options, self._warn, lambda: self.inbox.put(Wake()))
-        cache = measure_cache(loaded.model)
-        line = Line(cache, options.cache_bytes, loaded.capabilities.context_length)
         self._progress("warming up", None)
-        service = Service(loaded, command.instance, options, line, self._reuse, pulse=self._pulse, send=self._send)
         self._on_loaded(loaded, command)
-        self._service = service
+        abilities = try_out(loaded.model)
+        line = Line(abilities.cache, options.cache_bytes, loaded.capabilities.context_length)
+        self._service = Service(
+            loaded, abilities, command.instance, options, line, self._reuse, pulse=self._pulse, send=self._send
+        )
         self._measure()
         return Loaded(
             capabilities=loaded.capabilities,
@@ -121,7 +122,7 @@ class Runner:
             seconds=time.monotonic() - begun,
             dtype=loaded.dtype,
             note=loaded.note,
-            cache=cache,
+            cache=abilities.cache,
         )
 
     def _progress(self, stage: str, fraction: float | None) -> None:

@@ -13,14 +13,16 @@ from lmx_daemon.engine.batch import Batch, warm_up
 from lmx_daemon.engine.choose import GREEDY, Wish
 from lmx_daemon.engine.load import LoadedModel
 from lmx_daemon.engine.parse import Markers
+from lmx_daemon.engine.probe import Abilities
 from lmx_daemon.engine.prompt import markers_of
 from lmx_daemon.engine.reuse import Found, Reuse
 from lmx_daemon.engine.step import Row, Step, Token
 
 
 class Seats:
-    def __init__(self, loaded: LoadedModel, options: EngineOptions, reuse: Reuse) -> None:
+    def __init__(self, loaded: LoadedModel, abilities: Abilities, options: EngineOptions, reuse: Reuse) -> None:
         self._loaded = loaded
+        self._abilities = abilities
         self._options = options
         self._reuse = reuse
         self._markers = Markers(**markers_of(loaded.tokenizer))
@@ -143,7 +145,7 @@ class Seats:
 
     def _new_batch(self) -> Batch:
         stops = set(self._loaded.tokenizer.eos_token_ids)
-        return Batch(self._loaded.model, stops, prefill_step=self._options.prefill_step)
+        return Batch(self._loaded.model, stops, prefill_step=self._options.prefill_step, abilities=self._abilities)
 
     def _wish(self, answer: Answer, index: int) -> Wish:
         resolved = sampling.resolve(answer.request.sampling, self._loaded.defaults)

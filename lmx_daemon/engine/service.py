@@ -26,6 +26,7 @@ from lmx_daemon.engine.faults import Faults, failure_of, guilty
 from lmx_daemon.engine.line import Line
 from lmx_daemon.engine.link import Pulse
 from lmx_daemon.engine.load import LoadedModel
+from lmx_daemon.engine.probe import Abilities
 from lmx_daemon.engine.reuse import Reuse
 from lmx_daemon.engine.seats import Seats
 from lmx_daemon.engine.step import Broken, Token
@@ -35,6 +36,7 @@ class Service:
     def __init__(
         self,
         loaded: LoadedModel,
+        abilities: Abilities,
         instance: str,
         options: EngineOptions,
         line: Line,
@@ -43,7 +45,7 @@ class Service:
         pulse: Pulse,
         send: Callable[[Any], None],
     ) -> None:
-        """Tries the model, and warms it up."""
+        """Warms the model up."""
         self._loaded = loaded
         self._instance = instance
         self._options = options
@@ -53,7 +55,7 @@ class Service:
         self._send = send
         self._faults = Faults()
         self._bound_prefixes()
-        self._seats = Seats(loaded, options, reuse)
+        self._seats = Seats(loaded, abilities, options, reuse)
 
     @property
     def idle(self) -> bool:

@@ -29,9 +29,10 @@ class TemplateChild:
         self._seconds = seconds
         self._memory_bytes = memory_bytes
         self._process: subprocess.Popen[bytes] | None = None
+        self._greeted = False
 
     def start(self) -> None:
-        """Starts the child ahead of its first use."""
+        """Starts the child ahead of its first use, and does not wait for it."""
         if self._process is None or self._process.poll() is not None:
             environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
             self._process = subprocess.Popen(
@@ -42,13 +43,12 @@ class TemplateChild:
                 env=environment,
                 bufsize=0,
             )
-            if self._read(START_SECONDS) is None:
-                self.close()  # else its late greeting would be taken for the next one's answer
-                raise RequestError("the template renderer did not start", hint="try again; see the log")
+            self._greeted = False
 
     def render(self, template: str, variables: dict[str, Any]) -> str:
         """The rendered prompt. Raises RequestError where the template refuses, breaks or takes too much."""
         self.start()
+        self._wait_for_greeting()
         assert self._process is not None and self._process.stdin is not None
         body = json.dumps({"template": template, "variables": variables}).encode()
         try:
@@ -78,6 +78,12 @@ class TemplateChild:
                 if pipe is not None:
                     pipe.close()
             self._process = None
+
+    def _wait_for_greeting(self) -> None:
+        if not self._greeted and self._read(START_SECONDS) is None:
+            self.close()  # else its late greeting would be taken for the next one's answer
+            raise RequestError("the template renderer did not start", hint="try again; see the log")
+        self._greeted = True
 
     def _read(self, seconds: float) -> dict[str, Any] | None:
         """The next message, or None at the deadline or the child's end."""

@@ -17,7 +17,6 @@ from mlx_lm.utils import load_model
 from lmx_daemon.engine.batch import Batch
 from lmx_daemon.engine.cache import PrefixCache
 from lmx_daemon.engine.choose import GREEDY, Wish
-from lmx_daemon.engine.groups import is_lazy
 from lmx_daemon.engine.sampling import Resolved
 from lmx_daemon.engine.step import Row, Step
 from tests.models import ARCHITECTURES, MORE, build_model
@@ -233,24 +232,3 @@ def test_rows_of_different_length_do_not_pay_for_each_other() -> None:
         pass
     token = 2 * 2 * 4 * 2 * 16  # two layers' keys and values, float32, two heads of 16
     assert batch.cache_bytes <= 1.3 * token * (4096 + 31 * 64)
-
-
-class Looking:
-    """A model that looks at its tokens before it computes, as some models' own code does."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self.layers = model.layers
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def __call__(self, inputs: mx.array, cache: Any = None) -> Any:
-        assert not mx.any(inputs == 511).item()
-        return self._model(inputs, cache=cache)
-
-
-def test_a_model_that_looks_inside_is_told_from_one_that_only_builds_its_graph() -> None:
-    assert is_lazy(model_of("qwen3_moe"))
-    assert not is_lazy(model_of("dbrx"))
-    assert not is_lazy(Looking(model_of("llama")))

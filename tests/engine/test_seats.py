@@ -8,6 +8,7 @@ from lmx_daemon.contract.frames import EngineOptions
 from lmx_daemon.contract.generation import Generate, Tokens
 from lmx_daemon.engine.answer import Answer
 from lmx_daemon.engine.load import load
+from lmx_daemon.engine.probe import try_out
 from lmx_daemon.engine.prompt import Prepared
 from lmx_daemon.engine.reuse import Reuse
 from lmx_daemon.engine.seats import Seats
@@ -17,7 +18,8 @@ from tests.models import build_model
 @pytest.fixture(scope="module")
 def seats(tmp_path_factory: pytest.TempPathFactory) -> Seats:
     path: Path = build_model("llama", tmp_path_factory.mktemp("model"), ends=False)
-    return Seats(load(path, EngineOptions(), lambda *_: None), EngineOptions(), Reuse())
+    loaded = load(path, EngineOptions(), lambda *_: None)
+    return Seats(loaded, try_out(loaded.model), EngineOptions(), Reuse())
 
 
 def answer(name: str, choices: int = 1) -> Answer:

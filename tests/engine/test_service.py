@@ -16,7 +16,7 @@ from lmx_daemon.engine.disk import Disk
 from lmx_daemon.engine.line import Line
 from lmx_daemon.engine.link import Pulse
 from lmx_daemon.engine.load import LoadedModel, load
-from lmx_daemon.engine.probe import measure_cache
+from lmx_daemon.engine.probe import try_out
 from lmx_daemon.engine.prompt import Prepared
 from lmx_daemon.engine.reuse import Reuse
 from lmx_daemon.engine.service import Service
@@ -59,11 +59,12 @@ class World:
     """One service, and what it has told."""
 
     def __init__(self, loaded: LoadedModel, reuse: Reuse) -> None:
-        self.shape = measure_cache(loaded.model)
+        abilities = try_out(loaded.model)
+        self.shape = abilities.cache
         self.told: dict[str, list[Event]] = {}
         self.asked: dict[str, Generate] = {}
         line = Line(self.shape, 0, CONTEXT)
-        self.service = Service(loaded, "one", OPTIONS, line, reuse, pulse=Pulse(), send=self._hear)
+        self.service = Service(loaded, abilities, "one", OPTIONS, line, reuse, pulse=Pulse(), send=self._hear)
 
     def _hear(self, message: Any) -> None:
         if isinstance(message, Events):
