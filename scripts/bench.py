@@ -137,10 +137,12 @@ def restart(cache: Path, rounds: int) -> bench_page.Part:
         figures["second turn, 1500 tokens: after a restart"] = statistics.median(afters)
         loads, bare = [], []
         for number in range(rounds + 1):
-            wait_until(lambda: ours.daemon.admin("GET", "/admin/status")["spare"] == "warm", 60, "a warm spare")
+            wait_for_spare(ours)
             ours.daemon.admin("POST", "/admin/models/unload", {"id": "bench/small"})
-            wait_until(lambda: ours.daemon.admin("GET", "/admin/status")["spare"] == "warm", 60, "a warm spare")
-            mine, theirs = load_seconds(ours), direct.asked("load")
+            wait_for_spare(ours)
+            mine = load_seconds(ours)
+            wait_for_spare(ours)  # its imports would take a core from the other
+            theirs = bare_load_seconds(model, cache)
             if number:
                 loads.append(mine)
                 bare.append(theirs)
@@ -178,6 +180,18 @@ async def turn_over_a_restart(ours: peers.Ours, number: int) -> tuple[float, flo
         assert answer.error is None, answer.error
         seconds.append(answer.pieces[0] - answer.sent)
     return seconds[0], seconds[1]
+
+
+def wait_for_spare(ours: peers.Ours) -> None:
+    wait_until(lambda: ours.daemon.admin("GET", "/admin/status")["spare"] == "warm", 60, "a warm spare")
+
+
+def bare_load_seconds(model: Path, cache: Path) -> float:
+    """Of a process that has imported what a spare has, and has loaded nothing: both meet their memory for the first
+    time."""
+    with peers.InProcess(model, cache, loaded=False) as fresh:
+        fresh.asked("nothing")  # answered when its imports are done
+        return float(fresh.asked("load"))
 
 
 def load_seconds(ours: peers.Ours) -> float:

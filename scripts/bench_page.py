@@ -32,6 +32,7 @@ Absolute figures say little about another machine, and nothing about Apple's: ra
 WORDS = """TTFT is the time to the first piece of text as the client received it; a gap is the time between two
 pieces of one stream; of the streams that a long prompt meets, only the gaps until the newcomers' first pieces count.
 *In process* is mlx-lm's `BatchGenerator` (its loader, its cache) without any server: no HTTP, no tokenizer, no text.
+Loading is measured beside a bare `mlx_lm.load`, each in a process that has imported everything and loaded nothing.
 The servers run as they come, but only lmx is sent seeds: mlx_lm.server stops batching where one is given.
 """
 
@@ -145,7 +146,7 @@ def lifetimes(figures: dict[str, float]) -> list[tuple[str, ...]]:
             rows.append((f"TTFT, {name}, small", seconds(figures[name]), "-", "-", "-", "-"))
     if "load, ratio" in figures:
         ours, bare = seconds(figures["load, spare warm"]), seconds(figures["load, mlx_lm.load in process"])
-        compared = f"{figures['load, ratio']:.2f} of in process"
+        compared = f"{figures['load, ratio']:.2f} of mlx_lm.load"
         rows.append(("loading, spare warm, without its warm-up, small", ours, "-", "-", bare, compared))
     if "bytes" in figures:
         name = "bytes of keys and values, over what the tokens need: a row of 4096 with 31 of 64, small"

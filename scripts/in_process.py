@@ -1,5 +1,7 @@
 """mlx-lm's own batch and loader without a server, for scripts/peers.py: one line in, one line of JSON out.
 
+    python scripts/in_process.py MODEL [bare]       bare: nothing is loaded before it is asked for
+
 burst STREAMS PROMPT ANSWER    for each stream, when each token was there, in seconds
 load                           seconds of a bare mlx_lm.load
 """
@@ -109,7 +111,7 @@ def timed(act: Callable[[], object], times: int) -> float:
 
 def main() -> None:
     path = Path(sys.argv[1])
-    model, _ = load_model(path)
+    model = load_model(path)[0] if "bare" not in sys.argv else None
     for line in sys.stdin:
         match line.split():
             case ["burst", streams, prompt, answer]:

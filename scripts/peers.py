@@ -180,12 +180,14 @@ def versions_of(python: Path) -> dict[str, str]:
 
 
 class InProcess(Server):
-    """mlx-lm without any server: a child that answers one line with one line. What a server cannot be quicker than."""
+    """mlx-lm without any server: a child that answers one line with one line. What a server cannot be quicker than.
 
-    def __init__(self, model: Path, cache: Path) -> None:
+    Not `loaded`, it has only imported mlx-lm."""
+
+    def __init__(self, model: Path, cache: Path, loaded: bool = True) -> None:
         super().__init__(DIRECT, "http://127.0.0.1:1", "in process", versions=versions_of(Path(sys.executable)))
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parent / "in_process.py"), str(model)],
+            [sys.executable, str(Path(__file__).parent / "in_process.py"), str(model), *([] if loaded else ["bare"])],
             env=environment(cache),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
