@@ -124,7 +124,7 @@ class Worker:
 
     def _submit(self, submit: Submit) -> None:
         request = submit.request
-        if self._builder is None:
+        if self._builder is None or not self._runner.serves:
             error: LmxError = WorkerError("no model is loaded in this worker")
         elif len(self._pulse.open) >= self._max_open:
             error = BusyError(f"{self._max_open} requests are running or waiting already", retry_after=2.0)
@@ -150,12 +150,14 @@ class Worker:
         self._link.send(Events(events=(event,)))
 
     def _on_loaded(self, loaded: Any, command: Load) -> None:
-        """On the engine thread: from here on prompts can be built."""
+        """On the engine thread, before the warm-up, beside which the template child starts."""
         from lmx_daemon.engine.parts import can_be_cut
         from lmx_daemon.engine.prompt import PromptBuilder
         from lmx_daemon.engine.template import TemplateChild
 
         options = command.options
+        if self._child is not None:  # of a load whose warm-up failed
+            self._child.close()
         self._child = TemplateChild(options.template_seconds, options.template_memory_bytes)
         if loaded.capabilities.chat:
             self._child.start()

@@ -49,6 +49,11 @@ class Runner:
         self._memory_at = 0.0
         self._process = psutil.Process()
 
+    @property
+    def serves(self) -> bool:
+        """A model is loaded and warm."""
+        return self._service is not None
+
     def run(self) -> None:
         """Until Stop. Raises when no step works any more."""
         while self._take_commands():

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.frames import Hello, Leave, Loaded, LoadFailed, Log
+from lmx_daemon.contract.frames import Hello, Leave, Loaded, LoadFailed, LoadProgress, Log
 from lmx_daemon.contract.generation import Count, Counted, Failed, Finished, Started, Text, Tokens
 from tests.engine.driving import WorkerProcess, chat, completion, sampled
 from tests.models import ARCHITECTURES, build_model
@@ -256,7 +256,12 @@ class TestLoading:
         path = build_model("llama", folder / "unscaled")
         config = json.loads((path / "config.json").read_text()) | {"num_key_value_heads": 2, "rope_theta": "warm"}
         (path / "config.json").write_text(json.dumps(config))
-        assert load_error(path).code == "model_load_failed"
+        with WorkerProcess() as worker:
+            failed = worker.load(path)
+            assert isinstance(failed, LoadFailed) and failed.error.code == "model_load_failed"
+            assert [said.stage for said in worker.said if isinstance(said, LoadProgress)][-1] == "warming up"
+            (refused,) = worker.finish(worker.submit(chat(worker, "hello")))
+            assert isinstance(refused, Failed) and "no model is loaded" in refused.error.message
 
     def test_a_context_beyond_all_reason_is_not_believed(self, folder: Path) -> None:
         path = build_model("llama", folder / "endless", max_position_embeddings=10**20)
