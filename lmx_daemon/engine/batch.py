@@ -11,7 +11,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.models.cache import KVCache, make_prompt_cache
 
-from lmx_daemon.engine import platform
+from lmx_daemon.engine import kernels, padded, platform
 from lmx_daemon.engine.choose import GREEDY, Wish
 from lmx_daemon.engine.decode import CACHE_STEP, Decode
 from lmx_daemon.engine.groups import fork
@@ -23,6 +23,8 @@ from lmx_daemon.engine.step import Broken, PrefillStep, Row, Step
 WARM_UP_TOKENS, FEW_TOKENS = 81, 9
 QUICK_SECONDS = 0.03
 """For a token; slower models are not made to wait for the longer warm-up."""
+FOLDED = 64
+"""Tokens that may be computed with the last one, whose logits alone are wanted: a model makes those of all."""
 
 
 class Batch:
@@ -33,7 +35,9 @@ class Batch:
     ) -> None:
         """The model is tried here where nobody knows its `abilities` yet."""
         self._model = model
-        self._decode = Decode(model, stop_tokens, abilities or try_out(model))
+        abilities = abilities or try_out(model)
+        self._decode = Decode(model, stop_tokens, abilities)
+        self._pads = abilities.pads
         self._ids = itertools.count()
         self._arrivals = itertools.count()
         self._turn = 0
@@ -130,11 +134,11 @@ class Batch:
             live, begun = bool(decode), time.perf_counter()
             under_way = self._prefill(step, live)
             if not self._held:
-                decode.launch()
+                self._launch()
             taken = self._settle(under_way, step)
             self.pace.measured(taken, time.perf_counter() - begun, live)
             if self._held:
-                decode.launch()
+                self._launch()
             step.tokens += decode.read(decode.flight)
         if not decode:
             decode.clear()
@@ -142,28 +146,78 @@ class Batch:
 
     # ---- how it is done ----
 
+    def _launch(self) -> None:
+        """Not where a lone prompt's last piece has begun a token."""
+        if self._decode.flight is None or self._decode.flight.read:
+            self._decode.launch()
+
     def _prefill(self, step: Step, live: bool) -> list[tuple[Prompt, int]]:
         """Begins the next pieces, which are returned; prompts that are done join the rows."""
         self._turn += 1
-        under_way = []
         waiting = [prompt for prompt in self._prompts if prompt.left > 0]
-        for prompt, count in pieces(waiting, self.pace, live, self._turn):
-            try:
-                piece = mx.array([prompt.tokens[prompt.done : prompt.done + count]])
-                self._model(piece, cache=prompt.cache)
-                mx.async_eval([cache.state for cache in prompt.cache])  # type: ignore[no-untyped-call]  # MLX: untyped
-            except Exception as error:  # what a prompt's arithmetic raises costs its own rows
-                self._break(prompt, error, step)
-                continue
-            prompt.done += count
-            self.prefill_tokens += count
-            under_way.append((prompt, count))
-            taken = fork(prompt.cache) if prompt.done in prompt.checkpoints else None
-            step.prompts.append(PrefillStep(prompt.rows[0], prompt.done, len(prompt.tokens), taken))
+        chosen = pieces(waiting, self.pace, live, self._turn)
+        if not live and self._is_last(chosen):
+            return self._finish(*chosen[0], step)
+        whole = [piece for piece in chosen if self._pads and not piece[0].done and piece[1] == piece[0].left]
+        calls = [[whole[index] for index in call] for call in padded.together([count for _, count in whole])]
+        calls += [[piece] for piece in chosen if piece not in whole]
+        under_way = [piece for call in calls for piece in self._compute(call, step)]
         for prompt in [prompt for prompt in self._prompts if prompt.left <= 0]:
             self._prompts.remove(prompt)
             self._join(prompt)
         return under_way
+
+    def _compute(self, call: list[tuple[Prompt, int]], step: Step) -> list[tuple[Prompt, int]]:
+        """One call of the model; what has begun by it."""
+        try:
+            with kernels.eager():
+                if len(call) > 1:
+                    padded.run(self._model, [(prompt.tokens[: prompt.left], prompt.cache) for prompt, _ in call])
+                else:
+                    self._call(*call[0])
+            mx.async_eval([cache.state for prompt, _ in call for cache in prompt.cache])  # type: ignore[no-untyped-call]  # MLX: untyped
+        except Exception as error:  # what a prompt's arithmetic raises costs its own rows
+            if len(call) > 1:
+                return [piece for alone in call for piece in self._compute([alone], step)]
+            self._break(call[0][0], error, step)
+            return []
+        for prompt, count in call:
+            self._advance(prompt, count, step)
+        return call
+
+    def _call(self, prompt: Prompt, count: int) -> mx.array:
+        """Logits [1, count, vocabulary] of the prompt's next tokens."""
+        piece = mx.array([prompt.tokens[prompt.done : prompt.done + count]])
+        logits: mx.array = self._model(piece, cache=prompt.cache)
+        return logits
+
+    def _advance(self, prompt: Prompt, count: int, step: Step) -> None:
+        prompt.done += count
+        self.prefill_tokens += count
+        taken = fork(prompt.cache) if prompt.done in prompt.checkpoints else None
+        step.prompts.append(PrefillStep(prompt.rows[0], prompt.done, len(prompt.tokens), taken))
+
+    def _is_last(self, chosen: list[tuple[Prompt, int]]) -> bool:
+        """Whether nobody else is here, and a short piece is all that is left."""
+        if len(self._prompts) != 1 or not chosen:
+            return False
+        prompt, count = chosen[0]
+        ends = prompt.done + count in prompt.checkpoints
+        return len(prompt.rows) == 1 and count == prompt.left < FOLDED and not ends
+
+    def _finish(self, prompt: Prompt, count: int, step: Step) -> list[tuple[Prompt, int]]:
+        """The last piece of a prompt that is alone, with its last token: one call of the model instead of two."""
+        try:
+            with kernels.eager():
+                logits = self._call(prompt, count + 1)[:, -1]
+        except Exception as error:  # see _compute
+            self._break(prompt, error, step)
+            return []
+        self._advance(prompt, count, step)
+        self._prompts.remove(prompt)
+        row = prompt.rows[0]
+        self._decode.begin(row, self._asked.pop(row), prompt.tokens, prompt.cache, logits)
+        return [(prompt, count)]
 
     def _settle(self, under_way: list[tuple[Prompt, int]], step: Step) -> list[tuple[int, int]]:
         """Waits for the pieces under way. Of each, the tokens held before it and its own."""

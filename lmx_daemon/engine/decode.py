@@ -75,9 +75,7 @@ class Decode:
     def join(self, row: int, asked: Row, tokens: Sequence[int], cache: list[Any]) -> None:
         """A row whose `cache` holds all of its `tokens` but the last."""
         length = len(tokens) - 1
-        for part in cache:
-            if type(part) is KVCache:
-                part.step = CACHE_STEP
+        self._take_over(cache)
         self._running[row] = Running(asked, tokens)
         usable = [group for group in self._groups if self._abilities.merges and not set(group.rows) <= self._leaving]
         token = sum(part.nbytes for part in cache) // max(1, length)
@@ -88,6 +86,16 @@ class Decode:
         else:
             usable[found].join(row, length, cache)
         self._fresh.append((row, tokens[-1]))
+
+    def begin(self, row: int, asked: Row, tokens: Sequence[int], cache: list[Any], logits: mx.array) -> None:
+        """A row, while there is no other, whose `cache` holds all of its `tokens`; `logits` [1, vocabulary] are of what
+        comes next, which is the next `flight`."""
+        running = self._running[row] = Running(asked, tokens)
+        self._take_over(cache)
+        self._groups = [Group(row, len(tokens), cache)]
+        self._chooser = self._new_chooser([row], logits.shape[-1])
+        self.flight = Flight([row], self._chooser.start(logits, [asked.resumed]))
+        running.launched = 1
 
     def leave(self, row: int) -> None:
         """Idempotent; what the row holds is free after the next launch."""
@@ -151,6 +159,11 @@ class Decode:
         self._fresh.clear()
 
     # ---- how it is done ----
+
+    def _take_over(self, cache: list[Any]) -> None:
+        for part in cache:
+            if type(part) is KVCache:
+                part.step = CACHE_STEP
 
     def _inputs(self) -> tuple[mx.array | None, bool]:
         """The tokens that the next step starts from, in the groups' order; whether the rows have changed."""

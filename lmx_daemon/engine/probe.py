@@ -4,7 +4,7 @@ Engine thread only.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from mlx_lm.models.cache import (
 )
 
 from lmx_daemon.contract.frames import CACHE_BLOCK, CacheShape, Growing
-from lmx_daemon.engine import platform, ragged
+from lmx_daemon.engine import kernels, padded, platform, ragged
 from lmx_daemon.engine.groups import fork
 
 LENGTHS = 2, 3, 5, 6, 9
@@ -29,7 +29,7 @@ LENGTHS = 2, 3, 5, 6, 9
 NEXT = tuple(range(1, len(LENGTHS) + 1))
 """A token more for each."""
 NEAR = 0.05
-"""How far logits may be off, as a part of the largest: sums in another order are, wrong attention is farther."""
+"""How far numbers may be off, as a part of the largest: sums in another order are, wrong attention is farther."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Abilities:
     """It takes rows of different length at once: not every architecture of mlx-lm does."""
     joins: bool
     """It takes groups of rows in one call, with the same result as in several."""
+    pads: bool
+    """It takes prompts of different length in one call, see padded.py."""
     lazy: bool
     """A call only builds its graph, so that a token written later is still the one it reads; dbrx, for one, looks at
     its experts' numbers under way."""
@@ -49,7 +51,7 @@ class Abilities:
 
 def try_out(model: Any) -> Abilities:
     """Raises what the model raises at a plain prompt. Every call reads all weights, so one tells several things."""
-    ragged.teach()
+    kernels.teach()
     longest = _prompt(model, LENGTHS[-1])
     rows = _rows(model, longest)
     merged = _merged_logits(model, rows)
@@ -57,6 +59,7 @@ def try_out(model: Any) -> Abilities:
         cache=_shape_of(longest),
         merges=merged is not None,
         joins=merged is not None and _joins(model, rows, merged),
+        pads=_pads(model, longest),
         lazy=not platform.on_cpu() or _is_lazy(model, rows, merged),
     )
 
@@ -137,12 +140,28 @@ def _joins(model: Any, rows: list[list[Any]], expected: mx.array) -> bool:
         return False
     try:
         groups = [(len(rows) - 1, _merge(rows[:-1])), (1, fork(rows[-1]))]
-        found = ragged.forward(model, mx.array(NEXT), groups).astype(mx.float32)
-        expected = expected[:, -1].astype(mx.float32)
-        off = mx.max(mx.abs(expected - found))
-        return bool(off <= NEAR * mx.max(mx.abs(expected)))
+        found = ragged.forward(model, mx.array(NEXT), groups)
+        return _are_near([found], [expected[:, -1]])
     except Exception:
         return False
+
+
+def _pads(model: Any, alone: list[Any]) -> bool:
+    """Whether a prompt's keys and values are the same with padding behind it and another one beside it."""
+    if not all(type(cache) is KVCache for cache in alone):
+        return False
+    try:
+        beside, own = make_prompt_cache(model), make_prompt_cache(model)
+        padded.run(model, [(range(LENGTHS[-1] + LENGTHS[0]), beside), (range(LENGTHS[-1]), own)])
+        pairs = zip(own, alone, strict=True)
+        return all(_are_near(one.keys_and_values(), other.keys_and_values()) for one, other in pairs)
+    except Exception:
+        return False
+
+
+def _are_near(found: Sequence[mx.array], expected: Sequence[mx.array]) -> bool:
+    pairs = [(one.astype(mx.float32), two.astype(mx.float32)) for one, two in zip(found, expected, strict=True)]
+    return all(bool(mx.max(mx.abs(one - two)) <= NEAR * mx.max(mx.abs(two))) for one, two in pairs)
 
 
 def _is_lazy(model: Any, rows: list[list[Any]], merged: mx.array | None) -> bool:

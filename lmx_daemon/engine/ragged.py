@@ -1,19 +1,19 @@
 """One call of the model for groups of different length: weights are read once, attention goes group by group.
 
 mlx-lm's models hand what `update_and_fetch` returned straight to `scaled_dot_product_attention`, so a cache may return
-one pair of arrays for each group. Models that look inside are found by probe.py, and take one call for each group.
+one pair of arrays for each group, which kernels.py takes. Models that look inside are found by probe.py, and take one
+call for each group.
 """
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.models import base
 from mlx_lm.models.cache import BatchKVCache, BatchRotatingKVCache, KVCache, RotatingKVCache
 
+from lmx_daemon.engine.kernels import split
+
 KINDS = (KVCache, BatchKVCache, RotatingKVCache, BatchRotatingKVCache)
-ATTENTION = "scaled_dot_product_attention"
 
 
 class Ragged:
@@ -35,21 +35,10 @@ class Ragged:
         found = [
             part.update_and_fetch(own_keys, own_values)
             for part, own_keys, own_values in zip(
-                self._parts, _split(keys, self._rows), _split(values, self._rows), strict=True
+                self._parts, split(keys, self._rows), split(values, self._rows), strict=True
             )
         ]
         return [own for own, _ in found], [own for _, own in found]
-
-
-def attention(queries: mx.array, keys: Any, values: Any, cache: Any, scale: float, mask: Any, **options: Any) -> Any:
-    """mlx-lm's own, and group by group where the cache holds groups."""
-    if not isinstance(keys, list):
-        return base.scaled_dot_product_attention(queries, keys, values, cache, scale, mask, **options)
-    rows = [own.shape[0] for own in keys]
-    parts = zip(_split(queries, rows), keys, values, mask, strict=True)
-    return mx.concatenate(
-        [base.scaled_dot_product_attention(*own, None, scale, own_mask, **options) for *own, own_mask in parts]
-    )
 
 
 def forward(model: Any, tokens: mx.array, groups: Sequence[tuple[int, list[Any]]]) -> mx.array:
@@ -58,19 +47,3 @@ def forward(model: Any, tokens: mx.array, groups: Sequence[tuple[int, list[Any]]
     caches = [Ragged(parts, rows) for parts in zip(*(caches for _, caches in groups), strict=True)]
     logits: mx.array = model(tokens[:, None], cache=caches)
     return logits[:, -1]
-
-
-def teach() -> None:
-    """Puts our attention where models have imported mlx-lm's by name."""
-    for name, module in list(sys.modules.items()):
-        own = getattr(module, ATTENTION, None) if name.startswith("mlx_lm.models.") and module is not base else None
-        if own is base.scaled_dot_product_attention:
-            setattr(module, ATTENTION, attention)
-
-
-def _split(array: mx.array, rows: Sequence[int]) -> list[mx.array]:
-    edges, found = 0, []
-    for count in rows:
-        found.append(array[edges : edges + count])
-        edges += count
-    return found
