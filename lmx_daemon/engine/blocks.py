@@ -42,7 +42,7 @@ class Loaded:
         """Engine thread only."""
         seen = [_seen_as(array, name) for array, name in zip(self.arrays, self.types, strict=True)]
         parts = seen[: len(seen) - self.about.states]
-        return parts, State(self.about.tree, seen[len(parts) :]) if self.stored.end else None
+        return parts, State(self.about.tree, seen[len(parts) :]) if self.stored.kind == "end" else None
 
 
 def as_file(node: Node, layout: Layout, fingerprint: str) -> tuple[Stored, Header, list[mx.array]]:
@@ -53,7 +53,7 @@ def as_file(node: Node, layout: Layout, fingerprint: str) -> tuple[Stored, Heade
         parent=node.parent.key,
         start=node.start,
         length=node.length,
-        end=node.length < BLOCK,
+        kind="block" if node.length == BLOCK else "tail" if node.state is None else "end",
         size=sum(part.nbytes for part in arrays),
     )
     about = About(layout, len(state.arrays) if state is not None else 0, state.tree if state is not None else None)
@@ -84,7 +84,7 @@ def load_block(folder: Path, stored: Stored, fingerprint: str, scratch: Scratch)
     except (msgspec.MsgspecError, ValueError, TypeError, AttributeError) as error:
         (folder / stored.name).unlink(missing_ok=True)
         raise BadBlockError(f"its content cannot be read: {error}") from error
-    if stored.key != (end_key if stored.end else chain)(stored.parent, header.tokens):
+    if stored.key != (chain if stored.kind == "block" else end_key)(stored.parent, header.tokens):
         (folder / stored.name).unlink(missing_ok=True)
         raise BadBlockError("its tokens are not those of its key")
     return Loaded(stored, header.tokens, arrays, [name for name, _, _ in header.arrays], about)

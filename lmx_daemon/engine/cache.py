@@ -22,6 +22,8 @@ BLOCK = 64
 """Tokens. Larger ones share less; smaller ones cost more buffers and look-ups."""
 WIDTH = 4
 """Bytes of one token in a key."""
+ROOM = 256
+"""Tokens that a found cache holds for an answer before it is copied for more, as mlx-lm's caches grow."""
 MIN_TOKENS = 8
 """A shorter common beginning is not worth the copy."""
 OVERHEAD = 512
@@ -110,7 +112,8 @@ class PrefixCache:
         self.touch(nodes)
         held = sum(node.length for node in nodes)
         state = place.last.state if place.last is not None else None
-        cache = join(self.layout, [node.parts for node in nodes], place.length, state, held - place.length)
+        parts, room = [node.parts for node in nodes], len(tokens) - place.length + ROOM
+        cache = join(self.layout, parts, place.length, state, surplus=held - place.length, room=room)
         return Hit(cache, place.length)
 
     def place(self, namespace: str, data: bytes) -> Place:

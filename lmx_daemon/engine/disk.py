@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import mlx.core as mx
-import numpy as np
 
 from lmx_daemon.engine.blocks import Loaded, as_file, load_block
-from lmx_daemon.engine.cache import BLOCK, WIDTH, Node, PrefixCache, chain, encode, end_key
+from lmx_daemon.engine.cache import BLOCK, Node, PrefixCache, encode
 from lmx_daemon.engine.files import BadBlockError, Header, Scratch, Stored, blocks_in, bound, write_block
+from lmx_daemon.engine.index import Index
 from lmx_daemon.engine.parts import Layout
 
 QUEUE_BYTES = 256 * 1024 * 1024
@@ -26,6 +26,8 @@ QUEUE_BYTES = 256 * 1024 * 1024
 RESERVE_BYTES = 2 * 1024**3
 """Disk space that is left free."""
 TOUCH_SECONDS = 60.0
+LEAST_TAIL = 8
+"""Tokens; fewer are sooner computed than read."""
 
 
 @dataclass(eq=False)
@@ -44,6 +46,8 @@ class Write:
     stored: Stored
     header: Header
     buffers: list[mx.array]
+    covers: list[Stored]
+    """Tails that it begins with: nobody needs them any more."""
 
 
 class Disk:
@@ -63,9 +67,7 @@ class Disk:
         self._max_bytes, self._reserve = max_bytes, reserve
         self._say, self._wake = say, wake
         self._changed = threading.Condition()
-        self._index: dict[bytes, Stored] = {}
-        self._ends: dict[bytes, dict[bytes, Stored]] = {}
-        """By parent."""
+        self._index = Index()
         self._reads: deque[Fetch] = deque()
         self._writes: deque[Write] = deque()
         self._touches: deque[list[Stored]] = deque(maxlen=64)
@@ -88,7 +90,7 @@ class Disk:
 
     def offer(self, node: Node, layout: Layout) -> None:
         """Queues a node to be written; a node that is there already, or not worth it, costs a look-up."""
-        if node.key in self._index or (node.state is None and node.length < BLOCK) or node.parent is None:
+        if node.key in self._index.blocks or (node.state is None and node.length < LEAST_TAIL) or node.parent is None:
             return
         with self._changed:
             size = node.size
@@ -96,9 +98,9 @@ class Disk:
                 self.dropped += 1
                 return
             stored, header, arrays = as_file(node, layout, self._fingerprint)
-            self._writes.append(Write(stored, header, arrays))
+            self._writes.append(Write(stored, header, arrays, self._index.covered(node)))
             self._queued += stored.size
-            self._enter(stored)
+            self._index.enter(stored)
             self._changed.notify_all()
 
     def used(self, nodes: Sequence[Node]) -> None:
@@ -111,14 +113,14 @@ class Disk:
         with self._changed:
             if self._closing:
                 return
-            self._touches.append([stored for node in nodes if (stored := self._index.get(node.key)) is not None])
+            self._touches.append([stored for node in nodes if (stored := self._index.blocks.get(node.key)) is not None])
             self._changed.notify_all()
 
     def fetch(self, prefixes: PrefixCache, namespace: str, tokens: Sequence[int]) -> Fetch | None:
         """Begins to read what the disk holds of `tokens` beyond the memory. None where that is nothing."""
         data = encode(tokens)
         with self._changed:
-            wanted = self._beyond(prefixes, namespace, data) if self._index else []
+            wanted = self._index.beyond(prefixes, namespace, data)
             if not wanted:
                 return None
             fetch = Fetch(namespace, data, wanted)
@@ -141,7 +143,7 @@ class Disk:
                 break
             parent = path[depth - 1] if depth else prefixes.root(fetch.namespace)
             parts, state = loaded.parts_and_state()
-            if loaded.stored.end:
+            if loaded.stored.kind != "block":
                 ends.append(prefixes.add_end(parent, loaded.tokens, parts, state))
             elif depth == len(path):
                 path.append(prefixes.add(parent, loaded.tokens, parts))
@@ -154,8 +156,8 @@ class Disk:
         """A step failed: what was restored from disk may be why. It is deleted."""
         with self._changed:
             for key in self._restored:
-                if (stored := self._index.get(key)) is not None:
-                    self._forget(stored)
+                if (stored := self._index.blocks.get(key)) is not None:
+                    self._index.forget(stored)
                     (self._folder / stored.name).unlink(missing_ok=True)
         self._restored.clear()
 
@@ -168,37 +170,12 @@ class Disk:
             self._closing = True
             self._changed.notify_all()
 
-    def _beyond(self, prefixes: PrefixCache, namespace: str, data: bytes) -> list[Stored]:
-        """The blocks on disk that take a prompt further than those in memory do."""
-        path = list(prefixes.walk(namespace, data))
-        keys = [prefixes.root_key(namespace), *(node.key for node in path)]
-        step = BLOCK * WIDTH
-        run: list[Stored] = []
-        for first in range(len(path) * step, len(data) - step + 1, step):
-            keys.append(chain(keys[-1], data[first : first + step]))
-            stored = self._index.get(keys[-1])
-            if stored is None:
-                break
-            run.append(stored)
-        layout = prefixes.layout
-        if not (self._ends if layout is None else not layout.trimmable):
-            return _fitting(run, prefixes.max_bytes // 2)
-        whole = len(data) // WIDTH - 1
-        for depth in range(min(len(path) + len(run), whole // BLOCK), -1, -1):
-            rest = data[depth * step : whole * WIDTH]
-            for end in sorted(self._ends.get(keys[depth], {}).values(), key=lambda end: -end.length):
-                if end.length * WIDTH <= len(rest) and end.key == end_key(keys[depth], rest[: end.length * WIDTH]):
-                    found = [*run[: max(depth - len(path), 0)], end]
-                    further = depth * BLOCK + end.length > prefixes.place(namespace, data).length
-                    return found if further and _fitting(found, prefixes.max_bytes // 2) == found else []
-        return []
-
     # ---- its own thread ----
 
     def _run(self) -> None:
         for stored in blocks_in(self._folder):
             with self._changed:
-                self._enter(stored)
+                self._index.enter(stored)
         self.ready.set()
         self._tidy()
         while True:
@@ -227,9 +204,8 @@ class Disk:
                 fetch.loaded.append(load_block(self._folder, stored, self._fingerprint, self._scratch))
             except (BadBlockError, OSError) as error:
                 with self._changed:
-                    written = all(write.stored.key != stored.key for write in self._writes)
-                    if written:
-                        self._forget(stored)
+                    if all(write.stored.key != stored.key for write in self._writes):
+                        self._index.forget(stored)
                 if isinstance(error, BadBlockError):
                     self._say(f"a block of the prefix cache was dropped: {error} ({stored.name})")
                 break
@@ -242,9 +218,10 @@ class Disk:
                 raise OSError("too little disk space is left")
             size = write_block(self._folder, write.stored, write.header, write.buffers)
             self._total, self._unseen = self._total + size, self._unseen + size
+            self._replace(write.covers)
         except OSError as error:
             with self._changed:
-                self._forget(write.stored)
+                self._index.forget(write.stored)
             if not self._told:
                 self._told = True
                 self._say(f"the prefix cache cannot be written to {self._root}: {error}")
@@ -253,6 +230,12 @@ class Disk:
         if self._total > self._max_bytes or self._unseen > self._max_bytes // 8:  # other workers write too
             self._tidy()
 
+    def _replace(self, tails: Sequence[Stored]) -> None:
+        for tail in tails:
+            with self._changed:
+                self._index.forget(tail)
+            (self._folder / tail.name).unlink(missing_ok=True)
+
     def _touch(self, blocks: list[Stored]) -> None:
         for stored in blocks:
             try:
@@ -260,7 +243,7 @@ class Disk:
             except OSError:  # deleted by another worker, or by hand
                 with self._changed:
                     if all(write.stored.key != stored.key for write in self._writes):
-                        self._forget(stored)
+                        self._index.forget(stored)
 
     def _tidy(self) -> None:
         try:
@@ -272,22 +255,5 @@ class Disk:
             return
         gone = {path.name for path in deleted if path.parent == self._folder}
         with self._changed:
-            for stored in [stored for stored in self._index.values() if stored.name in gone]:
-                self._forget(stored)
-
-    def _enter(self, stored: Stored) -> None:
-        self._index[stored.key] = stored
-        if stored.end:
-            self._ends.setdefault(stored.parent, {})[stored.key] = stored
-
-    def _forget(self, stored: Stored) -> None:
-        self._index.pop(stored.key, None)
-        ends = self._ends.get(stored.parent)
-        if ends is not None and ends.pop(stored.key, None) is not None and not ends:
-            del self._ends[stored.parent]
-
-
-def _fitting(blocks: list[Stored], max_bytes: int) -> list[Stored]:
-    """As many of the first ones as are no larger together."""
-    sizes = np.cumsum([stored.size for stored in blocks])
-    return blocks[: int(np.searchsorted(sizes, max_bytes, "right"))]
+            for stored in [stored for stored in self._index.blocks.values() if stored.name in gone]:
+                self._index.forget(stored)

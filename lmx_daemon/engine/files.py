@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -21,6 +21,9 @@ import numpy.typing as npt
 MAGIC = b"lmxkv\x00\x00\x01"
 """The last byte is the version; a file of another one is foreign."""
 PREFIX = len(MAGIC) + 8
+Kind = Literal["block", "end", "tail"]
+"""A whole block; the states after one and the tokens between; tokens alone that fill none."""
+KINDS: dict[Kind, str] = {"block": "b", "end": "e", "tail": "t"}
 MAX_HEADER = 16 * 1024 * 1024
 SUFFIX = ".kv"
 TEMPORARY = ".part"
@@ -58,12 +61,12 @@ class Stored:
     parent: bytes
     start: int
     length: int
-    end: bool
+    kind: Kind
     size: int
 
     @property
     def name(self) -> str:
-        kind = "e" if self.end else "b"
+        kind = KINDS[self.kind]
         return f"{self.key.hex()}-{self.parent.hex()}-{self.start}-{self.length}{kind}{SUFFIX}"
 
 
@@ -71,12 +74,11 @@ def parse_name(name: str, size: int) -> Stored | None:
     parts = name.removesuffix(SUFFIX).split("-")
     try:
         key, parent, start, length = parts
-        if not name.endswith(SUFFIX) or length[-1] not in "eb":
+        if not name.endswith(SUFFIX):
             return None
-        return Stored(
-            bytes.fromhex(key), bytes.fromhex(parent), int(start), int(length[:-1]), length.endswith("e"), size
-        )
-    except (ValueError, IndexError):
+        kind = next(kind for kind, letter in KINDS.items() if letter == length[-1])
+        return Stored(bytes.fromhex(key), bytes.fromhex(parent), int(start), int(length[:-1]), kind, size)
+    except (ValueError, IndexError, StopIteration):
         return None
 
 

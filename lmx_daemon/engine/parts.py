@@ -15,6 +15,8 @@ from mlx_lm.models import cache as caches
 
 STRIDE = 2048
 """Tokens that are cut in one go: bounds the scratch memory."""
+SLICES = 2048
+"""So many cost less than one more copy of what they are cut from."""
 STATES = ("RotatingKVCache", "ArraysCache", "ChunkedKVCache")
 """Classes whose state holds for its own position alone."""
 KNOWN = frozenset({"KVCache", "CacheList", *STATES})
@@ -140,17 +142,26 @@ def state_of(cache: Sequence[Any]) -> State:
 
 
 def join(
-    layout: Layout, blocks: Sequence[Sequence[mx.array]], length: int, state: State | None, surplus: int = 0
+    layout: Layout,
+    blocks: Sequence[Sequence[mx.array]],
+    length: int,
+    state: State | None,
+    *,
+    surplus: int = 0,
+    room: int = 0,
 ) -> list[Any]:
-    """A cache of its own for one sequence of `length` tokens; the last block holds `surplus` tokens too many."""
+    """A cache of its own for one sequence of `length` tokens, with room for `room` more; the last block holds `surplus`
+    tokens too many."""
     tensors: dict[int, mx.array] = {}
     for index, group in enumerate(layout.groups):
         pieces = [block[index] for block in blocks if block]  # a state may follow a whole block with no token between
         if surplus:
             pieces[-1] = pieces[-1][:, :, : pieces[-1].shape[2] - surplus]
-        whole = mx.concatenate(pieces, axis=2) if len(pieces) > 1 else pieces[0]
+        if len(pieces) * len(group.members) > SLICES:
+            pieces = [mx.concatenate(pieces, axis=2)]
+        spare = mx.zeros((1, group.heads, room, group.width), pieces[0].dtype)
         for place, member in enumerate(group.members):
-            tensors[member] = whole[place : place + 1]
+            tensors[member] = mx.concatenate([*(piece[place : place + 1] for piece in pieces), spare], axis=2)
     in_order = iter([tensors[member] for member in sorted(tensors)])
     states = iter(state.tree if state is not None else ())
     arrays = state.arrays if state is not None else []

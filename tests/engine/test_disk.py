@@ -102,11 +102,10 @@ def test_answers_after_a_restart_are_the_answers_without(
     first.keep(PROMPT[:200], computed(model, PROMPT[:200]))
     second = shelf()
     assert stored_tokens(second.prefixes, PROMPT) == 0
-    held = 192 if architecture in CAN_BE_TRIMMED else 200
-    assert second.restore(PROMPT) == held
+    assert second.restore(PROMPT) == 200
     hit = second.prefixes.find("", PROMPT)
-    assert hit is not None and hit.length == held
-    assert answer(model, hit.cache, PROMPT[held:]) == expected(model, PROMPT)
+    assert hit is not None and hit.length == 200
+    assert answer(model, hit.cache, PROMPT[200:]) == expected(model, PROMPT)
     assert second.restore(PROMPT) == 0, "it is in memory now"
     second.keep(PROMPT[:128], computed(model, PROMPT[:128]))
     third = shelf()
@@ -413,3 +412,47 @@ class TestFingerprint:
         (path / "model.safetensors").unlink()
         (path / "model.safetensors").symlink_to(blob.with_name("b" * 64))
         assert fingerprint(path, "float32", "") != before
+
+
+def test_a_tail_gives_way_to_what_begins_with_it(shelf: Callable[..., Shelf]) -> None:
+    first = shelf()
+    tokens, cache = numbers(300)
+    for length in (70, 90, 100, 128, 140):
+        part = [KVCache.from_state((cache[0].keys[:, :, :length], cache[0].values[:, :, :length], length))]
+        first.keep(tokens[:length], part)
+    first.keep(*numbers(90, variant=1))  # another's tail after another block
+    first.keep([*tokens[:64], *range(5000, 5020)], numbers(84)[1])  # one that branches off, and goes on being wanted
+    second = shelf()
+    ends = sorted((path.name.split("-")[2], path.name.split("-")[3]) for path in second.files())
+    assert ends == [
+        ("0", "64b.kv"),
+        ("0", "64b.kv"),
+        ("128", "12t.kv"),
+        ("64", "20t.kv"),
+        ("64", "26t.kv"),
+        ("64", "64b.kv"),
+    ]
+    assert second.restore(tokens) == 140 and content(second, tokens) == tokens[:140]
+
+
+def test_a_damaged_tail_costs_itself_alone(shelf: Callable[..., Shelf]) -> None:
+    first = shelf()
+    tokens, cache = numbers(150)
+    first.keep(tokens, cache)
+    first.close()
+    (tail,) = [path for path in first.files() if path.name.endswith("t.kv")]
+    tail.write_bytes(tail.read_bytes()[:-1] + b"?")
+    second = shelf()
+    assert second.restore([*tokens, 7]) == 128 and not tail.exists()
+    assert [said for said in second.said if tail.name in said]
+
+
+def test_few_tokens_are_no_tail_on_disk_and_a_known_one_is_not_read_again(shelf: Callable[..., Shelf]) -> None:
+    first = shelf()
+    first.keep(*numbers(70))
+    first.keep(*numbers(84, variant=1))
+    assert first.restore([*numbers(84, variant=1)[0], 3]) == 0, "memory holds as much"
+    second = shelf()
+    assert [path.name[-6:] for path in second.files() if path.name.endswith("t.kv")] == ["20t.kv"]
+    assert second.restore([*numbers(84, variant=1)[0], 3]) == 84
+    assert second.restore([*numbers(84, variant=1)[0], 3]) == 0

@@ -27,7 +27,7 @@ class Model(Llama):
         if broken or (inputs.shape[1] > 1 and mx.all(inputs == {DEADLY}).item()):
             broken.append(True)
             raise RuntimeError("broken for ever")
-        if inputs.shape[1] == 1 and mx.any(inputs == {POISON}).item():
+        if mx.any(inputs[:, -1] == {POISON}).item():
             raise RuntimeError("poisoned")
         return super().__call__(inputs, cache=cache, **rest)
 """
