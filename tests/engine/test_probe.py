@@ -51,20 +51,20 @@ class Mixing(Seen):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "merges", "joins", "lazy"),
+    ("architecture", "merges", "joins", "pads", "lazy"),
     [
-        ("llama", True, True, True),
-        ("qwen3_moe", True, True, True),
-        ("gemma3_text", True, True, True),
-        ("deepseek_v3", True, False, True),
-        ("mamba", True, False, True),
-        ("gemma2", False, False, True),
-        ("dbrx", True, True, False),
+        ("llama", True, True, True, True),
+        ("qwen3_moe", True, True, True, True),
+        ("gemma3_text", True, True, False, True),
+        ("deepseek_v3", True, False, True, True),
+        ("mamba", True, False, False, True),
+        ("gemma2", False, False, True, True),
+        ("dbrx", True, True, True, False),
     ],
 )
-def test_it_is_found_what_a_model_can_do(architecture: str, merges: bool, joins: bool, lazy: bool) -> None:
+def test_it_is_found_what_a_model_can_do(architecture: str, merges: bool, joins: bool, pads: bool, lazy: bool) -> None:
     model = model_of(architecture)
-    assert try_out(model) == Abilities(measure_cache(model), merges, joins, lazy)
+    assert try_out(model) == Abilities(measure_cache(model), merges, joins, pads, lazy)
 
 
 def test_a_model_that_looks_at_its_tokens_is_not_built_ahead() -> None:
@@ -76,6 +76,14 @@ def test_a_model_that_mixes_groups_up_gets_one_call_for_each() -> None:
     assert found.merges and not found.joins
 
 
+def test_a_model_that_sees_what_comes_after_is_given_no_padding() -> None:
+    class Glancing(Seen):
+        def __call__(self, inputs: mx.array, cache: Any = None) -> Any:
+            return super().__call__(inputs + inputs[:, -1:] + len(inputs), cache=cache)
+
+    assert not try_out(Glancing(model_of("llama"))).pads
+
+
 def test_a_model_that_fails_at_a_plain_prompt_fails_the_load() -> None:
     class Broken(Seen):
         def __call__(self, *arguments: Any, **named: Any) -> Any:
@@ -85,7 +93,7 @@ def test_a_model_that_fails_at_a_plain_prompt_fails_the_load() -> None:
         try_out(Broken(model_of("llama")))
 
 
-def test_all_of_it_takes_four_calls() -> None:
+def test_all_of_it_takes_five_calls() -> None:
     model = Seen(model_of("llama"))
     try_out(model)
-    assert model.calls <= 4
+    assert model.calls <= 5
