@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.models.cache import BatchKVCache
 
 from lmx_daemon.engine import ragged
+from lmx_daemon.engine.rectangle import Places, filled, merged, parts, places_for, runs_of, taken
 
-STEPS = 32, 256
-"""A group grows by an eighth of its width, within these bounds: room that no token needs yet stays small."""
 RATIO = 0.25
 """Padding, as a part of what a group holds, that is always taken."""
 ROOM = 64, 2048
@@ -56,36 +54,35 @@ class Group:
         self._caches = caches
         self._single = True
         self._joining: list[list[Any]] = []
-        """Caches of the last rows, not in `_caches` yet: all that join in one step are copied once."""
+        """Caches of the last rows, not in `_caches` yet: all that join in one step are written at once."""
+        self._taken: list[Any] = []
+        """Copies of rows that may still have to be made: until they are, nothing can be written in place."""
 
     @property
     def shape(self) -> Shape:
-        return Shape(max(self._lengths), len(self.rows), sum(self._lengths))
+        return Shape(max(self._width, *self._lengths), len(self.rows), sum(self._lengths))
 
     @property
     def bytes(self) -> int:
-        return sum(cache.nbytes for cache in self.caches)
+        return sum(cache.nbytes for caches in (self._caches, *self._joining) for cache in caches)
 
     @property
     def caches(self) -> list[Any]:
         """One for each layer, with all rows."""
         if self._joining:
-            rows = [self._caches, *self._joining] if self._single else self._joining
-            merged = [parts[0].merge(list(parts)) for parts in zip(*rows, strict=True)]
-            if self._single:
-                self._caches, self._single = merged, False
-            else:
-                for cache, more in zip(self._caches, merged, strict=True):
-                    cache.extend(more)
-            for cache in self._caches:
-                if type(cache) is BatchKVCache:
-                    cache.step = min(STEPS[1], max(STEPS[0], cache.size() // 8 // STEPS[0] * STEPS[0]))
-            self._joining = []
+            self._admit()
         return self._caches
 
-    def grew(self) -> None:
-        """Every row has one token more."""
+    def advance(self) -> list[Any]:
+        """The caches, for every row to have one token more."""
+        caches = self.caches
+        self._settle([])
+        for cache in self._parts:
+            if cache.full:
+                cache.grow(max(self._lengths))
+                cache.place(self._lengths)
         self._lengths = [length + 1 for length in self._lengths]
+        return caches
 
     def join(self, row: int, length: int, caches: list[Any]) -> None:
         self._joining.append(caches)
@@ -94,40 +91,111 @@ class Group:
 
     def extract(self, row: int) -> list[Any]:
         """The row's caches, as they are when it has left or will compute no more."""
-        caches = self.caches
+        place = self.rows.index(row)
+        if place >= self._seated:
+            return self._joining[place - self._seated]
         if self._single:
-            return caches
-        index = self.rows.index(row)
-        return [cache.extract(index) for cache in caches]
+            return self._caches
+        found = [taken(cache, place, self._lengths[place]) for cache in self._caches]
+        self._taken += [cache.state for cache in found]
+        return found
 
     def leave(self, rows: set[int]) -> None:
         """What stays goes on; a group that nobody stays in must not be used any more."""
-        caches = self.caches
-        keep = [index for index, row in enumerate(self.rows) if row not in rows]
-        if len(keep) == 1 and not self._single:
-            self._caches, self._single = [cache.extract(keep[0]) for cache in caches], True
-        elif not self._single:
-            for cache in caches if keep else ():
-                cache.filter(keep)
-        if not keep:
-            self._caches = []
-        self.rows = [self.rows[index] for index in keep]
-        self._lengths = [self._lengths[index] for index in keep]
+        seated = self._seated
+        staying = [place for place in range(seated) if self.rows[place] not in rows]
+        coming = [place for place in range(seated, len(self.rows)) if self.rows[place] not in rows]
+        self._joining = [self._joining[place - seated] for place in coming]
+        if len(staying) == 1 and not coming and not self._single:
+            (place,) = staying
+            self._caches = [taken(cache, place, self._lengths[place]) for cache in self._caches]
+            self._single, self._taken = True, []
+        elif staying and len(staying) < seated:
+            staying = self._close(staying)
+        if not staying:
+            self._caches, self._single = self._joining.pop(0) if coming else [], True
+            self._taken = []
+        self.rows = [self.rows[place] for place in (*staying, *coming)]
+        self._lengths = [self._lengths[place] for place in (*staying, *coming)]
+
+    # ---- how it is done ----
+
+    @property
+    def _seated(self) -> int:
+        return len(self.rows) - len(self._joining)
+
+    @property
+    def _parts(self) -> list[Any]:
+        """The caches that rows are written into in place."""
+        return [] if self._single else [part for part in parts(self._caches) if isinstance(part, Places)]
+
+    @property
+    def _width(self) -> int:
+        return max((part.width for part in self._parts), default=0)
+
+    def _admit(self) -> None:
+        """Writes those that join, into free places where there are enough and they are wide enough."""
+        seated, count = self._seated, len(self.rows)
+        joining, self._joining = self._joining, []
+        if self._single:
+            layers = zip(self._caches, *joining, strict=True)
+            self._caches = [merged(layer, self._lengths, places_for(count)) for layer in layers]
+            self._single = False
+            return
+        for part in self._parts:
+            if not part.takes(count, max(self._lengths[seated:])):
+                part.resize(max(self._lengths), places_for(count))
+        for part, *rows in zip(parts(self._caches), *(parts(caches) for caches in joining), strict=True):
+            if isinstance(part, Places):
+                part.place(self._lengths)
+                for place, row in enumerate(rows, seated):
+                    part.fill(place, row)
+            else:
+                part.extend(rows[0].merge(rows))
+
+    def _close(self, staying: list[int]) -> list[int]:
+        """Leaves no free place between two rows. Who is where then, by the old places."""
+        own = self._parts
+        lengths = [self._lengths[place] for place in staying]
+        if any(part.wasteful(lengths) for part in own):
+            order = staying
+            for part in own:
+                part.resize(max(lengths), places_for(len(staying)), runs_of(staying))
+            self._taken = []  # what they are copies of is written no more
+        else:
+            order = filled(staying)
+            moves = [(to, place) for to, place in enumerate(order) if to != place]
+            lifted = [(part, to, part.lift(place)) for part in own for to, place in moves]
+            self._settle([rows for _, _, rows in lifted])
+            for part, to, rows in lifted:
+                part.put(to, rows)
+        for part in parts(self._caches):
+            if isinstance(part, Places):
+                part.place([self._lengths[place] for place in order])
+            else:
+                part.filter(order)
+        return order
+
+    def _settle(self, lifted: list[Any]) -> None:
+        if lifted or self._taken:
+            mx.eval(lifted, self._taken)
+            self._taken = []
 
 
 def forward(model: Any, tokens: mx.array, groups: Sequence[Group], *, joined: bool) -> mx.array:
     """Logits [rows, vocabulary] of one more token for every row, in the order of the groups; `joined`: in one call."""
-    for group in groups:
-        group.grew()
+    caches = [group.advance() for group in groups]
     if len(groups) == 1:
-        logits: mx.array = model(tokens[:, None], cache=groups[0].caches)
+        logits: mx.array = model(tokens[:, None], cache=caches[0])
         return logits[:, -1]
     if joined:
-        return ragged.forward(model, tokens, [(len(group.rows), group.caches) for group in groups])
+        return ragged.forward(
+            model, tokens, [(len(group.rows), cache) for group, cache in zip(groups, caches, strict=True)]
+        )
     found, begin = [], 0
-    for group in groups:
+    for group, cache in zip(groups, caches, strict=True):
         end = begin + len(group.rows)
-        found.append(model(tokens[begin:end, None], cache=group.caches)[:, -1])
+        found.append(model(tokens[begin:end, None], cache=cache)[:, -1])
         begin = end
     return mx.concatenate(found)
 

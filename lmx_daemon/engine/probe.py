@@ -21,7 +21,7 @@ from mlx_lm.models.cache import (
 )
 
 from lmx_daemon.contract.frames import CACHE_BLOCK, CacheShape, Growing
-from lmx_daemon.engine import kernels, padded, platform, ragged
+from lmx_daemon.engine import kernels, padded, platform, ragged, rectangle
 from lmx_daemon.engine.groups import fork
 
 LENGTHS = 2, 3, 5, 6, 9
@@ -120,7 +120,7 @@ def _rows(model: Any, longest: list[Any]) -> list[list[Any]]:
 
 
 def _merge(rows: list[list[Any]]) -> list[Any]:
-    return [parts[0].merge(list(parts)) for parts in zip(*map(fork, rows), strict=True)]
+    return [rectangle.merged(layer, LENGTHS[: len(rows)], len(rows)) for layer in zip(*rows, strict=True)]
 
 
 def _merged_logits(model: Any, rows: list[list[Any]]) -> mx.array | None:
