@@ -18,6 +18,8 @@ from lmx_daemon.engine.sampling import Resolved
 STRIDE = 0x9E3779B97F4A7C15
 CHANCE_BITS = 22
 """So that a chance times a float32 total stays below the total."""
+SPAN = 64
+"""Tokens that are summed as one before one of them is looked for."""
 FEW = 128
 """Rows that take no more than so many tokens are ranked by those alone."""
 
@@ -223,12 +225,24 @@ def draw(xp: Any, logits: Any, chance: Any, filters: Filters) -> Any:
             lowest = _raised(xp, lowest, logits, rows, count, filters)
     if filters.any_min_p or filters.by_few or filters.by_all:
         weights = xp.where(logits >= lowest, weights, xp.array(0.0, xp.float32))
-    sums = xp.cumsum(weights, axis=-1)
-    found = xp.sum(sums <= chance[:, None] * sums[:, -1:], axis=-1, keepdims=True)
-    found = xp.minimum(found, logits.shape[-1] - 1)
-    # A parallel cumulative sum may round downwards, into a token that was dropped.
+    found = xp.minimum(_at(xp, weights, chance), logits.shape[-1] - 1)
+    # A sum may round downwards, into a token that was dropped.
     kept = xp.take_along_axis(weights, found, axis=-1) > 0
     return xp.where(kept, found, xp.argmax(logits, axis=-1, keepdims=True))[:, 0]
+
+
+def _at(xp: Any, weights: Any, chance: Any) -> Any:
+    """Where the cumulative sum of each row passes `chance` of its total, [rows, 1]: first which span of tokens, then
+    which of them, since only plain sums are quick."""
+    rows, width = weights.shape
+    spans = xp.pad(weights, [(0, 0), (0, -width % SPAN)]).reshape(rows, -1, SPAN)
+    sums = xp.cumsum(xp.sum(spans, axis=-1), axis=-1)
+    wanted = chance[:, None] * sums[:, -1:]
+    span = xp.minimum(xp.sum(sums <= wanted, axis=-1, keepdims=True), sums.shape[1] - 1)
+    before = xp.where(span > 0, xp.take_along_axis(sums, xp.maximum(span - 1, 0), axis=-1), xp.array(0.0, xp.float32))
+    own = xp.take_along_axis(spans, span[:, :, None], axis=1)[:, 0]
+    place = xp.sum(before + xp.cumsum(own, axis=-1) <= wanted, axis=-1, keepdims=True)
+    return span * SPAN + xp.minimum(place, SPAN - 1)
 
 
 def _raised(xp: Any, lowest: Any, logits: Any, rows: list[int], count: int, filters: Filters) -> Any:
