@@ -24,6 +24,9 @@ FEW = 128
 """Rows that take no more than so many tokens are ranked by those alone."""
 
 
+Floats = npt.NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class Wish:
     """How one row's tokens are chosen."""
@@ -54,7 +57,7 @@ class Chosen:
 
     def __init__(self, chooser: "Chooser", logits: mx.array, positions: Sequence[int]) -> None:
         self._chooser = chooser
-        self._positions = list(positions)
+        self._chance = chooser.chances(positions)
         self._undecided: mx.array | None = None
         self._asked: Sequence[int] = ()
         self._details: tuple[mx.array, ...] = ()
@@ -63,14 +66,14 @@ class Chosen:
             self._undecided = logits
             mx.async_eval(logits, self.tokens)  # type: ignore[no-untyped-call]  # MLX: untyped
         else:
-            self.tokens, self._asked, self._details = chooser.choose(logits, self._positions)
+            self.tokens, self._asked, self._details = chooser.choose(logits, self._chance)
             mx.async_eval(self.tokens, *self._details)  # type: ignore[no-untyped-call]  # MLX: untyped
 
     def settle(self) -> None:
         """Waits for the logits, and writes what the host chooses from them."""
         if self._undecided is None:
             return
-        chosen, self._asked, self._details = self._chooser.choose(self._undecided, self._positions)
+        chosen, self._asked, self._details = self._chooser.choose(self._undecided, self._chance)
         np.array(self.tokens, copy=False)[:] = np.asarray(chosen)
         self._undecided = None
 
@@ -113,20 +116,19 @@ class Chooser:
         # A CPU's MLX takes 20 ns for an exponential and has no quick sort; numpy is ten times as fast there.
         self.on_host = bool(sampled) and platform.on_cpu()
 
-    def choose(
-        self, logits: mx.array, positions: Sequence[int]
-    ) -> tuple[mx.array, Sequence[int], tuple[mx.array, ...]]:
-        """`logits` [rows, vocabulary] as `adjusted` gives them; `positions`: tokens each row has chosen before.
+    def chances(self, positions: Sequence[int]) -> Floats:
+        """Of the rows that are drawn; `positions`: tokens each row of all has chosen before."""
+        return chances(self._bases, [positions[row] for row in self._sampled])
 
-        The tokens, the rows that asked for log-probabilities, and those.
-        """
-        tokens = mx.argmax(logits, axis=-1)
-        if self._sampled:
-            drawn = self._draw(logits, chances(self._bases, [positions[row] for row in self._sampled]))
-            if len(self._sampled) == self._rows:
-                tokens = drawn
-            else:
-                tokens[mx.array(self._sampled)] = drawn
+    def choose(self, logits: mx.array, chance: Floats) -> tuple[mx.array, Sequence[int], tuple[mx.array, ...]]:
+        """`logits` [rows, vocabulary] as `adjusted` gives them. The tokens, the rows that asked for log-probabilities,
+        and those."""
+        if len(self._sampled) == self._rows:
+            tokens = self._draw(logits, chance)
+        else:
+            tokens = mx.argmax(logits, axis=-1)
+            if self._sampled:
+                tokens[mx.array(self._sampled)] = self._draw(logits, chance)
         self._penalties.count(tokens)
         return tokens, self._asked, self._details(logits, tokens)
 
@@ -140,7 +142,7 @@ class Chooser:
     def start(self, logits: mx.array, positions: Sequence[int]) -> Chosen:
         return Chosen(self, self.adjusted(logits), positions)
 
-    def _draw(self, logits: mx.array, chance: npt.NDArray[np.float32]) -> mx.array:
+    def _draw(self, logits: mx.array, chance: Floats) -> mx.array:
         if len(self._sampled) < self._rows:
             logits = logits[mx.array(self._sampled)]
         logits = logits.astype(mx.float32)
@@ -218,31 +220,37 @@ class Filters:
 def draw(xp: Any, logits: Any, chance: Any, filters: Filters) -> Any:
     """One index for each row of `logits`, by `chance` [rows]. `xp` is mlx.core or numpy: the same words in both."""
     highest = xp.max(logits, axis=-1, keepdims=True)
-    weights = xp.exp((logits - highest) * xp.array(filters.sharpness))
+    weights = logits - highest
+    weights *= xp.array(filters.sharpness)
+    weights = xp.exp(weights)
     lowest = highest + xp.array(filters.min_p)
     for rows, count in ((filters.by_few, filters.few), (filters.by_all, logits.shape[-1])):
         if rows:
             lowest = _raised(xp, lowest, logits, rows, count, filters)
     if filters.any_min_p or filters.by_few or filters.by_all:
         weights = xp.where(logits >= lowest, weights, xp.array(0.0, xp.float32))
-    found = xp.minimum(_at(xp, weights, chance), logits.shape[-1] - 1)
+    rows = xp.arange(logits.shape[0])
+    found = xp.minimum(_at(xp, weights, chance, rows), logits.shape[-1] - 1)
     # A sum may round downwards, into a token that was dropped.
-    kept = xp.take_along_axis(weights, found, axis=-1) > 0
-    return xp.where(kept, found, xp.argmax(logits, axis=-1, keepdims=True))[:, 0]
+    kept = weights[rows, found] > 0
+    if xp is np and kept.all():
+        return found
+    return xp.where(kept, found, xp.argmax(logits, axis=-1))
 
 
-def _at(xp: Any, weights: Any, chance: Any) -> Any:
-    """Where the cumulative sum of each row passes `chance` of its total, [rows, 1]: first which span of tokens, then
-    which of them, since only plain sums are quick."""
-    rows, width = weights.shape
-    spans = xp.pad(weights, [(0, 0), (0, -width % SPAN)]).reshape(rows, -1, SPAN)
-    sums = xp.cumsum(xp.sum(spans, axis=-1), axis=-1)
-    wanted = chance[:, None] * sums[:, -1:]
-    span = xp.minimum(xp.sum(sums <= wanted, axis=-1, keepdims=True), sums.shape[1] - 1)
-    before = xp.where(span > 0, xp.take_along_axis(sums, xp.maximum(span - 1, 0), axis=-1), xp.array(0.0, xp.float32))
-    own = xp.take_along_axis(spans, span[:, :, None], axis=1)[:, 0]
-    place = xp.sum(before + xp.cumsum(own, axis=-1) <= wanted, axis=-1, keepdims=True)
-    return span * SPAN + xp.minimum(place, SPAN - 1)
+def _at(xp: Any, weights: Any, chance: Any, rows: Any) -> Any:
+    """Where the cumulative sum of each row passes `chance` of its total: first in which span of tokens, then at which
+    of them, since only plain sums are quick. Few calls: numpy's own cost counts here."""
+    if over := -weights.shape[1] % SPAN:
+        weights = xp.pad(weights, [(0, 0), (0, over)])
+    spans = weights.reshape(len(weights), -1, SPAN)
+    totals = spans.sum(-1)
+    sums = totals.cumsum(-1)
+    wanted = (chance * sums[:, -1])[:, None]
+    span = xp.minimum((sums <= wanted).sum(-1), sums.shape[1] - 1)
+    before = sums[rows, span] - totals[rows, span]
+    own = spans[rows, span].cumsum(-1) + before[:, None]
+    return span * SPAN + xp.minimum((own <= wanted).sum(-1), SPAN - 1)
 
 
 def _raised(xp: Any, lowest: Any, logits: Any, rows: list[int], count: int, filters: Filters) -> Any:
