@@ -223,11 +223,11 @@ def draw(xp: Any, logits: Any, chance: Any, filters: Filters) -> Any:
     weights = logits - highest
     weights *= xp.array(filters.sharpness)
     weights = xp.exp(weights)
-    lowest = highest + xp.array(filters.min_p)
-    for rows, count in ((filters.by_few, filters.few), (filters.by_all, logits.shape[-1])):
-        if rows:
-            lowest = _raised(xp, lowest, logits, rows, count, filters)
     if filters.any_min_p or filters.by_few or filters.by_all:
+        lowest = highest + xp.array(filters.min_p)
+        for rows, count in ((filters.by_few, filters.few), (filters.by_all, logits.shape[-1])):
+            if rows:
+                lowest = _raised(xp, lowest, logits, rows, count, filters)
         weights = xp.where(logits >= lowest, weights, xp.array(0.0, xp.float32))
     rows = xp.arange(logits.shape[0])
     found = xp.minimum(_at(xp, weights, chance, rows), logits.shape[-1] - 1)
