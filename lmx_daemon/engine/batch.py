@@ -172,16 +172,18 @@ class Batch:
         try:
             with kernels.eager():
                 if len(call) > 1:
-                    padded.run(self._model, [(prompt.tokens[: prompt.left], prompt.cache) for prompt, _ in call])
+                    caches = padded.run(self._model, [prompt.tokens[:count] for prompt, count in call])
                 else:
                     self._call(*call[0])
-            mx.async_eval([cache.state for prompt, _ in call for cache in prompt.cache])  # type: ignore[no-untyped-call]  # MLX: untyped
+                    caches = [call[0][0].cache]
+            mx.async_eval([part.state for cache in caches for part in cache])  # type: ignore[no-untyped-call]  # MLX: untyped
         except Exception as error:  # what a prompt's arithmetic raises costs its own rows
             if len(call) > 1:
                 return [piece for alone in call for piece in self._compute([alone], step)]
             self._break(call[0][0], error, step)
             return []
-        for prompt, count in call:
+        for (prompt, count), cache in zip(call, caches, strict=True):
+            prompt.cache = cache
             self._advance(prompt, count, step)
         return call
 

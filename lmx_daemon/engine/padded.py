@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.models.cache import KVCache, make_prompt_cache
 
 WASTE = 0.25
 """Padding, as a part of what is computed."""
@@ -27,14 +27,19 @@ def together(lengths: Sequence[int]) -> list[list[int]]:
     return found
 
 
-def run(model: Any, prompts: Sequence[tuple[Sequence[int], list[Any]]]) -> None:
-    """Fills the empty cache of each prompt with all of its tokens."""
-    width = max(len(tokens) for tokens, _ in prompts)
+def run(model: Any, prompts: Sequence[Sequence[int]]) -> list[list[Any]]:
+    """For each prompt, a cache that holds all of its tokens."""
+    width = max(map(len, prompts))
     shared: list[Any] = make_prompt_cache(model)
     for part in shared:
         part.step = width
-    model(mx.array([[*tokens, *[0] * (width - len(tokens))] for tokens, _ in prompts]), cache=shared)
-    for row, (tokens, cache) in enumerate(prompts):
-        for part, own in zip(shared, cache, strict=True):
-            keys, values = (array[row : row + 1, :, : len(tokens)] for array in (part.keys, part.values))
-            own.keys, own.values, own.offset = mx.contiguous(keys), mx.contiguous(values), len(tokens)
+    model(mx.array([[*tokens, *[0] * (width - len(tokens))] for tokens in prompts]), cache=shared)
+    return [[_row_of(part, row, len(tokens)) for part in shared] for row, tokens in enumerate(prompts)]
+
+
+def _row_of(shared: KVCache, row: int, length: int) -> KVCache:
+    own = KVCache()
+    own.keys = mx.contiguous(shared.keys[row : row + 1, :, :length])
+    own.values = mx.contiguous(shared.values[row : row + 1, :, :length])
+    own.offset = length
+    return own

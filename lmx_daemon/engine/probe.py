@@ -151,8 +151,7 @@ def _pads(model: Any, alone: list[Any]) -> bool:
     if not all(type(cache) is KVCache for cache in alone):
         return False
     try:
-        beside, own = make_prompt_cache(model), make_prompt_cache(model)
-        padded.run(model, [(range(LENGTHS[-1] + LENGTHS[0]), beside), (range(LENGTHS[-1]), own)])
+        _, own = padded.run(model, [range(LENGTHS[-1] + LENGTHS[0]), range(LENGTHS[-1])])
         pairs = zip(own, alone, strict=True)
         return all(_are_near(one.keys_and_values(), other.keys_and_values()) for one, other in pairs)
     except Exception:

@@ -41,9 +41,7 @@ def test_keys_and_values_are_those_of_a_prompt_alone(architecture: str) -> None:
         assert architecture not in ("llama", "qwen2", "qwen3", "qwen3_moe", "deepseek_v3")
         return
     prompts = [tokens_of(seed, length) for seed, length in enumerate(LENGTHS)]
-    caches = [make_prompt_cache(model) for _ in prompts]
-    run(model, list(zip(prompts, caches, strict=True)))
-    for prompt, cache in zip(prompts, caches, strict=True):
+    for prompt, cache in zip(prompts, run(model, prompts), strict=True):
         expected: list[Any] = make_prompt_cache(model)
         model(mx.array([prompt]), cache=expected)
         for part, other in zip(cache, expected, strict=True):
