@@ -212,6 +212,7 @@ class Batch:
         try:
             with kernels.eager():
                 logits = self._call(prompt, count + 1)[:, -1]
+            mx.async_eval(logits, [part.state for part in prompt.cache])  # type: ignore[no-untyped-call]  # MLX: untyped
         except Exception as error:  # see _compute
             self._break(prompt, error, step)
             return []

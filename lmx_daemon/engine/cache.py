@@ -216,10 +216,17 @@ class PrefixCache:
 
     def touch(self, path: Sequence[Node]) -> None:
         """From the last to the first, so that what comes first in a sequence is evicted last."""
-        for node in reversed(path):
-            self._order.move_to_end(node.key)
+        self.rank(path)
         if self._tier is not None:
             self._tier.used(path)
+
+    def rank(self, path: Sequence[Node]) -> None:
+        for node in reversed(path):
+            self._order.move_to_end(node.key)
+
+    def node(self, key: bytes) -> Node | None:
+        """The block with this key, or the root of the requests without a namespace."""
+        return self.root("") if key == self.root_key("") else self._order.get(key)
 
     def resize(self, max_bytes: int) -> None:
         """From now on it may have so many bytes."""

@@ -46,8 +46,6 @@ class Write:
     stored: Stored
     header: Header
     buffers: list[mx.array]
-    covers: list[Stored]
-    """Tails that it begins with: nobody needs them any more."""
 
 
 class Disk:
@@ -69,6 +67,11 @@ class Disk:
         self._changed = threading.Condition()
         self._index = Index()
         self._reads: deque[Fetch] = deque()
+        self._plan: tuple[bytes, int] | None = None
+        self._ahead: deque[Stored] = deque()
+        """What was used last in an earlier life, to be read while nobody waits for anything."""
+        self._come: list[Loaded] = []
+        """Of that, what the engine thread has not taken yet."""
         self._writes: deque[Write] = deque()
         self._touches: deque[list[Stored]] = deque(maxlen=64)
         self._touched: dict[bytes, float] = {}
@@ -98,7 +101,7 @@ class Disk:
                 self.dropped += 1
                 return
             stored, header, arrays = as_file(node, layout, self._fingerprint)
-            self._writes.append(Write(stored, header, arrays, self._index.covered(node)))
+            self._writes.append(Write(stored, header, arrays))
             self._queued += stored.size
             self._index.enter(stored)
             self._changed.notify_all()
@@ -152,6 +155,33 @@ class Disk:
         prefixes.evict()
         return prefixes.place(fetch.namespace, fetch.data).length - before
 
+    def read_ahead(self, root: bytes, max_bytes: int) -> None:
+        """Begins to read what was used last after `root`, so that a restart costs the next turns nothing."""
+        with self._changed:
+            self._plan = root, max_bytes
+            self._changed.notify_all()
+
+    def take(self, prefixes: PrefixCache) -> None:
+        """Puts into memory what has come of that."""
+        if not self._come:
+            return
+        with self._changed:
+            come, self._come = self._come, []
+        nodes: list[Node] = []
+        for loaded in come:
+            layout, stored = loaded.about.layout, loaded.stored
+            parent = prefixes.node(stored.parent)
+            if parent is None or layout != (prefixes.layout or layout):
+                continue
+            prefixes.layout = layout
+            if stored.kind != "block":
+                nodes.append(prefixes.add_end(parent, loaded.tokens, *loaded.parts_and_state()))
+            elif loaded.tokens not in parent.children:
+                nodes.append(prefixes.add(parent, loaded.tokens, loaded.parts_and_state()[0]))
+            self._restored.add(stored.key)
+        prefixes.rank(nodes)
+        prefixes.evict()
+
     def distrust(self) -> None:
         """A step failed: what was restored from disk may be why. It is deleted."""
         with self._changed:
@@ -165,6 +195,8 @@ class Disk:
         """Does what is queued, for `seconds` at most."""
         deadline = time.monotonic() + seconds
         with self._changed:
+            self._plan = None
+            self._ahead.clear()
             while (self._writes or self._touches or self._busy) and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
             self._closing = True
@@ -182,7 +214,7 @@ class Disk:
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
-                while not (self._reads or self._touches or self._writes):
+                while not (self._reads or self._touches or self._writes or self._plan or self._ahead):
                     if self._closing:
                         return
                     self._changed.wait()
@@ -190,27 +222,55 @@ class Disk:
                 # A read is waited for; a write is not.
                 read = self._reads.popleft() if self._reads else None
                 touch = self._touches.popleft() if read is None and self._touches else None
-                write = self._writes.popleft() if read is None and touch is None else None
+                write = self._writes.popleft() if read is None and touch is None and self._writes else None
+                idle = read is None and touch is None and write is None
             if read is not None:
                 self._read(read)
             if touch is not None:
                 self._touch(touch)
             if write is not None:
                 self._write(write)
+            if idle:
+                self._read_one_ahead()
 
     def _read(self, fetch: Fetch) -> None:
         for stored in fetch.wanted:
-            try:
-                fetch.loaded.append(load_block(self._folder, stored, self._fingerprint, self._scratch))
-            except (BadBlockError, OSError) as error:
-                with self._changed:
-                    if all(write.stored.key != stored.key for write in self._writes):
-                        self._index.forget(stored)
-                if isinstance(error, BadBlockError):
-                    self._say(f"a block of the prefix cache was dropped: {error} ({stored.name})")
+            if (loaded := self._load(stored)) is None:
                 break
+            fetch.loaded.append(loaded)
         fetch.done = True
         self._wake()
+
+    def _read_one_ahead(self) -> None:
+        with self._changed:
+            plan, self._plan = self._plan, None
+            if plan is not None:
+                self._ahead = deque(self._index.recent(*plan, self._age))
+            stored = self._ahead.popleft() if self._ahead else None
+        loaded = self._load(stored) if stored is not None else None
+        with self._changed:
+            self._come += [loaded] if loaded is not None else []
+            last = not self._ahead
+        if last:
+            self._wake()
+
+    def _load(self, stored: Stored) -> Loaded | None:
+        try:
+            return load_block(self._folder, stored, self._fingerprint, self._scratch)
+        except (BadBlockError, OSError) as error:
+            with self._changed:
+                if all(write.stored.key != stored.key for write in self._writes):
+                    self._index.forget(stored)
+            if isinstance(error, BadBlockError):
+                self._say(f"a block of the prefix cache was dropped: {error} ({stored.name})")
+            return None
+
+    def _age(self, stored: Stored) -> float:
+        """When it was used last."""
+        try:
+            return (self._folder / stored.name).stat().st_mtime
+        except OSError:  # deleted by another worker
+            return 0.0
 
     def _write(self, write: Write) -> None:
         try:
@@ -218,7 +278,6 @@ class Disk:
                 raise OSError("too little disk space is left")
             size = write_block(self._folder, write.stored, write.header, write.buffers)
             self._total, self._unseen = self._total + size, self._unseen + size
-            self._replace(write.covers)
         except OSError as error:
             with self._changed:
                 self._index.forget(write.stored)
@@ -229,12 +288,6 @@ class Disk:
             self._queued -= write.stored.size
         if self._total > self._max_bytes or self._unseen > self._max_bytes // 8:  # other workers write too
             self._tidy()
-
-    def _replace(self, tails: Sequence[Stored]) -> None:
-        for tail in tails:
-            with self._changed:
-                self._index.forget(tail)
-            (self._folder / tail.name).unlink(missing_ok=True)
 
     def _touch(self, blocks: list[Stored]) -> None:
         for stored in blocks:

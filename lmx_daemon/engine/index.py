@@ -1,10 +1,10 @@
 """Which blocks are on disk, and which of them a prompt wants: look-ups only, which know neither files nor threads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 
 import numpy as np
 
-from lmx_daemon.engine.cache import BLOCK, WIDTH, Node, PrefixCache, chain, end_key
+from lmx_daemon.engine.cache import BLOCK, WIDTH, PrefixCache, chain, end_key
 from lmx_daemon.engine.files import Stored
 
 STEP = BLOCK * WIDTH
@@ -47,37 +47,50 @@ class Index:
         whole = data[:-WIDTH]  # one token at least is computed
         if not (self._ends if layout is None else not layout.trimmable):
             depth = len(path) + len(run)
-            tail = _longest(self._tails.get(keys[depth], {}), whole[depth * STEP :])
+            tail = _longest(self._tails.get(keys[depth], {}), keys[depth], whole[depth * STEP :])
             further = tail is not None and tail.start + tail.length > prefixes.place(namespace, data).length
             return _fitting([*run, tail] if tail is not None and further else run, most)
         for depth in range(min(len(path) + len(run), len(whole) // STEP), -1, -1):
-            end = _longest(self._ends.get(keys[depth], {}), whole[depth * STEP :])
+            end = _longest(self._ends.get(keys[depth], {}), keys[depth], whole[depth * STEP :])
             if end is not None:
                 found = [*run[: max(depth - len(path), 0)], end]
                 further = depth * BLOCK + end.length > prefixes.place(namespace, data).length
                 return found if further and _fitting(found, most) == found else []
         return []
 
-    def covered(self, node: Node) -> list[Stored]:
-        """The tails that `node` begins with: nobody needs them any more."""
-        if node.parent is None or node.state is not None:
-            return []
-        tails = self._tails.get(node.parent.key, {}).values()
-        return [tail for tail in tails if tail.length < node.length and _begins(node.tokens, tail)]
+    def recent(self, root: bytes, max_bytes: int, age: Callable[[Stored], float]) -> list[Stored]:
+        """Of what follows `root`, what was used last by `age`, the latest first, each after all that lies before it."""
+        taken: dict[bytes, Stored] = {}
+        left = max_bytes
+        for stored in sorted(self.blocks.values(), key=age, reverse=True):
+            chain = self._chain(stored, root, taken)
+            left -= sum(block.size for block in chain)
+            if left < 0:
+                break
+            taken |= {block.key: block for block in reversed(chain)}
+        return list(taken.values())
+
+    def _chain(self, stored: Stored, root: bytes, known: Container[bytes]) -> list[Stored]:
+        """`stored` and what lies before it, as far as it is not known; empty where a piece is missing."""
+        found: list[Stored] = []
+        at: Stored | None = stored
+        while at is not None and at.key not in known:
+            found.append(at)
+            if at.parent == root:
+                return found
+            at = self.blocks.get(at.parent)
+        return found if at is not None else []
 
     def _beside(self, stored: Stored) -> dict[bytes, dict[bytes, Stored]]:
         return self._tails if stored.kind == "tail" else self._ends
 
 
-def _longest(among: dict[bytes, Stored], rest: bytes) -> Stored | None:
-    """The one with most tokens that `rest` begins with."""
-    found = [stored for stored in among.values() if _begins(rest, stored)]
-    return max(found, key=lambda stored: stored.length, default=None)
-
-
-def _begins(tokens: bytes, stored: Stored) -> bool:
-    size = stored.length * WIDTH
-    return size <= len(tokens) and stored.key == end_key(stored.parent, tokens[:size])
+def _longest(among: dict[bytes, Stored], parent: bytes, rest: bytes) -> Stored | None:
+    """The one with most tokens that `rest` begins with. By length, since many conversations may begin alike."""
+    if not among:
+        return None
+    keys = (end_key(parent, rest[: length * WIDTH]) for length in range(min(BLOCK - 1, len(rest) // WIDTH), -1, -1))
+    return next((among[key] for key in keys if key in among), None)
 
 
 def _fitting(blocks: Sequence[Stored], max_bytes: int) -> list[Stored]:

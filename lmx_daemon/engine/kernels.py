@@ -37,7 +37,7 @@ def teach() -> None:
     if platform.on_cpu():
         ours["scaled_dot_product_attention"] = base.scaled_dot_product_attention, attention_on_cpu
         ours["swiglu"] = activations.swiglu, swiglu_on_cpu
-    for module in [module for name, module in sys.modules.items() if name.startswith("mlx_lm.models.")]:
+    for module in [module for name, module in list(sys.modules.items()) if name.startswith("mlx_lm.models.")]:
         for name, (theirs, own) in ours.items():
             if module not in (base, activations) and getattr(module, name, None) is theirs:
                 setattr(module, name, own)

@@ -20,6 +20,8 @@ from lmx_daemon.engine.fingerprint import fingerprint
 from lmx_daemon.engine.load import LoadedModel
 from lmx_daemon.engine.recent import TAIL, WORTH, Recent, Tokens, common_length, may_share
 
+AHEAD_BYTES, AHEAD_PART = 512 * 1024 * 1024, 4
+"""Of what may be kept in memory, one part of so many is read ahead, and at most so much."""
 WAIT_SECONDS = 30.0
 """Nobody waits longer for somebody else's work."""
 
@@ -98,6 +100,7 @@ class Reuse:
         """A request has its tokens, of which others may share the `opening`. What the disk holds begins to be read."""
         arrival = Arrival(namespace, tokens, time.monotonic() + WAIT_SECONDS, opening)
         if self._disk is not None:
+            self._disk.take(self.prefixes)
             arrival.fetch = self._disk.fetch(self.prefixes, namespace, tokens)
         return arrival
 
@@ -190,6 +193,13 @@ class Reuse:
     def settle(self) -> None:
         """After each step: what was kept goes on to the disk once it is computed. A cut that failed shows here."""
         self._forgiving(self.prefixes.settle)
+        if self._disk is not None:
+            self._disk.take(self.prefixes)
+
+    def read_ahead(self) -> None:
+        """Brings back from the disk what was used last, while nobody asks for anything."""
+        if self._disk is not None:
+            self._disk.read_ahead(self.prefixes.root_key(""), min(AHEAD_BYTES, self.prefixes.max_bytes // AHEAD_PART))
 
     def close(self, seconds: float) -> None:
         self._forgiving(lambda: self.prefixes.settle(everything=True))

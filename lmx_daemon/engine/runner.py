@@ -4,6 +4,7 @@ work. What a request goes through is service.py's.
 It knows no sockets (frames leave through `send`) and no templates (prompts arrive as tokens).
 """
 
+import gc
 import queue
 import time
 import traceback

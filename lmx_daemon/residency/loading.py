@@ -213,7 +213,7 @@ class Loader:
         self.share_out()
         told = ", ".join(part for part in (self.backend, loaded.dtype, loaded.note) if part)
         self._journal.log(slot.model.id, "info", f"loaded in {loaded.seconds:.2f} s: {told}")
-        self._spare.prepare()
+        self._spare.prepare(when_calm=True)
 
     def _evict(self, other: Slot, slot: Slot) -> Awaitable[None]:
         self._journal.tell("evicted", other.model.id, f"unloaded to make room for {slot.model.id}")

@@ -57,7 +57,7 @@ class Pool:
         self.journal = journal
         self._background = Background(lambda message: journal.log("pool", "error", message))
         self.desk = Desk(self._cancel, journal.take)
-        self.spare = Spare(lambda: start("spare"), engine.warm_spare)
+        self.spare = Spare(lambda: start("spare"), engine.warm_spare, self._slots.busy)
         self.loader = Loader(
             self._slots,
             engine,

@@ -177,6 +177,10 @@ class Slots:
         if not slot.gone.done():
             slot.gone.set_result(None)
 
+    def busy(self) -> bool:
+        """Whether anybody is being answered, or waits for it."""
+        return any(slot.in_use for slot in self)
+
     def resident(self, model: Model) -> Slot | None:
         """The one that serves `model`, now or soon."""
         return next((s for s in self if s.model.id == model.id and s.state not in ("leaving", "failed")), None)

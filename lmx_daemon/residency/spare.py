@@ -6,12 +6,15 @@ from collections.abc import Awaitable, Callable
 from lmx_daemon.contract.errors import EngineMissingError, LmxError
 from lmx_daemon.residency.worker import Worker
 
+CALM_SECONDS, PATIENCE_SECONDS = 1.0, 15.0
+POLL_SECONDS = 0.1
+
 
 class Spare:
     """At most one. `take` gives it away; `prepare` makes the next."""
 
-    def __init__(self, start: Callable[[], Awaitable[Worker]], enabled: bool) -> None:
-        self._start = start
+    def __init__(self, start: Callable[[], Awaitable[Worker]], enabled: bool, busy: Callable[[], bool]) -> None:
+        self._start, self._busy = start, busy
         self._enabled = enabled
         self._worker: Worker | None = None
         self._task: asyncio.Task[None] | None = None
@@ -33,10 +36,11 @@ class Spare:
             return "starting" if self._task and not self._task.done() else "none"
         return "warm" if worker.hello else "starting"
 
-    def prepare(self) -> None:
-        """Starts one in the background, unless there is one or it cannot be."""
+    def prepare(self, *, when_calm: bool = False) -> None:
+        """Starts one in the background, unless there is one or it cannot be. Its imports take a processor for a second
+        or two, so that they may wait until nobody is being answered."""
         if self._enabled and not self._problem and self.worker is None and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._prepare())
+            self._task = asyncio.create_task(self._prepare(when_calm))
 
     def take(self) -> Worker | None:
         """The spare, warm or still warming; None where there is none."""
@@ -51,7 +55,9 @@ class Spare:
         if (worker := self.take()) is not None:
             await worker.leave(seconds)
 
-    async def _prepare(self) -> None:
+    async def _prepare(self, when_calm: bool) -> None:
+        if when_calm:
+            await self._calm()
         try:
             self._worker = await self._start()
             await self._worker.ready()
@@ -59,3 +65,12 @@ class Spare:
             self._problem = error.message  # the next one would fail alike; one that was killed is merely replaced
         except LmxError:
             self._worker = None
+
+    async def _calm(self) -> None:
+        """Until nobody has been answered for a while, or that has been waited for long enough."""
+        loop = asyncio.get_running_loop()
+        latest, since = loop.time() + PATIENCE_SECONDS, loop.time()
+        while loop.time() < min(latest, since + CALM_SECONDS):
+            await asyncio.sleep(POLL_SECONDS)
+            if self._busy():
+                since = loop.time()

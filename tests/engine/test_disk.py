@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 import pytest
 from mlx_lm.models.cache import KVCache
 
@@ -415,25 +416,85 @@ class TestFingerprint:
         assert fingerprint(path, "float32", "") != before
 
 
-def test_a_tail_gives_way_to_what_begins_with_it(shelf: Callable[..., Shelf]) -> None:
+def test_the_longest_tail_that_a_prompt_begins_with_is_found(shelf: Callable[..., Shelf]) -> None:
     first = shelf()
     tokens, cache = numbers(300)
     for length in (70, 90, 100, 128, 140):
         part = [KVCache.from_state((cache[0].keys[:, :, :length], cache[0].values[:, :, :length], length))]
         first.keep(tokens[:length], part)
-    first.keep(*numbers(90, variant=1))  # another's tail after another block
-    first.keep([*tokens[:64], *range(5000, 5020)], numbers(84)[1])  # one that branches off, and goes on being wanted
+    for asked, known in ((140, 128), (141, 140), (300, 140), (127, 100), (91, 90), (80, 64)):
+        second = shelf()
+        prompt = [*tokens[: asked - 1], 9999]
+        second.restore(prompt)
+        assert content(second, prompt) == tokens[:known]
+
+
+def read_ahead(shelf: Shelf, max_bytes: int = PLENTY, namespace: str = "") -> None:
+    shelf.disk.read_ahead(shelf.prefixes.root_key(namespace), max_bytes)
+    assert shelf.woken.wait(PATIENCE)
+    shelf.woken.clear()
+    shelf.disk.take(shelf.prefixes)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_is_read_ahead_needs_no_reading(architecture: str, folder: Path, shelf: Callable[..., Shelf]) -> None:
+    model = model_of(architecture, folder / architecture)
+    first = shelf()
+    first.keep(PROMPT[:200], computed(model, PROMPT[:200]))
     second = shelf()
-    ends = sorted((path.name.split("-")[2], path.name.split("-")[3]) for path in second.files())
-    assert ends == [
-        ("0", "64b.kv"),
-        ("0", "64b.kv"),
-        ("128", "12t.kv"),
-        ("64", "20t.kv"),
-        ("64", "26t.kv"),
-        ("64", "64b.kv"),
-    ]
-    assert second.restore(tokens) == 140 and content(second, tokens) == tokens[:140]
+    read_ahead(second)
+    assert second.restore(PROMPT) == 0
+    hit = second.prefixes.find("", PROMPT)
+    assert hit is not None and hit.length == 200
+    assert answer(model, hit.cache, PROMPT[200:]) == expected(model, PROMPT)
+
+
+def test_the_newest_is_read_ahead_within_its_bound(shelf: Callable[..., Shelf]) -> None:
+    first = shelf()
+    for variant in range(4):
+        first.keep(*numbers(150, variant))
+    first.keep(*numbers(150, 9), namespace="another's")
+    first.close()
+    ages = {0: 400, 1: 100, 2: 300, 3: 200, 9: 50}
+    now = time.time()
+    for variant, age in ages.items():
+        for stored in first.disk._index.blocks.values():
+            data = (first.folder / stored.name).read_bytes()
+            if mx.array(variant * 1000 + stored.start, mx.float32).item() in _floats(data, stored.size):
+                os.utime(first.folder / stored.name, (now - age, now - age))
+    second = shelf()
+    each = sum(path.stat().st_size for path in first.files()) / 5
+    read_ahead(second, int(2.5 * each))
+    held = [stored_tokens(second.prefixes, [*numbers(150, variant)[0], 5]) for variant in range(4)]
+    assert held[:2] == [0, 150] and held[2] < 150 and held[3] == 150
+    assert second.prefixes.find("another's", numbers(150, 9)[0]) is None
+    second.prefixes.resize(1)  # never a block before those that follow it, which is asserted there
+    assert second.prefixes.size == 0
+
+
+def _floats(data: bytes, size: int) -> set[float]:
+    return set(np.frombuffer(data[-size:], np.float32).tolist())
+
+
+def test_a_prompt_that_comes_while_it_is_read_ahead_is_served_first(shelf: Callable[..., Shelf]) -> None:
+    first = shelf()
+    for variant in range(20):
+        first.keep(*numbers(640, variant))
+    second = shelf()
+    second.disk.read_ahead(second.prefixes.root_key(""), PLENTY)
+    tokens = [*numbers(640, 7)[0], 5]
+    fetch = second.disk.fetch(second.prefixes, "", tokens)
+    assert fetch is not None
+    while not fetch.done:
+        assert second.woken.wait(PATIENCE)
+        second.woken.clear()
+    second.disk.take(second.prefixes)
+    second.disk.restore(second.prefixes, fetch)
+    assert content(second, tokens) == tokens[:640]
+    while second.disk._ahead or second.disk._busy:
+        time.sleep(0.01)
+    second.disk.take(second.prefixes)
+    assert all(stored_tokens(second.prefixes, [*numbers(640, variant)[0], 5]) == 640 for variant in range(20))
 
 
 def test_a_damaged_tail_costs_itself_alone(shelf: Callable[..., Shelf]) -> None:
