@@ -99,6 +99,8 @@ class Runner:
         self._pulse.busy = True
         try:
             self._send(self._bring_in(command))
+            gc.freeze()  # what is there now stays: looking through it again and again would hold streams up
+            self._reuse.read_ahead()
         except Exception as error:  # what a foreign model's files make of mlx-lm, or of its first step, may be anything
             if not isinstance(error, LmxError):
                 traceback.print_exc()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.frames import Leave, Loaded, Log
+from lmx_daemon.contract.frames import Leave, Loaded, Log, Memory
 from lmx_daemon.contract.generation import Chat, Finished, Generate, Message, Started, TextPart
 from lmx_daemon.engine.cache import PrefixCache
 from lmx_daemon.engine.recent import difference
@@ -168,6 +168,22 @@ def test_a_damaged_disk_block_is_told_and_costs_nothing_but_time(folder: Path, t
         assert isinstance(worker.load(model_of("llama", folder), **disk), Loaded)
         assert ask(worker, SYSTEM) == [(0, answer)]
         assert "dropped" in worker.first(Log).message
+
+
+def test_after_a_restart_what_was_used_last_is_in_memory_before_anybody_asks(folder: Path, tmp_path: Path) -> None:
+    disk = {"prefix_disk_path": str(tmp_path), "prefix_disk_bytes": PLENTY}
+    with WorkerProcess() as worker:
+        assert isinstance(worker.load(model_of("llama", folder), **disk), Loaded)
+        ((_, answer),) = ask(worker, SYSTEM)
+        worker.send(Leave())
+        worker.process.wait(5)
+    with WorkerProcess() as worker:
+        assert isinstance(worker.load(model_of("llama", folder), **disk), Loaded)
+        worker.read(lambda: any(isinstance(said, Memory) and said.use.prefix_cache > 0 for said in worker.said))
+        for file in tmp_path.glob("*/*.kv"):
+            file.unlink()
+        ((cached, again),) = ask(worker, SYSTEM)
+        assert cached > 100 and again == answer
 
 
 class TestDecisions:
