@@ -45,7 +45,16 @@ class Loaded:
         return parts, State(self.about.tree, seen[len(parts) :]) if self.stored.kind == "end" else None
 
 
-def as_file(node: Node, layout: Layout, fingerprint: str) -> tuple[Stored, Header, list[mx.array]]:
+@dataclass(frozen=True)
+class Write:
+    """A block to be written."""
+
+    stored: Stored
+    header: Header
+    buffers: list[mx.array]
+
+
+def as_file(node: Node, layout: Layout, fingerprint: str) -> Write:
     assert node.parent is not None
     state, arrays = node.state, node.arrays
     stored = Stored(
@@ -67,7 +76,7 @@ def as_file(node: Node, layout: Layout, fingerprint: str) -> tuple[Stored, Heade
         arrays=tuple((_name_of(part), tuple(part.shape), part.nbytes) for part in arrays),
         checksum=0,
     )
-    return stored, header, arrays
+    return Write(stored, header, arrays)
 
 
 def _name_of(array: mx.array) -> str:

@@ -13,11 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import mlx.core as mx
-
-from lmx_daemon.engine.blocks import Loaded, as_file, load_block
+from lmx_daemon.engine.blocks import Loaded, Write, as_file, load_block
 from lmx_daemon.engine.cache import BLOCK, Node, PrefixCache, encode
-from lmx_daemon.engine.files import BadBlockError, Header, Scratch, Stored, blocks_in, bound, write_block
+from lmx_daemon.engine.files import BadBlockError, Scratch, Stored, blocks_in, bound, write_block
 from lmx_daemon.engine.index import Index
 from lmx_daemon.engine.parts import Layout
 
@@ -39,13 +37,6 @@ class Fetch:
     wanted: list[Stored]
     loaded: list[Loaded] = field(default_factory=list)
     done: bool = False
-
-
-@dataclass(frozen=True)
-class Write:
-    stored: Stored
-    header: Header
-    buffers: list[mx.array]
 
 
 class Disk:
@@ -100,10 +91,10 @@ class Disk:
             if self._queued + size > QUEUE_BYTES or self._closing:
                 self.dropped += 1
                 return
-            stored, header, arrays = as_file(node, layout, self._fingerprint)
-            self._writes.append(Write(stored, header, arrays))
-            self._queued += stored.size
-            self._index.enter(stored)
+            write = as_file(node, layout, self._fingerprint)
+            self._writes.append(write)
+            self._queued += write.stored.size
+            self._index.enter(write.stored)
             self._changed.notify_all()
 
     def used(self, nodes: Sequence[Node]) -> None:
