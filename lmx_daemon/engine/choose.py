@@ -1,30 +1,19 @@
-"""The choice of a token for every row of a batch in one step: penalties, filters, temperature, each row's own chance.
+"""The choice of a token for every row of a batch in one step: bias, penalties, log-probabilities, and who is drawn how.
 
-A row's chance is one number made from its seed and its position alone, so the same seed gives the same answer whatever
-else is in the batch. All filters come down to one thing: the lowest logit that a row still takes.
+The drawing itself is draw.py's.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
-import numpy.typing as npt
 
 from lmx_daemon.engine import platform
+from lmx_daemon.engine.draw import Filters, Floats, Noise, bases, chances, draw
 from lmx_daemon.engine.sampling import Resolved
-
-STRIDE = 0x9E3779B97F4A7C15
-CHANCE_BITS = 22
-"""So that a chance times a float32 total stays below the total."""
-SPAN = 64
-"""Tokens that are summed as one before one of them is looked for."""
-FEW = 128
-"""Rows that take no more than so many tokens are ranked by those alone."""
-
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -58,6 +47,7 @@ class Chosen:
     def __init__(self, chooser: "Chooser", logits: mx.array, positions: Sequence[int]) -> None:
         self._chooser = chooser
         self._chance = chooser.chances(positions)
+        self._noise = chooser.noise(positions)
         self._undecided: mx.array | None = None
         self._asked: Sequence[int] = ()
         self._details: tuple[mx.array, ...] = ()
@@ -66,14 +56,14 @@ class Chosen:
             self._undecided = logits
             mx.async_eval(logits, self.tokens)  # type: ignore[no-untyped-call]  # MLX: untyped
         else:
-            self.tokens, self._asked, self._details = chooser.choose(logits, self._chance)
+            self.tokens, self._asked, self._details = chooser.choose(logits, self._chance, self._noise)
             mx.async_eval(self.tokens, *self._details)  # type: ignore[no-untyped-call]  # MLX: untyped
 
     def settle(self) -> None:
         """Waits for the logits, and writes what the host chooses from them."""
         if self._undecided is None:
             return
-        chosen, self._asked, self._details = self._chooser.choose(self._undecided, self._chance)
+        chosen, self._asked, self._details = self._chooser.choose(self._undecided, self._chance, self._noise)
         np.array(self.tokens, copy=False)[:] = np.asarray(chosen)
         self._undecided = None
 
@@ -102,7 +92,10 @@ class Tally:
 class Chooser:
     """Chooses for a fixed list of rows; a batch whose rows change makes a new one."""
 
-    def __init__(self, wishes: Sequence[Wish], tallies: Sequence[Tally | None], vocabulary: int) -> None:
+    def __init__(
+        self, wishes: Sequence[Wish], tallies: Sequence[Tally | None], vocabulary: int, maker: Executor
+    ) -> None:
+        """`maker` makes noise ahead of its time."""
         resolved = [wish.resolved for wish in wishes]
         self._rows = len(wishes)
         self._asked = [row for row, wish in enumerate(wishes) if wish.top_logprobs is not None]
@@ -110,25 +103,40 @@ class Chooser:
         self._penalties = Penalties([(row, *pair) for row, pair in enumerate(zip(resolved, tallies, strict=True))])
         self._bias = _bias(resolved, vocabulary)
         sampled = [row for row, asked in enumerate(resolved) if not asked.greedy]
-        self._sampled = sampled
-        self._bases = bases([(wishes[row].seed, wishes[row].choice) for row in sampled])
-        self._filters = Filters([resolved[row] for row in sampled], vocabulary)
-        # A CPU's MLX takes 20 ns for an exponential and has no quick sort; numpy is ten times as fast there.
-        self.on_host = bool(sampled) and platform.on_cpu()
+        # A CPU's MLX takes 20 ns for an exponential and has no quick sort; numpy is ten times as fast there. But then
+        # MLX waits for it, so where nothing is filtered, only noise is added: that is made while MLX computes.
+        self._raced = [row for row in sampled if platform.on_cpu() and not resolved[row].filtered]
+        self._drawn = [row for row in sampled if row not in self._raced]
+        self.on_host = bool(self._drawn) and platform.on_cpu()
+        self._bases = bases([(wish.seed, wish.choice) for wish in wishes])
+        self._filters = Filters([resolved[row] for row in self._drawn], vocabulary)
+        temperatures = [resolved[row].temperature for row in self._raced]
+        self._noise = Noise(self._bases[self._raced], temperatures, vocabulary, maker)
 
     def chances(self, positions: Sequence[int]) -> Floats:
         """Of the rows that are drawn; `positions`: tokens each row of all has chosen before."""
-        return chances(self._bases, [positions[row] for row in self._sampled])
+        return chances(self._bases[self._drawn], [positions[row] for row in self._drawn])
 
-    def choose(self, logits: mx.array, chance: Floats) -> tuple[mx.array, Sequence[int], tuple[mx.array, ...]]:
+    def noise(self, positions: Sequence[int]) -> mx.array | None:
+        """[raced rows, vocabulary]; see `chances`."""
+        if not self._raced:
+            return None
+        return mx.array(self._noise.at([positions[row] for row in self._raced]))
+
+    def choose(
+        self, logits: mx.array, chance: Floats, noise: mx.array | None
+    ) -> tuple[mx.array, Sequence[int], tuple[mx.array, ...]]:
         """`logits` [rows, vocabulary] as `adjusted` gives them. The tokens, the rows that asked for log-probabilities,
         and those."""
-        if len(self._sampled) == self._rows:
-            tokens = self._draw(logits, chance)
+        parts: list[tuple[list[int], Any]] = [(self._drawn, lambda own: self._draw(own, chance))] if self._drawn else []
+        if noise is not None:
+            parts.append((self._raced, lambda own: mx.argmax(own + noise, axis=-1)))
+        if len(parts) == 1 and len(parts[0][0]) == self._rows:
+            tokens = parts[0][1](logits.astype(mx.float32))
         else:
             tokens = mx.argmax(logits, axis=-1)
-            if self._sampled:
-                tokens[mx.array(self._sampled)] = self._draw(logits, chance)
+            for rows, choice in parts:
+                tokens[mx.array(rows)] = choice(logits[mx.array(rows)].astype(mx.float32))
         self._penalties.count(tokens)
         return tokens, self._asked, self._details(logits, tokens)
 
@@ -143,9 +151,6 @@ class Chooser:
         return Chosen(self, self.adjusted(logits), positions)
 
     def _draw(self, logits: mx.array, chance: Floats) -> mx.array:
-        if len(self._sampled) < self._rows:
-            logits = logits[mx.array(self._sampled)]
-        logits = logits.astype(mx.float32)
         if self.on_host:
             return mx.array(draw(np, np.asarray(logits), chance, self._filters).astype(np.uint32))
         drawn: mx.array = draw(mx, logits, mx.array(chance), self._filters).astype(mx.uint32)
@@ -196,100 +201,6 @@ class Penalties:
         self._said = self._said.at[mx.arange(len(self._tallies)), tokens[self._rows]].add(1.0)
         for place, tally in enumerate(self._tallies):
             tally.said = self._said[place]
-
-
-class Filters:
-    """The rows' temperature, top_k, top_p and min_p as columns."""
-
-    def __init__(self, rows: Sequence[Resolved], vocabulary: int) -> None:
-        def column(values: list[float], kind: Any = np.float32) -> npt.NDArray[Any]:
-            return np.array(values, kind)[:, None]
-
-        self.sharpness = column([1.0 / row.temperature for row in rows])
-        self.min_p = column([np.log(row.min_p) if row.min_p > 0 else -np.inf for row in rows])
-        self.top_k = column([row.top_k if 0 < row.top_k < vocabulary else vocabulary for row in rows], np.int32)
-        self.top_p = column([row.top_p for row in rows])
-        filtered = (self.top_k < vocabulary) | (self.top_p < 1.0)
-        few = self.top_k <= FEW
-        self.by_few = [int(row) for row in np.flatnonzero(filtered & few)]
-        self.by_all = [int(row) for row in np.flatnonzero(filtered & ~few)]
-        self.few = int(self.top_k[self.by_few].max()) if self.by_few else 0
-        self.any_min_p = bool((self.min_p > -np.inf).any())
-
-
-def draw(xp: Any, logits: Any, chance: Any, filters: Filters) -> Any:
-    """One index for each row of `logits`, by `chance` [rows]. `xp` is mlx.core or numpy: the same words in both."""
-    highest = xp.max(logits, axis=-1, keepdims=True)
-    weights = logits - highest
-    weights *= xp.array(filters.sharpness)
-    weights = xp.exp(weights)
-    if filters.any_min_p or filters.by_few or filters.by_all:
-        lowest = highest + xp.array(filters.min_p)
-        for rows, count in ((filters.by_few, filters.few), (filters.by_all, logits.shape[-1])):
-            if rows:
-                lowest = _raised(xp, lowest, logits, rows, count, filters)
-        weights = xp.where(logits >= lowest, weights, xp.array(0.0, xp.float32))
-    rows = xp.arange(logits.shape[0])
-    found = xp.minimum(_at(xp, weights, chance, rows), logits.shape[-1] - 1)
-    # A sum may round downwards, into a token that was dropped.
-    kept = weights[rows, found] > 0
-    if xp is np and kept.all():
-        return found
-    return xp.where(kept, found, xp.argmax(logits, axis=-1))
-
-
-def _at(xp: Any, weights: Any, chance: Any, rows: Any) -> Any:
-    """Where the cumulative sum of each row passes `chance` of its total: first in which span of tokens, then at which
-    of them, since only plain sums are quick. Few calls: numpy's own cost counts here."""
-    if over := -weights.shape[1] % SPAN:
-        weights = xp.pad(weights, [(0, 0), (0, over)])
-    spans = weights.reshape(len(weights), -1, SPAN)
-    totals = spans.sum(-1)
-    sums = totals.cumsum(-1)
-    wanted = (chance * sums[:, -1])[:, None]
-    span = xp.minimum((sums <= wanted).sum(-1), sums.shape[1] - 1)
-    before = sums[rows, span] - totals[rows, span]
-    own = spans[rows, span].cumsum(-1) + before[:, None]
-    return span * SPAN + xp.minimum((own <= wanted).sum(-1), SPAN - 1)
-
-
-def _raised(xp: Any, lowest: Any, logits: Any, rows: list[int], count: int, filters: Filters) -> Any:
-    """`lowest`, for `rows` no lower than top_k and then top_p ask; the `count` highest logits are enough to know."""
-    places = xp.array(rows)
-    asked = logits if len(rows) == logits.shape[0] else logits[places]
-    width = asked.shape[-1]
-    if count < width:
-        asked = xp.partition(asked, width - count, axis=-1)[:, width - count :]
-    ranked = xp.sort(asked, axis=-1)[:, ::-1]
-    kept = xp.arange(count)[None] < xp.array(filters.top_k[rows])
-    weights = xp.where(kept, xp.exp(ranked - ranked[:, :1]), xp.array(0.0, xp.float32))
-    sums = xp.cumsum(weights, axis=-1)
-    kept = kept & (sums - weights < xp.array(filters.top_p[rows]) * sums[:, -1:])
-    last = xp.maximum(xp.sum(kept, axis=-1, keepdims=True) - 1, 0)
-    limit = xp.take_along_axis(ranked, last, axis=-1)
-    lowest = lowest + xp.array(0.0, xp.float32)
-    lowest[places] = xp.maximum(lowest[places], limit)
-    return lowest
-
-
-def bases(seeds: Sequence[tuple[int, int]]) -> npt.NDArray[np.uint64]:
-    """One starting point for each (seed, choice), far from all others."""
-    pairs = np.array([[seed, choice] for seed, choice in seeds], np.uint64).reshape(-1, 2)
-    return _mixed(_mixed(pairs[:, 0]) + pairs[:, 1] * np.uint64(0xD1342543DE82EF95))
-
-
-def chances(starts: npt.NDArray[np.uint64], positions: Sequence[int]) -> npt.NDArray[np.float32]:
-    """A number in (0, 1) for each row at its position."""
-    mixed = _mixed(starts + np.array(positions, np.uint64) * np.uint64(STRIDE))
-    return np.asarray(((mixed >> np.uint64(64 - CHANCE_BITS)) + 0.5) / 2**CHANCE_BITS, np.float32)
-
-
-def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of SplitMix64: every bit of the input moves every bit of the output."""
-    values = values + np.uint64(STRIDE)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
 
 
 def _bias(rows: Sequence[Resolved], vocabulary: int) -> tuple[mx.array, mx.array] | None:

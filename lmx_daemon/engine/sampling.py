@@ -35,6 +35,11 @@ class Resolved:
         return self.temperature < GREEDY_BELOW
 
     @property
+    def filtered(self) -> bool:
+        """Not every token may come."""
+        return self.top_p < 1.0 or self.top_k > 0 or self.min_p > 0.0
+
+    @property
     def penalised(self) -> bool:
         return bool(self.repetition_penalty != 1.0 or self.presence_penalty or self.frequency_penalty)
 

@@ -37,7 +37,7 @@ LENGTH = 60
 
 def prompts(worker: WorkerProcess, count: int = LENGTH) -> list[Any]:
     """Greedy, sampled, penalised; each with a prefix of its own."""
-    chosen = [{}, {"sampling": sampled(temperature=0.9, seed=5)}, {"sampling": sampled(presence_penalty=1.5)}]
+    chosen = [{}, {"sampling": sampled(temperature=0.9, seed=6)}, {"sampling": sampled(presence_penalty=1.5)}]
     return [
         completion(worker, prompt, max_tokens=count, cache_namespace=str(len(worker.events) + index), **fields)
         for index, (prompt, fields) in enumerate(zip(PROMPTS, chosen, strict=True))
