@@ -221,8 +221,10 @@ class PrefixCache:
             self._tier.used(path)
 
     def rank(self, path: Sequence[Node]) -> None:
+        """Some may be gone: a tail that one after it begins with."""
         for node in reversed(path):
-            self._order.move_to_end(node.key)
+            if self._order.get(node.key) is node:
+                self._order.move_to_end(node.key)
 
     def node(self, key: bytes) -> Node | None:
         """The block with this key, or the root of the requests without a namespace."""

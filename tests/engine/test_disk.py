@@ -449,6 +449,23 @@ def test_what_is_read_ahead_needs_no_reading(architecture: str, folder: Path, sh
     assert answer(model, hit.cache, PROMPT[200:]) == expected(model, PROMPT)
 
 
+def test_a_conversation_that_grew_is_read_ahead_whole(shelf: Callable[..., Shelf]) -> None:
+    first = shelf()
+    tokens, cache = numbers(300)
+    for length in (20, 40, 63, 70, 90, 128, 140, 170, 210):
+        part = [KVCache.from_state((cache[0].keys[:, :, :length], cache[0].values[:, :, :length], length))]
+        first.keep(tokens[:length], part)
+    first.close()
+    tails = [path for path in first.files() if path.name.endswith("t.kv")]
+    assert len(tails) > 4
+    for path in tails:  # the shortest first, which those after it stand for
+        age = int(path.stem.split("-")[3][:-1])
+        os.utime(path, (time.time() - age, time.time() - age))
+    second = shelf()
+    read_ahead(second)
+    assert content(second, tokens) == tokens[:210] and second.restore(tokens) == 0
+
+
 def test_the_newest_is_read_ahead_within_its_bound(shelf: Callable[..., Shelf]) -> None:
     first = shelf()
     for variant in range(4):
