@@ -216,15 +216,19 @@ class PrefixCache:
 
     def touch(self, path: Sequence[Node]) -> None:
         """From the last to the first, so that what comes first in a sequence is evicted last."""
-        self.rank(path)
+        for node in reversed(path):
+            self._order.move_to_end(node.key)
         if self._tier is not None:
             self._tier.used(path)
 
-    def rank(self, path: Sequence[Node]) -> None:
-        """Some may be gone: a tail that one after it begins with."""
-        for node in reversed(path):
-            if self._order.get(node.key) is node:
-                self._order.move_to_end(node.key)
+    def rank(self, nodes: Sequence[Node]) -> None:
+        """As `touch`, for nodes of several sequences that nobody used: each goes before all that it follows. Some may
+        be gone: a tail that one after it begins with."""
+        for node in reversed(nodes):
+            at: Node | None = node if not node.children and not node.ends else None
+            while at is not None and self._order.get(at.key) is at:
+                self._order.move_to_end(at.key)
+                at = at.parent
 
     def node(self, key: bytes) -> Node | None:
         """The block with this key, or the root of the requests without a namespace."""

@@ -466,6 +466,25 @@ def test_a_conversation_that_grew_is_read_ahead_whole(shelf: Callable[..., Shelf
     assert content(second, tokens) == tokens[:210] and second.restore(tokens) == 0
 
 
+def test_what_is_read_ahead_may_come_by_and_by(shelf: Callable[..., Shelf]) -> None:
+    first = shelf()
+    tokens, cache = numbers(300)
+    first.keep(tokens, cache)
+    second = shelf()
+    second.disk.read_ahead(second.prefixes.root_key(""), PLENTY)
+    assert second.woken.wait(PATIENCE)
+    come, second.disk._come = second.disk._come, []
+    for loaded in come:  # the engine may look after each of them
+        second.disk._come = [loaded]
+        second.disk.take(second.prefixes)
+    third = shelf()
+    third.disk._come = come
+    third.disk.take(third.prefixes)
+    for each in (second, third):
+        while each.prefixes.size:  # a block never goes before those that follow it, which is asserted there
+            each.prefixes.resize(each.prefixes.size - 1)
+
+
 def test_the_newest_is_read_ahead_within_its_bound(shelf: Callable[..., Shelf]) -> None:
     first = shelf()
     for variant in range(4):
