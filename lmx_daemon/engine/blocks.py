@@ -13,8 +13,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from lmx_daemon.engine.cache import BLOCK, Node, chain, end_key
+from lmx_daemon.engine.cache import Node, PrefixCache
 from lmx_daemon.engine.files import BadBlockError, Header, Scratch, Stored, read_block
+from lmx_daemon.engine.keys import BLOCK, chain, end_key
 from lmx_daemon.engine.parts import Layout, State
 
 
@@ -38,11 +39,19 @@ class Loaded:
     """What `arrays` are to be seen as: numpy knows no bfloat16."""
     about: About
 
-    def parts_and_state(self) -> tuple[list[mx.array], State | None]:
-        """Engine thread only."""
+    def put(self, prefixes: PrefixCache, namespace: str) -> Node | None:
+        """Into memory; engine thread only. None where what it follows is not there, or the model's caches differ."""
+        layout, stored = self.about.layout, self.stored
+        parent = prefixes.node(namespace, stored.parent)
+        if parent is None or layout != (prefixes.layout or layout):
+            return None
+        prefixes.layout = layout
         seen = [_seen_as(array, name) for array, name in zip(self.arrays, self.types, strict=True)]
         parts = seen[: len(seen) - self.about.states]
-        return parts, State(self.about.tree, seen[len(parts) :]) if self.stored.kind == "end" else None
+        if stored.kind != "block":
+            state = State(self.about.tree, seen[len(parts) :]) if stored.kind == "end" else None
+            return prefixes.add_end(parent, self.tokens, parts, state)
+        return parent.children.get(self.tokens) or prefixes.add(parent, self.tokens, parts)
 
 
 @dataclass(frozen=True)

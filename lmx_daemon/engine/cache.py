@@ -5,8 +5,6 @@ what they have in common. Blocks are never changed once stored. What lies below,
 Owned by the engine thread.
 """
 
-import array
-import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +14,9 @@ from typing import Any, Protocol
 import mlx.core as mx
 import numpy as np
 
+from lmx_daemon.engine.keys import BLOCK, WIDTH, chain, encode, end_key, root_key
 from lmx_daemon.engine.parts import Layout, State, cut, join, layout_of, state_of, tensors_of
 
-BLOCK = 64
-"""Tokens. Larger ones share less; smaller ones cost more buffers and look-ups."""
-WIDTH = 4
-"""Bytes of one token in a key."""
 ROOM = 256
 """Tokens that a found cache holds for an answer before it is copied for more, as mlx-lm's caches grow."""
 MIN_TOKENS = 8
@@ -192,7 +187,7 @@ class PrefixCache:
         return root
 
     def root_key(self, namespace: str) -> bytes:
-        return hashlib.sha256(f"{self._fingerprint}\n{namespace}".encode()).digest()[:16]
+        return root_key(self._fingerprint, namespace)
 
     def add(self, parent: Node, tokens: bytes, parts: list[mx.array]) -> Node:
         """A whole block after `parent`. The ends it covers are dropped where it can stand for them."""
@@ -230,9 +225,9 @@ class PrefixCache:
                 self._order.move_to_end(at.key)
                 at = at.parent
 
-    def node(self, key: bytes) -> Node | None:
-        """The block with this key, or the root of the requests without a namespace."""
-        return self.root("") if key == self.root_key("") else self._order.get(key)
+    def node(self, namespace: str, key: bytes) -> Node | None:
+        """The block with this key, or the root of `namespace`."""
+        return self.root(namespace) if key == self.root_key(namespace) else self._order.get(key)
 
     def resize(self, max_bytes: int) -> None:
         """From now on it may have so many bytes."""
@@ -271,19 +266,6 @@ class PrefixCache:
         del siblings[node.tokens]
         if node.parent.parent is None and not node.parent.children and not node.parent.ends:
             self._roots = {name: root for name, root in self._roots.items() if root is not node.parent}
-
-
-def encode(tokens: Sequence[int]) -> bytes:
-    return array.array("i", tokens).tobytes()
-
-
-def chain(parent: bytes, tokens: bytes) -> bytes:
-    """The key of the block `tokens` after the block `parent`: stands for all tokens up to its end."""
-    return hashlib.sha256(parent + tokens).digest()[:16]
-
-
-def end_key(parent: bytes, tokens: bytes) -> bytes:
-    return hashlib.sha256(parent + tokens + b"end").digest()[:16]
 
 
 def at_end(node: Node) -> int:

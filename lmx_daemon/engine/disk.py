@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lmx_daemon.engine.blocks import Loaded, Write, as_file, load_block
-from lmx_daemon.engine.cache import BLOCK, Node, PrefixCache, encode
+from lmx_daemon.engine.cache import Node, PrefixCache
 from lmx_daemon.engine.files import BadBlockError, Scratch, Stored, blocks_in, bound, write_block
 from lmx_daemon.engine.index import Index
+from lmx_daemon.engine.keys import BLOCK, encode
 from lmx_daemon.engine.parts import Layout
 
 QUEUE_BYTES = 256 * 1024 * 1024
@@ -125,24 +126,15 @@ class Disk:
     def restore(self, prefixes: PrefixCache, fetch: Fetch) -> int:
         """Puts what was read into memory. Returns the tokens gained."""
         before = prefixes.place(fetch.namespace, fetch.data).length
-        path = list(prefixes.walk(fetch.namespace, fetch.data))
-        ends: list[Node] = []
+        put: list[Node] = []
         for loaded in fetch.loaded:
-            layout = loaded.about.layout
-            if layout != (prefixes.layout or layout):
+            if (node := loaded.put(prefixes, fetch.namespace)) is None:
                 break
-            prefixes.layout = layout
-            depth = loaded.stored.start // BLOCK
-            if depth > len(path):
-                break
-            parent = path[depth - 1] if depth else prefixes.root(fetch.namespace)
-            parts, state = loaded.parts_and_state()
-            if loaded.stored.kind != "block":
-                ends.append(prefixes.add_end(parent, loaded.tokens, parts, state))
-            elif depth == len(path):
-                path.append(prefixes.add(parent, loaded.tokens, parts))
-            self._restored.add(loaded.stored.key)
-        prefixes.touch([*path, *ends])  # before anything is evicted: a block never goes before those that follow it
+            put.append(node)
+            self._restored.add(node.key)
+        path = list(prefixes.walk(fetch.namespace, fetch.data))
+        # Before anything is evicted: a block never goes before those that follow it.
+        prefixes.touch([*path, *(node for node in put if node.length < BLOCK)])
         prefixes.evict()
         return prefixes.place(fetch.namespace, fetch.data).length - before
 
@@ -158,18 +150,9 @@ class Disk:
             return
         with self._changed:
             come, self._come = self._come, []
-        nodes: list[Node] = []
-        for loaded in come:
-            layout, stored = loaded.about.layout, loaded.stored
-            parent = prefixes.node(stored.parent)
-            if parent is None or layout != (prefixes.layout or layout):
-                continue
-            prefixes.layout = layout
-            if stored.kind != "block":
-                nodes.append(prefixes.add_end(parent, loaded.tokens, *loaded.parts_and_state()))
-            elif loaded.tokens not in parent.children:
-                nodes.append(prefixes.add(parent, loaded.tokens, loaded.parts_and_state()[0]))
-            self._restored.add(stored.key)
+        new = [loaded for loaded in come if prefixes.node("", loaded.stored.key) is None]
+        nodes = [node for loaded in new if (node := loaded.put(prefixes, "")) is not None]
+        self._restored.update(node.key for node in nodes)
         prefixes.rank(nodes)
         prefixes.evict()
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Container, Sequence
 
 import numpy as np
 
-from lmx_daemon.engine.cache import BLOCK, WIDTH, PrefixCache, chain, end_key
+from lmx_daemon.engine.cache import PrefixCache
 from lmx_daemon.engine.files import Stored
+from lmx_daemon.engine.keys import BLOCK, WIDTH, chain, end_key
 
 STEP = BLOCK * WIDTH
 

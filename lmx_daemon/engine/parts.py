@@ -152,17 +152,7 @@ def join(
 ) -> list[Any]:
     """A cache of its own for one sequence of `length` tokens, with room for `room` more; the last block holds `surplus`
     tokens too many."""
-    tensors: dict[int, mx.array] = {}
-    for index, group in enumerate(layout.groups):
-        pieces = [block[index] for block in blocks if block]  # a state may follow a whole block with no token between
-        if surplus:
-            pieces[-1] = pieces[-1][:, :, : pieces[-1].shape[2] - surplus]
-        if len(pieces) * len(group.members) > SLICES:
-            pieces = [mx.concatenate(pieces, axis=2)]
-        spare = mx.zeros((1, group.heads, room, group.width), pieces[0].dtype)
-        for place, member in enumerate(group.members):
-            tensors[member] = mx.concatenate([*(piece[place : place + 1] for piece in pieces), spare], axis=2)
-    in_order = iter([tensors[member] for member in sorted(tensors)])
+    tensors = iter(_joined(layout, blocks, surplus, room))
     states = iter(state.tree if state is not None else ())
     arrays = state.arrays if state is not None else []
 
@@ -180,13 +170,28 @@ def join(
             case "list":
                 return kind(*(build(child) for child in leaf.children))
             case "tokens":
-                return kind.from_state((next(in_order), next(in_order), length))
+                return kind.from_state((next(tensors), next(tensors), length))
             case "unused":
                 return kind()
             case "state":
                 return kind.from_state(put_back(next(states)))
 
     return [build(leaf) for leaf in layout.leaves]
+
+
+def _joined(layout: Layout, blocks: Sequence[Sequence[mx.array]], surplus: int, room: int) -> list[mx.array]:
+    """The tensors that grow by token, in their order."""
+    tensors: dict[int, mx.array] = {}
+    for index, group in enumerate(layout.groups):
+        pieces = [block[index] for block in blocks if block]  # a state may follow a whole block with no token between
+        if surplus:
+            pieces[-1] = pieces[-1][:, :, : pieces[-1].shape[2] - surplus]
+        if len(pieces) * len(group.members) > SLICES:
+            pieces = [mx.concatenate(pieces, axis=2)]
+        spare = mx.zeros((1, group.heads, room, group.width), pieces[0].dtype)
+        for place, member in enumerate(group.members):
+            tensors[member] = mx.concatenate([*(piece[place : place + 1] for piece in pieces), spare], axis=2)
+    return [tensors[member] for member in sorted(tensors)]
 
 
 def _flat(leaves: Sequence[Leaf]) -> list[Leaf]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from lmx_daemon.engine.cache import BLOCK
+from lmx_daemon.engine.keys import BLOCK
 
 WORTH = 64
 """Fewer tokens are computed sooner than they are waited for, or missed."""

@@ -9,21 +9,25 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from lmx_daemon.contract.frames import EngineOptions
-from lmx_daemon.engine.cache import Hit, PrefixCache, encode
+from lmx_daemon.engine.cache import Hit, PrefixCache
 from lmx_daemon.engine.disk import Disk, Fetch
 from lmx_daemon.engine.fingerprint import fingerprint
+from lmx_daemon.engine.keys import encode
 from lmx_daemon.engine.load import LoadedModel
 from lmx_daemon.engine.recent import TAIL, WORTH, Recent, Tokens, common_length, may_share
 
 AHEAD_BYTES, AHEAD_PART = 512 * 1024 * 1024, 4
 """Of what may be kept in memory, one part of so many is read ahead, and at most so much."""
+FAILED = "the prefix cache failed"
 WAIT_SECONDS = 30.0
 """Nobody waits longer for somebody else's work."""
+
+Result = TypeVar("Result")
 
 
 class Rows(Protocol):
@@ -90,18 +94,18 @@ class Reuse:
         disk: Disk | None = None,
         decode: Callable[[list[int]], str] = lambda _: "",
         think: str | None = None,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.prefixes = prefixes or PrefixCache(0)
         self._disk = disk
+        self._warn = warn
         self._leaders: dict[int, Leader] = {}
         self._recent = Recent(decode, think)
 
     def arrive(self, namespace: str, tokens: list[int], opening: int = 0) -> Arrival:
         """A request has its tokens, of which others may share the `opening`. What the disk holds begins to be read."""
         arrival = Arrival(namespace, tokens, time.monotonic() + WAIT_SECONDS, opening)
-        if self._disk is not None:
-            self._disk.take(self.prefixes)
-            arrival.fetch = self._disk.fetch(self.prefixes, namespace, tokens)
+        arrival.fetch = self._forgiving(lambda: self._fetch(namespace, tokens), None)
         return arrival
 
     def reads_for(self, arrival: Arrival | None) -> bool:
@@ -115,9 +119,8 @@ class Reuse:
         if arrival.fetch is not None:
             if not arrival.fetch.done:
                 return False
-            assert self._disk is not None
-            self._disk.restore(self.prefixes, arrival.fetch)
-            arrival.fetch = None
+            fetch, arrival.fetch = arrival.fetch, None
+            self._forgiving(lambda: self._restore(fetch), None)
         if arrival.leader is not None:
             if not arrival.leader.ended and arrival.leader.held < arrival.position:
                 return False
@@ -128,7 +131,7 @@ class Reuse:
         """What the request starts with, now that it does."""
         if arrival is None:
             return Found(None)
-        hit = self.prefixes.find(arrival.namespace, arrival.tokens)
+        hit = self.find(arrival.namespace, arrival.tokens)
         cached = hit.length if hit is not None else 0
         nearest, common = self._recent.nearest(arrival.namespace, arrival.array)
         first, miss = self._recent.explain(nearest, arrival.array, common, cached, trimmable=self._trimmable())
@@ -152,11 +155,11 @@ class Reuse:
             leader.held = held
 
     def find(self, namespace: str, tokens: list[int]) -> Hit | None:
-        return self.prefixes.find(namespace, tokens)
+        return self._forgiving(lambda: self.prefixes.find(namespace, tokens), None)
 
     def keep(self, namespace: str, tokens: list[int], cache: list[Any]) -> None:
-        """A row's cache, which holds exactly `tokens`. Where that fails the answers go on."""
-        self._forgiving(lambda: self.prefixes.keep(namespace, tokens, cache))
+        """A row's cache, which holds exactly `tokens`."""
+        self._forgiving(lambda: self.prefixes.keep(namespace, tokens, cache), None)
 
     def save(self, row: int, arrival: Arrival | None, rows: Rows) -> None:
         """A row is about to be removed: what it has computed would be wanted if the request were made again."""
@@ -192,9 +195,8 @@ class Reuse:
 
     def settle(self) -> None:
         """After each step: what was kept goes on to the disk once it is computed. A cut that failed shows here."""
-        self._forgiving(self.prefixes.settle)
-        if self._disk is not None:
-            self._disk.take(self.prefixes)
+        self._forgiving(self.prefixes.settle, None)
+        self._forgiving(self._take, None)
 
     def read_ahead(self) -> None:
         """Brings back from the disk what was used last, while nobody asks for anything."""
@@ -202,16 +204,31 @@ class Reuse:
             self._disk.read_ahead(self.prefixes.root_key(""), min(AHEAD_BYTES, self.prefixes.max_bytes // AHEAD_PART))
 
     def close(self, seconds: float) -> None:
-        self._forgiving(lambda: self.prefixes.settle(everything=True))
+        self._forgiving(lambda: self.prefixes.settle(everything=True), None)
         if self._disk is not None:
             self._disk.close(seconds)
 
-    def _forgiving(self, act: Callable[[], None]) -> None:
+    def _fetch(self, namespace: str, tokens: list[int]) -> Fetch | None:
+        self._take()
+        return self._disk.fetch(self.prefixes, namespace, tokens) if self._disk is not None else None
+
+    def _restore(self, fetch: Fetch) -> None:
+        if self._disk is not None:
+            self._disk.restore(self.prefixes, fetch)
+
+    def _take(self) -> None:
+        if self._disk is not None:
+            self._disk.take(self.prefixes)
+
+    def _forgiving(self, act: Callable[[], Result], otherwise: Result) -> Result:
+        """What is reused saves time and nothing else: where it fails, answers go on without."""
         try:
-            act()
-        except Exception:  # cutting is arithmetic too, and may find too little memory; what is stored makes room then
+            return act()
+        except Exception as error:  # cutting is arithmetic too, and may find too little memory; this makes room then
             traceback.print_exc()
+            self._warn(f"{FAILED}, and what it held in memory is dropped: {error!r}")
             self.prefixes.clear()
+            return otherwise
 
     def _trimmable(self) -> bool:
         return self.prefixes.layout is not None and self.prefixes.layout.trimmable
@@ -220,7 +237,8 @@ class Reuse:
         """Whether it waits for a row that computes its beginning; asks that row for a checkpoint."""
         if not self._leaders:
             return False
-        own = self.prefixes.place(arrival.namespace, encode(arrival.tokens)).length
+        tokens = encode(arrival.tokens)
+        own = self._forgiving(lambda: self.prefixes.place(arrival.namespace, tokens).length, 0)
         candidates = [
             (shared, leader)
             for leader in self._leaders.values()
@@ -266,4 +284,5 @@ def reuse_for(
         disk,
         loaded.tokenizer.decode,
         loaded.tokenizer.think_start if loaded.tokenizer.has_thinking else None,
+        warn,
     )

@@ -17,6 +17,8 @@ from typing import Any
 
 import httpx2
 
+from lmx_daemon.engine.reuse import FAILED
+
 START_SECONDS = 30.0
 LMX = [sys.executable, "-m", "lmx_cli.main"]
 
@@ -99,7 +101,9 @@ class Daemon:
             if self.process.poll() is None:
                 self.process.kill()
                 self.process.wait()
+            log = "".join(file.read_text(errors="replace") for file in self.home.rglob("*.log*"))
             shutil.rmtree(self.home, ignore_errors=True)
+        assert FAILED not in log, log
         return code
 
 

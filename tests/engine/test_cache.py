@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx_lm.models.cache import CacheList, ConcatenateKVCache, KVCache
 
-from lmx_daemon.engine.cache import BLOCK, MIN_TOKENS, PrefixCache, encode
+from lmx_daemon.engine.cache import MIN_TOKENS, PrefixCache
+from lmx_daemon.engine.keys import BLOCK, encode
 from tests.engine.caching import CAN_BE_TRIMMED, PROMPT, answer, computed, expected, model_of, stored_tokens
 from tests.models import ARCHITECTURES
 

@@ -16,9 +16,10 @@ import pytest
 from mlx_lm.models.cache import KVCache
 
 from lmx_daemon.engine import files
-from lmx_daemon.engine.cache import BLOCK, Node, PrefixCache
+from lmx_daemon.engine.cache import Node, PrefixCache
 from lmx_daemon.engine.disk import Disk
 from lmx_daemon.engine.fingerprint import fingerprint
+from lmx_daemon.engine.keys import BLOCK
 from lmx_daemon.engine.parts import Layout
 from lmx_daemon.engine.reuse import Reuse
 from tests.engine.caching import CAN_BE_TRIMMED, PROMPT, answer, computed, expected, model_of, stored_tokens

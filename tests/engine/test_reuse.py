@@ -10,7 +10,7 @@ from lmx_daemon.contract.frames import Leave, Loaded, Log, Memory
 from lmx_daemon.contract.generation import Chat, Finished, Generate, Message, Started, TextPart
 from lmx_daemon.engine.cache import PrefixCache
 from lmx_daemon.engine.recent import difference
-from lmx_daemon.engine.reuse import Arrival, Found, Reuse, checkpoints_for
+from lmx_daemon.engine.reuse import FAILED, Arrival, Found, Reuse, checkpoints_for
 from tests.engine.caching import CAN_BE_TRIMMED
 from tests.engine.driving import WorkerProcess, completion
 from tests.engine.test_cache import tiny_cache
@@ -18,6 +18,8 @@ from tests.models import ARCHITECTURES, build_model
 
 SYSTEM = "A worker holds the model, a daemon holds the workers; this one was told at length what to do. " * 6
 PLENTY = 1 << 30
+
+Used = tuple[dict[str, Any], list[Any]]
 
 
 @pytest.fixture(scope="module")
@@ -155,13 +157,20 @@ class TestWhy:
             assert started(worker).miss == "evicted"
 
 
-def test_a_damaged_disk_block_is_told_and_costs_nothing_but_time(folder: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def used(folder: Path, tmp_path: Path) -> Used:
+    """A worker asked SYSTEM and left: (the disk it wrote to, its answer)."""
     disk = {"prefix_disk_path": str(tmp_path), "prefix_disk_bytes": PLENTY}
     with WorkerProcess() as worker:
         assert isinstance(worker.load(model_of("llama", folder), **disk), Loaded)
         ((_, answer),) = ask(worker, SYSTEM)
         worker.send(Leave())
         worker.process.wait(5)
+    return disk, answer
+
+
+def test_a_damaged_disk_block_is_told_and_costs_nothing_but_time(used: Used, folder: Path, tmp_path: Path) -> None:
+    disk, answer = used
     for file in tmp_path.glob("*/*.kv"):
         file.write_bytes(file.read_bytes()[:-1] + bytes([file.read_bytes()[-1] ^ 1]))
     with WorkerProcess() as worker:
@@ -170,13 +179,10 @@ def test_a_damaged_disk_block_is_told_and_costs_nothing_but_time(folder: Path, t
         assert "dropped" in worker.first(Log).message
 
 
-def test_after_a_restart_what_was_used_last_is_in_memory_before_anybody_asks(folder: Path, tmp_path: Path) -> None:
-    disk = {"prefix_disk_path": str(tmp_path), "prefix_disk_bytes": PLENTY}
-    with WorkerProcess() as worker:
-        assert isinstance(worker.load(model_of("llama", folder), **disk), Loaded)
-        ((_, answer),) = ask(worker, SYSTEM)
-        worker.send(Leave())
-        worker.process.wait(5)
+def test_after_a_restart_what_was_used_last_is_in_memory_before_anybody_asks(
+    used: Used, folder: Path, tmp_path: Path
+) -> None:
+    disk, answer = used
     with WorkerProcess() as worker:
         assert isinstance(worker.load(model_of("llama", folder), **disk), Loaded)
         worker.read(lambda: any(isinstance(said, Memory) and said.use.prefix_cache > 0 for said in worker.said))
@@ -218,6 +224,17 @@ class TestDecisions:
         broken.values = broken.values[:, :, :100]
         reuse.keep("", [7, *tokens[1:]], [broken])
         assert reuse.size == 0
+        reuse.keep("", tokens, tiny_cache(tokens))
+        assert reuse.start(reuse.arrive("", tokens)).cached == 399
+
+    def test_a_fault_of_its_own_costs_what_is_stored_and_no_answer(self) -> None:
+        told: list[str] = []
+        reuse, tokens = Reuse(PrefixCache(PLENTY), warn=told.append), list(range(400))
+        reuse.keep("", tokens, tiny_cache(tokens))
+        del reuse.prefixes._order[next(iter(reuse.prefixes._order))]
+        again = reuse.arrive("", tokens)
+        assert reuse.may_start(again, Rows()) and reuse.start(again).cached == 0
+        assert len(told) == 1 and FAILED in told[0] and reuse.size == 0
         reuse.keep("", tokens, tiny_cache(tokens))
         assert reuse.start(reuse.arrive("", tokens)).cached == 399
 
