@@ -202,11 +202,11 @@ class PrefixCache:
         known = parent.ends.get(tokens)
         if known is not None:
             return known
-        if state is None:
-            self._drop_covered(parent, tokens)
         node = Node(end_key(parent.key, tokens), parent, tokens, at_end(parent), parts, state)
         parent.ends[tokens] = node
         self._put(node)
+        if state is None:
+            self._drop_covered(parent, tokens)
         return node
 
     def touch(self, path: Sequence[Node]) -> None:
@@ -255,8 +255,10 @@ class PrefixCache:
         self.size += node.size
 
     def _drop_covered(self, parent: Node, tokens: bytes) -> None:
+        """Once `tokens` are stored after `parent`: a root that nothing follows would be dropped with the last end."""
         for end in [end for end in parent.ends.values() if end.state is None and tokens.startswith(end.tokens)]:
-            self._drop(end)
+            if end.tokens != tokens:
+                self._drop(end)
 
     def _drop(self, node: Node) -> None:
         assert node.parent is not None and not node.children and not node.ends

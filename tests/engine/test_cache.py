@@ -83,6 +83,18 @@ def test_a_longer_sequence_takes_the_place_of_a_shorter_end(llama: Any) -> None:
     assert grown == fresh.size
 
 
+def test_a_short_sequence_grows_and_is_all_there_is() -> None:
+    prefixes = PrefixCache(PLENTY)
+    for length in (20, 40, 60):
+        prefixes.keep("", PROMPT[:length], tiny_cache(PROMPT[:length]))
+        assert stored_tokens(prefixes, PROMPT) == length
+    fresh = PrefixCache(PLENTY)
+    fresh.keep("", PROMPT[:60], tiny_cache(PROMPT[:60]))
+    assert prefixes.size == fresh.size
+    prefixes.resize(0)
+    assert prefixes.size == 0
+
+
 def test_namespaces_share_nothing(llama: Any) -> None:
     prefixes = PrefixCache(PLENTY)
     prefixes.keep("one", PROMPT, computed(llama, PROMPT))
