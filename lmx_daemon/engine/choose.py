@@ -121,7 +121,7 @@ class Chooser:
         """[raced rows, vocabulary]; see `chances`."""
         if not self._raced:
             return None
-        return mx.array(self._noise.at([positions[row] for row in self._raced]))
+        return self._noise.at([positions[row] for row in self._raced])
 
     def choose(
         self, logits: mx.array, chance: Floats, noise: mx.array | None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
@@ -104,29 +105,23 @@ def bases(seeds: Sequence[tuple[int, int]]) -> npt.NDArray[np.uint64]:
     return _mixed(_mixed(pairs[:, 0]) + pairs[:, 1] * np.uint64(0xD1342543DE82EF95))
 
 
-def noise(starts: npt.NDArray[np.uint64], positions: Sequence[int], vocabulary: int) -> Floats:
-    """Gumbel's distribution, for each row at its position: the highest sum of it and a logit is a draw by the logits'
-    exponentials (Maddison et al., A* sampling, 2014). Few calls on all rows: each holds Python up."""
+def noise(
+    starts: npt.NDArray[np.uint64], positions: Sequence[int], vocabulary: int, scale: Floats | float = 1.0
+) -> Floats:
+    """Gumbel's distribution times `scale`, for each row at its position: the highest sum of it and a logit is a draw by
+    the logits' exponentials (Maddison et al., A* sampling, 2014). Few calls on all rows: each holds Python up."""
     keys = _mixed(starts + np.array(positions, np.uint64) * np.uint64(STRIDE))[:, None]
-    bits = np.arange(vocabulary, dtype=np.uint32) ^ keys.astype(np.uint32)
-    for number in (np.uint32(0), (keys >> np.uint64(32)).astype(np.uint32)):
-        bits ^= number
-        _scramble(bits)
+    pairs = np.arange(1, vocabulary // 2 + 2, dtype=np.uint64) * np.uint64(STRIDE) + keys
+    _finish(pairs)
+    bits = pairs.view(np.uint32)[:, :vocabulary]
     found: Floats = (bits >> np.uint32(9)).astype(np.float32)
     found += np.float32(0.5)  # 24 bits in all, so that it is never rounded to one: its noise would be infinite
     found *= np.float32(2.0**-23)
     np.log(found, out=found)
     np.negative(found, out=found)
     np.log(found, out=found)
-    return np.negative(found, out=found)
-
-
-def _scramble(bits: npt.NDArray[np.uint32]) -> None:
-    """In place: a mix of 32 bits found by search, with hardly any bias (Wellons, Prospecting for hash functions)."""
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        bits ^= bits >> np.uint32(shift)
-        bits *= np.uint32(factor)
-    bits ^= bits >> np.uint32(16)
+    found *= -scale
+    return found
 
 
 class Noise:
@@ -138,22 +133,21 @@ class Noise:
     ) -> None:
         self._starts, self._temperatures = starts, np.array(temperatures, np.float32)[:, None]
         self._vocabulary, self._maker = vocabulary, maker
-        self._next: tuple[list[int], Future[Floats]] | None = None
+        self._next: tuple[list[int], Future[mx.array]] | None = None
 
-    def at(self, positions: Sequence[int]) -> Floats:
+    def at(self, positions: Sequence[int]) -> mx.array:
         following = [position + 1 for position in positions]
         ready, self._next = self._next, (following, self._begin(following))
         if ready is not None and ready[0] == list(positions):
             return ready[1].result()
         return self._made(positions)
 
-    def _begin(self, positions: list[int]) -> Future[Floats]:
+    def _begin(self, positions: list[int]) -> Future[mx.array]:
         return self._maker.submit(self._made, positions)
 
-    def _made(self, positions: Sequence[int]) -> Floats:
-        found = noise(self._starts, positions, self._vocabulary)
-        found *= self._temperatures
-        return found
+    def _made(self, positions: Sequence[int]) -> mx.array:
+        """A copy, which schedules nothing on any stream."""
+        return mx.array(noise(self._starts, positions, self._vocabulary, self._temperatures))
 
 
 def chances(starts: npt.NDArray[np.uint64], positions: Sequence[int]) -> npt.NDArray[np.float32]:
@@ -163,8 +157,18 @@ def chances(starts: npt.NDArray[np.uint64], positions: Sequence[int]) -> npt.NDA
 
 
 def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of SplitMix64: every bit of the input moves every bit of the output."""
+    """SplitMix64: every bit of the input moves every bit of the output."""
     values = values + np.uint64(STRIDE)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    _finish(values)
+    return values
+
+
+def _finish(values: npt.NDArray[np.uint64]) -> None:
+    """In place: SplitMix64's finaliser."""
+    shifted = np.empty_like(values)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        np.right_shift(values, np.uint64(shift), out=shifted)
+        values ^= shifted
+        values *= np.uint64(factor)
+    np.right_shift(values, np.uint64(31), out=shifted)
+    values ^= shifted
