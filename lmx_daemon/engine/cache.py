@@ -248,7 +248,7 @@ class PrefixCache:
         """How many of `length` tokens fit into the bound: of a sequence that is too long, its beginning is kept."""
         each = sum(tensor.nbytes // tensor.shape[2] for tensor in tensors) + OVERHEAD // BLOCK + WIDTH
         fits = self.max_bytes // each
-        return length if fits >= length + BLOCK else fits // BLOCK * BLOCK
+        return length if fits >= length + BLOCK else min(fits, length) // BLOCK * BLOCK
 
     def _put(self, node: Node) -> None:
         self._order[node.key] = node

@@ -248,6 +248,7 @@ class Disk:
 
     def _write(self, write: Write) -> None:
         try:
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may have been deleted by hand
             if shutil.disk_usage(self._root).free < self._reserve + write.stored.size:
                 raise OSError("too little disk space is left")
             size = write_block(self._folder, write.stored, write.header, write.buffers)

@@ -127,6 +127,15 @@ def test_of_a_sequence_that_is_too_long_the_beginning_is_kept(llama: Any) -> Non
     assert stored_tokens(prefixes, PROMPT) == 2 * BLOCK
 
 
+def test_of_a_sequence_that_fits_only_just_whole_blocks_are_kept() -> None:
+    prefixes = PrefixCache(PLENTY)
+    prefixes.keep("", PROMPT[:BLOCK], tiny_cache(PROMPT[:BLOCK]))
+    prefixes = PrefixCache(prefixes.size * 2)
+    prefixes.keep("", PROMPT[:100], tiny_cache(PROMPT[:100]))
+    assert stored_tokens(prefixes, PROMPT) == BLOCK
+    assert all(node.length == BLOCK for node in prefixes._order.values())
+
+
 def test_a_cache_that_is_not_what_it_is_said_to_be_is_not_kept(llama: Any) -> None:
     prefixes = PrefixCache(PLENTY)
     prefixes.keep("", PROMPT, computed(llama, PROMPT[:-1]))

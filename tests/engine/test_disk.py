@@ -1,6 +1,7 @@
 """The prefix cache's blocks on disk: right answers after a restart, and nothing but true blocks ever used."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -311,6 +312,15 @@ def test_a_full_disk_is_told_once_and_costs_nothing_else(shelf: Callable[..., Sh
     first.close()
     assert first.files() == [] and len(first.said) == 1 and "disk space" in first.said[0]
     assert content(first, tokens) == tokens[:-1]
+
+
+def test_a_folder_deleted_by_hand_is_made_again(shelf: Callable[..., Shelf]) -> None:
+    shelf().keep(*numbers(4 * BLOCK))
+    first = shelf()
+    shutil.rmtree(first.folder.parent)
+    first.keep(*numbers(4 * BLOCK, 1))
+    first.close()
+    assert len(first.files()) == 4 and first.said == []
 
 
 def test_after_a_failed_step_what_was_restored_is_gone(shelf: Callable[..., Shelf]) -> None:
