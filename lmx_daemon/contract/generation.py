@@ -13,13 +13,12 @@ from lmx_daemon.contract.frozen import Frozen
 
 Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Penalty = Annotated[float, msgspec.Meta(ge=-2.0, le=2.0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
 
 
 # ---- what is asked -------------------------------------------------------------------------------------------------
-
-
 class TextPart(Frozen, frozen=True, tag="text", tag_field="type"):
     text: str
 
@@ -148,8 +147,10 @@ class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
     """Prefixes are shared only within one namespace."""
     priority: Annotated[int, msgspec.Meta(ge=-10, le=10)] = 0
     """Higher runs first."""
-    deadline: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    deadline: Seconds | None = None
     """Seconds from arrival after which the request fails, wherever it is."""
+    queue_deadline: Seconds | None = None
+    """The same while it has not begun: its model loads, or others run."""
     ttl: Annotated[float, msgspec.Meta(ge=-1)] | None = None
     """Seconds of idleness after which a model that this request loads is unloaded; -1 never."""
 
@@ -167,8 +168,6 @@ Request = Generate | Count
 
 
 # ---- what is answered ----------------------------------------------------------------------------------------------
-
-
 class Usage(Frozen, frozen=True):
     prompt_tokens: int = 0
     cached_tokens: int = 0

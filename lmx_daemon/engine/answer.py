@@ -4,6 +4,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from lmx_daemon.contract.deadline import patience, too_late
+from lmx_daemon.contract.errors import DeadlineError
 from lmx_daemon.contract.generation import (
     Delta,
     Ending,
@@ -75,9 +77,10 @@ class Answer:
         self._started = 0.0
         self._first: float | None = None
 
-    @property
-    def deadline(self) -> float | None:
-        return None if self.request.deadline is None else self.arrived + self.request.deadline
+    def overdue(self, now: float) -> DeadlineError | None:
+        begun = self._started > 0.0
+        limit = patience(self.request, begun=begun)
+        return too_late(limit, begun=begun) if limit is not None and now > self.arrived + limit else None
 
     @property
     def done(self) -> bool:

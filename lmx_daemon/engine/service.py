@@ -9,14 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from lmx_daemon.contract.errors import (
-    ContextLengthError,
-    DeadlineError,
-    LmxError,
-    RequestError,
-    UnsupportedError,
-    WorkerError,
-)
+from lmx_daemon.contract.errors import ContextLengthError, LmxError, RequestError, UnsupportedError, WorkerError
 from lmx_daemon.contract.frames import EngineOptions, Events, Log
 from lmx_daemon.contract.generation import Event, Failed, Generate, Prefill, Queued, Started
 from lmx_daemon.engine import sampling
@@ -163,9 +156,8 @@ class Service:
     def _expire(self) -> None:
         now = time.monotonic()
         for answer in [*self._line, *self._seats.answers]:
-            if answer.deadline is not None and now > answer.deadline:
+            if (error := answer.overdue(now)) is not None:
                 self._remove(answer)
-                error = DeadlineError(f"the request took longer than its deadline of {answer.request.deadline:g} s")
                 self._end(Failed(id=answer.request.id, error=error.body()))
 
     # ---- what a step brings ----

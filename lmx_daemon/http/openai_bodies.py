@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from lmx_daemon.contract.generation import Penalty, Probability
+from lmx_daemon.contract.generation import Penalty, Probability, Seconds
 
 MAX_TOOLS = 512
 MAX_TOKEN = 2**31 - 1
@@ -42,6 +42,11 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     ttl: Annotated[float, msgspec.Meta(ge=-1)] | None = None
     keep_alive: float | str | None = None
     """Ollama's word for it: seconds, or "5m", "24h"; negative is for ever."""
+    deadline: Seconds | None = None
+    queue_deadline: Seconds | None = None
+    priority: Annotated[int, msgspec.Meta(ge=-10, le=10)] | None = None
+    cache_namespace: Annotated[str, msgspec.Meta(max_length=512)] | None = None
+    """lmx's own four: contract/generation.py says what they mean."""
 
 
 class StreamOptions(msgspec.Struct, frozen=True):

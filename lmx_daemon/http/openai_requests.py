@@ -104,6 +104,10 @@ def generate(body: Body, prompt: Prompt, *, identity: str, **fields: Any) -> Gen
         stop=stops(body.stop),
         choices=body.n or 1,
         ttl=time_to_live(body),
+        deadline=body.deadline,
+        queue_deadline=body.queue_deadline,
+        priority=body.priority or 0,
+        cache_namespace=body.cache_namespace or "",
         **fields,
     )
 

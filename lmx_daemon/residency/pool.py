@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lmx_daemon.contract.config import EngineSettings, ServerSettings
+from lmx_daemon.contract.deadline import patience, too_late
 from lmx_daemon.contract.errors import (
     BusyError,
     ConflictError,
@@ -214,9 +215,13 @@ class Pool:
             self._opener.restore(old)
 
     async def _submit_when_ready(self, slot: Slot, ticket: Ticket) -> None:
-        begun = time.monotonic()
+        begun, limit = time.monotonic(), patience(ticket.request, begun=False)
         try:
-            worker = await asyncio.shield(slot.ready)
+            async with asyncio.timeout(limit):
+                worker = await asyncio.shield(slot.ready)
+        except TimeoutError:
+            ticket.fail(too_late(limit, begun=False))
+            return
         except LmxError as error:
             ticket.fail(error)
             return

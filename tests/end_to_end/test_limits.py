@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,28 @@ def test_a_full_queue_answers_429_with_retry_after(own_daemon: Daemon) -> None:
     for answer in refused:
         assert int(answer.headers["retry-after"]) >= 1
         assert answer.json()["error"]["code"] == "queue_full"
+
+
+def test_a_deadline_holds_while_a_model_loads_while_others_run_and_while_it_runs_itself(own_daemon: Daemon) -> None:
+    own_daemon.config = "[engine]\nwarm_spare = false\nmax_running = 1\n"
+    daemon = own_daemon.start()
+
+    def ask(**fields: Any) -> httpx2.Response:
+        body = {"model": TALKER, "prompt": "x", "max_tokens": 30_000} | fields
+        return httpx2.post(f"{daemon.address}/v1/completions", json=body, timeout=60)
+
+    for name in ("queue_deadline", "deadline"):
+        late = ask(**{name: 0.05})  # imports alone take longer
+        assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline_exceeded")
+        assert "not begun" in late.json()["error"]["message"]
+    wait_until(lambda: daemon.get("/v1/models/" + TALKER)[1]["state"] == "loaded", 30, "it is loaded in any case")
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(ask, deadline=2.0, queue_deadline=1.5)
+        wait_until(lambda: [row["state"] for row in live(daemon)] == ["decode"], 10, "one runs")
+        assert "not begun" in ask(queue_deadline=0.2).json()["error"]["message"]
+        assert "took longer" in running.result().json()["error"]["message"]
+    refused = ask(deadline=-1)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "deadline")
 
 
 def test_a_head_that_never_ends_is_closed(daemon: Daemon) -> None:

@@ -1,0 +1,13 @@
+"""OpenAI's bodies in our words."""
+
+from lmx_daemon.http.errors import decode
+from lmx_daemon.http.openai_bodies import CompletionBody
+from lmx_daemon.http.openai_requests import completion_request
+
+
+def test_lmxs_own_fields_reach_the_engine() -> None:
+    own = b'"deadline": 9, "queue_deadline": 2.5, "priority": -3, "cache_namespace": "team", "keep_alive": "1m"'
+    body = decode(b'{"model": "m", "prompt": "x", ' + own + b"}", CompletionBody)
+    asked = completion_request(body, "r", "http", "curl")
+    assert (asked.deadline, asked.queue_deadline, asked.priority) == (9.0, 2.5, -3)
+    assert (asked.cache_namespace, asked.ttl) == ("team", 60.0)
