@@ -142,11 +142,12 @@ async def _plan(output: Output, request: "LoadRequest", json: bool) -> int:
         ],
         right=("BYTES",),
     )
-    others = ", ".join(name.rpartition(":")[0] for name in verdict.others)
+    others = " and ".join(name.rpartition(":")[0] for name in verdict.others)
+    verb = "are" if len(verdict.others) > 1 else "is"
     outcomes = {
         "fits": "it fits",
-        "evicts": f"it fits once {others} is unloaded, which a load does",
-        "waits": f"it fits once {others} is idle; a load waits for that",
+        "evicts": f"it fits once {others} {verb} unloaded, which a load does",
+        "waits": f"it fits once {others} {verb} idle; a load waits for that",
         "refused": "it does not fit",
     }
     output.text(outcomes[verdict.outcome])

@@ -4,9 +4,9 @@ Engine thread only.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import mlx.core as mx
 import numpy as np
@@ -24,6 +24,7 @@ from lmx_daemon.contract.frames import CACHE_BLOCK, CacheShape, Growing
 from lmx_daemon.engine import kernels, padded, platform, ragged, rectangle
 from lmx_daemon.engine.groups import fork
 
+T = TypeVar("T")
 LENGTHS = 2, 3, 5, 6, 9
 """Five rows, since a wrong shape that happens to fit, by as many rows as heads, raises nothing."""
 NEXT = tuple(range(1, len(LENGTHS) + 1))
@@ -49,18 +50,24 @@ class Abilities:
     its experts' numbers under way."""
 
 
-def try_out(model: Any) -> Abilities:
-    """Raises what the model raises at a plain prompt. Every call reads all weights, so one tells several things."""
+def try_out(model: Any, on_progress: Callable[[], None] = lambda: None) -> Abilities:
+    """Raises what the model raises at a plain prompt. Every call reads all weights, so one tells several things; it may
+    take long, so that each is progress."""
+
+    def done(found: T) -> T:
+        on_progress()
+        return found
+
     kernels.teach()
-    longest = _prompt(model, LENGTHS[-1])
-    rows = _rows(model, longest)
-    merged = _merged_logits(model, rows)
+    longest = done(_prompt(model, LENGTHS[-1]))
+    rows = done(_rows(model, longest))
+    merged = done(_merged_logits(model, rows))
     return Abilities(
         cache=_shape_of(longest),
         merges=merged is not None,
-        joins=merged is not None and _joins(model, rows, merged),
-        pads=_pads(model, longest),
-        lazy=not platform.on_cpu() or _is_lazy(model, rows, merged),
+        joins=merged is not None and done(_joins(model, rows, merged)),
+        pads=done(_pads(model, longest)),
+        lazy=not platform.on_cpu() or done(_is_lazy(model, rows, merged)),
     )
 
 

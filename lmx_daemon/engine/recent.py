@@ -46,6 +46,8 @@ class Recent:
         self, nearest: Tokens | None, tokens: Tokens, common: int, cached: int, *, trimmable: bool
     ) -> tuple[int | None, str]:
         """(first differing position, why): why is empty where all that could be expected was reused."""
+        if cached > common:  # blocks outlive the prompts that are remembered, a restart for one
+            return (cached, "no more of it was known") if len(tokens) - cached >= WORTH else (None, "")
         if nearest is None:
             return None, ""
         shorter = min(len(nearest), len(tokens))

@@ -118,7 +118,7 @@ class Runner:
         self._reuse = reuse_for(loaded, path, options, self._warn, lambda: self.inbox.put(Wake()))
         self._progress("warming up", None)
         self._on_loaded(loaded, command)
-        abilities = try_out(loaded.model)
+        abilities = try_out(loaded.model, lambda: self._progress("warming up", None))
         line = Line(abilities.cache, options.cache_bytes, loaded.capabilities.context_length)
         self._service = Service(
             loaded, abilities, command.instance, options, line, self._reuse, pulse=self._pulse, send=self._send

@@ -21,6 +21,8 @@ from lmx_daemon.residency.ticket import Ticket
 from lmx_daemon.residency.worker import Worker
 
 TICK_SECONDS = 0.5
+HUNG_SECONDS = 0.5
+"""A hung worker has hardly longer to leave: whoever asks for its model next waits for its end."""
 
 
 class Supervisor:
@@ -125,4 +127,4 @@ class Supervisor:
         worker.leaving = True
         slot.state = "leaving"
         slot.fail(error)
-        self._background.run(worker.leave(self._engine.leave_seconds))
+        self._background.run(worker.leave(min(self._engine.leave_seconds, HUNG_SECONDS)))

@@ -67,6 +67,18 @@ def test_it_is_found_what_a_model_can_do(architecture: str, merges: bool, joins:
     assert try_out(model) == Abilities(measure_cache(model), merges, joins, pads, lazy)
 
 
+def test_every_call_of_a_slow_model_is_progress_so_that_its_warm_up_is_not_taken_as_a_hang() -> None:
+    told: list[str] = []
+
+    class Slow(Seen):
+        def __call__(self, *arguments: Any, **named: Any) -> Any:
+            told.append("call")
+            return super().__call__(*arguments, **named)
+
+    try_out(Slow(model_of("llama")), lambda: told.append("progress"))
+    assert told.count("call") >= 4 and "call call" not in " ".join(told)
+
+
 def test_a_model_that_looks_at_its_tokens_is_not_built_ahead() -> None:
     assert not try_out(Looking(model_of("llama"))).lazy
 

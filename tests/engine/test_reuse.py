@@ -206,6 +206,17 @@ class TestDecisions:
         assert "beginning" in difference("a", "b", 3, "<think>")
         assert difference("a", "b", 500, None) == "the text changed"
 
+    def test_who_is_found_further_than_the_prompts_that_are_remembered_is_not_told_of_those(self) -> None:
+        reuse, tokens = Reuse(PrefixCache(PLENTY)), list(range(400))
+        reuse.keep("", tokens, tiny_cache(tokens))
+        for before in ([], [0, *[5] * 99]):
+            if before:
+                reuse.start(reuse.arrive("", before))
+            found = reuse.start(reuse.arrive("", [*tokens, *[7] * 200]))
+            assert (found.cached, found.first_difference, found.miss) == (400, 400, "no more of it was known")
+            reuse._recent._prompts.clear()
+        assert reuse.start(reuse.arrive("", [*tokens, 7, 7])).miss == ""
+
     def test_a_follower_asks_its_leader_for_a_checkpoint_and_waits_for_it(self) -> None:
         reuse, rows = Reuse(PrefixCache(PLENTY)), Rows()
         leader = begun(reuse, 0, list(range(400)))
