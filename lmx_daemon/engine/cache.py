@@ -152,6 +152,8 @@ class PrefixCache:
         self.layout = layout
         data, tensors = encode(tokens), tensors_of(cache)
         limit = self._affordable(tensors, len(tokens))
+        if not limit:
+            return
         path = list(self.walk(namespace, data[: limit * WIDTH]))
         at = path[-1] if path else self.root(namespace)
         blocks = limit // BLOCK

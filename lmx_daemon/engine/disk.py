@@ -4,6 +4,7 @@ The engine thread only looks into the index and hands over evaluated arrays; no 
 into the write queue is not written. MLX arrays are made here from bytes alone, which schedules nothing on any stream.
 """
 
+import contextlib
 import os
 import shutil
 import threading
@@ -11,12 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from lmx_daemon.engine.blocks import Loaded, Write, as_file, load_block
 from lmx_daemon.engine.cache import Node, PrefixCache
-from lmx_daemon.engine.files import BadBlockError, Scratch, Stored, blocks_in, bound, write_block
-from lmx_daemon.engine.index import Index
+from lmx_daemon.engine.files import BadBlockError, Scratch, Stored, blocks_in, bound, parse_name, used_at, write_block
+from lmx_daemon.engine.index import Index, recent
 from lmx_daemon.engine.keys import BLOCK, encode
 from lmx_daemon.engine.parts import Layout
 
@@ -88,8 +90,7 @@ class Disk:
         if node.key in self._index.blocks or (node.state is None and node.length < LEAST_TAIL) or node.parent is None:
             return
         with self._changed:
-            size = node.size
-            if self._queued + size > QUEUE_BYTES or self._closing:
+            if self._queued + node.size > QUEUE_BYTES or self._closing:
                 self.dropped += 1
                 return
             write = as_file(node, layout, self._fingerprint)
@@ -116,7 +117,7 @@ class Disk:
         data = encode(tokens)
         with self._changed:
             wanted = self._index.beyond(prefixes, namespace, data)
-            if not wanted:
+            if not wanted or self._closing:
                 return None
             fetch = Fetch(namespace, data, wanted)
             self._reads.append(fetch)
@@ -159,10 +160,10 @@ class Disk:
     def distrust(self) -> None:
         """A step failed: what was restored from disk may be why. It is deleted."""
         with self._changed:
-            for key in self._restored:
-                if (stored := self._index.blocks.get(key)) is not None:
-                    self._index.forget(stored)
-                    (self._folder / stored.name).unlink(missing_ok=True)
+            for stored in [self._index.blocks[key] for key in self._restored if key in self._index.blocks]:
+                self._index.forget(stored)
+                with contextlib.suppress(OSError):
+                    (self._folder / stored.name).unlink()
         self._restored.clear()
 
     def close(self, seconds: float) -> None:
@@ -179,6 +180,17 @@ class Disk:
     # ---- its own thread ----
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:  # requests wait for this thread
+            self._say(f"the prefix cache's disk is left alone from now on: {error!r}")
+            with self._changed:
+                self._closing, self._busy = True, False
+            for fetch in self._reads:
+                fetch.done = True
+            self._wake()
+
+    def _serve(self) -> None:
         for stored in blocks_in(self._folder):
             with self._changed:
                 self._index.enter(stored)
@@ -188,9 +200,11 @@ class Disk:
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
-                while not (self._reads or self._touches or self._writes or self._plan or self._ahead):
+                while not (self._reads or self._touches or self._writes):
                     if self._closing:
                         return
+                    if self._plan or self._ahead:
+                        break
                     self._changed.wait()
                 self._busy = True
                 # A read is waited for; a write is not.
@@ -208,43 +222,41 @@ class Disk:
                 self._read_one_ahead()
 
     def _read(self, fetch: Fetch) -> None:
-        for stored in fetch.wanted:
-            if (loaded := self._load(stored)) is None:
-                break
-            fetch.loaded.append(loaded)
-        fetch.done = True
+        try:
+            for stored in fetch.wanted:
+                if (loaded := self._load(stored)) is None:
+                    break
+                fetch.loaded.append(loaded)
+        finally:
+            fetch.done = True
         self._wake()
 
     def _read_one_ahead(self) -> None:
         with self._changed:
             plan, self._plan = self._plan, None
-            if plan is not None:
-                self._ahead = deque(self._index.recent(*plan, self._age))
+            blocks = dict(self._index.blocks) if plan is not None else {}
+        if plan is not None:  # the lock is free meanwhile: there may be a hundred thousand
+            self._ahead = deque(recent(blocks, *plan, partial(used_at, self._folder)))
+        with self._changed:
             stored = self._ahead.popleft() if self._ahead else None
         loaded = self._load(stored) if stored is not None else None
         with self._changed:
             self._come += [loaded] if loaded is not None else []
-            last = not self._ahead
-        if last:
+        if not self._ahead:
             self._wake()
 
     def _load(self, stored: Stored) -> Loaded | None:
         try:
             return load_block(self._folder, stored, self._fingerprint, self._scratch)
-        except (BadBlockError, OSError) as error:
+        except (BadBlockError, OSError, MemoryError, RuntimeError) as error:  # MLX without memory raises the last one
             with self._changed:
+                if isinstance(error, MemoryError | RuntimeError):
+                    self._ahead.clear()
                 if all(write.stored.key != stored.key for write in self._writes):
                     self._index.forget(stored)
-            if isinstance(error, BadBlockError):
+            if not isinstance(error, OSError):
                 self._say(f"a block of the prefix cache was dropped: {error} ({stored.name})")
             return None
-
-    def _age(self, stored: Stored) -> float:
-        """When it was used last."""
-        try:
-            return (self._folder / stored.name).stat().st_mtime
-        except OSError:  # deleted by another worker
-            return 0.0
 
     def _write(self, write: Write) -> None:
         try:
@@ -281,7 +293,7 @@ class Disk:
         except OSError as error:
             self._say(f"the prefix cache cannot use {self._root}: {error}")
             return
-        gone = {path.name for path in deleted if path.parent == self._folder}
+        gone = [parse_name(path.name, 0) for path in deleted if path.parent == self._folder]
         with self._changed:
-            for stored in [stored for stored in self._index.blocks.values() if stored.name in gone]:
+            for stored in filter(None, gone):
                 self._index.forget(stored)

@@ -169,6 +169,14 @@ def blocks_in(folder: Path) -> Iterator[Stored]:
                 yield stored
 
 
+def used_at(folder: Path, stored: Stored) -> float:
+    """When a block was used last."""
+    try:
+        return os.stat(folder / stored.name).st_mtime
+    except OSError:  # deleted by another worker
+        return 0.0
+
+
 def _is_stale(entry: os.DirEntry[str]) -> bool:
     process = entry.name.removesuffix(TEMPORARY).rpartition(".")[2]
     if process.isdecimal() and int(process) != os.getpid():

@@ -1,6 +1,6 @@
 """Which blocks are on disk, and which of them a prompt wants: look-ups only, which know neither files nor threads."""
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -59,31 +59,31 @@ class Index:
                 return found if further and _fitting(found, most) == found else []
         return []
 
-    def recent(self, root: bytes, max_bytes: int, age: Callable[[Stored], float]) -> list[Stored]:
-        """Of what follows `root`, what was used last by `age`, the latest first, each after all that lies before it."""
-        taken: dict[bytes, Stored] = {}
-        left = max_bytes
-        for stored in sorted(self.blocks.values(), key=age, reverse=True):
-            chain = self._chain(stored, root, taken)
-            left -= sum(block.size for block in chain)
-            if left < 0:
-                break
-            taken |= {block.key: block for block in reversed(chain)}
-        return list(taken.values())
-
-    def _chain(self, stored: Stored, root: bytes, known: Container[bytes]) -> list[Stored]:
-        """`stored` and what lies before it, as far as it is not known; empty where a piece is missing."""
-        found: list[Stored] = []
-        at: Stored | None = stored
-        while at is not None and at.key not in known:
-            found.append(at)
-            if at.parent == root:
-                return found
-            at = self.blocks.get(at.parent)
-        return found if at is not None else []
-
     def _beside(self, stored: Stored) -> dict[bytes, dict[bytes, Stored]]:
         return self._tails if stored.kind == "tail" else self._ends
+
+
+def recent(blocks: Mapping[bytes, Stored], root: bytes, max_bytes: int, age: Callable[[Stored], float]) -> list[Stored]:
+    """Of what follows `root`, what was used last by `age`, the latest first, each after all that lies before it."""
+    taken: dict[bytes, Stored] = {}
+    lost: set[bytes] = set()
+    """What follows another root, or a piece that is missing."""
+    left = max_bytes
+    for stored in sorted(blocks.values(), key=age, reverse=True):
+        chain: list[Stored] = []
+        at: Stored | None = stored
+        while at is not None and at.key not in taken and at.key not in lost:
+            chain.append(at)
+            at = blocks.get(at.parent) if at.parent != root else None
+        if chain and chain[-1].parent != root and chain[-1].parent not in taken:
+            lost.update(block.key for block in chain)
+            continue
+        for block in reversed(chain):
+            left -= block.size
+            if left < 0:
+                return list(taken.values())
+            taken[block.key] = block
+    return list(taken.values())
 
 
 def _longest(among: dict[bytes, Stored], parent: bytes, rest: bytes) -> Stored | None:

@@ -191,7 +191,7 @@ class Reuse:
         return self.prefixes.size
 
     def resize(self, max_bytes: int) -> None:
-        self.prefixes.resize(max_bytes)
+        self._forgiving(lambda: self.prefixes.resize(max_bytes), None)
 
     def settle(self) -> None:
         """After each step: what was kept goes on to the disk once it is computed. A cut that failed shows here."""

@@ -144,7 +144,7 @@ def test_a_cache_that_is_not_what_it_is_said_to_be_is_not_kept(llama: Any) -> No
     assert prefixes.size == 0 and prefixes.layout is None
     nothing = PrefixCache(0)
     nothing.keep("", PROMPT, computed(llama, PROMPT))
-    assert nothing.size == 0
+    assert nothing.size == 0 and not nothing._roots
 
 
 def test_stored_blocks_do_not_hold_the_sequence_they_were_cut_from(llama: Any) -> None:

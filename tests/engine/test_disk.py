@@ -19,7 +19,9 @@ from mlx_lm.models.cache import KVCache
 from lmx_daemon.engine import files
 from lmx_daemon.engine.cache import Node, PrefixCache
 from lmx_daemon.engine.disk import Disk
+from lmx_daemon.engine.files import Stored
 from lmx_daemon.engine.fingerprint import fingerprint
+from lmx_daemon.engine.index import recent
 from lmx_daemon.engine.keys import BLOCK
 from lmx_daemon.engine.parts import Layout
 from lmx_daemon.engine.reuse import Reuse
@@ -323,6 +325,67 @@ def test_a_folder_deleted_by_hand_is_made_again(shelf: Callable[..., Shelf]) -> 
     assert len(first.files()) == 4 and first.said == []
 
 
+def failing_with(error: Exception) -> Callable[..., None]:
+    def failing(*_: Any, **__: Any) -> None:
+        raise error
+
+    return failing
+
+
+class TestFaultsOfItsThread:
+    def again(self, shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch, error: Exception) -> Shelf:
+        tokens, cache = numbers(4 * BLOCK)
+        shelf().keep(tokens, cache)
+        again = shelf()
+        with monkeypatch.context() as patched:
+            patched.setattr("lmx_daemon.engine.disk.load_block", failing_with(error))
+            assert again.restore([*tokens, 1]) == 0
+        assert len(again.said) == 1 and str(error) in again.said[0]
+        again.keep(*numbers(4 * BLOCK, 1))
+        return again
+
+    @pytest.mark.parametrize("error", [RuntimeError("[malloc] Unable to allocate"), MemoryError("too much")])
+    def test_too_little_memory_costs_a_block(
+        self, error: Exception, shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        again = self.again(shelf, monkeypatch, error)
+        again.close()
+        again = shelf()
+        assert again.restore([*numbers(4 * BLOCK, 1)[0], 1]) == again.restore([*numbers(4 * BLOCK)[0], 1]) == 4 * BLOCK
+
+    def test_too_little_memory_ends_the_reading_ahead(
+        self, shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shelf().keep(*numbers(4 * BLOCK))
+        again = shelf()
+        monkeypatch.setattr("lmx_daemon.engine.disk.load_block", failing_with(MemoryError("too much")))
+        read_ahead(again)
+        assert len(again.said) == 1
+
+    def test_what_was_not_foreseen_costs_the_disk_and_nobody_waits_for_it(
+        self, shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        again = self.again(shelf, monkeypatch, KeyError("a fault"))
+        assert again.restore([*numbers(4 * BLOCK)[0], 1]) == 0
+        assert content(again, numbers(4 * BLOCK, 1)[0])
+        again.close()
+        assert len(again.files()) == 4
+
+
+def test_after_a_failed_step_what_cannot_be_deleted_is_not_used_either(
+    shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens, cache = numbers(4 * BLOCK)
+    shelf().keep(tokens, cache)
+    again = shelf()
+    assert again.restore([*tokens, 1]) == 4 * BLOCK
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", failing_with(PermissionError()))
+        again.disk.distrust()
+    again.prefixes.clear()
+    assert again.restore([*tokens, 1]) == 0
+
+
 def test_after_a_failed_step_what_was_restored_is_gone(shelf: Callable[..., Shelf]) -> None:
     tokens, cache = numbers(4 * BLOCK)
     shelf().keep(tokens, cache)
@@ -517,6 +580,60 @@ def test_the_newest_is_read_ahead_within_its_bound(shelf: Callable[..., Shelf]) 
     assert second.prefixes.find("another's", numbers(150, 9)[0]) is None
     second.prefixes.resize(1)  # never a block before those that follow it, which is asserted there
     assert second.prefixes.size == 0
+
+
+def test_of_a_conversation_that_is_too_long_the_beginning_is_read_ahead(shelf: Callable[..., Shelf]) -> None:
+    first = shelf()
+    first.keep(*numbers(10 * BLOCK))
+    first.close()
+    second = shelf()
+    read_ahead(second, sum(path.stat().st_size for path in first.files()) // 2)
+    tokens = [*numbers(10 * BLOCK)[0], 5]
+    assert content(second, tokens) == tokens[: 5 * BLOCK]
+    assert second.restore(tokens) == 5 * BLOCK and content(second, tokens) == tokens[:-1]
+
+
+class Counted(dict[bytes, Stored]):
+    asked = 0
+
+    def get(self, key: bytes, default: Any = None) -> Any:
+        self.asked += 1
+        return super().get(key, default)
+
+
+def test_what_is_not_read_ahead_is_looked_at_once() -> None:
+    blocks = Counted()
+    for root in (b"missing", b"another namespace's", b"root"):
+        parent = root
+        for place in range(500):
+            key = root + bytes(str(place), "ascii")
+            blocks[key] = Stored(key, parent, place * BLOCK, BLOCK, "block", 1)
+            parent = key
+    del blocks[b"missing0"]
+    found = recent(blocks, b"root", PLENTY, lambda stored: -stored.start)
+    assert [stored.start for stored in found] == [place * BLOCK for place in range(500)]
+    assert recent(blocks, b"root", PLENTY, lambda stored: stored.start) == found
+    assert blocks.asked < 4 * len(blocks)
+
+
+def test_nobody_waits_while_it_is_found_out_what_to_read_ahead(
+    shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens, cache = numbers(2 * BLOCK)
+    shelf().keep(tokens, cache)
+    second = shelf()
+    looked, asked, free = threading.Event(), threading.Event(), []
+
+    def slow(folder: Path, stored: Stored) -> float:
+        looked.set()
+        free.append(asked.wait(2))
+        return 0.0
+
+    monkeypatch.setattr("lmx_daemon.engine.disk.used_at", slow)
+    second.disk.read_ahead(second.prefixes.root_key(""), PLENTY)
+    assert looked.wait(PATIENCE) and second.disk.fetch(second.prefixes, "", [*tokens, 1]) is not None
+    asked.set()
+    assert second.woken.wait(PATIENCE) and all(free)
 
 
 def _floats(data: bytes, size: int) -> set[float]:

@@ -248,6 +248,9 @@ class TestDecisions:
         assert len(told) == 1 and FAILED in told[0] and reuse.size == 0
         reuse.keep("", tokens, tiny_cache(tokens))
         assert reuse.start(reuse.arrive("", tokens)).cached == 399
+        reuse.prefixes.size += 1
+        reuse.resize(0)
+        assert len(told) == 2 and reuse.size == 0
 
     def test_who_shares_little_or_is_elsewhere_does_not_wait(self) -> None:
         reuse, rows = Reuse(PrefixCache(PLENTY)), Rows()
