@@ -1,4 +1,5 @@
-"""The pool's decisions about one model's life, as pure functions: is it hung, has it expired, may it start again.
+"""The pool's decisions about one model's life, as pure functions: is it hung, has it expired, may it start again; and
+what no model could read.
 
 No clocks, no processes. Who fits into memory, and who goes, is placement.py's.
 """
@@ -6,8 +7,13 @@ No clocks, no processes. Who fits into memory, and who goes, is placement.py's.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lmx_daemon.contract.errors import ContextLengthError
+from lmx_daemon.contract.generation import Chat, Prompt, Text
+
 BACKOFF_SECONDS = 1.0
 """Before the second start after a crash; doubled each time."""
+CHARACTERS = 128
+"""In a token, at the very most: the longest in use are so many spaces."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,21 @@ class Start:
 
     wait: float = 0.0
     refused_for: float | None = None
+
+
+def endless(prompt: Prompt, context: int) -> ContextLengthError | None:
+    """What a prompt fails with that fits in no case. Rendering and counting it would hold up everybody's."""
+    match prompt:
+        case Chat():
+            size, param = sum(len(message.text) for message in prompt.messages), "messages"
+        case Text():
+            size, param = len(prompt.text), "prompt"
+        case _:
+            return None
+    if size <= context * CHARACTERS:
+        return None
+    told = f"the prompt has {size} characters; this model's context holds {context} tokens, the answer included"
+    return ContextLengthError(told, param=param, hint="shorten it, or load a model with a longer context")
 
 
 def stalled_for(beat: Beat, now: float, since: float = 0.0) -> float:

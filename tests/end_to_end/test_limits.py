@@ -92,6 +92,14 @@ def test_a_deadline_holds_while_a_model_loads_while_others_run_and_while_it_runs
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "deadline")
 
 
+def test_a_prompt_that_no_model_could_read_holds_up_nobody_and_loads_nothing(own_daemon: Daemon) -> None:
+    daemon = own_daemon.start()
+    body = {"model": "lmx/guide", "messages": [{"role": "user", "content": "x y " * 1_000_000}]}
+    refused = httpx2.post(f"{daemon.address}/v1/chat/completions", json=body, timeout=60)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "context_length_exceeded")
+    assert daemon.admin("GET", "/admin/instances") == []
+
+
 def test_a_head_that_never_ends_is_closed(daemon: Daemon) -> None:
     connection = connect(daemon)
     connection.settimeout(20)

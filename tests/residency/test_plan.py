@@ -1,6 +1,9 @@
 """The pool's decisions: plain calls, no clocks."""
 
-from lmx_daemon.residency.plan import Beat, expires_at, stalled_for, start_after
+import pytest
+
+from lmx_daemon.contract.generation import Chat, Message, Prompt, Text, TextPart, Tokens
+from lmx_daemon.residency.plan import CHARACTERS, Beat, endless, expires_at, stalled_for, start_after
 
 
 class TestHanging:
@@ -37,6 +40,22 @@ class TestStartingAgain:
 
     def test_old_crashes_are_forgotten(self) -> None:
         assert start_after([1.0, 2.0, 3.0], 1000.0, 3, 300.0).refused_for is None
+
+
+def chat(*texts: str) -> Chat:
+    return Chat(messages=tuple(Message(role="user", content=(TextPart(text=text),)) for text in texts))
+
+
+class TestEndless:
+    @pytest.mark.parametrize("prompt", [Text(text=" " * 10 * CHARACTERS), chat(" " * 9 * CHARACTERS, "x" * CHARACTERS)])
+    def test_what_might_fit_is_for_the_tokenizer_to_say(self, prompt: Prompt) -> None:
+        assert endless(prompt, 10) is None
+        assert endless(Tokens(ids=(1,) * 100_000), 10) is None  # counted already
+
+    def test_what_cannot_fit_is_refused_by_its_field(self) -> None:
+        for prompt, field in ((Text(text="x" * 2000), "prompt"), (chat("x" * 1000, "y" * 1000), "messages")):
+            refused = endless(prompt, 10)
+            assert refused is not None and refused.param == field and "2000 characters" in refused.message
 
 
 class TestExpiry:
