@@ -88,8 +88,8 @@ class MonitorScreen(Page):
         if self._drawn is None:
             return
         requests, key = self._drawn.requests, self._selected("requests")
-        running = sum(row.state not in (*ENDED, "queued") for row in requests)
-        queued = sum(row.state == "queued" for row in requests)
+        queued = sum(row.state in ("queued", "loading") for row in requests)
+        running = sum(row.state not in ENDED for row in requests) - queued
         row = next((row for row in requests if row.id == key), None)
         note = request_note(row, instances_of(self._drawn).get(row.model) if row is not None else None)
         notes = filter(None, ("paused, space goes on" if self._held else "", note))

@@ -64,6 +64,7 @@ async def test_a_request_that_waits_for_a_load_tells_its_stage(make_app: Make, c
         lines = screen_text(pilot.app).splitlines()
         assert sum("weights 41%" in line for line in lines) == 2, "as in the model's own row"
         assert any("loading 41%, weights ─╯" in line for line in lines), "and in words for the selected one"
+        assert "running 0 · queued 1" in screen_text(pilot.app), "as the top bar counts it"
         client.change(instances=(msgspec.structs.replace(loading, state="ready"),))
         await until(pilot, lambda: "loading 40%" in screen_text(pilot.app))
 
