@@ -142,9 +142,12 @@ class Chooser:
 
     def adjusted(self, logits: mx.array) -> mx.array:
         """`logits` with bias and penalties."""
+        if self._bias is None and not self._penalties.any:
+            return logits
+        logits = logits.astype(mx.float32)  # bfloat16 has steps of 0.25 above 32: a small penalty would be lost
         if self._bias is not None:
             rows, bias = self._bias
-            logits = logits.at[rows].add(bias.astype(logits.dtype))
+            logits = logits.at[rows].add(bias)
         return self._penalties.apply(logits)
 
     def start(self, logits: mx.array, positions: Sequence[int]) -> Chosen:
@@ -184,7 +187,12 @@ class Penalties:
             for name in ("repetition_penalty", "presence_penalty", "frequency_penalty")
         )
 
+    @property
+    def any(self) -> bool:
+        return bool(self._tallies)
+
     def apply(self, logits: mx.array) -> mx.array:
+        """`logits` as float32."""
         if not self._tallies:
             return logits
         asked = logits[self._rows]
@@ -192,7 +200,7 @@ class Penalties:
         asked = mx.where(self._seen | (self._said > 0), softer, asked)
         asked = asked - self._frequency * self._said - self._presence * (self._said > 0)
         logits = logits + 0
-        logits[self._rows] = asked.astype(logits.dtype)
+        logits[self._rows] = asked
         return logits
 
     def count(self, tokens: mx.array) -> None:
