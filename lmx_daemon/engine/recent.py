@@ -33,6 +33,12 @@ class Recent:
     def add(self, namespace: str, tokens: Tokens) -> None:
         self._prompts.append((namespace, tokens))
 
+    def cut(self, tokens: Tokens, held: int) -> None:
+        """Of a prompt that ended early only so much was ever computed, and can be missed."""
+        for place, (namespace, other) in enumerate(self._prompts):
+            if other is tokens and held < len(tokens) - 1:
+                self._prompts[place] = namespace, tokens[:held]
+
     def nearest(self, namespace: str, tokens: Tokens) -> tuple[Tokens | None, int]:
         """The one that shares the longest beginning, and how long that is."""
         best: tuple[Tokens | None, int] = None, -1

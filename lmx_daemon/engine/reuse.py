@@ -176,6 +176,7 @@ class Reuse:
         leader = self._leaders.pop(row, None)
         if leader is not None:
             leader.ended = True
+            self._recent.cut(leader.arrival.array, leader.held)
 
     def fail(self) -> None:
         """A step failed: nothing that was kept is trusted any more."""

@@ -88,7 +88,8 @@ def summary(row: RequestRow) -> str:
     """One line for the log: what a request cost, and never what it said."""
     parts = [f"{row.route} from {row.client or row.tenant}: {row.state} after {row.age:.2f} s"]
     if row.prompt_tokens is not None:
-        where = f"; {row.miss}, at token {row.first_difference}" if row.miss else ""
+        place = "" if row.first_difference is None else f", at token {row.first_difference}"
+        where = f"; {row.miss}{place}" if row.miss else ""
         parts.append(f"{row.prompt_tokens} prompt tokens ({row.cached_tokens or 0} cached{where})")
     parts.append(f"{row.completion_tokens} tokens")
     if row.rate:

@@ -259,6 +259,16 @@ class TestDecisions:
         assert reuse.may_start(reuse.arrive("other", list(range(400))), rows)
         assert rows.asked == []
 
+    def test_what_was_never_computed_is_not_called_evicted(self) -> None:
+        for held, miss in ((192, ""), (399, "evicted")):
+            reuse, tokens = Reuse(PrefixCache(PLENTY)), list(range(400))
+            begun(reuse, 0, tokens)
+            reuse.advance(0, held, None)
+            reuse.keep("", tokens[:192], tiny_cache(tokens[:192]))
+            reuse.end(0)
+            again = reuse.start(reuse.arrive("", tokens))
+            assert (again.cached, again.miss) == (192, miss)
+
     def test_a_leader_that_leaves_sets_its_followers_free(self) -> None:
         reuse, rows = Reuse(PrefixCache(PLENTY)), Rows()
         begun(reuse, 0, list(range(400)))

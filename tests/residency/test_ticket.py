@@ -10,12 +10,13 @@ from lmx_daemon.contract.generation import (
     Failed,
     Finished,
     Generate,
+    Started,
     Text,
     Timings,
     Usage,
     is_terminal,
 )
-from lmx_daemon.residency.desk import Desk
+from lmx_daemon.residency.desk import Desk, summary
 from lmx_daemon.residency.ticket import MAX_EVENTS, Ticket
 
 REQUEST = Generate(id="r", model="m", prompt=Text(text="x"))
@@ -29,6 +30,13 @@ def test_the_rate_of_an_answer_is_the_workers_own_even_if_it_arrived_all_at_once
     )
     ticket.put(finished)
     assert ticket.row().rate == pytest.approx(5.0)
+
+
+def test_the_log_tells_why_a_prompt_was_not_cached_and_where_if_that_is_known() -> None:
+    for place, told in ((None, "(8 cached; evicted)"), (12, "(8 cached; evicted, at token 12)")):
+        ticket = Ticket(REQUEST, lambda _: None)
+        ticket.put(Started(id="r", prompt_tokens=99, cached_tokens=8, seed=1, first_difference=place, miss="evicted"))
+        assert told in summary(ticket.row())
 
 
 def test_an_id_is_taken_until_its_request_has_ended_though_nobody_waits_for_it() -> None:
