@@ -9,7 +9,6 @@ import pytest
 from lmx_daemon.contract.frames import Leave, Loaded, Log, Memory
 from lmx_daemon.contract.generation import Chat, Finished, Generate, Message, Started, TextPart
 from lmx_daemon.engine.cache import PrefixCache
-from lmx_daemon.engine.recent import difference
 from lmx_daemon.engine.reuse import FAILED, Arrival, Found, Reuse, checkpoints_for
 from tests.engine.caching import CAN_BE_TRIMMED
 from tests.engine.driving import WorkerProcess, completion
@@ -200,23 +199,6 @@ class TestDecisions:
         assert checkpoints_for(1000, 500, (500, 300)) == (984,)
         assert checkpoints_for(10, 0, (0, 0)) == ()
 
-    def test_differences_have_names(self) -> None:
-        assert "time" in difference("on 2026-11-21 at", "on 2026-11-22 at", 500, None)
-        assert "thinking" in difference("\n<think>\nwell", "\nIt is", 500, "<think>")
-        assert "beginning" in difference("a", "b", 3, "<think>")
-        assert difference("a", "b", 500, None) == "the text changed"
-
-    def test_who_is_found_further_than_the_prompts_that_are_remembered_is_not_told_of_those(self) -> None:
-        reuse, tokens = Reuse(PrefixCache(PLENTY)), list(range(400))
-        reuse.keep("", tokens, tiny_cache(tokens))
-        for before in ([], [0, *[5] * 99]):
-            if before:
-                reuse.start(reuse.arrive("", before))
-            found = reuse.start(reuse.arrive("", [*tokens, *[7] * 200]))
-            assert (found.cached, found.first_difference, found.miss) == (400, 400, "no more of it was known")
-            reuse._recent._prompts.clear()
-        assert reuse.start(reuse.arrive("", [*tokens, 7, 7])).miss == ""
-
     def test_a_follower_asks_its_leader_for_a_checkpoint_and_waits_for_it(self) -> None:
         reuse, rows = Reuse(PrefixCache(PLENTY)), Rows()
         leader = begun(reuse, 0, list(range(400)))
@@ -258,16 +240,6 @@ class TestDecisions:
         assert reuse.may_start(reuse.arrive("", [*range(60), *[7] * 300]), rows)
         assert reuse.may_start(reuse.arrive("other", list(range(400))), rows)
         assert rows.asked == []
-
-    def test_what_was_never_computed_is_not_called_evicted(self) -> None:
-        for held, miss in ((192, ""), (399, "evicted")):
-            reuse, tokens = Reuse(PrefixCache(PLENTY)), list(range(400))
-            begun(reuse, 0, tokens)
-            reuse.advance(0, held, None)
-            reuse.keep("", tokens[:192], tiny_cache(tokens[:192]))
-            reuse.end(0)
-            again = reuse.start(reuse.arrive("", tokens))
-            assert (again.cached, again.miss) == (192, miss)
 
     def test_a_leader_that_leaves_sets_its_followers_free(self) -> None:
         reuse, rows = Reuse(PrefixCache(PLENTY)), Rows()
