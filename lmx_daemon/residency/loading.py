@@ -202,6 +202,7 @@ class Loader:
                 )
             await self._check(slot, loaded)
         except (LmxError, TimeoutError) as error:
+            self._spare.prepare(when_calm=True)
             for other in going:
                 self._restore(other)
             if isinstance(error, TimeoutError):

@@ -141,6 +141,21 @@ def test_a_spare_that_is_killed_is_replaced_after_the_next_load(own_daemon: Daem
     wait_until(lambda: daemon.admin("GET", "/admin/status")["spare"] == "warm", 20, "there is another")
 
 
+def test_a_load_that_fails_leaves_a_spare_for_the_next(own_daemon: Daemon) -> None:
+    own_daemon.config = "[engine]\nleave_seconds = 0.5\n"
+    daemon = own_daemon.start()
+    assert daemon.process is not None
+    wait_until(lambda: daemon.admin("GET", "/admin/status")["spare"] == "warm", 20, "it is warm")
+    (spare,) = psutil.Process(daemon.process.pid).children()
+    spare.suspend()
+    with ThreadPoolExecutor() as threads:
+        loaded = threads.submit(daemon.admin, "POST", "/admin/models/load", {"model": TALKER})
+        wait_until(daemon.worker_pids, 10, "the load has begun")
+        daemon.admin("POST", "/admin/models/unload", {"id": TALKER})
+        assert "cancelled" in str(loaded.result(10))
+    wait_until(lambda: daemon.admin("GET", "/admin/status")["spare"] == "warm", 20, "there is another")
+
+
 def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error_of_ours(own_daemon: Daemon) -> None:
     own_daemon.config = "[engine]\nwarm_spare = false\n"
     daemon = own_daemon.start()
