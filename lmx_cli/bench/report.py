@@ -29,7 +29,7 @@ def lines(report: Report) -> list[str]:
         found.append(test.name)
         found += [_row(f"  {outcome.server}", width, cells(outcome.median, report.rounds)) for outcome in test.outcomes]
         if len(test.outcomes) > 1:
-            found.append(_row("  ratio", width, ratios(test)))
+            found.append(_row("  ratio", width, ratios(test, report.rounds)))
         found += [f"    {error}" for error in errors(test)]
     return [*found, "", *about(report)]
 
@@ -64,11 +64,21 @@ def seconds(value: float) -> str:
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
 
 
-def ratios(test: Test) -> list[str]:
-    """First server over second, figure by figure."""
+def ratios(test: Test, rounds: int) -> list[str]:
+    """First server over second, figure by figure, for those that are shown."""
     first, second = test.outcomes[:2]
-    found = [ratio(first, second, figure) for figure in FIGURES]
-    return ["-" if value is None else f"{value:.2f}x" for value in found]
+    shown = cells(first.median, rounds)
+    return [
+        "-" if cell == "-" else factor(ratio(first, second, figure))
+        for cell, figure in zip(shown, FIGURES, strict=False)
+    ]
+
+
+def factor(value: float | None) -> str:
+    """ "0.56x", "147x"; a time that is hardly any makes it boundless."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}x" if value < 100 else f"{value:.0f}x" if value < 1000 else ">999x"
 
 
 def errors(test: Test) -> list[str]:
@@ -154,5 +164,5 @@ def _over(old: Measured, new: Measured) -> list[str]:
     found = []
     for figure in FIGURES:
         before, after = figure(old), figure(new)
-        found.append("-" if after is None or not before else f"{after / before:.2f}x")
+        found.append(factor(None if after is None or not before else after / before))
     return found

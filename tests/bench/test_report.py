@@ -55,13 +55,19 @@ class TestLines:
         row = next(line for line in found if line.lstrip().startswith("ratio "))
         assert row.split() == ["ratio", "2.00x", *["0.50x"] * 7]
 
+    def test_a_ratio_is_told_only_of_what_is_told(self) -> None:
+        lonely = msgspec.structs.replace(report(lmx=100.0, other=50.0), rounds=16)
+        row = next(line for line in lines(lonely) if line.lstrip().startswith("ratio "))
+        assert row.split() == ["ratio", "2.00x", "0.50x", "-", "-", "0.50x", "-", "-", "-"]
+
     def test_errors_are_said(self) -> None:
         assert "    other: it broke" in lines(report(lmx=100.0, other=50.0))
 
     def test_columns_line_up(self) -> None:
         found = lines(report(lmx=123456.7, other=0.5))
-        rows = [line for line in found if line.startswith(("  lmx", "  other"))]
-        assert {len(row) for row in rows} == {len(found[0])}
+        rows = [line for line in found if line.startswith(("  lmx", "  other", "  ratio"))]
+        assert {len(row) for row in rows if "ratio" not in row} == {len(found[0])}
+        assert all(len(row.split()) == 9 for row in rows if "ratio" in row), "however far apart, no two run together"
 
     @pytest.mark.parametrize(
         ("value", "said"), [(0.0081, "8.1 ms"), (0.24, "240 ms"), (1.239, "1.24 s"), (0.0, "0.0 ms")]
