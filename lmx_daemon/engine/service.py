@@ -60,11 +60,16 @@ class Service:
         if self._line or self._seats.answers:
             self._expire()
             self._admit()
-        self._pulse.running, self._pulse.waiting = len(self._seats.answers), len(self._line)
-        self._pulse.busy = bool(self._seats.answers or self._line)
+        self._count()
         if self._seats.answers:
             self._step()
+            self._count()
         self._reuse.settle()
+
+    def _count(self) -> None:
+        """For the heartbeat: before a step, which may hang, and after it, since no other may come for a while."""
+        self._pulse.running, self._pulse.waiting = len(self._seats.answers), len(self._line)
+        self._pulse.busy = bool(self._seats.answers or self._line)
 
     # ---- what is asked ----
 

@@ -63,8 +63,9 @@ class World:
         self.shape = abilities.cache
         self.told: dict[str, list[Event]] = {}
         self.asked: dict[str, Generate] = {}
+        self.pulse = Pulse()
         line = Line(self.shape, 0, CONTEXT)
-        self.service = Service(loaded, abilities, "one", OPTIONS, line, reuse, pulse=Pulse(), send=self._hear)
+        self.service = Service(loaded, abilities, "one", OPTIONS, line, reuse, pulse=self.pulse, send=self._hear)
 
     def _hear(self, message: Any) -> None:
         if isinstance(message, Events):
@@ -88,6 +89,7 @@ class World:
             self.service.turn()
             if self.service.idle:
                 time.sleep(0.001)
+        assert not self.pulse.busy and self.pulse.running == 0, "what has ended counts as running"
 
     def answer(self, identity: str, choice: int) -> Told:
         deltas = [e for e in self.told[identity] if isinstance(e, Delta) and e.choice == choice]
