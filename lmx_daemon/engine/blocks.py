@@ -4,7 +4,7 @@ Writing takes evaluated arrays as they lie in memory. Reading makes arrays from 
 any stream, so that it may happen on the disk's thread.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,17 @@ class Loaded:
             state = State(self.about.tree, seen[len(parts) :]) if stored.kind == "end" else None
             return prefixes.add_end(parent, self.tokens, parts, state)
         return parent.children.get(self.tokens) or prefixes.add(parent, self.tokens, parts)
+
+
+@dataclass(eq=False)
+class Fetch:
+    """Blocks on their way from disk to memory, for one prompt."""
+
+    namespace: str
+    data: bytes
+    wanted: list[Stored]
+    loaded: list[Loaded] = field(default_factory=list)
+    done: bool = False
 
 
 @dataclass(frozen=True)

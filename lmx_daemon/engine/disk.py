@@ -11,11 +11,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from lmx_daemon.engine.blocks import Loaded, Write, as_file, load_block
+from lmx_daemon.engine.blocks import Fetch, Loaded, Write, as_file, load_block
 from lmx_daemon.engine.cache import Node, PrefixCache
 from lmx_daemon.engine.files import BadBlockError, Scratch, Stored, blocks_in, bound, parse_name, used_at, write_block
 from lmx_daemon.engine.index import Index, recent
@@ -29,17 +28,6 @@ RESERVE_BYTES = 2 * 1024**3
 TOUCH_SECONDS = 60.0
 LEAST_TAIL = 8
 """Tokens; fewer are sooner computed than read."""
-
-
-@dataclass(eq=False)
-class Fetch:
-    """Blocks on their way from disk to memory, for one prompt."""
-
-    namespace: str
-    data: bytes
-    wanted: list[Stored]
-    loaded: list[Loaded] = field(default_factory=list)
-    done: bool = False
 
 
 class Disk:
@@ -61,6 +49,8 @@ class Disk:
         self._changed = threading.Condition()
         self._index = Index()
         self._reads: deque[Fetch] = deque()
+        self._pending: list[Fetch] = []
+        """Those and what was read for requests, until the engine thread puts it into memory."""
         self._plan: tuple[bytes, int] | None = None
         self._ahead: deque[Stored] = deque()
         """What was used last in an earlier life, to be read while nobody waits for anything."""
@@ -113,13 +103,18 @@ class Disk:
             self._changed.notify_all()
 
     def fetch(self, prefixes: PrefixCache, namespace: str, tokens: Sequence[int]) -> Fetch | None:
-        """Begins to read what the disk holds of `tokens` beyond the memory. None where that is nothing."""
+        """Begins to read what the disk holds of `tokens` beyond the memory, or is another's that does. None where that
+        is nothing."""
         data = encode(tokens)
         with self._changed:
             wanted = self._index.beyond(prefixes, namespace, data)
             if not wanted or self._closing:
                 return None
+            for fetch in self._pending:
+                if fetch.wanted[0].key == wanted[0].key:
+                    return fetch
             fetch = Fetch(namespace, data, wanted)
+            self._pending.append(fetch)
             self._reads.append(fetch)
             self._changed.notify_all()
             return fetch
@@ -133,6 +128,7 @@ class Disk:
                 break
             put.append(node)
             self._restored.add(node.key)
+        fetch.loaded.clear()
         path = list(prefixes.walk(fetch.namespace, fetch.data))
         # Before anything is evicted: a block never goes before those that follow it.
         prefixes.touch([*path, *(node for node in put if node.length < BLOCK)])
@@ -146,7 +142,11 @@ class Disk:
             self._changed.notify_all()
 
     def take(self, prefixes: PrefixCache) -> None:
-        """Puts into memory what has come of that."""
+        """Puts into memory what has come of that, and for requests, which may wait for long."""
+        done = [fetch for fetch in self._pending if fetch.done]
+        self._pending = [fetch for fetch in self._pending if not fetch.done]
+        for fetch in done:
+            self.restore(prefixes, fetch)
         if not self._come:
             return
         with self._changed:

@@ -14,8 +14,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from lmx_daemon.contract.frames import EngineOptions
+from lmx_daemon.engine.blocks import Fetch
 from lmx_daemon.engine.cache import Hit, PrefixCache
-from lmx_daemon.engine.disk import Disk, Fetch
+from lmx_daemon.engine.disk import Disk
 from lmx_daemon.engine.fingerprint import fingerprint
 from lmx_daemon.engine.keys import encode
 from lmx_daemon.engine.load import LoadedModel
@@ -24,6 +25,8 @@ from lmx_daemon.engine.recent import TAIL, WORTH, Recent, Tokens, common_length,
 AHEAD_BYTES, AHEAD_PART = 512 * 1024 * 1024, 4
 """Of what may be kept in memory, one part of so many is read ahead, and at most so much."""
 FAILED = "the prefix cache failed"
+READS = 4
+"""So often a request waits for the disk."""
 WAIT_SECONDS = 30.0
 """Nobody waits longer for somebody else's work."""
 
@@ -67,6 +70,7 @@ class Arrival:
     until: float
     opening: int = 0
     fetch: Fetch | None = None
+    reads: int = 0
     leader: "Leader | None" = None
     position: int = 0
     """It waits until the leader's cache of so many tokens is stored."""
@@ -119,8 +123,11 @@ class Reuse:
         if arrival.fetch is not None:
             if not arrival.fetch.done:
                 return False
-            fetch, arrival.fetch = arrival.fetch, None
-            self._forgiving(lambda: self._restore(fetch), None)
+            arrival.reads += 1  # it may have been another's, and what was read early may have given way
+            again = arrival.reads < READS
+            arrival.fetch = self._forgiving(lambda: self._fetch(arrival.namespace, arrival.tokens, again), None)
+            if arrival.fetch is not None:
+                return False
         if arrival.leader is not None:
             if not arrival.leader.ended and arrival.leader.held < arrival.position:
                 return False
@@ -209,13 +216,9 @@ class Reuse:
         if self._disk is not None:
             self._disk.close(seconds)
 
-    def _fetch(self, namespace: str, tokens: list[int]) -> Fetch | None:
+    def _fetch(self, namespace: str, tokens: list[int], more: bool = True) -> Fetch | None:
         self._take()
-        return self._disk.fetch(self.prefixes, namespace, tokens) if self._disk is not None else None
-
-    def _restore(self, fetch: Fetch) -> None:
-        if self._disk is not None:
-            self._disk.restore(self.prefixes, fetch)
+        return self._disk.fetch(self.prefixes, namespace, tokens) if self._disk is not None and more else None
 
     def _take(self) -> None:
         if self._disk is not None:

@@ -8,7 +8,8 @@ import mlx.core as mx
 import numpy as np
 from mlx_lm.models.cache import ArraysCache, CacheList, KVCache
 
-from lmx_daemon.engine.disk import Disk, Fetch
+from lmx_daemon.engine.blocks import Fetch
+from lmx_daemon.engine.disk import Disk
 
 PATIENCE = 20.0
 MARK = "model"

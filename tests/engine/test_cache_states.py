@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from lmx_daemon.engine import files
+from lmx_daemon.engine.blocks import Fetch
 from lmx_daemon.engine.cache import MIN_TOKENS, Node, PrefixCache, at_end
-from lmx_daemon.engine.disk import LEAST_TAIL, Fetch
+from lmx_daemon.engine.disk import LEAST_TAIL
 from lmx_daemon.engine.keys import BLOCK, encode
 from tests.engine.holding import MARK, PATIENCE, Held, cache_of, told
 
