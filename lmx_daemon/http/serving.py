@@ -70,13 +70,27 @@ async def open_stream(ticket: Ticket) -> list[Event]:
 async def stream_of(pool: Pool, ticket: Ticket, dialect: Dialect, opening: list[Event]) -> AsyncIterator[bytes]:
     """Everything that is ready leaves in one write. Closing the iterator early cancels the request."""
     try:
-        yield dialect.stream(opening) or KEEP_ALIVE
+        yield dialect.stream(opening) or comment(opening) or KEEP_ALIVE
         while not ticket.read:
             events = await ticket.take(KEEP_ALIVE_SECONDS)
-            if data := dialect.stream(events) if events else KEEP_ALIVE:
+            if data := dialect.stream(events) or comment(events):
                 yield data
     finally:
         pool.release(ticket)
+
+
+def comment(events: list[Event]) -> bytes:
+    """What clients skip, and a person with curl reads: how far a request is that waits."""
+    match events[-1] if events else None:
+        case None:
+            return KEEP_ALIVE
+        case Loading(stage=stage, fraction=fraction):
+            done = "" if fraction is None else f" {fraction:.0%}"
+            return f": loading {' '.join(stage.split())}{done}\n\n".encode()
+        case Queued(position=position):
+            return f": queued, {position} in line\n\n".encode()
+        case _:
+            return b""
 
 
 async def all_events(ticket: Ticket) -> list[Event]:
