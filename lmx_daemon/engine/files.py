@@ -184,7 +184,7 @@ def _is_stale(entry: os.DirEntry[str]) -> bool:
             os.kill(int(process), 0)
         except ProcessLookupError:
             return True
-        except OSError:  # it lives, and is another user's
+        except (OSError, OverflowError):  # it lives, and is another user's; or it is no process's number at all
             pass
     return time.time() - entry.stat().st_mtime > STALE_SECONDS
 

@@ -1,6 +1,7 @@
 """For trying the prefix cache: caches whose content tells what they hold, and a disk that can be held up."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 from mlx_lm.models.cache import ArraysCache, CacheList, KVCache
 
 from lmx_daemon.engine.blocks import Fetch
+from lmx_daemon.engine.cache import Node
 from lmx_daemon.engine.disk import Disk
+from lmx_daemon.engine.keys import BLOCK
 
 PATIENCE = 20.0
 MARK = "model"
@@ -110,3 +113,24 @@ class Held(Disk):
     def _read_one_ahead(self) -> None:
         self._before()
         super()._read_one_ahead()
+
+
+def below(node: Node) -> Iterator[Node]:
+    for beside, ends in ((node.children, False), (node.ends, True)):
+        for tokens, child in beside.items():
+            assert child.tokens == tokens and child.parent is node and (child.length < BLOCK) == ends
+            yield child
+            yield from below(child)
+
+
+def spoil(paths: list[Path], what: str, how: int) -> None:
+    """`how` of a hundred is the place."""
+    for path in paths:
+        data = path.read_bytes()
+        place = len(data) * how // 100
+        if what == "delete":
+            path.unlink()
+        elif what == "tear":
+            path.write_bytes(data[:place])
+        else:
+            path.write_bytes(data[:place] + bytes(byte ^ 1 for byte in data[place : place + 1]) + data[place + 1 :])

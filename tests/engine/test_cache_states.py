@@ -4,7 +4,6 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from lmx_daemon.engine import files
 from lmx_daemon.engine.blocks import Fetch
-from lmx_daemon.engine.cache import MIN_TOKENS, Node, PrefixCache, at_end
+from lmx_daemon.engine.cache import MIN_TOKENS, Hit, PrefixCache, at_end
 from lmx_daemon.engine.disk import LEAST_TAIL
 from lmx_daemon.engine.keys import BLOCK, encode
-from tests.engine.holding import MARK, PATIENCE, Held, cache_of, told
+from lmx_daemon.engine.reuse import READS, Arrival, Reuse
+from tests.engine.holding import MARK, PATIENCE, Held, below, cache_of, spoil, told
+from tests.engine.test_reuse import Rows
 
 PLENTY = 1 << 30
 pieces = st.tuples(st.integers(0, 1), st.sampled_from([1, 8, 20, 20, 44, 63, 64, 64, 65, 128]))
@@ -50,12 +51,14 @@ def act(name: str, **more: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[st
 OTHERS = ["delete", "tear", "damage", "damage", "age", "tidy", "empty"]
 keep = act("keep", prompts=st.lists(grown, min_size=1, max_size=3), settle=st.sampled_from([0, 1, 2, 2]))
 fetch, restore = act("fetch", prompt=prompts), act("restore", which=some, find=st.booleans())
+arrive = act("arrive", prompt=prompts)
 take = act("take", first=st.sampled_from([1, 1, 2, 3, 9]))
 restart = act(
     "restart", memory=memories, disk=disks, crash=st.sampled_from([False, False, False, True]), ahead=st.booleans()
 )
 acts = st.one_of(
     *(keep, keep, keep, act("find", prompt=prompts), fetch, fetch, restore, restore, restart, restart, take, take),
+    *(arrive, arrive, act("begin_one", which=some)),
     act("read_ahead", max_bytes=memories),
     act("give_up", what=st.sampled_from(["resize", "resize", "clear", "fail"]), max_bytes=memories),
     act("let", count=st.sampled_from([0, 1, 2, math.inf, math.inf, math.inf])),
@@ -72,6 +75,8 @@ class Machine(RuleBasedStateMachine):
         self.spoiled = False
         """Files were damaged or deleted by others."""
         self.asked: list[tuple[str, list[int]]] = [("", [0] * 200), ("other", []), ("", [])]
+        self.failed: list[str] = []
+        self.arrivals: list[Arrival] = []
         self.fetches: list[Fetch] = []
         self.kept: list[tuple[str, list[int]]] = []
         """What nothing can have taken away."""
@@ -84,7 +89,9 @@ class Machine(RuleBasedStateMachine):
     def start(self, memory: int, disk: int) -> None:
         self.disk = Held(self.root, disk, self.said.append)
         self.prefixes = PrefixCache(memory, MARK, self.disk)
+        self.reuse = Reuse(self.prefixes, self.disk, warn=self.failed.append)
         self.max_bytes = disk
+        self.arrivals.clear()
         self.fetches.clear()
         if min(memory, disk) < PLENTY:
             self.kept.clear()
@@ -129,9 +136,29 @@ class Machine(RuleBasedStateMachine):
         length = hit.length if hit is not None else 0
         assert length == (place if place >= MIN_TOKENS else 0)
         assert least <= length <= len(tokens) - 1 or length == 0 == least
+        self.is_right(namespace, tokens, hit)
+
+    def is_right(self, namespace: str, tokens: list[int], hit: Hit | None) -> None:
         if hit is not None:
-            expected = cache_of(namespace, tokens[:length], states=self.states)
-            assert told(hit.cache, length) == told(expected, length)
+            assert MIN_TOKENS <= hit.length < len(tokens)
+            expected = cache_of(namespace, tokens[: hit.length], states=self.states)
+            assert told(hit.cache, hit.length) == told(expected, hit.length)
+
+    def arrive(self, prompt: Prompt) -> None:
+        self.arrivals.append(self.reuse.arrive(*self.tokens_of(prompt)))
+
+    def begin_one(self, which: int) -> None:
+        """Of the requests that came; in the end no one waits for the disk."""
+        if self.arrivals:
+            arrival = self.arrivals.pop(which % len(self.arrivals))
+            self.disk.let(math.inf)
+            self.disk.settle()
+            rounds = 0
+            while not self.reuse.may_start(arrival, Rows()):
+                self.disk.settle()
+                rounds += 1
+                assert rounds < READS
+            self.is_right(arrival.namespace, arrival.tokens, self.reuse.start(arrival).hit)
 
     def fetch(self, prompt: Prompt) -> None:
         if (fetch := self.disk.fetch(self.prefixes, *self.tokens_of(prompt))) is not None:
@@ -211,22 +238,12 @@ class Machine(RuleBasedStateMachine):
             return
         self.spoiled = True
         self.kept.clear()
-        match what:
-            case "delete":
-                path.unlink()
-            case "tear":
-                path.write_bytes(path.read_bytes()[: how * 40])
-            case "damage":
-                for each in paths:
-                    data = each.read_bytes()
-                    place = len(data) * how // 100
-                    each.write_bytes(
-                        data[:place] + bytes(byte ^ 1 for byte in data[place : place + 1]) + data[place + 1 :]
-                    )
-            case "tidy":
-                files.bound(self.root, sum(path.stat().st_size for path in paths) * how // 100)
-            case "empty":
-                shutil.rmtree(self.root if how % 2 else self.folder)
+        if what == "empty":
+            shutil.rmtree(self.root if how % 2 else self.folder)
+        elif what == "tidy":
+            files.bound(self.root, sum(path.stat().st_size for path in paths) * how // 100)
+        else:
+            spoil(paths if what == "damage" else [path], what, how)
 
     # ---- what always holds ----
 
@@ -253,6 +270,7 @@ class Machine(RuleBasedStateMachine):
     def the_tree_is_whole(self) -> None:
         if not hasattr(self, "disk"):
             return
+        assert not self.failed
         prefixes = self.prefixes
         place = {node: index for index, node in enumerate(prefixes._order.values())}
         assert all(root.children or root.ends for name, root in prefixes._roots.items() if name)
@@ -265,24 +283,9 @@ class Machine(RuleBasedStateMachine):
             assert place.get(node.parent, math.inf) > place[node], "a block would go before one that follows it"
 
 
-def below(node: Node) -> Iterator[Node]:
-    for beside, ends in ((node.children, False), (node.ends, True)):
-        for tokens, child in beside.items():
-            assert child.tokens == tokens and child.parent is node and (child.length < BLOCK) == ends
-            yield child
-            yield from below(child)
-
-
 def run(examples: int, steps: int) -> None:
-    run_state_machine_as_test(
-        Machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    wanted = settings(max_examples=examples, stateful_step_count=steps, deadline=None)
+    run_state_machine_as_test(Machine, settings=settings(wanted, suppress_health_check=list(HealthCheck)))
 
 
 def test_whatever_comes_after_whatever() -> None:

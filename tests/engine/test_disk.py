@@ -501,8 +501,9 @@ def test_a_writer_killed_in_the_middle_leaves_only_true_blocks(shelf: Callable[.
     writer.wait(PATIENCE)
     writer.stdout.close()
     again = shelf()
-    (again.folder / "torn.1.part").write_bytes(b"torn")
-    os.utime(again.folder / "torn.1.part", (0, 0))
+    for process in (1, 1 << 70):
+        (again.folder / f"torn.{process}.part").write_bytes(b"torn")
+        os.utime(again.folder / f"torn.{process}.part", (0, 0))
     again = shelf()
     assert not list(again.folder.glob("*.part")) and again.files()
     for variant in range(3):
