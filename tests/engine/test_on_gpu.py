@@ -24,6 +24,7 @@ from lmx_daemon.engine.load import load
 from lmx_daemon.engine.probe import try_out
 from lmx_daemon.engine.sampling import Resolved
 from lmx_daemon.engine.step import Row
+from lmx_daemon.memory.need import buffer_bytes
 from tests.engine import test_batch, test_service
 from tests.engine.test_batch import LENGTHS, alone_with, model_of, run_schedules, tokens_of
 from tests.models import build_model
@@ -147,3 +148,10 @@ def test_only_a_large_model_is_wired_unless_asked(monkeypatch: pytest.MonkeyPatc
     assert platform.wire("auto", 20 * GIB) == platform.wire("off", 40 * GIB) == "" and not wired
     assert platform.wire("auto", 25 * GIB) and platform.wire(str(4 * GIB), GIB) and platform.wire(str(99 * GIB), GIB)
     assert wired == [48 * GIB, 4 * GIB, 48 * GIB]
+
+
+def test_the_buffers_that_mlx_keeps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[int] = []
+    monkeypatch.setattr(mx, "set_cache_limit", limits.append)
+    platform.bound_caches(8 * GIB)
+    assert limits == [buffer_bytes(8 * GIB)]
