@@ -132,6 +132,7 @@ class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """None: until the model stops or its context is full."""
     stop: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] = ()
+    stop_tokens: tuple[int, ...] = ()
     choices: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     """None: no log-probabilities; 0: the chosen token's only."""

@@ -145,7 +145,7 @@ class Decode:
             if running is None:  # removed while it was computed
                 continue
             running.said.append(token)
-            reason = "stop" if token in self._stop else None
+            reason = "stop" if token in self._stop or token in running.row.stops else None
             if reason is None and len(running.said) >= running.row.max_tokens:
                 reason = "length"
             if reason is None:

@@ -70,11 +70,12 @@ def resolve(sampling: Sampling, defaults: dict[str, Any]) -> Resolved:
 
 def check(request: Generate, vocabulary: int) -> None:
     """Raises RequestError where a value means nothing to this model, or costs every other request."""
-    for token in request.sampling.logit_bias:
-        if not 0 <= token < vocabulary:
-            raise RequestError(
-                f"logit_bias names token {token}; this model has tokens 0 to {vocabulary - 1}", param="logit_bias"
-            )
+    for name, tokens in (("logit_bias", request.sampling.logit_bias), ("stop_token_ids", request.stop_tokens)):
+        for token in tokens:
+            if not 0 <= token < vocabulary:
+                raise RequestError(
+                    f"{name} names token {token}; this model has tokens 0 to {vocabulary - 1}", param=name
+                )
     if len(request.stop) > MAX_STOPS:
         raise RequestError(f"stop: at most {MAX_STOPS} strings, not {len(request.stop)}", param="stop")
     if any(len(text) > MAX_STOP_CHARACTERS for text in request.stop):

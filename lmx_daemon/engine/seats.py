@@ -63,7 +63,8 @@ class Seats:
         answer.start()
         found = self._reuse.start(answer.arrival)
         answer.cached = found.cached
-        rows = [Row(most, self._wish(answer, index)) for index in range(answer.request.choices)]
+        stops = frozenset(answer.request.stop_tokens)
+        rows = [Row(most, self._wish(answer, index), stops=stops) for index in range(answer.request.choices)]
         ids = self._batch.add(answer.prepared.tokens, rows, found.cache, found.cached, found.checkpoints)
         self._reuse.lead(ids[0], answer.arrival, found)
         for index, row in enumerate(ids):
@@ -76,7 +77,8 @@ class Seats:
         """Its choices go on after what they have said; that is computed again."""
         for choice in answer.go_on():
             tokens = [*answer.prepared.tokens, *choice.said]
-            asked = Row(max(1, most - len(choice.said)), self._wish(answer, choice.index), len(choice.said))
+            left, stops = max(1, most - len(choice.said)), frozenset(answer.request.stop_tokens)
+            asked = Row(left, self._wish(answer, choice.index), len(choice.said), stops)
             hit = self._reuse.find(answer.request.cache_namespace, tokens)
             (row,) = self._batch.add(tokens, [asked], hit.cache if hit else None, hit.length if hit else 0)
             answer.rows[row] = choice

@@ -14,6 +14,8 @@ class Row:
     wish: Wish
     resumed: int = 0
     """The last so many of the tokens that it continues are its own, said before it was set aside."""
+    stops: frozenset[int] = frozenset()
+    """It ends at these too."""
 
 
 @dataclass(frozen=True)

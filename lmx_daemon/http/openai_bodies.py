@@ -30,6 +30,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     min_p: Probability | None = None
     max_tokens: MaxTokens | None = None
     stop: str | list[str] | None = None
+    stop_token_ids: Annotated[list[Token], msgspec.Meta(max_length=64)] | None = None
+    """Besides the model's own; vLLM's word for it."""
     seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None

@@ -102,6 +102,7 @@ def generate(body: Body, prompt: Prompt, *, identity: str, **fields: Any) -> Gen
         prompt=prompt,
         sampling=sampling(body),
         stop=stops(body.stop),
+        stop_tokens=tuple(body.stop_token_ids or ()),
         choices=body.n or 1,
         ttl=time_to_live(body),
         deadline=body.deadline,

@@ -119,6 +119,9 @@ class Schedules:
             self._known[prompt, kind] = [self._alone.answer(name, choice) for choice in range(count)]
         return self._known[prompt, kind]
 
+    def world(self) -> World:
+        return World(self._loaded, Reuse())
+
     def run(self, seed: int, folder: Path, acts: int) -> int:
         """How many answers came to their end."""
         generator = random.Random(seed)
@@ -199,3 +202,17 @@ def test_an_answer_is_the_one_it_would_have_been_alone_for_long(architecture: st
     schedules = schedules_of(architecture, tmp_path)
     for seed in range(100, 160):
         schedules.run(seed, tmp_path / f"disk{seed % 3}", 150)
+
+
+def test_a_request_ends_at_its_own_stop_tokens_and_its_neighbour_does_not(tmp_path: Path) -> None:
+    schedules, prompt, fields = schedules_of("llama", tmp_path), tokens_of(0, 20), {"max_tokens": 40}
+    tokens, _, _ = schedules.alone(prompt, "greedy")[0]
+    world = schedules.world()
+    one = world.ask(prompt, stop_tokens=(tokens[7],), **KINDS["greedy"], **fields)
+    other = world.ask(prompt, **KINDS["greedy"], **fields)
+    strange = world.ask(prompt, stop_tokens=(999_999,))
+    world.finish()
+    assert world.answer(one, 0)[0] == tokens[: tokens.index(tokens[7])] and world.answer(other, 0)[0] == tokens
+    ended, refused = world.told[one][-1], world.told[strange][-1]
+    assert isinstance(ended, Finished) and ended.reason == "stop"
+    assert isinstance(refused, Failed) and refused.error.param == "stop_token_ids"

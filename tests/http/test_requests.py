@@ -6,8 +6,10 @@ from lmx_daemon.http.openai_requests import completion_request
 
 
 def test_lmxs_own_fields_reach_the_engine() -> None:
-    own = b'"deadline": 9, "queue_deadline": 2.5, "priority": -3, "cache_namespace": "team", "keep_alive": "1m"'
+    own = b'"deadline": 9, "queue_deadline": 2.5, "priority": -3, "cache_namespace": "team"'
+    own += b', "keep_alive": "1m", "stop_token_ids": [5]'
     body = decode(b'{"model": "m", "prompt": "x", ' + own + b"}", CompletionBody)
     asked = completion_request(body, "r", "http", "curl")
     assert (asked.deadline, asked.queue_deadline, asked.priority) == (9.0, 2.5, -3)
     assert (asked.cache_namespace, asked.ttl) == ("team", 60.0)
+    assert asked.stop_tokens == (5,)
