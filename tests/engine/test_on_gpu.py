@@ -51,7 +51,9 @@ def _as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("attend", "gate"):
         monkeypatch.setattr(host, name, lambda *_: pytest.fail("numpy takes no part on a GPU"))
     yield
+    monkeypatch.undo()
     unteach()
+    kernels.teach()
     alone_with.cache_clear()
 
 
