@@ -158,7 +158,9 @@ class Schedules:
         if generator.random() < 0.3:
             _, text, _ = self.alone(prompt, kind)[0]
             place = generator.randrange(max(1, len(text) - 3))
-            fields["stop"] = (text[place : place + generator.randint(1, 3)] or "never",)
+            stop = text[place : place + generator.randint(1, 3)]
+            # An answer that ends within a character has the replacement where a longer one has the character.
+            fields["stop"] = (stop if stop and "\ufffd" not in stop else "never",)
         if generator.random() < 0.1:
             fields["deadline"] = DEADLINE
         wanted[world.ask(prompt, **fields)] = prompt, kind
