@@ -76,9 +76,9 @@ async def _ps(output: Output, json: bool) -> int:
         return ExitCode.OK
     now = time.time()
     output.table(
-        ("INSTANCE", "STATE", "MEMORY", "PLAN", "CACHE", "CONTEXT", "RUN", "WAIT", "TOK/S", "USED", "UNLOADS"),
+        ("INSTANCE", "STATE", "MEMORY", "PLAN", "MAX CACHE", "CONTEXT", "RUN", "WAIT", "TOK/S", "USED", "UNLOADS"),
         [_ps_row(instance, now) for instance in instances],
-        right=("MEMORY", "PLAN", "CACHE", "CONTEXT", "RUN", "WAIT", "TOK/S", "USED", "UNLOADS"),
+        right=("MEMORY", "PLAN", "MAX CACHE", "CONTEXT", "RUN", "WAIT", "TOK/S", "USED", "UNLOADS"),
     )
     return ExitCode.OK
 
@@ -86,6 +86,8 @@ async def _ps(output: Output, json: bool) -> int:
 def _ps_row(instance: "Instance", now: float) -> tuple[str, ...]:
     state = instance.state if instance.progress is None else f"{instance.state} {instance.progress:.0%}"
     unloads = f"in {duration(instance.expires_at - now)}" if instance.expires_at else "-"
+    if not instance.expires_at and instance.ttl is not None and instance.ttl >= 0:
+        unloads = f"after {duration(instance.ttl)}"
     return (
         instance.id,
         state,
@@ -126,9 +128,10 @@ async def load_model(output: Output, request: "LoadRequest", json: bool = False)
 async def _plan(output: Output, request: "LoadRequest", json: bool) -> int:
     async with await started() as client:
         verdict = await client.plan(request)
+    ended = ExitCode.ERROR if verdict.outcome == "refused" else ExitCode.OK
     if json:
         output.json(verdict)
-        return ExitCode.OK
+        return ended
     plan = verdict.plan
     sequences = f"{plan.slots} x {plan.context}" if plan.slots > 1 else str(plan.context)
     output.table(
@@ -153,7 +156,7 @@ async def _plan(output: Output, request: "LoadRequest", json: bool) -> int:
     output.text(outcomes[verdict.outcome])
     if verdict.error is not None and verdict.error.hint:
         output.note(f"hint: {verdict.error.hint}")
-    return ExitCode.OK
+    return ended
 
 
 def _planned(plan: "MemoryPlan") -> str:

@@ -19,6 +19,7 @@ LmxError
 ├─ ModelLoadError 500
 ├─ WorkerError 500                 the model's process died or raised
 │  ├─ WorkerHungError
+│  ├─ CrashLoopError 503           it died too often of late; `retry_after` seconds
 │  └─ EngineMissingError           MLX is missing or broken
 ├─ OutOfMemoryError 507
 ├─ DeadlineError 504
@@ -149,6 +150,10 @@ class WorkerError(LmxError):
 
 class WorkerHungError(WorkerError):
     code = "worker_hung"
+
+
+class CrashLoopError(WorkerError):
+    code, status = "crash_loop", 503
 
 
 class EngineMissingError(WorkerError):

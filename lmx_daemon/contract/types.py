@@ -99,7 +99,10 @@ class Instance(Frozen, frozen=True):
     loaded_at: float | None = None
     load_seconds: float | None = None
     used_at: float | None = None
+    ttl: float | None = None
+    """Seconds of idleness after which it is unloaded; None or a negative one: never."""
     expires_at: float | None = None
+    """None also while it is in use."""
     running: int = 0
     waiting: int = 0
     decode_rate: float = 0.0

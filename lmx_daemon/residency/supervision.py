@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from lmx_daemon.contract.config import EngineSettings, ServerSettings
-from lmx_daemon.contract.errors import WorkerError, WorkerHungError
+from lmx_daemon.contract.errors import CrashLoopError, WorkerHungError
 from lmx_daemon.contract.types import Health, Model
 from lmx_daemon.residency.background import Background
 from lmx_daemon.residency.desk import Desk
@@ -87,13 +87,14 @@ class Supervisor:
         return len(self._crashes[model.id])
 
     def delay(self, model: Model) -> float:
-        """Seconds to wait before it is started again. Raises WorkerError where it crashed too often of late."""
+        """Seconds to wait before it is started again. Raises CrashLoopError where it crashed too often of late."""
         limit, window = self._engine.max_restarts, self._engine.restart_window_seconds
         allowed = start_after(self._crashes[model.id], time.monotonic(), limit, window)
         if allowed.refused_for is not None:
-            raise WorkerError(
+            raise CrashLoopError(
                 f"{model.id} has crashed {limit} times within {window:.0f} s",
                 hint=f"it may be started again in {allowed.refused_for:.0f} s; the log tells why it crashed",
+                retry_after=allowed.refused_for,
             )
         return allowed.wait
 

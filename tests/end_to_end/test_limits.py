@@ -131,8 +131,9 @@ def test_a_model_that_keeps_crashing_is_refused_for_a_while(own_daemon: Daemon) 
         os.kill(worker, signal.SIGKILL)
         wait_until(lambda: daemon.admin("GET", "/admin/instances") == [], 5, "the worker is gone")
     answer = httpx2.post(f"{daemon.address}/v1/completions", json={"model": TALKER, "prompt": "x"}, timeout=30)
-    assert answer.status_code == 500
-    assert "crashed 2 times" in answer.json()["error"]["message"]
+    assert answer.status_code == 503 and 200 < int(answer.headers["retry-after"]) <= 300
+    error = answer.json()["error"]
+    assert error["code"] == "crash_loop" and "crashed 2 times" in error["message"]
     told = daemon.lmx("status").stdout
     assert told.count("was ended by SIGKILL") == 2 and "happened" in told
 

@@ -127,6 +127,7 @@ def test_the_pinned_stay_and_a_refusal_tells_numbers_and_ways_out(machine: Calla
     daemon = machine(TWO_FIT, "--model", "tests/a")
     wait_until(lambda: loaded(daemon) == ["a"], 30, "the preload")
     load(daemon, "b", pin=True)
+    assert daemon.lmx("load", "--plan", "tests/c").returncode == 1
     refused = daemon.lmx("load", "tests/c")
     assert refused.returncode == 1
     assert "does not fit into memory: it needs " in refused.stderr and "of 1.4 GB are free" in refused.stderr

@@ -13,7 +13,7 @@ from lmx_daemon.contract.pulls import Download
 from lmx_daemon.contract.types import Instance, Model
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import Ask, Confirm, Pick
-from lmx_tui.widgets.models import ordered, short_state
+from lmx_tui.widgets.models import expiry, ordered, short_state
 from lmx_tui.widgets.pulls import in_order, pull_words
 from lmx_tui.widgets.requests import instance_rows
 from lmx_tui.widgets.table import Table
@@ -303,3 +303,11 @@ async def test_copy_names_its_route(make_app: Make) -> None:
     async with running(make_app()) as pilot:
         await pilot.press("y")
         await until(pilot, lambda: "model id: sent to the terminal (OSC 52" in screen_text(pilot.app))
+
+
+def test_a_model_in_use_says_how_long_it_may_be_idle() -> None:
+    def told(**fields: Any) -> str:
+        return expiry(Instance(id="i", model=QWEN, state="ready", **fields), now=1000.0)
+
+    assert told(ttl=900.0) == "idle 15m" and told(ttl=900.0, expires_at=1300.0) == "in 5m"
+    assert told() == told(ttl=-1.0) == "never" and told(ttl=900.0, pinned=True) == "pinned"
