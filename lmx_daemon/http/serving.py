@@ -4,6 +4,7 @@ The same for every dialect, which brings `stream(events) -> bytes` and `whole(ev
 """
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any, Protocol, TypeVar
@@ -12,7 +13,7 @@ from litestar import Request, Response
 from litestar.response import Stream
 
 from lmx_daemon.contract.errors import CancelledError, error_from
-from lmx_daemon.contract.generation import Event, Failed, Generate, Loading, Queued
+from lmx_daemon.contract.generation import Event, Failed, Generate, Loading, Prefill, Queued
 from lmx_daemon.http.openai_answers import KEEP_ALIVE
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.residency.ticket import Ticket
@@ -21,6 +22,8 @@ T = TypeVar("T")
 OPENING_SECONDS = 2.0
 """So long a stream's headers wait for the first decisive event: until then a failure is still a status code."""
 KEEP_ALIVE_SECONDS = 10.0
+PREFILL_SECONDS = 1.0
+"""Between two comments on one prompt: its pieces are done faster than anybody reads."""
 AnyRequest = Request[Any, Any, Any]
 
 
@@ -71,16 +74,19 @@ async def stream_of(pool: Pool, ticket: Ticket, dialect: Dialect, opening: list[
     """Everything that is ready leaves in one write. Closing the iterator early cancels the request."""
     try:
         yield dialect.stream(opening) or comment(opening) or KEEP_ALIVE
+        written = time.monotonic()
         while not ticket.read:
             events = await ticket.take(KEEP_ALIVE_SECONDS)
-            if data := dialect.stream(events) or comment(events):
+            if data := dialect.stream(events) or comment(events, time.monotonic() - written):
                 yield data
+                written = time.monotonic()
     finally:
         pool.release(ticket)
 
 
-def comment(events: list[Event]) -> bytes:
-    """What clients skip, and a person with curl reads: how far a request is that waits."""
+def comment(events: list[Event], silent: float = math.inf) -> bytes:
+    """What clients skip, and a person with curl reads: how far a request is that waits. Nothing was written for
+    `silent` seconds."""
     match events[-1] if events else None:
         case None:
             return KEEP_ALIVE
@@ -89,8 +95,10 @@ def comment(events: list[Event]) -> bytes:
             return f": loading {' '.join(stage.split())}{done}\n\n".encode()
         case Queued(position=position):
             return f": queued, {position} in line\n\n".encode()
-        case _:
-            return b""
+        case Prefill(done=done, total=total):
+            return f": prompt, {done} of {total} tokens\n\n".encode() if silent >= PREFILL_SECONDS else b""
+        case _:  # events may come and say nothing
+            return KEEP_ALIVE if silent >= KEEP_ALIVE_SECONDS else b""
 
 
 async def all_events(ticket: Ticket) -> list[Event]:

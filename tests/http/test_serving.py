@@ -1,10 +1,26 @@
 """A stream's events on their way to the client."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
-from lmx_daemon.contract.generation import Ending, Finished, Generate, Loading, Queued, Text
-from lmx_daemon.http.openai_answers import ChatDialect
-from lmx_daemon.http.serving import stream_of
+import pytest
+
+from lmx_daemon.contract.generation import (
+    Delta,
+    Ending,
+    Event,
+    Finished,
+    Generate,
+    Loading,
+    Prefill,
+    Queued,
+    Started,
+    Text,
+)
+from lmx_daemon.http import serving
+from lmx_daemon.http.openai_answers import KEEP_ALIVE, ChatDialect
+from lmx_daemon.http.serving import comment, stream_of
 from lmx_daemon.residency.ticket import Ticket
 
 
@@ -23,3 +39,55 @@ async def test_who_waits_sees_in_comments_how_far_it_is() -> None:
     assert await anext(stream) == b": queued, 2 in line\n\n"
     ticket.put(Finished(id="r", endings=(Ending(reason="stop"),)))
     assert b"".join([part async for part in stream]).endswith(b"data: [DONE]\n\n")
+
+
+def prefilling(ticket: Ticket) -> AsyncIterator[bytes]:
+    pool: Any = Pool()
+    opening: list[Event] = [
+        Started(id="r", prompt_tokens=900, cached_tokens=0, seed=1),
+        Prefill(id="r", done=100, total=900),
+    ]
+    return stream_of(pool, ticket, ChatDialect("id", "m"), opening)
+
+
+async def written_after(stream: AsyncIterator[bytes], ticket: Ticket, *events: Event) -> list[bytes]:
+    """What each event alone makes leave, an answer's piece at the end."""
+    found: list[bytes] = []
+
+    async def read() -> None:
+        async for part in stream:
+            found.append(part)
+
+    reader = asyncio.ensure_future(read())
+    for event in (*events, Delta(id="r", content="Hello", tokens=1)):
+        for _ in range(5):
+            await asyncio.sleep(0)
+        ticket.put(event)
+    ticket.put(Finished(id="r", endings=(Ending(reason="stop"),)))
+    await reader
+    assert b"Hello" in found.pop()
+    return found
+
+
+PIECES = [Prefill(id="r", done=done, total=900) for done in (200, 300, 400)]
+
+
+async def test_a_long_prompt_tells_how_far_it_is_so_that_no_proxy_cuts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "PREFILL_SECONDS", 0.0)
+    ticket = Ticket(Generate(id="r", model="m", prompt=Text(text="x")), lambda _: None)
+    stream = prefilling(ticket)
+    assert await anext(stream) == b": prompt, 100 of 900 tokens\n\n"
+    told = [f": prompt, {piece.done} of 900 tokens\n\n".encode() for piece in PIECES]
+    assert await written_after(stream, ticket, *PIECES) == told
+
+
+async def test_its_pieces_do_not_flood_a_stream() -> None:
+    ticket = Ticket(Generate(id="r", model="m", prompt=Text(text="x")), lambda _: None)
+    stream = prefilling(ticket)
+    assert await anext(stream)
+    assert await written_after(stream, ticket, *PIECES) == []
+
+
+def test_events_that_say_nothing_keep_no_stream_silent() -> None:
+    events: list[Event] = [Started(id="r", prompt_tokens=900, cached_tokens=0, seed=1)]
+    assert comment(events, 5.0) == b"" and comment(events, 10.0) == KEEP_ALIVE
