@@ -58,7 +58,6 @@ class Service:
     def turn(self) -> None:
         """Ends what is overdue, lets those begin that may, and makes one step. Raises when none works any more."""
         if self._line or self._seats.answers:
-            self._expire()
             self._admit()
         self._count()
         if self._seats.answers:
@@ -125,7 +124,8 @@ class Service:
     # ---- who begins ----
 
     def _admit(self) -> None:
-        """Takes waiting requests into the batch, in order, while there is room."""
+        """Takes waiting requests into the batch, in order, while there is room; none that is overdue."""
+        self._expire()
         admitted = False
         while answer := self._line.next(self._seats.answers, self._seats.free, self._seats.may_start):
             admitted = True

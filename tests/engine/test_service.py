@@ -72,11 +72,11 @@ class World:
             for event in message.events:
                 self.told.setdefault(event.id, []).append(event)
 
-    def ask(self, prompt: tuple[int, ...], **fields: Any) -> str:
+    def ask(self, prompt: tuple[int, ...], ago: float = 0.0, **fields: Any) -> str:
         identity = f"r{len(self.asked)}"
         request = Generate(id=identity, model="m", prompt=Tokens(ids=prompt), token_ids=True, **fields)
         self.asked[identity] = request
-        self.service.receive(Ready(request, Prepared(list(prompt), [], raw=True), time.monotonic(), 0.0))
+        self.service.receive(Ready(request, Prepared(list(prompt), [], raw=True), time.monotonic() - ago, 0.0))
         return identity
 
     def open(self) -> list[str]:
@@ -218,3 +218,12 @@ def test_a_request_ends_at_its_own_stop_tokens_and_its_neighbour_does_not(tmp_pa
     ended, refused = world.told[one][-1], world.told[strange][-1]
     assert isinstance(ended, Finished) and ended.reason == "stop"
     assert isinstance(refused, Failed) and refused.error.param == "stop_token_ids"
+
+
+def test_one_that_waited_too_long_before_it_came_to_the_engine_does_not_begin(tmp_path: Path) -> None:
+    world = schedules_of("llama", tmp_path).world()
+    late = world.ask(tokens_of(0, 20), ago=5.0, queue_deadline=2.0, max_tokens=4)
+    early = world.ask(tokens_of(0, 20), ago=5.0, queue_deadline=60.0, max_tokens=4)
+    world.finish()
+    (failed,), ended = world.told[late], world.told[early][-1]
+    assert isinstance(failed, Failed) and failed.error.code == "deadline_exceeded" and isinstance(ended, Finished)
