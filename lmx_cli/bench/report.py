@@ -67,11 +67,14 @@ def seconds(value: float) -> str:
 def ratios(test: Test, rounds: int) -> list[str]:
     """First server over second, figure by figure, for those that are shown."""
     first, second = test.outcomes[:2]
-    shown = cells(first.median, rounds)
-    return [
-        "-" if cell == "-" else factor(ratio(first, second, figure))
-        for cell, figure in zip(shown, FIGURES, strict=False)
-    ]
+    told = _told(first.median, rounds, second.median, rounds)
+    return [factor(ratio(first, second, figure)) if both else "-" for both, figure in zip(told, FIGURES, strict=True)]
+
+
+def _told(one: Measured, its_rounds: int, other: Measured, other_rounds: int) -> list[bool]:
+    """Of each figure, whether it is shown of both."""
+    pairs = zip(cells(one, its_rounds)[:-1], cells(other, other_rounds)[:-1], strict=True)
+    return ["-" not in pair for pair in pairs]
 
 
 def factor(value: float | None) -> str:
@@ -128,7 +131,8 @@ def comparison(earlier: Report, later: Report) -> list[str]:
             found.append(test.name if len(test.outcomes) == 1 else f"{test.name}: {outcome.server}")
             found.append(_row("  before", width, cells(old.median, earlier.rounds)[:-1]))
             found.append(_row("  after", width, cells(outcome.median, later.rounds)[:-1]))
-            found.append(_row("  ratio", width, _over(old.median, outcome.median)))
+            told = _told(old.median, earlier.rounds, outcome.median, later.rounds)
+            found.append(_row("  ratio", width, _over(old.median, outcome.median, told)))
     return found if len(found) > 1 else []
 
 
@@ -160,9 +164,10 @@ def _outcome(test: Test | None, server: str) -> Outcome | None:
     return None if test is None else next((found for found in test.outcomes if found.server == server), None)
 
 
-def _over(old: Measured, new: Measured) -> list[str]:
+def _over(old: Measured, new: Measured, told: Sequence[bool]) -> list[str]:
+    """Later over earlier, for the figures that are `told` of both."""
     found = []
-    for figure in FIGURES:
+    for both, figure in zip(told, FIGURES, strict=True):
         before, after = figure(old), figure(new)
-        found.append(factor(None if after is None or not before else after / before))
+        found.append(factor(after / before if both and after is not None and before else None))
     return found

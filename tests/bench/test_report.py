@@ -45,6 +45,19 @@ def report(identity: str = "20260101-000000-aaaa", at: float = 1.0, **rates: flo
     return Report(id=identity, taken_at=at, version="1", machine=MACHINE, targets=targets, tests=tests, rounds=1)
 
 
+def with_few_gaps(full: Report, place: int) -> Report:
+    """The server at `place` has one gap a round, which has no percentiles."""
+    tests = []
+    for test in full.tests:
+        outcomes = list(test.outcomes)
+        median = outcomes[place].median
+        assert median.gap is not None
+        few = msgspec.structs.replace(median, gap=msgspec.structs.replace(median.gap, count=1))
+        outcomes[place] = msgspec.structs.replace(outcomes[place], median=few)
+        tests.append(msgspec.structs.replace(test, outcomes=tuple(outcomes)))
+    return msgspec.structs.replace(full, tests=tuple(tests))
+
+
 class TestLines:
     def test_one_server_has_no_ratio(self) -> None:
         said = "\n".join(lines(report(lmx=100.0)))
@@ -59,6 +72,11 @@ class TestLines:
         lonely = msgspec.structs.replace(report(lmx=100.0, other=50.0), rounds=16)
         row = next(line for line in lines(lonely) if line.lstrip().startswith("ratio "))
         assert row.split() == ["ratio", "2.00x", "0.50x", "-", "-", "0.50x", "-", "-", "-"]
+
+    def test_a_ratio_is_told_only_of_what_is_told_of_the_second_server_too(self) -> None:
+        full = report(lmx=100.0, other=50.0)
+        row = next(line for line in lines(with_few_gaps(full, 1)) if line.lstrip().startswith("ratio "))
+        assert row.split() == ["ratio", "2.00x", *["0.50x"] * 4, "-", "-", "-"]
 
     def test_errors_are_said(self) -> None:
         assert "    other: it broke" in lines(report(lmx=100.0, other=50.0))
@@ -84,6 +102,12 @@ class TestComparison:
     def test_later_over_earlier(self) -> None:
         found = comparison(report(lmx=100.0), report(lmx=150.0))
         assert [line.split()[1] for line in found if line.startswith("  ratio")] == ["1.50x", "1.50x"]
+
+    def test_a_ratio_is_told_only_of_what_is_told_of_both(self) -> None:
+        full = report(lmx=100.0)
+        for earlier, later in ((full, with_few_gaps(full, 0)), (with_few_gaps(full, 0), full)):
+            rows = [line.split() for line in comparison(earlier, later) if line.startswith("  ratio")]
+            assert rows == [["ratio", *["1.00x"] * 5, "-", "-", "-"]] * 2
 
     def test_nothing_in_common(self) -> None:
         assert comparison(report(lmx=100.0), report(other=100.0)) == []
