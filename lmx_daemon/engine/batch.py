@@ -5,7 +5,7 @@ It knows token ids, caches and wishes; requests, text and sockets are known abov
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -241,20 +241,22 @@ class Batch:
             self._decode.join(row, self._asked.pop(row), prompt.tokens, prompt.cache if last else fork(prompt.cache))
 
 
-def warm_up(batch: Batch) -> None:
+def warm_up(batch: Batch, on_progress: Callable[[], None] = lambda: None) -> None:
     """Sampled and greedy, prefill and decode: kernels are compiled now, not under the first request. Where a token is
-    quick, the pace is known too."""
+    quick, the pace is known too. Every step is progress."""
     sampled = Wish(Resolved(temperature=1.0, top_p=0.9, top_k=2, min_p=0.05))
-    quick = _run(batch, sampled, 1) < QUICK_SECONDS
+    quick = _run(batch, sampled, 1, on_progress) < QUICK_SECONDS
     batch.pace.forget()
-    _run(batch, GREEDY, WARM_UP_TOKENS if quick else FEW_TOKENS)
+    _run(batch, GREEDY, WARM_UP_TOKENS if quick else FEW_TOKENS, on_progress)
 
 
-def _run(batch: Batch, wish: Wish, length: int) -> float:
+def _run(batch: Batch, wish: Wish, length: int, on_progress: Callable[[], None]) -> float:
     """A prompt of so many tokens, and two more. The last one's seconds."""
     batch.add([0] * length, [Row(2, wish)])
     batch.step()
+    on_progress()
     begun = time.perf_counter()
     while batch.busy:
         batch.step()
+        on_progress()
     return time.perf_counter() - begun

@@ -60,7 +60,7 @@ def try_out(model: Any, on_progress: Callable[[], None] = lambda: None) -> Abili
 
     kernels.teach()
     longest = done(_prompt(model, LENGTHS[-1]))
-    rows = done(_rows(model, longest))
+    rows = _rows(model, longest, on_progress)
     merged = done(_merged_logits(model, rows))
     return Abilities(
         cache=_shape_of(longest),
@@ -114,7 +114,7 @@ def _flat(cache: list[Any]) -> Iterator[Any]:
 # ---- rows together; whatever a model's own code raises here, it then does without ----
 
 
-def _rows(model: Any, longest: list[Any]) -> list[list[Any]]:
+def _rows(model: Any, longest: list[Any], on_progress: Callable[[], None]) -> list[list[Any]]:
     """Caches of all LENGTHS: beginnings of the longest where a cache can be cut."""
     rows = []
     for length in LENGTHS:
@@ -123,6 +123,7 @@ def _rows(model: Any, longest: list[Any]) -> list[list[Any]]:
         else:
             row = longest if length == LENGTHS[-1] else _prompt(model, length)
         rows.append(row)
+        on_progress()
     return rows
 
 

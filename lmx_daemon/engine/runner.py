@@ -116,12 +116,20 @@ class Runner:
         platform.bound_caches(loaded.weights)
         self._weights = loaded.weights
         self._reuse = reuse_for(loaded, path, options, self._warn, lambda: self.inbox.put(Wake()))
-        self._progress("warming up", None)
+        self._warming_up()
         self._on_loaded(loaded, command)
-        abilities = try_out(loaded.model, lambda: self._progress("warming up", None))
+        abilities = try_out(loaded.model, self._warming_up)
         line = Line(abilities.cache, options.cache_bytes, loaded.capabilities.context_length)
         self._service = Service(
-            loaded, abilities, command.instance, options, line, self._reuse, pulse=self._pulse, send=self._send
+            loaded,
+            abilities,
+            command.instance,
+            options,
+            line,
+            self._reuse,
+            pulse=self._pulse,
+            send=self._send,
+            on_progress=self._warming_up,
         )
         self._measure()
         return Loaded(
@@ -136,6 +144,9 @@ class Runner:
     def _progress(self, stage: str, fraction: float | None) -> None:
         self._pulse.steps += 1
         self._send(LoadProgress(stage=stage, fraction=fraction))
+
+    def _warming_up(self) -> None:
+        self._progress("warming up", None)
 
     def _warn(self, message: str) -> None:
         self._send(Log(level="warning", message=message))

@@ -4,7 +4,7 @@ It owns the batch, and tells `Reuse` what rows hold and leave behind. Whose turn
 elsewhere. Engine thread only.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from lmx_daemon.contract.frames import EngineOptions
 from lmx_daemon.engine import sampling
@@ -20,7 +20,15 @@ from lmx_daemon.engine.step import Row, Step, Token
 
 
 class Seats:
-    def __init__(self, loaded: LoadedModel, abilities: Abilities, options: EngineOptions, reuse: Reuse) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        abilities: Abilities,
+        options: EngineOptions,
+        reuse: Reuse,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Warms the model up."""
         self._loaded = loaded
         self._abilities = abilities
         self._options = options
@@ -29,7 +37,7 @@ class Seats:
         self._answers: dict[str, Answer] = {}
         self._rows: dict[int, Answer] = {}
         self._batch = self._new_batch()
-        warm_up(self._batch)
+        warm_up(self._batch, on_progress)
 
     @property
     def answers(self) -> Collection[Answer]:

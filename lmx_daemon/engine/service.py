@@ -37,8 +37,9 @@ class Service:
         *,
         pulse: Pulse,
         send: Callable[[Any], None],
+        on_progress: Callable[[], None] = lambda: None,
     ) -> None:
-        """Warms the model up."""
+        """Warms the model up, which tells its progress."""
         self._loaded = loaded
         self._instance = instance
         self._options = options
@@ -48,7 +49,7 @@ class Service:
         self._send = send
         self._faults = Faults()
         self._bound_prefixes()
-        self._seats = Seats(loaded, abilities, options, reuse)
+        self._seats = Seats(loaded, abilities, options, reuse, on_progress)
 
     @property
     def idle(self) -> bool:

@@ -9,6 +9,7 @@ import mlx.core as mx
 import pytest
 from mlx_lm.utils import load_model
 
+from lmx_daemon.engine.batch import Batch, warm_up
 from lmx_daemon.engine.probe import Abilities, measure_cache, try_out
 from tests.models import build_model
 
@@ -67,16 +68,32 @@ def test_it_is_found_what_a_model_can_do(architecture: str, merges: bool, joins:
     assert try_out(model) == Abilities(measure_cache(model), merges, joins, pads, lazy)
 
 
-def test_every_call_of_a_slow_model_is_progress_so_that_its_warm_up_is_not_taken_as_a_hang() -> None:
-    told: list[str] = []
+class Telling(Seen):
+    """A model that notes its calls in `told`."""
 
-    class Slow(Seen):
-        def __call__(self, *arguments: Any, **named: Any) -> Any:
-            told.append("call")
-            return super().__call__(*arguments, **named)
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self.told: list[str] = []
 
-    try_out(Slow(model_of("llama")), lambda: told.append("progress"))
-    assert told.count("call") >= 4 and "call call" not in " ".join(told)
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        self.told.append("call")
+        return super().__call__(*arguments, **named)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mamba"])  # mamba's cache cannot be cut
+def test_every_call_of_a_slow_model_is_progress_so_that_its_warm_up_is_not_taken_as_a_hang(architecture: str) -> None:
+    model = Telling(model_of(architecture))
+    try_out(model, lambda: model.told.append("progress"))
+    assert model.told.count("call") >= 4 and "call call" not in " ".join(model.told)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mamba"])
+def test_so_is_every_step_of_the_warm_up(architecture: str) -> None:
+    model = Telling(model_of(architecture))
+    batch = Batch(model, set(), prefill_step=64)
+    model.told.clear()
+    warm_up(batch, lambda: model.told.append("progress"))
+    assert model.told.count("call") >= 4 and "call call call" not in " ".join(model.told)
 
 
 def test_a_model_that_looks_at_its_tokens_is_not_built_ahead() -> None:
