@@ -7,8 +7,10 @@ No clocks, no processes. Who fits into memory, and who goes, is placement.py's.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from lmx_daemon.contract.errors import ContextLengthError
-from lmx_daemon.contract.generation import Chat, Prompt, Text
+from lmx_daemon.contract.generation import Chat, Prompt, Text, Tool
 
 BACKOFF_SECONDS = 1.0
 """Before the second start after a crash; doubled each time."""
@@ -35,19 +37,38 @@ class Start:
     refused_for: float | None = None
 
 
-def endless(prompt: Prompt, context: int) -> ContextLengthError | None:
-    """What a prompt fails with that fits in no case. Rendering and counting it would hold up everybody's."""
+def hopeless_prompt(prompt: Prompt, context: int) -> ContextLengthError | None:
+    """What a prompt fails with that fits in no case. Rendering and counting it would hold up everybody's.
+
+    A template that leaves old turns out could still make a legal one of it, but only beyond CHARACTERS for each token
+    of the context."""
     match prompt:
-        case Chat():
-            size, param = sum(len(message.text) for message in prompt.messages), "messages"
-        case Text():
-            size, param = len(prompt.text), "prompt"
+        case Chat(tools=tools):
+            of_tools = sum(map(_size_of_tool, tools))
+            size = of_tools + _size_of_chat(prompt)
+            param = "tools" if of_tools > size - of_tools else "messages"
+        case Text(text=text):
+            size, param = len(text), "prompt"
         case _:
             return None
     if size <= context * CHARACTERS:
         return None
     told = f"the prompt has {size} characters; this model's context holds {context} tokens, the answer included"
     return ContextLengthError(told, param=param, hint="shorten it, or load a model with a longer context")
+
+
+def _size_of_chat(chat: Chat) -> int:
+    """All characters that a template may make something of, but for the tools'."""
+    calls = [call for message in chat.messages for call in message.tool_calls]
+    return (
+        sum(len(message.text) + len(message.reasoning or "") for message in chat.messages)
+        + sum(len(call.name) + len(call.arguments) for call in calls)
+        + sum(len(value) for value in chat.template_arguments.values() if isinstance(value, str))
+    )
+
+
+def _size_of_tool(tool: Tool) -> int:
+    return len(tool.name) + len(tool.description) + len(msgspec.json.encode(tool.parameters).decode())
 
 
 def stalled_for(beat: Beat, now: float, since: float = 0.0) -> float:

@@ -30,7 +30,7 @@ from lmx_daemon.residency.journal import Journal
 from lmx_daemon.residency.loading import Loader, Machine
 from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.opening import Opener
-from lmx_daemon.residency.plan import endless
+from lmx_daemon.residency.plan import hopeless_prompt
 from lmx_daemon.residency.slot import Slot, Slots
 from lmx_daemon.residency.spare import Spare
 from lmx_daemon.residency.supervision import Supervisor
@@ -101,7 +101,7 @@ class Pool:
         if self._draining:
             raise ShuttingDownError("lmx is shutting down", hint="start it again with: lmx serve")
         model = self._find(request.model)
-        self._refuse_endless(model, request)
+        self._refuse_hopeless(model, request)
         slot = self._slot_for(model, request)
         waiting = len(slot.waiting) + (len(slot.worker.tickets) if slot.worker else 0)
         if waiting >= self._server.max_queued + self._engine.max_running:
@@ -203,11 +203,11 @@ class Pool:
 
     # ---- how it is done ----
 
-    def _refuse_endless(self, model: Model, request: Request) -> None:
+    def _refuse_hopeless(self, model: Model, request: Request) -> None:
         slot = self._slots.resident(model)
         asked = slot.demand.context if slot is not None else None
         context = max(size or 0 for size in (model.context_length, self._engine.context_length, asked))
-        if context and (problem := endless(request.prompt, context)) is not None:
+        if context and (problem := hopeless_prompt(request.prompt, context)) is not None:
             raise problem
 
     def _slot_for(self, model: Model, request: Request) -> Slot:

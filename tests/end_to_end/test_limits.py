@@ -94,10 +94,25 @@ def test_a_deadline_holds_while_a_model_loads_while_others_run_and_while_it_runs
 
 def test_a_prompt_that_no_model_could_read_holds_up_nobody_and_loads_nothing(own_daemon: Daemon) -> None:
     daemon = own_daemon.start()
-    body = {"model": "lmx/guide", "messages": [{"role": "user", "content": "x y " * 1_000_000}]}
-    refused = httpx2.post(f"{daemon.address}/v1/chat/completions", json=body, timeout=60)
-    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "context_length_exceeded")
-    assert daemon.admin("GET", "/admin/instances") == []
+    daemon.admin("POST", "/admin/models/load", {"model": TALKER})
+    asked = {"role": "user", "content": "hello"}
+    huge = "x y " * 1_000_000
+    tool = {"type": "function", "function": {"name": "f", "description": huge}}
+    hopeless: list[dict[str, Any]] = [{"messages": [asked | {"content": huge}]}, {"messages": [asked], "tools": [tool]}]
+
+    def ask(route: str, **body: Any) -> httpx2.Response:
+        return httpx2.post(f"{daemon.address}/v1/{route}", json=body, timeout=60)
+
+    with ThreadPoolExecutor() as threads:
+        other = threads.submit(ask, "completions", model=TALKER, prompt="x", max_tokens=30_000, deadline=30)
+        wait_until(lambda: [row["state"] for row in live(daemon)] == ["decode"], 20, "another one's answer is written")
+        for body in hopeless:
+            refused = ask("chat/completions", model="lmx/guide", **body)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (400, "context_length_exceeded")
+            assert ask("completions", model=TALKER, prompt="x", max_tokens=3).status_code == 200
+        assert not other.done() and [row["state"] for row in live(daemon)] == ["decode"]
+        daemon.admin("POST", f"/admin/requests/{live(daemon)[0]['id']}/cancel")
+    assert [found["model"] for found in daemon.admin("GET", "/admin/instances")] == [TALKER]
 
 
 def test_a_head_that_never_ends_is_closed(daemon: Daemon) -> None:

@@ -1,9 +1,11 @@
 """The pool's decisions: plain calls, no clocks."""
 
+from typing import Any
+
 import pytest
 
-from lmx_daemon.contract.generation import Chat, Message, Prompt, Text, TextPart, Tokens
-from lmx_daemon.residency.plan import CHARACTERS, Beat, endless, expires_at, stalled_for, start_after
+from lmx_daemon.contract.generation import Chat, Message, Prompt, Text, TextPart, Tokens, Tool, ToolCall
+from lmx_daemon.residency.plan import CHARACTERS, Beat, expires_at, hopeless_prompt, stalled_for, start_after
 
 
 class TestHanging:
@@ -46,16 +48,34 @@ def chat(*texts: str) -> Chat:
     return Chat(messages=tuple(Message(role="user", content=(TextPart(text=text),)) for text in texts))
 
 
-class TestEndless:
+CALL = ToolCall(id="c", name="f", arguments="x" * 2000)
+
+
+class TestHopelessPrompts:
     @pytest.mark.parametrize("prompt", [Text(text=" " * 10 * CHARACTERS), chat(" " * 9 * CHARACTERS, "x" * CHARACTERS)])
     def test_what_might_fit_is_for_the_tokenizer_to_say(self, prompt: Prompt) -> None:
-        assert endless(prompt, 10) is None
-        assert endless(Tokens(ids=(1,) * 100_000), 10) is None  # counted already
+        assert hopeless_prompt(prompt, 10) is None
+        assert hopeless_prompt(Tokens(ids=(1,) * 100_000), 10) is None  # counted already
 
     def test_what_cannot_fit_is_refused_by_its_field(self) -> None:
         for prompt, field in ((Text(text="x" * 2000), "prompt"), (chat("x" * 1000, "y" * 1000), "messages")):
-            refused = endless(prompt, 10)
+            refused = hopeless_prompt(prompt, 10)
             assert refused is not None and refused.param == field and "2000 characters" in refused.message
+
+    @pytest.mark.parametrize(
+        ("fields", "field"),
+        [
+            ({"messages": (Message(role="assistant", reasoning="x" * 2000),)}, "messages"),
+            ({"messages": (Message(role="assistant", tool_calls=(CALL,)),)}, "messages"),
+            ({"tools": (Tool(name="f", description="x" * 2000),)}, "tools"),
+            ({"tools": (Tool(name="f", parameters={"properties": {"x" * 1000: {"enum": ["y"] * 300}}}),)}, "tools"),
+            ({"template_arguments": {"reasoning_effort": "x" * 2000}}, "messages"),
+        ],
+    )
+    def test_all_that_is_rendered_counts(self, fields: dict[str, Any], field: str) -> None:
+        prompt = Chat(**{"messages": chat("Hello").messages} | fields)
+        refused = hopeless_prompt(prompt, 10)
+        assert refused is not None and refused.param == field and hopeless_prompt(prompt, 20) is None
 
 
 class TestExpiry:
