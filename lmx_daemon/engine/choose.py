@@ -4,7 +4,6 @@ The drawing itself is draw.py's.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +57,7 @@ class Chosen:
         else:
             self.tokens, self._asked, self._details = chooser.choose(logits, self._chance, self._noise)
             mx.async_eval(self.tokens, *self._details)  # type: ignore[no-untyped-call]  # MLX: untyped
+        chooser.look_ahead()
 
     def settle(self) -> None:
         """Waits for the logits, and writes what the host chooses from them."""
@@ -92,10 +92,7 @@ class Tally:
 class Chooser:
     """Chooses for a fixed list of rows; a batch whose rows change makes a new one."""
 
-    def __init__(
-        self, wishes: Sequence[Wish], tallies: Sequence[Tally | None], vocabulary: int, maker: Executor
-    ) -> None:
-        """`maker` makes noise ahead of its time."""
+    def __init__(self, wishes: Sequence[Wish], tallies: Sequence[Tally | None], vocabulary: int) -> None:
         resolved = [wish.resolved for wish in wishes]
         self._rows = len(wishes)
         self._asked = [row for row, wish in enumerate(wishes) if wish.top_logprobs is not None]
@@ -111,7 +108,7 @@ class Chooser:
         self._bases = bases([(wish.seed, wish.choice) for wish in wishes])
         self._filters = Filters([resolved[row] for row in self._drawn], vocabulary)
         temperatures = [resolved[row].temperature for row in self._raced]
-        self._noise = Noise(self._bases[self._raced], temperatures, vocabulary, maker)
+        self._noise = Noise(self._bases[self._raced], temperatures, vocabulary)
 
     def chances(self, positions: Sequence[int]) -> Floats:
         """Of the rows that are drawn; `positions`: tokens each row of all has chosen before."""
@@ -121,7 +118,12 @@ class Chooser:
         """[raced rows, vocabulary]; see `chances`."""
         if not self._raced:
             return None
-        return self._noise.at([positions[row] for row in self._raced])
+        return mx.array(self._noise.at([positions[row] for row in self._raced]))
+
+    def look_ahead(self) -> None:
+        """While MLX computes: the host's part of the next step."""
+        if self._raced:
+            self._noise.ahead()
 
     def choose(
         self, logits: mx.array, chance: Floats, noise: mx.array | None
@@ -142,7 +144,7 @@ class Chooser:
 
     def adjusted(self, logits: mx.array) -> mx.array:
         """`logits` with bias and penalties."""
-        if self._bias is None and not self._penalties.any:
+        if self._bias is None and not self._penalties.wanted:
             return logits
         logits = logits.astype(mx.float32)  # bfloat16 has steps of 0.25 above 32: a small penalty would be lost
         if self._bias is not None:
@@ -188,7 +190,7 @@ class Penalties:
         )
 
     @property
-    def any(self) -> bool:
+    def wanted(self) -> bool:
         return bool(self._tallies)
 
     def apply(self, logits: mx.array) -> mx.array:

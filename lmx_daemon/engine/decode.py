@@ -5,7 +5,6 @@ only.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,7 +61,6 @@ class Decode:
         """Rows that take part from the next step on, and their input."""
         self._leaving: set[int] = set()
         self._chooser: Chooser | None = None
-        self._maker = ThreadPoolExecutor(1, "noise")
         self._abilities = abilities
         self._weights = sum(value.nbytes for _, value in tree_flatten(model.parameters()))
         self.flight: Flight | None = None
@@ -192,9 +190,7 @@ class Decode:
             if running.tally is None and running.row.wish.resolved.penalised:
                 asked = len(running.prompt) - running.row.resumed
                 running.tally = Tally(running.prompt[:asked], vocabulary, running.prompt[asked:])
-        return Chooser(
-            [running.row.wish for running in taking], [running.tally for running in taking], vocabulary, self._maker
-        )
+        return Chooser([running.row.wish for running in taking], [running.tally for running in taking], vocabulary)
 
     def _last(self, row: int, running: Running, token: int, reason: str, logprobs: Logprobs | None) -> Token:
         cache = running.cache

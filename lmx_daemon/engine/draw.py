@@ -5,10 +5,8 @@ the batch. All filters come down to one thing: the lowest logit that a row still
 """
 
 from collections.abc import Sequence
-from concurrent.futures import Executor, Future
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
@@ -105,49 +103,44 @@ def bases(seeds: Sequence[tuple[int, int]]) -> npt.NDArray[np.uint64]:
     return _mixed(_mixed(pairs[:, 0]) + pairs[:, 1] * np.uint64(0xD1342543DE82EF95))
 
 
-def noise(
-    starts: npt.NDArray[np.uint64], positions: Sequence[int], vocabulary: int, scale: Floats | float = 1.0
-) -> Floats:
-    """Gumbel's distribution times `scale`, for each row at its position: the highest sum of it and a logit is a draw by
-    the logits' exponentials (Maddison et al., A* sampling, 2014). Few calls on all rows: each holds Python up."""
-    keys = _mixed(starts + np.array(positions, np.uint64) * np.uint64(STRIDE))[:, None]
-    pairs = np.arange(1, vocabulary // 2 + 2, dtype=np.uint64) * np.uint64(STRIDE) + keys
-    _finish(pairs)
-    bits = pairs.view(np.uint32)[:, :vocabulary]
-    found: Floats = (bits >> np.uint32(9)).astype(np.float32)
-    found += np.float32(0.5)  # 24 bits in all, so that it is never rounded to one: its noise would be infinite
-    found *= np.float32(2.0**-23)
-    np.log(found, out=found)
-    np.negative(found, out=found)
-    np.log(found, out=found)
-    found *= -scale
-    return found
-
-
 class Noise:
-    """`noise` of the same rows, times their temperatures, from one position to the next: the next one is made while MLX
-    computes this one."""
+    """Gumbel's distribution times each row's temperature: the highest sum of it and a logit is a draw by the logits'
+    exponentials (Maddison et al., A* sampling, 2014). The next position's is made while MLX computes this one."""
 
-    def __init__(
-        self, starts: npt.NDArray[np.uint64], temperatures: Sequence[float], vocabulary: int, maker: Executor
-    ) -> None:
+    def __init__(self, starts: npt.NDArray[np.uint64], temperatures: Sequence[float], vocabulary: int) -> None:
         self._starts, self._temperatures = starts, np.array(temperatures, np.float32)[:, None]
-        self._vocabulary, self._maker = vocabulary, maker
-        self._next: tuple[list[int], Future[mx.array]] | None = None
+        self._counted = np.arange(1, vocabulary // 2 + 2, dtype=np.uint64) * np.uint64(STRIDE)
+        # Kept, since making them anew costs more than what is computed in them.
+        self._pairs, self._shifted = np.empty((2, len(starts), len(self._counted)), np.uint64)
+        self._bits = self._pairs.view(np.uint32)[:, :vocabulary]
+        self._values = self._shifted.view(np.float32)[:, :vocabulary]
+        self._made: list[int] = []
 
-    def at(self, positions: Sequence[int]) -> mx.array:
-        following = [position + 1 for position in positions]
-        ready, self._next = self._next, (following, self._begin(following))
-        if ready is not None and ready[0] == list(positions):
-            return ready[1].result()
-        return self._made(positions)
+    def at(self, positions: Sequence[int]) -> Floats:
+        """[rows, vocabulary], until the next call."""
+        if self._made != positions:
+            self._make(list(positions))
+        return self._values
 
-    def _begin(self, positions: list[int]) -> Future[mx.array]:
-        return self._maker.submit(self._made, positions)
+    def ahead(self) -> None:
+        """Makes what the positions after these need."""
+        self._make([position + 1 for position in self._made])
 
-    def _made(self, positions: Sequence[int]) -> mx.array:
-        """A copy, which schedules nothing on any stream."""
-        return mx.array(noise(self._starts, positions, self._vocabulary, self._temperatures))
+    def _make(self, positions: list[int]) -> None:
+        """Few calls on all rows: each holds Python up."""
+        keys = _mixed(self._starts + np.array(positions, np.uint64) * np.uint64(STRIDE))
+        np.add(self._counted, keys[:, None], out=self._pairs)
+        _finish(self._pairs, self._shifted)
+        self._bits >>= np.uint32(9)
+        values = self._values
+        np.copyto(values, self._bits)
+        values += np.float32(0.5)  # 24 bits in all, so that it is never rounded to one: its noise would be infinite
+        values *= np.float32(2.0**-23)
+        np.log(values, out=values)
+        np.negative(values, out=values)
+        np.log(values, out=values)
+        values *= -self._temperatures
+        self._made = positions
 
 
 def chances(starts: npt.NDArray[np.uint64], positions: Sequence[int]) -> npt.NDArray[np.float32]:
@@ -159,13 +152,12 @@ def chances(starts: npt.NDArray[np.uint64], positions: Sequence[int]) -> npt.NDA
 def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """SplitMix64: every bit of the input moves every bit of the output."""
     values = values + np.uint64(STRIDE)
-    _finish(values)
+    _finish(values, np.empty_like(values))
     return values
 
 
-def _finish(values: npt.NDArray[np.uint64]) -> None:
-    """In place: SplitMix64's finaliser."""
-    shifted = np.empty_like(values)
+def _finish(values: npt.NDArray[np.uint64], shifted: npt.NDArray[np.uint64]) -> None:
+    """In place: SplitMix64's finaliser; `shifted` is room for it."""
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         np.right_shift(values, np.uint64(shift), out=shifted)
         values ^= shifted
