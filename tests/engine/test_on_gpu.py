@@ -4,7 +4,6 @@ machine's. A seed, a cancel or a neighbour changes no answer there either, in th
 import random
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +126,7 @@ def test_small_penalties_and_biases_count_in_every_number_type(dtype: mx.Dtype) 
         Resolved(bias={1: 0.1}),
     ]
     tallies = [Tally([], 3) if resolved.penalised else None for resolved in rows]
-    chooser = Chooser([Wish(resolved) for resolved in rows], tallies, 3, ThreadPoolExecutor(1))
+    chooser = Chooser([Wish(resolved) for resolved in rows], tallies, 3)
     said = [chooser.start(logits, [step] * 4).read()[0] for step in range(3)]
     assert [list(row) for row in zip(*said, strict=True)] == [[0, 1, 0], [0, 1, 0], [0, 1, 0], [1, 1, 1]]
 
