@@ -1,10 +1,10 @@
 """A node of the prefix cache as what a file holds, and back.
 
 Writing takes evaluated arrays as they lie in memory. Reading makes arrays from bytes alone, which schedules nothing on
-any stream, so that it may happen on the disk's thread.
+any stream, so that it may happen on the disk's thread; what was read changes the prefix cache only when it is `put`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +52,6 @@ class Loaded:
             state = State(self.about.tree, seen[len(parts) :]) if stored.kind == "end" else None
             return prefixes.add_end(parent, self.tokens, parts, state)
         return parent.children.get(self.tokens) or prefixes.add(parent, self.tokens, parts)
-
-
-@dataclass(eq=False)
-class Fetch:
-    """Blocks on their way from disk to memory, for one prompt."""
-
-    namespace: str
-    data: bytes
-    wanted: list[Stored]
-    loaded: list[Loaded] = field(default_factory=list)
-    done: bool = False
 
 
 @dataclass(frozen=True)

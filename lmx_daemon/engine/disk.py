@@ -14,13 +14,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from lmx_daemon.engine.blocks import Fetch, Loaded, Write, as_file, load_block
+from lmx_daemon.engine.blocks import Loaded, Write, as_file, load_block
 from lmx_daemon.engine.cache import Node, PrefixCache
+from lmx_daemon.engine.fetch import Fetch
 from lmx_daemon.engine.files import BadBlockError, Scratch, Stored, blocks_in, bound, parse_name, used_at, write_block
 from lmx_daemon.engine.index import Index, recent
-from lmx_daemon.engine.keys import BLOCK, encode
+from lmx_daemon.engine.keys import encode
 from lmx_daemon.engine.parts import Layout
 
+LEFT_ALONE = "the prefix cache's disk is left alone from now on"
 QUEUE_BYTES = 256 * 1024 * 1024
 """What may wait to be written; the arrays stay in memory until then."""
 RESERVE_BYTES = 2 * 1024**3
@@ -63,7 +65,8 @@ class Disk:
         self._queued = 0
         self._scratch = Scratch()
         self._busy = True
-        self._closing = False
+        self._ending = self._closing = False
+        """Nothing more is read ahead; nothing more is done at all."""
         self._total = self._unseen = 0
         """Bytes of all models at the last look and written since; of the latter, those since the last look."""
         self._told = False
@@ -119,34 +122,19 @@ class Disk:
             self._changed.notify_all()
             return fetch
 
-    def restore(self, prefixes: PrefixCache, fetch: Fetch) -> int:
-        """Puts what was read into memory. Returns the tokens gained."""
-        before = prefixes.place(fetch.namespace, fetch.data).length
-        put: list[Node] = []
-        for loaded in fetch.loaded:
-            if (node := loaded.put(prefixes, fetch.namespace)) is None:
-                break
-            put.append(node)
-            self._restored.add(node.key)
-        fetch.loaded.clear()
-        path = list(prefixes.walk(fetch.namespace, fetch.data))
-        # Before anything is evicted: a block never goes before those that follow it.
-        prefixes.touch([*path, *(node for node in put if node.length < BLOCK)])
-        prefixes.evict()
-        return prefixes.place(fetch.namespace, fetch.data).length - before
-
     def read_ahead(self, root: bytes, max_bytes: int) -> None:
         """Begins to read what was used last after `root`, so that a restart costs the next turns nothing."""
         with self._changed:
-            self._plan = root, max_bytes
+            self._plan = None if self._ending else (root, max_bytes)
             self._changed.notify_all()
 
     def take(self, prefixes: PrefixCache) -> None:
         """Puts into memory what has come of that, and for requests, which may wait for long."""
         done = [fetch for fetch in self._pending if fetch.done]
-        self._pending = [fetch for fetch in self._pending if not fetch.done]
+        self._pending = [fetch for fetch in self._pending if fetch not in done]  # by now there may be more
         for fetch in done:
-            self.restore(prefixes, fetch)
+            self._restored.update(node.key for node in fetch.put(prefixes))
+            prefixes.evict()
         if not self._come:
             return
         with self._changed:
@@ -170,7 +158,7 @@ class Disk:
         """Does what is queued, for `seconds` at most."""
         deadline = time.monotonic() + seconds
         with self._changed:
-            self._plan = None
+            self._ending, self._plan = True, None
             self._ahead.clear()
             while (self._writes or self._touches or self._busy) and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
@@ -183,11 +171,15 @@ class Disk:
         try:
             self._serve()
         except Exception as error:  # requests wait for this thread
-            self._say(f"the prefix cache's disk is left alone from now on: {error!r}")
+            self._say(f"{LEFT_ALONE}: {error!r}")
             with self._changed:
-                self._closing, self._busy = True, False
-            for fetch in self._reads:
-                fetch.done = True
+                self._ending, self._closing, self._busy = True, True, False
+                for fetch in self._reads:
+                    fetch.done = True
+                self._plan, self._queued = None, 0
+                for queue in (self._reads, self._ahead, self._touches, self._writes):
+                    queue.clear()
+                self._changed.notify_all()
             self._wake()
 
     def _serve(self) -> None:
@@ -236,7 +228,9 @@ class Disk:
             plan, self._plan = self._plan, None
             blocks = dict(self._index.blocks) if plan is not None else {}
         if plan is not None:  # the lock is free meanwhile: there may be a hundred thousand
-            self._ahead = deque(recent(blocks, *plan, partial(used_at, self._folder)))
+            found = recent(blocks, *plan, partial(used_at, self._folder))
+            with self._changed:
+                self._ahead = deque(() if self._ending else found)
         with self._changed:
             stored = self._ahead.popleft() if self._ahead else None
         loaded = self._load(stored) if stored is not None else None

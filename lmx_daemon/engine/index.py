@@ -70,15 +70,15 @@ def recent(blocks: Mapping[bytes, Stored], root: bytes, max_bytes: int, age: Cal
     """What follows another root, or a piece that is missing."""
     left = max_bytes
     for stored in sorted(blocks.values(), key=age, reverse=True):
-        chain: list[Stored] = []
+        path: list[Stored] = []
         at: Stored | None = stored
         while at is not None and at.key not in taken and at.key not in lost:
-            chain.append(at)
+            path.append(at)
             at = blocks.get(at.parent) if at.parent != root else None
-        if chain and chain[-1].parent != root and chain[-1].parent not in taken:
-            lost.update(block.key for block in chain)
+        if path and path[-1].parent != root and path[-1].parent not in taken:
+            lost.update(block.key for block in path)
             continue
-        for block in reversed(chain):
+        for block in reversed(path):
             left -= block.size
             if left < 0:
                 return list(taken.values())

@@ -14,9 +14,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from lmx_daemon.contract.frames import EngineOptions
-from lmx_daemon.engine.blocks import Fetch
 from lmx_daemon.engine.cache import Hit, PrefixCache
 from lmx_daemon.engine.disk import Disk
+from lmx_daemon.engine.fetch import Fetch
 from lmx_daemon.engine.fingerprint import fingerprint
 from lmx_daemon.engine.keys import encode
 from lmx_daemon.engine.load import LoadedModel

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx2
 
+from lmx_daemon.engine.disk import LEFT_ALONE
 from lmx_daemon.engine.reuse import FAILED
 
 START_SECONDS = 30.0
@@ -103,7 +104,7 @@ class Daemon:
                 self.process.wait()
             log = "".join(file.read_text(errors="replace") for file in self.home.rglob("*.log*"))
             shutil.rmtree(self.home, ignore_errors=True)
-        assert FAILED not in log, log
+        assert FAILED not in log and LEFT_ALONE not in log, log
         return code
 
 

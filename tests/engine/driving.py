@@ -38,6 +38,7 @@ from lmx_daemon.contract.generation import (
     TextPart,
     is_terminal,
 )
+from lmx_daemon.engine.disk import LEFT_ALONE
 from lmx_daemon.engine.reuse import FAILED
 
 OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/libopenblas.so.0")
@@ -90,7 +91,8 @@ class WorkerProcess:
                         for event in events:
                             self.events.setdefault(event.id, []).append(event)
                     case Hello() | LoadProgress() | Loaded() | LoadFailed() | Log() | Heartbeat() | Memory():
-                        assert not isinstance(message, Log) or FAILED not in message.message, message
+                        for fault in (FAILED, LEFT_ALONE):
+                            assert not isinstance(message, Log) or fault not in message.message, message
                         self.said.append(message)
 
     def first(self, kind: type, seconds: float = PATIENCE) -> Any:

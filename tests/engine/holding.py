@@ -9,9 +9,9 @@ import mlx.core as mx
 import numpy as np
 from mlx_lm.models.cache import ArraysCache, CacheList, KVCache
 
-from lmx_daemon.engine.blocks import Fetch
 from lmx_daemon.engine.cache import Node
 from lmx_daemon.engine.disk import Disk
+from lmx_daemon.engine.fetch import Fetch
 from lmx_daemon.engine.keys import BLOCK
 
 PATIENCE = 20.0

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from lmx_daemon.engine import files
-from lmx_daemon.engine.blocks import Fetch
 from lmx_daemon.engine.cache import MIN_TOKENS, Hit, PrefixCache, at_end
-from lmx_daemon.engine.disk import LEAST_TAIL
+from lmx_daemon.engine.disk import LEAST_TAIL, LEFT_ALONE
+from lmx_daemon.engine.fetch import Fetch
 from lmx_daemon.engine.keys import BLOCK, encode
 from lmx_daemon.engine.reuse import READS, Arrival, Reuse
 from tests.engine.holding import MARK, PATIENCE, Held, below, cache_of, spoil, told
@@ -166,12 +166,12 @@ class Machine(RuleBasedStateMachine):
             self.fetches.append(fetch)
 
     def restore(self, which: int, find: bool) -> None:
-        fetch = self.fetches[which % len(self.fetches)] if self.fetches else None
-        if fetch is not None and fetch.done:
-            self.fetches.remove(fetch)
-            self.disk.restore(self.prefixes, fetch)
-            if find:
-                self.found(fetch.namespace, np.frombuffer(fetch.data, np.int32).tolist(), 0)
+        done = [fetch for fetch in self.fetches if fetch.done]
+        self.fetches = [fetch for fetch in self.fetches if fetch not in done]
+        self.disk.take(self.prefixes)
+        if done and find:
+            fetch = done[which % len(done)]
+            self.found(fetch.namespace, np.frombuffer(fetch.data, np.int32).tolist(), 0)
 
     def read_ahead(self, max_bytes: int) -> None:
         self.disk.read_ahead(self.prefixes.root_key(""), max_bytes)
@@ -220,7 +220,7 @@ class Machine(RuleBasedStateMachine):
             fetch = self.disk.fetch(self.prefixes, namespace, [*tokens, 9])
             self.disk.settle()
             if fetch is not None:
-                self.disk.restore(self.prefixes, fetch)
+                self.disk.take(self.prefixes)
             tail = len(tokens) % BLOCK
             lost = tail if tail < LEAST_TAIL and not self.states else 0
             self.found(namespace, [*tokens, 9], len(tokens) - lost if (namespace, tokens) in self.kept else 0)
@@ -254,6 +254,7 @@ class Machine(RuleBasedStateMachine):
             return
         disk, index = self.disk, self.disk._index
         disk.settle()
+        assert not [said for said in self.said if LEFT_ALONE in said]
         beside = [stored for by in (index._ends, index._tails) for found in by.values() for stored in found.values()]
         assert {stored.key for stored in beside} == {key for key, each in index.blocks.items() if each.kind != "block"}
         assert all((index._ends if each.kind == "end" else index._tails)[each.parent] for each in beside)

@@ -19,7 +19,8 @@ from mlx_lm.models.cache import KVCache
 from lmx_daemon.engine import files
 from lmx_daemon.engine.blocks import load_block
 from lmx_daemon.engine.cache import Node, PrefixCache
-from lmx_daemon.engine.disk import Disk
+from lmx_daemon.engine.disk import LEFT_ALONE, Disk
+from lmx_daemon.engine.fetch import Fetch
 from lmx_daemon.engine.files import Stored
 from lmx_daemon.engine.fingerprint import fingerprint
 from lmx_daemon.engine.index import recent
@@ -58,7 +59,9 @@ class Shelf:
             return 0
         assert self.woken.wait(PATIENCE) and fetch.done
         self.woken.clear()
-        return self.disk.restore(self.prefixes, fetch)
+        before = self.prefixes.place(namespace, fetch.data).length
+        self.disk.take(self.prefixes)
+        return self.prefixes.place(namespace, fetch.data).length - before
 
     def close(self) -> None:
         self.prefixes.settle(everything=True)
@@ -166,7 +169,7 @@ def test_what_was_read_back_gives_way_from_its_end(meanwhile: bool, shelf: Calla
     assert fetch is not None and again.woken.wait(PATIENCE)
     if meanwhile:
         again.prefixes.resize(half)
-    again.disk.restore(again.prefixes, fetch)
+    again.disk.take(again.prefixes)
     again.prefixes.resize(half)
     assert content(again, [*tokens, 1]) == tokens[: 4 * BLOCK]
 
@@ -371,7 +374,50 @@ class TestFaultsOfItsThread:
         assert again.restore([*numbers(4 * BLOCK)[0], 1]) == 0
         assert content(again, numbers(4 * BLOCK, 1)[0])
         again.close()
-        assert len(again.files()) == 4
+        assert len(again.files()) == 4 and LEFT_ALONE in again.said[0]
+
+    def test_what_was_queued_then_is_let_go_and_no_end_waits_for_it(
+        self, shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        again, begun, queued = shelf(), threading.Event(), threading.Event()
+
+        def failing(*_: Any) -> None:
+            begun.set()
+            queued.wait(PATIENCE)
+            raise KeyError("a fault")
+
+        monkeypatch.setattr("lmx_daemon.engine.disk.write_block", failing)
+        again.keep(*numbers(4 * BLOCK))
+        again.prefixes.settle(everything=True)
+        assert begun.wait(PATIENCE)
+        again.disk.read_ahead(b"root", PLENTY)
+        again.keep(*numbers(4 * BLOCK, 1))
+        again.prefixes.settle(everything=True)
+        queued.set()
+        with again.disk._changed:  # who waits is woken: nothing else is to come
+            assert again.disk._changed.wait_for(lambda: not again.disk._busy, PATIENCE)
+            assert not (again.disk._writes or again.disk._touches or again.disk._queued or again.disk._plan)
+        assert again.disk.fetch(again.prefixes, "", numbers(4 * BLOCK, 1)[0]) is None
+
+
+def test_what_to_read_ahead_is_found_out_too_late_and_the_end_waits_for_none_of_it(
+    shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf().keep(*numbers(4 * BLOCK))
+    again, begun, read = shelf(), threading.Event(), []
+
+    def late(blocks: Any, *_: Any) -> list[Stored]:
+        begun.set()
+        while not again.disk._ending:
+            time.sleep(0.01)
+        return list(blocks.values())
+
+    monkeypatch.setattr("lmx_daemon.engine.disk.recent", late)
+    monkeypatch.setattr("lmx_daemon.engine.disk.load_block", lambda folder, stored, *_: read.append(stored))
+    again.disk.read_ahead(again.prefixes.root_key(""), PLENTY)
+    assert begun.wait(PATIENCE)
+    again.disk.close(PATIENCE)
+    assert read == []
 
 
 def test_after_a_failed_step_what_cannot_be_deleted_is_not_used_either(
@@ -447,6 +493,33 @@ class TestManyThatWait:
             while not reuse.may_start(each, Rows()):
                 self.wait(again)
             assert reuse.start(each).cached == 8 * BLOCK
+
+
+class Late(Fetch):
+    """It is done as soon as somebody has seen that it is not."""
+
+    seen = False
+
+    @property  # type: ignore[override]
+    def done(self) -> bool:
+        seen, self.seen = self.seen, True
+        return seen
+
+    @done.setter
+    def done(self, done: bool) -> None:
+        pass
+
+
+def test_what_comes_while_somebody_looks_is_not_lost(shelf: Callable[..., Shelf]) -> None:
+    tokens, cache = numbers(4 * BLOCK)
+    shelf().keep(tokens, cache)
+    again = shelf()
+    fetch = again.disk.fetch(again.prefixes, "", [*tokens, 1])
+    assert fetch is not None and again.woken.wait(PATIENCE)
+    again.disk._pending = [Late(fetch.namespace, fetch.data, fetch.wanted, fetch.loaded)]
+    again.disk.take(again.prefixes)
+    again.disk.take(again.prefixes)
+    assert content(again, [*tokens, 1]) == tokens and not again.disk._pending
 
 
 class Failing:
@@ -707,7 +780,6 @@ def test_a_prompt_that_comes_while_it_is_read_ahead_is_served_first(shelf: Calla
         assert second.woken.wait(PATIENCE)
         second.woken.clear()
     second.disk.take(second.prefixes)
-    second.disk.restore(second.prefixes, fetch)
     assert content(second, tokens) == tokens[:640]
     while second.disk._ahead or second.disk._busy:
         time.sleep(0.01)
