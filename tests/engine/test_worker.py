@@ -275,6 +275,13 @@ class TestLoading:
             worker.said.clear()
             assert isinstance(worker.load(llama), Loaded)
 
+    def test_all_of_a_slow_warm_up_is_progress(self, llama: Path) -> None:
+        """The probe's and the batch's, which has five steps and more."""
+        with WorkerProcess() as worker:
+            assert isinstance(worker.load(llama), Loaded)
+            stages = [said.stage for said in worker.said if isinstance(said, LoadProgress)]
+            assert stages.count("warming up") >= 15
+
     def test_bfloat16_is_cast_on_a_cpu_and_said(self, folder: Path) -> None:
         import mlx.core as mx
 

@@ -4,20 +4,17 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import pytest
 from textual.widgets import Input, OptionList
 
-from lmx_daemon.contract.errors import ErrorBody, OutOfMemoryError
-from lmx_daemon.contract.pulls import Download
+from lmx_daemon.contract.errors import OutOfMemoryError
 from lmx_daemon.contract.types import Instance, Model
 from lmx_tui.app import LmxApp
-from lmx_tui.screens.dialogs import Ask, Confirm, Pick
+from lmx_tui.screens.dialogs import Confirm, Pick
 from lmx_tui.widgets.models import expiry, ordered, short_state
-from lmx_tui.widgets.pulls import in_order, pull_words
 from lmx_tui.widgets.requests import instance_rows
 from lmx_tui.widgets.table import Table
-from tests.fake_client import GB, QWEN, FakeClient, busy_snapshot, quiet_snapshot
+from tests.fake_client import QWEN, FakeClient, busy_snapshot, quiet_snapshot
 from tests.tui.conftest import running, screen_text, settled, until
 
 Make = Callable[..., LmxApp]
@@ -137,65 +134,6 @@ async def test_sort_picker_and_second_pick_turns(make_app: Make) -> None:
             await settled(pilot)
             rows = [key.value for key in table(pilot.app).rows]
             assert rows[0] == expected
-
-
-async def test_pull_dialog_asks_for_the_repository(make_app: Make, client: FakeClient) -> None:
-    async with running(make_app()) as pilot:
-        await pilot.press("p")
-        await settled(pilot)
-        assert isinstance(pilot.app.screen, Ask)
-        await pilot.press(*"a/b", "enter")
-        await until(pilot, lambda: client.calls)
-        assert client.calls == [("pull", "a/b")]
-
-
-async def test_downloads_show_progress_and_failure(make_app: Make) -> None:
-    async with running(make_app(), (120, 40)) as pilot:
-        text = screen_text(pilot.app)
-        assert "gpt-oss-120b-MXFP4" in text and "38%" in text
-        assert "the Hub answered 401 [gated]" in text
-
-
-async def test_the_end_of_a_pull_is_said_once(make_app: Make, client: FakeClient) -> None:
-    async with running(make_app()) as pilot:
-        assert "is here" not in screen_text(pilot.app)
-        done = [msgspec.structs.replace(pull, state="done") for pull in busy_snapshot().downloads]
-        client.change(downloads=tuple(done))
-        await until(pilot, lambda: "gpt-oss-120b-MXFP4 is here" in screen_text(pilot.app))
-        assert "GLM-4.5-Air-4bit is here" not in screen_text(pilot.app), "it had ended before"
-        failed = Download(id="new", repo="a/b", state="failed", error=ErrorBody(code="x", message="no such repository"))
-        client.change(downloads=(*done, failed))
-        await until(pilot, lambda: "a/b: no such repository" in screen_text(pilot.app))
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"state": "queued", "position": 0}, "queued, next"),
-        ({"state": "queued", "position": 3}, "queued, 3 before it"),
-        ({"state": "verifying", "checked": GB, "to_check": 4 * GB}, "verifying  ██░░░░░░░░  25%  1.0/4.0 GB"),
-        ({"state": "retrying", "done": GB, "total": 2 * GB, "note": "again in 8 s"}, "50%  1.0/2.0 GB  again in 8 s"),
-        ({"state": "paused", "done": GB, "total": 2 * GB}, "paused  █████░░░░░  50%  1.0/2.0 GB"),
-    ],
-)
-def test_how_a_pull_goes(changes: dict[str, Any], words: str) -> None:
-    pull = Download(id="d", repo="a/b", **changes)
-    assert pull_words(pull, 60).endswith(words)
-    assert len(pull_words(pull, 24)) <= 24
-
-
-def test_pulls_in_the_order_they_will_be_done() -> None:
-    def pull(name: str, state: Any, position: int | None = None, at: float = 0.0) -> Download:
-        return Download(id=name, repo=name, state=state, position=position, started_at=at)
-
-    pulls = (
-        pull("done", "done", at=9.0),
-        pull("second", "queued", 1),
-        pull("paused", "paused", at=8.0),
-        pull("first", "queued", 0),
-        pull("running", "downloading"),
-    )
-    assert [one.id for one in in_order(pulls)] == ["running", "first", "second", "done", "paused"]
 
 
 async def test_a_newer_version_has_a_badge_and_its_command(make_app: Make, client: FakeClient) -> None:
