@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from lmx_daemon.contract.constraint import Constraint
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.frozen import Frozen
 
@@ -19,6 +20,8 @@ FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
 
 
 # ---- what is asked -------------------------------------------------------------------------------------------------
+
+
 class TextPart(Frozen, frozen=True, tag="text", tag_field="type"):
     text: str
 
@@ -105,23 +108,6 @@ class Sampling(Frozen, frozen=True):
     logit_bias: dict[int, Annotated[float, msgspec.Meta(ge=-100.0, le=100.0)]] = {}
 
 
-class JsonSchema(Frozen, frozen=True, tag="json_schema", tag_field="type"):
-    schema: dict[str, Any]
-
-
-class Regex(Frozen, frozen=True, tag="regex", tag_field="type"):
-    pattern: str
-
-
-class Grammar(Frozen, frozen=True, tag="grammar", tag_field="type"):
-    """A grammar in Lark's notation."""
-
-    lark: str
-
-
-Constraint = JsonSchema | Regex | Grammar
-
-
 class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
     """One request for an answer (or `choices` of them that share one prompt)."""
 
@@ -169,6 +155,8 @@ Request = Generate | Count
 
 
 # ---- what is answered ----------------------------------------------------------------------------------------------
+
+
 class Usage(Frozen, frozen=True):
     prompt_tokens: int = 0
     cached_tokens: int = 0
