@@ -4,6 +4,7 @@ Writing takes evaluated arrays as they lie in memory. Reading makes arrays from 
 any stream, so that it may happen on the disk's thread; what was read changes the prefix cache only when it is `put`.
 """
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ def as_file(node: Node, layout: Layout, fingerprint: str) -> Write:
         length=node.length,
         kind="block" if node.length == BLOCK else "tail" if node.state is None else "end",
         size=sum(part.nbytes for part in arrays),
+        used=time.time(),
     )
     about = About(layout, len(state.arrays) if state is not None else 0, state.tree if state is not None else None)
     header = Header(

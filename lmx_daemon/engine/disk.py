@@ -11,13 +11,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from lmx_daemon.engine.blocks import Loaded, Write, as_file, load_block
 from lmx_daemon.engine.cache import Node, PrefixCache
 from lmx_daemon.engine.fetch import Fetch
-from lmx_daemon.engine.files import BadBlockError, Scratch, Stored, blocks_in, bound, parse_name, used_at, write_block
+from lmx_daemon.engine.files import BadBlockError, Scratch, Stored, blocks_in, bound, parse_name, write_block
 from lmx_daemon.engine.index import Index, recent
 from lmx_daemon.engine.keys import encode
 from lmx_daemon.engine.parts import Layout
@@ -228,7 +227,7 @@ class Disk:
             plan, self._plan = self._plan, None
             blocks = dict(self._index.blocks) if plan is not None else {}
         if plan is not None:  # the lock is free meanwhile: there may be a hundred thousand
-            found = recent(blocks, *plan, partial(used_at, self._folder))
+            found = recent(blocks, *plan)
             with self._changed:
                 self._ahead = deque(() if self._ending else found)
         with self._changed:

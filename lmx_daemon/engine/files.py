@@ -10,7 +10,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,7 +55,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True)
 class Stored:
-    """A block on disk, as its name tells it."""
+    """A block on disk, as its name tells it, and when it was used last as far as is known."""
 
     key: bytes
     parent: bytes
@@ -63,6 +63,7 @@ class Stored:
     length: int
     kind: Kind
     size: int
+    used: float = field(default=0.0, compare=False)
 
     @property
     def name(self) -> str:
@@ -70,14 +71,14 @@ class Stored:
         return f"{self.key.hex()}-{self.parent.hex()}-{self.start}-{self.length}{kind}{SUFFIX}"
 
 
-def parse_name(name: str, size: int) -> Stored | None:
+def parse_name(name: str, size: int, used: float = 0.0) -> Stored | None:
     parts = name.removesuffix(SUFFIX).split("-")
     try:
         key, parent, start, length = parts
         if not name.endswith(SUFFIX):
             return None
         kind = next(kind for kind, letter in KINDS.items() if letter == length[-1])
-        return Stored(bytes.fromhex(key), bytes.fromhex(parent), int(start), int(length[:-1]), kind, size)
+        return Stored(bytes.fromhex(key), bytes.fromhex(parent), int(start), int(length[:-1]), kind, size, used)
     except (ValueError, IndexError, StopIteration):
         return None
 
@@ -165,16 +166,10 @@ def blocks_in(folder: Path) -> Iterator[Stored]:
             if entry.name.endswith(TEMPORARY):
                 if _is_stale(entry):
                     os.unlink(entry.path)
-            elif (stored := parse_name(entry.name, entry.stat().st_size)) is not None:
+                continue
+            status = entry.stat()
+            if (stored := parse_name(entry.name, status.st_size, status.st_mtime)) is not None:
                 yield stored
-
-
-def used_at(folder: Path, stored: Stored) -> float:
-    """When a block was used last."""
-    try:
-        return os.stat(folder / stored.name).st_mtime
-    except OSError:  # deleted by another worker
-        return 0.0
 
 
 def _is_stale(entry: os.DirEntry[str]) -> bool:

@@ -1,6 +1,6 @@
 """Which blocks are on disk, and which of them a prompt wants: look-ups only, which know neither files nor threads."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -63,13 +63,13 @@ class Index:
         return self._tails if stored.kind == "tail" else self._ends
 
 
-def recent(blocks: Mapping[bytes, Stored], root: bytes, max_bytes: int, age: Callable[[Stored], float]) -> list[Stored]:
-    """Of what follows `root`, what was used last by `age`, the latest first, each after all that lies before it."""
+def recent(blocks: Mapping[bytes, Stored], root: bytes, max_bytes: int) -> list[Stored]:
+    """Of what follows `root`, what was used last, the latest first, each after all that lies before it."""
     taken: dict[bytes, Stored] = {}
     lost: set[bytes] = set()
     """What follows another root, or a piece that is missing."""
     left = max_bytes
-    for stored in sorted(blocks.values(), key=age, reverse=True):
+    for stored in sorted(blocks.values(), key=lambda stored: stored.used, reverse=True):
         path: list[Stored] = []
         at: Stored | None = stored
         while at is not None and at.key not in taken and at.key not in lost:

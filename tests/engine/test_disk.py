@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -729,18 +730,19 @@ class Counted(dict[bytes, Stored]):
 
 
 def test_what_is_not_read_ahead_is_looked_at_once() -> None:
-    blocks = Counted()
+    blocks, backwards = Counted(), Counted()
     for root in (b"missing", b"another namespace's", b"root"):
         parent = root
         for place in range(500):
             key = root + bytes(str(place), "ascii")
-            blocks[key] = Stored(key, parent, place * BLOCK, BLOCK, "block", 1)
+            blocks[key] = Stored(key, parent, place * BLOCK, BLOCK, "block", 1, used=-place)
+            backwards[key] = replace(blocks[key], used=place)
             parent = key
-    del blocks[b"missing0"]
-    found = recent(blocks, b"root", PLENTY, lambda stored: -stored.start)
+    del blocks[b"missing0"], backwards[b"missing0"]
+    found = recent(blocks, b"root", PLENTY)
     assert [stored.start for stored in found] == [place * BLOCK for place in range(500)]
-    assert recent(blocks, b"root", PLENTY, lambda stored: stored.start) == found
-    assert blocks.asked < 4 * len(blocks)
+    assert recent(backwards, b"root", PLENTY) == found
+    assert blocks.asked + backwards.asked < 4 * len(blocks)
 
 
 def test_nobody_waits_while_it_is_found_out_what_to_read_ahead(
@@ -749,18 +751,25 @@ def test_nobody_waits_while_it_is_found_out_what_to_read_ahead(
     tokens, cache = numbers(2 * BLOCK)
     shelf().keep(tokens, cache)
     second = shelf()
-    looked, asked, free = threading.Event(), threading.Event(), []
+    done, stat = threading.Event(), os.stat
 
-    def slow(folder: Path, stored: Stored) -> float:
-        looked.set()
-        free.append(asked.wait(2))
-        return 0.0
+    def slow(path: Any, *more: Any, **options: Any) -> os.stat_result:
+        if str(path).endswith(files.SUFFIX):
+            done.wait(PATIENCE)
+        return stat(path, *more, **options)
 
-    monkeypatch.setattr("lmx_daemon.engine.disk.used_at", slow)
+    monkeypatch.setattr(os, "stat", slow)
     second.disk.read_ahead(second.prefixes.root_key(""), PLENTY)
-    assert looked.wait(PATIENCE) and second.disk.fetch(second.prefixes, "", [*tokens, 1]) is not None
-    asked.set()
-    assert second.woken.wait(PATIENCE) and all(free)
+    while second.disk._plan:
+        time.sleep(0.01)
+    fetch = second.disk.fetch(second.prefixes, "", [*tokens, 1])
+    assert fetch is not None
+    deadline = time.monotonic() + PATIENCE / 2
+    while not fetch.done and time.monotonic() < deadline:
+        time.sleep(0.01)
+    come = fetch.done
+    done.set()
+    assert come
 
 
 def _floats(data: bytes, size: int) -> set[float]:
