@@ -73,7 +73,7 @@ class Machine(RuleBasedStateMachine):
         self.folder = self.root / MARK
         self.said: list[str] = []
         self.spoiled = False
-        """Files were damaged or deleted by others."""
+        """Files were damaged or deleted by others; who was not told of it writes them no second time."""
         self.asked: list[tuple[str, list[int]]] = [("", [0] * 200), ("other", []), ("", [])]
         self.failed: list[str] = []
         self.arrivals: list[Arrival] = []
@@ -123,7 +123,7 @@ class Machine(RuleBasedStateMachine):
             if self.prefixes.max_bytes == PLENTY:
                 self.found(namespace, [*tokens, 9], least)
                 self.found(namespace, tokens, 0)
-                if self.max_bytes == PLENTY and least:
+                if self.max_bytes == PLENTY and least and not self.spoiled:
                     self.kept.append((namespace, tokens))
         if settle:
             self.prefixes.settle(everything=settle > 1)
