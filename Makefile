@@ -30,7 +30,7 @@ bench: $(STAMP) ## figures, side by side, of this machine
 	$(BIN)/python scripts/bench.py
 
 soak: $(STAMP) ## the long tests
-	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest -q -m slow -n 2 --dist load
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lmx needs Python 3.11 or newer; set PYTHON=python3.11")'
