@@ -21,6 +21,11 @@ FEW = 128
 """Rows that take no more than so many tokens are ranked by those alone."""
 
 Floats = npt.NDArray[np.float32]
+LOG_2 = np.float32(np.log(2.0))
+ONE = np.uint32(0x3F800000)
+"""The bits of 1.0, beside which 23 more make a float of [1, 2)."""
+BELOW_ONE = np.float32(1.0 - 2.0**-24)
+"""Taken from those it leaves (0, 1) with neither end, where the noise would be infinite."""
 
 
 class Filters:
@@ -104,16 +109,20 @@ def bases(seeds: Sequence[tuple[int, int]]) -> npt.NDArray[np.uint64]:
 
 
 class Noise:
-    """Gumbel's distribution times each row's temperature: the highest sum of it and a logit is a draw by the logits'
-    exponentials (Maddison et al., A* sampling, 2014). The next position's is made while MLX computes this one."""
+    """Gumbel's distribution, but for a shift, times each row's temperature: the highest sum of it and a logit is a draw
+    by the logits' exponentials (Maddison et al., A* sampling, 2014). The next position's is made while MLX computes.
+    """
 
     def __init__(self, starts: npt.NDArray[np.uint64], temperatures: Sequence[float], vocabulary: int) -> None:
-        self._starts, self._temperatures = starts, np.array(temperatures, np.float32)[:, None]
-        self._counted = np.arange(1, vocabulary // 2 + 2, dtype=np.uint64) * np.uint64(STRIDE)
+        self._starts = starts
+        alike = len(set(temperatures)) == 1
+        self._factors = np.array(temperatures[:1] if alike else temperatures, np.float32)[:, None] * -LOG_2
+        counted = np.arange(1, vocabulary // 2 + 2, dtype=np.uint64) * np.uint64(STRIDE)
+        self._counted = np.tile(counted, (len(starts), 1))
         # Kept, since making them anew costs more than what is computed in them.
-        self._pairs, self._shifted = np.empty((2, len(starts), len(self._counted)), np.uint64)
+        self._pairs, self._shifted = np.empty((2, *self._counted.shape), np.uint64)
         self._bits = self._pairs.view(np.uint32)[:, :vocabulary]
-        self._values = self._shifted.view(np.float32)[:, :vocabulary]
+        self._values: Floats = self._pairs.view(np.float32)[:, :vocabulary]
         self._made: list[int] = []
 
     def at(self, positions: Sequence[int]) -> Floats:
@@ -127,19 +136,18 @@ class Noise:
         self._make([position + 1 for position in self._made])
 
     def _make(self, positions: list[int]) -> None:
-        """Few calls on all rows: each holds Python up."""
+        """Few calls on all rows, and the cheapest: all of them together are what a sampled step costs more."""
         keys = _mixed(self._starts + np.array(positions, np.uint64) * np.uint64(STRIDE))
         np.add(self._counted, keys[:, None], out=self._pairs)
         _finish(self._pairs, self._shifted)
         self._bits >>= np.uint32(9)
+        self._bits |= ONE
         values = self._values
-        np.copyto(values, self._bits)
-        values += np.float32(0.5)  # 24 bits in all, so that it is never rounded to one: its noise would be infinite
-        values *= np.float32(2.0**-23)
-        np.log(values, out=values)
+        values -= BELOW_ONE
+        np.log2(values, out=values)
         np.negative(values, out=values)
-        np.log(values, out=values)
-        values *= -self._temperatures
+        np.log2(values, out=values)
+        values *= self._factors
         self._made = positions
 
 
