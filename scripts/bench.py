@@ -55,8 +55,8 @@ FLUSH_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class GreedyAndSampled(Workload):
-    """Both in one round, so that they are compared side by side; in turn first, since what the first one leaves to be
-    done, blocks for the disk for one, costs the second."""
+    """Both in one round, so that they are compared side by side; in turn first, so that neither pays for what the other
+    leaves to be done."""
 
     greedy: Streams
     sampled: Streams
