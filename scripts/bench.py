@@ -74,10 +74,9 @@ class GreedyAndSampled(Workload):
         return self.greedy.context
 
     async def round(self, server: Server, key: str) -> list[Sample]:
-        if key.endswith(tuple("13579")):
-            sampled = await self.sampled.round(server, key)
-            return [*await self.greedy.round(server, key), *sampled]
-        return [*await self.greedy.round(server, key), *await self.sampled.round(server, key)]
+        order = (self.sampled, self.greedy) if key[-1] in "13579" else (self.greedy, self.sampled)
+        samples = [sample for workload in order for sample in await workload.round(server, key)]
+        return sorted(samples, key=lambda sample: sample.name)
 
 
 def progress(text: str) -> None:

@@ -86,7 +86,7 @@ async def _ps(output: Output, json: bool) -> int:
 def _ps_row(instance: "Instance", now: float) -> tuple[str, ...]:
     state = instance.state if instance.progress is None else f"{instance.state} {instance.progress:.0%}"
     unloads = f"in {duration(instance.expires_at - now)}" if instance.expires_at else "-"
-    if not instance.expires_at and instance.ttl is not None and instance.ttl >= 0:
+    if not instance.expires_at and instance.ttl is not None:
         unloads = f"after {duration(instance.ttl)}"
     return (
         instance.id,

@@ -100,7 +100,7 @@ class Instance(Frozen, frozen=True):
     load_seconds: float | None = None
     used_at: float | None = None
     ttl: float | None = None
-    """Seconds of idleness after which it is unloaded; None or a negative one: never."""
+    """Seconds of idleness after which it is unloaded; None: never."""
     expires_at: float | None = None
     """None also while it is in use."""
     running: int = 0

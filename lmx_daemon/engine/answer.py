@@ -78,6 +78,8 @@ class Answer:
         self._first: float | None = None
 
     def overdue(self, now: float) -> DeadlineError | None:
+        if self.request.deadline is None and self.request.queue_deadline is None:  # nearly all, at every step
+            return None
         begun = self._started > 0.0
         limit = patience(self.request, begun=begun)
         return too_late(limit, begun=begun) if limit is not None and now > self.arrived + limit else None

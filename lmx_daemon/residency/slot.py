@@ -143,7 +143,7 @@ class Slot:
             loaded_at=self._loaded_at,
             load_seconds=loaded.seconds if loaded else None,
             used_at=self._used_at,
-            ttl=self.ttl,
+            ttl=None if self.ttl is not None and self.ttl < 0 else self.ttl,
             expires_at=time.time() + expires - time.monotonic() if expires is not None else None,
             running=worker.heartbeat.running if worker else 0,
             waiting=(worker.heartbeat.waiting if worker else 0) + len(self.waiting),

@@ -130,7 +130,7 @@ def update_words(model: Model, instance: Instance | None) -> str:
 def expiry(instance: Instance, now: float) -> str:
     if instance.pinned:
         return "pinned"
-    if instance.expires_at is None and instance.ttl is not None and instance.ttl >= 0:
+    if instance.expires_at is None and instance.ttl is not None:
         return f"idle {age(max(2.0, instance.ttl))}"
     return f"in {age(max(2.0, instance.expires_at - now))}" if instance.expires_at else "never"
 
@@ -262,6 +262,6 @@ class ModelDetail(Pane):
 def _expires(instance: Instance, now: float) -> str:
     if instance.pinned:
         return "never, pinned"
-    if instance.expires_at is None and instance.ttl is not None and instance.ttl >= 0:
+    if instance.expires_at is None and instance.ttl is not None:
         return f"once idle for {duration(instance.ttl)}"
     return f"in {duration(instance.expires_at - now)}" if instance.expires_at else "never"
