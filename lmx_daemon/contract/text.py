@@ -1,0 +1,40 @@
+"""Text and values from outside, made fit for the wire: UTF-8, and integers that msgpack can encode.
+
+A lone surrogate is half of a UTF-16 pair (`\\ud83d`) or a byte of a file name that is not UTF-8 (`\\udce9`). Python's
+`str` holds it, no encoder takes it. Each edge replaces it where the text enters: files, the Hub, requests, answers.
+"""
+
+from typing import Any
+
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
+"""Range of msgpack's integers."""
+MAX_DEPTH = 200
+"""Nesting above which a container is replaced by None."""
+
+
+def valid_text(text: str) -> str:
+    """Return `text` with each lone surrogate replaced by U+FFFD; two halves that form a pair become their character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def encodable(value: Any, depth: int = 0) -> Any:
+    """Return a JSON-like value that every encoder takes: valid text, also in keys, and bounded integers and nesting."""
+    match value:
+        case str():
+            return valid_text(value)
+        case bool():
+            return value
+        case int():
+            return min(max(value, MIN_INTEGER), MAX_INTEGER)
+        case dict() | list() | tuple() if depth >= MAX_DEPTH:
+            return None
+        case dict():
+            return {encodable(key, depth + 1): encodable(held, depth + 1) for key, held in value.items()}
+        case list() | tuple():
+            return [encodable(held, depth + 1) for held in value]
+        case _:
+            return value

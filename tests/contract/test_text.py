@@ -1,0 +1,61 @@
+"""Text and values from outside: whatever enters, every encoder takes the result."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmx_daemon.contract.text import MAX_DEPTH, encodable, valid_text
+
+ANY_TEXT = st.text(st.characters(exclude_categories=()))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**80), 2**80) | st.floats() | ANY_TEXT,
+    lambda inner: st.lists(inner) | st.dictionaries(ANY_TEXT, inner),
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("plain", "plain"),
+        ("é€😀", "é€😀"),
+        ("\ud83d", "\ufffd"),
+        ("a\ude00b", "a\ufffdb"),
+        ("\ud83d\ude00", "😀"),
+        ("\ud83d\ud83d\ude00", "\ufffd😀"),
+        ("caf\udce9.txt", "caf\ufffd.txt"),
+    ],
+)
+def test_lone_surrogates_are_replaced_and_pairs_joined(given: str, expected: str) -> None:
+    assert valid_text(given) == expected
+
+
+@given(ANY_TEXT)
+def test_any_text_becomes_utf_8_and_stays_the_same_the_second_time(text: str) -> None:
+    valid = valid_text(text)
+    assert valid_text(valid.encode().decode()) == valid
+
+
+@given(VALUES)
+def test_any_value_becomes_encodable(value: Any) -> None:
+    msgspec.msgpack.encode(encodable(value))
+    msgspec.json.encode(encodable(value))
+
+
+def test_valid_values_are_unchanged_and_tuples_become_lists() -> None:
+    value = {"a": [1, -(2**63), 2**64 - 1, 1.5, True, None, "é"], "b": {"c": "😀"}}
+    assert encodable(value) == value
+    assert encodable({"a": (1, 2)}) == {"a": [1, 2]}
+    assert encodable(True) is True
+
+
+def test_integers_and_nesting_are_bounded() -> None:
+    assert encodable([2**70, -(2**70)]) == [2**64 - 1, -(2**63)]
+    deep: Any = json.loads("[" * 900 + "]" * 900)
+    result = encodable(deep)
+    for _ in range(MAX_DEPTH - 1):
+        (result,) = result
+    assert result == [None]
