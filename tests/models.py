@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 VOCABULARY = 512
+COMMIT = "0" * 40
 TEMPLATE = (
     "{%- for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{%- if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -157,6 +158,15 @@ def build_model(architecture: str, folder: Path, *, seed: int = 0, ends: bool = 
     (folder / "generation_config.json").write_text(json.dumps({"do_sample": False}))
     _write_tokenizer(folder, ends)
     return folder
+
+
+def build_cached_model(architecture: str, cache: Path, repo: str, **options: Any) -> Path:
+    """Build a model as `build_model` does, as the repository `repo` of a Hugging Face cache; return its snapshot."""
+    repository = cache / f"models--{repo.replace('/', '--')}"
+    snapshot = build_model(architecture, repository / "snapshots" / COMMIT, **options)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    return snapshot
 
 
 def _write_tokenizer(folder: Path, ends: bool) -> None:

@@ -14,16 +14,11 @@ TALKER = "tests/talker"
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Hugging Face cache that holds TALKER."""
-    from tests.models import build_model
+    """Return a Hugging Face cache that holds TALKER."""
+    from tests.models import build_cached_model
 
     root = tmp_path_factory.mktemp("cache")
-    repository = root / "models--tests--talker"
-    commit = "0" * 40
-    snapshot = repository / "snapshots" / commit
-    build_model("llama", snapshot, ends=False)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(commit)
+    build_cached_model("llama", root, TALKER, ends=False)
     return root
 
 

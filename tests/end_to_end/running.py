@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 
 from lmx_daemon.engine.disk import LEFT_ALONE
 from lmx_daemon.engine.reuse import FAILED
@@ -109,14 +110,11 @@ class Daemon:
 
 
 def alive(pid: int) -> bool:
-    """Whether `pid` runs; a zombie does not."""
+    """Return whether the process `pid` runs; a zombie does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
         return False
-    except NotADirectoryError:
-        os.kill(pid, 0)
-        return True
 
 
 def wait_until(condition: Any, seconds: float, what: str) -> float:

@@ -1,0 +1,79 @@
+"""Streams under way: each is read by a thread as fast as it arrives, with the time of its end."""
+
+import http.client
+import json
+import threading
+import time
+from typing import Any
+
+from tests.end_to_end.running import Daemon
+
+
+class Stream:
+    """One streamed completion. It is read in whole chunks, not lines, so that 64 of them cost the test little."""
+
+    def __init__(self, daemon: Daemon, model: str, max_tokens: int = 100_000, **fields: Any) -> None:
+        self.status = 0
+        """0 until the headers arrive, and where the connection breaks before."""
+        self.ended: float | None = None
+        """The value of time.monotonic() at the end of the body."""
+        self.broken: Exception | None = None
+        self._body = {"model": model, "prompt": "tell me a story", "max_tokens": max_tokens, "temperature": 1.0}
+        self._body |= {"stream": True} | fields
+        self._chunks: list[bytes] = []
+        self._address = daemon.address.removeprefix("http://")
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        connection = http.client.HTTPConnection(self._address, timeout=120)
+        try:
+            connection.request("POST", "/v1/completions", json.dumps(self._body), {"content-type": "application/json"})
+            answer = connection.getresponse()
+            self.status = answer.status
+            while chunk := answer.read1(1 << 16):
+                self._chunks.append(chunk)
+        except (OSError, http.client.HTTPException) as error:
+            self.broken = error
+        finally:
+            connection.close()
+            self.ended = time.monotonic()
+
+    @property
+    def text(self) -> str:
+        """What has arrived."""
+        return b"".join(self._chunks).decode()
+
+    @property
+    def size(self) -> int:
+        """The bytes that have arrived."""
+        return sum(map(len, self._chunks))
+
+    @property
+    def running(self) -> bool:
+        """Whether text arrives and the end has not."""
+        return self.ended is None and len(self._chunks) > 3
+
+    @property
+    def last(self) -> str:
+        """The last event of the body."""
+        return self.text.strip().rpartition("\n\n")[2]
+
+    @property
+    def outcome(self) -> str:
+        """How it ended: "done", the code of its error event, "broken: ...", or "running"."""
+        if self.ended is None:
+            return "running"
+        if self.broken is not None:
+            return f"broken: {self.broken!r}"
+        if self.last == "data: [DONE]":
+            return "done"
+        try:
+            return str(json.loads(self.last.removeprefix("data: "))["error"]["code"])
+        except (ValueError, LookupError, TypeError):
+            return f"broken: the last event is {self.last[-200:]!r}"
+
+    def join(self, seconds: float) -> None:
+        """Wait for the end. Raise AssertionError where it does not come."""
+        self._thread.join(seconds)
+        assert self.ended is not None, f"a stream has neither ended nor failed within {seconds} s"
