@@ -11,7 +11,7 @@ demo: $(STAMP) ## start the daemon, ask the built-in model, open the TUI
 	@$(BIN)/lmx demo
 
 test: $(STAMP) ## everything but the soaks
-	$(BIN)/pytest -q -n 2 --dist loadfile
+	$(BIN)/pytest -q -n 2 --dist loadfile $(PYTEST_FLAGS)
 
 check: $(STAMP) ## formats, lints, types, import rules
 	$(BIN)/ruff format --check $(SOURCES)
@@ -30,7 +30,7 @@ bench: $(STAMP) ## figures, side by side, of this machine
 	$(BIN)/python scripts/bench.py
 
 soak: $(STAMP) ## the long tests
-	$(BIN)/pytest -q -m slow -n 2 --dist load
+	$(BIN)/pytest -q -m slow -n 2 --dist load --timeout 1500 $(PYTEST_FLAGS)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lmx needs Python 3.11 or newer; set PYTHON=python3.11")'

@@ -5,7 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.skips import SkipGuard
+
 PRIVATE = ("LMX_HOME", "LMX_API_KEY", "HF_TOKEN", "HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "NO_COLOR", "TEXTUAL_THEME")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(SkipGuard())
 
 
 @pytest.fixture(autouse=True, scope="session")

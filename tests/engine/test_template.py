@@ -70,7 +70,7 @@ def test_a_hostile_template_costs_a_few_seconds_and_no_more(name: str, child: Te
 
 def test_real_families_render_a_plain_chat(child: TemplateChild) -> None:
     if not FAMILIES.is_dir():
-        pytest.skip("the chat templates of real families are not beside this checkout")
+        pytest.skip("needs the recorded files in ../shared")
     tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": PARAMETERS}}
     variables = {"messages": MESSAGES, "add_generation_prompt": True, "bos_token": "", "eos_token": ""}
     failed = {}

@@ -121,7 +121,7 @@ class TestSchema:
     @pytest.fixture(scope="class")
     def components(self) -> dict[str, Any]:
         if not SCHEMA.exists():
-            pytest.skip("OpenAI's schema is not beside this checkout")
+            pytest.skip("needs the recorded files in ../shared")
         found: dict[str, Any] = with_nulls(json.loads(SCHEMA.read_text()))
         return found
 
