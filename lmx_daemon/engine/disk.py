@@ -16,7 +16,16 @@ from pathlib import Path
 from lmx_daemon.engine.blocks import Loaded, Write, as_file, load_block
 from lmx_daemon.engine.cache import Node, PrefixCache
 from lmx_daemon.engine.fetch import Fetch
-from lmx_daemon.engine.files import BadBlockError, Scratch, Stored, blocks_in, bound, parse_name, write_block
+from lmx_daemon.engine.files import (
+    BadBlockError,
+    Scratch,
+    Stored,
+    blocks_in,
+    bound,
+    make_private,
+    parse_name,
+    write_block,
+)
 from lmx_daemon.engine.index import Index, recent
 from lmx_daemon.engine.keys import encode
 from lmx_daemon.engine.parts import Layout
@@ -253,7 +262,7 @@ class Disk:
 
     def _write(self, write: Write) -> None:
         try:
-            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may have been deleted by hand
+            make_private(self._root)  # it may have been deleted by hand
             if shutil.disk_usage(self._root).free < self._reserve + write.stored.size:
                 raise OSError("too little disk space is left")
             size = write_block(self._folder, write.stored, write.header, write.buffers)
@@ -272,7 +281,7 @@ class Disk:
     def _touch(self, blocks: list[Stored]) -> None:
         for stored in blocks:
             try:
-                os.utime(self._folder / stored.name)
+                os.utime(self._folder / stored.name, follow_symlinks=False)
             except OSError:  # deleted by another worker, or by hand
                 with self._changed:
                     if all(write.stored.key != stored.key for write in self._writes):
@@ -280,7 +289,7 @@ class Disk:
 
     def _tidy(self) -> None:
         try:
-            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._root)
             self._total, deleted = bound(self._root, self._max_bytes)
             self._unseen = 0
         except OSError as error:

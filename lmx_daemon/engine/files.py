@@ -5,8 +5,10 @@ is used: version, model, key and checksum. It knows neither MLX nor threads; buf
 """
 
 import contextlib
+import errno
 import itertools
 import os
+import stat
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -29,6 +31,9 @@ SUFFIX = ".kv"
 TEMPORARY = ".part"
 SCRATCH_BYTES = 32 * 1024 * 1024
 """More is not kept for the next read."""
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+NOT_REGULAR = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EOPNOTSUPP)
+"""Results of opening a link without following it (Linux and macOS, FreeBSD), and a socket (Linux, macOS)."""
 STALE_SECONDS = 600.0
 KEEP_OF_BOUND = 0.9
 """When the bound is reached, so much of it is left."""
@@ -92,8 +97,9 @@ def write_block(folder: Path, stored: Stored, header: Header, buffers: Sequence[
     temporary = folder / f"{stored.name}.{os.getpid()}{TEMPORARY}"
     expected = PREFIX + len(body) + sum(count for _, _, count in header.arrays)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb", buffering=0) as file:
+        make_private(folder)
+        temporary.unlink(missing_ok=True)
+        with open(os.open(temporary, CREATE, 0o600), "wb", buffering=0) as file:
             file.write(MAGIC + len(body).to_bytes(4, "big") + zlib.crc32(body).to_bytes(4, "big") + body)
             for buffer in buffers:
                 file.write(buffer)
@@ -106,6 +112,28 @@ def write_block(folder: Path, stored: Stored, header: Header, buffers: Sequence[
     return expected
 
 
+def make_private(folder: Path) -> None:
+    """Create `folder` and its missing parents with mode 0700; `Path.mkdir` gives parents the default mode."""
+    for path in () if folder.is_dir() else (*reversed(folder.parents), folder):
+        if not path.is_dir():
+            path.mkdir(mode=0o700, exist_ok=True)
+
+
+def open_regular(path: Path) -> int:
+    """Return a read-only descriptor of the regular file `path`. Raises BadBlockError for a FIFO, a link, a socket, a
+    device or a folder, and OSError. O_NONBLOCK because opening a FIFO waits for a writer without it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in NOT_REGULAR:
+            raise BadBlockError("it is not a regular file") from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BadBlockError("it is not a regular file")
+    return descriptor
+
+
 class Scratch:
     """Memory that is read into again and again: fresh pages cost more than the reading. One thread's own."""
 
@@ -113,8 +141,8 @@ class Scratch:
         self._memory = np.empty(0, np.uint8)
 
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
-        """The file's bytes, until the next read. Raises OSError."""
-        with open(path, "rb", buffering=0) as file:
+        """Return the file's bytes, which stay valid until the next read. Raises BadBlockError and OSError."""
+        with open(open_regular(path), "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             if size > len(self._memory) or size < SCRATCH_BYTES < len(self._memory):
                 self._memory = np.empty(size, np.uint8)
@@ -167,7 +195,7 @@ def blocks_in(folder: Path) -> Iterator[Stored]:
                 if _is_stale(entry):
                     os.unlink(entry.path)
                 continue
-            status = entry.stat()
+            status = entry.stat(follow_symlinks=False)
             if (stored := parse_name(entry.name, status.st_size, status.st_mtime)) is not None:
                 yield stored
 
@@ -181,7 +209,7 @@ def _is_stale(entry: os.DirEntry[str]) -> bool:
             return True
         except (OSError, OverflowError):  # it lives, and is another user's; or it is no process's number at all
             pass
-    return time.time() - entry.stat().st_mtime > STALE_SECONDS
+    return time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE_SECONDS
 
 
 def bound(root: Path, max_bytes: int) -> tuple[int, list[Path]]:
@@ -192,7 +220,7 @@ def bound(root: Path, max_bytes: int) -> tuple[int, list[Path]]:
             if not entry.name.endswith((SUFFIX, TEMPORARY)):  # not ours
                 continue
             with contextlib.suppress(OSError):  # another worker has deleted it
-                status = entry.stat()
+                status = entry.stat(follow_symlinks=False)
                 stored = parse_name(entry.name, status.st_size)
                 depth = stored.start + stored.length if stored is not None else 0
                 found.append((int(status.st_mtime // AGE_SECONDS), -depth, status.st_size, Path(entry.path)))

@@ -1,7 +1,9 @@
 """Files that are no true blocks are never used, and cost themselves alone."""
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -70,6 +72,22 @@ class TestBadBlocks:
             path.write_bytes(file.read_bytes())
 
         self.spoiled(shelf, replace)
+
+    @pytest.mark.parametrize("kind", ["fifo", "socket", "link", "loop"])
+    def test_a_file_that_is_not_regular_is_deleted(self, kind: str, shelf: Callable[..., Shelf]) -> None:
+        def replace(path: Path) -> None:
+            kept = path.rename(path.with_suffix(".kept"))
+            if kind == "fifo":
+                os.mkfifo(path)
+            elif kind == "socket":
+                with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as bound:  # a full path is too long
+                    bound.bind(path.name)
+            else:
+                path.symlink_to(kept if kind == "link" else path)
+
+        started = time.monotonic()
+        self.spoiled(shelf, replace)
+        assert time.monotonic() - started < PATIENCE / 2
 
     def test_another_version(self, shelf: Callable[..., Shelf]) -> None:
         def older(path: Path) -> None:
@@ -148,3 +166,28 @@ def test_a_writer_killed_in_the_middle_leaves_only_true_blocks(shelf: Callable[.
         gained = again.restore(tokens)
         assert content(again, tokens) == tokens[: min(gained, len(tokens) - 1)]
     assert again.said == []
+
+
+def test_folders_and_files_are_private(tmp_path: Path) -> None:
+    previous = os.umask(0o000)
+    try:
+        made = Shelf(tmp_path / "home" / "cache" / "prefix")
+        made.keep(*numbers(2 * BLOCK))
+        made.close()
+    finally:
+        os.umask(previous)
+    folders = [made.folder, *list(made.folder.parents)[:3]]
+    assert [oct(folder.stat().st_mode & 0o777) for folder in folders] == ["0o700"] * 4
+    assert [oct(path.stat().st_mode & 0o777) for path in made.files()] == ["0o600"] * 2
+
+
+def test_a_link_in_place_of_a_temporary_file_is_not_followed(tmp_path: Path) -> None:
+    folder, kept = tmp_path / "prefix", tmp_path / "kept"
+    kept.write_text("mine")
+    folder.mkdir()
+    stored = files.Stored(b"k" * 16, b"p" * 16, 0, BLOCK, "block", 4)
+    temporary = folder / f"{stored.name}.{os.getpid()}{files.TEMPORARY}"
+    temporary.symlink_to(kept)
+    header = files.Header("model", stored.key, stored.parent, 0, b"", b"", (("uint8", (4,), 4),), 0)
+    files.write_block(folder, stored, header, [b"data"])
+    assert kept.read_text() == "mine" and not (folder / stored.name).is_symlink() and (folder / stored.name).is_file()
