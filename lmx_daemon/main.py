@@ -18,6 +18,7 @@ from lmx_daemon.contract.config import Home, MemoryLimit, ServerSettings, Settin
 from lmx_daemon.contract.errors import LmxError, StartupError
 from lmx_daemon.contract.frames import Log
 from lmx_daemon.contract.library import Fit
+from lmx_daemon.contract.text import one_line
 from lmx_daemon.contract.types import LoadRequest
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.http.app import admin_app, public_app
@@ -53,9 +54,9 @@ def main(arguments: Sequence[str]) -> int:
         with take_lock(home):
             return uvloop.run(Daemon(home, settings, options.model).run())
     except LmxError as error:
-        print(f"error: {error.message}", file=sys.stderr)
+        print(one_line(f"error: {error.message}"), file=sys.stderr)
         if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+            print(one_line(f"hint: {error.hint}"), file=sys.stderr)
         return 1
 
 
@@ -240,7 +241,7 @@ class Daemon:
                     log("daemon", "info", f"{model} is loaded")
         except LmxError as error:
             log("daemon", "error", f"{model} was not loaded: {error.message}")
-            print(f"error: {model} was not loaded: {error.message}", file=sys.stderr, flush=True)
+            print(one_line(f"error: {model} was not loaded: {error.message}"), file=sys.stderr, flush=True)
 
 
 def _fit(decision: Decision) -> Fit:

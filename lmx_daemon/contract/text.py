@@ -4,6 +4,7 @@ A lone surrogate is half of a UTF-16 pair (`\\ud83d`) or a byte of a file name t
 `str` holds it, no encoder takes it. Each edge replaces it where the text enters: files, the Hub, requests, answers.
 """
 
+import re
 from typing import Any
 
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
@@ -38,3 +39,24 @@ def encodable(value: Any, depth: int = 0) -> Any:
             return [encodable(held, depth + 1) for held in value]
         case _:
             return value
+
+
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that end a line, drive a terminal, reorder a line, or cannot be encoded."""
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def one_line(text: str) -> str:
+    """Return `text` with control, C1, bidi and line-breaking characters as escapes, so that it is one line of a log."""
+    return text if text.isprintable() else _UNSAFE.sub(_escape, text)
+
+
+def printable_lines(text: str) -> str:
+    """Return `text` as `one_line` does, but with its newlines and tabs kept."""
+    return text if text.isprintable() else _UNSAFE.sub(lambda m: m[0] if m[0] in "\n\t" else _escape(m), text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match[0]
+    code = ord(character)
+    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")

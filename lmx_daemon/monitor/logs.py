@@ -8,12 +8,28 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from lmx_daemon.contract.errors import StartupError
+from lmx_daemon.contract.text import one_line
 from lmx_daemon.contract.types import LogLine
 
 FILE_BYTES = 8 * 1024 * 1024
 FILES = 3
 KEPT_LINES = 2000
 FORM = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
+
+
+class OneLine(logging.Formatter):
+    """The log's form. A record is one line whatever text of a client or a model it holds, its traceback included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line without control, C1 and bidi characters."""
+        return one_line(super().format(record))
+
+
+class LogFile(logging.handlers.RotatingFileHandler):
+    """The log's file. A record that a full disk refuses is lost; logging would print a traceback for each."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Drop the record."""
 
 
 class Logs(logging.Handler):
@@ -27,12 +43,14 @@ class Logs(logging.Handler):
         self._changed = asyncio.Event()
         self._ended = False
         try:
-            self._file = logging.handlers.RotatingFileHandler(file, maxBytes=FILE_BYTES, backupCount=FILES)
+            self._file = LogFile(
+                file, maxBytes=FILE_BYTES, backupCount=FILES, encoding="utf-8", errors="backslashreplace"
+            )
         except OSError as error:
             raise StartupError(
                 f"cannot write {file}: {error.strerror}", hint="move it away, or set LMX_HOME to another place"
             ) from error
-        self._file.setFormatter(logging.Formatter(FORM))
+        self._file.setFormatter(OneLine(FORM))
 
     def install(self) -> None:
         logger = logging.getLogger("lmx")
@@ -45,12 +63,13 @@ class Logs(logging.Handler):
         errors.handlers = [self, self._file]
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep the record as one line, and wake those who follow."""
         self._count += 1
         line = LogLine(
             at=record.created,
             level=record.levelname.lower(),
             source=record.name.removeprefix("lmx.").removeprefix("lmx") or "daemon",
-            message=record.getMessage(),
+            message=one_line(record.getMessage()),
             request=getattr(record, "request", None),
         )
         self._lines.append((self._count, line))

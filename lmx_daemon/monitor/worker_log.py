@@ -4,6 +4,7 @@ A worker's own log lines come as frames and are the daemon's log's; nothing here
 """
 
 import asyncio
+import codecs
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from lmx_daemon.contract.errors import StartupError
+from lmx_daemon.contract.text import printable_lines
 
 FILE_BYTES = 8 * 1024 * 1024
 """Then the file begins anew, and the old one is kept once, as *.1."""
@@ -23,6 +25,7 @@ class WorkerLog:
     def __init__(self, file: Path, file_bytes: int = FILE_BYTES) -> None:
         self._file = file
         self._file_bytes = file_bytes
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
 
     def __enter__(self) -> Self:
         """Raises StartupError where the file cannot be written."""
@@ -49,13 +52,15 @@ class WorkerLog:
         self._out.close()
 
     def _take(self) -> bool:
-        """Writes some of what has been printed, if any: who prints without end must not hold the loop."""
+        """Write some of what has been printed, if any: endless output must not hold the loop. Characters that drive a
+        terminal become escapes, since what is printed may quote a model's files."""
         try:
             data = os.read(self._source, READ_BYTES)
         except BlockingIOError:
             return False
+        text = printable_lines(self._decoder.decode(data))
         with suppress(OSError):  # a full disk loses lines, never the daemon
-            self._write(data)
+            self._write(text.encode())
         return True
 
     def _write(self, data: bytes) -> None:

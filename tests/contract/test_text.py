@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmx_daemon.contract.text import MAX_DEPTH, encodable, valid_text
+from lmx_daemon.contract.text import MAX_DEPTH, encodable, one_line, valid_text
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 VALUES = st.recursive(
@@ -59,3 +59,14 @@ def test_integers_and_nesting_are_bounded() -> None:
     for _ in range(MAX_DEPTH - 1):
         (result,) = result
     assert result == [None]
+
+
+@given(ANY_TEXT)
+def test_one_line_has_no_character_that_ends_or_drives_a_line(text: str) -> None:
+    line = one_line(text)
+    assert len(f"{line}x".splitlines()) == 1 and "\x1b" not in line
+    line.encode()
+
+
+def test_one_line_shows_what_it_escapes() -> None:
+    assert one_line("a\nb\x1b[1m\x9b\u202e\u2028é") == "a\\nb\\x1b[1m\\x9b\\u202e\\u2028é"

@@ -227,7 +227,8 @@ def test_the_key_is_asked_for_by_either_header_and_health_is_open() -> None:
     daemon = Daemon(environment={"LMX_API_KEY": "sésame"}, config="[engine]\nwarm_spare = false\n").start()
     try:
         url, key = daemon.address + "/v1/models", "sésame".encode()
-        assert httpx2.get(url).status_code == 401
+        refused = httpx2.get(url)
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
         assert httpx2.get(url, headers={"authorization": "Bearer wrong"}).status_code == 401
         assert httpx2.get(url, headers={b"authorization": b"Bearer " + key}).status_code == 200
         assert httpx2.get(url, headers={b"x-api-key": key}).status_code == 200
@@ -236,3 +237,27 @@ def test_the_key_is_asked_for_by_either_header_and_health_is_open() -> None:
         assert key not in (daemon.home / "logs" / "daemon.log").read_bytes()
     finally:
         daemon.stop()
+
+
+def test_foreign_text_cannot_forge_or_drive_a_line_of_the_log(daemon: Daemon) -> None:
+    forged = "2031-01-01 00:00:00,000 INFO lmx.daemon forged"
+    with socket.create_connection(
+        (daemon.address.split("/")[2].split(":")[0], int(daemon.address.rsplit(":")[-1]))
+    ) as c:
+        body = json.dumps({"model": "lmx/guide", "user": f"\x1b[2J\n{forged}\u202e\u2028", "max_tokens": 1,
+                           "messages": [{"role": "user", "content": "hi"}]}).encode()  # fmt: skip
+        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        c.sendall(f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        while c.recv(65536):
+            pass
+    httpx2.post(
+        f"{daemon.address}/v1/chat/completions",
+        headers={b"user-agent": b"\x9b2J\x9d0;title\x9c", b"content-type": b"application/json"},
+        content=json.dumps({"model": "lmx/guide", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]}),
+        timeout=30,
+    )
+    lines = (daemon.home / "logs" / "daemon.log").read_text(encoding="utf-8").splitlines()
+    assert not any(line.startswith("2031") for line in lines)
+    assert any(f"user:\\x1b[2J\\n{forged}\\u202e\\u2028:" in line for line in lines)
+    assert any("\\x9b2J\\x9d0;title\\x9c:" in line for line in lines)
+    assert all(line.isprintable() for line in lines)

@@ -48,3 +48,10 @@ async def test_the_last_words_are_written_at_the_end_and_a_second_run_goes_on(tm
 async def test_a_file_that_cannot_be_written_is_said_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="cannot write"):
         WorkerLog(tmp_path).__enter__()
+
+
+async def test_printed_text_cannot_drive_a_terminal(tmp_path: Path) -> None:
+    file = tmp_path / "workers.log"
+    with WorkerLog(file) as log:
+        await printed(log, "caf\u00e9 \x1b[2J\u009b1m\u202e\tok\n".encode() + b"\xff\n")
+    assert file.read_text() == "caf\u00e9 \\x1b[2J\\x9b1m\\u202e\tok\n\\xff\n"
