@@ -29,6 +29,9 @@ def openai_error(error: LmxError) -> dict[str, Any]:
 
 
 def headers_of(error: LmxError) -> dict[str, str]:
+    """Return the headers that belong to the error's status: the scheme of the key, or when to try again."""
+    if error.status == 401:
+        return {"www-authenticate": "Bearer"}
     if error.status != 429 and error.retry_after is None:
         return {}
     return {"retry-after": str(max(1, round(error.retry_after or 1.0)))}

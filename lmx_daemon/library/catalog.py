@@ -4,11 +4,13 @@ It reads models and never writes to them; what a repository contains cannot brea
 kept in a file, so that a fresh start with hundreds of models is quick too.
 """
 
+import difflib
 import hashlib
 import os
+import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,6 +23,12 @@ from lmx_daemon.library.describe import describe
 from lmx_daemon.library.manifest import write_file
 from lmx_daemon.library.places import BUILT_IN, Found, Place, hub_cache, look
 
+NEAREST = 5
+"""Names that the error of an unknown model lists, at most."""
+SIMILAR = 0.5
+"""Ratio of difflib from which a name counts as near."""
+MOST_COMPARED = 500
+REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 FRESH_SECONDS = 1.0
 """How long a listing is taken as true."""
 
@@ -82,12 +90,7 @@ class Catalog:
             close = [model for model in models if model.id == name] or _close(models, name)
         if len(close) == 1:
             return close[0]
-        listed = ", ".join(model.id for model in models) or "none"
-        raise ModelNotFoundError(
-            f"there is no model {name!r} here; there is: {listed}",
-            param="model",
-            hint=f"download it with: lmx pull {name}" if "/" in name else "`lmx ls` lists the models that are here",
-        )
+        raise ambiguous(name, close) if close else not_found(name, models)
 
     def refresh(self) -> list[Model]:
         """Looks now, whatever was known. May be called from any thread."""
@@ -139,6 +142,32 @@ class Catalog:
             write_file(self._file, msgspec.msgpack.encode(Kept(version=VERSION, described=self._known)), 0o600)
         except OSError:  # it only saves time
             return
+
+
+def not_found(name: str, models: Iterable[Model]) -> ModelNotFoundError:
+    """Return the error for an unknown name. It lists the nearest names only: a library may hold hundreds."""
+    nearest = nearest_names(name, [model.id for model in models])
+    listed = f"; the nearest: {', '.join(nearest)}" if nearest else ""
+    return ModelNotFoundError(
+        f"there is no model {name[:200]!r} here{listed}",
+        param="model",
+        hint=f"download it with: lmx pull {name}"
+        if REPOSITORY.fullmatch(name)
+        else "`lmx ls` lists the models that are here",
+    )
+
+
+def ambiguous(name: str, close: Iterable[Model]) -> ModelNotFoundError:
+    """Return the error for a name without an owner that several models share."""
+    listed = ", ".join(sorted(model.id for model in close)[:NEAREST])
+    return ModelNotFoundError(f"several models are named {name!r}: {listed}", param="model", hint="name the owner too")
+
+
+def nearest_names(name: str, known: Sequence[str]) -> list[str]:
+    """Return at most NEAREST of the `known` ids, the most similar first; owners count where `name` has one."""
+    whole = "/" in name
+    texts = {text if whole else text.rpartition("/")[2]: id for id in known[:MOST_COMPARED] if (text := id.lower())}
+    return [texts[text] for text in difflib.get_close_matches(name.lower()[:100], texts, NEAREST, SIMILAR)]
 
 
 def _close(models: list[Model], name: str) -> list[Model]:

@@ -26,7 +26,7 @@ from safetensors.numpy import save_file
 from lmx_daemon.contract.errors import ModelNotFoundError
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.abilities import abilities
-from lmx_daemon.library.catalog import Catalog
+from lmx_daemon.library.catalog import NEAREST, Catalog
 from lmx_daemon.library.describe import describe
 from lmx_daemon.library.header import parameters, read_header
 from lmx_daemon.library.places import Place, lmstudio_models
@@ -107,9 +107,31 @@ class TestFinding:
         make_cached(tmp_path, "maker/one")
         assert catalog.find("maker/one").context_length == 2048
 
-    def test_what_is_not_there_is_said_with_what_is(self, tmp_path: Path) -> None:
-        with pytest.raises(ModelNotFoundError, match="lmx/guide"):
+    def test_name_that_several_owners_share_is_refused_with_their_ids(self, tmp_path: Path) -> None:
+        make_cached(tmp_path, "maker/one")
+        make_cached(tmp_path, "other/one")
+        with pytest.raises(ModelNotFoundError, match="maker/one, other/one"):
+            catalog_of(Place("hub", tmp_path)).find("one")
+
+    def test_unknown_name_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ModelNotFoundError, match="maker/none"):
             catalog_of(Place("hub", tmp_path)).find("maker/none")
+
+    def test_error_of_an_unknown_model_lists_the_nearest_names_only(self, tmp_path: Path) -> None:
+        for number in range(30):
+            make_cached(tmp_path, f"maker/qwen-{number:02}")
+        make_cached(tmp_path, "maker/llama-3.2-1b-instruct-4bit")
+        catalog = catalog_of(Place("hub", tmp_path))
+        with pytest.raises(ModelNotFoundError) as raised:
+            catalog.find("maker/llama-3.2-1b-instruct-8bit")
+        assert "maker/llama-3.2-1b-instruct-4bit" in raised.value.message
+        assert "lmx pull maker/llama-3.2-1b-instruct-8bit" in str(raised.value.hint)
+        with pytest.raises(ModelNotFoundError) as raised:
+            catalog.find("qwen-99")
+        assert raised.value.message.count("maker/") == NEAREST
+        with pytest.raises(ModelNotFoundError) as raised:
+            catalog.find("x" * 5000)
+        assert len(raised.value.message) < 300 and "maker/" not in raised.value.message
 
 
 class TestDescriptions:
