@@ -22,6 +22,7 @@ from lmx_daemon.residency import refusal
 from lmx_daemon.residency.journal import Journal
 from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.placement import Decision, Fits, Refused, Room, Waits, excess, free_bytes, grants, place
+from lmx_daemon.residency.plan import may_evict
 from lmx_daemon.residency.slot import Slot, Slots
 from lmx_daemon.residency.spare import Spare
 from lmx_daemon.residency.worker import Worker
@@ -57,7 +58,7 @@ class Loader:
         spare: Spare,
         journal: Journal,
         start: Callable[[str], Awaitable[Worker]],
-        watch: Callable[[Slot, Worker], None],
+        watch: Callable[[Slot, Worker], object],
         restore: Callable[[Slot], None],
         clear: Callable[[Model], bool],
         prefixes: Path,
@@ -84,7 +85,11 @@ class Loader:
         return Device(cpu=on_cpu, prefill_step=self._engine.prefill_step)
 
     async def load(self, slot: Slot) -> None:
-        """Until the slot is ready. Raises what made the load fail; the slot is the caller's to give up then."""
+        """Return when the slot is ready or its load was cancelled. Raise the error that made the load fail.
+
+        The caller gives up the slot then."""
+        if slot.ready.done():
+            return
         self._tell_progress(slot, "checking", None)
         slot.trusted = await asyncio.to_thread(self._clear, slot.model)
         slot.shape = await asyncio.to_thread(read_shape, Path(slot.model.path))
@@ -97,6 +102,8 @@ class Loader:
                     return
                 decision = self.decide(slot)
                 if isinstance(decision, Fits):
+                    if decision.evict and not may_evict(slot.purpose, len(slot.waiting)):
+                        raise CancelledError(f"{slot.model.id} was not loaded: it needs the memory of another")
                     await self._bring_in(slot, decision.evict)
                     return
             if isinstance(decision, Refused):
@@ -185,7 +192,7 @@ class Loader:
         return worker
 
     async def _bring_in(self, slot: Slot, evict: tuple[str, ...]) -> None:
-        slot.state = "loading"  # from here on its plan is a claim
+        slot.state, slot.evicts = "loading", bool(evict)  # from here on its plan is a claim
         slot.tell("starting", None)
         going = [found for name in evict if (found := self._slots.get(name)) is not None]
         leaving = [asyncio.ensure_future(self._evict(other, slot)) for other in going]
@@ -197,6 +204,8 @@ class Loader:
                     self._tell_progress(slot, f"making room: {names} leaves", None)
                     await asyncio.gather(*leaving)
                 self.share_out()
+                if slot.ready.done() or not worker.alive:  # it would not answer
+                    raise CancelledError(f"the load of {slot.model.id} was cancelled")
                 loaded = await worker.load(
                     self._command(slot), lambda p: self._tell_progress(slot, p.stage, p.fraction)
                 )

@@ -13,6 +13,7 @@ from lmx_daemon.memory.need import Demand
 from lmx_daemon.residency.background import Background
 from lmx_daemon.residency.journal import Journal
 from lmx_daemon.residency.loading import Loader
+from lmx_daemon.residency.plan import Purpose, is_withdrawn
 from lmx_daemon.residency.slot import Slot, Slots
 from lmx_daemon.residency.supervision import Supervisor
 
@@ -37,8 +38,11 @@ class Opener:
         self._journal = journal
         self._background = background
 
-    def open(self, model: Model, demand: Demand, ttl: float | None, pinned: bool = False) -> Slot:
-        """Its slot, which is on its way. Raises what is known against the model already."""
+    def open(
+        self, model: Model, demand: Demand, ttl: float | None, pinned: bool = False, purpose: Purpose = "load"
+    ) -> Slot:
+        """Return a slot for `model` whose load has begun. Raise UntrustedModelError, ModelLoadError or CrashLoopError
+        if it is known that the model cannot be loaded."""
         if model.problem and model.code and not model.trusted:
             raise UntrustedModelError(
                 f"{model.id} cannot be loaded: {model.problem}", hint="use a version of it that needs no code"
@@ -46,19 +50,25 @@ class Opener:
         if model.problem:
             raise ModelLoadError(f"{model.id} cannot be loaded: {model.problem}")
         delay = self._supervisor.delay(model)
-        slot = Slot(model, demand, ttl, pinned)
+        slot = Slot(model, demand, ttl, pinned, purpose)
         slot.crashes = self._supervisor.crashes(model)
         self._slots.add(slot)
         self._background.run(self._load(slot, delay))
         return slot
 
     def restore(self, old: Slot) -> None:
-        """Brings back a model that went to make room in vain."""
+        """Load a model again that was evicted for a load that failed; nothing is evicted for it in turn."""
         if self._slots.resident(old.model) is not None:
             return
         with suppress(LmxError):
-            self.open(old.model, old.demand, old.ttl, old.pinned)
+            self.open(old.model, old.demand, old.ttl, old.pinned, "restore")
             self._journal.tell("restored", old.model.id, "loaded again, since the other model was not")
+
+    def reconsider(self, slot: Slot) -> None:
+        """Withdraw the load of `slot` if no request waits for it any more; see `is_withdrawn`."""
+        if slot.state in ("starting", "loading") and not slot.ready.done() and is_withdrawn(slot.load):
+            self._journal.log(slot.model.id, "info", "the load was withdrawn: no request waits for it any more")
+            self._background.run(self._loader.unload(slot, True))
 
     async def _load(self, slot: Slot, delay: float) -> None:
         try:

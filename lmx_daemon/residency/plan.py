@@ -1,17 +1,24 @@
-"""The pool's decisions about one model's life, as pure functions: is it hung, has it expired, may it start again; and
-what no model could read.
+"""Decisions about one model's life, as pure functions.
 
-No clocks, no processes. Who fits into memory, and who goes, is placement.py's.
+Whether it hangs, has expired, may be started again or is still needed, and which prompts are too long for any model.
+No clocks, no processes. Which model fits into memory, and which one leaves, is decided in placement.py.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
 from lmx_daemon.contract.errors import ContextLengthError
 from lmx_daemon.contract.generation import Chat, Prompt, Text, Tool
 
+Purpose = Literal["load", "requests", "restore"]
+"""The cause of a load: an explicit load or pin, waiting requests, or the return of a model that was evicted in vain."""
+RETRY_SECONDS = 5.0
+"""Clients with a timeout repeat a request within this time, so a running load waits that long for the next request."""
+FAR_ALONG = 0.5
+"""Fraction of the weights from which an unneeded load is completed: the next request probably needs the same model."""
 BACKOFF_SECONDS = 1.0
 """Before the second start after a crash; doubled each time."""
 CHARACTERS = 128
@@ -35,6 +42,42 @@ class Start:
 
     wait: float = 0.0
     refused_for: float | None = None
+
+
+@dataclass(frozen=True)
+class Load:
+    """State of a load that the decision about its withdrawal depends on."""
+
+    purpose: Purpose
+    waiting: int
+    """Requests that wait for it."""
+    begun: bool
+    """Memory is claimed, and models that make room are leaving."""
+    evicts: bool
+    """Other models were unloaded for it."""
+    progress: float
+    """Fraction of the weights that are read."""
+    unneeded_for: float = 0.0
+    """Seconds since the last waiting request has gone."""
+
+
+def may_evict(purpose: Purpose, waiting: int) -> bool:
+    """Return whether other models may be unloaded for a load. Nothing is evicted for a load that nothing waits for."""
+    return purpose == "load" or waiting > 0
+
+
+def is_withdrawn(load: Load) -> bool:
+    """Return whether a load is to be cancelled because no request waits for it any more.
+
+    A load that has not begun is cancelled at once. One that is running has RETRY_SECONDS, and is completed if it is far
+    along and no other model had to leave."""
+    if load.purpose != "requests" or load.waiting:
+        return False
+    if not load.begun:
+        return True
+    if not load.evicts and load.progress >= FAR_ALONG:
+        return False
+    return load.unneeded_for >= RETRY_SECONDS
 
 
 def hopeless_prompt(prompt: Prompt, context: int) -> ContextLengthError | None:

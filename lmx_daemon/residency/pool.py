@@ -56,6 +56,8 @@ class Pool:
         self._engine, self._server, self._find = engine, server, find
         self._draining = False
         self._slots = Slots()
+        self._handing_on: dict[str, asyncio.Future[Any]] = {}
+        """Tasks that hand a waiting ticket to its worker, by the ticket's id."""
         self.journal = journal
         self._background = Background(lambda message: journal.log("pool", "error", message))
         self.desk = Desk(self._cancel, journal.take)
@@ -83,6 +85,7 @@ class Pool:
             journal=journal,
             background=self._background,
             release=self.release,
+            reconsider=lambda slot: self._opener.reconsider(slot),
         )
         self._opener = Opener(
             self._slots, self.loader, self._supervisor, engine, journal=journal, background=self._background
@@ -118,7 +121,7 @@ class Pool:
         else:
             slot.waiting[ticket.id] = ticket
             ticket.put(Loading(id=ticket.id, model=model.id, fraction=slot.progress))
-            self._background.run(self._submit_when_ready(slot, ticket))
+            self._handing_on[ticket.id] = self._background.run(self._submit_when_ready(slot, ticket))
         return ticket
 
     def release(self, ticket: Ticket) -> None:
@@ -151,7 +154,7 @@ class Pool:
             slot = self._opener.open(model, demand, request.ttl, bool(request.pin))
         else:
             _check_same(slot, demand)
-            slot.ttl = request.ttl
+            slot.ttl, slot.purpose = request.ttl, "load"
             slot.pinned = slot.pinned if request.pin is None else request.pin
         told = slot.told
         yield slot.instance()
@@ -214,7 +217,8 @@ class Pool:
         slot = self._slots.resident(model)
         ttl = request.ttl if isinstance(request, Generate) else None
         if slot is None:
-            return self._opener.open(model, Demand(), self._engine.idle_seconds if ttl is None else ttl)
+            idle = self._engine.idle_seconds if ttl is None else ttl
+            return self._opener.open(model, Demand(), idle, purpose="requests")
         if ttl is not None and slot.ttl is not None:
             slot.ttl = ttl
         return slot
@@ -230,12 +234,15 @@ class Pool:
                 worker = await asyncio.shield(slot.ready)
         except TimeoutError:
             ticket.fail(too_late(limit, begun=False))
+            slot.dismiss(ticket)
+            self._opener.reconsider(slot)
             return
         except LmxError as error:
             ticket.fail(error)
             return
         finally:
-            slot.waiting.pop(ticket.id, None)
+            self._handing_on.pop(ticket.id, None)
+            slot.dismiss(ticket)
         if ticket.closed:
             return
         problem = self._problem_with(slot, ticket.request)
@@ -261,6 +268,11 @@ class Pool:
             return
         choices = ticket.request.choices if isinstance(ticket.request, Generate) else 1
         ticket.put(Finished(id=ticket.id, endings=(Ending(reason="cancelled"),) * choices))
+        if slot is not None:
+            slot.dismiss(ticket)
+            self._opener.reconsider(slot)
+        if (task := self._handing_on.pop(ticket.id, None)) is not None:
+            task.cancel()
 
 
 def _check_same(slot: Slot, demand: Demand) -> None:

@@ -12,10 +12,12 @@ from lmx_daemon.contract.types import Instance, InstanceState, MemoryPlan, Model
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.memory.shape import Shape
 from lmx_daemon.residency.placement import Claim
-from lmx_daemon.residency.plan import expires_at
+from lmx_daemon.residency.plan import Load, Purpose, expires_at
 from lmx_daemon.residency.ticket import Ticket
 from lmx_daemon.residency.worker import Worker
 
+AFTER_WEIGHTS = ("tokenizer", "warming up")
+"""Stages of a load in which all weights are in memory."""
 RATE_SECONDS = 2.0
 """Rates are means over so long."""
 
@@ -23,12 +25,17 @@ RATE_SECONDS = 2.0
 class Slot:
     """Owned by the pool. `ready` is done when the model is loaded, or holds what made the load fail."""
 
-    def __init__(self, model: Model, demand: Demand, ttl: float | None, pinned: bool = False) -> None:
+    def __init__(
+        self, model: Model, demand: Demand, ttl: float | None, pinned: bool = False, purpose: Purpose = "load"
+    ) -> None:
         self.id = f"{model.id}:{uuid.uuid4().hex[:6]}"
         self.model = model
         self.demand = demand
         self.ttl = ttl
         self.pinned = pinned
+        self.purpose: Purpose = purpose
+        self.evicts = False
+        """Other models were unloaded for its load."""
         self.trusted = False
         """Code in its repository may run."""
         self.shape: Shape | None = None
@@ -48,6 +55,8 @@ class Slot:
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiting: dict[str, Ticket] = {}
         """Tickets that wait for the load."""
+        self.unneeded_since = time.monotonic()
+        """When the last waiting ticket was dismissed."""
         self.used = time.monotonic()
         self._used_at: float | None = None
         self._loaded_at: float | None = None
@@ -56,6 +65,24 @@ class Slot:
     @property
     def in_use(self) -> bool:
         return bool(self.waiting or (self.worker and self.worker.tickets))
+
+    @property
+    def load(self) -> Load:
+        """State of its load, as of now."""
+        read = self.progress or 0.0 if self.stage == "weights" else 0.0
+        return Load(
+            purpose=self.purpose,
+            waiting=len(self.waiting),
+            begun=self.state == "loading",
+            evicts=self.evicts,
+            progress=1.0 if self.stage in AFTER_WEIGHTS else read,
+            unneeded_for=time.monotonic() - self.unneeded_since,
+        )
+
+    def dismiss(self, ticket: Ticket) -> None:
+        """Remove a ticket from those that wait for the load."""
+        if self.waiting.pop(ticket.id, None) is not None and not self.waiting:
+            self.unneeded_since = time.monotonic()
 
     def touch(self) -> None:
         self.used, self._used_at = time.monotonic(), time.time()

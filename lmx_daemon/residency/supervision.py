@@ -39,7 +39,9 @@ class Supervisor:
         journal: Journal,
         background: Background,
         release: Callable[[Ticket], None],
+        reconsider: Callable[[Slot], None],
     ) -> None:
+        """`release` ends a request of a reader that stalled; `reconsider` withdraws a load that no request needs."""
         self._slots = slots
         self._desk = desk
         self._loader = loader
@@ -48,6 +50,7 @@ class Supervisor:
         self._journal = journal
         self._background = background
         self._release = release
+        self._reconsider = reconsider
         self._crashes: dict[str, list[float]] = defaultdict(list)
         self._since = 0.0
         """Of how long a worker was silent, what lies before says nothing of it."""
@@ -71,6 +74,7 @@ class Supervisor:
             self._release(ticket)
         for slot in self._slots:
             slot.sample()
+            self._reconsider(slot)
             self._look_after(slot, time.monotonic())
         self._loader.share_out()
 

@@ -176,6 +176,19 @@ def test_a_load_waits_for_the_busy_and_nobody_else_does(machine: Callable[..., D
     assert loaded(daemon) == ["a", "c"] and incidents(daemon) == [("evicted", "b")]
 
 
+def test_no_model_is_evicted_for_a_client_that_has_left(machine: Callable[..., Daemon]) -> None:
+    daemon = machine(ONE_FITS)
+    load(daemon, "a")
+    stream = Stream(daemon, "a")
+    with pytest.raises(httpx2.ReadTimeout):
+        body = {"model": "tests/b", "prompt": "hello", "max_tokens": 2}
+        httpx2.post(f"{daemon.address}/v1/completions", json=body, timeout=1.5)
+    stream.close()
+    time.sleep(2.0)
+    assert loaded(daemon) == ["a"] and incidents(daemon) == []
+    assert "the load was withdrawn" in (daemon.home / "logs" / "daemon.log").read_text()
+
+
 def test_a_prompt_and_a_model_that_would_not_fit_harm_no_stream(machine: Callable[..., Daemon]) -> None:
     daemon = machine(ONE_FITS, memory_wait_seconds=0.5)
     load(daemon, "a")
