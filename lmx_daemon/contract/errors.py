@@ -88,6 +88,22 @@ class ContextLengthError(RequestError):
     code = "context_length_exceeded"
 
 
+def prompt_too_long(
+    tokens: int, maximum: int, param: str, *, because: str = "", hint: str | None = None
+) -> ContextLengthError:
+    """Return the error of a prompt of `tokens` (or more) where `maximum` is the context, the answer included.
+
+    Agents find an overflow by phrases of its text: Claude Code by the first one, opencode, Cline and Codex by the
+    others. The sentence holds all of them.
+    """
+    return ContextLengthError(
+        f"prompt is too long: {tokens} tokens > {maximum} maximum; exceeds the context window: this model's maximum "
+        f"context length is {maximum} tokens" + (f" ({because})" if because else ""),
+        param=param,
+        hint=hint or "shorten the conversation, or load a model with a longer context; the answer needs room as well",
+    )
+
+
 class UnsupportedError(RequestError):
     code = "unsupported"
 

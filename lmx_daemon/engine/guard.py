@@ -5,7 +5,7 @@ A request reserves what its prompt and a good part of its answer will take; what
 
 from dataclasses import dataclass
 
-from lmx_daemon.contract.errors import ContextLengthError
+from lmx_daemon.contract.errors import prompt_too_long
 from lmx_daemon.contract.frames import CACHE_BLOCK, CacheShape
 
 FORESEEN_TOKENS = 1024
@@ -46,15 +46,16 @@ class Guard:
         return context if not self._limit else self._shape.tokens(self._limit // choices, context)
 
     def check(self, prompt: int, choices: int, context: int) -> None:
-        """Raises ContextLengthError for a prompt that would not fit even alone."""
+        """Raise ContextLengthError for a prompt that would not fit even alone."""
         longest = self.longest(choices, context)
         if prompt >= longest:
             needed = choices * self._shape.bytes(prompt + 1)
-            raise ContextLengthError(
-                f"the cache of a prompt of {prompt} tokens takes {_size(needed)}, and {_size(self._limit)} are "
-                f"there for it: at most {max(0, longest - 1)} tokens fit",
+            raise prompt_too_long(
+                prompt,
+                longest,
+                "messages",
+                because=f"its cache takes {_size(needed)}, and there is memory for {_size(self._limit)}",
                 hint="shorten the prompt, or make room: `lmx ps` lists what is loaded, `lmx unload` unloads it",
-                param="messages",
             )
 
     def admits(self, asked: Reservation, generated: int = 0) -> bool:

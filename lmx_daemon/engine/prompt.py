@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lmx_daemon.contract.errors import ContextLengthError, RequestError, UnsupportedError
+from lmx_daemon.contract.errors import RequestError, UnsupportedError, prompt_too_long
 from lmx_daemon.contract.generation import Chat, ImagePart, Message, Prompt, Text, Tokens, Tool
 from lmx_daemon.engine.template import TemplateChild
 
@@ -67,25 +67,22 @@ class PromptBuilder:
         if not prepared.tokens:
             raise RequestError("the prompt is empty", param="messages" if isinstance(prompt, Chat) else "prompt")
         if len(prepared.tokens) >= self._context_length:
-            raise self._too_long(f"{len(prepared.tokens)}", "messages" if isinstance(prompt, Chat) else "prompt")
+            param = "messages" if isinstance(prompt, Chat) else "prompt"
+            raise prompt_too_long(len(prepared.tokens), self._context_length, param)
         return prepared
 
     def _check_size(self, text: str, param: str) -> None:
-        """Raises ContextLengthError for a text that is far too long, without tokenising all of it: that would keep
-        every other prompt waiting for minutes. Cutting adds a few tokens at each edge, which the slack allows for."""
+        """Raise ContextLengthError for a text that is far too long, without tokenising all of it.
+
+        Tokenising all would delay every other prompt by minutes. Cutting adds a few tokens at each edge; the slack
+        allows for them.
+        """
         counted = 0
         for start in range(0, len(text), SLICE_CHARACTERS) if len(text) > SLICE_CHARACTERS else ():
             counted += len(self._tokenizer.encode(text[start : start + SLICE_CHARACTERS], add_special_tokens=False))
             counted -= SLICE_SLACK
             if counted > self._context_length:
-                raise self._too_long(f"more than {self._context_length}", param)
-
-    def _too_long(self, count: str, param: str) -> ContextLengthError:
-        return ContextLengthError(
-            f"the prompt has {count} tokens; this model's context holds {self._context_length}, the answer included",
-            param=param,
-            hint="shorten the conversation, or load a model with a longer context",
-        )
+                raise prompt_too_long(counted, self._context_length, param, because="counted in part")
 
     def _chat(self, chat: Chat) -> Prepared:
         for position, message in enumerate(chat.messages):

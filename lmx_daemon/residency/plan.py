@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from lmx_daemon.contract.errors import ContextLengthError
+from lmx_daemon.contract.errors import ContextLengthError, prompt_too_long
 from lmx_daemon.contract.generation import Chat, Prompt, Text, Tool
 
 Purpose = Literal["load", "requests", "restore"]
@@ -81,10 +81,11 @@ def is_withdrawn(load: Load) -> bool:
 
 
 def hopeless_prompt(prompt: Prompt, context: int) -> ContextLengthError | None:
-    """What a prompt fails with that fits in no case. Rendering and counting it would hold up everybody's.
+    """Return the error of a prompt that cannot fit, else None. Rendering and counting it would delay all others.
 
-    A template that leaves old turns out could still make a legal one of it, but only beyond CHARACTERS for each token
-    of the context."""
+    A template that drops old turns could make a legal prompt of more than CHARACTERS for each token of the context;
+    such a request is refused all the same.
+    """
     match prompt:
         case Chat(tools=tools):
             of_tools = sum(map(_size_of_tool, tools))
@@ -96,8 +97,8 @@ def hopeless_prompt(prompt: Prompt, context: int) -> ContextLengthError | None:
             return None
     if size <= context * CHARACTERS:
         return None
-    told = f"the prompt has {size} characters; this model's context holds {context} tokens, the answer included"
-    return ContextLengthError(told, param=param, hint="shorten it, or load a model with a longer context")
+    least = size // CHARACTERS + 1
+    return prompt_too_long(least, context, param, because=f"at least, of {size} characters; not counted")
 
 
 def _size_of_chat(chat: Chat) -> int:

@@ -1,6 +1,7 @@
 """The unmodified OpenAI SDK against the real daemon and the built-in model."""
 
 import json
+import re
 from collections.abc import Iterator
 
 import httpx2
@@ -11,6 +12,11 @@ from openai import OpenAI
 from tests.end_to_end.running import Daemon
 
 GUIDE = "lmx/guide"
+OVERFLOW = re.compile(
+    r"prompt is too long: (?P<tokens>\d+) tokens > (?P<most>\d+) maximum; exceeds the context window: "
+    r"this model's maximum context length is (?P=most) tokens"
+)
+"""The phrases by which agents find an overflow, to compact their conversation."""
 WEATHER = {
     "type": "function",
     "function": {
@@ -165,6 +171,15 @@ class TestErrors:
         with pytest.raises(openai.BadRequestError) as error:
             client.chat.completions.create(model=GUIDE, messages=ask("word " * 9000))
         assert error.value.code == "context_length_exceeded"
+        assert OVERFLOW.match(error.value.body["message"])  # type: ignore[index]
+
+    def test_a_text_that_is_refused_uncounted_has_the_same_sentence(self, client: OpenAI) -> None:
+        for text in ("word " * 60_000, "x" * 8_000_000):
+            with pytest.raises(openai.BadRequestError) as error:
+                client.completions.create(model=GUIDE, prompt=text)
+            assert error.value.code == "context_length_exceeded" and error.value.param == "prompt"
+            assert (found := OVERFLOW.match(error.value.body["message"]))  # type: ignore[index]
+            assert int(found["tokens"]) > int(found["most"])
 
     def test_a_key_is_asked_for_where_one_is_set(self, own_daemon: Daemon) -> None:
         own_daemon.environment["LMX_API_KEY"] = "sesame"

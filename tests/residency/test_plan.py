@@ -61,6 +61,7 @@ class TestHopelessPrompts:
         for prompt, field in ((Text(text="x" * 2000), "prompt"), (chat("x" * 1000, "y" * 1000), "messages")):
             refused = hopeless_prompt(prompt, 10)
             assert refused is not None and refused.param == field and "2000 characters" in refused.message
+            assert refused.message.startswith("prompt is too long: 16 tokens > 10 maximum; exceeds the context window")
 
     @pytest.mark.parametrize(
         ("fields", "field"),
