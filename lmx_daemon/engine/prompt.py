@@ -10,6 +10,7 @@ from typing import Any
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError, prompt_too_long
 from lmx_daemon.contract.generation import Chat, ImagePart, Message, Prompt, Text, Tokens, Tool
+from lmx_daemon.engine.switch import thinking_variables
 from lmx_daemon.engine.template import TemplateChild
 
 SLICE_CHARACTERS = 256 * 1024
@@ -94,10 +95,7 @@ class PromptBuilder:
             "tools": tools or None,
             "add_generation_prompt": True,
         }
-        variables |= chat.template_arguments
-        if chat.thinking is not None:
-            variables["enable_thinking"] = chat.thinking
-        text = self._render(variables, bool(tools))
+        text = self._render(variables, chat)
         self._check_size(text, "messages")
         tokens = list(self._tokenizer.encode(text, add_special_tokens=False))
         opening = self._opening(chat, text, tokens) if self._marks_opening else 0
@@ -112,20 +110,33 @@ class PromptBuilder:
         same = (number for number, (a, b) in enumerate(zip(before, tokens, strict=False)) if a != b)
         return next(same, min(len(before), len(tokens)))
 
-    def _render(self, variables: dict[str, Any], tools: bool) -> str:
-        own = getattr(self._tokenizer, "_chat_template", None)
-        if own is not None:  # a template that mlx-lm itself brings as code
-            arguments = {name: value for name, value in variables.items() if name != "messages"}
-            return str(self._tokenizer.apply_chat_template(variables["messages"], tokenize=False, **arguments))
+    def _render(self, variables: dict[str, Any], chat: Chat) -> str:
+        """Return the prompt's text. Raises RequestError and UnsupportedError."""
+        if getattr(self._tokenizer, "_chat_template", None) is not None:
+            return self._render_by_code(variables, chat.thinking)
         template = self._tokenizer.chat_template
         if isinstance(template, dict):
-            template = template.get("tool_use" if tools else "default") or template.get("default")
+            template = template.get("tool_use" if chat.tools else "default") or template.get("default")
         if not template:
             raise UnsupportedError(
                 "this model has no chat template", param="messages", hint="use /v1/completions, or a chat model"
             )
         special = {name: str(value) for name, value in self._tokenizer.special_tokens_map.items()}
-        return self._child.render(template, special | variables)
+        switch = thinking_variables(template, chat.thinking)
+        return self._child.render(template, special | variables | switch | chat.template_arguments)
+
+    def _render_by_code(self, variables: dict[str, Any], thinking: bool | None) -> str:
+        """Return the prompt's text by a template that mlx-lm brings as Python code. It takes no other names than these,
+        and the arguments of calls as text."""
+        messages = [
+            message | {"tool_calls": [_with_text_arguments(call) for call in message["tool_calls"]]}
+            if "tool_calls" in message
+            else message
+            for message in variables["messages"]
+        ]
+        switch = {} if thinking is None else {"enable_thinking": thinking}
+        arguments = {name: value for name, value in variables.items() if name != "messages"} | switch
+        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, **arguments))
 
     def _ends_in_thought(self, text: str) -> bool:
         start, end = self._tokenizer.think_start, self._tokenizer.think_end
@@ -145,10 +156,13 @@ def as_function(tool: Tool) -> dict[str, Any]:
 
 
 def as_template_message(message: Message) -> dict[str, Any]:
-    """A message in the form that templates know: text content, arguments as objects where they are JSON."""
+    """Return the message in the form that templates read: text content, arguments as objects where they are JSON, and
+    the reasoning under both names that transformers gives it."""
     shown: dict[str, Any] = {"role": message.role, "content": message.text}
     if message.reasoning is not None:
         shown["reasoning_content"] = message.reasoning
+        if not (message.tool_calls and message.text):  # gpt-oss refuses thinking beside the content of a call
+            shown["thinking"] = message.reasoning
     if message.tool_calls:
         shown["tool_calls"] = [
             {
@@ -163,6 +177,13 @@ def as_template_message(message: Message) -> dict[str, Any]:
     if message.name is not None:
         shown["name"] = message.name
     return shown
+
+
+def _with_text_arguments(call: dict[str, Any]) -> dict[str, Any]:
+    function = call["function"]
+    if isinstance(function["arguments"], str):
+        return call
+    return call | {"function": function | {"arguments": json.dumps(function["arguments"], ensure_ascii=False)}}
 
 
 def _arguments(text: str) -> Any:

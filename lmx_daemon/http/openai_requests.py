@@ -33,10 +33,11 @@ MAX_STOPS = 64
 MAX_STOP_CHARACTERS = 1000
 MAX_DEPTH = 64
 """Of foreign JSON that is handed on as it is; no schema that a person wrote comes near it."""
-THINKING = ("enable_thinking", "thinking")
+THINKING = ("enable_thinking", "thinking", "reasoning")
+"""Names of one switch; engine/switch.py passes it to a template under the name that the template reads."""
 KEEP_ALIVE = re.compile(r"(-?\d{1,12}(?:\.\d+)?)(|ms|s|m|h)")
 SECONDS_IN = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-TEMPLATE_ARGUMENTS = frozenset({*THINKING, "reasoning_effort", "preserve_thinking"})
+TEMPLATE_ARGUMENTS = frozenset({*THINKING, "reasoning_effort", "preserve_thinking", "thinking_budget"})
 ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",

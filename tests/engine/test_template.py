@@ -2,17 +2,16 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.engine.template import TemplateChild
+from tests.engine.prompts import families
 
-FAMILIES = Path(__file__).parents[2].parent / "shared" / "chat-templates"
 MESSAGES = [{"role": "user", "content": "Hello & <welcome>"}]
 PARAMETERS = {"type": "object", "properties": {"a": {"type": "string", "description": "x"}}, "required": ["a"]}
-WANTS_MORE = {"fireworks-ai-llama-3-firefunction-v2.jinja"}
+WANTS_MORE = {"fireworks-ai-llama-3-firefunction-v2"}
 """Needs a variable of its own, `functions`; it says so."""
 HOSTILE = {
     "endless": "{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}",
@@ -69,15 +68,13 @@ def test_a_hostile_template_costs_a_few_seconds_and_no_more(name: str, child: Te
 
 
 def test_real_families_render_a_plain_chat(child: TemplateChild) -> None:
-    if not FAMILIES.is_dir():
-        pytest.skip("needs the recorded files in ../shared")
     tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": PARAMETERS}}
     variables = {"messages": MESSAGES, "add_generation_prompt": True, "bos_token": "", "eos_token": ""}
     failed = {}
-    for file in sorted(FAMILIES.glob("*.jinja")):
-        tools = [tool] if file.stem.endswith("tool_use") else None
+    for name, template in families().items():
+        tools = [tool] if name.endswith("tool_use") else None
         try:
-            assert "Hello" in child.render(file.read_text(), variables | {"tools": tools}), file.name
+            assert "Hello" in child.render(template, variables | {"tools": tools}), name
         except RequestError as error:
-            failed[file.name] = error.message
+            failed[name] = error.message
     assert failed.keys() <= WANTS_MORE

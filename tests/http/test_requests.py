@@ -1,8 +1,9 @@
 """OpenAI's bodies in our words."""
 
+from lmx_daemon.contract.generation import Chat
 from lmx_daemon.http.errors import decode
-from lmx_daemon.http.openai_bodies import CompletionBody
-from lmx_daemon.http.openai_requests import completion_request
+from lmx_daemon.http.openai_bodies import ChatBody, CompletionBody
+from lmx_daemon.http.openai_requests import chat_request, completion_request
 
 
 def test_lmxs_own_fields_reach_the_engine() -> None:
@@ -13,3 +14,15 @@ def test_lmxs_own_fields_reach_the_engine() -> None:
     assert (asked.deadline, asked.queue_deadline, asked.priority) == (9.0, 2.5, -3)
     assert (asked.cache_namespace, asked.ttl) == ("team", 60.0)
     assert asked.stop_tokens == (5,)
+
+
+def test_every_name_of_the_thinking_switch_is_understood() -> None:
+    def asked(arguments: bytes) -> Chat:
+        body = b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "chat_template_kwargs": %b}' % arguments
+        prompt = chat_request(decode(body, ChatBody), "r", "http", "curl").prompt
+        assert isinstance(prompt, Chat)
+        return prompt
+
+    for name in ("enable_thinking", "thinking", "reasoning"):
+        assert asked(b'{"%b": false}' % name.encode()).thinking is False
+    assert asked(b'{"thinking_budget": 512}').template_arguments == {"thinking_budget": 512}
