@@ -78,7 +78,7 @@ class Conversation:
             self.model = rest.strip()
             self._output.note(f"now talking to {self.model}")
         else:
-            self._output.note(HELP)
+            self._output.note(*HELP.splitlines())
 
     async def ask(self, text: str) -> None:
         """Streams one answer. A stopped answer stays in the conversation as far as it came."""
@@ -142,24 +142,24 @@ class _Answer:
             case Delta():
                 self._show(event)
             case Finished():
-                self._output.text("")
+                self._output.text()
                 self.end = event
             case Failed(error=error):
                 if self.content:
-                    self._output.text("")
+                    self._output.text()
                 raise error_from(error)
             case _:
                 pass
 
     def _show(self, delta: Delta) -> None:
         if delta.reasoning and self._output.interactive:
-            self._output.dim(delta.reasoning, end="")
+            self._output.content(delta.reasoning, dim=True)
             self._thinking = True
         if delta.content:
             if self._thinking:
-                self._output.text("\n")
+                self._output.text("", "")
                 self._thinking = False
-            self._output.text(delta.content, end="")
+            self._output.content(delta.content)
             self.content.append(delta.content)
 
 

@@ -9,8 +9,9 @@ import signal
 import struct
 import termios
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 
 ASKS_FOR_SYNC = b"\x1b[?2026$p"
 HAS_SYNC = b"\x1b[?2026;2$y"
@@ -82,6 +83,96 @@ def run(
         exit_status=status,
         output=bytes(output),
     )
+
+
+class Terminal:
+    """A program in a pseudo-terminal that a test reads, types to, resizes and signals. Killed at the end of `with`."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        size: tuple[int, int] = (80, 24),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.output = bytearray()
+        self._status: int | None = None
+        ready, go = os.pipe()
+        self.pid, self._terminal = pty.fork()
+        if self.pid == 0:
+            os.read(ready, 1)  # the size has to be set before the program asks for it
+            extra = {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+            os.execvpe(command[0], list(command), os.environ | extra | dict(environment or {}))
+        self.resize(size)
+        os.write(go, b"x")
+        os.close(go)
+        os.close(ready)
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        self.hang_up()
+
+    @property
+    def text(self) -> str:
+        return self.output.decode(errors="replace")
+
+    def resize(self, size: tuple[int, int]) -> None:
+        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._terminal, keys)
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def hang_up(self) -> None:
+        """Close the terminal, as a closed window does."""
+        if self._terminal >= 0:
+            os.close(self._terminal)
+            self._terminal = -1
+
+    def read(self, seconds: float = 0.0) -> None:
+        """Take what the program writes within `seconds`, and answer what Textual asks."""
+        deadline = time.monotonic() + seconds
+        while select.select([self._terminal], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            try:
+                data = os.read(self._terminal, 1 << 16)
+            except OSError:
+                return
+            if not data:
+                return
+            self.output += data
+            if ASKS_FOR_SYNC in data:
+                os.write(self._terminal, HAS_SYNC)
+
+    def until(self, true: Callable[[str], object], seconds: float = 20.0) -> None:
+        """Read until `true(all text so far)`. Fails with the text."""
+        deadline = time.monotonic() + seconds
+        while not true(self.text):
+            assert time.monotonic() < deadline, f"it never came; the terminal has:\n{self.text[-2000:]}"
+            self.read(0.05)
+
+    def wait(self, seconds: float = 20.0) -> int:
+        """Return the exit code, or minus the signal that ended the program, after reading all of its output."""
+        deadline = time.monotonic() + seconds
+        while self._status is None:
+            assert time.monotonic() < deadline, f"it has not ended; the terminal has:\n{self.text[-2000:]}"
+            if self._terminal >= 0:
+                self.read(0.05)
+            else:
+                time.sleep(0.05)
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self._status = os.waitstatus_to_exitcode(status) if pid else None
+        if self._terminal >= 0:
+            self.read()
+        return self._status
 
 
 def _peak(usage: resource.struct_rusage) -> int:

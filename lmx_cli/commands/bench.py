@@ -266,6 +266,8 @@ def _list(output: Output, json: bool) -> int:
             for report in reports
         ],
         right=("TESTS", "BEST TOK/S"),
+        spare=("TESTS", "WHEN"),
+        elide=("MODEL", "SERVERS"),
     )
     return ExitCode.OK
 

@@ -61,10 +61,10 @@ def _converse(runner: asyncio.Runner, talk: "Conversation", output: Output) -> i
         try:
             line = input("> ").strip()
         except EOFError:
-            output.text("")
+            output.text()
             return ExitCode.OK
         except KeyboardInterrupt:
-            output.note("\n(Ctrl-D or /exit to leave)")
+            output.note("", "(Ctrl-D or /exit to leave)")
             continue
         if line in ("/exit", "/quit"):
             return ExitCode.OK
@@ -74,6 +74,6 @@ def _converse(runner: asyncio.Runner, talk: "Conversation", output: Output) -> i
             try:
                 runner.run(talk.ask(line))
             except KeyboardInterrupt:
-                output.note("\n(stopped)")
+                output.note("", "(stopped)")
             except LmxError as error:
                 output.error(error)

@@ -31,7 +31,7 @@ async def demonstrate(output: Output, question: str) -> None:
         status = await start_daemon(home)
     output.note(f"lmx {status.version} serves at {status.address}/v1")
     output.note(f"POST {status.address}/v1/chat/completions  model {GUIDE}")
-    output.text(f"\n> {question}\n")
+    output.text("", f"> {question}", "")
     await _ask(output, home, status, question)
     if not output.interactive:
         _say_how_to_connect(output, status, started)
@@ -49,10 +49,10 @@ async def _ask(output: Output, home: Home, status: Status, question: str) -> Non
             text = choice["delta"].get("content")
             if text:
                 first = first or time.monotonic()
-                output.text(text, end="")
+                output.content(text)
     if first is None:
         raise LmxError(f"{GUIDE} gave no answer", hint=f"see {status.log_file}")
-    output.text("\n")
+    output.text("", "")
     rate = await _rate(home, request)
     figures = [
         f"{usage.get('completion_tokens', 0)} tokens",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmx_cli.commands.models import JSON, started
-from lmx_cli.output import ExitCode, Output, duration, size, tokens
+from lmx_cli.output import ExitCode, Output, ago, size, tokens
 
 if TYPE_CHECKING:
     from lmx_daemon.contract.library import Details
@@ -86,7 +86,8 @@ async def _ls(
             ("MODEL", "SIZE", "QUANT", "CONTEXT", "ABILITIES", "USED", "VERIFIED", "REVISION", "STATE"),
             [_row(model, states.get(model.id, "-"), now) for model in chosen],
             right=("SIZE", "CONTEXT"),
-            spare=("REVISION", "VERIFIED", "USED", "ABILITIES"),
+            spare=("REVISION", "VERIFIED", "USED", "ABILITIES", "CONTEXT", "QUANT"),
+            elide=("MODEL", "STATE"),
         )
     return ExitCode.OK
 
@@ -132,14 +133,6 @@ def _plain(model: "Model") -> "dict[str, object]":
     return plain
 
 
-def ago(at: float | None, now: float) -> str:
-    """ "3m05s ago", "2 days ago", "-"."""
-    if at is None:
-        return "-"
-    seconds = max(0.0, now - at)
-    return f"{duration(seconds)} ago" if seconds < 86_400 else f"{int(seconds // 86_400)}d ago"
-
-
 # ---- one model ----
 
 
@@ -147,7 +140,7 @@ async def _show(output: Output, name: str, template: bool, config: bool, json: b
     async with await started() as client:
         details = await client.details(name)
     if template:
-        output.text(details.template or "", end="" if details.template.endswith("\n") else "\n")
+        output.content(details.template + ("" if details.template.endswith("\n") else "\n"))
     elif config:
         output.json(details.config)
     elif json:
@@ -162,14 +155,15 @@ def _show_all(output: Output, details: "Details") -> None:
     width = max(map(len, rows))
     for name, value in rows.items():
         output.text(f"{name.ljust(width)}  {value}")
-    output.text("")
+    output.text()
     output.table(
         ("FILE", "SIZE", "HASH", "STATE"),
         [(row.path, size(row.size), row.hash or "-", row.note or row.state) for row in details.files],
         right=("SIZE",),
+        elide=("HASH", "FILE", "STATE"),
     )
     if len(details.revisions) > 1:
-        output.text("")
+        output.text()
         output.table(
             ("REVISION", "SIZE", "NAMES", "STATE"),
             [
@@ -177,10 +171,11 @@ def _show_all(output: Output, details: "Details") -> None:
                 for revision in details.revisions
             ],
             right=("SIZE",),
+            elide=("REVISION", "NAMES"),
         )
     if details.template:
         length, identity = len(details.template), details.model.id
-        output.text(f"\nchat template of {length} characters: lmx show {identity} --template")
+        output.text("", f"chat template of {length} characters: lmx show {identity} --template")
 
 
 def _told(details: "Details") -> dict[str, str]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lmx_daemon.contract.types import Instance, LoadRequest, MemoryPlan
 
 JSON = typer.Option(False, "--json", help="As JSON.")
+YES = typer.Option(False, "--yes", "-y", help="Do not ask; needed where stdin is no terminal.")
 
 
 def add(app: typer.Typer, output: Output) -> None:
@@ -79,6 +80,7 @@ async def _ps(output: Output, json: bool) -> int:
         ("INSTANCE", "STATE", "MEMORY", "PLAN", "MAX CACHE", "CONTEXT", "RUN", "WAIT", "TOK/S", "USED", "UNLOADS"),
         [_ps_row(instance, now) for instance in instances],
         right=("MEMORY", "PLAN", "MAX CACHE", "CONTEXT", "RUN", "WAIT", "TOK/S", "USED", "UNLOADS"),
+        spare=("MAX CACHE", "PLAN", "USED", "CONTEXT", "WAIT", "TOK/S", "UNLOADS"),
     )
     return ExitCode.OK
 

@@ -12,7 +12,11 @@ def add(app: typer.Typer, output: Output) -> None:
     def lmx(
         context: typer.Context,
         version: bool = typer.Option(False, "--version", "-V", help="Print the version and exit."),
+        debug: bool = typer.Option(
+            False, "--debug", help="Show the traceback of an unexpected error (or LMX_DEBUG=1)."
+        ),
     ) -> int | None:
+        output.debug = output.debug or debug
         if version:
             from lmx_daemon.contract.version import VERSION
 
@@ -49,7 +53,7 @@ def _open(context: typer.Context, output: Output) -> int:
     """What `lmx` alone does."""
     if output.interactive:
         return open_tui()
-    output.text(context.get_help())
+    output.text(*context.get_help().splitlines())
     return ExitCode.OK
 
 
