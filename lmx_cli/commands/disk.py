@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmx_cli.commands.library import ago
-from lmx_cli.commands.models import JSON, started
+from lmx_cli.commands.models import JSON, YES, started
 from lmx_cli.commands.proof import tell_verified
-from lmx_cli.output import ExitCode, Output, duration, size
+from lmx_cli.output import ExitCode, Output, ago, duration, size
 
 if TYPE_CHECKING:
     from lmx_daemon.contract.library import TrashRow, VerifyUpdate
-
-YES = typer.Option(False, "--yes", "-y", help="Do not ask.")
 
 
 def add(app: typer.Typer, output: Output) -> None:
@@ -75,7 +72,8 @@ async def _rm(
             rows = [row for row in await client.trash() if name in (None, row.id)]
             if name is not None and not rows:
                 raise NotFoundError(f"{name} is not in the trash", hint="`lmx rm --list` shows it")
-            if rows and not _agreed(output, f"delete {len(rows)} for good, {size(sum(r.size for r in rows))}?", yes):
+            total = size(sum(row.size for row in rows))
+            if rows and not output.confirm(f"delete {len(rows)} for good, {total}?", yes=yes):
                 return ExitCode.ERROR
             gone = await client.purge(PurgeRequest(id=name))
             output.json(gone) if json else output.text(f"deleted {len(gone)}, {size(sum(r.size for r in gone))}")
@@ -86,7 +84,7 @@ async def _rm(
         model, now = details.model, time.time()
         whole = sum(revision.size for revision in details.revisions) or sum(row.size for row in details.files)
         used = f"last used {ago(model.used_at, now)}" if model.used_at else "never used"
-        if not _agreed(output, f"{model.id}, {size(whole)}, {used}: remove it?", yes):
+        if not output.confirm(f"{model.id}, {size(whole)}, {used}: remove it?", yes=yes):
             return ExitCode.ERROR
         row = await client.remove_model(RemoveRequest(id=model.id))
     if json:
@@ -95,17 +93,6 @@ async def _rm(
         output.text(f"removed {row.id}, {size(row.size)}, {used}")
         output.note(f"for {duration(row.purged_at - now)} it can be brought back: lmx rm --undo {row.id}")
     return ExitCode.OK
-
-
-def _agreed(output: Output, question: str, yes: bool) -> bool:
-    """Only a person at a terminal is asked."""
-    if yes or not output.interactive:
-        return True
-    output.note(f"{question} [y/N]")
-    agreed = input().strip().lower() in ("y", "yes")
-    if not agreed:
-        output.note("left as it is")
-    return agreed
 
 
 def _tell_trash(output: Output, rows: "list[TrashRow]", json: bool) -> None:
@@ -137,6 +124,7 @@ async def _du(output: Output, json: bool) -> int:
                 for row in use.rows
             ],
             right=("ON DISK", "IN USE", "OLD", "ORPHANED", "PARTIAL"),
+            spare=("FROM", "IN USE", "OLD"),
         )  # fmt: skip
     output.note(f"{size(use.total)} in models, {size(use.trash)} in the trash, {size(use.free)} free ({use.cache})")
     if use.reclaimable:
@@ -154,9 +142,10 @@ async def _prune(output: Output, dry_run: bool, yes: bool, json: bool) -> int:
                 ("MODEL", "WHAT", "SIZE", "PATH"),
                 [(row.id, row.what, size(row.size), row.path) for row in report.rows],
                 right=("SIZE",),
+                elide=("PATH", "MODEL"),
             )
         if report.rows and not dry_run:
-            if not _agreed(output, f"delete {size(report.freed)} for good?", yes):
+            if not output.confirm(f"delete {size(report.freed)} for good?", yes=yes):
                 return ExitCode.ERROR
             report = await client.prune(PruneRequest(dry_run=False))
     if json:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lmx_cli.commands.models import JSON, started
+from lmx_cli.commands.models import JSON, YES, started
 from lmx_cli.jobs import name_of, state_of, whole
 from lmx_cli.output import ExitCode, Output, duration, size
 
@@ -19,8 +19,9 @@ VERBS = {
     "pause": "Stop a pull until it is resumed; what was fetched is kept.",
     "resume": "Go on with a pull that was paused or has failed.",
     "retry": "Try again; also one that is done: what is missing or wrong is fetched.",
-    "cancel": "Stop a pull for good, and delete what it has fetched.",
 }
+FORGOTTEN = ("done", "failed", "cancelled")
+"""States of the pulls that `clear` forgets."""
 RATE = re.compile(r"([\d.]+)\s*([kmg]?)(?:i?b)?(?:/s)?", re.IGNORECASE)
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
@@ -48,9 +49,14 @@ def add(app: typer.Typer, output: Output) -> None:
         return asyncio.run(_move(output, job, position, json))
 
     @group.command()
-    def clear(json: bool = JSON) -> int:
+    def cancel(job: str = JOB, yes: bool = YES, json: bool = JSON) -> int:
+        """Stop a pull for good, and delete what it has fetched."""
+        return asyncio.run(_cancel(output, job, yes, json))
+
+    @group.command()
+    def clear(yes: bool = YES, json: bool = JSON) -> int:
         """Forget the pulls that have ended; their files stay."""
-        return asyncio.run(_clear(output, json))
+        return asyncio.run(_clear(output, yes, json))
 
     @group.command()
     def limit(rate: str = typer.Argument(help="Bytes a second, as 20MB or 500k; `off` for no bound.")) -> int:
@@ -97,6 +103,8 @@ def _show(output: Output, jobs: "list[Download]", json: bool) -> None:
             for job in jobs
         ],
         right=("DONE", "OF", "RATE", "ETA"),
+        spare=("RATE", "OF", "ETA", "DONE", "PULL"),
+        elide=("MODEL", "NOTE"),
     )
 
 
@@ -107,14 +115,28 @@ async def _act(output: Output, verb: str, name: str, json: bool) -> int:
             "pause": client.pause_pull,
             "resume": client.resume_pull,
             "retry": client.retry_pull,
-            "cancel": client.cancel_pull,
         }
         job = await acts[verb](job.id)
+    _tell_state(output, job, json)
+    return ExitCode.OK
+
+
+async def _cancel(output: Output, name: str, yes: bool, json: bool) -> int:
+    async with await started() as client:
+        job = await _find(client, name)
+        fetched = f"delete {size(job.done)} that it has fetched" if job.done else "nothing is fetched yet"
+        if job.state not in ("done", "cancelled") and not output.confirm(f"{job.repo}: cancel it, {fetched}?", yes=yes):
+            return ExitCode.ERROR
+        job = await client.cancel_pull(job.id)
+    _tell_state(output, job, json)
+    return ExitCode.OK
+
+
+def _tell_state(output: Output, job: "Download", json: bool) -> None:
     if json:
         output.json(whole(job))
     else:
         output.text(f"{job.repo} is {state_of(job)}")
-    return ExitCode.OK
 
 
 async def _move(output: Output, name: str, position: int, json: bool) -> int:
@@ -124,8 +146,12 @@ async def _move(output: Output, name: str, position: int, json: bool) -> int:
     return ExitCode.OK
 
 
-async def _clear(output: Output, json: bool) -> int:
+async def _clear(output: Output, yes: bool, json: bool) -> int:
     async with await started() as client:
+        ended = sum(job.state in FORGOTTEN for job in await client.pulls())
+        what = "1 pull that has" if ended == 1 else f"{ended} pulls that have"
+        if ended and not output.confirm(f"forget {what} ended? Their files stay.", yes=yes):
+            return ExitCode.ERROR
         left = await client.clear_pulls()
     if json or left:
         _show(output, left, json)

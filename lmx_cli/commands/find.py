@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmx_cli.commands.library import ABILITIES, SHOWN_COMMIT, ago
-from lmx_cli.commands.models import JSON, started
-from lmx_cli.output import ExitCode, Output, duration, size, tokens
+from lmx_cli.commands.library import ABILITIES, SHOWN_COMMIT
+from lmx_cli.commands.models import JSON, YES, started
+from lmx_cli.output import ExitCode, Output, ago, duration, size, tokens
 
 if TYPE_CHECKING:
     from lmx_daemon.contract.library import Offer, Offers, SearchRequest
@@ -48,10 +48,11 @@ def add(app: typer.Typer, output: Output) -> None:
     def update(
         model: str | None = typer.Argument(None, help="As `lmx ls` shows it."),
         every: bool = typer.Option(False, "--all", help="All that are outdated."),
+        yes: bool = YES,
         json: bool = JSON,
     ) -> int:
         """Fetch the newer version of a model. Only what differs; the old one stays until the new one is proved."""
-        return asyncio.run(_update(output, model, every, json))
+        return asyncio.run(_update(output, model, every, yes, json))
 
 
 def _add_search(app: typer.Typer, output: Output) -> None:
@@ -102,6 +103,7 @@ async def _search(output: Output, request: "SearchRequest", json: bool) -> int:
             ("MODEL", "SIZE", "QUANT", "CONTEXT", "ABILITIES", "LICENCE", "DOWNLOADS", "UPDATED", "NEEDS", "FITS"),
             [_row(offer) for offer in found.offers],
             right=("SIZE", "CONTEXT", "DOWNLOADS", "NEEDS"),
+            elide=("MODEL", "LICENCE"),
             spare=("UPDATED", "LICENCE", "DOWNLOADS", "ABILITIES", "QUANT"),
         )
     _tell_source(output, found)
@@ -178,6 +180,7 @@ async def _outdated(output: Output, json: bool) -> int:
         output.table(
             ("MODEL", "HERE", "UPSTREAM"),
             [(r.id, r.commit[:SHOWN_COMMIT], r.newer[:SHOWN_COMMIT] if r.newer else str(r.error)) for r in told],
+            elide=("MODEL", "UPSTREAM"),
         )
     newer = [row for row in found.rows if row.newer]
     if newer:
@@ -188,7 +191,7 @@ async def _outdated(output: Output, json: bool) -> int:
     return ExitCode.OK
 
 
-async def _update(output: Output, name: str | None, every: bool, json: bool) -> int:
+async def _update(output: Output, name: str | None, every: bool, yes: bool, json: bool) -> int:
     from lmx_daemon.contract.errors import RequestError, error_from
     from lmx_daemon.contract.library import UpdateRequest
 
@@ -197,6 +200,9 @@ async def _update(output: Output, name: str | None, every: bool, json: bool) -> 
     ended: list[Download] = []
     async with await started() as client:
         names = [name] if name else [row.id for row in (await client.outdated()).rows if row.newer]
+        question = f"update {', '.join(names)}: fetch the newer version, remove the replaced one?"
+        if names and not output.confirm(question, yes=yes):
+            return ExitCode.ERROR
         for one in names:
             last: Download | None = None
             async for last in client.update_model(UpdateRequest(id=one)):

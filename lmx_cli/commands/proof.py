@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lmx_cli.commands.models import JSON, started
+from lmx_cli.commands.models import JSON, YES, started
 from lmx_cli.output import ExitCode, Output, size
 
 if TYPE_CHECKING:
@@ -28,10 +28,11 @@ def add(app: typer.Typer, output: Output) -> None:
     def trust(
         model: str | None = typer.Argument(None, help="id@revision, whose code you have read; none lists them."),
         withdraw: bool = typer.Option(False, "--withdraw", help="Take it back."),
+        yes: bool = YES,
         json: bool = JSON,
     ) -> int:
         """Let the code of one model run, at one revision. Without a model: list what is allowed."""
-        return asyncio.run(_trust(output, model, withdraw, json))
+        return asyncio.run(_trust(output, model, withdraw, yes, json))
 
 
 async def _verify(output: Output, name: str | None, every: bool, repair: bool, accept: bool, json: bool) -> int:
@@ -88,7 +89,7 @@ def tell_verified(output: Output, last: "VerifyUpdate") -> None:
             output.error(error_from(last.error) if last.error else LmxError(f"{last.id}: {last.state}"))
 
 
-async def _trust(output: Output, name: str | None, withdraw: bool, json: bool) -> int:
+async def _trust(output: Output, name: str | None, withdraw: bool, yes: bool, json: bool) -> int:
     from lmx_daemon.contract.library import TrustRequest
 
     async with await started() as client:
@@ -97,11 +98,15 @@ async def _trust(output: Output, name: str | None, withdraw: bool, json: bool) -
             if json:
                 output.json(rows)
             elif rows:
-                output.table(("MODEL", "REVISION"), [(row.id, row.revision) for row in rows])
+                output.table(
+                    ("MODEL", "REVISION"), [(row.id, row.revision) for row in rows], elide=("MODEL", "REVISION")
+                )
             else:
                 output.note("no model's code is allowed to run")
             return ExitCode.OK
         identity, _, revision = name.partition("@")
+        if withdraw and not output.confirm(f"withdraw the trust in the code of {identity}?", yes=yes):
+            return ExitCode.ERROR
         row = await client.trust(TrustRequest(id=identity, revision=revision or None, withdraw=withdraw))
     if json:
         output.json(row)

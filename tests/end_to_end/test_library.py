@@ -55,13 +55,13 @@ def test_changed_files_are_refused_until_they_are_proved_or_accepted(shelf: tupl
     flip(sound / "tokenizer_config.json")
     assert daemon.lmx("verify", "tests/sound").returncode == 0
     assert "ready" in daemon.lmx("load", "tests/sound").stdout
-    assert daemon.lmx("rm", "tests/sound").returncode == 1
+    assert daemon.lmx("rm", "tests/sound", "--yes").returncode == 1
     daemon.lmx("unload", "tests/sound")
 
 
 def test_removing_and_bringing_back(shelf: tuple[Daemon, Path]) -> None:
     daemon, _ = shelf
-    removed = daemon.lmx("rm", "tests/sound")
+    removed = daemon.lmx("rm", "tests/sound", "--yes")
     assert removed.returncode == 0 and "lmx rm --undo tests/sound" in removed.stderr
     assert "tests/sound" not in daemon.lmx("ls").stdout and "tests/sound" in daemon.lmx("rm", "--list").stdout
     assert daemon.lmx("rm", "--empty", "nope/x").returncode == 1
@@ -79,7 +79,7 @@ def test_code_is_refused_and_trusted_by_hand(shelf: tuple[Daemon, Path]) -> None
     assert "ready" in daemon.lmx("load", ODD).stdout
     assert (root / "ran").exists()
     daemon.lmx("unload", ODD)
-    assert "runs no more" in daemon.lmx("trust", ODD, "--withdraw").stdout
+    assert "runs no more" in daemon.lmx("trust", ODD, "--withdraw", "--yes").stdout
     assert daemon.lmx("load", ODD).returncode == 1
 
 

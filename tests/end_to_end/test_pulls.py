@@ -103,7 +103,7 @@ def test_every_question_goes_to_the_hub_of_the_shell(daemon: Daemon, hub: StandI
     usual, daemon.environment["HF_ENDPOINT"] = daemon.environment["HF_ENDPOINT"], "http://127.0.0.1:9"
     hub.requests()
     try:
-        for question in (["search", "never asked"], ["outdated"], ["update", REPO], ["pull", REPO]):
+        for question in (["search", "never asked"], ["outdated"], ["update", REPO, "--yes"], ["pull", REPO]):
             ended = daemon.lmx(*question)
             assert ended.returncode == 1 and "cannot ask http://127.0.0.1:9" in ended.stderr, question
             assert "hint: check the network" in ended.stderr
@@ -141,12 +141,12 @@ def test_the_queue(daemon: Daemon, hub: StandIn) -> None:
         ("maker/other", "paused", 0),
         (REPO, "paused", 0),
     ]
-    assert "is cancelled" in daemon.lmx("downloads", "cancel", REPO).stdout
+    assert "is cancelled" in daemon.lmx("downloads", "cancel", "--yes", REPO).stdout
     assert daemon.lmx("downloads", "pause", "nobody/here").returncode == 1
     hub.faults()
     assert daemon.lmx("downloads", "resume", "maker/other").returncode == 0
     wait_until(lambda: states(daemon).get("maker/other") == "done", 20, "it goes on")
-    assert daemon.lmx("downloads", "clear").returncode == 0 and downloads(daemon) == []
+    assert daemon.lmx("downloads", "clear", "--yes").returncode == 0 and downloads(daemon) == []
 
 
 def test_the_limit(daemon: Daemon) -> None:
