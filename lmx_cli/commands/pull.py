@@ -63,6 +63,8 @@ async def _pull(output: Output, asked: "PullRequest", *, quiet: bool, detach: bo
                 elif not quiet:
                     output.progress(progress(job))
         except asyncio.CancelledError:
+            if output.ended_by is not None:
+                raise  # SIGTERM or SIGHUP ends this command only; the daemon goes on with the pull
             task = asyncio.current_task()
             assert task is not None
             task.uncancel()  # Ctrl-C: there is one last thing to do
