@@ -24,12 +24,11 @@ from lmx_daemon.contract.version import VERSION
 from lmx_daemon.http.app import admin_app, public_app
 from lmx_daemon.http.sockets import bind_admin, bind_public, is_loopback, protocol_for, take_lock, url_of
 from lmx_daemon.library.fit import Machine
-from lmx_daemon.library.librarian import Librarian
+from lmx_daemon.library.librarian import LOOK_SECONDS, Librarian
 from lmx_daemon.monitor.host import Host
 from lmx_daemon.monitor.logs import Logs, log
-from lmx_daemon.monitor.snapshot import Monitor
+from lmx_daemon.monitor.snapshot import SAMPLE_SECONDS, Monitor
 from lmx_daemon.monitor.worker_log import WorkerLog
-from lmx_daemon.residency.background import Background
 from lmx_daemon.residency.environment import worker_environment
 from lmx_daemon.residency.journal import Journal
 from lmx_daemon.residency.measured import Measurements
@@ -110,6 +109,7 @@ class Daemon:
         self._home = home
         self._settings = settings
         self._preloads = preloads
+        self._exit_code = 0
 
     async def run(self) -> int:
         """From the sockets to the last worker's end."""
@@ -127,17 +127,19 @@ class Daemon:
             self._take_signals()
             log("daemon", "info", f"lmx {VERSION} serves at {address}, home {home.root}")
             print(f"lmx {VERSION} serves at {address}/v1", flush=True)
+            for task in (public_task, admin_task):
+                task.add_done_callback(self._server_ended)
             await self._until_stopped(parts)
             public.should_exit = True
-            await public_task
+            await asyncio.wait([public_task])
             await asyncio.gather(parts["pool"].close(), parts["pulls"].close())
             parts["librarian"].tidy()
             parts["logs"].end()
             admin.should_exit = True
-            await admin_task
+            await asyncio.wait([admin_task])
             home.socket.unlink(missing_ok=True)
             log("daemon", "info", "stopped")
-        return 0
+        return self._exit_code
 
     def _build(self, address: str, worker_log: IO[bytes]) -> dict[str, Any]:
         """Every part, by the name under which the routes find it."""
@@ -186,18 +188,25 @@ class Daemon:
         """Runs, then drains: when it returns, no request is left."""
         pool: Pool = parts["pool"]
         monitor: Monitor = parts["monitor"]
-        background = Background(lambda message: log("daemon", "error", message))
-        background.run(monitor.run())
-        background.run(parts["librarian"].run())
+        pool.background.every(SAMPLE_SECONDS, "the monitor", monitor.sample)
+        pool.background.every(LOOK_SECONDS, "the library's watch", parts["librarian"].look)
         pool.open()
         parts["pulls"].open()
         for model in self._preloads:
-            background.run(self._preload(pool, model))
+            pool.background.run(self._preload(pool, model))
         await self._stopping.wait()
         monitor.draining = True
         log("daemon", "info", "stopping")
         await self._drain(pool)
-        background.cancel()
+
+    def _server_ended(self, task: "asyncio.Task[None]") -> None:
+        """End the daemon if a server has ended by itself: a daemon that serves nothing must not hold its socket."""
+        error = None if task.cancelled() else task.exception()
+        if self._stopping.is_set() and error is None:
+            return
+        log("daemon", "error", f"a server ended unexpectedly: {error!r}; the daemon stops")
+        self._exit_code = 1
+        self.stop()
 
     def stop(self) -> None:
         """Begins the shutdown; a second time hurries it."""

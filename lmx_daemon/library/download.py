@@ -25,7 +25,7 @@ from lmx_daemon.library.manifest import Manifest
 from lmx_daemon.library.names import asked_for, revision_of
 from lmx_daemon.library.places import hub_cache
 from lmx_daemon.library.progress import Tally
-from lmx_daemon.library.pull import FreeSpace, Order, Pull, free_space
+from lmx_daemon.library.pull import FreeSpace, Order, Outcome, Pull, free_space
 from lmx_daemon.library.records import STATES, JobRecord, Records, Wish, base_of, in_order, shown
 from lmx_daemon.library.throttle import Throttle
 
@@ -228,7 +228,15 @@ class Pulls:
         self._running[record.id] = Running(pull, tally, asyncio.create_task(self._run(record.id, pull)))
 
     async def _run(self, identity: str, pull: Pull) -> None:
-        outcome = await asyncio.to_thread(pull.run)
+        """Run one pull to its end. The queue goes on whatever happens to it."""
+        try:
+            await self._finish(identity, await asyncio.to_thread(pull.run))
+        except Exception as error:  # whatever the records raise costs this job, not the queue
+            self._running.pop(identity, None)
+            LOGGER.error("%s: %s: %s", identity, type(error).__name__, error)
+        self._advance()
+
+    async def _finish(self, identity: str, outcome: Outcome) -> None:
         record = self._records[identity]
         last = self._running.pop(identity).tally.told(base_of(record), outcome.manifest)
         record = queue.ended(record, outcome, last, time.time())
@@ -242,7 +250,6 @@ class Pulls:
             await self._forget([*queue.to_forget(records), *queue.superseded(records, record)])
         except LmxError as error:  # a full disk: what is known in memory has to do, and the queue goes on
             LOGGER.warning("%s: its record was not written: %s", record.repo, error.message)
-        self._advance()
 
     async def _stop(self, identity: str) -> None:
         """Its thread ends; what its job is to become was written before."""

@@ -1,6 +1,7 @@
 """The library's front desk: builds its parts, answers what the admin routes ask, looks and tidies up."""
 
 import asyncio
+import math
 import shutil
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
@@ -64,19 +65,19 @@ class Librarian:
         self.answers = Answers(self.shelf.root / "hub")
         self.updates = Updates(self.shelf, self.pulls, self.shelf.root / "updates.json", in_use)
         self.shelf.newer = self.updates.newer
+        self._swept = False
+        self._tidied = -math.inf
 
-    async def run(self) -> None:
-        """For ever: looks at the disk while somebody looks at the listing."""
-        await asyncio.to_thread(imports.sweep, self.shelf.imported)
-        await asyncio.to_thread(self.shelf.catalog.refresh)
-        tidied = -TIDY_SECONDS
-        while True:
-            if self.shelf.catalog.asked:
-                await asyncio.to_thread(self.shelf.catalog.refresh)
-            if time.monotonic() - tidied >= TIDY_SECONDS:
-                tidied = time.monotonic()
-                await asyncio.to_thread(self.tidy)
-            await asyncio.sleep(LOOK_SECONDS)
+    async def look(self) -> None:
+        """Refresh the listing at the start and while it is requested, and tidy. To be called every LOOK_SECONDS."""
+        if not self._swept:
+            await asyncio.to_thread(imports.sweep, self.shelf.imported)
+        if not self._swept or self.shelf.catalog.asked:
+            await asyncio.to_thread(self.shelf.catalog.refresh)
+        self._swept = True
+        if time.monotonic() - self._tidied >= TIDY_SECONDS:
+            self._tidied = time.monotonic()
+            await asyncio.to_thread(self.tidy)
 
     def tidy(self) -> None:
         """What can be done at any time; a disk that refuses one of them may take the others: a full one is freed."""

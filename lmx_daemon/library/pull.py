@@ -111,7 +111,7 @@ class Pull:
             return Outcome(self._manifest, error=error.body())
         except OSError as error:
             return Outcome(self._manifest, error=disk_error(error).body())
-        except Exception as error:  # the thread's edge: a fault of ours must not look like a pull without an end
+        except BaseException as error:  # the thread's edge: an error must not look like a pull without an end
             fault = HubError(f"an error of lmx's own: {type(error).__name__}: {error}", hint="please report it")
             return Outcome(self._manifest, error=fault.body())
 

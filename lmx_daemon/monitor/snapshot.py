@@ -1,10 +1,8 @@
 """Makes the one Snapshot that every screen is drawn from, and samples the series behind its graphs."""
 
-import asyncio
 import os
 import platform
 import time
-from contextlib import suppress
 
 from lmx_daemon.contract.config import Home
 from lmx_daemon.contract.types import PROTOCOL, HostMemory, Snapshot, Status
@@ -34,13 +32,6 @@ class Monitor:
         self._started_at = time.time()
         self._workers = 0
         self.draining = False
-
-    async def run(self) -> None:
-        """Samples once a second, for ever; a moment without a file to spare leaves a gap."""
-        while True:
-            with suppress(OSError):
-                self._sample()
-            await asyncio.sleep(SAMPLE_SECONDS)
 
     def status(self) -> Status:
         pool = self._pool
@@ -88,7 +79,8 @@ class Monitor:
             taken_at=time.time(),
         )
 
-    def _sample(self) -> None:
+    def sample(self) -> None:
+        """Add a sample to the series behind the graphs. To be called every SAMPLE_SECONDS."""
         instances = self._pool.instances()
         pids = [instance.pid for instance in instances if instance.pid]
         if (spare := self._pool.spare.worker) is not None:

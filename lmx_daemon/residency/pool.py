@@ -59,7 +59,7 @@ class Pool:
         self._handing_on: dict[str, asyncio.Future[Any]] = {}
         """Tasks that hand a waiting ticket to its worker, by the ticket's id."""
         self.journal = journal
-        self._background = Background(lambda message: journal.log("pool", "error", message))
+        self.background = Background(lambda message: journal.log("pool", "error", message))
         self.desk = Desk(self._cancel, journal.take)
         self.spare = Spare(lambda: start("spare"), engine.warm_spare, self._slots.busy)
         self.loader = Loader(
@@ -71,7 +71,7 @@ class Pool:
             spare=self.spare,
             journal=journal,
             start=start,
-            watch=lambda slot, worker: self._background.run(self._supervisor.watch(slot, worker)),
+            watch=lambda slot, worker: self.background.run(self._supervisor.watch(slot, worker)),
             restore=self._restore,
             clear=clear,
             prefixes=prefixes,
@@ -83,17 +83,17 @@ class Pool:
             engine,
             server,
             journal=journal,
-            background=self._background,
+            background=self.background,
             release=self.release,
             reconsider=lambda slot: self._opener.reconsider(slot),
         )
         self._opener = Opener(
-            self._slots, self.loader, self._supervisor, engine, journal=journal, background=self._background
+            self._slots, self.loader, self._supervisor, engine, journal=journal, background=self.background
         )
 
     def open(self) -> None:
         """Begins supervision and the spare; after the servers answer, so that it delays no start."""
-        self._background.run(self._supervisor.run())
+        self._supervisor.run()
         self.spare.prepare()
 
     # ---- requests ----
@@ -121,7 +121,7 @@ class Pool:
         else:
             slot.waiting[ticket.id] = ticket
             ticket.put(Loading(id=ticket.id, model=model.id, fraction=slot.progress))
-            self._handing_on[ticket.id] = self._background.run(self._submit_when_ready(slot, ticket))
+            self._handing_on[ticket.id] = self.background.run(self._submit_when_ready(slot, ticket))
         return ticket
 
     def release(self, ticket: Ticket) -> None:
@@ -200,7 +200,7 @@ class Pool:
     async def close(self) -> None:
         """Asks all workers to leave, and waits until they have."""
         self._draining = True
-        self._background.cancel()
+        self.background.cancel()
         leaving = [slot.worker.leave(self._engine.leave_seconds) for slot in self._slots if slot.worker]
         await asyncio.gather(*leaving, self.spare.close(self._engine.leave_seconds))
 

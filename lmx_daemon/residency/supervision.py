@@ -4,9 +4,11 @@ What it does is decided in plan.py; how a model leaves is loading.py's.
 """
 
 import asyncio
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 
 from lmx_daemon.contract.config import EngineSettings, ServerSettings
 from lmx_daemon.contract.errors import CrashLoopError, WorkerHungError
@@ -52,31 +54,42 @@ class Supervisor:
         self._release = release
         self._reconsider = reconsider
         self._crashes: dict[str, list[float]] = defaultdict(list)
+        self._ticked = math.inf
         self._since = 0.0
         """Of how long a worker was silent, what lies before says nothing of it."""
         self._late = min(engine.hang_seconds, server.stall_seconds) / 2
 
-    async def run(self) -> None:
-        """For ever; a system that is out of files for a moment does not end it."""
-        while True:
-            begun = time.monotonic()
-            await asyncio.sleep(TICK_SECONDS)
-            if time.monotonic() - begun > self._late:
-                self._since = time.monotonic()  # we stood still, and neither heard workers nor served readers
-                continue
-            try:
-                self._tick()
-            except OSError as error:
-                self._journal.log("pool", "warning", f"{type(error).__name__}: {error}")
+    def run(self) -> None:
+        """Begin to look after models, every TICK_SECONDS."""
+        self._background.every(TICK_SECONDS, "the supervisor", self._tick)
 
     def _tick(self) -> None:
+        """Look after readers, models and memory. An error of one part is raised after the others had their turn."""
+        now, before = time.monotonic(), self._ticked
+        self._ticked = now
+        if now - before - TICK_SECONDS > self._late:
+            self._since = now  # the daemon stood still, and neither heard workers nor served readers
+            return
+        acts: list[Callable[[], None]] = [self._end_unread]
+        acts += [partial(self._inspect, slot) for slot in self._slots]
+        acts.append(self._loader.share_out)
+        errors = []
+        for act in acts:
+            try:
+                act()
+            except Exception as error:  # a fault in one model's supervision must not end another's
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def _end_unread(self) -> None:
         for ticket in self._desk.unread(self._server.stall_seconds):
             self._release(ticket)
-        for slot in self._slots:
-            slot.sample()
-            self._reconsider(slot)
-            self._look_after(slot, time.monotonic())
-        self._loader.share_out()
+
+    def _inspect(self, slot: Slot) -> None:
+        slot.sample()
+        self._reconsider(slot)
+        self._look_after(slot, time.monotonic())
 
     async def watch(self, slot: Slot, worker: Worker) -> None:
         """Until the worker's end. A crash is remembered; its tickets have been failed by then."""
@@ -103,7 +116,9 @@ class Supervisor:
         return allowed.wait
 
     def health(self) -> Health:
-        """Well only while workers with work make progress."""
+        """Return ok only while workers with work make progress and the daemon's own repeated work succeeds."""
+        if (problem := self._background.problem()) is not None:
+            return Health(ok=False, reason=problem)
         now = time.monotonic()
         for slot in self._slots:
             if slot.worker is not None and slot.state == "ready":
