@@ -133,6 +133,7 @@ class Home:
         self.config = root / "config.toml"
         self.socket = root / "lmx.sock"
         self.lock = root / "lmx.lock"
+        self.start_lock = root / "start.lock"
         self.measured = root / "measured.json"
         self.pulls = root / "pulls"
         self.logs = root / "logs"

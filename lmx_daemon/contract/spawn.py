@@ -1,11 +1,16 @@
-"""Find the daemon behind a socket, or start one and wait until it answers."""
+"""Find the daemon behind a socket, or start one and wait until it answers.
+
+Any number of programs may do so at once: one of them starts the daemon, and the others wait for its answer.
+"""
 
 import asyncio
+import fcntl
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lmx_daemon.contract.client import Client
@@ -14,7 +19,11 @@ from lmx_daemon.contract.errors import DaemonSilentError, DaemonUnreachableError
 from lmx_daemon.contract.types import Status
 
 START_SECONDS = 20.0
+LOCK_SECONDS = 2 * START_SECONDS
+"""Time to wait for another program that starts the daemon, and for its daemon."""
 POLL_SECONDS = 0.05
+RESTART_SECONDS = 1.0
+"""Time between two attempts while another daemon holds the lock and does not answer."""
 
 
 async def find_daemon(home: Home) -> Status | None:
@@ -32,19 +41,57 @@ async def find_daemon(home: Home) -> Status | None:
 
 
 async def start_daemon(home: Home, arguments: Sequence[str] = ()) -> Status:
-    """Starts a daemon that outlives this program, and waits until it answers. Raises StartupError with what it said."""
+    """Start a daemon that outlives this program and return its status when it answers; that of another daemon if one
+    is being started already. Raise StartupError with the daemon's own message if it ends before."""
     home.make()
+    deadline = time.monotonic() + LOCK_SECONDS
+    lock = os.open(home.start_lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        while time.monotonic() < deadline:
+            if (status := await _answering(home)) is not None:
+                return status
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return await _answering(home) or await _start(home, arguments)
+            await asyncio.sleep(POLL_SECONDS)
+    finally:
+        os.close(lock)
+    raise StartupError(f"another start did not end within {LOCK_SECONDS:.0f} s", hint=f"see {home.log_file}")
+
+
+async def _start(home: Home, arguments: Sequence[str]) -> Status:
+    """Start a daemon. The caller holds the start lock, so that no other program writes its log."""
     log = home.logs / "start.log"
     process = await asyncio.to_thread(_spawn, home, log, arguments)
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        status = await find_daemon(home)
-        if status is not None:
+        if (status := await _answering(home)) is not None:
             return status
         if process.poll() is not None:
-            raise _start_error(log, f"the daemon ended with exit code {process.returncode}")
+            error = _start_error(log, f"the daemon ended with exit code {process.returncode}")
+            if error.message != already_running(home).message:
+                raise error
+            # The other one was begun by `lmx serve` and still starts, or it is about to end.
+            await asyncio.sleep(RESTART_SECONDS)
+            if (status := await _answering(home)) is not None:
+                return status
+            process = await asyncio.to_thread(_spawn, home, log, arguments)
         await asyncio.sleep(POLL_SECONDS)
     raise StartupError(f"the daemon did not answer within {START_SECONDS:.0f} s", hint=f"see {home.log_file}")
+
+
+def already_running(home: Home) -> StartupError:
+    """Return the error of a daemon whose home is locked by another one."""
+    return StartupError(
+        f"another lmx daemon uses {home.root} already", hint="stop it with: lmx stop, or set another LMX_HOME"
+    )
+
+
+async def _answering(home: Home) -> Status | None:
+    """Return the status of a daemon that answers; one that starts may be silent for a while."""
+    with suppress(DaemonSilentError):
+        return await find_daemon(home)
+    return None
 
 
 async def find_or_start(home: Home, arguments: Sequence[str] = ()) -> Status:

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lmx_daemon.contract.config import Home
 from lmx_daemon.contract.errors import StartupError
+from lmx_daemon.contract.spawn import already_running
 
 BACKLOG = 2048
 SEND_BYTES = 256 * 1024
@@ -64,9 +65,7 @@ def take_lock(home: Home) -> IO[bytes]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         lock.close()
-        raise StartupError(
-            f"another lmx daemon uses {home.root} already", hint="stop it with: lmx stop, or set another LMX_HOME"
-        ) from error
+        raise already_running(home) from error
     return lock
 
 
