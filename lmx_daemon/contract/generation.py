@@ -70,6 +70,8 @@ class Chat(Frozen, frozen=True, tag="chat", tag_field="type"):
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
+    parallel_tool_calls: bool = True
+    """False ends the answer after its first tool call."""
     thinking: bool | None = None
     """None leaves it to the model's template."""
     template_arguments: dict[str, str | int | float | bool] = {}

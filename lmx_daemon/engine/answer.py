@@ -7,6 +7,7 @@ from typing import Any
 from lmx_daemon.contract.deadline import patience, too_late
 from lmx_daemon.contract.errors import DeadlineError
 from lmx_daemon.contract.generation import (
+    Chat,
     Delta,
     Ending,
     Event,
@@ -109,17 +110,19 @@ class Answer:
         self._started = time.monotonic()
 
     def add(self, row: int, index: int, tokenizer: Any, markers: Markers) -> None:
-        """`row` of the batch is this request's choice `index`."""
+        """Let `row` of the batch be this request's choice `index`."""
+        prompt = self.request.prompt
         parser = OutputParser(
             Markers() if self.prepared.raw else markers,
             tools=self.prepared.tools,
             stop=self.request.stop,
             thinking=self.prepared.thinking,
+            parallel=not isinstance(prompt, Chat) or prompt.parallel_tool_calls,
         )
         self.rows[row] = Choice(index, tokenizer.detokenizer, parser)
 
     def take(self, token: Token, tokenizer: Any) -> list[Event]:
-        """The events of one more token. The choice has ended when its `ending` is set."""
+        """Return the events of one more token. The choice has ended when its `ending` is set."""
         choice = self.rows[token.row]
         if choice.ending is not None:
             return []
@@ -139,12 +142,12 @@ class Answer:
             if self.request.token_ids:
                 ids = (token.token,)
         events = self._deltas(choice, piece, ids, logprobs)
-        if piece.matched_stop is None and token.reason is not None:
+        if not piece.ended and token.reason is not None:
             choice.detokenizer.finalize()
             piece = choice.parser.feed(choice.detokenizer.last_segment)
             events += self._deltas(choice, piece)
-        if piece.matched_stop is not None or token.reason is not None:
-            events += self._deltas(choice, choice.parser.finish())
+        if piece.ended or token.reason is not None:
+            events += self._deltas(choice, choice.parser.finish(cut=token.reason == "length"))
             choice.ending = Ending(reason=_reason(choice, token, piece), matched_stop=piece.matched_stop)
         return events
 
@@ -201,7 +204,7 @@ class Answer:
 def _reason(choice: Choice, token: Token, piece: Piece) -> FinishReason:
     if piece.matched_stop is not None:
         return "stop"
-    if token.reason == "length":
+    if token.reason == "length" and not piece.ended:
         return "length"
     return "tool_calls" if choice.parser.made_calls else "stop"
 

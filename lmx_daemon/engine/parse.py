@@ -4,15 +4,15 @@ It knows markers and stop strings, not tokens. Text that may be the beginning of
 until that is decided, so any cutting of the same text into pieces gives the same answer.
 """
 
-import json
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlx_lm.generate import TextStateMachine
 
 from lmx_daemon.contract.generation import ToolCallDelta
+from lmx_daemon.engine.calls import Call, ToolParser, new_id, read_calls
+from lmx_daemon.engine.spacing import Channel
 
 
 @dataclass(frozen=True)
@@ -23,19 +23,26 @@ class Markers:
     think_end: str | None = None
     tool_start: str | None = None
     tool_end: str | None = None
-    """"" where a call runs to the end of the answer."""
-    tool_parser: Callable[[str, Any], Any] | None = None
+    """"" where a call runs to the end of the answer or to the next `tool_start`."""
+    tool_parser: ToolParser | None = None
     structural: tuple[str, ...] = ()
     """Markers that are dropped wherever they stand."""
+    transitions: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    """Further (marker, next state) of each state. Text in states other than "normal", "reasoning" and "tool" is
+    dropped."""
+    initial: str = "normal"
+    """State in which an answer begins."""
 
 
 @dataclass
 class Piece:
-    """What one step of text came to."""
+    """Result of one step of text."""
 
     content: str = ""
     reasoning: str = ""
     calls: list[ToolCallDelta] = field(default_factory=list)
+    ended: bool = False
+    """Nothing after this belongs to the answer: a stop string matched, or its only call is complete."""
     matched_stop: str | None = None
     warning: str | None = None
 
@@ -44,7 +51,7 @@ class Piece:
 
 
 class OutputParser:
-    """One answer's state. `feed` until the end, then `finish`."""
+    """State of one answer. Call `feed` until the end, then `finish`."""
 
     def __init__(
         self,
@@ -53,16 +60,20 @@ class OutputParser:
         tools: Sequence[dict[str, Any]] = (),
         stop: Sequence[str] = (),
         thinking: bool = False,
+        parallel: bool = True,
     ) -> None:
+        """Create the parser of an answer. With `parallel` false the answer ends after its first tool call."""
         self._markers = markers
         self._tools = list(tools)
         self._stop = tuple(stop)
-        self._state = _machine(markers, bool(tools), self._stop).make_state("reasoning" if thinking else "normal")
+        self._parallel = parallel
+        initial = "reasoning" if thinking else markers.initial
+        self._state = _machine(markers, bool(tools), self._stop).make_state(initial)
         self._call = ""
-        self._calls = 0
+        self._ids: set[str] = set()
         self._seen = ""
-        self._trim: dict[str, bool] = {"normal": False, "reasoning": True}
-        self._held = {"normal": "", "reasoning": ""}
+        self._content = Channel(hold=bool(tools), strip=False)
+        self._reasoning = Channel(hold=True, strip=True)
         self.stopped = False
 
     @property
@@ -71,10 +82,10 @@ class OutputParser:
 
     @property
     def made_calls(self) -> bool:
-        return self._calls > 0
+        return bool(self._ids)
 
     def feed(self, text: str) -> Piece:
-        """Takes the next text. After a stop string nothing more is taken."""
+        """Take the next text. After the end of the answer nothing more is taken."""
         piece = Piece()
         if self.stopped or not text:
             return piece
@@ -82,44 +93,44 @@ class OutputParser:
             self._seen = self._seen[-max(map(len, self._stop)) :] + text
         before = self._state[0]
         self._state, segments = TextStateMachine.split(self._state, text)
-        for state, part in segments:
-            if state is None:
+        for place, (state, part) in enumerate(segments):
+            if state is None or self.stopped:
                 break
-            if state != before:
+            if place:
                 self._enter(before, state, piece)
-                before = state
-            self._take(state, part, piece)
-        if self._state[0] is None:
+            before = state
+            if not self.stopped:
+                self._take(state, part, piece)
+        if self._state[0] is None and not self.stopped:
             self.stopped = True
             rest = self._state[3]
             head = self._seen[: len(self._seen) - len(rest)]
             piece.matched_stop = max((s for s in self._stop if head.endswith(s)), key=len, default=None)
-        elif self._state[0] != before:
-            self._enter(before, self._state[0], piece)
+        piece.ended = self.stopped
         return piece
 
-    def finish(self) -> Piece:
-        """What was held back, at the end of the answer."""
+    def finish(self, cut: bool = False) -> Piece:
+        """Return what was held back, at the end of the answer. `cut`: it ended at its limit of tokens."""
         piece = Piece()
         if not self.stopped:
             self._state, rest, state = TextStateMachine.flush(self._state)
             self._take(state, rest, piece)
             if state == "tool":
-                if self._markers.tool_end == "":
-                    self._close_call(piece)
-                else:
-                    piece.content += (self._markers.tool_start or "") + self._call
-                    piece.warning = "the answer ended inside a tool call"
-        if self._held["normal"] and not self.made_calls and not self._trim["normal"]:
-            piece.content += self._held["normal"]
+                self._end_in_call(piece, cut)
+        if not self.made_calls:
+            piece.content += self._content.rest()
         return piece
 
     def _enter(self, old: str, new: str, piece: Piece) -> None:
         if old == "tool":
-            self._close_call(piece)
-        if old != "normal" and new == "normal":
-            self._trim["normal"] = True
-        self._held = {"normal": "", "reasoning": ""}
+            self._close_call(piece, new)
+        if old != new:
+            for state in (old, new):
+                if channel := self._channel(state):
+                    channel.interrupt()
+
+    def _channel(self, state: str) -> Channel | None:
+        return {"normal": self._content, "reasoning": self._reasoning}.get(state)
 
     def _take(self, state: str, text: str, piece: Piece) -> None:
         if not text:
@@ -127,60 +138,64 @@ class OutputParser:
         if state == "tool":
             self._call += text
         elif state == "reasoning":
-            piece.reasoning += self._trimmed(state, text)
-        else:
-            piece.content += self._trimmed("normal", text)
+            piece.reasoning += self._reasoning.take(text)
+        elif state == "normal":
+            piece.content += self._content.take(text)
 
-    def _trimmed(self, state: str, text: str) -> str:
-        """`text` less the white space at a boundary: it waits in `_held` until something else follows."""
-        text = self._held[state] + text
-        self._held[state] = ""
-        if self._trim[state]:
-            text = text.lstrip()
-            if not text:
-                return ""
-            self._trim[state] = False
-        if state == "reasoning" or self._tools:
-            kept = text.rstrip()
-            self._held[state] = text[len(kept) :]
-            return kept
-        return text
-
-    def _close_call(self, piece: Piece) -> None:
-        text, self._call = self._call, ""
-        assert self._markers.tool_parser is not None
+    def _close_call(self, piece: Piece, new: str) -> None:
+        """Pass on the calls of a complete envelope. What cannot be read stays text, so that nothing is lost."""
         try:
-            parsed = self._markers.tool_parser(text, self._tools)
-            calls = [_call(entry) for entry in (parsed if isinstance(parsed, list) else [parsed])]
-        except Exception as error:  # a model's text may break a parser in any way; the text itself is the answer then
-            piece.content += (self._markers.tool_start or "") + text + (self._markers.tool_end or "")
-            piece.warning = f"a tool call could not be read: {type(error).__name__}: {error}"
+            self._add(self._read(), piece)
+        except Exception as error:  # a model's text may break a parser in any way
+            if new == "tool":  # the next marker may stand in an argument: the calls are read together at the end
+                self._call += self._markers.tool_start or ""
+                return
+            self._show(self._markers.tool_end or "", error, piece)
+        self._call = ""
+
+    def _end_in_call(self, piece: Piece, cut: bool) -> None:
+        """Pass on the call in which the answer ended. One that its limit cut is dropped: no client can use a part."""
+        if cut and self._markers.tool_end:
+            piece.warning = "the answer reached its limit of tokens inside a tool call, which is dropped"
             return
-        for name, arguments in calls:
-            identity = f"call_{uuid.uuid4().hex[:24]}"
-            piece.calls.append(ToolCallDelta(index=self._calls, id=identity, name=name, arguments=arguments))
-            self._calls += 1
+        try:
+            self._add(self._read(), piece)
+        except Exception as error:  # see _close_call
+            if cut:
+                piece.warning = "the answer reached its limit of tokens inside a tool call, which is dropped"
+            else:
+                self._show("", error, piece)
 
+    def _read(self) -> list[Call]:
+        assert self._markers.tool_parser is not None
+        return read_calls(self._markers.tool_parser, self._call, self._tools)
 
-def _call(entry: Any) -> tuple[str, str]:
-    """(name, arguments as JSON text). Raises where the entry is no call."""
-    name, arguments = entry["name"], entry.get("arguments", entry.get("parameters", {}))
-    if not isinstance(name, str) or not name:
-        raise ValueError("a call without a name")
-    return name, arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    def _add(self, calls: list[Call], piece: Piece) -> None:
+        for call in calls if self._parallel else calls[:1]:
+            identity = call.id if call.id and call.id not in self._ids else new_id()
+            index = len(self._ids)
+            self._ids.add(identity)
+            piece.calls.append(ToolCallDelta(index=index, id=identity, name=call.name, arguments=call.arguments))
+        self.stopped = piece.ended = not self._parallel
+
+    def _show(self, end: str, error: Exception, piece: Piece) -> None:
+        piece.content += self._content.take((self._markers.tool_start or "") + self._call + end)
+        piece.warning = f"a tool call could not be read ({type(error).__name__}); its text is in the content"
 
 
 def _machine(markers: Markers, tools: bool, stop: tuple[str, ...]) -> TextStateMachine:
-    """Stop strings end content, not thinking: a line break as stop must not cut the model's thoughts."""
+    """Return the state machine of an answer. Stop strings end content, not thinking or a call."""
     edges: dict[str, list[tuple[str, str | None]]] = {"normal": [], "reasoning": [], "tool": []}
     if markers.think_start and markers.think_end:
         edges["normal"].append((markers.think_start, "reasoning"))
         edges["reasoning"].append((markers.think_end, "normal"))
     if tools and markers.tool_start and markers.tool_parser is not None:
-        edges["normal"].append((markers.tool_start, "tool"))
+        if not any(to == "tool" for found in markers.transitions.values() for _, to in found):
+            edges["normal"].append((markers.tool_start, "tool"))
         edges["reasoning"].append((markers.tool_start, "tool"))
-        if markers.tool_end:
-            edges["tool"].append((markers.tool_end, "normal"))
+        edges["tool"].append((markers.tool_end, "normal") if markers.tool_end else (markers.tool_start, "tool"))
+    for state, found in markers.transitions.items():
+        edges.setdefault(state, []).extend((marker, to) for marker, to in found if tools or to != "tool")
     edges["normal"] += [(marker, "normal") for marker in markers.structural]
     edges["normal"] += [(text, None) for text in stop]
-    return TextStateMachine({name: found for name, found in edges.items() if found} or None)
+    return TextStateMachine(edges)

@@ -194,7 +194,7 @@ def _arguments(text: str) -> Any:
 
 
 def markers_of(tokenizer: Any) -> dict[str, Any]:
-    """The family's markers, as `parse.Markers` takes them."""
+    """Return the family's markers, as `parse.Markers` takes them."""
     has_tools = tokenizer.has_tool_calling
     structural: Sequence[str] = tokenizer.structural_markers or ()
     return {
@@ -204,4 +204,6 @@ def markers_of(tokenizer: Any) -> dict[str, Any]:
         "tool_end": tokenizer.tool_call_end if has_tools else None,
         "tool_parser": tokenizer.tool_parser if has_tools else None,
         "structural": tuple(structural),
+        "transitions": tokenizer.response_transitions,
+        "initial": tokenizer.response_initial_state or "normal",
     }

@@ -100,6 +100,7 @@ class ChatBody(Body, frozen=True, kw_only=True):
     max_completion_tokens: MaxTokens | None = None
     tools: Annotated[list[ToolBody], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None

@@ -65,6 +65,7 @@ def chat_request(body: ChatBody, identity: str, tenant: str, client: str) -> Gen
         Chat(
             messages=tuple(message(position, given) for position, given in enumerate(body.messages)),
             tools=tools(body),
+            parallel_tool_calls=body.parallel_tool_calls is not False,
             thinking=thinking(body),
             template_arguments=template_arguments(body),
         ),

@@ -1,0 +1,53 @@
+"""From the text of a tool call to its name, arguments and id. The families' grammars are mlx-lm's."""
+
+import json
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from lmx_daemon.contract.text import valid_text
+
+ToolParser = Callable[[str, Any], Any]
+CALL_ID = re.compile(r"([\w-]+)\s*\[CALL_ID\]\s*([\w-]+)\s*(?=\[ARGS\])")
+"""Header of a call with an id, as Mistral's tokenizers have it from version 11 on."""
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A tool call that a model made. `arguments` is JSON text."""
+
+    name: str
+    arguments: str
+    id: str | None = None
+    """Id that the model itself wrote."""
+
+
+def read_calls(parser: ToolParser, text: str, tools: list[dict[str, Any]]) -> list[Call]:
+    """Return the calls of one envelope. Raise, with any exception, where `text` is no call."""
+    ids: list[str] = []
+    if "[CALL_ID]" in text:  # mlx-lm's parser would take the id for the name
+        ids = [found[2] for found in CALL_ID.finditer(text)]
+        text = CALL_ID.sub(r"\1", text)
+    parsed = parser(text, tools)
+    entries = parsed if isinstance(parsed, list) else [parsed]
+    if not entries:
+        raise ValueError("no call")
+    given = ids if len(ids) == len(entries) else [entry.get("id") for entry in entries]
+    return [_call(entry, identity) for entry, identity in zip(entries, given, strict=True)]
+
+
+def new_id() -> str:
+    """Return an id for a call whose model wrote none."""
+    return f"call_{uuid.uuid4().hex[:24]}"
+
+
+def _call(entry: Any, identity: Any) -> Call:
+    name, arguments = entry["name"], entry.get("arguments", entry.get("parameters", {}))
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError("a call without a name")
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
+    given = valid_text(identity) if isinstance(identity, str) and identity else None
+    return Call(name=valid_text(name), arguments=valid_text(arguments), id=given)
