@@ -107,7 +107,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         """Of the request's line, headers and trailers, as they are parsed."""
         self._unparsed = 0
-        """What came before the head was whole: a single endless header is never parsed."""
+        """Bytes since the last whole head or piece of a body: a header or trailer without end is never parsed."""
         self._in_head = True
         self._refused = False
         self._timer: asyncio.TimerHandle | None = None
@@ -127,12 +127,11 @@ class LimitedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        if self._in_head:
-            self._unparsed += len(data)
-            if self._timer is None and (self.cycle is None or self.cycle.response_complete):
-                self._wait_for(HEAD_SECONDS)
+        self._unparsed += len(data)
+        if self._in_head and self._timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._wait_for(HEAD_SECONDS)
         super().data_received(data)
-        if self._in_head and self._unparsed > MAX_HEAD_BYTES:
+        if self._unparsed > MAX_HEAD_BYTES:
             self._refuse()
 
     def on_url(self, url: bytes) -> None:
@@ -160,20 +159,23 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
+        self._unparsed = 0
         if not self._refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self._refused:
             return
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes, self._unparsed = True, 0, 0
         self._wait_for(None)
         super().on_message_complete()
 
     def _refuse(self) -> None:
-        """Answers 431, once, and takes nothing more."""
+        """Take nothing more, and answer 431 where no other answer is under way or, to this request, already given."""
         if not self._refused and not self.transport.is_closing():
-            self.transport.write(TOO_LARGE)
+            cycle = self.cycle
+            if cycle is None or (cycle.response_complete if self._in_head else not cycle.response_started):
+                self.transport.write(TOO_LARGE)
             self.transport.close()
         self._refused = True
 

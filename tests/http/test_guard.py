@@ -1,7 +1,9 @@
 """What the public port refuses, on a real socket. The daemon is real; no model is needed."""
 
+import contextlib
 import json
 import socket
+import time
 from collections.abc import Iterator
 
 import httpx2
@@ -186,6 +188,22 @@ class TestHeads:
         chunked = head + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + b"X: 12345\r\n" * 20_000
         assert status(raw(daemon, chunked)) in (0, 431)
         assert get(daemon, "Host: localhost") == 200
+
+    @pytest.mark.parametrize(("kind", "answers"), [("application/json", [431]), ("text/plain", [415])])
+    def test_a_trailer_without_end_gets_431_and_never_a_second_answer(
+        self, daemon: Daemon, kind: str, answers: list[int]
+    ) -> None:
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+        host, port = daemon.address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=5) as connection:
+            connection.sendall(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
+            time.sleep(0.1)
+            connection.sendall(b"0\r\nX: " + b"a" * 66_000)
+            told = b""
+            with contextlib.suppress(ConnectionResetError):
+                while part := connection.recv(65536):
+                    told += part
+        assert [int(line.split()[1]) for line in told.splitlines() if line.startswith(b"HTTP/1.1 ")] == answers
 
 
 class TestRoutes:
