@@ -2,11 +2,15 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import resource
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -38,6 +42,11 @@ from lmx_daemon.residency.worker import Worker
 
 OPEN_FILES = 10_240
 """As many as a Mac allows without more ado."""
+THREADS = "lmx-disk"
+"""Name of the threads in which the loop lets the disk be read."""
+MAX_THREADS = 16
+THREAD_SECONDS = 3.0
+"""Longest time that the daemon's end waits for such a thread."""
 CONNECTION_SECONDS = 2
 """After the drain, a connection that is still open has so long before it is cut."""
 
@@ -115,6 +124,8 @@ class Daemon:
         """From the sockets to the last worker's end."""
         settings, home = self._settings, self._home
         self._stopping, self._hurry = asyncio.Event(), asyncio.Event()
+        executor = ThreadPoolExecutor(MAX_THREADS, THREADS)
+        asyncio.get_running_loop().set_default_executor(executor)
         public_socket = bind_public(settings.server.host, settings.server.port)
         admin_socket = bind_admin(home.socket)
         address = url_of(public_socket)
@@ -133,11 +144,12 @@ class Daemon:
             public.should_exit = True
             await asyncio.wait([public_task])
             await asyncio.gather(parts["pool"].close(), parts["pulls"].close())
-            parts["librarian"].tidy()
+            await tidy(parts["librarian"])
             parts["logs"].end()
             admin.should_exit = True
             await asyncio.wait([admin_task])
             home.socket.unlink(missing_ok=True)
+            await end_threads(executor, self._exit_code)
             log("daemon", "info", "stopped")
         return self._exit_code
 
@@ -193,7 +205,7 @@ class Daemon:
         pool.open()
         parts["pulls"].open()
         for model in self._preloads:
-            pool.background.run(self._preload(pool, model))
+            pool.background.run(self._preload(parts, model))
         await self._stopping.wait()
         monitor.draining = True
         log("daemon", "info", "stopping")
@@ -243,14 +255,34 @@ class Daemon:
         )
         return Server(config)
 
-    async def _preload(self, pool: Pool, model: str) -> None:
+    async def _preload(self, parts: dict[str, Any], model: str) -> None:
+        pool: Pool = parts["pool"]
         try:
+            await parts["catalog"].seek(model)
             async for instance in pool.load(LoadRequest(model=model, pin=True)):
                 if instance.state == "ready":
                     log("daemon", "info", f"{model} is loaded")
         except LmxError as error:
             log("daemon", "error", f"{model} was not loaded: {error.message}")
             print(one_line(f"error: {model} was not loaded: {error.message}"), file=sys.stderr, flush=True)
+
+
+async def tidy(librarian: Librarian) -> None:
+    """Save what the library has noted. A disk that does not answer must not hold up the daemon's end."""
+    await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(librarian.tidy))], timeout=THREAD_SECONDS)
+
+
+async def end_threads(executor: ThreadPoolExecutor, exit_code: int) -> None:
+    """Wait for the threads of the loop's executor, then end the process at once where one hangs in a disk: Python and
+    uvloop would wait for it without limit. Everything else is done by then."""
+    executor.shutdown(wait=False, cancel_futures=True)
+    deadline = time.monotonic() + THREAD_SECONDS
+    while hanging := [t for t in threading.enumerate() if t.name.startswith(THREADS) and t.is_alive()]:
+        if time.monotonic() > deadline:
+            log("daemon", "warning", f"stopped; {len(hanging)} threads still wait for a disk")
+            logging.shutdown()
+            os._exit(exit_code)
+        await asyncio.sleep(0.02)
 
 
 def _fit(decision: Decision) -> Fit:

@@ -75,7 +75,7 @@ async def watch(state: State, every: float = WATCH_SECONDS) -> Stream:
 
 @get("/admin/models")
 async def models(state: State) -> list[Model]:
-    found: list[Model] = await asyncio.to_thread(state.catalog.models)
+    found: list[Model] = await state.catalog.listing()
     return found
 
 
@@ -89,6 +89,7 @@ async def instances(state: State) -> list[Instance]:
 async def load(request: AnyRequest, state: State) -> Stream:
     asked = decode(await request.body(), LoadRequest)
     pool: Pool = state.pool
+    await state.catalog.seek(asked.model)
     updates = pool.load(asked)
     first = await anext(updates)  # what is wrong from the start is a status code
 
@@ -109,7 +110,9 @@ async def load(request: AnyRequest, state: State) -> Stream:
 @post("/admin/models/plan", status_code=200)
 async def plan(request: AnyRequest, state: State) -> Verdict:
     pool: Pool = state.pool
-    return await pool.verdict(decode(await request.body(), LoadRequest))
+    asked = decode(await request.body(), LoadRequest)
+    await state.catalog.seek(asked.model)
+    return await pool.verdict(asked)
 
 
 @post("/admin/models/unload", status_code=200)
@@ -122,6 +125,7 @@ async def unload(request: AnyRequest, state: State) -> list[Instance]:
 async def generate(request: AnyRequest, state: State) -> Stream:
     asked: Asked = decode(await request.body(), Asked)  # type: ignore[arg-type]  # a union is a type to msgspec
     pool: Pool = state.pool
+    await state.catalog.seek(asked.model)
     return lines(events_of(pool, pool.submit(asked)))
 
 

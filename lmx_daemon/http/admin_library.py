@@ -83,8 +83,10 @@ async def recommend(request: AnyRequest, state: State) -> Offers:
 @post("/admin/library/remove", status_code=200)
 async def remove(request: AnyRequest, state: State) -> TrashRow:
     librarian: Librarian = state.librarian
-    row = librarian.remove(decode(await request.body(), RemoveRequest).id)
-    await asyncio.to_thread(librarian.shelf.catalog.refresh)
+    asked = decode(await request.body(), RemoveRequest)
+    await librarian.shelf.catalog.seek(asked.id)
+    row = librarian.remove(asked.id)
+    await librarian.shelf.catalog.rescan(urgent=True)
     return row
 
 

@@ -1,6 +1,5 @@
 """OpenAI's routes on the public port: chat completions, completions, models; and /health."""
 
-import asyncio
 from typing import Any
 
 from litestar import Response, get, post
@@ -20,6 +19,7 @@ from lmx_daemon.residency.pool import Pool
 async def chat_completions(request: AnyRequest, state: State) -> Response[Any]:
     body = decode(await request.body(), ChatBody)
     identity = _identity(request, state.pool)
+    await state.catalog.seek(body.model)
     asked = chat_request(body, identity, _tenant(body), _client(request))
     return await serve(
         request, state.pool, asked, ChatDialect(identity, body.model, _wants_usage(body)), bool(body.stream)
@@ -30,6 +30,7 @@ async def chat_completions(request: AnyRequest, state: State) -> Response[Any]:
 async def completions(request: AnyRequest, state: State) -> Response[Any]:
     body = decode(await request.body(), CompletionBody)
     identity = _identity(request, state.pool)
+    await state.catalog.seek(body.model)
     asked = completion_request(body, identity, _tenant(body), _client(request))
     dialect = CompletionDialect(identity, body.model, _wants_usage(body))
     return await serve(request, state.pool, asked, dialect, bool(body.stream))
@@ -39,13 +40,13 @@ async def completions(request: AnyRequest, state: State) -> Response[Any]:
 async def models(state: State) -> dict[str, Any]:
     catalog: Catalog = state.catalog
     loaded = _states(state.pool)
-    return {"object": "list", "data": [_entry(model, loaded) for model in await asyncio.to_thread(catalog.models)]}
+    return {"object": "list", "data": [_entry(model, loaded) for model in await catalog.listing()]}
 
 
 @get("/v1/models/{model_id:path}")
 async def model(state: State, model_id: str) -> dict[str, Any]:
     catalog: Catalog = state.catalog
-    return _entry(catalog.find(str(model_id).strip("/")), _states(state.pool))
+    return _entry(await catalog.seek(str(model_id).strip("/")), _states(state.pool))
 
 
 @get("/health")

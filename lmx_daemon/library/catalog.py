@@ -4,13 +4,15 @@ It reads models and never writes to them; what a repository contains cannot brea
 kept in a file, so that a fresh start with hundreds of models is quick too.
 """
 
+import asyncio
 import difflib
 import hashlib
+import math
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -22,6 +24,7 @@ from lmx_daemon.contract.version import VERSION
 from lmx_daemon.library.describe import describe
 from lmx_daemon.library.manifest import write_file
 from lmx_daemon.library.places import BUILT_IN, Found, Place, hub_cache, look
+from lmx_daemon.library.scans import HUNG_SECONDS, Scan, Scans, wait_for
 
 NEAREST = 5
 """Names that the error of an unknown model lists, at most."""
@@ -31,6 +34,10 @@ MOST_COMPARED = 500
 REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 FRESH_SECONDS = 1.0
 """How long a listing is taken as true."""
+PATIENCE_SECONDS = 5.0
+"""Longest time that a request waits for a scan."""
+REFRESH_SECONDS = 30.0
+"""Longest time that a thread waits for one."""
 
 
 class Described(Frozen, frozen=True):
@@ -46,7 +53,8 @@ class Kept(Frozen, frozen=True):
 
 
 class Catalog:
-    """`complete` adds to a description what is not in the model's files."""
+    """`complete` adds to a description what is not in the model's files. Reads of the disk happen in the thread of a
+    scan only; `find` and `known` answer from memory, and suit the event loop."""
 
     def __init__(
         self,
@@ -55,67 +63,128 @@ class Catalog:
         *,
         complete: Callable[[Model], Model] = lambda model: model,
         kept: Path | None = None,
+        hung_seconds: float = HUNG_SECONDS,
     ) -> None:
         self._places = [Place("hub", hub_cache(environ))] if places is None else list(places)
         self._complete = complete
         self._file = kept
         self._known = self._read()
-        self._models: dict[str, Model] | None = None
-        self._listed_at = 0.0
-        self._one_at_a_time = threading.Lock()
+        self._models: dict[str, Model] = {}
+        self._by_place: dict[Place, list[Model]] = {}
+        self._described_by_place: dict[Place, dict[str, Described]] = {}
+        self._listed_at = -math.inf
+        self._scans = Scans(self._scan, hung_seconds)
         self.asked = False
-        """Somebody has looked since the last refresh, so that another one is worth its time."""
+        """Whether the listing was read since the last refresh, so that another one is worth its time."""
 
-    def models(self) -> list[Model]:
-        """lmx/guide first, then the others by id; at most a second old. It may wait for a disk: for a thread."""
-        if self._models is None or time.monotonic() - self._listed_at >= FRESH_SECONDS:
-            return self.refresh()
-        return list(self._models.values())
+    # ---- from memory ----
 
     def known(self) -> list[Model]:
-        """As it was last seen, without looking; never waits but the first time."""
+        """Return the models as they were last seen; none before the first scan."""
         self.asked = True
-        return self.refresh() if self._models is None else list(self._models.values())
+        return list(self._models.values())
 
     def find(self, name: str) -> Model:
-        """By id, else by the one id that matches without its owner or its case. Raises ModelNotFoundError."""
+        """Return the model with this id, else the only one whose id matches without its owner or its case.
+
+        Raises ModelNotFoundError.
+        """
         models = self.known()
-        found = (self._models or {}).get(name)
-        if found is not None and found.problem is None:
-            return found
-        if found is not None:  # what was wrong with it may have been mended
-            models = self.refresh()
-        if not (close := [model for model in models if model.id == name] or _close(models, name)):
-            models = self.refresh()
-            close = [model for model in models if model.id == name] or _close(models, name)
+        close = [model for model in models if model.id == name] or _close(models, name)
         if len(close) == 1:
             return close[0]
         raise ambiguous(name, close) if close else not_found(name, models)
 
-    def refresh(self) -> list[Model]:
-        """Looks now, whatever was known. May be called from any thread."""
-        with self._one_at_a_time:
-            return self._look()
+    # ---- for the event loop: after a scan, or without it where it takes too long ----
 
-    def _look(self) -> list[Model]:
+    async def seek(self, name: str) -> Model:
+        """Return what `find` does, after a scan where the model is unknown or had a problem. Waits PATIENCE_SECONDS at
+        most, then answers from memory. Raises ModelNotFoundError."""
+        if (found := self._models.get(name)) is not None and found.problem is None:
+            self.asked = True
+            return found
+        with suppress(ModelNotFoundError):
+            if (model := self.find(name)).problem is None:
+                return model
+        await self.rescan()
+        return self.find(name)
+
+    async def listing(self) -> list[Model]:
+        """Return the models, at most a second old unless a disk does not answer."""
+        if time.monotonic() - self._listed_at >= FRESH_SECONDS:
+            await self.rescan()
+        return self.known()
+
+    async def rescan(self, urgent: bool = False) -> None:
+        """Wait for a scan that begins from now on: at once where it is `urgent`, else a second after the last one.
+        Gives up after PATIENCE_SECONDS."""
+        scan = asyncio.wrap_future(self._scans.request(urgent))
+        await asyncio.wait([scan], timeout=PATIENCE_SECONDS)
+        if scan.done():
+            scan.result()
+
+    # ---- for threads ----
+
+    def models(self) -> list[Model]:
+        """Return lmx/guide, then the others by id; at most a second old. Blocking."""
+        if time.monotonic() - self._listed_at >= FRESH_SECONDS:
+            return self.refresh()
+        return list(self._models.values())
+
+    def locate(self, name: str) -> Model:
+        """Return what `seek` does. Blocking. Raises ModelNotFoundError."""
+        with suppress(ModelNotFoundError):
+            if (model := self.find(name)).problem is None:
+                return model
+        self.refresh()
+        return self.find(name)
+
+    def refresh(self) -> list[Model]:
+        """Return the models after a scan that begins now. Blocking, with a limit for a disk that does not answer."""
+        wait_for(self._scans.request(urgent=True), REFRESH_SECONDS)
+        return list(self._models.values())
+
+    # ---- the scan ----
+
+    def _scan(self, scan: Scan) -> None:
         self.asked = False
         described: dict[str, Described] = {}
         listed: dict[str, Model] = {}
-        for found in [Found(GUIDE, BUILT_IN, "built-in"), *(f for place in self._places for f in look(place))]:
-            key = f"{found.source}:{found.id}:{found.folder}"
-            entry = described[key] = self._describe(key, found)
-            if entry.model is not None:
-                model = entry.model
-                if model.id in listed:  # the same id in two places: the first has it, the others say whose they are
-                    model = msgspec.structs.replace(model, id=f"{found.source}:{model.id}")
-                listed[model.id] = self._complete(model)
-        if described != self._known:
-            self._known = described
-            self._write()
+        for place in [Place("built-in", BUILT_IN), *self._places]:
+            if place in scan.left_out:
+                self._keep(place, described, listed)
+            elif not scan.abandoned:
+                scan.enter(place)
+                self._scan_place(place, scan, described, listed)
+        if scan.abandoned:
+            return
         guide = [listed.pop(GUIDE)] if GUIDE in listed else []
         self._models = {model.id: model for model in [*guide, *sorted(listed.values(), key=lambda m: m.id.lower())]}
         self._listed_at = time.monotonic()
-        return list(self._models.values())
+        if described != self._known:
+            self._known = described
+            self._write()
+
+    def _scan_place(self, place: Place, scan: Scan, described: dict[str, Described], listed: dict[str, Model]) -> None:
+        found_here: dict[str, Described] = {}
+        models: list[Model] = []
+        for found in [Found(GUIDE, BUILT_IN, "built-in")] if place.source == "built-in" else look(place):
+            key = f"{found.source}:{found.id}:{found.folder}"
+            entry = found_here[key] = self._describe(key, found)
+            if (model := entry.model) is not None:
+                if model.id in listed:  # the same id in two places: the first keeps it, the others name their place
+                    model = msgspec.structs.replace(model, id=f"{found.source}:{model.id}")
+                listed[model.id] = self._complete(model)
+                models.append(listed[model.id])
+            scan.progress()
+        described |= found_here
+        if not scan.abandoned:
+            self._by_place[place], self._described_by_place[place] = models, found_here
+
+    def _keep(self, place: Place, described: dict[str, Described], listed: dict[str, Model]) -> None:
+        """Take over what the last scan found in a place that does not answer."""
+        described |= self._described_by_place.get(place, {})
+        listed |= {model.id: model for model in self._by_place.get(place, [])}
 
     def _describe(self, key: str, found: Found) -> Described:
         stamp = stamp_of(found.folder)

@@ -73,7 +73,7 @@ class Librarian:
         if not self._swept:
             await asyncio.to_thread(imports.sweep, self.shelf.imported)
         if not self._swept or self.shelf.catalog.asked:
-            await asyncio.to_thread(self.shelf.catalog.refresh)
+            await self.shelf.catalog.rescan()
         self._swept = True
         if time.monotonic() - self._tidied >= TIDY_SECONDS:
             self._tidied = time.monotonic()
@@ -99,8 +99,8 @@ class Librarian:
     # ---- one model ----
 
     def details(self, name: str) -> Details:
-        """All that its files say. Blocking. Raises ModelNotFoundError."""
-        model = self.shelf.catalog.find(name)
+        """Return all that the model's files say. Blocking. Raises ModelNotFoundError."""
+        model = self.shelf.catalog.locate(name)
         folder, machine = Path(model.path), self._machine()
         manifest = self.shelf.proofs.get(model)
         expected = expected_of(model, manifest)
@@ -130,7 +130,7 @@ class Librarian:
             gone = self.shelf.trust.withdraw(request.id)
             self.shelf.catalog.refresh()
             return TrustRow(id=request.id, revision="" if gone else "-")
-        model = self.shelf.catalog.find(request.id)
+        model = self.shelf.catalog.locate(request.id)
         allowed = self.shelf.trust.allow(model, request.revision)
         self.shelf.catalog.refresh()
         return TrustRow(id=allowed.id, revision=allowed.revision, code=model.code, at=allowed.at)
@@ -202,7 +202,7 @@ class Librarian:
         except OSError as error:
             yield VerifyUpdate(id=identity, state="failed", error=disk_error(error).body())
             return
-        await asyncio.to_thread(self.shelf.catalog.refresh)
+        await self.shelf.catalog.rescan(urgent=True)
         async for update in self.proving.verify(VerifyRequest(id=identity, accept=True)):
             yield update
 

@@ -27,6 +27,9 @@ class Place:
     source: Source
     root: Path
 
+    def __str__(self) -> str:
+        return str(self.root)
+
 
 @dataclass(frozen=True)
 class Found:

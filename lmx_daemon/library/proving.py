@@ -31,7 +31,7 @@ class Proving:
 
     async def verify(self, request: VerifyRequest, endpoint: str | None = None) -> AsyncGenerator[VerifyUpdate]:
         """How far it is; the last one says how it ended. Raises ModelNotFoundError, ConflictError, RequestError."""
-        model = self._shelf.catalog.find(request.id)
+        model = await self._shelf.catalog.seek(request.id)
         if model.source == "built-in":
             message = f"{model.id} is a part of lmx: there is nothing to verify it against"
             raise RequestError(message, param="id", hint="should it be damaged, install lmx again")
@@ -53,10 +53,10 @@ class Proving:
             yield VerifyUpdate(id=model.id, state="failed", error=error.body())
         finally:
             self._busy.discard(model.id)
-            await asyncio.to_thread(self._shelf.catalog.refresh)
+            await self._shelf.catalog.rescan(urgent=True)
 
     async def _verify(self, model: Model, request: VerifyRequest, endpoint: str | None) -> AsyncIterator[VerifyUpdate]:
-        expected = expected_of(model, self._shelf.proofs.get(model))
+        expected = await self._expected(model)
         if request.accept:
             expected = Expected(None, "nothing yet")
         async for told in self._hashed(model, expected, request.accept):
@@ -68,10 +68,13 @@ class Proving:
             return
         async for told in self._repair(model, last, endpoint):
             yield told
-        repaired = expected_of(model, self._shelf.proofs.get(model))
+        repaired = await self._expected(model)
         async for told in self._hashed(model, repaired, False):
             mended = "repaired" if told.state == "sound" else told.state
             yield msgspec.structs.replace(told, state=mended, faults=told.faults or last.faults)
+
+    async def _expected(self, model: Model) -> Expected:
+        return await asyncio.to_thread(lambda: expected_of(model, self._shelf.proofs.get(model)))
 
     async def _hashed(self, model: Model, expected: Expected, accept: bool) -> AsyncIterator[VerifyUpdate]:
         """Hashes, keeps the proof where all is well, and says what was found."""
@@ -81,7 +84,7 @@ class Proving:
                 told = msgspec.structs.replace(told, done=step.done, total=step.total)
                 yield told
             else:
-                yield self._conclude(model, expected, step, accept, told)
+                yield await asyncio.to_thread(self._conclude, model, expected, step, accept, told)
 
     def _conclude(
         self, model: Model, expected: Expected, checked: list[Checked], accept: bool, told: VerifyUpdate

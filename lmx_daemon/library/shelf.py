@@ -38,7 +38,7 @@ class Shelf:
         )
 
     def find(self, name: str) -> Model:
-        """For a request or a load: the model counts as used. Raises ModelNotFoundError."""
+        """Return a model for a request or a load, from memory; it counts as used. Raises ModelNotFoundError."""
         model = self.catalog.find(name)
         self.uses.note(model.id)
         return model

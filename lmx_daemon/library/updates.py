@@ -65,7 +65,7 @@ class Updates:
 
     async def update(self, name: str, endpoint: str | None = None) -> AsyncGenerator[Download]:
         """Pulls the main branch; what is the same is not fetched. Then the old revision goes, unless it is in use."""
-        model = self._shelf.catalog.find(name)
+        model = await self._shelf.catalog.seek(name)
         if model.source != "hub":
             raise RequestError(f"{model.id} did not come from the Hub, so there is nothing to update it from")
         job = await self._pulls.start(PullRequest(repo=model.id, endpoint=endpoint))

@@ -35,11 +35,13 @@ GIGABYTE = 10**9
 def librarian_of(
     tmp_path: Path, environ: dict[str, str] | None = None, *, cap: int = 16 * GIGABYTE, in_use: Collection[str] = ()
 ) -> Librarian:
-    """A library with a home of its own, which watches `tmp_path/mine`."""
+    """Return a library with a home of its own, which watches `tmp_path/mine`; its first scan is done."""
     environ = environ or {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_ENDPOINT": "http://127.0.0.1:9"}
     settings = LibrarySettings(reserve_bytes=0, folders=(str(tmp_path / "mine"),), lmstudio=False)
     machine = Machine(cap, Device(cpu=False), lambda needed: "yes" if needed <= cap else "no")
-    return Librarian(Home(tmp_path / "home"), settings, environ, lambda: machine, lambda: in_use)
+    librarian = Librarian(Home(tmp_path / "home"), settings, environ, lambda: machine, lambda: in_use)
+    librarian.shelf.catalog.refresh()
+    return librarian
 
 
 def make_folder(folder: Path, *, weights: str = "model.safetensors", side: int = 64, **config: Any) -> Path:

@@ -74,8 +74,8 @@ class TestPlaces:
         make_folder(tmp_path / "studio" / "maker" / "one")
         catalog = catalog_of(Place("hub", tmp_path / "cache"), Place("lmstudio", tmp_path / "studio"))
         assert ids(catalog) == ["lmx/guide", "lmstudio:maker/one", "maker/one"]
-        assert catalog.find("maker/one").source == "hub"
-        assert catalog.find("lmstudio:maker/one").source == "lmstudio"
+        assert catalog.locate("maker/one").source == "hub"
+        assert catalog.locate("lmstudio:maker/one").source == "lmstudio"
 
     def test_lm_studios_settings_name_its_folder(self, tmp_path: Path) -> None:
         (tmp_path / ".lmstudio" / "models").mkdir(parents=True)
@@ -99,23 +99,23 @@ class TestFinding:
     def test_by_the_end_of_its_name_and_without_case(self, tmp_path: Path) -> None:
         make_cached(tmp_path, "Maker/One-4bit")
         catalog = catalog_of(Place("hub", tmp_path))
-        assert catalog.find("one-4BIT").id == "Maker/One-4bit"
+        assert catalog.locate("one-4BIT").id == "Maker/One-4bit"
 
     def test_what_has_just_arrived_is_found(self, tmp_path: Path) -> None:
         catalog = catalog_of(Place("hub", tmp_path))
         catalog.models()
         make_cached(tmp_path, "maker/one")
-        assert catalog.find("maker/one").context_length == 2048
+        assert catalog.locate("maker/one").context_length == 2048
 
     def test_name_that_several_owners_share_is_refused_with_their_ids(self, tmp_path: Path) -> None:
         make_cached(tmp_path, "maker/one")
         make_cached(tmp_path, "other/one")
         with pytest.raises(ModelNotFoundError, match="maker/one, other/one"):
-            catalog_of(Place("hub", tmp_path)).find("one")
+            catalog_of(Place("hub", tmp_path)).locate("one")
 
     def test_unknown_name_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ModelNotFoundError, match="maker/none"):
-            catalog_of(Place("hub", tmp_path)).find("maker/none")
+            catalog_of(Place("hub", tmp_path)).locate("maker/none")
 
     def test_error_of_an_unknown_model_lists_the_nearest_names_only(self, tmp_path: Path) -> None:
         for number in range(30):
@@ -123,14 +123,14 @@ class TestFinding:
         make_cached(tmp_path, "maker/llama-3.2-1b-instruct-4bit")
         catalog = catalog_of(Place("hub", tmp_path))
         with pytest.raises(ModelNotFoundError) as raised:
-            catalog.find("maker/llama-3.2-1b-instruct-8bit")
+            catalog.locate("maker/llama-3.2-1b-instruct-8bit")
         assert "maker/llama-3.2-1b-instruct-4bit" in raised.value.message
         assert "lmx pull maker/llama-3.2-1b-instruct-8bit" in str(raised.value.hint)
         with pytest.raises(ModelNotFoundError) as raised:
-            catalog.find("qwen-99")
+            catalog.locate("qwen-99")
         assert raised.value.message.count("maker/") == NEAREST
         with pytest.raises(ModelNotFoundError) as raised:
-            catalog.find("x" * 5000)
+            catalog.locate("x" * 5000)
         assert len(raised.value.message) < 300 and "maker/" not in raised.value.message
 
 
@@ -139,10 +139,10 @@ class TestDescriptions:
         folder = make_folder(tmp_path / "one")
         catalog = catalog_of(Place("folder", tmp_path))
         catalog.refresh()
-        assert catalog.find("local/one").context_length == 2048
+        assert catalog.locate("local/one").context_length == 2048
         make_folder(folder, max_position_embeddings=4096)
         catalog.refresh()
-        assert catalog.find("local/one").context_length == 4096
+        assert catalog.locate("local/one").context_length == 4096
 
     def test_they_are_kept_over_a_restart(self, tmp_path: Path) -> None:
         make_folder(tmp_path / "models" / "one")

@@ -39,7 +39,7 @@ async def pulled(librarian: Librarian) -> Model:
     ended = [told async for told in librarian.pulls.watch(job.id)][-1]
     assert ended.state == "done", ended.error
     librarian.shelf.catalog.refresh()
-    return librarian.shelf.catalog.find(REPO)
+    return librarian.shelf.catalog.locate(REPO)
 
 
 class TestAgainstTheCachesOwnNames:
@@ -47,14 +47,14 @@ class TestAgainstTheCachesOwnNames:
         last = await verify(librarian, OTHER)
         assert (last.state, last.files, last.against) == ("sound", 5, "the cache's hashes")
         assert hub.requests() == []
-        assert librarian.shelf.catalog.find(OTHER).verified_at is not None
+        assert librarian.shelf.catalog.locate(OTHER).verified_at is not None
 
     @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
     async def test_one_flipped_byte_is_found_by_name(self, librarian: Librarian, cached: Path, name: str) -> None:
         flip(cached / name)
         last = await verify(librarian, OTHER)
         assert last.state == "changed" and [row.path for row in last.faults] == [name]
-        assert librarian.shelf.proofs.get(librarian.shelf.catalog.find(OTHER)) is None
+        assert librarian.shelf.proofs.get(librarian.shelf.catalog.locate(OTHER)) is None
 
     async def test_a_missing_file_is_found(self, librarian: Librarian, cached: Path) -> None:
         await verify(librarian, OTHER)
@@ -66,22 +66,22 @@ class TestAgainstTheCachesOwnNames:
 class TestLoading:
     async def test_a_changed_file_is_refused_with_the_way_out(self, librarian: Librarian, cached: Path) -> None:
         await verify(librarian, OTHER)
-        model = librarian.shelf.catalog.find(OTHER)
+        model = librarian.shelf.catalog.locate(OTHER)
         assert model.problem is None and librarian.shelf.clear(model) is False
         flip(cached / "model.safetensors")
         with pytest.raises(ModelLoadError) as refused:
             librarian.shelf.clear(model)
         assert refused.value.hint is not None and f"lmx verify {OTHER} --repair" in refused.value.hint
         librarian.shelf.catalog.refresh()
-        assert "lmx verify" in str(librarian.shelf.catalog.find(OTHER).problem)
+        assert "lmx verify" in str(librarian.shelf.catalog.locate(OTHER).problem)
 
     async def test_touching_alone_asks_for_a_proof_which_restores_it(self, librarian: Librarian, cached: Path) -> None:
         await verify(librarian, OTHER)
         os.utime(os.path.realpath(cached / "config.json"), (1, 1))
         librarian.shelf.catalog.refresh()
-        assert librarian.shelf.catalog.find(OTHER).problem is not None
+        assert librarian.shelf.catalog.locate(OTHER).problem is not None
         assert (await verify(librarian, OTHER)).state == "sound"
-        assert librarian.shelf.catalog.find(OTHER).problem is None
+        assert librarian.shelf.catalog.locate(OTHER).problem is None
 
     async def test_weights_that_came_later_are_refused(self, librarian: Librarian, cached: Path) -> None:
         """mlx-lm would read them as a part of the model."""
@@ -89,7 +89,7 @@ class TestLoading:
         (cached / "model-of-somebody.safetensors").write_bytes((cached / "model.safetensors").read_bytes())
         (cached / "notes.txt").write_text("no part of the model")
         with pytest.raises(ModelLoadError, match=r"somebody\.safetensors was added"):
-            librarian.shelf.clear(librarian.shelf.catalog.find(OTHER))
+            librarian.shelf.clear(librarian.shelf.catalog.locate(OTHER))
         shown = {row.path: (row.state, row.note) for row in librarian.details(OTHER).files}
         assert shown["model-of-somebody.safetensors"] == ("changed", "was added")
         assert shown["notes.txt"] == ("unproved", None)
@@ -98,7 +98,7 @@ class TestLoading:
             ("model-of-somebody.safetensors", "is not in the manifest")
         ]
         assert (await verify(librarian, OTHER, accept=True)).state == "recorded"
-        assert librarian.shelf.clear(librarian.shelf.catalog.find(OTHER)) is False
+        assert librarian.shelf.clear(librarian.shelf.catalog.locate(OTHER)) is False
 
     async def test_weights_that_no_hash_names_are_not_called_sound(self, librarian: Librarian, cached: Path) -> None:
         """A file among the cache's links, as a tool leaves it that copies."""
@@ -117,13 +117,13 @@ class TestLoading:
                 written = True
         assert written and told.state == "recorded"
         with pytest.raises(ModelLoadError, match="txt was written to"):
-            librarian.shelf.clear(librarian.shelf.catalog.find(OTHER))
+            librarian.shelf.clear(librarian.shelf.catalog.locate(OTHER))
 
     async def test_a_header_that_makes_no_sense_is_refused_even_unproved(
         self, librarian: Librarian, cached: Path
     ) -> None:
         Path(os.path.realpath(cached / "model.safetensors")).write_bytes(b"\xff" * 64)
-        model = librarian.shelf.catalog.find(OTHER)
+        model = librarian.shelf.catalog.locate(OTHER)
         with pytest.raises(ModelLoadError, match="header"):
             librarian.shelf.clear(model)
 
@@ -136,7 +136,7 @@ class TestBuiltIn:
 
     def test_a_models_plan_is_that_of_loading_it(self, librarian: Librarian, environ: dict[str, str]) -> None:
         make_cached(Path(environ["HF_HUB_CACHE"]), OTHER, max_position_embeddings=131_072)
-        model = librarian.shelf.catalog.find(OTHER)
+        model = librarian.shelf.catalog.locate(OTHER)
         told = librarian.details(model.id).memory
         assert told == plan_for(read_shape(Path(model.path)), Demand(), Device(cpu=False))
 
@@ -169,7 +169,7 @@ class TestRepair:
         fetched = [r["path"] for r in hub.requests() if "/resolve/" in r["path"] and r["method"] == "GET"]
         assert len(fetched) == 1 and fetched[0].endswith("model.safetensors")
         assert blob.read_bytes() == (hub.root / REPO / "model.safetensors").read_bytes()
-        assert librarian.shelf.catalog.find(REPO).problem is None
+        assert librarian.shelf.catalog.locate(REPO).problem is None
 
     async def test_without_the_hub_it_fails_and_says_so(self, librarian: Librarian, hub: StandIn) -> None:
         model = await pulled(librarian)
@@ -194,7 +194,7 @@ class TestRecording:
         flip(folder / "model.safetensors")
         assert (await verify(librarian, "local/one")).state == "changed"
         assert (await verify(librarian, "local/one", accept=True)).state == "recorded"
-        assert librarian.shelf.catalog.find("local/one").problem is None
+        assert librarian.shelf.catalog.locate("local/one").problem is None
 
     async def test_two_at_once_are_one_too_many(self, librarian: Librarian, cached: Path) -> None:
         first = librarian.proving.verify(VerifyRequest(id=OTHER))
@@ -206,7 +206,7 @@ class TestRecording:
 
     async def test_a_manifest_that_points_outside_is_no_manifest(self, librarian: Librarian, cached: Path) -> None:
         await verify(librarian, OTHER)
-        model = librarian.shelf.catalog.find(OTHER)
+        model = librarian.shelf.catalog.locate(OTHER)
         file = librarian.shelf.proofs.file_of(model)
         file.write_text(file.read_text().replace("config.json", "../../../etc/passwd", 1))
         assert librarian.shelf.proofs.get(model) is None

@@ -54,7 +54,7 @@ class TestAGoodPull:
 
     async def test_the_catalog_finds_it(self, pulls: Pulls, environ: dict[str, str]) -> None:
         await pull(pulls)
-        model = Catalog(environ).find("tiny")
+        model = Catalog(environ).locate("tiny")
         assert model.id == REPO and model.context_length == 2048 and model.problem is None
         assert model.parameters == 810_000
 

@@ -238,7 +238,7 @@ class TestUpdates:
     async def pulled(self, librarian: Librarian) -> str:
         job = await librarian.pulls.start(PullRequest(repo=REPO))
         assert [told async for told in librarian.pulls.watch(job.id)][-1].state == "done"
-        return str(librarian.shelf.catalog.find(REPO).revision)
+        return str(librarian.shelf.catalog.locate(REPO).revision)
 
     async def update(self, librarian: Librarian) -> Download:
         return [told async for told in librarian.updates.update(REPO)][-1]
@@ -246,19 +246,19 @@ class TestUpdates:
     async def test_nothing_is_newer(self, librarian: Librarian, hub: StandIn) -> None:
         await self.pulled(librarian)
         assert [row.newer for row in librarian.updates.check(librarian.hub()).rows] == [None]
-        assert librarian.shelf.catalog.find(REPO).newer is None
+        assert librarian.shelf.catalog.locate(REPO).newer is None
 
     async def test_only_what_differs_is_fetched_and_the_old_one_goes(self, librarian: Librarian, hub: StandIn) -> None:
         old = await self.pulled(librarian)
         (hub.root / REPO / "README.md").write_text("# tiny, and better")
         (row,) = librarian.updates.check(librarian.hub()).rows
         assert row.newer not in (None, old)
-        assert librarian.shelf.catalog.find(REPO).newer == row.newer  # the badge
+        assert librarian.shelf.catalog.locate(REPO).newer == row.newer  # the badge
         hub.requests()
         assert (await self.update(librarian)).state == "done"
         fetched = [r["path"] for r in hub.requests() if "/resolve/" in r["path"]]
         assert len(fetched) == 1 and fetched[0].endswith("README.md")
-        model = librarian.shelf.catalog.find(REPO)
+        model = librarian.shelf.catalog.locate(REPO)
         assert (model.revision, model.newer) == (row.newer, None)
         assert [r.commit for r in librarian.details(REPO).revisions] == [row.newer]
 
@@ -270,14 +270,14 @@ class TestUpdates:
         hub.faults(corrupt_at=1000)
         failed = await self.update(librarian)
         assert failed.state == "failed"
-        model = librarian.shelf.catalog.find(REPO)
+        model = librarian.shelf.catalog.locate(REPO)
         assert model.revision == old and librarian.shelf.clear(model) is False
 
     async def test_the_old_one_stays_while_it_is_in_memory(
         self, librarian: Librarian, hub: StandIn, environ: dict[str, str], tmp_path: Path
     ) -> None:
         await self.pulled(librarian)
-        path = librarian.shelf.catalog.find(REPO).path
+        path = librarian.shelf.catalog.locate(REPO).path
         (hub.root / REPO / "README.md").write_text("# another")
         busy = librarian_of(tmp_path, environ, in_use=[path])
         assert (await self.update(busy)).state == "done"

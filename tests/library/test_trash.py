@@ -76,7 +76,7 @@ class TestRemoving:
         assert (tmp_path / "mine" / "one" / "config.json").exists()
 
     def test_unloading_is_not_asked_for_where_it_would_not_help(self, tmp_path: Path) -> None:
-        path = librarian_of(tmp_path).shelf.catalog.find("lmx/guide").path
+        path = librarian_of(tmp_path).shelf.catalog.locate("lmx/guide").path
         with pytest.raises(RequestError, match="a part of lmx"):
             librarian_of(tmp_path, in_use=[path]).remove("lmx/guide")
 
@@ -188,12 +188,12 @@ class TestImporting:
         last = told[-1]
         assert told[0].state == "linking"
         assert (last.state, last.id, last.files) == ("recorded", "else/where", 5)
-        model = librarian.shelf.catalog.find("else/where")
+        model = librarian.shelf.catalog.locate("else/where")
         assert model.source == "imported" and model.problem is None and model.verified_at is not None
         assert (Path(model.path) / "model.safetensors").readlink() == folder / "model.safetensors"
         flip(folder / "model.safetensors")
         librarian.shelf.catalog.refresh()
-        assert librarian.shelf.catalog.find("else/where").problem is not None
+        assert librarian.shelf.catalog.locate("else/where").problem is not None
 
     async def test_a_copy_does_without_the_original(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "else" / "where")
@@ -201,7 +201,7 @@ class TestImporting:
         told = [u async for u in librarian.bring(ImportRequest(path=str(folder), id="me/mine", copy=True))]
         assert (told[0].state, told[-1].state) == ("copying", "recorded")
         shutil.rmtree(folder)
-        assert librarian.shelf.clear(librarian.shelf.catalog.find("me/mine")) is False
+        assert librarian.shelf.clear(librarian.shelf.catalog.locate("me/mine")) is False
 
     async def test_two_at_once_of_one_name(self, tmp_path: Path) -> None:
         """The one that comes second fails; the first is whole."""
@@ -210,7 +210,7 @@ class TestImporting:
         both = [bring(librarian, folder, "me/mine", copy=True) for _ in range(2)]
         states = sorted(update.state for update in await asyncio.gather(*both))
         assert states == ["failed", "recorded"]
-        here = Path(librarian.shelf.catalog.find("me/mine").path)
+        here = Path(librarian.shelf.catalog.locate("me/mine").path)
         assert {f.name: f.read_bytes() for f in here.iterdir()} == {f.name: f.read_bytes() for f in folder.iterdir()}
         assert [child.name for child in here.parent.iterdir()] == ["mine"]
 
@@ -226,7 +226,7 @@ class TestImporting:
         folder = make_folder(tmp_path / "else" / "where", weights="my-net.safetensors")
         librarian = librarian_of(tmp_path)
         assert (await bring(librarian, folder / "my-net.safetensors")).id == "where/my-net"
-        model = librarian.shelf.catalog.find("where/my-net")
+        model = librarian.shelf.catalog.locate("where/my-net")
         assert model.problem is None
         assert (Path(model.path) / "model.safetensors").readlink() == folder / "my-net.safetensors"
 
@@ -237,7 +237,7 @@ class TestImporting:
         librarian.remove("else/where")
         assert ids(librarian) == ["lmx/guide"] and (folder / "model.safetensors").exists()
         librarian.undo(None)
-        assert librarian.shelf.catalog.find("else/where").problem is None
+        assert librarian.shelf.catalog.locate("else/where").problem is None
 
     async def test_its_code_is_found(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "else" / "where")
@@ -245,7 +245,7 @@ class TestImporting:
         librarian = librarian_of(tmp_path)
         await bring(librarian, folder)
         with pytest.raises(UntrustedModelError):
-            librarian.shelf.clear(librarian.shelf.catalog.find("else/where"))
+            librarian.shelf.clear(librarian.shelf.catalog.locate("else/where"))
 
     @pytest.mark.parametrize("what", ["missing", "gguf", "no weights", "no config", "broken", "file", "twice", "id"])
     async def test_what_is_no_model_is_refused_and_leaves_nothing(self, tmp_path: Path, what: str) -> None:

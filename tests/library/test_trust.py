@@ -32,7 +32,7 @@ def test_each_kind_of_code_is_found_and_refused(tmp_path: Path, name: str) -> No
     snapshot = make_cached(tmp_path / "cache", "maker/odd", COMMIT)
     called = harm(snapshot, name)
     librarian = librarian_of(tmp_path)
-    model = librarian.shelf.catalog.find("maker/odd")
+    model = librarian.shelf.catalog.locate("maker/odd")
     assert model.code == (called,) and model.problem is not None
     with pytest.raises(UntrustedModelError, match=r"maker/odd would run code"):
         librarian.shelf.clear(model)
@@ -55,17 +55,17 @@ class TestTrust:
     def test_it_holds_over_a_restart_and_can_be_withdrawn(self, tmp_path: Path, snapshot: Path) -> None:
         librarian_of(tmp_path).trust(TrustRequest(id="maker/odd", revision=COMMIT))
         again = librarian_of(tmp_path)
-        model = again.shelf.catalog.find("maker/odd")
+        model = again.shelf.catalog.locate("maker/odd")
         assert model.trusted and model.problem is None and again.shelf.clear(model) is True
         again.trust(TrustRequest(id="maker/odd", withdraw=True))
-        assert not again.shelf.catalog.find("maker/odd").trusted
+        assert not again.shelf.catalog.locate("maker/odd").trusted
 
     def test_other_bytes_are_not_what_was_trusted(self, tmp_path: Path, snapshot: Path) -> None:
         librarian = librarian_of(tmp_path)
         librarian.trust(TrustRequest(id="maker/odd", revision=COMMIT))
         (snapshot / "modeling.py").write_text("import os")
         with pytest.raises(UntrustedModelError):
-            librarian.shelf.clear(librarian.shelf.catalog.find("maker/odd"))
+            librarian.shelf.clear(librarian.shelf.catalog.locate("maker/odd"))
 
     def test_another_commit_is_not_what_was_trusted(self, tmp_path: Path, snapshot: Path) -> None:
         librarian = librarian_of(tmp_path)
@@ -73,7 +73,7 @@ class TestTrust:
         newer = make_cached(tmp_path / "cache", "maker/odd", "2" * 40)
         (newer / "modeling.py").write_text("print('hello')")
         librarian.shelf.catalog.refresh()
-        model = librarian.shelf.catalog.find("maker/odd")
+        model = librarian.shelf.catalog.locate("maker/odd")
         assert model.revision == "2" * 40 and not model.trusted and model.problem is not None
 
     def test_a_model_without_a_commit_is_named_by_its_code(self, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ class TestTrust:
             librarian.trust(TrustRequest(id="local/one"))
         revision = str(refused.value.hint).partition("@")[2]
         librarian.trust(TrustRequest(id="local/one", revision=revision))
-        assert librarian.shelf.clear(librarian.shelf.catalog.find("local/one")) is True
+        assert librarian.shelf.clear(librarian.shelf.catalog.locate("local/one")) is True
 
     def test_nothing_to_trust(self, tmp_path: Path) -> None:
         make_folder(tmp_path / "mine" / "one")
