@@ -12,10 +12,13 @@ import msgspec
 from lmx_daemon.contract.errors import ErrorBody, LmxError
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.generation import Event, Request
+from lmx_daemon.contract.text import encodable
 
 WORKER_PROTOCOL = 1
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 """An upper bound that a request with many images stays under; anything above it is a broken peer."""
+LAST_WORDS = "lmx worker: "
+"""Begins the line on a worker's stderr that gives the reason for its end."""
 T = TypeVar("T")
 _LENGTH = struct.Struct(">I")
 
@@ -205,6 +208,10 @@ class Heartbeat(Frozen, frozen=True, tag="heartbeat", tag_field="type"):
     """Tokens generated since the worker started."""
     prefill_tokens: int = 0
     """Prompt tokens processed since the worker started."""
+    preparing: bool = False
+    """A prompt is being rendered or tokenised."""
+    prepared: int = 0
+    """Grows with every finished piece of that work, as `steps` does with the engine's."""
 
 
 class Memory(Frozen, frozen=True, tag="memory", tag_field="type"):
@@ -227,8 +234,9 @@ class Encoder:
         self._encoder = msgspec.msgpack.Encoder()
 
     def encode(self, message: Any) -> bytes:
+        """Return the frame of `message`; lone surrogates in its text become U+FFFD. Raises FrameError."""
         try:
-            body = self._encoder.encode(message)
+            body = self._encode(message)
         except OverflowError:
             raise FrameError("a whole number in it has more than 64 bits") from None
         except RecursionError:
@@ -236,6 +244,12 @@ class Encoder:
         if len(body) > MAX_FRAME_BYTES:
             raise FrameError(f"a frame of {len(body)} bytes is above the limit of {MAX_FRAME_BYTES}")
         return _LENGTH.pack(len(body)) + body
+
+    def _encode(self, message: Any) -> bytes:
+        try:
+            return self._encoder.encode(message)
+        except UnicodeEncodeError:
+            return self._encoder.encode(encodable(msgspec.to_builtins(message, builtin_types=(bytes,))))
 
 
 class Decoder(Generic[T]):

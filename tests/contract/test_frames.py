@@ -136,3 +136,20 @@ def test_an_error_survives_the_wire() -> None:
 def test_an_error_of_a_later_version_keeps_its_code() -> None:
     error = error_from(ErrorBody(code="from_the_future", message="m"))
     assert type(error) is LmxError and error.code == "from_the_future"
+
+
+def test_lone_surrogates_are_replaced_and_the_rest_is_kept() -> None:
+    call = ToolCallDelta(index=0, name="f\ud83d", arguments='{"a": "\ud83d"}')
+    events = Events(events=(Delta(id="a", content="x\udc80y", tool_call=call), Queued(id="b", position=2)))
+    (found,) = Decoder[FromWorker](FromWorker).feed(Encoder().encode(events))
+    half = "\N{REPLACEMENT CHARACTER}"
+    mended = ToolCallDelta(index=0, name=f"f{half}", arguments=f'{{"a": "{half}"}}')
+    assert found == Events(events=(Delta(id="a", content=f"x{half}y", tool_call=mended), Queued(id="b", position=2)))
+
+
+def test_bytes_beside_lone_surrogates_stay_bytes() -> None:
+    message = Message(role="user", content=(TextPart(text="\ud83d"), ImagePart(data=b"\xff\x00", media_type="image/png")))
+    sent = Submit(request=Generate(id="a", model="m", prompt=Chat(messages=(message,))))
+    (found,) = Decoder[ToWorker](ToWorker).feed(Encoder().encode(sent))
+    assert isinstance(found, Submit) and isinstance(found.request.prompt, Chat)
+    assert found.request.prompt.messages[0].content[1] == message.content[1]
