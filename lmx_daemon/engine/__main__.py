@@ -1,24 +1,24 @@
-"""`python -m lmx_daemon.engine --socket-fd N`: the worker program, one for each loaded model.
+"""`python -m lmx_daemon.engine`: the worker program, one for each loaded model.
 
 Main thread: reads frames. Threads beside it: the engine (owns MLX), prompts (templates and tokens), the writer.
-The daemon starts it with one end of a socketpair; when that closes, the worker is gone within a second.
+The daemon starts it with one end of a socketpair as descriptor 0; when that closes, the worker is gone within a second.
+A thread that dies ends the worker, which would be of no use without it.
 """
 
-import argparse
 import importlib.metadata
 import os
 import platform as system
-import queue
 import resource
 import signal
 import socket
+import sys
 import threading
-import time
 import traceback
 from typing import Any
 
 from lmx_daemon.contract.errors import BusyError, EngineMissingError, LmxError, WorkerError
 from lmx_daemon.contract.frames import (
+    LAST_WORDS,
     WORKER_PROTOCOL,
     Cancel,
     Events,
@@ -29,25 +29,28 @@ from lmx_daemon.contract.frames import (
     LoadFailed,
     Log,
     Submit,
+    ToWorker,
 )
-from lmx_daemon.contract.generation import Count, Counted, Event, Failed, Generate
-from lmx_daemon.engine.commands import Drop, Ready, Stop
-from lmx_daemon.engine.link import Link, Pulse, leave, leave_with
+from lmx_daemon.contract.generation import Failed
+from lmx_daemon.engine.commands import Drop, Stop
+from lmx_daemon.engine.link import HangUp, Link, Pulse, leave
 from lmx_daemon.engine.missing import mending_command
+from lmx_daemon.engine.preparation import Preparation
+from lmx_daemon.engine.template_child import TemplateChild
 
 LEAVE_SECONDS = 3.0
-"""After Leave or SIGTERM, an engine stuck in a step is left behind so soon."""
+"""Limit on an orderly end after Leave or SIGTERM: an engine stuck in a step is left behind."""
+HANG_UP_SECONDS = 0.8
+"""The same once the daemon's end of the socket has closed, or a thread has died."""
 EXIT_NO_ENGINE = 3
-EXIT_ENGINE_FAILED = 4
+EXIT_FAILED = 4
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="lmx_daemon.engine")
-    parser.add_argument("--socket-fd", type=int, required=True)
-    connection = socket.socket(fileno=parser.parse_args().socket_fd)
+    connection = take_connection()
     os.environ["HF_HUB_OFFLINE"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    leave_with(connection)
+    hang_up = HangUp(connection)
     pulse = Pulse()
     link = Link(connection, pulse)
     try:
@@ -66,8 +69,17 @@ def main() -> None:
             versions=versions,
             backend=backend,
             device_memory=device_memory,
-        )
+        ),
+        hang_up,
     )
+
+
+def take_connection() -> socket.socket:
+    """Return the socket that descriptor 0 is, and leave an empty stdin to foreign code and child processes."""
+    connection = socket.socket(fileno=os.dup(0))
+    with open(os.devnull) as empty:
+        os.dup2(empty.fileno(), 0)
+    return connection
 
 
 def import_engine() -> tuple[dict[str, str], str, int]:
@@ -89,7 +101,7 @@ def import_engine() -> tuple[dict[str, str], str, int]:
 
 
 class Worker:
-    """Takes the daemon's frames and hands them to the thread they are for."""
+    """Reads the daemon's frames and gives each to the thread that it concerns."""
 
     def __init__(self, link: Link, pulse: Pulse) -> None:
         from lmx_daemon.engine.runner import Runner
@@ -97,63 +109,86 @@ class Worker:
         self._link = link
         self._pulse = pulse
         self._runner = Runner(link.send, pulse, self._on_loaded)
-        self._prompts: queue.SimpleQueue[tuple[Submit, float]] = queue.SimpleQueue()
-        self._builder: Any = None
-        self._child: Any = None
+        self._preparation = Preparation(pulse, link.send, self._runner.inbox.put)
+        self._child: TemplateChild | None = None
         self._max_open = 0
+        self._exit_code = 0
 
-    def run(self, hello: Hello) -> None:
-        signal.signal(signal.SIGTERM, lambda *_: self._leave())
+    def run(self, hello: Hello, hang_up: HangUp) -> None:
+        """Serve until the daemon asks for the end, or its end of the socket closes."""
+        threading.excepthook = self._on_thread_death
+        hang_up.act = self._on_hang_up
+        signal.signal(signal.SIGTERM, lambda *_: self._leave(LEAVE_SECONDS))
         self._link.start()
         self._link.send(hello)
         threading.Thread(target=self._run_engine, name="engine", daemon=True).start()
-        threading.Thread(target=self._run_prompts, name="prompts", daemon=True).start()
-        for message in self._link.messages():
-            match message:
-                case Load() | Grant():
-                    self._runner.inbox.put(message)
-                case Submit():
-                    self._submit(message)
-                case Cancel(id=identity):
-                    self._cancel(identity)
-                case Leave():
-                    self._leave()
-        if self._child is not None:
-            self._child.close()
-        leave()
+        threading.Thread(target=self._preparation.run, name="prompts", daemon=True).start()
+        try:
+            for message in self._link.messages():
+                self._take(message)
+        except BaseException as error:
+            self._fail("main", error)
+        else:
+            self._on_hang_up()
+        threading.Event().wait()  # the engine thread or the timer ends the process
+
+    def _take(self, message: ToWorker) -> None:
+        match message:
+            case Load() | Grant():
+                self._runner.inbox.put(message)
+            case Submit():
+                self._submit(message)
+            case Cancel(id=identity):
+                self._cancel(identity)
+            case Leave():
+                self._leave(LEAVE_SECONDS)
 
     def _submit(self, submit: Submit) -> None:
-        request = submit.request
-        if self._builder is None or not self._runner.serves:
+        submissions = self._pulse.submissions
+        if self._preparation.builder is None or not self._runner.serves:
             error: LmxError = WorkerError("no model is loaded in this worker")
-        elif len(self._pulse.open) >= self._max_open:
+        elif len(submissions) >= self._max_open:
             error = BusyError(f"{self._max_open} requests are running or waiting already", retry_after=2.0)
         else:
-            self._pulse.open.add(request.id)
-            self._prompts.put((submit, time.monotonic() - submit.waited))
+            submissions.add(submit)
             return
-        self._tell(Failed(id=request.id, error=error.body()))
+        self._link.send(Events(events=(Failed(id=submit.request.id, error=error.body()),)))
 
     def _cancel(self, identity: str) -> None:
-        if identity in self._pulse.open:
-            self._pulse.dropped.add(identity)
-            self._runner.inbox.put(Drop(identity))
+        event = self._pulse.submissions.cancel(identity, lambda: self._runner.inbox.put(Drop(identity)))
+        if event is not None:
+            self._link.send(Events(events=(event,)))
 
-    def _leave(self) -> None:
-        self._runner.inbox.put(Stop())
-        timer = threading.Timer(LEAVE_SECONDS, leave)
+    def _leave(self, seconds: float) -> None:
+        """Ask the engine thread to end in order, and end the process after `seconds` at the latest."""
+        self._runner.inbox.put(Stop(flush_seconds=seconds / 2))
+        timer = threading.Timer(seconds, lambda: leave(self._exit_code))
         timer.daemon = True
         timer.start()
 
-    def _tell(self, event: Event) -> None:
-        self._pulse.closed(event.id)
-        self._link.send(Events(events=(event,)))
+    def _on_hang_up(self) -> None:
+        self._leave(HANG_UP_SECONDS)
+
+    def _on_thread_death(self, died: threading.ExceptHookArgs) -> None:
+        name = died.thread.name if died.thread is not None else "unknown"
+        self._fail(name, died.exc_value or died.exc_type())
+
+    def _fail(self, thread: str, error: BaseException) -> None:
+        """End the worker, which is of no use without one of its threads, and report why."""
+        traceback.print_exception(error)
+        reason = f"the {thread} thread ended: {type(error).__name__}: {error}"
+        self._link.send(Log(level="error", message=reason), wait=False)
+        self._link.flush()
+        print(f"{LAST_WORDS}{reason}", file=sys.stderr, flush=True)
+        if thread == "engine":
+            leave(EXIT_FAILED)
+        self._exit_code = EXIT_FAILED
+        self._leave(HANG_UP_SECONDS)
 
     def _on_loaded(self, loaded: Any, command: Load) -> None:
         """On the engine thread, before the warm-up, beside which the template child starts."""
         from lmx_daemon.engine.parts import can_be_cut
         from lmx_daemon.engine.prompt import PromptBuilder
-        from lmx_daemon.engine.template import TemplateChild
 
         options = command.options
         if self._child is not None:  # of a load whose warm-up failed
@@ -162,48 +197,21 @@ class Worker:
         if loaded.capabilities.chat:
             self._child.start()
         self._max_open = options.max_running + options.max_waiting
-        self._builder = PromptBuilder(
+        self._preparation.builder = PromptBuilder(
             loaded.tokenizer,
             loaded.capabilities.context_length,
             loaded.vocabulary,
             self._child,
             marks_opening=not can_be_cut(loaded.model),
+            progress=self._preparation.progress,
         )
 
     def _run_engine(self) -> None:
-        try:
-            self._runner.run()
-        except BaseException as error:
-            traceback.print_exc()
-            self._link.send(Log(level="error", message=f"the engine stopped: {type(error).__name__}: {error}"))
-            self._link.flush()
-            leave(EXIT_ENGINE_FAILED)
+        self._runner.run()
         self._link.flush()
         if self._child is not None:
-            self._child.close()
-        leave()
-
-    def _run_prompts(self) -> None:
-        while True:
-            self._prepare(*self._prompts.get())
-
-    def _prepare(self, submit: Submit, arrived: float) -> None:
-        request = submit.request
-        try:
-            prepared = self._builder.build(request.prompt)
-        except LmxError as error:
-            self._tell(Failed(id=request.id, error=error.body()))
-            return
-        except Exception as error:  # a tokenizer of a foreign repository may raise anything
-            traceback.print_exc()
-            failure = WorkerError(f"the prompt could not be prepared: {type(error).__name__}: {error}")
-            self._tell(Failed(id=request.id, error=failure.body()))
-            return
-        match request:
-            case Count():
-                self._tell(Counted(id=request.id, tokens=len(prepared.tokens)))
-            case Generate():
-                self._runner.inbox.put(Ready(request, prepared, arrived, submit.load_seconds))
+            self._child.kill()
+        leave(self._exit_code)
 
 
 if __name__ == "__main__":

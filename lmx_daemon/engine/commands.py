@@ -26,7 +26,10 @@ class Drop:
 
 @dataclass(frozen=True)
 class Stop:
-    pass
+    """End the engine thread."""
+
+    flush_seconds: float
+    """Limit on writing the prefix cache to disk."""
 
 
 @dataclass(frozen=True)

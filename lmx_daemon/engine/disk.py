@@ -178,7 +178,7 @@ class Disk:
     def _run(self) -> None:
         try:
             self._serve()
-        except Exception as error:  # requests wait for this thread
+        except BaseException as error:  # requests wait for this thread
             self._say(f"{LEFT_ALONE}: {error!r}")
             with self._changed:
                 self._ending, self._closing, self._busy = True, True, False

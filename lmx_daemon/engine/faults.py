@@ -44,7 +44,7 @@ def failure_of(error: Exception) -> LmxError:
     return WorkerError(f"a step of the model failed: {type(error).__name__}: {error}", hint="see the log")
 
 
-def load_failure_of(error: Exception) -> LmxError:
+def load_failure_of(error: BaseException) -> LmxError:
     """What loading and trying a model raised, as the daemon's error."""
     if isinstance(error, LmxError):
         return error
@@ -56,5 +56,5 @@ def load_failure_of(error: Exception) -> LmxError:
     )
 
 
-def _is_of_memory(error: Exception) -> bool:
+def _is_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "malloc" in str(error)

@@ -11,10 +11,11 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from lmx_daemon.contract.frames import Decoder, Encoder, FrameError, Heartbeat, ToWorker
+from lmx_daemon.contract.frames import Decoder, Encoder, Events, Heartbeat, ToWorker
+from lmx_daemon.engine.submissions import Submissions
 
 OUTBOX_BYTES = 8 * 1024 * 1024
 HEARTBEAT_SECONDS = 0.5
@@ -23,7 +24,8 @@ READ_BYTES = 256 * 1024
 
 
 class Pulse:
-    """What the engine has done so far; written by the engine thread, read by the writer."""
+    """Counters of finished work, for the heartbeat. The engine thread and the prompts thread write them, each its own;
+    the writer thread reads them."""
 
     def __init__(self) -> None:
         self.steps = 0
@@ -32,23 +34,39 @@ class Pulse:
         self.running = 0
         self.waiting = 0
         self.busy = False
-        self.open: set[str] = set()
-        """Requests that were taken and have had no terminal event."""
-        self.dropped: set[str] = set()
-        """Of the open ones, those that were cancelled; some may still be on their way to the engine."""
+        self.submissions = Submissions()
+        self._preparing = False
+        self._prepared = 0
+        self._credited = 0
+        self._credit_until = 0.0
 
-    def closed(self, identity: str) -> None:
-        self.open.discard(identity)
-        self.dropped.discard(identity)
+    @contextlib.contextmanager
+    def preparation(self) -> Iterator[None]:
+        """Mark the time in which a prompt is being prepared."""
+        self.advance(0.0)
+        self._preparing = True
+        try:
+            yield
+        finally:
+            self._preparing = False
+
+    def advance(self, seconds: float) -> None:
+        """Count a finished piece of a prompt's preparation; the next `seconds` count as progress, too."""
+        self._prepared += 1
+        self._credit_until = time.monotonic() + seconds
 
     def heartbeat(self) -> Heartbeat:
+        if self._preparing and time.monotonic() < self._credit_until:
+            self._credited += 1
         return Heartbeat(
             steps=self.steps,
             busy=self.busy,
             running=self.running,
-            waiting=self.waiting,
+            waiting=self.waiting + self.submissions.preparing,
             decode_tokens=self.decode_tokens,
             prefill_tokens=self.prefill_tokens,
+            preparing=self._preparing,
+            prepared=self._prepared + self._credited,
         )
 
 
@@ -65,18 +83,19 @@ class Link:
     def start(self) -> None:
         self._writer.start()
 
-    def send(self, message: Any) -> None:
-        """From any thread. Waits while the outbox is full: that pauses the engine, and bounds its memory."""
+    def send(self, message: Any, *, wait: bool = True) -> None:
+        """Queue a message, from any thread. Waits while the outbox is full, which pauses the engine and bounds its
+        memory; without `wait` the bound is ignored."""
         with self._changed:
             frame = self._encoder.encode(message)
-            while self._waiting_bytes > OUTBOX_BYTES:
+            while wait and self._waiting_bytes > OUTBOX_BYTES:
                 self._changed.wait()
             self._outbox.append(frame)
             self._waiting_bytes += len(frame)
             self._changed.notify_all()
 
     def messages(self) -> Iterator[ToWorker]:
-        """What the daemon says, until it closes its end."""
+        """Yield the daemon's messages until it closes its end. Raises FrameError."""
         decoder: Decoder[ToWorker] = Decoder(ToWorker)
         while True:
             try:
@@ -85,11 +104,7 @@ class Link:
                 return
             if not data:
                 return
-            try:
-                yield from decoder.feed(data)
-            except FrameError as error:
-                print(f"worker: {error.message}", flush=True)
-                return
+            yield from decoder.feed(data)
 
     def flush(self) -> None:
         """Waits until what was sent has left, or a second has passed."""
@@ -107,6 +122,8 @@ class Link:
                 frames = list(self._outbox)
                 self._outbox.clear()
             if time.monotonic() >= beat_at:
+                if overdue := self._pulse.submissions.overdue(time.monotonic()):
+                    frames.append(self._encoder.encode(Events(events=tuple(overdue))))
                 frames.append(self._encoder.encode(self._pulse.heartbeat()))
                 beat_at = time.monotonic() + HEARTBEAT_SECONDS
             if not frames:
@@ -118,19 +135,21 @@ class Link:
                 self._changed.notify_all()
 
 
-def leave_with(connection: socket.socket) -> None:
-    """Ends this process when the daemon's end of the socket closes, even during imports or a long step."""
-    closed = select.poll()
-    closed.register(connection, select.POLLHUP)  # Linux always tells it, macOS where it is asked for
+class HangUp:
+    """A thread that calls `act` when the daemon's end of the socket closes, even during imports or a long step."""
 
-    def wait() -> None:
-        while not closed.poll():
+    def __init__(self, connection: socket.socket) -> None:
+        self.act: Callable[[], None] = leave
+        self._closed = select.poll()
+        self._closed.register(connection, select.POLLHUP)  # Linux always reports it, macOS if it is asked for
+        threading.Thread(target=self._wait, name="hang-up", daemon=True).start()
+
+    def _wait(self) -> None:
+        while not self._closed.poll():
             time.sleep(HEARTBEAT_SECONDS)
-        leave()
-
-    threading.Thread(target=wait, name="hang-up", daemon=True).start()
+        self.act()
 
 
 def leave(code: int = 0) -> None:
-    """Ends the process at once, whatever the engine thread is stuck in."""
+    """End the process at once, whatever its threads are stuck in."""
     os._exit(code)

@@ -4,17 +4,22 @@ Runs in a thread of its own, so that neither a slow template nor a long prompt h
 """
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError, prompt_too_long
 from lmx_daemon.contract.generation import Chat, ImagePart, Message, Prompt, Text, Tokens, Tool
 from lmx_daemon.engine.switch import thinking_variables
-from lmx_daemon.engine.template import TemplateChild
+from lmx_daemon.engine.template_child import TemplateChild
 
 SLICE_CHARACTERS = 256 * 1024
 SLICE_SLACK = 256
+PATIENCE = 4.0
+"""Tokenising a text at once may honestly take so many times as long as tokenising its slices took."""
+PROBE = "The quick brown fox jumps over 13 lazy dogs.\n\n  caf\u00e9 \u65e5\u672c\u8a9e"
+"""Text whose tokens show whether a tokenizer works."""
 TAIL_CHARACTERS = 4000
 """An open thinking marker is looked for this far from the prompt's end."""
 
@@ -42,13 +47,24 @@ class PromptBuilder:
         child: TemplateChild,
         *,
         marks_opening: bool = False,
+        progress: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        """`marks_opening`: prompts say where their conversation begins, which costs tokenising what lies before."""
+        """`marks_opening`: prompts say where their conversation begins, which costs tokenising what lies before.
+        `progress` is called after each piece of work with the longest time that the next one may honestly take."""
         self._marks_opening = marks_opening
         self._tokenizer = tokenizer
         self._context_length = context_length
         self._vocabulary = vocabulary
         self._child = child
+        self._progress = progress
+        self._probe = self._tokenizer.encode(PROBE)
+
+    def works(self) -> bool:
+        """Whether the tokenizer still gives the tokens that it gave at the load."""
+        try:
+            return bool(self._tokenizer.encode(PROBE) == self._probe)
+        except BaseException:  # the question itself
+            return False
 
     def build(self, prompt: Prompt) -> Prepared:
         """Raises RequestError, ContextLengthError or UnsupportedError."""
@@ -78,12 +94,14 @@ class PromptBuilder:
         Tokenising all would delay every other prompt by minutes. Cutting adds a few tokens at each edge; the slack
         allows for them.
         """
-        counted = 0
+        counted, begun = 0, time.monotonic()
         for start in range(0, len(text), SLICE_CHARACTERS) if len(text) > SLICE_CHARACTERS else ():
             counted += len(self._tokenizer.encode(text[start : start + SLICE_CHARACTERS], add_special_tokens=False))
             counted -= SLICE_SLACK
+            self._progress(0.0)
             if counted > self._context_length:
                 raise prompt_too_long(counted, self._context_length, param, because="counted in part")
+        self._progress(PATIENCE * (time.monotonic() - begun))  # the whole text, in one call
 
     def _chat(self, chat: Chat) -> Prepared:
         for position, message in enumerate(chat.messages):
@@ -123,6 +141,7 @@ class PromptBuilder:
             )
         special = {name: str(value) for name, value in self._tokenizer.special_tokens_map.items()}
         switch = thinking_variables(template, chat.thinking)
+        self._progress(self._child.patience)
         return self._child.render(template, special | variables | switch | chat.template_arguments)
 
     def _render_by_code(self, variables: dict[str, Any], thinking: bool | None) -> str:

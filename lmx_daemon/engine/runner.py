@@ -28,8 +28,6 @@ from lmx_daemon.engine.reuse import Reuse, reuse_for
 from lmx_daemon.engine.service import Service
 
 MEMORY_SECONDS = 1.0
-FLUSH_SECONDS = 1.5
-"""What the prefix cache may take to reach the disk before the process ends."""
 
 
 class Runner:
@@ -56,25 +54,26 @@ class Runner:
         return self._service is not None
 
     def run(self) -> None:
-        """Until Stop. Raises when no step works any more."""
-        while self._take_commands():
+        """Work until Stop, then give memory back. Raises when no step works any more."""
+        while (stop := self._take_commands()) is None:
             if self._service is not None:
                 self._service.turn()
                 self._report_memory(self._service)
-        self._reuse.close(FLUSH_SECONDS)
+        self._reuse.close(stop.flush_seconds)
+        platform.release()
 
-    def _take_commands(self) -> bool:
-        """False at Stop. Waits only where there is nothing to do."""
+    def _take_commands(self) -> Stop | None:
+        """Carry out what is in the inbox, and return Stop if it is there. Waits only if there is nothing to do."""
         idle = self._service is None or self._service.idle
         while True:
             try:
                 command = self.inbox.get(timeout=MEMORY_SECONDS) if idle else self.inbox.get_nowait()
             except queue.Empty:
-                return True
+                return None
             idle = False
             match command:
                 case Stop():
-                    return False
+                    return command
                 case Wake():
                     pass
                 case Load():
@@ -101,7 +100,7 @@ class Runner:
             self._send(self._bring_in(command))
             gc.freeze()  # what is there now stays: looking through it again and again would hold streams up
             self._reuse.read_ahead()
-        except Exception as error:  # what a foreign model's files make of mlx-lm, or of its first step, may be anything
+        except BaseException as error:  # foreign files and code may raise anything, also panics and SystemExit
             if not isinstance(error, LmxError):
                 traceback.print_exc()
             self._send(LoadFailed(error=load_failure_of(error).body()))

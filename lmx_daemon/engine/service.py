@@ -75,10 +75,6 @@ class Service:
 
     def receive(self, ready: Ready) -> None:
         request = ready.request
-        if request.id in self._pulse.dropped:  # cancelled while its prompt was being prepared
-            ended = Answer(request, ready.prepared, ready.arrived, ready.load_seconds, 0).finished(cancelled=True)
-            self._end(ended)
-            return
         answer = Answer(request, ready.prepared, ready.arrived, ready.load_seconds, _seed_of(request))
         try:
             self._check(answer)
@@ -194,7 +190,7 @@ class Service:
         request = answer.request
         try:
             events = answer.take(token, self._loaded.tokenizer)
-        except Exception as error:  # text that cannot be read costs its own request
+        except BaseException as error:  # a detokenizer's panic, too, costs its own request only
             self._log("error", f"{type(error).__name__}: {error}", request.id)
             self._remove(answer)
             failed = WorkerError(f"the answer could not be read: {type(error).__name__}: {error}")
@@ -263,7 +259,7 @@ class Service:
 
     def _closed(self, event: Event) -> Event:
         """A terminal event: what was kept for its request is free."""
-        self._pulse.closed(event.id)
+        self._pulse.submissions.closed(event.id)
         self._line.close(event.id)
         return event
 

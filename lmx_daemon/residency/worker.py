@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-from lmx_daemon.contract.errors import LmxError, ModelLoadError, RequestError, WorkerError, error_from
+from lmx_daemon.contract.errors import ConflictError, LmxError, ModelLoadError, RequestError, WorkerError, error_from
 from lmx_daemon.contract.frames import (
     WORKER_PROTOCOL,
     Cancel,
@@ -38,6 +38,8 @@ from lmx_daemon.residency.plan import Beat
 from lmx_daemon.residency.ticket import Ticket
 
 READ_BYTES = 256 * 1024
+SOCKET_BYTES = 256 * 1024
+"""Buffer of each end of the socket, in each direction; the default on macOS is 8 kB."""
 PROGRAM = (sys.executable, "-m", "lmx_daemon.engine")
 
 OnLog = Callable[[str, Log], None]
@@ -69,23 +71,20 @@ class Worker:
         self._loaded: asyncio.Future[Loaded] | None = None
         self._writer: asyncio.StreamWriter | None = None
         now = time.monotonic()
-        self._heard_at = self._progressed_at = now
+        self._heard_at = self._stepped_at = self._prepared_at = now
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
     async def start(cls, name: str, environment: Mapping[str, str], log: IO[Any], on_log: OnLog) -> "Worker":
         """Starts the process; `ready` tells when its imports are done. Raises WorkerError."""
         try:
-            ours, theirs = socket.socketpair()
+            ours, theirs = connected_sockets()
         except OSError as error:
             raise WorkerError(f"cannot start a worker: {error}") from error
         try:
             process = await asyncio.create_subprocess_exec(
                 *PROGRAM,
-                "--socket-fd",
-                str(theirs.fileno()),
-                pass_fds=[theirs.fileno()],
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=theirs.fileno(),  # pass_fds would make uvloop fork this process and its threads on macOS
                 stdout=log,
                 stderr=log,
                 env=dict(environment),
@@ -107,7 +106,9 @@ class Worker:
         return not self.ended.done()
 
     def beat(self) -> Beat:
-        return Beat(self._heard_at, self._progressed_at, self.heartbeat.busy)
+        """What is known of its progress: the engine's steps and the preparation of prompts must both advance."""
+        progressed_at = min(self._stepped_at, self._prepared_at)
+        return Beat(self._heard_at, progressed_at, self.heartbeat.busy or self.heartbeat.preparing)
 
     async def ready(self) -> Hello:
         """Waits for its imports. Raises EngineMissingError or WorkerError."""
@@ -125,7 +126,10 @@ class Worker:
             self._on_progress = None
 
     def submit(self, ticket: Ticket, load_seconds: float) -> None:
-        """Raises RequestError where the request cannot be put into a frame; the ticket is not the worker's then."""
+        """Give a request to the worker. Raises RequestError if no frame can hold it, and ConflictError if the worker
+        still has one with its id, whose events could not be told from its own."""
+        if ticket.id in self.tickets:
+            raise ConflictError(f"a request with the id {ticket.id} is running already", param="id")
         waited = time.monotonic() - ticket.arrived
         try:
             frame = self._encoder.encode(Submit(request=ticket.request, waited=waited, load_seconds=load_seconds))
@@ -133,6 +137,10 @@ class Worker:
             raise RequestError(f"the request cannot be handed on: {error.message}") from error
         self.tickets[ticket.id] = ticket
         self._write(frame)
+
+    def has(self, ticket: Ticket) -> bool:
+        """Whether the worker still works on this request, not on another one with the same id."""
+        return self.tickets.get(ticket.id) is ticket
 
     def cancel(self, ticket: Ticket) -> None:
         self._send(Cancel(id=ticket.id))
@@ -209,10 +217,7 @@ class Worker:
                             del self.tickets[event.id]
                         ticket.put(event)
             case Heartbeat():
-                now = time.monotonic()
-                if message.steps != self.heartbeat.steps or not message.busy or not self.heartbeat.busy:
-                    self._progressed_at = now
-                self._heard_at, self.heartbeat = now, message
+                self._note(message)
             case Memory(use=use):
                 self.memory = use
             case Log():
@@ -232,9 +237,17 @@ class Worker:
             case Hello():
                 self._welcome(message)
 
+    def _note(self, beat: Heartbeat) -> None:
+        now, before = time.monotonic(), self.heartbeat
+        if beat.steps != before.steps or not beat.busy or not before.busy:
+            self._stepped_at = now
+        if beat.prepared != before.prepared or not beat.preparing or not before.preparing:
+            self._prepared_at = now
+        self._heard_at, self.heartbeat = now, beat
+
     def _welcome(self, hello: Hello) -> None:
         self.hello = hello
-        self._heard_at = self._progressed_at = time.monotonic()
+        self._heard_at = self._stepped_at = self._prepared_at = time.monotonic()
         if self._ready.done():
             return
         if hello.protocol == WORKER_PROTOCOL:
@@ -246,3 +259,12 @@ class Worker:
                     hint="restart the daemon: lmx stop, then lmx serve",
                 )
             )
+
+
+def connected_sockets() -> tuple[socket.socket, socket.socket]:
+    """Return the two ends of a socketpair with room for SOCKET_BYTES each. Raises OSError."""
+    ends = socket.socketpair()
+    for end in ends:
+        for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            end.setsockopt(socket.SOL_SOCKET, buffer, SOCKET_BYTES)
+    return ends

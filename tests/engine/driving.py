@@ -52,8 +52,8 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         extra = {"LD_PRELOAD": str(OPENBLAS), "OPENBLAS_NUM_THREADS": "1"} if OPENBLAS.exists() else {}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "lmx_daemon.engine", "--socket-fd", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
+            [sys.executable, "-m", "lmx_daemon.engine"],
+            stdin=theirs,
             env=os.environ | extra | (environment or {}),
         )
         theirs.close()

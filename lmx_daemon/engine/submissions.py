@@ -1,0 +1,111 @@
+"""The requests that this worker accepted, from their Submit frame to their terminal event.
+
+Each is in preparation (its prompt becomes tokens) and then with the engine. Every transition takes the lock, so exactly
+one thread ends a request. It knows neither MLX nor the socket.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lmx_daemon.contract.deadline import patience, too_late
+from lmx_daemon.contract.frames import Submit
+from lmx_daemon.contract.generation import Ending, Event, Failed, Finished, Generate, Request
+
+
+@dataclass(eq=False)
+class Submission:
+    """One Submit frame. A later one with the same id is another object, so neither can be taken for the other."""
+
+    request: Request
+    arrived: float
+    """Monotonic time of its arrival in the daemon."""
+    load_seconds: float = 0.0
+
+    @property
+    def id(self) -> str:
+        return self.request.id
+
+
+class Submissions:
+    """All open requests by id. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._open: dict[str, Submission] = {}
+        self._preparing: dict[str, Submission] = {}
+        """Those whose prompt is not tokens yet, oldest first."""
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def preparing(self) -> int:
+        """Number of requests in preparation."""
+        return len(self._preparing)
+
+    def add(self, submit: Submit) -> None:
+        """Accept a request, which begins its preparation."""
+        arrived = time.monotonic() - submit.waited
+        with self._changed:
+            submission = Submission(submit.request, arrived, submit.load_seconds)
+            self._open[submission.id] = self._preparing[submission.id] = submission
+            self._changed.notify()
+
+    def next(self) -> Submission:
+        """Return the oldest request in preparation; waits until there is one."""
+        with self._changed:
+            while not self._preparing:
+                self._changed.wait()
+            return next(iter(self._preparing.values()))
+
+    def is_preparing(self, submission: Submission) -> bool:
+        """Whether `submission` still has to be prepared: it was neither cancelled nor overdue meanwhile."""
+        return self._preparing.get(submission.id) is submission
+
+    def hand_over(self, submission: Submission, act: Callable[[], None]) -> None:
+        """Call `act` to give a prepared request to the engine. Has no effect if the request has ended meanwhile."""
+        with self._changed:
+            if self.is_preparing(submission):
+                del self._preparing[submission.id]
+                act()  # under the lock: a Cancel then reaches the engine after the request itself
+
+    def end(self, submission: Submission) -> bool:
+        """End a request that is in preparation; False if it has ended already."""
+        with self._changed:
+            if not self.is_preparing(submission):
+                return False
+            del self._preparing[submission.id], self._open[submission.id]
+            return True
+
+    def cancel(self, identity: str, drop: Callable[[], None]) -> Event | None:
+        """End a request in preparation and return its terminal event; `drop` is called for one that the engine has."""
+        with self._changed:
+            submission = self._open.get(identity)
+            if submission is None:
+                return None
+            if self._preparing.pop(identity, None) is None:
+                drop()
+                return None
+            del self._open[identity]
+        choices = submission.request.choices if isinstance(submission.request, Generate) else 1
+        return Finished(id=identity, endings=(Ending(reason="cancelled"),) * choices)
+
+    def closed(self, identity: str) -> None:
+        """Forget a request that the engine has ended."""
+        with self._changed:
+            self._open.pop(identity, None)
+
+    def overdue(self, now: float) -> list[Event]:
+        """End the requests in preparation whose deadline has passed, and return their terminal events."""
+        if not self._preparing:
+            return []
+        events: list[Event] = []
+        with self._changed:
+            for submission in list(self._preparing.values()):
+                limit = patience(submission.request, begun=False)
+                if limit is not None and now > submission.arrived + limit:
+                    del self._preparing[submission.id], self._open[submission.id]
+                    events.append(Failed(id=submission.id, error=too_late(limit, begun=False).body()))
+        return events
