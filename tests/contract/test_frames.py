@@ -148,7 +148,9 @@ def test_lone_surrogates_are_replaced_and_the_rest_is_kept() -> None:
 
 
 def test_bytes_beside_lone_surrogates_stay_bytes() -> None:
-    message = Message(role="user", content=(TextPart(text="\ud83d"), ImagePart(data=b"\xff\x00", media_type="image/png")))
+    message = Message(
+        role="user", content=(TextPart(text="\ud83d"), ImagePart(data=b"\xff\x00", media_type="image/png"))
+    )
     sent = Submit(request=Generate(id="a", model="m", prompt=Chat(messages=(message,))))
     (found,) = Decoder[ToWorker](ToWorker).feed(Encoder().encode(sent))
     assert isinstance(found, Submit) and isinstance(found.request.prompt, Chat)
