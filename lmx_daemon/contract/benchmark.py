@@ -3,14 +3,13 @@
 Times are seconds, memory is bytes. It knows nothing of how anything is measured.
 """
 
-import os
-import tempfile
 from pathlib import Path
 
 import msgspec
 
 from lmx_daemon.contract.errors import NotFoundError
 from lmx_daemon.contract.frozen import Frozen
+from lmx_daemon.contract.state import json_of, read_state, write_state
 
 FORMAT = 1
 """Of the files; one of another format is not listed."""
@@ -110,18 +109,8 @@ class Report(Frozen, frozen=True):
 
 def keep_report(folder: Path, report: Report) -> Path:
     """Writes `report` so that no crash leaves half a file."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{report.id}.json"
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
-    try:
-        with open(handle, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(report), indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_state(path, msgspec.json.format(msgspec.json.encode(report), indent=1))
     return path
 
 
@@ -129,13 +118,18 @@ def read_reports(folder: Path) -> list[Report]:
     """The kept runs, oldest first; files that are no reports are left out."""
     found = []
     for path in folder.glob("*.json"):
-        try:
-            report = msgspec.json.decode(path.read_bytes(), type=Report)
-        except (OSError, msgspec.MsgspecError):
-            continue
-        if report.format == FORMAT:
+        report = read_state(path, _report)
+        if report is not None and report.format == FORMAT:
             found.append(report)
     return sorted(found, key=lambda report: (report.taken_at, report.id))
+
+
+def _report(content: bytes) -> Report | None:
+    """Return the report; None for JSON of another shape, which another program or version may have put there."""
+    try:
+        return json_of(Report)(content)
+    except msgspec.ValidationError:
+        return None
 
 
 def find_report(reports: list[Report], name: str) -> Report:

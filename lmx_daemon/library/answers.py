@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.library.manifest import write_file
+from lmx_daemon.contract.state import json_of, read_state, write_state
 
 T = TypeVar("T")
 MOST = 400
@@ -29,17 +29,18 @@ class Answers:
         """When it was. Best effort: an answer that cannot be kept is no error."""
         answer = Answer(asked_at=time.time(), value=msgspec.Raw(msgspec.json.encode(value)))
         with suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            write_file(self._file(question), msgspec.json.encode(answer))
+            write_state(self._file(question), msgspec.json.encode(answer))
         return answer.asked_at
 
     def get(self, question: Any, kind: type[T]) -> tuple[float, T] | None:
         """When it was asked, and the answer; None where there is none."""
-        try:
-            answer = msgspec.json.decode(self._file(question).read_bytes(), type=Answer)
+        decode = json_of(Answer)
+
+        def both(content: bytes) -> tuple[float, T]:
+            answer = decode(content)
             return answer.asked_at, msgspec.json.decode(answer.value, type=kind)
-        except (OSError, msgspec.MsgspecError):
-            return None
+
+        return read_state(self._file(question), both)
 
     def tidy(self) -> None:
         try:

@@ -16,13 +16,12 @@ from pathlib import Path
 import msgspec
 
 from lmx_daemon.contract.errors import CancelledError, DiskError, LmxError
+from lmx_daemon.contract.files import sync_file, sync_folder, write_file
 from lmx_daemon.library.manifest import (
     Manifest,
     ManifestFile,
     manifest_file,
     read_manifest,
-    sync_folder,
-    write_file,
     write_manifest,
 )
 
@@ -95,7 +94,7 @@ class RepositoryFolder:
         """Names the partial file's proved bytes: after a power cut there is the whole blob or none. Its st_mtime_ns."""
         partial = self.partial(file)
         with partial.open("rb") as written:
-            os.fsync(written.fileno())
+            sync_file(written.fileno())
         os.replace(partial, self.blob(file))
         modified = self.blob(file).stat().st_mtime_ns
         sync_folder(self.blobs)

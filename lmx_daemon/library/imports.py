@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lmx_daemon.contract.errors import ConflictError, RequestError, UntrustedModelError
+from lmx_daemon.contract.files import sync_file, sync_folder
 from lmx_daemon.contract.library import ImportRequest
 from lmx_daemon.library.describe import CODE_SUFFIXES, PICKLE_SUFFIXES, read_object
 from lmx_daemon.library.header import read_header
-from lmx_daemon.library.manifest import sync_folder
 from lmx_daemon.library.places import NAME
 
 WEIGHTS = "model.safetensors"
@@ -114,4 +114,4 @@ def _named(path: Path) -> str:
 
 def _sync(file: Path) -> None:
     with file.open("rb") as written:
-        os.fsync(written.fileno())
+        sync_file(written.fileno())

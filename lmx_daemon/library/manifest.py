@@ -4,13 +4,13 @@ A pulled model's lies in its repository's folder of the cache, `models--<owner>-
 goes when the repository goes. It appears once every file is proved, so a kept manifest is always a proof.
 """
 
-import os
-import threading
 from pathlib import Path
 
 import msgspec
 
+from lmx_daemon.contract.files import write_file
 from lmx_daemon.contract.frozen import Frozen
+from lmx_daemon.contract.state import json_of, read_state
 
 FORMAT = 1
 MAX_BYTES = 32 * 1024 * 1024
@@ -56,18 +56,18 @@ class Manifest(Frozen, frozen=True):
         return sum(file.size for file in self.files)
 
 
+DECODE = json_of(Manifest)
+
+
 def manifest_file(folder: Path, commit: str) -> Path:
     """Where the manifest of a repository's `commit` lies; `folder` is its models--<owner>--<name>."""
     return folder / ".lmx" / f"{commit}.json"
 
 
 def read_manifest(file: Path) -> Manifest | None:
-    """None where there is none, or none that can be understood."""
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            return None
-        found = msgspec.json.decode(file.read_bytes(), type=Manifest)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    """Return the manifest; None where there is none, or none that can be understood."""
+    found = read_state(file, DECODE, limit=MAX_BYTES, loss="its model is unproved until it is verified again")
+    if found is None:
         return None
     whole = found.format == FORMAT and all(entry.sha256 or entry.git_sha1 for entry in found.files)
     return found if whole else None
@@ -77,24 +77,3 @@ def write_manifest(file: Path, manifest: Manifest) -> None:
     """After a power cut there is the old one or the new one. Raises OSError."""
     file.parent.mkdir(parents=True, exist_ok=True)
     write_file(file, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
-
-
-def write_file(file: Path, content: bytes, mode: int = 0o644, stage: Path | None = None) -> None:
-    """Whole or not at all: a temporary file (in `stage`, else beside it), fsync, rename, fsync of the folder. Raises
-    OSError."""
-    temporary = (stage or file.parent) / f".{file.name}.{os.getpid()}.{threading.get_ident()}.lmx"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
-    with open(descriptor, "wb") as output:
-        output.write(content)
-        output.flush()
-        os.fsync(output.fileno())
-    os.replace(temporary, file)
-    sync_folder(file.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,8 +16,9 @@ import msgspec
 from lmx_daemon.contract.errors import ErrorBody, JobNotFoundError, LmxError
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.pulls import Download, DownloadState
+from lmx_daemon.contract.state import json_of, read_state, write_state
 from lmx_daemon.library.cache import disk_error
-from lmx_daemon.library.manifest import Manifest, write_file
+from lmx_daemon.library.manifest import Manifest
 
 MAX_RECORD_BYTES = 32 * 1024 * 1024
 
@@ -107,15 +108,12 @@ class Records:
         self._writer.shutdown(wait=False)
 
     def _read(self) -> list[JobRecord]:
-        """In their order; what cannot be understood is left alone."""
+        """Return the records in their order; one that cannot be read is set aside."""
+        decode = json_of(JobRecord)
         found = []
         for file in sorted(self._folder.glob("*.json")) if self._folder.is_dir() else []:
-            try:
-                if file.stat().st_size <= MAX_RECORD_BYTES:
-                    record = msgspec.json.decode(file.read_bytes(), type=JobRecord)
-                    found += [record] if record.id == file.stem else []
-            except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                continue
+            record = read_state(file, decode, limit=MAX_RECORD_BYTES, loss="this download is no longer listed")
+            found += [record] if record is not None and record.id == file.stem else []
         return in_order(found)
 
     async def _act(self, act: Callable[[], None]) -> None:
@@ -125,8 +123,7 @@ class Records:
             raise disk_error(error) from error
 
     def _write(self, record: JobRecord) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_file(self._folder / f"{record.id}.json", msgspec.json.encode(record), mode=0o600)
+        write_state(self._folder / f"{record.id}.json", msgspec.json.encode(record))
 
 
 def in_order(records: Iterable[JobRecord]) -> list[JobRecord]:

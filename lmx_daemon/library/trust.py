@@ -1,6 +1,8 @@
 """Which models' own code may run: none, but those that were allowed by hand, for one revision and as it was then."""
 
 import hashlib
+import logging
+import os
 import time
 from pathlib import Path
 
@@ -8,9 +10,9 @@ import msgspec
 
 from lmx_daemon.contract.errors import RequestError, UntrustedModelError
 from lmx_daemon.contract.frozen import Frozen
+from lmx_daemon.contract.state import json_of, read_state, write_state
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.describe import CODE_FILES, CODE_SUFFIXES, PICKLE_SUFFIXES
-from lmx_daemon.library.manifest import write_file
 
 READ_BYTES = 1 << 20
 SHOWN = 3
@@ -66,15 +68,13 @@ class Trust:
         return found is not None
 
     def _read(self) -> dict[str, Trusted]:
-        try:
-            found = msgspec.json.decode(self._file.read_bytes(), type=list[Trusted])
-        except (OSError, msgspec.MsgspecError):
-            return {}
-        return {entry.id: entry for entry in found}
+        found = read_state(
+            self._file, json_of(list[Trusted]), level=logging.ERROR, loss="no model's code is trusted now"
+        )
+        return {entry.id: entry for entry in found or ()}
 
     def _write(self) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        write_file(self._file, msgspec.json.format(msgspec.json.encode(self.list())), 0o600)
+        write_state(self._file, msgspec.json.format(msgspec.json.encode(self.list())))
 
 
 def revision_of(model: Model) -> str:
@@ -101,7 +101,7 @@ def fingerprint(folder: Path) -> str:
             with (folder / name).open("rb") as source:
                 while chunk := source.read(READ_BYTES):
                     content.update(chunk)
-            digest.update(f"{name}\0{content.hexdigest()}\n".encode())
+            digest.update(os.fsencode(name) + f"\0{content.hexdigest()}\n".encode())
     except OSError:
         return ""
     return digest.hexdigest()

@@ -1,21 +1,18 @@
-"""When each model was last used, kept over restarts. It is told; it asks nobody."""
+"""When each model was last used, kept over restarts."""
 
 import time
 from pathlib import Path
 
 import msgspec
 
-from lmx_daemon.library.manifest import write_file
+from lmx_daemon.contract.state import json_of, read_state, write_state
 
 
 class Uses:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._changed = False
-        try:
-            self._at = msgspec.json.decode(file.read_bytes(), type=dict[str, float])
-        except (OSError, msgspec.MsgspecError):
-            self._at = {}
+        self._at = read_state(file, json_of(dict[str, float]), loss="when models were last used is forgotten") or {}
 
     def note(self, identity: str) -> None:
         self._at[identity] = time.time()
@@ -29,8 +26,7 @@ class Uses:
         if self._changed:
             self._changed = False  # before: a use noted meanwhile is saved the next time
             try:
-                self._file.parent.mkdir(parents=True, exist_ok=True)
-                write_file(self._file, msgspec.json.encode(self._at), 0o600)
+                write_state(self._file, msgspec.json.encode(self._at))
             except OSError:
                 self._changed = True
                 raise

@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from lmx_daemon.contract.frozen import Frozen
+from lmx_daemon.contract.state import json_of, read_state, write_state
 from lmx_daemon.contract.types import Model
 from lmx_daemon.memory.need import Measured
 
@@ -23,14 +23,14 @@ class Book(Frozen, frozen=True):
 
 
 class Measurements:
-    """Read once; written after each load that tells something new. A file that cannot be read is begun anew."""
+    """Read once; written after each load that measures something new."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._known: dict[str, Measured] = {}
-        with contextlib.suppress(OSError, msgspec.MsgspecError):
-            if file.stat().st_size <= MAX_BYTES:
-                self._known = dict(msgspec.json.decode(file.read_bytes(), type=Book).models)
+        book = read_state(file, json_of(Book), limit=MAX_BYTES, loss="memory plans are estimates again")
+        if book is not None:
+            self._known = dict(book.models)
 
     def of(self, model: Model, backend: str, versions: Mapping[str, str]) -> Measured | None:
         return self._known.get(_key(model, backend, versions))
@@ -45,19 +45,10 @@ class Measurements:
         while len(self._known) > MAX_MODELS:
             del self._known[next(iter(self._known))]
         with contextlib.suppress(OSError):  # a full disk costs an estimate, not a load
-            await asyncio.to_thread(_write, self._file, msgspec.json.encode(Book(models=self._known)))
+            await asyncio.to_thread(write_state, self._file, msgspec.json.encode(Book(models=self._known)))
 
 
 def _key(model: Model, backend: str, versions: Mapping[str, str]) -> str:
     """The same files, computed by the same program on the same kind of device."""
     files = model.revision or f"{model.size}:{model.modified_at:.0f}"
     return f"{model.id}@{files} {backend.partition(',')[0]} mlx-lm {versions.get('mlx-lm', '')}"
-
-
-def _write(file: Path, content: bytes) -> None:
-    part = file.with_suffix(".part")
-    with part.open("wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
-    part.replace(file)

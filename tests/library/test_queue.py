@@ -93,10 +93,15 @@ class TestRecords:
         await records.forget("a")
         assert [left.id for left in Records(tmp_path / "new")] == ["b"] == [left.id for left in records]
 
-    @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff\xfe", b"[" * 9999, b'{"id": "y", "repo": "a/b"}'])
-    def test_what_makes_no_sense_is_left_alone(self, content: bytes, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"{}", b"[1]", b"\xff\xfe", b"[" * 9999, b'{"id": "y", "repo": "a/b"}'],
+        ids=["empty", "no fields", "a list", "not UTF-8", "nested", "another id"],
+    )
+    def test_an_unreadable_record_is_kept_aside(self, content: bytes, tmp_path: Path) -> None:
         (tmp_path / "x.json").write_bytes(content)
-        assert list(Records(tmp_path)) == [] and (tmp_path / "x.json").exists()
+        assert list(Records(tmp_path)) == []
+        assert [file.read_bytes() for file in tmp_path.iterdir()] == [content]
 
     async def test_a_home_that_cannot_be_written(self, environ: dict[str, str], tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")

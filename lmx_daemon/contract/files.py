@@ -1,0 +1,88 @@
+"""Files that lmx owns: opened without following a link, written whole or not at all, and brought to the disk.
+
+`sync_file` is the one barrier that every durable write passes. On macOS `os.fsync` leaves data in the drive's cache;
+only F_FULLFSYNC empties that.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+SUFFIX = ".lmx"
+"""Of temporary files."""
+UNSUPPORTED = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY)
+"""Answers to F_FULLFSYNC of file systems without it, network disks for example."""
+
+
+def sync_file(descriptor: int) -> None:
+    """Return once the file's or folder's data is on the disk, not only in its cache. Raises OSError."""
+    command = getattr(fcntl, "F_FULLFSYNC", None)
+    if command is not None:
+        try:
+            fcntl.fcntl(descriptor, command)
+            return
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+    os.fsync(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the folder's entries to the disk: names that were made, changed or removed. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        sync_file(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_regular(file: str | os.PathLike[str], flags: int, mode: int = 0o600) -> int:
+    """Return a descriptor of a regular file; usable as `opener`. Raises OSError for a link, a FIFO, a folder."""
+    descriptor = os.open(file, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no regular file", os.fspath(file))
+    return descriptor
+
+
+def read_regular(file: Path, limit: int) -> bytes:
+    """Return the content. Raises OSError, with EFBIG for more than `limit` bytes."""
+    with open(file, "rb", opener=open_regular) as opened:
+        content = opened.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"has more than {limit} bytes", str(file))
+    return content
+
+
+def write_file(file: Path, content: bytes, mode: int = 0o644, stage: Path | None = None) -> None:
+    """Write the file whole or not at all: after a power cut there is the old one or the new one.
+
+    The temporary file lies in `stage`, else beside the file; a write that fails removes it. Raises OSError.
+    """
+    temporary = (stage or file.parent) / f".{file.name}.{os.getpid()}.{threading.get_ident()}{SUFFIX}"
+    with suppress(FileNotFoundError):  # of a process that was killed, or planted
+        temporary.unlink()
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        with open(descriptor, "wb") as output:
+            output.write(content)
+            output.flush()
+            sync_file(output.fileno())
+        os.replace(temporary, file)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(file.parent)
+
+
+def sweep_temporary(folder: Path) -> None:
+    """Remove temporary files that killed processes left directly in `folder`; for the start, before any write."""
+    with suppress(OSError):
+        for file in folder.glob(f".*{SUFFIX}"):
+            if file.is_file() or file.is_symlink():
+                file.unlink(missing_ok=True)
