@@ -39,6 +39,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from lmx_daemon.contract.text import valid_text
+
 
 class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An error as data: what crosses a process or a socket."""
@@ -64,10 +66,10 @@ class LmxError(Exception):
         param: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-        self.param = param
+        self.message = valid_text(message)
+        self.hint = hint and valid_text(hint)
+        self.param = param and valid_text(param)
+        super().__init__(self.message)
         self.retry_after = retry_after
 
     def body(self) -> ErrorBody:

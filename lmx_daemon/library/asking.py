@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from lmx_daemon.contract.errors import HubError, NotFoundError
+from lmx_daemon.contract.text import encodable
 from lmx_daemon.library.hub import Hub
 
 ANSWER_SECONDS = 15.0
@@ -52,7 +53,7 @@ class Asking:
         if status != 200:
             raise HubError(f"cannot ask {self._endpoint}: it answers {status}", hint="try again later")
         try:
-            return json.loads(content)
+            return encodable(json.loads(content))
         except (ValueError, RecursionError) as error:
             raise HubError(f"{self._endpoint} does not answer as a Hub does", hint="check HF_ENDPOINT") from error
 

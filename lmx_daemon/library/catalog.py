@@ -6,9 +6,7 @@ kept in a file, so that a fresh start with hundreds of models is quick too.
 
 import asyncio
 import difflib
-import hashlib
 import math
-import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,10 +17,10 @@ import msgspec
 
 from lmx_daemon.contract.errors import ModelNotFoundError
 from lmx_daemon.contract.frozen import Frozen
+from lmx_daemon.contract.state import msgpack_of, read_state, write_state
 from lmx_daemon.contract.types import GUIDE, Model
 from lmx_daemon.contract.version import VERSION
-from lmx_daemon.library.describe import describe
-from lmx_daemon.library.manifest import write_file
+from lmx_daemon.library.entry import completed, entry_of, key_of, stamp_of
 from lmx_daemon.library.places import BUILT_IN, Found, Place, hub_cache, look
 from lmx_daemon.library.scans import HUNG_SECONDS, Scan, Scans, wait_for
 
@@ -32,6 +30,7 @@ SIMILAR = 0.5
 """Ratio of difflib from which a name counts as near."""
 MOST_COMPARED = 500
 REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
+MAX_KEPT_BYTES = 64 * 1024 * 1024
 FRESH_SECONDS = 1.0
 """How long a listing is taken as true."""
 PATIENCE_SECONDS = 5.0
@@ -169,12 +168,12 @@ class Catalog:
         found_here: dict[str, Described] = {}
         models: list[Model] = []
         for found in [Found(GUIDE, BUILT_IN, "built-in")] if place.source == "built-in" else look(place):
-            key = f"{found.source}:{found.id}:{found.folder}"
+            key = key_of(found)
             entry = found_here[key] = self._describe(key, found)
             if (model := entry.model) is not None:
                 if model.id in listed:  # the same id in two places: the first keeps it, the others name their place
                     model = msgspec.structs.replace(model, id=f"{found.source}:{model.id}")
-                listed[model.id] = self._complete(model)
+                listed[model.id] = completed(model, self._complete)
                 models.append(listed[model.id])
             scan.progress()
         described |= found_here
@@ -191,24 +190,17 @@ class Catalog:
         known = self._known.get(key)
         if known is not None and known.stamp == stamp:
             return known
-        try:
-            return Described(stamp=stamp, model=describe(found.id, found.folder, found.source, found.revision))
-        except OSError:  # it vanished, or cannot be read
-            return Described(stamp=stamp, model=None)
+        return Described(stamp=stamp, model=entry_of(found))
 
     def _read(self) -> dict[str, Described]:
-        try:
-            found = msgspec.msgpack.decode(self._file.read_bytes(), type=Kept) if self._file else None
-        except (OSError, msgspec.MsgspecError):
-            return {}
+        found = read_state(self._file, msgpack_of(Kept), limit=MAX_KEPT_BYTES) if self._file else None
         return found.described if found and found.version == VERSION else {}
 
     def _write(self) -> None:
         if self._file is None:
             return
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_file(self._file, msgspec.msgpack.encode(Kept(version=VERSION, described=self._known)), 0o600)
+            write_state(self._file, msgspec.msgpack.encode(Kept(version=VERSION, described=self._known)))
         except OSError:  # it only saves time
             return
 
@@ -242,19 +234,3 @@ def nearest_names(name: str, known: Sequence[str]) -> list[str]:
 def _close(models: list[Model], name: str) -> list[Model]:
     wanted = name.lower()
     return [m for m in models if wanted in (m.id.lower(), m.id.lower().rpartition("/")[2])]
-
-
-def stamp_of(folder: Path) -> str:
-    """Changes when the folder's list of files does, or the size or time of one of them."""
-    digest = hashlib.blake2b(str(folder).encode(), digest_size=16)
-    try:
-        with os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                try:
-                    status = entry.stat()
-                    digest.update(f"{entry.name}\0{status.st_size} {status.st_mtime_ns} {status.st_ino}\n".encode())
-                except OSError:  # a link into nothing
-                    digest.update(f"{entry.name}\0-\n".encode(errors="replace"))
-    except OSError:
-        return ""
-    return digest.hexdigest()

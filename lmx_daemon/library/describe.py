@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lmx_daemon.contract.text import valid_text
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.abilities import abilities
 from lmx_daemon.library.header import parameters
@@ -65,6 +66,8 @@ def problem_with(path: Path, config: dict[str, Any], weights: list[Path], sizes:
         if any(path.glob("*.bin")) or any(path.glob("*.pt")):
             return "PyTorch weights only: pull an MLX version"
         return "no weights: pull it again"
+    if any(valid_text(file.name) != file.name for file in weights):
+        return "the name of a weights' file is not UTF-8: rename it"
     if not config:
         return "config.json is missing or broken: pull it again"
     index = read_object(path / "model.safetensors.index.json")

@@ -9,6 +9,8 @@ import msgspec
 
 MAX_HEADER_BYTES = 64 * 1024 * 1024
 MAX_DIMENSIONS = 16
+MAX_PARAMETERS = 2**50
+"""More than any model has; a header that claims more is not believed."""
 BITS = {
     "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16,
     "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I8": 8, "U8": 8, "BOOL": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
@@ -73,7 +75,7 @@ def parameters(weights: list[Path], config: dict[str, Any]) -> int | None:
                 total += scales.count * size
             else:
                 return None
-    return total or None
+    return total if 0 < total <= MAX_PARAMETERS else None
 
 
 def _group(config: dict[str, Any], layer: str) -> int | None:
