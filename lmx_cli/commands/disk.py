@@ -104,7 +104,15 @@ def _tell_trash(output: Output, rows: "list[TrashRow]", json: bool) -> None:
         now = time.time()
         output.table(
             ("MODEL", "SIZE", "REMOVED", "GONE IN"),
-            [(r.id, size(r.size), ago(r.removed_at, now), duration(r.purged_at - now)) for r in rows],
+            [
+                (
+                    f"{r.id}@{r.revision[:8]}" if r.revision else r.id,
+                    size(r.size),
+                    ago(r.removed_at, now),
+                    duration(r.purged_at - now),
+                )
+                for r in rows
+            ],
             right=("SIZE",),
         )
 
@@ -144,6 +152,8 @@ async def _prune(output: Output, dry_run: bool, yes: bool, json: bool) -> int:
                 right=("SIZE",),
                 elide=("PATH", "MODEL"),
             )
+            if any(row.what == "unnamed revision" for row in report.rows):
+                output.note("no branch or tag names these revisions; other programs may have pinned their commits")
         if report.rows and not dry_run:
             if not output.confirm(f"delete {size(report.freed)} for good?", yes=yes):
                 return ExitCode.ERROR

@@ -106,6 +106,8 @@ class TrashRow(Frozen, frozen=True):
     removed_at: float
     purged_at: float
     """When it goes for good, unless space is short before."""
+    revision: str | None = None
+    """The commit, where it is a revision that an update replaced; None is the whole model."""
 
 
 class UndoRequest(Frozen, frozen=True):
@@ -151,10 +153,13 @@ class PruneRequest(Frozen, frozen=True):
 
 
 class PruneRow(Frozen, frozen=True):
+    """One unused thing. An unnamed revision is a snapshot without a ref; another program may have pinned its commit."""
+
     id: str
-    what: Literal["old revision", "orphan", "partial"]
+    what: Literal["unnamed revision", "orphan", "partial"]
     path: str
     size: int
+    """Bytes that are freed once this and the rows before it are gone."""
 
 
 class PruneReport(Frozen, frozen=True):

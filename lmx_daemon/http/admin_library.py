@@ -85,6 +85,7 @@ async def remove(request: AnyRequest, state: State) -> TrashRow:
     librarian: Librarian = state.librarian
     asked = decode(await request.body(), RemoveRequest)
     await librarian.shelf.catalog.seek(asked.id)
+    await asyncio.to_thread(librarian.check_unlinked, asked.id)
     row = librarian.remove(asked.id)
     await librarian.shelf.catalog.rescan(urgent=True)
     return row
@@ -112,13 +113,13 @@ async def purge(request: AnyRequest, state: State) -> list[TrashRow]:
 @get("/admin/library/disk")
 async def disk(state: State) -> DiskUse:
     librarian: Librarian = state.librarian
-    return await asyncio.to_thread(librarian.disk_use)
+    return await asyncio.to_thread(librarian.space.use)
 
 
 @post("/admin/library/prune", status_code=200)
 async def prune(request: AnyRequest, state: State) -> PruneReport:
     librarian: Librarian = state.librarian
-    return await asyncio.to_thread(librarian.prune, decode(await request.body(), PruneRequest).dry_run)
+    return await asyncio.to_thread(librarian.space.prune, decode(await request.body(), PruneRequest).dry_run)
 
 
 @get("/admin/library/trust")

@@ -1,121 +1,84 @@
-"""What models take on the disk, and what of it nobody needs: old revisions, orphaned blobs, halves of old pulls.
+"""What models take on the disk, and what of it is unused: unnamed revisions, orphaned blobs, old partial files.
 
-A blob that two revisions share is counted once. What is pruned is decided by a pure look; deleting is apart from it.
+`prunable` decides and deletes nothing; `remove` deletes exactly that. A file goes only where it lies in the folder of
+the repository and no remaining snapshot, imported model or entry of the trash leads to it. Targets of links elsewhere
+stay.
 """
 
 import os
 import shutil
-import time
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from lmx_daemon.contract.library import DiskRow, DiskUse, PruneRow, Revision
+from lmx_daemon.contract.library import DiskRow, DiskUse, PruneRow
+from lmx_daemon.contract.text import valid_text
 from lmx_daemon.contract.types import Model
+from lmx_daemon.library.links import File, Holder, Identity, file_at, reached
 from lmx_daemon.library.manifest import manifest_file
-from lmx_daemon.library.places import COMMIT, FOLDER, current_commit
+from lmx_daemon.library.repository import Repository, Snapshot, other_holders, repositories
 
-HALVES = (".incomplete", ".lmx")
-HALF_SECONDS = 7 * 86_400.0
-"""A half that nobody has written to for so long belongs to no pull any more."""
+PARTIAL_SECONDS = 7 * 86_400.0
+"""A partial file without a write for so long belongs to no pull."""
 ORPHAN_SECONDS = 86_400.0
-"""A younger blob may be of a pull that has not come to its end, by lmx or by another program."""
+"""A younger blob may belong to an unfinished pull, by lmx or by another program."""
 
 
-@dataclass
-class Repository:
-    """One repository of the cache, as it lies there."""
+@dataclass(frozen=True)
+class Removal:
+    """One unused thing, and the files that go with it."""
 
     id: str
-    folder: Path
-    current: str | None
-    refs: dict[str, list[str]] = field(default_factory=dict)
-    """The names of each commit."""
-    snapshots: dict[str, set[Path]] = field(default_factory=dict)
-    """The blobs of each commit."""
-    blobs: dict[Path, int] = field(default_factory=dict)
-    halves: dict[Path, int] = field(default_factory=dict)
+    what: Literal["unnamed revision", "orphan", "partial"]
+    path: Path
+    files: tuple[File, ...]
+    size: int
+    """Bytes that are freed once this and the removals before it are gone."""
 
-    @property
-    def old(self) -> list[str]:
-        """Commits that no name points to, and that are not the one in use."""
-        return [commit for commit in self.snapshots if commit not in self.refs and commit != self.current]
-
-    @property
-    def orphans(self) -> list[Path]:
-        used = set().union(*self.snapshots.values()) if self.snapshots else set()
-        return [blob for blob in self.blobs if blob not in used]
-
-    def size(self, commits: Collection[str]) -> int:
-        blobs = set().union(*(self.snapshots[commit] for commit in commits)) if commits else set()
-        return sum(self.blobs.get(blob, 0) for blob in blobs)
-
-    def only_in(self, commits: Collection[str]) -> set[Path]:
-        """The blobs that would be nobody's without these commits."""
-        kept = [blobs for commit, blobs in self.snapshots.items() if commit not in commits]
-        mine = [blobs for commit, blobs in self.snapshots.items() if commit in commits]
-        return set().union(*mine) - set().union(*kept) if mine else set()
-
-    def revisions(self) -> list[Revision]:
-        return [
-            Revision(
-                commit=commit,
-                refs=tuple(self.refs.get(commit, ())),
-                size=self.size([commit]),
-                current=commit == self.current,
-                modified_at=_modified(self.folder / "snapshots" / commit),
-            )
-            for commit in self.snapshots
-        ]
+    def row(self) -> PruneRow:
+        return PruneRow(id=self.id, what=self.what, path=valid_text(str(self.path)), size=self.size)
 
 
-def repositories(cache: Path) -> Iterator[Repository]:
-    try:
-        names = sorted(os.listdir(cache))
-    except OSError:
-        return
-    for name in names:
-        if match := FOLDER.fullmatch(name):
-            yield repository(cache / name, f"{match[1]}/{match[2]}")
+class Freed:
+    """Bytes of removed files: those of a file with several hard links count when its last name goes."""
+
+    def __init__(self) -> None:
+        self._names: Counter[Identity] = Counter()
+
+    def take(self, files: Iterable[File]) -> int:
+        """Return how many more bytes are free without `files` too."""
+        total = 0
+        for file in files:
+            self._names[file.identity] += 1
+            total += file.size if self._names[file.identity] == file.names else 0
+        return total
 
 
-def repository(folder: Path, identity: str) -> Repository:
-    found = Repository(identity, folder, current_commit(folder))
-    for blob in _files(folder / "blobs"):
-        if blob.name.endswith(HALVES):
-            found.halves[blob] = size_on_disk(blob)
-        else:
-            found.blobs[blob] = size_on_disk(blob)
-    for half in _files(folder / ".lmx" / "quarantine"):
-        found.halves[half] = size_on_disk(half)
-    for snapshot in _children(folder / "snapshots"):
-        if COMMIT.fullmatch(snapshot.name):
-            found.snapshots[snapshot.name] = set(_blobs_of(snapshot, found))
-    for ref in _files(folder / "refs"):
-        try:
-            commit = ref.read_text().strip()
-        except (OSError, UnicodeDecodeError):
-            continue
-        found.refs.setdefault(commit, []).append(ref.relative_to(folder / "refs").as_posix())
-    return found
-
-
-def disk_use(cache: Path, models: Collection[Model], trash: int) -> DiskUse:
-    """All of it, the largest first."""
-    rows, seen = [], set()
-    for found in repositories(cache):
-        old, orphans = found.only_in(found.old), found.orphans
-        seen.add(found.id)
+def disk_use(
+    cache: Path, models: Collection[Model], trash: int, reclaimable: int, elsewhere: Collection[Holder] = ()
+) -> DiskUse:
+    """Return the space that each model takes, the largest first. `reclaimable` are the bytes that a prune frees."""
+    rows = []
+    found = list(repositories(cache))
+    needed = _reached([*other_holders(cache), *elsewhere]).union(
+        *(snapshot.reached for one in found for snapshot in one.snapshots.values())
+    )
+    for one in found:
+        sizes, partial = one.sizes, sum(file.size for file in one.partial)
+        kept = one.size([commit for commit in one.snapshots if one.snapshots[commit] not in one.unnamed])
+        orphans = sum(sizes[file.identity] for file in one.blobs if file.regular and file.identity not in needed)
         rows.append(
             DiskRow(
-                id=found.id,
-                path=str(found.folder),
+                id=one.id,
+                path=valid_text(str(one.folder)),
                 source="hub",
-                size=sum(found.blobs.values()) + sum(found.halves.values()),
-                current=found.size([found.current]) if found.current in found.snapshots else 0,
-                old=sum(found.blobs.get(blob, 0) for blob in old),
-                orphans=sum(found.blobs[blob] for blob in orphans),
-                partial=sum(found.halves.values()),
+                size=sum(sizes.values()) + partial,
+                current=one.size([one.current]) if one.current in one.snapshots else 0,
+                old=one.size(list(one.snapshots)) - kept,
+                orphans=orphans,
+                partial=partial,
             )
         )
     for model in models:
@@ -126,63 +89,107 @@ def disk_use(cache: Path, models: Collection[Model], trash: int) -> DiskUse:
         rows=tuple(sorted(rows, key=lambda row: -row.size)),
         total=sum(row.size for row in rows),
         trash=trash,
-        reclaimable=sum(row.old + row.orphans for row in rows),
+        reclaimable=reclaimable,
         free=_free(cache),
-        cache=str(cache),
+        cache=valid_text(str(cache)),
     )
 
 
-def prunable(cache: Path, keep: Collection[str], busy: Collection[str], now: float) -> list[PruneRow]:
-    """What nobody needs. `keep` are folders in use, `busy` the repositories that are being pulled: not touched."""
-    rows = []
-    for found in repositories(cache):
-        if found.id in busy:
-            continue
-        rows += prunable_revisions(found, keep)
-        rows += [
-            PruneRow(id=found.id, what="orphan", path=str(blob), size=found.blobs[blob])
-            for blob in found.orphans
-            if now - _modified(blob) > ORPHAN_SECONDS
-        ]
-        rows += [
-            PruneRow(id=found.id, what="partial", path=str(half), size=size)
-            for half, size in found.halves.items()
-            if now - _modified(half) > HALF_SECONDS
-        ]
-    return rows
+def prunable(
+    cache: Path, keep: Collection[str], busy: Collection[str], now: float, elsewhere: Collection[Holder] = ()
+) -> list[Removal]:
+    """Return what is unused. `keep` are folders in memory, `busy` repositories with a pull, `elsewhere` folders outside
+    the cache whose links count. Raises DiskError where a folder cannot be read."""
+    found = list(repositories(cache))
+    held = _reached([*other_holders(cache), *elsewhere])
+    candidates = [
+        one
+        for repo in found
+        if repo.owned and repo.id not in busy
+        for one in repo.unnamed
+        if str(one.folder) not in keep
+    ]
+    going = _going(found, candidates, held)
+    needed = _needed(found, going, held)
+    freed = Freed()
+    return [
+        removal
+        for repo in found
+        if repo.id not in busy and repo.owned
+        for removal in (*_revisions(repo, going, needed, freed), *_leftovers(repo, going, needed, now, freed))
+    ]
 
 
-def prunable_revisions(found: Repository, keep: Collection[str]) -> list[PruneRow]:
-    old = [commit for commit in found.old if str(found.folder / "snapshots" / commit) not in keep]
-    rows = []
-    for commit in old:
-        alone = sum(found.blobs.get(blob, 0) for blob in found.only_in([commit]))
-        path = found.folder / "snapshots" / commit
-        rows.append(PruneRow(id=found.id, what="old revision", path=str(path), size=alone))
-    return rows
+def replaced(cache: Path, snapshot: Path, keep: Collection[str], elsewhere: Collection[Holder] = ()) -> Removal | None:
+    """Return the removal of one snapshot that an update replaced, None where it must stay. Raises DiskError."""
+    found = list(repositories(cache))
+    held = _reached([*other_holders(cache), *elsewhere])
+    candidates = [
+        one
+        for repo in found
+        if repo.owned
+        for one in repo.unnamed
+        if one.folder == snapshot and not snapshot.is_symlink() and str(snapshot) not in keep
+    ]
+    going = _going(found, candidates, held)
+    needed = _needed(found, going, held)
+    return next((removal for repo in found for removal in _revisions(repo, going, needed, Freed())), None)
 
 
-def prune(rows: Collection[PruneRow]) -> int:
-    """Deletes what `prunable` named, and the blobs that are nobody's then. The bytes that were freed."""
-    freed = 0
-    revisions: dict[Path, list[str]] = {}
-    for row in rows:
-        path = Path(row.path)
-        if row.what == "old revision":
-            revisions.setdefault(path.parents[1], []).append(path.name)
-        else:
-            freed += _delete(path)
-    for folder, commits in revisions.items():
-        blobs = repository(folder, "").only_in(commits)  # asked anew: a pull may have come since
-        for commit in commits:
-            shutil.rmtree(folder / "snapshots" / commit, ignore_errors=True)
-            manifest_file(folder, commit).unlink(missing_ok=True)
-        freed += sum(map(_delete, blobs))
-    return freed
+def _going(found: Collection[Repository], candidates: Iterable[Snapshot], held: set[Identity]) -> set[Path]:
+    """Return the folders of those candidates whose own files and links nothing that stays leads to."""
+    going = {one.folder: one for one in candidates}
+    while True:
+        needed = _needed(found, going, held)
+        wanted = {folder for folder, one in going.items() if any(file.identity in needed for file in one.files)}
+        if not wanted:
+            return set(going)
+        going = {folder: one for folder, one in going.items() if folder not in wanted}
+
+
+def _needed(found: Iterable[Repository], going: Collection[Path], held: set[Identity]) -> set[Identity]:
+    staying = (one for repo in found for one in repo.snapshots.values() if one.folder not in going)
+    return held.union(*(one.reached for one in staying))
+
+
+def _revisions(
+    repo: Repository, going: Collection[Path], needed: Collection[Identity], freed: Freed
+) -> Iterator[Removal]:
+    """Yield the revisions that go, each with the blobs that nothing else leads to; the first takes what they share."""
+    unused = [blob for blob in repo.blobs if blob.identity not in needed]
+    for snapshot in repo.snapshots.values():
+        if snapshot.folder in going:
+            alone = [blob for blob in unused if blob.identity in snapshot.reached]
+            unused = [blob for blob in unused if blob.identity not in snapshot.reached]
+            files = (*snapshot.files, *alone)
+            yield Removal(repo.id, "unnamed revision", snapshot.folder, files, freed.take(files))
+
+
+def _leftovers(
+    repo: Repository, going: Collection[Path], needed: set[Identity], now: float, freed: Freed
+) -> Iterator[Removal]:
+    """Yield blobs that no snapshot leads to, and partial files that no pull goes on with."""
+    used = needed.union(*(one.reached for one in repo.snapshots.values() if one.folder in going))
+    for blob in repo.blobs:
+        if blob.identity not in used and now - blob.modified > ORPHAN_SECONDS:
+            yield Removal(repo.id, "orphan", blob.path, (blob,), freed.take([blob]))
+    for file in repo.partial:
+        if now - file.modified > PARTIAL_SECONDS:
+            yield Removal(repo.id, "partial", file.path, (file,), freed.take([file]))
+
+
+def remove(removals: Iterable[Removal]) -> int:
+    """Delete what `prunable` returned; return the bytes that were freed. A file that changed since is left."""
+    freed, total = Freed(), 0
+    for removal in removals:
+        if removal.what == "unnamed revision":
+            _remove_snapshot(removal.path)
+        total += freed.take([file for file in removal.files if _is_gone(file)])
+    return total
 
 
 def size_on_disk(path: Path) -> int:
-    """Bytes of a file or of all below a folder; links inside it are not followed, but a link itself is."""
+    """Return the bytes of a file, or of everything below a folder; links inside it are not followed, `path` is."""
     if path.is_dir():
         return sum(size_on_disk(Path(root, name)) for root, _, names in os.walk(path) for name in names)
     try:
@@ -191,42 +198,29 @@ def size_on_disk(path: Path) -> int:
         return 0
 
 
-def _blobs_of(snapshot: Path, found: Repository) -> Iterator[Path]:
-    for root, _, names in os.walk(snapshot):
-        for name in names:
-            try:
-                target = Path(os.path.normpath(Path(root, os.readlink(Path(root, name)))))
-            except OSError:  # no link: a file of its own, as on a disk without links
-                target = Path(root, name)
-                found.blobs[target] = size_on_disk(target)
-            yield target
+def _reached(holders: Iterable[Holder]) -> set[Identity]:
+    return set[Identity]().union(*map(reached, holders))
 
 
-def _delete(path: Path) -> int:
-    size = size_on_disk(path)
+def _remove_snapshot(folder: Path) -> None:
+    """Remove the folder with its links and own files; where it is a link itself, only that."""
+    manifest_file(folder.parents[1], folder.name).unlink(missing_ok=True)
+    if folder.is_symlink():
+        folder.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_gone(file: File) -> bool:
+    """Remove the directory entry if it is still the same file; return whether it is gone."""
+    now = file_at(file.path)
+    if now is None or now.identity != file.identity:
+        return now is None
     try:
-        path.unlink()
+        file.path.unlink()
     except OSError:
-        return 0
-    return size
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(Path(root, name) for root, _, names in os.walk(folder) for name in names)
-
-
-def _children(folder: Path) -> list[Path]:
-    try:
-        return sorted(child for child in folder.iterdir() if child.is_dir())
-    except OSError:
-        return []
-
-
-def _modified(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return time.time()
+        return False
+    return True
 
 
 def _free(folder: Path) -> int:

@@ -12,9 +12,7 @@ from lmx_daemon.contract.config import Home, LibrarySettings
 from lmx_daemon.contract.errors import CancelledError, ConflictError, LmxError
 from lmx_daemon.contract.library import (
     Details,
-    DiskUse,
     ImportRequest,
-    PruneReport,
     TrashRow,
     TrustRequest,
     TrustRow,
@@ -22,7 +20,7 @@ from lmx_daemon.contract.library import (
     VerifyState,
     VerifyUpdate,
 )
-from lmx_daemon.library import disk, imports
+from lmx_daemon.library import imports
 from lmx_daemon.library.answers import Answers
 from lmx_daemon.library.cache import RepositoryFolder, disk_error
 from lmx_daemon.library.describe import read_object, template
@@ -31,8 +29,10 @@ from lmx_daemon.library.fit import Machine
 from lmx_daemon.library.hub import Hub, checked_endpoint
 from lmx_daemon.library.proofs import changed
 from lmx_daemon.library.proving import Proving, rows_of
+from lmx_daemon.library.repository import repository
 from lmx_daemon.library.search import Search
 from lmx_daemon.library.shelf import Shelf
+from lmx_daemon.library.space import Space
 from lmx_daemon.library.trash import Trash
 from lmx_daemon.library.updates import Updates
 from lmx_daemon.library.verify import expected_of, files_of
@@ -63,7 +63,8 @@ class Librarian:
         self.pulls = Pulls(settings, environ, home.pulls, self._free)
         self.proving = Proving(self.shelf, self.pulls)
         self.answers = Answers(self.shelf.root / "hub")
-        self.updates = Updates(self.shelf, self.pulls, self.shelf.root / "updates.json", in_use)
+        self.space = Space(self.shelf, self.trash, self.pulls, in_use)
+        self.updates = Updates(self.shelf, self.pulls, self.shelf.root / "updates.json", self.space.retire)
         self.shelf.newer = self.updates.newer
         self._swept = False
         self._tidied = -math.inf
@@ -106,7 +107,7 @@ class Librarian:
         expected = expected_of(model, manifest)
         changes = {fault.path: fault.reason for fault in changed(manifest, folder)} if manifest else {}
         needed = machine.plan(model) if model.size else None
-        revisions = disk.repository(folder.parents[1], model.id).revisions() if model.source == "hub" else []
+        revisions = repository(folder.parents[1], model.id).revisions() if model.source == "hub" else []
         return Details(
             model=model,
             files=rows_of(model, expected.manifest, files_of(folder), changes),
@@ -137,9 +138,15 @@ class Librarian:
 
     # ---- the disk ----
 
+    def check_unlinked(self, name: str) -> None:
+        """Raise ConflictError where another model needs this one's files. Blocking. Raises ModelNotFoundError."""
+        model = self.shelf.catalog.find(name)
+        self.trash.place_of(model)
+        self.space.refuse_linked(model)
+
     def remove(self, name: str) -> TrashRow:
-        """To the trash. On the loop, so that no load can begin between the question and the act; the listing is not
-        looked at anew.
+        """Move a model to the trash. On the loop, so that no load can begin between the question and the act; the
+        listing is not looked at anew.
 
         Raises ModelNotFoundError, RequestError, or ConflictError while it is in memory or being pulled.
         """
@@ -167,19 +174,6 @@ class Librarian:
             raise disk_error(error) from error
         self.shelf.catalog.refresh()
         return row
-
-    def disk_use(self) -> DiskUse:
-        """Blocking."""
-        return disk.disk_use(self.shelf.cache, self.shelf.catalog.models(), sum(r.size for r in self.trash.rows()))
-
-    def prune(self, dry_run: bool) -> PruneReport:
-        """Blocking. Leaves alone what is in memory or belongs to a pull that may go on."""
-        busy = {job.repo for job in self.pulls.list() if job.state not in ("done", "cancelled")}
-        rows = disk.prunable(self.shelf.cache, self._in_use(), busy, time.time())
-        freed = sum(row.size for row in rows) if dry_run else disk.prune(rows)
-        if not dry_run:
-            self.shelf.catalog.refresh()
-        return PruneReport(rows=tuple(rows), freed=freed, dry_run=dry_run)
 
     async def bring(self, request: ImportRequest) -> AsyncGenerator[VerifyUpdate]:
         """Imports a model and records it; the last update says how that ended. Raises RequestError, ConflictError."""

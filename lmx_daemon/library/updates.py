@@ -1,8 +1,9 @@
-"""`lmx outdated`, `lmx update`: whether upstream has a newer commit, and bringing it; the old one stays until then."""
+"""`lmx outdated`, `lmx update`: whether upstream has a newer commit, and bringing it. The old one stays until then."""
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -10,31 +11,28 @@ from urllib.parse import quote
 
 import msgspec
 
-from lmx_daemon.contract.errors import HubError, NotFoundError, RequestError
+from lmx_daemon.contract.errors import HubError, LmxError, NotFoundError, RequestError
 from lmx_daemon.contract.library import Outdated, OutdatedRow
 from lmx_daemon.contract.pulls import Download, PullRequest
+from lmx_daemon.contract.state import json_of, read_state, write_state
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.asking import Asking
-from lmx_daemon.library.disk import prunable_revisions, prune, repository
 from lmx_daemon.library.download import Pulls
 from lmx_daemon.library.hub import Hub
-from lmx_daemon.library.manifest import write_file
 from lmx_daemon.library.names import COMMIT
 from lmx_daemon.library.shelf import Shelf
 
 TOGETHER = 8
+LOGGER = logging.getLogger("lmx.updates")
 
 
 class Updates:
-    def __init__(self, shelf: Shelf, pulls: Pulls, file: Path, in_use: Callable[[], Collection[str]]) -> None:
+    def __init__(self, shelf: Shelf, pulls: Pulls, file: Path, retire: Callable[[Model], bool]) -> None:
         self._shelf = shelf
         self._pulls = pulls
         self._file = file
-        self._in_use = in_use
-        try:
-            self._known = msgspec.json.decode(file.read_bytes(), type=Outdated)
-        except (OSError, msgspec.MsgspecError):
-            self._known = Outdated()
+        self._retire = retire
+        self._known = read_state(file, json_of(Outdated)) or Outdated()
 
     @property
     def checked_at(self) -> float | None:
@@ -58,13 +56,13 @@ class Updates:
         rows = tuple(map(_row, models, answers))
         self._known = Outdated(rows=rows, checked_at=time.time())
         with suppress(OSError):  # then it is known until the daemon stops
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_file(self._file, msgspec.json.encode(self._known))
+            write_state(self._file, msgspec.json.encode(self._known))
         self._shelf.catalog.refresh()
         return self._known
 
     async def update(self, name: str, endpoint: str | None = None) -> AsyncGenerator[Download]:
-        """Pulls the main branch; what is the same is not fetched. Then the old revision goes, unless it is in use."""
+        """Pull the main branch; what is the same is not fetched. Then the old revision goes to the trash, unless it is
+        in use. Other revisions stay."""
         model = await self._shelf.catalog.seek(name)
         if model.source != "hub":
             raise RequestError(f"{model.id} did not come from the Hub, so there is nothing to update it from")
@@ -78,11 +76,10 @@ class Updates:
             yield job
 
     def _replace(self, model: Model) -> None:
-        """From now on loads take the new revision, so that what is in use is all that will be."""
-        self._shelf.catalog.refresh()
-        found = repository(Path(model.path).parents[1], model.id)
-        prune(prunable_revisions(found, self._in_use()))
-        self._shelf.catalog.refresh()
+        try:
+            self._retire(model)
+        except (OSError, LmxError) as error:
+            LOGGER.warning("%s: the replaced revision %s stays: %s", model.id, model.revision, error)
 
 
 def _newest(asking: Asking, model: Model) -> str | NotFoundError | HubError:

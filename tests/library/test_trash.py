@@ -36,6 +36,12 @@ def age(path: Path, seconds: float) -> None:
     os.utime(path, (then, then))
 
 
+def backdate(note: Path, seconds: float) -> None:
+    """Make an entry of the trash older by both of its clocks."""
+    kept = json.loads(note.read_text())
+    note.write_text(json.dumps(kept | {key: kept.get(key, 0.0) - seconds for key in ("removed_at", "seen_at")}))
+
+
 class TestRemoving:
     def test_it_is_gone_and_comes_back_byte_for_byte(self, tmp_path: Path) -> None:
         snapshot = make_cached(tmp_path / "cache", "maker/one")
@@ -97,7 +103,7 @@ class TestRemoving:
         librarian.tidy()
         assert len(librarian.trash.rows()) == 1
         note = next((tmp_path / "cache" / ".locks" / "lmx-trash").glob("*/note.json"))
-        note.write_text(json.dumps(json.loads(note.read_text()) | {"removed_at": time.time() - 1.01 * DAY}))
+        backdate(note, 1.01 * DAY)
         librarian.tidy()
         assert librarian.trash.rows() == []
         assert not list((tmp_path / "cache" / ".locks" / "lmx-trash").iterdir())
@@ -109,7 +115,7 @@ class TestRemoving:
         librarian.remove("maker/one")
         (tmp_path / "home" / "library" / "used.json").mkdir(parents=True)  # uses cannot be saved
         note = next((tmp_path / "cache" / ".locks" / "lmx-trash").glob("*/note.json"))
-        note.write_text(json.dumps(json.loads(note.read_text()) | {"removed_at": time.time() - 1.01 * DAY}))
+        backdate(note, 1.01 * DAY)
         librarian.tidy()
         assert librarian.trash.rows() == []
 
@@ -141,7 +147,7 @@ class TestDisk:
         return cache
 
     def test_each_byte_is_counted_once(self, tmp_path: Path, cache: Path) -> None:
-        use = librarian_of(tmp_path).disk_use()
+        use = librarian_of(tmp_path).space.use()
         (row,) = use.rows
         on_disk = sum(file.stat().st_size for file in (cache / "models--maker--one" / "blobs").iterdir())
         assert row.size == on_disk == use.total
@@ -151,20 +157,20 @@ class TestDisk:
 
     def test_pruning_deletes_what_nobody_needs_and_nothing_else(self, tmp_path: Path, cache: Path) -> None:
         librarian = librarian_of(tmp_path)
-        told = librarian.prune(dry_run=True)
-        assert {row.what for row in told.rows} == {"old revision", "orphan", "partial"}
-        before = librarian.disk_use().total
-        done = librarian.prune(dry_run=False)
-        assert done.freed == told.freed == before - librarian.disk_use().total
+        told = librarian.space.prune(dry_run=True)
+        assert {row.what for row in told.rows} == {"unnamed revision", "orphan", "partial"}
+        before = librarian.space.use().total
+        done = librarian.space.prune(dry_run=False)
+        assert done.freed == told.freed == before - librarian.space.use().total
         folder = cache / "models--maker--one"
         assert [snapshot.name for snapshot in (folder / "snapshots").iterdir()] == [NEW]
         assert all((folder / "snapshots" / NEW / name).exists() for name in ("config.json", "model.safetensors"))
         assert (folder / "blobs" / ("e" * 64 + ".lmx.incomplete")).exists()  # young: of a pull that may go on
-        assert librarian.prune(dry_run=True).rows == ()
+        assert librarian.space.prune(dry_run=True).rows == ()
 
     def test_not_what_is_in_memory_or_being_pulled(self, tmp_path: Path, cache: Path) -> None:
         used = str(cache / "models--maker--one" / "snapshots" / OLD)
-        assert "old revision" not in {row.what for row in prunable(cache, [used], [], time.time())}
+        assert "unnamed revision" not in {row.what for row in prunable(cache, [used], [], time.time())}
         assert prunable(cache, [], ["maker/one"], time.time()) == []
 
     def test_a_young_orphan_may_be_of_a_download_under_way(self, cache: Path) -> None:
@@ -173,7 +179,7 @@ class TestDisk:
 
     def test_a_revision_with_a_name_stays(self, cache: Path) -> None:
         (cache / "models--maker--one" / "refs" / "v1").write_text(OLD)
-        assert "old revision" not in {row.what for row in prunable(cache, [], [], time.time())}
+        assert "unnamed revision" not in {row.what for row in prunable(cache, [], [], time.time())}
 
     def test_revisions_are_shown(self, tmp_path: Path, cache: Path) -> None:
         told = {row.commit: row for row in librarian_of(tmp_path).details("maker/one").revisions}
