@@ -114,7 +114,7 @@ class TestPruning:
         assert last.state == "recorded"
         prune(librarian, cache)
         librarian.shelf.catalog.refresh()
-        assert librarian.shelf.catalog.find("me/mine").problem is None
+        assert librarian.shelf.catalog.locate("me/mine").problem is None
 
     def test_a_link_through_another_blob_keeps_both(self, tmp_path: Path, cache: Path) -> None:
         old = make_cached(cache, "maker/one", OLD, side=50)
@@ -231,7 +231,7 @@ class TestUpdating:
         librarian = librarian_of(tmp_path)
         (cache / "models--maker--one" / "refs" / "main").write_text(OLD)
         librarian.shelf.catalog.refresh()
-        model = librarian.shelf.catalog.find("maker/one")
+        model = librarian.shelf.catalog.locate("maker/one")
         assert model.revision == OLD
         (cache / "models--maker--one" / "refs" / "main").write_text(NEW)
         return librarian, lambda: librarian.space.retire(model)
@@ -256,7 +256,7 @@ class TestUpdating:
         (row,) = librarian.trash.rows()
         assert (row.id, row.revision) == ("maker/one", OLD) and row.size > 50 * 50 * 4
         assert librarian.undo("maker/one").revision == OLD
-        assert librarian.shelf.catalog.find("maker/one").revision == OLD and librarian.trash.rows() == []
+        assert librarian.shelf.catalog.locate("maker/one").revision == OLD and librarian.trash.rows() == []
         assert contents(cache / "models--maker--one") == before | {"refs/main": OLD.encode()}
 
     def test_a_second_update_keeps_what_the_first_one_needs_to_come_back(self, tmp_path: Path, cache: Path) -> None:
@@ -268,7 +268,7 @@ class TestUpdating:
         for before, after in ((OTHER, OLD), (OLD, NEW)):
             main.write_text(before)
             librarian.shelf.catalog.refresh()
-            model = librarian.shelf.catalog.find("maker/one")
+            model = librarian.shelf.catalog.locate("maker/one")
             main.write_text(after)
             assert librarian.space.retire(model)
         assert librarian.space.prune(dry_run=True).rows == ()
@@ -291,7 +291,7 @@ class TestUpdating:
         librarian = librarian_of(tmp_path, in_use=in_use)
         (cache / "models--maker--one" / "refs" / "main").write_text(OLD)
         librarian.shelf.catalog.refresh()
-        model = librarian.shelf.catalog.find("maker/one")
+        model = librarian.shelf.catalog.locate("maker/one")
         (cache / "models--maker--one" / "refs" / "main").write_text(NEW)
         assert not librarian.space.retire(model)
         assert old.exists() and librarian.trash.rows() == []
@@ -332,7 +332,7 @@ class TestRemoving:
         librarian.tidy()
         assert contents(tmp_path / "elsewhere") == before and len(librarian.trash.rows()) == 1
         librarian.undo(None)
-        assert folder.is_symlink() and librarian.shelf.catalog.find("maker/one").problem is None
+        assert folder.is_symlink() and librarian.shelf.catalog.locate("maker/one").problem is None
 
 
 def test_the_time_of_a_look_at_many_models_is_bounded(tmp_path: Path) -> None:
