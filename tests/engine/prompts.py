@@ -23,6 +23,8 @@ def families() -> dict[str, str]:
 class Renderer:
     """TemplateChild without its process: the same environment in this one."""
 
+    patience = 0.0
+
     def __init__(self) -> None:
         self._environment = environment()
         self._compiled: dict[str, Any] = {}
