@@ -26,6 +26,7 @@ from lmx_daemon.contract.text import one_line
 from lmx_daemon.contract.types import LoadRequest
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.http.app import admin_app, public_app
+from lmx_daemon.http.bodies import Bodies
 from lmx_daemon.http.sockets import bind_admin, bind_public, is_loopback, protocol_for, take_lock, url_of
 from lmx_daemon.library.fit import Machine
 from lmx_daemon.library.librarian import LOOK_SECONDS, Librarian
@@ -193,6 +194,7 @@ class Daemon:
             "monitor": monitor,
             "logs": logs,
             "home": home,
+            "bodies": Bodies(max(settings.server.max_bodies_bytes, settings.server.max_body_bytes)),
             "stop": self.stop,
         }
 

@@ -33,6 +33,8 @@ class ServerSettings(Section, frozen=True):
     allowed_origins: tuple[str, ...] = ()
     """Browser origins that may call, as "https://app.example"."""
     max_body_bytes: Count = 64 * 1024 * 1024
+    max_bodies_bytes: Count = 256 * 1024 * 1024
+    """Bound on the bodies of all requests under way together; above it 429. Bodies up to 64 KiB do not count."""
     max_queued: Annotated[int, msgspec.Meta(ge=0)] = 256
     """Requests waiting for one model; above it 429."""
     stall_seconds: Seconds = 30.0

@@ -123,7 +123,7 @@ async def unload(request: AnyRequest, state: State) -> list[Instance]:
 
 @post("/admin/generate", status_code=200)
 async def generate(request: AnyRequest, state: State) -> Stream:
-    asked: Asked = decode(await request.body(), Asked)  # type: ignore[arg-type]  # a union is a type to msgspec
+    asked: Asked = await state.bodies.decoded(request, Asked, lambda asked: asked)  # a union is a type to msgspec
     pool: Pool = state.pool
     await state.catalog.seek(asked.model)
     return lines(events_of(pool, pool.submit(asked)))

@@ -7,6 +7,7 @@ from litestar.datastructures import State
 
 from lmx_daemon.contract.config import ServerSettings
 from lmx_daemon.http import admin, admin_library, openai
+from lmx_daemon.http.bodies import Bodies
 from lmx_daemon.http.errors import admin_handler, public_handler
 from lmx_daemon.http.guard import AdminGuard, App, Guard
 
@@ -15,7 +16,8 @@ ADMIN_BODY_BYTES = 256 * 1024 * 1024
 
 def public_app(state: dict[str, Any], settings: ServerSettings, address: str) -> App:
     """What port 1234 serves."""
-    return Guard(_litestar(openai.ROUTES, state, public_handler, settings.max_body_bytes), settings, address)
+    bodies: Bodies = state["bodies"]
+    return Guard(_litestar(openai.ROUTES, state, public_handler, settings.max_body_bytes), settings, address, bodies)
 
 
 def admin_app(state: dict[str, Any]) -> App:

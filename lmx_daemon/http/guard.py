@@ -24,6 +24,7 @@ from lmx_daemon.contract.errors import (
     TooLargeError,
 )
 from lmx_daemon.contract.types import PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
+from lmx_daemon.http.bodies import Bodies, Held
 from lmx_daemon.http.errors import headers_of, openai_error
 
 Scope = MutableMapping[str, Any]
@@ -40,8 +41,9 @@ LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 class Guard:
     """Around the public app."""
 
-    def __init__(self, app: App, settings: ServerSettings, bound: str) -> None:
+    def __init__(self, app: App, settings: ServerSettings, bound: str, bodies: Bodies) -> None:
         self._app = app
+        self._bodies = bodies
         self._settings = settings
         self._hosts = allowed_hosts(settings, bound)
         self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.allowed_origins)
@@ -68,7 +70,12 @@ class Guard:
             return
         if scope["method"] == "HEAD":  # the server itself leaves the body out
             scope = {**scope, "method": "GET"}
-        await self._app(scope, bounded(receive, self._settings.max_body_bytes), with_headers(send, extra))
+        held = Held(self._bodies)
+        try:
+            receive = bounded(receive, self._settings.max_body_bytes, held)
+            await self._app(scope, receive, with_headers(send, extra))
+        finally:
+            held.release()
 
     def _allowed_origin(self, headers: list[tuple[bytes, bytes]]) -> str | None:
         """The listed origin that asks, if any. Raises MisdirectedError or ForbiddenError."""
@@ -183,16 +190,18 @@ def cors(origin: str) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def bounded(receive: Receive, limit: int) -> Receive:
-    """`receive` that raises TooLargeError once a body without a length has grown beyond `limit` bytes."""
+def bounded(receive: Receive, limit: int, held: Held) -> Receive:
+    """Return `receive` that counts the body's bytes in `held`, and raises TooLargeError above `limit` bytes."""
     taken = 0
 
     async def bounded_receive() -> Message:
         nonlocal taken
         message = await receive()
-        taken += len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        taken += size
         if taken > limit:
             raise TooLargeError(f"the body has more than {limit} bytes", hint="[server] max_body_bytes")
+        held.add(size)
         return message
 
     return bounded_receive

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import msgspec
 from litestar import Response, get, post
 from litestar.datastructures import State
 
+from lmx_daemon.contract.generation import Generate
 from lmx_daemon.contract.types import Model
-from lmx_daemon.http.errors import decode
 from lmx_daemon.http.openai_answers import ChatDialect, CompletionDialect
 from lmx_daemon.http.openai_bodies import Body, ChatBody, CompletionBody
 from lmx_daemon.http.openai_requests import chat_request, completion_request
@@ -17,22 +18,29 @@ from lmx_daemon.residency.pool import Pool
 
 @post("/v1/chat/completions", status_code=200)
 async def chat_completions(request: AnyRequest, state: State) -> Response[Any]:
-    body = decode(await request.body(), ChatBody)
-    identity = _identity(request, state.pool)
+    client, given = _client(request), str(request.scope["state"]["request_id"])
+
+    def understood(body: ChatBody) -> tuple[ChatBody, Generate]:
+        return body, chat_request(body, given, _tenant(body), client)
+
+    body, asked = await state.bodies.decoded(request, ChatBody, understood)
     await state.catalog.seek(body.model)
-    asked = chat_request(body, identity, _tenant(body), _client(request))
-    return await serve(
-        request, state.pool, asked, ChatDialect(identity, body.model, _wants_usage(body)), bool(body.stream)
-    )
+    asked = _identified(asked, state.pool)
+    dialect = ChatDialect(asked.id, body.model, _wants_usage(body))
+    return await serve(request, state.pool, asked, dialect, bool(body.stream))
 
 
 @post("/v1/completions", status_code=200)
 async def completions(request: AnyRequest, state: State) -> Response[Any]:
-    body = decode(await request.body(), CompletionBody)
-    identity = _identity(request, state.pool)
+    client, given = _client(request), str(request.scope["state"]["request_id"])
+
+    def understood(body: CompletionBody) -> tuple[CompletionBody, Generate]:
+        return body, completion_request(body, given, _tenant(body), client)
+
+    body, asked = await state.bodies.decoded(request, CompletionBody, understood)
     await state.catalog.seek(body.model)
-    asked = completion_request(body, identity, _tenant(body), _client(request))
-    dialect = CompletionDialect(identity, body.model, _wants_usage(body))
+    asked = _identified(asked, state.pool)
+    dialect = CompletionDialect(asked.id, body.model, _wants_usage(body))
     return await serve(request, state.pool, asked, dialect, bool(body.stream))
 
 
@@ -75,13 +83,13 @@ def _states(pool: Pool) -> dict[str, str]:
     return {i.model: names[i.state] for i in pool.instances() if i.state in names}
 
 
-def _identity(request: AnyRequest, pool: Pool) -> str:
-    """The request's id; a client that uses one id twice at once gets its second one marked."""
-    identity = str(request.scope["state"]["request_id"])
-    count = 1
-    while pool.desk.knows(identity if count == 1 else f"{identity}.{count}"):
+def _identified(asked: Generate, pool: Pool) -> Generate:
+    """Return the request under an id of its own: a client that uses one id twice at once gets its second one marked."""
+    identity, count = asked.id, 1
+    while pool.desk.knows(identity):
         count += 1
-    return identity if count == 1 else f"{identity}.{count}"
+        identity = f"{asked.id}.{count}"
+    return asked if count == 1 else msgspec.structs.replace(asked, id=identity)
 
 
 def _tenant(body: Body) -> str:

@@ -10,6 +10,9 @@ import msgspec
 from lmx_daemon.contract.generation import Penalty, Probability, Seconds
 
 MAX_TOOLS = 512
+MAX_MESSAGES = 10_000
+MAX_PARTS = 50_000
+"""Parts of contents, and tool calls, of all messages together."""
 MAX_TOKEN = 2**31 - 1
 """Above any vocabulary; a number that no frame can carry is refused here, by name."""
 MAX_COUNT = 2**53
@@ -96,7 +99,7 @@ class ResponseFormat(msgspec.Struct, frozen=True):
 
 
 class ChatBody(Body, frozen=True, kw_only=True):
-    messages: Annotated[list[MessageBody], msgspec.Meta(min_length=1)]
+    messages: Annotated[list[MessageBody], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: MaxTokens | None = None
     tools: Annotated[list[ToolBody], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: str | dict[str, Any] | None = None

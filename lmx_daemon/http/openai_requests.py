@@ -20,6 +20,7 @@ from lmx_daemon.contract.generation import (
     ToolCall,
 )
 from lmx_daemon.http.openai_bodies import (
+    MAX_PARTS,
     MAX_TOKEN,
     Body,
     ChatBody,
@@ -57,6 +58,7 @@ def chat_request(body: ChatBody, identity: str, tenant: str, client: str) -> Gen
         )
     if body.top_logprobs is not None and not body.logprobs:
         raise RequestError("top_logprobs needs logprobs to be true", param="top_logprobs")
+    check_counts(body)
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
     most = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
     name = "max_completion_tokens" if body.max_completion_tokens is not None else "max_tokens"
@@ -76,6 +78,15 @@ def chat_request(body: ChatBody, identity: str, tenant: str, client: str) -> Gen
         client=client,
         route="/v1/chat/completions",
     )
+
+
+def check_counts(body: ChatBody) -> None:
+    """Raises RequestError for more parts or tool calls than any conversation has."""
+    parts = sum(len(given.content) for given in body.messages if isinstance(given.content, list))
+    calls = sum(len(given.tool_calls or ()) for given in body.messages)
+    for name, count in (("content parts", parts), ("tool calls", calls)):
+        if count > MAX_PARTS:
+            raise RequestError(f"messages: {count} {name} in all; at most {MAX_PARTS} are allowed", param="messages")
 
 
 def completion_request(body: CompletionBody, identity: str, tenant: str, client: str) -> Generate:
