@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from mlx_lm.tool_parsers import function_gemma, gemma4
 
 from lmx_daemon.contract.text import valid_text
 
@@ -26,6 +27,8 @@ class Call(msgspec.Struct, frozen=True):
 
 def read_calls(parser: ToolParser, text: str, tools: list[dict[str, Any]]) -> list[Call]:
     """Return the calls of one envelope. Raise, with any exception, where `text` is no call."""
+    if parser is function_gemma.parse_tool_call:
+        parser = _function_gemma
     ids: list[str] = []
     if "[CALL_ID]" in text:  # mlx-lm's parser would take the id for the name
         ids = [found[2] for found in CALL_ID.finditer(text)]
@@ -41,6 +44,14 @@ def read_calls(parser: ToolParser, text: str, tools: list[dict[str, Any]]) -> li
 def new_id() -> str:
     """Return an id for a call whose model wrote none."""
     return f"call_{uuid.uuid4().hex[:24]}"
+
+
+def _function_gemma(text: str, tools: list[dict[str, Any]]) -> Any:
+    """Return the calls of FunctionGemma, whose own parser cannot read nested values: Gemma 4's grammar, other quotes."""
+    try:
+        return gemma4.parse_tool_call(text.replace("<escape>", '<|"|>'), tools)
+    except ValueError:
+        return function_gemma.parse_tool_call(text, tools)
 
 
 def _call(entry: Any, identity: Any) -> Call:
