@@ -162,11 +162,15 @@ def build_model(architecture: str, folder: Path, *, seed: int = 0, ends: bool = 
 
 def build_cached_model(architecture: str, cache: Path, repo: str, **options: Any) -> Path:
     """Build a model as `build_model` does, as the repository `repo` of a Hugging Face cache; return its snapshot."""
+    return build_model(architecture, cached_snapshot(cache, repo), **options)
+
+
+def cached_snapshot(cache: Path, repo: str) -> Path:
+    """Return the folder of the only snapshot of the repository `repo` in a Hugging Face cache, and name it main."""
     repository = cache / f"models--{repo.replace('/', '--')}"
-    snapshot = build_model(architecture, repository / "snapshots" / COMMIT, **options)
-    (repository / "refs").mkdir()
+    (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(COMMIT)
-    return snapshot
+    return repository / "snapshots" / COMMIT
 
 
 def _write_tokenizer(folder: Path, ends: bool) -> None:

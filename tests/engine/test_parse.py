@@ -155,7 +155,7 @@ class TestOneCallOnly:
 
 
 class TestLimitOfTokens:
-    @pytest.mark.parametrize("text", ["hi\n<tool_call>", 'hi <tool_call>{"name": "f"', f"hi{CALL[:-3]}"])
+    @pytest.mark.parametrize("text", ["hi\n<tool_c", "hi\n<tool_call>", 'hi <tool_call>{"name": "f"', f"hi{CALL[:-3]}"])
     def test_a_call_that_is_cut_leaves_nothing(self, text: str) -> None:
         assert parse([text], cut=True, tools=TOOLS) == ("hi", "", [], None)
 
