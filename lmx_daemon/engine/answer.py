@@ -22,6 +22,7 @@ from lmx_daemon.contract.generation import (
 from lmx_daemon.engine.parse import Markers, OutputParser, Piece
 from lmx_daemon.engine.prompt import Prepared
 from lmx_daemon.engine.reuse import Arrival
+from lmx_daemon.engine.spelling import bytes_of, continue_text, text_of
 from lmx_daemon.engine.step import Token
 
 SILENT_TOKENS = 8
@@ -119,7 +120,10 @@ class Answer:
             thinking=self.prepared.thinking,
             parallel=not isinstance(prompt, Chat) or prompt.parallel_tool_calls,
         )
-        self.rows[row] = Choice(index, tokenizer.detokenizer, parser)
+        detokenizer = tokenizer.detokenizer
+        if self.prepared.raw:
+            continue_text(detokenizer, tokenizer)
+        self.rows[row] = Choice(index, detokenizer, parser)
 
     def take(self, token: Token, tokenizer: Any) -> list[Event]:
         """Return the events of one more token. The choice has ended when its `ending` is set."""
@@ -138,7 +142,7 @@ class Answer:
             piece = choice.parser.feed(choice.text_of(token.token))
             choice.reasoning_tokens += choice.parser.thinking
             if self.request.top_logprobs is not None:
-                logprobs = (logprob_of(token, self.request.top_logprobs, tokenizer),)
+                logprobs = (logprob_of(token, self.request.top_logprobs, choice.detokenizer, tokenizer),)
             if self.request.token_ids:
                 ids = (token.token,)
         events = self._deltas(choice, piece, ids, logprobs)
@@ -209,13 +213,13 @@ def _reason(choice: Choice, token: Token, piece: Piece) -> FinishReason:
     return "tool_calls" if choice.parser.made_calls else "stop"
 
 
-def logprob_of(token: Token, top: int, tokenizer: Any) -> TokenLogprob:
-    """The chosen token's log-probability and those of the `top` likeliest."""
+def logprob_of(token: Token, top: int, detokenizer: Any, tokenizer: Any) -> TokenLogprob:
+    """Return the chosen token's log-probability and those of the `top` likeliest."""
     assert token.logprobs is not None
 
     def entry(identity: int, value: float) -> TokenLogprob:
-        text = tokenizer.decode([identity])
-        return TokenLogprob(token=text, id=identity, logprob=max(value, -9999.0), bytes=tuple(text.encode()))
+        spelled = bytes_of(identity, detokenizer, tokenizer)
+        return TokenLogprob(token=text_of(spelled), id=identity, logprob=max(value, -9999.0), bytes=tuple(spelled))
 
     chosen = entry(token.token, token.logprobs.chosen)
     likeliest = tuple(entry(identity, value) for identity, value in token.logprobs.top[:top])

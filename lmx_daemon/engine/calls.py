@@ -47,7 +47,7 @@ def new_id() -> str:
 
 
 def _function_gemma(text: str, tools: list[dict[str, Any]]) -> Any:
-    """Return the calls of FunctionGemma, whose own parser cannot read nested values: Gemma 4's grammar, other quotes."""
+    """Return the calls of FunctionGemma, by Gemma 4's grammar: its own cannot read nested values."""
     try:
         return gemma4.parse_tool_call(text.replace("<escape>", '<|"|>'), tools)
     except ValueError:
