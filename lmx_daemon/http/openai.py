@@ -10,6 +10,7 @@ from lmx_daemon.contract.generation import Generate
 from lmx_daemon.contract.types import Model
 from lmx_daemon.http.openai_answers import ChatDialect, CompletionDialect
 from lmx_daemon.http.openai_bodies import Body, ChatBody, CompletionBody
+from lmx_daemon.http.openai_functions import is_legacy, modern
 from lmx_daemon.http.openai_requests import chat_request, completion_request
 from lmx_daemon.http.serving import AnyRequest, serve
 from lmx_daemon.library.catalog import Catalog
@@ -21,12 +22,12 @@ async def chat_completions(request: AnyRequest, state: State) -> Response[Any]:
     client, given = _client(request), str(request.scope["state"]["request_id"])
 
     def understood(body: ChatBody) -> tuple[ChatBody, Generate]:
-        return body, chat_request(body, given, _tenant(body), client)
+        return body, chat_request(modern(body), given, _tenant(body), client)
 
     body, asked = await state.bodies.decoded(request, ChatBody, understood)
     await state.catalog.seek(body.model)
     asked = _identified(asked, state.pool)
-    dialect = ChatDialect(asked.id, body.model, _wants_usage(body))
+    dialect = ChatDialect(asked.id, body.model, _wants_usage(body), legacy=is_legacy(body))
     return await serve(request, state.pool, asked, dialect, bool(body.stream))
 
 

@@ -1,6 +1,6 @@
 """Events as OpenAI's answers: whole objects, and chunks of a stream. Bytes and dictionaries only; no sockets."""
 
-import itertools
+import codecs
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -11,6 +11,7 @@ import msgspec
 from lmx_daemon.contract.errors import error_from
 from lmx_daemon.contract.generation import Delta, Event, Failed, Finished, TokenLogprob, ToolCallDelta, Usage
 from lmx_daemon.contract.version import VERSION
+from lmx_daemon.http import openai_functions
 from lmx_daemon.http.errors import openai_error
 
 DONE = b"data: [DONE]\n\n"
@@ -101,6 +102,11 @@ class ChatDialect(OpenAIDialect):
     chunk = "chat.completion.chunk"
     prefix = "chatcmpl"
 
+    def __init__(self, identity: str, model: str, include_usage: bool = False, *, legacy: bool = False) -> None:
+        """Create the dialect of one answer. `legacy`: its call has the old form, `function_call`."""
+        super().__init__(identity, model, include_usage)
+        self._legacy = legacy
+
     def whole(self, events: list[Event], choices: int) -> dict[str, Any]:
         finished = events[-1]
         assert isinstance(finished, Finished)
@@ -123,7 +129,9 @@ class ChatDialect(OpenAIDialect):
         }
         if found.reasoning:
             message["reasoning_content"] = found.reasoning
-        if found.calls:
+        if found.calls and self._legacy:
+            message["function_call"] = openai_functions.function_call(found.calls[0])
+        elif found.calls:
             message["tool_calls"] = [
                 {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
                 for call in found.calls
@@ -132,8 +140,11 @@ class ChatDialect(OpenAIDialect):
             "index": index,
             "message": message,
             "logprobs": {"content": [_logprob(p) for p in found.logprobs], "refusal": None} if found.logprobs else None,
-            "finish_reason": finish_reason(reason),
+            "finish_reason": self._reason(reason),
         }
+
+    def _reason(self, reason: str) -> str:
+        return finish_reason(openai_functions.finish_reason(reason) if self._legacy else reason)
 
     def _choice(self, delta: Delta) -> dict[str, Any]:
         said: dict[str, Any] = {}
@@ -144,14 +155,16 @@ class ChatDialect(OpenAIDialect):
             said["content"] = delta.content
         if delta.reasoning:
             said["reasoning_content"] = delta.reasoning
-        if delta.tool_call is not None:
+        if delta.tool_call is not None and self._legacy:
+            said["function_call"] = openai_functions.function_call(delta.tool_call)
+        elif delta.tool_call is not None:
             said["tool_calls"] = [_call(delta.tool_call)]
         logprobs = {"content": [_logprob(p) for p in delta.logprobs], "refusal": None} if delta.logprobs else None
         return {"index": delta.choice, "delta": said, "logprobs": logprobs, "finish_reason": None}
 
     def _end(self, index: int, reason: str) -> dict[str, Any]:
         said = {} if index in self._opened else {"role": "assistant", "content": ""}
-        return {"index": index, "delta": said, "logprobs": None, "finish_reason": finish_reason(reason)}
+        return {"index": index, "delta": said, "logprobs": None, "finish_reason": self._reason(reason)}
 
 
 class CompletionDialect(OpenAIDialect):
@@ -160,8 +173,8 @@ class CompletionDialect(OpenAIDialect):
 
     def __init__(self, identity: str, model: str, include_usage: bool = False) -> None:
         super().__init__(identity, model, include_usage)
-        self._offsets: dict[int, int] = {}
-        """Of each choice: characters of the tokens streamed so far."""
+        self._offsets: dict[int, _Offsets] = {}
+        """State of each choice."""
 
     def whole(self, events: list[Event], choices: int) -> dict[str, Any]:
         finished = events[-1]
@@ -173,7 +186,7 @@ class CompletionDialect(OpenAIDialect):
                 {
                     "index": index,
                     "text": (found := _gather(events, index)).content,
-                    "logprobs": _old_logprobs(found.logprobs, 0),
+                    "logprobs": _old_logprobs(found.logprobs, _Offsets()),
                     "finish_reason": finish_reason(finished.endings[index].reason),
                 }
                 for index in range(choices)
@@ -183,9 +196,8 @@ class CompletionDialect(OpenAIDialect):
 
     def _choice(self, delta: Delta) -> dict[str, Any]:
         text = delta.reasoning + delta.content
-        offset = self._offsets.get(delta.choice, 0)
-        logprobs = _old_logprobs(delta.logprobs, offset)
-        self._offsets[delta.choice] = offset + sum(len(entry.token) for entry in delta.logprobs)
+        offsets = self._offsets.setdefault(delta.choice, _Offsets())
+        logprobs = _old_logprobs(delta.logprobs, offsets)
         return {"index": delta.choice, "text": text, "logprobs": logprobs, "finish_reason": None}
 
     def _end(self, index: int, reason: str) -> dict[str, Any]:
@@ -234,14 +246,32 @@ def _logprob(found: TokenLogprob) -> dict[str, Any]:
     return entry | {"top_logprobs": [{k: v for k, v in _logprob(t).items() if k != "top_logprobs"} for t in found.top]}
 
 
-def _old_logprobs(found: Sequence[TokenLogprob], offset: int) -> dict[str, Any] | None:
-    """The form of /v1/completions; `offset` is where the first token's text begins."""
+class _Offsets:
+    """Where the tokens of one choice begin in its text, in characters. Tokens may be parts of a character."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._length = 0
+
+    def next(self, token: TokenLogprob) -> int:
+        """Return the offset of `token`, the one after the last."""
+        begins = self._length
+        self._length += len(self._decoder.decode(bytes(token.bytes)))
+        return begins
+
+
+def _old_logprobs(found: Sequence[TokenLogprob], offsets: _Offsets) -> dict[str, Any] | None:
+    """Return log-probabilities in the form of /v1/completions."""
     if not found:
         return None
-    ends = itertools.accumulate((len(entry.token) for entry in found), initial=offset)
     return {
-        "tokens": [entry.token for entry in found],
+        "tokens": [_old_token(entry) for entry in found],
         "token_logprobs": [entry.logprob for entry in found],
-        "top_logprobs": [{top.token: top.logprob for top in entry.top} for entry in found],
-        "text_offset": list(ends)[:-1],
+        "top_logprobs": [{_old_token(top): top.logprob for top in entry.top} for entry in found],
+        "text_offset": [offsets.next(entry) for entry in found],
     }
+
+
+def _old_token(found: TokenLogprob) -> str:
+    """Return a token's text; OpenAI marks one that is no whole character by "bytes:"."""
+    return found.token if bytes(found.bytes) == found.token.encode() else f"bytes:{found.token}"

@@ -91,6 +91,8 @@ class MessageBody(msgspec.Struct, frozen=True):
     name: str | None = None
     tool_calls: list[ToolCallBody] | None = None
     tool_call_id: str | None = None
+    function_call: CalledFunction | None = None
+    """Old form of `tool_calls`."""
     reasoning_content: str | None = None
 
 
@@ -104,6 +106,9 @@ class ChatBody(Body, frozen=True, kw_only=True):
     tools: Annotated[list[ToolBody], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
+    functions: Annotated[list[FunctionBody], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
+    function_call: str | dict[str, Any] | None = None
+    """Old forms of `tools` and `tool_choice`."""
     response_format: ResponseFormat | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None

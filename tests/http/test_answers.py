@@ -24,7 +24,9 @@ from lmx_daemon.contract.generation import (
 from lmx_daemon.http.openai_answers import ChatDialect, CompletionDialect
 
 SCHEMA = Path(__file__).parents[2].parent / "shared" / "openai" / "openapi.json"
-LOGPROB = TokenLogprob(token="a", id=5, logprob=-0.5, bytes=(97,), top=(TokenLogprob(token="a", id=5, logprob=-0.5),))
+LOGPROB = TokenLogprob(
+    token="a", id=5, logprob=-0.5, bytes=(97,), top=(TokenLogprob(token="a", id=5, logprob=-0.5, bytes=(97,)),)
+)
 CALL = ToolCallDelta(index=0, id="call_1", name="f", arguments='{"a": 1}')
 EVENTS: list[Event] = [
     Started(id="r", prompt_tokens=3, cached_tokens=1, seed=7),
@@ -89,7 +91,9 @@ def test_role_and_call_names_come_once() -> None:
 
 
 def test_offsets_of_old_log_probabilities_go_on_from_chunk_to_chunk() -> None:
-    words = [TokenLogprob(token=word, id=1, logprob=-0.5) for word in ("one", " two", " three")]
+    words = [
+        TokenLogprob(token=word, id=1, logprob=-0.5, bytes=tuple(word.encode())) for word in ("one", " two", " three")
+    ]
     deltas: list[Event] = [
         Delta(id="r", content="one two", logprobs=tuple(words[:2])),
         Delta(id="r", choice=1, content="one", logprobs=tuple(words[:1])),
@@ -100,6 +104,18 @@ def test_offsets_of_old_log_probabilities_go_on_from_chunk_to_chunk() -> None:
     assert [logprobs["text_offset"] for logprobs in streamed] == [[0, 3], [0], [7]]
     whole = CompletionDialect("id", "m").whole([*deltas, finished], 2)
     assert [choice["logprobs"]["text_offset"] for choice in whole["choices"]] == [[0, 3, 7], [0]]
+
+
+def test_parts_of_a_character_share_its_offset_and_are_marked() -> None:
+    parts = (b"a", b"\xf0\x9f", b"\x98\x80", b"b")
+    tokens = tuple(
+        TokenLogprob(token=part.decode(errors="backslashreplace"), id=1, logprob=-0.5, bytes=tuple(part))
+        for part in parts
+    )
+    deltas: list[Event] = [Delta(id="r", logprobs=tokens[:2]), Delta(id="r", content="a😀b", logprobs=tokens[2:])]
+    streamed = [c["choices"][0]["logprobs"] for c in chunks(CompletionDialect("id", "m").stream(deltas))]
+    assert [logprobs["text_offset"] for logprobs in streamed] == [[0, 1], [1, 2]]
+    assert streamed[0]["tokens"] == ["a", "bytes:\\xf0\\x9f"] and streamed[1]["tokens"] == ["bytes:\\x98\\x80", "b"]
 
 
 def with_nulls(schema: Any) -> Any:

@@ -1,8 +1,14 @@
 """OpenAI's bodies in our words."""
 
+import json
+
+import pytest
+
+from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.generation import Chat
 from lmx_daemon.http.errors import decode
 from lmx_daemon.http.openai_bodies import ChatBody, CompletionBody
+from lmx_daemon.http.openai_functions import modern
 from lmx_daemon.http.openai_requests import chat_request, completion_request
 
 
@@ -26,3 +32,40 @@ def test_every_name_of_the_thinking_switch_is_understood() -> None:
     for name in ("enable_thinking", "thinking", "reasoning"):
         assert asked(b'{"%b": false}' % name.encode()).thinking is False
     assert asked(b'{"thinking_budget": 512}').template_arguments == {"thinking_budget": 512}
+
+
+class TestFunctions:
+    """The old form of tools."""
+
+    FUNCTIONS = [{"name": "f", "parameters": {"type": "object"}}]
+
+    def asked(self, **fields: object) -> Chat:
+        body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]} | fields
+        prompt = chat_request(modern(decode(json.dumps(body).encode(), ChatBody)), "r", "http", "curl").prompt
+        assert isinstance(prompt, Chat)
+        return prompt
+
+    def test_functions_are_tools_and_one_call_is_asked_for(self) -> None:
+        chat = self.asked(functions=self.FUNCTIONS, function_call="auto")
+        assert [tool.name for tool in chat.tools] == ["f"] and not chat.parallel_tool_calls
+        assert self.asked(functions=self.FUNCTIONS, function_call="none").tools == ()
+
+    def test_a_result_belongs_to_the_call_before_it(self) -> None:
+        call = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
+        result = {"role": "function", "name": "f", "content": "1"}
+        user = {"role": "user", "content": "hi"}
+        _, first, one, second, two = self.asked(messages=[user, call, result, call, result]).messages
+        assert first.tool_calls[0].id == one.tool_call_id != second.tool_calls[0].id == two.tool_call_id
+        assert one.role == "tool" and one.name == "f"
+
+    @pytest.mark.parametrize(
+        ("fields", "param"),
+        [
+            ({"function_call": {"name": "f"}}, "function_call"),
+            ({"tools": [{"type": "function", "function": {"name": "g"}}]}, "functions"),
+        ],
+    )
+    def test_what_is_not_supported_is_named(self, fields: dict[str, object], param: str) -> None:
+        with pytest.raises(RequestError) as refused:
+            self.asked(functions=self.FUNCTIONS, **fields)
+        assert refused.value.param == param
