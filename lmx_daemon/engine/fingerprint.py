@@ -22,7 +22,7 @@ def fingerprint(path: Path, dtype: str, template: object) -> str:
 
     def add(*parts: object) -> None:
         for part in parts:
-            text = part if isinstance(part, bytes) else str(part).encode()
+            text = part if isinstance(part, bytes) else str(part).encode(errors="surrogatepass")
             digest.update(len(text).to_bytes(8, "big") + text)
 
     add(VERSION, importlib.metadata.version("mlx-lm"), dtype, template)

@@ -20,6 +20,7 @@ from lmx_daemon.contract.library import (
     VerifyState,
     VerifyUpdate,
 )
+from lmx_daemon.contract.text import encodable, valid_text
 from lmx_daemon.library import imports
 from lmx_daemon.library.answers import Answers
 from lmx_daemon.library.cache import RepositoryFolder, disk_error
@@ -112,8 +113,8 @@ class Librarian:
             model=model,
             files=rows_of(model, expected.manifest, files_of(folder), changes),
             proof=expected.against,
-            config=read_object(folder / "config.json") or {},
-            template=template(folder, read_object(folder / "tokenizer_config.json") or {}),
+            config=encodable(read_object(folder / "config.json") or {}),
+            template=valid_text(template(folder, read_object(folder / "tokenizer_config.json") or {})),
             memory=needed,
             fit=machine.fit(needed.bytes) if needed else "unknown",
             revisions=tuple(revisions),

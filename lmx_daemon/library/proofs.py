@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from lmx_daemon.contract.text import valid_text
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.header import read_header
 from lmx_daemon.library.manifest import Manifest, manifest_file, read_manifest, write_manifest
@@ -18,6 +19,11 @@ class Fault:
 
     path: str
     reason: str
+
+    @property
+    def name(self) -> str:
+        """The path as valid text."""
+        return valid_text(self.path)
 
 
 class Proofs:

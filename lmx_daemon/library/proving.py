@@ -13,6 +13,7 @@ import msgspec
 from lmx_daemon.contract.errors import ConflictError, LmxError, RequestError, error_from
 from lmx_daemon.contract.library import FileRow, FileState, VerifyRequest, VerifyUpdate
 from lmx_daemon.contract.pulls import PullRequest
+from lmx_daemon.contract.text import valid_text
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.describe import size_of
 from lmx_daemon.library.download import Pulls
@@ -131,7 +132,7 @@ def rows_of(model: Model, manifest: Manifest | None, paths: list[str], changes: 
         elif entry is not None and manifest and manifest.proved_at:
             state = "proved"
         if entry is None:
-            rows.append(FileRow(path=path, size=size_of(Path(model.path) / path), state=state, note=note))
+            rows.append(FileRow(path=valid_text(path), size=size_of(Path(model.path) / path), state=state, note=note))
         else:
             told = f"sha256:{entry.sha256}" if entry.sha256 else f"sha1:{entry.git_sha1}"
             rows.append(FileRow(path=path, size=entry.size, hash=told, state=state, note=note))

@@ -84,7 +84,7 @@ class Shelf:
         problem = model.problem
         if problem is None and manifest is not None and (faults := changed(manifest, Path(model.path))):
             more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
-            problem = f"changed since it was proved ({faults[0].path}{more}): lmx verify {model.id}"
+            problem = f"changed since it was proved ({faults[0].name}{more}): lmx verify {model.id}"
         trusted = bool(model.code) and self.trust.knows(model)
         if problem is None and model.code and not trusted:
             names = ", ".join(model.code[:SHOWN]) + (", ..." if len(model.code) > SHOWN else "")

@@ -10,13 +10,14 @@ import re
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
 from lmx_daemon.contract.errors import CancelledError, ModelLoadError
 from lmx_daemon.contract.library import FileRow, FileState
+from lmx_daemon.contract.text import valid_text
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.manifest import Manifest, ManifestFile
 from lmx_daemon.library.proofs import is_weights
@@ -116,6 +117,10 @@ class _Hasher:
         return [found[path] for path in paths]
 
     def _one(self, path: str, wanted: ManifestFile | None, recording: bool) -> Checked:
+        found = self._look(path, wanted, recording)
+        return replace(found, row=msgspec.structs.replace(found.row, path=valid_text(path)))
+
+    def _look(self, path: str, wanted: ManifestFile | None, recording: bool) -> Checked:
         file = self._folder / path
         try:
             status = file.stat()  # before the first byte is read: what is written from then on is seen
@@ -133,8 +138,11 @@ class _Hasher:
             return Checked(None, FileRow(path=path, size=0, state="changed", note=note))
         told = f"{'sha256' if large else 'sha1'}:{digest}"
         row = FileRow(path=path, size=size, hash=told, state="proved")
-        if wanted is None and not recording:
+        if valid_text(path) != path:  # no manifest can hold it
             state: FileState = "changed" if is_weights(path) else "extra"
+            return Checked(None, msgspec.structs.replace(row, state=state, note="its name is not UTF-8"))
+        if wanted is None and not recording:
+            state = "changed" if is_weights(path) else "extra"
             return Checked(None, msgspec.structs.replace(row, state=state, note="is not in the manifest"))
         if wanted is not None and digest != wanted.blob:
             return Checked(None, msgspec.structs.replace(row, state="changed", note="has other bytes"))
@@ -163,7 +171,7 @@ def _by_blob(folder: Path, path: str) -> ManifestFile | None:
         name = Path(os.readlink(folder / path)).name
     except OSError:
         return None
-    if not BLOB.fullmatch(name):
+    if not BLOB.fullmatch(name) or valid_text(path) != path:
         return None
     large = len(name) == 64
     return ManifestFile(
