@@ -18,6 +18,7 @@ import msgspec
 import uvicorn
 import uvloop
 
+from lmx_daemon.contract.backup import exclude
 from lmx_daemon.contract.config import Home, MemoryLimit, ServerSettings, Settings, read_settings
 from lmx_daemon.contract.errors import LmxError, StartupError
 from lmx_daemon.contract.frames import Log
@@ -54,13 +55,14 @@ CONNECTION_SECONDS = 2
 
 def main(arguments: Sequence[str]) -> int:
     """Runs until it is stopped; the exit code."""
-    home = Home.from_environment()
     try:
+        home = Home.from_environment()
         home.make()
         options = parse(arguments)
         settings = settings_for(home, options)
         raise_file_limit()
         with take_lock(home):
+            exclude(home.caches)
             return uvloop.run(Daemon(home, settings, options.model).run())
     except LmxError as error:
         print(one_line(f"error: {error.message}"), file=sys.stderr)

@@ -1,6 +1,7 @@
 """`lmx rm`, `du`, `prune`, `import`: what models take on the disk, and how to change that."""
 
 import asyncio
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -174,7 +175,7 @@ async def _import(output: Output, path: Path, name: str | None, copy: bool, link
     if copy and link:
         raise RequestError("--copy and --link are opposites", hint="give one of them")
     last: VerifyUpdate | None = None
-    request = ImportRequest(path=str(path.expanduser().absolute()), id=name, copy=copy)
+    request = ImportRequest(path=os.path.abspath(os.path.expanduser(path)), id=name, copy=copy)
     async with await started() as client:
         async for last in client.import_model(request):
             share = f" {last.done / last.total:.0%}" if last.total else ""

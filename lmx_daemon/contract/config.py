@@ -12,10 +12,13 @@ from typing import Annotated, Literal
 import msgspec
 
 from lmx_daemon.contract.errors import ConfigError
+from lmx_daemon.contract.files import read_regular
+from lmx_daemon.contract.home import PARTS, check_folder, home_path, refuse_foreign
 
 DEFAULT_PORT = 1234
+MAX_CONFIG_BYTES = 1024 * 1024
 
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -112,6 +115,10 @@ class LibrarySettings(Section, frozen=True):
     patience_seconds: Seconds = 300.0
     """A pull to which no byte came for so long fails; it can be asked to go on."""
 
+    def __post_init__(self) -> None:
+        for folder in self.folders:
+            check_folder(folder)
+
 
 class TuiSettings(Section, frozen=True):
     theme: str = "ember"
@@ -143,17 +150,22 @@ class Home:
         self.log_file = self.logs / "daemon.log"
         self.worker_log_file = self.logs / "workers.log"
         self.benchmarks = root / "benchmarks"
+        self.caches = root / "cache"
 
     @classmethod
     def from_environment(cls) -> "Home":
-        return cls(Path(os.environ.get("LMX_HOME") or "~/.lmx").expanduser().absolute())
+        """Return the home that LMX_HOME names. Raises ConfigError."""
+        return cls(home_path(os.environ.get("LMX_HOME") or "~/.lmx"))
 
     def make(self) -> None:
-        """Creates the directories, 0700. Raises ConfigError where that cannot be."""
+        """Create what is missing, for its owner only; the mode of an existing home stays as it is.
+
+        Raises ConfigError where it cannot be used, or where it or a part of it belongs to another user.
+        """
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            refuse_foreign(self.root, PARTS)
             self.logs.mkdir(mode=0o700, exist_ok=True)
-            self.root.chmod(0o700)
         except OSError as error:
             raise ConfigError(
                 f"cannot use {self.root} as lmx's home: {error.strerror or error}",
@@ -166,14 +178,17 @@ class Home:
 def read_settings(home: Home) -> Settings:
     """The settings of config.toml, or the defaults where there is none. Raises ConfigError naming file and field."""
     try:
-        text = home.config.read_bytes()
+        text = read_regular(home.config, MAX_CONFIG_BYTES, follow=True)
     except FileNotFoundError:
         return Settings()
     except OSError as error:
         raise ConfigError(f"cannot read {home.config}: {error.strerror or error}", hint="move it away") from error
     try:
         return msgspec.convert(tomllib.loads(text.decode()), Settings)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{home.config} is not TOML: {error}", hint="mend the line, or move the file away") from error
     except msgspec.ValidationError as error:
         raise ConfigError(f"{home.config}: {error}", hint="see README.md, Settings, for names and values") from error
+    except RecursionError:
+        raise ConfigError(f"{home.config} is nested too deeply", hint="correct it, or move the file away") from None
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are of this kind
+        said = str(error)[:200]
+        raise ConfigError(f"{home.config} is not TOML: {said}", hint="correct it, or move the file away") from error

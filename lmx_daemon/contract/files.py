@@ -11,6 +11,7 @@ import stat
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import IO, Any
 
 SUFFIX = ".lmx"
 """Of temporary files."""
@@ -40,18 +41,24 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def open_regular(file: str | os.PathLike[str], flags: int, mode: int = 0o600) -> int:
-    """Return a descriptor of a regular file; usable as `opener`. Raises OSError for a link, a FIFO, a folder."""
-    descriptor = os.open(file, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+def open_regular(file: str | os.PathLike[str], flags: int, follow: bool = False) -> int:
+    """Return a descriptor of a regular file; usable as `opener`. Raises OSError for a FIFO, a folder, and a link unless
+    links are followed. A new file is readable by its owner only."""
+    descriptor = os.open(file, flags | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW), 0o600)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "is no regular file", os.fspath(file))
     return descriptor
 
 
-def read_regular(file: Path, limit: int) -> bytes:
+def open_owned(file: Path, mode: str, buffering: int = -1) -> IO[Any]:
+    """Open a regular file of lmx's own in a binary mode. Raises OSError, as for a link that was planted there."""
+    return open(file, mode, buffering, opener=open_regular)
+
+
+def read_regular(file: Path, limit: int, *, follow: bool = False) -> bytes:
     """Return the content. Raises OSError, with EFBIG for more than `limit` bytes."""
-    with open(file, "rb", opener=open_regular) as opened:
+    with open(open_regular(file, os.O_RDONLY, follow), "rb") as opened:
         content = opened.read(limit + 1)
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"has more than {limit} bytes", str(file))

@@ -16,12 +16,14 @@ from pathlib import Path
 from lmx_daemon.contract.client import Client
 from lmx_daemon.contract.config import Home
 from lmx_daemon.contract.errors import DaemonSilentError, DaemonUnreachableError, StartupError
+from lmx_daemon.contract.files import open_owned, read_regular
 from lmx_daemon.contract.types import Status
 
 START_SECONDS = 20.0
 LOCK_SECONDS = 2 * START_SECONDS
 """Time to wait for another program that starts the daemon, and for its daemon."""
 POLL_SECONDS = 0.05
+MAX_LOG_BYTES = 16 * 1024 * 1024
 RESTART_SECONDS = 1.0
 """Time between two attempts while another daemon holds the lock and does not answer."""
 
@@ -29,7 +31,7 @@ RESTART_SECONDS = 1.0
 async def find_daemon(home: Home) -> Status | None:
     """The status of the daemon on `home`'s socket, None where there is none. Raises DaemonSilentError: one that
     does not answer is there all the same."""
-    if not home.socket.exists():
+    if home.socket.is_symlink() or not home.socket.exists():
         return None
     async with Client(home.socket) as client:
         try:
@@ -99,7 +101,11 @@ async def find_or_start(home: Home, arguments: Sequence[str] = ()) -> Status:
 
 
 def _spawn(home: Home, log: Path, arguments: Sequence[str]) -> "subprocess.Popen[bytes]":
-    with log.open("wb") as output:
+    try:
+        output = open_owned(log, "wb")
+    except OSError as error:
+        raise StartupError(f"cannot write {log}: {error.strerror}", hint="move it away") from error
+    with output:
         return subprocess.Popen(
             [sys.executable, "-m", "lmx_daemon", *arguments],
             stdin=subprocess.DEVNULL,
@@ -112,7 +118,10 @@ def _spawn(home: Home, log: Path, arguments: Sequence[str]) -> "subprocess.Popen
 
 def _start_error(log: Path, fallback: str) -> StartupError:
     """What the daemon printed before it ended: `error: ...` and perhaps `hint: ...`."""
-    lines = log.read_text(errors="replace").splitlines()
+    try:
+        lines = read_regular(log, MAX_LOG_BYTES).decode(errors="replace").splitlines()
+    except OSError:
+        lines = []
     message = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), None)
     hint = next((line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")), None)
     if message is None:

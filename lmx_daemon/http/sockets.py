@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lmx_daemon.contract.config import Home
 from lmx_daemon.contract.errors import StartupError
+from lmx_daemon.contract.files import open_owned
 from lmx_daemon.contract.spawn import already_running
 
 BACKLOG = 2048
@@ -56,7 +57,7 @@ def url_of(listener: socket.socket) -> str:
 def take_lock(home: Home) -> IO[bytes]:
     """The daemon's claim on its home: kept while the file is open, freed by the kernel however the daemon ends."""
     try:
-        lock = home.lock.open("ab")
+        lock = open_owned(home.lock, "ab")
     except OSError as error:
         raise StartupError(
             f"cannot open {home.lock}: {error.strerror}", hint="set LMX_HOME to another place"

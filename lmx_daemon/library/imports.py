@@ -56,7 +56,7 @@ def plan(path: Path) -> dict[str, Path]:
 
 def place(request: ImportRequest, root: Path) -> tuple[str, Path]:
     """The id and the folder here. Raises RequestError, or ConflictError where it is taken."""
-    path = Path(request.path).expanduser()
+    path = Path(os.path.expanduser(request.path))
     identity = request.id or _named(path)
     owner, _, name = identity.partition("/")
     if not (NAME.fullmatch(owner) and NAME.fullmatch(name)) or identity == "lmx/guide":

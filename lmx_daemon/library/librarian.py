@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import shutil
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
@@ -178,7 +179,7 @@ class Librarian:
 
     async def bring(self, request: ImportRequest) -> AsyncGenerator[VerifyUpdate]:
         """Imports a model and records it; the last update says how that ended. Raises RequestError, ConflictError."""
-        files = await asyncio.to_thread(imports.plan, Path(request.path).expanduser())
+        files = await asyncio.to_thread(imports.plan, Path(os.path.expanduser(request.path)))
         identity, folder = imports.place(request, self.shelf.imported)
         done, total = [0], sum(file.stat().st_size for file in files.values()) if request.copy else 0
         self._check_room(total, folder)

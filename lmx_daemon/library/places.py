@@ -44,24 +44,24 @@ class Found:
 def hub_cache(environ: Mapping[str, str]) -> Path:
     """The cache directory, found as huggingface_hub finds it."""
     if cache := environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(cache).expanduser()
+        return Path(os.path.expanduser(cache))
     return hf_home(environ) / "hub"
 
 
 def hf_home(environ: Mapping[str, str]) -> Path:
     if home := environ.get("HF_HOME"):
-        return Path(home).expanduser()
-    return Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface"
+        return Path(os.path.expanduser(home))
+    return Path(os.path.expanduser(environ.get("XDG_CACHE_HOME") or "~/.cache")) / "huggingface"
 
 
 def lmstudio_models(environ: Mapping[str, str]) -> list[Path]:
     """LM Studio's folders of models: the one its settings name, else its usual ones. Only those that are there."""
-    home = Path(environ.get("HOME") or "~").expanduser()
+    home = Path(os.path.expanduser(environ.get("HOME") or "~"))
     places = [home / ".lmstudio" / "models", home / ".cache" / "lm-studio" / "models"]
     try:
         settings = json.loads((home / ".lmstudio" / "settings.json").read_bytes())
         if isinstance(settings, dict) and isinstance(named := settings.get("downloadsFolder"), str) and named:
-            places.insert(0, Path(named).expanduser())
+            places.insert(0, Path(os.path.expanduser(named)))
     except (OSError, ValueError, RecursionError):
         pass
     return [place for place in dict.fromkeys(places) if place.is_dir()]

@@ -6,8 +6,10 @@ import logging.handlers
 from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from lmx_daemon.contract.errors import StartupError
+from lmx_daemon.contract.files import open_regular
 from lmx_daemon.contract.text import one_line
 from lmx_daemon.contract.types import LogLine
 
@@ -27,6 +29,10 @@ class OneLine(logging.Formatter):
 
 class LogFile(logging.handlers.RotatingFileHandler):
     """The log's file. A record that a full disk refuses is lost; logging would print a traceback for each."""
+
+    def _open(self) -> Any:
+        """Open the file without following a link that was planted in its place. Raises OSError."""
+        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=open_regular)
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Drop the record."""

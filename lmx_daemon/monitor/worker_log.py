@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from lmx_daemon.contract.errors import StartupError
+from lmx_daemon.contract.files import open_owned
 from lmx_daemon.contract.text import printable_lines
 
 FILE_BYTES = 8 * 1024 * 1024
@@ -30,7 +31,7 @@ class WorkerLog:
     def __enter__(self) -> Self:
         """Raises StartupError where the file cannot be written."""
         try:
-            self._out = self._file.open("ab", buffering=0)
+            self._out = open_owned(self._file, "ab", buffering=0)
         except OSError as error:
             raise StartupError(
                 f"cannot write {self._file}: {error.strerror}", hint="move it away, or set LMX_HOME to another place"
@@ -67,7 +68,7 @@ class WorkerLog:
         if self._out.tell() + len(data) > self._file_bytes:
             with suppress(FileNotFoundError):  # it was moved away, and no other could be opened then
                 self._file.replace(self._file.with_name(f"{self._file.name}.1"))
-            fresh = self._file.open("ab", buffering=0)
+            fresh = open_owned(self._file, "ab", buffering=0)
             self._out.close()
             self._out = fresh
         self._out.write(data)

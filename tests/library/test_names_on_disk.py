@@ -50,7 +50,7 @@ def everything(librarian: Librarian) -> list[Model]:
 
 
 class TestFileNames:
-    @pytest.mark.parametrize("name", [f"{LATIN}.txt", f"{LATIN}.py", f"{LATIN}.bin", f"{LATIN}.gguf", f"{LATIN}/x.json"])
+    @pytest.mark.parametrize("name", [f"{LATIN}{end}" for end in (".txt", ".py", ".bin", ".gguf", "/x.json")])
     @pytest.mark.parametrize("source", ["hub", "folder"])
     def test_one_that_is_not_utf_8_disturbs_nothing(self, tmp_path: Path, name: str, source: str) -> None:
         in_cache = source == "hub"

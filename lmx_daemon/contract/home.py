@@ -1,0 +1,59 @@
+"""Checks of $LMX_HOME and of folders that settings name: whose they are, and whether the path can be one."""
+
+import os
+from pathlib import Path
+
+from lmx_daemon.contract.errors import ConfigError
+
+PARTS = (
+    "benchmarks", "cache", "config.toml", "library", "lmx.lock", "lmx.sock", "logs", "measured.json", "models", "pulls",
+    "start.lock", "trash",
+)  # fmt: skip
+"""What lmx reads and writes in its home."""
+
+
+def home_path(text: str) -> Path:
+    """Return the absolute path of the home that LMX_HOME names. Raises ConfigError."""
+    hint = "set LMX_HOME to a directory of yours"
+    try:
+        path = Path(text).expanduser().absolute()
+        str(path).encode()
+    except RuntimeError:
+        raise ConfigError(f"LMX_HOME is {text!r}, and there is no such user", hint=hint) from None
+    except UnicodeEncodeError:
+        raise ConfigError(f"LMX_HOME is {text!r}, which is not UTF-8", hint=hint) from None
+    return path
+
+
+def refuse_foreign(root: Path, names: tuple[str, ...]) -> None:
+    """Raise ConfigError where `root`, or an entry of it with one of the `names`, belongs to another user.
+
+    Links in it are not followed: one of another user could lead lmx to write any file. Raises OSError.
+    """
+    own = os.geteuid()
+    _refuse(root, root.stat().st_uid, own)
+    for name in names:
+        try:
+            owner = (root / name).lstat().st_uid
+        except FileNotFoundError:
+            continue
+        if not (name == "config.toml" and owner == 0):  # as an administrator may provide it
+            _refuse(root / name, owner, own)
+
+
+def check_folder(text: str) -> None:
+    """Raise ValueError for a path that no folder can have."""
+    if "\0" in text:
+        raise ValueError(f"{text!r} cannot be a folder: it holds a NUL character")
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{text!r} cannot be a folder: there is no such user") from None
+
+
+def _refuse(path: Path, owner: int, own: int) -> None:
+    if owner != own:
+        raise ConfigError(
+            f"{path} belongs to another user (uid {owner}, lmx runs as {own})",
+            hint="set LMX_HOME to a directory of your own, or give that one to this user with chown",
+        )
