@@ -114,8 +114,10 @@ class OutputParser:
         piece = Piece()
         if not self.stopped:
             self._state, rest, state = TextStateMachine.flush(self._state)
-            if not (cut and self._tools and state != "tool" and (self._markers.tool_start or "").startswith(rest)):
-                self._take(state, rest, piece)  # else the limit cut the marker of a call
+            if cut and rest and state != "tool" and self._tools and (self._markers.tool_start or "").startswith(rest):
+                self._content.interrupt()  # the limit cut the marker of a call
+            else:
+                self._take(state, rest, piece)
             if state == "tool":
                 self._end_in_call(piece, cut)
         if not self.made_calls:
