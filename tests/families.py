@@ -70,8 +70,6 @@ class Family:
     """Further fields of tokenizer_config.json."""
     say: Callable[[str], str] = str
     """Content as the family's models write it."""
-    text_after: bool = True
-    """Text can follow a call."""
     form: str = ""
 
     @property
@@ -90,9 +88,8 @@ class Family:
             "casequotes": Case(self.write([QUOTES]), calls=[QUOTES]),
             "casenone": Case(say("No call."), "No call."),
         }
-        if self.text_after:
-            around = say("Before.") + "\n" + self.write([PARIS, ADD]) + "\n" + say("After.")
-            found["casearound"] = Case(around, "Before.\nAfter.", calls=[PARIS, ADD])
+        around = say("Before.") + "\n" + self.write([PARIS, ADD]) + "\n" + say("After.")
+        found["casearound"] = Case(around, "Before.\nAfter.", calls=[PARIS, ADD])
         if self.think:
             thought = f"{self.think[0]}\nI think 日本.\n{self.think[1]}\n\n"
             found["casethink"] = Case(thought + self.write([PARIS]), "", "I think 日本.", [PARIS])
@@ -241,13 +238,9 @@ FAMILIES = [
         think=("<|open|>think<|sep|>", "<|close|>think<|sep|>"),
         say=lambda text: f"<|open|>response<|sep|>{text}<|close|>response<|sep|>",
     ),
-    Family("mistral", _mistral_list, "[TOOL_CALLS]", ("[TOOL_CALLS]",), text_after=False, form="-list"),
-    Family(
-        "mistral", _mistral, "[TOOL_CALLS]", ("[TOOL_CALLS]", "[ARGS]"), decoder="metaspace-stripped", text_after=False
-    ),
-    Family(
-        "mistral", _mistral_ids, "[TOOL_CALLS]", ("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"), text_after=False, form="-ids"
-    ),
+    Family("mistral", _mistral_list, "[TOOL_CALLS]", ("[TOOL_CALLS]",), form="-list"),
+    Family("mistral", _mistral, "[TOOL_CALLS]", ("[TOOL_CALLS]", "[ARGS]"), decoder="metaspace-stripped"),
+    Family("mistral", _mistral_ids, "[TOOL_CALLS]", ("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"), form="-ids"),
     Family("muse_spark", _invokes("atem:function_calls", "atem:"), "<atem:function_calls>"),
     Family("pythonic", _pythonic, "<|tool_list_start|>", ("<|tool_call_start|>", "<|tool_call_end|>"), THINK),
     Family(

@@ -41,6 +41,17 @@ def read_calls(parser: ToolParser, text: str, tools: list[dict[str, Any]]) -> li
     return [_call(entry, identity) for entry, identity in zip(entries, given, strict=True)]
 
 
+def split_rest(text: str) -> tuple[str, str]:
+    """Return the calls of a family without an end marker, and the text behind their last JSON value."""
+    start = text.rfind("[ARGS]") + len("[ARGS]") if "[ARGS]" in text else 0
+    start += len(text[start:]) - len(text[start:].lstrip())
+    try:
+        _, end = json.JSONDecoder().raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return text, ""
+    return text[:end], text[end:]
+
+
 def new_id() -> str:
     """Return an id for a call whose model wrote none."""
     return f"call_{uuid.uuid4().hex[:24]}"

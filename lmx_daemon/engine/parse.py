@@ -11,7 +11,7 @@ from typing import Any
 from mlx_lm.generate import TextStateMachine
 
 from lmx_daemon.contract.generation import ToolCallDelta
-from lmx_daemon.engine.calls import Call, ToolParser, new_id, read_calls
+from lmx_daemon.engine.calls import ToolParser, new_id, read_calls, split_rest
 from lmx_daemon.engine.spacing import Channel
 
 
@@ -148,7 +148,7 @@ class OutputParser:
     def _close_call(self, piece: Piece, new: str) -> None:
         """Pass on the calls of a complete envelope. What cannot be read stays text, so that nothing is lost."""
         try:
-            self._add(self._read(), piece)
+            self._read(piece)
         except Exception as error:  # a model's text may break a parser in any way
             if new == "tool":  # the next marker may stand in an argument: the calls are read together at the end
                 self._call += self._markers.tool_start or ""
@@ -162,24 +162,26 @@ class OutputParser:
             piece.warning = "the answer reached its limit of tokens inside a tool call, which is dropped"
             return
         try:
-            self._add(self._read(), piece)
+            self._read(piece)
         except Exception as error:  # see _close_call
             if cut:
                 piece.warning = "the answer reached its limit of tokens inside a tool call, which is dropped"
             else:
                 self._show("", error, piece)
 
-    def _read(self) -> list[Call]:
+    def _read(self, piece: Piece) -> None:
+        """Add the calls of the envelope to `piece`. Raise, with any exception, where it holds none."""
         assert self._markers.tool_parser is not None
-        return read_calls(self._markers.tool_parser, self._call, self._tools)
-
-    def _add(self, calls: list[Call], piece: Piece) -> None:
+        text, rest = (self._call, "") if self._markers.tool_end else split_rest(self._call)
+        calls = read_calls(self._markers.tool_parser, text, self._tools)
         for call in calls if self._parallel else calls[:1]:
             identity = call.id if call.id and call.id not in self._ids else new_id()
             index = len(self._ids)
             self._ids.add(identity)
             piece.calls.append(ToolCallDelta(index=index, id=identity, name=call.name, arguments=call.arguments))
         self.stopped = piece.ended = not self._parallel
+        if not self.stopped:
+            piece.content += self._content.take(rest)
 
     def _show(self, end: str, error: Exception, piece: Piece) -> None:
         piece.content += self._content.take((self._markers.tool_start or "") + self._call + end)

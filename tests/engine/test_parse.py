@@ -109,6 +109,12 @@ class TestCallsWithoutAnEndMarker:
     def test_two_calls(self, second: str) -> None:
         assert [index for index, *_ in parse([self.ONE + second], MISTRAL, tools=TOOLS)[2]] == [0, 1]
 
+    @pytest.mark.parametrize("text", [ONE, LIST])
+    def test_text_behind_a_call_is_content(self, text: str) -> None:
+        for pieces in ([f"hi {text}\n\nbye"], list(f"hi {text}\n\nbye")):
+            content, _, calls, _ = parse(pieces, MISTRAL, tools=TOOLS)
+            assert (content, len(calls)) == ("hi\n\nbye", 1)
+
     def test_the_marker_in_an_argument(self) -> None:
         text = '[TOOL_CALLS]f[ARGS]{"a": "[TOOL_CALLS]f"}'
         assert parse(list(text), MISTRAL, tools=TOOLS)[2] == [(0, "f", '{"a": "[TOOL_CALLS]f"}')]

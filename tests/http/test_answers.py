@@ -149,6 +149,12 @@ class TestSchema:
         answer = ChatDialect("id", "m").whole(EVENTS, 1)
         self.check(components, "CreateChatCompletionResponse", answer)
 
+    def test_the_old_form_of_a_call(self, components: dict[str, Any]) -> None:
+        dialect = ChatDialect("id", "m", True, legacy=True)
+        self.check(components, "CreateChatCompletionResponse", dialect.whole(EVENTS, 1))
+        for chunk in chunks(dialect.stream(EVENTS))[:-1]:
+            self.check(components, "CreateChatCompletionStreamResponse", chunk)
+
     def test_each_chunk(self, components: dict[str, Any]) -> None:
         for chunk in chunks(ChatDialect("id", "m", True).stream(EVENTS))[:-1]:
             self.check(components, "CreateChatCompletionStreamResponse", chunk)
