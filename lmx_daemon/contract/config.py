@@ -88,6 +88,9 @@ class EngineSettings(Section, frozen=True):
     max_restarts: Count = 3
     """Failed starts of one model within `restart_window_seconds` before it is refused for a while."""
     restart_window_seconds: Seconds = 300.0
+    sanitize_control_tokens: bool = True
+    """Whether control tokens (`<|im_end|>`) in user and tool messages are plain text to the model. False passes them
+    on: then any quoted page can end a turn and begin another."""
     prefix_cache_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
     """Keys and values of earlier prompts, for each model in memory; 0 keeps none, None a half of what is free for it.
     They give way to what runs."""

@@ -48,6 +48,8 @@ class EngineOptions(Frozen, frozen=True):
     prefix_disk_bytes: int = 0
     """Of all models together; 0 keeps nothing on disk."""
     prefix_disk_path: str = ""
+    sanitize_control_tokens: bool = True
+    """Whether control tokens in user and tool messages are plain text to the model."""
     wired: str = "auto"
     """macOS only: "auto" wires models above half of the recommended working set, "off", or a number of bytes."""
     template_seconds: float = 5.0

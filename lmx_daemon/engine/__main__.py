@@ -204,6 +204,7 @@ class Worker:
             self._child,
             marks_opening=not can_be_cut(loaded.model),
             progress=self._preparation.progress,
+            sanitize=options.sanitize_control_tokens,
         )
 
     def _run_engine(self) -> None:

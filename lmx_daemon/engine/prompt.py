@@ -11,6 +11,7 @@ from typing import Any
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError, prompt_too_long
 from lmx_daemon.contract.generation import Chat, ImagePart, Message, Prompt, Text, Tokens, Tool
+from lmx_daemon.engine.control import ControlTokens
 from lmx_daemon.engine.switch import thinking_variables
 from lmx_daemon.engine.template_child import TemplateChild
 
@@ -48,9 +49,11 @@ class PromptBuilder:
         *,
         marks_opening: bool = False,
         progress: Callable[[float], None] = lambda seconds: None,
+        sanitize: bool = True,
     ) -> None:
-        """`marks_opening`: prompts say where their conversation begins, which costs tokenising what lies before.
-        `progress` is called after each piece of work with the longest time that the next one may honestly take."""
+        """`marks_opening`: prompts state where their conversation begins, which costs tokenising what lies before.
+        `progress` is called after each piece of work with the longest time that the next one may honestly take.
+        `sanitize`: control tokens in the words of users and tools are encoded as plain text."""
         self._marks_opening = marks_opening
         self._tokenizer = tokenizer
         self._context_length = context_length
@@ -58,6 +61,7 @@ class PromptBuilder:
         self._child = child
         self._progress = progress
         self._probe = self._tokenizer.encode(PROBE)
+        self._control = ControlTokens(tokenizer, self._source_text()) if sanitize else None
 
     def works(self) -> bool:
         """Whether the tokenizer still gives the tokens that it gave at the load."""
@@ -113,15 +117,33 @@ class PromptBuilder:
             "tools": tools or None,
             "add_generation_prompt": True,
         }
+        separator = ""
+        if self._control is not None:
+            variables, separator = self._control.mark(variables)
         text = self._render(variables, chat)
-        self._check_size(text, "messages")
-        tokens = list(self._tokenizer.encode(text, add_special_tokens=False))
-        opening = self._opening(chat, text, tokens) if self._marks_opening else 0
+        tokens = self._encode(text, separator)
+        opening = self._opening(variables["messages"], text, tokens) if self._marks_opening else 0
         return Prepared(tokens, tools, thinking=self._ends_in_thought(text), opening=opening)
 
-    def _opening(self, chat: Chat, text: str, tokens: list[int]) -> int:
-        """Tokens before the first word that is not the system's. Found in the text, since templates cannot be asked."""
-        said = next((message.text.strip() for message in chat.messages if message.role != "system"), "")
+    def _encode(self, text: str, separator: str) -> list[int]:
+        """Return the tokens of a rendered chat. Raises ContextLengthError."""
+        if self._control is None or not separator:
+            self._check_size(text, "messages")
+            return list(self._tokenizer.encode(text, add_special_tokens=False))
+        self._check_size(text.replace(separator, ""), "messages")
+        return self._control.encode(text, separator, self._context_length)
+
+    def _source_text(self) -> str | None:
+        """Return the text of the model's chat templates, or None where the template is code."""
+        if getattr(self._tokenizer, "_chat_template", None) is not None:
+            return None
+        template = self._tokenizer.chat_template
+        return "\n".join(template.values()) if isinstance(template, dict) else template or ""
+
+    def _opening(self, messages: list[dict[str, Any]], text: str, tokens: list[int]) -> int:
+        """Return the number of tokens before the first word that is not the system's. It is found in the text, since
+        templates cannot be asked."""
+        said = next((message["content"].strip() for message in messages if message["role"] != "system"), "")
         place = text.find(said) if said else 0
         before = self._tokenizer.encode(text[: max(place, 0)], add_special_tokens=False)
         # Its last token may have become one with what follows.

@@ -248,6 +248,7 @@ class Loader:
             prefix_cache_bytes=engine.prefix_cache_bytes,
             prefix_disk_bytes=engine.prefix_disk_bytes,
             prefix_disk_path=str(self._prefixes),
+            sanitize_control_tokens=engine.sanitize_control_tokens,
             cache_bytes=slot.cache_limit,
             wired=str(engine.wired),
         )
