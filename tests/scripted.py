@@ -179,9 +179,9 @@ def _write_tokenizer(
         alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     else:
         alphabet = ["▁", "\n", *map(chr, range(0x21, 0x7F)), *(f"<0x{byte:02X}>" for byte in range(256))]
-    known = [*alphabet, *(_spelled(trigger, decoder) for trigger in triggers), *special]
+    known = ["<unk>", *alphabet, *(_spelled(trigger, decoder) for trigger in triggers), *special]
     entries = [(text, -9999.0) for text in said] + [(text, -1.0) for text in known]
-    tokenizer = Tokenizer(models.Unigram(entries, unk_id=None, byte_fallback=decoder != "byte"))
+    tokenizer = Tokenizer(models.Unigram(entries, unk_id=len(said), byte_fallback=decoder != "byte"))
     if decoder == "byte":
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         tokenizer.decoder = decoders.ByteLevel()
