@@ -20,9 +20,7 @@ from tests.scripted import Script, build_scripted
 from tests.soak.streams import Stream
 
 pytestmark = pytest.mark.slow
-QWEN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 """The pre-tokenizer's pattern of Qwen 2 and 3."""
 HUNGRY = r"(x+x+)+[^x\s]"
 """A pattern that takes 0.1 s for each 22 x, and makes no progress meanwhile."""
