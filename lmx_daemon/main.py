@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 import uvicorn
@@ -133,7 +133,7 @@ class Daemon:
         admin_socket = bind_admin(home.socket)
         address = url_of(public_socket)
         with WorkerLog(home.worker_log_file) as worker_log:
-            parts = self._build(address, worker_log.sink)
+            parts = self._build(address, worker_log)
             public = self._server(public_app(parts, settings.server, address))
             admin = self._server(admin_app(parts))
             public_task = asyncio.create_task(public.serve(sockets=[public_socket]))
@@ -156,7 +156,7 @@ class Daemon:
             log("daemon", "info", "stopped")
         return self._exit_code
 
-    def _build(self, address: str, worker_log: IO[bytes]) -> dict[str, Any]:
+    def _build(self, address: str, worker_log: WorkerLog) -> dict[str, Any]:
         """Every part, by the name under which the routes find it."""
         settings, home = self._settings, self._home
         logs = Logs(home.log_file)
@@ -181,7 +181,7 @@ class Daemon:
             settings.server,
             find=librarian.shelf.find,
             clear=librarian.shelf.clear,
-            start=lambda name: Worker.start(name, environment, worker_log, journal.take),
+            start=lambda name: Worker.start(name, environment, worker_log.open, journal.take),
             host=host,
             measurements=Measurements(home.measured),
             prefixes=home.prefixes,

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from lmx_daemon.contract.errors import LmxError, ModelLoadError, OutOfMemoryError, WorkerError
 from lmx_daemon.engine.answer import Answer
 
+OF_MEMORY = ("malloc", "Insufficient Memory")
+"""In what MLX raises for want of memory: on any device, and on Metal."""
 BAD_STEPS = 5
 """So many failed steps in a row, each with a fresh batch, and the process has to show that it still works."""
 MOST_STRIKES = 3
@@ -57,4 +59,4 @@ def load_failure_of(error: BaseException) -> LmxError:
 
 
 def _is_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or "malloc" in str(error)
+    return isinstance(error, MemoryError) or any(words in str(error) for words in OF_MEMORY)

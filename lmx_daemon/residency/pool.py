@@ -263,7 +263,7 @@ class Pool:
 
     def _cancel(self, ticket: Ticket) -> None:
         slot = self._slots.get(ticket.instance)
-        if slot is not None and slot.worker is not None and slot.worker.has(ticket):
+        if slot is not None and slot.worker is not None and slot.worker.tickets.get(ticket.id) is ticket:
             slot.worker.cancel(ticket)
             return
         choices = ticket.request.choices if isinstance(ticket.request, Generate) else 1

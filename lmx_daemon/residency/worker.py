@@ -4,12 +4,13 @@ It decides nothing: when to start, restart or end a worker is the pool's.
 """
 
 import asyncio
+import contextlib
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import IO, Any
+from typing import Any, Protocol
 
 from lmx_daemon.contract.errors import ConflictError, LmxError, ModelLoadError, RequestError, WorkerError, error_from
 from lmx_daemon.contract.frames import (
@@ -34,6 +35,7 @@ from lmx_daemon.contract.frames import (
     Submit,
 )
 from lmx_daemon.contract.generation import is_terminal
+from lmx_daemon.residency.fate import fate_of
 from lmx_daemon.residency.plan import Beat
 from lmx_daemon.residency.ticket import Ticket
 
@@ -43,6 +45,18 @@ SOCKET_BYTES = 256 * 1024
 PROGRAM = (sys.executable, "-m", "lmx_daemon.engine")
 
 OnLog = Callable[[str, Log], None]
+
+
+class Output(Protocol):
+    """Where a worker prints; see monitor.worker_log.Output."""
+
+    sink: int
+
+    def started(self) -> None: ...
+
+    def last_words(self) -> str: ...
+
+
 OnProgress = Callable[[LoadProgress], None]
 
 
@@ -50,7 +64,12 @@ class Worker:
     """Made by `Worker.start`. `ended` is done when the process is gone; its tickets have failed by then."""
 
     def __init__(
-        self, name: str, process: asyncio.subprocess.Process, connection: socket.socket, on_log: OnLog
+        self,
+        name: str,
+        process: asyncio.subprocess.Process,
+        connection: socket.socket,
+        output: Output,
+        on_log: OnLog,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.name = name
@@ -59,11 +78,12 @@ class Worker:
         self.memory = MemoryUse()
         self.heartbeat = Heartbeat(steps=0, busy=False)
         self.hello: Hello | None = None
-        self.ended: asyncio.Future[WorkerError] = loop.create_future()
+        self.ended: asyncio.Future[LmxError] = loop.create_future()
         self.leaving = False
         """It was asked to leave: its end is no crash."""
         self._process = process
         self._connection = connection
+        self._output = output
         self._on_log = on_log
         self._on_progress: OnProgress | None = None
         self._encoder = Encoder()
@@ -75,27 +95,27 @@ class Worker:
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, name: str, environment: Mapping[str, str], log: IO[Any], on_log: OnLog) -> "Worker":
-        """Starts the process; `ready` tells when its imports are done. Raises WorkerError."""
+    async def start(
+        cls, name: str, environment: Mapping[str, str], open_output: Callable[[], Output], on_log: OnLog
+    ) -> "Worker":
+        """Start the process; `ready` returns when its imports are done. Raises WorkerError."""
         try:
-            ours, theirs = connected_sockets()
+            with contextlib.ExitStack() as opened:
+                output = open_output()
+                opened.callback(output.started)
+                ours, theirs = connected_sockets()
+                opened.callback(theirs.close)
+                process = await asyncio.create_subprocess_exec(
+                    *PROGRAM,
+                    stdin=theirs.fileno(),  # pass_fds would make uvloop fork this process and its threads on macOS
+                    stdout=output.sink,
+                    stderr=output.sink,
+                    env=dict(environment),
+                    start_new_session=True,  # a Ctrl-C in the daemon's terminal is the daemon's
+                )
         except OSError as error:
             raise WorkerError(f"cannot start a worker: {error}") from error
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *PROGRAM,
-                stdin=theirs.fileno(),  # pass_fds would make uvloop fork this process and its threads on macOS
-                stdout=log,
-                stderr=log,
-                env=dict(environment),
-                start_new_session=True,  # a Ctrl-C in the daemon's terminal is the daemon's
-            )
-        except OSError as error:
-            ours.close()
-            raise WorkerError(f"cannot start a worker: {error}") from error
-        finally:
-            theirs.close()
-        return cls(name, process, ours, on_log)
+        return cls(name, process, ours, output, on_log)
 
     @property
     def pid(self) -> int:
@@ -138,10 +158,6 @@ class Worker:
         self.tickets[ticket.id] = ticket
         self._write(frame)
 
-    def has(self, ticket: Ticket) -> bool:
-        """Whether the worker still works on this request, not on another one with the same id."""
-        return self.tickets.get(ticket.id) is ticket
-
     def cancel(self, ticket: Ticket) -> None:
         self._send(Cancel(id=ticket.id))
 
@@ -179,27 +195,31 @@ class Worker:
             self._writer.write(frame)
 
     async def _read(self) -> None:
-        decoder: Decoder[FromWorker] = Decoder(FromWorker)
-        reader, self._writer = await asyncio.open_connection(sock=self._connection, limit=READ_BYTES)
-        broken: LmxError | None = None
+        """Take the worker's messages until its end, which is noted whatever happens here."""
+        broken: Exception | None = None
         try:
-            while data := await reader.read(READ_BYTES):
-                for message in decoder.feed(data):
-                    self._take(message)
+            await self._take_all()
         except OSError:
             pass
-        except FrameError as error:
+        except Exception as error:  # no frame may leave a worker that nothing reads, and requests that wait for it
             broken = error
             self.kill(signal.SIGTERM)
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
         await self._end(broken)
 
-    async def _end(self, broken: LmxError | None) -> None:
+    async def _take_all(self) -> None:
+        decoder: Decoder[FromWorker] = Decoder(FromWorker)
+        reader, self._writer = await asyncio.open_connection(sock=self._connection, limit=READ_BYTES)
+        while data := await reader.read(READ_BYTES):
+            for message in decoder.feed(data):
+                self._take(message)
+
+    async def _end(self, broken: Exception | None) -> None:
         code = await self._process.wait()
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        error = WorkerError(
-            broken.message if broken else f"the model's process {how}", hint="try again; the log tells more"
-        )
+        error = fate_of(code, self._output.last_words())
+        if broken is not None:
+            error = WorkerError(f"the model's process sent a broken message: {broken}", hint="try again; see the log")
         for waiting in (self._ready, self._loaded):
             if waiting is not None and not waiting.done():
                 waiting.set_exception(error)

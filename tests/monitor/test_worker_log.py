@@ -1,25 +1,27 @@
 """The file of what workers print: it has a bound, and no file that cannot be written stops a worker."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
 from lmx_daemon.contract.errors import StartupError
-from lmx_daemon.monitor.worker_log import WorkerLog
+from lmx_daemon.monitor.worker_log import LAST_BYTES, Output, WorkerLog
 
 
-async def printed(log: WorkerLog, text: bytes) -> None:
-    """`text` as a process prints it, and the loop's turn to notice."""
-    log.sink.write(text)
+async def printed(output: Output, text: bytes) -> None:
+    """Print `text` as a process does, and give the loop its turn to notice."""
+    os.write(output.sink, text)
     await asyncio.sleep(0.05)
 
 
 async def test_what_is_printed_is_kept_up_to_twice_the_bound(tmp_path: Path) -> None:
     file = tmp_path / "workers.log"
     with WorkerLog(file, file_bytes=1000) as log:
+        output = log.open()
         for number in range(10):
-            await printed(log, f"{number}".encode() * 300)
+            await printed(output, f"{number}".encode() * 300)
     assert file.read_bytes() == b"9" * 300
     assert (tmp_path / "workers.log.1").read_bytes() == b"6" * 300 + b"7" * 300 + b"8" * 300
     assert len(list(tmp_path.iterdir())) == 2
@@ -29,10 +31,11 @@ async def test_a_file_that_could_not_be_begun_anew_is_tried_again(tmp_path: Path
     file, in_the_way = tmp_path / "workers.log", tmp_path / "workers.log.1"
     in_the_way.mkdir()
     with WorkerLog(file, file_bytes=1000) as log:
+        output = log.open()
         for letter in b"abc":
-            await printed(log, bytes([letter]) * 600)
+            await printed(output, bytes([letter]) * 600)
         in_the_way.rmdir()
-        await printed(log, b"d" * 600)
+        await printed(output, b"d" * 600)
     assert file.read_bytes() == b"d" * 600
     assert in_the_way.read_bytes() == b"a" * 600
 
@@ -41,7 +44,7 @@ async def test_the_last_words_are_written_at_the_end_and_a_second_run_goes_on(tm
     file = tmp_path / "workers.log"
     for word in (b"first\n", b"second\n"):
         with WorkerLog(file) as log:
-            log.sink.write(word)
+            os.write(log.open().sink, word)
     assert file.read_bytes() == b"first\nsecond\n"
 
 
@@ -53,5 +56,25 @@ async def test_a_file_that_cannot_be_written_is_said_at_the_start(tmp_path: Path
 async def test_printed_text_cannot_drive_a_terminal(tmp_path: Path) -> None:
     file = tmp_path / "workers.log"
     with WorkerLog(file) as log:
-        await printed(log, "caf\u00e9 \x1b[2J\u009b1m\u202e\tok\n".encode() + b"\xff\n")
+        await printed(log.open(), "caf\u00e9 \x1b[2J\u009b1m\u202e\tok\n".encode() + b"\xff\n")
     assert file.read_text() == "caf\u00e9 \\x1b[2J\\x9b1m\\u202e\tok\n\\xff\n"
+
+
+async def test_the_last_words_of_each_process_are_its_own_and_bounded(tmp_path: Path) -> None:
+    with WorkerLog(tmp_path / "workers.log") as log:
+        first, second = log.open(), log.open()
+        await printed(first, b"a" * 3 * LAST_BYTES)
+        await printed(second, b"second")
+        os.write(first.sink, b"the end")  # not noticed by the loop yet
+        assert first.last_words() == "a" * (LAST_BYTES - 7) + "the end"
+        assert second.last_words() == "second"
+
+
+async def test_a_pipe_is_closed_with_its_process(tmp_path: Path) -> None:
+    with WorkerLog(tmp_path / "workers.log") as log:
+        before = len(os.listdir("/dev/fd"))
+        output = log.open()
+        os.write(output.sink, b"bye")
+        output.started()
+        await asyncio.sleep(0.05)
+        assert len(os.listdir("/dev/fd")) == before and output.last_words() == "bye"

@@ -1,0 +1,35 @@
+"""Why a worker's process ended, from its exit code and its last words. Pure."""
+
+import re
+import signal
+
+from lmx_daemon.contract.errors import LmxError, OutOfMemoryError, WorkerError
+from lmx_daemon.contract.frames import LAST_WORDS
+
+GPU_MEMORY = re.compile(r"\[METAL\].*(?:Insufficient Memory|kIOGPUCommandBufferCallbackErrorOutOfMemory).*")
+"""What Metal prints before it aborts a process for want of memory."""
+REASON = re.compile(rf"^{re.escape(LAST_WORDS)}(.+)$", re.MULTILINE)
+MAX_REASON = 500
+
+
+def fate_of(code: int, printed: str) -> LmxError:
+    """Return the error of a worker that ended with `code` after it had `printed` this on stdout and stderr."""
+    if code == -signal.SIGABRT and (found := GPU_MEMORY.search(printed)):
+        return OutOfMemoryError(
+            f"out of GPU memory: {found[0].strip()[:MAX_REASON]}",
+            hint="try again: the next load plans smaller; or use a shorter context, or a smaller model",
+        )
+    if code > 0 and (reasons := REASON.findall(printed)):
+        return WorkerError(
+            f"the model's process failed: {reasons[-1].strip()[:MAX_REASON]}", hint="try again; see the log"
+        )
+    how = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+    return WorkerError(f"the model's process {how}", hint="try again; see the log")
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal; real-time signals have numbers only."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,58 @@
+"""The reason of a worker's end, from what it printed last."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from lmx_daemon.contract.errors import OutOfMemoryError
+from lmx_daemon.contract.frames import LAST_WORDS
+from lmx_daemon.monitor.worker_log import WorkerLog
+from lmx_daemon.residency import worker
+from lmx_daemon.residency.fate import fate_of
+
+METAL = (
+    "libc++abi: terminating due to uncaught exception of type std::runtime_error: [METAL] Command buffer execution "
+    "failed: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)\n"
+)
+SCRIPTED = f"import os, sys; sys.stderr.write('loading\\n' + {METAL!r}); sys.stderr.flush(); os.abort()"
+"""A worker that ends as MLX does when Metal has no memory left."""
+
+
+def test_an_abort_for_want_of_gpu_memory_is_told_apart_from_a_crash() -> None:
+    error = fate_of(-signal.SIGABRT, f"something\n{METAL}")
+    assert isinstance(error, OutOfMemoryError)
+    assert error.message.startswith("out of GPU memory: [METAL] Command buffer execution failed: Insufficient Memory")
+    assert fate_of(-signal.SIGABRT, "assertion failed").code == "worker_failed"
+    assert fate_of(-signal.SIGKILL, METAL).code == "worker_failed", "the words of an earlier, survived error"
+
+
+def test_the_workers_own_reason_is_told() -> None:
+    error = fate_of(4, f"Traceback ...\n{LAST_WORDS}old\n{LAST_WORDS}the prompts thread ended: X: y\n")
+    assert error.message == "the model's process failed: the prompts thread ended: X: y"
+
+
+def test_an_end_without_words_has_its_signal_or_code() -> None:
+    assert fate_of(-signal.SIGSEGV, "").message == "the model's process was ended by SIGSEGV"
+    assert fate_of(-42, "").message == "the model's process was ended by signal 42"
+    assert fate_of(1, "").message == "the model's process ended with exit code 1"
+
+
+async def test_a_process_that_prints_metals_words_and_aborts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "PROGRAM", (sys.executable, "-c", SCRIPTED))
+    with WorkerLog(tmp_path / "workers.log") as log:
+        started = await worker.Worker.start("m", {}, log.open, lambda name, line: None)
+        error = await asyncio.wait_for(started.ended, 30)
+    assert isinstance(error, OutOfMemoryError) and "Insufficient Memory" in error.message
+    assert "[METAL]" in (tmp_path / "workers.log").read_text()
+
+
+async def test_messages_that_break_the_protocol_end_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = "import os, time; os.write(0, bytes(8)); time.sleep(60)"
+    monkeypatch.setattr(worker, "PROGRAM", (sys.executable, "-c", endless))
+    with WorkerLog(tmp_path / "workers.log") as log:
+        started = await worker.Worker.start("m", {}, log.open, lambda name, line: None)
+        error = await asyncio.wait_for(started.ended, 30)
+    assert "broken message" in error.message
