@@ -167,9 +167,9 @@ class Daemon:
             os.environ,
             machine=lambda: Machine(
                 host.limits().cap,
-                pool.loader.device,
-                lambda needed: _fit(pool.loader.placing(needed)),
-                pool.loader.measured,
+                pool.accounts.device,
+                lambda needed: _fit(pool.accounts.placing(needed)),
+                pool.accounts.measured,
             ),
             in_use=lambda: pool.folders(),
         )

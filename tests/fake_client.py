@@ -113,6 +113,7 @@ INSTANCES = (
         memory=MemoryUse(
             active=6 * GB, cache=GB // 2, peak=7 * GB, weights=46 * GB // 10, prefix_cache=GB, resident=7 * GB
         ),
+        held=7 * GB,
         backend="metal, Apple M3 Max",
         loaded_at=NOW - 7200,
         load_seconds=1.94,
@@ -128,6 +129,7 @@ INSTANCES = (
         pid=4712,
         capabilities=Capabilities(context_length=32768),
         memory=MemoryUse(active=18 * GB, peak=19 * GB, prefix_cache=GB, resident=191 * GB // 10),
+        held=191 * GB // 10,
         backend="metal, Apple M3 Max",
         loaded_at=NOW - 1560,
         load_seconds=6.1,

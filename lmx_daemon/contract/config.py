@@ -78,7 +78,8 @@ class EngineSettings(Section, frozen=True):
     max_running: Count = 32
     context_length: Count | None = None
     prefill_step: Count = 512
-    load_seconds: Seconds = 600.0
+    load_seconds: Seconds = 300.0
+    """A load that makes no progress for so long is ended: it reads no bytes and reports no step."""
     hang_seconds: Seconds = 60.0
     """A worker with work that finishes no step for so long is taken as hung."""
     leave_seconds: Seconds = 5.0

@@ -115,12 +115,13 @@ class Instance(Frozen, frozen=True):
     plan: MemoryPlan | None = None
     """What it was loaded with, corrected by what the load told."""
     held: int = 0
-    """Bytes that its process has taken."""
+    """Bytes that its process holds: the larger of MLX's count and the system's, mapped files left out; for a GPU with
+    memory of its own, MLX's count."""
     cache_limit: int = 0
     """Bytes that its keys and values may have now; what other models do not need is shared out."""
 
 
-IncidentKind = Literal["crashed", "hung", "load failed", "undone", "evicted", "restored", "expired"]
+IncidentKind = Literal["crashed", "out of memory", "hung", "load failed", "undone", "evicted", "restored", "expired"]
 
 
 class Incident(Frozen, frozen=True):
@@ -185,15 +186,17 @@ class HostMemory(Frozen, frozen=True):
     cap: int
     """What lmx plans to use at most."""
     daemon: int
-    """The daemon's own RSS."""
+    """Bytes that the daemon's own process holds."""
     workers: int
-    """RSS of all workers, the spare included."""
+    """Bytes that all workers hold, the spare included; see Instance.held."""
     models: int
     """MLX's active memory over all models."""
     claimed: int = 0
     """What loaded models hold or were promised; `cap` less this is free for another."""
     source: str = ""
     """Where `total` comes from: "physical", "cgroup", "device"."""
+    pressure: str = "normal"
+    """The system's own word on how short memory is: "normal", "warning" or "critical"."""
 
 
 class Series(Frozen, frozen=True):

@@ -1,13 +1,16 @@
 """The machine's memory: physical, what control groups allow, what a GPU recommends, and what lmx may use of it."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from lmx_daemon.contract.config import MemoryLimit
-from lmx_daemon.residency.placement import Room
+from lmx_daemon.monitor.pressure import system_pressure
+from lmx_daemon.monitor.processes import Processes, system_processes
+from lmx_daemon.residency.placement import Pressure, Room, Use
 
 CAP_SHARE = 0.9
 UNLIMITED = 2**60
@@ -37,11 +40,23 @@ class Limits:
 
 
 class Host:
-    """Asks the system; one for each daemon."""
+    """The system's answers about memory; one for each daemon. `processes` and `pressure` are replaced in tests, as is
+    `system`, the name that sys.platform has."""
 
-    def __init__(self, limit: MemoryLimit, cgroups: Path = Path("/sys/fs/cgroup")) -> None:
+    def __init__(
+        self,
+        limit: MemoryLimit,
+        cgroups: Path = Path("/sys/fs/cgroup"),
+        *,
+        processes: Processes | None = None,
+        pressure: Callable[[int, int], Pressure] = system_pressure,
+        system: str = sys.platform,
+    ) -> None:
         self._setting = limit
         self._cgroups = cgroups
+        self._processes = processes or system_processes()
+        self._pressure = pressure
+        self._system = system
         self._physical = int(psutil.virtual_memory().total)
         self._self = psutil.Process()
         self.device_memory: int | None = None
@@ -55,18 +70,27 @@ class Host:
         return Limits(total, source, cap, max(0, min(free)))
 
     def room(self) -> Room:
-        """A Mac swaps and compresses, and a GPU's memory is its own: there only the cap counts."""
-        own = self.device_memory is not None or sys.platform != "linux"
+        """Return what models share. What other programs leave counts, except for a GPU with memory of its own, and on a
+        Mac where the setting names an amount: macOS reports less than it can make free by compressing and swapping."""
         limits = self.limits()
-        return Room(limits.cap, None if own else limits.available)
+        open_ended = self._setting.given if self._system == "darwin" else self.device_memory is not None
+        return Room(limits.cap, None if open_ended else limits.available, self._pressure_of(limits))
+
+    def use(self, pid: int) -> Use:
+        """Return what the system counts for a process."""
+        return self._processes.use(pid)
 
     def daemon(self) -> int:
-        return int(self._self.memory_info().rss)
+        return self.use(self._self.pid).memory
+
+    def _pressure_of(self, limits: Limits) -> Pressure:
+        whole = self._physical if self.device_memory is not None else limits.total
+        return self._pressure(limits.available, whole)
 
     def _total(self, groups: list[Group]) -> tuple[int, str]:
         if self.device_memory is not None:
             return self.device_memory, "device"
-        if sys.platform == "darwin":  # until a worker has asked the GPU: what macOS recommends by default
+        if self._system == "darwin":  # until a worker has asked the GPU: what macOS recommends by default
             share = 2 / 3 if self._physical <= SMALL_MAC else 3 / 4
             return int(self._physical * share), "device"
         limit = min((group.limit for group in groups), default=self._physical)
@@ -115,11 +139,3 @@ def _droppable(file: Path) -> int:
     names = ("inactive_file", "active_file")
     figures = {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
     return sum(figures.get(f"total_{name}", figures.get(name, 0)) for name in names)
-
-
-def resident(pid: int) -> int:
-    """RSS of a process; 0 when it is gone."""
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0

@@ -13,7 +13,7 @@ class Metrics:
         self._running: deque[int] = deque(maxlen=SERIES_SECONDS)
 
     def sample(self, instances: list[Instance], used: int) -> None:
-        """`used` is the RSS of all of lmx's processes, in bytes."""
+        """Add one sample. `used` is what all of lmx's processes hold, in bytes."""
         self._memory.append(used)
         self._decode.append(round(sum(instance.decode_rate for instance in instances), 1))
         self._prefill.append(round(sum(instance.prefill_rate for instance in instances), 1))

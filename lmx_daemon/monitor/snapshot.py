@@ -9,7 +9,7 @@ from lmx_daemon.contract.types import PROTOCOL, HostMemory, Snapshot, Status
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.library.catalog import Catalog
 from lmx_daemon.library.download import Pulls
-from lmx_daemon.monitor.host import Host, resident
+from lmx_daemon.monitor.host import Host
 from lmx_daemon.monitor.metrics import Metrics
 from lmx_daemon.residency.pool import Pool
 
@@ -31,6 +31,7 @@ class Monitor:
         self._started = time.monotonic()
         self._started_at = time.time()
         self._workers = 0
+        self._pressure: str = "normal"
         self.draining = False
 
     def status(self) -> Status:
@@ -44,8 +45,8 @@ class Monitor:
             address=self._address,
             home=str(self._home.root),
             health=pool.health(),
-            versions=pool.loader.versions,
-            backend=pool.loader.backend,
+            versions=pool.accounts.versions,
+            backend=pool.accounts.backend,
             platform=f"{platform.system()} {platform.machine()}",
             draining=self.draining,
             spare=pool.spare.state,
@@ -65,6 +66,7 @@ class Monitor:
             models=sum(instance.memory.active for instance in self._pool.instances()),
             claimed=self._pool.claimed(),
             source=limits.source,
+            pressure=self._pressure,
         )
 
     def snapshot(self) -> Snapshot:
@@ -82,8 +84,8 @@ class Monitor:
     def sample(self) -> None:
         """Add a sample to the series behind the graphs. To be called every SAMPLE_SECONDS."""
         instances = self._pool.instances()
-        pids = [instance.pid for instance in instances if instance.pid]
+        self._workers = sum(instance.held for instance in instances)
         if (spare := self._pool.spare.worker) is not None:
-            pids.append(spare.pid)
-        self._workers = sum(map(resident, pids))
+            self._workers += self._host.use(spare.pid).memory
+        self._pressure = self._host.room().pressure
         self._metrics.sample(instances, self._workers + self._host.daemon())

@@ -9,7 +9,7 @@ from lmx_daemon.contract.types import Incident, IncidentKind
 
 KEPT = 50
 OnLog = Callable[[str, Log], None]
-TROUBLE = ("crashed", "hung", "load failed", "undone")
+TROUBLE = ("crashed", "out of memory", "hung", "load failed", "undone")
 
 
 class Journal:

@@ -51,7 +51,7 @@ class Opener:
             raise ModelLoadError(f"{model.id} cannot be loaded: {model.problem}")
         delay = self._supervisor.delay(model)
         slot = Slot(model, demand, ttl, pinned, purpose)
-        slot.crashes = self._supervisor.crashes(model)
+        slot.crashes, slot.ran_out = self._supervisor.crashes(model), self._supervisor.ran_out(model)
         self._slots.add(slot)
         self._background.run(self._load(slot, delay))
         return slot

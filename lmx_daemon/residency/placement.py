@@ -2,6 +2,20 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+Pressure = Literal["normal", "warning", "critical"]
+"""The system's own word on how short memory is."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """What the system counts for one process, in bytes."""
+
+    memory: int = 0
+    """Pages that only this process holds, in memory or swapped out; mapped files are left out."""
+    read: int = 0
+    """Read from files since it started; 0 where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -11,7 +25,8 @@ class Room:
     cap: int
     """All of them together stay under it."""
     available: int | None = None
-    """What the system could still give; None where that is no limit, as on a Mac, which has its own means."""
+    """What the system could still give; None where that is no limit, as for a GPU with memory of its own."""
+    pressure: Pressure = "normal"
 
 
 @dataclass(frozen=True)
@@ -61,11 +76,12 @@ def free_bytes(room: Room, claims: Collection[Claim], gone: Collection[str] = ()
     """What is left for another model when those in `gone` have left; negative where it is too much already."""
     staying = [claim for claim in claims if claim.id not in gone]
     planned = room.cap - sum(claim.bytes for claim in staying)
-    if room.available is None:
+    available = 0 if room.pressure == "critical" else room.available
+    if available is None:
         return planned
     given_back = sum(claim.held + claim.droppable for claim in claims if claim.id in gone)
     still_to_take = sum(max(0, claim.bytes - claim.held) - claim.droppable for claim in staying)
-    return min(planned, room.available + given_back - still_to_take)
+    return min(planned, available + given_back - still_to_take)
 
 
 def place(need: int, room: Room, claims: Sequence[Claim]) -> Decision:
@@ -99,6 +115,9 @@ def excess(room: Room, claims: Sequence[Claim]) -> int:
 
 
 def grants(room: Room, claims: Sequence[Claim], planned: Mapping[str, int]) -> dict[str, int]:
-    """Bytes for the caches of each model, `planned` ones and an equal share of what is free."""
+    """Return bytes for the caches of each model: the planned ones and, without pressure, an equal share of what is
+    free. A smaller grant makes a worker drop stored prefixes."""
+    if room.pressure != "normal":
+        return {claim.id: planned[claim.id] for claim in claims if claim.id in planned}
     share = max(0, free_bytes(room, claims)) // max(1, len(claims))
     return {claim.id: planned[claim.id] + share for claim in claims if claim.id in planned}

@@ -121,6 +121,21 @@ def stalled_for(beat: Beat, now: float, since: float = 0.0) -> float:
     return now - max(last, since)
 
 
+def exceeded(
+    beat: Beat, now: float, since: float, *, loading: bool, greeted: bool, hang: float, load: float
+) -> float | None:
+    """Return the limit, in seconds, that a worker has exceeded; None if it makes progress.
+
+    A load has `load` seconds for each sign of progress, since one of its steps may read or compute much. A worker that
+    was heard once (`greeted`) has `hang` seconds between two heartbeats, and for each step once it is loaded."""
+    stalled = stalled_for(beat, now, since)
+    if not loading:
+        return hang if stalled > hang else None
+    if greeted and now - max(beat.heard_at, since) > hang:
+        return hang
+    return load if stalled > load else None
+
+
 def start_after(crashes: Sequence[float], now: float, limit: int, window: float) -> Start:
     """For a model that crashed at the times `crashes`: back off; refuse from `limit` crashes within `window` on."""
     recent = sorted(crash for crash in crashes if now - crash < window)
@@ -130,6 +145,11 @@ def start_after(crashes: Sequence[float], now: float, limit: int, window: float)
         return Start()
     backoff = BACKOFF_SECONDS * 2.0 ** (len(recent) - 2)
     return Start(wait=max(0.0, recent[-1] + backoff - now))
+
+
+def reduced(size: int, least: int, times: int) -> int:
+    """Return `size` halved for each of the `times` that a model ran out of memory of late, but not below `least`."""
+    return max(min(size, least), size >> times)
 
 
 def expires_at(used_at: float, ttl: float | None, in_use: bool) -> float | None:

@@ -24,10 +24,11 @@ from lmx_daemon.contract.errors import (
 from lmx_daemon.contract.generation import Ending, Finished, Generate, Loading, Request
 from lmx_daemon.contract.types import Health, Instance, LoadRequest, Model, UnloadRequest, Verdict
 from lmx_daemon.memory.need import Demand
+from lmx_daemon.residency.accounts import Accounts, Machine
 from lmx_daemon.residency.background import Background
 from lmx_daemon.residency.desk import Desk
 from lmx_daemon.residency.journal import Journal
-from lmx_daemon.residency.loading import Loader, Machine
+from lmx_daemon.residency.loading import Loader
 from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.opening import Opener
 from lmx_daemon.residency.plan import hopeless_prompt
@@ -62,12 +63,12 @@ class Pool:
         self.background = Background(lambda message: journal.log("pool", "error", message))
         self.desk = Desk(self._cancel, journal.take)
         self.spare = Spare(lambda: start("spare"), engine.warm_spare, self._slots.busy)
+        self.accounts = Accounts(self._slots, engine, host, measurements)
         self.loader = Loader(
             self._slots,
             engine,
             server,
-            host=host,
-            measurements=measurements,
+            accounts=self.accounts,
             spare=self.spare,
             journal=journal,
             start=start,
@@ -80,6 +81,7 @@ class Pool:
             self._slots,
             self.desk,
             self.loader,
+            self.accounts,
             engine,
             server,
             journal=journal,

@@ -55,6 +55,14 @@ def worse_than_planned(name: str, plan: MemoryPlan, held: int, over: int) -> Out
     )
 
 
+def outgrown(name: str, held: int, most: int) -> OutOfMemoryError:
+    return OutOfMemoryError(
+        f"{name} held {size(held)} of memory where it may hold {size(most)}, and was ended",
+        hint="if this repeats, the model's files are at fault: lmx verify, or use another version of the model",
+        param="model",
+    )
+
+
 def smaller_demand(
     shape: Shape, plan: MemoryPlan, free: int, device: Device, measured: Measured | None
 ) -> Demand | None:
@@ -93,6 +101,8 @@ def there_is(room: Room, claims: list[Claim]) -> str:
         cause = f"; other programs leave {size(room.available)}"
     else:
         cause = ""
+    if room.pressure == "critical":
+        cause = f"{cause}; the system reports critical memory pressure"
     if most > max(0, free):
         return f"{size(max(0, most))} of {size(room.cap)} can be made free at most{cause}"
     return f"{size(max(0, free))} of {size(room.cap)} are free{cause}"

@@ -1,23 +1,27 @@
 """One model in memory, or on its way there or out: what is known of it, and all of them together."""
 
 import asyncio
+import math
 import time
 import uuid
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 
 from lmx_daemon.contract.errors import ErrorBody, LmxError
-from lmx_daemon.contract.frames import Heartbeat, Loaded
+from lmx_daemon.contract.frames import Heartbeat, Loaded, MemoryUse
 from lmx_daemon.contract.types import Instance, InstanceState, MemoryPlan, Model
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.memory.shape import Shape
-from lmx_daemon.residency.placement import Claim
-from lmx_daemon.residency.plan import Load, Purpose, expires_at
+from lmx_daemon.residency.placement import Claim, Use
+from lmx_daemon.residency.plan import Beat, Load, Purpose, expires_at
 from lmx_daemon.residency.ticket import Ticket
 from lmx_daemon.residency.worker import Worker
 
 AFTER_WEIGHTS = ("tokenizer", "warming up")
 """Stages of a load in which all weights are in memory."""
+UNIFIED = "metal"
+"""The beginning of the backend's name where GPU and processor share their memory."""
 RATE_SECONDS = 2.0
 """Rates are means over so long."""
 
@@ -49,12 +53,22 @@ class Slot:
         self.loaded: Loaded | None = None
         self.error: ErrorBody | None = None
         self.crashes = 0
+        self.ran_out = 0
+        """How often the model ran out of memory of late: it gets less of what is free, and smaller steps."""
         self.ready: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
         self.told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done, and another one, when `stage` or `progress` has changed."""
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiting: dict[str, Ticket] = {}
         """Tickets that wait for the load."""
+        self.footprint = 0
+        """Bytes that the system counted for its process at the last `observe`."""
+        self.samples_above = 0
+        """Samples in a row in which the footprint was above what it may hold."""
+        self.cache_allowed = 0
+        """The largest `cache_limit` since it was last idle: what was granted may be held until the requests end."""
+        self._read = 0
+        self._read_at = -math.inf
         self.unneeded_since = time.monotonic()
         """When the last waiting ticket was dismissed."""
         self.used = time.monotonic()
@@ -105,13 +119,51 @@ class Slot:
             self.ready.exception()  # nobody waiting is no fault
 
     @property
+    def beat(self) -> Beat:
+        """The worker's progress. While it loads, bytes that its process reads are progress, also during its imports."""
+        assert self.worker is not None
+        beat = self.worker.beat()
+        if self.state == "ready":
+            return beat
+        heard_at = beat.heard_at if self.worker.hello is not None else max(beat.heard_at, self._read_at)
+        return replace(beat, heard_at=heard_at, progressed_at=max(beat.progressed_at, self._read_at))
+
+    @property
+    def unified(self) -> bool:
+        """Whether it runs on a GPU that shares the processor's memory."""
+        hello = self.worker.hello if self.worker is not None else None
+        return hello is not None and hello.device_memory > 0 and hello.backend.startswith(UNIFIED)
+
+    @property
+    def own_memory(self) -> bool:
+        """Whether the model is in a GPU's own memory, which the system does not count for the process."""
+        hello = self.worker.hello if self.worker is not None else None
+        return hello is not None and hello.device_memory > 0 and not self.unified
+
+    @property
     def held(self) -> int:
-        """Bytes that its process has taken: all of it on a CPU, MLX's own part on a GPU."""
+        """Bytes that its process holds: the larger of MLX's count and the system's; on a GPU with memory of its own
+        MLX's count. On a Mac the system's can be twice as large (ml-explore/mlx#3896)."""
         if self.worker is None:
             return 0
-        memory, hello = self.worker.memory, self.worker.hello
-        on_gpu = hello is not None and hello.device_memory > 0
-        return memory.active + memory.cache if on_gpu else max(memory.resident, memory.active + memory.cache)
+        memory = self.worker.memory
+        counted = memory.active + memory.cache
+        return counted if self.own_memory else max(counted, self.footprint or memory.resident)
+
+    def observe(self, use: Use, most: int | None) -> None:
+        """Take a sample of its process. `most` is what it may hold, None if that is not known yet."""
+        if use.read > self._read:
+            self._read, self._read_at = use.read, time.monotonic()
+        self.footprint = use.memory
+        self.samples_above = self.samples_above + 1 if most is not None and use.memory > most else 0
+        self.cache_allowed = max(self.cache_limit, self.cache_allowed if self.in_use else 0)
+
+    @property
+    def cache_needed(self) -> int:
+        """Bytes for keys and values that were planned, or that requests hold by now; stored prefixes are left out."""
+        assert self.plan is not None
+        memory = self.worker.memory if self.worker is not None else MemoryUse()
+        return max(self.plan.cache.bytes, memory.active - memory.prefix_cache - self.plan.weights.bytes)
 
     def claim(self) -> Claim:
         """What the decisions about memory see of it."""

@@ -6,25 +6,29 @@ What it does is decided in plan.py; how a model leaves is loading.py's.
 import asyncio
 import math
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 
 from lmx_daemon.contract.config import EngineSettings, ServerSettings
-from lmx_daemon.contract.errors import CrashLoopError, WorkerHungError
+from lmx_daemon.contract.errors import LmxError, OutOfMemoryError, WorkerHungError
 from lmx_daemon.contract.types import Health, Model
+from lmx_daemon.residency.accounts import Accounts
 from lmx_daemon.residency.background import Background
 from lmx_daemon.residency.desk import Desk
+from lmx_daemon.residency.ends import Ends
 from lmx_daemon.residency.journal import Journal
 from lmx_daemon.residency.loading import Loader
-from lmx_daemon.residency.plan import stalled_for, start_after
+from lmx_daemon.residency.plan import exceeded, stalled_for
+from lmx_daemon.residency.refusal import outgrown
 from lmx_daemon.residency.slot import Slot, Slots
 from lmx_daemon.residency.ticket import Ticket
 from lmx_daemon.residency.worker import Worker
 
 TICK_SECONDS = 0.5
+SAMPLES_ABOVE = 2
+"""Samples in a row above what a worker may hold, after which it is ended: one alone may be a peak of a moment."""
 HUNG_SECONDS = 0.5
-"""A hung worker has hardly longer to leave: whoever asks for its model next waits for its end."""
+"""Time for a worker that hangs or outgrew its memory to leave: the next request for its model waits for its end."""
 
 
 class Supervisor:
@@ -35,6 +39,7 @@ class Supervisor:
         slots: Slots,
         desk: Desk,
         loader: Loader,
+        accounts: Accounts,
         engine: EngineSettings,
         server: ServerSettings,
         *,
@@ -47,13 +52,14 @@ class Supervisor:
         self._slots = slots
         self._desk = desk
         self._loader = loader
+        self._accounts = accounts
         self._engine = engine
         self._server = server
         self._journal = journal
         self._background = background
         self._release = release
         self._reconsider = reconsider
-        self._crashes: dict[str, list[float]] = defaultdict(list)
+        self._ends = Ends(engine)
         self._ticked = math.inf
         self._since = 0.0
         """Of how long a worker was silent, what lies before says nothing of it."""
@@ -72,7 +78,7 @@ class Supervisor:
             return
         acts: list[Callable[[], None]] = [self._end_unread]
         acts += [partial(self._inspect, slot) for slot in self._slots]
-        acts.append(self._loader.share_out)
+        acts.append(self._accounts.share_out)
         errors = []
         for act in acts:
             try:
@@ -88,32 +94,34 @@ class Supervisor:
 
     def _inspect(self, slot: Slot) -> None:
         slot.sample()
+        self._accounts.observe(slot)
         self._reconsider(slot)
         self._look_after(slot, time.monotonic())
 
     async def watch(self, slot: Slot, worker: Worker) -> None:
-        """Until the worker's end. A crash is remembered; its tickets have been failed by then."""
-        error = await asyncio.shield(worker.ended)
-        if not worker.leaving:
-            self._crashes[slot.model.id].append(time.monotonic())
+        """Wait for the worker's end and count it, as a crash or as one for want of memory. Its tickets have failed by
+        then."""
+        error: LmxError = await asyncio.shield(worker.ended)
+        if not worker.leaving and isinstance(error, OutOfMemoryError):
+            self._ends.ran_out(slot.model, time.monotonic())
+            self._journal.tell("out of memory", slot.model.id, error.message)
+        elif not worker.leaving:
+            self._ends.crashed(slot.model, time.monotonic())
             self._journal.tell("crashed", slot.model.id, error.message)
         if slot.state != "failed":
             self._slots.forget(slot)
 
     def crashes(self, model: Model) -> int:
-        return len(self._crashes[model.id])
+        return self._ends.crashes(model)
+
+    def ran_out(self, model: Model) -> int:
+        """Return how often the model ran out of memory of late."""
+        return self._ends.out_of_memory(model, time.monotonic())
 
     def delay(self, model: Model) -> float:
-        """Seconds to wait before it is started again. Raises CrashLoopError where it crashed too often of late."""
-        limit, window = self._engine.max_restarts, self._engine.restart_window_seconds
-        allowed = start_after(self._crashes[model.id], time.monotonic(), limit, window)
-        if allowed.refused_for is not None:
-            raise CrashLoopError(
-                f"{model.id} has crashed {limit} times within {window:.0f} s",
-                hint=f"it may be started again in {allowed.refused_for:.0f} s; the log tells why it crashed",
-                retry_after=allowed.refused_for,
-            )
-        return allowed.wait
+        """Return the seconds to wait before the model is started again. Raise CrashLoopError or OutOfMemoryError if it
+        crashed, or ran out of memory, too often of late."""
+        return self._ends.delay(model, time.monotonic())
 
     def health(self) -> Health:
         """Return ok only while workers with work make progress and the daemon's own repeated work succeeds."""
@@ -122,7 +130,7 @@ class Supervisor:
         now = time.monotonic()
         for slot in self._slots:
             if slot.worker is not None and slot.state == "ready":
-                stalled = stalled_for(slot.worker.beat(), now, self._since)
+                stalled = stalled_for(slot.beat, now, self._since)
                 if stalled > self._engine.hang_seconds / 2:
                     return Health(ok=False, reason=f"{slot.model.id} has made no progress for {stalled:.0f} s")
         return Health(ok=True)
@@ -131,10 +139,19 @@ class Supervisor:
         worker = slot.worker
         if worker is None or not worker.alive or worker.leaving:
             return
-        # Imports tell nothing of their progress, and may take long from a cold disk.
-        limit = self._engine.hang_seconds if worker.hello is not None else self._engine.load_seconds
-        if stalled_for(worker.beat(), now, self._since) > limit:
+        limit = exceeded(
+            slot.beat,
+            now,
+            self._since,
+            loading=slot.state != "ready",
+            greeted=worker.hello is not None,
+            hang=self._engine.hang_seconds,
+            load=self._engine.load_seconds,
+        )
+        if limit is not None:
             self._end_hung(slot, worker, limit)
+        elif slot.samples_above >= SAMPLES_ABOVE and (not slot.unified or self._accounts.room().pressure != "normal"):
+            self._end_outgrown(slot, worker)
         elif (expires := slot.expires()) is not None and now > expires:
             self._journal.tell("expired", slot.model.id, "unloaded: not used for its time to live")
             self._background.run(self._loader.unload(slot, False))
@@ -142,7 +159,18 @@ class Supervisor:
     def _end_hung(self, slot: Slot, worker: Worker, limit: float) -> None:
         error = WorkerHungError(f"{slot.model.id} made no progress for {limit:g} s and was ended", hint="try again")
         self._journal.tell("hung", slot.model.id, error.message)
-        self._crashes[slot.model.id].append(time.monotonic())
+        self._ends.crashed(slot.model, time.monotonic())
+        self._end(slot, worker, error)
+
+    def _end_outgrown(self, slot: Slot, worker: Worker) -> None:
+        most = self._accounts.most(slot)
+        assert most is not None
+        error = outgrown(slot.model.id, slot.footprint, most)
+        self._journal.tell("out of memory", slot.model.id, error.message)
+        self._ends.ran_out(slot.model, time.monotonic())
+        self._end(slot, worker, error)
+
+    def _end(self, slot: Slot, worker: Worker, error: LmxError) -> None:
         worker.fail(error)
         worker.leaving = True
         slot.state = "leaving"

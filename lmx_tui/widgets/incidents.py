@@ -11,7 +11,7 @@ from lmx_daemon.contract.types import Incident, IncidentKind, Snapshot
 from lmx_tui.figures import age, one_line, shorten
 from lmx_tui.widgets.panes import Pane, short_name
 
-TROUBLE: frozenset[IncidentKind] = frozenset({"crashed", "hung", "load failed", "undone"})
+TROUBLE: frozenset[IncidentKind] = frozenset({"crashed", "out of memory", "hung", "load failed", "undone"})
 """Kinds that someone's request or load has suffered from; the others are lmx's own housekeeping."""
 ROOMY = 100
 NAME_CELLS = (16, 24)

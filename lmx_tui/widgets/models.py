@@ -74,7 +74,7 @@ def ordered(snapshot: Snapshot, query: str, sort: str, reverse: bool) -> list[Mo
             case "context":
                 return model.context_length or 0
             case "memory":
-                return instance.memory.resident if instance else 0
+                return instance.held if instance else 0
             case _:
                 return last_use(model, instance, snapshot.taken_at) or 0.0
 
@@ -145,7 +145,7 @@ def model_rows(snapshot: Snapshot, models: Sequence[Model], colors: Mapping[str,
     for model in models:
         instance = instances.get(model.id)
         glyph, color = _glyph(model, instance, model.id in pulling)
-        memory = instance.memory.resident or None if instance else None
+        memory = instance.held or None if instance else None
         used = last_use(model, instance, snapshot.taken_at)
         rows[model.id] = {
             "glyph": Text(glyph, colors[color]).append(NEWER if model.newer else "", colors["secondary"]),
@@ -232,7 +232,7 @@ class ModelDetail(Pane):
                 ("stage", one_line(instance.stage) or UNKNOWN)
                 if instance.state in LOADING
                 else ("loaded in", duration(instance.load_seconds)),
-                ("memory", f"{size(memory.resident or None)} resident"),
+                ("memory", f"{size(instance.held or None)} held"),
                 ("", f"{size(memory.active or None)} in arrays"),
                 ("", f"{size(memory.peak or None)} at most"),
                 ("", f"{size(memory.prefix_cache)} prefix cache"),

@@ -85,7 +85,7 @@ class MemoryPane(Pane):
         """The cap as one bar: a part for each model, then lmx's own, then what is free."""
         text, drawn = Text(), 0
         for number, instance in enumerate(snapshot.instances):
-            cells = round(instance.memory.resident / cap * width) if cap else 0
+            cells = round(instance.held / cap * width) if cap else 0
             text.append("█" * cells, self._color(MODEL_COLORS[number % len(MODEL_COLORS)]))
             drawn += cells
         whole = min(width, max(drawn, round(used / cap * width) if cap else 0, 1 if used else 0))
@@ -97,11 +97,11 @@ class MemoryPane(Pane):
             (
                 MODEL_COLORS[number % len(MODEL_COLORS)],
                 short_name(instance.model),
-                gigabytes(instance.memory.resident),
+                gigabytes(instance.held),
             )
             for number, instance in enumerate(instances)
         ]
-        rest = used - sum(instance.memory.resident for instance in instances)
+        rest = used - sum(instance.held for instance in instances)
         parts.append(("muted", "lmx", gigabytes(max(0, rest))))
         text = Text(no_wrap=True, overflow="crop")
         for number, row in enumerate(legend(parts, width)):

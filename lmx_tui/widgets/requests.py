@@ -131,8 +131,8 @@ def _instance_row(instance: Instance, now: float, colors: Mapping[str, str]) -> 
     context = instance.capabilities.context_length if instance.capabilities else None
     cells = {
         "model": short_name(instance.model),
-        "memory": size(instance.memory.resident or None),
-        "cache": size(instance.memory.prefix_cache) if instance.memory.resident else UNKNOWN,
+        "memory": size(instance.held or None),
+        "cache": size(instance.memory.prefix_cache) if instance.held else UNKNOWN,
         "context": tokens(context),
         "running": str(instance.running),
         "waiting": str(instance.waiting),

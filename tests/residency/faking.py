@@ -13,7 +13,7 @@ from lmx_daemon.contract.generation import Generate, Text
 from lmx_daemon.contract.types import Model
 from lmx_daemon.residency.journal import Journal
 from lmx_daemon.residency.measured import Measurements
-from lmx_daemon.residency.placement import Room
+from lmx_daemon.residency.placement import Pressure, Room, Use
 from lmx_daemon.residency.plan import Beat
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.residency.ticket import Ticket
@@ -65,6 +65,9 @@ class FakeWorker:
     def submit(self, ticket: Ticket, load_seconds: float) -> None:
         self.tickets[ticket.id] = ticket
 
+    def has(self, ticket: Ticket) -> bool:
+        return ticket.id in self.tickets
+
     def cancel(self, ticket: Ticket) -> None:
         self.tickets.pop(ticket.id, None)
 
@@ -94,8 +97,14 @@ class FakeMachine:
         self.cap = cap
         self.device_memory: int | None = None
 
+        self.uses: dict[int, Use] = {}
+        self.pressure: Pressure = "normal"
+
     def room(self) -> Room:
-        return Room(self.cap)
+        return Room(self.cap, pressure=self.pressure)
+
+    def use(self, pid: int) -> Use:
+        return self.uses.get(pid, Use(WEIGHTS + 50 * MB))
 
 
 class Floor:
@@ -119,7 +128,7 @@ class Floor:
             prefixes=folder / "prefix",
             journal=journal,
         )
-        self.pool.loader.backend = "cpu"
+        self.pool.accounts.backend = "cpu"
 
     def find(self, name: str) -> Model:
         path = self.folder / name

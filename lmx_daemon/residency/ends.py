@@ -1,0 +1,55 @@
+"""How models' processes ended: crashes and ends for want of memory, counted apart, and when the next start may be."""
+
+from collections import defaultdict
+
+from lmx_daemon.contract.config import EngineSettings
+from lmx_daemon.contract.errors import CrashLoopError, OutOfMemoryError
+from lmx_daemon.contract.types import Model
+from lmx_daemon.residency.plan import Start, start_after
+
+
+class Ends:
+    """Times are monotonic seconds."""
+
+    def __init__(self, engine: EngineSettings) -> None:
+        self._engine = engine
+        self._crashes: dict[str, list[float]] = defaultdict(list)
+        self._ran_out: dict[str, list[float]] = defaultdict(list)
+
+    def crashed(self, model: Model, now: float) -> None:
+        self._crashes[model.id].append(now)
+
+    def ran_out(self, model: Model, now: float) -> None:
+        """Count an end for want of memory: the system's, the GPU's, or that of a worker above what it may hold."""
+        self._ran_out[model.id].append(now)
+
+    def crashes(self, model: Model) -> int:
+        return len(self._crashes[model.id])
+
+    def out_of_memory(self, model: Model, now: float) -> int:
+        """Return how often the model ran out of memory within `restart_window_seconds`."""
+        return sum(now - then < self._engine.restart_window_seconds for then in self._ran_out[model.id])
+
+    def delay(self, model: Model, now: float) -> float:
+        """Return the seconds to wait before the next start. Raise CrashLoopError or OutOfMemoryError after
+        `max_restarts` ends of one kind within the window."""
+        limit, window = self._engine.max_restarts, self._engine.restart_window_seconds
+        crashed, ran_out = self._start(self._crashes[model.id], now), self._start(self._ran_out[model.id], now)
+        if crashed.refused_for is not None:
+            raise CrashLoopError(
+                f"{model.id} has crashed {limit} times within {window:.0f} s",
+                hint=f"it may be started again in {crashed.refused_for:.0f} s; the log has the reasons of the crashes",
+                retry_after=crashed.refused_for,
+            )
+        if ran_out.refused_for is not None:
+            raise OutOfMemoryError(
+                f"{model.id} ran out of memory {limit} times within {window:.0f} s",
+                hint=f"it may be started again in {ran_out.refused_for:.0f} s; a shorter --context or a smaller model "
+                "needs less",
+                retry_after=ran_out.refused_for,
+                param="model",
+            )
+        return max(crashed.wait, ran_out.wait)
+
+    def _start(self, ends: list[float], now: float) -> Start:
+        return start_after(ends, now, self._engine.max_restarts, self._engine.restart_window_seconds)
