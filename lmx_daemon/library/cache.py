@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ import msgspec
 
 from lmx_daemon.contract.errors import CancelledError, DiskError, LmxError
 from lmx_daemon.contract.files import sync_file, sync_folder, write_file
+from lmx_daemon.library.links import Holder, file_at, reached
 from lmx_daemon.library.manifest import (
     Manifest,
     ManifestFile,
@@ -26,6 +28,8 @@ from lmx_daemon.library.manifest import (
 )
 
 LOCK_POLL_SECONDS = 0.2
+STEP_SECONDS = 2.0
+"""The coarsest step of a file system's times, FAT's."""
 
 
 class RepositoryFolder:
@@ -42,6 +46,11 @@ class RepositoryFolder:
 
     def blob(self, file: ManifestFile) -> Path:
         return self.blobs / file.blob
+
+    def held(self, commit: str, file: ManifestFile) -> Path:
+        """Return where the file's bytes are: the blob, or the snapshot's own file on a disk without links."""
+        own = self.snapshot(commit) / file.path
+        return own if own.is_file() and not own.is_symlink() and not self.blob(file).exists() else self.blob(file)
 
     def snapshot(self, commit: str) -> Path:
         return self.folder / "snapshots" / commit
@@ -82,10 +91,10 @@ class RepositoryFolder:
             return {}
         return {file.blob: file.modified_ns for file in manifest.files if file.modified_ns is not None}
 
-    def is_unchanged(self, file: ManifestFile, proved: Mapping[str, int]) -> bool:
-        """Whether the blob is the one that was proved, as far as size and time tell."""
+    def is_unchanged(self, commit: str, file: ManifestFile, proved: Mapping[str, int]) -> bool:
+        """Whether the bytes are those that were proved, as far as size and time tell."""
         try:
-            status = self.blob(file).stat()
+            status = self.held(commit, file).stat()
         except OSError:
             return False
         return status.st_size == file.size and status.st_mtime_ns == proved.get(file.blob)
@@ -134,6 +143,9 @@ class RepositoryFolder:
         snapshot = self.snapshot(manifest.commit)
         if all(_points_to(snapshot / file.path, self.blob(file)) for file in manifest.files):
             return
+        if not self._has_links():
+            self._move(manifest)
+            return
         stage = self.folder / ".lmx" / "stage"  # as deep as a snapshot, so that relative links fit both
         shutil.rmtree(stage, ignore_errors=True)
         for file in manifest.files:
@@ -153,6 +165,42 @@ class RepositoryFolder:
             shutil.rmtree(stage)
         sync_folder(snapshot.parent)
 
+    def _has_links(self) -> bool:
+        """Whether the disk takes symbolic links; exFAT and many network disks do not."""
+        probe = self.folder / ".lmx" / f"probe.{os.getpid()}"
+        try:
+            probe.parent.mkdir(exist_ok=True)
+            probe.symlink_to("nothing")
+            probe.unlink()
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise
+            return False
+        return True
+
+    def _move(self, manifest: Manifest) -> None:
+        """Move the blobs to where their links would be, as huggingface_hub does on a disk without links.
+
+        config.json comes last: a snapshot without it is no model yet. A pull that was killed here goes on with what it
+        finds in both places.
+        """
+        snapshot = self.snapshot(manifest.commit)
+        names = Counter(file.blob for file in manifest.files)
+        for file in sorted(manifest.files, key=lambda file: file.path == "config.json"):
+            names[file.blob] -= 1
+            blob, place = self.blob(file), snapshot / file.path
+            if not blob.exists():  # moved by an earlier pull
+                continue
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if names[file.blob]:  # the same bytes under one more name
+                half = self.folder / ".lmx" / "copy"
+                shutil.copy2(blob, half)
+                os.replace(half, place)
+            else:
+                os.replace(blob, place)
+        _sync_tree(snapshot)
+        sync_folder(snapshot.parent)
+
     def _name(self, revision: str, commit: str) -> None:
         reference = self.folder / "refs" / revision
         try:
@@ -163,15 +211,21 @@ class RepositoryFolder:
         reference.parent.mkdir(parents=True, exist_ok=True)
         write_file(reference, commit.encode(), stage=self.folder / ".lmx")
 
-    def discard(self, files: Iterable[ManifestFile]) -> int:
-        """Removes what a cancelled pull had fetched and no snapshot needs; how many bytes. Raises OSError."""
-        needed = {os.path.realpath(link) for link in self.folder.glob("snapshots/*/**/*") if link.is_symlink()}
+    def discard(self, files: Iterable[ManifestFile], since: float) -> int:
+        """Remove what a cancelled pull has fetched `since` then and no snapshot of any repository needs; return its
+        bytes. Raises OSError, DiskError."""
+        if self.folder.is_symlink() or self.blobs.is_symlink():
+            return 0
+        needed = {identity for place in self.folder.parent.glob("*/snapshots") for identity in reached(Holder(place))}
         freed = 0
         for file in files:
             for path in (self.partial(file), self.quarantined / file.blob, self.blob(file)):
-                if path.is_symlink() or not path.is_file() or os.path.realpath(path) in needed:
+                found = file_at(path)
+                if found is None or not found.regular or found.identity in needed:
                     continue
-                freed += path.stat().st_size
+                if found.modified < since - STEP_SECONDS:  # it was here before the pull
+                    continue
+                freed += found.size
                 path.unlink()
         for folder in (self.quarantined, self.quarantined.parent, self.blobs, self.folder):
             with suppress(OSError):  # only where nothing is left in it

@@ -280,8 +280,8 @@ class Pulls:
         needed = queue.needed_by_others(self._records, record)
         files = [file for file in record.manifest.files if file.blob not in needed]
         place = RepositoryFolder(self._cache, record.repo)
-        with suppress(CancelledError, OSError), place.locked_now():
-            return place.discard(files)
+        with suppress(CancelledError, OSError, DiskError), place.locked_now():
+            return place.discard(files, record.added_at)
         return 0
 
     async def _forget(self, identities: Iterable[str]) -> None:

@@ -10,10 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from lmx_daemon.contract.config import Home, LibrarySettings
-from lmx_daemon.contract.errors import CancelledError, ConflictError, LmxError
+from lmx_daemon.contract.errors import CancelledError, ConflictError, DiskError, LmxError
+from lmx_daemon.contract.files import sweep_temporary
 from lmx_daemon.contract.library import (
     Details,
     ImportRequest,
+    Revision,
     TrashRow,
     TrustRequest,
     TrustRow,
@@ -74,13 +76,19 @@ class Librarian:
     async def look(self) -> None:
         """Refresh the listing at the start and while it is requested, and tidy. To be called every LOOK_SECONDS."""
         if not self._swept:
-            await asyncio.to_thread(imports.sweep, self.shelf.imported)
+            await asyncio.to_thread(self._sweep)
         if not self._swept or self.shelf.catalog.asked:
             await self.shelf.catalog.rescan()
         self._swept = True
         if time.monotonic() - self._tidied >= TIDY_SECONDS:
             self._tidied = time.monotonic()
             await asyncio.to_thread(self.tidy)
+
+    def _sweep(self) -> None:
+        """Remove what killed daemons left half made."""
+        imports.sweep(self.shelf.imported)
+        for folder in (self.shelf.root.parent, self.shelf.root, self.shelf.root / "hub", self.shelf.root / "proofs"):
+            sweep_temporary(folder)
 
     def tidy(self) -> None:
         """What can be done at any time; a disk that refuses one of them may take the others: a full one is freed."""
@@ -109,7 +117,10 @@ class Librarian:
         expected = expected_of(model, manifest)
         changes = {fault.path: fault.reason for fault in changed(manifest, folder)} if manifest else {}
         needed = machine.plan(model) if model.size else None
-        revisions = repository(folder.parents[1], model.id).revisions() if model.source == "hub" else []
+        revisions: list[Revision] = []
+        if model.source == "hub":
+            with suppress(DiskError):  # a snapshot that cannot be read hides the list of revisions only
+                revisions = repository(folder.parents[1], model.id).revisions()
         return Details(
             model=model,
             files=rows_of(model, expected.manifest, files_of(folder), changes),
@@ -178,9 +189,14 @@ class Librarian:
         return row
 
     async def bring(self, request: ImportRequest) -> AsyncGenerator[VerifyUpdate]:
-        """Imports a model and records it; the last update says how that ended. Raises RequestError, ConflictError."""
+        """Import a model and record it; the last update holds the outcome. One that cannot be recorded is taken back.
+
+        Raises RequestError, ConflictError.
+        """
         files = await asyncio.to_thread(imports.plan, Path(os.path.expanduser(request.path)))
         identity, folder = imports.place(request, self.shelf.imported)
+        if any(model.id == identity for model in self.shelf.catalog.known()):
+            raise ConflictError(f"another model is named {identity}", hint="give another id: --as owner/name")
         done, total = [0], sum(file.stat().st_size for file in files.values()) if request.copy else 0
         self._check_room(total, folder)
 
@@ -199,7 +215,17 @@ class Librarian:
             yield VerifyUpdate(id=identity, state="failed", error=disk_error(error).body())
             return
         await self.shelf.catalog.rescan(urgent=True)
-        async for update in self.proving.verify(VerifyRequest(id=identity, accept=True)):
+        recorded = False
+        try:
+            async for update in self.proving.verify(VerifyRequest(id=identity, accept=True)):
+                recorded |= update.state in ("recorded", "changed")
+                if update.state != "failed":
+                    yield update
+        finally:
+            if not recorded:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                await self.shelf.catalog.rescan(urgent=True)
+        if not recorded:
             yield update
 
     def _check_room(self, wanted: int, folder: Path) -> None:

@@ -142,7 +142,7 @@ class Pull:
         for file in manifest.files:
             if blobs[file.blob] is not file:  # two names of the same bytes
                 self._tally.ends(file.path, proved=True)
-        missing = [file for file in blobs.values() if not self._has(file, proved)]
+        missing = [file for file in blobs.values() if not self._has(manifest.commit, file, proved)]
         self._check_room(missing)
         fetcher = self._fetcher = Fetcher(
             self._place,
@@ -158,16 +158,17 @@ class Pull:
             self._together(fetcher, manifest, first)
             self._check_configs(manifest)
             self._together(fetcher, manifest, [file for file in missing if file not in first])
-            written = [file for file in blobs.values() if not self._place.is_unchanged(file, self._times)]
+            commit, times = manifest.commit, self._times
+            written = [file for file in blobs.values() if not self._place.is_unchanged(commit, file, times)]
             self._tally.lost(sum(file.size for file in written))
             self._together(fetcher, manifest, written)  # by others, while the rest was fetched
         finally:
             self._fetcher = None
             fetcher.close()
 
-    def _has(self, file: ManifestFile, proved: dict[str, int]) -> bool:
-        """Whether the blob needs nothing: it is as it was when it was proved."""
-        if not self._place.is_unchanged(file, proved):
+    def _has(self, commit: str, file: ManifestFile, proved: dict[str, int]) -> bool:
+        """Whether the file needs nothing: it is as it was when it was proved."""
+        if not self._place.is_unchanged(commit, file, proved):
             return False
         self._times[file.blob] = proved[file.blob]
         self._tally.have(file.size)
@@ -213,7 +214,7 @@ class Pull:
 
     def _prove_or_fetch(self, fetcher: Fetcher, manifest: Manifest, file: ManifestFile) -> None:
         """Bytes that another tool left under this name are used where their hash is right."""
-        blob = self._place.blob(file)
+        blob = self._place.held(manifest.commit, file)
         if blob.is_file():
             status = blob.stat()
             if status.st_size == file.size:
@@ -231,7 +232,8 @@ class Pull:
     def _check_configs(self, manifest: Manifest) -> None:
         configs = [file for file in manifest.files if file.path in CODE_FILES and file.size <= CONFIG_BYTES]
         if not self._order.include:
-            refuse_code(manifest.repo, {file.path: self._place.blob(file).read_bytes() for file in configs})
+            read = {file.path: self._place.held(manifest.commit, file).read_bytes() for file in configs}
+            refuse_code(manifest.repo, read)
 
     def _check_room(self, missing: Sequence[ManifestFile]) -> None:
         have = 0

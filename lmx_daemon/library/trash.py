@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -21,7 +21,7 @@ from lmx_daemon.contract.state import json_of, read_state
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.disk import Removal, size_on_disk
 from lmx_daemon.library.links import Holder
-from lmx_daemon.library.trash_clock import TrashClock
+from lmx_daemon.library.trash_clock import TrashClock, uptime
 from lmx_daemon.library.trash_revision import SNAPSHOT, bring_back, move_aside
 
 NOTE = "note.json"
@@ -47,9 +47,20 @@ DECODE = json_of(Note)
 
 
 class Trash:
-    def __init__(self, cache: Path, imported: Path, keep_seconds: float) -> None:
+    """`now` is the wall clock, `up` one that nothing sets."""
+
+    def __init__(
+        self,
+        cache: Path,
+        imported: Path,
+        keep_seconds: float,
+        *,
+        now: Callable[[], float] = time.time,
+        up: Callable[[], float] = uptime,
+    ) -> None:
+        self._now = now
         self._bins = {"hub": cache / ".locks" / "lmx-trash", "imported": imported.parent / "trash"}
-        self._clocks = {place: TrashClock(place / "clock.json") for place in self._bins.values()}
+        self._clocks = {place: TrashClock(place / "clock.json", now, up) for place in self._bins.values()}
         self._keep = keep_seconds
 
     def place_of(self, model: Model) -> Path:
@@ -64,7 +75,7 @@ class Trash:
         place = self.place_of(model)
         folder = Path(model.path)
         whole = folder.parents[1] if model.source == "hub" else folder
-        note = Note(id=model.id, source=model.source, path=str(whole), size=size_on_disk(whole), removed_at=time.time())
+        note = Note(id=model.id, source=model.source, path=str(whole), size=size_on_disk(whole), removed_at=self._now())
         key, note = self._begin(place, note)
         try:
             os.rename(whole, place / key / CONTENT)
@@ -82,7 +93,7 @@ class Trash:
             source="hub",
             path=str(removal.path),
             size=removal.size,
-            removed_at=time.time(),
+            removed_at=self._now(),
             revision=removal.path.name,
             replaced_by=replaced_by,
         )
@@ -156,7 +167,7 @@ class Trash:
         for place, clock in self._clocks.items():
             for folder in _folders(place):
                 half = folder not in noted and not os.path.lexists(folder / CONTENT)
-                if half and time.time() - folder.stat().st_mtime > self._keep:
+                if half and self._now() - folder.stat().st_mtime > self._keep:
                     shutil.rmtree(folder, ignore_errors=True)
             if not _folders(place):
                 clock.forget()
@@ -182,7 +193,7 @@ class Trash:
 
     def _age(self, folder: Path, note: Note) -> float:
         """Return the time that has passed by both clocks; where the wall clock was set back, by the trash's alone."""
-        seen, passed = self._seen(folder.parent) - note.seen_at, time.time() - note.removed_at
+        seen, passed = self._seen(folder.parent) - note.seen_at, self._now() - note.removed_at
         return seen if passed < 0 else min(seen, passed)
 
     def _seen(self, place: Path) -> float:
@@ -205,7 +216,7 @@ class Trash:
             id=note.id,
             size=note.size,
             removed_at=note.removed_at,
-            purged_at=time.time() + self._keep - self._age(folder, note),
+            purged_at=self._now() + self._keep - self._age(folder, note),
             revision=note.revision,
         )
 

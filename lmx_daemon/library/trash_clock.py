@@ -5,6 +5,7 @@ no more than the uptime clock has advanced, which nothing sets. The time between
 """
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,14 +42,16 @@ def step(seen: Seen, now: float, allowed: float) -> Seen:
 class TrashClock:
     """The clock of one trash. Several daemons may share it: each counts from the last step of any of them."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, now: Callable[[], float], up: Callable[[], float]) -> None:
         self._file = file
+        self._now = now
+        self._up = up
         self._kept_at: float | None = None
         """Uptime when this process last wrote the file."""
 
     def seconds(self, oldest: float = 0.0) -> float:
         """Return the time seen now. A clock that was lost goes on from `oldest`. A full disk is no error."""
-        up, now = uptime(), time.time()
+        up, now = self._up(), self._now()
         known = read_state(self._file, DECODE) or Seen(seconds=oldest, at=now)
         seen = step(known, now, UNSEEN_SECONDS if self._kept_at is None else up - self._kept_at)
         if self._kept_at is None or up - self._kept_at >= KEEP_SECONDS:

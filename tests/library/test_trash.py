@@ -245,6 +245,27 @@ class TestImporting:
         librarian.undo(None)
         assert librarian.shelf.catalog.locate("else/where").problem is None
 
+    async def test_one_that_cannot_be_recorded_is_taken_back(self, tmp_path: Path) -> None:
+        """As on a full disk: the proof has no room."""
+        folder = make_folder(tmp_path / "else" / "where")
+        librarian = librarian_of(tmp_path)
+        proofs = tmp_path / "home" / "library" / "proofs"
+        proofs.parent.mkdir(parents=True, exist_ok=True)
+        proofs.write_bytes(b"in the way")
+        told = await bring(librarian, folder, copy=True)
+        assert told.state == "failed" and told.error is not None
+        assert ids(librarian) == ["lmx/guide"] and not (tmp_path / "home" / "models" / "else" / "where").exists()
+        proofs.unlink()
+        assert (await bring(librarian, folder, copy=True)).state == "recorded"
+
+    async def test_not_under_the_id_of_another_model(self, tmp_path: Path) -> None:
+        make_cached(tmp_path / "cache", "maker/one")
+        folder = make_folder(tmp_path / "else" / "where")
+        librarian = librarian_of(tmp_path)
+        librarian.shelf.catalog.refresh()
+        with pytest.raises(ConflictError, match="another model is named maker/one"):
+            await bring(librarian, folder, "maker/one")
+
     async def test_its_code_is_found(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "else" / "where")
         (folder / "modeling.py").write_text("pass")
