@@ -33,6 +33,12 @@ class Markers:
     initial: str = "normal"
     """State in which an answer begins."""
 
+    def begins(self, text: str) -> bool:
+        """Return whether `text` is the beginning of a marker; one character is not enough to be taken for one."""
+        further = (marker for found in self.transitions.values() for marker, _ in found)
+        markers = (self.think_start, self.think_end, self.tool_start, *self.structural, *further)
+        return len(text) > 1 and any(marker.startswith(text) for marker in markers if marker)
+
 
 @dataclass
 class Piece:
@@ -114,8 +120,8 @@ class OutputParser:
         piece = Piece()
         if not self.stopped:
             self._state, rest, state = TextStateMachine.flush(self._state)
-            if cut and rest and state != "tool" and self._tools and (self._markers.tool_start or "").startswith(rest):
-                self._content.interrupt()  # the limit cut the marker of a call
+            if cut and state != "tool" and self._markers.begins(rest):
+                self._content.interrupt()
             else:
                 self._take(state, rest, piece)
             if state == "tool":
