@@ -94,10 +94,10 @@ def told(plan: MemoryPlan) -> str:
 
 
 def there_is(room: Room, claims: list[Claim]) -> str:
-    """What is free, and what would be."""
-    free = free_bytes(room, claims)
-    most = free_bytes(room, claims, {claim.id for claim in claims if not claim.pinned})
-    if room.available is not None and room.available < room.cap // 2 and most < room.cap:
+    """Return what is free, what can be made free, and what limits it besides the models in memory."""
+    movable = {claim.id for claim in claims if not claim.pinned}
+    free, most = free_bytes(room, claims), free_bytes(room, claims, movable)
+    if room.available is not None and most < free_bytes(Room(room.cap), claims, movable):
         cause = f"; other programs leave {size(room.available)}"
     else:
         cause = ""

@@ -67,3 +67,10 @@ def test_other_programs_are_named_where_they_are_the_cause() -> None:
     plan = plan_for(SHAPE, Demand(), METAL)
     error = refusal("m/m", plan, Room(cap=20 * GB, available=2 * GB), [], None)
     assert "2.0 GB of 20.0 GB are free; other programs leave 2.0 GB" in error.message
+
+
+def test_half_of_the_memory_used_elsewhere_is_the_cause_of_a_refusal() -> None:
+    plan = plan_for(SHAPE, Demand(), METAL)
+    room = Room(cap=plan.bytes + GB, available=plan.bytes * 3 // 5)
+    assert "; other programs leave " in refusal("m/m", plan, room, [], None).message
+    assert "other programs" not in refusal("m/m", plan, Room(cap=GB, available=50 * GB), [], None).message
