@@ -1,15 +1,22 @@
 """What must hold of a model's files before MLX or transformers sees them. Nothing in a repository is trusted."""
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from lmx_daemon.contract.errors import ModelLoadError, UntrustedModelError
+from lmx_daemon.contract.reading import read_model_file
+from lmx_daemon.contract.structure import exceeds
+from lmx_daemon.memory.bounds import absurd
 
-MAX_JSON_BYTES = 256 * 1024 * 1024
+MAX_TEXT_BYTES = 64 * 1024 * 1024
 """tokenizer.json of the largest vocabularies is about 30 MB."""
+MAX_VALUES = 4_000_000
+"""JSON values in one file; a vocabulary of 262,144 tokens with its merges has 1.9 million."""
+READ_WHOLE = ("tokenizer", "vocab", "merges", "chat_template", "generation_config")
 CODE_KEYS = ("model_file", "auto_map", "trust_remote_code")
 CODE_SUFFIXES = (".py", ".so", ".dylib")
 MAX_TENSORS = 1_000_000
@@ -29,7 +36,10 @@ def check_model(path: Path, trusted: bool = False) -> dict[str, Any]:
     for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
         if not trusted and (path / name).exists():
             _refuse_code(name, _read_object(path / name))
+    if (nonsense := absurd(config)) is not None:
+        raise ModelLoadError(nonsense, hint="pull the model again")
     for file in sorted(path.iterdir()):
+        _check_kind(file)
         if not trusted and file.suffix in CODE_SUFFIXES:
             raise UntrustedModelError(
                 f"{file.name}: the repository carries code, and lmx runs none",
@@ -50,11 +60,26 @@ def _refuse_code(name: str, config: dict[str, Any]) -> None:
             )
 
 
+def _check_kind(file: Path) -> None:
+    """Raises ModelLoadError for what the loaders would wait at, or read whole whatever its size."""
+    try:
+        status = file.stat()
+    except OSError:  # a link into nothing is refused where the file is needed
+        return
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise ModelLoadError(f"{file.name} is not a regular file", hint="pull the model again")
+    if file.suffix != ".safetensors" and file.name.startswith(READ_WHOLE) and status.st_size > MAX_TEXT_BYTES:
+        raise ModelLoadError(f"{file.name} has {status.st_size} bytes; at most {MAX_TEXT_BYTES} are read")
+
+
 def _read_json(file: Path) -> Any:
     try:
-        if file.stat().st_size > MAX_JSON_BYTES:
-            raise ModelLoadError(f"{file.name} is larger than {MAX_JSON_BYTES} bytes")
-        return json.loads(file.read_bytes())
+        data = read_model_file(file, MAX_TEXT_BYTES)
+        if data is None:
+            raise ModelLoadError(f"{file.name} has more than {MAX_TEXT_BYTES} bytes")
+        if exceeds(data, MAX_VALUES) is not None:
+            raise ModelLoadError(f"{file.name} holds more than {MAX_VALUES} JSON values")
+        return json.loads(data)
     except FileNotFoundError:
         raise ModelLoadError(f"{file.name} is missing", hint="pull the model again") from None
     except (ValueError, RecursionError) as error:

@@ -3,16 +3,17 @@
 A repository that makes no sense is described as far as it goes, with the problem in one line; it never raises.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
+from lmx_daemon.contract.reading import open_model_file, read_index, read_model_file, read_object
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.abilities import abilities
 from lmx_daemon.library.header import parameters
+from lmx_daemon.memory.bounds import absurd
 
-MAX_JSON_BYTES = 4 * 1024 * 1024
+MAX_BITS = 64
 MAX_TEMPLATE_BYTES = 1024 * 1024
 MAX_CARD_BYTES = 64 * 1024
 CODE_KEYS = ("auto_map", "model_file", "trust_remote_code")
@@ -70,7 +71,9 @@ def problem_with(path: Path, config: dict[str, Any], weights: list[Path], sizes:
         return "the name of a weights' file is not UTF-8: rename it"
     if not config:
         return "config.json is missing or broken: pull it again"
-    index = read_object(path / "model.safetensors.index.json")
+    if (nonsense := absurd(config)) is not None:
+        return nonsense
+    index = read_index(path / "model.safetensors.index.json")
     wanted = index.get("weight_map") if index else None
     missing = {str(name) for name in wanted.values()} - {f.name for f in weights} if isinstance(wanted, dict) else set()
     if missing or 0 in sizes:
@@ -95,8 +98,8 @@ def code_in(path: Path, names: set[str]) -> tuple[str, ...]:
 def license_of(path: Path) -> str | None:
     """As the front matter of the model card says."""
     try:
-        with (path / "README.md").open(encoding="utf-8", errors="replace") as card:
-            lines = card.read(MAX_CARD_BYTES).splitlines()
+        with open_model_file(path / "README.md") as card:
+            lines = card.read(MAX_CARD_BYTES).decode(errors="replace").splitlines()
     except OSError:
         return None
     if not lines or lines[0].strip() != "---":
@@ -110,17 +113,6 @@ def license_of(path: Path) -> str | None:
             told[key] = value.strip().strip("\"'")[:100]
     named = told["license_name"] if told["license"] in ("", "other") else ""
     return named or told["license"] or None
-
-
-def read_object(file: Path) -> dict[str, Any] | None:
-    """A JSON object, or None for anything else: missing, too large, not JSON, not an object."""
-    try:
-        if file.stat().st_size > MAX_JSON_BYTES and file.name != "model.safetensors.index.json":
-            return None
-        value = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def size_of(file: Path) -> int:
@@ -139,7 +131,7 @@ def quantization(config: dict[str, Any]) -> str | None:
             mode, bits = found.get("mode"), found.get("bits")
             if isinstance(mode, str) and mode != "affine":
                 return mode
-            if isinstance(bits, int):
+            if type(bits) is int and 0 < bits <= MAX_BITS:
                 return f"{bits}-bit"
             if isinstance(method := found.get("quant_method"), str):
                 return method
@@ -164,8 +156,10 @@ def template(path: Path, tokenizer: dict[str, Any]) -> str:
     """The chat template's text; named ones joined."""
     file = path / "chat_template.jinja"
     try:
-        if file.is_file() and file.stat().st_size <= MAX_TEMPLATE_BYTES:
-            return file.read_text(errors="replace")
+        if (data := read_model_file(file, MAX_TEMPLATE_BYTES)) is not None:
+            return data.decode(errors="replace")
+    except FileNotFoundError:
+        pass
     except OSError:
         return ""
     found = tokenizer.get("chat_template") or (read_object(path / "chat_template.json") or {}).get("chat_template")

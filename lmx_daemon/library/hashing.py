@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lmx_daemon.contract.errors import CancelledError
+from lmx_daemon.contract.reading import open_model_file
 from lmx_daemon.library.manifest import ManifestFile
 
 CHUNK_BYTES = 1 << 20
@@ -34,6 +35,6 @@ def hash_file(
 ) -> str:
     """What `file.blob` must be for the bytes at `path`. Raises CancelledError or OSError."""
     digest = new_hash(file)
-    with path.open("rb", buffering=0) as source:
+    with open_model_file(path) as source:
         hash_into(digest, source, stop, on_bytes)
     return str(digest.hexdigest())

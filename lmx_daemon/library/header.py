@@ -1,13 +1,13 @@
 """Headers of safetensors files, read with limits: names, types and shapes, never a tensor. It trusts nothing."""
 
 import math
-import struct
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
-MAX_HEADER_BYTES = 64 * 1024 * 1024
+from lmx_daemon.contract.reading import read_tensors
+
 MAX_DIMENSIONS = 16
 MAX_PARAMETERS = 2**50
 """More than any model has; a header that claims more is not believed."""
@@ -15,47 +15,28 @@ BITS = {
     "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16,
     "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I8": 8, "U8": 8, "BOOL": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
 }  # fmt: skip
-METADATA = "__metadata__"
 FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 Side = Annotated[int, msgspec.Meta(ge=0, lt=2**40)]
 
 
 class Tensor(msgspec.Struct, frozen=True, gc=False):
-    """Without a shape it is none, but may be the header's metadata."""
+    """One entry of a header. Without a shape it is no tensor."""
 
-    dtype: str = ""
-    shape: Annotated[tuple[Side, ...], msgspec.Meta(max_length=MAX_DIMENSIONS)] | None = None
+    dtype: str
+    shape: Annotated[tuple[Side, ...], msgspec.Meta(max_length=MAX_DIMENSIONS)] | None
 
     @property
     def count(self) -> int:
         return math.prod(self.shape or ())
 
 
-HEADER = msgspec.json.Decoder(dict[str, Tensor])
-
-
 def read_header(file: Path) -> dict[str, Tensor] | None:
-    """The tensors of a file by name; None where it is no safetensors file that makes sense."""
+    """Return the tensors of a file by name; None where it is no safetensors file that makes sense."""
     try:
-        with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-            if length > MAX_HEADER_BYTES:
-                return None
-            tensors = _tensors(opened.read(length))
-    except (OSError, struct.error, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        tensors = msgspec.convert(read_tensors(file), dict[str, Tensor])
+    except (msgspec.ValidationError, UnicodeError):
         return None
     return None if any(tensor.shape is None for tensor in tensors.values()) else tensors
-
-
-def _tensors(header: bytes) -> dict[str, Tensor]:
-    try:
-        found = HEADER.decode(header)
-    except msgspec.ValidationError:  # metadata may have words of its own for "dtype" and "shape"
-        whole = msgspec.json.decode(header, type=dict[str, Any])
-        whole.pop(METADATA, None)
-        return msgspec.convert(whole, dict[str, Tensor])
-    found.pop(METADATA, None)
-    return found
 
 
 def parameters(weights: list[Path], config: dict[str, Any]) -> int | None:

@@ -14,7 +14,8 @@ from pathlib import Path
 from lmx_daemon.contract.errors import ConflictError, RequestError, UntrustedModelError
 from lmx_daemon.contract.files import sync_file, sync_folder
 from lmx_daemon.contract.library import ImportRequest
-from lmx_daemon.library.describe import CODE_SUFFIXES, PICKLE_SUFFIXES, read_object
+from lmx_daemon.contract.reading import read_object
+from lmx_daemon.library.describe import CODE_SUFFIXES, PICKLE_SUFFIXES
 from lmx_daemon.library.header import read_header
 from lmx_daemon.library.places import NAME
 

@@ -23,11 +23,12 @@ from lmx_daemon.contract.library import (
     VerifyState,
     VerifyUpdate,
 )
+from lmx_daemon.contract.reading import read_object
 from lmx_daemon.contract.text import encodable, valid_text
 from lmx_daemon.library import imports
 from lmx_daemon.library.answers import Answers
 from lmx_daemon.library.cache import RepositoryFolder, disk_error
-from lmx_daemon.library.describe import read_object, template
+from lmx_daemon.library.describe import template
 from lmx_daemon.library.download import Pulls
 from lmx_daemon.library.fit import Machine
 from lmx_daemon.library.hub import Hub, checked_endpoint

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lmx_daemon.contract.reading import read_model_file
+
 BUILT_IN = Path(__file__).parent / "guide"
 FOLDER = re.compile(r"models--([A-Za-z0-9][\w.-]*)--([A-Za-z0-9][\w.-]*)")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,95}")
+MAX_REF_BYTES = 1024
 MAX_ENTRIES = 5_000
 """Folders looked at under one watched folder; more than that is no folder of models."""
 WEIGHTS = ".safetensors"
@@ -137,7 +140,7 @@ def _plain(name: str) -> str:
 def current_commit(folder: Path) -> str | None:
     """Of a repository in the cache: the commit that `main` names, else the newest snapshot."""
     try:
-        named = (folder / "refs" / "main").read_text().strip()
+        named = (read_model_file(folder / "refs" / "main", MAX_REF_BYTES) or b"").decode().strip()
         if COMMIT.fullmatch(named) and (folder / "snapshots" / named).is_dir():
             return named
     except (OSError, UnicodeDecodeError):

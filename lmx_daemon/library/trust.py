@@ -10,6 +10,7 @@ import msgspec
 
 from lmx_daemon.contract.errors import RequestError, UntrustedModelError
 from lmx_daemon.contract.frozen import Frozen
+from lmx_daemon.contract.reading import open_model_file
 from lmx_daemon.contract.state import json_of, read_state, write_state
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.describe import CODE_FILES, CODE_SUFFIXES, PICKLE_SUFFIXES
@@ -98,7 +99,7 @@ def fingerprint(folder: Path) -> str:
         names = sorted(f.name for f in folder.iterdir() if f.name.endswith(suffixes) or f.name in CODE_FILES)
         for name in names:
             content = hashlib.sha256()
-            with (folder / name).open("rb") as source:
+            with open_model_file(folder / name) as source:
                 while chunk := source.read(READ_BYTES):
                     content.update(chunk)
             digest.update(os.fsencode(name) + f"\0{content.hexdigest()}\n".encode())

@@ -17,6 +17,7 @@ import msgspec
 
 from lmx_daemon.contract.errors import CancelledError, ModelLoadError
 from lmx_daemon.contract.library import FileRow, FileState
+from lmx_daemon.contract.reading import open_model_file
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.manifest import Manifest, ManifestFile
@@ -152,7 +153,7 @@ class _Hasher:
     def _hash(self, file: Path, size: int, large: bool) -> str:
         digest = hashlib.sha256() if large else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
         buffer = memoryview(bytearray(READ_BYTES))
-        with file.open("rb", buffering=0) as source:
+        with open_model_file(file) as source:
             while count := source.readinto(buffer):
                 if self.stop.is_set():
                     raise CancelledError("verifying was stopped")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-MAX_LAYERS = 4096
+MAX_LAYERS = 1024
 """A config that names more is not one of a model."""
 
 

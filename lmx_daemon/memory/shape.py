@@ -3,8 +3,6 @@
 It reads files and never raises for what they hold; what cannot be read is left out, and the figures say "estimated".
 """
 
-import json
-import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lmx_daemon.contract.frames import Basis
+from lmx_daemon.contract.reading import read_object, read_tensors
 from lmx_daemon.memory.layout import language_part
 
-MAX_CONFIG_BYTES = 4 * 1024 * 1024
-MAX_HEADER_BYTES = 64 * 1024 * 1024
 LENGTH_KEYS = ("max_position_embeddings", "max_sequence_length", "seq_length", "n_positions")
 NOT_LOADED = frozenset(
     ("vision_tower", "vision_model", "visual", "multi_modal_projector", "audio_tower", "embed_vision", "mtp")
@@ -60,9 +57,9 @@ class Shape:
 
 def read_shape(folder: Path) -> Shape:
     """Of a model on disk."""
-    config = _read_config(folder / "config.json")
+    config = read_object(folder / "config.json") or {}
     files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
-    headers = [read_header(file) for file in files]
+    headers = [read_tensors(file) for file in files]
     if headers and all(header is not None for header in headers):
         return Shape(config, weights_of((header for header in headers if header is not None), config))
     return Shape(config, guessed_weights(sum(map(_size_of, files)), config))
@@ -91,29 +88,6 @@ def guessed_weights(size: int, config: Mapping[str, Any]) -> Weights:
     quantised = bool(config.get("quantization") or config.get("quantization_config"))
     kind = "F32" if not quantised and config.get("torch_dtype", config.get("dtype")) == "float32" else "BF16"
     return Weights({"U32": size - size // 8, kind: size // 8} if quantised else {kind: size}, "estimated")
-
-
-def read_header(file: Path) -> dict[str, Any] | None:
-    """The header of a safetensors file; None where it cannot be read."""
-    try:
-        with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-            if length > MAX_HEADER_BYTES:
-                return None
-            value = json.loads(opened.read(length))
-    except (OSError, ValueError, struct.error, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    try:
-        if file.stat().st_size > MAX_CONFIG_BYTES:
-            return {}
-        value = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _size_of(file: Path) -> int:

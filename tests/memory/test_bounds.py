@@ -1,0 +1,35 @@
+"""Numbers of a config that no model has are named; those of real models pass."""
+
+from typing import Any
+
+import pytest
+
+from lmx_daemon.memory.bounds import absurd
+
+LARGEST: dict[str, Any] = {
+    "num_hidden_layers": 126, "hidden_size": 16_384, "intermediate_size": 53_248, "num_attention_heads": 128,
+    "num_key_value_heads": 8, "vocab_size": 300_000, "n_routed_experts": 384, "head_dim": 512, "num_experts": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("config", [{}, LARGEST, {"text_config": LARGEST}, {"intermediate_size": [8192.0] * 30}])
+def test_real_model_passes(config: dict[str, Any]) -> None:
+    assert absurd(config) is None
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"num_hidden_layers": 1_000_000},
+        {"text_config": {"num_hidden_layers": 1e6}},
+        {"hidden_size": 10**300},
+        {"vocab_size": "many\nlines"},
+        {"num_key_value_heads": [1] * 5000},
+        {"head_dim": -1},
+        {"num_experts": float("nan")},
+        {"hidden_size": [[1]]},
+    ],
+)
+def test_absurd_number_is_named_in_one_line(config: dict[str, Any]) -> None:
+    problem = absurd(config)
+    assert problem is not None and "config.json" in problem and "\n" not in problem and len(problem) < 200
