@@ -2,15 +2,11 @@
 
 import argparse
 import asyncio
-import logging
 import os
 import resource
 import signal
 import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,9 +22,11 @@ from lmx_daemon.contract.library import Fit
 from lmx_daemon.contract.text import one_line
 from lmx_daemon.contract.types import LoadRequest
 from lmx_daemon.contract.version import VERSION
+from lmx_daemon.ending import disk_threads, end_threads, tidy
 from lmx_daemon.http.app import admin_app, public_app
 from lmx_daemon.http.bodies import Bodies
-from lmx_daemon.http.sockets import bind_admin, bind_public, is_loopback, protocol_for, take_lock, url_of
+from lmx_daemon.http.listeners import bind_public, url_of
+from lmx_daemon.http.sockets import bind_admin, is_loopback, protocol_for, take_lock
 from lmx_daemon.library.fit import Machine
 from lmx_daemon.library.librarian import LOOK_SECONDS, Librarian
 from lmx_daemon.monitor.host import Host
@@ -44,11 +42,6 @@ from lmx_daemon.residency.worker import Worker
 
 OPEN_FILES = 10_240
 """As many as a Mac allows without more ado."""
-THREADS = "lmx-disk"
-"""Name of the threads in which the loop lets the disk be read."""
-MAX_THREADS = 16
-THREAD_SECONDS = 3.0
-"""Longest time that the daemon's end waits for such a thread."""
 CONNECTION_SECONDS = 2
 """After the drain, a connection that is still open has so long before it is cut."""
 
@@ -127,20 +120,21 @@ class Daemon:
         """From the sockets to the last worker's end."""
         settings, home = self._settings, self._home
         self._stopping, self._hurry = asyncio.Event(), asyncio.Event()
-        executor = ThreadPoolExecutor(MAX_THREADS, THREADS)
+        executor = disk_threads()
         asyncio.get_running_loop().set_default_executor(executor)
-        public_socket = bind_public(settings.server.host, settings.server.port)
+        public_sockets = bind_public(settings.server.host, settings.server.port)
         admin_socket = bind_admin(home.socket)
-        address = url_of(public_socket)
+        addresses = [url_of(listener) for listener in public_sockets]
+        address = addresses[0]
         with WorkerLog(home.worker_log_file) as worker_log:
-            parts = self._build(address, worker_log)
+            parts = self._build(addresses, worker_log)
             public = self._server(public_app(parts, settings.server, address))
             admin = self._server(admin_app(parts))
-            public_task = asyncio.create_task(public.serve(sockets=[public_socket]))
+            public_task = asyncio.create_task(public.serve(sockets=public_sockets))
             admin_task = asyncio.create_task(admin.serve(sockets=[admin_socket]))
             self._take_signals()
-            log("daemon", "info", f"lmx {VERSION} serves at {address}, home {home.root}")
-            print(f"lmx {VERSION} serves at {address}/v1", flush=True)
+            log("daemon", "info", f"lmx {VERSION} serves at {', '.join(addresses)}, home {home.root}")
+            print(f"lmx {VERSION} serves at {' and '.join(f'{each}/v1' for each in addresses)}", flush=True)
             for task in (public_task, admin_task):
                 task.add_done_callback(self._server_ended)
             await self._until_stopped(parts)
@@ -156,7 +150,7 @@ class Daemon:
             log("daemon", "info", "stopped")
         return self._exit_code
 
-    def _build(self, address: str, worker_log: WorkerLog) -> dict[str, Any]:
+    def _build(self, addresses: list[str], worker_log: WorkerLog) -> dict[str, Any]:
         """Every part, by the name under which the routes find it."""
         settings, home = self._settings, self._home
         logs = Logs(home.log_file)
@@ -187,7 +181,7 @@ class Daemon:
             prefixes=home.prefixes,
             journal=journal,
         )
-        monitor = Monitor(home, pool, host, catalog, pulls, address, settings.server.api_key is not None)
+        monitor = Monitor(home, pool, host, catalog, pulls, addresses, settings.server.api_key is not None)
         return {
             "pool": pool,
             "catalog": catalog,
@@ -269,24 +263,6 @@ class Daemon:
         except LmxError as error:
             log("daemon", "error", f"{model} was not loaded: {error.message}")
             print(one_line(f"error: {model} was not loaded: {error.message}"), file=sys.stderr, flush=True)
-
-
-async def tidy(librarian: Librarian) -> None:
-    """Save what the library has noted. A disk that does not answer must not hold up the daemon's end."""
-    await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(librarian.tidy))], timeout=THREAD_SECONDS)
-
-
-async def end_threads(executor: ThreadPoolExecutor, exit_code: int) -> None:
-    """Wait for the threads of the loop's executor, then end the process at once where one hangs in a disk: Python and
-    uvloop would wait for it without limit. Everything else is done by then."""
-    executor.shutdown(wait=False, cancel_futures=True)
-    deadline = time.monotonic() + THREAD_SECONDS
-    while hanging := [t for t in threading.enumerate() if t.name.startswith(THREADS) and t.is_alive()]:
-        if time.monotonic() > deadline:
-            log("daemon", "warning", f"stopped; {len(hanging)} threads still wait for a disk")
-            logging.shutdown()
-            os._exit(exit_code)
-        await asyncio.sleep(0.02)
 
 
 def _fit(decision: Decision) -> Fit:

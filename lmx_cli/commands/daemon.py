@@ -148,11 +148,12 @@ def _status_rows(snapshot: "Snapshot") -> list[tuple[str, str]]:
     health = "ok" if status.health.ok else f"not well: {status.health.reason}"
     planned = f"{size(memory.claimed)} of {size(memory.cap)} planned for models"
     used = f"{size(memory.workers + memory.daemon)} in lmx's processes"
+    addresses = " and ".join(f"{each}/v1" for each in (status.address, *status.other_addresses))
     machine = f"{memory.source} {size(memory.total)}, {size(memory.available)} available"
     return [
         ("lmx", f"{status.version}, running for {duration(status.uptime)} (pid {status.pid})"),
         ("health", health + (", draining" if status.draining else "")),
-        ("address", f"{status.address}/v1" + (" (API key required)" if status.api_key else "")),
+        ("address", addresses + (" (API key required)" if status.api_key else "")),
         ("home", status.home),
         ("log", status.log_file),
         ("engine", ", ".join(f"{name} {version}" for name, version in status.versions.items()) or "not started yet"),

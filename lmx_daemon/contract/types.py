@@ -229,6 +229,8 @@ class Status(Frozen, frozen=True):
     """"http://127.0.0.1:1234"."""
     home: str
     health: Health
+    other_addresses: tuple[str, ...] = ()
+    """More URLs of the public port: ::1 beside 127.0.0.1."""
     versions: dict[str, str] = {}
     """mlx, mlx-lm, python, as the last worker said."""
     backend: str = ""

@@ -1,7 +1,6 @@
 """Sockets and protocols: how the daemon binds, and what a connection may do before a request is whole."""
 
 import asyncio
-import errno
 import fcntl
 import ipaddress
 import os
@@ -19,39 +18,14 @@ from lmx_daemon.contract.files import open_owned
 from lmx_daemon.contract.spawn import already_running
 
 BACKLOG = 2048
-SEND_BYTES = 256 * 1024
-"""What the system may hold for a slow reader; left to itself it is several megabytes for each."""
+SOL_LOCAL, LOCAL_PEERCRED = 0, 1
+XUCRED_VERSION, XUCRED_BYTES = 0, 76
+"""macOS: struct xucred of <sys/ucred.h>, which begins with its version and the user id."""
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 10.0
 """A request's head must be whole so soon after its connection's or its own first byte."""
 BODY_SECONDS = 60.0
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-
-
-def bind_public(host: str, port: int) -> socket.socket:
-    """A listening TCP socket. Raises StartupError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)  # connections inherit it
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            raise StartupError(
-                f"port {port} on {host} is in use",
-                hint=f"stop what uses it (LM Studio?), or take another: lmx serve --port {port + 1}",
-            ) from error
-        raise StartupError(f"cannot listen on {host}:{port}: {error}", hint="give another --host or --port") from error
-    listener.setblocking(False)
-    return listener
-
-
-def url_of(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def take_lock(home: Home) -> IO[bytes]:
@@ -203,9 +177,21 @@ def protocol_for(stall_seconds: float) -> type[LimitedProtocol]:
 
 
 def _is_strangers(transport: Any) -> bool:
-    """Whether a Unix socket's peer is another user; the file's mode refuses it already, this is the second lock."""
+    """Return whether a Unix socket's peer is another user. The file's mode refuses it already; this is the second
+    check."""
     peer = transport.get_extra_info("socket")
-    if sys.platform != "linux" or peer is None or peer.family != socket.AF_UNIX:
+    if peer is None or peer.family != socket.AF_UNIX:
         return False
-    _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return bool(uid not in (os.getuid(), 0))
+    return peer_uid(peer, sys.platform) not in (os.getuid(), 0)
+
+
+def peer_uid(peer: Any, system: str) -> int | None:
+    """Return the user id of a Unix socket's peer; None where the system does not tell it."""
+    try:
+        if system == "linux":
+            _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            return int(uid)
+        version, uid = struct.unpack_from("=II", peer.getsockopt(SOL_LOCAL, LOCAL_PEERCRED, XUCRED_BYTES))
+    except (OSError, struct.error):
+        return None
+    return int(uid) if version == XUCRED_VERSION else None

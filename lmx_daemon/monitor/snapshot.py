@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+from collections.abc import Sequence
 
 from lmx_daemon.contract.config import Home
 from lmx_daemon.contract.types import PROTOCOL, HostMemory, Snapshot, Status
@@ -18,13 +19,20 @@ SAMPLE_SECONDS = 1.0
 
 class Monitor:
     def __init__(
-        self, home: Home, pool: Pool, host: Host, catalog: Catalog, pulls: Pulls, address: str, api_key: bool
+        self,
+        home: Home,
+        pool: Pool,
+        host: Host,
+        catalog: Catalog,
+        pulls: Pulls,
+        addresses: Sequence[str],
+        api_key: bool,
     ) -> None:
         self._home = home
         self._pool = pool
         self._catalog = catalog
         self._pulls = pulls
-        self._address = address
+        self._addresses = tuple(addresses)
         self._api_key = api_key
         self._host = host
         self._metrics = Metrics()
@@ -42,7 +50,8 @@ class Monitor:
             pid=os.getpid(),
             started_at=self._started_at,
             uptime=time.monotonic() - self._started,
-            address=self._address,
+            address=self._addresses[0],
+            other_addresses=self._addresses[1:],
             home=str(self._home.root),
             health=pool.health(),
             versions=pool.accounts.versions,

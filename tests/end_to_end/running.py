@@ -39,6 +39,7 @@ class Daemon:
     arguments: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     config: str = ""
+    program: list[str] = field(default_factory=lambda: ["-m", "lmx_daemon"])
     home: Path = field(default_factory=short_home)
     process: "subprocess.Popen[bytes] | None" = None
     address: str = ""
@@ -49,7 +50,7 @@ class Daemon:
             (self.home / "config.toml").write_text(self.config)
         arguments = self.arguments if "--port" in self.arguments else ["--port", "0", *self.arguments]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "lmx_daemon", *arguments], env=self.env(), stdin=subprocess.DEVNULL
+            [sys.executable, *self.program, *arguments], env=self.env(), stdin=subprocess.DEVNULL
         )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:

@@ -1,8 +1,10 @@
 """What is listed, from where, under which id, and what is read of it."""
 
 import json
+import os
 import struct
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -235,3 +237,26 @@ class TestDescriptions:
     def test_headers_that_are_none(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "model.safetensors").write_bytes(content)
         assert read_header(tmp_path / "model.safetensors") is None
+
+
+class TestHostileFiles:
+    @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "README.md", "chat_template.jinja"])
+    def test_fifo_in_a_models_folder_does_not_hold_up_the_listing(self, tmp_path: Path, name: str) -> None:
+        folder = make_folder(tmp_path / "one")
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+        make_folder(tmp_path / "two")
+        begun = time.monotonic()
+        assert ids(catalog_of(Place("folder", tmp_path))) == ["lmx/guide", "local/one", "local/two"]
+        assert time.monotonic() - begun < 5
+
+    def test_ref_that_is_a_fifo_names_no_commit(self, tmp_path: Path) -> None:
+        make_cached(tmp_path, "maker/one")
+        (tmp_path / "models--maker--one" / "refs" / "main").unlink()
+        os.mkfifo(tmp_path / "models--maker--one" / "refs" / "main")
+        assert ids(catalog_of(Place("hub", tmp_path))) == ["lmx/guide", "maker/one"]
+
+    def test_absurd_config_is_a_problem_in_one_line(self, tmp_path: Path) -> None:
+        make_folder(tmp_path / "one", num_hidden_layers=1_000_000)
+        model = catalog_of(Place("folder", tmp_path)).locate("local/one")
+        assert model.problem is not None and "num_hidden_layers" in model.problem and "\n" not in model.problem

@@ -1,14 +1,19 @@
 """Large bodies, large and hostile files, and disks that do not answer: the daemon's event loop goes on."""
 
+import os
 import socket
+import struct
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx2
 import psutil
 import pytest
 
 from tests.end_to_end.running import Daemon
+from tests.library.repositories import make_folder
 from tests.soak.pulse import Pulse
 
 pytestmark = pytest.mark.slow
@@ -86,3 +91,71 @@ def test_bodies_of_all_clients_together_are_bounded(own_daemon: Daemon) -> None:
     assert small.status_code == 200 and pulse.longest < LONGEST_SECONDS
     assert sum(answer.startswith(b"HTTP/1.1 429") and b"retry-after" in answer for answer in answers) >= 10
     assert peak - before < 450 * MEGABYTE
+
+
+def hostile(folder: Path, kind: str) -> None:
+    """Write a model into `folder` whose files take a decoder seconds and gigabytes, or for ever."""
+    make_folder(folder)
+    if kind == "header":
+        header = b'{"a":[' + b",".join([b"[]"] * 2_600_000) + b"]}"
+        (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    elif kind == "huge header":
+        header = b'{"a":[' + b",".join([b"[]"] * 20_000_000) + b"]}"
+        (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    elif kind == "index":
+        data = b'{"weight_map":{},"x":[' + b",".join([b"{}"] * 20_000_000) + b"]}"
+        (folder / "model.safetensors.index.json").write_bytes(data)
+    else:
+        (folder / "config.json").unlink()
+        os.mkfifo(folder / "config.json")
+
+
+@pytest.mark.parametrize("kind", ["header", "huge header", "index", "fifo"])
+def test_hostile_model_that_appears_does_not_stall_the_loop(own_daemon: Daemon, tmp_path: Path, kind: str) -> None:
+    own_daemon.config = f'[library]\nfolders = ["{tmp_path}"]\n'
+    daemon = own_daemon.start()
+    assert daemon.process is not None
+    process = psutil.Process(daemon.process.pid)
+    daemon.get("/v1/models")
+    before = process.memory_info().rss
+    with Pulse(daemon.address) as pulse:
+        hostile(tmp_path / "evil", kind)
+        for _ in range(40):
+            status, listed = daemon.get("/v1/models")
+            assert status == 200
+            time.sleep(0.1)
+        assert "local/evil" in [model["id"] for model in listed["data"]]
+        answer = httpx2.post(
+            f"{daemon.address}/v1/completions",
+            json={"model": "lmx/guide", "prompt": "x", "max_tokens": 2},
+            timeout=60,
+        )
+    print(f"{kind}: {pulse}; {(process.memory_info().rss - before) / 1e6:.0f} MB more")
+    assert answer.status_code == 200
+    assert pulse.longest < LONGEST_SECONDS
+    assert process.memory_info().rss - before < 150 * MEGABYTE
+
+
+def test_disk_that_hangs_costs_a_thread_and_not_the_daemon(own_daemon: Daemon, tmp_path: Path) -> None:
+    daemon = own_daemon
+    (tmp_path / "stuck").mkdir()
+    daemon.config = f'[library]\nfolders = ["{tmp_path / "stuck"}"]\n'
+    daemon.program = ["-m", "tests.soak.hanging"]
+    daemon.start()
+    daemon.admin("POST", "/admin/models/load", {"model": "lmx/guide"})
+    daemon.get("/v1/models")
+    os.mkfifo(daemon.home / "hang")
+    with Pulse(daemon.address) as pulse:
+        with ThreadPoolExecutor(16) as clients:
+            answers = list(clients.map(daemon.get, ["/v1/models", "/v1/models/no/such"] * 16))
+        assert {status for status, _ in answers} == {200, 404}
+        answer = httpx2.post(
+            f"{daemon.address}/v1/completions",
+            json={"model": "lmx/guide", "prompt": "x", "max_tokens": 2},
+            timeout=60,
+        )
+    print(f"hung disk: {pulse}")
+    assert answer.status_code == 200 and pulse.longest < LONGEST_SECONDS
+    begun = time.monotonic()
+    assert daemon.stop() == 0
+    assert time.monotonic() - begun < 10

@@ -1,0 +1,25 @@
+"""The daemon on a disk that does not answer: while the file `hang` exists, a look into the folder `stuck` waits."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from lmx_daemon.library import catalog, places
+from lmx_daemon.library.places import Found, Place
+from lmx_daemon.main import main
+
+real_look = places.look
+
+
+def look(place: Place) -> Iterator[Found]:
+    """Wait in the kernel as a hung mount lets a process wait: at a FIFO that nobody writes to."""
+    home = Path(os.environ["LMX_HOME"])
+    if place.root.name == "stuck" and (home / "hang").exists():
+        os.open(home / "hang", os.O_RDONLY)
+    return real_look(place)
+
+
+if __name__ == "__main__":
+    catalog.look = look
+    sys.exit(main(sys.argv[1:]))
