@@ -123,7 +123,7 @@ class Slot:
         """The worker's progress. While it loads, bytes that its process reads are progress, also during its imports."""
         assert self.worker is not None
         beat = self.worker.beat()
-        if self.state == "ready":
+        if self.loaded is not None:
             return beat
         heard_at = beat.heard_at if self.worker.hello is not None else max(beat.heard_at, self._read_at)
         return replace(beat, heard_at=heard_at, progressed_at=max(beat.progressed_at, self._read_at))

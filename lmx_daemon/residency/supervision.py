@@ -143,7 +143,7 @@ class Supervisor:
             slot.beat,
             now,
             self._since,
-            loading=slot.state != "ready",
+            loading=slot.loaded is None,
             greeted=worker.hello is not None,
             hang=self._engine.hang_seconds,
             load=self._engine.load_seconds,

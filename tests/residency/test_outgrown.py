@@ -11,7 +11,7 @@ from lmx_daemon.contract.config import EngineSettings
 from lmx_daemon.contract.errors import CrashLoopError, OutOfMemoryError
 from lmx_daemon.contract.frames import CacheShape, Growing, Hello, MemoryUse
 from lmx_daemon.contract.generation import Failed
-from lmx_daemon.contract.types import Model
+from lmx_daemon.contract.types import Model, UnloadRequest
 from lmx_daemon.memory.need import MARGIN_BYTES, Demand, Device, Measured, most_bytes, plan_for
 from lmx_daemon.memory.shape import Shape, Weights
 from lmx_daemon.residency import supervision
@@ -75,6 +75,18 @@ class TestProgress:
         worker.last_beat = Beat(time.monotonic() + 60, time.monotonic(), True)
         await until(lambda: ticket.closed)
         assert (await failure(ticket)) == "worker_hung"
+        await floor.pool.close()
+
+    async def test_a_loaded_model_that_hangs_while_it_is_unloaded_has_the_limit_of_a_step(self, tmp_path: Path) -> None:
+        floor = Floor(tmp_path, 1800 * MB, load_seconds=60.0, hang_seconds=0.1)
+        floor.pool.open()
+        worker = await floor.loaded("a")
+        ticket = floor.ask("a")
+        unloading = asyncio.ensure_future(floor.pool.unload(UnloadRequest(id="a")))
+        worker.last_beat = Beat(time.monotonic() + 60, time.monotonic(), True)
+        await until(lambda: ticket.closed)
+        assert (await failure(ticket)) == "worker_hung"
+        await unloading
         await floor.pool.close()
 
 
