@@ -8,6 +8,8 @@ from lmx_daemon.residency.worker import Worker
 
 CALM_SECONDS, PATIENCE_SECONDS = 1.0, 15.0
 POLL_SECONDS = 0.1
+AGAIN_SECONDS, MOST_AGAIN_SECONDS = 0.5, 60.0
+"""Before a spare that ended is replaced; doubled each time, until one is used."""
 
 
 class Spare:
@@ -19,6 +21,7 @@ class Spare:
         self._worker: Worker | None = None
         self._task: asyncio.Task[None] | None = None
         self._problem = ""
+        self._again = AGAIN_SECONDS
 
     @property
     def worker(self) -> Worker | None:
@@ -37,14 +40,19 @@ class Spare:
         return "warm" if worker.hello else "starting"
 
     def prepare(self, *, when_calm: bool = False) -> None:
-        """Starts one in the background, unless there is one or it cannot be. Its imports take a processor for a second
-        or two, so that they may wait until nobody is being answered."""
+        """Start one in the background, unless there is one or none can be started. Its imports take a processor for a
+        second or two, so `when_calm` lets them wait until no request is being answered."""
         if self._enabled and not self._problem and self.worker is None and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._prepare(when_calm))
 
     def take(self) -> Worker | None:
         """The spare, warm or still warming; None where there is none."""
         worker, self._worker = self.worker, None
+        if worker is not None:
+            self._again = AGAIN_SECONDS
+            if self._task is not None:  # it would wait for the end of a worker that is no spare any more
+                self._task.cancel()
+                self._task = None
         return worker
 
     async def close(self, seconds: float) -> None:
@@ -56,15 +64,22 @@ class Spare:
             await worker.leave(seconds)
 
     async def _prepare(self, when_calm: bool) -> None:
+        """Keep a spare until it is taken: one that ends, or does not start, is replaced."""
         if when_calm:
             await self._calm()
-        try:
-            self._worker = await self._start()
-            await self._worker.ready()
-        except EngineMissingError as error:
-            self._problem = error.message  # the next one would fail alike; one that was killed is merely replaced
-        except LmxError:
+        while self._enabled:
+            try:
+                self._worker = await self._start()
+                await self._worker.ready()
+                await asyncio.shield(self._worker.ended)
+            except EngineMissingError as error:
+                self._problem = error.message  # the next one would fail alike
+                return
+            except LmxError:
+                pass
             self._worker = None
+            await asyncio.sleep(self._again)
+            self._again = min(2.0 * self._again, MOST_AGAIN_SECONDS)
 
     async def _calm(self) -> None:
         """Until nobody has been answered for a while, or that has been waited for long enough."""
