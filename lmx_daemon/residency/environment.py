@@ -1,4 +1,9 @@
-"""The environment that a worker process starts with."""
+"""The environment that a worker process starts with.
+
+A worker runs foreign templates, tokenizers and, if trusted, code. It gets the variables that a list names: those that
+locate programs, libraries, packages and temporary files, that set the language, and that tune MLX, BLAS and the GPU.
+Any other one, keys and tokens among them, stays with the daemon.
+"""
 
 import os
 import subprocess
@@ -6,15 +11,48 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-SECRETS = ("LMX_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
-"""A worker runs foreign templates and weights; what it does not hold it cannot lose."""
+NAMES = frozenset(
+    {
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "TMPDIR",
+        "TZ",
+        "LANG",
+        "LANGUAGE",
+        "XDG_CACHE_HOME",  # caches of compiled kernels, and of trusted code
+        "HF_HOME",
+        "HF_MODULES_CACHE",
+        "TOKENIZERS_PARALLELISM",
+        "RAYON_NUM_THREADS",  # the tokenizer's
+        "LD_LIBRARY_PATH",
+        "LD_PRELOAD",
+        "VIRTUAL_ENV",
+    }
+)
+PREFIXES = (
+    "LC_",
+    "PYTHON",  # the worker has to find the packages that the daemon runs from
+    "MLX_",
+    "METAL_",
+    "MTL_",
+    "CUDA_",
+    "NVIDIA_",
+    "DYLD_",
+    "OPENBLAS_",
+    "OMP_",
+    "VECLIB_",  # Accelerate, the BLAS of macOS
+)
 OPENBLAS = "libopenblas.so.0"
 LDCONFIG_SECONDS = 2.0
 
 
 def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """`environ` without secrets, offline, and on Linux with OpenBLAS preloaded where the system has it."""
-    made = {name: value for name, value in environ.items() if name not in SECRETS}
+    """Return what a worker gets of `environ`, with the Hub offline, and on Linux with OpenBLAS preloaded if the system
+    has it."""
+    made = {name: value for name, value in environ.items() if name in NAMES or name.startswith(PREFIXES)}
     made["HF_HUB_OFFLINE"] = "1"
     made["PYTHONUNBUFFERED"] = "1"
     library = find_openblas() if sys.platform == "linux" else None
