@@ -5,6 +5,7 @@ The daemon starts it with one end of a socketpair as descriptor 0; when that clo
 A thread that dies ends the worker, which would be of no use without it.
 """
 
+import contextlib
 import importlib.metadata
 import os
 import platform as system
@@ -79,6 +80,10 @@ def take_connection() -> socket.socket:
     connection = socket.socket(fileno=os.dup(0))
     with open(os.devnull) as empty:
         os.dup2(empty.fileno(), 0)
+    for name in os.listdir("/dev/fd"):
+        with contextlib.suppress(OSError):  # the one of the listing itself
+            # uvloop leaves copies of 0 to 2; a child that had one would hide this process's end from the daemon.
+            os.set_inheritable(int(name), int(name) < 3)
     return connection
 
 

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,14 @@ PATIENCE = 60.0
 class WorkerProcess:
     """Frames in and out; what the worker says is kept in `said` and, by request, in `events`."""
 
-    def __init__(self, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, environment: dict[str, str] | None = None, left_open: Sequence[int] = ()) -> None:
+        """`left_open` are descriptors that the worker inherits by mistake."""
         ours, theirs = socket.socketpair()
         extra = {"LD_PRELOAD": str(OPENBLAS), "OPENBLAS_NUM_THREADS": "1"} if OPENBLAS.exists() else {}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lmx_daemon.engine"],
             stdin=theirs,
+            pass_fds=left_open,
             env=os.environ | extra | (environment or {}),
         )
         theirs.close()

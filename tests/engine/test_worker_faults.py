@@ -1,6 +1,7 @@
 """A real worker under prompts, templates, answers and signals that break something: what each costs."""
 
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -169,6 +170,16 @@ class TestTemplateChild:
             assert answers(fragile)
             renderer(fragile).kill()
             assert answers(fragile)
+
+
+def test_the_template_child_inherits_nothing_of_the_worker(tmp_path: Path) -> None:
+    """A copy of the socket would keep the daemon from noticing the worker's end."""
+    source, sink = os.pipe()
+    with WorkerProcess(left_open=[source, sink]) as worker:
+        assert isinstance(worker.load(build_model("llama", tmp_path / "model", ends=False)), Loaded)
+        assert answers(worker) and renderer(worker).num_fds() == 3
+    os.close(source)
+    os.close(sink)
 
 
 DIES = """
