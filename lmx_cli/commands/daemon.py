@@ -149,7 +149,8 @@ def _status_rows(snapshot: "Snapshot") -> list[tuple[str, str]]:
     planned = f"{size(memory.claimed)} of {size(memory.cap)} planned for models"
     used = f"{size(memory.workers + memory.daemon)} in lmx's processes"
     addresses = " and ".join(f"{each}/v1" for each in (status.address, *status.other_addresses))
-    machine = f"{memory.source} {size(memory.total)}, {size(memory.available)} available"
+    pressure = "" if memory.pressure == "normal" else f", memory pressure: {memory.pressure}"
+    machine = f"{memory.source} {size(memory.total)}, {size(memory.available)} available{pressure}"
     return [
         ("lmx", f"{status.version}, running for {duration(status.uptime)} (pid {status.pid})"),
         ("health", health + (", draining" if status.draining else "")),

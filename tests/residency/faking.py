@@ -142,9 +142,9 @@ class Floor:
 
         return started()
 
-    def ask(self, model: str) -> Ticket:
+    def ask(self, model: str, **fields: Any) -> Ticket:
         self._number += 1
-        return self.pool.submit(Generate(id=f"r{self._number}", model=model, prompt=Text(text="x")))
+        return self.pool.submit(Generate(id=f"r{self._number}", model=model, prompt=Text(text="x"), **fields))
 
     async def loaded(self, model: str) -> FakeWorker:
         """Load `model` for a request, which ends then."""

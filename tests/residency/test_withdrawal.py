@@ -66,6 +66,14 @@ class TestThePool:
         await asyncio.sleep(0.3)
         assert floor.states() == {"a": "ready"}
 
+    async def test_a_request_whose_deadline_passes_needs_no_load(self, tmp_path: Path) -> None:
+        floor = Floor(tmp_path, ONE_FITS)
+        await floor.loaded("a")
+        floor.ask("a")
+        late = floor.ask("b", queue_deadline=0.1)
+        await until(lambda: late.closed)
+        await until(lambda: floor.states() == {"a": "ready"})
+
     async def test_an_evicted_model_returns_when_the_load_is_withdrawn(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
