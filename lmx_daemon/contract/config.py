@@ -71,7 +71,7 @@ class EngineSettings(Section, frozen=True):
     warm_spare: bool = True
     memory: str | Annotated[int, msgspec.Meta(ge=1)] = "auto"
     """What all models together may use: "auto" is 90 % of what the device recommends (on Linux of the limit in force);
-    or "75%", "24 GB", a number of bytes."""
+    or "75%", "24 GB", a number of bytes. On a Mac "auto" also leaves what other programs hold; an amount does not."""
     memory_wait_seconds: Seconds = 60.0
     """How long a load waits for busy models to become idle, where they are in its way."""
     wired: Literal["auto", "off"] | Annotated[int, msgspec.Meta(ge=0)] = "auto"
