@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Mapping
 
 PROGRAM_SECONDS = 3.0
+UTF8_LOCALE = "en_US.UTF-8"
+"""A locale that every Mac has."""
 
 
 def is_remote(environment: Mapping[str, str]) -> bool:
@@ -19,15 +21,21 @@ def is_remote(environment: Mapping[str, str]) -> bool:
 
 def osc52(text: str, environment: Mapping[str, str]) -> str:
     """The sequence that asks the terminal to take `text`; inside tmux it must travel in a passthrough."""
-    sequence = f"\x1b]52;c;{base64.b64encode(text.encode()).decode()}\a"
+    sequence = f"\x1b]52;c;{base64.b64encode(text.encode(errors='replace')).decode()}\a"
     if environment.get("TMUX"):
         return "\x1bPtmux;" + sequence.replace("\x1b", "\x1b\x1b") + "\x1b\\"
     return sequence
 
 
-async def copy(text: str, write: Callable[[str], object]) -> str:
-    """Copies and returns the route in words, for the toast. `write` sends to the terminal."""
-    if sys.platform == "darwin" and not is_remote(os.environ) and await _piped(text, "pbcopy"):
+def utf8(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return `environment` with a UTF-8 locale: pbcopy reads its input in that of the locale, and none is not UTF-8."""
+    without = {name: value for name, value in environment.items() if name != "LC_ALL"}
+    return without | {"LANG": UTF8_LOCALE, "LC_CTYPE": UTF8_LOCALE}
+
+
+async def copy(text: str, write: Callable[[str], object], platform: str = sys.platform) -> str:
+    """Copy `text` and return the route in words, for the toast. `write` sends to the terminal."""
+    if platform == "darwin" and not is_remote(os.environ) and await _piped(text, "pbcopy"):
         return "copied with pbcopy"
     if os.environ.get("TMUX") and await _piped(text, "tmux", "load-buffer", "-w", "-"):
         return "copied to tmux and sent to its terminal"
@@ -36,13 +44,15 @@ async def copy(text: str, write: Callable[[str], object]) -> str:
 
 
 async def _piped(text: str, *command: str) -> bool:
-    """Whether the program is there and took the text."""
+    """Return whether the program is there and took the text as UTF-8."""
     if not shutil.which(command[0]):
         return False
     quiet = asyncio.subprocess.DEVNULL
-    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, stdout=quiet, stderr=quiet)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE, stdout=quiet, stderr=quiet, env=utf8(os.environ)
+    )
     try:
-        await asyncio.wait_for(process.communicate(text.encode()), PROGRAM_SECONDS)
+        await asyncio.wait_for(process.communicate(text.encode(errors="replace")), PROGRAM_SECONDS)
     except TimeoutError:
         process.kill()
         await process.wait()
