@@ -1,8 +1,9 @@
 """Measures the TUI in a real pseudo-terminal: first paint, and CPU while it streams, draws graphs, or rests.
 
-    python scripts/bench_tui.py [--seconds 4]
+    python scripts/bench_tui.py [--seconds 4] [--idle]
 
-The client is scripted; what is measured is the TUI alone. Run it on a quiet machine.
+The idle rows run over a real daemon, whose snapshots arrive twice a second while nothing changes; `--idle` measures
+only these. In the other rows the client is scripted, so that the TUI alone is measured. Run it on a quiet machine.
 """
 
 import argparse
@@ -20,6 +21,9 @@ CTRL_Q = b"\x11"
 F3, F4 = b"\x1bOR", b"\x1bOS"
 WORDS = "Prompt caching skips work that batching only shares, so the **first token** comes `sooner`. "
 OLD_TOKENS = 18_000
+SETTLE_SECONDS = 3.0
+FRAME = b"\x1b[?2026h"
+IDLE_SCREENS = {"models, idle daemon": b"\x1bOQ", "chat, idle daemon": F3, "monitor, idle daemon": F4}
 
 
 def prose(tokens: int) -> str:
@@ -73,9 +77,39 @@ def child(rate: int, old: int, hertz: float) -> None:
     LmxApp(Client(busy_snapshot()), Settings(), version="0.0.0").run()
 
 
+def measure_idle(seconds: float) -> None:
+    """Print bytes and CPU of each screen over a real daemon that has the built-in model in memory."""
+    import psutil
+
+    from tests.end_to_end.running import LMX, Daemon
+    from tests.pty_harness import Terminal
+
+    daemon = Daemon().start()
+    try:
+        assert daemon.lmx("load", "lmx/guide").returncode == 0
+        for name, key in IDLE_SCREENS.items():
+            with Terminal([*LMX, "tui"], size=SIZE, environment=daemon.env()) as terminal:
+                terminal.until(lambda text: "guide" in text)
+                terminal.type(key)
+                terminal.read(SETTLE_SECONDS)
+                process, before = psutil.Process(terminal.pid), len(terminal.output)
+                begun, used = time.monotonic(), sum(process.cpu_times()[:2])
+                terminal.read(seconds)
+                wall, used = time.monotonic() - begun, sum(process.cpu_times()[:2]) - used
+                written = (len(terminal.output) - before) / wall / 1000
+                memory = process.memory_info().rss / 1e6
+                frames = terminal.output[before:].count(FRAME) / wall
+                print(f"{name:<44} {'':>9} {used / wall:>6.1%} {frames:>6.1f} {written:>7.2f} {memory:>6.0f}")
+                terminal.type(CTRL_Q)
+                terminal.wait()
+    finally:
+        daemon.stop()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--idle", action="store_true")
     parser.add_argument("--child", nargs=3, type=float, metavar=("RATE", "OLD", "HERTZ"))
     options = parser.parse_args()
     if options.child:
@@ -98,9 +132,11 @@ def main() -> None:
         print(f"{name:<44} {first:>9} {cpu:>6.1%} {frames:>6.1f} {kilobytes:>7.1f} {whole.peak_bytes / 1e6:>6.0f}")
 
     print(f"{'':<44} {'1st frame':>9} {'CPU':>6} {'fps':>6} {'kB/s':>7} {'MB':>6}")
+    measure_idle(options.seconds)
+    if options.idle:
+        return
     chat = [(0.5, F3), (1.0, b"a"), (1.2, b"\r")]
     again = [(3.5, b"b"), (3.7, b"\r")]
-    measure("models, nothing changes", 0, 0, 0, [])
     measure("monitor, 2 snapshots a second", 0, 0, 2, [(0.5, F4)])
     measure("monitor, 4 snapshots a second", 0, 0, 4, [(0.5, F4)])
     measure("chat, 100 tok/s", 100, 0, 2, chat)

@@ -12,6 +12,7 @@ from lmx_tui.messages import StartRequested, View
 from lmx_tui.widgets.keybar import KeyBar
 from lmx_tui.widgets.offline import OfflinePanel
 from lmx_tui.widgets.topbar import TopBar
+from lmx_tui.widgets.words import Words
 
 MIN_SIZE = (40, 10)
 
@@ -30,7 +31,7 @@ class Page(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield TopBar(self.mode)
-        yield Static(id="notice", markup=False)
+        yield Words(id="notice")
         yield OfflinePanel()
         with Container(id="body"):
             yield from self.compose_body()
@@ -68,7 +69,7 @@ class Page(Screen[None]):
         if self not in self.app.screen_stack or not self.is_mounted:
             return
         self.query_one(TopBar).view = view
-        self.query_one(OfflinePanel).show(view)
+        self.query_one(OfflinePanel).show_link(view)
         self.set_class(view.snapshot is None and view.link.state == "offline", "-nothing")
         self.set_class(view.snapshot is not None and not view.online, "-stale")
         self._place_focus()
@@ -90,9 +91,9 @@ class Page(Screen[None]):
         error = view.link.error
         if view.link.state == "offline" and view.snapshot is not None and error is not None:
             words = " · ".join(filter(None, (self.offline_hint, error.message)))
-        notice = self.query_one("#notice", Static)
+        notice = self.query_one("#notice", Words)
         notice.display = bool(words)
-        notice.update(Text(f" ! {clean(words)}", no_wrap=True, overflow="ellipsis"))
+        notice.show(Text(f" ! {clean(words)}", no_wrap=True, overflow="ellipsis"))
 
     def show(self, snapshot: Snapshot) -> None:
         """Draws the body. Called for every snapshot while the screen is shown, and when it comes back."""

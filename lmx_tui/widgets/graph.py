@@ -63,8 +63,14 @@ class BrailleArea(Widget):
         shown = (tuple(samples[-window:]), top, window)
         if shown != (self._samples, self._top, self._window):
             self._samples, self._top, self._window = shown
-            self._rows = []
-            self.refresh()
+            if not self._rows or self._drawn_for != self.content_size or self._differs():
+                self._rows = []
+                self.refresh()
+
+    def _differs(self) -> bool:
+        """Return whether the samples look other than what is drawn: a level line stays where it is."""
+        width, height = self.content_size
+        return self._drawn(width, height) != [glyphs for glyphs, _ in self._rows]
 
     def on_mount(self) -> None:
         self.app.theme_changed_signal.subscribe(self, self._theme_changed)

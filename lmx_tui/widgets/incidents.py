@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.widgets import Static
 
 from lmx_daemon.contract.types import Incident, IncidentKind, Snapshot
 from lmx_tui.figures import age, one_line, shorten
 from lmx_tui.widgets.panes import Pane, short_name
+from lmx_tui.widgets.words import Words
 
 TROUBLE: frozenset[IncidentKind] = frozenset({"crashed", "out of memory", "hung", "load failed", "undone"})
 """Kinds that someone's request or load has suffered from; the others are lmx's own housekeeping."""
@@ -56,7 +56,7 @@ class IncidentsPane(Pane):
 
     def __init__(self) -> None:
         super().__init__("Incidents", id="incidents", classes="live")
-        self._text = Static(Text())
+        self._text = Words()
         self._shown: Snapshot | None = None
 
     def compose(self) -> ComposeResult:
@@ -75,7 +75,7 @@ class IncidentsPane(Pane):
         text = Text(no_wrap=True, overflow="ellipsis")
         for number, incident in enumerate(reversed(fresh[-SHOWN:])):
             text.append("\n" if number else "").append_text(self._line(incident, snapshot.taken_at))
-        self._text.update(text)
+        self._text.show(text)
 
     def _line(self, incident: Incident, now: float) -> Text:
         room = NAME_CELLS[self.content_size.width >= ROOMY]

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.widgets import Static
 
 from lmx_daemon.contract.pulls import DOWNLOAD_ENDS
 from lmx_daemon.contract.types import Instance, InstanceState, Model, Snapshot
@@ -26,6 +25,7 @@ from lmx_tui.figures import (
 )
 from lmx_tui.widgets.panes import Pane, short_name
 from lmx_tui.widgets.table import Column
+from lmx_tui.widgets.words import Words
 
 STATE_CELLS = 12
 COLUMNS = (
@@ -184,7 +184,7 @@ class ModelDetail(Pane):
 
     def __init__(self) -> None:
         super().__init__("Model", id="detail", classes="live")
-        self._text = Static(Text())
+        self._text = Words()
 
     def compose(self) -> ComposeResult:
         yield self._text
@@ -192,7 +192,7 @@ class ModelDetail(Pane):
     def show(self, snapshot: Snapshot, model: Model | None) -> None:
         if model is None:
             self.titled("Model")
-            self._text.update(Text("nothing selected", self._style("muted")))
+            self._text.show(Text("nothing selected", self._style("muted")))
             return
         self.titled(shorten(one_line(model.id), 60))
         instance = instances_of(snapshot).get(model.id)
@@ -213,7 +213,7 @@ class ModelDetail(Pane):
             text.append("\n! ", self._style("error")).append(clean(instance.error.message) + "\n")
             if instance.error.hint:
                 text.append(clean(instance.error.hint) + "\n", self._style("muted"))
-        self._text.update(text)
+        self._text.show(text)
 
     def _facts(self, snapshot: Snapshot, model: Model, instance: Instance | None) -> list[tuple[str, str]]:
         facts = [

@@ -2,13 +2,13 @@
 
 from rich.text import Text
 from textual.binding import Binding
-from textual.widgets import Static
 
 from lmx_tui.figures import clean
 from lmx_tui.messages import StartRequested, View
+from lmx_tui.widgets.words import Words
 
 
-class OfflinePanel(Static, can_focus=True):
+class OfflinePanel(Words, can_focus=True):
     BINDINGS = [Binding("enter", "start", "Start it", key_display="⏎", id="offline.start")]
     DEFAULT_CSS = """
     OfflinePanel {
@@ -19,10 +19,10 @@ class OfflinePanel(Static, can_focus=True):
     """
 
     def __init__(self) -> None:
-        super().__init__(Text(), markup=False)
+        super().__init__()
         self.border_title = "lmx"
 
-    def show(self, view: View) -> None:
+    def show_link(self, view: View) -> None:
         connecting = view.link.state == "connecting"
         self.set_class(connecting, "-connecting")
         if view.snapshot is not None or view.online:
@@ -40,7 +40,7 @@ class OfflinePanel(Static, can_focus=True):
             again = "trying again now" if seconds is None else f"trying again in {seconds:.0f} s"
             text.append("\n\nenter", f"bold {self.app.theme_variables['accent']}").append(" start it now\n")
             text.append(again, self.app.theme_variables["muted"])
-        self.update(text)
+        self.show(text)
 
     def action_start(self) -> None:
         self.post_message(StartRequested())

@@ -8,12 +8,12 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Static
 
 from lmx_daemon.contract.types import Instance, Snapshot
 from lmx_tui.figures import UNKNOWN, age, bar, duration, gigabytes, one_line, percent, rate, shorten, tokens
 from lmx_tui.widgets.graph import BrailleArea, legend, round_top
 from lmx_tui.widgets.topbar import used_memory
+from lmx_tui.widgets.words import Words
 
 MODEL_COLORS = ("model-1", "model-2", "model-3", "model-4")
 
@@ -61,9 +61,9 @@ class MemoryPane(Pane):
             self.show(*self._shown)
 
     def compose(self) -> ComposeResult:
-        yield Static(id="figures")
+        yield Words(id="figures")
         yield BrailleArea("memory", self._symbols)
-        yield Static(id="legend")
+        yield Words(id="legend")
 
     def show(self, snapshot: Snapshot, window: int) -> None:
         self._shown = (snapshot, window)
@@ -77,8 +77,8 @@ class MemoryPane(Pane):
         planned = f"  {gigabytes(snapshot.memory.claimed)} planned" if snapshot.memory.claimed else ""
         figures.append(planned if len(figures) + len(planned) <= width else "", self._color("muted")).append("\n")
         figures.append_text(self._stacked(snapshot, cap, used, width))
-        self.query_one("#figures", Static).update(figures)
-        self.query_one("#legend", Static).update(self._legend(snapshot.instances, used, width))
+        self.query_one("#figures", Words).show(figures)
+        self.query_one("#legend", Words).show(self._legend(snapshot.instances, used, width))
         self.query_one(BrailleArea).show(snapshot.series.memory, float(cap or 1), window)
 
     def _stacked(self, snapshot: Snapshot, cap: int, used: int, width: int) -> Text:
@@ -129,9 +129,9 @@ class RatePane(Pane):
             self.show(*self._shown)
 
     def compose(self) -> ComposeResult:
-        yield Static(id="figures")
+        yield Words(id="figures")
         yield BrailleArea("rate", self._symbols)
-        yield Static(id="legend")
+        yield Words(id="legend")
 
     def show(self, snapshot: Snapshot, window: int) -> None:
         self._shown = (snapshot, window)
@@ -146,8 +146,8 @@ class RatePane(Pane):
         figures.append("now ").append(rate(now), "bold")
         figures.append(f"  p50 {rate(median(busy)) if busy else UNKNOWN}  max {rate(most or None)}\n")
         figures.append(f"prefill {rate(prefill)}", Style.parse(self.app.theme_variables["muted"]))
-        self.query_one("#figures", Static).update(figures)
-        self.query_one("#legend", Static).update(self._first_tokens(snapshot))
+        self.query_one("#figures", Words).show(figures)
+        self.query_one("#legend", Words).show(self._first_tokens(snapshot))
         self.query_one(BrailleArea).show(snapshot.series.decode, top, window)
 
     def _first_tokens(self, snapshot: Snapshot) -> Text:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.widgets import Static
 
 from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download
 from lmx_tui.figures import UNKNOWN, age, bar, one_line, percent, shorten, size, size_of
 from lmx_tui.widgets.panes import Pane, short_name
+from lmx_tui.widgets.words import Words
 
 SHOWN = 5
 GLYPHS = {"failed": "!", "done": "✓", "cancelled": "-", "paused": "‖"}
@@ -28,7 +28,7 @@ class Pulls(Pane):
 
     def __init__(self) -> None:
         super().__init__("Downloads", id="pulls", classes="live")
-        self._text = Static(Text())
+        self._text = Words()
         self._downloads: Sequence[Download] = ()
 
     def on_resize(self) -> None:
@@ -49,7 +49,7 @@ class Pulls(Pane):
         for number, download in enumerate(in_order(downloads)[:SHOWN]):
             text.append("\n" if number else "")
             text.append_text(self._row(download, width))
-        self._text.update(text)
+        self._text.show(text)
 
     def _row(self, download: Download, width: int) -> Text:
         colors = self.app.theme_variables

@@ -5,16 +5,18 @@ Columns are dropped or stretched to fit the width. Cells are Text, so nothing in
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 from textual import events
+from textual.geometry import Region
 from textual.strip import Strip
 from textual.widgets import DataTable
 
 from lmx_tui import keys
+from lmx_tui.widgets.words import same
 
 EMPTY_LINE = 2
 
@@ -36,6 +38,9 @@ class Table(DataTable[Text], inherit_bindings=False):
     DEFAULT_CSS = """
     Table { height: 1fr; background: transparent; scrollbar-size-vertical: 1; overflow-x: hidden; }
     """
+
+    _by_rows = False
+    """Whether changed rows are drawn one by one just now. Of the class, since DataTable refreshes while it is built."""
 
     def __init__(self, columns: Sequence[Column], *, id: str | None = None) -> None:
         super().__init__(
@@ -62,11 +67,24 @@ class Table(DataTable[Text], inherit_bindings=False):
         if rebuild or list(rows) != list(self._rows):
             self._rebuild(layout, rows, columns=rebuild)
         else:
-            for key, cells in rows.items():
-                for column, width in layout:
-                    if cells[column] != self._rows[key][column]:
-                        self.update_cell(key, column, self._cell(cells, column, width))
+            self._change_cells(layout, rows)
         self._rows = dict(rows)
+
+    def _change_cells(self, layout: tuple[tuple[str, int], ...], rows: Mapping[str, Mapping[str, Text]]) -> None:
+        """Set the cells that differ, and draw only their rows: DataTable itself would draw the whole table."""
+        self._by_rows = True
+        for key, cells in rows.items():
+            changed = [place for place in layout if not same(cells[place[0]], self._rows[key][place[0]])]
+            for column, width in changed:
+                self.update_cell(key, column, self._cell(cells, column, width))
+            if changed:
+                self.refresh_row(self.get_row_index(key))
+        self._by_rows = False
+
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        if self._by_rows and not regions and not layout:
+            return self
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     def select(self, key: str) -> None:
         if key in self._rows:

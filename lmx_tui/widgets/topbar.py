@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from rich.style import Style
 from rich.text import Text
 from textual import events
-from textual.reactive import reactive
+from textual.reactive import var
 from textual.widget import Widget
 
 from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download
@@ -13,6 +13,7 @@ from lmx_daemon.contract.types import Snapshot
 from lmx_tui.figures import age, gigabytes
 from lmx_tui.keys import SCREENS
 from lmx_tui.messages import View
+from lmx_tui.widgets.words import same
 
 TINY = 60
 ROOMY = 72
@@ -37,15 +38,26 @@ class TopBar(Widget):
     TopBar { dock: top; height: 1; background: $panel; color: $foreground; }
     """
     ALLOW_SELECT = False
-    view: reactive[View] = reactive(View())
+    view: var[View] = var(View(), init=False)
 
     def __init__(self, mode: str) -> None:
         super().__init__()
         self._mode = mode
+        self._drawn = Text()
         self._places: list[tuple[int, int, str]] = []
         """From and to which cell a click does what."""
 
+    def watch_view(self) -> None:
+        """Draw again only where the line differs: most snapshots change nothing of it."""
+        before = self._drawn
+        if not same(before, self._line()):
+            self.refresh()
+
     def render(self) -> Text:
+        return self._line()
+
+    def _line(self) -> Text:
+        """Return the row, and note what a click on each of its parts does."""
         width = self.size.width
         text = Text(" ", no_wrap=True, overflow="crop", end="")
         self._places = []
@@ -64,6 +76,7 @@ class TopBar(Widget):
         if leave:
             text.append(" " * (room - len(text))).append_text(leave)
             self._places.append((room, width, "leave"))
+        self._drawn = text
         return text
 
     def _add_tab(self, text: Text, mode: str, keys: Mapping[str, str]) -> None:
@@ -90,7 +103,7 @@ class TopBar(Widget):
 
     def _status(self, width: int) -> list[Text]:
         view, wide = self.view, width >= WIDE
-        if view.link.state == "connecting":
+        if view.link.state == "connecting" or (view.online and view.snapshot is None):
             return [Text("◌ connecting", self._style("", "warning"))]
         if not view.online:
             return self._offline(width)

@@ -13,6 +13,7 @@ from lmx_tui.conversation import Answer, Call
 from lmx_tui.figures import cached, clean, count, duration, one_line, rate, reason
 from lmx_tui.widgets.message_view import MessageView, plain_strips
 from lmx_tui.widgets.panes import short_name
+from lmx_tui.widgets.words import Words
 
 THINKING_LINES = 6
 """How much of the thinking is shown while it goes on."""
@@ -73,16 +74,16 @@ class ThinkingView(Static):
         return wrapped if self._over else wrapped[-THINKING_LINES:]
 
 
-class CallView(Static):
+class CallView(Words):
     """A tool call as it comes."""
 
     DEFAULT_CSS = """
     CallView { height: auto; color: $secondary; margin-bottom: 1; }
     """
 
-    def show(self, call: Call) -> None:
+    def show_call(self, call: Call) -> None:
         text = Text("⚙ ").append(one_line(call.name) or "…", "bold")
-        self.update(text.append(f"({clean(call.arguments)})", Style.parse(self.app.theme_variables["muted"])))
+        self.show(text.append(f"({clean(call.arguments)})", Style.parse(self.app.theme_variables["muted"])))
 
 
 class AnswerView(Vertical):
@@ -100,7 +101,7 @@ class AnswerView(Vertical):
         self.answer = answer
         self.thinking = ThinkingView()
         self.text = MessageView()
-        self._end = Static(Text("…"), classes="end", markup=False)
+        self._end = Words(Text("…"), classes="end")
         self._calls: dict[int, CallView] = {}
 
     def compose(self) -> ComposeResult:
@@ -122,14 +123,14 @@ class AnswerView(Vertical):
             self.text.append(answer.content[shown:])
         for index, call in answer.calls.items():
             if index not in self._calls:
-                self._calls[index] = CallView(markup=False)
+                self._calls[index] = CallView()
                 await self.mount(self._calls[index], before=self._end)
-            self._calls[index].show(call)
+            self._calls[index].show_call(call)
         if answer.ended:
             await self.text.finish()
         self.set_class(answer.state == "failed", "-failed")
         self._end.display = answer.ended or not (answer.content or answer.reasoning or answer.calls)
-        self._end.update(end_line(answer))
+        self._end.show(end_line(answer))
 
 
 def end_line(answer: Answer) -> Text:
