@@ -22,6 +22,7 @@ from lmx_daemon.contract.generation import (
 )
 from lmx_daemon.contract.spawn import find_or_start
 from lmx_daemon.contract.types import GUIDE
+from lmx_tui.conversation import Absence, absence
 
 HELP = """/clear  forget the conversation     /system TEXT  set the system prompt
 /stats  show figures after answers  /model ID     talk to another model
@@ -47,6 +48,8 @@ class Conversation:
         self._think = think
         self._max_tokens = max_tokens
         self._sampling = sampling
+        self._answered_by = ""
+        """The id of the model that answered last, unless another one was chosen since."""
         self._messages: list[Message] = []
         self._client: Client | None = None
 
@@ -63,6 +66,13 @@ class Conversation:
         if self._client is not None:
             await self._client.close()
 
+    async def absence(self) -> Absence | None:
+        """Return why the model of this conversation is not at hand any more; None where it is, or none answered yet."""
+        assert self._client is not None
+        if not self._answered_by:
+            return None
+        return absence(self._answered_by, await self._client.models(), await self._client.instances())
+
     def command(self, line: str) -> None:
         name, _, rest = line.partition(" ")
         if name == "/clear":
@@ -75,7 +85,7 @@ class Conversation:
             self.stats = not self.stats
             self._output.note("figures on" if self.stats else "figures off")
         elif name == "/model" and rest.strip():
-            self.model = rest.strip()
+            self.model, self._answered_by = rest.strip(), ""
             self._output.note(f"now talking to {self.model}")
         else:
             self._output.note(*HELP.splitlines())
@@ -88,6 +98,8 @@ class Conversation:
         try:
             async for event in self._client.generate(self._request()):
                 answer.take(event)
+                if isinstance(event, Started):
+                    self._answered_by = event.instance.rpartition(":")[0]
         except LmxError:
             self._messages.pop()
             raise

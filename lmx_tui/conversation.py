@@ -4,6 +4,7 @@ Pure but for its own state; owned by the chat screen. Times are the app's clock,
 """
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,7 +25,7 @@ from lmx_daemon.contract.generation import (
     Timings,
     Usage,
 )
-from lmx_daemon.contract.types import GUIDE, Snapshot
+from lmx_daemon.contract.types import GUIDE, Instance, Model, Snapshot
 
 AnswerState = Literal["waiting", "queued", "loading", "prefill", "thinking", "generating", "done", "stopped", "failed"]
 ENDED: frozenset[AnswerState] = frozenset({"done", "stopped", "failed"})
@@ -163,6 +164,8 @@ class Conversation:
         self.turns: list[Turn] = []
         self.thinking = thinking
         """Whether the model is asked to think first; None leaves it to the model."""
+        self.model: str | None = None
+        """The model of its answers, once one has begun. It answers until another one is chosen."""
 
     @property
     def answer(self) -> Answer | None:
@@ -172,6 +175,14 @@ class Conversation:
     @property
     def busy(self) -> bool:
         return self.answer is not None and not self.answer.ended
+
+    def take(self, event: Event, now: float) -> None:
+        """Take an event of the last answer."""
+        answer = self.answer
+        if answer is not None:
+            answer.take(event, now)
+            if isinstance(event, Started | Delta):
+                self.model = answer.model
 
     def ask(self, prompt: str, model: str, now: float) -> Generate:
         """Adds a turn and gives the request for its answer."""
@@ -208,7 +219,7 @@ class Conversation:
 
 
 def model_to_ask(snapshot: Snapshot | None) -> str | None:
-    """Who answers when nobody was chosen: the model used last of those in memory, else the guide, else any other."""
+    """Return the model for a new conversation: the one used last of those in memory, else the guide, else any other."""
     if snapshot is None:
         return None
     ready = [instance for instance in snapshot.instances if instance.state == "ready"]
@@ -216,6 +227,18 @@ def model_to_ask(snapshot: Snapshot | None) -> str | None:
         return max(ready, key=lambda instance: (instance.used_at or 0.0, instance.loaded_at or 0.0)).model
     sound = [model.id for model in snapshot.models if model.problem is None]
     return GUIDE if GUIDE in sound else next(iter(sound), None)
+
+
+Absence = Literal["unloaded", "missing"]
+ABSENCES: dict[Absence, str] = {"unloaded": "has left memory", "missing": "is no longer on this machine"}
+
+
+def absence(model: str, models: Iterable[Model], instances: Iterable[Instance]) -> Absence | None:
+    """Return why a conversation's model cannot just go on answering, or None where it can."""
+    if not any(found.id == model and found.problem is None for found in models):
+        return "missing"
+    present = any(found.model == model and found.state in ("starting", "loading", "ready") for found in instances)
+    return None if present else "unloaded"
 
 
 def context_of(model: str, snapshot: Snapshot) -> int:

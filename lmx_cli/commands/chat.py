@@ -71,9 +71,21 @@ def _converse(runner: asyncio.Runner, talk: "Conversation", output: Output) -> i
         if line.startswith("/"):
             talk.command(line)
         elif line:
-            try:
-                runner.run(talk.ask(line))
-            except KeyboardInterrupt:
-                output.note("", "(stopped)")
-            except LmxError as error:
-                output.error(error)
+            _ask(runner, talk, output, line)
+
+
+def _ask(runner: asyncio.Runner, talk: "Conversation", output: Output, line: str) -> None:
+    """Ask one question; first whether to load the model again where it has left memory since its last answer."""
+    from lmx_tui.conversation import ABSENCES
+
+    try:
+        gone = runner.run(talk.absence())
+        if gone is not None:
+            output.note(f"{talk.model} {ABSENCES[gone]}; /model ID chooses another")
+        if gone == "missing" or (gone and input("load it again? [Y/n] ").strip().lower() not in ("", "y", "yes")):
+            return
+        runner.run(talk.ask(line))
+    except (KeyboardInterrupt, EOFError):
+        output.note("", "(stopped)")
+    except LmxError as error:
+        output.error(error)

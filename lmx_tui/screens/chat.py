@@ -1,6 +1,7 @@
 """Chat: a conversation with a model, and what it costs beside it. Owns the Conversation; the app fetches answers."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from rich.text import Text
 from textual import events, on
@@ -10,7 +11,7 @@ from textual.containers import Horizontal, Vertical
 from lmx_daemon.contract.generation import Event, Generate
 from lmx_daemon.contract.types import GUIDE, Snapshot
 from lmx_tui import keys
-from lmx_tui.conversation import Conversation, context_of, model_to_ask
+from lmx_tui.conversation import ABSENCES, Absence, Conversation, absence, context_of, model_to_ask
 from lmx_tui.figures import one_line, shorten, size
 from lmx_tui.messages import AnswerRequested, CancelRequested, CopyRequested, Notified
 from lmx_tui.screens.dialogs import Pick
@@ -18,12 +19,13 @@ from lmx_tui.screens.page import Page
 from lmx_tui.widgets.blocks import last_code_block
 from lmx_tui.widgets.meta import MetaLine
 from lmx_tui.widgets.models import instances_of, load_words
-from lmx_tui.widgets.panes import MemoryPane, Pane, RatePane
+from lmx_tui.widgets.panes import MemoryPane, Pane, RatePane, short_name
 from lmx_tui.widgets.prompt import Prompt
 from lmx_tui.widgets.transcript import AnswerView, ThinkingView, Transcript
 
 WINDOW = 60
 AUTO = ""
+LOAD_AGAIN, CHOOSE = "load", "choose"
 PLACEHOLDER = "Message  (enter send · shift+enter or ^j newline)"
 
 
@@ -39,8 +41,10 @@ class ChatScreen(Page):
         self._clock = clock
         self._conversation = Conversation()
         self._view_of_answer: AnswerView | None = None
+        self._ended_at = 0.0
+        """When the last answer ended."""
         self._model = AUTO
-        """Who was chosen; AUTO asks whoever is loaded."""
+        """The model that was chosen; with AUTO a conversation begins with the one used last, and keeps it."""
 
     def compose_body(self) -> ComposeResult:
         with Horizontal(id="chat-row"):
@@ -74,7 +78,9 @@ class ChatScreen(Page):
         if model is None:
             return "no model"
         instance = instances_of(snapshot).get(model)
-        if instance is None:
+        if (gone := self._gone()) is not None:
+            state = f" · {ABSENCES[gone]}"
+        elif instance is None:
             state = " · loads on demand"
         else:
             state = "" if instance.state == "ready" else f" · {load_words(instance)}"
@@ -82,7 +88,14 @@ class ChatScreen(Page):
         return f"{one_line(model)}{state}{thinking}"
 
     def _chosen(self) -> str | None:
-        return self._model or model_to_ask(self.snapshot)
+        return self._model or self._conversation.model or model_to_ask(self.snapshot)
+
+    def _gone(self) -> Absence | None:
+        """Return why the model of this conversation is not at hand any more; None where it is, or none answered yet."""
+        model, snapshot = self._conversation.model, self.snapshot
+        if model is None or snapshot is None or self._conversation.busy or self.view.arrived <= self._ended_at:
+            return None  # a snapshot from before the answer's end may not have its model yet
+        return absence(model, snapshot.models, snapshot.instances)
 
     def _tick(self) -> None:
         if self.is_current and self._conversation.busy:
@@ -113,25 +126,45 @@ class ChatScreen(Page):
 
     @on(Prompt.Sent)
     async def _sent(self, event: Prompt.Sent) -> None:
+        await self._with_model(partial(self._ask, event.text))
+
+    async def _ask(self, text: str, model: str) -> None:
+        prompt = self.query_one(Prompt)
+        prompt.remember(text)
+        prompt.clear()
+        transcript = self.query_one(Transcript)
+        await transcript.add_prompt(text)
+        await self._begin(self._conversation.ask(text, model, self._clock()))
+
+    async def _with_model(self, go_on: Callable[[str], Awaitable[None]]) -> None:
+        """Go on with the model that answers now; ask first where the one of this conversation is gone."""
         model = self._may_ask()
         if model is None:
             return
-        prompt = self.query_one(Prompt)
-        prompt.remember(event.text)
-        prompt.clear()
-        transcript = self.query_one(Transcript)
-        await transcript.add_prompt(event.text)
-        request = self._conversation.ask(event.text, model, self._clock())
-        await self._begin(request)
+        gone = self._gone()
+        if gone is None:
+            await go_on(model)
+            return
+
+        async def answered(choice: str | None) -> None:
+            if choice == LOAD_AGAIN and self._may_ask() == model:
+                await go_on(model)
+            elif choice == CHOOSE:
+                self.action_pick_model()
+
+        options = [(LOAD_AGAIN, "load it again, and go on")] if gone == "unloaded" else []
+        title = f"{shorten(short_name(model), 40)} {ABSENCES[gone]}"
+        self.app.push_screen(Pick(title, [*options, (CHOOSE, "choose another model")]), answered)
 
     async def action_regenerate(self) -> None:
         if not self._conversation.turns:
             self.post_message(Notified("there is no answer yet"))
             return
-        model = self._may_ask()
-        if model is not None:
-            await self.query_one(Transcript).drop_last_answer()
-            await self._begin(self._conversation.ask_again(model, self._clock()))
+        await self._with_model(self._ask_again)
+
+    async def _ask_again(self, model: str) -> None:
+        await self.query_one(Transcript).drop_last_answer()
+        await self._begin(self._conversation.ask_again(model, self._clock()))
 
     async def _begin(self, request: Generate) -> None:
         assert self._conversation.answer is not None
@@ -162,10 +195,11 @@ class ChatScreen(Page):
             return
         now = self._clock()
         for event in events:
-            answer.take(event, now)
+            self._conversation.take(event, now)
         await self._view_of_answer.refresh_answer()
         self._show_meta()
         if answer.ended:
+            self._ended_at = now
             self.refresh_bindings()
 
     # ---- verbs ----
@@ -219,7 +253,7 @@ class ChatScreen(Page):
         if self.snapshot is None:
             return
         instances = instances_of(self.snapshot)
-        options = [(AUTO, "auto: the model used last, else lmx/guide")]
+        options = [(AUTO, "auto: the model used last, which a chat then keeps")]
         models = [model for model in self.snapshot.models if model.problem is None]
         room = min(48, max((len(model.id) for model in models), default=0))
         for model in models:
@@ -228,9 +262,9 @@ class ChatScreen(Page):
         self.app.push_screen(Pick("Chat with", options, self._model), self.choose)
 
     def choose(self, model: str | None) -> None:
-        """Who answers from now on."""
+        """Let `model` answer from now on; AUTO chooses anew, and the conversation keeps that one."""
         if model is not None:
-            self._model = model
+            self._model, self._conversation.model = model, None
             if self.snapshot is not None:
                 self.show(self.snapshot)
 

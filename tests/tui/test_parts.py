@@ -12,7 +12,7 @@ from lmx_daemon.contract.generation import Chat, Delta, Finished, Loading, Start
 from lmx_daemon.contract.types import RequestRow
 from lmx_tui import figures
 from lmx_tui.clipboard import copy, is_remote, osc52
-from lmx_tui.conversation import Answer, Conversation, model_to_ask
+from lmx_tui.conversation import Answer, Conversation, absence, model_to_ask
 from lmx_tui.feed import Feed
 from lmx_tui.messages import EventsArrived
 from lmx_tui.theme import load_themes, read_theme, themes_folder
@@ -148,6 +148,23 @@ async def test_inside_tmux_its_own_command_copies(
     assert bool(written) == bool(code), "OSC 52 only where tmux did not take it"
 
 
+@pytest.mark.parametrize("inherited", [{}, {"LANG": "C"}, {"LC_ALL": "de_DE.ISO8859-1", "LC_CTYPE": "C"}])
+async def test_pbcopy_gets_a_utf_8_locale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inherited: dict[str, str]
+) -> None:
+    program = tmp_path / "pbcopy"
+    program.write_text(f'#!/bin/sh\necho "$LANG $LC_CTYPE $LC_ALL" > {tmp_path}/locale\ncat > {tmp_path}/text\n')
+    program.chmod(0o755)
+    for name in ("LANG", "LC_CTYPE", "LC_ALL", "TMUX", "SSH_CONNECTION", "SSH_TTY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in inherited.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert await copy("grüße 模型", lambda sequence: None, platform="darwin") == "copied with pbcopy"
+    assert (tmp_path / "locale").read_text() == "en_US.UTF-8 en_US.UTF-8 \n"
+    assert (tmp_path / "text").read_text() == "grüße 模型"
+
+
 def test_clipboard_routes() -> None:
     assert osc52("hi", {}) == "\x1b]52;c;aGk=\a"
     wrapped = osc52("hi", {"TMUX": "/tmp/x"})
@@ -193,6 +210,13 @@ def test_who_answers() -> None:
     assert model_to_ask(None) is None
     assert model_to_ask(quiet_snapshot()) == "lmx/guide"
     assert model_to_ask(busy_snapshot()) == QWEN, "the one used last"
+
+
+def test_a_conversations_model_is_at_hand_unloaded_or_missing() -> None:
+    snapshot = busy_snapshot()
+    assert absence(QWEN, snapshot.models, snapshot.instances) is None
+    assert absence(QWEN, snapshot.models, ()) == "unloaded"
+    assert absence(QWEN, (), snapshot.instances) == "missing"
 
 
 async def test_the_feed_gathers_tokens() -> None:

@@ -1,0 +1,81 @@
+"""A conversation keeps the model that began to answer it, and asks when that model is gone."""
+
+from collections.abc import Callable
+
+import msgspec
+from textual.pilot import Pilot
+
+from lmx_tui.app import LmxApp
+from lmx_tui.screens.dialogs import Pick
+from tests.fake_client import NOW, QWEN, FakeClient
+from tests.tui.conftest import Clock, ask, running, screen_text, settled, until
+
+Make = Callable[..., LmxApp]
+GUIDE = "lmx/guide"
+
+
+async def answered(pilot: Pilot[None], client: FakeClient, clock: Clock) -> None:
+    """Ask once, and let a later snapshot arrive."""
+    await ask(pilot, "first")
+    await until(pilot, lambda: "214 tok" in screen_text(pilot.app))
+    clock.now += 1.0
+
+
+def without(client: FakeClient, model: str) -> None:
+    assert client._snapshot is not None
+    client.change(instances=tuple(one for one in client._snapshot.instances if one.model != model))
+
+
+async def test_another_client_does_not_change_who_answers(make_app: Make, client: FakeClient, clock: Clock) -> None:
+    async with running(make_app()) as pilot:
+        await answered(pilot, client, clock)
+        assert client._snapshot is not None
+        other = msgspec.structs.replace(client._snapshot.instances[0], id="g:1", model=GUIDE, used_at=NOW + 60)
+        client.change(instances=(*client._snapshot.instances, other))
+        await until(pilot, lambda: any(one.model == GUIDE for one in pilot.app.view.snapshot.instances))  # type: ignore[attr-defined]
+        assert QWEN in screen_text(pilot.app)
+        await ask(pilot, "second")
+        await until(pilot, lambda: len(client.requests_seen) == 2)
+        await pilot.press("ctrl+n")
+        await ask(pilot, "a new one")
+        await until(pilot, lambda: len(client.requests_seen) == 3)
+    assert [request.model for request in client.requests_seen] == [QWEN, QWEN, GUIDE]
+
+
+async def test_an_unloaded_model_is_loaded_again_only_when_asked_for(
+    make_app: Make, client: FakeClient, clock: Clock
+) -> None:
+    async with running(make_app()) as pilot:
+        await answered(pilot, client, clock)
+        without(client, QWEN)
+        await until(pilot, lambda: "has left memory" in screen_text(pilot.app))
+        await ask(pilot, "second")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Pick))
+        assert "load it again" in screen_text(pilot.app)
+        await pilot.press("escape")
+        await settled(pilot)
+        assert len(client.requests_seen) == 1 and "second" in screen_text(pilot.app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Pick))
+        await pilot.press("enter")
+        await until(pilot, lambda: len(client.requests_seen) == 2)
+        assert client.requests_seen[1].model == QWEN
+
+
+async def test_a_model_that_was_removed_can_only_be_replaced(make_app: Make, client: FakeClient, clock: Clock) -> None:
+    async with running(make_app()) as pilot:
+        await answered(pilot, client, clock)
+        without(client, QWEN)
+        assert client._snapshot is not None
+        client.change(models=tuple(model for model in client._snapshot.models if model.id != QWEN))
+        await until(pilot, lambda: "is no longer on this machine" in screen_text(pilot.app))
+        await ask(pilot, "second")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Pick))
+        assert "load it again" not in screen_text(pilot.app)
+        await pilot.press("enter")
+        await until(pilot, lambda: "Chat with" in screen_text(pilot.app))
+        await pilot.press("down", "enter")
+        await settled(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: len(client.requests_seen) == 2)
+        assert client.requests_seen[1].model == GUIDE
