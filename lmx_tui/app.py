@@ -3,7 +3,6 @@
 Screens and widgets draw and post messages; only the handlers here change anything.
 """
 
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
@@ -13,18 +12,18 @@ from typing import Any
 from textual import on, work
 from textual.app import SystemCommand
 from textual.driver import Driver
-from textual.reactive import reactive
+from textual.reactive import var
 from textual.screen import Screen
 
 from lmx_daemon.contract.client import Client
-from lmx_daemon.contract.config import Home, Settings
-from lmx_daemon.contract.errors import ConfigError, LmxError
+from lmx_daemon.contract.config import Settings
+from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.library import UpdateRequest
 from lmx_daemon.contract.pulls import PullRequest
-from lmx_daemon.contract.spawn import find_or_start
 from lmx_daemon.contract.types import LoadRequest, UnloadRequest
 from lmx_daemon.contract.version import VERSION
 from lmx_tui import clipboard, keys, messages
+from lmx_tui.ending import end_on_signals
 from lmx_tui.feed import RETRY_SECONDS, Feed, Starter
 from lmx_tui.figures import clean
 from lmx_tui.messages import View
@@ -35,7 +34,7 @@ from lmx_tui.screens.dialogs import Go, Pick
 from lmx_tui.screens.help import Help, keys_shown
 from lmx_tui.screens.models import ModelsScreen
 from lmx_tui.screens.monitor import MonitorScreen
-from lmx_tui.theme import DEFAULT, load_themes
+from lmx_tui.theme import DEFAULT, load_themes, selection_colors
 from lmx_tui.typeahead import TypeAheadApp
 from lmx_tui.widgets.models import NEWER
 from lmx_tui.widgets.panes import short_name
@@ -55,7 +54,8 @@ class LmxApp(TypeAheadApp):
     ENABLE_COMMAND_PALETTE = True
     DEFAULT_MODE = "models"
     """The first screen there is: a blank one before it would swallow the first keys."""
-    view: reactive[View] = reactive(View(), init=False)
+    view: var[View] = var(View(), init=False)
+    """What screens draw. No `reactive`: that would repaint everything for every snapshot."""
 
     def __init__(
         self,
@@ -90,6 +90,8 @@ class LmxApp(TypeAheadApp):
         self.theme = self._settings.tui.theme if known else DEFAULT
         if not known:
             self.say(f"there is no theme {self._settings.tui.theme!r}", "ctrl+t shows them", "warning")
+        if not self.is_headless:
+            end_on_signals(self)
         self.set_keymap(dict(self._settings.tui.keymap))
         self.set_interval(TICK_SECONDS, self._tick)
         self.run_worker(self._feed.run(), group="feed", exit_on_error=False)
@@ -97,6 +99,11 @@ class LmxApp(TypeAheadApp):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """The default theme's, so that themes of Textual's own work too."""
         return next(theme for theme in self._themes if theme.name == DEFAULT).variables
+
+    def get_css_variables(self) -> dict[str, str]:
+        """Return Textual's, with selections that can be read in every theme."""
+        variables = super().get_css_variables()
+        return variables | selection_colors(variables["primary"])
 
     # ---- what the feed says ----
 
@@ -279,18 +286,3 @@ class LmxApp(TypeAheadApp):
 
 def _given(screen: Screen[Any]) -> Screen[Any]:
     return screen
-
-
-def run_tui(home: Home, settings: Settings, *, start: bool = True) -> int:
-    """Opens the terminal UI; `start` False only looks for a daemon. Returns the exit code."""
-    try:
-        load_themes()
-    except ConfigError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        return 1
-    app = LmxApp(Client(home.socket), settings, start=partial(find_or_start, home) if start else None)
-    app.run(mouse=settings.tui.mouse)
-    snapshot = app.view.snapshot
-    if app.view.online and snapshot is not None:
-        print(f"the daemon goes on at {clean(snapshot.status.address)}; stop it with: lmx stop")
-    return app.return_code or 0

@@ -78,6 +78,28 @@ def _scrollbars(file: ThemeFile) -> dict[str, str]:
     }
 
 
+def selection_colors(primary: str) -> dict[str, str]:
+    """Return the colours of selected text: the theme's primary one, under black or white, what contrasts more."""
+    background = Color.parse(primary).rgb
+    foreground = max(("#000000", "#ffffff"), key=lambda color: contrast(Color.parse(color).rgb, background))
+    places = ("screen-selection", "input-selection")
+    return {f"{place}-background": primary for place in places} | {
+        f"{place}-foreground": foreground for place in places
+    }
+
+
+def contrast(one: tuple[int, int, int], other: tuple[int, int, int]) -> float:
+    """Return the contrast ratio of two colours as WCAG 2 defines it, from 1 to 21."""
+    darker, lighter = sorted((_luminance(one), _luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(color: tuple[int, int, int]) -> float:
+    parts = [value / 255 for value in color]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 def _check_color(file: str, name: str, value: str) -> None:
     try:
         Color.parse(value)

@@ -151,3 +151,35 @@ def test_a_latin_1_terminal_is_no_error(shelf: Daemon) -> None:
         assert json.loads(shelf.lmx("ls", "--json").stdout)
     finally:
         del shelf.environment["PYTHONIOENCODING"]
+
+
+LEAVES = ("\x1b[?1000l", "\x1b[?1003l", "\x1b[?2004l", "\x1b[?1049l", "\x1b[?25h")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_tui_with_the_terminal_restored(shelf: Daemon, number: int) -> None:
+    with Terminal([*LMX, "tui"], size=(120, 40), environment=shelf.env()) as terminal:
+        terminal.until(lambda text: "lmx/guide" in text)
+        terminal.signal(number)
+        assert terminal.wait() == 128 + number
+    end = terminal.text[-200:]
+    assert all(sequence in end for sequence in LEAVES), repr(end)
+    assert not re.search(r"\x1b\[\?(1000|1003|1049)h", end) and "Traceback" not in terminal.text
+
+
+def test_a_closed_terminal_ends_the_tui(shelf: Daemon) -> None:
+    with Terminal([*LMX, "tui"], size=(120, 40), environment=shelf.env()) as terminal:
+        terminal.until(lambda text: "lmx/guide" in text)
+        terminal.hang_up()
+        assert terminal.wait(10) == 128 + signal.SIGHUP
+
+
+def test_an_idle_tui_writes_next_to_nothing(shelf: Daemon) -> None:
+    with Terminal([*LMX, "tui"], size=(120, 40), environment=shelf.env()) as terminal:
+        terminal.until(lambda text: "lmx/guide" in text)
+        terminal.read(2.0)
+        before = len(terminal.output)
+        terminal.read(3.0)
+        assert len(terminal.output) - before < 3 * 5_000
+        terminal.type(b"\x11")
+        assert terminal.wait() == 0

@@ -1,0 +1,28 @@
+"""Opening the terminal UI: builds the app over a client of the daemon, runs it, and says what goes on after it."""
+
+import sys
+from functools import partial
+
+from lmx_daemon.contract.client import Client
+from lmx_daemon.contract.config import Home, Settings
+from lmx_daemon.contract.errors import ConfigError
+from lmx_daemon.contract.spawn import find_or_start
+from lmx_tui.app import LmxApp
+from lmx_tui.figures import clean
+from lmx_tui.theme import load_themes
+
+
+def run_tui(home: Home, settings: Settings, *, start: bool = True) -> int:
+    """Open the terminal UI and return the exit code; with `start` False it only looks for a daemon."""
+    try:
+        load_themes()
+    except ConfigError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        return 1
+    app = LmxApp(Client(home.socket), settings, start=partial(find_or_start, home) if start else None)
+    app.run(mouse=settings.tui.mouse)
+    snapshot = app.view.snapshot
+    by_signal = (app.return_code or 0) >= 128
+    if app.view.online and snapshot is not None and not by_signal:
+        print(f"the daemon goes on at {clean(snapshot.status.address)}; stop it with: lmx stop")
+    return app.return_code or 0
