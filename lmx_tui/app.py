@@ -23,7 +23,7 @@ from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.contract.types import LoadRequest, UnloadRequest
 from lmx_daemon.contract.version import VERSION
 from lmx_tui import clipboard, keys, messages
-from lmx_tui.ending import end_on_signals
+from lmx_tui.ending import Leave, end_on_signals
 from lmx_tui.feed import RETRY_SECONDS, Feed, Starter
 from lmx_tui.figures import clean
 from lmx_tui.messages import View
@@ -67,7 +67,10 @@ class LmxApp(TypeAheadApp):
         retries: tuple[float, ...] = RETRY_SECONDS,
         version: str = VERSION,
         driver_class: type[Driver] | None = None,
+        leave: Leave | None = None,
     ) -> None:
+        """`leave` ends the process with the terminal restored; None leaves the signals alone."""
+        self._leave = leave
         self._themes = load_themes()
         super().__init__(driver_class=driver_class)
         self.clock = clock
@@ -90,8 +93,8 @@ class LmxApp(TypeAheadApp):
         self.theme = self._settings.tui.theme if known else DEFAULT
         if not known:
             self.say(f"there is no theme {self._settings.tui.theme!r}", "ctrl+t shows them", "warning")
-        if not self.is_headless:
-            end_on_signals(self)
+        if self._leave is not None:
+            end_on_signals(self, self._leave)
         self.set_keymap(dict(self._settings.tui.keymap))
         self.set_interval(TICK_SECONDS, self._tick)
         self.run_worker(self._feed.run(), group="feed", exit_on_error=False)

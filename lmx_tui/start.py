@@ -8,6 +8,7 @@ from lmx_daemon.contract.config import Home, Settings
 from lmx_daemon.contract.errors import ConfigError
 from lmx_daemon.contract.spawn import find_or_start
 from lmx_tui.app import LmxApp
+from lmx_tui.ending import end_at_once_on_signals
 from lmx_tui.figures import clean
 from lmx_tui.theme import load_themes
 
@@ -19,7 +20,8 @@ def run_tui(home: Home, settings: Settings, *, start: bool = True) -> int:
     except ConfigError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return 1
-    app = LmxApp(Client(home.socket), settings, start=partial(find_or_start, home) if start else None)
+    leave = end_at_once_on_signals()
+    app = LmxApp(Client(home.socket), settings, start=partial(find_or_start, home) if start else None, leave=leave)
     app.run(mouse=settings.tui.mouse)
     snapshot = app.view.snapshot
     by_signal = (app.return_code or 0) >= 128
