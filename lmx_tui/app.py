@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from rich.console import RenderableType
 from textual import on, work
 from textual.app import SystemCommand
 from textual.driver import Driver
@@ -71,6 +72,7 @@ class LmxApp(TypeAheadApp):
     ) -> None:
         """`leave` ends the process with the terminal restored; None leaves the signals alone."""
         self._leave = leave
+        self.leaving = False
         self._themes = load_themes()
         super().__init__(driver_class=driver_class)
         self.clock = clock
@@ -276,6 +278,11 @@ class LmxApp(TypeAheadApp):
             return
         here, everywhere = keys_shown(self.screen)
         self.push_screen(Help(self.current_mode.capitalize(), here, everywhere, self.view.snapshot))
+
+    def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
+        """From now on widgets are removed one by one: nothing is to be drawn any more."""
+        self.leaving = True
+        super().exit(result, return_code, message)
 
     def action_leave(self) -> None:
         self.exit()

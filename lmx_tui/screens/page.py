@@ -66,7 +66,7 @@ class Page(Screen[None]):
         self.call_after_refresh(lambda: self._view_changed(self.view))
 
     def _view_changed(self, view: View) -> None:
-        if self not in self.app.screen_stack or not self.is_mounted:
+        if getattr(self.app, "leaving", False) or self not in self.app.screen_stack or not self.is_mounted:
             return
         self.query_one(TopBar).view = view
         self.query_one(OfflinePanel).show_link(view)
