@@ -86,7 +86,7 @@ async def remove(request: AnyRequest, state: State) -> TrashRow:
     asked = decode(await request.body(), RemoveRequest)
     await librarian.shelf.catalog.seek(asked.id)
     await asyncio.to_thread(librarian.check_unlinked, asked.id)
-    row = librarian.remove(asked.id)
+    row = await asyncio.to_thread(librarian.remove, asked.id)
     await librarian.shelf.catalog.rescan(urgent=True)
     return row
 

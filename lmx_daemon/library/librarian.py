@@ -25,6 +25,7 @@ from lmx_daemon.contract.library import (
 )
 from lmx_daemon.contract.reading import read_object
 from lmx_daemon.contract.text import encodable, valid_text
+from lmx_daemon.contract.types import Model
 from lmx_daemon.library import imports
 from lmx_daemon.library.answers import Answers
 from lmx_daemon.library.cache import RepositoryFolder, disk_error
@@ -159,15 +160,22 @@ class Librarian:
         self.space.refuse_linked(model)
 
     def remove(self, name: str) -> TrashRow:
-        """Move a model to the trash. On the loop, so that no load can begin between the question and the act; the
-        listing is not looked at anew.
+        """Move a model to the trash, without a new scan. Blocking.
 
         Raises ModelNotFoundError, RequestError, or ConflictError while it is in memory or being pulled.
         """
         model = self.shelf.catalog.find(name)
         self.trash.place_of(model)
+        loaded = ConflictError(f"{model.id} is in memory", hint=f"unload it first: lmx unload {model.id}")
         if model.path in self._in_use():
-            raise ConflictError(f"{model.id} is in memory", hint=f"unload it first: lmx unload {model.id}")
+            raise loaded
+        row = self._put_away(model)
+        if model.path in self._in_use():  # a load began while the disk worked
+            self.undo(row.key)
+            raise loaded
+        return row
+
+    def _put_away(self, model: Model) -> TrashRow:
         try:
             if model.source == "hub":
                 with RepositoryFolder(self.shelf.cache, model.id).locked_now():

@@ -67,6 +67,18 @@ class TestRemoving:
             librarian_of(tmp_path, in_use=[str(snapshot)]).remove("maker/one")
         assert refused.value.hint is not None and "lmx unload maker/one" in refused.value.hint
 
+    def test_model_whose_load_begins_meanwhile_is_brought_back(self, tmp_path: Path) -> None:
+        snapshot = make_cached(tmp_path / "cache", "maker/one")
+
+        class LoadedLater(list[str]):
+            def __contains__(self, path: object) -> bool:
+                self.append(str(path))
+                return len(self) > 1
+
+        with pytest.raises(ConflictError, match="in memory"):
+            librarian_of(tmp_path, in_use=LoadedLater()).remove("maker/one")
+        assert (snapshot / "config.json").exists()
+
     def test_not_while_it_is_pulled(self, tmp_path: Path) -> None:
         make_cached(tmp_path / "cache", "maker/one")
         librarian = librarian_of(tmp_path)
