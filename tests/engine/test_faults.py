@@ -42,4 +42,6 @@ class TestFaults:
 def test_memory_is_told_from_arithmetic() -> None:
     assert failure_of(MemoryError()).code == "out_of_memory"
     assert failure_of(RuntimeError("[malloc] Unable to allocate")).code == "out_of_memory"
+    metal = "[METAL] Command buffer execution failed: Insufficient Memory (00000008:kIOGPU...)"
+    assert failure_of(RuntimeError(metal)).code == "out_of_memory"
     assert "RuntimeError: shapes" in failure_of(RuntimeError("shapes")).message
