@@ -8,12 +8,13 @@ import pytest
 from openai import OpenAI
 
 from tests.end_to_end.running import Daemon
-from tests.families import FAMILIES, PARIS, TOOLS
-from tests.models import cached_snapshot
+from tests.families import CALL_MARKERS, FAMILIES, PARIS, TOOLS
+from tests.models import TEMPLATE, cached_snapshot
 from tests.scripted import Decoder, Script, build_scripted
 
 DECODERS: tuple[Decoder, ...] = ("byte", "metaspace-stripped")
 SAID = Script([" One", " two", b"\xf0\x9f", b"\x98\x80", " \u00fc", "\n", "x"])
+HALF = '<tool_call>{"name": "f\\ud83d", "arguments": {"a": "\\ud83d"}}</tool_call>'
 TEXT = " One two😀 ü\nx"
 
 
@@ -25,6 +26,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenAI]:
     for family in FAMILIES:
         if family.label in ("mistral", "kimi_k2"):
             family.build(cached_snapshot(root, f"tests/{family.label}"))
+    mark = TEMPLATE + "{#- <tool_call> tool_call.name -#}"
+    build_scripted(cached_snapshot(root, "tests/half"), HALF, special=CALL_MARKERS, template=mark)
     daemon = Daemon(environment={"HF_HUB_CACHE": str(root)}).start()
     with OpenAI(base_url=f"{daemon.address}/v1", api_key="lmx", max_retries=0, timeout=120) as client:
         yield client
@@ -112,3 +115,19 @@ class TestCalls:
             cut = ask(client, "kimi_k2", "casebefore", tools=TOOLS, max_tokens=most).choices[0]
             assert cut.finish_reason == "length" and not cut.message.tool_calls
             assert (cut.message.content or "").strip() == "I look."
+
+    def test_half_a_character_in_a_call_is_replaced_and_does_no_harm_in_the_next_turn(self, client: OpenAI) -> None:
+        for stream in (False, True):
+            answer = ask(client, "half", "hi", tools=TOOLS, stream=stream)
+            pieces = [c.choices[0].delta for c in answer] if stream else [answer.choices[0].message]
+            (call,) = (call for piece in pieces for call in piece.tool_calls or [])
+            assert (call.function.name, json.loads(call.function.arguments)) == ("f\ufffd", {"a": "\ufffd"})
+        made = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": r'{"a": "\ud83d"}'}}
+        messages: list[Any] = [
+            {"role": "user", "content": "casenone"},
+            {"role": "assistant", "tool_calls": [made]},
+            {"role": "tool", "tool_call_id": "call_1", "content": "done"},
+        ]
+        for model in ("kimi_k2", "half"):
+            found = client.chat.completions.create(model=f"tests/{model}", messages=messages, tools=TOOLS)
+            assert found.choices[0].finish_reason in ("stop", "tool_calls")

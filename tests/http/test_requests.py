@@ -69,3 +69,23 @@ class TestFunctions:
         with pytest.raises(RequestError) as refused:
             self.asked(functions=self.FUNCTIONS, **fields)
         assert refused.value.param == param
+
+
+@pytest.mark.parametrize("half", [rb"\ud83d", rb"\ude00", rb"a\ud83dx", b"\xed\xa0\xbd", b"\xff"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model": "HALF", "messages": [{"role": "user", "content": "x"}]}',
+        b'{"model": "m", "messages": [{"role": "user", "content": "HALF"}]}',
+        b'{"model": "m", "messages": [{"role": "user", "content": [{"type": "text", "text": "HALF"}]}]}',
+        b'{"model": "m", "messages": [{"role": "tool", "content": "x", "tool_call_id": "HALF"}]}',
+        b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "tools": [{"function": {"name": "HALF"}}]}',
+        b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "stop": ["HALF"]}',
+        b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "chat_template_kwargs": {"a": "HALF"}}',
+    ],
+)
+def test_half_a_character_anywhere_in_a_request_is_a_clear_error(body: bytes, half: bytes) -> None:
+    with pytest.raises(RequestError) as refused:
+        decode(body.replace(b"HALF", half), ChatBody)
+    assert "the body is not JSON" in refused.value.message
+    assert not half.startswith(b"\\") or "half a character" in (refused.value.hint or "")
