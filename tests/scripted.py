@@ -3,7 +3,7 @@
 The real worker loads and runs such a model like any other, so a test of a whole answer needs no model of gigabytes:
 
     build_scripted(folder, "Hello there.")                                # says this whatever the prompt
-    build_scripted(folder, {"": "Hello.", "zwei": "The other text."})     # the second where the prompt has "zwei"
+    build_scripted(folder, {"": "Hello.", "second": "The other text."})     # the second where the prompt has "second"
     build_scripted(folder, Script([b"\\xf0\\x9f", b"\\x98\\x80"], ends=False))  # tokens that are parts of a character
 
 How it works. Each token of a script has its own entry in the vocabulary, even where the text of two is the same, and

@@ -21,14 +21,14 @@ def asked(worker: WorkerProcess, text: str, **fields: object) -> Generate:
 
 @pytest.mark.parametrize("decoder", ["byte", "metaspace", "metaspace-stripped"])
 def test_a_scripted_model_says_the_script_that_the_prompt_chooses(decoder: Decoder, tmp_path: Path) -> None:
-    scripts = {"": LONG, "zwei": PARTS, "endless": Script("la la ", ends=False)}
+    scripts = {"": LONG, "second": PARTS, "endless": Script("la la ", ends=False)}
     with WorkerProcess() as worker:
         assert isinstance(worker.load(build_scripted(tmp_path, scripts, decoder=decoder, special=["<|a|>"])), Loaded)
         requests = [
             asked(worker, "hello " * 50),
             asked(worker, "hello", sampling=sampled(temperature=2.0, seed=1)),
-            asked(worker, "and zwei " + "hello " * 50),
-            asked(worker, "endless and zwei"),
+            asked(worker, "and second " + "hello " * 50),
+            asked(worker, "endless and second"),
         ]
         ends = worker.finish(*map(worker.submit, requests))
         texts = [worker.text(request.id) for request in requests]
