@@ -9,7 +9,21 @@ from lmx_cli.output import Output
 
 def build(output: Output) -> Any:
     """The whole tree as one command object of Typer's, whose type it does not publish."""
-    from lmx_cli.commands import bench, chat, daemon, disk, downloads, find, library, login, models, proof, pull, screen
+    from lmx_cli.commands import (
+        bench,
+        cache,
+        chat,
+        daemon,
+        disk,
+        downloads,
+        find,
+        library,
+        login,
+        models,
+        proof,
+        pull,
+        screen,
+    )
 
     app = typer.Typer(
         name="lmx",
@@ -20,6 +34,6 @@ def build(output: Output) -> Any:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for group in (screen, daemon, models, library, find, proof, disk, pull, downloads, login, chat, bench):
+    for group in (screen, daemon, models, library, find, proof, disk, cache, pull, downloads, login, chat, bench):
         group.add(app, output)
     return typer.main.get_command(app)

@@ -119,8 +119,15 @@ def _tell_trash(output: Output, rows: "list[TrashRow]", json: bool) -> None:
 
 
 async def _du(output: Output, json: bool) -> int:
+    import msgspec
+
+    from lmx_daemon.contract.config import Home
+    from lmx_daemon.contract.prefixes import stored_prefixes
+
     async with await started() as client:
         use = await client.disk()
+    kept = sum(one.size for one in stored_prefixes(Home.from_environment().prefixes))
+    use = msgspec.structs.replace(use, prefixes=kept)
     if json:
         output.json(use)
         return ExitCode.OK
@@ -136,6 +143,8 @@ async def _du(output: Output, json: bool) -> int:
             spare=("FROM", "IN USE", "OLD"),
         )  # fmt: skip
     output.note(f"{size(use.total)} in models, {size(use.trash)} in the trash, {size(use.free)} free ({use.cache})")
+    if use.prefixes:
+        output.note(f"{size(use.prefixes)} of prompts: lmx cache ls, lmx cache clear")
     if use.reclaimable:
         output.note(f"{size(use.reclaimable)} that nobody needs: lmx prune")
     return ExitCode.OK

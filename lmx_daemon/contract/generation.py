@@ -110,6 +110,10 @@ class Sampling(Frozen, frozen=True):
     logit_bias: dict[int, Annotated[float, msgspec.Meta(ge=-100.0, le=100.0)]] = {}
 
 
+MEMORY_ONLY = "\nmemory only\n"
+"""The beginning of a cache namespace whose prompts are never written to disk."""
+
+
 class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
     """One request for an answer (or `choices` of them that share one prompt)."""
 
@@ -133,7 +137,7 @@ class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
     """The client's own name (User-Agent), to be shown."""
     route: str = ""
     cache_namespace: str = ""
-    """Prefixes are shared only within one namespace."""
+    """Prefixes are shared only within one namespace. One that begins with MEMORY_ONLY is never written to disk."""
     priority: Annotated[int, msgspec.Meta(ge=-10, le=10)] = 0
     """Higher runs first."""
     deadline: Seconds | None = None

@@ -146,6 +146,8 @@ class DiskUse(Frozen, frozen=True):
     """What `lmx prune` would free."""
     free: int = 0
     cache: str = ""
+    prefixes: int = 0
+    """Bytes of prompts that are kept on disk; the command line counts them."""
 
 
 class PruneRequest(Frozen, frozen=True):

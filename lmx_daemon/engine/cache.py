@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import mlx.core as mx
 import numpy as np
 
+from lmx_daemon.contract.generation import MEMORY_ONLY
 from lmx_daemon.engine.keys import BLOCK, WIDTH, chain, encode, end_key, root_key
 from lmx_daemon.engine.parts import Layout, State, cut, join, layout_of, state_of, tensors_of
 
@@ -165,7 +166,7 @@ class PrefixCache:
         if limit == len(tokens) and (not layout.trimmable or rest):
             (parts,) = cut(tensors, layout, blocks * BLOCK, limit, BLOCK) or ([],)
             path.append(self.add_end(at, rest, parts, None if layout.trimmable else state_of(cache)))
-        if self._tier is not None:
+        if self._tier is not None and not namespace.startswith(MEMORY_ONLY):
             self._kept += path
         self.touch(path)
         self.evict()

@@ -13,19 +13,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lmx_daemon.contract.prefixes import make_private, write_label
 from lmx_daemon.engine.blocks import Loaded, Write, as_file, load_block
 from lmx_daemon.engine.cache import Node, PrefixCache
 from lmx_daemon.engine.fetch import Fetch
-from lmx_daemon.engine.files import (
-    BadBlockError,
-    Scratch,
-    Stored,
-    blocks_in,
-    bound,
-    make_private,
-    parse_name,
-    write_block,
-)
+from lmx_daemon.engine.files import BadBlockError, Scratch, Stored, blocks_in, bound, parse_name, write_block
 from lmx_daemon.engine.index import Index, recent
 from lmx_daemon.engine.keys import encode
 from lmx_daemon.engine.parts import Layout
@@ -51,9 +43,10 @@ class Disk:
         say: Callable[[str], None],
         wake: Callable[[], None],
         reserve: int = RESERVE_BYTES,
+        model: str = "",
     ) -> None:
         self._root, self._folder = root, root / fingerprint
-        self._fingerprint = fingerprint
+        self._fingerprint, self._model = fingerprint, model
         self._max_bytes, self._reserve = max_bytes, reserve
         self._say, self._wake = say, wake
         self._changed = threading.Condition()
@@ -251,14 +244,27 @@ class Disk:
         try:
             return load_block(self._folder, stored, self._fingerprint, self._scratch)
         except (BadBlockError, OSError, MemoryError, RuntimeError) as error:  # MLX without memory raises the last one
-            with self._changed:
-                if isinstance(error, MemoryError | RuntimeError):
+            if isinstance(error, MemoryError | RuntimeError):
+                with self._changed:
                     self._ahead.clear()
-                if all(write.stored.key != stored.key for write in self._writes):
-                    self._index.forget(stored)
+            self._forget(self._vanished() if isinstance(error, FileNotFoundError) else [stored])
             if not isinstance(error, OSError):
                 self._say(f"a block of the prefix cache was dropped: {error} ({stored.name})")
             return None
+
+    def _forget(self, gone: Sequence[Stored]) -> None:
+        """Drop blocks from the index, except those that are about to be written."""
+        with self._changed:
+            writing = {write.stored.key for write in self._writes}
+            for stored in gone:
+                if stored.key not in writing:
+                    self._index.forget(stored)
+
+    def _vanished(self) -> list[Stored]:
+        """Return the blocks of the index without a file. Where one is missing, all may have been cleared."""
+        there = set(os.listdir(self._folder)) if self._folder.is_dir() else set()
+        with self._changed:
+            return [stored for stored in self._index.blocks.values() if stored.name not in there]
 
     def _write(self, write: Write) -> None:
         try:
@@ -266,6 +272,8 @@ class Disk:
             if shutil.disk_usage(self._root).free < self._reserve + write.stored.size:
                 raise OSError("too little disk space is left")
             size = write_block(self._folder, write.stored, write.header, write.buffers)
+            if self._model:
+                write_label(self._folder, self._model)
             self._total, self._unseen = self._total + size, self._unseen + size
         except OSError as error:
             with self._changed:
@@ -283,9 +291,7 @@ class Disk:
             try:
                 os.utime(self._folder / stored.name, follow_symlinks=False)
             except OSError:  # deleted by another worker, or by hand
-                with self._changed:
-                    if all(write.stored.key != stored.key for write in self._writes):
-                        self._index.forget(stored)
+                self._forget([stored])
 
     def _tidy(self) -> None:
         try:

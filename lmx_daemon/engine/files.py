@@ -20,6 +20,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from lmx_daemon.contract.prefixes import SUFFIX, make_private, remove_if_empty
+
 MAGIC = b"lmxkv\x00\x00\x01"
 """The last byte is the version; a file of another one is foreign."""
 PREFIX = len(MAGIC) + 8
@@ -27,7 +29,6 @@ Kind = Literal["block", "end", "tail"]
 """A whole block; the states after one and the tokens between; tokens alone that fill none."""
 KINDS: dict[Kind, str] = {"block": "b", "end": "e", "tail": "t"}
 MAX_HEADER = 16 * 1024 * 1024
-SUFFIX = ".kv"
 TEMPORARY = ".part"
 SCRATCH_BYTES = 32 * 1024 * 1024
 """More is not kept for the next read."""
@@ -110,13 +111,6 @@ def write_block(folder: Path, stored: Stored, header: Header, buffers: Sequence[
         temporary.unlink(missing_ok=True)
         raise
     return expected
-
-
-def make_private(folder: Path) -> None:
-    """Create `folder` and its missing parents with mode 0700; `Path.mkdir` gives parents the default mode."""
-    for path in () if folder.is_dir() else (*reversed(folder.parents), folder):
-        if not path.is_dir():
-            path.mkdir(mode=0o700, exist_ok=True)
 
 
 def open_regular(path: Path) -> int:
@@ -235,8 +229,7 @@ def bound(root: Path, max_bytes: int) -> tuple[int, list[Path]]:
                 total -= size
                 deleted.append(path)
     for folder in _folders(root):
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # only where it is empty
+        remove_if_empty(folder)
     return total, deleted
 
 

@@ -276,13 +276,18 @@ def checkpoints_for(length: int, cached: int, shared: Sequence[int]) -> tuple[in
 
 
 def reuse_for(
-    loaded: LoadedModel, path: Path, options: EngineOptions, warn: Callable[[str], None], wake: Callable[[], None]
+    loaded: LoadedModel,
+    path: Path,
+    name: str,
+    options: EngineOptions,
+    warn: Callable[[str], None],
+    wake: Callable[[], None],
 ) -> Reuse:
-    """What one worker needs: the memory it may use, and the disk below it where that is wanted."""
+    """Return what one worker needs: the memory it may use, and the disk below it if that is on. `name`: the model."""
     mark, disk = "", None
     if options.prefix_disk_bytes and options.prefix_disk_path and options.prefix_cache_bytes != 0:
         mark = fingerprint(path, loaded.dtype, loaded.tokenizer.chat_template)
-        disk = Disk(Path(options.prefix_disk_path), mark, options.prefix_disk_bytes, warn, wake)
+        disk = Disk(Path(options.prefix_disk_path), mark, options.prefix_disk_bytes, warn, wake, model=name)
     return Reuse(
         PrefixCache(options.prefix_cache_bytes or 0, mark, disk),
         disk,

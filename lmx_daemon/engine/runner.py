@@ -114,7 +114,7 @@ class Runner:
         loaded = load(path, options, self._progress, command.trusted)
         platform.bound_caches(loaded.weights)
         self._weights = loaded.weights
-        self._reuse = reuse_for(loaded, path, options, self._warn, lambda: self.inbox.put(Wake()))
+        self._reuse = reuse_for(loaded, path, command.model, options, self._warn, lambda: self.inbox.put(Wake()))
         self._warming_up()
         self._on_loaded(loaded, command)
         abilities = try_out(loaded.model, self._warming_up)

@@ -52,6 +52,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     priority: Annotated[int, msgspec.Meta(ge=-10, le=10)] | None = None
     cache_namespace: Annotated[str, msgspec.Meta(max_length=512)] | None = None
     """lmx's own four: contract/generation.py says what they mean."""
+    cache_on_disk: bool | None = None
+    """False keeps the prompt and its answer in memory only, apart from prompts that may be written to disk."""
 
 
 class StreamOptions(msgspec.Struct, frozen=True):

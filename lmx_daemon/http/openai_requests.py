@@ -7,6 +7,7 @@ import msgspec
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
 from lmx_daemon.contract.generation import (
+    MEMORY_ONLY,
     Chat,
     Generate,
     Message,
@@ -121,7 +122,7 @@ def generate(body: Body, prompt: Prompt, *, identity: str, **fields: Any) -> Gen
         deadline=body.deadline,
         queue_deadline=body.queue_deadline,
         priority=body.priority or 0,
-        cache_namespace=body.cache_namespace or "",
+        cache_namespace=(MEMORY_ONLY if body.cache_on_disk is False else "") + (body.cache_namespace or ""),
         **fields,
     )
 

@@ -81,3 +81,38 @@ def test_control_tokens_in_a_users_words_are_text_and_the_next_turn_is_remembere
         assert counted(before, ATTACK) <= as_text - 3  # one token for each mark
     finally:
         before.stop()
+
+
+def test_kept_prompts_are_listed_and_cleared_beside_a_running_model(daemon: Daemon) -> None:
+    first, _ = ask(daemon, "What is kept?", system="Keep this. " + SYSTEM)
+    turns = ("What is kept?", first, "And then?")
+
+    def listed() -> list[dict[str, Any]]:
+        return list(json.loads(daemon.lmx("cache", "ls", "--json").stdout))
+
+    wait_until(lambda: bool(listed()), 10, "blocks on disk")
+    (row,) = listed()
+    assert row["model"] == "lmx/guide" and row["blocks"] > 0 and row["size"] > 0
+    assert "lmx cache clear" in daemon.lmx("du").stderr
+    assert daemon.lmx("cache", "clear").returncode == 1  # it asks, and stdin is no terminal
+    assert "deleted" in daemon.lmx("cache", "clear", "lmx/guide", "--yes").stdout
+    assert listed() == []
+    assert daemon.lmx("cache", "clear", "lmx/guide", "--yes").returncode == 1
+    _, cached = ask(daemon, *turns, system="Keep this. " + SYSTEM)
+    assert cached > 64  # from memory
+    restart(daemon)
+    ask(daemon, *turns, system="Keep this. " + SYSTEM)
+
+
+def test_a_request_can_ask_that_its_prompt_is_not_written_to_disk(daemon: Daemon) -> None:
+    restart(daemon)
+    daemon.lmx("cache", "clear", "--yes")
+    body = {"model": "lmx/guide", "messages": [{"role": "user", "content": SYSTEM}], "max_tokens": 2}
+    for asked, written in ((body | {"cache_on_disk": False}, False), (body, True)):
+        request = urllib.request.Request(
+            f"{daemon.address}/v1/chat/completions", json.dumps(asked).encode(), {"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answered:
+            answered.read()
+        restart(daemon)  # what is to be written is written by then
+        assert bool(json.loads(daemon.lmx("cache", "ls", "--json").stdout)) == written

@@ -10,6 +10,8 @@ import mlx.core as mx
 import pytest
 from mlx_lm.models.cache import KVCache
 
+from lmx_daemon.contract.generation import MEMORY_ONLY
+from lmx_daemon.contract.prefixes import clear_prefixes, stored_prefixes
 from lmx_daemon.engine.cache import PrefixCache
 from lmx_daemon.engine.keys import BLOCK
 from tests.engine.caching import CAN_BE_TRIMMED, PROMPT, answer, computed, expected, model_of, stored_tokens
@@ -184,3 +186,32 @@ def test_few_tokens_are_no_tail_on_disk_and_a_known_one_is_not_read_again(shelf:
     assert [path.name[-6:] for path in second.files() if path.name.endswith("t.kv")] == ["20t.kv"]
     assert second.restore([*numbers(84, variant=1)[0], 3]) == 84
     assert second.restore([*numbers(84, variant=1)[0], 3]) == 0
+
+
+def test_a_namespace_in_memory_only_is_never_written(shelf: Callable[..., Shelf]) -> None:
+    tokens, cache = numbers(4 * BLOCK)
+    first = shelf(model="org/one")
+    first.keep(tokens, cache, MEMORY_ONLY + "team")
+    assert first.prefixes.find(MEMORY_ONLY + "team", [*tokens, 1]) is not None
+    first.close()
+    assert first.files() == []
+
+
+def test_the_folder_of_a_model_holds_its_name(shelf: Callable[..., Shelf]) -> None:
+    first = shelf(model="org/one")
+    first.keep(*numbers(2 * BLOCK))
+    first.close()
+    assert [(one.model, one.blocks) for one in stored_prefixes(first.folder.parent)] == [("org/one", 2)]
+    shelf(max_bytes=1).close()
+    assert not first.folder.exists()
+
+
+def test_blocks_that_are_cleared_beside_a_worker_are_a_miss(shelf: Callable[..., Shelf]) -> None:
+    tokens, cache = numbers(4 * BLOCK)
+    shelf().keep(tokens, cache)
+    again = shelf()
+    clear_prefixes(again.folder.parent)
+    assert again.restore([*tokens, 1]) == 0 and again.said == []
+    again.keep(tokens, cache)
+    again.close()
+    assert len(again.files()) == 4

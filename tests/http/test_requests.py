@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.generation import Chat
+from lmx_daemon.contract.generation import MEMORY_ONLY, Chat
 from lmx_daemon.http.errors import decode
 from lmx_daemon.http.openai_bodies import ChatBody, CompletionBody
 from lmx_daemon.http.openai_functions import modern
@@ -89,3 +89,12 @@ def test_half_a_character_anywhere_in_a_request_is_a_clear_error(body: bytes, ha
         decode(body.replace(b"HALF", half), ChatBody)
     assert "the body is not JSON" in refused.value.message
     assert not half.startswith(b"\\") or "half a character" in (refused.value.hint or "")
+
+
+def test_a_prompt_that_must_not_reach_the_disk_has_a_namespace_of_its_own() -> None:
+    def namespace(fields: bytes) -> str:
+        body = decode(b'{"model": "m", "prompt": "x"%b}' % fields, CompletionBody)
+        return completion_request(body, "r", "http", "curl").cache_namespace
+
+    assert namespace(b"") == namespace(b', "cache_on_disk": true') == ""
+    assert namespace(b', "cache_on_disk": false, "cache_namespace": "team"') == MEMORY_ONLY + "team"
