@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from lmx_daemon.contract.errors import LmxError, RequestError, WorkerError
 from lmx_daemon.contract.frames import Events
-from lmx_daemon.contract.generation import Count, Counted, Event, Failed, Generate, Prompt
+from lmx_daemon.contract.generation import Chat, Count, Counted, Event, Failed, Generate, Prompt
 from lmx_daemon.engine.commands import Ready
 from lmx_daemon.engine.link import Pulse
 from lmx_daemon.engine.prompt import Prepared
@@ -67,7 +67,7 @@ class Preparation:
             return
         except BaseException as error:  # a tokenizer may raise anything; a panic of Rust code is no Exception
             traceback.print_exc()
-            self._end(submission, Failed(id=request.id, error=failure_of(error).body()))
+            self._end(submission, Failed(id=request.id, error=failure_of(error, request.prompt).body()))
             if not isinstance(error, Exception) and not self.builder.works():
                 raise
             return
@@ -83,13 +83,13 @@ class Preparation:
             self._send(Events(events=(event,)))
 
 
-def failure_of(error: BaseException) -> LmxError:
+def failure_of(error: BaseException, prompt: Prompt) -> LmxError:
     """Return the error of a request whose prompt made the tokenizer raise `error`."""
     told = f"{type(error).__name__}: {error}"
     if isinstance(error, Exception):
         return WorkerError(f"the prompt could not be prepared: {told}")
     return RequestError(
         f"the model's tokenizer cannot read this prompt: {told}",
-        param="prompt",
+        param="messages" if isinstance(prompt, Chat) else "prompt",
         hint="shorten long runs of spaces or of other repeated characters",
     )

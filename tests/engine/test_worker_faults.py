@@ -70,6 +70,7 @@ class TestPrompts:
         beside = fragile.submit(completion(fragile, "hello", max_tokens=200))
         error = failed(fragile, completion(fragile, "x" * 3000)).error
         assert error.code == "invalid_request" and "PanicException" in error.message
+        assert error.param == "prompt" and failed(fragile, chat(fragile, "x" * 3000)).error.param == "messages"
         count = Count(id=fragile.name(), model="test", prompt=Text(text="x" * 3000))
         assert failed(fragile, count).error.code == "invalid_request"
         (event,) = fragile.finish(beside)

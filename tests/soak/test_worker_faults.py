@@ -1,5 +1,6 @@
 """Attacks on a model's worker by one client: each costs that client's request, and no other request notices."""
 
+import itertools
 import json
 import os
 import signal
@@ -14,8 +15,11 @@ import httpx2
 import psutil
 import pytest
 
+from lmx_daemon.contract.frames import Heartbeat, Loaded
+from lmx_daemon.contract.generation import Count, Counted, Text
 from tests.end_to_end.running import Daemon, wait_until
-from tests.models import COMMIT, build_cached_model
+from tests.engine.driving import WorkerProcess
+from tests.models import COMMIT, build_cached_model, build_model
 from tests.scripted import Script, build_scripted
 from tests.soak.streams import Stream
 
@@ -178,3 +182,17 @@ def test_a_prompt_whose_preparation_makes_no_progress_ends_its_worker_and_a_dead
         assert ended.status_code == 500 and ended.json()["error"]["code"] == "worker_hung", ended.text
         assert time.monotonic() - begun < 20
     assert ask(attacked, HUNGER).status_code == 200 and worker_of(attacked, HUNGER) != worker
+
+
+def test_an_honest_long_tokenisation_is_progress(tmp_path: Path) -> None:
+    path = build_model("llama", tmp_path, ends=False, max_position_embeddings=262_144)
+    split_by(path, QWEN, runs=7)
+    with WorkerProcess() as worker:
+        assert isinstance(worker.load(path), Loaded)
+        worker.said.clear()
+        (event,) = worker.finish(worker.submit(Count(id="a", model="test", prompt=Text(text=" " * 4_000_000))))
+        assert isinstance(event, Counted) and event.tokens < 262_144
+        beats = [said.prepared for said in worker.said if isinstance(said, Heartbeat) and said.preparing]
+    stretches = [len(list(same)) for _, same in itertools.groupby(beats)]
+    assert len(beats) > 20, "too short to test anything"
+    assert max(stretches) < 10, "no progress for 5 s"
