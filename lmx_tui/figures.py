@@ -1,6 +1,8 @@
 """Numbers and foreign text as a screen shows them. Pure. What is not known is "-"."""
 
 UNKNOWN = "-"
+LONGEST_DAYS = 9999
+"""The longest time that is shown in full, so that no figure of a client or a file fills the screen."""
 _KILO = 1000.0
 _VISIBLE: dict[int, str | None] = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
 _VISIBLE |= {0x7F: "␡", 0x0D: None}
@@ -17,7 +19,9 @@ def clean(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    return " ".join(clean(text).split())
+    """Return `text` as one line, without the zero-width characters that make two names look alike."""
+    line = " ".join(clean(text).split())
+    return line if line.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 
 def shorten(text: str, width: int) -> str:
@@ -82,9 +86,11 @@ def percent(fraction: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A time that passed: "0.21 s", "12 s", "4m 10s", "2h 3m"."""
-    if seconds is None:
+    """Return a time that passed: "0.21 s", "12 s", "4m 10s", "2h 3m", ">9999d"."""
+    if seconds is None or seconds != seconds:
         return UNKNOWN
+    if seconds > LONGEST_DAYS * 86_400:
+        return f">{LONGEST_DAYS}d"
     if seconds < 10:
         return f"{seconds:.2f} s"
     if seconds < 60:
@@ -97,9 +103,11 @@ def duration(seconds: float | None) -> str:
 
 
 def age(seconds: float | None) -> str:
-    """How long ago, short: "now", "12s", "4m", "2h", "3d"."""
-    if seconds is None:
+    """Return how long ago, short: "now", "12s", "4m", "2h", "3d", ">9999d"."""
+    if seconds is None or seconds != seconds:
         return UNKNOWN
+    if seconds > LONGEST_DAYS * 86_400:
+        return f">{LONGEST_DAYS}d"
     if seconds < 2:
         return "now"
     for limit, unit, each in ((60, "s", 1), (3600, "m", 60), (86400, "h", 3600)):

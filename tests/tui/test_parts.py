@@ -89,6 +89,16 @@ def test_why_a_prompt_was_not_cached() -> None:
     assert request_note(failed, None) == "out of [memory]" and request_note(None, None) == ""
 
 
+@pytest.mark.parametrize("seconds", [1e300, float("inf"), float("nan")])
+def test_absurd_times_stay_short(seconds: float) -> None:
+    assert len(figures.duration(seconds)) < 8 and len(figures.age(seconds)) < 8
+
+
+def test_a_name_has_no_zero_width_characters() -> None:
+    for character in "\u200b\u200d\ufeff\u202e":
+        assert figures.one_line(f"a{character}b") == "a\ufffdb"
+
+
 def test_clean_makes_controls_visible() -> None:
     assert figures.clean("a\x1b[31mb\r\n\tc\x9b") == "a␛[31mb\n\tc�"
     assert figures.one_line("a\nb\x07") == "a b␇"
