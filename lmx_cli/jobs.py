@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from lmx_cli.output import duration, size
+from lmx_daemon.contract.units import duration, size
 
 if TYPE_CHECKING:
     from lmx_daemon.contract.pulls import Download

@@ -16,11 +16,8 @@ from typing import Any, TextIO
 
 import msgspec
 
-from lmx_cli.figures import ago, duration, size, tokens
 from lmx_cli.layout import GAP, cells, elided, fitted, shortened
 from lmx_daemon.contract.errors import LmxError, RequestError
-
-__all__ = ["ExitCode", "Output", "ago", "duration", "one_line", "size", "tokens", "visible"]
 
 
 class ExitCode(IntEnum):

@@ -6,7 +6,8 @@ from textual.app import App, SystemCommand
 from textual.message import Message
 
 from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download
-from lmx_tui.figures import one_line, size
+from lmx_daemon.contract.units import size
+from lmx_tui.figures import one_line
 from lmx_tui.keys import SCREENS
 from lmx_tui.messages import (
     ChatRequested,

@@ -5,7 +5,8 @@ import time
 import typer
 
 from lmx_cli.commands.models import JSON, YES
-from lmx_cli.output import ExitCode, Output, ago, size
+from lmx_cli.output import ExitCode, Output
+from lmx_daemon.contract.units import ago, size
 
 MODEL = typer.Argument(None, help="As `lmx cache ls` shows it; all models if none is named.")
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmx_cli.commands.models import load_model
-from lmx_cli.output import ExitCode, Output, duration, size
+from lmx_cli.output import ExitCode, Output
+from lmx_daemon.contract.units import duration, size
 
 if TYPE_CHECKING:
     from lmx_daemon.contract.types import Snapshot

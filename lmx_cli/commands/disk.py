@@ -10,7 +10,8 @@ import typer
 
 from lmx_cli.commands.models import JSON, YES, started
 from lmx_cli.commands.proof import tell_verified
-from lmx_cli.output import ExitCode, Output, ago, duration, size
+from lmx_cli.output import ExitCode, Output
+from lmx_daemon.contract.units import ago, duration, size
 
 if TYPE_CHECKING:
     from lmx_daemon.contract.library import TrashRow, VerifyUpdate

@@ -9,7 +9,8 @@ import typer
 
 from lmx_cli.commands.library import ABILITIES, SHOWN_COMMIT
 from lmx_cli.commands.models import JSON, YES, started
-from lmx_cli.output import ExitCode, Output, ago, duration, size, tokens
+from lmx_cli.output import ExitCode, Output
+from lmx_daemon.contract.units import ago, duration, size, tokens
 
 if TYPE_CHECKING:
     from lmx_daemon.contract.library import Offer, Offers, SearchRequest

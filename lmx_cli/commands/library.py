@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmx_cli.commands.models import JSON, started
-from lmx_cli.output import ExitCode, Output, ago, size, tokens
+from lmx_cli.output import ExitCode, Output
+from lmx_daemon.contract.units import ago, size, tokens
 
 if TYPE_CHECKING:
     from lmx_daemon.contract.library import Details

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lmx_cli.output import ExitCode, Output, duration, size, tokens
+from lmx_cli.output import ExitCode, Output
+from lmx_daemon.contract.units import duration, size, tokens
 
 if TYPE_CHECKING:
     from lmx_daemon.contract.client import Client

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from lmx_cli.commands.models import JSON, YES, started
-from lmx_cli.output import ExitCode, Output, size
+from lmx_cli.output import ExitCode, Output
+from lmx_daemon.contract.units import size
 
 if TYPE_CHECKING:
     from lmx_daemon.contract.library import VerifyUpdate

@@ -8,7 +8,8 @@ import typer
 
 from lmx_cli.commands.models import started
 from lmx_cli.jobs import name_of, progress, state_of, whole
-from lmx_cli.output import ExitCode, Output, size
+from lmx_cli.output import ExitCode, Output
+from lmx_daemon.contract.units import size
 
 if TYPE_CHECKING:
     from lmx_daemon.contract.pulls import Download, PullRequest

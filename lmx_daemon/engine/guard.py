@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lmx_daemon.contract.errors import prompt_too_long
 from lmx_daemon.contract.frames import CACHE_BLOCK, CacheShape
+from lmx_daemon.contract.units import size
 
 FORESEEN_TOKENS = 1024
 """Of an answer, so many are reserved from the start: most end sooner, and reserving all would let too few run."""
@@ -54,7 +55,7 @@ class Guard:
                 prompt,
                 longest,
                 "messages",
-                because=f"its cache takes {_size(needed)}, and there is memory for {_size(self._limit)}",
+                because=f"its cache takes {size(needed)}, and there is memory for {size(self._limit)}",
                 hint="shorten the prompt, or make room: `lmx ps` lists what is loaded, `lmx unload` unloads it",
             )
 
@@ -95,7 +96,3 @@ class Guard:
 
     def _bytes(self, asked: Reservation, generated: int) -> int:
         return asked.choices * self._shape.bytes(asked.tokens(generated))
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 10**9 else f"{count / 1e6:.1f} MB"

@@ -26,6 +26,7 @@ from lmx_daemon.contract.library import (
 from lmx_daemon.contract.reading import read_object
 from lmx_daemon.contract.text import encodable, valid_text
 from lmx_daemon.contract.types import Model
+from lmx_daemon.contract.units import size
 from lmx_daemon.library import imports
 from lmx_daemon.library.answers import Answers
 from lmx_daemon.library.cache import RepositoryFolder, disk_error
@@ -244,7 +245,7 @@ class Librarian:
         free = shutil.disk_usage(place).free
         if wanted and wanted + self._settings.reserve_bytes > free:
             raise LmxError(
-                f"{wanted / 1e9:.2f} GB are to be copied, and {free / 1e9:.2f} GB are free",
+                f"{size(wanted)} are to be copied, and {size(free)} are free",
                 hint="free some space, or link to the files where they are: --link",
             )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmx_daemon.contract.errors import CancelledError, DiskError, ErrorBody, HubError, LmxError
+from lmx_daemon.contract.units import size
 from lmx_daemon.library.cache import RepositoryFolder, disk_error
 from lmx_daemon.library.choice import refuse_code
 from lmx_daemon.library.describe import CODE_FILES
@@ -244,8 +245,8 @@ class Pull:
         free = self._free(self._place.blobs)
         if wanted > 0 and wanted + reserve > free:
             raise DiskError(
-                f"{self._order.repo} needs {wanted / 1e9:.2f} GB more; {free / 1e9:.2f} GB are free, and "
-                f"{reserve / 1e9:.2f} GB of them are kept free",
+                f"{self._order.repo} needs {size(wanted)} more; {size(free)} are free, and "
+                f"{size(reserve)} of them are kept free",
                 hint="free some space (lmx ls shows what the models take), or lower [library] reserve_bytes",
             )
 
@@ -257,9 +258,8 @@ class Pull:
         self._space_at = now
         free = self._free(self._place.blobs)
         if free < self._order.reserve:
-            kept = self._order.reserve / 1e9
             raise DiskError(
-                f"the disk is nearly full: {free / 1e9:.2f} GB are free, and lmx leaves {kept:.2f} GB",
+                f"the disk is nearly full: {size(free)} are free, and lmx leaves {size(self._order.reserve)}",
                 hint="free some space, and pull again: it goes on where it stopped",
             )
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from lmx_daemon.contract.errors import BusyError, OutOfMemoryError
 from lmx_daemon.contract.types import MemoryPlan
+from lmx_daemon.contract.units import size
 from lmx_daemon.memory.need import Demand, Device, Measured, plan_for
 from lmx_daemon.memory.shape import Shape
 from lmx_daemon.residency.placement import Claim, Room, free_bytes
@@ -106,11 +107,3 @@ def there_is(room: Room, claims: list[Claim]) -> str:
     if most > max(0, free):
         return f"{size(max(0, most))} of {size(room.cap)} can be made free at most{cause}"
     return f"{size(max(0, free))} of {size(room.cap)} are free{cause}"
-
-
-def size(count: int) -> str:
-    """Bytes in decimal units, as everywhere in lmx."""
-    for unit, scale in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
-        if count >= scale:
-            return f"{count / scale:.1f} {unit}"
-    return f"{count / 1000:.0f} kB"

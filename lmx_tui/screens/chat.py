@@ -10,9 +10,10 @@ from textual.containers import Horizontal, Vertical
 
 from lmx_daemon.contract.generation import Event, Generate
 from lmx_daemon.contract.types import GUIDE, Snapshot
+from lmx_daemon.contract.units import size
 from lmx_tui import keys
 from lmx_tui.conversation import ABSENCES, Absence, Conversation, absence, context_of, model_to_ask
-from lmx_tui.figures import one_line, shorten, size
+from lmx_tui.figures import one_line, shorten
 from lmx_tui.messages import AnswerRequested, CancelRequested, CopyRequested, Notified
 from lmx_tui.screens.dialogs import Pick
 from lmx_tui.screens.page import Page

@@ -10,7 +10,8 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
 from lmx_daemon.contract.types import Snapshot
-from lmx_tui.figures import UNKNOWN, duration, one_line
+from lmx_daemon.contract.units import UNKNOWN, timing
+from lmx_tui.figures import one_line
 
 HELPED = frozenset({"app", "models", "filter", "table", "prompt", "chat", "transcript", "monitor", "offline"})
 """The first parts of the ids of our own keys; Textual's editing keys are not listed."""
@@ -76,7 +77,7 @@ class Help(ModalScreen[None]):
         return [
             ("address", f"{one_line(status.address)}/v1"),
             ("version", one_line(status.version)),
-            ("up", duration(status.uptime)),
+            ("up", timing(status.uptime)),
             ("computes", one_line(status.backend) or UNKNOWN),
             ("with", one_line(versions) or UNKNOWN),
             ("log", one_line(status.log_file) or UNKNOWN),

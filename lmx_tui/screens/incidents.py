@@ -8,7 +8,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from lmx_daemon.contract.types import Snapshot
-from lmx_tui.figures import ago, one_line
+from lmx_daemon.contract.units import ago_in_words
+from lmx_tui.figures import one_line
 from lmx_tui.widgets.incidents import TROUBLE, incident_words, told_once
 
 
@@ -39,7 +40,7 @@ class Incidents(ModalScreen[None]):
             trouble = incident.kind in TROUBLE
             text.append("! " if trouble else "· ", names["error" if trouble else "muted"])
             text.append(one_line(incident.model), "bold")
-            text.append(f"  {incident.kind}, {ago(self._snapshot.taken_at - incident.at)}\n", names["muted"])
+            text.append(f"  {incident.kind}, {ago_in_words(self._snapshot.taken_at - incident.at)}\n", names["muted"])
             text.append(f"{incident_words(incident)}\n\n")
         text.append(f"more in {one_line(self._snapshot.status.log_file)}", names["muted"])
         return text

@@ -7,7 +7,8 @@ from rich.text import Text
 from textual.app import ComposeResult
 
 from lmx_daemon.contract.types import Incident, IncidentKind, Snapshot
-from lmx_tui.figures import age, one_line, shorten
+from lmx_daemon.contract.units import age
+from lmx_tui.figures import one_line, shorten
 from lmx_tui.widgets.panes import Pane, short_name
 from lmx_tui.widgets.words import Words
 

@@ -4,8 +4,9 @@ from rich.text import Text
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from lmx_daemon.contract.units import timing
 from lmx_tui.conversation import Answer
-from lmx_tui.figures import bar, cached, count, duration, one_line, percent, rate, shorten
+from lmx_tui.figures import bar, cached, count, one_line, percent, rate, shorten
 from lmx_tui.widgets.panes import context_meter, joined
 
 WORDS = {"waiting": "asking"}
@@ -19,7 +20,7 @@ def state_words(answer: Answer, now: float) -> str:
     match answer.state:
         case "loading" | "prefill":
             progress = f" {bar(answer.progress, 8)} {percent(answer.progress)}" if answer.progress is not None else ""
-            return f"{answer.state}{progress} {duration(now - answer.asked_at)}"
+            return f"{answer.state}{progress} {timing(now - answer.asked_at)}"
         case "queued":
             return f"queued #{answer.position}" if answer.position else "queued"
         case _:
@@ -31,7 +32,7 @@ def figures(answer: Answer) -> list[str]:
     if not answer.tokens:
         return [words] if (words := cached(answer.cached_tokens, answer.prompt_tokens)) else []
     speed = [f"{rate(answer.rate)} tok/s"] if answer.rate else []
-    return [*speed, f"TTFT {duration(answer.first_token)}", f"{count(answer.tokens)} tok"]
+    return [*speed, f"TTFT {timing(answer.first_token)}", f"{count(answer.tokens)} tok"]
 
 
 def meta_line(answer: Answer, now: float, width: int, context: int | None = None) -> str:

@@ -8,21 +8,8 @@ from textual.app import ComposeResult
 
 from lmx_daemon.contract.pulls import DOWNLOAD_ENDS
 from lmx_daemon.contract.types import Instance, InstanceState, Model, Snapshot
-from lmx_tui.figures import (
-    UNKNOWN,
-    age,
-    ago,
-    clean,
-    duration,
-    fewer_words,
-    one_line,
-    parameters,
-    percent,
-    rate,
-    shorten,
-    size,
-    tokens,
-)
+from lmx_daemon.contract.units import UNKNOWN, age, ago_in_words, size, timing, tokens
+from lmx_tui.figures import clean, fewer_words, one_line, parameters, percent, rate, shorten
 from lmx_tui.widgets.panes import Pane, short_name
 from lmx_tui.widgets.table import Column
 from lmx_tui.widgets.words import Words
@@ -231,7 +218,7 @@ class ModelDetail(Pane):
             facts += [
                 ("stage", one_line(instance.stage) or UNKNOWN)
                 if instance.state in LOADING
-                else ("loaded in", duration(instance.load_seconds)),
+                else ("loaded in", timing(instance.load_seconds)),
                 ("memory", f"{size(instance.held or None)} held"),
                 ("", f"{size(memory.active or None)} in arrays"),
                 ("", f"{size(memory.peak or None)} at most"),
@@ -253,7 +240,7 @@ class ModelDetail(Pane):
             return []
         if model.verified_at is None:
             return [("verified", "never")]
-        return [("verified", ago(snapshot.taken_at - model.verified_at))]
+        return [("verified", ago_in_words(snapshot.taken_at - model.verified_at))]
 
     def _style(self, name: str) -> Style:
         return Style.parse(self.app.theme_variables[name])
@@ -263,5 +250,5 @@ def _expires(instance: Instance, now: float) -> str:
     if instance.pinned:
         return "never, pinned"
     if instance.expires_at is None and instance.ttl is not None:
-        return f"once idle for {duration(instance.ttl)}"
-    return f"in {duration(instance.expires_at - now)}" if instance.expires_at else "never"
+        return f"once idle for {timing(instance.ttl)}"
+    return f"in {timing(instance.expires_at - now)}" if instance.expires_at else "never"

@@ -10,7 +10,8 @@ from textual.containers import Vertical
 from textual.content import Content
 
 from lmx_daemon.contract.types import Instance, Snapshot
-from lmx_tui.figures import UNKNOWN, age, bar, duration, gigabytes, one_line, percent, rate, shorten, tokens
+from lmx_daemon.contract.units import UNKNOWN, age, gigabytes, timing, tokens
+from lmx_tui.figures import bar, one_line, percent, rate, shorten
 from lmx_tui.widgets.graph import BrailleArea, legend, round_top
 from lmx_tui.widgets.topbar import used_memory
 from lmx_tui.widgets.words import Words
@@ -152,7 +153,7 @@ class RatePane(Pane):
 
     def _first_tokens(self, snapshot: Snapshot) -> Text:
         times = [request.first_token for request in snapshot.requests if request.first_token]
-        words = f"TTFT p50 {duration(median(times))} of {len(times)}" if times else f"TTFT {UNKNOWN}"
+        words = f"TTFT p50 {timing(median(times))} of {len(times)}" if times else f"TTFT {UNKNOWN}"
         return Text(words, Style.parse(self.app.theme_variables["muted"]), no_wrap=True, overflow="crop")
 
 

@@ -6,7 +6,8 @@ from rich.text import Text
 from textual.app import ComposeResult
 
 from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download
-from lmx_tui.figures import UNKNOWN, age, bar, one_line, percent, shorten, size, size_of
+from lmx_daemon.contract.units import UNKNOWN, age, size, size_of
+from lmx_tui.figures import bar, one_line, percent, shorten
 from lmx_tui.widgets.panes import Pane, short_name
 from lmx_tui.widgets.words import Words
 

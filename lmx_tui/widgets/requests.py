@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from rich.text import Text
 
 from lmx_daemon.contract.types import Instance, RequestRow, Snapshot
-from lmx_tui.figures import UNKNOWN, age, cached, count, duration, one_line, percent, rate, reason, size, tokens
+from lmx_daemon.contract.units import UNKNOWN, age, size, timing, tokens
+from lmx_tui.figures import cached, count, one_line, percent, rate, reason
 from lmx_tui.widgets.models import COLORS, GLYPHS, LOADING, STATE_CELLS, expiry, instances_of, load_words, short_state
 from lmx_tui.widgets.panes import short_name
 from lmx_tui.widgets.table import Column
@@ -114,7 +115,7 @@ def _request_row(row: RequestRow, instance: Instance | None, colors: Mapping[str
         "cached": percent(share) + (MISSED if row.miss else " "),
         "out": count(row.completion_tokens) if row.completion_tokens else UNKNOWN,
         "rate": rate(row.rate),
-        "ttft": duration(row.first_token),
+        "ttft": timing(row.first_token),
         "age": age(row.age),
         "client": one_line(row.client) or UNKNOWN,
         "route": one_line(row.route) or UNKNOWN,

@@ -10,7 +10,7 @@ from textual.widget import Widget
 
 from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download
 from lmx_daemon.contract.types import Snapshot
-from lmx_tui.figures import age, gigabytes
+from lmx_daemon.contract.units import age, gigabytes
 from lmx_tui.keys import SCREENS
 from lmx_tui.messages import View
 from lmx_tui.widgets.words import same

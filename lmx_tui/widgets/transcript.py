@@ -8,9 +8,10 @@ from textual.containers import Vertical, VerticalScroll
 from textual.geometry import Offset
 from textual.widgets import Static
 
+from lmx_daemon.contract.units import timing
 from lmx_tui import keys
 from lmx_tui.conversation import Answer, Call
-from lmx_tui.figures import cached, clean, count, duration, one_line, rate, reason
+from lmx_tui.figures import cached, clean, count, one_line, rate, reason
 from lmx_tui.widgets.message_view import MessageView, plain_strips
 from lmx_tui.widgets.panes import short_name
 from lmx_tui.widgets.words import Words
@@ -59,7 +60,7 @@ class ThinkingView(Static):
 
     def _draw(self) -> None:
         self._drawn_width = self.content_size.width
-        time = f" for {duration(self._seconds)}" if self._seconds and self._seconds >= MEASURED_SECONDS else ""
+        time = f" for {timing(self._seconds)}" if self._seconds and self._seconds >= MEASURED_SECONDS else ""
         words = f"thought{time}" if self._over else "thinking"
         text = Text(f"{'▸' if self.folded else '▾'} {words}", "bold")
         if not self.folded:
@@ -147,7 +148,7 @@ def end_line(answer: Answer) -> Text:
     if answer.cut:
         parts.insert(0, "cut at the longest allowed answer")
     if answer.tokens:
-        parts += [f"{count(answer.tokens)} tok", f"{rate(answer.rate)} tok/s", f"TTFT {duration(answer.first_token)}"]
+        parts += [f"{count(answer.tokens)} tok", f"{rate(answer.rate)} tok/s", f"TTFT {timing(answer.first_token)}"]
     else:
         parts.append("said nothing")
     if (answer.cached_tokens or answer.miss) and (words := cached(answer.cached_tokens, answer.prompt_tokens)):

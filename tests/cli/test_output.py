@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from lmx_cli.figures import ago, duration, size, tokens
 from lmx_cli.output import Output, one_line, visible
 
 HOSTILE = {
@@ -67,16 +66,3 @@ def test_an_error_cannot_forge_a_hint(capsys: pytest.CaptureFixture[str]) -> Non
 
     Output().error(LmxError("no model 'x\nhint: run evil'"))
     assert not any(line.startswith("hint:") for line in capsys.readouterr().err.splitlines())
-
-
-@pytest.mark.parametrize("value", [1e300, 10**300, float("inf"), float("nan"), -1e300, -(10**300)])
-def test_absurd_figures_stay_short(value: float) -> None:
-    if isinstance(value, int):
-        assert len(size(value)) < 16 and len(tokens(value)) < 16
-    else:
-        assert len(duration(value)) < 16 and len(ago(value, 0.0)) < 16 and len(ago(0.0, value)) < 16
-
-
-def test_durations_change_their_units() -> None:
-    assert [duration(s) for s in (3, 245, 7800, 90_000, 400 * 86_400.0)] == ["3s", "4m05s", "2h10m", "25h00m", "400d"]
-    assert (ago(0.0, 100.0), ago(0.0, 2 * 86_400.0), ago(None, 0.0)) == ("1m40s ago", "2d ago", "-")

@@ -24,21 +24,8 @@ from tests.fake_client import QWEN, FakeClient, answer_of, busy_snapshot, finish
 
 
 def test_figures_say_dash_for_the_unknown() -> None:
-    assert [figures.size(None), figures.tokens(None), figures.rate(0.0), figures.percent(None)] == ["-"] * 4
-    assert [figures.count(None), figures.duration(None), figures.age(None), figures.parameters(None)] == ["-"] * 4
-    assert figures.size(4_600_000_000) == "4.6 GB" and figures.size(0) == "0 B" and figures.size(8_400_000) == "8.4 MB"
-    assert figures.tokens(32768) == "32k" and figures.tokens(4334) == "4.3k" and figures.tokens(131072) == "128k"
-    assert figures.duration(424) == "7m 04s" and figures.duration(0.09) == "0.09 s" and figures.duration(59.9) == "60 s"
-    assert figures.age(90) == "1m" and figures.age(200_000) == "2d"
-    assert [figures.ago(seconds) for seconds in (3, 60, 7300, 90_000, 3e5)] == [
-        "just now", "1 minute ago", "2 hours ago", "1 day ago", "3 days ago",
-    ]  # fmt: skip
-
-
-def test_a_part_and_its_whole_name_the_unit_once() -> None:
-    assert figures.size_of(2_800_000_000, 4_600_000_000) == "2.8/4.6 GB"
-    assert figures.size_of(15_000, 57_700_000) == "15 kB/57.7 MB"
-    assert figures.size_of(15_000, None) == "15 kB/-"
+    assert [figures.rate(0.0), figures.percent(None)] == ["-"] * 2
+    assert [figures.count(None), figures.parameters(None)] == ["-"] * 2
 
 
 def test_a_legend_cuts_names_and_keeps_values() -> None:
@@ -87,11 +74,6 @@ def test_why_a_prompt_was_not_cached() -> None:
     assert request_note(row, None) == "12% cached* · evicted"
     failed = msgspec.structs.replace(row, state="failed", error=ErrorBody(code="x", message="out of [memory]"))
     assert request_note(failed, None) == "out of [memory]" and request_note(None, None) == ""
-
-
-@pytest.mark.parametrize("seconds", [1e300, float("inf"), float("nan")])
-def test_absurd_times_stay_short(seconds: float) -> None:
-    assert len(figures.duration(seconds)) < 8 and len(figures.age(seconds)) < 8
 
 
 def test_a_name_has_no_zero_width_characters() -> None:
