@@ -104,7 +104,7 @@ class TestWithADaemon:
     def test_loading_what_is_not_there(self, daemon: Daemon) -> None:
         ended = daemon.lmx("load", "no/such")
         assert ended.returncode == 1
-        assert ended.stderr.startswith("error: ") and "lmx/guide" in ended.stderr
+        assert ended.stderr.startswith("error: ") and "lmx pull no/such" in ended.stderr
 
     def test_unload_wants_a_name(self, daemon: Daemon) -> None:
         assert "error: name a model" in daemon.lmx("unload").stderr
