@@ -1,0 +1,34 @@
+"""Prompts at length: no words bring a control token into any prompt, of any tokenizer and any family's template."""
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from tests.engine.prompts import families
+from tests.engine.test_control import MARKER, WORDS, check_family, check_words
+from tests.engine.tokenizers import KINDS
+
+pytestmark = pytest.mark.slow
+ROUNDS = 4
+"""Random mixtures of its own markers that each family's template gets."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(words=WORDS)
+def test_no_words_bring_a_control_token_into_the_prompt(kind: str, words: str) -> None:
+    check_words(kind, words.encode("utf-8", "replace").decode())
+
+
+def test_no_mixture_of_markers_brings_one_into_any_familys_prompt() -> None:
+    chance = random.Random(7)
+    for name, template in families().items():
+        markers = sorted(set(MARKER.findall(template)))
+        pieces = [*markers, *(marker[: len(marker) // 2] for marker in markers), " ", "\n", "a", "<", "|", '"', "\\"]
+        for _ in range(ROUNDS):
+            words = "".join(chance.choices(pieces, k=12)) + "."
+            try:
+                check_family(template, f"x{words}")
+            except AssertionError as error:
+                raise AssertionError(f"{name}: {words!r}") from error
