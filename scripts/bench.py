@@ -34,15 +34,15 @@ import psutil
 from lmx_cli.bench.figures import Sample
 from lmx_cli.bench.prompts import message, words
 from lmx_cli.bench.run import run
-from lmx_cli.bench.server import Server
-from lmx_cli.bench.workloads import Interference, Load, Prefix, Shared, Streams, Workload, send
+from lmx_cli.bench.server import ServerUnderTest
+from lmx_cli.bench.workloads import Interference, Prefix, RequestOptions, Shared, Streams, Workload, send
 from lmx_daemon.contract.benchmark import Report
 from tests.end_to_end.running import Daemon, wait_until
 
 KEPT = ROOT / ".benchmark"
 SEED = 7
-GREEDY = Load(seed=SEED)
-SAMPLED = Load(seed=SEED, temperature=0.7, seeded=True)
+GREEDY = RequestOptions(seed=SEED)
+SAMPLED = RequestOptions(seed=SEED, temperature=0.7, seeded=True)
 GREEDY_16 = Streams(16, load=GREEDY, label="16 at once, greedy, in turn with the next")
 SAMPLED_16 = Streams(16, load=SAMPLED, label="16 at once, temperature 0.7, a seed for each")
 MORE = 3
@@ -73,7 +73,7 @@ class GreedyAndSampled(Workload):
     def context(self) -> int:
         return self.greedy.context
 
-    async def round(self, server: Server, key: str) -> list[Sample]:
+    async def round(self, server: ServerUnderTest, key: str) -> list[Sample]:
         order = (self.sampled, self.greedy) if key[-1] in "13579" else (self.greedy, self.sampled)
         samples = [sample for workload in order for sample in await workload.round(server, key)]
         return sorted(samples, key=lambda sample: sample.name)
@@ -84,12 +84,14 @@ def progress(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def measure(servers: Sequence[Server], workloads: Sequence[Workload], rounds: int, load: Load) -> Report:
+def measure(
+    servers: Sequence[ServerUnderTest], workloads: Sequence[Workload], rounds: int, load: RequestOptions
+) -> Report:
     seconds = float(os.environ.get("LMX_BENCH_SECONDS", PART_SECONDS))
     return asyncio.run(run(servers, workloads, rounds=rounds, load=load, seconds=seconds, progress=progress))
 
 
-def with_peers(stack: ExitStack, cache: Path, name: str) -> tuple[peers.Ours, list[Server], Path]:
+def with_peers(stack: ExitStack, cache: Path, name: str) -> tuple[peers.Ours, list[ServerUnderTest], Path]:
     model = bench_models.build(name, cache)
     ours = stack.enter_context(peers.Ours(cache))
     servers = [ours.server(f"bench/{name}")]

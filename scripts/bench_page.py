@@ -12,7 +12,7 @@ from lmx_cli.bench import plot
 from lmx_cli.bench.figures import Figure, first_token, gap, rate, ratio
 from lmx_cli.bench.report import cells, seconds
 from lmx_cli.bench.run import this_machine
-from lmx_daemon.contract.benchmark import Machine, Measured, Outcome, Report, Test
+from lmx_daemon.contract.benchmark import ClientMachine, MeasuredTest, Measurement, Report, ServerResult
 
 OURS, LM, VLM, DIRECT = "lmx", "mlx_lm.server", "mlx_vlm.server", "in process"
 BUSY = 0.2
@@ -47,7 +47,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     busy: float = 0.0
     """The share of the processor, 0..1, that other work took right before."""
     commit: str = ""
-    machine: Machine | None = None
+    machine: ClientMachine | None = None
 
 
 def keep(folder: Path, name: str, part: Part) -> None:
@@ -105,12 +105,12 @@ def table(parts: dict[str, Part]) -> list[str]:
     return ["| " + " | ".join(cells_of) + " |" for cells_of in rows]
 
 
-def tests_of(parts: dict[str, Part], *names: str) -> list[Test]:
+def tests_of(parts: dict[str, Part], *names: str) -> list[MeasuredTest]:
     reports = [parts[name].report for name in names if name in parts]
     return [test for report in reports if report is not None for test in report.tests]
 
 
-def throughput(tests: list[Test]) -> list[tuple[str, ...]]:
+def throughput(tests: list[MeasuredTest]) -> list[tuple[str, ...]]:
     rows = []
     for test in tests:
         if test.workload in ("sweep", "sampled"):
@@ -127,7 +127,7 @@ def throughput(tests: list[Test]) -> list[tuple[str, ...]]:
     return rows
 
 
-def interference(tests: list[Test]) -> list[tuple[str, ...]]:
+def interference(tests: list[MeasuredTest]) -> list[tuple[str, ...]]:
     rows = []
     for test in tests:
         if test.name.endswith(": the streams"):
@@ -159,12 +159,12 @@ def lifetimes(figures: dict[str, float]) -> list[tuple[str, ...]]:
 
 
 def row(
-    test: Test,
+    test: MeasuredTest,
     name: str,
     figure: Figure,
     show: Callable[[float], str],
     *,
-    better: Callable[[list[tuple[float, Outcome]]], tuple[float, Outcome]] | Callable[..., tuple[float, Outcome]],
+    better: Callable[..., tuple[float, ServerResult]],
 ) -> tuple[str, ...]:
     """One line: each server's median, and lmx beside the best of the other servers."""
     by_name = {outcome.server: outcome for outcome in test.outcomes}
@@ -187,7 +187,7 @@ def row(
 COLUMNS = ("tok/s", "TTFT p50", "p95", "p99", "gap p50", "p95", "p99", "longest", "failed", "memory")
 
 
-def everything(tests: list[Test]) -> list[str]:
+def everything(tests: list[MeasuredTest]) -> list[str]:
     rows = ["| | | " + " | ".join(COLUMNS) + " |", "|" + "---|" * (len(COLUMNS) + 2)]
     for test in tests:
         for place, outcome in enumerate(test.outcomes):
@@ -196,7 +196,7 @@ def everything(tests: list[Test]) -> list[str]:
     return rows
 
 
-def memory(measured: Measured) -> str:
+def memory(measured: Measurement) -> str:
     return "-" if measured.memory is None else f"{measured.memory / 1e6:.0f} MB"
 
 
@@ -213,7 +213,7 @@ def busy(part: Part) -> str:
 
 
 def where(parts: dict[str, Part]) -> list[str]:
-    """Machine, versions, dates."""
+    """ClientMachine, versions, dates."""
     found = ["## Where and when", ""]
     machines = {part.machine for part in parts.values() if part.machine is not None}
     for machine in machines:

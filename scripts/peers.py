@@ -17,8 +17,8 @@ from typing import Any
 
 from lmx_cli.bench.figures import Sample
 from lmx_cli.bench.own import resident
-from lmx_cli.bench.server import Server
-from lmx_cli.bench.wire import Answer
+from lmx_cli.bench.server import ServerUnderTest
+from lmx_cli.bench.wire import TimedResponse
 from lmx_cli.bench.workloads import Streams
 from lmx_daemon.residency.environment import worker_environment
 from tests.end_to_end.running import Daemon
@@ -62,10 +62,10 @@ class Ours:
         self.daemon.process.terminate()
         self.daemon.process.wait(60)
 
-    def server(self, model: str) -> Server:
+    def server(self, model: str) -> ServerUnderTest:
         self.daemon.admin("POST", "/admin/models/load", {"model": model})
         status = self.daemon.admin("GET", "/admin/status")
-        return Server(
+        return ServerUnderTest(
             OURS,
             self.daemon.address,
             model,
@@ -120,8 +120,8 @@ class Peer:
             self._process.kill()
             self._process.wait()
 
-    def server(self) -> Server:
-        return Server(
+    def server(self) -> ServerUnderTest:
+        return ServerUnderTest(
             self.name,
             f"http://127.0.0.1:{self._port}",
             str(self._model),
@@ -179,7 +179,7 @@ def versions_of(python: Path) -> dict[str, str]:
     return found
 
 
-class InProcess(Server):
+class InProcess(ServerUnderTest):
     """mlx-lm without any server: a child that answers one line with one line. What a server cannot be quicker than.
 
     Not `loaded`, it has only imported mlx-lm."""
@@ -215,15 +215,15 @@ class InProcess(Server):
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def burst(self, streams: int, prompt: int, answer: int) -> list[Answer]:
+    def burst(self, streams: int, prompt: int, answer: int) -> list[TimedResponse]:
         times = self.asked("burst", streams, prompt, answer)
-        return [Answer(pieces=stream, ended=stream[-1], completion_tokens=len(stream)) for stream in times]
+        return [TimedResponse(pieces=stream, ended=stream[-1], completion_tokens=len(stream)) for stream in times]
 
 
 class StreamsAnywhere(Streams):
     """Streams that can also be asked of mlx-lm in process."""
 
-    async def round(self, server: Server, key: str) -> list[Sample]:
+    async def round(self, server: ServerUnderTest, key: str) -> list[Sample]:
         if not isinstance(server, InProcess):
             return await super().round(server, key)
         answers = server.burst(self.streams, self.prompt_tokens, self.answer_tokens)

@@ -1,4 +1,4 @@
-"""From answers to figures: percentiles, one round's Measured, medians over rounds, ratios. Pure."""
+"""From answers to figures: percentiles, one round's Measurement, medians over rounds, ratios. Pure."""
 
 import math
 import statistics
@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from lmx_cli.bench.wire import Answer
-from lmx_daemon.contract.benchmark import Measured, Outcome, Spread
+from lmx_cli.bench.wire import TimedResponse
+from lmx_daemon.contract.benchmark import Measurement, ServerResult, Spread
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Sample:
     """What a workload did under one name in one round."""
 
     name: str
-    answers: Sequence[Answer]
+    answers: Sequence[TimedResponse]
     window: tuple[float, float] | None = None
     """Only gaps that reach into it count; None counts all."""
     streams: int = 1
@@ -36,7 +36,7 @@ def spread(values: Iterable[float]) -> Spread | None:
     return Spread(p50=p50, p95=p95, p99=p99, longest=ordered[-1], count=len(ordered))
 
 
-def gaps(answer: Answer, window: tuple[float, float] | None = None) -> list[float]:
+def gaps(answer: TimedResponse, window: tuple[float, float] | None = None) -> list[float]:
     """Seconds between pieces. A gap that a window cuts counts whole: it is what the reader saw."""
     pairs = list(pairwise(answer.pieces))
     if window is not None:
@@ -47,7 +47,7 @@ def gaps(answer: Answer, window: tuple[float, float] | None = None) -> list[floa
     return [later - earlier for earlier, later in pairs]
 
 
-def measure(sample: Sample, memory: int | None = None) -> Measured:
+def measure(sample: Sample, memory: int | None = None) -> Measurement:
     """One round of one test. Answers that were cut short on purpose count for gaps, not as errors."""
     answers = sample.answers
     good = [answer for answer in answers if answer.error is None]
@@ -55,7 +55,7 @@ def measure(sample: Sample, memory: int | None = None) -> Measured:
     seconds = max(ends) - min(answer.sent for answer in answers) if ends else 0.0
     whole = [answer for answer in good if not answer.cut]
     tokens = sum(answer.tokens for answer in whole)
-    return Measured(
+    return Measurement(
         requests=len(answers),
         errors=len(answers) - len(good),
         seconds=seconds,
@@ -70,10 +70,10 @@ def measure(sample: Sample, memory: int | None = None) -> Measured:
     )
 
 
-def median_of(rounds: Sequence[Measured]) -> Measured:
+def median_of(rounds: Sequence[Measurement]) -> Measurement:
     """Medians of what is measured, sums of what is counted, the highest memory."""
     memories = [found.memory for found in rounds if found.memory is not None]
-    return Measured(
+    return Measurement(
         requests=sum(found.requests for found in rounds),
         errors=sum(found.errors for found in rounds),
         seconds=statistics.median(found.seconds for found in rounds),
@@ -106,10 +106,10 @@ def _median_spread(spreads: Sequence[Spread | None]) -> Spread | None:
     )
 
 
-Figure = Callable[[Measured], float | None]
+Figure = Callable[[Measurement], float | None]
 
 
-def ratio(first: Outcome, second: Outcome, figure: Figure) -> float | None:
+def ratio(first: ServerResult, second: ServerResult, figure: Figure) -> float | None:
     """The median over rounds of first / second: rounds that ran side by side are compared with each other."""
     found = []
     for one, other in zip(first.rounds, second.rounds, strict=False):
@@ -119,7 +119,7 @@ def ratio(first: Outcome, second: Outcome, figure: Figure) -> float | None:
     return statistics.median(found) if found else None
 
 
-def rate(measured: Measured) -> float | None:
+def rate(measured: Measurement) -> float | None:
     return measured.rate
 
 

@@ -2,14 +2,14 @@
 
 import psutil
 
-from lmx_cli.bench.server import Server
+from lmx_cli.bench.server import ServerUnderTest
 from lmx_daemon.contract.client import Client
 from lmx_daemon.contract.config import Home
 from lmx_daemon.contract.spawn import find_or_start
 from lmx_daemon.contract.types import GUIDE, LoadRequest
 
 
-async def own_server(home: Home, model: str | None, key: str | None) -> Server:
+async def own_server(home: Home, model: str | None, key: str | None) -> ServerUnderTest:
     """Starts the daemon if there is none, and loads the model (the one used last, else lmx/guide)."""
     status = await find_or_start(home)
     async with Client(home.socket) as client:
@@ -25,7 +25,7 @@ async def own_server(home: Home, model: str | None, key: str | None) -> Server:
     async def memory() -> int | None:
         return resident(status.pid)
 
-    return Server(
+    return ServerUnderTest(
         "lmx",
         status.address,
         model,

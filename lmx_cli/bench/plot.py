@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-from lmx_daemon.contract.benchmark import Report, Test
+from lmx_daemon.contract.benchmark import MeasuredTest, Report
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
 COLORS = ("#e8590c", "#1c7ed6", "#868e96", "#2f9e44", "#9c36b5")
@@ -32,12 +32,12 @@ def bar(length: float) -> str:
     return "█" * whole + (EIGHTHS[rest] if rest else "")
 
 
-def rated(tests: Sequence[Test]) -> list[Test]:
+def rated(tests: Sequence[MeasuredTest]) -> list[MeasuredTest]:
     """The sweep: where the rate is what was asked about."""
     return [test for test in tests if test.workload == "sweep"]
 
 
-def svg(title: str, tests: Sequence[Test], labels: Sequence[str] | None = None) -> str:
+def svg(title: str, tests: Sequence[MeasuredTest], labels: Sequence[str] | None = None) -> str:
     """Groups of bars, one group for each test, one colour for each server. `labels` name the groups."""
     servers = list(dict.fromkeys(outcome.server for test in tests for outcome in test.outcomes))
     rates = {(test.name, o.server): o.median.rate or 0.0 for test in tests for o in test.outcomes}

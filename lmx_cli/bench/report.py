@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lmx_cli.bench.figures import Figure, first_token, gap, rate, ratio
-from lmx_daemon.contract.benchmark import Measured, Outcome, Report, Spread, Test
+from lmx_daemon.contract.benchmark import MeasuredTest, Measurement, Report, ServerResult, Spread
 
 COLUMNS = ("tok/s", "TTFT 50", "95", "99 %", "gap 50", "95", "99 %", "longest", "failed")
 FIGURES: tuple[Figure, ...] = (
@@ -38,7 +38,7 @@ def _row(name: str, width: int, values: Sequence[str]) -> str:
     return f"{name[:width]:<{width}}" + "".join(value.rjust(WIDTH) for value in values)
 
 
-def cells(measured: Measured, rounds: int) -> list[str]:
+def cells(measured: Measurement, rounds: int) -> list[str]:
     tokens = "-" if measured.rate is None else f"{measured.rate:.1f}"
     return [
         tokens,
@@ -64,14 +64,14 @@ def seconds(value: float) -> str:
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
 
 
-def ratios(test: Test, rounds: int) -> list[str]:
+def ratios(test: MeasuredTest, rounds: int) -> list[str]:
     """First server over second, figure by figure, for those that are shown."""
     first, second = test.outcomes[:2]
     told = _told(first.median, rounds, second.median, rounds)
     return [factor(ratio(first, second, figure)) if both else "-" for both, figure in zip(told, FIGURES, strict=True)]
 
 
-def _told(one: Measured, its_rounds: int, other: Measured, other_rounds: int) -> list[bool]:
+def _told(one: Measurement, its_rounds: int, other: Measurement, other_rounds: int) -> list[bool]:
     """Of each figure, whether it is shown of both."""
     pairs = zip(cells(one, its_rounds)[:-1], cells(other, other_rounds)[:-1], strict=True)
     return ["-" not in pair for pair in pairs]
@@ -84,7 +84,7 @@ def factor(value: float | None) -> str:
     return f"{value:.2f}x" if value < 100 else f"{value:.0f}x" if value < 1000 else ">999x"
 
 
-def errors(test: Test) -> list[str]:
+def errors(test: MeasuredTest) -> list[str]:
     return [f"{outcome.server}: {outcome.median.error}" for outcome in test.outcomes if outcome.median.error]
 
 
@@ -160,11 +160,11 @@ def _software(name: str, versions: dict[str, str]) -> str:
     return ", ".join([name or "unknown", *(f"{part} {version}" for part, version in versions.items())])
 
 
-def _outcome(test: Test | None, server: str) -> Outcome | None:
+def _outcome(test: MeasuredTest | None, server: str) -> ServerResult | None:
     return None if test is None else next((found for found in test.outcomes if found.server == server), None)
 
 
-def _over(old: Measured, new: Measured, told: Sequence[bool]) -> list[str]:
+def _over(old: Measurement, new: Measurement, told: Sequence[bool]) -> list[str]:
     """Later over earlier, for the figures that are `told` of both."""
     found = []
     for both, figure in zip(told, FIGURES, strict=True):

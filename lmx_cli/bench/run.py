@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 
 from lmx_cli.bench.figures import Sample, measure, median_of
-from lmx_cli.bench.server import MemoryWatch, Server
-from lmx_cli.bench.workloads import Load, Workload
-from lmx_daemon.contract.benchmark import Machine, Measured, Outcome, Report, Test
+from lmx_cli.bench.server import MemoryWatch, ServerUnderTest
+from lmx_cli.bench.workloads import RequestOptions, Workload
+from lmx_daemon.contract.benchmark import ClientMachine, MeasuredTest, Measurement, Report, ServerResult
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.version import VERSION
 
@@ -32,15 +32,15 @@ class Collected:
 
     workload: str
     sample: Sample
-    rounds: dict[str, list[Measured]]
+    rounds: dict[str, list[Measurement]]
 
 
 async def run(
-    servers: Sequence[Server],
+    servers: Sequence[ServerUnderTest],
     workloads: Sequence[Workload],
     *,
     rounds: int,
-    load: Load,
+    load: RequestOptions,
     warm: bool = True,
     seconds: float | None = None,
     progress: Progress = lambda _: None,
@@ -54,7 +54,7 @@ async def run(
         await server.prepare()
         server.scale = servers[0].scale  # the same words for all
     fitting, notes = fit(servers, workloads)
-    tests: list[Test] = []
+    tests: list[MeasuredTest] = []
     for workload in fitting:
         until = math.inf if seconds is None else time.monotonic() + seconds / len(fitting)
         for server in servers if warm else ():
@@ -77,7 +77,7 @@ async def run(
     )
 
 
-def fit(servers: Sequence[Server], workloads: Sequence[Workload]) -> tuple[list[Workload], list[str]]:
+def fit(servers: Sequence[ServerUnderTest], workloads: Sequence[Workload]) -> tuple[list[Workload], list[str]]:
     """The workloads that every server's context can hold, and what was left out."""
     known = [server.context for server in servers if server.context is not None]
     if not known:
@@ -95,8 +95,8 @@ def fit(servers: Sequence[Server], workloads: Sequence[Workload]) -> tuple[list[
 
 
 async def _measured(
-    servers: Sequence[Server], workload: Workload, rounds: int, until: float, progress: Progress
-) -> list[Test]:
+    servers: Sequence[ServerUnderTest], workload: Workload, rounds: int, until: float, progress: Progress
+) -> list[MeasuredTest]:
     """One round at least; none begins after `until`."""
     collected: dict[str, Collected] = {}
     for number in range(rounds):
@@ -108,7 +108,7 @@ async def _measured(
     return [_test(found) for found in collected.values()]
 
 
-async def _one_round(server: Server, workload: Workload, number: int, collected: dict[str, Collected]) -> None:
+async def _one_round(server: ServerUnderTest, workload: Workload, number: int, collected: dict[str, Collected]) -> None:
     async with MemoryWatch(server) as watch:
         samples = await workload.round(server, f"round {number}")
     await server.settle()
@@ -117,13 +117,13 @@ async def _one_round(server: Server, workload: Workload, number: int, collected:
         entry.rounds.setdefault(server.name, []).append(measure(sample, watch.highest))
 
 
-def _test(found: Collected) -> Test:
+def _test(found: Collected) -> MeasuredTest:
     sample = found.sample
-    return Test(
+    return MeasuredTest(
         name=sample.name,
         workload=found.workload,
         outcomes=tuple(
-            Outcome(server=name, median=median_of(rounds), rounds=tuple(rounds))
+            ServerResult(server=name, median=median_of(rounds), rounds=tuple(rounds))
             for name, rounds in found.rounds.items()
         ),
         streams=sample.streams,
@@ -132,8 +132,8 @@ def _test(found: Collected) -> Test:
     )
 
 
-def this_machine() -> Machine:
-    return Machine(
+def this_machine() -> ClientMachine:
+    return ClientMachine(
         system=f"{platform.system()} {platform.release()}",
         processor=processor(),
         cores=os.cpu_count() or 1,

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from lmx_cli.bench.prompts import FEW, MANY, Scale, message, scale_from, words
-from lmx_cli.bench.wire import Address, Answer, Exchange, error_message, fetch
+from lmx_cli.bench.wire import Address, Exchange, TimedResponse, error_message, fetch
 from lmx_daemon.contract.benchmark import Target
 from lmx_daemon.contract.errors import LmxError, ModelNotFoundError
 
@@ -21,7 +21,7 @@ BASE_URL = "give the base URL of an OpenAI-compatible server, such as http://127
 MemoryProbe = Callable[[], Awaitable[int | None]]
 
 
-class Server:
+class ServerUnderTest:
     """One OpenAI-compatible server and the model that is asked there."""
 
     def __init__(
@@ -133,7 +133,7 @@ class Server:
         raise LmxError(f"{self.address.url} answered HTTP {answer.status}: {said}")
 
 
-def _prompt_tokens(address: Address, answer: Answer) -> int:
+def _prompt_tokens(address: Address, answer: TimedResponse) -> int:
     """0 where the server does not count. Raises LmxError where the answer is none of OpenAI's."""
     try:
         usage = msgspec.json.decode(answer.body, type=_Completion).usage
@@ -159,7 +159,7 @@ class MemoryWatch:
 
     SECONDS = 0.25
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: ServerUnderTest) -> None:
         self._probe = server.memory
         self._task: asyncio.Task[None] | None = None
         self.highest: int | None = None

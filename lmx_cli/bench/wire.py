@@ -23,7 +23,7 @@ PIECES = ("content", "reasoning_content", "reasoning", "text")
 
 
 @dataclass(slots=True)
-class Answer:
+class TimedResponse:
     """What came back, and when; times are monotonic."""
 
     sent: float = 0.0
@@ -79,7 +79,7 @@ class Exchange(asyncio.Protocol):
     """One request and its answer. `send` it, await `finished`; `cut` leaves early, as a client that goes away does."""
 
     def __init__(self, address: Address, method: str, path: str, body: Any = None, key: str | None = None) -> None:
-        self.answer = Answer()
+        self.answer = TimedResponse()
         self._address = address
         content = b"" if body is None else msgspec.json.encode(body)
         lines = [f"{method} {address.base}{path} HTTP/1.1", f"Host: {address.authority}", "Connection: close"]
@@ -109,7 +109,7 @@ class Exchange(asyncio.Protocol):
         except OSError as error:
             self._end(f"cannot connect: {error.strerror or error}")
 
-    async def finished(self, seconds: float) -> Answer:
+    async def finished(self, seconds: float) -> TimedResponse:
         """The answer, whole, failed or cut; after `seconds` it has failed."""
         try:
             async with asyncio.timeout(seconds):
@@ -244,7 +244,7 @@ def error_message(body: bytes) -> str:
     return body[:ERROR_CHARACTERS].decode(errors="replace") or "(no body)"
 
 
-async def fetch(address: Address, method: str, path: str, body: Any, key: str | None, seconds: float) -> Answer:
+async def fetch(address: Address, method: str, path: str, body: Any, key: str | None, seconds: float) -> TimedResponse:
     """One request whose whole answer is wanted. Raises LmxError where no server answers at all."""
     exchange = Exchange(address, method, path, body, key)
     await exchange.send()

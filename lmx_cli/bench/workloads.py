@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 
 from lmx_cli.bench.figures import Sample
 from lmx_cli.bench.prompts import message, words
-from lmx_cli.bench.server import Server
-from lmx_cli.bench.wire import Answer, Exchange
+from lmx_cli.bench.server import ServerUnderTest
+from lmx_cli.bench.wire import Exchange, TimedResponse
 
 ANSWER_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
-class Load:
+class RequestOptions:
     """What all workloads share."""
 
     seed: int = 0
@@ -30,7 +30,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Workload(ABC):
-    load: Load = field(default_factory=Load, kw_only=True)
+    load: RequestOptions = field(default_factory=RequestOptions, kw_only=True)
 
     @property
     @abstractmethod
@@ -47,30 +47,30 @@ class Workload(ABC):
         """Tokens that the longest prompt and answer need."""
 
     @abstractmethod
-    async def round(self, server: Server, key: str) -> list[Sample]: ...
+    async def round(self, server: ServerUnderTest, key: str) -> list[Sample]: ...
 
-    async def warm_up(self, server: Server) -> None:
+    async def warm_up(self, server: ServerUnderTest) -> None:
         """Once before the first round, so that what a server compiles or allocates is there."""
         await self.round(server, "warm-up")
 
-    def ask(self, server: Server, position: int, messages: list[dict[str, str]], tokens: int) -> Exchange:
+    def ask(self, server: ServerUnderTest, position: int, messages: list[dict[str, str]], tokens: int) -> Exchange:
         seed = self.load.seed + position if self.load.seeded and server.takes_seeds else None
         return server.ask(messages, tokens, temperature=self.load.temperature, seed=seed)
 
-    def prompt(self, server: Server, tokens: int, key: str) -> list[dict[str, str]]:
+    def prompt(self, server: ServerUnderTest, tokens: int, key: str) -> list[dict[str, str]]:
         return [message("user", words(server.scale.words(tokens), f"{self.load.seed} {self.name} {key}"))]
 
-    async def all(self, exchanges: Sequence[Exchange], every: float = 0.0) -> list[Answer]:
+    async def all(self, exchanges: Sequence[Exchange], every: float = 0.0) -> list[TimedResponse]:
         """Sends them `every` seconds (at once where that is 0), and waits for the last."""
 
-        async def one(position: int, exchange: Exchange) -> Answer:
+        async def one(position: int, exchange: Exchange) -> TimedResponse:
             await asyncio.sleep(position * every)
             return await send(exchange, self.load.seconds)
 
         return list(await asyncio.gather(*(one(i, exchange) for i, exchange in enumerate(exchanges))))
 
 
-async def send(exchange: Exchange, seconds: float) -> Answer:
+async def send(exchange: Exchange, seconds: float) -> TimedResponse:
     await exchange.send()
     return await exchange.finished(seconds)
 
@@ -101,7 +101,7 @@ class Streams(Workload):
     def context(self) -> int:
         return self.prompt_tokens + self.answer_tokens
 
-    async def round(self, server: Server, key: str) -> list[Sample]:
+    async def round(self, server: ServerUnderTest, key: str) -> list[Sample]:
         exchanges = [
             self.ask(server, i, self.prompt(server, self.prompt_tokens, f"{key} {i}"), self.answer_tokens)
             for i in range(self.streams)
@@ -144,10 +144,10 @@ class Interference(Workload):
     def context(self) -> int:
         return max(self.long_tokens + self.short_answer, self.prompt_tokens + self.answer_tokens)
 
-    async def warm_up(self, server: Server) -> None:
+    async def warm_up(self, server: ServerUnderTest) -> None:
         await send(self.ask(server, 0, self.prompt(server, self.long_tokens, "warm-up"), 1), self.load.seconds)
 
-    async def round(self, server: Server, key: str) -> list[Sample]:
+    async def round(self, server: ServerUnderTest, key: str) -> list[Sample]:
         running = [
             self.ask(server, i, self.prompt(server, self.prompt_tokens, f"{key} {i}"), self.answer_tokens)
             for i in range(self.streams)
@@ -189,10 +189,10 @@ class Prefix(Workload):
     def context(self) -> int:
         return self.prefix_tokens + 4 * self.answer_tokens + 128
 
-    async def warm_up(self, server: Server) -> None:
+    async def warm_up(self, server: ServerUnderTest) -> None:
         await send(self.ask(server, 0, self.prompt(server, self.prefix_tokens, "warm-up"), 1), self.load.seconds)
 
-    async def round(self, server: Server, key: str) -> list[Sample]:
+    async def round(self, server: ServerUnderTest, key: str) -> list[Sample]:
         system = message("system", words(server.scale.words(self.prefix_tokens), f"{self.load.seed} prefix {key}"))
         questions = [message("user", words(12, f"{self.load.seed} question {key} {i}")) for i in range(3)]
         first = [system, questions[0]]
@@ -207,7 +207,7 @@ class Prefix(Workload):
             for part, answer in parts.items()
         ]
 
-    async def _one(self, server: Server, position: int, messages: list[dict[str, str]]) -> Answer:
+    async def _one(self, server: ServerUnderTest, position: int, messages: list[dict[str, str]]) -> TimedResponse:
         return await send(self.ask(server, position, messages, self.answer_tokens), self.load.seconds)
 
 
@@ -229,7 +229,7 @@ class Shared(Streams):
     def context(self) -> int:
         return self.prefix_tokens + self.prompt_tokens + self.answer_tokens
 
-    def prompt(self, server: Server, tokens: int, key: str) -> list[dict[str, str]]:
+    def prompt(self, server: ServerUnderTest, tokens: int, key: str) -> list[dict[str, str]]:
         batch = key.rpartition(" ")[0]
         system = words(server.scale.words(self.prefix_tokens), f"{self.load.seed} shared {batch}")
         return [message("system", system), *super().prompt(server, tokens, key)]

@@ -11,8 +11,8 @@ from lmx_cli.output import ExitCode, Output
 from lmx_daemon.contract.errors import LmxError, NotFoundError, RequestError
 
 if TYPE_CHECKING:
-    from lmx_cli.bench.server import Server
-    from lmx_cli.bench.workloads import Load, Workload
+    from lmx_cli.bench.server import ServerUnderTest
+    from lmx_cli.bench.workloads import RequestOptions, Workload
     from lmx_daemon.contract.benchmark import Report
 
 WORKLOADS = ("sweep", "arrivals", "interference", "prefix", "shared")
@@ -40,7 +40,7 @@ def _add_measuring(group: typer.Typer, output: Output) -> None:  # long by its m
         workloads: str = typer.Option(USUAL, "--run", "-r", help=f"Which of {', '.join(WORKLOADS)}."),
         streams: str = typer.Option("1,4,16", help="Of the sweep; the other workloads take the most."),
         prompt: str = typer.Option("64", help="Prompt lengths of the sweep, in tokens."),
-        answer: str = typer.Option("128", help="Answer lengths of the sweep, in tokens."),
+        answer: str = typer.Option("128", help="TimedResponse lengths of the sweep, in tokens."),
         long: str = typer.Option("1500", help="Lengths of the long prompts and prefixes."),
         every: float = typer.Option(50.0, min=1, help="Milliseconds between arrivals."),
         rounds: int = typer.Option(3, min=1, max=100, help="Rounds that count; one more comes before them."),
@@ -56,9 +56,9 @@ def _add_measuring(group: typer.Typer, output: Output) -> None:  # long by its m
         """Measure speed and waiting times of a server. Under several kinds of load."""
         if context.invoked_subcommand is not None:
             return None
-        from lmx_cli.bench.workloads import Load
+        from lmx_cli.bench.workloads import RequestOptions
 
-        load = Load(
+        load = RequestOptions(
             seed=seed if seed is not None else time.time_ns() % 2**31,
             temperature=temperature,
             seeded=seeds,
@@ -147,7 +147,7 @@ def counts(text: str, option: str) -> list[int]:
 
 def plan(
     names: list[str],
-    load: "Load",
+    load: "RequestOptions",
     *,
     streams: list[int],
     prompts: list[int],
@@ -174,22 +174,24 @@ def plan(
     return found
 
 
-async def _measure(output: Output, asked: _Asked, workloads: "list[Workload]", load: "Load", rounds: int) -> "Report":
+async def _measure(
+    output: Output, asked: _Asked, workloads: "list[Workload]", load: "RequestOptions", rounds: int
+) -> "Report":
     from lmx_cli.bench.run import run
-    from lmx_cli.bench.server import Server
+    from lmx_cli.bench.server import ServerUnderTest
 
-    first = Server("server", asked.url, asked.model, key=asked.key) if asked.url else await _own(asked)
+    first = ServerUnderTest("server", asked.url, asked.model, key=asked.key) if asked.url else await _own(asked)
     servers = [first]
     if asked.vs is not None:
         model = asked.vs_model or asked.model or (None if asked.url else first.model)
-        servers = [first, Server("other", asked.vs, model, key=asked.vs_key)]
+        servers = [first, ServerUnderTest("other", asked.vs, model, key=asked.vs_key)]
     try:
         return await run(servers, workloads, rounds=rounds, load=load, progress=output.progress)
     finally:
         output.progress("")
 
 
-async def _own(asked: _Asked) -> "Server":
+async def _own(asked: _Asked) -> "ServerUnderTest":
     """lmx's own daemon, which is started if there is none."""
     import os
 

@@ -25,7 +25,7 @@ class Spread(Frozen, frozen=True):
     count: int
 
 
-class Measured(Frozen, frozen=True):
+class Measurement(Frozen, frozen=True):
     """What one test gave on one server: of one round, or the medians over its rounds (the counts are sums)."""
 
     requests: int
@@ -46,25 +46,25 @@ class Measured(Frozen, frozen=True):
     """The first error's message."""
 
 
-class Outcome(Frozen, frozen=True):
+class ServerResult(Frozen, frozen=True):
     """One test on one server."""
 
     server: str
-    median: Measured
-    rounds: tuple[Measured, ...] = ()
+    median: Measurement
+    rounds: tuple[Measurement, ...] = ()
 
 
-class Test(Frozen, frozen=True):
+class MeasuredTest(Frozen, frozen=True):
     """One row: the same load on every server of the run."""
 
     __test__ = False  # pytest takes every class of this name for its own
 
     name: str
     workload: str
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[ServerResult, ...]
     streams: int = 1
     prompt_tokens: int = 0
-    """As asked for; what the server counted is in Measured."""
+    """As asked for; what the server counted is in Measurement."""
     answer_tokens: int = 0
 
 
@@ -80,7 +80,7 @@ class Target(Frozen, frozen=True):
     backend: str = ""
 
 
-class Machine(Frozen, frozen=True):
+class ClientMachine(Frozen, frozen=True):
     """Where the client ran; the servers too where their address is a loopback one."""
 
     system: str
@@ -96,9 +96,9 @@ class Report(Frozen, frozen=True):
     id: str
     taken_at: float
     version: str
-    machine: Machine
+    machine: ClientMachine
     targets: tuple[Target, ...]
-    tests: tuple[Test, ...]
+    tests: tuple[MeasuredTest, ...]
     rounds: int
     seed: int = 0
     temperature: float = 0.0

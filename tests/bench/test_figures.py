@@ -4,14 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmx_cli.bench.figures import Sample, first_token, gap, gaps, measure, median_of, percentile, rate, ratio, spread
-from lmx_cli.bench.wire import Answer
-from lmx_daemon.contract.benchmark import Measured, Outcome
+from lmx_cli.bench.wire import TimedResponse
+from lmx_daemon.contract.benchmark import Measurement, ServerResult
 
 TIMES = st.lists(st.floats(0, 1e6), min_size=1)
 
 
-def answer(sent: float, *pieces: float, error: str | None = None, cut: bool = False) -> Answer:
-    return Answer(
+def answer(sent: float, *pieces: float, error: str | None = None, cut: bool = False) -> TimedResponse:
+    return TimedResponse(
         sent=sent, pieces=list(pieces), ended=pieces[-1] if pieces else sent, status=200, error=error, cut=cut
     )
 
@@ -92,9 +92,9 @@ class TestRounds:
         assert (found.rate, found.errors, found.error) == (1.0, 2, "no")
 
     def test_ratios_compare_rounds_that_ran_side_by_side(self) -> None:
-        def outcome(name: str, *rates: float | None) -> Outcome:
-            rounds = tuple(Measured(requests=1, rate=value) for value in rates)
-            return Outcome(server=name, median=median_of(rounds), rounds=rounds)
+        def outcome(name: str, *rates: float | None) -> ServerResult:
+            rounds = tuple(Measurement(requests=1, rate=value) for value in rates)
+            return ServerResult(server=name, median=median_of(rounds), rounds=rounds)
 
         # The machine was half as quick in the second round: for both.
         assert ratio(outcome("a", 200, 100, 220), outcome("b", 100, 50, 110), rate) == 2

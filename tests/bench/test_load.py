@@ -9,9 +9,9 @@ import pytest
 
 from lmx_cli.bench.prompts import FEW, MANY, Scale, scale_from, words
 from lmx_cli.bench.run import fit, run
-from lmx_cli.bench.server import Server
+from lmx_cli.bench.server import ServerUnderTest
 from lmx_cli.bench.wire import Address, Exchange, fetch
-from lmx_cli.bench.workloads import Interference, Load, Prefix, Streams
+from lmx_cli.bench.workloads import Interference, Prefix, RequestOptions, Streams
 from lmx_daemon.contract.errors import LmxError, ModelNotFoundError, RequestError
 
 Serve = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
@@ -208,7 +208,7 @@ class TestRun:
     async def test_prompts_are_as_long_as_asked_and_never_alike(self) -> None:
         pretender = Pretender()
         async with serving(pretender) as url:
-            found = await run([Server("x", url)], [Streams(4, 64, 3)], rounds=2, load=Load())
+            found = await run([ServerUnderTest("x", url)], [Streams(4, 64, 3)], rounds=2, load=RequestOptions())
         test = found.tests[0]
         assert test.outcomes[0].median.prompt_tokens == 2 * 4 * 64
         assert test.outcomes[0].median.tokens == 2 * 4 * 3
@@ -220,7 +220,8 @@ class TestRun:
         one, other = Pretender(), Pretender()
         loads = [Streams(2, 16, 2), Prefix(40, 4), Interference(50, streams=2, answer_tokens=400)]
         async with serving(one) as first, serving(other) as second:
-            found = await run([Server("a", first), Server("b", second)], loads, rounds=1, load=Load(), warm=False)
+            servers = [ServerUnderTest("a", first), ServerUnderTest("b", second)]
+            found = await run(servers, loads, rounds=1, load=RequestOptions(), warm=False)
         assert [test.name for test in found.tests] == [
             "2 at once, 16 + 2",
             "prefix of 40: new",
@@ -240,20 +241,21 @@ class TestRun:
     async def test_a_second_turn_holds_the_first_answer(self) -> None:
         pretender = Pretender()
         async with serving(pretender) as url:
-            await run([Server("x", url)], [Prefix(40, 4)], rounds=1, load=Load(), warm=False)
+            await run([ServerUnderTest("x", url)], [Prefix(40, 4)], rounds=1, load=RequestOptions(), warm=False)
         turn = pretender.bodies[3]["messages"]
         assert turn[:2] == pretender.bodies[0]["messages"] and turn[2]["content"] == "x x x x "  # type: ignore[index]
 
     async def test_seeds_and_temperature_are_sent_when_asked_for(self) -> None:
         pretender = Pretender()
         async with serving(pretender) as url:
-            load = Load(seed=3, temperature=0.7, seeded=True)
-            await run([Server("x", url)], [Streams(2, 16, 2, load=load)], rounds=1, load=load, warm=False)
+            load = RequestOptions(seed=3, temperature=0.7, seeded=True)
+            await run([ServerUnderTest("x", url)], [Streams(2, 16, 2, load=load)], rounds=1, load=load, warm=False)
         assert [(body["seed"], body["temperature"]) for body in pretender.bodies[:2]] == [(3, 0.7), (4, 0.7)]
 
     async def test_what_a_context_cannot_hold_is_left_out_and_said(self) -> None:
         async with serving(Pretender(context=1000)) as url:
-            found = await run([Server("x", url)], [Streams(1, 16, 2), Prefix(1500)], rounds=1, load=Load(), warm=False)
+            workloads = [Streams(1, 16, 2), Prefix(1500)]
+            found = await run([ServerUnderTest("x", url)], workloads, rounds=1, load=RequestOptions(), warm=False)
             with pytest.raises(LmxError, match="no workload fits"):
                 fit([_with_context(url, 10)], [Streams(1, 16, 2)])
         assert [test.name for test in found.tests] == ["1 alone, 16 + 2"]
@@ -262,7 +264,7 @@ class TestRun:
     async def test_an_unknown_model_is_named_with_those_there_are(self) -> None:
         async with serving(Pretender()) as url:
             with pytest.raises(ModelNotFoundError, match="has no model 'b'") as caught:
-                await Server("x", url, "b").prepare()
+                await ServerUnderTest("x", url, "b").prepare()
         assert caught.value.hint == "there are: a/model"
 
     async def test_something_else_behind_the_url(self) -> None:
@@ -271,14 +273,14 @@ class TestRun:
 
         async with serving(page) as url:
             with pytest.raises(LmxError, match="which model"):
-                await Server("x", url).prepare()
+                await ServerUnderTest("x", url).prepare()
             with pytest.raises(LmxError, match="is no chat completion") as caught:
-                await Server("x", url, "m").prepare()
+                await ServerUnderTest("x", url, "m").prepare()
         assert caught.value.hint is not None and "base URL" in caught.value.hint
 
 
-def _with_context(url: str, context: int) -> Server:
-    server = Server("x", url)
+def _with_context(url: str, context: int) -> ServerUnderTest:
+    server = ServerUnderTest("x", url)
     server.context = context
     return server
 

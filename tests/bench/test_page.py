@@ -5,15 +5,15 @@ from pathlib import Path
 import msgspec
 
 from lmx_cli.bench.figures import median_of
-from lmx_daemon.contract.benchmark import Machine, Measured, Outcome, Report, Spread, Target, Test
+from lmx_daemon.contract.benchmark import ClientMachine, MeasuredTest, Measurement, Report, ServerResult, Spread, Target
 from scripts.bench_page import Part, keep, table, write
 
-MACHINE = Machine(system="Linux", processor="a processor", cores=2, memory=24_000_000_000, python="3.11.7")
+MACHINE = ClientMachine(system="Linux", processor="a processor", cores=2, memory=24_000_000_000, python="3.11.7")
 
 
-def outcome(server: str, *rates: float, errors: int = 0) -> Outcome:
+def outcome(server: str, *rates: float, errors: int = 0) -> ServerResult:
     rounds = tuple(
-        Measured(
+        Measurement(
             requests=4,
             errors=errors,
             rate=rate,
@@ -21,16 +21,16 @@ def outcome(server: str, *rates: float, errors: int = 0) -> Outcome:
         )
         for rate in rates
     )
-    return Outcome(server=server, median=median_of(rounds), rounds=rounds)
+    return ServerResult(server=server, median=median_of(rounds), rounds=rounds)
 
 
-def part(*tests: Test) -> Part:
+def part(*tests: MeasuredTest) -> Part:
     targets = (Target(name="lmx", url="http://x/v1", model="m", software="lmx 1", backend="cpu, OpenBLAS"),)
     report = Report(id="a", taken_at=0, version="1", machine=MACHINE, targets=targets, tests=tests, rounds=2)
     return Part(report=report)
 
 
-SWEEP = Test(
+SWEEP = MeasuredTest(
     name="4 at once, 64 + 128",
     workload="sweep",
     outcomes=(
@@ -39,7 +39,7 @@ SWEEP = Test(
         outcome("mlx_vlm.server", 150, 100, errors=1),
     ),
 )
-ARRIVALS = Test(
+ARRIVALS = MeasuredTest(
     name="4 arrivals",
     workload="arrivals",
     outcomes=(outcome("lmx", 100), outcome("mlx_lm.server", 50), outcome("mlx_vlm.server", 20)),
@@ -59,7 +59,7 @@ def test_the_best_time_is_the_shortest() -> None:
 
 def test_what_was_not_measured_is_not_there() -> None:
     assert len(table({})) == 2
-    alone = Test(name="1 alone", workload="sweep", outcomes=(outcome("lmx", 100),))
+    alone = MeasuredTest(name="1 alone", workload="sweep", outcomes=(outcome("lmx", 100),))
     assert table({"throughput": part(alone)})[2] == "| tok/s, 1 alone, tiny | 100 | - | - | - | - |"
 
 

@@ -2,13 +2,14 @@
 
 import pytest
 
-from lmx_cli.bench.workloads import Load
+from lmx_cli.bench.workloads import RequestOptions
 from lmx_cli.commands.bench import WORKLOADS, counts, plan, split
 from lmx_daemon.contract.errors import RequestError
 
 
 def planned(names: list[str]) -> list[str]:
-    made = plan(names, Load(), streams=[1, 4], prompts=[64, 512], answers=[8, 128], long=[1500, 3000], every=0.05)
+    options = RequestOptions()
+    made = plan(names, options, streams=[1, 4], prompts=[64, 512], answers=[8, 128], long=[1500, 3000], every=0.05)
     return [workload.name for workload in made]
 
 
@@ -44,7 +45,7 @@ def test_no_two_workloads_of_a_plan_have_one_name() -> None:
 
 def test_each_workload_calls_itself_as_the_option_does() -> None:
     for name in WORKLOADS:
-        made = plan([name], Load(), streams=[4], prompts=[64], answers=[8], long=[1500], every=0.05)
+        made = plan([name], RequestOptions(), streams=[4], prompts=[64], answers=[8], long=[1500], every=0.05)
         assert [workload.kind for workload in made] == [name]
 
 

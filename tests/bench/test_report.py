@@ -9,25 +9,25 @@ import pytest
 from lmx_cli.bench import plot
 from lmx_cli.bench.report import comparison, differences, lines, seconds
 from lmx_daemon.contract.benchmark import (
-    Machine,
-    Measured,
-    Outcome,
+    ClientMachine,
+    MeasuredTest,
+    Measurement,
     Report,
+    ServerResult,
     Spread,
     Target,
-    Test,
     find_report,
     keep_report,
     read_reports,
 )
 from lmx_daemon.contract.errors import NotFoundError
 
-MACHINE = Machine(system="Linux", processor="a processor", cores=2, memory=24_000_000_000, python="3.11.7")
+MACHINE = ClientMachine(system="Linux", processor="a processor", cores=2, memory=24_000_000_000, python="3.11.7")
 
 
-def measured(rate: float, first: float, error: str | None = None) -> Measured:
+def measured(rate: float, first: float, error: str | None = None) -> Measurement:
     times = Spread(p50=first, p95=first * 2, p99=first * 3, longest=first * 4, count=16)
-    return Measured(
+    return Measurement(
         requests=16, tokens=100, rate=rate, first_token=times, gap=times, errors=int(error is not None), error=error
     )
 
@@ -36,11 +36,11 @@ def report(identity: str = "20260101-000000-aaaa", at: float = 1.0, **rates: flo
     outcomes = []
     for name, rate in rates.items():
         found = measured(rate, 1 / rate, "it broke" if rate == 50 else None)
-        outcomes.append(Outcome(server=name, median=found, rounds=(found,)))
+        outcomes.append(ServerResult(server=name, median=found, rounds=(found,)))
     targets = tuple(Target(name=name, url="http://x/v1", model="a/model", software=name) for name in rates)
     tests = (
-        Test(name="1 alone, 64 + 128", workload="sweep", outcomes=tuple(outcomes)),
-        Test(name="prefix of 1500: new", workload="prefix", outcomes=tuple(outcomes)),
+        MeasuredTest(name="1 alone, 64 + 128", workload="sweep", outcomes=tuple(outcomes)),
+        MeasuredTest(name="prefix of 1500: new", workload="prefix", outcomes=tuple(outcomes)),
     )
     return Report(id=identity, taken_at=at, version="1", machine=MACHINE, targets=targets, tests=tests, rounds=1)
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from lmx_daemon.contract.benchmark import Machine, Report, keep_report
+from lmx_daemon.contract.benchmark import ClientMachine, Report, keep_report
 from lmx_daemon.contract.config import Home
 from lmx_daemon.contract.library import Outdated, OutdatedRow
 from lmx_daemon.contract.state import write_state
@@ -161,7 +161,7 @@ class TestDamagedState:
             record = JobRecord(id=name, repo="maker/late", wish="pause")
             (home.pulls / f"{name}.json").write_bytes(msgspec.json.encode(record))
         Answers(home.root / "library" / "hub").keep("question", ["answer"])
-        machine = Machine(system="x", processor="x", cores=1, memory=1, python="3")
+        machine = ClientMachine(system="x", processor="x", cores=1, memory=1, python="3")
         keep_report(
             home.benchmarks,
             Report(id="r", taken_at=1.0, version="1", machine=machine, targets=(), tests=(), rounds=1),
