@@ -4,8 +4,8 @@ import uuid
 from typing import Literal
 
 from lmx_cli.output import Output
-from lmx_daemon.contract.client import Client
-from lmx_daemon.contract.config import Home
+from lmx_daemon.client.client import Client
+from lmx_daemon.client.spawn import find_or_start
 from lmx_daemon.contract.errors import LmxError, error_from
 from lmx_daemon.contract.generation import (
     Chat,
@@ -20,8 +20,8 @@ from lmx_daemon.contract.generation import (
     Started,
     TextPart,
 )
-from lmx_daemon.contract.spawn import find_or_start
 from lmx_daemon.contract.types import GUIDE
+from lmx_daemon.settings.config import Home
 from lmx_tui.conversation import Absence, absence
 
 HELP = """/clear  forget the conversation     /system TEXT  set the system prompt

@@ -14,8 +14,6 @@ import msgspec
 import uvicorn
 import uvloop
 
-from lmx_daemon.contract.backup import exclude
-from lmx_daemon.contract.config import Home, MemoryLimit, ServerSettings, Settings, read_settings
 from lmx_daemon.contract.errors import LmxError, StartupError
 from lmx_daemon.contract.frames import Log
 from lmx_daemon.contract.library import Fit
@@ -24,12 +22,12 @@ from lmx_daemon.contract.types import LoadRequest
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.ending import disk_threads, end_threads, tidy
 from lmx_daemon.http.app import admin_app, public_app
-from lmx_daemon.http.bodies import Bodies
-from lmx_daemon.http.listeners import bind_public, url_of
-from lmx_daemon.http.sockets import bind_admin, is_loopback, protocol_for, take_lock
-from lmx_daemon.library.fit import Machine
+from lmx_daemon.http.server.bodies import Bodies
+from lmx_daemon.http.server.listeners import bind_public, url_of
+from lmx_daemon.http.server.sockets import bind_admin, is_loopback, protocol_for, take_lock
+from lmx_daemon.library.catalog.fit import Machine
 from lmx_daemon.library.librarian import LOOK_SECONDS, Librarian
-from lmx_daemon.monitor.host import Host
+from lmx_daemon.memory.host import Host
 from lmx_daemon.monitor.logs import Logs, log
 from lmx_daemon.monitor.snapshot import SAMPLE_SECONDS, Monitor
 from lmx_daemon.monitor.worker_log import WorkerLog
@@ -39,6 +37,8 @@ from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.placement import Decision, Fits, Refused, Waits
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.residency.worker import Worker
+from lmx_daemon.settings.config import Home, MemoryLimit, ServerSettings, Settings, read_settings
+from lmx_daemon.storage.backup import exclude
 
 OPEN_FILES = 10_240
 """As many as a Mac allows without more ado."""

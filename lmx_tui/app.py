@@ -16,13 +16,13 @@ from textual.driver import Driver
 from textual.reactive import var
 from textual.screen import Screen
 
-from lmx_daemon.contract.client import Client
-from lmx_daemon.contract.config import Settings
+from lmx_daemon.client.client import Client
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.library import UpdateRequest
 from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.contract.types import LoadRequest, UnloadRequest
 from lmx_daemon.contract.version import VERSION
+from lmx_daemon.settings.config import Settings
 from lmx_tui import clipboard, keys, messages
 from lmx_tui.ending import Leave, end_on_signals
 from lmx_tui.feed import RETRY_SECONDS, Feed, Starter
@@ -37,8 +37,8 @@ from lmx_tui.screens.models import ModelsScreen
 from lmx_tui.screens.monitor import MonitorScreen
 from lmx_tui.theme import DEFAULT, load_themes, selection_colors
 from lmx_tui.typeahead import TypeAheadApp
-from lmx_tui.widgets.models import NEWER
-from lmx_tui.widgets.panes import short_name
+from lmx_tui.widgets.models.models import NEWER
+from lmx_tui.widgets.monitor.panes import short_name
 
 TICK_SECONDS = 1.0
 SAID_SECONDS = 5.0

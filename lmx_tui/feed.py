@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from textual.message import Message
 
-from lmx_daemon.contract.client import Client
+from lmx_daemon.client.client import Client
 from lmx_daemon.contract.errors import ErrorBody, LmxError
 from lmx_daemon.contract.generation import Event, Failed, Finished, Generate
 from lmx_daemon.contract.types import Status

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterator
 from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download
 from lmx_daemon.contract.types import Incident, Snapshot
 from lmx_tui.messages import Notified
-from lmx_tui.widgets.incidents import TROUBLE, incident_words, new_incidents
-from lmx_tui.widgets.panes import short_name
+from lmx_tui.widgets.monitor.incidents import TROUBLE, incident_words, new_incidents
+from lmx_tui.widgets.monitor.panes import short_name
 
 AT_ONCE = 3
 """More incidents than these are told in one toast."""

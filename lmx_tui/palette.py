@@ -20,7 +20,7 @@ from lmx_tui.messages import (
     UpdateRequested,
     View,
 )
-from lmx_tui.widgets.models import instances_of
+from lmx_tui.widgets.models.models import instances_of
 
 THINKING = (
     (True, "Thinking on", "models are asked to think before they answer"),

@@ -36,7 +36,7 @@ from lmx_cli.bench.prompts import message, words
 from lmx_cli.bench.run import run
 from lmx_cli.bench.server import ServerUnderTest
 from lmx_cli.bench.workloads import Interference, Prefix, RequestOptions, Shared, Streams, Workload, send
-from lmx_daemon.contract.benchmark import Report
+from lmx_daemon.storage.benchmark import Report
 from tests.end_to_end.running import Daemon, wait_until
 
 KEPT = ROOT / ".benchmark"

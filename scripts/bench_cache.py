@@ -22,7 +22,7 @@ import httpx2
 import mlx.core as mx
 from mlx_lm.models.cache import KVCache, LRUPromptCache
 
-from lmx_daemon.engine.cache import PrefixCache
+from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from tests.end_to_end.running import Daemon
 from tests.models import build_model
 

@@ -21,10 +21,10 @@ from mlx_lm.generate import BatchGenerator
 from mlx_lm.sample_utils import make_sampler
 from mlx_lm.utils import load_model
 
-from lmx_daemon.engine.batch import Batch, warm_up
-from lmx_daemon.engine.choose import GREEDY, Wish
-from lmx_daemon.engine.sampling import Resolved
-from lmx_daemon.engine.step import Row
+from lmx_daemon.engines.mlx.batch.batch import Batch, warm_up
+from lmx_daemon.engines.mlx.batch.step import Row
+from lmx_daemon.engines.mlx.sampling.parameters import Resolved
+from lmx_daemon.engines.mlx.sampling.sampler import GREEDY, Wish
 from tests.models import build_model
 
 ROUNDS = 5

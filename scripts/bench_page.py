@@ -12,7 +12,7 @@ from lmx_cli.bench import plot
 from lmx_cli.bench.figures import Figure, first_token, gap, rate, ratio
 from lmx_cli.bench.report import cells, seconds
 from lmx_cli.bench.run import this_machine
-from lmx_daemon.contract.benchmark import ClientMachine, MeasuredTest, Measurement, Report, ServerResult
+from lmx_daemon.storage.benchmark import ClientMachine, MeasuredTest, Measurement, Report, ServerResult
 
 OURS, LM, VLM, DIRECT = "lmx", "mlx_lm.server", "mlx_vlm.server", "in process"
 BUSY = 0.2

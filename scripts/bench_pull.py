@@ -35,9 +35,9 @@ LMX = """
 import asyncio, os, resource, sys, time
 from pathlib import Path
 import huggingface_hub.hf_api
-from lmx_daemon.contract.config import LibrarySettings
+from lmx_daemon.settings.config import LibrarySettings
 from lmx_daemon.contract.pulls import PullRequest
-from lmx_daemon.library.download import Pulls
+from lmx_daemon.library.pull.pulls import Pulls
 async def main():
     pulls = Pulls(LibrarySettings(reserve_bytes=0), os.environ, Path(sys.argv[2]))
     begun = time.perf_counter()

@@ -23,10 +23,10 @@ from mlx_lm.generate import BatchGenerator
 from mlx_lm.models.cache import KVCache, LRUPromptCache
 from mlx_lm.utils import load_model
 
-from lmx_daemon.engine.batch import Batch
-from lmx_daemon.engine.cache import PrefixCache
-from lmx_daemon.engine.choose import GREEDY
-from lmx_daemon.engine.step import Row
+from lmx_daemon.engines.mlx.batch.batch import Batch
+from lmx_daemon.engines.mlx.batch.step import Row
+from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
+from lmx_daemon.engines.mlx.sampling.sampler import GREEDY
 
 ENTRY, COMMON = 40_000, 1000
 """Tokens of the stored prefix, and how many of them the one that is looked up shares."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from lmx_daemon.contract.client import Client
+from lmx_daemon.client.client import Client
 from lmx_daemon.contract.errors import DaemonUnreachableError, ErrorBody, LmxError
 from lmx_daemon.contract.frames import Capabilities, MemoryUse
 from lmx_daemon.contract.generation import (

@@ -8,8 +8,8 @@ import pytest
 ENGINE = ("mlx", "mlx_lm", "transformers")
 SERVER = ("litestar", "uvicorn")
 FORBIDDEN = {
-    "lmx_daemon.contract.client": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "typer"),
-    "lmx_daemon.contract.spawn": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy"),
+    "lmx_daemon.client.client": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "typer"),
+    "lmx_daemon.client.spawn": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy"),
     "lmx_daemon.main": (*ENGINE, "textual", "huggingface_hub", "numpy", "typer"),
     "lmx_cli.main": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "typer", "httpx2"),
     "lmx_cli.commands.models": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "httpx2"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from lmx_cli.bench.wire import TimedResponse
-from lmx_daemon.contract.benchmark import Measurement, ServerResult, Spread
+from lmx_daemon.storage.benchmark import Measurement, ServerResult, Spread
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 import psutil
 
 from lmx_cli.bench.server import ServerUnderTest
-from lmx_daemon.contract.client import Client
-from lmx_daemon.contract.config import Home
-from lmx_daemon.contract.spawn import find_or_start
+from lmx_daemon.client.client import Client
+from lmx_daemon.client.spawn import find_or_start
 from lmx_daemon.contract.types import GUIDE, LoadRequest
+from lmx_daemon.settings.config import Home
 
 
 async def own_server(home: Home, model: str | None, key: str | None) -> ServerUnderTest:

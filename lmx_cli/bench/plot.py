@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-from lmx_daemon.contract.benchmark import MeasuredTest, Report
+from lmx_daemon.storage.benchmark import MeasuredTest, Report
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
 COLORS = ("#e8590c", "#1c7ed6", "#868e96", "#2f9e44", "#9c36b5")

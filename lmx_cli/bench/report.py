@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lmx_cli.bench.figures import Figure, first_token, gap, rate, ratio
-from lmx_daemon.contract.benchmark import MeasuredTest, Measurement, Report, ServerResult, Spread
+from lmx_daemon.storage.benchmark import MeasuredTest, Measurement, Report, ServerResult, Spread
 
 COLUMNS = ("tok/s", "TTFT 50", "95", "99 %", "gap 50", "95", "99 %", "longest", "failed")
 FIGURES: tuple[Figure, ...] = (

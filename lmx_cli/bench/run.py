@@ -19,9 +19,9 @@ import psutil
 from lmx_cli.bench.figures import Sample, measure, median_of
 from lmx_cli.bench.server import MemoryWatch, ServerUnderTest
 from lmx_cli.bench.workloads import RequestOptions, Workload
-from lmx_daemon.contract.benchmark import ClientMachine, MeasuredTest, Measurement, Report, ServerResult
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.version import VERSION
+from lmx_daemon.storage.benchmark import ClientMachine, MeasuredTest, Measurement, Report, ServerResult
 
 Progress = Callable[[str], None]
 

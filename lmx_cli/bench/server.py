@@ -9,8 +9,8 @@ import msgspec
 
 from lmx_cli.bench.prompts import FEW, MANY, Scale, message, scale_from, words
 from lmx_cli.bench.wire import Address, Exchange, TimedResponse, error_message, fetch
-from lmx_daemon.contract.benchmark import Target
 from lmx_daemon.contract.errors import LmxError, ModelNotFoundError
+from lmx_daemon.storage.benchmark import Target
 
 PREPARE_SECONDS = 600.0
 """The first request may load the model."""

@@ -13,7 +13,7 @@ from lmx_daemon.contract.errors import LmxError, NotFoundError, RequestError
 if TYPE_CHECKING:
     from lmx_cli.bench.server import ServerUnderTest
     from lmx_cli.bench.workloads import RequestOptions, Workload
-    from lmx_daemon.contract.benchmark import Report
+    from lmx_daemon.storage.benchmark import Report
 
 WORKLOADS = ("sweep", "arrivals", "interference", "prefix", "shared")
 USUAL = "sweep,arrivals,interference,prefix"
@@ -100,7 +100,7 @@ def _add_kept(group: typer.Typer, output: Output) -> None:
         json: bool = JSON,
     ) -> int:
         """Show a kept run."""
-        from lmx_daemon.contract.benchmark import find_report
+        from lmx_daemon.storage.benchmark import find_report
 
         return _show(output, find_report(_kept(), name), json=json, plot=plot)
 
@@ -196,7 +196,7 @@ async def _own(asked: _Asked) -> "ServerUnderTest":
     import os
 
     from lmx_cli.bench.own import own_server
-    from lmx_daemon.contract.config import Home, read_settings
+    from lmx_daemon.settings.config import Home, read_settings
 
     home = Home.from_environment()
     key = asked.key or os.environ.get("LMX_API_KEY") or read_settings(home).server.api_key
@@ -226,8 +226,8 @@ def _show(
 
 
 def _keep(output: Output, report: "Report") -> None:
-    from lmx_daemon.contract.benchmark import keep_report
-    from lmx_daemon.contract.config import Home
+    from lmx_daemon.settings.config import Home
+    from lmx_daemon.storage.benchmark import keep_report
 
     home = Home.from_environment()
     home.make()
@@ -240,8 +240,8 @@ def _keep(output: Output, report: "Report") -> None:
 
 
 def _kept() -> "list[Report]":
-    from lmx_daemon.contract.benchmark import read_reports
-    from lmx_daemon.contract.config import Home
+    from lmx_daemon.settings.config import Home
+    from lmx_daemon.storage.benchmark import read_reports
 
     return read_reports(Home.from_environment().benchmarks)
 
@@ -281,7 +281,7 @@ def best_rate(report: "Report") -> float:
 
 def _compare(output: Output, earlier: str | None, later: str, json: bool) -> int:
     from lmx_cli.bench.report import comparison, differences
-    from lmx_daemon.contract.benchmark import find_report
+    from lmx_daemon.storage.benchmark import find_report
 
     reports = _kept()
     new = find_report(reports, later)

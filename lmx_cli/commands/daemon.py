@@ -56,10 +56,10 @@ def add(app: typer.Typer, output: Output) -> None:
 
 async def _detach(output: Output, models: list[str], arguments: list[str]) -> int:
     """The models are loaded from here, so that whoever started the daemon hears what became of them."""
-    from lmx_daemon.contract.config import Home
+    from lmx_daemon.client.spawn import find_daemon, start_daemon
     from lmx_daemon.contract.errors import LmxError, StartupError
-    from lmx_daemon.contract.spawn import find_daemon, start_daemon
     from lmx_daemon.contract.types import LoadRequest
+    from lmx_daemon.settings.config import Home
 
     home = Home.from_environment()
     running = await find_daemon(home)
@@ -80,10 +80,10 @@ async def _detach(output: Output, models: list[str], arguments: list[str]) -> in
 
 
 async def _stop(output: Output) -> int:
-    from lmx_daemon.contract.client import Client
-    from lmx_daemon.contract.config import Home
+    from lmx_daemon.client.client import Client
+    from lmx_daemon.client.spawn import find_daemon
     from lmx_daemon.contract.errors import LmxError
-    from lmx_daemon.contract.spawn import find_daemon
+    from lmx_daemon.settings.config import Home
 
     home = Home.from_environment()
     status = await find_daemon(home)
@@ -116,9 +116,9 @@ def _alive(pid: int) -> bool:
 
 
 async def _status(output: Output, json: bool) -> int:
-    from lmx_daemon.contract.client import Client
-    from lmx_daemon.contract.config import Home
+    from lmx_daemon.client.client import Client
     from lmx_daemon.contract.errors import DaemonSilentError, DaemonUnreachableError
+    from lmx_daemon.settings.config import Home
 
     home = Home.from_environment()
     try:

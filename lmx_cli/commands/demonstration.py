@@ -13,11 +13,11 @@ import httpx2
 import msgspec
 
 from lmx_cli.output import Output
-from lmx_daemon.contract.client import Client
-from lmx_daemon.contract.config import Home, read_settings
+from lmx_daemon.client.client import Client
+from lmx_daemon.client.spawn import find_daemon, start_daemon
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.spawn import find_daemon, start_daemon
 from lmx_daemon.contract.types import GUIDE, REQUEST_ID_HEADER, Status
+from lmx_daemon.settings.config import Home, read_settings
 
 ANSWER_SECONDS = 120.0
 

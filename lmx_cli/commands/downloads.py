@@ -12,7 +12,7 @@ from lmx_cli.output import ExitCode, Output
 from lmx_daemon.contract.units import duration, size
 
 if TYPE_CHECKING:
-    from lmx_daemon.contract.client import Client
+    from lmx_daemon.client.client import Client
     from lmx_daemon.contract.pulls import Download
 
 JOB = typer.Argument(help="A model or the id of its pull, as `lmx downloads` shows them.")
@@ -72,8 +72,8 @@ def _add_verb(group: typer.Typer, output: Output, verb: str, told: str) -> None:
 
 
 async def _list(output: Output, json: bool) -> int:
-    from lmx_daemon.contract.client import Client
-    from lmx_daemon.contract.config import Home
+    from lmx_daemon.client.client import Client
+    from lmx_daemon.settings.config import Home
 
     async with Client(Home.from_environment().socket) as client:
         jobs = await client.pulls()

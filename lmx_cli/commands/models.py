@@ -10,7 +10,7 @@ from lmx_cli.output import ExitCode, Output
 from lmx_daemon.contract.units import duration, size, tokens
 
 if TYPE_CHECKING:
-    from lmx_daemon.contract.client import Client
+    from lmx_daemon.client.client import Client
     from lmx_daemon.contract.types import Instance, LoadRequest, MemoryPlan
 
 JSON = typer.Option(False, "--json", help="As JSON.")
@@ -55,9 +55,9 @@ def add(app: typer.Typer, output: Output) -> None:
 
 async def started() -> "Client":
     """A client of the daemon, which is started if there is none."""
-    from lmx_daemon.contract.client import Client
-    from lmx_daemon.contract.config import Home
-    from lmx_daemon.contract.spawn import find_or_start
+    from lmx_daemon.client.client import Client
+    from lmx_daemon.client.spawn import find_or_start
+    from lmx_daemon.settings.config import Home
 
     home = Home.from_environment()
     await find_or_start(home)
@@ -65,8 +65,8 @@ async def started() -> "Client":
 
 
 async def _ps(output: Output, json: bool) -> int:
-    from lmx_daemon.contract.client import Client
-    from lmx_daemon.contract.config import Home
+    from lmx_daemon.client.client import Client
+    from lmx_daemon.settings.config import Home
 
     async with Client(Home.from_environment().socket) as client:
         instances = await client.instances()
@@ -169,10 +169,10 @@ def _planned(plan: "MemoryPlan") -> str:
 
 
 async def _unload(output: Output, model: str | None, all_models: bool, force: bool) -> int:
-    from lmx_daemon.contract.client import Client
-    from lmx_daemon.contract.config import Home
+    from lmx_daemon.client.client import Client
     from lmx_daemon.contract.errors import RequestError
     from lmx_daemon.contract.types import UnloadRequest
+    from lmx_daemon.settings.config import Home
 
     if (model is None) == (not all_models):
         raise RequestError("name a model, or give --all", hint="`lmx ps` lists the loaded ones")

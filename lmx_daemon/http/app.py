@@ -5,11 +5,13 @@ from typing import Any
 from litestar import Litestar
 from litestar.datastructures import State
 
-from lmx_daemon.contract.config import ServerSettings
-from lmx_daemon.http import admin, admin_library, openai
-from lmx_daemon.http.bodies import Bodies
+from lmx_daemon.http.admin import library_routes as admin_library
+from lmx_daemon.http.admin import routes as admin
+from lmx_daemon.http.dialects.openai_chat import routes as openai
 from lmx_daemon.http.errors import admin_handler, public_handler
 from lmx_daemon.http.guard import AdminGuard, App, Guard
+from lmx_daemon.http.server.bodies import Bodies
+from lmx_daemon.settings.config import ServerSettings
 
 ADMIN_BODY_BYTES = 256 * 1024 * 1024
 

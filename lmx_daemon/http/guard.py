@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from lmx_daemon.contract.config import ServerSettings
 from lmx_daemon.contract.errors import (
     AuthenticationError,
     ForbiddenError,
@@ -24,8 +23,9 @@ from lmx_daemon.contract.errors import (
     TooLargeError,
 )
 from lmx_daemon.contract.types import PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
-from lmx_daemon.http.bodies import Bodies, Held
 from lmx_daemon.http.errors import headers_of, openai_error
+from lmx_daemon.http.server.bodies import Bodies, Held
+from lmx_daemon.settings.config import ServerSettings
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

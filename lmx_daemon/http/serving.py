@@ -14,7 +14,7 @@ from litestar.response import Stream
 
 from lmx_daemon.contract.errors import CancelledError, error_from
 from lmx_daemon.contract.generation import Event, Failed, Generate, Loading, Prefill, Queued
-from lmx_daemon.http.openai_answers import KEEP_ALIVE
+from lmx_daemon.http.dialects.openai_chat.answers import KEEP_ALIVE
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.residency.ticket import Ticket
 

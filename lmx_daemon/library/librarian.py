@@ -9,9 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from lmx_daemon.contract.config import Home, LibrarySettings
 from lmx_daemon.contract.errors import CancelledError, ConflictError, DiskError, LmxError
-from lmx_daemon.contract.files import sweep_temporary
 from lmx_daemon.contract.library import (
     Details,
     ImportRequest,
@@ -23,26 +21,28 @@ from lmx_daemon.contract.library import (
     VerifyState,
     VerifyUpdate,
 )
-from lmx_daemon.contract.reading import read_object
 from lmx_daemon.contract.text import encodable, valid_text
 from lmx_daemon.contract.types import Model
 from lmx_daemon.contract.units import size
-from lmx_daemon.library import imports
-from lmx_daemon.library.answers import Answers
-from lmx_daemon.library.cache import RepositoryFolder, disk_error
-from lmx_daemon.library.describe import template
-from lmx_daemon.library.download import Pulls
-from lmx_daemon.library.fit import Machine
-from lmx_daemon.library.hub import Hub, checked_endpoint
-from lmx_daemon.library.proofs import changed
-from lmx_daemon.library.proving import Proving, rows_of
-from lmx_daemon.library.repository import repository
-from lmx_daemon.library.search import Search
-from lmx_daemon.library.shelf import Shelf
-from lmx_daemon.library.space import Space
-from lmx_daemon.library.trash import Trash
-from lmx_daemon.library.updates import Updates
-from lmx_daemon.library.verify import expected_of, files_of
+from lmx_daemon.library.catalog.describe import template
+from lmx_daemon.library.catalog.fit import Machine
+from lmx_daemon.library.catalog.registry import Shelf
+from lmx_daemon.library.disk import imports
+from lmx_daemon.library.disk.repository import repository
+from lmx_daemon.library.disk.space import Space
+from lmx_daemon.library.disk.trash import Trash
+from lmx_daemon.library.disk.updates import Updates
+from lmx_daemon.library.hub.repository import Hub, checked_endpoint
+from lmx_daemon.library.hub.response_cache import Answers
+from lmx_daemon.library.hub.search import Search
+from lmx_daemon.library.pull.pulls import Pulls
+from lmx_daemon.library.pull.repository_folder import RepositoryFolder, disk_error
+from lmx_daemon.library.verify.hashing_check import expected_of, files_of
+from lmx_daemon.library.verify.proofs import changed
+from lmx_daemon.library.verify.verification import Proving, rows_of
+from lmx_daemon.settings.config import Home, LibrarySettings
+from lmx_daemon.storage.durable import sweep_temporary
+from lmx_daemon.storage.reading import read_object
 
 LOOK_SECONDS = 1.0
 TIDY_SECONDS = 60.0

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lmx_daemon.contract.frames import Basis
-from lmx_daemon.contract.reading import read_object, read_tensors
 from lmx_daemon.memory.layout import language_part
+from lmx_daemon.storage.reading import read_object, read_tensors
 
 LENGTH_KEYS = ("max_position_embeddings", "max_sequence_length", "seq_length", "n_positions")
 NOT_LOADED = frozenset(

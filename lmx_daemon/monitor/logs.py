@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lmx_daemon.contract.errors import StartupError
-from lmx_daemon.contract.files import open_regular
 from lmx_daemon.contract.text import one_line
 from lmx_daemon.contract.types import LogLine
+from lmx_daemon.storage.durable import open_regular
 
 FILE_BYTES = 8 * 1024 * 1024
 FILES = 3

@@ -5,14 +5,14 @@ import platform
 import time
 from collections.abc import Sequence
 
-from lmx_daemon.contract.config import Home
 from lmx_daemon.contract.types import PROTOCOL, HostMemory, Snapshot, Status
 from lmx_daemon.contract.version import VERSION
-from lmx_daemon.library.catalog import Catalog
-from lmx_daemon.library.download import Pulls
-from lmx_daemon.monitor.host import Host
+from lmx_daemon.library.catalog.catalog import Catalog
+from lmx_daemon.library.pull.pulls import Pulls
+from lmx_daemon.memory.host import Host
 from lmx_daemon.monitor.metrics import Metrics
 from lmx_daemon.residency.pool import Pool
+from lmx_daemon.settings.config import Home
 
 SAMPLE_SECONDS = 1.0
 

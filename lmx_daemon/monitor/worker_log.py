@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Self
 
 from lmx_daemon.contract.errors import StartupError
-from lmx_daemon.contract.files import open_owned
 from lmx_daemon.contract.text import printable_lines
+from lmx_daemon.storage.durable import open_owned
 
 FILE_BYTES = 8 * 1024 * 1024
 """Then the file begins anew, and the old one is kept once, as *.1."""

@@ -6,14 +6,15 @@ It measures and computes; loading.py and supervision.py act on its answers.
 import sys
 from typing import Protocol
 
-from lmx_daemon.contract.config import EngineSettings
 from lmx_daemon.contract.frames import Hello, Loaded
 from lmx_daemon.contract.types import Model
 from lmx_daemon.memory.need import Device, Measured, most_bytes, plan_for, process_bytes
+from lmx_daemon.memory.room import Room, Use
 from lmx_daemon.residency.measured import Measurements
-from lmx_daemon.residency.placement import Decision, Room, Use, grants, place
+from lmx_daemon.residency.placement import Decision, grants, place
 from lmx_daemon.residency.plan import reduced
 from lmx_daemon.residency.slot import Slot, Slots
+from lmx_daemon.settings.config import EngineSettings
 
 GRANT_STEP = 0.05
 """A grant is sent again when it changes by more than this share."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.contract.state import json_of, read_state, write_state
 from lmx_daemon.contract.types import Model
 from lmx_daemon.memory.need import Measured
+from lmx_daemon.storage.state import json_of, read_state, write_state
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_MODELS = 500

@@ -6,7 +6,6 @@ How it comes into memory is loading.py's, how long it must wait after crashes su
 import asyncio
 from contextlib import suppress
 
-from lmx_daemon.contract.config import EngineSettings
 from lmx_daemon.contract.errors import CancelledError, LmxError, ModelLoadError, UntrustedModelError
 from lmx_daemon.contract.types import Model
 from lmx_daemon.memory.need import Demand
@@ -16,6 +15,7 @@ from lmx_daemon.residency.loading import Loader
 from lmx_daemon.residency.plan import Purpose, is_withdrawn
 from lmx_daemon.residency.slot import Slot, Slots
 from lmx_daemon.residency.supervision import Supervisor
+from lmx_daemon.settings.config import EngineSettings
 
 
 class Opener:

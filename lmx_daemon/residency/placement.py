@@ -2,31 +2,8 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-Pressure = Literal["normal", "warning", "critical"]
-"""The system's own word on how short memory is."""
-
-
-@dataclass(frozen=True)
-class Use:
-    """What the system counts for one process, in bytes."""
-
-    memory: int = 0
-    """Pages that only this process holds, in memory or swapped out; mapped files are left out."""
-    read: int = 0
-    """Read from files since it started; 0 where that is not known."""
-
-
-@dataclass(frozen=True)
-class Room:
-    """The memory that models share, in bytes."""
-
-    cap: int
-    """All of them together stay under it."""
-    available: int | None = None
-    """What the system could still give; None where that is no limit, as for a GPU with memory of its own."""
-    pressure: Pressure = "normal"
+from lmx_daemon.memory.room import Room
 
 
 @dataclass(frozen=True)

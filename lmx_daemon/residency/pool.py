@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from lmx_daemon.contract.config import EngineSettings, ServerSettings
 from lmx_daemon.contract.deadline import patience, too_late
 from lmx_daemon.contract.errors import (
     BusyError,
@@ -37,6 +36,7 @@ from lmx_daemon.residency.spare import Spare
 from lmx_daemon.residency.supervision import Supervisor
 from lmx_daemon.residency.ticket import Ticket
 from lmx_daemon.residency.worker import Worker
+from lmx_daemon.settings.config import EngineSettings, ServerSettings
 
 
 class Pool:

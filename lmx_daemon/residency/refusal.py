@@ -7,8 +7,9 @@ from lmx_daemon.contract.errors import BusyError, OutOfMemoryError
 from lmx_daemon.contract.types import MemoryPlan
 from lmx_daemon.contract.units import size
 from lmx_daemon.memory.need import Demand, Device, Measured, plan_for
+from lmx_daemon.memory.room import Room
 from lmx_daemon.memory.shape import Shape
-from lmx_daemon.residency.placement import Claim, Room, free_bytes
+from lmx_daemon.residency.placement import Claim, free_bytes
 
 SMALLEST_CONTEXT = 512
 RETRY_SECONDS = 10.0

@@ -12,8 +12,9 @@ from lmx_daemon.contract.errors import ErrorBody, LmxError
 from lmx_daemon.contract.frames import Heartbeat, Loaded, MemoryUse
 from lmx_daemon.contract.types import Instance, InstanceState, MemoryPlan, Model
 from lmx_daemon.memory.need import Demand
+from lmx_daemon.memory.room import Use
 from lmx_daemon.memory.shape import Shape
-from lmx_daemon.residency.placement import Claim, Use
+from lmx_daemon.residency.placement import Claim
 from lmx_daemon.residency.plan import Beat, Load, Purpose, expires_at
 from lmx_daemon.residency.ticket import Ticket
 from lmx_daemon.residency.worker import Worker

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from lmx_daemon.contract.config import EngineSettings, ServerSettings
 from lmx_daemon.contract.errors import LmxError, OutOfMemoryError, WorkerHungError
 from lmx_daemon.contract.types import Health, Model
 from lmx_daemon.residency.accounts import Accounts
@@ -23,6 +22,7 @@ from lmx_daemon.residency.refusal import outgrown
 from lmx_daemon.residency.slot import Slot, Slots
 from lmx_daemon.residency.ticket import Ticket
 from lmx_daemon.residency.worker import Worker
+from lmx_daemon.settings.config import EngineSettings, ServerSettings
 
 TICK_SECONDS = 0.5
 SAMPLES_ABOVE = 2

@@ -42,7 +42,7 @@ from lmx_daemon.residency.ticket import Ticket
 READ_BYTES = 256 * 1024
 SOCKET_BYTES = 256 * 1024
 """Buffer of each end of the socket, in each direction; the default on macOS is 8 kB."""
-PROGRAM = (sys.executable, "-m", "lmx_daemon.engine")
+PROGRAM = (sys.executable, "-m", "lmx_daemon.engines.mlx")
 
 OnLog = Callable[[str, Log], None]
 

@@ -17,12 +17,12 @@ from lmx_tui.figures import one_line, shorten
 from lmx_tui.messages import AnswerRequested, CancelRequested, CopyRequested, Notified
 from lmx_tui.screens.dialogs import Pick
 from lmx_tui.screens.page import Page
-from lmx_tui.widgets.blocks import last_code_block
-from lmx_tui.widgets.meta import MetaLine
-from lmx_tui.widgets.models import instances_of, load_words
-from lmx_tui.widgets.panes import MemoryPane, Pane, RatePane, short_name
-from lmx_tui.widgets.prompt import Prompt
-from lmx_tui.widgets.transcript import AnswerView, ThinkingView, Transcript
+from lmx_tui.widgets.chat.blocks import last_code_block
+from lmx_tui.widgets.chat.meta import MetaLine
+from lmx_tui.widgets.chat.prompt import Prompt
+from lmx_tui.widgets.chat.transcript import AnswerView, ThinkingView, Transcript
+from lmx_tui.widgets.models.models import instances_of, load_words
+from lmx_tui.widgets.monitor.panes import MemoryPane, Pane, RatePane, short_name
 
 WINDOW = 60
 AUTO = ""

@@ -10,7 +10,7 @@ from textual.widgets import Static
 from lmx_daemon.contract.types import Snapshot
 from lmx_daemon.contract.units import ago_in_words
 from lmx_tui.figures import one_line
-from lmx_tui.widgets.incidents import TROUBLE, incident_words, told_once
+from lmx_tui.widgets.monitor.incidents import TROUBLE, incident_words, told_once
 
 
 class Incidents(ModalScreen[None]):

@@ -21,7 +21,8 @@ from lmx_tui.messages import (
 )
 from lmx_tui.screens.dialogs import Ask, Confirm, Pick
 from lmx_tui.screens.page import Page
-from lmx_tui.widgets.models import (
+from lmx_tui.widgets.frame.table import Table
+from lmx_tui.widgets.models.models import (
     COLUMNS,
     NEWER,
     SORTS,
@@ -32,9 +33,8 @@ from lmx_tui.widgets.models import (
     ordered,
     update_words,
 )
-from lmx_tui.widgets.panes import Pane, short_name
-from lmx_tui.widgets.pulls import Pulls
-from lmx_tui.widgets.table import Table
+from lmx_tui.widgets.models.pulls import Pulls
+from lmx_tui.widgets.monitor.panes import Pane, short_name
 
 
 class Filter(Input):

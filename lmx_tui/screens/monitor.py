@@ -13,10 +13,11 @@ from lmx_tui.messages import CancelRequested, Notified, UnloadRequested
 from lmx_tui.screens.incidents import Incidents
 from lmx_tui.screens.models import ask_unload
 from lmx_tui.screens.page import Page
-from lmx_tui.widgets.incidents import IncidentsPane
-from lmx_tui.widgets.models import instances_of
-from lmx_tui.widgets.panes import MemoryPane, Pane, RatePane
-from lmx_tui.widgets.requests import (
+from lmx_tui.widgets.frame.table import Table
+from lmx_tui.widgets.models.models import instances_of
+from lmx_tui.widgets.monitor.incidents import IncidentsPane
+from lmx_tui.widgets.monitor.panes import MemoryPane, Pane, RatePane
+from lmx_tui.widgets.monitor.requests import (
     ENDED,
     INSTANCE_COLUMNS,
     REQUEST_COLUMNS,
@@ -25,7 +26,6 @@ from lmx_tui.widgets.requests import (
     request_note,
     request_rows,
 )
-from lmx_tui.widgets.table import Table
 
 WINDOWS = (60, 120, SERIES_SECONDS)
 

@@ -9,9 +9,9 @@ from textual.widgets import Static
 from lmx_daemon.contract.types import Snapshot
 from lmx_tui.figures import clean
 from lmx_tui.messages import StartRequested, View
-from lmx_tui.widgets.keybar import KeyBar
-from lmx_tui.widgets.offline import OfflinePanel
-from lmx_tui.widgets.topbar import TopBar
+from lmx_tui.widgets.frame.keybar import KeyBar
+from lmx_tui.widgets.frame.offline import OfflinePanel
+from lmx_tui.widgets.frame.topbar import TopBar
 from lmx_tui.widgets.words import Words
 
 MIN_SIZE = (40, 10)

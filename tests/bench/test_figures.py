@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from lmx_cli.bench.figures import Sample, first_token, gap, gaps, measure, median_of, percentile, rate, ratio, spread
 from lmx_cli.bench.wire import TimedResponse
-from lmx_daemon.contract.benchmark import Measurement, ServerResult
+from lmx_daemon.storage.benchmark import Measurement, ServerResult
 
 TIMES = st.lists(st.floats(0, 1e6), min_size=1)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from lmx_cli.bench.figures import median_of
-from lmx_daemon.contract.benchmark import ClientMachine, MeasuredTest, Measurement, Report, ServerResult, Spread, Target
+from lmx_daemon.storage.benchmark import ClientMachine, MeasuredTest, Measurement, Report, ServerResult, Spread, Target
 from scripts.bench_page import Part, keep, table, write
 
 MACHINE = ClientMachine(system="Linux", processor="a processor", cores=2, memory=24_000_000_000, python="3.11.7")

@@ -8,7 +8,8 @@ import pytest
 
 from lmx_cli.bench import plot
 from lmx_cli.bench.report import comparison, differences, lines, seconds
-from lmx_daemon.contract.benchmark import (
+from lmx_daemon.contract.errors import NotFoundError
+from lmx_daemon.storage.benchmark import (
     ClientMachine,
     MeasuredTest,
     Measurement,
@@ -20,7 +21,6 @@ from lmx_daemon.contract.benchmark import (
     keep_report,
     read_reports,
 )
-from lmx_daemon.contract.errors import NotFoundError
 
 MACHINE = ClientMachine(system="Linux", processor="a processor", cores=2, memory=24_000_000_000, python="3.11.7")
 

@@ -18,8 +18,8 @@ from typing import Any
 import httpx2
 import psutil
 
-from lmx_daemon.engine.disk import LEFT_ALONE
-from lmx_daemon.engine.reuse import FAILED
+from lmx_daemon.engines.mlx.prefix.disk import LEFT_ALONE
+from lmx_daemon.engines.mlx.prefix.sharing import FAILED
 
 START_SECONDS = 30.0
 LMX = [sys.executable, "-m", "lmx_cli.main"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from lmx_daemon.contract.client import Client
-from lmx_daemon.contract.config import Home
+from lmx_daemon.client.client import Client
+from lmx_daemon.client.spawn import find_daemon
 from lmx_daemon.contract.errors import (
     ConflictError,
     DaemonSilentError,
@@ -32,8 +32,8 @@ from lmx_daemon.contract.generation import (
     Text,
 )
 from lmx_daemon.contract.pulls import PullRequest
-from lmx_daemon.contract.spawn import find_daemon
 from lmx_daemon.contract.types import LoadRequest, UnloadRequest
+from lmx_daemon.settings.config import Home
 from tests.end_to_end.running import Daemon
 
 TALKER = "tests/talker"

@@ -21,7 +21,7 @@ from lmx_daemon.contract.generation import (
     ToolCallDelta,
     Usage,
 )
-from lmx_daemon.http.openai_answers import ChatDialect, CompletionDialect
+from lmx_daemon.http.dialects.openai_chat.answers import ChatDialect, CompletionDialect
 
 SCHEMA = Path(__file__).parents[2].parent / "shared" / "openai" / "openapi.json"
 LOGPROB = TokenLogprob(

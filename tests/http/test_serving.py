@@ -19,7 +19,7 @@ from lmx_daemon.contract.generation import (
     Text,
 )
 from lmx_daemon.http import serving
-from lmx_daemon.http.openai_answers import KEEP_ALIVE, ChatDialect
+from lmx_daemon.http.dialects.openai_chat.answers import KEEP_ALIVE, ChatDialect
 from lmx_daemon.http.serving import comment, stream_of
 from lmx_daemon.residency.ticket import Ticket
 

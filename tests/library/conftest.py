@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from safetensors.numpy import save_file
 
-from lmx_daemon.contract.config import LibrarySettings
-from lmx_daemon.library.download import Pulls
+from lmx_daemon.library.pull.pulls import Pulls
+from lmx_daemon.settings.config import LibrarySettings
 
 REPO = "maker/tiny"
 

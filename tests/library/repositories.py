@@ -10,10 +10,10 @@ from typing import Any
 import numpy
 from safetensors.numpy import save_file
 
-from lmx_daemon.contract.config import Home, LibrarySettings
-from lmx_daemon.library.fit import Machine
+from lmx_daemon.library.catalog.fit import Machine
 from lmx_daemon.library.librarian import Librarian
 from lmx_daemon.memory.need import Device
+from lmx_daemon.settings.config import Home, LibrarySettings
 
 CONFIG: dict[str, Any] = {
     "model_type": "llama",

@@ -111,7 +111,7 @@ def test_the_bytes_are_those_of_the_real_cache(architecture: str, length: int) -
     import mlx.core as mx
     from mlx_lm.models.cache import make_prompt_cache
 
-    from lmx_daemon.engine.probe import measure_cache
+    from lmx_daemon.engines.mlx.load.probe import measure_cache
 
     config = {"model_type": architecture} | (ARCHITECTURES | MORE)[architecture]
     module = importlib.import_module(f"mlx_lm.models.{architecture}")

@@ -6,17 +6,17 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from lmx_daemon.contract.config import EngineSettings, ServerSettings
 from lmx_daemon.contract.errors import LmxError, WorkerError
 from lmx_daemon.contract.frames import Capabilities, Heartbeat, Hello, Load, Loaded, LoadProgress, MemoryUse
 from lmx_daemon.contract.generation import Generate, Text
 from lmx_daemon.contract.types import Model
+from lmx_daemon.memory.room import Pressure, Room, Use
 from lmx_daemon.residency.journal import Journal
 from lmx_daemon.residency.measured import Measurements
-from lmx_daemon.residency.placement import Pressure, Room, Use
 from lmx_daemon.residency.plan import Beat
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.residency.ticket import Ticket
+from lmx_daemon.settings.config import EngineSettings, ServerSettings
 
 MB = 1024**2
 WEIGHTS = 100 * MB

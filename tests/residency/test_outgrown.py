@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.config import EngineSettings
 from lmx_daemon.contract.errors import CrashLoopError, OutOfMemoryError
 from lmx_daemon.contract.frames import CacheShape, Growing, Hello, MemoryUse
 from lmx_daemon.contract.generation import Failed
 from lmx_daemon.contract.types import Model, UnloadRequest
 from lmx_daemon.memory.need import MARGIN_BYTES, Demand, Device, Measured, most_bytes, plan_for
+from lmx_daemon.memory.room import Use
 from lmx_daemon.memory.shape import Shape, Weights
 from lmx_daemon.residency import supervision
 from lmx_daemon.residency.ends import Ends
-from lmx_daemon.residency.placement import Use
 from lmx_daemon.residency.plan import Beat, exceeded, reduced
 from lmx_daemon.residency.slot import Slot
+from lmx_daemon.settings.config import EngineSettings
 from tests.residency.faking import MB, WEIGHTS, FakeWorker, Floor, until
 
 MODEL = Model(id="a", path="/a", source="folder")

@@ -6,7 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from lmx_daemon.residency.placement import Claim, Fits, Refused, Room, Waits, excess, free_bytes, grants, place
+from lmx_daemon.memory.room import Room
+from lmx_daemon.residency.placement import Claim, Fits, Refused, Waits, excess, free_bytes, grants, place
 
 ROOM = Room(cap=100)
 

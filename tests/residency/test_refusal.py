@@ -2,8 +2,9 @@
 
 from lmx_daemon.contract.types import Figure, MemoryPlan
 from lmx_daemon.memory.need import Demand, Device, plan_for
+from lmx_daemon.memory.room import Room
 from lmx_daemon.memory.shape import Shape, Weights
-from lmx_daemon.residency.placement import Claim, Room
+from lmx_daemon.residency.placement import Claim
 from lmx_daemon.residency.refusal import refusal, smaller_demand
 
 GB = 10**9

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from lmx_daemon.library import catalog, places
-from lmx_daemon.library.places import Found, Place
+from lmx_daemon.library.catalog import catalog, places
+from lmx_daemon.library.catalog.places import Found, Place
 from lmx_daemon.main import main
 
 real_look = places.look

@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from lmx_daemon.contract.benchmark import ClientMachine, Report, keep_report
-from lmx_daemon.contract.config import Home
 from lmx_daemon.contract.library import Outdated, OutdatedRow
-from lmx_daemon.contract.state import write_state
-from lmx_daemon.library.answers import Answers
-from lmx_daemon.library.records import JobRecord
+from lmx_daemon.library.hub.response_cache import Answers
+from lmx_daemon.library.pull.records import JobRecord
 from lmx_daemon.residency.measured import Book
+from lmx_daemon.settings.config import Home
+from lmx_daemon.storage.benchmark import ClientMachine, Report, keep_report
+from lmx_daemon.storage.state import write_state
 from tests.end_to_end.running import Daemon
 from tests.library.repositories import make_cached, make_folder
 

@@ -5,9 +5,9 @@ import random
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.engine.prompts import families
-from tests.engine.test_control import MARKER, WORDS, check_family, check_words
-from tests.engine.tokenizers import KINDS
+from tests.engines.mlx.text.prompts import families
+from tests.engines.mlx.text.test_control import MARKER, WORDS, check_family, check_words
+from tests.engines.mlx.text.tokenizers import KINDS
 
 pytestmark = pytest.mark.slow
 ROUNDS = 4

@@ -8,17 +8,17 @@ import pytest
 from textual.events import Key
 from textual.widgets import Input
 
-from lmx_daemon.contract.config import Settings, TuiSettings
 from lmx_daemon.contract.errors import ProtocolMismatchError, StartupError
 from lmx_daemon.contract.pulls import Download
 from lmx_daemon.contract.types import Snapshot, Status
+from lmx_daemon.settings.config import Settings, TuiSettings
 from lmx_tui import keys
 from lmx_tui.app import LmxApp
 from lmx_tui.messages import PullChangeRequested
 from lmx_tui.palette import pull_commands
 from lmx_tui.screens.dialogs import Go, Pick
 from lmx_tui.screens.help import Help
-from lmx_tui.widgets.prompt import Prompt
+from lmx_tui.widgets.chat.prompt import Prompt
 from tests.fake_client import FakeClient, busy_snapshot, status
 from tests.tui.conftest import Clock, ask, running, screen_text, settled, until
 

@@ -12,9 +12,9 @@ from lmx_daemon.contract.generation import Chat, Delta
 from lmx_tui import app as app_module
 from lmx_tui import clipboard
 from lmx_tui.app import LmxApp
-from lmx_tui.widgets.message_view import MessageView
-from lmx_tui.widgets.prompt import Prompt
-from lmx_tui.widgets.transcript import THINKING_LINES, ThinkingView, Transcript
+from lmx_tui.widgets.chat.message_view import MessageView
+from lmx_tui.widgets.chat.prompt import Prompt
+from lmx_tui.widgets.chat.transcript import THINKING_LINES, ThinkingView, Transcript
 from tests.fake_client import QWEN, FakeClient, answer_of, quiet_snapshot
 from tests.tui.conftest import Clock, ask, running, screen_text, settled, until
 

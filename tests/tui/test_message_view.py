@@ -7,8 +7,8 @@ from textual.geometry import Offset
 from textual.selection import Selection
 
 from lmx_tui.theme import load_themes
-from lmx_tui.widgets.blocks import closed_cut, last_code_block, open_fence, without_partial_fence
-from lmx_tui.widgets.message_view import MessageView
+from lmx_tui.widgets.chat.blocks import closed_cut, last_code_block, open_fence, without_partial_fence
+from lmx_tui.widgets.chat.message_view import MessageView
 
 TEXT = """# A heading
 

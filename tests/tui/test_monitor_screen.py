@@ -11,8 +11,8 @@ from lmx_tui.app import LmxApp
 from lmx_tui.news import news
 from lmx_tui.screens.dialogs import Confirm
 from lmx_tui.screens.incidents import Incidents
-from lmx_tui.widgets.requests import cursor_after
-from lmx_tui.widgets.table import Table
+from lmx_tui.widgets.frame.table import Table
+from lmx_tui.widgets.monitor.requests import cursor_after
 from tests.fake_client import NOW, QWEN, FakeClient, busy_snapshot, quiet_snapshot, status
 from tests.tui.conftest import running, screen_text, settled, until
 

@@ -16,10 +16,10 @@ from lmx_tui.conversation import Answer, Conversation, absence, model_to_ask
 from lmx_tui.feed import Feed
 from lmx_tui.messages import EventsArrived
 from lmx_tui.theme import load_themes, read_theme, themes_folder
-from lmx_tui.widgets.graph import BrailleArea, legend, levels, resampled, round_top
-from lmx_tui.widgets.meta import meta_line
-from lmx_tui.widgets.requests import request_note
-from lmx_tui.widgets.transcript import end_line
+from lmx_tui.widgets.chat.meta import meta_line
+from lmx_tui.widgets.chat.transcript import end_line
+from lmx_tui.widgets.monitor.graph import BrailleArea, legend, levels, resampled, round_top
+from lmx_tui.widgets.monitor.requests import request_note
 from tests.fake_client import QWEN, FakeClient, answer_of, busy_snapshot, finished, quiet_snapshot
 
 

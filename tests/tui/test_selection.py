@@ -11,8 +11,8 @@ from textual.widgets import Input
 
 from lmx_tui.app import LmxApp
 from lmx_tui.theme import contrast, selection_colors
-from lmx_tui.widgets.message_view import MessageView
-from lmx_tui.widgets.prompt import Prompt
+from lmx_tui.widgets.chat.message_view import MessageView
+from lmx_tui.widgets.chat.prompt import Prompt
 from tests.fake_client import FakeClient
 from tests.tui.conftest import ask, running, screen_text, settled, until
 

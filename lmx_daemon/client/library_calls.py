@@ -1,0 +1,91 @@
+"""The client's methods for the library, one for each route of http/admin_library.py."""
+
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+import msgspec
+
+from lmx_daemon.client.wire import Wire
+from lmx_daemon.contract.library import (
+    Details,
+    DiskUse,
+    ImportRequest,
+    Offers,
+    Outdated,
+    PruneReport,
+    PruneRequest,
+    PurgeRequest,
+    RecommendRequest,
+    RemoveRequest,
+    SearchRequest,
+    TrashRow,
+    TrustRequest,
+    TrustRow,
+    UndoRequest,
+    UpdateRequest,
+    VerifyRequest,
+    VerifyUpdate,
+)
+from lmx_daemon.contract.pulls import Download
+
+HUB_SECONDS = 120.0
+"""A question that the daemon passes on to the Hub."""
+
+
+class LibraryCalls(Wire):
+    """A part of Client."""
+
+    async def details(self, model: str) -> Details:
+        return await self._get(f"/admin/library/model?id={quote(model, safe='')}", Details)
+
+    async def verify(self, request: VerifyRequest) -> AsyncIterator[VerifyUpdate]:
+        """How far it is; the last one says how it ended."""
+        async for line in self._lines("POST", "/admin/library/verify", request):
+            yield msgspec.json.decode(line, type=VerifyUpdate)
+
+    async def import_model(self, request: ImportRequest) -> AsyncIterator[VerifyUpdate]:
+        """How far it is; the last one says how it ended."""
+        async for line in self._lines("POST", "/admin/library/import", request):
+            yield msgspec.json.decode(line, type=VerifyUpdate)
+
+    async def update_model(self, request: UpdateRequest) -> AsyncIterator[Download]:
+        """The pull of the newer commit; the last one says how it ended."""
+        async for line in self._lines("POST", "/admin/library/update", request):
+            yield msgspec.json.decode(line, type=Download)
+
+    async def outdated(self) -> Outdated:
+        """Asks the Hub."""
+        return await self._post("/admin/library/outdated", Outdated, None, seconds=HUB_SECONDS)
+
+    async def search(self, request: SearchRequest) -> Offers:
+        """Asks the Hub, or tells what it said before."""
+        return await self._post("/admin/library/search", Offers, request, seconds=HUB_SECONDS)
+
+    async def recommend(self, request: RecommendRequest) -> Offers:
+        return await self._post("/admin/library/recommend", Offers, request, seconds=HUB_SECONDS)
+
+    async def remove_model(self, request: RemoveRequest) -> TrashRow:
+        """To the trash, for a day."""
+        return await self._post("/admin/library/remove", TrashRow, request)
+
+    async def trash(self) -> list[TrashRow]:
+        return await self._get("/admin/library/trash", list[TrashRow])
+
+    async def undo_remove(self, request: UndoRequest) -> TrashRow:
+        return await self._post("/admin/library/undo", TrashRow, request)
+
+    async def purge(self, request: PurgeRequest) -> list[TrashRow]:
+        """Deletes for good."""
+        return await self._post("/admin/library/purge", list[TrashRow], request, seconds=HUB_SECONDS)
+
+    async def disk(self) -> DiskUse:
+        return await self._get("/admin/library/disk", DiskUse)
+
+    async def prune(self, request: PruneRequest) -> PruneReport:
+        return await self._post("/admin/library/prune", PruneReport, request, seconds=HUB_SECONDS)
+
+    async def trusted(self) -> list[TrustRow]:
+        return await self._get("/admin/library/trust", list[TrustRow])
+
+    async def trust(self, request: TrustRequest) -> TrustRow:
+        return await self._post("/admin/library/trust", TrustRow, request)

@@ -1,0 +1,150 @@
+"""Loads a model: checks its files, reads weights and tokenizer, casts for the CPU, and says what it can do."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_flatten, tree_unflatten
+from mlx_lm.utils import load_model, load_tokenizer
+
+from lmx_daemon.contract.frames import Capabilities, EngineOptions
+from lmx_daemon.engines.mlx import platform
+from lmx_daemon.engines.mlx.load.check import check_model
+
+Progress = Callable[[str, float | None], None]
+UNLIMITED_CONTEXT = 32_768
+"""For models whose files name no limit (state-space ones)."""
+ABSURD_CONTEXT = 100_000_000
+PIECE, LEAST_PIECE = 0.02, 128 * 1024**2
+"""Of the weights, but at least so many bytes: progress is told in such steps."""
+CHAT_TEMPLATE_FILE = "chat_template.json"
+
+
+@dataclass
+class LoadedModel:
+    model: Any
+    tokenizer: Any
+    defaults: dict[str, Any]
+    """generation_config.json."""
+    capabilities: Capabilities
+    vocabulary: int
+    weights: int
+    """Bytes."""
+    dtype: str
+    note: str
+
+
+def load(path: Path, options: EngineOptions, progress: Progress, trusted: bool = False) -> LoadedModel:
+    """Raises UntrustedModelError, ModelLoadError, and whatever foreign files make mlx-lm raise. Engine thread only."""
+    progress("checking", None)
+    config = check_model(path, trusted)
+    progress("weights", 0.0)
+    model, full_config = load_model(path, lazy=True, trust_remote_code=trusted)
+    note, dtype = _cast_for_cpu(model)
+    with ThreadPoolExecutor(1, "tokenizer") as beside:  # reading weights leaves Python to others
+        reading = beside.submit(_read_tokenizer, path, full_config.get("eos_token_id"), trusted)
+        _evaluate(model, progress)
+        progress("tokenizer", None)
+        tokenizer = reading.result()
+    weights = sum(value.nbytes for _, value in tree_flatten(model.parameters()))
+    note = ", ".join(part for part in (note, platform.wire(options.wired, weights)) if part)
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        defaults=_read_defaults(path),
+        capabilities=_capabilities(config, tokenizer, options),
+        vocabulary=_vocabulary(config, tokenizer),
+        weights=weights,
+        dtype=dtype,
+        note=note,
+    )
+
+
+def _cast_for_cpu(model: Any) -> tuple[str, str]:
+    """bfloat16 and float16 become float32 on a CPU, where they are up to nine times slower. (note, dtype)"""
+    parameters = tree_flatten(model.parameters())
+    kinds = [value.dtype for _, value in parameters if mx.issubdtype(value.dtype, mx.floating)]
+    dtype = str(max(set(kinds), key=kinds.count)).removeprefix("mlx.core.") if kinds else "unknown"
+    slow = (mx.bfloat16, mx.float16)
+    if not platform.on_cpu() or not any(kind in slow for kind in kinds):
+        return "", dtype
+    model.update(
+        tree_unflatten(
+            [(name, value.astype(mx.float32) if value.dtype in slow else value) for name, value in parameters]
+        )
+    )
+    return f"{dtype} cast to float32 for the CPU", "float32"
+
+
+def _evaluate(model: Any, progress: Progress) -> None:
+    parameters = [value for _, value in tree_flatten(model.parameters())]
+    total = sum(value.nbytes for value in parameters) or 1
+    begun = done = pending = 0
+    for index, value in enumerate(parameters, 1):
+        pending += value.nbytes
+        if pending >= max(LEAST_PIECE, PIECE * total) or index == len(parameters):
+            mx.eval(parameters[begun:index])
+            begun, done, pending = index, done + pending, 0
+            progress("weights", done / total)
+
+
+def _read_tokenizer(path: Path, ends: Any, trusted: bool) -> Any:
+    tokenizer = load_tokenizer(path, {"trust_remote_code": trusted}, eos_token_ids=ends)
+    _adopt_chat_template(tokenizer, path)
+    return tokenizer
+
+
+def _adopt_chat_template(tokenizer: Any, path: Path) -> None:
+    """Older repositories keep the template in a file of its own, which transformers reads for processors only."""
+    file = path / CHAT_TEMPLATE_FILE
+    if tokenizer.chat_template or not file.exists():
+        return
+    found = json.loads(file.read_bytes())
+    if isinstance(found, dict) and isinstance(found.get("chat_template"), str):
+        tokenizer._tokenizer.chat_template = found["chat_template"]
+
+
+def _read_defaults(path: Path) -> dict[str, Any]:
+    file = path / "generation_config.json"
+    value = json.loads(file.read_bytes()) if file.exists() else {}
+    return value if isinstance(value, dict) else {}
+
+
+def _capabilities(config: dict[str, Any], tokenizer: Any, options: EngineOptions) -> Capabilities:
+    own = context_length(config, tokenizer)
+    parser = (
+        getattr(getattr(tokenizer, "tool_parser", None), "__module__", None) if tokenizer.has_tool_calling else None
+    )
+    return Capabilities(
+        context_length=min(own, options.context_length or own),
+        tools=bool(tokenizer.has_tool_calling),
+        tool_parser=parser.rpartition(".")[2] if parser else None,
+        thinking=bool(tokenizer.has_thinking),
+        vision=False,
+        chat=bool(tokenizer.has_chat_template or tokenizer.chat_template),
+    )
+
+
+def context_length(config: dict[str, Any], tokenizer: Any) -> int:
+    """Tokens, as the model's own files say."""
+    nested = config.get("text_config")
+    for source in (nested if isinstance(nested, dict) else {}, config):
+        for name in ("max_position_embeddings", "max_sequence_length", "seq_length", "n_positions"):
+            value = source.get(name)
+            if isinstance(value, int) and 0 < value <= ABSURD_CONTEXT:
+                return value
+    limit = getattr(tokenizer, "model_max_length", None)
+    return int(limit) if isinstance(limit, int) and 0 < limit < ABSURD_CONTEXT else UNLIMITED_CONTEXT
+
+
+def _vocabulary(config: dict[str, Any], tokenizer: Any) -> int:
+    nested = config.get("text_config")
+    for source in (nested if isinstance(nested, dict) else {}, config):
+        value = source.get("vocab_size")
+        if isinstance(value, int) and value > 0:
+            return value
+    return len(tokenizer)

@@ -1,0 +1,100 @@
+"""Which blocks are on disk, and which of them a prompt wants: look-ups only, which know neither files nor threads."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
+from lmx_daemon.engines.mlx.prefix.files import Stored
+from lmx_daemon.engines.mlx.prefix.keys import BLOCK, WIDTH, chain, end_key
+
+STEP = BLOCK * WIDTH
+
+
+class Index:
+    def __init__(self) -> None:
+        self.blocks: dict[bytes, Stored] = {}
+        """By key, ends and tails too."""
+        self._ends: dict[bytes, dict[bytes, Stored]] = {}
+        self._tails: dict[bytes, dict[bytes, Stored]] = {}
+        """Both by parent."""
+
+    def enter(self, stored: Stored) -> None:
+        self.blocks[stored.key] = stored
+        if stored.kind != "block":
+            self._beside(stored).setdefault(stored.parent, {})[stored.key] = stored
+
+    def forget(self, stored: Stored) -> None:
+        """Idempotent."""
+        self.blocks.pop(stored.key, None)
+        others = self._beside(stored).get(stored.parent)
+        if others is not None and others.pop(stored.key, None) is not None and not others:
+            del self._beside(stored)[stored.parent]
+
+    def beyond(self, prefixes: PrefixCache, namespace: str, data: bytes) -> list[Stored]:
+        """The blocks that take a prompt further than those in memory do."""
+        if not self.blocks:
+            return []
+        path = list(prefixes.walk(namespace, data))
+        keys = [prefixes.root_key(namespace), *(node.key for node in path)]
+        run: list[Stored] = []
+        for first in range(len(path) * STEP, len(data) - STEP + 1, STEP):
+            keys.append(chain(keys[-1], data[first : first + STEP]))
+            stored = self.blocks.get(keys[-1])
+            if stored is None:
+                break
+            run.append(stored)
+        layout, most = prefixes.layout, prefixes.max_bytes // 2
+        whole = data[:-WIDTH]  # one token at least is computed
+        if not (self._ends if layout is None else not layout.trimmable):
+            depth = len(path) + len(run)
+            tail = _longest(self._tails.get(keys[depth], {}), keys[depth], whole[depth * STEP :])
+            further = tail is not None and tail.start + tail.length > prefixes.place(namespace, data).length
+            return _fitting([*run, tail] if tail is not None and further else run, most)
+        for depth in range(min(len(path) + len(run), len(whole) // STEP), -1, -1):
+            end = _longest(self._ends.get(keys[depth], {}), keys[depth], whole[depth * STEP :])
+            if end is not None:
+                found = [*run[: max(depth - len(path), 0)], end]
+                further = depth * BLOCK + end.length > prefixes.place(namespace, data).length
+                return found if further and _fitting(found, most) == found else []
+        return []
+
+    def _beside(self, stored: Stored) -> dict[bytes, dict[bytes, Stored]]:
+        return self._tails if stored.kind == "tail" else self._ends
+
+
+def recent(blocks: Mapping[bytes, Stored], root: bytes, max_bytes: int) -> list[Stored]:
+    """Of what follows `root`, what was used last, the latest first, each after all that lies before it."""
+    taken: dict[bytes, Stored] = {}
+    lost: set[bytes] = set()
+    """What follows another root, or a piece that is missing."""
+    left = max_bytes
+    for stored in sorted(blocks.values(), key=lambda stored: stored.used, reverse=True):
+        path: list[Stored] = []
+        at: Stored | None = stored
+        while at is not None and at.key not in taken and at.key not in lost:
+            path.append(at)
+            at = blocks.get(at.parent) if at.parent != root else None
+        if path and path[-1].parent != root and path[-1].parent not in taken:
+            lost.update(block.key for block in path)
+            continue
+        for block in reversed(path):
+            left -= block.size
+            if left < 0:
+                return list(taken.values())
+            taken[block.key] = block
+    return list(taken.values())
+
+
+def _longest(among: dict[bytes, Stored], parent: bytes, rest: bytes) -> Stored | None:
+    """The one with most tokens that `rest` begins with. By length, since many conversations may begin alike."""
+    if not among:
+        return None
+    keys = (end_key(parent, rest[: length * WIDTH]) for length in range(min(BLOCK - 1, len(rest) // WIDTH), -1, -1))
+    return next((among[key] for key in keys if key in among), None)
+
+
+def _fitting(blocks: Sequence[Stored], max_bytes: int) -> list[Stored]:
+    """As many of the first ones as are no larger together."""
+    sizes = np.cumsum([stored.size for stored in blocks])
+    return list(blocks[: int(np.searchsorted(sizes, max_bytes, "right"))])

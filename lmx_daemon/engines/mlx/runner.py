@@ -1,0 +1,172 @@
+"""The engine thread: owns all of MLX, takes commands from its inbox, loads the model, and lets it work while there is
+work. What a request goes through is service.py's.
+
+It knows no sockets (frames leave through `send`) and no templates (prompts arrive as tokens).
+"""
+
+import gc
+import queue
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import psutil
+
+from lmx_daemon.contract.errors import LmxError
+from lmx_daemon.contract.frames import Grant, Load, Loaded, LoadFailed, LoadProgress, Log, Memory, MemoryUse
+from lmx_daemon.engines.mlx import platform
+from lmx_daemon.engines.mlx.commands import Command, Drop, Ready, Stop, Wake
+from lmx_daemon.engines.mlx.load.loading import LoadedModel, load
+from lmx_daemon.engines.mlx.load.probe import try_out
+from lmx_daemon.engines.mlx.prefix.sharing import Reuse, reuse_for
+from lmx_daemon.engines.mlx.schedule.faults import load_failure_of
+from lmx_daemon.engines.mlx.schedule.queue import Line
+from lmx_daemon.engines.mlx.schedule.scheduler import Service
+from lmx_daemon.worker.link import Pulse
+
+MEMORY_SECONDS = 1.0
+
+
+class Runner:
+    """`on_loaded` is called in the engine thread, before the warm-up and before the daemon hears of the model."""
+
+    def __init__(
+        self, send: Callable[[Any], None], pulse: Pulse, on_loaded: Callable[[LoadedModel, Load], None]
+    ) -> None:
+        self.inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._send = send
+        self._pulse = pulse
+        self._on_loaded = on_loaded
+        self._weights = 0
+        self._reuse = Reuse()
+        self._service: Service | None = None
+        """From the load on."""
+        self._memory = MemoryUse()
+        self._memory_at = 0.0
+        self._process = psutil.Process()
+
+    @property
+    def serves(self) -> bool:
+        """A model is loaded and warm."""
+        return self._service is not None
+
+    def run(self) -> None:
+        """Work until Stop, then give memory back. Raises when no step works any more."""
+        while (stop := self._take_commands()) is None:
+            if self._service is not None:
+                self._service.turn()
+                self._report_memory(self._service)
+        self._reuse.close(stop.flush_seconds)
+        platform.release()
+
+    def _take_commands(self) -> Stop | None:
+        """Carry out what is in the inbox, and return Stop if it is there. Waits only if there is nothing to do."""
+        idle = self._service is None or self._service.idle
+        while True:
+            try:
+                command = self.inbox.get(timeout=MEMORY_SECONDS) if idle else self.inbox.get_nowait()
+            except queue.Empty:
+                return None
+            idle = False
+            match command:
+                case Stop():
+                    return command
+                case Wake():
+                    pass
+                case Load():
+                    self._load(command)
+                case Grant() | Drop() | Ready():
+                    self._pass_on(command)
+
+    def _pass_on(self, command: Grant | Drop | Ready) -> None:
+        if self._service is None:  # nobody can have asked for anything yet
+            return
+        match command:
+            case Grant(cache_bytes=granted):
+                self._service.grant(granted)
+            case Drop(id=identity):
+                self._service.drop(identity)
+            case Ready():
+                self._service.receive(command)
+
+    # ---- the load ----
+
+    def _load(self, command: Load) -> None:
+        self._pulse.busy = True
+        try:
+            self._send(self._bring_in(command))
+            gc.freeze()  # what is there now stays: looking through it again and again would hold streams up
+            self._reuse.read_ahead()
+        except BaseException as error:  # foreign files and code may raise anything, also panics and SystemExit
+            if not isinstance(error, LmxError):
+                traceback.print_exc()
+            self._send(LoadFailed(error=load_failure_of(error).body()))
+        finally:
+            self._pulse.busy = False
+
+    def _bring_in(self, command: Load) -> Loaded:
+        """Raises what makes the load fail."""
+        begun = time.monotonic()
+        path, options = Path(command.path), command.options
+        loaded = load(path, options, self._progress, command.trusted)
+        platform.bound_caches(loaded.weights)
+        self._weights = loaded.weights
+        self._reuse = reuse_for(loaded, path, command.model, options, self._warn, lambda: self.inbox.put(Wake()))
+        self._warming_up()
+        self._on_loaded(loaded, command)
+        abilities = try_out(loaded.model, self._warming_up)
+        line = Line(abilities.cache, options.cache_bytes, loaded.capabilities.context_length)
+        self._service = Service(
+            loaded,
+            abilities,
+            command.instance,
+            options,
+            line,
+            self._reuse,
+            pulse=self._pulse,
+            send=self._send,
+            on_progress=self._warming_up,
+        )
+        self._measure()
+        return Loaded(
+            capabilities=loaded.capabilities,
+            memory=self._memory,
+            seconds=time.monotonic() - begun,
+            dtype=loaded.dtype,
+            note=loaded.note,
+            cache=abilities.cache,
+        )
+
+    def _progress(self, stage: str, fraction: float | None) -> None:
+        self._pulse.steps += 1
+        self._send(LoadProgress(stage=stage, fraction=fraction))
+
+    def _warming_up(self) -> None:
+        self._progress("warming up", None)
+
+    def _warn(self, message: str) -> None:
+        self._send(Log(level="warning", message=message))
+
+    # ---- memory ----
+
+    def _report_memory(self, service: Service) -> None:
+        if time.monotonic() - self._memory_at >= MEMORY_SECONDS:
+            before = self._memory
+            service.make_room()
+            self._measure()
+            if self._memory != before:
+                self._send(Memory(use=self._memory))
+
+    def _measure(self) -> None:
+        self._memory_at = time.monotonic()
+        self._memory = MemoryUse(
+            active=mx.get_active_memory(),
+            cache=mx.get_cache_memory(),
+            peak=mx.get_peak_memory(),
+            weights=self._weights,
+            prefix_cache=self._reuse.size,
+            resident=self._process.memory_info().rss,
+        )

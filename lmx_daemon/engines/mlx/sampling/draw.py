@@ -1,0 +1,174 @@
+"""Drawing a token for each row by its own chance: filters, temperature, and what is random.
+
+A row's chance is made from its seed and its position alone, so the same seed gives the same answer whatever else is in
+the batch. All filters come down to one thing: the lowest logit that a row still takes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lmx_daemon.engines.mlx.sampling.parameters import Resolved
+
+STRIDE = 0x9E3779B97F4A7C15
+CHANCE_BITS = 22
+"""So that a chance times a float32 total stays below the total."""
+SPAN = 64
+"""Tokens that are summed as one before one of them is looked for."""
+FEW = 128
+"""Rows that take no more than so many tokens are ranked by those alone."""
+
+Floats = npt.NDArray[np.float32]
+LOG_2 = np.float32(np.log(2.0))
+ONE = np.uint32(0x3F800000)
+"""The bits of 1.0, beside which 23 more make a float of [1, 2)."""
+BELOW_ONE = np.float32(1.0 - 2.0**-24)
+"""Taken from those it leaves (0, 1) with neither end, where the noise would be infinite."""
+
+
+class Filters:
+    """The rows' temperature, top_k, top_p and min_p as columns."""
+
+    def __init__(self, rows: Sequence[Resolved], vocabulary: int) -> None:
+        def column(values: list[float], kind: Any = np.float32) -> npt.NDArray[Any]:
+            return np.array(values, kind)[:, None]
+
+        self.sharpness = column([1.0 / row.temperature for row in rows])
+        self.min_p = column([np.log(row.min_p) if row.min_p > 0 else -np.inf for row in rows])
+        self.top_k = column([row.top_k if 0 < row.top_k < vocabulary else vocabulary for row in rows], np.int32)
+        self.top_p = column([row.top_p for row in rows])
+        filtered = (self.top_k < vocabulary) | (self.top_p < 1.0)
+        few = self.top_k <= FEW
+        self.by_few = [int(row) for row in np.flatnonzero(filtered & few)]
+        self.by_all = [int(row) for row in np.flatnonzero(filtered & ~few)]
+        self.few = int(self.top_k[self.by_few].max()) if self.by_few else 0
+        self.any_min_p = bool((self.min_p > -np.inf).any())
+
+
+def draw(xp: Any, logits: Any, chance: Any, filters: Filters) -> Any:
+    """One index for each row of `logits`, by `chance` [rows]. `xp` is mlx.core or numpy: the same words in both."""
+    highest = xp.max(logits, axis=-1, keepdims=True)
+    weights = logits - highest
+    weights *= xp.array(filters.sharpness)
+    weights = xp.exp(weights)
+    if filters.any_min_p or filters.by_few or filters.by_all:
+        lowest = highest + xp.array(filters.min_p)
+        for rows, count in ((filters.by_few, filters.few), (filters.by_all, logits.shape[-1])):
+            if rows:
+                lowest = _raised(xp, lowest, logits, rows, count, filters)
+        weights = xp.where(logits >= lowest, weights, xp.array(0.0, xp.float32))
+    rows = xp.arange(logits.shape[0])
+    found = xp.minimum(_at(xp, weights, chance, rows), logits.shape[-1] - 1)
+    # A sum may round downwards, into a token that was dropped.
+    kept = weights[rows, found] > 0
+    if xp is np and kept.all():
+        return found
+    return xp.where(kept, found, xp.argmax(logits, axis=-1))
+
+
+def _at(xp: Any, weights: Any, chance: Any, rows: Any) -> Any:
+    """Where the cumulative sum of each row passes `chance` of its total: first in which span of tokens, then at which
+    of them, since only plain sums are quick. Few calls: numpy's own cost counts here."""
+    if over := -weights.shape[1] % SPAN:
+        weights = xp.pad(weights, [(0, 0), (0, over)])
+    spans = weights.reshape(len(weights), -1, SPAN)
+    totals = spans.sum(-1)
+    sums = totals.cumsum(-1)
+    wanted = (chance * sums[:, -1])[:, None]
+    span = xp.minimum((sums <= wanted).sum(-1), sums.shape[1] - 1)
+    before = sums[rows, span] - totals[rows, span]
+    own = spans[rows, span].cumsum(-1) + before[:, None]
+    return span * SPAN + xp.minimum((own <= wanted).sum(-1), SPAN - 1)
+
+
+def _raised(xp: Any, lowest: Any, logits: Any, rows: list[int], count: int, filters: Filters) -> Any:
+    """`lowest`, for `rows` no lower than top_k and then top_p ask; the `count` highest logits are enough to know."""
+    places = xp.array(rows)
+    asked = logits if len(rows) == logits.shape[0] else logits[places]
+    width = asked.shape[-1]
+    if count < width:
+        asked = xp.partition(asked, width - count, axis=-1)[:, width - count :]
+    ranked = xp.sort(asked, axis=-1)[:, ::-1]
+    kept = xp.arange(count)[None] < xp.array(filters.top_k[rows])
+    weights = xp.where(kept, xp.exp(ranked - ranked[:, :1]), xp.array(0.0, xp.float32))
+    sums = xp.cumsum(weights, axis=-1)
+    kept = kept & (sums - weights < xp.array(filters.top_p[rows]) * sums[:, -1:])
+    last = xp.maximum(xp.sum(kept, axis=-1, keepdims=True) - 1, 0)
+    limit = xp.take_along_axis(ranked, last, axis=-1)
+    lowest = lowest + xp.array(0.0, xp.float32)
+    lowest[places] = xp.maximum(lowest[places], limit)
+    return lowest
+
+
+def bases(seeds: Sequence[tuple[int, int]]) -> npt.NDArray[np.uint64]:
+    """One starting point for each (seed, choice), far from all others."""
+    pairs = np.array([[seed, choice] for seed, choice in seeds], np.uint64).reshape(-1, 2)
+    return _mixed(_mixed(pairs[:, 0]) + pairs[:, 1] * np.uint64(0xD1342543DE82EF95))
+
+
+class Noise:
+    """Gumbel's distribution, but for a shift, times each row's temperature: the highest sum of it and a logit is a draw
+    by the logits' exponentials (Maddison et al., A* sampling, 2014). The next position's is made while MLX computes.
+    """
+
+    def __init__(self, starts: npt.NDArray[np.uint64], temperatures: Sequence[float], vocabulary: int) -> None:
+        self._starts = starts
+        alike = len(set(temperatures)) == 1
+        self._factors = np.array(temperatures[:1] if alike else temperatures, np.float32)[:, None] * -LOG_2
+        counted = np.arange(1, vocabulary // 2 + 2, dtype=np.uint64) * np.uint64(STRIDE)
+        self._counted = np.tile(counted, (len(starts), 1))
+        # Kept, since making them anew costs more than what is computed in them.
+        self._pairs, self._shifted = np.empty((2, *self._counted.shape), np.uint64)
+        self._bits = self._pairs.view(np.uint32)[:, :vocabulary]
+        self._values: Floats = self._pairs.view(np.float32)[:, :vocabulary]
+        self._made: list[int] = []
+
+    def at(self, positions: Sequence[int]) -> Floats:
+        """[rows, vocabulary], until the next call."""
+        if self._made != positions:
+            self._make(list(positions))
+        return self._values
+
+    def ahead(self) -> None:
+        """Makes what the positions after these need."""
+        self._make([position + 1 for position in self._made])
+
+    def _make(self, positions: list[int]) -> None:
+        """Few calls on all rows, and the cheapest: all of them together are what a sampled step costs more."""
+        keys = _mixed(self._starts + np.array(positions, np.uint64) * np.uint64(STRIDE))
+        np.add(self._counted, keys[:, None], out=self._pairs)
+        _finish(self._pairs, self._shifted)
+        self._bits >>= np.uint32(9)
+        self._bits |= ONE
+        values = self._values
+        values -= BELOW_ONE
+        np.log2(values, out=values)
+        np.negative(values, out=values)
+        np.log2(values, out=values)
+        values *= self._factors
+        self._made = positions
+
+
+def chances(starts: npt.NDArray[np.uint64], positions: Sequence[int]) -> npt.NDArray[np.float32]:
+    """A number in (0, 1) for each row at its position."""
+    mixed = _mixed(starts + np.array(positions, np.uint64) * np.uint64(STRIDE))
+    return np.asarray(((mixed >> np.uint64(64 - CHANCE_BITS)) + 0.5) / 2**CHANCE_BITS, np.float32)
+
+
+def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """SplitMix64: every bit of the input moves every bit of the output."""
+    values = values + np.uint64(STRIDE)
+    _finish(values, np.empty_like(values))
+    return values
+
+
+def _finish(values: npt.NDArray[np.uint64], shifted: npt.NDArray[np.uint64]) -> None:
+    """In place: SplitMix64's finaliser; `shifted` is room for it."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        np.right_shift(values, np.uint64(shift), out=shifted)
+        values ^= shifted
+        values *= np.uint64(factor)
+    np.right_shift(values, np.uint64(31), out=shifted)
+    values ^= shifted

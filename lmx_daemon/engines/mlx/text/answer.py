@@ -1,0 +1,226 @@
+"""One request under way: its choices, their text so far, and the events that each step makes of them."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from lmx_daemon.contract.deadline import patience, too_late
+from lmx_daemon.contract.errors import DeadlineError
+from lmx_daemon.contract.generation import (
+    Chat,
+    Delta,
+    Ending,
+    Event,
+    Finished,
+    FinishReason,
+    Generate,
+    Timings,
+    TokenLogprob,
+    ToolCallDelta,
+    Usage,
+)
+from lmx_daemon.engines.mlx.batch.step import Token
+from lmx_daemon.engines.mlx.prefix.sharing import Arrival
+from lmx_daemon.engines.mlx.text.parse import Markers, OutputParser, Piece
+from lmx_daemon.engines.mlx.text.prompt import Prepared
+from lmx_daemon.engines.mlx.text.spelling import bytes_of, continue_text, text_of
+
+SILENT_TOKENS = 8
+"""A character has four bytes at most; more tokens without text are bytes that are none."""
+
+
+@dataclass
+class Choice:
+    """One row of the batch, as text."""
+
+    index: int
+    detokenizer: Any
+    parser: OutputParser
+    tokens: int = 0
+    reasoning_tokens: int = 0
+    unsaid: int = 0
+    """Tokens that no Delta has counted yet."""
+    ending: Ending | None = None
+    silent: int = 0
+    """Tokens in a row that made no text."""
+    said: list[int] = field(default_factory=list)
+    """All tokens so far, so that it can go on where it was set aside."""
+
+    def text_of(self, token: int) -> str:
+        """The text that one more token completes. Bytes that never become a character come out as replacements."""
+        self.detokenizer.add_token(token)
+        text: str = self.detokenizer.last_segment
+        self.silent = 0 if text else self.silent + 1
+        if self.silent >= SILENT_TOKENS:
+            self.detokenizer.finalize()
+            text, self.silent = self.detokenizer.last_segment, 0
+        return text
+
+
+class Answer:
+    def __init__(self, request: Generate, prepared: Prepared, arrived: float, load_seconds: float, seed: int) -> None:
+        self.request = request
+        self.prepared = prepared
+        self.seed = seed
+        self.arrived = arrived
+        """Monotonic, of its arrival in the daemon."""
+        self.arrival: Arrival | None = None
+        """What it may reuse of its prompt."""
+        self.cached = 0
+        self.rows: dict[int, Choice] = {}
+        self.warnings: list[str] = []
+        self.paused = False
+        """It was set aside: its choices wait to go on."""
+        self.strikes = 0
+        """Failed steps that it took part in."""
+        self.suspect = False
+        """It took part in the last failed step, and has not made a token since."""
+        self._load_seconds = load_seconds
+        self._started = 0.0
+        self._first: float | None = None
+
+    def overdue(self, now: float) -> DeadlineError | None:
+        if self.request.deadline is None and self.request.queue_deadline is None:  # nearly all, at every step
+            return None
+        begun = self._started > 0.0
+        limit = patience(self.request, begun=begun)
+        return too_late(limit, begun=begun) if limit is not None and now > self.arrived + limit else None
+
+    @property
+    def done(self) -> bool:
+        return bool(self.rows) and all(choice.ending is not None for choice in self.rows.values())
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the choice that has said most."""
+        return max((len(choice.said) for choice in self.rows.values()), default=0)
+
+    def pause(self) -> None:
+        """It is in no batch now. A fresh one counts its rows anew, so none of the old numbers may be left."""
+        self.paused = True
+        self.rows = {-1 - choice.index: choice for choice in self.rows.values()}
+
+    def go_on(self) -> list[Choice]:
+        """The choices that have not ended; each needs a new row in `rows`."""
+        self.paused = False
+        left = [choice for choice in self.rows.values() if choice.ending is None]
+        self.rows = {row: choice for row, choice in self.rows.items() if choice.ending is not None}
+        return left
+
+    def start(self) -> None:
+        self._started = time.monotonic()
+
+    def add(self, row: int, index: int, tokenizer: Any, markers: Markers) -> None:
+        """Let `row` of the batch be this request's choice `index`."""
+        prompt = self.request.prompt
+        parser = OutputParser(
+            Markers() if self.prepared.raw else markers,
+            tools=self.prepared.tools,
+            stop=self.request.stop,
+            thinking=self.prepared.thinking,
+            parallel=not isinstance(prompt, Chat) or prompt.parallel_tool_calls,
+        )
+        detokenizer = tokenizer.detokenizer
+        if self.prepared.raw:
+            continue_text(detokenizer, tokenizer)
+        self.rows[row] = Choice(index, detokenizer, parser)
+
+    def take(self, token: Token, tokenizer: Any) -> list[Event]:
+        """Return the events of one more token. The choice has ended when its `ending` is set."""
+        choice = self.rows[token.row]
+        if choice.ending is not None:
+            return []
+        if self._first is None:
+            self._first = time.monotonic()
+        piece = Piece()
+        logprobs: tuple[TokenLogprob, ...] = ()
+        ids: tuple[int, ...] = ()
+        if token.reason != "stop":
+            choice.tokens += 1
+            choice.unsaid += 1
+            choice.said.append(token.token)
+            piece = choice.parser.feed(choice.text_of(token.token))
+            choice.reasoning_tokens += choice.parser.thinking
+            if self.request.top_logprobs is not None:
+                logprobs = (logprob_of(token, self.request.top_logprobs, choice.detokenizer, tokenizer),)
+            if self.request.token_ids:
+                ids = (token.token,)
+        events = self._deltas(choice, piece, ids, logprobs)
+        if not piece.ended and token.reason is not None:
+            choice.detokenizer.finalize()
+            piece = choice.parser.feed(choice.detokenizer.last_segment)
+            events += self._deltas(choice, piece)
+        if piece.ended or token.reason is not None:
+            events += self._deltas(choice, choice.parser.finish(cut=token.reason == "length"))
+            choice.ending = Ending(reason=_reason(choice, token, piece), matched_stop=piece.matched_stop)
+        return events
+
+    def finished(self, cancelled: bool = False) -> Finished:
+        now = time.monotonic()
+        first = self._first or now
+        choices = sorted(self.rows.values(), key=lambda choice: choice.index)
+        ended = [choice.ending or Ending(reason="cancelled") for choice in choices]
+        if cancelled and not ended:
+            ended = [Ending(reason="cancelled")] * self.request.choices
+        return Finished(
+            id=self.request.id,
+            endings=tuple(ended),
+            usage=Usage(
+                prompt_tokens=len(self.prepared.tokens),
+                cached_tokens=self.cached,
+                completion_tokens=sum(choice.tokens for choice in choices),
+                reasoning_tokens=sum(choice.reasoning_tokens for choice in choices),
+            ),
+            timings=Timings(
+                queue=(self._started or now) - self.arrived,
+                prefill=first - self._started if self._started else 0.0,
+                first_token=first - self.arrived,
+                decode=now - first,
+                load=self._load_seconds,
+            ),
+        )
+
+    def _deltas(
+        self, choice: Choice, piece: Piece, ids: tuple[int, ...] = (), logprobs: tuple[TokenLogprob, ...] = ()
+    ) -> list[Event]:
+        if piece.warning:
+            self.warnings.append(piece.warning)
+        if not (piece or ids or logprobs):
+            return []
+        calls: list[ToolCallDelta | None] = [*piece.calls] or [None]
+        unsaid, choice.unsaid = choice.unsaid, 0
+        events: list[Event] = [
+            Delta(
+                id=self.request.id,
+                choice=choice.index,
+                content=piece.content,
+                reasoning=piece.reasoning,
+                tool_call=calls[0],
+                tokens=unsaid,
+                token_ids=ids,
+                logprobs=logprobs,
+            )
+        ]
+        events += [Delta(id=self.request.id, choice=choice.index, tool_call=call) for call in calls[1:]]
+        return events
+
+
+def _reason(choice: Choice, token: Token, piece: Piece) -> FinishReason:
+    if piece.matched_stop is not None:
+        return "stop"
+    if token.reason == "length" and not piece.ended:
+        return "length"
+    return "tool_calls" if choice.parser.made_calls else "stop"
+
+
+def logprob_of(token: Token, top: int, detokenizer: Any, tokenizer: Any) -> TokenLogprob:
+    """Return the chosen token's log-probability and those of the `top` likeliest."""
+    assert token.logprobs is not None
+
+    def entry(identity: int, value: float) -> TokenLogprob:
+        spelled = bytes_of(identity, detokenizer, tokenizer)
+        return TokenLogprob(token=text_of(spelled), id=identity, logprob=max(value, -9999.0), bytes=tuple(spelled))
+
+    chosen = entry(token.token, token.logprobs.chosen)
+    likeliest = tuple(entry(identity, value) for identity, value in token.logprobs.top[:top])
+    return TokenLogprob(token=chosen.token, id=chosen.id, logprob=chosen.logprob, bytes=chosen.bytes, top=likeliest)

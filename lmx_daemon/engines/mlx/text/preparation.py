@@ -1,0 +1,95 @@
+"""The thread that turns prompts into tokens, one after the other, beside the engine.
+
+A prompt may break a tokenizer in any way: that costs its own request as long as the tokenizer still works afterwards.
+"""
+
+import traceback
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from lmx_daemon.contract.errors import LmxError, RequestError, WorkerError
+from lmx_daemon.contract.frames import Events
+from lmx_daemon.contract.generation import Chat, Count, Counted, Event, Failed, Generate, Prompt
+from lmx_daemon.engines.mlx.commands import Ready
+from lmx_daemon.engines.mlx.text.prompt import Prepared
+from lmx_daemon.worker.link import Pulse
+from lmx_daemon.worker.submissions import Submission
+
+
+class Builder(Protocol):
+    """What prepares a prompt; see prompt.PromptBuilder."""
+
+    def build(self, prompt: Prompt) -> Prepared: ...
+
+    def works(self) -> bool: ...
+
+
+class Abandoned(Exception):
+    """The request that is being prepared was cancelled, or is overdue."""
+
+
+class Preparation:
+    """`builder` is set by the load, before the first request is accepted."""
+
+    def __init__(self, pulse: Pulse, send: Callable[[Any], None], hand_over: Callable[[Ready], None]) -> None:
+        self.builder: Builder | None = None
+        self._pulse = pulse
+        self._submissions = pulse.submissions
+        self._send = send
+        self._hand_over = hand_over
+        self._current: Submission | None = None
+
+    def run(self) -> None:
+        """Prepare prompts for ever. Raises when the tokenizer no longer works: the worker is then of no more use."""
+        while True:
+            self._current = self._submissions.next()
+            with self._pulse.preparation():
+                self._prepare(self._current)
+
+    def progress(self, seconds: float) -> None:
+        """Note progress of the current prompt, whose next piece may take `seconds` without any.
+
+        Raises Abandoned if nothing waits for the prompt any more.
+        """
+        self._pulse.advance(seconds)
+        if self._current is not None and not self._submissions.is_preparing(self._current):
+            raise Abandoned
+
+    def _prepare(self, submission: Submission) -> None:
+        assert self.builder is not None
+        request = submission.request
+        try:
+            prepared = self.builder.build(request.prompt)
+        except Abandoned:
+            return
+        except LmxError as error:
+            self._end(submission, Failed(id=request.id, error=error.body()))
+            return
+        except BaseException as error:  # a tokenizer may raise anything; a panic of Rust code is no Exception
+            traceback.print_exc()
+            self._end(submission, Failed(id=request.id, error=failure_of(error, request.prompt).body()))
+            if not isinstance(error, Exception) and not self.builder.works():
+                raise
+            return
+        match request:
+            case Count():
+                self._end(submission, Counted(id=request.id, tokens=len(prepared.tokens)))
+            case Generate():
+                ready = Ready(request, prepared, submission.arrived, submission.load_seconds)
+                self._submissions.hand_over(submission, lambda: self._hand_over(ready))
+
+    def _end(self, submission: Submission, event: Event) -> None:
+        if self._submissions.end(submission):
+            self._send(Events(events=(event,)))
+
+
+def failure_of(error: BaseException, prompt: Prompt) -> LmxError:
+    """Return the error of a request whose prompt made the tokenizer raise `error`."""
+    told = f"{type(error).__name__}: {error}"
+    if isinstance(error, Exception):
+        return WorkerError(f"the prompt could not be prepared: {told}")
+    return RequestError(
+        f"the model's tokenizer cannot read this prompt: {told}",
+        param="messages" if isinstance(prompt, Chat) else "prompt",
+        hint="shorten long runs of spaces or of other repeated characters",
+    )

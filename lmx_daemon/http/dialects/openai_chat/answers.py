@@ -1,0 +1,277 @@
+"""Events as OpenAI's answers: whole objects, and chunks of a stream. Bytes and dictionaries only; no sockets."""
+
+import codecs
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from lmx_daemon.contract.errors import error_from
+from lmx_daemon.contract.generation import Delta, Event, Failed, Finished, TokenLogprob, ToolCallDelta, Usage
+from lmx_daemon.contract.version import VERSION
+from lmx_daemon.http.dialects.openai_chat import functions as openai_functions
+from lmx_daemon.http.errors import openai_error
+
+DONE = b"data: [DONE]\n\n"
+KEEP_ALIVE = b": keep-alive\n\n"
+FINGERPRINT = f"lmx-{VERSION}"
+
+
+def sse(value: Any) -> bytes:
+    """One event of a stream. JSON holds no line breaks, so one data line is enough."""
+    return b"data: " + msgspec.json.encode(value) + b"\n\n"
+
+
+def usage_of(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+def finish_reason(reason: str) -> str:
+    """OpenAI knows no cancelled answers: one that was cut ended before its time."""
+    return "stop" if reason == "cancelled" else reason
+
+
+class OpenAIDialect(ABC):
+    """What chat completions and completions have in common."""
+
+    object = ""
+    chunk = ""
+    prefix = ""
+
+    def __init__(self, identity: str, model: str, include_usage: bool = False) -> None:
+        self._frame = {
+            "id": f"{self.prefix}-{identity}",
+            "created": int(time.time()),
+            "model": model,
+            "system_fingerprint": FINGERPRINT,
+        }
+        self._include_usage = include_usage
+        self._opened: set[int] = set()
+        usage = {"usage": None} if include_usage else {}
+        chunk = sse({**self._frame, "object": self.chunk, "choices": [None], **usage})
+        before, _, after = chunk.rpartition(b"[null]")
+        self._before, self._after = before + b"[", b"]" + after
+        """Of each chunk, around its choice: all else is the same in every one, and encoded once."""
+
+    def stream(self, events: Iterable[Event]) -> bytes:
+        """The bytes that these events add to the stream."""
+        return b"".join(part for event in events for part in self._parts(event))
+
+    def _parts(self, event: Event) -> list[bytes]:
+        match event:
+            case Delta():
+                return [self._chunk(self._choice(event))]
+            case Finished():
+                ends = [self._chunk(self._end(i, ending.reason)) for i, ending in enumerate(event.endings)]
+                if self._include_usage:
+                    ends.append(
+                        sse({**self._frame, "object": self.chunk, "choices": [], "usage": usage_of(event.usage)})
+                    )
+                return [*ends, DONE]
+            case Failed(error=error):
+                return [sse(openai_error(error_from(error)))]
+            case _:
+                return []
+
+    def _chunk(self, choice: dict[str, Any]) -> bytes:
+        return self._before + msgspec.json.encode(choice) + self._after
+
+    @abstractmethod
+    def whole(self, events: list[Event], choices: int) -> dict[str, Any]:
+        """All of an answer that finished, as one object."""
+
+    @abstractmethod
+    def _choice(self, delta: Delta) -> dict[str, Any]:
+        """What one event adds to its choice."""
+
+    @abstractmethod
+    def _end(self, index: int, reason: str) -> dict[str, Any]:
+        """The last word of a choice."""
+
+
+class ChatDialect(OpenAIDialect):
+    object = "chat.completion"
+    chunk = "chat.completion.chunk"
+    prefix = "chatcmpl"
+
+    def __init__(self, identity: str, model: str, include_usage: bool = False, *, legacy: bool = False) -> None:
+        """Create the dialect of one answer. `legacy`: its call has the old form, `function_call`."""
+        super().__init__(identity, model, include_usage)
+        self._legacy = legacy
+
+    def whole(self, events: list[Event], choices: int) -> dict[str, Any]:
+        finished = events[-1]
+        assert isinstance(finished, Finished)
+        gathered = [_gather(events, index) for index in range(choices)]
+        return {
+            **self._frame,
+            "object": self.object,
+            "choices": [
+                self._whole_choice(index, found, finished.endings[index].reason) for index, found in enumerate(gathered)
+            ],
+            "usage": usage_of(finished.usage),
+        }
+
+    def _whole_choice(self, index: int, found: "_Gathered", reason: str) -> dict[str, Any]:
+        content = found.content
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": content if content or not found.calls else None,
+            "refusal": None,
+        }
+        if found.reasoning:
+            message["reasoning_content"] = found.reasoning
+        if found.calls and self._legacy:
+            message["function_call"] = openai_functions.function_call(found.calls[0])
+        elif found.calls:
+            message["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in found.calls
+            ]
+        return {
+            "index": index,
+            "message": message,
+            "logprobs": {"content": [_logprob(p) for p in found.logprobs], "refusal": None} if found.logprobs else None,
+            "finish_reason": self._reason(reason),
+        }
+
+    def _reason(self, reason: str) -> str:
+        return finish_reason(openai_functions.finish_reason(reason) if self._legacy else reason)
+
+    def _choice(self, delta: Delta) -> dict[str, Any]:
+        said: dict[str, Any] = {}
+        if delta.choice not in self._opened:
+            self._opened.add(delta.choice)
+            said["role"] = "assistant"
+        if delta.content:
+            said["content"] = delta.content
+        if delta.reasoning:
+            said["reasoning_content"] = delta.reasoning
+        if delta.tool_call is not None and self._legacy:
+            said["function_call"] = openai_functions.function_call(delta.tool_call)
+        elif delta.tool_call is not None:
+            said["tool_calls"] = [_call(delta.tool_call)]
+        logprobs = {"content": [_logprob(p) for p in delta.logprobs], "refusal": None} if delta.logprobs else None
+        return {"index": delta.choice, "delta": said, "logprobs": logprobs, "finish_reason": None}
+
+    def _end(self, index: int, reason: str) -> dict[str, Any]:
+        said = {} if index in self._opened else {"role": "assistant", "content": ""}
+        return {"index": index, "delta": said, "logprobs": None, "finish_reason": self._reason(reason)}
+
+
+class CompletionDialect(OpenAIDialect):
+    object = chunk = "text_completion"
+    prefix = "cmpl"
+
+    def __init__(self, identity: str, model: str, include_usage: bool = False) -> None:
+        super().__init__(identity, model, include_usage)
+        self._offsets: dict[int, _Offsets] = {}
+        """State of each choice."""
+
+    def whole(self, events: list[Event], choices: int) -> dict[str, Any]:
+        finished = events[-1]
+        assert isinstance(finished, Finished)
+        return {
+            **self._frame,
+            "object": self.object,
+            "choices": [
+                {
+                    "index": index,
+                    "text": (found := _gather(events, index)).content,
+                    "logprobs": _old_logprobs(found.logprobs, _Offsets()),
+                    "finish_reason": finish_reason(finished.endings[index].reason),
+                }
+                for index in range(choices)
+            ],
+            "usage": usage_of(finished.usage),
+        }
+
+    def _choice(self, delta: Delta) -> dict[str, Any]:
+        text = delta.reasoning + delta.content
+        offsets = self._offsets.setdefault(delta.choice, _Offsets())
+        logprobs = _old_logprobs(delta.logprobs, offsets)
+        return {"index": delta.choice, "text": text, "logprobs": logprobs, "finish_reason": None}
+
+    def _end(self, index: int, reason: str) -> dict[str, Any]:
+        return {"index": index, "text": "", "logprobs": None, "finish_reason": finish_reason(reason)}
+
+
+class _Gathered:
+    def __init__(self) -> None:
+        self.content = ""
+        self.reasoning = ""
+        self.calls: list[ToolCallDelta] = []
+        self.logprobs: list[TokenLogprob] = []
+
+
+def _gather(events: list[Event], index: int) -> _Gathered:
+    """All that one choice said."""
+    found = _Gathered()
+    mine = [event for event in events if isinstance(event, Delta) and event.choice == index]
+    found.content = "".join(delta.content for delta in mine)
+    found.reasoning = "".join(delta.reasoning for delta in mine)
+    found.logprobs = [logprob for delta in mine for logprob in delta.logprobs]
+    for delta in mine:
+        piece = delta.tool_call
+        if piece is None:
+            continue
+        if piece.index < len(found.calls):
+            old = found.calls[piece.index]
+            found.calls[piece.index] = ToolCallDelta(
+                index=old.index, id=old.id, name=old.name, arguments=old.arguments + piece.arguments
+            )
+        else:
+            found.calls.append(piece)
+    return found
+
+
+def _call(piece: ToolCallDelta) -> dict[str, Any]:
+    """Id, type and name come with a call's first piece only."""
+    function: dict[str, Any] = {"arguments": piece.arguments}
+    if piece.name is None:
+        return {"index": piece.index, "function": function}
+    return {"index": piece.index, "id": piece.id, "type": "function", "function": {"name": piece.name} | function}
+
+
+def _logprob(found: TokenLogprob) -> dict[str, Any]:
+    entry: dict[str, Any] = {"token": found.token, "logprob": found.logprob, "bytes": list(found.bytes)}
+    return entry | {"top_logprobs": [{k: v for k, v in _logprob(t).items() if k != "top_logprobs"} for t in found.top]}
+
+
+class _Offsets:
+    """Where the tokens of one choice begin in its text, in characters. Tokens may be parts of a character."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._length = 0
+
+    def next(self, token: TokenLogprob) -> int:
+        """Return the offset of `token`, the one after the last."""
+        begins = self._length
+        self._length += len(self._decoder.decode(bytes(token.bytes)))
+        return begins
+
+
+def _old_logprobs(found: Sequence[TokenLogprob], offsets: _Offsets) -> dict[str, Any] | None:
+    """Return log-probabilities in the form of /v1/completions."""
+    if not found:
+        return None
+    return {
+        "tokens": [_old_token(entry) for entry in found],
+        "token_logprobs": [entry.logprob for entry in found],
+        "top_logprobs": [{_old_token(top): top.logprob for top in entry.top} for entry in found],
+        "text_offset": [offsets.next(entry) for entry in found],
+    }
+
+
+def _old_token(found: TokenLogprob) -> str:
+    """Return a token's text; OpenAI marks one that is no whole character by "bytes:"."""
+    return found.token if bytes(found.bytes) == found.token.encode() else f"bytes:{found.token}"

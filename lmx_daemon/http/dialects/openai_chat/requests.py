@@ -1,0 +1,294 @@
+"""What the bodies of OpenAI's chat completions and completions mean in our words."""
+
+import re
+from typing import Any
+
+import msgspec
+
+from lmx_daemon.contract.errors import RequestError, UnsupportedError
+from lmx_daemon.contract.generation import (
+    MEMORY_ONLY,
+    Chat,
+    Generate,
+    Message,
+    Prompt,
+    Role,
+    Sampling,
+    Text,
+    TextPart,
+    Tokens,
+    Tool,
+    ToolCall,
+)
+from lmx_daemon.http.dialects.openai_chat.bodies import (
+    MAX_PARTS,
+    MAX_TOKEN,
+    Body,
+    ChatBody,
+    CompletionBody,
+    MessageBody,
+    PartBody,
+    ToolCallBody,
+)
+
+MAX_STOPS = 64
+MAX_STOP_CHARACTERS = 1000
+MAX_DEPTH = 64
+"""Of foreign JSON that is handed on as it is; no schema that a person wrote comes near it."""
+THINKING = ("enable_thinking", "thinking", "reasoning")
+"""Names of one switch; engine/switch.py passes it to a template under the name that the template reads."""
+KEEP_ALIVE = re.compile(r"(-?\d{1,12}(?:\.\d+)?)(|ms|s|m|h)")
+SECONDS_IN = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+TEMPLATE_ARGUMENTS = frozenset({*THINKING, "reasoning_effort", "preserve_thinking", "thinking_budget"})
+ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+
+
+def chat_request(body: ChatBody, identity: str, tenant: str, client: str) -> Generate:
+    """Raises RequestError or UnsupportedError naming the field."""
+    if body.response_format is not None and body.response_format.type != "text":
+        raise UnsupportedError(
+            f"response_format {body.response_format.type!r} is not supported yet; only 'text' is",
+            param="response_format",
+        )
+    if body.top_logprobs is not None and not body.logprobs:
+        raise RequestError("top_logprobs needs logprobs to be true", param="top_logprobs")
+    check_counts(body)
+    logprobs = (body.top_logprobs or 0) if body.logprobs else None
+    most = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
+    name = "max_completion_tokens" if body.max_completion_tokens is not None else "max_tokens"
+    return generate(
+        body,
+        Chat(
+            messages=tuple(message(position, given) for position, given in enumerate(body.messages)),
+            tools=tools(body),
+            parallel_tool_calls=body.parallel_tool_calls is not False,
+            thinking=thinking(body),
+            template_arguments=template_arguments(body),
+        ),
+        identity=identity,
+        max_tokens=limit(most, name),
+        top_logprobs=logprobs,
+        tenant=tenant,
+        client=client,
+        route="/v1/chat/completions",
+    )
+
+
+def check_counts(body: ChatBody) -> None:
+    """Raises RequestError for more parts or tool calls than any conversation has."""
+    parts = sum(len(given.content) for given in body.messages if isinstance(given.content, list))
+    calls = sum(len(given.tool_calls or ()) for given in body.messages)
+    for name, count in (("content parts", parts), ("tool calls", calls)):
+        if count > MAX_PARTS:
+            raise RequestError(f"messages: {count} {name} in all; at most {MAX_PARTS} are allowed", param="messages")
+
+
+def completion_request(body: CompletionBody, identity: str, tenant: str, client: str) -> Generate:
+    """Raises RequestError or UnsupportedError naming the field."""
+    for name in ("echo", "suffix"):
+        if getattr(body, name):
+            raise UnsupportedError(f"{name} is not supported", param=name)
+    if body.best_of is not None and body.best_of != (body.n or 1):
+        raise UnsupportedError("best_of is not supported", param="best_of")
+    return generate(
+        body,
+        completion_prompt(body),
+        identity=identity,
+        max_tokens=limit(body.max_tokens, "max_tokens", 16),
+        top_logprobs=body.logprobs,
+        tenant=tenant,
+        client=client,
+        route="/v1/completions",
+    )
+
+
+def generate(body: Body, prompt: Prompt, *, identity: str, **fields: Any) -> Generate:
+    return Generate(
+        id=identity,
+        model=body.model,
+        prompt=prompt,
+        sampling=sampling(body),
+        stop=stops(body.stop),
+        stop_tokens=tuple(body.stop_token_ids or ()),
+        choices=body.n or 1,
+        ttl=time_to_live(body),
+        deadline=body.deadline,
+        queue_deadline=body.queue_deadline,
+        priority=body.priority or 0,
+        cache_namespace=(MEMORY_ONLY if body.cache_on_disk is False else "") + (body.cache_namespace or ""),
+        **fields,
+    )
+
+
+def time_to_live(body: Body) -> float | None:
+    """Seconds that a model which this request loads stays without use; -1 for ever, None as the settings say."""
+    given = body.keep_alive
+    if body.ttl is not None or given is None:
+        return body.ttl
+    match = KEEP_ALIVE.fullmatch(str(given).strip())
+    if match is None:
+        raise RequestError(
+            f'keep_alive: {given!r} is no time; write seconds, or "30s", "5m", "24h"', param="keep_alive"
+        )
+    seconds = float(match[1]) * SECONDS_IN[match[2]]
+    return -1.0 if seconds < 0 else seconds
+
+
+def completion_prompt(body: CompletionBody) -> Prompt:
+    """One text or one list of token ids, alone or as the only entry of a list."""
+    prompt = body.prompt
+    if isinstance(prompt, list) and len(prompt) == 1 and not isinstance(prompt[0], int):
+        only = prompt[0]
+        return Text(text=only) if isinstance(only, str) else Tokens(ids=tuple(only))
+    if isinstance(prompt, str):
+        return Text(text=prompt)
+    ids = tuple(token for token in prompt if isinstance(token, int))
+    if len(ids) != len(prompt):
+        raise UnsupportedError("several prompts in one request are not supported; send them apart", param="prompt")
+    return Tokens(ids=ids)
+
+
+def sampling(body: Body) -> Sampling:
+    repetition = body.repetition_penalty or body.repeat_penalty or 1.0
+    return Sampling(
+        temperature=body.temperature,
+        top_p=body.top_p,
+        top_k=None if body.top_k is None else max(0, body.top_k),
+        min_p=body.min_p,
+        seed=None if body.seed is None else body.seed % 2**63,
+        presence_penalty=body.presence_penalty or 0.0,
+        frequency_penalty=body.frequency_penalty or 0.0,
+        repetition_penalty=repetition,
+        logit_bias=biases(body.logit_bias or {}),
+    )
+
+
+def biases(given: dict[str, float]) -> dict[int, float]:
+    for token in given:
+        if not (token.isascii() and token.isdigit() and len(token) <= 10 and int(token) <= MAX_TOKEN):
+            raise RequestError("logit_bias: the names must be token ids", param="logit_bias")
+    return {int(token): value for token, value in given.items()}
+
+
+def stops(given: str | list[str] | None) -> tuple[str, ...]:
+    found = [given] if isinstance(given, str) else given or []
+    if len(found) > MAX_STOPS:
+        raise RequestError(f"stop: at most {MAX_STOPS} strings, not {len(found)}", param="stop")
+    for text in found:
+        if not text or len(text) > MAX_STOP_CHARACTERS:
+            raise RequestError(f"stop: each string has 1 to {MAX_STOP_CHARACTERS} characters", param="stop")
+    return tuple(found)
+
+
+def limit(given: int | None, name: str, default: int | None = None) -> int | None:
+    """-1 is LM Studio's word for no limit."""
+    if given == 0:
+        raise RequestError(f"{name} must be at least 1 (or -1 for no limit)", param=name)
+    if given is None:
+        return default
+    return None if given == -1 else given
+
+
+def message(position: int, given: MessageBody) -> Message:
+    role = ROLES[given.role]
+    parts = [PartBody("text", given.content)] if isinstance(given.content, str) else given.content or []
+    for index, part in enumerate(parts):
+        place = f"messages[{position}].content[{index}]"
+        if part.type in ("image_url", "input_image", "image"):
+            raise UnsupportedError("images are not supported by this model", param=place)
+        if part.type not in ("text", "input_text", "refusal"):
+            raise RequestError(f"{place}: a part of type {part.type!r} is not known; use 'text'", param=f"{place}.type")
+        if part.text is None and part.type != "refusal":
+            raise RequestError(f"{place}: a text part needs text", param=f"{place}.text")
+    if not parts and role != "assistant":
+        raise RequestError(f"messages[{position}]: content is missing", param=f"messages[{position}].content")
+    return Message(
+        role=role,
+        content=tuple(TextPart(text=part.text or "") for part in parts),
+        reasoning=given.reasoning_content,
+        tool_calls=tuple(tool_call(position, call) for call in given.tool_calls or []),
+        tool_call_id=given.tool_call_id,
+        name=given.name,
+    )
+
+
+def tool_call(position: int, given: ToolCallBody) -> ToolCall:
+    arguments = given.function.arguments
+    if not isinstance(arguments, str):
+        check_depth(arguments, f"messages[{position}].tool_calls")
+        arguments = msgspec.json.encode(arguments).decode()
+    return ToolCall(id=given.id, name=given.function.name, arguments=arguments)
+
+
+def check_depth(value: Any, place: str) -> None:
+    """Raises RequestError for JSON that is nested deeper than anything behind this edge has to bear."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise RequestError(f"{place}: nested more than {MAX_DEPTH} deep", param=place)
+
+
+def tools(body: ChatBody) -> tuple[Tool, ...]:
+    choice = body.tool_choice
+    if choice is not None and choice not in ("auto", "none"):
+        raise UnsupportedError(
+            "tool_choice can be 'auto' or 'none' here; forcing a call is not supported yet", param="tool_choice"
+        )
+    for position, tool in enumerate(body.tools or []):
+        check_depth(tool.function.parameters or {}, f"tools[{position}].function.parameters")
+    if choice == "none":
+        return ()
+    return tuple(
+        Tool(
+            name=tool.function.name,
+            description=tool.function.description or "",
+            parameters=tool.function.parameters or {"type": "object", "properties": {}},
+        )
+        for tool in body.tools or []
+    )
+
+
+def thinking(body: ChatBody) -> bool | None:
+    """What the client says of thinking; None leaves it to the template."""
+    arguments = body.chat_template_kwargs or {}
+    for name in THINKING:
+        if name in arguments:
+            if not isinstance(arguments[name], bool):
+                raise RequestError(f"{name} must be true or false", param=f"chat_template_kwargs.{name}")
+            return bool(arguments[name])
+    if body.reasoning_effort is None:
+        return None
+    return body.reasoning_effort not in ("none", "off")
+
+
+def template_arguments(body: ChatBody) -> dict[str, Any]:
+    """Names that templates may read; nothing else of a request reaches a template."""
+    given = body.chat_template_kwargs or {}
+    unknown = sorted(given.keys() - TEMPLATE_ARGUMENTS)
+    if unknown:
+        raise RequestError(
+            f"chat_template_kwargs: {unknown[0]!r} is not allowed; allowed: {', '.join(sorted(TEMPLATE_ARGUMENTS))}",
+            param=f"chat_template_kwargs.{unknown[0]}",
+        )
+    kept = {name: value for name, value in given.items() if name not in THINKING and value is not None}
+    for name, value in kept.items():
+        if not isinstance(value, str | int | float | bool):
+            place = f"chat_template_kwargs.{name}"
+            raise RequestError(f"{place} must be a text, a number, true or false", param=place)
+    if body.reasoning_effort is not None:
+        kept["reasoning_effort"] = body.reasoning_effort
+    return kept

@@ -1,0 +1,96 @@
+"""The bodies of requests: read with a bound over all of them together, and decoded without holding up the event loop.
+
+Decoding holds the interpreter, so that a body's structure is counted first; what passes takes a tenth of a second.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from litestar import Request
+
+from lmx_daemon.contract.errors import BusyError, RequestError
+from lmx_daemon.http.errors import decode
+from lmx_daemon.storage.structure import exceeds
+
+T = TypeVar("T")
+R = TypeVar("R")
+SMALL_BYTES = 64 * 1024
+"""Size up to which a body is decoded on the event loop, and is not counted against the bound of all bodies."""
+MAX_VALUES = 1_200_000
+"""JSON values in one body: a prompt of a million token ids passes."""
+THREADS = 2
+RETRY_SECONDS = 2.0
+FIELDS = ("messages", "tools", "prompt", "logit_bias")
+
+
+class Held:
+    """What one request holds of the bound."""
+
+    def __init__(self, bodies: "Bodies") -> None:
+        self._bodies = bodies
+        self._size = 0
+        self._counted = 0
+
+    def add(self, size: int) -> None:
+        """Count `size` more bytes of the body. Raises BusyError where all bodies together are above the bound."""
+        self._size += size
+        if self._size > SMALL_BYTES:
+            self._bodies.take(self._size - self._counted)
+            self._counted = self._size
+
+    def release(self) -> None:
+        """Give back all of it, at the end of the request."""
+        self._bodies.give(self._counted)
+        self._counted = 0
+
+
+class Bodies:
+    """The bytes of all requests under way, and the threads that decode them. Event loop only."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken = 0
+        self._threads = ThreadPoolExecutor(THREADS, "decode")
+
+    def take(self, size: int) -> None:
+        """Raises BusyError where that is more than is left."""
+        if self._taken + size > self._most:
+            raise BusyError(
+                f"the bodies of all requests under way have more than {self._most} bytes",
+                hint="try again soon; the bound is [server] max_bodies_bytes",
+                retry_after=RETRY_SECONDS,
+            )
+        self._taken += size
+
+    def give(self, size: int) -> None:
+        """Return what was taken."""
+        self._taken -= size
+
+    async def decoded(self, request: "Request[Any, Any, Any]", kind: type[T], then: Callable[[T], R]) -> R:
+        """Return what `then` makes of the request's body; both run in a thread for a body that is not small.
+
+        Raises RequestError naming the field, and what `then` raises.
+        """
+        data = b"".join([chunk async for chunk in request.stream()])
+        if len(data) <= SMALL_BYTES:
+            return then(decode(data, kind))
+        work: Awaitable[R] = asyncio.get_running_loop().run_in_executor(self._threads, _decoded, data, kind, then)
+        return await work
+
+
+def _decoded(data: bytes, kind: type[T], then: Callable[[T], R]) -> R:
+    check_structure(data)
+    return then(decode(data, kind))
+
+
+def check_structure(data: bytes) -> None:
+    """Raises RequestError for a body with more than MAX_VALUES values, naming the field in which they are too many."""
+    at = exceeds(data, MAX_VALUES)
+    if at is None:
+        return
+    param = max(FIELDS, key=lambda name: data.rfind(f'"{name}"'.encode(), 0, at))
+    if f'"{param}"'.encode() not in data[:at]:
+        raise RequestError(f"the body holds more than {MAX_VALUES} JSON values")
+    raise RequestError(f"{param}: the body holds more than {MAX_VALUES} JSON values up to here", param=param)

@@ -1,0 +1,197 @@
+"""Sockets and protocols: how the daemon binds, and what a connection may do before a request is whole."""
+
+import asyncio
+import fcntl
+import ipaddress
+import os
+import socket
+import struct
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from lmx_daemon.client.spawn import already_running
+from lmx_daemon.contract.errors import StartupError
+from lmx_daemon.settings.config import Home
+from lmx_daemon.storage.durable import open_owned
+
+BACKLOG = 2048
+SOL_LOCAL, LOCAL_PEERCRED = 0, 1
+XUCRED_VERSION, XUCRED_BYTES = 0, 76
+"""macOS: struct xucred of <sys/ucred.h>, which begins with its version and the user id."""
+MAX_HEAD_BYTES = 64 * 1024
+HEAD_SECONDS = 10.0
+"""A request's head must be whole so soon after its connection's or its own first byte."""
+BODY_SECONDS = 60.0
+TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+def take_lock(home: Home) -> IO[bytes]:
+    """The daemon's claim on its home: kept while the file is open, freed by the kernel however the daemon ends."""
+    try:
+        lock = open_owned(home.lock, "ab")
+    except OSError as error:
+        raise StartupError(
+            f"cannot open {home.lock}: {error.strerror}", hint="set LMX_HOME to another place"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise already_running(home) from error
+    return lock
+
+
+def bind_admin(path: Path) -> socket.socket:
+    """A listening Unix socket that only its owner can reach. The caller holds the lock: what is there is stale."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        hint = "set LMX_HOME to a shorter path" if "too long" in str(error) else "set LMX_HOME to another place"
+        raise StartupError(f"cannot listen on {path}: {error}", hint=hint) from error
+    finally:
+        os.umask(before)
+    listener.setblocking(False)
+    return listener
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name that begins like an address is not one
+        return False
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's, with limits on the head's size, slow heads and bodies, and readers that stop reading. One request at a
+    time: what is sent before the last one is answered is not taken, and the connection ends with that answer."""
+
+    stall_seconds = 30.0
+
+    def connection_made(  # type: ignore[override]  # uvicorn's own word for it, narrower than asyncio's
+        self, transport: asyncio.Transport
+    ) -> None:
+        self._head_bytes = 0
+        """Of the request's line, headers and trailers, as they are parsed."""
+        self._unparsed = 0
+        """Bytes since the last whole head or piece of a body: a header or trailer without end is never parsed."""
+        self._in_head = True
+        self._refused = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        super().connection_made(transport)
+        if _is_strangers(transport):
+            transport.abort()
+            return
+        self._wait_for(HEAD_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in (self._timer, self._stall):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self._unparsed += len(data)
+        if self._in_head and self._timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._wait_for(HEAD_SECONDS)
+        super().data_received(data)
+        if self._unparsed > MAX_HEAD_BYTES:
+            self._refuse()
+
+    def on_url(self, url: bytes) -> None:
+        self._head_bytes += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse()
+        else:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._refused or self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse()
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            # uvicorn would put it in line, and no longer notice that the client of the one under way leaves.
+            self.cycle.keep_alive = False
+            self._refused = True
+            return
+        self._in_head, self._unparsed = False, 0
+        self._wait_for(BODY_SECONDS)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed = 0
+        if not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._refused:
+            return
+        self._in_head, self._head_bytes, self._unparsed = True, 0, 0
+        self._wait_for(None)
+        super().on_message_complete()
+
+    def _refuse(self) -> None:
+        """Take nothing more, and answer 431 where no other answer is under way or, to this request, already given."""
+        if not self._refused and not self.transport.is_closing():
+            cycle = self.cycle
+            if cycle is None or (cycle.response_complete if self._in_head else not cycle.response_started):
+                self.transport.write(TOO_LARGE)
+            self.transport.close()
+        self._refused = True
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stall = self.loop.call_later(self.stall_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stall is not None:
+            self._stall.cancel()
+
+    def _wait_for(self, seconds: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if seconds is not None:
+            self._timer = self.loop.call_later(seconds, self.transport.abort)
+
+
+def protocol_for(stall_seconds: float) -> type[LimitedProtocol]:
+    """uvicorn makes the protocol itself, so the limit must be the class's."""
+    return type("Protocol", (LimitedProtocol,), {"stall_seconds": stall_seconds})
+
+
+def _is_strangers(transport: Any) -> bool:
+    """Return whether a Unix socket's peer is another user. The file's mode refuses it already; this is the second
+    check."""
+    peer = transport.get_extra_info("socket")
+    if peer is None or peer.family != socket.AF_UNIX:
+        return False
+    return peer_uid(peer, sys.platform) not in (os.getuid(), 0)
+
+
+def peer_uid(peer: Any, system: str) -> int | None:
+    """Return the user id of a Unix socket's peer; None where the system does not tell it."""
+    try:
+        if system == "linux":
+            _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            return int(uid)
+        version, uid = struct.unpack_from("=II", peer.getsockopt(SOL_LOCAL, LOCAL_PEERCRED, XUCRED_BYTES))
+    except (OSError, struct.error):
+        return None
+    return int(uid) if version == XUCRED_VERSION else None

@@ -1,0 +1,73 @@
+"""The catalog's entry of one model: the boundary behind which any fault in its files is a `problem` of that entry."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from lmx_daemon.contract.text import encodable, valid_text
+from lmx_daemon.contract.types import Model
+from lmx_daemon.library.catalog.describe import describe
+from lmx_daemon.library.catalog.places import Found
+
+LOGGER = logging.getLogger("lmx.catalog")
+
+
+def entry_of(found: Found) -> Model | None:
+    """Return the model, or an entry with the reason why it cannot be described; None where there is no model."""
+    try:
+        if valid_text(str(found.folder)) != str(found.folder):
+            return _broken(found, "its path is not UTF-8: rename the folder")
+        model = describe(found.id, found.folder, found.source, found.revision)
+        return None if model is None else _encodable(model)
+    except (FileNotFoundError, NotADirectoryError):  # it vanished
+        return None
+    except OSError as error:
+        return _broken(found, f"it cannot be read: {error.strerror or error}")
+    except Exception as error:  # the description of one model: a fault in it must not hide the others
+        LOGGER.exception("%s cannot be described", found.id)
+        return _broken(found, f"it cannot be described: {type(error).__name__}")
+
+
+def completed(model: Model, complete: Callable[[Model], Model]) -> Model:
+    """Return the model with what is not in its files; the same boundary."""
+    try:
+        return complete(model)
+    except Exception as error:  # the description of one model, as above
+        LOGGER.exception("%s cannot be described", model.id)
+        return msgspec.structs.replace(model, problem=f"it cannot be described: {type(error).__name__}")
+
+
+def key_of(found: Found) -> str:
+    """Return text that differs for different folders, and is valid also where their paths are not."""
+    return f"{found.source}:{found.id}:{os.fsencode(found.folder).decode(errors='backslashreplace')}"
+
+
+def stamp_of(folder: Path) -> str:
+    """Return text that changes when the folder's list of files does, or the size or time of one of them."""
+    digest = hashlib.blake2b(os.fsencode(folder), digest_size=16)
+    try:
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                try:
+                    status = entry.stat()
+                    state = f"\0{status.st_size} {status.st_mtime_ns} {status.st_ino}\n"
+                except OSError:  # a link into nothing
+                    state = "\0-\n"
+                digest.update(os.fsencode(entry.name) + state.encode())
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
+def _broken(found: Found, problem: str) -> Model:
+    entry = Model(id=found.id, path=str(found.folder), source=found.source, revision=found.revision, problem=problem)
+    return _encodable(entry)
+
+
+def _encodable(model: Model) -> Model:
+    """Return the model with valid text and bounded integers, whatever its files contain."""
+    return msgspec.convert(encodable(msgspec.to_builtins(model)), Model)

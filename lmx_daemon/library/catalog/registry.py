@@ -1,0 +1,115 @@
+"""The models as the daemon knows them: what their files say, completed by proofs, trust, uses and upstream's news, and
+the one answer to whether a model may be loaded. It changes no model's files."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from lmx_daemon.contract.errors import ModelLoadError
+from lmx_daemon.contract.types import Model
+from lmx_daemon.library.catalog.catalog import Catalog
+from lmx_daemon.library.catalog.describe import code_in
+from lmx_daemon.library.catalog.places import Place, hub_cache, lmstudio_models
+from lmx_daemon.library.catalog.usage import Uses
+from lmx_daemon.library.verify.proofs import Proofs, broken_headers, changed
+from lmx_daemon.library.verify.trust import Trust, refuse_code
+from lmx_daemon.settings.config import Home, LibrarySettings
+
+SHOWN = 2
+
+
+class Shelf:
+    def __init__(self, home: Home, settings: LibrarySettings, environ: Mapping[str, str]) -> None:
+        self.root = home.root / "library"
+        self.imported = home.root / "models"
+        self.proofs = Proofs(self.root / "proofs")
+        self.trust = Trust(self.root / "trusted.json")
+        self.uses = Uses(self.root / "used.json")
+        self.newer: Callable[[Model], str | None] = lambda model: None
+        """Upstream's commit where it is another one; set by who asks the Hub."""
+        self.cache = hub_cache(environ)
+        self.catalog = Catalog(
+            environ,
+            list(self._places(settings, environ)),
+            complete=self._complete,
+            kept=self.root / "described.msgpack",
+        )
+
+    def find(self, name: str) -> Model:
+        """Return a model for a request or a load, from memory; it counts as used. Raises ModelNotFoundError."""
+        model = self.catalog.find(name)
+        self.uses.note(model.id)
+        return model
+
+    def clear(self, model: Model) -> bool:
+        """Whether the model's own code may run; blocking, for a thread.
+
+        Raises UntrustedModelError for code that nobody allowed, and ModelLoadError for files that have changed.
+        """
+        self.refuse_changed(model)
+        if faults := broken_headers(Path(model.path)):
+            raise ModelLoadError(
+                f"{model.id} cannot be loaded: {faults[0].path} {faults[0].reason}", hint=way_out(model)
+            )
+        folder = Path(model.path)
+        code = code_in(folder, {file.name for file in folder.iterdir()})  # the listing may be a second old
+        if not code:
+            return False
+        if self.trust.allows(model):
+            return True
+        raise refuse_code(model.id, code)
+
+    def refuse_changed(self, model: Model) -> None:
+        manifest = self.proofs.get(model)
+        faults = changed(manifest, Path(model.path)) if manifest else []
+        if faults:
+            raise ModelLoadError(
+                f"{model.id} cannot be loaded: {faults[0].path} {faults[0].reason} since it was proved",
+                hint=way_out(model),
+            )
+
+    def _places(self, settings: LibrarySettings, environ: Mapping[str, str]) -> Iterable[Place]:
+        yield Place("hub", self.cache)
+        yield Place("imported", self.imported)
+        if settings.lmstudio:
+            yield from (Place("lmstudio", folder) for folder in lmstudio_models(environ))
+        yield from (Place("folder", Path(folder).expanduser()) for folder in settings.folders)
+
+    def _complete(self, model: Model) -> Model:
+        if model.source == "built-in":
+            return msgspec.structs.replace(model, used_at=self.uses.at(model.id))
+        manifest = self.proofs.get(model)
+        problem = model.problem
+        if problem is None and manifest is not None and (faults := changed(manifest, Path(model.path))):
+            more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+            problem = f"changed since it was proved ({faults[0].name}{more}): lmx verify {model.id}"
+        trusted = bool(model.code) and self.trust.knows(model)
+        if problem is None and model.code and not trusted:
+            names = ", ".join(model.code[:SHOWN]) + (", ..." if len(model.code) > SHOWN else "")
+            problem = f"carries code or pickles ({names}): see lmx trust {model.id}"
+        return msgspec.structs.replace(
+            model,
+            problem=problem,
+            trusted=trusted,
+            used_at=self.uses.at(model.id),
+            verified_at=manifest.proved_at if manifest else None,
+            newer=self.newer(model),
+        )
+
+
+def way_out(model: Model) -> str:
+    mend = "fetches what is wrong again" if model.source == "hub" else "tells which files are wrong"
+    repair = f"lmx verify {model.id}" + (" --repair" if model.source == "hub" else "")
+    return f"`{repair}` {mend}; if the change is yours: lmx verify {model.id} --accept"
+
+
+def age(at: float) -> str:
+    """In words: "3 minutes", "2 days"."""
+    seconds = max(0.0, time.time() - at)
+    for name, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {name}{'s' if count > 1 else ''}"
+    return "a moment"

@@ -1,0 +1,238 @@
+"""Removed models and replaced revisions, which can be brought back for a day: moved on the same disk, never copied.
+
+What comes from the cache lies in `<cache>/.locks/lmx-trash`, which the Hub's own tools pass over; an imported model
+under $LMX_HOME. Only what is lmx's to remove comes here.
+"""
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from lmx_daemon.contract.errors import ConflictError, NotFoundError, RequestError
+from lmx_daemon.contract.frozen import Frozen
+from lmx_daemon.contract.library import TrashRow
+from lmx_daemon.contract.types import Model
+from lmx_daemon.library.disk.links import Holder
+from lmx_daemon.library.disk.trash_clock import TrashClock, uptime
+from lmx_daemon.library.disk.trash_revision import SNAPSHOT, bring_back, move_aside
+from lmx_daemon.library.disk.use import Removal, size_on_disk
+from lmx_daemon.storage.durable import sync_folder, write_file
+from lmx_daemon.storage.state import json_of, read_state
+
+NOTE = "note.json"
+CONTENT = "content"
+
+
+class Note(Frozen, frozen=True):
+    """What lies in an entry of the trash, and where it was."""
+
+    id: str
+    source: str
+    path: str
+    size: int
+    removed_at: float
+    seen_at: float = 0.0
+    """The trash's clock then."""
+    revision: str | None = None
+    """The commit, where it is one replaced revision and not the whole model; `path` is its snapshot."""
+    replaced_by: str | None = None
+
+
+DECODE = json_of(Note)
+
+
+class Trash:
+    """`now` is the wall clock, `up` one that nothing sets."""
+
+    def __init__(
+        self,
+        cache: Path,
+        imported: Path,
+        keep_seconds: float,
+        *,
+        now: Callable[[], float] = time.time,
+        up: Callable[[], float] = uptime,
+    ) -> None:
+        self._now = now
+        self._bins = {"hub": cache / ".locks" / "lmx-trash", "imported": imported.parent / "trash"}
+        self._clocks = {place: TrashClock(place / "clock.json", now, up) for place in self._bins.values()}
+        self._keep = keep_seconds
+
+    def place_of(self, model: Model) -> Path:
+        """Return where it would lie. Raises RequestError where it is not lmx's to remove."""
+        place = self._bins.get(model.source)
+        if place is None:
+            raise RequestError(f"{model.id} is not lmx's to remove: {_owner(model)}", param="id")
+        return place
+
+    def put(self, model: Model) -> TrashRow:
+        """Move the model's folder aside, all its revisions with it. Raises RequestError where it is not lmx's."""
+        place = self.place_of(model)
+        folder = Path(model.path)
+        whole = folder.parents[1] if model.source == "hub" else folder
+        note = Note(id=model.id, source=model.source, path=str(whole), size=size_on_disk(whole), removed_at=self._now())
+        key, note = self._begin(place, note)
+        try:
+            os.rename(whole, place / key / CONTENT)
+        except OSError:
+            shutil.rmtree(place / key, ignore_errors=True)
+            raise
+        sync_folder(whole.parent)
+        return self._row(place / key, note)
+
+    def put_revision(self, removal: Removal, replaced_by: str | None) -> TrashRow:
+        """Move one snapshot aside, and the blobs that only it uses. Raises OSError; all is as it was then."""
+        place = self._bins["hub"]
+        note = Note(
+            id=removal.id,
+            source="hub",
+            path=str(removal.path),
+            size=removal.size,
+            removed_at=self._now(),
+            revision=removal.path.name,
+            replaced_by=replaced_by,
+        )
+        key, note = self._begin(place, note)
+        try:
+            move_aside(removal, place / key / CONTENT)
+        except OSError:
+            shutil.rmtree(place / key, ignore_errors=True)
+            raise
+        return self._row(place / key, note)
+
+    def rows(self) -> list[TrashRow]:
+        """Return the entries, the last one removed first."""
+        found = [self._row(folder, note) for folder, note in self._entries()]
+        return sorted(found, key=lambda row: -row.removed_at)
+
+    def holders(self) -> list[Holder]:
+        """Return the folders here: what their links lead to must be there when they are brought back."""
+        return [
+            Holder(folder / CONTENT / SNAPSHOT if note.revision else folder / CONTENT, Path(note.path))
+            for folder, note in self._entries()
+        ]
+
+    def undo(self, identity: str | None) -> TrashRow:
+        """Bring one back. Raises NotFoundError, or ConflictError where something has taken its place."""
+        rows = [row for row in self.rows() if identity is None or identity in (row.id, row.key)]
+        if not rows:
+            raise NotFoundError(
+                f"{identity} is not in the trash" if identity else "the trash is empty", hint="`lmx rm --list` shows it"
+            )
+        folder, note = next((f, n) for f, n in self._entries() if f.name == rows[0].key)
+        place = Path(note.path)
+        if os.path.lexists(place):
+            raise ConflictError(f"{note.id} is here again, at {place}", hint=f"remove that one first: lmx rm {note.id}")
+        if note.revision:
+            bring_back(folder / CONTENT, place, note.replaced_by)
+        else:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(folder / CONTENT, place)
+            sync_folder(place.parent)
+        shutil.rmtree(folder, ignore_errors=True)
+        return rows[0]
+
+    def purge(self, *, identity: str | None = None) -> list[TrashRow]:
+        """Delete for good: the entries of one id, or everything, also what has no readable note."""
+        gone = self._delete([(f, note) for f, note in self._entries() if identity in (None, note.id)])
+        if identity is None:
+            for place in self._bins.values():
+                for folder in _folders(place):
+                    shutil.rmtree(folder, ignore_errors=True)
+        return gone
+
+    def size_beside(self, folder: Path) -> int:
+        """Return the bytes of what lies on the same disk as `folder`, and would go if space were short."""
+        disk = folder.stat().st_dev
+        return sum(note.size for place, note in self._entries() if place.stat().st_dev == disk)
+
+    def make_room(self, wanted: int, folder: Path) -> None:
+        """Delete the oldest, until so many bytes are free on the disk of `folder`, or nothing is left to delete."""
+        for row in sorted(self.rows(), key=lambda row: row.removed_at):
+            if shutil.disk_usage(folder).free >= wanted:
+                return
+            for place in self._bins.values():
+                shutil.rmtree(place / row.key, ignore_errors=True)
+
+    def expire(self) -> list[TrashRow]:
+        """Delete what has lain here long enough, and what a crash has left half made."""
+        entries = list(self._entries())
+        noted = {folder for folder, _ in entries}
+        gone = self._delete([(folder, note) for folder, note in entries if self._age(folder, note) > self._keep])
+        for place, clock in self._clocks.items():
+            for folder in _folders(place):
+                half = folder not in noted and not os.path.lexists(folder / CONTENT)
+                if half and self._now() - folder.stat().st_mtime > self._keep:
+                    shutil.rmtree(folder, ignore_errors=True)
+            if not _folders(place):
+                clock.forget()
+        return gone
+
+    def _begin(self, place: Path, note: Note) -> tuple[str, Note]:
+        """Make the entry with its note; return its key, and the note with the clock's time."""
+        key = uuid.uuid4().hex[:12]
+        (place / key).mkdir(parents=True)
+        note = msgspec.structs.replace(note, seen_at=self._seen(place))
+        try:
+            write_file(place / key / NOTE, msgspec.json.encode(note))
+        except OSError:
+            shutil.rmtree(place / key, ignore_errors=True)
+            raise
+        return key, note
+
+    def _delete(self, entries: list[tuple[Path, Note]]) -> list[TrashRow]:
+        rows = [self._row(folder, note) for folder, note in entries]
+        for folder, _ in entries:
+            shutil.rmtree(folder, ignore_errors=True)
+        return rows
+
+    def _age(self, folder: Path, note: Note) -> float:
+        """Return the time that has passed by both clocks; where the wall clock was set back, by the trash's alone."""
+        seen, passed = self._seen(folder.parent) - note.seen_at, self._now() - note.removed_at
+        return seen if passed < 0 else min(seen, passed)
+
+    def _seen(self, place: Path) -> float:
+        entries = ((folder, self._note(folder)) for folder in _folders(place))
+        return self._clocks[place].seconds(max((note.seen_at for _, note in entries if note), default=0.0))
+
+    def _entries(self) -> Iterator[tuple[Path, Note]]:
+        for place in self._bins.values():
+            for folder in _folders(place):
+                note = self._note(folder)
+                if note is not None and os.path.lexists(folder / CONTENT):
+                    yield folder, note
+
+    def _note(self, folder: Path) -> Note | None:
+        return read_state(folder / NOTE, DECODE, loss=f"what was removed is still in {folder / CONTENT}")
+
+    def _row(self, folder: Path, note: Note) -> TrashRow:
+        return TrashRow(
+            key=folder.name,
+            id=note.id,
+            size=note.size,
+            removed_at=note.removed_at,
+            purged_at=self._now() + self._keep - self._age(folder, note),
+            revision=note.revision,
+        )
+
+
+def _folders(place: Path) -> list[Path]:
+    try:
+        return [folder for folder in place.iterdir() if folder.is_dir()]
+    except OSError:
+        return []
+
+
+def _owner(model: Model) -> str:
+    match model.source:
+        case "built-in":
+            return "it is a part of lmx"
+        case "lmstudio":
+            return f"LM Studio has it, in {model.path}; remove it there"
+        case _:
+            return f"it lies in a folder of yours, {model.path}; delete it there"

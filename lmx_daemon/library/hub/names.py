@@ -1,0 +1,97 @@
+"""Names that come from outside: repositories, revisions, files of a repository. Checked here before anything uses them.
+
+A name that is let through can be part of a path in the cache and of a URL of the Hub; nothing else is promised.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from lmx_daemon.contract.errors import RequestError, UntrustedModelError
+from lmx_daemon.library.verify.manifest import ManifestFile
+
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}", re.ASCII)
+COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
+SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+HOSTS = frozenset({"huggingface.co", "www.huggingface.co", "hf.co", "www.hf.co"})
+OTHER_KINDS = ("datasets", "spaces", "collections", "papers", "docs", "api")
+MAX_NAME_BYTES = 255
+MAX_PATH_BYTES = 1024
+MAX_FILE_BYTES = 4 * 1000**4
+EXAMPLE = "give it as owner/name, for example mlx-community/Qwen3-0.6B-4bit"
+
+
+def asked_for(text: str, endpoint: str = "") -> tuple[str, str | None]:
+    """(repository, revision) of what a user typed or pasted: `owner/name`, `owner/name@revision`, or the Hub's own URL,
+    with or without "https://". Raises RequestError."""
+    text = text.strip()
+    host = text.partition("://")[2] or text
+    host = host.partition("/")[0].lower()
+    mine = HOSTS | {urlsplit(endpoint).netloc.lower()} - {""}
+    if "://" not in text and host not in mine:
+        repo, _, revision = text.partition("@")
+        return repository_of(repo), revision_of(revision)
+    if host not in mine or not text.lower().startswith(("https://", "http://", host)):
+        raise RequestError(f"{text[:200]!r} is not on the Hugging Face Hub", param="repo", hint=EXAMPLE)
+    path = urlsplit(text if "://" in text else f"https://{text}").path
+    parts = [unquote(part) for part in path.strip("/").split("/")]
+    if parts[0] in OTHER_KINDS:
+        raise RequestError(f"{text[:200]!r} is not the page of a model", param="repo", hint=EXAMPLE)
+    revision = parts[3] if len(parts) > 3 and parts[2] in ("tree", "blob", "resolve", "raw", "commit") else ""
+    return repository_of("/".join(parts[:2]).removesuffix(".git")), revision_of(revision)
+
+
+def repository_of(text: str) -> str:
+    """A repository's id. Raises RequestError."""
+    if not REPOSITORY.fullmatch(text) or ".." in text or "--" in text or text.endswith((".git", ".", "-")):
+        raise RequestError(f"{text[:200]!r} is not a repository's id", param="repo", hint=EXAMPLE)
+    return text
+
+
+def revision_of(text: str | None) -> str | None:
+    """A branch, a tag or a commit; None and "main" are the main branch. Raises RequestError."""
+    if not text or text == "main":
+        return None
+    wrong = not REVISION.fullmatch(text) or ".." in text or "//" in text or text.endswith(("/", ".lock", "."))
+    if wrong:
+        raise RequestError(f"{text[:200]!r} is not a revision", param="revision")
+    return text
+
+
+def checked_file(entry: Any) -> ManifestFile:
+    """An entry of the Hub's listing, proved to be harmless. Raises UntrustedModelError."""
+    path, size = str(entry.path), entry.size
+    parts = PurePosixPath(path).parts
+    if (
+        not parts
+        or path.startswith("/")
+        or "\\" in path
+        or len(path.encode(errors="replace")) > MAX_PATH_BYTES
+        or any(part in ("..", ".") or len(part.encode(errors="replace")) > MAX_NAME_BYTES for part in parts)
+        or not path.isprintable()
+        or str(PurePosixPath(path)) != path
+    ):
+        raise UntrustedModelError(f"the repository names a file {path[:200]!r}, which lmx does not write")
+    sha256 = entry.lfs.sha256 if entry.lfs else None
+    if not COMMIT.fullmatch(str(entry.blob_id)) or (sha256 is not None and not SHA256.fullmatch(str(sha256))):
+        raise UntrustedModelError(f"the Hub gives no proper hash for {path}")
+    if not isinstance(size, int) or not 0 <= size <= MAX_FILE_BYTES:
+        raise UntrustedModelError(f"the Hub gives no proper size for {path}")
+    return ManifestFile(path=path, size=size, sha256=sha256, git_sha1=str(entry.blob_id))
+
+
+def check_apart(files: Iterable[ManifestFile]) -> None:
+    """Every file has a place of its own, also where case and accents do not count. Raises UntrustedModelError."""
+    taken: set[str] = set()
+    folders: set[str] = set()
+    for file in files:
+        plain = unicodedata.normalize("NFC", file.path).casefold()
+        above = {str(folder) for folder in PurePosixPath(plain).parents}
+        if plain in taken or plain in folders or above & taken:
+            raise UntrustedModelError(f"the repository has two files in one place: {file.path[:200]!r}")
+        taken.add(plain)
+        folders |= above

@@ -1,0 +1,141 @@
+"""The machine's memory: physical, what control groups allow, what a GPU recommends, and what lmx may use of it."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from lmx_daemon.memory.pressure import system_pressure
+from lmx_daemon.memory.processes import Processes, system_processes
+from lmx_daemon.memory.room import Pressure, Room, Use
+from lmx_daemon.settings.config import MemoryLimit
+
+CAP_SHARE = 0.9
+UNLIMITED = 2**60
+"""Version 1 of cgroups writes a huge number where there is no limit."""
+SMALL_MAC = 36 * 1024**3
+
+
+@dataclass(frozen=True)
+class Group:
+    """One control group with a limit, in bytes. `used` leaves out files that the system would drop."""
+
+    limit: int
+    used: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The machine's memory at one moment, in bytes."""
+
+    total: int
+    source: str
+    """Where `total` comes from."""
+    cap: int
+    """What lmx may use at most: the setting, else 90 % of the limit in force."""
+    available: int
+    """What the system could give now, within every limit."""
+
+
+class Host:
+    """The system's answers about memory; one for each daemon. `processes` and `pressure` are replaced in tests, as is
+    `system`, the name that sys.platform has."""
+
+    def __init__(
+        self,
+        limit: MemoryLimit,
+        cgroups: Path = Path("/sys/fs/cgroup"),
+        *,
+        processes: Processes | None = None,
+        pressure: Callable[[int, int], Pressure] = system_pressure,
+        system: str = sys.platform,
+    ) -> None:
+        self._setting = limit
+        self._cgroups = cgroups
+        self._processes = processes or system_processes()
+        self._pressure = pressure
+        self._system = system
+        self._physical = int(psutil.virtual_memory().total)
+        self._self = psutil.Process()
+        self.device_memory: int | None = None
+        """What the GPU recommends to use; told by the first worker."""
+
+    def limits(self) -> Limits:
+        groups = limited_groups(self._cgroups)
+        total, source = self._total(groups)
+        cap = min(self._setting.of(total), total) if self._setting.given else int(total * CAP_SHARE)
+        free = [int(psutil.virtual_memory().available), *(group.limit - group.used for group in groups)]
+        return Limits(total, source, cap, max(0, min(free)))
+
+    def room(self) -> Room:
+        """Return what models share. What other programs leave counts, except for a GPU with memory of its own, and on a
+        Mac where the setting names an amount: macOS reports less than it can make free by compressing and swapping."""
+        limits = self.limits()
+        open_ended = self._setting.given if self._system == "darwin" else self.device_memory is not None
+        return Room(limits.cap, None if open_ended else limits.available, self._pressure_of(limits))
+
+    def use(self, pid: int) -> Use:
+        """Return what the system counts for a process."""
+        return self._processes.use(pid)
+
+    def daemon(self) -> int:
+        return self.use(self._self.pid).memory
+
+    def _pressure_of(self, limits: Limits) -> Pressure:
+        whole = self._physical if self.device_memory is not None else limits.total
+        return self._pressure(limits.available, whole)
+
+    def _total(self, groups: list[Group]) -> tuple[int, str]:
+        if self.device_memory is not None:
+            return self.device_memory, "device"
+        if self._system == "darwin":  # until a worker has asked the GPU: what macOS recommends by default
+            share = 2 / 3 if self._physical <= SMALL_MAC else 3 / 4
+            return int(self._physical * share), "device"
+        limit = min((group.limit for group in groups), default=self._physical)
+        return (limit, "cgroup") if limit < self._physical else (self._physical, "physical")
+
+
+def limited_groups(root: Path, membership: Path = Path("/proc/self/cgroup")) -> list[Group]:
+    """The control groups, versions 1 and 2, that bound this process: its own and those around it."""
+    found = []
+    for folder in _folders(root, membership):
+        limit = _number(folder / "memory.max") or _number(folder / "memory.limit_in_bytes")
+        if limit is not None and limit < UNLIMITED:
+            used = _number(folder / "memory.current") or _number(folder / "memory.usage_in_bytes") or 0
+            found.append(Group(limit, max(0, used - _droppable(folder / "memory.stat"))))
+    return found
+
+
+def _folders(root: Path, membership: Path) -> list[Path]:
+    try:
+        lines = [line.split(":", 2) for line in membership.read_text().splitlines()]
+    except OSError:
+        lines = []
+    found = [root, root / "memory"]
+    for line in lines:
+        if len(line) == 3 and (line[1] == "" or "memory" in line[1].split(",")):
+            top = root / "memory" if line[1] else root
+            path = Path(line[2].strip("/"))
+            if ".." not in path.parts:
+                found += [top / part for part in (path, *path.parents)]
+    return list(dict.fromkeys(found))
+
+
+def _number(file: Path) -> int | None:
+    try:
+        text = file.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
+
+
+def _droppable(file: Path) -> int:
+    try:
+        pairs = [line.split() for line in file.read_text().splitlines()]
+    except OSError:
+        return 0
+    names = ("inactive_file", "active_file")
+    figures = {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+    return sum(figures.get(f"total_{name}", figures.get(name, 0)) for name in names)

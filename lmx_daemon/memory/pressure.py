@@ -1,0 +1,60 @@
+"""The system's own word on memory pressure: the kernel's level on macOS, stalls and free memory on Linux."""
+
+import ctypes
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmx_daemon.memory.room import Pressure
+
+MAC_LEVEL = b"kern.memorystatus_vm_pressure_level"
+MAC_LEVELS: dict[int, Pressure] = {1: "normal", 2: "warning", 4: "critical"}
+"""As <dispatch/source.h> numbers them: DISPATCH_MEMORYPRESSURE_NORMAL, _WARN, _CRITICAL."""
+LITTLE, LEAST = 0.10, 0.05
+"""Fractions of all memory. With more available there is no pressure: what stalls then is the reading of files."""
+SOME_STALLED, ALL_STALLED = 5.0, 10.0
+"""Percent of the last ten seconds in which some tasks, or all, waited for memory."""
+
+
+@dataclass(frozen=True)
+class Stalls:
+    """The averages over ten seconds of /proc/pressure/memory, in percent."""
+
+    some: float
+    full: float
+
+
+def linux_pressure(available: int, total: int, stalls: Stalls | None) -> Pressure:
+    """Return the pressure; where the kernel counts no stalls, by what is available alone."""
+    share = available / total if total else 1.0
+    if share < LEAST and (stalls is None or stalls.full >= ALL_STALLED):
+        return "critical"
+    if share < LITTLE and (stalls is None or stalls.some >= SOME_STALLED):
+        return "warning"
+    return "normal"
+
+
+def read_stalls(file: Path = Path("/proc/pressure/memory")) -> Stalls | None:
+    """Return None where the kernel does not count them, or a container may not read them."""
+    try:
+        text = file.read_text()
+    except OSError:
+        return None
+    found = {kind: float(value) for kind, value in re.findall(r"^(some|full) avg10=([0-9.]+)", text, re.MULTILINE)}
+    return Stalls(found["some"], found["full"]) if len(found) == 2 else None
+
+
+def mac_pressure(library: Any) -> Pressure:
+    """Return the kernel's level; "normal" where it cannot be read. `library` has libSystem's sysctlbyname."""
+    level, size = ctypes.c_int(0), ctypes.c_size_t(ctypes.sizeof(ctypes.c_int))
+    if library.sysctlbyname(MAC_LEVEL, ctypes.byref(level), ctypes.byref(size), None, ctypes.c_size_t(0)) != 0:
+        return "normal"
+    return MAC_LEVELS.get(level.value, "normal")
+
+
+def system_pressure(available: int, total: int) -> Pressure:
+    if sys.platform == "darwin":
+        return mac_pressure(ctypes.CDLL(None))
+    return linux_pressure(available, total, read_stalls())

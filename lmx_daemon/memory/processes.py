@@ -1,0 +1,104 @@
+"""What the system counts for one process: memory that only this process holds, and bytes that it has read.
+
+The one place that differs between Linux and macOS for this. Mapped files are left out: the system can drop their pages.
+"""
+
+import ctypes
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+
+from lmx_daemon.memory.room import Use
+
+GONE = Use()
+KIB = 1024
+HELD = ("RssAnon", "RssShmem", "VmSwap")
+"""Fields of /proc/PID/status. They are counters of the kernel, whereas smaps_rollup walks all pages of the process."""
+RUSAGE_INFO_V2 = 2
+
+
+class Processes(Protocol):
+    """The system's accounts."""
+
+    def use(self, pid: int) -> Use:
+        """Return what `pid` uses; zeros if it is gone."""
+
+
+class LinuxProcesses:
+    def __init__(self, root: Path = Path("/proc")) -> None:
+        self._root = root
+
+    def use(self, pid: int) -> Use:
+        status = _fields(self._root / str(pid) / "status")
+        found = [status[name] * KIB for name in HELD if name in status]
+        if not found:  # some sandboxes have no such counters
+            return portable_use(pid)
+        return Use(sum(found), _fields(self._root / str(pid) / "io").get("rchar", 0))
+
+
+class MacProcesses:
+    """By proc_pid_rusage, whose physical footprint is what Activity Monitor and the memory killer count.
+
+    `library` is the process itself, which holds libSystem; it is replaced in tests."""
+
+    def __init__(self, library: Any = None) -> None:
+        self._library = library if library is not None else ctypes.CDLL(None)
+
+    def use(self, pid: int) -> Use:
+        found = RusageInfo()
+        if self._library.proc_pid_rusage(pid, RUSAGE_INFO_V2, ctypes.byref(found)) != 0:
+            return portable_use(pid)
+        return Use(int(found.phys_footprint), int(found.diskio_bytesread))
+
+
+class RusageInfo(ctypes.Structure):
+    """rusage_info_v2 of macOS's <sys/resource.h>."""
+
+    _fields_ = (
+        ("uuid", ctypes.c_uint8 * 16),
+        ("user_time", ctypes.c_uint64),
+        ("system_time", ctypes.c_uint64),
+        ("pkg_idle_wkups", ctypes.c_uint64),
+        ("interrupt_wkups", ctypes.c_uint64),
+        ("pageins", ctypes.c_uint64),
+        ("wired_size", ctypes.c_uint64),
+        ("resident_size", ctypes.c_uint64),
+        ("phys_footprint", ctypes.c_uint64),
+        ("proc_start_abstime", ctypes.c_uint64),
+        ("proc_exit_abstime", ctypes.c_uint64),
+        ("child_user_time", ctypes.c_uint64),
+        ("child_system_time", ctypes.c_uint64),
+        ("child_pkg_idle_wkups", ctypes.c_uint64),
+        ("child_interrupt_wkups", ctypes.c_uint64),
+        ("child_pageins", ctypes.c_uint64),
+        ("child_elapsed_abstime", ctypes.c_uint64),
+        ("diskio_bytesread", ctypes.c_uint64),
+        ("diskio_byteswritten", ctypes.c_uint64),
+    )
+
+
+def portable_use(pid: int) -> Use:
+    """Return psutil's unique set size, else the resident size, where the system's own counters are not there."""
+    try:
+        process = psutil.Process(pid)
+        try:
+            return Use(int(process.memory_full_info().uss))
+        except psutil.AccessDenied:
+            return Use(int(process.memory_info().rss))
+    except psutil.Error:
+        return GONE
+
+
+def system_processes() -> Processes:
+    return MacProcesses() if sys.platform == "darwin" else LinuxProcesses()
+
+
+def _fields(file: Path) -> dict[str, int]:
+    """Return the numbers of a file of `name: number` lines; none if it cannot be read."""
+    try:
+        lines = [line.split() for line in file.read_text(errors="replace").splitlines()]
+    except OSError:
+        return {}
+    return {line[0].rstrip(":"): int(line[1]) for line in lines if len(line) > 1 and line[1].isdigit()}

@@ -1,0 +1,144 @@
+"""What `lmx bench` measured, as data, and the folder that keeps it: one JSON file for each run, the id as its name.
+
+Times are seconds, memory is bytes. It knows nothing of how anything is measured.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from lmx_daemon.contract.errors import NotFoundError
+from lmx_daemon.contract.frozen import Frozen
+from lmx_daemon.storage.state import json_of, read_state, write_state
+
+FORMAT = 1
+"""Of the files; one of another format is not listed."""
+
+
+class Spread(Frozen, frozen=True):
+    """Percentiles of one kind of duration."""
+
+    p50: float
+    p95: float
+    p99: float
+    longest: float
+    count: int
+
+
+class Measurement(Frozen, frozen=True):
+    """What one test gave on one server: of one round, or the medians over its rounds (the counts are sums)."""
+
+    requests: int
+    errors: int = 0
+    seconds: float = 0.0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    tokens: int = 0
+    """Generated, as the server counted them."""
+    rate: float | None = None
+    """Generated tokens a second over all streams, from the first request's start to the last one's end."""
+    first_token: Spread | None = None
+    gap: Spread | None = None
+    """Between two pieces of one stream, as the client received them."""
+    memory: int | None = None
+    """The highest resident memory of the server's processes that was seen, where they are ours."""
+    error: str | None = None
+    """The first error's message."""
+
+
+class ServerResult(Frozen, frozen=True):
+    """One test on one server."""
+
+    server: str
+    median: Measurement
+    rounds: tuple[Measurement, ...] = ()
+
+
+class MeasuredTest(Frozen, frozen=True):
+    """One row: the same load on every server of the run."""
+
+    __test__ = False  # pytest takes every class of this name for its own
+
+    name: str
+    workload: str
+    outcomes: tuple[ServerResult, ...]
+    streams: int = 1
+    prompt_tokens: int = 0
+    """As asked for; what the server counted is in Measurement."""
+    answer_tokens: int = 0
+
+
+class Target(Frozen, frozen=True):
+    """A server that was measured."""
+
+    name: str
+    url: str
+    model: str
+    software: str = ""
+    """As it calls itself: "lmx 0.1.0", or its Server header."""
+    versions: dict[str, str] = {}
+    backend: str = ""
+
+
+class ClientMachine(Frozen, frozen=True):
+    """Where the client ran; the servers too where their address is a loopback one."""
+
+    system: str
+    processor: str
+    cores: int
+    memory: int
+    python: str
+
+
+class Report(Frozen, frozen=True):
+    """One run of `lmx bench`."""
+
+    id: str
+    taken_at: float
+    version: str
+    machine: ClientMachine
+    targets: tuple[Target, ...]
+    tests: tuple[MeasuredTest, ...]
+    rounds: int
+    seed: int = 0
+    temperature: float = 0.0
+    notes: tuple[str, ...] = ()
+    """What was left out, and why."""
+    format: int = FORMAT
+
+
+def keep_report(folder: Path, report: Report) -> Path:
+    """Writes `report` so that no crash leaves half a file."""
+    path = folder / f"{report.id}.json"
+    write_state(path, msgspec.json.format(msgspec.json.encode(report), indent=1))
+    return path
+
+
+def read_reports(folder: Path) -> list[Report]:
+    """The kept runs, oldest first; files that are no reports are left out."""
+    found = []
+    for path in folder.glob("*.json"):
+        report = read_state(path, _report)
+        if report is not None and report.format == FORMAT:
+            found.append(report)
+    return sorted(found, key=lambda report: (report.taken_at, report.id))
+
+
+def _report(content: bytes) -> Report | None:
+    """Return the report; None for JSON of another shape, which another program or version may have put there."""
+    try:
+        return json_of(Report)(content)
+    except msgspec.ValidationError:
+        return None
+
+
+def find_report(reports: list[Report], name: str) -> Report:
+    """By id, by a beginning that only one id has, or "last". Raises NotFoundError."""
+    if name == "last" and reports:
+        return reports[-1]
+    exact = [report for report in reports if report.id == name]
+    matching = exact or [report for report in reports if report.id.startswith(name)]
+    if len(matching) == 1:
+        return matching[0]
+    what = f"{len(matching)} benchmarks begin with {name!r}" if matching else f"there is no benchmark {name!r}"
+    raise NotFoundError(what, hint="see: lmx bench list")

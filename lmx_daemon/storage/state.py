@@ -1,0 +1,75 @@
+"""State files: one reader for all of them. A file that cannot be read never stops a program and is never overwritten.
+
+It is set aside under a name of its own, `<name>.unreadable-<time>`, with a line in the log, and the state begins anew.
+"""
+
+import errno
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from lmx_daemon.contract.text import valid_text
+from lmx_daemon.storage.durable import read_regular, write_file
+
+T = TypeVar("T")
+MAX_BYTES = 32 * 1024 * 1024
+KEPT = 3
+"""Unreadable copies of one file; older ones are deleted."""
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
+"""What decoders raise for damaged content; UnicodeDecodeError is a ValueError."""
+PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)
+"""Errors of the process and not of the file."""
+LOGGER = logging.getLogger("lmx.state")
+
+
+def json_of(kind: type[T]) -> Callable[[bytes], T]:
+    return msgspec.json.Decoder(kind).decode
+
+
+def msgpack_of(kind: type[T]) -> Callable[[bytes], T]:
+    return msgspec.msgpack.Decoder(kind).decode
+
+
+def read_state(
+    file: Path, decode: Callable[[bytes], T], *, limit: int = MAX_BYTES, level: int = logging.WARNING, loss: str = ""
+) -> T | None:
+    """Return the decoded state; None where there is none, or none that can be read. `loss` names what is forgotten."""
+    try:
+        return decode(read_regular(file, limit))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        aside = set_aside(file) if error.errno not in PASSING else None
+    except UNREADABLE as error:
+        reason = f"{type(error).__name__}: {error}"[:200]
+        aside = set_aside(file)
+    kept = f"it is kept as {aside.name}" if aside else "it could not be set aside"
+    said = f"{file} cannot be read ({reason}); {kept}" + (f"; {loss}" if loss else "")
+    LOGGER.log(level, "%s", valid_text(said))
+    return None
+
+
+def write_state(file: Path, content: bytes) -> None:
+    """Write the file, readable by its owner only, and make its folder where there is none. Raises OSError."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_file(file, content, 0o600)
+
+
+def set_aside(file: Path) -> Path | None:
+    """Rename an unreadable file; return its new path, None where that fails."""
+    aside = file.with_name(f"{file.name}.unreadable-{time.strftime('%Y%m%d-%H%M%S')}")
+    try:
+        file.rename(aside)
+    except OSError:
+        return None
+    with suppress(OSError):
+        older = sorted(found for found in file.parent.iterdir() if found.name.startswith(f"{file.name}.unreadable-"))
+        for old in older[:-KEPT]:
+            old.unlink()
+    return aside

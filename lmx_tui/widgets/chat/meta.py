@@ -1,0 +1,78 @@
+"""MetaLine: the state of the answer under way, between the transcript and the prompt."""
+
+from rich.text import Text
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from lmx_daemon.contract.units import timing
+from lmx_tui.conversation import Answer
+from lmx_tui.figures import bar, cached, count, one_line, percent, rate, shorten
+from lmx_tui.widgets.monitor.panes import context_meter, joined
+
+WORDS = {"waiting": "asking"}
+METER_CELLS = (10, 5, 0)
+ROOMY = 84
+"""Below it the meter's bar is short from the start: one that shrinks as figures grow would jump."""
+MORE = "↓ more below"
+
+
+def state_words(answer: Answer, now: float) -> str:
+    match answer.state:
+        case "loading" | "prefill":
+            progress = f" {bar(answer.progress, 8)} {percent(answer.progress)}" if answer.progress is not None else ""
+            return f"{answer.state}{progress} {timing(now - answer.asked_at)}"
+        case "queued":
+            return f"queued #{answer.position}" if answer.position else "queued"
+        case _:
+            return WORDS.get(answer.state, answer.state)
+
+
+def figures(answer: Answer) -> list[str]:
+    """None before there is a token to speak of, but for what the wait is made of."""
+    if not answer.tokens:
+        return [words] if (words := cached(answer.cached_tokens, answer.prompt_tokens)) else []
+    speed = [f"{rate(answer.rate)} tok/s"] if answer.rate else []
+    return [*speed, f"TTFT {timing(answer.first_token)}", f"{count(answer.tokens)} tok"]
+
+
+def meta_line(answer: Answer, now: float, width: int, context: int | None = None) -> str:
+    """State, figures and the context meter; the meter is always there, its bar shrinks first.
+
+    `context`: that of the model which answers next, where it is another one; it counts tokens in its own way.
+    """
+    length = answer.context_length if context is None else context
+    meters = [context_meter(answer.context_used, length, cells, about=context is not None) for cells in METER_CELLS]
+    parts = [] if answer.ended else [state_words(answer, now), *figures(answer)]
+    if answer.stage and not answer.ended:
+        parts.insert(1, shorten(one_line(answer.stage), max(0, width - len(parts[0]) - len(meters[-1]) - 6)))
+    for meter in meters[width < ROOMY :]:
+        line = " · ".join([*parts, meter])
+        if len(line) <= width:
+            return line
+    return joined([*parts, meters[-1]], width)
+
+
+class MetaLine(Widget):
+    DEFAULT_CSS = """
+    MetaLine { height: 1; padding: 0 2; color: $muted; }
+    """
+    ALLOW_SELECT = False
+    line: reactive[str] = reactive("")
+    running: reactive[bool] = reactive(False)
+    more: reactive[bool] = reactive(False)
+
+    def show(self, answer: Answer | None, now: float, *, more: bool, context: int | None) -> None:
+        """`more`: there is something below what the transcript shows. `context`: see meta_line."""
+        self.running = answer is not None and not answer.ended
+        self.more = more
+        room = max(10, self.content_size.width - 2 - (len(MORE) + 2 if more else 0))
+        self.line = meta_line(answer, now, room, context) if answer is not None else ""
+
+    def render(self) -> Text:
+        names = self.app.theme_variables
+        text = Text("▌ " if self.line else "", names["accent" if self.running else "faint"], no_wrap=True, end="")
+        text.append(self.line, names["muted"])
+        if self.more:
+            text.append(" " * max(2, self.content_size.width - len(text) - len(MORE)))
+            text.append(MORE, names["accent"])
+        return text

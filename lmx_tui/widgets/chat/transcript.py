@@ -1,0 +1,216 @@
+"""Transcript: the turns of a chat, one view for each part, kept at the end until the reader scrolls away."""
+
+from rich.style import Style
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.geometry import Offset
+from textual.widgets import Static
+
+from lmx_daemon.contract.units import timing
+from lmx_tui import keys
+from lmx_tui.conversation import Answer, Call
+from lmx_tui.figures import cached, clean, count, one_line, rate, reason
+from lmx_tui.widgets.chat.message_view import MessageView, plain_strips
+from lmx_tui.widgets.monitor.panes import short_name
+from lmx_tui.widgets.words import Words
+
+THINKING_LINES = 6
+"""How much of the thinking is shown while it goes on."""
+MEASURED_SECONDS = 0.2
+"""Tokens come in batches: less than this is no measure."""
+
+
+class ThinkingView(Static):
+    """A model's thinking: its last lines while it goes on, one line once folded. A click folds and unfolds."""
+
+    DEFAULT_CSS = """
+    ThinkingView { height: auto; color: $muted; margin-bottom: 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Text(), markup=False)
+        self._text = ""
+        self._seconds: float | None = None
+        self._over = False
+        self._drawn_width = 0
+        self.folded = False
+
+    def show(self, answer: Answer) -> None:
+        if (answer.reasoning, answer.state == "thinking") == (self._text, not self._over):
+            return
+        self._text, self._seconds = answer.reasoning, answer.thinking_seconds
+        over = answer.state != "thinking"
+        if over and not self._over:
+            self.folded = True
+        self._over = over
+        self._draw()
+
+    def fold(self, folded: bool) -> None:
+        self.folded = folded
+        self._draw()
+
+    def on_click(self, event: events.Click) -> None:
+        self.fold(not self.folded)
+
+    def on_resize(self) -> None:
+        if self.content_size.width != self._drawn_width:
+            self._draw()
+
+    def _draw(self) -> None:
+        self._drawn_width = self.content_size.width
+        time = f" for {timing(self._seconds)}" if self._seconds and self._seconds >= MEASURED_SECONDS else ""
+        words = f"thought{time}" if self._over else "thinking"
+        text = Text(f"{'▸' if self.folded else '▾'} {words}", "bold")
+        if not self.folded:
+            text.append("".join(f"\n  {line}" for line in self._lines()), "not bold italic")
+        self.update(text)
+
+    def _lines(self) -> list[str]:
+        """All that was thought, or its last lines: as they are on the screen, for a paragraph may be a long one."""
+        lines = clean(self._text).strip().splitlines()
+        shown = "\n".join(lines if self._over else lines[-THINKING_LINES:])
+        wrapped = [strip.text.rstrip() for strip in plain_strips(shown, max(20, self._drawn_width - 2))]
+        return wrapped if self._over else wrapped[-THINKING_LINES:]
+
+
+class CallView(Words):
+    """A tool call as it comes."""
+
+    DEFAULT_CSS = """
+    CallView { height: auto; color: $secondary; margin-bottom: 1; }
+    """
+
+    def show_call(self, call: Call) -> None:
+        text = Text("⚙ ").append(one_line(call.name) or "…", "bold")
+        self.show(text.append(f"({clean(call.arguments)})", Style.parse(self.app.theme_variables["muted"])))
+
+
+class AnswerView(Vertical):
+    """One answer: thinking, text, tool calls, and a line of figures once it ended."""
+
+    DEFAULT_CSS = """
+    AnswerView { height: auto; border-left: outer $accent; padding: 0 1 0 1; margin-bottom: 1; }
+    AnswerView.-failed { border-left: outer $error; }
+    AnswerView > .end { height: auto; color: $muted; }
+    AnswerView.-failed > .end { color: $error; }
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer
+        self.thinking = ThinkingView()
+        self.text = MessageView()
+        self._end = Words(Text("…"), classes="end")
+        self._calls: dict[int, CallView] = {}
+
+    def compose(self) -> ComposeResult:
+        self.thinking.display = False
+        self.text.display = False
+        yield self.thinking
+        yield self.text
+        yield self._end
+
+    async def refresh_answer(self) -> None:
+        """Draws what is new in the answer."""
+        answer = self.answer
+        if answer.reasoning:
+            self.thinking.display = True
+            self.thinking.show(answer)
+        shown = self.text.taken
+        if len(answer.content) > shown:
+            self.text.display = True
+            self.text.append(answer.content[shown:])
+        for index, call in answer.calls.items():
+            if index not in self._calls:
+                self._calls[index] = CallView()
+                await self.mount(self._calls[index], before=self._end)
+            self._calls[index].show_call(call)
+        if answer.ended:
+            await self.text.finish()
+        self.set_class(answer.state == "failed", "-failed")
+        self._end.display = answer.ended or not (answer.content or answer.reasoning or answer.calls)
+        self._end.show(end_line(answer))
+
+
+def end_line(answer: Answer) -> Text:
+    """What is said below an answer: figures, or why it ended early."""
+    if not answer.ended:
+        return Text("…")
+    if answer.state == "failed":
+        assert answer.error is not None
+        text = Text("! ").append(clean(answer.error.message))
+        return text.append(f"\n  {clean(answer.error.hint)}") if answer.error.hint else text
+    parts = [short_name(answer.model)]
+    if answer.state == "stopped":
+        parts.insert(0, "stopped")
+    if answer.cut:
+        parts.insert(0, "cut at the longest allowed answer")
+    if answer.tokens:
+        parts += [f"{count(answer.tokens)} tok", f"{rate(answer.rate)} tok/s", f"TTFT {timing(answer.first_token)}"]
+    else:
+        parts.append("said nothing")
+    if (answer.cached_tokens or answer.miss) and (words := cached(answer.cached_tokens, answer.prompt_tokens)):
+        parts.append(words)
+    text = Text(" · ".join(parts))
+    return text.append(f"\nnot cached: {reason(answer.miss, answer.first_difference)}") if answer.miss else text
+
+
+class Transcript(VerticalScroll):
+    BINDINGS = keys.TRANSCRIPT
+    DEFAULT_CSS = """
+    Transcript {
+        height: 1fr; scrollbar-size-vertical: 1; scrollbar-gutter: stable; padding: 0 1; layout: stream;
+    }
+    Transcript > .prompt { border-left: outer $user; padding: 0 1; margin-bottom: 1; background: $surface; }
+    Transcript > .empty { color: $muted; padding: 1 1; height: auto; }
+    """
+
+    @property
+    def scroll_offset(self) -> Offset:
+        """Never above the first line: Textual anchors a short chat at the bottom, so that every new line moves all."""
+        x, y = super().scroll_offset
+        return Offset(x, max(0, y))
+
+    async def show_empty(self, words: Text) -> None:
+        """Forgets everything and says `words`."""
+        await self.remove_children()
+        await self.mount(Static(words, classes="empty", markup=False))
+
+    def say_empty(self, words: Text) -> None:
+        """What an empty chat says now."""
+        for hint in self.query(".empty").results(Static):
+            if hint.content != words:
+                hint.update(words)
+
+    async def add_prompt(self, text: str) -> None:
+        await self.query(".empty").remove()
+        await self.mount(MessageView(text, markdown=False, classes="prompt"))
+
+    async def add_answer(self, answer: Answer) -> AnswerView:
+        view = AnswerView(answer)
+        await self.mount(view)
+        self.anchor()
+        return view
+
+    async def drop_last_answer(self) -> None:
+        views = self.query(AnswerView)
+        if views:
+            await views.last().remove()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is something below what is shown."""
+        return self.scroll_offset.y < self.max_scroll_y
+
+    def scroll_pages(self, pages: int) -> None:
+        self.scroll_relative(y=pages * max(1, self.size.height - 2), animate=False)
+
+    def release_anchor(self) -> None:
+        """Only where there is something to scroll: a key pressed in a short chat must not end the following."""
+        if self.max_scroll_y:
+            super().release_anchor()
+
+    def action_bottom(self) -> None:
+        self.anchor()

@@ -1,0 +1,254 @@
+"""The models as rows, and the selected one in detail. All drawn from a Snapshot."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.style import Style
+from rich.text import Text
+from textual.app import ComposeResult
+
+from lmx_daemon.contract.pulls import DOWNLOAD_ENDS
+from lmx_daemon.contract.types import Instance, InstanceState, Model, Snapshot
+from lmx_daemon.contract.units import UNKNOWN, age, ago_in_words, size, timing, tokens
+from lmx_tui.figures import clean, fewer_words, one_line, parameters, percent, rate, shorten
+from lmx_tui.widgets.frame.table import Column
+from lmx_tui.widgets.monitor.panes import Pane, short_name
+from lmx_tui.widgets.words import Words
+
+STATE_CELLS = 12
+COLUMNS = (
+    Column("glyph", "", 2, keep=9),
+    Column("name", "name", 20, flexible=True, keep=10),
+    Column("quant", "quant", 7, keep=4),
+    Column("size", "size", 7, right=True, keep=6),
+    Column("context", "ctx", 4, right=True, keep=3),
+    Column("state", "state", STATE_CELLS, keep=8),
+    Column("memory", "memory", 7, right=True, keep=5),
+    Column("used", "used", 6, right=True, keep=2),
+)
+SORTS = {"used": "last used", "name": "name", "size": "size", "context": "context length", "memory": "memory"}
+NEWER = "↑"
+LOADING: frozenset[InstanceState] = frozenset({"starting", "loading"})
+GLYPHS = {"ready": "●", "loading": "◐", "starting": "◐", "leaving": "◌", "failed": "!"}
+COLORS = {"ready": "success", "loading": "warning", "starting": "warning", "leaving": "muted", "failed": "error"}
+
+
+def instances_of(snapshot: Snapshot) -> dict[str, Instance]:
+    """Model id -> its instance; a ready one before any other."""
+    order = {"ready": 2, "loading": 1, "starting": 1}
+    found: dict[str, Instance] = {}
+    for instance in snapshot.instances:
+        known = found.get(instance.model)
+        if known is None or order.get(instance.state, 0) > order.get(known.state, 0):
+            found[instance.model] = instance
+    return found
+
+
+def ordered(snapshot: Snapshot, query: str, sort: str, reverse: bool) -> list[Model]:
+    """The models that match every word of `query`, in the order of `sort`; unknown values come last."""
+    instances = instances_of(snapshot)
+    words = query.lower().split()
+    shown = [
+        model
+        for model in snapshot.models
+        if all(word in f"{model.id} {model.quantization or ''} {model.architecture or ''}".lower() for word in words)
+    ]
+
+    def value(model: Model) -> float:
+        instance = instances.get(model.id)
+        match sort:
+            case "size":
+                return model.size
+            case "context":
+                return model.context_length or 0
+            case "memory":
+                return instance.held if instance else 0
+            case _:
+                return last_use(model, instance, snapshot.taken_at) or 0.0
+
+    shown.sort(key=lambda model: (short_name(model.id).lower(), model.id), reverse=reverse and sort == "name")
+    if sort != "name":
+        shown.sort(key=value, reverse=not reverse)
+    return shown
+
+
+def state_words(instance: Instance | None) -> str:
+    if instance is None:
+        return UNKNOWN
+    if instance.state in LOADING:
+        return f"loading {percent(instance.progress)}" if instance.progress is not None else "loading"
+    if instance.state == "ready" and instance.running:
+        return f"▶ {instance.running} running" if instance.running < 100 else "▶ running"
+    return instance.state
+
+
+def short_state(instance: Instance | None, width: int) -> str:
+    """For a column: of a load its stage, whose mark and colour say that it is one, in as many words as fit."""
+    if instance is None or instance.state not in LOADING or not instance.stage:
+        return state_words(instance)
+    share = f" {percent(instance.progress)}" if instance.progress is not None else ""
+    return fewer_words(one_line(instance.stage), width - len(share)) + share
+
+
+def load_words(instance: Instance) -> str:
+    """Of a load also its stage: "loading 41%, weights"."""
+    stage = one_line(instance.stage) if instance.state in LOADING else ""
+    return ", ".join(filter(None, (state_words(instance), stage)))
+
+
+def last_use(model: Model, instance: Instance | None, now: float) -> float | None:
+    if instance is None:
+        return model.used_at
+    return now if instance.running else instance.used_at or instance.loaded_at
+
+
+def newer_count(snapshot: Snapshot) -> int:
+    """How many models have a newer version upstream."""
+    return sum(model.newer is not None for model in snapshot.models)
+
+
+def update_words(model: Model, instance: Instance | None) -> str:
+    """What an update of it would do, before it is asked for."""
+    here, there = (one_line(commit[:12]) for commit in (model.revision or UNKNOWN, model.newer or UNKNOWN))
+    words = f"From {here} to {there}. Only files that differ are fetched, at most about {size(model.size or None)}. "
+    words += "This version stays until the new one is proved."
+    return words if instance is None else f"{words}\n\nIt is in memory, and answers as this version until unloaded."
+
+
+def expiry(instance: Instance, now: float) -> str:
+    if instance.pinned:
+        return "pinned"
+    if instance.expires_at is None and instance.ttl is not None:
+        return f"idle {age(max(2.0, instance.ttl))}"
+    return f"in {age(max(2.0, instance.expires_at - now))}" if instance.expires_at else "never"
+
+
+def model_rows(snapshot: Snapshot, models: Sequence[Model], colors: Mapping[str, str]) -> dict[str, dict[str, Text]]:
+    instances = instances_of(snapshot)
+    pulling = {download.repo for download in snapshot.downloads if download.state not in DOWNLOAD_ENDS}
+    owners: dict[str, int] = {}
+    for model in models:
+        owners[short_name(model.id)] = owners.get(short_name(model.id), 0) + 1
+    rows: dict[str, dict[str, Text]] = {}
+    for model in models:
+        instance = instances.get(model.id)
+        glyph, color = _glyph(model, instance, model.id in pulling)
+        memory = instance.held or None if instance else None
+        used = last_use(model, instance, snapshot.taken_at)
+        rows[model.id] = {
+            "glyph": Text(glyph, colors[color]).append(NEWER if model.newer else "", colors["secondary"]),
+            "name": _name(model, short=owners[short_name(model.id)] == 1 and model.source == "hub"),
+            "quant": Text(one_line(model.quantization or UNKNOWN)),
+            "size": Text(size(model.size or None)),
+            "context": Text(tokens(model.context_length)),
+            "state": Text("unusable" if model.problem else short_state(instance, STATE_CELLS), colors[color]),
+            "memory": Text(size(memory)),
+            "used": Text(age(snapshot.taken_at - used) if used else UNKNOWN),
+        }
+    return rows
+
+
+def _glyph(model: Model, instance: Instance | None, pulling: bool) -> tuple[str, str]:
+    if instance is not None:
+        return GLYPHS[instance.state], COLORS[instance.state]
+    if pulling:
+        return "↓", "secondary"
+    return ("!", "error") if model.problem else (" ", "muted")
+
+
+def _name(model: Model, *, short: bool) -> Text:
+    """Without its owner where it is the only one of that name."""
+    return Text(short_name(model.id) if short else one_line(model.id))
+
+
+class ModelDetail(Pane):
+    """All that is known of the selected model."""
+
+    DEFAULT_CSS = """
+    ModelDetail { overflow-y: auto; scrollbar-size-vertical: 1; }
+    ModelDetail > Static { height: auto; }
+    """
+    can_focus = False
+
+    def __init__(self) -> None:
+        super().__init__("Model", id="detail", classes="live")
+        self._text = Words()
+
+    def compose(self) -> ComposeResult:
+        yield self._text
+
+    def show(self, snapshot: Snapshot, model: Model | None) -> None:
+        if model is None:
+            self.titled("Model")
+            self._text.show(Text("nothing selected", self._style("muted")))
+            return
+        self.titled(shorten(one_line(model.id), 60))
+        instance = instances_of(snapshot).get(model.id)
+        text = Text()
+        facts = (model.architecture or UNKNOWN, parameters(model.parameters), model.quantization or UNKNOWN)
+        text.append(" · ".join(map(one_line, facts)) + "\n")
+        abilities = [name for name in ("tools", "thinking", "vision") if getattr(model, name)]
+        text.append(" · ".join((*abilities, "text")) + "\n\n", self._style("muted"))
+        if model.problem:
+            text.append("! ", self._style("error")).append(clean(model.problem) + "\n\n")
+        if model.newer:
+            text.append(f"{NEWER} ", self._style("secondary")).append("newer version, ")
+            text.append("u", self._style("accent")).append(" fetches it\n")
+            text.append(f"lmx update {one_line(model.id)}\n\n", self._style("muted"))
+        for label, value in self._facts(snapshot, model, instance):
+            text.append(f"{label:<10}", self._style("muted")).append(value + "\n")
+        if instance is not None and instance.error is not None:
+            text.append("\n! ", self._style("error")).append(clean(instance.error.message) + "\n")
+            if instance.error.hint:
+                text.append(clean(instance.error.hint) + "\n", self._style("muted"))
+        self._text.show(text)
+
+    def _facts(self, snapshot: Snapshot, model: Model, instance: Instance | None) -> list[tuple[str, str]]:
+        facts = [
+            ("size", size(model.size or None)),
+            ("context", f"{tokens(model.context_length)} tokens" if model.context_length else UNKNOWN),
+            ("source", model.source),
+            ("revision", one_line(model.revision[:12]) if model.revision else UNKNOWN),
+            *self._proof(snapshot, model),
+            *([("licence", one_line(model.license))] if model.license else []),
+            *([("code", "trusted")] if model.trusted else []),
+            ("state", state_words(instance) if instance else "not loaded"),
+        ]
+        if instance is not None:
+            memory = instance.memory
+            facts += [
+                ("stage", one_line(instance.stage) or UNKNOWN)
+                if instance.state in LOADING
+                else ("loaded in", timing(instance.load_seconds)),
+                ("memory", f"{size(instance.held or None)} held"),
+                ("", f"{size(memory.active or None)} in arrays"),
+                ("", f"{size(memory.peak or None)} at most"),
+                ("", f"{size(memory.prefix_cache)} prefix cache"),
+                ("speed", f"{rate(instance.decode_rate)} tok/s"),
+                ("requests", f"{instance.running} running, {instance.waiting} waiting"),
+                ("computes", one_line(instance.backend) or UNKNOWN),
+                ("expires", _expires(instance, snapshot.taken_at)),
+            ]
+            if instance.restarts:
+                facts.append(("restarts", f"{instance.restarts} after crashes"))
+            if instance.note:
+                facts.append(("note", one_line(instance.note)))
+        return facts if model.source == "built-in" else [*facts, ("path", one_line(model.path))]
+
+    def _proof(self, snapshot: Snapshot, model: Model) -> list[tuple[str, str]]:
+        """Whether its files are what they should be; those that come with lmx are never asked."""
+        if model.source == "built-in" and model.verified_at is None:
+            return []
+        if model.verified_at is None:
+            return [("verified", "never")]
+        return [("verified", ago_in_words(snapshot.taken_at - model.verified_at))]
+
+    def _style(self, name: str) -> Style:
+        return Style.parse(self.app.theme_variables[name])
+
+
+def _expires(instance: Instance, now: float) -> str:
+    if instance.pinned:
+        return "never, pinned"
+    if instance.expires_at is None and instance.ttl is not None:
+        return f"once idle for {timing(instance.ttl)}"
+    return f"in {timing(instance.expires_at - now)}" if instance.expires_at else "never"

@@ -1,0 +1,90 @@
+"""What happened to models without being asked for, drawn from a Snapshot: the last of it as lines, the newest first."""
+
+from collections.abc import Sequence
+
+from rich.style import Style
+from rich.text import Text
+from textual.app import ComposeResult
+
+from lmx_daemon.contract.types import Incident, IncidentKind, Snapshot
+from lmx_daemon.contract.units import age
+from lmx_tui.figures import one_line, shorten
+from lmx_tui.widgets.monitor.panes import Pane, short_name
+from lmx_tui.widgets.words import Words
+
+TROUBLE: frozenset[IncidentKind] = frozenset({"crashed", "out of memory", "hung", "load failed", "undone"})
+"""Kinds that someone's request or load has suffered from; the others are lmx's own housekeeping."""
+ROOMY = 100
+NAME_CELLS = (16, 24)
+SHOWN = 5
+FRESH_SECONDS = (3600.0, 86400.0)
+"""How long the pane shows housekeeping, and how long trouble; the dialog has all of it."""
+
+
+def new_incidents(before: Snapshot | None, after: Snapshot) -> list[Incident]:
+    """What has happened between two snapshots, the oldest first; nothing of what a first one tells."""
+    known = set(before.status.incidents) if before is not None else set(after.status.incidents)
+    return told_once([incident for incident in after.status.incidents if incident not in known])
+
+
+def told_once(incidents: Sequence[Incident]) -> list[Incident]:
+    """Without those that say the same again right after: a load that is undone fails too, in the same words."""
+    return [
+        incident
+        for number, incident in enumerate(incidents)
+        if not number
+        or (incident.model, incident.message) != (incidents[number - 1].model, incidents[number - 1].message)
+    ]
+
+
+def is_fresh(incident: Incident, now: float) -> bool:
+    return now - incident.at < FRESH_SECONDS[incident.kind in TROUBLE]
+
+
+def incident_words(incident: Incident) -> str:
+    """Without the model's name where the message begins with it: it stands before the message."""
+    return one_line(incident.message).removeprefix(f"{one_line(incident.model)} ")
+
+
+class IncidentsPane(Pane):
+    """One line each; hidden where there is none."""
+
+    DEFAULT_CSS = """
+    IncidentsPane { height: auto; display: none; }
+    IncidentsPane.-some { display: block; }
+    IncidentsPane > Static { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__("Incidents", id="incidents", classes="live")
+        self._text = Words()
+        self._shown: Snapshot | None = None
+
+    def compose(self) -> ComposeResult:
+        yield self._text
+
+    def on_resize(self) -> None:
+        if self._shown is not None:
+            self.show(self._shown)
+
+    def show(self, snapshot: Snapshot) -> None:
+        self._shown = snapshot
+        incidents = told_once(snapshot.status.incidents)
+        fresh = [incident for incident in incidents if is_fresh(incident, snapshot.taken_at)]
+        self.set_class(bool(fresh), "-some")
+        self.titled(f"Incidents  {len(incidents)}", "i shows all")
+        text = Text(no_wrap=True, overflow="ellipsis")
+        for number, incident in enumerate(reversed(fresh[-SHOWN:])):
+            text.append("\n" if number else "").append_text(self._line(incident, snapshot.taken_at))
+        self._text.show(text)
+
+    def _line(self, incident: Incident, now: float) -> Text:
+        room = NAME_CELLS[self.content_size.width >= ROOMY]
+        trouble = incident.kind in TROUBLE
+        text = Text("! " if trouble else "· ", self._style("error" if trouble else "muted"))
+        text.append(f"{age(max(0.0, now - incident.at)):>3}  ", self._style("muted"))
+        text.append(f"{shorten(short_name(incident.model), room):<{room}}  ", self._style("foreground"))
+        return text.append(incident_words(incident), self._style("foreground" if trouble else "muted"))
+
+    def _style(self, name: str) -> Style:
+        return Style.parse(self.app.theme_variables[name])

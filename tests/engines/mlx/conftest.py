@@ -1,0 +1,29 @@
+"""What tests of the engine share: a folder for models, and lives of one prefix cache on disk."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engines.mlx.shelf import Shelf
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Callable[..., Shelf]]:
+    made: list[Shelf] = []
+
+    def make(**options: Any) -> Shelf:
+        for before in made:
+            before.close()
+        made.append(Shelf(tmp_path / "prefix", **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()

@@ -1,0 +1,58 @@
+"""A load: what it tells on its way, and whose fault comes out."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lmx_daemon.contract.errors import UntrustedModelError
+from lmx_daemon.contract.frames import EngineOptions
+from lmx_daemon.engines.mlx.load import loading as loading
+from lmx_daemon.engines.mlx.load.loading import load
+from tests.models import build_model
+
+Told = list[tuple[str, float | None]]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return build_model("llama", tmp_path / "model")
+
+
+def told_by(path: Path) -> Told:
+    told: Told = []
+    load(path, EngineOptions(), lambda stage, fraction: told.append((stage, fraction)))
+    return told
+
+
+def test_a_small_model_is_read_in_one_piece(model: Path) -> None:
+    assert told_by(model) == [("checking", None), ("weights", 0.0), ("weights", 1.0), ("tokenizer", None)]
+
+
+def test_a_large_one_tells_how_far_it_is(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "LEAST_PIECE", 1)
+    fractions = [fraction for stage, fraction in told_by(model) if stage == "weights" and fraction is not None]
+    assert len(fractions) > 5 and fractions == sorted(set(fractions)) and fractions[-1] == 1.0
+
+
+def test_a_tokenizer_that_cannot_be_read_fails_the_load(model: Path) -> None:
+    (model / "tokenizer.json").write_text('{"model": 1}')
+    with pytest.raises(KeyError, match="added_tokens"):
+        told_by(model)
+
+
+def test_code_is_refused_before_anything_else_is_looked_at(model: Path) -> None:
+    (model / "tokenizer.json").write_text('{"model": 1}')
+    (model / "model.safetensors").write_bytes(b"nothing")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"model_file": "own.py"}))
+    with pytest.raises(UntrustedModelError):
+        told_by(model)
+
+
+def test_of_broken_weights_and_a_broken_tokenizer_the_weights_are_named(model: Path) -> None:
+    (model / "tokenizer.json").write_text('{"model": 1}')
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"intermediate_size": 96}))
+    with pytest.raises(ValueError, match="mlp"):
+        told_by(model)

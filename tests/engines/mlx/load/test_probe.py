@@ -1,0 +1,128 @@
+"""What a model is found able to do, by trying."""
+
+import functools
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import pytest
+from mlx_lm.utils import load_model
+
+from lmx_daemon.engines.mlx.batch.batch import Batch, warm_up
+from lmx_daemon.engines.mlx.load.probe import Abilities, measure_cache, try_out
+from tests.models import build_model
+
+
+@functools.cache
+def model_of(architecture: str) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        return load_model(build_model(architecture, Path(folder), ends=False))[0]
+
+
+class Seen:
+    """A model whose calls are counted."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        self.calls += 1
+        return self._model(*arguments, **named)
+
+
+class Looking(Seen):
+    """A model that looks at its tokens before it computes, as some models' own code does."""
+
+    def __call__(self, inputs: mx.array, cache: Any = None) -> Any:
+        assert not mx.any(inputs == 511).item()
+        return super().__call__(inputs, cache=cache)
+
+
+class Mixing(Seen):
+    """A model that is wrong where rows are in groups: it looks inside its cache."""
+
+    def __call__(self, inputs: mx.array, cache: Any = None) -> Any:
+        logits = super().__call__(inputs, cache=cache)
+        return logits[::-1] if type(cache[0]).__name__ == "Ragged" else logits
+
+
+@pytest.mark.parametrize(
+    ("architecture", "merges", "joins", "pads", "lazy"),
+    [
+        ("llama", True, True, True, True),
+        ("qwen3_moe", True, True, True, True),
+        ("gemma3_text", True, True, False, True),
+        ("deepseek_v3", True, False, True, True),
+        ("mamba", True, False, False, True),
+        ("gemma2", False, False, True, True),
+        ("dbrx", True, True, True, False),
+    ],
+)
+def test_it_is_found_what_a_model_can_do(architecture: str, merges: bool, joins: bool, pads: bool, lazy: bool) -> None:
+    model = model_of(architecture)
+    assert try_out(model) == Abilities(measure_cache(model), merges, joins, pads, lazy)
+
+
+class Telling(Seen):
+    """A model that notes its calls in `told`."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self.told: list[str] = []
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        self.told.append("call")
+        return super().__call__(*arguments, **named)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mamba"])  # mamba's cache cannot be cut
+def test_every_call_of_a_slow_model_is_progress_so_that_its_warm_up_is_not_taken_as_a_hang(architecture: str) -> None:
+    model = Telling(model_of(architecture))
+    try_out(model, lambda: model.told.append("progress"))
+    assert model.told.count("call") >= 4 and "call call" not in " ".join(model.told)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mamba"])
+def test_so_is_every_step_of_the_warm_up(architecture: str) -> None:
+    model = Telling(model_of(architecture))
+    batch = Batch(model, set(), prefill_step=64)
+    model.told.clear()
+    warm_up(batch, lambda: model.told.append("progress"))
+    assert model.told.count("call") >= 4 and "call call call" not in " ".join(model.told)
+
+
+def test_a_model_that_looks_at_its_tokens_is_not_built_ahead() -> None:
+    assert not try_out(Looking(model_of("llama"))).lazy
+
+
+def test_a_model_that_mixes_groups_up_gets_one_call_for_each() -> None:
+    found = try_out(Mixing(model_of("llama")))
+    assert found.merges and not found.joins
+
+
+def test_a_model_that_sees_what_comes_after_is_given_no_padding() -> None:
+    class Glancing(Seen):
+        def __call__(self, inputs: mx.array, cache: Any = None) -> Any:
+            return super().__call__(inputs + inputs[:, -1:] + len(inputs), cache=cache)
+
+    assert not try_out(Glancing(model_of("llama"))).pads
+
+
+def test_a_model_that_fails_at_a_plain_prompt_fails_the_load() -> None:
+    class Broken(Seen):
+        def __call__(self, *arguments: Any, **named: Any) -> Any:
+            raise ValueError("no such layer")
+
+    with pytest.raises(ValueError, match="no such layer"):
+        try_out(Broken(model_of("llama")))
+
+
+def test_all_of_it_takes_five_calls() -> None:
+    model = Seen(model_of("llama"))
+    try_out(model)
+    assert model.calls <= 5

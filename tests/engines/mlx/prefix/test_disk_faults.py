@@ -1,0 +1,126 @@
+"""Faults of the disk's thread, and of steps: what they cost, and that nobody waits for it."""
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmx_daemon.engines.mlx.prefix.cache import Node, PrefixCache
+from lmx_daemon.engines.mlx.prefix.disk import LEFT_ALONE
+from lmx_daemon.engines.mlx.prefix.keys import BLOCK
+from lmx_daemon.engines.mlx.prefix.parts import Layout
+from lmx_daemon.engines.mlx.prefix.sharing import Reuse
+from tests.engines.mlx.shelf import PATIENCE, PLENTY, Shelf, content, failing_with, numbers, read_ahead
+
+
+class TestFaultsOfItsThread:
+    def again(self, shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch, error: Exception) -> Shelf:
+        tokens, cache = numbers(4 * BLOCK)
+        shelf().keep(tokens, cache)
+        again = shelf()
+        with monkeypatch.context() as patched:
+            patched.setattr("lmx_daemon.engines.mlx.prefix.disk.load_block", failing_with(error))
+            assert again.restore([*tokens, 1]) == 0
+        assert len(again.said) == 1 and str(error) in again.said[0]
+        again.keep(*numbers(4 * BLOCK, 1))
+        return again
+
+    @pytest.mark.parametrize("error", [RuntimeError("[malloc] Unable to allocate"), MemoryError("too much")])
+    def test_too_little_memory_costs_a_block(
+        self, error: Exception, shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        again = self.again(shelf, monkeypatch, error)
+        again.close()
+        again = shelf()
+        assert again.restore([*numbers(4 * BLOCK, 1)[0], 1]) == again.restore([*numbers(4 * BLOCK)[0], 1]) == 4 * BLOCK
+
+    def test_too_little_memory_ends_the_reading_ahead(
+        self, shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shelf().keep(*numbers(4 * BLOCK))
+        again = shelf()
+        monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk.load_block", failing_with(MemoryError("too much")))
+        read_ahead(again)
+        assert len(again.said) == 1
+
+    def test_what_was_not_foreseen_costs_the_disk_and_nobody_waits_for_it(
+        self, shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        again = self.again(shelf, monkeypatch, KeyError("a fault"))
+        assert again.restore([*numbers(4 * BLOCK)[0], 1]) == 0
+        assert content(again, numbers(4 * BLOCK, 1)[0])
+        again.close()
+        assert len(again.files()) == 4 and LEFT_ALONE in again.said[0]
+
+    def test_what_was_queued_then_is_let_go_and_no_end_waits_for_it(
+        self, shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        again, begun, queued = shelf(), threading.Event(), threading.Event()
+
+        def failing(*_: Any) -> None:
+            begun.set()
+            queued.wait(PATIENCE)
+            raise KeyError("a fault")
+
+        monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk.write_block", failing)
+        again.keep(*numbers(4 * BLOCK))
+        again.prefixes.settle(everything=True)
+        assert begun.wait(PATIENCE)
+        again.disk.read_ahead(b"root", PLENTY)
+        again.keep(*numbers(4 * BLOCK, 1))
+        again.prefixes.settle(everything=True)
+        queued.set()
+        with again.disk._changed:  # who waits is woken: nothing else is to come
+            assert again.disk._changed.wait_for(lambda: not again.disk._busy, PATIENCE)
+            assert not (again.disk._writes or again.disk._touches or again.disk._queued or again.disk._plan)
+        assert again.disk.fetch(again.prefixes, "", numbers(4 * BLOCK, 1)[0]) is None
+
+
+def test_after_a_failed_step_what_cannot_be_deleted_is_not_used_either(
+    shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens, cache = numbers(4 * BLOCK)
+    shelf().keep(tokens, cache)
+    again = shelf()
+    assert again.restore([*tokens, 1]) == 4 * BLOCK
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", failing_with(PermissionError()))
+        again.disk.distrust()
+    again.prefixes.clear()
+    assert again.restore([*tokens, 1]) == 0
+
+
+def test_after_a_failed_step_what_was_restored_is_gone(shelf: Callable[..., Shelf]) -> None:
+    tokens, cache = numbers(4 * BLOCK)
+    shelf().keep(tokens, cache)
+    again = shelf()
+    assert again.restore([*tokens, 1]) == 4 * BLOCK
+    again.disk.distrust()
+    again.prefixes.clear()
+    assert again.files() == [] and again.restore([*tokens, 1]) == 0
+
+
+class Failing:
+    """What MLX raises of a cut that was only begun, as soon as somebody waits for it."""
+
+    def offer(self, node: Node, layout: Layout) -> None:
+        raise RuntimeError("[malloc] Unable to allocate")
+
+    def used(self, nodes: Sequence[Node]) -> None:
+        pass
+
+
+def test_a_cut_that_fails_later_fails_no_answer_and_nothing_of_it_is_kept() -> None:
+    prefixes = PrefixCache(PLENTY, "model", Failing())
+    reuse = Reuse(prefixes)
+    for _ in range(2):
+        reuse.keep("", *numbers(2 * BLOCK))
+        assert prefixes.size > 0
+        reuse.settle()
+        reuse.settle()
+        assert prefixes.size == 0
+    reuse.keep("", *numbers(2 * BLOCK))
+    reuse.close(PATIENCE)
+    assert prefixes.size == 0

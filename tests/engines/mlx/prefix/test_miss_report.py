@@ -1,0 +1,40 @@
+"""Why a prompt was not found, by the prompts before it."""
+
+from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
+from lmx_daemon.engines.mlx.prefix.miss_report import difference
+from lmx_daemon.engines.mlx.prefix.sharing import Reuse
+from tests.engines.mlx.prefix.test_cache import tiny_cache
+
+PLENTY = 1 << 30
+TOKENS = list(range(400))
+
+
+def test_differences_have_names() -> None:
+    assert "time" in difference("on 2026-11-21 at", "on 2026-11-22 at", 500, None)
+    assert "thinking" in difference("\n<think>\nwell", "\nIt is", 500, "<think>")
+    assert "beginning" in difference("a", "b", 3, "<think>")
+    assert difference("a", "b", 500, None) == "the text changed"
+
+
+def test_who_is_found_further_than_the_prompts_that_are_remembered_is_not_told_of_those() -> None:
+    wanted = [(TOKENS[:390], (None, "")), ([*TOKENS, *[7] * 200], (400, "no more of it was known"))]
+    for before in ([], [0, *[5] * 99]):
+        for tokens, told in wanted:
+            reuse = Reuse(PrefixCache(PLENTY))
+            reuse.keep("", TOKENS, tiny_cache(TOKENS))
+            if before:
+                reuse.start(reuse.arrive("", before))
+            found = reuse.start(reuse.arrive("", tokens))
+            assert (found.first_difference, found.miss) == told
+
+
+def test_what_was_never_computed_is_not_called_evicted() -> None:
+    for held, miss in ((192, ""), (399, "evicted")):
+        reuse = Reuse(PrefixCache(PLENTY))
+        arrival = reuse.arrive("", TOKENS)
+        reuse.lead(0, arrival, reuse.start(arrival))
+        reuse.advance(0, held, None)
+        reuse.keep("", TOKENS[:192], tiny_cache(TOKENS[:192]))
+        reuse.end(0)
+        again = reuse.start(reuse.arrive("", TOKENS))
+        assert (again.cached, again.miss) == (192, miss)

@@ -1,0 +1,280 @@
+"""What requests reuse of each other, through the real worker: turns, one system prompt, together, after a restart."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmx_daemon.contract.frames import Leave, Loaded, Log, Memory
+from lmx_daemon.contract.generation import Chat, Finished, Generate, Message, Started, TextPart
+from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
+from lmx_daemon.engines.mlx.prefix.sharing import FAILED, Arrival, Found, Reuse, checkpoints_for
+from tests.engines.mlx.caching import CAN_BE_TRIMMED
+from tests.engines.mlx.driving import WorkerProcess, completion
+from tests.engines.mlx.prefix.test_cache import tiny_cache
+from tests.models import ARCHITECTURES, build_model
+
+SYSTEM = "A worker holds the model, a daemon holds the workers; this one was told at length what to do. " * 6
+PLENTY = 1 << 30
+
+Used = tuple[dict[str, Any], list[Any]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+def model_of(architecture: str, folder: Path) -> Path:
+    path = folder / architecture
+    return path if path.exists() else build_model(architecture, path, ends=False)
+
+
+@pytest.fixture(scope="module")
+def llama(folder: Path) -> Iterator[WorkerProcess]:
+    with WorkerProcess() as worker:
+        assert isinstance(worker.load(model_of("llama", folder)), Loaded)
+        yield worker
+
+
+def ask(worker: WorkerProcess, *texts: str, namespace: str = "", **fields: Any) -> list[tuple[int, list[Any]]]:
+    """(cached tokens, answer with log-probabilities) of each, asked together."""
+    fields["top_logprobs"] = 0
+    names = [worker.submit(completion(worker, text, cache_namespace=namespace, **fields)) for text in texts]
+    ended = worker.finish(*names)
+    assert all(isinstance(event, Finished) for event in ended), ended
+    return [
+        (event.usage.cached_tokens, worker.tokens(name) + logprobs(worker, name))
+        for event, name in zip(ended, names, strict=True)
+        if isinstance(event, Finished)
+    ]
+
+
+def logprobs(worker: WorkerProcess, name: str) -> list[Any]:
+    return [pytest.approx(token.logprob, abs=1e-3) for delta in worker.deltas(name) for token in delta.logprobs]
+
+
+def started(worker: WorkerProcess) -> Started:
+    (event,) = [event for event in worker.events[f"r{worker._count}"] if isinstance(event, Started)]
+    return event
+
+
+QUICK = ("gemma3_text", "mamba")
+EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ARCHITECTURES]
+
+
+@pytest.mark.parametrize("architecture", EACH)
+def test_reused_in_every_way_the_answers_stay(architecture: str, folder: Path, tmp_path: Path) -> None:
+    """Turns, a shared beginning, parallel requests and a restart, on every kind of cache."""
+    path = model_of(architecture, folder)
+    disk = {"prefix_disk_path": str(tmp_path), "prefix_disk_bytes": PLENTY, "prefill_step": 128}
+    turns = [SYSTEM + "the first question, 0123456789, 0123456789?"]
+    turns.append(turns[0] + "the first answer, and a second question")
+    others = [SYSTEM + f"{user} asks for something else, 0123456789, 0123456789" for user in ("another", "a third")]
+    with WorkerProcess() as worker:
+        assert isinstance(worker.load(path, **disk), Loaded)
+        alone = {text: ask(worker, text, namespace=f"alone {text}")[0] for text in turns + others}
+        assert all(cached == 0 for cached, _ in alone.values())
+        for text, reused in zip(turns + others, (False, True, architecture in CAN_BE_TRIMMED, True), strict=True):
+            (cached, answer), *_ = ask(worker, text)
+            assert answer == alone[text][1], text
+            assert (cached > 100) == reused, text
+        together = ask(worker, *(SYSTEM + f" {n} asks this" for n in range(6)), namespace="together")
+        assert sum(cached > 100 for cached, _ in together) >= 4
+        for n, (_, answer) in enumerate(together):
+            assert answer == ask(worker, SYSTEM + f" {n} asks this", namespace=f"{n} alone")[0][1]
+        worker.send(Leave())
+        worker.process.wait(5)
+    with WorkerProcess() as worker:
+        assert isinstance(worker.load(path, **disk), Loaded)
+        for text in turns + others:
+            (cached, answer), *_ = ask(worker, text)
+            assert cached > 100 and answer == alone[text][1]
+
+
+def test_one_system_prompt_serves_the_second_conversation_already(folder: Path) -> None:
+    """Where caches cannot be cut, the end of the system's words is a checkpoint."""
+    with WorkerProcess() as worker:
+        assert isinstance(worker.load(model_of("mamba", folder)), Loaded)
+        found = []
+        for question in ("What is a token, and what is it good for? 0123456789", "Who are you? " * 8):
+            turns = [("system", SYSTEM), ("user", question)]
+            messages = tuple(Message(role=role, content=(TextPart(text=text),)) for role, text in turns)
+            request = Generate(id=worker.name(), model="test", prompt=Chat(messages=messages), max_tokens=4)
+            (event,) = worker.finish(worker.submit(request))
+            assert isinstance(event, Finished)
+            found.append(event.usage.cached_tokens)
+        assert found[0] == 0 and found[1] > 100
+
+
+class TestTrimmable:
+    def test_a_cancelled_requests_prompt_is_not_computed_again(self, llama: WorkerProcess) -> None:
+        text = SYSTEM + "cancel this"
+        name = llama.submit(completion(llama, text, max_tokens=500, cache_namespace="cancelled"))
+        llama.read(lambda: len(llama.tokens(name)) > 2)
+        llama.cancel(name)
+        llama.finish(name)
+        ((cached, _),) = ask(llama, text, namespace="cancelled")
+        assert cached > 100
+
+    def test_one_system_prompt_for_all_who_come_together(self, llama: WorkerProcess) -> None:
+        texts = [SYSTEM + f"question {n}, of another length{' ' * n}" for n in range(12)]
+        found = ask(llama, *texts, namespace="agents")
+        assert sorted(cached > 100 for cached, _ in found) == [False] + [True] * 11
+
+    def test_choices_count_the_prompt_once(self, llama: WorkerProcess) -> None:
+        ask(llama, SYSTEM, namespace="choices")
+        ((cached, _),) = ask(llama, SYSTEM, namespace="choices", choices=3)
+        prompt = started(llama).prompt_tokens
+        assert cached == prompt - 1
+
+
+class TestWhy:
+    def miss(self, worker: WorkerProcess, namespace: str, before: str, now: str) -> Started:
+        ask(worker, before, namespace=namespace)
+        ask(worker, now, namespace=namespace)
+        return started(worker)
+
+    def test_a_clock_in_the_system_prompt(self, llama: WorkerProcess) -> None:
+        told = self.miss(llama, "clock", "It is now 10:41:09. " + SYSTEM, "It is now 10:42:33. " + SYSTEM)
+        assert "time" in told.miss and told.first_difference is not None and 0 < told.first_difference < 20
+
+    def test_another_beginning(self, llama: WorkerProcess) -> None:
+        told = self.miss(llama, "other", "You are kind. " + SYSTEM, "You are harsh. " + SYSTEM)
+        assert "beginning" in told.miss and told.cached_tokens < 20
+
+    def test_the_next_turn_is_no_miss(self, llama: WorkerProcess) -> None:
+        assert self.miss(llama, "turn", SYSTEM, SYSTEM + SYSTEM).miss == ""
+
+    def test_evicted(self, folder: Path) -> None:
+        with WorkerProcess() as worker:
+            assert isinstance(worker.load(model_of("llama", folder), prefix_cache_bytes=200_000), Loaded)
+            ask(worker, SYSTEM)
+            ask(worker, "0123456789" + SYSTEM * 2)
+            ask(worker, SYSTEM)
+            assert started(worker).miss == "evicted"
+
+
+@pytest.fixture
+def used(folder: Path, tmp_path: Path) -> Used:
+    """A worker asked SYSTEM and left: (the disk it wrote to, its answer)."""
+    disk = {"prefix_disk_path": str(tmp_path), "prefix_disk_bytes": PLENTY}
+    with WorkerProcess() as worker:
+        assert isinstance(worker.load(model_of("llama", folder), **disk), Loaded)
+        ((_, answer),) = ask(worker, SYSTEM)
+        worker.send(Leave())
+        worker.process.wait(5)
+    return disk, answer
+
+
+def test_a_damaged_disk_block_is_told_and_costs_nothing_but_time(used: Used, folder: Path, tmp_path: Path) -> None:
+    disk, answer = used
+    for file in tmp_path.glob("*/*.kv"):
+        file.write_bytes(file.read_bytes()[:-1] + bytes([file.read_bytes()[-1] ^ 1]))
+    with WorkerProcess() as worker:
+        assert isinstance(worker.load(model_of("llama", folder), **disk), Loaded)
+        assert ask(worker, SYSTEM) == [(0, answer)]
+        assert "dropped" in worker.first(Log).message
+
+
+def test_after_a_restart_what_was_used_last_is_in_memory_before_anybody_asks(
+    used: Used, folder: Path, tmp_path: Path
+) -> None:
+    disk, answer = used
+    with WorkerProcess() as worker:
+        assert isinstance(worker.load(model_of("llama", folder), **disk), Loaded)
+        worker.read(lambda: any(isinstance(said, Memory) and said.use.prefix_cache > 0 for said in worker.said))
+        for file in tmp_path.glob("*/*.kv"):
+            file.unlink()
+        ((cached, again),) = ask(worker, SYSTEM)
+        assert cached > 100 and again == answer
+
+
+class TestDecisions:
+    def test_checkpoints_leave_out_what_opens_the_answer(self) -> None:
+        assert checkpoints_for(200, 0, (0, 0)) == (184,)
+        assert checkpoints_for(200, 180, (190, 0)) == ()
+        assert checkpoints_for(1000, 0, (500, 300)) == (300, 500, 984)
+        assert checkpoints_for(1000, 500, (500, 300)) == (984,)
+        assert checkpoints_for(10, 0, (0, 0)) == ()
+
+    def test_a_follower_asks_its_leader_for_a_checkpoint_and_waits_for_it(self) -> None:
+        reuse, rows = Reuse(PrefixCache(PLENTY)), Rows()
+        leader = begun(reuse, 0, list(range(400)))
+        follower = reuse.arrive("", [*range(300), 7, 7, 7])
+        assert not reuse.may_start(follower, rows) and rows.asked == [(0, 300)]
+        reuse.advance(0, 200, None)
+        assert not reuse.may_start(follower, rows)
+        reuse.advance(0, 300, tiny_cache(list(range(300))))
+        assert reuse.may_start(follower, rows) and reuse.start(follower).cached == 300
+        assert leader.cached == 0
+
+    def test_what_cannot_be_stored_costs_what_is_stored_and_nothing_else(self) -> None:
+        reuse, tokens = Reuse(PrefixCache(PLENTY)), list(range(400))
+        reuse.keep("", tokens, tiny_cache(tokens))
+        (broken,) = tiny_cache([7, *tokens[1:]])
+        broken.values = broken.values[:, :, :100]
+        reuse.keep("", [7, *tokens[1:]], [broken])
+        assert reuse.size == 0
+        reuse.keep("", tokens, tiny_cache(tokens))
+        assert reuse.start(reuse.arrive("", tokens)).cached == 399
+
+    def test_a_fault_of_its_own_costs_what_is_stored_and_no_answer(self) -> None:
+        told: list[str] = []
+        reuse, tokens = Reuse(PrefixCache(PLENTY), warn=told.append), list(range(400))
+        reuse.keep("", tokens, tiny_cache(tokens))
+        del reuse.prefixes._order[next(iter(reuse.prefixes._order))]
+        again = reuse.arrive("", tokens)
+        assert reuse.may_start(again, Rows()) and reuse.start(again).cached == 0
+        assert len(told) == 1 and FAILED in told[0] and reuse.size == 0
+        reuse.keep("", tokens, tiny_cache(tokens))
+        assert reuse.start(reuse.arrive("", tokens)).cached == 399
+        reuse.prefixes.size += 1
+        reuse.resize(0)
+        assert len(told) == 2 and reuse.size == 0
+
+    def test_who_shares_little_or_is_elsewhere_does_not_wait(self) -> None:
+        reuse, rows = Reuse(PrefixCache(PLENTY)), Rows()
+        begun(reuse, 0, list(range(400)))
+        assert reuse.may_start(reuse.arrive("", [*range(60), *[7] * 300]), rows)
+        assert reuse.may_start(reuse.arrive("other", list(range(400))), rows)
+        assert rows.asked == []
+
+    def test_a_leader_that_leaves_sets_its_followers_free(self) -> None:
+        reuse, rows = Reuse(PrefixCache(PLENTY)), Rows()
+        begun(reuse, 0, list(range(400)))
+        follower = reuse.arrive("", list(range(399)))
+        assert not reuse.may_start(follower, rows)
+        reuse.end(0)
+        assert reuse.may_start(follower, rows)
+
+    def test_a_leader_that_is_further_gives_what_it_has(self) -> None:
+        reuse, rows = Reuse(PrefixCache(PLENTY)), Rows(held=320)
+        reuse.prefixes.keep("warm", list(range(10)), tiny_cache(list(range(10))))
+        begun(reuse, 0, list(range(400)))
+        reuse.advance(0, 320, None)
+        follower = reuse.arrive("", [*range(300), 7, 7, 7])
+        assert reuse.may_start(follower, rows) and reuse.start(follower).cached == 300
+
+
+def begun(reuse: Reuse, row: int, tokens: list[int]) -> Found:
+    arrival: Arrival = reuse.arrive("", tokens)
+    found = reuse.start(arrival)
+    reuse.lead(row, arrival, found)
+    return found
+
+
+class Rows:
+    """A batch that does what it is asked."""
+
+    def __init__(self, held: int = 0) -> None:
+        self.held = held
+        self.asked: list[tuple[int, int]] = []
+
+    def checkpoint(self, row: int, position: int) -> bool:
+        self.asked.append((row, position))
+        return position > self.held
+
+    def extract(self, row: int) -> tuple[list[int], list[Any]] | None:
+        return list(range(self.held)), tiny_cache(list(range(self.held)))

@@ -1,0 +1,182 @@
+"""The choice of tokens: filters on small known distributions, chances, penalties; on MLX and on the host alike."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from lmx_daemon.engines.mlx.sampling.draw import Filters, Noise, bases, chances, draw
+from lmx_daemon.engines.mlx.sampling.parameters import Resolved
+from lmx_daemon.engines.mlx.sampling.sampler import Chooser, Tally, Wish
+
+PROBABILITIES = np.array([0.25, 0.5, 0.03, 0.15, 0.07], np.float32)
+
+
+@pytest.fixture(params=["mlx", "numpy"])
+def xp(request: pytest.FixtureRequest) -> Any:
+    return mx if request.param == "mlx" else np
+
+
+def drawn(xp: Any, probabilities: Any, rows: Sequence[Resolved], chance: Any) -> list[int]:
+    logits = np.log(np.asarray(probabilities, np.float32))
+    logits = np.broadcast_to(logits, (len(rows), logits.shape[-1])).copy()
+    found: Any = draw(xp, xp.array(logits), xp.array(np.asarray(chance, np.float32)), Filters(rows, logits.shape[-1]))
+    return [int(index) for index in found]
+
+
+def kept(xp: Any, **changes: float) -> list[int]:
+    """The tokens that some chance draws."""
+    resolved = Resolved(**({"temperature": 1.0} | changes))
+    chance = np.linspace(0.0005, 0.9995, 1000)
+    return sorted(set(drawn(xp, PROBABILITIES, [resolved] * 1000, chance)))
+
+
+def test_filters(xp: Any) -> None:
+    assert kept(xp) == [0, 1, 2, 3, 4]
+    assert kept(xp, top_k=2) == [0, 1]
+    assert kept(xp, top_k=99) == [0, 1, 2, 3, 4]
+    assert kept(xp, top_p=0.5) == [1]
+    assert kept(xp, top_p=0.6) == [0, 1]
+    assert kept(xp, top_p=0.0) == [1]
+    assert kept(xp, min_p=0.2) == [0, 1, 3]
+    assert kept(xp, min_p=1.0) == [1]
+    assert kept(xp, top_k=3, top_p=0.7, min_p=0.9) == [1]
+
+
+def test_draws_follow_the_distribution(xp: Any) -> None:
+    chance = (np.arange(20_000) + 0.5) / 20_000
+    for temperature in (0.5, 1.0, 2.0):
+        counts = Counter(drawn(xp, PROBABILITIES, [Resolved(temperature=temperature)] * 20_000, chance))
+        expected = PROBABILITIES ** (1 / temperature)
+        expected /= expected.sum()
+        for token in range(5):
+            assert counts[token] / 20_000 == pytest.approx(expected[token], abs=2e-4)
+
+
+def test_a_row_draws_the_same_among_any_others(xp: Any) -> None:
+    rng = np.random.default_rng(1)
+    probabilities = rng.dirichlet(np.full(700, 0.1), 1)[0] + 1e-9
+    mine = Resolved(temperature=0.8, top_p=0.9)
+    others = [
+        Resolved(temperature=1.5, top_k=300),
+        Resolved(temperature=0.6, top_p=0.3, top_k=20, min_p=0.1),
+        Resolved(temperature=1.0),
+    ]
+    for chance in (0.1, 0.5, 0.9, 0.999999):
+        (alone,) = drawn(xp, probabilities, [mine], [chance])
+        for count in range(4):
+            beside = drawn(xp, probabilities, [*others[:count], mine], [*[0.4] * count, chance])
+            assert beside[-1] == alone
+
+
+@pytest.mark.parametrize("chance", [1e-8, 0.5, 1 - 2**-22])
+def test_extremes_never_draw_what_is_impossible(xp: Any, chance: float) -> None:
+    probabilities = np.full(5000, 1e-30, np.float32)
+    probabilities[4999] = 0.0
+    probabilities[17] = 1.0
+    with np.errstate(divide="ignore"):
+        assert drawn(xp, probabilities, [Resolved(temperature=1e-4), Resolved(temperature=2.0)], [chance] * 2)[0] == 17
+        assert drawn(xp, [1.0, *[0.0] * 8], [Resolved(temperature=2.0)], [chance]) == [0]
+
+
+def test_chances_are_even_and_apart() -> None:
+    starts = bases([(seed, choice) for seed in (0, 1, 2**63 - 1) for choice in (0, 1)])
+    table = np.stack([chances(starts, [position] * 6) for position in range(4000)])
+    assert table.min() > 0 and table.max() < 1
+    assert np.allclose(table.mean(axis=0), 0.5, atol=0.03) and np.allclose(table.std(axis=0), 12**-0.5, atol=0.02)
+    assert np.abs(np.corrcoef(table, rowvar=False) - np.eye(6)).max() < 0.06
+    assert (chances(starts, [3] * 6) == chances(starts, [3] * 6)).all()
+
+
+def choose(wishes: list[Wish], logits: Any, prompt: Sequence[int] = (), steps: int = 1) -> list[list[int]]:
+    """Tokens of each step, from the same logits."""
+    tallies = [Tally(prompt, logits.shape[-1]) if wish.resolved.penalised else None for wish in wishes]
+    chooser = Chooser(wishes, tallies, logits.shape[-1])
+    return [chooser.start(mx.array(logits), [step] * len(wishes)).read()[0] for step in range(steps)]
+
+
+def noise(starts: Any, positions: list[int], vocabulary: int) -> Any:
+    return Noise(starts, [1.0] * len(positions), vocabulary).at(positions)
+
+
+def test_noise_draws_by_the_distribution() -> None:
+    starts, counted = bases([(seed, 0) for seed in range(50)]), Counter[int]()
+    for position in range(400):
+        found = np.log(PROBABILITIES) + noise(starts, [position] * 50, len(PROBABILITIES))
+        counted.update(found.argmax(axis=-1).tolist())
+    shares = [counted[token] / 20_000 for token in range(len(PROBABILITIES))]
+    assert shares == pytest.approx(PROBABILITIES.tolist(), abs=0.015)
+
+
+def test_noise_is_finite_even_at_its_ends_and_has_gumbels_moments() -> None:
+    found = noise(bases([(seed, 0) for seed in range(16)]), list(range(16)), (1 << 20) - 1)
+    assert found.dtype == np.float32 and np.isfinite(found).all() and found.max() < 17.4
+    assert found.mean() - np.log(np.log(2.0)) == pytest.approx(0.5772, abs=0.002) and found.std() == pytest.approx(
+        1.2825, abs=0.002
+    )
+    assert np.abs(np.corrcoef(found) - np.eye(16)).max() < 0.01
+    assert abs(np.corrcoef(found[0, :-1], found[0, 1:])[0, 1]) < 0.01
+
+
+def test_noise_made_ahead_is_the_noise_of_its_rows_and_positions() -> None:
+    starts = bases([(3, 0), (3, 1), (8, 0)])
+    ahead = Noise(starts, [1.0, 0.5, 2.0], 301)
+    scale = np.array([[1.0], [0.5], [2.0]], np.float32)
+    for positions in ([0, 4, 9], [1, 5, 10], [2, 6, 11], [7, 7, 7], [8, 8, 8]):
+        alone = [noise(starts[row : row + 1], [position], 301) for row, position in enumerate(positions)]
+        assert (ahead.at(positions) == np.concatenate(alone) * scale).all()
+        ahead.ahead()
+
+
+def test_each_row_has_its_own_penalties_and_bias() -> None:
+    logits = np.tile(np.array([3.0, 2.9, 2.8, -1.0], np.float32), (5, 1))
+    wishes = [
+        Wish(Resolved()),
+        Wish(Resolved(presence_penalty=0.15)),
+        Wish(Resolved(frequency_penalty=0.15)),
+        Wish(Resolved(repetition_penalty=1.2)),
+        Wish(Resolved(bias={3: 100.0})),
+    ]
+    steps = choose(wishes, logits, prompt=[0], steps=4)
+    assert [row[0] for row in steps] == [0, 0, 0, 0]
+    assert [row[1] for row in steps] == [0, 1, 0, 0]  # 2 is left out by 0.05
+    assert [row[2] for row in steps] == [0, 1, 0, 2]
+    assert [row[3] for row in steps] == [1, 2, 0, 0]  # the prompt's token counts
+    assert [row[4] for row in steps] == [3, 3, 3, 3]
+
+
+def test_counts_outlive_a_change_of_rows() -> None:
+    logits = np.array([[3.0, 2.9, 2.8, -1.0]], np.float32)
+    wish, tally = Wish(Resolved(presence_penalty=1.0)), Tally([], 4)
+    first = Chooser([wish], [tally], 4).start(mx.array(logits), [0]).read()[0]
+    both = Chooser([Wish(Resolved()), wish], [None, tally], 4).start(mx.array(np.tile(logits, (2, 1))), [5, 1])
+    assert first == [0] and both.read()[0] == [0, 1]
+
+
+def test_logprobs_are_those_of_the_rows_that_asked() -> None:
+    logits = np.log(np.stack([PROBABILITIES, np.roll(PROBABILITIES, 1), np.roll(PROBABILITIES, 2)]))
+    wishes = [
+        Wish(Resolved(), top_logprobs=2),
+        Wish(Resolved(temperature=1.0), seed=4),
+        Wish(Resolved(), top_logprobs=0),
+    ]
+    chooser = Chooser(wishes, [None] * 3, 5)
+    tokens, found = chooser.start(mx.array(logits), [0] * 3).read()
+    assert set(found) == {0, 2} and tokens[0] == 1 and tokens[2] == 3
+    assert found[0].chosen == pytest.approx(np.log(0.5), abs=1e-5)
+    assert [token for token, _ in found[0].top] == [1, 0]
+    assert [value for _, value in found[0].top] == pytest.approx(np.log([0.5, 0.25]), abs=1e-5)
+    assert found[2].chosen == pytest.approx(np.log(0.5), abs=1e-5)
+
+
+def test_the_device_draws_what_the_host_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    logits = rng.normal(size=(6, 300)).astype(np.float32) * 3
+    wishes = [Wish(Resolved(temperature=0.7, top_p=0.9, min_p=0.02 * n, top_k=40 * n), seed=n) for n in range(5)]
+    wishes.append(Wish(Resolved()))
+    host = choose(wishes, logits, steps=5)
+    monkeypatch.setattr("lmx_daemon.engines.mlx.platform.on_cpu", lambda: False)
+    assert choose(wishes, logits, steps=5) == host

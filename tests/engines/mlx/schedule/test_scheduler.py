@@ -1,0 +1,229 @@
+"""The service under random schedules: whatever comes, goes, breaks, is set aside or is found stored, an answer's
+tokens, text and log-probabilities are those it would have had alone."""
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmx_daemon.contract.frames import EngineOptions, Events
+from lmx_daemon.contract.generation import Delta, Event, Failed, Finished, Generate, Sampling, Tokens, is_terminal
+from lmx_daemon.engines.mlx.commands import Ready
+from lmx_daemon.engines.mlx.load.loading import LoadedModel, load
+from lmx_daemon.engines.mlx.load.probe import try_out
+from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
+from lmx_daemon.engines.mlx.prefix.disk import Disk
+from lmx_daemon.engines.mlx.prefix.sharing import Reuse
+from lmx_daemon.engines.mlx.schedule.queue import Line
+from lmx_daemon.engines.mlx.schedule.scheduler import Service
+from lmx_daemon.engines.mlx.text.prompt import Prepared
+from lmx_daemon.worker.link import Pulse
+from tests.engines.mlx.batch.test_batch import EVERY, tokens_of
+from tests.models import build_model
+
+QUICK = ("llama", "gemma3_text")
+OPTIONS = EngineOptions(prefill_step=48, max_running=10)
+CONTEXT = 2048
+KINDS: dict[str, dict[str, Any]] = {
+    "greedy": {"sampling": Sampling(temperature=0.0)},
+    "told": {"sampling": Sampling(temperature=0.0, frequency_penalty=1.0), "top_logprobs": 2},
+    "drawn": {"sampling": Sampling(temperature=0.9, top_p=0.9, seed=5, repetition_penalty=1.3), "choices": 2},
+    "several": {"sampling": Sampling(temperature=1.0, top_k=40, seed=3, presence_penalty=1.0), "choices": 3},
+}
+DEADLINE = 0.05
+
+Told = tuple[list[int], str, list[Any]]
+"""Tokens, text, log-probabilities of one choice."""
+
+
+class Breaking:
+    """A model whose next call can be made to raise."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.armed = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        if self.armed:
+            self.armed = False
+            raise RuntimeError("broken once")
+        return self._model(*arguments, **named)
+
+
+class World:
+    """One service, and what it has told."""
+
+    def __init__(self, loaded: LoadedModel, reuse: Reuse) -> None:
+        abilities = try_out(loaded.model)
+        self.shape = abilities.cache
+        self.told: dict[str, list[Event]] = {}
+        self.asked: dict[str, Generate] = {}
+        self.pulse = Pulse()
+        line = Line(self.shape, 0, CONTEXT)
+        self.service = Service(loaded, abilities, "one", OPTIONS, line, reuse, pulse=self.pulse, send=self._hear)
+
+    def _hear(self, message: Any) -> None:
+        if isinstance(message, Events):
+            for event in message.events:
+                self.told.setdefault(event.id, []).append(event)
+
+    def ask(self, prompt: tuple[int, ...], ago: float = 0.0, **fields: Any) -> str:
+        identity = f"r{len(self.asked)}"
+        request = Generate(id=identity, model="m", prompt=Tokens(ids=prompt), token_ids=True, **fields)
+        self.asked[identity] = request
+        self.service.receive(Ready(request, Prepared(list(prompt), [], raw=True), time.monotonic() - ago, 0.0))
+        return identity
+
+    def open(self) -> list[str]:
+        return [name for name in self.asked if not any(map(is_terminal, self.told.get(name, [])))]
+
+    def finish(self) -> None:
+        until = time.monotonic() + 60
+        while self.open():
+            assert time.monotonic() < until, f"never ended: {self.open()}"
+            self.service.turn()
+            if self.service.idle:
+                time.sleep(0.001)
+        assert not self.pulse.busy and self.pulse.running == 0, "what has ended counts as running"
+
+    def answer(self, identity: str, choice: int) -> Told:
+        deltas = [e for e in self.told[identity] if isinstance(e, Delta) and e.choice == choice]
+        return (
+            [token for delta in deltas for token in delta.token_ids],
+            "".join(delta.content for delta in deltas),
+            [logprob for delta in deltas for logprob in delta.logprobs],
+        )
+
+
+class Schedules:
+    """Random ones, on one model. `alone` are the answers that are right."""
+
+    def __init__(self, path: Path) -> None:
+        self._loaded = load(path, OPTIONS, lambda *_: None)
+        self._model = self._loaded.model = Breaking(self._loaded.model)
+        self._alone = World(self._loaded, Reuse())
+        self._known: dict[Any, list[Told]] = {}
+
+    def alone(self, prompt: tuple[int, ...], kind: str) -> list[Told]:
+        if (prompt, kind) not in self._known:
+            armed, self._model.armed = self._model.armed, False
+            name = self._alone.ask(prompt, max_tokens=40, **KINDS[kind])
+            self._alone.finish()
+            self._model.armed = armed
+            count = self._alone.asked[name].choices
+            self._known[prompt, kind] = [self._alone.answer(name, choice) for choice in range(count)]
+        return self._known[prompt, kind]
+
+    def world(self) -> World:
+        return World(self._loaded, Reuse())
+
+    def run(self, seed: int, folder: Path, acts: int) -> int:
+        """How many answers came to their end."""
+        generator = random.Random(seed)
+        disk = Disk(folder, "mark", 1 << 28, lambda _: None, lambda: None, reserve=0)
+        memory = generator.choice((0, 300_000, 1 << 28))
+        world = World(self._loaded, Reuse(PrefixCache(memory, "mark", disk), disk))
+        wanted: dict[str, tuple[tuple[int, ...], str]] = {}
+        for _ in range(acts):
+            act = generator.random()
+            if act < 0.3:
+                self._ask(world, generator, wanted)
+            elif act < 0.36 and world.open():
+                world.service.drop(generator.choice(world.open()))
+            elif act < 0.39:
+                self._model.armed = True
+            elif act < 0.43 and world.shape is not None:
+                world.service.grant(generator.choice((0, world.shape.bytes(400), world.shape.bytes(900))))
+            elif act < 0.44:
+                time.sleep(DEADLINE)
+            for _ in range(generator.randint(1, 6)):
+                world.service.turn()
+        world.service.grant(0)
+        self._model.armed = False
+        world.finish()
+        disk.close(5)
+        for name, (prompt, kind) in wanted.items():
+            self._judge(world, name, self.alone(prompt, kind), f"seed {seed}, {name}: {kind}")
+        return sum(isinstance(world.told[name][-1], Finished) for name in wanted)
+
+    def _ask(self, world: World, generator: random.Random, wanted: dict[str, Any]) -> None:
+        prompt = tokens_of(generator.randint(0, 2), generator.choice((1, 9, 64, 65, 130, 200)))
+        kind = generator.choice(list(KINDS))
+        fields: dict[str, Any] = dict(KINDS[kind]) | {"max_tokens": generator.randint(1, 40)}
+        if generator.random() < 0.3:
+            _, text, _ = self.alone(prompt, kind)[0]
+            place = generator.randrange(max(1, len(text) - 3))
+            stop = text[place : place + generator.randint(1, 3)]
+            # An answer that ends within a character has the replacement where a longer one has the character.
+            fields["stop"] = (stop if stop and "\ufffd" not in stop else "never",)
+        if generator.random() < 0.1:
+            fields["deadline"] = DEADLINE
+        wanted[world.ask(prompt, **fields)] = prompt, kind
+
+    def _judge(self, world: World, name: str, expected: list[Told], label: str) -> None:
+        request, end = world.asked[name], world.told[name][-1]
+        assert sum(map(is_terminal, world.told[name])) == 1, label
+        endings = end.endings if isinstance(end, Finished) else ()
+        if isinstance(end, Failed):
+            assert end.error.code in ("worker_failed", "deadline_exceeded", "context_length_exceeded"), label
+        for choice, (tokens, text, logprobs) in enumerate(expected):
+            said, content, found = world.answer(name, choice)
+            assert said == tokens[: len(said)], f"{label}: choice {choice} says {said}, not {tokens}"
+            for one, other in zip(found, logprobs, strict=False):
+                assert one.id == other.id and one.logprob == pytest.approx(other.logprob, abs=1e-3), label
+            ending = endings[choice] if endings else None
+            if ending is not None and ending.matched_stop is not None:
+                places = [text.index(stop) for stop in request.stop if stop in text]
+                assert content == text[: min(places)], f"{label}: {content!r} of {text!r}, stop {request.stop}"
+            elif ending is not None and ending.reason == "stop":  # qwen2's tokenizer brings an end of its own
+                assert (said, content) == (tokens, text), f"{label}: {content!r} of {text!r} is not its end"
+            else:
+                assert text.startswith(content.rstrip("\ufffd")), f"{label}: {content!r} of {text!r}"
+            if ending is not None and ending.reason == "length":
+                assert len(said) <= (request.max_tokens or 0), label
+
+
+def schedules_of(architecture: str, tmp_path: Path) -> Schedules:
+    return Schedules(build_model(architecture, tmp_path / "model", ends=False))
+
+
+@pytest.mark.parametrize("architecture", QUICK)
+def test_an_answer_is_the_one_it_would_have_been_alone(architecture: str, tmp_path: Path) -> None:
+    schedules = schedules_of(architecture, tmp_path)
+    assert sum(schedules.run(seed, tmp_path / "disk", 60) for seed in range(1)) > 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", EVERY)
+def test_an_answer_is_the_one_it_would_have_been_alone_for_long(architecture: str, tmp_path: Path) -> None:
+    schedules = schedules_of(architecture, tmp_path)
+    for seed in range(100, 160):
+        schedules.run(seed, tmp_path / f"disk{seed % 3}", 150)
+
+
+def test_a_request_ends_at_its_own_stop_tokens_and_its_neighbour_does_not(tmp_path: Path) -> None:
+    schedules, prompt, fields = schedules_of("llama", tmp_path), tokens_of(0, 20), {"max_tokens": 40}
+    tokens, _, _ = schedules.alone(prompt, "greedy")[0]
+    world = schedules.world()
+    one = world.ask(prompt, stop_tokens=(tokens[7],), **KINDS["greedy"], **fields)
+    other = world.ask(prompt, **KINDS["greedy"], **fields)
+    strange = world.ask(prompt, stop_tokens=(999_999,))
+    world.finish()
+    assert world.answer(one, 0)[0] == tokens[: tokens.index(tokens[7])] and world.answer(other, 0)[0] == tokens
+    ended, refused = world.told[one][-1], world.told[strange][-1]
+    assert isinstance(ended, Finished) and ended.reason == "stop"
+    assert isinstance(refused, Failed) and refused.error.param == "stop_token_ids"
+
+
+def test_one_that_waited_too_long_before_it_came_to_the_engine_does_not_begin(tmp_path: Path) -> None:
+    world = schedules_of("llama", tmp_path).world()
+    late = world.ask(tokens_of(0, 20), ago=5.0, queue_deadline=2.0, max_tokens=4)
+    early = world.ask(tokens_of(0, 20), ago=5.0, queue_deadline=60.0, max_tokens=4)
+    world.finish()
+    (failed,), ended = world.told[late], world.told[early][-1]
+    assert isinstance(failed, Failed) and failed.error.code == "deadline_exceeded" and isinstance(ended, Finished)

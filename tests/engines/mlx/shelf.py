@@ -1,0 +1,77 @@
+"""One life of a worker's prefix cache on disk, for a test to keep things in."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx_lm.models.cache import KVCache
+
+from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
+from lmx_daemon.engines.mlx.prefix.disk import Disk
+
+PLENTY = 1 << 30
+PATIENCE = 10.0
+
+
+class Shelf:
+    """One life of a worker's prefix cache, memory and disk."""
+
+    def __init__(
+        self, root: Path, mark: str = "model", max_bytes: int = PLENTY, memory: int = PLENTY, **more: Any
+    ) -> None:
+        self.said: list[str] = []
+        self.woken = threading.Event()
+        self.disk = Disk(root, mark, max_bytes, self.said.append, self.woken.set, **({"reserve": 0} | more))
+        assert self.disk.ready.wait(PATIENCE)
+        self.prefixes = PrefixCache(memory, mark, self.disk)
+        self.folder = root / mark
+
+    def keep(self, tokens: list[int], cache: list[Any], namespace: str = "") -> None:
+        self.prefixes.keep(namespace, tokens, cache)
+        self.prefixes.settle()
+
+    def restore(self, tokens: list[int], namespace: str = "") -> int:
+        """Tokens gained from disk."""
+        fetch = self.disk.fetch(self.prefixes, namespace, tokens)
+        if fetch is None:
+            return 0
+        assert self.woken.wait(PATIENCE) and fetch.done
+        self.woken.clear()
+        before = self.prefixes.place(namespace, fetch.data).length
+        self.disk.take(self.prefixes)
+        return self.prefixes.place(namespace, fetch.data).length - before
+
+    def close(self) -> None:
+        self.prefixes.settle(everything=True)
+        self.disk.close(PATIENCE)
+
+    def files(self) -> list[Path]:
+        return sorted(self.folder.glob("*.kv")) if self.folder.exists() else []
+
+
+def numbers(count: int, variant: int = 0) -> tuple[list[int], list[Any]]:
+    """Tokens, and a cache whose content says which they are."""
+    tokens = [variant * 1000 + n for n in range(count)]
+    keys = mx.array(tokens, mx.float32).reshape(1, 1, -1, 1)
+    return tokens, [KVCache.from_state((keys, keys * 2, count))]
+
+
+def content(shelf: Shelf, tokens: list[int]) -> list[int]:
+    hit = shelf.prefixes.find("", tokens)
+    return [] if hit is None else hit.cache[0].keys_and_values()[0].flatten().tolist()
+
+
+def read_ahead(shelf: Shelf, max_bytes: int = PLENTY, namespace: str = "") -> None:
+    shelf.disk.read_ahead(shelf.prefixes.root_key(namespace), max_bytes)
+    assert shelf.woken.wait(PATIENCE)
+    shelf.woken.clear()
+    shelf.disk.take(shelf.prefixes)
+
+
+def failing_with(error: Exception) -> Callable[..., None]:
+    def failing(*_: Any, **__: Any) -> None:
+        raise error
+
+    return failing

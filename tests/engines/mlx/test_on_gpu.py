@@ -1,0 +1,161 @@
+"""Where the engine chooses between ways for a CPU and for a GPU, the latter's, which Macs take: the arithmetic is this
+machine's. A seed, a cancel or a neighbour changes no answer there either, in the number types that are used there."""
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import pytest
+from mlx.utils import tree_map
+from mlx_lm.models import activations, base
+
+from lmx_daemon.contract.frames import EngineOptions
+from lmx_daemon.contract.generation import Sampling
+from lmx_daemon.engines.mlx import patches as kernels
+from lmx_daemon.engines.mlx import platform
+from lmx_daemon.engines.mlx.batch.batch import Batch
+from lmx_daemon.engines.mlx.batch.step import Row
+from lmx_daemon.engines.mlx.cpu import exponentials as host
+from lmx_daemon.engines.mlx.load.loading import load
+from lmx_daemon.engines.mlx.load.probe import try_out
+from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
+from lmx_daemon.engines.mlx.sampling.parameters import Resolved
+from lmx_daemon.engines.mlx.sampling.sampler import GREEDY, Chooser, Tally, Wish
+from lmx_daemon.memory.need import buffer_bytes
+from tests.engines.mlx.batch import test_batch
+from tests.engines.mlx.batch.test_batch import LENGTHS, alone_with, model_of, run_schedules, tokens_of
+from tests.engines.mlx.schedule import test_scheduler as test_service
+from tests.models import build_model
+
+GIB = 1024**3
+
+
+def unteach() -> None:
+    """mlx-lm's models call its own functions again."""
+    own = {kernels.attention: "scaled_dot_product_attention", kernels.attention_on_cpu: "scaled_dot_product_attention"}
+    for module in [module for name, module in list(sys.modules.items()) if name.startswith("mlx_lm.models.")]:
+        for function, name in own.items():
+            if getattr(module, name, None) is function:
+                setattr(module, name, base.scaled_dot_product_attention)
+        if getattr(module, "swiglu", None) is kernels.swiglu_on_cpu:
+            module.swiglu = activations.swiglu
+
+
+@pytest.fixture(autouse=True)
+def _as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    unteach()
+    alone_with.cache_clear()  # a GPU draws in another way
+    monkeypatch.setattr(platform, "on_cpu", lambda: False)
+    for name in ("attend", "gate"):
+        monkeypatch.setattr(host, name, lambda *_: pytest.fail("numpy takes no part on a GPU"))
+    yield
+    monkeypatch.undo()
+    unteach()
+    kernels.teach()
+    alone_with.cache_clear()
+
+
+@pytest.mark.parametrize("architecture", ("llama", "gemma3_text", "falcon_h1"))
+def test_a_row_is_as_it_would_be_alone(architecture: str) -> None:
+    run_schedules(architecture, 2, 15)
+
+
+def test_no_secret_is_seen_in_another_answer() -> None:
+    assert test_batch.run_secrets(80) > 40
+
+
+def test_an_answer_is_the_one_it_would_have_been_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unfiltered = {"sampling": Sampling(temperature=0.8, seed=11), "choices": 3, "top_logprobs": 1}
+    monkeypatch.setitem(test_service.KINDS, "unfiltered", unfiltered)
+    assert test_service.schedules_of("llama", tmp_path).run(5, tmp_path / "disk", 25) > 2
+
+
+def in_type(kind: str) -> Any:
+    """llama, and a mixture of windows and plain layers, as they lie on a Mac."""
+    model = model_of.__wrapped__("gemma3_text" if kind == "float16" else "llama")
+    if kind == "4 bits":
+        nn.quantize(model, group_size=32, bits=4, class_predicate=lambda path, _: path.endswith(("k_proj", "v_proj")))
+    wanted = mx.float16 if kind == "float16" else mx.bfloat16
+    model.update(
+        tree_map(lambda own: own.astype(wanted) if mx.issubdtype(own.dtype, mx.floating) else own, model.parameters())
+    )
+    return model
+
+
+@pytest.mark.parametrize("kind", ("bfloat16", "float16", "4 bits"))
+def test_tokens_of_half_the_width_are_the_models_own(kind: str) -> None:
+    """Rounding differs with the rows beside; another row's keys and values would be far off."""
+    model, generator = in_type(kind), random.Random(2)
+    abilities = try_out(model)
+    assert abilities.merges and abilities.joins and abilities.lazy
+    batch, prefixes = Batch(model, set(), prefill_step=4096, abilities=abilities), PrefixCache(1 << 24)
+    answers: dict[int, tuple[tuple[int, ...], list[int]]] = {}
+    for count in range(16):
+        prompt = tokens_of(generator.randrange(3), generator.choice(LENGTHS))
+        hit = prefixes.find("", prompt)
+        rows = [Row(generator.randint(1, 10), GREEDY)] * generator.choice((1, 1, 3))
+        ids = batch.add(prompt, rows, hit.cache if hit else None, hit.length if hit else 0)
+        answers |= {row: (prompt, []) for row in ids}
+        while len(answers) >= 10 or (count == 15 and answers):
+            for token in batch.step().tokens:
+                prompt, said = answers[token.row]
+                said.append(token.token)
+                if token.reason is None:
+                    continue
+                del answers[token.row]
+                assert token.tokens is not None and token.cache is not None
+                prefixes.keep("", token.tokens, token.cache)
+                logits = model(mx.array([[*prompt, *said]]))[0, len(prompt) - 1 : -1].astype(mx.float32)
+                chosen = mx.take_along_axis(logits, mx.array(said)[:, None], axis=-1)[:, 0]
+                assert mx.max(mx.max(logits, axis=-1) - chosen).item() < 0.5 * mx.std(logits).item()
+        if answers and generator.random() < 0.2:
+            row = generator.choice(sorted(answers))
+            batch.remove([row])
+            del answers[row]
+    assert batch.cache_bytes == 0
+
+
+@pytest.mark.parametrize("dtype", (mx.bfloat16, mx.float16, mx.float32))
+def test_small_penalties_and_biases_count_in_every_number_type(dtype: mx.Dtype) -> None:
+    logits = mx.array([[33.0, 33.0, 12.0]] * 4).astype(dtype)
+    rows = [
+        Resolved(presence_penalty=0.1),
+        Resolved(frequency_penalty=0.1),
+        Resolved(repetition_penalty=1.003),
+        Resolved(bias={1: 0.1}),
+    ]
+    tallies = [Tally([], 3) if resolved.penalised else None for resolved in rows]
+    chooser = Chooser([Wish(resolved) for resolved in rows], tallies, 3)
+    said = [chooser.start(logits, [step] * 4).read()[0] for step in range(3)]
+    assert [list(row) for row in zip(*said, strict=True)] == [[0, 1, 0], [0, 1, 0], [0, 1, 0], [1, 1, 1]]
+
+
+def test_numbers_keep_their_type(tmp_path: Path) -> None:
+    path = build_model("llama", tmp_path)
+    weights = mx.load(str(path / "model.safetensors"))
+    halved = {name: value.astype(mx.bfloat16) for name, value in weights.items()}
+    mx.save_safetensors(str(path / "model.safetensors"), halved, {"format": "mlx"})
+    found = load(path, EngineOptions(), lambda *_: None)
+    assert (found.dtype, found.note) == ("bfloat16", "")
+
+
+def test_only_a_large_model_is_wired_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    wired: list[int] = []
+    monkeypatch.setattr(mx.metal, "is_available", lambda: True)
+    monkeypatch.setattr(mx, "device_info", lambda: {"max_recommended_working_set_size": 48 * GIB, "device_name": "M4"})
+    monkeypatch.setattr(mx, "set_wired_limit", wired.append)
+    assert platform.describe() == "metal, M4" and platform.device_memory() == 48 * GIB
+    assert platform.wire("auto", 20 * GIB) == platform.wire("off", 40 * GIB) == "" and not wired
+    assert platform.wire("auto", 25 * GIB) and platform.wire(str(4 * GIB), GIB) and platform.wire(str(99 * GIB), GIB)
+    assert wired == [48 * GIB, 4 * GIB, 48 * GIB]
+
+
+def test_the_buffers_that_mlx_keeps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[int] = []
+    monkeypatch.setattr(mx, "set_cache_limit", limits.append)
+    platform.bound_caches(8 * GIB)
+    assert limits == [buffer_bytes(8 * GIB)]

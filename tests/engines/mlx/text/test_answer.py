@@ -1,0 +1,46 @@
+"""Tokens to events: where an answer ends, and that nothing before its end is lost."""
+
+from typing import Any
+
+import pytest
+from mlx_lm.utils import load_tokenizer
+
+from lmx_daemon.contract.generation import Delta, Generate, Text
+from lmx_daemon.engines.mlx.batch.step import Token
+from lmx_daemon.engines.mlx.text.answer import Answer
+from lmx_daemon.engines.mlx.text.parse import Markers
+from lmx_daemon.engines.mlx.text.prompt import Prepared
+from tests.models import build_model
+
+TOOL = {"type": "function", "function": {"name": "f"}}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return load_tokenizer(build_model("llama", tmp_path_factory.mktemp("model")))
+
+
+def said(tokenizer: Any, text: str, reason: str | None, **fields: Any) -> tuple[str, str, str | None]:
+    """(content, why it ended, the stop string) of an answer whose tokens are those of `text`; the last has `reason`."""
+    request = Generate(id="r", model="m", prompt=Text(text="x"), **fields)
+    answer = Answer(request, Prepared([1], [TOOL]), 0.0, 0.0, 0)
+    answer.add(0, 0, tokenizer, Markers())
+    content, tokens = "", tokenizer.encode(text, add_special_tokens=False)
+    for place, token in enumerate(tokens, 1):
+        events = answer.take(Token(0, token, reason if place == len(tokens) else None), tokenizer)
+        content += "".join(event.content for event in events if isinstance(event, Delta))
+    (ending,) = answer.finished().endings
+    return content, ending.reason, ending.matched_stop
+
+
+def test_a_stop_string_in_the_middle(tokenizer: Any) -> None:
+    assert said(tokenizer, "one STOP two", None, stop=("STOP",)) == ("one ", "stop", "STOP")
+
+
+@pytest.mark.parametrize("reason", ["length", None])
+def test_a_stop_string_at_the_last_token(tokenizer: Any, reason: str | None) -> None:
+    assert said(tokenizer, "one two STOP", reason, stop=("STOP",)) == ("one two ", "stop", "STOP")
+
+
+def test_the_beginning_of_a_stop_string_is_said_where_it_does_not_come(tokenizer: Any) -> None:
+    assert said(tokenizer, "one ST", "length", stop=("STOP",)) == ("one ST", "length", None)

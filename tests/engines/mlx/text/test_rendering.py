@@ -1,0 +1,178 @@
+"""Chat templates are rendered as transformers renders them, for every family, with the switches that each reads."""
+
+from typing import Any
+
+import pytest
+from mlx_lm.chat_templates import deepseek_v32
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from lmx_daemon.contract.generation import Chat, Message, TextPart, Tool, ToolCall
+from lmx_daemon.engines.mlx.text.prompt import PromptBuilder, as_function, as_template_message
+from lmx_daemon.engines.mlx.text.switch import thinking_variables
+from tests.engines.mlx.text.prompts import PARAMETERS, SPECIAL, Letters, Renderer, families
+
+TOOL = Tool(name="look_up", description="Look <it> up & 'tell'", parameters=PARAMETERS)
+CALL = ToolCall(id="call12345", name="look_up", arguments='{"b": "ü", "a": 1}')
+
+
+def said(role: Any, text: str, **more: Any) -> Message:
+    return Message(role=role, content=(TextPart(text=text),) if text else (), **more)
+
+
+CONVERSATIONS: dict[str, list[Message]] = {
+    "one": [said("user", "Hello & <welcome> 'you' \"all\" ünï")],
+    "system": [said("system", "Be\n short. "), said("user", " Hi\n")],
+    "turns": [said("user", "a"), said("assistant", "b ", reasoning="because"), said("user", "c")],
+    "call": [
+        said("user", "What?"),
+        said("assistant", "", tool_calls=(CALL,), reasoning="It is unknown."),
+        said("tool", '{"answer": "ü"}', tool_call_id="call12345", name="look_up"),
+    ],
+    "after a call": [
+        said("system", "s"),
+        said("user", "What?"),
+        said("assistant", "", tool_calls=(CALL,)),
+        said("tool", "42", tool_call_id="call12345", name="look_up"),
+        said("assistant", "It is 42."),
+        said("user", "Thanks"),
+    ],
+}
+
+
+RENDERER = Renderer()
+
+
+def built(template: str, chat: Chat) -> str:
+    builder = PromptBuilder(Letters(template), 1_000_000, 2**21, RENDERER)  # type: ignore[arg-type]
+    return "".join(chr(token) for token in builder.build(chat).tokens)
+
+
+def by_transformers(template: str, chat: Chat, variables: dict[str, Any]) -> str:
+    (text,), _ = render_jinja_template(
+        conversations=[[as_template_message(message) for message in chat.messages]],
+        tools=[as_function(tool) for tool in chat.tools] or None,
+        chat_template=template,
+        add_generation_prompt=True,
+        **(SPECIAL | variables),
+    )
+    return str(text)
+
+
+def outcome(render: Any) -> str:
+    try:
+        return str(render())
+    except Exception as error:  # a refusal of the template, which both renderers repeat
+        return f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("thinking", [None, True, False])
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_every_family_renders_as_transformers_renders_it(name: str, thinking: bool | None) -> None:
+    different = {}
+    for family, template in families().items():
+        for tools in ((), (TOOL,)):
+            chat = Chat(messages=tuple(CONVERSATIONS[name]), tools=tools, thinking=thinking)
+            switch = thinking_variables(template, thinking)
+            ours = outcome(lambda template=template, chat=chat: built(template, chat))
+            theirs = outcome(lambda t=template, chat=chat, switch=switch: by_transformers(t, chat, switch))
+            if ours != theirs:
+                different[family, bool(tools)] = (ours, theirs)
+    assert different == {}
+
+
+def test_the_thinking_switch_changes_the_prompt_of_every_family_that_reads_one() -> None:
+    unchanged = set()
+    for family, template in families().items():
+        chats = [Chat(messages=tuple(CONVERSATIONS["one"]), thinking=thinking) for thinking in (True, False)]
+        on, off = (outcome(lambda t=template, chat=chat: built(t, chat)) for chat in chats)
+        if on == off:
+            unchanged.add(family)
+    switched = families().keys() - unchanged
+    assert {
+        "Apertus-8B-Instruct",
+        "Bielik-11B-v3.0-Instruct",
+        "ByteDance-Seed-OSS",
+        "Cohere2MoE",
+        "GLM-4.6",
+        "GLM-5.2",
+        "Qwen-Qwen3-0.6B",
+        "deepseek-ai-DeepSeek-V3.1",
+        "deepseek-ai-DeepSeek-V4",
+        "google-gemma-4-31B-it-interleaved",
+        "ibm-granite-granite-3.3-2B-Instruct",
+    } <= switched
+
+
+@pytest.mark.parametrize(
+    "filtered",
+    [
+        "tojson",
+        "tojson(separators=(',', ':'))",
+        "tojson(sort_keys=true, indent=2)",
+        "tojson(ensure_ascii=true)",
+        "tojson(true)",
+        "tojson(false, 4, (',', ':'), true)",
+    ],
+)
+def test_tojson_takes_the_arguments_that_transformers_takes(filtered: str) -> None:
+    template = "{{ tools | %s }}" % filtered  # noqa: UP031
+    chat = Chat(messages=tuple(CONVERSATIONS["one"]), tools=(TOOL,))
+    assert built(template, chat) == by_transformers(template, chat, {})
+
+
+@pytest.mark.parametrize(
+    ("template", "on", "off", "default"),
+    [
+        ("{% if thinking %}yes{% else %}no{% endif %}", "yes", "no", "no"),
+        ("{% if enable_thinking is defined and not enable_thinking %}no{% else %}yes{% endif %}", "yes", "no", "yes"),
+        ("{% set reasoning = reasoning | default(true) %}{{ 'yes' if reasoning else 'no' }}", "yes", "no", "yes"),
+        ("{% if thinking_budget is defined %}{{ thinking_budget }}{% else %}yes{% endif %}", "yes", "0", "yes"),
+    ],
+)
+def test_the_thinking_switch_has_the_name_that_the_template_reads(
+    template: str, on: str, off: str, default: str
+) -> None:
+    def rendered(thinking: bool | None) -> str:
+        return built(template, Chat(messages=tuple(CONVERSATIONS["one"]), thinking=thinking))
+
+    assert (rendered(True), rendered(False), rendered(None)) == (on, off, default)
+
+
+def test_rare_names_of_the_thinking_switch_are_set_only_where_the_template_reads_them() -> None:
+    other = "reasoning {{ message.reasoning }} {{ 'reasoning' }} {# reasoning #} {{ m['thinking_budget'] }}"
+    assert thinking_variables(other, False) == {"enable_thinking": False, "thinking": False}
+    assert thinking_variables("{%- set x = reasoning -%}", True)["reasoning"] is True
+
+
+def test_an_explicit_template_argument_wins_over_the_thinking_switch() -> None:
+    chat = Chat(messages=tuple(CONVERSATIONS["one"]), thinking=False, template_arguments={"thinking_budget": 512})
+    assert built("{{ thinking_budget }}", chat) == "512"
+
+
+def test_reasoning_before_a_call_reaches_templates_that_read_thinking() -> None:
+    template = "{% for message in messages %}[{{ message.thinking }}|{{ message.content }}]{% endfor %}"
+    spoken = said("assistant", "Let me see.", tool_calls=(CALL,), reasoning="It is unknown.")
+    chat = Chat(messages=(*CONVERSATIONS["call"], spoken))
+    # gpt-oss refuses both in one message.
+    assert built(template, chat) == '[|What?][It is unknown.|][|{"answer": "ü"}][|Let me see.]'
+
+
+class ByCode(Letters):
+    """A tokenizer whose template mlx-lm brings as Python code."""
+
+    _chat_template = staticmethod(deepseek_v32.apply_chat_template)
+
+    def apply_chat_template(self, messages: Any, tokenize: bool, **arguments: Any) -> str:
+        return str(self._chat_template(messages, **arguments))
+
+
+def test_a_template_that_is_code_gets_only_the_names_it_takes() -> None:
+    builder = PromptBuilder(ByCode(), 1_000_000, 2**21, RENDERER)  # type: ignore[arg-type]
+    chat = Chat(
+        messages=tuple(CONVERSATIONS["call"]),
+        tools=(TOOL,),
+        thinking=False,
+        template_arguments={"reasoning_effort": "none"},
+    )
+    text = "".join(chr(token) for token in builder.build(chat).tokens)
+    assert "DSML" in text and 'parameter name="b" string="true">ü<' in text and text.endswith("</think>")

@@ -1,0 +1,37 @@
+"""The scripted models of the tests say what they should, in the real worker."""
+
+from pathlib import Path
+
+import pytest
+
+from lmx_daemon.contract.frames import Loaded
+from lmx_daemon.contract.generation import Chat, Finished, Generate, Message, TextPart
+from tests.engines.mlx.driving import WorkerProcess, sampled
+from tests.scripted import Decoder, Script, build_scripted
+
+LONG = "Hello, the the the world!\n\n  x = {1: 2} <|a|>ünï 日本語 🙂 <|a|> end"
+PARTS = Script(["a", b"\xf0\x9f", b"\x98\x80", " b"])
+
+
+def asked(worker: WorkerProcess, text: str, **fields: object) -> Generate:
+    message = Message(role="user", content=(TextPart(text=text),))
+    fields = {"max_tokens": 100} | fields
+    return Generate(id=worker.name(), model="m", prompt=Chat(messages=(message,)), **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("decoder", ["byte", "metaspace", "metaspace-stripped"])
+def test_a_scripted_model_says_the_script_that_the_prompt_chooses(decoder: Decoder, tmp_path: Path) -> None:
+    scripts = {"": LONG, "second": PARTS, "endless": Script("la la ", ends=False)}
+    with WorkerProcess() as worker:
+        assert isinstance(worker.load(build_scripted(tmp_path, scripts, decoder=decoder, special=["<|a|>"])), Loaded)
+        requests = [
+            asked(worker, "hello " * 50),
+            asked(worker, "hello", sampling=sampled(temperature=2.0, seed=1)),
+            asked(worker, "and second " + "hello " * 50),
+            asked(worker, "endless and second"),
+        ]
+        ends = worker.finish(*map(worker.submit, requests))
+        texts = [worker.text(request.id) for request in requests]
+        reasons = [end.reason for end in ends if isinstance(end, Finished)]
+    assert texts[:3] == [LONG, LONG, "a😀 b"] and texts[3].startswith("la la la la la")
+    assert reasons == ["stop", "stop", "stop", "length"]

@@ -1,0 +1,83 @@
+"""Bodies: their structure is counted before they are decoded, and all of them together have a bound."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmx_daemon.contract.errors import BusyError, RequestError
+from lmx_daemon.http.dialects.openai_chat.bodies import MAX_MESSAGES, MAX_PARTS, ChatBody
+from lmx_daemon.http.dialects.openai_chat.requests import chat_request
+from lmx_daemon.http.errors import decode
+from lmx_daemon.http.server.bodies import MAX_VALUES, SMALL_BYTES, Bodies, Held, check_structure
+from lmx_daemon.storage import structure
+from lmx_daemon.storage.structure import exceeds
+
+TRICKY = st.text(st.sampled_from('a,"\\{}[]:\n\u00e9'), max_size=12)
+JSON = st.recursive(
+    st.integers() | TRICKY | st.none(), lambda inner: st.lists(inner) | st.dictionaries(TRICKY, inner)
+)  # fmt: skip
+
+
+def values(value: Any) -> int:
+    """Count what the scanner counts: each container, and each of its values but the first."""
+    if not isinstance(value, list | dict):
+        return 0
+    inner = value.values() if isinstance(value, dict) else value
+    return 1 + max(0, len(value) - 1) + sum(map(values, inner))
+
+
+class TestStructure:
+    @given(JSON, st.integers(1, 30))
+    def test_count_is_exact_wherever_the_pieces_are_cut(self, value: Any, piece: int) -> None:
+        data, count = json.dumps(value).encode(), values(value)
+        whole, structure.PIECE = structure.PIECE, piece
+        try:
+            assert exceeds(data, count) is None
+            assert count == 0 or exceeds(data, count - 1) is not None
+        finally:
+            structure.PIECE = whole
+
+    def test_error_names_the_field_and_the_limit(self) -> None:
+        body = b'{"model":"m","messages":[],"tools":[' + b"{}," * MAX_VALUES + b'{}],"prompt":""}'
+        with pytest.raises(RequestError, match=str(MAX_VALUES)) as raised:
+            check_structure(body)
+        assert raised.value.param == "tools"
+
+    def test_long_text_full_of_commas_passes(self) -> None:
+        check_structure(b'{"messages":[{"role":"user","content":"' + b'a,{[\\",' * 2_000_000 + b'"}]}')
+
+
+class TestCounts:
+    def test_too_many_messages_are_refused_by_name(self) -> None:
+        body = b'{"model":"m","messages":[' + b",".join([b'{"role":"user"}'] * (MAX_MESSAGES + 1)) + b"]}"
+        with pytest.raises(RequestError, match=str(MAX_MESSAGES)) as raised:
+            decode(body, ChatBody)
+        assert raised.value.param == "messages"
+
+    @pytest.mark.parametrize(
+        ("field", "entry"), [("content", '{"type":"text","text":""}'), ("tool_calls", '{"function":{"name":"f"}}')]
+    )
+    def test_too_many_parts_of_all_messages_are_refused(self, field: str, entry: str) -> None:
+        message = f'{{"role":"assistant","{field}":[{",".join([entry] * (MAX_PARTS // 10 + 1))}]}}'
+        body = decode(f'{{"model":"m","messages":[{",".join([message] * 10)}]}}'.encode(), ChatBody)
+        with pytest.raises(RequestError, match=str(MAX_PARTS)) as raised:
+            chat_request(body, "i", "t", "c")
+        assert raised.value.param == "messages"
+
+
+class TestAllTogether:
+    def test_bytes_above_the_bound_are_refused_and_come_back(self) -> None:
+        bodies = Bodies(10 * SMALL_BYTES)
+        first, second, small = Held(bodies), Held(bodies), Held(bodies)
+        first.add(9 * SMALL_BYTES)
+        with pytest.raises(BusyError) as raised:
+            second.add(2 * SMALL_BYTES)
+        assert raised.value.retry_after and "max_bodies_bytes" in str(raised.value.hint)
+        small.add(SMALL_BYTES)
+        second.release()
+        small.release()
+        first.release()
+        Held(bodies).add(10 * SMALL_BYTES)

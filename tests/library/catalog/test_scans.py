@@ -1,0 +1,100 @@
+"""Scans: many askers share one, and a place that does not answer costs a thread, never an answer from memory."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lmx_daemon.contract.errors import ModelNotFoundError
+from lmx_daemon.contract.types import Model
+from lmx_daemon.library.catalog import catalog as catalog_module
+from lmx_daemon.library.catalog.catalog import Catalog
+from lmx_daemon.library.catalog.places import Place
+from tests.library.repositories import make_cached, make_folder
+
+
+class Disk:
+    """Stands in for a mount: while it hangs, the description of `maker/slow` does not return."""
+
+    def __init__(self) -> None:
+        self.answers = threading.Event()
+        self.answers.set()
+        self.reads = 0
+
+    def complete(self, model: Model) -> Model:
+        if model.id == "maker/slow":
+            self.reads += 1
+            self.answers.wait(30)
+        return model
+
+
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    disk = Disk()
+    yield disk
+    disk.answers.set()
+
+
+@pytest.fixture
+def catalog(tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> Catalog:
+    monkeypatch.setattr(catalog_module, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(catalog_module, "REFRESH_SECONDS", 0.5)
+    make_cached(tmp_path / "cache", "maker/slow")
+    make_folder(tmp_path / "mine" / "one")
+    places = [Place("hub", tmp_path / "cache"), Place("folder", tmp_path / "mine")]
+    found = Catalog({}, places, complete=disk.complete, hung_seconds=0.3)
+    found.refresh()
+    return found
+
+
+async def test_many_askers_for_an_unknown_name_share_one_scan_a_second(catalog: Catalog, disk: Disk) -> None:
+    catalog_module.PATIENCE_SECONDS = 5.0
+    before, begun = disk.reads, time.monotonic()
+    answers = await asyncio.gather(*(catalog.seek("no/such") for _ in range(200)), return_exceptions=True)
+    assert all(isinstance(answer, ModelNotFoundError) for answer in answers)
+    assert disk.reads - before == 1
+    answers = await asyncio.gather(*(catalog.seek("no/such") for _ in range(200)), return_exceptions=True)
+    assert disk.reads - before == 2
+    assert time.monotonic() - begun >= 1.0
+
+
+async def test_model_that_appears_is_found_at_once(catalog: Catalog, tmp_path: Path) -> None:
+    catalog_module.PATIENCE_SECONDS = 5.0
+    make_folder(tmp_path / "mine" / "new")
+    assert (await catalog.seek("local/new")).id == "local/new"
+
+
+async def test_known_models_answer_while_a_scan_hangs(catalog: Catalog, disk: Disk, tmp_path: Path) -> None:
+    disk.answers.clear()
+    begun = time.monotonic()
+    with pytest.raises(ModelNotFoundError):
+        await catalog.seek("no/such")
+    assert time.monotonic() - begun < 1.5
+    begun = time.monotonic()
+    assert (await catalog.seek("local/one")).id == "local/one"
+    assert (await catalog.seek("maker/slow")).id == "maker/slow"
+    assert {model.id for model in catalog.known()} == {"lmx/guide", "local/one", "maker/slow"}
+    assert time.monotonic() - begun < 0.05
+    assert len(await catalog.listing()) == 3
+
+
+async def test_place_that_hangs_is_left_out_and_comes_back(catalog: Catalog, disk: Disk, tmp_path: Path) -> None:
+    others = set(threading.enumerate())
+    disk.answers.clear()
+    await catalog.rescan(urgent=True)
+    await asyncio.sleep(0.4)
+    make_folder(tmp_path / "mine" / "new")
+    for _ in range(5):
+        await catalog.rescan(urgent=True)
+    assert (await catalog.seek("local/new")).id == "local/new"
+    assert catalog.find("maker/slow").id == "maker/slow"
+    assert sum(thread.name == "library-scan" for thread in {*threading.enumerate()} - others) <= 2
+    reads = disk.reads
+    disk.answers.set()
+    async with asyncio.timeout(10):
+        while disk.reads == reads:
+            await catalog.rescan(urgent=True)
+    assert {model.id for model in catalog.known()} == {"lmx/guide", "local/one", "local/new", "maker/slow"}

@@ -1,0 +1,130 @@
+"""The trash's clock: no jump of the wall clock empties the trash, and time without a daemon counts up to a limit."""
+
+from pathlib import Path
+
+import pytest
+
+from lmx_daemon.library.disk.trash import Trash
+from lmx_daemon.library.disk.trash_clock import UNSEEN_SECONDS, Seen, TrashClock, step
+from tests.library.repositories import librarian_of, make_cached
+
+DAY = 86_400.0
+YEAR = 365 * DAY
+
+
+class Clocks:
+    """A wall clock and an uptime clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.wall, self.uptime = 1e9, 100.0
+
+    def now(self) -> float:
+        return self.wall
+
+    def up(self) -> float:
+        return self.uptime
+
+    def pass_(self, seconds: float) -> None:
+        self.wall += seconds
+        self.uptime += seconds
+
+
+@pytest.fixture
+def clocks() -> Clocks:
+    return Clocks()
+
+
+def trash_of(tmp_path: Path, clocks: Clocks) -> Trash:
+    return Trash(tmp_path / "cache", tmp_path / "home" / "models", DAY, now=clocks.now, up=clocks.up)
+
+
+def removed(tmp_path: Path, clocks: Clocks) -> Trash:
+    """Return a trash with one model in it."""
+    make_cached(tmp_path / "cache", "maker/one")
+    trash = trash_of(tmp_path, clocks)
+    trash.put(librarian_of(tmp_path).shelf.catalog.locate("maker/one"))
+    return trash
+
+
+def run(trash: Trash, clocks: Clocks, seconds: float) -> None:
+    """Let a daemon run: it tidies every minute (here every half hour)."""
+    for _ in range(int(seconds // 1800)):
+        clocks.pass_(1800)
+        trash.expire()
+
+
+def test_a_step_counts_what_both_clocks_saw() -> None:
+    seen = Seen(seconds=10.0, at=1000.0)
+    assert step(seen, 1060.0, 60.0) == Seen(seconds=70.0, at=1060.0)
+    assert step(seen, 1000.0 + YEAR, 60.0) == Seen(seconds=70.0, at=1000.0 + YEAR)
+    assert step(seen, 500.0, 60.0) == Seen(seconds=10.0, at=500.0)
+
+
+def test_after_a_day_of_a_running_daemon_it_is_gone(tmp_path: Path, clocks: Clocks) -> None:
+    trash = removed(tmp_path, clocks)
+    run(trash, clocks, DAY - 3600)
+    (row,) = trash.rows()
+    assert row.purged_at - clocks.wall == pytest.approx(3600, abs=1800)
+    run(trash, clocks, 2 * 3600)
+    assert trash.rows() == []
+
+
+@pytest.mark.parametrize("jump", [2 * DAY, 26 * YEAR, -26 * YEAR])
+def test_a_clock_that_jumps_under_a_daemon_empties_nothing(tmp_path: Path, clocks: Clocks, jump: float) -> None:
+    trash = removed(tmp_path, clocks)
+    run(trash, clocks, 3600)
+    clocks.wall += jump
+    run(trash, clocks, DAY - 3 * 3600)
+    assert len(trash.rows()) == 1
+    run(trash, clocks, 4 * 3600)
+    assert trash.rows() == []
+
+
+def test_a_start_without_a_clock_and_ntp_after_it_empties_nothing(tmp_path: Path, clocks: Clocks) -> None:
+    """The machine was off; it starts in 1970, removes a model, and gets the time."""
+    wall, clocks.wall = clocks.wall, 1000.0
+    trash = removed(tmp_path, clocks)
+    trash.expire()
+    clocks.wall = wall
+    trash.expire()
+    again = trash_of(tmp_path, clocks)
+    again.expire()
+    assert len(again.rows()) == 1
+
+
+def test_time_without_a_daemon_counts_up_to_a_limit(tmp_path: Path, clocks: Clocks) -> None:
+    removed(tmp_path, clocks)
+    for _ in range(int(DAY // UNSEEN_SECONDS)):
+        assert len(trash_of(tmp_path, clocks).rows()) == 1
+        clocks.pass_(10 * DAY)
+        trash_of(tmp_path, clocks).expire()
+    clocks.pass_(10 * DAY)
+    trash_of(tmp_path, clocks).expire()
+    assert trash_of(tmp_path, clocks).rows() == []
+
+
+def test_two_daemons_with_one_trash_count_once(tmp_path: Path, clocks: Clocks) -> None:
+    first = removed(tmp_path, clocks)
+    second = trash_of(tmp_path, clocks)
+    for _ in range(40):  # 20 hours
+        clocks.pass_(900)
+        first.expire()
+        clocks.pass_(900)
+        second.expire()
+    assert len(first.rows()) == 1
+
+
+def test_a_clock_that_was_lost_goes_on_from_the_newest_entry(tmp_path: Path, clocks: Clocks) -> None:
+    trash = removed(tmp_path, clocks)
+    run(trash, clocks, 3600)
+    (tmp_path / "cache" / ".locks" / "lmx-trash" / "clock.json").write_bytes(b"\xff")
+    again = trash_of(tmp_path, clocks)
+    run(again, clocks, DAY - 3600)
+    assert len(again.rows()) == 1
+    run(again, clocks, 2 * 3600)
+    assert again.rows() == []
+
+
+def test_a_full_disk_does_not_stop_the_clock(tmp_path: Path, clocks: Clocks) -> None:
+    clock = TrashClock(tmp_path / "missing" / "clock.json", clocks.now, clocks.up)
+    assert clock.seconds(7.0) == 7.0

@@ -1,0 +1,309 @@
+"""Searching, recommending, updating, against the stand-in Hub; and without it."""
+
+import json
+import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from lmx_daemon.contract.errors import HubError, RequestError
+from lmx_daemon.contract.library import Offers, SearchRequest
+from lmx_daemon.contract.pulls import Download, PullRequest
+from lmx_daemon.library.hub.recommend import choices, recommend
+from lmx_daemon.library.hub.search import normal, trimmed
+from lmx_daemon.library.librarian import Librarian
+from tests.library.conftest import REPO, StandIn
+from tests.library.repositories import GIGABYTE, librarian_of, make_cached, make_folder
+
+BIG = 2_000_000_000
+
+
+@pytest.fixture
+def shelf_of_hub(hub: StandIn) -> StandIn:
+    """Three models: a small one that calls tools, a 4-bit one of 10 GB, a vision one; and one that is no model."""
+    make_folder(hub.root / "maker" / "talker", side=32)
+    make_folder(hub.root / "maker" / "large", quantization={"bits": 4, "group_size": 64}, head_dim=128)
+    make_folder(hub.root / "other" / "seer", vision_config={"hidden_size": 8})
+    make_folder(hub.root / "other" / "speech")
+    (hub.root / ".said.json").write_text(
+        json.dumps(
+            {
+                "maker/large": {
+                    "downloads": 500,
+                    "safetensors": {"parameters": {"U32": BIG, "BF16": BIG // 2}, "total": BIG},
+                    "tags": ["mlx", "license:mit", "4-bit"],
+                },
+                "maker/talker": {"downloads": 900, "gated": "auto"},
+                "other/seer": {"downloads": 5, "pipeline_tag": "image-text-to-text"},
+                "other/speech": {"downloads": 9000, "pipeline_tag": "text-to-speech"},
+                REPO: {"downloads": 1},
+            }
+        )
+    )
+    hub.requests()
+    return hub
+
+
+def search(librarian: Librarian, **asked: Any) -> Offers:
+    return librarian.search().search(SearchRequest(**asked))
+
+
+def names(offers: Offers) -> list[str]:
+    return [offer.id for offer in offers.offers]
+
+
+class TestSearch:
+    @pytest.fixture
+    def librarian(self, shelf_of_hub: StandIn, environ: dict[str, str], tmp_path: Path) -> Librarian:
+        return librarian_of(tmp_path, environ, cap=8 * GIGABYTE)
+
+    def test_what_is_told_of_a_model(self, librarian: Librarian) -> None:
+        found = search(librarian)
+        assert names(found) == ["maker/talker", "maker/large", "other/seer", REPO]
+        large = found.offers[1]
+        assert (large.size, large.parameters) == (BIG * 4 + BIG, BIG * 8)
+        assert (large.quantization, large.license, large.downloads) == ("4-bit", "mit", 500)
+        assert large.context_length == 2048 and large.memory_context == 2048
+        assert found.offers[0].gated and found.offers[0].tools and found.offers[2].vision
+
+    def test_whether_it_fits_is_the_plan_of_loading_it(self, librarian: Librarian) -> None:
+        large, small = search(librarian).offers[1], search(librarian).offers[0]
+        assert large.memory is not None and large.size is not None and large.memory > large.size
+        assert (large.fit, small.fit) == ("no", "yes")
+        assert search(librarian, context_length=128).offers[1].memory_context == 128
+
+    @pytest.mark.parametrize(
+        ("asked", "expected"),
+        [
+            ({"words": "talk"}, ["maker/talker"]),
+            ({"author": "other"}, ["other/seer"]),
+            ({"fits": True}, ["maker/talker", "other/seer", REPO]),
+            ({"vision": True}, ["other/seer"]),
+            ({"tools": True, "words": "tiny"}, []),
+            ({"quantization": "4bit"}, ["maker/large"]),
+            ({"limit": 1}, ["maker/talker"]),
+            ({"sort": "size", "limit": 2}, ["maker/talker", "other/seer"]),
+            ({"embedding": True}, []),
+        ],
+    )
+    def test_narrowing(self, librarian: Librarian, asked: dict[str, Any], expected: list[str]) -> None:
+        assert names(search(librarian, **asked)) == expected
+
+    def test_configs_are_asked_for_once(self, librarian: Librarian, hub: StandIn) -> None:
+        search(librarian)
+        first = [row["path"] for row in hub.requests() if row["path"].endswith("config.json")]
+        search(librarian, words="talk")
+        again = [row["path"] for row in hub.requests() if row["path"].endswith("config.json")]
+        assert len(first) == 5 and again == []
+
+    def test_offline_it_tells_what_it_heard_with_its_age(
+        self, librarian: Librarian, hub: StandIn, environ: dict[str, str], tmp_path: Path
+    ) -> None:
+        fresh = search(librarian)
+        assert not fresh.from_cache
+        hub.faults(status=500, status_times=100)
+        kept = search(librarian)
+        assert kept.from_cache and kept.note and kept.offers == fresh.offers and kept.asked_at == fresh.asked_at
+        offline = librarian_of(tmp_path, environ | {"HF_HUB_OFFLINE": "1"}, cap=8 * GIGABYTE)
+        hub.requests()
+        assert search(offline).offers == fresh.offers and hub.requests() == []
+        with pytest.raises(HubError):
+            search(librarian, words="never asked before")
+
+    def test_what_cannot_be_kept_is_told_all_the_same(self, librarian: Librarian, tmp_path: Path) -> None:
+        """And not what was answered before in its place."""
+        before = search(librarian)
+        kept = tmp_path / "home" / "library" / "hub"
+        shutil.rmtree(kept)
+        kept.write_text("in the way")
+        now = search(librarian)
+        assert now.offers == before.offers and not now.from_cache and now.asked_at > before.asked_at
+
+    def test_the_callers_hub_is_asked(self, hub: StandIn, tmp_path: Path) -> None:
+        librarian = librarian_of(tmp_path)  # the daemon's own is nobody
+        with pytest.raises(HubError):
+            librarian.search().search(SearchRequest())
+        assert librarian.search(hub.endpoint).search(SearchRequest(words=REPO)).offers
+        with pytest.raises(RequestError):
+            librarian.search("file:///etc")
+
+    def test_what_is_here_is_marked(self, librarian: Librarian, environ: dict[str, str]) -> None:
+        make_cached(Path(environ["HF_HUB_CACHE"]), "maker/talker")
+        librarian.shelf.catalog.refresh()
+        assert [offer.here for offer in search(librarian).offers][:2] == [True, False]
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            {"id": "../evil"},
+            {"id": "https://evil/x"},
+            {"sha": "../../x"},
+            {"config": [1]},
+            {"safetensors": {"parameters": {"F99": 10}, "total": 1}},
+            {"safetensors": {"parameters": {"F32": -10}, "total": 1}},
+            {"tags": None},
+            {"lastModified": None},
+            {"pipeline_tag": 7},
+        ],
+    )
+    def test_a_hub_that_says_odd_things(self, librarian: Librarian, hub: StandIn, said: dict[str, Any]) -> None:
+        (hub.root / ".said.json").write_text(json.dumps({"maker/talker": said | {"downloads": 10**6}}))
+        if said.get("tags", "") is None:
+            said["tags"] = ["mlx"]  # the stand-in filters by them
+        try:
+            found = search(librarian)
+        except HubError:
+            return
+        assert "../evil" not in names(found) and "maker/large" in names(found)
+
+    def test_names_of_quantisations(self) -> None:
+        assert normal("4bit") == normal("4-bit") == normal("4") and normal("MXFP4") == normal("mxfp4")
+
+    def test_configs_are_kept_short(self) -> None:
+        layers = {f"model.layers.{number}.q": {"bits": 8} for number in range(1000)}
+        kept = trimmed(
+            {"quantization": {"bits": 4, **layers}, "id2label": list(range(10_000)), "layer_types": ["a"] * 60}
+        )
+        assert kept == {"quantization": {"bits": 4}, "layer_types": ["a"] * 60}
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """A Hub that sends every question on to `target`, and remembers who came with a token."""
+
+    target = ""
+    tokens: ClassVar[list[str | None]] = []
+
+    def do_GET(self) -> None:
+        self.tokens.append(self.headers.get("Authorization"))
+        self.send_response(302)
+        self.send_header("Location", self.target)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on stderr."""
+
+
+@pytest.mark.parametrize("target", ["http://localhost:{port}/api/models", "http://127.0.0.1:{port}/api/models"])
+def test_questions_and_tokens_stay_with_the_hub(tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        Elsewhere.target, Elsewhere.tokens = target.format(port=server.server_port), []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        environ = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_CACHE": str(tmp_path / "cache")}
+        with pytest.raises(HubError):  # another host, or a circle
+            search(librarian_of(tmp_path, environ))
+        server.shutdown()
+    assert Elsewhere.tokens == ["Bearer hf_secret"] * (1 if "localhost" in target else 3)
+
+
+class TestRecommend:
+    def test_every_choice_is_well_formed_and_has_a_plan(self, tmp_path: Path) -> None:
+        offers = recommend(librarian_of(tmp_path, cap=500 * GIGABYTE).search(), None, True).offers
+        assert [offer.id for offer in offers] == [choice.id for choice in reversed(choices())]
+        for offer in offers:
+            assert (
+                offer.memory is not None
+                and offer.size is not None
+                and offer.size < offer.memory < 1.5 * offer.size + 3e9
+            )
+            assert offer.fit == "yes" and offer.reason and offer.context_length
+
+    @pytest.mark.parametrize(("gigabytes", "first"), [(6, "Qwen3-4B"), (12, "Qwen3-14B"), (28, "Qwen3-Coder-30B")])
+    def test_the_most_able_that_fits_comes_first(self, tmp_path: Path, gigabytes: int, first: str) -> None:
+        found = recommend(librarian_of(tmp_path, cap=gigabytes * GIGABYTE).search(), None, False)
+        assert first in found.offers[0].id and found.from_cache and found.note
+        assert all(offer.fit == "yes" for offer in found.offers)
+
+    def test_the_hub_corrects_it(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
+        make_folder(hub.root / "mlx-community" / "Qwen3-0.6B-4bit", max_position_embeddings=4096)
+        found = recommend(librarian_of(tmp_path, environ).search(), None, True)
+        assert names(found) == ["mlx-community/Qwen3-0.6B-4bit"]  # the others are not there
+        assert found.offers[0].context_length == 4096 and not found.from_cache
+
+    def test_a_mirror_that_has_none_of_them(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
+        shutil.rmtree(hub.root / "mlx-community", ignore_errors=True)
+        found = recommend(librarian_of(tmp_path, environ).search(), None, False)
+        assert found.offers and found.note and "sizes are lmx's own" in found.note
+
+
+class TestUpdates:
+    @pytest.fixture
+    def librarian(self, environ: dict[str, str], tmp_path: Path) -> Librarian:
+        return librarian_of(tmp_path, environ)
+
+    async def pulled(self, librarian: Librarian) -> str:
+        job = await librarian.pulls.start(PullRequest(repo=REPO))
+        assert [told async for told in librarian.pulls.watch(job.id)][-1].state == "done"
+        return str(librarian.shelf.catalog.locate(REPO).revision)
+
+    async def update(self, librarian: Librarian) -> Download:
+        return [told async for told in librarian.updates.update(REPO)][-1]
+
+    async def test_nothing_is_newer(self, librarian: Librarian, hub: StandIn) -> None:
+        await self.pulled(librarian)
+        assert [row.newer for row in librarian.updates.check(librarian.hub()).rows] == [None]
+        assert librarian.shelf.catalog.locate(REPO).newer is None
+
+    async def test_only_what_differs_is_fetched_and_the_old_one_goes(self, librarian: Librarian, hub: StandIn) -> None:
+        old = await self.pulled(librarian)
+        (hub.root / REPO / "README.md").write_text("# tiny, and better")
+        (row,) = librarian.updates.check(librarian.hub()).rows
+        assert row.newer not in (None, old)
+        assert librarian.shelf.catalog.locate(REPO).newer == row.newer  # the badge
+        hub.requests()
+        assert (await self.update(librarian)).state == "done"
+        fetched = [r["path"] for r in hub.requests() if "/resolve/" in r["path"]]
+        assert len(fetched) == 1 and fetched[0].endswith("README.md")
+        model = librarian.shelf.catalog.locate(REPO)
+        assert (model.revision, model.newer) == (row.newer, None)
+        assert [r.commit for r in librarian.details(REPO).revisions] == [row.newer]
+
+    async def test_the_old_one_stays_until_the_new_one_is_proved(self, librarian: Librarian, hub: StandIn) -> None:
+        old = await self.pulled(librarian)
+        (hub.root / REPO / "model.safetensors").write_bytes(
+            (hub.root / REPO / "model.safetensors").read_bytes()[:-1] + b"x"
+        )
+        hub.faults(corrupt_at=1000)
+        failed = await self.update(librarian)
+        assert failed.state == "failed"
+        model = librarian.shelf.catalog.locate(REPO)
+        assert model.revision == old and librarian.shelf.clear(model) is False
+
+    async def test_the_old_one_stays_while_it_is_in_memory(
+        self, librarian: Librarian, hub: StandIn, environ: dict[str, str], tmp_path: Path
+    ) -> None:
+        await self.pulled(librarian)
+        path = librarian.shelf.catalog.locate(REPO).path
+        (hub.root / REPO / "README.md").write_text("# another")
+        busy = librarian_of(tmp_path, environ, in_use=[path])
+        assert (await self.update(busy)).state == "done"
+        assert len(busy.details(REPO).revisions) == 2 and (Path(path) / "config.json").exists()
+
+    async def test_what_is_not_from_the_hub(self, librarian: Librarian, tmp_path: Path) -> None:
+        make_folder(tmp_path / "mine" / "one")
+        with pytest.raises(RequestError):
+            [told async for told in librarian.updates.update("local/one")]
+
+    async def test_a_hub_that_is_away(self, librarian: Librarian, hub: StandIn) -> None:
+        await self.pulled(librarian)
+        hub.faults(status=500, status_times=1000)
+        with pytest.raises(HubError):
+            librarian.updates.check(librarian.hub())
+
+    async def test_a_hub_that_cannot_be_reached(self, librarian: Librarian) -> None:
+        await self.pulled(librarian)
+        with pytest.raises(HubError) as refused:
+            librarian.updates.check(librarian.hub("http://127.0.0.1:9"))
+        assert refused.value.hint is not None and "HF_ENDPOINT" in refused.value.hint
+
+    async def test_a_model_that_is_gone_from_the_hub_is_no_fault_of_the_network(
+        self, librarian: Librarian, hub: StandIn
+    ) -> None:
+        await self.pulled(librarian)
+        hub.faults(status=404, status_times=1000)
+        (row,) = librarian.updates.check(librarian.hub()).rows
+        assert row.error is not None and "no longer on the Hub" in row.error

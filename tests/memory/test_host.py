@@ -1,0 +1,81 @@
+"""The limits of the machine: control groups of both versions, the GPU's own figure, and the setting."""
+
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from lmx_daemon.memory.host import Group, Host, Limits, limited_groups
+from lmx_daemon.settings.config import EngineSettings, MemoryLimit
+
+PHYSICAL = int(psutil.virtual_memory().total)
+
+
+def group(folder: Path, **files: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("_", ".", 1)).write_text(text)
+
+
+def test_version_2_counts_its_parents_and_leaves_out_files(tmp_path: Path) -> None:
+    (tmp_path / "membership").write_text("0::/user.slice/session.scope\n")
+    stat = "anon 100\ninactive_file 2000\nactive_file 500\n"
+    group(tmp_path / "user.slice", memory_max="10000\n", memory_current="6000\n", memory_stat=stat)
+    group(tmp_path / "user.slice" / "session.scope", memory_max="max\n", memory_current="5000\n")
+    assert limited_groups(tmp_path, tmp_path / "membership") == [Group(10_000, 3500)]
+
+
+def test_version_1(tmp_path: Path) -> None:
+    (tmp_path / "membership").write_text("5:cpu,cpuacct:/x\n4:memory:/docker/abc\n")
+    folder = tmp_path / "memory" / "docker" / "abc"
+    group(folder)
+    (folder / "memory.limit_in_bytes").write_text("5000")
+    (folder / "memory.usage_in_bytes").write_text("3000")
+    (folder / "memory.stat").write_text("total_inactive_file 1000\ninactive_file 7\n")
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712")
+    assert limited_groups(tmp_path, tmp_path / "membership") == [Group(5000, 2000)]
+
+
+def test_in_a_container_the_limit_is_at_the_top(tmp_path: Path) -> None:
+    (tmp_path / "membership").write_text("0::/\n")
+    group(tmp_path, memory_max="7000", memory_current="1000")
+    assert limited_groups(tmp_path, tmp_path / "membership") == [Group(7000, 1000)]
+
+
+@pytest.mark.parametrize("text", ["0::/../../etc\n", "garbage\n", "", "0::" + "/a" * 500])
+def test_a_strange_membership_does_no_harm(tmp_path: Path, text: str) -> None:
+    (tmp_path / "membership").write_text(text)
+    assert limited_groups(tmp_path, tmp_path / "membership") == []
+
+
+def test_the_cap_is_nine_tenths_of_the_limit_in_force(tmp_path: Path) -> None:
+    assert Host(MemoryLimit(), tmp_path).limits().cap == int(PHYSICAL * 0.9)
+    group(tmp_path, memory_max="1000000", memory_current="400000")
+    host = Host(MemoryLimit(), tmp_path)
+    assert host.limits() == Limits(total=1_000_000, source="cgroup", cap=900_000, available=600_000)
+    room = host.room()
+    assert (room.cap, room.available) == (900_000, 600_000)
+
+
+def test_a_gpus_own_figure_takes_the_place_of_the_machines(tmp_path: Path) -> None:
+    host = Host(MemoryLimit(), tmp_path)
+    host.device_memory = 10_000_000_000
+    assert (host.limits().cap, host.limits().source) == (9_000_000_000, "device")
+    assert host.room().available is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "cap"),
+    [("50%", 5_000_000_000), ("4 GB", 4_000_000_000), ("1GiB", 2**30), (123, 123), ("99 GB", 10_000_000_000)],
+)
+def test_the_setting_wins_below_what_there_is(tmp_path: Path, setting: str | int, cap: int) -> None:
+    host = Host(MemoryLimit(setting), tmp_path)
+    host.device_memory = 10_000_000_000
+    assert host.limits().cap == cap
+
+
+@pytest.mark.parametrize("setting", ["lots", "-1", "0", "12 XB", "", "50 %%", 0])
+def test_a_setting_that_makes_no_sense_is_refused(setting: str | int) -> None:
+    with pytest.raises(msgspec.ValidationError, match="memory"):
+        msgspec.convert({"memory": setting}, EngineSettings)

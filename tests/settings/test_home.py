@@ -1,0 +1,162 @@
+"""$LMX_HOME: an existing one keeps its mode, a foreign one is refused, planted links are not followed."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lmx_daemon.client.spawn import find_daemon, start_daemon
+from lmx_daemon.contract.errors import ConfigError, StartupError
+from lmx_daemon.http.server.sockets import bind_admin, take_lock
+from lmx_daemon.library.catalog.places import hub_cache, lmstudio_models
+from lmx_daemon.monitor.logs import Logs
+from lmx_daemon.monitor.worker_log import WorkerLog
+from lmx_daemon.settings.config import Home, Settings, read_settings
+from lmx_daemon.settings.home import PARTS
+
+OTHER_USER = 65_534
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o7777
+
+
+class TestMaking:
+    def test_a_new_home_is_its_owners_only(self, tmp_path: Path) -> None:
+        Home(tmp_path / "a" / "lmx").make()
+        assert mode(tmp_path / "a" / "lmx") == mode(tmp_path / "a" / "lmx" / "logs") == 0o700
+
+    @pytest.mark.parametrize("before", [0o1777, 0o755, 0o700])
+    def test_an_existing_home_keeps_its_mode(self, tmp_path: Path, before: int) -> None:
+        tmp_path.chmod(before)
+        Home(tmp_path).make()
+        assert mode(tmp_path) == before and mode(tmp_path / "logs") == 0o700
+
+    def test_a_home_that_is_no_folder_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(ConfigError, match="as lmx's home"):
+            Home(tmp_path / "file").make()
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+    @pytest.mark.parametrize("part", ["", *PARTS])
+    def test_what_belongs_to_another_user_is_refused_by_name(self, tmp_path: Path, part: str) -> None:
+        path = tmp_path / part if part else tmp_path
+        if part:
+            path.symlink_to("/nonexistent")
+        os.chown(path, OTHER_USER, OTHER_USER, follow_symlinks=False)
+        with pytest.raises(ConfigError, match="belongs to another user") as refused:
+            Home(tmp_path).make()
+        assert str(path) in refused.value.message and refused.value.hint
+        assert not (tmp_path / "logs").is_dir()
+
+    @pytest.mark.parametrize(
+        ("value", "said"), [("~nosuchuser/x", "no such user"), (os.fsdecode(b"/tmp/\xe9"), "not UTF-8")]
+    )
+    def test_a_home_that_cannot_be_named(self, monkeypatch: pytest.MonkeyPatch, value: str, said: str) -> None:
+        monkeypatch.setenv("LMX_HOME", value)
+        with pytest.raises(ConfigError, match=said):
+            Home.from_environment()
+
+
+class TestPlantedFiles:
+    @pytest.fixture
+    def home(self, tmp_path: Path) -> Home:
+        home = Home(tmp_path / "home")
+        home.make()
+        return home
+
+    @pytest.mark.parametrize("kind", ["link", "link to nothing", "FIFO"])
+    @pytest.mark.parametrize(
+        ("name", "act"),
+        [
+            ("lmx.lock", take_lock),
+            ("logs/daemon.log", lambda home: Logs(home.log_file)),
+            ("logs/workers.log", lambda home: WorkerLog(home.worker_log_file).__enter__()),
+        ],
+        ids=["lock", "log", "workers"],
+    )
+    async def test_none_is_opened(
+        self, home: Home, tmp_path: Path, kind: str, name: str, act: Callable[[Home], object]
+    ) -> None:
+        outside = tmp_path / "outside"
+        match kind:
+            case "link":
+                outside.write_text("mine")
+                (home.root / name).symlink_to(outside)
+            case "link to nothing":
+                (home.root / name).symlink_to(outside)
+            case "FIFO":
+                os.mkfifo(home.root / name)
+        with pytest.raises(StartupError, match=r"cannot (open|write)"):
+            act(home)
+        assert outside.exists() == (kind == "link") and (kind != "link" or outside.read_text() == "mine")
+
+    async def test_the_start_log_is_not_written_through_a_link(self, home: Home, tmp_path: Path) -> None:
+        (tmp_path / "outside").write_text("mine")
+        (home.logs / "start.log").symlink_to(tmp_path / "outside")
+        with pytest.raises(StartupError, match=r"start\.log"):
+            await start_daemon(home)
+        assert (tmp_path / "outside").read_text() == "mine"
+
+    async def test_a_link_in_the_place_of_the_socket_is_replaced_and_never_asked(self) -> None:
+        with tempfile.TemporaryDirectory(dir="/tmp") as short:
+            home = Home(Path(short) / "h")
+            home.make()
+            outside = bind_admin(Path(short) / "o")
+            home.socket.symlink_to(Path(short) / "o")
+            assert await find_daemon(home) is None
+            listener = bind_admin(home.socket)
+            assert not home.socket.is_symlink() and (Path(short) / "o").exists()
+            listener.close()
+            outside.close()
+
+
+class TestConfig:
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("a = " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+            ("a." * 5000 + "b = 1", "nested too deeply|is not TOML|unknown field"),
+            ('[library]\nfolders = ["~nosuchuser/x"]', "no such user"),
+            ('[library]\nfolders = ["/a\\u0000b"]', "NUL"),
+            ("port = " + "9" * 10_000, "is not TOML"),
+            ("[server]\nstall_seconds = inf", "server.stall_seconds"),
+            ("\udcff", "is not TOML"),
+        ],
+        ids=["lists", "tables", "user", "nul", "digits", "inf", "latin"],
+    )
+    def test_what_is_wrong_is_one_line(self, tmp_path: Path, text: str, said: str) -> None:
+        (tmp_path / "config.toml").write_bytes(text.encode(errors="surrogateescape"))
+        with pytest.raises(ConfigError, match=said) as refused:
+            read_settings(Home(tmp_path))
+        assert "config.toml" in refused.value.message and refused.value.hint and len(refused.value.message) < 500
+
+    @pytest.mark.parametrize("kind", ["fifo", "large", "folder"])
+    def test_what_is_no_small_file_is_refused(self, tmp_path: Path, kind: str) -> None:
+        match kind:
+            case "fifo":
+                os.mkfifo(tmp_path / "config.toml")
+            case "large":
+                (tmp_path / "config.toml").write_bytes(b"#" * 2_000_000)
+            case "folder":
+                (tmp_path / "config.toml").mkdir()
+        with pytest.raises(ConfigError, match="cannot read"):
+            read_settings(Home(tmp_path))
+
+    def test_a_link_of_a_dotfile_manager_is_followed(self, tmp_path: Path) -> None:
+        (tmp_path / "dotfiles.toml").write_text("[server]\nport = 4321")
+        (tmp_path / "config.toml").symlink_to("dotfiles.toml")
+        assert read_settings(Home(tmp_path)).server.port == 4321
+        (tmp_path / "dotfiles.toml").unlink()
+        assert read_settings(Home(tmp_path)) == Settings()
+
+
+def test_variables_and_settings_of_other_programs_that_name_no_user(tmp_path: Path) -> None:
+    assert hub_cache({"HF_HUB_CACHE": "~nosuchuser/x"}) == Path("~nosuchuser/x")
+    assert hub_cache({"HF_HOME": "~nosuchuser/x"}) == Path("~nosuchuser/x/hub")
+    (tmp_path / ".lmstudio").mkdir()
+    for folder in ("~nosuchuser/x", "a\\u0000b", "\\ud83d"):
+        (tmp_path / ".lmstudio" / "settings.json").write_text(f'{{"downloadsFolder": "{folder}"}}')
+        assert lmstudio_models({"HOME": str(tmp_path)}) == []
