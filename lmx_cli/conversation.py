@@ -21,7 +21,7 @@ from lmx_daemon.contract.generation import (
     TextPart,
 )
 from lmx_daemon.contract.types import GUIDE
-from lmx_daemon.settings.config import Home
+from lmx_daemon.settings.paths import Home
 from lmx_tui.conversation import Absence, absence
 
 HELP = """/clear  forget the conversation     /system TEXT  set the system prompt

@@ -20,7 +20,6 @@ from lmx_daemon.contract.library import Fit
 from lmx_daemon.contract.text import one_line
 from lmx_daemon.contract.types import LoadRequest
 from lmx_daemon.contract.version import VERSION
-from lmx_daemon.ending import disk_threads, end_threads, tidy
 from lmx_daemon.http.app import admin_app, public_app
 from lmx_daemon.http.server.bodies import Bodies
 from lmx_daemon.http.server.listeners import bind_public, url_of
@@ -37,7 +36,11 @@ from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.placement import Decision, Fits, Refused, Waits
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.residency.worker import Worker
-from lmx_daemon.settings.config import Home, MemoryLimit, ServerSettings, Settings, read_settings
+from lmx_daemon.settings.memory_limit import MemoryLimit
+from lmx_daemon.settings.paths import Home
+from lmx_daemon.settings.reading import read_settings
+from lmx_daemon.settings.schema import ServerSettings, Settings
+from lmx_daemon.shutdown import disk_threads, end_threads, tidy
 from lmx_daemon.storage.backup import exclude
 
 OPEN_FILES = 10_240

@@ -22,7 +22,7 @@ from lmx_daemon.contract.library import UpdateRequest
 from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.contract.types import LoadRequest, UnloadRequest
 from lmx_daemon.contract.version import VERSION
-from lmx_daemon.settings.config import Settings
+from lmx_daemon.settings.schema import Settings
 from lmx_tui import clipboard, keys, messages
 from lmx_tui.ending import Leave, end_on_signals
 from lmx_tui.feed import RETRY_SECONDS, Feed, Starter

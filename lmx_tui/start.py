@@ -6,7 +6,8 @@ from functools import partial
 from lmx_daemon.client.client import Client
 from lmx_daemon.client.spawn import find_or_start
 from lmx_daemon.contract.errors import ConfigError
-from lmx_daemon.settings.config import Home, Settings
+from lmx_daemon.settings.paths import Home
+from lmx_daemon.settings.schema import Settings
 from lmx_tui.app import LmxApp
 from lmx_tui.ending import end_at_once_on_signals
 from lmx_tui.figures import clean

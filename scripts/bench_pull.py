@@ -35,7 +35,7 @@ LMX = """
 import asyncio, os, resource, sys, time
 from pathlib import Path
 import huggingface_hub.hf_api
-from lmx_daemon.settings.config import LibrarySettings
+from lmx_daemon.settings.schema import LibrarySettings
 from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.library.pull.pulls import Pulls
 async def main():

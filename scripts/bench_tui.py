@@ -41,7 +41,7 @@ def child(rate: int, old: int, hertz: float) -> None:
     """The TUI over a client that answers with `rate` tokens a second and sends `hertz` snapshots a second."""
     from lmx_daemon.contract.generation import Delta, Event, Generate, Request, Started
     from lmx_daemon.contract.types import Series, Snapshot
-    from lmx_daemon.settings.config import Settings
+    from lmx_daemon.settings.schema import Settings
     from lmx_tui.app import LmxApp
     from tests.fake_client import FakeClient, answer_of, busy_snapshot, finished
 

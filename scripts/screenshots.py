@@ -24,7 +24,8 @@ from lmx_daemon.client.spawn import start_daemon
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.generation import Chat, Generate, Message, Sampling, TextPart
 from lmx_daemon.contract.types import GUIDE, LoadRequest
-from lmx_daemon.settings.config import Home, Settings
+from lmx_daemon.settings.paths import Home
+from lmx_daemon.settings.schema import Settings
 from lmx_tui.app import LmxApp
 from tests.cellshot import save
 from tests.fake_client import FakeClient, answer_of, busy_snapshot

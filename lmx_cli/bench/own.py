@@ -6,7 +6,7 @@ from lmx_cli.bench.server import ServerUnderTest
 from lmx_daemon.client.client import Client
 from lmx_daemon.client.spawn import find_or_start
 from lmx_daemon.contract.types import GUIDE, LoadRequest
-from lmx_daemon.settings.config import Home
+from lmx_daemon.settings.paths import Home
 
 
 async def own_server(home: Home, model: str | None, key: str | None) -> ServerUnderTest:

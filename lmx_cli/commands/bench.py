@@ -196,7 +196,8 @@ async def _own(asked: _Asked) -> "ServerUnderTest":
     import os
 
     from lmx_cli.bench.own import own_server
-    from lmx_daemon.settings.config import Home, read_settings
+    from lmx_daemon.settings.paths import Home
+    from lmx_daemon.settings.reading import read_settings
 
     home = Home.from_environment()
     key = asked.key or os.environ.get("LMX_API_KEY") or read_settings(home).server.api_key
@@ -226,7 +227,7 @@ def _show(
 
 
 def _keep(output: Output, report: "Report") -> None:
-    from lmx_daemon.settings.config import Home
+    from lmx_daemon.settings.paths import Home
     from lmx_daemon.storage.benchmark import keep_report
 
     home = Home.from_environment()
@@ -240,7 +241,7 @@ def _keep(output: Output, report: "Report") -> None:
 
 
 def _kept() -> "list[Report]":
-    from lmx_daemon.settings.config import Home
+    from lmx_daemon.settings.paths import Home
     from lmx_daemon.storage.benchmark import read_reports
 
     return read_reports(Home.from_environment().benchmarks)

@@ -27,8 +27,8 @@ def add(app: typer.Typer, output: Output) -> None:
 
 
 def _ls(output: Output, json: bool) -> int:
-    from lmx_daemon.contract.prefixes import stored_prefixes
-    from lmx_daemon.settings.config import Home
+    from lmx_daemon.settings.paths import Home
+    from lmx_daemon.storage.prefixes import stored_prefixes
 
     root, now = Home.from_environment().prefixes, time.time()
     found = stored_prefixes(root)
@@ -48,8 +48,8 @@ def _ls(output: Output, json: bool) -> int:
 
 def _clear(output: Output, model: str | None, yes: bool, json: bool) -> int:
     from lmx_daemon.contract.errors import LmxError, NotFoundError
-    from lmx_daemon.contract.prefixes import clear_prefixes, stored_prefixes
-    from lmx_daemon.settings.config import Home
+    from lmx_daemon.settings.paths import Home
+    from lmx_daemon.storage.prefixes import clear_prefixes, stored_prefixes
 
     root = Home.from_environment().prefixes
     found = [one for one in stored_prefixes(root) if model in (None, one.model)]

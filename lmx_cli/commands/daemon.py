@@ -59,7 +59,7 @@ async def _detach(output: Output, models: list[str], arguments: list[str]) -> in
     from lmx_daemon.client.spawn import find_daemon, start_daemon
     from lmx_daemon.contract.errors import LmxError, StartupError
     from lmx_daemon.contract.types import LoadRequest
-    from lmx_daemon.settings.config import Home
+    from lmx_daemon.settings.paths import Home
 
     home = Home.from_environment()
     running = await find_daemon(home)
@@ -83,7 +83,7 @@ async def _stop(output: Output) -> int:
     from lmx_daemon.client.client import Client
     from lmx_daemon.client.spawn import find_daemon
     from lmx_daemon.contract.errors import LmxError
-    from lmx_daemon.settings.config import Home
+    from lmx_daemon.settings.paths import Home
 
     home = Home.from_environment()
     status = await find_daemon(home)
@@ -118,7 +118,7 @@ def _alive(pid: int) -> bool:
 async def _status(output: Output, json: bool) -> int:
     from lmx_daemon.client.client import Client
     from lmx_daemon.contract.errors import DaemonSilentError, DaemonUnreachableError
-    from lmx_daemon.settings.config import Home
+    from lmx_daemon.settings.paths import Home
 
     home = Home.from_environment()
     try:

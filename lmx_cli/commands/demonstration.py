@@ -17,7 +17,8 @@ from lmx_daemon.client.client import Client
 from lmx_daemon.client.spawn import find_daemon, start_daemon
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.types import GUIDE, REQUEST_ID_HEADER, Status
-from lmx_daemon.settings.config import Home, read_settings
+from lmx_daemon.settings.paths import Home
+from lmx_daemon.settings.reading import read_settings
 
 ANSWER_SECONDS = 120.0
 

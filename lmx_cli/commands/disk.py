@@ -122,8 +122,8 @@ def _tell_trash(output: Output, rows: "list[TrashRow]", json: bool) -> None:
 async def _du(output: Output, json: bool) -> int:
     import msgspec
 
-    from lmx_daemon.contract.prefixes import stored_prefixes
-    from lmx_daemon.settings.config import Home
+    from lmx_daemon.settings.paths import Home
+    from lmx_daemon.storage.prefixes import stored_prefixes
 
     async with await started() as client:
         use = await client.disk()

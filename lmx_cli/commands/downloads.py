@@ -73,7 +73,7 @@ def _add_verb(group: typer.Typer, output: Output, verb: str, told: str) -> None:
 
 async def _list(output: Output, json: bool) -> int:
     from lmx_daemon.client.client import Client
-    from lmx_daemon.settings.config import Home
+    from lmx_daemon.settings.paths import Home
 
     async with Client(Home.from_environment().socket) as client:
         jobs = await client.pulls()

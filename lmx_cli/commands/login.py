@@ -63,7 +63,8 @@ def _login(output: Output) -> int:
 
 def _hub() -> str:
     """The endpoint, told to huggingface_hub before it is imported."""
-    from lmx_daemon.settings.config import Home, read_settings
+    from lmx_daemon.settings.paths import Home
+    from lmx_daemon.settings.reading import read_settings
 
     if not os.environ.get("HF_ENDPOINT"):
         os.environ["HF_ENDPOINT"] = read_settings(Home.from_environment()).library.endpoint or DEFAULT_ENDPOINT

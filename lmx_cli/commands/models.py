@@ -57,7 +57,7 @@ async def started() -> "Client":
     """A client of the daemon, which is started if there is none."""
     from lmx_daemon.client.client import Client
     from lmx_daemon.client.spawn import find_or_start
-    from lmx_daemon.settings.config import Home
+    from lmx_daemon.settings.paths import Home
 
     home = Home.from_environment()
     await find_or_start(home)
@@ -66,7 +66,7 @@ async def started() -> "Client":
 
 async def _ps(output: Output, json: bool) -> int:
     from lmx_daemon.client.client import Client
-    from lmx_daemon.settings.config import Home
+    from lmx_daemon.settings.paths import Home
 
     async with Client(Home.from_environment().socket) as client:
         instances = await client.instances()
@@ -172,7 +172,7 @@ async def _unload(output: Output, model: str | None, all_models: bool, force: bo
     from lmx_daemon.client.client import Client
     from lmx_daemon.contract.errors import RequestError
     from lmx_daemon.contract.types import UnloadRequest
-    from lmx_daemon.settings.config import Home
+    from lmx_daemon.settings.paths import Home
 
     if (model is None) == (not all_models):
         raise RequestError("name a model, or give --all", hint="`lmx ps` lists the loaded ones")

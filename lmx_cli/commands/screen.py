@@ -79,7 +79,8 @@ def show_versions(output: Output, json: bool) -> int:
 
 
 def open_tui() -> int:
-    from lmx_daemon.settings.config import Home, read_settings
+    from lmx_daemon.settings.paths import Home
+    from lmx_daemon.settings.reading import read_settings
     from lmx_tui.start import run_tui
 
     home = Home.from_environment()

@@ -1,7 +1,7 @@
 """Client: one method for each admin route. The TUI and the command line live on it.
 
 Answers of more than one line (generate, load, watch, logs) are JSON lines, one struct each. How they travel, and what
-is raised where they do not, is wire.py's; of how the daemon works it knows nothing.
+is raised where they do not, is connection.py's; of how the daemon works it knows nothing.
 """
 
 from collections.abc import AsyncIterator

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from lmx_daemon.client.wire import Wire
+from lmx_daemon.client.connection import AdminConnection
 from lmx_daemon.contract.library import (
     Details,
     DiskUse,
@@ -32,7 +32,7 @@ HUB_SECONDS = 120.0
 """A question that the daemon passes on to the Hub."""
 
 
-class LibraryCalls(Wire):
+class LibraryCalls(AdminConnection):
     """A part of Client."""
 
     async def details(self, model: str) -> Details:

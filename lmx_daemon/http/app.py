@@ -11,7 +11,7 @@ from lmx_daemon.http.dialects.openai_chat import routes as openai
 from lmx_daemon.http.errors import admin_handler, public_handler
 from lmx_daemon.http.guard import AdminGuard, App, Guard
 from lmx_daemon.http.server.bodies import Bodies
-from lmx_daemon.settings.config import ServerSettings
+from lmx_daemon.settings.schema import ServerSettings
 
 ADMIN_BODY_BYTES = 256 * 1024 * 1024
 

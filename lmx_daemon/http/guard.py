@@ -25,7 +25,7 @@ from lmx_daemon.contract.errors import (
 from lmx_daemon.contract.types import PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
 from lmx_daemon.http.errors import headers_of, openai_error
 from lmx_daemon.http.server.bodies import Bodies, Held
-from lmx_daemon.settings.config import ServerSettings
+from lmx_daemon.settings.schema import ServerSettings
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

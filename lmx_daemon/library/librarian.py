@@ -40,7 +40,8 @@ from lmx_daemon.library.pull.repository_folder import RepositoryFolder, disk_err
 from lmx_daemon.library.verify.hashing_check import expected_of, files_of
 from lmx_daemon.library.verify.proofs import changed
 from lmx_daemon.library.verify.verification import Proving, rows_of
-from lmx_daemon.settings.config import Home, LibrarySettings
+from lmx_daemon.settings.paths import Home
+from lmx_daemon.settings.schema import LibrarySettings
 from lmx_daemon.storage.durable import sweep_temporary
 from lmx_daemon.storage.reading import read_object
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import psutil
 
+from lmx_daemon.memory.budget import MemoryBudget, Pressure, ProcessUse
 from lmx_daemon.memory.pressure import system_pressure
 from lmx_daemon.memory.processes import Processes, system_processes
-from lmx_daemon.memory.room import Pressure, Room, Use
-from lmx_daemon.settings.config import MemoryLimit
+from lmx_daemon.settings.memory_limit import MemoryLimit
 
 CAP_SHARE = 0.9
 UNLIMITED = 2**60
@@ -19,7 +19,7 @@ SMALL_MAC = 36 * 1024**3
 
 
 @dataclass(frozen=True)
-class Group:
+class ControlGroup:
     """One control group with a limit, in bytes. `used` leaves out files that the system would drop."""
 
     limit: int
@@ -69,14 +69,14 @@ class Host:
         free = [int(psutil.virtual_memory().available), *(group.limit - group.used for group in groups)]
         return Limits(total, source, cap, max(0, min(free)))
 
-    def room(self) -> Room:
+    def room(self) -> MemoryBudget:
         """Return what models share. What other programs leave counts, except for a GPU with memory of its own, and on a
         Mac where the setting names an amount: macOS reports less than it can make free by compressing and swapping."""
         limits = self.limits()
         open_ended = self._setting.given if self._system == "darwin" else self.device_memory is not None
-        return Room(limits.cap, None if open_ended else limits.available, self._pressure_of(limits))
+        return MemoryBudget(limits.cap, None if open_ended else limits.available, self._pressure_of(limits))
 
-    def use(self, pid: int) -> Use:
+    def use(self, pid: int) -> ProcessUse:
         """Return what the system counts for a process."""
         return self._processes.use(pid)
 
@@ -87,7 +87,7 @@ class Host:
         whole = self._physical if self.device_memory is not None else limits.total
         return self._pressure(limits.available, whole)
 
-    def _total(self, groups: list[Group]) -> tuple[int, str]:
+    def _total(self, groups: list[ControlGroup]) -> tuple[int, str]:
         if self.device_memory is not None:
             return self.device_memory, "device"
         if self._system == "darwin":  # until a worker has asked the GPU: what macOS recommends by default
@@ -97,14 +97,14 @@ class Host:
         return (limit, "cgroup") if limit < self._physical else (self._physical, "physical")
 
 
-def limited_groups(root: Path, membership: Path = Path("/proc/self/cgroup")) -> list[Group]:
+def limited_groups(root: Path, membership: Path = Path("/proc/self/cgroup")) -> list[ControlGroup]:
     """The control groups, versions 1 and 2, that bound this process: its own and those around it."""
     found = []
     for folder in _folders(root, membership):
         limit = _number(folder / "memory.max") or _number(folder / "memory.limit_in_bytes")
         if limit is not None and limit < UNLIMITED:
             used = _number(folder / "memory.current") or _number(folder / "memory.usage_in_bytes") or 0
-            found.append(Group(limit, max(0, used - _droppable(folder / "memory.stat"))))
+            found.append(ControlGroup(limit, max(0, used - _droppable(folder / "memory.stat"))))
     return found
 
 

@@ -1,6 +1,6 @@
 """What the layers of one kind keep of a sequence, in elements: keys and values, a window of them, a latent, a state.
 
-A rule reads the settings of a language model, and knows no architecture by name: that is layout.py's. Pure.
+A rule reads the settings of a language model, and knows no architecture by name: that is architectures.py's. Pure.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ MAX_LAYERS = 1024
 
 
 @dataclass(frozen=True)
-class Kept:
+class LayerCache:
     """What one layer keeps of one sequence, in elements."""
 
     per_token: int = 0
@@ -24,7 +24,7 @@ class Kept:
     """As `fixed`, and 32-bit whatever the model's own type."""
 
 
-class Settings:
+class ModelConfig:
     """Positive whole numbers out of a config that nobody has checked."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -43,8 +43,8 @@ class Settings:
         found = self._values.get(name)
         return list(found) if isinstance(found, list | tuple | str) else None
 
-    def inner(self, name: str) -> "Settings":
-        return Settings(self._values[name])
+    def inner(self, name: str) -> "ModelConfig":
+        return ModelConfig(self._values[name])
 
     def flag(self, name: str) -> bool:
         return bool(self._values.get(name))
@@ -57,37 +57,37 @@ class Settings:
         return count
 
 
-Rule = Callable[[Settings], list[Kept]]
+Rule = Callable[[ModelConfig], list[LayerCache]]
 
 
-def same(of: Callable[[Settings], Kept]) -> Rule:
+def same(of: Callable[[ModelConfig], LayerCache]) -> Rule:
     return lambda config: [of(config)] * config.layers
 
 
-def attention(config: Settings) -> Kept:
+def attention(config: ModelConfig) -> LayerCache:
     heads = config("num_attention_heads", "n_head", "n_heads")
     width = config("head_dim", "v_head_dim", default=config("hidden_size", "n_embd", "d_model", default=0) // heads)
     groups = config("num_key_value_heads", "n_kv_heads", "num_kv_heads", "n_head_kv", default=heads)
-    return Kept(groups * width * 2)
+    return LayerCache(groups * width * 2)
 
 
 def _windowed(
-    config: Settings, full: list[bool], window: str = "sliding_window", default: int | None = None
-) -> list[Kept]:
+    config: ModelConfig, full: list[bool], window: str = "sliding_window", default: int | None = None
+) -> list[LayerCache]:
     """Attention over everything where `full`, else over the window."""
     kept = attention(config)
     if all(full):
         return [kept] * len(full)
-    narrow = Kept(kept.per_token, config(window, default=default))
+    narrow = LayerCache(kept.per_token, config(window, default=default))
     return [kept if whole else narrow for whole in full]
 
 
-def by_layer_types(config: Settings) -> list[Kept]:
+def by_layer_types(config: ModelConfig) -> list[LayerCache]:
     kinds = config.list("layer_types") or ["full_attention"] * config.layers
     return _windowed(config, [kind == "full_attention" for kind in kinds[: config.layers]])
 
 
-def alternating(config: Settings) -> list[Kept]:
+def alternating(config: ModelConfig) -> list[LayerCache]:
     if config.list("layer_types"):
         return by_layer_types(config)
     return _windowed(config, [index % 2 == 1 for index in range(config.layers)])
@@ -96,25 +96,28 @@ def alternating(config: Settings) -> list[Kept]:
 def every(period: int, window: int | None = None) -> Rule:
     """Full attention in the last layer of each `sliding_window_pattern`, the window elsewhere."""
 
-    def rule(config: Settings) -> list[Kept]:
+    def rule(config: ModelConfig) -> list[LayerCache]:
         each = config("sliding_window_pattern", default=period)
         return _windowed(config, [index % each == each - 1 for index in range(config.layers)], default=window)
 
     return rule
 
 
-def gemma3(config: Settings) -> list[Kept]:
+def gemma3(config: ModelConfig) -> list[LayerCache]:
     each = config("sliding_window_pattern", default=6)
     per_token = config("num_key_value_heads", default=1) * config("head_dim", default=256) * 2
-    narrow = Kept(per_token, config("sliding_window", default=512))
-    return [Kept(per_token) if i % each == each - 1 else narrow for i in range(config("num_hidden_layers", default=26))]
+    narrow = LayerCache(per_token, config("sliding_window", default=512))
+    return [
+        LayerCache(per_token) if i % each == each - 1 else narrow
+        for i in range(config("num_hidden_layers", default=26))
+    ]
 
 
-def gemma3n(config: Settings) -> list[Kept]:
+def gemma3n(config: ModelConfig) -> list[LayerCache]:
     return by_layer_types(config)[: config.layers - config("num_kv_shared_layers")]
 
 
-def gemma4(config: Settings) -> list[Kept]:
+def gemma4(config: ModelConfig) -> list[LayerCache]:
     count = config("num_hidden_layers", default=35)
     each = config("sliding_window_pattern", default=5)
     kinds = config.list("layer_types") or [
@@ -122,38 +125,38 @@ def gemma4(config: Settings) -> list[Kept]:
     ]
     groups = config("num_key_value_heads", default=1)
     all_groups = config("num_global_key_value_heads", default=groups) if config.flag("attention_k_eq_v") else groups
-    narrow = Kept(groups * config("head_dim", default=256) * 2, config("sliding_window", default=512))
-    full = Kept(all_groups * config("global_head_dim", default=512) * 2)
+    narrow = LayerCache(groups * config("head_dim", default=256) * 2, config("sliding_window", default=512))
+    full = LayerCache(all_groups * config("global_head_dim", default=512) * 2)
     kept = [full if kind == "full_attention" else narrow for kind in kinds[:count]]
     return kept[: count - config("num_kv_shared_layers", default=20)]
 
 
-def exaone4(config: Settings) -> list[Kept]:
+def exaone4(config: ModelConfig) -> list[LayerCache]:
     pattern = config.list("sliding_window_pattern")
     full = [not pattern or pattern[index % len(pattern)] != "L" for index in range(config.layers)]
     return _windowed(config, full)
 
 
-def latent(config: Settings) -> Kept:
+def latent(config: ModelConfig) -> LayerCache:
     """Multi-head latent attention: one compressed vector and one rotated key a token."""
-    return Kept(config("kv_lora_rank") + config("qk_rope_head_dim"))
+    return LayerCache(config("kv_lora_rank") + config("qk_rope_head_dim"))
 
 
-def expanded_latent(config: Settings) -> Kept:
+def expanded_latent(config: ModelConfig) -> LayerCache:
     """The same, kept expanded, for every head."""
     wide = config("qk_nope_head_dim") + config("qk_rope_head_dim")
     narrow = config("v_head_dim", default=config("hidden_size", default=0) // config("num_attention_heads"))
-    return Kept(config("num_attention_heads") * (wide + narrow))
+    return LayerCache(config("num_attention_heads") * (wide + narrow))
 
 
-def indexed_latent(config: Settings) -> Kept:
-    return Kept(latent(config).per_token + 2 * config("index_head_dim", default=128))
+def indexed_latent(config: ModelConfig) -> LayerCache:
+    return LayerCache(latent(config).per_token + 2 * config("index_head_dim", default=128))
 
 
-def gated_delta(config: Settings) -> list[Kept]:
+def gated_delta(config: ModelConfig) -> list[LayerCache]:
     key = config("linear_num_key_heads") * config("linear_key_head_dim")
     value = config("linear_num_value_heads") * config("linear_value_head_dim")
-    linear = Kept(
+    linear = LayerCache(
         fixed=(config("linear_conv_kernel_dim", default=4) - 1) * (2 * key + value),
         floats=value * config("linear_key_head_dim"),
     )
@@ -161,42 +164,42 @@ def gated_delta(config: Settings) -> list[Kept]:
     return [full if (index + 1) % each == 0 else linear for index in range(config.layers)]
 
 
-def kimi_linear(config: Settings) -> list[Kept]:
+def kimi_linear(config: ModelConfig) -> list[LayerCache]:
     linear = config.inner("linear_attn_config")
     heads, width = linear("num_heads"), linear("head_dim")
-    kept = Kept(
+    kept = LayerCache(
         fixed=3 * (linear("short_conv_kernel_size", default=4) - 1) * heads * width, floats=heads * width * width
     )
     chosen = set(linear.list("kda_layers") or [])
     return [kept if index + 1 in chosen else latent(config) for index in range(config.layers)]
 
 
-def mamba(config: Settings) -> Kept:
+def mamba(config: ModelConfig) -> LayerCache:
     inner = config("intermediate_size", "d_inner")
-    return Kept(fixed=inner * (config("conv_kernel", "d_conv") - 1 + config("state_size", "d_state")))
+    return LayerCache(fixed=inner * (config("conv_kernel", "d_conv") - 1 + config("state_size", "d_state")))
 
 
-def _mamba2(heads: int, width: int, state: int, groups: int, kernel: int) -> Kept:
+def _mamba2(heads: int, width: int, state: int, groups: int, kernel: int) -> LayerCache:
     inner = heads * width
-    return Kept(fixed=(kernel - 1) * (inner + 2 * groups * state) + inner * state)
+    return LayerCache(fixed=(kernel - 1) * (inner + 2 * groups * state) + inner * state)
 
 
-def plain_mamba2(config: Settings) -> Kept:
+def plain_mamba2(config: ModelConfig) -> LayerCache:
     state = config("ssm_state_size", "state_size")
     return _mamba2(config("num_heads"), config("head_dim"), state, config("n_groups"), config("conv_kernel"))
 
 
-def jamba(config: Settings) -> list[Kept]:
+def jamba(config: ModelConfig) -> list[LayerCache]:
     period, offset = config("attn_layer_period"), config("attn_layer_offset")
     kinds = config.list("layers_block_type") or [
         "attention" if index % period == offset else "mamba" for index in range(config.layers)
     ]
     inner = config("mamba_expand") * config("hidden_size")
-    state = Kept(fixed=inner * (config("mamba_d_conv") - 1 + config("mamba_d_state")))
+    state = LayerCache(fixed=inner * (config("mamba_d_conv") - 1 + config("mamba_d_state")))
     return [attention(config) if kind == "attention" else state for kind in kinds]
 
 
-def granite_hybrid(config: Settings) -> list[Kept]:
+def granite_hybrid(config: ModelConfig) -> list[LayerCache]:
     kinds, full = config.list("layer_types") or [], attention(config)
     if "mamba" not in kinds:
         return [full] * len(kinds)
@@ -204,7 +207,7 @@ def granite_hybrid(config: Settings) -> list[Kept]:
     return [state if kind == "mamba" else full for kind in kinds]
 
 
-def nemotron_hybrid(config: Settings) -> list[Kept]:
+def nemotron_hybrid(config: ModelConfig) -> list[LayerCache]:
     signs = {"full_attention": "*", "attention": "*", "linear_attention": "M", "mamba": "M", "conv": "M"}
     kinds = config.list("hybrid_override_pattern") or config.list("layers_block_type") or config.list("layer_types")
     names = ("mamba_num_heads", "mamba_head_dim", "ssm_state_size", "n_groups", "conv_kernel")
@@ -212,19 +215,19 @@ def nemotron_hybrid(config: Settings) -> list[Kept]:
     return [kept[sign] for kind in kinds or [] if (sign := signs.get(kind, kind)) in kept]
 
 
-def falcon_h1(config: Settings) -> Kept:
+def falcon_h1(config: ModelConfig) -> LayerCache:
     names = {"n_heads": 24, "d_head": 64, "d_state": 128, "n_groups": 1, "d_conv": 4}
     state = _mamba2(*(config(f"mamba_{name}", default=value) for name, value in names.items()))
-    return Kept(attention(config).per_token, fixed=state.fixed)
+    return LayerCache(attention(config).per_token, fixed=state.fixed)
 
 
-def lfm2(config: Settings) -> list[Kept]:
+def lfm2(config: ModelConfig) -> list[LayerCache]:
     chosen, kinds = config.list("full_attn_idxs"), config.list("layer_types") or []
     full = set(chosen if chosen is not None else [i for i, kind in enumerate(kinds) if kind == "full_attention"])
-    short = Kept(fixed=(config("conv_L_cache") - 1) * config("hidden_size"))
+    short = LayerCache(fixed=(config("conv_L_cache") - 1) * config("hidden_size"))
     return [attention(config) if index in full else short for index in range(config.layers)]
 
 
-def rwkv7(config: Settings) -> Kept:
+def rwkv7(config: ModelConfig) -> LayerCache:
     width = config("hidden_size")
-    return Kept(fixed=2 * width + width * config("head_dim"))
+    return LayerCache(fixed=2 * width + width * config("head_dim"))

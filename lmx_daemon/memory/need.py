@@ -8,8 +8,8 @@ import msgspec
 from lmx_daemon.contract.frames import Basis, CacheShape, Growing
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.types import Figure, MemoryPlan
-from lmx_daemon.memory.layout import cache_shape
-from lmx_daemon.memory.shape import HALVES, Shape
+from lmx_daemon.memory.architectures import cache_shape
+from lmx_daemon.memory.shape import HALVES, ModelShape
 
 PROCESS_BYTES = 300 * 1024**2
 """A worker without its model: Python, MLX, the tokenizer."""
@@ -56,7 +56,7 @@ class Device(Frozen, frozen=True):
     prefill_step: int = 512
 
 
-def plan_for(shape: Shape, demand: Demand, device: Device, measured: Measured | None = None) -> MemoryPlan:
+def plan_for(shape: ModelShape, demand: Demand, device: Device, measured: Measured | None = None) -> MemoryPlan:
     """The least with which the model is worth loading: what was asked, or one sequence of a modest context."""
     context = planned_context(shape, demand)
     slots = demand.slots or 1
@@ -70,12 +70,12 @@ def plan_for(shape: Shape, demand: Demand, device: Device, measured: Measured | 
     )
 
 
-def planned_context(shape: Shape, demand: Demand) -> int:
+def planned_context(shape: ModelShape, demand: Demand) -> int:
     own = shape.context or UNKNOWN_CONTEXT
     return min(own, demand.context or LEAST_CONTEXT)
 
 
-def weights_of(shape: Shape, device: Device, measured: Measured | None = None) -> Figure:
+def weights_of(shape: ModelShape, device: Device, measured: Measured | None = None) -> Figure:
     if measured is not None:
         return Figure(bytes=measured.weights, basis="measured")
     weights = shape.weights
@@ -84,7 +84,7 @@ def weights_of(shape: Shape, device: Device, measured: Measured | None = None) -
     return Figure(bytes=weights.bytes + halves, basis=basis)
 
 
-def cache_of(shape: Shape, device: Device, measured: Measured | None = None) -> CacheShape:
+def cache_of(shape: ModelShape, device: Device, measured: Measured | None = None) -> CacheShape:
     """What is kept of one sequence."""
     if measured is not None and measured.cache is not None:
         return msgspec.structs.replace(measured.cache, basis="measured")
@@ -92,7 +92,7 @@ def cache_of(shape: Shape, device: Device, measured: Measured | None = None) -> 
     return found or CacheShape(growing=(Growing(per_token=UNKNOWN_PER_TOKEN),))
 
 
-def scratch_of(shape: Shape, context: int, slots: int, device: Device, measured: Measured | None = None) -> Figure:
+def scratch_of(shape: ModelShape, context: int, slots: int, device: Device, measured: Measured | None = None) -> Figure:
     """A prefill step's activations and scores, the logits of every row, freed buffers, and the process."""
     element = 4 if device.cpu else 2
     step = min(device.prefill_step, context)
@@ -108,7 +108,14 @@ def scratch_of(shape: Shape, context: int, slots: int, device: Device, measured:
 
 
 def most_bytes(
-    shape: Shape, plan: MemoryPlan, device: Device, measured: Measured | None, *, granted: int, context: int, slots: int
+    shape: ModelShape,
+    plan: MemoryPlan,
+    device: Device,
+    measured: Measured | None,
+    *,
+    granted: int,
+    context: int,
+    slots: int,
 ) -> int:
     """Return how much the process of a model may hold before it is taken as running away: its weights, the cache that
     was granted to it, scratch for the longest prompt that this cache holds with `slots` rows, and a margin."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmx_daemon.memory.room import Pressure
+from lmx_daemon.memory.budget import Pressure
 
 MAC_LEVEL = b"kern.memorystatus_vm_pressure_level"
 MAC_LEVELS: dict[int, Pressure] = {1: "normal", 2: "warning", 4: "critical"}

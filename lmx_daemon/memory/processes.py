@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import psutil
 
-from lmx_daemon.memory.room import Use
+from lmx_daemon.memory.budget import ProcessUse
 
-GONE = Use()
+GONE = ProcessUse()
 KIB = 1024
 HELD = ("RssAnon", "RssShmem", "VmSwap")
 """Fields of /proc/PID/status. They are counters of the kernel, whereas smaps_rollup walks all pages of the process."""
@@ -22,7 +22,7 @@ RUSAGE_INFO_V2 = 2
 class Processes(Protocol):
     """The system's accounts."""
 
-    def use(self, pid: int) -> Use:
+    def use(self, pid: int) -> ProcessUse:
         """Return what `pid` uses; zeros if it is gone."""
 
 
@@ -30,12 +30,12 @@ class LinuxProcesses:
     def __init__(self, root: Path = Path("/proc")) -> None:
         self._root = root
 
-    def use(self, pid: int) -> Use:
+    def use(self, pid: int) -> ProcessUse:
         status = _fields(self._root / str(pid) / "status")
         found = [status[name] * KIB for name in HELD if name in status]
         if not found:  # some sandboxes have no such counters
             return portable_use(pid)
-        return Use(sum(found), _fields(self._root / str(pid) / "io").get("rchar", 0))
+        return ProcessUse(sum(found), _fields(self._root / str(pid) / "io").get("rchar", 0))
 
 
 class MacProcesses:
@@ -46,11 +46,11 @@ class MacProcesses:
     def __init__(self, library: Any = None) -> None:
         self._library = library if library is not None else ctypes.CDLL(None)
 
-    def use(self, pid: int) -> Use:
+    def use(self, pid: int) -> ProcessUse:
         found = RusageInfo()
         if self._library.proc_pid_rusage(pid, RUSAGE_INFO_V2, ctypes.byref(found)) != 0:
             return portable_use(pid)
-        return Use(int(found.phys_footprint), int(found.diskio_bytesread))
+        return ProcessUse(int(found.phys_footprint), int(found.diskio_bytesread))
 
 
 class RusageInfo(ctypes.Structure):
@@ -79,14 +79,14 @@ class RusageInfo(ctypes.Structure):
     )
 
 
-def portable_use(pid: int) -> Use:
+def portable_use(pid: int) -> ProcessUse:
     """Return psutil's unique set size, else the resident size, where the system's own counters are not there."""
     try:
         process = psutil.Process(pid)
         try:
-            return Use(int(process.memory_full_info().uss))
+            return ProcessUse(int(process.memory_full_info().uss))
         except psutil.AccessDenied:
-            return Use(int(process.memory_info().rss))
+            return ProcessUse(int(process.memory_info().rss))
     except psutil.Error:
         return GONE
 

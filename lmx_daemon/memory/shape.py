@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lmx_daemon.contract.frames import Basis
-from lmx_daemon.memory.layout import language_part
+from lmx_daemon.memory.architectures import language_part
 from lmx_daemon.storage.reading import read_object, read_tensors
 
 LENGTH_KEYS = ("max_position_embeddings", "max_sequence_length", "seq_length", "n_positions")
@@ -39,7 +39,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     config: Mapping[str, Any]
     weights: Weights
 
@@ -55,14 +55,14 @@ class Shape:
         return self.number(*LENGTH_KEYS) or None
 
 
-def read_shape(folder: Path) -> Shape:
+def read_shape(folder: Path) -> ModelShape:
     """Of a model on disk."""
     config = read_object(folder / "config.json") or {}
     files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
     headers = [read_tensors(file) for file in files]
     if headers and all(header is not None for header in headers):
-        return Shape(config, weights_of((header for header in headers if header is not None), config))
-    return Shape(config, guessed_weights(sum(map(_size_of, files)), config))
+        return ModelShape(config, weights_of((header for header in headers if header is not None), config))
+    return ModelShape(config, guessed_weights(sum(map(_size_of, files)), config))
 
 
 def weights_of(headers: Iterable[Mapping[str, Any]], config: Mapping[str, Any]) -> Weights:

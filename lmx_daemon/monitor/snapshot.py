@@ -10,9 +10,9 @@ from lmx_daemon.contract.version import VERSION
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.pull.pulls import Pulls
 from lmx_daemon.memory.host import Host
-from lmx_daemon.monitor.metrics import Metrics
+from lmx_daemon.monitor.series import SeriesRecorder
 from lmx_daemon.residency.pool import Pool
-from lmx_daemon.settings.config import Home
+from lmx_daemon.settings.paths import Home
 
 SAMPLE_SECONDS = 1.0
 
@@ -35,7 +35,7 @@ class Monitor:
         self._addresses = tuple(addresses)
         self._api_key = api_key
         self._host = host
-        self._metrics = Metrics()
+        self._series = SeriesRecorder()
         self._started = time.monotonic()
         self._started_at = time.time()
         self._workers = 0
@@ -86,7 +86,7 @@ class Monitor:
             instances=tuple(self._pool.instances()),
             requests=(*self._pool.desk.rows(), *self._pool.desk.recent_rows()),
             downloads=tuple(self._pulls.list()),
-            series=self._metrics.series(),
+            series=self._series.series(),
             taken_at=time.time(),
         )
 
@@ -97,4 +97,4 @@ class Monitor:
         if (spare := self._pool.spare.worker) is not None:
             self._workers += self._host.use(spare.pid).memory
         self._pressure = self._host.room().pressure
-        self._metrics.sample(instances, self._workers + self._host.daemon())
+        self._series.sample(instances, self._workers + self._host.daemon())

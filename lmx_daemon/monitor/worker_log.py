@@ -31,7 +31,7 @@ class WorkerLog:
     def __init__(self, file: Path, file_bytes: int = FILE_BYTES) -> None:
         self._file = file
         self._file_bytes = file_bytes
-        self._pipes: set[Output] = set()
+        self._pipes: set[WorkerOutput] = set()
 
     def __enter__(self) -> Self:
         """Raises StartupError where the file cannot be written."""
@@ -51,9 +51,9 @@ class WorkerLog:
             pipe.close()
         self._out.close()
 
-    def open(self) -> "Output":
+    def open(self) -> "WorkerOutput":
         """Return the pipe of a worker that is about to start. Raises OSError."""
-        pipe = Output(self._write, self._pipes.discard)
+        pipe = WorkerOutput(self._write, self._pipes.discard)
         self._pipes.add(pipe)
         return pipe
 
@@ -68,10 +68,10 @@ class WorkerLog:
             self._out.write(data)
 
 
-class Output:
+class WorkerOutput:
     """What one worker prints, with its end kept in memory. `sink` is the worker's stdout and stderr."""
 
-    def __init__(self, write: Callable[[bytes], None], on_close: Callable[["Output"], None]) -> None:
+    def __init__(self, write: Callable[[bytes], None], on_close: Callable[["WorkerOutput"], None]) -> None:
         self._write = write
         self._on_close = on_close
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")

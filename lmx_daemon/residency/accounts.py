@@ -8,13 +8,13 @@ from typing import Protocol
 
 from lmx_daemon.contract.frames import Hello, Loaded
 from lmx_daemon.contract.types import Model
+from lmx_daemon.memory.budget import MemoryBudget, ProcessUse
 from lmx_daemon.memory.need import Device, Measured, most_bytes, plan_for, process_bytes
-from lmx_daemon.memory.room import Room, Use
 from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.placement import Decision, grants, place
 from lmx_daemon.residency.plan import reduced
 from lmx_daemon.residency.slot import Slot, Slots
-from lmx_daemon.settings.config import EngineSettings
+from lmx_daemon.settings.schema import EngineSettings
 
 GRANT_STEP = 0.05
 """A grant is sent again when it changes by more than this share."""
@@ -25,9 +25,9 @@ class Machine(Protocol):
 
     device_memory: int | None
 
-    def room(self) -> Room: ...
+    def room(self) -> MemoryBudget: ...
 
-    def use(self, pid: int) -> Use: ...
+    def use(self, pid: int) -> ProcessUse: ...
 
 
 class Accounts:
@@ -51,7 +51,7 @@ class Accounts:
         self.versions, self.backend = dict(hello.versions), hello.backend
         self._host.device_memory = hello.device_memory or None
 
-    def room(self) -> Room:
+    def room(self) -> MemoryBudget:
         return self._host.room()
 
     def measured(self, model: Model) -> Measured | None:

@@ -22,7 +22,7 @@ from lmx_daemon.residency.plan import may_evict, reduced
 from lmx_daemon.residency.slot import Slot, Slots
 from lmx_daemon.residency.spare import Spare
 from lmx_daemon.residency.worker import Worker
-from lmx_daemon.settings.config import EngineSettings, ServerSettings
+from lmx_daemon.settings.schema import EngineSettings, ServerSettings
 
 ROOM_POLL_SECONDS = 0.1
 DRAIN_POLL_SECONDS = 0.02

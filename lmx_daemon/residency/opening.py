@@ -15,7 +15,7 @@ from lmx_daemon.residency.loading import Loader
 from lmx_daemon.residency.plan import Purpose, is_withdrawn
 from lmx_daemon.residency.slot import Slot, Slots
 from lmx_daemon.residency.supervision import Supervisor
-from lmx_daemon.settings.config import EngineSettings
+from lmx_daemon.settings.schema import EngineSettings
 
 
 class Opener:

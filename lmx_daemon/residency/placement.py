@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from lmx_daemon.memory.room import Room
+from lmx_daemon.memory.budget import MemoryBudget
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Refused:
 Decision = Fits | Waits | Refused
 
 
-def free_bytes(room: Room, claims: Collection[Claim], gone: Collection[str] = ()) -> int:
+def free_bytes(room: MemoryBudget, claims: Collection[Claim], gone: Collection[str] = ()) -> int:
     """What is left for another model when those in `gone` have left; negative where it is too much already."""
     staying = [claim for claim in claims if claim.id not in gone]
     planned = room.cap - sum(claim.bytes for claim in staying)
@@ -61,7 +61,7 @@ def free_bytes(room: Room, claims: Collection[Claim], gone: Collection[str] = ()
     return min(planned, available + given_back - still_to_take)
 
 
-def place(need: int, room: Room, claims: Sequence[Claim]) -> Decision:
+def place(need: int, room: MemoryBudget, claims: Sequence[Claim]) -> Decision:
     """What to do for a model that needs `need` bytes: the least recently used goes first, if it is idle and not pinned,
     and nobody goes in vain."""
     gone: list[Claim] = []
@@ -86,12 +86,12 @@ def place(need: int, room: Room, claims: Sequence[Claim]) -> Decision:
     return Refused(max(0, free_bytes(room, claims, {claim.id for claim in (*gone, *busy)})))
 
 
-def excess(room: Room, claims: Sequence[Claim]) -> int:
+def excess(room: MemoryBudget, claims: Sequence[Claim]) -> int:
     """By how many bytes the truth is worse than what is allowed; 0 where all is well."""
     return max(0, -free_bytes(room, claims))
 
 
-def grants(room: Room, claims: Sequence[Claim], planned: Mapping[str, int]) -> dict[str, int]:
+def grants(room: MemoryBudget, claims: Sequence[Claim], planned: Mapping[str, int]) -> dict[str, int]:
     """Return bytes for the caches of each model: the planned ones and, without pressure, an equal share of what is
     free. A smaller grant makes a worker drop stored prefixes."""
     if room.pressure != "normal":

@@ -36,7 +36,7 @@ from lmx_daemon.residency.spare import Spare
 from lmx_daemon.residency.supervision import Supervisor
 from lmx_daemon.residency.ticket import Ticket
 from lmx_daemon.residency.worker import Worker
-from lmx_daemon.settings.config import EngineSettings, ServerSettings
+from lmx_daemon.settings.schema import EngineSettings, ServerSettings
 
 
 class Pool:

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from lmx_daemon.contract.errors import BusyError, OutOfMemoryError
 from lmx_daemon.contract.types import MemoryPlan
 from lmx_daemon.contract.units import size
+from lmx_daemon.memory.budget import MemoryBudget
 from lmx_daemon.memory.need import Demand, Device, Measured, plan_for
-from lmx_daemon.memory.room import Room
-from lmx_daemon.memory.shape import Shape
+from lmx_daemon.memory.shape import ModelShape
 from lmx_daemon.residency.placement import Claim, free_bytes
 
 SMALLEST_CONTEXT = 512
@@ -16,7 +16,7 @@ RETRY_SECONDS = 10.0
 
 
 def refusal(
-    name: str, plan: MemoryPlan, room: Room, claims: Iterable[Claim], smaller: Demand | None
+    name: str, plan: MemoryPlan, room: MemoryBudget, claims: Iterable[Claim], smaller: Demand | None
 ) -> OutOfMemoryError:
     """`smaller` is a demand that would fit."""
     known = list(claims)
@@ -66,7 +66,7 @@ def outgrown(name: str, held: int, most: int) -> OutOfMemoryError:
 
 
 def smaller_demand(
-    shape: Shape, plan: MemoryPlan, free: int, device: Device, measured: Measured | None
+    shape: ModelShape, plan: MemoryPlan, free: int, device: Device, measured: Measured | None
 ) -> Demand | None:
     """What fits into `free` bytes: first fewer slots, then a shorter context."""
 
@@ -95,11 +95,11 @@ def told(plan: MemoryPlan) -> str:
     return ", ".join(parts)
 
 
-def there_is(room: Room, claims: list[Claim]) -> str:
+def there_is(room: MemoryBudget, claims: list[Claim]) -> str:
     """Return what is free, what can be made free, and what limits it besides the models in memory."""
     movable = {claim.id for claim in claims if not claim.pinned}
     free, most = free_bytes(room, claims), free_bytes(room, claims, movable)
-    if room.available is not None and most < free_bytes(Room(room.cap), claims, movable):
+    if room.available is not None and most < free_bytes(MemoryBudget(room.cap), claims, movable):
         cause = f"; other programs leave {size(room.available)}"
     else:
         cause = ""

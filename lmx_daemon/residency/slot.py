@@ -11,9 +11,9 @@ from dataclasses import replace
 from lmx_daemon.contract.errors import ErrorBody, LmxError
 from lmx_daemon.contract.frames import Heartbeat, Loaded, MemoryUse
 from lmx_daemon.contract.types import Instance, InstanceState, MemoryPlan, Model
+from lmx_daemon.memory.budget import ProcessUse
 from lmx_daemon.memory.need import Demand
-from lmx_daemon.memory.room import Use
-from lmx_daemon.memory.shape import Shape
+from lmx_daemon.memory.shape import ModelShape
 from lmx_daemon.residency.placement import Claim
 from lmx_daemon.residency.plan import Beat, Load, Purpose, expires_at
 from lmx_daemon.residency.ticket import Ticket
@@ -43,7 +43,7 @@ class Slot:
         """Other models were unloaded for its load."""
         self.trusted = False
         """Code in its repository may run."""
-        self.shape: Shape | None = None
+        self.shape: ModelShape | None = None
         self.plan: MemoryPlan | None = None
         self.cache_limit = 0
         """Bytes that were granted for its keys and values."""
@@ -151,7 +151,7 @@ class Slot:
         counted = memory.active + memory.cache
         return counted if self.own_memory else max(counted, self.footprint or memory.resident)
 
-    def observe(self, use: Use, most: int | None) -> None:
+    def observe(self, use: ProcessUse, most: int | None) -> None:
         """Take a sample of its process. `most` is what it may hold, None if that is not known yet."""
         if use.read > self._read:
             self._read, self._read_at = use.read, time.monotonic()

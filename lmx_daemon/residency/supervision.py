@@ -22,7 +22,7 @@ from lmx_daemon.residency.refusal import outgrown
 from lmx_daemon.residency.slot import Slot, Slots
 from lmx_daemon.residency.ticket import Ticket
 from lmx_daemon.residency.worker import Worker
-from lmx_daemon.settings.config import EngineSettings, ServerSettings
+from lmx_daemon.settings.schema import EngineSettings, ServerSettings
 
 TICK_SECONDS = 0.5
 SAMPLES_ABOVE = 2

@@ -10,7 +10,7 @@ import pytest
 
 from lmx_daemon.client.spawn import find_daemon, start_daemon
 from lmx_daemon.contract.errors import StartupError
-from lmx_daemon.settings.config import Home
+from lmx_daemon.settings.paths import Home
 from tests.end_to_end.running import short_home
 
 QUIET = "[engine]\nwarm_spare = false\n[server]\nport = 0\n"
@@ -30,7 +30,7 @@ def home() -> Iterator[Home]:
 
 START = """
 import asyncio
-from lmx_daemon.settings.config import Home
+from lmx_daemon.settings.paths import Home
 from lmx_daemon.client.spawn import start_daemon
 print(asyncio.run(start_daemon(Home.from_environment())).pid)
 """

@@ -33,7 +33,7 @@ from lmx_daemon.contract.generation import (
 )
 from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.contract.types import LoadRequest, UnloadRequest
-from lmx_daemon.settings.config import Home
+from lmx_daemon.settings.paths import Home
 from tests.end_to_end.running import Daemon
 
 TALKER = "tests/talker"

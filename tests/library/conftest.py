@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from lmx_daemon.library.pull.pulls import Pulls
-from lmx_daemon.settings.config import LibrarySettings
+from lmx_daemon.settings.schema import LibrarySettings
 
 REPO = "maker/tiny"
 

@@ -13,7 +13,8 @@ from safetensors.numpy import save_file
 from lmx_daemon.library.catalog.fit import Machine
 from lmx_daemon.library.librarian import Librarian
 from lmx_daemon.memory.need import Device
-from lmx_daemon.settings.config import Home, LibrarySettings
+from lmx_daemon.settings.paths import Home
+from lmx_daemon.settings.schema import LibrarySettings
 
 CONFIG: dict[str, Any] = {
     "model_type": "llama",

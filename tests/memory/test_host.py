@@ -6,8 +6,9 @@ import msgspec
 import psutil
 import pytest
 
-from lmx_daemon.memory.host import Group, Host, Limits, limited_groups
-from lmx_daemon.settings.config import EngineSettings, MemoryLimit
+from lmx_daemon.memory.host import ControlGroup, Host, Limits, limited_groups
+from lmx_daemon.settings.memory_limit import MemoryLimit
+from lmx_daemon.settings.schema import EngineSettings
 
 PHYSICAL = int(psutil.virtual_memory().total)
 
@@ -23,7 +24,7 @@ def test_version_2_counts_its_parents_and_leaves_out_files(tmp_path: Path) -> No
     stat = "anon 100\ninactive_file 2000\nactive_file 500\n"
     group(tmp_path / "user.slice", memory_max="10000\n", memory_current="6000\n", memory_stat=stat)
     group(tmp_path / "user.slice" / "session.scope", memory_max="max\n", memory_current="5000\n")
-    assert limited_groups(tmp_path, tmp_path / "membership") == [Group(10_000, 3500)]
+    assert limited_groups(tmp_path, tmp_path / "membership") == [ControlGroup(10_000, 3500)]
 
 
 def test_version_1(tmp_path: Path) -> None:
@@ -34,13 +35,13 @@ def test_version_1(tmp_path: Path) -> None:
     (folder / "memory.usage_in_bytes").write_text("3000")
     (folder / "memory.stat").write_text("total_inactive_file 1000\ninactive_file 7\n")
     (tmp_path / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712")
-    assert limited_groups(tmp_path, tmp_path / "membership") == [Group(5000, 2000)]
+    assert limited_groups(tmp_path, tmp_path / "membership") == [ControlGroup(5000, 2000)]
 
 
 def test_in_a_container_the_limit_is_at_the_top(tmp_path: Path) -> None:
     (tmp_path / "membership").write_text("0::/\n")
     group(tmp_path, memory_max="7000", memory_current="1000")
-    assert limited_groups(tmp_path, tmp_path / "membership") == [Group(7000, 1000)]
+    assert limited_groups(tmp_path, tmp_path / "membership") == [ControlGroup(7000, 1000)]
 
 
 @pytest.mark.parametrize("text", ["0::/../../etc\n", "garbage\n", "", "0::" + "/a" * 500])

@@ -82,7 +82,7 @@ def test_a_measurement_takes_the_place_of_what_was_computed(tmp_path: Path) -> N
 
 def test_known_models() -> None:
     """Figures that anybody can check by hand: bytes of one more token in bfloat16."""
-    from lmx_daemon.memory.layout import cache_shape
+    from lmx_daemon.memory.architectures import cache_shape
 
     def per_token(**config: Any) -> int:
         shape = cache_shape(config, 2)

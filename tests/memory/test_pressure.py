@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from lmx_daemon.memory.budget import MemoryBudget, Pressure, ProcessUse
 from lmx_daemon.memory.host import Host
 from lmx_daemon.memory.pressure import MAC_LEVEL, Stalls, linux_pressure, mac_pressure, read_stalls
-from lmx_daemon.memory.room import Pressure, Room, Use
-from lmx_daemon.settings.config import MemoryLimit
+from lmx_daemon.settings.memory_limit import MemoryLimit
 
 
 @pytest.mark.parametrize(
@@ -56,11 +56,11 @@ def test_macos_has_a_level_of_its_own(level: int, expected: Pressure) -> None:
 
 
 class NoProcesses:
-    def use(self, pid: int) -> Use:
-        return Use()
+    def use(self, pid: int) -> ProcessUse:
+        return ProcessUse()
 
 
-def room(setting: str, system: str, device: int | None, pressure: Pressure = "normal") -> Room:
+def room(setting: str, system: str, device: int | None, pressure: Pressure = "normal") -> MemoryBudget:
     host = Host(
         MemoryLimit(setting), processes=NoProcesses(), pressure=lambda available, total: pressure, system=system
     )

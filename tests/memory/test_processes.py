@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lmx_daemon.memory.budget import ProcessUse
 from lmx_daemon.memory.processes import (
     RUSAGE_INFO_V2,
     LinuxProcesses,
@@ -18,7 +19,6 @@ from lmx_daemon.memory.processes import (
     portable_use,
     system_processes,
 )
-from lmx_daemon.memory.room import Use
 
 MB = 1024**2
 STATUS = "Name:\tx\nVmRSS:\t 900 kB\nRssAnon:\t 100 kB\nRssFile:\t 780 kB\nRssShmem:\t 20 kB\nVmSwap:\t 3 kB\n"
@@ -40,7 +40,7 @@ input()
 """
 
 
-def of_child(kind: str, file: Path) -> Use:
+def of_child(kind: str, file: Path) -> ProcessUse:
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, kind, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -54,16 +54,16 @@ def test_linux_counts_what_only_the_process_holds(tmp_path: Path) -> None:
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / "status").write_text(STATUS)
     (tmp_path / "7" / "io").write_text("rchar: 5000\nwchar: 1\nread_bytes: 4096\n")
-    assert LinuxProcesses(tmp_path).use(7) == Use(123 * 1024, 5000)
+    assert LinuxProcesses(tmp_path).use(7) == ProcessUse(123 * 1024, 5000)
     (tmp_path / "7" / "io").unlink()  # not readable in some sandboxes
-    assert LinuxProcesses(tmp_path).use(7) == Use(123 * 1024, 0)
+    assert LinuxProcesses(tmp_path).use(7) == ProcessUse(123 * 1024, 0)
 
 
 def test_without_counters_psutil_is_asked(tmp_path: Path) -> None:
     (tmp_path / str(os.getpid())).mkdir()
     (tmp_path / str(os.getpid()) / "status").write_text("Name:\tx\nVmRSS:\t 900 kB\n")
     assert LinuxProcesses(tmp_path).use(os.getpid()).memory > MB
-    assert portable_use(2**22 + 1) == Use()
+    assert portable_use(2**22 + 1) == ProcessUse()
 
 
 def test_mapped_files_do_not_count_and_allocations_do(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ class FakeLibrary:
 
 
 def test_macos_counts_the_physical_footprint() -> None:
-    assert MacProcesses(FakeLibrary(123, 456)).use(7) == Use(123, 456)
+    assert MacProcesses(FakeLibrary(123, 456)).use(7) == ProcessUse(123, 456)
     assert MacProcesses(FakeLibrary(123, 456, error=-1)).use(os.getpid()).memory > MB  # psutil's, then
     assert ctypes.sizeof(RusageInfo) == 16 + 18 * 8  # as in <sys/resource.h>
     assert RusageInfo.phys_footprint.offset == 72 and RusageInfo.diskio_bytesread.offset == 144

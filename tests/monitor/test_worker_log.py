@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from lmx_daemon.contract.errors import StartupError
-from lmx_daemon.monitor.worker_log import LAST_BYTES, Output, WorkerLog
+from lmx_daemon.monitor.worker_log import LAST_BYTES, WorkerLog, WorkerOutput
 
 
-async def printed(output: Output, text: bytes) -> None:
+async def printed(output: WorkerOutput, text: bytes) -> None:
     """Print `text` as a process does, and give the loop its turn to notice."""
     os.write(output.sink, text)
     await asyncio.sleep(0.05)

@@ -10,13 +10,13 @@ from lmx_daemon.contract.errors import LmxError, WorkerError
 from lmx_daemon.contract.frames import Capabilities, Heartbeat, Hello, Load, Loaded, LoadProgress, MemoryUse
 from lmx_daemon.contract.generation import Generate, Text
 from lmx_daemon.contract.types import Model
-from lmx_daemon.memory.room import Pressure, Room, Use
+from lmx_daemon.memory.budget import MemoryBudget, Pressure, ProcessUse
 from lmx_daemon.residency.journal import Journal
 from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.plan import Beat
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.residency.ticket import Ticket
-from lmx_daemon.settings.config import EngineSettings, ServerSettings
+from lmx_daemon.settings.schema import EngineSettings, ServerSettings
 
 MB = 1024**2
 WEIGHTS = 100 * MB
@@ -97,14 +97,14 @@ class FakeMachine:
         self.cap = cap
         self.device_memory: int | None = None
 
-        self.uses: dict[int, Use] = {}
+        self.uses: dict[int, ProcessUse] = {}
         self.pressure: Pressure = "normal"
 
-    def room(self) -> Room:
-        return Room(self.cap, pressure=self.pressure)
+    def room(self) -> MemoryBudget:
+        return MemoryBudget(self.cap, pressure=self.pressure)
 
-    def use(self, pid: int) -> Use:
-        return self.uses.get(pid, Use(WEIGHTS + 50 * MB))
+    def use(self, pid: int) -> ProcessUse:
+        return self.uses.get(pid, ProcessUse(WEIGHTS + 50 * MB))
 
 
 class Floor:

@@ -11,14 +11,14 @@ from lmx_daemon.contract.errors import CrashLoopError, OutOfMemoryError
 from lmx_daemon.contract.frames import CacheShape, Growing, Hello, MemoryUse
 from lmx_daemon.contract.generation import Failed
 from lmx_daemon.contract.types import Model, UnloadRequest
+from lmx_daemon.memory.budget import ProcessUse
 from lmx_daemon.memory.need import MARGIN_BYTES, Demand, Device, Measured, most_bytes, plan_for
-from lmx_daemon.memory.room import Use
-from lmx_daemon.memory.shape import Shape, Weights
+from lmx_daemon.memory.shape import ModelShape, Weights
 from lmx_daemon.residency import supervision
 from lmx_daemon.residency.ends import Ends
 from lmx_daemon.residency.plan import Beat, exceeded, reduced
 from lmx_daemon.residency.slot import Slot
-from lmx_daemon.settings.config import EngineSettings
+from lmx_daemon.settings.schema import EngineSettings
 from tests.residency.faking import MB, WEIGHTS, FakeWorker, Floor, until
 
 MODEL = Model(id="a", path="/a", source="folder")
@@ -58,7 +58,7 @@ class TestProgress:
         stuck = Beat(time.monotonic() + 60, time.monotonic(), True)
         worker.last_beat = stuck
         for step in range(1, 100):
-            floor.machine.uses[worker.pid] = Use(WEIGHTS, step * 1000)
+            floor.machine.uses[worker.pid] = ProcessUse(WEIGHTS, step * 1000)
             await asyncio.sleep(0.01)
         assert floor.states() == {"a": "loading"}
         worker.last_beat, worker.proceed = None, worker.proceed
@@ -97,11 +97,11 @@ async def failure(ticket: Any) -> str:
 
 
 class TestTheLimit:
-    SHAPE = Shape({"hidden_size": 1000, "num_attention_heads": 10}, Weights({"F32": GB}, "exact"))
+    SHAPE = ModelShape({"hidden_size": 1000, "num_attention_heads": 10}, Weights({"F32": GB}, "exact"))
     CACHE = CacheShape(growing=(Growing(per_token=1000),))
 
     def most(self, granted: int, *, basis: str = "exact", cpu: bool = True) -> int:
-        shape = Shape(self.SHAPE.config, Weights({"F32": GB}, basis))  # type: ignore[arg-type]
+        shape = ModelShape(self.SHAPE.config, Weights({"F32": GB}, basis))  # type: ignore[arg-type]
         device = Device(cpu=cpu)
         measured = Measured(weights=GB, process=0, cache=self.CACHE) if basis == "measured" else None
         plan = plan_for(shape, Demand(), device, measured)
@@ -128,7 +128,7 @@ class TestTheFootprint:
         floor.pool.open()
         worker = await floor.loaded("a")
         ticket = floor.ask("a")
-        floor.machine.uses[worker.pid] = Use(20 * GB)
+        floor.machine.uses[worker.pid] = ProcessUse(20 * GB)
         await until(lambda: ticket.closed)
         assert (await failure(ticket)) == "out_of_memory"
         await until(lambda: not worker.alive)
@@ -141,7 +141,7 @@ class TestTheFootprint:
         floor.pool.open()
         ticket = floor.ask("a")
         worker = await floor.loading("a")
-        floor.machine.uses[worker.pid] = Use(9 * GB)
+        floor.machine.uses[worker.pid] = ProcessUse(9 * GB)
         await until(lambda: ticket.closed)
         assert (await failure(ticket)) == "out_of_memory"
         await until(lambda: not worker.alive)
@@ -149,10 +149,10 @@ class TestTheFootprint:
 
     async def test_a_peak_of_one_sample_and_a_gpus_own_memory_end_nothing(self, tmp_path: Path) -> None:
         slot = Slot(MODEL, Demand(), None)
-        slot.observe(Use(10), most=5)
-        slot.observe(Use(1), most=5)
+        slot.observe(ProcessUse(10), most=5)
+        slot.observe(ProcessUse(1), most=5)
         assert slot.samples_above == 0
-        slot.observe(Use(10), most=None)
+        slot.observe(ProcessUse(10), most=None)
         assert slot.samples_above == 0
 
     async def test_on_a_mac_it_is_ended_only_under_memory_pressure(self, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ class TestTheFootprint:
         floor.pool.open()
         worker = await floor.loaded("a")
         worker.hello = Hello(protocol=1, engine="fake", pid=1, backend="metal, Apple M9", device_memory=64 * GB)
-        floor.machine.uses[worker.pid] = Use(20 * GB)
+        floor.machine.uses[worker.pid] = ProcessUse(20 * GB)
         await asyncio.sleep(0.2)
         assert worker.alive
         floor.machine.pressure = "warning"
@@ -182,9 +182,9 @@ async def test_held_is_the_larger_count_except_for_a_gpus_own_memory(backend: st
     worker = FakeWorker(1)
     worker.memory, worker.hello = MemoryUse(active=10 * GB, cache=2 * GB, resident=99 * GB), hello(backend, device)
     slot.worker = worker  # type: ignore[assignment]
-    slot.observe(Use(30 * GB), None)
+    slot.observe(ProcessUse(30 * GB), None)
     assert slot.held == held
-    slot.observe(Use(GB), None)
+    slot.observe(ProcessUse(GB), None)
     assert slot.held == 12 * GB
 
 

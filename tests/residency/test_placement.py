@@ -6,10 +6,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from lmx_daemon.memory.room import Room
+from lmx_daemon.memory.budget import MemoryBudget
 from lmx_daemon.residency.placement import Claim, Fits, Refused, Waits, excess, free_bytes, grants, place
 
-ROOM = Room(cap=100)
+ROOM = MemoryBudget(cap=100)
 
 
 def claim(name: str, size: int, used: float = 0.0, *, idle: bool = True, pinned: bool = False) -> Claim:
@@ -44,18 +44,20 @@ class TestFitting:
 
 class TestWhatTheSystemHas:
     def test_other_programs_count(self) -> None:
-        assert place(50, Room(cap=100, available=30), []) == Refused(30)
+        assert place(50, MemoryBudget(cap=100, available=30), []) == Refused(30)
 
     def test_what_is_given_back_counts(self) -> None:
-        assert place(50, Room(cap=100, available=30), [claim("a", 20)]) == Fits(50, ("a",))
+        assert place(50, MemoryBudget(cap=100, available=30), [claim("a", 20)]) == Fits(50, ("a",))
 
     def test_what_others_were_promised_is_not_free(self) -> None:
         promised = Claim("a", 40, held=10)
-        assert free_bytes(Room(cap=100, available=90), [promised]) == 60
-        assert free_bytes(Room(cap=100, available=50), [promised]) == 20
+        assert free_bytes(MemoryBudget(cap=100, available=90), [promised]) == 60
+        assert free_bytes(MemoryBudget(cap=100, available=50), [promised]) == 20
 
     def test_prefixes_are_dropped_before_anybody_goes(self) -> None:
-        assert place(50, Room(cap=100, available=30), [Claim("a", 20, held=20, droppable=20, idle=True)]) == Fits(50)
+        assert place(
+            50, MemoryBudget(cap=100, available=30), [Claim("a", 20, held=20, droppable=20, idle=True)]
+        ) == Fits(50)
 
 
 def test_the_truth_after_a_load() -> None:
@@ -66,7 +68,7 @@ def test_the_truth_after_a_load() -> None:
 def test_what_is_free_is_shared() -> None:
     claims = [claim("a", 40), claim("b", 20)]
     assert grants(ROOM, claims, {"a": 10, "b": 5}) == {"a": 30, "b": 25}
-    assert grants(Room(cap=50), claims, {"a": 10, "b": 5}) == {"a": 10, "b": 5}
+    assert grants(MemoryBudget(cap=50), claims, {"a": 10, "b": 5}) == {"a": 10, "b": 5}
 
 
 class Machine(RuleBasedStateMachine):
@@ -74,7 +76,7 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.room = Room(cap=1000, available=900)
+        self.room = MemoryBudget(cap=1000, available=900)
         self.claims: dict[str, Claim] = {}
         self.clock = 0.0
         self.count = 0
@@ -96,7 +98,7 @@ class Machine(RuleBasedStateMachine):
                     self.give(gone.held + gone.droppable)
                 for name in evict:  # each one that went was needed
                     others = set(evict) - {name}
-                    assert free_bytes(Room(1000, self.available_before(before)), before, others) < need
+                    assert free_bytes(MemoryBudget(1000, self.available_before(before)), before, others) < need
                 taken = int(need * held)
                 self.count += 1
                 self.claims[f"m{self.count}"] = Claim(

@@ -1,14 +1,14 @@
 """The words of a refusal: numbers, how each is known, and ways out that are true."""
 
 from lmx_daemon.contract.types import Figure, MemoryPlan
+from lmx_daemon.memory.budget import MemoryBudget
 from lmx_daemon.memory.need import Demand, Device, plan_for
-from lmx_daemon.memory.room import Room
-from lmx_daemon.memory.shape import Shape, Weights
+from lmx_daemon.memory.shape import ModelShape, Weights
 from lmx_daemon.residency.placement import Claim
 from lmx_daemon.residency.refusal import refusal, smaller_demand
 
 GB = 10**9
-SHAPE = Shape(
+SHAPE = ModelShape(
     {
         "model_type": "llama",
         "num_hidden_layers": 32,
@@ -26,7 +26,7 @@ METAL = Device(cpu=False)
 
 def test_a_model_on_a_mac_of_sixteen_gigabytes() -> None:
     plan = plan_for(SHAPE, Demand(context=131_072), METAL)
-    room = Room(cap=int(0.9 * 0.667 * 17.2 * GB))
+    room = MemoryBudget(cap=int(0.9 * 0.667 * 17.2 * GB))
     smaller = smaller_demand(SHAPE, plan, room.cap, METAL, None)
     assert smaller is not None and smaller.context is not None and smaller.context >= 16_384
     assert plan_for(SHAPE, smaller, METAL).bytes <= room.cap < plan.bytes
@@ -57,21 +57,22 @@ def test_the_smallest_pinned_one_that_would_help_is_named() -> None:
         Claim("mid/one:2", 4 * GB, pinned=True),
         Claim("big/one:3", 5 * GB, pinned=True),
     ]
-    error = refusal("maker/model", plan, Room(cap=14 * GB), claims, None)
+    error = refusal("maker/model", plan, MemoryBudget(cap=14 * GB), claims, None)
     assert error.hint == "mid/one is pinned and holds 4.0 GB; unload it with: lmx unload mid/one"
     assert (
-        refusal("maker/model", plan, Room(cap=5 * GB), [], None).hint == "use a smaller model, or one with fewer bits"
+        refusal("maker/model", plan, MemoryBudget(cap=5 * GB), [], None).hint
+        == "use a smaller model, or one with fewer bits"
     )
 
 
 def test_other_programs_are_named_where_they_are_the_cause() -> None:
     plan = plan_for(SHAPE, Demand(), METAL)
-    error = refusal("m/m", plan, Room(cap=20 * GB, available=2 * GB), [], None)
+    error = refusal("m/m", plan, MemoryBudget(cap=20 * GB, available=2 * GB), [], None)
     assert "2.0 GB of 20.0 GB are free; other programs leave 2.0 GB" in error.message
 
 
 def test_half_of_the_memory_used_elsewhere_is_the_cause_of_a_refusal() -> None:
     plan = plan_for(SHAPE, Demand(), METAL)
-    room = Room(cap=plan.bytes + GB, available=plan.bytes * 3 // 5)
+    room = MemoryBudget(cap=plan.bytes + GB, available=plan.bytes * 3 // 5)
     assert "; other programs leave " in refusal("m/m", plan, room, [], None).message
-    assert "other programs" not in refusal("m/m", plan, Room(cap=GB, available=50 * GB), [], None).message
+    assert "other programs" not in refusal("m/m", plan, MemoryBudget(cap=GB, available=50 * GB), [], None).message

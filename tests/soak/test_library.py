@@ -16,7 +16,7 @@ from lmx_daemon.contract.library import Outdated, OutdatedRow
 from lmx_daemon.library.hub.response_cache import Answers
 from lmx_daemon.library.pull.records import JobRecord
 from lmx_daemon.residency.measured import Book
-from lmx_daemon.settings.config import Home
+from lmx_daemon.settings.paths import Home
 from lmx_daemon.storage.benchmark import ClientMachine, Report, keep_report
 from lmx_daemon.storage.state import write_state
 from tests.end_to_end.running import Daemon

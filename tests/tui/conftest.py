@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from lmx_daemon.settings.config import Settings
+from lmx_daemon.settings.schema import Settings
 from lmx_tui.app import LmxApp
 from lmx_tui.widgets.chat.prompt import Prompt
 from tests.fake_client import FakeClient, answer_of, busy_snapshot

@@ -11,7 +11,7 @@ from textual.widgets import Input
 from lmx_daemon.contract.errors import ProtocolMismatchError, StartupError
 from lmx_daemon.contract.pulls import Download
 from lmx_daemon.contract.types import Snapshot, Status
-from lmx_daemon.settings.config import Settings, TuiSettings
+from lmx_daemon.settings.schema import Settings, TuiSettings
 from lmx_tui import keys
 from lmx_tui.app import LmxApp
 from lmx_tui.messages import PullChangeRequested

@@ -10,7 +10,7 @@ import pytest
 from textual.pilot import Pilot
 
 from lmx_daemon.contract.generation import Loading
-from lmx_daemon.settings.config import Settings, TuiSettings
+from lmx_daemon.settings.schema import Settings, TuiSettings
 from lmx_tui.app import LmxApp
 from tests.fake_client import QWEN, FakeClient, answer_of, quiet_snapshot
 from tests.tui.conftest import Clock, ask, screen_text, settled, until

@@ -11,7 +11,7 @@ HEAVY = ("numpy", "huggingface_hub", "pygments", "mlx", "transformers", "litesta
 def test_the_first_paint_imports_nothing_heavy() -> None:
     program = f"""
 import asyncio, sys
-from lmx_daemon.settings.config import Settings
+from lmx_daemon.settings.schema import Settings
 from lmx_tui.app import LmxApp
 from tests.fake_client import FakeClient, busy_snapshot
 async def main():

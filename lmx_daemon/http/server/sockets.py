@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lmx_daemon.client.spawn import already_running
 from lmx_daemon.contract.errors import StartupError
-from lmx_daemon.settings.config import Home
+from lmx_daemon.settings.paths import Home
 from lmx_daemon.storage.durable import open_owned
 
 BACKLOG = 2048

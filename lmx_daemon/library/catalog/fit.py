@@ -9,7 +9,7 @@ from lmx_daemon.contract.library import Fit
 from lmx_daemon.contract.types import MemoryPlan, Model
 from lmx_daemon.library.catalog.header import BITS
 from lmx_daemon.memory.need import Demand, Device, Measured, plan_for
-from lmx_daemon.memory.shape import Shape, Weights, guessed_weights, read_shape
+from lmx_daemon.memory.shape import ModelShape, Weights, guessed_weights, read_shape
 
 PLANNED_CONTEXT = 8_192
 """Tokens that keys and values of a model to be chosen are planned for, where nobody asks for another length."""
@@ -30,14 +30,14 @@ class Machine:
         return plan_for(read_shape(Path(model.path)), Demand(), self.device, self.measured(model))
 
 
-def plan(shape: Shape, machine: Machine, context: int | None = None) -> MemoryPlan:
+def plan(shape: ModelShape, machine: Machine, context: int | None = None) -> MemoryPlan:
     """Of a model on the Hub."""
     return plan_for(shape, Demand(context=context or PLANNED_CONTEXT), machine.device)
 
 
-def remote_shape(config: Mapping[str, Any], by_type: Mapping[str, int], size: int | None) -> Shape | None:
+def remote_shape(config: Mapping[str, Any], by_type: Mapping[str, int], size: int | None) -> ModelShape | None:
     """Of a model on the Hub: its config, and how many numbers of each type its weights hold, or else their size."""
     if by_type and all(kind in BITS and count >= 0 for kind, count in by_type.items()):
         weights = Weights({kind: count * BITS[kind] // 8 for kind, count in by_type.items()}, "computed")
-        return Shape(config, weights)
-    return Shape(config, guessed_weights(size, config)) if size else None
+        return ModelShape(config, weights)
+    return ModelShape(config, guessed_weights(size, config)) if size else None

@@ -15,7 +15,8 @@ from lmx_daemon.library.catalog.places import Place, hub_cache, lmstudio_models
 from lmx_daemon.library.catalog.usage import Uses
 from lmx_daemon.library.verify.proofs import Proofs, broken_headers, changed
 from lmx_daemon.library.verify.trust import Trust, refuse_code
-from lmx_daemon.settings.config import Home, LibrarySettings
+from lmx_daemon.settings.paths import Home
+from lmx_daemon.settings.schema import LibrarySettings
 
 SHOWN = 2
 

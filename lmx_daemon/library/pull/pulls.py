@@ -27,7 +27,7 @@ from lmx_daemon.library.pull.records import STATES, JobRecord, Records, Wish, ba
 from lmx_daemon.library.pull.repository_folder import RepositoryFolder
 from lmx_daemon.library.pull.throttle import Throttle
 from lmx_daemon.library.verify.manifest import Manifest
-from lmx_daemon.settings.config import LibrarySettings
+from lmx_daemon.settings.schema import LibrarySettings
 
 TELL_SECONDS = 0.15
 REPEAT_SECONDS = 1.0

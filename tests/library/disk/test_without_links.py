@@ -14,7 +14,8 @@ from lmx_daemon.library.pull.pulls import Pulls
 from lmx_daemon.library.pull.repository_folder import RepositoryFolder
 from lmx_daemon.library.verify.manifest import ManifestFile
 from lmx_daemon.library.verify.verification import Proving
-from lmx_daemon.settings.config import Home, LibrarySettings
+from lmx_daemon.settings.paths import Home
+from lmx_daemon.settings.schema import LibrarySettings
 from tests.library.conftest import REPO, StandIn
 from tests.library.pull.pulling import WHOLE, folder_of, pull, visible
 from tests.library.pull.test_pull import bytes_asked_for

@@ -12,7 +12,7 @@ from tests.library.conftest import REPO
 PULL_PROGRAM = """
 import asyncio, os, sys
 from pathlib import Path
-from lmx_daemon.settings.config import LibrarySettings
+from lmx_daemon.settings.schema import LibrarySettings
 from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.library.pull.pulls import Pulls
 async def main():

@@ -10,7 +10,7 @@ import pytest
 
 from lmx_daemon.contract.pulls import Download, PullRequest
 from lmx_daemon.library.pull.pulls import Pulls
-from lmx_daemon.settings.config import LibrarySettings
+from lmx_daemon.settings.schema import LibrarySettings
 from tests.library.conftest import REPO, StandIn
 from tests.library.pull.pulling import folder_of, partials, pull, visible
 

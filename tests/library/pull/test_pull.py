@@ -11,7 +11,7 @@ from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.pull.pulls import Pulls
 from lmx_daemon.library.verify.manifest import manifest_file, read_manifest
-from lmx_daemon.settings.config import LibrarySettings
+from lmx_daemon.settings.schema import LibrarySettings
 from tests.library.conftest import REPO, StandIn
 from tests.library.pull.pulling import WHOLE, folder_of, partials, pull, visible
 from tests.library.repositories import git_sha1

@@ -17,7 +17,7 @@ from lmx_daemon.library.pull import queue
 from lmx_daemon.library.pull.pull import Outcome
 from lmx_daemon.library.pull.pulls import Pulls
 from lmx_daemon.library.pull.records import JobRecord, Records
-from lmx_daemon.settings.config import LibrarySettings
+from lmx_daemon.settings.schema import LibrarySettings
 from tests.library.conftest import REPO, StandIn
 from tests.library.pull.pulling import WHOLE, folder_of, partials, pull, pull_process, visible
 

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lmx_daemon.contract.prefixes import make_private, write_label
 from lmx_daemon.engines.mlx.prefix.blocks import Loaded, Write, as_file, load_block
 from lmx_daemon.engines.mlx.prefix.cache import Node, PrefixCache
 from lmx_daemon.engines.mlx.prefix.fetch import Fetch
@@ -29,6 +28,7 @@ from lmx_daemon.engines.mlx.prefix.files import (
 from lmx_daemon.engines.mlx.prefix.index import Index, recent
 from lmx_daemon.engines.mlx.prefix.keys import encode
 from lmx_daemon.engines.mlx.prefix.parts import Layout
+from lmx_daemon.storage.prefixes import make_private, write_label
 
 LEFT_ALONE = "the prefix cache's disk is left alone from now on"
 QUEUE_BYTES = 256 * 1024 * 1024

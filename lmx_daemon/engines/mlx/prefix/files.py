@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from lmx_daemon.contract.prefixes import SUFFIX, make_private, remove_if_empty
+from lmx_daemon.storage.prefixes import SUFFIX, make_private, remove_if_empty
 
 MAGIC = b"lmxkv\x00\x00\x01"
 """The last byte is the version; a file of another one is foreign."""

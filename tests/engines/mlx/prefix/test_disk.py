@@ -11,9 +11,9 @@ import pytest
 from mlx_lm.models.cache import KVCache
 
 from lmx_daemon.contract.generation import MEMORY_ONLY
-from lmx_daemon.contract.prefixes import clear_prefixes, stored_prefixes
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK
+from lmx_daemon.storage.prefixes import clear_prefixes, stored_prefixes
 from tests.engines.mlx.caching import CAN_BE_TRIMMED, PROMPT, answer, computed, expected, model_of, stored_tokens
 from tests.engines.mlx.shelf import PATIENCE, PLENTY, Shelf, content, numbers
 from tests.models import ARCHITECTURES

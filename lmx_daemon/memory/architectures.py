@@ -9,7 +9,7 @@ from typing import Any
 
 from lmx_daemon.contract.frames import CacheShape, Growing
 from lmx_daemon.memory import layers
-from lmx_daemon.memory.layers import Rule, Settings
+from lmx_daemon.memory.layers import ModelConfig, Rule
 
 FLOAT32 = 4
 
@@ -19,7 +19,7 @@ def cache_shape(config: Mapping[str, Any], element: int) -> CacheShape | None:
     name, text = language_part(config)
     rule = RULES.get(name, layers.same(layers.attention))
     try:
-        kept = rule(Settings(text))
+        kept = rule(ModelConfig(text))
     except (KeyError, TypeError, ValueError, ZeroDivisionError, IndexError):
         return None
     growing: Counter[int | None] = Counter()

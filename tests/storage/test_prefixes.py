@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from lmx_daemon.contract.prefixes import clear_prefixes, read_label, remove_if_empty, stored_prefixes, write_label
+from lmx_daemon.storage.prefixes import clear_prefixes, read_label, remove_if_empty, stored_prefixes, write_label
 
 
 def made(root: Path, name: str, label: str, *sizes: int) -> Path:

@@ -32,7 +32,7 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """A Unix socket needs none; an empty context spares the 60 ms of reading certificates."""
 
 
-class Wire:
+class AdminConnection:
     """One connection pool, in `async with`. `transport` replaces the socket in tests."""
 
     def __init__(self, socket: Path, *, transport: httpx2.AsyncBaseTransport | None = None) -> None:

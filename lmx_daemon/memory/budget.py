@@ -8,7 +8,7 @@ Pressure = Literal["normal", "warning", "critical"]
 
 
 @dataclass(frozen=True)
-class Use:
+class ProcessUse:
     """Bytes that the operating system counts for one process."""
 
     memory: int = 0
@@ -18,7 +18,7 @@ class Use:
 
 
 @dataclass(frozen=True)
-class Room:
+class MemoryBudget:
     """The memory that models share, in bytes."""
 
     cap: int

@@ -5,7 +5,7 @@ from collections import deque
 from lmx_daemon.contract.types import SERIES_SECONDS, Instance, Series
 
 
-class Metrics:
+class SeriesRecorder:
     def __init__(self) -> None:
         self._memory: deque[int] = deque(maxlen=SERIES_SECONDS)
         self._decode: deque[float] = deque(maxlen=SERIES_SECONDS)

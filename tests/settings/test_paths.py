@@ -13,8 +13,9 @@ from lmx_daemon.http.server.sockets import bind_admin, take_lock
 from lmx_daemon.library.catalog.places import hub_cache, lmstudio_models
 from lmx_daemon.monitor.logs import Logs
 from lmx_daemon.monitor.worker_log import WorkerLog
-from lmx_daemon.settings.config import Home, Settings, read_settings
-from lmx_daemon.settings.home import PARTS
+from lmx_daemon.settings.paths import PARTS, Home
+from lmx_daemon.settings.reading import read_settings
+from lmx_daemon.settings.schema import Settings
 
 OTHER_USER = 65_534
 

@@ -1,4 +1,4 @@
-"""Checks of $LMX_HOME and of folders that settings name: whose they are, and whether the path can be one."""
+"""The paths under $LMX_HOME (default ~/.lmx), and checks of that folder and of folders that settings name."""
 
 import os
 from pathlib import Path
@@ -10,6 +10,47 @@ PARTS = (
     "start.lock", "trash",
 )  # fmt: skip
 """What lmx reads and writes in its home."""
+
+
+class Home:
+    """The places under $LMX_HOME."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.config = root / "config.toml"
+        self.socket = root / "lmx.sock"
+        self.lock = root / "lmx.lock"
+        self.start_lock = root / "start.lock"
+        self.measured = root / "measured.json"
+        self.pulls = root / "pulls"
+        self.logs = root / "logs"
+        self.prefixes = root / "cache" / "prefix"
+        self.log_file = self.logs / "daemon.log"
+        self.worker_log_file = self.logs / "workers.log"
+        self.benchmarks = root / "benchmarks"
+        self.caches = root / "cache"
+
+    @classmethod
+    def from_environment(cls) -> "Home":
+        """Return the home that LMX_HOME names. Raises ConfigError."""
+        return cls(home_path(os.environ.get("LMX_HOME") or "~/.lmx"))
+
+    def make(self) -> None:
+        """Create what is missing, for its owner only; the mode of an existing home stays as it is.
+
+        Raises ConfigError where it cannot be used, or where it or a part of it belongs to another user.
+        """
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            refuse_foreign(self.root, PARTS)
+            self.logs.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot use {self.root} as lmx's home: {error.strerror or error}",
+                hint="set LMX_HOME to a directory you can write to",
+            ) from error
+        if not os.access(self.root, os.W_OK | os.X_OK):
+            raise ConfigError(f"cannot write to {self.root}", hint="set LMX_HOME to a directory you can write to")
 
 
 def home_path(text: str) -> Path:

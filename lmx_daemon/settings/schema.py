@@ -1,22 +1,13 @@
-"""Settings and places: $LMX_HOME (default ~/.lmx) and its config.toml, read once and handed down.
+"""The tables of config.toml as frozen structs, with their defaults and bounds."""
 
-Command-line flags and LMX_* variables win over the file; the file wins over the defaults written here.
-"""
-
-import os
-import re
-import tomllib
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
-from lmx_daemon.contract.errors import ConfigError
-from lmx_daemon.settings.home import PARTS, check_folder, home_path, refuse_foreign
-from lmx_daemon.storage.durable import read_regular
+from lmx_daemon.settings.memory_limit import MemoryLimit
+from lmx_daemon.settings.paths import check_folder
 
 DEFAULT_PORT = 1234
-MAX_CONFIG_BYTES = 1024 * 1024
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -44,27 +35,6 @@ class ServerSettings(Section, frozen=True):
     """A reader that takes nothing for so long is cut off."""
     drain_seconds: Seconds = 10.0
     """How long streams may go on after SIGTERM."""
-
-
-UNITS = {"": 1, "%": 0, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-
-
-class MemoryLimit:
-    """How much memory lmx may use, as a person writes it: "auto", "75%", "24 GB", "16GiB", or bytes."""
-
-    def __init__(self, text: str | int = "auto") -> None:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z%]*)", str(text).strip().lower())
-        if text != "auto" and (match is None or match[2] not in UNITS):
-            raise ValueError(f'{text!r} is not an amount of memory; write "auto", "75%", "24 GB" or a number of bytes')
-        self.given = match is not None
-        amount, unit = (float(match[1]), match[2]) if match is not None else (0.0, "")
-        self._share = amount / 100 if unit == "%" else None
-        self._bytes = int(amount * UNITS[unit])
-        if self.given and not amount:
-            raise ValueError("0 bytes of memory are not enough")
-
-    def of(self, total: int) -> int:
-        return self._bytes if self._share is None else int(total * self._share)
 
 
 class EngineSettings(Section, frozen=True):
@@ -136,63 +106,3 @@ class Settings(Section, frozen=True):
     engine: EngineSettings = EngineSettings()
     library: LibrarySettings = LibrarySettings()
     tui: TuiSettings = TuiSettings()
-
-
-class Home:
-    """The places under $LMX_HOME."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.config = root / "config.toml"
-        self.socket = root / "lmx.sock"
-        self.lock = root / "lmx.lock"
-        self.start_lock = root / "start.lock"
-        self.measured = root / "measured.json"
-        self.pulls = root / "pulls"
-        self.logs = root / "logs"
-        self.prefixes = root / "cache" / "prefix"
-        self.log_file = self.logs / "daemon.log"
-        self.worker_log_file = self.logs / "workers.log"
-        self.benchmarks = root / "benchmarks"
-        self.caches = root / "cache"
-
-    @classmethod
-    def from_environment(cls) -> "Home":
-        """Return the home that LMX_HOME names. Raises ConfigError."""
-        return cls(home_path(os.environ.get("LMX_HOME") or "~/.lmx"))
-
-    def make(self) -> None:
-        """Create what is missing, for its owner only; the mode of an existing home stays as it is.
-
-        Raises ConfigError where it cannot be used, or where it or a part of it belongs to another user.
-        """
-        try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            refuse_foreign(self.root, PARTS)
-            self.logs.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot use {self.root} as lmx's home: {error.strerror or error}",
-                hint="set LMX_HOME to a directory you can write to",
-            ) from error
-        if not os.access(self.root, os.W_OK | os.X_OK):
-            raise ConfigError(f"cannot write to {self.root}", hint="set LMX_HOME to a directory you can write to")
-
-
-def read_settings(home: Home) -> Settings:
-    """The settings of config.toml, or the defaults where there is none. Raises ConfigError naming file and field."""
-    try:
-        text = read_regular(home.config, MAX_CONFIG_BYTES, follow=True)
-    except FileNotFoundError:
-        return Settings()
-    except OSError as error:
-        raise ConfigError(f"cannot read {home.config}: {error.strerror or error}", hint="move it away") from error
-    try:
-        return msgspec.convert(tomllib.loads(text.decode()), Settings)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{home.config}: {error}", hint="see README.md, Settings, for names and values") from error
-    except RecursionError:
-        raise ConfigError(f"{home.config} is nested too deeply", hint="correct it, or move the file away") from None
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are of this kind
-        said = str(error)[:200]
-        raise ConfigError(f"{home.config} is not TOML: {said}", hint="correct it, or move the file away") from error
