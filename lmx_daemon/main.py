@@ -31,7 +31,7 @@ from lmx_daemon.monitor.logs import Logs, log
 from lmx_daemon.monitor.snapshot import SAMPLE_SECONDS, Monitor
 from lmx_daemon.monitor.worker_log import WorkerLog
 from lmx_daemon.residency.environment import worker_environment
-from lmx_daemon.residency.journal import Journal
+from lmx_daemon.residency.incidents import Incidents
 from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.placement import Decision, Fits, Refused, Waits
 from lmx_daemon.residency.pool import Pool
@@ -172,17 +172,17 @@ class Daemon:
         )
         catalog, pulls = librarian.shelf.catalog, librarian.pulls
         host = Host(MemoryLimit(settings.engine.memory))
-        journal, environment = Journal(_log_worker), worker_environment(os.environ)
+        incidents, environment = Incidents(_log_worker), worker_environment(os.environ)
         pool = Pool(
             settings.engine,
             settings.server,
             find=librarian.shelf.find,
             clear=librarian.shelf.clear,
-            start=lambda name: Worker.start(name, environment, worker_log.open, journal.take),
+            start=lambda name: Worker.start(name, environment, worker_log.open, incidents.forward),
             host=host,
             measurements=Measurements(home.measured),
             prefixes=home.prefixes,
-            journal=journal,
+            incidents=incidents,
         )
         monitor = Monitor(home, pool, host, catalog, pulls, addresses, settings.server.api_key is not None)
         return {

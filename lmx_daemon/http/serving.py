@@ -1,4 +1,4 @@
-"""From a ticket to an HTTP answer: when the headers go out, what keeps a stream alive, and who notices a client leave.
+"""From a request to an HTTP answer: when the headers go out, what keeps a stream alive, and who notices a client leave.
 
 The same for every dialect, which brings `stream(events) -> bytes` and `whole(events, choices)`.
 """
@@ -15,8 +15,8 @@ from litestar.response import Stream
 from lmx_daemon.contract.errors import CancelledError, error_from
 from lmx_daemon.contract.generation import Event, Failed, Generate, Loading, Prefill, Queued
 from lmx_daemon.http.dialects.openai_chat.answers import KEEP_ALIVE
+from lmx_daemon.residency.active_request import ActiveRequest
 from lmx_daemon.residency.pool import Pool
-from lmx_daemon.residency.ticket import Ticket
 
 T = TypeVar("T")
 OPENING_SECONDS = 2.0
@@ -35,32 +35,32 @@ class Dialect(Protocol):
 
 async def serve(request: AnyRequest, pool: Pool, asked: Generate, dialect: Dialect, stream: bool) -> Response[Any]:
     """Raises what fails before the first byte; later failures are events of the stream."""
-    ticket = pool.submit(asked)
+    active = pool.submit(asked)
     try:
         if stream:
-            opening = await unless_left(request, open_stream(ticket))
+            opening = await unless_left(request, open_stream(active))
             return Stream(
-                stream_of(pool, ticket, dialect, opening),
+                stream_of(pool, active, dialect, opening),
                 media_type="text/event-stream; charset=utf-8",
                 headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
             )
-        events = await unless_left(request, all_events(ticket))
+        events = await unless_left(request, all_events(active))
     except BaseException:
-        pool.release(ticket)
+        pool.release(active)
         raise
-    pool.release(ticket)
+    pool.release(active)
     last = events[-1]
     if isinstance(last, Failed):
         raise error_from(last.error)
     return Response(dialect.whole(events, asked.choices), media_type="application/json")
 
 
-async def open_stream(ticket: Ticket) -> list[Event]:
+async def open_stream(active: ActiveRequest) -> list[Event]:
     """The first events, up to a decisive one or the end of patience. Raises a failure that comes first."""
     deadline = time.monotonic() + OPENING_SECONDS
     opening: list[Event] = []
     while (patience := deadline - time.monotonic()) > 0:
-        events = await ticket.take(patience)
+        events = await active.take(patience)
         opening += events
         for event in events:
             if isinstance(event, Failed):
@@ -70,18 +70,18 @@ async def open_stream(ticket: Ticket) -> list[Event]:
     return opening
 
 
-async def stream_of(pool: Pool, ticket: Ticket, dialect: Dialect, opening: list[Event]) -> AsyncIterator[bytes]:
+async def stream_of(pool: Pool, active: ActiveRequest, dialect: Dialect, opening: list[Event]) -> AsyncIterator[bytes]:
     """Everything that is ready leaves in one write. Closing the iterator early cancels the request."""
     try:
         yield dialect.stream(opening) or comment(opening) or KEEP_ALIVE
         written = time.monotonic()
-        while not ticket.read:
-            events = await ticket.take(KEEP_ALIVE_SECONDS)
+        while not active.read:
+            events = await active.take(KEEP_ALIVE_SECONDS)
             if data := dialect.stream(events) or comment(events, time.monotonic() - written):
                 yield data
                 written = time.monotonic()
     finally:
-        pool.release(ticket)
+        pool.release(active)
 
 
 def comment(events: list[Event], silent: float = math.inf) -> bytes:
@@ -101,10 +101,10 @@ def comment(events: list[Event], silent: float = math.inf) -> bytes:
             return KEEP_ALIVE if silent >= KEEP_ALIVE_SECONDS else b""
 
 
-async def all_events(ticket: Ticket) -> list[Event]:
+async def all_events(active: ActiveRequest) -> list[Event]:
     events: list[Event] = []
-    while not ticket.read:
-        events += await ticket.take()
+    while not active.read:
+        events += await active.take()
     return events
 
 

@@ -61,7 +61,7 @@ class Monitor:
             spare=pool.spare.state,
             log_file=str(self._home.log_file),
             api_key=self._api_key,
-            incidents=pool.journal.incidents(),
+            incidents=pool.incidents.recent(),
         )
 
     def memory(self) -> HostMemory:
@@ -84,7 +84,7 @@ class Monitor:
             memory=self.memory(),
             models=tuple(self._catalog.known()),
             instances=tuple(self._pool.instances()),
-            requests=(*self._pool.desk.rows(), *self._pool.desk.recent_rows()),
+            requests=(*self._pool.requests.rows(), *self._pool.requests.recent_rows()),
             downloads=tuple(self._pulls.list()),
             series=self._series.series(),
             taken_at=time.time(),

@@ -13,7 +13,7 @@ from lmx_daemon.memory.need import Device, Measured, most_bytes, plan_for, proce
 from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.placement import Decision, grants, place
 from lmx_daemon.residency.plan import reduced
-from lmx_daemon.residency.slot import Slot, Slots
+from lmx_daemon.residency.resident import Resident, Residents
 from lmx_daemon.settings.schema import EngineSettings
 
 GRANT_STEP = 0.05
@@ -31,10 +31,10 @@ class Machine(Protocol):
 
 
 class Accounts:
-    """Reads the pool's slots and writes their plans, samples and grants."""
+    """Reads the pool's residents and writes their plans, samples and grants."""
 
-    def __init__(self, slots: Slots, engine: EngineSettings, host: Machine, measurements: Measurements) -> None:
-        self._slots = slots
+    def __init__(self, residents: Residents, engine: EngineSettings, host: Machine, measurements: Measurements) -> None:
+        self._residents = residents
         self._engine = engine
         self._host = host
         self._measurements = measurements
@@ -58,61 +58,61 @@ class Accounts:
         """Return what a load of the model on this backend has measured."""
         return self._measurements.of(model, self.backend, self.versions)
 
-    def plan(self, slot: Slot) -> None:
-        assert slot.shape is not None
-        slot.plan = plan_for(slot.shape, slot.demand, self.device, self.measured(slot.model))
+    def plan(self, resident: Resident) -> None:
+        assert resident.shape is not None
+        resident.plan = plan_for(resident.shape, resident.demand, self.device, self.measured(resident.model))
 
-    def decide(self, slot: Slot) -> Decision:
-        """Return what to do for the load of this slot now; plans it."""
-        self.plan(slot)
-        assert slot.plan is not None
-        return place(slot.plan.bytes, self._host.room(), self._slots.claims(without=slot))
+    def decide(self, resident: Resident) -> Decision:
+        """Return what to do for the load of this resident now; plans it."""
+        self.plan(resident)
+        assert resident.plan is not None
+        return place(resident.plan.bytes, self._host.room(), self._residents.claims(without=resident))
 
     def placing(self, need: int) -> Decision:
         """Return what to do for a model that would need so many bytes."""
-        return place(need, self._host.room(), self._slots.claims())
+        return place(need, self._host.room(), self._residents.claims())
 
-    async def keep(self, slot: Slot, loaded: Loaded) -> None:
+    async def keep(self, resident: Resident, loaded: Loaded) -> None:
         """Keep what a load has measured, and correct the plan by it."""
         memory = loaded.memory
-        self.observe(slot)
+        self.observe(resident)
         counted = memory.active + memory.cache
-        process = process_bytes(max(slot.held, counted), counted, self.device)
+        process = process_bytes(max(resident.held, counted), counted, self.device)
         measured = Measured(weights=memory.weights, process=process, cache=loaded.cache)
-        await self._measurements.keep(slot.model, self.backend, self.versions, measured)
-        self.plan(slot)
+        await self._measurements.keep(resident.model, self.backend, self.versions, measured)
+        self.plan(resident)
 
-    def observe(self, slot: Slot) -> None:
-        """Sample the slot's process."""
-        if slot.worker is not None and slot.worker.alive:
-            slot.observe(self._host.use(slot.worker.pid), self.most(slot))
+    def observe(self, resident: Resident) -> None:
+        """Sample the resident's process."""
+        if resident.worker is not None and resident.worker.alive:
+            resident.observe(self._host.use(resident.worker.pid), self.most(resident))
 
-    def most(self, slot: Slot) -> int | None:
-        """Return how many bytes the slot's process may hold; None before it is planned."""
-        if slot.plan is None or slot.shape is None:
+    def most(self, resident: Resident) -> int | None:
+        """Return how many bytes the resident's process may hold; None before it is planned."""
+        if resident.plan is None or resident.shape is None:
             return None
-        loaded = slot.loaded
+        loaded = resident.loaded
         return most_bytes(
-            slot.shape,
-            slot.plan,
+            resident.shape,
+            resident.plan,
             self.device,
-            self.measured(slot.model),
-            granted=slot.cache_allowed if loaded is not None else 0,
-            context=loaded.capabilities.context_length if loaded is not None else slot.plan.context,
-            slots=slot.demand.slots or self._engine.max_running,
+            self.measured(resident.model),
+            granted=resident.cache_allowed if loaded is not None else 0,
+            context=loaded.capabilities.context_length if loaded is not None else resident.plan.context,
+            slots=resident.demand.slots or self._engine.max_running,
         )
 
     def share_out(self) -> None:
         """Grant each model's cache what was planned or is in use, and a share of what is free."""
-        if not (claims := self._slots.claims()):  # an idle daemon does not ask the system twice a second
+        if not (claims := self._residents.claims()):  # an idle daemon does not ask the system twice a second
             return
-        planned = {slot.id: slot.cache_needed for slot in self._slots if slot.plan is not None}
+        planned = {resident.id: resident.cache_needed for resident in self._residents if resident.plan is not None}
         for identity, granted in grants(self._host.room(), claims, planned).items():
-            slot = self._slots.get(identity)
-            if slot is not None:
-                granted = reduced(granted, planned[identity], slot.ran_out)
-            if slot is None or abs(granted - slot.cache_limit) <= GRANT_STEP * slot.cache_limit:
+            resident = self._residents.get(identity)
+            if resident is not None:
+                granted = reduced(granted, planned[identity], resident.ran_out)
+            if resident is None or abs(granted - resident.cache_limit) <= GRANT_STEP * resident.cache_limit:
                 continue
-            slot.cache_limit = granted
-            if slot.state == "ready" and slot.worker is not None:
-                slot.worker.grant(granted)
+            resident.cache_limit = granted
+            if resident.state == "ready" and resident.worker is not None:
+                resident.worker.grant(granted)

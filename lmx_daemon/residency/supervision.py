@@ -12,15 +12,15 @@ from functools import partial
 from lmx_daemon.contract.errors import LmxError, OutOfMemoryError, WorkerHungError
 from lmx_daemon.contract.types import Health, Model
 from lmx_daemon.residency.accounts import Accounts
+from lmx_daemon.residency.active_request import ActiveRequest
 from lmx_daemon.residency.background import Background
-from lmx_daemon.residency.desk import Desk
 from lmx_daemon.residency.ends import Ends
-from lmx_daemon.residency.journal import Journal
+from lmx_daemon.residency.incidents import Incidents
 from lmx_daemon.residency.loading import Loader
 from lmx_daemon.residency.plan import exceeded, stalled_for
 from lmx_daemon.residency.refusal import outgrown
-from lmx_daemon.residency.slot import Slot, Slots
-from lmx_daemon.residency.ticket import Ticket
+from lmx_daemon.residency.request_registry import RequestRegistry
+from lmx_daemon.residency.resident import Resident, Residents
 from lmx_daemon.residency.worker import Worker
 from lmx_daemon.settings.schema import EngineSettings, ServerSettings
 
@@ -32,30 +32,30 @@ HUNG_SECONDS = 0.5
 
 
 class Supervisor:
-    """Acts on the pool's slots."""
+    """Acts on the pool's residents."""
 
     def __init__(
         self,
-        slots: Slots,
-        desk: Desk,
+        residents: Residents,
+        requests: RequestRegistry,
         loader: Loader,
         accounts: Accounts,
         engine: EngineSettings,
         server: ServerSettings,
         *,
-        journal: Journal,
+        incidents: Incidents,
         background: Background,
-        release: Callable[[Ticket], None],
-        reconsider: Callable[[Slot], None],
+        release: Callable[[ActiveRequest], None],
+        reconsider: Callable[[Resident], None],
     ) -> None:
         """`release` ends a request of a reader that stalled; `reconsider` withdraws a load that no request needs."""
-        self._slots = slots
-        self._desk = desk
+        self._residents = residents
+        self._requests = requests
         self._loader = loader
         self._accounts = accounts
         self._engine = engine
         self._server = server
-        self._journal = journal
+        self._incidents = incidents
         self._background = background
         self._release = release
         self._reconsider = reconsider
@@ -77,7 +77,7 @@ class Supervisor:
             self._since = now  # the daemon stood still, and neither heard workers nor served readers
             return
         acts: list[Callable[[], None]] = [self._end_unread]
-        acts += [partial(self._inspect, slot) for slot in self._slots]
+        acts += [partial(self._inspect, resident) for resident in self._residents]
         acts.append(self._accounts.share_out)
         errors = []
         for act in acts:
@@ -89,27 +89,27 @@ class Supervisor:
             raise errors[0]
 
     def _end_unread(self) -> None:
-        for ticket in self._desk.unread(self._server.stall_seconds):
-            self._release(ticket)
+        for active in self._requests.unread(self._server.stall_seconds):
+            self._release(active)
 
-    def _inspect(self, slot: Slot) -> None:
-        slot.sample()
-        self._accounts.observe(slot)
-        self._reconsider(slot)
-        self._look_after(slot, time.monotonic())
+    def _inspect(self, resident: Resident) -> None:
+        resident.sample()
+        self._accounts.observe(resident)
+        self._reconsider(resident)
+        self._look_after(resident, time.monotonic())
 
-    async def watch(self, slot: Slot, worker: Worker) -> None:
-        """Wait for the worker's end and count it, as a crash or as one for want of memory. Its tickets have failed by
+    async def watch(self, resident: Resident, worker: Worker) -> None:
+        """Wait for the worker's end and count it, as a crash or as one for want of memory. Its requests have failed by
         then."""
         error: LmxError = await asyncio.shield(worker.ended)
         if not worker.leaving and isinstance(error, OutOfMemoryError):
-            self._ends.ran_out(slot.model, time.monotonic())
-            self._journal.tell("out of memory", slot.model.id, error.message)
+            self._ends.ran_out(resident.model, time.monotonic())
+            self._incidents.report("out of memory", resident.model.id, error.message)
         elif not worker.leaving:
-            self._ends.crashed(slot.model, time.monotonic())
-            self._journal.tell("crashed", slot.model.id, error.message)
-        if slot.state != "failed":
-            self._slots.forget(slot)
+            self._ends.crashed(resident.model, time.monotonic())
+            self._incidents.report("crashed", resident.model.id, error.message)
+        if resident.state != "failed":
+            self._residents.forget(resident)
 
     def crashes(self, model: Model) -> int:
         return self._ends.crashes(model)
@@ -128,51 +128,56 @@ class Supervisor:
         if (problem := self._background.problem()) is not None:
             return Health(ok=False, reason=problem)
         now = time.monotonic()
-        for slot in self._slots:
-            if slot.worker is not None and slot.state == "ready":
-                stalled = stalled_for(slot.beat, now, self._since)
+        for resident in self._residents:
+            if resident.worker is not None and resident.state == "ready":
+                stalled = stalled_for(resident.beat, now, self._since)
                 if stalled > self._engine.hang_seconds / 2:
-                    return Health(ok=False, reason=f"{slot.model.id} has made no progress for {stalled:.0f} s")
+                    return Health(ok=False, reason=f"{resident.model.id} has made no progress for {stalled:.0f} s")
         return Health(ok=True)
 
-    def _look_after(self, slot: Slot, now: float) -> None:
-        worker = slot.worker
+    def _look_after(self, resident: Resident, now: float) -> None:
+        worker = resident.worker
         if worker is None or not worker.alive or worker.leaving:
             return
         limit = exceeded(
-            slot.beat,
+            resident.beat,
             now,
             self._since,
-            loading=slot.loaded is None,
+            loading=resident.loaded is None,
             greeted=worker.hello is not None,
             hang=self._engine.hang_seconds,
             load=self._engine.load_seconds,
         )
         if limit is not None:
-            self._end_hung(slot, worker, limit)
-        elif slot.samples_above >= SAMPLES_ABOVE and (not slot.unified or self._accounts.room().pressure != "normal"):
-            self._end_outgrown(slot, worker)
-        elif (expires := slot.expires()) is not None and now > expires:
-            self._journal.tell("expired", slot.model.id, "unloaded: not used for its time to live")
-            self._background.run(self._loader.unload(slot, False))
+            self._end_hung(resident, worker, limit)
+        elif resident.samples_above >= SAMPLES_ABOVE and (
+            not resident.unified or self._accounts.room().pressure != "normal"
+        ):
+            self._end_outgrown(resident, worker)
+        elif (expires := resident.expires()) is not None and now > expires:
+            self._incidents.report("expired", resident.model.id, "unloaded: not used for its time to live")
+            self._background.run(self._loader.unload(resident, False))
 
-    def _end_hung(self, slot: Slot, worker: Worker, limit: float) -> None:
-        error = WorkerHungError(f"{slot.model.id} made no progress for {limit:g} s and was ended", hint="try again")
-        self._journal.tell("hung", slot.model.id, error.message)
-        self._ends.crashed(slot.model, time.monotonic())
-        self._end(slot, worker, error)
+    def _memory_matters(self, resident: Resident) -> bool:
+        return not resident.unified or self._accounts.room().pressure != "normal"
 
-    def _end_outgrown(self, slot: Slot, worker: Worker) -> None:
-        most = self._accounts.most(slot)
+    def _end_hung(self, resident: Resident, worker: Worker, limit: float) -> None:
+        error = WorkerHungError(f"{resident.model.id} made no progress for {limit:g} s and was ended", hint="try again")
+        self._incidents.report("hung", resident.model.id, error.message)
+        self._ends.crashed(resident.model, time.monotonic())
+        self._end(resident, worker, error)
+
+    def _end_outgrown(self, resident: Resident, worker: Worker) -> None:
+        most = self._accounts.most(resident)
         assert most is not None
-        error = outgrown(slot.model.id, slot.footprint, most)
-        self._journal.tell("out of memory", slot.model.id, error.message)
-        self._ends.ran_out(slot.model, time.monotonic())
-        self._end(slot, worker, error)
+        error = outgrown(resident.model.id, resident.footprint, most)
+        self._incidents.report("out of memory", resident.model.id, error.message)
+        self._ends.ran_out(resident.model, time.monotonic())
+        self._end(resident, worker, error)
 
-    def _end(self, slot: Slot, worker: Worker, error: LmxError) -> None:
+    def _end(self, resident: Resident, worker: Worker, error: LmxError) -> None:
         worker.fail(error)
         worker.leaving = True
-        slot.state = "leaving"
-        slot.fail(error)
+        resident.state = "leaving"
+        resident.fail(error)
         self._background.run(worker.leave(min(self._engine.leave_seconds, HUNG_SECONDS)))

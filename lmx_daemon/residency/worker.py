@@ -1,4 +1,4 @@
-"""One worker process seen from asyncio: starts it, loads a model in it, routes events to tickets, notices its end.
+"""One worker process seen from asyncio: starts it, loads a model in it, routes events to requests, notices its end.
 
 It decides nothing: when to start, restart or end a worker is the pool's.
 """
@@ -35,9 +35,9 @@ from lmx_daemon.contract.frames import (
     Submit,
 )
 from lmx_daemon.contract.generation import is_terminal
+from lmx_daemon.residency.active_request import ActiveRequest
 from lmx_daemon.residency.fate import fate_of
 from lmx_daemon.residency.plan import Beat
-from lmx_daemon.residency.ticket import Ticket
 
 READ_BYTES = 256 * 1024
 SOCKET_BYTES = 256 * 1024
@@ -61,7 +61,7 @@ OnProgress = Callable[[LoadProgress], None]
 
 
 class Worker:
-    """Made by `Worker.start`. `ended` is done when the process is gone; its tickets have failed by then."""
+    """Made by `Worker.start`. `ended` is done when the process is gone; its requests have failed by then."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         self.name = name
         """In the log: its model's id, once it has one."""
-        self.tickets: dict[str, Ticket] = {}
+        self.requests: dict[str, ActiveRequest] = {}
         self.memory = MemoryUse()
         self.heartbeat = Heartbeat(steps=0, busy=False)
         self.hello: Hello | None = None
@@ -145,31 +145,31 @@ class Worker:
         finally:
             self._on_progress = None
 
-    def submit(self, ticket: Ticket, load_seconds: float) -> None:
+    def submit(self, active: ActiveRequest, load_seconds: float) -> None:
         """Give a request to the worker. Raises RequestError if no frame can hold it, and ConflictError if the worker
         still has one with its id, whose events could not be told from its own."""
-        if ticket.id in self.tickets:
-            raise ConflictError(f"a request with the id {ticket.id} is running already", param="id")
-        waited = time.monotonic() - ticket.arrived
+        if active.id in self.requests:
+            raise ConflictError(f"a request with the id {active.id} is running already", param="id")
+        waited = time.monotonic() - active.arrived
         try:
-            frame = self._encoder.encode(Submit(request=ticket.request, waited=waited, load_seconds=load_seconds))
+            frame = self._encoder.encode(Submit(request=active.request, waited=waited, load_seconds=load_seconds))
         except FrameError as error:
             raise RequestError(f"the request cannot be handed on: {error.message}") from error
-        self.tickets[ticket.id] = ticket
+        self.requests[active.id] = active
         self._write(frame)
 
-    def cancel(self, ticket: Ticket) -> None:
-        self._send(Cancel(id=ticket.id))
+    def cancel(self, active: ActiveRequest) -> None:
+        self._send(Cancel(id=active.id))
 
     def grant(self, cache_bytes: int) -> None:
         """So much memory for keys and values, from now on."""
         self._send(Grant(cache_bytes=cache_bytes))
 
     def fail(self, error: LmxError) -> None:
-        """Every ticket of this worker fails now."""
-        tickets, self.tickets = list(self.tickets.values()), {}
-        for ticket in tickets:
-            ticket.fail(error)
+        """Every active of this worker fails now."""
+        requests, self.requests = list(self.requests.values()), {}
+        for active in requests:
+            active.fail(error)
 
     async def leave(self, seconds: float) -> None:
         """Asks it to leave, then tells it to, then ends it: `seconds` between each."""
@@ -231,11 +231,11 @@ class Worker:
         match message:
             case Events(events=events):
                 for event in events:
-                    ticket = self.tickets.get(event.id)
-                    if ticket is not None:
+                    active = self.requests.get(event.id)
+                    if active is not None:
                         if is_terminal(event):
-                            del self.tickets[event.id]
-                        ticket.put(event)
+                            del self.requests[event.id]
+                        active.put(event)
             case Heartbeat():
                 self._note(message)
             case Memory(use=use):

@@ -21,36 +21,36 @@ from lmx_daemon.contract.generation import (
 from lmx_daemon.http import serving
 from lmx_daemon.http.dialects.openai_chat.answers import KEEP_ALIVE, ChatDialect
 from lmx_daemon.http.serving import comment, stream_of
-from lmx_daemon.residency.ticket import Ticket
+from lmx_daemon.residency.active_request import ActiveRequest
 
 
 class Pool:
-    def release(self, ticket: Ticket) -> None:
+    def release(self, active: ActiveRequest) -> None:
         pass
 
 
 async def test_who_waits_sees_in_comments_how_far_it_is() -> None:
-    ticket = Ticket(Generate(id="r", model="m", prompt=Text(text="x")), lambda _: None)
+    active = ActiveRequest(Generate(id="r", model="m", prompt=Text(text="x")), lambda _: None)
     opening: list[Any] = [Loading(id="r", model="m"), Loading(id="r", model="m", stage="weights\n\n", fraction=0.42)]
     pool: Any = Pool()
-    stream = stream_of(pool, ticket, ChatDialect("id", "m"), opening)
+    stream = stream_of(pool, active, ChatDialect("id", "m"), opening)
     assert await anext(stream) == b": loading weights 42%\n\n"
-    ticket.put(Queued(id="r", position=2))
+    active.put(Queued(id="r", position=2))
     assert await anext(stream) == b": queued, 2 in line\n\n"
-    ticket.put(Finished(id="r", endings=(Ending(reason="stop"),)))
+    active.put(Finished(id="r", endings=(Ending(reason="stop"),)))
     assert b"".join([part async for part in stream]).endswith(b"data: [DONE]\n\n")
 
 
-def prefilling(ticket: Ticket) -> AsyncIterator[bytes]:
+def prefilling(active: ActiveRequest) -> AsyncIterator[bytes]:
     pool: Any = Pool()
     opening: list[Event] = [
         Started(id="r", prompt_tokens=900, cached_tokens=0, seed=1),
         Prefill(id="r", done=100, total=900),
     ]
-    return stream_of(pool, ticket, ChatDialect("id", "m"), opening)
+    return stream_of(pool, active, ChatDialect("id", "m"), opening)
 
 
-async def written_after(stream: AsyncIterator[bytes], ticket: Ticket, *events: Event) -> list[bytes]:
+async def written_after(stream: AsyncIterator[bytes], active: ActiveRequest, *events: Event) -> list[bytes]:
     """What each event alone makes leave, an answer's piece at the end."""
     found: list[bytes] = []
 
@@ -62,8 +62,8 @@ async def written_after(stream: AsyncIterator[bytes], ticket: Ticket, *events: E
     for event in (*events, Delta(id="r", content="Hello", tokens=1)):
         for _ in range(5):
             await asyncio.sleep(0)
-        ticket.put(event)
-    ticket.put(Finished(id="r", endings=(Ending(reason="stop"),)))
+        active.put(event)
+    active.put(Finished(id="r", endings=(Ending(reason="stop"),)))
     await reader
     assert b"Hello" in found.pop()
     return found
@@ -74,18 +74,18 @@ PIECES = [Prefill(id="r", done=done, total=900) for done in (200, 300, 400)]
 
 async def test_a_long_prompt_tells_how_far_it_is_so_that_no_proxy_cuts_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "PREFILL_SECONDS", 0.0)
-    ticket = Ticket(Generate(id="r", model="m", prompt=Text(text="x")), lambda _: None)
-    stream = prefilling(ticket)
+    active = ActiveRequest(Generate(id="r", model="m", prompt=Text(text="x")), lambda _: None)
+    stream = prefilling(active)
     assert await anext(stream) == b": prompt, 100 of 900 tokens\n\n"
     told = [f": prompt, {piece.done} of 900 tokens\n\n".encode() for piece in PIECES]
-    assert await written_after(stream, ticket, *PIECES) == told
+    assert await written_after(stream, active, *PIECES) == told
 
 
 async def test_its_pieces_do_not_flood_a_stream() -> None:
-    ticket = Ticket(Generate(id="r", model="m", prompt=Text(text="x")), lambda _: None)
-    stream = prefilling(ticket)
+    active = ActiveRequest(Generate(id="r", model="m", prompt=Text(text="x")), lambda _: None)
+    stream = prefilling(active)
     assert await anext(stream)
-    assert await written_after(stream, ticket, *PIECES) == []
+    assert await written_after(stream, active, *PIECES) == []
 
 
 def test_events_that_say_nothing_keep_no_stream_silent() -> None:

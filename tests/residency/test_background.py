@@ -8,7 +8,7 @@ import pytest
 
 from lmx_daemon.residency import supervision
 from lmx_daemon.residency.background import KEPT_FAILING, Background
-from tests.residency.faking import MB, Floor, until
+from tests.residency.fakes import MB, Floor, until
 
 
 async def test_an_error_is_reported_and_other_tasks_go_on() -> None:

@@ -17,9 +17,9 @@ from lmx_daemon.memory.shape import ModelShape, Weights
 from lmx_daemon.residency import supervision
 from lmx_daemon.residency.ends import Ends
 from lmx_daemon.residency.plan import Beat, exceeded, reduced
-from lmx_daemon.residency.slot import Slot
+from lmx_daemon.residency.resident import Resident
 from lmx_daemon.settings.schema import EngineSettings
-from tests.residency.faking import MB, WEIGHTS, FakeWorker, Floor, until
+from tests.residency.fakes import MB, WEIGHTS, FakeWorker, Floor, until
 
 MODEL = Model(id="a", path="/a", source="folder")
 GB = 1024**3
@@ -53,7 +53,7 @@ class TestProgress:
     async def test_a_load_that_reads_is_not_ended_however_long_it_takes(self, tmp_path: Path) -> None:
         floor = Floor(tmp_path, 1800 * MB, load_seconds=0.3, hang_seconds=5.0)
         floor.pool.open()
-        ticket = floor.ask("a")
+        active = floor.ask("a")
         worker = await floor.loading("a")
         stuck = Beat(time.monotonic() + 60, time.monotonic(), True)
         worker.last_beat = stuck
@@ -64,34 +64,34 @@ class TestProgress:
         worker.last_beat, worker.proceed = None, worker.proceed
         worker.proceed.set()
         await until(lambda: floor.states() == {"a": "ready"})
-        floor.pool.release(ticket)
+        floor.pool.release(active)
         await floor.pool.close()
 
     async def test_one_that_neither_reads_nor_reports_is_ended(self, tmp_path: Path) -> None:
         floor = Floor(tmp_path, 1800 * MB, load_seconds=0.2, hang_seconds=5.0)
         floor.pool.open()
-        ticket = floor.ask("a")
+        active = floor.ask("a")
         worker = await floor.loading("a")
         worker.last_beat = Beat(time.monotonic() + 60, time.monotonic(), True)
-        await until(lambda: ticket.closed)
-        assert (await failure(ticket)) == "worker_hung"
+        await until(lambda: active.closed)
+        assert (await failure(active)) == "worker_hung"
         await floor.pool.close()
 
     async def test_a_loaded_model_that_hangs_while_it_is_unloaded_has_the_limit_of_a_step(self, tmp_path: Path) -> None:
         floor = Floor(tmp_path, 1800 * MB, load_seconds=60.0, hang_seconds=0.1)
         floor.pool.open()
         worker = await floor.loaded("a")
-        ticket = floor.ask("a")
+        active = floor.ask("a")
         unloading = asyncio.ensure_future(floor.pool.unload(UnloadRequest(id="a")))
         worker.last_beat = Beat(time.monotonic() + 60, time.monotonic(), True)
-        await until(lambda: ticket.closed)
-        assert (await failure(ticket)) == "worker_hung"
+        await until(lambda: active.closed)
+        assert (await failure(active)) == "worker_hung"
         await unloading
         await floor.pool.close()
 
 
-async def failure(ticket: Any) -> str:
-    last = (await ticket.take())[-1]
+async def failure(active: Any) -> str:
+    last = (await active.take())[-1]
     assert isinstance(last, Failed)
     return last.error.code
 
@@ -127,33 +127,33 @@ class TestTheFootprint:
         floor = Floor(tmp_path, 1800 * MB)
         floor.pool.open()
         worker = await floor.loaded("a")
-        ticket = floor.ask("a")
+        active = floor.ask("a")
         floor.machine.uses[worker.pid] = ProcessUse(20 * GB)
-        await until(lambda: ticket.closed)
-        assert (await failure(ticket)) == "out_of_memory"
+        await until(lambda: active.closed)
+        assert (await failure(active)) == "out_of_memory"
         await until(lambda: not worker.alive)
-        assert [i.kind for i in floor.pool.journal.incidents()] == ["out of memory"]
-        assert "may hold" in floor.pool.journal.incidents()[0].message
+        assert [i.kind for i in floor.pool.incidents.recent()] == ["out of memory"]
+        assert "may hold" in floor.pool.incidents.recent()[0].message
         await floor.pool.close()
 
     async def test_so_is_one_that_grows_while_it_loads(self, tmp_path: Path) -> None:
         floor = Floor(tmp_path, 1800 * MB)
         floor.pool.open()
-        ticket = floor.ask("a")
+        active = floor.ask("a")
         worker = await floor.loading("a")
         floor.machine.uses[worker.pid] = ProcessUse(9 * GB)
-        await until(lambda: ticket.closed)
-        assert (await failure(ticket)) == "out_of_memory"
+        await until(lambda: active.closed)
+        assert (await failure(active)) == "out_of_memory"
         await until(lambda: not worker.alive)
         await floor.pool.close()
 
     async def test_a_peak_of_one_sample_and_a_gpus_own_memory_end_nothing(self, tmp_path: Path) -> None:
-        slot = Slot(MODEL, Demand(), None)
-        slot.observe(ProcessUse(10), most=5)
-        slot.observe(ProcessUse(1), most=5)
-        assert slot.samples_above == 0
-        slot.observe(ProcessUse(10), most=None)
-        assert slot.samples_above == 0
+        resident = Resident(MODEL, Demand(), None)
+        resident.observe(ProcessUse(10), most=5)
+        resident.observe(ProcessUse(1), most=5)
+        assert resident.samples_above == 0
+        resident.observe(ProcessUse(10), most=None)
+        assert resident.samples_above == 0
 
     async def test_on_a_mac_it_is_ended_only_under_memory_pressure(self, tmp_path: Path) -> None:
         """The physical footprint of an honest worker can be twice what MLX counts."""
@@ -178,14 +178,14 @@ def hello(backend: str, device: int) -> Hello:
     [("cpu, OpenBLAS", 0, 30 * GB), ("metal, Apple M9", 64 * GB, 30 * GB), ("cuda, H200", 140 * GB, 12 * GB)],
 )
 async def test_held_is_the_larger_count_except_for_a_gpus_own_memory(backend: str, device: int, held: int) -> None:
-    slot = Slot(MODEL, Demand(), None)
+    resident = Resident(MODEL, Demand(), None)
     worker = FakeWorker(1)
     worker.memory, worker.hello = MemoryUse(active=10 * GB, cache=2 * GB, resident=99 * GB), hello(backend, device)
-    slot.worker = worker  # type: ignore[assignment]
-    slot.observe(ProcessUse(30 * GB), None)
-    assert slot.held == held
-    slot.observe(ProcessUse(GB), None)
-    assert slot.held == 12 * GB
+    resident.worker = worker  # type: ignore[assignment]
+    resident.observe(ProcessUse(30 * GB), None)
+    assert resident.held == held
+    resident.observe(ProcessUse(GB), None)
+    assert resident.held == 12 * GB
 
 
 class TestEnds:
@@ -217,7 +217,7 @@ class TestEnds:
         granted = floor.pool.instances()[0].cache_limit
         worker.end(OutOfMemoryError("out of GPU memory: Insufficient Memory"))
         await until(lambda: not floor.pool.instances())
-        assert [i.kind for i in floor.pool.journal.incidents()] == ["out of memory"]
+        assert [i.kind for i in floor.pool.incidents.recent()] == ["out of memory"]
         again = await floor.loaded("a")
         assert again.command is not None and again.command.options.prefill_step == 256
         assert floor.pool.instances()[0].cache_limit < 0.6 * granted
@@ -240,8 +240,8 @@ async def test_under_pressure_prefixes_are_given_back(tmp_path: Path) -> None:
 async def test_a_load_is_refused_with_the_reason_under_critical_pressure(tmp_path: Path) -> None:
     floor = Floor(tmp_path, 9 * GB)
     floor.machine.pressure = "critical"
-    ticket = floor.ask("a")
-    await until(lambda: ticket.closed)
-    last = (await ticket.take())[-1]
+    active = floor.ask("a")
+    await until(lambda: active.closed)
+    last = (await active.take())[-1]
     assert isinstance(last, Failed) and last.error.code == "out_of_memory"
     assert "critical memory pressure" in last.error.message

@@ -5,7 +5,7 @@ from typing import Any
 
 from lmx_daemon.contract.errors import EngineMissingError, WorkerError
 from lmx_daemon.residency.spare import AGAIN_SECONDS, Spare
-from tests.residency.faking import FakeWorker
+from tests.residency.fakes import FakeWorker
 
 
 class Starts:

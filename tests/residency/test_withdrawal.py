@@ -9,7 +9,7 @@ from lmx_daemon.contract.frames import LoadProgress
 from lmx_daemon.contract.types import LoadRequest
 from lmx_daemon.residency import plan
 from lmx_daemon.residency.plan import RETRY_SECONDS, Load, Purpose, is_withdrawn, may_evict
-from tests.residency.faking import MB, Floor, until
+from tests.residency.fakes import MB, Floor, until
 
 ONE_FITS, TWO_FIT = 900 * MB, 1800 * MB
 
@@ -81,9 +81,9 @@ class TestThePool:
         floor = Floor(tmp_path, ONE_FITS)
         floor.pool.open()
         await floor.loaded("a")
-        ticket = floor.ask("b")
+        active = floor.ask("b")
         await floor.loading("b")
-        floor.pool.release(ticket)
+        floor.pool.release(active)
         (await floor.loading("a")).proceed.set()
         await until(lambda: floor.states() == {"a": "ready"})
         await floor.pool.close()
@@ -94,10 +94,10 @@ class TestThePool:
         monkeypatch.setattr(plan, "RETRY_SECONDS", 0.1)
         floor = Floor(tmp_path, TWO_FIT)
         floor.pool.open()
-        ticket = floor.ask("a")
+        active = floor.ask("a")
         worker = await floor.loading("a")
         worker.report(LoadProgress(stage="weights", fraction=0.7))
-        floor.pool.release(ticket)
+        floor.pool.release(active)
         await asyncio.sleep(0.8)
         worker.proceed.set()
         await until(lambda: floor.states() == {"a": "ready"})
@@ -107,7 +107,7 @@ class TestThePool:
         floor = Floor(tmp_path, ONE_FITS)
         busy = await floor.loaded("a")
         running = floor.ask("a")
-        ticket = floor.ask("b")
+        active = floor.ask("b")
 
         async def load_it() -> None:
             async for _ in floor.pool.load(LoadRequest(model="b")):
@@ -115,7 +115,7 @@ class TestThePool:
 
         loading = asyncio.ensure_future(load_it())
         await asyncio.sleep(0.05)
-        floor.pool.release(ticket)
+        floor.pool.release(active)
         floor.pool.release(running)
         (await floor.loading("b")).proceed.set()
         await loading
@@ -133,12 +133,12 @@ class TestThePool:
             old.end()
 
         old.leave = slowly  # type: ignore[method-assign]
-        ticket = floor.ask("b")
+        active = floor.ask("b")
         await until(lambda: floor.states().get("b") == "loading" and len(floor.workers) == 2)
-        slot = next(slot for slot in floor.pool._slots if slot.model.id == "b")
-        unloading = asyncio.ensure_future(floor.pool.loader.unload(slot, True))
+        resident = next(resident for resident in floor.pool._residents if resident.model.id == "b")
+        unloading = asyncio.ensure_future(floor.pool.loader.unload(resident, True))
         left.set()
         await unloading
-        await until(lambda: ticket.closed)
+        await until(lambda: active.closed)
         (await floor.loading("a")).proceed.set()  # the lock of the loads is free
         await until(lambda: floor.states() == {"a": "ready"})

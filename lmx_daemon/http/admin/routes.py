@@ -29,8 +29,8 @@ from lmx_daemon.contract.types import (
 )
 from lmx_daemon.http.errors import decode
 from lmx_daemon.http.serving import KEEP_ALIVE_SECONDS, AnyRequest
+from lmx_daemon.residency.active_request import ActiveRequest
 from lmx_daemon.residency.pool import Pool
-from lmx_daemon.residency.ticket import Ticket
 from lmx_daemon.storage.benchmark import Report, read_reports
 
 WATCH_SECONDS = 0.5
@@ -129,24 +129,24 @@ async def generate(request: AnyRequest, state: State) -> Stream:
     return lines(events_of(pool, pool.submit(asked)))
 
 
-async def events_of(pool: Pool, ticket: Ticket) -> AsyncIterator[bytes]:
+async def events_of(pool: Pool, active: ActiveRequest) -> AsyncIterator[bytes]:
     try:
-        while not ticket.read:
-            yield b"".join(map(line, await ticket.take(KEEP_ALIVE_SECONDS))) or b"\n"
+        while not active.read:
+            yield b"".join(map(line, await active.take(KEEP_ALIVE_SECONDS))) or b"\n"
     finally:
-        pool.release(ticket)
+        pool.release(active)
 
 
 @get("/admin/requests")
 async def requests(state: State) -> list[RequestRow]:
     pool: Pool = state.pool
-    return pool.desk.rows()
+    return pool.requests.rows()
 
 
 @post("/admin/requests/{request_id:str}/cancel", status_code=200)
 async def cancel(state: State, request_id: str) -> None:
     pool: Pool = state.pool
-    pool.desk.cancel(request_id)
+    pool.requests.cancel(request_id)
 
 
 @post("/admin/pulls", status_code=200)

@@ -87,7 +87,7 @@ def _states(pool: Pool) -> dict[str, str]:
 def _identified(asked: Generate, pool: Pool) -> Generate:
     """Return the request under an id of its own: a client that uses one id twice at once gets its second one marked."""
     identity, count = asked.id, 1
-    while pool.desk.knows(identity):
+    while pool.requests.has(identity):
         count += 1
         identity = f"{asked.id}.{count}"
     return asked if count == 1 else msgspec.structs.replace(asked, id=identity)

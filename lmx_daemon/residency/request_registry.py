@@ -1,6 +1,6 @@
-"""The desk: every request that is under way, and those that ended a moment ago. What it costs goes to the log.
+"""All requests that are under way, and those that ended a moment ago. What each cost goes to the log.
 
-It knows tickets, not workers: what a cancelled ticket means is told to it by the pool.
+The registry has no reference to workers: `on_cancel` carries a cancellation out.
 """
 
 import time
@@ -13,58 +13,58 @@ from lmx_daemon.contract.errors import ConflictError, LmxError, RequestNotFoundE
 from lmx_daemon.contract.frames import Log
 from lmx_daemon.contract.generation import Request
 from lmx_daemon.contract.types import RequestRow
-from lmx_daemon.residency.journal import OnLog
-from lmx_daemon.residency.ticket import Ticket
+from lmx_daemon.residency.active_request import ActiveRequest
+from lmx_daemon.residency.incidents import OnLog
 
 RECENT_SECONDS = 10.0
 """So long a request that has ended stays in the monitor's table."""
 
 
-class Desk:
+class RequestRegistry:
     """Owned by the pool."""
 
-    def __init__(self, on_cancel: Callable[[Ticket], None], on_log: OnLog) -> None:
+    def __init__(self, on_cancel: Callable[[ActiveRequest], None], on_log: OnLog) -> None:
         self._on_cancel = on_cancel
         self._on_log = on_log
-        self._tickets: dict[str, Ticket] = {}
-        self._abandoned: dict[str, Ticket] = {}
+        self._active: dict[str, ActiveRequest] = {}
+        self._abandoned: dict[str, ActiveRequest] = {}
         """Released before they ended: the worker still has to say so, and until then their ids are taken."""
         self._recent: deque[tuple[float, RequestRow]] = deque(maxlen=50)
 
-    def open(self, request: Request, instance: str) -> Ticket:
-        if self.knows(request.id):
+    def open(self, request: Request, instance: str) -> ActiveRequest:
+        if self.has(request.id):
             raise ConflictError(f"a request with the id {request.id} is running already", param="id")
-        ticket = self._tickets[request.id] = Ticket(request, self._on_cancel)
-        ticket.instance = instance
-        return ticket
+        active = self._active[request.id] = ActiveRequest(request, self._on_cancel)
+        active.instance = instance
+        return active
 
-    def release(self, ticket: Ticket) -> None:
+    def release(self, active: ActiveRequest) -> None:
         """The one who asked is done with it; a request that still runs is cancelled."""
-        ticket.cancel()
-        if self._tickets.pop(ticket.id, None) is not None:
-            row = ticket.row()
-            if not ticket.closed:
+        active.cancel()
+        if self._active.pop(active.id, None) is not None:
+            row = active.row()
+            if not active.closed:
                 row = msgspec.structs.replace(row, state="cancelled")
-                self._abandoned = {i: t for i, t in self._abandoned.items() if not t.closed} | {ticket.id: ticket}
+                self._abandoned = {i: a for i, a in self._abandoned.items() if not a.closed} | {active.id: active}
             self._recent.append((time.monotonic(), row))
             self._on_log(row.model, Log(level="info", message=summary(row), request=row.id))
 
     def cancel(self, request_id: str) -> None:
         """Idempotent: one that has just ended is cancelled well enough. Raises RequestNotFoundError."""
-        ticket = self._tickets.get(request_id)
-        if ticket is None:
+        active = self._active.get(request_id)
+        if active is None:
             if any(row.id == request_id for _, row in self._recent):
                 return
             raise RequestNotFoundError(f"no request with the id {request_id} is running")
-        ticket.cancel()
+        active.cancel()
 
-    def knows(self, request_id: str) -> bool:
+    def has(self, request_id: str) -> bool:
         abandoned = self._abandoned.get(request_id)
-        return request_id in self._tickets or (abandoned is not None and not abandoned.closed)
+        return request_id in self._active or (abandoned is not None and not abandoned.closed)
 
     def rows(self) -> list[RequestRow]:
         """Live requests, oldest first."""
-        return [ticket.row() for ticket in self._tickets.values() if not ticket.closed]
+        return [active.row() for active in self._active.values() if not active.closed]
 
     def recent_rows(self) -> list[RequestRow]:
         """Those that ended a moment ago."""
@@ -72,16 +72,16 @@ class Desk:
         return [row for ended, row in self._recent if now - ended < RECENT_SECONDS]
 
     def busy(self) -> bool:
-        return any(not ticket.closed for ticket in self._tickets.values())
+        return any(not active.closed for active in self._active.values())
 
     def fail(self, error: LmxError) -> None:
         """Everything that is under way fails."""
-        for ticket in list(self._tickets.values()):
-            ticket.fail(error)
+        for active in list(self._active.values()):
+            active.fail(error)
 
-    def unread(self, seconds: float) -> list[Ticket]:
-        """Tickets whose events have waited for a reader for longer than `seconds`."""
-        return [ticket for ticket in self._tickets.values() if ticket.unread_for() > seconds]
+    def unread(self, seconds: float) -> list[ActiveRequest]:
+        """Requests whose events have waited for a reader for longer than `seconds`."""
+        return [active for active in self._active.values() if active.unread_for() > seconds]
 
 
 def summary(row: RequestRow) -> str:

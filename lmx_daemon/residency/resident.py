@@ -14,9 +14,9 @@ from lmx_daemon.contract.types import Instance, InstanceState, MemoryPlan, Model
 from lmx_daemon.memory.budget import ProcessUse
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.memory.shape import ModelShape
+from lmx_daemon.residency.active_request import ActiveRequest
 from lmx_daemon.residency.placement import Claim
 from lmx_daemon.residency.plan import Beat, Load, Purpose, expires_at
-from lmx_daemon.residency.ticket import Ticket
 from lmx_daemon.residency.worker import Worker
 
 AFTER_WEIGHTS = ("tokenizer", "warming up")
@@ -27,7 +27,7 @@ RATE_SECONDS = 2.0
 """Rates are means over so long."""
 
 
-class Slot:
+class Resident:
     """Owned by the pool. `ready` is done when the model is loaded, or holds what made the load fail."""
 
     def __init__(
@@ -57,11 +57,11 @@ class Slot:
         self.ran_out = 0
         """How often the model ran out of memory of late: it gets less of what is free, and smaller steps."""
         self.ready: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
-        self.told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done, and another one, when `stage` or `progress` has changed."""
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiting: dict[str, Ticket] = {}
-        """Tickets that wait for the load."""
+        self.waiting: dict[str, ActiveRequest] = {}
+        """Requests that wait for the load."""
         self.footprint = 0
         """Bytes that the system counted for its process at the last `observe`."""
         self.samples_above = 0
@@ -71,7 +71,7 @@ class Slot:
         self._read = 0
         self._read_at = -math.inf
         self.unneeded_since = time.monotonic()
-        """When the last waiting ticket was dismissed."""
+        """When the last waiting request was dismissed."""
         self.used = time.monotonic()
         self._used_at: float | None = None
         self._loaded_at: float | None = None
@@ -79,7 +79,7 @@ class Slot:
 
     @property
     def in_use(self) -> bool:
-        return bool(self.waiting or (self.worker and self.worker.tickets))
+        return bool(self.waiting or (self.worker and self.worker.requests))
 
     @property
     def load(self) -> Load:
@@ -94,18 +94,18 @@ class Slot:
             unneeded_for=time.monotonic() - self.unneeded_since,
         )
 
-    def dismiss(self, ticket: Ticket) -> None:
-        """Remove a ticket from those that wait for the load."""
-        if self.waiting.pop(ticket.id, None) is not None and not self.waiting:
+    def dismiss(self, active: ActiveRequest) -> None:
+        """Remove a request from those that wait for the load."""
+        if self.waiting.pop(active.id, None) is not None and not self.waiting:
             self.unneeded_since = time.monotonic()
 
     def touch(self) -> None:
         self.used, self._used_at = time.monotonic(), time.time()
 
-    def tell(self, stage: str, progress: float | None) -> None:
+    def set_progress(self, stage: str, progress: float | None) -> None:
         self.stage, self.progress = stage, progress
-        told, self.told = self.told, asyncio.get_running_loop().create_future()
-        told.set_result(None)
+        changed, self.changed = self.changed, asyncio.get_running_loop().create_future()
+        changed.set_result(None)
 
     def set_ready(self, loaded: Loaded, worker: Worker) -> None:
         self.state, self.stage, self.progress, self.loaded = "ready", "", None, loaded
@@ -238,36 +238,36 @@ class Slot:
         )
 
 
-class Slots:
+class Residents:
     """All of them, by id. The pool owns it; loading and supervision act on it."""
 
     def __init__(self) -> None:
-        self._slots: dict[str, Slot] = {}
+        self._residents: dict[str, Resident] = {}
 
-    def __iter__(self) -> Iterator[Slot]:
-        return iter(list(self._slots.values()))
+    def __iter__(self) -> Iterator[Resident]:
+        return iter(list(self._residents.values()))
 
-    def get(self, identity: str) -> Slot | None:
-        return self._slots.get(identity)
+    def get(self, identity: str) -> Resident | None:
+        return self._residents.get(identity)
 
-    def add(self, slot: Slot) -> None:
-        self._slots[slot.id] = slot
+    def add(self, resident: Resident) -> None:
+        self._residents[resident.id] = resident
 
-    def forget(self, slot: Slot) -> None:
-        self._slots.pop(slot.id, None)
-        if not slot.gone.done():
-            slot.gone.set_result(None)
+    def forget(self, resident: Resident) -> None:
+        self._residents.pop(resident.id, None)
+        if not resident.gone.done():
+            resident.gone.set_result(None)
 
     def busy(self) -> bool:
         """Whether anybody is being answered, or waits for it."""
-        return any(slot.in_use for slot in self)
+        return any(resident.in_use for resident in self)
 
-    def resident(self, model: Model) -> Slot | None:
+    def serving(self, model: Model) -> Resident | None:
         """The one that serves `model`, now or soon."""
         return next((s for s in self if s.model.id == model.id and s.state not in ("leaving", "failed")), None)
 
-    def claims(self, without: Slot | None = None) -> list[Claim]:
+    def claims(self, without: Resident | None = None) -> list[Claim]:
         """Of those that take memory, or are about to; `without` all of its model."""
         taking = ("loading", "ready", "leaving")
         left_out = without.model.id if without is not None else None
-        return [slot.claim() for slot in self if slot.model.id != left_out and slot.state in taking]
+        return [resident.claim() for resident in self if resident.model.id != left_out and resident.state in taking]

@@ -25,10 +25,10 @@ MAX_EVENTS = 16_384
 """What may wait for a reader; more means that it has stopped reading."""
 
 
-class Ticket:
+class ActiveRequest:
     """`take` its events until it is `read`; the last one is terminal. `cancel` may be called at any time, by anyone."""
 
-    def __init__(self, request: Request, on_cancel: Callable[["Ticket"], None]) -> None:
+    def __init__(self, request: Request, on_cancel: Callable[["ActiveRequest"], None]) -> None:
         self.request = request
         self.arrived = time.monotonic()
         self.instance = ""

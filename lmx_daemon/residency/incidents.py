@@ -12,21 +12,21 @@ OnLog = Callable[[str, Log], None]
 TROUBLE = ("crashed", "out of memory", "hung", "load failed", "undone")
 
 
-class Journal:
+class Incidents:
     def __init__(self, on_log: OnLog) -> None:
         self._on_log = on_log
         self._incidents: deque[Incident] = deque(maxlen=KEPT)
 
-    def tell(self, kind: IncidentKind, model: str, message: str) -> None:
+    def report(self, kind: IncidentKind, model: str, message: str) -> None:
         self._incidents.append(Incident(at=time.time(), kind=kind, model=model, message=message))
         self.log(model, "error" if kind in TROUBLE else "info", message)
 
     def log(self, name: str, level: str, message: str, request: str | None = None) -> None:
-        self.take(name, Log(level=level, message=message, request=request))
+        self.forward(name, Log(level=level, message=message, request=request))
 
-    def take(self, name: str, log: Log) -> None:
+    def forward(self, name: str, log: Log) -> None:
         self._on_log(name, log)
 
-    def incidents(self) -> tuple[Incident, ...]:
+    def recent(self) -> tuple[Incident, ...]:
         """Oldest first."""
         return tuple(self._incidents)

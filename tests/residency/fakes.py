@@ -11,11 +11,11 @@ from lmx_daemon.contract.frames import Capabilities, Heartbeat, Hello, Load, Loa
 from lmx_daemon.contract.generation import Generate, Text
 from lmx_daemon.contract.types import Model
 from lmx_daemon.memory.budget import MemoryBudget, Pressure, ProcessUse
-from lmx_daemon.residency.journal import Journal
+from lmx_daemon.residency.active_request import ActiveRequest
+from lmx_daemon.residency.incidents import Incidents
 from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.plan import Beat
 from lmx_daemon.residency.pool import Pool
-from lmx_daemon.residency.ticket import Ticket
 from lmx_daemon.settings.schema import EngineSettings, ServerSettings
 
 MB = 1024**2
@@ -28,7 +28,7 @@ class FakeWorker:
     def __init__(self, pid: int) -> None:
         self.name = ""
         self.pid = pid
-        self.tickets: dict[str, Ticket] = {}
+        self.requests: dict[str, ActiveRequest] = {}
         self.memory = MemoryUse(active=WEIGHTS, weights=WEIGHTS, resident=WEIGHTS + 50 * MB)
         self.heartbeat = Heartbeat(steps=0, busy=False)
         self.hello: Hello | None = Hello(protocol=1, engine="fake", pid=pid, backend="cpu")
@@ -62,22 +62,22 @@ class FakeWorker:
             raise self.ended.result()
         return Loaded(capabilities=Capabilities(context_length=4096), memory=self.memory, seconds=0.1)
 
-    def submit(self, ticket: Ticket, load_seconds: float) -> None:
-        self.tickets[ticket.id] = ticket
+    def submit(self, active: ActiveRequest, load_seconds: float) -> None:
+        self.requests[active.id] = active
 
-    def has(self, ticket: Ticket) -> bool:
-        return ticket.id in self.tickets
+    def has(self, active: ActiveRequest) -> bool:
+        return active.id in self.requests
 
-    def cancel(self, ticket: Ticket) -> None:
-        self.tickets.pop(ticket.id, None)
+    def cancel(self, active: ActiveRequest) -> None:
+        self.requests.pop(active.id, None)
 
     def grant(self, cache_bytes: int) -> None:
         self.grants.append(cache_bytes)
 
     def fail(self, error: LmxError) -> None:
-        for ticket in self.tickets.values():
-            ticket.fail(error)
-        self.tickets.clear()
+        for active in self.requests.values():
+            active.fail(error)
+        self.requests.clear()
 
     async def leave(self, seconds: float) -> None:
         self.leaving = True
@@ -116,7 +116,7 @@ class Floor:
         self.lines: list[str] = []
         self.machine = FakeMachine(cap)
         self._number = 0
-        journal = Journal(lambda name, log: self.lines.append(f"{name}: {log.message}"))
+        incidents = Incidents(lambda name, log: self.lines.append(f"{name}: {log.message}"))
         self.pool = Pool(
             EngineSettings(warm_spare=False, **engine),
             ServerSettings(),
@@ -126,7 +126,7 @@ class Floor:
             host=self.machine,
             measurements=Measurements(folder / "measured.json"),
             prefixes=folder / "prefix",
-            journal=journal,
+            incidents=incidents,
         )
         self.pool.accounts.backend = "cpu"
 
@@ -142,18 +142,18 @@ class Floor:
 
         return started()
 
-    def ask(self, model: str, **fields: Any) -> Ticket:
+    def ask(self, model: str, **fields: Any) -> ActiveRequest:
         self._number += 1
         return self.pool.submit(Generate(id=f"r{self._number}", model=model, prompt=Text(text="x"), **fields))
 
     async def loaded(self, model: str) -> FakeWorker:
         """Load `model` for a request, which ends then."""
-        ticket = self.ask(model)
+        active = self.ask(model)
         worker = await self.loading(model)
         worker.proceed.set()
         await until(lambda: self.states().get(model) == "ready")
-        self.pool.release(ticket)
-        await until(lambda: not worker.tickets)
+        self.pool.release(active)
+        await until(lambda: not worker.requests)
         return worker
 
     async def loading(self, model: str) -> FakeWorker:
