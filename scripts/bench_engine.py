@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,7 @@ from mlx_lm.utils import load_model
 
 from lmx_daemon.engines.mlx.batch.batch import Batch, warm_up
 from lmx_daemon.engines.mlx.batch.step import Row
-from lmx_daemon.engines.mlx.sampling.parameters import Resolved
-from lmx_daemon.engines.mlx.sampling.sampler import GREEDY, Wish
+from lmx_daemon.engines.mlx.sampling.parameters import GREEDY, SamplingParams
 from tests.models import build_model
 
 ROUNDS = 5
@@ -48,8 +48,8 @@ class Ours:
         self.batch = Batch(model, set(), prefill_step=512)
         warm_up(self.batch)
 
-    def add(self, tokens: list[int], answer: int, sampled: Resolved | None = None, seed: int = 0) -> int:
-        return self.batch.add(tokens, [Row(answer, Wish(sampled, seed) if sampled else GREEDY)])[0]
+    def add(self, tokens: list[int], answer: int, sampled: SamplingParams | None = None, seed: int = 0) -> int:
+        return self.batch.add(tokens, [Row(answer, replace(sampled, seed=seed) if sampled else GREEDY)])[0]
 
     def step(self) -> list[tuple[int, bool]]:
         return [(token.row, token.reason is not None) for token in self.batch.step().tokens]
@@ -70,7 +70,7 @@ class Theirs:
         self.token_bytes = token_bytes
         self.batch = BatchGenerator(model, completion_batch_size=32, prefill_batch_size=8, prefill_step_size=512)
 
-    def add(self, tokens: list[int], answer: int, sampled: Resolved | None = None, seed: int = 0) -> int:
+    def add(self, tokens: list[int], answer: int, sampled: SamplingParams | None = None, seed: int = 0) -> int:
         sampler = make_sampler(sampled.temperature, top_p=sampled.top_p) if sampled else None
         return int(self.batch.insert([tokens], max_tokens=[answer], samplers=[sampler])[0])  # type: ignore[list-item]
 
@@ -97,7 +97,7 @@ def in_turn(sides: list[Side], measure: Callable[[Side], float], rounds: int = R
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def rate(side: Side, streams: int, answer: int = 96, sampled: Resolved | None = None) -> float:
+def rate(side: Side, streams: int, answer: int = 96, sampled: SamplingParams | None = None) -> float:
     """Tokens a second over all streams, prompts of 64 included."""
     begun, left = time.perf_counter(), streams
     for index in range(streams):
@@ -119,8 +119,8 @@ def decode(sides: list[Side]) -> None:
 
 def sampled(sides: list[Side]) -> None:
     for label, asked in (
-        ("temperature 0.7", Resolved(temperature=0.7)),
-        ("temperature 0.7, top_p 0.95", Resolved(temperature=0.7, top_p=0.95)),
+        ("temperature 0.7", SamplingParams(temperature=0.7)),
+        ("temperature 0.7, top_p 0.95", SamplingParams(temperature=0.7, top_p=0.95)),
     ):
         for streams in (16, 32):
             mine: dict[str, list[float]] = {"lmx": [], "mlx-lm": []}

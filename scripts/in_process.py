@@ -26,7 +26,7 @@ from mlx_lm.utils import load_model
 from lmx_daemon.engines.mlx.batch.batch import Batch
 from lmx_daemon.engines.mlx.batch.step import Row
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
-from lmx_daemon.engines.mlx.sampling.sampler import GREEDY
+from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
 
 ENTRY, COMMON = 40_000, 1000
 """Tokens of the stored prefix, and how many of them the one that is looked up shares."""

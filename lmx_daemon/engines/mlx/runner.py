@@ -23,8 +23,8 @@ from lmx_daemon.engines.mlx.load.loading import LoadedModel, load
 from lmx_daemon.engines.mlx.load.probe import try_out
 from lmx_daemon.engines.mlx.prefix.sharing import Reuse, reuse_for
 from lmx_daemon.engines.mlx.schedule.faults import load_failure_of
-from lmx_daemon.engines.mlx.schedule.queue import Line
-from lmx_daemon.engines.mlx.schedule.scheduler import Service
+from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
+from lmx_daemon.engines.mlx.schedule.scheduler import Scheduler
 from lmx_daemon.worker.link import Pulse
 
 MEMORY_SECONDS = 1.0
@@ -42,7 +42,7 @@ class Runner:
         self._on_loaded = on_loaded
         self._weights = 0
         self._reuse = Reuse()
-        self._service: Service | None = None
+        self._service: Scheduler | None = None
         """From the load on."""
         self._memory = MemoryUse()
         self._memory_at = 0.0
@@ -118,8 +118,8 @@ class Runner:
         self._warming_up()
         self._on_loaded(loaded, command)
         abilities = try_out(loaded.model, self._warming_up)
-        line = Line(abilities.cache, options.cache_bytes, loaded.capabilities.context_length)
-        self._service = Service(
+        line = RequestQueue(abilities.cache, options.cache_bytes, loaded.capabilities.context_length)
+        self._service = Scheduler(
             loaded,
             abilities,
             command.instance,
@@ -152,7 +152,7 @@ class Runner:
 
     # ---- memory ----
 
-    def _report_memory(self, service: Service) -> None:
+    def _report_memory(self, service: Scheduler) -> None:
         if time.monotonic() - self._memory_at >= MEMORY_SECONDS:
             before = self._memory
             service.make_room()

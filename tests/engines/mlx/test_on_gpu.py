@@ -15,20 +15,19 @@ from mlx_lm.models import activations, base
 
 from lmx_daemon.contract.frames import EngineOptions
 from lmx_daemon.contract.generation import Sampling
-from lmx_daemon.engines.mlx import patches as kernels
-from lmx_daemon.engines.mlx import platform
+from lmx_daemon.engines.mlx import patches, platform
 from lmx_daemon.engines.mlx.batch.batch import Batch
 from lmx_daemon.engines.mlx.batch.step import Row
 from lmx_daemon.engines.mlx.cpu import exponentials as host
 from lmx_daemon.engines.mlx.load.loading import load
 from lmx_daemon.engines.mlx.load.probe import try_out
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
-from lmx_daemon.engines.mlx.sampling.parameters import Resolved
-from lmx_daemon.engines.mlx.sampling.sampler import GREEDY, Chooser, Tally, Wish
+from lmx_daemon.engines.mlx.sampling.parameters import GREEDY, SamplingParams
+from lmx_daemon.engines.mlx.sampling.sampler import Sampler, TokenCounts
 from lmx_daemon.memory.need import buffer_bytes
 from tests.engines.mlx.batch import test_batch
 from tests.engines.mlx.batch.test_batch import LENGTHS, alone_with, model_of, run_schedules, tokens_of
-from tests.engines.mlx.schedule import test_scheduler as test_service
+from tests.engines.mlx.schedule import test_scheduler
 from tests.models import build_model
 
 GIB = 1024**3
@@ -36,12 +35,12 @@ GIB = 1024**3
 
 def unteach() -> None:
     """mlx-lm's models call its own functions again."""
-    own = {kernels.attention: "scaled_dot_product_attention", kernels.attention_on_cpu: "scaled_dot_product_attention"}
+    own = {patches.attention: "scaled_dot_product_attention", patches.attention_on_cpu: "scaled_dot_product_attention"}
     for module in [module for name, module in list(sys.modules.items()) if name.startswith("mlx_lm.models.")]:
         for function, name in own.items():
             if getattr(module, name, None) is function:
                 setattr(module, name, base.scaled_dot_product_attention)
-        if getattr(module, "swiglu", None) is kernels.swiglu_on_cpu:
+        if getattr(module, "swiglu", None) is patches.swiglu_on_cpu:
             module.swiglu = activations.swiglu
 
 
@@ -55,7 +54,7 @@ def _as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     monkeypatch.undo()
     unteach()
-    kernels.teach()
+    patches.teach()
     alone_with.cache_clear()
 
 
@@ -70,8 +69,8 @@ def test_no_secret_is_seen_in_another_answer() -> None:
 
 def test_an_answer_is_the_one_it_would_have_been_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unfiltered = {"sampling": Sampling(temperature=0.8, seed=11), "choices": 3, "top_logprobs": 1}
-    monkeypatch.setitem(test_service.KINDS, "unfiltered", unfiltered)
-    assert test_service.schedules_of("llama", tmp_path).run(5, tmp_path / "disk", 25) > 2
+    monkeypatch.setitem(test_scheduler.KINDS, "unfiltered", unfiltered)
+    assert test_scheduler.schedules_of("llama", tmp_path).run(5, tmp_path / "disk", 25) > 2
 
 
 def in_type(kind: str) -> Any:
@@ -123,14 +122,14 @@ def test_tokens_of_half_the_width_are_the_models_own(kind: str) -> None:
 def test_small_penalties_and_biases_count_in_every_number_type(dtype: mx.Dtype) -> None:
     logits = mx.array([[33.0, 33.0, 12.0]] * 4).astype(dtype)
     rows = [
-        Resolved(presence_penalty=0.1),
-        Resolved(frequency_penalty=0.1),
-        Resolved(repetition_penalty=1.003),
-        Resolved(bias={1: 0.1}),
+        SamplingParams(presence_penalty=0.1),
+        SamplingParams(frequency_penalty=0.1),
+        SamplingParams(repetition_penalty=1.003),
+        SamplingParams(bias={1: 0.1}),
     ]
-    tallies = [Tally([], 3) if resolved.penalised else None for resolved in rows]
-    chooser = Chooser([Wish(resolved) for resolved in rows], tallies, 3)
-    said = [chooser.start(logits, [step] * 4).read()[0] for step in range(3)]
+    counts = [TokenCounts([], 3) if resolved.penalised else None for resolved in rows]
+    sampler = Sampler(rows, counts, 3)
+    said = [sampler.start(logits, [step] * 4).read()[0] for step in range(3)]
     assert [list(row) for row in zip(*said, strict=True)] == [[0, 1, 0], [0, 1, 0], [0, 1, 0], [1, 1, 1]]
 
 

@@ -1,6 +1,6 @@
 """The step: prompts in pieces, one token for every row past its prompt, and the order of the two.
 
-It knows token ids, caches and wishes; requests, text and sockets are known above. Engine thread only.
+It knows token ids, caches and sampling; requests, text and sockets are known above. Engine thread only.
 """
 
 import itertools
@@ -11,16 +11,14 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.models.cache import KVCache, make_prompt_cache
 
-from lmx_daemon.engines.mlx import patches as kernels
-from lmx_daemon.engines.mlx import platform
-from lmx_daemon.engines.mlx.batch import padded_prefill as padded
+from lmx_daemon.engines.mlx import patches, platform
+from lmx_daemon.engines.mlx.batch import padded_prefill
 from lmx_daemon.engines.mlx.batch.decode import CACHE_STEP, Decode
 from lmx_daemon.engines.mlx.batch.groups import fork
 from lmx_daemon.engines.mlx.batch.prefill import Pace, Prompt, pieces
-from lmx_daemon.engines.mlx.batch.step import Broken, PrefillStep, Row, Step
+from lmx_daemon.engines.mlx.batch.step import FailedRows, PrefillProgress, Row, StepResult
 from lmx_daemon.engines.mlx.load.probe import Abilities, try_out
-from lmx_daemon.engines.mlx.sampling.parameters import Resolved
-from lmx_daemon.engines.mlx.sampling.sampler import GREEDY, Wish
+from lmx_daemon.engines.mlx.sampling.parameters import GREEDY, SamplingParams
 
 WARM_UP_TOKENS, FEW_TOKENS = 81, 9
 QUICK_SECONDS = 0.03
@@ -76,7 +74,7 @@ class Batch:
     ) -> range:
         """Rows that continue the same `tokens`, of which `cache` holds the first `cached`. Their ids.
 
-        `checkpoints` are positions within `tokens` at which the cache is handed out, in a PrefillStep.
+        `checkpoints` are positions within `tokens` at which the cache is handed out, in a PrefillProgress.
         """
         ids = range(first := next(self._ids), first + len(rows))
         for _ in rows[1:]:
@@ -119,13 +117,13 @@ class Batch:
         if not self._decode:  # there may be no next step for long
             self._decode.clear()
 
-    def step(self) -> Step:
+    def step(self) -> StepResult:
         """One more token for every row, and the prompts' next pieces.
 
         Without prompts, the next tokens are begun before the last are read. With prompts, tokens are read as soon as
         they are there, never behind a piece.
         """
-        step, decode = Step(), self._decode
+        step, decode = StepResult(), self._decode
         if not self._prompts:
             before = decode.flight
             decode.launch()
@@ -153,7 +151,7 @@ class Batch:
         if self._decode.flight is None or self._decode.flight.read:
             self._decode.launch()
 
-    def _prefill(self, step: Step, live: bool) -> list[tuple[Prompt, int]]:
+    def _prefill(self, step: StepResult, live: bool) -> list[tuple[Prompt, int]]:
         """Begins the next pieces, which are returned; prompts that are done join the rows."""
         self._turn += 1
         waiting = [prompt for prompt in self._prompts if prompt.left > 0]
@@ -161,7 +159,7 @@ class Batch:
         if not live and self._is_last(chosen):
             return self._finish(*chosen[0], step)
         whole = [piece for piece in chosen if self._pads and not piece[0].done and piece[1] == piece[0].left]
-        calls = [[whole[index] for index in call] for call in padded.together([count for _, count in whole])]
+        calls = [[whole[index] for index in call] for call in padded_prefill.together([count for _, count in whole])]
         calls += [[piece] for piece in chosen if piece not in whole]
         under_way = [piece for call in calls for piece in self._compute(call, step)]
         for prompt in [prompt for prompt in self._prompts if prompt.left <= 0]:
@@ -169,12 +167,12 @@ class Batch:
             self._join(prompt)
         return under_way
 
-    def _compute(self, call: list[tuple[Prompt, int]], step: Step) -> list[tuple[Prompt, int]]:
+    def _compute(self, call: list[tuple[Prompt, int]], step: StepResult) -> list[tuple[Prompt, int]]:
         """One call of the model; what has begun by it."""
         try:
-            with kernels.eager():
+            with patches.eager():
                 if len(call) > 1:
-                    caches = padded.run(self._model, [prompt.tokens[:count] for prompt, count in call])
+                    caches = padded_prefill.run(self._model, [prompt.tokens[:count] for prompt, count in call])
                 else:
                     self._call(*call[0])
                     caches = [call[0][0].cache]
@@ -195,11 +193,11 @@ class Batch:
         logits: mx.array = self._model(piece, cache=prompt.cache)
         return logits
 
-    def _advance(self, prompt: Prompt, count: int, step: Step) -> None:
+    def _advance(self, prompt: Prompt, count: int, step: StepResult) -> None:
         prompt.done += count
         self.prefill_tokens += count
         taken = fork(prompt.cache) if prompt.done in prompt.checkpoints else None
-        step.prompts.append(PrefillStep(prompt.rows[0], prompt.done, len(prompt.tokens), taken))
+        step.prompts.append(PrefillProgress(prompt.rows[0], prompt.done, len(prompt.tokens), taken))
 
     def _is_last(self, chosen: list[tuple[Prompt, int]]) -> bool:
         """Whether nobody else is here, and a short piece is all that is left."""
@@ -209,10 +207,10 @@ class Batch:
         ends = prompt.done + count in prompt.checkpoints
         return len(prompt.rows) == 1 and count == prompt.left < FOLDED and not ends
 
-    def _finish(self, prompt: Prompt, count: int, step: Step) -> list[tuple[Prompt, int]]:
+    def _finish(self, prompt: Prompt, count: int, step: StepResult) -> list[tuple[Prompt, int]]:
         """The last piece of a prompt that is alone, with its last token: one call of the model instead of two."""
         try:
-            with kernels.eager():
+            with patches.eager():
                 logits = self._call(prompt, count + 1)[:, -1]
             mx.async_eval(logits, [part.state for part in prompt.cache])  # type: ignore[no-untyped-call]  # MLX: untyped
         except Exception as error:  # see _compute
@@ -224,7 +222,7 @@ class Batch:
         self._decode.begin(row, self._asked.pop(row), prompt.tokens, prompt.cache, logits)
         return [(prompt, count)]
 
-    def _settle(self, under_way: list[tuple[Prompt, int]], step: Step) -> list[tuple[int, int]]:
+    def _settle(self, under_way: list[tuple[Prompt, int]], step: StepResult) -> list[tuple[int, int]]:
         """Waits for the pieces under way. Of each, the tokens held before it and its own."""
         for prompt, _ in under_way:
             try:
@@ -233,8 +231,8 @@ class Batch:
                 self._break(prompt, error, step)
         return [(prompt.done - count, count) for prompt, count in under_way]
 
-    def _break(self, prompt: Prompt, error: Exception, step: Step) -> None:
-        step.broken.append(Broken(tuple(prompt.rows), error))
+    def _break(self, prompt: Prompt, error: Exception, step: StepResult) -> None:
+        step.broken.append(FailedRows(tuple(prompt.rows), error))
         self.remove(prompt.rows)
 
     def _join(self, prompt: Prompt) -> None:
@@ -246,15 +244,15 @@ class Batch:
 def warm_up(batch: Batch, on_progress: Callable[[], None] = lambda: None) -> None:
     """Sampled and greedy, prefill and decode: kernels are compiled now, not under the first request. Where a token is
     quick, the pace is known too. Every step is progress."""
-    sampled = Wish(Resolved(temperature=1.0, top_p=0.9, top_k=2, min_p=0.05))
+    sampled = SamplingParams(temperature=1.0, top_p=0.9, top_k=2, min_p=0.05)
     quick = _run(batch, sampled, 1, on_progress) < QUICK_SECONDS
     batch.pace.forget()
     _run(batch, GREEDY, WARM_UP_TOKENS if quick else FEW_TOKENS, on_progress)
 
 
-def _run(batch: Batch, wish: Wish, length: int, on_progress: Callable[[], None]) -> float:
+def _run(batch: Batch, sampling: SamplingParams, length: int, on_progress: Callable[[], None]) -> float:
     """A prompt of so many tokens, and two more. The last one's seconds."""
-    batch.add([0] * length, [Row(2, wish)])
+    batch.add([0] * length, [Row(2, sampling)])
     batch.step()
     on_progress()
     begun = time.perf_counter()

@@ -15,7 +15,7 @@ from mlx_lm.models.cache import KVCache
 from lmx_daemon.engines.mlx.batch.groups import ROOM, Group, fork, forward, place, room_of
 from lmx_daemon.engines.mlx.batch.step import Row, Token
 from lmx_daemon.engines.mlx.load.probe import Abilities
-from lmx_daemon.engines.mlx.sampling.sampler import Chooser, Chosen, Logprobs, Tally
+from lmx_daemon.engines.mlx.sampling.sampler import Logprobs, SampledTokens, Sampler, TokenCounts
 
 CACHE_STEP = 256
 """Tokens that a cache grows by."""
@@ -27,25 +27,25 @@ class Running:
 
     row: Row
     prompt: Sequence[int]
-    said: list[int] = field(default_factory=list)
+    generated: list[int] = field(default_factory=list)
     launched: int = 0
     """Tokens whose computing has begun."""
-    tally: Tally | None = None
+    counts: TokenCounts | None = None
     cache: list[Any] | None = None
     """Taken out of its group when its last token was under way already."""
 
     @property
     def held(self) -> list[int]:
         """The tokens that its cache holds: each launch took one in, the first the prompt's last."""
-        return [*self.prompt, *self.said][: len(self.prompt) - 1 + self.launched]
+        return [*self.prompt, *self.generated][: len(self.prompt) - 1 + self.launched]
 
 
 @dataclass(eq=False)
-class Flight:
+class DecodeStep:
     """The latest decode step: under way, or read already and where the next one starts from."""
 
     rows: list[int]
-    chosen: Chosen
+    chosen: SampledTokens
     read: bool = False
 
 
@@ -60,10 +60,10 @@ class Decode:
         self._fresh: list[tuple[int, int]] = []
         """Rows that take part from the next step on, and their input."""
         self._leaving: set[int] = set()
-        self._chooser: Chooser | None = None
+        self._sampler: Sampler | None = None
         self._abilities = abilities
         self._weights = sum(value.nbytes for _, value in tree_flatten(model.parameters()))
-        self.flight: Flight | None = None
+        self.flight: DecodeStep | None = None
 
     def __len__(self) -> int:
         return len(self._running)
@@ -93,8 +93,8 @@ class Decode:
         running = self._running[row] = Running(asked, tokens)
         self._take_over(cache)
         self._groups = [Group(row, len(tokens), cache)]
-        self._chooser = self._new_chooser([row], logits.shape[-1])
-        self.flight = Flight([row], self._chooser.start(logits, [asked.resumed]))
+        self._sampler = self._new_sampler([row], logits.shape[-1])
+        self.flight = DecodeStep([row], self._sampler.start(logits, [asked.resumed]))
         running.launched = 1
 
     def leave(self, row: int) -> None:
@@ -121,17 +121,17 @@ class Decode:
         if self.flight is not None and not self._abilities.lazy:
             self.flight.chosen.settle()
         together = forward(self._model, inputs, self._groups, joined=self._abilities.joins)
-        if self.flight is not None:  # also what it counts for penalties, which a new chooser starts from
+        if self.flight is not None:  # also what it counts for penalties, which a new sampler starts from
             self.flight.chosen.settle()
-        if changed or self._chooser is None:
-            self._chooser = self._new_chooser(rows, together.shape[-1])
+        if changed or self._sampler is None:
+            self._sampler = self._new_sampler(rows, together.shape[-1])
         taking = [self._running[row] for row in rows]
-        chosen = self._chooser.start(together, [running.launched + running.row.resumed for running in taking])
+        chosen = self._sampler.start(together, [running.launched + running.row.resumed for running in taking])
         for running in taking:
             running.launched += 1
-        self.flight = Flight(rows, chosen)
+        self.flight = DecodeStep(rows, chosen)
 
-    def read(self, flight: Flight | None) -> list[Token]:
+    def read(self, flight: DecodeStep | None) -> list[Token]:
         """Waits for what was launched."""
         if flight is None or flight.read:
             return []
@@ -142,9 +142,9 @@ class Decode:
             running = self._running.get(row)
             if running is None:  # removed while it was computed
                 continue
-            running.said.append(token)
+            running.generated.append(token)
             reason = "stop" if token in self._stop or token in running.row.stops else None
-            if reason is None and len(running.said) >= running.row.max_tokens:
+            if reason is None and len(running.generated) >= running.row.max_tokens:
                 reason = "length"
             if reason is None:
                 found.append(Token(row, token, logprobs=logprobs.get(index)))
@@ -154,7 +154,7 @@ class Decode:
 
     def clear(self) -> None:
         """Nobody is left: what the last step computed in vain is forgotten."""
-        self._groups, self.flight, self._chooser = [], None, None
+        self._groups, self.flight, self._sampler = [], None, None
         self._leaving.clear()
         self._fresh.clear()
 
@@ -184,13 +184,13 @@ class Decode:
         known = added if before is None else mx.concatenate([before.chosen.tokens, added])
         return (known[mx.array(order)] if order else None), True
 
-    def _new_chooser(self, rows: list[int], vocabulary: int) -> Chooser:
+    def _new_sampler(self, rows: list[int], vocabulary: int) -> Sampler:
         taking = [self._running[row] for row in rows]
         for running in taking:
-            if running.tally is None and running.row.wish.resolved.penalised:
+            if running.counts is None and running.row.sampling.penalised:
                 asked = len(running.prompt) - running.row.resumed
-                running.tally = Tally(running.prompt[:asked], vocabulary, running.prompt[asked:])
-        return Chooser([running.row.wish for running in taking], [running.tally for running in taking], vocabulary)
+                running.counts = TokenCounts(running.prompt[:asked], vocabulary, running.prompt[asked:])
+        return Sampler([running.row.sampling for running in taking], [running.counts for running in taking], vocabulary)
 
     def _last(self, row: int, running: Running, token: int, reason: str, logprobs: Logprobs | None) -> Token:
         cache = running.cache

@@ -16,7 +16,7 @@ from lmx_daemon.engines.mlx.patches import split
 KINDS = (KVCache, BatchKVCache, RotatingKVCache, BatchRotatingKVCache)
 
 
-class Ragged:
+class GroupedCache:
     """One layer's caches of all groups, as one."""
 
     def __init__(self, parts: Sequence[Any], rows: Sequence[int]) -> None:
@@ -44,6 +44,6 @@ class Ragged:
 def forward(model: Any, tokens: mx.array, groups: Sequence[tuple[int, list[Any]]]) -> mx.array:
     """Logits [rows, vocabulary] of one more token for every row of all (rows, caches)."""
     rows = [count for count, _ in groups]
-    caches = [Ragged(parts, rows) for parts in zip(*(caches for _, caches in groups), strict=True)]
+    caches = [GroupedCache(parts, rows) for parts in zip(*(caches for _, caches in groups), strict=True)]
     logits: mx.array = model(tokens[:, None], cache=caches)
     return logits[:, -1]

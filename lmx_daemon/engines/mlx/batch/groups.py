@@ -10,11 +10,11 @@ from typing import Any
 
 import mlx.core as mx
 
-from lmx_daemon.engines.mlx.batch import grouped_attention as ragged
-from lmx_daemon.engines.mlx.batch.kv_cache import Places, filled, merged, parts, places_for, runs_of, taken
+from lmx_daemon.engines.mlx.batch import grouped_attention
+from lmx_daemon.engines.mlx.batch.kv_cache import BatchedCache, capacity_for, extracted, filled, merged, parts, runs_of
 
 RATIO = 0.25
-"""Padding, as a part of what a group holds, that is always taken."""
+"""Padding, as a part of what a group holds, that is always accepted."""
 ROOM = 64, 2048
 """Padding in tokens that costs less than reading the weights once more for another group, within these bounds."""
 
@@ -55,7 +55,7 @@ class Group:
         self._single = True
         self._joining: list[list[Any]] = []
         """Caches of the last rows, not in `_caches` yet: all that join in one step are written at once."""
-        self._taken: list[Any] = []
+        self._pending_copies: list[Any] = []
         """Copies of rows that may still have to be made: until they are, nothing can be written in place."""
 
     @property
@@ -96,8 +96,8 @@ class Group:
             return self._joining[place - self._seated]
         if self._single:
             return self._caches
-        found = [taken(cache, place, self._lengths[place]) for cache in self._caches]
-        self._taken += [cache.state for cache in found]
+        found = [extracted(cache, place, self._lengths[place]) for cache in self._caches]
+        self._pending_copies += [cache.state for cache in found]
         return found
 
     def leave(self, rows: set[int]) -> None:
@@ -108,13 +108,13 @@ class Group:
         self._joining = [self._joining[place - seated] for place in coming]
         if len(staying) == 1 and not coming and not self._single:
             (place,) = staying
-            self._caches = [taken(cache, place, self._lengths[place]) for cache in self._caches]
-            self._single, self._taken = True, []
+            self._caches = [extracted(cache, place, self._lengths[place]) for cache in self._caches]
+            self._single, self._pending_copies = True, []
         elif staying and len(staying) < seated:
             staying = self._close(staying)
         if not staying:
             self._caches, self._single = self._joining.pop(0) if coming else [], True
-            self._taken = []
+            self._pending_copies = []
         self.rows = [self.rows[place] for place in (*staying, *coming)]
         self._lengths = [self._lengths[place] for place in (*staying, *coming)]
 
@@ -127,7 +127,7 @@ class Group:
     @property
     def _parts(self) -> list[Any]:
         """The caches that rows are written into in place."""
-        return [] if self._single else [part for part in parts(self._caches) if isinstance(part, Places)]
+        return [] if self._single else [part for part in parts(self._caches) if isinstance(part, BatchedCache)]
 
     @property
     def _width(self) -> int:
@@ -139,14 +139,14 @@ class Group:
         joining, self._joining = self._joining, []
         if self._single:
             layers = zip(self._caches, *joining, strict=True)
-            self._caches = [merged(layer, self._lengths, places_for(count)) for layer in layers]
+            self._caches = [merged(layer, self._lengths, capacity_for(count)) for layer in layers]
             self._single = False
             return
         for part in self._parts:
             if not part.takes(count, max(self._lengths[seated:])):
-                part.resize(max(self._lengths), places_for(count))
+                part.resize(max(self._lengths), capacity_for(count))
         for part, *rows in zip(parts(self._caches), *(parts(caches) for caches in joining), strict=True):
-            if isinstance(part, Places):
+            if isinstance(part, BatchedCache):
                 part.place(self._lengths)
                 for place, row in enumerate(rows, seated):
                     part.fill(place, row)
@@ -160,8 +160,8 @@ class Group:
         if any(part.wasteful(lengths) for part in own):
             order = staying
             for part in own:
-                part.resize(max(lengths), places_for(len(staying)), runs_of(staying))
-            self._taken = []  # what they are copies of is written no more
+                part.resize(max(lengths), capacity_for(len(staying)), runs_of(staying))
+            self._pending_copies = []  # what they are copies of is written no more
         else:
             order = filled(staying)
             moves = [(to, place) for to, place in enumerate(order) if to != place]
@@ -170,16 +170,16 @@ class Group:
             for part, to, rows in lifted:
                 part.put(to, rows)
         for part in parts(self._caches):
-            if isinstance(part, Places):
+            if isinstance(part, BatchedCache):
                 part.place([self._lengths[place] for place in order])
             else:
                 part.filter(order)
         return order
 
     def _settle(self, lifted: list[Any]) -> None:
-        if lifted or self._taken:
-            mx.eval(lifted, self._taken)
-            self._taken = []
+        if lifted or self._pending_copies:
+            mx.eval(lifted, self._pending_copies)
+            self._pending_copies = []
 
 
 def forward(model: Any, tokens: mx.array, groups: Sequence[Group], *, joined: bool) -> mx.array:
@@ -189,7 +189,7 @@ def forward(model: Any, tokens: mx.array, groups: Sequence[Group], *, joined: bo
         logits: mx.array = model(tokens[:, None], cache=caches[0])
         return logits[:, -1]
     if joined:
-        return ragged.forward(
+        return grouped_attention.forward(
             model, tokens, [(len(group.rows), cache) for group, cache in zip(groups, caches, strict=True)]
         )
     found, begin = [], 0

@@ -22,7 +22,7 @@ Run = tuple[int, int]
 """Places, from the first up to the last."""
 
 
-class Places:
+class BatchedCache:
     """`keys` and `values` [places, heads, room, width]; the first `count` places have rows, which all end at `_idx`.
 
     Without keys where no row has a token yet, or where a layer borrows another one's.
@@ -157,7 +157,7 @@ class Places:
         return own
 
 
-class Rows(Places, BatchKVCache):  # type: ignore[misc]  # mlx-lm: untyped
+class BatchedKVCache(BatchedCache, BatchKVCache):  # type: ignore[misc]  # mlx-lm: untyped
     """All tokens of each row."""
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, ...]:
@@ -170,7 +170,7 @@ class Rows(Places, BatchKVCache):  # type: ignore[misc]  # mlx-lm: untyped
         return row
 
 
-class WindowRows(Places, BatchRotatingKVCache):  # type: ignore[misc]  # mlx-lm: untyped
+class BatchedWindowCache(BatchedCache, BatchRotatingKVCache):  # type: ignore[misc]  # mlx-lm: untyped
     """The last `max_size` tokens of each row; once they are so many they go round, and `_idx` with them."""
 
     def __init__(self, lengths: Sequence[int], places: int, max_size: int) -> None:
@@ -235,11 +235,11 @@ def merged(rows: Sequence[Any], lengths: Sequence[int], places: int) -> Any:
     first = rows[0]
     if type(first) is CacheList:
         return CacheList(*(merged(parts, lengths, places) for parts in zip(*(row.caches for row in rows), strict=True)))
-    made: Rows | WindowRows
+    made: BatchedKVCache | BatchedWindowCache
     if type(first) is KVCache:
-        made = Rows(lengths, places)
+        made = BatchedKVCache(lengths, places)
     elif type(first) is RotatingKVCache and first.keep == 0:
-        made = WindowRows(lengths, places, first.max_size)
+        made = BatchedWindowCache(lengths, places, first.max_size)
     else:
         return first.merge(list(rows))
     for place, row in enumerate(rows):
@@ -247,14 +247,14 @@ def merged(rows: Sequence[Any], lengths: Sequence[int], places: int) -> Any:
     return made
 
 
-def taken(cache: Any, place: int, length: int) -> Any:
+def extracted(cache: Any, place: int, length: int) -> Any:
     """One row's cache."""
     if type(cache) is CacheList:
-        return CacheList(*(taken(part, place, length) for part in cache.caches))
-    return cache.take(place, length) if isinstance(cache, Places) else cache.extract(place)
+        return CacheList(*(extracted(part, place, length) for part in cache.caches))
+    return cache.take(place, length) if isinstance(cache, BatchedCache) else cache.extract(place)
 
 
-def places_for(rows: int) -> int:
+def capacity_for(rows: int) -> int:
     """Some to spare, so that rows that join one by one seldom find none."""
     return rows + min(SPARE, rows // SPARE)
 
@@ -277,7 +277,7 @@ def runs_of(staying: Sequence[int]) -> list[Run]:
 
 
 def parts(caches: Sequence[Any]) -> Iterator[Any]:
-    """Lists of caches taken apart."""
+    """Lists of caches, flattened."""
     for cache in caches:
         if type(cache) is CacheList:
             yield from parts(cache.caches)

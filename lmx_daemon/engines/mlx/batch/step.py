@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from lmx_daemon.engines.mlx.sampling.sampler import Logprobs, Wish
+from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
+from lmx_daemon.engines.mlx.sampling.sampler import Logprobs
 
 
 @dataclass(frozen=True)
@@ -11,7 +12,7 @@ class Row:
     """One sequence to generate."""
 
     max_tokens: int
-    wish: Wish
+    sampling: SamplingParams
     resumed: int = 0
     """The last so many of the tokens that it continues are its own, said before it was set aside."""
     stops: frozenset[int] = frozenset()
@@ -32,7 +33,7 @@ class Token:
 
 
 @dataclass(frozen=True)
-class PrefillStep:
+class PrefillProgress:
     """So many tokens of a prompt are computed or were cached."""
 
     row: int
@@ -43,7 +44,7 @@ class PrefillStep:
 
 
 @dataclass(frozen=True)
-class Broken:
+class FailedRows:
     """These rows have failed, alone."""
 
     rows: tuple[int, ...]
@@ -51,9 +52,9 @@ class Broken:
 
 
 @dataclass
-class Step:
+class StepResult:
     """What one step has brought."""
 
-    prompts: list[PrefillStep] = field(default_factory=list)
+    prompts: list[PrefillProgress] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
-    broken: list[Broken] = field(default_factory=list)
+    broken: list[FailedRows] = field(default_factory=list)

@@ -21,11 +21,8 @@ from mlx_lm.models.cache import (
 )
 
 from lmx_daemon.contract.frames import CACHE_BLOCK, CacheShape, Growing
-from lmx_daemon.engines.mlx import patches as kernels
-from lmx_daemon.engines.mlx import platform
-from lmx_daemon.engines.mlx.batch import grouped_attention as ragged
-from lmx_daemon.engines.mlx.batch import kv_cache as rectangle
-from lmx_daemon.engines.mlx.batch import padded_prefill as padded
+from lmx_daemon.engines.mlx import patches, platform
+from lmx_daemon.engines.mlx.batch import grouped_attention, kv_cache, padded_prefill
 from lmx_daemon.engines.mlx.batch.groups import fork
 
 T = TypeVar("T")
@@ -62,7 +59,7 @@ def try_out(model: Any, on_progress: Callable[[], None] = lambda: None) -> Abili
         on_progress()
         return found
 
-    kernels.teach()
+    patches.teach()
     longest = done(_prompt(model, LENGTHS[-1]))
     rows = _rows(model, longest, on_progress)
     merged = done(_merged_logits(model, rows))
@@ -132,7 +129,7 @@ def _rows(model: Any, longest: list[Any], on_progress: Callable[[], None]) -> li
 
 
 def _merge(rows: list[list[Any]]) -> list[Any]:
-    return [rectangle.merged(layer, LENGTHS[: len(rows)], len(rows)) for layer in zip(*rows, strict=True)]
+    return [kv_cache.merged(layer, LENGTHS[: len(rows)], len(rows)) for layer in zip(*rows, strict=True)]
 
 
 def _merged_logits(model: Any, rows: list[list[Any]]) -> mx.array | None:
@@ -148,11 +145,11 @@ def _merged_logits(model: Any, rows: list[list[Any]]) -> mx.array | None:
 
 
 def _joins(model: Any, rows: list[list[Any]], expected: mx.array) -> bool:
-    if not all(type(cache) in ragged.KINDS for cache in rows[0]):
+    if not all(type(cache) in grouped_attention.KINDS for cache in rows[0]):
         return False
     try:
         groups = [(len(rows) - 1, _merge(rows[:-1])), (1, fork(rows[-1]))]
-        found = ragged.forward(model, mx.array(NEXT), groups)
+        found = grouped_attention.forward(model, mx.array(NEXT), groups)
         return _are_near([found], [expected[:, -1]])
     except Exception:  # whatever its own code raises
         return False
@@ -163,7 +160,7 @@ def _pads(model: Any, alone: list[Any]) -> bool:
     if not all(type(cache) is KVCache for cache in alone):
         return False
     try:
-        _, own = padded.run(model, [range(LENGTHS[-1] + LENGTHS[0]), range(LENGTHS[-1])])
+        _, own = padded_prefill.run(model, [range(LENGTHS[-1] + LENGTHS[0]), range(LENGTHS[-1])])
         pairs = zip(own, alone, strict=True)
         return all(_are_near(one.keys_and_values(), other.keys_and_values()) for one, other in pairs)
     except Exception:  # whatever its own code raises

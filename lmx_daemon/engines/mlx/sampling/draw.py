@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lmx_daemon.engines.mlx.sampling.parameters import Resolved
+from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
 
 STRIDE = 0x9E3779B97F4A7C15
 CHANCE_BITS = 22
@@ -31,7 +31,7 @@ BELOW_ONE = np.float32(1.0 - 2.0**-24)
 class Filters:
     """The rows' temperature, top_k, top_p and min_p as columns."""
 
-    def __init__(self, rows: Sequence[Resolved], vocabulary: int) -> None:
+    def __init__(self, rows: Sequence[SamplingParams], vocabulary: int) -> None:
         def column(values: list[float], kind: Any = np.float32) -> npt.NDArray[Any]:
             return np.array(values, kind)[:, None]
 

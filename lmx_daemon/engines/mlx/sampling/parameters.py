@@ -18,8 +18,8 @@ MAX_STOP_CHARACTERS = 1024
 
 
 @dataclass(frozen=True)
-class Resolved:
-    """Sampling with every default filled in."""
+class SamplingParams:
+    """One row's sampling parameters, after defaults."""
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -29,6 +29,11 @@ class Resolved:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     bias: dict[int, float] = field(default_factory=dict)
+    seed: int = 0
+    choice: int = 0
+    """Index of the row among the choices of its request."""
+    top_logprobs: int | None = None
+    """Number of likeliest tokens reported with each token: 0 for the sampled one alone, None for none at all."""
 
     @property
     def greedy(self) -> bool:
@@ -44,7 +49,10 @@ class Resolved:
         return bool(self.repetition_penalty != 1.0 or self.presence_penalty or self.frequency_penalty)
 
 
-def resolve(sampling: Sampling, defaults: dict[str, Any]) -> Resolved:
+GREEDY = SamplingParams()
+
+
+def resolve(sampling: Sampling, defaults: dict[str, Any]) -> SamplingParams:
     """What the request says, else the model's generation_config.json (`defaults`), else the neutral value."""
 
     def pick(asked: float | int | None, name: str, neutral: float) -> float:
@@ -56,7 +64,7 @@ def resolve(sampling: Sampling, defaults: dict[str, Any]) -> Resolved:
         return value if abs(value) <= ABSURD_DEFAULT else neutral
 
     plain = 0.0 if defaults.get("do_sample") is False else 1.0
-    return Resolved(
+    return SamplingParams(
         temperature=float(pick(sampling.temperature, "temperature", plain)),
         top_p=float(pick(sampling.top_p, "top_p", 1.0)),
         top_k=int(pick(sampling.top_k, "top_k", 0)),

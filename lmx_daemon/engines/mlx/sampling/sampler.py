@@ -12,21 +12,7 @@ import numpy as np
 
 from lmx_daemon.engines.mlx import platform
 from lmx_daemon.engines.mlx.sampling.draw import Filters, Floats, Noise, bases, chances, draw
-from lmx_daemon.engines.mlx.sampling.parameters import Resolved
-
-
-@dataclass(frozen=True)
-class Wish:
-    """How one row's tokens are chosen."""
-
-    resolved: Resolved
-    seed: int = 0
-    choice: int = 0
-    top_logprobs: int | None = None
-    """None: none; 0: the chosen token's only."""
-
-
-GREEDY = Wish(Resolved())
+from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
 
 
 @dataclass(frozen=True)
@@ -35,7 +21,7 @@ class Logprobs:
     top: tuple[tuple[int, float], ...]
 
 
-class Chosen:
+class SampledTokens:
     """One step's tokens, under way.
 
     `tokens` [rows] is there at once for the next step's graph to be built on. Where the host chooses, its numbers
@@ -43,27 +29,27 @@ class Chosen:
     model's step, and so they run side by side.
     """
 
-    def __init__(self, chooser: "Chooser", logits: mx.array, positions: Sequence[int]) -> None:
-        self._chooser = chooser
-        self._chance = chooser.chances(positions)
-        self._noise = chooser.noise(positions)
+    def __init__(self, sampler: "Sampler", logits: mx.array, positions: Sequence[int]) -> None:
+        self._sampler = sampler
+        self._chance = sampler.chances(positions)
+        self._noise = sampler.noise(positions)
         self._undecided: mx.array | None = None
         self._asked: Sequence[int] = ()
         self._details: tuple[mx.array, ...] = ()
-        if chooser.on_host:
+        if sampler.on_host:
             self.tokens = mx.zeros((logits.shape[0],), mx.uint32)
             self._undecided = logits
             mx.async_eval(logits, self.tokens)  # type: ignore[no-untyped-call]  # MLX: untyped
         else:
-            self.tokens, self._asked, self._details = chooser.choose(logits, self._chance, self._noise)
+            self.tokens, self._asked, self._details = sampler.choose(logits, self._chance, self._noise)
             mx.async_eval(self.tokens, *self._details)  # type: ignore[no-untyped-call]  # MLX: untyped
-        chooser.look_ahead()
+        sampler.look_ahead()
 
     def settle(self) -> None:
         """Waits for the logits, and writes what the host chooses from them."""
         if self._undecided is None:
             return
-        chosen, self._asked, self._details = self._chooser.choose(self._undecided, self._chance, self._noise)
+        chosen, self._asked, self._details = self._sampler.choose(self._undecided, self._chance, self._noise)
         np.array(self.tokens, copy=False)[:] = np.asarray(chosen)
         self._undecided = None
 
@@ -80,34 +66,33 @@ class Chosen:
         }
 
 
-class Tally:
-    """What a penalised row has seen: its prompt's tokens, and how often it said each."""
+class TokenCounts:
+    """What a penalised row has seen: its prompt's tokens, and how often it generated each."""
 
-    def __init__(self, prompt: Sequence[int], vocabulary: int, said: Sequence[int] = ()) -> None:
+    def __init__(self, prompt: Sequence[int], vocabulary: int, generated: Sequence[int] = ()) -> None:
         self.seen = mx.zeros((vocabulary,), mx.bool_)
-        self.said = mx.array(np.bincount(np.asarray(said, np.int64), minlength=vocabulary).astype(np.float32))
+        self.generated = mx.array(np.bincount(np.asarray(generated, np.int64), minlength=vocabulary).astype(np.float32))
         self.seen[mx.array(list(prompt), mx.uint32)] = True
 
 
-class Chooser:
+class Sampler:
     """Chooses for a fixed list of rows; a batch whose rows change makes a new one."""
 
-    def __init__(self, wishes: Sequence[Wish], tallies: Sequence[Tally | None], vocabulary: int) -> None:
-        resolved = [wish.resolved for wish in wishes]
-        self._rows = len(wishes)
-        self._asked = [row for row, wish in enumerate(wishes) if wish.top_logprobs is not None]
-        self._tops = [wishes[row].top_logprobs or 0 for row in self._asked]
-        self._penalties = Penalties([(row, *pair) for row, pair in enumerate(zip(resolved, tallies, strict=True))])
-        self._bias = _bias(resolved, vocabulary)
-        sampled = [row for row, asked in enumerate(resolved) if not asked.greedy]
+    def __init__(self, rows: Sequence[SamplingParams], counts: Sequence[TokenCounts | None], vocabulary: int) -> None:
+        self._rows = len(rows)
+        self._asked = [row for row, params in enumerate(rows) if params.top_logprobs is not None]
+        self._tops = [rows[row].top_logprobs or 0 for row in self._asked]
+        self._penalties = Penalties([(row, *pair) for row, pair in enumerate(zip(rows, counts, strict=True))])
+        self._bias = _bias(rows, vocabulary)
+        sampled = [row for row, params in enumerate(rows) if not params.greedy]
         # A CPU's MLX takes 20 ns for an exponential and has no quick sort; numpy is ten times as fast there. But then
         # MLX waits for it, so where nothing is filtered, only noise is added: that is made while MLX computes.
-        self._raced = [row for row in sampled if platform.on_cpu() and not resolved[row].filtered]
+        self._raced = [row for row in sampled if platform.on_cpu() and not rows[row].filtered]
         self._drawn = [row for row in sampled if row not in self._raced]
         self.on_host = bool(self._drawn) and platform.on_cpu()
-        self._bases = bases([(wish.seed, wish.choice) for wish in wishes])
-        self._filters = Filters([resolved[row] for row in self._drawn], vocabulary)
-        temperatures = [resolved[row].temperature for row in self._raced]
+        self._bases = bases([(params.seed, params.choice) for params in rows])
+        self._filters = Filters([rows[row] for row in self._drawn], vocabulary)
+        temperatures = [rows[row].temperature for row in self._raced]
         self._noise = Noise(self._bases[self._raced], temperatures, vocabulary)
 
     def chances(self, positions: Sequence[int]) -> Floats:
@@ -152,8 +137,8 @@ class Chooser:
             logits = logits.at[rows].add(bias)
         return self._penalties.apply(logits)
 
-    def start(self, logits: mx.array, positions: Sequence[int]) -> Chosen:
-        return Chosen(self, self.adjusted(logits), positions)
+    def start(self, logits: mx.array, positions: Sequence[int]) -> SampledTokens:
+        return SampledTokens(self, self.adjusted(logits), positions)
 
     def _draw(self, logits: mx.array, chance: Floats) -> mx.array:
         if self.on_host:
@@ -176,14 +161,14 @@ class Chooser:
 class Penalties:
     """Presence and frequency count the answer's tokens; repetition the prompt's too."""
 
-    def __init__(self, rows: Sequence[tuple[int, Resolved, Tally | None]]) -> None:
-        taken = [(row, resolved, tally) for row, resolved, tally in rows if tally is not None]
-        self._tallies = [tally for _, _, tally in taken]
+    def __init__(self, rows: Sequence[tuple[int, SamplingParams, TokenCounts | None]]) -> None:
+        taken = [(row, resolved, counts) for row, resolved, counts in rows if counts is not None]
+        self._counts = [counts for _, _, counts in taken]
         if not taken:
             return
         self._rows = mx.array([row for row, _, _ in taken])
-        self._seen = mx.stack([tally.seen for tally in self._tallies])
-        self._said = mx.stack([tally.said for tally in self._tallies])
+        self._seen = mx.stack([counts.seen for counts in self._counts])
+        self._generated = mx.stack([counts.generated for counts in self._counts])
         self._repetition, self._presence, self._frequency = (
             mx.array([getattr(resolved, name) for _, resolved, _ in taken])[:, None]
             for name in ("repetition_penalty", "presence_penalty", "frequency_penalty")
@@ -191,29 +176,29 @@ class Penalties:
 
     @property
     def wanted(self) -> bool:
-        return bool(self._tallies)
+        return bool(self._counts)
 
     def apply(self, logits: mx.array) -> mx.array:
         """`logits` as float32."""
-        if not self._tallies:
+        if not self._counts:
             return logits
         asked = logits[self._rows]
         softer = mx.where(asked > 0, asked / self._repetition, asked * self._repetition)
-        asked = mx.where(self._seen | (self._said > 0), softer, asked)
-        asked = asked - self._frequency * self._said - self._presence * (self._said > 0)
+        asked = mx.where(self._seen | (self._generated > 0), softer, asked)
+        asked = asked - self._frequency * self._generated - self._presence * (self._generated > 0)
         logits = logits + 0
         logits[self._rows] = asked
         return logits
 
     def count(self, tokens: mx.array) -> None:
-        if not self._tallies:
+        if not self._counts:
             return
-        self._said = self._said.at[mx.arange(len(self._tallies)), tokens[self._rows]].add(1.0)
-        for place, tally in enumerate(self._tallies):
-            tally.said = self._said[place]
+        self._generated = self._generated.at[mx.arange(len(self._counts)), tokens[self._rows]].add(1.0)
+        for place, counts in enumerate(self._counts):
+            counts.generated = self._generated[place]
 
 
-def _bias(rows: Sequence[Resolved], vocabulary: int) -> tuple[mx.array, mx.array] | None:
+def _bias(rows: Sequence[SamplingParams], vocabulary: int) -> tuple[mx.array, mx.array] | None:
     biased = [row for row, resolved in enumerate(rows) if resolved.bias]
     if not biased:
         return None

@@ -29,7 +29,7 @@ class Reservation:
         return self.prompt + min(self.most, max(FORESEEN_TOKENS, generated + CACHE_BLOCK))
 
 
-class Guard:
+class Admission:
     """Owned by the engine thread."""
 
     def __init__(self, shape: CacheShape, cache_bytes: int = 0) -> None:

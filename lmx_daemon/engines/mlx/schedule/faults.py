@@ -6,13 +6,13 @@ All who took part are tried again one by one (see `Line.next`): whoever fails al
 from collections.abc import Sequence
 
 from lmx_daemon.contract.errors import LmxError, ModelLoadError, OutOfMemoryError, WorkerError
-from lmx_daemon.engines.mlx.text.answer import Answer
+from lmx_daemon.engines.mlx.text.answer import EngineRequest
 
 OF_MEMORY = ("malloc", "Insufficient Memory")
 """In what MLX raises for want of memory: on any device, and on Metal."""
-BAD_STEPS = 5
+MAX_FAILED_STEPS = 5
 """So many failed steps in a row, each with a fresh batch, and the process has to show that it still works."""
-MOST_STRIKES = 3
+MAX_FAILURES = 3
 """A request that took part in so many failed steps is given up."""
 
 
@@ -28,15 +28,15 @@ class Faults:
     def step_failed(self) -> bool:
         """False where it may be that nothing works any more."""
         self._in_a_row += 1
-        return self._in_a_row < BAD_STEPS
+        return self._in_a_row < MAX_FAILED_STEPS
 
 
-def guilty(took_part: Sequence[Answer]) -> list[Answer]:
+def requests_to_fail(took_part: Sequence[EngineRequest]) -> list[EngineRequest]:
     """Those to be failed, of all in a step that raised; the others are suspects until they have made a token."""
     for answer in took_part:
-        answer.strikes += 1
-        answer.suspect = True
-    return [answer for answer in took_part if len(took_part) == 1 or answer.strikes >= MOST_STRIKES]
+        answer.failures += 1
+        answer.quarantined = True
+    return [answer for answer in took_part if len(took_part) == 1 or answer.failures >= MAX_FAILURES]
 
 
 def failure_of(error: Exception) -> LmxError:

@@ -5,21 +5,21 @@ elsewhere. Engine thread only.
 """
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from lmx_daemon.contract.frames import EngineOptions
 from lmx_daemon.engines.mlx.batch.batch import Batch, warm_up
-from lmx_daemon.engines.mlx.batch.step import Row, Step, Token
+from lmx_daemon.engines.mlx.batch.step import Row, StepResult, Token
 from lmx_daemon.engines.mlx.load.loading import LoadedModel
 from lmx_daemon.engines.mlx.load.probe import Abilities
 from lmx_daemon.engines.mlx.prefix.sharing import Found, Reuse
-from lmx_daemon.engines.mlx.sampling import parameters as sampling
-from lmx_daemon.engines.mlx.sampling.sampler import GREEDY, Wish
-from lmx_daemon.engines.mlx.text.answer import Answer
+from lmx_daemon.engines.mlx.sampling.parameters import GREEDY, SamplingParams, resolve
+from lmx_daemon.engines.mlx.text.answer import EngineRequest
 from lmx_daemon.engines.mlx.text.parse import Markers
 from lmx_daemon.engines.mlx.text.prompt import markers_of
 
 
-class Seats:
+class BatchSlots:
     def __init__(
         self,
         loaded: LoadedModel,
@@ -34,13 +34,13 @@ class Seats:
         self._options = options
         self._reuse = reuse
         self._markers = Markers(**markers_of(loaded.tokenizer))
-        self._answers: dict[str, Answer] = {}
-        self._rows: dict[int, Answer] = {}
+        self._answers: dict[str, EngineRequest] = {}
+        self._rows: dict[int, EngineRequest] = {}
         self._batch = self._new_batch()
         warm_up(self._batch, on_progress)
 
     @property
-    def answers(self) -> Collection[Answer]:
+    def answers(self) -> Collection[EngineRequest]:
         """The oldest first."""
         return self._answers.values()
 
@@ -53,40 +53,40 @@ class Seats:
     def prefill_tokens(self) -> int:
         return self._batch.prefill_tokens
 
-    def find(self, identity: str) -> Answer | None:
+    def find(self, identity: str) -> EngineRequest | None:
         return self._answers.get(identity)
 
-    def of(self, row: int) -> Answer | None:
+    def of(self, row: int) -> EngineRequest | None:
         """None where it has left."""
         return self._rows.get(row)
 
     # ---- coming ----
 
-    def may_start(self, answer: Answer) -> bool:
+    def may_start(self, answer: EngineRequest) -> bool:
         """False while it waits for what the disk or another row will bring."""
-        return answer.paused or self._reuse.may_start(answer.arrival, self._batch)
+        return answer.preempted or self._reuse.may_start(answer.arrival, self._batch)
 
-    def start(self, answer: Answer, most: int) -> Found:
+    def start(self, answer: EngineRequest, most: int) -> Found:
         """It begins, with at most `most` tokens for each choice."""
         answer.start()
         found = self._reuse.start(answer.arrival)
         answer.cached = found.cached
         stops = frozenset(answer.request.stop_tokens)
-        rows = [Row(most, self._wish(answer, index), stops=stops) for index in range(answer.request.choices)]
+        rows = [Row(most, self._sampling_of(answer, index), stops=stops) for index in range(answer.request.choices)]
         ids = self._batch.add(answer.prepared.tokens, rows, found.cache, found.cached, found.checkpoints)
         self._reuse.lead(ids[0], answer.arrival, found)
         for index, row in enumerate(ids):
-            answer.add(row, index, self._loaded.tokenizer, self._markers)
+            answer.add_choice(row, index, self._loaded.tokenizer, self._markers)
             self._rows[row] = answer
         self._answers[answer.request.id] = answer
         return found
 
-    def resume(self, answer: Answer, most: int) -> None:
-        """Its choices go on after what they have said; that is computed again."""
-        for choice in answer.go_on():
-            tokens = [*answer.prepared.tokens, *choice.said]
-            left, stops = max(1, most - len(choice.said)), frozenset(answer.request.stop_tokens)
-            asked = Row(left, self._wish(answer, choice.index), len(choice.said), stops)
+    def resume(self, answer: EngineRequest, most: int) -> None:
+        """Its choices go on after what they have generated; that is computed again."""
+        for choice in answer.resume():
+            tokens = [*answer.prepared.tokens, *choice.generated]
+            left, stops = max(1, most - len(choice.generated)), frozenset(answer.request.stop_tokens)
+            asked = Row(left, self._sampling_of(answer, choice.index), len(choice.generated), stops)
             hit = self._reuse.find(answer.request.cache_namespace, tokens)
             (row,) = self._batch.add(tokens, [asked], hit.cache if hit else None, hit.length if hit else 0)
             answer.rows[row] = choice
@@ -95,7 +95,7 @@ class Seats:
 
     # ---- being there ----
 
-    def step(self) -> Step:
+    def step(self) -> StepResult:
         """One step of the batch. Raises what the model's arithmetic raises; there is `renew` then."""
         step = self._batch.step()
         for prompt in step.prompts:
@@ -106,7 +106,7 @@ class Seats:
 
     # ---- leaving ----
 
-    def end_row(self, answer: Answer, token: Token) -> None:
+    def end_row(self, answer: EngineRequest, token: Token) -> None:
         """One choice has ended with this token. What it has computed is kept."""
         self._reuse.end(token.row)
         if token.cache is not None and token.tokens is not None:
@@ -118,12 +118,12 @@ class Seats:
         if answer.done:
             self._answers.pop(answer.request.id, None)
 
-    def save(self, answer: Answer) -> None:
+    def save(self, answer: EngineRequest) -> None:
         """It is about to be removed, and may be asked for again: what it has computed is kept."""
         if answer.rows:
             self._reuse.save(next(iter(answer.rows)), answer.arrival, self._batch)
 
-    def remove(self, answer: Answer) -> None:
+    def remove(self, answer: EngineRequest) -> None:
         """Idempotent."""
         self._answers.pop(answer.request.id, None)
         rows = [row for row in answer.rows if self._rows.pop(row, None) is not None]
@@ -131,7 +131,7 @@ class Seats:
             self._reuse.end(row)
         self._batch.remove(rows)
 
-    def renew(self) -> list[Answer]:
+    def renew(self) -> list[EngineRequest]:
         """A fresh batch, where the old one cannot be trusted. Those that were in it, and are in none now."""
         were_there = list(self._answers.values())
         self._batch = self._new_batch()
@@ -157,6 +157,6 @@ class Seats:
         stops = set(self._loaded.tokenizer.eos_token_ids)
         return Batch(self._loaded.model, stops, prefill_step=self._options.prefill_step, abilities=self._abilities)
 
-    def _wish(self, answer: Answer, index: int) -> Wish:
-        resolved = sampling.resolve(answer.request.sampling, self._loaded.defaults)
-        return Wish(resolved, answer.seed, index, answer.request.top_logprobs)
+    def _sampling_of(self, answer: EngineRequest, index: int) -> SamplingParams:
+        params = resolve(answer.request.sampling, self._loaded.defaults)
+        return replace(params, seed=answer.seed, choice=index, top_logprobs=answer.request.top_logprobs)

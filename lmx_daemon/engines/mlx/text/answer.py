@@ -38,13 +38,13 @@ class Choice:
     parser: OutputParser
     tokens: int = 0
     reasoning_tokens: int = 0
-    unsaid: int = 0
+    unreported: int = 0
     """Tokens that no Delta has counted yet."""
     ending: Ending | None = None
     silent: int = 0
     """Tokens in a row that made no text."""
-    said: list[int] = field(default_factory=list)
-    """All tokens so far, so that it can go on where it was set aside."""
+    generated: list[int] = field(default_factory=list)
+    """All tokens so far, so that it can go on after a preemption."""
 
     def text_of(self, token: int) -> str:
         """The text that one more token completes. Bytes that never become a character come out as replacements."""
@@ -57,7 +57,7 @@ class Choice:
         return text
 
 
-class Answer:
+class EngineRequest:
     def __init__(self, request: Generate, prepared: Prepared, arrived: float, load_seconds: float, seed: int) -> None:
         self.request = request
         self.prepared = prepared
@@ -69,17 +69,17 @@ class Answer:
         self.cached = 0
         self.rows: dict[int, Choice] = {}
         self.warnings: list[str] = []
-        self.paused = False
-        """It was set aside: its choices wait to go on."""
-        self.strikes = 0
+        self.preempted = False
+        """It was preempted: its choices wait in the queue."""
+        self.failures = 0
         """Failed steps that it took part in."""
-        self.suspect = False
+        self.quarantined = False
         """It took part in the last failed step, and has not made a token since."""
         self._load_seconds = load_seconds
         self._started = 0.0
         self._first: float | None = None
 
-    def overdue(self, now: float) -> DeadlineError | None:
+    def deadline_error(self, now: float) -> DeadlineError | None:
         if self.request.deadline is None and self.request.queue_deadline is None:  # nearly all, at every step
             return None
         begun = self._started > 0.0
@@ -91,18 +91,18 @@ class Answer:
         return bool(self.rows) and all(choice.ending is not None for choice in self.rows.values())
 
     @property
-    def longest(self) -> int:
-        """Tokens of the choice that has said most."""
-        return max((len(choice.said) for choice in self.rows.values()), default=0)
+    def longest_generated(self) -> int:
+        """Tokens of the choice that has generated most."""
+        return max((len(choice.generated) for choice in self.rows.values()), default=0)
 
-    def pause(self) -> None:
+    def preempt(self) -> None:
         """It is in no batch now. A fresh one counts its rows anew, so none of the old numbers may be left."""
-        self.paused = True
+        self.preempted = True
         self.rows = {-1 - choice.index: choice for choice in self.rows.values()}
 
-    def go_on(self) -> list[Choice]:
+    def resume(self) -> list[Choice]:
         """The choices that have not ended; each needs a new row in `rows`."""
-        self.paused = False
+        self.preempted = False
         left = [choice for choice in self.rows.values() if choice.ending is None]
         self.rows = {row: choice for row, choice in self.rows.items() if choice.ending is not None}
         return left
@@ -110,7 +110,7 @@ class Answer:
     def start(self) -> None:
         self._started = time.monotonic()
 
-    def add(self, row: int, index: int, tokenizer: Any, markers: Markers) -> None:
+    def add_choice(self, row: int, index: int, tokenizer: Any, markers: Markers) -> None:
         """Let `row` of the batch be this request's choice `index`."""
         prompt = self.request.prompt
         parser = OutputParser(
@@ -125,7 +125,7 @@ class Answer:
             continue_text(detokenizer, tokenizer)
         self.rows[row] = Choice(index, detokenizer, parser)
 
-    def take(self, token: Token, tokenizer: Any) -> list[Event]:
+    def consume(self, token: Token, tokenizer: Any) -> list[Event]:
         """Return the events of one more token. The choice has ended when its `ending` is set."""
         choice = self.rows[token.row]
         if choice.ending is not None:
@@ -137,8 +137,8 @@ class Answer:
         ids: tuple[int, ...] = ()
         if token.reason != "stop":
             choice.tokens += 1
-            choice.unsaid += 1
-            choice.said.append(token.token)
+            choice.unreported += 1
+            choice.generated.append(token.token)
             piece = choice.parser.feed(choice.text_of(token.token))
             choice.reasoning_tokens += choice.parser.thinking
             if self.request.top_logprobs is not None:
@@ -188,7 +188,7 @@ class Answer:
         if not (piece or ids or logprobs):
             return []
         calls: list[ToolCallDelta | None] = [*piece.calls] or [None]
-        unsaid, choice.unsaid = choice.unsaid, 0
+        unreported, choice.unreported = choice.unreported, 0
         events: list[Event] = [
             Delta(
                 id=self.request.id,
@@ -196,7 +196,7 @@ class Answer:
                 content=piece.content,
                 reasoning=piece.reasoning,
                 tool_call=calls[0],
-                tokens=unsaid,
+                tokens=unreported,
                 token_ids=ids,
                 logprobs=logprobs,
             )

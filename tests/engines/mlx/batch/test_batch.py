@@ -15,10 +15,9 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
 
 from lmx_daemon.engines.mlx.batch.batch import Batch
-from lmx_daemon.engines.mlx.batch.step import Row, Step
+from lmx_daemon.engines.mlx.batch.step import Row, StepResult
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
-from lmx_daemon.engines.mlx.sampling.parameters import Resolved
-from lmx_daemon.engines.mlx.sampling.sampler import GREEDY, Wish
+from lmx_daemon.engines.mlx.sampling.parameters import GREEDY, SamplingParams
 from tests.models import ARCHITECTURES, MORE, build_model
 
 EVERY = sorted(ARCHITECTURES | MORE)
@@ -26,9 +25,9 @@ LENGTHS = (1, 9, 33, 40, 130)
 MOST = 8
 WISHES = {
     "greedy": GREEDY,
-    "sampled": Wish(Resolved(temperature=0.9, top_p=0.95), seed=5),
-    "penalised": Wish(Resolved(presence_penalty=1.5, repetition_penalty=1.3), top_logprobs=2),
-    "drawn and penalised": Wish(Resolved(temperature=0.9, frequency_penalty=2.0, repetition_penalty=1.5), seed=9),
+    "sampled": SamplingParams(temperature=0.9, top_p=0.95, seed=5),
+    "penalised": SamplingParams(presence_penalty=1.5, repetition_penalty=1.3, top_logprobs=2),
+    "drawn and penalised": SamplingParams(temperature=0.9, frequency_penalty=2.0, repetition_penalty=1.5, seed=9),
 }
 
 
@@ -136,7 +135,7 @@ class Schedule(RuleBasedStateMachine):
         del self.rows[row]
         assert self.batch.rows == len(self.rows)
 
-    def take(self, step: Step) -> None:
+    def take(self, step: StepResult) -> None:
         assert not step.broken
         for token in step.tokens:
             expected, count = self.rows[token.row]
@@ -230,10 +229,10 @@ def run_secrets(requests: int) -> int:
         while begun < requests and len(secrets) < 64:
             own = {3 + 3 * (begun % 150) + n for n in range(3)}
             bias = dict.fromkeys(own, 100.0)
-            asked = Resolved(temperature=generator.choice((0.0, 1.0)), top_k=generator.choice((0, 40)), bias=bias)
+            asked = {"temperature": generator.choice((0.0, 1.0)), "top_k": generator.choice((0, 40)), "bias": bias}
             prompt = tokens_of(begun, generator.choice((1, 5, 30, 90)))
-            wish = Wish(asked, seed=begun, top_logprobs=generator.choice((None, 3)))
-            secrets[batch.add(prompt, [Row(generator.randint(1, 12), wish)])[0]] = own
+            sampling = SamplingParams(**asked, seed=begun, top_logprobs=generator.choice((None, 3)))
+            secrets[batch.add(prompt, [Row(generator.randint(1, 12), sampling)])[0]] = own
             begun += 1
         for token in batch.step().tokens:
             own = secrets[token.row]

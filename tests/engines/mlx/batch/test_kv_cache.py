@@ -9,7 +9,7 @@ import pytest
 from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 
 from lmx_daemon.engines.mlx.batch.groups import Group
-from lmx_daemon.engines.mlx.batch.kv_cache import filled, places_for, runs_of
+from lmx_daemon.engines.mlx.batch.kv_cache import capacity_for, filled, runs_of
 
 WINDOW = 24
 LENGTHS = 0, 1, 5, 20, 30, 60, 100
@@ -113,19 +113,19 @@ def test_every_row_sees_its_own_and_nothing_else(seed: int) -> None:
         there = rows.group.rows
         if act < 0.55:
             some = set(generator.sample(there, generator.choice((1, 1, 1, min(len(there), 3), len(there)))))
-            taken = {row: rows.group.extract(row) for row in some if generator.random() < 0.7}
-            lengths = {row: rows.lengths[row] for row in taken}
+            extracted = {row: rows.group.extract(row) for row in some if generator.random() < 0.7}
+            lengths = {row: rows.lengths[row] for row in extracted}
             rows.leave(some)
             if rows.group is not None and generator.random() < 0.7:
                 rows.step()
-            for row, caches in taken.items():
+            for row, caches in extracted.items():
                 rows.check(row, lengths[row], caches)
         elif act < 0.65 and len(there) > 1:
             row = generator.choice(there)
-            taken, lengths = {row: rows.group.extract(row)}, dict(rows.lengths)
+            extracted, lengths = {row: rows.group.extract(row)}, dict(rows.lengths)
             if len(rows.group.rows) > len(rows.group._joining) + 1:
                 rows.step()
-            rows.check(row, lengths[row], taken[row])
+            rows.check(row, lengths[row], extracted[row])
         else:
             for _ in range(generator.choice((1, 3, 20))):
                 rows.step()
@@ -166,10 +166,10 @@ class TestInPlace:
         return float(mx.get_peak_memory() - before) / self.ONE
 
     def leave_and_advance(self, group: Group, row: int) -> None:
-        taken = group.extract(row)
+        extracted = group.extract(row)
         group.leave({row})
         advance(group)
-        assert taken[0].offset > self.LENGTH
+        assert extracted[0].offset > self.LENGTH
 
     def test_who_leaves_costs_a_row_or_two_however_many_stay(self) -> None:
         for rows in (16, 32):
@@ -208,4 +208,4 @@ def test_the_last_take_the_places_of_those_that_leave() -> None:
 
 
 def test_one_place_in_eight_is_to_spare() -> None:
-    assert [places_for(rows) for rows in (2, 7, 8, 17, 64, 200)] == [2, 7, 9, 19, 72, 208]
+    assert [capacity_for(rows) for rows in (2, 7, 8, 17, 64, 200)] == [2, 7, 9, 19, 72, 208]

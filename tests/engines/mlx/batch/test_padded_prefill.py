@@ -9,9 +9,9 @@ from mlx_lm.models.cache import make_prompt_cache
 
 from lmx_daemon.engines.mlx.batch.batch import Batch
 from lmx_daemon.engines.mlx.batch.padded_prefill import WASTE, run, together
-from lmx_daemon.engines.mlx.batch.step import Row, Step
+from lmx_daemon.engines.mlx.batch.step import Row, StepResult
 from lmx_daemon.engines.mlx.load.probe import try_out
-from lmx_daemon.engines.mlx.sampling.sampler import GREEDY
+from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
 from tests.engines.mlx.batch.test_batch import EVERY, MOST, alone, model_of, tokens_of
 
 LENGTHS = (40, 33, 38, 31)
@@ -66,7 +66,7 @@ def calls_of(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, .
     return shapes
 
 
-def said_by(batch: Batch, steps: list[Step] | None = None) -> dict[int, list[int]]:
+def said_by(batch: Batch, steps: list[StepResult] | None = None) -> dict[int, list[int]]:
     said: dict[int, list[int]] = {}
     while batch.busy:
         step = batch.step()
@@ -104,7 +104,7 @@ def test_what_one_prompt_breaks_costs_the_others_nothing(monkeypatch: pytest.Mon
     monkeypatch.setattr(batch, "_model", Fragile())
     prompts = [tokens_of(0, 20), (*tokens_of(1, 10), 499, 5, 5), tokens_of(2, 20)]
     rows = [batch.add(prompt, [Row(MOST, GREEDY)])[0] for prompt in prompts]
-    steps: list[Step] = []
+    steps: list[StepResult] = []
     said = said_by(batch, steps)
     assert [broken.rows for step in steps for broken in step.broken] == [(rows[1],)]
     assert said == {rows[0]: alone("llama", prompts[0]), rows[2]: alone("llama", prompts[2])}

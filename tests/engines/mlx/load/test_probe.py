@@ -10,6 +10,7 @@ import pytest
 from mlx_lm.utils import load_model
 
 from lmx_daemon.engines.mlx.batch.batch import Batch, warm_up
+from lmx_daemon.engines.mlx.batch.grouped_attention import GroupedCache
 from lmx_daemon.engines.mlx.load.probe import Abilities, measure_cache, try_out
 from tests.models import build_model
 
@@ -48,7 +49,7 @@ class Mixing(Seen):
 
     def __call__(self, inputs: mx.array, cache: Any = None) -> Any:
         logits = super().__call__(inputs, cache=cache)
-        return logits[::-1] if type(cache[0]).__name__ == "Ragged" else logits
+        return logits[::-1] if isinstance(cache[0], GroupedCache) else logits
 
 
 @pytest.mark.parametrize(

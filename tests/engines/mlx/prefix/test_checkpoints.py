@@ -10,7 +10,7 @@ from mlx_lm.utils import load_model
 
 from lmx_daemon.engines.mlx.batch.batch import Batch
 from lmx_daemon.engines.mlx.batch.step import Row
-from lmx_daemon.engines.mlx.sampling.sampler import GREEDY
+from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
 from tests.models import ARCHITECTURES, build_model
 
 PROMPT = [3 + (7 * n) % 400 for n in range(100)]

@@ -4,12 +4,12 @@ import pytest
 
 from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.generation import Generate, Sampling, Text
-from lmx_daemon.engines.mlx.sampling.parameters import Resolved, check, resolve
+from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams, check, resolve
 
 
 def test_defaults_come_from_the_model_then_are_neutral() -> None:
     model = {"temperature": 0.6, "top_k": 20, "top_p": "garbage"}
-    assert resolve(Sampling(), model) == Resolved(0.6, 1.0, 20, 0.0, 1.0)
+    assert resolve(Sampling(), model) == SamplingParams(0.6, 1.0, 20, 0.0, 1.0)
     assert resolve(Sampling(temperature=0.0), model).greedy
     assert resolve(Sampling(), {"do_sample": False}).greedy
     assert resolve(Sampling(), {}).temperature == 1.0

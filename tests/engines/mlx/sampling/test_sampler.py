@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lmx_daemon.engines.mlx.sampling.draw import Filters, Noise, bases, chances, draw
-from lmx_daemon.engines.mlx.sampling.parameters import Resolved
-from lmx_daemon.engines.mlx.sampling.sampler import Chooser, Tally, Wish
+from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
+from lmx_daemon.engines.mlx.sampling.sampler import Sampler, TokenCounts
 
 PROBABILITIES = np.array([0.25, 0.5, 0.03, 0.15, 0.07], np.float32)
 
@@ -20,7 +20,7 @@ def xp(request: pytest.FixtureRequest) -> Any:
     return mx if request.param == "mlx" else np
 
 
-def drawn(xp: Any, probabilities: Any, rows: Sequence[Resolved], chance: Any) -> list[int]:
+def drawn(xp: Any, probabilities: Any, rows: Sequence[SamplingParams], chance: Any) -> list[int]:
     logits = np.log(np.asarray(probabilities, np.float32))
     logits = np.broadcast_to(logits, (len(rows), logits.shape[-1])).copy()
     found: Any = draw(xp, xp.array(logits), xp.array(np.asarray(chance, np.float32)), Filters(rows, logits.shape[-1]))
@@ -29,7 +29,7 @@ def drawn(xp: Any, probabilities: Any, rows: Sequence[Resolved], chance: Any) ->
 
 def kept(xp: Any, **changes: float) -> list[int]:
     """The tokens that some chance draws."""
-    resolved = Resolved(**({"temperature": 1.0} | changes))
+    resolved = SamplingParams(**({"temperature": 1.0} | changes))
     chance = np.linspace(0.0005, 0.9995, 1000)
     return sorted(set(drawn(xp, PROBABILITIES, [resolved] * 1000, chance)))
 
@@ -49,7 +49,7 @@ def test_filters(xp: Any) -> None:
 def test_draws_follow_the_distribution(xp: Any) -> None:
     chance = (np.arange(20_000) + 0.5) / 20_000
     for temperature in (0.5, 1.0, 2.0):
-        counts = Counter(drawn(xp, PROBABILITIES, [Resolved(temperature=temperature)] * 20_000, chance))
+        counts = Counter(drawn(xp, PROBABILITIES, [SamplingParams(temperature=temperature)] * 20_000, chance))
         expected = PROBABILITIES ** (1 / temperature)
         expected /= expected.sum()
         for token in range(5):
@@ -59,11 +59,11 @@ def test_draws_follow_the_distribution(xp: Any) -> None:
 def test_a_row_draws_the_same_among_any_others(xp: Any) -> None:
     rng = np.random.default_rng(1)
     probabilities = rng.dirichlet(np.full(700, 0.1), 1)[0] + 1e-9
-    mine = Resolved(temperature=0.8, top_p=0.9)
+    mine = SamplingParams(temperature=0.8, top_p=0.9)
     others = [
-        Resolved(temperature=1.5, top_k=300),
-        Resolved(temperature=0.6, top_p=0.3, top_k=20, min_p=0.1),
-        Resolved(temperature=1.0),
+        SamplingParams(temperature=1.5, top_k=300),
+        SamplingParams(temperature=0.6, top_p=0.3, top_k=20, min_p=0.1),
+        SamplingParams(temperature=1.0),
     ]
     for chance in (0.1, 0.5, 0.9, 0.999999):
         (alone,) = drawn(xp, probabilities, [mine], [chance])
@@ -78,8 +78,13 @@ def test_extremes_never_draw_what_is_impossible(xp: Any, chance: float) -> None:
     probabilities[4999] = 0.0
     probabilities[17] = 1.0
     with np.errstate(divide="ignore"):
-        assert drawn(xp, probabilities, [Resolved(temperature=1e-4), Resolved(temperature=2.0)], [chance] * 2)[0] == 17
-        assert drawn(xp, [1.0, *[0.0] * 8], [Resolved(temperature=2.0)], [chance]) == [0]
+        assert (
+            drawn(xp, probabilities, [SamplingParams(temperature=1e-4), SamplingParams(temperature=2.0)], [chance] * 2)[
+                0
+            ]
+            == 17
+        )
+        assert drawn(xp, [1.0, *[0.0] * 8], [SamplingParams(temperature=2.0)], [chance]) == [0]
 
 
 def test_chances_are_even_and_apart() -> None:
@@ -91,11 +96,11 @@ def test_chances_are_even_and_apart() -> None:
     assert (chances(starts, [3] * 6) == chances(starts, [3] * 6)).all()
 
 
-def choose(wishes: list[Wish], logits: Any, prompt: Sequence[int] = (), steps: int = 1) -> list[list[int]]:
+def choose(sampling: list[SamplingParams], logits: Any, prompt: Sequence[int] = (), steps: int = 1) -> list[list[int]]:
     """Tokens of each step, from the same logits."""
-    tallies = [Tally(prompt, logits.shape[-1]) if wish.resolved.penalised else None for wish in wishes]
-    chooser = Chooser(wishes, tallies, logits.shape[-1])
-    return [chooser.start(mx.array(logits), [step] * len(wishes)).read()[0] for step in range(steps)]
+    counts = [TokenCounts(prompt, logits.shape[-1]) if params.penalised else None for params in sampling]
+    sampler = Sampler(sampling, counts, logits.shape[-1])
+    return [sampler.start(mx.array(logits), [step] * len(sampling)).read()[0] for step in range(steps)]
 
 
 def noise(starts: Any, positions: list[int], vocabulary: int) -> Any:
@@ -133,14 +138,14 @@ def test_noise_made_ahead_is_the_noise_of_its_rows_and_positions() -> None:
 
 def test_each_row_has_its_own_penalties_and_bias() -> None:
     logits = np.tile(np.array([3.0, 2.9, 2.8, -1.0], np.float32), (5, 1))
-    wishes = [
-        Wish(Resolved()),
-        Wish(Resolved(presence_penalty=0.15)),
-        Wish(Resolved(frequency_penalty=0.15)),
-        Wish(Resolved(repetition_penalty=1.2)),
-        Wish(Resolved(bias={3: 100.0})),
+    sampling = [
+        SamplingParams(),
+        SamplingParams(presence_penalty=0.15),
+        SamplingParams(frequency_penalty=0.15),
+        SamplingParams(repetition_penalty=1.2),
+        SamplingParams(bias={3: 100.0}),
     ]
-    steps = choose(wishes, logits, prompt=[0], steps=4)
+    steps = choose(sampling, logits, prompt=[0], steps=4)
     assert [row[0] for row in steps] == [0, 0, 0, 0]
     assert [row[1] for row in steps] == [0, 1, 0, 0]  # 2 is left out by 0.05
     assert [row[2] for row in steps] == [0, 1, 0, 2]
@@ -150,21 +155,21 @@ def test_each_row_has_its_own_penalties_and_bias() -> None:
 
 def test_counts_outlive_a_change_of_rows() -> None:
     logits = np.array([[3.0, 2.9, 2.8, -1.0]], np.float32)
-    wish, tally = Wish(Resolved(presence_penalty=1.0)), Tally([], 4)
-    first = Chooser([wish], [tally], 4).start(mx.array(logits), [0]).read()[0]
-    both = Chooser([Wish(Resolved()), wish], [None, tally], 4).start(mx.array(np.tile(logits, (2, 1))), [5, 1])
+    sampling, counts = SamplingParams(presence_penalty=1.0), TokenCounts([], 4)
+    first = Sampler([sampling], [counts], 4).start(mx.array(logits), [0]).read()[0]
+    both = Sampler([SamplingParams(), sampling], [None, counts], 4).start(mx.array(np.tile(logits, (2, 1))), [5, 1])
     assert first == [0] and both.read()[0] == [0, 1]
 
 
 def test_logprobs_are_those_of_the_rows_that_asked() -> None:
     logits = np.log(np.stack([PROBABILITIES, np.roll(PROBABILITIES, 1), np.roll(PROBABILITIES, 2)]))
-    wishes = [
-        Wish(Resolved(), top_logprobs=2),
-        Wish(Resolved(temperature=1.0), seed=4),
-        Wish(Resolved(), top_logprobs=0),
+    sampling = [
+        SamplingParams(top_logprobs=2),
+        SamplingParams(temperature=1.0, seed=4),
+        SamplingParams(top_logprobs=0),
     ]
-    chooser = Chooser(wishes, [None] * 3, 5)
-    tokens, found = chooser.start(mx.array(logits), [0] * 3).read()
+    sampler = Sampler(sampling, [None] * 3, 5)
+    tokens, found = sampler.start(mx.array(logits), [0] * 3).read()
     assert set(found) == {0, 2} and tokens[0] == 1 and tokens[2] == 3
     assert found[0].chosen == pytest.approx(np.log(0.5), abs=1e-5)
     assert [token for token, _ in found[0].top] == [1, 0]
@@ -175,8 +180,8 @@ def test_logprobs_are_those_of_the_rows_that_asked() -> None:
 def test_the_device_draws_what_the_host_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
     logits = rng.normal(size=(6, 300)).astype(np.float32) * 3
-    wishes = [Wish(Resolved(temperature=0.7, top_p=0.9, min_p=0.02 * n, top_k=40 * n), seed=n) for n in range(5)]
-    wishes.append(Wish(Resolved()))
-    host = choose(wishes, logits, steps=5)
+    sampling = [SamplingParams(temperature=0.7, top_p=0.9, min_p=0.02 * n, top_k=40 * n, seed=n) for n in range(5)]
+    sampling.append(SamplingParams())
+    host = choose(sampling, logits, steps=5)
     monkeypatch.setattr("lmx_daemon.engines.mlx.platform.on_cpu", lambda: False)
-    assert choose(wishes, logits, steps=5) == host
+    assert choose(sampling, logits, steps=5) == host

@@ -4,7 +4,7 @@ import pytest
 
 from lmx_daemon.contract.errors import ContextLengthError
 from lmx_daemon.contract.frames import CacheShape, Growing
-from lmx_daemon.engines.mlx.schedule.admission import FEWEST_PREFIXES, FORESEEN_TOKENS, Guard, Reservation
+from lmx_daemon.engines.mlx.schedule.admission import FEWEST_PREFIXES, FORESEEN_TOKENS, Admission, Reservation
 
 SHAPE = CacheShape(growing=(Growing(per_token=1000),))
 CONTEXT = 32_768
@@ -15,7 +15,7 @@ def room_for(tokens: int) -> int:
 
 
 def test_without_a_limit_everything_goes() -> None:
-    guard = Guard(SHAPE)
+    guard = Admission(SHAPE)
     guard.check(30_000, 16, CONTEXT)
     guard.open("a", Reservation(30_000, 2000, 16))
     assert guard.admits(Reservation(30_000, 2000, 16))
@@ -25,7 +25,7 @@ def test_without_a_limit_everything_goes() -> None:
 
 
 def test_a_prompt_that_would_not_fit_alone_is_refused_with_numbers() -> None:
-    guard = Guard(SHAPE, room_for(4096))
+    guard = Admission(SHAPE, room_for(4096))
     guard.check(4095, 1, CONTEXT)
     with pytest.raises(ContextLengthError) as refused:
         guard.check(5000, 1, CONTEXT)
@@ -36,7 +36,7 @@ def test_a_prompt_that_would_not_fit_alone_is_refused_with_numbers() -> None:
 
 
 def test_a_request_waits_until_there_is_room_and_the_first_never_does() -> None:
-    guard = Guard(SHAPE, room_for(4096))
+    guard = Admission(SHAPE, room_for(4096))
     first, second = Reservation(3000, 1000), Reservation(1000, 1000)
     assert guard.admits(first)
     guard.open("first", first)
@@ -46,7 +46,7 @@ def test_a_request_waits_until_there_is_room_and_the_first_never_does() -> None:
 
 
 def test_of_a_long_answer_a_part_is_foreseen_and_then_what_it_has_become() -> None:
-    guard = Guard(SHAPE, room_for(16_384))
+    guard = Admission(SHAPE, room_for(16_384))
     guard.open("a", Reservation(1000, 100_000))
     assert guard.reserved() == room_for(1000 + FORESEEN_TOKENS)
     guard.grew("a", 9000)
@@ -54,7 +54,7 @@ def test_of_a_long_answer_a_part_is_foreseen_and_then_what_it_has_become() -> No
 
 
 def test_prefixes_give_way_to_what_runs() -> None:
-    guard = Guard(SHAPE, room_for(8192))
+    guard = Admission(SHAPE, room_for(8192))
     assert guard.for_prefixes(room_for(16_384)) == room_for(8192)
     assert guard.for_prefixes(None) == room_for(8192) // 2
     guard.open("a", Reservation(4096, 1))
@@ -64,7 +64,7 @@ def test_prefixes_give_way_to_what_runs() -> None:
 
 
 def test_the_youngest_gives_way_only_when_the_room_is_really_used_up() -> None:
-    guard = Guard(SHAPE, room_for(8192))
+    guard = Admission(SHAPE, room_for(8192))
     guard.open("old", Reservation(1024, 50_000))
     guard.open("young", Reservation(1024, 50_000))
     guard.grew("old", 3000)
@@ -78,7 +78,7 @@ def test_the_youngest_gives_way_only_when_the_room_is_really_used_up() -> None:
 
 
 def test_states_that_do_not_grow_count_once_for_each_choice() -> None:
-    guard = Guard(CacheShape(fixed=1000), 2500)
+    guard = Admission(CacheShape(fixed=1000), 2500)
     guard.check(30_000, 2, CONTEXT)
     with pytest.raises(ContextLengthError):
         guard.check(10, 3, CONTEXT)

@@ -16,8 +16,8 @@ from lmx_daemon.engines.mlx.load.probe import try_out
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.prefix.disk import Disk
 from lmx_daemon.engines.mlx.prefix.sharing import Reuse
-from lmx_daemon.engines.mlx.schedule.queue import Line
-from lmx_daemon.engines.mlx.schedule.scheduler import Service
+from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
+from lmx_daemon.engines.mlx.schedule.scheduler import Scheduler
 from lmx_daemon.engines.mlx.text.prompt import Prepared
 from lmx_daemon.worker.link import Pulse
 from tests.engines.mlx.batch.test_batch import EVERY, tokens_of
@@ -64,8 +64,8 @@ class World:
         self.told: dict[str, list[Event]] = {}
         self.asked: dict[str, Generate] = {}
         self.pulse = Pulse()
-        line = Line(self.shape, 0, CONTEXT)
-        self.service = Service(loaded, abilities, "one", OPTIONS, line, reuse, pulse=self.pulse, send=self._hear)
+        line = RequestQueue(self.shape, 0, CONTEXT)
+        self.service = Scheduler(loaded, abilities, "one", OPTIONS, line, reuse, pulse=self.pulse, send=self._hear)
 
     def _hear(self, message: Any) -> None:
         if isinstance(message, Events):

@@ -9,25 +9,25 @@ from lmx_daemon.contract.generation import Generate, Tokens
 from lmx_daemon.engines.mlx.load.loading import load
 from lmx_daemon.engines.mlx.load.probe import try_out
 from lmx_daemon.engines.mlx.prefix.sharing import Reuse
-from lmx_daemon.engines.mlx.schedule.slots import Seats
-from lmx_daemon.engines.mlx.text.answer import Answer
+from lmx_daemon.engines.mlx.schedule.slots import BatchSlots
+from lmx_daemon.engines.mlx.text.answer import EngineRequest
 from lmx_daemon.engines.mlx.text.prompt import Prepared
 from tests.models import build_model
 
 
 @pytest.fixture(scope="module")
-def seats(tmp_path_factory: pytest.TempPathFactory) -> Seats:
+def seats(tmp_path_factory: pytest.TempPathFactory) -> BatchSlots:
     path: Path = build_model("llama", tmp_path_factory.mktemp("model"), ends=False)
     loaded = load(path, EngineOptions(), lambda *_: None)
-    return Seats(loaded, try_out(loaded.model), EngineOptions(), Reuse())
+    return BatchSlots(loaded, try_out(loaded.model), EngineOptions(), Reuse())
 
 
-def answer(name: str, choices: int = 1) -> Answer:
+def answer(name: str, choices: int = 1) -> EngineRequest:
     request = Generate(id=name, model="m", prompt=Tokens(ids=(5, 6, 7)), choices=choices)
-    return Answer(request, Prepared([5, 6, 7], []), 0.0, 0.0, 0)
+    return EngineRequest(request, Prepared([5, 6, 7], []), 0.0, 0.0, 0)
 
 
-def test_one_that_waits_to_go_on_has_no_part_in_another_ones_rows(seats: Seats) -> None:
+def test_one_that_waits_to_go_on_has_no_part_in_another_ones_rows(seats: BatchSlots) -> None:
     """A fresh batch counts its rows anew: numbers of the old one must not reach into it."""
     seats.renew()  # past the rows of the warm-up, so that the next two batches count alike
     first, second = answer("first", choices=2), answer("second", choices=2)
@@ -36,7 +36,7 @@ def test_one_that_waits_to_go_on_has_no_part_in_another_ones_rows(seats: Seats) 
     seats.step()
     assert seats.renew() == [first, second]
     for each in (first, second):
-        each.pause()
+        each.preempt()
     seats.resume(second, 8)
     seats.save(first)
     seats.remove(first)

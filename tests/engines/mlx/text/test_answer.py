@@ -7,7 +7,7 @@ from mlx_lm.utils import load_tokenizer
 
 from lmx_daemon.contract.generation import Delta, Generate, Text
 from lmx_daemon.engines.mlx.batch.step import Token
-from lmx_daemon.engines.mlx.text.answer import Answer
+from lmx_daemon.engines.mlx.text.answer import EngineRequest
 from lmx_daemon.engines.mlx.text.parse import Markers
 from lmx_daemon.engines.mlx.text.prompt import Prepared
 from tests.models import build_model
@@ -23,11 +23,11 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def said(tokenizer: Any, text: str, reason: str | None, **fields: Any) -> tuple[str, str, str | None]:
     """(content, why it ended, the stop string) of an answer whose tokens are those of `text`; the last has `reason`."""
     request = Generate(id="r", model="m", prompt=Text(text="x"), **fields)
-    answer = Answer(request, Prepared([1], [TOOL]), 0.0, 0.0, 0)
-    answer.add(0, 0, tokenizer, Markers())
+    answer = EngineRequest(request, Prepared([1], [TOOL]), 0.0, 0.0, 0)
+    answer.add_choice(0, 0, tokenizer, Markers())
     content, tokens = "", tokenizer.encode(text, add_special_tokens=False)
     for place, token in enumerate(tokens, 1):
-        events = answer.take(Token(0, token, reason if place == len(tokens) else None), tokenizer)
+        events = answer.consume(Token(0, token, reason if place == len(tokens) else None), tokenizer)
         content += "".join(event.content for event in events if isinstance(event, Delta))
     (ending,) = answer.finished().endings
     return content, ending.reason, ending.matched_stop
