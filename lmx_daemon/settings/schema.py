@@ -1,16 +1,31 @@
-"""The tables of config.toml as frozen structs, with their defaults and bounds."""
+"""The tables of config.toml as frozen structs: type, bounds, default, help and reload behaviour of each key.
 
-from typing import Annotated, Literal
+`hot` and `restart` attach the help text to the type, so that it is readable at run time; keys.py lists it.
+"""
+
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from lmx_daemon.settings.memory_limit import MemoryLimit
 from lmx_daemon.settings.paths import check_folder
 
 DEFAULT_PORT = 1234
 
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0, le=1e9)]
+Positive = Annotated[int, Meta(ge=1)]
+Natural = Annotated[int, Meta(ge=0)]
+
+
+def hot(description: str) -> Any:
+    """Return the metadata of a key whose change takes effect while the daemon runs."""
+    return Meta(description=description, extra={"reload": "hot"})
+
+
+def restart(description: str) -> Any:
+    """Return the metadata of a key whose change takes effect at the next start of the daemon or of the TUI."""
+    return Meta(description=description, extra={"reload": "restart"})
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,90 +33,211 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class ServerSettings(Section, frozen=True):
-    host: str = "127.0.0.1"
-    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = DEFAULT_PORT
-    """0 takes any free port, which `lmx status` tells."""
-    api_key: str | None = None
-    allowed_hosts: tuple[str, ...] = ()
-    """Host names besides 127.0.0.1, localhost and [::1] that requests may name."""
-    allowed_origins: tuple[str, ...] = ()
-    """Browser origins that may call, as "https://app.example"."""
-    max_body_bytes: Count = 64 * 1024 * 1024
-    max_bodies_bytes: Count = 256 * 1024 * 1024
-    """Bound on the bodies of all requests under way together; above it 429. Bodies up to 64 KiB do not count."""
-    max_queued: Annotated[int, msgspec.Meta(ge=0)] = 256
-    """Requests waiting for one model; above it 429."""
-    stall_seconds: Seconds = 30.0
-    """A reader that takes nothing for so long is cut off."""
-    drain_seconds: Seconds = 10.0
-    """How long streams may go on after SIGTERM."""
+    """The table [server]: the public port, its limits, and who may call it."""
+
+    host: Annotated[
+        str,
+        restart("Address of the public port. An address that other machines reach requires an API key."),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int,
+        Meta(ge=0, le=65535),
+        restart("Public TCP port. 0 takes any free port, which `lmx status` shows."),
+    ] = DEFAULT_PORT
+    api_key: Annotated[
+        str | None,
+        restart("Key that every request on the public port must carry. LMX_API_KEY takes precedence."),
+    ] = None
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        hot("Host header names that are accepted besides 127.0.0.1, localhost and [::1]."),
+    ] = ()
+    allowed_origins: Annotated[
+        tuple[str, ...],
+        hot('Browser origins that may call, such as "https://app.example".'),
+    ] = ()
+    max_body_bytes: Annotated[
+        Positive,
+        hot("Maximum size of a request body in bytes. A larger body gets status 413."),
+    ] = 64 * 1024 * 1024
+    max_bodies_bytes: Annotated[
+        Positive,
+        hot(
+            "Maximum size in bytes of all request bodies in progress together. Requests above it get status 429. "
+            "Bodies up to 64 KiB are not counted."
+        ),
+    ] = 256 * 1024 * 1024
+    max_queued: Annotated[
+        Natural,
+        hot(
+            "Maximum number of requests that wait for one model. Requests above it get status 429. A model that is "
+            "loaded keeps a smaller earlier limit inside its worker until it is loaded again."
+        ),
+    ] = 256
+    stall_seconds: Annotated[
+        Seconds,
+        hot("Time in seconds after which a connection is closed whose client reads nothing."),
+    ] = 30.0
+    drain_seconds: Annotated[
+        Seconds,
+        hot("Time in seconds that running requests have to finish after a stop was requested."),
+    ] = 10.0
 
 
 class EngineSettings(Section, frozen=True):
-    warm_spare: bool = True
-    memory: str | Annotated[int, msgspec.Meta(ge=1)] = "auto"
-    """What all models together may use: "auto" is 90 % of what the device recommends (on Linux of the limit in force);
-    or "75%", "24 GB", a number of bytes. On a Mac "auto" also leaves what other programs hold; an amount does not."""
-    memory_wait_seconds: Seconds = 60.0
-    """How long a load waits for busy models to become idle, where they are in its way."""
-    wired: Literal["auto", "off"] | Annotated[int, msgspec.Meta(ge=0)] = "auto"
-    max_running: Count = 32
-    context_length: Count | None = None
-    prefill_step: Count = 512
-    load_seconds: Seconds = 300.0
-    """A load that makes no progress for so long is ended: it reads no bytes and reports no step."""
-    hang_seconds: Seconds = 60.0
-    """A worker with work that finishes no step for so long is taken as hung."""
-    leave_seconds: Seconds = 5.0
-    """How long a worker has between being asked to leave and SIGTERM, and again until SIGKILL."""
-    idle_seconds: Seconds = 3600.0
-    """A model that a request loaded is unloaded after so long without use; one loaded by hand stays."""
-    max_restarts: Count = 3
-    """Failed starts of one model within `restart_window_seconds` before it is refused for a while."""
-    restart_window_seconds: Seconds = 300.0
-    sanitize_control_tokens: bool = True
-    """Whether control tokens (`<|im_end|>`) in user and tool messages are plain text to the model. False passes them
-    on: then any quoted page can end a turn and begin another."""
-    prefix_cache_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    """Keys and values of earlier prompts, for each model in memory; 0 keeps none, None a half of what is free for it.
-    They give way to what runs."""
-    prefix_disk_bytes: Annotated[int, msgspec.Meta(ge=0)] = 8 * 1024**3
-    """The same on disk, for all models together; 0 writes none."""
+    """The table [engine]: memory, workers and the prefix cache."""
+
+    warm_spare: Annotated[
+        bool,
+        restart("Whether a worker process with its imports done is kept ready for the next load."),
+    ] = True
+    memory: Annotated[
+        str | Positive,
+        hot(
+            'Memory that all models together may use: "auto", "75%", "24 GB" or a number of bytes. "auto" is 90 % of '
+            "what the device recommends, on Linux of the memory limit in force. On a Mac it also leaves the memory "
+            "that other programs hold; an amount does not."
+        ),
+    ] = "auto"
+    memory_wait_seconds: Annotated[
+        Seconds,
+        hot("Time in seconds that a load waits for busy models whose memory it needs to become idle."),
+    ] = 60.0
+    wired: Annotated[
+        Literal["auto", "off"] | Natural,
+        hot('Wired memory on a Mac: "auto", "off" or a number of bytes. Applies to the next load.'),
+    ] = "auto"
+    max_running: Annotated[
+        Positive,
+        hot("Maximum number of sequences that one model decodes together. Applies to the next load."),
+    ] = 32
+    context_length: Annotated[
+        Positive | None,
+        hot("Context length of models in tokens. Unset is the length of the model itself. Applies to the next load."),
+    ] = None
+    prefill_step: Annotated[
+        Positive,
+        hot("Maximum number of prompt tokens processed between two decode steps. Applies to the next load."),
+    ] = 512
+    load_seconds: Annotated[
+        Seconds,
+        hot("Time in seconds after which a load is ended that reads no bytes and reports no progress."),
+    ] = 300.0
+    hang_seconds: Annotated[
+        Seconds,
+        hot("Time in seconds after which a worker counts as hung that has work and finishes no step."),
+    ] = 60.0
+    leave_seconds: Annotated[
+        Seconds,
+        hot("Time in seconds between the request to leave and SIGTERM to a worker, and again until SIGKILL."),
+    ] = 5.0
+    idle_seconds: Annotated[
+        Seconds,
+        hot(
+            "Time in seconds without use after which a model is unloaded that a request loaded. A model that a person "
+            "loaded stays."
+        ),
+    ] = 3600.0
+    max_restarts: Annotated[
+        Positive,
+        hot("Failed starts of one model within `restart_window_seconds` after which it is refused for a while."),
+    ] = 3
+    restart_window_seconds: Annotated[
+        Seconds,
+        hot("Time in seconds for which a failed start of a model counts."),
+    ] = 300.0
+    sanitize_control_tokens: Annotated[
+        bool,
+        hot(
+            "Whether control tokens such as <|im_end|> in user and tool messages are plain text to the model. False "
+            "passes them on: then any quoted page can end a turn and begin another. Applies to the next load."
+        ),
+    ] = True
+    prefix_cache_bytes: Annotated[
+        Natural | None,
+        hot(
+            "Memory in bytes for keys and values of earlier prompts, for each model. 0 keeps none; unset is half of "
+            "the memory that is free for them. Running requests displace them. Applies to the next load."
+        ),
+    ] = None
+    prefix_disk_bytes: Annotated[
+        Natural,
+        hot(
+            "Disk space in bytes for keys and values of earlier prompts, for all models together. 0 writes none. "
+            "Applies to the next load."
+        ),
+    ] = 8 * 1024**3
 
     def __post_init__(self) -> None:
+        """Raise ValueError for an amount of memory that cannot be parsed."""
         MemoryLimit(self.memory)
 
 
 class LibrarySettings(Section, frozen=True):
-    endpoint: str | None = None
-    """The Hub where a caller's HF_ENDPOINT names none; None follows the daemon's own."""
-    reserve_bytes: Annotated[int, msgspec.Meta(ge=0)] = 2 * 1024**3
-    """Disk space that a pull leaves free."""
-    folders: tuple[str, ...] = ()
-    """More places to look for models: a model's folder, or a folder of such."""
-    lmstudio: bool = True
-    """Models that LM Studio downloaded are listed too, where they lie."""
-    trash_seconds: Seconds = 86_400.0
-    """How long a removed model can be brought back."""
-    pulls_at_once: Count = 1
-    bytes_per_second: Annotated[int, msgspec.Meta(ge=16_384)] | None = None
-    """Bound on all pulls together; `lmx downloads limit` changes it until the daemon stops."""
-    patience_seconds: Seconds = 300.0
-    """A pull to which no byte came for so long fails; it can be asked to go on."""
+    """The table [library]: the Hub, downloads, and the folders with models."""
+
+    endpoint: Annotated[
+        str | None,
+        hot(
+            "URL of the Hub or of a mirror. HF_ENDPOINT of the caller takes precedence. Unset is the HF_ENDPOINT of "
+            "the daemon, else huggingface.co."
+        ),
+    ] = None
+    reserve_bytes: Annotated[
+        Natural,
+        hot("Disk space in bytes that a pull leaves free."),
+    ] = 2 * 1024**3
+    folders: Annotated[
+        tuple[str, ...],
+        restart("Further folders with models: a model's own folder, or a folder of such folders."),
+    ] = ()
+    lmstudio: Annotated[
+        bool,
+        restart("Whether models that LM Studio downloaded are listed, in the place where they are."),
+    ] = True
+    trash_seconds: Annotated[
+        Seconds,
+        hot("Time in seconds for which a removed model can be restored. Applies to later removals."),
+    ] = 86_400.0
+    pulls_at_once: Annotated[
+        Positive,
+        hot("Maximum number of pulls that run together; the others wait."),
+    ] = 1
+    bytes_per_second: Annotated[
+        Annotated[int, Meta(ge=16_384)] | None,
+        hot(
+            "Maximum rate in bytes per second of all pulls together. `lmx downloads limit` changes it until a restart."
+        ),
+    ] = None
+    patience_seconds: Annotated[
+        Seconds,
+        hot("Time in seconds after which a pull fails that receives no bytes. It can be resumed."),
+    ] = 300.0
 
     def __post_init__(self) -> None:
+        """Raise ValueError for a path that no folder can have."""
         for folder in self.folders:
             check_folder(folder)
 
 
 class TuiSettings(Section, frozen=True):
-    theme: str = "ember"
-    symbols: Literal["braille", "block", "ascii"] = "braille"
-    mouse: bool = True
-    keymap: dict[str, str] = {}
+    """The table [tui]. The TUI reads it when it starts."""
+
+    theme: Annotated[str, restart("Name of the theme: ember, harbor or paper, or one of your own.")] = "ember"
+    symbols: Annotated[
+        Literal["braille", "block", "ascii"],
+        restart("Characters that graphs and bars are drawn with."),
+    ] = "braille"
+    mouse: Annotated[bool, restart("Whether the TUI reacts to the mouse.")] = True
+    keymap: Annotated[
+        dict[str, str],
+        restart('Keys by the name of their action, such as { "models.unload" = "U" }.'),
+    ] = {}
 
 
 class Settings(Section, frozen=True):
+    """All settings. A new value replaces the whole struct; see source.py."""
+
     server: ServerSettings = ServerSettings()
     engine: EngineSettings = EngineSettings()
     library: LibrarySettings = LibrarySettings()
