@@ -2,8 +2,8 @@
 
     python scripts/bench.py [PART ...] [--rounds N]      parts: throughput mixed long prefix restart start; all
 
-Every server gets the same load in turn, round by round; what counts are ratios. Each part's figures are kept in
-.benchmark/, and docs/benchmark.md is written anew from all of them.
+Every server gets the same requests in turn, round by round. Ratios carry over to other machines better than absolute
+figures. The figures of each part are kept in .benchmark/, and docs/benchmark.md is rendered from all kept parts.
 """
 
 import argparse
@@ -35,28 +35,30 @@ from lmx_cli.bench.figures import Sample
 from lmx_cli.bench.prompts import message, words
 from lmx_cli.bench.run import run
 from lmx_cli.bench.server import ServerUnderTest
-from lmx_cli.bench.workloads import Interference, Prefix, RequestOptions, Shared, Streams, Workload, send
+from lmx_cli.bench.workloads import Interference, Prefix, RequestOptions, Shared, Streams, Workload, send_and_wait
 from lmx_daemon.storage.benchmark import Report
 from tests.end_to_end.running import Daemon, wait_until
 
 KEPT = ROOT / ".benchmark"
 SEED = 7
 GREEDY = RequestOptions(seed=SEED)
-SAMPLED = RequestOptions(seed=SEED, temperature=0.7, seeded=True)
-GREEDY_16 = Streams(16, load=GREEDY, label="16 at once, greedy, in turn with the next")
-SAMPLED_16 = Streams(16, load=SAMPLED, label="16 at once, temperature 0.7, a seed for each")
+SAMPLED = RequestOptions(seed=SEED, temperature=0.7, send_seeds=True)
+GREEDY_16 = Streams(16, options=GREEDY, label="16 at once, greedy, in turn with the next")
+SAMPLED_16 = Streams(16, options=SAMPLED, label="16 at once, temperature 0.7, a seed for each")
 MORE = 3
-"""So many times the rounds where they are short and a ratio near one is looked for."""
+"""Factor on the number of rounds for a part whose rounds are short and whose ratios are near one."""
 PART_SECONDS = 300.0
-"""A busy or slow machine makes fewer rounds in it; LMX_BENCH_SECONDS changes it."""
+"""Time limit of one part. A slow or busy machine runs fewer rounds. LMX_BENCH_SECONDS overrides it."""
 FLUSH_SECONDS = 2.0
-"""Given to a disk tier before the daemon is stopped."""
+"""Seconds in which the prefix cache writes to disk before the daemon is stopped."""
 
 
 @dataclass(frozen=True)
 class GreedyAndSampled(Workload):
-    """Both in one round, so that they are compared side by side; in turn first, so that neither pays for what the other
-    leaves to be done."""
+    """Greedy and sampled streams in one round, so that their ratio compares adjacent runs.
+
+    The order alternates, so that the work one leaves behind does not always burden the other.
+    """
 
     greedy: Streams
     sampled: Streams
@@ -85,15 +87,15 @@ def progress(text: str) -> None:
 
 
 def measure(
-    servers: Sequence[ServerUnderTest], workloads: Sequence[Workload], rounds: int, load: RequestOptions
+    servers: Sequence[ServerUnderTest], workloads: Sequence[Workload], rounds: int, options: RequestOptions
 ) -> Report:
     seconds = float(os.environ.get("LMX_BENCH_SECONDS", PART_SECONDS))
-    return asyncio.run(run(servers, workloads, rounds=rounds, load=load, seconds=seconds, progress=progress))
+    return asyncio.run(run(servers, workloads, rounds=rounds, options=options, seconds=seconds, progress=progress))
 
 
-def with_peers(stack: ExitStack, cache: Path, name: str) -> tuple[peers.Ours, list[ServerUnderTest], Path]:
+def with_peers(stack: ExitStack, cache: Path, name: str) -> tuple[peers.LmxServer, list[ServerUnderTest], Path]:
     model = bench_models.build(name, cache)
-    ours = stack.enter_context(peers.Ours(cache))
+    ours = stack.enter_context(peers.LmxServer(cache))
     servers = [ours.server(f"bench/{name}")]
     for make in (peers.mlx_lm_server, peers.mlx_vlm_server):
         peer = make(model, cache)
@@ -103,42 +105,42 @@ def with_peers(stack: ExitStack, cache: Path, name: str) -> tuple[peers.Ours, li
 
 
 def throughput(cache: Path, rounds: int) -> bench_page.Part:
-    """Many short streams on the tiny model, where a server's own cost shows."""
+    """Measure many short streams on the tiny model, where the overhead of the server dominates."""
     with ExitStack() as stack:
         _, servers, model = with_peers(stack, cache, "tiny")
         servers.append(stack.enter_context(peers.InProcess(model, cache)))
-        at_once = [peers.StreamsAnywhere(count, load=GREEDY) for count in (1, 4, 16, 32)]
+        at_once = [peers.StreamsAnywhere(count, options=GREEDY) for count in (1, 4, 16, 32)]
         return bench_page.Part(report=measure(servers, at_once, rounds, GREEDY))
 
 
 def mixed(cache: Path, rounds: int) -> bench_page.Part:
-    """Sampling, and requests that come one after the other, on the tiny model."""
+    """Measure sampling, and requests that arrive one after the other, on the tiny model."""
     with ExitStack() as stack:
         _, servers, _ = with_peers(stack, cache, "tiny")
-        loads = [GreedyAndSampled(GREEDY_16, SAMPLED_16), Streams(16, every=0.05, load=GREEDY)]
-        return bench_page.Part(report=measure(servers, loads, MORE * rounds, SAMPLED))
+        workloads = [GreedyAndSampled(GREEDY_16, SAMPLED_16), Streams(16, every=0.05, options=GREEDY)]
+        return bench_page.Part(report=measure(servers, workloads, MORE * rounds, SAMPLED))
 
 
 def long(cache: Path, rounds: int) -> bench_page.Part:
-    """Long prompts into running streams of the small model."""
+    """Measure long prompts that arrive while other streams run, on the small model."""
     with ExitStack() as stack:
         _, servers, _ = with_peers(stack, cache, "small")
-        loads = [Interference(1500, load=GREEDY), Interference(3000, load=GREEDY)]
-        return bench_page.Part(report=measure(servers, loads, rounds, GREEDY))
+        workloads = [Interference(1500, options=GREEDY), Interference(3000, options=GREEDY)]
+        return bench_page.Part(report=measure(servers, workloads, rounds, GREEDY))
 
 
 def prefix(cache: Path, rounds: int) -> bench_page.Part:
-    """What is kept of a prompt, by the small model."""
+    """Measure how much of a known prefix is reused, on the small model."""
     with ExitStack() as stack:
         _, servers, _ = with_peers(stack, cache, "small")
-        loads = [Prefix(1500, load=GREEDY), Shared(4, 64, 32, prefix_tokens=1000, load=GREEDY)]
-        return bench_page.Part(report=measure(servers, loads, rounds, GREEDY))
+        workloads = [Prefix(1500, options=GREEDY), Shared(4, 64, 32, prefix_tokens=1000, options=GREEDY)]
+        return bench_page.Part(report=measure(servers, workloads, rounds, GREEDY))
 
 
 def restart(cache: Path, rounds: int) -> bench_page.Part:
-    """A second turn after a restart, loading beside a bare mlx_lm.load, a look-up beside mlx-lm's."""
+    """Measure a second turn after a restart, loading against mlx_lm.load, and look-ups against mlx-lm's cache."""
     model, figures = bench_models.build("small", cache), {}
-    with peers.Ours(cache) as ours, peers.InProcess(model, cache) as direct:
+    with peers.LmxServer(cache) as ours, peers.InProcess(model, cache) as direct:
         firsts, afters = zip(*(asyncio.run(turn_over_a_restart(ours, i)) for i in range(rounds)), strict=True)
         figures["second turn, 1500 tokens: before"] = statistics.median(firsts)
         figures["second turn, 1500 tokens: after a restart"] = statistics.median(afters)
@@ -148,7 +150,7 @@ def restart(cache: Path, rounds: int) -> bench_page.Part:
             ours.daemon.admin("POST", "/admin/models/unload", {"id": "bench/small"})
             wait_for_spare(ours)
             mine = load_seconds(ours)
-            wait_for_spare(ours)  # its imports would take a core from the other
+            wait_for_spare(ours)  # imports of the spare would compete for a core
             theirs = bare_load_seconds(model, cache)
             if number:
                 loads.append(mine)
@@ -156,18 +158,18 @@ def restart(cache: Path, rounds: int) -> bench_page.Part:
         figures["load, spare warm"] = statistics.median(loads)
         figures["load, mlx_lm.load in process"] = statistics.median(bare)
         figures["load, ratio"] = statistics.median(one / other for one, other in zip(loads, bare, strict=True))
-        figures["lookup"], figures["lookup, mlx-lm"] = direct.asked("lookup")
-        figures["bytes"], figures["bytes, mlx-lm"] = direct.asked("bytes")
+        figures["lookup"], figures["lookup, mlx-lm"] = direct.call("lookup")
+        figures["bytes"], figures["bytes, mlx-lm"] = direct.call("bytes")
     return bench_page.Part(figures=figures)
 
 
-async def turn_over_a_restart(ours: peers.Ours, number: int) -> tuple[float, float]:
-    """TTFT of a second turn on a prefix of 1500 tokens in one daemon's life, and in the next one's."""
+async def turn_over_a_restart(ours: peers.LmxServer, number: int) -> tuple[float, float]:
+    """Return the TTFT of a second turn on a prefix of 1500 tokens, before and after a restart of the daemon."""
     server = ours.server("bench/small")
     await server.prepare()
     seconds = []
-    for life in ("before", "after"):
-        if life == "after":
+    for phase in ("before", "after"):
+        if phase == "after":
             await asyncio.sleep(FLUSH_SECONDS)
             ours.halt()
             ours.daemon.start()
@@ -176,33 +178,35 @@ async def turn_over_a_restart(ours: peers.Ours, number: int) -> tuple[float, flo
         key = f"restart {number} {os.getpid()}"
         system = message("system", words(server.scale.words(1500), key))
         first = [system, message("user", words(12, f"{key} first"))]
-        if life == "before":
+        if phase == "before":
             server_scale = server.scale
-            answer = await send(server.ask(first, 32, temperature=0.0, seed=None), 600)
-            said = "".join(answer.text)
+            response = await send_and_wait(server.request(first, 32, temperature=0.0, seed=None), 600)
+            generated = "".join(response.text)
         server.scale = server_scale
         system = message("system", words(server.scale.words(1500), key))
-        turn = [system, first[1], message("assistant", said), message("user", words(12, f"{key} {life}"))]
-        answer = await send(server.ask(turn, 8, temperature=0.0, seed=None), 600)
-        assert answer.error is None, answer.error
-        seconds.append(answer.pieces[0] - answer.sent)
+        turn = [system, first[1], message("assistant", generated), message("user", words(12, f"{key} {phase}"))]
+        response = await send_and_wait(server.request(turn, 8, temperature=0.0, seed=None), 600)
+        assert response.error is None, response.error
+        seconds.append(response.pieces[0] - response.sent)
     return seconds[0], seconds[1]
 
 
-def wait_for_spare(ours: peers.Ours) -> None:
+def wait_for_spare(ours: peers.LmxServer) -> None:
     wait_until(lambda: ours.daemon.admin("GET", "/admin/status")["spare"] == "warm", 60, "a warm spare")
 
 
 def bare_load_seconds(model: Path, cache: Path) -> float:
-    """Of a process that has imported what a spare has, and has loaded nothing: both meet their memory for the first
-    time."""
+    """Return the seconds of mlx_lm.load in a process that has imported the libraries and loaded nothing yet.
+
+    A warm spare is in the same state, so that both sides touch their memory for the first time.
+    """
     with peers.InProcess(model, cache, loaded=False) as fresh:
-        fresh.asked("nothing")  # answered when its imports are done
-        return float(fresh.asked("load"))
+        fresh.call("nothing")  # returns when the imports are done
+        return float(fresh.call("load"))
 
 
-def load_seconds(ours: peers.Ours) -> float:
-    """From the question to the last stage before the warm-up."""
+def load_seconds(ours: peers.LmxServer) -> float:
+    """Return the seconds from the load request to the end of the last stage before the warm-up."""
     transport = httpx2.HTTPTransport(uds=str(ours.daemon.home / "lmx.sock"))
     with httpx2.Client(transport=transport, base_url="http://lmx", timeout=120) as client:
         begun = time.perf_counter()
@@ -215,7 +219,7 @@ def load_seconds(ours: peers.Ours) -> float:
 
 
 def start(cache: Path, rounds: int) -> bench_page.Part:
-    """How quickly the command line and the daemon answer."""
+    """Measure how quickly the command line and the daemon respond."""
     daemon = Daemon().start()
     figures = {
         "lmx --version": median_of(lambda: command(["--version"], daemon.env()), rounds),
@@ -244,7 +248,7 @@ def command(arguments: list[str], env: dict[str, str]) -> float:
 
 
 def start_and_ask() -> tuple[float, float]:
-    """Seconds from exec to the first answer of /v1/models, and RSS in bytes before a model is loaded."""
+    """Return the seconds from exec to the first response of /v1/models, and the RSS in bytes without a model."""
     with tempfile.TemporaryDirectory(dir="/tmp") as home:
         (Path(home) / "config.toml").write_text("[engine]\nwarm_spare = false\n")
         port = peers.free_port()
@@ -277,14 +281,14 @@ PARTS: dict[str, tuple[Callable[[Path, int], bench_page.Part], int]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--rounds", type=int)
-    parser.add_argument("--page", action="store_true", help="measure nothing; write the page from what is kept")
+    parser.add_argument("--page", action="store_true", help="measure nothing; render the page from the kept parts")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
-    unknown = set(options.parts) - set(PARTS)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds the stack, which stops the servers
+    unknown = sorted(set(options.parts) - set(PARTS))
     if unknown:
-        parser.error(f"there is no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+        parser.error(f"unknown part: {', '.join(unknown)}; available: {', '.join(PARTS)}")
     for name in [] if options.page else options.parts or PARTS:
         make, rounds = PARTS[name]
         busy = psutil.cpu_percent(interval=3.0) / 100

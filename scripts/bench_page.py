@@ -1,4 +1,4 @@
-"""docs/benchmark.md: the measured tables, made from the parts that scripts/bench.py keeps. Pure but for the files."""
+"""Rendering of docs/benchmark.md from the parts that scripts/bench.py keeps."""
 
 import os
 import subprocess
@@ -10,59 +10,69 @@ import msgspec
 
 from lmx_cli.bench import plot
 from lmx_cli.bench.figures import Figure, first_token, gap, rate, ratio
-from lmx_cli.bench.report import cells, seconds
+from lmx_cli.bench.report import cells
 from lmx_cli.bench.run import this_machine
+from lmx_daemon.contract.units import latency
 from lmx_daemon.storage.benchmark import ClientMachine, MeasuredTest, Measurement, Report, ServerResult
 
 OURS, LM, VLM, DIRECT = "lmx", "mlx_lm.server", "mlx_vlm.server", "in process"
 BUSY = 0.2
+"""Share of the processor used by other programs from which on the page carries a warning."""
 SERVERS = (OURS, LM, VLM, DIRECT)
-HEAD = """# Benchmark
+HEAD = """\
+# Benchmark
 
-lmx beside mlx-lm's and mlx-vlm's own servers, on one machine, in one run: `make bench`, which also wrote this page.
+A comparison of lmx with the servers of mlx-lm and mlx-vlm. `make bench` measures all of them on one machine and
+renders this page.
 
-The models have random weights (Qwen3 architecture, fp32): tiny has 4.2 M parameters and shows what a server itself
-costs; small has 27 M and shows how long prompts and running streams share one machine. The client shares the machine
-with the servers. Every server gets the same load in turn, round by round, after a warm-up; figures are medians over the
-rounds, ratios are medians of the rounds' ratios.
+The two models have random weights (Qwen3 architecture, fp32). The tiny model has 4.2 M parameters, so that the
+overhead of a server dominates. The small model has 27 M and shows how long prompts and running streams share the
+machine. The client runs on the same machine as the servers. After a warm-up, the servers get the same requests in turn,
+round by round. Figures are medians over the rounds. Ratios are medians of the ratios of the rounds.
 """
-ON_A_CPU = """MLX computes on the processor here, and OpenBLAS (one thread) is preloaded for every server alike.
-Absolute figures say little about another machine, and nothing about Apple's: ratios travel better.
+ON_A_CPU = """\
+MLX computes on the CPU here, and OpenBLAS (one thread) is preloaded for every server. Absolute figures do not carry
+over to other machines, least of all to Apple silicon. Ratios carry over better.
 """
-WORDS = """TTFT is the time to the first piece of text as the client received it; a gap is the time between two
-pieces of one stream; of the streams that a long prompt meets, only the gaps until the newcomers' first pieces count.
-*In process* is mlx-lm's `BatchGenerator` (its loader, its cache) without any server: no HTTP, no tokenizer, no text.
-Loading is measured beside a bare `mlx_lm.load`, each in a process that has imported everything and loaded nothing.
-The servers run as they come, but only lmx is sent seeds: mlx_lm.server stops batching where one is given.
+WORDS = """\
+TTFT is the time until the client receives the first piece of text. A gap is the time between two pieces of a stream.
+When a long prompt arrives while other streams run, only their gaps until the first pieces of the late requests count.
+*In process* is mlx-lm's `BatchGenerator` (and its loader and cache) without a server: no HTTP, no tokenizer, no text.
+Loading is compared with `mlx_lm.load`. Both run in a process that has imported the libraries and loaded no model.
+The servers run with their default options. Only lmx receives seeds, because mlx_lm.server does not batch requests that
+have one.
 """
+
+
+MEMORY = "- memory is the highest resident memory of the server's processes; that of lmx includes its warm spare"
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """What one part measured."""
+    """Results of one part of the benchmark."""
 
     report: Report | None = None
     figures: dict[str, float] = {}
     taken_at: float = 0.0
     rounds: int = 0
     busy: float = 0.0
-    """The share of the processor, 0..1, that other work took right before."""
+    """Share of the processor, 0..1, that other programs used just before the part started."""
     commit: str = ""
     machine: ClientMachine | None = None
 
 
 def keep(folder: Path, name: str, part: Part) -> None:
     folder.mkdir(exist_ok=True)
-    said = subprocess.run(
+    head = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True
     )
-    part = msgspec.structs.replace(part, taken_at=time.time(), commit=said.stdout.strip(), machine=this_machine())
+    part = msgspec.structs.replace(part, taken_at=time.time(), commit=head.stdout.strip(), machine=this_machine())
     temporary = folder / f".{name}.part"
     temporary.write_bytes(msgspec.json.format(msgspec.json.encode(part), indent=1))
     os.replace(temporary, folder / f"{name}.json")
 
 
 def write(folder: Path, docs: Path) -> str:
-    """Writes the page and its picture; the table, to be printed."""
+    """Write the page and its picture, and return the table for the terminal."""
     parts = {path.stem: msgspec.json.decode(path.read_bytes(), type=Part) for path in sorted(folder.glob("*.json"))}
     rows = table(parts)
     backends = {t.backend for part in parts.values() if part.report is not None for t in part.report.targets}
@@ -72,8 +82,8 @@ def write(folder: Path, docs: Path) -> str:
         tests = plot.rated(report.tests)
         labels = [f"{test.streams} at once" if test.streams > 1 else "1 alone" for test in tests]
         (docs / "pictures").mkdir(parents=True, exist_ok=True)
-        (docs / "pictures" / "benchmark.svg").write_text(plot.svg("tokens a second, tiny model", tests, labels))
-        page += ["![tokens a second, by streams and server](pictures/benchmark.svg)", ""]
+        (docs / "pictures" / "benchmark.svg").write_text(plot.svg("tokens per second, tiny model", tests, labels))
+        page += ["![tokens per second, by streams and server](pictures/benchmark.svg)", ""]
     for title, names in (("tiny (4.2 M)", ("throughput", "mixed")), ("small (27 M)", ("long", "prefix"))):
         tests = tests_of(parts, *names)
         if tests:
@@ -88,7 +98,7 @@ def write(folder: Path, docs: Path) -> str:
 
 
 def plain(name: str, value: float) -> str:
-    return f"{value:.0f} MB" if "megabytes" in name else seconds(value)
+    return f"{value:.0f} MB" if "megabytes" in name else latency(value)
 
 
 # ---- the table in front --------------------------------------------------------------------------------------------
@@ -99,7 +109,7 @@ def table(parts: dict[str, Part]) -> list[str]:
     rows += throughput(tests_of(parts, "throughput", "mixed"))
     rows += interference(tests_of(parts, "long"))
     for test in tests_of(parts, "prefix"):
-        rows.append(row(test, f"TTFT p50, {test.name}, small", first_token("p50"), seconds, better=min))
+        rows.append(row(test, f"TTFT p50, {test.name}, small", first_token("p50"), latency, better=min))
     if "restart" in parts:
         rows += lifetimes(parts["restart"].figures)
     return ["| " + " | ".join(cells_of) + " |" for cells_of in rows]
@@ -116,8 +126,8 @@ def throughput(tests: list[MeasuredTest]) -> list[tuple[str, ...]]:
         if test.workload in ("sweep", "sampled"):
             rows.append(row(test, f"tok/s, {test.name}, tiny", rate, lambda value: f"{value:.0f}", better=max))
         elif test.workload == "arrivals":
-            rows.append(row(test, f"TTFT p50, {test.name}, tiny", first_token("p50"), seconds, better=min))
-            rows.append(row(test, f"TTFT longest, {test.name}, tiny", first_token("longest"), seconds, better=min))
+            rows.append(row(test, f"TTFT p50, {test.name}, tiny", first_token("p50"), latency, better=min))
+            rows.append(row(test, f"TTFT longest, {test.name}, tiny", first_token("longest"), latency, better=min))
     pair = [test for test in tests if test.workload == "sampled"]
     if len(pair) == 2:
         greedy, sampled = ({o.server: o for o in test.outcomes} for test in pair)
@@ -131,21 +141,21 @@ def interference(tests: list[MeasuredTest]) -> list[tuple[str, ...]]:
     rows = []
     for test in tests:
         if test.name.endswith(": the streams"):
-            rows.append(row(test, f"gap p99, {test.name}, small", gap("p99"), seconds, better=min))
-            rows.append(row(test, f"gap longest, {test.name}, small", gap("longest"), seconds, better=min))
+            rows.append(row(test, f"gap p99, {test.name}, small", gap("p99"), latency, better=min))
+            rows.append(row(test, f"gap longest, {test.name}, small", gap("longest"), latency, better=min))
         elif " into " in test.name:
-            rows.append(row(test, f"TTFT, {test.name}, small", first_token("p50"), seconds, better=min))
+            rows.append(row(test, f"TTFT, {test.name}, small", first_token("p50"), latency, better=min))
     return rows
 
 
 def lifetimes(figures: dict[str, float]) -> list[tuple[str, ...]]:
-    """What only lmx does, or what is compared with a bare function."""
+    """Return the rows for features of lmx alone and for comparisons with a library function instead of a server."""
     rows = []
     for name in ("second turn, 1500 tokens: before", "second turn, 1500 tokens: after a restart"):
         if name in figures:
-            rows.append((f"TTFT, {name}, small", seconds(figures[name]), "-", "-", "-", "-"))
+            rows.append((f"TTFT, {name}, small", latency(figures[name]), "-", "-", "-", "-"))
     if "load, ratio" in figures:
-        ours, bare = seconds(figures["load, spare warm"]), seconds(figures["load, mlx_lm.load in process"])
+        ours, bare = latency(figures["load, spare warm"]), latency(figures["load, mlx_lm.load in process"])
         compared = f"{figures['load, ratio']:.2f} of mlx_lm.load"
         rows.append(("loading, spare warm, without its warm-up, small", ours, "-", "-", bare, compared))
     if "bytes" in figures:
@@ -154,7 +164,7 @@ def lifetimes(figures: dict[str, float]) -> list[tuple[str, ...]]:
     if "lookup" in figures:
         ours, bare = figures["lookup"], figures["lookup, mlx-lm"]
         name = "look-up in a stored prefix of 40,000 tokens that is left after 1,000"
-        rows.append((name, seconds(ours), "-", "-", seconds(bare), f"{ours / bare:.4f} of mlx-lm's"))
+        rows.append((name, latency(ours), "-", "-", latency(bare), f"{ours / bare:.4f} of mlx-lm's"))
     return rows
 
 
@@ -166,7 +176,7 @@ def row(
     *,
     better: Callable[..., tuple[float, ServerResult]],
 ) -> tuple[str, ...]:
-    """One line: each server's median, and lmx beside the best of the other servers."""
+    """Return one row: the median of each server, and the ratio of lmx to the best other server."""
     by_name = {outcome.server: outcome for outcome in test.outcomes}
     shown = []
     for server in SERVERS:
@@ -190,9 +200,9 @@ COLUMNS = ("tok/s", "TTFT p50", "p95", "p99", "gap p50", "p95", "p99", "longest"
 def everything(tests: list[MeasuredTest]) -> list[str]:
     rows = ["| | | " + " | ".join(COLUMNS) + " |", "|" + "---|" * (len(COLUMNS) + 2)]
     for test in tests:
-        for place, outcome in enumerate(test.outcomes):
+        for position, outcome in enumerate(test.outcomes):
             values = [*cells(outcome.median, len(outcome.rounds)), memory(outcome.median)]
-            rows.append(f"| {'' if place else test.name} | {outcome.server} | " + " | ".join(values) + " |")
+            rows.append(f"| {'' if position else test.name} | {outcome.server} | " + " | ".join(values) + " |")
     return rows
 
 
@@ -206,14 +216,14 @@ def rounds_of(part: Part) -> str:
 
 
 def busy(part: Part) -> str:
-    """A warning where other work had much of the machine."""
+    """Return a warning if other programs used much of the processor."""
     if part.busy < BUSY:
         return ""
-    return f"; **other work took {part.busy:.0%} of the processor: only ratios count**"
+    return f"; **other programs used {part.busy:.0%} of the processor: only ratios count**"
 
 
 def where(parts: dict[str, Part]) -> list[str]:
-    """ClientMachine, versions, dates."""
+    """Return the lines with machine, versions and dates."""
     found = ["## Where and when", ""]
     machines = {part.machine for part in parts.values() if part.machine is not None}
     for machine in machines:
@@ -226,9 +236,9 @@ def where(parts: dict[str, Part]) -> list[str]:
         for target in part.report.targets if part.report is not None else ():
             known = ", ".join(f"{name} {version}" for name, version in target.versions.items())
             versions[target.name] = " · ".join(x for x in (target.software, known, target.backend) if x)
-    found += [f"- {name}: {said}" for name, said in versions.items()]
+    found += [f"- {name}: {version}" for name, version in versions.items()]
     for name, part in parts.items():
         day = time.strftime("%Y-%m-%d", time.gmtime(part.taken_at))
         found.append(f"- part `{name}`: {day}, {rounds_of(part)} rounds, commit {part.commit}{busy(part)}")
-    found.append("- memory is the highest resident memory of the server's processes; lmx's holds its warm spare too")
+    found.append(MEMORY)
     return found

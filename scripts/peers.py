@@ -1,6 +1,7 @@
-"""The servers that lmx is measured beside, each started the way its own documentation says, with the same BLAS.
+"""The servers that lmx is compared with. Each is started as its documentation recommends, with the same BLAS library.
 
-mlx_lm.server lives in lmx's own environment; mlx_vlm.server gets one of its own, made on first use.
+mlx_lm.server runs in lmx's virtual environment. mlx_vlm.server gets a virtual environment of its own, which is created
+on first use.
 """
 
 import json
@@ -37,19 +38,19 @@ def free_port() -> int:
 
 
 def environment(cache: Path) -> dict[str, str]:
-    """For every process that computes: offline, OpenBLAS preloaded, no lmx on its path."""
-    made = worker_environment(os.environ) | {"HF_HOME": str(cache.parent / "hf"), "HF_HUB_CACHE": str(cache)}
-    made.pop("PYTHONPATH", None)
-    return made
+    """Return the environment of every measured process: offline, with OpenBLAS preloaded and without PYTHONPATH."""
+    variables = worker_environment(os.environ) | {"HF_HOME": str(cache.parent / "hf"), "HF_HUB_CACHE": str(cache)}
+    variables.pop("PYTHONPATH", None)
+    return variables
 
 
-class Ours:
-    """lmx with a home of its own, which survives `halt`."""
+class LmxServer:
+    """lmx daemon with a home of its own, which survives `halt`."""
 
     def __init__(self, cache: Path) -> None:
         self.daemon = Daemon(environment={"HF_HUB_CACHE": str(cache)})
 
-    def __enter__(self) -> "Ours":
+    def __enter__(self) -> "LmxServer":
         self.daemon.start()
         return self
 
@@ -57,7 +58,7 @@ class Ours:
         self.daemon.stop()
 
     def halt(self) -> None:
-        """Stops the daemon as `lmx stop` does, and keeps its home."""
+        """Stop the daemon as `lmx stop` does, and keep its home."""
         assert self.daemon.process is not None
         self.daemon.process.terminate()
         self.daemon.process.wait(60)
@@ -77,7 +78,7 @@ class Ours:
 
 
 class Peer:
-    """Another server's process, on a port of its own."""
+    """Process of another server, on a free port."""
 
     def __init__(self, name: str, command: Sequence[str], model: Path, cache: Path, versions: dict[str, str]) -> None:
         self.name = name
@@ -106,9 +107,9 @@ class Peer:
                 if probe.connect_ex(("127.0.0.1", self._port)) == 0:
                     return self
             time.sleep(0.1)
-        said = self._log.read_text(errors="replace")[-2000:]
+        log_text = self._log.read_text(errors="replace")[-2000:]
         self.__exit__(None, None, None)
-        raise SystemExit(f"{self.name} did not start:\n{said}")
+        raise SystemExit(f"{self.name} did not start:\n{log_text}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -144,14 +145,14 @@ def mlx_lm_server(model: Path, cache: Path) -> Peer:
 
 
 def mlx_vlm_server(model: Path, cache: Path) -> Peer | None:
-    """None, and a word why, where its environment cannot be made."""
+    """Return mlx_vlm.server, or print the reason and return None if its environment cannot be created."""
     python = VLM_HOME / "bin" / "python"
     if not python.exists() or "mlx-vlm" not in versions_of(python):
-        print(f"making {VLM_HOME} for mlx-vlm {MLX_VLM} (about 1.1 GB) ...", file=sys.stderr)
+        print(f"creating {VLM_HOME} for mlx-vlm {MLX_VLM} (about 1.1 GB) ...", file=sys.stderr)
         try:
             install_mlx_vlm(python)
         except (subprocess.SubprocessError, OSError) as error:
-            print(f"mlx_vlm.server is left out: it could not be installed ({error})", file=sys.stderr)
+            print(f"mlx_vlm.server is skipped: installation failed ({error})", file=sys.stderr)
             return None
     return Peer(VLM, [str(python), "-m", "mlx_vlm.server"], model, cache, versions_of(python))
 
@@ -174,15 +175,17 @@ def versions_of(python: Path) -> dict[str, str]:
         "for name in ('mlx', 'mlx-lm', 'mlx-vlm', 'transformers'):\n"
         "    try: found[name] = version(name)\n    except N: pass\nprint(json.dumps(found))"
     )
-    said = subprocess.run([str(python), "-c", code], capture_output=True, text=True, timeout=60)
-    found: dict[str, str] = json.loads(said.stdout) if said.returncode == 0 else {}
+    ended = subprocess.run([str(python), "-c", code], capture_output=True, text=True, timeout=60)
+    found: dict[str, str] = json.loads(ended.stdout) if ended.returncode == 0 else {}
     return found
 
 
 class InProcess(ServerUnderTest):
-    """mlx-lm without any server: a child that answers one line with one line. What a server cannot be quicker than.
+    """mlx-lm without a server, as an upper bound for the speed of any server.
 
-    Not `loaded`, it has only imported mlx-lm."""
+    The child process answers each line of input with one line of JSON. With `loaded=False` it has imported mlx-lm and
+    loaded no model.
+    """
 
     def __init__(self, model: Path, cache: Path, loaded: bool = True) -> None:
         super().__init__(DIRECT, "http://127.0.0.1:1", "in process", versions=versions_of(Path(sys.executable)))
@@ -204,27 +207,27 @@ class InProcess(ServerUnderTest):
         self._process.wait(30)
 
     async def prepare(self) -> None:
-        self.asked("nothing")
+        self.call("nothing")
 
     async def settle(self) -> None:
         return None
 
-    def asked(self, *words: object) -> Any:
+    def call(self, *words: object) -> Any:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(" ".join(map(str, words)) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
     def burst(self, streams: int, prompt: int, answer: int) -> list[TimedResponse]:
-        times = self.asked("burst", streams, prompt, answer)
+        times = self.call("burst", streams, prompt, answer)
         return [TimedResponse(pieces=stream, ended=stream[-1], completion_tokens=len(stream)) for stream in times]
 
 
 class StreamsAnywhere(Streams):
-    """Streams that can also be asked of mlx-lm in process."""
+    """Streams that also run on mlx-lm in process."""
 
     async def round(self, server: ServerUnderTest, key: str) -> list[Sample]:
         if not isinstance(server, InProcess):
             return await super().round(server, key)
-        answers = server.burst(self.streams, self.prompt_tokens, self.answer_tokens)
-        return [Sample(self.name, answers, None, self.streams, self.prompt_tokens, self.answer_tokens)]
+        responses = server.burst(self.streams, self.prompt_tokens, self.answer_tokens)
+        return [Sample(self.name, responses, None, self.streams, self.prompt_tokens, self.answer_tokens)]

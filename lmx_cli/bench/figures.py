@@ -1,4 +1,4 @@
-"""From answers to figures: percentiles, one round's Measurement, medians over rounds, ratios. Pure."""
+"""Figures computed from timed responses: percentiles, measurements of rounds, medians over rounds, ratios. Pure."""
 
 import math
 import statistics
@@ -12,19 +12,19 @@ from lmx_daemon.storage.benchmark import Measurement, ServerResult, Spread
 
 @dataclass(frozen=True)
 class Sample:
-    """What a workload did under one name in one round."""
+    """Responses that one round of a workload collected under one test name."""
 
     name: str
-    answers: Sequence[TimedResponse]
+    responses: Sequence[TimedResponse]
     window: tuple[float, float] | None = None
-    """Only gaps that reach into it count; None counts all."""
+    """Start and end of the time in which gaps count, on the clock of the responses. None counts all gaps."""
     streams: int = 1
     prompt_tokens: int = 0
     answer_tokens: int = 0
 
 
 def percentile(ordered: Sequence[float], fraction: float) -> float:
-    """Nearest rank: the smallest of the ordered values that at least `fraction` of them do not exceed."""
+    """Return the nearest-rank percentile: the smallest value that at least `fraction` of the values do not exceed."""
     return ordered[max(0, math.ceil(fraction * len(ordered)) - 1)]
 
 
@@ -36,42 +36,48 @@ def spread(values: Iterable[float]) -> Spread | None:
     return Spread(p50=p50, p95=p95, p99=p99, longest=ordered[-1], count=len(ordered))
 
 
-def gaps(answer: TimedResponse, window: tuple[float, float] | None = None) -> list[float]:
-    """Seconds between pieces. A gap that a window cuts counts whole: it is what the reader saw."""
-    pairs = list(pairwise(answer.pieces))
+def gaps(response: TimedResponse, window: tuple[float, float] | None = None) -> list[float]:
+    """Return the seconds between consecutive pieces.
+
+    A gap that overlaps `window` counts with its full length, because a reader of the stream waits for all of it.
+    """
+    pairs = list(pairwise(response.pieces))
     if window is not None:
         begin, end = window
         pairs = [(earlier, later) for earlier, later in pairs if later > begin and earlier < end]
-        if answer.cut and answer.pieces and answer.pieces[-1] < end:
-            pairs.append((answer.pieces[-1], end))  # it was still waiting: the gap is at least so long
+        if response.cancelled and response.pieces and response.pieces[-1] < end:
+            pairs.append((response.pieces[-1], end))  # lower bound: the next piece had not arrived by `end`
     return [later - earlier for earlier, later in pairs]
 
 
 def measure(sample: Sample, memory: int | None = None) -> Measurement:
-    """One round of one test. Answers that were cut short on purpose count for gaps, not as errors."""
-    answers = sample.answers
-    good = [answer for answer in answers if answer.error is None]
-    ends = [answer.ended for answer in good if answer.ended]
-    seconds = max(ends) - min(answer.sent for answer in answers) if ends else 0.0
-    whole = [answer for answer in good if not answer.cut]
-    tokens = sum(answer.tokens for answer in whole)
+    """Return the measurement of one round of one test.
+
+    Responses that the workload cancelled contribute gaps. They count neither as errors nor towards token counts.
+    """
+    responses = sample.responses
+    good = [response for response in responses if response.error is None]
+    ends = [response.ended for response in good if response.ended]
+    seconds = max(ends) - min(response.sent for response in responses) if ends else 0.0
+    complete = [response for response in good if not response.cancelled]
+    tokens = sum(response.tokens for response in complete)
     return Measurement(
-        requests=len(answers),
-        errors=len(answers) - len(good),
+        requests=len(responses),
+        errors=len(responses) - len(good),
         seconds=seconds,
-        prompt_tokens=sum(answer.prompt_tokens for answer in whole),
-        cached_tokens=sum(answer.cached_tokens for answer in whole),
+        prompt_tokens=sum(response.prompt_tokens for response in complete),
+        cached_tokens=sum(response.cached_tokens for response in complete),
         tokens=tokens,
         rate=tokens / seconds if sample.window is None and tokens and seconds > 0 else None,
-        first_token=spread(answer.pieces[0] - answer.sent for answer in good if answer.pieces),
-        gap=spread(gap for answer in good for gap in gaps(answer, sample.window)),
+        first_token=spread(response.pieces[0] - response.sent for response in good if response.pieces),
+        gap=spread(gap for response in good for gap in gaps(response, sample.window)),
         memory=memory,
-        error=next((answer.error for answer in answers if answer.error is not None), None),
+        error=next((response.error for response in responses if response.error is not None), None),
     )
 
 
 def median_of(rounds: Sequence[Measurement]) -> Measurement:
-    """Medians of what is measured, sums of what is counted, the highest memory."""
+    """Return one measurement for all rounds: medians of times and rates, sums of counts, the maximum of memory."""
     memories = [found.memory for found in rounds if found.memory is not None]
     return Measurement(
         requests=sum(found.requests for found in rounds),
@@ -110,7 +116,10 @@ Figure = Callable[[Measurement], float | None]
 
 
 def ratio(first: ServerResult, second: ServerResult, figure: Figure) -> float | None:
-    """The median over rounds of first / second: rounds that ran side by side are compared with each other."""
+    """Return the median over rounds of first / second, for rounds in which both servers have the figure.
+
+    Rounds are compared pairwise because a disturbance of the machine affects both servers of a round.
+    """
     found = []
     for one, other in zip(first.rounds, second.rounds, strict=False):
         mine, theirs = figure(one), figure(other)
@@ -119,8 +128,8 @@ def ratio(first: ServerResult, second: ServerResult, figure: Figure) -> float | 
     return statistics.median(found) if found else None
 
 
-def rate(measured: Measurement) -> float | None:
-    return measured.rate
+def rate(measurement: Measurement) -> float | None:
+    return measurement.rate
 
 
 def first_token(point: str) -> Figure:

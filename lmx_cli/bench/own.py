@@ -1,4 +1,4 @@
-"""lmx's own daemon as a server to measure: its address, versions, and the memory of its processes."""
+"""The local daemon as a server under test: its address, versions, and the memory of its processes."""
 
 import psutil
 
@@ -10,7 +10,10 @@ from lmx_daemon.settings.paths import Home
 
 
 async def own_server(home: Home, model: str | None, key: str | None) -> ServerUnderTest:
-    """Starts the daemon if there is none, and loads the model (the one used last, else lmx/guide)."""
+    """Start the daemon if it is not running, load the model, and return the daemon as a server under test.
+
+    The default model is the loaded model with the latest use, or lmx/guide if no model is loaded.
+    """
     status = await find_or_start(home)
     async with Client(home.socket) as client:
         if model is None:
@@ -20,7 +23,7 @@ async def own_server(home: Home, model: str | None, key: str | None) -> ServerUn
         if all(i.model != model or i.state != "ready" for i in await client.instances()):
             async for _ in client.load(LoadRequest(model=model)):
                 pass
-        status = await client.status()  # versions and backend are known once a worker has spoken
+        status = await client.status()  # versions and backend are known once a worker has reported them
 
     async def memory() -> int | None:
         return resident(status.pid)
@@ -38,7 +41,7 @@ async def own_server(home: Home, model: str | None, key: str | None) -> ServerUn
 
 
 def resident(pid: int) -> int | None:
-    """Resident bytes of a process and all below it; None once it is gone."""
+    """Return the resident bytes of a process and its descendants, or None if the process has ended."""
     try:
         root = psutil.Process(pid)
         return sum(_resident(process) for process in [root, *root.children(recursive=True)])

@@ -1,4 +1,4 @@
-"""Tokens a second as bars: in a terminal, and as an SVG for a page."""
+"""Bar charts of tokens per second: lines of text for a terminal, and an SVG for a page."""
 
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
@@ -12,18 +12,18 @@ FONT = 'font-family="system-ui, sans-serif"'
 
 
 def bars(report: Report, width: int = 40) -> list[str]:
-    """One bar for each server of each test that has a rate; no lines where there is only one bar."""
+    """Return a chart with one bar for each server of each test in the sweep. A single bar yields no lines."""
     tests = rated(report.tests)
     rates = {(test.name, o.server): o.median.rate or 0.0 for test in tests for o in test.outcomes}
     if len(rates) < 2:
         return []
-    most, names = max(rates.values()), max(len(target.name) for target in report.targets)
+    highest, names = max(rates.values()), max(len(target.name) for target in report.targets)
     found = []
     for test in tests:
         found.append(test.name)
         for outcome in test.outcomes:
             value = rates[test.name, outcome.server]
-            found.append(f"  {outcome.server:<{names}} {bar(value / most * width):<{width}} {value:8.1f} tok/s")
+            found.append(f"  {outcome.server:<{names}} {bar(value / highest * width):<{width}} {value:8.1f} tok/s")
     return found
 
 
@@ -33,15 +33,18 @@ def bar(length: float) -> str:
 
 
 def rated(tests: Sequence[MeasuredTest]) -> list[MeasuredTest]:
-    """The sweep: where the rate is what was asked about."""
+    """Return the tests of the sweep, the workload whose result is the rate."""
     return [test for test in tests if test.workload == "sweep"]
 
 
 def svg(title: str, tests: Sequence[MeasuredTest], labels: Sequence[str] | None = None) -> str:
-    """Groups of bars, one group for each test, one colour for each server. `labels` name the groups."""
+    """Return an SVG with one group of bars for each test and one colour for each server.
+
+    `labels` are the names below the groups, by default the names of the tests.
+    """
     servers = list(dict.fromkeys(outcome.server for test in tests for outcome in test.outcomes))
     rates = {(test.name, o.server): o.median.rate or 0.0 for test in tests for o in test.outcomes}
-    most = max(rates.values(), default=0.0) or 1.0
+    highest = max(rates.values(), default=0.0) or 1.0
     left, top, height, thick, space = 16, 64, 220, 34, 28
     group = thick * len(servers) + space
     wide = max(left * 2 + group * len(tests), left * 2 + 150 * len(servers), 420)
@@ -53,17 +56,17 @@ def svg(title: str, tests: Sequence[MeasuredTest], labels: Sequence[str] | None 
         x = left + index * 150
         parts.append(f'<rect x="{x}" y="36" width="11" height="11" fill="{COLORS[index % len(COLORS)]}"/>')
         parts.append(f'<text x="{x + 17}" y="46" font-size="12">{escape(server)}</text>')
-    for place, test in enumerate(tests):
-        begin = left + place * group
+    for position, test in enumerate(tests):
+        begin = left + position * group
         for index, server in enumerate(servers):
             value = rates.get((test.name, server), 0.0)
-            tall = value / most * (height - 20)
+            tall = value / highest * (height - 20)
             x, y = begin + index * thick, top + height - tall
             color = COLORS[index % len(COLORS)]
             parts.append(f'<rect x="{x}" y="{y:.1f}" width="{thick - 4}" height="{tall:.1f}" rx="2" fill="{color}"/>')
             middle = x + (thick - 4) / 2
             parts.append(f'<text x="{middle}" y="{y - 4:.1f}" font-size="10" text-anchor="middle">{value:.0f}</text>')
         middle = begin + (group - space) / 2
-        label = escape(labels[place] if labels else test.name)
+        label = escape(labels[position] if labels else test.name)
         parts.append(f'<text x="{middle}" y="{top + height + 18}" font-size="12" text-anchor="middle">{label}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"

@@ -1,6 +1,7 @@
-"""Prompts of a given length for a server whose tokenizer is not known: words, counted by asking the server twice.
+"""Prompts of a given length in tokens, for a server whose tokenizer is unknown.
 
-Two prompts of one run share no beginning unless they are meant to; the same seed gives the same prompts.
+The number of tokens for each word is derived from the usage that the server reports for two prompts. Prompts of one
+run share no prefix unless the workload requires one. The same seed yields the same prompts.
 """
 
 import random
@@ -21,11 +22,12 @@ TEXT = (
 )
 WORDS = tuple(TEXT.split())
 FEW, MANY = 16, 272
+"""Numbers of words in the two prompts that the scale is derived from."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How words become prompt tokens on one server: tokens = fixed + each * words."""
+    """Linear relation of words and prompt tokens on one server: tokens = fixed + each * words."""
 
     fixed: float = 0.0
     each: float = 1.3
@@ -35,13 +37,16 @@ class Scale:
 
 
 def scale_from(few: int, many: int) -> Scale:
-    """From the prompt tokens that FEW and MANY words had; a server that does not count gets the usual 1.3."""
+    """Return the scale for a server that counted `few` and `many` prompt tokens for FEW and MANY words.
+
+    A server that reports no usage gets the default scale.
+    """
     each = (many - few) / (MANY - FEW)
     return Scale(fixed=few - FEW * each, each=each) if each > 0 else Scale()
 
 
 def words(count: int, key: str) -> str:
-    """`count` words that depend on `key` alone."""
+    """Return `count` words chosen by `key` alone."""
     return " ".join(random.Random(key).choices(WORDS, k=count))
 
 

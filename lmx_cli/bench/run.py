@@ -1,7 +1,8 @@
-"""A run: every workload, round by round, on each server in turn, and the Report of it all.
+"""A benchmark run: every workload, round by round, on each server in turn, and the report of the results.
 
-In every round each server gets the same load, one after the other, and the order turns from round to round: what
-disturbs the machine disturbs all of them. Each workload is warmed up first, since servers compile and allocate.
+In every round the servers get the same requests one after the other, and the order is reversed from round to round, so
+that a disturbance of the machine affects all servers alike. Each workload is warmed up first, because servers compile
+kernels and allocate memory on first use.
 """
 
 import math
@@ -28,7 +29,7 @@ Progress = Callable[[str], None]
 
 @dataclass
 class Collected:
-    """One test's samples so far: for each server its rounds, in order."""
+    """Measurements of one test so far: the rounds of each server in order, and a sample that describes the test."""
 
     workload: str
     sample: Sample
@@ -40,19 +41,21 @@ async def run(
     workloads: Sequence[Workload],
     *,
     rounds: int,
-    load: RequestOptions,
+    options: RequestOptions,
     warm: bool = True,
     seconds: float | None = None,
     progress: Progress = lambda _: None,
 ) -> Report:
-    """Raises LmxError where a server or its model is not there; later errors are figures of the report.
+    """Run the workloads on the servers and return the report.
 
-    After `seconds`, shared evenly by the workloads, no further round begins; each has one at least.
+    `seconds` is a time limit that the workloads share evenly: a workload starts no further round after its share, and
+    runs at least one. Raises LmxError if a server or its model is unavailable at the start. Later errors are counted in
+    the report.
     """
     for server in servers:
         progress(f"{server.name}: {server.address.url}")
         await server.prepare()
-        server.scale = servers[0].scale  # the same words for all
+        server.scale = servers[0].scale  # all servers get the same words
     fitting, notes = fit(servers, workloads)
     tests: list[MeasuredTest] = []
     for workload in fitting:
@@ -71,14 +74,14 @@ async def run(
         targets=tuple(server.target() for server in servers),
         tests=tuple(tests),
         rounds=max((len(outcome.rounds) for test in tests for outcome in test.outcomes), default=0),
-        seed=load.seed,
-        temperature=load.temperature,
+        seed=options.seed,
+        temperature=options.temperature,
         notes=tuple(notes),
     )
 
 
 def fit(servers: Sequence[ServerUnderTest], workloads: Sequence[Workload]) -> tuple[list[Workload], list[str]]:
-    """The workloads that every server's context can hold, and what was left out."""
+    """Return the workloads that fit into the context of every server, and a note for each workload left out."""
     known = [server.context for server in servers if server.context is not None]
     if not known:
         return list(workloads), []
@@ -90,14 +93,17 @@ def fit(servers: Sequence[ServerUnderTest], workloads: Sequence[Workload]) -> tu
         if workload.context > limit
     ]
     if not fitting:
-        raise LmxError(f"no workload fits the model's context of {limit} tokens", hint="ask for shorter prompts")
+        raise LmxError(
+            f"no workload fits the model's context of {limit} tokens",
+            hint="reduce the lengths: --prompt, --answer, --long",
+        )
     return fitting, notes
 
 
 async def _measured(
     servers: Sequence[ServerUnderTest], workload: Workload, rounds: int, until: float, progress: Progress
 ) -> list[MeasuredTest]:
-    """One round at least; none begins after `until`."""
+    """Run up to `rounds` rounds, at least one, and start none after the monotonic time `until`."""
     collected: dict[str, Collected] = {}
     for number in range(rounds):
         if number and time.monotonic() > until:
@@ -143,13 +149,13 @@ def this_machine() -> ClientMachine:
 
 
 def processor() -> str:
-    """As the system names it: "Apple M3 Max", "Intel(R) Xeon(R) ...", or the architecture."""
+    """Return the processor's name as the system reports it ("Apple M3 Max"), or its architecture."""
     if sys.platform == "darwin":
         import subprocess
 
-        said = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, timeout=5)
-        if said.stdout.strip():
-            return said.stdout.strip()
+        sysctl = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, timeout=5)
+        if sysctl.stdout.strip():
+            return sysctl.stdout.strip()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -1,4 +1,4 @@
-"""A server under measurement: how to reach it, what it calls itself, and how long prompts must be in its tokens."""
+"""A server under test: how to reach it, how it identifies itself, and how its tokenizer scales words to tokens."""
 
 import asyncio
 import time
@@ -13,16 +13,17 @@ from lmx_daemon.contract.errors import LmxError, ModelNotFoundError
 from lmx_daemon.storage.benchmark import Target
 
 PREPARE_SECONDS = 600.0
-"""The first request may load the model."""
+"""Timeout of the first requests, which can include loading the model."""
 SETTLE_SECONDS = 120.0
 LISTED = 8
+"""Number of model names that an error lists."""
 BASE_URL = "give the base URL of an OpenAI-compatible server, such as http://127.0.0.1:1234/v1"
 
 MemoryProbe = Callable[[], Awaitable[int | None]]
 
 
 class ServerUnderTest:
-    """One OpenAI-compatible server and the model that is asked there."""
+    """One OpenAI-compatible server and the model that is measured on it."""
 
     def __init__(
         self,
@@ -43,23 +44,26 @@ class ServerUnderTest:
         self.memory = memory
         self.scale = Scale()
         self.takes_seeds = takes_seeds
-        """False: none is sent, for servers that stop batching where one is."""
+        """Whether requests may carry a seed. Some servers do not batch requests that have one."""
         self.context: int | None = None
-        """The longest prompt and answer together, where the server tells."""
+        """Maximum tokens of prompt and answer together, or None if the server does not report it."""
         self._key = key
         self._versions = versions or {}
         self._backend = backend
         self._software = software
 
     async def prepare(self) -> None:
-        """Finds the model, has it loaded and measures prompts. Raises LmxError saying what to do."""
+        """Find the model, have the server load it, and derive the scale of words to tokens.
+
+        Raises LmxError with a hint if the server or the model is unavailable.
+        """
         listed = await self._listed()
         if not self.model:
             if len(listed) != 1:
                 some = ", ".join(list(listed)[:LISTED])
                 raise LmxError(
-                    f"which model of {self.address.url} is to be measured?",
-                    hint=f"name one with --model (or --vs-model): {some}" if listed else "name one with --model",
+                    f"the model to measure on {self.address.url} is not named",
+                    hint="name it with --model (or --vs-model)" + (f"; available: {some}" if listed else ""),
                 )
             self.model = next(iter(listed))
         entry = listed.get(self.model, {})
@@ -71,9 +75,9 @@ class ServerUnderTest:
         self.scale = scale_from(*counts)
 
     async def settle(self) -> None:
-        """Until a request is answered again: what one round left behind must not be the next one's burden."""
+        """Wait until the server answers a short request, so that one round leaves no work to the next."""
         messages = [message("user", words(8, f"settle {time.monotonic_ns()}"))]
-        exchange = self.ask(messages, 1, temperature=0.0, seed=None)
+        exchange = self.request(messages, 1, temperature=0.0, seed=None)
         await exchange.send()
         await exchange.finished(SETTLE_SECONDS)
 
@@ -87,8 +91,8 @@ class ServerUnderTest:
             backend=self._backend,
         )
 
-    def ask(self, messages: list[dict[str, str]], tokens: int, *, temperature: float, seed: int | None) -> Exchange:
-        """A streamed chat completion, not sent yet."""
+    def request(self, messages: list[dict[str, str]], tokens: int, *, temperature: float, seed: int | None) -> Exchange:
+        """Return a streamed chat completion that is not sent yet."""
         body: dict[str, Any] = {
             "model": self.model,
             "messages": messages,
@@ -102,13 +106,13 @@ class ServerUnderTest:
         return Exchange(self.address, "POST", "/chat/completions", body, self._key)
 
     async def _listed(self) -> dict[str, dict[str, Any]]:
-        """The models that the server lists; a server that lists none may have some all the same."""
-        answer = await fetch(self.address, "GET", "/models", None, self._key, PREPARE_SECONDS)
-        self._software = self._software or answer.server
-        if answer.status == 401:
-            raise LmxError(f"{self.address.url} wants an API key", hint="give it: --api-key KEY (or --vs-api-key KEY)")
+        """Return the models that the server lists, by id. An empty list does not mean that it has no model."""
+        response = await fetch(self.address, "GET", "/models", None, self._key, PREPARE_SECONDS)
+        self._software = self._software or response.server
+        if response.status == 401:
+            raise LmxError(f"{self.address.url} requires an API key", hint="pass it with --api-key (or --vs-api-key)")
         try:
-            return {entry["id"]: entry for entry in msgspec.json.decode(answer.body)["data"]}
+            return {entry["id"]: entry for entry in msgspec.json.decode(response.body)["data"]}
         except (msgspec.MsgspecError, KeyError, TypeError):
             return {}
 
@@ -118,28 +122,31 @@ class ServerUnderTest:
             "messages": [message("user", words(length, f"count {length}"))],
             "max_tokens": 1,
         }
-        answer = await fetch(self.address, "POST", "/chat/completions", body, self._key, PREPARE_SECONDS)
-        if answer.status == 200:
-            return _prompt_tokens(self.address, answer)
-        said = error_message(answer.body)
-        if answer.status == 404 and listed and self.model not in listed:
+        response = await fetch(self.address, "POST", "/chat/completions", body, self._key, PREPARE_SECONDS)
+        if response.status == 200:
+            return _prompt_tokens(self.address, response)
+        text = error_message(response.body)
+        if response.status == 404 and listed and self.model not in listed:
             more = "" if len(listed) <= LISTED else ", ..."
             raise ModelNotFoundError(
                 f"{self.address.url} has no model {self.model!r}",
-                hint=f"there are: {', '.join(listed[:LISTED])}{more}",
+                hint=f"available: {', '.join(listed[:LISTED])}{more}",
             )
-        if answer.status in (404, 405):
-            raise LmxError(f"POST {self.address.url}/chat/completions: HTTP {answer.status}: {said}", hint=BASE_URL)
-        raise LmxError(f"{self.address.url} answered HTTP {answer.status}: {said}")
+        if response.status in (404, 405):
+            raise LmxError(f"POST {self.address.url}/chat/completions: HTTP {response.status}: {text}", hint=BASE_URL)
+        raise LmxError(f"{self.address.url} answered HTTP {response.status}: {text}")
 
 
-def _prompt_tokens(address: Address, answer: TimedResponse) -> int:
-    """0 where the server does not count. Raises LmxError where the answer is none of OpenAI's."""
+def _prompt_tokens(address: Address, response: TimedResponse) -> int:
+    """Return the prompt tokens of the usage, or 0 if the server reports none.
+
+    Raises LmxError if the body is not an OpenAI chat completion.
+    """
     try:
-        usage = msgspec.json.decode(answer.body, type=_Completion).usage
+        usage = msgspec.json.decode(response.body, type=_Completion).usage
     except msgspec.MsgspecError as error:
         raise LmxError(
-            f"what {address.url} answers is no chat completion: {answer.body[:80]!r}",
+            f"the response of {address.url} is not a chat completion: {response.body[:80]!r}",
             hint=BASE_URL,
         ) from error
     return (usage.prompt_tokens or 0) if usage is not None else 0
@@ -155,7 +162,10 @@ class _Completion(msgspec.Struct, frozen=True):
 
 
 class MemoryWatch:
-    """The highest resident memory of a server while something is measured; None where it is not ours to ask."""
+    """Context manager that polls the resident memory of a server and keeps the maximum.
+
+    The maximum is None for a server whose processes are not known.
+    """
 
     SECONDS = 0.25
 

@@ -1,7 +1,7 @@
-"""What can be asked of a server, and in which order in time: each workload does one round and tells its samples.
+"""Workloads: which requests one round sends to a server and when. Each round returns samples.
 
-It decides nothing about rounds, servers or figures. Prompts depend on (seed, workload, round, position) alone, so every
-server of a run is asked the same.
+A workload decides neither the number of rounds nor the servers nor the figures. Prompts depend only on seed, workload,
+round and position, so that all servers of a run get the same prompts.
 """
 
 import asyncio
@@ -14,28 +14,31 @@ from lmx_cli.bench.prompts import message, words
 from lmx_cli.bench.server import ServerUnderTest
 from lmx_cli.bench.wire import Exchange, TimedResponse
 
-ANSWER_SECONDS = 600.0
+RESPONSE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
 class RequestOptions:
-    """What all workloads share."""
+    """Options that the requests of all workloads share."""
 
     seed: int = 0
     temperature: float = 0.0
-    seeded: bool = False
-    """Each request sends a seed of its own."""
-    seconds: float = ANSWER_SECONDS
+    send_seeds: bool = False
+    """Whether each request carries a seed of its own."""
+    timeout: float = RESPONSE_SECONDS
+    """Seconds after which a response has failed."""
 
 
 @dataclass(frozen=True)
 class Workload(ABC):
-    load: RequestOptions = field(default_factory=RequestOptions, kw_only=True)
+    """Base of all workloads."""
+
+    options: RequestOptions = field(default_factory=RequestOptions, kw_only=True)
 
     @property
     @abstractmethod
     def kind(self) -> str:
-        """As `lmx bench --run` names it."""
+        """Name of the workload in `lmx bench --run`."""
 
     @property
     @abstractmethod
@@ -44,40 +47,45 @@ class Workload(ABC):
     @property
     @abstractmethod
     def context(self) -> int:
-        """Tokens that the longest prompt and answer need."""
+        """Tokens that the longest prompt and its answer need."""
 
     @abstractmethod
     async def round(self, server: ServerUnderTest, key: str) -> list[Sample]: ...
 
     async def warm_up(self, server: ServerUnderTest) -> None:
-        """Once before the first round, so that what a server compiles or allocates is there."""
+        """Run once before the first round, so that the server has compiled and allocated what it needs."""
         await self.round(server, "warm-up")
 
-    def ask(self, server: ServerUnderTest, position: int, messages: list[dict[str, str]], tokens: int) -> Exchange:
-        seed = self.load.seed + position if self.load.seeded and server.takes_seeds else None
-        return server.ask(messages, tokens, temperature=self.load.temperature, seed=seed)
+    async def _warm_up(self, server: ServerUnderTest, tokens: int) -> None:
+        """Send one prompt of `tokens` tokens and wait for its first token."""
+        exchange = self.request(server, 0, self.prompt(server, tokens, "warm-up"), 1)
+        await send_and_wait(exchange, self.options.timeout)
+
+    def request(self, server: ServerUnderTest, position: int, messages: list[dict[str, str]], tokens: int) -> Exchange:
+        seed = self.options.seed + position if self.options.send_seeds and server.takes_seeds else None
+        return server.request(messages, tokens, temperature=self.options.temperature, seed=seed)
 
     def prompt(self, server: ServerUnderTest, tokens: int, key: str) -> list[dict[str, str]]:
-        return [message("user", words(server.scale.words(tokens), f"{self.load.seed} {self.name} {key}"))]
+        return [message("user", words(server.scale.words(tokens), f"{self.options.seed} {self.name} {key}"))]
 
-    async def all(self, exchanges: Sequence[Exchange], every: float = 0.0) -> list[TimedResponse]:
-        """Sends them `every` seconds (at once where that is 0), and waits for the last."""
+    async def send_all(self, exchanges: Sequence[Exchange], every: float = 0.0) -> list[TimedResponse]:
+        """Send the requests `every` seconds apart (0: all at once), and wait until the last response has ended."""
 
         async def one(position: int, exchange: Exchange) -> TimedResponse:
             await asyncio.sleep(position * every)
-            return await send(exchange, self.load.seconds)
+            return await send_and_wait(exchange, self.options.timeout)
 
         return list(await asyncio.gather(*(one(i, exchange) for i, exchange in enumerate(exchanges))))
 
 
-async def send(exchange: Exchange, seconds: float) -> TimedResponse:
+async def send_and_wait(exchange: Exchange, timeout: float) -> TimedResponse:
     await exchange.send()
-    return await exchange.finished(seconds)
+    return await exchange.finished(timeout)
 
 
 @dataclass(frozen=True)
 class Streams(Workload):
-    """`streams` requests that begin `every` seconds apart; 0: together."""
+    """`streams` requests that start `every` seconds apart (0: at once)."""
 
     streams: int
     prompt_tokens: int = 64
@@ -103,14 +111,14 @@ class Streams(Workload):
 
     async def round(self, server: ServerUnderTest, key: str) -> list[Sample]:
         exchanges = [
-            self.ask(server, i, self.prompt(server, self.prompt_tokens, f"{key} {i}"), self.answer_tokens)
+            self.request(server, i, self.prompt(server, self.prompt_tokens, f"{key} {i}"), self.answer_tokens)
             for i in range(self.streams)
         ]
-        answers = await self.all(exchanges, self.every)
+        responses = await self.send_all(exchanges, self.every)
         return [
             Sample(
                 self.name,
-                answers,
+                responses,
                 streams=self.streams,
                 prompt_tokens=self.prompt_tokens,
                 answer_tokens=self.answer_tokens,
@@ -120,17 +128,18 @@ class Streams(Workload):
 
 @dataclass(frozen=True)
 class Interference(Workload):
-    """Into running streams comes one long prompt, and a short one right behind it."""
+    """A long prompt and, shortly after it, a short prompt that arrive while other streams are running."""
 
     long_tokens: int
     streams: int = 4
     prompt_tokens: int = 64
     answer_tokens: int = 1024
-    """Of the running streams, which are cut once both newcomers are done."""
+    """Token limit of the running streams. They are cancelled when both late requests have ended."""
     short_answer: int = 8
     lead: int = 8
-    """Pieces that each stream has given before the long prompt comes."""
+    """Pieces that each stream has received before the long prompt is sent."""
     behind: float = 0.2
+    """Seconds between the long and the short prompt."""
 
     @property
     def kind(self) -> str:
@@ -145,34 +154,36 @@ class Interference(Workload):
         return max(self.long_tokens + self.short_answer, self.prompt_tokens + self.answer_tokens)
 
     async def warm_up(self, server: ServerUnderTest) -> None:
-        await send(self.ask(server, 0, self.prompt(server, self.long_tokens, "warm-up"), 1), self.load.seconds)
+        await self._warm_up(server, self.long_tokens)
 
     async def round(self, server: ServerUnderTest, key: str) -> list[Sample]:
         running = [
-            self.ask(server, i, self.prompt(server, self.prompt_tokens, f"{key} {i}"), self.answer_tokens)
+            self.request(server, i, self.prompt(server, self.prompt_tokens, f"{key} {i}"), self.answer_tokens)
             for i in range(self.streams)
         ]
-        sent = asyncio.gather(*(send(exchange, self.load.seconds) for exchange in running))
-        while any(len(exchange.answer.pieces) < self.lead and not exchange.is_over for exchange in running):
+        sent = asyncio.gather(*(send_and_wait(exchange, self.options.timeout) for exchange in running))
+        while any(len(exchange.response.pieces) < self.lead and not exchange.has_ended for exchange in running):
             await asyncio.sleep(0.005)
-        long = self.ask(server, 100, self.prompt(server, self.long_tokens, f"{key} long"), self.short_answer)
-        short = self.ask(server, 101, self.prompt(server, self.prompt_tokens, f"{key} short"), self.short_answer)
-        came = await self.all([long, short], self.behind)
+        long = self.request(server, 100, self.prompt(server, self.long_tokens, f"{key} long"), self.short_answer)
+        short = self.request(server, 101, self.prompt(server, self.prompt_tokens, f"{key} short"), self.short_answer)
+        late = await self.send_all([long, short], self.behind)
         for exchange in running:
-            exchange.cut()
-        answers = await sent
-        first = [answer.pieces[0] if answer.pieces else answer.ended for answer in came]
-        window = (came[0].sent, max(first))
-        parts = {"the long one": came[:1], "a short one behind it": came[1:]}
+            exchange.cancel()
+        responses = await sent
+        first = [response.pieces[0] if response.pieces else response.ended for response in late]
+        window = (late[0].sent, max(first))
+        parts = {"the long one": late[:1], "a short one behind it": late[1:]}
         return [
-            Sample(f"{self.name}: the streams", answers, window, self.streams, self.prompt_tokens, self.answer_tokens),
+            Sample(
+                f"{self.name}: the streams", responses, window, self.streams, self.prompt_tokens, self.answer_tokens
+            ),
             *(Sample(f"{self.name}: {part}", found, None, 1, self.long_tokens) for part, found in parts.items()),
         ]
 
 
 @dataclass(frozen=True)
 class Prefix(Workload):
-    """One long system prompt, four times: new, with another question, the same again, and a second turn."""
+    """One long system prompt in four requests: new, with another question, repeated, and with a second turn."""
 
     prefix_tokens: int = 1500
     answer_tokens: int = 32
@@ -190,11 +201,11 @@ class Prefix(Workload):
         return self.prefix_tokens + 4 * self.answer_tokens + 128
 
     async def warm_up(self, server: ServerUnderTest) -> None:
-        await send(self.ask(server, 0, self.prompt(server, self.prefix_tokens, "warm-up"), 1), self.load.seconds)
+        await self._warm_up(server, self.prefix_tokens)
 
     async def round(self, server: ServerUnderTest, key: str) -> list[Sample]:
-        system = message("system", words(server.scale.words(self.prefix_tokens), f"{self.load.seed} prefix {key}"))
-        questions = [message("user", words(12, f"{self.load.seed} question {key} {i}")) for i in range(3)]
+        system = message("system", words(server.scale.words(self.prefix_tokens), f"{self.options.seed} prefix {key}"))
+        questions = [message("user", words(12, f"{self.options.seed} question {key} {i}")) for i in range(3)]
         first = [system, questions[0]]
         cold = await self._one(server, 0, first)
         other = await self._one(server, 1, [system, questions[1]])
@@ -203,17 +214,19 @@ class Prefix(Workload):
         second = await self._one(server, 3, turn)
         parts = {"new": cold, "another question": other, "the same again": again, "second turn": second}
         return [
-            Sample(f"{self.name}: {part}", [answer], prompt_tokens=self.prefix_tokens, answer_tokens=self.answer_tokens)
-            for part, answer in parts.items()
+            Sample(
+                f"{self.name}: {part}", [response], prompt_tokens=self.prefix_tokens, answer_tokens=self.answer_tokens
+            )
+            for part, response in parts.items()
         ]
 
     async def _one(self, server: ServerUnderTest, position: int, messages: list[dict[str, str]]) -> TimedResponse:
-        return await send(self.ask(server, position, messages, self.answer_tokens), self.load.seconds)
+        return await send_and_wait(self.request(server, position, messages, self.answer_tokens), self.options.timeout)
 
 
 @dataclass(frozen=True)
 class Shared(Streams):
-    """Requests that arrive together with one long beginning."""
+    """Requests that arrive together and share one long prefix."""
 
     prefix_tokens: int = 1500
 
@@ -231,5 +244,5 @@ class Shared(Streams):
 
     def prompt(self, server: ServerUnderTest, tokens: int, key: str) -> list[dict[str, str]]:
         batch = key.rpartition(" ")[0]
-        system = words(server.scale.words(self.prefix_tokens), f"{self.load.seed} shared {batch}")
+        system = words(server.scale.words(self.prefix_tokens), f"{self.options.seed} shared {batch}")
         return [message("system", system), *super().prompt(server, tokens, key)]

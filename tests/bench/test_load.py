@@ -1,4 +1,4 @@
-"""The load generator against servers of every manner, on real sockets."""
+"""Requests and runs of the benchmark against servers of different behaviour, on real sockets."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding:
 
 @asynccontextmanager
 async def serving(serve: Serve) -> AsyncIterator[str]:
-    """A server that reads one request whole and lets `serve` answer it."""
+    """Run a server that reads one complete request per connection and lets `serve` respond. Yields its URL."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -47,7 +47,7 @@ def chunked(data: bytes) -> bytes:
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
-async def ask(url: str, seconds: float = 5.0) -> Exchange:
+async def exchange_with(url: str, seconds: float = 5.0) -> Exchange:
     exchange = Exchange(Address(url), "POST", "/chat/completions", {"stream": True})
     await exchange.send()
     await exchange.finished(seconds)
@@ -55,7 +55,7 @@ async def ask(url: str, seconds: float = 5.0) -> Exchange:
 
 
 class TestWire:
-    async def test_events_split_anywhere_are_whole(self) -> None:
+    async def test_events_are_parsed_across_chunk_boundaries(self) -> None:
         usage = {"prompt_tokens": 5, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 3}}
         whole = event("") + event("Hé") + b": keep-alive\n\n" + event("llo") + event(usage=usage) + b"data: [DONE]\n\n"
 
@@ -66,28 +66,28 @@ class TestWire:
                 await writer.drain()
 
         async with serving(serve) as url:
-            answer = (await ask(url)).answer
-        assert answer.error is None
-        assert answer.text == ["Hé", "llo"] and len(answer.pieces) == 2
-        assert (answer.prompt_tokens, answer.cached_tokens, answer.tokens) == (5, 3, 7)
-        assert answer.sent < answer.pieces[0] <= answer.pieces[1] <= answer.ended
+            response = (await exchange_with(url)).response
+        assert response.error is None
+        assert response.text == ["Hé", "llo"] and len(response.pieces) == 2
+        assert (response.prompt_tokens, response.cached_tokens, response.tokens) == (5, 3, 7)
+        assert response.sent < response.pieces[0] <= response.pieces[1] <= response.ended
 
-    async def test_http_1_0_ends_with_the_connection(self) -> None:
+    async def test_an_http_1_0_response_ends_with_the_connection(self) -> None:
         async def serve(request: bytes, writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + event("x"))
             writer.write(b"data: [DONE]\n\n")
 
         async with serving(serve) as url:
-            answer = (await ask(url)).answer
-        assert (answer.error, answer.text) == (None, ["x"])
+            response = (await exchange_with(url)).response
+        assert (response.error, response.text) == (None, ["x"])
 
-    async def test_a_stream_that_breaks_off_has_failed(self) -> None:
+    async def test_a_truncated_stream_is_an_error(self) -> None:
         async def serve(request: bytes, writer: asyncio.StreamWriter) -> None:
             writer.write(SSE + chunked(event("x")))
 
         async with serving(serve) as url:
-            answer = (await ask(url)).answer
-        assert answer.error == "the connection closed before the answer's end"
+            response = (await exchange_with(url)).response
+        assert response.error == "the connection closed before the end of the response"
 
     @pytest.mark.parametrize(
         ("answer", "error"),
@@ -96,28 +96,28 @@ class TestWire:
             (b"HTTP/1.1 502 Bad\r\nContent-Length: 4\r\n\r\noops", "HTTP 502: oops"),
             (b'HTTP/1.1 404 No\r\nContent-Length: 22\r\n\r\n{"detail":"Not Found"} ', "HTTP 404: Not Found"),
             (SSE + chunked(b'data: {"error": {"message": "it died"}}\n\n'), "it died"),
-            (SSE + chunked(b"data: nonsense\n\n"), "an event of the stream is not OpenAI's"),
-            (SSE + b"0\r\n\r\n", "the stream ended without an answer"),
-            (b"SSH-2.0-OpenSSH_9.2\r\n", "no HTTP/1 server"),
-            (b"", "the connection closed before the answer's end"),
+            (SSE + chunked(b"data: nonsense\n\n"), "an event of the stream does not follow the OpenAI format"),
+            (SSE + b"0\r\n\r\n", "the stream ended without any text"),
+            (b"SSH-2.0-OpenSSH_9.2\r\n", "does not speak HTTP/1"),
+            (b"", "the connection closed before the end of the response"),
         ],
     )
-    async def test_every_fault_has_a_word(self, answer: bytes, error: str) -> None:
+    async def test_every_fault_has_an_error_message(self, answer: bytes, error: str) -> None:
         async def serve(request: bytes, writer: asyncio.StreamWriter) -> None:
             writer.write(answer)
 
         async with serving(serve) as url:
-            found = (await ask(url)).answer.error
+            found = (await exchange_with(url)).response.error
         assert found is not None and error in found
 
-    async def test_silence_has_a_limit(self) -> None:
+    async def test_a_silent_server_fails_after_the_timeout(self) -> None:
         async def serve(request: bytes, writer: asyncio.StreamWriter) -> None:
             await asyncio.sleep(3)
 
         async with serving(serve) as url:
-            assert (await ask(url, seconds=0.1)).answer.error == "no end within 0 s"
+            assert (await exchange_with(url, seconds=0.1)).response.error == "the response did not end within 0 s"
 
-    async def test_cutting_closes_the_connection(self) -> None:
+    async def test_cancel_closes_the_connection(self) -> None:
         closed = asyncio.Event()
 
         async def serve(request: bytes, writer: asyncio.StreamWriter) -> None:
@@ -135,22 +135,22 @@ class TestWire:
             exchange = Exchange(Address(url), "POST", "/chat/completions", {"stream": True})
             await exchange.send()
             whole = asyncio.create_task(exchange.finished(5))
-            while not exchange.answer.pieces:
+            while not exchange.response.pieces:
                 await asyncio.sleep(0.01)
-            exchange.cut()
-            answer = await whole
+            exchange.cancel()
+            response = await whole
             await asyncio.wait_for(closed.wait(), 5)
-        assert answer.cut and answer.error is None
+        assert response.cancelled and response.error is None
 
-    async def test_nobody_there(self) -> None:
+    async def test_a_closed_port_is_reported_with_a_hint(self) -> None:
         with pytest.raises(
-            LmxError, match=r"no server answers at http://127\.0\.0\.1:9/v1: connection refused"
+            LmxError, match=r"no server responds at http://127\.0\.0\.1:9/v1: connection refused"
         ) as caught:
             await fetch(Address("127.0.0.1:9"), "GET", "/models", None, None, 5)
         assert caught.value.hint
 
     @pytest.mark.parametrize(
-        ("given", "meant"),
+        ("given", "expected"),
         [
             ("127.0.0.1:8080", "http://127.0.0.1:8080/v1"),
             ("http://x/v1/", "http://x/v1"),
@@ -159,17 +159,17 @@ class TestWire:
             ("http://user:secret@x", "http://x/v1"),
         ],
     )
-    def test_addresses(self, given: str, meant: str) -> None:
-        assert Address(given).url == meant
+    def test_urls_are_normalised(self, given: str, expected: str) -> None:
+        assert Address(given).url == expected
 
     @pytest.mark.parametrize("given", ["ftp://x", "http://", "http://x:99999", "http://x:port", ""])
-    def test_what_is_no_address(self, given: str) -> None:
+    def test_invalid_urls_are_refused(self, given: str) -> None:
         with pytest.raises(RequestError):
             Address(given)
 
 
-class Pretender:
-    """A server that counts words as tokens, one each and five more, and answers `max_tokens` pieces."""
+class StubServer:
+    """Server that counts one token per word plus five, and generates `max_tokens` pieces."""
 
     def __init__(self, context: int | None = None) -> None:
         self.context = context
@@ -205,23 +205,23 @@ class Pretender:
 
 
 class TestRun:
-    async def test_prompts_are_as_long_as_asked_and_never_alike(self) -> None:
-        pretender = Pretender()
-        async with serving(pretender) as url:
-            found = await run([ServerUnderTest("x", url)], [Streams(4, 64, 3)], rounds=2, load=RequestOptions())
+    async def test_prompts_have_the_requested_length_and_are_distinct(self) -> None:
+        stub = StubServer()
+        async with serving(stub) as url:
+            found = await run([ServerUnderTest("x", url)], [Streams(4, 64, 3)], rounds=2, options=RequestOptions())
         test = found.tests[0]
         assert test.outcomes[0].median.prompt_tokens == 2 * 4 * 64
         assert test.outcomes[0].median.tokens == 2 * 4 * 3
-        asked = [body["messages"][0]["content"] for body in pretender.bodies]  # type: ignore[index]
+        asked = [body["messages"][0]["content"] for body in stub.bodies]  # type: ignore[index]
         assert len(set(asked)) == len(asked)
         assert found.targets[0].model == "a/model"
 
-    async def test_two_servers_get_the_same_in_turn(self) -> None:
-        one, other = Pretender(), Pretender()
-        loads = [Streams(2, 16, 2), Prefix(40, 4), Interference(50, streams=2, answer_tokens=400)]
+    async def test_two_servers_get_the_same_requests_in_turn(self) -> None:
+        one, other = StubServer(), StubServer()
+        workloads = [Streams(2, 16, 2), Prefix(40, 4), Interference(50, streams=2, answer_tokens=400)]
         async with serving(one) as first, serving(other) as second:
             servers = [ServerUnderTest("a", first), ServerUnderTest("b", second)]
-            found = await run(servers, loads, rounds=1, load=RequestOptions(), warm=False)
+            found = await run(servers, workloads, rounds=1, options=RequestOptions(), warm=False)
         assert [test.name for test in found.tests] == [
             "2 at once, 16 + 2",
             "prefix of 40: new",
@@ -238,43 +238,44 @@ class TestRun:
         prompts = [[body["messages"] for body in each.bodies if body["max_tokens"] != 1] for each in (one, other)]
         assert prompts[0] == prompts[1]
 
-    async def test_a_second_turn_holds_the_first_answer(self) -> None:
-        pretender = Pretender()
-        async with serving(pretender) as url:
-            await run([ServerUnderTest("x", url)], [Prefix(40, 4)], rounds=1, load=RequestOptions(), warm=False)
-        turn = pretender.bodies[3]["messages"]
-        assert turn[:2] == pretender.bodies[0]["messages"] and turn[2]["content"] == "x x x x "  # type: ignore[index]
+    async def test_the_second_turn_contains_the_first_answer(self) -> None:
+        stub = StubServer()
+        async with serving(stub) as url:
+            await run([ServerUnderTest("x", url)], [Prefix(40, 4)], rounds=1, options=RequestOptions(), warm=False)
+        turn = stub.bodies[3]["messages"]
+        assert turn[:2] == stub.bodies[0]["messages"] and turn[2]["content"] == "x x x x "  # type: ignore[index]
 
     async def test_seeds_and_temperature_are_sent_when_asked_for(self) -> None:
-        pretender = Pretender()
-        async with serving(pretender) as url:
-            load = RequestOptions(seed=3, temperature=0.7, seeded=True)
-            await run([ServerUnderTest("x", url)], [Streams(2, 16, 2, load=load)], rounds=1, load=load, warm=False)
-        assert [(body["seed"], body["temperature"]) for body in pretender.bodies[:2]] == [(3, 0.7), (4, 0.7)]
+        stub = StubServer()
+        async with serving(stub) as url:
+            options = RequestOptions(seed=3, temperature=0.7, send_seeds=True)
+            workloads = [Streams(2, 16, 2, options=options)]
+            await run([ServerUnderTest("x", url)], workloads, rounds=1, options=options, warm=False)
+        assert [(body["seed"], body["temperature"]) for body in stub.bodies[:2]] == [(3, 0.7), (4, 0.7)]
 
-    async def test_what_a_context_cannot_hold_is_left_out_and_said(self) -> None:
-        async with serving(Pretender(context=1000)) as url:
+    async def test_workloads_beyond_the_context_are_skipped_with_a_note(self) -> None:
+        async with serving(StubServer(context=1000)) as url:
             workloads = [Streams(1, 16, 2), Prefix(1500)]
-            found = await run([ServerUnderTest("x", url)], workloads, rounds=1, load=RequestOptions(), warm=False)
+            found = await run([ServerUnderTest("x", url)], workloads, rounds=1, options=RequestOptions(), warm=False)
             with pytest.raises(LmxError, match="no workload fits"):
                 fit([_with_context(url, 10)], [Streams(1, 16, 2)])
         assert [test.name for test in found.tests] == ["1 alone, 16 + 2"]
         assert found.notes and "prefix of 1500" in found.notes[0]
 
-    async def test_an_unknown_model_is_named_with_those_there_are(self) -> None:
-        async with serving(Pretender()) as url:
+    async def test_an_unknown_model_error_lists_the_available_models(self) -> None:
+        async with serving(StubServer()) as url:
             with pytest.raises(ModelNotFoundError, match="has no model 'b'") as caught:
                 await ServerUnderTest("x", url, "b").prepare()
-        assert caught.value.hint == "there are: a/model"
+        assert caught.value.hint == "available: a/model"
 
-    async def test_something_else_behind_the_url(self) -> None:
+    async def test_a_url_that_is_not_an_openai_server_is_refused(self) -> None:
         async def page(request: bytes, writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>")
 
         async with serving(page) as url:
-            with pytest.raises(LmxError, match="which model"):
+            with pytest.raises(LmxError, match=r"the model to measure on .* is not named"):
                 await ServerUnderTest("x", url).prepare()
-            with pytest.raises(LmxError, match="is no chat completion") as caught:
+            with pytest.raises(LmxError, match="is not a chat completion") as caught:
                 await ServerUnderTest("x", url, "m").prepare()
         assert caught.value.hint is not None and "base URL" in caught.value.hint
 
@@ -286,10 +287,10 @@ def _with_context(url: str, context: int) -> ServerUnderTest:
 
 
 class TestPrompts:
-    def test_words_depend_on_their_key_alone(self) -> None:
+    def test_words_depend_only_on_their_key(self) -> None:
         assert words(20, "a") == words(20, "a") != words(20, "b")
 
-    def test_a_scale_is_learnt_from_two_prompts(self) -> None:
+    def test_the_scale_is_derived_from_two_prompts(self) -> None:
         scale = scale_from(few=7 + 2 * FEW, many=7 + 2 * MANY)
         assert scale.words(1007) == 500 and scale.words(1) == 1
         assert scale_from(0, 0) == Scale()

@@ -1,4 +1,4 @@
-"""docs/benchmark.md, from parts whose figures are known."""
+"""Rendering of docs/benchmark.md from parts with known figures."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from scripts.bench_page import Part, keep, table, write
 MACHINE = ClientMachine(system="Linux", processor="a processor", cores=2, memory=24_000_000_000, python="3.11.7")
 
 
-def outcome(server: str, *rates: float, errors: int = 0) -> ServerResult:
+def result(server: str, *rates: float, errors: int = 0) -> ServerResult:
     rounds = tuple(
         Measurement(
             requests=4,
@@ -34,36 +34,36 @@ SWEEP = MeasuredTest(
     name="4 at once, 64 + 128",
     workload="sweep",
     outcomes=(
-        outcome("lmx", 300, 100),
-        outcome("mlx_lm.server", 90, 60),
-        outcome("mlx_vlm.server", 150, 100, errors=1),
+        result("lmx", 300, 100),
+        result("mlx_lm.server", 90, 60),
+        result("mlx_vlm.server", 150, 100, errors=1),
     ),
 )
 ARRIVALS = MeasuredTest(
     name="4 arrivals",
     workload="arrivals",
-    outcomes=(outcome("lmx", 100), outcome("mlx_lm.server", 50), outcome("mlx_vlm.server", 20)),
+    outcomes=(result("lmx", 100), result("mlx_lm.server", 50), result("mlx_vlm.server", 20)),
 )
 
 
-def test_lmx_stands_beside_the_best_of_the_others_round_by_round() -> None:
+def test_ratio_compares_lmx_with_the_best_other_server_round_by_round() -> None:
     (row,) = table({"throughput": part(SWEEP)})[2:]
     assert row == "| tok/s, 4 at once, 64 + 128, tiny | 200 | 75 | 125 (2 failed) | - | 1.50 |"
 
 
-def test_the_best_time_is_the_shortest() -> None:
+def test_the_best_time_is_the_lowest() -> None:
     first, longest = table({"mixed": part(ARRIVALS)})[2:]
     assert first.endswith("| 10 ms | 20 ms | 50 ms | - | 0.50 |")
     assert longest.endswith("| 20 ms | 40 ms | 100 ms | - | 0.50 |")
 
 
-def test_what_was_not_measured_is_not_there() -> None:
+def test_missing_parts_and_servers_leave_no_figures() -> None:
     assert len(table({})) == 2
-    alone = MeasuredTest(name="1 alone", workload="sweep", outcomes=(outcome("lmx", 100),))
+    alone = MeasuredTest(name="1 alone", workload="sweep", outcomes=(result("lmx", 100),))
     assert table({"throughput": part(alone)})[2] == "| tok/s, 1 alone, tiny | 100 | - | - | - | - |"
 
 
-def test_the_page_says_where_and_when(tmp_path: Path) -> None:
+def test_the_page_has_machine_versions_and_dates(tmp_path: Path) -> None:
     kept, docs = tmp_path / "kept", tmp_path / "docs"
     docs.mkdir()
     keep(kept, "throughput", part(SWEEP))
@@ -73,10 +73,10 @@ def test_the_page_says_where_and_when(tmp_path: Path) -> None:
     for expected in ("part `throughput`", "lmx 1", "OpenBLAS", "| lmx ps | 100 ms |", "pictures/benchmark.svg"):
         assert expected in page
     assert (docs / "pictures" / "benchmark.svg").exists()
-    assert "other work" not in page
+    assert "other programs" not in page
 
 
-def test_a_busy_machine_is_said(tmp_path: Path) -> None:
+def test_a_busy_machine_is_reported(tmp_path: Path) -> None:
     keep(tmp_path, "throughput", msgspec.structs.replace(part(SWEEP), busy=0.75))
     write(tmp_path, tmp_path)
-    assert "other work took 75% of the processor" in (tmp_path / "benchmark.md").read_text()
+    assert "other programs used 75% of the processor" in (tmp_path / "benchmark.md").read_text()

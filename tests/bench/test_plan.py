@@ -1,9 +1,9 @@
-"""What the options of `lmx bench` ask for. Pure."""
+"""Parsing of the options of `lmx bench` into a plan of workloads."""
 
 import pytest
 
+from lmx_cli.bench.plan import WORKLOADS, counts, plan, split
 from lmx_cli.bench.workloads import RequestOptions
-from lmx_cli.commands.bench import WORKLOADS, counts, plan, split
 from lmx_daemon.contract.errors import RequestError
 
 
@@ -13,7 +13,7 @@ def planned(names: list[str]) -> list[str]:
     return [workload.name for workload in made]
 
 
-def test_the_sweep_is_every_combination() -> None:
+def test_the_sweep_covers_every_combination() -> None:
     assert planned(["sweep"]) == [
         "1 alone, 64 + 8",
         "4 at once, 64 + 8",
@@ -26,7 +26,7 @@ def test_the_sweep_is_every_combination() -> None:
     ]
 
 
-def test_the_others_take_the_most_streams_and_every_long_length() -> None:
+def test_other_workloads_use_the_highest_stream_count_and_every_long_length() -> None:
     assert planned(["arrivals", "interference", "prefix", "shared"]) == [
         "4 arrivals every 50 ms, 64 + 8",
         "1500 tokens into 4 streams",
@@ -38,29 +38,29 @@ def test_the_others_take_the_most_streams_and_every_long_length() -> None:
     ]
 
 
-def test_no_two_workloads_of_a_plan_have_one_name() -> None:
+def test_workload_names_of_a_plan_are_unique() -> None:
     names = planned(list(WORKLOADS))
     assert len(set(names)) == len(names)
 
 
-def test_each_workload_calls_itself_as_the_option_does() -> None:
+def test_the_kind_of_a_workload_is_its_option_name() -> None:
     for name in WORKLOADS:
         made = plan([name], RequestOptions(), streams=[4], prompts=[64], answers=[8], long=[1500], every=0.05)
         assert [workload.kind for workload in made] == [name]
 
 
-@pytest.mark.parametrize(("given", "meant"), [("1,4,16", [1, 4, 16]), (" 8 ", [8]), ("2,,3", [2, 3])])
-def test_lists_of_numbers(given: str, meant: list[int]) -> None:
-    assert counts(given, "--streams") == meant
+@pytest.mark.parametrize(("given", "expected"), [("1,4,16", [1, 4, 16]), (" 8 ", [8]), ("2,,3", [2, 3])])
+def test_lists_of_numbers_are_parsed(given: str, expected: list[int]) -> None:
+    assert counts(given, "--streams") == expected
 
 
 @pytest.mark.parametrize("given", ["", ",", "0", "-1", "1.5", "four", "1;2"])
-def test_what_is_no_list_of_numbers(given: str) -> None:
+def test_invalid_lists_of_numbers_are_refused(given: str) -> None:
     with pytest.raises(RequestError, match="--streams"):
         counts(given, "--streams")
 
 
-def test_names_of_workloads() -> None:
+def test_workload_names_are_parsed_and_checked() -> None:
     assert split(" sweep, prefix,", "--run") == ["sweep", "prefix"]
     for wrong in ("", "sweeps", "sweep,marathon"):
         with pytest.raises(RequestError, match="--run"):

@@ -62,15 +62,15 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("arguments", "error", "hint"),
         [
-            (["--url", "http://127.0.0.1:9"], "connection refused", "is it running"),
-            (["--url", "ftp://x"], "no http address", "http://127.0.0.1:1234/v1"),
+            (["--url", "http://127.0.0.1:9"], "connection refused", "is running on that port"),
+            (["--url", "ftp://x"], "is not an http or https URL", "http://127.0.0.1:1234/v1"),
             (["--model", "no/such"], "no/such", "lmx pull no/such"),
-            (["--run", "marathon"], "there is no workload 'marathon'", "sweep, arrivals"),
-            (["--streams", "1,many"], "--streams: '1,many' is no list", "--streams 1,4,16"),
+            (["--run", "marathon"], "unknown workload 'marathon'", "sweep, arrivals"),
+            (["--streams", "1,many"], "--streams: '1,many' is not a list", "--streams 1,4,16"),
             (["--streams", "0"], "--streams: '0'", "--streams 1,4,16"),
-            (["--vs-model", "x"], "need --vs", "--vs URL"),
-            (["--vs", "http://127.0.0.1:9"], "connection refused", "is it running"),
-            (["--long", "90000", "--run", "prefix"], "no workload fits", "shorter prompts"),
+            (["--vs-model", "x"], "require --vs", "--vs URL"),
+            (["--vs", "http://127.0.0.1:9"], "connection refused", "is running on that port"),
+            (["--long", "90000", "--run", "prefix"], "no workload fits", "--prompt, --answer, --long"),
             (["compare", "nothing"], "no benchmark 'nothing'", "lmx bench list"),
             (["show", "nothing"], "no benchmark 'nothing'", "lmx bench list"),
         ],
@@ -97,6 +97,6 @@ class TestBadInput:
         own_daemon.start()
         del own_daemon.environment["LMX_API_KEY"]
         ended = own_daemon.lmx("bench", "--url", own_daemon.address, "--model", "lmx/guide")
-        assert ended.returncode == 1 and "wants an API key" in ended.stderr and "--api-key" in ended.stderr
+        assert ended.returncode == 1 and "requires an API key" in ended.stderr and "--api-key" in ended.stderr
         given = own_daemon.lmx("bench", "--run", "sweep", "--api-key", "secret", *QUICK, timeout=SECONDS)
         assert given.returncode == 0, given.stderr
