@@ -23,7 +23,7 @@ FLUSH_SECONDS = 1.0
 READ_BYTES = 256 * 1024
 
 
-class Pulse:
+class HeartbeatCounters:
     """Counters of finished work, for the heartbeat. The engine thread and the prompts thread write them, each its own;
     the writer thread reads them."""
 
@@ -70,10 +70,10 @@ class Pulse:
         )
 
 
-class Link:
-    def __init__(self, connection: socket.socket, pulse: Pulse) -> None:
+class WorkerLink:
+    def __init__(self, connection: socket.socket, counters: HeartbeatCounters) -> None:
         self._connection = connection
-        self._pulse = pulse
+        self._counters = counters
         self._encoder = Encoder()
         self._outbox: deque[bytes] = deque()
         self._waiting_bytes = 0
@@ -122,9 +122,9 @@ class Link:
                 frames = list(self._outbox)
                 self._outbox.clear()
             if time.monotonic() >= beat_at:
-                if overdue := self._pulse.submissions.overdue(time.monotonic()):
+                if overdue := self._counters.submissions.overdue(time.monotonic()):
                     frames.append(self._encoder.encode(Events(events=tuple(overdue))))
-                frames.append(self._encoder.encode(self._pulse.heartbeat()))
+                frames.append(self._encoder.encode(self._counters.heartbeat()))
                 beat_at = time.monotonic() + HEARTBEAT_SECONDS
             if not frames:
                 continue
@@ -135,11 +135,11 @@ class Link:
                 self._changed.notify_all()
 
 
-class HangUp:
+class HangUpWatcher:
     """A thread that calls `act` when the daemon's end of the socket closes, even during imports or a long step."""
 
     def __init__(self, connection: socket.socket) -> None:
-        self.act: Callable[[], None] = leave
+        self.act: Callable[[], None] = exit_now
         self._closed = select.poll()
         self._closed.register(connection, select.POLLHUP)  # Linux always reports it, macOS if it is asked for
         threading.Thread(target=self._wait, name="hang-up", daemon=True).start()
@@ -150,6 +150,6 @@ class HangUp:
         self.act()
 
 
-def leave(code: int = 0) -> None:
+def exit_now(code: int = 0) -> None:
     """End the process at once, whatever its threads are stuck in."""
     os._exit(code)

@@ -18,7 +18,7 @@ import psutil
 
 from lmx_daemon.contract.errors import LmxError, RequestError, WorkerError
 from lmx_daemon.contract.text import valid_text
-from lmx_daemon.worker.template import EXIT_MEMORY, LENGTH, MAX_TEXT
+from lmx_daemon.worker.template_program import EXIT_MEMORY, LENGTH, MAX_TEXT
 
 START_SECONDS = 20.0
 """How long a child may take to start on a busy machine; the deadline of a rendering begins after it."""
@@ -75,7 +75,7 @@ class TemplateChild:
         self.close()
         environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "lmx_daemon.worker.template", str(self._seconds), str(self._memory_bytes)],
+            [sys.executable, "-m", "lmx_daemon.worker.template_program", str(self._seconds), str(self._memory_bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

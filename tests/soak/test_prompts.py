@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests.engines.mlx.text.prompts import families
-from tests.engines.mlx.text.test_control import MARKER, WORDS, check_family, check_words
+from tests.engines.mlx.text.test_control_tokens import MARKER, WORDS, check_family, check_words
 from tests.engines.mlx.text.tokenizers import KINDS
 
 pytestmark = pytest.mark.slow

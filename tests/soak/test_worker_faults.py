@@ -18,7 +18,7 @@ import pytest
 from lmx_daemon.contract.frames import Heartbeat, Loaded
 from lmx_daemon.contract.generation import Count, Counted, Text
 from tests.end_to_end.running import Daemon, wait_until
-from tests.engines.mlx.driving import WorkerProcess
+from tests.engines.mlx.worker_process import WorkerProcess
 from tests.models import COMMIT, build_cached_model, build_model
 from tests.scripted import Script, build_scripted
 from tests.soak.streams import Stream

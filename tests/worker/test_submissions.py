@@ -5,7 +5,7 @@ from typing import Any
 
 from lmx_daemon.contract.frames import Submit
 from lmx_daemon.contract.generation import Failed, Finished, Generate, Tokens
-from lmx_daemon.worker.link import Pulse
+from lmx_daemon.worker.link import HeartbeatCounters
 from lmx_daemon.worker.submissions import Submission, Submissions
 
 
@@ -71,19 +71,19 @@ class TestDeadlines:
 
 class TestPulse:
     def test_preparation_without_progress_shows_in_the_heartbeat(self) -> None:
-        pulse = Pulse()
-        added(pulse.submissions)
-        with pulse.preparation():
-            first, second = pulse.heartbeat(), pulse.heartbeat()
+        counters = HeartbeatCounters()
+        added(counters.submissions)
+        with counters.preparation():
+            first, second = counters.heartbeat(), counters.heartbeat()
             assert first.preparing and first.prepared == second.prepared and first.waiting == 1
-            pulse.advance(0.0)
-            assert pulse.heartbeat().prepared > second.prepared
-        assert not pulse.heartbeat().preparing
+            counters.advance(0.0)
+            assert counters.heartbeat().prepared > second.prepared
+        assert not counters.heartbeat().preparing
 
     def test_an_honest_long_call_counts_as_progress_for_the_time_it_may_take(self) -> None:
-        pulse = Pulse()
-        with pulse.preparation():
-            pulse.advance(0.05)
-            assert pulse.heartbeat().prepared < pulse.heartbeat().prepared
+        counters = HeartbeatCounters()
+        with counters.preparation():
+            counters.advance(0.05)
+            assert counters.heartbeat().prepared < counters.heartbeat().prepared
             time.sleep(0.06)
-            assert pulse.heartbeat().prepared == pulse.heartbeat().prepared
+            assert counters.heartbeat().prepared == counters.heartbeat().prepared

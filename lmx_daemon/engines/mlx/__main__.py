@@ -34,9 +34,9 @@ from lmx_daemon.contract.frames import (
 )
 from lmx_daemon.contract.generation import Failed
 from lmx_daemon.engines.mlx.commands import Drop, Stop
-from lmx_daemon.engines.mlx.missing import mending_command
-from lmx_daemon.engines.mlx.text.preparation import Preparation
-from lmx_daemon.worker.link import HangUp, Link, Pulse, leave
+from lmx_daemon.engines.mlx.install_hint import repair_command
+from lmx_daemon.engines.mlx.text.prompt_thread import PromptThread
+from lmx_daemon.worker.link import HangUpWatcher, HeartbeatCounters, WorkerLink, exit_now
 from lmx_daemon.worker.template_child import TemplateChild
 
 LEAVE_SECONDS = 3.0
@@ -51,18 +51,18 @@ def main() -> None:
     connection = take_connection()
     os.environ["HF_HUB_OFFLINE"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    hang_up = HangUp(connection)
-    pulse = Pulse()
-    link = Link(connection, pulse)
+    hang_up = HangUpWatcher(connection)
+    counters = HeartbeatCounters()
+    link = WorkerLink(connection, counters)
     try:
         versions, backend, device_memory = import_engine()
     except (ImportError, OSError, RuntimeError) as error:
-        missing = EngineMissingError(f"MLX is missing or broken: {error}", hint=f"mend it with: {mending_command()}")
+        missing = EngineMissingError(f"MLX is missing or broken: {error}", hint=f"mend it with: {repair_command()}")
         link.start()
         link.send(LoadFailed(error=missing.body()))
         link.flush()
-        leave(EXIT_NO_ENGINE)
-    Worker(link, pulse).run(
+        exit_now(EXIT_NO_ENGINE)
+    Worker(link, counters).run(
         Hello(
             protocol=WORKER_PROTOCOL,
             engine="mlx-lm",
@@ -108,18 +108,18 @@ def import_engine() -> tuple[dict[str, str], str, int]:
 class Worker:
     """Reads the daemon's frames and gives each to the thread that it concerns."""
 
-    def __init__(self, link: Link, pulse: Pulse) -> None:
+    def __init__(self, link: WorkerLink, counters: HeartbeatCounters) -> None:
         from lmx_daemon.engines.mlx.runner import Runner
 
         self._link = link
-        self._pulse = pulse
-        self._runner = Runner(link.send, pulse, self._on_loaded)
-        self._preparation = Preparation(pulse, link.send, self._runner.inbox.put)
+        self._counters = counters
+        self._runner = Runner(link.send, counters, self._on_loaded)
+        self._preparation = PromptThread(counters, link.send, self._runner.inbox.put)
         self._child: TemplateChild | None = None
         self._max_open = 0
         self._exit_code = 0
 
-    def run(self, hello: Hello, hang_up: HangUp) -> None:
+    def run(self, hello: Hello, hang_up: HangUpWatcher) -> None:
         """Serve until the daemon asks for the end, or its end of the socket closes."""
         threading.excepthook = self._on_thread_death
         hang_up.act = self._on_hang_up
@@ -149,7 +149,7 @@ class Worker:
                 self._leave(LEAVE_SECONDS)
 
     def _submit(self, submit: Submit) -> None:
-        submissions = self._pulse.submissions
+        submissions = self._counters.submissions
         if self._preparation.builder is None or not self._runner.serves:
             error: LmxError = WorkerError("no model is loaded in this worker")
         elif len(submissions) >= self._max_open:
@@ -160,14 +160,14 @@ class Worker:
         self._link.send(Events(events=(Failed(id=submit.request.id, error=error.body()),)))
 
     def _cancel(self, identity: str) -> None:
-        event = self._pulse.submissions.cancel(identity, lambda: self._runner.inbox.put(Drop(identity)))
+        event = self._counters.submissions.cancel(identity, lambda: self._runner.inbox.put(Drop(identity)))
         if event is not None:
             self._link.send(Events(events=(event,)))
 
     def _leave(self, seconds: float) -> None:
         """Ask the engine thread to end in order, and end the process after `seconds` at the latest."""
         self._runner.inbox.put(Stop(flush_seconds=seconds / 2))
-        timer = threading.Timer(seconds, lambda: leave(self._exit_code))
+        timer = threading.Timer(seconds, lambda: exit_now(self._exit_code))
         timer.daemon = True
         timer.start()
 
@@ -186,13 +186,13 @@ class Worker:
         self._link.flush()
         print(f"{LAST_WORDS}{reason}", file=sys.stderr, flush=True)
         if thread == "engine":
-            leave(EXIT_FAILED)
+            exit_now(EXIT_FAILED)
         self._exit_code = EXIT_FAILED
         self._leave(HANG_UP_SECONDS)
 
     def _on_loaded(self, loaded: Any, command: Load) -> None:
         """On the engine thread, before the warm-up, beside which the template child starts."""
-        from lmx_daemon.engines.mlx.prefix.parts import can_be_cut
+        from lmx_daemon.engines.mlx.prefix.cache_layout import can_be_cut
         from lmx_daemon.engines.mlx.text.prompt import PromptBuilder
 
         options = command.options
@@ -217,7 +217,7 @@ class Worker:
         self._link.flush()
         if self._child is not None:
             self._child.kill()
-        leave(self._exit_code)
+        exit_now(self._exit_code)
 
 
 if __name__ == "__main__":

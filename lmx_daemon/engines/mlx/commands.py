@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from lmx_daemon.contract.frames import Grant, Load
 from lmx_daemon.contract.generation import Generate
-from lmx_daemon.engines.mlx.text.prompt import Prepared
+from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,7 @@ class Ready:
     """A request whose prompt is tokens now."""
 
     request: Generate
-    prepared: Prepared
+    prepared: PreparedPrompt
     arrived: float
     load_seconds: float
 

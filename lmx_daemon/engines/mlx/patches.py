@@ -30,7 +30,7 @@ def eager() -> Iterator[None]:
         _EAGER.reset(token)
 
 
-def teach() -> None:
+def install() -> None:
     """Idempotent. For the models of mlx-lm that are imported by now."""
     ours: dict[str, tuple[Any, Callable[..., Any]]] = {
         "scaled_dot_product_attention": (base.scaled_dot_product_attention, attention)

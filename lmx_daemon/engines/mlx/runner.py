@@ -19,13 +19,13 @@ from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.frames import Grant, Load, Loaded, LoadFailed, LoadProgress, Log, Memory, MemoryUse
 from lmx_daemon.engines.mlx import platform
 from lmx_daemon.engines.mlx.commands import Command, Drop, Ready, Stop, Wake
-from lmx_daemon.engines.mlx.load.loading import LoadedModel, load
-from lmx_daemon.engines.mlx.load.probe import try_out
-from lmx_daemon.engines.mlx.prefix.sharing import Reuse, reuse_for
+from lmx_daemon.engines.mlx.load.model import LoadedModel, load
+from lmx_daemon.engines.mlx.load.probe import probe_model
+from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing, open_sharing
 from lmx_daemon.engines.mlx.schedule.faults import load_failure_of
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
 from lmx_daemon.engines.mlx.schedule.scheduler import Scheduler
-from lmx_daemon.worker.link import Pulse
+from lmx_daemon.worker.link import HeartbeatCounters
 
 MEMORY_SECONDS = 1.0
 
@@ -34,14 +34,14 @@ class Runner:
     """`on_loaded` is called in the engine thread, before the warm-up and before the daemon hears of the model."""
 
     def __init__(
-        self, send: Callable[[Any], None], pulse: Pulse, on_loaded: Callable[[LoadedModel, Load], None]
+        self, send: Callable[[Any], None], counters: HeartbeatCounters, on_loaded: Callable[[LoadedModel, Load], None]
     ) -> None:
         self.inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._send = send
-        self._pulse = pulse
+        self._counters = counters
         self._on_loaded = on_loaded
         self._weights = 0
-        self._reuse = Reuse()
+        self._reuse = PrefixSharing()
         self._service: Scheduler | None = None
         """From the load on."""
         self._memory = MemoryUse()
@@ -95,7 +95,7 @@ class Runner:
     # ---- the load ----
 
     def _load(self, command: Load) -> None:
-        self._pulse.busy = True
+        self._counters.busy = True
         try:
             self._send(self._bring_in(command))
             gc.freeze()  # what is there now stays: looking through it again and again would hold streams up
@@ -105,7 +105,7 @@ class Runner:
                 traceback.print_exc()
             self._send(LoadFailed(error=load_failure_of(error).body()))
         finally:
-            self._pulse.busy = False
+            self._counters.busy = False
 
     def _bring_in(self, command: Load) -> Loaded:
         """Raises what makes the load fail."""
@@ -114,10 +114,10 @@ class Runner:
         loaded = load(path, options, self._progress, command.trusted)
         platform.bound_caches(loaded.weights)
         self._weights = loaded.weights
-        self._reuse = reuse_for(loaded, path, command.model, options, self._warn, lambda: self.inbox.put(Wake()))
+        self._reuse = open_sharing(loaded, path, command.model, options, self._warn, lambda: self.inbox.put(Wake()))
         self._warming_up()
         self._on_loaded(loaded, command)
-        abilities = try_out(loaded.model, self._warming_up)
+        abilities = probe_model(loaded.model, self._warming_up)
         line = RequestQueue(abilities.cache, options.cache_bytes, loaded.capabilities.context_length)
         self._service = Scheduler(
             loaded,
@@ -126,7 +126,7 @@ class Runner:
             options,
             line,
             self._reuse,
-            pulse=self._pulse,
+            counters=self._counters,
             send=self._send,
             on_progress=self._warming_up,
         )
@@ -141,7 +141,7 @@ class Runner:
         )
 
     def _progress(self, stage: str, fraction: float | None) -> None:
-        self._pulse.steps += 1
+        self._counters.steps += 1
         self._send(LoadProgress(stage=stage, fraction=fraction))
 
     def _warming_up(self) -> None:

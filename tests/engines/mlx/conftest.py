@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.engines.mlx.shelf import Shelf
+from tests.engines.mlx.prefix.disk_cache import DiskCache
 
 
 @pytest.fixture(scope="module")
@@ -15,13 +15,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[Callable[..., Shelf]]:
-    made: list[Shelf] = []
+def disk_cache(tmp_path: Path) -> Iterator[Callable[..., DiskCache]]:
+    made: list[DiskCache] = []
 
-    def make(**options: Any) -> Shelf:
+    def make(**options: Any) -> DiskCache:
         for before in made:
             before.close()
-        made.append(Shelf(tmp_path / "prefix", **options))
+        made.append(DiskCache(tmp_path / "prefix", **options))
         return made[-1]
 
     yield make

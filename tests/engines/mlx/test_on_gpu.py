@@ -19,8 +19,8 @@ from lmx_daemon.engines.mlx import patches, platform
 from lmx_daemon.engines.mlx.batch.batch import Batch
 from lmx_daemon.engines.mlx.batch.step import Row
 from lmx_daemon.engines.mlx.cpu import exponentials as host
-from lmx_daemon.engines.mlx.load.loading import load
-from lmx_daemon.engines.mlx.load.probe import try_out
+from lmx_daemon.engines.mlx.load.model import load
+from lmx_daemon.engines.mlx.load.probe import probe_model
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY, SamplingParams
 from lmx_daemon.engines.mlx.sampling.sampler import Sampler, TokenCounts
@@ -54,7 +54,7 @@ def _as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     monkeypatch.undo()
     unteach()
-    patches.teach()
+    patches.install()
     alone_with.cache_clear()
 
 
@@ -89,7 +89,7 @@ def in_type(kind: str) -> Any:
 def test_tokens_of_half_the_width_are_the_models_own(kind: str) -> None:
     """Rounding differs with the rows beside; another row's keys and values would be far off."""
     model, generator = in_type(kind), random.Random(2)
-    abilities = try_out(model)
+    abilities = probe_model(model)
     assert abilities.merges and abilities.joins and abilities.lazy
     batch, prefixes = Batch(model, set(), prefill_step=4096, abilities=abilities), PrefixCache(1 << 24)
     answers: dict[int, tuple[tuple[int, ...], list[int]]] = {}

@@ -13,7 +13,7 @@ import pytest
 
 from lmx_daemon.contract.frames import Hello, Leave, Loaded, LoadFailed, LoadProgress, Log
 from lmx_daemon.contract.generation import Count, Counted, Failed, Finished, Started, Text, Tokens
-from tests.engines.mlx.driving import WorkerProcess, chat, completion, sampled
+from tests.engines.mlx.worker_process import WorkerProcess, chat, completion, sampled
 from tests.models import ARCHITECTURES, build_model
 
 PROMPTS = [

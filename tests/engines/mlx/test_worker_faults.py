@@ -13,7 +13,7 @@ import pytest
 
 from lmx_daemon.contract.frames import LAST_WORDS, Cancel, Heartbeat, Loaded, LoadFailed, Log
 from lmx_daemon.contract.generation import Chat, Count, Failed, Finished, Generate, Message, Text, TextPart, Tool
-from tests.engines.mlx.driving import WorkerProcess, chat, completion
+from tests.engines.mlx.worker_process import WorkerProcess, chat, completion
 from tests.models import build_model
 from tests.scripted import build_scripted
 

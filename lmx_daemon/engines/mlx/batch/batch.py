@@ -17,7 +17,7 @@ from lmx_daemon.engines.mlx.batch.decode import CACHE_STEP, Decode
 from lmx_daemon.engines.mlx.batch.groups import fork
 from lmx_daemon.engines.mlx.batch.prefill import Pace, Prompt, pieces
 from lmx_daemon.engines.mlx.batch.step import FailedRows, PrefillProgress, Row, StepResult
-from lmx_daemon.engines.mlx.load.probe import Abilities, try_out
+from lmx_daemon.engines.mlx.load.probe import ModelAbilities, probe_model
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY, SamplingParams
 
 WARM_UP_TOKENS, FEW_TOKENS = 81, 9
@@ -31,11 +31,11 @@ class Batch:
     """Rows that are computed together. Row ids are never used twice."""
 
     def __init__(
-        self, model: Any, stop_tokens: set[int], *, prefill_step: int, abilities: Abilities | None = None
+        self, model: Any, stop_tokens: set[int], *, prefill_step: int, abilities: ModelAbilities | None = None
     ) -> None:
         """The model is tried here where nobody knows its `abilities` yet."""
         self._model = model
-        abilities = abilities or try_out(model)
+        abilities = abilities or probe_model(model)
         self._decode = Decode(model, stop_tokens, abilities)
         self._pads = abilities.pads
         self._ids = itertools.count()

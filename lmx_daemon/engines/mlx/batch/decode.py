@@ -14,7 +14,7 @@ from mlx_lm.models.cache import KVCache
 
 from lmx_daemon.engines.mlx.batch.groups import ROOM, Group, fork, forward, place, room_of
 from lmx_daemon.engines.mlx.batch.step import Row, Token
-from lmx_daemon.engines.mlx.load.probe import Abilities
+from lmx_daemon.engines.mlx.load.probe import ModelAbilities
 from lmx_daemon.engines.mlx.sampling.sampler import Logprobs, SampledTokens, Sampler, TokenCounts
 
 CACHE_STEP = 256
@@ -52,7 +52,7 @@ class DecodeStep:
 class Decode:
     """All rows of a batch that have their prompt."""
 
-    def __init__(self, model: Any, stop_tokens: set[int], abilities: Abilities) -> None:
+    def __init__(self, model: Any, stop_tokens: set[int], abilities: ModelAbilities) -> None:
         self._model = model
         self._stop = stop_tokens
         self._running: dict[int, Running] = {}

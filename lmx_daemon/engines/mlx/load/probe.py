@@ -35,7 +35,7 @@ NEAR = 0.05
 
 
 @dataclass(frozen=True)
-class Abilities:
+class ModelAbilities:
     """What a model's own code turned out to do."""
 
     cache: CacheShape | None
@@ -51,7 +51,7 @@ class Abilities:
     its experts' numbers under way."""
 
 
-def try_out(model: Any, on_progress: Callable[[], None] = lambda: None) -> Abilities:
+def probe_model(model: Any, on_progress: Callable[[], None] = lambda: None) -> ModelAbilities:
     """Raises what the model raises at a plain prompt. Every call reads all weights, so one tells several things; it may
     take long, so that each is progress."""
 
@@ -59,11 +59,11 @@ def try_out(model: Any, on_progress: Callable[[], None] = lambda: None) -> Abili
         on_progress()
         return found
 
-    patches.teach()
+    patches.install()
     longest = done(_prompt(model, LENGTHS[-1]))
     rows = _rows(model, longest, on_progress)
     merged = done(_merged_logits(model, rows))
-    return Abilities(
+    return ModelAbilities(
         cache=_shape_of(longest),
         merges=merged is not None,
         joins=merged is not None and done(_joins(model, rows, merged)),

@@ -1,7 +1,8 @@
 """The prefix cache: keys and values of earlier sequences in blocks, for prompts that begin alike. Bounded by bytes.
 
 A tree for each namespace: a block of 64 tokens has the blocks that followed it as children, so that sequences share
-what they have in common. Blocks are never changed once stored. What lies below, on disk, is told through `Tier`.
+what they have in common. Blocks are never changed once stored. The disk tier below learns of them through
+`NodeObserver`.
 Owned by the engine thread.
 """
 
@@ -15,8 +16,16 @@ import mlx.core as mx
 import numpy as np
 
 from lmx_daemon.contract.generation import MEMORY_ONLY
+from lmx_daemon.engines.mlx.prefix.cache_layout import (
+    CacheLayout,
+    Checkpoint,
+    cut,
+    join,
+    layout_of,
+    state_of,
+    tensors_of,
+)
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK, WIDTH, chain, encode, end_key, root_key
-from lmx_daemon.engines.mlx.prefix.parts import Layout, State, cut, join, layout_of, state_of, tensors_of
 
 ROOM = 256
 """Tokens that a found cache holds for an answer before it is copied for more, as mlx-lm's caches grow."""
@@ -37,7 +46,7 @@ class Node:
     tokens: bytes
     start: int
     parts: list[mx.array]
-    state: State | None = None
+    state: Checkpoint | None = None
     children: dict[bytes, "Node"] = field(default_factory=dict)
     ends: dict[bytes, "Node"] = field(default_factory=dict)
 
@@ -55,14 +64,14 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Hit:
+class PrefixHit:
     cache: list[Any]
     length: int
     """Tokens of the prompt that `cache` holds."""
 
 
 @dataclass(frozen=True)
-class Place:
+class PrefixMatch:
     """How far the stored blocks follow a prompt: whole blocks, then `shared` tokens of one more node."""
 
     path: list[Node]
@@ -74,10 +83,10 @@ class Place:
         return len(self.path) * BLOCK + self.shared
 
 
-class Tier(Protocol):
+class NodeObserver(Protocol):
     """What is told of every stored node, so that it can be kept elsewhere too."""
 
-    def offer(self, node: Node, layout: Layout) -> None: ...
+    def offer(self, node: Node, layout: CacheLayout) -> None: ...
 
     def used(self, nodes: Sequence[Node]) -> None: ...
 
@@ -85,10 +94,10 @@ class Tier(Protocol):
 class PrefixCache:
     """Least recently used goes first, and a block never before those that follow it. Namespaces share nothing."""
 
-    def __init__(self, max_bytes: int, fingerprint: str = "", tier: Tier | None = None) -> None:
+    def __init__(self, max_bytes: int, fingerprint: str = "", tier: NodeObserver | None = None) -> None:
         self.max_bytes = max_bytes
         self.size = 0
-        self.layout: Layout | None = None
+        self.layout: CacheLayout | None = None
         """Known from the first sequence on; a model has only one."""
         self._fingerprint = fingerprint
         self._tier = tier
@@ -99,7 +108,7 @@ class PrefixCache:
         self._older: list[Node] = []
         """Before it; the tier has not been told of them."""
 
-    def find(self, namespace: str, tokens: Sequence[int]) -> Hit | None:
+    def find(self, namespace: str, tokens: Sequence[int]) -> PrefixHit | None:
         """The longest stored beginning of `tokens`, one token short of all of them at most: one must be computed."""
         place = self.place(namespace, encode(tokens))
         if self.layout is None or place.length < MIN_TOKENS:
@@ -110,29 +119,29 @@ class PrefixCache:
         state = place.last.state if place.last is not None else None
         parts, room = [node.parts for node in nodes], len(tokens) - place.length + ROOM
         cache = join(self.layout, parts, place.length, state, surplus=held - place.length, room=room)
-        return Hit(cache, place.length)
+        return PrefixHit(cache, place.length)
 
-    def place(self, namespace: str, data: bytes) -> Place:
+    def place(self, namespace: str, data: bytes) -> PrefixMatch:
         """Where the stored blocks leave the prompt `data` (encoded); what `find` would give."""
-        nowhere = Place([], None, 0)
+        nowhere = PrefixMatch([], None, 0)
         if self.layout is None:
             return nowhere
         path = list(self.walk(namespace, data))
         whole = len(data) // WIDTH - 1
         if self.layout.trimmable:
             if path and len(path) * BLOCK > whole:  # all of it is stored: the last token is computed again
-                return Place(path[:-1], path[-1], BLOCK - 1)
+                return PrefixMatch(path[:-1], path[-1], BLOCK - 1)
             at = path[-1] if path else self._roots.get(namespace)
             start = len(path) * BLOCK * WIDTH
             last, shared = _nearest(at, data[start : start + BLOCK * WIDTH], whole - len(path) * BLOCK)
-            return Place(path, last, shared)
+            return PrefixMatch(path, last, shared)
         for depth in range(min(len(path), whole // BLOCK), -1, -1):
             at = path[depth - 1] if depth else self._roots.get(namespace)
             rest = data[depth * BLOCK * WIDTH : whole * WIDTH]
             ends = [] if at is None else [end for tokens, end in at.ends.items() if rest.startswith(tokens)]
             if ends:
                 end = max(ends, key=lambda end: end.length)
-                return Place(path[:depth], end, end.length)
+                return PrefixMatch(path[:depth], end, end.length)
         return nowhere
 
     def walk(self, namespace: str, data: bytes) -> Iterator[Node]:
@@ -200,7 +209,7 @@ class PrefixCache:
         self._drop_covered(parent, tokens)
         return node
 
-    def add_end(self, parent: Node, tokens: bytes, parts: list[mx.array], state: State | None) -> Node:
+    def add_end(self, parent: Node, tokens: bytes, parts: list[mx.array], state: Checkpoint | None) -> Node:
         """`tokens` that fill no block after `parent`, with the states at their end where the model has such."""
         known = parent.ends.get(tokens)
         if known is not None:

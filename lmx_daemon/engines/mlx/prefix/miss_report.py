@@ -24,7 +24,7 @@ CLOCK = re.compile(r"\d{1,2}:\d{2}|\d{4}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]\d{2,
 Tokens = npt.NDArray[np.int32]
 
 
-class Recent:
+class RecentPrompts:
     def __init__(self, decode: Callable[[list[int]], str], think: str | None) -> None:
         self._decode = decode
         self._think = think

@@ -15,12 +15,12 @@ import numpy as np
 
 from lmx_daemon.contract.frames import EngineOptions
 from lmx_daemon.engines.mlx.load.fingerprint import fingerprint
-from lmx_daemon.engines.mlx.load.loading import LoadedModel
-from lmx_daemon.engines.mlx.prefix.cache import Hit, PrefixCache
-from lmx_daemon.engines.mlx.prefix.disk import Disk
-from lmx_daemon.engines.mlx.prefix.fetch import Fetch
+from lmx_daemon.engines.mlx.load.model import LoadedModel
+from lmx_daemon.engines.mlx.prefix.cache import PrefixCache, PrefixHit
+from lmx_daemon.engines.mlx.prefix.disk_read import DiskRead
+from lmx_daemon.engines.mlx.prefix.disk_tier import DiskTier
 from lmx_daemon.engines.mlx.prefix.keys import encode
-from lmx_daemon.engines.mlx.prefix.miss_report import TAIL, WORTH, Recent, Tokens, common_length, may_share
+from lmx_daemon.engines.mlx.prefix.miss_report import TAIL, WORTH, RecentPrompts, Tokens, common_length, may_share
 
 AHEAD_BYTES, AHEAD_PART = 512 * 1024 * 1024, 4
 """Of what may be kept in memory, one part of so many is read ahead, and at most so much."""
@@ -33,7 +33,7 @@ WAIT_SECONDS = 30.0
 Result = TypeVar("Result")
 
 
-class Rows(Protocol):
+class RunningRows(Protocol):
     """What is needed of the batch."""
 
     def checkpoint(self, row: int, position: int) -> bool: ...
@@ -42,10 +42,10 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True)
-class Found:
+class PrefixStart:
     """What a request starts with."""
 
-    hit: Hit | None
+    hit: PrefixHit | None
     checkpoints: tuple[int, ...] = ()
     first_difference: int | None = None
     """Where the prompt leaves the earlier one that is most like it."""
@@ -62,16 +62,16 @@ class Found:
 
 
 @dataclass(eq=False)
-class Arrival:
+class PrefixLookup:
     """A request that has not started."""
 
     namespace: str
     tokens: list[int]
     until: float
     opening: int = 0
-    fetch: Fetch | None = None
+    fetch: DiskRead | None = None
     reads: int = 0
-    leader: "Leader | None" = None
+    leader: "SharedRow | None" = None
     position: int = 0
     """It waits until the leader's cache of so many tokens is stored."""
     array: Tokens = field(init=False)
@@ -81,21 +81,21 @@ class Arrival:
 
 
 @dataclass(eq=False)
-class Leader:
+class SharedRow:
     """A running row, whose tokens others may wait for."""
 
     row: int
-    arrival: Arrival
+    arrival: PrefixLookup
     held: int
     planned: set[int]
     ended: bool = False
 
 
-class Reuse:
+class PrefixSharing:
     def __init__(
         self,
         prefixes: PrefixCache | None = None,
-        disk: Disk | None = None,
+        disk: DiskTier | None = None,
         decode: Callable[[list[int]], str] = lambda _: "",
         think: str | None = None,
         warn: Callable[[str], None] = lambda _: None,
@@ -103,20 +103,20 @@ class Reuse:
         self.prefixes = prefixes or PrefixCache(0)
         self._disk = disk
         self._warn = warn
-        self._leaders: dict[int, Leader] = {}
-        self._recent = Recent(decode, think)
+        self._leaders: dict[int, SharedRow] = {}
+        self._recent = RecentPrompts(decode, think)
 
-    def arrive(self, namespace: str, tokens: list[int], opening: int = 0) -> Arrival:
+    def arrive(self, namespace: str, tokens: list[int], opening: int = 0) -> PrefixLookup:
         """A request has its tokens, of which others may share the `opening`. What the disk holds begins to be read."""
-        arrival = Arrival(namespace, tokens, time.monotonic() + WAIT_SECONDS, opening)
+        arrival = PrefixLookup(namespace, tokens, time.monotonic() + WAIT_SECONDS, opening)
         arrival.fetch = self._forgiving(lambda: self._fetch(namespace, tokens), None)
         return arrival
 
-    def reads_for(self, arrival: Arrival | None) -> bool:
+    def reads_for(self, arrival: PrefixLookup | None) -> bool:
         """Whether the disk's answer is what it waits for."""
         return arrival is not None and arrival.fetch is not None and not arrival.fetch.done
 
-    def may_start(self, arrival: Arrival | None, rows: Rows) -> bool:
+    def may_start(self, arrival: PrefixLookup | None, rows: RunningRows) -> bool:
         """False while what it waits for is under way."""
         if arrival is None or time.monotonic() > arrival.until:
             return True
@@ -134,10 +134,10 @@ class Reuse:
             arrival.leader = None
         return not self._follow(arrival, rows)
 
-    def start(self, arrival: Arrival | None) -> Found:
+    def start(self, arrival: PrefixLookup | None) -> PrefixStart:
         """What the request starts with, now that it does."""
         if arrival is None:
-            return Found(None)
+            return PrefixStart(None)
         hit = self.find(arrival.namespace, arrival.tokens)
         cached = hit.length if hit is not None else 0
         nearest, common = self._recent.nearest(arrival.namespace, arrival.array)
@@ -146,12 +146,12 @@ class Reuse:
             () if self._trimmable() else checkpoints_for(len(arrival.tokens), cached, (common, arrival.opening))
         )
         self._recent.add(arrival.namespace, arrival.array)
-        return Found(hit, checkpoints, first, miss)
+        return PrefixStart(hit, checkpoints, first, miss)
 
-    def lead(self, row: int, arrival: Arrival | None, found: Found) -> None:
+    def lead(self, row: int, arrival: PrefixLookup | None, found: PrefixStart) -> None:
         """`row` computes its prompt from now on."""
         if arrival is not None:
-            self._leaders[row] = Leader(row, arrival, found.cached, set(found.checkpoints))
+            self._leaders[row] = SharedRow(row, arrival, found.cached, set(found.checkpoints))
 
     def advance(self, row: int, held: int, cache: list[Any] | None) -> None:
         """`row` holds so many tokens of its prompt; at a checkpoint with its cache."""
@@ -161,14 +161,14 @@ class Reuse:
                 self.keep(leader.arrival.namespace, leader.arrival.tokens[:held], cache)
             leader.held = held
 
-    def find(self, namespace: str, tokens: list[int]) -> Hit | None:
+    def find(self, namespace: str, tokens: list[int]) -> PrefixHit | None:
         return self._forgiving(lambda: self.prefixes.find(namespace, tokens), None)
 
     def keep(self, namespace: str, tokens: list[int], cache: list[Any]) -> None:
         """A row's cache, which holds exactly `tokens`."""
         self._forgiving(lambda: self.prefixes.keep(namespace, tokens, cache), None)
 
-    def save(self, row: int, arrival: Arrival | None, rows: Rows) -> None:
+    def save(self, row: int, arrival: PrefixLookup | None, rows: RunningRows) -> None:
         """A row is about to be removed: what it has computed would be wanted if the request were made again."""
         if arrival is not None and self._trimmable() and (taken := rows.extract(row)) is not None:
             self.keep(arrival.namespace, *taken)
@@ -216,7 +216,7 @@ class Reuse:
         if self._disk is not None:
             self._disk.close(seconds)
 
-    def _fetch(self, namespace: str, tokens: list[int], more: bool = True) -> Fetch | None:
+    def _fetch(self, namespace: str, tokens: list[int], more: bool = True) -> DiskRead | None:
         self._take()
         return self._disk.fetch(self.prefixes, namespace, tokens) if self._disk is not None and more else None
 
@@ -237,7 +237,7 @@ class Reuse:
     def _trimmable(self) -> bool:
         return self.prefixes.layout is not None and self.prefixes.layout.trimmable
 
-    def _follow(self, arrival: Arrival, rows: Rows) -> bool:
+    def _follow(self, arrival: PrefixLookup, rows: RunningRows) -> bool:
         """Whether it waits for a row that computes its beginning; asks that row for a checkpoint."""
         if not self._leaders:
             return False
@@ -275,20 +275,20 @@ def checkpoints_for(length: int, cached: int, shared: Sequence[int]) -> tuple[in
     return tuple(sorted(wanted))
 
 
-def reuse_for(
+def open_sharing(
     loaded: LoadedModel,
     path: Path,
     name: str,
     options: EngineOptions,
     warn: Callable[[str], None],
     wake: Callable[[], None],
-) -> Reuse:
+) -> PrefixSharing:
     """Return what one worker needs: the memory it may use, and the disk below it if that is on. `name`: the model."""
     mark, disk = "", None
     if options.prefix_disk_bytes and options.prefix_disk_path and options.prefix_cache_bytes != 0:
         mark = fingerprint(path, loaded.dtype, loaded.tokenizer.chat_template)
-        disk = Disk(Path(options.prefix_disk_path), mark, options.prefix_disk_bytes, warn, wake, model=name)
-    return Reuse(
+        disk = DiskTier(Path(options.prefix_disk_path), mark, options.prefix_disk_bytes, warn, wake, model=name)
+    return PrefixSharing(
         PrefixCache(options.prefix_cache_bytes or 0, mark, disk),
         disk,
         loaded.tokenizer.decode,

@@ -14,28 +14,28 @@ from lmx_daemon.contract.frames import EngineOptions, Events, Log
 from lmx_daemon.contract.generation import Event, Failed, Generate, Prefill, Queued, Started
 from lmx_daemon.engines.mlx.batch.step import FailedRows, Token
 from lmx_daemon.engines.mlx.commands import Ready
-from lmx_daemon.engines.mlx.load.loading import LoadedModel
-from lmx_daemon.engines.mlx.load.probe import Abilities
-from lmx_daemon.engines.mlx.prefix.sharing import Reuse
+from lmx_daemon.engines.mlx.load.model import LoadedModel
+from lmx_daemon.engines.mlx.load.probe import ModelAbilities
+from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing
 from lmx_daemon.engines.mlx.sampling import parameters as sampling
 from lmx_daemon.engines.mlx.schedule.faults import Faults, failure_of, requests_to_fail
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
 from lmx_daemon.engines.mlx.schedule.slots import BatchSlots
 from lmx_daemon.engines.mlx.text.answer import EngineRequest
-from lmx_daemon.worker.link import Pulse
+from lmx_daemon.worker.link import HeartbeatCounters
 
 
 class Scheduler:
     def __init__(
         self,
         loaded: LoadedModel,
-        abilities: Abilities,
+        abilities: ModelAbilities,
         instance: str,
         options: EngineOptions,
         line: RequestQueue,
-        reuse: Reuse,
+        reuse: PrefixSharing,
         *,
-        pulse: Pulse,
+        counters: HeartbeatCounters,
         send: Callable[[Any], None],
         on_progress: Callable[[], None] = lambda: None,
     ) -> None:
@@ -45,7 +45,7 @@ class Scheduler:
         self._options = options
         self._queue = line
         self._reuse = reuse
-        self._pulse = pulse
+        self._counters = counters
         self._send = send
         self._faults = Faults()
         self._bound_prefixes()
@@ -68,8 +68,8 @@ class Scheduler:
 
     def _count(self) -> None:
         """For the heartbeat: before a step, which may hang, and after it, since no other may come for a while."""
-        self._pulse.running, self._pulse.waiting = len(self._slots.answers), len(self._queue)
-        self._pulse.busy = bool(self._slots.answers or self._queue)
+        self._counters.running, self._counters.waiting = len(self._slots.answers), len(self._queue)
+        self._counters.busy = bool(self._slots.answers or self._queue)
 
     # ---- what is asked ----
 
@@ -171,8 +171,8 @@ class Scheduler:
             self._start_over(error)
             return
         self._faults.step_succeeded()
-        self._pulse.steps += 1
-        self._pulse.decode_tokens += len(step.tokens)
+        self._counters.steps += 1
+        self._counters.decode_tokens += len(step.tokens)
         events: list[Event] = []
         for prompt in step.prompts:
             answer = self._slots.of(prompt.row)
@@ -183,7 +183,7 @@ class Scheduler:
                 events += self._consume(answer, token)
         for broken in step.broken:
             events += self._break(broken)
-        self._pulse.prefill_tokens = self._slots.prefill_tokens
+        self._counters.prefill_tokens = self._slots.prefill_tokens
         self._emit(*events)
 
     def _consume(self, answer: EngineRequest, token: Token) -> list[Event]:
@@ -259,7 +259,7 @@ class Scheduler:
 
     def _closed(self, event: Event) -> Event:
         """A terminal event: what was kept for its request is free."""
-        self._pulse.submissions.closed(event.id)
+        self._counters.submissions.closed(event.id)
         self._queue.close(event.id)
         return event
 

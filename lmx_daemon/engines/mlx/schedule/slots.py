@@ -1,7 +1,7 @@
 """Who is in the batch: answers and their rows, from their beginning, or their going on, until they leave.
 
-It owns the batch, and tells `Reuse` what rows hold and leave behind. Whose turn it is and what tokens mean is known
-elsewhere. Engine thread only.
+It owns the batch, and tells `PrefixSharing` what rows hold and leave behind. Whose turn it is and what tokens mean is
+known elsewhere. Engine thread only.
 """
 
 from collections.abc import Callable, Collection
@@ -10,12 +10,12 @@ from dataclasses import replace
 from lmx_daemon.contract.frames import EngineOptions
 from lmx_daemon.engines.mlx.batch.batch import Batch, warm_up
 from lmx_daemon.engines.mlx.batch.step import Row, StepResult, Token
-from lmx_daemon.engines.mlx.load.loading import LoadedModel
-from lmx_daemon.engines.mlx.load.probe import Abilities
-from lmx_daemon.engines.mlx.prefix.sharing import Found, Reuse
+from lmx_daemon.engines.mlx.load.model import LoadedModel
+from lmx_daemon.engines.mlx.load.probe import ModelAbilities
+from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing, PrefixStart
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY, SamplingParams, resolve
 from lmx_daemon.engines.mlx.text.answer import EngineRequest
-from lmx_daemon.engines.mlx.text.parse import Markers
+from lmx_daemon.engines.mlx.text.output_parser import Markers
 from lmx_daemon.engines.mlx.text.prompt import markers_of
 
 
@@ -23,9 +23,9 @@ class BatchSlots:
     def __init__(
         self,
         loaded: LoadedModel,
-        abilities: Abilities,
+        abilities: ModelAbilities,
         options: EngineOptions,
-        reuse: Reuse,
+        reuse: PrefixSharing,
         on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         """Warms the model up."""
@@ -66,7 +66,7 @@ class BatchSlots:
         """False while it waits for what the disk or another row will bring."""
         return answer.preempted or self._reuse.may_start(answer.arrival, self._batch)
 
-    def start(self, answer: EngineRequest, most: int) -> Found:
+    def start(self, answer: EngineRequest, most: int) -> PrefixStart:
         """It begins, with at most `most` tokens for each choice."""
         answer.start()
         found = self._reuse.start(answer.arrival)

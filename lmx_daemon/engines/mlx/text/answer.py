@@ -20,10 +20,10 @@ from lmx_daemon.contract.generation import (
     Usage,
 )
 from lmx_daemon.engines.mlx.batch.step import Token
-from lmx_daemon.engines.mlx.prefix.sharing import Arrival
-from lmx_daemon.engines.mlx.text.parse import Markers, OutputParser, Piece
-from lmx_daemon.engines.mlx.text.prompt import Prepared
-from lmx_daemon.engines.mlx.text.spelling import bytes_of, continue_text, text_of
+from lmx_daemon.engines.mlx.prefix.sharing import PrefixLookup
+from lmx_daemon.engines.mlx.text.output_parser import Markers, OutputParser, ParsedText
+from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
+from lmx_daemon.engines.mlx.text.token_text import bytes_of, continue_text, text_of
 
 SILENT_TOKENS = 8
 """A character has four bytes at most; more tokens without text are bytes that are none."""
@@ -58,13 +58,15 @@ class Choice:
 
 
 class EngineRequest:
-    def __init__(self, request: Generate, prepared: Prepared, arrived: float, load_seconds: float, seed: int) -> None:
+    def __init__(
+        self, request: Generate, prepared: PreparedPrompt, arrived: float, load_seconds: float, seed: int
+    ) -> None:
         self.request = request
         self.prepared = prepared
         self.seed = seed
         self.arrived = arrived
         """Monotonic, of its arrival in the daemon."""
-        self.arrival: Arrival | None = None
+        self.arrival: PrefixLookup | None = None
         """What it may reuse of its prompt."""
         self.cached = 0
         self.rows: dict[int, Choice] = {}
@@ -132,7 +134,7 @@ class EngineRequest:
             return []
         if self._first is None:
             self._first = time.monotonic()
-        piece = Piece()
+        piece = ParsedText()
         logprobs: tuple[TokenLogprob, ...] = ()
         ids: tuple[int, ...] = ()
         if token.reason != "stop":
@@ -181,7 +183,7 @@ class EngineRequest:
         )
 
     def _deltas(
-        self, choice: Choice, piece: Piece, ids: tuple[int, ...] = (), logprobs: tuple[TokenLogprob, ...] = ()
+        self, choice: Choice, piece: ParsedText, ids: tuple[int, ...] = (), logprobs: tuple[TokenLogprob, ...] = ()
     ) -> list[Event]:
         if piece.warning:
             self.warnings.append(piece.warning)
@@ -205,7 +207,7 @@ class EngineRequest:
         return events
 
 
-def _reason(choice: Choice, token: Token, piece: Piece) -> FinishReason:
+def _reason(choice: Choice, token: Token, piece: ParsedText) -> FinishReason:
     if piece.matched_stop is not None:
         return "stop"
     if token.reason == "length" and not piece.ended:

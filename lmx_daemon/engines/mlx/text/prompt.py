@@ -11,8 +11,8 @@ from typing import Any
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError, prompt_too_long
 from lmx_daemon.contract.generation import Chat, ImagePart, Message, Prompt, Text, Tokens, Tool
-from lmx_daemon.engines.mlx.text.control import ControlTokens
-from lmx_daemon.engines.mlx.text.switch import thinking_variables
+from lmx_daemon.engines.mlx.text.control_tokens import ControlTokens
+from lmx_daemon.engines.mlx.text.thinking import thinking_variables
 from lmx_daemon.worker.template_child import TemplateChild
 
 SLICE_CHARACTERS = 256 * 1024
@@ -26,7 +26,7 @@ TAIL_CHARACTERS = 4000
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedPrompt:
     """A prompt, ready for the batch."""
 
     tokens: list[int]
@@ -70,21 +70,21 @@ class PromptBuilder:
         except BaseException:  # the question itself
             return False
 
-    def build(self, prompt: Prompt) -> Prepared:
+    def build(self, prompt: Prompt) -> PreparedPrompt:
         """Raises RequestError, ContextLengthError or UnsupportedError."""
         match prompt:
             case Chat():
                 prepared = self._chat(prompt)
             case Text(text=text):
                 self._check_size(text, "prompt")
-                prepared = Prepared(list(self._tokenizer.encode(text)), [], raw=True)
+                prepared = PreparedPrompt(list(self._tokenizer.encode(text)), [], raw=True)
             case Tokens(ids=ids):
                 for token in ids:
                     if not 0 <= token < self._vocabulary:
                         raise RequestError(
                             f"token {token} does not exist; this model has 0 to {self._vocabulary - 1}", param="prompt"
                         )
-                prepared = Prepared(list(ids), [], raw=True)
+                prepared = PreparedPrompt(list(ids), [], raw=True)
         if not prepared.tokens:
             raise RequestError("the prompt is empty", param="messages" if isinstance(prompt, Chat) else "prompt")
         if len(prepared.tokens) >= self._context_length:
@@ -107,7 +107,7 @@ class PromptBuilder:
                 raise prompt_too_long(counted, self._context_length, param, because="counted in part")
         self._progress(PATIENCE * (time.monotonic() - begun))  # the whole text, in one call
 
-    def _chat(self, chat: Chat) -> Prepared:
+    def _chat(self, chat: Chat) -> PreparedPrompt:
         for position, message in enumerate(chat.messages):
             if any(isinstance(part, ImagePart) for part in message.content):
                 raise UnsupportedError("this model cannot see images", param=f"messages[{position}].content")
@@ -123,7 +123,7 @@ class PromptBuilder:
         text = self._render(variables, chat)
         tokens = self._encode(text, separator)
         opening = self._opening(variables["messages"], text, tokens) if self._marks_opening else 0
-        return Prepared(tokens, tools, thinking=self._ends_in_thought(text), opening=opening)
+        return PreparedPrompt(tokens, tools, thinking=self._ends_in_thought(text), opening=opening)
 
     def _encode(self, text: str, separator: str) -> list[int]:
         """Return the tokens of a rendered chat. Raises ContextLengthError."""

@@ -10,7 +10,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from lmx_daemon.engines.mlx.batch.batch import Batch
 from lmx_daemon.engines.mlx.batch.padded_prefill import WASTE, run, together
 from lmx_daemon.engines.mlx.batch.step import Row, StepResult
-from lmx_daemon.engines.mlx.load.probe import try_out
+from lmx_daemon.engines.mlx.load.probe import probe_model
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
 from tests.engines.mlx.batch.test_batch import EVERY, MOST, alone, model_of, tokens_of
 
@@ -37,7 +37,7 @@ def test_little_is_padding() -> None:
 @pytest.mark.parametrize("architecture", EVERY)
 def test_keys_and_values_are_those_of_a_prompt_alone(architecture: str) -> None:
     model = model_of(architecture)
-    if not try_out(model).pads:
+    if not probe_model(model).pads:
         assert architecture not in ("llama", "qwen2", "qwen3", "qwen3_moe", "deepseek_v3")
         return
     prompts = [tokens_of(seed, length) for seed, length in enumerate(LENGTHS)]

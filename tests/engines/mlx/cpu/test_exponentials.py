@@ -75,7 +75,7 @@ def test_a_model_computes_at_once_only_where_its_tokens_are_known(monkeypatch: p
     attend = host.attend
     monkeypatch.setattr(host, "attend", lambda *given: asked.append(given) or attend(*given))
     model, tokens = model_of("llama"), mx.array([[5] * 200])
-    kernels.teach()
+    kernels.install()
     expected = model(tokens)
     assert not asked
     with kernels.eager():

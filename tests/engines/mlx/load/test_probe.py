@@ -11,7 +11,7 @@ from mlx_lm.utils import load_model
 
 from lmx_daemon.engines.mlx.batch.batch import Batch, warm_up
 from lmx_daemon.engines.mlx.batch.grouped_attention import GroupedCache
-from lmx_daemon.engines.mlx.load.probe import Abilities, measure_cache, try_out
+from lmx_daemon.engines.mlx.load.probe import ModelAbilities, measure_cache, probe_model
 from tests.models import build_model
 
 
@@ -66,7 +66,7 @@ class Mixing(Seen):
 )
 def test_it_is_found_what_a_model_can_do(architecture: str, merges: bool, joins: bool, pads: bool, lazy: bool) -> None:
     model = model_of(architecture)
-    assert try_out(model) == Abilities(measure_cache(model), merges, joins, pads, lazy)
+    assert probe_model(model) == ModelAbilities(measure_cache(model), merges, joins, pads, lazy)
 
 
 class Telling(Seen):
@@ -84,7 +84,7 @@ class Telling(Seen):
 @pytest.mark.parametrize("architecture", ["llama", "mamba"])  # mamba's cache cannot be cut
 def test_every_call_of_a_slow_model_is_progress_so_that_its_warm_up_is_not_taken_as_a_hang(architecture: str) -> None:
     model = Telling(model_of(architecture))
-    try_out(model, lambda: model.told.append("progress"))
+    probe_model(model, lambda: model.told.append("progress"))
     assert model.told.count("call") >= 4 and "call call" not in " ".join(model.told)
 
 
@@ -98,11 +98,11 @@ def test_so_is_every_step_of_the_warm_up(architecture: str) -> None:
 
 
 def test_a_model_that_looks_at_its_tokens_is_not_built_ahead() -> None:
-    assert not try_out(Looking(model_of("llama"))).lazy
+    assert not probe_model(Looking(model_of("llama"))).lazy
 
 
 def test_a_model_that_mixes_groups_up_gets_one_call_for_each() -> None:
-    found = try_out(Mixing(model_of("llama")))
+    found = probe_model(Mixing(model_of("llama")))
     assert found.merges and not found.joins
 
 
@@ -111,7 +111,7 @@ def test_a_model_that_sees_what_comes_after_is_given_no_padding() -> None:
         def __call__(self, inputs: mx.array, cache: Any = None) -> Any:
             return super().__call__(inputs + inputs[:, -1:] + len(inputs), cache=cache)
 
-    assert not try_out(Glancing(model_of("llama"))).pads
+    assert not probe_model(Glancing(model_of("llama"))).pads
 
 
 def test_a_model_that_fails_at_a_plain_prompt_fails_the_load() -> None:
@@ -120,10 +120,10 @@ def test_a_model_that_fails_at_a_plain_prompt_fails_the_load() -> None:
             raise ValueError("no such layer")
 
     with pytest.raises(ValueError, match="no such layer"):
-        try_out(Broken(model_of("llama")))
+        probe_model(Broken(model_of("llama")))
 
 
 def test_all_of_it_takes_five_calls() -> None:
     model = Seen(model_of("llama"))
-    try_out(model)
+    probe_model(model)
     assert model.calls <= 5

@@ -12,23 +12,25 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.engines.mlx.prefix import files
+from lmx_daemon.engines.mlx.prefix import block_files
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK
-from tests.engines.mlx.caching import PROMPT
-from tests.engines.mlx.shelf import PATIENCE, Shelf, content, numbers
+from tests.engines.mlx.prefix.disk_cache import PATIENCE, DiskCache, content, numbers
+from tests.engines.mlx.reference_answers import PROMPT
 
 
 class TestBadBlocks:
     """Each is dropped with one line, and what lies before it still serves."""
 
-    def spoiled(self, shelf: Callable[..., Shelf], spoil: Callable[[Path], object], block: int = 2) -> Shelf:
+    def spoiled(
+        self, disk_cache: Callable[..., DiskCache], spoil: Callable[[Path], object], block: int = 2
+    ) -> DiskCache:
         tokens, cache = numbers(4 * BLOCK)
-        first = shelf()
+        first = disk_cache()
         first.keep(tokens, cache)
         first.close()
         (file,) = [path for path in first.files() if f"-{block * BLOCK}-{BLOCK}b" in path.name]
         spoil(file)
-        again = shelf()
+        again = disk_cache()
         assert again.restore([*tokens, 1]) == block * BLOCK
         assert content(again, [*tokens, 1]) == tokens[: block * BLOCK]
         assert len(again.said) == 1 and "dropped" in again.said[0] and file.name in again.said[0]
@@ -39,31 +41,31 @@ class TestBadBlocks:
         return again
 
     @pytest.mark.parametrize("place", [0, 7, 9, 14, 40, -1, -400])
-    def test_a_changed_byte(self, place: int, shelf: Callable[..., Shelf]) -> None:
+    def test_a_changed_byte(self, place: int, disk_cache: Callable[..., DiskCache]) -> None:
         def flip(path: Path) -> None:
             data = bytearray(path.read_bytes())
             data[place] ^= 4
             path.write_bytes(data)
 
-        self.spoiled(shelf, flip)
+        self.spoiled(disk_cache, flip)
 
     @pytest.mark.parametrize("length", [0, 5, 16, 100, -1])
-    def test_a_torn_file(self, length: int, shelf: Callable[..., Shelf]) -> None:
-        self.spoiled(shelf, lambda path: path.write_bytes(path.read_bytes()[:length]))
+    def test_a_torn_file(self, length: int, disk_cache: Callable[..., DiskCache]) -> None:
+        self.spoiled(disk_cache, lambda path: path.write_bytes(path.read_bytes()[:length]))
 
-    def test_too_long_a_file(self, shelf: Callable[..., Shelf]) -> None:
-        self.spoiled(shelf, lambda path: path.write_bytes(path.read_bytes() + b"x"))
+    def test_too_long_a_file(self, disk_cache: Callable[..., DiskCache]) -> None:
+        self.spoiled(disk_cache, lambda path: path.write_bytes(path.read_bytes() + b"x"))
 
-    def test_another_block_under_its_name(self, shelf: Callable[..., Shelf]) -> None:
+    def test_another_block_under_its_name(self, disk_cache: Callable[..., DiskCache]) -> None:
         def swap(path: Path) -> None:
             other = next(other for other in path.parent.iterdir() if other != path)
             path.write_bytes(other.read_bytes())
 
-        self.spoiled(shelf, swap)
+        self.spoiled(disk_cache, swap)
 
-    def test_another_models_block(self, shelf: Callable[..., Shelf], tmp_path: Path) -> None:
+    def test_another_models_block(self, disk_cache: Callable[..., DiskCache], tmp_path: Path) -> None:
         tokens, cache = numbers(4 * BLOCK)
-        foreign = Shelf(tmp_path / "elsewhere", "other")
+        foreign = DiskCache(tmp_path / "elsewhere", "other")
         foreign.keep(tokens, cache)
         foreign.close()
 
@@ -71,10 +73,10 @@ class TestBadBlocks:
             (file,) = [found for found in foreign.files() if f"-{2 * BLOCK}-{BLOCK}b" in found.name]
             path.write_bytes(file.read_bytes())
 
-        self.spoiled(shelf, replace)
+        self.spoiled(disk_cache, replace)
 
     @pytest.mark.parametrize("kind", ["fifo", "socket", "link", "loop"])
-    def test_a_file_that_is_not_regular_is_deleted(self, kind: str, shelf: Callable[..., Shelf]) -> None:
+    def test_a_file_that_is_not_regular_is_deleted(self, kind: str, disk_cache: Callable[..., DiskCache]) -> None:
         def replace(path: Path) -> None:
             kept = path.rename(path.with_suffix(".kept"))
             if kind == "fifo":
@@ -86,52 +88,52 @@ class TestBadBlocks:
                 path.symlink_to(kept if kind == "link" else path)
 
         started = time.monotonic()
-        self.spoiled(shelf, replace)
+        self.spoiled(disk_cache, replace)
         assert time.monotonic() - started < PATIENCE / 2
 
-    def test_another_version(self, shelf: Callable[..., Shelf]) -> None:
+    def test_another_version(self, disk_cache: Callable[..., DiskCache]) -> None:
         def older(path: Path) -> None:
-            path.write_bytes(files.MAGIC[:-1] + b"\x00" + path.read_bytes()[len(files.MAGIC) :])
+            path.write_bytes(block_files.MAGIC[:-1] + b"\x00" + path.read_bytes()[len(block_files.MAGIC) :])
 
-        self.spoiled(shelf, older)
+        self.spoiled(disk_cache, older)
 
 
-def test_a_folder_of_another_model_is_not_looked_into(shelf: Callable[..., Shelf]) -> None:
+def test_a_folder_of_another_model_is_not_looked_into(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(4 * BLOCK)
-    shelf(mark="one").keep(tokens, cache)
-    assert shelf(mark="two").restore([*tokens, 1]) == 0
-    assert shelf(mark="one").restore([*tokens, 1]) == 4 * BLOCK
+    disk_cache(mark="one").keep(tokens, cache)
+    assert disk_cache(mark="two").restore([*tokens, 1]) == 0
+    assert disk_cache(mark="one").restore([*tokens, 1]) == 4 * BLOCK
 
 
-def test_names_that_are_none_are_left_alone(shelf: Callable[..., Shelf]) -> None:
-    first = shelf()
+def test_names_that_are_none_are_left_alone(disk_cache: Callable[..., DiskCache]) -> None:
+    first = disk_cache()
     first.close()  # it tidies up when it begins, and would take the empty folder away
     first.folder.mkdir(parents=True)
     for name in ("notes.txt", "a-b-c-d.kv", "--.kv", "00-00-0-b.kv"):
         (first.folder / name).write_text("mine")
-    again = shelf(max_bytes=1)
+    again = disk_cache(max_bytes=1)
     assert again.restore(PROMPT) == 0
     again.close()
     assert [path.name for path in again.folder.iterdir()] == ["notes.txt"]
 
 
-def test_a_vanished_file_is_a_miss(shelf: Callable[..., Shelf]) -> None:
+def test_a_vanished_file_is_a_miss(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(4 * BLOCK)
-    shelf().keep(tokens, cache)
-    again = shelf()
+    disk_cache().keep(tokens, cache)
+    again = disk_cache()
     for path in again.files():
         path.unlink()
     assert again.restore([*tokens, 1]) == 0 and again.said == []
 
 
-def test_a_damaged_tail_costs_itself_alone(shelf: Callable[..., Shelf]) -> None:
-    first = shelf()
+def test_a_damaged_tail_costs_itself_alone(disk_cache: Callable[..., DiskCache]) -> None:
+    first = disk_cache()
     tokens, cache = numbers(150)
     first.keep(tokens, cache)
     first.close()
     (tail,) = [path for path in first.files() if path.name.endswith("t.kv")]
     tail.write_bytes(tail.read_bytes()[:-1] + b"?")
-    second = shelf()
+    second = disk_cache()
     assert second.restore([*tokens, 7]) == 128 and not tail.exists()
     assert [said for said in second.said if tail.name in said]
 
@@ -139,7 +141,7 @@ def test_a_damaged_tail_costs_itself_alone(shelf: Callable[..., Shelf]) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from tests.engines.mlx.shelf import Shelf, numbers
+from tests.engines.mlx.prefix.disk_cache import Shelf, numbers
 shelf = Shelf(Path(sys.argv[1]))
 for variant in range(10_000):
     shelf.keep(*numbers(64 * 64, variant))
@@ -148,18 +150,20 @@ for variant in range(10_000):
 """
 
 
-def test_a_writer_killed_in_the_middle_leaves_only_true_blocks(shelf: Callable[..., Shelf], tmp_path: Path) -> None:
+def test_a_writer_killed_in_the_middle_leaves_only_true_blocks(
+    disk_cache: Callable[..., DiskCache], tmp_path: Path
+) -> None:
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path / "prefix")], stdout=subprocess.PIPE)
     assert writer.stdout is not None and writer.stdout.readline() == b"writing\n"
     time.sleep(0.05)
     writer.send_signal(signal.SIGKILL)
     writer.wait(PATIENCE)
     writer.stdout.close()
-    again = shelf()
+    again = disk_cache()
     for process in (1, 1 << 70):
         (again.folder / f"torn.{process}.part").write_bytes(b"torn")
         os.utime(again.folder / f"torn.{process}.part", (0, 0))
-    again = shelf()
+    again = disk_cache()
     assert not list(again.folder.glob("*.part")) and again.files()
     for variant in range(3):
         tokens, _ = numbers(64 * 64, variant)
@@ -171,7 +175,7 @@ def test_a_writer_killed_in_the_middle_leaves_only_true_blocks(shelf: Callable[.
 def test_folders_and_files_are_private(tmp_path: Path) -> None:
     previous = os.umask(0o000)
     try:
-        made = Shelf(tmp_path / "home" / "cache" / "prefix")
+        made = DiskCache(tmp_path / "home" / "cache" / "prefix")
         made.keep(*numbers(2 * BLOCK))
         made.close()
     finally:
@@ -185,9 +189,9 @@ def test_a_link_in_place_of_a_temporary_file_is_not_followed(tmp_path: Path) -> 
     folder, kept = tmp_path / "prefix", tmp_path / "kept"
     kept.write_text("mine")
     folder.mkdir()
-    stored = files.Stored(b"k" * 16, b"p" * 16, 0, BLOCK, "block", 4)
-    temporary = folder / f"{stored.name}.{os.getpid()}{files.TEMPORARY}"
+    stored = block_files.BlockFile(b"k" * 16, b"p" * 16, 0, BLOCK, "block", 4)
+    temporary = folder / f"{stored.name}.{os.getpid()}{block_files.TEMPORARY}"
     temporary.symlink_to(kept)
-    header = files.Header("model", stored.key, stored.parent, 0, b"", b"", (("uint8", (4,), 4),), 0)
-    files.write_block(folder, stored, header, [b"data"])
+    header = block_files.BlockHeader("model", stored.key, stored.parent, 0, b"", b"", (("uint8", (4,), 4),), 0)
+    block_files.write_block(folder, stored, header, [b"data"])
     assert kept.read_text() == "mine" and not (folder / stored.name).is_symlink() and (folder / stored.name).is_file()

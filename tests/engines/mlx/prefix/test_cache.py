@@ -11,7 +11,15 @@ from mlx_lm.models.cache import CacheList, ConcatenateKVCache, KVCache
 
 from lmx_daemon.engines.mlx.prefix.cache import MIN_TOKENS, PrefixCache
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK, encode
-from tests.engines.mlx.caching import CAN_BE_TRIMMED, PROMPT, answer, computed, expected, model_of, stored_tokens
+from tests.engines.mlx.reference_answers import (
+    CAN_BE_TRIMMED,
+    PROMPT,
+    answer,
+    computed,
+    expected,
+    model_of,
+    stored_tokens,
+)
 from tests.models import ARCHITECTURES
 
 PLENTY = 1 << 30

@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from lmx_daemon.engines.mlx.prefix import files
-from lmx_daemon.engines.mlx.prefix.cache import MIN_TOKENS, Hit, PrefixCache, at_end
-from lmx_daemon.engines.mlx.prefix.disk import LEAST_TAIL, LEFT_ALONE
-from lmx_daemon.engines.mlx.prefix.fetch import Fetch
+from lmx_daemon.engines.mlx.prefix import block_files
+from lmx_daemon.engines.mlx.prefix.cache import MIN_TOKENS, PrefixCache, PrefixHit, at_end
+from lmx_daemon.engines.mlx.prefix.disk_read import DiskRead
+from lmx_daemon.engines.mlx.prefix.disk_tier import LEAST_TAIL, LEFT_ALONE
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK, encode
-from lmx_daemon.engines.mlx.prefix.sharing import READS, Arrival, Reuse
-from tests.engines.mlx.holding import MARK, PATIENCE, Held, below, cache_of, spoil, told
+from lmx_daemon.engines.mlx.prefix.sharing import READS, PrefixLookup, PrefixSharing
+from tests.engines.mlx.prefix.paused_disk import MARK, PATIENCE, PausedDisk, below, cache_of, spoil, told
 from tests.engines.mlx.prefix.test_sharing import Rows
 
 PLENTY = 1 << 30
@@ -76,8 +76,8 @@ class Machine(RuleBasedStateMachine):
         """Files were damaged or deleted by others; who was not told of it writes them no second time."""
         self.asked: list[tuple[str, list[int]]] = [("", [0] * 200), ("other", []), ("", [])]
         self.failed: list[str] = []
-        self.arrivals: list[Arrival] = []
-        self.fetches: list[Fetch] = []
+        self.arrivals: list[PrefixLookup] = []
+        self.fetches: list[DiskRead] = []
         self.kept: list[tuple[str, list[int]]] = []
         """What nothing can have taken away."""
 
@@ -87,9 +87,9 @@ class Machine(RuleBasedStateMachine):
         self.start(memory, disk)
 
     def start(self, memory: int, disk: int) -> None:
-        self.disk = Held(self.root, disk, self.said.append)
+        self.disk = PausedDisk(self.root, disk, self.said.append)
         self.prefixes = PrefixCache(memory, MARK, self.disk)
-        self.reuse = Reuse(self.prefixes, self.disk, warn=self.failed.append)
+        self.reuse = PrefixSharing(self.prefixes, self.disk, warn=self.failed.append)
         self.max_bytes = disk
         self.arrivals.clear()
         self.fetches.clear()
@@ -139,7 +139,7 @@ class Machine(RuleBasedStateMachine):
         assert least <= length <= len(tokens) - 1 or length == 0 == least
         self.is_right(namespace, tokens, hit)
 
-    def is_right(self, namespace: str, tokens: list[int], hit: Hit | None) -> None:
+    def is_right(self, namespace: str, tokens: list[int], hit: PrefixHit | None) -> None:
         if hit is not None:
             assert MIN_TOKENS <= hit.length < len(tokens)
             expected = cache_of(namespace, tokens[: hit.length], states=self.states)
@@ -242,7 +242,7 @@ class Machine(RuleBasedStateMachine):
         if what == "empty":
             shutil.rmtree(self.root if how % 2 else self.folder)
         elif what == "tidy":
-            files.bound(self.root, sum(path.stat().st_size for path in paths) * how // 100)
+            block_files.bound(self.root, sum(path.stat().st_size for path in paths) * how // 100)
         else:
             spoil(paths if what == "damage" else [path], what, how)
 

@@ -2,7 +2,7 @@
 
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.prefix.miss_report import difference
-from lmx_daemon.engines.mlx.prefix.sharing import Reuse
+from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing
 from tests.engines.mlx.prefix.test_cache import tiny_cache
 
 PLENTY = 1 << 30
@@ -20,7 +20,7 @@ def test_who_is_found_further_than_the_prompts_that_are_remembered_is_not_told_o
     wanted = [(TOKENS[:390], (None, "")), ([*TOKENS, *[7] * 200], (400, "no more of it was known"))]
     for before in ([], [0, *[5] * 99]):
         for tokens, told in wanted:
-            reuse = Reuse(PrefixCache(PLENTY))
+            reuse = PrefixSharing(PrefixCache(PLENTY))
             reuse.keep("", TOKENS, tiny_cache(TOKENS))
             if before:
                 reuse.start(reuse.arrive("", before))
@@ -30,7 +30,7 @@ def test_who_is_found_further_than_the_prompts_that_are_remembered_is_not_told_o
 
 def test_what_was_never_computed_is_not_called_evicted() -> None:
     for held, miss in ((192, ""), (399, "evicted")):
-        reuse = Reuse(PrefixCache(PLENTY))
+        reuse = PrefixSharing(PrefixCache(PLENTY))
         arrival = reuse.arrive("", TOKENS)
         reuse.lead(0, arrival, reuse.start(arrival))
         reuse.advance(0, held, None)

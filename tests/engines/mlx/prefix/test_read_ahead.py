@@ -13,21 +13,23 @@ import numpy as np
 import pytest
 from mlx_lm.models.cache import KVCache
 
-from lmx_daemon.engines.mlx.prefix import files
-from lmx_daemon.engines.mlx.prefix.files import Stored
-from lmx_daemon.engines.mlx.prefix.index import recent
+from lmx_daemon.engines.mlx.prefix import block_files
+from lmx_daemon.engines.mlx.prefix.block_files import BlockFile
+from lmx_daemon.engines.mlx.prefix.disk_index import recent
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK
-from tests.engines.mlx.caching import PROMPT, answer, computed, expected, model_of, stored_tokens
-from tests.engines.mlx.shelf import PATIENCE, PLENTY, Shelf, content, numbers, read_ahead
+from tests.engines.mlx.prefix.disk_cache import PATIENCE, PLENTY, DiskCache, content, numbers, read_ahead
+from tests.engines.mlx.reference_answers import PROMPT, answer, computed, expected, model_of, stored_tokens
 from tests.models import ARCHITECTURES
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_what_is_read_ahead_needs_no_reading(architecture: str, folder: Path, shelf: Callable[..., Shelf]) -> None:
+def test_what_is_read_ahead_needs_no_reading(
+    architecture: str, folder: Path, disk_cache: Callable[..., DiskCache]
+) -> None:
     model = model_of(architecture, folder / architecture)
-    first = shelf()
+    first = disk_cache()
     first.keep(PROMPT[:200], computed(model, PROMPT[:200]))
-    second = shelf()
+    second = disk_cache()
     read_ahead(second)
     assert second.restore(PROMPT) == 0
     hit = second.prefixes.find("", PROMPT)
@@ -35,8 +37,8 @@ def test_what_is_read_ahead_needs_no_reading(architecture: str, folder: Path, sh
     assert answer(model, hit.cache, PROMPT[200:]) == expected(model, PROMPT)
 
 
-def test_a_conversation_that_grew_is_read_ahead_whole(shelf: Callable[..., Shelf]) -> None:
-    first = shelf()
+def test_a_conversation_that_grew_is_read_ahead_whole(disk_cache: Callable[..., DiskCache]) -> None:
+    first = disk_cache()
     tokens, cache = numbers(300)
     for length in (20, 40, 63, 70, 90, 128, 140, 170, 210):
         part = [KVCache.from_state((cache[0].keys[:, :, :length], cache[0].values[:, :, :length], length))]
@@ -47,23 +49,23 @@ def test_a_conversation_that_grew_is_read_ahead_whole(shelf: Callable[..., Shelf
     for path in tails:  # the shortest first, which those after it stand for
         age = int(path.stem.split("-")[3][:-1])
         os.utime(path, (time.time() - age, time.time() - age))
-    second = shelf()
+    second = disk_cache()
     read_ahead(second)
     assert content(second, tokens) == tokens[:210] and second.restore(tokens) == 0
 
 
-def test_what_is_read_ahead_may_come_by_and_by(shelf: Callable[..., Shelf]) -> None:
-    first = shelf()
+def test_what_is_read_ahead_may_come_by_and_by(disk_cache: Callable[..., DiskCache]) -> None:
+    first = disk_cache()
     tokens, cache = numbers(300)
     first.keep(tokens, cache)
-    second = shelf()
+    second = disk_cache()
     second.disk.read_ahead(second.prefixes.root_key(""), PLENTY)
     assert second.woken.wait(PATIENCE)
     come, second.disk._come = second.disk._come, []
     for loaded in come:  # the engine may look after each of them
         second.disk._come = [loaded]
         second.disk.take(second.prefixes)
-    third = shelf()
+    third = disk_cache()
     third.disk._come = come
     third.disk.take(third.prefixes)
     for each in (second, third):
@@ -71,8 +73,8 @@ def test_what_is_read_ahead_may_come_by_and_by(shelf: Callable[..., Shelf]) -> N
             each.prefixes.resize(each.prefixes.size - 1)
 
 
-def test_the_newest_is_read_ahead_within_its_bound(shelf: Callable[..., Shelf]) -> None:
-    first = shelf()
+def test_the_newest_is_read_ahead_within_its_bound(disk_cache: Callable[..., DiskCache]) -> None:
+    first = disk_cache()
     for variant in range(4):
         first.keep(*numbers(150, variant))
     first.keep(*numbers(150, 9), namespace="another's")
@@ -84,7 +86,7 @@ def test_the_newest_is_read_ahead_within_its_bound(shelf: Callable[..., Shelf]) 
             data = (first.folder / stored.name).read_bytes()
             if mx.array(variant * 1000 + stored.start, mx.float32).item() in _floats(data, stored.size):
                 os.utime(first.folder / stored.name, (now - age, now - age))
-    second = shelf()
+    second = disk_cache()
     each = sum(path.stat().st_size for path in first.files()) / 5
     read_ahead(second, int(2.5 * each))
     held = [stored_tokens(second.prefixes, [*numbers(150, variant)[0], 5]) for variant in range(4)]
@@ -98,18 +100,18 @@ def _floats(data: bytes, size: int) -> set[float]:
     return set(np.frombuffer(data[-size:], np.float32).tolist())
 
 
-def test_of_a_conversation_that_is_too_long_the_beginning_is_read_ahead(shelf: Callable[..., Shelf]) -> None:
-    first = shelf()
+def test_of_a_conversation_that_is_too_long_the_beginning_is_read_ahead(disk_cache: Callable[..., DiskCache]) -> None:
+    first = disk_cache()
     first.keep(*numbers(10 * BLOCK))
     first.close()
-    second = shelf()
+    second = disk_cache()
     read_ahead(second, sum(path.stat().st_size for path in first.files()) // 2)
     tokens = [*numbers(10 * BLOCK)[0], 5]
     assert content(second, tokens) == tokens[: 5 * BLOCK]
     assert second.restore(tokens) == 5 * BLOCK and content(second, tokens) == tokens[:-1]
 
 
-class Counted(dict[bytes, Stored]):
+class Counted(dict[bytes, BlockFile]):
     asked = 0
 
     def get(self, key: bytes, default: Any = None) -> Any:
@@ -123,7 +125,7 @@ def test_what_is_not_read_ahead_is_looked_at_once() -> None:
         parent = root
         for place in range(500):
             key = root + bytes(str(place), "ascii")
-            blocks[key] = Stored(key, parent, place * BLOCK, BLOCK, "block", 1, used=-place)
+            blocks[key] = BlockFile(key, parent, place * BLOCK, BLOCK, "block", 1, used=-place)
             backwards[key] = replace(blocks[key], used=place)
             parent = key
     del blocks[b"missing0"], backwards[b"missing0"]
@@ -134,15 +136,15 @@ def test_what_is_not_read_ahead_is_looked_at_once() -> None:
 
 
 def test_nobody_waits_while_it_is_found_out_what_to_read_ahead(
-    shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+    disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens, cache = numbers(2 * BLOCK)
-    shelf().keep(tokens, cache)
-    second = shelf()
+    disk_cache().keep(tokens, cache)
+    second = disk_cache()
     done, stat = threading.Event(), os.stat
 
     def slow(path: Any, *more: Any, **options: Any) -> os.stat_result:
-        if str(path).endswith(files.SUFFIX):
+        if str(path).endswith(block_files.SUFFIX):
             done.wait(PATIENCE)
         return stat(path, *more, **options)
 
@@ -160,11 +162,11 @@ def test_nobody_waits_while_it_is_found_out_what_to_read_ahead(
     assert come
 
 
-def test_a_prompt_that_comes_while_it_is_read_ahead_is_served_first(shelf: Callable[..., Shelf]) -> None:
-    first = shelf()
+def test_a_prompt_that_comes_while_it_is_read_ahead_is_served_first(disk_cache: Callable[..., DiskCache]) -> None:
+    first = disk_cache()
     for variant in range(20):
         first.keep(*numbers(640, variant))
-    second = shelf()
+    second = disk_cache()
     second.disk.read_ahead(second.prefixes.root_key(""), PLENTY)
     tokens = [*numbers(640, 7)[0], 5]
     fetch = second.disk.fetch(second.prefixes, "", tokens)
@@ -181,19 +183,21 @@ def test_a_prompt_that_comes_while_it_is_read_ahead_is_served_first(shelf: Calla
 
 
 def test_what_to_read_ahead_is_found_out_too_late_and_the_end_waits_for_none_of_it(
-    shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+    disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf().keep(*numbers(4 * BLOCK))
-    again, begun, read = shelf(), threading.Event(), []
+    disk_cache().keep(*numbers(4 * BLOCK))
+    again, begun, read = disk_cache(), threading.Event(), []
 
-    def late(blocks: Any, *_: Any) -> list[Stored]:
+    def late(blocks: Any, *_: Any) -> list[BlockFile]:
         begun.set()
         while not again.disk._ending:
             time.sleep(0.01)
         return list(blocks.values())
 
-    monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk.recent", late)
-    monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk.load_block", lambda folder, stored, *_: read.append(stored))
+    monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk_tier.recent", late)
+    monkeypatch.setattr(
+        "lmx_daemon.engines.mlx.prefix.disk_tier.load_block", lambda folder, stored, *_: read.append(stored)
+    )
     again.disk.read_ahead(again.prefixes.root_key(""), PLENTY)
     assert begun.wait(PATIENCE)
     again.disk.close(PATIENCE)

@@ -9,10 +9,10 @@ import pytest
 from lmx_daemon.contract.frames import Leave, Loaded, Log, Memory
 from lmx_daemon.contract.generation import Chat, Finished, Generate, Message, Started, TextPart
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
-from lmx_daemon.engines.mlx.prefix.sharing import FAILED, Arrival, Found, Reuse, checkpoints_for
-from tests.engines.mlx.caching import CAN_BE_TRIMMED
-from tests.engines.mlx.driving import WorkerProcess, completion
+from lmx_daemon.engines.mlx.prefix.sharing import FAILED, PrefixLookup, PrefixSharing, PrefixStart, checkpoints_for
 from tests.engines.mlx.prefix.test_cache import tiny_cache
+from tests.engines.mlx.reference_answers import CAN_BE_TRIMMED
+from tests.engines.mlx.worker_process import WorkerProcess, completion
 from tests.models import ARCHITECTURES, build_model
 
 SYSTEM = "A worker holds the model, a daemon holds the workers; this one was told at length what to do. " * 6
@@ -200,7 +200,7 @@ class TestDecisions:
         assert checkpoints_for(10, 0, (0, 0)) == ()
 
     def test_a_follower_asks_its_leader_for_a_checkpoint_and_waits_for_it(self) -> None:
-        reuse, rows = Reuse(PrefixCache(PLENTY)), Rows()
+        reuse, rows = PrefixSharing(PrefixCache(PLENTY)), Rows()
         leader = begun(reuse, 0, list(range(400)))
         follower = reuse.arrive("", [*range(300), 7, 7, 7])
         assert not reuse.may_start(follower, rows) and rows.asked == [(0, 300)]
@@ -211,7 +211,7 @@ class TestDecisions:
         assert leader.cached == 0
 
     def test_what_cannot_be_stored_costs_what_is_stored_and_nothing_else(self) -> None:
-        reuse, tokens = Reuse(PrefixCache(PLENTY)), list(range(400))
+        reuse, tokens = PrefixSharing(PrefixCache(PLENTY)), list(range(400))
         reuse.keep("", tokens, tiny_cache(tokens))
         (broken,) = tiny_cache([7, *tokens[1:]])
         broken.values = broken.values[:, :, :100]
@@ -222,7 +222,7 @@ class TestDecisions:
 
     def test_a_fault_of_its_own_costs_what_is_stored_and_no_answer(self) -> None:
         told: list[str] = []
-        reuse, tokens = Reuse(PrefixCache(PLENTY), warn=told.append), list(range(400))
+        reuse, tokens = PrefixSharing(PrefixCache(PLENTY), warn=told.append), list(range(400))
         reuse.keep("", tokens, tiny_cache(tokens))
         del reuse.prefixes._order[next(iter(reuse.prefixes._order))]
         again = reuse.arrive("", tokens)
@@ -235,14 +235,14 @@ class TestDecisions:
         assert len(told) == 2 and reuse.size == 0
 
     def test_who_shares_little_or_is_elsewhere_does_not_wait(self) -> None:
-        reuse, rows = Reuse(PrefixCache(PLENTY)), Rows()
+        reuse, rows = PrefixSharing(PrefixCache(PLENTY)), Rows()
         begun(reuse, 0, list(range(400)))
         assert reuse.may_start(reuse.arrive("", [*range(60), *[7] * 300]), rows)
         assert reuse.may_start(reuse.arrive("other", list(range(400))), rows)
         assert rows.asked == []
 
     def test_a_leader_that_leaves_sets_its_followers_free(self) -> None:
-        reuse, rows = Reuse(PrefixCache(PLENTY)), Rows()
+        reuse, rows = PrefixSharing(PrefixCache(PLENTY)), Rows()
         begun(reuse, 0, list(range(400)))
         follower = reuse.arrive("", list(range(399)))
         assert not reuse.may_start(follower, rows)
@@ -250,7 +250,7 @@ class TestDecisions:
         assert reuse.may_start(follower, rows)
 
     def test_a_leader_that_is_further_gives_what_it_has(self) -> None:
-        reuse, rows = Reuse(PrefixCache(PLENTY)), Rows(held=320)
+        reuse, rows = PrefixSharing(PrefixCache(PLENTY)), Rows(held=320)
         reuse.prefixes.keep("warm", list(range(10)), tiny_cache(list(range(10))))
         begun(reuse, 0, list(range(400)))
         reuse.advance(0, 320, None)
@@ -258,8 +258,8 @@ class TestDecisions:
         assert reuse.may_start(follower, rows) and reuse.start(follower).cached == 300
 
 
-def begun(reuse: Reuse, row: int, tokens: list[int]) -> Found:
-    arrival: Arrival = reuse.arrive("", tokens)
+def begun(reuse: PrefixSharing, row: int, tokens: list[int]) -> PrefixStart:
+    arrival: PrefixLookup = reuse.arrive("", tokens)
     found = reuse.start(arrival)
     reuse.lead(row, arrival, found)
     return found

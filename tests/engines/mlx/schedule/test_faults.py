@@ -3,11 +3,11 @@
 from lmx_daemon.contract.generation import Generate, Tokens
 from lmx_daemon.engines.mlx.schedule.faults import MAX_FAILED_STEPS, MAX_FAILURES, Faults, failure_of, requests_to_fail
 from lmx_daemon.engines.mlx.text.answer import EngineRequest
-from lmx_daemon.engines.mlx.text.prompt import Prepared
+from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 
 
 def answer(name: str) -> EngineRequest:
-    return EngineRequest(Generate(id=name, model="m", prompt=Tokens(ids=(1,))), Prepared([1], []), 0.0, 0.0, 0)
+    return EngineRequest(Generate(id=name, model="m", prompt=Tokens(ids=(1,))), PreparedPrompt([1], []), 0.0, 0.0, 0)
 
 
 class TestGuilty:

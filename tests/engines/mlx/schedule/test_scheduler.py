@@ -11,15 +11,15 @@ import pytest
 from lmx_daemon.contract.frames import EngineOptions, Events
 from lmx_daemon.contract.generation import Delta, Event, Failed, Finished, Generate, Sampling, Tokens, is_terminal
 from lmx_daemon.engines.mlx.commands import Ready
-from lmx_daemon.engines.mlx.load.loading import LoadedModel, load
-from lmx_daemon.engines.mlx.load.probe import try_out
+from lmx_daemon.engines.mlx.load.model import LoadedModel, load
+from lmx_daemon.engines.mlx.load.probe import probe_model
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
-from lmx_daemon.engines.mlx.prefix.disk import Disk
-from lmx_daemon.engines.mlx.prefix.sharing import Reuse
+from lmx_daemon.engines.mlx.prefix.disk_tier import DiskTier
+from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
 from lmx_daemon.engines.mlx.schedule.scheduler import Scheduler
-from lmx_daemon.engines.mlx.text.prompt import Prepared
-from lmx_daemon.worker.link import Pulse
+from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
+from lmx_daemon.worker.link import HeartbeatCounters
 from tests.engines.mlx.batch.test_batch import EVERY, tokens_of
 from tests.models import build_model
 
@@ -58,14 +58,16 @@ class Breaking:
 class World:
     """One service, and what it has told."""
 
-    def __init__(self, loaded: LoadedModel, reuse: Reuse) -> None:
-        abilities = try_out(loaded.model)
+    def __init__(self, loaded: LoadedModel, reuse: PrefixSharing) -> None:
+        abilities = probe_model(loaded.model)
         self.shape = abilities.cache
         self.told: dict[str, list[Event]] = {}
         self.asked: dict[str, Generate] = {}
-        self.pulse = Pulse()
+        self.counters = HeartbeatCounters()
         line = RequestQueue(self.shape, 0, CONTEXT)
-        self.service = Scheduler(loaded, abilities, "one", OPTIONS, line, reuse, pulse=self.pulse, send=self._hear)
+        self.service = Scheduler(
+            loaded, abilities, "one", OPTIONS, line, reuse, counters=self.counters, send=self._hear
+        )
 
     def _hear(self, message: Any) -> None:
         if isinstance(message, Events):
@@ -76,7 +78,7 @@ class World:
         identity = f"r{len(self.asked)}"
         request = Generate(id=identity, model="m", prompt=Tokens(ids=prompt), token_ids=True, **fields)
         self.asked[identity] = request
-        self.service.receive(Ready(request, Prepared(list(prompt), [], raw=True), time.monotonic() - ago, 0.0))
+        self.service.receive(Ready(request, PreparedPrompt(list(prompt), [], raw=True), time.monotonic() - ago, 0.0))
         return identity
 
     def open(self) -> list[str]:
@@ -89,7 +91,7 @@ class World:
             self.service.turn()
             if self.service.idle:
                 time.sleep(0.001)
-        assert not self.pulse.busy and self.pulse.running == 0, "what has ended counts as running"
+        assert not self.counters.busy and self.counters.running == 0, "what has ended counts as running"
 
     def answer(self, identity: str, choice: int) -> Told:
         deltas = [e for e in self.told[identity] if isinstance(e, Delta) and e.choice == choice]
@@ -106,7 +108,7 @@ class Schedules:
     def __init__(self, path: Path) -> None:
         self._loaded = load(path, OPTIONS, lambda *_: None)
         self._model = self._loaded.model = Breaking(self._loaded.model)
-        self._alone = World(self._loaded, Reuse())
+        self._alone = World(self._loaded, PrefixSharing())
         self._known: dict[Any, list[Told]] = {}
 
     def alone(self, prompt: tuple[int, ...], kind: str) -> list[Told]:
@@ -120,14 +122,14 @@ class Schedules:
         return self._known[prompt, kind]
 
     def world(self) -> World:
-        return World(self._loaded, Reuse())
+        return World(self._loaded, PrefixSharing())
 
     def run(self, seed: int, folder: Path, acts: int) -> int:
         """How many answers came to their end."""
         generator = random.Random(seed)
-        disk = Disk(folder, "mark", 1 << 28, lambda _: None, lambda: None, reserve=0)
+        disk = DiskTier(folder, "mark", 1 << 28, lambda _: None, lambda: None, reserve=0)
         memory = generator.choice((0, 300_000, 1 << 28))
-        world = World(self._loaded, Reuse(PrefixCache(memory, "mark", disk), disk))
+        world = World(self._loaded, PrefixSharing(PrefixCache(memory, "mark", disk), disk))
         wanted: dict[str, tuple[tuple[int, ...], str]] = {}
         for _ in range(acts):
             act = generator.random()

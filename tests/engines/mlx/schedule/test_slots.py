@@ -6,12 +6,12 @@ import pytest
 
 from lmx_daemon.contract.frames import EngineOptions
 from lmx_daemon.contract.generation import Generate, Tokens
-from lmx_daemon.engines.mlx.load.loading import load
-from lmx_daemon.engines.mlx.load.probe import try_out
-from lmx_daemon.engines.mlx.prefix.sharing import Reuse
+from lmx_daemon.engines.mlx.load.model import load
+from lmx_daemon.engines.mlx.load.probe import probe_model
+from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing
 from lmx_daemon.engines.mlx.schedule.slots import BatchSlots
 from lmx_daemon.engines.mlx.text.answer import EngineRequest
-from lmx_daemon.engines.mlx.text.prompt import Prepared
+from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 from tests.models import build_model
 
 
@@ -19,12 +19,12 @@ from tests.models import build_model
 def seats(tmp_path_factory: pytest.TempPathFactory) -> BatchSlots:
     path: Path = build_model("llama", tmp_path_factory.mktemp("model"), ends=False)
     loaded = load(path, EngineOptions(), lambda *_: None)
-    return BatchSlots(loaded, try_out(loaded.model), EngineOptions(), Reuse())
+    return BatchSlots(loaded, probe_model(loaded.model), EngineOptions(), PrefixSharing())
 
 
 def answer(name: str, choices: int = 1) -> EngineRequest:
     request = Generate(id=name, model="m", prompt=Tokens(ids=(5, 6, 7)), choices=choices)
-    return EngineRequest(request, Prepared([5, 6, 7], []), 0.0, 0.0, 0)
+    return EngineRequest(request, PreparedPrompt([5, 6, 7], []), 0.0, 0.0, 0)
 
 
 def test_one_that_waits_to_go_on_has_no_part_in_another_ones_rows(seats: BatchSlots) -> None:

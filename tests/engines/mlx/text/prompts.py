@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.worker.template import environment
+from lmx_daemon.worker.template_program import environment
 
 BESIDE = Path("shared") / "chat-templates"
 PARAMETERS = {"type": "object", "properties": {"b": {"type": "string", "description": "x"}, "a": {"type": "integer"}}}

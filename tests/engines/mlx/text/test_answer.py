@@ -8,8 +8,8 @@ from mlx_lm.utils import load_tokenizer
 from lmx_daemon.contract.generation import Delta, Generate, Text
 from lmx_daemon.engines.mlx.batch.step import Token
 from lmx_daemon.engines.mlx.text.answer import EngineRequest
-from lmx_daemon.engines.mlx.text.parse import Markers
-from lmx_daemon.engines.mlx.text.prompt import Prepared
+from lmx_daemon.engines.mlx.text.output_parser import Markers
+from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 from tests.models import build_model
 
 TOOL = {"type": "function", "function": {"name": "f"}}
@@ -23,7 +23,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def said(tokenizer: Any, text: str, reason: str | None, **fields: Any) -> tuple[str, str, str | None]:
     """(content, why it ended, the stop string) of an answer whose tokens are those of `text`; the last has `reason`."""
     request = Generate(id="r", model="m", prompt=Text(text="x"), **fields)
-    answer = EngineRequest(request, Prepared([1], [TOOL]), 0.0, 0.0, 0)
+    answer = EngineRequest(request, PreparedPrompt([1], [TOOL]), 0.0, 0.0, 0)
     answer.add_choice(0, 0, tokenizer, Markers())
     content, tokens = "", tokenizer.encode(text, add_special_tokens=False)
     for place, token in enumerate(tokens, 1):

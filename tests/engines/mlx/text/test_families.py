@@ -9,7 +9,7 @@ from mlx_lm.chat_templates.muse_spark import RESPONSE_FORMAT
 from mlx_lm.tool_parsers import muse_spark
 from mlx_lm.utils import load_tokenizer
 
-from lmx_daemon.engines.mlx.text.parse import Markers, OutputParser
+from lmx_daemon.engines.mlx.text.output_parser import Markers, OutputParser
 from lmx_daemon.engines.mlx.text.prompt import markers_of
 from tests.families import FAMILIES, TOOLS, Family
 from tests.scripted import Script

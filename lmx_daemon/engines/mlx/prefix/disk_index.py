@@ -4,40 +4,40 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lmx_daemon.engines.mlx.prefix.block_files import BlockFile
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
-from lmx_daemon.engines.mlx.prefix.files import Stored
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK, WIDTH, chain, end_key
 
 STEP = BLOCK * WIDTH
 
 
-class Index:
+class DiskIndex:
     def __init__(self) -> None:
-        self.blocks: dict[bytes, Stored] = {}
+        self.blocks: dict[bytes, BlockFile] = {}
         """By key, ends and tails too."""
-        self._ends: dict[bytes, dict[bytes, Stored]] = {}
-        self._tails: dict[bytes, dict[bytes, Stored]] = {}
+        self._ends: dict[bytes, dict[bytes, BlockFile]] = {}
+        self._tails: dict[bytes, dict[bytes, BlockFile]] = {}
         """Both by parent."""
 
-    def enter(self, stored: Stored) -> None:
+    def enter(self, stored: BlockFile) -> None:
         self.blocks[stored.key] = stored
         if stored.kind != "block":
             self._beside(stored).setdefault(stored.parent, {})[stored.key] = stored
 
-    def forget(self, stored: Stored) -> None:
+    def forget(self, stored: BlockFile) -> None:
         """Idempotent."""
         self.blocks.pop(stored.key, None)
         others = self._beside(stored).get(stored.parent)
         if others is not None and others.pop(stored.key, None) is not None and not others:
             del self._beside(stored)[stored.parent]
 
-    def beyond(self, prefixes: PrefixCache, namespace: str, data: bytes) -> list[Stored]:
+    def beyond(self, prefixes: PrefixCache, namespace: str, data: bytes) -> list[BlockFile]:
         """The blocks that take a prompt further than those in memory do."""
         if not self.blocks:
             return []
         path = list(prefixes.walk(namespace, data))
         keys = [prefixes.root_key(namespace), *(node.key for node in path)]
-        run: list[Stored] = []
+        run: list[BlockFile] = []
         for first in range(len(path) * STEP, len(data) - STEP + 1, STEP):
             keys.append(chain(keys[-1], data[first : first + STEP]))
             stored = self.blocks.get(keys[-1])
@@ -59,19 +59,19 @@ class Index:
                 return found if further and _fitting(found, most) == found else []
         return []
 
-    def _beside(self, stored: Stored) -> dict[bytes, dict[bytes, Stored]]:
+    def _beside(self, stored: BlockFile) -> dict[bytes, dict[bytes, BlockFile]]:
         return self._tails if stored.kind == "tail" else self._ends
 
 
-def recent(blocks: Mapping[bytes, Stored], root: bytes, max_bytes: int) -> list[Stored]:
+def recent(blocks: Mapping[bytes, BlockFile], root: bytes, max_bytes: int) -> list[BlockFile]:
     """Of what follows `root`, what was used last, the latest first, each after all that lies before it."""
-    taken: dict[bytes, Stored] = {}
+    taken: dict[bytes, BlockFile] = {}
     lost: set[bytes] = set()
     """What follows another root, or a piece that is missing."""
     left = max_bytes
     for stored in sorted(blocks.values(), key=lambda stored: stored.used, reverse=True):
-        path: list[Stored] = []
-        at: Stored | None = stored
+        path: list[BlockFile] = []
+        at: BlockFile | None = stored
         while at is not None and at.key not in taken and at.key not in lost:
             path.append(at)
             at = blocks.get(at.parent) if at.parent != root else None
@@ -86,7 +86,7 @@ def recent(blocks: Mapping[bytes, Stored], root: bytes, max_bytes: int) -> list[
     return list(taken.values())
 
 
-def _longest(among: dict[bytes, Stored], parent: bytes, rest: bytes) -> Stored | None:
+def _longest(among: dict[bytes, BlockFile], parent: bytes, rest: bytes) -> BlockFile | None:
     """The one with most tokens that `rest` begins with. By length, since many conversations may begin alike."""
     if not among:
         return None
@@ -94,7 +94,7 @@ def _longest(among: dict[bytes, Stored], parent: bytes, rest: bytes) -> Stored |
     return next((among[key] for key in keys if key in among), None)
 
 
-def _fitting(blocks: Sequence[Stored], max_bytes: int) -> list[Stored]:
+def _fitting(blocks: Sequence[BlockFile], max_bytes: int) -> list[BlockFile]:
     """As many of the first ones as are no larger together."""
     sizes = np.cumsum([stored.size for stored in blocks])
     return list(blocks[: int(np.searchsorted(sizes, max_bytes, "right"))])

@@ -14,19 +14,27 @@ from lmx_daemon.contract.generation import MEMORY_ONLY
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK
 from lmx_daemon.storage.prefixes import clear_prefixes, stored_prefixes
-from tests.engines.mlx.caching import CAN_BE_TRIMMED, PROMPT, answer, computed, expected, model_of, stored_tokens
-from tests.engines.mlx.shelf import PATIENCE, PLENTY, Shelf, content, numbers
+from tests.engines.mlx.prefix.disk_cache import PATIENCE, PLENTY, DiskCache, content, numbers
+from tests.engines.mlx.reference_answers import (
+    CAN_BE_TRIMMED,
+    PROMPT,
+    answer,
+    computed,
+    expected,
+    model_of,
+    stored_tokens,
+)
 from tests.models import ARCHITECTURES
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_answers_after_a_restart_are_the_answers_without(
-    architecture: str, folder: Path, shelf: Callable[..., Shelf]
+    architecture: str, folder: Path, disk_cache: Callable[..., DiskCache]
 ) -> None:
     model = model_of(architecture, folder / architecture)
-    first = shelf()
+    first = disk_cache()
     first.keep(PROMPT[:200], computed(model, PROMPT[:200]))
-    second = shelf()
+    second = disk_cache()
     assert stored_tokens(second.prefixes, PROMPT) == 0
     assert second.restore(PROMPT) == 200
     hit = second.prefixes.find("", PROMPT)
@@ -34,17 +42,17 @@ def test_answers_after_a_restart_are_the_answers_without(
     assert answer(model, hit.cache, PROMPT[200:]) == expected(model, PROMPT)
     assert second.restore(PROMPT) == 0, "it is in memory now"
     second.keep(PROMPT[:128], computed(model, PROMPT[:128]))
-    third = shelf()
+    third = disk_cache()
     gained = third.restore(PROMPT[:128])
     assert gained == (127 if architecture in CAN_BE_TRIMMED else 0) == stored_tokens(third.prefixes, PROMPT[:128])
     assert second.said == []
 
 
 @pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float16, mx.float32])
-def test_every_number_type_comes_back(dtype: mx.Dtype, shelf: Callable[..., Shelf]) -> None:
+def test_every_number_type_comes_back(dtype: mx.Dtype, disk_cache: Callable[..., DiskCache]) -> None:
     keys = mx.random.normal((1, 2, 128, 4)).astype(dtype)
-    shelf().keep(PROMPT[:128], [KVCache.from_state((keys, keys + 1, 128))])
-    again = shelf()
+    disk_cache().keep(PROMPT[:128], [KVCache.from_state((keys, keys + 1, 128))])
+    again = disk_cache()
     assert again.restore([*PROMPT[:128], 1]) == 128
     hit = again.prefixes.find("", [*PROMPT[:128], 1])
     assert hit is not None
@@ -52,35 +60,35 @@ def test_every_number_type_comes_back(dtype: mx.Dtype, shelf: Callable[..., Shel
     assert found.dtype == dtype and mx.array_equal(found, keys) and mx.array_equal(values, keys + 1)
 
 
-def test_memory_and_disk_together_serve_one_prompt(shelf: Callable[..., Shelf]) -> None:
+def test_memory_and_disk_together_serve_one_prompt(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(10 * BLOCK + 5)
-    shelf().keep(tokens, cache)
-    again = shelf()
+    disk_cache().keep(tokens, cache)
+    again = disk_cache()
     again.keep(tokens[: 3 * BLOCK], numbers(3 * BLOCK)[1])
     assert again.restore(tokens) == 7 * BLOCK
     assert content(again, tokens) == tokens[: 10 * BLOCK]
 
 
-def test_what_memory_evicted_is_read_back(shelf: Callable[..., Shelf]) -> None:
+def test_what_memory_evicted_is_read_back(disk_cache: Callable[..., DiskCache]) -> None:
     one, two = numbers(8 * BLOCK), numbers(8 * BLOCK, 1)
     probe = PrefixCache(PLENTY)
     probe.keep("", *one)
-    small = shelf(memory=probe.size * 9 // 8)
+    small = disk_cache(memory=probe.size * 9 // 8)
     small.keep(*one)
     small.keep(*two)
     assert len(content(small, one[0])) < 8 * BLOCK - 1
     small.close()
-    small = shelf(memory=probe.size * 3)
+    small = disk_cache(memory=probe.size * 3)
     assert small.restore(one[0]) > 0 and content(small, one[0]) == one[0][:-1]
 
 
 @pytest.mark.parametrize("meanwhile", [True, False])
-def test_what_was_read_back_gives_way_from_its_end(meanwhile: bool, shelf: Callable[..., Shelf]) -> None:
+def test_what_was_read_back_gives_way_from_its_end(meanwhile: bool, disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(8 * BLOCK)
-    first = shelf()
+    first = disk_cache()
     first.keep(tokens, cache)
     half = first.prefixes.size // 2
-    again = shelf()
+    again = disk_cache()
     fetch = again.disk.fetch(again.prefixes, "", [*tokens, 1])
     assert fetch is not None and again.woken.wait(PATIENCE)
     if meanwhile:
@@ -90,37 +98,37 @@ def test_what_was_read_back_gives_way_from_its_end(meanwhile: bool, shelf: Calla
     assert content(again, [*tokens, 1]) == tokens[: 4 * BLOCK]
 
 
-def test_namespaces_are_apart_on_disk_too(shelf: Callable[..., Shelf]) -> None:
+def test_namespaces_are_apart_on_disk_too(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(2 * BLOCK)
-    shelf().keep(tokens, cache, "one")
-    again = shelf()
+    disk_cache().keep(tokens, cache, "one")
+    again = disk_cache()
     assert again.restore([*tokens, 1], "two") == again.restore([*tokens, 1]) == 0
     assert again.restore([*tokens, 1], "one") == 2 * BLOCK
 
 
-def test_the_bound_holds_and_the_least_recently_used_go(shelf: Callable[..., Shelf]) -> None:
-    first = shelf()
+def test_the_bound_holds_and_the_least_recently_used_go(disk_cache: Callable[..., DiskCache]) -> None:
+    first = disk_cache()
     for variant in range(4):
         first.keep(*numbers(8 * BLOCK, variant))
     first.close()
     for path in first.files():
         os.utime(path, (0, 0) if "-0-64b" not in path.name else None)
     total = sum(path.stat().st_size for path in first.files())
-    again = shelf(max_bytes=total // 2)
+    again = disk_cache(max_bytes=total // 2)
     again.close()
     assert sum(path.stat().st_size for path in again.files()) <= total // 2
     assert sum("-0-64b" in path.name for path in again.files()) == 4, "the beginnings were used last"
     for variant in range(4, 12):
-        again = shelf(max_bytes=total // 2)
+        again = disk_cache(max_bytes=total // 2)
         again.keep(*numbers(8 * BLOCK, variant))
         again.close()
     assert sum(path.stat().st_size for path in again.files()) <= total // 2 + total // 16
 
 
-def test_a_used_block_is_young_again(shelf: Callable[..., Shelf]) -> None:
+def test_a_used_block_is_young_again(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(2 * BLOCK)
-    shelf().keep(tokens, cache)
-    again = shelf()
+    disk_cache().keep(tokens, cache)
+    again = disk_cache()
     for path in again.files():
         os.utime(path, (0, 0))
     assert again.restore([*tokens, 1]) == 2 * BLOCK and content(again, [*tokens, 1])
@@ -129,17 +137,17 @@ def test_a_used_block_is_young_again(shelf: Callable[..., Shelf]) -> None:
 
 
 def test_what_does_not_fit_into_the_queue_is_not_written(
-    shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+    disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk.QUEUE_BYTES", 0)
-    first = shelf()
+    monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk_tier.QUEUE_BYTES", 0)
+    first = disk_cache()
     first.keep(*numbers(4 * BLOCK))
     first.close()
     assert first.files() == [] and first.disk.dropped == 4
 
 
-def test_a_full_disk_is_told_once_and_costs_nothing_else(shelf: Callable[..., Shelf]) -> None:
-    first = shelf(reserve=1 << 60)
+def test_a_full_disk_is_told_once_and_costs_nothing_else(disk_cache: Callable[..., DiskCache]) -> None:
+    first = disk_cache(reserve=1 << 60)
     tokens, cache = numbers(4 * BLOCK)
     first.keep(tokens, cache)
     first.close()
@@ -147,69 +155,69 @@ def test_a_full_disk_is_told_once_and_costs_nothing_else(shelf: Callable[..., Sh
     assert content(first, tokens) == tokens[:-1]
 
 
-def test_a_folder_deleted_by_hand_is_made_again(shelf: Callable[..., Shelf]) -> None:
-    shelf().keep(*numbers(4 * BLOCK))
-    first = shelf()
+def test_a_folder_deleted_by_hand_is_made_again(disk_cache: Callable[..., DiskCache]) -> None:
+    disk_cache().keep(*numbers(4 * BLOCK))
+    first = disk_cache()
     shutil.rmtree(first.folder.parent)
     first.keep(*numbers(4 * BLOCK, 1))
     first.close()
     assert len(first.files()) == 4 and first.said == []
 
 
-def test_files_are_the_owners_alone(shelf: Callable[..., Shelf]) -> None:
-    first = shelf()
+def test_files_are_the_owners_alone(disk_cache: Callable[..., DiskCache]) -> None:
+    first = disk_cache()
     first.keep(*numbers(BLOCK))
     first.close()
     (file,) = first.files()
     assert file.stat().st_mode & 0o777 == 0o600 and first.folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_longest_tail_that_a_prompt_begins_with_is_found(shelf: Callable[..., Shelf]) -> None:
-    first = shelf()
+def test_the_longest_tail_that_a_prompt_begins_with_is_found(disk_cache: Callable[..., DiskCache]) -> None:
+    first = disk_cache()
     tokens, cache = numbers(300)
     for length in (70, 90, 100, 128, 140):
         part = [KVCache.from_state((cache[0].keys[:, :, :length], cache[0].values[:, :, :length], length))]
         first.keep(tokens[:length], part)
     for asked, known in ((140, 128), (141, 140), (300, 140), (127, 100), (91, 90), (80, 64)):
-        second = shelf()
+        second = disk_cache()
         prompt = [*tokens[: asked - 1], 9999]
         second.restore(prompt)
         assert content(second, prompt) == tokens[:known]
 
 
-def test_few_tokens_are_no_tail_on_disk_and_a_known_one_is_not_read_again(shelf: Callable[..., Shelf]) -> None:
-    first = shelf()
+def test_few_tokens_are_no_tail_on_disk_and_a_known_one_is_not_read_again(disk_cache: Callable[..., DiskCache]) -> None:
+    first = disk_cache()
     first.keep(*numbers(70))
     first.keep(*numbers(84, variant=1))
     assert first.restore([*numbers(84, variant=1)[0], 3]) == 0, "memory holds as much"
-    second = shelf()
+    second = disk_cache()
     assert [path.name[-6:] for path in second.files() if path.name.endswith("t.kv")] == ["20t.kv"]
     assert second.restore([*numbers(84, variant=1)[0], 3]) == 84
     assert second.restore([*numbers(84, variant=1)[0], 3]) == 0
 
 
-def test_a_namespace_in_memory_only_is_never_written(shelf: Callable[..., Shelf]) -> None:
+def test_a_namespace_in_memory_only_is_never_written(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(4 * BLOCK)
-    first = shelf(model="org/one")
+    first = disk_cache(model="org/one")
     first.keep(tokens, cache, MEMORY_ONLY + "team")
     assert first.prefixes.find(MEMORY_ONLY + "team", [*tokens, 1]) is not None
     first.close()
     assert first.files() == []
 
 
-def test_the_folder_of_a_model_holds_its_name(shelf: Callable[..., Shelf]) -> None:
-    first = shelf(model="org/one")
+def test_the_folder_of_a_model_holds_its_name(disk_cache: Callable[..., DiskCache]) -> None:
+    first = disk_cache(model="org/one")
     first.keep(*numbers(2 * BLOCK))
     first.close()
     assert [(one.model, one.blocks) for one in stored_prefixes(first.folder.parent)] == [("org/one", 2)]
-    shelf(max_bytes=1).close()
+    disk_cache(max_bytes=1).close()
     assert not first.folder.exists()
 
 
-def test_blocks_that_are_cleared_beside_a_worker_are_a_miss(shelf: Callable[..., Shelf]) -> None:
+def test_blocks_that_are_cleared_beside_a_worker_are_a_miss(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(4 * BLOCK)
-    shelf().keep(tokens, cache)
-    again = shelf()
+    disk_cache().keep(tokens, cache)
+    again = disk_cache()
     clear_prefixes(again.folder.parent)
     assert again.restore([*tokens, 1]) == 0 and again.said == []
     again.keep(tokens, cache)

@@ -10,7 +10,7 @@ import pytest
 from lmx_daemon.contract.frames import EngineOptions, Grant, Load, Loaded, LoadFailed, Log
 from lmx_daemon.contract.generation import Event, Failed, Finished, Generate, Tokens
 from lmx_daemon.engines.mlx.schedule.faults import BAD_STEPS
-from tests.engines.mlx.driving import WorkerProcess, completion, sampled
+from tests.engines.mlx.worker_process import WorkerProcess, completion, sampled
 from tests.models import build_model
 
 POISON = 77

@@ -8,20 +8,22 @@ from typing import Any
 import pytest
 
 from lmx_daemon.engines.mlx.prefix.cache import Node, PrefixCache
-from lmx_daemon.engines.mlx.prefix.disk import LEFT_ALONE
+from lmx_daemon.engines.mlx.prefix.cache_layout import CacheLayout
+from lmx_daemon.engines.mlx.prefix.disk_tier import LEFT_ALONE
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK
-from lmx_daemon.engines.mlx.prefix.parts import Layout
-from lmx_daemon.engines.mlx.prefix.sharing import Reuse
-from tests.engines.mlx.shelf import PATIENCE, PLENTY, Shelf, content, failing_with, numbers, read_ahead
+from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing
+from tests.engines.mlx.prefix.disk_cache import PATIENCE, PLENTY, DiskCache, content, failing_with, numbers, read_ahead
 
 
 class TestFaultsOfItsThread:
-    def again(self, shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch, error: Exception) -> Shelf:
+    def again(
+        self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> DiskCache:
         tokens, cache = numbers(4 * BLOCK)
-        shelf().keep(tokens, cache)
-        again = shelf()
+        disk_cache().keep(tokens, cache)
+        again = disk_cache()
         with monkeypatch.context() as patched:
-            patched.setattr("lmx_daemon.engines.mlx.prefix.disk.load_block", failing_with(error))
+            patched.setattr("lmx_daemon.engines.mlx.prefix.disk_tier.load_block", failing_with(error))
             assert again.restore([*tokens, 1]) == 0
         assert len(again.said) == 1 and str(error) in again.said[0]
         again.keep(*numbers(4 * BLOCK, 1))
@@ -29,42 +31,42 @@ class TestFaultsOfItsThread:
 
     @pytest.mark.parametrize("error", [RuntimeError("[malloc] Unable to allocate"), MemoryError("too much")])
     def test_too_little_memory_costs_a_block(
-        self, error: Exception, shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+        self, error: Exception, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        again = self.again(shelf, monkeypatch, error)
+        again = self.again(disk_cache, monkeypatch, error)
         again.close()
-        again = shelf()
+        again = disk_cache()
         assert again.restore([*numbers(4 * BLOCK, 1)[0], 1]) == again.restore([*numbers(4 * BLOCK)[0], 1]) == 4 * BLOCK
 
     def test_too_little_memory_ends_the_reading_ahead(
-        self, shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+        self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        shelf().keep(*numbers(4 * BLOCK))
-        again = shelf()
-        monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk.load_block", failing_with(MemoryError("too much")))
+        disk_cache().keep(*numbers(4 * BLOCK))
+        again = disk_cache()
+        monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk_tier.load_block", failing_with(MemoryError("too much")))
         read_ahead(again)
         assert len(again.said) == 1
 
     def test_what_was_not_foreseen_costs_the_disk_and_nobody_waits_for_it(
-        self, shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+        self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        again = self.again(shelf, monkeypatch, KeyError("a fault"))
+        again = self.again(disk_cache, monkeypatch, KeyError("a fault"))
         assert again.restore([*numbers(4 * BLOCK)[0], 1]) == 0
         assert content(again, numbers(4 * BLOCK, 1)[0])
         again.close()
         assert len(again.files()) == 4 and LEFT_ALONE in again.said[0]
 
     def test_what_was_queued_then_is_let_go_and_no_end_waits_for_it(
-        self, shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+        self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        again, begun, queued = shelf(), threading.Event(), threading.Event()
+        again, begun, queued = disk_cache(), threading.Event(), threading.Event()
 
         def failing(*_: Any) -> None:
             begun.set()
             queued.wait(PATIENCE)
             raise KeyError("a fault")
 
-        monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk.write_block", failing)
+        monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk_tier.write_block", failing)
         again.keep(*numbers(4 * BLOCK))
         again.prefixes.settle(everything=True)
         assert begun.wait(PATIENCE)
@@ -79,11 +81,11 @@ class TestFaultsOfItsThread:
 
 
 def test_after_a_failed_step_what_cannot_be_deleted_is_not_used_either(
-    shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+    disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens, cache = numbers(4 * BLOCK)
-    shelf().keep(tokens, cache)
-    again = shelf()
+    disk_cache().keep(tokens, cache)
+    again = disk_cache()
     assert again.restore([*tokens, 1]) == 4 * BLOCK
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", failing_with(PermissionError()))
@@ -92,10 +94,10 @@ def test_after_a_failed_step_what_cannot_be_deleted_is_not_used_either(
     assert again.restore([*tokens, 1]) == 0
 
 
-def test_after_a_failed_step_what_was_restored_is_gone(shelf: Callable[..., Shelf]) -> None:
+def test_after_a_failed_step_what_was_restored_is_gone(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(4 * BLOCK)
-    shelf().keep(tokens, cache)
-    again = shelf()
+    disk_cache().keep(tokens, cache)
+    again = disk_cache()
     assert again.restore([*tokens, 1]) == 4 * BLOCK
     again.disk.distrust()
     again.prefixes.clear()
@@ -105,7 +107,7 @@ def test_after_a_failed_step_what_was_restored_is_gone(shelf: Callable[..., Shel
 class Failing:
     """What MLX raises of a cut that was only begun, as soon as somebody waits for it."""
 
-    def offer(self, node: Node, layout: Layout) -> None:
+    def offer(self, node: Node, layout: CacheLayout) -> None:
         raise RuntimeError("[malloc] Unable to allocate")
 
     def used(self, nodes: Sequence[Node]) -> None:
@@ -114,7 +116,7 @@ class Failing:
 
 def test_a_cut_that_fails_later_fails_no_answer_and_nothing_of_it_is_kept() -> None:
     prefixes = PrefixCache(PLENTY, "model", Failing())
-    reuse = Reuse(prefixes)
+    reuse = PrefixSharing(prefixes)
     for _ in range(2):
         reuse.keep("", *numbers(2 * BLOCK))
         assert prefixes.size > 0

@@ -14,31 +14,31 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from lmx_daemon.engines.mlx.prefix.block_files import BadBlockError, BlockFile, BlockHeader, ReadBuffer, read_block
 from lmx_daemon.engines.mlx.prefix.cache import Node, PrefixCache
-from lmx_daemon.engines.mlx.prefix.files import BadBlockError, Header, Scratch, Stored, read_block
+from lmx_daemon.engines.mlx.prefix.cache_layout import CacheLayout, Checkpoint
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK, chain, end_key
-from lmx_daemon.engines.mlx.prefix.parts import Layout, State
 
 
-class About(msgspec.Struct, frozen=True, array_like=True):
+class BlockMetadata(msgspec.Struct, frozen=True, array_like=True):
     """What a block's header holds for us."""
 
-    layout: Layout
+    layout: CacheLayout
     states: int
     """So many of its arrays, the last ones, are states."""
     tree: Any
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedBlock:
     """A block read back."""
 
-    stored: Stored
+    stored: BlockFile
     tokens: bytes
     arrays: list[mx.array]
     types: list[str]
     """What `arrays` are to be seen as: numpy knows no bfloat16."""
-    about: About
+    about: BlockMetadata
 
     def put(self, prefixes: PrefixCache, namespace: str) -> Node | None:
         """Into memory; engine thread only. None where what it follows is not there, or the model's caches differ."""
@@ -50,24 +50,24 @@ class Loaded:
         seen = [_seen_as(array, name) for array, name in zip(self.arrays, self.types, strict=True)]
         parts = seen[: len(seen) - self.about.states]
         if stored.kind != "block":
-            state = State(self.about.tree, seen[len(parts) :]) if stored.kind == "end" else None
+            state = Checkpoint(self.about.tree, seen[len(parts) :]) if stored.kind == "end" else None
             return prefixes.add_end(parent, self.tokens, parts, state)
         return parent.children.get(self.tokens) or prefixes.add(parent, self.tokens, parts)
 
 
 @dataclass(frozen=True)
-class Write:
+class BlockWrite:
     """A block to be written."""
 
-    stored: Stored
-    header: Header
+    stored: BlockFile
+    header: BlockHeader
     buffers: list[mx.array]
 
 
-def as_file(node: Node, layout: Layout, fingerprint: str) -> Write:
+def block_write(node: Node, layout: CacheLayout, fingerprint: str) -> BlockWrite:
     assert node.parent is not None
     state, arrays = node.state, node.arrays
-    stored = Stored(
+    stored = BlockFile(
         key=node.key,
         parent=node.parent.key,
         start=node.start,
@@ -76,8 +76,9 @@ def as_file(node: Node, layout: Layout, fingerprint: str) -> Write:
         size=sum(part.nbytes for part in arrays),
         used=time.time(),
     )
-    about = About(layout, len(state.arrays) if state is not None else 0, state.tree if state is not None else None)
-    header = Header(
+    states, tree = (len(state.arrays), state.tree) if state is not None else (0, None)
+    about = BlockMetadata(layout, states, tree)
+    header = BlockHeader(
         fingerprint=fingerprint,
         key=stored.key,
         parent=stored.parent,
@@ -87,17 +88,17 @@ def as_file(node: Node, layout: Layout, fingerprint: str) -> Write:
         arrays=tuple((_name_of(part), tuple(part.shape), part.nbytes) for part in arrays),
         checksum=0,
     )
-    return Write(stored, header, arrays)
+    return BlockWrite(stored, header, arrays)
 
 
 def _name_of(array: mx.array) -> str:
     return str(array.dtype).removeprefix("mlx.core.")
 
 
-def load_block(folder: Path, stored: Stored, fingerprint: str, scratch: Scratch) -> Loaded:
+def load_block(folder: Path, stored: BlockFile, fingerprint: str, scratch: ReadBuffer) -> LoadedBlock:
     header, payloads = read_block(folder, stored, fingerprint, scratch)
     try:
-        about = msgspec.msgpack.decode(header.about, type=About)
+        about = msgspec.msgpack.decode(header.about, type=BlockMetadata)
         arrays = [
             _array(payload, name, shape) for payload, (name, shape, _) in zip(payloads, header.arrays, strict=True)
         ]
@@ -107,7 +108,7 @@ def load_block(folder: Path, stored: Stored, fingerprint: str, scratch: Scratch)
     if stored.key != (chain if stored.kind == "block" else end_key)(stored.parent, header.tokens):
         (folder / stored.name).unlink(missing_ok=True)
         raise BadBlockError("its tokens are not those of its key")
-    return Loaded(stored, header.tokens, arrays, [name for name, _, _ in header.arrays], about)
+    return LoadedBlock(stored, header.tokens, arrays, [name for name, _, _ in header.arrays], about)
 
 
 def _array(payload: npt.NDArray[np.uint8], name: str, shape: tuple[int, ...]) -> mx.array:

@@ -16,7 +16,7 @@ CALL_ID = re.compile(r"([\w-]+)\s*\[CALL_ID\]\s*([\w-]+)\s*(?=\[ARGS\])")
 """Header of a call with an id, as Mistral's tokenizers have it from version 11 on."""
 
 
-class Call(msgspec.Struct, frozen=True):
+class ParsedCall(msgspec.Struct, frozen=True):
     """A tool call that a model made. `arguments` is JSON text."""
 
     name: str
@@ -25,7 +25,7 @@ class Call(msgspec.Struct, frozen=True):
     """Id that the model itself wrote."""
 
 
-def read_calls(parser: ToolParser, text: str, tools: list[dict[str, Any]]) -> list[Call]:
+def read_calls(parser: ToolParser, text: str, tools: list[dict[str, Any]]) -> list[ParsedCall]:
     """Return the calls of one envelope. Raise, with any exception, where `text` is no call."""
     if parser is function_gemma.parse_tool_call:
         parser = _function_gemma
@@ -65,11 +65,11 @@ def _function_gemma(text: str, tools: list[dict[str, Any]]) -> Any:
         return function_gemma.parse_tool_call(text, tools)
 
 
-def _call(entry: Any, identity: Any) -> Call:
+def _call(entry: Any, identity: Any) -> ParsedCall:
     name, arguments = entry["name"], entry.get("arguments", entry.get("parameters", {}))
     if not isinstance(name, str) or not name.strip():
         raise ValueError("a call without a name")
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
     given = valid_text(identity) if isinstance(identity, str) and identity else None
-    return Call(name=valid_text(name), arguments=valid_text(arguments), id=given)
+    return ParsedCall(name=valid_text(name), arguments=valid_text(arguments), id=given)

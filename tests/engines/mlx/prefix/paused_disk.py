@@ -10,8 +10,8 @@ import numpy as np
 from mlx_lm.models.cache import ArraysCache, CacheList, KVCache
 
 from lmx_daemon.engines.mlx.prefix.cache import Node
-from lmx_daemon.engines.mlx.prefix.disk import Disk
-from lmx_daemon.engines.mlx.prefix.fetch import Fetch
+from lmx_daemon.engines.mlx.prefix.disk_read import DiskRead
+from lmx_daemon.engines.mlx.prefix.disk_tier import DiskTier
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK
 
 PATIENCE = 20.0
@@ -59,7 +59,7 @@ def told(cache: list[Any], length: int) -> list[Any]:
     return found
 
 
-class Held(Disk):
+class PausedDisk(DiskTier):
     """One whose thread may be held up before each thing it does."""
 
     def __init__(self, root: Path, max_bytes: int, say: Any) -> None:
@@ -98,7 +98,7 @@ class Held(Disk):
             self.may -= 1
             self.held = False
 
-    def _read(self, fetch: Fetch) -> None:
+    def _read(self, fetch: DiskRead) -> None:
         self._before()
         super()._read(fetch)
 

@@ -6,40 +6,44 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.engines.mlx.prefix.blocks import load_block
+from lmx_daemon.engines.mlx.prefix.block_codec import load_block
+from lmx_daemon.engines.mlx.prefix.block_files import BlockFile
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
-from lmx_daemon.engines.mlx.prefix.fetch import Fetch
-from lmx_daemon.engines.mlx.prefix.files import Stored
+from lmx_daemon.engines.mlx.prefix.disk_read import DiskRead
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK
-from lmx_daemon.engines.mlx.prefix.sharing import Reuse
+from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing
+from tests.engines.mlx.prefix.disk_cache import PATIENCE, PLENTY, DiskCache, content, numbers
 from tests.engines.mlx.prefix.test_sharing import Rows
-from tests.engines.mlx.shelf import PATIENCE, PLENTY, Shelf, content, numbers
 
 
 class TestManyThatWait:
     """Requests that the disk has something for, and that may not begin for long."""
 
     def reuse(
-        self, shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch, **options: Any
-    ) -> tuple[Reuse, Shelf]:
+        self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch, **options: Any
+    ) -> tuple[PrefixSharing, DiskCache]:
         for variant in range(3):
-            shelf().keep(*numbers(8 * BLOCK, variant))
-        again = shelf(**options)
+            disk_cache().keep(*numbers(8 * BLOCK, variant))
+        again = disk_cache(**options)
         self.read: list[str] = []
 
-        def counted(folder: Path, stored: Stored, *more: Any) -> Any:
+        def counted(folder: Path, stored: BlockFile, *more: Any) -> Any:
             self.read.append(stored.name)
             return load_block(folder, stored, *more)
 
-        monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk.load_block", counted)
-        return Reuse(again.prefixes, again.disk), again
+        monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk_tier.load_block", counted)
+        return PrefixSharing(again.prefixes, again.disk), again
 
-    def wait(self, shelf: Shelf) -> None:
-        with shelf.disk._changed:
-            assert shelf.disk._changed.wait_for(lambda: not shelf.disk._reads and not shelf.disk._busy, PATIENCE)
+    def wait(self, disk_cache: DiskCache) -> None:
+        with disk_cache.disk._changed:
+            assert disk_cache.disk._changed.wait_for(
+                lambda: not disk_cache.disk._reads and not disk_cache.disk._busy, PATIENCE
+            )
 
-    def test_what_they_share_is_read_once(self, shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch) -> None:
-        reuse, again = self.reuse(shelf, monkeypatch)
+    def test_what_they_share_is_read_once(
+        self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reuse, again = self.reuse(disk_cache, monkeypatch)
         beginning = numbers(6 * BLOCK)[0]
         arrivals = [reuse.arrive("", [*beginning, 7, n]) for n in range(9)]
         arrivals.append(reuse.arrive("", numbers(8 * BLOCK)[0]))
@@ -51,11 +55,11 @@ class TestManyThatWait:
         assert len(self.read) == len(set(self.read)) == 8
 
     def test_what_was_read_for_them_takes_no_more_than_the_memory_for_prefixes(
-        self, shelf: Callable[..., Shelf], monkeypatch: pytest.MonkeyPatch
+        self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         probe = PrefixCache(PLENTY)
         probe.keep("", *numbers(8 * BLOCK))
-        reuse, again = self.reuse(shelf, monkeypatch, memory=probe.size * 5 // 2)
+        reuse, again = self.reuse(disk_cache, monkeypatch, memory=probe.size * 5 // 2)
         arrivals = [reuse.arrive("", [*numbers(8 * BLOCK, variant)[0], 5]) for variant in range(3)]
         self.wait(again)
         reuse.settle()
@@ -67,7 +71,7 @@ class TestManyThatWait:
             assert reuse.start(each).cached == 8 * BLOCK
 
 
-class Late(Fetch):
+class Late(DiskRead):
     """It is done as soon as somebody has seen that it is not."""
 
     seen = False
@@ -82,10 +86,10 @@ class Late(Fetch):
         pass
 
 
-def test_what_comes_while_somebody_looks_is_not_lost(shelf: Callable[..., Shelf]) -> None:
+def test_what_comes_while_somebody_looks_is_not_lost(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(4 * BLOCK)
-    shelf().keep(tokens, cache)
-    again = shelf()
+    disk_cache().keep(tokens, cache)
+    again = disk_cache()
     fetch = again.disk.fetch(again.prefixes, "", [*tokens, 1])
     assert fetch is not None and again.woken.wait(PATIENCE)
     again.disk._pending = [Late(fetch.namespace, fetch.data, fetch.wanted, fetch.loaded)]

@@ -11,8 +11,8 @@ from typing import Any
 from mlx_lm.generate import TextStateMachine
 
 from lmx_daemon.contract.generation import ToolCallDelta
-from lmx_daemon.engines.mlx.text.calls import ToolParser, new_id, read_calls, split_rest
-from lmx_daemon.engines.mlx.text.spacing import Channel
+from lmx_daemon.engines.mlx.text.tool_calls import ToolParser, new_id, read_calls, split_rest
+from lmx_daemon.engines.mlx.text.whitespace import TextChannel
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Markers:
 
 
 @dataclass
-class Piece:
+class ParsedText:
     """Result of one step of text."""
 
     content: str = ""
@@ -78,8 +78,8 @@ class OutputParser:
         self._call = ""
         self._ids: set[str] = set()
         self._seen = ""
-        self._content = Channel(hold=bool(tools), strip=False)
-        self._reasoning = Channel(hold=True, strip=True)
+        self._content = TextChannel(hold=bool(tools), strip=False)
+        self._reasoning = TextChannel(hold=True, strip=True)
         self.stopped = False
 
     @property
@@ -90,9 +90,9 @@ class OutputParser:
     def made_calls(self) -> bool:
         return bool(self._ids)
 
-    def feed(self, text: str) -> Piece:
+    def feed(self, text: str) -> ParsedText:
         """Take the next text. After the end of the answer nothing more is taken."""
-        piece = Piece()
+        piece = ParsedText()
         if self.stopped or not text:
             return piece
         if self._stop:
@@ -115,9 +115,9 @@ class OutputParser:
         piece.ended = self.stopped
         return piece
 
-    def finish(self, cut: bool = False) -> Piece:
+    def finish(self, cut: bool = False) -> ParsedText:
         """Return what was held back, at the end of the answer. `cut`: it ended at its limit of tokens."""
-        piece = Piece()
+        piece = ParsedText()
         if not self.stopped:
             self._state, rest, state = TextStateMachine.flush(self._state)
             if cut and state != "tool" and self._markers.begins(rest):
@@ -130,7 +130,7 @@ class OutputParser:
             piece.content += self._content.rest()
         return piece
 
-    def _enter(self, old: str, new: str, piece: Piece) -> None:
+    def _enter(self, old: str, new: str, piece: ParsedText) -> None:
         if old == "tool":
             self._close_call(piece, new)
         if old != new:
@@ -138,10 +138,10 @@ class OutputParser:
                 if channel := self._channel(state):
                     channel.interrupt()
 
-    def _channel(self, state: str) -> Channel | None:
+    def _channel(self, state: str) -> TextChannel | None:
         return {"normal": self._content, "reasoning": self._reasoning}.get(state)
 
-    def _take(self, state: str, text: str, piece: Piece) -> None:
+    def _take(self, state: str, text: str, piece: ParsedText) -> None:
         if not text:
             return
         if state == "tool":
@@ -151,7 +151,7 @@ class OutputParser:
         elif state == "normal":
             piece.content += self._content.take(text)
 
-    def _close_call(self, piece: Piece, new: str) -> None:
+    def _close_call(self, piece: ParsedText, new: str) -> None:
         """Pass on the calls of a complete envelope. What cannot be read stays text, so that nothing is lost."""
         try:
             self._read(piece)
@@ -162,7 +162,7 @@ class OutputParser:
             self._show(self._markers.tool_end or "", error, piece)
         self._call = ""
 
-    def _end_in_call(self, piece: Piece, cut: bool) -> None:
+    def _end_in_call(self, piece: ParsedText, cut: bool) -> None:
         """Pass on the call in which the answer ended. One that its limit cut is dropped: no client can use a part."""
         if cut and self._markers.tool_end:
             piece.warning = "the answer reached its limit of tokens inside a tool call, which is dropped"
@@ -175,7 +175,7 @@ class OutputParser:
             else:
                 self._show("", error, piece)
 
-    def _read(self, piece: Piece) -> None:
+    def _read(self, piece: ParsedText) -> None:
         """Add the calls of the envelope to `piece`. Raise, with any exception, where it holds none."""
         assert self._markers.tool_parser is not None
         text, rest = (self._call, "") if self._markers.tool_end else split_rest(self._call)
@@ -189,7 +189,7 @@ class OutputParser:
         if not self.stopped:
             piece.content += self._content.take(rest)
 
-    def _show(self, end: str, error: Exception, piece: Piece) -> None:
+    def _show(self, end: str, error: Exception, piece: ParsedText) -> None:
         piece.content += self._content.take((self._markers.tool_start or "") + self._call + end)
         piece.warning = f"a tool call could not be read ({type(error).__name__}); its text is in the content"
 

@@ -25,9 +25,9 @@ from lmx_daemon.storage.prefixes import SUFFIX, make_private, remove_if_empty
 MAGIC = b"lmxkv\x00\x00\x01"
 """The last byte is the version; a file of another one is foreign."""
 PREFIX = len(MAGIC) + 8
-Kind = Literal["block", "end", "tail"]
+BlockKind = Literal["block", "end", "tail"]
 """A whole block; the states after one and the tokens between; tokens alone that fill none."""
-KINDS: dict[Kind, str] = {"block": "b", "end": "e", "tail": "t"}
+KINDS: dict[BlockKind, str] = {"block": "b", "end": "e", "tail": "t"}
 MAX_HEADER = 16 * 1024 * 1024
 TEMPORARY = ".part"
 SCRATCH_BYTES = 32 * 1024 * 1024
@@ -46,7 +46,7 @@ class BadBlockError(Exception):
     """A file that is no block of this model: torn, changed, foreign, or of another version."""
 
 
-class Header(msgspec.Struct, frozen=True, array_like=True):
+class BlockHeader(msgspec.Struct, frozen=True, array_like=True):
     fingerprint: str
     key: bytes
     parent: bytes
@@ -60,14 +60,14 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
 
 
 @dataclass(frozen=True)
-class Stored:
+class BlockFile:
     """A block on disk, as its name tells it, and when it was used last as far as is known."""
 
     key: bytes
     parent: bytes
     start: int
     length: int
-    kind: Kind
+    kind: BlockKind
     size: int
     used: float = field(default=0.0, compare=False)
 
@@ -77,19 +77,19 @@ class Stored:
         return f"{self.key.hex()}-{self.parent.hex()}-{self.start}-{self.length}{kind}{SUFFIX}"
 
 
-def parse_name(name: str, size: int, used: float = 0.0) -> Stored | None:
+def parse_name(name: str, size: int, used: float = 0.0) -> BlockFile | None:
     parts = name.removesuffix(SUFFIX).split("-")
     try:
         key, parent, start, length = parts
         if not name.endswith(SUFFIX):
             return None
         kind = next(kind for kind, letter in KINDS.items() if letter == length[-1])
-        return Stored(bytes.fromhex(key), bytes.fromhex(parent), int(start), int(length[:-1]), kind, size, used)
+        return BlockFile(bytes.fromhex(key), bytes.fromhex(parent), int(start), int(length[:-1]), kind, size, used)
     except (ValueError, IndexError, StopIteration):
         return None
 
 
-def write_block(folder: Path, stored: Stored, header: Header, buffers: Sequence[Any]) -> int:
+def write_block(folder: Path, stored: BlockFile, header: BlockHeader, buffers: Sequence[Any]) -> int:
     """Returns its bytes. Not synced: a file torn by a crash fails its checksum, and costs one block."""
     checksum = 0
     for buffer in buffers:
@@ -128,7 +128,7 @@ def open_regular(path: Path) -> int:
     return descriptor
 
 
-class Scratch:
+class ReadBuffer:
     """Memory that is read into again and again: fresh pages cost more than the reading. One thread's own."""
 
     def __init__(self) -> None:
@@ -147,8 +147,8 @@ class Scratch:
 
 
 def read_block(
-    folder: Path, stored: Stored, fingerprint: str, scratch: Scratch
-) -> tuple[Header, list[npt.NDArray[np.uint8]]]:
+    folder: Path, stored: BlockFile, fingerprint: str, scratch: ReadBuffer
+) -> tuple[BlockHeader, list[npt.NDArray[np.uint8]]]:
     """Raises BadBlockError; the file is gone then. OSError where it cannot be read. Holds until the next read."""
     path = folder / stored.name
     try:
@@ -158,7 +158,9 @@ def read_block(
         raise
 
 
-def _parse(data: npt.NDArray[np.uint8], stored: Stored, fingerprint: str) -> tuple[Header, list[npt.NDArray[np.uint8]]]:
+def _parse(
+    data: npt.NDArray[np.uint8], stored: BlockFile, fingerprint: str
+) -> tuple[BlockHeader, list[npt.NDArray[np.uint8]]]:
     start = data[:PREFIX].tobytes()
     if len(start) < PREFIX or start[: len(MAGIC)] != MAGIC:
         raise BadBlockError("it is no block of this version")
@@ -167,7 +169,7 @@ def _parse(data: npt.NDArray[np.uint8], stored: Stored, fingerprint: str) -> tup
     if len(body) != length or zlib.crc32(body) != checksum:
         raise BadBlockError("its header is damaged")
     try:
-        header = msgspec.msgpack.decode(body, type=Header)
+        header = msgspec.msgpack.decode(body, type=BlockHeader)
     except msgspec.MsgspecError as error:
         raise BadBlockError(f"its header cannot be read: {error}") from error
     if header.fingerprint != fingerprint:
@@ -181,7 +183,7 @@ def _parse(data: npt.NDArray[np.uint8], stored: Stored, fingerprint: str) -> tup
     return header, [payload[first:last] for first, last in itertools.pairwise(edges)]
 
 
-def blocks_in(folder: Path) -> Iterator[Stored]:
+def blocks_in(folder: Path) -> Iterator[BlockFile]:
     """The blocks of one model. Clears away what a killed writer left."""
     for entry in _entries(folder):
         with contextlib.suppress(OSError):  # another worker has deleted it

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx_lm.tool_parsers import kimi_k2, mistral, pythonic
 
-from lmx_daemon.engines.mlx.text.parse import Markers, OutputParser
+from lmx_daemon.engines.mlx.text.output_parser import Markers, OutputParser
 
 MARKERS = Markers("<think>", "</think>", "<tool_call>", "</tool_call>", lambda text, tools: json.loads(text))
 TOOLS: list[dict[str, Any]] = [{"type": "function", "function": {"name": "f"}}]

@@ -4,7 +4,7 @@ import platform
 import sys
 
 
-def mending_command() -> str:
+def repair_command() -> str:
     """The command that mends a missing or broken MLX here."""
     if sys.platform == "darwin":
         if platform.machine() != "arm64":

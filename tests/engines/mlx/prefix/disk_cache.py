@@ -9,13 +9,13 @@ import mlx.core as mx
 from mlx_lm.models.cache import KVCache
 
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
-from lmx_daemon.engines.mlx.prefix.disk import Disk
+from lmx_daemon.engines.mlx.prefix.disk_tier import DiskTier
 
 PLENTY = 1 << 30
 PATIENCE = 10.0
 
 
-class Shelf:
+class DiskCache:
     """One life of a worker's prefix cache, memory and disk."""
 
     def __init__(
@@ -23,7 +23,7 @@ class Shelf:
     ) -> None:
         self.said: list[str] = []
         self.woken = threading.Event()
-        self.disk = Disk(root, mark, max_bytes, self.said.append, self.woken.set, **({"reserve": 0} | more))
+        self.disk = DiskTier(root, mark, max_bytes, self.said.append, self.woken.set, **({"reserve": 0} | more))
         assert self.disk.ready.wait(PATIENCE)
         self.prefixes = PrefixCache(memory, mark, self.disk)
         self.folder = root / mark
@@ -58,16 +58,16 @@ def numbers(count: int, variant: int = 0) -> tuple[list[int], list[Any]]:
     return tokens, [KVCache.from_state((keys, keys * 2, count))]
 
 
-def content(shelf: Shelf, tokens: list[int]) -> list[int]:
-    hit = shelf.prefixes.find("", tokens)
+def content(disk_cache: DiskCache, tokens: list[int]) -> list[int]:
+    hit = disk_cache.prefixes.find("", tokens)
     return [] if hit is None else hit.cache[0].keys_and_values()[0].flatten().tolist()
 
 
-def read_ahead(shelf: Shelf, max_bytes: int = PLENTY, namespace: str = "") -> None:
-    shelf.disk.read_ahead(shelf.prefixes.root_key(namespace), max_bytes)
-    assert shelf.woken.wait(PATIENCE)
-    shelf.woken.clear()
-    shelf.disk.take(shelf.prefixes)
+def read_ahead(disk_cache: DiskCache, max_bytes: int = PLENTY, namespace: str = "") -> None:
+    disk_cache.disk.read_ahead(disk_cache.prefixes.root_key(namespace), max_bytes)
+    assert disk_cache.woken.wait(PATIENCE)
+    disk_cache.woken.clear()
+    disk_cache.disk.take(disk_cache.prefixes)
 
 
 def failing_with(error: Exception) -> Callable[..., None]:

@@ -6,7 +6,7 @@ import pytest
 
 from lmx_daemon.contract.frames import Loaded
 from lmx_daemon.contract.generation import Chat, Finished, Generate, Message, TextPart
-from tests.engines.mlx.driving import WorkerProcess, sampled
+from tests.engines.mlx.worker_process import WorkerProcess, sampled
 from tests.scripted import Decoder, Script, build_scripted
 
 LONG = "Hello, the the the world!\n\n  x = {1: 2} <|a|>ünï 日本語 🙂 <|a|> end"

@@ -1,7 +1,7 @@
 """White space where a text is interrupted: by a thought, a tool call, or the end. Text only, no markers."""
 
 
-class Channel:
+class TextChannel:
     """One of an answer's texts (content or reasoning) with the white space at its edges decided.
 
     Around an interruption the longest run of white space is kept, once, and only where text stands on both sides; a

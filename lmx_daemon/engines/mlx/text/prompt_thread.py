@@ -11,30 +11,32 @@ from lmx_daemon.contract.errors import LmxError, RequestError, WorkerError
 from lmx_daemon.contract.frames import Events
 from lmx_daemon.contract.generation import Chat, Count, Counted, Event, Failed, Generate, Prompt
 from lmx_daemon.engines.mlx.commands import Ready
-from lmx_daemon.engines.mlx.text.prompt import Prepared
-from lmx_daemon.worker.link import Pulse
+from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
+from lmx_daemon.worker.link import HeartbeatCounters
 from lmx_daemon.worker.submissions import Submission
 
 
-class Builder(Protocol):
+class PromptSource(Protocol):
     """What prepares a prompt; see prompt.PromptBuilder."""
 
-    def build(self, prompt: Prompt) -> Prepared: ...
+    def build(self, prompt: Prompt) -> PreparedPrompt: ...
 
     def works(self) -> bool: ...
 
 
-class Abandoned(Exception):
+class PromptAbandoned(Exception):
     """The request that is being prepared was cancelled, or is overdue."""
 
 
-class Preparation:
+class PromptThread:
     """`builder` is set by the load, before the first request is accepted."""
 
-    def __init__(self, pulse: Pulse, send: Callable[[Any], None], hand_over: Callable[[Ready], None]) -> None:
-        self.builder: Builder | None = None
-        self._pulse = pulse
-        self._submissions = pulse.submissions
+    def __init__(
+        self, counters: HeartbeatCounters, send: Callable[[Any], None], hand_over: Callable[[Ready], None]
+    ) -> None:
+        self.builder: PromptSource | None = None
+        self._counters = counters
+        self._submissions = counters.submissions
         self._send = send
         self._hand_over = hand_over
         self._current: Submission | None = None
@@ -43,7 +45,7 @@ class Preparation:
         """Prepare prompts for ever. Raises when the tokenizer no longer works: the worker is then of no more use."""
         while True:
             self._current = self._submissions.next()
-            with self._pulse.preparation():
+            with self._counters.preparation():
                 self._prepare(self._current)
 
     def progress(self, seconds: float) -> None:
@@ -51,16 +53,16 @@ class Preparation:
 
         Raises Abandoned if nothing waits for the prompt any more.
         """
-        self._pulse.advance(seconds)
+        self._counters.advance(seconds)
         if self._current is not None and not self._submissions.is_preparing(self._current):
-            raise Abandoned
+            raise PromptAbandoned
 
     def _prepare(self, submission: Submission) -> None:
         assert self.builder is not None
         request = submission.request
         try:
             prepared = self.builder.build(request.prompt)
-        except Abandoned:
+        except PromptAbandoned:
             return
         except LmxError as error:
             self._end(submission, Failed(id=request.id, error=error.body()))

@@ -7,8 +7,8 @@ import pytest
 
 from lmx_daemon.contract.errors import UntrustedModelError
 from lmx_daemon.contract.frames import EngineOptions
-from lmx_daemon.engines.mlx.load import loading as loading
-from lmx_daemon.engines.mlx.load.loading import load
+from lmx_daemon.engines.mlx.load import model as load_module
+from lmx_daemon.engines.mlx.load.model import load
 from tests.models import build_model
 
 Told = list[tuple[str, float | None]]
@@ -30,7 +30,7 @@ def test_a_small_model_is_read_in_one_piece(model: Path) -> None:
 
 
 def test_a_large_one_tells_how_far_it_is(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "LEAST_PIECE", 1)
+    monkeypatch.setattr(load_module, "LEAST_PIECE", 1)
     fractions = [fraction for stage, fraction in told_by(model) if stage == "weights" and fraction is not None]
     assert len(fractions) > 5 and fractions == sorted(set(fractions)) and fractions[-1] == 1.0
 

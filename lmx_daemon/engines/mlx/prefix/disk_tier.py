@@ -13,21 +13,21 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lmx_daemon.engines.mlx.prefix.blocks import Loaded, Write, as_file, load_block
-from lmx_daemon.engines.mlx.prefix.cache import Node, PrefixCache
-from lmx_daemon.engines.mlx.prefix.fetch import Fetch
-from lmx_daemon.engines.mlx.prefix.files import (
+from lmx_daemon.engines.mlx.prefix.block_codec import BlockWrite, LoadedBlock, block_write, load_block
+from lmx_daemon.engines.mlx.prefix.block_files import (
     BadBlockError,
-    Scratch,
-    Stored,
+    BlockFile,
+    ReadBuffer,
     blocks_in,
     bound,
     parse_name,
     write_block,
 )
-from lmx_daemon.engines.mlx.prefix.index import Index, recent
+from lmx_daemon.engines.mlx.prefix.cache import Node, PrefixCache
+from lmx_daemon.engines.mlx.prefix.cache_layout import CacheLayout
+from lmx_daemon.engines.mlx.prefix.disk_index import DiskIndex, recent
+from lmx_daemon.engines.mlx.prefix.disk_read import DiskRead
 from lmx_daemon.engines.mlx.prefix.keys import encode
-from lmx_daemon.engines.mlx.prefix.parts import Layout
 from lmx_daemon.storage.prefixes import make_private, write_label
 
 LEFT_ALONE = "the prefix cache's disk is left alone from now on"
@@ -40,7 +40,7 @@ LEAST_TAIL = 8
 """Tokens; fewer are sooner computed than read."""
 
 
-class Disk:
+class DiskTier:
     """`say` gets a line for the log, `wake` is called when a Fetch is done; both on the disk's thread."""
 
     def __init__(
@@ -58,21 +58,21 @@ class Disk:
         self._max_bytes, self._reserve = max_bytes, reserve
         self._say, self._wake = say, wake
         self._changed = threading.Condition()
-        self._index = Index()
-        self._reads: deque[Fetch] = deque()
-        self._pending: list[Fetch] = []
+        self._index = DiskIndex()
+        self._reads: deque[DiskRead] = deque()
+        self._pending: list[DiskRead] = []
         """Those and what was read for requests, until the engine thread puts it into memory."""
         self._plan: tuple[bytes, int] | None = None
-        self._ahead: deque[Stored] = deque()
+        self._ahead: deque[BlockFile] = deque()
         """What was used last in an earlier life, to be read while nobody waits for anything."""
-        self._come: list[Loaded] = []
+        self._come: list[LoadedBlock] = []
         """Of that, what the engine thread has not taken yet."""
-        self._writes: deque[Write] = deque()
-        self._touches: deque[list[Stored]] = deque(maxlen=64)
+        self._writes: deque[BlockWrite] = deque()
+        self._touches: deque[list[BlockFile]] = deque(maxlen=64)
         self._touched: dict[bytes, float] = {}
         self._restored: set[bytes] = set()
         self._queued = 0
-        self._scratch = Scratch()
+        self._scratch = ReadBuffer()
         self._busy = True
         self._ending = self._closing = False
         """Nothing more is read ahead; nothing more is done at all."""
@@ -87,7 +87,7 @@ class Disk:
 
     # ---- the engine thread ----
 
-    def offer(self, node: Node, layout: Layout) -> None:
+    def offer(self, node: Node, layout: CacheLayout) -> None:
         """Queues a node to be written; a node that is there already, or not worth it, costs a look-up."""
         if node.key in self._index.blocks or (node.state is None and node.length < LEAST_TAIL) or node.parent is None:
             return
@@ -95,7 +95,7 @@ class Disk:
             if self._queued + node.size > QUEUE_BYTES or self._closing:
                 self.dropped += 1
                 return
-            write = as_file(node, layout, self._fingerprint)
+            write = block_write(node, layout, self._fingerprint)
             self._writes.append(write)
             self._queued += write.stored.size
             self._index.enter(write.stored)
@@ -114,7 +114,7 @@ class Disk:
             self._touches.append([stored for node in nodes if (stored := self._index.blocks.get(node.key)) is not None])
             self._changed.notify_all()
 
-    def fetch(self, prefixes: PrefixCache, namespace: str, tokens: Sequence[int]) -> Fetch | None:
+    def fetch(self, prefixes: PrefixCache, namespace: str, tokens: Sequence[int]) -> DiskRead | None:
         """Begins to read what the disk holds of `tokens` beyond the memory, or is another's that does. None where that
         is nothing."""
         data = encode(tokens)
@@ -125,7 +125,7 @@ class Disk:
             for fetch in self._pending:
                 if fetch.wanted[0].key == wanted[0].key:
                     return fetch
-            fetch = Fetch(namespace, data, wanted)
+            fetch = DiskRead(namespace, data, wanted)
             self._pending.append(fetch)
             self._reads.append(fetch)
             self._changed.notify_all()
@@ -222,7 +222,7 @@ class Disk:
             if idle:
                 self._read_one_ahead()
 
-    def _read(self, fetch: Fetch) -> None:
+    def _read(self, fetch: DiskRead) -> None:
         try:
             for stored in fetch.wanted:
                 if (loaded := self._load(stored)) is None:
@@ -248,7 +248,7 @@ class Disk:
         if not self._ahead:
             self._wake()
 
-    def _load(self, stored: Stored) -> Loaded | None:
+    def _load(self, stored: BlockFile) -> LoadedBlock | None:
         try:
             return load_block(self._folder, stored, self._fingerprint, self._scratch)
         except (BadBlockError, OSError, MemoryError, RuntimeError) as error:  # MLX without memory raises the last one
@@ -260,7 +260,7 @@ class Disk:
                 self._say(f"a block of the prefix cache was dropped: {error} ({stored.name})")
             return None
 
-    def _forget(self, gone: Sequence[Stored]) -> None:
+    def _forget(self, gone: Sequence[BlockFile]) -> None:
         """Drop blocks from the index, except those that are about to be written."""
         with self._changed:
             writing = {write.stored.key for write in self._writes}
@@ -268,13 +268,13 @@ class Disk:
                 if stored.key not in writing:
                     self._index.forget(stored)
 
-    def _vanished(self) -> list[Stored]:
+    def _vanished(self) -> list[BlockFile]:
         """Return the blocks of the index without a file. Where one is missing, all may have been cleared."""
         there = set(os.listdir(self._folder)) if self._folder.is_dir() else set()
         with self._changed:
             return [stored for stored in self._index.blocks.values() if stored.name not in there]
 
-    def _write(self, write: Write) -> None:
+    def _write(self, write: BlockWrite) -> None:
         try:
             make_private(self._root)  # it may have been deleted by hand
             if shutil.disk_usage(self._root).free < self._reserve + write.stored.size:
@@ -294,7 +294,7 @@ class Disk:
         if self._total > self._max_bytes or self._unseen > self._max_bytes // 8:  # other workers write too
             self._tidy()
 
-    def _touch(self, blocks: list[Stored]) -> None:
+    def _touch(self, blocks: list[BlockFile]) -> None:
         for stored in blocks:
             try:
                 os.utime(self._folder / stored.name, follow_symlinks=False)

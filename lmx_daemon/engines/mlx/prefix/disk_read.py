@@ -2,20 +2,20 @@
 
 from dataclasses import dataclass, field
 
-from lmx_daemon.engines.mlx.prefix.blocks import Loaded
+from lmx_daemon.engines.mlx.prefix.block_codec import LoadedBlock
+from lmx_daemon.engines.mlx.prefix.block_files import BlockFile
 from lmx_daemon.engines.mlx.prefix.cache import Node, PrefixCache
-from lmx_daemon.engines.mlx.prefix.files import Stored
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK
 
 
 @dataclass(eq=False)
-class Fetch:
+class DiskRead:
     """Made by the engine thread, filled by the disk's, and the engine thread's again once it is done."""
 
     namespace: str
     data: bytes
-    wanted: list[Stored]
-    loaded: list[Loaded] = field(default_factory=list)
+    wanted: list[BlockFile]
+    loaded: list[LoadedBlock] = field(default_factory=list)
     done: bool = False
 
     def put(self, prefixes: PrefixCache) -> list[Node]:

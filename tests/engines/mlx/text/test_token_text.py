@@ -10,8 +10,8 @@ from lmx_daemon.contract.generation import Delta, Generate, Text
 from lmx_daemon.engines.mlx.batch.step import Token
 from lmx_daemon.engines.mlx.sampling.sampler import Logprobs
 from lmx_daemon.engines.mlx.text.answer import EngineRequest
-from lmx_daemon.engines.mlx.text.parse import Markers
-from lmx_daemon.engines.mlx.text.prompt import Prepared
+from lmx_daemon.engines.mlx.text.output_parser import Markers
+from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 from tests.scripted import Decoder, Script, build_scripted
 
 SAID = Script([" One", " two", "  three ", b"\xf0\x9f", b"\x98\x80", b"\xe6\x97\xa5", " \u00fc", "<|mark|>", "\n", "x"])
@@ -21,7 +21,7 @@ TEXT = " One two  three 😀日 ü<|mark|>\nx"
 def answered(tokenizer: Any, count: int) -> list[Delta]:
     """Return the deltas of a completion of the script's tokens, which are the first of the vocabulary."""
     request = Generate(id="r", model="m", prompt=Text(text="x"), top_logprobs=1)
-    answer = EngineRequest(request, Prepared([1], [], raw=True), 0.0, 0.0, 0)
+    answer = EngineRequest(request, PreparedPrompt([1], [], raw=True), 0.0, 0.0, 0)
     answer.add_choice(0, 0, tokenizer, Markers())
     found: list[Any] = []
     for token in range(count):

@@ -22,15 +22,15 @@ STATES = ("RotatingKVCache", "ArraysCache", "ChunkedKVCache")
 KNOWN = frozenset({"KVCache", "CacheList", *STATES})
 
 
-class Leaf(msgspec.Struct, frozen=True, array_like=True):
+class LayerLayout(msgspec.Struct, frozen=True, array_like=True):
     """One layer's cache. `list` has children; `unused` is a layer that borrows another one's keys."""
 
     kind: Literal["tokens", "state", "unused", "list"]
     name: str
-    children: tuple["Leaf", ...] = ()
+    children: tuple["LayerLayout", ...] = ()
 
 
-class Group(msgspec.Struct, frozen=True, array_like=True):
+class TensorGroup(msgspec.Struct, frozen=True, array_like=True):
     """Tensors of one shape: in a block they lie stacked as [members, heads, tokens, width]."""
 
     heads: int
@@ -40,11 +40,11 @@ class Group(msgspec.Struct, frozen=True, array_like=True):
     """Places in the order: keys and values of the first layer, keys and values of the second, ..."""
 
 
-class Layout(msgspec.Struct, frozen=True, array_like=True):
+class CacheLayout(msgspec.Struct, frozen=True, array_like=True):
     """How the caches of one model are built; the same for each of its sequences."""
 
-    leaves: tuple[Leaf, ...]
-    groups: tuple[Group, ...]
+    leaves: tuple[LayerLayout, ...]
+    groups: tuple[TensorGroup, ...]
 
     @property
     def trimmable(self) -> bool:
@@ -53,14 +53,14 @@ class Layout(msgspec.Struct, frozen=True, array_like=True):
 
 
 @dataclass(frozen=True)
-class State:
+class Checkpoint:
     """The states of all layers at one position. `tree` has {"array": n} where an array belongs."""
 
     tree: Any
     arrays: list[mx.array]
 
 
-def layout_of(cache: Sequence[Any], length: int) -> Layout | None:
+def layout_of(cache: Sequence[Any], length: int) -> CacheLayout | None:
     """None where the cache cannot be stored: an unknown class, or one that does not hold `length` tokens."""
     try:
         leaves = tuple(_leaf(part, length) for part in cache)
@@ -70,7 +70,7 @@ def layout_of(cache: Sequence[Any], length: int) -> Layout | None:
     for place, tensor in enumerate(tensors_of(cache)):
         key = (tensor.shape[1], tensor.shape[3], str(tensor.dtype).removeprefix("mlx.core."))
         shapes.setdefault(key, []).append(place)
-    return Layout(leaves, tuple(Group(*shape, tuple(members)) for shape, members in shapes.items()))
+    return CacheLayout(leaves, tuple(TensorGroup(*shape, tuple(members)) for shape, members in shapes.items()))
 
 
 def can_be_cut(model: Any) -> bool:
@@ -79,18 +79,18 @@ def can_be_cut(model: Any) -> bool:
     return not _states(cache)
 
 
-def _leaf(part: Any, length: int) -> Leaf:
+def _leaf(part: Any, length: int) -> LayerLayout:
     name = type(part).__name__
     if type(part) is caches.CacheList:
-        return Leaf("list", name, tuple(_leaf(child, length) for child in part.caches))
+        return LayerLayout("list", name, tuple(_leaf(child, length) for child in part.caches))
     if type(part) is caches.KVCache:
         if part.keys is None:
-            return Leaf("unused", name)
+            return LayerLayout("unused", name)
         if part.offset != length or part.keys.shape[0] != 1:
             raise ValueError(f"holds {part.offset} tokens instead of {length}")
-        return Leaf("tokens", name)
+        return LayerLayout("tokens", name)
     if name in STATES and type(part) is getattr(caches, name):
-        return Leaf("state", name)
+        return LayerLayout("state", name)
     raise ValueError(f"{name} is not known")
 
 
@@ -105,7 +105,7 @@ def tensors_of(cache: Sequence[Any]) -> list[mx.array]:
     return found
 
 
-def cut(tensors: Sequence[mx.array], layout: Layout, start: int, stop: int, step: int) -> list[list[mx.array]]:
+def cut(tensors: Sequence[mx.array], layout: CacheLayout, start: int, stop: int, step: int) -> list[list[mx.array]]:
     """Tokens `start` to `stop` as blocks of `step` (the last may be shorter), each with one array for each group.
 
     The last ones are under way: nobody waits for them here.
@@ -124,7 +124,7 @@ def cut(tensors: Sequence[mx.array], layout: Layout, start: int, stop: int, step
     return blocks
 
 
-def state_of(cache: Sequence[Any]) -> State:
+def state_of(cache: Sequence[Any]) -> Checkpoint:
     """The states of all layers that have one, under way, and free of the batch they came from."""
     arrays: list[mx.array] = []
 
@@ -138,14 +138,14 @@ def state_of(cache: Sequence[Any]) -> State:
 
     tree = [take(part.state) for part in _states(cache)]
     mx.async_eval(arrays)  # type: ignore[no-untyped-call]  # MLX: untyped
-    return State(tree, arrays)
+    return Checkpoint(tree, arrays)
 
 
 def join(
-    layout: Layout,
+    layout: CacheLayout,
     blocks: Sequence[Sequence[mx.array]],
     length: int,
-    state: State | None,
+    state: Checkpoint | None,
     *,
     surplus: int = 0,
     room: int = 0,
@@ -163,7 +163,7 @@ def join(
             return [put_back(inner) for inner in value]
         return value
 
-    def build(leaf: Leaf) -> Any:
+    def build(leaf: LayerLayout) -> Any:
         assert leaf.name in KNOWN, leaf.name
         kind = getattr(caches, leaf.name)
         match leaf.kind:
@@ -179,7 +179,7 @@ def join(
     return [build(leaf) for leaf in layout.leaves]
 
 
-def _joined(layout: Layout, blocks: Sequence[Sequence[mx.array]], surplus: int, room: int) -> list[mx.array]:
+def _joined(layout: CacheLayout, blocks: Sequence[Sequence[mx.array]], surplus: int, room: int) -> list[mx.array]:
     """The tensors that grow by token, in their order."""
     tensors: dict[int, mx.array] = {}
     for index, group in enumerate(layout.groups):
@@ -194,7 +194,7 @@ def _joined(layout: Layout, blocks: Sequence[Sequence[mx.array]], surplus: int, 
     return [tensors[member] for member in sorted(tensors)]
 
 
-def _flat(leaves: Sequence[Leaf]) -> list[Leaf]:
+def _flat(leaves: Sequence[LayerLayout]) -> list[LayerLayout]:
     return [found for leaf in leaves for found in (_flat(leaf.children) if leaf.kind == "list" else [leaf])]
 
 
