@@ -141,8 +141,8 @@ def test_a_damaged_tail_costs_itself_alone(disk_cache: Callable[..., DiskCache])
 WRITER = """
 import sys
 from pathlib import Path
-from tests.engines.mlx.prefix.disk_cache import Shelf, numbers
-shelf = Shelf(Path(sys.argv[1]))
+from tests.engines.mlx.prefix.disk_cache import DiskCache, numbers
+shelf = DiskCache(Path(sys.argv[1]))
 for variant in range(10_000):
     shelf.keep(*numbers(64 * 64, variant))
     if variant == 2:
