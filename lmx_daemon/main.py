@@ -21,7 +21,7 @@ from lmx_daemon.contract.text import one_line
 from lmx_daemon.contract.types import LoadRequest
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.http.app import admin_app, public_app
-from lmx_daemon.http.server.bodies import Bodies
+from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.http.server.listeners import bind_public, url_of
 from lmx_daemon.http.server.sockets import bind_admin, is_loopback, protocol_for, take_lock
 from lmx_daemon.library.catalog.fit import Machine
@@ -193,7 +193,7 @@ class Daemon:
             "monitor": monitor,
             "logs": logs,
             "home": home,
-            "bodies": Bodies(max(settings.server.max_bodies_bytes, settings.server.max_body_bytes)),
+            "bodies": BodyReader(max(settings.server.max_bodies_bytes, settings.server.max_body_bytes)),
             "stop": self.stop,
         }
 

@@ -9,8 +9,8 @@ from lmx_daemon.http.admin import library_routes as admin_library
 from lmx_daemon.http.admin import routes as admin
 from lmx_daemon.http.dialects.openai_chat import routes as openai
 from lmx_daemon.http.errors import admin_handler, public_handler
-from lmx_daemon.http.guard import AdminGuard, App, Guard
-from lmx_daemon.http.server.bodies import Bodies
+from lmx_daemon.http.guard import AdminGuard, App, PublicGuard
+from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.settings.schema import ServerSettings
 
 ADMIN_BODY_BYTES = 256 * 1024 * 1024
@@ -18,8 +18,10 @@ ADMIN_BODY_BYTES = 256 * 1024 * 1024
 
 def public_app(state: dict[str, Any], settings: ServerSettings, address: str) -> App:
     """What port 1234 serves."""
-    bodies: Bodies = state["bodies"]
-    return Guard(_litestar(openai.ROUTES, state, public_handler, settings.max_body_bytes), settings, address, bodies)
+    bodies: BodyReader = state["bodies"]
+    return PublicGuard(
+        _litestar(openai.ROUTES, state, public_handler, settings.max_body_bytes), settings, address, bodies
+    )
 
 
 def admin_app(state: dict[str, Any]) -> App:

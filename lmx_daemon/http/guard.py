@@ -24,7 +24,7 @@ from lmx_daemon.contract.errors import (
 )
 from lmx_daemon.contract.types import PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
 from lmx_daemon.http.errors import headers_of, openai_error
-from lmx_daemon.http.server.bodies import Bodies, Held
+from lmx_daemon.http.server.body_reader import BodyReader, RequestBytes
 from lmx_daemon.settings.schema import ServerSettings
 
 Scope = MutableMapping[str, Any]
@@ -38,10 +38,10 @@ OPEN_PATHS = frozenset({"/health"})
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
-class Guard:
+class PublicGuard:
     """Around the public app."""
 
-    def __init__(self, app: App, settings: ServerSettings, bound: str, bodies: Bodies) -> None:
+    def __init__(self, app: App, settings: ServerSettings, bound: str, bodies: BodyReader) -> None:
         self._app = app
         self._bodies = bodies
         self._settings = settings
@@ -70,7 +70,7 @@ class Guard:
             return
         if scope["method"] == "HEAD":  # the server itself leaves the body out
             scope = {**scope, "method": "GET"}
-        held = Held(self._bodies)
+        held = RequestBytes(self._bodies)
         try:
             receive = bounded(receive, self._settings.max_body_bytes, held)
             await self._app(scope, receive, with_headers(send, extra))
@@ -190,7 +190,7 @@ def cors(origin: str) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def bounded(receive: Receive, limit: int, held: Held) -> Receive:
+def bounded(receive: Receive, limit: int, held: RequestBytes) -> Receive:
     """Return `receive` that counts the body's bytes in `held`, and raises TooLargeError above `limit` bytes."""
     taken = 0
 

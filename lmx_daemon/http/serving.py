@@ -14,7 +14,7 @@ from litestar.response import Stream
 
 from lmx_daemon.contract.errors import CancelledError, error_from
 from lmx_daemon.contract.generation import Event, Failed, Generate, Loading, Prefill, Queued
-from lmx_daemon.http.dialects.openai_chat.answers import KEEP_ALIVE
+from lmx_daemon.http.dialects.openai_chat.encoders import KEEP_ALIVE
 from lmx_daemon.residency.active_request import ActiveRequest
 from lmx_daemon.residency.pool import Pool
 
@@ -27,20 +27,22 @@ PREFILL_SECONDS = 1.0
 AnyRequest = Request[Any, Any, Any]
 
 
-class Dialect(Protocol):
+class AnswerEncoder(Protocol):
     def stream(self, events: list[Event]) -> bytes: ...
 
     def whole(self, events: list[Event], choices: int) -> dict[str, Any]: ...
 
 
-async def serve(request: AnyRequest, pool: Pool, asked: Generate, dialect: Dialect, stream: bool) -> Response[Any]:
+async def serve(
+    request: AnyRequest, pool: Pool, asked: Generate, encoder: AnswerEncoder, stream: bool
+) -> Response[Any]:
     """Raises what fails before the first byte; later failures are events of the stream."""
     active = pool.submit(asked)
     try:
         if stream:
             opening = await unless_left(request, open_stream(active))
             return Stream(
-                stream_of(pool, active, dialect, opening),
+                stream_of(pool, active, encoder, opening),
                 media_type="text/event-stream; charset=utf-8",
                 headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
             )
@@ -52,7 +54,7 @@ async def serve(request: AnyRequest, pool: Pool, asked: Generate, dialect: Diale
     last = events[-1]
     if isinstance(last, Failed):
         raise error_from(last.error)
-    return Response(dialect.whole(events, asked.choices), media_type="application/json")
+    return Response(encoder.whole(events, asked.choices), media_type="application/json")
 
 
 async def open_stream(active: ActiveRequest) -> list[Event]:
@@ -70,14 +72,16 @@ async def open_stream(active: ActiveRequest) -> list[Event]:
     return opening
 
 
-async def stream_of(pool: Pool, active: ActiveRequest, dialect: Dialect, opening: list[Event]) -> AsyncIterator[bytes]:
+async def stream_of(
+    pool: Pool, active: ActiveRequest, encoder: AnswerEncoder, opening: list[Event]
+) -> AsyncIterator[bytes]:
     """Everything that is ready leaves in one write. Closing the iterator early cancels the request."""
     try:
-        yield dialect.stream(opening) or comment(opening) or KEEP_ALIVE
+        yield encoder.stream(opening) or comment(opening) or KEEP_ALIVE
         written = time.monotonic()
         while not active.read:
             events = await active.take(KEEP_ALIVE_SECONDS)
-            if data := dialect.stream(events) or comment(events, time.monotonic() - written):
+            if data := encoder.stream(events) or comment(events, time.monotonic() - written):
                 yield data
                 written = time.monotonic()
     finally:

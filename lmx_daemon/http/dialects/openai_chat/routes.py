@@ -8,8 +8,8 @@ from litestar.datastructures import State
 
 from lmx_daemon.contract.generation import Generate
 from lmx_daemon.contract.types import Model
-from lmx_daemon.http.dialects.openai_chat.answers import ChatDialect, CompletionDialect
 from lmx_daemon.http.dialects.openai_chat.bodies import Body, ChatBody, CompletionBody
+from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, CompletionEncoder
 from lmx_daemon.http.dialects.openai_chat.functions import is_legacy, modern
 from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_request
 from lmx_daemon.http.serving import AnyRequest, serve
@@ -27,7 +27,7 @@ async def chat_completions(request: AnyRequest, state: State) -> Response[Any]:
     body, asked = await state.bodies.decoded(request, ChatBody, understood)
     await state.catalog.seek(body.model)
     asked = _identified(asked, state.pool)
-    dialect = ChatDialect(asked.id, body.model, _wants_usage(body), legacy=is_legacy(body))
+    dialect = ChatEncoder(asked.id, body.model, _wants_usage(body), legacy=is_legacy(body))
     return await serve(request, state.pool, asked, dialect, bool(body.stream))
 
 
@@ -41,7 +41,7 @@ async def completions(request: AnyRequest, state: State) -> Response[Any]:
     body, asked = await state.bodies.decoded(request, CompletionBody, understood)
     await state.catalog.seek(body.model)
     asked = _identified(asked, state.pool)
-    dialect = CompletionDialect(asked.id, body.model, _wants_usage(body))
+    dialect = CompletionEncoder(asked.id, body.model, _wants_usage(body))
     return await serve(request, state.pool, asked, dialect, bool(body.stream))
 
 

@@ -39,7 +39,7 @@ def finish_reason(reason: str) -> str:
     return "stop" if reason == "cancelled" else reason
 
 
-class OpenAIDialect(ABC):
+class OpenAIEncoder(ABC):
     """What chat completions and completions have in common."""
 
     object = ""
@@ -97,7 +97,7 @@ class OpenAIDialect(ABC):
         """The last word of a choice."""
 
 
-class ChatDialect(OpenAIDialect):
+class ChatEncoder(OpenAIEncoder):
     object = "chat.completion"
     chunk = "chat.completion.chunk"
     prefix = "chatcmpl"
@@ -110,7 +110,7 @@ class ChatDialect(OpenAIDialect):
     def whole(self, events: list[Event], choices: int) -> dict[str, Any]:
         finished = events[-1]
         assert isinstance(finished, Finished)
-        gathered = [_gather(events, index) for index in range(choices)]
+        gathered = [_content_of(events, index) for index in range(choices)]
         return {
             **self._frame,
             "object": self.object,
@@ -120,7 +120,7 @@ class ChatDialect(OpenAIDialect):
             "usage": usage_of(finished.usage),
         }
 
-    def _whole_choice(self, index: int, found: "_Gathered", reason: str) -> dict[str, Any]:
+    def _whole_choice(self, index: int, found: "_ChoiceContent", reason: str) -> dict[str, Any]:
         content = found.content
         message: dict[str, Any] = {
             "role": "assistant",
@@ -167,7 +167,7 @@ class ChatDialect(OpenAIDialect):
         return {"index": index, "delta": said, "logprobs": None, "finish_reason": self._reason(reason)}
 
 
-class CompletionDialect(OpenAIDialect):
+class CompletionEncoder(OpenAIEncoder):
     object = chunk = "text_completion"
     prefix = "cmpl"
 
@@ -185,7 +185,7 @@ class CompletionDialect(OpenAIDialect):
             "choices": [
                 {
                     "index": index,
-                    "text": (found := _gather(events, index)).content,
+                    "text": (found := _content_of(events, index)).content,
                     "logprobs": _old_logprobs(found.logprobs, _Offsets()),
                     "finish_reason": finish_reason(finished.endings[index].reason),
                 }
@@ -204,7 +204,7 @@ class CompletionDialect(OpenAIDialect):
         return {"index": index, "text": "", "logprobs": None, "finish_reason": finish_reason(reason)}
 
 
-class _Gathered:
+class _ChoiceContent:
     def __init__(self) -> None:
         self.content = ""
         self.reasoning = ""
@@ -212,9 +212,9 @@ class _Gathered:
         self.logprobs: list[TokenLogprob] = []
 
 
-def _gather(events: list[Event], index: int) -> _Gathered:
+def _content_of(events: list[Event], index: int) -> _ChoiceContent:
     """All that one choice said."""
-    found = _Gathered()
+    found = _ChoiceContent()
     mine = [event for event in events if isinstance(event, Delta) and event.choice == index]
     found.content = "".join(delta.content for delta in mine)
     found.reasoning = "".join(delta.reasoning for delta in mine)

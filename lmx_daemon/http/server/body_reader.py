@@ -25,10 +25,10 @@ RETRY_SECONDS = 2.0
 FIELDS = ("messages", "tools", "prompt", "logit_bias")
 
 
-class Held:
+class RequestBytes:
     """What one request holds of the bound."""
 
-    def __init__(self, bodies: "Bodies") -> None:
+    def __init__(self, bodies: "BodyReader") -> None:
         self._bodies = bodies
         self._size = 0
         self._counted = 0
@@ -46,7 +46,7 @@ class Held:
         self._counted = 0
 
 
-class Bodies:
+class BodyReader:
     """The bytes of all requests under way, and the threads that decode them. Event loop only."""
 
     def __init__(self, most: int) -> None:

@@ -1,4 +1,4 @@
-"""Bodies: their structure is counted before they are decoded, and all of them together have a bound."""
+"""BodyReader: their structure is counted before they are decoded, and all of them together have a bound."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from lmx_daemon.contract.errors import BusyError, RequestError
 from lmx_daemon.http.dialects.openai_chat.bodies import MAX_MESSAGES, MAX_PARTS, ChatBody
 from lmx_daemon.http.dialects.openai_chat.requests import chat_request
 from lmx_daemon.http.errors import decode
-from lmx_daemon.http.server.bodies import MAX_VALUES, SMALL_BYTES, Bodies, Held, check_structure
+from lmx_daemon.http.server.body_reader import MAX_VALUES, SMALL_BYTES, BodyReader, RequestBytes, check_structure
 from lmx_daemon.storage import structure
 from lmx_daemon.storage.structure import exceeds
 
@@ -70,8 +70,8 @@ class TestCounts:
 
 class TestAllTogether:
     def test_bytes_above_the_bound_are_refused_and_come_back(self) -> None:
-        bodies = Bodies(10 * SMALL_BYTES)
-        first, second, small = Held(bodies), Held(bodies), Held(bodies)
+        bodies = BodyReader(10 * SMALL_BYTES)
+        first, second, small = RequestBytes(bodies), RequestBytes(bodies), RequestBytes(bodies)
         first.add(9 * SMALL_BYTES)
         with pytest.raises(BusyError) as raised:
             second.add(2 * SMALL_BYTES)
@@ -80,4 +80,4 @@ class TestAllTogether:
         second.release()
         small.release()
         first.release()
-        Held(bodies).add(10 * SMALL_BYTES)
+        RequestBytes(bodies).add(10 * SMALL_BYTES)

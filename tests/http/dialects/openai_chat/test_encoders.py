@@ -21,9 +21,9 @@ from lmx_daemon.contract.generation import (
     ToolCallDelta,
     Usage,
 )
-from lmx_daemon.http.dialects.openai_chat.answers import ChatDialect, CompletionDialect
+from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, CompletionEncoder
 
-SCHEMA = Path(__file__).parents[2].parent / "shared" / "openai" / "openapi.json"
+SCHEMA = Path(__file__).parents[4].parent / "shared" / "openai" / "openapi.json"
 LOGPROB = TokenLogprob(
     token="a", id=5, logprob=-0.5, bytes=(97,), top=(TokenLogprob(token="a", id=5, logprob=-0.5, bytes=(97,)),)
 )
@@ -50,7 +50,7 @@ def chunks(stream: bytes) -> list[Any]:
 
 @given(texts=st.lists(st.text(max_size=30), max_size=6))
 def test_any_text_survives_the_stream(texts: list[str]) -> None:
-    dialect = ChatDialect("id", "m")
+    dialect = ChatEncoder("id", "m")
     events: list[Event] = [Delta(id="r", content=text) for text in texts]
     events.append(Finished(id="r", endings=(Ending(reason="stop"),)))
     read = chunks(dialect.stream(events))
@@ -60,7 +60,7 @@ def test_any_text_survives_the_stream(texts: list[str]) -> None:
 
 @given(model=st.text(max_size=20) | st.just('[null],"usage":null}'), usage=st.booleans())
 def test_a_chunk_is_whole_whatever_the_models_name(model: str, usage: bool) -> None:
-    (chunk,) = chunks(ChatDialect("id", model, usage).stream([Delta(id="r", content="a")]))
+    (chunk,) = chunks(ChatEncoder("id", model, usage).stream([Delta(id="r", content="a")]))
     assert chunk["model"] == model and chunk["choices"][0]["delta"]["content"] == "a"
     assert list(chunk)[-1] == ("usage" if usage else "choices")
 
@@ -70,21 +70,21 @@ def test_a_failure_in_the_middle_ends_the_stream_without_done() -> None:
         Delta(id="r", content="a"),
         Failed(id="r", error=ErrorBody(code="worker_failed", message="x")),
     ]
-    read = chunks(ChatDialect("id", "m").stream(events))
+    read = chunks(ChatEncoder("id", "m").stream(events))
     assert read[-1]["error"]["code"] == "worker_failed"
 
 
 def test_usage_comes_last_and_only_where_it_is_asked_for() -> None:
-    with_usage = chunks(ChatDialect("id", "m", True).stream(EVENTS))
+    with_usage = chunks(ChatEncoder("id", "m", True).stream(EVENTS))
     assert with_usage[-2]["usage"]["total_tokens"] == 7 and with_usage[-2]["choices"] == []
     assert all(chunk["usage"] is None for chunk in with_usage[:-2])
-    assert not any("usage" in chunk for chunk in chunks(ChatDialect("id", "m").stream(EVENTS))[:-1])
+    assert not any("usage" in chunk for chunk in chunks(ChatEncoder("id", "m").stream(EVENTS))[:-1])
 
 
 def test_role_and_call_names_come_once() -> None:
-    deltas = [c["choices"][0]["delta"] for c in chunks(ChatDialect("id", "m").stream(EVENTS))[:-1]]
+    deltas = [c["choices"][0]["delta"] for c in chunks(ChatEncoder("id", "m").stream(EVENTS))[:-1]]
     assert [("role" in delta) for delta in deltas] == [True, False, False, False]
-    more = ChatDialect("id", "m")
+    more = ChatEncoder("id", "m")
     more.stream([Delta(id="r", tool_call=CALL)])
     (later,) = chunks(more.stream([Delta(id="r", tool_call=ToolCallDelta(index=0, arguments="x"))]))
     assert later["choices"][0]["delta"]["tool_calls"] == [{"index": 0, "function": {"arguments": "x"}}]
@@ -100,9 +100,9 @@ def test_offsets_of_old_log_probabilities_go_on_from_chunk_to_chunk() -> None:
         Delta(id="r", content=" three", logprobs=tuple(words[2:])),
     ]
     finished = Finished(id="r", endings=(Ending(reason="stop"), Ending(reason="stop")))
-    streamed = [c["choices"][0]["logprobs"] for c in chunks(CompletionDialect("id", "m").stream(deltas))]
+    streamed = [c["choices"][0]["logprobs"] for c in chunks(CompletionEncoder("id", "m").stream(deltas))]
     assert [logprobs["text_offset"] for logprobs in streamed] == [[0, 3], [0], [7]]
-    whole = CompletionDialect("id", "m").whole([*deltas, finished], 2)
+    whole = CompletionEncoder("id", "m").whole([*deltas, finished], 2)
     assert [choice["logprobs"]["text_offset"] for choice in whole["choices"]] == [[0, 3, 7], [0]]
 
 
@@ -113,7 +113,7 @@ def test_parts_of_a_character_share_its_offset_and_are_marked() -> None:
         for part in parts
     )
     deltas: list[Event] = [Delta(id="r", logprobs=tokens[:2]), Delta(id="r", content="a😀b", logprobs=tokens[2:])]
-    streamed = [c["choices"][0]["logprobs"] for c in chunks(CompletionDialect("id", "m").stream(deltas))]
+    streamed = [c["choices"][0]["logprobs"] for c in chunks(CompletionEncoder("id", "m").stream(deltas))]
     assert [logprobs["text_offset"] for logprobs in streamed] == [[0, 1], [1, 2]]
     assert streamed[0]["tokens"] == ["a", "bytes:\\xf0\\x9f"] and streamed[1]["tokens"] == ["bytes:\\x98\\x80", "b"]
 
@@ -132,7 +132,7 @@ def with_nulls(schema: Any) -> Any:
 
 
 class TestSchema:
-    """Held against OpenAI's own description of its routes."""
+    """RequestBytes against OpenAI's own description of its routes."""
 
     @pytest.fixture(scope="class")
     def components(self) -> dict[str, Any]:
@@ -146,19 +146,19 @@ class TestSchema:
         jsonschema.Draft202012Validator(schema).validate(value)
 
     def test_a_whole_chat_answer(self, components: dict[str, Any]) -> None:
-        answer = ChatDialect("id", "m").whole(EVENTS, 1)
+        answer = ChatEncoder("id", "m").whole(EVENTS, 1)
         self.check(components, "CreateChatCompletionResponse", answer)
 
     def test_the_old_form_of_a_call(self, components: dict[str, Any]) -> None:
-        dialect = ChatDialect("id", "m", True, legacy=True)
+        dialect = ChatEncoder("id", "m", True, legacy=True)
         self.check(components, "CreateChatCompletionResponse", dialect.whole(EVENTS, 1))
         for chunk in chunks(dialect.stream(EVENTS))[:-1]:
             self.check(components, "CreateChatCompletionStreamResponse", chunk)
 
     def test_each_chunk(self, components: dict[str, Any]) -> None:
-        for chunk in chunks(ChatDialect("id", "m", True).stream(EVENTS))[:-1]:
+        for chunk in chunks(ChatEncoder("id", "m", True).stream(EVENTS))[:-1]:
             self.check(components, "CreateChatCompletionStreamResponse", chunk)
 
     def test_a_whole_completion(self, components: dict[str, Any]) -> None:
         events = [EVENTS[0], EVENTS[2], Finished(id="r", endings=(Ending(reason="length"),))]
-        self.check(components, "CreateCompletionResponse", CompletionDialect("id", "m").whole(events, 1))
+        self.check(components, "CreateCompletionResponse", CompletionEncoder("id", "m").whole(events, 1))
