@@ -24,8 +24,8 @@ from lmx_daemon.http.app import admin_app, public_app
 from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.http.server.listeners import bind_public, url_of
 from lmx_daemon.http.server.sockets import bind_admin, is_loopback, protocol_for, take_lock
-from lmx_daemon.library.catalog.fit import Machine
-from lmx_daemon.library.librarian import LOOK_SECONDS, Librarian
+from lmx_daemon.library.catalog.fit import MachineCapacity
+from lmx_daemon.library.library import LOOK_SECONDS, Library
 from lmx_daemon.memory.host import Host
 from lmx_daemon.monitor.logs import Logs, log
 from lmx_daemon.monitor.snapshot import SAMPLE_SECONDS, Monitor
@@ -144,7 +144,7 @@ class Daemon:
             public.should_exit = True
             await asyncio.wait([public_task])
             await asyncio.gather(parts["pool"].close(), parts["pulls"].close())
-            await tidy(parts["librarian"])
+            await tidy(parts["library"])
             parts["logs"].end()
             admin.should_exit = True
             await asyncio.wait([admin_task])
@@ -158,11 +158,11 @@ class Daemon:
         settings, home = self._settings, self._home
         logs = Logs(home.log_file)
         logs.install()
-        librarian = Librarian(
+        library = Library(
             home,
             settings.library,
             os.environ,
-            machine=lambda: Machine(
+            machine=lambda: MachineCapacity(
                 host.limits().cap,
                 pool.accounts.device,
                 lambda needed: _fit(pool.accounts.placing(needed)),
@@ -170,14 +170,14 @@ class Daemon:
             ),
             in_use=lambda: pool.folders(),
         )
-        catalog, pulls = librarian.shelf.catalog, librarian.pulls
+        catalog, pulls = library.registry.catalog, library.pulls
         host = Host(MemoryLimit(settings.engine.memory))
         incidents, environment = Incidents(_log_worker), worker_environment(os.environ)
         pool = Pool(
             settings.engine,
             settings.server,
-            find=librarian.shelf.find,
-            clear=librarian.shelf.clear,
+            find=library.registry.find,
+            clear=library.registry.clear,
             start=lambda name: Worker.start(name, environment, worker_log.open, incidents.forward),
             host=host,
             measurements=Measurements(home.measured),
@@ -188,7 +188,7 @@ class Daemon:
         return {
             "pool": pool,
             "catalog": catalog,
-            "librarian": librarian,
+            "library": library,
             "pulls": pulls,
             "monitor": monitor,
             "logs": logs,
@@ -202,7 +202,7 @@ class Daemon:
         pool: Pool = parts["pool"]
         monitor: Monitor = parts["monitor"]
         pool.background.every(SAMPLE_SECONDS, "the monitor", monitor.sample)
-        pool.background.every(LOOK_SECONDS, "the library's watch", parts["librarian"].look)
+        pool.background.every(LOOK_SECONDS, "the library's watch", parts["library"].look)
         pool.open()
         parts["pulls"].open()
         for model in self._preloads:

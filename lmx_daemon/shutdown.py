@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from lmx_daemon.library.librarian import Librarian
+from lmx_daemon.library.library import Library
 from lmx_daemon.monitor.logs import log
 
 THREADS = "lmx-disk"
@@ -22,9 +22,9 @@ def disk_threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(MAX_THREADS, THREADS)
 
 
-async def tidy(librarian: Librarian) -> None:
+async def tidy(library: Library) -> None:
     """Save what the library has noted. A disk that does not answer must not hold up the daemon's end."""
-    await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(librarian.tidy))], timeout=THREAD_SECONDS)
+    await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(library.tidy))], timeout=THREAD_SECONDS)
 
 
 async def end_threads(executor: ThreadPoolExecutor, exit_code: int) -> None:

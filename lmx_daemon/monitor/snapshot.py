@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from lmx_daemon.contract.types import PROTOCOL, HostMemory, Snapshot, Status
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.library.catalog.catalog import Catalog
-from lmx_daemon.library.pull.pulls import Pulls
+from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.memory.host import Host
 from lmx_daemon.monitor.series import SeriesRecorder
 from lmx_daemon.residency.pool import Pool
@@ -24,7 +24,7 @@ class Monitor:
         pool: Pool,
         host: Host,
         catalog: Catalog,
-        pulls: Pulls,
+        pulls: PullQueue,
         addresses: Sequence[str],
         api_key: bool,
     ) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from safetensors.numpy import save_file
 
-from lmx_daemon.library.pull.pulls import Pulls
+from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.settings.schema import LibrarySettings
 
 REPO = "maker/tiny"
@@ -78,5 +78,5 @@ def environ(hub: StandIn, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def pulls(environ: dict[str, str], tmp_path: Path) -> Pulls:
-    return Pulls(LibrarySettings(reserve_bytes=0), environ, tmp_path / "records")
+def pulls(environ: dict[str, str], tmp_path: Path) -> PullQueue:
+    return PullQueue(LibrarySettings(reserve_bytes=0), environ, tmp_path / "records")

@@ -10,8 +10,8 @@ from typing import Any
 import numpy
 from safetensors.numpy import save_file
 
-from lmx_daemon.library.catalog.fit import Machine
-from lmx_daemon.library.librarian import Librarian
+from lmx_daemon.library.catalog.fit import MachineCapacity
+from lmx_daemon.library.library import Library
 from lmx_daemon.memory.need import Device
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import LibrarySettings
@@ -33,16 +33,16 @@ TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}{% if tools %}<too
 GIGABYTE = 10**9
 
 
-def librarian_of(
+def library_of(
     tmp_path: Path, environ: dict[str, str] | None = None, *, cap: int = 16 * GIGABYTE, in_use: Collection[str] = ()
-) -> Librarian:
+) -> Library:
     """Return a library with a home of its own, which watches `tmp_path/mine`; its first scan is done."""
     environ = environ or {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_ENDPOINT": "http://127.0.0.1:9"}
     settings = LibrarySettings(reserve_bytes=0, folders=(str(tmp_path / "mine"),), lmstudio=False)
-    machine = Machine(cap, Device(cpu=False), lambda needed: "yes" if needed <= cap else "no")
-    librarian = Librarian(Home(tmp_path / "home"), settings, environ, lambda: machine, lambda: in_use)
-    librarian.shelf.catalog.refresh()
-    return librarian
+    machine = MachineCapacity(cap, Device(cpu=False), lambda needed: "yes" if needed <= cap else "no")
+    library = Library(Home(tmp_path / "home"), settings, environ, lambda: machine, lambda: in_use)
+    library.registry.catalog.refresh()
+    return library
 
 
 def make_folder(folder: Path, *, weights: str = "model.safetensors", side: int = 64, **config: Any) -> Path:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lmx_daemon.library.catalog import catalog, places
-from lmx_daemon.library.catalog.places import Found, Place
+from lmx_daemon.library.catalog.roots import ModelFolder, ModelRoot
 from lmx_daemon.main import main
 
 real_look = places.look
 
 
-def look(place: Place) -> Iterator[Found]:
+def look(place: ModelRoot) -> Iterator[ModelFolder]:
     """Wait in the kernel as a hung mount lets a process wait: at a FIFO that nobody writes to."""
     home = Path(os.environ["LMX_HOME"])
     if place.root.name == "stuck" and (home / "hang").exists():

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from lmx_daemon.contract.library import Outdated, OutdatedRow
-from lmx_daemon.library.hub.response_cache import Answers
-from lmx_daemon.library.pull.records import JobRecord
+from lmx_daemon.library.hub.response_cache import ResponseCache
+from lmx_daemon.library.pull.records import PullRecord
 from lmx_daemon.residency.measured import Book
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.storage.benchmark import ClientMachine, Report, keep_report
@@ -158,9 +158,9 @@ class TestDamagedState:
         write_state(home.root / "library" / "updates.json", msgspec.json.encode(outdated))
         for name in ("a", "b"):
             (home.pulls).mkdir(exist_ok=True)
-            record = JobRecord(id=name, repo="maker/late", wish="pause")
+            record = PullRecord(id=name, repo="maker/late", wish="pause")
             (home.pulls / f"{name}.json").write_bytes(msgspec.json.encode(record))
-        Answers(home.root / "library" / "hub").keep("question", ["answer"])
+        ResponseCache(home.root / "library" / "hub").keep("question", ["answer"])
         machine = ClientMachine(system="x", processor="x", cores=1, memory=1, python="3")
         keep_report(
             home.benchmarks,

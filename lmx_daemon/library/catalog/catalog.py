@@ -20,8 +20,8 @@ from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.types import GUIDE, Model
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.library.catalog.entry import completed, entry_of, key_of, stamp_of
-from lmx_daemon.library.catalog.places import BUILT_IN, Found, Place, hub_cache, look
-from lmx_daemon.library.catalog.scans import HUNG_SECONDS, Scan, Scans, wait_for
+from lmx_daemon.library.catalog.roots import BUILT_IN, ModelFolder, ModelRoot, hub_cache, look
+from lmx_daemon.library.catalog.scanner import HUNG_SECONDS, Scan, Scanner, wait_for
 from lmx_daemon.storage.state import msgpack_of, read_state, write_state
 
 NEAREST = 5
@@ -39,16 +39,16 @@ REFRESH_SECONDS = 30.0
 """Longest time that a thread waits for one."""
 
 
-class Described(Frozen, frozen=True):
+class Description(Frozen, frozen=True):
     """A description, and the stamp of the files that it was read from."""
 
     stamp: str
     model: Model | None
 
 
-class Kept(Frozen, frozen=True):
+class SavedCatalog(Frozen, frozen=True):
     version: str
-    described: dict[str, Described]
+    described: dict[str, Description]
 
 
 class Catalog:
@@ -58,21 +58,21 @@ class Catalog:
     def __init__(
         self,
         environ: Mapping[str, str],
-        places: Sequence[Place] | None = None,
+        places: Sequence[ModelRoot] | None = None,
         *,
         complete: Callable[[Model], Model] = lambda model: model,
         kept: Path | None = None,
         hung_seconds: float = HUNG_SECONDS,
     ) -> None:
-        self._places = [Place("hub", hub_cache(environ))] if places is None else list(places)
+        self._places = [ModelRoot("hub", hub_cache(environ))] if places is None else list(places)
         self._complete = complete
         self._file = kept
         self._known = self._read()
         self._models: dict[str, Model] = {}
-        self._by_place: dict[Place, list[Model]] = {}
-        self._described_by_place: dict[Place, dict[str, Described]] = {}
+        self._by_place: dict[ModelRoot, list[Model]] = {}
+        self._described_by_place: dict[ModelRoot, dict[str, Description]] = {}
         self._listed_at = -math.inf
-        self._scans = Scans(self._scan, hung_seconds)
+        self._scans = Scanner(self._scan, hung_seconds)
         self.asked = False
         """Whether the listing was read since the last refresh, so that another one is worth its time."""
 
@@ -147,9 +147,9 @@ class Catalog:
 
     def _scan(self, scan: Scan) -> None:
         self.asked = False
-        described: dict[str, Described] = {}
+        described: dict[str, Description] = {}
         listed: dict[str, Model] = {}
-        for place in [Place("built-in", BUILT_IN), *self._places]:
+        for place in [ModelRoot("built-in", BUILT_IN), *self._places]:
             if place in scan.left_out:
                 self._keep(place, described, listed)
             elif not scan.abandoned:
@@ -164,10 +164,12 @@ class Catalog:
             self._known = described
             self._write()
 
-    def _scan_place(self, place: Place, scan: Scan, described: dict[str, Described], listed: dict[str, Model]) -> None:
-        found_here: dict[str, Described] = {}
+    def _scan_place(
+        self, place: ModelRoot, scan: Scan, described: dict[str, Description], listed: dict[str, Model]
+    ) -> None:
+        found_here: dict[str, Description] = {}
         models: list[Model] = []
-        for found in [Found(GUIDE, BUILT_IN, "built-in")] if place.source == "built-in" else look(place):
+        for found in [ModelFolder(GUIDE, BUILT_IN, "built-in")] if place.source == "built-in" else look(place):
             key = key_of(found)
             entry = found_here[key] = self._describe(key, found)
             if (model := entry.model) is not None:
@@ -180,27 +182,27 @@ class Catalog:
         if not scan.abandoned:
             self._by_place[place], self._described_by_place[place] = models, found_here
 
-    def _keep(self, place: Place, described: dict[str, Described], listed: dict[str, Model]) -> None:
+    def _keep(self, place: ModelRoot, described: dict[str, Description], listed: dict[str, Model]) -> None:
         """Take over what the last scan found in a place that does not answer."""
         described |= self._described_by_place.get(place, {})
         listed |= {model.id: model for model in self._by_place.get(place, [])}
 
-    def _describe(self, key: str, found: Found) -> Described:
+    def _describe(self, key: str, found: ModelFolder) -> Description:
         stamp = stamp_of(found.folder)
         known = self._known.get(key)
         if known is not None and known.stamp == stamp:
             return known
-        return Described(stamp=stamp, model=entry_of(found))
+        return Description(stamp=stamp, model=entry_of(found))
 
-    def _read(self) -> dict[str, Described]:
-        found = read_state(self._file, msgpack_of(Kept), limit=MAX_KEPT_BYTES) if self._file else None
+    def _read(self) -> dict[str, Description]:
+        found = read_state(self._file, msgpack_of(SavedCatalog), limit=MAX_KEPT_BYTES) if self._file else None
         return found.described if found and found.version == VERSION else {}
 
     def _write(self) -> None:
         if self._file is None:
             return
         try:
-            write_state(self._file, msgspec.msgpack.encode(Kept(version=VERSION, described=self._known)))
+            write_state(self._file, msgspec.msgpack.encode(SavedCatalog(version=VERSION, described=self._known)))
         except OSError:  # it only saves time
             return
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.contract.types import Model
-from lmx_daemon.library.catalog.abilities import abilities
 from lmx_daemon.library.catalog.header import parameters
+from lmx_daemon.library.catalog.traits import abilities
 from lmx_daemon.memory.bounds import absurd
 from lmx_daemon.storage.reading import open_model_file, read_index, read_model_file, read_object
 

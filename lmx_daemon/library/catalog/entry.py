@@ -11,12 +11,12 @@ import msgspec
 from lmx_daemon.contract.text import encodable, valid_text
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.catalog.describe import describe
-from lmx_daemon.library.catalog.places import Found
+from lmx_daemon.library.catalog.roots import ModelFolder
 
 LOGGER = logging.getLogger("lmx.catalog")
 
 
-def entry_of(found: Found) -> Model | None:
+def entry_of(found: ModelFolder) -> Model | None:
     """Return the model, or an entry with the reason why it cannot be described; None where there is no model."""
     try:
         if valid_text(str(found.folder)) != str(found.folder):
@@ -41,7 +41,7 @@ def completed(model: Model, complete: Callable[[Model], Model]) -> Model:
         return msgspec.structs.replace(model, problem=f"it cannot be described: {type(error).__name__}")
 
 
-def key_of(found: Found) -> str:
+def key_of(found: ModelFolder) -> str:
     """Return text that differs for different folders, and is valid also where their paths are not."""
     return f"{found.source}:{found.id}:{os.fsencode(found.folder).decode(errors='backslashreplace')}"
 
@@ -63,7 +63,7 @@ def stamp_of(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _broken(found: Found, problem: str) -> Model:
+def _broken(found: ModelFolder, problem: str) -> Model:
     entry = Model(id=found.id, path=str(found.folder), source=found.source, revision=found.revision, problem=problem)
     return _encodable(entry)
 

@@ -16,7 +16,7 @@ PLANNED_CONTEXT = 8_192
 
 
 @dataclass(frozen=True)
-class Machine:
+class MachineCapacity:
     """What models may use here at most, what they are computed with, and the pool's answer for so many bytes."""
 
     cap: int
@@ -30,7 +30,7 @@ class Machine:
         return plan_for(read_shape(Path(model.path)), Demand(), self.device, self.measured(model))
 
 
-def plan(shape: ModelShape, machine: Machine, context: int | None = None) -> MemoryPlan:
+def plan(shape: ModelShape, machine: MachineCapacity, context: int | None = None) -> MemoryPlan:
     """Of a model on the Hub."""
     return plan_for(shape, Demand(context=context or PLANNED_CONTEXT), machine.device)
 

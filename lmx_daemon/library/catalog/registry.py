@@ -11,23 +11,23 @@ from lmx_daemon.contract.errors import ModelLoadError
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.catalog.describe import code_in
-from lmx_daemon.library.catalog.places import Place, hub_cache, lmstudio_models
-from lmx_daemon.library.catalog.usage import Uses
-from lmx_daemon.library.verify.proofs import Proofs, broken_headers, changed
-from lmx_daemon.library.verify.trust import Trust, refuse_code
+from lmx_daemon.library.catalog.last_used import LastUsed
+from lmx_daemon.library.catalog.roots import ModelRoot, hub_cache, lmstudio_models
+from lmx_daemon.library.verify.manifest_store import ManifestStore, broken_headers, changed
+from lmx_daemon.library.verify.trust import TrustStore, refuse_code
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import LibrarySettings
 
 SHOWN = 2
 
 
-class Shelf:
+class ModelRegistry:
     def __init__(self, home: Home, settings: LibrarySettings, environ: Mapping[str, str]) -> None:
         self.root = home.root / "library"
         self.imported = home.root / "models"
-        self.proofs = Proofs(self.root / "proofs")
-        self.trust = Trust(self.root / "trusted.json")
-        self.uses = Uses(self.root / "used.json")
+        self.manifests = ManifestStore(self.root / "proofs")
+        self.trust = TrustStore(self.root / "trusted.json")
+        self.last_used = LastUsed(self.root / "used.json")
         self.newer: Callable[[Model], str | None] = lambda model: None
         """Upstream's commit where it is another one; set by who asks the Hub."""
         self.cache = hub_cache(environ)
@@ -41,7 +41,7 @@ class Shelf:
     def find(self, name: str) -> Model:
         """Return a model for a request or a load, from memory; it counts as used. Raises ModelNotFoundError."""
         model = self.catalog.find(name)
-        self.uses.note(model.id)
+        self.last_used.note(model.id)
         return model
 
     def clear(self, model: Model) -> bool:
@@ -63,7 +63,7 @@ class Shelf:
         raise refuse_code(model.id, code)
 
     def refuse_changed(self, model: Model) -> None:
-        manifest = self.proofs.get(model)
+        manifest = self.manifests.get(model)
         faults = changed(manifest, Path(model.path)) if manifest else []
         if faults:
             raise ModelLoadError(
@@ -71,17 +71,17 @@ class Shelf:
                 hint=way_out(model),
             )
 
-    def _places(self, settings: LibrarySettings, environ: Mapping[str, str]) -> Iterable[Place]:
-        yield Place("hub", self.cache)
-        yield Place("imported", self.imported)
+    def _places(self, settings: LibrarySettings, environ: Mapping[str, str]) -> Iterable[ModelRoot]:
+        yield ModelRoot("hub", self.cache)
+        yield ModelRoot("imported", self.imported)
         if settings.lmstudio:
-            yield from (Place("lmstudio", folder) for folder in lmstudio_models(environ))
-        yield from (Place("folder", Path(folder).expanduser()) for folder in settings.folders)
+            yield from (ModelRoot("lmstudio", folder) for folder in lmstudio_models(environ))
+        yield from (ModelRoot("folder", Path(folder).expanduser()) for folder in settings.folders)
 
     def _complete(self, model: Model) -> Model:
         if model.source == "built-in":
-            return msgspec.structs.replace(model, used_at=self.uses.at(model.id))
-        manifest = self.proofs.get(model)
+            return msgspec.structs.replace(model, used_at=self.last_used.at(model.id))
+        manifest = self.manifests.get(model)
         problem = model.problem
         if problem is None and manifest is not None and (faults := changed(manifest, Path(model.path))):
             more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
@@ -94,7 +94,7 @@ class Shelf:
             model,
             problem=problem,
             trusted=trusted,
-            used_at=self.uses.at(model.id),
+            used_at=self.last_used.at(model.id),
             verified_at=manifest.proved_at if manifest else None,
             newer=self.newer(model),
         )

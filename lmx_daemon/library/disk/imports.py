@@ -15,7 +15,7 @@ from lmx_daemon.contract.errors import ConflictError, RequestError, UntrustedMod
 from lmx_daemon.contract.library import ImportRequest
 from lmx_daemon.library.catalog.describe import CODE_SUFFIXES, PICKLE_SUFFIXES
 from lmx_daemon.library.catalog.header import read_header
-from lmx_daemon.library.catalog.places import NAME
+from lmx_daemon.library.catalog.roots import NAME
 from lmx_daemon.storage.durable import sync_file, sync_folder
 from lmx_daemon.storage.reading import read_object
 

@@ -20,7 +20,7 @@ MAX_ENTRIES = 200_000
 
 
 @dataclass(frozen=True)
-class File:
+class FileEntry:
     """A directory entry that is no folder, as `lstat` describes it."""
 
     path: Path
@@ -33,7 +33,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Holder:
+class LinkHolder:
     """A folder whose links keep their targets from being deleted."""
 
     folder: Path
@@ -41,7 +41,7 @@ class Holder:
     """The place for which its relative links were made, where it has been moved since."""
 
 
-def file_at(path: Path) -> File | None:
+def file_at(path: Path) -> FileEntry | None:
     """Return the entry at `path`; None where there is none, or a folder."""
     try:
         status = path.lstat()
@@ -51,10 +51,10 @@ def file_at(path: Path) -> File | None:
         return None
     regular = stat.S_ISREG(status.st_mode)
     size = status.st_size if regular else 0
-    return File(path, (status.st_dev, status.st_ino), size, status.st_nlink, status.st_mtime, regular)
+    return FileEntry(path, (status.st_dev, status.st_ino), size, status.st_nlink, status.st_mtime, regular)
 
 
-def files_in(folder: Path) -> list[File]:
+def files_in(folder: Path) -> list[FileEntry]:
     """Return the entries directly in `folder` that are no folders, sorted by path; none where it cannot be read."""
     try:
         names = sorted(os.listdir(folder))
@@ -63,7 +63,7 @@ def files_in(folder: Path) -> list[File]:
     return [found for name in names if (found := file_at(folder / name)) is not None]
 
 
-def files_below(folder: Path) -> list[File]:
+def files_below(folder: Path) -> list[FileEntry]:
     """Return the entries at any depth that are no folders; links are returned, not followed, also `folder` itself."""
     if folder.is_symlink():
         return []
@@ -75,7 +75,7 @@ def files_below(folder: Path) -> list[File]:
     ]
 
 
-def reached(holder: Holder) -> set[Identity]:
+def reached(holder: LinkHolder) -> set[Identity]:
     """Return every file and link below the folder, and all that they lead to, also through links to folders.
 
     Raises DiskError where a folder cannot be read: what it leads to is then unknown.

@@ -11,21 +11,23 @@ from pathlib import Path
 from lmx_daemon.contract.errors import CancelledError, ConflictError
 from lmx_daemon.contract.library import DiskUse, PruneReport
 from lmx_daemon.contract.types import Model
-from lmx_daemon.library.catalog.places import current_commit
-from lmx_daemon.library.catalog.registry import Shelf
-from lmx_daemon.library.disk import use as disk
-from lmx_daemon.library.disk.links import Holder, files_below, reached
-from lmx_daemon.library.disk.repository import other_holders, repositories
+from lmx_daemon.library.catalog.registry import ModelRegistry
+from lmx_daemon.library.catalog.roots import current_commit
+from lmx_daemon.library.disk import prune as disk
+from lmx_daemon.library.disk.cached_repository import other_holders, repositories
+from lmx_daemon.library.disk.links import LinkHolder, files_below, reached
 from lmx_daemon.library.disk.trash import Trash
-from lmx_daemon.library.pull.pulls import Pulls
-from lmx_daemon.library.pull.repository_folder import RepositoryFolder
+from lmx_daemon.library.pull.pull_queue import PullQueue
+from lmx_daemon.library.pull.repository_writer import RepositoryWriter
 
 
-class Space:
+class DiskSpace:
     """`in_use` returns the folders of models in memory."""
 
-    def __init__(self, shelf: Shelf, trash: Trash, pulls: Pulls, in_use: Callable[[], Collection[str]]) -> None:
-        self._shelf = shelf
+    def __init__(
+        self, registry: ModelRegistry, trash: Trash, pulls: PullQueue, in_use: Callable[[], Collection[str]]
+    ) -> None:
+        self._registry = registry
         self._trash = trash
         self._pulls = pulls
         self._in_use = in_use
@@ -34,7 +36,9 @@ class Space:
         """Raises DiskError."""
         trash = sum(row.size for row in self._trash.rows())
         reclaimable = sum(removal.size for removal in self._prunable(self._busy()))
-        return disk.disk_use(self._shelf.cache, self._shelf.catalog.models(), trash, reclaimable, self._elsewhere())
+        return disk.disk_use(
+            self._registry.cache, self._registry.catalog.models(), trash, reclaimable, self._elsewhere()
+        )
 
     def prune(self, dry_run: bool) -> PruneReport:
         """Delete what is unused. What is in memory or belongs to a pull that may go on is left. Raises DiskError."""
@@ -45,12 +49,12 @@ class Space:
         with ExitStack() as locks:
             for identity in sorted({removal.id for removal in removals}):
                 try:
-                    locks.enter_context(RepositoryFolder(self._shelf.cache, identity).locked_now())
+                    locks.enter_context(RepositoryWriter(self._registry.cache, identity).locked_now())
                 except (CancelledError, OSError):  # another program pulls it, or it is gone
                     busy.add(identity)
             removals = self._prunable(busy)  # decided anew, now that no pull can begin
             freed = disk.remove(removals)
-        self._shelf.catalog.refresh()
+        self._registry.catalog.refresh()
         return PruneReport(rows=tuple(removal.row() for removal in removals), freed=freed, dry_run=False)
 
     def retire(self, model: Model) -> bool:
@@ -58,26 +62,26 @@ class Space:
 
         It stays where it is in memory, where a ref names it, or where it or its repository is a link. Raises OSError.
         """
-        self._shelf.catalog.refresh()  # from now on loads use the new revision, so `in_use` is complete
+        self._registry.catalog.refresh()  # from now on loads use the new revision, so `in_use` is complete
         snapshot = Path(model.path)
         folder = snapshot.parents[1]
         try:
-            with RepositoryFolder(self._shelf.cache, model.id).locked_now():
-                removal = disk.replaced(self._shelf.cache, snapshot, self._in_use(), self._elsewhere())
+            with RepositoryWriter(self._registry.cache, model.id).locked_now():
+                removal = disk.replaced(self._registry.cache, snapshot, self._in_use(), self._elsewhere())
                 if removal is not None:
                     self._trash.put_revision(removal, current_commit(folder))
         except CancelledError:  # it is pulled again meanwhile
             return False
-        self._shelf.catalog.refresh()
+        self._registry.catalog.refresh()
         return removal is not None
 
     def refuse_linked(self, model: Model) -> None:
         """Raise ConflictError where another model's links lead into this one's folder: it would lose its files."""
         whole = Path(model.path).parents[1] if model.source == "hub" else Path(model.path)
         own = {file.identity for file in files_below(whole)}
-        holders = {one.id: [Holder(one.folder / "snapshots")] for one in repositories(self._shelf.cache)}
-        holders |= {m.id: [Holder(Path(m.path))] for m in self._shelf.catalog.models() if m.id not in holders}
-        holders["a data set or another repository of the cache"] = other_holders(self._shelf.cache)
+        holders = {one.id: [LinkHolder(one.folder / "snapshots")] for one in repositories(self._registry.cache)}
+        holders |= {m.id: [LinkHolder(Path(m.path))] for m in self._registry.catalog.models() if m.id not in holders}
+        holders["a data set or another repository of the cache"] = other_holders(self._registry.cache)
         holders.pop(model.id, None)
         for name, places in holders.items():
             if any(not own.isdisjoint(reached(place)) for place in places):
@@ -86,16 +90,16 @@ class Space:
                 )
 
     def _prunable(self, busy: Collection[str]) -> list[disk.Removal]:
-        return disk.prunable(self._shelf.cache, self._in_use(), busy, time.time(), self._elsewhere())
+        return disk.prunable(self._registry.cache, self._in_use(), busy, time.time(), self._elsewhere())
 
     def _busy(self) -> set[str]:
         return {job.repo for job in self._pulls.list() if job.state not in ("done", "cancelled")}
 
-    def _elsewhere(self) -> list[Holder]:
+    def _elsewhere(self) -> list[LinkHolder]:
         """Return the folders outside the cache whose links may lead into it."""
-        others = [model for model in self._shelf.catalog.models() if model.source in ("folder", "lmstudio")]
+        others = [model for model in self._registry.catalog.models() if model.source in ("folder", "lmstudio")]
         return [
-            Holder(self._shelf.imported),
+            LinkHolder(self._registry.imported),
             *self._trash.holders(),
-            *(Holder(Path(model.path)) for model in others),
+            *(LinkHolder(Path(model.path)) for model in others),
         ]

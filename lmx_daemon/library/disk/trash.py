@@ -17,10 +17,10 @@ from lmx_daemon.contract.errors import ConflictError, NotFoundError, RequestErro
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.library import TrashRow
 from lmx_daemon.contract.types import Model
-from lmx_daemon.library.disk.links import Holder
+from lmx_daemon.library.disk.links import LinkHolder
+from lmx_daemon.library.disk.prune import Removal, size_on_disk
 from lmx_daemon.library.disk.trash_clock import TrashClock, uptime
 from lmx_daemon.library.disk.trash_revision import SNAPSHOT, bring_back, move_aside
-from lmx_daemon.library.disk.use import Removal, size_on_disk
 from lmx_daemon.storage.durable import sync_folder, write_file
 from lmx_daemon.storage.state import json_of, read_state
 
@@ -28,7 +28,7 @@ NOTE = "note.json"
 CONTENT = "content"
 
 
-class Note(Frozen, frozen=True):
+class TrashNote(Frozen, frozen=True):
     """What lies in an entry of the trash, and where it was."""
 
     id: str
@@ -43,7 +43,7 @@ class Note(Frozen, frozen=True):
     replaced_by: str | None = None
 
 
-DECODE = json_of(Note)
+DECODE = json_of(TrashNote)
 
 
 class Trash:
@@ -75,7 +75,9 @@ class Trash:
         place = self.place_of(model)
         folder = Path(model.path)
         whole = folder.parents[1] if model.source == "hub" else folder
-        note = Note(id=model.id, source=model.source, path=str(whole), size=size_on_disk(whole), removed_at=self._now())
+        note = TrashNote(
+            id=model.id, source=model.source, path=str(whole), size=size_on_disk(whole), removed_at=self._now()
+        )
         key, note = self._begin(place, note)
         try:
             os.rename(whole, place / key / CONTENT)
@@ -88,7 +90,7 @@ class Trash:
     def put_revision(self, removal: Removal, replaced_by: str | None) -> TrashRow:
         """Move one snapshot aside, and the blobs that only it uses. Raises OSError; all is as it was then."""
         place = self._bins["hub"]
-        note = Note(
+        note = TrashNote(
             id=removal.id,
             source="hub",
             path=str(removal.path),
@@ -110,10 +112,10 @@ class Trash:
         found = [self._row(folder, note) for folder, note in self._entries()]
         return sorted(found, key=lambda row: -row.removed_at)
 
-    def holders(self) -> list[Holder]:
+    def holders(self) -> list[LinkHolder]:
         """Return the folders here: what their links lead to must be there when they are brought back."""
         return [
-            Holder(folder / CONTENT / SNAPSHOT if note.revision else folder / CONTENT, Path(note.path))
+            LinkHolder(folder / CONTENT / SNAPSHOT if note.revision else folder / CONTENT, Path(note.path))
             for folder, note in self._entries()
         ]
 
@@ -173,7 +175,7 @@ class Trash:
                 clock.forget()
         return gone
 
-    def _begin(self, place: Path, note: Note) -> tuple[str, Note]:
+    def _begin(self, place: Path, note: TrashNote) -> tuple[str, TrashNote]:
         """Make the entry with its note; return its key, and the note with the clock's time."""
         key = uuid.uuid4().hex[:12]
         (place / key).mkdir(parents=True)
@@ -185,13 +187,13 @@ class Trash:
             raise
         return key, note
 
-    def _delete(self, entries: list[tuple[Path, Note]]) -> list[TrashRow]:
+    def _delete(self, entries: list[tuple[Path, TrashNote]]) -> list[TrashRow]:
         rows = [self._row(folder, note) for folder, note in entries]
         for folder, _ in entries:
             shutil.rmtree(folder, ignore_errors=True)
         return rows
 
-    def _age(self, folder: Path, note: Note) -> float:
+    def _age(self, folder: Path, note: TrashNote) -> float:
         """Return the time that has passed by both clocks; where the wall clock was set back, by the trash's alone."""
         seen, passed = self._seen(folder.parent) - note.seen_at, self._now() - note.removed_at
         return seen if passed < 0 else min(seen, passed)
@@ -200,17 +202,17 @@ class Trash:
         entries = ((folder, self._note(folder)) for folder in _folders(place))
         return self._clocks[place].seconds(max((note.seen_at for _, note in entries if note), default=0.0))
 
-    def _entries(self) -> Iterator[tuple[Path, Note]]:
+    def _entries(self) -> Iterator[tuple[Path, TrashNote]]:
         for place in self._bins.values():
             for folder in _folders(place):
                 note = self._note(folder)
                 if note is not None and os.path.lexists(folder / CONTENT):
                     yield folder, note
 
-    def _note(self, folder: Path) -> Note | None:
+    def _note(self, folder: Path) -> TrashNote | None:
         return read_state(folder / NOTE, DECODE, loss=f"what was removed is still in {folder / CONTENT}")
 
-    def _row(self, folder: Path, note: Note) -> TrashRow:
+    def _row(self, folder: Path, note: TrashNote) -> TrashRow:
         return TrashRow(
             key=folder.name,
             id=note.id,

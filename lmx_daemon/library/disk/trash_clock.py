@@ -22,7 +22,7 @@ KEEP_SECONDS = 600.0
 """The file is written so often."""
 
 
-class Seen(Frozen, frozen=True):
+class ClockState(Frozen, frozen=True):
     """The file's content."""
 
     seconds: float = 0.0
@@ -31,12 +31,12 @@ class Seen(Frozen, frozen=True):
     """Wall-clock time of the last step."""
 
 
-DECODE = json_of(Seen)
+DECODE = json_of(ClockState)
 
 
-def step(seen: Seen, now: float, allowed: float) -> Seen:
+def step(seen: ClockState, now: float, allowed: float) -> ClockState:
     """Return the state at wall-clock time `now`, of which at most `allowed` seconds count."""
-    return Seen(seconds=seen.seconds + min(max(0.0, now - seen.at), max(0.0, allowed)), at=now)
+    return ClockState(seconds=seen.seconds + min(max(0.0, now - seen.at), max(0.0, allowed)), at=now)
 
 
 class TrashClock:
@@ -52,7 +52,7 @@ class TrashClock:
     def seconds(self, oldest: float = 0.0) -> float:
         """Return the time seen now. A clock that was lost goes on from `oldest`. A full disk is no error."""
         up, now = self._up(), self._now()
-        known = read_state(self._file, DECODE) or Seen(seconds=oldest, at=now)
+        known = read_state(self._file, DECODE) or ClockState(seconds=oldest, at=now)
         seen = step(known, now, UNSEEN_SECONDS if self._kept_at is None else up - self._kept_at)
         if self._kept_at is None or up - self._kept_at >= KEEP_SECONDS:
             with suppress(OSError):

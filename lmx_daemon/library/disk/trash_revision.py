@@ -6,8 +6,8 @@ from pathlib import Path
 
 from lmx_daemon.contract.errors import CancelledError, ConflictError
 from lmx_daemon.library.disk.links import file_at
-from lmx_daemon.library.disk.use import Removal
-from lmx_daemon.library.pull.repository_folder import RepositoryFolder
+from lmx_daemon.library.disk.prune import Removal
+from lmx_daemon.library.pull.repository_writer import RepositoryWriter
 from lmx_daemon.library.verify.manifest import manifest_file
 from lmx_daemon.storage.durable import sync_folder, write_file
 
@@ -42,7 +42,7 @@ def bring_back(content: Path, snapshot: Path, replaced_by: str | None) -> None:
     Raises ConflictError where the model is not here or is being pulled, OSError.
     """
     folder = snapshot.parents[1]
-    place = RepositoryFolder(folder.parent, folder.name.removeprefix("models--").replace("--", "/"))
+    place = RepositoryWriter(folder.parent, folder.name.removeprefix("models--").replace("--", "/"))
     try:
         with place.locked_now():
             _bring_back(content, snapshot, replaced_by)

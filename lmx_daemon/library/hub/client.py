@@ -12,7 +12,7 @@ import httpx2
 
 from lmx_daemon.contract.errors import HubError, NotFoundError
 from lmx_daemon.contract.text import encodable
-from lmx_daemon.library.hub.repository import Hub
+from lmx_daemon.library.hub.hub import Hub
 
 ANSWER_SECONDS = 15.0
 CONNECT_SECONDS = 5.0
@@ -20,7 +20,7 @@ MAX_BYTES = 32 * 1024 * 1024
 MAX_REDIRECTS = 3
 
 
-class Asking:
+class HubClient:
     """Use in a `with`. One for each round of questions; any number of threads may ask."""
 
     def __init__(self, hub: Hub) -> None:
@@ -33,7 +33,7 @@ class Asking:
             follow_redirects=False,
         )
 
-    def __enter__(self) -> "Asking":
+    def __enter__(self) -> "HubClient":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -16,25 +16,25 @@ MOST = 400
 """Answers kept; the oldest go first."""
 
 
-class Answer(Frozen, frozen=True):
+class CachedResponse(Frozen, frozen=True):
     asked_at: float
     value: msgspec.Raw
 
 
-class Answers:
+class ResponseCache:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def keep(self, question: Any, value: Any) -> float:
         """When it was. Best effort: an answer that cannot be kept is no error."""
-        answer = Answer(asked_at=time.time(), value=msgspec.Raw(msgspec.json.encode(value)))
+        answer = CachedResponse(asked_at=time.time(), value=msgspec.Raw(msgspec.json.encode(value)))
         with suppress(OSError):
             write_state(self._file(question), msgspec.json.encode(answer))
         return answer.asked_at
 
     def get(self, question: Any, kind: type[T]) -> tuple[float, T] | None:
         """When it was asked, and the answer; None where there is none."""
-        decode = json_of(Answer)
+        decode = json_of(CachedResponse)
 
         def both(content: bytes) -> tuple[float, T]:
             answer = decode(content)

@@ -15,7 +15,7 @@ MAX_FAILURES = 50
 RETRIED = (408, 425, 429, 500, 502, 503, 504)
 
 
-class Again(Exception):
+class RetryableError(Exception):
     """This attempt failed; the next may not. `wait` is what the server asked for."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:

@@ -12,13 +12,13 @@ import msgspec
 from lmx_daemon.contract.errors import HubError, LmxError, NotFoundError
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.library import Offer, Offers, SearchRequest
-from lmx_daemon.library.catalog.abilities import abilities
 from lmx_daemon.library.catalog.describe import context_length, quantization
-from lmx_daemon.library.catalog.fit import Machine, plan, remote_shape
-from lmx_daemon.library.hub.client import Asking
+from lmx_daemon.library.catalog.fit import MachineCapacity, plan, remote_shape
+from lmx_daemon.library.catalog.traits import abilities
+from lmx_daemon.library.hub.client import HubClient
+from lmx_daemon.library.hub.hub import Hub
 from lmx_daemon.library.hub.names import COMMIT, REPOSITORY
-from lmx_daemon.library.hub.repository import Hub
-from lmx_daemon.library.hub.response_cache import Answers
+from lmx_daemon.library.hub.response_cache import ResponseCache
 
 MAX_LIMIT = 100
 TOGETHER = 8
@@ -38,7 +38,7 @@ OTHERS = 20
 """Asked for beyond the limit, since some are of another kind."""
 
 
-class Candidate(Frozen, frozen=True):
+class HubModel(Frozen, frozen=True):
     """What the Hub says of a model; what that means on this machine is computed when it is asked."""
 
     id: str
@@ -61,12 +61,12 @@ class Search:
     def __init__(
         self,
         hub: Hub,
-        answers: Answers,
-        machine: Callable[[], Machine],
+        answers: ResponseCache,
+        machine: Callable[[], MachineCapacity],
         here: Collection[str],
     ) -> None:
         self._hub = hub
-        self._answers = answers
+        self._responses = answers
         self._machine = machine
         self._here = here
 
@@ -84,16 +84,16 @@ class Search:
         return self.answer(question, lambda: self._ask(request), lambda found: self._chosen(found, request))
 
     def answer(
-        self, question: Any, ask: Callable[[], list[Candidate]], choose: Callable[[list[Candidate]], list[Offer]]
+        self, question: Any, ask: Callable[[], list[HubModel]], choose: Callable[[list[HubModel]], list[Offer]]
     ) -> Offers:
         """Asks, or else takes what was answered before."""
         note = None
         try:
             found = ask()
-            asked_at = self._answers.keep(question, found)
+            asked_at = self._responses.keep(question, found)
         except LmxError as error:
             note = error.message
-            kept = self._answers.get(question, list[Candidate])
+            kept = self._responses.get(question, list[HubModel])
             if kept is None:
                 raise
             asked_at, found = kept
@@ -105,7 +105,7 @@ class Search:
             cap=self.cap,
         )
 
-    def offer(self, found: Candidate, context: int | None = None, reason: str | None = None) -> Offer:
+    def offer(self, found: HubModel, context: int | None = None, reason: str | None = None) -> Offer:
         """With what it needs on this machine."""
         machine = self._machine()
         shape = remote_shape(found.config, found.by_type, found.storage)
@@ -135,29 +135,29 @@ class Search:
             reason=reason,
         )
 
-    def candidates(self, asked: Mapping[str, Any]) -> list[Candidate]:
+    def candidates(self, asked: Mapping[str, Any]) -> list[HubModel]:
         """What the Hub lists, each with its config. Raises HubError."""
-        with Asking(self._hub) as asking:
+        with HubClient(self._hub) as asking:
             listed = asking.json("/api/models", {"filter": "mlx", "expand": EXPANDED, **asked})
             if not isinstance(listed, list):
                 raise HubError(f"{self._hub.endpoint} does not answer as a Hub does", hint="check HF_ENDPOINT")
             found = [one for info in listed[:MAX_LIMIT] if (one := candidate(info)) is not None]
             return self._with_configs(asking, found)
 
-    def named(self, identities: Collection[str]) -> list[Candidate]:
+    def named(self, identities: Collection[str]) -> list[HubModel]:
         """The same of the models of these ids; those that are not there are left out. Raises HubError."""
 
-        def ask(identity: str) -> Candidate | None:
+        def ask(identity: str) -> HubModel | None:
             try:
                 return candidate(asking.json(f"/api/models/{quote(identity)}", {"expand": EXPANDED}))
             except NotFoundError:
                 return None
 
-        with Asking(self._hub) as asking, ThreadPoolExecutor(TOGETHER, thread_name_prefix="search") as threads:
+        with HubClient(self._hub) as asking, ThreadPoolExecutor(TOGETHER, thread_name_prefix="search") as threads:
             found = [one for one in threads.map(ask, identities) if one is not None]
             return self._with_configs(asking, found)
 
-    def _ask(self, request: SearchRequest) -> list[Candidate]:
+    def _ask(self, request: SearchRequest) -> list[HubModel]:
         limit = max(1, min(request.limit, MAX_LIMIT))
         narrowed = request.fits or request.tools or request.vision or request.embedding or request.quantization
         asked = {
@@ -168,23 +168,23 @@ class Search:
         }
         return self.candidates({name: value for name, value in asked.items() if value})
 
-    def _chosen(self, found: list[Candidate], request: SearchRequest) -> list[Offer]:
+    def _chosen(self, found: list[HubModel], request: SearchRequest) -> list[Offer]:
         offers = [self.offer(one, request.context_length) for one in found if one.kind in KINDS]
         offers = [offer for offer in offers if matches(offer, request)]
         if request.sort == "size":
             offers.sort(key=lambda offer: offer.size or 0)
         return offers[: max(1, min(request.limit, MAX_LIMIT))]
 
-    def _with_configs(self, asking: Asking, found: list[Candidate]) -> list[Candidate]:
+    def _with_configs(self, asking: HubClient, found: list[HubModel]) -> list[HubModel]:
         """The Hub lists a short form of each config; the plan needs the whole one, which a commit keeps for ever."""
         with ThreadPoolExecutor(TOGETHER, thread_name_prefix="search") as threads:
             return list(threads.map(lambda one: self._with_config(asking, one), found))
 
-    def _with_config(self, asking: Asking, found: Candidate) -> Candidate:
+    def _with_config(self, asking: HubClient, found: HubModel) -> HubModel:
         if found.commit is None:
             return found
         question = ("config", self._hub.endpoint, found.id, found.commit)
-        if (kept := self._answers.get(question, dict[str, Any])) is not None:
+        if (kept := self._responses.get(question, dict[str, Any])) is not None:
             return msgspec.structs.replace(found, config={**found.config, **kept[1]})
         try:
             config = asking.json(f"/{quote(found.id)}/resolve/{found.commit}/config.json")
@@ -192,11 +192,11 @@ class Search:
             return found
         if not isinstance(config, dict):
             return found
-        self._answers.keep(question, short := trimmed(config))
+        self._responses.keep(question, short := trimmed(config))
         return msgspec.structs.replace(found, config={**found.config, **short})
 
 
-def candidate(info: Any) -> Candidate | None:
+def candidate(info: Any) -> HubModel | None:
     """From an entry of the Hub's listing; None where it is none, or its id is none that lmx would pull."""
     if not isinstance(info, dict) or not isinstance(identity := info.get("id"), str):
         return None
@@ -206,7 +206,7 @@ def candidate(info: Any) -> Candidate | None:
     safetensors = info["safetensors"] if isinstance(info.get("safetensors"), dict) else {}
     counts = safetensors["parameters"] if isinstance(safetensors.get("parameters"), dict) else {}
     tags, commit, kind = info.get("tags"), info.get("sha"), info.get("pipeline_tag")
-    return Candidate(
+    return HubModel(
         id=identity,
         commit=commit if isinstance(commit, str) and COMMIT.fullmatch(commit) else None,
         config=trimmed({key: value for key, value in short.items() if key not in ("tokenizer_config", "auto_map")}),
@@ -271,7 +271,7 @@ def normal(name: str | None) -> str | None:
     return f"{plain}bit" if plain.isdigit() else plain
 
 
-def _parameters(found: Candidate) -> int | None:
+def _parameters(found: HubModel) -> int | None:
     """About: packed numbers are counted by their bits."""
     packed, bits = found.by_type.get("U32", 0), quantization(found.config) or ""
     if packed and bits.endswith("-bit") and bits[:-4].isdigit():

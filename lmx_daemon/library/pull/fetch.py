@@ -17,11 +17,11 @@ import httpx2
 
 from lmx_daemon.contract.errors import AuthenticationError, CancelledError, HubError, IntegrityError, NotFoundError
 from lmx_daemon.contract.version import VERSION
-from lmx_daemon.library.hub.hashing import Hash, hash_into, new_hash
-from lmx_daemon.library.hub.retry import MAX_FAILURES, RETRIED, Again, backoff, retry_after
-from lmx_daemon.library.pull.progress import Tally
-from lmx_daemon.library.pull.repository_folder import RepositoryFolder
+from lmx_daemon.library.hub.retry import MAX_FAILURES, RETRIED, RetryableError, backoff, retry_after
+from lmx_daemon.library.pull.progress import PullProgress
+from lmx_daemon.library.pull.repository_writer import RepositoryWriter
 from lmx_daemon.library.pull.throttle import Throttle
+from lmx_daemon.library.verify.hashing import Hash, hash_into, new_hash
 from lmx_daemon.library.verify.manifest import ManifestFile
 
 CONNECT_SECONDS = 10.0
@@ -38,10 +38,10 @@ class Fetcher:
 
     def __init__(
         self,
-        place: RepositoryFolder,
+        place: RepositoryWriter,
         token: str | None,
         stop: threading.Event,
-        tally: Tally,
+        tally: PullProgress,
         throttle: Throttle,
         check_space: Callable[[], None],
         patience: float,
@@ -102,7 +102,7 @@ class Fetcher:
             self._tally.begins(file.path, "downloading")
             try:
                 self._attempt(url, writing)
-            except Again as again:
+            except RetryableError as again:
                 now = time.monotonic()
                 failures = 1 if writing.position > before else failures + 1
                 moved = (now if writing.position > before else moved) + (again.wait or 0.0)
@@ -145,7 +145,7 @@ class Fetcher:
                 self._leave(response)
         except (httpx2.TransportError, httpx2.InvalidURL, httpx2.StreamError) as error:
             self._raise_if_stopped()
-            raise Again(f"the connection broke ({type(error).__name__})") from error
+            raise RetryableError(f"the connection broke ({type(error).__name__})") from error
 
     def _open(self, url: str, headers: dict[str, str]) -> httpx2.Response:
         """A stream of the final location. The token goes to the Hub's own origin and nowhere else."""
@@ -178,12 +178,12 @@ class Fetcher:
             writing.was_refused = True
             self._tally.lost(start)
             writing.begin_anew()
-            raise Again("the Hub answered with another range", 0.0)
+            raise RetryableError("the Hub answered with another range", 0.0)
         if status in RETRIED:
-            raise Again(f"the Hub answered {status}", retry_after(response))
+            raise RetryableError(f"the Hub answered {status}", retry_after(response))
         if status in (401, 403):
             if _origin(str(response.url)) != writing.home:
-                raise Again(f"the Hub's store answered {status}")
+                raise RetryableError(f"the Hub's store answered {status}")
             if response.headers.get("x-error-code") == "GatedRepo":
                 raise AuthenticationError(f"{self._place.repo} is gated: its publisher has terms to accept", hint=TERMS)
             raise AuthenticationError(f"{file.path}: the Hub refused it ({status})", hint="log in with: lmx login")
@@ -195,13 +195,13 @@ class Fetcher:
         if status not in (200, 206):
             raise HubError(f"{file.path}: the Hub answered {status}", hint="try again later")
         if shifted:
-            raise Again("the Hub answered with another range")
+            raise RetryableError("the Hub answered with another range")
         declared = response.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) < file.size - start:
             writing.short += 1
             said = f"the Hub sends {declared} bytes where {file.size - start} are missing"
             if writing.short < MAX_SHORT:
-                raise Again(said)
+                raise RetryableError(said)
             raise IntegrityError(f"{file.path} is not what the Hub listed: {said}", hint="pull again later")
 
     def _receive(self, response: httpx2.Response, writing: "_Writing") -> None:
@@ -214,7 +214,7 @@ class Fetcher:
                 return
             if owed := self._throttle.owed(taken):
                 self._wait(owed)
-        raise Again(f"the Hub ended after {writing.position} of {writing.file.size} bytes")
+        raise RetryableError(f"the Hub ended after {writing.position} of {writing.file.size} bytes")
 
     def _wait(self, seconds: float) -> None:
         if self._stop.wait(seconds):

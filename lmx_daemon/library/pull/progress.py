@@ -19,18 +19,18 @@ STALLED_SECONDS = 15.0
 RATE_SECONDS = 10.0
 SAMPLE_SECONDS = 0.2
 
-Doing = Literal["downloading", "verifying", "retrying"]
-SHOWN: tuple[Doing, ...] = ("downloading", "verifying", "retrying")
+FileActivity = Literal["downloading", "verifying", "retrying"]
+SHOWN: tuple[FileActivity, ...] = ("downloading", "verifying", "retrying")
 """Where threads do different things, the first of these is the pull's state."""
 
 
-class Tally:
+class PullProgress:
     """Counters behind one lock, each change too small to hold up the threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._doing: dict[str, Doing] = {}
+        self._doing: dict[str, FileActivity] = {}
         self._resolving = True
         self._waiting = False
         self._done = self._received = self._resumed = self._checked = self._to_check = 0
@@ -55,7 +55,7 @@ class Tally:
             self._waiting, self._note = note is not None, note
             self._moved_at = self._clock()
 
-    def begins(self, path: str, doing: Doing) -> None:
+    def begins(self, path: str, doing: FileActivity) -> None:
         with self._lock:
             self._doing[path] = doing
             self._file = path

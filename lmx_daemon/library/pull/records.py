@@ -16,14 +16,14 @@ import msgspec
 from lmx_daemon.contract.errors import ErrorBody, JobNotFoundError, LmxError
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.pulls import Download, DownloadState
-from lmx_daemon.library.pull.repository_folder import disk_error
+from lmx_daemon.library.pull.repository_writer import disk_error
 from lmx_daemon.library.verify.manifest import Manifest
 from lmx_daemon.storage.state import json_of, read_state, write_state
 
 MAX_RECORD_BYTES = 32 * 1024 * 1024
 
-Wish = Literal["run", "pause", "done", "failed", "cancelled"]
-STATES: dict[Wish, DownloadState] = {
+JobState = Literal["run", "pause", "done", "failed", "cancelled"]
+STATES: dict[JobState, DownloadState] = {
     "run": "queued",
     "pause": "paused",
     "done": "done",
@@ -32,7 +32,7 @@ STATES: dict[Wish, DownloadState] = {
 }
 
 
-class JobRecord(Frozen, frozen=True):
+class PullRecord(Frozen, frozen=True):
     """One pull as it is kept. `wish` is what is to become of it; "run" is also told of one that waits its turn."""
 
     id: str
@@ -41,7 +41,7 @@ class JobRecord(Frozen, frozen=True):
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     endpoint: str | None = None
-    wish: Wish = "run"
+    wish: JobState = "run"
     place: int = 0
     """Smaller is earlier."""
     added_at: float = 0.0
@@ -53,7 +53,7 @@ class JobRecord(Frozen, frozen=True):
     """What was told of it when it last stopped."""
 
 
-class Records:
+class PullRecords:
     """All of them, as the loop knows them. One thread writes the files, in the order in which they were said."""
 
     def __init__(self, folder: Path) -> None:
@@ -61,28 +61,28 @@ class Records:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="pull-records")
         self._records = {record.id: record for record in self._read()}
 
-    def __iter__(self) -> Iterator[JobRecord]:
+    def __iter__(self) -> Iterator[PullRecord]:
         return iter(list(self._records.values()))
 
     def __contains__(self, identity: str) -> bool:
         return identity in self._records
 
-    def __getitem__(self, identity: str) -> JobRecord:
+    def __getitem__(self, identity: str) -> PullRecord:
         """Raises JobNotFoundError."""
         try:
             return self._records[identity]
         except KeyError:
             raise JobNotFoundError(f"there is no pull {identity!r}", hint="`lmx downloads` lists them") from None
 
-    def note(self, record: JobRecord) -> None:
+    def note(self, record: PullRecord) -> None:
         """In memory only."""
         self._records[record.id] = record
 
-    async def write(self, record: JobRecord) -> None:
+    async def write(self, record: PullRecord) -> None:
         """On the disk only. Raises DiskError."""
         await self._act(partial(self._write, record))
 
-    async def keep(self, record: JobRecord) -> None:
+    async def keep(self, record: PullRecord) -> None:
         """Known at once, and on the disk when it returns. Raises DiskError; all is as it was before then."""
         before = self._records.get(record.id)
         self.note(record)
@@ -107,9 +107,9 @@ class Records:
     def close(self) -> None:
         self._writer.shutdown(wait=False)
 
-    def _read(self) -> list[JobRecord]:
+    def _read(self) -> list[PullRecord]:
         """Return the records in their order; one that cannot be read is set aside."""
-        decode = json_of(JobRecord)
+        decode = json_of(PullRecord)
         found = []
         for file in sorted(self._folder.glob("*.json")) if self._folder.is_dir() else []:
             record = read_state(file, decode, limit=MAX_RECORD_BYTES, loss="this download is no longer listed")
@@ -122,15 +122,15 @@ class Records:
         except OSError as error:
             raise disk_error(error) from error
 
-    def _write(self, record: JobRecord) -> None:
+    def _write(self, record: PullRecord) -> None:
         write_state(self._folder / f"{record.id}.json", msgspec.json.encode(record))
 
 
-def in_order(records: Iterable[JobRecord]) -> list[JobRecord]:
+def in_order(records: Iterable[PullRecord]) -> list[PullRecord]:
     return sorted(records, key=lambda record: (record.place, record.added_at, record.id))
 
 
-def base_of(record: JobRecord) -> Download:
+def base_of(record: PullRecord) -> Download:
     """What is told of a job whose work is not known."""
     return Download(
         id=record.id,
@@ -145,7 +145,7 @@ def base_of(record: JobRecord) -> Download:
     )
 
 
-def shown(record: JobRecord, position: int | None) -> Download:
+def shown(record: PullRecord, position: int | None) -> Download:
     """What is told of a job that does not run: how far it was when it last did."""
     base = base_of(record)
     if record.last is not None:

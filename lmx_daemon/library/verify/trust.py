@@ -19,7 +19,7 @@ READ_BYTES = 1 << 20
 SHOWN = 3
 
 
-class Trusted(Frozen, frozen=True):
+class TrustedCode(Frozen, frozen=True):
     """One allowance: of this id, at this revision, with these bytes of code."""
 
     id: str
@@ -28,12 +28,12 @@ class Trusted(Frozen, frozen=True):
     at: float = 0.0
 
 
-class Trust:
+class TrustStore:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._allowed = self._read()
 
-    def list(self) -> "list[Trusted]":
+    def list(self) -> "list[TrustedCode]":
         return sorted(self._allowed.values(), key=lambda found: found.id)
 
     def knows(self, model: Model) -> bool:
@@ -46,7 +46,7 @@ class Trust:
         found = self._allowed.get(model.id)
         return found is not None and self.knows(model) and found.fingerprint == fingerprint(Path(model.path))
 
-    def allow(self, model: Model, revision: str | None) -> Trusted:
+    def allow(self, model: Model, revision: str | None) -> TrustedCode:
         """Raises RequestError where the revision is not the one that is here, or there is nothing to allow."""
         here = revision_of(model)
         named = f"{model.id}@{here}"
@@ -56,7 +56,7 @@ class Trust:
             raise RequestError(
                 f"name the revision whose code you have read: {named}", param="id", hint=f"lmx trust {named}"
             )
-        allowed = Trusted(id=model.id, revision=here, fingerprint=fingerprint(Path(model.path)), at=time.time())
+        allowed = TrustedCode(id=model.id, revision=here, fingerprint=fingerprint(Path(model.path)), at=time.time())
         self._allowed[model.id] = allowed
         self._write()
         return allowed
@@ -68,9 +68,9 @@ class Trust:
             self._write()
         return found is not None
 
-    def _read(self) -> dict[str, Trusted]:
+    def _read(self) -> dict[str, TrustedCode]:
         found = read_state(
-            self._file, json_of(list[Trusted]), level=logging.ERROR, loss="no model's code is trusted now"
+            self._file, json_of(list[TrustedCode]), level=logging.ERROR, loss="no model's code is trusted now"
         )
         return {entry.id: entry for entry in found or ()}
 

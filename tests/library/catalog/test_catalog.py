@@ -27,11 +27,11 @@ from safetensors.numpy import save_file
 
 from lmx_daemon.contract.errors import ModelNotFoundError
 from lmx_daemon.contract.types import Model
-from lmx_daemon.library.catalog.abilities import abilities
 from lmx_daemon.library.catalog.catalog import NEAREST, Catalog
 from lmx_daemon.library.catalog.describe import describe
 from lmx_daemon.library.catalog.header import parameters, read_header
-from lmx_daemon.library.catalog.places import Place, lmstudio_models
+from lmx_daemon.library.catalog.roots import ModelRoot, lmstudio_models
+from lmx_daemon.library.catalog.traits import abilities
 from tests.library.repositories import make_cached, make_folder
 
 KEYS = sampled_from(
@@ -45,7 +45,7 @@ LEAVES = none() | booleans() | integers() | floats(allow_nan=False) | text(max_s
 JSON = recursive(LEAVES, lambda inner: lists(inner, max_size=4) | dictionaries(KEYS, inner, max_size=6), max_leaves=20)
 
 
-def catalog_of(*places: Place, kept: Path | None = None) -> Catalog:
+def catalog_of(*places: ModelRoot, kept: Path | None = None) -> Catalog:
     return Catalog({}, places, kept=kept)
 
 
@@ -61,10 +61,10 @@ class TestPlaces:
         make_folder(tmp_path / "mine" / "deep" / "four")
         make_folder(tmp_path / "single model")
         catalog = catalog_of(
-            Place("hub", tmp_path / "cache"),
-            Place("lmstudio", tmp_path / "studio"),
-            Place("folder", tmp_path / "mine"),
-            Place("folder", tmp_path / "single model"),
+            ModelRoot("hub", tmp_path / "cache"),
+            ModelRoot("lmstudio", tmp_path / "studio"),
+            ModelRoot("folder", tmp_path / "mine"),
+            ModelRoot("folder", tmp_path / "single model"),
         )
         assert ids(catalog) == [
             "lmx/guide", "deep/four", "local/single-model", "local/three", "maker/one", "someone/two",
@@ -74,7 +74,7 @@ class TestPlaces:
     def test_the_same_id_twice_is_two_models(self, tmp_path: Path) -> None:
         make_cached(tmp_path / "cache", "maker/one")
         make_folder(tmp_path / "studio" / "maker" / "one")
-        catalog = catalog_of(Place("hub", tmp_path / "cache"), Place("lmstudio", tmp_path / "studio"))
+        catalog = catalog_of(ModelRoot("hub", tmp_path / "cache"), ModelRoot("lmstudio", tmp_path / "studio"))
         assert ids(catalog) == ["lmx/guide", "lmstudio:maker/one", "maker/one"]
         assert catalog.locate("maker/one").source == "hub"
         assert catalog.locate("lmstudio:maker/one").source == "lmstudio"
@@ -89,22 +89,24 @@ class TestPlaces:
 
     def test_folders_that_are_none_or_not_readable_are_no_error(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        assert ids(catalog_of(Place("folder", tmp_path / "file"), Place("hub", tmp_path / "no"))) == ["lmx/guide"]
+        assert ids(catalog_of(ModelRoot("folder", tmp_path / "file"), ModelRoot("hub", tmp_path / "no"))) == [
+            "lmx/guide"
+        ]
 
     def test_what_lm_studio_has_besides_is_not_listed(self, tmp_path: Path) -> None:
         (tmp_path / "owner" / "gguf").mkdir(parents=True)
         (tmp_path / "owner" / "gguf" / "model.gguf").write_bytes(b"GGUF")
-        assert ids(catalog_of(Place("lmstudio", tmp_path), Place("folder", tmp_path))) == ["lmx/guide"]
+        assert ids(catalog_of(ModelRoot("lmstudio", tmp_path), ModelRoot("folder", tmp_path))) == ["lmx/guide"]
 
 
 class TestFinding:
     def test_by_the_end_of_its_name_and_without_case(self, tmp_path: Path) -> None:
         make_cached(tmp_path, "Maker/One-4bit")
-        catalog = catalog_of(Place("hub", tmp_path))
+        catalog = catalog_of(ModelRoot("hub", tmp_path))
         assert catalog.locate("one-4BIT").id == "Maker/One-4bit"
 
     def test_what_has_just_arrived_is_found(self, tmp_path: Path) -> None:
-        catalog = catalog_of(Place("hub", tmp_path))
+        catalog = catalog_of(ModelRoot("hub", tmp_path))
         catalog.models()
         make_cached(tmp_path, "maker/one")
         assert catalog.locate("maker/one").context_length == 2048
@@ -113,17 +115,17 @@ class TestFinding:
         make_cached(tmp_path, "maker/one")
         make_cached(tmp_path, "other/one")
         with pytest.raises(ModelNotFoundError, match="maker/one, other/one"):
-            catalog_of(Place("hub", tmp_path)).locate("one")
+            catalog_of(ModelRoot("hub", tmp_path)).locate("one")
 
     def test_unknown_name_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ModelNotFoundError, match="maker/none"):
-            catalog_of(Place("hub", tmp_path)).locate("maker/none")
+            catalog_of(ModelRoot("hub", tmp_path)).locate("maker/none")
 
     def test_error_of_an_unknown_model_lists_the_nearest_names_only(self, tmp_path: Path) -> None:
         for number in range(30):
             make_cached(tmp_path, f"maker/qwen-{number:02}")
         make_cached(tmp_path, "maker/llama-3.2-1b-instruct-4bit")
-        catalog = catalog_of(Place("hub", tmp_path))
+        catalog = catalog_of(ModelRoot("hub", tmp_path))
         with pytest.raises(ModelNotFoundError) as raised:
             catalog.locate("maker/llama-3.2-1b-instruct-8bit")
         assert "maker/llama-3.2-1b-instruct-4bit" in raised.value.message
@@ -139,7 +141,7 @@ class TestFinding:
 class TestDescriptions:
     def test_a_change_of_any_file_is_seen(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "one")
-        catalog = catalog_of(Place("folder", tmp_path))
+        catalog = catalog_of(ModelRoot("folder", tmp_path))
         catalog.refresh()
         assert catalog.locate("local/one").context_length == 2048
         make_folder(folder, max_position_embeddings=4096)
@@ -149,15 +151,15 @@ class TestDescriptions:
     def test_they_are_kept_over_a_restart(self, tmp_path: Path) -> None:
         make_folder(tmp_path / "models" / "one")
         kept = tmp_path / "kept"
-        first = catalog_of(Place("folder", tmp_path / "models"), kept=kept).refresh()
-        assert catalog_of(Place("folder", tmp_path / "models"), kept=kept).refresh() == first
+        first = catalog_of(ModelRoot("folder", tmp_path / "models"), kept=kept).refresh()
+        assert catalog_of(ModelRoot("folder", tmp_path / "models"), kept=kept).refresh() == first
         kept.write_bytes(b"nonsense")
-        assert catalog_of(Place("folder", tmp_path / "models"), kept=kept).refresh() == first
+        assert catalog_of(ModelRoot("folder", tmp_path / "models"), kept=kept).refresh() == first
 
     def test_what_has_not_changed_is_not_read_again(self, tmp_path: Path) -> None:
         for number in range(20):
             make_folder(tmp_path / "mine" / f"model-{number}", side=2)
-        catalog = catalog_of(Place("folder", tmp_path / "mine"))
+        catalog = catalog_of(ModelRoot("folder", tmp_path / "mine"))
         first = catalog.refresh()
         make_folder(tmp_path / "mine" / "model-7", side=4)
         changed = [now.id for now, before in zip(catalog.refresh(), first, strict=True) if now is not before]
@@ -247,16 +249,16 @@ class TestHostileFiles:
         os.mkfifo(folder / name)
         make_folder(tmp_path / "two")
         begun = time.monotonic()
-        assert ids(catalog_of(Place("folder", tmp_path))) == ["lmx/guide", "local/one", "local/two"]
+        assert ids(catalog_of(ModelRoot("folder", tmp_path))) == ["lmx/guide", "local/one", "local/two"]
         assert time.monotonic() - begun < 5
 
     def test_ref_that_is_a_fifo_names_no_commit(self, tmp_path: Path) -> None:
         make_cached(tmp_path, "maker/one")
         (tmp_path / "models--maker--one" / "refs" / "main").unlink()
         os.mkfifo(tmp_path / "models--maker--one" / "refs" / "main")
-        assert ids(catalog_of(Place("hub", tmp_path))) == ["lmx/guide", "maker/one"]
+        assert ids(catalog_of(ModelRoot("hub", tmp_path))) == ["lmx/guide", "maker/one"]
 
     def test_absurd_config_is_a_problem_in_one_line(self, tmp_path: Path) -> None:
         make_folder(tmp_path / "one", num_hidden_layers=1_000_000)
-        model = catalog_of(Place("folder", tmp_path)).locate("local/one")
+        model = catalog_of(ModelRoot("folder", tmp_path)).locate("local/one")
         assert model.problem is not None and "num_hidden_layers" in model.problem and "\n" not in model.problem

@@ -12,7 +12,7 @@ from lmx_daemon.contract.errors import ModelNotFoundError
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.catalog import catalog as catalog_module
 from lmx_daemon.library.catalog.catalog import Catalog
-from lmx_daemon.library.catalog.places import Place
+from lmx_daemon.library.catalog.roots import ModelRoot
 from tests.library.repositories import make_cached, make_folder
 
 
@@ -20,14 +20,14 @@ class Disk:
     """Stands in for a mount: while it hangs, the description of `maker/slow` does not return."""
 
     def __init__(self) -> None:
-        self.answers = threading.Event()
-        self.answers.set()
+        self.responses = threading.Event()
+        self.responses.set()
         self.reads = 0
 
     def complete(self, model: Model) -> Model:
         if model.id == "maker/slow":
             self.reads += 1
-            self.answers.wait(30)
+            self.responses.wait(30)
         return model
 
 
@@ -35,7 +35,7 @@ class Disk:
 def disk() -> Iterator[Disk]:
     disk = Disk()
     yield disk
-    disk.answers.set()
+    disk.responses.set()
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def catalog(tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> Cata
     monkeypatch.setattr(catalog_module, "REFRESH_SECONDS", 0.5)
     make_cached(tmp_path / "cache", "maker/slow")
     make_folder(tmp_path / "mine" / "one")
-    places = [Place("hub", tmp_path / "cache"), Place("folder", tmp_path / "mine")]
+    places = [ModelRoot("hub", tmp_path / "cache"), ModelRoot("folder", tmp_path / "mine")]
     found = Catalog({}, places, complete=disk.complete, hung_seconds=0.3)
     found.refresh()
     return found
@@ -68,7 +68,7 @@ async def test_model_that_appears_is_found_at_once(catalog: Catalog, tmp_path: P
 
 
 async def test_known_models_answer_while_a_scan_hangs(catalog: Catalog, disk: Disk, tmp_path: Path) -> None:
-    disk.answers.clear()
+    disk.responses.clear()
     begun = time.monotonic()
     with pytest.raises(ModelNotFoundError):
         await catalog.seek("no/such")
@@ -83,7 +83,7 @@ async def test_known_models_answer_while_a_scan_hangs(catalog: Catalog, disk: Di
 
 async def test_place_that_hangs_is_left_out_and_comes_back(catalog: Catalog, disk: Disk, tmp_path: Path) -> None:
     others = set(threading.enumerate())
-    disk.answers.clear()
+    disk.responses.clear()
     await catalog.rescan(urgent=True)
     await asyncio.sleep(0.4)
     make_folder(tmp_path / "mine" / "new")
@@ -93,7 +93,7 @@ async def test_place_that_hangs_is_left_out_and_comes_back(catalog: Catalog, dis
     assert catalog.find("maker/slow").id == "maker/slow"
     assert sum(thread.name == "library-scan" for thread in {*threading.enumerate()} - others) <= 2
     reads = disk.reads
-    disk.answers.set()
+    disk.responses.set()
     async with asyncio.timeout(10):
         while disk.reads == reads:
             await catalog.rescan(urgent=True)

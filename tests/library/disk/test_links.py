@@ -10,9 +10,9 @@ import pytest
 
 from lmx_daemon.contract.errors import ConflictError, DiskError
 from lmx_daemon.contract.library import ImportRequest, PruneReport
-from lmx_daemon.library.disk.links import MAX_ENTRIES, Holder, reached
-from lmx_daemon.library.librarian import Librarian
-from tests.library.repositories import librarian_of, make_cached, make_folder
+from lmx_daemon.library.disk.links import MAX_ENTRIES, LinkHolder, reached
+from lmx_daemon.library.library import Library
+from tests.library.repositories import library_of, make_cached, make_folder
 
 OLD, NEW, OTHER = "1" * 40, "2" * 40, "3" * 40
 
@@ -32,11 +32,11 @@ def used(folder: Path) -> int:
     return sum({(status.st_dev, status.st_ino): status.st_size for status in files}.values())
 
 
-def prune(librarian: Librarian, cache: Path) -> PruneReport:
+def prune(library: Library, cache: Path) -> PruneReport:
     """Prune for real; the dry run's figures and rows must be what goes."""
-    announced = librarian.space.prune(dry_run=True)
+    announced = library.space.prune(dry_run=True)
     before = used(cache)
-    done = librarian.space.prune(dry_run=False)
+    done = library.space.prune(dry_run=False)
     assert (done.rows, done.freed) == (announced.rows, announced.freed)
     assert before - used(cache) == announced.freed
     return done
@@ -67,7 +67,7 @@ def linked(tmp_path: Path, cache: Path) -> Path:
 class TestPruning:
     def test_targets_outside_the_cache_are_left(self, tmp_path: Path, cache: Path, linked: Path) -> None:
         before = contents(linked)
-        prune(librarian_of(tmp_path), cache)
+        prune(library_of(tmp_path), cache)
         assert contents(linked) == before
         assert not (cache / "models--maker--one" / "snapshots" / OLD).exists()
 
@@ -78,7 +78,7 @@ class TestPruning:
         (old / "model.safetensors").unlink()
         (old / "model.safetensors").symlink_to(os.path.relpath(blob, old))
         make_cached(cache, "maker/one", NEW, side=60)
-        prune(librarian_of(tmp_path), cache)
+        prune(library_of(tmp_path), cache)
         assert blob.exists() and is_whole(other)
 
     @pytest.mark.parametrize("relative", [True, False])
@@ -89,7 +89,7 @@ class TestPruning:
         other = make_cached(cache, "maker/other", OTHER, side=90)
         (other / "model.safetensors").unlink()
         (other / "model.safetensors").symlink_to(os.path.relpath(blob, other) if relative else blob)
-        prune(librarian_of(tmp_path), cache)
+        prune(library_of(tmp_path), cache)
         assert blob.exists() and is_whole(other) and not old.exists()
 
     @pytest.mark.parametrize("folder", ["models--gpt2", "datasets--maker--set"])
@@ -102,19 +102,19 @@ class TestPruning:
         snapshot = cache / folder / "snapshots" / OTHER
         snapshot.mkdir(parents=True)
         (snapshot / "model.safetensors").symlink_to(blob)
-        prune(librarian_of(tmp_path), cache)
+        prune(library_of(tmp_path), cache)
         assert blob.exists()
 
     async def test_a_blob_that_an_imported_model_links_to_is_kept(self, tmp_path: Path, cache: Path) -> None:
         old = make_cached(cache, "maker/one", OLD, side=50)
         make_cached(cache, "maker/one", NEW, side=60)
-        librarian = librarian_of(tmp_path)
-        async for told in librarian.bring(ImportRequest(path=str(old), id="me/mine")):
+        library = library_of(tmp_path)
+        async for told in library.bring(ImportRequest(path=str(old), id="me/mine")):
             last = told
         assert last.state == "recorded"
-        prune(librarian, cache)
-        librarian.shelf.catalog.refresh()
-        assert librarian.shelf.catalog.locate("me/mine").problem is None
+        prune(library, cache)
+        library.registry.catalog.refresh()
+        assert library.registry.catalog.locate("me/mine").problem is None
 
     def test_a_link_through_another_blob_keeps_both(self, tmp_path: Path, cache: Path) -> None:
         old = make_cached(cache, "maker/one", OLD, side=50)
@@ -123,7 +123,7 @@ class TestPruning:
         (blob.parent / ("a" * 64)).symlink_to(blob.name)
         (new / "model.safetensors").unlink()
         (new / "model.safetensors").symlink_to(f"../../blobs/{'a' * 64}")
-        prune(librarian_of(tmp_path), cache)
+        prune(library_of(tmp_path), cache)
         assert blob.exists() and is_whole(new)
 
     def test_a_link_to_a_folder_keeps_what_is_in_it(self, tmp_path: Path, cache: Path) -> None:
@@ -131,7 +131,7 @@ class TestPruning:
         new = make_cached(cache, "maker/one", NEW, side=60)
         (new / "all").symlink_to("../../blobs")
         blobs = contents(new.parents[1] / "blobs")
-        prune(librarian_of(tmp_path), cache)
+        prune(library_of(tmp_path), cache)
         assert contents(new.parents[1] / "blobs") == blobs and not old.exists()
 
     def test_an_unused_link_among_the_blobs_is_removed_without_its_target(self, tmp_path: Path, cache: Path) -> None:
@@ -141,7 +141,7 @@ class TestPruning:
         os.replace(blob, mine)
         blob.symlink_to(mine)
         make_cached(cache, "maker/one", NEW, side=60)
-        prune(librarian_of(tmp_path), cache)
+        prune(library_of(tmp_path), cache)
         assert mine.exists() and not os.path.lexists(blob)
 
     @pytest.mark.parametrize("part", ["", "blobs", "snapshots"])
@@ -159,7 +159,7 @@ class TestPruning:
         (blobs / ("f" * 64)).write_bytes(b"orphan")
         os.utime(blobs / ("f" * 64), (0, 0))
         before = contents(elsewhere)
-        assert prune(librarian_of(tmp_path), cache).rows == ()
+        assert prune(library_of(tmp_path), cache).rows == ()
         assert contents(elsewhere) == before
 
     def test_a_snapshot_that_is_a_link_goes_alone(self, tmp_path: Path, cache: Path) -> None:
@@ -167,7 +167,7 @@ class TestPruning:
         mine = make_folder(tmp_path / "originals")
         before = contents(mine)
         (snapshot.parent / OLD).symlink_to(mine)
-        prune(librarian_of(tmp_path), cache)
+        prune(library_of(tmp_path), cache)
         assert contents(mine) == before and not os.path.lexists(snapshot.parent / OLD)
 
     def test_a_snapshot_to_which_another_links_is_kept(self, tmp_path: Path, cache: Path) -> None:
@@ -176,7 +176,7 @@ class TestPruning:
         make_cached(cache, "maker/other", NEW, side=70)
         (cache / "models--maker--other" / "snapshots" / OTHER).symlink_to(old)
         (cache / "models--maker--other" / "refs" / "v1").write_text(OTHER)
-        assert prune(librarian_of(tmp_path), cache).rows == ()
+        assert prune(library_of(tmp_path), cache).rows == ()
         assert is_whole(old)
 
     def test_real_files_in_a_snapshot_are_its_own(self, tmp_path: Path, cache: Path) -> None:
@@ -190,10 +190,10 @@ class TestPruning:
         for blob in (old.parents[1] / "blobs").iterdir():
             blob.unlink()
         (new / "extra.txt").symlink_to(f"../{OLD}/README.md")
-        librarian = librarian_of(tmp_path)
-        assert prune(librarian, cache).rows == () and is_whole(old)
+        library = library_of(tmp_path)
+        assert prune(library, cache).rows == () and is_whole(old)
         (new / "extra.txt").unlink()
-        done = prune(librarian, cache)
+        done = prune(library, cache)
         assert [row.what for row in done.rows] == ["unnamed revision"] and done.freed > 50 * 50 * 4
         assert is_whole(new) and not old.exists()
 
@@ -202,14 +202,14 @@ class TestPruning:
         make_cached(cache, "maker/one", NEW, side=60)
         blob = (old / "model.safetensors").resolve()
         os.link(blob, cache / "mine.safetensors")
-        done = prune(librarian_of(tmp_path), cache)
+        done = prune(library_of(tmp_path), cache)
         assert (cache / "mine.safetensors").exists() and not blob.exists()
         assert done.freed < 50 * 50 * 4
 
     def test_what_two_unnamed_revisions_share_is_counted_once(self, tmp_path: Path, cache: Path) -> None:
         old, older = (make_cached(cache, "maker/one", commit, side=50) for commit in (OLD, OTHER))
         make_cached(cache, "maker/one", NEW, side=60)
-        done = prune(librarian_of(tmp_path), cache)
+        done = prune(library_of(tmp_path), cache)
         assert len(done.rows) == 2 and done.freed > 50 * 50 * 4
         assert not old.exists() and not older.exists()
 
@@ -222,27 +222,27 @@ class TestPruning:
                 (tmp_path / "many" / str(number) / str(link)).symlink_to("x")
         assert MAX_ENTRIES < 450 * 449
         with pytest.raises(DiskError, match="more than"):
-            reached(Holder(tmp_path))
+            reached(LinkHolder(tmp_path))
 
 
 class TestUpdating:
-    def act(self, tmp_path: Path, cache: Path) -> tuple[Librarian, Callable[[], bool]]:
-        """Return a librarian that knows the old revision, and the second half of an update to the new one."""
-        librarian = librarian_of(tmp_path)
+    def act(self, tmp_path: Path, cache: Path) -> tuple[Library, Callable[[], bool]]:
+        """Return a library that knows the old revision, and the second half of an update to the new one."""
+        library = library_of(tmp_path)
         (cache / "models--maker--one" / "refs" / "main").write_text(OLD)
-        librarian.shelf.catalog.refresh()
-        model = librarian.shelf.catalog.locate("maker/one")
+        library.registry.catalog.refresh()
+        model = library.registry.catalog.locate("maker/one")
         assert model.revision == OLD
         (cache / "models--maker--one" / "refs" / "main").write_text(NEW)
-        return librarian, lambda: librarian.space.retire(model)
+        return library, lambda: library.space.retire(model)
 
     def test_targets_outside_are_left_and_undo_brings_the_links_back(
         self, tmp_path: Path, cache: Path, linked: Path
     ) -> None:
         before, links = contents(linked), contents(cache / "models--maker--one" / "snapshots" / OLD)
-        librarian, retire = self.act(tmp_path, cache)
+        library, retire = self.act(tmp_path, cache)
         assert retire() and contents(linked) == before
-        librarian.undo("maker/one")
+        library.undo("maker/one")
         assert contents(cache / "models--maker--one" / "snapshots" / OLD) == links
 
     def test_only_the_replaced_revision_goes_and_undo_makes_it_current_again(self, tmp_path: Path, cache: Path) -> None:
@@ -250,13 +250,13 @@ class TestUpdating:
         old = make_cached(cache, "maker/one", OLD, side=50)
         new = make_cached(cache, "maker/one", NEW, side=60)
         before = contents(cache / "models--maker--one")
-        librarian, retire = self.act(tmp_path, cache)
+        library, retire = self.act(tmp_path, cache)
         assert retire() and not old.exists()
         assert is_whole(pinned) and is_whole(new)
-        (row,) = librarian.trash.rows()
+        (row,) = library.trash.rows()
         assert (row.id, row.revision) == ("maker/one", OLD) and row.size > 50 * 50 * 4
-        assert librarian.undo("maker/one").revision == OLD
-        assert librarian.shelf.catalog.locate("maker/one").revision == OLD and librarian.trash.rows() == []
+        assert library.undo("maker/one").revision == OLD
+        assert library.registry.catalog.locate("maker/one").revision == OLD and library.trash.rows() == []
         assert contents(cache / "models--maker--one") == before | {"refs/main": OLD.encode()}
 
     def test_a_second_update_keeps_what_the_first_one_needs_to_come_back(self, tmp_path: Path, cache: Path) -> None:
@@ -264,16 +264,16 @@ class TestUpdating:
         make_cached(cache, "maker/one", OLD, side=50)  # the same bytes
         make_cached(cache, "maker/one", NEW, side=60, model_type="qwen3")
         main = cache / "models--maker--one" / "refs" / "main"
-        librarian = librarian_of(tmp_path)
+        library = library_of(tmp_path)
         for before, after in ((OTHER, OLD), (OLD, NEW)):
             main.write_text(before)
-            librarian.shelf.catalog.refresh()
-            model = librarian.shelf.catalog.locate("maker/one")
+            library.registry.catalog.refresh()
+            model = library.registry.catalog.locate("maker/one")
             main.write_text(after)
-            assert librarian.space.retire(model)
-        assert librarian.space.prune(dry_run=True).rows == ()
-        first_key = next(row.key for row in librarian.trash.rows() if row.revision == OTHER)
-        librarian.undo(first_key)
+            assert library.space.retire(model)
+        assert library.space.prune(dry_run=True).rows == ()
+        first_key = next(row.key for row in library.trash.rows() if row.revision == OTHER)
+        library.undo(first_key)
         assert is_whole(first)
         assert main.read_text() == NEW  # another update came between, so `main` stays
 
@@ -288,25 +288,25 @@ class TestUpdating:
                 shutil.move(old, tmp_path / "elsewhere")
                 old.symlink_to(tmp_path / "elsewhere")
         in_use = [str(old)] if what == "in use" else []
-        librarian = librarian_of(tmp_path, in_use=in_use)
+        library = library_of(tmp_path, in_use=in_use)
         (cache / "models--maker--one" / "refs" / "main").write_text(OLD)
-        librarian.shelf.catalog.refresh()
-        model = librarian.shelf.catalog.locate("maker/one")
+        library.registry.catalog.refresh()
+        model = library.registry.catalog.locate("maker/one")
         (cache / "models--maker--one" / "refs" / "main").write_text(NEW)
-        assert not librarian.space.retire(model)
-        assert old.exists() and librarian.trash.rows() == []
+        assert not library.space.retire(model)
+        assert old.exists() and library.trash.rows() == []
 
     def test_undo_waits_for_the_model_itself(self, tmp_path: Path, cache: Path) -> None:
         make_cached(cache, "maker/one", OLD, side=50)
         make_cached(cache, "maker/one", NEW, side=60)
-        librarian, retire = self.act(tmp_path, cache)
+        library, retire = self.act(tmp_path, cache)
         assert retire()
-        revision = librarian.trash.rows()[0].key
-        librarian.remove("maker/one")
+        revision = library.trash.rows()[0].key
+        library.remove("maker/one")
         with pytest.raises(ConflictError, match="is not here"):
-            librarian.undo(revision)
-        librarian.undo("maker/one")
-        librarian.undo(revision)
+            library.undo(revision)
+        library.undo("maker/one")
+        library.undo(revision)
         assert is_whole(cache / "models--maker--one" / "snapshots" / OLD)
 
 
@@ -316,10 +316,10 @@ class TestRemoving:
         other = make_cached(cache, "maker/other", OTHER, side=90)
         (other / "model.safetensors").unlink()
         (other / "model.safetensors").symlink_to((snapshot / "model.safetensors").resolve())
-        librarian = librarian_of(tmp_path)
+        library = library_of(tmp_path)
         with pytest.raises(ConflictError, match="maker/other links to its files"):
-            librarian.check_unlinked("maker/one")
-        librarian.check_unlinked("maker/other")
+            library.check_unlinked("maker/one")
+        library.check_unlinked("maker/other")
 
     def test_a_model_that_is_a_link_comes_back_as_one(self, tmp_path: Path, cache: Path) -> None:
         make_cached(cache, "maker/one", OLD, side=50)
@@ -327,17 +327,17 @@ class TestRemoving:
         shutil.move(folder, tmp_path / "elsewhere")
         folder.symlink_to("../elsewhere")
         before = contents(tmp_path / "elsewhere")
-        librarian = librarian_of(tmp_path)
-        librarian.remove("maker/one")
-        librarian.tidy()
-        assert contents(tmp_path / "elsewhere") == before and len(librarian.trash.rows()) == 1
-        librarian.undo(None)
-        assert folder.is_symlink() and librarian.shelf.catalog.locate("maker/one").problem is None
+        library = library_of(tmp_path)
+        library.remove("maker/one")
+        library.tidy()
+        assert contents(tmp_path / "elsewhere") == before and len(library.trash.rows()) == 1
+        library.undo(None)
+        assert folder.is_symlink() and library.registry.catalog.locate("maker/one").problem is None
 
 
 def test_the_time_of_a_look_at_many_models_is_bounded(tmp_path: Path) -> None:
     for number in range(60):
         make_cached(tmp_path / "cache", f"maker/m{number}", OLD, side=4)
     begun = time.monotonic()
-    librarian_of(tmp_path).space.use()
+    library_of(tmp_path).space.use()
     assert time.monotonic() - begun < 5.0

@@ -13,12 +13,12 @@ from lmx_daemon.contract.errors import UntrustedModelError
 from lmx_daemon.contract.library import ImportRequest, TrustRequest, VerifyRequest, VerifyUpdate
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.catalog.catalog import Catalog
-from lmx_daemon.library.catalog.places import Found, Place
-from lmx_daemon.library.hub.client import Asking
-from lmx_daemon.library.hub.repository import Hub
-from lmx_daemon.library.librarian import Librarian
+from lmx_daemon.library.catalog.roots import ModelFolder, ModelRoot
+from lmx_daemon.library.hub.client import HubClient
+from lmx_daemon.library.hub.hub import Hub
+from lmx_daemon.library.library import Library
 from tests.library.conftest import StandIn
-from tests.library.repositories import librarian_of, make_cached, make_folder
+from tests.library.repositories import library_of, make_cached, make_folder
 
 LATIN = os.fsdecode(b"caf\xe9")
 HALF = "\ud83d"
@@ -35,17 +35,17 @@ async def last_of(updates: Any) -> VerifyUpdate:
     return told
 
 
-def everything(librarian: Librarian) -> list[Model]:
+def everything(library: Library) -> list[Model]:
     """Ask all that a front end asks; every answer must be encodable."""
-    models = librarian.shelf.catalog.refresh()
+    models = library.registry.catalog.refresh()
     encoded(models)
     for model in models:
-        encoded(librarian.details(model.id))
-    encoded(librarian.space.use())
-    encoded(librarian.space.prune(dry_run=True))
-    encoded(librarian.trash.rows())
-    encoded(librarian.trusted())
-    librarian.tidy()
+        encoded(library.details(model.id))
+    encoded(library.space.use())
+    encoded(library.space.prune(dry_run=True))
+    encoded(library.trash.rows())
+    encoded(library.trusted())
+    library.tidy()
     return models
 
 
@@ -60,11 +60,11 @@ class TestFileNames:
         if in_cache:
             (place / f"{LATIN}.json").symlink_to((place / "config.json").resolve())
         make_cached(tmp_path / "cache", "maker/sound")
-        models = {model.id: model for model in everything(librarian_of(tmp_path))}
+        models = {model.id: model for model in everything(library_of(tmp_path))}
         assert models["maker/sound"].problem is None
         odd = models["maker/odd" if source == "hub" else "local/odd"]
         assert (odd.problem is None) == (not odd.code)
-        assert librarian_of(tmp_path).shelf.catalog.refresh() == list(models.values())  # from described.msgpack
+        assert library_of(tmp_path).registry.catalog.refresh() == list(models.values())  # from described.msgpack
 
     @pytest.mark.parametrize("where", ["cache", "mine", "snapshot", "refs", "blobs"])
     def test_a_folder_or_entry_of_the_cache_that_is_not_utf_8(self, tmp_path: Path, where: str) -> None:
@@ -82,53 +82,53 @@ class TestFileNames:
             case "blobs":
                 (folder / "blobs" / LATIN).write_bytes(b"x")
                 os.utime(folder / "blobs" / LATIN, (0, 0))
-        librarian = librarian_of(tmp_path)
-        models = everything(librarian)
-        assert librarian.shelf.catalog.find("maker/sound").problem is None
+        library = library_of(tmp_path)
+        models = everything(library)
+        assert library.registry.catalog.find("maker/sound").problem is None
         if where == "mine":
             (odd,) = (model for model in models if model.source == "folder")
             assert odd.problem == "its path is not UTF-8: rename the folder"
-        librarian.space.prune(dry_run=False)
-        assert librarian.remove("maker/sound").id == "maker/sound"
-        librarian.undo(None)
+        library.space.prune(dry_run=False)
+        assert library.remove("maker/sound").id == "maker/sound"
+        library.undo(None)
 
     async def test_importing_verifying_and_removing(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "else" / "where")
         (folder / f"{LATIN}.txt").write_text("x")
-        librarian = librarian_of(tmp_path)
-        told = await last_of(librarian.bring(ImportRequest(path=str(folder), id="me/mine", copy=True)))
+        library = library_of(tmp_path)
+        told = await last_of(library.bring(ImportRequest(path=str(folder), id="me/mine", copy=True)))
         assert told.state == "recorded"
-        assert (await last_of(librarian.proving.verify(VerifyRequest(id="me/mine")))).state == "sound"
-        everything(librarian)
-        librarian.remove("me/mine")
-        everything(librarian)
-        librarian.undo("me/mine")
-        assert librarian.shelf.catalog.locate("me/mine").problem is None
+        assert (await last_of(library.verifier.verify(VerifyRequest(id="me/mine")))).state == "sound"
+        everything(library)
+        library.remove("me/mine")
+        everything(library)
+        library.undo("me/mine")
+        assert library.registry.catalog.locate("me/mine").problem is None
 
     async def test_weights_under_such_a_name_are_a_problem(self, tmp_path: Path) -> None:
         snapshot = make_cached(tmp_path / "cache", "maker/odd")
         make_folder(tmp_path / "other", weights="model-extra.safetensors")
         os.rename(tmp_path / "other" / "model-extra.safetensors", snapshot / f"model-{LATIN}.safetensors")
-        librarian = librarian_of(tmp_path)
-        everything(librarian)
-        assert "not UTF-8" in str(librarian.shelf.catalog.find("maker/odd").problem)
-        told = await last_of(librarian.proving.verify(VerifyRequest(id="maker/odd", accept=True)))
+        library = library_of(tmp_path)
+        everything(library)
+        assert "not UTF-8" in str(library.registry.catalog.find("maker/odd").problem)
+        told = await last_of(library.verifier.verify(VerifyRequest(id="maker/odd", accept=True)))
         assert told.state == "changed" and told.faults[0].note == "its name is not UTF-8"
 
     def test_code_under_such_a_name_is_refused_and_can_be_trusted(self, tmp_path: Path) -> None:
         commit = "abc1234567" * 4
         snapshot = make_cached(tmp_path / "cache", "maker/odd", commit)
         (snapshot / f"{LATIN}.py").write_text("pass")
-        librarian = librarian_of(tmp_path)
-        model = librarian.shelf.catalog.locate("maker/odd")
+        library = library_of(tmp_path)
+        model = library.registry.catalog.locate("maker/odd")
         assert model.code == ("caf\ufffd.py",)
         with pytest.raises(UntrustedModelError):
-            librarian.shelf.clear(model)
-        librarian.trust(TrustRequest(id="maker/odd", revision=commit))
-        assert librarian.shelf.clear(librarian.shelf.catalog.locate("maker/odd")) is True
+            library.registry.clear(model)
+        library.trust(TrustRequest(id="maker/odd", revision=commit))
+        assert library.registry.clear(library.registry.catalog.locate("maker/odd")) is True
         (snapshot / f"{LATIN}.py").write_text("import os")
         with pytest.raises(UntrustedModelError):
-            librarian.shelf.clear(librarian.shelf.catalog.locate("maker/odd"))
+            library.registry.clear(library.registry.catalog.locate("maker/odd"))
 
 
 class TestTexts:
@@ -148,27 +148,27 @@ class TestTexts:
     def test_half_a_character_in_a_config_disturbs_nothing(self, tmp_path: Path, config: dict[str, Any]) -> None:
         make_cached(tmp_path / "cache", "maker/odd", **config)
         make_cached(tmp_path / "cache", "maker/sound")
-        librarian = librarian_of(tmp_path)
-        models = everything(librarian)
+        library = library_of(tmp_path)
+        models = everything(library)
         assert [model.id for model in models] == ["lmx/guide", "maker/odd", "maker/sound"]
-        assert librarian_of(tmp_path).shelf.catalog.refresh() == models
-        librarian.remove("maker/odd")
+        assert library_of(tmp_path).registry.catalog.refresh() == models
+        library.remove("maker/odd")
 
     @pytest.mark.parametrize("name", ["tokenizer_config.json", "chat_template.json", "model.safetensors.index.json"])
     def test_half_a_character_in_another_file(self, tmp_path: Path, name: str) -> None:
         snapshot = make_cached(tmp_path / "cache", "maker/odd")
         (snapshot / name).unlink(missing_ok=True)
         (snapshot / name).write_text(json.dumps({"chat_template": HALF + "{{ x }}", "weight_map": {HALF: HALF}}))
-        everything(librarian_of(tmp_path))
+        everything(library_of(tmp_path))
 
     def test_shapes_that_no_model_has_are_no_count(self, tmp_path: Path) -> None:
         snapshot = make_cached(tmp_path / "cache", "maker/odd")
         header = json.dumps({"a": {"dtype": "F32", "shape": [2**39, 2**39], "data_offsets": [0, 0]}}).encode()
         (snapshot / "model.safetensors").unlink()
         (snapshot / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
-        librarian = librarian_of(tmp_path)
-        encoded(librarian.shelf.catalog.refresh())
-        assert librarian.shelf.catalog.find("maker/odd").parameters is None
+        library = library_of(tmp_path)
+        encoded(library.registry.catalog.refresh())
+        assert library.registry.catalog.find("maker/odd").parameters is None
         assert (tmp_path / "home" / "library" / "described.msgpack").exists()
 
 
@@ -188,7 +188,7 @@ class TestBoundary:
             return real(identity, *rest)
 
         monkeypatch.setattr(entry, "describe", describe)
-        models = {m.id: m for m in Catalog({}, [Place("folder", tmp_path / "mine")]).refresh()}
+        models = {m.id: m for m in Catalog({}, [ModelRoot("folder", tmp_path / "mine")]).refresh()}
         assert models["local/odd"].problem == "it cannot be described: ZeroDivisionError"
         assert models["local/sound"].problem is None
 
@@ -200,7 +200,7 @@ class TestBoundary:
 
         make_folder(tmp_path / "mine" / "odd")
         make_folder(tmp_path / "mine" / "sound")
-        catalog = Catalog({}, [Place("folder", tmp_path / "mine")], complete=complete)
+        catalog = Catalog({}, [ModelRoot("folder", tmp_path / "mine")], complete=complete)
         models = {m.id: m for m in catalog.refresh()}
         assert models["local/odd"].problem and models["local/sound"].problem is None
 
@@ -208,14 +208,14 @@ class TestBoundary:
         from lmx_daemon.library.catalog.entry import key_of
 
         names = [os.fsdecode(name) for name in (b"caf\xe9", b"caf\xe8", "café".encode())]
-        keys = {key_of(Found("local/x", Path(name), "folder")) for name in names}
+        keys = {key_of(ModelFolder("local/x", Path(name), "folder")) for name in names}
         assert len(keys) == 3
         encoded(list(keys))
 
 
 def test_half_a_character_in_the_hubs_answer_is_replaced(hub: StandIn) -> None:
     (hub.root / "maker" / "tiny" / "config.json").write_text(json.dumps({"model_type": HALF, "n": 2**70}))
-    with Asking(Hub(hub.endpoint, {})) as asking:
+    with HubClient(Hub(hub.endpoint, {})) as asking:
         listed = asking.json("/api/models", {"filter": "mlx", "expand": ["config"]})
         commit = listed[0]["sha"] if listed and "sha" in listed[0] else "main"
         config = asking.json(f"/maker/tiny/resolve/{commit}/config.json")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from lmx_daemon.library.disk.trash import Trash
-from lmx_daemon.library.disk.trash_clock import UNSEEN_SECONDS, Seen, TrashClock, step
-from tests.library.repositories import librarian_of, make_cached
+from lmx_daemon.library.disk.trash_clock import UNSEEN_SECONDS, ClockState, TrashClock, step
+from tests.library.repositories import library_of, make_cached
 
 DAY = 86_400.0
 YEAR = 365 * DAY
@@ -42,7 +42,7 @@ def removed(tmp_path: Path, clocks: Clocks) -> Trash:
     """Return a trash with one model in it."""
     make_cached(tmp_path / "cache", "maker/one")
     trash = trash_of(tmp_path, clocks)
-    trash.put(librarian_of(tmp_path).shelf.catalog.locate("maker/one"))
+    trash.put(library_of(tmp_path).registry.catalog.locate("maker/one"))
     return trash
 
 
@@ -54,10 +54,10 @@ def run(trash: Trash, clocks: Clocks, seconds: float) -> None:
 
 
 def test_a_step_counts_what_both_clocks_saw() -> None:
-    seen = Seen(seconds=10.0, at=1000.0)
-    assert step(seen, 1060.0, 60.0) == Seen(seconds=70.0, at=1060.0)
-    assert step(seen, 1000.0 + YEAR, 60.0) == Seen(seconds=70.0, at=1000.0 + YEAR)
-    assert step(seen, 500.0, 60.0) == Seen(seconds=10.0, at=500.0)
+    seen = ClockState(seconds=10.0, at=1000.0)
+    assert step(seen, 1060.0, 60.0) == ClockState(seconds=70.0, at=1060.0)
+    assert step(seen, 1000.0 + YEAR, 60.0) == ClockState(seconds=70.0, at=1000.0 + YEAR)
+    assert step(seen, 500.0, 60.0) == ClockState(seconds=10.0, at=500.0)
 
 
 def test_after_a_day_of_a_running_daemon_it_is_gone(tmp_path: Path, clocks: Clocks) -> None:

@@ -8,12 +8,12 @@ import pytest
 
 from lmx_daemon.contract.library import VerifyRequest
 from lmx_daemon.library.catalog.catalog import Catalog
-from lmx_daemon.library.catalog.registry import Shelf
-from lmx_daemon.library.disk.repository import repository
-from lmx_daemon.library.pull.pulls import Pulls
-from lmx_daemon.library.pull.repository_folder import RepositoryFolder
+from lmx_daemon.library.catalog.registry import ModelRegistry
+from lmx_daemon.library.disk.cached_repository import repository
+from lmx_daemon.library.pull.pull_queue import PullQueue
+from lmx_daemon.library.pull.repository_writer import RepositoryWriter
 from lmx_daemon.library.verify.manifest import ManifestFile
-from lmx_daemon.library.verify.verification import Proving
+from lmx_daemon.library.verify.verifier import Verifier
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import LibrarySettings
 from tests.library.conftest import REPO, StandIn
@@ -31,7 +31,7 @@ def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_pull_leaves_real_files_and_a_second_one_fetches_nothing(
-    pulls: Pulls, environ: dict[str, str], hub: StandIn
+    pulls: PullQueue, environ: dict[str, str], hub: StandIn
 ) -> None:
     done = await pull(pulls)
     assert (done.state, done.error) == ("done", None)
@@ -46,13 +46,13 @@ async def test_a_pull_leaves_real_files_and_a_second_one_fetches_nothing(
 
 
 async def test_the_size_is_told_and_repairing_works(
-    pulls: Pulls, environ: dict[str, str], hub: StandIn, tmp_path: Path
+    pulls: PullQueue, environ: dict[str, str], hub: StandIn, tmp_path: Path
 ) -> None:
     done = await pull(pulls)
     snapshot = folder_of(environ) / "snapshots" / str(done.revision)
     found = repository(folder_of(environ), REPO)
     assert found.size([str(done.revision)]) == sum(path.stat().st_size for path in snapshot.iterdir()) == done.total
-    proving = Proving(Shelf(Home(tmp_path / "home"), LibrarySettings(lmstudio=False), environ), pulls)
+    proving = Verifier(ModelRegistry(Home(tmp_path / "home"), LibrarySettings(lmstudio=False), environ), pulls)
     assert [told async for told in proving.verify(VerifyRequest(id=REPO))][-1].state == "sound"
     flip(snapshot / "model.safetensors")
     assert [told async for told in proving.verify(VerifyRequest(id=REPO))][-1].state == "changed"
@@ -61,7 +61,7 @@ async def test_the_size_is_told_and_repairing_works(
     assert (snapshot / "model.safetensors").read_bytes() == (hub.root / REPO / "model.safetensors").read_bytes()
 
 
-async def test_two_names_of_the_same_bytes(pulls: Pulls, environ: dict[str, str], hub: StandIn) -> None:
+async def test_two_names_of_the_same_bytes(pulls: PullQueue, environ: dict[str, str], hub: StandIn) -> None:
     (hub.root / REPO / "special_tokens_map.json").write_text("{}")  # the same bytes as tokenizer.json
     done = await pull(pulls)
     (hub.root / REPO / "special_tokens_map.json").unlink()
@@ -70,7 +70,9 @@ async def test_two_names_of_the_same_bytes(pulls: Pulls, environ: dict[str, str]
     assert (snapshot / "tokenizer.json").read_text() == (snapshot / "special_tokens_map.json").read_text() == "{}"
 
 
-async def test_a_publication_that_was_cut_short_goes_on(pulls: Pulls, environ: dict[str, str], hub: StandIn) -> None:
+async def test_a_publication_that_was_cut_short_goes_on(
+    pulls: PullQueue, environ: dict[str, str], hub: StandIn
+) -> None:
     done = await pull(pulls)
     folder = folder_of(environ)
     snapshot = folder / "snapshots" / str(done.revision)
@@ -97,6 +99,6 @@ def test_cancelling_keeps_what_others_need(tmp_path: Path, where: str, monkeypat
         case "before the pull":
             (snapshot / "model.safetensors").unlink()
             since = blob.stat().st_mtime + 60
-    place = RepositoryFolder(cache, "maker/one")
+    place = RepositoryWriter(cache, "maker/one")
     file = ManifestFile(path="model.safetensors", size=blob.stat().st_size, sha256=blob.name)
     assert place.discard([file], since) == 0 and blob.exists()

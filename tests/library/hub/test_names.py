@@ -4,7 +4,7 @@ import pytest
 
 from lmx_daemon.contract.errors import RequestError, UntrustedModelError
 from lmx_daemon.library.hub.names import asked_for, check_apart
-from lmx_daemon.library.pull.choice import chosen
+from lmx_daemon.library.pull.selection import chosen
 from lmx_daemon.library.verify.manifest import ManifestFile
 
 MODEL = "mlx-community/Qwen3-0.6B-4bit"

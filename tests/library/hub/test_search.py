@@ -14,9 +14,9 @@ from lmx_daemon.contract.library import Offers, SearchRequest
 from lmx_daemon.contract.pulls import Download, PullRequest
 from lmx_daemon.library.hub.recommend import choices, recommend
 from lmx_daemon.library.hub.search import normal, trimmed
-from lmx_daemon.library.librarian import Librarian
+from lmx_daemon.library.library import Library
 from tests.library.conftest import REPO, StandIn
-from tests.library.repositories import GIGABYTE, librarian_of, make_cached, make_folder
+from tests.library.repositories import GIGABYTE, library_of, make_cached, make_folder
 
 BIG = 2_000_000_000
 
@@ -47,8 +47,8 @@ def shelf_of_hub(hub: StandIn) -> StandIn:
     return hub
 
 
-def search(librarian: Librarian, **asked: Any) -> Offers:
-    return librarian.search().search(SearchRequest(**asked))
+def search(library: Library, **asked: Any) -> Offers:
+    return library.search().search(SearchRequest(**asked))
 
 
 def names(offers: Offers) -> list[str]:
@@ -57,11 +57,11 @@ def names(offers: Offers) -> list[str]:
 
 class TestSearch:
     @pytest.fixture
-    def librarian(self, shelf_of_hub: StandIn, environ: dict[str, str], tmp_path: Path) -> Librarian:
-        return librarian_of(tmp_path, environ, cap=8 * GIGABYTE)
+    def library(self, shelf_of_hub: StandIn, environ: dict[str, str], tmp_path: Path) -> Library:
+        return library_of(tmp_path, environ, cap=8 * GIGABYTE)
 
-    def test_what_is_told_of_a_model(self, librarian: Librarian) -> None:
-        found = search(librarian)
+    def test_what_is_told_of_a_model(self, library: Library) -> None:
+        found = search(library)
         assert names(found) == ["maker/talker", "maker/large", "other/seer", REPO]
         large = found.offers[1]
         assert (large.size, large.parameters) == (BIG * 4 + BIG, BIG * 8)
@@ -69,11 +69,11 @@ class TestSearch:
         assert large.context_length == 2048 and large.memory_context == 2048
         assert found.offers[0].gated and found.offers[0].tools and found.offers[2].vision
 
-    def test_whether_it_fits_is_the_plan_of_loading_it(self, librarian: Librarian) -> None:
-        large, small = search(librarian).offers[1], search(librarian).offers[0]
+    def test_whether_it_fits_is_the_plan_of_loading_it(self, library: Library) -> None:
+        large, small = search(library).offers[1], search(library).offers[0]
         assert large.memory is not None and large.size is not None and large.memory > large.size
         assert (large.fit, small.fit) == ("no", "yes")
-        assert search(librarian, context_length=128).offers[1].memory_context == 128
+        assert search(library, context_length=128).offers[1].memory_context == 128
 
     @pytest.mark.parametrize(
         ("asked", "expected"),
@@ -89,51 +89,51 @@ class TestSearch:
             ({"embedding": True}, []),
         ],
     )
-    def test_narrowing(self, librarian: Librarian, asked: dict[str, Any], expected: list[str]) -> None:
-        assert names(search(librarian, **asked)) == expected
+    def test_narrowing(self, library: Library, asked: dict[str, Any], expected: list[str]) -> None:
+        assert names(search(library, **asked)) == expected
 
-    def test_configs_are_asked_for_once(self, librarian: Librarian, hub: StandIn) -> None:
-        search(librarian)
+    def test_configs_are_asked_for_once(self, library: Library, hub: StandIn) -> None:
+        search(library)
         first = [row["path"] for row in hub.requests() if row["path"].endswith("config.json")]
-        search(librarian, words="talk")
+        search(library, words="talk")
         again = [row["path"] for row in hub.requests() if row["path"].endswith("config.json")]
         assert len(first) == 5 and again == []
 
     def test_offline_it_tells_what_it_heard_with_its_age(
-        self, librarian: Librarian, hub: StandIn, environ: dict[str, str], tmp_path: Path
+        self, library: Library, hub: StandIn, environ: dict[str, str], tmp_path: Path
     ) -> None:
-        fresh = search(librarian)
+        fresh = search(library)
         assert not fresh.from_cache
         hub.faults(status=500, status_times=100)
-        kept = search(librarian)
+        kept = search(library)
         assert kept.from_cache and kept.note and kept.offers == fresh.offers and kept.asked_at == fresh.asked_at
-        offline = librarian_of(tmp_path, environ | {"HF_HUB_OFFLINE": "1"}, cap=8 * GIGABYTE)
+        offline = library_of(tmp_path, environ | {"HF_HUB_OFFLINE": "1"}, cap=8 * GIGABYTE)
         hub.requests()
         assert search(offline).offers == fresh.offers and hub.requests() == []
         with pytest.raises(HubError):
-            search(librarian, words="never asked before")
+            search(library, words="never asked before")
 
-    def test_what_cannot_be_kept_is_told_all_the_same(self, librarian: Librarian, tmp_path: Path) -> None:
+    def test_what_cannot_be_kept_is_told_all_the_same(self, library: Library, tmp_path: Path) -> None:
         """And not what was answered before in its place."""
-        before = search(librarian)
+        before = search(library)
         kept = tmp_path / "home" / "library" / "hub"
         shutil.rmtree(kept)
         kept.write_text("in the way")
-        now = search(librarian)
+        now = search(library)
         assert now.offers == before.offers and not now.from_cache and now.asked_at > before.asked_at
 
     def test_the_callers_hub_is_asked(self, hub: StandIn, tmp_path: Path) -> None:
-        librarian = librarian_of(tmp_path)  # the daemon's own is nobody
+        library = library_of(tmp_path)  # the daemon's own is nobody
         with pytest.raises(HubError):
-            librarian.search().search(SearchRequest())
-        assert librarian.search(hub.endpoint).search(SearchRequest(words=REPO)).offers
+            library.search().search(SearchRequest())
+        assert library.search(hub.endpoint).search(SearchRequest(words=REPO)).offers
         with pytest.raises(RequestError):
-            librarian.search("file:///etc")
+            library.search("file:///etc")
 
-    def test_what_is_here_is_marked(self, librarian: Librarian, environ: dict[str, str]) -> None:
+    def test_what_is_here_is_marked(self, library: Library, environ: dict[str, str]) -> None:
         make_cached(Path(environ["HF_HUB_CACHE"]), "maker/talker")
-        librarian.shelf.catalog.refresh()
-        assert [offer.here for offer in search(librarian).offers][:2] == [True, False]
+        library.registry.catalog.refresh()
+        assert [offer.here for offer in search(library).offers][:2] == [True, False]
 
     @pytest.mark.parametrize(
         "said",
@@ -149,12 +149,12 @@ class TestSearch:
             {"pipeline_tag": 7},
         ],
     )
-    def test_a_hub_that_says_odd_things(self, librarian: Librarian, hub: StandIn, said: dict[str, Any]) -> None:
+    def test_a_hub_that_says_odd_things(self, library: Library, hub: StandIn, said: dict[str, Any]) -> None:
         (hub.root / ".said.json").write_text(json.dumps({"maker/talker": said | {"downloads": 10**6}}))
         if said.get("tags", "") is None:
             said["tags"] = ["mlx"]  # the stand-in filters by them
         try:
-            found = search(librarian)
+            found = search(library)
         except HubError:
             return
         assert "../evil" not in names(found) and "maker/large" in names(found)
@@ -195,14 +195,14 @@ def test_questions_and_tokens_stay_with_the_hub(tmp_path: Path, target: str, mon
         threading.Thread(target=server.serve_forever, daemon=True).start()
         environ = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_CACHE": str(tmp_path / "cache")}
         with pytest.raises(HubError):  # another host, or a circle
-            search(librarian_of(tmp_path, environ))
+            search(library_of(tmp_path, environ))
         server.shutdown()
     assert Elsewhere.tokens == ["Bearer hf_secret"] * (1 if "localhost" in target else 3)
 
 
 class TestRecommend:
     def test_every_choice_is_well_formed_and_has_a_plan(self, tmp_path: Path) -> None:
-        offers = recommend(librarian_of(tmp_path, cap=500 * GIGABYTE).search(), None, True).offers
+        offers = recommend(library_of(tmp_path, cap=500 * GIGABYTE).search(), None, True).offers
         assert [offer.id for offer in offers] == [choice.id for choice in reversed(choices())]
         for offer in offers:
             assert (
@@ -214,96 +214,96 @@ class TestRecommend:
 
     @pytest.mark.parametrize(("gigabytes", "first"), [(6, "Qwen3-4B"), (12, "Qwen3-14B"), (28, "Qwen3-Coder-30B")])
     def test_the_most_able_that_fits_comes_first(self, tmp_path: Path, gigabytes: int, first: str) -> None:
-        found = recommend(librarian_of(tmp_path, cap=gigabytes * GIGABYTE).search(), None, False)
+        found = recommend(library_of(tmp_path, cap=gigabytes * GIGABYTE).search(), None, False)
         assert first in found.offers[0].id and found.from_cache and found.note
         assert all(offer.fit == "yes" for offer in found.offers)
 
     def test_the_hub_corrects_it(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
         make_folder(hub.root / "mlx-community" / "Qwen3-0.6B-4bit", max_position_embeddings=4096)
-        found = recommend(librarian_of(tmp_path, environ).search(), None, True)
+        found = recommend(library_of(tmp_path, environ).search(), None, True)
         assert names(found) == ["mlx-community/Qwen3-0.6B-4bit"]  # the others are not there
         assert found.offers[0].context_length == 4096 and not found.from_cache
 
     def test_a_mirror_that_has_none_of_them(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
         shutil.rmtree(hub.root / "mlx-community", ignore_errors=True)
-        found = recommend(librarian_of(tmp_path, environ).search(), None, False)
+        found = recommend(library_of(tmp_path, environ).search(), None, False)
         assert found.offers and found.note and "sizes are lmx's own" in found.note
 
 
 class TestUpdates:
     @pytest.fixture
-    def librarian(self, environ: dict[str, str], tmp_path: Path) -> Librarian:
-        return librarian_of(tmp_path, environ)
+    def library(self, environ: dict[str, str], tmp_path: Path) -> Library:
+        return library_of(tmp_path, environ)
 
-    async def pulled(self, librarian: Librarian) -> str:
-        job = await librarian.pulls.start(PullRequest(repo=REPO))
-        assert [told async for told in librarian.pulls.watch(job.id)][-1].state == "done"
-        return str(librarian.shelf.catalog.locate(REPO).revision)
+    async def pulled(self, library: Library) -> str:
+        job = await library.pulls.start(PullRequest(repo=REPO))
+        assert [told async for told in library.pulls.watch(job.id)][-1].state == "done"
+        return str(library.registry.catalog.locate(REPO).revision)
 
-    async def update(self, librarian: Librarian) -> Download:
-        return [told async for told in librarian.updates.update(REPO)][-1]
+    async def update(self, library: Library) -> Download:
+        return [told async for told in library.updates.update(REPO)][-1]
 
-    async def test_nothing_is_newer(self, librarian: Librarian, hub: StandIn) -> None:
-        await self.pulled(librarian)
-        assert [row.newer for row in librarian.updates.check(librarian.hub()).rows] == [None]
-        assert librarian.shelf.catalog.locate(REPO).newer is None
+    async def test_nothing_is_newer(self, library: Library, hub: StandIn) -> None:
+        await self.pulled(library)
+        assert [row.newer for row in library.updates.check(library.hub()).rows] == [None]
+        assert library.registry.catalog.locate(REPO).newer is None
 
-    async def test_only_what_differs_is_fetched_and_the_old_one_goes(self, librarian: Librarian, hub: StandIn) -> None:
-        old = await self.pulled(librarian)
+    async def test_only_what_differs_is_fetched_and_the_old_one_goes(self, library: Library, hub: StandIn) -> None:
+        old = await self.pulled(library)
         (hub.root / REPO / "README.md").write_text("# tiny, and better")
-        (row,) = librarian.updates.check(librarian.hub()).rows
+        (row,) = library.updates.check(library.hub()).rows
         assert row.newer not in (None, old)
-        assert librarian.shelf.catalog.locate(REPO).newer == row.newer  # the badge
+        assert library.registry.catalog.locate(REPO).newer == row.newer  # the badge
         hub.requests()
-        assert (await self.update(librarian)).state == "done"
+        assert (await self.update(library)).state == "done"
         fetched = [r["path"] for r in hub.requests() if "/resolve/" in r["path"]]
         assert len(fetched) == 1 and fetched[0].endswith("README.md")
-        model = librarian.shelf.catalog.locate(REPO)
+        model = library.registry.catalog.locate(REPO)
         assert (model.revision, model.newer) == (row.newer, None)
-        assert [r.commit for r in librarian.details(REPO).revisions] == [row.newer]
+        assert [r.commit for r in library.details(REPO).revisions] == [row.newer]
 
-    async def test_the_old_one_stays_until_the_new_one_is_proved(self, librarian: Librarian, hub: StandIn) -> None:
-        old = await self.pulled(librarian)
+    async def test_the_old_one_stays_until_the_new_one_is_proved(self, library: Library, hub: StandIn) -> None:
+        old = await self.pulled(library)
         (hub.root / REPO / "model.safetensors").write_bytes(
             (hub.root / REPO / "model.safetensors").read_bytes()[:-1] + b"x"
         )
         hub.faults(corrupt_at=1000)
-        failed = await self.update(librarian)
+        failed = await self.update(library)
         assert failed.state == "failed"
-        model = librarian.shelf.catalog.locate(REPO)
-        assert model.revision == old and librarian.shelf.clear(model) is False
+        model = library.registry.catalog.locate(REPO)
+        assert model.revision == old and library.registry.clear(model) is False
 
     async def test_the_old_one_stays_while_it_is_in_memory(
-        self, librarian: Librarian, hub: StandIn, environ: dict[str, str], tmp_path: Path
+        self, library: Library, hub: StandIn, environ: dict[str, str], tmp_path: Path
     ) -> None:
-        await self.pulled(librarian)
-        path = librarian.shelf.catalog.locate(REPO).path
+        await self.pulled(library)
+        path = library.registry.catalog.locate(REPO).path
         (hub.root / REPO / "README.md").write_text("# another")
-        busy = librarian_of(tmp_path, environ, in_use=[path])
+        busy = library_of(tmp_path, environ, in_use=[path])
         assert (await self.update(busy)).state == "done"
         assert len(busy.details(REPO).revisions) == 2 and (Path(path) / "config.json").exists()
 
-    async def test_what_is_not_from_the_hub(self, librarian: Librarian, tmp_path: Path) -> None:
+    async def test_what_is_not_from_the_hub(self, library: Library, tmp_path: Path) -> None:
         make_folder(tmp_path / "mine" / "one")
         with pytest.raises(RequestError):
-            [told async for told in librarian.updates.update("local/one")]
+            [told async for told in library.updates.update("local/one")]
 
-    async def test_a_hub_that_is_away(self, librarian: Librarian, hub: StandIn) -> None:
-        await self.pulled(librarian)
+    async def test_a_hub_that_is_away(self, library: Library, hub: StandIn) -> None:
+        await self.pulled(library)
         hub.faults(status=500, status_times=1000)
         with pytest.raises(HubError):
-            librarian.updates.check(librarian.hub())
+            library.updates.check(library.hub())
 
-    async def test_a_hub_that_cannot_be_reached(self, librarian: Librarian) -> None:
-        await self.pulled(librarian)
+    async def test_a_hub_that_cannot_be_reached(self, library: Library) -> None:
+        await self.pulled(library)
         with pytest.raises(HubError) as refused:
-            librarian.updates.check(librarian.hub("http://127.0.0.1:9"))
+            library.updates.check(library.hub("http://127.0.0.1:9"))
         assert refused.value.hint is not None and "HF_ENDPOINT" in refused.value.hint
 
     async def test_a_model_that_is_gone_from_the_hub_is_no_fault_of_the_network(
-        self, librarian: Librarian, hub: StandIn
+        self, library: Library, hub: StandIn
     ) -> None:
-        await self.pulled(librarian)
+        await self.pulled(library)
         hub.faults(status=404, status_times=1000)
-        (row,) = librarian.updates.check(librarian.hub()).rows
+        (row,) = library.updates.check(library.hub()).rows
         assert row.error is not None and "no longer on the Hub" in row.error

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from lmx_daemon.contract.pulls import Download, PullRequest
-from lmx_daemon.library.pull.pulls import Pulls
+from lmx_daemon.library.pull.pull_queue import PullQueue
 from tests.library.conftest import REPO
 
 PULL_PROGRAM = """
@@ -14,9 +14,9 @@ import asyncio, os, sys
 from pathlib import Path
 from lmx_daemon.settings.schema import LibrarySettings
 from lmx_daemon.contract.pulls import PullRequest
-from lmx_daemon.library.pull.pulls import Pulls
+from lmx_daemon.library.pull.pull_queue import PullQueue
 async def main():
-    pulls = Pulls(LibrarySettings(reserve_bytes=0), os.environ, Path(sys.argv[2]))
+    pulls = PullQueue(LibrarySettings(reserve_bytes=0), os.environ, Path(sys.argv[2]))
     pulls.open()
     job = await pulls.start(PullRequest(repo=sys.argv[1]))
     print("started", flush=True)
@@ -31,7 +31,7 @@ WHOLE = ["README.md", "config.json", "model.safetensors", "tokenizer.json"]
 
 
 async def pull(
-    pulls: Pulls,
+    pulls: PullQueue,
     repo: str = REPO,
     revision: str | None = None,
     include: tuple[str, ...] = (),

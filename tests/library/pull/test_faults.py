@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lmx_daemon.contract.pulls import Download, PullRequest
-from lmx_daemon.library.pull.pulls import Pulls
+from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.settings.schema import LibrarySettings
 from tests.library.conftest import REPO, StandIn
 from tests.library.pull.pulling import folder_of, partials, pull, visible
@@ -32,13 +32,13 @@ def three(hub_process: StandIn) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def together(environ: dict[str, str], tmp_path: Path, three: dict[str, bytes]) -> Pulls:
+def together(environ: dict[str, str], tmp_path: Path, three: dict[str, bytes]) -> PullQueue:
     """Pulls that run all at once, and lose patience soon."""
     settings = LibrarySettings(reserve_bytes=0, pulls_at_once=3, patience_seconds=0.9)
-    return Pulls(settings, environ, tmp_path / "records")
+    return PullQueue(settings, environ, tmp_path / "records")
 
 
-async def pull_all(pulls: Pulls) -> dict[str, Download]:
+async def pull_all(pulls: PullQueue) -> dict[str, Download]:
     return dict(zip(SIZES, await asyncio.gather(*(pull(pulls, repo) for repo in SIZES)), strict=True))
 
 
@@ -70,7 +70,7 @@ def assert_whole(environ: dict[str, str], three: dict[str, bytes]) -> None:
     ids=lambda faults: "-".join(f"{name}={value}" for name, value in faults.items())[:40],
 )
 async def test_survived(
-    faults: dict[str, Any], together: Pulls, hub: StandIn, environ: dict[str, str], three: dict[str, bytes]
+    faults: dict[str, Any], together: PullQueue, hub: StandIn, environ: dict[str, str], three: dict[str, bytes]
 ) -> None:
     hub.faults(**faults)
     for repo, done in (await pull_all(together)).items():
@@ -110,7 +110,7 @@ async def test_survived(
 async def test_failed_by_name_and_then_mended(
     faults: dict[str, Any],
     code: str,
-    together: Pulls,
+    together: PullQueue,
     hub: StandIn,
     environ: dict[str, str],
     three: dict[str, bytes],
@@ -149,7 +149,9 @@ async def test_failed_by_name_and_then_mended(
     ],
     ids=lambda path: repr(path)[1:25],
 )
-async def test_a_hostile_name(path: str, pulls: Pulls, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
+async def test_a_hostile_name(
+    path: str, pulls: PullQueue, hub: StandIn, environ: dict[str, str], tmp_path: Path
+) -> None:
     hub.faults(evil_path=path)
     failed = await pull(pulls, include=("*",))
     assert failed.state == "failed" and failed.error is not None
@@ -160,7 +162,7 @@ async def test_a_hostile_name(path: str, pulls: Pulls, hub: StandIn, environ: di
     )
 
 
-async def test_harmless_odd_names_arrive(pulls: Pulls, hub: StandIn, environ: dict[str, str]) -> None:
+async def test_harmless_odd_names_arrive(pulls: PullQueue, hub: StandIn, environ: dict[str, str]) -> None:
     names = ["größe.json", "模型.json", "with space & more %20#?.json", "x" * 200 + ".json", ".hidden.json"]
     for name in names:
         (hub.root / REPO / name).write_text(name)
@@ -174,7 +176,7 @@ async def test_harmless_odd_names_arrive(pulls: Pulls, hub: StandIn, environ: di
 
 class TestWhoIsAsking:
     async def test_the_token_goes_to_the_hub_and_nowhere_else(
-        self, pulls: Pulls, hub: StandIn, tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self, pulls: PullQueue, hub: StandIn, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         hub.faults(gated=True)
         with caplog.at_level("DEBUG", logger="lmx"):
@@ -188,33 +190,33 @@ class TestWhoIsAsking:
         assert "hf_secret" not in repr(PullRequest(repo=REPO, token="hf_secret"))
 
     async def test_the_environments_token_is_used(
-        self, pulls: Pulls, hub: StandIn, monkeypatch: pytest.MonkeyPatch
+        self, pulls: PullQueue, hub: StandIn, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("HF_TOKEN", "hf_other")
         hub.faults(token="hf_other", gated=True)
         assert (await pull(pulls)).state == "done"
 
-    async def test_gated(self, pulls: Pulls, hub: StandIn) -> None:
+    async def test_gated(self, pulls: PullQueue, hub: StandIn) -> None:
         hub.faults(gated=True)
         failed = await pull(pulls)
         assert failed.error is not None and "lmx login" in (failed.error.hint or "")
 
-    async def test_a_token_that_is_refused(self, pulls: Pulls, hub: StandIn) -> None:
+    async def test_a_token_that_is_refused(self, pulls: PullQueue, hub: StandIn) -> None:
         hub.faults(token="hf_good")
         failed = await pull(pulls, token="hf_bad")
         assert failed.error is not None and failed.error.code == "invalid_api_key"
         assert "token" in failed.error.message and "hf_bad" not in str(failed.error)
 
-    async def test_no_such_repository(self, pulls: Pulls, hub: StandIn) -> None:
+    async def test_no_such_repository(self, pulls: PullQueue, hub: StandIn) -> None:
         failed = await pull(pulls, "maker/nothing")
         assert failed.error is not None and failed.error.code == "not_found"
 
-    async def test_no_such_revision(self, pulls: Pulls, hub: StandIn) -> None:
+    async def test_no_such_revision(self, pulls: PullQueue, hub: StandIn) -> None:
         failed = await pull(pulls, revision="v9")
         assert failed.error is not None and "v9" in failed.error.message
 
     async def test_a_hub_that_is_not_there(self, environ: dict[str, str], tmp_path: Path) -> None:
-        pulls = Pulls(LibrarySettings(), environ | {"HF_ENDPOINT": "http://127.0.0.1:9"}, tmp_path / "records")
+        pulls = PullQueue(LibrarySettings(), environ | {"HF_ENDPOINT": "http://127.0.0.1:9"}, tmp_path / "records")
         failed = await pull(pulls)
         assert failed.error is not None and failed.error.code == "hub_error" and failed.retries > 0
 
@@ -224,7 +226,7 @@ class TestDisks:
         """Others write too: the reserve is watched, and what was fetched is kept."""
         left = [10**9]
         settings = LibrarySettings(reserve_bytes=10**6)
-        pulls = Pulls(settings, environ, tmp_path / "records", free=lambda _: left[0])
+        pulls = PullQueue(settings, environ, tmp_path / "records", free=lambda _: left[0])
         hub.faults(rate=2_500_000)
         job = await pulls.start(PullRequest(repo=REPO))
         while pulls.get(job.id).done < 500_000:
@@ -239,14 +241,16 @@ class TestDisks:
         assert done.state == "done" and done.resumed >= 500_000
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-    async def test_a_full_disk(self, together: Pulls, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
+    async def test_a_full_disk(
+        self, together: PullQueue, hub: StandIn, environ: dict[str, str], tmp_path: Path
+    ) -> None:
         small = tmp_path / "cache"
         small.mkdir()
         mounting = await asyncio.create_subprocess_exec("mount", "-t", "tmpfs", "-o", "size=3m", "none", str(small))
         if await mounting.wait():
             pytest.skip("mounting is not allowed")
         try:
-            pulls = Pulls(
+            pulls = PullQueue(
                 LibrarySettings(reserve_bytes=0), environ, tmp_path / "records", free=lambda _: 10**12
             )  # it is not seen before
             failed = await pull(pulls, "sizes/large")
@@ -259,13 +263,13 @@ class TestDisks:
             unmounting = await asyncio.create_subprocess_exec("umount", "-l", str(small))
             await unmounting.wait()
 
-    async def test_a_cache_that_is_a_file(self, pulls: Pulls, hub: StandIn, environ: dict[str, str]) -> None:
+    async def test_a_cache_that_is_a_file(self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]) -> None:
         Path(environ["HF_HUB_CACHE"]).write_text("in the way")
         failed = await pull(pulls)
         assert failed.error is not None and failed.error.code == "disk_error" and "in the way" in failed.error.message
 
     async def test_a_folder_where_a_partial_file_should_be(
-        self, pulls: Pulls, hub: StandIn, environ: dict[str, str]
+        self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]
     ) -> None:
         hub.faults(rate=2_500_000)
         job = await pulls.start(PullRequest(repo=REPO))
@@ -284,7 +288,7 @@ class TestDisks:
         partial.unlink()
         assert (await pull(pulls)).state == "done"
 
-    async def test_a_folder_that_vanishes(self, pulls: Pulls, hub: StandIn, environ: dict[str, str]) -> None:
+    async def test_a_folder_that_vanishes(self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]) -> None:
         hub.faults(rate=2_500_000)
         job = await pulls.start(PullRequest(repo=REPO))
         while pulls.get(job.id).done < 200_000:
@@ -296,7 +300,7 @@ class TestDisks:
         assert (await pull(pulls)).state == "done"
 
     async def test_a_cache_that_cannot_be_written(
-        self, environ: dict[str, str], pulls: Pulls, hub: StandIn, tmp_path: Path
+        self, environ: dict[str, str], pulls: PullQueue, hub: StandIn, tmp_path: Path
     ) -> None:
         """A file where the directory belongs: rights would not stop root, as which tests may run."""
         cache = Path(environ["HF_HUB_CACHE"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.library.pull.pulls import Pulls
+from lmx_daemon.library.pull.pull_queue import PullQueue
 from tests.library.conftest import REPO, StandIn
 from tests.library.pull.pulling import WHOLE, folder_of, pull, pull_process, visible
 
@@ -31,7 +31,7 @@ def assert_all_proved(environ: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("kills", [10, pytest.param(200, marks=pytest.mark.slow)])
 async def test_killed_at_random_moments(
-    kills: int, hub: StandIn, environ: dict[str, str], pulls: Pulls, tmp_path: Path
+    kills: int, hub: StandIn, environ: dict[str, str], pulls: PullQueue, tmp_path: Path
 ) -> None:
     rng = random.Random(kills)
     records = tmp_path / "killed"

@@ -3,7 +3,7 @@
 import pytest
 
 from lmx_daemon.contract.pulls import Download
-from lmx_daemon.library.pull.progress import STALLED_SECONDS, Tally
+from lmx_daemon.library.pull.progress import STALLED_SECONDS, PullProgress
 from lmx_daemon.library.pull.throttle import Throttle
 from lmx_daemon.library.verify.manifest import Manifest, ManifestFile
 
@@ -25,11 +25,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def tally(clock: Clock) -> Tally:
-    return Tally(clock)
+def tally(clock: Clock) -> PullProgress:
+    return PullProgress(clock)
 
 
-def test_rate_and_eta(tally: Tally, clock: Clock) -> None:
+def test_rate_and_eta(tally: PullProgress, clock: Clock) -> None:
     tally.resolved()
     tally.begins("m", "downloading")
     for _ in range(20):
@@ -40,7 +40,7 @@ def test_rate_and_eta(tally: Tally, clock: Clock) -> None:
     assert told.rate == pytest.approx(200_000, rel=0.1) and told.eta == pytest.approx(40, rel=0.1)
 
 
-def test_stalled_after_a_while_and_back(tally: Tally, clock: Clock) -> None:
+def test_stalled_after_a_while_and_back(tally: PullProgress, clock: Clock) -> None:
     tally.resolved()
     tally.begins("m", "downloading")
     clock.now += STALLED_SECONDS
@@ -51,7 +51,7 @@ def test_stalled_after_a_while_and_back(tally: Tally, clock: Clock) -> None:
     assert tally.told(BASE, MANIFEST).state == "downloading"
 
 
-def test_verifying_is_told_and_does_not_stall(tally: Tally, clock: Clock) -> None:
+def test_verifying_is_told_and_does_not_stall(tally: PullProgress, clock: Clock) -> None:
     tally.resolved()
     tally.found(4_000_000)
     tally.begins("m", "verifying")
@@ -64,7 +64,7 @@ def test_verifying_is_told_and_does_not_stall(tally: Tally, clock: Clock) -> Non
     assert tally.told(BASE, MANIFEST).state == "downloading", "the other file comes"
 
 
-def test_a_retry_says_why_until_it_goes_on(tally: Tally) -> None:
+def test_a_retry_says_why_until_it_goes_on(tally: PullProgress) -> None:
     tally.resolved()
     tally.begins("m", "downloading")
     tally.retries("m", "m: the Hub answered 503")
@@ -74,13 +74,13 @@ def test_a_retry_says_why_until_it_goes_on(tally: Tally) -> None:
     assert tally.told(BASE, MANIFEST).note is None
 
 
-def test_before_the_manifest(tally: Tally) -> None:
+def test_before_the_manifest(tally: PullProgress) -> None:
     assert (tally.told(BASE, None).state, tally.told(BASE, None).total) == ("queued", None)
     tally.retries("", "cannot ask")
     assert tally.told(BASE, None).state == "retrying"
 
 
-def test_waiting_for_another_program(tally: Tally) -> None:
+def test_waiting_for_another_program(tally: PullProgress) -> None:
     tally.resolved()
     tally.waits("another program")
     assert (tally.told(BASE, MANIFEST).state, tally.told(BASE, MANIFEST).note) == ("queued", "another program")

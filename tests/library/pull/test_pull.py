@@ -9,7 +9,7 @@ import pytest
 
 from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.library.catalog.catalog import Catalog
-from lmx_daemon.library.pull.pulls import Pulls
+from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.library.verify.manifest import manifest_file, read_manifest
 from lmx_daemon.settings.schema import LibrarySettings
 from tests.library.conftest import REPO, StandIn
@@ -22,7 +22,7 @@ def bytes_asked_for(hub: StandIn) -> list[str]:
 
 
 class TestAGoodPull:
-    async def test_it_arrives_whole_and_says_what_it_left_out(self, pulls: Pulls, environ: dict[str, str]) -> None:
+    async def test_it_arrives_whole_and_says_what_it_left_out(self, pulls: PullQueue, environ: dict[str, str]) -> None:
         done = await pull(pulls)
         assert (done.state, done.error) == ("done", None)
         assert done.files_done == done.files_total == 4
@@ -30,7 +30,7 @@ class TestAGoodPull:
         assert done.skipped == ("training_args.bin",)
         assert visible(environ) == WHOLE and not partials(environ)
 
-    async def test_its_manifest_is_kept(self, pulls: Pulls, environ: dict[str, str], hub: StandIn) -> None:
+    async def test_its_manifest_is_kept(self, pulls: PullQueue, environ: dict[str, str], hub: StandIn) -> None:
         done = await pull(pulls)
         assert done.revision is not None
         manifest = read_manifest(manifest_file(folder_of(environ), done.revision))
@@ -41,7 +41,7 @@ class TestAGoodPull:
             assert link.resolve().name == file.blob and link.stat().st_size == file.size
             assert link.stat().st_mtime_ns == file.modified_ns
 
-    async def test_the_hubs_own_tools_accept_it(self, pulls: Pulls, environ: dict[str, str], hub: StandIn) -> None:
+    async def test_the_hubs_own_tools_accept_it(self, pulls: PullQueue, environ: dict[str, str], hub: StandIn) -> None:
         from huggingface_hub import HfApi, scan_cache_dir, snapshot_download
 
         await pull(pulls)
@@ -52,13 +52,13 @@ class TestAGoodPull:
         verified = HfApi(endpoint=hub.endpoint).verify_repo_checksums(REPO, cache_dir=environ["HF_HUB_CACHE"])
         assert not verified.mismatches
 
-    async def test_the_catalog_finds_it(self, pulls: Pulls, environ: dict[str, str]) -> None:
+    async def test_the_catalog_finds_it(self, pulls: PullQueue, environ: dict[str, str]) -> None:
         await pull(pulls)
         model = Catalog(environ).locate("tiny")
         assert model.id == REPO and model.context_length == 2048 and model.problem is None
         assert model.parameters == 810_000
 
-    async def test_a_second_pull_fetches_and_hashes_nothing(self, pulls: Pulls, hub: StandIn) -> None:
+    async def test_a_second_pull_fetches_and_hashes_nothing(self, pulls: PullQueue, hub: StandIn) -> None:
         await pull(pulls)
         hub.requests()
         again = await pull(pulls)
@@ -66,7 +66,7 @@ class TestAGoodPull:
         assert not bytes_asked_for(hub)
 
     async def test_what_another_tool_left_is_hashed_and_used(
-        self, pulls: Pulls, hub: StandIn, environ: dict[str, str]
+        self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]
     ) -> None:
         from huggingface_hub import snapshot_download
 
@@ -77,7 +77,7 @@ class TestAGoodPull:
         assert not bytes_asked_for(hub)
 
     async def test_what_another_tool_left_broken_is_mended(
-        self, pulls: Pulls, hub: StandIn, environ: dict[str, str]
+        self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]
     ) -> None:
         from huggingface_hub import snapshot_download
 
@@ -92,7 +92,7 @@ class TestAGoodPull:
 
     @pytest.mark.parametrize("harm", ["written to", "deleted"])
     async def test_what_others_do_to_a_proved_file_under_way_is_seen(
-        self, harm: str, pulls: Pulls, hub: StandIn, environ: dict[str, str]
+        self, harm: str, pulls: PullQueue, hub: StandIn, environ: dict[str, str]
     ) -> None:
         hub.faults(rate=3_000_000)
         job = await pulls.start(PullRequest(repo=REPO))
@@ -110,7 +110,7 @@ class TestAGoodPull:
         assert (last.state, last.error, last.done) == ("done", None, last.total)
         assert next(folder_of(environ).glob("snapshots/*/config.json")).read_bytes() == good
 
-    async def test_the_same_repository_twice_is_one_job(self, pulls: Pulls, hub: StandIn) -> None:
+    async def test_the_same_repository_twice_is_one_job(self, pulls: PullQueue, hub: StandIn) -> None:
         hub.faults(rate=2_000_000)
         first = await pulls.start(PullRequest(repo=REPO))
         second = await pulls.start(PullRequest(repo=f"https://huggingface.co/{REPO}/tree/main"))
@@ -118,7 +118,7 @@ class TestAGoodPull:
         assert first.id == second.id == third.id
         await pulls.close()
 
-    async def test_two_files_of_the_same_bytes(self, pulls: Pulls, hub: StandIn, environ: dict[str, str]) -> None:
+    async def test_two_files_of_the_same_bytes(self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]) -> None:
         folder = hub.root / "maker" / "twins"
         shutil.copytree(hub.root / REPO, folder)
         shutil.copy(folder / "model.safetensors", folder / "model-2.safetensors")
@@ -128,13 +128,13 @@ class TestAGoodPull:
         assert len(visible(environ, "maker/twins")) == 5
         shutil.rmtree(folder)
 
-    async def test_an_empty_file(self, pulls: Pulls, hub: StandIn, environ: dict[str, str]) -> None:
+    async def test_an_empty_file(self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]) -> None:
         (hub.root / REPO / "special_tokens_map.json").write_bytes(b"")
         assert (await pull(pulls)).state == "done"
         (hub.root / REPO / "special_tokens_map.json").unlink()
         assert "special_tokens_map.json" in visible(environ)
 
-    async def test_a_commit_makes_no_ref(self, pulls: Pulls, environ: dict[str, str]) -> None:
+    async def test_a_commit_makes_no_ref(self, pulls: PullQueue, environ: dict[str, str]) -> None:
         commit = (await pull(pulls)).revision
         shutil.rmtree(folder_of(environ))
         done = await pull(pulls, f"{REPO}@{commit}")
@@ -143,7 +143,7 @@ class TestAGoodPull:
 
 
 class TestChoosing:
-    async def test_include_then_the_rest(self, pulls: Pulls, environ: dict[str, str]) -> None:
+    async def test_include_then_the_rest(self, pulls: PullQueue, environ: dict[str, str]) -> None:
         """A second pull of the same commit adds to the snapshot, and to its manifest."""
         done = await pull(pulls, include=("*.bin",))
         assert done.state == "done" and visible(environ) == ["training_args.bin"]
@@ -155,7 +155,7 @@ class TestChoosing:
         assert manifest is not None and sorted(file.path for file in manifest.files) == visible(environ)
         assert manifest.skipped == ("README.md",)
 
-    async def test_nothing_matches(self, pulls: Pulls) -> None:
+    async def test_nothing_matches(self, pulls: PullQueue) -> None:
         failed = await pull(pulls, include=("*.onnx",))
         assert failed.error is not None and failed.error.code == "invalid_request"
 
@@ -171,7 +171,7 @@ class TestChoosing:
         ids=["gguf", "pickles", "nothing", "adapter", "diffusers"],
     )
     async def test_what_is_no_model_is_refused_before_the_bytes(
-        self, files: dict[str, str], said: str, pulls: Pulls, hub: StandIn
+        self, files: dict[str, str], said: str, pulls: PullQueue, hub: StandIn
     ) -> None:
         folder = hub.root / "maker" / "other"
         for name, content in files.items():
@@ -185,7 +185,7 @@ class TestChoosing:
         assert not bytes_asked_for(hub)
 
     async def test_code_is_refused_before_the_weights(
-        self, pulls: Pulls, hub: StandIn, environ: dict[str, str]
+        self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]
     ) -> None:
         folder = hub.root / "maker" / "code"
         shutil.copytree(hub.root / REPO, folder)
@@ -199,13 +199,13 @@ class TestChoosing:
         assert done.state == "done"
 
     async def test_a_disk_that_is_too_small(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
-        pulls = Pulls(LibrarySettings(reserve_bytes=10**18), environ, tmp_path / "records")
+        pulls = PullQueue(LibrarySettings(reserve_bytes=10**18), environ, tmp_path / "records")
         failed = await pull(pulls)
         assert failed.error is not None and failed.error.code == "disk_error" and "free" in failed.error.message
         assert not bytes_asked_for(hub)
 
     async def test_offline(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
-        pulls = Pulls(LibrarySettings(), environ | {"HF_HUB_OFFLINE": "1"}, tmp_path / "records")
+        pulls = PullQueue(LibrarySettings(), environ | {"HF_HUB_OFFLINE": "1"}, tmp_path / "records")
         failed = await pull(pulls)
         assert failed.error is not None and "HF_HUB_OFFLINE" in failed.error.message
         assert hub.requests() == []

@@ -13,10 +13,10 @@ import pytest
 
 from lmx_daemon.contract.errors import ConflictError, DiskError, ErrorBody, JobNotFoundError, RequestError
 from lmx_daemon.contract.pulls import Download, PullRequest
-from lmx_daemon.library.pull import queue
-from lmx_daemon.library.pull.pull import Outcome
-from lmx_daemon.library.pull.pulls import Pulls
-from lmx_daemon.library.pull.records import JobRecord, Records
+from lmx_daemon.library.pull import decisions
+from lmx_daemon.library.pull.pull_queue import PullQueue
+from lmx_daemon.library.pull.records import PullRecord, PullRecords
+from lmx_daemon.library.pull.run import PullOutcome
 from lmx_daemon.settings.schema import LibrarySettings
 from tests.library.conftest import REPO, StandIn
 from tests.library.pull.pulling import WHOLE, folder_of, partials, pull, pull_process, visible
@@ -24,52 +24,52 @@ from tests.library.pull.pulling import WHOLE, folder_of, partials, pull, pull_pr
 SLOW = 1_500_000
 
 
-def job(identity: str, place: int, wish: str = "run", repo: str = "") -> JobRecord:
-    return JobRecord(id=identity, repo=repo or f"maker/{identity}", wish=wish, place=place)  # type: ignore[arg-type]
+def job(identity: str, place: int, wish: str = "run", repo: str = "") -> PullRecord:
+    return PullRecord(id=identity, repo=repo or f"maker/{identity}", wish=wish, place=place)  # type: ignore[arg-type]
 
 
 class TestDecisions:
     def test_the_first_that_are_to_run_begin(self) -> None:
         jobs = [job("c", 3), job("a", 1, "pause"), job("b", 2), job("d", 4, "failed")]
-        assert queue.to_start(jobs, (), 1) == ["b"]
-        assert queue.to_start(jobs, (), 9) == ["b", "c"]
-        assert queue.to_start(jobs, ("b",), 1) == []
-        assert queue.to_start(jobs, ("b",), 2) == ["c"]
+        assert decisions.to_start(jobs, (), 1) == ["b"]
+        assert decisions.to_start(jobs, (), 9) == ["b", "c"]
+        assert decisions.to_start(jobs, ("b",), 1) == []
+        assert decisions.to_start(jobs, ("b",), 2) == ["c"]
 
     def test_two_of_one_repository_never_run_together(self) -> None:
         jobs = [job("a", 1, repo="x/y"), job("b", 2, repo="x/y"), job("c", 3)]
-        assert queue.to_start(jobs, (), 3) == ["a", "c"]
-        assert queue.to_start(jobs, ("a",), 3) == ["c"]
+        assert decisions.to_start(jobs, (), 3) == ["a", "c"]
+        assert decisions.to_start(jobs, ("a",), 3) == ["c"]
 
     @pytest.mark.parametrize(("position", "order"), [(0, "cab"), (1, "acb"), (2, "abc"), (99, "abc"), (-5, "cab")])
     def test_moving(self, position: int, order: str) -> None:
         jobs = {name: job(name, place) for place, name in enumerate("abc", 1)}
-        for changed in queue.moved(list(jobs.values()), (), "c", position):
+        for changed in decisions.moved(list(jobs.values()), (), "c", position):
             jobs[changed.id] = changed
-        assert "".join(record.id for record in queue.in_order(jobs.values())) == order
+        assert "".join(record.id for record in decisions.in_order(jobs.values())) == order
 
     def test_what_runs_is_not_moved(self) -> None:
         jobs = [job("a", 1), job("b", 2), job("c", 3)]
-        assert [(record.id, record.place) for record in queue.moved(jobs, ("a",), "c", 0)] == [("c", 1)]
+        assert [(record.id, record.place) for record in decisions.moved(jobs, ("a",), "c", 0)] == [("c", 1)]
 
     def test_the_same_is_the_same_in_every_respect(self) -> None:
-        known = JobRecord(id="1", repo="a/b", revision="v1", include=("*.json",), wish="failed")
-        assert queue.same_as([known], JobRecord(id="2", repo="a/b", revision="v1", include=("*.json",))) is known
-        assert queue.same_as([known], JobRecord(id="2", repo="a/b", include=("*.json",))) is None
-        assert queue.same_as([known], JobRecord(id="2", repo="a/b", revision="v1")) is None
+        known = PullRecord(id="1", repo="a/b", revision="v1", include=("*.json",), wish="failed")
+        assert decisions.same_as([known], PullRecord(id="2", repo="a/b", revision="v1", include=("*.json",))) is known
+        assert decisions.same_as([known], PullRecord(id="2", repo="a/b", include=("*.json",))) is None
+        assert decisions.same_as([known], PullRecord(id="2", repo="a/b", revision="v1")) is None
 
     @pytest.mark.parametrize(
         ("verb", "wish"), [("pause", "done"), ("resume", "done"), ("cancel", "done"), ("move", "failed")]
     )
-    def test_what_makes_no_sense(self, verb: queue.Verb, wish: str) -> None:
+    def test_what_makes_no_sense(self, verb: decisions.Verb, wish: str) -> None:
         with pytest.raises(ConflictError):
-            queue.check(job("a", 1, wish), verb)
+            decisions.check(job("a", 1, wish), verb)
 
     def test_a_wish_that_came_meanwhile_is_not_lost(self) -> None:
         told, broken = Download(id="a", repo="a/b", state="downloading", rate=9.0), ErrorBody(code="x", message="no")
-        stopped, failed, whole = Outcome(None, stopped=True), Outcome(None, error=broken), Outcome(None)
+        stopped, failed, whole = PullOutcome(None, stopped=True), PullOutcome(None, error=broken), PullOutcome(None)
         after = {
-            (wish, outcome): queue.ended(job("a", 1, wish), outcome, told, 5.0).wish
+            (wish, outcome): decisions.ended(job("a", 1, wish), outcome, told, 5.0).wish
             for wish in ("run", "pause", "cancelled")
             for outcome in (stopped, failed, whole)
         }
@@ -78,20 +78,22 @@ class TestDecisions:
         assert [after["cancelled", o] for o in (stopped, failed, whole)] == ["cancelled", "cancelled", "done"]
 
     def test_only_so_many_ended_ones_are_kept(self) -> None:
-        jobs = [JobRecord(id=str(n), repo="a/b", wish="done", ended_at=float(n)) for n in range(queue.KEPT_ENDED + 3)]
-        assert queue.to_forget([*jobs, job("z", 1, "failed")]) == ["0", "1", "2"]
+        jobs = [
+            PullRecord(id=str(n), repo="a/b", wish="done", ended_at=float(n)) for n in range(decisions.KEPT_ENDED + 3)
+        ]
+        assert decisions.to_forget([*jobs, job("z", 1, "failed")]) == ["0", "1", "2"]
 
 
 class TestRecords:
     async def test_what_is_written_is_read(self, tmp_path: Path) -> None:
-        records = Records(tmp_path / "new")
-        record = JobRecord(id="a", repo="x/y", wish="failed", error=ErrorBody(code="hub_error", message="no"))
+        records = PullRecords(tmp_path / "new")
+        record = PullRecord(id="a", repo="x/y", wish="failed", error=ErrorBody(code="hub_error", message="no"))
         await records.keep(record)
         await records.keep(job("b", -1))
-        assert list(Records(tmp_path / "new")) == [job("b", -1), record]
+        assert list(PullRecords(tmp_path / "new")) == [job("b", -1), record]
         await records.forget("a")
         await records.forget("a")
-        assert [left.id for left in Records(tmp_path / "new")] == ["b"] == [left.id for left in records]
+        assert [left.id for left in PullRecords(tmp_path / "new")] == ["b"] == [left.id for left in records]
 
     @pytest.mark.parametrize(
         "content",
@@ -100,19 +102,19 @@ class TestRecords:
     )
     def test_an_unreadable_record_is_kept_aside(self, content: bytes, tmp_path: Path) -> None:
         (tmp_path / "x.json").write_bytes(content)
-        assert list(Records(tmp_path)) == []
+        assert list(PullRecords(tmp_path)) == []
         assert [file.read_bytes() for file in tmp_path.iterdir()] == [content]
 
     async def test_a_home_that_cannot_be_written(self, environ: dict[str, str], tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        pulls = Pulls(LibrarySettings(), environ, tmp_path / "file" / "records")
+        pulls = PullQueue(LibrarySettings(), environ, tmp_path / "file" / "records")
         with pytest.raises(DiskError):
             await pulls.start(PullRequest(repo=REPO))
         assert pulls.list() == []
 
 
 @pytest.fixture
-async def slowly(hub: StandIn, pulls: Pulls) -> AsyncIterator[Pulls]:
+async def slowly(hub: StandIn, pulls: PullQueue) -> AsyncIterator[PullQueue]:
     hub.faults(rate=SLOW)
     yield pulls
     await pulls.close()
@@ -130,20 +132,20 @@ def others(hub_process: StandIn) -> list[str]:
     return repos
 
 
-async def until(pulls: Pulls, identity: str, count: int) -> None:
+async def until(pulls: PullQueue, identity: str, count: int) -> None:
     async with asyncio.timeout(20):
         while pulls.get(identity).done < count:
             await asyncio.sleep(0.01)
 
 
-async def until_state(pulls: Pulls, identity: str, state: str) -> None:
+async def until_state(pulls: PullQueue, identity: str, state: str) -> None:
     async with asyncio.timeout(20):
         while pulls.get(identity).state != state:
             await asyncio.sleep(0.01)
 
 
 @contextmanager
-def held_up(pulls: Pulls) -> Iterator[None]:
+def held_up(pulls: PullQueue) -> Iterator[None]:
     """The disk is slow: what is written waits until the end of it."""
     gate = threading.Event()
     pulls._records._writer.submit(gate.wait)
@@ -154,7 +156,7 @@ def held_up(pulls: Pulls) -> Iterator[None]:
 
 
 class TestTheQueue:
-    async def test_one_at_a_time_in_order(self, slowly: Pulls, others: list[str]) -> None:
+    async def test_one_at_a_time_in_order(self, slowly: PullQueue, others: list[str]) -> None:
         jobs = [await slowly.start(PullRequest(repo=repo)) for repo in others]
         assert [told.position for told in slowly.list()] == [None, 0, 1]
         ended = []
@@ -166,7 +168,7 @@ class TestTheQueue:
                 await asyncio.sleep(0.01)
         assert ended == [told.id for told in jobs]
 
-    async def test_reordering(self, slowly: Pulls, others: list[str]) -> None:
+    async def test_reordering(self, slowly: PullQueue, others: list[str]) -> None:
         first, second, third = [await slowly.start(PullRequest(repo=repo)) for repo in others]
         assert [told.id for told in await slowly.move(third.id, 0)] == [first.id, third.id, second.id]
         async for _ in slowly.watch(second.id):
@@ -175,7 +177,7 @@ class TestTheQueue:
         assert ended[first.id] < ended[third.id] < ended[second.id]
 
     async def test_pause_lets_the_next_begin_and_resume_goes_on(
-        self, slowly: Pulls, hub: StandIn, others: list[str]
+        self, slowly: PullQueue, hub: StandIn, others: list[str]
     ) -> None:
         first = await slowly.start(PullRequest(repo=REPO))
         second = await slowly.start(PullRequest(repo=others[0]))
@@ -192,7 +194,7 @@ class TestTheQueue:
         assert next(r["range"] for r in asked if r["path"].startswith("/cdn/")) != "bytes=0-"
         assert not [r for r in asked if r["path"].startswith("/api/")], "the commit was pinned"
 
-    async def test_pausing_takes_no_longer_than_the_line(self, slowly: Pulls, hub: StandIn) -> None:
+    async def test_pausing_takes_no_longer_than_the_line(self, slowly: PullQueue, hub: StandIn) -> None:
         """A thread that waits for bytes that do not come is woken."""
         hub.faults(stall_after=0.3, stall_seconds=8)
         told = await slowly.start(PullRequest(repo=REPO))
@@ -202,7 +204,7 @@ class TestTheQueue:
             assert not slowly._running
 
     async def test_cancel_deletes_what_was_fetched(
-        self, slowly: Pulls, environ: dict[str, str], tmp_path: Path
+        self, slowly: PullQueue, environ: dict[str, str], tmp_path: Path
     ) -> None:
         told = await slowly.start(PullRequest(repo=REPO))
         await until(slowly, told.id, 500_000)
@@ -215,7 +217,7 @@ class TestTheQueue:
             await slowly.pause(told.id)
 
     async def test_cancel_leaves_what_a_snapshot_needs(
-        self, pulls: Pulls, hub: StandIn, environ: dict[str, str]
+        self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]
     ) -> None:
         await pull(pulls)
         (hub.root / REPO / "vocab.json").write_bytes(os.urandom(900_000))
@@ -227,7 +229,7 @@ class TestTheQueue:
         snapshot = next(folder_of(environ).glob("snapshots/*"))
         assert visible(environ) == WHOLE and all((snapshot / name).is_file() for name in WHOLE)
 
-    async def test_a_failed_one_is_retried(self, pulls: Pulls, hub: StandIn) -> None:
+    async def test_a_failed_one_is_retried(self, pulls: PullQueue, hub: StandIn) -> None:
         hub.faults(corrupt_at=100)
         failed = await pull(pulls)
         assert failed.state == "failed"
@@ -236,7 +238,7 @@ class TestTheQueue:
         assert again.id == failed.id and again.error is None
         await until_state(pulls, failed.id, "done")
 
-    async def test_clear_forgets_the_ended(self, slowly: Pulls, others: list[str], tmp_path: Path) -> None:
+    async def test_clear_forgets_the_ended(self, slowly: PullQueue, others: list[str], tmp_path: Path) -> None:
         done = await pull(slowly, others[0])
         waiting = await slowly.start(PullRequest(repo=REPO, paused=True))
         assert [told.id for told in await slowly.clear()] == [waiting.id]
@@ -245,7 +247,7 @@ class TestTheQueue:
         assert [file.stem for file in (tmp_path / "records").glob("*.json")] == [waiting.id]
 
     async def test_another_mirror_goes_on_with_the_same_job(
-        self, pulls: Pulls, hub: StandIn, environ: dict[str, str]
+        self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]
     ) -> None:
         failed = await pulls.start(PullRequest(repo=REPO, endpoint="http://127.0.0.1:9", paused=True))
         again = await pulls.start(PullRequest(repo=REPO, endpoint=hub.endpoint))
@@ -254,7 +256,7 @@ class TestTheQueue:
         with pytest.raises(RequestError):
             await pulls.start(PullRequest(repo=REPO, endpoint="file:///etc"))
 
-    async def test_a_bound_on_the_speed(self, pulls: Pulls, hub: StandIn) -> None:
+    async def test_a_bound_on_the_speed(self, pulls: PullQueue, hub: StandIn) -> None:
         pulls.limit(2_000_000)
         told = await pulls.start(PullRequest(repo=REPO))
         await until(pulls, told.id, 1_000_000)
@@ -263,7 +265,7 @@ class TestTheQueue:
         await until_state(pulls, told.id, "done")
 
     async def test_a_newer_commit_does_not_disturb_a_pull_under_way(
-        self, slowly: Pulls, hub: StandIn, environ: dict[str, str]
+        self, slowly: PullQueue, hub: StandIn, environ: dict[str, str]
     ) -> None:
         told = await slowly.start(PullRequest(repo=REPO))
         await until(slowly, told.id, 500_000)
@@ -275,7 +277,7 @@ class TestTheQueue:
         assert slowly.get(told.id).revision == old
         assert [path.name for path in folder_of(environ).glob("snapshots/*")] == [old]
 
-    async def test_a_commit_that_vanishes_under_way(self, slowly: Pulls, hub: StandIn) -> None:
+    async def test_a_commit_that_vanishes_under_way(self, slowly: PullQueue, hub: StandIn) -> None:
         told = await slowly.start(PullRequest(repo=REPO))
         await until(slowly, told.id, 500_000)
         await slowly.pause(told.id)
@@ -293,7 +295,7 @@ class TestWhatComesMeanwhile:
     """Each of these needs the disk to be slow, or to refuse, at one moment: the records' writer is held up for it."""
 
     async def test_the_second_to_ask_is_answered_when_the_first_is_written(
-        self, pulls: Pulls, hub: StandIn, tmp_path: Path
+        self, pulls: PullQueue, hub: StandIn, tmp_path: Path
     ) -> None:
         with held_up(pulls):
             first = asyncio.create_task(pulls.start(PullRequest(repo=REPO, paused=True)))
@@ -304,7 +306,7 @@ class TestWhatComesMeanwhile:
         assert len(list((tmp_path / "records").glob("*.json"))) == 1
 
     async def test_a_retry_while_a_cancelled_one_is_cleared_away(
-        self, slowly: Pulls, hub: StandIn, tmp_path: Path
+        self, slowly: PullQueue, hub: StandIn, tmp_path: Path
     ) -> None:
         told = await slowly.start(PullRequest(repo=REPO))
         await until(slowly, told.id, 500_000)
@@ -318,7 +320,9 @@ class TestWhatComesMeanwhile:
         hub.faults()
         await until_state(slowly, told.id, "done")
 
-    async def test_a_pause_while_the_queue_is_reordered(self, pulls: Pulls, others: list[str], tmp_path: Path) -> None:
+    async def test_a_pause_while_the_queue_is_reordered(
+        self, pulls: PullQueue, others: list[str], tmp_path: Path
+    ) -> None:
         first, second, third = [await pulls.start(PullRequest(repo=repo, paused=True)) for repo in others]
         pulls._closing = True  # nothing begins
         await pulls.resume(second.id)
@@ -329,10 +333,12 @@ class TestWhatComesMeanwhile:
             await asyncio.sleep(0.05)
         await asyncio.gather(moving, pausing)
         assert pulls.get(second.id).state == "paused"
-        again = Records(tmp_path / "records")
+        again = PullRecords(tmp_path / "records")
         assert [(r.id, r.wish) for r in again] == [(job.id, "pause") for job in (third, first, second)]
 
-    async def test_a_retry_while_the_ended_are_cleared(self, pulls: Pulls, others: list[str], tmp_path: Path) -> None:
+    async def test_a_retry_while_the_ended_are_cleared(
+        self, pulls: PullQueue, others: list[str], tmp_path: Path
+    ) -> None:
         done = [await pull(pulls, repo) for repo in others]
         pulls._closing = True
         with held_up(pulls):
@@ -341,10 +347,10 @@ class TestWhatComesMeanwhile:
             retrying = asyncio.create_task(pulls.retry(done[2].id))
             await asyncio.sleep(0.05)
         await asyncio.gather(clearing, retrying)
-        assert [record.id for record in Records(tmp_path / "records")] == [done[2].id]
+        assert [record.id for record in PullRecords(tmp_path / "records")] == [done[2].id]
 
     async def test_a_disk_that_takes_no_record(
-        self, slowly: Pulls, others: list[str], environ: dict[str, str], tmp_path: Path
+        self, slowly: PullQueue, others: list[str], environ: dict[str, str], tmp_path: Path
     ) -> None:
         """A folder in the place of a record's file: a pause says so and changes nothing; a cancel frees the disk all
         the same, and the queue goes on."""
@@ -368,14 +374,14 @@ class TestRestarts:
         """What runs and waits goes on, what was paused or has failed stays so."""
         settings, folder = LibrarySettings(reserve_bytes=0), tmp_path / "records"
         hub.faults(rate=SLOW)
-        pulls = Pulls(settings, environ, folder)
+        pulls = PullQueue(settings, environ, folder)
         failed = await pull(pulls, "queue/nothing")
         running = await pulls.start(PullRequest(repo=REPO))
         waits, paused = [await pulls.start(PullRequest(repo=repo)) for repo in others[:2]]
         await pulls.pause(paused.id)
         await until(pulls, running.id, 500_000)
         await pulls.close()
-        again = Pulls(settings, environ, folder)
+        again = PullQueue(settings, environ, folder)
         assert {told.id: told.state for told in again.list()} == {
             running.id: "queued",
             waits.id: "queued",
@@ -399,21 +405,21 @@ class TestRestarts:
         (record,) = (tmp_path / "records").glob("*.json")
         changed = json.loads(record.read_text()) | {"wish": "pause"}
         record.write_text(json.dumps(changed))
-        pulls = Pulls(LibrarySettings(reserve_bytes=0), environ, tmp_path / "records")
+        pulls = PullQueue(LibrarySettings(reserve_bytes=0), environ, tmp_path / "records")
         pulls.open()
         assert [told.state for told in pulls.list()] == ["paused"]
         hub.faults()
         assert (await pull(pulls)).id == changed["id"], "lmx pull goes on with it"
 
     async def test_a_cancel_that_was_killed_is_finished(
-        self, environ: dict[str, str], slowly: Pulls, tmp_path: Path
+        self, environ: dict[str, str], slowly: PullQueue, tmp_path: Path
     ) -> None:
         told = await slowly.start(PullRequest(repo=REPO))
         await until(slowly, told.id, 500_000)
         await slowly.close()
         (record,) = (tmp_path / "records").glob("*.json")
         record.write_text(json.dumps(json.loads(record.read_text()) | {"wish": "cancelled"}))
-        pulls = Pulls(LibrarySettings(reserve_bytes=0), environ, tmp_path / "records")
+        pulls = PullQueue(LibrarySettings(reserve_bytes=0), environ, tmp_path / "records")
         pulls.open()
         await pulls.close()
         assert not folder_of(environ).exists() and not list((tmp_path / "records").glob("*.json"))
@@ -427,6 +433,6 @@ async def test_two_processes_fetch_once(hub: StandIn, environ: dict[str, str], t
     shutil.rmtree(tmp_path / "one")
 
 
-def test_an_unknown_job(pulls: Pulls) -> None:
+def test_an_unknown_job(pulls: PullQueue) -> None:
     with pytest.raises(JobNotFoundError):
         pulls.get("nobody")

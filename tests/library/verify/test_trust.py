@@ -7,7 +7,7 @@ import pytest
 
 from lmx_daemon.contract.errors import RequestError, UntrustedModelError
 from lmx_daemon.contract.library import TrustRequest
-from tests.library.repositories import librarian_of, make_cached, make_folder
+from tests.library.repositories import library_of, make_cached, make_folder
 
 COMMIT = "abc1234567" * 4
 
@@ -31,11 +31,11 @@ def harm(folder: Path, name: str) -> str:
 def test_each_kind_of_code_is_found_and_refused(tmp_path: Path, name: str) -> None:
     snapshot = make_cached(tmp_path / "cache", "maker/odd", COMMIT)
     called = harm(snapshot, name)
-    librarian = librarian_of(tmp_path)
-    model = librarian.shelf.catalog.locate("maker/odd")
+    library = library_of(tmp_path)
+    model = library.registry.catalog.locate("maker/odd")
     assert model.code == (called,) and model.problem is not None
     with pytest.raises(UntrustedModelError, match=r"maker/odd would run code"):
-        librarian.shelf.clear(model)
+        library.registry.clear(model)
 
 
 class TestTrust:
@@ -46,47 +46,47 @@ class TestTrust:
         return snapshot
 
     def test_the_revision_must_be_named(self, tmp_path: Path, snapshot: Path) -> None:
-        librarian = librarian_of(tmp_path)
+        library = library_of(tmp_path)
         for revision in (None, "abc", "f" * 40):
             with pytest.raises(RequestError) as refused:
-                librarian.trust(TrustRequest(id="maker/odd", revision=revision))
+                library.trust(TrustRequest(id="maker/odd", revision=revision))
             assert refused.value.hint == f"lmx trust maker/odd@{COMMIT}"
 
     def test_it_holds_over_a_restart_and_can_be_withdrawn(self, tmp_path: Path, snapshot: Path) -> None:
-        librarian_of(tmp_path).trust(TrustRequest(id="maker/odd", revision=COMMIT))
-        again = librarian_of(tmp_path)
-        model = again.shelf.catalog.locate("maker/odd")
-        assert model.trusted and model.problem is None and again.shelf.clear(model) is True
+        library_of(tmp_path).trust(TrustRequest(id="maker/odd", revision=COMMIT))
+        again = library_of(tmp_path)
+        model = again.registry.catalog.locate("maker/odd")
+        assert model.trusted and model.problem is None and again.registry.clear(model) is True
         again.trust(TrustRequest(id="maker/odd", withdraw=True))
-        assert not again.shelf.catalog.locate("maker/odd").trusted
+        assert not again.registry.catalog.locate("maker/odd").trusted
 
     def test_other_bytes_are_not_what_was_trusted(self, tmp_path: Path, snapshot: Path) -> None:
-        librarian = librarian_of(tmp_path)
-        librarian.trust(TrustRequest(id="maker/odd", revision=COMMIT))
+        library = library_of(tmp_path)
+        library.trust(TrustRequest(id="maker/odd", revision=COMMIT))
         (snapshot / "modeling.py").write_text("import os")
         with pytest.raises(UntrustedModelError):
-            librarian.shelf.clear(librarian.shelf.catalog.locate("maker/odd"))
+            library.registry.clear(library.registry.catalog.locate("maker/odd"))
 
     def test_another_commit_is_not_what_was_trusted(self, tmp_path: Path, snapshot: Path) -> None:
-        librarian = librarian_of(tmp_path)
-        librarian.trust(TrustRequest(id="maker/odd", revision=COMMIT))
+        library = library_of(tmp_path)
+        library.trust(TrustRequest(id="maker/odd", revision=COMMIT))
         newer = make_cached(tmp_path / "cache", "maker/odd", "2" * 40)
         (newer / "modeling.py").write_text("print('hello')")
-        librarian.shelf.catalog.refresh()
-        model = librarian.shelf.catalog.locate("maker/odd")
+        library.registry.catalog.refresh()
+        model = library.registry.catalog.locate("maker/odd")
         assert model.revision == "2" * 40 and not model.trusted and model.problem is not None
 
     def test_a_model_without_a_commit_is_named_by_its_code(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "mine" / "one")
         (folder / "modeling.py").write_text("pass")
-        librarian = librarian_of(tmp_path)
+        library = library_of(tmp_path)
         with pytest.raises(RequestError) as refused:
-            librarian.trust(TrustRequest(id="local/one"))
+            library.trust(TrustRequest(id="local/one"))
         revision = str(refused.value.hint).partition("@")[2]
-        librarian.trust(TrustRequest(id="local/one", revision=revision))
-        assert librarian.shelf.clear(librarian.shelf.catalog.locate("local/one")) is True
+        library.trust(TrustRequest(id="local/one", revision=revision))
+        assert library.registry.clear(library.registry.catalog.locate("local/one")) is True
 
     def test_nothing_to_trust(self, tmp_path: Path) -> None:
         make_folder(tmp_path / "mine" / "one")
         with pytest.raises(RequestError, match="no code"):
-            librarian_of(tmp_path).trust(TrustRequest(id="local/one", revision="1234567"))
+            library_of(tmp_path).trust(TrustRequest(id="local/one", revision="1234567"))

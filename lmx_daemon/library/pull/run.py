@@ -14,14 +14,14 @@ from pathlib import Path
 from lmx_daemon.contract.errors import CancelledError, DiskError, ErrorBody, HubError, LmxError
 from lmx_daemon.contract.units import size
 from lmx_daemon.library.catalog.describe import CODE_FILES
-from lmx_daemon.library.hub.hashing import hash_file
-from lmx_daemon.library.hub.repository import Hub, TransientHubError
+from lmx_daemon.library.hub.hub import Hub, TransientHubError
 from lmx_daemon.library.hub.retry import backoff
-from lmx_daemon.library.pull.choice import refuse_code
 from lmx_daemon.library.pull.fetch import Fetcher
-from lmx_daemon.library.pull.progress import Tally
-from lmx_daemon.library.pull.repository_folder import RepositoryFolder, disk_error
+from lmx_daemon.library.pull.progress import PullProgress
+from lmx_daemon.library.pull.repository_writer import RepositoryWriter, disk_error
+from lmx_daemon.library.pull.selection import refuse_code
 from lmx_daemon.library.pull.throttle import Throttle
+from lmx_daemon.library.verify.hashing import hash_file
 from lmx_daemon.library.verify.manifest import Manifest, ManifestFile
 
 THREADS = 4
@@ -41,7 +41,7 @@ def free_space(folder: Path) -> int:
 
 
 @dataclass(frozen=True)
-class Order:
+class PullSpec:
     """What to pull, and how."""
 
     repo: str
@@ -58,28 +58,28 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PullOutcome:
     manifest: Manifest | None
     stopped: bool = False
     error: ErrorBody | None = None
 
 
-class Pull:
+class PullRun:
     """`stop()` may come from any thread; `run()` then ends soon. `on_manifest` is called before the first byte."""
 
     def __init__(
         self,
-        order: Order,
+        order: PullSpec,
         hub: Hub,
         cache: Path,
-        tally: Tally,
+        tally: PullProgress,
         throttle: Throttle,
         on_manifest: Callable[[Manifest], None],
         free: FreeSpace = free_space,
     ) -> None:
         self._order = order
         self._hub = hub
-        self._place = RepositoryFolder(cache, order.repo)
+        self._place = RepositoryWriter(cache, order.repo)
         self._tally = tally
         self._throttle = throttle
         self._on_manifest = on_manifest
@@ -97,7 +97,7 @@ class Pull:
         if (fetcher := self._fetcher) is not None:  # its thread may put it away at any moment
             fetcher.abort()
 
-    def run(self) -> Outcome:
+    def run(self) -> PullOutcome:
         try:
             self._hub.refuse_if_offline()
             manifest = self._resolve()
@@ -105,16 +105,16 @@ class Pull:
                 self._bring(manifest)
                 self._raise_if_stopped()
                 self._place.publish(manifest, self._times, time.time())
-            return Outcome(manifest)
+            return PullOutcome(manifest)
         except CancelledError:
-            return Outcome(self._manifest, stopped=True)
+            return PullOutcome(self._manifest, stopped=True)
         except LmxError as error:
-            return Outcome(self._manifest, error=error.body())
+            return PullOutcome(self._manifest, error=error.body())
         except OSError as error:
-            return Outcome(self._manifest, error=disk_error(error).body())
+            return PullOutcome(self._manifest, error=disk_error(error).body())
         except BaseException as error:  # the thread's edge: an error must not look like a pull without an end
             fault = HubError(f"an error of lmx's own: {type(error).__name__}: {error}", hint="please report it")
-            return Outcome(self._manifest, error=fault.body())
+            return PullOutcome(self._manifest, error=fault.body())
 
     def _resolve(self) -> Manifest:
         """The pinned manifest, or a new one, kept before the first byte."""

@@ -7,26 +7,26 @@ from pathlib import Path
 
 from lmx_daemon.contract.library import Revision
 from lmx_daemon.contract.text import valid_text
-from lmx_daemon.library.catalog.places import COMMIT, FOLDER, current_commit
-from lmx_daemon.library.disk.links import File, Holder, Identity, files_below, files_in, reached
+from lmx_daemon.library.catalog.roots import COMMIT, FOLDER, current_commit
+from lmx_daemon.library.disk.links import FileEntry, Identity, LinkHolder, files_below, files_in, reached
 
 PARTIAL = (".incomplete", ".lmx")
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class CachedSnapshot:
     """The files of one commit: links into `blobs/`, or real files on a disk without links."""
 
     commit: str
     folder: Path
-    files: list[File]
+    files: list[FileEntry]
     reached: set[Identity]
     """Its files and links, and everything that they lead to."""
     modified: float
 
 
 @dataclass
-class Repository:
+class CachedRepository:
     """One repository of the cache."""
 
     id: str
@@ -34,9 +34,9 @@ class Repository:
     current: str | None
     refs: dict[str, list[str]] = field(default_factory=dict)
     """The refs that name each commit."""
-    snapshots: dict[str, Snapshot] = field(default_factory=dict)
-    blobs: list[File] = field(default_factory=list)
-    partial: list[File] = field(default_factory=list)
+    snapshots: dict[str, CachedSnapshot] = field(default_factory=dict)
+    blobs: list[FileEntry] = field(default_factory=list)
+    partial: list[FileEntry] = field(default_factory=list)
     owned: bool = True
     """Whether its files may be deleted: its folder, `blobs/` and `snapshots/` are no links."""
 
@@ -47,7 +47,7 @@ class Repository:
         return {file.identity: file.size for file in (*self.blobs, *own) if file.regular}
 
     @property
-    def unnamed(self) -> list[Snapshot]:
+    def unnamed(self) -> list[CachedSnapshot]:
         """Snapshots that no ref names, without the one in use. Other programs may have pinned them by commit."""
         return [
             snapshot
@@ -74,20 +74,20 @@ class Repository:
         ]
 
 
-def repositories(cache: Path) -> Iterator[Repository]:
+def repositories(cache: Path) -> Iterator[CachedRepository]:
     for name in _names(cache):
         if match := FOLDER.fullmatch(name):
             yield repository(cache / name, f"{match[1]}/{match[2]}")
 
 
-def other_holders(cache: Path) -> list[Holder]:
+def other_holders(cache: Path) -> list[LinkHolder]:
     """Return the snapshots of repositories that are none of lmx's: data sets, and models without an owner."""
-    return [Holder(cache / name / "snapshots") for name in _names(cache) if not FOLDER.fullmatch(name)]
+    return [LinkHolder(cache / name / "snapshots") for name in _names(cache) if not FOLDER.fullmatch(name)]
 
 
-def repository(folder: Path, identity: str) -> Repository:
+def repository(folder: Path, identity: str) -> CachedRepository:
     """Return what lies in `folder`. Raises DiskError where a snapshot cannot be read."""
-    found = Repository(identity, folder, current_commit(folder))
+    found = CachedRepository(identity, folder, current_commit(folder))
     blobs, snapshots = folder / "blobs", folder / "snapshots"
     found.owned = not any(place.is_symlink() for place in (folder, blobs, snapshots))
     for file in files_in(blobs):
@@ -107,9 +107,11 @@ def repository(folder: Path, identity: str) -> Repository:
     return found
 
 
-def snapshot_at(folder: Path) -> Snapshot:
+def snapshot_at(folder: Path) -> CachedSnapshot:
     """Raises DiskError."""
-    return Snapshot(folder.name, folder, files_below(folder), reached(Holder(folder)), folder.lstat().st_mtime)
+    return CachedSnapshot(
+        folder.name, folder, files_below(folder), reached(LinkHolder(folder)), folder.lstat().st_mtime
+    )
 
 
 def _names(folder: Path) -> list[str]:

@@ -14,7 +14,7 @@ from lmx_daemon.library.verify.manifest import Manifest, manifest_file, read_man
 
 
 @dataclass(frozen=True)
-class Fault:
+class FileFault:
     """One file that is not as it was proved to be."""
 
     path: str
@@ -26,7 +26,7 @@ class Fault:
         return valid_text(self.path)
 
 
-class Proofs:
+class ManifestStore:
     """Read once for each change on disk."""
 
     def __init__(self, root: Path) -> None:
@@ -60,28 +60,28 @@ class Proofs:
         self._known.pop(file, None)
 
 
-def changed(manifest: Manifest, folder: Path) -> list[Fault]:
+def changed(manifest: Manifest, folder: Path) -> list[FileFault]:
     """The files whose size or time is not what it was when they were proved, and weights that were not there then.
     Cheap: one stat for each."""
     named = {entry.path for entry in manifest.files}
-    faults = [Fault(name, "was added") for name in sorted(_names(folder)) if is_weights(name) and name not in named]
+    faults = [FileFault(name, "was added") for name in sorted(_names(folder)) if is_weights(name) and name not in named]
     for entry in manifest.files:
         try:
             status = (folder / entry.path).stat()
         except OSError:
-            faults.append(Fault(entry.path, "is missing"))
+            faults.append(FileFault(entry.path, "is missing"))
             continue
         if status.st_size != entry.size:
-            faults.append(Fault(entry.path, f"has {status.st_size} bytes, not {entry.size}"))
+            faults.append(FileFault(entry.path, f"has {status.st_size} bytes, not {entry.size}"))
         elif entry.modified_ns is not None and status.st_mtime_ns != entry.modified_ns:
-            faults.append(Fault(entry.path, "was written to"))
+            faults.append(FileFault(entry.path, "was written to"))
     return faults
 
 
-def broken_headers(folder: Path) -> list[Fault]:
+def broken_headers(folder: Path) -> list[FileFault]:
     """The weights' files whose header makes no sense."""
     return [
-        Fault(file.name, "has no proper safetensors header")
+        FileFault(file.name, "has no proper safetensors header")
         for file in sorted(folder.glob("*.safetensors"))
         if read_header(file) is None
     ]

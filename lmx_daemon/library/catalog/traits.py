@@ -27,7 +27,7 @@ HEADS = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ForImageText
 
 
 @dataclass(frozen=True)
-class Abilities:
+class ModelTraits:
     chat: bool
     tools: bool
     tool_parser: str | None
@@ -36,13 +36,13 @@ class Abilities:
     embedding: bool
 
 
-def abilities(config: dict[str, Any], template: str, names: Collection[str]) -> Abilities:
+def abilities(config: dict[str, Any], template: str, names: Collection[str]) -> ModelTraits:
     """From config.json, the chat template's text, and the names of the repository's files."""
     parser = next((name for name, words in PARSERS if all(word in template for word in words)), None)
     architectures = config.get("architectures")
     heads = [str(name) for name in architectures] if isinstance(architectures, list) else []
     headless = bool(heads) and not any(name.endswith(HEADS) for name in heads)
-    return Abilities(
+    return ModelTraits(
         chat=bool(template),
         tools="tools" in template,
         tool_parser=parser if "tools" in template else None,

@@ -16,7 +16,7 @@ from lmx_daemon.contract.errors import (
     UntrustedModelError,
 )
 from lmx_daemon.library.hub.names import COMMIT, checked_file
-from lmx_daemon.library.pull.choice import chosen
+from lmx_daemon.library.pull.selection import chosen
 from lmx_daemon.library.verify.manifest import Manifest, ManifestFile
 
 DEFAULT_ENDPOINT = "https://huggingface.co"

@@ -8,7 +8,7 @@ import msgspec
 from lmx_daemon.storage.state import json_of, read_state, write_state
 
 
-class Uses:
+class LastUsed:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._changed = False

@@ -25,21 +25,21 @@ from lmx_daemon.contract.text import encodable, valid_text
 from lmx_daemon.contract.types import Model
 from lmx_daemon.contract.units import size
 from lmx_daemon.library.catalog.describe import template
-from lmx_daemon.library.catalog.fit import Machine
-from lmx_daemon.library.catalog.registry import Shelf
+from lmx_daemon.library.catalog.fit import MachineCapacity
+from lmx_daemon.library.catalog.registry import ModelRegistry
 from lmx_daemon.library.disk import imports
-from lmx_daemon.library.disk.repository import repository
-from lmx_daemon.library.disk.space import Space
+from lmx_daemon.library.disk.cached_repository import repository
+from lmx_daemon.library.disk.space import DiskSpace
 from lmx_daemon.library.disk.trash import Trash
-from lmx_daemon.library.disk.updates import Updates
-from lmx_daemon.library.hub.repository import Hub, checked_endpoint
-from lmx_daemon.library.hub.response_cache import Answers
+from lmx_daemon.library.hub.hub import Hub, checked_endpoint
+from lmx_daemon.library.hub.response_cache import ResponseCache
 from lmx_daemon.library.hub.search import Search
-from lmx_daemon.library.pull.pulls import Pulls
-from lmx_daemon.library.pull.repository_folder import RepositoryFolder, disk_error
-from lmx_daemon.library.verify.hashing_check import expected_of, files_of
-from lmx_daemon.library.verify.proofs import changed
-from lmx_daemon.library.verify.verification import Proving, rows_of
+from lmx_daemon.library.pull.pull_queue import PullQueue
+from lmx_daemon.library.pull.repository_writer import RepositoryWriter, disk_error
+from lmx_daemon.library.pull.updates import Updates
+from lmx_daemon.library.verify.file_check import expected_of, files_of
+from lmx_daemon.library.verify.manifest_store import changed
+from lmx_daemon.library.verify.verifier import Verifier, rows_of
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import LibrarySettings
 from lmx_daemon.storage.durable import sweep_temporary
@@ -51,7 +51,7 @@ ROOM_BYTES = 1024**3
 """The trash begins to go when so little is free beyond what is kept free."""
 
 
-class Librarian:
+class Library:
     """`machine` tells what fits, `in_use` the folders of models in memory."""
 
     def __init__(
@@ -59,21 +59,21 @@ class Librarian:
         home: Home,
         settings: LibrarySettings,
         environ: Mapping[str, str],
-        machine: Callable[[], Machine],
+        machine: Callable[[], MachineCapacity],
         in_use: Callable[[], Collection[str]],
     ) -> None:
         self._settings = settings
         self._environ = environ
         self._machine = machine
         self._in_use = in_use
-        self.shelf = Shelf(home, settings, environ)
-        self.trash = Trash(self.shelf.cache, self.shelf.imported, settings.trash_seconds)
-        self.pulls = Pulls(settings, environ, home.pulls, self._free)
-        self.proving = Proving(self.shelf, self.pulls)
-        self.answers = Answers(self.shelf.root / "hub")
-        self.space = Space(self.shelf, self.trash, self.pulls, in_use)
-        self.updates = Updates(self.shelf, self.pulls, self.shelf.root / "updates.json", self.space.retire)
-        self.shelf.newer = self.updates.newer
+        self.registry = ModelRegistry(home, settings, environ)
+        self.trash = Trash(self.registry.cache, self.registry.imported, settings.trash_seconds)
+        self.pulls = PullQueue(settings, environ, home.pulls, self._free)
+        self.verifier = Verifier(self.registry, self.pulls)
+        self.responses = ResponseCache(self.registry.root / "hub")
+        self.space = DiskSpace(self.registry, self.trash, self.pulls, in_use)
+        self.updates = Updates(self.registry, self.pulls, self.registry.root / "updates.json", self.space.retire)
+        self.registry.newer = self.updates.newer
         self._swept = False
         self._tidied = -math.inf
 
@@ -81,8 +81,8 @@ class Librarian:
         """Refresh the listing at the start and while it is requested, and tidy. To be called every LOOK_SECONDS."""
         if not self._swept:
             await asyncio.to_thread(self._sweep)
-        if not self._swept or self.shelf.catalog.asked:
-            await self.shelf.catalog.rescan()
+        if not self._swept or self.registry.catalog.asked:
+            await self.registry.catalog.rescan()
         self._swept = True
         if time.monotonic() - self._tidied >= TIDY_SECONDS:
             self._tidied = time.monotonic()
@@ -90,13 +90,18 @@ class Librarian:
 
     def _sweep(self) -> None:
         """Remove what killed daemons left half made."""
-        imports.sweep(self.shelf.imported)
-        for folder in (self.shelf.root.parent, self.shelf.root, self.shelf.root / "hub", self.shelf.root / "proofs"):
+        imports.sweep(self.registry.imported)
+        for folder in (
+            self.registry.root.parent,
+            self.registry.root,
+            self.registry.root / "hub",
+            self.registry.root / "proofs",
+        ):
             sweep_temporary(folder)
 
     def tidy(self) -> None:
         """What can be done at any time; a disk that refuses one of them may take the others: a full one is freed."""
-        for act in (self.shelf.uses.save, self.trash.expire, self.answers.tidy):
+        for act in (self.registry.last_used.save, self.trash.expire, self.responses.tidy):
             with suppress(OSError):
                 act()
 
@@ -108,16 +113,16 @@ class Librarian:
 
     def search(self, endpoint: str | None = None) -> Search:
         """As `hub`."""
-        here = {model.id for model in self.shelf.catalog.known()}
-        return Search(self.hub(endpoint), self.answers, self._machine, here)
+        here = {model.id for model in self.registry.catalog.known()}
+        return Search(self.hub(endpoint), self.responses, self._machine, here)
 
     # ---- one model ----
 
     def details(self, name: str) -> Details:
         """Return all that the model's files say. Blocking. Raises ModelNotFoundError."""
-        model = self.shelf.catalog.locate(name)
+        model = self.registry.catalog.locate(name)
         folder, machine = Path(model.path), self._machine()
-        manifest = self.shelf.proofs.get(model)
+        manifest = self.registry.manifests.get(model)
         expected = expected_of(model, manifest)
         changes = {fault.path: fault.reason for fault in changed(manifest, folder)} if manifest else {}
         needed = machine.plan(model) if model.size else None
@@ -140,24 +145,24 @@ class Librarian:
     # ---- trust ----
 
     def trusted(self) -> list[TrustRow]:
-        return [TrustRow(id=found.id, revision=found.revision, at=found.at) for found in self.shelf.trust.list()]
+        return [TrustRow(id=found.id, revision=found.revision, at=found.at) for found in self.registry.trust.list()]
 
     def trust(self, request: TrustRequest) -> TrustRow:
         """Blocking. Raises ModelNotFoundError, RequestError."""
         if request.withdraw:
-            gone = self.shelf.trust.withdraw(request.id)
-            self.shelf.catalog.refresh()
+            gone = self.registry.trust.withdraw(request.id)
+            self.registry.catalog.refresh()
             return TrustRow(id=request.id, revision="" if gone else "-")
-        model = self.shelf.catalog.locate(request.id)
-        allowed = self.shelf.trust.allow(model, request.revision)
-        self.shelf.catalog.refresh()
+        model = self.registry.catalog.locate(request.id)
+        allowed = self.registry.trust.allow(model, request.revision)
+        self.registry.catalog.refresh()
         return TrustRow(id=allowed.id, revision=allowed.revision, code=model.code, at=allowed.at)
 
     # ---- the disk ----
 
     def check_unlinked(self, name: str) -> None:
         """Raise ConflictError where another model needs this one's files. Blocking. Raises ModelNotFoundError."""
-        model = self.shelf.catalog.find(name)
+        model = self.registry.catalog.find(name)
         self.trash.place_of(model)
         self.space.refuse_linked(model)
 
@@ -166,7 +171,7 @@ class Librarian:
 
         Raises ModelNotFoundError, RequestError, or ConflictError while it is in memory or being pulled.
         """
-        model = self.shelf.catalog.find(name)
+        model = self.registry.catalog.find(name)
         self.trash.place_of(model)
         loaded = ConflictError(f"{model.id} is in memory", hint=f"unload it first: lmx unload {model.id}")
         if model.path in self._in_use():
@@ -180,7 +185,7 @@ class Librarian:
     def _put_away(self, model: Model) -> TrashRow:
         try:
             if model.source == "hub":
-                with RepositoryFolder(self.shelf.cache, model.id).locked_now():
+                with RepositoryWriter(self.registry.cache, model.id).locked_now():
                     row = self.trash.put(model)
             else:
                 row = self.trash.put(model)
@@ -196,7 +201,7 @@ class Librarian:
             row = self.trash.undo(identity)
         except OSError as error:
             raise disk_error(error) from error
-        self.shelf.catalog.refresh()
+        self.registry.catalog.refresh()
         return row
 
     async def bring(self, request: ImportRequest) -> AsyncGenerator[VerifyUpdate]:
@@ -205,8 +210,8 @@ class Librarian:
         Raises RequestError, ConflictError.
         """
         files = await asyncio.to_thread(imports.plan, Path(os.path.expanduser(request.path)))
-        identity, folder = imports.place(request, self.shelf.imported)
-        if any(model.id == identity for model in self.shelf.catalog.known()):
+        identity, folder = imports.place(request, self.registry.imported)
+        if any(model.id == identity for model in self.registry.catalog.known()):
             raise ConflictError(f"another model is named {identity}", hint="give another id: --as owner/name")
         done, total = [0], sum(file.stat().st_size for file in files.values()) if request.copy else 0
         self._check_room(total, folder)
@@ -225,17 +230,17 @@ class Librarian:
         except OSError as error:
             yield VerifyUpdate(id=identity, state="failed", error=disk_error(error).body())
             return
-        await self.shelf.catalog.rescan(urgent=True)
+        await self.registry.catalog.rescan(urgent=True)
         recorded = False
         try:
-            async for update in self.proving.verify(VerifyRequest(id=identity, accept=True)):
+            async for update in self.verifier.verify(VerifyRequest(id=identity, accept=True)):
                 recorded |= update.state in ("recorded", "changed")
                 if update.state != "failed":
                     yield update
         finally:
             if not recorded:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-                await self.shelf.catalog.rescan(urgent=True)
+                await self.registry.catalog.rescan(urgent=True)
         if not recorded:
             yield update
 

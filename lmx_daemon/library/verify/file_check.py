@@ -20,7 +20,7 @@ from lmx_daemon.contract.library import FileRow, FileState
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.verify.manifest import Manifest, ManifestFile
-from lmx_daemon.library.verify.proofs import is_weights
+from lmx_daemon.library.verify.manifest_store import is_weights
 from lmx_daemon.storage.reading import open_model_file
 
 READ_BYTES = 1 << 20
@@ -30,7 +30,7 @@ IGNORED = (".DS_Store",)
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedFiles:
     """What the files must be; `against` says in words where that comes from. None: nobody has said yet."""
 
     manifest: Manifest | None
@@ -38,7 +38,7 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedFile:
     """A file as it is on the disk."""
 
     entry: ManifestFile | None
@@ -47,23 +47,23 @@ class Checked:
 
 
 @dataclass
-class Progress:
+class HashProgress:
     done: int = 0
     total: int = 0
 
 
-def expected_of(model: Model, manifest: Manifest | None) -> Expected:
+def expected_of(model: Model, manifest: Manifest | None) -> ExpectedFiles:
     """A model that another program fetched into the cache is proved by the names of its blobs, which are hashes."""
     if model.source == "built-in":
-        return Expected(None, "it is a part of lmx")
+        return ExpectedFiles(None, "it is a part of lmx")
     if manifest is not None:
-        return Expected(manifest, "the Hub's hashes" if manifest.endpoint else "the recorded hashes")
+        return ExpectedFiles(manifest, "the Hub's hashes" if manifest.endpoint else "the recorded hashes")
     folder = Path(model.path)
     entries = [entry for path in files_of(folder) if (entry := _by_blob(folder, path)) is not None]
     if model.source == "hub" and entries:
         named = Manifest(repo=model.id, commit=model.revision or "", files=tuple(entries))
-        return Expected(named, "the cache's hashes")
-    return Expected(None, "nothing yet")
+        return ExpectedFiles(named, "the cache's hashes")
+    return ExpectedFiles(None, "nothing yet")
 
 
 def files_of(folder: Path) -> list[str]:
@@ -79,7 +79,7 @@ def files_of(folder: Path) -> list[str]:
     return found
 
 
-async def checking(model: Model, expected: Expected) -> AsyncIterator[Progress | list[Checked]]:
+async def checking(model: Model, expected: ExpectedFiles) -> AsyncIterator[HashProgress | list[CheckedFile]]:
     """How far it is, again and again, and at the end what was found. Leaving early stops the hashing."""
     folder = Path(model.path)
     if not folder.is_dir():
@@ -100,12 +100,12 @@ async def checking(model: Model, expected: Expected) -> AsyncIterator[Progress |
 
 class _Hasher:
     def __init__(self, folder: Path) -> None:
-        self.progress = Progress()
+        self.progress = HashProgress()
         self.stop = threading.Event()
         self._folder = folder
         self._lock = threading.Lock()
 
-    def all(self, paths: list[str], wanted: dict[str, ManifestFile], recording: bool) -> list[Checked]:
+    def all(self, paths: list[str], wanted: dict[str, ManifestFile], recording: bool) -> list[CheckedFile]:
         largest_first = sorted(paths, key=lambda path: -_size(self._folder / path))
         with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="verify") as threads:
             found = dict(
@@ -117,11 +117,11 @@ class _Hasher:
             )
         return [found[path] for path in paths]
 
-    def _one(self, path: str, wanted: ManifestFile | None, recording: bool) -> Checked:
+    def _one(self, path: str, wanted: ManifestFile | None, recording: bool) -> CheckedFile:
         found = self._look(path, wanted, recording)
         return replace(found, row=msgspec.structs.replace(found.row, path=valid_text(path)))
 
-    def _look(self, path: str, wanted: ManifestFile | None, recording: bool) -> Checked:
+    def _look(self, path: str, wanted: ManifestFile | None, recording: bool) -> CheckedFile:
         file = self._folder / path
         try:
             status = file.stat()  # before the first byte is read: what is written from then on is seen
@@ -129,26 +129,26 @@ class _Hasher:
             if wanted is not None and size != wanted.size:
                 self._count(size)
                 note = f"has {size} bytes, not {wanted.size}"
-                return Checked(None, FileRow(path=path, size=size, state="changed", note=note))
+                return CheckedFile(None, FileRow(path=path, size=size, state="changed", note=note))
             large = wanted.sha256 is not None if wanted else True
             digest = self._hash(file, size, large)
         except FileNotFoundError:
-            return Checked(None, FileRow(path=path, size=0, state="missing", note="is missing"))
+            return CheckedFile(None, FileRow(path=path, size=0, state="missing", note="is missing"))
         except OSError as error:
             note = f"cannot be read: {error.strerror or error}"
-            return Checked(None, FileRow(path=path, size=0, state="changed", note=note))
+            return CheckedFile(None, FileRow(path=path, size=0, state="changed", note=note))
         told = f"{'sha256' if large else 'sha1'}:{digest}"
         row = FileRow(path=path, size=size, hash=told, state="proved")
         if valid_text(path) != path:  # no manifest can hold it
             state: FileState = "changed" if is_weights(path) else "extra"
-            return Checked(None, msgspec.structs.replace(row, state=state, note="its name is not UTF-8"))
+            return CheckedFile(None, msgspec.structs.replace(row, state=state, note="its name is not UTF-8"))
         if wanted is None and not recording:
             state = "changed" if is_weights(path) else "extra"
-            return Checked(None, msgspec.structs.replace(row, state=state, note="is not in the manifest"))
+            return CheckedFile(None, msgspec.structs.replace(row, state=state, note="is not in the manifest"))
         if wanted is not None and digest != wanted.blob:
-            return Checked(None, msgspec.structs.replace(row, state="changed", note="has other bytes"))
+            return CheckedFile(None, msgspec.structs.replace(row, state="changed", note="has other bytes"))
         entry = wanted or ManifestFile(path=path, size=size, sha256=digest)
-        return Checked(msgspec.structs.replace(entry, modified_ns=status.st_mtime_ns), row)
+        return CheckedFile(msgspec.structs.replace(entry, modified_ns=status.st_mtime_ns), row)
 
     def _hash(self, file: Path, size: int, large: bool) -> str:
         digest = hashlib.sha256() if large else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)

@@ -16,23 +16,23 @@ from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.catalog.describe import size_of
-from lmx_daemon.library.catalog.registry import Shelf
-from lmx_daemon.library.pull.pulls import Pulls
-from lmx_daemon.library.verify.hashing_check import Checked, Expected, Progress, checking, expected_of
+from lmx_daemon.library.catalog.registry import ModelRegistry
+from lmx_daemon.library.pull.pull_queue import PullQueue
+from lmx_daemon.library.verify.file_check import CheckedFile, ExpectedFiles, HashProgress, checking, expected_of
 from lmx_daemon.library.verify.manifest import Manifest
 
 FAULTY = ("changed", "missing")
 
 
-class Proving:
-    def __init__(self, shelf: Shelf, pulls: Pulls) -> None:
-        self._shelf = shelf
+class Verifier:
+    def __init__(self, registry: ModelRegistry, pulls: PullQueue) -> None:
+        self._registry = registry
         self._pulls = pulls
         self._busy: set[str] = set()
 
     async def verify(self, request: VerifyRequest, endpoint: str | None = None) -> AsyncGenerator[VerifyUpdate]:
         """How far it is; the last one says how it ended. Raises ModelNotFoundError, ConflictError, RequestError."""
-        model = await self._shelf.catalog.seek(request.id)
+        model = await self._registry.catalog.seek(request.id)
         if model.source == "built-in":
             message = f"{model.id} is a part of lmx: there is nothing to verify it against"
             raise RequestError(message, param="id", hint="should it be damaged, install lmx again")
@@ -54,12 +54,12 @@ class Proving:
             yield VerifyUpdate(id=model.id, state="failed", error=error.body())
         finally:
             self._busy.discard(model.id)
-            await self._shelf.catalog.rescan(urgent=True)
+            await self._registry.catalog.rescan(urgent=True)
 
     async def _verify(self, model: Model, request: VerifyRequest, endpoint: str | None) -> AsyncIterator[VerifyUpdate]:
         expected = await self._expected(model)
         if request.accept:
-            expected = Expected(None, "nothing yet")
+            expected = ExpectedFiles(None, "nothing yet")
         async for told in self._hashed(model, expected, request.accept):
             last = told
             if told.state == "hashing":
@@ -74,21 +74,21 @@ class Proving:
             mended = "repaired" if told.state == "sound" else told.state
             yield msgspec.structs.replace(told, state=mended, faults=told.faults or last.faults)
 
-    async def _expected(self, model: Model) -> Expected:
-        return await asyncio.to_thread(lambda: expected_of(model, self._shelf.proofs.get(model)))
+    async def _expected(self, model: Model) -> ExpectedFiles:
+        return await asyncio.to_thread(lambda: expected_of(model, self._registry.manifests.get(model)))
 
-    async def _hashed(self, model: Model, expected: Expected, accept: bool) -> AsyncIterator[VerifyUpdate]:
+    async def _hashed(self, model: Model, expected: ExpectedFiles, accept: bool) -> AsyncIterator[VerifyUpdate]:
         """Hashes, keeps the proof where all is well, and says what was found."""
         told = VerifyUpdate(id=model.id, state="hashing", against=expected.against)
         async for step in checking(model, expected):
-            if isinstance(step, Progress):
+            if isinstance(step, HashProgress):
                 told = msgspec.structs.replace(told, done=step.done, total=step.total)
                 yield told
             else:
                 yield await asyncio.to_thread(self._conclude, model, expected, step, accept, told)
 
     def _conclude(
-        self, model: Model, expected: Expected, checked: list[Checked], accept: bool, told: VerifyUpdate
+        self, model: Model, expected: ExpectedFiles, checked: list[CheckedFile], accept: bool, told: VerifyUpdate
     ) -> VerifyUpdate:
         faults = tuple(found.row for found in checked if found.row.state in FAULTY)
         told = msgspec.structs.replace(told, done=told.total, files=len(checked))
@@ -96,7 +96,7 @@ class Proving:
             return msgspec.structs.replace(told, state="changed", faults=faults)
         files = tuple(found.entry for found in checked if found.entry is not None)
         proved = expected.manifest or Manifest(repo=model.id, commit=model.revision or "", files=())
-        self._shelf.proofs.write(model, msgspec.structs.replace(proved, files=files, proved_at=time.time()))
+        self._registry.manifests.write(model, msgspec.structs.replace(proved, files=files, proved_at=time.time()))
         return msgspec.structs.replace(told, state="sound" if expected.manifest else "recorded")
 
     async def _repair(self, model: Model, found: VerifyUpdate, endpoint: str | None) -> AsyncIterator[VerifyUpdate]:

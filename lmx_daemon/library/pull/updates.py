@@ -15,11 +15,11 @@ from lmx_daemon.contract.errors import HubError, LmxError, NotFoundError, Reques
 from lmx_daemon.contract.library import Outdated, OutdatedRow
 from lmx_daemon.contract.pulls import Download, PullRequest
 from lmx_daemon.contract.types import Model
-from lmx_daemon.library.catalog.registry import Shelf
-from lmx_daemon.library.hub.client import Asking
+from lmx_daemon.library.catalog.registry import ModelRegistry
+from lmx_daemon.library.hub.client import HubClient
+from lmx_daemon.library.hub.hub import Hub
 from lmx_daemon.library.hub.names import COMMIT
-from lmx_daemon.library.hub.repository import Hub
-from lmx_daemon.library.pull.pulls import Pulls
+from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.storage.state import json_of, read_state, write_state
 
 TOGETHER = 8
@@ -27,8 +27,8 @@ LOGGER = logging.getLogger("lmx.updates")
 
 
 class Updates:
-    def __init__(self, shelf: Shelf, pulls: Pulls, file: Path, retire: Callable[[Model], bool]) -> None:
-        self._shelf = shelf
+    def __init__(self, registry: ModelRegistry, pulls: PullQueue, file: Path, retire: Callable[[Model], bool]) -> None:
+        self._registry = registry
         self._pulls = pulls
         self._file = file
         self._retire = retire
@@ -47,8 +47,8 @@ class Updates:
 
     def check(self, hub: Hub) -> Outdated:
         """Asks for every model that came from the Hub. Blocking. Raises HubError where it cannot be asked at all."""
-        models = [model for model in self._shelf.catalog.refresh() if model.source == "hub"]
-        with Asking(hub) as asking, ThreadPoolExecutor(TOGETHER, thread_name_prefix="updates") as threads:
+        models = [model for model in self._registry.catalog.refresh() if model.source == "hub"]
+        with HubClient(hub) as asking, ThreadPoolExecutor(TOGETHER, thread_name_prefix="updates") as threads:
             answers = list(threads.map(lambda model: _newest(asking, model), models))
         faults = [answer for answer in answers if isinstance(answer, HubError)]
         if faults and len(faults) == len(answers):
@@ -57,13 +57,13 @@ class Updates:
         self._known = Outdated(rows=rows, checked_at=time.time())
         with suppress(OSError):  # then it is known until the daemon stops
             write_state(self._file, msgspec.json.encode(self._known))
-        self._shelf.catalog.refresh()
+        self._registry.catalog.refresh()
         return self._known
 
     async def update(self, name: str, endpoint: str | None = None) -> AsyncGenerator[Download]:
         """Pull the main branch; what is the same is not fetched. Then the old revision goes to the trash, unless it is
         in use. Other revisions stay."""
-        model = await self._shelf.catalog.seek(name)
+        model = await self._registry.catalog.seek(name)
         if model.source != "hub":
             raise RequestError(f"{model.id} did not come from the Hub, so there is nothing to update it from")
         job = await self._pulls.start(PullRequest(repo=model.id, endpoint=endpoint))
@@ -82,7 +82,7 @@ class Updates:
             LOGGER.warning("%s: the replaced revision %s stays: %s", model.id, model.revision, error)
 
 
-def _newest(asking: Asking, model: Model) -> str | NotFoundError | HubError:
+def _newest(asking: HubClient, model: Model) -> str | NotFoundError | HubError:
     """Upstream's commit, or why it is not known."""
     try:
         info = asking.json(f"/api/models/{quote(model.id)}", {"expand": "sha"})

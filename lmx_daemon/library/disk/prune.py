@@ -16,8 +16,8 @@ from typing import Literal
 from lmx_daemon.contract.library import DiskRow, DiskUse, PruneRow
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.contract.types import Model
-from lmx_daemon.library.disk.links import File, Holder, Identity, file_at, reached
-from lmx_daemon.library.disk.repository import Repository, Snapshot, other_holders, repositories
+from lmx_daemon.library.disk.cached_repository import CachedRepository, CachedSnapshot, other_holders, repositories
+from lmx_daemon.library.disk.links import FileEntry, Identity, LinkHolder, file_at, reached
 from lmx_daemon.library.verify.manifest import manifest_file
 
 PARTIAL_SECONDS = 7 * 86_400.0
@@ -33,7 +33,7 @@ class Removal:
     id: str
     what: Literal["unnamed revision", "orphan", "partial"]
     path: Path
-    files: tuple[File, ...]
+    files: tuple[FileEntry, ...]
     size: int
     """Bytes that are freed once this and the removals before it are gone."""
 
@@ -41,13 +41,13 @@ class Removal:
         return PruneRow(id=self.id, what=self.what, path=valid_text(str(self.path)), size=self.size)
 
 
-class Freed:
+class FreedBytes:
     """Bytes of removed files: those of a file with several hard links count when its last name goes."""
 
     def __init__(self) -> None:
         self._names: Counter[Identity] = Counter()
 
-    def take(self, files: Iterable[File]) -> int:
+    def take(self, files: Iterable[FileEntry]) -> int:
         """Return how many more bytes are free without `files` too."""
         total = 0
         for file in files:
@@ -57,7 +57,7 @@ class Freed:
 
 
 def disk_use(
-    cache: Path, models: Collection[Model], trash: int, reclaimable: int, elsewhere: Collection[Holder] = ()
+    cache: Path, models: Collection[Model], trash: int, reclaimable: int, elsewhere: Collection[LinkHolder] = ()
 ) -> DiskUse:
     """Return the space that each model takes, the largest first. `reclaimable` are the bytes that a prune frees."""
     rows = []
@@ -96,7 +96,7 @@ def disk_use(
 
 
 def prunable(
-    cache: Path, keep: Collection[str], busy: Collection[str], now: float, elsewhere: Collection[Holder] = ()
+    cache: Path, keep: Collection[str], busy: Collection[str], now: float, elsewhere: Collection[LinkHolder] = ()
 ) -> list[Removal]:
     """Return what is unused. `keep` are folders in memory, `busy` repositories with a pull, `elsewhere` folders outside
     the cache whose links count. Raises DiskError where a folder cannot be read."""
@@ -111,7 +111,7 @@ def prunable(
     ]
     going = _going(found, candidates, held)
     needed = _needed(found, going, held)
-    freed = Freed()
+    freed = FreedBytes()
     return [
         removal
         for repo in found
@@ -120,7 +120,9 @@ def prunable(
     ]
 
 
-def replaced(cache: Path, snapshot: Path, keep: Collection[str], elsewhere: Collection[Holder] = ()) -> Removal | None:
+def replaced(
+    cache: Path, snapshot: Path, keep: Collection[str], elsewhere: Collection[LinkHolder] = ()
+) -> Removal | None:
     """Return the removal of one snapshot that an update replaced, None where it must stay. Raises DiskError."""
     found = list(repositories(cache))
     held = _reached([*other_holders(cache), *elsewhere])
@@ -133,10 +135,10 @@ def replaced(cache: Path, snapshot: Path, keep: Collection[str], elsewhere: Coll
     ]
     going = _going(found, candidates, held)
     needed = _needed(found, going, held)
-    return next((removal for repo in found for removal in _revisions(repo, going, needed, Freed())), None)
+    return next((removal for repo in found for removal in _revisions(repo, going, needed, FreedBytes())), None)
 
 
-def _going(found: Collection[Repository], candidates: Iterable[Snapshot], held: set[Identity]) -> set[Path]:
+def _going(found: Collection[CachedRepository], candidates: Iterable[CachedSnapshot], held: set[Identity]) -> set[Path]:
     """Return the folders of those candidates whose own files and links nothing that stays leads to."""
     going = {one.folder: one for one in candidates}
     while True:
@@ -147,13 +149,13 @@ def _going(found: Collection[Repository], candidates: Iterable[Snapshot], held: 
         going = {folder: one for folder, one in going.items() if folder not in wanted}
 
 
-def _needed(found: Iterable[Repository], going: Collection[Path], held: set[Identity]) -> set[Identity]:
+def _needed(found: Iterable[CachedRepository], going: Collection[Path], held: set[Identity]) -> set[Identity]:
     staying = (one for repo in found for one in repo.snapshots.values() if one.folder not in going)
     return held.union(*(one.reached for one in staying))
 
 
 def _revisions(
-    repo: Repository, going: Collection[Path], needed: Collection[Identity], freed: Freed
+    repo: CachedRepository, going: Collection[Path], needed: Collection[Identity], freed: FreedBytes
 ) -> Iterator[Removal]:
     """Yield the revisions that go, each with the blobs that nothing else leads to; the first takes what they share."""
     unused = [blob for blob in repo.blobs if blob.identity not in needed]
@@ -166,7 +168,7 @@ def _revisions(
 
 
 def _leftovers(
-    repo: Repository, going: Collection[Path], needed: set[Identity], now: float, freed: Freed
+    repo: CachedRepository, going: Collection[Path], needed: set[Identity], now: float, freed: FreedBytes
 ) -> Iterator[Removal]:
     """Yield blobs that no snapshot leads to, and partial files that no pull goes on with."""
     used = needed.union(*(one.reached for one in repo.snapshots.values() if one.folder in going))
@@ -180,7 +182,7 @@ def _leftovers(
 
 def remove(removals: Iterable[Removal]) -> int:
     """Delete what `prunable` returned; return the bytes that were freed. A file that changed since is left."""
-    freed, total = Freed(), 0
+    freed, total = FreedBytes(), 0
     for removal in removals:
         if removal.what == "unnamed revision":
             _remove_snapshot(removal.path)
@@ -198,7 +200,7 @@ def size_on_disk(path: Path) -> int:
         return 0
 
 
-def _reached(holders: Iterable[Holder]) -> set[Identity]:
+def _reached(holders: Iterable[LinkHolder]) -> set[Identity]:
     return set[Identity]().union(*map(reached, holders))
 
 
@@ -211,7 +213,7 @@ def _remove_snapshot(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_gone(file: File) -> bool:
+def _is_gone(file: FileEntry) -> bool:
     """Remove the directory entry if it is still the same file; return whether it is gone."""
     now = file_at(file.path)
     if now is None or now.identity != file.identity:

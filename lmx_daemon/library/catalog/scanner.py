@@ -39,7 +39,7 @@ class Scan:
         self.progressed_at = time.monotonic()
 
 
-class Scans:
+class Scanner:
     """`work` does a scan. Its result counts only while the scan is not abandoned."""
 
     def __init__(self, work: Callable[[Scan], None], hung_seconds: float = HUNG_SECONDS) -> None:

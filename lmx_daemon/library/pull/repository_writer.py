@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from lmx_daemon.contract.errors import CancelledError, DiskError, LmxError
-from lmx_daemon.library.disk.links import Holder, file_at, reached
+from lmx_daemon.library.disk.links import LinkHolder, file_at, reached
 from lmx_daemon.library.verify.manifest import (
     Manifest,
     ManifestFile,
@@ -32,7 +32,7 @@ STEP_SECONDS = 2.0
 """The coarsest step of a file system's times, FAT's."""
 
 
-class RepositoryFolder:
+class RepositoryWriter:
     """`models--<owner>--<name>`."""
 
     def __init__(self, cache: Path, repo: str) -> None:
@@ -216,7 +216,9 @@ class RepositoryFolder:
         bytes. Raises OSError, DiskError."""
         if self.folder.is_symlink() or self.blobs.is_symlink():
             return 0
-        needed = {identity for place in self.folder.parent.glob("*/snapshots") for identity in reached(Holder(place))}
+        needed = {
+            identity for place in self.folder.parent.glob("*/snapshots") for identity in reached(LinkHolder(place))
+        }
         freed = 0
         for file in files:
             for path in (self.partial(file), self.quarantined / file.blob, self.blob(file)):

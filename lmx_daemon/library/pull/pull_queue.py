@@ -17,14 +17,14 @@ import msgspec
 
 from lmx_daemon.contract.errors import CancelledError, DiskError, LmxError
 from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download, PullRequest
-from lmx_daemon.library.catalog.places import hub_cache
+from lmx_daemon.library.catalog.roots import hub_cache
+from lmx_daemon.library.hub.hub import Hub, checked_endpoint
 from lmx_daemon.library.hub.names import asked_for, revision_of
-from lmx_daemon.library.hub.repository import Hub, checked_endpoint
-from lmx_daemon.library.pull import queue
-from lmx_daemon.library.pull.progress import Tally
-from lmx_daemon.library.pull.pull import FreeSpace, Order, Outcome, Pull, free_space
-from lmx_daemon.library.pull.records import STATES, JobRecord, Records, Wish, base_of, in_order, shown
-from lmx_daemon.library.pull.repository_folder import RepositoryFolder
+from lmx_daemon.library.pull import decisions
+from lmx_daemon.library.pull.progress import PullProgress
+from lmx_daemon.library.pull.records import STATES, JobState, PullRecord, PullRecords, base_of, in_order, shown
+from lmx_daemon.library.pull.repository_writer import RepositoryWriter
+from lmx_daemon.library.pull.run import FreeSpace, PullOutcome, PullRun, PullSpec, free_space
 from lmx_daemon.library.pull.throttle import Throttle
 from lmx_daemon.library.verify.manifest import Manifest
 from lmx_daemon.settings.schema import LibrarySettings
@@ -37,19 +37,19 @@ STOP_SECONDS = 8.0
 NUDGE_SECONDS = 0.2
 PIN_KEPT = frozenset({"hub_error", "disk_error"})
 """After these a retry goes on with the same commit; after others it asks the Hub what is there now."""
-ENDED: tuple[Wish, ...] = ("done", "failed", "cancelled")
+ENDED: tuple[JobState, ...] = ("done", "failed", "cancelled")
 Downloads = list[Download]
 LOGGER = logging.getLogger("lmx.pulls")
 
 
 @dataclass(frozen=True)
-class Running:
-    pull: Pull
-    tally: Tally
+class ActivePull:
+    pull: PullRun
+    tally: PullProgress
     task: "asyncio.Task[None]"
 
 
-class Pulls:
+class PullQueue:
     """Call `open()` once there is a loop: what an earlier daemon left goes on. `folder` keeps the records."""
 
     def __init__(
@@ -59,9 +59,9 @@ class Pulls:
         self._environ = environ
         self._cache = hub_cache(environ)
         self._free = free
-        self._records = Records(folder)
+        self._records = PullRecords(folder)
         self._throttle = Throttle(settings.bytes_per_second)
-        self._running: dict[str, Running] = {}
+        self._running: dict[str, ActivePull] = {}
         self._tokens: dict[str, str] = {}
         self._fresh: set[str] = set()
         self._leftovers: list[asyncio.Task[None]] = []
@@ -80,7 +80,7 @@ class Pulls:
         """Puts a pull into the queue, or goes on with the one for the same. Raises RequestError or DiskError."""
         endpoint = checked_endpoint(request.endpoint) or self._settings.endpoint
         repo, pasted = asked_for(request.repo, Hub(endpoint, self._environ).endpoint)
-        wanted = JobRecord(
+        wanted = PullRecord(
             id=uuid.uuid4().hex[:12],
             repo=repo,
             revision=revision_of(request.revision) or pasted,
@@ -88,7 +88,7 @@ class Pulls:
             exclude=request.exclude,
             endpoint=endpoint,
             wish="pause" if request.paused else "run",
-            place=queue.next_place(self._records),
+            place=decisions.next_place(self._records),
             added_at=time.time(),
         )
         async with self._asking:  # who asks for the same is answered once the first one is written down
@@ -96,7 +96,7 @@ class Pulls:
 
     def list(self) -> Downloads:
         """Those that run, then the queue in its order, then the ended ones."""
-        rank: dict[Wish, int] = {"run": 0, "pause": 1, "failed": 2, "done": 3, "cancelled": 3}
+        rank: dict[JobState, int] = {"run": 0, "pause": 1, "failed": 2, "done": 3, "cancelled": 3}
         ordered = in_order(self._records)
         ordered.sort(key=lambda record: (record.id not in self._running, rank[record.wish]))
         return [self._told(record) for record in ordered]
@@ -119,7 +119,7 @@ class Pulls:
     async def pause(self, identity: str) -> Download:
         """Stops it until it is resumed; what was fetched is kept."""
         record = self._records[identity]
-        queue.check(record, "pause")
+        decisions.check(record, "pause")
         await self._records.keep(msgspec.structs.replace(record, wish="pause"))
         await self._stop(identity)
         self._advance()
@@ -127,19 +127,19 @@ class Pulls:
 
     async def resume(self, identity: str) -> Download:
         record = self._records[identity]
-        queue.check(record, "resume")
+        decisions.check(record, "resume")
         return await self._go_on(record)
 
     async def retry(self, identity: str) -> Download:
         """Also of one that is done: it is looked at again, and what is missing or wrong is fetched."""
         record = self._records[identity]
-        queue.check(record, "retry")
+        decisions.check(record, "retry")
         return await self._go_on(record)
 
     async def cancel(self, identity: str) -> Download:
         """Stops it for good; what was fetched and nothing else needs is deleted."""
         record = self._records[identity]
-        queue.check(record, "cancel")
+        decisions.check(record, "cancel")
         if record.wish != "cancelled":
             gone = msgspec.structs.replace(record, wish="cancelled", ended_at=time.time())
             self._records.note(gone)
@@ -150,8 +150,8 @@ class Pulls:
         return self.get(identity)
 
     async def move(self, identity: str, position: int) -> Downloads:
-        queue.check(self._records[identity], "move")
-        changed = queue.moved(list(self._records), self._running, identity, position)
+        decisions.check(self._records[identity], "move")
+        changed = decisions.moved(list(self._records), self._running, identity, position)
         for record in changed:
             self._records.note(record)
         for record in changed:  # as it is by then: it may have begun, or ended
@@ -176,8 +176,8 @@ class Pulls:
 
     # ---- what is done ----
 
-    async def _take(self, wanted: JobRecord, token: str | None) -> Download:
-        known = queue.same_as(self._records, wanted)
+    async def _take(self, wanted: PullRecord, token: str | None) -> Download:
+        known = decisions.same_as(self._records, wanted)
         identity = wanted.id if known is None else known.id
         if token:
             self._tokens[identity] = token
@@ -189,7 +189,7 @@ class Pulls:
             await self._go_on(msgspec.structs.replace(known, endpoint=wanted.endpoint))
         return self.get(identity)
 
-    async def _go_on(self, record: JobRecord) -> Download:
+    async def _go_on(self, record: PullRecord) -> Download:
         pinned = record.wish in ("run", "pause") or (record.error is not None and record.error.code in PIN_KEPT)
         again = msgspec.structs.replace(
             record, wish="run", error=None, ended_at=None, manifest=record.manifest if pinned else None
@@ -202,16 +202,16 @@ class Pulls:
     def _advance(self) -> None:
         if self._closing:
             return
-        for identity in queue.to_start(list(self._records), self._running, self._settings.pulls_at_once):
+        for identity in decisions.to_start(list(self._records), self._running, self._settings.pulls_at_once):
             self._begin(self._records[identity])
 
-    def _begin(self, record: JobRecord) -> None:
-        loop, tally = asyncio.get_running_loop(), Tally()
+    def _begin(self, record: PullRecord) -> None:
+        loop, tally = asyncio.get_running_loop(), PullProgress()
 
         def pin(manifest: Manifest) -> None:
             asyncio.run_coroutine_threadsafe(self._pin(record.id, manifest), loop).result()
 
-        order = Order(
+        order = PullSpec(
             repo=record.repo,
             revision=record.revision,
             include=record.include,
@@ -222,12 +222,12 @@ class Pulls:
             fresh=record.id in self._fresh,
         )
         hub = Hub(record.endpoint, self._environ, self._tokens.get(record.id))
-        pull = Pull(order, hub, self._cache, tally, self._throttle, pin, self._free)
+        pull = PullRun(order, hub, self._cache, tally, self._throttle, pin, self._free)
         self._fresh.discard(record.id)
         LOGGER.info("%s: begun%s", record.repo, " anew" if record.manifest else "")
-        self._running[record.id] = Running(pull, tally, asyncio.create_task(self._run(record.id, pull)))
+        self._running[record.id] = ActivePull(pull, tally, asyncio.create_task(self._run(record.id, pull)))
 
-    async def _run(self, identity: str, pull: Pull) -> None:
+    async def _run(self, identity: str, pull: PullRun) -> None:
         """Run one pull to its end. The queue goes on whatever happens to it."""
         try:
             await self._finish(identity, await asyncio.to_thread(pull.run))
@@ -236,10 +236,10 @@ class Pulls:
             LOGGER.error("%s: %s: %s", identity, type(error).__name__, error)
         self._advance()
 
-    async def _finish(self, identity: str, outcome: Outcome) -> None:
+    async def _finish(self, identity: str, outcome: PullOutcome) -> None:
         record = self._records[identity]
         last = self._running.pop(identity).tally.told(base_of(record), outcome.manifest)
-        record = queue.ended(record, outcome, last, time.time())
+        record = decisions.ended(record, outcome, last, time.time())
         level = logging.ERROR if record.error else logging.INFO
         said = record.error.message if record.error else f"{last.done} bytes, {last.retries} retries"
         LOGGER.log(level, "%s: %s, %s", record.repo, STATES[record.wish], said)
@@ -247,7 +247,7 @@ class Pulls:
         try:
             await (self._discard(record) if record.wish == "cancelled" else self._records.write(record))
             records = list(self._records)
-            await self._forget([*queue.to_forget(records), *queue.superseded(records, record)])
+            await self._forget([*decisions.to_forget(records), *decisions.superseded(records, record)])
         except LmxError as error:  # a full disk: what is known in memory has to do, and the queue goes on
             LOGGER.warning("%s: its record was not written: %s", record.repo, error.message)
 
@@ -262,7 +262,7 @@ class Pulls:
     async def _pin(self, identity: str, manifest: Manifest) -> None:
         await self._records.keep(msgspec.structs.replace(self._records[identity], manifest=manifest))
 
-    async def _discard(self, record: JobRecord) -> None:
+    async def _discard(self, record: PullRecord) -> None:
         """Frees what a cancelled pull had fetched, and forgets it on disk; in memory it is still told."""
         if record.manifest is not None:
             freed = await asyncio.to_thread(self._discard_files, record)
@@ -275,11 +275,11 @@ class Pulls:
         except LmxError as error:  # the next daemon finds it cancelled, and tries again
             LOGGER.warning("%s: its record was not deleted: %s", record.repo, error.message)
 
-    def _discard_files(self, record: JobRecord) -> int:
+    def _discard_files(self, record: PullRecord) -> int:
         assert record.manifest is not None
-        needed = queue.needed_by_others(self._records, record)
+        needed = decisions.needed_by_others(self._records, record)
         files = [file for file in record.manifest.files if file.blob not in needed]
-        place = RepositoryFolder(self._cache, record.repo)
+        place = RepositoryWriter(self._cache, record.repo)
         with suppress(CancelledError, OSError, DiskError), place.locked_now():
             return place.discard(files, record.added_at)
         return 0
@@ -294,12 +294,12 @@ class Pulls:
                 self._fresh.discard(identity)
                 await self._records.forget(identity)
 
-    def _told(self, record: JobRecord) -> Download:
+    def _told(self, record: PullRecord) -> Download:
         running = self._running.get(record.id)
         if running is not None:
             told = running.tally.told(base_of(record), record.manifest)
             if record.wish == "run":
                 return told
             return msgspec.structs.replace(told, state=STATES[record.wish], rate=0.0, eta=None)
-        waiting = queue.waiting(list(self._records), self._running)
+        waiting = decisions.waiting(list(self._records), self._running)
         return shown(record, waiting.index(record.id) if record.id in waiting else None)

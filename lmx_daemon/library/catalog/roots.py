@@ -24,7 +24,7 @@ Source = Literal["built-in", "hub", "lmstudio", "imported", "folder"]
 
 
 @dataclass(frozen=True)
-class Place:
+class ModelRoot:
     """A folder that holds models; `source` tells how they lie in it and whose they are."""
 
     source: Source
@@ -35,7 +35,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Found:
+class ModelFolder:
     """A folder that may hold a model, under the id that it would have."""
 
     id: str
@@ -70,7 +70,7 @@ def lmstudio_models(environ: Mapping[str, str]) -> list[Path]:
     return [place for place in dict.fromkeys(places) if place.is_dir()]
 
 
-def look(place: Place) -> Iterator[Found]:
+def look(place: ModelRoot) -> Iterator[ModelFolder]:
     """The folders of a place that may hold models, by id. One that cannot be read holds none."""
     try:
         match place.source:
@@ -86,34 +86,34 @@ def look(place: Place) -> Iterator[Found]:
         return
 
 
-def _in_cache(root: Path) -> Iterator[Found]:
+def _in_cache(root: Path) -> Iterator[ModelFolder]:
     for name in sorted(os.listdir(root)):
         if (match := FOLDER.fullmatch(name)) and (commit := current_commit(root / name)):
-            yield Found(f"{match[1]}/{match[2]}", root / name / "snapshots" / commit, "hub", commit)
+            yield ModelFolder(f"{match[1]}/{match[2]}", root / name / "snapshots" / commit, "hub", commit)
 
 
-def _two_deep(place: Place) -> Iterator[Found]:
+def _two_deep(place: ModelRoot) -> Iterator[ModelFolder]:
     for owner in _folders(place.root):
         for folder in _folders(owner):
             if NAME.fullmatch(owner.name) and NAME.fullmatch(folder.name) and _holds_weights(folder):
-                yield Found(f"{owner.name}/{folder.name}", folder, place.source)
+                yield ModelFolder(f"{owner.name}/{folder.name}", folder, place.source)
 
 
-def _watched(place: Place) -> Iterator[Found]:
+def _watched(place: ModelRoot) -> Iterator[ModelFolder]:
     """The folder itself, what lies in it, and one level deeper."""
     if _holds_weights(place.root):
-        yield Found(f"local/{_plain(place.root.name)}", place.root, place.source)
+        yield ModelFolder(f"local/{_plain(place.root.name)}", place.root, place.source)
         return
     looked = 0
     for outer in _folders(place.root):
         if _holds_weights(outer):
-            yield Found(f"local/{_plain(outer.name)}", outer, place.source)
+            yield ModelFolder(f"local/{_plain(outer.name)}", outer, place.source)
             continue
         for inner in _folders(outer):
             if (looked := looked + 1) > MAX_ENTRIES:
                 return
             if _holds_weights(inner):
-                yield Found(f"{_plain(outer.name)}/{_plain(inner.name)}", inner, place.source)
+                yield ModelFolder(f"{_plain(outer.name)}/{_plain(inner.name)}", inner, place.source)
 
 
 def _folders(root: Path) -> list[Path]:
