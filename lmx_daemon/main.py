@@ -39,7 +39,8 @@ from lmx_daemon.residency.worker import Worker
 from lmx_daemon.settings.memory_limit import MemoryLimit
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.reading import read_settings
-from lmx_daemon.settings.schema import ServerSettings, Settings
+from lmx_daemon.settings.schema import Settings
+from lmx_daemon.settings.source import SettingsSource
 from lmx_daemon.shutdown import disk_threads, end_threads, tidy
 from lmx_daemon.storage.backup import exclude
 
@@ -55,11 +56,11 @@ def main(arguments: Sequence[str]) -> int:
         home = Home.from_environment()
         home.make()
         options = parse(arguments)
-        settings = settings_for(home, options)
+        source = SettingsSource(settings_for(home, options), check_exposure)
         raise_file_limit()
         with take_lock(home):
             exclude(home.caches)
-            return uvloop.run(Daemon(home, settings, options.model).run())
+            return uvloop.run(Daemon(home, source, options.model).run())
     except LmxError as error:
         print(one_line(f"error: {error.message}"), file=sys.stderr)
         if error.hint:
@@ -84,7 +85,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def settings_for(home: Home, options: argparse.Namespace) -> Settings:
-    """Flags win over variables, variables over the file. Raises ConfigError or StartupError."""
+    """Return the settings of the file with variables and flags put over it. Raises ConfigError."""
     settings = read_settings(home)
     server = msgspec.structs.replace(
         settings.server,
@@ -92,11 +93,12 @@ def settings_for(home: Home, options: argparse.Namespace) -> Settings:
         port=settings.server.port if options.port is None else options.port,
         api_key=os.environ.get("LMX_API_KEY") or settings.server.api_key,
     )
-    check_exposure(server)
     return msgspec.structs.replace(settings, server=server)
 
 
-def check_exposure(server: ServerSettings) -> None:
+def check_exposure(settings: Settings) -> None:
+    """Raise StartupError for an address that other machines reach without an API key."""
+    server = settings.server
     if not is_loopback(server.host) and not server.api_key:
         raise StartupError(
             f"{server.host or 'every address'} can be reached by other machines, and no API key is set",
@@ -113,25 +115,25 @@ class Server(uvicorn.Server):
 
 
 class Daemon:
-    def __init__(self, home: Home, settings: Settings, preloads: list[str]) -> None:
+    def __init__(self, home: Home, source: SettingsSource, preloads: list[str]) -> None:
         self._home = home
-        self._settings = settings
+        self._source = source
         self._preloads = preloads
         self._exit_code = 0
 
     async def run(self) -> int:
         """From the sockets to the last worker's end."""
-        settings, home = self._settings, self._home
+        server, home = self._source.current.server, self._home
         self._stopping, self._hurry = asyncio.Event(), asyncio.Event()
         executor = disk_threads()
         asyncio.get_running_loop().set_default_executor(executor)
-        public_sockets = bind_public(settings.server.host, settings.server.port)
+        public_sockets = bind_public(server.host, server.port)
         admin_socket = bind_admin(home.socket)
         addresses = [url_of(listener) for listener in public_sockets]
         address = addresses[0]
         with WorkerLog(home.worker_log_file) as worker_log:
             parts = self._build(addresses, worker_log)
-            public = self._server(public_app(parts, settings.server, address))
+            public = self._server(public_app(parts, server, address))
             admin = self._server(admin_app(parts))
             public_task = asyncio.create_task(public.serve(sockets=public_sockets))
             admin_task = asyncio.create_task(admin.serve(sockets=[admin_socket]))
@@ -155,12 +157,12 @@ class Daemon:
 
     def _build(self, addresses: list[str], worker_log: WorkerLog) -> dict[str, Any]:
         """Every part, by the name under which the routes find it."""
-        settings, home = self._settings, self._home
+        source, home = self._source, self._home
         logs = Logs(home.log_file)
         logs.install()
         library = Library(
             home,
-            settings.library,
+            source.current.library,
             os.environ,
             machine=lambda: MachineCapacity(
                 host.limits().cap,
@@ -171,11 +173,10 @@ class Daemon:
             in_use=lambda: pool.folders(),
         )
         catalog, pulls = library.registry.catalog, library.pulls
-        host = Host(MemoryLimit(settings.engine.memory))
+        host = Host(lambda: MemoryLimit(source.current.engine.memory))
         incidents, environment = Incidents(_log_worker), worker_environment(os.environ)
         pool = Pool(
-            settings.engine,
-            settings.server,
+            source,
             find=library.registry.find,
             clear=library.registry.clear,
             start=lambda name: Worker.start(name, environment, worker_log.open, incidents.forward),
@@ -184,7 +185,7 @@ class Daemon:
             prefixes=home.prefixes,
             incidents=incidents,
         )
-        monitor = Monitor(home, pool, host, catalog, pulls, addresses, settings.server.api_key is not None)
+        monitor = Monitor(home, source, pool, host, catalog, pulls, addresses)
         return {
             "pool": pool,
             "catalog": catalog,
@@ -193,7 +194,7 @@ class Daemon:
             "monitor": monitor,
             "logs": logs,
             "home": home,
-            "bodies": BodyReader(max(settings.server.max_bodies_bytes, settings.server.max_body_bytes)),
+            "bodies": BodyReader(max(source.current.server.max_bodies_bytes, source.current.server.max_body_bytes)),
             "stop": self.stop,
         }
 
@@ -234,7 +235,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, lambda: None)
 
     async def _drain(self, pool: Pool) -> None:
-        drain = asyncio.create_task(pool.drain(self._settings.server.drain_seconds))
+        drain = asyncio.create_task(pool.drain(self._source.current.server.drain_seconds))
         hurry = asyncio.create_task(self._hurry.wait())
         await asyncio.wait([drain, hurry], return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
@@ -243,7 +244,7 @@ class Daemon:
             await pool.drain(0.0)
 
     def _server(self, app: Any) -> Server:
-        server = self._settings.server
+        server = self._source.current.server
         config = uvicorn.Config(
             app,
             http=protocol_for(server.stall_seconds),

@@ -40,19 +40,22 @@ class Limits:
 
 
 class Host:
-    """The system's answers about memory; one for each daemon. `processes` and `pressure` are replaced in tests, as is
-    `system`, the name that sys.platform has."""
+    """The operating system's figures about memory; one object for each daemon.
+
+    `limit` returns the setting in force. `processes`, `pressure` and `system`, which is sys.platform, are replaced in
+    tests.
+    """
 
     def __init__(
         self,
-        limit: MemoryLimit,
+        limit: Callable[[], MemoryLimit],
         cgroups: Path = Path("/sys/fs/cgroup"),
         *,
         processes: Processes | None = None,
         pressure: Callable[[int, int], Pressure] = system_pressure,
         system: str = sys.platform,
     ) -> None:
-        self._setting = limit
+        self._limit = limit
         self._cgroups = cgroups
         self._processes = processes or system_processes()
         self._pressure = pressure
@@ -65,7 +68,8 @@ class Host:
     def limits(self) -> Limits:
         groups = limited_groups(self._cgroups)
         total, source = self._total(groups)
-        cap = min(self._setting.of(total), total) if self._setting.given else int(total * CAP_SHARE)
+        limit = self._limit()
+        cap = min(limit.of(total), total) if limit.given else int(total * CAP_SHARE)
         free = [int(psutil.virtual_memory().available), *(group.limit - group.used for group in groups)]
         return Limits(total, source, cap, max(0, min(free)))
 
@@ -73,7 +77,7 @@ class Host:
         """Return what models share. What other programs leave counts, except for a GPU with memory of its own, and on a
         Mac where the setting names an amount: macOS reports less than it can make free by compressing and swapping."""
         limits = self.limits()
-        open_ended = self._setting.given if self._system == "darwin" else self.device_memory is not None
+        open_ended = self._limit().given if self._system == "darwin" else self.device_memory is not None
         return MemoryBudget(limits.cap, None if open_ended else limits.available, self._pressure_of(limits))
 
     def use(self, pid: int) -> ProcessUse:

@@ -13,6 +13,7 @@ from lmx_daemon.memory.host import Host
 from lmx_daemon.monitor.series import SeriesRecorder
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.settings.paths import Home
+from lmx_daemon.settings.source import SettingsSource
 
 SAMPLE_SECONDS = 1.0
 
@@ -21,19 +22,19 @@ class Monitor:
     def __init__(
         self,
         home: Home,
+        settings: SettingsSource,
         pool: Pool,
         host: Host,
         catalog: Catalog,
         pulls: PullQueue,
         addresses: Sequence[str],
-        api_key: bool,
     ) -> None:
         self._home = home
         self._pool = pool
         self._catalog = catalog
         self._pulls = pulls
         self._addresses = tuple(addresses)
-        self._api_key = api_key
+        self._settings = settings
         self._host = host
         self._series = SeriesRecorder()
         self._started = time.monotonic()
@@ -60,7 +61,7 @@ class Monitor:
             draining=self.draining,
             spare=pool.spare.state,
             log_file=str(self._home.log_file),
-            api_key=self._api_key,
+            api_key=self._settings.current.server.api_key is not None,
             incidents=pool.incidents.recent(),
         )
 

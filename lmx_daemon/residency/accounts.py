@@ -14,7 +14,7 @@ from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.placement import Decision, grants, place
 from lmx_daemon.residency.plan import reduced
 from lmx_daemon.residency.resident import Resident, Residents
-from lmx_daemon.settings.schema import EngineSettings
+from lmx_daemon.settings.source import SettingsSource
 
 GRANT_STEP = 0.05
 """A grant is sent again when it changes by more than this share."""
@@ -33,9 +33,11 @@ class Machine(Protocol):
 class Accounts:
     """Reads the pool's residents and writes their plans, samples and grants."""
 
-    def __init__(self, residents: Residents, engine: EngineSettings, host: Machine, measurements: Measurements) -> None:
+    def __init__(
+        self, residents: Residents, settings: SettingsSource, host: Machine, measurements: Measurements
+    ) -> None:
         self._residents = residents
-        self._engine = engine
+        self._settings = settings
         self._host = host
         self._measurements = measurements
         self.versions: dict[str, str] = {}
@@ -44,7 +46,7 @@ class Accounts:
     @property
     def device(self) -> Device:
         on_cpu = self.backend.startswith("cpu") if self.backend else sys.platform != "darwin"
-        return Device(cpu=on_cpu, prefill_step=self._engine.prefill_step)
+        return Device(cpu=on_cpu, prefill_step=self._settings.current.engine.prefill_step)
 
     def greet(self, hello: Hello) -> None:
         """Note what the first worker has found of the device."""
@@ -99,7 +101,7 @@ class Accounts:
             self.measured(resident.model),
             granted=resident.cache_allowed if loaded is not None else 0,
             context=loaded.capabilities.context_length if loaded is not None else resident.plan.context,
-            slots=resident.demand.slots or self._engine.max_running,
+            slots=resident.demand.slots or self._settings.current.engine.max_running,
         )
 
     def share_out(self) -> None:

@@ -5,14 +5,14 @@ from collections import defaultdict
 from lmx_daemon.contract.errors import CrashLoopError, OutOfMemoryError
 from lmx_daemon.contract.types import Model
 from lmx_daemon.residency.plan import Start, start_after
-from lmx_daemon.settings.schema import EngineSettings
+from lmx_daemon.settings.source import SettingsSource
 
 
 class Ends:
     """Times are monotonic seconds."""
 
-    def __init__(self, engine: EngineSettings) -> None:
-        self._engine = engine
+    def __init__(self, settings: SettingsSource) -> None:
+        self._settings = settings
         self._crashes: dict[str, list[float]] = defaultdict(list)
         self._ran_out: dict[str, list[float]] = defaultdict(list)
 
@@ -28,12 +28,15 @@ class Ends:
 
     def out_of_memory(self, model: Model, now: float) -> int:
         """Return how often the model ran out of memory within `restart_window_seconds`."""
-        return sum(now - then < self._engine.restart_window_seconds for then in self._ran_out[model.id])
+        return sum(
+            now - then < self._settings.current.engine.restart_window_seconds for then in self._ran_out[model.id]
+        )
 
     def delay(self, model: Model, now: float) -> float:
         """Return the seconds to wait before the next start. Raise CrashLoopError or OutOfMemoryError after
         `max_restarts` ends of one kind within the window."""
-        limit, window = self._engine.max_restarts, self._engine.restart_window_seconds
+        engine = self._settings.current.engine
+        limit, window = engine.max_restarts, engine.restart_window_seconds
         crashed, ran_out = self._start(self._crashes[model.id], now), self._start(self._ran_out[model.id], now)
         if crashed.refused_for is not None:
             raise CrashLoopError(
@@ -52,4 +55,5 @@ class Ends:
         return max(crashed.wait, ran_out.wait)
 
     def _start(self, ends: list[float], now: float) -> Start:
-        return start_after(ends, now, self._engine.max_restarts, self._engine.restart_window_seconds)
+        engine = self._settings.current.engine
+        return start_after(ends, now, engine.max_restarts, engine.restart_window_seconds)

@@ -22,7 +22,7 @@ from lmx_daemon.residency.plan import may_evict, reduced
 from lmx_daemon.residency.resident import Resident, Residents
 from lmx_daemon.residency.spare import Spare
 from lmx_daemon.residency.worker import Worker
-from lmx_daemon.settings.schema import EngineSettings, ServerSettings
+from lmx_daemon.settings.source import SettingsSource
 
 ROOM_POLL_SECONDS = 0.1
 DRAIN_POLL_SECONDS = 0.02
@@ -38,8 +38,7 @@ class Loader:
     def __init__(
         self,
         residents: Residents,
-        engine: EngineSettings,
-        server: ServerSettings,
+        settings: SettingsSource,
         *,
         accounts: Accounts,
         spare: Spare,
@@ -51,8 +50,7 @@ class Loader:
         prefixes: Path,
     ) -> None:
         self._residents = residents
-        self._engine = engine
-        self._server = server
+        self._settings = settings
         self._accounts = accounts
         self._spare = spare
         self._incidents = incidents
@@ -74,7 +72,7 @@ class Loader:
         resident.shape = await asyncio.to_thread(read_shape, Path(resident.model.path))
         if not self._accounts.backend:  # the first one: what it computes with decides what a model takes
             await self._take_worker(resident)
-        deadline = time.monotonic() + self._engine.memory_wait_seconds
+        deadline = time.monotonic() + self._settings.current.engine.memory_wait_seconds
         while True:
             async with self._one_at_a_time:
                 if resident.ready.done():  # it was unloaded while it waited for its turn
@@ -89,7 +87,7 @@ class Loader:
                 raise self._refusal(resident, decision)
             assert resident.plan is not None
             if time.monotonic() > deadline:
-                seconds = self._engine.memory_wait_seconds
+                seconds = self._settings.current.engine.memory_wait_seconds
                 raise refusal.wait_over(resident.model.id, resident.plan, seconds, decision.busy)
             names = ", ".join(identity.rpartition(":")[0] for identity in decision.busy)
             self._set_progress(resident, f"waiting for memory: {names} is busy", None)
@@ -182,15 +180,15 @@ class Loader:
         if resident.worker is not None:
             resident.worker.leaving = True
             resident.worker.fail(CancelledError(f"{resident.model.id} was unloaded"))
-            await resident.worker.leave(self._engine.leave_seconds)
+            await resident.worker.leave(self._settings.current.engine.leave_seconds)
         self._residents.forget(resident)
 
     def _command(self, resident: Resident) -> Load:
-        engine = self._engine
+        engine = self._settings.current.engine
         options = EngineOptions(
             context_length=resident.demand.context or engine.context_length,
             max_running=resident.demand.slots or engine.max_running,
-            max_waiting=self._server.max_queued,
+            max_waiting=self._settings.current.server.max_queued,
             prefill_step=reduced(engine.prefill_step, LEAST_STEP, resident.ran_out),
             prefix_cache_bytes=engine.prefix_cache_bytes,
             prefix_disk_bytes=engine.prefix_disk_bytes,

@@ -15,7 +15,7 @@ from lmx_daemon.residency.loading import Loader
 from lmx_daemon.residency.plan import Purpose, is_withdrawn
 from lmx_daemon.residency.resident import Resident, Residents
 from lmx_daemon.residency.supervision import Supervisor
-from lmx_daemon.settings.schema import EngineSettings
+from lmx_daemon.settings.source import SettingsSource
 
 
 class Opener:
@@ -26,7 +26,7 @@ class Opener:
         residents: Residents,
         loader: Loader,
         supervisor: Supervisor,
-        engine: EngineSettings,
+        settings: SettingsSource,
         *,
         incidents: Incidents,
         background: Background,
@@ -34,7 +34,7 @@ class Opener:
         self._residents = residents
         self._loader = loader
         self._supervisor = supervisor
-        self._engine = engine
+        self._settings = settings
         self._incidents = incidents
         self._background = background
 
@@ -98,5 +98,5 @@ class Opener:
         resident.fail(error)
         if resident.worker is not None and resident.worker.alive:  # the end of one that has died is a crash
             resident.worker.leaving = True
-            self._background.run(resident.worker.leave(self._engine.leave_seconds))
+            self._background.run(resident.worker.leave(self._settings.current.engine.leave_seconds))
         self._residents.forget(resident)

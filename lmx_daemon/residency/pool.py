@@ -36,14 +36,13 @@ from lmx_daemon.residency.resident import Resident, Residents
 from lmx_daemon.residency.spare import Spare
 from lmx_daemon.residency.supervision import Supervisor
 from lmx_daemon.residency.worker import Worker
-from lmx_daemon.settings.schema import EngineSettings, ServerSettings
+from lmx_daemon.settings.source import SettingsSource
 
 
 class Pool:
     def __init__(
         self,
-        engine: EngineSettings,
-        server: ServerSettings,
+        settings: SettingsSource,
         *,
         find: Callable[[str], Model],
         clear: Callable[[Model], bool],
@@ -54,7 +53,7 @@ class Pool:
         incidents: Incidents,
     ) -> None:
         """`find` knows models; `start` makes a worker of that name; the others are the loader's."""
-        self._engine, self._server, self._find = engine, server, find
+        self._settings, self._find = settings, find
         self._draining = False
         self._residents = Residents()
         self._handing_on: dict[str, asyncio.Future[Any]] = {}
@@ -62,12 +61,11 @@ class Pool:
         self.incidents = incidents
         self.background = Background(lambda message: incidents.log("pool", "error", message))
         self.requests = RequestRegistry(self._cancel, incidents.forward)
-        self.spare = Spare(lambda: start("spare"), engine.warm_spare, self._residents.busy)
-        self.accounts = Accounts(self._residents, engine, host, measurements)
+        self.spare = Spare(lambda: start("spare"), settings.current.engine.warm_spare, self._residents.busy)
+        self.accounts = Accounts(self._residents, settings, host, measurements)
         self.loader = Loader(
             self._residents,
-            engine,
-            server,
+            settings,
             accounts=self.accounts,
             spare=self.spare,
             incidents=incidents,
@@ -82,15 +80,14 @@ class Pool:
             self.requests,
             self.loader,
             self.accounts,
-            engine,
-            server,
+            settings,
             incidents=incidents,
             background=self.background,
             release=self.release,
             reconsider=lambda resident: self._opener.reconsider(resident),
         )
         self._opener = Opener(
-            self._residents, self.loader, self._supervisor, engine, incidents=incidents, background=self.background
+            self._residents, self.loader, self._supervisor, settings, incidents=incidents, background=self.background
         )
 
     def open(self) -> None:
@@ -109,7 +106,8 @@ class Pool:
         self._refuse_hopeless(model, request)
         resident = self._resident_for(model, request)
         waiting = len(resident.waiting) + (len(resident.worker.requests) if resident.worker else 0)
-        if waiting >= self._server.max_queued + self._engine.max_running:
+        settings = self._settings.current
+        if waiting >= settings.server.max_queued + settings.engine.max_running:
             raise BusyError(
                 f"{waiting} requests run or wait for {model.id} already", hint="try again soon", retry_after=2.0
             )
@@ -203,15 +201,17 @@ class Pool:
         """Asks all workers to leave, and waits until they have."""
         self._draining = True
         self.background.cancel()
-        leaving = [resident.worker.leave(self._engine.leave_seconds) for resident in self._residents if resident.worker]
-        await asyncio.gather(*leaving, self.spare.close(self._engine.leave_seconds))
+        seconds = self._settings.current.engine.leave_seconds
+        leaving = [resident.worker.leave(seconds) for resident in self._residents if resident.worker]
+        await asyncio.gather(*leaving, self.spare.close(seconds))
 
     # ---- how it is done ----
 
     def _refuse_hopeless(self, model: Model, request: Request) -> None:
         resident = self._residents.serving(model)
         asked = resident.demand.context if resident is not None else None
-        context = max(size or 0 for size in (model.context_length, self._engine.context_length, asked))
+        own = self._settings.current.engine.context_length
+        context = max(size or 0 for size in (model.context_length, own, asked))
         if context and (problem := hopeless_prompt(request.prompt, context)) is not None:
             raise problem
 
@@ -219,7 +219,7 @@ class Pool:
         resident = self._residents.serving(model)
         ttl = request.ttl if isinstance(request, Generate) else None
         if resident is None:
-            idle = self._engine.idle_seconds if ttl is None else ttl
+            idle = self._settings.current.engine.idle_seconds if ttl is None else ttl
             return self._opener.open(model, Demand(), idle, purpose="requests")
         if ttl is not None and resident.ttl is not None:
             resident.ttl = ttl

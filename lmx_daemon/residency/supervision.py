@@ -22,7 +22,7 @@ from lmx_daemon.residency.refusal import outgrown
 from lmx_daemon.residency.request_registry import RequestRegistry
 from lmx_daemon.residency.resident import Resident, Residents
 from lmx_daemon.residency.worker import Worker
-from lmx_daemon.settings.schema import EngineSettings, ServerSettings
+from lmx_daemon.settings.source import SettingsSource
 
 TICK_SECONDS = 0.5
 SAMPLES_ABOVE = 2
@@ -40,8 +40,7 @@ class Supervisor:
         requests: RequestRegistry,
         loader: Loader,
         accounts: Accounts,
-        engine: EngineSettings,
-        server: ServerSettings,
+        settings: SettingsSource,
         *,
         incidents: Incidents,
         background: Background,
@@ -53,17 +52,15 @@ class Supervisor:
         self._requests = requests
         self._loader = loader
         self._accounts = accounts
-        self._engine = engine
-        self._server = server
+        self._settings = settings
         self._incidents = incidents
         self._background = background
         self._release = release
         self._reconsider = reconsider
-        self._ends = Ends(engine)
+        self._ends = Ends(settings)
         self._ticked = math.inf
         self._since = 0.0
         """Of how long a worker was silent, what lies before says nothing of it."""
-        self._late = min(engine.hang_seconds, server.stall_seconds) / 2
 
     def run(self) -> None:
         """Begin to look after models, every TICK_SECONDS."""
@@ -73,7 +70,9 @@ class Supervisor:
         """Look after readers, models and memory. An error of one part is raised after the others had their turn."""
         now, before = time.monotonic(), self._ticked
         self._ticked = now
-        if now - before - TICK_SECONDS > self._late:
+        settings = self._settings.current
+        late = min(settings.engine.hang_seconds, settings.server.stall_seconds) / 2
+        if now - before - TICK_SECONDS > late:
             self._since = now  # the daemon stood still, and neither heard workers nor served readers
             return
         acts: list[Callable[[], None]] = [self._end_unread]
@@ -89,7 +88,7 @@ class Supervisor:
             raise errors[0]
 
     def _end_unread(self) -> None:
-        for active in self._requests.unread(self._server.stall_seconds):
+        for active in self._requests.unread(self._settings.current.server.stall_seconds):
             self._release(active)
 
     def _inspect(self, resident: Resident) -> None:
@@ -131,7 +130,7 @@ class Supervisor:
         for resident in self._residents:
             if resident.worker is not None and resident.state == "ready":
                 stalled = stalled_for(resident.beat, now, self._since)
-                if stalled > self._engine.hang_seconds / 2:
+                if stalled > self._settings.current.engine.hang_seconds / 2:
                     return Health(ok=False, reason=f"{resident.model.id} has made no progress for {stalled:.0f} s")
         return Health(ok=True)
 
@@ -145,8 +144,8 @@ class Supervisor:
             self._since,
             loading=resident.loaded is None,
             greeted=worker.hello is not None,
-            hang=self._engine.hang_seconds,
-            load=self._engine.load_seconds,
+            hang=self._settings.current.engine.hang_seconds,
+            load=self._settings.current.engine.load_seconds,
         )
         if limit is not None:
             self._end_hung(resident, worker, limit)
@@ -180,4 +179,4 @@ class Supervisor:
         worker.leaving = True
         resident.state = "leaving"
         resident.fail(error)
-        self._background.run(worker.leave(min(self._engine.leave_seconds, HUNG_SECONDS)))
+        self._background.run(worker.leave(min(self._settings.current.engine.leave_seconds, HUNG_SECONDS)))

@@ -51,16 +51,16 @@ def test_a_strange_membership_does_no_harm(tmp_path: Path, text: str) -> None:
 
 
 def test_the_cap_is_nine_tenths_of_the_limit_in_force(tmp_path: Path) -> None:
-    assert Host(MemoryLimit(), tmp_path).limits().cap == int(PHYSICAL * 0.9)
+    assert Host(MemoryLimit, tmp_path).limits().cap == int(PHYSICAL * 0.9)
     group(tmp_path, memory_max="1000000", memory_current="400000")
-    host = Host(MemoryLimit(), tmp_path)
+    host = Host(MemoryLimit, tmp_path)
     assert host.limits() == Limits(total=1_000_000, source="cgroup", cap=900_000, available=600_000)
     room = host.room()
     assert (room.cap, room.available) == (900_000, 600_000)
 
 
 def test_a_gpus_own_figure_takes_the_place_of_the_machines(tmp_path: Path) -> None:
-    host = Host(MemoryLimit(), tmp_path)
+    host = Host(MemoryLimit, tmp_path)
     host.device_memory = 10_000_000_000
     assert (host.limits().cap, host.limits().source) == (9_000_000_000, "device")
     assert host.room().available is None
@@ -71,9 +71,18 @@ def test_a_gpus_own_figure_takes_the_place_of_the_machines(tmp_path: Path) -> No
     [("50%", 5_000_000_000), ("4 GB", 4_000_000_000), ("1GiB", 2**30), (123, 123), ("99 GB", 10_000_000_000)],
 )
 def test_the_setting_wins_below_what_there_is(tmp_path: Path, setting: str | int, cap: int) -> None:
-    host = Host(MemoryLimit(setting), tmp_path)
+    host = Host(lambda: MemoryLimit(setting), tmp_path)
     host.device_memory = 10_000_000_000
     assert host.limits().cap == cap
+
+
+def test_a_new_setting_is_in_force_at_once(tmp_path: Path) -> None:
+    limits = [MemoryLimit("50%"), MemoryLimit("4 GB")]
+    host = Host(lambda: limits[0], tmp_path)
+    host.device_memory = 10_000_000_000
+    assert host.limits().cap == 5_000_000_000
+    del limits[0]
+    assert host.limits().cap == 4_000_000_000
 
 
 @pytest.mark.parametrize("setting", ["lots", "-1", "0", "12 XB", "", "50 %%", 0])

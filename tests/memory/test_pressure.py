@@ -62,7 +62,7 @@ class NoProcesses:
 
 def room(setting: str, system: str, device: int | None, pressure: Pressure = "normal") -> MemoryBudget:
     host = Host(
-        MemoryLimit(setting), processes=NoProcesses(), pressure=lambda available, total: pressure, system=system
+        lambda: MemoryLimit(setting), processes=NoProcesses(), pressure=lambda available, total: pressure, system=system
     )
     host.device_memory = device
     return host.room()

@@ -16,7 +16,8 @@ from lmx_daemon.residency.incidents import Incidents
 from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.plan import Beat
 from lmx_daemon.residency.pool import Pool
-from lmx_daemon.settings.schema import EngineSettings, ServerSettings
+from lmx_daemon.settings.schema import EngineSettings, Settings
+from lmx_daemon.settings.source import SettingsSource
 
 MB = 1024**2
 WEIGHTS = 100 * MB
@@ -117,9 +118,9 @@ class Floor:
         self.machine = FakeMachine(cap)
         self._number = 0
         incidents = Incidents(lambda name, log: self.lines.append(f"{name}: {log.message}"))
+        self.settings = SettingsSource(Settings(engine=EngineSettings(warm_spare=False, **engine)))
         self.pool = Pool(
-            EngineSettings(warm_spare=False, **engine),
-            ServerSettings(),
+            self.settings,
             find=self.find,
             clear=lambda model: False,
             start=self.start,

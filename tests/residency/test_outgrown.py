@@ -18,7 +18,8 @@ from lmx_daemon.residency import supervision
 from lmx_daemon.residency.ends import Ends
 from lmx_daemon.residency.plan import Beat, exceeded, reduced
 from lmx_daemon.residency.resident import Resident
-from lmx_daemon.settings.schema import EngineSettings
+from lmx_daemon.settings.schema import EngineSettings, Settings
+from lmx_daemon.settings.source import SettingsSource
 from tests.residency.fakes import MB, WEIGHTS, FakeWorker, Floor, until
 
 MODEL = Model(id="a", path="/a", source="folder")
@@ -189,10 +190,10 @@ async def test_held_is_the_larger_count_except_for_a_gpus_own_memory(backend: st
 
 
 class TestEnds:
-    ENGINE = EngineSettings(max_restarts=3, restart_window_seconds=100.0)
+    SETTINGS = SettingsSource(Settings(engine=EngineSettings(max_restarts=3, restart_window_seconds=100.0)))
 
     def test_memory_and_crashes_are_counted_apart(self) -> None:
-        ends = Ends(self.ENGINE)
+        ends = Ends(self.SETTINGS)
         for now in (0.0, 1.0):
             ends.crashed(MODEL, now)
             ends.ran_out(MODEL, now)
