@@ -209,12 +209,8 @@ class Library:
 
         Raises RequestError, ConflictError.
         """
-        files = await asyncio.to_thread(imports.plan, Path(os.path.expanduser(request.path)))
-        identity, folder = imports.place(request, self.registry.imported)
-        if any(model.id == identity for model in self.registry.catalog.known()):
-            raise ConflictError(f"another model is named {identity}", hint="give another id: --as owner/name")
-        done, total = [0], sum(file.stat().st_size for file in files.values()) if request.copy else 0
-        self._check_room(total, folder)
+        files, identity, folder, total = await asyncio.to_thread(self._plan_import, request)
+        done = [0]
 
         def count(size: int) -> None:
             done[0] += size
@@ -243,6 +239,19 @@ class Library:
                 await self.registry.catalog.rescan(urgent=True)
         if not recorded:
             yield update
+
+    def _plan_import(self, request: ImportRequest) -> tuple[dict[str, Path], str, Path, int]:
+        """Return the files to import, the model's id, its new folder, and the number of bytes to copy. Blocking.
+
+        Raises RequestError, UntrustedModelError, ConflictError, or LmxError when the disk has no room for a copy.
+        """
+        files = imports.plan(Path(os.path.expanduser(request.path)))
+        identity, folder = imports.place(request, self.registry.imported)
+        if any(model.id == identity for model in self.registry.catalog.known()):
+            raise ConflictError(f"another model is named {identity}", hint="give another id: --as owner/name")
+        total = sum(file.stat().st_size for file in files.values()) if request.copy else 0
+        self._check_room(total, folder)
+        return files, identity, folder, total
 
     def _check_room(self, wanted: int, folder: Path) -> None:
         place = folder

@@ -10,7 +10,7 @@ import pytest
 from lmx_daemon.client.spawn import find_daemon, start_daemon
 from lmx_daemon.contract.errors import ConfigError, StartupError
 from lmx_daemon.http.server.sockets import bind_admin, take_lock
-from lmx_daemon.library.catalog.roots import hub_cache, lmstudio_models
+from lmx_daemon.library.catalog.roots import hub_cache, lmstudio_folders
 from lmx_daemon.monitor.logs import Logs
 from lmx_daemon.monitor.worker_log import WorkerLog
 from lmx_daemon.settings.paths import PARTS, Home
@@ -160,4 +160,7 @@ def test_variables_and_settings_of_other_programs_that_name_no_user(tmp_path: Pa
     (tmp_path / ".lmstudio").mkdir()
     for folder in ("~nosuchuser/x", "a\\u0000b", "\\ud83d"):
         (tmp_path / ".lmstudio" / "settings.json").write_text(f'{{"downloadsFolder": "{folder}"}}')
-        assert lmstudio_models({"HOME": str(tmp_path)}) == []
+        assert all(
+            found.parent.parent == tmp_path or found.parent.parent.parent == tmp_path
+            for found in lmstudio_folders({"HOME": str(tmp_path)})
+        )

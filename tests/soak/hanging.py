@@ -5,11 +5,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from lmx_daemon.library.catalog import catalog, places
+from lmx_daemon.library.catalog import catalog, roots
 from lmx_daemon.library.catalog.roots import ModelFolder, ModelRoot
 from lmx_daemon.main import main
 
-real_look = places.look
+real_look = roots.look
 
 
 def look(place: ModelRoot) -> Iterator[ModelFolder]:

@@ -1,6 +1,7 @@
 """The models as the daemon knows them: what their files say, completed by proofs, trust, uses and upstream's news, and
 the one answer to whether a model may be loaded. It changes no model's files."""
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from lmx_daemon.contract.types import Model
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.catalog.describe import code_in
 from lmx_daemon.library.catalog.last_used import LastUsed
-from lmx_daemon.library.catalog.roots import ModelRoot, hub_cache, lmstudio_models
+from lmx_daemon.library.catalog.roots import ModelRoot, hub_cache, lmstudio_folders
 from lmx_daemon.library.verify.manifest_store import ManifestStore, broken_headers, changed
 from lmx_daemon.library.verify.trust import TrustStore, refuse_code
 from lmx_daemon.settings.paths import Home
@@ -75,8 +76,8 @@ class ModelRegistry:
         yield ModelRoot("hub", self.cache)
         yield ModelRoot("imported", self.imported)
         if settings.lmstudio:
-            yield from (ModelRoot("lmstudio", folder) for folder in lmstudio_models(environ))
-        yield from (ModelRoot("folder", Path(folder).expanduser()) for folder in settings.folders)
+            yield from (ModelRoot("lmstudio", folder) for folder in lmstudio_folders(environ))
+        yield from (ModelRoot("folder", Path(os.path.expanduser(folder))) for folder in settings.folders)
 
     def _complete(self, model: Model) -> Model:
         if model.source == "built-in":

@@ -1,7 +1,6 @@
 """Where models are on this machine: the built-in one, the Hugging Face cache, LM Studio's, imported ones, and the
 folders that the config names. It only looks; what is found is described elsewhere."""
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -9,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lmx_daemon.storage.reading import read_model_file
+from lmx_daemon.contract.text import valid_text
+from lmx_daemon.storage.reading import read_model_file, read_object
 
 BUILT_IN = Path(__file__).parents[1] / "guide"
 FOLDER = re.compile(r"models--([A-Za-z0-9][\w.-]*)--([A-Za-z0-9][\w.-]*)")
@@ -57,17 +57,17 @@ def hf_home(environ: Mapping[str, str]) -> Path:
     return Path(os.path.expanduser(environ.get("XDG_CACHE_HOME") or "~/.cache")) / "huggingface"
 
 
-def lmstudio_models(environ: Mapping[str, str]) -> list[Path]:
-    """LM Studio's folders of models: the one its settings name, else its usual ones. Only those that are there."""
+def lmstudio_folders(environ: Mapping[str, str]) -> list[Path]:
+    """Return LM Studio's folders of models: the one that its settings name, and the two default ones.
+
+    A folder need not exist. Only a scan looks at the folders, since one of them may be on a disk that does not answer.
+    """
     home = Path(os.path.expanduser(environ.get("HOME") or "~"))
-    places = [home / ".lmstudio" / "models", home / ".cache" / "lm-studio" / "models"]
-    try:
-        settings = json.loads((home / ".lmstudio" / "settings.json").read_bytes())
-        if isinstance(settings, dict) and isinstance(named := settings.get("downloadsFolder"), str) and named:
-            places.insert(0, Path(os.path.expanduser(named)))
-    except (OSError, ValueError, RecursionError):
-        pass
-    return [place for place in dict.fromkeys(places) if place.is_dir()]
+    folders = [home / ".lmstudio" / "models", home / ".cache" / "lm-studio" / "models"]
+    named = (read_object(home / ".lmstudio" / "settings.json") or {}).get("downloadsFolder")
+    if isinstance(named, str) and valid_text(named) == named and "\0" not in named:
+        folders = [folder for folder in [Path(os.path.expanduser(named)), *folders] if folder.is_absolute()]
+    return list(dict.fromkeys(folders))
 
 
 def look(place: ModelRoot) -> Iterator[ModelFolder]:
@@ -82,7 +82,7 @@ def look(place: ModelRoot) -> Iterator[ModelFolder]:
                 yield from _watched(place)
             case "built-in":
                 return
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a null byte in the path
         return
 
 

@@ -34,6 +34,8 @@ REPEAT_SECONDS = 1.0
 """A watcher hears so often even where nothing changes."""
 STOP_SECONDS = 8.0
 """A thread ends within it, unless it waits for a name server."""
+CLOSE_SECONDS = 10.0
+"""Longest time that the daemon's shutdown waits for pulls and for the deletion of cancelled ones."""
 NUDGE_SECONDS = 0.2
 PIN_KEPT = frozenset({"hub_error", "disk_error"})
 """After these a retry goes on with the same commit; after others it asks the Hub what is there now."""
@@ -169,9 +171,16 @@ class PullQueue:
         self._throttle.set_rate(bytes_per_second)
 
     async def close(self) -> None:
-        """Stops the threads; their jobs go on with the next daemon."""
+        """Stop all pulls within CLOSE_SECONDS. The next daemon continues them.
+
+        A thread that waits for a disk is left behind: a disk that does not answer must not delay the daemon's end.
+        """
         self._closing = True
-        await asyncio.gather(*self._leftovers, *(self._stop(identity) for identity in list(self._running)))
+        stops = [asyncio.create_task(self._stop(identity)) for identity in list(self._running)]
+        if tasks := [*self._leftovers, *stops]:
+            _, pending = await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+            for task in pending:
+                task.cancel()
         self._records.close()
 
     # ---- what is done ----

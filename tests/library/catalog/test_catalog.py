@@ -30,7 +30,7 @@ from lmx_daemon.contract.types import Model
 from lmx_daemon.library.catalog.catalog import NEAREST, Catalog
 from lmx_daemon.library.catalog.describe import describe
 from lmx_daemon.library.catalog.header import parameters, read_header
-from lmx_daemon.library.catalog.roots import ModelRoot, lmstudio_models
+from lmx_daemon.library.catalog.roots import ModelRoot, lmstudio_folders
 from lmx_daemon.library.catalog.traits import abilities
 from tests.library.repositories import make_cached, make_folder
 
@@ -79,13 +79,20 @@ class TestPlaces:
         assert catalog.locate("maker/one").source == "hub"
         assert catalog.locate("lmstudio:maker/one").source == "lmstudio"
 
-    def test_lm_studios_settings_name_its_folder(self, tmp_path: Path) -> None:
-        (tmp_path / ".lmstudio" / "models").mkdir(parents=True)
-        (tmp_path / "elsewhere").mkdir()
+    def test_lm_studio_folders_are_listed_without_a_look_at_them(self, tmp_path: Path) -> None:
+        """A folder on a disk that does not answer must not delay the daemon's start."""
+        defaults = [tmp_path / ".lmstudio" / "models", tmp_path / ".cache" / "lm-studio" / "models"]
+        assert lmstudio_folders({"HOME": str(tmp_path)}) == defaults
+        (tmp_path / ".lmstudio").mkdir()
         (tmp_path / ".lmstudio" / "settings.json").write_text(json.dumps({"downloadsFolder": f"{tmp_path}/elsewhere"}))
-        found = lmstudio_models({"HOME": str(tmp_path)})
-        assert found == [tmp_path / "elsewhere", tmp_path / ".lmstudio" / "models"]
-        assert lmstudio_models({"HOME": str(tmp_path / "nobody")}) == []
+        assert lmstudio_folders({"HOME": str(tmp_path)}) == [tmp_path / "elsewhere", *defaults]
+        assert ids(catalog_of(*(ModelRoot("lmstudio", folder) for folder in defaults))) == ["lmx/guide"]
+
+    @pytest.mark.parametrize("named", ["~nosuchuser/x", "a\0b", "relative", "", 5])
+    def test_unusable_folder_in_lm_studio_settings_is_ignored(self, tmp_path: Path, named: object) -> None:
+        (tmp_path / ".lmstudio").mkdir()
+        (tmp_path / ".lmstudio" / "settings.json").write_text(json.dumps({"downloadsFolder": named}))
+        assert len(lmstudio_folders({"HOME": str(tmp_path)})) == 2
 
     def test_folders_that_are_none_or_not_readable_are_no_error(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")

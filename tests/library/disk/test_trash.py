@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -212,6 +213,27 @@ class TestImporting:
         flip(folder / "model.safetensors")
         library.registry.catalog.refresh()
         assert library.registry.catalog.locate("else/where").problem is not None
+
+    async def test_checks_before_an_import_run_in_a_thread(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A disk that does not answer must not block the event loop."""
+        loop_thread, threads = threading.get_ident(), set()
+        real_exists, real_usage = Path.exists, shutil.disk_usage
+
+        def exists(path: Path) -> bool:
+            threads.add(threading.get_ident())
+            return real_exists(path)
+
+        def disk_usage(path: Path) -> object:
+            threads.add(threading.get_ident())
+            return real_usage(path)
+
+        folder, library = make_folder(tmp_path / "else" / "where"), library_of(tmp_path)
+        monkeypatch.setattr(Path, "exists", exists)
+        monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+        assert (await bring(library, folder, copy=True)).state == "recorded"
+        assert threads and loop_thread not in threads
 
     async def test_a_copy_does_without_the_original(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "else" / "where")

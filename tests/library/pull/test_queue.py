@@ -13,7 +13,7 @@ import pytest
 
 from lmx_daemon.contract.errors import ConflictError, DiskError, ErrorBody, JobNotFoundError, RequestError
 from lmx_daemon.contract.pulls import Download, PullRequest
-from lmx_daemon.library.pull import decisions
+from lmx_daemon.library.pull import decisions, pull_queue
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.library.pull.records import PullRecord, PullRecords
 from lmx_daemon.library.pull.run import PullOutcome
@@ -423,6 +423,15 @@ class TestRestarts:
         pulls.open()
         await pulls.close()
         assert not folder_of(environ).exists() and not list((tmp_path / "records").glob("*.json"))
+
+
+async def test_close_leaves_a_deletion_behind_that_waits_for_a_disk(
+    pulls: PullQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull_queue, "CLOSE_SECONDS", 0.1)
+    pulls._leftovers.append(asyncio.create_task(asyncio.Event().wait()))  # type: ignore[arg-type]
+    async with asyncio.timeout(2):
+        await pulls.close()
 
 
 async def test_two_processes_fetch_once(hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
