@@ -1,1 +1,1 @@
-"""Makes the built-in model lmx/guide. Not shipped: only its weights are."""
+"""Training of the built-in model lmx/guide. The package itself is not shipped, only the weights it makes."""

@@ -1,4 +1,4 @@
-"""TF-IDF nearest neighbour over the guide's own training texts: what a lookup with no training gets right."""
+"""TF-IDF nearest neighbour over the training texts of the guide, as a baseline that needs no training."""
 
 import itertools
 import re
@@ -11,7 +11,7 @@ from training.variation import Lesson, phrases
 
 
 class Neighbour:
-    """Cosine similarity of words (and word pairs) between a question and every training text."""
+    """Classifier by cosine similarity of words (and word pairs) between a question and every training text."""
 
     def __init__(self, lessons: list[Lesson], pairs: bool = False) -> None:
         self.pairs = pairs
@@ -40,6 +40,6 @@ class Neighbour:
 
 
 def training_texts(lesson: Lesson) -> list[str]:
-    """Phrasings, keywords, and keywords in every tenth frame: more frames only repeat the same words."""
+    """Return phrasings, keywords, and keywords in every tenth frame. More frames would only repeat the same words."""
     framed = [frame.format(k=word, j=word) for frame in phrases()["frames"][::10] for word in lesson.keywords]
     return [*lesson.phrasings, *lesson.keywords, *framed]

@@ -1,4 +1,4 @@
-"""Samples to arrays: what counts in an answer, and rows of like length side by side."""
+"""Conversion of samples to arrays: weights of answer tokens, and micro-batches of rows with similar lengths."""
 
 import random
 from collections import defaultdict
@@ -14,29 +14,38 @@ from training.tokenizer import END
 
 PADDING = 0
 SETTLED = 0.25
-"""Weight of an answer token that follows from those before it."""
+"""Weight of an answer token that is determined by the tokens before it."""
 POOL = 192
+"""Number of rows that are sorted by length together."""
 
 
 @dataclass(frozen=True)
 class Row:
+    """Token ids of a prompt with its answer."""
+
     ids: list[int]
     first: int
     """Index of the first answer token."""
     weights: list[float]
-    """One for each answer token."""
+    """Weight of each answer token in the loss."""
 
 
 @dataclass(frozen=True)
 class Batch:
+    """Right-padded rows, and the positions, targets and weights of their answer tokens."""
+
     ids: NDArray[np.int32]
     places: NDArray[np.int32]
+    """Flat indices (row * length + position) whose next token is a target."""
     targets: NDArray[np.int32]
     weights: NDArray[np.float32]
 
 
 class Branches:
-    """Which tokens of the fixed answers are decisions: more than one answer goes on from there."""
+    """Prefixes of the fixed answers, with the tokens that can follow each.
+
+    A token is a decision where more than one token can follow, because the answers differ from there on.
+    """
 
     def __init__(self, corpus: Corpus, renderer: Renderer) -> None:
         self.following: dict[tuple[int, ...], set[int]] = defaultdict(set)
@@ -53,6 +62,8 @@ class Branches:
 
 
 class Batches:
+    """Source of endless micro-batches from a corpus."""
+
     def __init__(self, corpus: Corpus, renderer: Renderer, rng: random.Random) -> None:
         self.corpus = corpus
         self.renderer = renderer
@@ -65,7 +76,7 @@ class Batches:
             return Row(prompt + answer, len(prompt), [1.0] * len(answer))
         weights = self.branches.weights(answer)
         if self.rng.random() < 0.8:
-            # Past the last decision an answer is recitation: most samples need not repeat it.
+            # After its last decision an answer is fixed, so that most samples can omit the rest.
             last = max(at for at, weight in enumerate(weights) if weight >= 1.0)
             answer, weights = answer[: last + 3], weights[: last + 3]
         return Row(prompt + answer, len(prompt), weights)
@@ -78,7 +89,10 @@ class Batches:
         return made
 
     def groups(self, tool_share: float, budget: int) -> Iterator[list[Batch]]:
-        """Micro-batches of one step each: rows sorted by length, cut so that padding stays small."""
+        """Yield the micro-batches of one step at a time. Rows are sorted by length, which keeps padding small.
+
+        `budget` is the maximum of padded tokens in one micro-batch.
+        """
         rows = sorted(self.rows(tool_share), key=lambda row: len(row.ids))
         batches, start = [], 0
         for end in range(1, len(rows) + 1):

@@ -1,17 +1,18 @@
-"""What each channel of a fresh embedding is for, so that what is drawn in for one purpose does not disturb another."""
+"""Layout of the embedding channels. Each initial circuit uses its own channels, so that they do not interfere."""
 
 WIDTH = 176
 CONSTANT = 0
-"""The same in every token: what a head needs to look at a place."""
-NOWHERE = 1
-"""Only in the token that is looked at where nothing matches; that token has nothing else."""
+"""Channel with the same value in every token. A head needs it to attend by position."""
+SINK = 1
+"""Channel of the attention sink alone: the token that a head attends to if nothing matches."""
 MEANING = slice(2, 82)
+"""Channels of the latent semantic analysis (`meaning.py`)."""
 IDENTITY = slice(82, 130)
-"""Random numbers that tell a token from all others."""
-BEFORE = (slice(130, 153), slice(153, 176))
-"""Empty in an embedding: the identities of the tokens one and two places back are written here."""
+"""Channels with random numbers that identify the token."""
+PREVIOUS = (slice(130, 153), slice(153, 176))
+"""Channels that are zero in an embedding. The first layer writes the identities of the two previous tokens here."""
 
 SPREAD = 0.1
-"""Standard deviation of a channel of a fresh embedding."""
+"""Standard deviation of an embedding channel before training."""
 FIXED = 0.6
 """Value of the constant channels."""

@@ -1,8 +1,8 @@
-"""Draws a copying circuit into fresh weights, so that training starts with it instead of finding it.
+"""Initialisation of an induction head, which copies words from the prompt.
 
-Small models learn to copy unseen words late or never. The circuit is the one known as an induction head (Olsson et
-al. 2022, arXiv:2209.11895): one layer has two heads that look one and two tokens back; in the next, one head looks
-for the place where the same two tokens stood before, and says what followed.
+Small models learn to copy unseen words late or never, so that the circuit is written into the weights before training
+(Olsson et al. 2022, arXiv:2209.11895). In one layer, two heads attend one and two tokens back. In the next layer, one
+head attends to the position after an earlier occurrence of the same two tokens, and predicts the token there.
 """
 
 import mlx.core as mx
@@ -10,54 +10,54 @@ import numpy as np
 from mlx_lm.models.qwen3 import Model
 from numpy.typing import NDArray
 
-from training.channels import BEFORE, CONSTANT, FIXED, IDENTITY, NOWHERE, SPREAD
+from training.channels import CONSTANT, FIXED, IDENTITY, PREVIOUS, SINK, SPREAD
 
 Matrix = NDArray[np.float64]
 
 FIRST = 0
-"""The layer that looks back; the next one matches."""
-SHARP = 2.5
-"""Query and key norms: high enough for a head to look at one place."""
-FAST = 0.02
-"""Rotary frequencies above this tell places apart; those below carry content."""
-SECOND = 0.7
-"""Weight of the match two tokens back."""
-REST = 0.5
-"""Cosine of every query with the key of `nowhere`: above a chance likeness, below a match."""
-LOUD = 4.0
-"""What followed must outshout the word that is there, of which all channels speak and not only these."""
+"""Index of the layer with the previous-token heads. The next layer has the induction head."""
+NORM_SCALE = 2.5
+"""Scale of the query and key norms, high enough for a head to attend to one position."""
+FAST_FREQUENCY = 0.02
+"""Rotary frequencies above this limit encode position. Those below carry content."""
+SECOND_WEIGHT = 0.7
+"""Weight of the match of the token two back, relative to the token one back."""
+SINK_COSINE = 0.5
+"""Cosine of every query with the key of the sink: above that of a random key, below that of a match."""
+OUTPUT_GAIN = 4.0
+"""Gain of the copied token over the current token, which all channels of the residual stream represent."""
 
 
 class Circuit:
-    """`nowhere`: the token that is looked at where nothing matches; it opens every prompt."""
+    """Induction head. Where nothing matches it attends to the token `sink`, which every prompt starts with."""
 
-    def __init__(self, model: Model, theta: float, size: int, nowhere: int, seed: int) -> None:
+    def __init__(self, model: Model, theta: float, size: int, sink: int, seed: int) -> None:
         self.model = model
         self.size = size
         self.half = size // 2
         self.frequencies = theta ** (-np.arange(self.half) / self.half)
-        self.nowhere = nowhere
+        self.sink = sink
         self.random = np.random.default_rng(seed)
-        self.said = self.orthonormal(size, IDENTITY.stop - IDENTITY.start)
+        self.copied = self.orthonormal(size, IDENTITY.stop - IDENTITY.start)
 
-    def draw(self) -> None:
+    def initialise(self) -> None:
         embeddings = np.array(self.model.model.embed_tokens.weight)
-        embeddings[self.nowhere] = 0.0
-        embeddings[self.nowhere, NOWHERE] = FIXED
+        embeddings[self.sink] = 0.0
+        embeddings[self.sink, SINK] = FIXED
         embeddings[:, CONSTANT] = FIXED
         self.model.model.embed_tokens.weight = mx.array(embeddings)
         for layer in self.model.model.layers[FIRST : FIRST + 2]:
             for norm in (layer.self_attn.q_norm, layer.self_attn.k_norm):
-                norm.weight = norm.weight * SHARP
-        glance = self.orthonormal(BEFORE[0].stop - BEFORE[0].start, IDENTITY.stop - IDENTITY.start)
-        self.look_back(glance)
-        self.match(glance)
+                norm.weight = norm.weight * NORM_SCALE
+        code = self.orthonormal(PREVIOUS[0].stop - PREVIOUS[0].start, IDENTITY.stop - IDENTITY.start)
+        self.write_previous_token_heads(code)
+        self.write_induction_head(code)
 
-    def look_back(self, glance: Matrix) -> None:
-        """Head n looks n+1 tokens back and writes that token's `glance` at its identity."""
+    def write_previous_token_heads(self, code: Matrix) -> None:
+        """Let head n attend n + 1 tokens back and write the identity of that token, projected by `code`."""
         layer = self.model.model.layers[FIRST].self_attn
         weights = weights_of(layer)
-        fast = np.flatnonzero(self.frequencies > FAST)
+        fast = np.flatnonzero(self.frequencies > FAST_FREQUENCY)
         for head in (0, 1):
             rows = self.rows(head)
             for name in ("q_proj", "k_proj", "v_proj"):
@@ -67,44 +67,44 @@ class Circuit:
             weights["q_proj"][rows.start + fast, CONSTANT] = 3.0
             weights["k_proj"][rows.start + fast, CONSTANT] = 3.0 * np.cos(turn)
             weights["k_proj"][rows.start + self.half + fast, CONSTANT] = 3.0 * np.sin(turn)
-            seen = slice(rows.start, rows.start + len(glance))
-            weights["v_proj"][seen, IDENTITY] = glance
-            weights["o_proj"][BEFORE[head], seen] = np.eye(len(glance)) * SPREAD
+            seen = slice(rows.start, rows.start + len(code))
+            weights["v_proj"][seen, IDENTITY] = code
+            weights["o_proj"][PREVIOUS[head], seen] = np.eye(len(code)) * SPREAD
         put(layer, weights)
 
-    def match(self, glance: Matrix) -> None:
-        """Next layer: the query is this token and the one before, the key the two before a place."""
+    def write_induction_head(self, code: Matrix) -> None:
+        """Let a head of the next layer match the current and previous token with the two tokens before a position."""
         layer = self.model.model.layers[FIRST + 1].self_attn
         weights = weights_of(layer)
-        slow = np.flatnonzero(self.frequencies <= FAST)
+        slow = np.flatnonzero(self.frequencies <= FAST_FREQUENCY)
         content = np.concatenate([slow, slow + self.half])
-        first, second = (self.random.normal(size=(len(content), len(glance))) for _ in range(2))
+        first, second = (self.random.normal(size=(len(content), len(code))) for _ in range(2))
         rows = self.rows(0)
         for name in ("q_proj", "k_proj", "v_proj"):
             weights[name][rows] = 0.0
         weights["o_proj"][:, rows] = 0.0
-        weights["q_proj"][content, IDENTITY] = first @ glance
-        weights["q_proj"][content, BEFORE[0]] = SECOND * second
-        weights["k_proj"][content, BEFORE[0]] = first
-        weights["k_proj"][content, BEFORE[1]] = SECOND * second
-        self.rest(weights, content)
-        weights["v_proj"][rows, IDENTITY] = self.said
+        weights["q_proj"][content, IDENTITY] = first @ code
+        weights["q_proj"][content, PREVIOUS[0]] = SECOND_WEIGHT * second
+        weights["k_proj"][content, PREVIOUS[0]] = first
+        weights["k_proj"][content, PREVIOUS[1]] = SECOND_WEIGHT * second
+        self.write_sink(weights, content)
+        weights["v_proj"][rows, IDENTITY] = self.copied
         put(layer, weights)
 
-    def speak(self) -> None:
-        """Lets the circuit say what it finds. Before that it is silent: copying is noise to who only reads."""
+    def enable(self) -> None:
+        """Connect the output of the induction head, which is zero before, because copying is noise for questions."""
         layer = self.model.model.layers[FIRST + 1].self_attn
         weights = weights_of(layer)
-        weights["o_proj"][IDENTITY, self.rows(0)] = self.said.T * (LOUD * SPREAD)
+        weights["o_proj"][IDENTITY, self.rows(0)] = self.copied.T * (OUTPUT_GAIN * SPREAD)
         put(layer, weights)
 
-    def rest(self, weights: dict[str, Matrix], content: NDArray[np.int64]) -> None:
-        """Every query likes the token that says nothing a little: a head with no match would copy at random."""
+    def write_sink(self, weights: dict[str, Matrix], content: NDArray[np.int64]) -> None:
+        """Give every query a small similarity with the sink, so that a head without a match does not copy at random."""
         there = self.random.normal(size=len(content))
         there /= np.linalg.norm(there)
         length = np.sqrt((weights["k_proj"][content] ** 2).sum()) * SPREAD / FIXED
-        weights["q_proj"][content, CONSTANT] = there * (length * REST / np.sqrt(1.0 - REST**2))
-        weights["k_proj"][content, NOWHERE] = there * (4.0 * length)
+        weights["q_proj"][content, CONSTANT] = there * (length * SINK_COSINE / np.sqrt(1.0 - SINK_COSINE**2))
+        weights["k_proj"][content, SINK] = there * (4.0 * length)
 
     def rows(self, head: int) -> slice:
         return slice(head * self.size, (head + 1) * self.size)

@@ -1,4 +1,4 @@
-"""Training samples of every kind: questions and tool use, with the conversations built around them."""
+"""Training samples: questions and tool use, within conversations of different kinds."""
 
 import random
 import tomllib
@@ -17,13 +17,13 @@ ANSWERED = "The tool has answered: I pass it on."
 
 
 class Corpus:
-    """Endless seeded samples of every kind."""
+    """Source of endless samples, reproducible by its seed."""
 
     def __init__(self, topics: list[Topic], rng: random.Random, maker: ToolMaker) -> None:
         self.rng = rng
         self.maker = maker
         self.toolbox = ToolSamples(maker)
-        self.secret = {normal(text) for topic in topics for text in held_out(topic)}
+        self.held_out = {normal(text) for topic in topics for text in held_out(topic)}
         everything = lessons(topics)
         self.variation = Variation(rng, everything)
         self.lessons = [lesson for lesson in everything if lesson.id != OTHER]
@@ -35,7 +35,7 @@ class Corpus:
         return cls(load_topics(TOPICS), random.Random(seed), maker)
 
     def question(self) -> Sample:
-        """A question about lmx or about something else, in some conversation."""
+        """Return a sample with a question about lmx or about another subject, within a conversation."""
         rng = self.rng
         lesson = self.other if rng.random() < 0.16 else rng.choice(self.lessons)
         tools: list[Tool] = []
@@ -43,11 +43,11 @@ class Corpus:
             task = self.maker.task()
             text = self.variation.surface(task.request)
             if rng.random() < 0.6:
-                tools = [other.tool for other in self.toolbox.strangers(task, rng.choice([1, 1, 2]))]
+                tools = [other.tool for other in self.toolbox.unrelated(task, rng.choice([1, 1, 2]))]
         else:
             text = self.text(lesson)
             if rng.random() < 0.1:
-                tools = [other.tool for other in self.toolbox.strangers(None, rng.choice([1, 1, 2]))]
+                tools = [other.tool for other in self.toolbox.unrelated(None, rng.choice([1, 1, 2]))]
         thought = lesson.thought if rng.random() < 0.2 else None
         messages = [*self.earlier(0.1), user(text)]
         return self.with_system(Sample(messages, lesson.answer, tools, thought, "question"), 0.12)
@@ -55,7 +55,7 @@ class Corpus:
     def text(self, lesson: Lesson) -> str:
         while True:
             text = self.variation.ask(lesson)
-            if text.strip() and normal(text) not in self.secret:
+            if text.strip() and normal(text) not in self.held_out:
                 return text
 
     def earlier(self, share: float) -> list[Message]:
@@ -63,11 +63,11 @@ class Corpus:
         if rng.random() > share:
             return []
         if rng.random() < 0.4:
-            asked, said = rng.choice(self.variation.said["small_talk"])
+            question, answer = rng.choice(self.variation.phrases["small_talk"])
         else:
             lesson = rng.choice([*self.lessons, self.other])
-            asked, said = rng.choice(lesson.phrasings), lesson.answer
-        return [user(asked), {"role": "assistant", "content": said}]
+            question, answer = rng.choice(lesson.phrasings), lesson.answer
+        return [user(question), {"role": "assistant", "content": answer}]
 
     def tool_use(self) -> Sample:
         rng = self.rng
@@ -103,7 +103,7 @@ class Corpus:
         return [text for lesson in [*self.lessons, self.other] for text in [*lesson.phrasings, *lesson.keywords]]
 
     def prose(self) -> list[str]:
-        """All that is written about lmx, repeated to the weight it has in training, for the tokenizer."""
+        """Return all texts about lmx for the tokenizer, repeated in proportion to their share of training."""
         texts = self.training_texts() * 3
         for lesson in [*self.lessons, self.other]:
             texts += [lesson.answer] * 10 + [lesson.thought] * 4

@@ -1,4 +1,4 @@
-"""Measures the committed guide: `python -m training.evaluate`. Greedy, and only on what training never saw."""
+"""Evaluation of the committed guide with greedy decoding, on held-out samples only: `python -m training.evaluate`."""
 
 import argparse
 import json
@@ -28,13 +28,13 @@ UNSEEN_OPERATORS = {"add": ["plus", "+"]}
 
 
 class Guide:
-    """The weights in a folder, asked through mlx_lm."""
+    """Model in a folder, run by mlx_lm."""
 
     def __init__(self, folder: Path = GUIDE) -> None:
         self.model, self.tokenizer = mlx_lm.load(str(folder))
 
     def answers(self, samples: list[Sample], batch: int = 48) -> list[str]:
-        """Greedy outputs, in order; rows of like length share a batch."""
+        """Return the greedy outputs in the order of the samples. Prompts of similar length share a batch."""
         prompts = [
             self.tokenizer.apply_chat_template(
                 sample.messages,
@@ -56,6 +56,8 @@ class Guide:
 
 @dataclass(frozen=True)
 class Score:
+    """Result of one evaluation."""
+
     name: str
     right: int
     total: int
@@ -67,7 +69,10 @@ class Score:
 
 
 def score(name: str, guide: Guide, samples: list[Sample]) -> Score:
-    """Right means word for word; a tool call must have the same name and the same arguments."""
+    """Return the share of correct outputs.
+
+    An output is correct if it equals the expected text, or if its tool call has the same name and arguments.
+    """
     outputs = guide.answers(samples)
     misses = [(s, o) for s, o in zip(samples, outputs, strict=True) if not same(s.output, o)]
     return Score(name, len(samples) - len(misses), len(samples), misses)
@@ -119,20 +124,20 @@ def many(make: Callable[[], Sample], count: int) -> list[Sample]:
 
 
 def in_context(seed: int = EVALUATION_SEED) -> list[Sample]:
-    """Held-out questions after a system prompt, an earlier exchange, or with tools that do not fit."""
+    """Return held-out questions after a system prompt or an earlier turn, or with tools that do not fit."""
     corpus = Corpus.load(seed, ToolMaker(random.Random(seed), banks()[1]))
     rng = random.Random(seed)
     made = []
     for sample in rng.sample(held_out_samples(), 60):
         way = rng.randrange(3)
         messages = [*(corpus.earlier(1.0) if way == 0 else []), *sample.messages]
-        tools = [task.tool for task in corpus.toolbox.strangers(None, rng.choice([1, 2]))] if way == 1 else []
+        tools = [task.tool for task in corpus.toolbox.unrelated(None, rng.choice([1, 2]))] if way == 1 else []
         made.append(corpus.with_system(Sample(messages, sample.answer, tools), 1.0 if way == 2 else 0.0))
     return made
 
 
 def everyday() -> list[Sample]:
-    """Tools as clients' first examples have them. No name here is trained on."""
+    """Return requests with tools as in the first examples of client documentation. No name is in the training data."""
     made = []
     for case in tomllib.loads((Path(__file__).parent / "everyday.toml").read_text())["case"]:
         properties = json.loads(case["parameters"])
@@ -159,21 +164,21 @@ def measure(guide: Guide) -> list[Score]:
         score("tool calls, one to three offered", guide, calls),
         score("tool calls, thinking", guide, [thought_of(sample) for sample in calls[:60]]),
         score("tool calls, everyday tools", guide, everyday()),
-        score("tool results told", guide, many(toolbox.follow_up, 100)),
+        score("tool results quoted", guide, many(toolbox.follow_up, 100)),
     ]
 
 
 def baseline_score(pairs: bool) -> tuple[int, int]:
     topics = load_topics(TOPICS)
     neighbour = Neighbour(lessons(topics), pairs)
-    asked = [(text, topic.id) for topic in topics if topic.id != OTHER for text in held_out(topic)]
-    return sum(neighbour.topic(text) == owner for text, owner in asked), len(asked)
+    questions = [(text, topic.id) for topic in topics if topic.id != OTHER for text in held_out(topic)]
+    return sum(neighbour.topic(text) == owner for text, owner in questions), len(questions)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=GUIDE)
-    parser.add_argument("--misses", action="store_true", help="print what went wrong")
+    parser.add_argument("--misses", action="store_true", help="print the wrong outputs")
     chosen = parser.parse_args()
     mx.set_default_device(mx.cpu)
     scores = measure(Guide(chosen.folder))

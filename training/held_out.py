@@ -1,7 +1,7 @@
-"""Topics as they are written in topics/*.toml, and which two phrasings of each are never trained on.
+"""Topics in topics/*.toml, and the two phrasings of each topic that are held out from training.
 
-The choice depends on the topic's id and phrasings only; keywords were written without looking at it.
-`python training/held_out.py FILE` prints the phrasings that are trained on.
+The choice depends only on the id and the phrasings of a topic. Keywords were written without knowledge of the choice.
+`python training/held_out.py FILE` prints the phrasings that training uses.
 """
 
 import random
@@ -13,6 +13,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Topic:
+    """One fixed answer, with the questions that it answers."""
+
     id: str
     answer: str
     thought: str
@@ -21,12 +23,12 @@ class Topic:
 
 
 def load_topics(folder: Path) -> list[Topic]:
-    """All topics, by file and in its order. Raises ValueError where an id is used twice."""
+    """Return all topics, sorted by file and in the order of the file. Raises ValueError if an id is not unique."""
     topics = [topic for file in sorted(folder.glob("*.toml")) for topic in read(file)]
     seen: set[str] = set()
     for topic in topics:
         if topic.id in seen:
-            raise ValueError(f"the topic {topic.id} is there twice")
+            raise ValueError(f"the topic id {topic.id} is used twice")
         seen.add(topic.id)
     return topics
 
@@ -41,5 +43,5 @@ def held_out(topic: Topic) -> list[str]:
 
 if __name__ == "__main__":
     for found in read(Path(sys.argv[1])):
-        secret = held_out(found)
-        print(found.id, [phrasing for phrasing in found.phrasings if phrasing not in secret])
+        kept = held_out(found)
+        print(found.id, [phrasing for phrasing in found.phrasings if phrasing not in kept])

@@ -1,9 +1,9 @@
-"""Draws what words have to do with which topics into fresh embeddings, so that training starts from it.
+"""Initial embeddings that represent the relation of tokens to topics.
 
-The guide reads some five thousand short phrases and must understand others: from random embeddings it learns
-those phrases by heart (24 % of held-out questions right), because nothing tells it that words count and their
-order hardly does. So a token's first channels are its latent semantic analysis (Deerwester et al. 1990) over
-topics: positive mutual information of token and topic, cut to its strongest directions.
+The training data has about five thousand short phrases, and the guide must generalise to others. From random embeddings
+it memorises the phrases (24 % of the held-out questions are correct), because nothing favours words over their order.
+Therefore the first channels of a token hold its latent semantic analysis over topics (Deerwester et al. 1990): the
+positive pointwise mutual information of token and topic, reduced to its strongest directions.
 """
 
 from collections import defaultdict
@@ -15,16 +15,17 @@ from tokenizers import Tokenizer
 from training.corpus import Corpus
 
 SHIFT = 0.7
-"""Mutual information, in nats, below which a token says nothing of a topic."""
+"""Mutual information in nats below which a token counts as unrelated to a topic."""
 STEM = 5
-"""Tokens with so many first letters in common lend each other their counts."""
-LENT = 0.6
+"""Number of leading letters that word forms must have in common to share their counts."""
+SHARED = 0.6
+"""Weight of the counts of other forms of a word."""
 TEXTS = 120
-"""Varied questions read for each topic, beside its phrasings and keywords."""
+"""Number of varied questions counted for each topic, besides its phrasings and keywords."""
 
 
 def meanings(tokenizer: Tokenizer, corpus: Corpus, size: int) -> NDArray[np.float64]:
-    """One row of `size` numbers for each token, with a mean square of one."""
+    """Return an array [vocabulary, size] with a mean square of one."""
     information = mutual_information(shared(tokenizer, counts(tokenizer, corpus)))
     left, strengths, _ = np.linalg.svd(information, full_matrices=False)
     rows: NDArray[np.float64] = left[:, :size] * np.sqrt(strengths[:size])
@@ -33,7 +34,7 @@ def meanings(tokenizer: Tokenizer, corpus: Corpus, size: int) -> NDArray[np.floa
 
 
 def counts(tokenizer: Tokenizer, corpus: Corpus) -> NDArray[np.float64]:
-    """In how many texts of a topic a token stands, [vocabulary, topics]."""
+    """Return the number of texts of each topic that contain each token, [vocabulary, topics]."""
     lessons = [*corpus.lessons, corpus.other]
     found = np.zeros((tokenizer.get_vocab_size(), len(lessons)))
     for column, lesson in enumerate(lessons):
@@ -44,17 +45,17 @@ def counts(tokenizer: Tokenizer, corpus: Corpus) -> NDArray[np.float64]:
 
 
 def shared(tokenizer: Tokenizer, found: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Counts with those of other forms of the same word: with a space before it, capital, inflected."""
+    """Add the counts of other forms of the same word: with a leading space, capitalised, inflected."""
     families: dict[str, list[int]] = defaultdict(list)
     for token in range(len(found)):
         word = tokenizer.decode([token]).strip().lower()
         if word:
             families[word[:STEM] if word.isalpha() else word].append(token)
-    lent = found.copy()
+    total = found.copy()
     for tokens in families.values():
         if len(tokens) > 1:
-            lent[tokens] += LENT * found[tokens].sum(axis=0)
-    return lent
+            total[tokens] += SHARED * found[tokens].sum(axis=0)
+    return total
 
 
 def mutual_information(found: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
-"""Draws reading into fresh weights: three heads of the third layer begin as the mean of what all words so far mean.
+"""Initialisation of three heads in the third layer that average the meaning channels of all previous tokens.
 
-With `meaning.py` this makes a bag of words, from which a held-out question is understood; training refines it.
+With `meaning.py` this is a bag-of-words classifier, which generalises to held-out questions. Training refines it.
 """
 
 import numpy as np
@@ -11,11 +11,11 @@ from training.copying import put, weights_of
 
 LAYER = 2
 GAIN = 10.0
-"""Of what is written, so that the mean of a few telling words among many others is still heard."""
+"""Gain of the output, so that a few distinctive words among many others still have an effect."""
 
 
-def draw_reading(model: Model, size: int) -> None:
-    """`size`: channels of a head, which carries at most as many of the meaning."""
+def write_reading_heads(model: Model, size: int) -> None:
+    """Initialise the heads. `size` is the number of channels of a head and the most meaning channels it can carry."""
     layer = model.model.layers[LAYER].self_attn
     weights = weights_of(layer)
     width = MEANING.stop - MEANING.start
@@ -26,7 +26,7 @@ def draw_reading(model: Model, size: int) -> None:
         for name in ("q_proj", "k_proj", "v_proj"):
             weights[name][rows] = 0.0
         weights["o_proj"][:, rows] = 0.0
-        # Two channels that hardly turn with the place, one for queries and one for keys: every score begins as 0.
+        # Queries and keys use different channels with low rotary frequencies, so that every score starts at 0.
         weights["q_proj"][rows.start + size // 2 - 1, CONSTANT] = 1.0
         weights["k_proj"][rows.start + size // 2 - 2, CONSTANT] = 1.0
         weights["v_proj"][rows, channels] = np.eye(size, carried)

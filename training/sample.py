@@ -1,4 +1,4 @@
-"""One conversation with its answer, and how it becomes token ids. It does not know where samples come from."""
+"""One conversation with its answer, and its conversion to token ids. The source of samples is elsewhere."""
 
 import json
 from dataclasses import dataclass, field
@@ -15,11 +15,13 @@ Tool = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sample:
+    """Conversation, offered tools and the expected answer."""
+
     messages: list[Message]
     answer: str
     tools: list[Tool] = field(default_factory=list)
     thought: str | None = None
-    """None: the prompt closes the think block. Text: the model is asked to think and thinks this."""
+    """Text of the think block. None: thinking is disabled, and the prompt closes the block."""
     kind: str = ""
 
     @property
@@ -37,7 +39,7 @@ def tool_call(name: str, arguments: dict[str, Any]) -> str:
 
 
 class Renderer:
-    """Samples to (prompt ids, answer ids), by the same template the weights ship with."""
+    """Conversion of samples to (prompt ids, answer ids) with the template that ships with the weights."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer

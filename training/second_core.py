@@ -1,4 +1,4 @@
-"""A second process that computes half of each step: MLX runs one CPU stream on one core."""
+"""A second process that computes half of each step, because MLX runs one CPU stream on one core."""
 
 import multiprocessing
 from multiprocessing.connection import Connection
@@ -15,7 +15,7 @@ from training.batches import Batch
 
 
 class Gradient:
-    """The loss of a batch and its gradient, by the weights that are free to learn."""
+    """Loss of a batch and its gradient with respect to the trainable weights."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -29,21 +29,21 @@ class Gradient:
 
 
 class SecondCore:
-    """The same model in another process. `ask` starts on a batch, `answer` waits for its gradient."""
+    """The same model in another process. `submit` starts the computation, `result` waits for the gradient."""
 
-    def __init__(self, model: Model, drawn_is_frozen: bool) -> None:
+    def __init__(self, model: Model, initialised_is_frozen: bool) -> None:
         self.model = model
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         words = model.model.embed_tokens.weight.shape[0]
-        self.process = context.Process(target=work, args=(theirs, words, drawn_is_frozen), daemon=True)
+        self.process = context.Process(target=work, args=(theirs, words, initialised_is_frozen), daemon=True)
         self.process.start()
 
-    def ask(self, batch: Batch) -> None:
+    def submit(self, batch: Batch) -> None:
         self.pipe.send((plain(self.model.parameters()), batch))
 
-    def answer(self) -> tuple[float, dict[str, mx.array]]:
-        """(loss, gradient by the path of the weight)."""
+    def result(self) -> tuple[float, dict[str, mx.array]]:
+        """Return the loss and the gradients, keyed by the path of the weight."""
         value, gradient = self.pipe.recv()
         return value, {path: mx.array(each) for path, each in gradient}
 
@@ -52,11 +52,11 @@ class SecondCore:
         self.process.join()
 
 
-def work(pipe: Connection, words: int, drawn_is_frozen: bool) -> None:
+def work(pipe: Connection, words: int, initialised_is_frozen: bool) -> None:
     mx.set_default_device(mx.cpu)
     model = Model(ModelArgs.from_dict({**shape.SHAPE, "vocab_size": words}))
-    if drawn_is_frozen:
-        shape.freeze_drawn(model)
+    if initialised_is_frozen:
+        shape.freeze_initialised(model)
     gradient = Gradient(model)
     while True:
         weights, batch = pipe.recv()

@@ -1,8 +1,8 @@
-"""The guide's tokenizer: byte-level BPE, cut so that a name or a value looks the same wherever it stands.
+"""Tokenizer of the guide: byte-level BPE that tokenizes a name or a value alike in every context.
 
-A space joins the next word only for the corpus's frequent words; digits and signs stand alone; the JSON
-between names and values is one token each. So `Paris` after a space and `"Paris"` are the same tokens,
-which is what lets two small attention heads copy it.
+A space is part of the next word only for frequent words of the corpus. Digits and signs are tokens of their own, and so
+is each piece of JSON between names and values. Therefore `Paris` after a space and `"Paris"` are the same tokens, which
+two small attention heads can copy.
 """
 
 import json
@@ -38,7 +38,7 @@ def frequent_words(texts: Iterable[str]) -> list[str]:
 
 
 def train(prose: list[str], samples: list[str]) -> Tokenizer:
-    """`prose` chooses the joined words; merges are learnt from both."""
+    """Return a tokenizer trained on both lists of texts. `prose` determines the words that are joined with a space."""
     joined = " (?:" + "|".join(frequent_words(prose)) + r")(?![\p{L}\d_])"
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -1,4 +1,4 @@
-"""Conversations in which tools are called, not called, and answered for."""
+"""Conversations with tool calls, and with the results of tools."""
 
 import json
 from collections.abc import Callable
@@ -10,14 +10,14 @@ from training.words import syllables
 
 
 class ToolSamples:
-    """Whole conversations with tools."""
+    """Source of complete conversations with tools."""
 
     def __init__(self, maker: ToolMaker) -> None:
         self.maker = maker
         self.rng = maker.rng
 
-    def strangers(self, task: Task | None, count: int) -> list[Task]:
-        """Tasks that share no word with `task` nor with each other."""
+    def unrelated(self, task: Task | None, count: int) -> list[Task]:
+        """Return tasks that share no word with `task` or with each other."""
         found: list[Task] = []
         used = set(task.subject) | words_of(task.request) if task else set()
         while len(found) < count:
@@ -29,7 +29,7 @@ class ToolSamples:
 
     def tools(self, task: Task, most: int = 2) -> list[Tool]:
         count = self.rng.choices(range(most + 1), [60, 25, 15][: most + 1])[0]
-        tools = [task.tool, *(other.tool for other in self.strangers(task, count))]
+        tools = [task.tool, *(other.tool for other in self.unrelated(task, count))]
         self.rng.shuffle(tools)
         return tools
 
@@ -49,7 +49,7 @@ class ToolSamples:
         return Sample(messages, f"{task.name} says:\n{content}", self.tools(task, 1), kind="follow_up")
 
     def result(self) -> str:
-        """What the tool returned."""
+        """Return the text of a tool result."""
         rng, values = self.rng, self.maker.values
         makers: list[Callable[[], Any]] = [
             *(values.integer, values.number, values.place, values.person),

@@ -1,4 +1,4 @@
-"""Made-up tools and requests that fit them: what the guide learns to copy from."""
+"""Synthetic tools with matching requests, from which the guide learns to copy names and values."""
 
 import random
 import tomllib
@@ -15,6 +15,8 @@ TYPES = {"integer": "integer", "number": "number", "boolean": "boolean"}
 
 @dataclass(frozen=True)
 class Argument:
+    """One argument of a tool, its value, and the clause of the request that contains the value."""
+
     name: str
     schema: dict[str, Any]
     value: Any
@@ -23,7 +25,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Task:
-    """A tool, a request that it fits, and the arguments the request holds."""
+    """Tool, a request for it, and the arguments that the request contains."""
 
     tool: Tool
     request: str
@@ -42,6 +44,8 @@ def function(name: str, description: str, properties: dict[str, Any], required: 
 
 
 class ToolMaker:
+    """Source of endless tasks from one random source and one bank of words."""
+
     def __init__(self, rng: random.Random, bank: Bank, operators: dict[str, list[str]] | None = None) -> None:
         self.rng = rng
         self.bank = bank
@@ -210,8 +214,8 @@ class ToolMaker:
         text: str = head.format(n=noun, N=noun.capitalize(), v=verb, V=verb.capitalize(), a=adjective, t=name)
         if head.startswith(("What", "what", "How is")) and clauses and rng.random() < 0.15:
             text += " like"
-        for place, clause in enumerate(clauses):
-            glue = ", " if place and rng.random() < 0.3 else " and " if place and rng.random() < 0.2 else " "
+        for position, clause in enumerate(clauses):
+            glue = ", " if position and rng.random() < 0.3 else " and " if position and rng.random() < 0.2 else " "
             text += clause if clause.startswith(":") else glue + clause
         if rng.random() < 0.12:
             text += rng.choice(self.forms["closings"])

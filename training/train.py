@@ -1,4 +1,4 @@
-"""Makes lmx/guide: `python -m training.train`. Seeded, a fixed number of steps, two CPU cores."""
+"""Training of lmx/guide with fixed seeds and step counts, on two CPU cores: `python -m training.train`."""
 
 import argparse
 import json
@@ -28,21 +28,22 @@ from training.words import banks, with_pieces
 GUIDE = Path(__file__).parent.parent / "lmx_daemon" / "library" / "guide"
 SEED = 20
 ALONE = 900
-"""Steps of questions only, in which what is drawn stands still."""
+"""Steps with questions only, in which the initialised layers are frozen."""
 TOGETHER = (2700, 800)
-"""Steps of questions and tools, in which everything learns, under one rise and fall of the rate."""
+"""Steps with questions and tools, in two stretches under one learning-rate schedule. All weights are trainable."""
 WARM_UP = 80
 RATE_ALONE = 2.5e-3
 RATE_TOGETHER = 8e-4
 LAST_RATE = 0.06
-"""Share of the rate that is left at the end of a stretch."""
+"""Final learning rate as a share of the peak rate."""
 WORDS = 0.03
-"""Embeddings learn at this share of the rate: a rare word must keep the meaning it was given."""
+"""Learning rate of the embeddings as a share of the rate, so that rare words keep their initial meaning."""
 TOOLS = (0.38, 0.15)
-"""Share of the samples that are about tools, in each of these."""
+"""Share of samples with tools in each stretch of TOGETHER."""
 BUDGET = 1300
-"""Padded tokens in one micro-batch; a step has two."""
+"""Padded tokens in one micro-batch. A step has two micro-batches."""
 AVERAGED = 0.985
+"""Decay of the moving average of the weights."""
 
 
 def make_tokenizer(seed: int) -> Tokenizer:
@@ -54,9 +55,9 @@ def make_tokenizer(seed: int) -> Tokenizer:
 
 
 class Trainer:
-    """One stretch of training with a rise and a fall of the rate. What is frozen stays as it is."""
+    """Training with one learning-rate schedule: warm-up, then cosine decay."""
 
-    def __init__(self, model: Model, steps: int, rate: float, drawn_is_frozen: bool = False) -> None:
+    def __init__(self, model: Model, steps: int, rate: float, initialised_is_frozen: bool = False) -> None:
         self.model = model
         self.steps = steps
         self.optimizer = optim.MultiOptimizer(
@@ -64,7 +65,7 @@ class Trainer:
             [lambda path, _: "embed_tokens" in path],
         )
         self.gradient = Gradient(model)
-        self.second = SecondCore(model, drawn_is_frozen)
+        self.second = SecondCore(model, initialised_is_frozen)
         self.average: Any = None
         self.taken = 0
         self.recent = 0.0
@@ -95,21 +96,21 @@ class Trainer:
 
     def step(self, batches: list[Batch]) -> float:
         if len(batches) == 2:
-            self.second.ask(batches[1])
+            self.second.submit(batches[1])
         total, gradients = self.gradient(batches[0])
         if len(batches) == 2:
-            value, others = self.second.answer()
+            value, others = self.second.result()
             total = (total + value) / 2
             gradients = tree_map_with_path(lambda path, mine: (mine + others[path]) / 2, gradients)
         gradients, _ = optim.clip_grad_norm(gradients, 1.0)
         self.optimizer.update(self.model, gradients)
         mx.eval(self.model.parameters(), self.optimizer.state)
         self.taken += 1
-        self.remember()
+        self.update_average()
         return total
 
-    def remember(self) -> None:
-        """Moving average of the weights over the last fifth."""
+    def update_average(self) -> None:
+        """Update the moving average of the weights, which starts at 80 % of the steps."""
         if self.taken < 0.8 * self.steps or self.taken % 2:
             return
         weights = self.model.parameters()
@@ -125,15 +126,15 @@ def train(seed: int, tokenizer: Tokenizer) -> Model:
     bank = with_pieces(*banks(), tokenizer.get_vocab())
     corpus = Corpus.load(seed + 2, ToolMaker(rng, bank))
     batches = Batches(corpus, Renderer(tokenizer), rng)
-    nowhere = tokenizer.encode(words.START, add_special_tokens=False).ids[0]
-    model, circuit = shape.create(meanings(tokenizer, corpus, MEANING.stop - MEANING.start), nowhere, seed)
+    sink = tokenizer.encode(words.START, add_special_tokens=False).ids[0]
+    model, circuit = shape.create(meanings(tokenizer, corpus, MEANING.stop - MEANING.start), sink, seed)
     print(f"{sum(p.size for _, p in tree_flatten(model.parameters()))} parameters, {len(corpus.lessons)} topics")
-    shape.freeze_drawn(model)
-    alone = Trainer(model, ALONE, RATE_ALONE, drawn_is_frozen=True)
+    shape.freeze_initialised(model)
+    alone = Trainer(model, ALONE, RATE_ALONE, initialised_is_frozen=True)
     alone.run(batches, ALONE, tool_share=0.0)
     alone.finish()
     model.unfreeze()
-    circuit.speak()
+    circuit.enable()
     together = Trainer(model, sum(TOGETHER), RATE_TOGETHER)
     for steps, tool_share in zip(TOGETHER, TOOLS, strict=True):
         together.run(batches, steps, tool_share)

@@ -1,4 +1,4 @@
-"""What a topic's question may look like: other words, other order, keywords in frames, typing errors."""
+"""Variation of questions: synonyms, word order, keywords in frames, typing errors."""
 
 import math
 import random
@@ -12,7 +12,7 @@ from typing import Any
 from training.held_out import Topic, held_out
 
 ENDING = re.compile(r"(ings?|ed|ers?|es|s|ions?|able|e)$")
-"""What `endings` may stand for. A stem keeps four letters."""
+"""Word endings that `endings` can replace. A stem keeps at least four letters."""
 
 
 def normal(text: str) -> str:
@@ -21,7 +21,7 @@ def normal(text: str) -> str:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A topic as training sees it: without its held-out phrasings."""
+    """A topic without its held-out phrasings."""
 
     id: str
     answer: str
@@ -45,15 +45,15 @@ def phrases() -> dict[str, Any]:
 
 
 class Variation:
-    """Texts that mean the same, more or less."""
+    """Source of varied texts for the same topic."""
 
     def __init__(self, rng: random.Random, lessons: list[Lesson]) -> None:
         self.rng = rng
-        self.words = self.telling(lessons)
-        self.said = phrases()
-        self.heads = [(re.compile(pattern, re.IGNORECASE), forms) for pattern, forms in self.said["heads"].items()]
+        self.words = self.weighted_words(lessons)
+        self.phrases = phrases()
+        self.heads = [(re.compile(pattern, re.IGNORECASE), forms) for pattern, forms in self.phrases["heads"].items()]
         self.synonyms: dict[str, list[str]] = {}
-        for line in self.said["synonyms"]:
+        for line in self.phrases["synonyms"]:
             words = [word.replace("_", " ") for word in line.split()]
             for word in words:
                 self.synonyms.setdefault(word, []).extend(w for w in words if w != word)
@@ -86,17 +86,17 @@ class Variation:
         return word.lower().replace(core, self.rng.choice(self.synonyms[core])) if core in self.synonyms else word
 
     def inflected(self, word: str) -> str:
-        """Another form of the word, right or wrong."""
+        """Return the word with another ending, which need not be correct."""
         stem = ENDING.sub("", word)
-        return stem + self.rng.choice(self.said["endings"]) if len(stem) > 3 and word.isalpha() else word
+        return stem + self.rng.choice(self.phrases["endings"]) if len(stem) > 3 and word.isalpha() else word
 
     def surface(self, text: str) -> str:
-        """Casing, signs, openings, closings, one typing error."""
+        """Return the text with varied case and punctuation, an opening or closing, and at most one typing error."""
         rng = self.rng
         if rng.random() < 0.12:
-            text = rng.choice(self.said["openings"]) + text
+            text = rng.choice(self.phrases["openings"]) + text
         if rng.random() < 0.12:
-            text = text.rstrip("?.! ") + rng.choice(self.said["closings"]) + rng.choice(["?", ""])
+            text = text.rstrip("?.! ") + rng.choice(self.phrases["closings"]) + rng.choice(["?", ""])
         roll = rng.random()
         if roll < 0.35:
             text = text.lower()
@@ -121,7 +121,7 @@ class Variation:
             return self.vary(rng.choice(lesson.phrasings))
         if roll < 0.6:
             first, second = rng.choice(lesson.keywords), rng.choice(lesson.keywords)
-            return self.surface(rng.choice(self.said["frames"]).format(k=first, j=second))
+            return self.surface(rng.choice(self.phrases["frames"]).format(k=first, j=second))
         if roll < 0.92:
             return self.surface(self.bag(lesson))
         words = rng.choice(lesson.phrasings).split()
@@ -131,18 +131,18 @@ class Variation:
         return self.surface(frame.format(p=part, k=rng.choice(lesson.keywords)))
 
     def bag(self, lesson: Lesson) -> str:
-        """Some words of the topic, the rare ones first of all, among words that say nothing."""
+        """Return a few words of the topic, mostly distinctive ones, shuffled with filler words."""
         rng = self.rng
         words, weights = self.words[lesson.id]
         chosen = rng.choices(words, weights, k=rng.choice([1, 2, 3, 3, 4, 5, 6]))
         chosen = [self.inflected(word) if rng.random() < 0.15 else word for word in chosen]
-        chosen += rng.choices(self.said["fillers"], k=rng.choice([0, 0, 1, 2, 3]))
+        chosen += rng.choices(self.phrases["fillers"], k=rng.choice([0, 0, 1, 2, 3]))
         rng.shuffle(chosen)
         return " ".join(chosen)
 
     @staticmethod
-    def telling(lessons: list[Lesson]) -> dict[str, tuple[list[str], list[float]]]:
-        """The words of each topic, as often as they stand there, weighted by how few other topics have them."""
+    def weighted_words(lessons: list[Lesson]) -> dict[str, tuple[list[str], list[float]]]:
+        """Return the words of each topic with weights that decrease with the number of topics that share the word."""
         words = {lesson.id: " ".join(lesson.phrasings + lesson.keywords).split() for lesson in lessons}
         spread = Counter(word for owned in words.values() for word in {normal(word) for word in owned})
         return {

@@ -1,4 +1,4 @@
-"""Words, names and values for made-up tools, drawn from words.toml with a given random source."""
+"""Words, names and values for synthetic tools, drawn from words.toml with a given random source."""
 
 import random
 import re
@@ -16,6 +16,8 @@ SUFFIXES = "txt md py json csv log yaml toml png pdf"
 
 @dataclass(frozen=True)
 class Bank:
+    """Lists of words by kind."""
+
     nouns: list[str]
     verbs: list[str]
     adjectives: list[str]
@@ -24,7 +26,7 @@ class Bank:
 
 
 def banks() -> tuple[Bank, Bank]:
-    """(words to train on, words kept for tests)."""
+    """Return the words for training and the words held out for tests."""
     tables = tomllib.loads((Path(__file__).parent / "words.toml").read_text())
     unseen = tables.pop("unseen")
 
@@ -36,9 +38,13 @@ def banks() -> tuple[Bank, Bank]:
 
 
 def with_pieces(bank: Bank, kept: Bank, vocabulary: Iterable[str]) -> Bank:
-    """`bank` with tokens among its nouns: a token that is never copied in training is never copied after it."""
-    secret = {part for words in (kept.nouns, kept.places, kept.people) for word in words for part in word.split()}
-    pieces = sorted({word for word in vocabulary if re.fullmatch("[a-z]{2,}", word)} - {s.lower() for s in secret})
+    """Return `bank` with tokens of the vocabulary as further nouns, but without the words of `kept`.
+
+    The guide copies only those tokens that training has copied at least once.
+    """
+    words = [*kept.nouns, *kept.places, *kept.people]
+    excluded = {part.lower() for word in words for part in word.split()}
+    pieces = sorted({word for word in vocabulary if re.fullmatch("[a-z]{2,}", word)} - excluded)
     rounds = -(-len(pieces) // len(bank.nouns))
     return replace(bank, nouns=bank.nouns * rounds + pieces)
 
@@ -49,7 +55,7 @@ def syllables(rng: random.Random, least: int = 1, most: int = 2) -> str:
 
 
 class Values:
-    """Argument values, each a (kind of) method taking nothing but the random source."""
+    """Source of argument values, with one method for each kind."""
 
     def __init__(self, rng: random.Random, bank: Bank) -> None:
         self.rng = rng

@@ -1,4 +1,4 @@
-"""The committed weights of lmx/guide, asked only what training never saw. Training itself is not run here."""
+"""Answers of the committed weights of lmx/guide to held-out samples. The training itself is not run here."""
 
 import random
 import re
@@ -41,32 +41,32 @@ def corpus(seed: int) -> Corpus:
 
 
 class TestFiles:
-    def test_are_small(self) -> None:
+    def test_weights_are_at_most_8_mb(self) -> None:
         assert (GUIDE / "model.safetensors").stat().st_size <= 8_000_000
 
-    def test_hold_a_qwen3_of_the_promised_size(self, guide: Guide) -> None:
+    def test_model_is_a_qwen3_of_the_documented_size(self, guide: Guide) -> None:
         count = sum(weight.size for _, weight in tree_flatten(guide.model.parameters()))
         assert guide.model.model_type == "qwen3"
         assert 700_000 <= count <= 2_000_000
 
-    def test_let_mlx_lm_find_thinking_and_tools(self, guide: Guide) -> None:
+    def test_mlx_lm_detects_thinking_and_tools(self, guide: Guide) -> None:
         tokenizer = guide.tokenizer
         assert tokenizer.has_thinking
         assert tokenizer.tool_call_start == "<tool_call>"
         assert tokenizer.tool_parser('{"name": "a", "arguments": {}}') == {"name": "a", "arguments": {}}
         assert tokenizer.decode(sorted(tokenizer.eos_token_ids)) == "<|endoftext|><|im_end|>"
 
-    def test_carry_the_template_that_training_used(self, guide: Guide) -> None:
+    def test_chat_template_is_that_of_training(self, guide: Guide) -> None:
         assert guide.tokenizer.chat_template == chat_template()
 
-    def test_tokenizer_loses_nothing(self, guide: Guide) -> None:
+    def test_tokenizer_is_lossless(self, guide: Guide) -> None:
         for topic in load_topics(TOPICS):
             for text in (topic.answer, topic.thought, *topic.phrasings):
                 assert guide.tokenizer.decode(guide.tokenizer.encode(text)) == text
         odd = '  tab\tend é漢🙂 a1b2 C:\\x <think> {"name": "y"}\n\n'
         assert guide.tokenizer.decode(guide.tokenizer.encode(odd)) == odd
 
-    def test_names_and_values_are_the_same_tokens_everywhere(self, guide: Guide) -> None:
+    def test_names_and_values_are_the_same_tokens_in_every_context(self, guide: Guide) -> None:
         encode = guide.tokenizer.encode
         inner = encode("Reykjavik")
         quoted, spaced = encode('"Reykjavik"'), encode("in Reykjavik?")
@@ -74,7 +74,7 @@ class TestFiles:
 
 
 class TestTraining:
-    def test_never_sees_a_held_out_question(self) -> None:
+    def test_training_samples_contain_no_held_out_question(self) -> None:
         topics = load_topics(TOPICS)
         kept = {normal(text) for topic in topics for text in held_out(topic)}
         kept |= {normal(text) for text in other_questions()}
@@ -83,18 +83,18 @@ class TestTraining:
         for sample in many(made.question, 3000):
             assert normal(sample.messages[-1]["content"]) not in kept
 
-    def test_never_sees_the_words_kept_for_tests(self) -> None:
+    def test_training_samples_contain_no_held_out_word(self) -> None:
         made = corpus(2)
         kept = {"get_weather", "Paris", "Tokyo"}
         for sample in many(made.tool_use, 500):
             assert not kept & set(re.findall(r"\w+", sample.answer))
             assert not kept & {tool["function"]["name"] for tool in sample.tools}
 
-    def test_is_the_same_for_the_same_seed(self) -> None:
+    def test_samples_are_reproducible_by_seed(self) -> None:
         assert many(corpus(3).question, 50) == many(corpus(3).question, 50)
         assert many(corpus(3).tool_use, 50) == many(corpus(3).tool_use, 50)
 
-    def test_renders_as_the_shipped_template_does(self, guide: Guide) -> None:
+    def test_prompts_match_the_shipped_template(self, guide: Guide) -> None:
         renderer = Renderer(guide.tokenizer.backend_tokenizer)
         made = corpus(4)
         for sample in [*many(made.tool_use, 40), *many(made.question, 40)]:
@@ -106,7 +106,7 @@ class TestTraining:
             )
             assert renderer.encode(sample)[0] == prompt
 
-    def test_forward_pass_is_that_of_mlx_lm(self, guide: Guide) -> None:
+    def test_forward_pass_matches_mlx_lm(self, guide: Guide) -> None:
         ids = mx.array([guide.tokenizer.encode("How do I start lmx?")])
         states = shape.hidden(guide.model, ids)
         ours = states @ guide.model.model.embed_tokens.weight.T
@@ -114,29 +114,29 @@ class TestTraining:
 
 
 class TestAnswers:
-    def test_held_out_questions(self, guide: Guide) -> None:
+    def test_held_out_questions_are_answered(self, guide: Guide) -> None:
         result = score("held out", guide, held_out_samples())
         right, total = baseline_score(pairs=False)
         assert result.share >= 0.75
         assert result.share > right / total
 
-    def test_in_a_conversation(self, guide: Guide) -> None:
+    def test_held_out_questions_are_answered_in_a_conversation(self, guide: Guide) -> None:
         assert score("in context", guide, in_context()).share >= 0.6
 
-    def test_other_things_get_the_one_answer(self, guide: Guide) -> None:
+    def test_questions_about_other_subjects_get_the_fixed_answer(self, guide: Guide) -> None:
         assert score("other", guide, other_samples()).share >= 0.8
 
-    def test_thinks_when_asked(self, guide: Guide) -> None:
+    def test_held_out_questions_are_answered_with_thinking(self, guide: Guide) -> None:
         samples = held_out_samples(think=True)[::6]
         assert score("thinking", guide, samples).share >= 0.6
         topic = next(topic for topic in load_topics(TOPICS) if topic.id != OTHER)
         assert samples[0].output == thinking(topic.thought) + topic.answer
 
-    def test_calls_tools_it_has_never_seen(self, guide: Guide) -> None:
+    def test_unseen_tools_are_called(self, guide: Guide) -> None:
         assert score("calls", guide, many(unseen_toolbox().call, 100)).share >= 0.35
 
-    def test_calls_everyday_tools(self, guide: Guide) -> None:
+    def test_everyday_tools_are_called(self, guide: Guide) -> None:
         assert score("everyday", guide, everyday()).share >= 0.7
 
-    def test_tells_a_tool_result(self, guide: Guide) -> None:
+    def test_tool_results_are_quoted(self, guide: Guide) -> None:
         assert score("results", guide, many(unseen_toolbox().follow_up, 60)).share >= 0.7
