@@ -16,6 +16,8 @@ SUFFIX = ".kv"
 LABEL = "model"
 """The file that holds the name of a folder's model."""
 MAX_LABEL = 4096
+BLOCK_BYTES = 512
+"""Unit of `st_blocks`, on every file system."""
 
 
 class StoredPrefixes(Frozen, frozen=True):
@@ -44,7 +46,7 @@ def stored_prefixes(root: Path) -> list[StoredPrefixes]:
                     model=read_label(folder) or folder.name,
                     folder=str(folder),
                     blocks=len(states),
-                    size=sum(state.st_size for state in states),
+                    size=sum(map(allocated_bytes, states)),
                     oldest=min(times),
                     newest=max(times),
                 )
@@ -62,10 +64,15 @@ def clear_prefixes(root: Path, model: str | None = None) -> list[StoredPrefixes]
         for path, state in _blocks(folder):
             with contextlib.suppress(FileNotFoundError):  # a worker may have been first
                 path.unlink()
-                blocks, size = blocks + 1, size + state.st_size
+                blocks, size = blocks + 1, size + allocated_bytes(state)
         remove_if_empty(folder)
         cleared.append(StoredPrefixes(model=one.model, folder=one.folder, blocks=blocks, size=size))
     return cleared
+
+
+def allocated_bytes(status: os.stat_result) -> int:
+    """Return the bytes that a file occupies on the disk: less than its length for a sparse file."""
+    return min(status.st_size, status.st_blocks * BLOCK_BYTES)
 
 
 def make_private(folder: Path) -> None:

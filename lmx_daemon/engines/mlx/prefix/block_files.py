@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from lmx_daemon.storage.prefixes import SUFFIX, make_private, remove_if_empty
+from lmx_daemon.storage.prefixes import SUFFIX, allocated_bytes, make_private, remove_if_empty
 
 MAGIC = b"lmxkv\x00\x00\x01"
 """The last byte is the version; a file of another one is foreign."""
@@ -219,7 +219,7 @@ def bound(root: Path, max_bytes: int) -> tuple[int, list[Path]]:
                 status = entry.stat(follow_symlinks=False)
                 stored = parse_name(entry.name, status.st_size)
                 depth = stored.start + stored.length if stored is not None else 0
-                found.append((int(status.st_mtime // AGE_SECONDS), -depth, status.st_size, Path(entry.path)))
+                found.append((int(status.st_mtime // AGE_SECONDS), -depth, allocated_bytes(status), Path(entry.path)))
     total = sum(size for _, _, size, _ in found)
     deleted: list[Path] = []
     if total > max_bytes:

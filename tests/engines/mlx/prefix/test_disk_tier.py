@@ -11,6 +11,7 @@ import pytest
 from mlx_lm.models.cache import KVCache
 
 from lmx_daemon.contract.generation import MEMORY_ONLY
+from lmx_daemon.engines.mlx.prefix.block_files import bound
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK
 from lmx_daemon.storage.prefixes import clear_prefixes, stored_prefixes
@@ -104,6 +105,20 @@ def test_namespaces_are_apart_on_disk_too(disk_cache: Callable[..., DiskCache]) 
     again = disk_cache()
     assert again.restore([*tokens, 1], "two") == again.restore([*tokens, 1]) == 0
     assert again.restore([*tokens, 1], "one") == 2 * BLOCK
+
+
+def test_sparse_file_counts_by_its_allocated_bytes(disk_cache: Callable[..., DiskCache]) -> None:
+    """A sparse file of 50 GB in the folder must not evict the other blocks."""
+    cache = disk_cache()
+    cache.keep(*numbers(2 * BLOCK))
+    folder = cache.folder
+    cache.close()
+    blocks = cache.files()
+    with (folder / f"{'0' * 64}-{'0' * 64}-0-256b.kv").open("wb") as file:
+        file.truncate(50 * 10**9)
+    total, deleted = bound(folder.parent, 10**9)
+    assert total < 10**9 and deleted == [] and all(block.exists() for block in blocks)
+    assert stored_prefixes(folder.parent)[0].size < 10**9
 
 
 def test_the_bound_holds_and_the_least_recently_used_go(disk_cache: Callable[..., DiskCache]) -> None:
