@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from lmx_daemon.http.server.listeners import bind_public, url_of
 from lmx_daemon.http.server.sockets import bind_admin, is_loopback, protocol_for, take_lock
 from lmx_daemon.library.catalog.fit import MachineCapacity
 from lmx_daemon.library.library import LOOK_SECONDS, Library
+from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.memory.host import Host
 from lmx_daemon.monitor.logs import Logs, log
 from lmx_daemon.monitor.snapshot import SAMPLE_SECONDS, Monitor
@@ -133,7 +135,7 @@ class Daemon:
         address = addresses[0]
         with WorkerLog(home.worker_log_file) as worker_log:
             parts = self._build(addresses, worker_log)
-            public = self._server(public_app(parts, server, address))
+            public = self._server(public_app(parts, lambda: self._source.current.server, address))
             admin = self._server(admin_app(parts))
             public_task = asyncio.create_task(public.serve(sockets=public_sockets))
             admin_task = asyncio.create_task(admin.serve(sockets=[admin_socket]))
@@ -162,7 +164,7 @@ class Daemon:
         logs.install()
         library = Library(
             home,
-            source.current.library,
+            lambda: source.current.library,
             os.environ,
             machine=lambda: MachineCapacity(
                 host.limits().cap,
@@ -185,6 +187,7 @@ class Daemon:
             prefixes=home.prefixes,
             incidents=incidents,
         )
+        source.subscribe(partial(_limit_pulls, pulls))
         monitor = Monitor(home, source, pool, host, catalog, pulls, addresses)
         return {
             "pool": pool,
@@ -194,7 +197,7 @@ class Daemon:
             "monitor": monitor,
             "logs": logs,
             "home": home,
-            "bodies": BodyReader(max(source.current.server.max_bodies_bytes, source.current.server.max_body_bytes)),
+            "bodies": BodyReader(lambda: source.current.server),
             "stop": self.stop,
         }
 
@@ -244,10 +247,9 @@ class Daemon:
             await pool.drain(0.0)
 
     def _server(self, app: Any) -> Server:
-        server = self._source.current.server
         config = uvicorn.Config(
             app,
-            http=protocol_for(server.stall_seconds),
+            http=protocol_for(lambda: self._source.current.server.stall_seconds),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -277,6 +279,12 @@ def _fit(decision: Decision) -> Fit:
             return "after unloading"
         case Refused():
             return "no"
+
+
+def _limit_pulls(pulls: PullQueue, old: Settings, new: Settings) -> None:
+    """Apply a changed rate limit; an unchanged one must not displace the limit that a command has set."""
+    if new.library.bytes_per_second != old.library.bytes_per_second:
+        pulls.limit(new.library.bytes_per_second)
 
 
 def _log_worker(name: str, found: Log) -> None:

@@ -39,7 +39,7 @@ from lmx_daemon.settings.schema import LibrarySettings
 from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.library.pull.pull_queue import PullQueue
 async def main():
-    pulls = PullQueue(LibrarySettings(reserve_bytes=0), os.environ, Path(sys.argv[2]))
+    pulls = PullQueue(lambda: LibrarySettings(reserve_bytes=0), os.environ, Path(sys.argv[2]))
     begun = time.perf_counter()
     job = await pulls.start(PullRequest(repo=sys.argv[1]))
     async for job in pulls.watch(job.id):

@@ -1,5 +1,6 @@
 """The two Litestar apps: public (TCP) and admin (Unix socket), each behind its guard."""
 
+from collections.abc import Callable
 from typing import Any
 
 from litestar import Litestar
@@ -16,12 +17,11 @@ from lmx_daemon.settings.schema import ServerSettings
 ADMIN_BODY_BYTES = 256 * 1024 * 1024
 
 
-def public_app(state: dict[str, Any], settings: ServerSettings, address: str) -> App:
+def public_app(state: dict[str, Any], settings: Callable[[], ServerSettings], address: str) -> App:
     """What port 1234 serves."""
     bodies: BodyReader = state["bodies"]
-    return PublicGuard(
-        _litestar(openai.ROUTES, state, public_handler, settings.max_body_bytes), settings, address, bodies
-    )
+    app = _litestar(openai.ROUTES, state, public_handler, None)  # the guard bounds bodies, by the setting in force
+    return PublicGuard(app, settings, address, bodies)
 
 
 def admin_app(state: dict[str, Any]) -> App:
@@ -29,7 +29,7 @@ def admin_app(state: dict[str, Any]) -> App:
     return AdminGuard(_litestar([*admin.ROUTES, *admin_library.ROUTES], state, admin_handler, ADMIN_BODY_BYTES))
 
 
-def _litestar(routes: list[Any], state: dict[str, Any], handler: Any, body_bytes: int) -> Any:
+def _litestar(routes: list[Any], state: dict[str, Any], handler: Any, body_bytes: int | None) -> Any:
     return Litestar(
         route_handlers=routes,
         state=State(state),

@@ -7,6 +7,7 @@ import hmac
 import re
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -41,12 +42,12 @@ LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 class PublicGuard:
     """Around the public app."""
 
-    def __init__(self, app: App, settings: ServerSettings, bound: str, bodies: BodyReader) -> None:
+    def __init__(self, app: App, settings: Callable[[], ServerSettings], bound: str, bodies: BodyReader) -> None:
         self._app = app
         self._bodies = bodies
         self._settings = settings
-        self._hosts = allowed_hosts(settings, bound)
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in settings.allowed_origins)
+        self._bound = bound
+        self._allowed: AllowedNames | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -72,32 +73,51 @@ class PublicGuard:
             scope = {**scope, "method": "GET"}
         held = RequestBytes(self._bodies)
         try:
-            receive = bounded(receive, self._settings.max_body_bytes, held)
+            receive = bounded(receive, self._settings().max_body_bytes, held)
             await self._app(scope, receive, with_headers(send, extra))
         finally:
             held.release()
 
     def _allowed_origin(self, headers: list[tuple[bytes, bytes]]) -> str | None:
         """The listed origin that asks, if any. Raises MisdirectedError or ForbiddenError."""
+        allowed = self._names()
         hosts = [value for name, value in headers if name == b"host"]
-        if len(hosts) != 1 or hosts[0].decode("latin-1").lower() not in self._hosts:
+        if len(hosts) != 1 or hosts[0].decode("latin-1").lower() not in allowed.hosts:
             raise MisdirectedError(
                 "this Host is not served here",
                 hint="call 127.0.0.1 or localhost, or list the name in [server] allowed_hosts",
             )
         origins = [value.decode("latin-1").lower() for name, value in headers if name == b"origin"]
-        if origins and (len(origins) > 1 or origins[0] not in self._origins):
+        if origins and (len(origins) > 1 or origins[0] not in allowed.origins):
             raise ForbiddenError(
                 "browser origins are refused unless they are listed",
                 hint="list the origin in [server] allowed_origins of config.toml",
             )
         return origins[0] if origins else None
 
+    def _names(self) -> "AllowedNames":
+        """Return the hosts and origins of the settings in force; they are computed once for each change."""
+        settings = self._settings()
+        if self._allowed is None or self._allowed.settings is not settings:
+            origins = frozenset(origin.rstrip("/").lower() for origin in settings.allowed_origins)
+            self._allowed = AllowedNames(settings, allowed_hosts(settings, self._bound), origins)
+        return self._allowed
+
     def _check(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> None:
-        """Raises what is wrong with the key or the body's headers."""
-        if self._settings.api_key and scope["path"] not in OPEN_PATHS:
-            check_key(headers, self._settings.api_key)
-        check_body(scope["method"], headers, self._settings.max_body_bytes)
+        """Raise the error of a wrong key, or of wrong headers of the body."""
+        settings = self._settings()
+        if settings.api_key and scope["path"] not in OPEN_PATHS:
+            check_key(headers, settings.api_key)
+        check_body(scope["method"], headers, settings.max_body_bytes)
+
+
+@dataclass(frozen=True)
+class AllowedNames:
+    """The names that a request may carry, by the settings they were computed from."""
+
+    settings: ServerSettings
+    hosts: frozenset[str]
+    origins: frozenset[str]
 
 
 class AdminGuard:

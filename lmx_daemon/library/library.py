@@ -57,7 +57,7 @@ class Library:
     def __init__(
         self,
         home: Home,
-        settings: LibrarySettings,
+        settings: Callable[[], LibrarySettings],
         environ: Mapping[str, str],
         machine: Callable[[], MachineCapacity],
         in_use: Callable[[], Collection[str]],
@@ -67,7 +67,7 @@ class Library:
         self._machine = machine
         self._in_use = in_use
         self.registry = ModelRegistry(home, settings, environ)
-        self.trash = Trash(self.registry.cache, self.registry.imported, settings.trash_seconds)
+        self.trash = Trash(self.registry.cache, self.registry.imported, lambda: settings().trash_seconds)
         self.pulls = PullQueue(settings, environ, home.pulls, self._free)
         self.verifier = Verifier(self.registry, self.pulls)
         self.responses = ResponseCache(self.registry.root / "hub")
@@ -109,7 +109,7 @@ class Library:
 
     def hub(self, endpoint: str | None = None) -> Hub:
         """The one that a caller names, else the settings', else the daemon's own. Raises RequestError."""
-        return Hub(checked_endpoint(endpoint) or self._settings.endpoint, self._environ)
+        return Hub(checked_endpoint(endpoint) or self._settings().endpoint, self._environ)
 
     def search(self, endpoint: str | None = None) -> Search:
         """As `hub`."""
@@ -258,7 +258,7 @@ class Library:
         while not place.exists():
             place = place.parent
         free = shutil.disk_usage(place).free
-        if wanted and wanted + self._settings.reserve_bytes > free:
+        if wanted and wanted + self._settings().reserve_bytes > free:
             raise LmxError(
                 f"{size(wanted)} are to be copied, and {size(free)} are free",
                 hint="free some space, or link to the files where they are: --link",
@@ -266,7 +266,7 @@ class Library:
 
     def _free(self, folder: Path) -> int:
         """What pulls may count on: the trash goes, oldest first, before a disk is called full."""
-        wanted = self._settings.reserve_bytes + ROOM_BYTES
+        wanted = self._settings().reserve_bytes + ROOM_BYTES
         if shutil.disk_usage(folder).free < wanted:
             self.trash.make_room(wanted, folder)
         return shutil.disk_usage(folder).free + self.trash.size_beside(folder)

@@ -197,7 +197,7 @@ class LibrarySettings(Section, frozen=True):
     ] = True
     trash_seconds: Annotated[
         Seconds,
-        hot("Time in seconds for which a removed model can be restored. Applies to later removals."),
+        hot("Time in seconds for which a removed model can be restored."),
     ] = 86_400.0
     pulls_at_once: Annotated[
         Positive,

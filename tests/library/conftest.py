@@ -79,4 +79,4 @@ def environ(hub: StandIn, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def pulls(environ: dict[str, str], tmp_path: Path) -> PullQueue:
-    return PullQueue(LibrarySettings(reserve_bytes=0), environ, tmp_path / "records")
+    return PullQueue(lambda: LibrarySettings(reserve_bytes=0), environ, tmp_path / "records")

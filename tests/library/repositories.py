@@ -40,7 +40,7 @@ def library_of(
     environ = environ or {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_ENDPOINT": "http://127.0.0.1:9"}
     settings = LibrarySettings(reserve_bytes=0, folders=(str(tmp_path / "mine"),), lmstudio=False)
     machine = MachineCapacity(cap, Device(cpu=False), lambda needed: "yes" if needed <= cap else "no")
-    library = Library(Home(tmp_path / "home"), settings, environ, lambda: machine, lambda: in_use)
+    library = Library(Home(tmp_path / "home"), lambda: settings, environ, lambda: machine, lambda: in_use)
     library.registry.catalog.refresh()
     return library
 

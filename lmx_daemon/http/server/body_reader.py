@@ -12,6 +12,7 @@ from litestar import Request
 
 from lmx_daemon.contract.errors import BusyError, RequestError
 from lmx_daemon.http.errors import decode
+from lmx_daemon.settings.schema import ServerSettings
 from lmx_daemon.storage.structure import exceeds
 
 T = TypeVar("T")
@@ -49,16 +50,18 @@ class RequestBytes:
 class BodyReader:
     """The bytes of all requests under way, and the threads that decode them. Event loop only."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, settings: Callable[[], ServerSettings]) -> None:
+        self._settings = settings
         self._taken = 0
         self._threads = ThreadPoolExecutor(THREADS, "decode")
 
     def take(self, size: int) -> None:
-        """Raises BusyError where that is more than is left."""
-        if self._taken + size > self._most:
+        """Raise BusyError where that is more than is left. One body of the permitted size is always accepted."""
+        settings = self._settings()
+        most = max(settings.max_bodies_bytes, settings.max_body_bytes)
+        if self._taken + size > most:
             raise BusyError(
-                f"the bodies of all requests under way have more than {self._most} bytes",
+                f"the bodies of all requests under way have more than {most} bytes",
                 hint="try again soon; the bound is [server] max_bodies_bytes",
                 retry_after=RETRY_SECONDS,
             )

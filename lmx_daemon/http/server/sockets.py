@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -171,9 +172,9 @@ class LimitedProtocol(HttpToolsProtocol):
             self._timer = self.loop.call_later(seconds, self.transport.abort)
 
 
-def protocol_for(stall_seconds: float) -> type[LimitedProtocol]:
-    """uvicorn makes the protocol itself, so the limit must be the class's."""
-    return type("Protocol", (LimitedProtocol,), {"stall_seconds": stall_seconds})
+def protocol_for(stall_seconds: Callable[[], float]) -> type[LimitedProtocol]:
+    """Return a protocol class with this limit; uvicorn creates the instances, so that the class must carry it."""
+    return type("Protocol", (LimitedProtocol,), {"stall_seconds": property(lambda self: stall_seconds())})
 
 
 def _is_strangers(transport: Any) -> bool:

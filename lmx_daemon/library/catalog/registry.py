@@ -23,7 +23,7 @@ SHOWN = 2
 
 
 class ModelRegistry:
-    def __init__(self, home: Home, settings: LibrarySettings, environ: Mapping[str, str]) -> None:
+    def __init__(self, home: Home, settings: Callable[[], LibrarySettings], environ: Mapping[str, str]) -> None:
         self.root = home.root / "library"
         self.imported = home.root / "models"
         self.manifests = ManifestStore(self.root / "proofs")
@@ -34,7 +34,7 @@ class ModelRegistry:
         self.cache = hub_cache(environ)
         self.catalog = Catalog(
             environ,
-            list(self._places(settings, environ)),
+            list(self._places(settings(), environ)),
             complete=self._complete,
             kept=self.root / "described.msgpack",
         )

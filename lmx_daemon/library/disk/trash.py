@@ -53,7 +53,7 @@ class Trash:
         self,
         cache: Path,
         imported: Path,
-        keep_seconds: float,
+        keep_seconds: Callable[[], float],
         *,
         now: Callable[[], float] = time.time,
         up: Callable[[], float] = uptime,
@@ -165,11 +165,11 @@ class Trash:
         """Delete what has lain here long enough, and what a crash has left half made."""
         entries = list(self._entries())
         noted = {folder for folder, _ in entries}
-        gone = self._delete([(folder, note) for folder, note in entries if self._age(folder, note) > self._keep])
+        gone = self._delete([(folder, note) for folder, note in entries if self._age(folder, note) > self._keep()])
         for place, clock in self._clocks.items():
             for folder in _folders(place):
                 half = folder not in noted and not os.path.lexists(folder / CONTENT)
-                if half and self._now() - folder.stat().st_mtime > self._keep:
+                if half and self._now() - folder.stat().st_mtime > self._keep():
                     shutil.rmtree(folder, ignore_errors=True)
             if not _folders(place):
                 clock.forget()
@@ -218,7 +218,7 @@ class Trash:
             id=note.id,
             size=note.size,
             removed_at=note.removed_at,
-            purged_at=self._now() + self._keep - self._age(folder, note),
+            purged_at=self._now() + self._keep() - self._age(folder, note),
             revision=note.revision,
         )
 

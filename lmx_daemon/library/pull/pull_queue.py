@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,14 +55,18 @@ class PullQueue:
     """Call `open()` once there is a loop: what an earlier daemon left goes on. `folder` keeps the records."""
 
     def __init__(
-        self, settings: LibrarySettings, environ: Mapping[str, str], folder: Path, free: FreeSpace = free_space
+        self,
+        settings: Callable[[], LibrarySettings],
+        environ: Mapping[str, str],
+        folder: Path,
+        free: FreeSpace = free_space,
     ) -> None:
         self._settings = settings
         self._environ = environ
         self._cache = hub_cache(environ)
         self._free = free
         self._records = PullRecords(folder)
-        self._throttle = Throttle(settings.bytes_per_second)
+        self._throttle = Throttle(settings().bytes_per_second)
         self._running: dict[str, ActivePull] = {}
         self._tokens: dict[str, str] = {}
         self._fresh: set[str] = set()
@@ -80,7 +84,7 @@ class PullQueue:
 
     async def start(self, request: PullRequest) -> Download:
         """Puts a pull into the queue, or goes on with the one for the same. Raises RequestError or DiskError."""
-        endpoint = checked_endpoint(request.endpoint) or self._settings.endpoint
+        endpoint = checked_endpoint(request.endpoint) or self._settings().endpoint
         repo, pasted = asked_for(request.repo, Hub(endpoint, self._environ).endpoint)
         wanted = PullRecord(
             id=uuid.uuid4().hex[:12],
@@ -211,7 +215,7 @@ class PullQueue:
     def _advance(self) -> None:
         if self._closing:
             return
-        for identity in decisions.to_start(list(self._records), self._running, self._settings.pulls_at_once):
+        for identity in decisions.to_start(list(self._records), self._running, self._settings().pulls_at_once):
             self._begin(self._records[identity])
 
     def _begin(self, record: PullRecord) -> None:
@@ -226,8 +230,8 @@ class PullQueue:
             include=record.include,
             exclude=record.exclude,
             manifest=record.manifest,
-            patience=self._settings.patience_seconds,
-            reserve=self._settings.reserve_bytes,
+            patience=self._settings().patience_seconds,
+            reserve=self._settings().reserve_bytes,
             fresh=record.id in self._fresh,
         )
         hub = Hub(record.endpoint, self._environ, self._tokens.get(record.id))

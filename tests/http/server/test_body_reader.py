@@ -12,6 +12,7 @@ from lmx_daemon.http.dialects.openai_chat.bodies import MAX_MESSAGES, MAX_PARTS,
 from lmx_daemon.http.dialects.openai_chat.requests import chat_request
 from lmx_daemon.http.errors import decode
 from lmx_daemon.http.server.body_reader import MAX_VALUES, SMALL_BYTES, BodyReader, RequestBytes, check_structure
+from lmx_daemon.settings.schema import ServerSettings
 from lmx_daemon.storage import structure
 from lmx_daemon.storage.structure import exceeds
 
@@ -70,7 +71,7 @@ class TestCounts:
 
 class TestAllTogether:
     def test_bytes_above_the_bound_are_refused_and_come_back(self) -> None:
-        bodies = BodyReader(10 * SMALL_BYTES)
+        bodies = BodyReader(lambda: ServerSettings(max_bodies_bytes=10 * SMALL_BYTES, max_body_bytes=1))
         first, second, small = RequestBytes(bodies), RequestBytes(bodies), RequestBytes(bodies)
         first.add(9 * SMALL_BYTES)
         with pytest.raises(BusyError) as raised:

@@ -35,7 +35,7 @@ def clocks() -> Clocks:
 
 
 def trash_of(tmp_path: Path, clocks: Clocks) -> Trash:
-    return Trash(tmp_path / "cache", tmp_path / "home" / "models", DAY, now=clocks.now, up=clocks.up)
+    return Trash(tmp_path / "cache", tmp_path / "home" / "models", lambda: DAY, now=clocks.now, up=clocks.up)
 
 
 def removed(tmp_path: Path, clocks: Clocks) -> Trash:

@@ -52,7 +52,7 @@ async def test_the_size_is_told_and_repairing_works(
     snapshot = folder_of(environ) / "snapshots" / str(done.revision)
     found = repository(folder_of(environ), REPO)
     assert found.size([str(done.revision)]) == sum(path.stat().st_size for path in snapshot.iterdir()) == done.total
-    proving = Verifier(ModelRegistry(Home(tmp_path / "home"), LibrarySettings(lmstudio=False), environ), pulls)
+    proving = Verifier(ModelRegistry(Home(tmp_path / "home"), lambda: LibrarySettings(lmstudio=False), environ), pulls)
     assert [told async for told in proving.verify(VerifyRequest(id=REPO))][-1].state == "sound"
     flip(snapshot / "model.safetensors")
     assert [told async for told in proving.verify(VerifyRequest(id=REPO))][-1].state == "changed"

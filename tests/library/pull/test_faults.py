@@ -35,7 +35,7 @@ def three(hub_process: StandIn) -> dict[str, bytes]:
 def together(environ: dict[str, str], tmp_path: Path, three: dict[str, bytes]) -> PullQueue:
     """Pulls that run all at once, and lose patience soon."""
     settings = LibrarySettings(reserve_bytes=0, pulls_at_once=3, patience_seconds=0.9)
-    return PullQueue(settings, environ, tmp_path / "records")
+    return PullQueue(lambda: settings, environ, tmp_path / "records")
 
 
 async def pull_all(pulls: PullQueue) -> dict[str, Download]:
@@ -216,7 +216,7 @@ class TestWhoIsAsking:
         assert failed.error is not None and "v9" in failed.error.message
 
     async def test_a_hub_that_is_not_there(self, environ: dict[str, str], tmp_path: Path) -> None:
-        pulls = PullQueue(LibrarySettings(), environ | {"HF_ENDPOINT": "http://127.0.0.1:9"}, tmp_path / "records")
+        pulls = PullQueue(LibrarySettings, environ | {"HF_ENDPOINT": "http://127.0.0.1:9"}, tmp_path / "records")
         failed = await pull(pulls)
         assert failed.error is not None and failed.error.code == "hub_error" and failed.retries > 0
 
@@ -226,7 +226,7 @@ class TestDisks:
         """Others write too: the reserve is watched, and what was fetched is kept."""
         left = [10**9]
         settings = LibrarySettings(reserve_bytes=10**6)
-        pulls = PullQueue(settings, environ, tmp_path / "records", free=lambda _: left[0])
+        pulls = PullQueue(lambda: settings, environ, tmp_path / "records", free=lambda _: left[0])
         hub.faults(rate=2_500_000)
         job = await pulls.start(PullRequest(repo=REPO))
         while pulls.get(job.id).done < 500_000:
@@ -251,7 +251,7 @@ class TestDisks:
             pytest.skip("mounting is not allowed")
         try:
             pulls = PullQueue(
-                LibrarySettings(reserve_bytes=0), environ, tmp_path / "records", free=lambda _: 10**12
+                lambda: LibrarySettings(reserve_bytes=0), environ, tmp_path / "records", free=lambda _: 10**12
             )  # it is not seen before
             failed = await pull(pulls, "sizes/large")
             assert failed.error is not None and failed.error.message == "the disk is full"

@@ -199,13 +199,13 @@ class TestChoosing:
         assert done.state == "done"
 
     async def test_a_disk_that_is_too_small(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
-        pulls = PullQueue(LibrarySettings(reserve_bytes=10**18), environ, tmp_path / "records")
+        pulls = PullQueue(lambda: LibrarySettings(reserve_bytes=10**18), environ, tmp_path / "records")
         failed = await pull(pulls)
         assert failed.error is not None and failed.error.code == "disk_error" and "free" in failed.error.message
         assert not bytes_asked_for(hub)
 
     async def test_offline(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
-        pulls = PullQueue(LibrarySettings(), environ | {"HF_HUB_OFFLINE": "1"}, tmp_path / "records")
+        pulls = PullQueue(LibrarySettings, environ | {"HF_HUB_OFFLINE": "1"}, tmp_path / "records")
         failed = await pull(pulls)
         assert failed.error is not None and "HF_HUB_OFFLINE" in failed.error.message
         assert hub.requests() == []

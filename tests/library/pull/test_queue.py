@@ -107,7 +107,7 @@ class TestRecords:
 
     async def test_a_home_that_cannot_be_written(self, environ: dict[str, str], tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        pulls = PullQueue(LibrarySettings(), environ, tmp_path / "file" / "records")
+        pulls = PullQueue(LibrarySettings, environ, tmp_path / "file" / "records")
         with pytest.raises(DiskError):
             await pulls.start(PullRequest(repo=REPO))
         assert pulls.list() == []
@@ -374,14 +374,14 @@ class TestRestarts:
         """What runs and waits goes on, what was paused or has failed stays so."""
         settings, folder = LibrarySettings(reserve_bytes=0), tmp_path / "records"
         hub.faults(rate=SLOW)
-        pulls = PullQueue(settings, environ, folder)
+        pulls = PullQueue(lambda: settings, environ, folder)
         failed = await pull(pulls, "queue/nothing")
         running = await pulls.start(PullRequest(repo=REPO))
         waits, paused = [await pulls.start(PullRequest(repo=repo)) for repo in others[:2]]
         await pulls.pause(paused.id)
         await until(pulls, running.id, 500_000)
         await pulls.close()
-        again = PullQueue(settings, environ, folder)
+        again = PullQueue(lambda: settings, environ, folder)
         assert {told.id: told.state for told in again.list()} == {
             running.id: "queued",
             waits.id: "queued",
@@ -405,7 +405,7 @@ class TestRestarts:
         (record,) = (tmp_path / "records").glob("*.json")
         changed = json.loads(record.read_text()) | {"wish": "pause"}
         record.write_text(json.dumps(changed))
-        pulls = PullQueue(LibrarySettings(reserve_bytes=0), environ, tmp_path / "records")
+        pulls = PullQueue(lambda: LibrarySettings(reserve_bytes=0), environ, tmp_path / "records")
         pulls.open()
         assert [told.state for told in pulls.list()] == ["paused"]
         hub.faults()
@@ -419,7 +419,7 @@ class TestRestarts:
         await slowly.close()
         (record,) = (tmp_path / "records").glob("*.json")
         record.write_text(json.dumps(json.loads(record.read_text()) | {"wish": "cancelled"}))
-        pulls = PullQueue(LibrarySettings(reserve_bytes=0), environ, tmp_path / "records")
+        pulls = PullQueue(lambda: LibrarySettings(reserve_bytes=0), environ, tmp_path / "records")
         pulls.open()
         await pulls.close()
         assert not folder_of(environ).exists() and not list((tmp_path / "records").glob("*.json"))
