@@ -24,21 +24,20 @@ from lmx_daemon.contract.types import LoadRequest, UnloadRequest
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.settings.schema import Settings
 from lmx_tui import clipboard, keys, messages
-from lmx_tui.ending import Leave, end_on_signals
 from lmx_tui.feed import RETRY_SECONDS, Feed, Starter
-from lmx_tui.figures import clean
+from lmx_tui.formatting import clean, short_name
 from lmx_tui.messages import View
-from lmx_tui.news import news
+from lmx_tui.notices import notices
 from lmx_tui.palette import commands
 from lmx_tui.screens.chat import ChatScreen
-from lmx_tui.screens.dialogs import Go, Pick
-from lmx_tui.screens.help import Help, keys_shown
+from lmx_tui.screens.dialogs import GoDialog, Pick
+from lmx_tui.screens.help import HelpDialog, keys_shown
 from lmx_tui.screens.models import ModelsScreen
 from lmx_tui.screens.monitor import MonitorScreen
+from lmx_tui.signals import Leave, end_on_signals
 from lmx_tui.theme import DEFAULT, load_themes, selection_colors
 from lmx_tui.typeahead import TypeAheadApp
-from lmx_tui.widgets.models.models import NEWER
-from lmx_tui.widgets.monitor.panes import short_name
+from lmx_tui.widgets.models.model_rows import NEWER
 
 TICK_SECONDS = 1.0
 SAID_SECONDS = 5.0
@@ -120,17 +119,17 @@ class LmxApp(TypeAheadApp):
         notice = differ if theirs != self._version else unwell
         now = self.clock()
         self._said = {words: at for words, at in self._said.items() if now - at < SAID_SECONDS}
-        for told in news(self.view.snapshot, message.snapshot, self._said):
+        for told in notices(self.view.snapshot, message.snapshot, self._said):
             self.say(told.text, told.hint, told.severity)
         self.view = replace(self.view, snapshot=message.snapshot, arrived=now, now=now, notice=notice)
 
-    @on(messages.LinkChanged)
-    def _link_changed(self, message: messages.LinkChanged) -> None:
-        self.view = replace(self.view, link=message.link, now=self.clock())
+    @on(messages.ConnectionChanged)
+    def _connection_changed(self, message: messages.ConnectionChanged) -> None:
+        self.view = replace(self.view, connection=message.connection, now=self.clock())
 
     @on(messages.EventsArrived)
     async def _events_arrived(self, message: messages.EventsArrived) -> None:
-        await self._chat.take(message.request_id, message.events)
+        await self._chat.consume(message.request_id, message.events)
 
     def _tick(self) -> None:
         """Ages and countdowns go on while nothing arrives."""
@@ -254,7 +253,7 @@ class LmxApp(TypeAheadApp):
 
     def action_go(self) -> None:
         if len(self.screen_stack) == 1:
-            self.push_screen(Go(), lambda mode: self.action_switch(mode) if mode else None)
+            self.push_screen(GoDialog(), lambda mode: self.action_switch(mode) if mode else None)
 
     def action_pick_theme(self) -> None:
         before = self.theme
@@ -274,10 +273,10 @@ class LmxApp(TypeAheadApp):
         return sorted(names, key=lambda name: (name not in own, name))
 
     def action_help(self) -> None:
-        if isinstance(self.screen, Help):
+        if isinstance(self.screen, HelpDialog):
             return
         here, everywhere = keys_shown(self.screen)
-        self.push_screen(Help(self.current_mode.capitalize(), here, everywhere, self.view.snapshot))
+        self.push_screen(HelpDialog(self.current_mode.capitalize(), here, everywhere, self.view.snapshot))
 
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
         """From now on widgets are removed one by one: nothing is to be drawn any more."""

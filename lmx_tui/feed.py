@@ -13,7 +13,7 @@ from lmx_daemon.client.client import Client
 from lmx_daemon.contract.errors import ErrorBody, LmxError
 from lmx_daemon.contract.generation import Event, Failed, Finished, Generate
 from lmx_daemon.contract.types import Status
-from lmx_tui.messages import EventsArrived, Link, LinkChanged, SnapshotArrived
+from lmx_tui.messages import Connection, ConnectionChanged, EventsArrived, SnapshotArrived
 
 FLUSH_SECONDS = 1 / 12
 """Tokens reach the screen this often: as smooth to the eye as every one, at a fraction of the work."""
@@ -53,7 +53,7 @@ class Feed:
     async def run(self) -> None:
         """Connects, posts snapshots, and connects again, for ever."""
         failures = 0
-        self._post(LinkChanged(Link("connecting")))
+        self._post(ConnectionChanged(Connection("connecting")))
         while True:
             error = ErrorBody(code="daemon_unreachable", message="the daemon closed the connection")
             try:
@@ -62,7 +62,7 @@ class Feed:
                 async for snapshot in self._client.watch():
                     if not self._online:
                         self._online, failures, self._start_failed = True, 0, None
-                        self._post(LinkChanged(Link("online")))
+                        self._post(ConnectionChanged(Connection("online")))
                     draining = snapshot.status.draining
                     self._post(SnapshotArrived(snapshot))
                 if draining:
@@ -78,9 +78,9 @@ class Feed:
             self._online = False
             seconds = self._retries[min(failures, len(self._retries) - 1)]
             failures += 1
-            self._post(LinkChanged(Link("offline", error, self._clock() + seconds)))
+            self._post(ConnectionChanged(Connection("offline", error, self._clock() + seconds)))
             await self._pause(seconds)
-            self._post(LinkChanged(Link("offline", error)))
+            self._post(ConnectionChanged(Connection("offline", error)))
 
     async def _start_once(self) -> None:
         if self._start_wanted and self._start is not None:

@@ -12,14 +12,14 @@ from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.generation import Event, Generate
 from lmx_daemon.contract.types import Snapshot
 
-LinkState = Literal["connecting", "online", "offline"]
+ConnectionState = Literal["connecting", "online", "offline"]
 
 
 @dataclass(frozen=True)
-class Link:
+class Connection:
     """How the connection to the daemon stands."""
 
-    state: LinkState = "connecting"
+    state: ConnectionState = "connecting"
     error: ErrorBody | None = None
     retry_at: float | None = None
     """On the app's clock; None while an attempt is under way."""
@@ -30,7 +30,7 @@ class View:
     """What a screen is a function of: the last snapshot, the connection, and the time (the app's clock, seconds)."""
 
     snapshot: Snapshot | None = None
-    link: Link = Link()
+    connection: Connection = Connection()
     arrived: float = 0.0
     """When the snapshot came."""
     now: float = 0.0
@@ -39,7 +39,7 @@ class View:
 
     @property
     def online(self) -> bool:
-        return self.link.state == "online"
+        return self.connection.state == "online"
 
     @property
     def age(self) -> float:
@@ -47,7 +47,7 @@ class View:
 
     @property
     def retry_in(self) -> float | None:
-        return None if self.link.retry_at is None else max(0.0, self.link.retry_at - self.now)
+        return None if self.connection.retry_at is None else max(0.0, self.connection.retry_at - self.now)
 
 
 # ---- facts, from the feed -------------------------------------------------------------------------------------------
@@ -63,8 +63,8 @@ class SnapshotArrived(Message):
 
 
 @dataclass
-class LinkChanged(Message):
-    link: Link
+class ConnectionChanged(Message):
+    connection: Connection
 
 
 @dataclass

@@ -7,7 +7,7 @@ from textual.message import Message
 
 from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download
 from lmx_daemon.contract.units import size
-from lmx_tui.figures import one_line
+from lmx_tui.formatting import one_line
 from lmx_tui.keys import SCREENS
 from lmx_tui.messages import (
     ChatRequested,
@@ -20,7 +20,7 @@ from lmx_tui.messages import (
     UpdateRequested,
     View,
 )
-from lmx_tui.widgets.models.models import instances_of
+from lmx_tui.widgets.models.model_rows import instances_of
 
 THINKING = (
     (True, "Thinking on", "models are asked to think before they answer"),

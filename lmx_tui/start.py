@@ -9,8 +9,8 @@ from lmx_daemon.contract.errors import ConfigError
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings
 from lmx_tui.app import LmxApp
-from lmx_tui.ending import end_at_once_on_signals
-from lmx_tui.figures import clean
+from lmx_tui.formatting import clean
+from lmx_tui.signals import end_at_once_on_signals
 from lmx_tui.theme import load_themes
 
 

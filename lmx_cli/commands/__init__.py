@@ -16,13 +16,13 @@ def build(output: Output) -> Any:
         daemon,
         disk,
         downloads,
-        find,
         library,
         login,
         models,
-        proof,
         pull,
-        screen,
+        search,
+        tui,
+        verify,
     )
 
     app = typer.Typer(
@@ -34,6 +34,6 @@ def build(output: Output) -> Any:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for group in (screen, daemon, models, library, find, proof, disk, cache, pull, downloads, login, chat, bench):
+    for group in (tui, daemon, models, library, search, verify, disk, cache, pull, downloads, login, chat, bench):
         group.add(app, output)
     return typer.main.get_command(app)

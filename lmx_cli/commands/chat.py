@@ -10,7 +10,7 @@ from lmx_cli.output import ExitCode, Output
 from lmx_daemon.contract.errors import LmxError
 
 if TYPE_CHECKING:
-    from lmx_cli.conversation import Conversation
+    from lmx_cli.shell_chat import ShellChat
 
 
 def add(app: typer.Typer, output: Output) -> None:
@@ -31,32 +31,40 @@ def add(app: typer.Typer, output: Output) -> None:
             prompt = "\n\n".join(part for part in (prompt, piped) if part)
             if not prompt:
                 raise LmxError("there is nothing to ask: stdin is empty", hint='give a question: lmx chat -p "..."')
-        from lmx_cli.conversation import Conversation
+        from lmx_cli.shell_chat import ShellChat
+        from lmx_daemon.client.conversation import Conversation
         from lmx_daemon.contract.generation import Sampling
 
-        talk = Conversation(output, model, system, think, max_tokens, Sampling(temperature=temperature, seed=seed))
-        talk.stats = stats
+        conversation = Conversation(
+            tenant="cli",
+            client="lmx chat",
+            thinking=think,
+            system=system,
+            sampling=Sampling(temperature=temperature, seed=seed),
+            max_tokens=max_tokens,
+        )
+        shell_chat = ShellChat(output, conversation, model, stats=stats)
         with asyncio.Runner() as runner:
             try:
-                runner.run(talk.open())
-                return _once(runner, talk, prompt) if prompt else _converse(runner, talk, output)
+                runner.run(shell_chat.open())
+                return _once(runner, shell_chat, prompt) if prompt else _converse(runner, shell_chat, output)
             finally:
-                runner.run(talk.close())
+                runner.run(shell_chat.close())
 
 
-def _once(runner: asyncio.Runner, talk: "Conversation", prompt: str) -> int:
+def _once(runner: asyncio.Runner, shell_chat: "ShellChat", prompt: str) -> int:
     try:
-        runner.run(talk.ask(prompt))
+        runner.run(shell_chat.ask(prompt))
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     return ExitCode.OK
 
 
-def _converse(runner: asyncio.Runner, talk: "Conversation", output: Output) -> int:
+def _converse(runner: asyncio.Runner, shell_chat: "ShellChat", output: Output) -> int:
     import readline  # line editing and history for input(); importing it is what switches them on
 
     readline.parse_and_bind("set enable-bracketed-paste on")
-    output.note(f"{talk.model} · /help for help, Ctrl-D to leave")
+    output.note(f"{shell_chat.model} · /help for help, Ctrl-D to leave")
     while True:
         try:
             line = input("> ").strip()
@@ -69,22 +77,22 @@ def _converse(runner: asyncio.Runner, talk: "Conversation", output: Output) -> i
         if line in ("/exit", "/quit"):
             return ExitCode.OK
         if line.startswith("/"):
-            talk.command(line)
+            shell_chat.command(line)
         elif line:
-            _ask(runner, talk, output, line)
+            _ask(runner, shell_chat, output, line)
 
 
-def _ask(runner: asyncio.Runner, talk: "Conversation", output: Output, line: str) -> None:
-    """Ask one question; first whether to load the model again where it has left memory since its last answer."""
-    from lmx_tui.conversation import ABSENCES
+def _ask(runner: asyncio.Runner, shell_chat: "ShellChat", output: Output, line: str) -> None:
+    """Ask one question. If the model was unloaded since its last answer, ask first whether to load it again."""
+    from lmx_daemon.client.conversation import ABSENCES
 
     try:
-        gone = runner.run(talk.absence())
+        gone = runner.run(shell_chat.absence())
         if gone is not None:
-            output.note(f"{talk.model} {ABSENCES[gone]}; /model ID chooses another")
+            output.note(f"{shell_chat.model} {ABSENCES[gone]}; /model ID chooses another")
         if gone == "missing" or (gone and input("load it again? [Y/n] ").strip().lower() not in ("", "y", "yes")):
             return
-        runner.run(talk.ask(line))
+        runner.run(shell_chat.ask(line))
     except (KeyboardInterrupt, EOFError):
         output.note("", "(stopped)")
     except LmxError as error:

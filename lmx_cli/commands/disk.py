@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmx_cli.commands.models import JSON, YES, started
-from lmx_cli.commands.proof import tell_verified
+from lmx_cli.commands.verify import tell_verified
 from lmx_cli.output import ExitCode, Output
 from lmx_daemon.contract.units import ago, duration, size
 

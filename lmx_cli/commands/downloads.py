@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from lmx_cli.commands.models import JSON, YES, started
-from lmx_cli.jobs import name_of, state_of, whole
 from lmx_cli.output import ExitCode, Output
+from lmx_cli.pull_text import name_of, state_of, whole
 from lmx_daemon.contract.units import duration, size
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ ABILITIES = ("tools", "thinking", "vision", "embedding")
 SHOWN_COMMIT = 8
 
 
-class Order(StrEnum):
+class SortKey(StrEnum):
     NAME = "name"
     SIZE = "size"
     USED = "used"
@@ -39,7 +39,7 @@ def add(app: typer.Typer, output: Output) -> None:
     @app.command()
     def ls(
         words: str | None = typer.Argument(None, help="Only those whose id, architecture or quantisation has this."),
-        sort: Annotated[Order, typer.Option(help="What comes first: the largest, the last used ...")] = Order.NAME,
+        sort: Annotated[SortKey, typer.Option(help="What comes first: the largest, the last used ...")] = SortKey.NAME,
         can: Annotated[Ability | None, typer.Option(help="Only those that can do this.")] = None,
         loaded: bool = typer.Option(False, "--loaded", help="Only those in memory."),
         source: str | None = typer.Option(None, help="Only those of: hub, lmstudio, imported, folder, built-in."),
@@ -63,7 +63,7 @@ def add(app: typer.Typer, output: Output) -> None:
 
 
 async def _ls(
-    output: Output, words: str | None, sort: Order, can: Ability | None, loaded: bool, source: str | None, json: bool
+    output: Output, words: str | None, sort: SortKey, can: Ability | None, loaded: bool, source: str | None, json: bool
 ) -> int:
     async with await started() as client:
         models, instances = await asyncio.gather(client.models(), client.instances())
@@ -107,18 +107,18 @@ def _row(model: "Model", state: str, now: float) -> tuple[str, ...]:
     )
 
 
-def ordered(models: "list[Model]", sort: Order) -> "list[Model]":
+def ordered(models: "list[Model]", sort: SortKey) -> "list[Model]":
     """By name as they come; else the largest, latest or longest first, and those of which it is not known last."""
     match sort:
-        case Order.NAME:
+        case SortKey.NAME:
             return models
-        case Order.SIZE:
+        case SortKey.SIZE:
             return sorted(models, key=lambda model: -model.size)
-        case Order.USED:
+        case SortKey.USED:
             return sorted(models, key=lambda model: -(model.used_at or 0))
-        case Order.CONTEXT:
+        case SortKey.CONTEXT:
             return sorted(models, key=lambda model: -(model.context_length or 0))
-        case Order.PARAMETERS:
+        case SortKey.PARAMETERS:
             return sorted(models, key=lambda model: -(model.parameters or 0))
 
 

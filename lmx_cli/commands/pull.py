@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmx_cli.commands.models import started
-from lmx_cli.jobs import name_of, progress, state_of, whole
 from lmx_cli.output import ExitCode, Output
+from lmx_cli.pull_text import name_of, progress, state_of, whole
 from lmx_daemon.contract.units import size
 
 if TYPE_CHECKING:

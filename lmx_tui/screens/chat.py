@@ -8,21 +8,22 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
+from lmx_daemon.client.conversation import ABSENCES, Absence, Conversation, absence, context_length_of, default_model
 from lmx_daemon.contract.generation import Event, Generate
 from lmx_daemon.contract.types import GUIDE, Snapshot
 from lmx_daemon.contract.units import size
 from lmx_tui import keys
-from lmx_tui.conversation import ABSENCES, Absence, Conversation, absence, context_of, model_to_ask
-from lmx_tui.figures import one_line, shorten
+from lmx_tui.formatting import one_line, short_name, shorten
 from lmx_tui.messages import AnswerRequested, CancelRequested, CopyRequested, Notified
 from lmx_tui.screens.dialogs import Pick
 from lmx_tui.screens.page import Page
 from lmx_tui.widgets.chat.blocks import last_code_block
 from lmx_tui.widgets.chat.meta import MetaLine
-from lmx_tui.widgets.chat.prompt import Prompt
+from lmx_tui.widgets.chat.prompt import PromptInput
 from lmx_tui.widgets.chat.transcript import AnswerView, ThinkingView, Transcript
-from lmx_tui.widgets.models.models import instances_of, load_words
-from lmx_tui.widgets.monitor.panes import MemoryPane, Pane, RatePane, short_name
+from lmx_tui.widgets.frame.pane import Pane
+from lmx_tui.widgets.models.model_rows import instances_of, load_words
+from lmx_tui.widgets.monitor.panes import MemoryPane, RatePane
 
 WINDOW = 60
 AUTO = ""
@@ -32,7 +33,7 @@ PLACEHOLDER = "Message  (enter send · shift+enter or ^j newline)"
 
 class ChatScreen(Page):
     BINDINGS = keys.CHAT
-    AUTO_FOCUS = "Prompt"
+    AUTO_FOCUS = "PromptInput"
     mode = "chat"
     offline_hint = "the text stays · ^p can start the daemon"
 
@@ -40,7 +41,7 @@ class ChatScreen(Page):
         super().__init__()
         self._symbols = symbols
         self._clock = clock
-        self._conversation = Conversation()
+        self._conversation = _new_conversation()
         self._view_of_answer: AnswerView | None = None
         self._ended_at = 0.0
         """When the last answer ended."""
@@ -53,14 +54,14 @@ class ChatScreen(Page):
                 yield Transcript()
                 yield MetaLine()
                 with Vertical(id="prompt-box"):
-                    yield Prompt(PLACEHOLDER)
+                    yield PromptInput(PLACEHOLDER)
             with Vertical(id="chat-side"):
                 yield MemoryPane(self._symbols)
                 yield RatePane(self._symbols)
 
     @on(events.Mount)
     async def _ready(self) -> None:
-        self.query_one(Prompt).cursor_blink = False
+        self.query_one(PromptInput).cursor_blink = False
         self.set_interval(0.25, self._tick)
         self.watch(self.query_one(Transcript), "scroll_y", self._show_meta, init=False)
         await self.query_one(Transcript).show_empty(self._welcome())
@@ -88,8 +89,11 @@ class ChatScreen(Page):
         thinking = {None: "", True: " · thinking on", False: " · thinking off"}[self._conversation.thinking]
         return f"{one_line(model)}{state}{thinking}"
 
+    def _default_model(self) -> str | None:
+        return default_model(self.snapshot.models, self.snapshot.instances) if self.snapshot is not None else None
+
     def _chosen(self) -> str | None:
-        return self._model or self._conversation.model or model_to_ask(self.snapshot)
+        return self._model or self._conversation.model or self._default_model()
 
     def _gone(self) -> Absence | None:
         """Return why the model of this conversation is not at hand any more; None where it is, or none answered yet."""
@@ -111,7 +115,7 @@ class ChatScreen(Page):
         answer, model = self._conversation.answer, self._chosen()
         if self.snapshot is None or answer is None or not answer.ended or model is None or model == answer.model:
             return None
-        return context_of(model, self.snapshot)
+        return context_length_of(model, self.snapshot)
 
     def _welcome(self) -> Text:
         """What an empty chat says: who answers, and how to choose another."""
@@ -125,12 +129,12 @@ class ChatScreen(Page):
 
     # ---- asking ----
 
-    @on(Prompt.Sent)
-    async def _sent(self, event: Prompt.Sent) -> None:
+    @on(PromptInput.Sent)
+    async def _sent(self, event: PromptInput.Sent) -> None:
         await self._with_model(partial(self._ask, event.text))
 
     async def _ask(self, text: str, model: str) -> None:
-        prompt = self.query_one(Prompt)
+        prompt = self.query_one(PromptInput)
         prompt.remember(text)
         prompt.clear()
         transcript = self.query_one(Transcript)
@@ -189,14 +193,14 @@ class ChatScreen(Page):
             return model
         return None
 
-    async def take(self, request_id: str, events: tuple[Event, ...]) -> None:
+    async def consume(self, request_id: str, events: tuple[Event, ...]) -> None:
         """What the feed brought of an answer."""
         answer = self._conversation.answer
         if answer is None or answer.request_id != request_id or self._view_of_answer is None:
             return
         now = self._clock()
         for event in events:
-            self._conversation.take(event, now)
+            self._conversation.consume(event, now)
         await self._view_of_answer.refresh_answer()
         self._show_meta()
         if answer.ended:
@@ -215,19 +219,19 @@ class ChatScreen(Page):
             self.post_message(CancelRequested(answer.request_id))
 
     def action_leave(self) -> None:
-        if self.query_one(Prompt).has_focus:
+        if self.query_one(PromptInput).has_focus:
             self.query_one(Transcript).focus()
         else:
             self.action_focus_prompt()
 
     def action_focus_prompt(self) -> None:
-        self.query_one(Prompt).focus()
+        self.query_one(PromptInput).focus()
 
     async def action_new(self) -> None:
         answer = self._conversation.answer
         if answer is not None and not answer.ended:
             self.post_message(CancelRequested(answer.request_id))
-        self._conversation, self._view_of_answer = Conversation(self._conversation.thinking), None
+        self._conversation, self._view_of_answer = _new_conversation(self._conversation.thinking), None
         await self.query_one(Transcript).show_empty(self._welcome())
         self._show_meta()
         self.action_focus_prompt()
@@ -274,6 +278,10 @@ class ChatScreen(Page):
         if self.snapshot is not None:
             self.show(self.snapshot)
 
-    @on(Prompt.Scrolled)
-    def _scroll(self, event: Prompt.Scrolled) -> None:
+    @on(PromptInput.Scrolled)
+    def _scroll(self, event: PromptInput.Scrolled) -> None:
         self.query_one(Transcript).scroll_pages(event.pages)
+
+
+def _new_conversation(thinking: bool | None = None) -> Conversation:
+    return Conversation(tenant="tui", client="lmx tui", thinking=thinking)

@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from lmx_tui.figures import clean
+from lmx_tui.formatting import clean
 from lmx_tui.keys import SCREENS
 
 Reply = TypeVar("Reply")
@@ -132,7 +132,7 @@ class Pick(Dialog[str | None]):
         self.reply(self._options[event.option_index][0])
 
 
-class Go(Dialog[str | None]):
+class GoDialog(Dialog[str | None]):
     """After `g`: one more letter says where to."""
 
     def compose(self) -> ComposeResult:

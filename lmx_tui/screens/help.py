@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from lmx_daemon.contract.types import Snapshot
 from lmx_daemon.contract.units import UNKNOWN, timing
-from lmx_tui.figures import one_line
+from lmx_tui.formatting import one_line
 
 HELPED = frozenset({"app", "models", "filter", "table", "prompt", "chat", "transcript", "monitor", "offline"})
 """The first parts of the ids of our own keys; Textual's editing keys are not listed."""
@@ -39,7 +39,7 @@ def _add_key(place: dict[str, str], key: str, binding: Binding) -> None:
     place[key] = what
 
 
-class Help(ModalScreen[None]):
+class HelpDialog(ModalScreen[None]):
     BINDINGS = [Binding("escape,q,f1,question_mark,enter", "dismiss", "Close", id="help.close")]
 
     def __init__(self, title: str, here: dict[str, str], everywhere: dict[str, str], snapshot: Snapshot | None) -> None:

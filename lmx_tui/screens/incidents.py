@@ -9,11 +9,11 @@ from textual.widgets import Static
 
 from lmx_daemon.contract.types import Snapshot
 from lmx_daemon.contract.units import ago_in_words
-from lmx_tui.figures import one_line
-from lmx_tui.widgets.monitor.incidents import TROUBLE, incident_words, told_once
+from lmx_tui.formatting import one_line
+from lmx_tui.widgets.monitor.incidents_pane import TROUBLE, incident_words, told_once
 
 
-class Incidents(ModalScreen[None]):
+class IncidentsDialog(ModalScreen[None]):
     BINDINGS = [
         Binding("escape,q,i,enter", "dismiss", "Close", id="incidents.close"),
         Binding("j", "down", "Down", show=False, id="incidents.down"),

@@ -10,6 +10,7 @@ from textual.widgets import DataTable, Input
 
 from lmx_daemon.contract.types import Model, Snapshot
 from lmx_tui import keys
+from lmx_tui.formatting import short_name
 from lmx_tui.messages import (
     ChatRequested,
     CopyRequested,
@@ -21,23 +22,23 @@ from lmx_tui.messages import (
 )
 from lmx_tui.screens.dialogs import Ask, Confirm, Pick
 from lmx_tui.screens.page import Page
+from lmx_tui.widgets.frame.pane import Pane
 from lmx_tui.widgets.frame.table import Table
-from lmx_tui.widgets.models.models import (
+from lmx_tui.widgets.models.detail import ModelDetail
+from lmx_tui.widgets.models.downloads import DownloadsPane
+from lmx_tui.widgets.models.model_rows import (
     COLUMNS,
     NEWER,
     SORTS,
-    ModelDetail,
     instances_of,
     model_rows,
     newer_count,
     ordered,
     update_words,
 )
-from lmx_tui.widgets.models.pulls import Pulls
-from lmx_tui.widgets.monitor.panes import Pane, short_name
 
 
-class Filter(Input):
+class FilterInput(Input):
     BINDINGS = keys.FILTER
 
 
@@ -55,12 +56,12 @@ class ModelsScreen(Page):
         """Whether the selected model is."""
 
     def compose_body(self) -> ComposeResult:
-        yield Filter(placeholder="filter: words of the name, 4bit, qwen3 ...", id="filter", compact=True)
+        yield FilterInput(placeholder="filter: words of the name, 4bit, qwen3 ...", id="filter", compact=True)
         with Horizontal(id="models-row"):
             with Vertical(id="models-column"):
                 with Pane("Models", id="models", classes="live"):
                     yield Table(COLUMNS, id="models-table")
-                yield Pulls()
+                yield DownloadsPane()
             yield ModelDetail()
 
     @on(events.Mount)
@@ -81,7 +82,7 @@ class ModelsScreen(Page):
         newer = newer_count(snapshot)
         badge = f" · {NEWER} {newer} newer" if newer else ""
         self.query_one("#models", Pane).titled(f"Models  {shown}{badge}", f"{found}sort: {SORTS[self._sort]} {arrow}")
-        self.query_one(Pulls).show(snapshot.downloads)
+        self.query_one(DownloadsPane).show(snapshot.downloads)
         self._show_detail()
 
     @on(DataTable.RowHighlighted)

@@ -10,13 +10,14 @@ from textual.widgets import DataTable
 from lmx_daemon.contract.types import SERIES_SECONDS, Snapshot
 from lmx_tui import keys
 from lmx_tui.messages import CancelRequested, Notified, UnloadRequested
-from lmx_tui.screens.incidents import Incidents
+from lmx_tui.screens.incidents import IncidentsDialog
 from lmx_tui.screens.models import ask_unload
 from lmx_tui.screens.page import Page
+from lmx_tui.widgets.frame.pane import Pane
 from lmx_tui.widgets.frame.table import Table
-from lmx_tui.widgets.models.models import instances_of
-from lmx_tui.widgets.monitor.incidents import IncidentsPane
-from lmx_tui.widgets.monitor.panes import MemoryPane, Pane, RatePane
+from lmx_tui.widgets.models.model_rows import instances_of
+from lmx_tui.widgets.monitor.incidents_pane import IncidentsPane
+from lmx_tui.widgets.monitor.panes import MemoryPane, RatePane
 from lmx_tui.widgets.monitor.requests import (
     ENDED,
     INSTANCE_COLUMNS,
@@ -141,7 +142,7 @@ class MonitorScreen(Page):
 
     def action_incidents(self) -> None:
         if self.snapshot is not None:
-            self.app.push_screen(Incidents(self.snapshot))
+            self.app.push_screen(IncidentsDialog(self.snapshot))
 
     def _redraw(self) -> None:
         if self.snapshot is not None:

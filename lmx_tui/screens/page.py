@@ -7,12 +7,12 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from lmx_daemon.contract.types import Snapshot
-from lmx_tui.figures import clean
+from lmx_tui.formatting import clean
 from lmx_tui.messages import StartRequested, View
 from lmx_tui.widgets.frame.keybar import KeyBar
 from lmx_tui.widgets.frame.offline import OfflinePanel
+from lmx_tui.widgets.frame.static_text import StaticText
 from lmx_tui.widgets.frame.topbar import TopBar
-from lmx_tui.widgets.words import Words
 
 MIN_SIZE = (40, 10)
 
@@ -26,12 +26,12 @@ class Page(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._link_state = ""
+        self._connection_state = ""
         """Which keys mean what depends on it."""
 
     def compose(self) -> ComposeResult:
         yield TopBar(self.mode)
-        yield Words(id="notice")
+        yield StaticText(id="notice")
         yield OfflinePanel()
         with Container(id="body"):
             yield from self.compose_body()
@@ -69,12 +69,12 @@ class Page(Screen[None]):
         if getattr(self.app, "leaving", False) or self not in self.app.screen_stack or not self.is_mounted:
             return
         self.query_one(TopBar).view = view
-        self.query_one(OfflinePanel).show_link(view)
-        self.set_class(view.snapshot is None and view.link.state == "offline", "-nothing")
+        self.query_one(OfflinePanel).show_connection(view)
+        self.set_class(view.snapshot is None and view.connection.state == "offline", "-nothing")
         self.set_class(view.snapshot is not None and not view.online, "-stale")
         self._place_focus()
-        if view.link.state != self._link_state:
-            self._link_state = view.link.state
+        if view.connection.state != self._connection_state:
+            self._connection_state = view.connection.state
             self.refresh_bindings()
         self._show_notice(view)
         if view.snapshot is not None:
@@ -88,10 +88,10 @@ class Page(Screen[None]):
 
     def _show_notice(self, view: View) -> None:
         words = view.notice
-        error = view.link.error
-        if view.link.state == "offline" and view.snapshot is not None and error is not None:
+        error = view.connection.error
+        if view.connection.state == "offline" and view.snapshot is not None and error is not None:
             words = " · ".join(filter(None, (self.offline_hint, error.message)))
-        notice = self.query_one("#notice", Words)
+        notice = self.query_one("#notice", StaticText)
         notice.display = bool(words)
         notice.show(Text(f" ! {clean(words)}", no_wrap=True, overflow="ellipsis"))
 
@@ -100,7 +100,7 @@ class Page(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Enter starts a daemon while there is none, and only then; a screen with nothing on it has no other verbs."""
-        offline = self.view.link.state == "offline"
+        offline = self.view.connection.state == "offline"
         if self.has_class("-nothing") and action in {binding.action for _, binding in self._bindings}:
             return action == "start"
         return {"start": offline, "load": not offline}.get(action, True)

@@ -9,7 +9,7 @@ from textual.pilot import Pilot
 
 from lmx_daemon.settings.schema import Settings
 from lmx_tui.app import LmxApp
-from lmx_tui.widgets.chat.prompt import Prompt
+from lmx_tui.widgets.chat.prompt import PromptInput
 from tests.fake_client import FakeClient, answer_of, busy_snapshot
 
 
@@ -82,5 +82,5 @@ async def ask(pilot: Pilot[None], text: str = "why") -> None:
     if pilot.app.current_mode != "chat":
         await pilot.press("f3")
         await settled(pilot)
-    pilot.app.screen.query_one(Prompt).insert(text)
+    pilot.app.screen.query_one(PromptInput).insert(text)
     await pilot.press("enter")

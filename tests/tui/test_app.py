@@ -16,9 +16,9 @@ from lmx_tui import keys
 from lmx_tui.app import LmxApp
 from lmx_tui.messages import PullChangeRequested
 from lmx_tui.palette import pull_commands
-from lmx_tui.screens.dialogs import Go, Pick
-from lmx_tui.screens.help import Help
-from lmx_tui.widgets.chat.prompt import Prompt
+from lmx_tui.screens.dialogs import GoDialog, Pick
+from lmx_tui.screens.help import HelpDialog
+from lmx_tui.widgets.chat.prompt import PromptInput
 from tests.fake_client import FakeClient, busy_snapshot, status
 from tests.tui.conftest import Clock, ask, running, screen_text, settled, until
 
@@ -159,7 +159,7 @@ async def test_keys_typed_before_the_first_screen_are_not_lost(make_app: Make, c
     app = make_app()
     type_at_once(app, "f3", *"hi")
     async with running(app) as pilot:
-        await until(pilot, lambda: app.current_mode == "chat" and app.screen.query_one(Prompt).text == "hi")
+        await until(pilot, lambda: app.current_mode == "chat" and app.screen.query_one(PromptInput).text == "hi")
 
 
 async def test_keys_typed_while_a_screen_opens_reach_it_in_order(make_app: Make, client: FakeClient) -> None:
@@ -174,7 +174,7 @@ async def test_keys_typed_while_a_screen_opens_reach_it_in_order(make_app: Make,
         assert [repo for _, repo in client.calls] == ["one/two", "1/2", "3/4", "5/6"]
         type_at_once(pilot.app, "f2", "c", *"px")
         await until(pilot, lambda: pilot.app.current_mode == "chat")
-        await until(pilot, lambda: pilot.app.screen.query_one(Prompt).text == "px")
+        await until(pilot, lambda: pilot.app.screen.query_one(PromptInput).text == "px")
         assert len(client.calls) == 4
 
 
@@ -184,7 +184,7 @@ async def test_switching_by_f_keys_and_by_g(make_app: Make) -> None:
             await pilot.press(pressed[0])
             await settled(pilot)
             if len(pressed) > 1:
-                assert isinstance(pilot.app.screen, Go)
+                assert isinstance(pilot.app.screen, GoDialog)
                 await pilot.press(pressed[1])
             await until(pilot, lambda mode=mode: pilot.app.current_mode == mode)
 
@@ -218,7 +218,7 @@ async def test_help_lists_this_screens_keys(make_app: Make) -> None:
     async with running(make_app()) as pilot:
         await pilot.press("question_mark")
         await settled(pilot)
-        assert isinstance(pilot.app.screen, Help)
+        assert isinstance(pilot.app.screen, HelpDialog)
         text = screen_text(pilot.app)
         assert "Unload the selected model" in text and "Quit; the daemon goes on" in text
         await pilot.press("escape", "f3")

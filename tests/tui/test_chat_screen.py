@@ -13,7 +13,7 @@ from lmx_tui import app as app_module
 from lmx_tui import clipboard
 from lmx_tui.app import LmxApp
 from lmx_tui.widgets.chat.message_view import MessageView
-from lmx_tui.widgets.chat.prompt import Prompt
+from lmx_tui.widgets.chat.prompt import PromptInput
 from lmx_tui.widgets.chat.transcript import THINKING_LINES, ThinkingView, Transcript
 from tests.fake_client import QWEN, FakeClient, answer_of, quiet_snapshot
 from tests.tui.conftest import Clock, ask, running, screen_text, settled, until
@@ -89,7 +89,7 @@ async def test_one_answer_at_a_time(make_app: Make, client: FakeClient) -> None:
         await ask(pilot, "more")
         await settled(pilot)
         assert len(client.requests_seen) == 1
-        assert pilot.app.screen.query_one(Prompt).text == "more", "the text stays"
+        assert pilot.app.screen.query_one(PromptInput).text == "more", "the text stays"
         assert "esc stops it" in screen_text(pilot.app)
 
 
@@ -188,7 +188,7 @@ async def test_escape_means_what_the_key_bar_says(make_app: Make, client: FakeCl
         await until(pilot, lambda: "esc Stop" in screen_text(pilot.app))
         await pilot.press("escape")
         await until(pilot, lambda: "esc Scroll" in screen_text(pilot.app))
-        assert isinstance(pilot.app.focused, Prompt)
+        assert isinstance(pilot.app.focused, PromptInput)
 
 
 async def test_a_failed_answer_says_why_in_the_transcript(make_app: Make, client: FakeClient) -> None:
@@ -217,7 +217,7 @@ async def test_control_characters_never_reach_the_terminal(make_app: Make, clien
     async with running(make_app()) as pilot:
         await pilot.press("f3")
         await settled(pilot)
-        pilot.app.screen.query_one(Prompt).insert(evil)
+        pilot.app.screen.query_one(PromptInput).insert(evil)
         await pilot.press("enter")
         await until(pilot, lambda: "214 tok" in screen_text(pilot.app))
         for view in pilot.app.screen.query(ThinkingView):
@@ -232,7 +232,7 @@ async def test_what_is_pasted_is_cleaned_and_what_was_cut_comes_back(make_app: M
     async with running(make_app()) as pilot:
         await pilot.press("f3")
         await settled(pilot)
-        prompt = pilot.app.screen.query_one(Prompt)
+        prompt = pilot.app.screen.query_one(PromptInput)
         pilot.app.post_message(Paste("a\rb\r\nc\x1b[2J"))
         await until(pilot, lambda: prompt.text == "a\nb\nc␛[2J")
         assert "\x1b" not in screen_text(pilot.app)
@@ -248,7 +248,7 @@ async def test_history_at_the_edges(make_app: Make, client: FakeClient) -> None:
         for words in ("first", "second"):
             await ask(pilot, words)
             await until(pilot, lambda: "214 tok" in screen_text(pilot.app))
-        prompt = pilot.app.screen.query_one(Prompt)
+        prompt = pilot.app.screen.query_one(PromptInput)
         await pilot.press(*"draft", "up")
         assert prompt.text == "second"
         await pilot.press("up")
@@ -263,7 +263,7 @@ async def test_newline_keys(make_app: Make, client: FakeClient, key: str) -> Non
         await pilot.press("f3")
         await settled(pilot)
         await pilot.press("a", key, "b")
-        assert pilot.app.screen.query_one(Prompt).text == "a\nb"
+        assert pilot.app.screen.query_one(PromptInput).text == "a\nb"
         assert not client.requests_seen
 
 
@@ -278,7 +278,7 @@ async def test_page_keys_scroll_the_transcript_from_the_prompt(make_app: Make, c
         await pilot.press("pageup")
         await settled(pilot)
         assert transcript.scroll_y < transcript.max_scroll_y
-        assert isinstance(pilot.app.focused, Prompt)
+        assert isinstance(pilot.app.focused, PromptInput)
 
 
 async def test_a_short_chat_begins_at_the_top_and_is_followed(make_app: Make, client: FakeClient) -> None:

@@ -48,7 +48,7 @@ async def test_an_unloaded_model_is_loaded_again_only_when_asked_for(
     async with running(make_app()) as pilot:
         await answered(pilot, client, clock)
         without(client, QWEN)
-        await until(pilot, lambda: "has left memory" in screen_text(pilot.app))
+        await until(pilot, lambda: "is no longer loaded" in screen_text(pilot.app))
         await ask(pilot, "second")
         await until(pilot, lambda: isinstance(pilot.app.screen, Pick))
         assert "load it again" in screen_text(pilot.app)

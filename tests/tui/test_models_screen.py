@@ -12,7 +12,7 @@ from lmx_daemon.contract.types import Instance, Model
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import Confirm, Pick
 from lmx_tui.widgets.frame.table import Table
-from lmx_tui.widgets.models.models import expiry, ordered, short_state
+from lmx_tui.widgets.models.model_rows import expiry, ordered, short_state
 from lmx_tui.widgets.monitor.requests import instance_rows
 from tests.fake_client import QWEN, FakeClient, busy_snapshot, quiet_snapshot
 from tests.tui.conftest import running, screen_text, settled, until

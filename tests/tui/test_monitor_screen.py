@@ -8,9 +8,9 @@ import msgspec
 from lmx_daemon.contract.errors import OutOfMemoryError
 from lmx_daemon.contract.types import Incident, Instance, RequestRow, Snapshot
 from lmx_tui.app import LmxApp
-from lmx_tui.news import news
+from lmx_tui.notices import notices
 from lmx_tui.screens.dialogs import Confirm
-from lmx_tui.screens.incidents import Incidents
+from lmx_tui.screens.incidents import IncidentsDialog
 from lmx_tui.widgets.frame.table import Table
 from lmx_tui.widgets.monitor.requests import cursor_after
 from tests.fake_client import NOW, QWEN, FakeClient, busy_snapshot, quiet_snapshot, status
@@ -165,11 +165,11 @@ async def test_all_incidents_in_full(make_app: Make) -> None:
         await pilot.press("f4", "i")
         await settled(pilot)
         text = screen_text(pilot.app)
-        assert isinstance(pilot.app.screen, Incidents)
+        assert isinstance(pilot.app.screen, IncidentsDialog)
         assert "crashed, 2 hours ago" in text and "79.2 GB" in text, "nothing is cut"
         await pilot.press("escape")
         await settled(pilot)
-        assert not isinstance(pilot.app.screen, Incidents)
+        assert not isinstance(pilot.app.screen, IncidentsDialog)
 
 
 async def test_without_incidents_there_is_no_pane_and_no_key(make_app: Make, client: FakeClient) -> None:
@@ -214,12 +214,12 @@ def test_news_of_incidents() -> None:
     def with_incidents(*incidents: Incident) -> Snapshot:
         return msgspec.structs.replace(before, status=status(incidents=incidents))
 
-    told = list(news(before, with_incidents(undone, failed, other), ()))
+    told = list(notices(before, with_incidents(undone, failed, other), ()))
     assert [(one.text, one.severity) for one in told] == [
         ("Qwen3-8B-4bit undone: too big", "error"),
         ("b evicted: unloaded to make room for c", "information"),
     ]
     many = with_incidents(*(crash(f"a/{number}") for number in range(9)))
-    assert [one.text for one in news(before, many, ())] == ["9 incidents with models"]
-    assert not list(news(None, many, ())) and not list(news(many, many, ()))
-    assert not list(news(before, with_incidents(other), [other.message]))
+    assert [one.text for one in notices(before, many, ())] == ["9 incidents with models"]
+    assert not list(notices(None, many, ())) and not list(notices(many, many, ()))
+    assert not list(notices(before, with_incidents(other), [other.message]))

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from lmx_daemon.client.conversation import ChatAnswer, Conversation, absence, default_model
 from lmx_daemon.contract.errors import ConfigError, ErrorBody
 from lmx_daemon.contract.generation import Chat, Delta, Finished, Loading, Started, Usage
 from lmx_daemon.contract.types import RequestRow
-from lmx_tui import figures
+from lmx_tui import formatting
 from lmx_tui.clipboard import copy, is_remote, osc52
-from lmx_tui.conversation import Answer, Conversation, absence, model_to_ask
 from lmx_tui.feed import Feed
 from lmx_tui.messages import EventsArrived
 from lmx_tui.theme import load_themes, read_theme, themes_folder
@@ -24,8 +24,8 @@ from tests.fake_client import QWEN, FakeClient, answer_of, busy_snapshot, finish
 
 
 def test_figures_say_dash_for_the_unknown() -> None:
-    assert [figures.rate(0.0), figures.percent(None)] == ["-"] * 2
-    assert [figures.count(None), figures.parameters(None)] == ["-"] * 2
+    assert [formatting.rate(0.0), formatting.percent(None)] == ["-"] * 2
+    assert [formatting.count(None), formatting.parameters(None)] == ["-"] * 2
 
 
 def test_a_legend_cuts_names_and_keeps_values() -> None:
@@ -40,34 +40,34 @@ def test_a_legend_cuts_names_and_keeps_values() -> None:
 
 
 def test_the_context_meter_is_always_there() -> None:
-    answer = Answer("r", QWEN, 0.0)
+    answer = ChatAnswer("r", QWEN, 0.0)
     for event in answer_of("words " * 9)[:-1]:
-        answer.take(event, 1.0)
+        answer.consume(event, 1.0)
     for width in (90, 68, 60, 40):
         line = meta_line(answer, 2.0, width)
         assert len(line) <= width
     assert "ctx" in meta_line(answer, 2.0, 68) and "ctx" in meta_line(answer, 2.0, 60)
-    waiting = meta_line(Answer("r", QWEN, 0.0), 2.0, 68)
+    waiting = meta_line(ChatAnswer("r", QWEN, 0.0), 2.0, 68)
     assert waiting == "asking · ctx -", "no figures before there are any"
 
 
 def test_what_a_load_does_stands_beside_its_progress() -> None:
-    answer = Answer("r", QWEN, 0.0)
-    answer.take(Loading(id="r", model=QWEN, fraction=0.41, stage="weights"), 1.0)
+    answer = ChatAnswer("r", QWEN, 0.0)
+    answer.consume(Loading(id="r", model=QWEN, fraction=0.41, stage="weights"), 1.0)
     assert meta_line(answer, 2.0, 68) == "loading ███░░░░░ 41% 2.00 s · weights · ctx -"
-    answer.take(Loading(id="r", model=QWEN, stage="waiting for memory: mlx-community/Qwen3-8B-4bit is busy"), 1.0)
+    answer.consume(Loading(id="r", model=QWEN, stage="waiting for memory: mlx-community/Qwen3-8B-4bit is busy"), 1.0)
     line = meta_line(answer, 2.0, 40)
     assert line.startswith("loading 2.00 s · waiting") and line.endswith("… · ctx -") and len(line) <= 40
-    answer.take(Started(id="r", prompt_tokens=100, cached_tokens=93, seed=1, context_length=500), 3.0)
+    answer.consume(Started(id="r", prompt_tokens=100, cached_tokens=93, seed=1, context_length=500), 3.0)
     assert meta_line(answer, 3.0, 68) == "prefill 3.00 s · 93% cached · ctx █░░░░ 100/500"
 
 
 def test_why_a_prompt_was_not_cached() -> None:
-    answer = Answer("r", QWEN, 0.0)
+    answer = ChatAnswer("r", QWEN, 0.0)
     started = Started(id="r", prompt_tokens=100, cached_tokens=0, seed=1, miss="evicted", first_difference=1234)
-    answer.take(started, 1.0)
+    answer.consume(started, 1.0)
     usage = Usage(prompt_tokens=100, completion_tokens=0)
-    answer.take(msgspec.structs.replace(finished(), usage=usage), 1.0)
+    answer.consume(msgspec.structs.replace(finished(), usage=usage), 1.0)
     first, second = end_line(answer).plain.split("\n")
     assert first == "Qwen3-8B-4bit · said nothing · 0% cached" and second == "not cached: evicted, at token 1,234"
     row = RequestRow(id="r", model=QWEN, state="decode", prompt_tokens=100, cached_tokens=12, miss="evicted")
@@ -78,12 +78,12 @@ def test_why_a_prompt_was_not_cached() -> None:
 
 def test_a_name_has_no_zero_width_characters() -> None:
     for character in "\u200b\u200d\ufeff\u202e":
-        assert figures.one_line(f"a{character}b") == "a\ufffdb"
+        assert formatting.one_line(f"a{character}b") == "a\ufffdb"
 
 
 def test_clean_makes_controls_visible() -> None:
-    assert figures.clean("a\x1b[31mb\r\n\tc\x9b") == "a␛[31mb\n\tc�"
-    assert figures.one_line("a\nb\x07") == "a b␇"
+    assert formatting.clean("a\x1b[31mb\r\n\tc\x9b") == "a␛[31mb\n\tc�"
+    assert formatting.one_line("a\nb\x07") == "a b␇"
 
 
 def test_graph_keeps_peaks_and_the_newest_at_the_right() -> None:
@@ -165,43 +165,44 @@ def test_clipboard_routes() -> None:
 
 
 def test_an_answer_tells_its_state() -> None:
-    answer = Answer("r", QWEN, asked_at=10.0)
-    answer.take(Started(id="r", prompt_tokens=100, cached_tokens=0, seed=1, context_length=1000), 10.1)
+    answer = ChatAnswer("r", QWEN, asked_at=10.0)
+    answer.consume(Started(id="r", prompt_tokens=100, cached_tokens=0, seed=1, context_length=1000), 10.1)
     assert answer.state == "prefill" and answer.context_used == 100
-    answer.take(Delta(id="r", reasoning="hm", tokens=1), 10.5)
+    answer.consume(Delta(id="r", reasoning="hm", tokens=1), 10.5)
     assert answer.state == "thinking" and answer.first_token == pytest.approx(0.5)
     assert answer.rate is None, "one token has no speed"
-    answer.take(Delta(id="r", content="yes", tokens=10), 11.5)
+    answer.consume(Delta(id="r", content="yes", tokens=10), 11.5)
     assert answer.state == "generating" and answer.rate == pytest.approx(10.0)
-    answer.take(finished(tokens=12, prompt=100), 11.6)
+    answer.consume(finished(tokens=12, prompt=100), 11.6)
     assert answer.ended and answer.tokens == 12
 
 
 def test_thinking_is_not_sent_back() -> None:
-    conversation = Conversation()
+    conversation = Conversation(tenant="tui", client="lmx tui")
     conversation.ask("one", QWEN, 0.0)
     answer = conversation.answer
     assert answer is not None
     for event in answer_of("visible", reasoning="hidden"):
-        answer.take(event, 1.0)
+        answer.consume(event, 1.0)
     request = conversation.ask("two", QWEN, 2.0)
     assert "hidden" not in str(request) and "visible" in str(request)
 
 
 def test_a_prompt_that_was_stopped_before_a_word_came_is_not_sent_along() -> None:
-    conversation = Conversation()
+    conversation = Conversation(tenant="tui", client="lmx tui")
     conversation.ask("one", QWEN, 0.0)
     assert conversation.answer is not None
-    conversation.answer.take(Delta(id="r", reasoning="hm", tokens=1), 0.5)
-    conversation.answer.take(finished(reason="cancelled", tokens=1), 1.0)
+    conversation.answer.consume(Delta(id="r", reasoning="hm", tokens=1), 0.5)
+    conversation.answer.consume(finished(reason="cancelled", tokens=1), 1.0)
     prompt = conversation.ask("two", QWEN, 2.0).prompt
     assert isinstance(prompt, Chat) and [message.text for message in prompt.messages] == ["two"]
 
 
 def test_who_answers() -> None:
-    assert model_to_ask(None) is None
-    assert model_to_ask(quiet_snapshot()) == "lmx/guide"
-    assert model_to_ask(busy_snapshot()) == QWEN, "the one used last"
+    quiet, busy = quiet_snapshot(), busy_snapshot()
+    assert default_model((), ()) is None
+    assert default_model(quiet.models, quiet.instances) == "lmx/guide"
+    assert default_model(busy.models, busy.instances) == QWEN, "the one used last"
 
 
 def test_a_conversations_model_is_at_hand_unloaded_or_missing() -> None:
@@ -216,7 +217,7 @@ async def test_the_feed_gathers_tokens() -> None:
     posted: list[Any] = []
     client = FakeClient(busy_snapshot(), answer_of("word " * 600, pieces=600))
     feed = Feed(client, posted.append, clock=asyncio.get_running_loop().time)
-    await feed.answer(Conversation().ask("x", QWEN, 0.0))
+    await feed.answer(Conversation(tenant="tui", client="lmx tui").ask("x", QWEN, 0.0))
     batches = [message for message in posted if isinstance(message, EventsArrived)]
     assert len(batches) < 10
     events = [event for batch in batches for event in batch.events]
@@ -226,5 +227,7 @@ async def test_the_feed_gathers_tokens() -> None:
 async def test_an_answer_without_an_end_is_an_interruption() -> None:
     posted: list[Any] = []
     client = FakeClient(busy_snapshot(), answer_of("word")[:-1])
-    await Feed(client, posted.append, clock=lambda: 0.0).answer(Conversation().ask("x", QWEN, 0.0))
+    await Feed(client, posted.append, clock=lambda: 0.0).answer(
+        Conversation(tenant="tui", client="lmx tui").ask("x", QWEN, 0.0)
+    )
     assert posted[-1].events[-1].error.message == "interrupted: connection lost"

@@ -10,7 +10,7 @@ from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.pulls import Download
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import Ask
-from lmx_tui.widgets.models.pulls import in_order, pull_words
+from lmx_tui.widgets.models.downloads import in_order, pull_words
 from tests.fake_client import GB, FakeClient, busy_snapshot
 from tests.tui.conftest import running, screen_text, settled, until
 

@@ -12,7 +12,7 @@ from textual.widgets import Input
 from lmx_tui.app import LmxApp
 from lmx_tui.theme import contrast, selection_colors
 from lmx_tui.widgets.chat.message_view import MessageView
-from lmx_tui.widgets.chat.prompt import Prompt
+from lmx_tui.widgets.chat.prompt import PromptInput
 from tests.fake_client import FakeClient
 from tests.tui.conftest import ask, running, screen_text, settled, until
 
@@ -32,7 +32,7 @@ async def test_the_selection_contrasts_in_every_theme(make_app: Callable[..., Lm
         for theme in themes:
             pilot.app.theme = theme
             await pilot.pause()
-            prompt = pilot.app.screen.query_one(Prompt)
+            prompt = pilot.app.screen.query_one(PromptInput)
             found = {
                 "screen": ratio(pilot.app.screen.get_component_rich_style("screen--selection")),
                 "prompt": ratio(prompt.get_component_rich_style("text-area--selection")),

@@ -13,7 +13,7 @@ from textual.strip import Strip
 from textual.theme import Theme
 from textual.widget import Widget
 
-from lmx_tui.figures import clean
+from lmx_tui.formatting import clean
 from lmx_tui.widgets.chat.blocks import KEPT_LINES, LONG_FENCE, OpenFence, closed_cut, open_fence, without_partial_fence
 from lmx_tui.widgets.chat.markdown import Painter
 

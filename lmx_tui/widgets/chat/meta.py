@@ -4,10 +4,9 @@ from rich.text import Text
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from lmx_daemon.client.conversation import ChatAnswer
 from lmx_daemon.contract.units import timing
-from lmx_tui.conversation import Answer
-from lmx_tui.figures import bar, cached, count, one_line, percent, rate, shorten
-from lmx_tui.widgets.monitor.panes import context_meter, joined
+from lmx_tui.formatting import bar, cached, context_meter, count, joined, one_line, percent, rate, shorten
 
 WORDS = {"waiting": "asking"}
 METER_CELLS = (10, 5, 0)
@@ -16,7 +15,7 @@ ROOMY = 84
 MORE = "↓ more below"
 
 
-def state_words(answer: Answer, now: float) -> str:
+def state_words(answer: ChatAnswer, now: float) -> str:
     match answer.state:
         case "loading" | "prefill":
             progress = f" {bar(answer.progress, 8)} {percent(answer.progress)}" if answer.progress is not None else ""
@@ -27,7 +26,7 @@ def state_words(answer: Answer, now: float) -> str:
             return WORDS.get(answer.state, answer.state)
 
 
-def figures(answer: Answer) -> list[str]:
+def figures(answer: ChatAnswer) -> list[str]:
     """None before there is a token to speak of, but for what the wait is made of."""
     if not answer.tokens:
         return [words] if (words := cached(answer.cached_tokens, answer.prompt_tokens)) else []
@@ -35,7 +34,7 @@ def figures(answer: Answer) -> list[str]:
     return [*speed, f"TTFT {timing(answer.first_token)}", f"{count(answer.tokens)} tok"]
 
 
-def meta_line(answer: Answer, now: float, width: int, context: int | None = None) -> str:
+def meta_line(answer: ChatAnswer, now: float, width: int, context: int | None = None) -> str:
     """State, figures and the context meter; the meter is always there, its bar shrinks first.
 
     `context`: that of the model which answers next, where it is another one; it counts tokens in its own way.
@@ -61,7 +60,7 @@ class MetaLine(Widget):
     running: reactive[bool] = reactive(False)
     more: reactive[bool] = reactive(False)
 
-    def show(self, answer: Answer | None, now: float, *, more: bool, context: int | None) -> None:
+    def show(self, answer: ChatAnswer | None, now: float, *, more: bool, context: int | None) -> None:
         """`more`: there is something below what the transcript shows. `context`: see meta_line."""
         self.running = answer is not None and not answer.ended
         self.more = more

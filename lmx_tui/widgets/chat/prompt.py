@@ -7,20 +7,20 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from lmx_tui import keys
-from lmx_tui.figures import clean
+from lmx_tui.formatting import clean
 
 HISTORY = 200
 MAX_LINES = 8
 
 
-class Prompt(TextArea):
+class PromptInput(TextArea):
     BINDINGS = keys.PROMPT
     DEFAULT_CSS = """
-    Prompt {
+    PromptInput {
         height: auto; min-height: 1; max-height: 8; border: none; padding: 0 1; background: transparent;
         scrollbar-size-vertical: 1;
     }
-    Prompt:focus { border: none; background: transparent; }
+    PromptInput:focus { border: none; background: transparent; }
     """
 
     @dataclass

@@ -8,13 +8,12 @@ from textual.containers import Vertical, VerticalScroll
 from textual.geometry import Offset
 from textual.widgets import Static
 
+from lmx_daemon.client.conversation import ChatAnswer, PartialCall
 from lmx_daemon.contract.units import timing
 from lmx_tui import keys
-from lmx_tui.conversation import Answer, Call
-from lmx_tui.figures import cached, clean, count, one_line, rate, reason
+from lmx_tui.formatting import cached, clean, count, one_line, rate, reason, short_name
 from lmx_tui.widgets.chat.message_view import MessageView, plain_strips
-from lmx_tui.widgets.monitor.panes import short_name
-from lmx_tui.widgets.words import Words
+from lmx_tui.widgets.frame.static_text import StaticText
 
 THINKING_LINES = 6
 """How much of the thinking is shown while it goes on."""
@@ -37,7 +36,7 @@ class ThinkingView(Static):
         self._drawn_width = 0
         self.folded = False
 
-    def show(self, answer: Answer) -> None:
+    def show(self, answer: ChatAnswer) -> None:
         if (answer.reasoning, answer.state == "thinking") == (self._text, not self._over):
             return
         self._text, self._seconds = answer.reasoning, answer.thinking_seconds
@@ -75,14 +74,14 @@ class ThinkingView(Static):
         return wrapped if self._over else wrapped[-THINKING_LINES:]
 
 
-class CallView(Words):
+class CallView(StaticText):
     """A tool call as it comes."""
 
     DEFAULT_CSS = """
     CallView { height: auto; color: $secondary; margin-bottom: 1; }
     """
 
-    def show_call(self, call: Call) -> None:
+    def show_call(self, call: PartialCall) -> None:
         text = Text("⚙ ").append(one_line(call.name) or "…", "bold")
         self.show(text.append(f"({clean(call.arguments)})", Style.parse(self.app.theme_variables["muted"])))
 
@@ -97,12 +96,12 @@ class AnswerView(Vertical):
     AnswerView.-failed > .end { color: $error; }
     """
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: ChatAnswer) -> None:
         super().__init__()
         self.answer = answer
         self.thinking = ThinkingView()
         self.text = MessageView()
-        self._end = Words(Text("…"), classes="end")
+        self._end = StaticText(Text("…"), classes="end")
         self._calls: dict[int, CallView] = {}
 
     def compose(self) -> ComposeResult:
@@ -134,7 +133,7 @@ class AnswerView(Vertical):
         self._end.show(end_line(answer))
 
 
-def end_line(answer: Answer) -> Text:
+def end_line(answer: ChatAnswer) -> Text:
     """What is said below an answer: figures, or why it ended early."""
     if not answer.ended:
         return Text("…")
@@ -145,7 +144,7 @@ def end_line(answer: Answer) -> Text:
     parts = [short_name(answer.model)]
     if answer.state == "stopped":
         parts.insert(0, "stopped")
-    if answer.cut:
+    if answer.truncated:
         parts.insert(0, "cut at the longest allowed answer")
     if answer.tokens:
         parts += [f"{count(answer.tokens)} tok", f"{rate(answer.rate)} tok/s", f"TTFT {timing(answer.first_token)}"]
@@ -188,7 +187,7 @@ class Transcript(VerticalScroll):
         await self.query(".empty").remove()
         await self.mount(MessageView(text, markdown=False, classes="prompt"))
 
-    async def add_answer(self, answer: Answer) -> AnswerView:
+    async def add_answer(self, answer: ChatAnswer) -> AnswerView:
         view = AnswerView(answer)
         await self.mount(view)
         self.anchor()

@@ -3,12 +3,12 @@
 from rich.text import Text
 from textual.binding import Binding
 
-from lmx_tui.figures import clean
+from lmx_tui.formatting import clean
 from lmx_tui.messages import StartRequested, View
-from lmx_tui.widgets.words import Words
+from lmx_tui.widgets.frame.static_text import StaticText
 
 
-class OfflinePanel(Words, can_focus=True):
+class OfflinePanel(StaticText, can_focus=True):
     BINDINGS = [Binding("enter", "start", "Start it", key_display="⏎", id="offline.start")]
     DEFAULT_CSS = """
     OfflinePanel {
@@ -22,12 +22,12 @@ class OfflinePanel(Words, can_focus=True):
         super().__init__()
         self.border_title = "lmx"
 
-    def show_link(self, view: View) -> None:
-        connecting = view.link.state == "connecting"
+    def show_connection(self, view: View) -> None:
+        connecting = view.connection.state == "connecting"
         self.set_class(connecting, "-connecting")
         if view.snapshot is not None or view.online:
             return
-        error = view.link.error
+        error = view.connection.error
         self.border_title = "connecting" if connecting else "no lmx daemon"
         text = Text()
         if connecting:

@@ -16,7 +16,7 @@ from textual.strip import Strip
 from textual.widgets import DataTable
 
 from lmx_tui import keys
-from lmx_tui.widgets.words import same
+from lmx_tui.widgets.frame.static_text import looks_same
 
 EMPTY_LINE = 2
 
@@ -74,7 +74,7 @@ class Table(DataTable[Text], inherit_bindings=False):
         """Set the cells that differ, and draw only their rows: DataTable itself would draw the whole table."""
         self._by_rows = True
         for key, cells in rows.items():
-            changed = [place for place in layout if not same(cells[place[0]], self._rows[key][place[0]])]
+            changed = [place for place in layout if not looks_same(cells[place[0]], self._rows[key][place[0]])]
             for column, width in changed:
                 self.update_cell(key, column, self._cell(cells, column, width))
             if changed:

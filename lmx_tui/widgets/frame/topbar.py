@@ -13,7 +13,7 @@ from lmx_daemon.contract.types import Snapshot
 from lmx_daemon.contract.units import age, gigabytes
 from lmx_tui.keys import SCREENS
 from lmx_tui.messages import View
-from lmx_tui.widgets.words import same
+from lmx_tui.widgets.frame.static_text import looks_same
 
 TINY = 60
 ROOMY = 72
@@ -50,7 +50,7 @@ class TopBar(Widget):
     def watch_view(self) -> None:
         """Draw again only where the line differs: most snapshots change nothing of it."""
         before = self._drawn
-        if not same(before, self._line()):
+        if not looks_same(before, self._line()):
             self.refresh()
 
     def render(self) -> Text:
@@ -103,7 +103,7 @@ class TopBar(Widget):
 
     def _status(self, width: int) -> list[Text]:
         view, wide = self.view, width >= WIDE
-        if view.link.state == "connecting" or (view.online and view.snapshot is None):
+        if view.connection.state == "connecting" or (view.online and view.snapshot is None):
             return [Text("◌ connecting", self._style("", "warning"))]
         if not view.online:
             return self._offline(width)

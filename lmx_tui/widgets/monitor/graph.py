@@ -13,7 +13,7 @@ from textual.strip import Strip
 from textual.theme import Theme
 from textual.widget import Widget
 
-from lmx_tui.figures import shorten
+from lmx_tui.formatting import shorten
 
 LEFT = (0x40, 0x04, 0x02, 0x01)
 RIGHT = (0x80, 0x20, 0x10, 0x08)

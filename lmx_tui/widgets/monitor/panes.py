@@ -1,50 +1,21 @@
 """Panes of live figures: memory and tokens a second, each absolute numbers above a graph with a named top."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import median
 
 from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import Vertical
-from textual.content import Content
 
 from lmx_daemon.contract.types import Instance, Snapshot
-from lmx_daemon.contract.units import UNKNOWN, age, gigabytes, timing, tokens
-from lmx_tui.figures import bar, one_line, percent, rate, shorten
+from lmx_daemon.contract.units import UNKNOWN, age, gigabytes, timing
+from lmx_tui.formatting import percent, rate, short_name
+from lmx_tui.widgets.frame.pane import Pane
+from lmx_tui.widgets.frame.static_text import StaticText
 from lmx_tui.widgets.frame.topbar import used_memory
 from lmx_tui.widgets.monitor.graph import BrailleArea, legend, round_top
-from lmx_tui.widgets.words import Words
 
 MODEL_COLORS = ("model-1", "model-2", "model-3", "model-4")
-
-
-def short_name(model: str) -> str:
-    """A model's id without its owner, our own's excepted."""
-    return one_line(model if model.startswith("lmx/") else model.rpartition("/")[2])
-
-
-class Pane(Vertical):
-    """A bordered part whose title and subtitle are plain text."""
-
-    DEFAULT_CSS = """
-    Pane {
-        border: round $faint; border-title-color: $muted; border-subtitle-color: $muted;
-        border-subtitle-align: right; padding: 0 1; height: 1fr;
-    }
-    Pane:focus-within { border: round $accent; border-title-color: $accent; border-subtitle-color: $accent; }
-    """
-
-    def __init__(self, title: str = "", *, id: str | None = None, classes: str | None = None) -> None:
-        super().__init__(id=id, classes=classes)
-        self.border_title = Content(title)
-
-    def titled(self, title: str, subtitle: str = "") -> None:
-        """Sets both, drawing only on a change."""
-        for name, text in (("border_title", title), ("border_subtitle", subtitle)):
-            content = Content(text)
-            if getattr(self, name) != content.markup:
-                setattr(self, name, content)
 
 
 class MemoryPane(Pane):
@@ -62,9 +33,9 @@ class MemoryPane(Pane):
             self.show(*self._shown)
 
     def compose(self) -> ComposeResult:
-        yield Words(id="figures")
+        yield StaticText(id="figures")
         yield BrailleArea("memory", self._symbols)
-        yield Words(id="legend")
+        yield StaticText(id="legend")
 
     def show(self, snapshot: Snapshot, window: int) -> None:
         self._shown = (snapshot, window)
@@ -78,8 +49,8 @@ class MemoryPane(Pane):
         planned = f"  {gigabytes(snapshot.memory.claimed)} planned" if snapshot.memory.claimed else ""
         figures.append(planned if len(figures) + len(planned) <= width else "", self._color("muted")).append("\n")
         figures.append_text(self._stacked(snapshot, cap, used, width))
-        self.query_one("#figures", Words).show(figures)
-        self.query_one("#legend", Words).show(self._legend(snapshot.instances, used, width))
+        self.query_one("#figures", StaticText).show(figures)
+        self.query_one("#legend", StaticText).show(self._legend(snapshot.instances, used, width))
         self.query_one(BrailleArea).show(snapshot.series.memory, float(cap or 1), window)
 
     def _stacked(self, snapshot: Snapshot, cap: int, used: int, width: int) -> Text:
@@ -130,9 +101,9 @@ class RatePane(Pane):
             self.show(*self._shown)
 
     def compose(self) -> ComposeResult:
-        yield Words(id="figures")
+        yield StaticText(id="figures")
         yield BrailleArea("rate", self._symbols)
-        yield Words(id="legend")
+        yield StaticText(id="legend")
 
     def show(self, snapshot: Snapshot, window: int) -> None:
         self._shown = (snapshot, window)
@@ -147,30 +118,11 @@ class RatePane(Pane):
         figures.append("now ").append(rate(now), "bold")
         figures.append(f"  p50 {rate(median(busy)) if busy else UNKNOWN}  max {rate(most or None)}\n")
         figures.append(f"prefill {rate(prefill)}", Style.parse(self.app.theme_variables["muted"]))
-        self.query_one("#figures", Words).show(figures)
-        self.query_one("#legend", Words).show(self._first_tokens(snapshot))
+        self.query_one("#figures", StaticText).show(figures)
+        self.query_one("#legend", StaticText).show(self._first_tokens(snapshot))
         self.query_one(BrailleArea).show(snapshot.series.decode, top, window)
 
     def _first_tokens(self, snapshot: Snapshot) -> Text:
         times = [request.first_token for request in snapshot.requests if request.first_token]
         words = f"TTFT p50 {timing(median(times))} of {len(times)}" if times else f"TTFT {UNKNOWN}"
         return Text(words, Style.parse(self.app.theme_variables["muted"]), no_wrap=True, overflow="crop")
-
-
-def context_meter(used: int | None, length: int, width: int = 10, *, about: bool = False) -> str:
-    """ "ctx ███░░░░░░░ 4.1k/32k"; "-" where either is unknown. `about`: `used` is no exact count."""
-    if used is None or not length:
-        return f"ctx {UNKNOWN}"
-    words = f"{'~' if about else ''}{tokens(used)}/{tokens(length)}"
-    return " ".join(filter(None, ("ctx", bar(used / length, width), words)))
-
-
-def joined(parts: Iterable[str], width: int) -> str:
-    """Parts with dots between, the last ones left out where they do not fit."""
-    line = ""
-    for part in parts:
-        longer = f"{line} · {part}" if line else part
-        if len(longer) > width:
-            return line or shorten(part, width)
-        line = longer
-    return line

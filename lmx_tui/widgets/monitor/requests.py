@@ -6,9 +6,9 @@ from rich.text import Text
 
 from lmx_daemon.contract.types import Instance, RequestRow, Snapshot
 from lmx_daemon.contract.units import UNKNOWN, age, size, timing, tokens
-from lmx_tui.figures import cached, count, one_line, percent, rate, reason
+from lmx_tui.formatting import cached, count, one_line, percent, rate, reason, short_name
 from lmx_tui.widgets.frame.table import Column
-from lmx_tui.widgets.models.models import (
+from lmx_tui.widgets.models.model_rows import (
     COLORS,
     GLYPHS,
     LOADING,
@@ -18,7 +18,6 @@ from lmx_tui.widgets.models.models import (
     load_words,
     short_state,
 )
-from lmx_tui.widgets.monitor.panes import short_name
 
 REQUEST_COLUMNS = (
     Column("id", "id", 8, keep=9),

@@ -38,7 +38,7 @@ def add(app: typer.Typer, output: Output) -> None:
         """Ask the built-in model over HTTP, then open the TUI. Without a terminal: say how to connect."""
         import asyncio
 
-        from lmx_cli.commands.demonstration import demonstrate
+        from lmx_cli.demonstration import demonstrate
 
         asyncio.run(demonstrate(output, question))
         return open_tui() if output.interactive else ExitCode.OK

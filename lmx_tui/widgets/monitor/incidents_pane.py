@@ -8,9 +8,9 @@ from textual.app import ComposeResult
 
 from lmx_daemon.contract.types import Incident, IncidentKind, Snapshot
 from lmx_daemon.contract.units import age
-from lmx_tui.figures import one_line, shorten
-from lmx_tui.widgets.monitor.panes import Pane, short_name
-from lmx_tui.widgets.words import Words
+from lmx_tui.formatting import one_line, short_name, shorten
+from lmx_tui.widgets.frame.pane import Pane
+from lmx_tui.widgets.frame.static_text import StaticText
 
 TROUBLE: frozenset[IncidentKind] = frozenset({"crashed", "out of memory", "hung", "load failed", "undone"})
 """Kinds that someone's request or load has suffered from; the others are lmx's own housekeeping."""
@@ -57,7 +57,7 @@ class IncidentsPane(Pane):
 
     def __init__(self) -> None:
         super().__init__("Incidents", id="incidents", classes="live")
-        self._text = Words()
+        self._text = StaticText()
         self._shown: Snapshot | None = None
 
     def compose(self) -> ComposeResult:

@@ -7,9 +7,9 @@ from textual.app import ComposeResult
 
 from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download
 from lmx_daemon.contract.units import UNKNOWN, age, size, size_of
-from lmx_tui.figures import bar, one_line, percent, shorten
-from lmx_tui.widgets.monitor.panes import Pane, short_name
-from lmx_tui.widgets.words import Words
+from lmx_tui.formatting import bar, one_line, percent, short_name, shorten
+from lmx_tui.widgets.frame.pane import Pane
+from lmx_tui.widgets.frame.static_text import StaticText
 
 SHOWN = 5
 GLYPHS = {"failed": "!", "done": "✓", "cancelled": "-", "paused": "‖"}
@@ -18,18 +18,18 @@ ROOMY = 90
 NAME_CELLS = (22, 40)
 
 
-class Pulls(Pane):
+class DownloadsPane(Pane):
     """Hidden where there is none."""
 
     DEFAULT_CSS = """
-    Pulls { height: auto; max-height: 7; display: none; }
-    Pulls.-some { display: block; }
-    Pulls > Static { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
+    DownloadsPane { height: auto; max-height: 7; display: none; }
+    DownloadsPane.-some { display: block; }
+    DownloadsPane > Static { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
     """
 
     def __init__(self) -> None:
         super().__init__("Downloads", id="pulls", classes="live")
-        self._text = Words()
+        self._text = StaticText()
         self._downloads: Sequence[Download] = ()
 
     def on_resize(self) -> None:

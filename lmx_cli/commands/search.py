@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FITS = {"yes": "yes", "after unloading": "if others are unloaded", "no": "no", "unknown": "-"}
 
 
-class Sort(StrEnum):
+class SearchSort(StrEnum):
     DOWNLOADS = "downloads"
     LIKES = "likes"
     UPDATED = "updated"
@@ -66,7 +66,7 @@ def _add_search(app: typer.Typer, output: Output) -> None:
         vision: bool = typer.Option(False, "--vision", help="Only those that see pictures."),
         embedding: bool = typer.Option(False, "--embedding", help="Only those that embed text."),
         quant: str | None = typer.Option(None, help="Only this quantisation: 4bit, 8bit, mxfp4, bfloat16 ..."),
-        sort: Annotated[Sort, typer.Option(help="What comes first.")] = Sort.DOWNLOADS,
+        sort: Annotated[SearchSort, typer.Option(help="What comes first.")] = SearchSort.DOWNLOADS,
         limit: int = typer.Option(20, min=1, max=100, help="How many."),
         context: int | None = typer.Option(None, min=1, help="Tokens that memory is planned for; 8192 if not given."),
         json: bool = JSON,

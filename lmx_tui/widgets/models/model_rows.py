@@ -2,17 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from rich.style import Style
 from rich.text import Text
-from textual.app import ComposeResult
 
 from lmx_daemon.contract.pulls import DOWNLOAD_ENDS
 from lmx_daemon.contract.types import Instance, InstanceState, Model, Snapshot
-from lmx_daemon.contract.units import UNKNOWN, age, ago_in_words, size, timing, tokens
-from lmx_tui.figures import clean, fewer_words, one_line, parameters, percent, rate, shorten
+from lmx_daemon.contract.units import UNKNOWN, age, size, tokens
+from lmx_tui.formatting import fewer_words, one_line, percent, short_name
 from lmx_tui.widgets.frame.table import Column
-from lmx_tui.widgets.monitor.panes import Pane, short_name
-from lmx_tui.widgets.words import Words
 
 STATE_CELLS = 12
 COLUMNS = (
@@ -158,97 +154,3 @@ def _glyph(model: Model, instance: Instance | None, pulling: bool) -> tuple[str,
 def _name(model: Model, *, short: bool) -> Text:
     """Without its owner where it is the only one of that name."""
     return Text(short_name(model.id) if short else one_line(model.id))
-
-
-class ModelDetail(Pane):
-    """All that is known of the selected model."""
-
-    DEFAULT_CSS = """
-    ModelDetail { overflow-y: auto; scrollbar-size-vertical: 1; }
-    ModelDetail > Static { height: auto; }
-    """
-    can_focus = False
-
-    def __init__(self) -> None:
-        super().__init__("Model", id="detail", classes="live")
-        self._text = Words()
-
-    def compose(self) -> ComposeResult:
-        yield self._text
-
-    def show(self, snapshot: Snapshot, model: Model | None) -> None:
-        if model is None:
-            self.titled("Model")
-            self._text.show(Text("nothing selected", self._style("muted")))
-            return
-        self.titled(shorten(one_line(model.id), 60))
-        instance = instances_of(snapshot).get(model.id)
-        text = Text()
-        facts = (model.architecture or UNKNOWN, parameters(model.parameters), model.quantization or UNKNOWN)
-        text.append(" · ".join(map(one_line, facts)) + "\n")
-        abilities = [name for name in ("tools", "thinking", "vision") if getattr(model, name)]
-        text.append(" · ".join((*abilities, "text")) + "\n\n", self._style("muted"))
-        if model.problem:
-            text.append("! ", self._style("error")).append(clean(model.problem) + "\n\n")
-        if model.newer:
-            text.append(f"{NEWER} ", self._style("secondary")).append("newer version, ")
-            text.append("u", self._style("accent")).append(" fetches it\n")
-            text.append(f"lmx update {one_line(model.id)}\n\n", self._style("muted"))
-        for label, value in self._facts(snapshot, model, instance):
-            text.append(f"{label:<10}", self._style("muted")).append(value + "\n")
-        if instance is not None and instance.error is not None:
-            text.append("\n! ", self._style("error")).append(clean(instance.error.message) + "\n")
-            if instance.error.hint:
-                text.append(clean(instance.error.hint) + "\n", self._style("muted"))
-        self._text.show(text)
-
-    def _facts(self, snapshot: Snapshot, model: Model, instance: Instance | None) -> list[tuple[str, str]]:
-        facts = [
-            ("size", size(model.size or None)),
-            ("context", f"{tokens(model.context_length)} tokens" if model.context_length else UNKNOWN),
-            ("source", model.source),
-            ("revision", one_line(model.revision[:12]) if model.revision else UNKNOWN),
-            *self._proof(snapshot, model),
-            *([("licence", one_line(model.license))] if model.license else []),
-            *([("code", "trusted")] if model.trusted else []),
-            ("state", state_words(instance) if instance else "not loaded"),
-        ]
-        if instance is not None:
-            memory = instance.memory
-            facts += [
-                ("stage", one_line(instance.stage) or UNKNOWN)
-                if instance.state in LOADING
-                else ("loaded in", timing(instance.load_seconds)),
-                ("memory", f"{size(instance.held or None)} held"),
-                ("", f"{size(memory.active or None)} in arrays"),
-                ("", f"{size(memory.peak or None)} at most"),
-                ("", f"{size(memory.prefix_cache)} prefix cache"),
-                ("speed", f"{rate(instance.decode_rate)} tok/s"),
-                ("requests", f"{instance.running} running, {instance.waiting} waiting"),
-                ("computes", one_line(instance.backend) or UNKNOWN),
-                ("expires", _expires(instance, snapshot.taken_at)),
-            ]
-            if instance.restarts:
-                facts.append(("restarts", f"{instance.restarts} after crashes"))
-            if instance.note:
-                facts.append(("note", one_line(instance.note)))
-        return facts if model.source == "built-in" else [*facts, ("path", one_line(model.path))]
-
-    def _proof(self, snapshot: Snapshot, model: Model) -> list[tuple[str, str]]:
-        """Whether its files are what they should be; those that come with lmx are never asked."""
-        if model.source == "built-in" and model.verified_at is None:
-            return []
-        if model.verified_at is None:
-            return [("verified", "never")]
-        return [("verified", ago_in_words(snapshot.taken_at - model.verified_at))]
-
-    def _style(self, name: str) -> Style:
-        return Style.parse(self.app.theme_variables[name])
-
-
-def _expires(instance: Instance, now: float) -> str:
-    if instance.pinned:
-        return "never, pinned"
-    if instance.expires_at is None and instance.ttl is not None:
-        return f"once idle for {timing(instance.ttl)}"
-    return f"in {timing(instance.expires_at - now)}" if instance.expires_at else "never"

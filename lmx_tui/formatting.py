@@ -1,6 +1,8 @@
-"""Numbers and foreign text as a screen shows them. Pure. What is not known is "-"."""
+"""Text forms of numbers and of foreign text for the screens. All functions are pure; an unknown value is "-"."""
 
-from lmx_daemon.contract.units import UNKNOWN
+from collections.abc import Iterable
+
+from lmx_daemon.contract.units import UNKNOWN, tokens
 
 _VISIBLE: dict[int, str | None] = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
 _VISIBLE |= {0x7F: "␡", 0x0D: None}
@@ -72,3 +74,27 @@ def parameters(value: int | None) -> str:
         if value >= each:
             return f"{value / each:.1f}{unit}"
     return str(value)
+
+
+def short_name(model: str) -> str:
+    """A model's id without its owner, our own's excepted."""
+    return one_line(model if model.startswith("lmx/") else model.rpartition("/")[2])
+
+
+def context_meter(used: int | None, length: int, width: int = 10, *, about: bool = False) -> str:
+    """ "ctx ███░░░░░░░ 4.1k/32k"; "-" where either is unknown. `about`: `used` is no exact count."""
+    if used is None or not length:
+        return f"ctx {UNKNOWN}"
+    words = f"{'~' if about else ''}{tokens(used)}/{tokens(length)}"
+    return " ".join(filter(None, ("ctx", bar(used / length, width), words)))
+
+
+def joined(parts: Iterable[str], width: int) -> str:
+    """Parts with dots between, the last ones left out where they do not fit."""
+    line = ""
+    for part in parts:
+        longer = f"{line} · {part}" if line else part
+        if len(longer) > width:
+            return line or shorten(part, width)
+        line = longer
+    return line

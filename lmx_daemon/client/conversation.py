@@ -1,6 +1,6 @@
-"""A chat: its turns, the request that asks for the next answer, and an answer as its events tell it.
+"""A conversation with a model, as the TUI and `lmx chat` keep it: turns, requests to send, answers built from events.
 
-Pure but for its own state; owned by the chat screen. Times are the app's clock, in seconds.
+Performs no I/O: its owner sends the requests and passes the events in. Times are seconds on the owner's clock.
 """
 
 import uuid
@@ -20,6 +20,7 @@ from lmx_daemon.contract.generation import (
     Message,
     Prefill,
     Queued,
+    Sampling,
     Started,
     TextPart,
     Timings,
@@ -29,52 +30,61 @@ from lmx_daemon.contract.types import GUIDE, Instance, Model, Snapshot
 
 AnswerState = Literal["waiting", "queued", "loading", "prefill", "thinking", "generating", "done", "stopped", "failed"]
 ENDED: frozenset[AnswerState] = frozenset({"done", "stopped", "failed"})
+SHORTEST_MEASURE = 0.2
+"""Seconds between the first and the last token below which no rate is computed."""
 
 
 @dataclass
-class Call:
-    """A tool call as its pieces come."""
+class PartialCall:
+    """A tool call that is still being received."""
 
     name: str = ""
     arguments: str = ""
 
 
 @dataclass
-class Answer:
-    """One answer of a model, as far as it has come."""
+class ChatAnswer:
+    """One answer of a model, up to the last event received."""
 
     request_id: str
     model: str
+    """Model that the request named."""
     asked_at: float
     state: AnswerState = "waiting"
     content: str = ""
     reasoning: str = ""
-    calls: dict[int, Call] = field(default_factory=dict)
+    calls: dict[int, PartialCall] = field(default_factory=dict)
     position: int | None = None
+    """Position in the queue while `state` is "queued"."""
     progress: float | None = None
+    """Fraction of the load or of the prefill that is complete."""
     stage: str = ""
-    """What its model's load does now."""
+    """Current stage of the model's load."""
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     first_difference: int | None = None
+    """Index of the first prompt token that differs from the nearest stored prefix."""
     miss: str = ""
-    """Why less of the prompt was cached than could be expected, and where it differs."""
+    """Reason for a prefix cache miss."""
     context_length: int = 0
     tokens: int = 0
     first_at: float | None = None
+    """Time of the first delta."""
     last_at: float | None = None
+    """Time of the last delta."""
     thinking_ended_at: float | None = None
     usage: Usage | None = None
     timings: Timings | None = None
-    cut: bool = False
-    """The longest allowed answer was reached."""
+    truncated: bool = False
+    """Whether the answer reached the maximum length."""
     error: ErrorBody | None = None
 
     @property
     def ended(self) -> bool:
         return self.state in ENDED
 
-    def take(self, event: Event, now: float) -> None:
+    def consume(self, event: Event, now: float) -> None:
+        """Update the answer with one event of its request."""
         match event:
             case Queued(position=position):
                 self.state, self.position = "queued", position
@@ -88,10 +98,10 @@ class Answer:
             case Prefill(done=done, total=total):
                 self.state, self.progress = "prefill", done / total if total else None
             case Delta():
-                self._take_delta(event, now)
+                self._consume_delta(event, now)
             case Finished():
                 self.state = "stopped" if event.reason == "cancelled" else "done"
-                self.cut = event.reason == "length"
+                self.truncated = event.reason == "length"
                 self.usage, self.timings = event.usage, event.timings
                 self.tokens = event.usage.completion_tokens
                 self.prompt_tokens, self.cached_tokens = event.usage.prompt_tokens, event.usage.cached_tokens
@@ -100,7 +110,7 @@ class Answer:
             case _:
                 pass
 
-    def _take_delta(self, delta: Delta, now: float) -> None:
+    def _consume_delta(self, delta: Delta, now: float) -> None:
         if self.first_at is None:
             self.first_at = now
         self.last_at = now
@@ -111,7 +121,7 @@ class Answer:
         if delta.content:
             self.content += delta.content
         if delta.tool_call is not None:
-            call = self.calls.setdefault(delta.tool_call.index, Call())
+            call = self.calls.setdefault(delta.tool_call.index, PartialCall())
             call.name = delta.tool_call.name or call.name
             call.arguments += delta.tool_call.arguments
         if delta.content or delta.tool_call is not None:
@@ -121,21 +131,23 @@ class Answer:
 
     @property
     def rate(self) -> float | None:
-        """Tokens a second: as the engine measured them, until then as they came."""
+        """Tokens per second: measured by the engine once the answer has ended, by arrival times before."""
         if self.timings is not None:
             return self.timings.tokens_per_second(self.tokens) or None
-        if self.first_at is None or self.last_at is None or self.last_at - self.first_at < 0.2:
+        if self.first_at is None or self.last_at is None or self.last_at - self.first_at < SHORTEST_MEASURE:
             return None
         return (self.tokens - 1) / (self.last_at - self.first_at)
 
     @property
     def first_token(self) -> float | None:
+        """Seconds from the request to the first token (TTFT)."""
         if self.timings is not None:
             return self.timings.first_token if self.tokens else None
         return None if self.first_at is None else self.first_at - self.asked_at
 
     @property
     def context_used(self) -> int | None:
+        """Number of tokens in the context: prompt and answer."""
         return None if self.prompt_tokens is None else self.prompt_tokens + self.tokens
 
     @property
@@ -150,99 +162,132 @@ class Turn:
     """A prompt and its answer."""
 
     prompt: str
-    answer: Answer | None = None
+    answer: ChatAnswer | None = None
 
     @property
     def unanswered(self) -> bool:
-        """Ended before there was a word. Sent along, a prompt that was too long would fail the next one too, and many
-        templates refuse two prompts in a row."""
+        """Whether the answer ended without content.
+
+        Such a turn is left out of later requests: a prompt that was too long would make the next request fail too, and
+        many chat templates reject two user messages in a row.
+        """
         return self.answer is not None and self.answer.ended and not self.answer.content
 
 
 class Conversation:
-    def __init__(self, thinking: bool | None = None) -> None:
+    """The turns of a chat, and the options of its requests."""
+
+    def __init__(
+        self,
+        *,
+        tenant: str,
+        client: str,
+        thinking: bool | None = None,
+        system: str | None = None,
+        sampling: Sampling | None = None,
+        max_tokens: int | None = None,
+    ) -> None:
+        """Begin an empty conversation; `tenant` and `client` are sent with each request, as Generate defines them."""
         self.turns: list[Turn] = []
         self.thinking = thinking
-        """Whether the model is asked to think first; None leaves it to the model."""
+        """Whether requests ask for thinking; None leaves it to the model's template."""
+        self.system = system
         self.model: str | None = None
-        """The model of its answers, once one has begun. It answers until another one is chosen."""
+        """Id of the model that answered first. It stays until the user chooses another model; None before an answer."""
+        self._tenant = tenant
+        self._client = client
+        self._sampling = sampling or Sampling()
+        self._max_tokens = max_tokens
 
     @property
-    def answer(self) -> Answer | None:
-        """The last one."""
+    def answer(self) -> ChatAnswer | None:
+        """Answer of the last turn."""
         return self.turns[-1].answer if self.turns else None
 
     @property
     def busy(self) -> bool:
         return self.answer is not None and not self.answer.ended
 
-    def take(self, event: Event, now: float) -> None:
-        """Take an event of the last answer."""
+    def consume(self, event: Event, now: float) -> None:
+        """Update the last answer with one event of its request."""
         answer = self.answer
-        if answer is not None:
-            answer.take(event, now)
-            if isinstance(event, Started | Delta):
-                self.model = answer.model
+        if answer is None:
+            return
+        answer.consume(event, now)
+        if isinstance(event, Started):
+            self.model = event.instance.rpartition(":")[0] or answer.model
+        elif isinstance(event, Delta):
+            self.model = self.model or answer.model
+
+    def stop(self) -> None:
+        """Mark the last answer as stopped. Has no effect once the answer has ended."""
+        if self.answer is not None and not self.answer.ended:
+            self.answer.state = "stopped"
 
     def ask(self, prompt: str, model: str, now: float) -> Generate:
-        """Adds a turn and gives the request for its answer."""
+        """Add a turn, and return the request for its answer."""
         self.turns.append(Turn(prompt))
         return self._request(model, now)
 
     def ask_again(self, model: str, now: float) -> Generate:
-        """Drops the last answer and asks for another."""
+        """Discard the last answer, and return the request for another one."""
         return self._request(model, now)
 
     def _request(self, model: str, now: float) -> Generate:
-        request_id = f"tui-{uuid.uuid4().hex[:12]}"
+        request_id = f"{self._tenant}-{uuid.uuid4().hex[:12]}"
         request = Generate(
             id=request_id,
             model=model,
             prompt=Chat(messages=self._messages(), thinking=self.thinking),
-            tenant="tui",
-            client="lmx tui",
+            sampling=self._sampling,
+            max_tokens=self._max_tokens,
+            tenant=self._tenant,
+            client=self._client,
             route="/admin/generate",
         )
-        self.turns[-1].answer = Answer(request_id, model, now)
+        self.turns[-1].answer = ChatAnswer(request_id, model, now)
         return request
 
     def _messages(self) -> tuple[Message, ...]:
-        """The turns as messages, less thinking, which would only eat context, and prompts that had no answer."""
-        messages: list[Message] = []
+        """Return the messages to send, without unanswered turns and without reasoning, which would only use context."""
+        messages = [_message("system", self.system)] if self.system else []
         for turn in self.turns:
-            if turn is not self.turns[-1] and turn.unanswered:
+            last = turn is self.turns[-1]
+            if turn.unanswered and not last:
                 continue
-            messages.append(Message(role="user", content=(TextPart(text=turn.prompt),)))
-            if turn is not self.turns[-1] and turn.answer is not None and turn.answer.content:
-                messages.append(Message(role="assistant", content=(TextPart(text=turn.answer.content),)))
+            messages.append(_message("user", turn.prompt))
+            if turn.answer is not None and turn.answer.content and not last:
+                messages.append(_message("assistant", turn.answer.content))
         return tuple(messages)
 
 
-def model_to_ask(snapshot: Snapshot | None) -> str | None:
-    """Return the model for a new conversation: the one used last of those in memory, else the guide, else any other."""
-    if snapshot is None:
-        return None
-    ready = [instance for instance in snapshot.instances if instance.state == "ready"]
+def _message(role: Literal["system", "user", "assistant"], text: str) -> Message:
+    return Message(role=role, content=(TextPart(text=text),))
+
+
+def default_model(models: Iterable[Model], instances: Iterable[Instance]) -> str | None:
+    """Return the model for a new conversation: the loaded one used last, else lmx/guide, else any usable one."""
+    ready = [instance for instance in instances if instance.state == "ready"]
     if ready:
         return max(ready, key=lambda instance: (instance.used_at or 0.0, instance.loaded_at or 0.0)).model
-    sound = [model.id for model in snapshot.models if model.problem is None]
-    return GUIDE if GUIDE in sound else next(iter(sound), None)
+    usable = [model.id for model in models if model.problem is None]
+    return GUIDE if GUIDE in usable else next(iter(usable), None)
 
 
 Absence = Literal["unloaded", "missing"]
-ABSENCES: dict[Absence, str] = {"unloaded": "has left memory", "missing": "is no longer on this machine"}
+ABSENCES: dict[Absence, str] = {"unloaded": "is no longer loaded", "missing": "is no longer on this machine"}
 
 
 def absence(model: str, models: Iterable[Model], instances: Iterable[Instance]) -> Absence | None:
-    """Return why a conversation's model cannot just go on answering, or None where it can."""
+    """Return why the model of a conversation cannot answer at once, or None if it can."""
     if not any(found.id == model and found.problem is None for found in models):
         return "missing"
     present = any(found.model == model and found.state in ("starting", "loading", "ready") for found in instances)
     return None if present else "unloaded"
 
 
-def context_of(model: str, snapshot: Snapshot) -> int:
-    """How many tokens a chat with the model may have: as it is loaded, else as its files say; 0 where not known."""
+def context_length_of(model: str, snapshot: Snapshot) -> int:
+    """Return the context length of the loaded model, else the one its files state; 0 if it is unknown."""
     for instance in snapshot.instances:
         if instance.model == model and instance.capabilities is not None:
             return instance.capabilities.context_length

@@ -4,15 +4,15 @@ from collections.abc import Collection, Iterator
 
 from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download
 from lmx_daemon.contract.types import Incident, Snapshot
+from lmx_tui.formatting import short_name
 from lmx_tui.messages import Notified
-from lmx_tui.widgets.monitor.incidents import TROUBLE, incident_words, new_incidents
-from lmx_tui.widgets.monitor.panes import short_name
+from lmx_tui.widgets.monitor.incidents_pane import TROUBLE, incident_words, new_incidents
 
 AT_ONCE = 3
 """More incidents than these are told in one toast."""
 
 
-def news(before: Snapshot | None, after: Snapshot, said: Collection[str]) -> Iterator[Notified]:
+def notices(before: Snapshot | None, after: Snapshot, said: Collection[str]) -> Iterator[Notified]:
     """`said`: errors that were shown already, as the answer to what was asked here; incidents in the same words are
     not told again."""
     for pull in ended_pulls(before, after):
