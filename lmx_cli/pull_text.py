@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def name_of(job: "Download") -> str:
-    """What `lmx pull` takes to find the same job again."""
+    """Return the argument with which `lmx pull` finds the same pull again."""
     patterns = [f" --include '{p}'" for p in job.include] + [f" --exclude '{p}'" for p in job.exclude]
     return job.repo + (f"@{job.requested}" if job.requested else "") + "".join(patterns)
 

@@ -50,7 +50,7 @@ def add(app: typer.Typer, output: Output) -> None:
 
 
 def _open(context: typer.Context, output: Output) -> int:
-    """What `lmx` alone does."""
+    """Open the TUI on a terminal; print the help elsewhere."""
     if output.interactive:
         return open_tui()
     output.text(*context.get_help().splitlines())
