@@ -30,6 +30,7 @@ from lmx_daemon.library.library import LOOK_SECONDS, Library
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.memory.host import Host
 from lmx_daemon.monitor.logs import Logs, log
+from lmx_daemon.monitor.request_log import RequestLog
 from lmx_daemon.monitor.snapshot import SAMPLE_SECONDS, Monitor
 from lmx_daemon.monitor.worker_log import WorkerLog
 from lmx_daemon.residency.environment import worker_environment
@@ -186,6 +187,7 @@ class Daemon:
             measurements=Measurements(home.measured),
             prefixes=home.prefixes,
             incidents=incidents,
+            observers=[RequestLog()],
         )
         source.subscribe(partial(_limit_pulls, pulls))
         monitor = Monitor(home, source, pool, host, catalog, pulls, addresses)

@@ -20,6 +20,7 @@ from lmx_daemon.contract.generation import (
     is_terminal,
 )
 from lmx_daemon.contract.types import RequestRow, RequestState
+from lmx_daemon.residency.observers import Observers
 
 MAX_EVENTS = 16_384
 """What may wait for a reader; more means that it has stopped reading."""
@@ -28,7 +29,9 @@ MAX_EVENTS = 16_384
 class ActiveRequest:
     """`take` its events until it is `read`; the last one is terminal. `cancel` may be called at any time, by anyone."""
 
-    def __init__(self, request: Request, on_cancel: Callable[["ActiveRequest"], None]) -> None:
+    def __init__(
+        self, request: Request, on_cancel: Callable[["ActiveRequest"], None], observers: Observers | None = None
+    ) -> None:
         self.request = request
         self.arrived = time.monotonic()
         self.instance = ""
@@ -36,6 +39,7 @@ class ActiveRequest:
         """A terminal event has come."""
         self._arrived_at = time.time()
         self._on_cancel = on_cancel
+        self._observers = observers or Observers()
         self._events: list[Event] = []
         self._unread_since = 0.0
         self._waiter: asyncio.Future[None] | None = None
@@ -62,6 +66,8 @@ class ActiveRequest:
             self._on_cancel(self)
             return
         self._observe(event)
+        if self._observers.of_events:
+            self._observers.event(self.request, event)
         if not self._events:
             self._unread_since = time.monotonic()
         self._events.append(event)

@@ -6,7 +6,7 @@ It knows models by `find`, and nothing of HTTP.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from lmx_daemon.contract.errors import (
     WorkerError,
 )
 from lmx_daemon.contract.generation import Ending, Finished, Generate, Loading, Request
+from lmx_daemon.contract.observers import RequestObserver
 from lmx_daemon.contract.types import Health, Instance, LoadRequest, Model, UnloadRequest, Verdict
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.residency.accounts import Accounts, Machine
@@ -29,6 +30,7 @@ from lmx_daemon.residency.background import Background
 from lmx_daemon.residency.incidents import Incidents
 from lmx_daemon.residency.loading import Loader
 from lmx_daemon.residency.measured import Measurements
+from lmx_daemon.residency.observers import Observers
 from lmx_daemon.residency.opening import Opener
 from lmx_daemon.residency.plan import hopeless_prompt
 from lmx_daemon.residency.request_registry import RequestRegistry
@@ -51,6 +53,7 @@ class Pool:
         measurements: Measurements,
         prefixes: Path,
         incidents: Incidents,
+        observers: Sequence[RequestObserver] = (),
     ) -> None:
         """`find` knows models; `start` makes a worker of that name; the others are the loader's."""
         self._settings, self._find = settings, find
@@ -60,7 +63,7 @@ class Pool:
         """Tasks that hand a waiting request to its worker, by the request's id."""
         self.incidents = incidents
         self.background = Background(lambda message: incidents.log("pool", "error", message))
-        self.requests = RequestRegistry(self._cancel, incidents.forward)
+        self.requests = RequestRegistry(self._cancel, Observers(observers))
         self.spare = Spare(lambda: start("spare"), settings.current.engine.warm_spare, self._residents.busy)
         self.accounts = Accounts(self._residents, settings, host, measurements)
         self.loader = Loader(

@@ -1,4 +1,4 @@
-"""All requests that are under way, and those that ended a moment ago. What each cost goes to the log.
+"""All requests that are under way, and those that ended a moment ago. Observers are notified of each one's life.
 
 The registry has no reference to workers: `on_cancel` carries a cancellation out.
 """
@@ -10,11 +10,10 @@ from collections.abc import Callable
 import msgspec
 
 from lmx_daemon.contract.errors import ConflictError, LmxError, RequestNotFoundError
-from lmx_daemon.contract.frames import Log
 from lmx_daemon.contract.generation import Request
 from lmx_daemon.contract.types import RequestRow
 from lmx_daemon.residency.active_request import ActiveRequest
-from lmx_daemon.residency.incidents import OnLog
+from lmx_daemon.residency.observers import Observers
 
 RECENT_SECONDS = 10.0
 """So long a request that has ended stays in the monitor's table."""
@@ -23,9 +22,9 @@ RECENT_SECONDS = 10.0
 class RequestRegistry:
     """Owned by the pool."""
 
-    def __init__(self, on_cancel: Callable[[ActiveRequest], None], on_log: OnLog) -> None:
+    def __init__(self, on_cancel: Callable[[ActiveRequest], None], observers: Observers) -> None:
         self._on_cancel = on_cancel
-        self._on_log = on_log
+        self._observers = observers
         self._active: dict[str, ActiveRequest] = {}
         self._abandoned: dict[str, ActiveRequest] = {}
         """Released before they ended: the worker still has to say so, and until then their ids are taken."""
@@ -34,8 +33,9 @@ class RequestRegistry:
     def open(self, request: Request, instance: str) -> ActiveRequest:
         if self.has(request.id):
             raise ConflictError(f"a request with the id {request.id} is running already", param="id")
-        active = self._active[request.id] = ActiveRequest(request, self._on_cancel)
+        active = self._active[request.id] = ActiveRequest(request, self._on_cancel, self._observers)
         active.instance = instance
+        self._observers.queued(request)
         return active
 
     def release(self, active: ActiveRequest) -> None:
@@ -47,7 +47,7 @@ class RequestRegistry:
                 row = msgspec.structs.replace(row, state="cancelled")
                 self._abandoned = {i: a for i, a in self._abandoned.items() if not a.closed} | {active.id: active}
             self._recent.append((time.monotonic(), row))
-            self._on_log(row.model, Log(level="info", message=summary(row), request=row.id))
+            self._observers.ended(active.request, row)
 
     def cancel(self, request_id: str) -> None:
         """Idempotent: one that has just ended is cancelled well enough. Raises RequestNotFoundError."""
@@ -82,18 +82,3 @@ class RequestRegistry:
     def unread(self, seconds: float) -> list[ActiveRequest]:
         """Requests whose events have waited for a reader for longer than `seconds`."""
         return [active for active in self._active.values() if active.unread_for() > seconds]
-
-
-def summary(row: RequestRow) -> str:
-    """One line for the log: what a request cost, and never what it said."""
-    parts = [f"{row.route} from {row.client or row.tenant}: {row.state} after {row.age:.2f} s"]
-    if row.prompt_tokens is not None:
-        place = "" if row.first_difference is None else f", at token {row.first_difference}"
-        where = f"; {row.miss}{place}" if row.miss else ""
-        parts.append(f"{row.prompt_tokens} prompt tokens ({row.cached_tokens or 0} cached{where})")
-    parts.append(f"{row.completion_tokens} tokens")
-    if row.rate:
-        parts.append(f"{row.rate:.1f} tok/s")
-    if row.error is not None:
-        parts.append(f"{row.error.code}: {row.error.message}")
-    return ", ".join(parts)

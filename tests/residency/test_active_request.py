@@ -10,14 +10,14 @@ from lmx_daemon.contract.generation import (
     Failed,
     Finished,
     Generate,
-    Started,
     Text,
     Timings,
     Usage,
     is_terminal,
 )
 from lmx_daemon.residency.active_request import MAX_EVENTS, ActiveRequest
-from lmx_daemon.residency.request_registry import RequestRegistry, summary
+from lmx_daemon.residency.observers import Observers
+from lmx_daemon.residency.request_registry import RequestRegistry
 
 REQUEST = Generate(id="r", model="m", prompt=Text(text="x"))
 
@@ -32,20 +32,12 @@ def test_the_rate_of_an_answer_is_the_workers_own_even_if_it_arrived_all_at_once
     assert active.row().rate == pytest.approx(5.0)
 
 
-def test_the_log_tells_why_a_prompt_was_not_cached_and_where_if_that_is_known() -> None:
-    for place, told in ((None, "(8 cached; evicted)"), (12, "(8 cached; evicted, at token 12)")):
-        active = ActiveRequest(REQUEST, lambda _: None)
-        active.put(Started(id="r", prompt_tokens=99, cached_tokens=8, seed=1, first_difference=place, miss="evicted"))
-        assert told in summary(active.row())
-
-
 def test_an_id_is_taken_until_its_request_has_ended_though_nobody_waits_for_it() -> None:
-    told: list[str] = []
-    requests = RequestRegistry(lambda active: None, lambda model, log: told.append(log.message))
+    requests = RequestRegistry(lambda active: None, Observers())
     active = requests.open(REQUEST, "instance")
     requests.release(active)
     assert requests.has("r") and requests.rows() == []
-    assert "cancelled" in told[0]
+    assert [row.state for row in requests.recent_rows()] == ["cancelled"]
     active.put(Finished(id="r", endings=(Ending(reason="cancelled"),)))
     assert not requests.has("r")
 

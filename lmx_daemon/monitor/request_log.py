@@ -1,0 +1,39 @@
+"""The log line of each request that has ended: what it cost, and never its text."""
+
+from lmx_daemon.contract.generation import Event, Request, Started
+from lmx_daemon.contract.types import RequestRow
+from lmx_daemon.monitor.logs import log
+
+
+class RequestLog:
+    """A request observer that writes one line for each request."""
+
+    observes_events = False
+
+    def queued(self, request: Request) -> None:
+        """Write nothing."""
+
+    def started(self, request: Request, event: Started) -> None:
+        """Write nothing."""
+
+    def event(self, request: Request, event: Event) -> None:
+        """Write nothing."""
+
+    def ended(self, request: Request, row: RequestRow) -> None:
+        """Write the line."""
+        log(f"worker {row.model}", "info", summary(row), row.id)
+
+
+def summary(row: RequestRow) -> str:
+    """Return the line: state, time, tokens, cache hits and error of a request."""
+    parts = [f"{row.route} from {row.client or row.tenant}: {row.state} after {row.age:.2f} s"]
+    if row.prompt_tokens is not None:
+        place = "" if row.first_difference is None else f", at token {row.first_difference}"
+        where = f"; {row.miss}{place}" if row.miss else ""
+        parts.append(f"{row.prompt_tokens} prompt tokens ({row.cached_tokens or 0} cached{where})")
+    parts.append(f"{row.completion_tokens} tokens")
+    if row.rate:
+        parts.append(f"{row.rate:.1f} tok/s")
+    if row.error is not None:
+        parts.append(f"{row.error.code}: {row.error.message}")
+    return ", ".join(parts)
