@@ -1,7 +1,7 @@
-"""The worker's end of the socketpair: frames in on the main thread, frames out on a thread of its own.
+"""The worker's end of the socketpair: frames are received on the main thread and sent by a writer thread.
 
-The engine thread never touches the socket: it leaves frames in the outbox, which holds a bounded number of bytes. The
-writer also beats the heart, so that a heartbeat says how far the engine has come, not only that the process lives.
+The engine thread never touches the socket. It puts frames into the outbox, which holds a bounded number of bytes. The
+writer thread also sends the heartbeats: their counters show the engine's progress, and that the process lives.
 """
 
 import contextlib
@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from lmx_daemon.contract.frames import Decoder, Encoder, Events, Heartbeat, ToWorker
-from lmx_daemon.worker.submissions import Submissions
+from lmx_daemon.contract.frames import Decoder, Encoder, Events, ToWorker
+from lmx_daemon.worker.heartbeat import HeartbeatCounters
 
 OUTBOX_BYTES = 8 * 1024 * 1024
 HEARTBEAT_SECONDS = 0.5
@@ -23,54 +23,9 @@ FLUSH_SECONDS = 1.0
 READ_BYTES = 256 * 1024
 
 
-class HeartbeatCounters:
-    """Counters of finished work, for the heartbeat. The engine thread and the prompts thread write them, each its own;
-    the writer thread reads them."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self.decode_tokens = 0
-        self.prefill_tokens = 0
-        self.running = 0
-        self.waiting = 0
-        self.busy = False
-        self.submissions = Submissions()
-        self._preparing = False
-        self._prepared = 0
-        self._credited = 0
-        self._credit_until = 0.0
-
-    @contextlib.contextmanager
-    def preparation(self) -> Iterator[None]:
-        """Mark the time in which a prompt is being prepared."""
-        self.advance(0.0)
-        self._preparing = True
-        try:
-            yield
-        finally:
-            self._preparing = False
-
-    def advance(self, seconds: float) -> None:
-        """Count a finished piece of a prompt's preparation; the next `seconds` count as progress, too."""
-        self._prepared += 1
-        self._credit_until = time.monotonic() + seconds
-
-    def heartbeat(self) -> Heartbeat:
-        if self._preparing and time.monotonic() < self._credit_until:
-            self._credited += 1
-        return Heartbeat(
-            steps=self.steps,
-            busy=self.busy,
-            running=self.running,
-            waiting=self.waiting + self.submissions.preparing,
-            decode_tokens=self.decode_tokens,
-            prefill_tokens=self.prefill_tokens,
-            preparing=self._preparing,
-            prepared=self._prepared + self._credited,
-        )
-
-
 class WorkerLink:
+    """Connection to the daemon."""
+
     def __init__(self, connection: socket.socket, counters: HeartbeatCounters) -> None:
         self._connection = connection
         self._counters = counters
@@ -81,11 +36,15 @@ class WorkerLink:
         self._writer = threading.Thread(target=self._write, name="writer", daemon=True)
 
     def start(self) -> None:
+        """Start the writer thread."""
         self._writer.start()
 
     def send(self, message: Any, *, wait: bool = True) -> None:
-        """Queue a message, from any thread. Waits while the outbox is full, which pauses the engine and bounds its
-        memory; without `wait` the bound is ignored."""
+        """Put a message into the outbox. Callable from any thread.
+
+        Waits while the outbox is full, which pauses the engine and bounds its memory; without `wait` the bound is
+        ignored.
+        """
         with self._changed:
             frame = self._encoder.encode(message)
             while wait and self._waiting_bytes > OUTBOX_BYTES:
@@ -95,7 +54,7 @@ class WorkerLink:
             self._changed.notify_all()
 
     def messages(self) -> Iterator[ToWorker]:
-        """Yield the daemon's messages until it closes its end. Raises FrameError."""
+        """Yield the daemon's messages until the daemon closes its end. Raises FrameError."""
         decoder: Decoder[ToWorker] = Decoder(ToWorker)
         while True:
             try:
@@ -107,7 +66,7 @@ class WorkerLink:
             yield from decoder.feed(data)
 
     def flush(self) -> None:
-        """Waits until what was sent has left, or a second has passed."""
+        """Wait until the outbox has been sent, FLUSH_SECONDS at most."""
         deadline = time.monotonic() + FLUSH_SECONDS
         with self._changed:
             while self._waiting_bytes and (left := deadline - time.monotonic()) > 0:
@@ -128,7 +87,7 @@ class WorkerLink:
                 beat_at = time.monotonic() + HEARTBEAT_SECONDS
             if not frames:
                 continue
-            with contextlib.suppress(OSError):  # the reader sees the same end and leaves
+            with contextlib.suppress(OSError):  # the main thread sees the same error and ends the process
                 self._connection.sendall(b"".join(frames))
             with self._changed:
                 self._waiting_bytes = sum(map(len, self._outbox))
@@ -141,7 +100,7 @@ class HangUpWatcher:
     def __init__(self, connection: socket.socket) -> None:
         self.act: Callable[[], None] = exit_now
         self._closed = select.poll()
-        self._closed.register(connection, select.POLLHUP)  # Linux always reports it, macOS if it is asked for
+        self._closed.register(connection, select.POLLHUP)  # Linux always reports it, macOS only if it is requested
         threading.Thread(target=self._wait, name="hang-up", daemon=True).start()
 
     def _wait(self) -> None:
@@ -150,6 +109,18 @@ class HangUpWatcher:
         self.act()
 
 
+def take_connection() -> socket.socket:
+    """Return the socket behind descriptor 0, and put an empty stdin there for foreign code and child processes."""
+    connection = socket.socket(fileno=os.dup(0))
+    with open(os.devnull) as empty:
+        os.dup2(empty.fileno(), 0)
+    for name in os.listdir("/dev/fd"):
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself is closed by now
+            # uvloop leaves copies of 0 to 2. A child that inherited one would hide this process's end from the daemon.
+            os.set_inheritable(int(name), int(name) < 3)
+    return connection
+
+
 def exit_now(code: int = 0) -> None:
-    """End the process at once, whatever its threads are stuck in."""
+    """End the process at once, even if its threads are blocked."""
     os._exit(code)

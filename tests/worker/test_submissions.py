@@ -5,7 +5,7 @@ from typing import Any
 
 from lmx_daemon.contract.frames import Submit
 from lmx_daemon.contract.generation import Failed, Finished, Generate, Tokens
-from lmx_daemon.worker.link import HeartbeatCounters
+from lmx_daemon.worker.heartbeat import HeartbeatCounters
 from lmx_daemon.worker.submissions import Submission, Submissions
 
 

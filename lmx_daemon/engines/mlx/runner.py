@@ -25,7 +25,7 @@ from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing, open_sharing
 from lmx_daemon.engines.mlx.schedule.faults import load_failure_of
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
 from lmx_daemon.engines.mlx.schedule.scheduler import Scheduler
-from lmx_daemon.worker.link import HeartbeatCounters
+from lmx_daemon.worker.heartbeat import HeartbeatCounters
 
 MEMORY_SECONDS = 1.0
 

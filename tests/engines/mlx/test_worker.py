@@ -333,7 +333,7 @@ class TestLeaving:
 def test_importing_the_engine_keeps_the_limit_of_open_files() -> None:
     code = (
         "import resource; limits = (1000, 3000); resource.setrlimit(resource.RLIMIT_NOFILE, limits);"
-        "from lmx_daemon.engines.mlx.__main__ import import_engine; import_engine();"
+        "from lmx_daemon.engines.mlx.engine import import_mlx; import_mlx();"
         "assert resource.getrlimit(resource.RLIMIT_NOFILE) == limits"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

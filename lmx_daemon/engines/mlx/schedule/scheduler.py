@@ -22,7 +22,7 @@ from lmx_daemon.engines.mlx.schedule.faults import Faults, failure_of, requests_
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
 from lmx_daemon.engines.mlx.schedule.slots import BatchSlots
 from lmx_daemon.engines.mlx.text.answer import EngineRequest
-from lmx_daemon.worker.link import HeartbeatCounters
+from lmx_daemon.worker.heartbeat import HeartbeatCounters
 
 
 class Scheduler:

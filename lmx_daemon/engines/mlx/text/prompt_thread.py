@@ -12,7 +12,7 @@ from lmx_daemon.contract.frames import Events
 from lmx_daemon.contract.generation import Chat, Count, Counted, Event, Failed, Generate, Prompt
 from lmx_daemon.engines.mlx.commands import Ready
 from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
-from lmx_daemon.worker.link import HeartbeatCounters
+from lmx_daemon.worker.heartbeat import HeartbeatCounters
 from lmx_daemon.worker.submissions import Submission
 
 
