@@ -1,4 +1,4 @@
-"""Counters of finished work, from which the worker's heartbeat frames are made. Imports neither an engine nor the socket."""
+"""Counters of finished work, from which heartbeat frames are made. Imports neither an engine nor the socket."""
 
 import contextlib
 import time
