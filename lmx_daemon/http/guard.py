@@ -6,12 +6,10 @@ Plain ASGI around each app, so that nothing behind it sees what it refuses. It k
 import hmac
 import re
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
-
-import msgspec
 
 from lmx_daemon.contract.errors import (
     AuthenticationError,
@@ -24,7 +22,9 @@ from lmx_daemon.contract.errors import (
     TooLargeError,
 )
 from lmx_daemon.contract.types import PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
-from lmx_daemon.http.errors import headers_of, openai_error
+from lmx_daemon.http.context import RequestContext
+from lmx_daemon.http.dialect import Dialects, ErrorAnswer
+from lmx_daemon.http.errors import headers_of
 from lmx_daemon.http.server.body_reader import BodyReader, RequestBytes
 from lmx_daemon.settings.schema import ServerSettings
 
@@ -42,8 +42,11 @@ LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 class PublicGuard:
     """Around the public app."""
 
-    def __init__(self, app: App, settings: Callable[[], ServerSettings], bound: str, bodies: BodyReader) -> None:
+    def __init__(
+        self, app: App, dialects: Dialects, settings: Callable[[], ServerSettings], bound: str, bodies: BodyReader
+    ) -> None:
         self._app = app
+        self._dialects = dialects
         self._bodies = bodies
         self._settings = settings
         self._bound = bound
@@ -55,9 +58,9 @@ class PublicGuard:
                 await send({"type": "websocket.close", "code": 1008})
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        identity = request_id(headers)
-        scope.setdefault("state", {})["request_id"] = identity
-        extra = [(REQUEST_ID_HEADER.encode(), identity.encode())]
+        context = RequestContext(request_id(headers), self._dialects.owner(scope["path"]))
+        context.enter(scope)
+        extra = [(REQUEST_ID_HEADER.encode(), context.id.encode())]
         try:
             origin = self._allowed_origin(headers)
             if origin is not None:
@@ -67,7 +70,7 @@ class PublicGuard:
                     return
             self._check(scope, headers)
         except LmxError as error:
-            await refuse(send, error, extra)
+            await refuse(send, context.dialect.error(error), headers_of(error), extra)
             return
         if scope["method"] == "HEAD":  # the server itself leaves the body out
             scope = {**scope, "method": "GET"}
@@ -123,17 +126,18 @@ class AllowedNames:
 class AdminGuard:
     """Around the admin app: the socket's mode says who may call; here only the protocol is checked."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, dialects: Dialects) -> None:
         self._app = app
+        self._dialects = dialects
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        identity = request_id(headers)
-        scope.setdefault("state", {})["request_id"] = identity
+        context = RequestContext(request_id(headers), self._dialects.owner(scope["path"]))
+        context.enter(scope)
         extra = [
-            (REQUEST_ID_HEADER.encode(), identity.encode()),
+            (REQUEST_ID_HEADER.encode(), context.id.encode()),
             (PROTOCOL_HEADER.encode(), str(PROTOCOL).encode()),
         ]
         theirs = first(headers, PROTOCOL_HEADER.encode())
@@ -142,7 +146,7 @@ class AdminGuard:
                 f"the daemon speaks protocol {PROTOCOL}, this program {theirs}",
                 hint="restart the daemon with the same lmx: lmx stop, then lmx serve",
             )
-            await answer(send, error.status, msgspec.json.encode(error.body()), [*extra, JSON])
+            await refuse(send, context.dialect.error(error), headers_of(error), extra)
             return
         await self._app(scope, receive, with_headers(send, extra))
 
@@ -236,9 +240,12 @@ def with_headers(send: Send, extra: list[tuple[bytes, bytes]]) -> Send:
     return send_with_headers
 
 
-async def refuse(send: Send, error: LmxError, extra: list[tuple[bytes, bytes]]) -> None:
-    more = [(name.encode(), value.encode()) for name, value in headers_of(error).items()]
-    await answer(send, error.status, msgspec.json.encode(openai_error(error)), [*extra, *more, JSON])
+async def refuse(
+    send: Send, refusal: ErrorAnswer, headers: Mapping[str, str], extra: list[tuple[bytes, bytes]]
+) -> None:
+    """Send the answer of a request that the guard does not let through."""
+    more = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await answer(send, refusal.status, refusal.body, [*extra, *more, JSON])
 
 
 async def answer(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:

@@ -1,52 +1,47 @@
-"""From a request to an HTTP answer: when the headers go out, what keeps a stream alive, and who notices a client leave.
+"""A model's events to an HTTP answer: when the headers are sent, what keeps a stream alive, and disconnects.
 
-The same for every dialect, which brings `stream(events) -> bytes` and `whole(events, choices)`.
+It is the same for every dialect; the dialect and its encoder give the bytes.
 """
 
 import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from litestar import Request, Response
+from litestar import Response
 from litestar.response import Stream
 
 from lmx_daemon.contract.errors import CancelledError, error_from
 from lmx_daemon.contract.generation import Event, Failed, Generate, Loading, Prefill, Queued
-from lmx_daemon.http.dialects.openai_chat.encoders import KEEP_ALIVE
+from lmx_daemon.http.context import AnyRequest, context_of
+from lmx_daemon.http.dialect import AnswerEncoder, Dialect
 from lmx_daemon.residency.active_request import ActiveRequest
 from lmx_daemon.residency.pool import Pool
 
 T = TypeVar("T")
 OPENING_SECONDS = 2.0
-"""So long a stream's headers wait for the first decisive event: until then a failure is still a status code."""
+"""Longest wait of a stream's headers for an event that decides its status; a failure until then is a status code."""
 KEEP_ALIVE_SECONDS = 10.0
 PREFILL_SECONDS = 1.0
-"""Between two comments on one prompt: its pieces are done faster than anybody reads."""
-AnyRequest = Request[Any, Any, Any]
-
-
-class AnswerEncoder(Protocol):
-    def stream(self, events: list[Event]) -> bytes: ...
-
-    def whole(self, events: list[Event], choices: int) -> dict[str, Any]: ...
+"""Shortest time between two reports on the prefill of one prompt."""
 
 
 async def serve(
-    request: AnyRequest, pool: Pool, asked: Generate, encoder: AnswerEncoder, stream: bool
+    request: AnyRequest, pool: Pool, generate: Generate, encoder: AnswerEncoder, stream: bool
 ) -> Response[Any]:
-    """Raises what fails before the first byte; later failures are events of the stream."""
-    active = pool.submit(asked)
+    """Return the answer to `generate`. Raise what fails before the first byte; later failures end the stream."""
+    dialect = context_of(request).dialect
+    active = pool.submit(generate)
     try:
         if stream:
-            opening = await unless_left(request, open_stream(active))
+            opening = await unless_disconnected(request, opening_events(active))
             return Stream(
-                stream_of(pool, active, encoder, opening),
-                media_type="text/event-stream; charset=utf-8",
+                stream_of(pool, active, dialect, encoder, opening),
+                media_type=dialect.stream_type,
                 headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
             )
-        events = await unless_left(request, all_events(active))
+        events = await unless_disconnected(request, all_events(active))
     except BaseException:
         pool.release(active)
         raise
@@ -54,11 +49,11 @@ async def serve(
     last = events[-1]
     if isinstance(last, Failed):
         raise error_from(last.error)
-    return Response(encoder.whole(events, asked.choices), media_type="application/json")
+    return Response(encoder.whole(events, generate.choices), media_type="application/json")
 
 
-async def open_stream(active: ActiveRequest) -> list[Event]:
-    """The first events, up to a decisive one or the end of patience. Raises a failure that comes first."""
+async def opening_events(active: ActiveRequest) -> list[Event]:
+    """Return the first events, up to one that decides the status or for OPENING_SECONDS. Raise a failure among them."""
     deadline = time.monotonic() + OPENING_SECONDS
     opening: list[Event] = []
     while (patience := deadline - time.monotonic()) > 0:
@@ -73,53 +68,67 @@ async def open_stream(active: ActiveRequest) -> list[Event]:
 
 
 async def stream_of(
-    pool: Pool, active: ActiveRequest, encoder: AnswerEncoder, opening: list[Event]
+    pool: Pool, active: ActiveRequest, dialect: Dialect, encoder: AnswerEncoder, opening: list[Event] | None = None
 ) -> AsyncIterator[bytes]:
-    """Everything that is ready leaves in one write. Closing the iterator early cancels the request."""
+    """Yield the stream's bytes, all that are ready in one piece. Closing the iterator early cancels the request.
+
+    `opening` holds events that were taken before; an empty list gives a sign of life at once.
+    """
     try:
-        yield encoder.stream(opening) or comment(opening) or KEEP_ALIVE
+        if opening is not None:
+            yield encode(encoder, opening) or idle_bytes(dialect, opening)
         written = time.monotonic()
         while not active.read:
             events = await active.take(KEEP_ALIVE_SECONDS)
-            if data := encoder.stream(events) or comment(events, time.monotonic() - written):
+            if data := encode(encoder, events) or idle_bytes(dialect, events, time.monotonic() - written):
                 yield data
                 written = time.monotonic()
     finally:
         pool.release(active)
 
 
-def comment(events: list[Event], silent: float = math.inf) -> bytes:
-    """What clients skip, and a person with curl reads: how far a request is that waits. Nothing was written for
-    `silent` seconds."""
+def encode(encoder: AnswerEncoder, events: list[Event]) -> bytes:
+    """Return the bytes that `events` add to a stream. A Failed event, which is the last one, ends it."""
+    if events and isinstance(failed := events[-1], Failed):
+        return encoder.stream(events[:-1]) + encoder.failed(error_from(failed.error))
+    return encoder.stream(events)
+
+
+def idle_bytes(dialect: Dialect, events: list[Event], silent: float = math.inf) -> bytes:
+    """Return what a stream gets for `events` without output: progress, or a sign of life.
+
+    `silent` is the number of seconds since the last write. It limits how often progress of a prefill is reported.
+    """
     match events[-1] if events else None:
         case None:
-            return KEEP_ALIVE
-        case Loading(stage=stage, fraction=fraction):
-            done = "" if fraction is None else f" {fraction:.0%}"
-            return f": loading {' '.join(stage.split())}{done}\n\n".encode()
-        case Queued(position=position):
-            return f": queued, {position} in line\n\n".encode()
-        case Prefill(done=done, total=total):
-            return f": prompt, {done} of {total} tokens\n\n".encode() if silent >= PREFILL_SECONDS else b""
-        case _:  # events may come and say nothing
-            return KEEP_ALIVE if silent >= KEEP_ALIVE_SECONDS else b""
+            return dialect.keep_alive
+        case Loading() | Queued() as event:
+            return dialect.progress(event) or dialect.keep_alive
+        case Prefill() as event:
+            return dialect.progress(event) or dialect.keep_alive if silent >= PREFILL_SECONDS else b""
+        case _:  # an event such as Started has no bytes of its own
+            return dialect.keep_alive if silent >= KEEP_ALIVE_SECONDS else b""
 
 
 async def all_events(active: ActiveRequest) -> list[Event]:
+    """Return every event of a request, once the last one has arrived."""
     events: list[Event] = []
     while not active.read:
         events += await active.take()
     return events
 
 
-async def unless_left(request: AnyRequest, work: Awaitable[T]) -> T:
-    """`work`, given up when the client goes: the framework does not notice that before it writes."""
+async def unless_disconnected(request: AnyRequest, work: Awaitable[T]) -> T:
+    """Return the result of `work`. Cancel it and raise CancelledError if the client disconnects before.
+
+    The framework notices a disconnect only while it writes.
+    """
     task = asyncio.ensure_future(work)
     left = asyncio.ensure_future(disconnected(request))
     try:
         await asyncio.wait([task, left], return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise CancelledError("the client went away")
+            raise CancelledError("the client disconnected")
         return task.result()
     finally:
         for pending in (task, left):
@@ -127,6 +136,7 @@ async def unless_left(request: AnyRequest, work: Awaitable[T]) -> T:
 
 
 async def disconnected(request: AnyRequest) -> None:
+    """Return when the client has disconnected."""
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":

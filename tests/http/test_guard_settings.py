@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lmx_daemon.http.dialects.registry import public_dialects
 from lmx_daemon.http.guard import PublicGuard
 from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.settings.schema import ServerSettings, Settings
@@ -32,7 +33,7 @@ async def test_new_hosts_origins_and_body_sizes_are_in_force_for_the_next_reques
     def server() -> ServerSettings:
         return source.current.server
 
-    guard = PublicGuard(answer_ok, server, "http://127.0.0.1:1234", BodyReader(server))
+    guard = PublicGuard(answer_ok, public_dialects(), server, "http://127.0.0.1:1234", BodyReader(server))
     host, origin = (b"host", b"mac.local"), (b"origin", b"https://app.example")
     body = ((b"content-length", b"100"), (b"content-type", b"application/json"))
     assert await status(guard, host) == 421

@@ -19,8 +19,9 @@ from lmx_daemon.contract.generation import (
     Text,
 )
 from lmx_daemon.http import serving
-from lmx_daemon.http.dialects.openai_chat.encoders import KEEP_ALIVE, ChatEncoder
-from lmx_daemon.http.serving import comment, stream_of
+from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
+from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder
+from lmx_daemon.http.serving import idle_bytes, stream_of
 from lmx_daemon.residency.active_request import ActiveRequest
 
 
@@ -33,10 +34,10 @@ async def test_who_waits_sees_in_comments_how_far_it_is() -> None:
     active = ActiveRequest(Generate(id="r", model="m", prompt=Text(text="x")), lambda _: None)
     opening: list[Any] = [Loading(id="r", model="m"), Loading(id="r", model="m", stage="weights\n\n", fraction=0.42)]
     pool: Any = Pool()
-    stream = stream_of(pool, active, ChatEncoder("id", "m"), opening)
+    stream = stream_of(pool, active, OpenAIChat(), ChatEncoder("id", "m"), opening)
     assert await anext(stream) == b": loading weights 42%\n\n"
     active.put(Queued(id="r", position=2))
-    assert await anext(stream) == b": queued, 2 in line\n\n"
+    assert await anext(stream) == b": queued, position 2\n\n"
     active.put(Finished(id="r", endings=(Ending(reason="stop"),)))
     assert b"".join([part async for part in stream]).endswith(b"data: [DONE]\n\n")
 
@@ -47,7 +48,7 @@ def prefilling(active: ActiveRequest) -> AsyncIterator[bytes]:
         Started(id="r", prompt_tokens=900, cached_tokens=0, seed=1),
         Prefill(id="r", done=100, total=900),
     ]
-    return stream_of(pool, active, ChatEncoder("id", "m"), opening)
+    return stream_of(pool, active, OpenAIChat(), ChatEncoder("id", "m"), opening)
 
 
 async def written_after(stream: AsyncIterator[bytes], active: ActiveRequest, *events: Event) -> list[bytes]:
@@ -90,4 +91,5 @@ async def test_its_pieces_do_not_flood_a_stream() -> None:
 
 def test_events_that_say_nothing_keep_no_stream_silent() -> None:
     events: list[Event] = [Started(id="r", prompt_tokens=900, cached_tokens=0, seed=1)]
-    assert comment(events, 5.0) == b"" and comment(events, 10.0) == KEEP_ALIVE
+    assert idle_bytes(OpenAIChat(), events, 5.0) == b""
+    assert idle_bytes(OpenAIChat(), events, 10.0) == OpenAIChat.keep_alive

@@ -2,12 +2,10 @@
 come in bodies and queries, never in paths."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
-from typing import Any
 
 from litestar import get, post
 from litestar.datastructures import State
+from litestar.params import FromQuery
 from litestar.response import Stream
 
 from lmx_daemon.contract.library import (
@@ -29,15 +27,16 @@ from lmx_daemon.contract.library import (
     UpdateRequest,
     VerifyRequest,
 )
-from lmx_daemon.http.admin.routes import hub_of, line, lines
-from lmx_daemon.http.errors import decode
-from lmx_daemon.http.serving import AnyRequest
+from lmx_daemon.http.admin.lines import lines_of
+from lmx_daemon.http.admin.routes import hub_of
+from lmx_daemon.http.context import AnyRequest
+from lmx_daemon.http.decoding import decode
 from lmx_daemon.library.hub.recommend import recommend as choose
 from lmx_daemon.library.library import Library
 
 
 @get("/admin/library/model")
-async def details(state: State, id: str) -> Details:
+async def details(state: State, id: FromQuery[str]) -> Details:
     library: Library = state.library
     return await asyncio.to_thread(library.details, id)
 
@@ -45,19 +44,19 @@ async def details(state: State, id: str) -> Details:
 @post("/admin/library/verify", status_code=200)
 async def verify(request: AnyRequest, state: State) -> Stream:
     library: Library = state.library
-    return await told(library.verifier.verify(decode(await request.body(), VerifyRequest), hub_of(request)))
+    return await lines_of(library.verifier.verify(decode(await request.body(), VerifyRequest), hub_of(request)))
 
 
 @post("/admin/library/import", status_code=200)
 async def bring(request: AnyRequest, state: State) -> Stream:
     library: Library = state.library
-    return await told(library.bring(decode(await request.body(), ImportRequest)))
+    return await lines_of(library.bring(decode(await request.body(), ImportRequest)))
 
 
 @post("/admin/library/update", status_code=200)
 async def update(request: AnyRequest, state: State) -> Stream:
     library: Library = state.library
-    return await told(library.updates.update(decode(await request.body(), UpdateRequest).id, hub_of(request)))
+    return await lines_of(library.updates.update(decode(await request.body(), UpdateRequest).id, hub_of(request)))
 
 
 @post("/admin/library/outdated", status_code=200)
@@ -151,16 +150,3 @@ ROUTES = [
     trusted,
     trust,
 ]
-
-
-async def told(updates: AsyncGenerator[Any]) -> Stream:
-    """JSON lines; what is wrong from the start is a status code, and leaving early ends the work."""
-    first = await anext(updates)
-
-    async def all_of_it() -> AsyncIterator[bytes]:
-        async with aclosing(updates):
-            yield line(first)
-            async for update in updates:
-                yield line(update)
-
-    return lines(all_of_it())

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 from litestar import Response, get, post
 from litestar.datastructures import State
+from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
 from lmx_daemon.contract.errors import LmxError
@@ -27,9 +27,10 @@ from lmx_daemon.contract.types import (
     UnloadRequest,
     Verdict,
 )
-from lmx_daemon.http.errors import decode
-from lmx_daemon.http.serving import KEEP_ALIVE_SECONDS, AnyRequest
-from lmx_daemon.residency.active_request import ActiveRequest
+from lmx_daemon.http.admin.lines import EventLines, line, lines
+from lmx_daemon.http.context import AnyRequest, context_of
+from lmx_daemon.http.decoding import decode
+from lmx_daemon.http.serving import stream_of
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.storage.benchmark import Report, read_reports
 
@@ -63,7 +64,7 @@ async def snapshot(state: State) -> Snapshot:
 
 
 @get("/admin/watch")
-async def watch(state: State, every: float = WATCH_SECONDS) -> Stream:
+async def watch(state: State, every: FromQuery[float] = WATCH_SECONDS) -> Stream:
     async def snapshots() -> AsyncIterator[bytes]:
         while not state.monitor.draining:
             yield line(state.monitor.snapshot())
@@ -126,15 +127,8 @@ async def generate(request: AnyRequest, state: State) -> Stream:
     asked: Asked = await state.bodies.decoded(request, Asked, lambda asked: asked)  # a union is a type to msgspec
     pool: Pool = state.pool
     await state.catalog.seek(asked.model)
-    return lines(events_of(pool, pool.submit(asked)))
-
-
-async def events_of(pool: Pool, active: ActiveRequest) -> AsyncIterator[bytes]:
-    try:
-        while not active.read:
-            yield b"".join(map(line, await active.take(KEEP_ALIVE_SECONDS))) or b"\n"
-    finally:
-        pool.release(active)
+    active = pool.submit(asked)
+    return lines(stream_of(pool, active, context_of(request).dialect, EventLines(active.id)))
 
 
 @get("/admin/requests")
@@ -144,7 +138,7 @@ async def requests(state: State) -> list[RequestRow]:
 
 
 @post("/admin/requests/{request_id:str}/cancel", status_code=200)
-async def cancel(state: State, request_id: str) -> None:
+async def cancel(state: State, request_id: FromPath[str]) -> None:
     pool: Pool = state.pool
     pool.requests.cancel(request_id)
 
@@ -164,7 +158,7 @@ async def pulls(state: State) -> list[Download]:
 
 
 @get("/admin/pulls/{job:str}/watch")
-async def watch_pull(state: State, job: str) -> Stream:
+async def watch_pull(state: State, job: FromPath[str]) -> Stream:
     state.pulls.get(job)
 
     async def told() -> AsyncIterator[bytes]:
@@ -175,31 +169,31 @@ async def watch_pull(state: State, job: str) -> Stream:
 
 
 @post("/admin/pulls/{job:str}/pause", status_code=200)
-async def pause_pull(state: State, job: str) -> Download:
+async def pause_pull(state: State, job: FromPath[str]) -> Download:
     found: Download = await state.pulls.pause(job)
     return found
 
 
 @post("/admin/pulls/{job:str}/resume", status_code=200)
-async def resume_pull(state: State, job: str) -> Download:
+async def resume_pull(state: State, job: FromPath[str]) -> Download:
     found: Download = await state.pulls.resume(job)
     return found
 
 
 @post("/admin/pulls/{job:str}/retry", status_code=200)
-async def retry_pull(state: State, job: str) -> Download:
+async def retry_pull(state: State, job: FromPath[str]) -> Download:
     found: Download = await state.pulls.retry(job)
     return found
 
 
 @post("/admin/pulls/{job:str}/cancel", status_code=200)
-async def cancel_pull(state: State, job: str) -> Download:
+async def cancel_pull(state: State, job: FromPath[str]) -> Download:
     found: Download = await state.pulls.cancel(job)
     return found
 
 
 @post("/admin/pulls/{job:str}/move", status_code=200)
-async def move_pull(request: AnyRequest, state: State, job: str) -> list[Download]:
+async def move_pull(request: AnyRequest, state: State, job: FromPath[str]) -> list[Download]:
     found: list[Download] = await state.pulls.move(job, decode(await request.body(), MovePull).position)
     return found
 
@@ -216,7 +210,7 @@ async def limit_pulls(request: AnyRequest, state: State) -> None:
 
 
 @get("/admin/logs")
-async def logs(state: State, tail: int = 200, follow: bool = True) -> Stream:
+async def logs(state: State, tail: FromQuery[int] = 200, follow: FromQuery[bool] = True) -> Stream:
     async def told() -> AsyncIterator[bytes]:
         async for found in state.logs.lines(tail, follow):
             yield b"\n" if found is None else line(found)
@@ -270,11 +264,3 @@ ROUTES = [
 def hub_of(request: AnyRequest) -> str | None:
     """As the caller's environment names it; None leaves it to the daemon."""
     return unquote(request.headers.get(HUB_HEADER, "")) or None
-
-
-def line(value: Any) -> bytes:
-    return msgspec.json.encode(value) + b"\n"
-
-
-def lines(source: AsyncIterator[bytes]) -> Stream:
-    return Stream(source, media_type="application/jsonl")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from litestar import Request
 
 from lmx_daemon.contract.errors import BusyError, RequestError
-from lmx_daemon.http.errors import decode
+from lmx_daemon.http.decoding import decode
 from lmx_daemon.settings.schema import ServerSettings
 from lmx_daemon.storage.structure import exceeds
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmx_daemon.contract.errors import BusyError, RequestError
+from lmx_daemon.http.decoding import decode
 from lmx_daemon.http.dialects.openai_chat.bodies import MAX_MESSAGES, MAX_PARTS, ChatBody
 from lmx_daemon.http.dialects.openai_chat.requests import chat_request
-from lmx_daemon.http.errors import decode
 from lmx_daemon.http.server.body_reader import MAX_VALUES, SMALL_BYTES, BodyReader, RequestBytes, check_structure
 from lmx_daemon.settings.schema import ServerSettings
 from lmx_daemon.storage import structure

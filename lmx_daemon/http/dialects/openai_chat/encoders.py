@@ -3,25 +3,20 @@
 import codecs
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from lmx_daemon.contract.errors import error_from
-from lmx_daemon.contract.generation import Delta, Event, Failed, Finished, TokenLogprob, ToolCallDelta, Usage
+from lmx_daemon.contract.errors import LmxError
+from lmx_daemon.contract.generation import Delta, Event, Finished, TokenLogprob, ToolCallDelta, Usage
 from lmx_daemon.contract.version import VERSION
+from lmx_daemon.http.dialects import sse
 from lmx_daemon.http.dialects.openai_chat import functions as openai_functions
-from lmx_daemon.http.errors import openai_error
+from lmx_daemon.http.dialects.openai_chat.errors import openai_error
 
 DONE = b"data: [DONE]\n\n"
-KEEP_ALIVE = b": keep-alive\n\n"
 FINGERPRINT = f"lmx-{VERSION}"
-
-
-def sse(value: Any) -> bytes:
-    """One event of a stream. JSON holds no line breaks, so one data line is enough."""
-    return b"data: " + msgspec.json.encode(value) + b"\n\n"
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:
@@ -56,12 +51,12 @@ class OpenAIEncoder(ABC):
         self._include_usage = include_usage
         self._opened: set[int] = set()
         usage = {"usage": None} if include_usage else {}
-        chunk = sse({**self._frame, "object": self.chunk, "choices": [None], **usage})
+        chunk = sse.data({**self._frame, "object": self.chunk, "choices": [None], **usage})
         before, _, after = chunk.rpartition(b"[null]")
         self._before, self._after = before + b"[", b"]" + after
         """Of each chunk, around its choice: all else is the same in every one, and encoded once."""
 
-    def stream(self, events: Iterable[Event]) -> bytes:
+    def stream(self, events: Sequence[Event]) -> bytes:
         """The bytes that these events add to the stream."""
         return b"".join(part for event in events for part in self._parts(event))
 
@@ -73,20 +68,37 @@ class OpenAIEncoder(ABC):
                 ends = [self._chunk(self._end(i, ending.reason)) for i, ending in enumerate(event.endings)]
                 if self._include_usage:
                     ends.append(
-                        sse({**self._frame, "object": self.chunk, "choices": [], "usage": usage_of(event.usage)})
+                        sse.data({**self._frame, "object": self.chunk, "choices": [], "usage": usage_of(event.usage)})
                     )
                 return [*ends, DONE]
-            case Failed(error=error):
-                return [sse(openai_error(error_from(error)))]
             case _:
                 return []
+
+    def failed(self, error: LmxError) -> bytes:
+        """Return the error object as the last event. `[DONE]` does not follow it."""
+        return sse.data(openai_error(error))
+
+    def whole(self, events: Sequence[Event], choices: int) -> bytes:
+        """Return the answer as one JSON object."""
+        finished = events[-1]
+        assert isinstance(finished, Finished)
+        answer = {
+            **self._frame,
+            "object": self.object,
+            "choices": [
+                self._whole_choice(index, _ChoiceContent(events, index), finished.endings[index].reason)
+                for index in range(choices)
+            ],
+            "usage": usage_of(finished.usage),
+        }
+        return msgspec.json.encode(answer)
 
     def _chunk(self, choice: dict[str, Any]) -> bytes:
         return self._before + msgspec.json.encode(choice) + self._after
 
     @abstractmethod
-    def whole(self, events: list[Event], choices: int) -> dict[str, Any]:
-        """All of an answer that finished, as one object."""
+    def _whole_choice(self, index: int, content: "_ChoiceContent", reason: str) -> dict[str, Any]:
+        """Return a choice of an answer that is not streamed."""
 
     @abstractmethod
     def _choice(self, delta: Delta) -> dict[str, Any]:
@@ -107,39 +119,26 @@ class ChatEncoder(OpenAIEncoder):
         super().__init__(identity, model, include_usage)
         self._legacy = legacy
 
-    def whole(self, events: list[Event], choices: int) -> dict[str, Any]:
-        finished = events[-1]
-        assert isinstance(finished, Finished)
-        gathered = [_content_of(events, index) for index in range(choices)]
-        return {
-            **self._frame,
-            "object": self.object,
-            "choices": [
-                self._whole_choice(index, found, finished.endings[index].reason) for index, found in enumerate(gathered)
-            ],
-            "usage": usage_of(finished.usage),
-        }
-
-    def _whole_choice(self, index: int, found: "_ChoiceContent", reason: str) -> dict[str, Any]:
-        content = found.content
+    def _whole_choice(self, index: int, content: "_ChoiceContent", reason: str) -> dict[str, Any]:
+        text, calls = content.text, content.calls
         message: dict[str, Any] = {
             "role": "assistant",
-            "content": content if content or not found.calls else None,
+            "content": text if text or not calls else None,
             "refusal": None,
         }
-        if found.reasoning:
-            message["reasoning_content"] = found.reasoning
-        if found.calls and self._legacy:
-            message["function_call"] = openai_functions.function_call(found.calls[0])
-        elif found.calls:
+        if content.reasoning:
+            message["reasoning_content"] = content.reasoning
+        if calls and self._legacy:
+            message["function_call"] = openai_functions.function_call(calls[0])
+        elif calls:
             message["tool_calls"] = [
                 {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-                for call in found.calls
+                for call in calls
             ]
         return {
             "index": index,
             "message": message,
-            "logprobs": {"content": [_logprob(p) for p in found.logprobs], "refusal": None} if found.logprobs else None,
+            "logprobs": _logprobs(content.logprobs),
             "finish_reason": self._reason(reason),
         }
 
@@ -147,24 +146,23 @@ class ChatEncoder(OpenAIEncoder):
         return finish_reason(openai_functions.finish_reason(reason) if self._legacy else reason)
 
     def _choice(self, delta: Delta) -> dict[str, Any]:
-        said: dict[str, Any] = {}
+        added: dict[str, Any] = {}
         if delta.choice not in self._opened:
             self._opened.add(delta.choice)
-            said["role"] = "assistant"
+            added["role"] = "assistant"
         if delta.content:
-            said["content"] = delta.content
+            added["content"] = delta.content
         if delta.reasoning:
-            said["reasoning_content"] = delta.reasoning
+            added["reasoning_content"] = delta.reasoning
         if delta.tool_call is not None and self._legacy:
-            said["function_call"] = openai_functions.function_call(delta.tool_call)
+            added["function_call"] = openai_functions.function_call(delta.tool_call)
         elif delta.tool_call is not None:
-            said["tool_calls"] = [_call(delta.tool_call)]
-        logprobs = {"content": [_logprob(p) for p in delta.logprobs], "refusal": None} if delta.logprobs else None
-        return {"index": delta.choice, "delta": said, "logprobs": logprobs, "finish_reason": None}
+            added["tool_calls"] = [_call(delta.tool_call)]
+        return {"index": delta.choice, "delta": added, "logprobs": _logprobs(delta.logprobs), "finish_reason": None}
 
     def _end(self, index: int, reason: str) -> dict[str, Any]:
-        said = {} if index in self._opened else {"role": "assistant", "content": ""}
-        return {"index": index, "delta": said, "logprobs": None, "finish_reason": self._reason(reason)}
+        added = {} if index in self._opened else {"role": "assistant", "content": ""}
+        return {"index": index, "delta": added, "logprobs": None, "finish_reason": self._reason(reason)}
 
 
 class CompletionEncoder(OpenAIEncoder):
@@ -176,23 +174,9 @@ class CompletionEncoder(OpenAIEncoder):
         self._offsets: dict[int, _Offsets] = {}
         """State of each choice."""
 
-    def whole(self, events: list[Event], choices: int) -> dict[str, Any]:
-        finished = events[-1]
-        assert isinstance(finished, Finished)
-        return {
-            **self._frame,
-            "object": self.object,
-            "choices": [
-                {
-                    "index": index,
-                    "text": (found := _content_of(events, index)).content,
-                    "logprobs": _old_logprobs(found.logprobs, _Offsets()),
-                    "finish_reason": finish_reason(finished.endings[index].reason),
-                }
-                for index in range(choices)
-            ],
-            "usage": usage_of(finished.usage),
-        }
+    def _whole_choice(self, index: int, content: "_ChoiceContent", reason: str) -> dict[str, Any]:
+        logprobs = _old_logprobs(content.logprobs, _Offsets())
+        return {"index": index, "text": content.text, "logprobs": logprobs, "finish_reason": finish_reason(reason)}
 
     def _choice(self, delta: Delta) -> dict[str, Any]:
         text = delta.reasoning + delta.content
@@ -205,32 +189,25 @@ class CompletionEncoder(OpenAIEncoder):
 
 
 class _ChoiceContent:
-    def __init__(self) -> None:
-        self.content = ""
-        self.reasoning = ""
+    """Everything that one choice produced."""
+
+    def __init__(self, events: Sequence[Event], index: int) -> None:
+        """Collect the content of choice `index`."""
+        deltas = [event for event in events if isinstance(event, Delta) and event.choice == index]
+        self.text = "".join(delta.content for delta in deltas)
+        self.reasoning = "".join(delta.reasoning for delta in deltas)
+        self.logprobs: list[TokenLogprob] = [entry for delta in deltas for entry in delta.logprobs]
         self.calls: list[ToolCallDelta] = []
-        self.logprobs: list[TokenLogprob] = []
+        for delta in deltas:
+            if delta.tool_call is not None:
+                self._add(delta.tool_call)
 
-
-def _content_of(events: list[Event], index: int) -> _ChoiceContent:
-    """All that one choice said."""
-    found = _ChoiceContent()
-    mine = [event for event in events if isinstance(event, Delta) and event.choice == index]
-    found.content = "".join(delta.content for delta in mine)
-    found.reasoning = "".join(delta.reasoning for delta in mine)
-    found.logprobs = [logprob for delta in mine for logprob in delta.logprobs]
-    for delta in mine:
-        piece = delta.tool_call
-        if piece is None:
-            continue
-        if piece.index < len(found.calls):
-            old = found.calls[piece.index]
-            found.calls[piece.index] = ToolCallDelta(
-                index=old.index, id=old.id, name=old.name, arguments=old.arguments + piece.arguments
-            )
-        else:
-            found.calls.append(piece)
-    return found
+    def _add(self, piece: ToolCallDelta) -> None:
+        if piece.index >= len(self.calls):
+            self.calls.append(piece)
+            return
+        call = self.calls[piece.index]
+        self.calls[piece.index] = msgspec.structs.replace(call, arguments=call.arguments + piece.arguments)
 
 
 def _call(piece: ToolCallDelta) -> dict[str, Any]:
@@ -239,6 +216,11 @@ def _call(piece: ToolCallDelta) -> dict[str, Any]:
     if piece.name is None:
         return {"index": piece.index, "function": function}
     return {"index": piece.index, "id": piece.id, "type": "function", "function": {"name": piece.name} | function}
+
+
+def _logprobs(entries: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+    """Return log-probabilities in the form of chat completions."""
+    return {"content": [_logprob(entry) for entry in entries], "refusal": None} if entries else None
 
 
 def _logprob(found: TokenLogprob) -> dict[str, Any]:

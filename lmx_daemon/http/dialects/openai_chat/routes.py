@@ -1,25 +1,27 @@
-"""OpenAI's routes on the public port: chat completions, completions, models; and /health."""
+"""OpenAI's routes on the public port: chat completions, completions, and models."""
 
 from typing import Any
 
 import msgspec
 from litestar import Response, get, post
 from litestar.datastructures import State
+from litestar.params import FromPath
 
 from lmx_daemon.contract.generation import Generate
 from lmx_daemon.contract.types import Model
+from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialects.openai_chat.bodies import Body, ChatBody, CompletionBody
 from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, CompletionEncoder
 from lmx_daemon.http.dialects.openai_chat.functions import is_legacy, modern
 from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_request
-from lmx_daemon.http.serving import AnyRequest, serve
+from lmx_daemon.http.serving import serve
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.residency.pool import Pool
 
 
 @post("/v1/chat/completions", status_code=200)
 async def chat_completions(request: AnyRequest, state: State) -> Response[Any]:
-    client, given = _client(request), str(request.scope["state"]["request_id"])
+    client, given = _client(request), context_of(request).id
 
     def understood(body: ChatBody) -> tuple[ChatBody, Generate]:
         return body, chat_request(modern(body), given, _tenant(body), client)
@@ -27,13 +29,13 @@ async def chat_completions(request: AnyRequest, state: State) -> Response[Any]:
     body, asked = await state.bodies.decoded(request, ChatBody, understood)
     await state.catalog.seek(body.model)
     asked = _identified(asked, state.pool)
-    dialect = ChatEncoder(asked.id, body.model, _wants_usage(body), legacy=is_legacy(body))
-    return await serve(request, state.pool, asked, dialect, bool(body.stream))
+    encoder = ChatEncoder(asked.id, body.model, _wants_usage(body), legacy=is_legacy(body))
+    return await serve(request, state.pool, asked, encoder, bool(body.stream))
 
 
 @post("/v1/completions", status_code=200)
 async def completions(request: AnyRequest, state: State) -> Response[Any]:
-    client, given = _client(request), str(request.scope["state"]["request_id"])
+    client, given = _client(request), context_of(request).id
 
     def understood(body: CompletionBody) -> tuple[CompletionBody, Generate]:
         return body, completion_request(body, given, _tenant(body), client)
@@ -41,8 +43,8 @@ async def completions(request: AnyRequest, state: State) -> Response[Any]:
     body, asked = await state.bodies.decoded(request, CompletionBody, understood)
     await state.catalog.seek(body.model)
     asked = _identified(asked, state.pool)
-    dialect = CompletionEncoder(asked.id, body.model, _wants_usage(body))
-    return await serve(request, state.pool, asked, dialect, bool(body.stream))
+    encoder = CompletionEncoder(asked.id, body.model, _wants_usage(body))
+    return await serve(request, state.pool, asked, encoder, bool(body.stream))
 
 
 @get("/v1/models")
@@ -53,19 +55,12 @@ async def models(state: State) -> dict[str, Any]:
 
 
 @get("/v1/models/{model_id:path}")
-async def model(state: State, model_id: str) -> dict[str, Any]:
+async def model(state: State, model_id: FromPath[str]) -> dict[str, Any]:
     catalog: Catalog = state.catalog
     return _entry(await catalog.seek(str(model_id).strip("/")), _states(state.pool))
 
 
-@get("/health")
-async def health(state: State) -> Response[Any]:
-    pool: Pool = state.pool
-    found = pool.health()
-    return Response(found, status_code=200 if found.ok else 503, media_type="application/json")
-
-
-ROUTES = [chat_completions, completions, models, model, health]
+ROUTES = [chat_completions, completions, models, model]
 
 
 def _entry(model: Model, states: dict[str, str]) -> dict[str, Any]:

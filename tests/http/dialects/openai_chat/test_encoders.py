@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmx_daemon.contract.errors import ErrorBody
+from lmx_daemon.contract.errors import WorkerError
 from lmx_daemon.contract.generation import (
     Delta,
     Ending,
     Event,
-    Failed,
     Finished,
     Started,
     TokenLogprob,
@@ -50,10 +49,10 @@ def chunks(stream: bytes) -> list[Any]:
 
 @given(texts=st.lists(st.text(max_size=30), max_size=6))
 def test_any_text_survives_the_stream(texts: list[str]) -> None:
-    dialect = ChatEncoder("id", "m")
+    encoder = ChatEncoder("id", "m")
     events: list[Event] = [Delta(id="r", content=text) for text in texts]
     events.append(Finished(id="r", endings=(Ending(reason="stop"),)))
-    read = chunks(dialect.stream(events))
+    read = chunks(encoder.stream(events))
     assert read[-1] == "[DONE]"
     assert "".join(c["choices"][0]["delta"].get("content", "") for c in read[:-1]) == "".join(texts)
 
@@ -66,12 +65,11 @@ def test_a_chunk_is_whole_whatever_the_models_name(model: str, usage: bool) -> N
 
 
 def test_a_failure_in_the_middle_ends_the_stream_without_done() -> None:
-    events: list[Event] = [
-        Delta(id="r", content="a"),
-        Failed(id="r", error=ErrorBody(code="worker_failed", message="x")),
-    ]
-    read = chunks(ChatEncoder("id", "m").stream(events))
-    assert read[-1]["error"]["code"] == "worker_failed"
+    encoder = ChatEncoder("id", "m")
+    read = chunks(
+        encoder.stream([Delta(id="r", content="a")]) + encoder.failed(WorkerError("it crashed", hint="again"))
+    )
+    assert len(read) == 2 and read[-1]["error"]["code"] == "worker_failed" and read[-1]["error"]["hint"] == "again"
 
 
 def test_usage_comes_last_and_only_where_it_is_asked_for() -> None:
@@ -102,7 +100,7 @@ def test_offsets_of_old_log_probabilities_go_on_from_chunk_to_chunk() -> None:
     finished = Finished(id="r", endings=(Ending(reason="stop"), Ending(reason="stop")))
     streamed = [c["choices"][0]["logprobs"] for c in chunks(CompletionEncoder("id", "m").stream(deltas))]
     assert [logprobs["text_offset"] for logprobs in streamed] == [[0, 3], [0], [7]]
-    whole = CompletionEncoder("id", "m").whole([*deltas, finished], 2)
+    whole = json.loads(CompletionEncoder("id", "m").whole([*deltas, finished], 2))
     assert [choice["logprobs"]["text_offset"] for choice in whole["choices"]] == [[0, 3, 7], [0]]
 
 
@@ -146,13 +144,13 @@ class TestSchema:
         jsonschema.Draft202012Validator(schema).validate(value)
 
     def test_a_whole_chat_answer(self, components: dict[str, Any]) -> None:
-        answer = ChatEncoder("id", "m").whole(EVENTS, 1)
+        answer = json.loads(ChatEncoder("id", "m").whole(EVENTS, 1))
         self.check(components, "CreateChatCompletionResponse", answer)
 
     def test_the_old_form_of_a_call(self, components: dict[str, Any]) -> None:
-        dialect = ChatEncoder("id", "m", True, legacy=True)
-        self.check(components, "CreateChatCompletionResponse", dialect.whole(EVENTS, 1))
-        for chunk in chunks(dialect.stream(EVENTS))[:-1]:
+        encoder = ChatEncoder("id", "m", True, legacy=True)
+        self.check(components, "CreateChatCompletionResponse", json.loads(encoder.whole(EVENTS, 1)))
+        for chunk in chunks(encoder.stream(EVENTS))[:-1]:
             self.check(components, "CreateChatCompletionStreamResponse", chunk)
 
     def test_each_chunk(self, components: dict[str, Any]) -> None:
@@ -161,4 +159,4 @@ class TestSchema:
 
     def test_a_whole_completion(self, components: dict[str, Any]) -> None:
         events = [EVENTS[0], EVENTS[2], Finished(id="r", endings=(Ending(reason="length"),))]
-        self.check(components, "CreateCompletionResponse", CompletionEncoder("id", "m").whole(events, 1))
+        self.check(components, "CreateCompletionResponse", json.loads(CompletionEncoder("id", "m").whole(events, 1)))

@@ -6,10 +6,10 @@ import pytest
 
 from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.generation import MEMORY_ONLY, Chat
+from lmx_daemon.http.decoding import decode
 from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, CompletionBody
 from lmx_daemon.http.dialects.openai_chat.functions import modern
 from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_request
-from lmx_daemon.http.errors import decode
 
 
 def test_lmxs_own_fields_reach_the_engine() -> None:

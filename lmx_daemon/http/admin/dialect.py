@@ -1,0 +1,30 @@
+"""The admin socket's form: JSON lines for streams, and errors as `ErrorBody`, which the client library raises again."""
+
+import msgspec
+
+from lmx_daemon.contract.errors import LmxError, NotFoundError
+from lmx_daemon.http.admin import library_routes, routes
+from lmx_daemon.http.admin.lines import STREAM_TYPE
+from lmx_daemon.http.dialect import ErrorAnswer, Progress
+
+
+class Admin:
+    """Implementation of the Dialect protocol."""
+
+    name = "admin"
+    prefixes = ("",)
+    routes = (*routes.ROUTES, *library_routes.ROUTES)
+    stream_type = STREAM_TYPE
+    keep_alive = b"\n"
+
+    def progress(self, event: Progress) -> bytes:
+        """Return nothing: the stream carries every event as a line."""
+        return b""
+
+    def error(self, error: LmxError) -> ErrorAnswer:
+        """Return the error as data."""
+        return ErrorAnswer(error.status, msgspec.json.encode(error.body()))
+
+    def no_route(self, method: str, path: str) -> ErrorAnswer:
+        """Return NotFoundError as data."""
+        return self.error(NotFoundError(f"there is no route {method} {path}"))

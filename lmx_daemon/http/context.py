@@ -1,0 +1,32 @@
+"""Facts about one HTTP request that the guard establishes and that everything behind it reads."""
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request
+
+from lmx_daemon.http.dialect import Dialect
+
+AnyRequest = Request[Any, Any, Any]
+KEY = "lmx_context"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """What the guard found out about a request."""
+
+    id: str
+    """The client's own request id where it has a valid form, else a new one."""
+    dialect: Dialect
+    """Owner of the request's path."""
+
+    def enter(self, scope: MutableMapping[str, Any]) -> None:
+        """Attach this context to an ASGI scope."""
+        scope.setdefault("state", {})[KEY] = self
+
+
+def context_of(request: AnyRequest) -> RequestContext:
+    """Return the context that the guard attached to the request."""
+    found: RequestContext = request.scope["state"][KEY]
+    return found

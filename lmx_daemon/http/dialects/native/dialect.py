@@ -1,0 +1,36 @@
+"""lmx's own public routes, and the answers for paths that no other dialect owns.
+
+Errors have OpenAI's form, which most clients read. An unknown path gets LM Studio's answer, because clients probe a
+server of unknown make with LM Studio's routes and expect that text.
+"""
+
+import msgspec
+
+from lmx_daemon.contract.errors import LmxError
+from lmx_daemon.http.dialect import ErrorAnswer, Progress
+from lmx_daemon.http.dialects import sse
+from lmx_daemon.http.dialects.native.routes import ROUTES
+from lmx_daemon.http.dialects.openai_chat.errors import openai_error
+
+
+class Native:
+    """Implementation of the Dialect protocol. None of its routes streams."""
+
+    name = "native"
+    prefixes = ("",)
+    routes = ROUTES
+    stream_type = sse.STREAM_TYPE
+    keep_alive = sse.KEEP_ALIVE
+
+    def progress(self, event: Progress) -> bytes:
+        """Return a comment of server-sent events."""
+        return sse.progress(event)
+
+    def error(self, error: LmxError) -> ErrorAnswer:
+        """Return OpenAI's error object."""
+        return ErrorAnswer(error.status, msgspec.json.encode(openai_error(error)))
+
+    def no_route(self, method: str, path: str) -> ErrorAnswer:
+        """Return LM Studio's answer, status 404."""
+        message = {"error": f"Unexpected endpoint or method. ({method} {path})"}
+        return ErrorAnswer(404, msgspec.json.encode(message))

@@ -1,0 +1,31 @@
+"""The OpenAI dialect: /v1/chat/completions, /v1/completions and /v1/models, streamed as server-sent events."""
+
+import msgspec
+
+from lmx_daemon.contract.errors import LmxError, NotFoundError
+from lmx_daemon.http.dialect import ErrorAnswer, Progress
+from lmx_daemon.http.dialects import sse
+from lmx_daemon.http.dialects.openai_chat.errors import openai_error
+from lmx_daemon.http.dialects.openai_chat.routes import ROUTES
+
+
+class OpenAIChat:
+    """Implementation of the Dialect protocol."""
+
+    name = "openai_chat"
+    prefixes = ("/v1",)
+    routes = ROUTES
+    stream_type = sse.STREAM_TYPE
+    keep_alive = sse.KEEP_ALIVE
+
+    def progress(self, event: Progress) -> bytes:
+        """Return a comment of server-sent events."""
+        return sse.progress(event)
+
+    def error(self, error: LmxError) -> ErrorAnswer:
+        """Return OpenAI's error object."""
+        return ErrorAnswer(error.status, msgspec.json.encode(openai_error(error)))
+
+    def no_route(self, method: str, path: str) -> ErrorAnswer:
+        """Return OpenAI's error object, status 404."""
+        return self.error(NotFoundError(f"there is no route {method} {path}", hint="see README.md for the routes"))

@@ -1,0 +1,28 @@
+"""The form of server-sent events, for dialects that stream in it."""
+
+from typing import Any
+
+import msgspec
+
+from lmx_daemon.contract.generation import Loading, Prefill, Queued
+from lmx_daemon.http.dialect import Progress
+
+STREAM_TYPE = "text/event-stream; charset=utf-8"
+KEEP_ALIVE = b": keep-alive\n\n"
+
+
+def data(value: Any) -> bytes:
+    """Return one event. JSON contains no line breaks, so one data line is enough."""
+    return b"data: " + msgspec.json.encode(value) + b"\n\n"
+
+
+def progress(event: Progress) -> bytes:
+    """Return a comment that reports how far a request without output is. Clients skip comments; curl shows them."""
+    match event:
+        case Loading(stage=stage, fraction=fraction):
+            done = "" if fraction is None else f" {fraction:.0%}"
+            return f": loading {' '.join(stage.split())}{done}\n\n".encode()
+        case Queued(position=position):
+            return f": queued, position {position}\n\n".encode()
+        case Prefill(done=done_tokens, total=total):
+            return f": prompt, {done_tokens} of {total} tokens\n\n".encode()

@@ -1,0 +1,113 @@
+"""An ASGI client that keeps every message of an answer, and a pool whose requests are answered by a script."""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lmx_daemon.contract.generation import Event, Request
+from lmx_daemon.contract.types import Health, Instance
+from lmx_daemon.residency.active_request import ActiveRequest
+
+Script = Callable[[ActiveRequest], Sequence[Event]]
+
+
+@dataclass
+class Answer:
+    """Status, headers and body parts in the order in which the app sent them."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    parts: list[bytes] = field(default_factory=list)
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.parts)
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+async def ask(app: Any, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+    """Return the app's answer to one request, from a client that stays connected until it is complete."""
+    content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = {"host": "localhost"} | ({"content-type": "application/json"} if content else {})
+    named |= {name.replace("_", "-"): value for name, value in headers.items()}
+    answer, complete, unread = Answer(), asyncio.Event(), [content]
+
+    async def receive() -> dict[str, Any]:
+        if unread:
+            return {"type": "http.request", "body": unread.pop(), "more_body": False}
+        await complete.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            answer.status = message["status"]
+            answer.headers = {name.decode().lower(): value.decode() for name, value in message["headers"]}
+        else:
+            answer.parts.append(message.get("body", b""))
+            if not message.get("more_body"):
+                complete.set()
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(name.encode(), value.encode()) for name, value in named.items()],
+        "client": ("127.0.0.1", 50_000),
+        "server": ("127.0.0.1", 1234),
+        "state": {},
+    }
+    await app(scope, receive, send)
+    return answer
+
+
+class NoRequests:
+    """A request registry without requests."""
+
+    def has(self, request_id: str) -> bool:
+        return False
+
+
+class FakePool:
+    """A pool that answers each request by `script`. It keeps the requests that it got."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.submitted: list[Request] = []
+        self.released = 0
+        self.requests = NoRequests()
+
+    def submit(self, request: Request) -> ActiveRequest:
+        self.submitted.append(request)
+        active = ActiveRequest(request, lambda _: None)
+        for event in self.script(active):
+            active.put(event)
+        return active
+
+    def release(self, active: ActiveRequest) -> None:
+        self.released += 1
+
+    def instances(self) -> list[Instance]:
+        return []
+
+    def health(self) -> Health:
+        return Health(ok=True)
+
+
+class FakeCatalog:
+    """A catalog that finds every model."""
+
+    async def seek(self, model: str) -> None:
+        return None
+
+    async def listing(self) -> list[Any]:
+        return []
