@@ -38,6 +38,7 @@ from lmx_daemon.residency.incidents import Incidents
 from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.placement import Decision, Fits, Refused, Waits
 from lmx_daemon.residency.pool import Pool
+from lmx_daemon.residency.programs import program_of
 from lmx_daemon.residency.worker import Worker
 from lmx_daemon.settings.memory_limit import MemoryLimit
 from lmx_daemon.settings.paths import Home
@@ -182,7 +183,7 @@ class Daemon:
             source,
             find=library.registry.find,
             clear=library.registry.clear,
-            start=lambda name: Worker.start(name, environment, worker_log.open, incidents.forward),
+            start=lambda name: Worker.start(name, program_of("text"), environment, worker_log.open, incidents.forward),
             host=host,
             measurements=Measurements(home.measured),
             prefixes=home.prefixes,

@@ -19,6 +19,8 @@ MAX_FRAME_BYTES = 256 * 1024 * 1024
 """An upper bound that a request with many images stays under; anything above it is a broken peer."""
 LAST_WORDS = "lmx worker: "
 """Begins the line on a worker's stderr that gives the reason for its end."""
+EngineKind = Literal["text"]
+"""What a model computes. It selects the worker program, the load options and, with them, the requests and events."""
 T = TypeVar("T")
 _LENGTH = struct.Struct(">I")
 
@@ -30,8 +32,8 @@ class FrameError(LmxError):
 # ---- daemon to worker ----------------------------------------------------------------------------------------------
 
 
-class EngineOptions(Frozen, frozen=True):
-    """Settings of one worker, fixed for its life."""
+class TextOptions(Frozen, frozen=True, tag="text", tag_field="kind"):
+    """Settings of one worker for a text model, fixed for its life."""
 
     context_length: int | None = None
     """None: the model's own."""
@@ -56,11 +58,15 @@ class EngineOptions(Frozen, frozen=True):
     template_memory_bytes: int = 512 * 1024 * 1024
 
 
+LoadOptions = TextOptions
+"""Union of the options of all engine kinds; the tag is the kind."""
+
+
 class Load(Frozen, frozen=True, tag="load", tag_field="type"):
     instance: str
     model: str
     path: str
-    options: EngineOptions = EngineOptions()
+    options: LoadOptions = TextOptions()
     trusted: bool = False
     """The repository's own code may run: a person allowed it, for this revision."""
 

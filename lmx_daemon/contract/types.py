@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.frames import Basis, Capabilities, MemoryUse
+from lmx_daemon.contract.frames import Basis, Capabilities, EngineKind, MemoryUse
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.pulls import Download
 
@@ -28,6 +28,8 @@ class Model(Frozen, frozen=True):
     id: str
     path: str
     source: Literal["built-in", "hub", "lmstudio", "imported", "folder"]
+    kind: EngineKind = "text"
+    """Kind of engine that runs the model."""
     revision: str | None = None
     size: int = 0
     """Bytes of its weights' files."""

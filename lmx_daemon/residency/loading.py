@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from lmx_daemon.contract.errors import CancelledError, LmxError
-from lmx_daemon.contract.frames import EngineOptions, Load, Loaded
+from lmx_daemon.contract.frames import Load, Loaded, TextOptions
 from lmx_daemon.contract.generation import Loading
 from lmx_daemon.contract.types import Model, Verdict
 from lmx_daemon.memory.shape import read_shape
@@ -185,7 +185,7 @@ class Loader:
 
     def _command(self, resident: Resident) -> Load:
         engine = self._settings.current.engine
-        options = EngineOptions(
+        options = TextOptions(
             context_length=resident.demand.context or engine.context_length,
             max_running=resident.demand.slots or engine.max_running,
             max_waiting=self._settings.current.server.max_queued,

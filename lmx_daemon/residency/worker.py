@@ -7,9 +7,8 @@ import asyncio
 import contextlib
 import signal
 import socket
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from lmx_daemon.contract.errors import ConflictError, LmxError, ModelLoadError, RequestError, WorkerError, error_from
@@ -42,7 +41,6 @@ from lmx_daemon.residency.plan import Beat
 READ_BYTES = 256 * 1024
 SOCKET_BYTES = 256 * 1024
 """Buffer of each end of the socket, in each direction; the default on macOS is 8 kB."""
-PROGRAM = (sys.executable, "-m", "lmx_daemon.engines.mlx")
 
 OnLog = Callable[[str, Log], None]
 
@@ -96,9 +94,14 @@ class Worker:
 
     @classmethod
     async def start(
-        cls, name: str, environment: Mapping[str, str], open_output: Callable[[], Output], on_log: OnLog
+        cls,
+        name: str,
+        program: Sequence[str],
+        environment: Mapping[str, str],
+        open_output: Callable[[], Output],
+        on_log: OnLog,
     ) -> "Worker":
-        """Start the process; `ready` returns when its imports are done. Raises WorkerError."""
+        """Start `program`, a command line; `ready` returns when its imports are done. Raises WorkerError."""
         try:
             with contextlib.ExitStack() as opened:
                 output = open_output()
@@ -106,7 +109,7 @@ class Worker:
                 ours, theirs = connected_sockets()
                 opened.callback(theirs.close)
                 process = await asyncio.create_subprocess_exec(
-                    *PROGRAM,
+                    *program,
                     stdin=theirs.fileno(),  # pass_fds would make uvloop fork this process and its threads on macOS
                     stdout=output.sink,
                     stderr=output.sink,

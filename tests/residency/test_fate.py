@@ -5,8 +5,6 @@ import signal
 import sys
 from pathlib import Path
 
-import pytest
-
 from lmx_daemon.contract.errors import OutOfMemoryError
 from lmx_daemon.contract.frames import LAST_WORDS
 from lmx_daemon.monitor.worker_log import WorkerLog
@@ -40,19 +38,19 @@ def test_an_end_without_words_has_its_signal_or_code() -> None:
     assert fate_of(1, "").message == "the model's process ended with exit code 1"
 
 
-async def test_a_process_that_prints_metals_words_and_aborts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "PROGRAM", (sys.executable, "-c", SCRIPTED))
+async def test_a_process_that_prints_metals_words_and_aborts(tmp_path: Path) -> None:
     with WorkerLog(tmp_path / "workers.log") as log:
-        started = await worker.Worker.start("m", {}, log.open, lambda name, line: None)
+        started = await worker.Worker.start(
+            "m", (sys.executable, "-c", SCRIPTED), {}, log.open, lambda name, line: None
+        )
         error = await asyncio.wait_for(started.ended, 30)
     assert isinstance(error, OutOfMemoryError) and "Insufficient Memory" in error.message
     assert "[METAL]" in (tmp_path / "workers.log").read_text()
 
 
-async def test_messages_that_break_the_protocol_end_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_messages_that_break_the_protocol_end_the_worker(tmp_path: Path) -> None:
     endless = "import os, time; os.write(0, bytes(8)); time.sleep(60)"
-    monkeypatch.setattr(worker, "PROGRAM", (sys.executable, "-c", endless))
     with WorkerLog(tmp_path / "workers.log") as log:
-        started = await worker.Worker.start("m", {}, log.open, lambda name, line: None)
+        started = await worker.Worker.start("m", (sys.executable, "-c", endless), {}, log.open, lambda name, line: None)
         error = await asyncio.wait_for(started.ended, 30)
     assert "broken message" in error.message

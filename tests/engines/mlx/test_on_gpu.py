@@ -13,7 +13,7 @@ import pytest
 from mlx.utils import tree_map
 from mlx_lm.models import activations, base
 
-from lmx_daemon.contract.frames import EngineOptions
+from lmx_daemon.contract.frames import TextOptions
 from lmx_daemon.contract.generation import Sampling
 from lmx_daemon.engines.mlx import patches, platform
 from lmx_daemon.engines.mlx.batch.batch import Batch
@@ -138,7 +138,7 @@ def test_numbers_keep_their_type(tmp_path: Path) -> None:
     weights = mx.load(str(path / "model.safetensors"))
     halved = {name: value.astype(mx.bfloat16) for name, value in weights.items()}
     mx.save_safetensors(str(path / "model.safetensors"), halved, {"format": "mlx"})
-    found = load(path, EngineOptions(), lambda *_: None)
+    found = load(path, TextOptions(), lambda *_: None)
     assert (found.dtype, found.note) == ("bfloat16", "")
 
 

@@ -13,7 +13,6 @@ from lmx_daemon.contract.frames import (
     Cancel,
     Decoder,
     Encoder,
-    EngineOptions,
     Events,
     FromWorker,
     Heartbeat,
@@ -25,6 +24,7 @@ from lmx_daemon.contract.frames import (
     Log,
     Memory,
     Submit,
+    TextOptions,
 )
 from lmx_daemon.contract.generation import (
     Chat,
@@ -104,7 +104,7 @@ class WorkerProcess:
     def load(self, path: Path, **options: Any) -> Any:
         """Loaded or LoadFailed."""
         self.loaded_from = path
-        self.send(Load(instance="test:1", model="test", path=str(path), options=EngineOptions(**options)))
+        self.send(Load(instance="test:1", model="test", path=str(path), options=TextOptions(**options)))
         kinds = (Loaded, LoadFailed)
         self.read(lambda: any(isinstance(message, kinds) for message in self.said))
         return next(message for message in self.said if isinstance(message, kinds))

@@ -11,7 +11,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.utils import load_model, load_tokenizer
 
-from lmx_daemon.contract.frames import Capabilities, EngineOptions
+from lmx_daemon.contract.frames import Capabilities, TextOptions
 from lmx_daemon.engines.mlx import platform
 from lmx_daemon.engines.mlx.load.file_check import check_model
 
@@ -38,7 +38,7 @@ class LoadedModel:
     note: str
 
 
-def load(path: Path, options: EngineOptions, progress: Progress, trusted: bool = False) -> LoadedModel:
+def load(path: Path, options: TextOptions, progress: Progress, trusted: bool = False) -> LoadedModel:
     """Raises UntrustedModelError, ModelLoadError, and whatever foreign files make mlx-lm raise. Engine thread only."""
     progress("checking", None)
     config = check_model(path, trusted)
@@ -114,7 +114,7 @@ def _read_defaults(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _capabilities(config: dict[str, Any], tokenizer: Any, options: EngineOptions) -> Capabilities:
+def _capabilities(config: dict[str, Any], tokenizer: Any, options: TextOptions) -> Capabilities:
     own = context_length(config, tokenizer)
     parser = (
         getattr(getattr(tokenizer, "tool_parser", None), "__module__", None) if tokenizer.has_tool_calling else None

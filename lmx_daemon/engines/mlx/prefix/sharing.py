@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from lmx_daemon.contract.frames import EngineOptions
+from lmx_daemon.contract.frames import TextOptions
 from lmx_daemon.engines.mlx.load.fingerprint import fingerprint
 from lmx_daemon.engines.mlx.load.model import LoadedModel
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache, PrefixHit
@@ -279,7 +279,7 @@ def open_sharing(
     loaded: LoadedModel,
     path: Path,
     name: str,
-    options: EngineOptions,
+    options: TextOptions,
     warn: Callable[[str], None],
     wake: Callable[[], None],
 ) -> PrefixSharing:

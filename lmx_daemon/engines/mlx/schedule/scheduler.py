@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lmx_daemon.contract.errors import ContextLengthError, LmxError, RequestError, UnsupportedError, WorkerError
-from lmx_daemon.contract.frames import EngineOptions, Events, Log
+from lmx_daemon.contract.frames import Events, Log, TextOptions
 from lmx_daemon.contract.generation import Event, Failed, Generate, Prefill, Queued, Started
 from lmx_daemon.engines.mlx.batch.step import FailedRows, Token
 from lmx_daemon.engines.mlx.commands import Ready
@@ -31,7 +31,7 @@ class Scheduler:
         loaded: LoadedModel,
         abilities: ModelAbilities,
         instance: str,
-        options: EngineOptions,
+        options: TextOptions,
         line: RequestQueue,
         reuse: PrefixSharing,
         *,

@@ -7,7 +7,7 @@ known elsewhere. Engine thread only.
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from lmx_daemon.contract.frames import EngineOptions
+from lmx_daemon.contract.frames import TextOptions
 from lmx_daemon.engines.mlx.batch.batch import Batch, warm_up
 from lmx_daemon.engines.mlx.batch.step import Row, StepResult, Token
 from lmx_daemon.engines.mlx.load.model import LoadedModel
@@ -24,7 +24,7 @@ class BatchSlots:
         self,
         loaded: LoadedModel,
         abilities: ModelAbilities,
-        options: EngineOptions,
+        options: TextOptions,
         reuse: PrefixSharing,
         on_progress: Callable[[], None] = lambda: None,
     ) -> None:

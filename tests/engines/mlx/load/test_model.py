@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lmx_daemon.contract.errors import UntrustedModelError
-from lmx_daemon.contract.frames import EngineOptions
+from lmx_daemon.contract.frames import TextOptions
 from lmx_daemon.engines.mlx.load import model as load_module
 from lmx_daemon.engines.mlx.load.model import load
 from tests.models import build_model
@@ -21,7 +21,7 @@ def model(tmp_path: Path) -> Path:
 
 def told_by(path: Path) -> Told:
     told: Told = []
-    load(path, EngineOptions(), lambda stage, fraction: told.append((stage, fraction)))
+    load(path, TextOptions(), lambda stage, fraction: told.append((stage, fraction)))
     return told
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.frames import EngineOptions, Grant, Load, Loaded, LoadFailed, Log
+from lmx_daemon.contract.frames import Grant, Load, Loaded, LoadFailed, Log, TextOptions
 from lmx_daemon.contract.generation import Event, Failed, Finished, Generate, Tokens
 from lmx_daemon.engines.mlx.schedule.faults import BAD_STEPS
 from tests.engines.mlx.worker_process import WorkerProcess, completion, sampled
@@ -72,7 +72,7 @@ class TestPoison:
         (path / "config.json").write_text(json.dumps(config | {"model_file": "poisoned.py"}))
         (path / "poisoned.py").write_text(POISONED_MODEL)
         with WorkerProcess() as running:
-            running.send(Load(instance="test:1", model="test", path=str(path), options=EngineOptions(), trusted=True))
+            running.send(Load(instance="test:1", model="test", path=str(path), options=TextOptions(), trusted=True))
             running.read(lambda: any(isinstance(said, Loaded | LoadFailed) for said in running.said))
             assert not any(isinstance(said, LoadFailed) for said in running.said)
             yield running

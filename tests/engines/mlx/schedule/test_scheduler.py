@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.frames import EngineOptions, Events
+from lmx_daemon.contract.frames import Events, TextOptions
 from lmx_daemon.contract.generation import Delta, Event, Failed, Finished, Generate, Sampling, Tokens, is_terminal
 from lmx_daemon.engines.mlx.commands import Ready
 from lmx_daemon.engines.mlx.load.model import LoadedModel, load
@@ -24,7 +24,7 @@ from tests.engines.mlx.batch.test_batch import EVERY, tokens_of
 from tests.models import build_model
 
 QUICK = ("llama", "gemma3_text")
-OPTIONS = EngineOptions(prefill_step=48, max_running=10)
+OPTIONS = TextOptions(prefill_step=48, max_running=10)
 CONTEXT = 2048
 KINDS: dict[str, dict[str, Any]] = {
     "greedy": {"sampling": Sampling(temperature=0.0)},

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.frames import EngineOptions
+from lmx_daemon.contract.frames import TextOptions
 from lmx_daemon.contract.generation import Generate, Tokens
 from lmx_daemon.engines.mlx.load.model import load
 from lmx_daemon.engines.mlx.load.probe import probe_model
@@ -18,8 +18,8 @@ from tests.models import build_model
 @pytest.fixture(scope="module")
 def seats(tmp_path_factory: pytest.TempPathFactory) -> BatchSlots:
     path: Path = build_model("llama", tmp_path_factory.mktemp("model"), ends=False)
-    loaded = load(path, EngineOptions(), lambda *_: None)
-    return BatchSlots(loaded, probe_model(loaded.model), EngineOptions(), PrefixSharing())
+    loaded = load(path, TextOptions(), lambda *_: None)
+    return BatchSlots(loaded, probe_model(loaded.model), TextOptions(), PrefixSharing())
 
 
 def answer(name: str, choices: int = 1) -> EngineRequest:
@@ -44,4 +44,4 @@ def test_one_that_waits_to_go_on_has_no_part_in_another_ones_rows(seats: BatchSl
     assert {id(seats.of(row)) for row in second.rows} == {id(second)}
     assert len({token.row for _ in range(6) for token in seats.step().tokens}) == 2
     seats.remove(second)
-    assert not seats.answers and seats.free == EngineOptions().max_running
+    assert not seats.answers and seats.free == TextOptions().max_running
