@@ -1,6 +1,8 @@
-"""The prefix cache's figures on this machine: look-ups beside mlx-lm's own cache, and second turns through the daemon.
+"""Benchmark of the prefix cache: look-ups compared with mlx-lm's cache, and second turns through the daemon.
 
-`python scripts/bench_cache.py`. Medians; both sides of a ratio are measured in the same run.
+    python scripts/bench_cache.py
+
+Figures are medians. Both sides of a ratio are measured in the same run.
 """
 
 import json
@@ -28,7 +30,9 @@ from tests.models import build_model
 
 ROUNDS = 5
 ENTRY, COMMON = 40_000, 1000
+"""Tokens of the stored prefix, and the number of them that the looked-up prompt shares."""
 PREFIX, TURN = 1500, 24
+"""Tokens of the first prompt, and of the second turn that follows it."""
 SMALL: dict[str, Any] = {
     "hidden_size": 512,
     "num_hidden_layers": 8,
@@ -68,7 +72,7 @@ def look_ups() -> list[tuple[str, str]]:
 
 
 def first_token(address: str, ids: list[int], answer: int = 2) -> tuple[float, int]:
-    """(ms to the first token, cached tokens) of one streamed completion."""
+    """Return the milliseconds to the first token and the cached tokens of one streamed completion."""
     body = {"model": "tests/small", "prompt": ids, "max_tokens": answer, "temperature": 0, "stream": True}
     body["stream_options"] = {"include_usage": True}
     first, cached = 0.0, 0
@@ -90,9 +94,9 @@ def second_turns(folder: Path) -> list[tuple[str, str]]:
     build_model("qwen3", folder / "models--tests--small" / "snapshots" / ("0" * 40), ends=False, **SMALL)
     daemon = Daemon(environment={"HF_HUB_CACHE": str(folder)}).start()
     daemon.admin("POST", "/admin/models/load", {"model": "tests/small"})
-    chosen = random.Random(1)
-    prompts = [[chosen.randrange(3, 400) for _ in range(PREFIX)] for _ in range(ROUNDS)]
-    turns = [[*prompt, *(chosen.randrange(3, 400) for _ in range(TURN))] for prompt in prompts]
+    rng = random.Random(1)
+    prompts = [[rng.randrange(3, 400) for _ in range(PREFIX)] for _ in range(ROUNDS)]
+    turns = [[*prompt, *(rng.randrange(3, 400) for _ in range(TURN))] for prompt in prompts]
     first_token(daemon.address, [5] * 200)
     figures: dict[str, list[tuple[float, int]]] = {"first": [], "second": [], "restarted": []}
     for prompt, turn in zip(prompts, turns, strict=True):
@@ -112,11 +116,11 @@ def second_turns(folder: Path) -> list[tuple[str, str]]:
     }
     return [
         (
-            names[which],
+            names[phase],
             f"{statistics.median(ms for ms, _ in found):.0f} ms"
             f" (cached {statistics.median(cached for _, cached in found):.0f})",
         )
-        for which, found in figures.items()
+        for phase, found in figures.items()
     ]
 
 

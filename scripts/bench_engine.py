@@ -1,9 +1,9 @@
-"""The engine's step beside mlx-lm's BatchGenerator, in one process and one run: rates, pauses, bytes, as ratios.
+"""Comparison of the engine's step with mlx-lm's BatchGenerator in one process: rates, pauses and cache bytes.
 
     LD_PRELOAD=libopenblas.so.0 OPENBLAS_NUM_THREADS=1 python scripts/bench_engine.py [tiny|small] [part ...]
 
-Two sizes with random weights: tiny (4 M parameters) and small (27 M), float32. Each figure is the median of rounds in
-which both sides are measured in turn.
+The models have random weights in float32: tiny has 4 M parameters, small has 27 M. Each figure is the median of rounds
+in which both engines are measured in turn.
 """
 
 import statistics
@@ -40,7 +40,9 @@ def prompt(index: int, length: int) -> list[int]:
     return [(7 * index + j * (index + 3)) % 4000 + 3 for j in range(length)]
 
 
-class Ours:
+class LmxEngine:
+    """Batch of lmx."""
+
     name = "lmx"
 
     def __init__(self, model: Any, token_bytes: int) -> None:
@@ -63,7 +65,9 @@ class Ours:
             self.step()
 
 
-class Theirs:
+class MlxLmEngine:
+    """BatchGenerator of mlx-lm behind the same methods."""
+
     name = "mlx-lm"
 
     def __init__(self, model: Any, token_bytes: int) -> None:
@@ -86,121 +90,122 @@ class Theirs:
             pass
 
 
-Side = Ours | Theirs
+Engine = LmxEngine | MlxLmEngine
 
 
-def in_turn(sides: list[Side], measure: Callable[[Side], float], rounds: int = ROUNDS) -> dict[str, float]:
-    found: dict[str, list[float]] = {side.name: [] for side in sides}
+def in_turn(engines: list[Engine], measure: Callable[[Engine], float], rounds: int = ROUNDS) -> dict[str, float]:
+    found: dict[str, list[float]] = {engine.name: [] for engine in engines}
     for _ in range(rounds):
-        for side in sides:
-            found[side.name].append(measure(side))
+        for engine in engines:
+            found[engine.name].append(measure(engine))
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def rate(side: Side, streams: int, answer: int = 96, sampled: SamplingParams | None = None) -> float:
-    """Tokens a second over all streams, prompts of 64 included."""
+def rate(engine: Engine, streams: int, answer: int = 96, sampled: SamplingParams | None = None) -> float:
+    """Return tokens per second over all streams, including their prompts of 64 tokens."""
     begun, left = time.perf_counter(), streams
     for index in range(streams):
-        side.add(prompt(index, 64), answer, sampled, seed=index)
+        engine.add(prompt(index, 64), answer, sampled, seed=index)
     while left:
-        left -= sum(over for _, over in side.step())
+        left -= sum(over for _, over in engine.step())
     return streams * answer / (time.perf_counter() - begun)
 
 
-def say(label: str, found: dict[str, float], unit: str) -> None:
+def report(label: str, found: dict[str, float], unit: str) -> None:
     ours, theirs = found["lmx"], found["mlx-lm"]
     print(f"{label:<46} lmx {ours:9.1f}   mlx-lm {theirs:9.1f} {unit:<6} ratio {ours / theirs:.2f}", flush=True)
 
 
-def decode(sides: list[Side]) -> None:
+def decode(engines: list[Engine]) -> None:
     for streams in (1, 4, 16, 32):
-        say(f"greedy, {streams} streams", in_turn(sides, lambda side: rate(side, streams)), "tok/s")  # noqa: B023
+        report(f"greedy, {streams} streams", in_turn(engines, lambda engine: rate(engine, streams)), "tok/s")  # noqa: B023
 
 
-def sampled(sides: list[Side]) -> None:
-    for label, asked in (
+def sampled(engines: list[Engine]) -> None:
+    for label, parameters in (
         ("temperature 0.7", SamplingParams(temperature=0.7)),
         ("temperature 0.7, top_p 0.95", SamplingParams(temperature=0.7, top_p=0.95)),
     ):
         for streams in (16, 32):
             mine: dict[str, list[float]] = {"lmx": [], "mlx-lm": []}
-            for _ in range(ROUNDS):  # each beside our own greedy too
-                mine["mlx-lm"].append(rate(sides[0], streams))
-                mine["lmx"].append(rate(sides[0], streams, sampled=asked))
+            for _ in range(ROUNDS):  # paired with greedy runs of lmx
+                mine["mlx-lm"].append(rate(engines[0], streams))
+                mine["lmx"].append(rate(engines[0], streams, sampled=parameters))
             ratio = statistics.median(mine["lmx"]) / statistics.median(mine["mlx-lm"])
-            say(f"{label}, {streams} streams", in_turn(sides, lambda s: rate(s, streams, sampled=asked)), "tok/s")  # noqa: B023
-            print(f"{'':<46} of our own greedy {ratio:.2f}", flush=True)
+            rates = in_turn(engines, lambda engine: rate(engine, streams, sampled=parameters))  # noqa: B023
+            report(f"{label}, {streams} streams", rates, "tok/s")
+            print(f"{'':<46} of greedy {ratio:.2f}", flush=True)
 
 
-def pauses(sides: list[Side]) -> None:
-    """Four running streams while 1500 and 3000 tokens arrive, and a short prompt behind them."""
-    for side in sides:
+def pauses(engines: list[Engine]) -> None:
+    """Print the gaps of four streams while prompts of 1500, 3000 and then 48 tokens arrive."""
+    for engine in engines:
         gaps: list[float] = []
         first: dict[int, float] = {}
-        streams = [side.add(prompt(index, 32), 4000) for index in range(4)]
+        streams = [engine.add(prompt(index, 32), 4000) for index in range(4)]
         seen = dict.fromkeys(streams, 0.0)
         count = 0
         while count < 40:
-            count += len(side.step())
+            count += len(engine.step())
         arrived = time.perf_counter()
         seen = dict.fromkeys(streams, arrived)
-        late = [side.add(prompt(8, 1500), 4000), side.add(prompt(9, 3000), 4000)]
-        short, asked = -1, arrived + 0.3
+        late = [engine.add(prompt(8, 1500), 4000), engine.add(prompt(9, 3000), 4000)]
+        short, sent = -1, arrived + 0.3
         while len(first) < 3:
-            if short < 0 and time.perf_counter() > asked:
-                short, asked = side.add(prompt(10, 48), 4000), time.perf_counter()
-            for row, _ in side.step():
+            if short < 0 and time.perf_counter() > sent:
+                short, sent = engine.add(prompt(10, 48), 4000), time.perf_counter()
+            for row, _ in engine.step():
                 now = time.perf_counter()
                 if row in seen:
                     gaps.append(now - seen[row])
                     seen[row] = now
                 elif row not in first:
-                    first[row] = now - (asked if row == short else arrived)
+                    first[row] = now - (sent if row == short else arrived)
         gaps.sort()
         print(
-            f"{side.name:<8} gaps p50 {gaps[len(gaps) // 2]:.3f} p99 {gaps[int(len(gaps) * 0.99)]:.3f} "
+            f"{engine.name:<8} gaps p50 {gaps[len(gaps) // 2]:.3f} p99 {gaps[int(len(gaps) * 0.99)]:.3f} "
             f"longest {gaps[-1]:.3f} s; first token after {first[late[0]]:.2f} s (1500), "
             f"{first[late[1]]:.2f} s (3000), {first[short]:.2f} s (48 tokens, behind them)",
             flush=True,
         )
-        side.batch.remove([*streams, *late, short])
+        engine.batch.remove([*streams, *late, short])
 
 
-def lengths(sides: list[Side]) -> None:
-    """Bytes of keys and values, over what the tokens need: one long row with 31 short. Then four lengths at once."""
-    for side in sides:
+def lengths(engines: list[Engine]) -> None:
+    """Print the KV cache bytes of a long and 31 short rows relative to their tokens, and the rate of mixed lengths."""
+    for engine in engines:
         for index in range(32):
-            side.add(prompt(index, 4096 if index == 0 else 64), 96)
+            engine.add(prompt(index, 4096 if index == 0 else 64), 96)
         rows = count = 0
         while rows < 32:
-            rows = len(side.step())
+            rows = len(engine.step())
         mx.reset_peak_memory()
         before, begun = mx.get_active_memory(), time.perf_counter()
         while count < 640:
-            count += len(side.step())
-        seconds, held = time.perf_counter() - begun, side.bytes
-        ideal = (4096 + 31 * 64 + 32 * 20) * side.token_bytes
+            count += len(engine.step())
+        seconds, held = time.perf_counter() - begun, engine.bytes
+        ideal = (4096 + 31 * 64 + 32 * 20) * engine.token_bytes
         print(
-            f"{side.name:<8} 4096 with 31 of 64: {held / 1e6:.0f} MB, {held / ideal:.2f} of ideal; peak above "
+            f"{engine.name:<8} 4096 with 31 of 64: {held / 1e6:.0f} MB, {held / ideal:.2f} of ideal; peak above "
             f"{(mx.get_peak_memory() - before) / 1e6:.0f} MB; {count / seconds:.0f} tok/s",
             flush=True,
         )
-        side.drain()
+        engine.drain()
 
-    def mixed(side: Side) -> float:
+    def mixed(engine: Engine) -> float:
         for index in range(16):
-            side.add(prompt(index, (64, 200, 500, 1200)[index % 4]), 64)
+            engine.add(prompt(index, (64, 200, 500, 1200)[index % 4]), 64)
         rows = count = 0
         while rows < 16:
-            rows = len(side.step())
+            rows = len(engine.step())
         begun = time.perf_counter()
         while count < 480:
-            count += len(side.step())
+            count += len(engine.step())
         seconds = time.perf_counter() - begun
-        side.drain()
+        engine.drain()
         return count / seconds
 
-    say("16 streams of 64, 200, 500 and 1200 tokens", in_turn(sides, mixed, 3), "tok/s")
+    report("16 streams of 64, 200, 500 and 1200 tokens", in_turn(engines, mixed, 3), "tok/s")
 
 
 def main() -> None:
@@ -209,10 +214,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model, _ = load_model(build_model("qwen3", Path(folder), ends=False, **(COMMON | SIZES[size])))
     token_bytes = 2 * 4 * COMMON["num_key_value_heads"] * SIZES[size]["num_hidden_layers"] * SIZES[size]["head_dim"]
-    sides: list[Side] = [Ours(model, token_bytes), Theirs(model, token_bytes)]
+    engines: list[Engine] = [LmxEngine(model, token_bytes), MlxLmEngine(model, token_bytes)]
     print(f"{size}: {'OpenBLAS' if 'openblas' in Path('/proc/self/maps').read_text() else 'no OpenBLAS'}", flush=True)
     for part in parts:
-        {"decode": decode, "sampled": sampled, "pauses": pauses, "lengths": lengths}[part](sides)
+        {"decode": decode, "sampled": sampled, "pauses": pauses, "lengths": lengths}[part](engines)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
-"""How long `lmx ls` takes with 200 models, and how fast 4 GiB are verified beside bare hashes. `--models N`, `--folder`
-on the disk to be measured."""
+"""Benchmark of the library: `lmx ls` with many models, and `lmx verify` of 4 GiB compared with plain hashing.
+
+python scripts/bench_library.py [--models 200] [--folder FOLDER_ON_THE_MEASURED_DISK]
+"""
 
 import argparse
 import hashlib
@@ -27,11 +29,11 @@ RUNS = 5
 LAYERS = 36
 PARTS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj")
 SHARDS, SHARD_BYTES = 4, 1024**3
-"""Long enough that lmx's own start, a third of a second, is no part of the figure."""
+"""Number and size of the files to verify, large enough that the start of `lmx` (a third of a second) is negligible."""
 
 
 def fill(cache: Path, count: int) -> None:
-    """Models whose headers and tokenizers are as long as those of real ones."""
+    """Create `count` models whose headers and tokenizers are as large as those of real models."""
     base = make_folder(cache / ".base")
     kinds = {"weight": numpy.uint32, "scales": numpy.float16, "biases": numpy.float16}
     names = [f"model.layers.{layer}.{part}" for layer in range(LAYERS) for part in PARTS]
@@ -58,8 +60,8 @@ def listing(daemon: Daemon, name: str) -> None:
         after = os.times()
         seconds.append(time.perf_counter() - begun)
         spent.append(after.children_user + after.children_system - before.children_user - before.children_system)
-    usual, own = statistics.median(seconds[1:]), statistics.median(spent[1:])
-    print(f"lmx ls, {name}: first {seconds[0]:.2f} s, then median {usual:.2f} s ({own:.2f} s of a core)")
+    median, cpu = statistics.median(seconds[1:]), statistics.median(spent[1:])
+    print(f"lmx ls, {name}: first {seconds[0]:.2f} s, then median {median:.2f} s ({cpu:.2f} s of CPU time)")
     assert daemon.process is not None
     daemon.process.terminate()
     daemon.process.wait()
@@ -73,16 +75,16 @@ def verifying(daemon: Daemon, folder: Path) -> None:
     for shard in shards[1:]:
         shutil.copyfile(shards[0], shard)
     cores, size = os.cpu_count() or 1, SHARDS * SHARD_BYTES / 1e9
-    timed(lambda: list(map(bare, shards)))  # into the page cache, as far as they fit
+    timed(lambda: list(map(plain_hash, shards)))  # fills the page cache
     with ThreadPoolExecutor(cores) as threads:
-        print(f"one bare sha256: {size / timed(lambda: list(map(bare, shards))):.2f} GB/s")
-        print(f"{cores} bare ones at once: {size / timed(lambda: list(threads.map(bare, shards))):.2f} GB/s")
+        print(f"plain sha256, 1 thread: {size / timed(lambda: list(map(plain_hash, shards))):.2f} GB/s")
+        print(f"plain sha256, {cores} threads: {size / timed(lambda: list(threads.map(plain_hash, shards))):.2f} GB/s")
     recorded = daemon.lmx("verify", "local/large", timeout=600)
     assert "recorded" in recorded.stdout, recorded.stderr
     print(f"lmx verify: {size / timed(lambda: daemon.lmx('verify', 'local/large', timeout=600)):.2f} GB/s")
 
 
-def bare(file: Path) -> None:
+def plain_hash(file: Path) -> None:
     with file.open("rb") as source:
         hashlib.file_digest(source, "sha256")
 
@@ -94,7 +96,7 @@ def timed(act: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, default=200)
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
@@ -105,7 +107,7 @@ def main() -> None:
             environment={"HF_HUB_CACHE": str(root / "cache"), "HOME": place},
             config=f'[library]\nfolders = ["{root}/mine"]\n',
         )
-        listing(daemon, f"{options.models} models never seen")
+        listing(daemon, f"{options.models} models, first scan")
         listing(daemon, f"{options.models} models, after a restart")
         daemon.start()
         verifying(daemon, root / "mine")

@@ -1,7 +1,7 @@
-"""The two models that servers are compared on: random weights, fp32, and a tokenizer whose every token is plain text.
+"""The two models for the comparison of servers: random weights in fp32, and a tokenizer of plain ASCII words.
 
-Random weights say nothing sensible and cost what trained ones do. Every token they say is a word of its own in ASCII:
-each can be shown at once, so that no server gains or loses by how it holds back half a character.
+Random weights cost as much compute as trained weights. Every generated token is a complete ASCII word, so that a server
+can send each token at once and need not hold back incomplete characters.
 """
 
 import random
@@ -35,25 +35,24 @@ SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
 def build(name: str, cache: Path) -> Path:
-    """Writes the model into a Hugging Face cache as bench/`name`; the folder of its files."""
+    """Write the model into a Hugging Face cache as bench/`name`, and return the folder of its files."""
     repository = cache / f"models--bench--{name}"
     snapshot = repository / "snapshots" / COMMIT
     build_model("qwen3", snapshot, ends=False, vocab_size=VOCABULARY, **SHAPES[name])
     _write_tokenizer(snapshot)
-    _say_words_only(snapshot)
+    _generate_words_only(snapshot)
     (repository / "refs").mkdir(exist_ok=True)
     (repository / "refs" / "main").write_text(COMMIT)
     return snapshot
 
 
 def _vocabulary() -> list[str]:
-    """Special tokens, characters, words as a line ends with them, and words with a space after them, as byte-level BPE
-    writes them."""
-    chance = random.Random(0)
+    """Return the vocabulary in byte-level BPE notation: special tokens, characters, words with and without a space."""
+    rng = random.Random(0)
     characters = [chr(code) for code in range(33, 127)] + ["Ġ", "Ċ"]
     found = dict.fromkeys([*SPECIAL, *characters, *WORDS, *(f"{word}Ġ" for word in WORDS)])
     while len(found) < VOCABULARY:
-        found["".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=chance.randint(3, 8))) + "Ġ"] = None
+        found["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(3, 8))) + "Ġ"] = None
     return list(found)
 
 
@@ -73,9 +72,12 @@ def _write_tokenizer(folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
-def _say_words_only(folder: Path) -> None:
-    """What the model says has one spelling in tokens, as a trained model's text nearly always has: else a second turn
-    would have another beginning than the first one's answer."""
+def _generate_words_only(folder: Path) -> None:
+    """Zero the embeddings of all tokens but words with a trailing space, so that only these are generated.
+
+    Generated text then has a single tokenization, as that of a trained model nearly always has. Otherwise the prompt of
+    a second turn would not contain the generated tokens as its prefix.
+    """
     import mlx.core as mx
 
     file = folder / "model.safetensors"

@@ -1,9 +1,10 @@
-"""A pull, proved by hash, beside huggingface_hub's snapshot_download, which proves nothing: same files, same disk.
+"""Comparison of a pull, which verifies hashes, with huggingface_hub's snapshot_download, which does not.
 
     python scripts/bench_pull.py [--megabytes 512] [--rounds 5] [--folder DIR]
 
-A stand-in Hub on loopback serves two large files and twenty small ones; the two take turns, each in a fresh process
-and a fresh cache. Prints each round, the medians, and the ratio (hub's seconds / lmx's): 1 is as fast, above is faster.
+A fake Hub on loopback serves two large files and twenty small ones. The two programs run in turn, each in a new process
+with an empty cache on the same disk. The script prints each round, the medians, and the ratio of the hub's seconds to
+those of lmx. A ratio above 1 means that lmx is faster.
 """
 
 import argparse
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 REPO = "bench/model"
 SMALL_FILES = 20
 LEAST_RATIO = 0.9
+"""Ratio below which the script fails."""
 
 HUB = """
 import sys, time
@@ -55,7 +57,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--folder", type=Path, help="on the disk to be measured; a temporary one if not given")
+    parser.add_argument("--folder", type=Path, help="folder on the disk to measure; default: the temporary folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         place = Path(name)
@@ -65,7 +67,8 @@ def main() -> int:
         try:
             assert server.stdout is not None
             endpoint = f"http://127.0.0.1:{server.stdout.readline().split()[1]}"
-            urllib.request.urlopen(f"{endpoint}/api/models/{REPO}/tree/main").read()  # hashed once, before the clock
+            # The first listing makes the fake Hub hash its files, which must not be part of the measurement.
+            urllib.request.urlopen(f"{endpoint}/api/models/{REPO}/tree/main").read()
             return compare(place, endpoint, options.rounds, options.megabytes)
         finally:
             server.terminate()

@@ -1,9 +1,9 @@
-"""Measures the TUI in a real pseudo-terminal: first paint, and CPU while it streams, draws graphs, or rests.
+"""Benchmark of the TUI in a pseudo-terminal: time to the first frame, and CPU while it streams, draws or idles.
 
     python scripts/bench_tui.py [--seconds 4] [--idle]
 
-The idle rows run over a real daemon, whose snapshots arrive twice a second while nothing changes; `--idle` measures
-only these. In the other rows the client is scripted, so that the TUI alone is measured. Run it on a quiet machine.
+The idle rows use a real daemon, whose snapshots arrive twice a second while nothing changes. `--idle` measures only
+these rows. The other rows use a scripted client, so that only the TUI is measured. Run the script on an idle machine.
 """
 
 import argparse
@@ -27,7 +27,7 @@ IDLE_SCREENS = {"models, idle daemon": b"\x1bOQ", "chat, idle daemon": F3, "moni
 
 
 def prose(tokens: int) -> str:
-    """Text of about so many tokens, in paragraphs and a list now and then."""
+    """Return about `tokens` tokens of text with paragraphs, lists and code."""
     paragraphs = [WORDS * 4, "- one\n- two `x`\n- three", WORDS * 3, "```python\ndef f(x):\n    return [x]\n```"]
     text, count = [], 0
     while count < tokens:
@@ -38,14 +38,17 @@ def prose(tokens: int) -> str:
 
 
 def child(rate: int, old: int, hertz: float) -> None:
-    """The TUI over a client that answers with `rate` tokens a second and sends `hertz` snapshots a second."""
+    """Run the TUI with a client that generates `rate` tokens and sends `hertz` snapshots per second.
+
+    The first request is answered with `old` tokens at once.
+    """
     from lmx_daemon.contract.generation import Delta, Event, Generate, Request, Started
     from lmx_daemon.contract.types import Series, Snapshot
     from lmx_daemon.settings.schema import Settings
     from lmx_tui.app import LmxApp
     from tests.fake_client import FakeClient, answer_of, busy_snapshot, finished
 
-    class Client(FakeClient):
+    class ScriptedClient(FakeClient):
         async def watch(self) -> AsyncIterator[Snapshot]:
             number = 0
             while True:
@@ -74,7 +77,7 @@ def child(rate: int, old: int, hertz: float) -> None:
                 await asyncio.sleep(0.01)
             yield finished()
 
-    LmxApp(Client(busy_snapshot()), Settings(), version="0.0.0").run()
+    LmxApp(ScriptedClient(busy_snapshot()), Settings(), version="0.0.0").run()
 
 
 def measure_idle(seconds: float) -> None:
@@ -118,7 +121,7 @@ def main() -> None:
     from tests.pty_harness import run
 
     def measure(name: str, rate: int, old: int, hertz: float, keys: list[tuple[float, bytes]]) -> None:
-        """CPU is that of the run less that of a run which leaves where this one begins to count."""
+        """Print one row. The figures are those of a whole run minus those of a run that quits when measuring starts."""
         command = [sys.executable, str(ROOT / "scripts/bench_tui.py"), "--child", str(rate), str(old), str(hertz)]
         ready = (keys[-1][0] if keys else 0.0) + 1.0
         end = ready + options.seconds

@@ -1,9 +1,13 @@
-"""mlx-lm's own batch and loader without a server, for scripts/peers.py: one line in, one line of JSON out.
+"""mlx-lm's batch and loader without a server, for scripts/peers.py.
 
-    python scripts/in_process.py MODEL [bare]       bare: nothing is loaded before it is asked for
+    python scripts/in_process.py MODEL [bare]       bare: load no model at the start
 
-burst STREAMS PROMPT ANSWER    for each stream, when each token was there, in seconds
-load                           seconds of a bare mlx_lm.load
+Each line of input is one command, and each is answered with one line of JSON:
+
+burst STREAMS PROMPT ANSWER    arrival times of the tokens of each stream, in seconds
+load                           seconds of mlx_lm.load
+bytes                          KV cache bytes relative to the tokens: lmx, mlx-lm
+lookup                         seconds of a prefix look-up: lmx, mlx-lm
 """
 
 import json
@@ -29,9 +33,9 @@ from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
 
 ENTRY, COMMON = 40_000, 1000
-"""Tokens of the stored prefix, and how many of them the one that is looked up shares."""
-
-LONG, SHORT, SHORTS, ROOM = 4096, 64, 31, 400
+"""Tokens of the stored prefix, and the number of them that the looked-up prompt shares."""
+LONG, SHORT, SHORTS, ANSWER = 4096, 64, 31, 400
+"""Tokens of the long and of the short prompts, the number of short prompts, and the token limit of all answers."""
 
 
 def burst(model: Any, streams: int, prompt: int, answer: int) -> list[list[float]]:
@@ -64,21 +68,21 @@ def look_up() -> list[float]:
 
 
 def cache_bytes(model: Any) -> list[float]:
-    """Taken when all rows decode."""
+    """Return KV cache bytes over the bytes that the tokens need, for lmx and mlx-lm, when all rows decode."""
     lengths = [LONG, *[SHORT] * SHORTS]
     ours = Batch(model, set(), prefill_step=512)
     mine = 0
-    for group in (lengths[:1], lengths[1:]):  # the long one first: the short ones would end before it begins
-        ids = [ours.add(prompt(index, length), [Row(ROOM, GREEDY)])[0] for index, length in enumerate(group)]
+    for group in (lengths[:1], lengths[1:]):  # the long prompt first, because its prefill would outlast the short rows
+        ids = [ours.add(prompt(index, length), [Row(ANSWER, GREEDY)])[0] for index, length in enumerate(group)]
         mine += all_decoding(lambda: [token.row for token in ours.step().tokens], set(ids))
     assert ours.rows == len(lengths)
     theirs = BatchGenerator(model, completion_batch_size=32, prefill_batch_size=8, prefill_step_size=512)
     uids = theirs.insert(
-        [prompt(index, length) for index, length in enumerate(lengths)], max_tokens=[ROOM] * len(lengths)
+        [prompt(index, length) for index, length in enumerate(lengths)], max_tokens=[ANSWER] * len(lengths)
     )
     others = all_decoding(lambda: [found.uid for found in theirs.next()[1]], set(uids))
     one = model.make_cache() if hasattr(model, "make_cache") else [KVCache() for _ in model.layers]
-    model(mx.array([prompt(0, 256)]), cache=one)  # 256 tokens fill a cache's first piece: nothing is spare
+    model(mx.array([prompt(0, 256)]), cache=one)  # 256 tokens fill the first block of a cache exactly
     mx.eval([layer.state for layer in one])
     token = sum(layer.nbytes for layer in one) / 256
     held = sum(lengths)
@@ -86,7 +90,7 @@ def cache_bytes(model: Any) -> list[float]:
 
 
 def all_decoding(step: Callable[[], list[int]], rows: set[int]) -> int:
-    """Steps until each of `rows` has given a token; the tokens that were generated until then."""
+    """Run steps until each of `rows` has generated a token, and return the number of tokens generated."""
     left, generated = set(rows), 0
     while left:
         given = step()
@@ -100,7 +104,7 @@ def prompt(index: int, length: int) -> list[int]:
 
 
 def timed(act: Callable[[], object], times: int) -> float:
-    """The median of so many."""
+    """Return the median seconds of `times` calls."""
     found = []
     for _ in range(times):
         begun = time.perf_counter()

@@ -1,8 +1,8 @@
-"""Makes docs/pictures/*.png for the README: the real TUI over a real daemon with lmx/guide, drawn cell by cell.
+"""Screenshots for the README (docs/pictures/*.png): the real TUI with a real daemon and lmx/guide.
 
     python scripts/screenshots.py [--scripted]
 
-Where no daemon can be started (or with --scripted) the client is a scripted one, and that is said.
+If no daemon can be started, or with --scripted, a scripted client is used, and the script prints a notice.
 """
 
 import argparse
@@ -45,7 +45,7 @@ OTHERS = (
 
 
 async def ask_in_background(client: Client, name: str, delay: float) -> None:
-    """What another program would do: one question after the other."""
+    """Send one question after the other, as another program would."""
     await asyncio.sleep(delay)
     number = 0
     while True:
@@ -87,11 +87,11 @@ async def pictures(client: Client, wait: float) -> None:
 async def from_daemon() -> None:
     folder = Path(tempfile.mkdtemp(prefix="lmx-", dir="/tmp"))
     home = Home(folder)
-    os.environ["HF_HUB_CACHE"] = str(folder / "hub")  # no pictures of what else is on this disk
+    os.environ["HF_HUB_CACHE"] = str(folder / "hub")  # keeps other models of this machine out of the pictures
     tasks: list[asyncio.Task[None]] = []
     try:
         status = await start_daemon(home, ["--port", "0"])
-        print(f"over the daemon at {status.address}")
+        print(f"using the daemon at {status.address}")
         async with Client(home.socket) as client, Client(home.socket) as another:
             try:
                 async for _ in client.load(LoadRequest(model=GUIDE)):
@@ -110,16 +110,16 @@ async def from_daemon() -> None:
 
 
 async def scripted() -> None:
-    print("over a scripted client: these are not pictures of a real daemon")
+    print("using a scripted client: the pictures do not show a real daemon")
     await pictures(FakeClient(busy_snapshot(), answer_of("lmx runs MLX models on your machine.")), 0.2)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scripted", action="store_true")
-    way: Callable[[], Coroutine[Any, Any, None]] = scripted if parser.parse_args().scripted else from_daemon
+    run: Callable[[], Coroutine[Any, Any, None]] = scripted if parser.parse_args().scripted else from_daemon
     try:
-        asyncio.run(way())
+        asyncio.run(run())
     except LmxError as error:
         print(f"no daemon: {error.message}", file=sys.stderr)
         asyncio.run(scripted())

@@ -1,6 +1,6 @@
-"""A picture of a Textual screen, cell by cell: braille dots, blocks and frames are drawn as terminals draw them.
+"""Image of a Textual screen, drawn cell by cell: braille dots, blocks and frames look as in a terminal.
 
-SVG to PNG converters squeeze those glyphs; this does not. Needs Pillow and the DejaVu fonts.
+Converters from SVG to PNG distort these glyphs. The module requires Pillow and the DejaVu fonts.
 """
 
 from pathlib import Path
@@ -24,6 +24,8 @@ ARMS = {
 
 
 class CellPicture:
+    """Image with a grid of character cells."""
+
     def __init__(self, width: int, height: int, background: tuple[int, int, int]) -> None:
         self.image = Image.new("RGB", (width * CELL[0], height * CELL[1]), background)
         self._draw = ImageDraw.Draw(self.image)
@@ -31,7 +33,7 @@ class CellPicture:
         self._bold = ImageFont.truetype("DejaVuSansMono-Bold.ttf", FONT_SIZE)
 
     def cell(self, column: int, row: int, character: str, fore: Any, back: Any, *, bold: bool) -> int:
-        """Draws one character and returns the cells it takes."""
+        """Draw one character and return its width in cells."""
         width, height = CELL
         cells = max(1, cell_len(character))
         x, y = column * width, row * height
@@ -96,7 +98,7 @@ def _rgb(color: Color | None, otherwise: tuple[int, int, int]) -> tuple[int, int
 
 
 def picture(app: App[Any]) -> "Image.Image":
-    """The app's screen as it is now."""
+    """Return an image of the current screen of the app."""
     width, height = app.size
     fore_default = (220, 220, 220)
     back_default = (18, 18, 18)

@@ -1,12 +1,15 @@
-"""A stand-in Hugging Face Hub, for tests: one folder `root/<owner>/<name>` is one model repository.
+"""Fake Hugging Face Hub for tests. Each folder `root/<owner>/<name>` is one model repository.
 
-`python tests/fakehub.py ROOT [--port N]` prints "PORT <n>". Files above 1 MiB and safetensors are large: a redirect
-to /cdn on the other loopback name, with the sha256 as ETag. POST /_faults sets what goes wrong ({} nothing), GET /_log
-tells the requests since it was last asked. Counts (`*_times`) are for each file; places below 1 are parts of its size.
-Faults of large files' bytes: rate (bytes a second), drop_after and drop_times, stall_after with stall_times and
-stall_seconds, corrupt_at with corrupt_times, truncate_to, append (bytes too many), ignore_range, shift_range, encoding.
-Of answers: status with status_times, status_on and retry_after, gated, token (the only good one), etag, location,
-no_commit, cache_redirect. Of the listing: evil_path, oid, size, commit, head (another commit of the same files), xet.
+`python tests/fakehub.py ROOT [--port N]` prints "PORT <n>". Safetensors and files above 1 MiB are large files: they are
+redirected to /cdn on the other loopback name, with their sha256 as ETag. POST /_faults sets the faults to inject ({}
+for none). GET /_log returns the requests since the previous call. Counts (`*_times`) apply to each file. Offsets below
+1 are fractions of the file size.
+
+Faults in the bytes of large files: rate (bytes per second), drop_after and drop_times, stall_after with stall_times and
+stall_seconds, corrupt_at with corrupt_times, truncate_to, append (surplus bytes), ignore_range, shift_range, encoding.
+Faults in responses: status with status_times, status_on and retry_after, gated, token (the only valid token), etag,
+location, no_commit, cache_redirect.
+Faults in listings: evil_path, oid, size, commit, head (another commit of the same files), xet.
 """
 
 import argparse
@@ -61,8 +64,8 @@ class Entry:
         return hashlib.sha1(b"blob " + str(len(data)).encode() + b"\0" + data).hexdigest()
 
 
-class Hub:
-    """The repositories, the faults and the log; shared by all connections."""
+class HubState:
+    """Repositories, faults and request log, shared by all connections."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -85,7 +88,7 @@ class Hub:
         return [self._entry(base, file) for file in files]
 
     def _entry(self, base: Path, file: Path) -> Entry:
-        """Hashed once for each content."""
+        """Return the entry of a file. Its hashes are computed once for each content."""
         status = file.stat()
         key = file, status.st_mtime_ns, status.st_size
         if key not in self._entries:
@@ -100,13 +103,13 @@ class Hub:
         return hashlib.sha1(listed.encode()).hexdigest()
 
     def spend(self, name: str, path: str) -> bool:
-        """Whether a fault that happens so many times to each path (once, if nothing is said) happens now."""
+        """Return whether a fault with a limited count (default: 1) still applies to `path`, and count this use."""
         with self.lock:
             self.spent[name, path] = self.spent.get((name, path), 0) + 1
             return bool(self.spent[name, path] <= self.faults.get(name, 1))
 
-    def place(self, name: str, size: int) -> int:
-        """A place in a file: as it is said, or as a part of its size."""
+    def offset(self, name: str, size: int) -> int:
+        """Return the byte offset that a fault names, either absolute or as a fraction of the file size."""
         value = self.faults[name]
         return max(1, int(value * size)) if value < 1 else int(value)
 
@@ -136,18 +139,18 @@ class Hub:
             "lastModified": "2026-11-01T00:00:00.000Z",
             "createdAt": "2026-01-01T00:00:00.000Z",
             "siblings": siblings,
-        } | self._said(repo)
+        } | self._overrides(repo)
 
-    def _said(self, repo: str) -> dict[str, Any]:
-        """What `root/.said.json` says of the repository: it stands above what is made up here."""
+    def _overrides(self, repo: str) -> dict[str, Any]:
+        """Return the fields that `root/.overrides.json` sets for the repository. They override the generated ones."""
         try:
-            found: dict[str, Any] = json.loads((self.root / ".said.json").read_text()).get(repo, {})
+            found: dict[str, Any] = json.loads((self.root / ".overrides.json").read_text()).get(repo, {})
         except FileNotFoundError:
             return {}
         return found
 
     def listed(self, query: dict[str, list[str]]) -> list[dict[str, Any]]:
-        """As /api/models answers: filtered, sorted, cut, with the repository's parameters and the short config."""
+        """Return the rows of /api/models: filtered, sorted and limited, with parameters and the short config."""
         wanted, author = query.get("search", [""])[0].lower(), query.get("author", [None])[0]
         found = [self.expanded(repo) for repo in self.repositories() if wanted in repo.lower()]
         found = [info for info in found if author in (None, info["author"])]
@@ -175,7 +178,7 @@ class Hub:
             short["tokenizer_config"] = {key: tokenizer[key] for key in ("chat_template",) if key in tokenizer}
         counts = Counter({kind: count for kind, count in counts.items() if count})
         more = {"config": short, "safetensors": {"parameters": counts, "total": counts.total()}}
-        return more | info | self._said(repo)
+        return more | info | self._overrides(repo)
 
     def tree(self, repo: str) -> list[dict[str, Any]]:
         listed = []
@@ -193,12 +196,14 @@ class Hub:
 
 
 class Handler(BaseHTTPRequestHandler):
+    """Routes of the Hub and of its CDN."""
+
     protocol_version = "HTTP/1.1"
     server_version = "fakehub"
-    hub: Hub
+    hub: HubState
 
     def log_message(self, *_: object) -> None:
-        """Nothing on stderr; GET /_log tells."""
+        """Write nothing to stderr. GET /_log returns the requests."""
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -215,8 +220,8 @@ class Handler(BaseHTTPRequestHandler):
         path, query, faults = unquote(parts.path), parse_qs(parts.query), self.hub.faults
         if path == "/_log":
             with self.hub.lock:
-                told, self.hub.log = self.hub.log, []
-            return self._answer(200, json.dumps(told).encode(), noted=False)
+                entries, self.hub.log = self.hub.log, []
+            return self._answer(200, json.dumps(entries).encode(), noted=False)
         if (
             "status" in faults
             and path.startswith(faults.get("status_on", "/"))
@@ -286,8 +291,8 @@ class Handler(BaseHTTPRequestHandler):
             }
             return self._answer(302, b"Found", headers)
         if faults.get("cache_redirect") and not cached:
-            place = f"/api/resolve-cache/models/{repo}/{commit}/{quote(path)}"
-            return self._answer(307, b"", headers | etag | {"Location": place})
+            target = f"/api/resolve-cache/models/{repo}/{commit}/{quote(path)}"
+            return self._answer(307, b"", headers | etag | {"Location": target})
         return self._blob(entry, headers | etag)
 
     def _blob(self, entry: Entry, headers: dict[str, str]) -> None:
@@ -314,18 +319,18 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     def _send_bytes(self, entry: Entry, start: int) -> None:
-        """With the faults that are set; as fast as the kernel can, where there are none."""
+        """Send the bytes from `start` with the faults that are set, or with sendfile if there are none."""
         hub, size = self.hub, entry.size
         faults = hub.faults if entry.large else {}
-        end = min(size, start + hub.place("truncate_to", size)) if "truncate_to" in faults else size
+        end = min(size, start + hub.offset("truncate_to", size)) if "truncate_to" in faults else size
         if "drop_after" in faults and hub.spend("drop_times", str(entry.file)):
-            end = min(end, start + hub.place("drop_after", size))
+            end = min(end, start + hub.offset("drop_after", size))
         wrong = -1
-        if "corrupt_at" in faults and (wrong := hub.place("corrupt_at", size)) >= start:
+        if "corrupt_at" in faults and (wrong := hub.offset("corrupt_at", size)) >= start:
             wrong = wrong if "corrupt_times" not in faults or hub.spend("corrupt_times", str(entry.file)) else -1
         stall = -1
         if "stall_after" in faults and hub.spend("stall_times", str(entry.file)):
-            stall = hub.place("stall_after", size)
+            stall = hub.offset("stall_after", size)
         with entry.file.open("rb") as content:
             if faults.keys().isdisjoint(("rate", "corrupt_at", "stall_after")):
                 self.connection.sendfile(content, start, end - start) if end > start else None
@@ -379,12 +384,14 @@ class Handler(BaseHTTPRequestHandler):
             )
 
 
-class Server(ThreadingHTTPServer):
+class FakeHubServer(ThreadingHTTPServer):
+    """Server with one thread for each connection."""
+
     daemon_threads = True
     request_queue_size = 256
 
     def handle_error(self, *_: object) -> None:
-        """A client that goes away is what the tests are about."""
+        """Ignore errors of a connection, because tests disconnect on purpose."""
 
 
 def main() -> None:
@@ -392,8 +399,8 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
-    handler = type("HubHandler", (Handler,), {"hub": Hub(options.root.resolve())})
-    server = Server(("127.0.0.1", options.port), handler)
+    handler = type("HubHandler", (Handler,), {"hub": HubState(options.root.resolve())})
+    server = FakeHubServer(("127.0.0.1", options.port), handler)
     print("PORT", server.server_address[1], flush=True)
     server.serve_forever()
 

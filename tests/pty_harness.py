@@ -1,4 +1,4 @@
-"""Runs a program in a real pseudo-terminal: answers what Textual asks, types keys, counts frames, bytes and CPU."""
+"""A program in a real pseudo-terminal: replies to the queries of Textual, keys, and counts of frames, bytes and CPU."""
 
 import fcntl
 import os
@@ -13,14 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
-ASKS_FOR_SYNC = b"\x1b[?2026$p"
-HAS_SYNC = b"\x1b[?2026;2$y"
+SYNC_QUERY = b"\x1b[?2026$p"
+"""Query for synchronized output, which Textual sends at the start."""
+SYNC_REPLY = b"\x1b[?2026;2$y"
 FRAME = b"\x1b[?2026h"
+"""Start of a synchronized update. Textual writes one for each frame."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What was seen. Times in seconds; `cpu` is user and system time of the program."""
+    """Result of a run. Times are in seconds; `cpu` is the user and system time of the program."""
 
     wall: float
     cpu: float
@@ -40,7 +42,10 @@ def run(
     keys: Sequence[tuple[float, bytes]] = (),
     limit: float = 30.0,
 ) -> Run:
-    """Runs `command` until it ends, or kills it after `limit`. `keys`: (seconds from the first frame, bytes)."""
+    """Run `command` until it ends, or kill it after `limit` seconds.
+
+    `keys` are pairs of seconds after the first frame and the bytes to type.
+    """
     pid, terminal = pty.fork()
     if pid == 0:
         extra = {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
@@ -66,8 +71,8 @@ def run(
         if not data:
             break
         output += data
-        if ASKS_FOR_SYNC in data:
-            os.write(terminal, HAS_SYNC)
+        if SYNC_QUERY in data:
+            os.write(terminal, SYNC_REPLY)
         frames += data.count(FRAME)
         if first is None and frames:
             first = time.monotonic() - begun
@@ -100,7 +105,7 @@ class Terminal:
         ready, go = os.pipe()
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
-            os.read(ready, 1)  # the size has to be set before the program asks for it
+            os.read(ready, 1)  # waits until the size is set
             extra = {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
             os.execvpe(command[0], list(command), os.environ | extra | dict(environment or {}))
         self.resize(size)
@@ -133,13 +138,13 @@ class Terminal:
         os.kill(self.pid, number)
 
     def hang_up(self) -> None:
-        """Close the terminal, as a closed window does."""
+        """Close the terminal, as closing its window does."""
         if self._terminal >= 0:
             os.close(self._terminal)
             self._terminal = -1
 
     def read(self, seconds: float = 0.0) -> None:
-        """Take what the program writes within `seconds`, and answer what Textual asks."""
+        """Read the output of the next `seconds`, and reply to the queries of Textual."""
         deadline = time.monotonic() + seconds
         while select.select([self._terminal], [], [], max(0.0, deadline - time.monotonic()))[0]:
             try:
@@ -149,21 +154,21 @@ class Terminal:
             if not data:
                 return
             self.output += data
-            if ASKS_FOR_SYNC in data:
-                os.write(self._terminal, HAS_SYNC)
+            if SYNC_QUERY in data:
+                os.write(self._terminal, SYNC_REPLY)
 
-    def until(self, true: Callable[[str], object], seconds: float = 20.0) -> None:
-        """Read until `true(all text so far)`. Fails with the text."""
+    def until(self, condition: Callable[[str], object], seconds: float = 20.0) -> None:
+        """Read until `condition` holds for all text so far. Fails with the text after `seconds`."""
         deadline = time.monotonic() + seconds
-        while not true(self.text):
-            assert time.monotonic() < deadline, f"it never came; the terminal has:\n{self.text[-2000:]}"
+        while not condition(self.text):
+            assert time.monotonic() < deadline, f"the condition never held; the terminal has:\n{self.text[-2000:]}"
             self.read(0.05)
 
     def wait(self, seconds: float = 20.0) -> int:
         """Return the exit code, or minus the signal that ended the program, after reading all of its output."""
         deadline = time.monotonic() + seconds
         while self._status is None:
-            assert time.monotonic() < deadline, f"it has not ended; the terminal has:\n{self.text[-2000:]}"
+            assert time.monotonic() < deadline, f"the program has not ended; the terminal has:\n{self.text[-2000:]}"
             if self._terminal >= 0:
                 self.read(0.05)
             else:
@@ -176,5 +181,5 @@ class Terminal:
 
 
 def _peak(usage: resource.struct_rusage) -> int:
-    """ru_maxrss counts kilobytes on Linux, bytes on macOS."""
+    """Return the peak resident bytes. `ru_maxrss` is in kilobytes on Linux and in bytes on macOS."""
     return usage.ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)

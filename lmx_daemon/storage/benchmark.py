@@ -57,8 +57,6 @@ class ServerResult(Frozen, frozen=True):
 class MeasuredTest(Frozen, frozen=True):
     """One row: the same load on every server of the run."""
 
-    __test__ = False  # pytest takes every class of this name for its own
-
     name: str
     workload: str
     outcomes: tuple[ServerResult, ...]

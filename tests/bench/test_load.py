@@ -181,18 +181,18 @@ class StubServer:
             entry = {"id": "a/model"} | ({"max_context_length": self.context} if self.context else {})
             self._write(writer, 200, {"data": [entry]})
             return
-        asked = json.loads(body)
-        if asked["model"] != "a/model":
+        sent = json.loads(body)
+        if sent["model"] != "a/model":
             self._write(writer, 404, {"error": {"message": "no such model"}})
             return
-        prompt = sum(len(message["content"].split()) for message in asked["messages"]) + 5
-        usage = {"prompt_tokens": prompt, "completion_tokens": asked["max_tokens"]}
-        if not asked.get("stream"):
+        prompt = sum(len(message["content"].split()) for message in sent["messages"]) + 5
+        usage = {"prompt_tokens": prompt, "completion_tokens": sent["max_tokens"]}
+        if not sent.get("stream"):
             self._write(writer, 200, {"choices": [], "usage": usage})
             return
-        self.bodies.append(asked)
+        self.bodies.append(sent)
         writer.write(SSE)
-        for _ in range(asked["max_tokens"]):
+        for _ in range(sent["max_tokens"]):
             writer.write(chunked(event("x ")))
             await writer.drain()
             await asyncio.sleep(0.001)
@@ -212,8 +212,8 @@ class TestRun:
         test = found.tests[0]
         assert test.outcomes[0].median.prompt_tokens == 2 * 4 * 64
         assert test.outcomes[0].median.tokens == 2 * 4 * 3
-        asked = [body["messages"][0]["content"] for body in stub.bodies]  # type: ignore[index]
-        assert len(set(asked)) == len(asked)
+        prompts = [body["messages"][0]["content"] for body in stub.bodies]  # type: ignore[index]
+        assert len(set(prompts)) == len(prompts)
         assert found.targets[0].model == "a/model"
 
     async def test_two_servers_get_the_same_requests_in_turn(self) -> None:

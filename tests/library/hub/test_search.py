@@ -28,7 +28,7 @@ def shelf_of_hub(hub: StandIn) -> StandIn:
     make_folder(hub.root / "maker" / "large", quantization={"bits": 4, "group_size": 64}, head_dim=128)
     make_folder(hub.root / "other" / "seer", vision_config={"hidden_size": 8})
     make_folder(hub.root / "other" / "speech")
-    (hub.root / ".said.json").write_text(
+    (hub.root / ".overrides.json").write_text(
         json.dumps(
             {
                 "maker/large": {
@@ -150,7 +150,7 @@ class TestSearch:
         ],
     )
     def test_a_hub_that_says_odd_things(self, library: Library, hub: StandIn, said: dict[str, Any]) -> None:
-        (hub.root / ".said.json").write_text(json.dumps({"maker/talker": said | {"downloads": 10**6}}))
+        (hub.root / ".overrides.json").write_text(json.dumps({"maker/talker": said | {"downloads": 10**6}}))
         if said.get("tags", "") is None:
             said["tags"] = ["mlx"]  # the stand-in filters by them
         try:
