@@ -23,9 +23,10 @@ from lmx_daemon.engines.mlx.load.model import load
 from lmx_daemon.engines.mlx.load.probe import probe_model
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY, SamplingParams
-from lmx_daemon.engines.mlx.sampling.sampler import Sampler, TokenCounts
+from lmx_daemon.engines.mlx.sampling.processors import SampledRow, TokenCounts
+from lmx_daemon.engines.mlx.sampling.sampler import Sampler
 from lmx_daemon.memory.need import buffer_bytes
-from tests.engines.mlx.batch import test_batch
+from tests.engines.mlx.batch import test_batch, test_constraints
 from tests.engines.mlx.batch.test_batch import LENGTHS, alone_with, model_of, run_schedules, tokens_of
 from tests.engines.mlx.schedule import test_scheduler
 from tests.models import build_model
@@ -61,6 +62,11 @@ def _as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("architecture", ("llama", "gemma3_text", "falcon_h1"))
 def test_a_row_is_as_it_would_be_alone(architecture: str) -> None:
     run_schedules(architecture, 2, 15)
+
+
+@pytest.mark.parametrize("kind", test_constraints.SAMPLED)
+def test_constrained_rows_follow_their_grammars(kind: str) -> None:
+    test_constraints.check_rows_follow_their_grammars(test_constraints.SAMPLED[kind])
 
 
 def test_no_secret_is_seen_in_another_answer() -> None:
@@ -128,8 +134,8 @@ def test_small_penalties_and_biases_count_in_every_number_type(dtype: mx.Dtype) 
         SamplingParams(bias={1: 0.1}),
     ]
     counts = [TokenCounts([], 3) if resolved.penalised else None for resolved in rows]
-    sampler = Sampler(rows, counts, 3)
-    said = [sampler.start(logits, [step] * 4).read()[0] for step in range(3)]
+    sampler = Sampler([SampledRow(*pair) for pair in zip(rows, counts, strict=True)], 3)
+    said = [sampler.sample(logits, [step] * 4).read()[0] for step in range(3)]
     assert [list(row) for row in zip(*said, strict=True)] == [[0, 1, 0], [0, 1, 0], [0, 1, 0], [1, 1, 1]]
 
 

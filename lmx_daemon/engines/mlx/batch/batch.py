@@ -125,11 +125,12 @@ class Batch:
         """
         step, decode = StepResult(), self._decode
         if not self._prompts:
-            before = decode.flight
+            previous = decode.latest
             decode.launch()
-            step.tokens += decode.read(before)
-        elif decode.flight is not None and not decode.flight.read:
-            step.tokens += decode.read(decode.flight)
+            step.tokens += decode.read(previous)
+            decode.sample()
+        elif decode.latest is not None and not decode.latest.read:
+            step.tokens += decode.read(decode.latest)
         else:
             live, begun = bool(decode), time.perf_counter()
             under_way = self._prefill(step, live)
@@ -139,7 +140,7 @@ class Batch:
             self.pace.measured(taken, time.perf_counter() - begun, live)
             if self._held:
                 self._launch()
-            step.tokens += decode.read(decode.flight)
+            step.tokens += decode.read(decode.latest)
         if not decode:
             decode.clear()
         return step
@@ -148,7 +149,7 @@ class Batch:
 
     def _launch(self) -> None:
         """Not where a lone prompt's last piece has begun a token."""
-        if self._decode.flight is None or self._decode.flight.read:
+        if self._decode.latest is None or self._decode.latest.read:
             self._decode.launch()
 
     def _prefill(self, step: StepResult, live: bool) -> list[tuple[Prompt, int]]:
@@ -232,7 +233,7 @@ class Batch:
         return [(prompt.done - count, count) for prompt, count in under_way]
 
     def _break(self, prompt: Prompt, error: Exception, step: StepResult) -> None:
-        step.broken.append(FailedRows(tuple(prompt.rows), error))
+        step.failed.append(FailedRows(tuple(prompt.rows), error))
         self.remove(prompt.rows)
 
     def _join(self, prompt: Prompt) -> None:

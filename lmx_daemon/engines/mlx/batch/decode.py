@@ -1,7 +1,8 @@
-"""Rows past their prompt: one token for each, the next computing while the last is read; joining and leaving.
+"""The decode step: forward, read the previous tokens, advance constraints, sample.
 
-Which rows go together is groups.py's, which token comes is choose.py's. It knows no prompts under way. Engine thread
-only.
+One token for every row past its prompt. The next step computes while the tokens of the last one are read. Which rows
+share a batched KV cache is groups.py's, which token is sampled is the sampler's. It has no access to prompts that are
+still in prefill. Engine thread only.
 """
 
 from collections.abc import Sequence
@@ -12,193 +13,232 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import KVCache
 
-from lmx_daemon.engines.mlx.batch.groups import ROOM, Group, fork, forward, place, room_of
+from lmx_daemon.engines.mlx.batch.groups import PADDING, Group, choose_group, fork, forward, padding_allowance
 from lmx_daemon.engines.mlx.batch.step import Row, Token
 from lmx_daemon.engines.mlx.load.probe import ModelAbilities
-from lmx_daemon.engines.mlx.sampling.sampler import Logprobs, SampledTokens, Sampler, TokenCounts
+from lmx_daemon.engines.mlx.sampling.processors import SampledRow, TokenCounts
+from lmx_daemon.engines.mlx.sampling.sampler import Logprobs, SampledTokens, Sampler
 
 CACHE_STEP = 256
-"""Tokens that a cache grows by."""
+"""Tokens by which a single row's cache grows."""
 
 
 @dataclass(eq=False)
-class Running:
+class DecodingRow:
     """A row past its prompt."""
 
     row: Row
     prompt: Sequence[int]
+    sampled: SampledRow
     generated: list[int] = field(default_factory=list)
     launched: int = 0
-    """Tokens whose computing has begun."""
-    counts: TokenCounts | None = None
+    """Number of tokens whose computation has begun."""
     cache: list[Any] | None = None
-    """Taken out of its group when its last token was under way already."""
+    """The row's own cache, if it left its group while its last token was still being computed."""
 
     @property
     def held(self) -> list[int]:
-        """The tokens that its cache holds: each launch took one in, the first the prompt's last."""
+        """The tokens that the row's cache holds. Each launch adds one; the first launch adds the prompt's last."""
         return [*self.prompt, *self.generated][: len(self.prompt) - 1 + self.launched]
 
 
 @dataclass(eq=False)
 class DecodeStep:
-    """The latest decode step: under way, or read already and where the next one starts from."""
+    """The newest step of the model: still computing, or read and the start of the next one."""
 
     rows: list[int]
-    chosen: SampledTokens
+    logits: mx.array
+    """[rows, vocabulary]"""
+    positions: list[int]
+    """Number of tokens that each row had generated before this step."""
+    sampled: SampledTokens | None = None
+    """None while the constraints of the rows wait for the previous tokens."""
     read: bool = False
+
+    @property
+    def tokens(self) -> mx.array:
+        """The tokens [rows], which need not be computed yet."""
+        assert self.sampled is not None
+        return self.sampled.tokens
 
 
 class Decode:
-    """All rows of a batch that have their prompt."""
+    """All rows of a batch that are past their prompt."""
 
     def __init__(self, model: Any, stop_tokens: set[int], abilities: ModelAbilities) -> None:
         self._model = model
-        self._stop = stop_tokens
-        self._running: dict[int, Running] = {}
+        self._stop_tokens = stop_tokens
+        self._decoding: dict[int, DecodingRow] = {}
         self._groups: list[Group] = []
-        self._fresh: list[tuple[int, int]] = []
-        """Rows that take part from the next step on, and their input."""
+        self._joined: list[tuple[int, int]] = []
+        """Rows that take part from the next step on, each with its input token."""
         self._leaving: set[int] = set()
         self._sampler: Sampler | None = None
         self._abilities = abilities
         self._weights = sum(value.nbytes for _, value in tree_flatten(model.parameters()))
-        self.flight: DecodeStep | None = None
+        self.latest: DecodeStep | None = None
 
     def __len__(self) -> int:
-        return len(self._running)
+        return len(self._decoding)
 
     @property
     def cache_bytes(self) -> int:
+        """Bytes of the keys and values of all rows."""
         return sum(group.bytes for group in self._groups)
 
     def join(self, row: int, asked: Row, tokens: Sequence[int], cache: list[Any]) -> None:
-        """A row whose `cache` holds all of its `tokens` but the last."""
+        """Add a row whose `cache` holds all of its `tokens` but the last."""
         length = len(tokens) - 1
-        self._take_over(cache)
-        self._running[row] = Running(asked, tokens)
+        self._add(row, asked, tokens, cache)
         usable = [group for group in self._groups if self._abilities.merges and not set(group.rows) <= self._leaving]
-        token = sum(part.nbytes for part in cache) // max(1, length)
-        room = ROOM[0] if self._abilities.joins else room_of(self._weights, token)
-        found = place([group.shape for group in usable], length, room)
-        if found is None:
+        token_bytes = sum(part.nbytes for part in cache) // max(1, length)
+        allowance = PADDING[0] if self._abilities.joins else padding_allowance(self._weights, token_bytes)
+        index = choose_group([group.shape for group in usable], length, allowance)
+        if index is None:
             self._groups.append(Group(row, length, cache))
         else:
-            usable[found].join(row, length, cache)
-        self._fresh.append((row, tokens[-1]))
+            usable[index].join(row, length, cache)
+        self._joined.append((row, tokens[-1]))
 
     def begin(self, row: int, asked: Row, tokens: Sequence[int], cache: list[Any], logits: mx.array) -> None:
-        """A row, while there is no other, whose `cache` holds all of its `tokens`; `logits` [1, vocabulary] are of what
-        comes next, which is the next `flight`."""
-        running = self._running[row] = Running(asked, tokens)
-        self._take_over(cache)
+        """Add the only row. Its `cache` holds all of its `tokens`; its next token is sampled from `logits`
+        [1, vocabulary]."""
+        decoding = self._add(row, asked, tokens, cache)
         self._groups = [Group(row, len(tokens), cache)]
         self._sampler = self._new_sampler([row], logits.shape[-1])
-        self.flight = DecodeStep([row], self._sampler.start(logits, [asked.resumed]))
-        running.launched = 1
+        self.latest = DecodeStep([row], logits, [asked.resumed])
+        decoding.launched = 1
+        self.sample()
 
     def leave(self, row: int) -> None:
-        """Idempotent; what the row holds is free after the next launch."""
-        if self._running.pop(row, None) is not None:
+        """Remove a row. Its memory is free after the next launch. Idempotent."""
+        if self._decoding.pop(row, None) is not None:
             self._leaving.add(row)
 
     def extract(self, row: int) -> tuple[list[int], list[Any]] | None:
-        """What is computed of a row: the tokens, and a cache that holds them."""
-        running = self._running.get(row)
-        return (running.held, fork(self._cache_of(row))) if running is not None else None
+        """Return the tokens computed for a row and a cache that holds them, or None if the row has left."""
+        decoding = self._decoding.get(row)
+        return (decoding.held, fork(self._cache_of(row))) if decoding is not None else None
 
     def launch(self) -> None:
-        """Begins one more token for every row that needs one; it is the next `flight`."""
-        for row, running in self._running.items():
-            if running.launched >= running.row.max_tokens and row not in self._leaving:
-                running.cache = self._cache_of(row)
-                self._leaving.add(row)
+        """Start the forward pass of one more token for every row that needs one; it becomes `latest`.
+
+        The tokens are sampled at once, unless constraints depend on previous tokens that are not read yet. In that
+        case the caller reads the previous step and then calls `sample`.
+        """
+        self._retire_rows_at_their_limit()
         inputs, changed = self._inputs()
         if inputs is None:
-            self.flight = None
+            self.latest = None
             return
+        previous = self.latest
         rows = [row for group in self._groups for row in group.rows]
-        if self.flight is not None and not self._abilities.lazy:
-            self.flight.chosen.settle()
-        together = forward(self._model, inputs, self._groups, joined=self._abilities.joins)
-        if self.flight is not None:  # also what it counts for penalties, which a new sampler starts from
-            self.flight.chosen.settle()
+        if previous is not None and not self._abilities.lazy:
+            self._settle(previous)
+        logits = forward(self._model, inputs, self._groups, joined=self._abilities.joins)
+        if previous is not None:  # before the graph is evaluated, and before a new sampler reads the token counts
+            self._settle(previous)
         if changed or self._sampler is None:
-            self._sampler = self._new_sampler(rows, together.shape[-1])
-        taking = [self._running[row] for row in rows]
-        chosen = self._sampler.start(together, [running.launched + running.row.resumed for running in taking])
-        for running in taking:
-            running.launched += 1
-        self.flight = DecodeStep(rows, chosen)
+            self._sampler = self._new_sampler(rows, logits.shape[-1])
+        decoding = [self._decoding[row] for row in rows]
+        self.latest = DecodeStep(rows, logits, [each.launched + each.row.resumed for each in decoding])
+        for each in decoding:
+            each.launched += 1
+        if self._sampler.constrained and previous is not None and not previous.read:
+            mx.async_eval(logits)  # type: ignore[no-untyped-call]  # MLX: untyped
+        else:
+            self.sample()
 
-    def read(self, flight: DecodeStep | None) -> list[Token]:
-        """Waits for what was launched."""
-        if flight is None or flight.read:
+    def read(self, step: DecodeStep | None) -> list[Token]:
+        """Wait for the tokens of `step` and return them; none for a step that was read before. Constraints advance."""
+        if step is None or step.read:
             return []
-        flight.read = True
+        assert step.sampled is not None
+        step.read = True
         found = []
-        tokens, logprobs = flight.chosen.read()
-        for index, (row, token) in enumerate(zip(flight.rows, tokens, strict=True)):
-            running = self._running.get(row)
-            if running is None:  # removed while it was computed
+        tokens, logprobs = step.sampled.read()
+        for index, (row, token) in enumerate(zip(step.rows, tokens, strict=True)):
+            decoding = self._decoding.get(row)
+            if decoding is None:  # it was removed while the step computed
                 continue
-            running.generated.append(token)
-            reason = "stop" if token in self._stop or token in running.row.stops else None
-            if reason is None and len(running.generated) >= running.row.max_tokens:
+            decoding.generated.append(token)
+            reason = "stop" if token in self._stop_tokens or token in decoding.row.stop_tokens else None
+            if reason is None and len(decoding.generated) >= decoding.row.max_tokens:
                 reason = "length"
-            if reason is None:
-                found.append(Token(row, token, logprobs=logprobs.get(index)))
-            else:
-                found.append(self._last(row, running, token, reason, logprobs.get(index)))
+            if reason is not None:
+                found.append(self._last(row, decoding, token, reason, logprobs.get(index)))
+                continue
+            if decoding.row.constraint is not None:
+                decoding.row.constraint.advance(token)
+            found.append(Token(row, token, logprobs=logprobs.get(index)))
         return found
 
+    def sample(self) -> None:
+        """Sample the tokens of `latest`. Does nothing if they are sampled already."""
+        if self.latest is not None and self.latest.sampled is None:
+            assert self._sampler is not None
+            self.latest.sampled = self._sampler.sample(self.latest.logits, self.latest.positions)
+
     def clear(self) -> None:
-        """Nobody is left: what the last step computed in vain is forgotten."""
-        self._groups, self.flight, self._sampler = [], None, None
+        """Forget everything after the last row has left, including a step that still computes."""
+        self._groups, self.latest, self._sampler = [], None, None
         self._leaving.clear()
-        self._fresh.clear()
+        self._joined.clear()
 
-    # ---- how it is done ----
-
-    def _take_over(self, cache: list[Any]) -> None:
+    def _add(self, row: int, asked: Row, tokens: Sequence[int], cache: list[Any]) -> DecodingRow:
         for part in cache:
             if type(part) is KVCache:
                 part.step = CACHE_STEP
+        decoding = DecodingRow(asked, tokens, SampledRow(asked.sampling, constraint=asked.constraint))
+        self._decoding[row] = decoding
+        return decoding
+
+    def _retire_rows_at_their_limit(self) -> None:
+        """Take rows out of their groups whose last token is computing already."""
+        for row, decoding in self._decoding.items():
+            if decoding.launched >= decoding.row.max_tokens and row not in self._leaving:
+                decoding.cache = self._cache_of(row)
+                self._leaving.add(row)
 
     def _inputs(self) -> tuple[mx.array | None, bool]:
-        """The tokens that the next step starts from, in the groups' order; whether the rows have changed."""
-        before = self.flight
-        old = before.rows if before is not None else []
-        if not self._leaving and not self._fresh:
-            return (before.chosen.tokens if before is not None else None), False
+        """Return the input tokens [rows] of the next step in the order of the groups, or None without rows; and
+        whether the rows have changed."""
+        previous = self.latest
+        if not self._leaving and not self._joined:
+            return (previous.tokens if previous is not None else None), False
         for group in self._groups:
             if not self._leaving.isdisjoint(group.rows):
                 group.leave(self._leaving)
         self._groups = [group for group in self._groups if group.rows]
         self._leaving.clear()
-        places = {row: index for index, row in enumerate(old)}
-        places |= {row: len(old) + index for index, (row, _) in enumerate(self._fresh)}
-        added = mx.array([token for _, token in self._fresh], mx.uint32)
-        self._fresh = []
-        order = [places[row] for group in self._groups for row in group.rows]
-        known = added if before is None else mx.concatenate([before.chosen.tokens, added])
+        old = previous.rows if previous is not None else []
+        indices = {row: index for index, row in enumerate(old)}
+        indices |= {row: len(old) + index for index, (row, _) in enumerate(self._joined)}
+        added = mx.array([token for _, token in self._joined], mx.uint32)
+        self._joined = []
+        order = [indices[row] for group in self._groups for row in group.rows]
+        known = added if previous is None else mx.concatenate([previous.tokens, added])
         return (known[mx.array(order)] if order else None), True
 
-    def _new_sampler(self, rows: list[int], vocabulary: int) -> Sampler:
-        taking = [self._running[row] for row in rows]
-        for running in taking:
-            if running.counts is None and running.row.sampling.penalised:
-                asked = len(running.prompt) - running.row.resumed
-                running.counts = TokenCounts(running.prompt[:asked], vocabulary, running.prompt[asked:])
-        return Sampler([running.row.sampling for running in taking], [running.counts for running in taking], vocabulary)
+    def _settle(self, step: DecodeStep) -> None:
+        assert step.sampled is not None
+        step.sampled.settle()
 
-    def _last(self, row: int, running: Running, token: int, reason: str, logprobs: Logprobs | None) -> Token:
-        cache = running.cache
+    def _new_sampler(self, rows: list[int], vocabulary: int) -> Sampler:
+        decoding = [self._decoding[row] for row in rows]
+        for each in decoding:
+            if each.sampled.counts is None and each.row.sampling.penalised:
+                asked = len(each.prompt) - each.row.resumed
+                each.sampled.counts = TokenCounts(each.prompt[:asked], vocabulary, each.prompt[asked:])
+        return Sampler([each.sampled for each in decoding], vocabulary)
+
+    def _last(self, row: int, decoding: DecodingRow, token: int, reason: str, logprobs: Logprobs | None) -> Token:
+        cache = decoding.cache
         if cache is None:
             cache = self._cache_of(row)
             self._leaving.add(row)
-        del self._running[row]
-        return Token(row, token, reason, logprobs, cache, running.held)
+        del self._decoding[row]
+        return Token(row, token, reason, logprobs, cache, decoding.held)
 
     def _cache_of(self, row: int) -> list[Any]:
         return next(group for group in self._groups if row in group.rows).extract(row)

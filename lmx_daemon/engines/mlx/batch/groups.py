@@ -15,20 +15,20 @@ from lmx_daemon.engines.mlx.batch.kv_cache import BatchedCache, capacity_for, ex
 
 RATIO = 0.25
 """Padding, as a part of what a group holds, that is always accepted."""
-ROOM = 64, 2048
+PADDING = 64, 2048
 """Padding in tokens that costs less than reading the weights once more for another group, within these bounds."""
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A group as `place` sees it: its longest row, its rows, and the tokens of all of them."""
+class GroupShape:
+    """A group as `choose_group` sees it: its longest row, its rows, and the tokens of all of them."""
 
     width: int
     rows: int
     tokens: int
 
 
-def place(shapes: Sequence[Shape], length: int, room: int = ROOM[0]) -> int | None:
+def choose_group(shapes: Sequence[GroupShape], length: int, room: int = PADDING[0]) -> int | None:
     """The group where one more row of `length` tokens adds least padding, or None where a new one is better."""
     best: tuple[int, int] | None = None
     for index, shape in enumerate(shapes):
@@ -40,9 +40,9 @@ def place(shapes: Sequence[Shape], length: int, room: int = ROOM[0]) -> int | No
     return None if best is None else best[1]
 
 
-def room_of(weights: int, token: int) -> int:
+def padding_allowance(weights: int, token: int) -> int:
     """Tokens of padding, of `token` bytes each, that are read as quickly as all `weights`."""
-    return max(ROOM[0], min(ROOM[1], weights // token if token else 0))
+    return max(PADDING[0], min(PADDING[1], weights // token if token else 0))
 
 
 class Group:
@@ -59,8 +59,8 @@ class Group:
         """Copies of rows that may still have to be made: until they are, nothing can be written in place."""
 
     @property
-    def shape(self) -> Shape:
-        return Shape(max(self._width, *self._lengths), len(self.rows), sum(self._lengths))
+    def shape(self) -> GroupShape:
+        return GroupShape(max(self._width, *self._lengths), len(self.rows), sum(self._lengths))
 
     @property
     def bytes(self) -> int:

@@ -1,9 +1,10 @@
-"""The words of the batch: a row that is asked for, and what a step brings of it. Token ids and caches, no text."""
+"""The batch's vocabulary: a row that is asked for, and what one step returns. Token ids and caches, no text."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
+from lmx_daemon.engines.mlx.sampling.processors import Constraint
 from lmx_daemon.engines.mlx.sampling.sampler import Logprobs
 
 
@@ -14,38 +15,42 @@ class Row:
     max_tokens: int
     sampling: SamplingParams
     resumed: int = 0
-    """The last so many of the tokens that it continues are its own, said before it was set aside."""
-    stops: frozenset[int] = frozenset()
-    """It ends at these too."""
+    """Number of tokens at the end of its prompt that the row had generated itself before it was preempted."""
+    stop_tokens: frozenset[int] = frozenset()
+    """Token ids that end this row, besides the model's own."""
+    constraint: Constraint | None = None
+    """Limit on its tokens; for a resumed row, advanced past the tokens that it had generated."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """A row's next token; with `reason` its last. A "stop" token is not part of the answer."""
+    """The next token of a row; the last one has a `reason`. A "stop" token is not part of the answer."""
 
     row: int
     token: int
     reason: str | None = None
     logprobs: Logprobs | None = None
     cache: list[Any] | None = None
+    """The row's cache, set together with `reason`."""
     tokens: list[int] | None = None
-    """With `reason`: what `cache` holds."""
+    """The tokens that `cache` holds."""
 
 
 @dataclass(frozen=True)
 class PrefillProgress:
-    """So many tokens of a prompt are computed or were cached."""
+    """Progress of one prompt through the model."""
 
     row: int
     done: int
+    """Tokens that are computed or were cached."""
     total: int
     cache: list[Any] | None = None
-    """At a checkpoint: one that holds `done` tokens."""
+    """At a checkpoint, a cache that holds `done` tokens."""
 
 
 @dataclass(frozen=True)
 class FailedRows:
-    """These rows have failed, alone."""
+    """Rows of one prompt that could not be computed. The other rows are not affected."""
 
     rows: tuple[int, ...]
     error: Exception
@@ -53,8 +58,8 @@ class FailedRows:
 
 @dataclass
 class StepResult:
-    """What one step has brought."""
+    """What one step of the batch produced."""
 
     prompts: list[PrefillProgress] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
-    broken: list[FailedRows] = field(default_factory=list)
+    failed: list[FailedRows] = field(default_factory=list)

@@ -181,8 +181,8 @@ class Scheduler:
         for token in step.tokens:
             if (answer := self._slots.of(token.row)) is not None:
                 events += self._consume(answer, token)
-        for broken in step.broken:
-            events += self._break(broken)
+        for failed in step.failed:
+            events += self._break(failed)
         self._counters.prefill_tokens = self._slots.prefill_tokens
         self._emit(*events)
 

@@ -72,7 +72,8 @@ class BatchSlots:
         found = self._reuse.start(answer.arrival)
         answer.cached = found.cached
         stops = frozenset(answer.request.stop_tokens)
-        rows = [Row(most, self._sampling_of(answer, index), stops=stops) for index in range(answer.request.choices)]
+        params = [self._sampling_of(answer, index) for index in range(answer.request.choices)]
+        rows = [Row(most, each, stop_tokens=stops) for each in params]
         ids = self._batch.add(answer.prepared.tokens, rows, found.cache, found.cached, found.checkpoints)
         self._reuse.lead(ids[0], answer.arrival, found)
         for index, row in enumerate(ids):
@@ -145,7 +146,7 @@ class BatchSlots:
         batch.add([0, 0], [Row(2, GREEDY)])
         try:
             while batch.busy:
-                if batch.step().broken:
+                if batch.step().failed:
                     return False
         except Exception:  # whatever the model's arithmetic raises
             return False

@@ -23,7 +23,7 @@ from tests.models import ARCHITECTURES, MORE, build_model
 EVERY = sorted(ARCHITECTURES | MORE)
 LENGTHS = (1, 9, 33, 40, 130)
 MOST = 8
-WISHES = {
+PARAMS = {
     "greedy": GREEDY,
     "sampled": SamplingParams(temperature=0.9, top_p=0.95, seed=5),
     "penalised": SamplingParams(presence_penalty=1.5, repetition_penalty=1.3, top_logprobs=2),
@@ -60,7 +60,7 @@ def alone(architecture: str, prompt: tuple[int, ...]) -> list[int]:
 def alone_with(architecture: str, prompt: tuple[int, ...], kind: str) -> list[int]:
     """What the batch itself says of one row that has it to itself."""
     batch = Batch(model_of(architecture), set(), prefill_step=4096)
-    batch.add(prompt, [Row(MOST, WISHES[kind])])
+    batch.add(prompt, [Row(MOST, PARAMS[kind])])
     said: list[int] = []
     while batch.busy:
         said += [token.token for token in batch.step().tokens]
@@ -71,7 +71,7 @@ def test_a_penalty_counts_the_token_under_way_while_another_row_leaves() -> None
     expected = alone_with("llama", tokens_of(0, 9), "drawn and penalised")
     for most in range(1, MOST):
         batch = Batch(model_of("llama"), set(), prefill_step=4096)
-        (row,) = batch.add(tokens_of(0, 9), [Row(MOST, WISHES["drawn and penalised"])])
+        (row,) = batch.add(tokens_of(0, 9), [Row(MOST, PARAMS["drawn and penalised"])])
         batch.add(tokens_of(1, 9), [Row(most, GREEDY)])
         said = []
         while batch.busy:
@@ -107,14 +107,14 @@ class Schedule(RuleBasedStateMachine):
         length=st.sampled_from(LENGTHS),
         most=st.integers(1, MOST),
         choices=st.sampled_from((1, 1, 2, 5)),
-        kind=st.sampled_from(("greedy", *WISHES)),
+        kind=st.sampled_from(("greedy", *PARAMS)),
     )
     def add(self, seed: int, length: int, most: int, choices: int, kind: str) -> None:
         prompt = tokens_of(seed, length)
         known = alone(self.architecture, prompt) if kind == "greedy" else None
         expected = known or alone_with(self.architecture, prompt, kind)
         hit = self.prefixes.find("", list(prompt))
-        rows = [Row(most, WISHES[kind])] * choices
+        rows = [Row(most, PARAMS[kind])] * choices
         ids = self.batch.add(prompt, rows, hit.cache if hit else None, hit.length if hit else 0)
         self.rows |= {row: (expected[:most], 0) for row in ids}
 
@@ -136,7 +136,7 @@ class Schedule(RuleBasedStateMachine):
         assert self.batch.rows == len(self.rows)
 
     def take(self, step: StepResult) -> None:
-        assert not step.broken
+        assert not step.failed
         for token in step.tokens:
             expected, count = self.rows[token.row]
             assert token.token == expected[count], f"{self.architecture}: token {count} of {expected}"

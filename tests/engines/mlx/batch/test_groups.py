@@ -2,22 +2,24 @@
 
 import random
 
-from lmx_daemon.engines.mlx.batch.groups import ROOM, Shape, place, room_of
+from lmx_daemon.engines.mlx.batch.groups import PADDING, GroupShape, choose_group, padding_allowance
 
 
 def test_near_lengths_go_together() -> None:
-    assert place([], 10) is None
-    assert place([Shape(64, 31, 64 * 31)], 4096) is None
-    assert place([Shape(4096, 1, 4096)], 64) is None
-    assert place([Shape(4096, 1, 4096), Shape(64, 4, 250)], 80) == 1
-    assert place([Shape(4096, 1, 4096)], 3500) == 0
+    assert choose_group([], 10) is None
+    assert choose_group([GroupShape(64, 31, 64 * 31)], 4096) is None
+    assert choose_group([GroupShape(4096, 1, 4096)], 64) is None
+    assert choose_group([GroupShape(4096, 1, 4096), GroupShape(64, 4, 250)], 80) == 1
+    assert choose_group([GroupShape(4096, 1, 4096)], 3500) == 0
 
 
 def test_padding_that_costs_little_is_taken_until_it_is_much() -> None:
-    room = room_of(weights=4_500_000_000, token=131_072)
-    assert room == ROOM[1] and room_of(10, 131_072) == ROOM[0] and room_of(10, 0) == ROOM[0]
-    assert place([Shape(1500, 1, 1500)], 64, room) == 0
-    assert place([Shape(1500, 2, 1564)], 64, room) is None
+    room = padding_allowance(weights=4_500_000_000, token=131_072)
+    assert (
+        room == PADDING[1] and padding_allowance(10, 131_072) == PADDING[0] and padding_allowance(10, 0) == PADDING[0]
+    )
+    assert choose_group([GroupShape(1500, 1, 1500)], 64, room) == 0
+    assert choose_group([GroupShape(1500, 2, 1564)], 64, room) is None
 
 
 def test_padding_stays_bounded_however_rows_arrive() -> None:
@@ -26,10 +28,10 @@ def test_padding_stays_bounded_however_rows_arrive() -> None:
         groups: list[list[int]] = []
         for _ in range(32):
             length = int(2 ** generator.uniform(3, 14))
-            found = place([Shape(max(group), len(group), sum(group)) for group in groups], length)
+            found = choose_group([GroupShape(max(group), len(group), sum(group)) for group in groups], length)
             if found is None:
                 groups.append([length])
             else:
                 groups[found].append(length)
         held = sum(max(group) * len(group) for group in groups)
-        assert held <= 1.34 * sum(sum(group) for group in groups) + ROOM[0] * len(groups)
+        assert held <= 1.34 * sum(sum(group) for group in groups) + PADDING[0] * len(groups)

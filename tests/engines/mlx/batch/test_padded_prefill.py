@@ -106,7 +106,7 @@ def test_what_one_prompt_breaks_costs_the_others_nothing(monkeypatch: pytest.Mon
     rows = [batch.add(prompt, [Row(MOST, GREEDY)])[0] for prompt in prompts]
     steps: list[StepResult] = []
     said = said_by(batch, steps)
-    assert [broken.rows for step in steps for broken in step.broken] == [(rows[1],)]
+    assert [failed.rows for step in steps for failed in step.failed] == [(rows[1],)]
     assert said == {rows[0]: alone("llama", prompts[0]), rows[2]: alone("llama", prompts[2])}
 
 

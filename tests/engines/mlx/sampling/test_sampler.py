@@ -10,7 +10,8 @@ import pytest
 
 from lmx_daemon.engines.mlx.sampling.draw import Filters, Noise, bases, chances, draw
 from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
-from lmx_daemon.engines.mlx.sampling.sampler import Sampler, TokenCounts
+from lmx_daemon.engines.mlx.sampling.processors import SampledRow, TokenCounts
+from lmx_daemon.engines.mlx.sampling.sampler import Sampler
 
 PROBABILITIES = np.array([0.25, 0.5, 0.03, 0.15, 0.07], np.float32)
 
@@ -98,9 +99,11 @@ def test_chances_are_even_and_apart() -> None:
 
 def choose(sampling: list[SamplingParams], logits: Any, prompt: Sequence[int] = (), steps: int = 1) -> list[list[int]]:
     """Tokens of each step, from the same logits."""
-    counts = [TokenCounts(prompt, logits.shape[-1]) if params.penalised else None for params in sampling]
-    sampler = Sampler(sampling, counts, logits.shape[-1])
-    return [sampler.start(mx.array(logits), [step] * len(sampling)).read()[0] for step in range(steps)]
+    vocabulary = logits.shape[-1]
+    counts = [TokenCounts(prompt, vocabulary) if params.penalised else None for params in sampling]
+    rows = [SampledRow(*pair) for pair in zip(sampling, counts, strict=True)]
+    sampler = Sampler(rows, vocabulary)
+    return [sampler.sample(mx.array(logits), [step] * len(sampling)).read()[0] for step in range(steps)]
 
 
 def noise(starts: Any, positions: list[int], vocabulary: int) -> Any:
@@ -155,9 +158,9 @@ def test_each_row_has_its_own_penalties_and_bias() -> None:
 
 def test_counts_outlive_a_change_of_rows() -> None:
     logits = np.array([[3.0, 2.9, 2.8, -1.0]], np.float32)
-    sampling, counts = SamplingParams(presence_penalty=1.0), TokenCounts([], 4)
-    first = Sampler([sampling], [counts], 4).start(mx.array(logits), [0]).read()[0]
-    both = Sampler([SamplingParams(), sampling], [None, counts], 4).start(mx.array(np.tile(logits, (2, 1))), [5, 1])
+    row = SampledRow(SamplingParams(presence_penalty=1.0), TokenCounts([], 4))
+    first = Sampler([row], 4).sample(mx.array(logits), [0]).read()[0]
+    both = Sampler([SampledRow(SamplingParams()), row], 4).sample(mx.array(np.tile(logits, (2, 1))), [5, 1])
     assert first == [0] and both.read()[0] == [0, 1]
 
 
@@ -168,8 +171,8 @@ def test_logprobs_are_those_of_the_rows_that_asked() -> None:
         SamplingParams(temperature=1.0, seed=4),
         SamplingParams(top_logprobs=0),
     ]
-    sampler = Sampler(sampling, [None] * 3, 5)
-    tokens, found = sampler.start(mx.array(logits), [0] * 3).read()
+    sampler = Sampler([SampledRow(params) for params in sampling], 5)
+    tokens, found = sampler.sample(mx.array(logits), [0] * 3).read()
     assert set(found) == {0, 2} and tokens[0] == 1 and tokens[2] == 3
     assert found[0].chosen == pytest.approx(np.log(0.5), abs=1e-5)
     assert [token for token, _ in found[0].top] == [1, 0]
