@@ -1,4 +1,4 @@
-"""`make bench`: lmx beside mlx_lm.server, mlx_vlm.server and mlx-lm in process, on this machine, in one run.
+"""`make bench`: comparison of lmx with mlx_lm.server, mlx_vlm.server and mlx-lm in process on this machine.
 
     python scripts/bench.py [PART ...] [--rounds N]      parts: throughput mixed long prefix restart start; all
 
@@ -282,7 +282,7 @@ PARTS: dict[str, tuple[Callable[[Path, int], bench_page.Part], int]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
-    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--rounds", type=int, help="measured rounds of each part")
     parser.add_argument("--page", action="store_true", help="measure nothing; render the page from the kept parts")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds the stack, which stops the servers

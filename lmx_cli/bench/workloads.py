@@ -56,7 +56,7 @@ class Workload(ABC):
         """Run once before the first round, so that the server has compiled and allocated what it needs."""
         await self.round(server, "warm-up")
 
-    async def _warm_up(self, server: ServerUnderTest, tokens: int) -> None:
+    async def _send_prompt(self, server: ServerUnderTest, tokens: int) -> None:
         """Send one prompt of `tokens` tokens and wait for its first token."""
         exchange = self.request(server, 0, self.prompt(server, tokens, "warm-up"), 1)
         await send_and_wait(exchange, self.options.timeout)
@@ -154,7 +154,7 @@ class Interference(Workload):
         return max(self.long_tokens + self.short_answer, self.prompt_tokens + self.answer_tokens)
 
     async def warm_up(self, server: ServerUnderTest) -> None:
-        await self._warm_up(server, self.long_tokens)
+        await self._send_prompt(server, self.long_tokens)
 
     async def round(self, server: ServerUnderTest, key: str) -> list[Sample]:
         running = [
@@ -201,7 +201,7 @@ class Prefix(Workload):
         return self.prefix_tokens + 4 * self.answer_tokens + 128
 
     async def warm_up(self, server: ServerUnderTest) -> None:
-        await self._warm_up(server, self.prefix_tokens)
+        await self._send_prompt(server, self.prefix_tokens)
 
     async def round(self, server: ServerUnderTest, key: str) -> list[Sample]:
         system = message("system", words(server.scale.words(self.prefix_tokens), f"{self.options.seed} prefix {key}"))
