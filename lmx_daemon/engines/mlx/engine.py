@@ -47,7 +47,8 @@ def import_mlx() -> EngineInfo:
         "mlx": importlib.metadata.version("mlx"),
         "mlx-lm": importlib.metadata.version("mlx-lm"),
     }
-    return EngineInfo("mlx-lm", versions, platform.describe(), platform.device_memory())
+    backend = platform.backend()
+    return EngineInfo("mlx-lm", versions, backend.describe(), backend.device_memory())
 
 
 class MlxEngine:

@@ -1,53 +1,58 @@
-"""What mlx-lm's models call by name, with ours in its place: attention group by group where a cache holds groups of
-rows, and on a CPU numpy's exponential in a prompt's pieces.
+"""Functions that mlx-lm's models call by name, replaced by the engine's: grouped attention, and the backend's own.
 
-Whatever is not known here goes to mlx-lm's own.
+An argument that a replacement does not support goes to mlx-lm's function.
 """
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 import mlx.core as mx
 from mlx_lm.models import activations, base
 
-from lmx_daemon.engines.mlx import platform
-from lmx_daemon.engines.mlx.cpu import exponentials as host
-
-_EAGER: ContextVar[bool] = ContextVar("eager", default=False)
+_INPUTS_KNOWN: ContextVar[bool] = ContextVar("inputs_known", default=False)
 
 
 @contextlib.contextmanager
-def eager() -> Iterator[None]:
-    """The tokens of the model's calls in here are known, so that layers may be computed while the graph is built. A
-    decode step's may still be under way."""
-    token = _EAGER.set(True)
+def known_inputs() -> Iterator[None]:
+    """Mark calls of the model whose input tokens are known, so that layers may be computed while the graph is built.
+
+    The tokens of a decode step may still be under way when its graph is built.
+    """
+    token = _INPUTS_KNOWN.set(True)
     try:
         yield
     finally:
-        _EAGER.reset(token)
+        _INPUTS_KNOWN.reset(token)
 
 
-def install() -> None:
-    """Idempotent. For the models of mlx-lm that are imported by now."""
-    ours: dict[str, tuple[Any, Callable[..., Any]]] = {
-        "scaled_dot_product_attention": (base.scaled_dot_product_attention, attention)
+def inputs_known() -> bool:
+    """Return whether the model is called within `known_inputs`."""
+    return _INPUTS_KNOWN.get()
+
+
+def install(replacements: Mapping[str, Callable[..., Any]]) -> None:
+    """Replace mlx-lm's functions in its models that are imported by now, by grouped attention and `replacements`.
+
+    Idempotent.
+    """
+    originals = {
+        "scaled_dot_product_attention": base.scaled_dot_product_attention,
+        "swiglu": activations.swiglu,
     }
-    if platform.on_cpu():
-        ours["scaled_dot_product_attention"] = base.scaled_dot_product_attention, attention_on_cpu
-        ours["swiglu"] = activations.swiglu, swiglu_on_cpu
+    functions = {"scaled_dot_product_attention": attention, **replacements}
     for module in [module for name, module in list(sys.modules.items()) if name.startswith("mlx_lm.models.")]:
-        for name, (theirs, own) in ours.items():
-            if module not in (base, activations) and getattr(module, name, None) is theirs:
-                setattr(module, name, own)
+        for name, function in functions.items():
+            if module not in (base, activations) and getattr(module, name, None) is originals[name]:
+                setattr(module, name, function)
 
 
 def attention(
     queries: mx.array, keys: Any, values: Any, cache: Any, scale: float, mask: Any, sinks: Any = None
 ) -> mx.array:
-    """mlx-lm's own, and group by group where the cache holds groups."""
+    """Return mlx-lm's attention, computed group by group if the cache returned keys for several groups."""
     if isinstance(keys, list):
         parts = zip(split(queries, [part.shape[0] for part in keys]), keys, values, mask, strict=True)
         return mx.concatenate([attention(q, k, v, None, scale, own_mask, sinks) for q, k, v, own_mask in parts])
@@ -55,23 +60,8 @@ def attention(
     return found
 
 
-def attention_on_cpu(
-    queries: mx.array, keys: Any, values: Any, cache: Any, scale: float, mask: Any, sinks: Any = None
-) -> mx.array:
-    if _EAGER.get() and sinks is None and not hasattr(cache, "bits") and host.can_attend(queries, keys, values, mask):
-        return host.attend(queries, keys, values, scale, mask)
-    return attention(queries, keys, values, cache, scale, mask, sinks)
-
-
-def swiglu_on_cpu(gate: mx.array, x: mx.array) -> mx.array:
-    if _EAGER.get() and host.can_gate(gate, x):
-        return host.gate(gate, x)
-    found: mx.array = activations.swiglu(gate, x)
-    return found
-
-
 def split(array: mx.array, rows: Sequence[int]) -> list[mx.array]:
-    """`array`, by so many of its rows at a time."""
+    """Return `array` in parts of so many rows each."""
     edges, found = 0, []
     for count in rows:
         found.append(array[edges : edges + count])

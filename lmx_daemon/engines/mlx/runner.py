@@ -112,7 +112,7 @@ class Runner:
         begun = time.monotonic()
         path, options = Path(command.path), command.options
         loaded = load(path, options, self._progress, command.trusted)
-        platform.bound_caches(loaded.weights)
+        platform.backend().bound_caches(loaded.weights)
         self._weights = loaded.weights
         self._reuse = open_sharing(loaded, path, command.model, options, self._warn, lambda: self.inbox.put(Wake()))
         self._warming_up()

@@ -18,6 +18,7 @@ from lmx_daemon.contract.generation import Sampling
 from lmx_daemon.engines.mlx import patches, platform
 from lmx_daemon.engines.mlx.batch.batch import Batch
 from lmx_daemon.engines.mlx.batch.step import Row
+from lmx_daemon.engines.mlx.cpu import eager_functions
 from lmx_daemon.engines.mlx.cpu import exponentials as host
 from lmx_daemon.engines.mlx.load.model import load
 from lmx_daemon.engines.mlx.load.probe import probe_model
@@ -36,12 +37,12 @@ GIB = 1024**3
 
 def unteach() -> None:
     """mlx-lm's models call its own functions again."""
-    own = {patches.attention: "scaled_dot_product_attention", patches.attention_on_cpu: "scaled_dot_product_attention"}
+    own = dict.fromkeys((patches.attention, eager_functions.attention), "scaled_dot_product_attention")
     for module in [module for name, module in list(sys.modules.items()) if name.startswith("mlx_lm.models.")]:
         for function, name in own.items():
             if getattr(module, name, None) is function:
                 setattr(module, name, base.scaled_dot_product_attention)
-        if getattr(module, "swiglu", None) is patches.swiglu_on_cpu:
+        if getattr(module, "swiglu", None) is eager_functions.swiglu:
             module.swiglu = activations.swiglu
 
 
@@ -55,7 +56,7 @@ def _as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     monkeypatch.undo()
     unteach()
-    patches.install()
+    patches.install(platform.backend().replacements)
     alone_with.cache_clear()
 
 
@@ -153,7 +154,7 @@ def test_only_a_large_model_is_wired_unless_asked(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(mx.metal, "is_available", lambda: True)
     monkeypatch.setattr(mx, "device_info", lambda: {"max_recommended_working_set_size": 48 * GIB, "device_name": "M4"})
     monkeypatch.setattr(mx, "set_wired_limit", wired.append)
-    assert platform.describe() == "metal, M4" and platform.device_memory() == 48 * GIB
+    assert platform.backend().describe() == "metal, M4" and platform.backend().device_memory() == 48 * GIB
     assert platform.wire("auto", 20 * GIB) == platform.wire("off", 40 * GIB) == "" and not wired
     assert platform.wire("auto", 25 * GIB) and platform.wire(str(4 * GIB), GIB) and platform.wire(str(99 * GIB), GIB)
     assert wired == [48 * GIB, 4 * GIB, 48 * GIB]
@@ -162,5 +163,5 @@ def test_only_a_large_model_is_wired_unless_asked(monkeypatch: pytest.MonkeyPatc
 def test_the_buffers_that_mlx_keeps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[int] = []
     monkeypatch.setattr(mx, "set_cache_limit", limits.append)
-    platform.bound_caches(8 * GIB)
+    platform.backend().bound_caches(8 * GIB)
     assert limits == [buffer_bytes(8 * GIB)]

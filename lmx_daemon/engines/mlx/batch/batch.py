@@ -44,8 +44,8 @@ class Batch:
         self._prompts: list[Prompt] = []
         self._asked: dict[int, Row] = {}
         """Rows whose prompt is not done."""
-        self._held = platform.on_cpu()
-        """MLX holds the caller there until most of what it has begun is done, which would spoil the measuring."""
+        self._held = platform.backend().blocks_when_queued
+        """Whether launched work would block the caller, and so distort the measured time of a prompt piece."""
         self.pace = Pace(prefill_step)
         self.prefill_tokens = 0
         """Prompt tokens computed since this batch was made."""
@@ -171,7 +171,7 @@ class Batch:
     def _compute(self, call: list[tuple[Prompt, int]], step: StepResult) -> list[tuple[Prompt, int]]:
         """One call of the model; what has begun by it."""
         try:
-            with patches.eager():
+            with patches.known_inputs():
                 if len(call) > 1:
                     caches = padded_prefill.run(self._model, [prompt.tokens[:count] for prompt, count in call])
                 else:
@@ -211,7 +211,7 @@ class Batch:
     def _finish(self, prompt: Prompt, count: int, step: StepResult) -> list[tuple[Prompt, int]]:
         """The last piece of a prompt that is alone, with its last token: one call of the model instead of two."""
         try:
-            with patches.eager():
+            with patches.known_inputs():
                 logits = self._call(prompt, count + 1)[:, -1]
             mx.async_eval(logits, [part.state for part in prompt.cache])  # type: ignore[no-untyped-call]  # MLX: untyped
         except Exception as error:  # see _compute

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_flatten, tree_unflatten
+from mlx.utils import tree_flatten
 from mlx_lm.utils import load_model, load_tokenizer
 
 from lmx_daemon.contract.frames import Capabilities, TextOptions
@@ -44,7 +44,7 @@ def load(path: Path, options: TextOptions, progress: Progress, trusted: bool = F
     config = check_model(path, trusted)
     progress("weights", 0.0)
     model, full_config = load_model(path, lazy=True, trust_remote_code=trusted)
-    note, dtype = _cast_for_cpu(model)
+    note, dtype = platform.backend().cast(model, dtype_of(model))
     with ThreadPoolExecutor(1, "tokenizer") as beside:  # reading weights leaves Python to others
         reading = beside.submit(_read_tokenizer, path, full_config.get("eos_token_id"), trusted)
         _evaluate(model, progress)
@@ -64,20 +64,10 @@ def load(path: Path, options: TextOptions, progress: Progress, trusted: bool = F
     )
 
 
-def _cast_for_cpu(model: Any) -> tuple[str, str]:
-    """bfloat16 and float16 become float32 on a CPU, where they are up to nine times slower. (note, dtype)"""
-    parameters = tree_flatten(model.parameters())
-    kinds = [value.dtype for _, value in parameters if mx.issubdtype(value.dtype, mx.floating)]
-    dtype = str(max(set(kinds), key=kinds.count)).removeprefix("mlx.core.") if kinds else "unknown"
-    slow = (mx.bfloat16, mx.float16)
-    if not platform.on_cpu() or not any(kind in slow for kind in kinds):
-        return "", dtype
-    model.update(
-        tree_unflatten(
-            [(name, value.astype(mx.float32) if value.dtype in slow else value) for name, value in parameters]
-        )
-    )
-    return f"{dtype} cast to float32 for the CPU", "float32"
+def dtype_of(model: Any) -> str:
+    """Return the most frequent floating-point type of the model's weights."""
+    kinds = [value.dtype for _, value in tree_flatten(model.parameters()) if mx.issubdtype(value.dtype, mx.floating)]
+    return str(max(set(kinds), key=kinds.count)).removeprefix("mlx.core.") if kinds else "unknown"
 
 
 def _evaluate(model: Any, progress: Progress) -> None:

@@ -59,7 +59,8 @@ def probe_model(model: Any, on_progress: Callable[[], None] = lambda: None) -> M
         on_progress()
         return found
 
-    patches.install()
+    backend = platform.backend()
+    patches.install(backend.replacements)
     longest = done(_prompt(model, LENGTHS[-1]))
     rows = _rows(model, longest, on_progress)
     merged = done(_merged_logits(model, rows))
@@ -68,7 +69,7 @@ def probe_model(model: Any, on_progress: Callable[[], None] = lambda: None) -> M
         merges=merged is not None,
         joins=merged is not None and done(_joins(model, rows, merged)),
         pads=done(_pads(model, longest)),
-        lazy=not platform.on_cpu() or done(_is_lazy(model, rows, merged)),
+        lazy=backend.is_lazy(lambda: done(_is_lazy(model, rows, merged))),
     )
 
 
