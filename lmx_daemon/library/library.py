@@ -28,18 +28,20 @@ from lmx_daemon.library.catalog.describe import template
 from lmx_daemon.library.catalog.fit import MachineCapacity
 from lmx_daemon.library.catalog.registry import ModelRegistry
 from lmx_daemon.library.disk import imports
-from lmx_daemon.library.disk.cached_repository import repository
+from lmx_daemon.library.disk.cached_repository import read_repository
+from lmx_daemon.library.disk.disk_errors import disk_error
+from lmx_daemon.library.disk.layout import RepositoryPaths, repository_folder
+from lmx_daemon.library.disk.repository_lock import locked_now
 from lmx_daemon.library.disk.space import DiskSpace
 from lmx_daemon.library.disk.trash import Trash
 from lmx_daemon.library.hub.hub import Hub, checked_endpoint
 from lmx_daemon.library.hub.response_cache import ResponseCache
 from lmx_daemon.library.hub.search import Search
 from lmx_daemon.library.pull.pull_queue import PullQueue
-from lmx_daemon.library.pull.repository_writer import RepositoryWriter, disk_error
 from lmx_daemon.library.pull.updates import Updates
-from lmx_daemon.library.verify.file_check import expected_of, files_of
-from lmx_daemon.library.verify.manifest_store import changed
-from lmx_daemon.library.verify.verifier import Verifier, rows_of
+from lmx_daemon.library.verify.changes import changed_files
+from lmx_daemon.library.verify.file_check import expected_files, model_files
+from lmx_daemon.library.verify.verifier import Verifier, file_rows
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import LibrarySettings
 from lmx_daemon.storage.durable import sweep_temporary
@@ -123,16 +125,16 @@ class Library:
         model = self.registry.catalog.locate(name)
         folder, machine = Path(model.path), self._machine()
         manifest = self.registry.manifests.get(model)
-        expected = expected_of(model, manifest)
-        changes = {fault.path: fault.reason for fault in changed(manifest, folder)} if manifest else {}
+        expected = expected_files(model, manifest)
+        changes = {fault.path: fault.reason for fault in changed_files(manifest, folder)} if manifest else {}
         needed = machine.plan(model) if model.size else None
         revisions: list[Revision] = []
         if model.source == "hub":
             with suppress(DiskError):  # a snapshot that cannot be read hides the list of revisions only
-                revisions = repository(folder.parents[1], model.id).revisions()
+                revisions = read_repository(repository_folder(folder), model.id).revisions()
         return Details(
             model=model,
-            files=rows_of(model, expected.manifest, files_of(folder), changes),
+            files=file_rows(model, expected.manifest, model_files(folder), changes),
             proof=expected.against,
             config=encodable(read_object(folder / "config.json") or {}),
             template=valid_text(template(folder, read_object(folder / "tokenizer_config.json") or {})),
@@ -185,7 +187,7 @@ class Library:
     def _put_away(self, model: Model) -> TrashRow:
         try:
             if model.source == "hub":
-                with RepositoryWriter(self.registry.cache, model.id).locked_now():
+                with locked_now(RepositoryPaths(self.registry.cache, model.id)):
                     row = self.trash.put(model)
             else:
                 row = self.trash.put(model)
@@ -217,7 +219,7 @@ class Library:
 
         state: VerifyState = "copying" if request.copy else "linking"
         yield VerifyUpdate(id=identity, state=state, total=total)
-        work = asyncio.create_task(asyncio.to_thread(imports.bring, files, folder, request.copy, count))
+        work = asyncio.create_task(asyncio.to_thread(imports.import_files, files, folder, request.copy, count))
         while not work.done():
             await asyncio.wait([work], timeout=0.2)
             yield VerifyUpdate(id=identity, state=state, done=done[0], total=total)
@@ -246,7 +248,7 @@ class Library:
         Raises RequestError, UntrustedModelError, ConflictError, or LmxError when the disk has no room for a copy.
         """
         files = imports.plan(Path(os.path.expanduser(request.path)))
-        identity, folder = imports.place(request, self.registry.imported)
+        identity, folder = imports.destination(request, self.registry.imported)
         if any(model.id == identity for model in self.registry.catalog.known()):
             raise ConflictError(f"another model is named {identity}", hint="give another id: --as owner/name")
         total = sum(file.stat().st_size for file in files.values()) if request.copy else 0

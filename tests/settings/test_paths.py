@@ -10,7 +10,8 @@ import pytest
 from lmx_daemon.client.spawn import find_daemon, start_daemon
 from lmx_daemon.contract.errors import ConfigError, StartupError
 from lmx_daemon.http.server.sockets import bind_admin, take_lock
-from lmx_daemon.library.catalog.roots import hub_cache, lmstudio_folders
+from lmx_daemon.library.catalog.roots import lmstudio_folders
+from lmx_daemon.library.disk.layout import hub_cache
 from lmx_daemon.monitor.logs import Logs
 from lmx_daemon.monitor.worker_log import WorkerLog
 from lmx_daemon.settings.paths import PARTS, Home

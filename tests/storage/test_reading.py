@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.library.catalog.header import read_header
 from lmx_daemon.storage.reading import (
     IN_PROCESS_BYTES,
     MAX_HEADER_BYTES,
@@ -18,6 +17,7 @@ from lmx_daemon.storage.reading import (
     read_object,
     read_tensors,
 )
+from lmx_daemon.storage.safetensors import read_header
 
 
 def write_header(file: Path, header: bytes) -> Path:

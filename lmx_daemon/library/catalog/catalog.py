@@ -20,8 +20,9 @@ from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.types import GUIDE, Model
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.library.catalog.entry import completed, entry_of, key_of, stamp_of
-from lmx_daemon.library.catalog.roots import BUILT_IN, ModelFolder, ModelRoot, hub_cache, look
+from lmx_daemon.library.catalog.roots import BUILT_IN, ModelFolder, ModelRoot, model_folders
 from lmx_daemon.library.catalog.scanner import HUNG_SECONDS, Scan, Scanner, wait_for
+from lmx_daemon.library.disk.layout import hub_cache
 from lmx_daemon.storage.state import msgpack_of, read_state, write_state
 
 NEAREST = 5
@@ -169,7 +170,7 @@ class Catalog:
     ) -> None:
         found_here: dict[str, Description] = {}
         models: list[Model] = []
-        for found in [ModelFolder(GUIDE, BUILT_IN, "built-in")] if place.source == "built-in" else look(place):
+        for found in [ModelFolder(GUIDE, BUILT_IN, "built-in")] if place.source == "built-in" else model_folders(place):
             key = key_of(found)
             entry = found_here[key] = self._describe(key, found)
             if (model := entry.model) is not None:

@@ -8,19 +8,16 @@ from typing import Any
 
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.contract.types import Model
-from lmx_daemon.library.catalog.header import parameters
+from lmx_daemon.library.catalog.parameters import count_parameters
 from lmx_daemon.library.catalog.traits import abilities
+from lmx_daemon.library.disk.sizes import file_size
+from lmx_daemon.library.verify.code_files import code_in
 from lmx_daemon.memory.bounds import absurd
 from lmx_daemon.storage.reading import open_model_file, read_index, read_model_file, read_object
 
 MAX_BITS = 64
 MAX_TEMPLATE_BYTES = 1024 * 1024
 MAX_CARD_BYTES = 64 * 1024
-CODE_KEYS = ("auto_map", "model_file", "trust_remote_code")
-CODE_FILES = ("config.json", "tokenizer_config.json", "generation_config.json", "processor_config.json")
-CODE_SUFFIXES = (".py", ".so", ".dylib", ".pyc")
-PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz")
-MAX_CODE_NAMES = 50
 LENGTH_KEYS = ("max_position_embeddings", "max_sequence_length", "seq_length", "n_positions")
 
 
@@ -34,7 +31,7 @@ def describe(identity: str, path: Path, source: Any, revision: str | None) -> Mo
     tokenizer = read_object(path / "tokenizer_config.json") or {}
     text = template(path, tokenizer)
     config = config or {}
-    sizes = [size_of(file) for file in weights]
+    sizes = [file_size(file) for file in weights]
     can = abilities(config, text, names)
     return Model(
         id=identity,
@@ -44,7 +41,7 @@ def describe(identity: str, path: Path, source: Any, revision: str | None) -> Mo
         size=sum(sizes),
         architecture=_text(config.get("model_type")),
         quantization=quantization(config),
-        parameters=parameters(weights, config),
+        parameters=count_parameters(weights, config),
         context_length=context_length(config, tokenizer),
         chat=can.chat,
         tools=can.tools,
@@ -85,16 +82,6 @@ def problem_with(path: Path, config: dict[str, Any], weights: list[Path], sizes:
     return None
 
 
-def code_in(path: Path, names: set[str]) -> tuple[str, ...]:
-    """What in the folder would run code, or could: files of code, pickles, and switches that name code."""
-    found = sorted(name for name in names if name.endswith((*CODE_SUFFIXES, *PICKLE_SUFFIXES)))
-    for name in CODE_FILES:
-        if name in names:
-            value = read_object(path / name) or {}
-            found += [f"{key} in {name}" for key in CODE_KEYS if value.get(key)]
-    return tuple(found[:MAX_CODE_NAMES])
-
-
 def license_of(path: Path) -> str | None:
     """As the front matter of the model card says."""
     try:
@@ -113,14 +100,6 @@ def license_of(path: Path) -> str | None:
             told[key] = value.strip().strip("\"'")[:100]
     named = told["license_name"] if told["license"] in ("", "other") else ""
     return named or told["license"] or None
-
-
-def size_of(file: Path) -> int:
-    """Bytes; 0 for a link into nothing."""
-    try:
-        return file.stat().st_size
-    except OSError:
-        return 0
 
 
 def quantization(config: dict[str, Any]) -> str | None:

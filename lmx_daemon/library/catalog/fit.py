@@ -7,9 +7,9 @@ from typing import Any
 
 from lmx_daemon.contract.library import Fit
 from lmx_daemon.contract.types import MemoryPlan, Model
-from lmx_daemon.library.catalog.header import BITS
 from lmx_daemon.memory.need import Demand, Device, Measured, plan_for
 from lmx_daemon.memory.shape import ModelShape, Weights, guessed_weights, read_shape
+from lmx_daemon.storage.safetensors import BITS
 
 PLANNED_CONTEXT = 8_192
 """Tokens that keys and values of a model to be chosen are planned for, where nobody asks for another length."""

@@ -11,11 +11,13 @@ import msgspec
 from lmx_daemon.contract.errors import ModelLoadError
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.catalog.catalog import Catalog
-from lmx_daemon.library.catalog.describe import code_in
 from lmx_daemon.library.catalog.last_used import LastUsed
-from lmx_daemon.library.catalog.roots import ModelRoot, hub_cache, lmstudio_folders
-from lmx_daemon.library.verify.manifest_store import ManifestStore, broken_headers, changed
-from lmx_daemon.library.verify.trust import TrustStore, refuse_code
+from lmx_daemon.library.catalog.roots import ModelRoot, lmstudio_folders
+from lmx_daemon.library.disk.layout import hub_cache
+from lmx_daemon.library.verify.changes import broken_headers, changed_files
+from lmx_daemon.library.verify.code_files import code_in
+from lmx_daemon.library.verify.manifest_store import ManifestStore
+from lmx_daemon.library.verify.trust import TrustStore, untrusted_code
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import LibrarySettings
 
@@ -61,11 +63,11 @@ class ModelRegistry:
             return False
         if self.trust.allows(model):
             return True
-        raise refuse_code(model.id, code)
+        raise untrusted_code(model.id, code)
 
     def refuse_changed(self, model: Model) -> None:
         manifest = self.manifests.get(model)
-        faults = changed(manifest, Path(model.path)) if manifest else []
+        faults = changed_files(manifest, Path(model.path)) if manifest else []
         if faults:
             raise ModelLoadError(
                 f"{model.id} cannot be loaded: {faults[0].path} {faults[0].reason} since it was proved",
@@ -84,10 +86,10 @@ class ModelRegistry:
             return msgspec.structs.replace(model, used_at=self.last_used.at(model.id))
         manifest = self.manifests.get(model)
         problem = model.problem
-        if problem is None and manifest is not None and (faults := changed(manifest, Path(model.path))):
+        if problem is None and manifest is not None and (faults := changed_files(manifest, Path(model.path))):
             more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
             problem = f"changed since it was proved ({faults[0].name}{more}): lmx verify {model.id}"
-        trusted = bool(model.code) and self.trust.knows(model)
+        trusted = bool(model.code) and self.trust.is_listed(model)
         if problem is None and model.code and not trusted:
             names = ", ".join(model.code[:SHOWN]) + (", ..." if len(model.code) > SHOWN else "")
             problem = f"carries code or pickles ({names}): see lmx trust {model.id}"

@@ -1,4 +1,7 @@
-"""One repository of the cache as it lies on the disk: its snapshots, refs, blobs and partial files. Only a look."""
+"""One repository of the Hugging Face cache as it is on the disk: snapshots, refs, blobs and partial files.
+
+This module only reads.
+"""
 
 import os
 from collections.abc import Collection, Iterator
@@ -7,15 +10,16 @@ from pathlib import Path
 
 from lmx_daemon.contract.library import Revision
 from lmx_daemon.contract.text import valid_text
-from lmx_daemon.library.catalog.roots import COMMIT, FOLDER, current_commit
+from lmx_daemon.library.disk.layout import COMMIT, current_commit, repository_id
 from lmx_daemon.library.disk.links import FileEntry, Identity, LinkHolder, files_below, files_in, reached
 
 PARTIAL = (".incomplete", ".lmx")
+"""Suffixes of unfinished files in `blobs/`, of any program."""
 
 
 @dataclass(frozen=True)
 class CachedSnapshot:
-    """The files of one commit: links into `blobs/`, or real files on a disk without links."""
+    """The files of one commit: links into `blobs/`, or real files on a disk without symbolic links."""
 
     commit: str
     folder: Path
@@ -32,23 +36,24 @@ class CachedRepository:
     id: str
     folder: Path
     current: str | None
+    """The commit that loads use."""
     refs: dict[str, list[str]] = field(default_factory=dict)
-    """The refs that name each commit."""
+    """Names of the refs that point to each commit."""
     snapshots: dict[str, CachedSnapshot] = field(default_factory=dict)
     blobs: list[FileEntry] = field(default_factory=list)
     partial: list[FileEntry] = field(default_factory=list)
     owned: bool = True
-    """Whether its files may be deleted: its folder, `blobs/` and `snapshots/` are no links."""
+    """Whether its files may be deleted: its folder, `blobs/` and `snapshots/` are not links."""
 
     @property
     def sizes(self) -> dict[Identity, int]:
-        """The bytes of each file that lies in this repository; hard links are one file."""
+        """Bytes of each file that lies in this repository; hard links to the same bytes are one file."""
         own = [file for snapshot in self.snapshots.values() for file in snapshot.files]
         return {file.identity: file.size for file in (*self.blobs, *own) if file.regular}
 
     @property
     def unnamed(self) -> list[CachedSnapshot]:
-        """Snapshots that no ref names, without the one in use. Other programs may have pinned them by commit."""
+        """Snapshots that no ref names, without the current one. Another program may have pinned one by its commit."""
         return [
             snapshot
             for commit, snapshot in self.snapshots.items()
@@ -62,6 +67,7 @@ class CachedRepository:
         return sum(sizes[identity] for identity in used & sizes.keys())
 
     def revisions(self) -> list[Revision]:
+        """Return the snapshots for display."""
         return [
             Revision(
                 commit=commit,
@@ -75,28 +81,29 @@ class CachedRepository:
 
 
 def repositories(cache: Path) -> Iterator[CachedRepository]:
+    """Yield the repositories of models in the cache. Raises DiskError when a snapshot cannot be read."""
     for name in _names(cache):
-        if match := FOLDER.fullmatch(name):
-            yield repository(cache / name, f"{match[1]}/{match[2]}")
+        if identity := repository_id(name):
+            yield read_repository(cache / name, identity)
 
 
 def other_holders(cache: Path) -> list[LinkHolder]:
-    """Return the snapshots of repositories that are none of lmx's: data sets, and models without an owner."""
-    return [LinkHolder(cache / name / "snapshots") for name in _names(cache) if not FOLDER.fullmatch(name)]
+    """Return the snapshots of the other folders of the cache: data sets, and models without an owner."""
+    return [LinkHolder(cache / name / "snapshots") for name in _names(cache) if not repository_id(name)]
 
 
-def repository(folder: Path, identity: str) -> CachedRepository:
-    """Return what lies in `folder`. Raises DiskError where a snapshot cannot be read."""
+def read_repository(folder: Path, identity: str) -> CachedRepository:
+    """Return the repository in `folder`. Raises DiskError when a snapshot cannot be read."""
     found = CachedRepository(identity, folder, current_commit(folder))
     blobs, snapshots = folder / "blobs", folder / "snapshots"
-    found.owned = not any(place.is_symlink() for place in (folder, blobs, snapshots))
+    found.owned = not any(part.is_symlink() for part in (folder, blobs, snapshots))
     for file in files_in(blobs):
         (found.partial if file.path.name.endswith(PARTIAL) else found.blobs).append(file)
     if not (folder / ".lmx").is_symlink():
         found.partial += files_below(folder / ".lmx" / "quarantine")
     for name in _names(snapshots):
         if COMMIT.fullmatch(name) and (snapshots / name).is_dir():
-            found.snapshots[name] = snapshot_at(snapshots / name)
+            found.snapshots[name] = _read_snapshot(snapshots / name)
     for file in files_below(folder / "refs"):
         try:
             commit = file.path.read_text().strip() if file.regular else ""
@@ -107,11 +114,9 @@ def repository(folder: Path, identity: str) -> CachedRepository:
     return found
 
 
-def snapshot_at(folder: Path) -> CachedSnapshot:
-    """Raises DiskError."""
-    return CachedSnapshot(
-        folder.name, folder, files_below(folder), reached(LinkHolder(folder)), folder.lstat().st_mtime
-    )
+def _read_snapshot(folder: Path) -> CachedSnapshot:
+    files, led_to = files_below(folder), reached(LinkHolder(folder))
+    return CachedSnapshot(folder.name, folder, files, led_to, folder.lstat().st_mtime)
 
 
 def _names(folder: Path) -> list[str]:

@@ -1,7 +1,7 @@
-"""`lmx import`: a model from any folder or single file gets a place under $LMX_HOME/models, as links or as copies.
+"""`lmx import`: a model from any folder or single file gets a folder under $LMX_HOME/models, with links or copies.
 
-It appears there when it is whole; nothing outside is changed. Weights in one file of another name are called
-model.safetensors here, which is what mlx-lm reads.
+The folder appears when it is complete; the original files are not changed. A single weight file of another name is
+called model.safetensors in the folder, which is the name that mlx-lm loads.
 """
 
 import os
@@ -13,20 +13,24 @@ from pathlib import Path
 
 from lmx_daemon.contract.errors import ConflictError, RequestError, UntrustedModelError
 from lmx_daemon.contract.library import ImportRequest
-from lmx_daemon.library.catalog.describe import CODE_SUFFIXES, PICKLE_SUFFIXES
-from lmx_daemon.library.catalog.header import read_header
 from lmx_daemon.library.catalog.roots import NAME
+from lmx_daemon.library.verify.code_files import is_code
 from lmx_daemon.storage.durable import sync_file, sync_folder
 from lmx_daemon.storage.reading import read_object
+from lmx_daemon.storage.safetensors import read_header
 
 WEIGHTS = "model.safetensors"
-KEPT = (".json", ".jinja", ".txt", ".model", ".tiktoken", ".jsonl", ".md")
+SUFFIXES = (".json", ".jinja", ".txt", ".model", ".tiktoken", ".jsonl", ".md")
 MAX_FILES = 2_000
 UNFINISHED = ".lmx"
+"""Suffix of a folder that an import is filling."""
 
 
 def plan(path: Path) -> dict[str, Path]:
-    """Names here, and the files they stand for. Raises RequestError or UntrustedModelError where there is no model."""
+    """Return the files to import by their new names.
+
+    Raises RequestError or UntrustedModelError when `path` holds no model.
+    """
     if path.is_file() and path.suffix == ".safetensors":
         folder, weights = path.parent, [path]
     elif path.is_dir():
@@ -44,10 +48,12 @@ def plan(path: Path) -> dict[str, Path]:
             hint="pull an MLX version: lmx search shows them",
         )
     if read_object(folder / "config.json") is None:
-        raise RequestError(f"{folder} has no config.json, which says what the weights are", param="path")
+        raise RequestError(f"{folder} has no config.json, which describes the weights", param="path")
     for file in weights:
         if read_header(file) is None:
-            raise UntrustedModelError(f"{file.name} is no safetensors file", hint="it is broken, or is something else")
+            raise UntrustedModelError(
+                f"{file.name} is not a valid safetensors file", hint="it is damaged, or has another format"
+            )
     files = {file.name: file for file in _others(folder)}
     if len(weights) == 1 and not weights[0].name.startswith("model"):
         files.pop("model.safetensors.index.json", None)
@@ -55,56 +61,56 @@ def plan(path: Path) -> dict[str, Path]:
     return files | {file.name: file for file in weights}
 
 
-def place(request: ImportRequest, root: Path) -> tuple[str, Path]:
-    """The id and the folder here. Raises RequestError, or ConflictError where it is taken."""
+def destination(request: ImportRequest, root: Path) -> tuple[str, Path]:
+    """Return the id and the new folder. Raises RequestError, or ConflictError when the id is taken."""
     path = Path(os.path.expanduser(request.path))
-    identity = request.id or _named(path)
+    identity = request.id or _default_id(path)
     owner, _, name = identity.partition("/")
     if not (NAME.fullmatch(owner) and NAME.fullmatch(name)) or identity == "lmx/guide":
-        raise RequestError(f"{identity!r} is not a model's id", param="id", hint="give one: --as owner/name")
+        raise RequestError(f"{identity!r} is not a valid model id", param="id", hint="give one: --as owner/name")
     folder = root / owner / name
     if folder.exists():
-        raise ConflictError(f"{identity} has been imported already", hint=f"lmx rm {identity}, or give another --as")
+        raise ConflictError(f"{identity} is already imported", hint=f"lmx rm {identity}, or give another --as")
     return identity, folder
 
 
-def bring(files: dict[str, Path], folder: Path, copy: bool, on_bytes: Callable[[int], None]) -> None:
-    """Links or copies the files into a new folder, which appears whole. Blocking. Raises OSError."""
+def import_files(files: dict[str, Path], folder: Path, copy: bool, on_bytes: Callable[[int], None]) -> None:
+    """Link or copy the files into a new folder, which appears when it is complete. Blocking. Raises OSError."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(prefix=".", suffix=UNFINISHED, dir=folder.parent))  # two imports never share one
+    unfinished = Path(tempfile.mkdtemp(prefix=".", suffix=UNFINISHED, dir=folder.parent))  # two imports never share one
     try:
         for name, source in files.items():
             if copy:
-                shutil.copyfile(source, making / name)
-                _sync(making / name)
+                shutil.copyfile(source, unfinished / name)
+                _sync(unfinished / name)
                 on_bytes(source.stat().st_size)
             else:
-                (making / name).symlink_to(source.resolve())
-        sync_folder(making)
-        os.rename(making, folder)
+                (unfinished / name).symlink_to(source.resolve())
+        sync_folder(unfinished)
+        os.rename(unfinished, folder)
         sync_folder(folder.parent)
     except BaseException:
-        shutil.rmtree(making, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise
 
 
 def sweep(root: Path) -> None:
-    """Removes what an import that was killed had brought; for the start, when none is under way."""
-    for making in root.glob(f"*/.*{UNFINISHED}"):
-        shutil.rmtree(making, ignore_errors=True)
+    """Remove the folders of imports that were killed. To be called at the start, before the first import."""
+    for unfinished in root.glob(f"*/.*{UNFINISHED}"):
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _others(folder: Path) -> list[Path]:
-    """What a model needs besides its weights; code and pickles too, so that they are found, never run unasked."""
-    suffixes = (*KEPT, *CODE_SUFFIXES, *PICKLE_SUFFIXES)
-    files = [f for f in sorted(folder.iterdir()) if f.is_file() and f.name.endswith(suffixes) and f.name[0] != "."]
+    """Return the files to import besides the weights. Code and pickles are included so that they are detected later."""
+    visible = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    files = [file for file in visible if file.name.endswith(SUFFIXES) or is_code(file.name)]
     if len(files) > MAX_FILES:
         raise RequestError(f"{folder} holds {len(files)} files; a model has fewer", param="path")
     return files
 
 
-def _named(path: Path) -> str:
-    """owner/name, from the last two parts of the path."""
+def _default_id(path: Path) -> str:
+    """Return `owner/name`, made from the last two parts of the path."""
     whole = path.absolute()
     stem = whole.stem if whole.suffix == ".safetensors" else whole.name
     if stem in ("model", "weights"):

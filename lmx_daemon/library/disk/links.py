@@ -1,11 +1,11 @@
-"""Which files the links below a folder lead to. It reads links and deletes nothing.
+"""The files to which the links below a folder lead. This module only reads.
 
-A file is compared by device and inode, since one file may have several paths: links to folders, mounts, hard links.
+Files are compared by device and inode, since one file may have several paths: links to folders, mounts, hard links.
 """
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,19 +15,20 @@ from lmx_daemon.contract.text import valid_text
 Identity = tuple[int, int]
 """Device and inode."""
 MAX_HOPS = 40
+"""Longest chain of links that is followed."""
 MAX_ENTRIES = 200_000
 """Upper bound on the entries below one folder; a model has a few dozen."""
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A directory entry that is no folder, as `lstat` describes it."""
+    """A directory entry other than a folder, as `lstat` describes it."""
 
     path: Path
     identity: Identity
     size: int
     names: int
-    """Hard links to the same bytes, this one included."""
+    """Number of hard links to the same bytes, this one included."""
     modified: float
     regular: bool
 
@@ -38,11 +39,11 @@ class LinkHolder:
 
     folder: Path
     original: Path | None = None
-    """The place for which its relative links were made, where it has been moved since."""
+    """The folder for which its relative links were made, if it was moved since."""
 
 
 def file_at(path: Path) -> FileEntry | None:
-    """Return the entry at `path`; None where there is none, or a folder."""
+    """Return the entry at `path`; None when there is none, or a folder."""
     try:
         status = path.lstat()
     except OSError:
@@ -55,7 +56,7 @@ def file_at(path: Path) -> FileEntry | None:
 
 
 def files_in(folder: Path) -> list[FileEntry]:
-    """Return the entries directly in `folder` that are no folders, sorted by path; none where it cannot be read."""
+    """Return the entries directly in `folder` other than folders, sorted by path; none when it cannot be read."""
     try:
         names = sorted(os.listdir(folder))
     except OSError:
@@ -64,7 +65,7 @@ def files_in(folder: Path) -> list[FileEntry]:
 
 
 def files_below(folder: Path) -> list[FileEntry]:
-    """Return the entries at any depth that are no folders; links are returned, not followed, also `folder` itself."""
+    """Return the entries at any depth other than folders. Links are not followed, and neither is `folder` itself."""
     if folder.is_symlink():
         return []
     return [
@@ -76,9 +77,9 @@ def files_below(folder: Path) -> list[FileEntry]:
 
 
 def reached(holder: LinkHolder) -> set[Identity]:
-    """Return every file and link below the folder, and all that they lead to, also through links to folders.
+    """Return every file and link below the folder, and everything that they lead to, also through links to folders.
 
-    Raises DiskError where a folder cannot be read: what it leads to is then unknown.
+    Raises DiskError when a folder cannot be read, because its links are unknown then.
     """
     found: set[Identity] = set()
     for path in _below(holder.folder):
@@ -87,11 +88,16 @@ def reached(holder: LinkHolder) -> set[Identity]:
             continue
         try:
             target = os.readlink(path)
-        except OSError:  # no link
+        except OSError:  # not a link
             continue
-        place = os.path.join(holder.original, os.path.relpath(os.path.dirname(path), holder.folder))
-        found.update(_chain(os.path.normpath(os.path.join(place, target))))
+        original = os.path.join(holder.original, os.path.relpath(os.path.dirname(path), holder.folder))
+        found.update(_chain(os.path.normpath(os.path.join(original, target))))
     return found
+
+
+def reached_from(holders: Iterable[LinkHolder]) -> set[Identity]:
+    """Return what the links of all holders lead to. Raises DiskError."""
+    return set[Identity]().union(*map(reached, holders))
 
 
 def _chain(path: str) -> Iterator[Identity]:
@@ -108,22 +114,22 @@ def _chain(path: str) -> Iterator[Identity]:
 
 
 def _below(folder: Path) -> Iterator[str]:
-    """Yield the path of every entry at any depth, each folder once; links to folders are followed."""
+    """Yield the path of every entry at any depth. Links to folders are followed, and each folder is read once."""
     pending, seen, count = [os.fspath(folder)], set(), 0
     while pending:
-        place = pending.pop()
+        current = pending.pop()
         try:
-            status = os.stat(place)
+            status = os.stat(current)
             if (status.st_dev, status.st_ino) in seen:
                 continue
             seen.add((status.st_dev, status.st_ino))
-            with os.scandir(place) as entries:
+            with os.scandir(current) as entries:
                 listed = list(entries)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
             raise DiskError(
-                f"cannot read {valid_text(place)}: {error.strerror}, so what it links to is unknown",
+                f"cannot read {valid_text(current)}: {error.strerror}, so the files that it links to are unknown",
                 hint="make the folder readable, or move it out of the cache",
             ) from error
         count += len(listed)

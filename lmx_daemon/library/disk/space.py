@@ -1,6 +1,6 @@
-"""The disk as the daemon sees it: what models take, pruning, and replaced revisions on their way to the trash.
+"""The cache and the other model folders together: disk use, pruning, and the retirement of replaced revisions.
 
-disk.py decides; here the locks are taken and the folders are named whose links count. Blocking, for threads.
+prune.py decides; this module takes the locks and names the folders whose links count. All methods block.
 """
 
 import time
@@ -12,36 +12,37 @@ from lmx_daemon.contract.errors import CancelledError, ConflictError
 from lmx_daemon.contract.library import DiskUse, PruneReport
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.catalog.registry import ModelRegistry
-from lmx_daemon.library.catalog.roots import current_commit
-from lmx_daemon.library.disk import prune as disk
+from lmx_daemon.library.disk import prune
 from lmx_daemon.library.disk.cached_repository import other_holders, repositories
+from lmx_daemon.library.disk.layout import RepositoryPaths, current_commit, repository_folder
 from lmx_daemon.library.disk.links import LinkHolder, files_below, reached
+from lmx_daemon.library.disk.prune import Removal
+from lmx_daemon.library.disk.repository_lock import locked_now
+from lmx_daemon.library.disk.sizes import disk_use
 from lmx_daemon.library.disk.trash import Trash
 from lmx_daemon.library.pull.pull_queue import PullQueue
-from lmx_daemon.library.pull.repository_writer import RepositoryWriter
 
 
 class DiskSpace:
-    """`in_use` returns the folders of models in memory."""
+    """Disk use and pruning. `in_use` returns the folders of loaded models."""
 
     def __init__(
         self, registry: ModelRegistry, trash: Trash, pulls: PullQueue, in_use: Callable[[], Collection[str]]
     ) -> None:
         self._registry = registry
+        self._cache = registry.cache
         self._trash = trash
         self._pulls = pulls
         self._in_use = in_use
 
     def use(self) -> DiskUse:
-        """Raises DiskError."""
+        """Return the bytes that each model occupies. Raises DiskError."""
         trash = sum(row.size for row in self._trash.rows())
         reclaimable = sum(removal.size for removal in self._prunable(self._busy()))
-        return disk.disk_use(
-            self._registry.cache, self._registry.catalog.models(), trash, reclaimable, self._elsewhere()
-        )
+        return disk_use(self._cache, self._registry.catalog.models(), trash, reclaimable, self._elsewhere())
 
     def prune(self, dry_run: bool) -> PruneReport:
-        """Delete what is unused. What is in memory or belongs to a pull that may go on is left. Raises DiskError."""
+        """Delete unused files, except those of loaded models and of pulls that may continue. Raises DiskError."""
         busy = self._busy()
         removals = self._prunable(busy)
         if dry_run:
@@ -49,48 +50,47 @@ class DiskSpace:
         with ExitStack() as locks:
             for identity in sorted({removal.id for removal in removals}):
                 try:
-                    locks.enter_context(RepositoryWriter(self._registry.cache, identity).locked_now())
-                except (CancelledError, OSError):  # another program pulls it, or it is gone
+                    locks.enter_context(locked_now(RepositoryPaths(self._cache, identity)))
+                except (CancelledError, OSError):  # another program pulls it, or it was removed
                     busy.add(identity)
-            removals = self._prunable(busy)  # decided anew, now that no pull can begin
-            freed = disk.remove(removals)
+            removals = self._prunable(busy)  # decided again, now that no pull can begin
+            freed = prune.remove(removals)
         self._registry.catalog.refresh()
         return PruneReport(rows=tuple(removal.row() for removal in removals), freed=freed, dry_run=False)
 
     def retire(self, model: Model) -> bool:
-        """Move the model's revision to the trash, now that `main` names another one; return whether it went.
+        """Move a model's revision to the trash after an update, and return whether it was moved.
 
-        It stays where it is in memory, where a ref names it, or where it or its repository is a link. Raises OSError.
+        The revision stays if it is loaded, if a ref names it, or if it or its repository is a link. Raises OSError.
         """
         self._registry.catalog.refresh()  # from now on loads use the new revision, so `in_use` is complete
         snapshot = Path(model.path)
-        folder = snapshot.parents[1]
         try:
-            with RepositoryWriter(self._registry.cache, model.id).locked_now():
-                removal = disk.replaced(self._registry.cache, snapshot, self._in_use(), self._elsewhere())
+            with locked_now(RepositoryPaths(self._cache, model.id)):
+                removal = prune.replaced(self._cache, snapshot, self._in_use(), self._elsewhere())
                 if removal is not None:
-                    self._trash.put_revision(removal, current_commit(folder))
-        except CancelledError:  # it is pulled again meanwhile
+                    self._trash.put_revision(removal, current_commit(repository_folder(snapshot)))
+        except CancelledError:  # another pull of the model has begun
             return False
         self._registry.catalog.refresh()
         return removal is not None
 
     def refuse_linked(self, model: Model) -> None:
-        """Raise ConflictError where another model's links lead into this one's folder: it would lose its files."""
-        whole = Path(model.path).parents[1] if model.source == "hub" else Path(model.path)
+        """Raise ConflictError if links of another model lead into this model's folder: it would lose its files."""
+        whole = repository_folder(Path(model.path)) if model.source == "hub" else Path(model.path)
         own = {file.identity for file in files_below(whole)}
-        holders = {one.id: [LinkHolder(one.folder / "snapshots")] for one in repositories(self._registry.cache)}
+        holders = {one.id: [LinkHolder(one.folder / "snapshots")] for one in repositories(self._cache)}
         holders |= {m.id: [LinkHolder(Path(m.path))] for m in self._registry.catalog.models() if m.id not in holders}
-        holders["a data set or another repository of the cache"] = other_holders(self._registry.cache)
+        holders["a data set or another repository of the cache"] = other_holders(self._cache)
         holders.pop(model.id, None)
-        for name, places in holders.items():
-            if any(not own.isdisjoint(reached(place)) for place in places):
+        for name, folders in holders.items():
+            if any(not own.isdisjoint(reached(folder)) for folder in folders):
                 raise ConflictError(
                     f"{model.id} cannot be removed: {name} links to its files", hint=f"remove {name} first, or copy it"
                 )
 
-    def _prunable(self, busy: Collection[str]) -> list[disk.Removal]:
-        return disk.prunable(self._registry.cache, self._in_use(), busy, time.time(), self._elsewhere())
+    def _prunable(self, busy: Collection[str]) -> list[Removal]:
+        return prune.prunable(self._cache, self._in_use(), busy, time.time(), self._elsewhere())
 
     def _busy(self) -> set[str]:
         return {job.repo for job in self._pulls.list() if job.state not in ("done", "cancelled")}

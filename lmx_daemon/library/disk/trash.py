@@ -1,7 +1,7 @@
-"""Removed models and replaced revisions, which can be brought back for a day: moved on the same disk, never copied.
+"""The trash: removed models and replaced revisions, which can be restored until they expire.
 
-What comes from the cache lies in `<cache>/.locks/lmx-trash`, which the Hub's own tools pass over; an imported model
-under $LMX_HOME. Only what is lmx's to remove comes here.
+Entries are moved on the same disk and never copied. Those from the cache lie in `<cache>/.locks/lmx-trash`, which the
+Hub's own tools ignore; imported models lie under $LMX_HOME. Models of other programs never get here.
 """
 
 import os
@@ -17,10 +17,12 @@ from lmx_daemon.contract.errors import ConflictError, NotFoundError, RequestErro
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.library import TrashRow
 from lmx_daemon.contract.types import Model
+from lmx_daemon.library.disk.layout import repository_folder
 from lmx_daemon.library.disk.links import LinkHolder
-from lmx_daemon.library.disk.prune import Removal, size_on_disk
+from lmx_daemon.library.disk.prune import Removal
+from lmx_daemon.library.disk.sizes import size_on_disk
 from lmx_daemon.library.disk.trash_clock import TrashClock, uptime
-from lmx_daemon.library.disk.trash_revision import SNAPSHOT, bring_back, move_aside
+from lmx_daemon.library.disk.trash_revision import SNAPSHOT, move_aside, restore
 from lmx_daemon.storage.durable import sync_folder, write_file
 from lmx_daemon.storage.state import json_of, read_state
 
@@ -29,7 +31,7 @@ CONTENT = "content"
 
 
 class TrashNote(Frozen, frozen=True):
-    """What lies in an entry of the trash, and where it was."""
+    """Content of an entry of the trash, and its former place."""
 
     id: str
     source: str
@@ -37,17 +39,18 @@ class TrashNote(Frozen, frozen=True):
     size: int
     removed_at: float
     seen_at: float = 0.0
-    """The trash's clock then."""
+    """Time of the trash's clock at the removal."""
     revision: str | None = None
-    """The commit, where it is one replaced revision and not the whole model; `path` is its snapshot."""
+    """The commit of a replaced revision, whose snapshot was `path`; None for a whole model."""
     replaced_by: str | None = None
+    """The commit that replaced the revision."""
 
 
 DECODE = json_of(TrashNote)
 
 
 class Trash:
-    """`now` is the wall clock, `up` one that nothing sets."""
+    """The trash of both disks. `now` returns wall-clock time, `up` the uptime."""
 
     def __init__(
         self,
@@ -64,17 +67,17 @@ class Trash:
         self._keep = keep_seconds
 
     def place_of(self, model: Model) -> Path:
-        """Return where it would lie. Raises RequestError where it is not lmx's to remove."""
+        """Return the folder of entries for a model. Raises RequestError for a model that lmx must not remove."""
         place = self._bins.get(model.source)
         if place is None:
-            raise RequestError(f"{model.id} is not lmx's to remove: {_owner(model)}", param="id")
+            raise RequestError(f"lmx does not remove {model.id}: {_owner(model)}", param="id")
         return place
 
     def put(self, model: Model) -> TrashRow:
-        """Move the model's folder aside, all its revisions with it. Raises RequestError where it is not lmx's."""
+        """Move a model with all its revisions to the trash. Raises RequestError for a model of another program."""
         place = self.place_of(model)
         folder = Path(model.path)
-        whole = folder.parents[1] if model.source == "hub" else folder
+        whole = repository_folder(folder) if model.source == "hub" else folder
         note = TrashNote(
             id=model.id, source=model.source, path=str(whole), size=size_on_disk(whole), removed_at=self._now()
         )
@@ -88,7 +91,7 @@ class Trash:
         return self._row(place / key, note)
 
     def put_revision(self, removal: Removal, replaced_by: str | None) -> TrashRow:
-        """Move one snapshot aside, and the blobs that only it uses. Raises OSError; all is as it was then."""
+        """Move one snapshot to the trash, and the blobs that only it uses. Raises OSError when nothing was moved."""
         place = self._bins["hub"]
         note = TrashNote(
             id=removal.id,
@@ -108,19 +111,22 @@ class Trash:
         return self._row(place / key, note)
 
     def rows(self) -> list[TrashRow]:
-        """Return the entries, the last one removed first."""
+        """Return the entries, the last removed first."""
         found = [self._row(folder, note) for folder, note in self._entries()]
         return sorted(found, key=lambda row: -row.removed_at)
 
     def holders(self) -> list[LinkHolder]:
-        """Return the folders here: what their links lead to must be there when they are brought back."""
+        """Return the folders of entries. The targets of their links must still exist when they are restored."""
         return [
             LinkHolder(folder / CONTENT / SNAPSHOT if note.revision else folder / CONTENT, Path(note.path))
             for folder, note in self._entries()
         ]
 
     def undo(self, identity: str | None) -> TrashRow:
-        """Bring one back. Raises NotFoundError, or ConflictError where something has taken its place."""
+        """Restore an entry by its id or key, else the last removed.
+
+        Raises NotFoundError, or ConflictError when its former place is taken.
+        """
         rows = [row for row in self.rows() if identity is None or identity in (row.id, row.key)]
         if not rows:
             raise NotFoundError(
@@ -129,9 +135,9 @@ class Trash:
         folder, note = next((f, n) for f, n in self._entries() if f.name == rows[0].key)
         place = Path(note.path)
         if os.path.lexists(place):
-            raise ConflictError(f"{note.id} is here again, at {place}", hint=f"remove that one first: lmx rm {note.id}")
+            raise ConflictError(f"{note.id} is already installed at {place}", hint=f"remove it first: lmx rm {note.id}")
         if note.revision:
-            bring_back(folder / CONTENT, place, note.replaced_by)
+            restore(folder / CONTENT, place, note.replaced_by)
         else:
             place.parent.mkdir(parents=True, exist_ok=True)
             os.rename(folder / CONTENT, place)
@@ -140,7 +146,7 @@ class Trash:
         return rows[0]
 
     def purge(self, *, identity: str | None = None) -> list[TrashRow]:
-        """Delete for good: the entries of one id, or everything, also what has no readable note."""
+        """Delete the entries of one id, or all entries, including those without a readable note."""
         gone = self._delete([(f, note) for f, note in self._entries() if identity in (None, note.id)])
         if identity is None:
             for place in self._bins.values():
@@ -149,12 +155,12 @@ class Trash:
         return gone
 
     def size_beside(self, folder: Path) -> int:
-        """Return the bytes of what lies on the same disk as `folder`, and would go if space were short."""
+        """Return the bytes of the entries on the same disk as `folder`, which are deleted when space is short."""
         disk = folder.stat().st_dev
         return sum(note.size for place, note in self._entries() if place.stat().st_dev == disk)
 
     def make_room(self, wanted: int, folder: Path) -> None:
-        """Delete the oldest, until so many bytes are free on the disk of `folder`, or nothing is left to delete."""
+        """Delete the oldest entries until `wanted` bytes are free on the disk of `folder`, or no entry is left."""
         for row in sorted(self.rows(), key=lambda row: row.removed_at):
             if shutil.disk_usage(folder).free >= wanted:
                 return
@@ -162,7 +168,7 @@ class Trash:
                 shutil.rmtree(place / row.key, ignore_errors=True)
 
     def expire(self) -> list[TrashRow]:
-        """Delete what has lain here long enough, and what a crash has left half made."""
+        """Delete the entries that have expired, and those that a crash left without content."""
         entries = list(self._entries())
         noted = {folder for folder, _ in entries}
         gone = self._delete([(folder, note) for folder, note in entries if self._age(folder, note) > self._keep()])
@@ -176,7 +182,7 @@ class Trash:
         return gone
 
     def _begin(self, place: Path, note: TrashNote) -> tuple[str, TrashNote]:
-        """Make the entry with its note; return its key, and the note with the clock's time."""
+        """Make an entry with its note; return its key, and the note with the time of the trash's clock."""
         key = uuid.uuid4().hex[:12]
         (place / key).mkdir(parents=True)
         note = msgspec.structs.replace(note, seen_at=self._seen(place))
@@ -194,7 +200,7 @@ class Trash:
         return rows
 
     def _age(self, folder: Path, note: TrashNote) -> float:
-        """Return the time that has passed by both clocks; where the wall clock was set back, by the trash's alone."""
+        """Return the time since the removal by the slower clock, or by the trash's if the wall clock was set back."""
         seen, passed = self._seen(folder.parent) - note.seen_at, self._now() - note.removed_at
         return seen if passed < 0 else min(seen, passed)
 
@@ -210,7 +216,7 @@ class Trash:
                     yield folder, note
 
     def _note(self, folder: Path) -> TrashNote | None:
-        return read_state(folder / NOTE, DECODE, loss=f"what was removed is still in {folder / CONTENT}")
+        return read_state(folder / NOTE, DECODE, loss=f"the removed files are still in {folder / CONTENT}")
 
     def _row(self, folder: Path, note: TrashNote) -> TrashRow:
         return TrashRow(
@@ -235,6 +241,6 @@ def _owner(model: Model) -> str:
         case "built-in":
             return "it is a part of lmx"
         case "lmstudio":
-            return f"LM Studio has it, in {model.path}; remove it there"
+            return f"it belongs to LM Studio, in {model.path}; remove it there"
         case _:
-            return f"it lies in a folder of yours, {model.path}; delete it there"
+            return f"it is in your own folder, {model.path}; delete it there"

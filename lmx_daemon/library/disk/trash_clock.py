@@ -1,7 +1,7 @@
-"""The age of what lies in the trash: time that lmx has seen pass, so that a clock that jumps empties nothing.
+"""The clock of the trash. It counts the time that lmx has observed, so that a jump of the wall clock deletes nothing.
 
-Wall-clock time alone is wrong after a start without a battery-backed clock: NTP then moves it by years. A step counts
-no more than the uptime clock has advanced, which nothing sets. The time between two daemons counts up to a limit.
+A machine without a battery-backed clock starts with a wrong time, and NTP then moves it by years. So a step counts at
+most as long as the uptime clock has advanced, which cannot be set. The time between two daemons counts up to a limit.
 """
 
 import time
@@ -18,15 +18,15 @@ from lmx_daemon.storage.state import json_of, read_state
 UNSEEN_SECONDS = 6 * 3600.0
 """Upper bound on the time that counts between the end of one daemon and the start of the next."""
 
-KEEP_SECONDS = 600.0
-"""The file is written so often."""
+WRITE_SECONDS = 600.0
+"""Interval between two writes of the clock's file."""
 
 
 class ClockState(Frozen, frozen=True):
-    """The file's content."""
+    """Content of the clock's file."""
 
     seconds: float = 0.0
-    """Time that has been seen to pass since the trash was made."""
+    """Time that has been observed since the trash was made."""
     at: float = 0.0
     """Wall-clock time of the last step."""
 
@@ -34,39 +34,39 @@ class ClockState(Frozen, frozen=True):
 DECODE = json_of(ClockState)
 
 
-def step(seen: ClockState, now: float, allowed: float) -> ClockState:
-    """Return the state at wall-clock time `now`, of which at most `allowed` seconds count."""
-    return ClockState(seconds=seen.seconds + min(max(0.0, now - seen.at), max(0.0, allowed)), at=now)
+def step(state: ClockState, now: float, allowed: float) -> ClockState:
+    """Return the state at the wall-clock time `now`; at most `allowed` seconds are counted since the last step."""
+    return ClockState(seconds=state.seconds + min(max(0.0, now - state.at), max(0.0, allowed)), at=now)
 
 
 class TrashClock:
-    """The clock of one trash. Several daemons may share it: each counts from the last step of any of them."""
+    """Clock of one trash. Several daemons may share it: each counts from the last step of any of them."""
 
     def __init__(self, file: Path, now: Callable[[], float], up: Callable[[], float]) -> None:
         self._file = file
         self._now = now
         self._up = up
-        self._kept_at: float | None = None
+        self._written_at: float | None = None
         """Uptime when this process last wrote the file."""
 
     def seconds(self, oldest: float = 0.0) -> float:
-        """Return the time seen now. A clock that was lost goes on from `oldest`. A full disk is no error."""
+        """Return the observed time. If the clock's file was lost, it continues from `oldest`."""
         up, now = self._up(), self._now()
         known = read_state(self._file, DECODE) or ClockState(seconds=oldest, at=now)
-        seen = step(known, now, UNSEEN_SECONDS if self._kept_at is None else up - self._kept_at)
-        if self._kept_at is None or up - self._kept_at >= KEEP_SECONDS:
+        state = step(known, now, UNSEEN_SECONDS if self._written_at is None else up - self._written_at)
+        if self._written_at is None or up - self._written_at >= WRITE_SECONDS:
             with suppress(OSError):
-                write_file(self._file, msgspec.json.encode(seen))
-                self._kept_at = up
-        return seen.seconds
+                write_file(self._file, msgspec.json.encode(state))
+                self._written_at = up
+        return state.seconds
 
     def forget(self) -> None:
-        """Begin anew with the next entry; for an empty trash."""
+        """Delete the clock of an empty trash; the next entry starts a new one."""
         with suppress(OSError):
             self._file.unlink(missing_ok=True)
-        self._kept_at = None
+        self._written_at = None
 
 
 def uptime() -> float:
-    """Return seconds on a clock that goes on while the system sleeps and that nothing sets; macOS's MONOTONIC does."""
+    """Return seconds on a clock that counts during sleep and that cannot be set (on macOS, CLOCK_MONOTONIC)."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

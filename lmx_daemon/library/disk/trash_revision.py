@@ -1,14 +1,14 @@
-"""One replaced revision on its way to the trash and back: its snapshot, its manifest, and the blobs of it alone."""
+"""The move of one replaced revision to the trash and back: snapshot, manifest, and the blobs that only it uses."""
 
 import os
 from contextlib import suppress
 from pathlib import Path
 
 from lmx_daemon.contract.errors import CancelledError, ConflictError
+from lmx_daemon.library.disk.layout import RepositoryPaths, manifest_file, repository_folder, repository_id
 from lmx_daemon.library.disk.links import file_at
 from lmx_daemon.library.disk.prune import Removal
-from lmx_daemon.library.pull.repository_writer import RepositoryWriter
-from lmx_daemon.library.verify.manifest import manifest_file
+from lmx_daemon.library.disk.repository_lock import locked_now
 from lmx_daemon.storage.durable import sync_folder, write_file
 
 SNAPSHOT = "snapshot"
@@ -17,11 +17,11 @@ MANIFEST = "manifest.json"
 
 
 def move_aside(removal: Removal, content: Path) -> None:
-    """Move the revision into the new folder `content`. Raises OSError where the snapshot cannot be moved.
+    """Move the revision into the new folder `content`. Raises OSError when the snapshot cannot be moved.
 
-    The snapshot goes first and decides: what is left behind by a crash or an error is where its links expect it.
+    The snapshot is moved first. Blobs that a crash or an error leaves behind are where its links expect them.
     """
-    repository = removal.path.parents[1]
+    repository = repository_folder(removal.path)
     (content / BLOBS).mkdir(parents=True)
     os.rename(removal.path, content / SNAPSHOT)
     with suppress(OSError):
@@ -36,26 +36,26 @@ def move_aside(removal: Removal, content: Path) -> None:
             sync_folder(folder)
 
 
-def bring_back(content: Path, snapshot: Path, replaced_by: str | None) -> None:
-    """Move the revision back to where it was; `main` names it again where it still names the one that replaced it.
+def restore(content: Path, snapshot: Path, replaced_by: str | None) -> None:
+    """Move the revision back. `main` names it again if it still names the revision that replaced this one.
 
-    Raises ConflictError where the model is not here or is being pulled, OSError.
+    Raises ConflictError when the rest of the model is missing or is being pulled, OSError.
     """
-    folder = snapshot.parents[1]
-    place = RepositoryWriter(folder.parent, folder.name.removeprefix("models--").replace("--", "/"))
+    folder = repository_folder(snapshot)
+    paths = RepositoryPaths(folder.parent, repository_id(folder.name) or folder.name)
     try:
-        with place.locked_now():
-            _bring_back(content, snapshot, replaced_by)
+        with locked_now(paths):
+            _restore_files(content, snapshot, replaced_by)
     except CancelledError:
         here = folder.is_dir()
         raise ConflictError(
-            f"{place.repo} is being pulled" if here else f"the model {place.repo}, to which it belongs, is not here",
-            hint="`lmx downloads` shows it" if here else "bring that one back first",
+            f"{paths.repo} is being pulled" if here else f"the model {paths.repo}, to which it belongs, is not here",
+            hint="`lmx downloads` shows the pull" if here else "restore that model first",
         ) from None
 
 
-def _bring_back(content: Path, snapshot: Path, replaced_by: str | None) -> None:
-    folder = snapshot.parents[1]
+def _restore_files(content: Path, snapshot: Path, replaced_by: str | None) -> None:
+    folder = repository_folder(snapshot)
     for blob in sorted((content / BLOBS).iterdir()):
         if not os.path.lexists(folder / BLOBS / blob.name):
             os.rename(blob, folder / BLOBS / blob.name)

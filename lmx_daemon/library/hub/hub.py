@@ -15,7 +15,8 @@ from lmx_daemon.contract.errors import (
     RequestError,
     UntrustedModelError,
 )
-from lmx_daemon.library.hub.names import COMMIT, checked_file
+from lmx_daemon.library.disk.layout import COMMIT
+from lmx_daemon.library.hub.names import checked_file
 from lmx_daemon.library.pull.selection import chosen
 from lmx_daemon.library.verify.manifest import Manifest, ManifestFile
 

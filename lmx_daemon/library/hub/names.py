@@ -11,11 +11,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from lmx_daemon.contract.errors import RequestError, UntrustedModelError
+from lmx_daemon.library.disk.layout import COMMIT
 from lmx_daemon.library.verify.manifest import ManifestFile
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}", re.ASCII)
-COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 HOSTS = frozenset({"huggingface.co", "www.huggingface.co", "hf.co", "www.hf.co"})
 OTHER_KINDS = ("datasets", "spaces", "collections", "papers", "docs", "api")

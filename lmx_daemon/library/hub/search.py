@@ -15,9 +15,10 @@ from lmx_daemon.contract.library import Offer, Offers, SearchRequest
 from lmx_daemon.library.catalog.describe import context_length, quantization
 from lmx_daemon.library.catalog.fit import MachineCapacity, plan, remote_shape
 from lmx_daemon.library.catalog.traits import abilities
+from lmx_daemon.library.disk.layout import COMMIT
 from lmx_daemon.library.hub.client import HubClient
 from lmx_daemon.library.hub.hub import Hub
-from lmx_daemon.library.hub.names import COMMIT, REPOSITORY
+from lmx_daemon.library.hub.names import REPOSITORY
 from lmx_daemon.library.hub.response_cache import ResponseCache
 
 MAX_LIMIT = 100

@@ -21,7 +21,7 @@ from lmx_daemon.library.hub.retry import MAX_FAILURES, RETRIED, RetryableError, 
 from lmx_daemon.library.pull.progress import PullProgress
 from lmx_daemon.library.pull.repository_writer import RepositoryWriter
 from lmx_daemon.library.pull.throttle import Throttle
-from lmx_daemon.library.verify.hashing import Hash, hash_into, new_hash
+from lmx_daemon.library.verify.hashing import Hash, hash_for, hash_into
 from lmx_daemon.library.verify.manifest import ManifestFile
 
 CONNECT_SECONDS = 10.0
@@ -38,7 +38,7 @@ class Fetcher:
 
     def __init__(
         self,
-        place: RepositoryWriter,
+        writer: RepositoryWriter,
         token: str | None,
         stop: threading.Event,
         tally: PullProgress,
@@ -46,7 +46,7 @@ class Fetcher:
         check_space: Callable[[], None],
         patience: float,
     ) -> None:
-        self._place = place
+        self._writer = writer
         self._token = token
         self._stop = stop
         self._tally = tally
@@ -78,14 +78,14 @@ class Fetcher:
 
     def fetch(self, url: str, file: ManifestFile) -> int:
         """Leaves the blob; its st_mtime_ns. Raises HubError, IntegrityError, DiskError, CancelledError or OSError."""
-        partial = self._place.partial(file)
+        partial = self._writer.paths.partial(file)
         for last in (False, True):
             with _open_partial(partial) as output:
                 digest = self._whole(url, file, output)
             if digest == file.blob:
-                return self._place.admit(file)
+                return self._writer.admit(file)
             self._tally.lost(file.size)
-            self._place.quarantine(partial, file)
+            self._writer.quarantine(partial, file)
             if not last:
                 self._tally.retries(file.path, f"{file.path}: its hash is wrong; fetching it again")
         raise IntegrityError(
@@ -118,7 +118,7 @@ class Fetcher:
 
     def _rehash(self, output: IO[bytes], file: ManifestFile) -> Hash:
         """The hash of what an earlier attempt left; the position is behind it."""
-        digest = new_hash(file)
+        digest = hash_for(file)
         kept = os.fstat(output.fileno()).st_size
         if kept > file.size:
             output.truncate(kept := 0)
@@ -185,7 +185,9 @@ class Fetcher:
             if _origin(str(response.url)) != writing.home:
                 raise RetryableError(f"the Hub's store answered {status}")
             if response.headers.get("x-error-code") == "GatedRepo":
-                raise AuthenticationError(f"{self._place.repo} is gated: its publisher has terms to accept", hint=TERMS)
+                raise AuthenticationError(
+                    f"{self._writer.paths.repo} is gated: its publisher has terms to accept", hint=TERMS
+                )
             raise AuthenticationError(f"{file.path}: the Hub refused it ({status})", hint="log in with: lmx login")
         if status in (404, 410):
             raise NotFoundError(
@@ -254,7 +256,7 @@ class _Writing:
     def begin_anew(self) -> None:
         self._output.seek(0)
         self._output.truncate()
-        self.digest = new_hash(self.file)
+        self.digest = hash_for(self.file)
         self.position = 0
 
 

@@ -17,7 +17,8 @@ import msgspec
 
 from lmx_daemon.contract.errors import CancelledError, DiskError, LmxError
 from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download, PullRequest
-from lmx_daemon.library.catalog.roots import hub_cache
+from lmx_daemon.library.disk.layout import RepositoryPaths, hub_cache
+from lmx_daemon.library.disk.repository_lock import locked_now
 from lmx_daemon.library.hub.hub import Hub, checked_endpoint
 from lmx_daemon.library.hub.names import asked_for, revision_of
 from lmx_daemon.library.pull import decisions
@@ -292,9 +293,9 @@ class PullQueue:
         assert record.manifest is not None
         needed = decisions.needed_by_others(self._records, record)
         files = [file for file in record.manifest.files if file.blob not in needed]
-        place = RepositoryWriter(self._cache, record.repo)
-        with suppress(CancelledError, OSError, DiskError), place.locked_now():
-            return place.discard(files, record.added_at)
+        paths = RepositoryPaths(self._cache, record.repo)
+        with suppress(CancelledError, OSError, DiskError), locked_now(paths):
+            return RepositoryWriter(paths).discard(files, record.added_at)
         return 0
 
     async def _forget(self, identities: Iterable[str]) -> None:

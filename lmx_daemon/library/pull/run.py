@@ -13,15 +13,18 @@ from pathlib import Path
 
 from lmx_daemon.contract.errors import CancelledError, DiskError, ErrorBody, HubError, LmxError
 from lmx_daemon.contract.units import size
-from lmx_daemon.library.catalog.describe import CODE_FILES
+from lmx_daemon.library.disk.disk_errors import disk_error
+from lmx_daemon.library.disk.layout import RepositoryPaths
+from lmx_daemon.library.disk.repository_lock import locked
 from lmx_daemon.library.hub.hub import Hub, TransientHubError
 from lmx_daemon.library.hub.retry import backoff
 from lmx_daemon.library.pull.fetch import Fetcher
 from lmx_daemon.library.pull.progress import PullProgress
-from lmx_daemon.library.pull.repository_writer import RepositoryWriter, disk_error
+from lmx_daemon.library.pull.repository_writer import RepositoryWriter
 from lmx_daemon.library.pull.selection import refuse_code
 from lmx_daemon.library.pull.throttle import Throttle
-from lmx_daemon.library.verify.hashing import hash_file
+from lmx_daemon.library.verify.code_files import CODE_CONFIGS
+from lmx_daemon.library.verify.hashing import hash_file, hash_for
 from lmx_daemon.library.verify.manifest import Manifest, ManifestFile
 
 THREADS = 4
@@ -79,7 +82,8 @@ class PullRun:
     ) -> None:
         self._order = order
         self._hub = hub
-        self._place = RepositoryWriter(cache, order.repo)
+        self._paths = RepositoryPaths(cache, order.repo)
+        self._writer = RepositoryWriter(self._paths)
         self._tally = tally
         self._throttle = throttle
         self._on_manifest = on_manifest
@@ -101,10 +105,10 @@ class PullRun:
         try:
             self._hub.refuse_if_offline()
             manifest = self._resolve()
-            with self._place.locked(self._stop, self._tally.waits):
+            with locked(self._paths, self._stop, self._tally.waits):
                 self._bring(manifest)
                 self._raise_if_stopped()
-                self._place.publish(manifest, self._times, time.time())
+                self._writer.publish(manifest, self._times, time.time())
             return PullOutcome(manifest)
         except CancelledError:
             return PullOutcome(self._manifest, stopped=True)
@@ -137,7 +141,7 @@ class PullRun:
 
     def _bring(self, manifest: Manifest) -> None:
         """Every blob that the manifest names, proved."""
-        proved = self._place.proved(manifest.commit)
+        proved = self._writer.verified_times(manifest.commit)
         blobs = {file.blob: file for file in manifest.files}
         self._tally.have(sum(file.size for file in manifest.files) - sum(file.size for file in blobs.values()))
         for file in manifest.files:
@@ -146,7 +150,7 @@ class PullRun:
         missing = [file for file in blobs.values() if not self._has(manifest.commit, file, proved)]
         self._check_room(missing)
         fetcher = self._fetcher = Fetcher(
-            self._place,
+            self._writer,
             self._hub.token(),
             self._stop,
             self._tally,
@@ -155,12 +159,12 @@ class PullRun:
             self._order.patience,
         )
         try:
-            first = [file for file in missing if file.path in CODE_FILES]
+            first = [file for file in missing if file.path in CODE_CONFIGS]
             self._together(fetcher, manifest, first)
             self._check_configs(manifest)
             self._together(fetcher, manifest, [file for file in missing if file not in first])
             commit, times = manifest.commit, self._times
-            written = [file for file in blobs.values() if not self._place.is_unchanged(commit, file, times)]
+            written = [file for file in blobs.values() if not self._writer.is_unchanged(commit, file, times)]
             self._tally.lost(sum(file.size for file in written))
             self._together(fetcher, manifest, written)  # by others, while the rest was fetched
         finally:
@@ -169,7 +173,7 @@ class PullRun:
 
     def _has(self, commit: str, file: ManifestFile, proved: dict[str, int]) -> bool:
         """Whether the file needs nothing: it is as it was when it was proved."""
-        if not self._place.is_unchanged(commit, file, proved):
+        if not self._writer.is_unchanged(commit, file, proved):
             return False
         self._times[file.blob] = proved[file.blob]
         self._tally.have(file.size)
@@ -215,34 +219,34 @@ class PullRun:
 
     def _prove_or_fetch(self, fetcher: Fetcher, manifest: Manifest, file: ManifestFile) -> None:
         """Bytes that another tool left under this name are used where their hash is right."""
-        blob = self._place.held(manifest.commit, file)
+        blob = self._paths.stored(manifest.commit, file)
         if blob.is_file():
             status = blob.stat()
             if status.st_size == file.size:
                 self._tally.begins(file.path, "verifying")
                 self._tally.found(file.size)
-                if hash_file(blob, file, self._stop, self._tally.checked) == file.blob:
+                if hash_file(blob, hash_for(file), self._stop, self._tally.checked) == file.blob:
                     self._tally.kept(file.size)
                     self._times[file.blob] = status.st_mtime_ns
                     return
                 self._tally.lost(file.size)
             self._tally.retries(file.path, f"{file.path}: what is in the cache has a wrong hash; fetching it again")
-            self._place.quarantine(blob, file)
+            self._writer.quarantine(blob, file)
         self._times[file.blob] = fetcher.fetch(self._hub.url(manifest, file), file)
 
     def _check_configs(self, manifest: Manifest) -> None:
-        configs = [file for file in manifest.files if file.path in CODE_FILES and file.size <= CONFIG_BYTES]
+        configs = [file for file in manifest.files if file.path in CODE_CONFIGS and file.size <= CONFIG_BYTES]
         if not self._order.include:
-            read = {file.path: self._place.held(manifest.commit, file).read_bytes() for file in configs}
+            read = {file.path: self._paths.stored(manifest.commit, file).read_bytes() for file in configs}
             refuse_code(manifest.repo, read)
 
     def _check_room(self, missing: Sequence[ManifestFile]) -> None:
         have = 0
         for file in missing:
-            for path in (self._place.partial(file), self._place.blob(file)):
+            for path in (self._paths.partial(file), self._paths.blob(file)):
                 have += min(file.size, path.stat().st_size) if path.is_file() else 0
         wanted, reserve = sum(file.size for file in missing) - have, self._order.reserve
-        free = self._free(self._place.blobs)
+        free = self._free(self._paths.blobs)
         if wanted > 0 and wanted + reserve > free:
             raise DiskError(
                 f"{self._order.repo} needs {size(wanted)} more; {size(free)} are free, and "
@@ -256,7 +260,7 @@ class PullRun:
         if now - self._space_at < SPACE_SECONDS:
             return
         self._space_at = now
-        free = self._free(self._place.blobs)
+        free = self._free(self._paths.blobs)
         if free < self._order.reserve:
             raise DiskError(
                 f"the disk is nearly full: {size(free)} are free, and lmx leaves {size(self._order.reserve)}",

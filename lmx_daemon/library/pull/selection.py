@@ -8,14 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from lmx_daemon.contract.errors import RequestError, UntrustedModelError
-from lmx_daemon.library.catalog.describe import CODE_KEYS
 from lmx_daemon.library.hub.names import check_apart
+from lmx_daemon.library.verify.code_files import PICKLE_SUFFIXES, code_keys
 from lmx_daemon.library.verify.manifest import ManifestFile
 
 SUFFIXES = (".json", ".jinja", ".txt", ".model", ".tiktoken", ".jsonl")
 NAMES = ("README.md", "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE", "NOTICE.md", "1_Pooling/config.json")
 FOLDERS = ("additional_chat_templates/",)
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 ELSEWHERE = "look for an MLX version: search the Hub for the name with MLX, or see huggingface.co/mlx-community"
 ALL_THE_SAME = "to fetch its files all the same: lmx pull --include '*'"
 
@@ -68,7 +67,7 @@ def refuse_what_is_no_model(repo: str, paths: Sequence[str]) -> None:
             raise UntrustedModelError(
                 f"{repo} has weights in folders only: it is no language model that MLX runs", hint=ELSEWHERE
             )
-        if any(path.endswith(PICKLES) for path in paths):
+        if any(path.endswith(PICKLE_SUFFIXES) for path in paths):
             raise UntrustedModelError(
                 f"{repo} has PyTorch pickles only, which can run code when they are opened; lmx never opens them",
                 hint=ELSEWHERE,
@@ -87,7 +86,7 @@ def refuse_code(repo: str, configs: Mapping[str, bytes]) -> None:
             value = json.loads(content)
         except (ValueError, RecursionError):
             raise UntrustedModelError(f"{name} of {repo} is not JSON", hint=f"{ELSEWHERE}; {ALL_THE_SAME}") from None
-        found = [key for key in CODE_KEYS if isinstance(value, dict) and value.get(key)]
+        found = code_keys(value) if isinstance(value, dict) else []
         if found:
             raise UntrustedModelError(
                 f"{repo} would run code of its own ({found[0]} in {name}), and lmx runs none",

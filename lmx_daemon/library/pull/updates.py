@@ -16,9 +16,9 @@ from lmx_daemon.contract.library import Outdated, OutdatedRow
 from lmx_daemon.contract.pulls import Download, PullRequest
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.catalog.registry import ModelRegistry
+from lmx_daemon.library.disk.layout import COMMIT
 from lmx_daemon.library.hub.client import HubClient
 from lmx_daemon.library.hub.hub import Hub
-from lmx_daemon.library.hub.names import COMMIT
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.storage.state import json_of, read_state, write_state
 

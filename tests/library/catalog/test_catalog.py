@@ -29,9 +29,10 @@ from lmx_daemon.contract.errors import ModelNotFoundError
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.catalog.catalog import NEAREST, Catalog
 from lmx_daemon.library.catalog.describe import describe
-from lmx_daemon.library.catalog.header import parameters, read_header
+from lmx_daemon.library.catalog.parameters import count_parameters
 from lmx_daemon.library.catalog.roots import ModelRoot, lmstudio_folders
 from lmx_daemon.library.catalog.traits import abilities
+from lmx_daemon.storage.safetensors import read_header
 from tests.library.repositories import make_cached, make_folder
 
 KEYS = sampled_from(
@@ -206,8 +207,8 @@ class TestDescriptions:
             "norm.weight": numpy.zeros(8, numpy.float32),
         }
         save_file(packed, tmp_path / "model.safetensors")
-        assert parameters([tmp_path / "model.safetensors"], {"quantization": {"group_size": 64}}) == 8 * 128 + 8
-        assert parameters([tmp_path / "model.safetensors"], {}) is None
+        assert count_parameters([tmp_path / "model.safetensors"], {"quantization": {"group_size": 64}}) == 8 * 128 + 8
+        assert count_parameters([tmp_path / "model.safetensors"], {}) is None
 
     @settings(max_examples=60, deadline=None)
     @given(config=JSON, tokenizer=JSON, card=text(max_size=200))

@@ -14,9 +14,10 @@ from huggingface_hub import scan_cache_dir
 from lmx_daemon.contract.errors import ConflictError, LmxError, NotFoundError, RequestError, UntrustedModelError
 from lmx_daemon.contract.library import ImportRequest, VerifyUpdate
 from lmx_daemon.library.disk.imports import sweep
+from lmx_daemon.library.disk.layout import RepositoryPaths
 from lmx_daemon.library.disk.prune import prunable
+from lmx_daemon.library.disk.repository_lock import locked_now
 from lmx_daemon.library.library import Library
-from lmx_daemon.library.pull.repository_writer import RepositoryWriter
 from tests.library.repositories import flip, library_of, make_cached, make_folder
 
 OLD, NEW = "1" * 40, "2" * 40
@@ -83,14 +84,14 @@ class TestRemoving:
     def test_not_while_it_is_pulled(self, tmp_path: Path) -> None:
         make_cached(tmp_path / "cache", "maker/one")
         library = library_of(tmp_path)
-        with RepositoryWriter(tmp_path / "cache", "maker/one").locked_now(), pytest.raises(ConflictError):
+        with locked_now(RepositoryPaths(tmp_path / "cache", "maker/one")), pytest.raises(ConflictError):
             library.remove("maker/one")
 
     def test_only_what_is_lmxs_to_remove(self, tmp_path: Path) -> None:
         make_folder(tmp_path / "mine" / "one")
         library = library_of(tmp_path)
         for identity in ("local/one", "lmx/guide"):
-            with pytest.raises(RequestError, match="not lmx's to remove"):
+            with pytest.raises(RequestError, match="lmx does not remove"):
                 library.remove(identity)
         assert (tmp_path / "mine" / "one" / "config.json").exists()
 

@@ -9,7 +9,8 @@ import pytest
 from lmx_daemon.contract.library import VerifyRequest
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.catalog.registry import ModelRegistry
-from lmx_daemon.library.disk.cached_repository import repository
+from lmx_daemon.library.disk.cached_repository import read_repository
+from lmx_daemon.library.disk.layout import RepositoryPaths
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.library.pull.repository_writer import RepositoryWriter
 from lmx_daemon.library.verify.manifest import ManifestFile
@@ -50,7 +51,7 @@ async def test_the_size_is_told_and_repairing_works(
 ) -> None:
     done = await pull(pulls)
     snapshot = folder_of(environ) / "snapshots" / str(done.revision)
-    found = repository(folder_of(environ), REPO)
+    found = read_repository(folder_of(environ), REPO)
     assert found.size([str(done.revision)]) == sum(path.stat().st_size for path in snapshot.iterdir()) == done.total
     proving = Verifier(ModelRegistry(Home(tmp_path / "home"), lambda: LibrarySettings(lmstudio=False), environ), pulls)
     assert [told async for told in proving.verify(VerifyRequest(id=REPO))][-1].state == "sound"
@@ -99,6 +100,6 @@ def test_cancelling_keeps_what_others_need(tmp_path: Path, where: str, monkeypat
         case "before the pull":
             (snapshot / "model.safetensors").unlink()
             since = blob.stat().st_mtime + 60
-    place = RepositoryWriter(cache, "maker/one")
+    writer = RepositoryWriter(RepositoryPaths(cache, "maker/one"))
     file = ManifestFile(path="model.safetensors", size=blob.stat().st_size, sha256=blob.name)
-    assert place.discard([file], since) == 0 and blob.exists()
+    assert writer.discard([file], since) == 0 and blob.exists()

@@ -9,8 +9,9 @@ import pytest
 
 from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.library.catalog.catalog import Catalog
+from lmx_daemon.library.disk.layout import manifest_file
 from lmx_daemon.library.pull.pull_queue import PullQueue
-from lmx_daemon.library.verify.manifest import manifest_file, read_manifest
+from lmx_daemon.library.verify.manifest import read_manifest
 from lmx_daemon.settings.schema import LibrarySettings
 from tests.library.conftest import REPO, StandIn
 from tests.library.pull.pulling import WHOLE, folder_of, partials, pull, visible

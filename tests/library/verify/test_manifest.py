@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.library.verify.manifest import Manifest, ManifestFile, manifest_file, read_manifest, write_manifest
+from lmx_daemon.library.disk.layout import manifest_file
+from lmx_daemon.library.verify.manifest import Manifest, ManifestFile, read_manifest, write_manifest
 
 FILES = (
     ManifestFile(path="config.json", size=3, git_sha1="a" * 40, modified_ns=5),
