@@ -13,6 +13,7 @@ from lmx_daemon.client.library_calls import LibraryCalls
 from lmx_daemon.contract.errors import error_from
 from lmx_daemon.contract.generation import Event, Request
 from lmx_daemon.contract.pulls import Download, MovePull, PullLimit, PullRequest
+from lmx_daemon.contract.revisions import with_unchanged
 from lmx_daemon.contract.types import (
     Health,
     HostMemory,
@@ -32,6 +33,7 @@ from lmx_daemon.storage.benchmark import Report
 UNLOAD_SECONDS = 120.0
 SILENCE_SECONDS = 15.0
 """/admin/watch speaks at least once a second; a silence this long means that the daemon is gone."""
+SNAPSHOTS = msgspec.json.Decoder(Snapshot)
 EVENTS: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
@@ -53,9 +55,14 @@ class Client(LibraryCalls):
         return await self._get("/admin/snapshot", Snapshot)
 
     async def watch(self) -> AsyncIterator[Snapshot]:
-        """Snapshots, latest wins, at most 4 a second; ends with an error when the daemon goes."""
+        """Yield whole snapshots, at most 4 a second. Raises DaemonUnreachableError when the daemon is gone.
+
+        An array that has not changed since the last snapshot is the same object.
+        """
+        last: Snapshot | None = None
         async for line in self._lines("GET", "/admin/watch", read=SILENCE_SECONDS):
-            yield msgspec.json.decode(line, type=Snapshot)
+            last = with_unchanged(SNAPSHOTS.decode(line), last)
+            yield last
 
     async def logs(self, *, tail: int = 200, follow: bool = True) -> AsyncIterator[LogLine]:
         path = f"/admin/logs?tail={tail}&follow={str(follow).lower()}"

@@ -12,7 +12,7 @@ from lmx_daemon.contract.frames import Basis, Capabilities, EngineKind, MemoryUs
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.pulls import Download
 
-PROTOCOL = 1
+PROTOCOL = 2
 """The admin socket's; a client and a daemon with different ones refuse each other in one line."""
 HUB_HEADER = "x-lmx-hub"
 """The Hub that the caller's HF_ENDPOINT names, percent-encoded: the daemon's own may be another."""
@@ -247,8 +247,15 @@ class Status(Frozen, frozen=True):
     """The last ones, oldest first."""
 
 
+class Revisions(Frozen, frozen=True):
+    """Revision numbers of a snapshot's large arrays; see revisions.py."""
+
+    models: int = 0
+    downloads: int = 0
+
+
 class Snapshot(Frozen, frozen=True):
-    """Everything a screen shows, at one moment."""
+    """Everything that a screen shows, at one moment."""
 
     status: Status
     memory: HostMemory
@@ -258,6 +265,7 @@ class Snapshot(Frozen, frozen=True):
     downloads: tuple[Download, ...] = ()
     series: Series = Series()
     taken_at: float = 0.0
+    revisions: Revisions = Revisions()
 
 
 class LogLine(Frozen, frozen=True):

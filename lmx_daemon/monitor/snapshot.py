@@ -5,11 +5,13 @@ import platform
 import time
 from collections.abc import Sequence
 
-from lmx_daemon.contract.types import PROTOCOL, HostMemory, Snapshot, Status
+from lmx_daemon.contract.pulls import Download
+from lmx_daemon.contract.types import PROTOCOL, HostMemory, Model, Revisions, Snapshot, Status
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.memory.host import Host
+from lmx_daemon.monitor.revised import Revised
 from lmx_daemon.monitor.series import SeriesRecorder
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.settings.paths import Home
@@ -39,6 +41,8 @@ class Monitor:
         self._series = SeriesRecorder()
         self._started = time.monotonic()
         self._started_at = time.time()
+        self._models: Revised[Model] = Revised()
+        self._downloads: Revised[Download] = Revised()
         self._workers = 0
         self._pressure: str = "normal"
         self.draining = False
@@ -80,15 +84,17 @@ class Monitor:
         )
 
     def snapshot(self) -> Snapshot:
+        models, downloads = self._models.update(self._catalog.known()), self._downloads.update(self._pulls.list())
         return Snapshot(
             status=self.status(),
             memory=self.memory(),
-            models=tuple(self._catalog.known()),
+            models=models,
             instances=tuple(self._pool.instances()),
             requests=(*self._pool.requests.rows(), *self._pool.requests.recent_rows()),
-            downloads=tuple(self._pulls.list()),
+            downloads=downloads,
             series=self._series.series(),
             taken_at=time.time(),
+            revisions=Revisions(models=self._models.revision, downloads=self._downloads.revision),
         )
 
     def sample(self) -> None:

@@ -90,6 +90,8 @@ async def test_watching(client: Client) -> None:
         if len(taken) == 3:
             break
     assert taken[0].taken_at < taken[1].taken_at < taken[2].taken_at
+    assert TALKER in [model.id for model in taken[2].models]
+    assert taken[2].models is taken[1].models  # it did not travel again
     series = taken[-1].series
     assert len(series.memory) == len(series.decode) == len(series.prefill) == len(series.running) > 0
 

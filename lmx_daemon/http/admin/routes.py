@@ -13,6 +13,7 @@ from litestar.response import Stream
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.generation import Request as Asked
 from lmx_daemon.contract.pulls import Download, MovePull, PullLimit, PullRequest
+from lmx_daemon.contract.revisions import without_unchanged
 from lmx_daemon.contract.types import (
     HUB_HEADER,
     Health,
@@ -22,6 +23,7 @@ from lmx_daemon.contract.types import (
     LoadUpdate,
     Model,
     RequestRow,
+    Revisions,
     Snapshot,
     Status,
     UnloadRequest,
@@ -66,10 +68,15 @@ async def snapshot(state: State) -> Snapshot:
 @get("/admin/watch")
 async def watch(state: State, every: FromQuery[float] = WATCH_SECONDS) -> Stream:
     async def snapshots() -> AsyncIterator[bytes]:
-        while not state.monitor.draining:
-            yield line(state.monitor.snapshot())
-            await asyncio.sleep(min(1.0, max(FASTEST_WATCH_SECONDS, every)))
-        yield line(state.monitor.snapshot())
+        sent: Revisions | None = None
+        draining = False
+        while not draining:
+            draining = state.monitor.draining
+            found: Snapshot = state.monitor.snapshot()
+            yield line(without_unchanged(found, sent))
+            sent = found.revisions
+            if not draining:
+                await asyncio.sleep(min(1.0, max(FASTEST_WATCH_SECONDS, every)))
 
     return lines(snapshots())
 
