@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
+from lmx_daemon.engines.mlx.sampling.splitmix import STRIDE, mix
 
-STRIDE = 0x9E3779B97F4A7C15
 CHANCE_BITS = 22
 """So that a chance times a float32 total stays below the total."""
 SPAN = 64
@@ -21,11 +21,6 @@ FEW = 128
 """Rows that take no more than so many tokens are ranked by those alone."""
 
 Floats = npt.NDArray[np.float32]
-LOG_2 = np.float32(np.log(2.0))
-ONE = np.uint32(0x3F800000)
-"""The bits of 1.0, beside which 23 more make a float of [1, 2)."""
-BELOW_ONE = np.float32(1.0 - 2.0**-24)
-"""Taken from those it leaves (0, 1) with neither end, where the noise would be infinite."""
 
 
 class Filters:
@@ -105,70 +100,10 @@ def _raised(xp: Any, lowest: Any, logits: Any, rows: list[int], count: int, filt
 def bases(seeds: Sequence[tuple[int, int]]) -> npt.NDArray[np.uint64]:
     """One starting point for each (seed, choice), far from all others."""
     pairs = np.array([[seed, choice] for seed, choice in seeds], np.uint64).reshape(-1, 2)
-    return _mixed(_mixed(pairs[:, 0]) + pairs[:, 1] * np.uint64(0xD1342543DE82EF95))
-
-
-class Noise:
-    """Gumbel's distribution, but for a shift, times each row's temperature: the highest sum of it and a logit is a draw
-    by the logits' exponentials (Maddison et al., A* sampling, 2014). The next position's is made while MLX computes.
-    """
-
-    def __init__(self, starts: npt.NDArray[np.uint64], temperatures: Sequence[float], vocabulary: int) -> None:
-        self._starts = starts
-        alike = len(set(temperatures)) == 1
-        self._factors = np.array(temperatures[:1] if alike else temperatures, np.float32)[:, None] * -LOG_2
-        counted = np.arange(1, vocabulary // 2 + 2, dtype=np.uint64) * np.uint64(STRIDE)
-        self._counted = np.tile(counted, (len(starts), 1))
-        # Kept, since making them anew costs more than what is computed in them.
-        self._pairs, self._shifted = np.empty((2, *self._counted.shape), np.uint64)
-        self._bits = self._pairs.view(np.uint32)[:, :vocabulary]
-        self._values: Floats = self._pairs.view(np.float32)[:, :vocabulary]
-        self._made: list[int] = []
-
-    def at(self, positions: Sequence[int]) -> Floats:
-        """[rows, vocabulary], until the next call."""
-        if self._made != positions:
-            self._make(list(positions))
-        return self._values
-
-    def ahead(self) -> None:
-        """Makes what the positions after these need."""
-        self._make([position + 1 for position in self._made])
-
-    def _make(self, positions: list[int]) -> None:
-        """Few calls on all rows, and the cheapest: all of them together are what a sampled step costs more."""
-        keys = _mixed(self._starts + np.array(positions, np.uint64) * np.uint64(STRIDE))
-        np.add(self._counted, keys[:, None], out=self._pairs)
-        _finish(self._pairs, self._shifted)
-        self._bits >>= np.uint32(9)
-        self._bits |= ONE
-        values = self._values
-        values -= BELOW_ONE
-        np.log2(values, out=values)
-        np.negative(values, out=values)
-        np.log2(values, out=values)
-        values *= self._factors
-        self._made = positions
+    return mix(mix(pairs[:, 0]) + pairs[:, 1] * np.uint64(0xD1342543DE82EF95))
 
 
 def chances(starts: npt.NDArray[np.uint64], positions: Sequence[int]) -> npt.NDArray[np.float32]:
     """A number in (0, 1) for each row at its position."""
-    mixed = _mixed(starts + np.array(positions, np.uint64) * np.uint64(STRIDE))
+    mixed = mix(starts + np.array(positions, np.uint64) * np.uint64(STRIDE))
     return np.asarray(((mixed >> np.uint64(64 - CHANCE_BITS)) + 0.5) / 2**CHANCE_BITS, np.float32)
-
-
-def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """SplitMix64: every bit of the input moves every bit of the output."""
-    values = values + np.uint64(STRIDE)
-    _finish(values, np.empty_like(values))
-    return values
-
-
-def _finish(values: npt.NDArray[np.uint64], shifted: npt.NDArray[np.uint64]) -> None:
-    """In place: SplitMix64's finaliser; `shifted` is room for it."""
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        np.right_shift(values, np.uint64(shift), out=shifted)
-        values ^= shifted
-        values *= np.uint64(factor)
-    np.right_shift(values, np.uint64(31), out=shifted)
-    values ^= shifted

@@ -12,7 +12,8 @@ import mlx.core as mx
 import numpy as np
 
 from lmx_daemon.engines.mlx import platform
-from lmx_daemon.engines.mlx.sampling.draw import Filters, Floats, Noise, bases, chances, draw
+from lmx_daemon.engines.mlx.cpu.noise import Noise
+from lmx_daemon.engines.mlx.sampling.draw import Filters, Floats, bases, chances, draw
 from lmx_daemon.engines.mlx.sampling.processors import LogProbabilities, SampledRow, processors_for
 
 
@@ -84,9 +85,10 @@ class Sampler:
         sampled = [row for row, each in enumerate(params) if not each.greedy]
         # On a CPU, MLX takes 20 ns for an exponential and has no quick sort; numpy is ten times as fast. MLX then waits
         # for numpy, so rows without filters only have noise added, which numpy makes while MLX computes.
-        self._raced = [row for row in sampled if platform.on_cpu() and not params[row].filtered]
+        with_numpy = platform.backend().samples_on_host
+        self._raced = [row for row in sampled if with_numpy and not params[row].filtered]
         self._drawn = [row for row in sampled if row not in self._raced]
-        self.on_host = bool(self._drawn) and platform.on_cpu()
+        self.on_host = bool(self._drawn) and with_numpy
         """Whether numpy samples, after MLX has computed the logits."""
         self._bases = bases([(each.seed, each.choice) for each in params])
         self._filters = Filters([params[row] for row in self._drawn], vocabulary)
