@@ -1,4 +1,4 @@
-"""What the engine thread is told: the daemon's own frames, and what the other threads of this process add to them."""
+"""Commands of the engine thread: frames of the daemon, and those that other threads of this process add."""
 
 from dataclasses import dataclass
 
@@ -9,32 +9,34 @@ from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 
 @dataclass(frozen=True)
 class Ready:
-    """A request whose prompt is tokens now."""
+    """A request whose prompt is tokenized."""
 
     request: Generate
     prepared: PreparedPrompt
     arrived: float
+    """Monotonic time of its arrival in the daemon, in seconds."""
     load_seconds: float
+    """Time that it waited for its model to load."""
 
 
 @dataclass(frozen=True)
 class Drop:
-    """The request with this id is wanted no more."""
+    """The cancellation of the request with this id."""
 
     id: str
 
 
 @dataclass(frozen=True)
 class Stop:
-    """End the engine thread."""
+    """The end of the engine thread."""
 
     flush_seconds: float
-    """Limit on writing the prefix cache to disk."""
+    """Time limit on writing the prefix cache to disk, in seconds."""
 
 
 @dataclass(frozen=True)
 class Wake:
-    """What a waiting request needs has come."""
+    """The arrival of data that a waiting request needs."""
 
 
 Command = Load | Grant | Ready | Drop | Stop | Wake

@@ -1,7 +1,6 @@
-"""The engine thread: owns all of MLX, takes commands from its inbox, loads the model, and lets it work while there is
-work. What a request goes through is service.py's.
+"""The engine thread: it owns all of MLX, carries out the commands of its inbox, loads the model and runs the scheduler.
 
-It knows no sockets (frames leave through `send`) and no templates (prompts arrive as tokens).
+It has no access to sockets (frames leave through `send`) or to templates (prompts arrive as tokens).
 """
 
 import gc
@@ -28,10 +27,14 @@ from lmx_daemon.engines.mlx.schedule.scheduler import Scheduler
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
 
 MEMORY_SECONDS = 1.0
+"""Seconds between two measurements of memory."""
 
 
 class Runner:
-    """`on_loaded` is called in the engine thread, before the warm-up and before the daemon hears of the model."""
+    """The engine thread of one worker.
+
+    `on_loaded` is called in this thread, before the warm-up and before the Loaded frame is sent.
+    """
 
     def __init__(
         self, send: Callable[[Any], None], counters: HeartbeatCounters, on_loaded: Callable[[LoadedModel, Load], None]
@@ -41,30 +44,30 @@ class Runner:
         self._counters = counters
         self._on_loaded = on_loaded
         self._weights = 0
-        self._reuse = PrefixSharing()
-        self._service: Scheduler | None = None
-        """From the load on."""
+        self._prefixes = PrefixSharing()
+        self._scheduler: Scheduler | None = None
+        """Set once a model is loaded."""
         self._memory = MemoryUse()
         self._memory_at = 0.0
         self._process = psutil.Process()
 
     @property
     def serves(self) -> bool:
-        """A model is loaded and warm."""
-        return self._service is not None
+        """Whether a model is loaded and warm."""
+        return self._scheduler is not None
 
     def run(self) -> None:
-        """Work until Stop, then give memory back. Raises when no step works any more."""
+        """Run until Stop, then release memory. Raise if no step works any more."""
         while (stop := self._take_commands()) is None:
-            if self._service is not None:
-                self._service.turn()
-                self._report_memory(self._service)
-        self._reuse.close(stop.flush_seconds)
+            if self._scheduler is not None:
+                self._scheduler.turn()
+                self._report_memory(self._scheduler)
+        self._prefixes.close(stop.flush_seconds)
         platform.release()
 
     def _take_commands(self) -> Stop | None:
-        """Carry out what is in the inbox, and return Stop if it is there. Waits only if there is nothing to do."""
-        idle = self._service is None or self._service.idle
+        """Carry out the commands in the inbox, and return Stop if it is one of them. Wait only if there is no work."""
+        idle = self._scheduler is None or self._scheduler.idle
         while True:
             try:
                 command = self.inbox.get(timeout=MEMORY_SECONDS) if idle else self.inbox.get_nowait()
@@ -82,50 +85,50 @@ class Runner:
                     self._pass_on(command)
 
     def _pass_on(self, command: Grant | Drop | Ready) -> None:
-        if self._service is None:  # nobody can have asked for anything yet
+        if self._scheduler is None:  # no request can exist before the load
             return
         match command:
             case Grant(cache_bytes=granted):
-                self._service.grant(granted)
+                self._scheduler.grant(granted)
             case Drop(id=identity):
-                self._service.drop(identity)
+                self._scheduler.drop(identity)
             case Ready():
-                self._service.receive(command)
+                self._scheduler.receive(command)
 
     # ---- the load ----
 
     def _load(self, command: Load) -> None:
         self._counters.busy = True
         try:
-            self._send(self._bring_in(command))
-            gc.freeze()  # what is there now stays: looking through it again and again would hold streams up
-            self._reuse.read_ahead()
-        except BaseException as error:  # foreign files and code may raise anything, also panics and SystemExit
+            self._send(self._load_model(command))
+            gc.freeze()  # the model stays; scanning it in every collection would delay streams
+            self._prefixes.read_ahead()
+        except BaseException as error:  # model files and code may raise anything, including panics and SystemExit
             if not isinstance(error, LmxError):
                 traceback.print_exc()
             self._send(LoadFailed(error=load_failure_of(error).body()))
         finally:
             self._counters.busy = False
 
-    def _bring_in(self, command: Load) -> Loaded:
-        """Raises what makes the load fail."""
+    def _load_model(self, command: Load) -> Loaded:
+        """Load and warm up the model. Raise whatever makes the load fail."""
         begun = time.monotonic()
         path, options = Path(command.path), command.options
         loaded = load(path, options, self._progress, command.trusted)
         platform.backend().bound_caches(loaded.weights)
         self._weights = loaded.weights
-        self._reuse = open_sharing(loaded, path, command.model, options, self._warn, lambda: self.inbox.put(Wake()))
+        self._prefixes = open_sharing(loaded, path, command.model, options, self._warn, lambda: self.inbox.put(Wake()))
         self._warming_up()
         self._on_loaded(loaded, command)
         abilities = probe_model(loaded.model, self._warming_up)
-        line = RequestQueue(abilities.cache, options.cache_bytes, loaded.capabilities.context_length)
-        self._service = Scheduler(
+        waiting = RequestQueue(abilities.cache, options.cache_bytes, loaded.capabilities.context_length)
+        self._scheduler = Scheduler(
             loaded,
             abilities,
             command.instance,
             options,
-            line,
-            self._reuse,
+            waiting,
+            self._prefixes,
             counters=self._counters,
             send=self._send,
             on_progress=self._warming_up,
@@ -152,10 +155,10 @@ class Runner:
 
     # ---- memory ----
 
-    def _report_memory(self, service: Scheduler) -> None:
+    def _report_memory(self, scheduler: Scheduler) -> None:
         if time.monotonic() - self._memory_at >= MEMORY_SECONDS:
             before = self._memory
-            service.make_room()
+            scheduler.make_room()
             self._measure()
             if self._memory != before:
                 self._send(Memory(use=self._memory))
@@ -167,6 +170,6 @@ class Runner:
             cache=mx.get_cache_memory(),
             peak=mx.get_peak_memory(),
             weights=self._weights,
-            prefix_cache=self._reuse.size,
+            prefix_cache=self._prefixes.size,
             resident=self._process.memory_info().rss,
         )

@@ -1,6 +1,6 @@
-"""The engine's guard: no prompt begins whose keys and values would not fit. Arithmetic only; it knows no MLX.
+"""Admission: no prompt starts whose KV cache would not fit. Arithmetic only; it imports no MLX.
 
-A request reserves what its prompt and a good part of its answer will take; what runs longer is counted as it grows.
+A request reserves memory for its prompt and for a good part of its answer. A longer answer is counted as it grows.
 """
 
 from dataclasses import dataclass
@@ -9,28 +9,31 @@ from lmx_daemon.contract.errors import prompt_too_long
 from lmx_daemon.contract.frames import CACHE_BLOCK, CacheShape
 from lmx_daemon.contract.units import size
 
-FORESEEN_TOKENS = 1024
-"""Of an answer, so many are reserved from the start: most end sooner, and reserving all would let too few run."""
-FEWEST_PREFIXES = 512 * 1024 * 1024
-"""Bytes for stored prefixes where no limit is known."""
-MOST_PREFIXES = 8 * 1024**3
-"""Bytes that they have by default where there is much."""
+RESERVED_TOKENS = 1024
+"""Tokens of an answer that are reserved from the start. Most answers are shorter; reserving the whole maximum would let
+too few requests run."""
+DEFAULT_PREFIX_BYTES = 512 * 1024 * 1024
+"""Bytes for stored prefixes if no limit is known."""
+MAX_PREFIX_BYTES = 8 * 1024**3
+"""Upper bound of the default for stored prefixes on machines with much memory."""
 
 
 @dataclass(frozen=True)
 class Reservation:
+    """The memory that one request reserves, in tokens."""
+
     prompt: int
-    most: int
-    """Tokens that the answer may have."""
+    max_generated: int
+    """Tokens that each choice may generate."""
     choices: int = 1
 
     def tokens(self, generated: int) -> int:
-        """Of one sequence, when `generated` tokens are there: with as many more as are foreseen."""
-        return self.prompt + min(self.most, max(FORESEEN_TOKENS, generated + CACHE_BLOCK))
+        """Return the tokens to reserve for one sequence that has generated `generated` tokens so far."""
+        return self.prompt + min(self.max_generated, max(RESERVED_TOKENS, generated + CACHE_BLOCK))
 
 
 class Admission:
-    """Owned by the engine thread."""
+    """The memory for KV caches and what running requests reserve of it. Owned by the engine thread."""
 
     def __init__(self, shape: CacheShape, cache_bytes: int = 0) -> None:
         self._shape = shape
@@ -39,15 +42,15 @@ class Admission:
         self._generated: dict[str, int] = {}
 
     def grant(self, cache_bytes: int) -> None:
-        """0 is no limit."""
+        """Set the limit in bytes; 0 removes it."""
         self._limit = cache_bytes
 
     def longest(self, choices: int, context: int) -> int:
-        """Tokens of the longest sequence for which there would be room, alone; at most `context`."""
+        """Return the longest sequence, in tokens, that fits if its request runs alone; at most `context`."""
         return context if not self._limit else self._shape.tokens(self._limit // choices, context)
 
     def check(self, prompt: int, choices: int, context: int) -> None:
-        """Raise ContextLengthError for a prompt that would not fit even alone."""
+        """Raise ContextLengthError for a prompt that does not fit even if it runs alone."""
         longest = self.longest(choices, context)
         if prompt >= longest:
             needed = choices * self._shape.bytes(prompt + 1)
@@ -60,26 +63,32 @@ class Admission:
             )
 
     def admits(self, asked: Reservation, generated: int = 0) -> bool:
-        """Whether it may begin now, or go on. One that passed `check` always may where nothing else runs."""
+        """Return whether a request may start or resume now. One that passed `check` always may if nothing else runs."""
         return not self._limit or not self._open or self.reserved() + self._bytes(asked, generated) <= self._limit
 
     def open(self, identity: str, reservation: Reservation, generated: int = 0) -> None:
+        """Reserve memory for a request that starts or resumes."""
         self._open[identity] = reservation
         self._generated[identity] = generated
 
     def grew(self, identity: str, generated: int) -> None:
+        """Set the number of tokens that the longest choice of a request has generated."""
         self._generated[identity] = generated
 
     def close(self, identity: str) -> None:
+        """Release the reservation of a request. Idempotent."""
         self._open.pop(identity, None)
         self._generated.pop(identity, None)
 
     def reserved(self) -> int:
-        """Bytes that what runs will take, as far as that is foreseen."""
+        """Return the bytes that all running requests reserve."""
         return sum(self._bytes(asked, self._generated.get(name, 0)) for name, asked in self._open.items())
 
     def overflow(self) -> str | None:
-        """The youngest of those that run, where together they outgrew the limit; one alone never does."""
+        """Return the id of the youngest running request if all together hold more than the limit, else None.
+
+        A single request never overflows, because its length is limited from the start.
+        """
         if not self._limit or len(self._open) < 2 or self.reserved() <= self._limit:
             return None
         held = sum(
@@ -89,9 +98,12 @@ class Admission:
         return list(self._open)[-1] if held > self._limit else None
 
     def for_prefixes(self, most: int | None) -> int:
-        """Bytes that stored prefixes may have beside what runs: at most `most`, by default a half of all there is."""
+        """Return the bytes that stored prefixes may take beside the running requests.
+
+        `most` is the configured limit; None stands for half of the memory for caches.
+        """
         if most is None:
-            most = min(self._limit // 2, MOST_PREFIXES) if self._limit else FEWEST_PREFIXES
+            most = min(self._limit // 2, MAX_PREFIX_BYTES) if self._limit else DEFAULT_PREFIX_BYTES
         return most if not self._limit else max(0, min(most, self._limit - self.reserved()))
 
     def _bytes(self, asked: Reservation, generated: int) -> int:

@@ -1,18 +1,18 @@
-"""The line: requests that wait for the batch, who may begin next, and the memory that each takes.
+"""The queue: requests that wait for the batch, which of them starts next, and the memory that each reserves.
 
-Decisions only; it knows answers, and neither MLX nor the batch. Engine thread only.
+Decisions only; it has no access to MLX or the batch. Engine thread only.
 """
 
 from collections.abc import Callable, Collection, Iterator
 
 from lmx_daemon.contract.frames import CacheShape
 from lmx_daemon.engines.mlx.schedule.admission import Admission, Reservation
-from lmx_daemon.engines.mlx.schedule.waiting import fair_order
+from lmx_daemon.engines.mlx.schedule.fairness import fair_order
 from lmx_daemon.engines.mlx.text.answer import EngineRequest
 
 
 class RequestQueue:
-    """In order of arrival; whose turn it is, `order` says: whoever was set aside, then by `waiting.fair_order`."""
+    """Waiting requests in order of arrival. `order` gives the order in which they start."""
 
     def __init__(self, shape: CacheShape | None = None, cache_bytes: int = 0, context: int = 0) -> None:
         self._admission = Admission(shape or CacheShape(), cache_bytes if shape is not None else 0)
@@ -26,76 +26,83 @@ class RequestQueue:
         return len(self._waiting)
 
     def find(self, identity: str) -> EngineRequest | None:
-        return next((answer for answer in self._waiting if answer.request.id == identity), None)
+        """Return the waiting request with this id."""
+        return next((request for request in self._waiting if request.id == identity), None)
 
-    def add(self, answer: EngineRequest) -> None:
-        self._waiting.append(answer)
+    def add(self, request: EngineRequest) -> None:
+        """Append a request that has just arrived."""
+        self._waiting.append(request)
 
     def order(self, running: Collection[EngineRequest]) -> Iterator[EngineRequest]:
-        """All that wait, in the order in which they should begin."""
-        yield from (answer for answer in self._waiting if answer.preempted)
-        yield from fair_order([answer for answer in self._waiting if not answer.preempted], running)
+        """Yield the waiting requests in the order in which they start: preempted ones, then the others fairly."""
+        yield from (request for request in self._waiting if request.preempted)
+        yield from fair_order([request for request in self._waiting if not request.preempted], running)
 
-    def requeue(self, answer: EngineRequest) -> None:
-        """It was set aside, and is next."""
-        self._admission.close(answer.request.id)
-        answer.preempt()
-        self._waiting.insert(0, answer)
+    def requeue(self, request: EngineRequest) -> None:
+        """Preempt a request that ran: release its memory and put it first."""
+        self._admission.close(request.id)
+        request.preempt()
+        self._waiting.insert(0, request)
 
-    def remove(self, answer: EngineRequest) -> None:
-        if answer in self._waiting:
-            self._waiting.remove(answer)
+    def remove(self, request: EngineRequest) -> None:
+        """Remove a request. Idempotent."""
+        if request in self._waiting:
+            self._waiting.remove(request)
 
-    def check(self, answer: EngineRequest) -> None:
-        """Raises ContextLengthError for one whose keys and values would not fit even alone."""
-        self._admission.check(
-            len(answer.prepared.tokens) + answer.longest_generated, answer.request.choices, self._context
-        )
+    def check(self, request: EngineRequest) -> None:
+        """Raise ContextLengthError for a request whose KV cache would not fit even if it ran alone."""
+        tokens = len(request.prepared.tokens) + request.longest_generated
+        self._admission.check(tokens, request.generate.choices, self._context)
 
     def next(
         self, running: Collection[EngineRequest], free_rows: int, may_start: Callable[[EngineRequest], bool]
     ) -> EngineRequest | None:
-        """The one that may begin or go on now, out of the line; None where nobody may. Who waits for what another one
-        computes (not `may_start`) is passed."""
+        """Remove and return the request that may start or resume now, or return None.
+
+        A request that waits for a prefix which another one computes (`may_start` is False) is skipped. A quarantined
+        request runs alone, so that a further failed step can only be its own.
+        """
         if free_rows < 1:
             return None
-        for answer in self.order(running):
-            if answer.request.choices > free_rows or not self._admission.admits(
-                self.reservation(answer), answer.longest_generated
-            ):
+        for request in self.order(running):
+            if request.generate.choices > free_rows:
                 return None
-            if running and (answer.quarantined or any(other.quarantined for other in running)):
-                return None  # whoever broke a step shows it alone
-            if may_start(answer):
-                self._waiting.remove(answer)
-                return answer
+            if not self._admission.admits(self.reservation(request), request.longest_generated):
+                return None
+            if running and (request.quarantined or any(other.quarantined for other in running)):
+                return None
+            if may_start(request):
+                self._waiting.remove(request)
+                return request
         return None
 
-    def reservation(self, answer: EngineRequest) -> Reservation:
-        """What it takes: its prompt, and as long an answer as it asks for and there is room for."""
-        request, prompt = answer.request, len(answer.prepared.tokens)
-        room = self._admission.longest(request.choices, self._context) - prompt
-        return Reservation(prompt, max(1, min(request.max_tokens or room, room)), request.choices)
+    def reservation(self, request: EngineRequest) -> Reservation:
+        """Return what a request reserves: its prompt, and as long an answer as it asks for and memory allows."""
+        generate, prompt = request.generate, len(request.prepared.tokens)
+        room = self._admission.longest(generate.choices, self._context) - prompt
+        return Reservation(prompt, max(1, min(generate.max_tokens or room, room)), generate.choices)
 
-    def begin(self, answer: EngineRequest) -> Reservation:
-        """It begins, or goes on; its memory is reserved until `close`."""
-        reservation = self.reservation(answer)
-        self._admission.open(answer.request.id, reservation, answer.longest_generated)
+    def begin(self, request: EngineRequest) -> Reservation:
+        """Reserve memory until `close` for a request that starts or resumes."""
+        reservation = self.reservation(request)
+        self._admission.open(request.id, reservation, request.longest_generated)
         return reservation
 
     def close(self, identity: str) -> None:
+        """Release the memory of a request that has ended."""
         self._admission.close(identity)
 
     def grant(self, cache_bytes: int) -> None:
+        """Set the bytes for KV caches and stored prefixes."""
         self._admission.grant(cache_bytes)
 
-    def outgrown(self, running: Collection[EngineRequest]) -> EngineRequest | None:
-        """The youngest of those that run, where together they take more than there is."""
-        for answer in running:
-            self._admission.grew(answer.request.id, answer.longest_generated)
+    def overflowing(self, running: Collection[EngineRequest]) -> EngineRequest | None:
+        """Return the youngest running request if all together hold more memory than is granted."""
+        for request in running:
+            self._admission.grew(request.id, request.longest_generated)
         youngest = self._admission.overflow()
-        return next((answer for answer in running if answer.request.id == youngest), None)
+        return next((request for request in running if request.id == youngest), None)
 
     def for_prefixes(self, most: int | None) -> int:
-        """Bytes that stored prefixes may have beside what runs; see Admission."""
+        """Return the bytes for stored prefixes beside the running requests; see `Admission.for_prefixes`."""
         return self._admission.for_prefixes(most)

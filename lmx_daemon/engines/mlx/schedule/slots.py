@@ -1,7 +1,7 @@
-"""Who is in the batch: answers and their rows, from their beginning, or their going on, until they leave.
+"""The slots of the batch: which request each row belongs to, from its start or resumption until it leaves.
 
-It owns the batch, and tells `PrefixSharing` what rows hold and leave behind. Whose turn it is and what tokens mean is
-known elsewhere. Engine thread only.
+It owns the batch, and reports to `PrefixSharing` what rows hold and leave behind. Scheduling and text are not its
+concern. Engine thread only.
 """
 
 from collections.abc import Callable, Collection
@@ -20,144 +20,146 @@ from lmx_daemon.engines.mlx.text.prompt import markers_of
 
 
 class BatchSlots:
+    """The running requests and their rows in the batch. The constructor warms the model up."""
+
     def __init__(
         self,
         loaded: LoadedModel,
         abilities: ModelAbilities,
         options: TextOptions,
-        reuse: PrefixSharing,
+        prefixes: PrefixSharing,
         on_progress: Callable[[], None] = lambda: None,
     ) -> None:
-        """Warms the model up."""
         self._loaded = loaded
         self._abilities = abilities
         self._options = options
-        self._reuse = reuse
+        self._prefixes = prefixes
         self._markers = Markers(**markers_of(loaded.tokenizer))
-        self._answers: dict[str, EngineRequest] = {}
+        self._running: dict[str, EngineRequest] = {}
         self._rows: dict[int, EngineRequest] = {}
         self._batch = self._new_batch()
         warm_up(self._batch, on_progress)
 
     @property
-    def answers(self) -> Collection[EngineRequest]:
-        """The oldest first."""
-        return self._answers.values()
+    def running(self) -> Collection[EngineRequest]:
+        """The requests in the batch, the oldest first."""
+        return self._running.values()
 
     @property
     def free(self) -> int:
-        """Rows that there is room for."""
+        """Number of rows that may be added."""
         return self._options.max_running - self._batch.rows
 
     @property
     def prefill_tokens(self) -> int:
+        """Number of prompt tokens that the current batch has computed."""
         return self._batch.prefill_tokens
 
     def find(self, identity: str) -> EngineRequest | None:
-        return self._answers.get(identity)
+        """Return the running request with this id."""
+        return self._running.get(identity)
 
     def of(self, row: int) -> EngineRequest | None:
-        """None where it has left."""
+        """Return the request of a row, or None if the row has left."""
         return self._rows.get(row)
 
-    # ---- coming ----
+    # ---- start ----
 
-    def may_start(self, answer: EngineRequest) -> bool:
-        """False while it waits for what the disk or another row will bring."""
-        return answer.preempted or self._reuse.may_start(answer.arrival, self._batch)
+    def may_start(self, request: EngineRequest) -> bool:
+        """Return False while a request waits for a prefix that the disk or another row will provide."""
+        return request.preempted or self._prefixes.may_start(request.arrival, self._batch)
 
-    def start(self, answer: EngineRequest, most: int) -> PrefixStart:
-        """It begins, with at most `most` tokens for each choice."""
-        answer.start()
-        found = self._reuse.start(answer.arrival)
-        answer.cached = found.cached
-        stops = frozenset(answer.request.stop_tokens)
-        params = [self._sampling_of(answer, index) for index in range(answer.request.choices)]
-        rows = [Row(most, each, stop_tokens=stops) for each in params]
-        ids = self._batch.add(answer.prepared.tokens, rows, found.cache, found.cached, found.checkpoints)
-        self._reuse.lead(ids[0], answer.arrival, found)
+    def start(self, request: EngineRequest, max_tokens: int) -> PrefixStart:
+        """Add the rows of a request, each with at most `max_tokens`. Return what it reuses of stored prefixes."""
+        request.start()
+        found = self._prefixes.start(request.arrival)
+        request.cached = found.cached
+        stops = frozenset(request.generate.stop_tokens)
+        params = [self._params_of(request, index) for index in range(request.generate.choices)]
+        rows = [Row(max_tokens, each, stop_tokens=stops) for each in params]
+        ids = self._batch.add(request.prepared.tokens, rows, found.cache, found.cached, found.checkpoints)
+        self._prefixes.lead(ids[0], request.arrival, found)
         for index, row in enumerate(ids):
-            answer.add_choice(row, index, self._loaded.tokenizer, self._markers)
-            self._rows[row] = answer
-        self._answers[answer.request.id] = answer
+            request.add_choice(row, index, self._loaded.tokenizer, self._markers)
+            self._rows[row] = request
+        self._running[request.id] = request
         return found
 
-    def resume(self, answer: EngineRequest, most: int) -> None:
-        """Its choices go on after what they have generated; that is computed again."""
-        for choice in answer.resume():
-            tokens = [*answer.prepared.tokens, *choice.generated]
-            left, stops = max(1, most - len(choice.generated)), frozenset(answer.request.stop_tokens)
-            asked = Row(left, self._sampling_of(answer, choice.index), len(choice.generated), stops)
-            hit = self._reuse.find(answer.request.cache_namespace, tokens)
+    def resume(self, request: EngineRequest, max_tokens: int) -> None:
+        """Continue the choices of a preempted request. Their generated tokens become part of the prompt."""
+        stops = frozenset(request.generate.stop_tokens)
+        for choice in request.resume():
+            tokens = [*request.prepared.tokens, *choice.generated]
+            left = max(1, max_tokens - len(choice.generated))
+            asked = Row(left, self._params_of(request, choice.index), len(choice.generated), stops)
+            hit = self._prefixes.find(request.generate.cache_namespace, tokens)
             (row,) = self._batch.add(tokens, [asked], hit.cache if hit else None, hit.length if hit else 0)
-            answer.rows[row] = choice
-            self._rows[row] = answer
-        self._answers[answer.request.id] = answer
+            request.rows[row] = choice
+            self._rows[row] = request
+        self._running[request.id] = request
 
-    # ---- being there ----
+    # ---- run ----
 
     def step(self) -> StepResult:
-        """One step of the batch. Raises what the model's arithmetic raises; there is `renew` then."""
-        step = self._batch.step()
-        for prompt in step.prompts:
-            self._reuse.advance(prompt.row, prompt.done, prompt.cache)
-        for token in step.tokens:
-            self._reuse.past(token.row)
-        return step
-
-    # ---- leaving ----
-
-    def end_row(self, answer: EngineRequest, token: Token) -> None:
-        """One choice has ended with this token. What it has computed is kept."""
-        self._reuse.end(token.row)
-        if token.cache is not None and token.tokens is not None:
-            self._reuse.keep(answer.request.cache_namespace, token.tokens, token.cache)
-        else:  # it ended at a stop string
-            self._reuse.save(token.row, answer.arrival, self._batch)
-            self._batch.remove([token.row])
-        del self._rows[token.row]
-        if answer.done:
-            self._answers.pop(answer.request.id, None)
-
-    def save(self, answer: EngineRequest) -> None:
-        """It is about to be removed, and may be asked for again: what it has computed is kept."""
-        if answer.rows:
-            self._reuse.save(next(iter(answer.rows)), answer.arrival, self._batch)
-
-    def remove(self, answer: EngineRequest) -> None:
-        """Idempotent."""
-        self._answers.pop(answer.request.id, None)
-        rows = [row for row in answer.rows if self._rows.pop(row, None) is not None]
-        for row in rows:
-            self._reuse.end(row)
-        self._batch.remove(rows)
-
-    def renew(self) -> list[EngineRequest]:
-        """A fresh batch, where the old one cannot be trusted. Those that were in it, and are in none now."""
-        were_there = list(self._answers.values())
-        self._batch = self._new_batch()
-        self._rows.clear()
-        self._answers.clear()
-        return were_there
+        """Run one step of the batch. After an exception from the model, the batch must be replaced with `renew`."""
+        result = self._batch.step()
+        for prompt in result.prompts:
+            self._prefixes.advance(prompt.row, prompt.done, prompt.cache)
+        for token in result.tokens:
+            self._prefixes.past(token.row)
+        return result
 
     def works(self) -> bool:
-        """Whether a prompt of our own still gets its tokens."""
+        """Return whether the model still generates tokens for a short prompt in a batch of its own."""
         batch = self._new_batch()
         batch.add([0, 0], [Row(2, GREEDY)])
         try:
             while batch.busy:
                 if batch.step().failed:
                     return False
-        except Exception:  # whatever the model's arithmetic raises
+        except Exception:  # the model's code may raise anything
             return False
         return True
 
-    # ---- how it is done ----
+    # ---- leave ----
+
+    def end_row(self, request: EngineRequest, token: Token) -> None:
+        """Remove the row that ended with `token`, and store what it has computed."""
+        self._prefixes.end(token.row)
+        if token.cache is not None and token.tokens is not None:
+            self._prefixes.keep(request.generate.cache_namespace, token.tokens, token.cache)
+        else:  # a stop string ended it, which the batch does not know of
+            self._prefixes.save(token.row, request.arrival, self._batch)
+            self._batch.remove([token.row])
+        del self._rows[token.row]
+        if request.done:
+            self._running.pop(request.id, None)
+
+    def save(self, request: EngineRequest) -> None:
+        """Store what a request has computed before it is removed, since the client may send it again."""
+        if request.rows:
+            self._prefixes.save(next(iter(request.rows)), request.arrival, self._batch)
+
+    def remove(self, request: EngineRequest) -> None:
+        """Remove a request and its rows. Idempotent."""
+        self._running.pop(request.id, None)
+        rows = [row for row in request.rows if self._rows.pop(row, None) is not None]
+        for row in rows:
+            self._prefixes.end(row)
+        self._batch.remove(rows)
+
+    def renew(self) -> list[EngineRequest]:
+        """Replace a batch that failed by an empty one. Return the requests that were in it."""
+        removed = list(self._running.values())
+        self._batch = self._new_batch()
+        self._rows.clear()
+        self._running.clear()
+        return removed
 
     def _new_batch(self) -> Batch:
         stops = set(self._loaded.tokenizer.eos_token_ids)
         return Batch(self._loaded.model, stops, prefill_step=self._options.prefill_step, abilities=self._abilities)
 
-    def _sampling_of(self, answer: EngineRequest, index: int) -> SamplingParams:
-        params = resolve(answer.request.sampling, self._loaded.defaults)
-        return replace(params, seed=answer.seed, choice=index, top_logprobs=answer.request.top_logprobs)
+    def _params_of(self, request: EngineRequest, index: int) -> SamplingParams:
+        params = resolve(request.generate.sampling, self._loaded.defaults)
+        return replace(params, seed=request.seed, choice=index, top_logprobs=request.generate.top_logprobs)

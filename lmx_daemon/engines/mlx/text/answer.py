@@ -59,9 +59,9 @@ class Choice:
 
 class EngineRequest:
     def __init__(
-        self, request: Generate, prepared: PreparedPrompt, arrived: float, load_seconds: float, seed: int
+        self, generate: Generate, prepared: PreparedPrompt, arrived: float, load_seconds: float, seed: int
     ) -> None:
-        self.request = request
+        self.generate = generate
         self.prepared = prepared
         self.seed = seed
         self.arrived = arrived
@@ -81,11 +81,16 @@ class EngineRequest:
         self._started = 0.0
         self._first: float | None = None
 
+    @property
+    def id(self) -> str:
+        """Id of the request, unique while it lives."""
+        return self.generate.id
+
     def deadline_error(self, now: float) -> DeadlineError | None:
-        if self.request.deadline is None and self.request.queue_deadline is None:  # nearly all, at every step
+        if self.generate.deadline is None and self.generate.queue_deadline is None:  # nearly all, at every step
             return None
         begun = self._started > 0.0
-        limit = patience(self.request, begun=begun)
+        limit = patience(self.generate, begun=begun)
         return too_late(limit, begun=begun) if limit is not None and now > self.arrived + limit else None
 
     @property
@@ -114,11 +119,11 @@ class EngineRequest:
 
     def add_choice(self, row: int, index: int, tokenizer: Any, markers: Markers) -> None:
         """Let `row` of the batch be this request's choice `index`."""
-        prompt = self.request.prompt
+        prompt = self.generate.prompt
         parser = OutputParser(
             Markers() if self.prepared.raw else markers,
             tools=self.prepared.tools,
-            stop=self.request.stop,
+            stop=self.generate.stop,
             thinking=self.prepared.thinking,
             parallel=not isinstance(prompt, Chat) or prompt.parallel_tool_calls,
         )
@@ -143,9 +148,9 @@ class EngineRequest:
             choice.generated.append(token.token)
             piece = choice.parser.feed(choice.text_of(token.token))
             choice.reasoning_tokens += choice.parser.thinking
-            if self.request.top_logprobs is not None:
-                logprobs = (logprob_of(token, self.request.top_logprobs, choice.detokenizer, tokenizer),)
-            if self.request.token_ids:
+            if self.generate.top_logprobs is not None:
+                logprobs = (logprob_of(token, self.generate.top_logprobs, choice.detokenizer, tokenizer),)
+            if self.generate.token_ids:
                 ids = (token.token,)
         events = self._deltas(choice, piece, ids, logprobs)
         if not piece.ended and token.reason is not None:
@@ -163,9 +168,9 @@ class EngineRequest:
         choices = sorted(self.rows.values(), key=lambda choice: choice.index)
         ended = [choice.ending or Ending(reason="cancelled") for choice in choices]
         if cancelled and not ended:
-            ended = [Ending(reason="cancelled")] * self.request.choices
+            ended = [Ending(reason="cancelled")] * self.generate.choices
         return Finished(
-            id=self.request.id,
+            id=self.id,
             endings=tuple(ended),
             usage=Usage(
                 prompt_tokens=len(self.prepared.tokens),
@@ -193,7 +198,7 @@ class EngineRequest:
         unreported, choice.unreported = choice.unreported, 0
         events: list[Event] = [
             Delta(
-                id=self.request.id,
+                id=self.id,
                 choice=choice.index,
                 content=piece.content,
                 reasoning=piece.reasoning,
@@ -203,7 +208,7 @@ class EngineRequest:
                 logprobs=logprobs,
             )
         ]
-        events += [Delta(id=self.request.id, choice=choice.index, tool_call=call) for call in calls[1:]]
+        events += [Delta(id=self.id, choice=choice.index, tool_call=call) for call in calls[1:]]
         return events
 
 

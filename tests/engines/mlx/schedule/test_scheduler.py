@@ -1,5 +1,7 @@
-"""The service under random schedules: whatever comes, goes, breaks, is set aside or is found stored, an answer's
-tokens, text and log-probabilities are those it would have had alone."""
+"""The scheduler under random schedules: arrivals, cancellations, failed steps, preemptions and stored prefixes.
+
+An answer's tokens, text and log-probabilities must always be those of the same request run alone.
+"""
 
 import random
 import time
@@ -28,13 +30,13 @@ OPTIONS = TextOptions(prefill_step=48, max_running=10)
 CONTEXT = 2048
 KINDS: dict[str, dict[str, Any]] = {
     "greedy": {"sampling": Sampling(temperature=0.0)},
-    "told": {"sampling": Sampling(temperature=0.0, frequency_penalty=1.0), "top_logprobs": 2},
+    "reported": {"sampling": Sampling(temperature=0.0, frequency_penalty=1.0), "top_logprobs": 2},
     "drawn": {"sampling": Sampling(temperature=0.9, top_p=0.9, seed=5, repetition_penalty=1.3), "choices": 2},
     "several": {"sampling": Sampling(temperature=1.0, top_k=40, seed=3, presence_penalty=1.0), "choices": 3},
 }
 DEADLINE = 0.05
 
-Told = tuple[list[int], str, list[Any]]
+Output = tuple[list[int], str, list[Any]]
 """Tokens, text, log-probabilities of one choice."""
 
 
@@ -56,45 +58,45 @@ class Breaking:
 
 
 class World:
-    """One service, and what it has told."""
+    """One scheduler, and the events that it has sent."""
 
-    def __init__(self, loaded: LoadedModel, reuse: PrefixSharing) -> None:
+    def __init__(self, loaded: LoadedModel, prefixes: PrefixSharing) -> None:
         abilities = probe_model(loaded.model)
         self.shape = abilities.cache
-        self.told: dict[str, list[Event]] = {}
+        self.events: dict[str, list[Event]] = {}
         self.asked: dict[str, Generate] = {}
         self.counters = HeartbeatCounters()
-        line = RequestQueue(self.shape, 0, CONTEXT)
-        self.service = Scheduler(
-            loaded, abilities, "one", OPTIONS, line, reuse, counters=self.counters, send=self._hear
+        queue = RequestQueue(self.shape, 0, CONTEXT)
+        self.scheduler = Scheduler(
+            loaded, abilities, "one", OPTIONS, queue, prefixes, counters=self.counters, send=self._receive
         )
 
-    def _hear(self, message: Any) -> None:
+    def _receive(self, message: Any) -> None:
         if isinstance(message, Events):
             for event in message.events:
-                self.told.setdefault(event.id, []).append(event)
+                self.events.setdefault(event.id, []).append(event)
 
     def ask(self, prompt: tuple[int, ...], ago: float = 0.0, **fields: Any) -> str:
         identity = f"r{len(self.asked)}"
         request = Generate(id=identity, model="m", prompt=Tokens(ids=prompt), token_ids=True, **fields)
         self.asked[identity] = request
-        self.service.receive(Ready(request, PreparedPrompt(list(prompt), [], raw=True), time.monotonic() - ago, 0.0))
+        self.scheduler.receive(Ready(request, PreparedPrompt(list(prompt), [], raw=True), time.monotonic() - ago, 0.0))
         return identity
 
     def open(self) -> list[str]:
-        return [name for name in self.asked if not any(map(is_terminal, self.told.get(name, [])))]
+        return [name for name in self.asked if not any(map(is_terminal, self.events.get(name, [])))]
 
     def finish(self) -> None:
         until = time.monotonic() + 60
         while self.open():
-            assert time.monotonic() < until, f"never ended: {self.open()}"
-            self.service.turn()
-            if self.service.idle:
+            assert time.monotonic() < until, f"these requests never ended: {self.open()}"
+            self.scheduler.turn()
+            if self.scheduler.idle:
                 time.sleep(0.001)
-        assert not self.counters.busy and self.counters.running == 0, "what has ended counts as running"
+        assert not self.counters.busy and self.counters.running == 0, "an ended request counts as running"
 
-    def answer(self, identity: str, choice: int) -> Told:
-        deltas = [e for e in self.told[identity] if isinstance(e, Delta) and e.choice == choice]
+    def answer(self, identity: str, choice: int) -> Output:
+        deltas = [e for e in self.events[identity] if isinstance(e, Delta) and e.choice == choice]
         return (
             [token for delta in deltas for token in delta.token_ids],
             "".join(delta.content for delta in deltas),
@@ -103,15 +105,15 @@ class World:
 
 
 class Schedules:
-    """Random ones, on one model. `alone` are the answers that are right."""
+    """Random schedules on one model; `alone` gives the expected answers."""
 
     def __init__(self, path: Path) -> None:
         self._loaded = load(path, OPTIONS, lambda *_: None)
         self._model = self._loaded.model = Breaking(self._loaded.model)
         self._alone = World(self._loaded, PrefixSharing())
-        self._known: dict[Any, list[Told]] = {}
+        self._known: dict[Any, list[Output]] = {}
 
-    def alone(self, prompt: tuple[int, ...], kind: str) -> list[Told]:
+    def alone(self, prompt: tuple[int, ...], kind: str) -> list[Output]:
         if (prompt, kind) not in self._known:
             armed, self._model.armed = self._model.armed, False
             name = self._alone.ask(prompt, max_tokens=40, **KINDS[kind])
@@ -125,7 +127,7 @@ class Schedules:
         return World(self._loaded, PrefixSharing())
 
     def run(self, seed: int, folder: Path, acts: int) -> int:
-        """How many answers came to their end."""
+        """Run `acts` random acts, check all answers, and return the number of requests that finished."""
         generator = random.Random(seed)
         disk = DiskTier(folder, "mark", 1 << 28, lambda _: None, lambda: None, reserve=0)
         memory = generator.choice((0, 300_000, 1 << 28))
@@ -136,22 +138,22 @@ class Schedules:
             if act < 0.3:
                 self._ask(world, generator, wanted)
             elif act < 0.36 and world.open():
-                world.service.drop(generator.choice(world.open()))
+                world.scheduler.drop(generator.choice(world.open()))
             elif act < 0.39:
                 self._model.armed = True
             elif act < 0.43 and world.shape is not None:
-                world.service.grant(generator.choice((0, world.shape.bytes(400), world.shape.bytes(900))))
+                world.scheduler.grant(generator.choice((0, world.shape.bytes(400), world.shape.bytes(900))))
             elif act < 0.44:
                 time.sleep(DEADLINE)
             for _ in range(generator.randint(1, 6)):
-                world.service.turn()
-        world.service.grant(0)
+                world.scheduler.turn()
+        world.scheduler.grant(0)
         self._model.armed = False
         world.finish()
         disk.close(5)
         for name, (prompt, kind) in wanted.items():
             self._judge(world, name, self.alone(prompt, kind), f"seed {seed}, {name}: {kind}")
-        return sum(isinstance(world.told[name][-1], Finished) for name in wanted)
+        return sum(isinstance(world.events[name][-1], Finished) for name in wanted)
 
     def _ask(self, world: World, generator: random.Random, wanted: dict[str, Any]) -> None:
         prompt = tokens_of(generator.randint(0, 2), generator.choice((1, 9, 64, 65, 130, 200)))
@@ -167,27 +169,27 @@ class Schedules:
             fields["deadline"] = DEADLINE
         wanted[world.ask(prompt, **fields)] = prompt, kind
 
-    def _judge(self, world: World, name: str, expected: list[Told], label: str) -> None:
-        request, end = world.asked[name], world.told[name][-1]
-        assert sum(map(is_terminal, world.told[name])) == 1, label
+    def _judge(self, world: World, name: str, expected: list[Output], label: str) -> None:
+        request, end = world.asked[name], world.events[name][-1]
+        assert sum(map(is_terminal, world.events[name])) == 1, label
         endings = end.endings if isinstance(end, Finished) else ()
         if isinstance(end, Failed):
             assert end.error.code in ("worker_failed", "deadline_exceeded", "context_length_exceeded"), label
         for choice, (tokens, text, logprobs) in enumerate(expected):
-            said, content, found = world.answer(name, choice)
-            assert said == tokens[: len(said)], f"{label}: choice {choice} says {said}, not {tokens}"
+            generated, content, found = world.answer(name, choice)
+            assert generated == tokens[: len(generated)], f"{label}: choice {choice} is {generated}, not {tokens}"
             for one, other in zip(found, logprobs, strict=False):
                 assert one.id == other.id and one.logprob == pytest.approx(other.logprob, abs=1e-3), label
             ending = endings[choice] if endings else None
             if ending is not None and ending.matched_stop is not None:
                 places = [text.index(stop) for stop in request.stop if stop in text]
                 assert content == text[: min(places)], f"{label}: {content!r} of {text!r}, stop {request.stop}"
-            elif ending is not None and ending.reason == "stop":  # qwen2's tokenizer brings an end of its own
-                assert (said, content) == (tokens, text), f"{label}: {content!r} of {text!r} is not its end"
+            elif ending is not None and ending.reason == "stop":  # qwen2's tokenizer has an end token of its own
+                assert (generated, content) == (tokens, text), f"{label}: {content!r} of {text!r} is not its end"
             else:
                 assert text.startswith(content.rstrip("\ufffd")), f"{label}: {content!r} of {text!r}"
             if ending is not None and ending.reason == "length":
-                assert len(said) <= (request.max_tokens or 0), label
+                assert len(generated) <= (request.max_tokens or 0), label
 
 
 def schedules_of(architecture: str, tmp_path: Path) -> Schedules:
@@ -195,20 +197,20 @@ def schedules_of(architecture: str, tmp_path: Path) -> Schedules:
 
 
 @pytest.mark.parametrize("architecture", QUICK)
-def test_an_answer_is_the_one_it_would_have_been_alone(architecture: str, tmp_path: Path) -> None:
+def test_answer_equals_the_answer_of_the_request_alone(architecture: str, tmp_path: Path) -> None:
     schedules = schedules_of(architecture, tmp_path)
     assert sum(schedules.run(seed, tmp_path / "disk", 60) for seed in range(1)) > 3
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", EVERY)
-def test_an_answer_is_the_one_it_would_have_been_alone_for_long(architecture: str, tmp_path: Path) -> None:
+def test_answer_equals_the_answer_of_the_request_alone_in_long_runs(architecture: str, tmp_path: Path) -> None:
     schedules = schedules_of(architecture, tmp_path)
     for seed in range(100, 160):
         schedules.run(seed, tmp_path / f"disk{seed % 3}", 150)
 
 
-def test_a_request_ends_at_its_own_stop_tokens_and_its_neighbour_does_not(tmp_path: Path) -> None:
+def test_stop_tokens_end_only_their_own_request(tmp_path: Path) -> None:
     schedules, prompt, fields = schedules_of("llama", tmp_path), tokens_of(0, 20), {"max_tokens": 40}
     tokens, _, _ = schedules.alone(prompt, "greedy")[0]
     world = schedules.world()
@@ -217,15 +219,15 @@ def test_a_request_ends_at_its_own_stop_tokens_and_its_neighbour_does_not(tmp_pa
     strange = world.ask(prompt, stop_tokens=(999_999,))
     world.finish()
     assert world.answer(one, 0)[0] == tokens[: tokens.index(tokens[7])] and world.answer(other, 0)[0] == tokens
-    ended, refused = world.told[one][-1], world.told[strange][-1]
+    ended, refused = world.events[one][-1], world.events[strange][-1]
     assert isinstance(ended, Finished) and ended.reason == "stop"
     assert isinstance(refused, Failed) and refused.error.param == "stop_token_ids"
 
 
-def test_one_that_waited_too_long_before_it_came_to_the_engine_does_not_begin(tmp_path: Path) -> None:
+def test_request_that_is_overdue_on_arrival_does_not_start(tmp_path: Path) -> None:
     world = schedules_of("llama", tmp_path).world()
     late = world.ask(tokens_of(0, 20), ago=5.0, queue_deadline=2.0, max_tokens=4)
     early = world.ask(tokens_of(0, 20), ago=5.0, queue_deadline=60.0, max_tokens=4)
     world.finish()
-    (failed,), ended = world.told[late], world.told[early][-1]
+    (failed,), ended = world.events[late], world.events[early][-1]
     assert isinstance(failed, Failed) and failed.error.code == "deadline_exceeded" and isinstance(ended, Finished)

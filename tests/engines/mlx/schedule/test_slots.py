@@ -1,4 +1,4 @@
-"""Answers in the batch, and out of it."""
+"""Requests and their rows in the batch."""
 
 from pathlib import Path
 
@@ -16,32 +16,32 @@ from tests.models import build_model
 
 
 @pytest.fixture(scope="module")
-def seats(tmp_path_factory: pytest.TempPathFactory) -> BatchSlots:
+def slots(tmp_path_factory: pytest.TempPathFactory) -> BatchSlots:
     path: Path = build_model("llama", tmp_path_factory.mktemp("model"), ends=False)
     loaded = load(path, TextOptions(), lambda *_: None)
     return BatchSlots(loaded, probe_model(loaded.model), TextOptions(), PrefixSharing())
 
 
-def answer(name: str, choices: int = 1) -> EngineRequest:
-    request = Generate(id=name, model="m", prompt=Tokens(ids=(5, 6, 7)), choices=choices)
-    return EngineRequest(request, PreparedPrompt([5, 6, 7], []), 0.0, 0.0, 0)
+def request_of(name: str, choices: int = 1) -> EngineRequest:
+    generate = Generate(id=name, model="m", prompt=Tokens(ids=(5, 6, 7)), choices=choices)
+    return EngineRequest(generate, PreparedPrompt([5, 6, 7], []), 0.0, 0.0, 0)
 
 
-def test_one_that_waits_to_go_on_has_no_part_in_another_ones_rows(seats: BatchSlots) -> None:
-    """A fresh batch counts its rows anew: numbers of the old one must not reach into it."""
-    seats.renew()  # past the rows of the warm-up, so that the next two batches count alike
-    first, second = answer("first", choices=2), answer("second", choices=2)
-    seats.start(first, 8)
-    seats.start(second, 8)
-    seats.step()
-    assert seats.renew() == [first, second]
+def test_preempted_request_does_not_own_rows_of_a_new_batch(slots: BatchSlots) -> None:
+    """A new batch numbers its rows from zero, so numbers of the old batch must be forgotten."""
+    slots.renew()  # past the rows of the warm-up, so that the next two batches use the same numbers
+    first, second = request_of("first", choices=2), request_of("second", choices=2)
+    slots.start(first, 8)
+    slots.start(second, 8)
+    slots.step()
+    assert slots.renew() == [first, second]
     for each in (first, second):
         each.preempt()
-    seats.resume(second, 8)
-    seats.save(first)
-    seats.remove(first)
-    assert list(seats.answers) == [second]
-    assert {id(seats.of(row)) for row in second.rows} == {id(second)}
-    assert len({token.row for _ in range(6) for token in seats.step().tokens}) == 2
-    seats.remove(second)
-    assert not seats.answers and seats.free == TextOptions().max_running
+    slots.resume(second, 8)
+    slots.save(first)
+    slots.remove(first)
+    assert list(slots.running) == [second]
+    assert {id(slots.of(row)) for row in second.rows} == {id(second)}
+    assert len({token.row for _ in range(6) for token in slots.step().tokens}) == 2
+    slots.remove(second)
+    assert not slots.running and slots.free == TextOptions().max_running

@@ -1,4 +1,4 @@
-"""Whose turn it is: priority, then the client with least running, then arrival."""
+"""The order of waiting requests: priority, then the client with the fewest running choices, then arrival."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmx_daemon.contract.generation import Generate, Text
-from lmx_daemon.engines.mlx.schedule.waiting import fair_order
+from lmx_daemon.engines.mlx.schedule.fairness import fair_order
 
 
 @dataclass(frozen=True)
 class Waiting:
-    request: Generate
+    generate: Generate
 
 
 def ask(name: str, tenant: str = "local", *, client: str = "", priority: int = 0, choices: int = 1) -> Waiting:
@@ -20,27 +20,27 @@ def ask(name: str, tenant: str = "local", *, client: str = "", priority: int = 0
 
 
 def order(waiting: list[Waiting], running: list[Waiting] | None = None) -> str:
-    return " ".join(asked.request.id for asked in fair_order(waiting, running or []))
+    return " ".join(each.generate.id for each in fair_order(waiting, running or []))
 
 
-def test_one_client_is_served_as_it_comes() -> None:
+def test_requests_of_one_client_start_in_order_of_arrival() -> None:
     assert order([ask("1"), ask("2"), ask("3")]) == "1 2 3"
 
 
-def test_a_crowd_does_not_hold_up_another() -> None:
+def test_many_requests_of_one_client_do_not_delay_another_client() -> None:
     crowd = [ask(f"a{n}", "a") for n in range(4)]
     assert order([*crowd, ask("b0", "b")]) == "a0 b0 a1 a2 a3"
     assert order([*crowd, ask("b0", "b")], [ask("a9", "a")] * 3) == "b0 a0 a1 a2 a3"
     assert order([*crowd, ask("c0", "a", client="other")], [ask("a9", "a")]) == "c0 a0 a1 a2 a3"
 
 
-def test_choices_count_as_so_many() -> None:
+def test_each_choice_counts() -> None:
     assert order([ask("a0", "a", choices=4), ask("a1", "a"), *(ask(f"b{n}", "b") for n in range(5))]) == (
         "a0 b0 b1 b2 b3 a1 b4"
     )
 
 
-def test_priority_comes_first() -> None:
+def test_higher_priority_starts_first() -> None:
     assert order([ask("1"), ask("2", priority=5), ask("3", "b", priority=-1)], [ask("r")] * 9) == "2 1 3"
 
 
@@ -49,13 +49,13 @@ def test_priority_comes_first() -> None:
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(-1, 1)), max_size=12),
     st.lists(st.sampled_from("abc"), max_size=6),
 )
-def test_everybody_has_a_turn_and_a_client_stays_in_order(asked: list[tuple[str, int]], busy: list[str]) -> None:
+def test_every_request_starts_and_each_client_keeps_its_order(asked: list[tuple[str, int]], busy: list[str]) -> None:
     waiting = [ask(str(n), tenant, priority=priority) for n, (tenant, priority) in enumerate(asked)]
     found = list(fair_order(waiting, [ask("r", tenant) for tenant in busy]))
     assert sorted(found, key=waiting.index) == waiting
-    priorities = [one.request.priority for one in found]
+    priorities = [one.generate.priority for one in found]
     assert priorities == sorted(priorities, reverse=True)
     for tenant in "abc":
         for priority in (-1, 0, 1):
-            mine = [one for one in found if (one.request.tenant, one.request.priority) == (tenant, priority)]
+            mine = [one for one in found if (one.generate.tenant, one.generate.priority) == (tenant, priority)]
             assert mine == sorted(mine, key=waiting.index)
