@@ -83,7 +83,7 @@ class Library:
         """Refresh the listing at the start and while it is requested, and tidy. To be called every LOOK_SECONDS."""
         if not self._swept:
             await asyncio.to_thread(self._sweep)
-        if not self._swept or self.registry.catalog.asked:
+        if not self._swept or self.registry.catalog.refresh_due():
             await self.registry.catalog.rescan()
         self._swept = True
         if time.monotonic() - self._tidied >= TIDY_SECONDS:

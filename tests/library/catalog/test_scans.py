@@ -98,3 +98,24 @@ async def test_place_that_hangs_is_left_out_and_comes_back(catalog: Catalog, dis
         while disk.reads == reads:
             await catalog.rescan(urgent=True)
     assert {model.id for model in catalog.known()} == {"lmx/guide", "local/one", "local/new", "maker/slow"}
+
+
+def test_a_listing_that_is_expensive_to_refresh_is_refreshed_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compute(model: Model) -> Model:
+        begun = time.thread_time()
+        while time.thread_time() - begun < 0.05:
+            pass
+        return model
+
+    make_folder(tmp_path / "one")
+    catalog = Catalog({}, [ModelRoot("folder", tmp_path)], complete=compute)
+    catalog.refresh()
+    assert not catalog.refresh_due()
+    catalog.known()
+    assert not catalog.refresh_due()
+    monkeypatch.setattr(catalog_module, "SCAN_SHARE", 1000.0)
+    assert catalog.refresh_due()
+    catalog.refresh()
+    assert not catalog.refresh_due()
