@@ -22,6 +22,7 @@ from lmx_daemon.contract.text import one_line
 from lmx_daemon.contract.types import LoadRequest
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.http.app import admin_app, public_app
+from lmx_daemon.http.parts import Parts
 from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.http.server.listeners import bind_public, url_of
 from lmx_daemon.http.server.sockets import bind_admin, is_loopback, protocol_for, take_lock
@@ -137,7 +138,9 @@ class Daemon:
         address = addresses[0]
         with WorkerLog(home.worker_log_file) as worker_log:
             parts = self._build(addresses, worker_log)
-            public = self._server(public_app(parts, lambda: self._source.current.server, address))
+            public = self._server(
+                public_app(parts.pool, parts.catalog, parts.bodies, lambda: self._source.current.server, address)
+            )
             admin = self._server(admin_app(parts))
             public_task = asyncio.create_task(public.serve(sockets=public_sockets))
             admin_task = asyncio.create_task(admin.serve(sockets=[admin_socket]))
@@ -149,9 +152,9 @@ class Daemon:
             await self._until_stopped(parts)
             public.should_exit = True
             await asyncio.wait([public_task])
-            await asyncio.gather(parts["pool"].close(), parts["pulls"].close())
-            await tidy(parts["library"])
-            parts["logs"].end()
+            await asyncio.gather(parts.pool.close(), parts.pulls.close())
+            await tidy(parts.library)
+            parts.logs.end()
             admin.should_exit = True
             await asyncio.wait([admin_task])
             home.socket.unlink(missing_ok=True)
@@ -159,8 +162,8 @@ class Daemon:
             log("daemon", "info", "stopped")
         return self._exit_code
 
-    def _build(self, addresses: list[str], worker_log: WorkerLog) -> dict[str, Any]:
-        """Every part, by the name under which the routes find it."""
+    def _build(self, addresses: list[str], worker_log: WorkerLog) -> Parts:
+        """Return the parts that the routes use."""
         source, home = self._source, self._home
         logs = Logs(home.log_file)
         logs.install()
@@ -192,26 +195,25 @@ class Daemon:
         )
         source.subscribe(partial(_limit_pulls, pulls))
         monitor = Monitor(home, source, pool, host, catalog, pulls, addresses)
-        return {
-            "pool": pool,
-            "catalog": catalog,
-            "library": library,
-            "pulls": pulls,
-            "monitor": monitor,
-            "logs": logs,
-            "home": home,
-            "bodies": BodyReader(lambda: source.current.server),
-            "stop": self.stop,
-        }
+        return Parts(
+            pool=pool,
+            catalog=catalog,
+            library=library,
+            pulls=pulls,
+            monitor=monitor,
+            logs=logs,
+            home=home,
+            bodies=BodyReader(lambda: source.current.server),
+            stop=self.stop,
+        )
 
-    async def _until_stopped(self, parts: dict[str, Any]) -> None:
+    async def _until_stopped(self, parts: Parts) -> None:
         """Runs, then drains: when it returns, no request is left."""
-        pool: Pool = parts["pool"]
-        monitor: Monitor = parts["monitor"]
+        pool, monitor = parts.pool, parts.monitor
         pool.background.every(SAMPLE_SECONDS, "the monitor", monitor.sample)
-        pool.background.every(LOOK_SECONDS, "the library's watch", parts["library"].look)
+        pool.background.every(LOOK_SECONDS, "the library's watch", parts.library.look)
         pool.open()
-        parts["pulls"].open()
+        parts.pulls.open()
         for model in self._preloads:
             pool.background.run(self._preload(parts, model))
         await self._stopping.wait()
@@ -262,11 +264,10 @@ class Daemon:
         )
         return Server(config)
 
-    async def _preload(self, parts: dict[str, Any], model: str) -> None:
-        pool: Pool = parts["pool"]
+    async def _preload(self, parts: Parts, model: str) -> None:
         try:
-            await parts["catalog"].seek(model)
-            async for instance in pool.load(LoadRequest(model=model, pin=True)):
+            await parts.catalog.seek(model)
+            async for instance in parts.pool.load(LoadRequest(model=model, pin=True)):
                 if instance.state == "ready":
                     log("daemon", "info", f"{model} is loaded")
         except LmxError as error:

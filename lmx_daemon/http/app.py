@@ -1,42 +1,55 @@
 """The two Litestar apps: public (TCP) and admin (Unix socket), each behind its guard."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from litestar import Litestar
-from litestar.datastructures import State
+from litestar.di import Provide
 
 from lmx_daemon.http.admin.dialect import Admin
 from lmx_daemon.http.dialect import Dialects
 from lmx_daemon.http.dialects.registry import public_dialects
 from lmx_daemon.http.errors import error_handler
 from lmx_daemon.http.guard import AdminGuard, App, PublicGuard
+from lmx_daemon.http.openapi import OpenApiDocument
+from lmx_daemon.http.parts import Parts, provide
 from lmx_daemon.http.server.body_reader import BodyReader
+from lmx_daemon.http.service import ModelService
+from lmx_daemon.library.catalog.catalog import Catalog
+from lmx_daemon.residency.pool import Pool
 from lmx_daemon.settings.schema import ServerSettings
 
 ADMIN_BODY_BYTES = 256 * 1024 * 1024
 
 
 def public_app(
-    state: dict[str, Any], settings: Callable[[], ServerSettings], address: str, dialects: Dialects | None = None
+    pool: Pool,
+    catalog: Catalog,
+    bodies: BodyReader,
+    settings: Callable[[], ServerSettings],
+    address: str,
+    dialects: Dialects | None = None,
 ) -> App:
     """Return what the public port serves: `dialects`, by default those of the registry."""
     dialects = dialects or public_dialects()
-    bodies: BodyReader = state["bodies"]
-    app = _litestar(dialects, state, None)  # the guard bounds bodies, by the setting in force
+    dependencies = {
+        "service": provide(ModelService(pool, catalog, bodies)),
+        "document": provide(OpenApiDocument(dialects)),
+    }
+    app = _litestar(dialects, dependencies, None)  # the guard bounds bodies, by the setting in force
     return PublicGuard(app, dialects, settings, address, bodies)
 
 
-def admin_app(state: dict[str, Any]) -> App:
+def admin_app(parts: Parts) -> App:
     """Return what the admin socket serves."""
     dialects = Dialects([Admin()])
-    return AdminGuard(_litestar(dialects, state, ADMIN_BODY_BYTES), dialects)
+    return AdminGuard(_litestar(dialects, parts.dependencies(), ADMIN_BODY_BYTES), dialects)
 
 
-def _litestar(dialects: Dialects, state: dict[str, Any], body_bytes: int | None) -> Any:
+def _litestar(dialects: Dialects, dependencies: Mapping[str, Provide], body_bytes: int | None) -> Any:
     return Litestar(
         route_handlers=[route for dialect in dialects.all for route in dialect.routes],
-        state=State(state),
+        dependencies=dependencies,
         exception_handlers={Exception: error_handler},
         openapi_config=None,
         logging_config=None,

@@ -1,11 +1,14 @@
-"""JSON bodies to structs, with errors that name the field."""
+"""What a request carries, as values: its JSON body as a struct, with errors that name the field."""
 
 import re
 from typing import TypeVar
+from urllib.parse import unquote
 
 import msgspec
 
 from lmx_daemon.contract.errors import RequestError
+from lmx_daemon.contract.types import HUB_HEADER
+from lmx_daemon.http.context import AnyRequest
 
 T = TypeVar("T")
 PLACE = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
@@ -32,3 +35,13 @@ def decode(body: bytes, kind: type[T]) -> T:
         raise RequestError(f"the body is not JSON: {error}", hint=hint) from error
     except RecursionError as error:
         raise RequestError("the body is nested too deeply") from error
+
+
+async def body_of(request: AnyRequest, kind: type[T]) -> T:
+    """Return the request's body as `kind`. Raise RequestError that names the field."""
+    return decode(await request.body(), kind)
+
+
+def hub_of(request: AnyRequest) -> str | None:
+    """Return the Hub's address from the caller's environment; None leaves the choice to the daemon."""
+    return unquote(request.headers.get(HUB_HEADER, "")) or None

@@ -10,6 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.generation import Event, Loading, Prefill, Queued
+from lmx_daemon.http.operation import Operation
 
 Progress = Loading | Queued | Prefill
 """Events of a request that has no output yet."""
@@ -49,6 +50,9 @@ class Dialect(Protocol):
     @property
     def routes(self) -> Sequence[HTTPRouteHandler]:
         """Handlers that the public app serves."""
+
+    def operations(self) -> Sequence[Operation]:
+        """Return the description of each route, for the OpenAPI document."""
 
     @property
     def stream_type(self) -> str:

@@ -8,7 +8,11 @@ from typing import Any
 
 from lmx_daemon.contract.generation import Event, Request
 from lmx_daemon.contract.types import Health, Instance
+from lmx_daemon.http.app import public_app
+from lmx_daemon.http.dialect import Dialects
+from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.residency.active_request import ActiveRequest
+from lmx_daemon.settings.schema import ServerSettings
 
 Script = Callable[[ActiveRequest], Sequence[Event]]
 
@@ -111,3 +115,13 @@ class FakeCatalog:
 
     async def listing(self) -> list[Any]:
         return []
+
+
+def public_app_over(pool: Any, dialects: Dialects | None = None, **settings: Any) -> Any:
+    """Return the real public app over a fake pool. `settings` are those of [server]."""
+
+    def server() -> ServerSettings:
+        return ServerSettings(**settings)
+
+    catalog: Any = FakeCatalog()
+    return public_app(pool, catalog, BodyReader(server), server, "http://127.0.0.1:1234", dialects)

@@ -5,13 +5,14 @@ from typing import Any
 
 import msgspec
 from litestar import Response, get, post
-from litestar.datastructures import State
+from litestar.di import NamedDependency
 
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.generation import Delta, Event, Finished, Generate, Loading, Prefill, Queued, Text
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialect import ErrorAnswer, Progress
-from lmx_daemon.http.serving import serve
+from lmx_daemon.http.operation import Operation
+from lmx_daemon.http.service import ModelService
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -47,12 +48,12 @@ class Lines:
 
 
 @post("/api/generate", status_code=200)
-async def generate(request: AnyRequest, state: State) -> Response[Any]:
-    def understood(body: Body) -> tuple[Body, Generate]:
-        return body, Generate(id=context_of(request).id, model=body.model, prompt=Text(text=body.prompt))
+async def generate(request: AnyRequest, service: NamedDependency[ModelService]) -> Response[Any]:
+    def translate(body: Body) -> Generate:
+        return Generate(id=context_of(request).id, model=body.model, prompt=Text(text=body.prompt))
 
-    body, request_to_model = await state.bodies.decoded(request, Body, understood)
-    return await serve(request, state.pool, request_to_model, Lines(body.model), body.stream)
+    body, translated = await service.read(request, Body, translate)
+    return await service.answer(request, translated, lambda _: Lines(body.model), body.stream)
 
 
 @get("/api/version")
@@ -68,6 +69,9 @@ class NdJson:
     routes = (generate, version)
     stream_type = "application/x-ndjson"
     keep_alive = b"\n"
+
+    def operations(self) -> Sequence[Operation]:
+        return ()
 
     def progress(self, event: Progress) -> bytes:
         match event:

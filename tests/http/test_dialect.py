@@ -9,15 +9,12 @@ import pytest
 from lmx_daemon.contract.errors import BusyError, WorkerError
 from lmx_daemon.contract.generation import Delta, Ending, Event, Failed, Finished, Loading, Prefill, Queued, Started
 from lmx_daemon.http import serving
-from lmx_daemon.http.app import public_app
 from lmx_daemon.http.dialect import Dialects, is_below
 from lmx_daemon.http.dialects.native.dialect import Native
 from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 from lmx_daemon.http.dialects.registry import public_dialects
-from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.residency.active_request import ActiveRequest
-from lmx_daemon.settings.schema import ServerSettings
-from tests.http.asgi import FakeCatalog, FakePool, Script, ask
+from tests.http.asgi import FakePool, Script, ask, public_app_over
 from tests.http.ndjson import NdJson
 
 STARTED = Started(id="r", prompt_tokens=3, cached_tokens=0, seed=1)
@@ -28,13 +25,8 @@ BODY = {"model": "m", "prompt": "x"}
 
 
 def app_of(script: Script, **settings: Any) -> Any:
-    state: dict[str, Any] = {
-        "pool": FakePool(script),
-        "catalog": FakeCatalog(),
-        "bodies": BodyReader(lambda: ServerSettings(**settings)),
-    }
     dialects = Dialects([OpenAIChat(), NdJson(), Native()])
-    return public_app(state, lambda: ServerSettings(**settings), "http://127.0.0.1:1234", dialects)
+    return public_app_over(FakePool(script), dialects, **settings)
 
 
 def answering(*events: Event) -> Script:

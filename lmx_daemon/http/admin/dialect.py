@@ -1,11 +1,14 @@
 """The admin socket's form: JSON lines for streams, and errors as `ErrorBody`, which the client library raises again."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from lmx_daemon.contract.errors import LmxError, NotFoundError
-from lmx_daemon.http.admin import library_routes, routes
+from lmx_daemon.http.admin import library_routes, pull_routes, routes
 from lmx_daemon.http.admin.lines import STREAM_TYPE
 from lmx_daemon.http.dialect import ErrorAnswer, Progress
+from lmx_daemon.http.operation import Operation
 
 
 class Admin:
@@ -13,9 +16,13 @@ class Admin:
 
     name = "admin"
     prefixes = ("",)
-    routes = (*routes.ROUTES, *library_routes.ROUTES)
+    routes = (*routes.ROUTES, *pull_routes.ROUTES, *library_routes.ROUTES)
     stream_type = STREAM_TYPE
     keep_alive = b"\n"
+
+    def operations(self) -> Sequence[Operation]:
+        """Return nothing: the client library is the description of the admin socket."""
+        return ()
 
     def progress(self, event: Progress) -> bytes:
         """Return nothing: the stream carries every event as a line."""

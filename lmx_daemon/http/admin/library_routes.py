@@ -4,7 +4,7 @@ come in bodies and queries, never in paths."""
 import asyncio
 
 from litestar import get, post
-from litestar.datastructures import State
+from litestar.di import NamedDependency
 from litestar.params import FromQuery
 from litestar.response import Stream
 
@@ -28,61 +28,52 @@ from lmx_daemon.contract.library import (
     VerifyRequest,
 )
 from lmx_daemon.http.admin.lines import lines_of
-from lmx_daemon.http.admin.routes import hub_of
 from lmx_daemon.http.context import AnyRequest
-from lmx_daemon.http.decoding import decode
+from lmx_daemon.http.decoding import body_of, hub_of
 from lmx_daemon.library.hub.recommend import recommend as choose
 from lmx_daemon.library.library import Library
 
 
 @get("/admin/library/model")
-async def details(state: State, id: FromQuery[str]) -> Details:
-    library: Library = state.library
+async def details(library: NamedDependency[Library], id: FromQuery[str]) -> Details:
     return await asyncio.to_thread(library.details, id)
 
 
 @post("/admin/library/verify", status_code=200)
-async def verify(request: AnyRequest, state: State) -> Stream:
-    library: Library = state.library
-    return await lines_of(library.verifier.verify(decode(await request.body(), VerifyRequest), hub_of(request)))
+async def verify(request: AnyRequest, library: NamedDependency[Library]) -> Stream:
+    return await lines_of(library.verifier.verify((await body_of(request, VerifyRequest)), hub_of(request)))
 
 
 @post("/admin/library/import", status_code=200)
-async def bring(request: AnyRequest, state: State) -> Stream:
-    library: Library = state.library
-    return await lines_of(library.bring(decode(await request.body(), ImportRequest)))
+async def bring(request: AnyRequest, library: NamedDependency[Library]) -> Stream:
+    return await lines_of(library.bring(await body_of(request, ImportRequest)))
 
 
 @post("/admin/library/update", status_code=200)
-async def update(request: AnyRequest, state: State) -> Stream:
-    library: Library = state.library
-    return await lines_of(library.updates.update(decode(await request.body(), UpdateRequest).id, hub_of(request)))
+async def update(request: AnyRequest, library: NamedDependency[Library]) -> Stream:
+    return await lines_of(library.updates.update((await body_of(request, UpdateRequest)).id, hub_of(request)))
 
 
 @post("/admin/library/outdated", status_code=200)
-async def outdated(request: AnyRequest, state: State) -> Outdated:
-    library: Library = state.library
+async def outdated(request: AnyRequest, library: NamedDependency[Library]) -> Outdated:
     return await asyncio.to_thread(library.updates.check, library.hub(hub_of(request)))
 
 
 @post("/admin/library/search", status_code=200)
-async def search(request: AnyRequest, state: State) -> Offers:
-    library: Library = state.library
-    asked = decode(await request.body(), SearchRequest)
+async def search(request: AnyRequest, library: NamedDependency[Library]) -> Offers:
+    asked = await body_of(request, SearchRequest)
     return await asyncio.to_thread(library.search(hub_of(request)).search, asked)
 
 
 @post("/admin/library/recommend", status_code=200)
-async def recommend(request: AnyRequest, state: State) -> Offers:
-    library: Library = state.library
-    asked = decode(await request.body(), RecommendRequest)
+async def recommend(request: AnyRequest, library: NamedDependency[Library]) -> Offers:
+    asked = await body_of(request, RecommendRequest)
     return await asyncio.to_thread(choose, library.search(hub_of(request)), asked.context_length, asked.every)
 
 
 @post("/admin/library/remove", status_code=200)
-async def remove(request: AnyRequest, state: State) -> TrashRow:
-    library: Library = state.library
-    asked = decode(await request.body(), RemoveRequest)
+async def remove(request: AnyRequest, library: NamedDependency[Library]) -> TrashRow:
+    asked = await body_of(request, RemoveRequest)
     await library.registry.catalog.seek(asked.id)
     await asyncio.to_thread(library.check_unlinked, asked.id)
     row = await asyncio.to_thread(library.remove, asked.id)
@@ -91,46 +82,39 @@ async def remove(request: AnyRequest, state: State) -> TrashRow:
 
 
 @get("/admin/library/trash")
-async def trash(state: State) -> list[TrashRow]:
-    library: Library = state.library
+async def trash(library: NamedDependency[Library]) -> list[TrashRow]:
     return await asyncio.to_thread(library.trash.rows)
 
 
 @post("/admin/library/undo", status_code=200)
-async def undo(request: AnyRequest, state: State) -> TrashRow:
-    library: Library = state.library
-    return await asyncio.to_thread(library.undo, decode(await request.body(), UndoRequest).id)
+async def undo(request: AnyRequest, library: NamedDependency[Library]) -> TrashRow:
+    return await asyncio.to_thread(library.undo, (await body_of(request, UndoRequest)).id)
 
 
 @post("/admin/library/purge", status_code=200)
-async def purge(request: AnyRequest, state: State) -> list[TrashRow]:
-    library: Library = state.library
-    asked = decode(await request.body(), PurgeRequest)
+async def purge(request: AnyRequest, library: NamedDependency[Library]) -> list[TrashRow]:
+    asked = await body_of(request, PurgeRequest)
     return await asyncio.to_thread(lambda: library.trash.purge(identity=asked.id))
 
 
 @get("/admin/library/disk")
-async def disk(state: State) -> DiskUse:
-    library: Library = state.library
+async def disk(library: NamedDependency[Library]) -> DiskUse:
     return await asyncio.to_thread(library.space.use)
 
 
 @post("/admin/library/prune", status_code=200)
-async def prune(request: AnyRequest, state: State) -> PruneReport:
-    library: Library = state.library
-    return await asyncio.to_thread(library.space.prune, decode(await request.body(), PruneRequest).dry_run)
+async def prune(request: AnyRequest, library: NamedDependency[Library]) -> PruneReport:
+    return await asyncio.to_thread(library.space.prune, (await body_of(request, PruneRequest)).dry_run)
 
 
 @get("/admin/library/trust")
-async def trusted(state: State) -> list[TrustRow]:
-    library: Library = state.library
+async def trusted(library: NamedDependency[Library]) -> list[TrustRow]:
     return library.trusted()
 
 
 @post("/admin/library/trust", status_code=200)
-async def trust(request: AnyRequest, state: State) -> TrustRow:
-    library: Library = state.library
-    return await asyncio.to_thread(library.trust, decode(await request.body(), TrustRequest))
+async def trust(request: AnyRequest, library: NamedDependency[Library]) -> TrustRow:
+    return await asyncio.to_thread(library.trust, (await body_of(request, TrustRequest)))
 
 
 ROUTES = [

@@ -1,21 +1,18 @@
-"""The admin socket's routes, one for each method of contract/client.py. Streams are JSON lines."""
+"""The admin socket's routes for models, requests, state and logs: one for each method of the client library."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from urllib.parse import unquote
 
 import msgspec
 from litestar import Response, get, post
-from litestar.datastructures import State
+from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.generation import Request as Asked
-from lmx_daemon.contract.pulls import Download, MovePull, PullLimit, PullRequest
+from lmx_daemon.contract.generation import Request as ModelRequest
 from lmx_daemon.contract.revisions import without_unchanged
 from lmx_daemon.contract.types import (
-    HUB_HEADER,
     Health,
     HostMemory,
     Instance,
@@ -30,78 +27,88 @@ from lmx_daemon.contract.types import (
     Verdict,
 )
 from lmx_daemon.http.admin.lines import EventLines, line, lines
-from lmx_daemon.http.context import AnyRequest, context_of
-from lmx_daemon.http.decoding import decode
-from lmx_daemon.http.serving import stream_of
+from lmx_daemon.http.context import AnyRequest
+from lmx_daemon.http.decoding import body_of
+from lmx_daemon.http.service import ModelService
+from lmx_daemon.library.catalog.catalog import Catalog
+from lmx_daemon.monitor.logs import Logs
+from lmx_daemon.monitor.snapshot import Monitor
 from lmx_daemon.residency.pool import Pool
+from lmx_daemon.settings.paths import Home
 from lmx_daemon.storage.benchmark import Report, read_reports
 
 WATCH_SECONDS = 0.5
-"""Between two snapshots, where the client asks for nothing else."""
+"""Time between two snapshots by default."""
 FASTEST_WATCH_SECONDS = 0.25
+SLOWEST_WATCH_SECONDS = 1.0
 
 
 @get("/admin/health")
-async def health(state: State) -> Health:
-    pool: Pool = state.pool
+async def health(pool: NamedDependency[Pool]) -> Health:
+    """Return whether the daemon and its workers make progress."""
     return pool.health()
 
 
 @get("/admin/status")
-async def status(state: State) -> Status:
-    found: Status = state.monitor.status()
-    return found
+async def status(monitor: NamedDependency[Monitor]) -> Status:
+    """Return the daemon's own state."""
+    return monitor.status()
 
 
 @get("/admin/memory")
-async def memory(state: State) -> HostMemory:
-    found: HostMemory = state.monitor.memory()
-    return found
+async def memory(monitor: NamedDependency[Monitor]) -> HostMemory:
+    """Return the memory of the machine and of the daemon's processes."""
+    return monitor.memory()
 
 
 @get("/admin/snapshot")
-async def snapshot(state: State) -> Snapshot:
-    found: Snapshot = state.monitor.snapshot()
-    return found
+async def snapshot(monitor: NamedDependency[Monitor]) -> Snapshot:
+    """Return the state of everything that the TUI shows."""
+    return monitor.snapshot()
 
 
 @get("/admin/watch")
-async def watch(state: State, every: FromQuery[float] = WATCH_SECONDS) -> Stream:
+async def watch(monitor: NamedDependency[Monitor], every: FromQuery[float] = WATCH_SECONDS) -> Stream:
+    """Stream snapshots, one every `every` seconds. The last one is sent when the daemon stops.
+
+    Large arrays are left out of a snapshot if they are the same as in the one before.
+    """
+
     async def snapshots() -> AsyncIterator[bytes]:
         sent: Revisions | None = None
         draining = False
         while not draining:
-            draining = state.monitor.draining
-            found: Snapshot = state.monitor.snapshot()
+            draining = monitor.draining
+            found = monitor.snapshot()
             yield line(without_unchanged(found, sent))
             sent = found.revisions
             if not draining:
-                await asyncio.sleep(min(1.0, max(FASTEST_WATCH_SECONDS, every)))
+                await asyncio.sleep(min(SLOWEST_WATCH_SECONDS, max(FASTEST_WATCH_SECONDS, every)))
 
     return lines(snapshots())
 
 
 @get("/admin/models")
-async def models(state: State) -> list[Model]:
-    found: list[Model] = await state.catalog.listing()
-    return found
+async def models(catalog: NamedDependency[Catalog]) -> list[Model]:
+    """Return the installed models."""
+    return await catalog.listing()
 
 
 @get("/admin/instances")
-async def instances(state: State) -> list[Instance]:
-    pool: Pool = state.pool
+async def instances(pool: NamedDependency[Pool]) -> list[Instance]:
+    """Return the models in memory."""
     return pool.instances()
 
 
 @post("/admin/models/load", status_code=200)
-async def load(request: AnyRequest, state: State) -> Stream:
-    asked = decode(await request.body(), LoadRequest)
-    pool: Pool = state.pool
-    await state.catalog.seek(asked.model)
-    updates = pool.load(asked)
-    first = await anext(updates)  # what is wrong from the start is a status code
+async def load(request: AnyRequest, pool: NamedDependency[Pool], catalog: NamedDependency[Catalog]) -> Stream:
+    """Load a model; stream its state until it is ready or has failed."""
+    load_request = await body_of(request, LoadRequest)
+    await catalog.seek(load_request.model)
+    updates = pool.load(load_request)
+    first = await anext(updates)  # an error before the first update becomes a status code
 
-    async def told() -> AsyncIterator[bytes]:
+    async def encoded() -> AsyncIterator[bytes]:
         last = first
         yield line(LoadUpdate(instance=first))
         try:
@@ -112,128 +119,63 @@ async def load(request: AnyRequest, state: State) -> Stream:
             failed = msgspec.structs.replace(last, state="failed", error=error.body())
             yield line(LoadUpdate(instance=failed))
 
-    return lines(told())
+    return lines(encoded())
 
 
 @post("/admin/models/plan", status_code=200)
-async def plan(request: AnyRequest, state: State) -> Verdict:
-    pool: Pool = state.pool
-    asked = decode(await request.body(), LoadRequest)
-    await state.catalog.seek(asked.model)
-    return await pool.verdict(asked)
+async def plan(request: AnyRequest, pool: NamedDependency[Pool], catalog: NamedDependency[Catalog]) -> Verdict:
+    """Return whether a model could be loaded now, and which models would be evicted."""
+    load_request = await body_of(request, LoadRequest)
+    await catalog.seek(load_request.model)
+    return await pool.verdict(load_request)
 
 
 @post("/admin/models/unload", status_code=200)
-async def unload(request: AnyRequest, state: State) -> list[Instance]:
-    pool: Pool = state.pool
-    return await pool.unload(decode(await request.body(), UnloadRequest))
+async def unload(request: AnyRequest, pool: NamedDependency[Pool]) -> list[Instance]:
+    """Unload a model; return its instances once they have left."""
+    return await pool.unload(await body_of(request, UnloadRequest))
 
 
 @post("/admin/generate", status_code=200)
-async def generate(request: AnyRequest, state: State) -> Stream:
-    asked: Asked = await state.bodies.decoded(request, Asked, lambda asked: asked)  # a union is a type to msgspec
-    pool: Pool = state.pool
-    await state.catalog.seek(asked.model)
-    active = pool.submit(asked)
-    return lines(stream_of(pool, active, context_of(request).dialect, EventLines(active.id)))
+async def generate(request: AnyRequest, service: NamedDependency[ModelService]) -> Stream:
+    """Stream the events of a generation or a token count."""
+    kind: type[ModelRequest] = ModelRequest  # type: ignore[assignment]  # msgspec decodes a union as well
+    _, asked = await service.read(request, kind, lambda asked: asked)
+    return lines(await service.events(request, asked, EventLines))
 
 
 @get("/admin/requests")
-async def requests(state: State) -> list[RequestRow]:
-    pool: Pool = state.pool
+async def requests(pool: NamedDependency[Pool]) -> list[RequestRow]:
+    """Return the live requests."""
     return pool.requests.rows()
 
 
 @post("/admin/requests/{request_id:str}/cancel", status_code=200)
-async def cancel(state: State, request_id: FromPath[str]) -> None:
-    pool: Pool = state.pool
+async def cancel(pool: NamedDependency[Pool], request_id: FromPath[str]) -> None:
+    """Cancel a request."""
     pool.requests.cancel(request_id)
 
 
-@post("/admin/pulls", status_code=200)
-async def pull(request: AnyRequest, state: State) -> Download:
-    asked = decode(await request.body(), PullRequest)
-    asked = msgspec.structs.replace(asked, endpoint=asked.endpoint or hub_of(request))
-    found: Download = await state.pulls.start(asked)
-    return found
-
-
-@get("/admin/pulls")
-async def pulls(state: State) -> list[Download]:
-    found: list[Download] = state.pulls.list()
-    return found
-
-
-@get("/admin/pulls/{job:str}/watch")
-async def watch_pull(state: State, job: FromPath[str]) -> Stream:
-    state.pulls.get(job)
-
-    async def told() -> AsyncIterator[bytes]:
-        async for download in state.pulls.watch(job):
-            yield line(download)
-
-    return lines(told())
-
-
-@post("/admin/pulls/{job:str}/pause", status_code=200)
-async def pause_pull(state: State, job: FromPath[str]) -> Download:
-    found: Download = await state.pulls.pause(job)
-    return found
-
-
-@post("/admin/pulls/{job:str}/resume", status_code=200)
-async def resume_pull(state: State, job: FromPath[str]) -> Download:
-    found: Download = await state.pulls.resume(job)
-    return found
-
-
-@post("/admin/pulls/{job:str}/retry", status_code=200)
-async def retry_pull(state: State, job: FromPath[str]) -> Download:
-    found: Download = await state.pulls.retry(job)
-    return found
-
-
-@post("/admin/pulls/{job:str}/cancel", status_code=200)
-async def cancel_pull(state: State, job: FromPath[str]) -> Download:
-    found: Download = await state.pulls.cancel(job)
-    return found
-
-
-@post("/admin/pulls/{job:str}/move", status_code=200)
-async def move_pull(request: AnyRequest, state: State, job: FromPath[str]) -> list[Download]:
-    found: list[Download] = await state.pulls.move(job, decode(await request.body(), MovePull).position)
-    return found
-
-
-@post("/admin/pulls/clear", status_code=200)
-async def clear_pulls(state: State) -> list[Download]:
-    found: list[Download] = await state.pulls.clear()
-    return found
-
-
-@post("/admin/pulls/limit", status_code=200)
-async def limit_pulls(request: AnyRequest, state: State) -> None:
-    state.pulls.limit(decode(await request.body(), PullLimit).bytes_per_second)
-
-
 @get("/admin/logs")
-async def logs(state: State, tail: FromQuery[int] = 200, follow: FromQuery[bool] = True) -> Stream:
-    async def told() -> AsyncIterator[bytes]:
-        async for found in state.logs.lines(tail, follow):
+async def read_logs(logs: NamedDependency[Logs], tail: FromQuery[int] = 200, follow: FromQuery[bool] = True) -> Stream:
+    """Stream the last `tail` log lines, and all later ones if `follow`. Empty lines keep the connection alive."""
+
+    async def encoded() -> AsyncIterator[bytes]:
+        async for found in logs.lines(tail, follow):
             yield b"\n" if found is None else line(found)
 
-    return lines(told())
+    return lines(encoded())
 
 
 @get("/admin/benchmark", sync_to_thread=True)
-def benchmark(state: State) -> list[Report]:
-    """What `lmx bench` has kept, oldest first."""
-    return read_reports(state.home.benchmarks)
+def benchmark(home: NamedDependency[Home]) -> list[Report]:
+    """Return the reports that `lmx bench` has stored, the oldest first."""
+    return read_reports(home.benchmarks)
 
 
 @post("/admin/shutdown", status_code=202)
-async def shutdown(state: State) -> Response[None]:
-    stop: Callable[[], None] = state.stop
+async def shutdown(stop: NamedDependency[Callable[[], None]]) -> Response[None]:
+    """Begin the shutdown of the daemon. A second call shortens the drain."""
     stop()
     return Response(None, status_code=202)
 
@@ -252,22 +194,7 @@ ROUTES = [
     generate,
     requests,
     cancel,
-    pull,
-    pulls,
-    watch_pull,
-    pause_pull,
-    resume_pull,
-    retry_pull,
-    cancel_pull,
-    move_pull,
-    clear_pulls,
-    limit_pulls,
-    logs,
+    read_logs,
     benchmark,
     shutdown,
 ]
-
-
-def hub_of(request: AnyRequest) -> str | None:
-    """As the caller's environment names it; None leaves it to the daemon."""
-    return unquote(request.headers.get(HUB_HEADER, "")) or None

@@ -6,6 +6,7 @@ from typing import Any
 from lmx_daemon.contract.errors import BusyError, WorkerError
 from lmx_daemon.contract.generation import Delta, Event, Failed, Started
 from lmx_daemon.http.app import admin_app
+from lmx_daemon.http.parts import Parts
 from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.residency.active_request import ActiveRequest
 from lmx_daemon.settings.schema import ServerSettings
@@ -20,7 +21,9 @@ EVENTS: list[Event] = [
 
 
 def app_of(script: Script) -> Any:
-    return admin_app({"pool": FakePool(script), "catalog": FakeCatalog(), "bodies": BodyReader(ServerSettings)})
+    parts: dict[str, Any] = {name: None for name in ("library", "pulls", "monitor", "logs", "home", "stop")}
+    parts |= {"pool": FakePool(script), "catalog": FakeCatalog(), "bodies": BodyReader(ServerSettings)}
+    return admin_app(Parts(**parts))
 
 
 async def test_events_are_lines_and_a_failure_is_the_last_of_them() -> None:

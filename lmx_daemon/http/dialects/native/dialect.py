@@ -4,6 +4,8 @@ Errors have OpenAI's form, which most clients read. An unknown path gets LM Stud
 server of unknown make with LM Studio's routes and expect that text.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from lmx_daemon.contract.errors import LmxError
@@ -11,6 +13,7 @@ from lmx_daemon.http.dialect import ErrorAnswer, Progress
 from lmx_daemon.http.dialects import sse
 from lmx_daemon.http.dialects.native.routes import ROUTES
 from lmx_daemon.http.dialects.openai_chat.errors import openai_error
+from lmx_daemon.http.operation import Operation
 
 
 class Native:
@@ -21,6 +24,12 @@ class Native:
     routes = ROUTES
     stream_type = sse.STREAM_TYPE
     keep_alive = sse.KEEP_ALIVE
+
+    def operations(self) -> Sequence[Operation]:
+        """Return the descriptions. Their types are imported only when the document is asked for."""
+        from lmx_daemon.http.dialects.native.operations import OPERATIONS
+
+        return OPERATIONS
 
     def progress(self, event: Progress) -> bytes:
         """Return a comment of server-sent events."""

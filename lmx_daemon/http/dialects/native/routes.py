@@ -1,19 +1,24 @@
-"""Routes of lmx itself on the public port: /health."""
-
-from typing import Any
+"""Routes of lmx itself on the public port: /health and the OpenAPI document."""
 
 from litestar import Response, get
-from litestar.datastructures import State
+from litestar.di import NamedDependency
 
-from lmx_daemon.residency.pool import Pool
+from lmx_daemon.contract.types import Health
+from lmx_daemon.http.openapi import OpenApiDocument
+from lmx_daemon.http.service import ModelService
 
 
 @get("/health")
-async def health(state: State) -> Response[Any]:
+async def health(service: NamedDependency[ModelService]) -> Response[Health]:
     """Return 200 while the daemon and its workers make progress, else 503 with the reason. Needs no key."""
-    pool: Pool = state.pool
-    found = pool.health()
+    found = service.health()
     return Response(found, status_code=200 if found.ok else 503, media_type="application/json")
 
 
-ROUTES = [health]
+@get("/openapi.json")
+async def openapi(document: NamedDependency[OpenApiDocument]) -> Response[bytes]:
+    """Return the OpenAPI document of the public port."""
+    return Response(document.encoded(), media_type="application/json")
+
+
+ROUTES = [health, openapi]

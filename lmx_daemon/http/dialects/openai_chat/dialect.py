@@ -1,5 +1,7 @@
 """The OpenAI dialect: /v1/chat/completions, /v1/completions and /v1/models, streamed as server-sent events."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from lmx_daemon.contract.errors import LmxError, NotFoundError
@@ -7,6 +9,7 @@ from lmx_daemon.http.dialect import ErrorAnswer, Progress
 from lmx_daemon.http.dialects import sse
 from lmx_daemon.http.dialects.openai_chat.errors import openai_error
 from lmx_daemon.http.dialects.openai_chat.routes import ROUTES
+from lmx_daemon.http.operation import Operation
 
 
 class OpenAIChat:
@@ -17,6 +20,12 @@ class OpenAIChat:
     routes = ROUTES
     stream_type = sse.STREAM_TYPE
     keep_alive = sse.KEEP_ALIVE
+
+    def operations(self) -> Sequence[Operation]:
+        """Return the descriptions. Their types are imported only when the document is asked for."""
+        from lmx_daemon.http.dialects.openai_chat.operations import OPERATIONS
+
+        return OPERATIONS
 
     def progress(self, event: Progress) -> bytes:
         """Return a comment of server-sent events."""

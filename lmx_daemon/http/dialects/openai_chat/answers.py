@@ -1,0 +1,231 @@
+"""The answers of the OpenAI routes as types.
+
+The OpenAPI document is made of them, and tests hold the encoders' real output against it. The encoders themselves
+build dictionaries: only a part of each chunk changes from one to the next.
+"""
+
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of an answer. No field beyond the named ones occurs."""
+
+
+class TopToken(Answer, frozen=True, kw_only=True):
+    """A candidate at one position."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprobs(TopToken, frozen=True, kw_only=True):
+    """The chosen token at one position, with the most probable candidates."""
+
+    top_logprobs: list[TopToken]
+
+
+class ChatLogprobs(Answer, frozen=True, kw_only=True):
+    """Log-probabilities of a choice."""
+
+    content: list[TokenLogprobs]
+    refusal: None = None
+
+
+class FunctionCall(Answer, frozen=True, kw_only=True):
+    """Name of a function, and its arguments as JSON text."""
+
+    name: str
+    arguments: str
+
+
+class FunctionCallDelta(Answer, frozen=True, kw_only=True):
+    """A piece of a call. Only the first piece has the name."""
+
+    name: str | UnsetType = UNSET
+    arguments: str
+
+
+class ToolCall(Answer, frozen=True, kw_only=True):
+    """A call of a tool."""
+
+    id: str
+    type: Literal["function"]
+    function: FunctionCall
+
+
+class ToolCallDelta(Answer, frozen=True, kw_only=True):
+    """A piece of a call. Only the first piece has id and type."""
+
+    index: int
+    id: str | UnsetType = UNSET
+    type: Literal["function"] | UnsetType = UNSET
+    function: FunctionCallDelta
+
+
+class AssistantMessage(Answer, frozen=True, kw_only=True):
+    """The message of a choice."""
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: None
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: list[ToolCall] | UnsetType = UNSET
+    function_call: FunctionCall | UnsetType = UNSET
+    """In place of `tool_calls` if the request has `functions`."""
+
+
+class MessageDelta(Answer, frozen=True, kw_only=True):
+    """What a chunk adds to the message of its choice."""
+
+    role: Literal["assistant"] | UnsetType = UNSET
+    content: str | UnsetType = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: list[ToolCallDelta] | UnsetType = UNSET
+    function_call: FunctionCallDelta | UnsetType = UNSET
+
+
+class ChatChoice(Answer, frozen=True, kw_only=True):
+    """One of the `n` answers."""
+
+    index: int
+    message: AssistantMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: FinishReason
+
+
+class ChatChunkChoice(Answer, frozen=True, kw_only=True):
+    """What a chunk adds to one of the answers. The last one has the reason of its end."""
+
+    index: int
+    delta: MessageDelta
+    logprobs: ChatLogprobs | None
+    finish_reason: FinishReason | None
+
+
+class PromptTokenDetails(Answer, frozen=True, kw_only=True):
+    """Tokens of the prompt by origin."""
+
+    cached_tokens: int
+
+
+class CompletionTokenDetails(Answer, frozen=True, kw_only=True):
+    """Tokens of the answer by purpose."""
+
+    reasoning_tokens: int
+
+
+class UsageAnswer(Answer, frozen=True, kw_only=True):
+    """Token counts of a request."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokenDetails
+    completion_tokens_details: CompletionTokenDetails
+
+
+class ChatCompletion(Answer, frozen=True, kw_only=True):
+    """A chat answer that is not streamed."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[ChatChoice]
+    usage: UsageAnswer
+
+
+class ChatCompletionChunk(Answer, frozen=True, kw_only=True):
+    """One event of a chat stream."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[ChatChunkChoice]
+    usage: UsageAnswer | UnsetType | None = UNSET
+    """Present with `stream_options.include_usage`; null in all chunks but the last, which has no choices."""
+
+
+class CompletionLogprobs(Answer, frozen=True, kw_only=True):
+    """Log-probabilities of a completion, one entry for each token."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+
+
+class CompletionChoice(Answer, frozen=True, kw_only=True):
+    """One of the `n` completions, or what a chunk adds to it."""
+
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: FinishReason | None
+
+
+class Completion(Answer, frozen=True, kw_only=True):
+    """A completion that is not streamed."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[CompletionChoice]
+    usage: UsageAnswer
+
+
+class CompletionChunk(Answer, frozen=True, kw_only=True):
+    """One event of a completion stream."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[CompletionChoice]
+    usage: UsageAnswer | UnsetType | None = UNSET
+
+
+class ModelAnswer(Answer, frozen=True, kw_only=True):
+    """An installed model. `state` and `max_context_length` are additions of lmx."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    state: Literal["loaded", "loading", "not-loaded"]
+    max_context_length: int | None
+
+
+class ModelListAnswer(Answer, frozen=True, kw_only=True):
+    """All installed models."""
+
+    object: Literal["list"]
+    data: list[ModelAnswer]
+
+
+class ErrorObject(Answer, frozen=True, kw_only=True):
+    """OpenAI's error object. `hint` is an addition of lmx: what to do about the error."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+    hint: str | UnsetType = UNSET
+
+
+class ErrorAnswer(Answer, frozen=True, kw_only=True):
+    """The body of an answer that reports an error, and the last event of a stream that fails."""
+
+    error: ErrorObject

@@ -1,0 +1,85 @@
+"""What the routes of a dialect may do with models: list them, find one, and have a request answered."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
+
+import msgspec
+from litestar import Response
+
+from lmx_daemon.contract.generation import Generate, Request
+from lmx_daemon.contract.types import Health, Model
+from lmx_daemon.http.context import AnyRequest, context_of
+from lmx_daemon.http.dialect import AnswerEncoder
+from lmx_daemon.http.server.body_reader import BodyReader
+from lmx_daemon.http.serving import serve, stream_of
+from lmx_daemon.library.catalog.catalog import Catalog
+from lmx_daemon.residency.pool import Pool
+
+B = TypeVar("B")
+R = TypeVar("R")
+LOAD_STATES = {"ready": "loaded", "starting": "loading", "loading": "loading"}
+
+
+class ModelService:
+    """The only part of the daemon that a dialect uses."""
+
+    def __init__(self, pool: Pool, catalog: Catalog, bodies: BodyReader) -> None:
+        self._pool, self._catalog, self._bodies = pool, catalog, bodies
+
+    async def read(self, request: AnyRequest, kind: type[B], translate: Callable[[B], R]) -> tuple[B, R]:
+        """Return the request's body as `kind`, and what `translate` makes of it. Raise RequestError for a bad body.
+
+        Decoding and translation of a large body run in a thread.
+        """
+        return await self._bodies.decoded(request, kind, lambda body: (body, translate(body)))
+
+    async def answer(
+        self, request: AnyRequest, generate: Generate, encoder: Callable[[str], AnswerEncoder], stream: bool
+    ) -> Response[Any]:
+        """Return the answer to `generate`, in the form of the encoder that `encoder` makes for the request's id.
+
+        Raise what fails before the first byte: ModelNotFoundError, BusyError, DeadlineError and others.
+        """
+        await self._catalog.seek(generate.model)
+        generate = self._with_unique_id(generate)
+        return await serve(request, self._pool, generate, encoder(generate.id), stream)
+
+    async def events(
+        self, request: AnyRequest, asked: Request, encoder: Callable[[str], AnswerEncoder]
+    ) -> AsyncIterator[bytes]:
+        """Return the stream of `asked`, without an opening: failures of the model are in the stream, too.
+
+        Raise what prevents the request from being queued.
+        """
+        await self._catalog.seek(asked.model)
+        active = self._pool.submit(asked)
+        return stream_of(self._pool, active, context_of(request).dialect, encoder(active.id))
+
+    async def models(self) -> list[tuple[Model, str]]:
+        """Return the installed models, each with its load state: "loaded", "loading" or "not-loaded"."""
+        states = self._states()
+        return [(model, states.get(model.id, "not-loaded")) for model in await self._catalog.listing()]
+
+    async def model(self, name: str) -> tuple[Model, str]:
+        """Return one model and its load state. Raise ModelNotFoundError."""
+        model = await self._catalog.seek(name)
+        return model, self._states().get(model.id, "not-loaded")
+
+    def health(self) -> Health:
+        """Return whether the daemon and its workers make progress."""
+        return self._pool.health()
+
+    def _states(self) -> dict[str, str]:
+        instances = self._pool.instances()
+        return {found.model: LOAD_STATES[found.state] for found in instances if found.state in LOAD_STATES}
+
+    def _with_unique_id(self, generate: Generate) -> Generate:
+        """Return the request under an id that no other live request has.
+
+        A client may send several requests with one id at the same time; all but the first get a suffix.
+        """
+        unique, count = generate.id, 1
+        while self._pool.requests.has(unique):
+            count += 1
+            unique = f"{generate.id}.{count}"
+        return generate if count == 1 else msgspec.structs.replace(generate, id=unique)
