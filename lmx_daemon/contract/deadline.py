@@ -1,11 +1,14 @@
-"""How long a request may take: what the daemon decides while its model loads, and the engine afterwards."""
+"""Deadlines of requests. The daemon enforces them while the model loads, the engine afterwards."""
 
 from lmx_daemon.contract.errors import DeadlineError
 from lmx_daemon.contract.generation import Generate, Request
 
 
 def patience(request: Request, *, begun: bool) -> float | None:
-    """Seconds from its arrival; None where it may take any time."""
+    """Return the limit in seconds from the request's arrival, or None if there is none.
+
+    A request that has not begun is also bound by its queue deadline.
+    """
     if not isinstance(request, Generate):
         return None
     limits = (request.deadline,) if begun else (request.deadline, request.queue_deadline)
@@ -13,6 +16,6 @@ def patience(request: Request, *, begun: bool) -> float | None:
 
 
 def too_late(limit: float | None, *, begun: bool) -> DeadlineError:
-    """What it fails with then."""
-    told = "took longer than its deadline" if begun else "had not begun at its deadline"
-    return DeadlineError(f"the request {told} of {limit or 0.0:g} s")
+    """Return the error of a request that exceeds its limit."""
+    fault = "took longer than its deadline" if begun else "had not begun at its deadline"
+    return DeadlineError(f"the request {fault} of {limit or 0.0:g} s")

@@ -1,38 +1,38 @@
-"""Every error that lmx raises on purpose, each with a code, an HTTP status and, where it helps, a hint.
+"""The errors that lmx raises deliberately, each with a code, an HTTP status and, where it helps, a hint.
 
 LmxError
-├─ RequestError 400                bad input; `param` names the field
-│  ├─ ContextLengthError           prompt and answer do not fit the model's context
-│  ├─ UnsupportedError             understood, but this model or version cannot do it
+├─ RequestError 400                invalid input; `param` names the field
+│  ├─ ContextLengthError           prompt and answer exceed the context length of the model
+│  ├─ UnsupportedError             valid, but this model or this version does not support it
 │  └─ MediaTypeError 415           the body is not declared as JSON
 ├─ AuthenticationError 401
-├─ ForbiddenError 403              Origin not listed
-├─ MisdirectedError 421            Host not listed
+├─ ForbiddenError 403              the Origin header is not in the list of allowed origins
+├─ MisdirectedError 421            the Host header is not in the list of allowed hosts
 ├─ NotFoundError 404
 │  ├─ ModelNotFoundError
 │  ├─ RequestNotFoundError
 │  └─ JobNotFoundError
 ├─ ConflictError 409
 ├─ TooLargeError 413
-├─ BusyError 429                   queue full; `retry_after` seconds
-├─ UntrustedModelError 403         the repository carries code or fails a check
+├─ BusyError 429                   the queue is full; `retry_after` is in seconds
+├─ UntrustedModelError 403         the repository contains code or fails a check
 ├─ ModelLoadError 500
-├─ WorkerError 500                 the model's process died or raised
+├─ WorkerError 500                 the worker process of the model ended or raised an error
 │  ├─ WorkerHungError
-│  ├─ CrashLoopError 503           it died too often of late; `retry_after` seconds
-│  └─ EngineMissingError           MLX is missing or broken
+│  ├─ CrashLoopError 503           too many crashes within a time window; `retry_after` is in seconds
+│  └─ EngineMissingError           MLX is not installed or cannot be imported
 ├─ OutOfMemoryError 507
 ├─ DeadlineError 504
 ├─ CancelledError 499
 ├─ ShuttingDownError 503
-├─ HubError 502                    the Hub said no, or could not be reached
-│  └─ IntegrityError               bytes are not what the Hub published
-├─ DiskError 507                   the disk is full, or cannot be written
-├─ ConfigError                     a setting is wrong
+├─ HubError 502                    the Hub refused the request or is unreachable
+│  └─ IntegrityError               a file differs from what the Hub published
+├─ DiskError 507                   the disk is full or not writable
+├─ ConfigError                     a setting is invalid
 ├─ StartupError                    the daemon cannot start
-├─ DaemonUnreachableError          no daemon behind the socket
-│  └─ DaemonSilentError            there is one, and it does not answer in time
-└─ ProtocolMismatchError           client and daemon are of different versions
+├─ DaemonUnreachableError          no daemon listens on the socket
+│  └─ DaemonSilentError            the daemon does not answer in time
+└─ ProtocolMismatchError           client and daemon have different protocol versions
 """
 
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ from lmx_daemon.contract.text import valid_text
 
 
 class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An error as data: what crosses a process or a socket."""
+    """An error as data, for sockets and pipes."""
 
     code: str
     message: str
@@ -53,7 +53,7 @@ class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LmxError(Exception):
-    """The base: `message` says what is wrong in one line, `hint` what to do about it."""
+    """The base of all errors: `message` states the fault in one line, `hint` a remedy."""
 
     code = "internal_error"
     status = 500
@@ -73,6 +73,7 @@ class LmxError(Exception):
         self.retry_after = retry_after
 
     def body(self) -> ErrorBody:
+        """Return the error as data."""
         return ErrorBody(
             code=self.code,
             message=self.message,
@@ -93,10 +94,10 @@ class ContextLengthError(RequestError):
 def prompt_too_long(
     tokens: int, maximum: int, param: str, *, because: str = "", hint: str | None = None
 ) -> ContextLengthError:
-    """Return the error of a prompt of `tokens` (or more) where `maximum` is the context, the answer included.
+    """Return the error of a prompt of at least `tokens` where `maximum` is the context, the answer included.
 
-    Agents find an overflow by phrases of its text: Claude Code by the first one, opencode, Cline and Codex by the
-    others. The sentence holds all of them.
+    Agents recognise an overflow by phrases of the message: Claude Code by the first one, opencode, Cline and Codex by
+    the others. The message contains all of them.
     """
     return ContextLengthError(
         f"prompt is too long: {tokens} tokens > {maximum} maximum; exceeds the context window: this model's maximum "
@@ -233,7 +234,7 @@ def _tree(root: type[LmxError]) -> Iterator[type[LmxError]]:
 
 
 def error_from(body: ErrorBody) -> LmxError:
-    """The exception that `body` was made of; an unknown code gives a plain LmxError with that code."""
+    """Return the exception that `body` was made from; for an unknown code, a plain LmxError with that code."""
     for kind in _tree(LmxError):
         if kind.code == body.code:
             return kind(body.message, hint=body.hint, param=body.param, retry_after=body.retry_after)

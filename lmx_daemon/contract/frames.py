@@ -1,7 +1,7 @@
-"""What the daemon and a worker say to each other over their socketpair, and how it is framed.
+"""The messages between the daemon and a worker over their socketpair, and their framing.
 
-A frame is a 4-byte big-endian length and a msgpack body. Both sides send tagged structs only; an unknown tag, a body
-that does not fit its type or a length above the limit is a FrameError, and the connection is over.
+A frame is a 4-byte big-endian length and a msgpack body. Both sides send tagged structs only. An unknown tag, a body
+that does not fit its type, or a length above the limit is a FrameError, after which the connection is closed.
 """
 
 import struct
@@ -16,16 +16,18 @@ from lmx_daemon.contract.text import encodable
 
 WORKER_PROTOCOL = 1
 MAX_FRAME_BYTES = 256 * 1024 * 1024
-"""An upper bound that a request with many images stays under; anything above it is a broken peer."""
+"""Maximum size of a frame. A request with many images stays below it; a larger length indicates a defective peer."""
 LAST_WORDS = "lmx worker: "
-"""Begins the line on a worker's stderr that gives the reason for its end."""
+"""Prefix of the line on a worker's stderr that gives the reason for its end."""
 EngineKind = Literal["text"]
-"""What a model computes. It selects the worker program, the load options and, with them, the requests and events."""
+"""Kind of a model's computation. It selects the worker program, the load options, the requests and the events."""
 T = TypeVar("T")
 _LENGTH = struct.Struct(">I")
 
 
 class FrameError(LmxError):
+    """A frame that does not fit the protocol."""
+
     code = "broken_frame"
 
 
@@ -36,24 +38,24 @@ class TextOptions(Frozen, frozen=True, tag="text", tag_field="kind"):
     """Settings of one worker for a text model, fixed for its life."""
 
     context_length: int | None = None
-    """None: the model's own."""
+    """Context length in tokens; None is that of the model."""
     max_running: int = 32
-    """Sequences decoded together."""
+    """Maximum number of sequences that are decoded together."""
     max_waiting: int = 256
-    """Requests waiting inside the worker; above it a request fails with queue_full."""
+    """Maximum number of requests that wait inside the worker; further ones fail with queue_full."""
     prefill_step: int = 512
-    """Prompt tokens processed between two decode steps, at most."""
+    """Maximum number of prompt tokens processed between two decode steps."""
     prefix_cache_bytes: int | None = None
-    """None: half of `cache_bytes`, within bounds."""
+    """Maximum size of stored prefixes in memory; None is half of `cache_bytes`, within bounds."""
     cache_bytes: int = 0
-    """For keys and values, prefixes included; 0: as much as there is. A Grant changes it."""
+    """Maximum size of keys and values, prefixes included; 0 is unlimited. A Grant changes it."""
     prefix_disk_bytes: int = 0
-    """Of all models together; 0 keeps nothing on disk."""
+    """Maximum size of the prefixes of all models on disk; 0 stores none."""
     prefix_disk_path: str = ""
     sanitize_control_tokens: bool = True
     """Whether control tokens in user and tool messages are plain text to the model."""
     wired: str = "auto"
-    """macOS only: "auto" wires models above half of the recommended working set, "off", or a number of bytes."""
+    """Wired memory on macOS: "auto" (models above half of the recommended working set), "off", or bytes."""
     template_seconds: float = 5.0
     template_memory_bytes: int = 512 * 1024 * 1024
 
@@ -63,36 +65,43 @@ LoadOptions = TextOptions
 
 
 class Load(Frozen, frozen=True, tag="load", tag_field="type"):
+    """Command to load a model; the first command of a worker."""
+
     instance: str
     model: str
     path: str
     options: LoadOptions = TextOptions()
     trusted: bool = False
-    """The repository's own code may run: a person allowed it, for this revision."""
+    """Whether code of the repository may run; a person has allowed it for this revision."""
 
 
 class Submit(Frozen, frozen=True, tag="submit", tag_field="type"):
+    """Command to process a request."""
+
     request: Request
     waited: float = 0.0
-    """Seconds the request spent in the daemon, so that timings count from its arrival."""
+    """Seconds that the request spent in the daemon; timings count from its arrival there."""
     load_seconds: float = 0.0
+    """Seconds of `waited` that the load of the model took."""
 
 
 class Cancel(Frozen, frozen=True, tag="cancel", tag_field="type"):
-    """Idempotent; an unknown id is ignored."""
+    """Command to cancel a request. Idempotent; an unknown id is ignored."""
 
     id: str
 
 
 class Grant(Frozen, frozen=True, tag="grant", tag_field="type"):
-    """From now on so much memory for keys and values, prefixes included. Less than is in use: prefixes go, and no
-    request begins until what runs has made room."""
+    """New limit of the memory for keys and values, prefixes included.
+
+    If more is in use, stored prefixes are dropped, and no request begins until running ones have freed enough.
+    """
 
     cache_bytes: int
 
 
 class Leave(Frozen, frozen=True, tag="leave", tag_field="type"):
-    """Finish nothing more, free memory and exit 0."""
+    """Command to stop all work, free memory and exit with code 0."""
 
 
 ToWorker = Load | Submit | Cancel | Grant | Leave
@@ -102,36 +111,40 @@ ToWorker = Load | Submit | Cancel | Grant | Leave
 
 
 class Hello(Frozen, frozen=True, tag="hello", tag_field="type"):
-    """The first frame: imports are done and a model can be loaded."""
+    """First frame of a worker: its imports are done, and it can load a model."""
 
     protocol: int
     engine: str
     pid: int
     versions: dict[str, str] = {}
     backend: str = ""
-    """Where MLX computes and with what, in words: "cpu, OpenBLAS" or "metal, Apple M3 Max"."""
+    """Device and library of the computation: "cpu, OpenBLAS" or "metal, Apple M3 Max"."""
     device_memory: int = 0
-    """Bytes that the GPU recommends to use at most; 0 on a CPU."""
+    """Recommended working set of the GPU in bytes; 0 on a CPU."""
 
 
 class LoadProgress(Frozen, frozen=True, tag="load_progress", tag_field="type"):
+    """Progress of a load."""
+
     stage: str
-    """"checking", "weights", "warming up"."""
+    """Current step: "checking", "weights" or "warming up"."""
     fraction: float | None = None
 
 
 class Capabilities(Frozen, frozen=True):
+    """Features of a loaded model."""
+
     context_length: int
     tools: bool = False
     tool_parser: str | None = None
     thinking: bool = False
     vision: bool = False
     chat: bool = True
-    """False: no chat template; only raw prompts."""
+    """Whether there is a chat template; without one only raw prompts work."""
 
 
 class MemoryUse(Frozen, frozen=True):
-    """Bytes, as the worker's own allocator and the system count them."""
+    """Memory of a worker in bytes, as counted by its allocator and by the system."""
 
     active: int = 0
     """Live MLX arrays: weights, keys and values, scratch."""
@@ -141,41 +154,41 @@ class MemoryUse(Frozen, frozen=True):
     weights: int = 0
     prefix_cache: int = 0
     resident: int = 0
-    """RSS of the worker process."""
+    """Resident set size of the worker process."""
 
 
 Basis = Literal["exact", "computed", "estimated", "measured"]
-"""Where a figure comes from: the files' own headers, the config, a rule of thumb, the running model."""
+"""Origin of a figure: headers of the files, the config, a rule of thumb, or the running model."""
 CACHE_BLOCK = 256
-"""Caches grow by so many tokens at a time."""
+"""Number of tokens by which caches grow."""
 
 
 class Growing(Frozen, frozen=True):
-    """Layers that keep something of each token."""
+    """Layers whose cache grows with the sequence."""
 
     per_token: int
-    """Bytes, over these layers."""
+    """Bytes per token over these layers."""
     window: int | None = None
-    """They keep the last so many tokens; None: all."""
+    """Number of most recent tokens that are kept; None is all."""
 
 
 class CacheShape(Frozen, frozen=True):
-    """What a model keeps of one sequence, in bytes."""
+    """Cache of one sequence of a model, in bytes."""
 
     fixed: int = 0
-    """States, which do not grow."""
+    """Size of recurrent states, which do not grow."""
     growing: tuple[Growing, ...] = ()
     basis: Basis = "estimated"
 
     def bytes(self, tokens: int) -> int:
-        """Of a sequence of `tokens`."""
+        """Return the size for a sequence of `tokens`."""
         whole = -(-tokens // CACHE_BLOCK) * CACHE_BLOCK
         return self.fixed + sum(
             part.per_token * (whole if part.window is None else min(whole, part.window)) for part in self.growing
         )
 
     def tokens(self, room: int, most: int) -> int:
-        """The longest sequence that `room` bytes hold, at most `most`; 0 where not even one block fits."""
+        """Return the longest sequence that fits into `room` bytes, at most `most`; 0 if one block does not fit."""
         low, high = 0, -(-most // CACHE_BLOCK)
         while low < high:
             middle = (low + high + 1) // 2
@@ -184,17 +197,21 @@ class CacheShape(Frozen, frozen=True):
 
 
 class Loaded(Frozen, frozen=True, tag="loaded", tag_field="type"):
+    """End of a successful load."""
+
     capabilities: Capabilities
     memory: MemoryUse
     seconds: float
     dtype: str = ""
     note: str = ""
-    """What a user should know of how it runs: "bfloat16 cast to float32 for the CPU"."""
+    """Remark for the user: "bfloat16 cast to float32 for the CPU"."""
     cache: CacheShape | None = None
-    """As measured on the model itself; None where that could not be done."""
+    """Cache size measured on the model; None if it cannot be measured."""
 
 
 class LoadFailed(Frozen, frozen=True, tag="load_failed", tag_field="type"):
+    """End of a failed load."""
+
     error: ErrorBody
 
 
@@ -205,28 +222,35 @@ class Events(Frozen, frozen=True, tag="events", tag_field="type"):
 
 
 class Heartbeat(Frozen, frozen=True, tag="heartbeat", tag_field="type"):
-    """Sent at least once a second by the socket side. `steps` grows with every finished unit of work (a decode step or
-    one prefill chunk); while `busy`, a `steps` that stands still means a hang. Limits are the daemon's."""
+    """State of a worker, sent at least once a second by its socket thread.
+
+    While `busy`, a worker whose `steps` does not grow hangs. The daemon applies the time limits.
+    """
 
     steps: int
+    """Number of finished decode steps and prefill chunks."""
     busy: bool
     running: int = 0
     waiting: int = 0
     decode_tokens: int = 0
-    """Tokens generated since the worker started."""
+    """Number of tokens generated since the worker started."""
     prefill_tokens: int = 0
-    """Prompt tokens processed since the worker started."""
+    """Number of prompt tokens processed since the worker started."""
     preparing: bool = False
-    """A prompt is being rendered or tokenised."""
+    """Whether a prompt is being rendered or tokenised."""
     prepared: int = 0
-    """Grows with every finished piece of that work, as `steps` does with the engine's."""
+    """Number of finished pieces of that work; as `steps`, it must grow."""
 
 
 class Memory(Frozen, frozen=True, tag="memory", tag_field="type"):
+    """Current memory of the worker."""
+
     use: MemoryUse
 
 
 class Log(Frozen, frozen=True, tag="log", tag_field="type"):
+    """Line for the daemon's log."""
+
     level: str
     message: str
     request: str | None = None
@@ -236,7 +260,7 @@ FromWorker = Hello | LoadProgress | Loaded | LoadFailed | Events | Heartbeat | M
 
 
 class Encoder:
-    """Frames out. One for each connection and thread."""
+    """Encoder of frames; one for each connection and thread."""
 
     def __init__(self) -> None:
         self._encoder = msgspec.msgpack.Encoder()
@@ -246,9 +270,9 @@ class Encoder:
         try:
             body = self._encode(message)
         except OverflowError:
-            raise FrameError("a whole number in it has more than 64 bits") from None
+            raise FrameError("an integer in the message has more than 64 bits") from None
         except RecursionError:
-            raise FrameError("it is nested too deeply") from None
+            raise FrameError("the message is nested too deeply") from None
         if len(body) > MAX_FRAME_BYTES:
             raise FrameError(f"a frame of {len(body)} bytes is above the limit of {MAX_FRAME_BYTES}")
         return _LENGTH.pack(len(body)) + body
@@ -261,14 +285,14 @@ class Encoder:
 
 
 class Decoder(Generic[T]):
-    """Frames in: feed it what the socket gave, take whole messages out."""
+    """Decoder of frames that arrive in pieces of any size."""
 
     def __init__(self, kind: Any) -> None:
         self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(kind)
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[T]:
-        """The messages that `data` completes, in order. Raises FrameError."""
+        """Return the messages that `data` completes, in order. Raises FrameError."""
         self._buffer += data
         messages: list[T] = []
         position = 0

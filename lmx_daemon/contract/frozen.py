@@ -1,7 +1,7 @@
-"""The base of what is said: structs that cannot change, on the wire as they are in memory."""
+"""The base of all structs of the contract."""
 
 import msgspec
 
 
 class Frozen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The base of every struct that crosses a process: immutable, keyword only, defaults left out on the wire."""
+    """The base of every struct that crosses a process: immutable, keyword only, defaults omitted on the wire."""

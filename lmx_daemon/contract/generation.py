@@ -1,7 +1,7 @@
-"""The words of the domain: what can be asked of a model (Request) and what it answers (Event).
+"""Requests to a model and the events of its answer: the language of all dialects, clients and engines.
 
-Every dialect, the TUI, the command line and every engine speak these. A request is answered by a stream of events
-that ends with exactly one terminal event: Finished, Counted or Failed. Nothing here knows HTTP, tokens' text or MLX.
+The answer to a request is a stream of events that ends with exactly one terminal event: Finished, Counted or Failed.
+This module does not know HTTP, tokenizers or MLX.
 """
 
 from typing import Annotated, Any, Literal
@@ -19,15 +19,17 @@ Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
 
 
-# ---- what is asked -------------------------------------------------------------------------------------------------
+# ---- requests ------------------------------------------------------------------------------------------------------
 
 
 class TextPart(Frozen, frozen=True, tag="text", tag_field="type"):
+    """Text in a message."""
+
     text: str
 
 
 class ImagePart(Frozen, frozen=True, tag="image", tag_field="type"):
-    """An image's own bytes; never a URL, so that no engine fetches anything."""
+    """Bytes of an image. URLs are not supported, so that no engine accesses the network."""
 
     data: bytes
     media_type: str
@@ -37,7 +39,7 @@ Part = TextPart | ImagePart
 
 
 class ToolCall(Frozen, frozen=True):
-    """A call that a model made. `arguments` is the JSON text as the model wrote it."""
+    """Tool call of a model. `arguments` is JSON text as the model wrote it."""
 
     id: str
     name: str
@@ -45,6 +47,8 @@ class ToolCall(Frozen, frozen=True):
 
 
 class Message(Frozen, frozen=True):
+    """Message of a conversation."""
+
     role: Role
     content: tuple[Part, ...] = ()
     reasoning: str | None = None
@@ -54,11 +58,12 @@ class Message(Frozen, frozen=True):
 
     @property
     def text(self) -> str:
+        """All text parts, concatenated."""
         return "".join(part.text for part in self.content if isinstance(part, TextPart))
 
 
 class Tool(Frozen, frozen=True):
-    """A function the model may call; `parameters` is its JSON schema."""
+    """Function that the model may call; `parameters` is its JSON schema."""
 
     name: str
     description: str = ""
@@ -66,26 +71,26 @@ class Tool(Frozen, frozen=True):
 
 
 class Chat(Frozen, frozen=True, tag="chat", tag_field="type"):
-    """Messages to be rendered by the model's own chat template."""
+    """Prompt of messages, which the chat template of the model renders."""
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
     parallel_tool_calls: bool = True
-    """False ends the answer after its first tool call."""
+    """Whether several tool calls are allowed. False ends the answer after the first one."""
     thinking: bool | None = None
-    """None leaves it to the model's template."""
+    """Whether the model thinks before its answer; None is the default of the template."""
     template_arguments: dict[str, str | int | float | bool] = {}
-    """Further names the template may read; the edge allows only listed ones."""
+    """Further variables of the template. The dialects accept listed names only."""
 
 
 class Text(Frozen, frozen=True, tag="text", tag_field="type"):
-    """A raw prompt, tokenised as it is."""
+    """Raw prompt, tokenised without a template."""
 
     text: str
 
 
 class Tokens(Frozen, frozen=True, tag="tokens", tag_field="type"):
-    """Token ids of this very model, used as they are."""
+    """Prompt of token ids of the model."""
 
     ids: tuple[int, ...]
 
@@ -94,62 +99,62 @@ Prompt = Chat | Text | Tokens
 
 
 class Sampling(Frozen, frozen=True):
-    """How tokens are chosen. None means the model's own generation_config.json, else the neutral value."""
+    """Sampling settings of a request. None is the value of generation_config.json, else the neutral value."""
 
     temperature: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] | None = None
     top_p: Probability | None = None
     top_k: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    """0 keeps all."""
+    """Number of most likely tokens that are kept; 0 keeps all."""
     min_p: Probability | None = None
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
-    """None draws one, which Started reports, so that any answer can be repeated."""
+    """Seed; None draws one. Started reports the seed, so that every answer can be reproduced."""
     presence_penalty: Penalty = 0.0
     frequency_penalty: Penalty = 0.0
     repetition_penalty: Annotated[float, msgspec.Meta(gt=0.0, le=10.0)] = 1.0
-    """Multiplicative; 1 is off."""
+    """Multiplicative penalty; 1 is off."""
     logit_bias: dict[int, Annotated[float, msgspec.Meta(ge=-100.0, le=100.0)]] = {}
 
 
 MEMORY_ONLY = "\nmemory only\n"
-"""The beginning of a cache namespace whose prompts are never written to disk."""
+"""Prefix of a cache namespace whose prompts are never written to disk."""
 
 
 class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
-    """One request for an answer (or `choices` of them that share one prompt)."""
+    """Request for one answer, or for `choices` answers to one prompt."""
 
     id: str
     model: str
     prompt: Prompt
     sampling: Sampling = Sampling()
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """None: until the model stops or its context is full."""
+    """Maximum number of tokens of the answer; None is limited by the context only."""
     stop: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] = ()
     stop_tokens: tuple[int, ...] = ()
     choices: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
-    """None: no log-probabilities; 0: the chosen token's only."""
+    """Number of alternatives with log-probabilities; 0 reports the chosen token only, None reports nothing."""
     token_ids: bool = False
-    """True puts the token ids in every Delta."""
+    """Whether each Delta contains its token ids."""
     constraint: Constraint | None = None
     tenant: str = "local"
-    """Who asks: a key's id, "tui", "cli"; fairness and the request table go by it."""
+    """Origin of the request for fair scheduling and the request table: the id of a key, "tui" or "cli"."""
     client: str = ""
-    """The client's own name (User-Agent), to be shown."""
+    """Name of the client program (User-Agent), for display."""
     route: str = ""
     cache_namespace: str = ""
     """Prefixes are shared only within one namespace. One that begins with MEMORY_ONLY is never written to disk."""
     priority: Annotated[int, msgspec.Meta(ge=-10, le=10)] = 0
-    """Higher runs first."""
+    """Priority; requests with a higher value run first."""
     deadline: Seconds | None = None
-    """Seconds from arrival after which the request fails, wherever it is."""
+    """Seconds from arrival after which the request fails in any state."""
     queue_deadline: Seconds | None = None
-    """The same while it has not begun: its model loads, or others run."""
+    """Seconds from arrival after which the request fails if it has not begun."""
     ttl: Annotated[float, msgspec.Meta(ge=-1)] | None = None
-    """Seconds of idleness after which a model that this request loads is unloaded; -1 never."""
+    """Seconds without use after which a model that this request loads is unloaded; -1 is never."""
 
 
 class Count(Frozen, frozen=True, tag="count", tag_field="type"):
-    """How many tokens a prompt has, template and tools included."""
+    """Request for the number of tokens of a prompt, template and tools included."""
 
     id: str
     model: str
@@ -160,33 +165,41 @@ class Count(Frozen, frozen=True, tag="count", tag_field="type"):
 Request = Generate | Count
 
 
-# ---- what is answered ----------------------------------------------------------------------------------------------
+# ---- events --------------------------------------------------------------------------------------------------------
 
 
 class Usage(Frozen, frozen=True):
+    """Token counts of an answer."""
+
     prompt_tokens: int = 0
     cached_tokens: int = 0
-    """Of the prompt's, those that came from a cache."""
+    """Number of prompt tokens that were found in the prefix cache."""
     completion_tokens: int = 0
     reasoning_tokens: int = 0
-    """Of the completion's, those spent on thinking."""
+    """Number of completion tokens that are reasoning."""
 
 
 class Timings(Frozen, frozen=True):
-    """Seconds. `first_token` is from arrival in the daemon to the first token; `decode` from there to the last."""
+    """Durations in seconds.
+
+    `first_token` is the time from the arrival in the daemon to the first token, `decode` from there to the last token.
+    """
 
     queue: float = 0.0
     prefill: float = 0.0
     first_token: float = 0.0
     decode: float = 0.0
     load: float = 0.0
-    """Waiting for the model to be loaded, a part of `queue`."""
+    """Part of `queue` that the load of the model took."""
 
     def tokens_per_second(self, completion_tokens: int) -> float:
+        """Return the decode rate; 0.0 if it cannot be computed."""
         return (completion_tokens - 1) / self.decode if self.decode > 0 and completion_tokens > 1 else 0.0
 
 
 class TokenLogprob(Frozen, frozen=True):
+    """Log-probability of a token, and of its most likely alternatives."""
+
     token: str
     id: int
     logprob: float
@@ -195,7 +208,7 @@ class TokenLogprob(Frozen, frozen=True):
 
 
 class ToolCallDelta(Frozen, frozen=True):
-    """A piece of a tool call. `id` and `name` come once, with the call's first piece; arguments are concatenated."""
+    """Part of a tool call. The first part has `id` and `name`; the arguments of all parts are concatenated."""
 
     index: int
     id: str | None = None
@@ -204,22 +217,26 @@ class ToolCallDelta(Frozen, frozen=True):
 
 
 class Queued(Frozen, frozen=True, tag="queued", tag_field="type"):
+    """The request waits in the queue of its worker."""
+
     id: str
     position: int
-    """1 is next."""
+    """Position in the queue; 1 is next."""
 
 
 class Loading(Frozen, frozen=True, tag="loading", tag_field="type"):
-    """The request waits for its model; `fraction` is 0..1, None where unknown."""
+    """The request waits for the load of its model. `fraction` is 0 to 1, None if it is unknown."""
 
     id: str
     model: str
     fraction: float | None = None
     stage: str = ""
-    """What the load does now, in words."""
+    """Current step of the load, in words."""
 
 
 class Started(Frozen, frozen=True, tag="started", tag_field="type"):
+    """Prefill has begun."""
+
     id: str
     prompt_tokens: int
     cached_tokens: int
@@ -227,19 +244,21 @@ class Started(Frozen, frozen=True, tag="started", tag_field="type"):
     instance: str = ""
     context_length: int = 0
     first_difference: int | None = None
-    """The position at which the prompt leaves the earlier one that is most like it."""
+    """Position at which the prompt differs from the most similar stored one."""
     miss: str = ""
-    """Why less of it was cached than could be expected, in words; "" where that is not so."""
+    """Reason for a cache miss, in words; "" if as much was cached as could be expected."""
 
 
 class Prefill(Frozen, frozen=True, tag="prefill", tag_field="type"):
+    """Progress of prefill, in tokens."""
+
     id: str
     done: int
     total: int
 
 
 class Delta(Frozen, frozen=True, tag="delta", tag_field="type"):
-    """A piece of one choice's answer. Any of the three kinds may be there; `tokens` counts those behind it."""
+    """Part of one choice: content, reasoning or a tool call, in any combination. `tokens` is its number of tokens."""
 
     id: str
     choice: int = 0
@@ -252,14 +271,14 @@ class Delta(Frozen, frozen=True, tag="delta", tag_field="type"):
 
 
 class Ending(Frozen, frozen=True):
-    """How one choice ended."""
+    """End of one choice."""
 
     reason: FinishReason
     matched_stop: str | None = None
 
 
 class Finished(Frozen, frozen=True, tag="finished", tag_field="type"):
-    """Terminal. `endings` has one entry for each choice, in order."""
+    """Terminal event of a complete answer. `endings` has one entry for each choice, in order."""
 
     id: str
     endings: tuple[Ending, ...]
@@ -268,18 +287,19 @@ class Finished(Frozen, frozen=True, tag="finished", tag_field="type"):
 
     @property
     def reason(self) -> FinishReason:
+        """Reason for the end of the first choice."""
         return self.endings[0].reason
 
 
 class Counted(Frozen, frozen=True, tag="counted", tag_field="type"):
-    """Terminal, for Count."""
+    """Terminal event of Count."""
 
     id: str
     tokens: int
 
 
 class Failed(Frozen, frozen=True, tag="failed", tag_field="type"):
-    """Terminal. What was generated before it stays valid."""
+    """Terminal event of a failure. Everything generated before it stays valid."""
 
     id: str
     error: ErrorBody
@@ -290,4 +310,5 @@ TERMINAL = (Finished, Counted, Failed)
 
 
 def is_terminal(event: Event) -> bool:
+    """Return whether the event is the last one of its request."""
     return isinstance(event, TERMINAL)

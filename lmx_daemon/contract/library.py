@@ -1,4 +1,4 @@
-"""What is asked and told of the library: files and their proofs, the trash, disk use, the Hub's models. All frozen."""
+"""Requests to the library and its answers: files and verification, trash, disk use, models on the Hub."""
 
 from typing import Any, Literal
 
@@ -12,6 +12,8 @@ FileState = Literal["proved", "unproved", "changed", "missing", "extra", "built-
 
 
 class FileRow(Frozen, frozen=True):
+    """File of a model."""
+
     path: str
     size: int
     hash: str | None = None
@@ -21,7 +23,7 @@ class FileRow(Frozen, frozen=True):
 
 
 class Revision(Frozen, frozen=True):
-    """One snapshot of a repository in the cache."""
+    """Snapshot of a repository in the cache."""
 
     commit: str
     refs: tuple[str, ...] = ()
@@ -31,12 +33,12 @@ class Revision(Frozen, frozen=True):
 
 
 class Details(Frozen, frozen=True):
-    """All there is to be known of one model."""
+    """Details of one model."""
 
     model: Model
     files: tuple[FileRow, ...] = ()
     proof: str = ""
-    """What the hashes rest on."""
+    """Origin of the hashes."""
     config: dict[str, Any] = {}
     template: str = ""
     memory: MemoryPlan | None = None
@@ -45,11 +47,11 @@ class Details(Frozen, frozen=True):
     upstream_checked_at: float | None = None
 
 
-# ---- proving ----
+# ---- verification ----
 
 
 class VerifyRequest(Frozen, frozen=True):
-    """`repair` fetches what is wrong again; `accept` takes the files as they are now."""
+    """Request to verify a model. `repair` downloads faulty files again; `accept` records the present files."""
 
     id: str
     repair: bool = False
@@ -62,7 +64,7 @@ VerifyState = Literal[
 
 
 class VerifyUpdate(Frozen, frozen=True):
-    """How far it is; the last one has one of the last five states."""
+    """Progress of a verification. The last update has one of the last five states."""
 
     id: str
     state: VerifyState
@@ -70,13 +72,13 @@ class VerifyUpdate(Frozen, frozen=True):
     total: int = 0
     files: int = 0
     against: str = ""
-    """What the hashes were compared with."""
+    """Origin of the hashes that the files were compared with."""
     faults: tuple[FileRow, ...] = ()
     error: ErrorBody | None = None
 
 
 class TrustRequest(Frozen, frozen=True):
-    """`revision` must be the one whose code was read; `withdraw` takes it back."""
+    """Request to allow the code of a model. `revision` is the one that was read; `withdraw` revokes the permission."""
 
     id: str
     revision: str | None = None
@@ -84,104 +86,119 @@ class TrustRequest(Frozen, frozen=True):
 
 
 class TrustRow(Frozen, frozen=True):
+    """Revision of a model whose code is allowed."""
+
     id: str
     revision: str
     code: tuple[str, ...] = ()
     at: float = 0.0
 
 
-# ---- the disk ----
+# ---- disk ----
 
 
 class RemoveRequest(Frozen, frozen=True):
+    """Request to move a model to the trash."""
+
     id: str
 
 
 class TrashRow(Frozen, frozen=True):
-    """A removed model that can still be brought back."""
+    """Removed model that can still be restored."""
 
     key: str
     id: str
     size: int
     removed_at: float
     purged_at: float
-    """When it goes for good, unless space is short before."""
+    """Time of the final deletion, which a lack of disk space can bring forward."""
     revision: str | None = None
-    """The commit, where it is a revision that an update replaced; None is the whole model."""
+    """Commit of a revision that an update replaced; None for a whole model."""
 
 
 class UndoRequest(Frozen, frozen=True):
-    """By id; the last one removed where none is given."""
+    """Request to restore a model by id; None is the one removed last."""
 
     id: str | None = None
 
 
 class PurgeRequest(Frozen, frozen=True):
-    """Empties the trash now; of one id, or altogether."""
+    """Request to delete the trash of one id, or the whole trash."""
 
     id: str | None = None
 
 
 class DiskRow(Frozen, frozen=True):
-    """What one model takes on the disk."""
+    """Disk use of one model."""
 
     id: str
     path: str
     source: str
     size: int
-    """All of it: every revision, and what is half fetched."""
+    """Total size: all revisions and partial files."""
     current: int
     old: int = 0
-    """In revisions that no name points to."""
+    """Size of revisions without a ref."""
     partial: int = 0
     orphans: int = 0
-    """In blobs that no revision uses."""
+    """Size of blobs that no revision uses."""
 
 
 class DiskUse(Frozen, frozen=True):
+    """Disk use of all models."""
+
     rows: tuple[DiskRow, ...] = ()
     total: int = 0
     trash: int = 0
     reclaimable: int = 0
-    """What `lmx prune` would free."""
+    """Size that `lmx prune` would free."""
     free: int = 0
     cache: str = ""
     prefixes: int = 0
-    """Bytes of prompts that are kept on disk; the command line counts them."""
+    """Size of stored prompts on disk; the command line fills it in."""
 
 
 class PruneRequest(Frozen, frozen=True):
+    """Request to delete unused files of the cache."""
+
     dry_run: bool = True
 
 
 class PruneRow(Frozen, frozen=True):
-    """One unused thing. An unnamed revision is a snapshot without a ref; another program may have pinned its commit."""
+    """Unused part of the cache.
+
+    An unnamed revision is a snapshot without a ref; another program may have pinned its commit.
+    """
 
     id: str
     what: Literal["unnamed revision", "orphan", "partial"]
     path: str
     size: int
-    """Bytes that are freed once this and the rows before it are gone."""
+    """Size that is freed by the deletion of this row after the rows before it."""
 
 
 class PruneReport(Frozen, frozen=True):
+    """Result of a prune."""
+
     rows: tuple[PruneRow, ...] = ()
     freed: int = 0
     dry_run: bool = True
 
 
 class ImportRequest(Frozen, frozen=True):
-    """`copy` brings the files here; else they are linked to and stay where they are."""
+    """Request to import a model. `copy` copies the files; otherwise links to them are made."""
 
     path: str
     id: str | None = None
     copy: bool = False
 
 
-# ---- the Hub ----
+# ---- Hub ----
 
 
 class SearchRequest(Frozen, frozen=True):
+    """Search on the Hub."""
+
     words: str = ""
     author: str | None = None
     tools: bool = False
@@ -192,23 +209,23 @@ class SearchRequest(Frozen, frozen=True):
     sort: Literal["downloads", "likes", "updated", "created", "trending", "size"] = "downloads"
     limit: int = 20
     context_length: int | None = None
-    """What keys and values are planned for; 8,192 or the model's own if that is less."""
+    """Context length for the memory plan; None is the smaller of 8,192 and the length of the model."""
 
 
 class RecommendRequest(Frozen, frozen=True):
-    """`every` asks for those too that do not fit."""
+    """Request for recommended models. `every` includes models that do not fit."""
 
     context_length: int | None = None
     every: bool = False
 
 
 class Offer(Frozen, frozen=True):
-    """A model on the Hub."""
+    """Model on the Hub."""
 
     id: str
     commit: str | None = None
     size: int | None = None
-    """Bytes of its weights."""
+    """Size of the weights."""
     parameters: int | None = None
     quantization: str | None = None
     architecture: str | None = None
@@ -223,37 +240,45 @@ class Offer(Frozen, frozen=True):
     vision: bool = False
     embedding: bool = False
     memory: int | None = None
-    """Bytes to run it at `memory_context`."""
+    """Planned memory with a context of `memory_context` tokens."""
     memory_context: int | None = None
     fit: Fit = "unknown"
     here: bool = False
     reason: str | None = None
-    """Why it is recommended."""
+    """Reason for the recommendation."""
 
 
 class Offers(Frozen, frozen=True):
+    """Result of a search or a recommendation."""
+
     offers: tuple[Offer, ...] = ()
     asked_at: float = 0.0
-    """When the Hub said so."""
+    """Time of the answer of the Hub."""
     from_cache: bool = False
     note: str | None = None
-    """Why it is not fresh."""
+    """Reason why the answer is an old one."""
     cap: int = 0
-    """Bytes that models may use on this machine."""
+    """Memory that models may use on this machine."""
 
 
 class OutdatedRow(Frozen, frozen=True):
+    """Installed model and the newest commit on the Hub."""
+
     id: str
     commit: str
     newer: str | None = None
-    """None where it is up to date, or not known."""
+    """Newest commit; None if the model is up to date or the commit is unknown."""
     error: str | None = None
 
 
 class Outdated(Frozen, frozen=True):
+    """Result of the check for newer commits."""
+
     rows: tuple[OutdatedRow, ...] = ()
     checked_at: float = 0.0
 
 
 class UpdateRequest(Frozen, frozen=True):
+    """Request to pull the newest commit of a model."""
+
     id: str

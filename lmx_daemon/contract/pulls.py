@@ -1,4 +1,4 @@
-"""Pulls: what is asked of the queue of downloads, and what is told of each. All frozen; bytes and seconds."""
+"""Requests to the queue of pulls, and the state of each pull. Sizes are bytes, times are seconds."""
 
 from typing import Annotated, Literal
 
@@ -11,73 +11,74 @@ DownloadState = Literal[
     "queued", "downloading", "verifying", "retrying", "stalled", "paused", "done", "failed", "cancelled"
 ]
 DOWNLOAD_ENDS: frozenset[DownloadState] = frozenset({"paused", "done", "failed", "cancelled"})
-"""States that a pull does not leave by itself."""
+"""States that a pull does not leave without a command."""
 
 
 class Download(Frozen, frozen=True):
-    """One pull. Paused and failed ones go on when they are asked to; all but the cancelled survive the daemon."""
+    """State of one pull. All pulls but cancelled ones survive a restart of the daemon."""
 
     id: str
     repo: str
     state: DownloadState
     requested: str | None = None
-    """The branch, tag or commit that was asked for; None is the main branch."""
+    """Requested branch, tag or commit; None is the main branch."""
     revision: str | None = None
-    """The commit, once it is known."""
+    """Commit; None until it is resolved."""
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     position: int | None = None
-    """In the queue, 0 is the next; None for those that run, wait for nothing, or have ended."""
+    """Position in the queue, 0 is the next; None for a pull that is not queued."""
     done: int = 0
-    """Bytes that are in place, those of earlier attempts included."""
+    """Bytes on disk, those of earlier attempts included."""
     total: int | None = None
     rate: float = 0.0
     eta: float | None = None
     files_done: int = 0
     files_total: int | None = None
     file: str | None = None
-    """The file under way."""
+    """File that is being downloaded."""
     resumed: int = 0
-    """Bytes that an earlier attempt had left."""
+    """Bytes that earlier attempts had downloaded."""
     retries: int = 0
     checked: int = 0
-    """Of `to_check` bytes that were found here, so many are hashed."""
+    """Bytes hashed so far, out of `to_check` bytes that were found on disk."""
     to_check: int = 0
     note: str | None = None
-    """Why it waits or tries again, in one line."""
+    """Reason for waiting or retrying, in one line."""
     skipped: tuple[str, ...] = ()
-    """Files of the repository that a model does not need."""
+    """Files of the repository that are not downloaded because a model does not need them."""
     started_at: float = 0.0
     ended_at: float | None = None
     error: ErrorBody | None = None
 
 
 class PullRequest(Frozen, frozen=True):
-    """`repo` may be an id, an id@revision, or a page's address on the Hub."""
+    """Request for a pull. `repo` is an id, an id@revision, or the URL of a page on the Hub."""
 
     repo: str
     revision: str | None = None
     include: tuple[str, ...] = ()
-    """Patterns; they replace what a model needs by default."""
+    """File patterns that replace the default selection."""
     exclude: tuple[str, ...] = ()
     paused: bool = False
-    """Put into the list, not begun."""
+    """Whether the pull is added without being started."""
     endpoint: str | None = None
-    """The Hub; None is the daemon's own."""
+    """URL of the Hub; None is the one of the daemon."""
     token: str | None = None
-    """For this pull while the daemon lives; never written, never told."""
+    """Token for this pull. It is held in memory only, and never logged or returned."""
 
     def __repr__(self) -> str:
+        """Return a form without the token."""
         return f"PullRequest(repo={self.repo!r}, revision={self.revision!r})"
 
 
 class MovePull(Frozen, frozen=True):
-    """To a place in the queue; 0 is the next."""
+    """Request to move a pull in the queue; 0 is the next position."""
 
     position: int
 
 
 class PullLimit(Frozen, frozen=True):
-    """Bytes a second over all pulls; None is no bound."""
+    """Request to limit the rate of all pulls together, in bytes per second; None removes the limit."""
 
     bytes_per_second: Annotated[int, msgspec.Meta(ge=16_384)] | None = None

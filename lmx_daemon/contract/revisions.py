@@ -20,8 +20,7 @@ def without_unchanged(snapshot: Snapshot, sent: Revisions | None) -> Snapshot:
 
 
 def with_unchanged(update: Snapshot, last: Snapshot | None) -> Snapshot:
-    """Return the update with the arrays of `last`, the snapshot before it in this stream, where the revision is the
-    same."""
+    """Return the update with unchanged arrays taken from `last`, the snapshot before it in this stream."""
     if last is None:
         return update
     same = _same(update.revisions, last.revisions)

@@ -1,16 +1,17 @@
-"""Text and values from outside, made fit for the wire: UTF-8, and integers that msgpack can encode.
+r"""Sanitising of external text and values for encoders and logs: valid UTF-8, 64-bit integers, single lines. Pure.
 
-A lone surrogate is half of a UTF-16 pair (`\\ud83d`) or a byte of a file name that is not UTF-8 (`\\udce9`). Python's
-`str` holds it, no encoder takes it. Each edge replaces it where the text enters: files, the Hub, requests, answers.
+A lone surrogate is half of a UTF-16 pair (`\ud83d`) or a byte of a file name that is not UTF-8 (`\udce9`). A Python
+`str` can contain it, but no encoder accepts it. Each edge replaces it where text enters: files, the Hub, requests and
+answers.
 """
 
 import re
 from typing import Any
 
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
-"""Range of msgpack's integers."""
+"""Range of integers in msgpack."""
 MAX_DEPTH = 200
-"""Nesting above which a container is replaced by None."""
+"""Depth of nesting above which a container is replaced by None."""
 
 
 def valid_text(text: str) -> str:
@@ -42,7 +43,7 @@ def encodable(value: Any, depth: int = 0) -> Any:
 
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Characters that end a line, drive a terminal, reorder a line, or cannot be encoded."""
+"""Characters that end a line, control a terminal, change the text direction, or cannot be encoded."""
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 

@@ -1,6 +1,6 @@
-"""What the daemon tells of itself: models, instances, requests, memory, and the one Snapshot that holds them.
+"""The state of the daemon: models, instances, requests, memory, and the Snapshot that combines them.
 
-All frozen; bytes are bytes, times are seconds (wall-clock where a name ends in `_at`), rates are per second.
+Sizes are bytes, times are seconds (wall-clock if the name ends in `_at`), rates are per second.
 """
 
 from typing import Annotated, Literal
@@ -13,9 +13,9 @@ from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.pulls import Download
 
 PROTOCOL = 2
-"""The admin socket's; a client and a daemon with different ones refuse each other in one line."""
+"""Version of the admin protocol. A client and a daemon with different versions refuse each other."""
 HUB_HEADER = "x-lmx-hub"
-"""The Hub that the caller's HF_ENDPOINT names, percent-encoded: the daemon's own may be another."""
+"""Header with HF_ENDPOINT of the caller, percent-encoded. It may differ from that of the daemon."""
 PROTOCOL_HEADER = "x-lmx-protocol"
 REQUEST_ID_HEADER = "x-request-id"
 
@@ -32,7 +32,7 @@ class Model(Frozen, frozen=True):
     """Kind of engine that runs the model."""
     revision: str | None = None
     size: int = 0
-    """Bytes of its weights' files."""
+    """Size of the weights' files in bytes."""
     architecture: str | None = None
     quantization: str | None = None
     """"4-bit", "mxfp4", "bfloat16"."""
@@ -46,39 +46,40 @@ class Model(Frozen, frozen=True):
     embedding: bool = False
     license: str | None = None
     code: tuple[str, ...] = ()
-    """What of it would run code if it were let: files, and switches in its configs."""
+    """Files and config entries that would run code if that were allowed."""
     trusted: bool = False
-    """Its code was allowed by hand, for this revision."""
+    """Whether a person has allowed its code for this revision."""
     problem: str | None = None
-    """Why it cannot be loaded, in one line; None where nothing is known against it."""
+    """Reason why it cannot be loaded, in one line; None if there is no known reason."""
     modified_at: float = 0.0
     used_at: float | None = None
     verified_at: float | None = None
-    """When all its files were last proved to be what the Hub published, or what was recorded of them."""
+    """Time of the last verification of all files against the Hub or the recorded manifest."""
     newer: str | None = None
-    """Upstream's commit, where it is another one."""
+    """Commit on the Hub if it differs from `revision`."""
 
 
 class Figure(Frozen, frozen=True):
-    """Bytes, and how they are known."""
+    """Number of bytes, and its origin."""
 
     bytes: int
     basis: Basis
 
 
 class MemoryPlan(Frozen, frozen=True):
-    """What a model takes in memory, before it is loaded."""
+    """Planned memory of a model before its load."""
 
     weights: Figure
     cache: Figure
-    """Keys, values and states of `slots` sequences of `context` tokens."""
+    """Size of keys, values and states of `slots` sequences of `context` tokens."""
     scratch: Figure
-    """What a step computes with, and the process itself."""
+    """Size of temporary buffers of a step, and of the process without its model."""
     context: int
     slots: int = 1
 
     @property
     def bytes(self) -> int:
+        """Total size."""
         return self.weights.bytes + self.cache.bytes + self.scratch.bytes
 
 
@@ -86,7 +87,7 @@ InstanceState = Literal["starting", "loading", "ready", "leaving", "failed"]
 
 
 class Instance(Frozen, frozen=True):
-    """A model in memory, or on its way there or out."""
+    """Model that is in memory, being loaded or being unloaded."""
 
     id: str
     model: str
@@ -102,32 +103,32 @@ class Instance(Frozen, frozen=True):
     load_seconds: float | None = None
     used_at: float | None = None
     ttl: float | None = None
-    """Seconds of idleness after which it is unloaded; None: never."""
+    """Seconds without use after which it is unloaded; None is never."""
     expires_at: float | None = None
-    """None also while it is in use."""
+    """Time of the unload by `ttl`; None while the model is in use."""
     running: int = 0
     waiting: int = 0
     decode_rate: float = 0.0
-    """Tokens a second over all its streams, now."""
+    """Current generated tokens per second over all streams."""
     prefill_rate: float = 0.0
     restarts: int = 0
     error: ErrorBody | None = None
     pinned: bool = False
-    """It is never unloaded to make room."""
+    """Whether it is exempt from eviction."""
     plan: MemoryPlan | None = None
-    """What it was loaded with, corrected by what the load told."""
+    """Memory plan of the load, corrected by the figures that the load measured."""
     held: int = 0
-    """Bytes that its process holds: the larger of MLX's count and the system's, mapped files left out; for a GPU with
-    memory of its own, MLX's count."""
+    """Memory of its process: the larger of MLX's and the system's count without mapped files; for a GPU with memory of
+    its own, MLX's count."""
     cache_limit: int = 0
-    """Bytes that its keys and values may have now; what other models do not need is shared out."""
+    """Current limit of its keys and values. Memory that other models do not need is distributed."""
 
 
 IncidentKind = Literal["crashed", "out of memory", "hung", "load failed", "undone", "evicted", "restored", "expired"]
 
 
 class Incident(Frozen, frozen=True):
-    """Something that happened to a model without being asked for."""
+    """Event in the life of a model that no user requested."""
 
     at: float
     kind: IncidentKind
@@ -136,25 +137,25 @@ class Incident(Frozen, frozen=True):
 
 
 class Verdict(Frozen, frozen=True):
-    """Whether a model may be loaded now, and at what price."""
+    """Prediction of a load: whether the model fits now, and what would be unloaded for it."""
 
     model: str
     plan: MemoryPlan
     outcome: Literal["fits", "evicts", "waits", "refused"]
     cap: int
     free: int
-    """Bytes free now, with nothing unloaded."""
+    """Bytes that are free without any unload."""
     others: tuple[str, ...] = ()
-    """Instances that would be unloaded, or be waited for."""
+    """Ids of the instances that would be unloaded or waited for."""
     error: ErrorBody | None = None
-    """Of a refusal, in words."""
+    """Error of a refusal."""
 
 
 RequestState = Literal["queued", "loading", "prefill", "decode", "finished", "failed", "cancelled"]
 
 
 class RequestRow(Frozen, frozen=True):
-    """A request as the monitor shows it; never its text."""
+    """State of a request for the monitor; it never contains text of the request."""
 
     id: str
     model: str
@@ -167,12 +168,12 @@ class RequestRow(Frozen, frozen=True):
     age: float = 0.0
     position: int | None = None
     progress: float | None = None
-    """Of loading or prefill, 0..1."""
+    """Progress of loading or prefill, 0 to 1."""
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     first_difference: int | None = None
     miss: str = ""
-    """Why less was cached than could be expected, and where the prompt differs, as Started says."""
+    """Reason for a cache miss; see Started."""
     completion_tokens: int = 0
     max_tokens: int | None = None
     rate: float = 0.0
@@ -181,28 +182,28 @@ class RequestRow(Frozen, frozen=True):
 
 
 class HostMemory(Frozen, frozen=True):
-    """The machine's memory, in bytes, cgroup limits included."""
+    """Memory of the machine in bytes, limits of control groups included."""
 
     total: int
     available: int
     cap: int
-    """What lmx plans to use at most."""
+    """Maximum that lmx plans to use."""
     daemon: int
-    """Bytes that the daemon's own process holds."""
+    """Memory of the daemon process."""
     workers: int
-    """Bytes that all workers hold, the spare included; see Instance.held."""
+    """Memory of all workers, the spare included; see Instance.held."""
     models: int
-    """MLX's active memory over all models."""
+    """Active memory of MLX over all models."""
     claimed: int = 0
-    """What loaded models hold or were promised; `cap` less this is free for another."""
+    """Memory that loaded models hold or are entitled to; the rest of `cap` is free for other models."""
     source: str = ""
-    """Where `total` comes from: "physical", "cgroup", "device"."""
+    """Origin of `total`: "physical", "cgroup" or "device"."""
     pressure: str = "normal"
-    """The system's own word on how short memory is: "normal", "warning" or "critical"."""
+    """Memory pressure as reported by the system: "normal", "warning" or "critical"."""
 
 
 class Series(Frozen, frozen=True):
-    """One sample a second, oldest first, at most `SERIES_SECONDS` of them; all lists are equally long."""
+    """Samples, one per second, oldest first, at most SERIES_SECONDS; all lists have the same length."""
 
     memory: tuple[int, ...] = ()
     decode: tuple[float, ...] = ()
@@ -214,13 +215,15 @@ SERIES_SECONDS = 300
 
 
 class Health(Frozen, frozen=True):
+    """Health of the daemon and its workers."""
+
     ok: bool
-    """False while a worker with work makes no progress, or the daemon is shutting down."""
+    """False while a worker with work makes no progress, or while the daemon is shutting down."""
     reason: str | None = None
 
 
 class Status(Frozen, frozen=True):
-    """The daemon itself."""
+    """State of the daemon process."""
 
     version: str
     protocol: int
@@ -228,23 +231,23 @@ class Status(Frozen, frozen=True):
     started_at: float
     uptime: float
     address: str
-    """"http://127.0.0.1:1234"."""
+    """URL of the public port: "http://127.0.0.1:1234"."""
     home: str
     health: Health
     other_addresses: tuple[str, ...] = ()
-    """More URLs of the public port: ::1 beside 127.0.0.1."""
+    """Further URLs of the public port, such as that of ::1."""
     versions: dict[str, str] = {}
-    """mlx, mlx-lm, python, as the last worker said."""
+    """Versions of mlx, mlx-lm and python in the last worker."""
     backend: str = ""
-    """Where MLX computes: "cpu, OpenBLAS"."""
+    """Device and library of the computation: "cpu, OpenBLAS"."""
     platform: str = ""
     draining: bool = False
     spare: str = "off"
-    """"off", "starting", "warm", or why there is none."""
+    """"off", "starting", "warm", or the reason why there is none."""
     log_file: str = ""
     api_key: bool = False
     incidents: tuple[Incident, ...] = ()
-    """The last ones, oldest first."""
+    """Most recent incidents, oldest first."""
 
 
 class Revisions(Frozen, frozen=True):
@@ -269,6 +272,8 @@ class Snapshot(Frozen, frozen=True):
 
 
 class LogLine(Frozen, frozen=True):
+    """Line of the daemon's log."""
+
     at: float
     level: str
     source: str
@@ -277,30 +282,32 @@ class LogLine(Frozen, frozen=True):
     request: str | None = None
 
 
-# ---- what a client asks on the admin socket ------------------------------------------------------------------------
+# ---- requests on the admin socket -----------------------------------------------------------------------------------
 
 
 Size = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
 class LoadRequest(Frozen, frozen=True):
+    """Request to load a model."""
+
     model: str
     context_length: Size | None = None
     ttl: float | None = None
     slots: Size | None = None
-    """Sequences decoded together; memory for all of them at full length is made sure of."""
+    """Number of sequences decoded together; memory for all of them at full length is reserved."""
     pin: bool | None = None
-    """True: never unloaded to make room. None leaves it as it is."""
+    """Whether the model is exempt from eviction; None does not change it."""
 
 
 class UnloadRequest(Frozen, frozen=True):
-    """By instance id or by model id; `force` does not wait for running requests."""
+    """Request to unload by instance id or model id; `force` does not wait for running requests."""
 
     id: str
     force: bool = False
 
 
 class LoadUpdate(Frozen, frozen=True):
-    """One line of the answer to LoadRequest: the instance as it changes; the last is "ready" or "failed"."""
+    """Line of the answer to LoadRequest. The state of the last one is "ready" or "failed"."""
 
     instance: Instance

@@ -1,3 +1,3 @@
-"""The version, said once: hatch reads it from here."""
+"""The version of lmx; hatch reads it from here."""
 
 VERSION = "0.1.0"
