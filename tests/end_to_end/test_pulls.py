@@ -105,7 +105,7 @@ def test_every_question_goes_to_the_hub_of_the_shell(daemon: Daemon, hub: StandI
     try:
         for question in (["search", "never asked"], ["outdated"], ["update", REPO, "--yes"], ["pull", REPO]):
             ended = daemon.lmx(*question)
-            assert ended.returncode == 1 and "cannot ask http://127.0.0.1:9" in ended.stderr, question
+            assert ended.returncode == 1 and "cannot reach http://127.0.0.1:9" in ended.stderr, question
             assert "hint: check the network" in ended.stderr
         assert hub.requests() == []
     finally:

@@ -55,7 +55,7 @@ def shown(daemon: Daemon, *command: str, columns: int) -> list[str]:
 def test_tables_fit_the_terminal_and_a_pipe_gets_all(shelf: Daemon, command: str) -> None:
     name = "lmx/guide" if command == "ps" else LONG
     whole = shelf.lmx(command).stdout
-    assert name in whole and "…" not in whole.partition("cannot ask")[0]
+    assert name in whole and "…" not in whole.partition("cannot reach")[0]
     for columns in (120, 80, 60, 40):
         lines = [line for line in shown(shelf, command, columns=columns) if "models, " not in line]
         assert max(map(cells, lines)) <= columns, lines

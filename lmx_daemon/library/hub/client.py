@@ -1,6 +1,6 @@
-"""Small questions to the Hub: JSON in a second or two, or a reason why not. No retries: somebody waits for the answer.
+"""Short JSON requests to the Hub, without retries because a user waits for the result.
 
-The token goes to the Hub's own origin and nowhere else; what comes back is bounded and trusted for nothing.
+The token is sent to the Hub's own origin only. Responses are limited in size and not trusted.
 """
 
 import json
@@ -14,48 +14,52 @@ from lmx_daemon.contract.errors import HubError, NotFoundError
 from lmx_daemon.contract.text import encodable
 from lmx_daemon.library.hub.hub import Hub
 
-ANSWER_SECONDS = 15.0
+RESPONSE_SECONDS = 15.0
 CONNECT_SECONDS = 5.0
 MAX_BYTES = 32 * 1024 * 1024
 MAX_REDIRECTS = 3
+MAX_MESSAGE = 300
+"""Upper bound on the characters of an error's message."""
 
 
 class HubClient:
-    """Use in a `with`. One for each round of questions; any number of threads may ask."""
+    """A client for one group of requests, used in a `with` statement. Several threads may share it."""
 
     def __init__(self, hub: Hub) -> None:
         hub.refuse_if_offline()
         self._endpoint = hub.endpoint
         token = hub.token()
         self._client = httpx2.Client(
-            timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+            timeout=httpx2.Timeout(RESPONSE_SECONDS, connect=CONNECT_SECONDS),
             headers={"Authorization": f"Bearer {token}"} if token else {},
             follow_redirects=False,
         )
 
     def __enter__(self) -> "HubClient":
+        """Return the client."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Close the connections."""
         self._client.close()
 
     def json(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
-        """Raises NotFoundError for what is not there, or is private; HubError for everything else that goes wrong."""
+        """Return the JSON of a path. Raises NotFoundError if it is missing or private, else HubError."""
         url = str(httpx2.URL(f"{self._endpoint}{path}", params=params))
         try:
             status, content = self._get(url)
         except httpx2.HTTPError as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            hint = "check the network; a mirror is named by HF_ENDPOINT, or by `endpoint` in config.toml"
-            raise HubError(f"cannot ask {self._endpoint}: {reason}"[:300], hint=hint) from error
+            hint = "check the network; HF_ENDPOINT or `endpoint` in config.toml sets a mirror"
+            raise HubError(f"cannot reach {self._endpoint}: {reason}"[:MAX_MESSAGE], hint=hint) from error
         if status in (401, 404):
             raise NotFoundError(f"the Hub has no {path.removeprefix('/api/models/')}, or it is private")
         if status != 200:
-            raise HubError(f"cannot ask {self._endpoint}: it answers {status}", hint="try again later")
+            raise HubError(f"{self._endpoint} responded with status {status}", hint="try again later")
         try:
             return encodable(json.loads(content))
         except (ValueError, RecursionError) as error:
-            raise HubError(f"{self._endpoint} does not answer as a Hub does", hint="check HF_ENDPOINT") from error
+            raise HubError(f"{self._endpoint} does not respond like a Hub", hint="check HF_ENDPOINT") from error
 
     def _get(self, url: str) -> tuple[int, bytes]:
         origin = urlsplit(url)[:2]
@@ -65,8 +69,8 @@ class HubClient:
                     return response.status_code, _bounded(response)
                 url = str(response.url.join(response.headers["location"]))
             if urlsplit(url)[:2] != origin:
-                raise HubError(f"{self._endpoint} sends questions to another host")
-        raise HubError(f"{self._endpoint} redirects for ever")
+                raise HubError(f"{self._endpoint} redirects to another host")
+        raise HubError(f"{self._endpoint} redirects more than {MAX_REDIRECTS} times")
 
 
 def _bounded(response: httpx2.Response) -> bytes:
@@ -74,5 +78,5 @@ def _bounded(response: httpx2.Response) -> bytes:
     for chunk in response.iter_bytes():
         content += chunk
         if len(content) > MAX_BYTES:
-            raise HubError("the Hub answers with more than anybody would read")
+            raise HubError(f"the Hub's response has more than {MAX_BYTES} bytes")
     return bytes(content)

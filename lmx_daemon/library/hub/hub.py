@@ -1,6 +1,6 @@
-"""What the Hub says of a repository: its commit and its files, every name and hash checked before it is used.
+"""The Hub as the source of a repository: its commit and its files, with every name and hash checked before use.
 
-huggingface_hub does metadata, tokens and errors (imported when first needed: it takes 0.2 s); the bytes are fetch.py's.
+huggingface_hub reads metadata and tokens; its import takes 0.2 s and is deferred. pull/fetch.py reads the files.
 """
 
 from collections.abc import Mapping
@@ -17,28 +17,28 @@ from lmx_daemon.contract.errors import (
 )
 from lmx_daemon.library.disk.layout import COMMIT
 from lmx_daemon.library.hub.names import checked_file
-from lmx_daemon.library.pull.selection import chosen
+from lmx_daemon.library.pull.selection import select_files
 from lmx_daemon.library.verify.manifest import Manifest, ManifestFile
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
-ASK_SECONDS = 10.0
+REQUEST_SECONDS = 10.0
 MAX_FILES = 20_000
 LOG_IN = "log in with: lmx login"
 
 
 class TransientHubError(HubError):
-    """Asking again later may help."""
+    """Failure of a request that a later one may not have."""
 
 
 def checked_endpoint(endpoint: str | None) -> str | None:
-    """As a caller names it. Raises RequestError."""
+    """Return the address of a Hub that a request names. Raises RequestError."""
     if endpoint is not None and not endpoint.startswith(("https://", "http://")):
-        raise RequestError(f"{endpoint[:200]!r} is no address of a Hub", param="endpoint", hint="see HF_ENDPOINT")
+        raise RequestError(f"{endpoint[:200]!r} is not the address of a Hub", param="endpoint", hint="see HF_ENDPOINT")
     return endpoint
 
 
 class Hub:
-    """One endpoint, as one user."""
+    """One endpoint with one user's token."""
 
     def __init__(self, endpoint: str | None, environ: Mapping[str, str], token: str | None = None) -> None:
         self.endpoint = (endpoint or environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
@@ -46,7 +46,7 @@ class Hub:
         self._token = token
 
     def token(self) -> str | None:
-        """The one that was given, else the Hub's own places: HF_TOKEN, or the file that a login leaves."""
+        """Return the given token, else HF_TOKEN or the token of a login."""
         from huggingface_hub import get_token
 
         return self._token or get_token()
@@ -54,36 +54,41 @@ class Hub:
     def manifest(
         self, repo: str, revision: str | None, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
     ) -> Manifest:
-        """Blocking. Raises NotFoundError, AuthenticationError, HubError, UntrustedModelError or RequestError."""
+        """Return the files to pull, pinned to a commit. Blocking.
+
+        Raises NotFoundError, AuthenticationError, HubError, UntrustedModelError or RequestError.
+        """
         self.refuse_if_offline()
         commit, files = self.listing(repo, revision)
-        wanted, skipped = chosen(repo, files, include, exclude)
+        wanted, skipped = select_files(repo, files, include, exclude)
         return Manifest(
             repo=repo, commit=commit, files=wanted, skipped=skipped, revision=revision, endpoint=self.endpoint
         )
 
     def listing(self, repo: str, revision: str | None) -> tuple[str, list[ManifestFile]]:
-        """(commit, its files). Blocking, two requests. Raises as `manifest` does."""
+        """Return the commit and its files. Blocking, with two requests. Raises the errors of `manifest`."""
         from huggingface_hub import HfApi
 
         api = HfApi(endpoint=self.endpoint, token=self.token() or False)
         try:
-            commit = str(api.model_info(repo, revision=revision, timeout=ASK_SECONDS).sha)
+            commit = str(api.model_info(repo, revision=revision, timeout=REQUEST_SECONDS).sha)
             if not COMMIT.fullmatch(commit):
-                raise HubError(f"the Hub names a commit that is none: {commit[:80]!r}")
+                raise HubError(f"the Hub returned an invalid commit: {commit[:80]!r}")
             entries = list(islice(api.list_repo_tree(repo, recursive=True, revision=commit), MAX_FILES + 1))
         except LmxError:
             raise
-        except Exception as error:  # whatever the library raises becomes one of ours
+        except Exception as error:  # any error of huggingface_hub is translated
             raise self._error(repo, revision, error) from error
         if len(entries) > MAX_FILES:
             raise UntrustedModelError(f"{repo} has more than {MAX_FILES} files")
         return commit, [checked_file(entry) for entry in entries if hasattr(entry, "blob_id")]
 
     def url(self, manifest: Manifest, file: ManifestFile) -> str:
+        """Return the address of a file."""
         return f"{self.endpoint}/{manifest.repo}/resolve/{manifest.commit}/{quote(file.path)}"
 
     def refuse_if_offline(self) -> None:
+        """Raise HubError when HF_HUB_OFFLINE is set."""
         if self._offline:
             raise HubError("HF_HUB_OFFLINE is set, so nothing is downloaded", hint="unset it to pull")
 
@@ -93,22 +98,25 @@ class Hub:
         page = f"{self.endpoint}/{repo}"
         if isinstance(error, errors.GatedRepoError):
             return AuthenticationError(
-                f"{repo} is gated: its publisher has terms to accept",
+                f"{repo} is gated: its publisher requires that you accept terms",
                 hint=f"accept at {page}, then {LOG_IN}",
             )
         if isinstance(error, errors.RevisionNotFoundError):
             return NotFoundError(f"{repo} has no revision {revision!r}", param="revision", hint=f"see {page}/commits")
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status == 401 and self.token():
-            return AuthenticationError(f"the Hub does not accept the token (asked for {repo})", hint=LOG_IN)
+            return AuthenticationError(f"the Hub does not accept the token (for {repo})", hint=LOG_IN)
         if isinstance(error, errors.RepositoryNotFoundError):
             return NotFoundError(
                 f"the Hub has no model {repo}, or it is private",
                 param="repo",
                 hint=f"check the name; for a private or gated one {LOG_IN}",
             )
-        said = " ".join(str(error).split()) or type(error).__name__
-        message = f"cannot ask {self.endpoint} for {repo}: {said}"[:400]
+        reason = " ".join(str(error).split()) or type(error).__name__
+        failed = (
+            f"cannot reach {self.endpoint} for {repo}" if status is None else f"cannot get {repo} from {self.endpoint}"
+        )
+        message = f"{failed}: {reason}"[:400]
         if status is None or status in (408, 429) or status >= 500:
             return TransientHubError(message, hint="check the network, and try again")
         if status in (401, 403):
@@ -117,5 +125,6 @@ class Hub:
 
 
 def is_offline(environ: Mapping[str, str]) -> bool:
+    """Return whether a variable of the Hub's tools forbids requests."""
     names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
     return any(environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in names)

@@ -1,6 +1,6 @@
-"""Names that come from outside: repositories, revisions, files of a repository. Checked here before anything uses them.
+"""Checks of names from outside: repositories, revisions, files of a repository.
 
-A name that is let through can be part of a path in the cache and of a URL of the Hub; nothing else is promised.
+A name that passes is safe as a part of a path in the cache and of a URL of the Hub.
 """
 
 import re
@@ -18,42 +18,44 @@ REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.A
 REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}", re.ASCII)
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 HOSTS = frozenset({"huggingface.co", "www.huggingface.co", "hf.co", "www.hf.co"})
-OTHER_KINDS = ("datasets", "spaces", "collections", "papers", "docs", "api")
+OTHER_PAGES = ("datasets", "spaces", "collections", "papers", "docs", "api")
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 1024
 MAX_FILE_BYTES = 4 * 1000**4
 EXAMPLE = "give it as owner/name, for example mlx-community/Qwen3-0.6B-4bit"
 
 
-def asked_for(text: str, endpoint: str = "") -> tuple[str, str | None]:
-    """(repository, revision) of what a user typed or pasted: `owner/name`, `owner/name@revision`, or the Hub's own URL,
-    with or without "https://". Raises RequestError."""
+def parse_reference(text: str, endpoint: str = "") -> tuple[str, str | None]:
+    """Return the repository and the revision that a user typed: `owner/name`, `owner/name@revision`, or a page's URL.
+
+    "https://" may be missing from the URL. Raises RequestError.
+    """
     text = text.strip()
     host = text.partition("://")[2] or text
     host = host.partition("/")[0].lower()
-    mine = HOSTS | {urlsplit(endpoint).netloc.lower()} - {""}
-    if "://" not in text and host not in mine:
+    hosts = HOSTS | {urlsplit(endpoint).netloc.lower()} - {""}
+    if "://" not in text and host not in hosts:
         repo, _, revision = text.partition("@")
-        return repository_of(repo), revision_of(revision)
-    if host not in mine or not text.lower().startswith(("https://", "http://", host)):
+        return checked_repository(repo), checked_revision(revision)
+    if host not in hosts or not text.lower().startswith(("https://", "http://", host)):
         raise RequestError(f"{text[:200]!r} is not on the Hugging Face Hub", param="repo", hint=EXAMPLE)
     path = urlsplit(text if "://" in text else f"https://{text}").path
     parts = [unquote(part) for part in path.strip("/").split("/")]
-    if parts[0] in OTHER_KINDS:
+    if parts[0] in OTHER_PAGES:
         raise RequestError(f"{text[:200]!r} is not the page of a model", param="repo", hint=EXAMPLE)
     revision = parts[3] if len(parts) > 3 and parts[2] in ("tree", "blob", "resolve", "raw", "commit") else ""
-    return repository_of("/".join(parts[:2]).removesuffix(".git")), revision_of(revision)
+    return checked_repository("/".join(parts[:2]).removesuffix(".git")), checked_revision(revision)
 
 
-def repository_of(text: str) -> str:
-    """A repository's id. Raises RequestError."""
+def checked_repository(text: str) -> str:
+    """Return a valid repository id. Raises RequestError."""
     if not REPOSITORY.fullmatch(text) or ".." in text or "--" in text or text.endswith((".git", ".", "-")):
-        raise RequestError(f"{text[:200]!r} is not a repository's id", param="repo", hint=EXAMPLE)
+        raise RequestError(f"{text[:200]!r} is not a repository id", param="repo", hint=EXAMPLE)
     return text
 
 
-def revision_of(text: str | None) -> str | None:
-    """A branch, a tag or a commit; None and "main" are the main branch. Raises RequestError."""
+def checked_revision(text: str | None) -> str | None:
+    """Return a valid branch, tag or commit; None for the main branch. Raises RequestError."""
     if not text or text == "main":
         return None
     wrong = not REVISION.fullmatch(text) or ".." in text or "//" in text or text.endswith(("/", ".lock", "."))
@@ -63,7 +65,7 @@ def revision_of(text: str | None) -> str | None:
 
 
 def checked_file(entry: Any) -> ManifestFile:
-    """An entry of the Hub's listing, proved to be harmless. Raises UntrustedModelError."""
+    """Return an entry of the Hub's listing after checks of its path, hash and size. Raises UntrustedModelError."""
     path, size = str(entry.path), entry.size
     parts = PurePosixPath(path).parts
     if (
@@ -75,23 +77,25 @@ def checked_file(entry: Any) -> ManifestFile:
         or not path.isprintable()
         or str(PurePosixPath(path)) != path
     ):
-        raise UntrustedModelError(f"the repository names a file {path[:200]!r}, which lmx does not write")
+        raise UntrustedModelError(f"the repository has a file with the unsafe name {path[:200]!r}")
     sha256 = entry.lfs.sha256 if entry.lfs else None
     if not COMMIT.fullmatch(str(entry.blob_id)) or (sha256 is not None and not SHA256.fullmatch(str(sha256))):
-        raise UntrustedModelError(f"the Hub gives no proper hash for {path}")
+        raise UntrustedModelError(f"the Hub states no valid hash for {path}")
     if not isinstance(size, int) or not 0 <= size <= MAX_FILE_BYTES:
-        raise UntrustedModelError(f"the Hub gives no proper size for {path}")
+        raise UntrustedModelError(f"the Hub states no valid size for {path}")
     return ManifestFile(path=path, size=size, sha256=sha256, git_sha1=str(entry.blob_id))
 
 
-def check_apart(files: Iterable[ManifestFile]) -> None:
-    """Every file has a place of its own, also where case and accents do not count. Raises UntrustedModelError."""
+def refuse_collisions(files: Iterable[ManifestFile]) -> None:
+    """Raise UntrustedModelError when two paths are equal on a file system that ignores case or Unicode forms."""
     taken: set[str] = set()
     folders: set[str] = set()
     for file in files:
         plain = unicodedata.normalize("NFC", file.path).casefold()
         above = {str(folder) for folder in PurePosixPath(plain).parents}
         if plain in taken or plain in folders or above & taken:
-            raise UntrustedModelError(f"the repository has two files in one place: {file.path[:200]!r}")
+            raise UntrustedModelError(
+                f"two files of the repository have the same path on some disks: {file.path[:200]!r}"
+            )
         taken.add(plain)
         folders |= above

@@ -1,6 +1,6 @@
-"""`lmx recommend`: first choices that fit this machine, from recommended.toml, each with its reason.
+"""`lmx recommend`: models from recommended.toml that fit this machine, each with a reason.
 
-The Hub corrects the figures where it can be asked, and takes away what is no longer there.
+If the Hub can be reached, its figures replace those of the file, and models that it no longer has are left out.
 """
 
 import tomllib
@@ -11,14 +11,15 @@ import msgspec
 
 from lmx_daemon.contract.errors import LmxError, NotFoundError
 from lmx_daemon.contract.library import Offer, Offers
-from lmx_daemon.library.hub.search import HubModel, Search
+from lmx_daemon.library.hub.models import HubModel
+from lmx_daemon.library.hub.search import Search
 
 DATA = Path(__file__).parent / "recommended.toml"
-RANK = {"yes": 0, "after unloading": 1, "unknown": 2, "no": 3}
+FIT_ORDER = {"yes": 0, "after unloading": 1, "unknown": 2, "no": 3}
 
 
 class Recommendation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One entry of the file."""
+    """One entry of recommended.toml."""
 
     id: str
     reason: str
@@ -27,24 +28,25 @@ class Recommendation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     config: dict[str, Any] = {}
 
 
-def choices() -> list[Recommendation]:
+def recommendations() -> list[Recommendation]:
+    """Return the entries of recommended.toml, the smallest model first."""
     return msgspec.convert(tomllib.loads(DATA.read_text())["model"], list[Recommendation])
 
 
 def recommend(search: Search, context: int | None, every: bool) -> Offers:
-    """Those that fit, the most able first; with `every` the others too. Blocking; never fails for want of a Hub."""
-    listed = {choice.id: choice for choice in choices()}
+    """Return the models that fit, the most capable first, or all with `every`. Blocking. Works without a Hub."""
+    listed = {choice.id: choice for choice in recommendations()}
 
     def choose(found: list[HubModel]) -> list[Offer]:
         offers = [search.offer(one, context, _reason(listed[one.id])) for one in found if one.id in listed]
         offers.reverse()
-        offers.sort(key=lambda offer: RANK[offer.fit])
+        offers.sort(key=lambda offer: FIT_ORDER[offer.fit])
         return [offer for offer in offers if every or offer.fit != "no"]
 
     def ask() -> list[HubModel]:
         found = search.named(list(listed))
         if not found:
-            raise NotFoundError("the Hub has none of lmx's choices")
+            raise NotFoundError("the Hub has none of the recommended models")
         return found
 
     try:
@@ -52,7 +54,10 @@ def recommend(search: Search, context: int | None, every: bool) -> Offers:
     except LmxError as error:
         written = [HubModel(id=one.id, config=one.config, storage=one.size) for one in listed.values()]
         return Offers(
-            offers=tuple(choose(written)), from_cache=True, note=f"{error.message}; sizes are lmx's own", cap=search.cap
+            offers=tuple(choose(written)),
+            from_cache=True,
+            note=f"{error.message}; sizes are from lmx's own list",
+            cap=search.cap,
         )
 
 

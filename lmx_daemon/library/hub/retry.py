@@ -1,4 +1,4 @@
-"""When to try again, and how long to wait before that: a server's own word first, else longer each time."""
+"""Retries of requests: which failures are retried, and after which delay."""
 
 import random
 import time
@@ -8,15 +8,16 @@ import httpx2
 
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30.0
-LONGEST_ASKED_SECONDS = 300.0
-"""As the Hub's windows of rate limits are; a server that asks for more is asked again earlier."""
+LONGEST_REQUESTED_SECONDS = 300.0
+"""Longest delay that a server may request. The Hub's rate limits are windows of this length."""
 MAX_FAILURES = 50
-"""In a row without a byte, whatever the server says."""
+"""Number of consecutive attempts without a byte after which a file fails."""
 RETRIED = (408, 425, 429, 500, 502, 503, 504)
+"""Status codes that are retried."""
 
 
 class RetryableError(Exception):
-    """This attempt failed; the next may not. `wait` is what the server asked for."""
+    """Failure of one attempt, which may be retried. `wait` is the delay that the server requested, in seconds."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
@@ -24,17 +25,17 @@ class RetryableError(Exception):
 
 
 def retry_after(response: httpx2.Response) -> float | None:
-    """Seconds that the server asks to wait, bounded."""
+    """Return the delay that a response requests by Retry-After, at most LONGEST_REQUESTED_SECONDS."""
     value = response.headers.get("retry-after", "")
     if value.isdecimal():
-        return min(float(value), LONGEST_ASKED_SECONDS)
+        return min(float(value), LONGEST_REQUESTED_SECONDS)
     try:
-        return min(LONGEST_ASKED_SECONDS, max(0.0, parsedate_to_datetime(value).timestamp() - time.time()))
+        return min(LONGEST_REQUESTED_SECONDS, max(0.0, parsedate_to_datetime(value).timestamp() - time.time()))
     except (TypeError, ValueError):
         return None
 
 
 def backoff(failures: int) -> float:
-    """Doubled each time, with a little chance in it, so that many clients do not come back together."""
+    """Return the delay after a number of failures: doubled each time, and random so that clients do not synchronise."""
     longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(failures - 1, 10))
     return longest * (0.75 + random.random() / 2)

@@ -1,7 +1,4 @@
-"""What a pull tells of itself while its threads work: counted by them, read by the daemon's loop.
-
-It decides nothing; what it cannot know (a place in the queue, a pause) is added by its reader.
-"""
+"""The progress of one pull: counted by its threads, read by the event loop. It decides nothing."""
 
 import threading
 import time
@@ -15,22 +12,24 @@ from lmx_daemon.contract.pulls import Download, DownloadState
 from lmx_daemon.library.verify.manifest import Manifest
 
 STALLED_SECONDS = 15.0
-"""Without a byte for so long, a pull that is downloading is told as stalled."""
+"""Time without a byte after which a downloading pull counts as stalled."""
 RATE_SECONDS = 10.0
+"""Time over which the rate is averaged."""
 SAMPLE_SECONDS = 0.2
+"""Shortest interval between two samples of the rate."""
 
 FileActivity = Literal["downloading", "verifying", "retrying"]
-SHOWN: tuple[FileActivity, ...] = ("downloading", "verifying", "retrying")
-"""Where threads do different things, the first of these is the pull's state."""
+PRECEDENCE: tuple[FileActivity, ...] = ("downloading", "verifying", "retrying")
+"""Order in which the activities of several files determine the pull's state."""
 
 
 class PullProgress:
-    """Counters behind one lock, each change too small to hold up the threads."""
+    """Counters behind one lock. Every method is short enough not to delay a thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._doing: dict[str, FileActivity] = {}
+        self._activities: dict[str, FileActivity] = {}
         self._resolving = True
         self._waiting = False
         self._done = self._received = self._resumed = self._checked = self._to_check = 0
@@ -40,71 +39,75 @@ class PullProgress:
         self._moved_at = clock()
         self._samples: deque[tuple[float, int]] = deque([(self._moved_at, 0)])
 
-    # ---- by the threads ----
+    # ---- for the threads ----
 
     def resolved(self) -> None:
-        """The manifest is known."""
+        """Note that the manifest is known."""
         with self._lock:
             self._resolving = False
             self._moved_at = self._clock()
             self._samples = deque([(self._moved_at, self._received)])
 
     def waits(self, note: str | None) -> None:
-        """For another process that pulls the same; None: no longer."""
+        """Note that the pull waits for another process, with the reason; None ends the wait."""
         with self._lock:
             self._waiting, self._note = note is not None, note
             self._moved_at = self._clock()
 
-    def begins(self, path: str, doing: FileActivity) -> None:
+    def begins(self, path: str, activity: FileActivity) -> None:
+        """Note what happens to a file now."""
         with self._lock:
-            self._doing[path] = doing
+            self._activities[path] = activity
             self._file = path
 
-    def ends(self, path: str, *, proved: bool) -> None:
+    def ends(self, path: str, *, verified: bool) -> None:
+        """Note that the work on a file has ended."""
         with self._lock:
-            self._doing.pop(path, None)
-            self._files_done += proved
-            self._file = next(reversed(self._doing), None)
+            self._activities.pop(path, None)
+            self._files_done += verified
+            self._file = next(reversed(self._activities), None)
 
     def received(self, count: int) -> None:
+        """Add bytes that were fetched."""
         with self._lock:
             self._done += count
             self._received += count
             self._moved()
 
     def found(self, count: int) -> None:
-        """Bytes that an earlier attempt had left; to be hashed before they are built on."""
+        """Add bytes of an earlier attempt, which must be hashed before they are continued."""
         with self._lock:
             self._to_check += count
 
     def checked(self, count: int) -> None:
-        """So many of them are hashed now, and count as done."""
+        """Add bytes of an earlier attempt that are hashed, and count as done."""
         with self._lock:
             self._checked += count
             self._done += count
             self._moved()
 
-    def kept(self, count: int) -> None:
-        """So many bytes of an earlier attempt are built on."""
+    def resumed(self, count: int) -> None:
+        """Add bytes of an earlier attempt that are continued."""
         with self._lock:
             self._resumed += count
 
     def have(self, count: int) -> None:
-        """Bytes that were proved before."""
+        """Add bytes that were verified before this pull."""
         with self._lock:
             self._done += count
 
     def lost(self, count: int) -> None:
-        """Bytes that turned out to be of no use."""
+        """Subtract bytes that turned out to be useless."""
         with self._lock:
             self._done -= count
 
     def retries(self, path: str, reason: str) -> None:
+        """Note another attempt, for a file or (with an empty path) for the manifest."""
         with self._lock:
             self._retries += 1
             self._note = reason
             if path:
-                self._doing[path] = "retrying"
+                self._activities[path] = "retrying"
 
     def _moved(self) -> None:
         now = self._clock()
@@ -114,15 +117,16 @@ class PullProgress:
             while now - self._samples[0][0] > RATE_SECONDS:
                 self._samples.popleft()
 
-    # ---- by the loop ----
+    # ---- for the event loop ----
 
-    def told(self, base: Download, manifest: Manifest | None) -> Download:
-        """`base` with what is known now."""
+    def download(self, base: Download, manifest: Manifest | None) -> Download:
+        """Return `base` with the current progress."""
         with self._lock:
             now = self._clock()
             rate = self._rate(now)
             total = manifest.size if manifest else None
             left = None if total is None else max(0, total - self._done)
+            retrying = "retrying" in self._activities.values()
             return msgspec.structs.replace(
                 base,
                 state=self._state(now),
@@ -138,7 +142,7 @@ class PullProgress:
                 retries=self._retries,
                 checked=self._checked,
                 to_check=self._to_check,
-                note=self._note if self._waiting or "retrying" in self._doing.values() or self._resolving else None,
+                note=self._note if self._waiting or retrying or self._resolving else None,
                 skipped=manifest.skipped if manifest else (),
             )
 
@@ -147,11 +151,11 @@ class PullProgress:
             return "queued"
         if self._resolving:
             return "retrying" if self._retries else "queued"
-        doing = set(self._doing.values())
-        state: DownloadState = next((shown for shown in SHOWN if shown in doing), "downloading")
+        activities = set(self._activities.values())
+        state: DownloadState = next((one for one in PRECEDENCE if one in activities), "downloading")
         return "stalled" if state != "verifying" and now - self._moved_at > STALLED_SECONDS else state
 
     def _rate(self, now: float) -> float:
-        """Received bytes a second over the last seconds; it falls when nothing comes."""
+        """Return received bytes per second over the last RATE_SECONDS. It falls when nothing arrives."""
         begun, before = self._samples[0]
         return (self._received - before) / (now - begun) if now - begun >= SAMPLE_SECONDS else 0.0

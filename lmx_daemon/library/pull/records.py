@@ -1,7 +1,7 @@
-"""The records of pulls: what was asked for and how far it came, known in memory and kept on the disk.
+"""The records of pulls: what was requested and how far each pull got, in memory and on the disk.
 
-One JSON file for each job, `<id>.json`, so that nothing that was acknowledged is lost by a kill. What is to become of a
-job is decided elsewhere.
+Each pull has one JSON file, `<id>.json`, so that a kill loses nothing that was acknowledged. The state of a pull is
+decided elsewhere.
 """
 
 import asyncio
@@ -23,17 +23,19 @@ from lmx_daemon.storage.state import json_of, read_state, write_state
 MAX_RECORD_BYTES = 32 * 1024 * 1024
 
 JobState = Literal["run", "pause", "done", "failed", "cancelled"]
-STATES: dict[JobState, DownloadState] = {
+"""Recorded state of a pull. "run" covers the pulls that run and those that wait for their turn."""
+DOWNLOAD_STATES: dict[JobState, DownloadState] = {
     "run": "queued",
     "pause": "paused",
     "done": "done",
     "failed": "failed",
     "cancelled": "cancelled",
 }
+"""State for display of a pull that does not run."""
 
 
 class PullRecord(Frozen, frozen=True):
-    """One pull as it is kept. `wish` is what is to become of it; "run" is also told of one that waits its turn."""
+    """One pull as it is stored."""
 
     id: str
     repo: str
@@ -41,20 +43,20 @@ class PullRecord(Frozen, frozen=True):
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     endpoint: str | None = None
-    wish: JobState = "run"
-    place: int = 0
-    """Smaller is earlier."""
+    state: JobState = msgspec.field(default="run", name="wish")
+    rank: int = msgspec.field(default=0, name="place")
+    """Position in the queue; a smaller rank runs earlier."""
     added_at: float = 0.0
     ended_at: float | None = None
     manifest: Manifest | None = None
-    """Pinned to its commit before the first byte."""
+    """The manifest, pinned to its commit before the first byte is fetched."""
     error: ErrorBody | None = None
     last: Download | None = None
-    """What was told of it when it last stopped."""
+    """The progress when the pull last stopped."""
 
 
 class PullRecords:
-    """All of them, as the loop knows them. One thread writes the files, in the order in which they were said."""
+    """All records, used by the event loop. One thread writes the files, in the order of the calls."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -62,53 +64,59 @@ class PullRecords:
         self._records = {record.id: record for record in self._read()}
 
     def __iter__(self) -> Iterator[PullRecord]:
+        """Iterate over a copy, so that records may change meanwhile."""
         return iter(list(self._records.values()))
 
     def __contains__(self, identity: str) -> bool:
+        """Return whether there is a pull with this id."""
         return identity in self._records
 
     def __getitem__(self, identity: str) -> PullRecord:
-        """Raises JobNotFoundError."""
+        """Return the record of a pull. Raises JobNotFoundError."""
         try:
             return self._records[identity]
         except KeyError:
             raise JobNotFoundError(f"there is no pull {identity!r}", hint="`lmx downloads` lists them") from None
 
     def note(self, record: PullRecord) -> None:
-        """In memory only."""
+        """Change a record in memory only."""
         self._records[record.id] = record
 
     async def write(self, record: PullRecord) -> None:
-        """On the disk only. Raises DiskError."""
-        await self._act(partial(self._write, record))
+        """Write a record to the disk only. Raises DiskError."""
+        await self._run(partial(self._write, record))
 
     async def keep(self, record: PullRecord) -> None:
-        """Known at once, and on the disk when it returns. Raises DiskError; all is as it was before then."""
+        """Change a record in memory at once, and return when it is on the disk.
+
+        Raises DiskError, after the former record is restored.
+        """
         before = self._records.get(record.id)
         self.note(record)
         try:
             await self.write(record)
         except LmxError:
-            if self._records.get(record.id) is record:  # nobody said something else meanwhile
+            if self._records.get(record.id) is record:  # no other change was made during the write
                 del self._records[record.id]
                 if before is not None:
                     self.note(before)
             raise
 
     async def erase(self, identity: str) -> None:
-        """On the disk only. Raises DiskError."""
-        await self._act(partial((self._folder / f"{identity}.json").unlink, missing_ok=True))
+        """Delete a record from the disk only. Raises DiskError."""
+        await self._run(partial((self._folder / f"{identity}.json").unlink, missing_ok=True))
 
     async def forget(self, identity: str) -> None:
-        """Raises DiskError."""
+        """Delete a record from memory and from the disk. Raises DiskError."""
         self._records.pop(identity, None)
         await self.erase(identity)
 
     def close(self) -> None:
+        """End the thread after its last write."""
         self._writer.shutdown(wait=False)
 
     def _read(self) -> list[PullRecord]:
-        """Return the records in their order; one that cannot be read is set aside."""
+        """Return the stored records in their order. A file that cannot be read is set aside."""
         decode = json_of(PullRecord)
         found = []
         for file in sorted(self._folder.glob("*.json")) if self._folder.is_dir() else []:
@@ -116,7 +124,7 @@ class PullRecords:
             found += [record] if record is not None and record.id == file.stem else []
         return in_order(found)
 
-    async def _act(self, act: Callable[[], None]) -> None:
+    async def _run(self, act: Callable[[], None]) -> None:
         try:
             await asyncio.get_running_loop().run_in_executor(self._writer, act)
         except OSError as error:
@@ -127,15 +135,16 @@ class PullRecords:
 
 
 def in_order(records: Iterable[PullRecord]) -> list[PullRecord]:
-    return sorted(records, key=lambda record: (record.place, record.added_at, record.id))
+    """Return the records in the order of the queue."""
+    return sorted(records, key=lambda record: (record.rank, record.added_at, record.id))
 
 
-def base_of(record: PullRecord) -> Download:
-    """What is told of a job whose work is not known."""
+def download_of(record: PullRecord) -> Download:
+    """Return what is known about a pull without its progress."""
     return Download(
         id=record.id,
         repo=record.repo,
-        state=STATES[record.wish],
+        state=DOWNLOAD_STATES[record.state],
         requested=record.revision,
         include=record.include,
         exclude=record.exclude,
@@ -145,9 +154,9 @@ def base_of(record: PullRecord) -> Download:
     )
 
 
-def shown(record: PullRecord, position: int | None) -> Download:
-    """What is told of a job that does not run: how far it was when it last did."""
-    base = base_of(record)
+def idle_download(record: PullRecord, position: int | None) -> Download:
+    """Return a pull that does not run, with the progress of its last run and its position in the queue."""
+    base = download_of(record)
     if record.last is not None:
         base = msgspec.structs.replace(record.last, state=base.state, error=base.error, ended_at=base.ended_at)
     return msgspec.structs.replace(base, position=position)

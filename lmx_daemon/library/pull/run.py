@@ -1,6 +1,6 @@
-"""One pull, in a thread of its own: a manifest, its files in parallel, and the snapshot when all of them are proved.
+"""One run of a pull, in a thread: the manifest, the files in parallel, and the snapshot once all are verified.
 
-It ends as an Outcome, never as an exception; when it runs, and what becomes of its job, the queue decides.
+A run returns a PullOutcome and never raises. The queue decides when it runs and what its outcome means.
 """
 
 import shutil
@@ -29,84 +29,92 @@ from lmx_daemon.library.verify.manifest import Manifest, ManifestFile
 
 THREADS = 4
 LARGE_TOGETHER = 2
-"""Large files at once; more gain nothing where the line is the limit, and small ones need not wait for them."""
+"""Number of large files that are fetched at the same time. More would not be faster, and small files would wait."""
 LARGE_BYTES = 16 * 1024 * 1024
-FRESH_PATIENCE_SECONDS = 3.0
-"""Somebody waits for the first answer of a pull just asked for: it is not tried for minutes."""
+AWAITED_PATIENCE_SECONDS = 3.0
+"""Longest time that the manifest of a pull just requested is retried, since a user waits for the result."""
 SPACE_SECONDS = 0.5
+"""Interval between two checks of the free space during a pull."""
 CONFIG_BYTES = 4 * 1024 * 1024
+"""Size above which a config is not searched for code."""
 
 FreeSpace = Callable[[Path], int]
 
 
 def free_space(folder: Path) -> int:
+    """Return the free bytes on the disk of a folder."""
     return shutil.disk_usage(folder).free
 
 
 @dataclass(frozen=True)
 class PullSpec:
-    """What to pull, and how."""
+    """The files to pull, and the limits of the run."""
 
     repo: str
     revision: str | None
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     manifest: Manifest | None
-    """Pinned by an earlier run."""
+    """The manifest that an earlier run has pinned; None asks the Hub."""
     patience: float
+    """Longest time without a byte before the pull fails, in seconds."""
     reserve: int
-    """Bytes of the disk that stay free."""
-    fresh: bool
-    """Just asked for, by somebody who waits for an answer."""
+    """Bytes that stay free on the disk."""
+    awaited: bool
+    """Whether a user waits for the first result."""
 
 
 @dataclass(frozen=True)
 class PullOutcome:
+    """The end of a run: complete, stopped, or failed with an error."""
+
     manifest: Manifest | None
     stopped: bool = False
     error: ErrorBody | None = None
 
 
 class PullRun:
-    """`stop()` may come from any thread; `run()` then ends soon. `on_manifest` is called before the first byte."""
+    """One run. `stop()` may be called from any thread. `on_manifest` is called before the first byte is fetched."""
 
     def __init__(
         self,
-        order: PullSpec,
+        spec: PullSpec,
         hub: Hub,
         cache: Path,
-        tally: PullProgress,
+        progress: PullProgress,
         throttle: Throttle,
         on_manifest: Callable[[Manifest], None],
         free: FreeSpace = free_space,
     ) -> None:
-        self._order = order
+        self._spec = spec
         self._hub = hub
-        self._paths = RepositoryPaths(cache, order.repo)
+        self._paths = RepositoryPaths(cache, spec.repo)
         self._writer = RepositoryWriter(self._paths)
-        self._tally = tally
+        self._progress = progress
         self._throttle = throttle
         self._on_manifest = on_manifest
         self._free = free
         self._stop = threading.Event()
-        self._manifest = order.manifest
+        self._manifest = spec.manifest
         self._fetcher: Fetcher | None = None
         self._times: dict[str, int] = {}
-        """Blob -> st_mtime_ns of the bytes that were proved."""
+        """st_mtime_ns of each verified blob."""
         self._space_at = 0.0
         self._large = threading.Semaphore(LARGE_TOGETHER)
 
     def stop(self) -> None:
+        """End the run soon."""
         self._stop.set()
-        if (fetcher := self._fetcher) is not None:  # its thread may put it away at any moment
+        if (fetcher := self._fetcher) is not None:  # the run may remove it at any moment
             fetcher.abort()
 
     def run(self) -> PullOutcome:
+        """Pull the files. Blocking."""
         try:
             self._hub.refuse_if_offline()
             manifest = self._resolve()
-            with locked(self._paths, self._stop, self._tally.waits):
-                self._bring(manifest)
+            with locked(self._paths, self._stop, self._progress.waits):
+                self._fetch_all(manifest)
                 self._raise_if_stopped()
                 self._writer.publish(manifest, self._times, time.time())
             return PullOutcome(manifest)
@@ -116,86 +124,85 @@ class PullRun:
             return PullOutcome(self._manifest, error=error.body())
         except OSError as error:
             return PullOutcome(self._manifest, error=disk_error(error).body())
-        except BaseException as error:  # the thread's edge: an error must not look like a pull without an end
-            fault = HubError(f"an error of lmx's own: {type(error).__name__}: {error}", hint="please report it")
+        except BaseException as error:  # the top of a thread: a defect must not look like a pull without an end
+            fault = HubError(f"internal error: {type(error).__name__}: {error}", hint="please report it")
             return PullOutcome(self._manifest, error=fault.body())
 
     def _resolve(self) -> Manifest:
-        """The pinned manifest, or a new one, kept before the first byte."""
-        order, failures, begun = self._order, 0, time.monotonic()
-        patience = FRESH_PATIENCE_SECONDS if order.fresh else order.patience
+        """Return the pinned manifest, or a new one, which is recorded before the first byte is fetched."""
+        spec, failures, begun = self._spec, 0, time.monotonic()
+        patience = AWAITED_PATIENCE_SECONDS if spec.awaited else spec.patience
         while self._manifest is None:
             try:
-                found = self._hub.manifest(order.repo, order.revision, order.include, order.exclude)
+                found = self._hub.manifest(spec.repo, spec.revision, spec.include, spec.exclude)
                 self._on_manifest(found)
                 self._manifest = found
             except TransientHubError as error:
                 failures += 1
                 if time.monotonic() - begun > patience:
                     raise
-                self._tally.retries("", error.message)
+                self._progress.retries("", error.message)
                 if self._stop.wait(backoff(failures)):
                     raise CancelledError("the pull was stopped") from None
-        self._tally.resolved()
+        self._progress.resolved()
         return self._manifest
 
-    def _bring(self, manifest: Manifest) -> None:
-        """Every blob that the manifest names, proved."""
-        proved = self._writer.verified_times(manifest.commit)
+    def _fetch_all(self, manifest: Manifest) -> None:
+        """Fetch every blob of the manifest that is not yet verified."""
+        times = self._writer.verified_times(manifest.commit)
         blobs = {file.blob: file for file in manifest.files}
-        self._tally.have(sum(file.size for file in manifest.files) - sum(file.size for file in blobs.values()))
+        self._progress.have(sum(file.size for file in manifest.files) - sum(file.size for file in blobs.values()))
         for file in manifest.files:
-            if blobs[file.blob] is not file:  # two names of the same bytes
-                self._tally.ends(file.path, proved=True)
-        missing = [file for file in blobs.values() if not self._has(manifest.commit, file, proved)]
+            if blobs[file.blob] is not file:  # a second name of the same bytes
+                self._progress.ends(file.path, verified=True)
+        missing = [file for file in blobs.values() if not self._is_verified(manifest.commit, file, times)]
         self._check_room(missing)
         fetcher = self._fetcher = Fetcher(
             self._writer,
             self._hub.token(),
             self._stop,
-            self._tally,
+            self._progress,
             self._throttle,
             self._check_space,
-            self._order.patience,
+            self._spec.patience,
         )
         try:
             first = [file for file in missing if file.path in CODE_CONFIGS]
-            self._together(fetcher, manifest, first)
+            self._in_parallel(fetcher, manifest, first)
             self._check_configs(manifest)
-            self._together(fetcher, manifest, [file for file in missing if file not in first])
-            commit, times = manifest.commit, self._times
-            written = [file for file in blobs.values() if not self._writer.is_unchanged(commit, file, times)]
-            self._tally.lost(sum(file.size for file in written))
-            self._together(fetcher, manifest, written)  # by others, while the rest was fetched
+            self._in_parallel(fetcher, manifest, [file for file in missing if file not in first])
+            written = [f for f in blobs.values() if not self._writer.is_unchanged(manifest.commit, f, self._times)]
+            self._progress.lost(sum(file.size for file in written))
+            self._in_parallel(fetcher, manifest, written)  # another program wrote to them during the pull
         finally:
             self._fetcher = None
             fetcher.close()
 
-    def _has(self, commit: str, file: ManifestFile, proved: dict[str, int]) -> bool:
-        """Whether the file needs nothing: it is as it was when it was proved."""
-        if not self._writer.is_unchanged(commit, file, proved):
+    def _is_verified(self, commit: str, file: ManifestFile, times: dict[str, int]) -> bool:
+        """Return whether a file is unchanged since its verification, and count it as done then."""
+        if not self._writer.is_unchanged(commit, file, times):
             return False
-        self._times[file.blob] = proved[file.blob]
-        self._tally.have(file.size)
-        self._tally.ends(file.path, proved=True)
+        self._times[file.blob] = times[file.blob]
+        self._progress.have(file.size)
+        self._progress.ends(file.path, verified=True)
         return True
 
-    def _together(self, fetcher: Fetcher, manifest: Manifest, files: Sequence[ManifestFile]) -> None:
-        """In parallel, small ones first. The first failure stops the others."""
+    def _in_parallel(self, fetcher: Fetcher, manifest: Manifest, files: Sequence[ManifestFile]) -> None:
+        """Fetch files in parallel, the small ones first. The first failure stops the others."""
         if not files:
             return
         failed: BaseException | None = None
         with ThreadPoolExecutor(min(THREADS, len(files)), thread_name_prefix="pull") as threads:
             ordered = sorted(files, key=lambda file: file.size)
-            work = [threads.submit(self._one, fetcher, manifest, file) for file in ordered]
+            work = [threads.submit(self._work_on, fetcher, manifest, file) for file in ordered]
             done, _ = wait(work, return_when=FIRST_EXCEPTION)
             failed = _failure(done)
             if failed is not None:
-                self._end(fetcher, work)
+                self._stop_all(fetcher, work)
         if failed is not None:
             raise failed
 
-    def _end(self, fetcher: Fetcher, work: list[Future[None]]) -> None:
+    def _stop_all(self, fetcher: Fetcher, work: list[Future[None]]) -> None:
         for future in work:
             future.cancel()
         self._stop.set()
@@ -203,68 +210,70 @@ class PullRun:
             fetcher.abort()
             wait(work, timeout=0.2)
 
-    def _one(self, fetcher: Fetcher, manifest: Manifest, file: ManifestFile) -> None:
+    def _work_on(self, fetcher: Fetcher, manifest: Manifest, file: ManifestFile) -> None:
         self._raise_if_stopped()
-        proved = False
+        verified = False
         try:
             if file.size >= LARGE_BYTES:
                 with self._large:
                     self._raise_if_stopped()
-                    self._prove_or_fetch(fetcher, manifest, file)
+                    self._verify_or_fetch(fetcher, manifest, file)
             else:
-                self._prove_or_fetch(fetcher, manifest, file)
-            proved = True
+                self._verify_or_fetch(fetcher, manifest, file)
+            verified = True
         finally:
-            self._tally.ends(file.path, proved=proved)
+            self._progress.ends(file.path, verified=verified)
 
-    def _prove_or_fetch(self, fetcher: Fetcher, manifest: Manifest, file: ManifestFile) -> None:
-        """Bytes that another tool left under this name are used where their hash is right."""
+    def _verify_or_fetch(self, fetcher: Fetcher, manifest: Manifest, file: ManifestFile) -> None:
+        """Use the blob that is already in the cache if its hash is right, else fetch the file."""
         blob = self._paths.stored(manifest.commit, file)
         if blob.is_file():
             status = blob.stat()
             if status.st_size == file.size:
-                self._tally.begins(file.path, "verifying")
-                self._tally.found(file.size)
-                if hash_file(blob, hash_for(file), self._stop, self._tally.checked) == file.blob:
-                    self._tally.kept(file.size)
+                self._progress.begins(file.path, "verifying")
+                self._progress.found(file.size)
+                if hash_file(blob, hash_for(file), self._stop, self._progress.checked) == file.blob:
+                    self._progress.resumed(file.size)
                     self._times[file.blob] = status.st_mtime_ns
                     return
-                self._tally.lost(file.size)
-            self._tally.retries(file.path, f"{file.path}: what is in the cache has a wrong hash; fetching it again")
+                self._progress.lost(file.size)
+            self._progress.retries(file.path, f"{file.path}: the copy in the cache has a wrong hash; fetching it again")
             self._writer.quarantine(blob, file)
         self._times[file.blob] = fetcher.fetch(self._hub.url(manifest, file), file)
 
     def _check_configs(self, manifest: Manifest) -> None:
+        """Raise UntrustedModelError when a config names code. Explicitly included files are not checked."""
         configs = [file for file in manifest.files if file.path in CODE_CONFIGS and file.size <= CONFIG_BYTES]
-        if not self._order.include:
+        if not self._spec.include:
             read = {file.path: self._paths.stored(manifest.commit, file).read_bytes() for file in configs}
             refuse_code(manifest.repo, read)
 
     def _check_room(self, missing: Sequence[ManifestFile]) -> None:
+        """Raise DiskError when the missing files do not fit on the disk."""
         have = 0
         for file in missing:
             for path in (self._paths.partial(file), self._paths.blob(file)):
                 have += min(file.size, path.stat().st_size) if path.is_file() else 0
-        wanted, reserve = sum(file.size for file in missing) - have, self._order.reserve
+        wanted, reserve = sum(file.size for file in missing) - have, self._spec.reserve
         free = self._free(self._paths.blobs)
         if wanted > 0 and wanted + reserve > free:
             raise DiskError(
-                f"{self._order.repo} needs {size(wanted)} more; {size(free)} are free, and "
+                f"{self._spec.repo} needs {size(wanted)} more; {size(free)} are free, and "
                 f"{size(reserve)} of them are kept free",
-                hint="free some space (lmx ls shows what the models take), or lower [library] reserve_bytes",
+                hint="free some space (lmx du shows the size of each model), or lower [library] reserve_bytes",
             )
 
     def _check_space(self) -> None:
-        """Under way, now and then: others fill the disk too."""
+        """Raise DiskError when other programs have filled the disk during the pull. Cheap to call for each chunk."""
         now = time.monotonic()
         if now - self._space_at < SPACE_SECONDS:
             return
         self._space_at = now
         free = self._free(self._paths.blobs)
-        if free < self._order.reserve:
+        if free < self._spec.reserve:
             raise DiskError(
-                f"the disk is nearly full: {size(free)} are free, and lmx leaves {size(self._order.reserve)}",
-                hint="free some space, and pull again: it goes on where it stopped",
+                f"the disk is nearly full: {size(free)} are free, and lmx leaves {size(self._spec.reserve)}",
+                hint="free some space, and pull again: it continues where it stopped",
             )
 
     def _raise_if_stopped(self) -> None:
@@ -273,6 +282,6 @@ class PullRun:
 
 
 def _failure(done: "set[Future[None]]") -> BaseException | None:
-    """The reason of the end, rather than the echo of it in the other threads."""
+    """Return the first error that is not the stop of another thread."""
     errors = [error for future in done if not future.cancelled() and (error := future.exception()) is not None]
     return next((error for error in errors if not isinstance(error, CancelledError)), errors[0] if errors else None)

@@ -1,16 +1,17 @@
-"""A bound on bytes a second, shared by every thread that downloads. None is no bound."""
+"""The rate limit of downloads, shared by all their threads."""
 
 import threading
 import time
 from collections.abc import Callable
 
 BURST_SECONDS = 0.25
+"""Time of unused rate that may be spent at once."""
 SMALLEST_RATE = 1024
-"""Below it a pull would not be told from one that hangs."""
+"""Bytes per second below which a pull looks like one that hangs."""
 
 
 class Throttle:
-    """A token bucket. Those who take more than there is owe it, and wait."""
+    """Token bucket. A caller that takes more bytes than available waits afterwards. A rate of None is no limit."""
 
     def __init__(self, rate: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -21,16 +22,18 @@ class Throttle:
 
     @property
     def rate(self) -> int | None:
+        """Bytes per second; None without a limit."""
         return self._rate
 
     def set_rate(self, rate: int | None) -> None:
+        """Change the limit from now on."""
         with self._lock:
             self._rate = rate
             self._left = 0.0
             self._at = self._clock()
 
-    def owed(self, count: int) -> float:
-        """Takes `count` bytes; how many seconds to wait before the next."""
+    def delay(self, count: int) -> float:
+        """Take `count` bytes, and return the seconds to wait before the next ones."""
         with self._lock:
             if self._rate is None:
                 return 0.0

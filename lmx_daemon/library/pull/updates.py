@@ -1,4 +1,4 @@
-"""`lmx outdated`, `lmx update`: whether upstream has a newer commit, and bringing it. The old one stays until then."""
+"""`lmx outdated` and `lmx update`: newer commits on the Hub, and their pull. The old revision stays until then."""
 
 import asyncio
 import logging
@@ -22,11 +22,14 @@ from lmx_daemon.library.hub.hub import Hub
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.storage.state import json_of, read_state, write_state
 
-TOGETHER = 8
+PARALLEL = 8
+"""Number of simultaneous requests."""
 LOGGER = logging.getLogger("lmx.updates")
 
 
 class Updates:
+    """Newer commits of installed models. `retire` moves a replaced revision to the trash."""
+
     def __init__(self, registry: ModelRegistry, pulls: PullQueue, file: Path, retire: Callable[[Model], bool]) -> None:
         self._registry = registry
         self._pulls = pulls
@@ -36,41 +39,44 @@ class Updates:
 
     @property
     def checked_at(self) -> float | None:
+        """Time of the last check; None before the first."""
         return self._known.checked_at or None
 
     def newer(self, model: Model) -> str | None:
-        """Upstream's commit as it was last heard of, where it is another one."""
+        """Return the newest commit on the Hub at the last check, if it differs from the installed one."""
         if model.source != "hub":
             return None
         found = next((row.newer for row in self._known.rows if row.id == model.id), None)
         return found if found != model.revision else None
 
     def check(self, hub: Hub) -> Outdated:
-        """Asks for every model that came from the Hub. Blocking. Raises HubError where it cannot be asked at all."""
+        """Request the newest commit of every pulled model. Blocking. Raises HubError when every request fails."""
         models = [model for model in self._registry.catalog.refresh() if model.source == "hub"]
-        with HubClient(hub) as asking, ThreadPoolExecutor(TOGETHER, thread_name_prefix="updates") as threads:
-            answers = list(threads.map(lambda model: _newest(asking, model), models))
+        with HubClient(hub) as client, ThreadPoolExecutor(PARALLEL, thread_name_prefix="updates") as threads:
+            answers = list(threads.map(lambda model: _newest(client, model), models))
         faults = [answer for answer in answers if isinstance(answer, HubError)]
         if faults and len(faults) == len(answers):
             raise faults[0]
         rows = tuple(map(_row, models, answers))
         self._known = Outdated(rows=rows, checked_at=time.time())
-        with suppress(OSError):  # then it is known until the daemon stops
+        with suppress(OSError):  # the result is then known until the daemon stops
             write_state(self._file, msgspec.json.encode(self._known))
         self._registry.catalog.refresh()
         return self._known
 
     async def update(self, name: str, endpoint: str | None = None) -> AsyncGenerator[Download]:
-        """Pull the main branch; what is the same is not fetched. Then the old revision goes to the trash, unless it is
-        in use. Other revisions stay."""
+        """Pull the main branch, and yield the pull's progress. Unchanged files are not fetched.
+
+        The replaced revision then moves to the trash, unless it is in use. Raises ModelNotFoundError, RequestError.
+        """
         model = await self._registry.catalog.seek(name)
         if model.source != "hub":
-            raise RequestError(f"{model.id} did not come from the Hub, so there is nothing to update it from")
+            raise RequestError(f"{model.id} was not pulled from the Hub, so it cannot be updated")
         job = await self._pulls.start(PullRequest(repo=model.id, endpoint=endpoint))
-        async for told in self._pulls.watch(job.id):
-            job = told
-            if told.state != "done":
-                yield told
+        async for download in self._pulls.watch(job.id):
+            job = download
+            if job.state != "done":
+                yield job
         if job.state == "done":
             await asyncio.to_thread(self._replace, model)
             yield job
@@ -82,10 +88,10 @@ class Updates:
             LOGGER.warning("%s: the replaced revision %s stays: %s", model.id, model.revision, error)
 
 
-def _newest(asking: HubClient, model: Model) -> str | NotFoundError | HubError:
-    """Upstream's commit, or why it is not known."""
+def _newest(client: HubClient, model: Model) -> str | NotFoundError | HubError:
+    """Return the newest commit on the Hub, or the error of the request."""
     try:
-        info = asking.json(f"/api/models/{quote(model.id)}", {"expand": "sha"})
+        info = client.json(f"/api/models/{quote(model.id)}", {"expand": "sha"})
     except (NotFoundError, HubError) as error:
         return error
     return str(info.get("sha")) if isinstance(info, dict) else ""

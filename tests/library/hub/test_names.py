@@ -3,8 +3,8 @@
 import pytest
 
 from lmx_daemon.contract.errors import RequestError, UntrustedModelError
-from lmx_daemon.library.hub.names import asked_for, check_apart
-from lmx_daemon.library.pull.selection import chosen
+from lmx_daemon.library.hub.names import parse_reference, refuse_collisions
+from lmx_daemon.library.pull.selection import select_files
 from lmx_daemon.library.verify.manifest import ManifestFile
 
 MODEL = "mlx-community/Qwen3-0.6B-4bit"
@@ -33,7 +33,7 @@ MODEL = "mlx-community/Qwen3-0.6B-4bit"
     ],
 )
 def test_understood(text: str, repo: str, revision: str | None) -> None:
-    assert asked_for(text, "http://127.0.0.1:8000") == (repo, revision)
+    assert parse_reference(text, "http://127.0.0.1:8000") == (repo, revision)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_understood(text: str, repo: str, revision: str | None) -> None:
 )
 def test_refused(text: str) -> None:
     with pytest.raises(RequestError):
-        asked_for(text)
+        parse_reference(text)
 
 
 def files(*paths: str) -> list[ManifestFile]:
@@ -78,8 +78,8 @@ def files(*paths: str) -> list[ManifestFile]:
 @pytest.mark.parametrize("paths", [("a", "a"), ("a", "A"), ("a", "a/b"), ("a/b", "a"), ("\u00e4.json", "a\u0308.json")])
 def test_two_files_in_one_place(paths: tuple[str, str]) -> None:
     with pytest.raises(UntrustedModelError):
-        check_apart(files(*paths))
-    check_apart(files("a/b", "a/c", "b"))
+        refuse_collisions(files(*paths))
+    refuse_collisions(files("a/b", "a/c", "b"))
 
 
 def names(include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> list[str]:
@@ -88,7 +88,7 @@ def names(include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> list[
         "tokenizer.model", "chat_template.jinja", "additional_chat_templates/rag.jinja", "onnx/model.onnx",
         "1_Pooling/config.json", "pytorch_model.bin", "model.gguf", "modeling.py", "x.png", "sub/model.safetensors",
     )  # fmt: skip
-    return [file.path for file in chosen("a/b", whole, include, exclude)[0]]
+    return [file.path for file in select_files("a/b", whole, include, exclude)[0]]
 
 
 def test_what_a_model_needs() -> None:

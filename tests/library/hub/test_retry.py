@@ -6,7 +6,7 @@ from email.utils import formatdate
 import httpx2
 import pytest
 
-from lmx_daemon.library.hub.retry import LONGEST_ASKED_SECONDS, LONGEST_WAIT_SECONDS, backoff, retry_after
+from lmx_daemon.library.hub.retry import LONGEST_REQUESTED_SECONDS, LONGEST_WAIT_SECONDS, backoff, retry_after
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from lmx_daemon.library.hub.retry import LONGEST_ASKED_SECONDS, LONGEST_WAIT_SEC
     [
         ("7", 7),
         ("0", 0),
-        ("99999", LONGEST_ASKED_SECONDS),
+        ("99999", LONGEST_REQUESTED_SECONDS),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
         ("-1", None),
         ("soon", None),

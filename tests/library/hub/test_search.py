@@ -12,8 +12,9 @@ import pytest
 from lmx_daemon.contract.errors import HubError, RequestError
 from lmx_daemon.contract.library import Offers, SearchRequest
 from lmx_daemon.contract.pulls import Download, PullRequest
-from lmx_daemon.library.hub.recommend import choices, recommend
-from lmx_daemon.library.hub.search import normal, trimmed
+from lmx_daemon.library.hub.models import trim_config
+from lmx_daemon.library.hub.recommend import recommend, recommendations
+from lmx_daemon.library.hub.search import normalized
 from lmx_daemon.library.library import Library
 from tests.library.conftest import REPO, StandIn
 from tests.library.repositories import GIGABYTE, library_of, make_cached, make_folder
@@ -92,7 +93,7 @@ class TestSearch:
     def test_narrowing(self, library: Library, asked: dict[str, Any], expected: list[str]) -> None:
         assert names(search(library, **asked)) == expected
 
-    def test_configs_are_asked_for_once(self, library: Library, hub: StandIn) -> None:
+    def test_configs_are_parse_reference_once(self, library: Library, hub: StandIn) -> None:
         search(library)
         first = [row["path"] for row in hub.requests() if row["path"].endswith("config.json")]
         search(library, words="talk")
@@ -160,11 +161,13 @@ class TestSearch:
         assert "../evil" not in names(found) and "maker/large" in names(found)
 
     def test_names_of_quantisations(self) -> None:
-        assert normal("4bit") == normal("4-bit") == normal("4") and normal("MXFP4") == normal("mxfp4")
+        assert normalized("4bit") == normalized("4-bit") == normalized("4") and normalized("MXFP4") == normalized(
+            "mxfp4"
+        )
 
     def test_configs_are_kept_short(self) -> None:
         layers = {f"model.layers.{number}.q": {"bits": 8} for number in range(1000)}
-        kept = trimmed(
+        kept = trim_config(
             {"quantization": {"bits": 4, **layers}, "id2label": list(range(10_000)), "layer_types": ["a"] * 60}
         )
         assert kept == {"quantization": {"bits": 4}, "layer_types": ["a"] * 60}
@@ -203,7 +206,7 @@ def test_questions_and_tokens_stay_with_the_hub(tmp_path: Path, target: str, mon
 class TestRecommend:
     def test_every_choice_is_well_formed_and_has_a_plan(self, tmp_path: Path) -> None:
         offers = recommend(library_of(tmp_path, cap=500 * GIGABYTE).search(), None, True).offers
-        assert [offer.id for offer in offers] == [choice.id for choice in reversed(choices())]
+        assert [offer.id for offer in offers] == [choice.id for choice in reversed(recommendations())]
         for offer in offers:
             assert (
                 offer.memory is not None
@@ -227,7 +230,7 @@ class TestRecommend:
     def test_a_mirror_that_has_none_of_them(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
         shutil.rmtree(hub.root / "mlx-community", ignore_errors=True)
         found = recommend(library_of(tmp_path, environ).search(), None, False)
-        assert found.offers and found.note and "sizes are lmx's own" in found.note
+        assert found.offers and found.note and "sizes are from lmx's own list" in found.note
 
 
 class TestUpdates:

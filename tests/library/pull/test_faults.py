@@ -295,7 +295,7 @@ class TestDisks:
             await asyncio.sleep(0.01)
         folder_of(environ).rename(folder_of(environ).with_name("elsewhere"))
         failed = await pull(pulls)
-        assert failed.id == job.id and failed.error is not None and "vanished" in failed.error.message
+        assert failed.id == job.id and failed.error is not None and "removed" in failed.error.message
         hub.faults()
         assert (await pull(pulls)).state == "done"
 

@@ -35,7 +35,7 @@ def test_rate_and_eta(tally: PullProgress, clock: Clock) -> None:
     for _ in range(20):
         clock.now += 0.5
         tally.received(100_000)
-    told = tally.told(BASE, MANIFEST)
+    told = tally.download(BASE, MANIFEST)
     assert (told.state, told.done, told.file) == ("downloading", 2_000_000, "m")
     assert told.rate == pytest.approx(200_000, rel=0.1) and told.eta == pytest.approx(40, rel=0.1)
 
@@ -44,11 +44,11 @@ def test_stalled_after_a_while_and_back(tally: PullProgress, clock: Clock) -> No
     tally.resolved()
     tally.begins("m", "downloading")
     clock.now += STALLED_SECONDS
-    assert tally.told(BASE, MANIFEST).state == "downloading"
+    assert tally.download(BASE, MANIFEST).state == "downloading"
     clock.now += 0.1
-    assert tally.told(BASE, MANIFEST).state == "stalled"
+    assert tally.download(BASE, MANIFEST).state == "stalled"
     tally.received(1)
-    assert tally.told(BASE, MANIFEST).state == "downloading"
+    assert tally.download(BASE, MANIFEST).state == "downloading"
 
 
 def test_verifying_is_told_and_does_not_stall(tally: PullProgress, clock: Clock) -> None:
@@ -57,51 +57,51 @@ def test_verifying_is_told_and_does_not_stall(tally: PullProgress, clock: Clock)
     tally.begins("m", "verifying")
     tally.checked(1_000_000)
     clock.now += 2 * STALLED_SECONDS
-    told = tally.told(BASE, MANIFEST)
+    told = tally.download(BASE, MANIFEST)
     assert (told.state, told.checked, told.to_check, told.done) == ("verifying", 1_000_000, 4_000_000, 1_000_000)
     tally.begins("n", "downloading")
     tally.received(1)
-    assert tally.told(BASE, MANIFEST).state == "downloading", "the other file comes"
+    assert tally.download(BASE, MANIFEST).state == "downloading", "the other file comes"
 
 
 def test_a_retry_says_why_until_it_goes_on(tally: PullProgress) -> None:
     tally.resolved()
     tally.begins("m", "downloading")
     tally.retries("m", "m: the Hub answered 503")
-    told = tally.told(BASE, MANIFEST)
+    told = tally.download(BASE, MANIFEST)
     assert (told.state, told.retries, told.note) == ("retrying", 1, "m: the Hub answered 503")
     tally.begins("m", "downloading")
-    assert tally.told(BASE, MANIFEST).note is None
+    assert tally.download(BASE, MANIFEST).note is None
 
 
 def test_before_the_manifest(tally: PullProgress) -> None:
-    assert (tally.told(BASE, None).state, tally.told(BASE, None).total) == ("queued", None)
+    assert (tally.download(BASE, None).state, tally.download(BASE, None).total) == ("queued", None)
     tally.retries("", "cannot ask")
-    assert tally.told(BASE, None).state == "retrying"
+    assert tally.download(BASE, None).state == "retrying"
 
 
 def test_waiting_for_another_program(tally: PullProgress) -> None:
     tally.resolved()
     tally.waits("another program")
-    assert (tally.told(BASE, MANIFEST).state, tally.told(BASE, MANIFEST).note) == ("queued", "another program")
+    assert (tally.download(BASE, MANIFEST).state, tally.download(BASE, MANIFEST).note) == ("queued", "another program")
     tally.waits(None)
-    assert tally.told(BASE, MANIFEST).state == "downloading"
+    assert tally.download(BASE, MANIFEST).state == "downloading"
 
 
 class TestThrottle:
     def test_no_bound(self, clock: Clock) -> None:
-        assert Throttle(None, clock).owed(10**12) == 0
+        assert Throttle(None, clock).delay(10**12) == 0
 
     def test_what_is_owed_is_waited_for(self, clock: Clock) -> None:
         throttle = Throttle(1_000_000, clock)
-        assert throttle.owed(500_000) == pytest.approx(0.5)
+        assert throttle.delay(500_000) == pytest.approx(0.5)
         clock.now += 0.5
-        assert throttle.owed(100_000) == pytest.approx(0.1)
+        assert throttle.delay(100_000) == pytest.approx(0.1)
         throttle.set_rate(None)
-        assert throttle.owed(10**9) == 0
+        assert throttle.delay(10**9) == 0
 
     def test_a_pause_saves_up_only_a_moment(self, clock: Clock) -> None:
         throttle = Throttle(1_000_000, clock)
         clock.now += 3600
-        assert throttle.owed(250_000) == 0
-        assert throttle.owed(1_000_000) == pytest.approx(1.0)
+        assert throttle.delay(250_000) == 0
+        assert throttle.delay(1_000_000) == pytest.approx(1.0)

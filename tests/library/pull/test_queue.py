@@ -13,7 +13,7 @@ import pytest
 
 from lmx_daemon.contract.errors import ConflictError, DiskError, ErrorBody, JobNotFoundError, RequestError
 from lmx_daemon.contract.pulls import Download, PullRequest
-from lmx_daemon.library.pull import decisions, pull_queue
+from lmx_daemon.library.pull import decisions, runner
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.library.pull.records import PullRecord, PullRecords
 from lmx_daemon.library.pull.run import PullOutcome
@@ -25,7 +25,7 @@ SLOW = 1_500_000
 
 
 def job(identity: str, place: int, wish: str = "run", repo: str = "") -> PullRecord:
-    return PullRecord(id=identity, repo=repo or f"maker/{identity}", wish=wish, place=place)  # type: ignore[arg-type]
+    return PullRecord(id=identity, repo=repo or f"maker/{identity}", state=wish, rank=place)  # type: ignore[arg-type]
 
 
 class TestDecisions:
@@ -50,10 +50,10 @@ class TestDecisions:
 
     def test_what_runs_is_not_moved(self) -> None:
         jobs = [job("a", 1), job("b", 2), job("c", 3)]
-        assert [(record.id, record.place) for record in decisions.moved(jobs, ("a",), "c", 0)] == [("c", 1)]
+        assert [(record.id, record.rank) for record in decisions.moved(jobs, ("a",), "c", 0)] == [("c", 1)]
 
     def test_the_same_is_the_same_in_every_respect(self) -> None:
-        known = PullRecord(id="1", repo="a/b", revision="v1", include=("*.json",), wish="failed")
+        known = PullRecord(id="1", repo="a/b", revision="v1", include=("*.json",), state="failed")
         assert decisions.same_as([known], PullRecord(id="2", repo="a/b", revision="v1", include=("*.json",))) is known
         assert decisions.same_as([known], PullRecord(id="2", repo="a/b", include=("*.json",))) is None
         assert decisions.same_as([known], PullRecord(id="2", repo="a/b", revision="v1")) is None
@@ -61,7 +61,7 @@ class TestDecisions:
     @pytest.mark.parametrize(
         ("verb", "wish"), [("pause", "done"), ("resume", "done"), ("cancel", "done"), ("move", "failed")]
     )
-    def test_what_makes_no_sense(self, verb: decisions.Verb, wish: str) -> None:
+    def test_what_makes_no_sense(self, verb: decisions.Command, wish: str) -> None:
         with pytest.raises(ConflictError):
             decisions.check(job("a", 1, wish), verb)
 
@@ -69,7 +69,7 @@ class TestDecisions:
         told, broken = Download(id="a", repo="a/b", state="downloading", rate=9.0), ErrorBody(code="x", message="no")
         stopped, failed, whole = PullOutcome(None, stopped=True), PullOutcome(None, error=broken), PullOutcome(None)
         after = {
-            (wish, outcome): decisions.ended(job("a", 1, wish), outcome, told, 5.0).wish
+            (wish, outcome): decisions.after_run(job("a", 1, wish), outcome, told, 5.0).state
             for wish in ("run", "pause", "cancelled")
             for outcome in (stopped, failed, whole)
         }
@@ -79,7 +79,7 @@ class TestDecisions:
 
     def test_only_so_many_ended_ones_are_kept(self) -> None:
         jobs = [
-            PullRecord(id=str(n), repo="a/b", wish="done", ended_at=float(n)) for n in range(decisions.KEPT_ENDED + 3)
+            PullRecord(id=str(n), repo="a/b", state="done", ended_at=float(n)) for n in range(decisions.KEPT_ENDED + 3)
         ]
         assert decisions.to_forget([*jobs, job("z", 1, "failed")]) == ["0", "1", "2"]
 
@@ -87,7 +87,7 @@ class TestDecisions:
 class TestRecords:
     async def test_what_is_written_is_read(self, tmp_path: Path) -> None:
         records = PullRecords(tmp_path / "new")
-        record = PullRecord(id="a", repo="x/y", wish="failed", error=ErrorBody(code="hub_error", message="no"))
+        record = PullRecord(id="a", repo="x/y", state="failed", error=ErrorBody(code="hub_error", message="no"))
         await records.keep(record)
         await records.keep(job("b", -1))
         assert list(PullRecords(tmp_path / "new")) == [job("b", -1), record]
@@ -201,7 +201,7 @@ class TestTheQueue:
         await until(slowly, told.id, 900_000)
         async with asyncio.timeout(4):
             await slowly.pause(told.id)
-            assert not slowly._running
+            assert not slowly._runner.running
 
     async def test_cancel_deletes_what_was_fetched(
         self, slowly: PullQueue, environ: dict[str, str], tmp_path: Path
@@ -324,7 +324,7 @@ class TestWhatComesMeanwhile:
         self, pulls: PullQueue, others: list[str], tmp_path: Path
     ) -> None:
         first, second, third = [await pulls.start(PullRequest(repo=repo, paused=True)) for repo in others]
-        pulls._closing = True  # nothing begins
+        pulls._runner._closing = True  # nothing begins
         await pulls.resume(second.id)
         with held_up(pulls):
             moving = asyncio.create_task(pulls.move(third.id, 0))
@@ -334,13 +334,13 @@ class TestWhatComesMeanwhile:
         await asyncio.gather(moving, pausing)
         assert pulls.get(second.id).state == "paused"
         again = PullRecords(tmp_path / "records")
-        assert [(r.id, r.wish) for r in again] == [(job.id, "pause") for job in (third, first, second)]
+        assert [(r.id, r.state) for r in again] == [(job.id, "pause") for job in (third, first, second)]
 
     async def test_a_retry_while_the_ended_are_cleared(
         self, pulls: PullQueue, others: list[str], tmp_path: Path
     ) -> None:
         done = [await pull(pulls, repo) for repo in others]
-        pulls._closing = True
+        pulls._runner._closing = True
         with held_up(pulls):
             clearing = asyncio.create_task(pulls.clear())
             await asyncio.sleep(0)
@@ -428,8 +428,8 @@ class TestRestarts:
 async def test_close_leaves_a_deletion_behind_that_waits_for_a_disk(
     pulls: PullQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pull_queue, "CLOSE_SECONDS", 0.1)
-    pulls._leftovers.append(asyncio.create_task(asyncio.Event().wait()))  # type: ignore[arg-type]
+    monkeypatch.setattr(runner, "CLOSE_SECONDS", 0.1)
+    pulls._runner._discards.append(asyncio.create_task(asyncio.Event().wait()))  # type: ignore[arg-type]
     async with asyncio.timeout(2):
         await pulls.close()
 
