@@ -55,7 +55,7 @@ def look_ups() -> list[tuple[str, str]]:
     keys = mx.zeros((1, 1, ENTRY, 8))
     cache = [KVCache.from_state((keys, keys, ENTRY)) for _ in range(4)]
     ours, theirs = PrefixCache(1 << 31), LRUPromptCache()
-    stored = milliseconds(lambda: ours.keep("", tokens, cache))
+    stored = milliseconds(lambda: ours.store("", tokens, cache))
     theirs.insert_cache("model", tokens, cache)
     rows = [(f"storing {ENTRY} tokens", f"{stored:.1f} ms")]
     for name, common in (("early", COMMON), ("in the tail", ENTRY - 10)):

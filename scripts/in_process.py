@@ -58,7 +58,7 @@ def look_up() -> list[float]:
     keys = mx.zeros((1, 1, ENTRY, 8))
     stored = [KVCache.from_state((keys, keys, ENTRY)) for _ in range(4)]
     ours, theirs = PrefixCache(1 << 31), LRUPromptCache()
-    ours.keep("", tokens, stored)
+    ours.store("", tokens, stored)
     theirs.insert_cache("model", tokens, stored)
     wanted = [*tokens[:COMMON], *[150_000] * (ENTRY - COMMON)]
     hit = ours.find("", wanted)

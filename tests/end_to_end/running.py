@@ -18,7 +18,7 @@ from typing import Any
 import httpx2
 import psutil
 
-from lmx_daemon.engines.mlx.prefix.disk_tier import LEFT_ALONE
+from lmx_daemon.engines.mlx.prefix.disk_thread import LEFT_ALONE
 from lmx_daemon.engines.mlx.prefix.sharing import FAILED
 
 START_SECONDS = 30.0

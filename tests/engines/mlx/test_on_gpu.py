@@ -114,7 +114,7 @@ def test_tokens_of_half_the_width_are_the_models_own(kind: str) -> None:
                     continue
                 del answers[token.row]
                 assert token.tokens is not None and token.cache is not None
-                prefixes.keep("", token.tokens, token.cache)
+                prefixes.store("", token.tokens, token.cache)
                 logits = model(mx.array([[*prompt, *said]]))[0, len(prompt) - 1 : -1].astype(mx.float32)
                 chosen = mx.take_along_axis(logits, mx.array(said)[:, None], axis=-1)[:, 0]
                 assert mx.max(mx.max(logits, axis=-1) - chosen).item() < 0.5 * mx.std(logits).item()

@@ -38,7 +38,7 @@ from lmx_daemon.contract.generation import (
     TextPart,
     is_terminal,
 )
-from lmx_daemon.engines.mlx.prefix.disk_tier import LEFT_ALONE
+from lmx_daemon.engines.mlx.prefix.disk_thread import LEFT_ALONE
 from lmx_daemon.engines.mlx.prefix.sharing import FAILED
 
 OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/libopenblas.so.0")

@@ -1,7 +1,7 @@
-"""Blocks as files: their form, their names, and the bound on how many bytes of them there are.
+"""Block files: their format, their names, and the bound on their total size.
 
-One folder for each model, named by its fingerprint, in one folder for all. Everything about a block is proved before it
-is used: version, model, key and checksum. It knows neither MLX nor threads; buffers go in and come out.
+Each model has a folder, named by its fingerprint, in one folder for all models. A block is checked before use: version,
+model, key and checksum. This module imports neither MLX nor threads; it takes and returns buffers.
 """
 
 import contextlib
@@ -23,45 +23,47 @@ import numpy.typing as npt
 from lmx_daemon.storage.prefixes import SUFFIX, allocated_bytes, make_private, remove_if_empty
 
 MAGIC = b"lmxkv\x00\x00\x01"
-"""The last byte is the version; a file of another one is foreign."""
+"""First bytes of a file. The last of them is the version."""
 PREFIX = len(MAGIC) + 8
 BlockKind = Literal["block", "end", "tail"]
-"""A whole block; the states after one and the tokens between; tokens alone that fill none."""
+"""A whole block; a checkpoint with the tokens since the last whole block; or only tokens that fill no block."""
 KINDS: dict[BlockKind, str] = {"block": "b", "end": "e", "tail": "t"}
 MAX_HEADER = 16 * 1024 * 1024
 TEMPORARY = ".part"
 SCRATCH_BYTES = 32 * 1024 * 1024
-"""More is not kept for the next read."""
+"""Size above which the read buffer is not kept for the next read."""
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 NOT_REGULAR = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EOPNOTSUPP)
-"""Results of opening a link without following it (Linux and macOS, FreeBSD), and a socket (Linux, macOS)."""
+"""Errors of opening a link without following it (Linux and macOS, FreeBSD), and a socket (Linux, macOS)."""
 STALE_SECONDS = 600.0
 KEEP_OF_BOUND = 0.9
-"""When the bound is reached, so much of it is left."""
+"""Part of the bound that remains filled after a deletion."""
 AGE_SECONDS = 60.0
-"""Blocks used within one such span are equally old: then the end of a sequence goes before its beginning."""
+"""Span within which blocks count as equally old; of those, the end of a sequence is deleted before its beginning."""
 
 
 class BadBlockError(Exception):
-    """A file that is no block of this model: torn, changed, foreign, or of another version."""
+    """A file that is not a valid block of this model: torn, changed, foreign, or of another version."""
 
 
 class BlockHeader(msgspec.Struct, frozen=True, array_like=True):
+    """Header of a block file."""
+
     fingerprint: str
     key: bytes
     parent: bytes
     start: int
     tokens: bytes
-    about: bytes
-    """What the writer wants back with the arrays."""
+    metadata: bytes
+    """Encoded BlockMetadata."""
     arrays: tuple[tuple[str, tuple[int, ...], int], ...]
-    """Type, shape and bytes of each."""
+    """Type, shape and number of bytes of each array."""
     checksum: int
 
 
 @dataclass(frozen=True)
 class BlockFile:
-    """A block on disk, as its name tells it, and when it was used last as far as is known."""
+    """A block on disk, as its file name describes it, and the time of its last use as far as it is known."""
 
     key: bytes
     parent: bytes
@@ -73,11 +75,13 @@ class BlockFile:
 
     @property
     def name(self) -> str:
+        """File name."""
         kind = KINDS[self.kind]
         return f"{self.key.hex()}-{self.parent.hex()}-{self.start}-{self.length}{kind}{SUFFIX}"
 
 
 def parse_name(name: str, size: int, used: float = 0.0) -> BlockFile | None:
+    """Return the block that a file name describes; None for any other file."""
     parts = name.removesuffix(SUFFIX).split("-")
     try:
         key, parent, start, length = parts
@@ -90,7 +94,7 @@ def parse_name(name: str, size: int, used: float = 0.0) -> BlockFile | None:
 
 
 def write_block(folder: Path, stored: BlockFile, header: BlockHeader, buffers: Sequence[Any]) -> int:
-    """Returns its bytes. Not synced: a file torn by a crash fails its checksum, and costs one block."""
+    """Write a block and return its bytes. Not synced: a file torn by a crash fails its checksum and costs one block."""
     checksum = 0
     for buffer in buffers:
         checksum = zlib.crc32(buffer, checksum)
@@ -114,8 +118,11 @@ def write_block(folder: Path, stored: BlockFile, header: BlockHeader, buffers: S
 
 
 def open_regular(path: Path) -> int:
-    """Return a read-only descriptor of the regular file `path`. Raises BadBlockError for a FIFO, a link, a socket, a
-    device or a folder, and OSError. O_NONBLOCK because opening a FIFO waits for a writer without it."""
+    """Return a read-only descriptor of the regular file `path`.
+
+    Raises BadBlockError for a FIFO, a link, a socket, a device or a folder, and OSError. O_NONBLOCK is needed because
+    opening a FIFO waits for a writer without it.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
@@ -129,7 +136,7 @@ def open_regular(path: Path) -> int:
 
 
 class ReadBuffer:
-    """Memory that is read into again and again: fresh pages cost more than the reading. One thread's own."""
+    """Memory that is reused for each read: fresh pages would cost more than reading. Used by one thread only."""
 
     def __init__(self) -> None:
         self._memory = np.empty(0, np.uint8)
@@ -147,12 +154,15 @@ class ReadBuffer:
 
 
 def read_block(
-    folder: Path, stored: BlockFile, fingerprint: str, scratch: ReadBuffer
+    folder: Path, stored: BlockFile, fingerprint: str, buffer: ReadBuffer
 ) -> tuple[BlockHeader, list[npt.NDArray[np.uint8]]]:
-    """Raises BadBlockError; the file is gone then. OSError where it cannot be read. Holds until the next read."""
+    """Return the header and the arrays' bytes, valid until the next read.
+
+    Raises BadBlockError, after deleting the file, and OSError.
+    """
     path = folder / stored.name
     try:
-        return _parse(scratch.read(path), stored, fingerprint)
+        return _parse(buffer.read(path), stored, fingerprint)
     except BadBlockError:
         path.unlink(missing_ok=True)
         raise
@@ -163,7 +173,7 @@ def _parse(
 ) -> tuple[BlockHeader, list[npt.NDArray[np.uint8]]]:
     start = data[:PREFIX].tobytes()
     if len(start) < PREFIX or start[: len(MAGIC)] != MAGIC:
-        raise BadBlockError("it is no block of this version")
+        raise BadBlockError("it is not a block of this version")
     length, checksum = int.from_bytes(start[8:12], "big"), int.from_bytes(start[12:16], "big")
     body = data[PREFIX : PREFIX + min(length, MAX_HEADER)].tobytes()
     if len(body) != length or zlib.crc32(body) != checksum:
@@ -175,7 +185,7 @@ def _parse(
     if header.fingerprint != fingerprint:
         raise BadBlockError("it belongs to another model")
     if header.key != stored.key or header.parent != stored.parent or header.start != stored.start:
-        raise BadBlockError("it is not the block that its name says")
+        raise BadBlockError("it does not match its file name")
     payload = data[PREFIX + length :]
     if len(payload) != sum(count for _, _, count in header.arrays) or zlib.crc32(payload.data) != header.checksum:
         raise BadBlockError("its checksum is wrong")
@@ -184,7 +194,7 @@ def _parse(
 
 
 def blocks_in(folder: Path) -> Iterator[BlockFile]:
-    """The blocks of one model. Clears away what a killed writer left."""
+    """Yield the blocks of one model, and delete temporary files that a killed writer left."""
     for entry in _entries(folder):
         with contextlib.suppress(OSError):  # another worker has deleted it
             if entry.name.endswith(TEMPORARY):
@@ -197,23 +207,24 @@ def blocks_in(folder: Path) -> Iterator[BlockFile]:
 
 
 def _is_stale(entry: os.DirEntry[str]) -> bool:
+    """Return whether the writer of a temporary file is gone."""
     process = entry.name.removesuffix(TEMPORARY).rpartition(".")[2]
     if process.isdecimal() and int(process) != os.getpid():
         try:
             os.kill(int(process), 0)
         except ProcessLookupError:
             return True
-        except (OSError, OverflowError):  # it lives, and is another user's; or it is no process's number at all
+        except (OSError, OverflowError):  # the process belongs to another user, or the number is out of range
             pass
     return time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE_SECONDS
 
 
 def bound(root: Path, max_bytes: int) -> tuple[int, list[Path]]:
-    """Deletes the blocks used least recently, of all models, where there are more than `max_bytes`. (left, deleted)"""
+    """Delete the least recently used blocks of all models above `max_bytes`. Return bytes left and paths deleted."""
     found: list[tuple[int, int, int, Path]] = []
     for folder in _folders(root):
         for entry in _entries(folder):
-            if not entry.name.endswith((SUFFIX, TEMPORARY)):  # not ours
+            if not entry.name.endswith((SUFFIX, TEMPORARY)):  # not a file of the prefix cache
                 continue
             with contextlib.suppress(OSError):  # another worker has deleted it
                 status = entry.stat(follow_symlinks=False)
@@ -226,8 +237,8 @@ def bound(root: Path, max_bytes: int) -> tuple[int, list[Path]]:
         for _, _, size, path in sorted(found):
             if total <= max_bytes * KEEP_OF_BOUND:
                 break
-            with contextlib.suppress(OSError):  # what cannot be deleted still counts
-                path.unlink(missing_ok=True)  # another worker may have been first
+            with contextlib.suppress(OSError):  # a file that cannot be deleted still counts
+                path.unlink(missing_ok=True)  # another worker may have deleted it
                 total -= size
                 deleted.append(path)
     for folder in _folders(root):
@@ -242,5 +253,5 @@ def _folders(root: Path) -> list[Path]:
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         return list(os.scandir(folder))
-    except OSError:  # there is none, or another worker has cleared it away
+    except OSError:  # it does not exist, or another worker has removed it
         return []

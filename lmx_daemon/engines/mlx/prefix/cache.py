@@ -1,90 +1,46 @@
-"""The prefix cache: keys and values of earlier sequences in blocks, for prompts that begin alike. Bounded by bytes.
+"""The prefix cache in memory: keys and values of earlier sequences, for prompts with the same prefix. Bounded by bytes.
 
-A tree for each namespace: a block of 64 tokens has the blocks that followed it as children, so that sequences share
-what they have in common. Blocks are never changed once stored. The disk tier below learns of them through
-`NodeObserver`.
-Owned by the engine thread.
+Each namespace has a radix tree: the children of a block of 64 tokens are the blocks that followed it, so that sequences
+share their common prefix. Stored blocks never change. `NodeObserver` connects the disk tier. Engine thread only.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import mlx.core as mx
-import numpy as np
 
 from lmx_daemon.contract.generation import MEMORY_ONLY
 from lmx_daemon.engines.mlx.prefix.cache_layout import (
     CacheLayout,
     Checkpoint,
+    checkpoint_of,
     cut,
     join,
     layout_of,
-    state_of,
     tensors_of,
 )
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK, WIDTH, chain, encode, end_key, root_key
+from lmx_daemon.engines.mlx.prefix.nodes import OVERHEAD, Node, PrefixMatch, at_end, nearest
 
 ROOM = 256
-"""Tokens that a found cache holds for an answer before it is copied for more, as mlx-lm's caches grow."""
+"""Tokens of an answer that a found cache has room for before it must be copied, as mlx-lm's caches grow."""
 MIN_TOKENS = 8
-"""A shorter common beginning is not worth the copy."""
-OVERHEAD = 512
-"""Bytes that a node costs beside its tensors."""
-NEAR = 64
-"""So many of a block's successors, the latest first, are compared token by token."""
-
-
-@dataclass(eq=False)
-class Node:
-    """A block of tokens in the tree, or an `end`: fewer tokens that follow a block, with the states after them."""
-
-    key: bytes
-    parent: "Node | None"
-    tokens: bytes
-    start: int
-    parts: list[mx.array]
-    state: Checkpoint | None = None
-    children: dict[bytes, "Node"] = field(default_factory=dict)
-    ends: dict[bytes, "Node"] = field(default_factory=dict)
-
-    @property
-    def length(self) -> int:
-        return len(self.tokens) // WIDTH
-
-    @property
-    def arrays(self) -> list[mx.array]:
-        return [*self.parts, *(self.state.arrays if self.state is not None else ())]
-
-    @property
-    def size(self) -> int:
-        return OVERHEAD + len(self.tokens) + sum(part.nbytes for part in self.arrays)
+"""Length below which a common prefix is not worth the copy."""
 
 
 @dataclass(frozen=True)
 class PrefixHit:
+    """A prefix that was found."""
+
     cache: list[Any]
     length: int
-    """Tokens of the prompt that `cache` holds."""
-
-
-@dataclass(frozen=True)
-class PrefixMatch:
-    """How far the stored blocks follow a prompt: whole blocks, then `shared` tokens of one more node."""
-
-    path: list[Node]
-    last: Node | None
-    shared: int
-
-    @property
-    def length(self) -> int:
-        return len(self.path) * BLOCK + self.shared
+    """Number of tokens of the prompt that `cache` holds."""
 
 
 class NodeObserver(Protocol):
-    """What is told of every stored node, so that it can be kept elsewhere too."""
+    """Receiver of all stored nodes: the disk tier."""
 
     def offer(self, node: Node, layout: CacheLayout) -> None: ...
 
@@ -92,48 +48,48 @@ class NodeObserver(Protocol):
 
 
 class PrefixCache:
-    """Least recently used goes first, and a block never before those that follow it. Namespaces share nothing."""
+    """Blocks by namespace. The least recently used are evicted first, and a block only after all that follow it."""
 
-    def __init__(self, max_bytes: int, fingerprint: str = "", tier: NodeObserver | None = None) -> None:
+    def __init__(self, max_bytes: int, fingerprint: str = "", observer: NodeObserver | None = None) -> None:
         self.max_bytes = max_bytes
         self.size = 0
         self.layout: CacheLayout | None = None
-        """Known from the first sequence on; a model has only one."""
+        """Layout of the model's caches; None before the first sequence is stored."""
         self._fingerprint = fingerprint
-        self._tier = tier
+        self._observer = observer
         self._roots: dict[str, Node] = {}
         self._order: OrderedDict[bytes, Node] = OrderedDict()
-        self._kept: list[Node] = []
-        """Since the last `settle`; their arrays may still be under way."""
-        self._older: list[Node] = []
-        """Before it; the tier has not been told of them."""
+        self._new: list[Node] = []
+        """Nodes stored since the last `publish`; their arrays may still be computing."""
+        self._settled: list[Node] = []
+        """Nodes stored before it, which the observer has not received."""
 
     def find(self, namespace: str, tokens: Sequence[int]) -> PrefixHit | None:
-        """The longest stored beginning of `tokens`, one token short of all of them at most: one must be computed."""
-        place = self.place(namespace, encode(tokens))
-        if self.layout is None or place.length < MIN_TOKENS:
+        """Return the longest stored prefix of `tokens`, at least one token short of all: one must be computed."""
+        match = self.match(namespace, encode(tokens))
+        if self.layout is None or match.length < MIN_TOKENS:
             return None
-        nodes = [*place.path, place.last] if place.last is not None else place.path
+        nodes = [*match.path, match.last] if match.last is not None else match.path
         self.touch(nodes)
         held = sum(node.length for node in nodes)
-        state = place.last.state if place.last is not None else None
-        parts, room = [node.parts for node in nodes], len(tokens) - place.length + ROOM
-        cache = join(self.layout, parts, place.length, state, surplus=held - place.length, room=room)
-        return PrefixHit(cache, place.length)
+        checkpoint = match.last.checkpoint if match.last is not None else None
+        parts, room = [node.parts for node in nodes], len(tokens) - match.length + ROOM
+        cache = join(self.layout, parts, match.length, checkpoint, surplus=held - match.length, room=room)
+        return PrefixHit(cache, match.length)
 
-    def place(self, namespace: str, data: bytes) -> PrefixMatch:
-        """Where the stored blocks leave the prompt `data` (encoded); what `find` would give."""
+    def match(self, namespace: str, data: bytes) -> PrefixMatch:
+        """Return the stored nodes that match the encoded prompt `data`; `find` would use them."""
         nowhere = PrefixMatch([], None, 0)
         if self.layout is None:
             return nowhere
         path = list(self.walk(namespace, data))
         whole = len(data) // WIDTH - 1
         if self.layout.trimmable:
-            if path and len(path) * BLOCK > whole:  # all of it is stored: the last token is computed again
+            if path and len(path) * BLOCK > whole:  # the whole prompt is stored: its last token is computed again
                 return PrefixMatch(path[:-1], path[-1], BLOCK - 1)
             at = path[-1] if path else self._roots.get(namespace)
             start = len(path) * BLOCK * WIDTH
-            last, shared = _nearest(at, data[start : start + BLOCK * WIDTH], whole - len(path) * BLOCK)
+            last, shared = nearest(at, data[start : start + BLOCK * WIDTH], whole - len(path) * BLOCK)
             return PrefixMatch(path, last, shared)
         for depth in range(min(len(path), whole // BLOCK), -1, -1):
             at = path[depth - 1] if depth else self._roots.get(namespace)
@@ -145,7 +101,7 @@ class PrefixCache:
         return nowhere
 
     def walk(self, namespace: str, data: bytes) -> Iterator[Node]:
-        """The stored whole blocks that `data` begins with."""
+        """Yield the stored whole blocks at the beginning of `data`."""
         node = self._roots.get(namespace)
         step = BLOCK * WIDTH
         for start in range(0, len(data) - step + 1, step):
@@ -154,8 +110,8 @@ class PrefixCache:
                 return
             yield node
 
-    def keep(self, namespace: str, tokens: Sequence[int], cache: Sequence[Any]) -> None:
-        """Stores `cache`, one sequence's, which holds exactly `tokens`. Blocks that are there already cost nothing."""
+    def store(self, namespace: str, tokens: Sequence[int], cache: Sequence[Any]) -> None:
+        """Store the `cache` of one sequence, which holds exactly `tokens`. Known blocks cost nothing."""
         layout = layout_of(cache, len(tokens))
         if layout is None or len(tokens) < MIN_TOKENS or layout != (self.layout or layout):
             return
@@ -174,63 +130,68 @@ class PrefixCache:
         rest = data[blocks * BLOCK * WIDTH : limit * WIDTH]
         if limit == len(tokens) and (not layout.trimmable or rest):
             (parts,) = cut(tensors, layout, blocks * BLOCK, limit, BLOCK) or ([],)
-            path.append(self.add_end(at, rest, parts, None if layout.trimmable else state_of(cache)))
-        if self._tier is not None and not namespace.startswith(MEMORY_ONLY):
-            self._kept += path
+            path.append(self.add_end(at, rest, parts, None if layout.trimmable else checkpoint_of(cache)))
+        if self._observer is not None and not namespace.startswith(MEMORY_ONLY):
+            self._new += path
         self.touch(path)
         self.evict()
 
-    def settle(self, *, everything: bool = False) -> None:
-        """Tells the tier of what is computed by now: that which was stored before the call before this one, so that
-        no step waits; or `everything`."""
-        ready, self._older, self._kept = self._older, self._kept, []
+    def publish(self, *, everything: bool = False) -> None:
+        """Pass computed nodes to the observer: those stored before the previous call, so that no step waits for them.
+
+        With `everything`, also wait for and pass the others.
+        """
+        ready, self._settled, self._new = self._settled, self._new, []
         if everything:
-            ready, self._older = [*ready, *self._older], []
+            ready, self._settled = [*ready, *self._settled], []
         for node in ready:
-            assert self._tier is not None and self.layout is not None
+            assert self._observer is not None and self.layout is not None
             mx.eval(node.arrays)
-            self._tier.offer(node, self.layout)
+            self._observer.offer(node, self.layout)
 
     def root(self, namespace: str) -> Node:
-        """The beginning of everything in `namespace`; its key stands for the model and the namespace."""
+        """Return the root of a namespace's tree; its key identifies the model and the namespace."""
         root = self._roots.get(namespace)
         if root is None:
             root = self._roots[namespace] = Node(self.root_key(namespace), None, b"", 0, [])
         return root
 
     def root_key(self, namespace: str) -> bytes:
+        """Return the key of a namespace's root."""
         return root_key(self._fingerprint, namespace)
 
     def add(self, parent: Node, tokens: bytes, parts: list[mx.array]) -> Node:
-        """A whole block after `parent`. The ends it covers are dropped where it can stand for them."""
+        """Add a whole block after `parent`, and drop the ends that it covers."""
         node = Node(chain(parent.key, tokens), parent, tokens, at_end(parent), parts)
         parent.children[tokens] = node
         self._put(node)
         self._drop_covered(parent, tokens)
         return node
 
-    def add_end(self, parent: Node, tokens: bytes, parts: list[mx.array], state: Checkpoint | None) -> Node:
-        """`tokens` that fill no block after `parent`, with the states at their end where the model has such."""
+    def add_end(self, parent: Node, tokens: bytes, parts: list[mx.array], checkpoint: Checkpoint | None) -> Node:
+        """Add `tokens` that fill no block after `parent`, with the checkpoint after them if the model has states."""
         known = parent.ends.get(tokens)
         if known is not None:
             return known
-        node = Node(end_key(parent.key, tokens), parent, tokens, at_end(parent), parts, state)
+        node = Node(end_key(parent.key, tokens), parent, tokens, at_end(parent), parts, checkpoint)
         parent.ends[tokens] = node
         self._put(node)
-        if state is None:
+        if checkpoint is None:
             self._drop_covered(parent, tokens)
         return node
 
     def touch(self, path: Sequence[Node]) -> None:
-        """From the last to the first, so that what comes first in a sequence is evicted last."""
+        """Mark the nodes of one sequence as used, from the last to the first, so that the first is evicted last."""
         for node in reversed(path):
             self._order.move_to_end(node.key)
-        if self._tier is not None:
-            self._tier.used(path)
+        if self._observer is not None:
+            self._observer.used(path)
 
     def rank(self, nodes: Sequence[Node]) -> None:
-        """As `touch`, for nodes of several sequences that nobody used: each goes before all that it follows. Some may
-        be gone: a tail that one after it begins with."""
+        """Mark nodes of several sequences like `touch`, without a use: each is evicted before its ancestors.
+
+        Some nodes may have been dropped, such as a tail that a later node covers.
+        """
         for node in reversed(nodes):
             at: Node | None = node if not node.children and not node.ends else None
             while at is not None and self._order.get(at.key) is at:
@@ -238,26 +199,28 @@ class PrefixCache:
                 at = at.parent
 
     def node(self, namespace: str, key: bytes) -> Node | None:
-        """The block with this key, or the root of `namespace`."""
+        """Return the block with this key, or the root of `namespace`."""
         return self.root(namespace) if key == self.root_key(namespace) else self._order.get(key)
 
     def resize(self, max_bytes: int) -> None:
-        """From now on it may have so many bytes."""
+        """Change the bound and evict what exceeds it."""
         self.max_bytes = max_bytes
         self.evict()
 
     def clear(self) -> None:
+        """Drop all nodes."""
         self._roots.clear()
         self._order.clear()
-        self._kept, self._older = [], []
+        self._new, self._settled = [], []
         self.size = 0
 
     def evict(self) -> None:
+        """Drop the least recently used nodes that exceed the bound."""
         while self.size > self.max_bytes:
             self._drop(next(iter(self._order.values())))
 
     def _affordable(self, tensors: Sequence[mx.array], length: int) -> int:
-        """How many of `length` tokens fit into the bound: of a sequence that is too long, its beginning is kept."""
+        """Return how many of `length` tokens fit into the bound; of a sequence that is too long, a prefix is stored."""
         each = sum(tensor.nbytes // tensor.shape[2] for tensor in tensors) + OVERHEAD // BLOCK + WIDTH
         fits = self.max_bytes // each
         return length if fits >= length + BLOCK else min(fits, length) // BLOCK * BLOCK
@@ -267,8 +230,11 @@ class PrefixCache:
         self.size += node.size
 
     def _drop_covered(self, parent: Node, tokens: bytes) -> None:
-        """Once `tokens` are stored after `parent`: a root that nothing follows would be dropped with the last end."""
-        for end in [end for end in parent.ends.values() if end.state is None and tokens.startswith(end.tokens)]:
+        """Drop the ends that `tokens`, stored after `parent` by now, begin with.
+
+        Not before: a root without any node would be dropped with its last end.
+        """
+        for end in [end for end in parent.ends.values() if end.checkpoint is None and tokens.startswith(end.tokens)]:
             if end.tokens != tokens:
                 self._drop(end)
 
@@ -280,27 +246,3 @@ class PrefixCache:
         del siblings[node.tokens]
         if node.parent.parent is None and not node.parent.children and not node.parent.ends:
             self._roots = {name: root for name, root in self._roots.items() if root is not node.parent}
-
-
-def at_end(node: Node) -> int:
-    """The position after a block."""
-    return node.start + node.length
-
-
-def _nearest(at: Node | None, rest: bytes, most: int) -> tuple[Node | None, int]:
-    """Of the blocks and ends after `at`, the one that shares most with `rest`, and how many tokens: `most` at most."""
-    best: tuple[Node | None, int] = None, 0
-    if at is None or most <= 0:
-        return best
-    wanted = np.frombuffer(rest, np.int32)
-    for nodes in (at.ends, at.children):
-        for node in islice(reversed(nodes.values()), NEAR):
-            better = (best[1] + 1) * WIDTH
-            if node.tokens[:better] != rest[:better]:
-                continue
-            found = np.frombuffer(node.tokens, np.int32)[: len(wanted)]
-            different = np.flatnonzero(found != wanted[: len(found)])
-            shared = min(int(different[0]) if len(different) else len(found), most)
-            if shared > best[1]:
-                best = node, shared
-    return best

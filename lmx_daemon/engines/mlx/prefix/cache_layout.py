@@ -1,7 +1,7 @@
-"""What a model's cache is made of: tensors that grow with each token, which can be cut into blocks, and states that
-hold for one position only (state-space layers, sliding windows). Takes mlx-lm's caches apart and joins them again.
+"""The parts of a model's cache, and functions that split mlx-lm's caches and join them again.
 
-It knows mlx-lm's cache classes and nothing of what is stored where. Engine thread only.
+Tensors that grow with each token are cut into blocks. States are valid for one position only (state-space layers,
+sliding windows) and are stored as checkpoints. Where blocks are stored is decided elsewhere. Engine thread only.
 """
 
 import copy
@@ -14,16 +14,16 @@ import msgspec
 from mlx_lm.models import cache as caches
 
 STRIDE = 2048
-"""Tokens that are cut in one go: bounds the scratch memory."""
+"""Tokens that are cut in one operation; bounds the scratch memory."""
 SLICES = 2048
-"""So many cost less than one more copy of what they are cut from."""
+"""Number of slices up to which slicing costs less than copying what they are cut from."""
 STATES = ("RotatingKVCache", "ArraysCache", "ChunkedKVCache")
-"""Classes whose state holds for its own position alone."""
+"""Cache classes whose state is valid for its position only."""
 KNOWN = frozenset({"KVCache", "CacheList", *STATES})
 
 
 class LayerLayout(msgspec.Struct, frozen=True, array_like=True):
-    """One layer's cache. `list` has children; `unused` is a layer that borrows another one's keys."""
+    """Cache of one layer. `list` has children; `unused` is a layer that uses the keys of another one."""
 
     kind: Literal["tokens", "state", "unused", "list"]
     name: str
@@ -31,58 +31,58 @@ class LayerLayout(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TensorGroup(msgspec.Struct, frozen=True, array_like=True):
-    """Tensors of one shape: in a block they lie stacked as [members, heads, tokens, width]."""
+    """Tensors of one shape. In a block they are stacked as [members, heads, tokens, width]."""
 
     heads: int
     width: int
     dtype: str
     members: tuple[int, ...]
-    """Places in the order: keys and values of the first layer, keys and values of the second, ..."""
+    """Indices of the tensors in this order: keys and values of the first layer, then of the second, ..."""
 
 
 class CacheLayout(msgspec.Struct, frozen=True, array_like=True):
-    """How the caches of one model are built; the same for each of its sequences."""
+    """Structure of the caches of one model, the same for all its sequences."""
 
-    leaves: tuple[LayerLayout, ...]
+    layers: tuple[LayerLayout, ...]
     groups: tuple[TensorGroup, ...]
 
     @property
     def trimmable(self) -> bool:
-        """Any beginning of a stored sequence can be used, not only the positions at which a state was kept."""
-        return all(leaf.kind != "state" for leaf in _flat(self.leaves))
+        """Whether any prefix of a stored sequence can be used, not only those that end at a checkpoint."""
+        return all(layer.kind != "state" for layer in _flat(self.layers))
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The states of all layers at one position. `tree` has {"array": n} where an array belongs."""
+    """States of all layers at one position. `tree` has {"array": n} in place of each array."""
 
     tree: Any
     arrays: list[mx.array]
 
 
 def layout_of(cache: Sequence[Any], length: int) -> CacheLayout | None:
-    """None where the cache cannot be stored: an unknown class, or one that does not hold `length` tokens."""
+    """Return the layout of a cache; None if its class is unknown or it does not hold `length` tokens."""
     try:
-        leaves = tuple(_leaf(part, length) for part in cache)
+        layers = tuple(_layer(part, length) for part in cache)
     except ValueError:
         return None
     shapes: dict[tuple[int, int, str], list[int]] = {}
     for place, tensor in enumerate(tensors_of(cache)):
         key = (tensor.shape[1], tensor.shape[3], str(tensor.dtype).removeprefix("mlx.core."))
         shapes.setdefault(key, []).append(place)
-    return CacheLayout(leaves, tuple(TensorGroup(*shape, tuple(members)) for shape, members in shapes.items()))
+    return CacheLayout(layers, tuple(TensorGroup(*shape, tuple(members)) for shape, members in shapes.items()))
 
 
 def can_be_cut(model: Any) -> bool:
-    """Whether any beginning of a sequence's cache is the cache of that beginning."""
+    """Return whether a prefix of a sequence's cache is the cache of that prefix."""
     cache = caches.make_prompt_cache(model)
     return not _states(cache)
 
 
-def _leaf(part: Any, length: int) -> LayerLayout:
+def _layer(part: Any, length: int) -> LayerLayout:
     name = type(part).__name__
     if type(part) is caches.CacheList:
-        return LayerLayout("list", name, tuple(_leaf(child, length) for child in part.caches))
+        return LayerLayout("list", name, tuple(_layer(child, length) for child in part.caches))
     if type(part) is caches.KVCache:
         if part.keys is None:
             return LayerLayout("unused", name)
@@ -91,11 +91,11 @@ def _leaf(part: Any, length: int) -> LayerLayout:
         return LayerLayout("tokens", name)
     if name in STATES and type(part) is getattr(caches, name):
         return LayerLayout("state", name)
-    raise ValueError(f"{name} is not known")
+    raise ValueError(f"{name} is unknown")
 
 
 def tensors_of(cache: Sequence[Any]) -> list[mx.array]:
-    """Keys and values of all layers that grow by token, each [1, heads, tokens or more, width]."""
+    """Return keys and values of all layers that grow by token, each [1, heads, tokens or more, width]."""
     found: list[mx.array] = []
     for part in cache:
         if type(part) is caches.CacheList:
@@ -106,9 +106,9 @@ def tensors_of(cache: Sequence[Any]) -> list[mx.array]:
 
 
 def cut(tensors: Sequence[mx.array], layout: CacheLayout, start: int, stop: int, step: int) -> list[list[mx.array]]:
-    """Tokens `start` to `stop` as blocks of `step` (the last may be shorter), each with one array for each group.
+    """Return tokens `start` to `stop` as blocks of `step` (the last may be shorter), each with one array per group.
 
-    The last ones are under way: nobody waits for them here.
+    The arrays of the last blocks are still computing on return.
     """
     blocks: list[list[mx.array]] = []
     for first in range(start, stop, max(STRIDE // step, 1) * step):
@@ -124,8 +124,8 @@ def cut(tensors: Sequence[mx.array], layout: CacheLayout, start: int, stop: int,
     return blocks
 
 
-def state_of(cache: Sequence[Any]) -> Checkpoint:
-    """The states of all layers that have one, under way, and free of the batch they came from."""
+def checkpoint_of(cache: Sequence[Any]) -> Checkpoint:
+    """Return the states of all layers, copied from the batch; the copies are still computing on return."""
     arrays: list[mx.array] = []
 
     def take(value: Any) -> Any:
@@ -150,25 +150,27 @@ def join(
     surplus: int = 0,
     room: int = 0,
 ) -> list[Any]:
-    """A cache of its own for one sequence of `length` tokens, with room for `room` more; the last block holds `surplus`
-    tokens too many."""
+    """Return a cache for one sequence of `length` tokens, with room for `room` more.
+
+    The last block holds `surplus` tokens too many.
+    """
     tensors = iter(_joined(layout, blocks, surplus, room))
     states = iter(state.tree if state is not None else ())
     arrays = state.arrays if state is not None else []
 
     def put_back(value: Any) -> Any:
         if isinstance(value, dict):
-            return copy.deepcopy(arrays[value["array"]])  # caches write into their arrays; a copy costs nothing yet
+            return copy.deepcopy(arrays[value["array"]])  # caches write into their arrays; MLX copies only then
         if isinstance(value, list):
             return [put_back(inner) for inner in value]
         return value
 
-    def build(leaf: LayerLayout) -> Any:
-        assert leaf.name in KNOWN, leaf.name
-        kind = getattr(caches, leaf.name)
-        match leaf.kind:
+    def build(layer: LayerLayout) -> Any:
+        assert layer.name in KNOWN, layer.name
+        kind = getattr(caches, layer.name)
+        match layer.kind:
             case "list":
-                return kind(*(build(child) for child in leaf.children))
+                return kind(*(build(child) for child in layer.children))
             case "tokens":
                 return kind.from_state((next(tensors), next(tensors), length))
             case "unused":
@@ -176,14 +178,14 @@ def join(
             case "state":
                 return kind.from_state(put_back(next(states)))
 
-    return [build(leaf) for leaf in layout.leaves]
+    return [build(layer) for layer in layout.layers]
 
 
 def _joined(layout: CacheLayout, blocks: Sequence[Sequence[mx.array]], surplus: int, room: int) -> list[mx.array]:
-    """The tensors that grow by token, in their order."""
+    """Return the tensors that grow by token, in their order."""
     tensors: dict[int, mx.array] = {}
     for index, group in enumerate(layout.groups):
-        pieces = [block[index] for block in blocks if block]  # a state may follow a whole block with no token between
+        pieces = [block[index] for block in blocks if block]  # a checkpoint may follow a whole block directly
         if surplus:
             pieces[-1] = pieces[-1][:, :, : pieces[-1].shape[2] - surplus]
         if len(pieces) * len(group.members) > SLICES:
@@ -194,8 +196,8 @@ def _joined(layout: CacheLayout, blocks: Sequence[Sequence[mx.array]], surplus: 
     return [tensors[member] for member in sorted(tensors)]
 
 
-def _flat(leaves: Sequence[LayerLayout]) -> list[LayerLayout]:
-    return [found for leaf in leaves for found in (_flat(leaf.children) if leaf.kind == "list" else [leaf])]
+def _flat(layers: Sequence[LayerLayout]) -> list[LayerLayout]:
+    return [found for layer in layers for found in (_flat(layer.children) if layer.kind == "list" else [layer])]
 
 
 def _states(cache: Sequence[Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Which blocks are on disk, and which of them a prompt wants: look-ups only, which know neither files nor threads."""
+"""Index of the blocks on disk, and which of them a prompt needs. Look-ups only: no access to files or threads."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,27 +12,30 @@ STEP = BLOCK * WIDTH
 
 
 class DiskIndex:
+    """Blocks on disk by their keys."""
+
     def __init__(self) -> None:
         self.blocks: dict[bytes, BlockFile] = {}
-        """By key, ends and tails too."""
+        """All files by key, ends and tails included."""
         self._ends: dict[bytes, dict[bytes, BlockFile]] = {}
         self._tails: dict[bytes, dict[bytes, BlockFile]] = {}
-        """Both by parent."""
+        """Ends and tails by the key of their parent, then by their own."""
 
     def enter(self, stored: BlockFile) -> None:
+        """Add a block."""
         self.blocks[stored.key] = stored
         if stored.kind != "block":
             self._beside(stored).setdefault(stored.parent, {})[stored.key] = stored
 
     def forget(self, stored: BlockFile) -> None:
-        """Idempotent."""
+        """Remove a block. Idempotent."""
         self.blocks.pop(stored.key, None)
         others = self._beside(stored).get(stored.parent)
         if others is not None and others.pop(stored.key, None) is not None and not others:
             del self._beside(stored)[stored.parent]
 
     def beyond(self, prefixes: PrefixCache, namespace: str, data: bytes) -> list[BlockFile]:
-        """The blocks that take a prompt further than those in memory do."""
+        """Return the blocks that continue a prompt beyond those in memory."""
         if not self.blocks:
             return []
         path = list(prefixes.walk(namespace, data))
@@ -45,17 +48,17 @@ class DiskIndex:
                 break
             run.append(stored)
         layout, most = prefixes.layout, prefixes.max_bytes // 2
-        whole = data[:-WIDTH]  # one token at least is computed
+        whole = data[:-WIDTH]  # at least one token is computed
         if not (self._ends if layout is None else not layout.trimmable):
             depth = len(path) + len(run)
             tail = _longest(self._tails.get(keys[depth], {}), keys[depth], whole[depth * STEP :])
-            further = tail is not None and tail.start + tail.length > prefixes.place(namespace, data).length
+            further = tail is not None and tail.start + tail.length > prefixes.match(namespace, data).length
             return _fitting([*run, tail] if tail is not None and further else run, most)
         for depth in range(min(len(path) + len(run), len(whole) // STEP), -1, -1):
             end = _longest(self._ends.get(keys[depth], {}), keys[depth], whole[depth * STEP :])
             if end is not None:
                 found = [*run[: max(depth - len(path), 0)], end]
-                further = depth * BLOCK + end.length > prefixes.place(namespace, data).length
+                further = depth * BLOCK + end.length > prefixes.match(namespace, data).length
                 return found if further and _fitting(found, most) == found else []
         return []
 
@@ -64,10 +67,13 @@ class DiskIndex:
 
 
 def recent(blocks: Mapping[bytes, BlockFile], root: bytes, max_bytes: int) -> list[BlockFile]:
-    """Of what follows `root`, what was used last, the latest first, each after all that lies before it."""
+    """Return the blocks after `root` that were used last and fit into `max_bytes`.
+
+    The latest comes first, but each block comes after all its ancestors.
+    """
     taken: dict[bytes, BlockFile] = {}
     lost: set[bytes] = set()
-    """What follows another root, or a piece that is missing."""
+    """Blocks after another root or after a missing block."""
     left = max_bytes
     for stored in sorted(blocks.values(), key=lambda stored: stored.used, reverse=True):
         path: list[BlockFile] = []
@@ -87,7 +93,7 @@ def recent(blocks: Mapping[bytes, BlockFile], root: bytes, max_bytes: int) -> li
 
 
 def _longest(among: dict[bytes, BlockFile], parent: bytes, rest: bytes) -> BlockFile | None:
-    """The one with most tokens that `rest` begins with. By length, since many conversations may begin alike."""
+    """Return the longest entry that `rest` starts with. Searches by length, since `among` may be large."""
     if not among:
         return None
     keys = (end_key(parent, rest[: length * WIDTH]) for length in range(min(BLOCK - 1, len(rest) // WIDTH), -1, -1))
@@ -95,6 +101,6 @@ def _longest(among: dict[bytes, BlockFile], parent: bytes, rest: bytes) -> Block
 
 
 def _fitting(blocks: Sequence[BlockFile], max_bytes: int) -> list[BlockFile]:
-    """As many of the first ones as are no larger together."""
+    """Return the first blocks that together have at most `max_bytes`."""
     sizes = np.cumsum([stored.size for stored in blocks])
     return list(blocks[: int(np.searchsorted(sizes, max_bytes, "right"))])

@@ -1,16 +1,17 @@
-"""What one prompt wants of the disk, on its way into memory. It knows neither files nor threads."""
+"""A read of blocks from disk for one prompt. It has no access to files or threads."""
 
 from dataclasses import dataclass, field
 
 from lmx_daemon.engines.mlx.prefix.block_codec import LoadedBlock
 from lmx_daemon.engines.mlx.prefix.block_files import BlockFile
-from lmx_daemon.engines.mlx.prefix.cache import Node, PrefixCache
+from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK
+from lmx_daemon.engines.mlx.prefix.nodes import Node
 
 
 @dataclass(eq=False)
 class DiskRead:
-    """Made by the engine thread, filled by the disk's, and the engine thread's again once it is done."""
+    """A read, created by the engine thread, filled by the disk thread, and handed back when `done`."""
 
     namespace: str
     data: bytes
@@ -19,7 +20,7 @@ class DiskRead:
     done: bool = False
 
     def put(self, prefixes: PrefixCache) -> list[Node]:
-        """What has come goes into memory, and may be more than that may hold."""
+        """Insert the loaded blocks into memory, possibly beyond its bound, and return their nodes."""
         nodes: list[Node] = []
         for loaded in self.loaded:
             if (node := loaded.put(prefixes, self.namespace)) is None:
@@ -27,6 +28,6 @@ class DiskRead:
             nodes.append(node)
         self.loaded.clear()
         path = prefixes.walk(self.namespace, self.data)
-        # Before anything is evicted: a block never goes before those that follow it.
+        # Before any eviction: a block must not be evicted before the blocks that follow it.
         prefixes.touch([*path, *(node for node in nodes if node.length < BLOCK)])
         return nodes

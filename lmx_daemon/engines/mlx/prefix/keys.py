@@ -1,31 +1,32 @@
-"""The keys of the prefix cache's blocks: hash chains, so that a key stands for all tokens up to its block's end."""
+"""Keys of the prefix cache's blocks: hash chains, so that a key identifies all tokens up to the end of its block."""
 
 import array
 import hashlib
 from collections.abc import Sequence
 
 BLOCK = 64
-"""Tokens. Larger ones share less; smaller ones cost more buffers and look-ups."""
+"""Tokens of a block. Larger blocks share less; smaller ones need more buffers and look-ups."""
 WIDTH = 4
-"""Bytes of one token in a key."""
+"""Bytes of one encoded token."""
 
 
 def encode(tokens: Sequence[int]) -> bytes:
+    """Return the tokens as 32-bit integers."""
     return array.array("i", tokens).tobytes()
 
 
 def root_key(fingerprint: str, namespace: str) -> bytes:
-    """Stands for the model and the namespace, before any token."""
+    """Return the key before any token: it identifies the model and the namespace."""
     return _digest(f"{fingerprint}\n{namespace}".encode())
 
 
 def chain(parent: bytes, tokens: bytes) -> bytes:
-    """The key of the block `tokens` after the block `parent`."""
+    """Return the key of the block `tokens` after the block `parent`."""
     return _digest(parent + tokens)
 
 
 def end_key(parent: bytes, tokens: bytes) -> bytes:
-    """The key of the end `tokens`, which fill no block, after the block `parent`."""
+    """Return the key of `tokens` that do not fill a block after the block `parent`."""
     return _digest(parent + tokens + b"end")
 
 

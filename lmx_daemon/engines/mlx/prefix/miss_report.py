@@ -1,5 +1,6 @@
-"""The last prompts: which of them a new one is most like, where it leaves it, and why more was not reused. Decisions
-only, on numbers and text; it knows no caches.
+"""The miss report: which recent prompt a new one resembles most, where they differ, and why less was reused.
+
+Decisions on numbers and text only; it has no access to caches.
 """
 
 import re
@@ -12,35 +13,38 @@ import numpy.typing as npt
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK
 
 WORTH = 64
-"""Fewer tokens are computed sooner than they are waited for, or missed."""
+"""Number of tokens below which computing them costs less than waiting, and a miss is not reported."""
 TAIL = 16
-"""The tokens that open an answer are no part of the next turn's prompt; a template's are fewer than these."""
+"""Upper bound on the tokens with which a template opens an answer; they are no part of the next turn's prompt."""
 RECENT = 32
-"""Prompts that are remembered, to tell where the next one leaves them."""
+"""Number of prompts that are kept."""
 AROUND = 12
-"""Tokens on both sides of a difference that are looked at."""
+"""Tokens on each side of the first difference that are decoded for the report."""
 CLOCK = re.compile(r"\d{1,2}:\d{2}|\d{4}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\b1[6-9]\d{8}\b")
 
 Tokens = npt.NDArray[np.int32]
 
 
 class RecentPrompts:
+    """The last prompts of all namespaces."""
+
     def __init__(self, decode: Callable[[list[int]], str], think: str | None) -> None:
         self._decode = decode
         self._think = think
         self._prompts: deque[tuple[str, Tokens]] = deque(maxlen=RECENT)
 
     def add(self, namespace: str, tokens: Tokens) -> None:
+        """Add a prompt that starts."""
         self._prompts.append((namespace, tokens))
 
-    def cut(self, tokens: Tokens, held: int) -> None:
-        """Of a prompt that ended early only so much was ever computed, and can be missed."""
+    def truncate(self, tokens: Tokens, held: int) -> None:
+        """Cut a prompt that ended early to the `held` tokens that were computed: only those can be missed."""
         for place, (namespace, other) in enumerate(self._prompts):
             if other is tokens and held < len(tokens) - 1:
                 self._prompts[place] = namespace, tokens[:held]
 
     def nearest(self, namespace: str, tokens: Tokens) -> tuple[Tokens | None, int]:
-        """The one that shares the longest beginning, and how long that is."""
+        """Return the prompt with the longest common prefix, and its length."""
         best: tuple[Tokens | None, int] = None, -1
         for other, earlier in self._prompts:
             if other == namespace and may_share(earlier, tokens, best[1] + 1):
@@ -51,8 +55,8 @@ class RecentPrompts:
     def explain(
         self, nearest: Tokens | None, tokens: Tokens, common: int, cached: int, *, trimmable: bool
     ) -> tuple[int | None, str]:
-        """(first differing position, why): why is empty where all that could be expected was reused."""
-        if cached > common:  # blocks outlive the prompts that are remembered, a restart for one
+        """Return the first differing position and the reason of a miss; "" if nothing more could be expected."""
+        if cached > common:  # stored blocks can be older than the recent prompts, as after a restart
             return (cached, "no more of it was known") if len(tokens) - cached >= WORTH else (None, "")
         if nearest is None:
             return None, ""
@@ -68,19 +72,19 @@ class RecentPrompts:
 
 
 def may_share(a: Tokens, b: Tokens, length: int) -> bool:
-    """False for most of those that do not begin alike for so many tokens, at the cost of one of them."""
+    """Return False for most prompts whose common prefix is shorter than `length`; compares one token only."""
     return length <= min(len(a), len(b)) and (length < 1 or bool(a[length - 1] == b[length - 1]))
 
 
 def common_length(a: Tokens, b: Tokens) -> int:
-    """The length of the common beginning, in one pass."""
+    """Return the length of the common prefix."""
     length = min(len(a), len(b))
     different = np.flatnonzero(a[:length] != b[:length])
     return int(different[0]) if len(different) else length
 
 
 def difference(was: str, now: str, position: int, think: str | None) -> str:
-    """What seems to have changed, from the text around the first difference."""
+    """Return what seems to have changed, judged by the text around the first difference."""
     if CLOCK.search(was) and CLOCK.search(now):
         return "a time or date in the prompt changed"
     if think and (think in was) != (think in now):

@@ -1,17 +1,14 @@
-"""What a request can reuse: from memory, from disk, or from a request that computes the same beginning right now.
+"""Reuse of prefixes by requests: from memory, from disk, or from a request that computes the same prefix right now.
 
-Decides who waits for whom and where checkpoints are taken; why a prompt that looks like an earlier one was not found is
-recent.py's. It acts through the batch and the prefix cache. Engine thread only.
+It decides which request waits for which and where checkpoints are taken, and acts through the batch and the prefix
+cache. Why a prompt missed the cache is the matter of miss_report.py. Engine thread only.
 """
 
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
-
-import numpy as np
 
 from lmx_daemon.contract.frames import TextOptions
 from lmx_daemon.engines.mlx.load.fingerprint import fingerprint
@@ -20,78 +17,31 @@ from lmx_daemon.engines.mlx.prefix.cache import PrefixCache, PrefixHit
 from lmx_daemon.engines.mlx.prefix.disk_read import DiskRead
 from lmx_daemon.engines.mlx.prefix.disk_tier import DiskTier
 from lmx_daemon.engines.mlx.prefix.keys import encode
-from lmx_daemon.engines.mlx.prefix.miss_report import TAIL, WORTH, RecentPrompts, Tokens, common_length, may_share
+from lmx_daemon.engines.mlx.prefix.lookup import PrefixLookup, PrefixStart, SharedRow
+from lmx_daemon.engines.mlx.prefix.miss_report import TAIL, WORTH, RecentPrompts, common_length, may_share
 
 AHEAD_BYTES, AHEAD_PART = 512 * 1024 * 1024, 4
-"""Of what may be kept in memory, one part of so many is read ahead, and at most so much."""
+"""Bounds on reading ahead after a load: bytes, and the part (one in four) of the memory for prefixes."""
 FAILED = "the prefix cache failed"
 READS = 4
-"""So often a request waits for the disk."""
+"""Limit on the disk reads that one request waits for."""
 WAIT_SECONDS = 30.0
-"""Nobody waits longer for somebody else's work."""
+"""Limit on the time that a request waits for a prefix."""
 
 Result = TypeVar("Result")
 
 
 class RunningRows(Protocol):
-    """What is needed of the batch."""
+    """The methods of the batch that are used here."""
 
     def checkpoint(self, row: int, position: int) -> bool: ...
 
     def extract(self, row: int) -> tuple[list[int], list[Any]] | None: ...
 
 
-@dataclass(frozen=True)
-class PrefixStart:
-    """What a request starts with."""
-
-    hit: PrefixHit | None
-    checkpoints: tuple[int, ...] = ()
-    first_difference: int | None = None
-    """Where the prompt leaves the earlier one that is most like it."""
-    miss: str = ""
-    """Why more was not reused, where more could be expected."""
-
-    @property
-    def cached(self) -> int:
-        return self.hit.length if self.hit is not None else 0
-
-    @property
-    def cache(self) -> list[Any] | None:
-        return self.hit.cache if self.hit is not None else None
-
-
-@dataclass(eq=False)
-class PrefixLookup:
-    """A request that has not started."""
-
-    namespace: str
-    tokens: list[int]
-    until: float
-    opening: int = 0
-    fetch: DiskRead | None = None
-    reads: int = 0
-    leader: "SharedRow | None" = None
-    position: int = 0
-    """It waits until the leader's cache of so many tokens is stored."""
-    array: Tokens = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.array = np.asarray(self.tokens, np.int32)
-
-
-@dataclass(eq=False)
-class SharedRow:
-    """A running row, whose tokens others may wait for."""
-
-    row: int
-    arrival: PrefixLookup
-    held: int
-    planned: set[int]
-    ended: bool = False
-
-
 class PrefixSharing:
+    """The prefixes that the requests of one worker share."""
+
     def __init__(
         self,
         prefixes: PrefixCache | None = None,
@@ -103,92 +53,95 @@ class PrefixSharing:
         self.prefixes = prefixes or PrefixCache(0)
         self._disk = disk
         self._warn = warn
-        self._leaders: dict[int, SharedRow] = {}
+        self._rows: dict[int, SharedRow] = {}
         self._recent = RecentPrompts(decode, think)
 
-    def arrive(self, namespace: str, tokens: list[int], opening: int = 0) -> PrefixLookup:
-        """A request has its tokens, of which others may share the `opening`. What the disk holds begins to be read."""
-        arrival = PrefixLookup(namespace, tokens, time.monotonic() + WAIT_SECONDS, opening)
-        arrival.fetch = self._forgiving(lambda: self._fetch(namespace, tokens), None)
-        return arrival
+    def look_up(self, namespace: str, tokens: list[int], opening: int = 0) -> PrefixLookup:
+        """Return the lookup for a prompt, and begin to read from disk what memory lacks of it.
 
-    def reads_for(self, arrival: PrefixLookup | None) -> bool:
-        """Whether the disk's answer is what it waits for."""
-        return arrival is not None and arrival.fetch is not None and not arrival.fetch.done
+        Other requests may share the first `opening` tokens, which come before the conversation itself.
+        """
+        lookup = PrefixLookup(namespace, tokens, time.monotonic() + WAIT_SECONDS, opening)
+        lookup.disk_read = self._or_clear(lambda: self._read(namespace, tokens), None)
+        return lookup
 
-    def may_start(self, arrival: PrefixLookup | None, rows: RunningRows) -> bool:
-        """False while what it waits for is under way."""
-        if arrival is None or time.monotonic() > arrival.until:
+    def is_reading(self, lookup: PrefixLookup | None) -> bool:
+        """Return whether the request waits for the disk."""
+        return lookup is not None and lookup.disk_read is not None and not lookup.disk_read.done
+
+    def may_start(self, lookup: PrefixLookup | None, rows: RunningRows) -> bool:
+        """Return False while the request has to wait for the disk or for another row."""
+        if lookup is None or time.monotonic() > lookup.until:
             return True
-        if arrival.fetch is not None:
-            if not arrival.fetch.done:
+        if lookup.disk_read is not None:
+            if not lookup.disk_read.done:
                 return False
-            arrival.reads += 1  # it may have been another's, and what was read early may have given way
-            again = arrival.reads < READS
-            arrival.fetch = self._forgiving(lambda: self._fetch(arrival.namespace, arrival.tokens, again), None)
-            if arrival.fetch is not None:
+            # The read may have been another request's, and blocks that were read early may have been evicted.
+            lookup.reads += 1
+            again = lookup.reads < READS
+            lookup.disk_read = self._or_clear(lambda: self._read(lookup.namespace, lookup.tokens, again), None)
+            if lookup.disk_read is not None:
                 return False
-        if arrival.leader is not None:
-            if not arrival.leader.ended and arrival.leader.held < arrival.position:
+        if lookup.source is not None:
+            if not lookup.source.ended and lookup.source.held < lookup.position:
                 return False
-            arrival.leader = None
-        return not self._follow(arrival, rows)
+            lookup.source = None
+        return not self._follow(lookup, rows)
 
-    def start(self, arrival: PrefixLookup | None) -> PrefixStart:
-        """What the request starts with, now that it does."""
-        if arrival is None:
+    def start(self, lookup: PrefixLookup | None) -> PrefixStart:
+        """Return what the request starts with. Call once, when the request starts."""
+        if lookup is None:
             return PrefixStart(None)
-        hit = self.find(arrival.namespace, arrival.tokens)
+        hit = self.find(lookup.namespace, lookup.tokens)
         cached = hit.length if hit is not None else 0
-        nearest, common = self._recent.nearest(arrival.namespace, arrival.array)
-        first, miss = self._recent.explain(nearest, arrival.array, common, cached, trimmable=self._trimmable())
-        checkpoints = (
-            () if self._trimmable() else checkpoints_for(len(arrival.tokens), cached, (common, arrival.opening))
-        )
-        self._recent.add(arrival.namespace, arrival.array)
+        nearest, common = self._recent.nearest(lookup.namespace, lookup.array)
+        first, miss = self._recent.explain(nearest, lookup.array, common, cached, trimmable=self._trimmable())
+        checkpoints = () if self._trimmable() else checkpoints_for(len(lookup.tokens), cached, (common, lookup.opening))
+        self._recent.add(lookup.namespace, lookup.array)
         return PrefixStart(hit, checkpoints, first, miss)
 
-    def lead(self, row: int, arrival: PrefixLookup | None, found: PrefixStart) -> None:
-        """`row` computes its prompt from now on."""
-        if arrival is not None:
-            self._leaders[row] = SharedRow(row, arrival, found.cached, set(found.checkpoints))
+    def register(self, row: int, lookup: PrefixLookup | None, found: PrefixStart) -> None:
+        """Register a row that computes its prompt from now on."""
+        if lookup is not None:
+            self._rows[row] = SharedRow(row, lookup, found.cached, set(found.checkpoints))
 
     def advance(self, row: int, held: int, cache: list[Any] | None) -> None:
-        """`row` holds so many tokens of its prompt; at a checkpoint with its cache."""
-        leader = self._leaders.get(row)
-        if leader is not None:
+        """Note that `row` holds `held` tokens of its prompt; `cache` is set at a checkpoint, and is stored."""
+        shared = self._rows.get(row)
+        if shared is not None:
             if cache is not None:
-                self.keep(leader.arrival.namespace, leader.arrival.tokens[:held], cache)
-            leader.held = held
+                self.store(shared.lookup.namespace, shared.lookup.tokens[:held], cache)
+            shared.held = held
 
     def find(self, namespace: str, tokens: list[int]) -> PrefixHit | None:
-        return self._forgiving(lambda: self.prefixes.find(namespace, tokens), None)
+        """Return the longest stored prefix of `tokens`."""
+        return self._or_clear(lambda: self.prefixes.find(namespace, tokens), None)
 
-    def keep(self, namespace: str, tokens: list[int], cache: list[Any]) -> None:
-        """A row's cache, which holds exactly `tokens`."""
-        self._forgiving(lambda: self.prefixes.keep(namespace, tokens, cache), None)
+    def store(self, namespace: str, tokens: list[int], cache: list[Any]) -> None:
+        """Store a row's cache, which holds exactly `tokens`."""
+        self._or_clear(lambda: self.prefixes.store(namespace, tokens, cache), None)
 
-    def save(self, row: int, arrival: PrefixLookup | None, rows: RunningRows) -> None:
-        """A row is about to be removed: what it has computed would be wanted if the request were made again."""
-        if arrival is not None and self._trimmable() and (taken := rows.extract(row)) is not None:
-            self.keep(arrival.namespace, *taken)
+    def store_running(self, row: int, lookup: PrefixLookup | None, rows: RunningRows) -> None:
+        """Store what a row has computed before it is removed: the request may be repeated."""
+        if lookup is not None and self._trimmable() and (taken := rows.extract(row)) is not None:
+            self.store(lookup.namespace, *taken)
 
-    def past(self, row: int) -> None:
-        """`row` has all of its prompt, and is generating."""
-        if (leader := self._leaders.get(row)) is not None:
-            leader.held = len(leader.arrival.tokens)
+    def prompt_done(self, row: int) -> None:
+        """Note that `row` has computed all of its prompt."""
+        if (shared := self._rows.get(row)) is not None:
+            shared.held = len(shared.lookup.tokens)
 
-    def end(self, row: int) -> None:
-        """`row` is gone; what it computed is stored by now, or lost."""
-        leader = self._leaders.pop(row, None)
-        if leader is not None:
-            leader.ended = True
-            self._recent.cut(leader.arrival.array, leader.held)
+    def release(self, row: int) -> None:
+        """Forget a row that was removed. Requests stop waiting for it."""
+        shared = self._rows.pop(row, None)
+        if shared is not None:
+            shared.ended = True
+            self._recent.truncate(shared.lookup.array, shared.held)
 
-    def fail(self) -> None:
-        """A step failed: nothing that was kept is trusted any more."""
-        for row in list(self._leaders):
-            self.end(row)
+    def distrust(self) -> None:
+        """Drop all that is stored, after a failed step: it may be the cause."""
+        for row in list(self._rows):
+            self.release(row)
         self.prefixes.clear()
         if self._disk is not None:
             self._disk.distrust()
@@ -199,36 +152,44 @@ class PrefixSharing:
         return self.prefixes.size
 
     def resize(self, max_bytes: int) -> None:
-        self._forgiving(lambda: self.prefixes.resize(max_bytes), None)
+        """Change the bound on bytes in memory."""
+        self._or_clear(lambda: self.prefixes.resize(max_bytes), None)
 
-    def settle(self) -> None:
-        """After each step: what was kept goes on to the disk once it is computed. A cut that failed shows here."""
-        self._forgiving(self.prefixes.settle, None)
-        self._forgiving(self._take, None)
+    def publish(self) -> None:
+        """Pass computed blocks to the disk tier and take what it has read. Call after each step.
+
+        An error of blocks that were cut asynchronously is raised, and handled, here.
+        """
+        self._or_clear(self.prefixes.publish, None)
+        self._or_clear(self._collect, None)
 
     def read_ahead(self) -> None:
-        """Brings back from the disk what was used last, while nobody asks for anything."""
+        """Read the blocks that were used last back from disk while the worker is idle."""
         if self._disk is not None:
             self._disk.read_ahead(self.prefixes.root_key(""), min(AHEAD_BYTES, self.prefixes.max_bytes // AHEAD_PART))
 
     def close(self, seconds: float) -> None:
-        self._forgiving(lambda: self.prefixes.settle(everything=True), None)
+        """Write what is stored to disk, within `seconds`."""
+        self._or_clear(lambda: self.prefixes.publish(everything=True), None)
         if self._disk is not None:
             self._disk.close(seconds)
 
-    def _fetch(self, namespace: str, tokens: list[int], more: bool = True) -> DiskRead | None:
-        self._take()
+    def _read(self, namespace: str, tokens: list[int], more: bool = True) -> DiskRead | None:
+        self._collect()
         return self._disk.fetch(self.prefixes, namespace, tokens) if self._disk is not None and more else None
 
-    def _take(self) -> None:
+    def _collect(self) -> None:
         if self._disk is not None:
-            self._disk.take(self.prefixes)
+            self._disk.collect(self.prefixes)
 
-    def _forgiving(self, act: Callable[[], Result], otherwise: Result) -> Result:
-        """What is reused saves time and nothing else: where it fails, answers go on without."""
+    def _or_clear(self, act: Callable[[], Result], otherwise: Result) -> Result:
+        """Return the result of `act`; if it raises, clear the memory and return `otherwise`.
+
+        Reuse only saves time, so that its failure must not fail a request.
+        """
         try:
             return act()
-        except Exception as error:  # cutting is arithmetic too, and may find too little memory; this makes room then
+        except Exception as error:  # cutting computes, and may lack the memory that clearing frees
             traceback.print_exc()
             self._warn(f"{FAILED}, and what it held in memory is dropped: {error!r}")
             self.prefixes.clear()
@@ -237,39 +198,45 @@ class PrefixSharing:
     def _trimmable(self) -> bool:
         return self.prefixes.layout is not None and self.prefixes.layout.trimmable
 
-    def _follow(self, arrival: PrefixLookup, rows: RunningRows) -> bool:
-        """Whether it waits for a row that computes its beginning; asks that row for a checkpoint."""
-        if not self._leaders:
+    def _follow(self, lookup: PrefixLookup, rows: RunningRows) -> bool:
+        """Make the request wait for a running row with a longer common prefix. Return whether there is one."""
+        if not self._rows:
             return False
-        tokens = encode(arrival.tokens)
-        own = self._forgiving(lambda: self.prefixes.place(arrival.namespace, tokens).length, 0)
-        candidates = [
-            (shared, leader)
-            for leader in self._leaders.values()
-            if leader.arrival.namespace == arrival.namespace
-            and may_share(leader.arrival.array, arrival.array, own + WORTH)
-            and (shared := min(common_length(leader.arrival.array, arrival.array), len(arrival.tokens) - 1)) - own
-            >= WORTH
-        ]
-        for shared, leader in sorted(candidates, key=lambda pair: -pair[0]):
-            position = min(shared, len(leader.arrival.tokens) - 1)
-            if leader.held < position and rows.checkpoint(leader.row, position):
-                leader.planned.add(position)
-                arrival.leader, arrival.position = leader, position
+        tokens = encode(lookup.tokens)
+        own = self._or_clear(lambda: self.prefixes.match(lookup.namespace, tokens).length, 0)
+        for common, shared in self._candidates(lookup, own):
+            position = min(common, len(shared.lookup.tokens) - 1)
+            if shared.held < position and rows.checkpoint(shared.row, position):
+                shared.planned.add(position)
+                lookup.source, lookup.position = shared, position
                 return True
-            if (planned := max((p for p in leader.planned if leader.held < p <= shared), default=0)) - own >= WORTH:
-                arrival.leader, arrival.position = leader, planned
+            if (planned := max((p for p in shared.planned if shared.held < p <= common), default=0)) - own >= WORTH:
+                lookup.source, lookup.position = shared, planned
                 return True
-            if leader.held >= position and self._trimmable() and (taken := rows.extract(leader.row)) is not None:
-                self.keep(arrival.namespace, *taken)
+            if shared.held >= position and self._trimmable() and (taken := rows.extract(shared.row)) is not None:
+                self.store(lookup.namespace, *taken)
                 return False
         return False
 
+    def _candidates(self, lookup: PrefixLookup, own: int) -> list[tuple[int, SharedRow]]:
+        """Return running rows whose common prefix is worth waiting for, the longest first; `own` tokens are stored."""
+        found: list[tuple[int, SharedRow]] = []
+        for shared in self._rows.values():
+            other = shared.lookup
+            if other.namespace == lookup.namespace and may_share(other.array, lookup.array, own + WORTH):
+                common = min(common_length(other.array, lookup.array), len(lookup.tokens) - 1)
+                if common - own >= WORTH:
+                    found.append((common, shared))
+        return sorted(found, key=lambda pair: -pair[0])
+
 
 def checkpoints_for(length: int, cached: int, shared: Sequence[int]) -> tuple[int, ...]:
-    """Where a prompt's states are kept: before the tokens that open the answer, since the next turn has others there,
-    and at the ends of what it shares with other prompts: after the system's words, and where it leaves an earlier one,
-    since a third one will likely do the same."""
+    """Return the positions at which the states of a prompt are stored.
+
+    One is before the tokens that open the answer, since the next turn has other tokens there. The others are the ends
+    of prefixes that the prompt shares: after the system's text, and where the prompt differs from an earlier one, since
+    a third prompt will likely differ there too.
+    """
     wanted = {length - TAIL} if length - TAIL - cached >= TAIL else set()
     wanted |= {position for position in shared if position - cached >= WORTH and position < length - TAIL}
     return tuple(sorted(wanted))
@@ -283,7 +250,7 @@ def open_sharing(
     warn: Callable[[str], None],
     wake: Callable[[], None],
 ) -> PrefixSharing:
-    """Return what one worker needs: the memory it may use, and the disk below it if that is on. `name`: the model."""
+    """Return the prefix sharing of a loaded model called `name`, with a disk tier if the options ask for one."""
     mark, disk = "", None
     if options.prefix_disk_bytes and options.prefix_disk_path and options.prefix_cache_bytes != 0:
         mark = fingerprint(path, loaded.dtype, loaded.tokenizer.chat_template)

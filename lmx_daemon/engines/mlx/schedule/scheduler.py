@@ -55,7 +55,7 @@ class Scheduler:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do before the next command arrives."""
-        return not self._slots.running and all(self._prefixes.reads_for(request.arrival) for request in self._queue)
+        return not self._slots.running and all(self._prefixes.is_reading(request.lookup) for request in self._queue)
 
     def turn(self) -> None:
         """Fail overdue requests, start those that may start, and run one step. Raise if no step works any more."""
@@ -65,7 +65,7 @@ class Scheduler:
         if self._slots.running:
             self._step()
             self._count()
-        self._prefixes.settle()
+        self._prefixes.publish()
 
     def _count(self) -> None:
         """Update the heartbeat's counters: before a step, which may hang, and after it, since the next may be far."""
@@ -83,7 +83,7 @@ class Scheduler:
         except LmxError as error:
             self._end(Failed(id=request.id, error=error.body()))
             return
-        request.arrival = self._prefixes.arrive(generate.cache_namespace, ready.prepared.tokens, ready.prepared.opening)
+        request.lookup = self._prefixes.look_up(generate.cache_namespace, ready.prepared.tokens, ready.prepared.opening)
         self._queue.add(request)
         self._admit()
         self._emit_positions()
@@ -229,7 +229,7 @@ class Scheduler:
         traceback.print_exception(error)
         failure = failure_of(error)
         self._log("error", failure.message)
-        self._prefixes.fail()
+        self._prefixes.distrust()
         if not self._faults.step_failed() and not self._still_works():
             self._emit(*(self._closed(Failed(id=each.id, error=failure.body())) for each in self._slots.running))
             raise error

@@ -12,7 +12,8 @@ from lmx_daemon.engines.mlx.batch.batch import Batch, warm_up
 from lmx_daemon.engines.mlx.batch.step import Row, StepResult, Token
 from lmx_daemon.engines.mlx.load.model import LoadedModel
 from lmx_daemon.engines.mlx.load.probe import ModelAbilities
-from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing, PrefixStart
+from lmx_daemon.engines.mlx.prefix.lookup import PrefixStart
+from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY, SamplingParams, resolve
 from lmx_daemon.engines.mlx.text.answer import EngineRequest
 from lmx_daemon.engines.mlx.text.output_parser import Markers
@@ -67,18 +68,18 @@ class BatchSlots:
 
     def may_start(self, request: EngineRequest) -> bool:
         """Return False while a request waits for a prefix that the disk or another row will provide."""
-        return request.preempted or self._prefixes.may_start(request.arrival, self._batch)
+        return request.preempted or self._prefixes.may_start(request.lookup, self._batch)
 
     def start(self, request: EngineRequest, max_tokens: int) -> PrefixStart:
         """Add the rows of a request, each with at most `max_tokens`. Return what it reuses of stored prefixes."""
         request.start()
-        found = self._prefixes.start(request.arrival)
+        found = self._prefixes.start(request.lookup)
         request.cached = found.cached
         stops = frozenset(request.generate.stop_tokens)
         params = [self._params_of(request, index) for index in range(request.generate.choices)]
         rows = [Row(max_tokens, each, stop_tokens=stops) for each in params]
         ids = self._batch.add(request.prepared.tokens, rows, found.cache, found.cached, found.checkpoints)
-        self._prefixes.lead(ids[0], request.arrival, found)
+        self._prefixes.register(ids[0], request.lookup, found)
         for index, row in enumerate(ids):
             request.add_choice(row, index, self._loaded.tokenizer, self._markers)
             self._rows[row] = request
@@ -106,7 +107,7 @@ class BatchSlots:
         for prompt in result.prompts:
             self._prefixes.advance(prompt.row, prompt.done, prompt.cache)
         for token in result.tokens:
-            self._prefixes.past(token.row)
+            self._prefixes.prompt_done(token.row)
         return result
 
     def works(self) -> bool:
@@ -125,11 +126,11 @@ class BatchSlots:
 
     def end_row(self, request: EngineRequest, token: Token) -> None:
         """Remove the row that ended with `token`, and store what it has computed."""
-        self._prefixes.end(token.row)
+        self._prefixes.release(token.row)
         if token.cache is not None and token.tokens is not None:
-            self._prefixes.keep(request.generate.cache_namespace, token.tokens, token.cache)
+            self._prefixes.store(request.generate.cache_namespace, token.tokens, token.cache)
         else:  # a stop string ended it, which the batch does not know of
-            self._prefixes.save(token.row, request.arrival, self._batch)
+            self._prefixes.store_running(token.row, request.lookup, self._batch)
             self._batch.remove([token.row])
         del self._rows[token.row]
         if request.done:
@@ -138,14 +139,14 @@ class BatchSlots:
     def save(self, request: EngineRequest) -> None:
         """Store what a request has computed before it is removed, since the client may send it again."""
         if request.rows:
-            self._prefixes.save(next(iter(request.rows)), request.arrival, self._batch)
+            self._prefixes.store_running(next(iter(request.rows)), request.lookup, self._batch)
 
     def remove(self, request: EngineRequest) -> None:
         """Remove a request and its rows. Idempotent."""
         self._running.pop(request.id, None)
         rows = [row for row in request.rows if self._rows.pop(row, None) is not None]
         for row in rows:
-            self._prefixes.end(row)
+            self._prefixes.release(row)
         self._batch.remove(rows)
 
     def renew(self) -> list[EngineRequest]:

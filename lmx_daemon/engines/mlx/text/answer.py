@@ -20,7 +20,7 @@ from lmx_daemon.contract.generation import (
     Usage,
 )
 from lmx_daemon.engines.mlx.batch.step import Token
-from lmx_daemon.engines.mlx.prefix.sharing import PrefixLookup
+from lmx_daemon.engines.mlx.prefix.lookup import PrefixLookup
 from lmx_daemon.engines.mlx.text.output_parser import Markers, OutputParser, ParsedText
 from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 from lmx_daemon.engines.mlx.text.token_text import bytes_of, continue_text, text_of
@@ -66,7 +66,7 @@ class EngineRequest:
         self.seed = seed
         self.arrived = arrived
         """Monotonic, of its arrival in the daemon."""
-        self.arrival: PrefixLookup | None = None
+        self.lookup: PrefixLookup | None = None
         """What it may reuse of its prompt."""
         self.cached = 0
         self.rows: dict[int, Choice] = {}

@@ -130,7 +130,7 @@ class Schedule(RuleBasedStateMachine):
         row = sorted(self.rows)[place % len(self.rows)]
         taken = self.batch.extract(row)
         if taken is not None:
-            self.prefixes.keep("", *taken)
+            self.prefixes.store("", *taken)
         self.batch.remove([row])
         del self.rows[row]
         assert self.batch.rows == len(self.rows)
@@ -145,7 +145,7 @@ class Schedule(RuleBasedStateMachine):
             if token.reason is not None:
                 del self.rows[token.row]
                 assert token.tokens is not None and token.cache is not None
-                self.prefixes.keep("", token.tokens, token.cache)
+                self.prefixes.store("", token.tokens, token.cache)
 
     def teardown(self) -> None:
         for _ in range(2000):

@@ -28,9 +28,9 @@ class DiskCache:
         self.prefixes = PrefixCache(memory, mark, self.disk)
         self.folder = root / mark
 
-    def keep(self, tokens: list[int], cache: list[Any], namespace: str = "") -> None:
-        self.prefixes.keep(namespace, tokens, cache)
-        self.prefixes.settle()
+    def store(self, tokens: list[int], cache: list[Any], namespace: str = "") -> None:
+        self.prefixes.store(namespace, tokens, cache)
+        self.prefixes.publish()
 
     def restore(self, tokens: list[int], namespace: str = "") -> int:
         """Tokens gained from disk."""
@@ -39,12 +39,12 @@ class DiskCache:
             return 0
         assert self.woken.wait(PATIENCE) and fetch.done
         self.woken.clear()
-        before = self.prefixes.place(namespace, fetch.data).length
-        self.disk.take(self.prefixes)
-        return self.prefixes.place(namespace, fetch.data).length - before
+        before = self.prefixes.match(namespace, fetch.data).length
+        self.disk.collect(self.prefixes)
+        return self.prefixes.match(namespace, fetch.data).length - before
 
     def close(self) -> None:
-        self.prefixes.settle(everything=True)
+        self.prefixes.publish(everything=True)
         self.disk.close(PATIENCE)
 
     def files(self) -> list[Path]:
@@ -67,7 +67,7 @@ def read_ahead(disk_cache: DiskCache, max_bytes: int = PLENTY, namespace: str = 
     disk_cache.disk.read_ahead(disk_cache.prefixes.root_key(namespace), max_bytes)
     assert disk_cache.woken.wait(PATIENCE)
     disk_cache.woken.clear()
-    disk_cache.disk.take(disk_cache.prefixes)
+    disk_cache.disk.collect(disk_cache.prefixes)
 
 
 def failing_with(error: Exception) -> Callable[..., None]:

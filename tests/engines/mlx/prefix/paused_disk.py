@@ -9,10 +9,10 @@ import mlx.core as mx
 import numpy as np
 from mlx_lm.models.cache import ArraysCache, CacheList, KVCache
 
-from lmx_daemon.engines.mlx.prefix.cache import Node
 from lmx_daemon.engines.mlx.prefix.disk_read import DiskRead
 from lmx_daemon.engines.mlx.prefix.disk_tier import DiskTier
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK
+from lmx_daemon.engines.mlx.prefix.nodes import Node
 
 PATIENCE = 20.0
 MARK = "model"
@@ -45,12 +45,12 @@ def cache_of(namespace: str, tokens: list[int], *, states: bool) -> list[Any]:
     return [made(1, 2, mx.float32), state, made(1, 1, mx.bfloat16)]
 
 
-def told(cache: list[Any], length: int) -> list[Any]:
+def numbers_of(cache: list[Any], length: int) -> list[Any]:
     """All numbers in a cache of `length` tokens."""
     found: list[Any] = []
     for part in cache:
         if isinstance(part, CacheList):
-            found += told(part.caches, length)
+            found += numbers_of(part.caches, length)
         elif isinstance(part, ArraysCache):
             found += [array.tolist() if array is not None else None for array in part.cache]
         elif part.keys is not None:

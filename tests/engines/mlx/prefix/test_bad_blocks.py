@@ -26,7 +26,7 @@ class TestBadBlocks:
     ) -> DiskCache:
         tokens, cache = numbers(4 * BLOCK)
         first = disk_cache()
-        first.keep(tokens, cache)
+        first.store(tokens, cache)
         first.close()
         (file,) = [path for path in first.files() if f"-{block * BLOCK}-{BLOCK}b" in path.name]
         spoil(file)
@@ -37,7 +37,7 @@ class TestBadBlocks:
         again.close()
         assert not file.exists() and len(again.files()) == 3
         assert again.restore([*tokens, 1]) == 0
-        again.keep(tokens, cache)
+        again.store(tokens, cache)
         return again
 
     @pytest.mark.parametrize("place", [0, 7, 9, 14, 40, -1, -400])
@@ -66,7 +66,7 @@ class TestBadBlocks:
     def test_another_models_block(self, disk_cache: Callable[..., DiskCache], tmp_path: Path) -> None:
         tokens, cache = numbers(4 * BLOCK)
         foreign = DiskCache(tmp_path / "elsewhere", "other")
-        foreign.keep(tokens, cache)
+        foreign.store(tokens, cache)
         foreign.close()
 
         def replace(path: Path) -> None:
@@ -100,7 +100,7 @@ class TestBadBlocks:
 
 def test_a_folder_of_another_model_is_not_looked_into(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(4 * BLOCK)
-    disk_cache(mark="one").keep(tokens, cache)
+    disk_cache(mark="one").store(tokens, cache)
     assert disk_cache(mark="two").restore([*tokens, 1]) == 0
     assert disk_cache(mark="one").restore([*tokens, 1]) == 4 * BLOCK
 
@@ -119,7 +119,7 @@ def test_names_that_are_none_are_left_alone(disk_cache: Callable[..., DiskCache]
 
 def test_a_vanished_file_is_a_miss(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(4 * BLOCK)
-    disk_cache().keep(tokens, cache)
+    disk_cache().store(tokens, cache)
     again = disk_cache()
     for path in again.files():
         path.unlink()
@@ -129,7 +129,7 @@ def test_a_vanished_file_is_a_miss(disk_cache: Callable[..., DiskCache]) -> None
 def test_a_damaged_tail_costs_itself_alone(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache()
     tokens, cache = numbers(150)
-    first.keep(tokens, cache)
+    first.store(tokens, cache)
     first.close()
     (tail,) = [path for path in first.files() if path.name.endswith("t.kv")]
     tail.write_bytes(tail.read_bytes()[:-1] + b"?")
@@ -144,7 +144,7 @@ from pathlib import Path
 from tests.engines.mlx.prefix.disk_cache import DiskCache, numbers
 shelf = DiskCache(Path(sys.argv[1]))
 for variant in range(10_000):
-    shelf.keep(*numbers(64 * 64, variant))
+    shelf.store(*numbers(64 * 64, variant))
     if variant == 2:
         print("writing", flush=True)
 """
@@ -176,7 +176,7 @@ def test_folders_and_files_are_private(tmp_path: Path) -> None:
     previous = os.umask(0o000)
     try:
         made = DiskCache(tmp_path / "home" / "cache" / "prefix")
-        made.keep(*numbers(2 * BLOCK))
+        made.store(*numbers(2 * BLOCK))
         made.close()
     finally:
         os.umask(previous)

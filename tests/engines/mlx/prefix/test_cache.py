@@ -40,7 +40,7 @@ def test_answers_after_a_hit_are_the_answers_without(architecture: str, folder: 
     model = model_of(architecture, folder / architecture)
     prefixes = PrefixCache(PLENTY)
     for length in (200, 192, 17, 256):
-        prefixes.keep("", PROMPT[:length], computed(model, PROMPT[:length]))
+        prefixes.store("", PROMPT[:length], computed(model, PROMPT[:length]))
     for length in (300, 257, 256, 230, 193, 192, 30):
         hit = prefixes.find("", PROMPT[:length])
         assert hit is not None
@@ -56,7 +56,7 @@ def test_answers_after_a_hit_are_the_answers_without(architecture: str, folder: 
 def test_any_common_beginning_serves_where_caches_can_be_cut(architecture: str, common: int, folder: Path) -> None:
     model = model_of(architecture, folder / architecture)
     prefixes = PrefixCache(PLENTY)
-    prefixes.keep("", PROMPT[:200], computed(model, PROMPT[:200]))
+    prefixes.store("", PROMPT[:200], computed(model, PROMPT[:200]))
     other = PROMPT[:common] + [2 + n for n in range(20)]
     hit = prefixes.find("", other)
     assert hit is not None and hit.length == common
@@ -65,39 +65,39 @@ def test_any_common_beginning_serves_where_caches_can_be_cut(architecture: str, 
 
 def test_all_of_a_stored_prompt_but_its_last_token_is_found(llama: Any) -> None:
     prefixes = PrefixCache(PLENTY)
-    prefixes.keep("", PROMPT[:128], computed(llama, PROMPT[:128]))
+    prefixes.store("", PROMPT[:128], computed(llama, PROMPT[:128]))
     assert [stored_tokens(prefixes, PROMPT[:length]) for length in (128, 127, 65, 64)] == [127, 126, 64, 63]
     assert stored_tokens(prefixes, PROMPT[:MIN_TOKENS]) == 0
 
 
 def test_sequences_share_their_blocks(llama: Any) -> None:
     prefixes = PrefixCache(PLENTY)
-    prefixes.keep("", PROMPT[:256], computed(llama, PROMPT[:256]))
+    prefixes.store("", PROMPT[:256], computed(llama, PROMPT[:256]))
     alone = prefixes.size
     branch = PROMPT[:256] + [5] * BLOCK
-    prefixes.keep("", branch, computed(llama, branch))
+    prefixes.store("", branch, computed(llama, branch))
     assert prefixes.size == pytest.approx(alone * 5 / 4)
-    prefixes.keep("", branch, computed(llama, branch))
+    prefixes.store("", branch, computed(llama, branch))
     assert prefixes.size == pytest.approx(alone * 5 / 4)
 
 
 def test_a_longer_sequence_takes_the_place_of_a_shorter_end(llama: Any) -> None:
     prefixes = PrefixCache(PLENTY)
     for length in (100, 110, 120):
-        prefixes.keep("", PROMPT[:length], computed(llama, PROMPT[:length]))
+        prefixes.store("", PROMPT[:length], computed(llama, PROMPT[:length]))
     grown = prefixes.size
     fresh = PrefixCache(PLENTY)
-    fresh.keep("", PROMPT[:120], computed(llama, PROMPT[:120]))
+    fresh.store("", PROMPT[:120], computed(llama, PROMPT[:120]))
     assert grown == fresh.size
 
 
 def test_a_short_sequence_grows_and_is_all_there_is() -> None:
     prefixes = PrefixCache(PLENTY)
     for length in (20, 40, 60):
-        prefixes.keep("", PROMPT[:length], tiny_cache(PROMPT[:length]))
+        prefixes.store("", PROMPT[:length], tiny_cache(PROMPT[:length]))
         assert stored_tokens(prefixes, PROMPT) == length
     fresh = PrefixCache(PLENTY)
-    fresh.keep("", PROMPT[:60], tiny_cache(PROMPT[:60]))
+    fresh.store("", PROMPT[:60], tiny_cache(PROMPT[:60]))
     assert prefixes.size == fresh.size
     prefixes.resize(0)
     assert prefixes.size == 0
@@ -105,7 +105,7 @@ def test_a_short_sequence_grows_and_is_all_there_is() -> None:
 
 def test_namespaces_share_nothing(llama: Any) -> None:
     prefixes = PrefixCache(PLENTY)
-    prefixes.keep("one", PROMPT, computed(llama, PROMPT))
+    prefixes.store("one", PROMPT, computed(llama, PROMPT))
     assert stored_tokens(prefixes, PROMPT, "one") == len(PROMPT) - 1
     assert stored_tokens(prefixes, PROMPT, "two") == stored_tokens(prefixes, PROMPT) == 0
     assert prefixes.root_key("one") != prefixes.root_key("two")
@@ -114,44 +114,44 @@ def test_namespaces_share_nothing(llama: Any) -> None:
 def test_what_is_not_used_goes_first_and_from_its_end(llama: Any) -> None:
     first, second = PROMPT[:256], [9, *PROMPT[1:256]]
     prefixes = PrefixCache(PLENTY)
-    prefixes.keep("", first, computed(llama, first))
+    prefixes.store("", first, computed(llama, first))
     prefixes = PrefixCache(prefixes.size * 3 // 2)
     for tokens in (first, second):
-        prefixes.keep("", tokens, computed(llama, tokens))
+        prefixes.store("", tokens, computed(llama, tokens))
         assert prefixes.size <= prefixes.max_bytes
     assert (stored_tokens(prefixes, [*first, 1]), stored_tokens(prefixes, [*second, 1])) == (128, 256)
     stored_tokens(prefixes, [*first, 1])
     third = [8, *PROMPT[1:129]]
-    prefixes.keep("", third, computed(llama, third))
+    prefixes.store("", third, computed(llama, third))
     assert stored_tokens(prefixes, [*first, 1]) == 128, "used later than the second"
     assert stored_tokens(prefixes, [*second, 1]) < 256
 
 
 def test_of_a_sequence_that_is_too_long_the_beginning_is_kept(llama: Any) -> None:
     prefixes = PrefixCache(PLENTY)
-    prefixes.keep("", PROMPT[:BLOCK], computed(llama, PROMPT[:BLOCK]))
+    prefixes.store("", PROMPT[:BLOCK], computed(llama, PROMPT[:BLOCK]))
     prefixes = PrefixCache(prefixes.size * 2 + 100)
-    prefixes.keep("", PROMPT, computed(llama, PROMPT))
+    prefixes.store("", PROMPT, computed(llama, PROMPT))
     assert stored_tokens(prefixes, PROMPT) == 2 * BLOCK
 
 
 def test_of_a_sequence_that_fits_only_just_whole_blocks_are_kept() -> None:
     prefixes = PrefixCache(PLENTY)
-    prefixes.keep("", PROMPT[:BLOCK], tiny_cache(PROMPT[:BLOCK]))
+    prefixes.store("", PROMPT[:BLOCK], tiny_cache(PROMPT[:BLOCK]))
     prefixes = PrefixCache(prefixes.size * 2)
-    prefixes.keep("", PROMPT[:100], tiny_cache(PROMPT[:100]))
+    prefixes.store("", PROMPT[:100], tiny_cache(PROMPT[:100]))
     assert stored_tokens(prefixes, PROMPT) == BLOCK
     assert all(node.length == BLOCK for node in prefixes._order.values())
 
 
 def test_a_cache_that_is_not_what_it_is_said_to_be_is_not_kept(llama: Any) -> None:
     prefixes = PrefixCache(PLENTY)
-    prefixes.keep("", PROMPT, computed(llama, PROMPT[:-1]))
-    prefixes.keep("", PROMPT, [ConcatenateKVCache()])
-    prefixes.keep("", PROMPT, [CacheList(KVCache(), ConcatenateKVCache())])
+    prefixes.store("", PROMPT, computed(llama, PROMPT[:-1]))
+    prefixes.store("", PROMPT, [ConcatenateKVCache()])
+    prefixes.store("", PROMPT, [CacheList(KVCache(), ConcatenateKVCache())])
     assert prefixes.size == 0 and prefixes.layout is None
     nothing = PrefixCache(0)
-    nothing.keep("", PROMPT, computed(llama, PROMPT))
+    nothing.store("", PROMPT, computed(llama, PROMPT))
     assert nothing.size == 0 and not nothing._roots
 
 
@@ -160,7 +160,7 @@ def test_stored_blocks_do_not_hold_the_sequence_they_were_cut_from(llama: Any) -
     mx.clear_cache()
     prefixes = PrefixCache(PLENTY)
     before = mx.get_active_memory()
-    prefixes.keep("", (PROMPT[: 2 * BLOCK] * 16)[:BLOCK], [cut_to(part, BLOCK) for part in cache])
+    prefixes.store("", (PROMPT[: 2 * BLOCK] * 16)[:BLOCK], [cut_to(part, BLOCK) for part in cache])
     whole = sum(part.nbytes for part in cache)
     del cache
     mx.synchronize()
@@ -201,7 +201,7 @@ def test_it_finds_what_a_plain_search_finds(acts: list[tuple[bool, list[int], in
     for keep, lengths, variant in acts:
         tokens = [n * 7 + variant * (place > 0) for place, n in enumerate(lengths) for n in range(n)]
         if keep:
-            prefixes.keep("", tokens, tiny_cache(tokens))
+            prefixes.store("", tokens, tiny_cache(tokens))
             reference.stored.append(tokens)
             continue
         hit = prefixes.find("", tokens)
@@ -218,7 +218,7 @@ def test_the_bound_holds_and_what_is_left_is_right(acts: list[tuple[list[int], i
     prefixes = PrefixCache(max_bytes)
     for lengths, variant in acts:
         tokens = [n * 7 + variant for n in range(sum(lengths))]
-        prefixes.keep("", tokens, tiny_cache(tokens))
+        prefixes.store("", tokens, tiny_cache(tokens))
         assert prefixes.size <= max_bytes
         hit = prefixes.find("", tokens)
         if hit is not None:

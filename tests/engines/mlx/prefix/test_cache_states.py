@@ -15,12 +15,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from lmx_daemon.engines.mlx.prefix import block_files
-from lmx_daemon.engines.mlx.prefix.cache import MIN_TOKENS, PrefixCache, PrefixHit, at_end
+from lmx_daemon.engines.mlx.prefix.cache import MIN_TOKENS, PrefixCache, PrefixHit
 from lmx_daemon.engines.mlx.prefix.disk_read import DiskRead
-from lmx_daemon.engines.mlx.prefix.disk_tier import LEAST_TAIL, LEFT_ALONE
+from lmx_daemon.engines.mlx.prefix.disk_thread import LEFT_ALONE
+from lmx_daemon.engines.mlx.prefix.disk_tier import LEAST_TAIL
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK, encode
-from lmx_daemon.engines.mlx.prefix.sharing import READS, PrefixLookup, PrefixSharing
-from tests.engines.mlx.prefix.paused_disk import MARK, PATIENCE, PausedDisk, below, cache_of, spoil, told
+from lmx_daemon.engines.mlx.prefix.lookup import PrefixLookup
+from lmx_daemon.engines.mlx.prefix.nodes import at_end
+from lmx_daemon.engines.mlx.prefix.sharing import READS, PrefixSharing
+from tests.engines.mlx.prefix.paused_disk import MARK, PATIENCE, PausedDisk, below, cache_of, numbers_of, spoil
 from tests.engines.mlx.prefix.test_sharing import Rows
 
 PLENTY = 1 << 30
@@ -89,7 +92,7 @@ class Machine(RuleBasedStateMachine):
     def start(self, memory: int, disk: int) -> None:
         self.disk = PausedDisk(self.root, disk, self.said.append)
         self.prefixes = PrefixCache(memory, MARK, self.disk)
-        self.reuse = PrefixSharing(self.prefixes, self.disk, warn=self.failed.append)
+        self.sharing = PrefixSharing(self.prefixes, self.disk, warn=self.failed.append)
         self.max_bytes = disk
         self.arrivals.clear()
         self.fetches.clear()
@@ -117,7 +120,7 @@ class Machine(RuleBasedStateMachine):
     def keep(self, prompts: list[Prompt], settle: int) -> None:
         for namespace, tokens in map(self.tokens_of, prompts):
             self.asked.append((namespace, tokens))
-            self.prefixes.keep(namespace, tokens, cache_of(namespace, tokens, states=self.states))
+            self.prefixes.store(namespace, tokens, cache_of(namespace, tokens, states=self.states))
             self.the_tree_is_whole()
             least = len(tokens) if len(tokens) >= MIN_TOKENS else 0
             if self.prefixes.max_bytes == PLENTY:
@@ -126,13 +129,13 @@ class Machine(RuleBasedStateMachine):
                 if self.max_bytes == PLENTY and least and not self.spoiled:
                     self.kept.append((namespace, tokens))
         if settle:
-            self.prefixes.settle(everything=settle > 1)
+            self.prefixes.publish(everything=settle > 1)
 
     def find(self, prompt: Prompt) -> None:
         self.found(*self.tokens_of(prompt), 0)
 
     def found(self, namespace: str, tokens: list[int], least: int) -> None:
-        place = self.prefixes.place(namespace, encode(tokens)).length
+        place = self.prefixes.match(namespace, encode(tokens)).length
         hit = self.prefixes.find(namespace, tokens)
         length = hit.length if hit is not None else 0
         assert length == (place if place >= MIN_TOKENS else 0)
@@ -143,10 +146,10 @@ class Machine(RuleBasedStateMachine):
         if hit is not None:
             assert MIN_TOKENS <= hit.length < len(tokens)
             expected = cache_of(namespace, tokens[: hit.length], states=self.states)
-            assert told(hit.cache, hit.length) == told(expected, hit.length)
+            assert numbers_of(hit.cache, hit.length) == numbers_of(expected, hit.length)
 
     def arrive(self, prompt: Prompt) -> None:
-        self.arrivals.append(self.reuse.arrive(*self.tokens_of(prompt)))
+        self.arrivals.append(self.sharing.look_up(*self.tokens_of(prompt)))
 
     def begin_one(self, which: int) -> None:
         """Of the requests that came; in the end no one waits for the disk."""
@@ -155,11 +158,11 @@ class Machine(RuleBasedStateMachine):
             self.disk.let(math.inf)
             self.disk.settle()
             rounds = 0
-            while not self.reuse.may_start(arrival, Rows()):
+            while not self.sharing.may_start(arrival, Rows()):
                 self.disk.settle()
                 rounds += 1
                 assert rounds < READS
-            self.is_right(arrival.namespace, arrival.tokens, self.reuse.start(arrival).hit)
+            self.is_right(arrival.namespace, arrival.tokens, self.sharing.start(arrival).hit)
 
     def fetch(self, prompt: Prompt) -> None:
         if (fetch := self.disk.fetch(self.prefixes, *self.tokens_of(prompt))) is not None:
@@ -168,7 +171,7 @@ class Machine(RuleBasedStateMachine):
     def restore(self, which: int, find: bool) -> None:
         done = [fetch for fetch in self.fetches if fetch.done]
         self.fetches = [fetch for fetch in self.fetches if fetch not in done]
-        self.disk.take(self.prefixes)
+        self.disk.collect(self.prefixes)
         if done and find:
             fetch = done[which % len(done)]
             self.found(fetch.namespace, np.frombuffer(fetch.data, np.int32).tolist(), 0)
@@ -179,10 +182,10 @@ class Machine(RuleBasedStateMachine):
     def take(self, first: int) -> None:
         """The first few of what has come: the engine may look at any time."""
         with self.disk._changed:
-            later, self.disk._come = self.disk._come[first:], self.disk._come[:first]
-        self.disk.take(self.prefixes)
+            later, self.disk._read_ahead = self.disk._read_ahead[first:], self.disk._read_ahead[:first]
+        self.disk.collect(self.prefixes)
         with self.disk._changed:
-            self.disk._come = later + self.disk._come
+            self.disk._read_ahead = later + self.disk._read_ahead
 
     def give_up(self, what: str, max_bytes: int) -> None:
         if what == "resize":
@@ -205,7 +208,7 @@ class Machine(RuleBasedStateMachine):
             self.kept.clear()
             self.disk.kill()
         else:
-            self.prefixes.settle(everything=True)
+            self.prefixes.publish(everything=True)
             self.disk.close(PATIENCE)
         self.start(memory, disk)
         self.disk.settle()
@@ -220,7 +223,7 @@ class Machine(RuleBasedStateMachine):
             fetch = self.disk.fetch(self.prefixes, namespace, [*tokens, 9])
             self.disk.settle()
             if fetch is not None:
-                self.disk.take(self.prefixes)
+                self.disk.collect(self.prefixes)
             tail = len(tokens) % BLOCK
             lost = tail if tail < LEAST_TAIL and not self.states else 0
             self.found(namespace, [*tokens, 9], len(tokens) - lost if (namespace, tokens) in self.kept else 0)

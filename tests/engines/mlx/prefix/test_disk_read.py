@@ -23,7 +23,7 @@ class TestManyThatWait:
         self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch, **options: Any
     ) -> tuple[PrefixSharing, DiskCache]:
         for variant in range(3):
-            disk_cache().keep(*numbers(8 * BLOCK, variant))
+            disk_cache().store(*numbers(8 * BLOCK, variant))
         again = disk_cache(**options)
         self.read: list[str] = []
 
@@ -31,7 +31,7 @@ class TestManyThatWait:
             self.read.append(stored.name)
             return load_block(folder, stored, *more)
 
-        monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk_tier.load_block", counted)
+        monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk_thread.load_block", counted)
         return PrefixSharing(again.prefixes, again.disk), again
 
     def wait(self, disk_cache: DiskCache) -> None:
@@ -43,32 +43,32 @@ class TestManyThatWait:
     def test_what_they_share_is_read_once(
         self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        reuse, again = self.reuse(disk_cache, monkeypatch)
+        sharing, again = self.reuse(disk_cache, monkeypatch)
         beginning = numbers(6 * BLOCK)[0]
-        arrivals = [reuse.arrive("", [*beginning, 7, n]) for n in range(9)]
-        arrivals.append(reuse.arrive("", numbers(8 * BLOCK)[0]))
+        arrivals = [sharing.look_up("", [*beginning, 7, n]) for n in range(9)]
+        arrivals.append(sharing.look_up("", numbers(8 * BLOCK)[0]))
         started = [False] * len(arrivals)
         while not all(started):
             self.wait(again)
-            started = [done or reuse.may_start(each, Rows()) for each, done in zip(arrivals, started, strict=True)]
-        assert [reuse.start(each).cached for each in arrivals] == [6 * BLOCK] * 9 + [8 * BLOCK - 1]
+            started = [done or sharing.may_start(each, Rows()) for each, done in zip(arrivals, started, strict=True)]
+        assert [sharing.start(each).cached for each in arrivals] == [6 * BLOCK] * 9 + [8 * BLOCK - 1]
         assert len(self.read) == len(set(self.read)) == 8
 
     def test_what_was_read_for_them_takes_no_more_than_the_memory_for_prefixes(
         self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         probe = PrefixCache(PLENTY)
-        probe.keep("", *numbers(8 * BLOCK))
-        reuse, again = self.reuse(disk_cache, monkeypatch, memory=probe.size * 5 // 2)
-        arrivals = [reuse.arrive("", [*numbers(8 * BLOCK, variant)[0], 5]) for variant in range(3)]
+        probe.store("", *numbers(8 * BLOCK))
+        sharing, again = self.reuse(disk_cache, monkeypatch, memory=probe.size * 5 // 2)
+        arrivals = [sharing.look_up("", [*numbers(8 * BLOCK, variant)[0], 5]) for variant in range(3)]
         self.wait(again)
-        reuse.settle()
-        assert all(each.fetch is not None and not each.fetch.loaded for each in arrivals)
-        assert 2 * probe.size <= reuse.size <= probe.size * 5 // 2
+        sharing.publish()
+        assert all(each.disk_read is not None and not each.disk_read.loaded for each in arrivals)
+        assert 2 * probe.size <= sharing.size <= probe.size * 5 // 2
         for each in arrivals:  # the first has given way by then, and is read again
-            while not reuse.may_start(each, Rows()):
+            while not sharing.may_start(each, Rows()):
                 self.wait(again)
-            assert reuse.start(each).cached == 8 * BLOCK
+            assert sharing.start(each).cached == 8 * BLOCK
 
 
 class Late(DiskRead):
@@ -88,11 +88,11 @@ class Late(DiskRead):
 
 def test_what_comes_while_somebody_looks_is_not_lost(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(4 * BLOCK)
-    disk_cache().keep(tokens, cache)
+    disk_cache().store(tokens, cache)
     again = disk_cache()
     fetch = again.disk.fetch(again.prefixes, "", [*tokens, 1])
     assert fetch is not None and again.woken.wait(PATIENCE)
     again.disk._pending = [Late(fetch.namespace, fetch.data, fetch.wanted, fetch.loaded)]
-    again.disk.take(again.prefixes)
-    again.disk.take(again.prefixes)
+    again.disk.collect(again.prefixes)
+    again.disk.collect(again.prefixes)
     assert content(again, [*tokens, 1]) == tokens and not again.disk._pending

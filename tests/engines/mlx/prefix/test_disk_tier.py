@@ -34,7 +34,7 @@ def test_answers_after_a_restart_are_the_answers_without(
 ) -> None:
     model = model_of(architecture, folder / architecture)
     first = disk_cache()
-    first.keep(PROMPT[:200], computed(model, PROMPT[:200]))
+    first.store(PROMPT[:200], computed(model, PROMPT[:200]))
     second = disk_cache()
     assert stored_tokens(second.prefixes, PROMPT) == 0
     assert second.restore(PROMPT) == 200
@@ -42,7 +42,7 @@ def test_answers_after_a_restart_are_the_answers_without(
     assert hit is not None and hit.length == 200
     assert answer(model, hit.cache, PROMPT[200:]) == expected(model, PROMPT)
     assert second.restore(PROMPT) == 0, "it is in memory now"
-    second.keep(PROMPT[:128], computed(model, PROMPT[:128]))
+    second.store(PROMPT[:128], computed(model, PROMPT[:128]))
     third = disk_cache()
     gained = third.restore(PROMPT[:128])
     assert gained == (127 if architecture in CAN_BE_TRIMMED else 0) == stored_tokens(third.prefixes, PROMPT[:128])
@@ -52,7 +52,7 @@ def test_answers_after_a_restart_are_the_answers_without(
 @pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float16, mx.float32])
 def test_every_number_type_comes_back(dtype: mx.Dtype, disk_cache: Callable[..., DiskCache]) -> None:
     keys = mx.random.normal((1, 2, 128, 4)).astype(dtype)
-    disk_cache().keep(PROMPT[:128], [KVCache.from_state((keys, keys + 1, 128))])
+    disk_cache().store(PROMPT[:128], [KVCache.from_state((keys, keys + 1, 128))])
     again = disk_cache()
     assert again.restore([*PROMPT[:128], 1]) == 128
     hit = again.prefixes.find("", [*PROMPT[:128], 1])
@@ -63,9 +63,9 @@ def test_every_number_type_comes_back(dtype: mx.Dtype, disk_cache: Callable[...,
 
 def test_memory_and_disk_together_serve_one_prompt(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(10 * BLOCK + 5)
-    disk_cache().keep(tokens, cache)
+    disk_cache().store(tokens, cache)
     again = disk_cache()
-    again.keep(tokens[: 3 * BLOCK], numbers(3 * BLOCK)[1])
+    again.store(tokens[: 3 * BLOCK], numbers(3 * BLOCK)[1])
     assert again.restore(tokens) == 7 * BLOCK
     assert content(again, tokens) == tokens[: 10 * BLOCK]
 
@@ -73,10 +73,10 @@ def test_memory_and_disk_together_serve_one_prompt(disk_cache: Callable[..., Dis
 def test_what_memory_evicted_is_read_back(disk_cache: Callable[..., DiskCache]) -> None:
     one, two = numbers(8 * BLOCK), numbers(8 * BLOCK, 1)
     probe = PrefixCache(PLENTY)
-    probe.keep("", *one)
+    probe.store("", *one)
     small = disk_cache(memory=probe.size * 9 // 8)
-    small.keep(*one)
-    small.keep(*two)
+    small.store(*one)
+    small.store(*two)
     assert len(content(small, one[0])) < 8 * BLOCK - 1
     small.close()
     small = disk_cache(memory=probe.size * 3)
@@ -87,21 +87,21 @@ def test_what_memory_evicted_is_read_back(disk_cache: Callable[..., DiskCache]) 
 def test_what_was_read_back_gives_way_from_its_end(meanwhile: bool, disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(8 * BLOCK)
     first = disk_cache()
-    first.keep(tokens, cache)
+    first.store(tokens, cache)
     half = first.prefixes.size // 2
     again = disk_cache()
     fetch = again.disk.fetch(again.prefixes, "", [*tokens, 1])
     assert fetch is not None and again.woken.wait(PATIENCE)
     if meanwhile:
         again.prefixes.resize(half)
-    again.disk.take(again.prefixes)
+    again.disk.collect(again.prefixes)
     again.prefixes.resize(half)
     assert content(again, [*tokens, 1]) == tokens[: 4 * BLOCK]
 
 
 def test_namespaces_are_apart_on_disk_too(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(2 * BLOCK)
-    disk_cache().keep(tokens, cache, "one")
+    disk_cache().store(tokens, cache, "one")
     again = disk_cache()
     assert again.restore([*tokens, 1], "two") == again.restore([*tokens, 1]) == 0
     assert again.restore([*tokens, 1], "one") == 2 * BLOCK
@@ -110,7 +110,7 @@ def test_namespaces_are_apart_on_disk_too(disk_cache: Callable[..., DiskCache]) 
 def test_sparse_file_counts_by_its_allocated_bytes(disk_cache: Callable[..., DiskCache]) -> None:
     """A sparse file of 50 GB in the folder must not evict the other blocks."""
     cache = disk_cache()
-    cache.keep(*numbers(2 * BLOCK))
+    cache.store(*numbers(2 * BLOCK))
     folder = cache.folder
     cache.close()
     blocks = cache.files()
@@ -124,7 +124,7 @@ def test_sparse_file_counts_by_its_allocated_bytes(disk_cache: Callable[..., Dis
 def test_the_bound_holds_and_the_least_recently_used_go(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache()
     for variant in range(4):
-        first.keep(*numbers(8 * BLOCK, variant))
+        first.store(*numbers(8 * BLOCK, variant))
     first.close()
     for path in first.files():
         os.utime(path, (0, 0) if "-0-64b" not in path.name else None)
@@ -135,14 +135,14 @@ def test_the_bound_holds_and_the_least_recently_used_go(disk_cache: Callable[...
     assert sum("-0-64b" in path.name for path in again.files()) == 4, "the beginnings were used last"
     for variant in range(4, 12):
         again = disk_cache(max_bytes=total // 2)
-        again.keep(*numbers(8 * BLOCK, variant))
+        again.store(*numbers(8 * BLOCK, variant))
         again.close()
     assert sum(path.stat().st_size for path in again.files()) <= total // 2 + total // 16
 
 
 def test_a_used_block_is_young_again(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(2 * BLOCK)
-    disk_cache().keep(tokens, cache)
+    disk_cache().store(tokens, cache)
     again = disk_cache()
     for path in again.files():
         os.utime(path, (0, 0))
@@ -156,7 +156,7 @@ def test_what_does_not_fit_into_the_queue_is_not_written(
 ) -> None:
     monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk_tier.QUEUE_BYTES", 0)
     first = disk_cache()
-    first.keep(*numbers(4 * BLOCK))
+    first.store(*numbers(4 * BLOCK))
     first.close()
     assert first.files() == [] and first.disk.dropped == 4
 
@@ -164,24 +164,24 @@ def test_what_does_not_fit_into_the_queue_is_not_written(
 def test_a_full_disk_is_told_once_and_costs_nothing_else(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache(reserve=1 << 60)
     tokens, cache = numbers(4 * BLOCK)
-    first.keep(tokens, cache)
+    first.store(tokens, cache)
     first.close()
     assert first.files() == [] and len(first.said) == 1 and "disk space" in first.said[0]
     assert content(first, tokens) == tokens[:-1]
 
 
 def test_a_folder_deleted_by_hand_is_made_again(disk_cache: Callable[..., DiskCache]) -> None:
-    disk_cache().keep(*numbers(4 * BLOCK))
+    disk_cache().store(*numbers(4 * BLOCK))
     first = disk_cache()
     shutil.rmtree(first.folder.parent)
-    first.keep(*numbers(4 * BLOCK, 1))
+    first.store(*numbers(4 * BLOCK, 1))
     first.close()
     assert len(first.files()) == 4 and first.said == []
 
 
 def test_files_are_the_owners_alone(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache()
-    first.keep(*numbers(BLOCK))
+    first.store(*numbers(BLOCK))
     first.close()
     (file,) = first.files()
     assert file.stat().st_mode & 0o777 == 0o600 and first.folder.stat().st_mode & 0o777 == 0o700
@@ -192,7 +192,7 @@ def test_the_longest_tail_that_a_prompt_begins_with_is_found(disk_cache: Callabl
     tokens, cache = numbers(300)
     for length in (70, 90, 100, 128, 140):
         part = [KVCache.from_state((cache[0].keys[:, :, :length], cache[0].values[:, :, :length], length))]
-        first.keep(tokens[:length], part)
+        first.store(tokens[:length], part)
     for asked, known in ((140, 128), (141, 140), (300, 140), (127, 100), (91, 90), (80, 64)):
         second = disk_cache()
         prompt = [*tokens[: asked - 1], 9999]
@@ -202,8 +202,8 @@ def test_the_longest_tail_that_a_prompt_begins_with_is_found(disk_cache: Callabl
 
 def test_few_tokens_are_no_tail_on_disk_and_a_known_one_is_not_read_again(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache()
-    first.keep(*numbers(70))
-    first.keep(*numbers(84, variant=1))
+    first.store(*numbers(70))
+    first.store(*numbers(84, variant=1))
     assert first.restore([*numbers(84, variant=1)[0], 3]) == 0, "memory holds as much"
     second = disk_cache()
     assert [path.name[-6:] for path in second.files() if path.name.endswith("t.kv")] == ["20t.kv"]
@@ -214,7 +214,7 @@ def test_few_tokens_are_no_tail_on_disk_and_a_known_one_is_not_read_again(disk_c
 def test_a_namespace_in_memory_only_is_never_written(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(4 * BLOCK)
     first = disk_cache(model="org/one")
-    first.keep(tokens, cache, MEMORY_ONLY + "team")
+    first.store(tokens, cache, MEMORY_ONLY + "team")
     assert first.prefixes.find(MEMORY_ONLY + "team", [*tokens, 1]) is not None
     first.close()
     assert first.files() == []
@@ -222,7 +222,7 @@ def test_a_namespace_in_memory_only_is_never_written(disk_cache: Callable[..., D
 
 def test_the_folder_of_a_model_holds_its_name(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache(model="org/one")
-    first.keep(*numbers(2 * BLOCK))
+    first.store(*numbers(2 * BLOCK))
     first.close()
     assert [(one.model, one.blocks) for one in stored_prefixes(first.folder.parent)] == [("org/one", 2)]
     disk_cache(max_bytes=1).close()
@@ -231,10 +231,10 @@ def test_the_folder_of_a_model_holds_its_name(disk_cache: Callable[..., DiskCach
 
 def test_blocks_that_are_cleared_beside_a_worker_are_a_miss(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(4 * BLOCK)
-    disk_cache().keep(tokens, cache)
+    disk_cache().store(tokens, cache)
     again = disk_cache()
     clear_prefixes(again.folder.parent)
     assert again.restore([*tokens, 1]) == 0 and again.said == []
-    again.keep(tokens, cache)
+    again.store(tokens, cache)
     again.close()
     assert len(again.files()) == 4

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.engines.mlx.prefix.cache import Node, PrefixCache
+from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.prefix.cache_layout import CacheLayout
-from lmx_daemon.engines.mlx.prefix.disk_tier import LEFT_ALONE
+from lmx_daemon.engines.mlx.prefix.disk_thread import LEFT_ALONE
 from lmx_daemon.engines.mlx.prefix.keys import BLOCK
+from lmx_daemon.engines.mlx.prefix.nodes import Node
 from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing
 from tests.engines.mlx.prefix.disk_cache import PATIENCE, PLENTY, DiskCache, content, failing_with, numbers, read_ahead
 
@@ -20,13 +21,13 @@ class TestFaultsOfItsThread:
         self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch, error: Exception
     ) -> DiskCache:
         tokens, cache = numbers(4 * BLOCK)
-        disk_cache().keep(tokens, cache)
+        disk_cache().store(tokens, cache)
         again = disk_cache()
         with monkeypatch.context() as patched:
-            patched.setattr("lmx_daemon.engines.mlx.prefix.disk_tier.load_block", failing_with(error))
+            patched.setattr("lmx_daemon.engines.mlx.prefix.disk_thread.load_block", failing_with(error))
             assert again.restore([*tokens, 1]) == 0
         assert len(again.said) == 1 and str(error) in again.said[0]
-        again.keep(*numbers(4 * BLOCK, 1))
+        again.store(*numbers(4 * BLOCK, 1))
         return again
 
     @pytest.mark.parametrize("error", [RuntimeError("[malloc] Unable to allocate"), MemoryError("too much")])
@@ -41,9 +42,11 @@ class TestFaultsOfItsThread:
     def test_too_little_memory_ends_the_reading_ahead(
         self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        disk_cache().keep(*numbers(4 * BLOCK))
+        disk_cache().store(*numbers(4 * BLOCK))
         again = disk_cache()
-        monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk_tier.load_block", failing_with(MemoryError("too much")))
+        monkeypatch.setattr(
+            "lmx_daemon.engines.mlx.prefix.disk_thread.load_block", failing_with(MemoryError("too much"))
+        )
         read_ahead(again)
         assert len(again.said) == 1
 
@@ -66,13 +69,13 @@ class TestFaultsOfItsThread:
             queued.wait(PATIENCE)
             raise KeyError("a fault")
 
-        monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk_tier.write_block", failing)
-        again.keep(*numbers(4 * BLOCK))
-        again.prefixes.settle(everything=True)
+        monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk_thread.write_block", failing)
+        again.store(*numbers(4 * BLOCK))
+        again.prefixes.publish(everything=True)
         assert begun.wait(PATIENCE)
         again.disk.read_ahead(b"root", PLENTY)
-        again.keep(*numbers(4 * BLOCK, 1))
-        again.prefixes.settle(everything=True)
+        again.store(*numbers(4 * BLOCK, 1))
+        again.prefixes.publish(everything=True)
         queued.set()
         with again.disk._changed:  # who waits is woken: nothing else is to come
             assert again.disk._changed.wait_for(lambda: not again.disk._busy, PATIENCE)
@@ -84,7 +87,7 @@ def test_after_a_failed_step_what_cannot_be_deleted_is_not_used_either(
     disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens, cache = numbers(4 * BLOCK)
-    disk_cache().keep(tokens, cache)
+    disk_cache().store(tokens, cache)
     again = disk_cache()
     assert again.restore([*tokens, 1]) == 4 * BLOCK
     with monkeypatch.context() as patched:
@@ -96,7 +99,7 @@ def test_after_a_failed_step_what_cannot_be_deleted_is_not_used_either(
 
 def test_after_a_failed_step_what_was_restored_is_gone(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(4 * BLOCK)
-    disk_cache().keep(tokens, cache)
+    disk_cache().store(tokens, cache)
     again = disk_cache()
     assert again.restore([*tokens, 1]) == 4 * BLOCK
     again.disk.distrust()
@@ -116,13 +119,13 @@ class Failing:
 
 def test_a_cut_that_fails_later_fails_no_answer_and_nothing_of_it_is_kept() -> None:
     prefixes = PrefixCache(PLENTY, "model", Failing())
-    reuse = PrefixSharing(prefixes)
+    sharing = PrefixSharing(prefixes)
     for _ in range(2):
-        reuse.keep("", *numbers(2 * BLOCK))
+        sharing.store("", *numbers(2 * BLOCK))
         assert prefixes.size > 0
-        reuse.settle()
-        reuse.settle()
+        sharing.publish()
+        sharing.publish()
         assert prefixes.size == 0
-    reuse.keep("", *numbers(2 * BLOCK))
-    reuse.close(PATIENCE)
+    sharing.store("", *numbers(2 * BLOCK))
+    sharing.close(PATIENCE)
     assert prefixes.size == 0

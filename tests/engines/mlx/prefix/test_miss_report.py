@@ -20,21 +20,21 @@ def test_who_is_found_further_than_the_prompts_that_are_remembered_is_not_told_o
     wanted = [(TOKENS[:390], (None, "")), ([*TOKENS, *[7] * 200], (400, "no more of it was known"))]
     for before in ([], [0, *[5] * 99]):
         for tokens, told in wanted:
-            reuse = PrefixSharing(PrefixCache(PLENTY))
-            reuse.keep("", TOKENS, tiny_cache(TOKENS))
+            sharing = PrefixSharing(PrefixCache(PLENTY))
+            sharing.store("", TOKENS, tiny_cache(TOKENS))
             if before:
-                reuse.start(reuse.arrive("", before))
-            found = reuse.start(reuse.arrive("", tokens))
+                sharing.start(sharing.look_up("", before))
+            found = sharing.start(sharing.look_up("", tokens))
             assert (found.first_difference, found.miss) == told
 
 
 def test_what_was_never_computed_is_not_called_evicted() -> None:
     for held, miss in ((192, ""), (399, "evicted")):
-        reuse = PrefixSharing(PrefixCache(PLENTY))
-        arrival = reuse.arrive("", TOKENS)
-        reuse.lead(0, arrival, reuse.start(arrival))
-        reuse.advance(0, held, None)
-        reuse.keep("", TOKENS[:192], tiny_cache(TOKENS[:192]))
-        reuse.end(0)
-        again = reuse.start(reuse.arrive("", TOKENS))
+        sharing = PrefixSharing(PrefixCache(PLENTY))
+        arrival = sharing.look_up("", TOKENS)
+        sharing.register(0, arrival, sharing.start(arrival))
+        sharing.advance(0, held, None)
+        sharing.store("", TOKENS[:192], tiny_cache(TOKENS[:192]))
+        sharing.release(0)
+        again = sharing.start(sharing.look_up("", TOKENS))
         assert (again.cached, again.miss) == (192, miss)

@@ -28,7 +28,7 @@ def test_what_is_read_ahead_needs_no_reading(
 ) -> None:
     model = model_of(architecture, folder / architecture)
     first = disk_cache()
-    first.keep(PROMPT[:200], computed(model, PROMPT[:200]))
+    first.store(PROMPT[:200], computed(model, PROMPT[:200]))
     second = disk_cache()
     read_ahead(second)
     assert second.restore(PROMPT) == 0
@@ -42,7 +42,7 @@ def test_a_conversation_that_grew_is_read_ahead_whole(disk_cache: Callable[..., 
     tokens, cache = numbers(300)
     for length in (20, 40, 63, 70, 90, 128, 140, 170, 210):
         part = [KVCache.from_state((cache[0].keys[:, :, :length], cache[0].values[:, :, :length], length))]
-        first.keep(tokens[:length], part)
+        first.store(tokens[:length], part)
     first.close()
     tails = [path for path in first.files() if path.name.endswith("t.kv")]
     assert len(tails) > 4
@@ -57,17 +57,17 @@ def test_a_conversation_that_grew_is_read_ahead_whole(disk_cache: Callable[..., 
 def test_what_is_read_ahead_may_come_by_and_by(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache()
     tokens, cache = numbers(300)
-    first.keep(tokens, cache)
+    first.store(tokens, cache)
     second = disk_cache()
     second.disk.read_ahead(second.prefixes.root_key(""), PLENTY)
     assert second.woken.wait(PATIENCE)
-    come, second.disk._come = second.disk._come, []
+    come, second.disk._read_ahead = second.disk._read_ahead, []
     for loaded in come:  # the engine may look after each of them
-        second.disk._come = [loaded]
-        second.disk.take(second.prefixes)
+        second.disk._read_ahead = [loaded]
+        second.disk.collect(second.prefixes)
     third = disk_cache()
-    third.disk._come = come
-    third.disk.take(third.prefixes)
+    third.disk._read_ahead = come
+    third.disk.collect(third.prefixes)
     for each in (second, third):
         while each.prefixes.size:  # a block never goes before those that follow it, which is asserted there
             each.prefixes.resize(each.prefixes.size - 1)
@@ -76,8 +76,8 @@ def test_what_is_read_ahead_may_come_by_and_by(disk_cache: Callable[..., DiskCac
 def test_the_newest_is_read_ahead_within_its_bound(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache()
     for variant in range(4):
-        first.keep(*numbers(150, variant))
-    first.keep(*numbers(150, 9), namespace="another's")
+        first.store(*numbers(150, variant))
+    first.store(*numbers(150, 9), namespace="another's")
     first.close()
     ages = {0: 400, 1: 100, 2: 300, 3: 200, 9: 50}
     now = time.time()
@@ -102,7 +102,7 @@ def _floats(data: bytes, size: int) -> set[float]:
 
 def test_of_a_conversation_that_is_too_long_the_beginning_is_read_ahead(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache()
-    first.keep(*numbers(10 * BLOCK))
+    first.store(*numbers(10 * BLOCK))
     first.close()
     second = disk_cache()
     read_ahead(second, sum(path.stat().st_size for path in first.files()) // 2)
@@ -139,7 +139,7 @@ def test_nobody_waits_while_it_is_found_out_what_to_read_ahead(
     disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens, cache = numbers(2 * BLOCK)
-    disk_cache().keep(tokens, cache)
+    disk_cache().store(tokens, cache)
     second = disk_cache()
     done, stat = threading.Event(), os.stat
 
@@ -165,7 +165,7 @@ def test_nobody_waits_while_it_is_found_out_what_to_read_ahead(
 def test_a_prompt_that_comes_while_it_is_read_ahead_is_served_first(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache()
     for variant in range(20):
-        first.keep(*numbers(640, variant))
+        first.store(*numbers(640, variant))
     second = disk_cache()
     second.disk.read_ahead(second.prefixes.root_key(""), PLENTY)
     tokens = [*numbers(640, 7)[0], 5]
@@ -174,18 +174,18 @@ def test_a_prompt_that_comes_while_it_is_read_ahead_is_served_first(disk_cache: 
     while not fetch.done:
         assert second.woken.wait(PATIENCE)
         second.woken.clear()
-    second.disk.take(second.prefixes)
+    second.disk.collect(second.prefixes)
     assert content(second, tokens) == tokens[:640]
     while second.disk._ahead or second.disk._busy:
         time.sleep(0.01)
-    second.disk.take(second.prefixes)
+    second.disk.collect(second.prefixes)
     assert all(stored_tokens(second.prefixes, [*numbers(640, variant)[0], 5]) == 640 for variant in range(20))
 
 
 def test_what_to_read_ahead_is_found_out_too_late_and_the_end_waits_for_none_of_it(
     disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk_cache().keep(*numbers(4 * BLOCK))
+    disk_cache().store(*numbers(4 * BLOCK))
     again, begun, read = disk_cache(), threading.Event(), []
 
     def late(blocks: Any, *_: Any) -> list[BlockFile]:
@@ -194,9 +194,9 @@ def test_what_to_read_ahead_is_found_out_too_late_and_the_end_waits_for_none_of_
             time.sleep(0.01)
         return list(blocks.values())
 
-    monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk_tier.recent", late)
+    monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk_thread.recent", late)
     monkeypatch.setattr(
-        "lmx_daemon.engines.mlx.prefix.disk_tier.load_block", lambda folder, stored, *_: read.append(stored)
+        "lmx_daemon.engines.mlx.prefix.disk_thread.load_block", lambda folder, stored, *_: read.append(stored)
     )
     again.disk.read_ahead(again.prefixes.root_key(""), PLENTY)
     assert begun.wait(PATIENCE)

@@ -9,7 +9,7 @@ import pytest
 
 from lmx_daemon.contract.frames import Grant, Load, Loaded, LoadFailed, Log, TextOptions
 from lmx_daemon.contract.generation import Event, Failed, Finished, Generate, Tokens
-from lmx_daemon.engines.mlx.schedule.faults import BAD_STEPS
+from lmx_daemon.engines.mlx.schedule.faults import MAX_FAILED_STEPS
 from tests.engines.mlx.worker_process import WorkerProcess, completion, sampled
 from tests.models import build_model
 
@@ -93,7 +93,7 @@ class TestPoison:
         expected = alone(worker)
         others = [worker.submit(request) for request in prompts(worker)]
         worker.read(lambda: all(len(worker.tokens(identity)) > 5 for identity in others))
-        bad = [worker.submit(of_ids(f"poison{number}", 5, number, POISON)) for number in range(BAD_STEPS + 2)]
+        bad = [worker.submit(of_ids(f"poison{number}", 5, number, POISON)) for number in range(MAX_FAILED_STEPS + 2)]
         assert all(isinstance(event, Failed) for event in worker.finish(*bad))
         assert finished(worker.finish(*others))
         assert [worker.tokens(identity) for identity in others] == expected
@@ -102,7 +102,7 @@ class TestPoison:
         (failed,) = worker.finish(worker.submit(of_ids("deadly", DEADLY, DEADLY, DEADLY)))
         assert isinstance(failed, Failed)
         with pytest.raises((EOFError, ConnectionError)):
-            for number in range(BAD_STEPS + 1):
+            for number in range(MAX_FAILED_STEPS + 1):
                 worker.finish(worker.submit(of_ids(f"r{number}", 5)))
         assert worker.process.wait(20)
 

@@ -9,7 +9,8 @@ import pytest
 from lmx_daemon.contract.frames import Leave, Loaded, Log, Memory
 from lmx_daemon.contract.generation import Chat, Finished, Generate, Message, Started, TextPart
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
-from lmx_daemon.engines.mlx.prefix.sharing import FAILED, PrefixLookup, PrefixSharing, PrefixStart, checkpoints_for
+from lmx_daemon.engines.mlx.prefix.lookup import PrefixLookup, PrefixStart
+from lmx_daemon.engines.mlx.prefix.sharing import FAILED, PrefixSharing, checkpoints_for
 from tests.engines.mlx.prefix.test_cache import tiny_cache
 from tests.engines.mlx.reference_answers import CAN_BE_TRIMMED
 from tests.engines.mlx.worker_process import WorkerProcess, completion
@@ -200,68 +201,68 @@ class TestDecisions:
         assert checkpoints_for(10, 0, (0, 0)) == ()
 
     def test_a_follower_asks_its_leader_for_a_checkpoint_and_waits_for_it(self) -> None:
-        reuse, rows = PrefixSharing(PrefixCache(PLENTY)), Rows()
-        leader = begun(reuse, 0, list(range(400)))
-        follower = reuse.arrive("", [*range(300), 7, 7, 7])
-        assert not reuse.may_start(follower, rows) and rows.asked == [(0, 300)]
-        reuse.advance(0, 200, None)
-        assert not reuse.may_start(follower, rows)
-        reuse.advance(0, 300, tiny_cache(list(range(300))))
-        assert reuse.may_start(follower, rows) and reuse.start(follower).cached == 300
+        sharing, rows = PrefixSharing(PrefixCache(PLENTY)), Rows()
+        leader = begun(sharing, 0, list(range(400)))
+        follower = sharing.look_up("", [*range(300), 7, 7, 7])
+        assert not sharing.may_start(follower, rows) and rows.asked == [(0, 300)]
+        sharing.advance(0, 200, None)
+        assert not sharing.may_start(follower, rows)
+        sharing.advance(0, 300, tiny_cache(list(range(300))))
+        assert sharing.may_start(follower, rows) and sharing.start(follower).cached == 300
         assert leader.cached == 0
 
     def test_what_cannot_be_stored_costs_what_is_stored_and_nothing_else(self) -> None:
-        reuse, tokens = PrefixSharing(PrefixCache(PLENTY)), list(range(400))
-        reuse.keep("", tokens, tiny_cache(tokens))
+        sharing, tokens = PrefixSharing(PrefixCache(PLENTY)), list(range(400))
+        sharing.store("", tokens, tiny_cache(tokens))
         (broken,) = tiny_cache([7, *tokens[1:]])
         broken.values = broken.values[:, :, :100]
-        reuse.keep("", [7, *tokens[1:]], [broken])
-        assert reuse.size == 0
-        reuse.keep("", tokens, tiny_cache(tokens))
-        assert reuse.start(reuse.arrive("", tokens)).cached == 399
+        sharing.store("", [7, *tokens[1:]], [broken])
+        assert sharing.size == 0
+        sharing.store("", tokens, tiny_cache(tokens))
+        assert sharing.start(sharing.look_up("", tokens)).cached == 399
 
     def test_a_fault_of_its_own_costs_what_is_stored_and_no_answer(self) -> None:
         told: list[str] = []
-        reuse, tokens = PrefixSharing(PrefixCache(PLENTY), warn=told.append), list(range(400))
-        reuse.keep("", tokens, tiny_cache(tokens))
-        del reuse.prefixes._order[next(iter(reuse.prefixes._order))]
-        again = reuse.arrive("", tokens)
-        assert reuse.may_start(again, Rows()) and reuse.start(again).cached == 0
-        assert len(told) == 1 and FAILED in told[0] and reuse.size == 0
-        reuse.keep("", tokens, tiny_cache(tokens))
-        assert reuse.start(reuse.arrive("", tokens)).cached == 399
-        reuse.prefixes.size += 1
-        reuse.resize(0)
-        assert len(told) == 2 and reuse.size == 0
+        sharing, tokens = PrefixSharing(PrefixCache(PLENTY), warn=told.append), list(range(400))
+        sharing.store("", tokens, tiny_cache(tokens))
+        del sharing.prefixes._order[next(iter(sharing.prefixes._order))]
+        again = sharing.look_up("", tokens)
+        assert sharing.may_start(again, Rows()) and sharing.start(again).cached == 0
+        assert len(told) == 1 and FAILED in told[0] and sharing.size == 0
+        sharing.store("", tokens, tiny_cache(tokens))
+        assert sharing.start(sharing.look_up("", tokens)).cached == 399
+        sharing.prefixes.size += 1
+        sharing.resize(0)
+        assert len(told) == 2 and sharing.size == 0
 
     def test_who_shares_little_or_is_elsewhere_does_not_wait(self) -> None:
-        reuse, rows = PrefixSharing(PrefixCache(PLENTY)), Rows()
-        begun(reuse, 0, list(range(400)))
-        assert reuse.may_start(reuse.arrive("", [*range(60), *[7] * 300]), rows)
-        assert reuse.may_start(reuse.arrive("other", list(range(400))), rows)
+        sharing, rows = PrefixSharing(PrefixCache(PLENTY)), Rows()
+        begun(sharing, 0, list(range(400)))
+        assert sharing.may_start(sharing.look_up("", [*range(60), *[7] * 300]), rows)
+        assert sharing.may_start(sharing.look_up("other", list(range(400))), rows)
         assert rows.asked == []
 
     def test_a_leader_that_leaves_sets_its_followers_free(self) -> None:
-        reuse, rows = PrefixSharing(PrefixCache(PLENTY)), Rows()
-        begun(reuse, 0, list(range(400)))
-        follower = reuse.arrive("", list(range(399)))
-        assert not reuse.may_start(follower, rows)
-        reuse.end(0)
-        assert reuse.may_start(follower, rows)
+        sharing, rows = PrefixSharing(PrefixCache(PLENTY)), Rows()
+        begun(sharing, 0, list(range(400)))
+        follower = sharing.look_up("", list(range(399)))
+        assert not sharing.may_start(follower, rows)
+        sharing.release(0)
+        assert sharing.may_start(follower, rows)
 
     def test_a_leader_that_is_further_gives_what_it_has(self) -> None:
-        reuse, rows = PrefixSharing(PrefixCache(PLENTY)), Rows(held=320)
-        reuse.prefixes.keep("warm", list(range(10)), tiny_cache(list(range(10))))
-        begun(reuse, 0, list(range(400)))
-        reuse.advance(0, 320, None)
-        follower = reuse.arrive("", [*range(300), 7, 7, 7])
-        assert reuse.may_start(follower, rows) and reuse.start(follower).cached == 300
+        sharing, rows = PrefixSharing(PrefixCache(PLENTY)), Rows(held=320)
+        sharing.prefixes.store("warm", list(range(10)), tiny_cache(list(range(10))))
+        begun(sharing, 0, list(range(400)))
+        sharing.advance(0, 320, None)
+        follower = sharing.look_up("", [*range(300), 7, 7, 7])
+        assert sharing.may_start(follower, rows) and sharing.start(follower).cached == 300
 
 
-def begun(reuse: PrefixSharing, row: int, tokens: list[int]) -> PrefixStart:
-    arrival: PrefixLookup = reuse.arrive("", tokens)
-    found = reuse.start(arrival)
-    reuse.lead(row, arrival, found)
+def begun(sharing: PrefixSharing, row: int, tokens: list[int]) -> PrefixStart:
+    arrival: PrefixLookup = sharing.look_up("", tokens)
+    found = sharing.start(arrival)
+    sharing.register(row, arrival, found)
     return found
 
 
