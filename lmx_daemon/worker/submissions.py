@@ -1,7 +1,7 @@
-"""The requests that this worker accepted, from their Submit frame to their terminal event.
+"""Requests that this worker has accepted, from their Submit frame to their terminal event.
 
-Each is in preparation (its prompt becomes tokens) and then with the engine. Every transition takes the lock, so exactly
-one thread ends a request. It knows neither MLX nor the socket.
+A request is first in preparation (its prompt becomes tokens) and then with the engine. Each transition takes the lock,
+so that exactly one thread ends a request. It imports neither an engine nor the socket.
 """
 
 import threading
@@ -16,7 +16,7 @@ from lmx_daemon.contract.generation import Ending, Event, Failed, Finished, Gene
 
 @dataclass(eq=False)
 class Submission:
-    """One Submit frame. A later one with the same id is another object, so neither can be taken for the other."""
+    """One Submit frame. A later frame with the same id is another object, so that the two cannot be confused."""
 
     request: Request
     arrived: float
@@ -35,7 +35,7 @@ class Submissions:
         self._changed = threading.Condition()
         self._open: dict[str, Submission] = {}
         self._preparing: dict[str, Submission] = {}
-        """Those whose prompt is not tokens yet, oldest first."""
+        """Requests in preparation, oldest first."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -46,7 +46,7 @@ class Submissions:
         return len(self._preparing)
 
     def add(self, submit: Submit) -> None:
-        """Accept a request, which begins its preparation."""
+        """Accept a request and put it into preparation."""
         arrived = time.monotonic() - submit.waited
         with self._changed:
             submission = Submission(submit.request, arrived, submit.load_seconds)
@@ -54,14 +54,14 @@ class Submissions:
             self._changed.notify()
 
     def next(self) -> Submission:
-        """Return the oldest request in preparation; waits until there is one."""
+        """Wait for a request in preparation and return the oldest."""
         with self._changed:
             while not self._preparing:
                 self._changed.wait()
             return next(iter(self._preparing.values()))
 
     def is_preparing(self, submission: Submission) -> bool:
-        """Whether `submission` still has to be prepared: it was neither cancelled nor overdue meanwhile."""
+        """Return whether `submission` is still in preparation: it was not cancelled, and is not overdue."""
         return self._preparing.get(submission.id) is submission
 
     def hand_over(self, submission: Submission, act: Callable[[], None]) -> None:
@@ -69,7 +69,7 @@ class Submissions:
         with self._changed:
             if self.is_preparing(submission):
                 del self._preparing[submission.id]
-                act()  # under the lock: a Cancel then reaches the engine after the request itself
+                act()  # under the lock, so that a Cancel reaches the engine after the request itself
 
     def end(self, submission: Submission) -> bool:
         """End a request that is in preparation; False if it has ended already."""
@@ -80,7 +80,7 @@ class Submissions:
             return True
 
     def cancel(self, identity: str, drop: Callable[[], None]) -> Event | None:
-        """End a request in preparation and return its terminal event; `drop` is called for one that the engine has."""
+        """End a request in preparation and return its terminal event, or call `drop` if the engine has it."""
         with self._changed:
             submission = self._open.get(identity)
             if submission is None:

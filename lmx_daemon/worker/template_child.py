@@ -21,9 +21,9 @@ from lmx_daemon.contract.text import valid_text
 from lmx_daemon.worker.template_program import EXIT_MEMORY, LENGTH, MAX_TEXT
 
 START_SECONDS = 20.0
-"""How long a child may take to start on a busy machine; the deadline of a rendering begins after it."""
+"""Limit on the start of a child on a busy machine; the deadline of a rendering begins after it."""
 EXIT_SECONDS = 1.0
-"""Between the end of a child's output and its exit."""
+"""Limit on the time between the end of a child's output and its exit."""
 ATTEMPTS = 2
 MAX_ANSWER = 6 * MAX_TEXT + 1024
 """Bytes: JSON writes a character as `\\uXXXX` at the most."""
@@ -65,7 +65,7 @@ class TemplateChild:
 
     @property
     def patience(self) -> float:
-        """Seconds that `render` takes at most."""
+        """Upper bound on the seconds that `render` takes."""
         return ATTEMPTS * (self._seconds + START_SECONDS)
 
     def start(self) -> None:
@@ -108,8 +108,8 @@ class TemplateChild:
                     raise self._too_much() from None
                 continue
             if "error" in answer:
-                told = valid_text(str(answer["error"]))
-                raise RequestError(f"the model's chat template refused: {told}", param="messages")
+                reason = valid_text(str(answer["error"]))
+                raise RequestError(f"the model's chat template refused: {reason}", param="messages")
             return valid_text(str(answer["text"]))
         raise ended(code)
 
@@ -151,7 +151,7 @@ class TemplateChild:
         try:
             greeting = self._read(time.monotonic() + START_SECONDS)
         except Exhausted:
-            self.close()  # else its late greeting would be taken for the next one's answer
+            self.close()  # otherwise its late greeting would be read as the next answer
             raise WorkerError("the template renderer did not start", hint="try again; see the log") from None
         self._greeted = True
         if self._measure is None and not greeting.get("bounded"):
@@ -160,7 +160,7 @@ class TemplateChild:
             self._most = self._measure(self._process.pid) + self._memory_bytes
 
     def _ask(self, body: bytes) -> dict[str, Any]:
-        """Raises Exhausted or Gone."""
+        """Send a request and return the answer. Raises Exhausted or Gone."""
         deadline = time.monotonic() + self._seconds
         self._write(LENGTH.pack(len(body)) + body, deadline)
         return self._read(deadline)

@@ -1,6 +1,6 @@
-"""The child process that renders chat templates: a program of its own, so that a hostile template costs one child.
+"""The program of the template child: a separate process, so that a hostile template costs one child only.
 
-stdin and stdout carry JSON with a 4-byte length. It knows neither MLX nor transformers. Its parent's side is
+stdin and stdout carry JSON with a 4-byte length. It imports neither MLX nor transformers. The parent's side is
 template_child.py.
 """
 
@@ -14,11 +14,11 @@ from typing import IO, Any
 LENGTH = struct.Struct(">I")
 MAX_TEXT = 64 * 1024 * 1024
 EXIT_MEMORY = 7
-"""The template needed more memory than it may have."""
+"""Exit code of a child whose template exceeded the memory limit."""
 
 
 def environment() -> Any:
-    """Jinja as transformers sets it up for chat templates, sandboxed."""
+    """Return a sandboxed Jinja environment, set up for chat templates as transformers does."""
     import datetime
 
     import jinja2
@@ -27,7 +27,7 @@ def environment() -> Any:
     from jinja2 import nodes
 
     class GenerationBlock(jinja2.ext.Extension):
-        """`{% generation %}` marks the assistant's words for training; here its body is simply rendered."""
+        """`{% generation %}`, which marks the assistant's text for training; here its body is rendered."""
 
         tags = {"generation"}
 
@@ -55,8 +55,10 @@ def environment() -> Any:
 
 
 def limit_memory(extra: int) -> bool:
-    """Allow `extra` bytes more address space than now. Returns False if this system cannot: macOS does not enforce the
-    limit, so the parent watches the child's memory there."""
+    """Limit the address space to `extra` bytes more than now. Return False if the system cannot.
+
+    macOS does not enforce the limit; the parent watches the child's memory there.
+    """
     import resource
 
     try:
@@ -75,7 +77,7 @@ def serve(source: IO[bytes], sink: IO[bytes], seconds: float, bounded: bool) -> 
     _write(sink, {"ready": True, "bounded": bounded})
     while header := source.read(LENGTH.size):
         request = json.loads(source.read(LENGTH.unpack(header)[0]))
-        # Should the worker be gone by then, nobody else ends an endless template.
+        # Ends an endless template if the worker is gone by then.
         signal.setitimer(signal.ITIMER_REAL, seconds + 1.0)
         try:
             if kept[0] != request["template"]:
@@ -84,7 +86,7 @@ def serve(source: IO[bytes], sink: IO[bytes], seconds: float, bounded: bool) -> 
             answer = {"text": text} if len(text) <= MAX_TEXT else {"error": "its text is too long"}
         except MemoryError:
             os._exit(EXIT_MEMORY)
-        except Exception as error:  # whatever foreign code raises is its answer
+        except Exception as error:  # any exception of foreign code is the answer
             answer = {"error": f"{type(error).__name__}: {error}"[:2000]}
         signal.setitimer(signal.ITIMER_REAL, 0)
         _write(sink, answer)
@@ -98,6 +100,8 @@ def _write(sink: IO[bytes], message: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    environment().from_string("{{ messages | tojson }}").render(messages=[])  # what jinja loads late is loaded now
+    environment().from_string("{{ messages | tojson }}").render(
+        messages=[]
+    )  # loads the modules that jinja imports late
     bounded = limit_memory(int(sys.argv[2]))
     serve(sys.stdin.buffer, sys.stdout.buffer, float(sys.argv[1]), bounded)

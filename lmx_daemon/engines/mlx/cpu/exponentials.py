@@ -1,6 +1,6 @@
-"""Exponentials by numpy, for a CPU: MLX takes 12 ns for one there, numpy less than one.
+"""Exponentials by numpy for a CPU: MLX takes 12 ns for one there, numpy less than 1 ns.
 
-It computes what it is given at once, so it is for tokens that are known (see kernels.py). float32 only.
+The functions compute at once, so that they are only called for known tokens (see patches.py). float32 only.
 """
 
 from typing import Any
@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 LEAST = 16_384
-"""Exponentials; fewer are left to MLX, since numpy has to wait for what they are taken of."""
+"""Number of exponentials below which MLX is used, since numpy has to wait for its inputs."""
 CHUNK = 65_536
-"""Scores that fit into a processor's second cache, and stay there from the first pass over them to the last."""
+"""Number of scores that stay in a processor's second-level cache from the first pass to the last."""
 LOWEST = np.finfo(np.float32).min
-"""What MLX gives a hidden score: with minus infinity, a row of nothing else would not be numbers."""
+"""Score of a hidden position, as in MLX: with minus infinity, a row that is all hidden would become NaN."""
 
 Floats = npt.NDArray[np.float32]
 
 
 def can_attend(queries: Any, keys: Any, values: Any, mask: Any) -> bool:
-    """Arguments as of mlx-lm's scaled_dot_product_attention; whether `attend` knows their kind and it is worth it."""
+    """Return whether `attend` supports these arguments of scaled_dot_product_attention, and is faster for them."""
     if not all(isinstance(array, mx.array) and array.dtype == mx.float32 for array in (queries, keys, values)):
         return False
     rows, heads, length, _ = queries.shape
@@ -32,13 +32,16 @@ def can_attend(queries: Any, keys: Any, values: Any, mask: Any) -> bool:
 
 
 def attend(queries: mx.array, keys: mx.array, values: mx.array, scale: float, mask: Any) -> mx.array:
-    """`queries` [rows, heads, length, width], `keys` and `values` [rows, key heads, tokens, width]; `mask` None,
-    "causal" or [length, tokens]. [rows, heads, length, width]."""
+    """Return the attention [rows, heads, length, width].
+
+    `queries` is [rows, heads, length, width], `keys` and `values` are [rows, key heads, tokens, width], `mask` is None,
+    "causal" or [length, tokens].
+    """
     rows, heads, length, width = queries.shape
     shared = heads // keys.shape[1]
     scores = (queries * scale).reshape(rows, keys.shape[1], shared * length, width) @ keys.swapaxes(-1, -2)
     mx.eval(scores)
-    # In place: nobody else holds them, and nothing of a prompt's piece is larger.
+    # In place: no other reference exists, and no array of a prompt piece is larger.
     seen = np.array(scores, copy=False).reshape(rows * heads, length, keys.shape[2])
     if isinstance(mask, mx.array):
         totals = _exponentials(seen, hidden=~np.asarray(mask))
@@ -49,15 +52,16 @@ def attend(queries: mx.array, keys: mx.array, values: mx.array, scale: float, ma
 
 
 def can_gate(gate: mx.array, x: mx.array) -> bool:
+    """Return whether `gate` supports these arguments, and is faster for them."""
     return bool(gate.dtype == x.dtype == mx.float32 and gate.shape == x.shape and gate.size >= LEAST)
 
 
 def gate(gate: mx.array, x: mx.array) -> mx.array:
-    """SwiGLU: silu(gate) * x."""
+    """Return SwiGLU: silu(gate) * x."""
     mx.eval(gate, x)
     taken = np.asarray(gate)
     found = np.empty_like(taken)
-    with np.errstate(over="ignore"):  # of exp(-gate): the quotient is 0 then, as it should be
+    with np.errstate(over="ignore"):  # of exp(-gate): the quotient is then 0, which is right
         np.exp(-taken, out=found)
     found += 1.0
     np.divide(taken, found, out=found)
@@ -66,8 +70,10 @@ def gate(gate: mx.array, x: mx.array) -> mx.array:
 
 
 def _exponentials(scores: Floats, *, causal: bool = False, hidden: npt.NDArray[np.bool_] | None = None) -> Floats:
-    """Of `scores` [heads, length, tokens] in place, so that each row's highest is one, and 0 where they are hidden.
-    Their sums [heads, length]."""
+    """Replace `scores` [heads, length, tokens] by their exponentials, and return the sums [heads, length].
+
+    The highest of each row becomes 1, hidden ones become 0.
+    """
     heads, length, tokens = scores.shape
     totals = np.empty((heads, length), np.float32)
     rows = min(length, max(1, CHUNK // tokens))

@@ -1,4 +1,4 @@
-"""What must hold of a model's files before MLX or transformers sees them. Nothing in a repository is trusted."""
+"""Checks of a model's files before MLX or transformers read them. Nothing in a repository is trusted."""
 
 import json
 import stat
@@ -13,22 +13,22 @@ from lmx_daemon.storage.reading import read_model_file
 from lmx_daemon.storage.structure import exceeds
 
 MAX_TEXT_BYTES = 64 * 1024 * 1024
-"""tokenizer.json of the largest vocabularies is about 30 MB."""
+"""Limit on a text file; tokenizer.json of the largest vocabularies has about 30 MB."""
 MAX_VALUES = 4_000_000
-"""JSON values in one file; a vocabulary of 262,144 tokens with its merges has 1.9 million."""
+"""Limit on JSON values in one file; a vocabulary of 262,144 tokens with its merges has 1.9 million."""
 READ_WHOLE = ("tokenizer", "vocab", "merges", "chat_template", "generation_config")
 CODE_KEYS = ("model_file", "auto_map", "trust_remote_code")
 CODE_SUFFIXES = (".py", ".so", ".dylib")
 MAX_TENSORS = 1_000_000
 MAX_DIMENSIONS = 16
 MAX_SIDE = 2**31 - 1
-"""MLX counts the sides of an array in 32 bits."""
+"""Limit on one dimension: MLX stores it in 32 bits."""
 
 
 def check_model(path: Path, trusted: bool = False) -> dict[str, Any]:
-    """Checks the model's files and returns its config.json. Raises UntrustedModelError or ModelLoadError.
+    """Check the model's files and return its config.json. Raises UntrustedModelError or ModelLoadError.
 
-    A trusted model may carry code; everything else is checked all the same.
+    A trusted model may contain code; the other checks apply to it too.
     """
     if not path.is_dir():
         raise ModelLoadError(f"{path} is not a directory", hint="`lmx ls` shows the models that are here")
@@ -61,10 +61,10 @@ def _refuse_code(name: str, config: dict[str, Any]) -> None:
 
 
 def _check_kind(file: Path) -> None:
-    """Raises ModelLoadError for what the loaders would wait at, or read whole whatever its size."""
+    """Raise ModelLoadError for a file at which a loader would block, or that is too large to be read whole."""
     try:
         status = file.stat()
-    except OSError:  # a link into nothing is refused where the file is needed
+    except OSError:  # a broken link is refused where the file is needed
         return
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         raise ModelLoadError(f"{file.name} is not a regular file", hint="pull the model again")
@@ -109,7 +109,7 @@ def _check_weights(path: Path) -> None:
             raise ModelLoadError(f"{missing[0]} is missing", hint="pull the model again")
     for file in files:
         try:
-            # The Rust reader checks what MLX's does not: overlaps, holes and trailing bytes.
+            # Unlike MLX's reader, the Rust reader finds overlaps, holes and trailing bytes.
             with safe_open(str(file), framework="numpy") as opened:
                 _check_shapes(file.name, opened)
         except (SafetensorError, OSError) as error:
@@ -117,7 +117,7 @@ def _check_weights(path: Path) -> None:
 
 
 def _check_shapes(name: str, opened: Any) -> None:
-    """Shapes that the format allows and that no model has: they would overflow what MLX counts with."""
+    """Raise ModelLoadError for shapes that the format allows but no model has: they overflow MLX's integers."""
     tensors = opened.keys()
     if not tensors:
         raise ModelLoadError(f"{name} holds no tensors")

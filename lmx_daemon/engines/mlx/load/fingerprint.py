@@ -1,4 +1,4 @@
-"""What a block of keys and values belongs to: exactly these weights, computed by exactly this code."""
+"""The fingerprint of a model: blocks of keys and values are valid only for these weights and this code."""
 
 import hashlib
 import importlib.metadata
@@ -17,7 +17,7 @@ IDENTITY_FILES = (
 
 
 def fingerprint(path: Path, dtype: str, template: object) -> str:
-    """32 hexadecimal digits. A file of the Hub's cache is known by its hash; another one by size, time and samples."""
+    """Return 32 hexadecimal digits. They cover the hash of a file in the Hub's cache, or size, time and samples."""
     digest = hashlib.sha256()
 
     def add(*parts: object) -> None:

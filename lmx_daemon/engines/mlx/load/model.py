@@ -1,4 +1,4 @@
-"""Loads a model: checks its files, reads weights and tokenizer, casts for the CPU, and says what it can do."""
+"""Loading of a model: its files are checked, weights and tokenizer read, and its capabilities determined."""
 
 import json
 from collections.abc import Callable
@@ -17,35 +17,40 @@ from lmx_daemon.engines.mlx.load.file_check import check_model
 
 Progress = Callable[[str, float | None], None]
 UNLIMITED_CONTEXT = 32_768
-"""For models whose files name no limit (state-space ones)."""
+"""Context length of models whose files have no limit (state-space models)."""
 ABSURD_CONTEXT = 100_000_000
 PIECE, LEAST_PIECE = 0.02, 128 * 1024**2
-"""Of the weights, but at least so many bytes: progress is told in such steps."""
+"""Steps in which progress is reported: a part of the weights, but at least so many bytes."""
 CHAT_TEMPLATE_FILE = "chat_template.json"
 
 
 @dataclass
 class LoadedModel:
+    """A model in memory, with its tokenizer."""
+
     model: Any
     tokenizer: Any
     defaults: dict[str, Any]
-    """generation_config.json."""
+    """Content of generation_config.json."""
     capabilities: Capabilities
     vocabulary: int
     weights: int
-    """Bytes."""
+    """Bytes of the weights."""
     dtype: str
     note: str
 
 
 def load(path: Path, options: TextOptions, progress: Progress, trusted: bool = False) -> LoadedModel:
-    """Raises UntrustedModelError, ModelLoadError, and whatever foreign files make mlx-lm raise. Engine thread only."""
+    """Load the model in `path`. Engine thread only.
+
+    Raises UntrustedModelError, ModelLoadError, and any exception that foreign files cause in mlx-lm.
+    """
     progress("checking", None)
     config = check_model(path, trusted)
     progress("weights", 0.0)
     model, full_config = load_model(path, lazy=True, trust_remote_code=trusted)
     note, dtype = platform.backend().cast(model, dtype_of(model))
-    with ThreadPoolExecutor(1, "tokenizer") as beside:  # reading weights leaves Python to others
+    with ThreadPoolExecutor(1, "tokenizer") as beside:  # reading weights does not need the GIL
         reading = beside.submit(_read_tokenizer, path, full_config.get("eos_token_id"), trusted)
         _evaluate(model, progress)
         progress("tokenizer", None)
@@ -89,7 +94,7 @@ def _read_tokenizer(path: Path, ends: Any, trusted: bool) -> Any:
 
 
 def _adopt_chat_template(tokenizer: Any, path: Path) -> None:
-    """Older repositories keep the template in a file of its own, which transformers reads for processors only."""
+    """Read the template of older repositories from a file that transformers reads for processors only."""
     file = path / CHAT_TEMPLATE_FILE
     if tokenizer.chat_template or not file.exists():
         return
@@ -120,7 +125,7 @@ def _capabilities(config: dict[str, Any], tokenizer: Any, options: TextOptions) 
 
 
 def context_length(config: dict[str, Any], tokenizer: Any) -> int:
-    """Tokens, as the model's own files say."""
+    """Return the context length in tokens that the model's files state."""
     nested = config.get("text_config")
     for source in (nested if isinstance(nested, dict) else {}, config):
         for name in ("max_position_embeddings", "max_sequence_length", "seq_length", "n_positions"):

@@ -1,4 +1,4 @@
-"""Tries a loaded model, on the model itself: what it keeps of a sequence, and how its rows may be computed together.
+"""The probe of a loaded model: what it caches of a sequence, and how its rows can be computed together.
 
 Engine thread only.
 """
@@ -27,33 +27,37 @@ from lmx_daemon.engines.mlx.batch.groups import fork
 
 T = TypeVar("T")
 LENGTHS = 2, 3, 5, 6, 9
-"""Five rows, since a wrong shape that happens to fit, by as many rows as heads, raises nothing."""
+"""Lengths of the rows. There are five, since a wrong shape may fit by chance where rows equal heads."""
 NEXT = tuple(range(1, len(LENGTHS) + 1))
-"""A token more for each."""
+"""The next token of each row."""
 NEAR = 0.05
-"""How far numbers may be off, as a part of the largest: sums in another order are, wrong attention is farther."""
+"""Tolerance as a part of the largest number: sums in another order differ less, wrong attention differs more."""
 
 
 @dataclass(frozen=True)
 class ModelAbilities:
-    """What a model's own code turned out to do."""
+    """Abilities of a model's code, as found by the probe."""
 
     cache: CacheShape | None
-    """What it keeps of a sequence; None where its caches are of a kind that is not known here."""
+    """Size of the cache of a sequence; None for unknown cache classes."""
     merges: bool
-    """It takes rows of different length at once: not every architecture of mlx-lm does."""
+    """Whether it computes rows of different length in one batch: not every architecture of mlx-lm does."""
     joins: bool
-    """It takes groups of rows in one call, with the same result as in several."""
+    """Whether it computes several groups of rows in one call, with the same result as in several calls."""
     pads: bool
-    """It takes prompts of different length in one call, see padded.py."""
+    """Whether it computes prompts of different length in one call; see batch/padded_prefill.py."""
     lazy: bool
-    """A call only builds its graph, so that a token written later is still the one it reads; dbrx, for one, looks at
-    its experts' numbers under way."""
+    """Whether a call only builds its graph, so that it reads tokens that are written later.
+
+    dbrx, for example, evaluates its expert indices during the call.
+    """
 
 
 def probe_model(model: Any, on_progress: Callable[[], None] = lambda: None) -> ModelAbilities:
-    """Raises what the model raises at a plain prompt. Every call reads all weights, so one tells several things; it may
-    take long, so that each is progress."""
+    """Return what the model is able to do. Raises any exception that it raises for a plain prompt.
+
+    Each call reads all weights and may take long: a call tests several abilities, and each reports progress.
+    """
 
     def done(found: T) -> T:
         on_progress()
@@ -74,12 +78,12 @@ def probe_model(model: Any, on_progress: Callable[[], None] = lambda: None) -> M
 
 
 def measure_cache(model: Any) -> CacheShape | None:
-    """What it keeps of a sequence; None for caches of a kind that is not known here."""
+    """Return the size of the cache of a sequence; None for unknown cache classes."""
     return _shape_of(_prompt(model, LENGTHS[-1]))
 
 
 def _prompt(model: Any, length: int) -> list[Any]:
-    """The cache of so many tokens."""
+    """Return the cache of a prompt of `length` tokens."""
     cache: list[Any] = make_prompt_cache(model)
     mx.eval(model(mx.arange(length)[None], cache=cache), [part.state for part in cache])
     return cache
@@ -113,11 +117,11 @@ def _flat(cache: list[Any]) -> Iterator[Any]:
             yield part
 
 
-# ---- rows together; whatever a model's own code raises here, it then does without ----
+# ---- rows together: an exception in a model's code means that it lacks the ability ----
 
 
 def _rows(model: Any, longest: list[Any], on_progress: Callable[[], None]) -> list[list[Any]]:
-    """Caches of all LENGTHS: beginnings of the longest where a cache can be cut."""
+    """Return caches of all LENGTHS: prefixes of the longest if caches can be cut."""
     rows = []
     for length in LENGTHS:
         if can_trim_prompt_cache(longest):
@@ -134,13 +138,13 @@ def _merge(rows: list[list[Any]]) -> list[Any]:
 
 
 def _merged_logits(model: Any, rows: list[list[Any]]) -> mx.array | None:
-    """Of the next token of all rows in one batch; None where the model does not take them."""
+    """Return the logits of the next token of all rows in one batch; None if the model cannot compute them."""
     if not all(hasattr(cache, "merge") for cache in rows[0]):
         return None
     try:
         logits: mx.array = model(mx.array(NEXT)[:, None], cache=_merge(rows))
         mx.eval(logits)
-    except Exception:  # whatever its own code raises
+    except Exception:  # foreign code may raise anything
         return None
     return logits
 
@@ -152,19 +156,19 @@ def _joins(model: Any, rows: list[list[Any]], expected: mx.array) -> bool:
         groups = [(len(rows) - 1, _merge(rows[:-1])), (1, fork(rows[-1]))]
         found = grouped_attention.forward(model, mx.array(NEXT), groups)
         return _are_near([found], [expected[:, -1]])
-    except Exception:  # whatever its own code raises
+    except Exception:  # foreign code may raise anything
         return False
 
 
 def _pads(model: Any, alone: list[Any]) -> bool:
-    """Whether a prompt's keys and values are the same with padding behind it and another one beside it."""
+    """Return whether a prompt's keys and values stay the same with padding behind it and another prompt beside it."""
     if not all(type(cache) is KVCache for cache in alone):
         return False
     try:
         _, own = padded_prefill.run(model, [range(LENGTHS[-1] + LENGTHS[0]), range(LENGTHS[-1])])
         pairs = zip(own, alone, strict=True)
         return all(_are_near(one.keys_and_values(), other.keys_and_values()) for one, other in pairs)
-    except Exception:  # whatever its own code raises
+    except Exception:  # foreign code may raise anything
         return False
 
 
@@ -180,10 +184,10 @@ def _is_lazy(model: Any, rows: list[list[Any]], merged: mx.array | None) -> bool
             merged = model(mx.array(NEXT[:1])[:, None], cache=fork(rows[0]))
         tokens = mx.zeros((len(rows),), mx.uint32)
         mx.eval(tokens)
-        # By way of another array, as after a join: in a mere view, what is written later is seen in any case.
+        # Through another array, as after a join: a mere view shows later writes in any case.
         inputs = mx.concatenate([tokens, tokens])[mx.arange(len(rows))]
         found = model(inputs[:, None], cache=_merge(rows) if len(rows) > 1 else fork(rows[0]))
         np.array(tokens, copy=False)[:] = NEXT[: len(rows)]
         return bool(mx.array_equal(found, merged))
-    except Exception:  # whatever its own code raises
+    except Exception:  # foreign code may raise anything
         return False

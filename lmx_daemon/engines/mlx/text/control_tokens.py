@@ -1,11 +1,11 @@
-"""Control tokens in the words of users and tools: broken apart before rendering and encoded as plain text.
+"""Control tokens in the texts of users and tools: broken apart before rendering and encoded as plain text.
 
 A template writes control tokens (marks of turns, of thinking, of calls) as text, and the tokenizer turns that text into
 tokens. The same text in a user's message or a tool's result would open a turn too. A separator, a character that the
 prompt does not contain otherwise, is put behind the first character of each such text. The rendered prompt is encoded
 piece by piece between the separators: no piece contains the text of a control token that came from outside.
 
-Template text, system and assistant messages keep their control tokens. It knows neither MLX nor Jinja.
+Template text, system and assistant messages keep their control tokens. It imports neither MLX nor Jinja.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from tokenizers import PreTokenizedString, Regex
 from lmx_daemon.contract.errors import RequestError
 
 UNTRUSTED = ("user", "tool")
-"""Roles whose words come from outside the conversation: a user's text, a page that a tool has read."""
+"""Roles whose texts come from outside: a user's text, a page that a tool has read."""
 FIELDS = ("content", "name")
 LONGEST = 64
 """Characters of a control token that are compared: enough to find any, and a bound on the depth of the pattern."""
@@ -47,8 +47,11 @@ class ControlTokens:
         self._anchor: list[int] = list(tokenizer.encode(ANCHOR, add_special_tokens=False))
 
     def mark(self, variables: dict[str, Any]) -> tuple[dict[str, Any], str]:
-        """Return the template's variables with separated control tokens, and the separator. Without control tokens in
-        the words of users and tools the variables are the same object and the separator is empty."""
+        """Return the template's variables with separated control tokens, and the separator.
+
+        If the texts of users and tools contain no control token, the variables are the same object and the separator
+        is empty.
+        """
         words = [m[f] for m in variables["messages"] if m["role"] in UNTRUSTED for f in FIELDS if m.get(f)]
         if not any(self._starts(text) for text in words):
             return variables, ""
@@ -93,8 +96,10 @@ class ControlTokens:
         return sorted(places)
 
     def _starts_normalized(self, text: str) -> set[int]:
-        """Return the places of control tokens that appear once the tokenizer has normalized `text`: some are matched
-        only then, and a full-width letter may have become a plain one."""
+        """Return the places of control tokens that appear once the tokenizer has normalized `text`.
+
+        Some are matched only then: a full-width letter, for example, becomes a plain one.
+        """
         normal = self._normalizer.normalize_str(text)
         if normal == text or self._normalized.search(normal) is None:
             return set()
@@ -137,12 +142,14 @@ def _pattern_of(texts: Iterable[str]) -> re.Pattern[str]:
 
 
 def _any_of(texts: Sequence[str]) -> str:
-    """Return a pattern for the beginnings of `texts`, which shares common ones: a vocabulary may have thousands of
-    special tokens, and an alternation would try each of them at every `<`."""
+    """Return a pattern for `texts` that shares their common prefixes.
+
+    A vocabulary may have thousands of special tokens; a plain alternation would try each of them at every `<`.
+    """
     rests: dict[str, list[str]] = {}
     for text in texts:
         rests.setdefault(text[0], []).append(text[1:])
-    # A text that ends here is found here, however others go on.
+    # A text that ends here matches here, even if longer texts continue.
     parts = [re.escape(first) + ("" if "" in rest else _any_of(rest)) for first, rest in rests.items()]
     return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})"
 

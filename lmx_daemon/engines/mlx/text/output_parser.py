@@ -1,6 +1,6 @@
-"""From a model's text to content, reasoning and tool calls, piece by piece as it streams.
+"""Parser of a model's text as it streams: content, reasoning and tool calls.
 
-It knows markers and stop strings, not tokens. Text that may be the beginning of a marker or a stop string is held back
+It reads markers and stop strings, not tokens. Text that may be the beginning of a marker or a stop string is held back
 until that is decided, so any cutting of the same text into pieces gives the same answer.
 """
 
@@ -34,7 +34,7 @@ class Markers:
     """State in which an answer begins."""
 
     def begins(self, text: str) -> bool:
-        """Return whether `text` is the beginning of a marker; one character is not enough to be taken for one."""
+        """Return whether `text` is the beginning of a marker. A single character does not count."""
         further = (marker for found in self.transitions.values() for marker, _ in found)
         markers = (self.think_start, self.think_end, self.tool_start, *self.structural, *further)
         return len(text) > 1 and any(marker.startswith(text) for marker in markers if marker)
@@ -42,13 +42,13 @@ class Markers:
 
 @dataclass
 class ParsedText:
-    """Result of one step of text."""
+    """Parts of one piece of text."""
 
     content: str = ""
     reasoning: str = ""
     calls: list[ToolCallDelta] = field(default_factory=list)
     ended: bool = False
-    """Nothing after this belongs to the answer: a stop string matched, or its only call is complete."""
+    """Whether the answer has ended: a stop string matched, or its only call is complete."""
     matched_stop: str | None = None
     warning: str | None = None
 
@@ -91,7 +91,7 @@ class OutputParser:
         return bool(self._ids)
 
     def feed(self, text: str) -> ParsedText:
-        """Take the next text. After the end of the answer nothing more is taken."""
+        """Parse the next text. Text after the end of the answer is ignored."""
         piece = ParsedText()
         if self.stopped or not text:
             return piece
@@ -116,7 +116,7 @@ class OutputParser:
         return piece
 
     def finish(self, cut: bool = False) -> ParsedText:
-        """Return what was held back, at the end of the answer. `cut`: it ended at its limit of tokens."""
+        """Return the text that was held back. `cut`: the answer ended at its limit of tokens."""
         piece = ParsedText()
         if not self.stopped:
             self._state, rest, state = TextStateMachine.flush(self._state)
@@ -152,10 +152,10 @@ class OutputParser:
             piece.content += self._content.take(text)
 
     def _close_call(self, piece: ParsedText, new: str) -> None:
-        """Pass on the calls of a complete envelope. What cannot be read stays text, so that nothing is lost."""
+        """Emit the calls of a complete envelope. An envelope that cannot be parsed is emitted as text."""
         try:
             self._read(piece)
-        except Exception as error:  # a model's text may break a parser in any way
+        except Exception as error:  # a model's text may raise anything in a parser
             if new == "tool":  # the next marker may stand in an argument: the calls are read together at the end
                 self._call += self._markers.tool_start or ""
                 return
@@ -163,7 +163,7 @@ class OutputParser:
         self._call = ""
 
     def _end_in_call(self, piece: ParsedText, cut: bool) -> None:
-        """Pass on the call in which the answer ended. One that its limit cut is dropped: no client can use a part."""
+        """Emit the call in which the answer ended. A call that was cut by the limit is dropped: a part is of no use."""
         if cut and self._markers.tool_end:
             piece.warning = "the answer reached its limit of tokens inside a tool call, which is dropped"
             return

@@ -1,6 +1,6 @@
-"""From a request's prompt to tokens: the template in a killable child, tokenising here. It never touches MLX.
+"""Building of a request's prompt: the template renders in a killable child, the text is tokenised here.
 
-Runs in a thread of its own, so that neither a slow template nor a long prompt holds up a step of the batch.
+It does not import MLX. It runs on the prompt thread, so that a slow template or a long prompt delays no step.
 """
 
 import json
@@ -18,11 +18,11 @@ from lmx_daemon.worker.template_child import TemplateChild
 SLICE_CHARACTERS = 256 * 1024
 SLICE_SLACK = 256
 PATIENCE = 4.0
-"""Tokenising a text at once may honestly take so many times as long as tokenising its slices took."""
+"""Allowed factor between tokenising a whole text and tokenising its slices."""
 PROBE = "The quick brown fox jumps over 13 lazy dogs.\n\n  caf\u00e9 \u65e5\u672c\u8a9e"
-"""Text whose tokens show whether a tokenizer works."""
+"""Text whose tokens show whether the tokenizer works."""
 TAIL_CHARACTERS = 4000
-"""An open thinking marker is looked for this far from the prompt's end."""
+"""Characters at the end of the prompt that are searched for an open thinking marker."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,16 @@ class PreparedPrompt:
     tokens: list[int]
     tools: list[dict[str, Any]]
     thinking: bool = False
-    """The prompt ends inside an open thinking block."""
+    """Whether the prompt ends inside an open thinking block."""
     opening: int = 0
-    """So many tokens come before the conversation itself: what other conversations may begin with too."""
+    """Number of tokens before the conversation itself; other conversations may begin with the same."""
     raw: bool = False
-    """No chat: the answer is plain text, markers are not looked for."""
+    """Whether the prompt is a completion: its answer is plain text without markers."""
 
 
 class PromptBuilder:
+    """Builder of the prompts of one loaded model."""
+
     def __init__(
         self,
         tokenizer: Any,
@@ -51,9 +53,12 @@ class PromptBuilder:
         progress: Callable[[float], None] = lambda seconds: None,
         sanitize: bool = True,
     ) -> None:
-        """`marks_opening`: prompts state where their conversation begins, which costs tokenising what lies before.
-        `progress` is called after each piece of work with the longest time that the next one may honestly take.
-        `sanitize`: control tokens in the words of users and tools are encoded as plain text."""
+        """Create the builder.
+
+        With `marks_opening`, prompts state where their conversation begins, which costs tokenising the text before it.
+        `progress` is called after each part of the work with the time that the next part may take at most. With
+        `sanitize`, control tokens in the texts of users and tools are encoded as plain text.
+        """
         self._marks_opening = marks_opening
         self._tokenizer = tokenizer
         self._context_length = context_length
@@ -64,14 +69,14 @@ class PromptBuilder:
         self._control = ControlTokens(tokenizer, self._source_text()) if sanitize else None
 
     def works(self) -> bool:
-        """Whether the tokenizer still gives the tokens that it gave at the load."""
+        """Return whether the tokenizer still returns the tokens that it returned at the load."""
         try:
             return bool(self._tokenizer.encode(PROBE) == self._probe)
-        except BaseException:  # the question itself
+        except BaseException:  # the same tokenizer may fail here too
             return False
 
     def build(self, prompt: Prompt) -> PreparedPrompt:
-        """Raises RequestError, ContextLengthError or UnsupportedError."""
+        """Return the tokens of a prompt. Raises RequestError, ContextLengthError or UnsupportedError."""
         match prompt:
             case Chat():
                 prepared = self._chat(prompt)
@@ -141,12 +146,14 @@ class PromptBuilder:
         return "\n".join(template.values()) if isinstance(template, dict) else template or ""
 
     def _opening(self, messages: list[dict[str, Any]], text: str, tokens: list[int]) -> int:
-        """Return the number of tokens before the first word that is not the system's. It is found in the text, since
-        templates cannot be asked."""
+        """Return the number of tokens before the first text that is not the system's.
+
+        That text is searched for in the rendered prompt, since a template does not report its position.
+        """
         said = next((message["content"].strip() for message in messages if message["role"] != "system"), "")
         place = text.find(said) if said else 0
         before = self._tokenizer.encode(text[: max(place, 0)], add_special_tokens=False)
-        # Its last token may have become one with what follows.
+        # The last token may have merged with the text after it.
         same = (number for number, (a, b) in enumerate(zip(before, tokens, strict=False)) if a != b)
         return next(same, min(len(before), len(tokens)))
 
@@ -167,8 +174,10 @@ class PromptBuilder:
         return self._child.render(template, special | variables | switch | chat.template_arguments)
 
     def _render_by_code(self, variables: dict[str, Any], thinking: bool | None) -> str:
-        """Return the prompt's text by a template that mlx-lm brings as Python code. It takes no other names than these,
-        and the arguments of calls as text."""
+        """Return the prompt's text by a template that is Python code of mlx-lm.
+
+        Such a template accepts only these names, and the arguments of calls as text.
+        """
         messages = [
             message | {"tool_calls": [_with_text_arguments(call) for call in message["tool_calls"]]}
             if "tool_calls" in message
@@ -189,7 +198,7 @@ class PromptBuilder:
 
 
 def as_function(tool: Tool) -> dict[str, Any]:
-    """A tool in the form that templates and parsers know."""
+    """Return a tool in the form that templates and parsers read."""
     return {
         "type": "function",
         "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
@@ -197,8 +206,10 @@ def as_function(tool: Tool) -> dict[str, Any]:
 
 
 def as_template_message(message: Message) -> dict[str, Any]:
-    """Return the message in the form that templates read: text content, arguments as objects where they are JSON, and
-    the reasoning under both names that transformers gives it."""
+    """Return the message in the form that templates read.
+
+    The content is text, arguments are objects if they are JSON, and the reasoning has both names of transformers.
+    """
     shown: dict[str, Any] = {"role": message.role, "content": message.text}
     if message.reasoning is not None:
         shown["reasoning_content"] = message.reasoning

@@ -1,6 +1,6 @@
-"""The thread that turns prompts into tokens, one after the other, beside the engine.
+"""The prompt thread: it turns prompts into tokens, one after the other, beside the engine thread.
 
-A prompt may break a tokenizer in any way: that costs its own request as long as the tokenizer still works afterwards.
+An exception of the tokenizer fails one request. It ends the worker only if the tokenizer does not work afterwards.
 """
 
 import traceback
@@ -17,7 +17,7 @@ from lmx_daemon.worker.submissions import Submission
 
 
 class PromptSource(Protocol):
-    """What prepares a prompt; see prompt.PromptBuilder."""
+    """Builder of prompts; see prompt.PromptBuilder."""
 
     def build(self, prompt: Prompt) -> PreparedPrompt: ...
 
@@ -25,11 +25,11 @@ class PromptSource(Protocol):
 
 
 class PromptAbandoned(Exception):
-    """The request that is being prepared was cancelled, or is overdue."""
+    """The request in preparation was cancelled or is overdue."""
 
 
 class PromptThread:
-    """`builder` is set by the load, before the first request is accepted."""
+    """Preparation of the submissions. The load sets `builder` before the first request is accepted."""
 
     def __init__(
         self, counters: HeartbeatCounters, send: Callable[[Any], None], hand_over: Callable[[Ready], None]
@@ -42,16 +42,16 @@ class PromptThread:
         self._current: Submission | None = None
 
     def run(self) -> None:
-        """Prepare prompts for ever. Raises when the tokenizer no longer works: the worker is then of no more use."""
+        """Prepare prompts forever. Raises if the tokenizer no longer works."""
         while True:
             self._current = self._submissions.next()
             with self._counters.preparation():
                 self._prepare(self._current)
 
     def progress(self, seconds: float) -> None:
-        """Note progress of the current prompt, whose next piece may take `seconds` without any.
+        """Note progress of the current prompt, whose next part may take `seconds`.
 
-        Raises Abandoned if nothing waits for the prompt any more.
+        Raises PromptAbandoned if the request has ended.
         """
         self._counters.advance(seconds)
         if self._current is not None and not self._submissions.is_preparing(self._current):
@@ -67,7 +67,7 @@ class PromptThread:
         except LmxError as error:
             self._end(submission, Failed(id=request.id, error=error.body()))
             return
-        except BaseException as error:  # a tokenizer may raise anything; a panic of Rust code is no Exception
+        except BaseException as error:  # a tokenizer may raise anything; a Rust panic is not an Exception
             traceback.print_exc()
             self._end(submission, Failed(id=request.id, error=failure_of(error, request.prompt).body()))
             if not isinstance(error, Exception) and not self.builder.works():
@@ -87,11 +87,11 @@ class PromptThread:
 
 def failure_of(error: BaseException, prompt: Prompt) -> LmxError:
     """Return the error of a request whose prompt made the tokenizer raise `error`."""
-    told = f"{type(error).__name__}: {error}"
+    reason = f"{type(error).__name__}: {error}"
     if isinstance(error, Exception):
-        return WorkerError(f"the prompt could not be prepared: {told}")
+        return WorkerError(f"the prompt could not be prepared: {reason}")
     return RequestError(
-        f"the model's tokenizer cannot read this prompt: {told}",
+        f"the model's tokenizer cannot read this prompt: {reason}",
         param="messages" if isinstance(prompt, Chat) else "prompt",
         hint="shorten long runs of spaces or of other repeated characters",
     )

@@ -1,4 +1,4 @@
-"""The variables through which chat templates read whether the model is to think. Families differ in the name."""
+"""Variables that turn thinking on or off in chat templates. Their names differ between model families."""
 
 import re
 from typing import Any
@@ -24,6 +24,8 @@ def thinking_variables(template: str, thinking: bool | None) -> dict[str, Any]:
 
 
 def _rare_names(template: str) -> set[str]:
-    """Return the names of RARE that stand as identifiers in the template's tags. The template is not parsed here: it is
-    foreign code, for which the killable child exists."""
+    """Return the names of RARE that are identifiers in the template's tags.
+
+    The template is not parsed here: it is foreign code, which only the killable child may handle.
+    """
     return {name for tag in TAG.findall(template) for name in NAME.findall(QUOTED.sub("", tag))}

@@ -1,7 +1,7 @@
-"""Bytes and text of single tokens, as the tokenizer's own pieces have them.
+"""Bytes and text of single tokens, read from the tokenizer's vocabulary.
 
-Decoding one token alone loses what its neighbours decide: a sentencepiece decoder drops the first space, and a part of
-a character becomes U+FFFD.
+Decoding one token alone loses what depends on its neighbours: a sentencepiece decoder drops the first space, and a
+part of a character becomes U+FFFD.
 """
 
 import functools
@@ -23,7 +23,7 @@ def bytes_of(token: int, detokenizer: Any, tokenizer: Any) -> bytes:
 
 
 def text_of(spelled: bytes) -> str:
-    """Return a token's bytes as OpenAI shows them: text, and escapes for bytes that are no whole character."""
+    """Return a token's bytes as OpenAI shows them: text, with escapes for bytes of incomplete characters."""
     return spelled.decode(errors="backslashreplace")
 
 

@@ -1,4 +1,4 @@
-"""From the text of a tool call to its name, arguments and id. The families' grammars are mlx-lm's."""
+"""Parsing of a tool call's text into name, arguments and id. The families' grammars are mlx-lm's."""
 
 import json
 import re
@@ -26,11 +26,11 @@ class ParsedCall(msgspec.Struct, frozen=True):
 
 
 def read_calls(parser: ToolParser, text: str, tools: list[dict[str, Any]]) -> list[ParsedCall]:
-    """Return the calls of one envelope. Raise, with any exception, where `text` is no call."""
+    """Return the calls of one envelope. Raises any exception if `text` is not a call."""
     if parser is function_gemma.parse_tool_call:
         parser = _function_gemma
     ids: list[str] = []
-    if "[CALL_ID]" in text:  # mlx-lm's parser would take the id for the name
+    if "[CALL_ID]" in text:  # mlx-lm's parser would read the id as the name
         ids = [found[2] for found in CALL_ID.finditer(text)]
         text = CALL_ID.sub(r"\1", text)
     parsed = parser(text, tools)

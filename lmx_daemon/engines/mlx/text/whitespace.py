@@ -1,4 +1,4 @@
-"""White space where a text is interrupted: by a thought, a tool call, or the end. Text only, no markers."""
+"""White space around the interruptions of a text: reasoning, a tool call, or the end. Text only, no markers."""
 
 
 class TextChannel:
@@ -12,16 +12,16 @@ class TextChannel:
         """Create a channel. `hold` keeps white space back until text follows it; `strip` drops what is in front."""
         self._hold = hold
         self._cut = strip
-        """No text has followed the last interruption yet."""
+        """Whether no text has followed the last interruption yet."""
         self._run = ""
-        """White space that waits for what follows it."""
+        """White space that is held back until text follows."""
         self._gap = ""
         """Longest run of white space around the interruption."""
         self._last = ""
-        """Last character that was passed on."""
+        """Last character that was emitted."""
 
     def take(self, text: str) -> str:
-        """Return what can be passed on after `text`."""
+        """Add `text` and return what can be emitted."""
         text, self._run = self._run + text, ""
         if self._cut:
             body = text.lstrip()
@@ -37,7 +37,7 @@ class TextChannel:
         return text
 
     def interrupt(self) -> None:
-        """Note that something else stands at this place of the answer."""
+        """Note an interruption at this place of the answer."""
         self._gap, self._run = max(self._gap, self._run, key=len), ""
         self._cut = True
 
