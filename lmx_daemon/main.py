@@ -1,4 +1,4 @@
-"""Wires everything, and owns the daemon's life: startup, running, shutdown. The only file that knows every part."""
+"""The daemon program: wiring, startup and shutdown. The only module that knows every part."""
 
 import argparse
 import asyncio
@@ -50,13 +50,13 @@ from lmx_daemon.shutdown import disk_threads, end_threads, tidy
 from lmx_daemon.storage.backup import exclude
 
 OPEN_FILES = 10_240
-"""As many as a Mac allows without more ado."""
+"""Limit of open files that macOS allows without configuration."""
 CONNECTION_SECONDS = 2
-"""After the drain, a connection that is still open has so long before it is cut."""
+"""Time that open connections have after the drain before they are closed."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs until it is stopped; the exit code."""
+    """Run the daemon until it is stopped, and return the exit code."""
     try:
         home = Home.from_environment()
         home.make()
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def raise_file_limit() -> None:
-    """A Mac gives 256 files to a process that does not ask: too few for many clients."""
+    """Raise the limit of open files. The default of macOS, 256, is too low for many clients."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -112,7 +112,7 @@ def check_exposure(settings: Settings) -> None:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, without its own ideas about signals: two of them run in one loop."""
+    """uvicorn server without signal handlers, since two servers run in one event loop."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -127,7 +127,7 @@ class Daemon:
         self._exit_code = 0
 
     async def run(self) -> int:
-        """From the sockets to the last worker's end."""
+        """Open the sockets, serve until stopped, end all workers, and return the exit code."""
         server, home = self._source.current.server, self._home
         self._stopping, self._hurry = asyncio.Event(), asyncio.Event()
         executor = disk_threads()
@@ -208,7 +208,7 @@ class Daemon:
         )
 
     async def _until_stopped(self, parts: Parts) -> None:
-        """Runs, then drains: when it returns, no request is left."""
+        """Serve until stopped, then drain. No request is left when it returns."""
         pool, monitor = parts.pool, parts.monitor
         pool.background.every(SAMPLE_SECONDS, "the monitor", monitor.sample)
         pool.background.every(LOOK_SECONDS, "the library's watch", parts.library.look)
@@ -222,7 +222,7 @@ class Daemon:
         await self._drain(pool)
 
     def _server_ended(self, task: "asyncio.Task[None]") -> None:
-        """End the daemon if a server has ended by itself: a daemon that serves nothing must not hold its socket."""
+        """Stop the daemon if a server has ended unexpectedly; a daemon that serves nothing must not hold its socket."""
         error = None if task.cancelled() else task.exception()
         if self._stopping.is_set() and error is None:
             return
@@ -231,7 +231,7 @@ class Daemon:
         self.stop()
 
     def stop(self) -> None:
-        """Begins the shutdown; a second time hurries it."""
+        """Begin the shutdown. A second call ends the drain at once."""
         if self._stopping.is_set():
             self._hurry.set()
         self._stopping.set()

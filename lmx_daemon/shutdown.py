@@ -1,4 +1,4 @@
-"""The end of the daemon's process where a thread waits for a disk that does not answer."""
+"""The shutdown of the daemon process, also while a thread waits for a disk that does not answer."""
 
 import asyncio
 import logging
@@ -11,25 +11,27 @@ from lmx_daemon.library.library import Library
 from lmx_daemon.monitor.logs import log
 
 THREADS = "lmx-disk"
-"""Name of the threads in which the loop lets the disk be read."""
+"""Name of the threads for disk access of the event loop."""
 MAX_THREADS = 16
 THREAD_SECONDS = 3.0
-"""Longest time that the daemon's end waits for such a thread."""
+"""Maximum time that the shutdown waits for such a thread."""
 
 
 def disk_threads() -> ThreadPoolExecutor:
-    """Return the executor in which the loop lets the disk be read."""
+    """Return the executor for disk access of the event loop."""
     return ThreadPoolExecutor(MAX_THREADS, THREADS)
 
 
 async def tidy(library: Library) -> None:
-    """Save what the library has noted. A disk that does not answer must not hold up the daemon's end."""
+    """Save the state of the library. The wait is bounded, since a disk may not answer."""
     await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(library.tidy))], timeout=THREAD_SECONDS)
 
 
 async def end_threads(executor: ThreadPoolExecutor, exit_code: int) -> None:
-    """Wait for the threads of the loop's executor, then end the process at once where one hangs in a disk: Python and
-    uvloop would wait for it without limit. Everything else is done by then."""
+    """Wait for the threads of the event loop's executor, and end the process if one hangs.
+
+    Python and uvloop would wait for such a thread without a limit. Everything else is done by then.
+    """
     executor.shutdown(wait=False, cancel_futures=True)
     deadline = time.monotonic() + THREAD_SECONDS
     while hanging := [t for t in threading.enumerate() if t.name.startswith(THREADS) and t.is_alive()]:

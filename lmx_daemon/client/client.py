@@ -1,7 +1,7 @@
-"""Client: one method for each admin route. The TUI and the command line live on it.
+"""The client library of the admin socket: one method for each route. The TUI and the command line use it.
 
-Answers of more than one line (generate, load, watch, logs) are JSON lines, one struct each. How they travel, and what
-is raised where they do not, is connection.py's; of how the daemon works it knows nothing.
+Answers of more than one line (generate, load, watch, logs) are JSON lines with one struct each. connection.py owns the
+transport and its errors. This module does not know how the daemon works.
 """
 
 from collections.abc import AsyncIterator
@@ -32,13 +32,13 @@ from lmx_daemon.storage.benchmark import Report
 
 UNLOAD_SECONDS = 120.0
 SILENCE_SECONDS = 15.0
-"""/admin/watch speaks at least once a second; a silence this long means that the daemon is gone."""
+"""Read timeout of /admin/watch, which sends a line at least once a second."""
 SNAPSHOTS = msgspec.json.Decoder(Snapshot)
 EVENTS: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 class Client(LibraryCalls):
-    """Use as `async with Client(socket) as client`. `transport` replaces the socket in tests."""
+    """Client of one daemon, used as `async with Client(socket) as client`."""
 
     # ---- the daemon ----
 
@@ -70,7 +70,7 @@ class Client(LibraryCalls):
             yield msgspec.json.decode(line, type=LogLine)
 
     async def shutdown(self) -> None:
-        """Asks the daemon to drain and stop; returns once it has agreed."""
+        """Request the daemon to drain and stop, and return when it has accepted."""
         await self._send("POST", "/admin/shutdown")
 
     # ---- models ----
@@ -82,7 +82,7 @@ class Client(LibraryCalls):
         return await self._get("/admin/instances", list[Instance])
 
     async def load(self, request: LoadRequest) -> AsyncIterator[Instance]:
-        """The instance as it loads; the last one is ready. Raises what made the load fail."""
+        """Yield the instance while it loads; the last one is ready. Raises the error of a failed load."""
         async for line in self._lines("POST", "/admin/models/load", request):
             instance = msgspec.json.decode(line, type=LoadUpdate).instance
             if instance.state == "failed" and instance.error is not None:
@@ -90,17 +90,17 @@ class Client(LibraryCalls):
             yield instance
 
     async def plan(self, request: LoadRequest) -> Verdict:
-        """What the model would take, and whether it fits; nothing is loaded."""
+        """Return the memory that the model needs and whether it fits, without loading it."""
         return await self._post("/admin/models/plan", Verdict, request)
 
     async def unload(self, request: UnloadRequest) -> list[Instance]:
-        """The instances that were asked to leave and have left."""
+        """Unload instances, and return those that have ended."""
         return await self._post("/admin/models/unload", list[Instance], request, seconds=UNLOAD_SECONDS)
 
     # ---- requests ----
 
     async def generate(self, request: Request) -> AsyncIterator[Event]:
-        """The request's events, the terminal one included. Leaving the iterator early cancels the request."""
+        """Yield the events of the request, the terminal one included. Closing the iterator early cancels it."""
         async for line in self._lines("POST", "/admin/generate", request):
             yield EVENTS.decode(line)
 
@@ -113,46 +113,46 @@ class Client(LibraryCalls):
     # ---- pulls ----
 
     async def pull(self, request: PullRequest) -> Download:
-        """Puts a pull into the queue, or goes on with the one for the same repository."""
+        """Queue a pull, or resume the existing one of the same repository."""
         return await self._post("/admin/pulls", Download, request)
 
     async def pulls(self) -> list[Download]:
         return await self._get("/admin/pulls", list[Download])
 
     async def watch_pull(self, job: str) -> AsyncIterator[Download]:
-        """The job as it goes on; the last one is paused, done, failed or cancelled."""
+        """Yield the state of a pull while it changes; the last one is paused, done, failed or cancelled."""
         async for line in self._lines("GET", f"/admin/pulls/{quote(job, safe='')}/watch"):
             yield msgspec.json.decode(line, type=Download)
 
     async def pause_pull(self, job: str) -> Download:
-        """Stops a pull until it is resumed; what was fetched is kept."""
+        """Pause a pull. Downloaded bytes are kept."""
         return await self._post(f"/admin/pulls/{quote(job, safe='')}/pause", Download)
 
     async def resume_pull(self, job: str) -> Download:
         return await self._post(f"/admin/pulls/{quote(job, safe='')}/resume", Download)
 
     async def retry_pull(self, job: str) -> Download:
-        """One that failed, or is done: what is missing or wrong is fetched."""
+        """Run a failed or finished pull again, which downloads missing and faulty files."""
         return await self._post(f"/admin/pulls/{quote(job, safe='')}/retry", Download)
 
     async def cancel_pull(self, job: str) -> Download:
-        """Stops a pull for good; what was fetched and nothing else needs is deleted."""
+        """Cancel a pull, and delete downloaded bytes that nothing else needs."""
         return await self._post(f"/admin/pulls/{quote(job, safe='')}/cancel", Download)
 
     async def move_pull(self, job: str, position: int) -> list[Download]:
-        """To a place in the queue; 0 is the next. The whole list as it is then."""
+        """Move a pull to a position in the queue, 0 is the next, and return the new list."""
         return await self._post(f"/admin/pulls/{quote(job, safe='')}/move", list[Download], MovePull(position=position))
 
     async def clear_pulls(self) -> list[Download]:
-        """Forgets the pulls that have ended; their files stay. The list that is left."""
+        """Remove ended pulls from the list, and return the rest. Their files are kept."""
         return await self._post("/admin/pulls/clear", list[Download])
 
     async def limit_pulls(self, bytes_per_second: int | None) -> None:
-        """A bound over all pulls until the daemon stops; None is no bound."""
+        """Limit the rate of all pulls together until the daemon stops; None removes the limit."""
         await self._send("POST", "/admin/pulls/limit", PullLimit(bytes_per_second=bytes_per_second))
 
     # ---- benchmarks ----
 
     async def benchmarks(self) -> list[Report]:
-        """What `lmx bench` has kept, oldest first."""
+        """Return the stored reports of `lmx bench`, oldest first."""
         return await self._get("/admin/benchmark", list[Report])

@@ -1,6 +1,6 @@
-"""The client's wire: HTTP over the daemon's Unix socket, structs in and structs out. It knows no routes.
+"""The connection of the client library: HTTP over the Unix socket of the daemon, with structs as bodies.
 
-It raises the daemon's own LmxError, or DaemonUnreachableError where nobody answers.
+It raises the LmxError that the daemon answers with, or DaemonUnreachableError. It does not know the routes.
 """
 
 import os
@@ -26,14 +26,14 @@ from lmx_daemon.contract.types import HUB_HEADER, PROTOCOL, PROTOCOL_HEADER
 
 T = TypeVar("T")
 ANSWER_SECONDS = 30.0
-"""How long a plain question may take; streams have no limit of their own."""
+"""Timeout of plain requests; streams have no total limit."""
 CONNECT_SECONDS = 5.0
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""A Unix socket needs none; an empty context spares the 60 ms of reading certificates."""
+"""Empty context for a Unix socket; the default one takes 60 ms to read certificates."""
 
 
 class AdminConnection:
-    """One connection pool, in `async with`. `transport` replaces the socket in tests."""
+    """A connection pool, used in `async with`. `transport` replaces the socket in tests."""
 
     def __init__(self, socket: Path, *, transport: httpx2.AsyncBaseTransport | None = None) -> None:
         self.socket = socket
@@ -92,7 +92,7 @@ class AdminConnection:
 
 
 class _Unreachable:
-    """Turns the transport's faults into DaemonUnreachableError."""
+    """Context manager that translates errors of the transport into DaemonUnreachableError."""
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
@@ -104,7 +104,7 @@ class _Unreachable:
         if isinstance(error, httpx2.ReadTimeout | httpx2.WriteTimeout):
             raise DaemonSilentError(
                 f"the lmx daemon at {self._socket} does not answer in time",
-                hint=f"its log may tell why: {self._socket.parent / 'logs' / 'daemon.log'}",
+                hint=f"see its log: {self._socket.parent / 'logs' / 'daemon.log'}",
             ) from error
         if isinstance(error, httpx2.TransportError):
             raise DaemonUnreachableError(
@@ -116,7 +116,7 @@ def _encode(body: Any) -> bytes:
     try:
         return msgspec.json.encode(body)
     except UnicodeEncodeError:
-        raise RequestError("there are bytes in it that are not UTF-8", hint="is the terminal set to UTF-8?") from None
+        raise RequestError("the request contains bytes that are not UTF-8", hint="set the terminal to UTF-8") from None
 
 
 def _content_type(content: bytes | None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The client's methods for the library, one for each route of http/admin_library.py."""
+"""The methods of the client library for models on disk and on the Hub, one for each route."""
 
 from collections.abc import AsyncIterator
 from urllib.parse import quote
@@ -29,43 +29,43 @@ from lmx_daemon.contract.library import (
 from lmx_daemon.contract.pulls import Download
 
 HUB_SECONDS = 120.0
-"""A question that the daemon passes on to the Hub."""
+"""Timeout of requests that the daemon forwards to the Hub."""
 
 
 class LibraryCalls(AdminConnection):
-    """A part of Client."""
+    """The part of Client for the library."""
 
     async def details(self, model: str) -> Details:
         return await self._get(f"/admin/library/model?id={quote(model, safe='')}", Details)
 
     async def verify(self, request: VerifyRequest) -> AsyncIterator[VerifyUpdate]:
-        """How far it is; the last one says how it ended."""
+        """Yield the progress of a verification; the last update has the result."""
         async for line in self._lines("POST", "/admin/library/verify", request):
             yield msgspec.json.decode(line, type=VerifyUpdate)
 
     async def import_model(self, request: ImportRequest) -> AsyncIterator[VerifyUpdate]:
-        """How far it is; the last one says how it ended."""
+        """Yield the progress of an import; the last update has the result."""
         async for line in self._lines("POST", "/admin/library/import", request):
             yield msgspec.json.decode(line, type=VerifyUpdate)
 
     async def update_model(self, request: UpdateRequest) -> AsyncIterator[Download]:
-        """The pull of the newer commit; the last one says how it ended."""
+        """Yield the pull of the newest commit; the last one has the result."""
         async for line in self._lines("POST", "/admin/library/update", request):
             yield msgspec.json.decode(line, type=Download)
 
     async def outdated(self) -> Outdated:
-        """Asks the Hub."""
+        """Return newer commits of installed models, after requests to the Hub."""
         return await self._post("/admin/library/outdated", Outdated, None, seconds=HUB_SECONDS)
 
     async def search(self, request: SearchRequest) -> Offers:
-        """Asks the Hub, or tells what it said before."""
+        """Return search results of the Hub, or stored ones if the Hub is unreachable."""
         return await self._post("/admin/library/search", Offers, request, seconds=HUB_SECONDS)
 
     async def recommend(self, request: RecommendRequest) -> Offers:
         return await self._post("/admin/library/recommend", Offers, request, seconds=HUB_SECONDS)
 
     async def remove_model(self, request: RemoveRequest) -> TrashRow:
-        """To the trash, for a day."""
+        """Move a model to the trash."""
         return await self._post("/admin/library/remove", TrashRow, request)
 
     async def trash(self) -> list[TrashRow]:
@@ -75,7 +75,7 @@ class LibraryCalls(AdminConnection):
         return await self._post("/admin/library/undo", TrashRow, request)
 
     async def purge(self, request: PurgeRequest) -> list[TrashRow]:
-        """Deletes for good."""
+        """Delete models in the trash."""
         return await self._post("/admin/library/purge", list[TrashRow], request, seconds=HUB_SECONDS)
 
     async def disk(self) -> DiskUse:

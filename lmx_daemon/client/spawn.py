@@ -1,6 +1,6 @@
-"""Find the daemon behind a socket, or start one and wait until it answers.
+"""Discovery and start of the daemon by client programs.
 
-Any number of programs may do so at once: one of them starts the daemon, and the others wait for its answer.
+Any number of programs may start it at once: one of them starts the daemon, and the others wait for its answer.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from lmx_daemon.storage.durable import open_owned, read_regular
 
 START_SECONDS = 20.0
 LOCK_SECONDS = 2 * START_SECONDS
-"""Time to wait for another program that starts the daemon, and for its daemon."""
+"""Time limit for another program that starts the daemon."""
 POLL_SECONDS = 0.05
 MAX_LOG_BYTES = 16 * 1024 * 1024
 RESTART_SECONDS = 1.0
@@ -29,8 +29,10 @@ RESTART_SECONDS = 1.0
 
 
 async def find_daemon(home: Home) -> Status | None:
-    """The status of the daemon on `home`'s socket, None where there is none. Raises DaemonSilentError: one that
-    does not answer is there all the same."""
+    """Return the status of the daemon on the socket of `home`, or None if there is none.
+
+    Raises DaemonSilentError for a daemon that does not answer in time, since it exists all the same.
+    """
     if home.socket.is_symlink() or not home.socket.exists():
         return None
     async with Client(home.socket) as client:
@@ -43,8 +45,11 @@ async def find_daemon(home: Home) -> Status | None:
 
 
 async def start_daemon(home: Home, arguments: Sequence[str] = ()) -> Status:
-    """Start a daemon that outlives this program and return its status when it answers; that of another daemon if one
-    is being started already. Raise StartupError with the daemon's own message if it ends before."""
+    """Start a daemon that outlives this program, and return its status when it answers.
+
+    If another program is starting one already, the status of that daemon is returned. Raises StartupError with the
+    daemon's own message if it ends before it answers.
+    """
     home.make()
     deadline = time.monotonic() + LOCK_SECONDS
     lock = os.open(home.start_lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -117,7 +122,7 @@ def _spawn(home: Home, log: Path, arguments: Sequence[str]) -> "subprocess.Popen
 
 
 def _start_error(log: Path, fallback: str) -> StartupError:
-    """What the daemon printed before it ended: `error: ...` and perhaps `hint: ...`."""
+    """Return the error that the daemon printed before it ended: `error: ...` and perhaps `hint: ...`."""
     try:
         lines = read_regular(log, MAX_LOG_BYTES).decode(errors="replace").splitlines()
     except OSError:
@@ -125,5 +130,5 @@ def _start_error(log: Path, fallback: str) -> StartupError:
     message = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), None)
     hint = next((line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")), None)
     if message is None:
-        return StartupError(f"{fallback}: {lines[-1] if lines else 'it said nothing'}", hint=f"see {log}")
+        return StartupError(f"{fallback}: {lines[-1] if lines else 'it printed nothing'}", hint=f"see {log}")
     return StartupError(message, hint=hint)

@@ -1,6 +1,6 @@
-"""What a model keeps of one sequence, from config.json alone: which of the rules in layers.py is which architecture's.
+"""The cache size of one sequence, computed from config.json: the rule of layers.py for each architecture.
 
-Names are mlx-lm's, and a rule tells what its caches of that name hold. Pure; it knows no files and no MLX.
+Names of architectures are those of mlx-lm, and a rule describes the caches of mlx-lm. Pure; no files and no MLX.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ FLOAT32 = 4
 
 
 def cache_shape(config: Mapping[str, Any], element: int) -> CacheShape | None:
-    """With `element` bytes for each number. None where the config does not tell."""
+    """Return the cache size with `element` bytes per number, or None if the config is incomplete."""
     name, text = language_part(config)
     rule = RULES.get(name, layers.same(layers.attention))
     try:
@@ -33,7 +33,7 @@ def cache_shape(config: Mapping[str, Any], element: int) -> CacheShape | None:
 
 
 def language_part(config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """The architecture of the language model inside, by mlx-lm's name for it, and its settings."""
+    """Return the architecture of the contained language model, by its name in mlx-lm, and its config."""
     for name in ("text_config", "language_config", "llm_config"):
         if isinstance(inner := config.get(name), Mapping):
             outer = str(config.get("model_type", ""))
@@ -53,7 +53,7 @@ PLAIN = frozenset((
     "qwen3_vl_moe", "seed_oss", "smollm3", "solar_open", "stablelm", "starcoder2", "telechat3",
 ))
 # fmt: on
-"""Architectures of mlx-lm whose every layer keeps keys and values of everything."""
+"""Architectures of mlx-lm in which every layer keeps keys and values of all tokens."""
 
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("llama", "ministral3", "laguna", "mellum", "afmoe"), layers.by_layer_types),
@@ -78,7 +78,7 @@ RULES: Mapping[str, Rule] = {
     "falcon_h1": layers.same(layers.falcon_h1),
     "rwkv7": layers.same(layers.rwkv7),
 }
-"""The others, each by its own rule."""
+"""Rules of all other architectures."""
 
 RENAMED = {
     "mistral": "llama",
@@ -104,5 +104,5 @@ WRAPPED = {
     "qwen3_vl": "qwen3_vl",
     "qwen3_vl_moe": "qwen3_vl_moe",
 }
-"""Models around a language model, and which one that is where its own part does not say so in mlx-lm's words."""
+"""Multimodal models and their language models, for configs whose inner part has another name than in mlx-lm."""
 WRAPPED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"gemma3": {"num_attention_heads": 8, "num_key_value_heads": 4}}

@@ -1,4 +1,4 @@
-"""Bounds on the numbers of a config.json, above which a model is refused before memory is planned or taken. Pure."""
+"""Upper bounds of the numbers in a config.json. A model that exceeds one is refused before memory is planned. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -33,11 +33,11 @@ MOST: Mapping[str, int] = {
     **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "n_shared_experts"), MAX_EXPERTS),
     "vocab_size": MAX_VOCABULARY,
 }  # fmt: skip
-"""About ten times what the largest models have."""
+"""Upper bound for each key: about ten times the value of the largest models."""
 
 
 def absurd(config: Mapping[str, Any]) -> str | None:
-    """Return, in one line, which number of the config no model has; None for a config that makes sense."""
+    """Return a line about the first number of the config that exceeds its bound, or None if there is none."""
     for part in (config, language_part(config)[1]):
         for name, most in MOST.items():
             if not _fits(value := part.get(name), most):
@@ -46,7 +46,7 @@ def absurd(config: Mapping[str, Any]) -> str | None:
 
 
 def _fits(value: Any, most: int) -> bool:
-    """Return whether a value is a number up to `most`, one for each layer, or not given."""
+    """Return whether a value is absent, a number up to `most`, or a list of such numbers for the layers."""
     if isinstance(value, list):
         return len(value) <= MAX_LAYERS and all(not isinstance(one, list) and _fits(one, most) for one in value)
     if value is None or isinstance(value, bool):

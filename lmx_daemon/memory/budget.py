@@ -1,28 +1,28 @@
-"""The memory of the machine as figures: what models share, what one process takes, and how short memory is."""
+"""Figures of the machine's memory: the budget of all models, the use of one process, and memory pressure."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Pressure = Literal["normal", "warning", "critical"]
-"""How short of memory the operating system reports to be."""
+"""Memory pressure as reported by the operating system."""
 
 
 @dataclass(frozen=True)
 class ProcessUse:
-    """Bytes that the operating system counts for one process."""
+    """Use of one process as counted by the operating system."""
 
     memory: int = 0
-    """Pages that only this process holds, in memory or swapped out; mapped files are left out."""
+    """Bytes of private pages, in memory or swapped out, without mapped files."""
     read: int = 0
-    """Read from files since it started; 0 where that is not known."""
+    """Bytes read from files since the start; 0 if unknown."""
 
 
 @dataclass(frozen=True)
 class MemoryBudget:
-    """The memory that models share, in bytes."""
+    """Memory that all models share, in bytes."""
 
     cap: int
-    """All of them together stay under it."""
+    """Maximum of all models together."""
     available: int | None = None
-    """What the system could still give; None where that is no limit, as for a GPU with memory of its own."""
+    """Memory that the system can still provide; None if that is no limit, as for a GPU with memory of its own."""
     pressure: Pressure = "normal"

@@ -1,4 +1,4 @@
-"""The machine's memory: physical, what control groups allow, what a GPU recommends, and what lmx may use of it."""
+"""The memory of the machine: physical size, cgroup limits, recommended size of a GPU, and the part for lmx."""
 
 import sys
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from lmx_daemon.settings.memory_limit import MemoryLimit
 
 CAP_SHARE = 0.9
 UNLIMITED = 2**60
-"""Version 1 of cgroups writes a huge number where there is no limit."""
+"""Threshold of unlimited control groups; version 1 reports a huge number."""
 SMALL_MAC = 36 * 1024**3
 
 
 @dataclass(frozen=True)
 class ControlGroup:
-    """One control group with a limit, in bytes. `used` leaves out files that the system would drop."""
+    """Control group with a limit, in bytes. `used` excludes file pages that the system can drop."""
 
     limit: int
     used: int
@@ -28,15 +28,15 @@ class ControlGroup:
 
 @dataclass(frozen=True)
 class Limits:
-    """The machine's memory at one moment, in bytes."""
+    """Memory of the machine at one moment, in bytes."""
 
     total: int
     source: str
-    """Where `total` comes from."""
+    """Origin of `total`."""
     cap: int
-    """What lmx may use at most: the setting, else 90 % of the limit in force."""
+    """Maximum for lmx: the setting, else 90 % of the limit in force."""
     available: int
-    """What the system could give now, within every limit."""
+    """Memory that the system can provide now within all limits."""
 
 
 class Host:
@@ -63,9 +63,10 @@ class Host:
         self._physical = int(psutil.virtual_memory().total)
         self._self = psutil.Process()
         self.device_memory: int | None = None
-        """What the GPU recommends to use; told by the first worker."""
+        """Recommended working set of the GPU; reported by the first worker."""
 
     def limits(self) -> Limits:
+        """Return the current limits."""
         groups = limited_groups(self._cgroups)
         total, source = self._total(groups)
         limit = self._limit()
@@ -74,17 +75,21 @@ class Host:
         return Limits(total, source, cap, max(0, min(free)))
 
     def room(self) -> MemoryBudget:
-        """Return what models share. What other programs leave counts, except for a GPU with memory of its own, and on a
-        Mac where the setting names an amount: macOS reports less than it can make free by compressing and swapping."""
+        """Return the budget of all models.
+
+        The memory that other programs leave is a limit, except for a GPU with memory of its own, and on a Mac if the
+        setting is an amount: macOS reports less than it can free by compression and swapping.
+        """
         limits = self.limits()
         open_ended = self._limit().given if self._system == "darwin" else self.device_memory is not None
         return MemoryBudget(limits.cap, None if open_ended else limits.available, self._pressure_of(limits))
 
     def use(self, pid: int) -> ProcessUse:
-        """Return what the system counts for a process."""
+        """Return the use of a process as counted by the system."""
         return self._processes.use(pid)
 
     def daemon(self) -> int:
+        """Return the memory of the daemon process."""
         return self.use(self._self.pid).memory
 
     def _pressure_of(self, limits: Limits) -> Pressure:
@@ -102,7 +107,7 @@ class Host:
 
 
 def limited_groups(root: Path, membership: Path = Path("/proc/self/cgroup")) -> list[ControlGroup]:
-    """The control groups, versions 1 and 2, that bound this process: its own and those around it."""
+    """Return the control groups with limits on this process, its own and their parents, of versions 1 and 2."""
     found = []
     for folder in _folders(root, membership):
         limit = _number(folder / "memory.max") or _number(folder / "memory.limit_in_bytes")

@@ -1,6 +1,6 @@
-"""What the layers of one kind keep of a sequence, in elements: keys and values, a window of them, a latent, a state.
+"""The cache of one sequence in each layer, in elements: keys and values, a window of them, a latent vector or a state.
 
-A rule reads the settings of a language model, and knows no architecture by name: that is architectures.py's. Pure.
+A rule reads the config of a language model. architectures.py assigns rules to architectures. Pure.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,24 +8,25 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_LAYERS = 1024
-"""A config that names more is not one of a model."""
+"""Maximum number of layers in a valid config."""
 
 
 @dataclass(frozen=True)
 class LayerCache:
-    """What one layer keeps of one sequence, in elements."""
+    """Cache of one sequence in one layer, in elements."""
 
     per_token: int = 0
+    """Elements for each token."""
     window: int | None = None
-    """The last so many tokens only."""
+    """Number of most recent tokens that are kept; None is all."""
     fixed: int = 0
-    """Whatever the length."""
+    """Elements that do not depend on the length."""
     floats: int = 0
-    """As `fixed`, and 32-bit whatever the model's own type."""
+    """As `fixed`, with 32 bits each whatever the type of the model."""
 
 
 class ModelConfig:
-    """Positive whole numbers out of a config that nobody has checked."""
+    """Reader of an unchecked config. A call returns the first number of 0 or more under one of the names."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
@@ -74,7 +75,7 @@ def attention(config: ModelConfig) -> LayerCache:
 def _windowed(
     config: ModelConfig, full: list[bool], window: str = "sliding_window", default: int | None = None
 ) -> list[LayerCache]:
-    """Attention over everything where `full`, else over the window."""
+    """Return attention over all tokens for layers with `full`, and over the window for the others."""
     kept = attention(config)
     if all(full):
         return [kept] * len(full)
@@ -94,7 +95,7 @@ def alternating(config: ModelConfig) -> list[LayerCache]:
 
 
 def every(period: int, window: int | None = None) -> Rule:
-    """Full attention in the last layer of each `sliding_window_pattern`, the window elsewhere."""
+    """Return a rule with full attention in the last layer of each `sliding_window_pattern`, else over the window."""
 
     def rule(config: ModelConfig) -> list[LayerCache]:
         each = config("sliding_window_pattern", default=period)
@@ -138,12 +139,12 @@ def exaone4(config: ModelConfig) -> list[LayerCache]:
 
 
 def latent(config: ModelConfig) -> LayerCache:
-    """Multi-head latent attention: one compressed vector and one rotated key a token."""
+    """Return the cache of multi-head latent attention: one compressed vector and one rotated key per token."""
     return LayerCache(config("kv_lora_rank") + config("qk_rope_head_dim"))
 
 
 def expanded_latent(config: ModelConfig) -> LayerCache:
-    """The same, kept expanded, for every head."""
+    """Return the cache of latent attention that is stored expanded for each head."""
     wide = config("qk_nope_head_dim") + config("qk_rope_head_dim")
     narrow = config("v_head_dim", default=config("hidden_size", default=0) // config("num_attention_heads"))
     return LayerCache(config("num_attention_heads") * (wide + narrow))

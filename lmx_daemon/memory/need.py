@@ -1,6 +1,6 @@
-"""What a model needs: weights, keys and values at a context, scratch; each figure says how it is known. Pure.
+"""The memory that a model needs: weights, cache at a context length, and temporary buffers, each with its basis. Pure.
 
-Used before a load to decide, in the worker to admit prompts, and in the library to say what fits.
+Used for the decision about a load, for the admission of prompts in the worker, and by the library for its listings.
 """
 
 import msgspec
@@ -12,18 +12,18 @@ from lmx_daemon.memory.architectures import cache_shape
 from lmx_daemon.memory.shape import HALVES, ModelShape
 
 PROCESS_BYTES = 300 * 1024**2
-"""A worker without its model: Python, MLX, the tokenizer."""
+"""Memory of a worker without its model: Python, MLX and the tokenizer."""
 LEAST_PROCESS_BYTES = 50 * 1024**2
 LEAST_CONTEXT = 4096
-"""Where nobody asked for a context, a model with less room than this is not worth loading."""
+"""Minimum context length for which a model is loaded, unless a context length is requested."""
 UNKNOWN_CONTEXT = 32_768
-"""For models whose files name no limit."""
+"""Context length of models whose config has none."""
 UNKNOWN_PER_TOKEN = 128 * 1024
-"""Bytes, for an architecture that cannot be read: what a model of eight billion parameters keeps."""
+"""Bytes per token for an unknown architecture: those of a model with eight billion parameters."""
 CONVERTED = 4
-"""Largest growth of weights whose type is converted while they load: float8 on disk, float32 on a CPU."""
+"""Maximum growth of weights that are converted during the load: float8 on disk, float32 on a CPU."""
 MARGIN_SHARE, MARGIN_BYTES = 0.25, 1024**3
-"""What a process may hold above its plan and its granted cache.
+"""Memory that a process may use above its plan and its granted cache.
 
 Measured on Linux with models of 0.4 to 624 MB of weights (float32, bfloat16, a mixture of experts, a vocabulary of
 150,000 tokens) under 32 streams, prompts of up to 30,000 tokens, a text of 1 MB and stored prefixes: at most 72 MB
@@ -33,31 +33,31 @@ LEAST_BUFFERS, MOST_BUFFERS = 128 * 1024**2, 2 * 1024**3
 
 
 class Measured(Frozen, frozen=True):
-    """What a load told of a model, on this machine."""
+    """Figures that a load of a model measured on this machine."""
 
     weights: int
     process: int
-    """The worker's memory beyond MLX's own."""
+    """Memory of the worker process outside MLX."""
     cache: CacheShape | None = None
 
 
 class Demand(Frozen, frozen=True):
-    """What is asked of a model. None leaves it to the model and to what fits."""
+    """Requested size of a load. None is decided by the model and the free memory."""
 
     context: int | None = None
     slots: int | None = None
 
 
 class Device(Frozen, frozen=True):
-    """What the figures depend on besides the model."""
+    """Properties of the machine that the figures depend on."""
 
     cpu: bool = True
-    """Half precision is computed, and kept, in 32 bits there."""
+    """Whether the model runs on the CPU, where half precision is stored and computed in 32 bits."""
     prefill_step: int = 512
 
 
 def plan_for(shape: ModelShape, demand: Demand, device: Device, measured: Measured | None = None) -> MemoryPlan:
-    """The least with which the model is worth loading: what was asked, or one sequence of a modest context."""
+    """Return the minimum plan: the requested size, or one sequence of LEAST_CONTEXT tokens."""
     context = planned_context(shape, demand)
     slots = demand.slots or 1
     cache = cache_of(shape, device, measured)
@@ -85,7 +85,7 @@ def weights_of(shape: ModelShape, device: Device, measured: Measured | None = No
 
 
 def cache_of(shape: ModelShape, device: Device, measured: Measured | None = None) -> CacheShape:
-    """What is kept of one sequence."""
+    """Return the cache size of one sequence."""
     if measured is not None and measured.cache is not None:
         return msgspec.structs.replace(measured.cache, basis="measured")
     found = cache_shape(shape.config, 4 if device.cpu else shape.weights.element)
@@ -93,7 +93,7 @@ def cache_of(shape: ModelShape, device: Device, measured: Measured | None = None
 
 
 def scratch_of(shape: ModelShape, context: int, slots: int, device: Device, measured: Measured | None = None) -> Figure:
-    """A prefill step's activations and scores, the logits of every row, freed buffers, and the process."""
+    """Return the size of a prefill step's activations and scores, all rows' logits, freed buffers, and the process."""
     element = 4 if device.cpu else 2
     step = min(device.prefill_step, context)
     hidden = shape.number("hidden_size", "n_embd", "d_model")
@@ -117,8 +117,11 @@ def most_bytes(
     context: int,
     slots: int,
 ) -> int:
-    """Return how much the process of a model may hold before it is taken as running away: its weights, the cache that
-    was granted to it, scratch for the longest prompt that this cache holds with `slots` rows, and a margin."""
+    """Return the memory above which the process of a model is ended as a runaway.
+
+    It is the sum of weights, granted cache, temporary buffers for the longest prompt that fits into this cache with
+    `slots` rows, and a margin.
+    """
     weights = plan.weights.bytes * (CONVERTED if plan.weights.basis == "estimated" else 1)
     cache = max(plan.cache.bytes, granted)
     longest = max(plan.context, cache_of(shape, device, measured).tokens(cache, context))
@@ -127,10 +130,10 @@ def most_bytes(
 
 
 def process_bytes(held: int, counted: int, device: Device) -> int:
-    """Return what a process takes beyond MLX's count `counted` when the system counts `held` for it."""
+    """Return the memory of a process outside MLX, from the system's count `held` and MLX's count `counted`."""
     return max(LEAST_PROCESS_BYTES if device.cpu else PROCESS_BYTES, held - counted)
 
 
 def buffer_bytes(weights: int) -> int:
-    """How much of what was freed MLX may keep on a GPU, for a model whose weights have so many bytes."""
+    """Return the size of freed buffers that MLX may keep on a GPU for a model with `weights` bytes."""
     return min(MOST_BUFFERS, max(LEAST_BUFFERS, weights // 8))

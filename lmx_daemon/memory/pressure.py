@@ -1,4 +1,4 @@
-"""The system's own word on memory pressure: the kernel's level on macOS, stalls and free memory on Linux."""
+"""Memory pressure of the system: the kernel's level on macOS, stall times and available memory on Linux."""
 
 import ctypes
 import re
@@ -11,23 +11,23 @@ from lmx_daemon.memory.budget import Pressure
 
 MAC_LEVEL = b"kern.memorystatus_vm_pressure_level"
 MAC_LEVELS: dict[int, Pressure] = {1: "normal", 2: "warning", 4: "critical"}
-"""As <dispatch/source.h> numbers them: DISPATCH_MEMORYPRESSURE_NORMAL, _WARN, _CRITICAL."""
+"""Levels of <dispatch/source.h>: DISPATCH_MEMORYPRESSURE_NORMAL, _WARN and _CRITICAL."""
 LITTLE, LEAST = 0.10, 0.05
-"""Fractions of all memory. With more available there is no pressure: what stalls then is the reading of files."""
+"""Available fractions of all memory. Above them there is no pressure, since stalls come from reading files."""
 SOME_STALLED, ALL_STALLED = 5.0, 10.0
-"""Percent of the last ten seconds in which some tasks, or all, waited for memory."""
+"""Percentages of the last ten seconds in which some or all tasks waited for memory."""
 
 
 @dataclass(frozen=True)
 class Stalls:
-    """The averages over ten seconds of /proc/pressure/memory, in percent."""
+    """Averages over ten seconds of /proc/pressure/memory in percent."""
 
     some: float
     full: float
 
 
 def linux_pressure(available: int, total: int, stalls: Stalls | None) -> Pressure:
-    """Return the pressure; where the kernel counts no stalls, by what is available alone."""
+    """Return the pressure. Without stall times it depends on the available memory only."""
     share = available / total if total else 1.0
     if share < LEAST and (stalls is None or stalls.full >= ALL_STALLED):
         return "critical"
@@ -37,7 +37,7 @@ def linux_pressure(available: int, total: int, stalls: Stalls | None) -> Pressur
 
 
 def read_stalls(file: Path = Path("/proc/pressure/memory")) -> Stalls | None:
-    """Return None where the kernel does not count them, or a container may not read them."""
+    """Return the stall times, or None if the kernel does not provide them or a container may not read them."""
     try:
         text = file.read_text()
     except OSError:
@@ -47,7 +47,7 @@ def read_stalls(file: Path = Path("/proc/pressure/memory")) -> Stalls | None:
 
 
 def mac_pressure(library: Any) -> Pressure:
-    """Return the kernel's level; "normal" where it cannot be read. `library` has libSystem's sysctlbyname."""
+    """Return the kernel's level, "normal" if it is unreadable. `library` has the function sysctlbyname of libSystem."""
     level, size = ctypes.c_int(0), ctypes.c_size_t(ctypes.sizeof(ctypes.c_int))
     if library.sysctlbyname(MAC_LEVEL, ctypes.byref(level), ctypes.byref(size), None, ctypes.c_size_t(0)) != 0:
         return "normal"
@@ -55,6 +55,7 @@ def mac_pressure(library: Any) -> Pressure:
 
 
 def system_pressure(available: int, total: int) -> Pressure:
+    """Return the pressure on this system."""
     if sys.platform == "darwin":
         return mac_pressure(ctypes.CDLL(None))
     return linux_pressure(available, total, read_stalls())

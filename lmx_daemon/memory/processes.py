@@ -1,6 +1,6 @@
-"""What the system counts for one process: memory that only this process holds, and bytes that it has read.
+"""The system's counters of one process: private memory, and bytes read. The seam between Linux and macOS for these.
 
-The one place that differs between Linux and macOS for this. Mapped files are left out: the system can drop their pages.
+Mapped files are left out, since the system can drop their pages.
 """
 
 import ctypes
@@ -15,33 +15,36 @@ from lmx_daemon.memory.budget import ProcessUse
 GONE = ProcessUse()
 KIB = 1024
 HELD = ("RssAnon", "RssShmem", "VmSwap")
-"""Fields of /proc/PID/status. They are counters of the kernel, whereas smaps_rollup walks all pages of the process."""
+"""Fields of /proc/PID/status. They are cheap counters, whereas smaps_rollup visits all pages of the process."""
 RUSAGE_INFO_V2 = 2
 
 
 class Processes(Protocol):
-    """The system's accounts."""
+    """Access to the counters of the system."""
 
     def use(self, pid: int) -> ProcessUse:
-        """Return what `pid` uses; zeros if it is gone."""
+        """Return the use of a process; zeros if it has ended."""
 
 
 class LinuxProcesses:
+    """Counters of /proc."""
+
     def __init__(self, root: Path = Path("/proc")) -> None:
         self._root = root
 
     def use(self, pid: int) -> ProcessUse:
         status = _fields(self._root / str(pid) / "status")
         found = [status[name] * KIB for name in HELD if name in status]
-        if not found:  # some sandboxes have no such counters
+        if not found:  # some sandboxes do not provide these counters
             return portable_use(pid)
         return ProcessUse(sum(found), _fields(self._root / str(pid) / "io").get("rchar", 0))
 
 
 class MacProcesses:
-    """By proc_pid_rusage, whose physical footprint is what Activity Monitor and the memory killer count.
+    """Counters of proc_pid_rusage, whose physical footprint Activity Monitor and the memory killer use.
 
-    `library` is the process itself, which holds libSystem; it is replaced in tests."""
+    `library` is libSystem as loaded in this process; it is replaced in tests.
+    """
 
     def __init__(self, library: Any = None) -> None:
         self._library = library if library is not None else ctypes.CDLL(None)
@@ -80,7 +83,7 @@ class RusageInfo(ctypes.Structure):
 
 
 def portable_use(pid: int) -> ProcessUse:
-    """Return psutil's unique set size, else the resident size, where the system's own counters are not there."""
+    """Return the unique set size of psutil, else the resident size, for systems without the counters above."""
     try:
         process = psutil.Process(pid)
         try:
@@ -92,11 +95,12 @@ def portable_use(pid: int) -> ProcessUse:
 
 
 def system_processes() -> Processes:
+    """Return the counters of this system."""
     return MacProcesses() if sys.platform == "darwin" else LinuxProcesses()
 
 
 def _fields(file: Path) -> dict[str, int]:
-    """Return the numbers of a file of `name: number` lines; none if it cannot be read."""
+    """Return the numbers of a file with lines of the form `name: number`; empty if it is unreadable."""
     try:
         lines = [line.split() for line in file.read_text(errors="replace").splitlines()]
     except OSError:

@@ -1,6 +1,6 @@
-"""What a model's files say of its size: config.json and the headers of its weights. Nothing in them is trusted.
+"""The size of a model on disk, read from config.json and the headers of its weights. The files are not trusted.
 
-It reads files and never raises for what they hold; what cannot be read is left out, and the figures say "estimated".
+Invalid content is never an error: unreadable parts are left out, and the basis of the figures is "estimated".
 """
 
 from collections import Counter
@@ -17,46 +17,49 @@ LENGTH_KEYS = ("max_position_embeddings", "max_sequence_length", "seq_length", "
 NOT_LOADED = frozenset(
     ("vision_tower", "vision_model", "visual", "multi_modal_projector", "audio_tower", "embed_vision", "mtp")
 )
-"""Parts of a repository that the language model leaves out."""
+"""Names of modules that are not loaded with the language model."""
 HALVES = ("BF16", "F16")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Bytes of the tensors that are loaded, by their type as safetensors names it."""
+    """Size of the loaded tensors in bytes, by their type in safetensors."""
 
     by_type: Mapping[str, int]
     basis: Basis
 
     @property
     def bytes(self) -> int:
+        """Total size."""
         return sum(self.by_type.values())
 
     @property
     def element(self) -> int:
-        """Bytes of one number of most of the floats, which is what keys and values are kept in."""
+        """Size of a number in the most frequent float type, which keys and values use."""
         return 4 if self.by_type.get("F32", 0) > sum(self.by_type.get(kind, 0) for kind in HALVES) else 2
 
 
 @dataclass(frozen=True)
 class ModelShape:
+    """Config and weights of a model."""
+
     config: Mapping[str, Any]
     weights: Weights
 
     def number(self, *names: str) -> int:
-        """Of the language model's config; 0 where it is not there."""
+        """Return the first positive number under one of the names in the language model's config, or 0."""
         _, text = language_part(self.config)
         found = [value for name in names if isinstance(value := text.get(name), int) and 0 < value < 2**40]
         return int(found[0]) if found else 0
 
     @property
     def context(self) -> int | None:
-        """The longest that the model's own config allows."""
+        """Context length of the config; None if it has none."""
         return self.number(*LENGTH_KEYS) or None
 
 
 def read_shape(folder: Path) -> ModelShape:
-    """Of a model on disk."""
+    """Return the shape of a model on disk."""
     config = read_object(folder / "config.json") or {}
     files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
     headers = [read_tensors(file) for file in files]
@@ -66,7 +69,7 @@ def read_shape(folder: Path) -> ModelShape:
 
 
 def weights_of(headers: Iterable[Mapping[str, Any]], config: Mapping[str, Any]) -> Weights:
-    """Counted from the headers of safetensors files, without what is not loaded."""
+    """Return the sizes counted from the headers of safetensors files, without tensors that are not loaded."""
     by_type: Counter[str] = Counter()
     left_out = False
     tied = bool(language_part(config)[1].get("tie_word_embeddings"))
@@ -84,7 +87,7 @@ def weights_of(headers: Iterable[Mapping[str, Any]], config: Mapping[str, Any]) 
 
 
 def guessed_weights(size: int, config: Mapping[str, Any]) -> Weights:
-    """Where only the files' size is known, as on the Hub."""
+    """Return an estimate from the total size of the files, for models on the Hub."""
     quantised = bool(config.get("quantization") or config.get("quantization_config"))
     kind = "F32" if not quantised and config.get("torch_dtype", config.get("dtype")) == "float32" else "BF16"
     return Weights({"U32": size - size // 8, kind: size // 8} if quantised else {kind: size}, "estimated")

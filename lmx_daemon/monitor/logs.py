@@ -1,4 +1,4 @@
-"""The daemon's log: a file with a bound, and the last lines in memory for whoever watches. Never a prompt's text."""
+"""The log of the daemon: a file of bounded size, and the last lines in memory for clients. It never has prompt text."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ FORM = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
 
 
 class OneLine(logging.Formatter):
-    """The log's form. A record is one line whatever text of a client or a model it holds, its traceback included."""
+    """Formatter that makes one line of each record, whatever text of a client, a model or a traceback it contains."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line without control, C1 and bidi characters."""
@@ -28,10 +28,10 @@ class OneLine(logging.Formatter):
 
 
 class LogFile(logging.handlers.RotatingFileHandler):
-    """The log's file. A record that a full disk refuses is lost; logging would print a traceback for each."""
+    """File handler that drops records that cannot be written; logging would print a traceback for each."""
 
     def _open(self) -> Any:
-        """Open the file without following a link that was planted in its place. Raises OSError."""
+        """Open the file without following a link in its place. Raises OSError."""
         return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=open_regular)
 
     def handleError(self, record: logging.LogRecord) -> None:
@@ -39,10 +39,10 @@ class LogFile(logging.handlers.RotatingFileHandler):
 
 
 class Logs(logging.Handler):
-    """A logging handler that keeps the last lines and wakes those who follow."""
+    """Logging handler that keeps the last lines and wakes the clients that follow."""
 
     def __init__(self, file: Path) -> None:
-        """Raises StartupError where the file cannot be written."""
+        """Open the file. Raises StartupError if it cannot be written."""
         super().__init__()
         self._lines: deque[tuple[int, LogLine]] = deque(maxlen=KEPT_LINES)
         self._count = 0
@@ -59,6 +59,7 @@ class Logs(logging.Handler):
         self._file.setFormatter(OneLine(FORM))
 
     def install(self) -> None:
+        """Make this handler and its file the destination of lmx's and uvicorn's log records."""
         logger = logging.getLogger("lmx")
         logger.setLevel(logging.INFO)
         logger.propagate = False
@@ -69,7 +70,7 @@ class Logs(logging.Handler):
         errors.handlers = [self, self._file]
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the record as one line, and wake those who follow."""
+        """Keep the record as one line, and wake the clients that follow."""
         self._count += 1
         line = LogLine(
             at=record.created,
@@ -82,12 +83,12 @@ class Logs(logging.Handler):
         self._changed.set()
 
     def end(self) -> None:
-        """Who follows is let go, after the last line: nobody may hold up the daemon's end."""
+        """End all streams after the last line, so that no client delays the shutdown."""
         self._ended = True
         self._changed.set()
 
     async def lines(self, tail: int, follow: bool) -> AsyncIterator[LogLine | None]:
-        """The last `tail` lines, then new ones as they come; None about once a second in between."""
+        """Yield the last `tail` lines, then new ones with `follow`; None about once a second without new lines."""
         seen = self._count - max(0, min(tail, len(self._lines)))
         while True:
             self._changed.clear()
@@ -104,7 +105,7 @@ class Logs(logging.Handler):
 
 
 def log(source: str, level: str, message: str, request: str | None = None) -> None:
-    """One line; `request` is the id it belongs to."""
+    """Write one line to the log. `request` is the id of the request that it belongs to."""
     text = f"[{request}] {message}" if request else message
     logging.getLogger(f"lmx.{source}").log(
         logging.getLevelNamesMapping().get(level.upper(), logging.INFO), text, extra={"request": request}

@@ -1,4 +1,4 @@
-"""One sample a second of memory and speed, for the last minutes."""
+"""Samples of memory and speed, one per second, over the last minutes."""
 
 from collections import deque
 
@@ -6,6 +6,8 @@ from lmx_daemon.contract.types import SERIES_SECONDS, Instance, Series
 
 
 class SeriesRecorder:
+    """The samples, at most SERIES_SECONDS of each kind."""
+
     def __init__(self) -> None:
         self._memory: deque[int] = deque(maxlen=SERIES_SECONDS)
         self._decode: deque[float] = deque(maxlen=SERIES_SECONDS)
@@ -13,7 +15,7 @@ class SeriesRecorder:
         self._running: deque[int] = deque(maxlen=SERIES_SECONDS)
 
     def sample(self, instances: list[Instance], used: int) -> None:
-        """Add one sample. `used` is what all of lmx's processes hold, in bytes."""
+        """Add one sample. `used` is the memory of all processes of lmx in bytes."""
         self._memory.append(used)
         self._decode.append(round(sum(instance.decode_rate for instance in instances), 1))
         self._prefill.append(round(sum(instance.prefill_rate for instance in instances), 1))

@@ -1,4 +1,4 @@
-"""Makes the one Snapshot that every screen is drawn from, and samples the series behind its graphs."""
+"""The builder of snapshots, from which every screen is drawn, and of the samples behind their graphs."""
 
 import os
 import platform
@@ -21,6 +21,8 @@ SAMPLE_SECONDS = 1.0
 
 
 class Monitor:
+    """The state of all parts of the daemon, as structs of the contract."""
+
     def __init__(
         self,
         home: Home,
@@ -98,7 +100,7 @@ class Monitor:
         )
 
     def sample(self) -> None:
-        """Add a sample to the series behind the graphs. To be called every SAMPLE_SECONDS."""
+        """Add a sample to the series. To be called every SAMPLE_SECONDS."""
         instances = self._pool.instances()
         self._workers = sum(instance.held for instance in instances)
         if (spare := self._pool.spare.worker) is not None:

@@ -1,6 +1,6 @@
-"""What workers print, crashes of native code above all: they write into a pipe, the daemon into a file with a bound.
+"""The output of workers, mainly crashes of native code: a pipe for each worker, and one file of bounded size.
 
-A worker's own log lines come as frames and are the daemon's log's; nothing here reads what is printed.
+Log lines of workers arrive as frames and go to the log of the daemon, not here.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from lmx_daemon.contract.text import printable_lines
 from lmx_daemon.storage.durable import open_owned
 
 FILE_BYTES = 8 * 1024 * 1024
-"""Then the file begins anew, and the old one is kept once, as *.1."""
+"""Maximum size of the file. The old one is kept once, as *.1."""
 READ_BYTES = 64 * 1024
 PIPE_BYTES = 1024 * 1024
-"""The largest pipe that a system gives without privileges."""
+"""Largest capacity of a pipe without privileges."""
 LAST_BYTES = 8 * 1024
-"""Enough for the lines that a process prints when it aborts."""
+"""Number of last bytes kept in memory: enough for the lines that a process prints when it aborts."""
 
 
 class WorkerLog:
-    """Use in a `with` inside the event loop; `open` makes the pipe of one worker."""
+    """The file of all workers, used in `with` on the event loop; `open` creates the pipe of one worker."""
 
     def __init__(self, file: Path, file_bytes: int = FILE_BYTES) -> None:
         self._file = file
@@ -34,7 +34,7 @@ class WorkerLog:
         self._pipes: set[WorkerOutput] = set()
 
     def __enter__(self) -> Self:
-        """Raises StartupError where the file cannot be written."""
+        """Open the file. Raises StartupError if it cannot be written."""
         try:
             self._out = open_owned(self._file, "ab", buffering=0)
         except OSError as error:
@@ -58,9 +58,9 @@ class WorkerLog:
         return pipe
 
     def _write(self, data: bytes) -> None:
-        with suppress(OSError):  # a full disk loses lines, never the daemon
+        with suppress(OSError):  # a full disk loses lines and does not stop the daemon
             if self._out.tell() + len(data) > self._file_bytes:
-                with suppress(FileNotFoundError):  # it was moved away, and no other could be opened then
+                with suppress(FileNotFoundError):  # it was moved, and no new one could be opened
                     self._file.replace(self._file.with_name(f"{self._file.name}.1"))
                 fresh = open_owned(self._file, "ab", buffering=0)
                 self._out.close()
@@ -69,7 +69,7 @@ class WorkerLog:
 
 
 class WorkerOutput:
-    """What one worker prints, with its end kept in memory. `sink` is the worker's stdout and stderr."""
+    """Output of one worker, whose end is kept in memory. `sink` is the worker's stdout and stderr."""
 
     def __init__(self, write: Callable[[bytes], None], on_close: Callable[["WorkerOutput"], None]) -> None:
         self._write = write
@@ -82,16 +82,16 @@ class WorkerOutput:
         asyncio.get_running_loop().add_reader(self._source, self._take)
 
     def started(self) -> None:
-        """Close the daemon's copy of `sink`: the process has its own, or could not be started."""
+        """Close the daemon's copy of `sink`, once the process has its own or could not be started."""
         os.close(self.sink)
 
     def last_words(self) -> str:
-        """Return the last LAST_BYTES of what the worker printed, which has ended."""
+        """Return the last LAST_BYTES of the output of a worker that has ended."""
         self.drain()
         return self._tail.decode(errors="replace")
 
     def drain(self) -> None:
-        """Read what the pipe holds now; a process that inherited it must not hold the loop."""
+        """Read the current content of the pipe. The amount is bounded, since a process that inherited it may go on."""
         for _ in range(PIPE_BYTES // READ_BYTES):
             if not self._open or not self._take():
                 return
@@ -104,8 +104,11 @@ class WorkerOutput:
             self._on_close(self)
 
     def _take(self) -> bool:
-        """Write some of what has been printed, if any: endless output must not hold the loop. Characters that drive a
-        terminal become escapes, since what is printed may quote a model's files."""
+        """Write one piece of output to the file, and return whether there was any.
+
+        One piece at a time keeps endless output from blocking the event loop. Control characters are escaped, since
+        the output may quote files of a model.
+        """
         try:
             data = os.read(self._source, READ_BYTES)
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""The setting for the memory that lmx may use, parsed."""
+"""The parsed setting for the memory that lmx may use."""
 
 import re
 
@@ -6,7 +6,7 @@ UNITS = {"": 1, "%": 0, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mi
 
 
 class MemoryLimit:
-    """How much memory lmx may use, as a person writes it: "auto", "75%", "24 GB", "16GiB", or bytes."""
+    """Amount of memory as written in config.toml: "auto", "75%", "24 GB", "16GiB" or a number of bytes."""
 
     def __init__(self, text: str | int = "auto") -> None:
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z%]*)", str(text).strip().lower())
@@ -17,7 +17,8 @@ class MemoryLimit:
         self._share = amount / 100 if unit == "%" else None
         self._bytes = int(amount * UNITS[unit])
         if self.given and not amount:
-            raise ValueError("0 bytes of memory are not enough")
+            raise ValueError("the amount of memory must be above 0 bytes")
 
     def of(self, total: int) -> int:
+        """Return the amount in bytes on a machine with `total` bytes."""
         return self._bytes if self._share is None else int(total * self._share)

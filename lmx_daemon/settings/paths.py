@@ -9,11 +9,11 @@ PARTS = (
     "benchmarks", "cache", "config.toml", "library", "lmx.lock", "lmx.sock", "logs", "measured.json", "models", "pulls",
     "start.lock", "trash",
 )  # fmt: skip
-"""What lmx reads and writes in its home."""
+"""Names of the entries that lmx reads and writes in its home."""
 
 
 class Home:
-    """The places under $LMX_HOME."""
+    """The paths under $LMX_HOME."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -32,13 +32,13 @@ class Home:
 
     @classmethod
     def from_environment(cls) -> "Home":
-        """Return the home that LMX_HOME names. Raises ConfigError."""
+        """Return the home that LMX_HOME names, ~/.lmx by default. Raises ConfigError."""
         return cls(home_path(os.environ.get("LMX_HOME") or "~/.lmx"))
 
     def make(self) -> None:
-        """Create what is missing, for its owner only; the mode of an existing home stays as it is.
+        """Create missing folders for their owner only. The mode of an existing home is not changed.
 
-        Raises ConfigError where it cannot be used, or where it or a part of it belongs to another user.
+        Raises ConfigError if the home is not usable, or if it or an entry of it belongs to another user.
         """
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,9 +67,9 @@ def home_path(text: str) -> Path:
 
 
 def refuse_foreign(root: Path, names: tuple[str, ...]) -> None:
-    """Raise ConfigError where `root`, or an entry of it with one of the `names`, belongs to another user.
+    """Raise ConfigError if `root`, or an entry of it with one of the `names`, belongs to another user.
 
-    Links in it are not followed: one of another user could lead lmx to write any file. Raises OSError.
+    Links are not followed, since a link of another user could point to any file. Raises OSError.
     """
     own = os.geteuid()
     _refuse(root, root.stat().st_uid, own)
@@ -78,14 +78,14 @@ def refuse_foreign(root: Path, names: tuple[str, ...]) -> None:
             owner = (root / name).lstat().st_uid
         except FileNotFoundError:
             continue
-        if not (name == "config.toml" and owner == 0):  # as an administrator may provide it
+        if not (name == "config.toml" and owner == 0):  # an administrator may provide it
             _refuse(root / name, owner, own)
 
 
 def check_folder(text: str) -> None:
-    """Raise ValueError for a path that no folder can have."""
+    """Raise ValueError for a text that cannot be the path of a folder."""
     if "\0" in text:
-        raise ValueError(f"{text!r} cannot be a folder: it holds a NUL character")
+        raise ValueError(f"{text!r} cannot be a folder: it contains a NUL character")
     try:
         Path(text).expanduser()
     except RuntimeError:

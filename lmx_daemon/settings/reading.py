@@ -16,7 +16,10 @@ MAX_CONFIG_BYTES = 1024 * 1024
 
 
 def read_settings(home: Home) -> Settings:
-    """The settings of config.toml, or the defaults where there is none. Raises ConfigError naming file and field."""
+    """Return the settings of config.toml, or the defaults if there is none.
+
+    Raises ConfigError that names file and field.
+    """
     try:
         text = read_regular(home.config, MAX_CONFIG_BYTES, follow=True)
     except FileNotFoundError:
@@ -30,5 +33,5 @@ def read_settings(home: Home) -> Settings:
     except RecursionError:
         raise ConfigError(f"{home.config} is nested too deeply", hint="correct it, or move the file away") from None
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are of this kind
-        said = str(error)[:200]
-        raise ConfigError(f"{home.config} is not TOML: {said}", hint="correct it, or move the file away") from error
+        reason = str(error)[:200]
+        raise ConfigError(f"{home.config} is not TOML: {reason}", hint="correct it, or move the file away") from error

@@ -1,6 +1,7 @@
-"""Folders that a Mac leaves out of Time Machine's backups and Spotlight's index: what lmx can make again.
+"""Exclusion of folders from the backups of Time Machine and the index of Spotlight on macOS.
 
-`set_attribute` is the seam: Python has no call for extended attributes on macOS.
+It is for data that lmx can create again. `set_attribute` is replaced in tests; Python has no call for extended
+attributes on macOS.
 """
 
 import ctypes
@@ -12,10 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 
 NEVER_INDEX = ".metadata_never_index"
-"""An empty file of this name keeps Spotlight out of its folder."""
+"""Name of an empty file that excludes its folder from Spotlight."""
 EXCLUDED = "com.apple.metadata:com_apple_backup_excludeItem"
 EXCLUDED_BY = plistlib.dumps("com.apple.backupd", fmt=plistlib.FMT_BINARY)
-"""The value that `tmutil addexclusion` sets; it stays with the folder when that is moved."""
+"""Value that `tmutil addexclusion` sets. It stays with the folder when the folder is moved."""
 SetAttribute = Callable[[Path, str, bytes], None]
 
 
@@ -28,7 +29,7 @@ def set_attribute(path: Path, name: str, value: bytes) -> None:
 
 
 def exclude(folder: Path, set_attribute: SetAttribute = set_attribute, system: str = sys.platform) -> None:
-    """Create the folder for its owner only and, on macOS, exclude it. A disk that refuses is no error."""
+    """Create the folder for its owner only and, on macOS, exclude it. Errors of the disk are ignored."""
     with suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if system == "darwin":

@@ -1,6 +1,6 @@
-"""What `lmx bench` measured, as data, and the folder that keeps it: one JSON file for each run, the id as its name.
+"""The reports of `lmx bench` and the folder that stores them: one JSON file for each run, named by its id.
 
-Times are seconds, memory is bytes. It knows nothing of how anything is measured.
+Times are seconds, memory is bytes. This module does not know how anything is measured.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.storage.state import json_of, read_state, write_state
 
 FORMAT = 1
-"""Of the files; one of another format is not listed."""
+"""Format of the files; a file with another format is not listed."""
 
 
 class Spread(Frozen, frozen=True):
@@ -106,14 +106,14 @@ class Report(Frozen, frozen=True):
 
 
 def keep_report(folder: Path, report: Report) -> Path:
-    """Writes `report` so that no crash leaves half a file."""
+    """Store a report durably, and return its path."""
     path = folder / f"{report.id}.json"
     write_state(path, msgspec.json.format(msgspec.json.encode(report), indent=1))
     return path
 
 
 def read_reports(folder: Path) -> list[Report]:
-    """The kept runs, oldest first; files that are no reports are left out."""
+    """Return the stored reports, oldest first; other files are left out."""
     found = []
     for path in folder.glob("*.json"):
         report = read_state(path, _report)

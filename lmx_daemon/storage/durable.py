@@ -1,7 +1,7 @@
-"""Files that lmx owns: opened without following a link, written whole or not at all, and brought to the disk.
+"""Files that lmx owns: opened without following a link, and written atomically and durably.
 
-`sync_file` is the one barrier that every durable write passes. On macOS `os.fsync` leaves data in the drive's cache;
-only F_FULLFSYNC empties that.
+`sync_file` is the barrier of every durable write. On macOS `os.fsync` leaves data in the cache of the drive, which only
+F_FULLFSYNC writes out.
 """
 
 import errno
@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import IO, Any
 
 SUFFIX = ".lmx"
-"""Of temporary files."""
+"""Suffix of temporary files."""
 UNSUPPORTED = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY)
-"""Answers to F_FULLFSYNC of file systems without it, network disks for example."""
+"""Error numbers of file systems that do not support F_FULLFSYNC, such as network disks."""
 
 
 def sync_file(descriptor: int) -> None:
-    """Return once the file's or folder's data is on the disk, not only in its cache. Raises OSError."""
+    """Block until the data of the file or folder is on the disk, not only in its cache. Raises OSError."""
     command = getattr(fcntl, "F_FULLFSYNC", None)
     if command is not None:
         try:
@@ -33,7 +33,7 @@ def sync_file(descriptor: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the folder's entries to the disk: names that were made, changed or removed. Raises OSError."""
+    """Write created, changed and removed names of the folder to the disk. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         sync_file(descriptor)
@@ -42,8 +42,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def open_regular(file: str | os.PathLike[str], flags: int, follow: bool = False) -> int:
-    """Return a descriptor of a regular file; usable as `opener`. Raises OSError for a FIFO, a folder, and a link unless
-    links are followed. A new file is readable by its owner only."""
+    """Return a descriptor of a regular file; usable as `opener`. A new file is readable by its owner only.
+
+    Raises OSError for a FIFO, a folder, and a link unless `follow` is set.
+    """
     descriptor = os.open(file, flags | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW), 0o600)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -52,7 +54,7 @@ def open_regular(file: str | os.PathLike[str], flags: int, follow: bool = False)
 
 
 def open_owned(file: Path, mode: str, buffering: int = -1) -> IO[Any]:
-    """Open a regular file of lmx's own in a binary mode. Raises OSError, as for a link that was planted there."""
+    """Open a regular file of lmx in a binary mode. Raises OSError, also for a link in its place."""
     return open(file, mode, buffering, opener=open_regular)
 
 
@@ -66,9 +68,9 @@ def read_regular(file: Path, limit: int, *, follow: bool = False) -> bytes:
 
 
 def write_file(file: Path, content: bytes, mode: int = 0o644, stage: Path | None = None) -> None:
-    """Write the file whole or not at all: after a power cut there is the old one or the new one.
+    """Write the file atomically and durably: after a power cut, either the old or the new content is there.
 
-    The temporary file lies in `stage`, else beside the file; a write that fails removes it. Raises OSError.
+    The temporary file is in `stage`, by default beside the file; a failed write removes it. Raises OSError.
     """
     temporary = (stage or file.parent) / f".{file.name}.{os.getpid()}.{threading.get_ident()}{SUFFIX}"
     with suppress(FileNotFoundError):  # of a process that was killed, or planted
@@ -88,7 +90,7 @@ def write_file(file: Path, content: bytes, mode: int = 0o644, stage: Path | None
 
 
 def sweep_temporary(folder: Path) -> None:
-    """Remove temporary files that killed processes left directly in `folder`; for the start, before any write."""
+    """Remove temporary files of killed processes directly in `folder`. Call it at the start, before any write."""
     with suppress(OSError):
         for file in folder.glob(f".*{SUFFIX}"):
             if file.is_file() or file.is_symlink():

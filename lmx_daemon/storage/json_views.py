@@ -1,6 +1,6 @@
-"""What lmx needs of large JSON files. Also a program: it reduces JSON from stdin to stdout, with limits of its own.
+"""Views of large JSON files: the parts that lmx needs. Also a program that reduces JSON from stdin to stdout.
 
-It imports the standard library only, so that the program starts in 20 ms. Nothing that it reads is trusted.
+It imports the standard library only, so that the program starts in 20 ms. Its input is not trusted.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ CPU_SECONDS = 20
 MAX_TENSORS = 200_000
 MAX_NAMES = 10_000
 MAX_VALUE_CHARACTERS = 1024 * 1024
-"""Of a large object, members above this are left out: a tokenizer's vocabulary, but no template."""
+"""Size above which a member of an object is left out: a vocabulary is larger, a chat template is not."""
 METADATA = "__metadata__"
 
 
@@ -52,8 +52,8 @@ VIEWS: dict[str, Callable[[Any], dict[str, Any] | None]] = {"whole": whole, "nam
 
 
 def main() -> None:
-    """Write the view that the first argument names, or null, of as many bytes as the second one tells."""
-    with contextlib.suppress(ValueError, OSError):  # macOS refuses the first; there the parent looks
+    """Write the view named by the first argument, or null. The second argument is the number of bytes to read."""
+    with contextlib.suppress(ValueError, OSError):  # macOS refuses RLIMIT_AS; there the parent process checks
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     try:

@@ -1,7 +1,7 @@
-"""The prefix cache on disk as files: what it holds of each model, and its removal. Safe beside workers that use it.
+"""The files of the prefix cache on disk: listing and removal. Both are safe while workers use the cache.
 
-A folder for each model, named by its fingerprint, holds blocks (`*.kv`) and the model's name. A worker takes a block
-that has vanished for one that was never there. Links are neither followed nor deleted.
+Each model has a folder named by its fingerprint, with blocks (`*.kv`) and the name of the model. A worker treats a
+removed block as one that never existed. Links are neither followed nor deleted.
 """
 
 import contextlib
@@ -14,28 +14,28 @@ from lmx_daemon.contract.frozen import Frozen
 
 SUFFIX = ".kv"
 LABEL = "model"
-"""The file that holds the name of a folder's model."""
+"""Name of the file with the name of the model."""
 MAX_LABEL = 4096
 BLOCK_BYTES = 512
 """Unit of `st_blocks`, on every file system."""
 
 
 class StoredPrefixes(Frozen, frozen=True):
-    """The blocks of one model on disk."""
+    """Blocks of one model on disk."""
 
     model: str
-    """The id under which the model was loaded, or the fingerprint if it is unknown."""
+    """Id under which the model was loaded, or the fingerprint if the id is unknown."""
     folder: str
     blocks: int = 0
     size: int = 0
-    """Bytes."""
+    """Total size in bytes."""
     oldest: float | None = None
     newest: float | None = None
     """Times of the last use of a block, in seconds since 1970."""
 
 
 def stored_prefixes(root: Path) -> list[StoredPrefixes]:
-    """Return what is stored of each model, the largest first."""
+    """Return the stored blocks of each model, the largest first."""
     found = []
     for folder in _folders(root):
         states = [state for _, state in _blocks(folder)]
@@ -55,7 +55,7 @@ def stored_prefixes(root: Path) -> list[StoredPrefixes]:
 
 
 def clear_prefixes(root: Path, model: str | None = None) -> list[StoredPrefixes]:
-    """Delete the blocks of `model`, or of all models, and return what was deleted. Raises OSError."""
+    """Delete the blocks of `model`, or of all models, and return the deleted ones. Raises OSError."""
     cleared = []
     for one in stored_prefixes(root):
         if model not in (None, one.model, Path(one.folder).name):
@@ -83,7 +83,7 @@ def make_private(folder: Path) -> None:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Remove a model's folder that holds nothing but its label."""
+    """Remove the folder of a model if it contains only its label."""
     with contextlib.suppress(OSError):
         if os.listdir(folder) == [LABEL]:
             (folder / LABEL).unlink()
@@ -91,7 +91,7 @@ def remove_if_empty(folder: Path) -> None:
 
 
 def read_label(folder: Path) -> str:
-    """Return the name of the model whose blocks `folder` holds; empty where it is unknown."""
+    """Return the name of the model whose blocks are in `folder`; empty if it is unknown."""
     try:
         descriptor = os.open(folder / LABEL, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -104,7 +104,7 @@ def read_label(folder: Path) -> str:
 
 
 def write_label(folder: Path, model: str) -> None:
-    """Store the name of the model whose blocks `folder` holds, unless there is a name already. Raises OSError."""
+    """Store the name of the model whose blocks are in `folder`, unless there is one already. Raises OSError."""
     with contextlib.suppress(FileExistsError):
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(folder / LABEL, flags, 0o600)

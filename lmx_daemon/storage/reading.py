@@ -1,7 +1,7 @@
-"""Bounded reads of files that other programs wrote: regular files only, JSON up to a limit, large JSON in a child.
+"""Bounded reads of files that other programs wrote: regular files only, and JSON up to a limit.
 
-Decoding holds the interpreter, and may take sixty times the file's size in memory: above IN_PROCESS_BYTES a child
-process does it, with limits on time and memory. Blocking, for threads.
+Decoding holds the interpreter lock and may need sixty times the size of the file in memory. Above IN_PROCESS_BYTES it
+runs in a child process with limits on time and memory. All functions block and are meant for threads.
 """
 
 import errno
@@ -32,7 +32,7 @@ LENGTH = struct.Struct("<Q")
 
 
 def open_model_file(file: Path) -> BufferedReader:
-    """Open a regular file, also behind a link. Raises OSError for anything else: a FIFO may never answer."""
+    """Open a regular file; links are followed. Raises OSError for anything else, since a FIFO may block for ever."""
     descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -63,8 +63,10 @@ def read_index(file: Path) -> dict[str, Any] | None:
 
 
 def read_tensors(file: Path) -> dict[str, Any] | None:
-    """Return types, shapes and offsets from the header of a safetensors file; None where it has none, or one above
-    MAX_HEADER_BYTES."""
+    """Return types, shapes and offsets from the header of a safetensors file.
+
+    Returns None for a file without a header, or with one above MAX_HEADER_BYTES.
+    """
     try:
         with open_model_file(file) as opened:
             (length,) = LENGTH.unpack(os.read(opened.fileno(), LENGTH.size))
@@ -88,7 +90,7 @@ def _decoded(opened: IO[bytes], size: int, view: View) -> dict[str, Any] | None:
 
 
 def _in_child(opened: IO[bytes], size: int, view: View) -> Any:
-    """Return what json_views.py makes of the file; None where it takes too long or too much. Raises ValueError."""
+    """Return the view that json_views.py computes, or None if it exceeds a limit. Raises ValueError."""
     command = [sys.executable, "-I", "-S", str(Path(json_views.__file__)), view, str(size)]
     with subprocess.Popen(command, stdin=opened, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
         deadline = time.monotonic() + CHILD_SECONDS

@@ -1,6 +1,6 @@
-"""State files: one reader for all of them. A file that cannot be read never stops a program and is never overwritten.
+"""Reading and writing of state files. An unreadable file never stops a program and is never overwritten.
 
-It is set aside under a name of its own, `<name>.unreadable-<time>`, with a line in the log, and the state begins anew.
+It is renamed to `<name>.unreadable-<time>`, with a line in the log, and the state starts empty.
 """
 
 import errno
@@ -19,9 +19,9 @@ from lmx_daemon.storage.durable import read_regular, write_file
 T = TypeVar("T")
 MAX_BYTES = 32 * 1024 * 1024
 KEPT = 3
-"""Unreadable copies of one file; older ones are deleted."""
+"""Number of unreadable copies of one file that are kept; older ones are deleted."""
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
-"""What decoders raise for damaged content; UnicodeDecodeError is a ValueError."""
+"""Errors of decoders for damaged content; UnicodeDecodeError is a ValueError."""
 PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)
 """Errors of the process and not of the file."""
 LOGGER = logging.getLogger("lmx.state")
@@ -38,7 +38,7 @@ def msgpack_of(kind: type[T]) -> Callable[[bytes], T]:
 def read_state(
     file: Path, decode: Callable[[bytes], T], *, limit: int = MAX_BYTES, level: int = logging.WARNING, loss: str = ""
 ) -> T | None:
-    """Return the decoded state; None where there is none, or none that can be read. `loss` names what is forgotten."""
+    """Return the decoded state, or None if the file is missing or unreadable. `loss` describes what is lost."""
     try:
         return decode(read_regular(file, limit))
     except (FileNotFoundError, NotADirectoryError):
@@ -50,19 +50,19 @@ def read_state(
         reason = f"{type(error).__name__}: {error}"[:200]
         aside = set_aside(file)
     kept = f"it is kept as {aside.name}" if aside else "it could not be set aside"
-    said = f"{file} cannot be read ({reason}); {kept}" + (f"; {loss}" if loss else "")
-    LOGGER.log(level, "%s", valid_text(said))
+    message = f"{file} cannot be read ({reason}); {kept}" + (f"; {loss}" if loss else "")
+    LOGGER.log(level, "%s", valid_text(message))
     return None
 
 
 def write_state(file: Path, content: bytes) -> None:
-    """Write the file, readable by its owner only, and make its folder where there is none. Raises OSError."""
+    """Write the file, readable by its owner only, and create its folder if it is missing. Raises OSError."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_file(file, content, 0o600)
 
 
 def set_aside(file: Path) -> Path | None:
-    """Rename an unreadable file; return its new path, None where that fails."""
+    """Rename an unreadable file, and return its new path, or None if that fails."""
     aside = file.with_name(f"{file.name}.unreadable-{time.strftime('%Y%m%d-%H%M%S')}")
     try:
         file.rename(aside)

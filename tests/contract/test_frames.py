@@ -94,7 +94,7 @@ TO_WORKER = st.one_of(
 
 
 def through(kind: object, messages: list[object], data: st.DataObject) -> list[object]:
-    """The messages, encoded, cut anywhere, and decoded."""
+    """Return the messages after encoding, cutting the stream at any positions, and decoding."""
     encoder, decoder = Encoder(), Decoder[object](kind)
     stream = b"".join(map(encoder.encode, messages))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))

@@ -17,7 +17,7 @@ CPU = Device(cpu=True)
 
 
 def write(folder: Path, config: dict[str, Any], tensors: dict[str, tuple[str, int]]) -> Path:
-    """A repository whose weights are headers only: (type, bytes) of each tensor."""
+    """Create a repository whose weights are headers only, with (type, bytes) of each tensor."""
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
     header: dict[str, Any] = {"__metadata__": {"format": "mlx"}}

@@ -140,7 +140,7 @@ class TestWriting:
     def test_the_barrier_of_macos_is_used_where_there_is_one(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: int
     ) -> None:
-        """macOS's answers, faked: done, not supported by the file system, a failing disk."""
+        """Fake the answers of macOS: success, an unsupported file system, and a failing disk."""
         asked, synced = [], []
 
         def control(descriptor: int, command: int) -> int:
