@@ -20,6 +20,12 @@ FRAME = b"\x1b[?2026h"
 """Start of a synchronized update. Textual writes one for each frame."""
 
 
+def _restore_signals() -> None:
+    """Reset signals that the shell of the tests may ignore: nohup ignores SIGHUP, a background job SIGINT."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Run:
     """Result of a run. Times are in seconds; `cpu` is the user and system time of the program."""
@@ -49,6 +55,7 @@ def run(
     pid, terminal = pty.fork()
     if pid == 0:
         extra = {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        _restore_signals()
         os.execvpe(command[0], list(command), os.environ | extra | dict(environment or {}))
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
     begun = time.monotonic()
@@ -107,6 +114,7 @@ class Terminal:
         if self.pid == 0:
             os.read(ready, 1)  # waits until the size is set
             extra = {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+            _restore_signals()
             os.execvpe(command[0], list(command), os.environ | extra | dict(environment or {}))
         self.resize(size)
         os.write(go, b"x")

@@ -113,6 +113,7 @@ class TestTraining:
         assert mx.allclose(ours, guide.model(ids), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.timeout(900)
 class TestAnswers:
     def test_held_out_questions_are_answered(self, guide: Guide) -> None:
         result = score("held out", guide, held_out_samples())

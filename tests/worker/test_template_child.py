@@ -116,7 +116,8 @@ def test_a_hostile_template_costs_a_few_seconds_and_no_more(name: str, child: Te
     assert child.render("{{ 1 + 1 }}", {}) == "2"
 
 
-def test_real_families_render_a_plain_chat(child: TemplateChild) -> None:
+def test_real_families_render_a_plain_chat() -> None:
+    child = TemplateChild(20.0, 256 * 1024 * 1024)
     tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": PARAMETERS}}
     variables = {"messages": MESSAGES, "add_generation_prompt": True, "bos_token": "", "eos_token": ""}
     failed = {}
@@ -126,4 +127,5 @@ def test_real_families_render_a_plain_chat(child: TemplateChild) -> None:
             assert "Hello" in child.render(template, variables | {"tools": tools}), name
         except RequestError as error:
             failed[name] = error.message
+    child.close()
     assert failed.keys() <= WANTS_MORE

@@ -61,7 +61,7 @@ def failed(worker: WorkerProcess, request: Any, seconds: float = 15.0) -> Failed
 
 
 def answers(worker: WorkerProcess) -> bool:
-    (event,) = worker.finish(worker.submit(chat(worker, "hello")), seconds=15)
+    (event,) = worker.finish(worker.submit(chat(worker, "hello")), seconds=120)
     return isinstance(event, Finished)
 
 

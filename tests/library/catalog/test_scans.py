@@ -91,7 +91,9 @@ async def test_place_that_hangs_is_left_out_and_comes_back(catalog: Catalog, dis
         await catalog.rescan(urgent=True)
     assert (await catalog.seek("local/new")).id == "local/new"
     assert catalog.find("maker/slow").id == "maker/slow"
-    assert sum(thread.name == "library-scan" for thread in {*threading.enumerate()} - others) <= 2
+    async with asyncio.timeout(10):  # a scan that a busy machine slowed down may be abandoned, too; its thread ends
+        while sum(thread.name == "library-scan" for thread in {*threading.enumerate()} - others) > 2:
+            await asyncio.sleep(0.05)
     reads = disk.reads
     disk.responses.set()
     async with asyncio.timeout(10):
