@@ -1,7 +1,7 @@
 """One call of the model for groups of different length: weights are read once, attention goes group by group.
 
 mlx-lm's models hand what `update_and_fetch` returned straight to `scaled_dot_product_attention`, so a cache may return
-one pair of arrays for each group, which kernels.py takes. Models that look inside are found by probe.py, and take one
+one pair of arrays for each group, which patches.py accepts. Models that look inside are found by probe.py, and take one
 call for each group.
 """
 
