@@ -22,8 +22,9 @@ from mlx_lm.generate import BatchGenerator
 from mlx_lm.sample_utils import make_sampler
 from mlx_lm.utils import load_model
 
-from lmx_daemon.engines.mlx.batch.batch import Batch, warm_up
+from lmx_daemon.engines.mlx.batch.batch import Batch
 from lmx_daemon.engines.mlx.batch.step import Row
+from lmx_daemon.engines.mlx.batch.warm_up import warm_up
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY, SamplingParams
 from tests.models import build_model
 

@@ -76,7 +76,7 @@ class Decode:
         self._sampler: Sampler | None = None
         self._abilities = abilities
         self._weights = sum(value.nbytes for _, value in tree_flatten(model.parameters()))
-        self.latest: DecodeStep | None = None
+        self._latest: DecodeStep | None = None
 
     def __len__(self) -> int:
         return len(self._decoding)
@@ -106,9 +106,9 @@ class Decode:
         decoding = self._add(row, asked, tokens, cache)
         self._groups = [Group(row, len(tokens), cache)]
         self._sampler = self._new_sampler([row], logits.shape[-1])
-        self.latest = DecodeStep([row], logits, [asked.resumed])
+        self._latest = DecodeStep([row], logits, [asked.resumed])
         decoding.launched = 1
-        self.sample()
+        self._sample()
 
     def leave(self, row: int) -> None:
         """Remove a row. Its memory is free after the next launch. Idempotent."""
@@ -120,18 +120,31 @@ class Decode:
         decoding = self._decoding.get(row)
         return (decoding.held, fork(self._cache_of(row))) if decoding is not None else None
 
-    def launch(self) -> None:
-        """Start the forward pass of one more token for every row that needs one; it becomes `latest`.
+    @property
+    def unread(self) -> bool:
+        """Whether a step has been launched whose tokens are not read yet."""
+        return self._latest is not None and not self._latest.read
 
-        The tokens are sampled at once, unless constraints depend on previous tokens that are not read yet. In that
-        case the caller reads the previous step and then calls `sample`.
+    def step(self) -> list[Token]:
+        """Run one decode step and return the tokens of the previous one.
+
+        The forward pass starts before the previous tokens are read. Without constraints the new tokens are sampled at
+        once; with constraints they are sampled after the constraints have advanced by the previous tokens.
         """
+        previous = self._latest
+        self.launch()
+        tokens = self._read(previous)
+        self._sample()
+        return tokens
+
+    def launch(self) -> None:
+        """Start the forward pass of one more token for every row that needs one, and sample it if possible."""
         self._retire_rows_at_their_limit()
         inputs, changed = self._inputs()
         if inputs is None:
-            self.latest = None
+            self._latest = None
             return
-        previous = self.latest
+        previous = self._latest
         rows = [row for group in self._groups for row in group.rows]
         if previous is not None and not self._abilities.lazy:
             self._settle(previous)
@@ -141,49 +154,54 @@ class Decode:
         if changed or self._sampler is None:
             self._sampler = self._new_sampler(rows, logits.shape[-1])
         decoding = [self._decoding[row] for row in rows]
-        self.latest = DecodeStep(rows, logits, [each.launched + each.row.resumed for each in decoding])
+        self._latest = DecodeStep(rows, logits, [each.launched + each.row.resumed for each in decoding])
         for each in decoding:
             each.launched += 1
         if self._sampler.constrained and previous is not None and not previous.read:
             mx.async_eval(logits)  # type: ignore[no-untyped-call]  # MLX: untyped
         else:
-            self.sample()
+            self._sample()
 
-    def read(self, step: DecodeStep | None) -> list[Token]:
-        """Wait for the tokens of `step` and return them; none for a step that was read before. Constraints advance."""
+    def read(self) -> list[Token]:
+        """Wait for the tokens of the newest step and return them; none if they were read before."""
+        return self._read(self._latest)
+
+    def clear(self) -> None:
+        """Forget everything after the last row has left, including a step that still computes."""
+        self._groups, self._latest, self._sampler = [], None, None
+        self._leaving.clear()
+        self._joined.clear()
+
+    def _read(self, step: DecodeStep | None) -> list[Token]:
+        """Wait for the tokens of `step`, advance the constraints of its rows, and return the tokens."""
         if step is None or step.read:
             return []
         assert step.sampled is not None
         step.read = True
-        found = []
         tokens, logprobs = step.sampled.read()
+        found = []
         for index, (row, token) in enumerate(zip(step.rows, tokens, strict=True)):
             decoding = self._decoding.get(row)
-            if decoding is None:  # it was removed while the step computed
-                continue
-            decoding.generated.append(token)
-            reason = "stop" if token in self._stop_tokens or token in decoding.row.stop_tokens else None
-            if reason is None and len(decoding.generated) >= decoding.row.max_tokens:
-                reason = "length"
-            if reason is not None:
-                found.append(self._last(row, decoding, token, reason, logprobs.get(index)))
-                continue
-            if decoding.row.constraint is not None:
-                decoding.row.constraint.advance(token)
-            found.append(Token(row, token, logprobs=logprobs.get(index)))
+            if decoding is not None:  # otherwise it was removed while the step computed
+                found.append(self._accept(row, decoding, token, logprobs.get(index)))
         return found
 
-    def sample(self) -> None:
-        """Sample the tokens of `latest`. Does nothing if they are sampled already."""
-        if self.latest is not None and self.latest.sampled is None:
-            assert self._sampler is not None
-            self.latest.sampled = self._sampler.sample(self.latest.logits, self.latest.positions)
+    def _accept(self, row: int, decoding: DecodingRow, token: int, logprobs: Logprobs | None) -> Token:
+        decoding.generated.append(token)
+        if token in self._stop_tokens or token in decoding.row.stop_tokens:
+            return self._last(row, decoding, token, "stop", logprobs)
+        if len(decoding.generated) >= decoding.row.max_tokens:
+            return self._last(row, decoding, token, "length", logprobs)
+        if decoding.row.constraint is not None:
+            decoding.row.constraint.advance(token)
+        return Token(row, token, logprobs=logprobs)
 
-    def clear(self) -> None:
-        """Forget everything after the last row has left, including a step that still computes."""
-        self._groups, self.latest, self._sampler = [], None, None
-        self._leaving.clear()
-        self._joined.clear()
+    def _sample(self) -> None:
+        """Sample the tokens of the newest step. Does nothing if they are sampled already."""
+        step = self._latest
+        if step is not None and step.sampled is None:
+            assert self._sampler is not None
+            step.sampled = self._sampler.sample(step.logits, step.positions)
 
     def _add(self, row: int, asked: Row, tokens: Sequence[int], cache: list[Any]) -> DecodingRow:
         for part in cache:
@@ -203,7 +221,7 @@ class Decode:
     def _inputs(self) -> tuple[mx.array | None, bool]:
         """Return the input tokens [rows] of the next step in the order of the groups, or None without rows; and
         whether the rows have changed."""
-        previous = self.latest
+        previous = self._latest
         if not self._leaving and not self._joined:
             return (previous.tokens if previous is not None else None), False
         for group in self._groups:

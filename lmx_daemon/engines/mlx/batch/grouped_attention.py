@@ -1,8 +1,9 @@
-"""One call of the model for groups of different length: weights are read once, attention goes group by group.
+"""Grouped attention: one call of the model for groups of different length. Weights are read once; attention runs group
+by group.
 
-mlx-lm's models hand what `update_and_fetch` returned straight to `scaled_dot_product_attention`, so a cache may return
-one pair of arrays for each group, which patches.py accepts. Models that look inside are found by probe.py, and take one
-call for each group.
+The models of mlx-lm pass what `update_and_fetch` returns straight to `scaled_dot_product_attention`. A cache may
+therefore return one pair of arrays for each group, which patches.py handles. load/probe.py finds the models that look
+inside the arrays; such a model gets one call for each group.
 """
 
 from collections.abc import Sequence
@@ -14,10 +15,11 @@ from mlx_lm.models.cache import BatchKVCache, BatchRotatingKVCache, KVCache, Rot
 from lmx_daemon.engines.mlx.patches import split
 
 KINDS = (KVCache, BatchKVCache, RotatingKVCache, BatchRotatingKVCache)
+"""Cache classes that can be grouped."""
 
 
 class GroupedCache:
-    """One layer's caches of all groups, as one."""
+    """The caches of one layer, of all groups, as a single cache."""
 
     def __init__(self, parts: Sequence[Any], rows: Sequence[int]) -> None:
         self._parts = parts
@@ -25,13 +27,16 @@ class GroupedCache:
 
     @property
     def offset(self) -> mx.array:
+        """Number of tokens of each row [rows]."""
         offsets = [part.offset for part in self._parts]
-        return mx.concatenate([mx.array([found]) if isinstance(found, int) else found for found in offsets])
+        return mx.concatenate([mx.array([each]) if isinstance(each, int) else each for each in offsets])
 
     def make_mask(self, count: int, **options: Any) -> list[Any]:
+        """Return one attention mask for each group."""
         return [part.make_mask(count, **options) for part in self._parts]
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[list[mx.array], list[mx.array]]:
+        """Append `keys` and `values` [rows, heads, 1, size]. Return all keys and all values, one array per group."""
         found = [
             part.update_and_fetch(own_keys, own_values)
             for part, own_keys, own_values in zip(
@@ -42,7 +47,10 @@ class GroupedCache:
 
 
 def forward(model: Any, tokens: mx.array, groups: Sequence[tuple[int, list[Any]]]) -> mx.array:
-    """Logits [rows, vocabulary] of one more token for every row of all (rows, caches)."""
+    """Return the logits [rows, vocabulary] after one more token for every row.
+
+    `tokens` [rows] is in the order of `groups`, each of which is a number of rows and their caches.
+    """
     rows = [count for count, _ in groups]
     caches = [GroupedCache(parts, rows) for parts in zip(*(caches for _, caches in groups), strict=True)]
     logits: mx.array = model(tokens[:, None], cache=caches)

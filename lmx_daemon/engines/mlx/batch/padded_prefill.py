@@ -1,7 +1,8 @@
-"""Several prompts in one call of the model: their tokens side by side, the shorter ones padded at the end.
+"""Padded prefill: several prompts in one call of the model, the shorter ones padded at the end.
 
-A row sees only what lies before it, so what stands behind a prompt's end changes nothing in it, and is cut off. That
-holds for caches that keep something for each token and nothing else; probe.py tries it. Engine thread only.
+A token attends to earlier tokens only. Padding after the end of a prompt therefore changes nothing in it, and is cut
+off afterwards. This holds for caches that keep one entry per token and nothing else; load/probe.py checks it. Engine
+thread only.
 """
 
 from collections.abc import Sequence
@@ -11,24 +12,24 @@ import mlx.core as mx
 from mlx_lm.models.cache import KVCache, make_prompt_cache
 
 WASTE = 0.25
-"""Padding, as a part of what is computed."""
+"""Upper bound on padding, as a fraction of the tokens that one call computes."""
 
 
 def together(lengths: Sequence[int]) -> list[list[int]]:
-    """Which of so many tokens go in one call, as indices: near lengths, so that little is padding."""
-    found: list[list[int]] = []
+    """Return which prompts share a call, as lists of indices into `lengths`. Similar lengths share one."""
+    calls: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        last = found[-1] if found else []
+        last = calls[-1] if calls else []
         held = lengths[last[0]] * (len(last) + 1) if last else 0
         if last and held - sum(lengths[other] for other in [*last, index]) <= WASTE * held:
             last.append(index)
         else:
-            found.append([index])
-    return found
+            calls.append([index])
+    return calls
 
 
 def run(model: Any, prompts: Sequence[Sequence[int]]) -> list[list[Any]]:
-    """For each prompt, a cache that holds all of its tokens."""
+    """Compute `prompts` in one call. Return for each prompt a cache that holds all of its tokens."""
     width = max(map(len, prompts))
     shared: list[Any] = make_prompt_cache(model)
     for part in shared:

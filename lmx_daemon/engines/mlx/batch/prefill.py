@@ -1,7 +1,7 @@
-"""Prompts on their way into the batch, and how much of which comes next: decisions, apart from the arithmetic.
+"""Prompts in prefill, and how much of which comes next. Decisions, apart from the arithmetic.
 
-A step may hold running streams up for a measured time only, so the size of a piece follows from how long the last
-pieces took.
+A prefill piece may delay running streams for a bounded time only, so the size of a piece follows from the measured
+speed of the last pieces.
 """
 
 from collections.abc import Sequence
@@ -9,72 +9,78 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LIVE_SECONDS = 0.09
-"""What a piece may take while streams are live: they pause so long."""
+"""Target duration of a piece while streams are running, which pause that long."""
 IDLE_SECONDS = 0.25
-"""And while there are none: a prompt that arrives now waits so long."""
-LEAST = 4
-"""Tokens; a machine that takes longer for these than a piece may take is slower than it can be polite."""
+"""Target duration of a piece while no stream runs. A prompt that arrives meanwhile waits that long."""
+MIN_TOKENS = 4
+"""Smallest piece. A machine that needs longer for it than a piece may take exceeds the target."""
 GRAIN = 16
-"""Larger pieces than the next figure are whole multiples, which matrix units like."""
-TELLING = 64
-"""Where larger pieces are usual, smaller ones say little: a call of the model costs something in itself."""
+"""Pieces of at least INFORMATIVE_TOKENS are multiples of this, which suits matrix units."""
+INFORMATIVE_TOKENS = 64
+"""Where larger pieces are usual, smaller ones are not measured: the fixed cost of a call would dominate."""
 FULL = 0.75
-"""Of a step's budget; a piece that takes so much says something however small it is."""
-FLAT = 512
-"""Tokens; behind fewer, attention costs next to nothing."""
+"""Fraction of a step's budget from which a piece is measured however small it is."""
+FLAT_DEPTH = 512
+"""Tokens in a cache below which the cost of attention is negligible."""
 WEIGHT = 0.5
-"""Of the newest measurement."""
+"""Weight of the newest measurement in the average."""
 
 
 @dataclass(eq=False)
 class Prompt:
-    """One prompt's way through the model; several rows may share it (n > 1)."""
+    """One prompt in prefill. Several rows may share it (n > 1)."""
 
     rows: list[int]
     tokens: Sequence[int]
     cache: list[Any]
     done: int
-    """Tokens that `cache` holds. The last token of a prompt goes with the first decode step."""
+    """Tokens that `cache` holds. The last token of a prompt is computed by the first decode step."""
     arrival: int
+    """Position in the order of arrival."""
     checkpoints: set[int] = field(default_factory=set)
     """Positions at which a piece must end."""
 
     @property
     def left(self) -> int:
+        """Tokens still to be computed in prefill."""
         return len(self.tokens) - 1 - self.done
 
 
 class Pace:
-    """Tokens a second, as measured: apart for each doubling of what a prompt's cache holds, since attention costs more
-    the more there is to attend to."""
+    """Measured prefill speed in tokens per second.
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    Attention costs more with more tokens in the cache, so the speed is measured apart for each doubling of them.
+    """
+
+    def __init__(self, max_tokens: int) -> None:
+        self._max_tokens = max_tokens
         self._rates: dict[int, float] = {}
 
     def forget(self) -> None:
+        """Discard all measurements."""
         self._rates.clear()
 
     def budget(self, held: int, live: bool) -> int:
-        """Tokens that fill a step, of a prompt whose cache holds so many."""
+        """Return the tokens that fill a step, for a prompt whose cache holds `held` tokens."""
         rate = self._rate(_depth(held))
         tokens = int(rate * _seconds(live)) if rate is not None else GRAIN
-        grain = LEAST if tokens < TELLING else GRAIN
-        return min(max(LEAST, tokens // grain * grain), self._most)
+        grain = MIN_TOKENS if tokens < INFORMATIVE_TOKENS else GRAIN
+        return min(max(MIN_TOKENS, tokens // grain * grain), self._max_tokens)
 
-    def measured(self, taken: Sequence[tuple[int, int]], seconds: float, live: bool) -> None:
-        """A step took so long for pieces of (tokens held before, tokens)."""
-        tokens = sum(count for _, count in taken)
-        if not taken or seconds <= 0:
+    def measured(self, pieces: Sequence[tuple[int, int]], seconds: float, live: bool) -> None:
+        """Record that a step took `seconds` for `pieces`, each as (tokens held before it, tokens)."""
+        tokens = sum(count for _, count in pieces)
+        if not pieces or seconds <= 0:
             return
-        if tokens < TELLING and sum(count / self.budget(held, live) for held, count in taken) < FULL:
+        filled = sum(count / self.budget(held, live) for held, count in pieces)
+        if tokens < INFORMATIVE_TOKENS and filled < FULL:
             return
-        usual = {_depth(held): self._rate(_depth(held)) or tokens / seconds for held, _ in taken}
-        quicker = sum(count / usual[_depth(held)] for held, count in taken) / seconds
-        self._rates |= {depth: rate * (WEIGHT * quicker + 1 - WEIGHT) for depth, rate in usual.items()}
+        usual = {_depth(held): self._rate(_depth(held)) or tokens / seconds for held, _ in pieces}
+        speedup = sum(count / usual[_depth(held)] for held, count in pieces) / seconds
+        self._rates |= {depth: rate * (WEIGHT * speedup + 1 - WEIGHT) for depth, rate in usual.items()}
 
     def _rate(self, depth: int) -> float | None:
-        """As measured there, or as near as possible."""
+        """Return the speed measured at `depth`, or at the nearest measured depth."""
         if not self._rates:
             return None
         return self._rates[min(self._rates, key=lambda known: abs(known - depth))]
@@ -85,14 +91,14 @@ def _seconds(live: bool) -> float:
 
 
 def _depth(held: int) -> int:
-    return max(held, FLAT).bit_length()
+    return max(held, FLAT_DEPTH).bit_length()
 
 
-def pieces(prompts: Sequence[Prompt], pace: Pace, live: bool, turn: int) -> list[tuple[Prompt, int]]:
-    """How many tokens of which prompts come next.
+def choose_pieces(prompts: Sequence[Prompt], pace: Pace, live: bool, turn: int) -> list[tuple[Prompt, int]]:
+    """Return the prompts that come next, each with the number of its tokens to compute.
 
-    In turns the shortest goes first, so that none waits behind a long one, and the oldest, so that none starves. A
-    piece that would leave a few tokens takes them too.
+    In even turns the shortest prompt goes first, so that it does not wait behind a long one. In odd turns the oldest
+    goes first, so that none starves. A piece that would leave only a few tokens takes them too.
     """
     chosen: list[tuple[Prompt, int]] = []
     share = 1.0

@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from lmx_daemon.contract.frames import TextOptions
-from lmx_daemon.engines.mlx.batch.batch import Batch, warm_up
+from lmx_daemon.engines.mlx.batch.batch import Batch
 from lmx_daemon.engines.mlx.batch.step import Row, StepResult, Token
+from lmx_daemon.engines.mlx.batch.warm_up import warm_up
 from lmx_daemon.engines.mlx.load.model import LoadedModel
 from lmx_daemon.engines.mlx.load.probe import ModelAbilities
 from lmx_daemon.engines.mlx.prefix.lookup import PrefixStart

@@ -150,16 +150,16 @@ def test_the_next_forward_pass_begins_before_the_previous_token_is_read(monkeypa
         batch.step()  # the prompt's own step has read its token
         order: list[str] = []
         decode = batch._decode
-        for name in ("launch", "read", "sample"):
+        for name in ("launch", "_read", "_sample"):
             monkeypatch.setattr(decode, name, _recorded(getattr(decode, name), name, order, decode))
         batch.step()
-        expected = ["launch", "read", "sample"] if constrained else ["launch", "sample", "read"]
+        expected = ["launch", "_read", "_sample"] if constrained else ["launch", "_sample", "_read"]
         assert order == expected
 
 
 def _recorded(act: Any, name: str, order: list[str], decode: Any) -> Any:
     def recorded(*arguments: Any) -> Any:
-        if name != "sample" or decode.latest.sampled is None:  # a call that finds everything sampled does nothing
+        if name != "_sample" or decode._latest.sampled is None:  # a call that finds everything sampled does nothing
             order.append(name)
         return act(*arguments)
 

@@ -3,7 +3,15 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmx_daemon.engines.mlx.batch.prefill import GRAIN, IDLE_SECONDS, LEAST, LIVE_SECONDS, Pace, Prompt, pieces
+from lmx_daemon.engines.mlx.batch.prefill import (
+    GRAIN,
+    IDLE_SECONDS,
+    LIVE_SECONDS,
+    MIN_TOKENS,
+    Pace,
+    Prompt,
+    choose_pieces,
+)
 
 
 def prompt(left: int, arrival: int = 0, done: int = 0) -> Prompt:
@@ -17,11 +25,11 @@ class Fixed(Pace):
         super().__init__(tokens)
 
     def budget(self, held: int, live: bool) -> int:
-        return self._most
+        return self._max_tokens
 
 
 def taken(prompts: list[Prompt], budget: int, turn: int) -> list[tuple[int, int]]:
-    return [(chosen.arrival, count) for chosen, count in pieces(prompts, Fixed(budget), True, turn)]
+    return [(chosen.arrival, count) for chosen, count in choose_pieces(prompts, Fixed(budget), True, turn)]
 
 
 def test_the_pace_is_what_was_measured() -> None:
@@ -32,7 +40,7 @@ def test_the_pace_is_what_was_measured() -> None:
     assert abs(pace.budget(0, False) - 1000 * IDLE_SECONDS) <= GRAIN
     for _ in range(20):
         pace.measured([(0, 64)], 0.64, True)  # it has become ten times as slow
-    assert LEAST <= pace.budget(0, True) <= 100 * LIVE_SECONDS
+    assert MIN_TOKENS <= pace.budget(0, True) <= 100 * LIVE_SECONDS
 
 
 def test_the_pace_behind_a_long_context_is_another_than_that_of_a_short_prompt() -> None:
@@ -42,11 +50,11 @@ def test_the_pace_behind_a_long_context_is_another_than_that_of_a_short_prompt()
         count = pace.budget(3000, True)
         pace.measured([(3000, count)], count / 200, True)
     deep = pace.budget(3000, True)
-    assert abs(deep - 200 * LIVE_SECONDS) <= LEAST and abs(pace.budget(0, True) - 2000 * LIVE_SECONDS) <= GRAIN
+    assert abs(deep - 200 * LIVE_SECONDS) <= MIN_TOKENS and abs(pace.budget(0, True) - 2000 * LIVE_SECONDS) <= GRAIN
     assert pace.budget(40_000, True) == deep, "the nearest that is known"
     for _ in range(20):
         pace.measured([(0, 100), (3000, 10)], 0.2, True)  # both at half the pace
-    assert pace.budget(3000, True) <= deep // 2 + LEAST and pace.budget(0, True) <= 1000 * LIVE_SECONDS + GRAIN
+    assert pace.budget(3000, True) <= deep // 2 + MIN_TOKENS and pace.budget(0, True) <= 1000 * LIVE_SECONDS + GRAIN
 
 
 def test_a_rest_says_nothing_about_the_pace() -> None:
@@ -61,7 +69,7 @@ def test_a_slow_machine_still_gets_on_and_a_quick_one_is_bounded() -> None:
     slow, quick = Pace(512), Pace(512)
     slow.measured([(0, 16)], 40.0, True)
     quick.measured([(0, 512)], 0.001, True)
-    assert slow.budget(0, True) == LEAST and quick.budget(0, True) == 512
+    assert slow.budget(0, True) == MIN_TOKENS and quick.budget(0, True) == 512
 
 
 def test_a_short_prompt_does_not_wait_behind_a_long_one_nor_starve_it() -> None:
@@ -91,7 +99,7 @@ def test_all_are_done_in_the_end_and_none_starves(lengths: list[int], budget: in
     turn, oldest = 0, 0
     while waiting:
         first = waiting[0]
-        chosen = pieces(waiting, Fixed(budget), True, turn)
+        chosen = choose_pieces(waiting, Fixed(budget), True, turn)
         assert sum(count for _, count in chosen) <= budget * 5 // 4 + 1 and all(count > 0 for _, count in chosen)
         for one, count in chosen:
             one.done += count

@@ -9,8 +9,9 @@ import mlx.core as mx
 import pytest
 from mlx_lm.utils import load_model
 
-from lmx_daemon.engines.mlx.batch.batch import Batch, warm_up
+from lmx_daemon.engines.mlx.batch.batch import Batch
 from lmx_daemon.engines.mlx.batch.grouped_attention import GroupedCache
+from lmx_daemon.engines.mlx.batch.warm_up import warm_up
 from lmx_daemon.engines.mlx.load.probe import ModelAbilities, measure_cache, probe_model
 from tests.models import build_model
 
