@@ -1,5 +1,7 @@
-"""Where the engine chooses between ways for a CPU and for a GPU, the latter's, which Macs take: the arithmetic is this
-machine's. A seed, a cancel or a neighbour changes no answer there either, in the number types that are used there."""
+"""The code path of a GPU, which Macs take, on the arithmetic of this machine.
+
+Seeds, cancellations and other rows change no answer there either, in the number types that are used there.
+"""
 
 import random
 import sys
@@ -36,7 +38,7 @@ GIB = 1024**3
 
 
 def unteach() -> None:
-    """mlx-lm's models call its own functions again."""
+    """Make mlx-lm's models call its own functions again."""
     own = dict.fromkeys((patches.attention, eager_functions.attention), "scaled_dot_product_attention")
     for module in [module for name, module in list(sys.modules.items()) if name.startswith("mlx_lm.models.")]:
         for function, name in own.items():
@@ -61,7 +63,7 @@ def _as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("architecture", ("llama", "gemma3_text", "falcon_h1"))
-def test_a_row_is_as_it_would_be_alone(architecture: str) -> None:
+def test_row_generates_the_tokens_that_it_generates_alone(architecture: str) -> None:
     run_schedules(architecture, 2, 15)
 
 
@@ -70,18 +72,18 @@ def test_constrained_rows_follow_their_grammars(kind: str) -> None:
     test_constraints.check_rows_follow_their_grammars(test_constraints.SAMPLED[kind])
 
 
-def test_no_secret_is_seen_in_another_answer() -> None:
+def test_tokens_of_one_request_never_appear_in_another() -> None:
     assert test_batch.run_secrets(80) > 40
 
 
-def test_an_answer_is_the_one_it_would_have_been_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answer_equals_the_answer_of_the_request_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unfiltered = {"sampling": Sampling(temperature=0.8, seed=11), "choices": 3, "top_logprobs": 1}
     monkeypatch.setitem(test_scheduler.KINDS, "unfiltered", unfiltered)
     assert test_scheduler.schedules_of("llama", tmp_path).run(5, tmp_path / "disk", 25) > 2
 
 
 def in_type(kind: str) -> Any:
-    """llama, and a mixture of windows and plain layers, as they lie on a Mac."""
+    """Return a llama model or one with windows, in a number type that is used on Macs."""
     model = model_of.__wrapped__("gemma3_text" if kind == "float16" else "llama")
     if kind == "4 bits":
         nn.quantize(model, group_size=32, bits=4, class_predicate=lambda path, _: path.endswith(("k_proj", "v_proj")))
@@ -93,8 +95,8 @@ def in_type(kind: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", ("bfloat16", "float16", "4 bits"))
-def test_tokens_of_half_the_width_are_the_models_own(kind: str) -> None:
-    """Rounding differs with the rows beside; another row's keys and values would be far off."""
+def test_half_precision_batches_generate_the_tokens_of_the_model_alone(kind: str) -> None:
+    """Rounding differs with the other rows; keys and values of another row would be far off."""
     model, generator = in_type(kind), random.Random(2)
     abilities = probe_model(model)
     assert abilities.merges and abilities.joins and abilities.lazy
@@ -126,7 +128,7 @@ def test_tokens_of_half_the_width_are_the_models_own(kind: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", (mx.bfloat16, mx.float16, mx.float32))
-def test_small_penalties_and_biases_count_in_every_number_type(dtype: mx.Dtype) -> None:
+def test_small_penalties_and_biases_apply_in_every_number_type(dtype: mx.Dtype) -> None:
     logits = mx.array([[33.0, 33.0, 12.0]] * 4).astype(dtype)
     rows = [
         SamplingParams(presence_penalty=0.1),
@@ -140,7 +142,7 @@ def test_small_penalties_and_biases_count_in_every_number_type(dtype: mx.Dtype) 
     assert [list(row) for row in zip(*said, strict=True)] == [[0, 1, 0], [0, 1, 0], [0, 1, 0], [1, 1, 1]]
 
 
-def test_numbers_keep_their_type(tmp_path: Path) -> None:
+def test_weights_keep_their_type(tmp_path: Path) -> None:
     path = build_model("llama", tmp_path)
     weights = mx.load(str(path / "model.safetensors"))
     halved = {name: value.astype(mx.bfloat16) for name, value in weights.items()}
@@ -149,7 +151,7 @@ def test_numbers_keep_their_type(tmp_path: Path) -> None:
     assert (found.dtype, found.note) == ("bfloat16", "")
 
 
-def test_only_a_large_model_is_wired_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_large_models_are_wired_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     wired: list[int] = []
     monkeypatch.setattr(mx.metal, "is_available", lambda: True)
     monkeypatch.setattr(mx, "device_info", lambda: {"max_recommended_working_set_size": 48 * GIB, "device_name": "M4"})
@@ -160,7 +162,7 @@ def test_only_a_large_model_is_wired_unless_asked(monkeypatch: pytest.MonkeyPatc
     assert wired == [48 * GIB, 4 * GIB, 48 * GIB]
 
 
-def test_the_buffers_that_mlx_keeps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buffers_kept_by_mlx_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     limits: list[int] = []
     monkeypatch.setattr(mx, "set_cache_limit", limits.append)
     platform.backend().bound_caches(8 * GIB)

@@ -101,8 +101,10 @@ class Decode:
         self._joined.append((row, tokens[-1]))
 
     def begin(self, row: int, asked: Row, tokens: Sequence[int], cache: list[Any], logits: mx.array) -> None:
-        """Add the only row. Its `cache` holds all of its `tokens`; its next token is sampled from `logits`
-        [1, vocabulary]."""
+        """Add the only row and sample its next token from `logits` [1, vocabulary].
+
+        `cache` holds all of its `tokens`.
+        """
         decoding = self._add(row, asked, tokens, cache)
         self._groups = [Group(row, len(tokens), cache)]
         self._sampler = self._new_sampler([row], logits.shape[-1])
@@ -219,8 +221,10 @@ class Decode:
                 self._leaving.add(row)
 
     def _inputs(self) -> tuple[mx.array | None, bool]:
-        """Return the input tokens [rows] of the next step in the order of the groups, or None without rows; and
-        whether the rows have changed."""
+        """Return the input tokens [rows] of the next step, or None without rows; and whether the rows have changed.
+
+        The rows are in the order of the groups.
+        """
         previous = self._latest
         if not self._leaving and not self._joined:
             return (previous.tokens if previous is not None else None), False

@@ -1,5 +1,6 @@
-"""Grouped attention: one call of the model for groups of different length. Weights are read once; attention runs group
-by group.
+"""Grouped attention: one call of the model for groups of different length.
+
+Weights are read once, and attention runs group by group.
 
 The models of mlx-lm pass what `update_and_fetch` returns straight to `scaled_dot_product_attention`. A cache may
 therefore return one pair of arrays for each group, which patches.py handles. load/probe.py finds the models that look

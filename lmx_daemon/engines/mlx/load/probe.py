@@ -22,7 +22,7 @@ from mlx_lm.models.cache import (
 
 from lmx_daemon.contract.frames import CACHE_BLOCK, CacheShape, Growing
 from lmx_daemon.engines.mlx import patches, platform
-from lmx_daemon.engines.mlx.batch import grouped_attention, kv_cache, padded_prefill
+from lmx_daemon.engines.mlx.batch import grouped_attention, layers, padded_prefill
 from lmx_daemon.engines.mlx.batch.groups import fork
 
 T = TypeVar("T")
@@ -134,7 +134,7 @@ def _rows(model: Any, longest: list[Any], on_progress: Callable[[], None]) -> li
 
 
 def _merge(rows: list[list[Any]]) -> list[Any]:
-    return [kv_cache.merged(layer, LENGTHS[: len(rows)], len(rows)) for layer in zip(*rows, strict=True)]
+    return [layers.merge(layer, LENGTHS[: len(rows)], len(rows)) for layer in zip(*rows, strict=True)]
 
 
 def _merged_logits(model: Any, rows: list[list[Any]]) -> mx.array | None:

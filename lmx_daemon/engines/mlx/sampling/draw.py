@@ -1,7 +1,7 @@
-"""Drawing a token for each row by its own chance: filters, temperature, and what is random.
+"""Drawing one token for each row: temperature, filters, and the random number of each row.
 
-A row's chance is made from its seed and its position alone, so the same seed gives the same answer whatever else is in
-the batch. All filters come down to one thing: the lowest logit that a row still takes.
+A row's random number depends on its seed and its position only, so that the same seed gives the same answer whatever
+else is in the batch. All filters are reduced to one number: the lowest logit that a row accepts.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
 from lmx_daemon.engines.mlx.sampling.splitmix import STRIDE, mix
 
 CHANCE_BITS = 22
-"""So that a chance times a float32 total stays below the total."""
+"""Bits of a random number: few enough that its product with a float32 total stays below the total."""
 SPAN = 64
-"""Tokens that are summed as one before one of them is looked for."""
+"""Tokens that are summed together first; the drawn token is then searched within one span."""
 FEW = 128
-"""Rows that take no more than so many tokens are ranked by those alone."""
+"""Rows whose top_k is at most this are ranked by their highest logits alone."""
 
 Floats = npt.NDArray[np.float32]
 
 
 class Filters:
-    """The rows' temperature, top_k, top_p and min_p as columns."""
+    """Temperature, top_k, top_p and min_p of the drawn rows as columns [rows, 1]."""
 
     def __init__(self, rows: Sequence[SamplingParams], vocabulary: int) -> None:
         def column(values: list[float], kind: Any = np.float32) -> npt.NDArray[Any]:
@@ -43,7 +43,10 @@ class Filters:
 
 
 def draw(xp: Any, logits: Any, chance: Any, filters: Filters) -> Any:
-    """One index for each row of `logits`, by `chance` [rows]. `xp` is mlx.core or numpy: the same words in both."""
+    """Return one token [rows] for each row of `logits` [rows, vocabulary], by `chance` [rows] in (0, 1).
+
+    `xp` is mlx.core or numpy; the functions used have the same names in both.
+    """
     highest = xp.max(logits, axis=-1, keepdims=True)
     weights = logits - highest
     weights *= xp.array(filters.sharpness)
@@ -56,7 +59,7 @@ def draw(xp: Any, logits: Any, chance: Any, filters: Filters) -> Any:
         weights = xp.where(logits >= lowest, weights, xp.array(0.0, xp.float32))
     rows = xp.arange(logits.shape[0])
     found = xp.minimum(_at(xp, weights, chance, rows), logits.shape[-1] - 1)
-    # A sum may round downwards, into a token that was dropped.
+    # A sum may be rounded down, so that it ends at a token that was filtered out.
     kept = weights[rows, found] > 0
     if xp is np and kept.all():
         return found
@@ -64,8 +67,11 @@ def draw(xp: Any, logits: Any, chance: Any, filters: Filters) -> Any:
 
 
 def _at(xp: Any, weights: Any, chance: Any, rows: Any) -> Any:
-    """Where the cumulative sum of each row passes `chance` of its total: first in which span of tokens, then at which
-    of them, since only plain sums are quick. Few calls: numpy's own cost counts here."""
+    """Return the token at which the cumulative sum of each row passes `chance` of its total.
+
+    The span is searched first and then the token within it, since plain sums are fast and cumulative ones are not. The
+    number of numpy calls is kept small, because their fixed cost matters here.
+    """
     if over := -weights.shape[1] % SPAN:
         weights = xp.pad(weights, [(0, 0), (0, over)])
     spans = weights.reshape(len(weights), -1, SPAN)
@@ -79,7 +85,7 @@ def _at(xp: Any, weights: Any, chance: Any, rows: Any) -> Any:
 
 
 def _raised(xp: Any, lowest: Any, logits: Any, rows: list[int], count: int, filters: Filters) -> Any:
-    """`lowest`, for `rows` no lower than top_k and then top_p ask; the `count` highest logits are enough to know."""
+    """Return `lowest` raised for `rows` to what top_k and then top_p accept, by their `count` highest logits."""
     places = xp.array(rows)
     asked = logits if len(rows) == logits.shape[0] else logits[places]
     width = asked.shape[-1]
@@ -98,12 +104,12 @@ def _raised(xp: Any, lowest: Any, logits: Any, rows: list[int], count: int, filt
 
 
 def bases(seeds: Sequence[tuple[int, int]]) -> npt.NDArray[np.uint64]:
-    """One starting point for each (seed, choice), far from all others."""
+    """Return the start of the random sequence of each (seed, choice)."""
     pairs = np.array([[seed, choice] for seed, choice in seeds], np.uint64).reshape(-1, 2)
     return mix(mix(pairs[:, 0]) + pairs[:, 1] * np.uint64(0xD1342543DE82EF95))
 
 
 def chances(starts: npt.NDArray[np.uint64], positions: Sequence[int]) -> npt.NDArray[np.float32]:
-    """A number in (0, 1) for each row at its position."""
+    """Return a random number in (0, 1) for each row at its position."""
     mixed = mix(starts + np.array(positions, np.uint64) * np.uint64(STRIDE))
     return np.asarray(((mixed >> np.uint64(64 - CHANCE_BITS)) + 0.5) / 2**CHANCE_BITS, np.float32)

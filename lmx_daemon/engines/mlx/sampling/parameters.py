@@ -1,6 +1,6 @@
-"""What a request asks of the choice of its tokens: defaults filled in, values that mean nothing refused.
+"""Sampling parameters: defaults are filled in, and values without a meaning for the model are refused.
 
-Plain numbers only; `choose` does the arithmetic on a whole batch.
+Plain numbers only; the sampler does the arithmetic on a whole batch.
 """
 
 from dataclasses import dataclass, field
@@ -10,10 +10,11 @@ from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.generation import Generate, Sampling
 
 GREEDY_BELOW = 1e-5
-"""A lower temperature divides by nothing: the likeliest token is what it means."""
-ABSURD_DEFAULT = 1e9
-"""A model's file may name any number, infinity too; beyond this it means nothing."""
+"""Temperature below which the likeliest token is taken, since division by it would overflow."""
+MAX_DEFAULT = 1e9
+"""Magnitude above which a default from a model's files is ignored; the files may contain any number, even infinity."""
 MAX_STOPS = 64
+"""Stop strings of one request."""
 MAX_STOP_CHARACTERS = 1024
 
 
@@ -37,23 +38,26 @@ class SamplingParams:
 
     @property
     def greedy(self) -> bool:
+        """Whether the likeliest token is always taken."""
         return self.temperature < GREEDY_BELOW
 
     @property
     def filtered(self) -> bool:
-        """Not every token may come."""
+        """Whether some tokens are excluded."""
         return self.top_p < 1.0 or self.top_k > 0 or self.min_p > 0.0
 
     @property
     def penalised(self) -> bool:
+        """Whether earlier tokens change the logits."""
         return bool(self.repetition_penalty != 1.0 or self.presence_penalty or self.frequency_penalty)
 
 
 GREEDY = SamplingParams()
+"""Parameters that take the likeliest token."""
 
 
 def resolve(sampling: Sampling, defaults: dict[str, Any]) -> SamplingParams:
-    """What the request says, else the model's generation_config.json (`defaults`), else the neutral value."""
+    """Return the request's values, else those of the model's generation_config.json (`defaults`), else neutral ones."""
 
     def pick(asked: float | int | None, name: str, neutral: float) -> float:
         if asked is not None:
@@ -61,7 +65,7 @@ def resolve(sampling: Sampling, defaults: dict[str, Any]) -> SamplingParams:
         value = defaults.get(name)
         if not isinstance(value, int | float) or isinstance(value, bool):
             return neutral
-        return value if abs(value) <= ABSURD_DEFAULT else neutral
+        return value if abs(value) <= MAX_DEFAULT else neutral
 
     plain = 0.0 if defaults.get("do_sample") is False else 1.0
     return SamplingParams(
@@ -77,7 +81,7 @@ def resolve(sampling: Sampling, defaults: dict[str, Any]) -> SamplingParams:
 
 
 def check(request: Generate, vocabulary: int) -> None:
-    """Raises RequestError where a value means nothing to this model, or costs every other request."""
+    """Raise RequestError for a value that this model cannot apply, or that would slow down all other requests."""
     for name, tokens in (("logit_bias", request.sampling.logit_bias), ("stop_token_ids", request.stop_tokens)):
         for token in tokens:
             if not 0 <= token < vocabulary:

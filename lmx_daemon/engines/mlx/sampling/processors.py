@@ -90,8 +90,7 @@ class Bias:
 
 
 class Penalties:
-    """Presence and frequency penalties, which count generated tokens, and the repetition penalty, which counts the
-    prompt's tokens too."""
+    """Presence and frequency penalties for generated tokens, and the repetition penalty, also for the prompt's."""
 
     def __init__(self, rows: Sequence[SampledRow]) -> None:
         penalised = [(row, each.params, each.counts) for row, each in enumerate(rows) if each.counts is not None]

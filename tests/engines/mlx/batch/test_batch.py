@@ -1,4 +1,4 @@
-"""Whatever else is in the batch, a row's answer is the one it would have got alone, token by token, in float32."""
+"""The batch: every row generates the tokens that it generates alone, whatever else is in the batch, in float32."""
 
 import functools
 import random
@@ -38,48 +38,48 @@ def model_of(architecture: str) -> Any:
 
 
 def tokens_of(seed: int, length: int) -> tuple[int, ...]:
-    """Prompts of one seed begin alike."""
+    """Return a prompt; prompts of the same seed share their first tokens."""
     generator = random.Random(seed)
     return tuple(generator.randrange(3, 480) for _ in range(length))
 
 
 @functools.cache
 def alone(architecture: str, prompt: tuple[int, ...]) -> list[int]:
-    """The greedy answer by the model itself, one call at a time."""
+    """Return the greedy tokens of the model itself, one call at a time."""
     model = model_of(architecture)
     cache = make_prompt_cache(model)
     logits = model(mx.array([prompt]), cache=cache)
-    said: list[int] = []
+    generated: list[int] = []
     for _ in range(MOST):
-        said.append(int(mx.argmax(logits[0, -1])))
-        logits = model(mx.array([said[-1:]]), cache=cache)
-    return said
+        generated.append(int(mx.argmax(logits[0, -1])))
+        logits = model(mx.array([generated[-1:]]), cache=cache)
+    return generated
 
 
 @functools.cache
 def alone_with(architecture: str, prompt: tuple[int, ...], kind: str) -> list[int]:
-    """What the batch itself says of one row that has it to itself."""
+    """Return the tokens of a batch that has this row only."""
     batch = Batch(model_of(architecture), set(), prefill_step=4096)
     batch.add(prompt, [Row(MOST, PARAMS[kind])])
-    said: list[int] = []
+    generated: list[int] = []
     while batch.busy:
-        said += [token.token for token in batch.step().tokens]
-    return said
+        generated += [token.token for token in batch.step().tokens]
+    return generated
 
 
-def test_a_penalty_counts_the_token_under_way_while_another_row_leaves() -> None:
+def test_penalty_counts_the_computing_token_while_another_row_leaves() -> None:
     expected = alone_with("llama", tokens_of(0, 9), "drawn and penalised")
     for most in range(1, MOST):
         batch = Batch(model_of("llama"), set(), prefill_step=4096)
         (row,) = batch.add(tokens_of(0, 9), [Row(MOST, PARAMS["drawn and penalised"])])
         batch.add(tokens_of(1, 9), [Row(most, GREEDY)])
-        said = []
+        generated = []
         while batch.busy:
-            said += [token.token for token in batch.step().tokens if token.row == row]
-        assert said == expected
+            generated += [token.token for token in batch.step().tokens if token.row == row]
+        assert generated == expected
 
 
-def test_who_leaves_last_leaves_nothing_behind() -> None:
+def test_no_memory_is_held_after_the_last_row_leaves() -> None:
     for steps in range(4):
         batch = Batch(model_of("llama"), set(), prefill_step=16)
         rows = batch.add(tokens_of(0, 40), [Row(MOST, GREEDY)] * 2)
@@ -90,8 +90,10 @@ def test_who_leaves_last_leaves_nothing_behind() -> None:
 
 
 class Schedule(RuleBasedStateMachine):
-    """Random joins, leaves, cancels and hits; every token is checked as it comes. How many steps a prompt takes is a
-    matter of the machine's pace, so nothing that is drawn may depend on who is there."""
+    """Random joins, ends, cancellations and cache hits; every token is checked when it is read.
+
+    The number of steps of a prompt depends on the machine's speed, so no random choice may depend on the rows present.
+    """
 
     architecture = "llama"
 
@@ -100,7 +102,7 @@ class Schedule(RuleBasedStateMachine):
         self.batch = Batch(model_of(self.architecture), set(), prefill_step=32)
         self.prefixes = PrefixCache(600_000)
         self.rows: dict[int, tuple[list[int], int]] = {}
-        """What is still to be said, and how much has been."""
+        """For each row, its expected tokens and the number of those read."""
 
     @rule(
         seed=st.integers(0, 2),
@@ -121,7 +123,7 @@ class Schedule(RuleBasedStateMachine):
     @rule(steps=st.integers(1, 6))
     def step(self, steps: int) -> None:
         for _ in range(steps):
-            self.take(self.batch.step())
+            self.check(self.batch.step())
 
     @rule(place=st.integers(0, 31))
     def cancel(self, place: int) -> None:
@@ -135,7 +137,7 @@ class Schedule(RuleBasedStateMachine):
         del self.rows[row]
         assert self.batch.rows == len(self.rows)
 
-    def take(self, step: StepResult) -> None:
+    def check(self, step: StepResult) -> None:
         assert not step.failed
         for token in step.tokens:
             expected, count = self.rows[token.row]
@@ -151,7 +153,7 @@ class Schedule(RuleBasedStateMachine):
         for _ in range(2000):
             if not self.batch.busy:
                 break
-            self.take(self.batch.step())
+            self.check(self.batch.step())
         assert not self.rows and not self.batch.rows
         assert self.batch.cache_bytes == 0
 
@@ -172,19 +174,19 @@ def run_schedules(architecture: str, examples: int, steps: int) -> None:
 
 
 @pytest.mark.parametrize("architecture", EVERY)
-def test_a_row_is_as_it_would_be_alone(architecture: str) -> None:
+def test_row_generates_the_tokens_that_it_generates_alone(architecture: str) -> None:
     run_schedules(architecture, 2, 15)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", EVERY)
-def test_a_row_is_as_it_would_be_alone_for_long(architecture: str) -> None:
+def test_row_generates_the_tokens_that_it_generates_alone_in_long_runs(architecture: str) -> None:
     run_schedules(architecture, 100, 60)
 
 
 @pytest.mark.parametrize("architecture", ("llama", "gemma3_text", "falcon_h1"))
-def test_rows_that_take_the_places_of_others_are_as_they_would_be_alone(architecture: str) -> None:
-    """Twelve at a time, of all lengths; whoever ends is replaced, and now and then one is taken out."""
+def test_rows_in_reused_slots_generate_the_tokens_that_they_generate_alone(architecture: str) -> None:
+    """Twelve rows of all lengths at a time; a row that ends is replaced, and some are removed early."""
     generator = random.Random(3)
     batch = Batch(model_of(architecture), set(), prefill_step=4096)
     left: dict[int, list[int]] = {}
@@ -205,7 +207,7 @@ def test_rows_that_take_the_places_of_others_are_as_they_would_be_alone(architec
     assert batch.cache_bytes == 0
 
 
-def test_who_leaves_while_the_next_tokens_are_under_way_copies_nobody() -> None:
+def test_row_that_leaves_during_a_step_causes_no_copy_of_the_others() -> None:
     batch = Batch(model_of("llama"), set(), prefill_step=4096)
     for most in (*[100] * 15, 9):
         batch.add(tokens_of(0, 600), [Row(most, GREEDY)])
@@ -220,7 +222,10 @@ def test_who_leaves_while_the_next_tokens_are_under_way_copies_nobody() -> None:
 
 
 def run_secrets(requests: int) -> int:
-    """Many at once, each forced to its own three tokens: none may be seen anywhere else. How many have ended."""
+    """Run requests that are forced to three tokens of their own, and check that no other request has them.
+
+    Return the number of requests that ended.
+    """
     batch = Batch(model_of("qwen3"), set(), prefill_step=64)
     generator = random.Random(7)
     secrets: dict[int, set[int]] = {}
@@ -248,16 +253,16 @@ def run_secrets(requests: int) -> int:
     return ended
 
 
-def test_no_secret_is_seen_in_another_answer() -> None:
+def test_tokens_of_one_request_never_appear_in_another() -> None:
     assert run_secrets(200) > 120
 
 
 @pytest.mark.slow
-def test_no_secret_is_seen_in_a_thousand_answers() -> None:
+def test_tokens_of_one_request_never_appear_in_a_thousand_others() -> None:
     assert run_secrets(1500) > 1000
 
 
-def test_rows_of_different_length_do_not_pay_for_each_other() -> None:
+def test_rows_of_different_length_do_not_share_padding() -> None:
     batch = Batch(model_of("llama"), set(), prefill_step=1024)
     batch.add(tokens_of(4096, 4096), [Row(4096, GREEDY)])
     while not batch.step().tokens:

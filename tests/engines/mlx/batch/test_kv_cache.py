@@ -1,4 +1,4 @@
-"""Rows join and leave without the others' being copied, and nobody's keys and values are ever another's."""
+"""The batched KV cache: rows join and leave without copies of the others, and attend to their own tokens only."""
 
 import random
 from collections.abc import Sequence
@@ -9,40 +9,43 @@ import pytest
 from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 
 from lmx_daemon.engines.mlx.batch.groups import Group
-from lmx_daemon.engines.mlx.batch.kv_cache import capacity_for, filled, runs_of
+from lmx_daemon.engines.mlx.batch.slot_moves import close_gaps, runs_of, slots_for
 
 WINDOW = 24
 LENGTHS = 0, 1, 5, 20, 30, 60, 100
 
 
-def word(row: int, place: int) -> float:
-    """What row `row` keeps of its token at `place`."""
-    return float(1000 * row + place + 1)
+def word(row: int, position: int) -> float:
+    """Return the value that row `row` stores for its token at `position`."""
+    return float(1000 * row + position + 1)
 
 
 def written(rows: Sequence[tuple[int, Sequence[int]]]) -> tuple[mx.array, mx.array]:
-    keys = mx.array([[word(row, place) for place in places] for row, places in rows])
+    keys = mx.array([[word(row, position) for position in positions] for row, positions in rows])
     keys = mx.broadcast_to(keys[:, None, :, None], (len(rows), 2, keys.shape[1], 4)) + 0
     return keys, -keys
 
 
 def caches_of(row: int, length: int) -> list[Any]:
-    """All tokens; a window; as hybrid models have them, tokens beside a state that only holds the last; and none, for
-    a layer that borrows another one's."""
+    """Return one cache of each kind.
+
+    They hold all tokens; a window; tokens beside a fixed state (hybrid models); nothing (a layer that uses another
+    layer's cache).
+    """
     kept, window, inner, state = KVCache(), RotatingKVCache(WINDOW), KVCache(), ArraysCache(1)
     done = 0
     for piece in (7, 30, length):
-        places = range(done, min(length, done + piece))
-        if places:
+        positions = range(done, min(length, done + piece))
+        if positions:
             for cache in (kept, window, inner):
-                cache.update_and_fetch(*written([(row, places)]))
-        done += len(places)
+                cache.update_and_fetch(*written([(row, positions)]))
+        done += len(positions)
     state[0] = mx.full((1, 3), word(row, length))
     return [kept, window, CacheList(inner, state), KVCache()]
 
 
 class Rows:
-    """A group, and how long each of its rows is."""
+    """A group, and the length of each of its rows."""
 
     def __init__(self) -> None:
         self.group: Group | None = None
@@ -58,7 +61,7 @@ class Rows:
         return row
 
     def step(self) -> None:
-        """A token for each row, as a model writes it; what it would attend to is checked."""
+        """Append a token to each row as a model does, and check what the row would attend to."""
         assert self.group is not None
         rows = self.group.rows
         kept, window, both, _ = self.group.advance()
@@ -74,7 +77,7 @@ class Rows:
             seen = mx.broadcast_to(mask, (len(rows), 1, 1, keys.shape[2]))[:, 0, 0].tolist()
             for row, own, visible in zip(rows, keys[:, 1, :, 0].tolist(), seen, strict=True):
                 length = self.lengths[row]
-                expected = [word(row, place) for place in range(max(0, length - reach), length)]
+                expected = [word(row, position) for position in range(max(0, length - reach), length)]
                 assert sorted(value for value, shown in zip(own, visible, strict=True) if shown) == expected
             assert cache.offset.tolist() == [self.lengths[row] for row in rows]
         both[1][0] = mx.array([[word(row, self.lengths[row])] * 3 for row in rows])
@@ -92,17 +95,17 @@ class Rows:
             assert cache.offset == length
             if length:
                 keys, values = cache.keys_and_values()
-                assert keys[0, 0, :, 0].tolist() == [word(row, place) for place in range(length)]
+                assert keys[0, 0, :, 0].tolist() == [word(row, position) for position in range(length)]
                 assert mx.array_equal(keys, -values).item()
         if length:
             assert window.offset == length
             held = window._temporal_order(window.keys)[0, 0, -window.size() :, 0].tolist()
-            assert held[-WINDOW:] == [word(row, place) for place in range(max(0, length - WINDOW), length)]
+            assert held[-WINDOW:] == [word(row, position) for position in range(max(0, length - WINDOW), length)]
         assert both[1][0].tolist() == [[word(row, length)] * 3]
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_every_row_sees_its_own_and_nothing_else(seed: int) -> None:
+def test_row_attends_to_its_own_tokens_only(seed: int) -> None:
     generator = random.Random(seed)
     rows = Rows()
     for _ in range(60):
@@ -151,14 +154,14 @@ def advance(group: Group) -> None:
 
 
 class TestInPlace:
-    """Copies show as memory that is needed for a moment."""
+    """Changes in position: a copy would show as a peak of memory."""
 
     LENGTH = 300
     ONE = 2 * 2 * 4 * 4 * 32 * LENGTH
     """Bytes of one row."""
 
     def needed(self, act: Any) -> float:
-        """In rows, while `act` runs."""
+        """Return the peak of additional memory during `act`, in rows."""
         mx.eval(mx.zeros(1))
         before = mx.get_active_memory()
         mx.reset_peak_memory()
@@ -171,18 +174,18 @@ class TestInPlace:
         advance(group)
         assert extracted[0].offset > self.LENGTH
 
-    def test_who_leaves_costs_a_row_or_two_however_many_stay(self) -> None:
+    def test_leaving_copies_at_most_two_rows(self) -> None:
         for rows in (16, 32):
             group = deep_group(rows, self.LENGTH)
             for row in (3, rows - 1):
                 assert self.needed(lambda group=group, row=row: self.leave_and_advance(group, row)) < 3
             assert len(group.rows) == rows - 2
 
-    def test_who_joins_costs_a_row_or_two_however_many_are_there(self) -> None:
+    def test_joining_copies_at_most_two_rows(self) -> None:
         for rows in (16, 32):
             group = deep_group(rows, self.LENGTH)
             self.leave_and_advance(group, 5)
-            for row in range(rows, rows + 2):  # into the place that is free now, and into one of those to spare
+            for row in range(rows, rows + 2):  # into the slot that has become free, and into a spare one
                 keys = mx.zeros((1, 4, self.LENGTH - 10, 32))
                 window = RotatingKVCache(self.LENGTH)
                 window.update_and_fetch(keys, keys)
@@ -191,7 +194,7 @@ class TestInPlace:
                 group.join(row, keys.shape[2], caches)
                 assert self.needed(lambda group=group: advance(group)) < 2
 
-    def test_what_is_to_spare_stays_small(self) -> None:
+    def test_spare_memory_is_bounded(self) -> None:
         group = deep_group(32, self.LENGTH)
         for row in range(30):
             group.leave({row})
@@ -200,12 +203,12 @@ class TestInPlace:
             assert group.bytes <= 1.34 * 1.15 * need
 
 
-def test_the_last_take_the_places_of_those_that_leave() -> None:
-    assert filled([0, 1, 2]) == [0, 1, 2]
-    assert filled([1, 2, 3]) == [3, 1, 2]
-    assert filled([0, 4, 5]) == [0, 5, 4]
+def test_last_rows_move_into_the_slots_of_those_that_leave() -> None:
+    assert close_gaps([0, 1, 2]) == [0, 1, 2]
+    assert close_gaps([1, 2, 3]) == [3, 1, 2]
+    assert close_gaps([0, 4, 5]) == [0, 5, 4]
     assert runs_of([0, 1, 3, 4, 6]) == [(0, 2), (3, 5), (6, 7)]
 
 
-def test_one_place_in_eight_is_to_spare() -> None:
-    assert [capacity_for(rows) for rows in (2, 7, 8, 17, 64, 200)] == [2, 7, 9, 19, 72, 208]
+def test_one_slot_in_eight_is_spare() -> None:
+    assert [slots_for(rows) for rows in (2, 7, 8, 17, 64, 200)] == [2, 7, 9, 19, 72, 208]

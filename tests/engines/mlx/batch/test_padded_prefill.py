@@ -1,4 +1,4 @@
-"""Several prompts in one call: each has the keys and values that it would have had alone."""
+"""Padded prefill: each prompt has the keys and values of a call of its own."""
 
 import random
 from typing import Any
@@ -17,13 +17,13 @@ from tests.engines.mlx.batch.test_batch import EVERY, MOST, alone, model_of, tok
 LENGTHS = (40, 33, 38, 31)
 
 
-def test_near_lengths_go_together() -> None:
+def test_similar_lengths_share_a_call() -> None:
     assert together([]) == []
     assert together([64, 64, 64]) == [[0, 1, 2]]
     assert together([10, 1000, 11]) == [[1], [2, 0]]
 
 
-def test_little_is_padding() -> None:
+def test_padding_is_bounded() -> None:
     generator = random.Random(1)
     for _ in range(200):
         lengths = [int(2 ** generator.uniform(0, 11)) for _ in range(generator.randrange(1, 20))]
@@ -35,7 +35,7 @@ def test_little_is_padding() -> None:
 
 
 @pytest.mark.parametrize("architecture", EVERY)
-def test_keys_and_values_are_those_of_a_prompt_alone(architecture: str) -> None:
+def test_keys_and_values_equal_those_of_the_prompt_alone(architecture: str) -> None:
     model = model_of(architecture)
     if not probe_model(model).pads:
         assert architecture not in ("llama", "qwen2", "qwen3", "qwen3_moe", "deepseek_v3")
@@ -50,7 +50,7 @@ def test_keys_and_values_are_those_of_a_prompt_alone(architecture: str) -> None:
 
 
 def calls_of(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The shapes of the tokens that the model is called with, from now on."""
+    """Return a list that records the shape of the tokens in each further call of the model."""
     shapes: list[tuple[int, ...]] = []
     model = batch._model
 
@@ -66,28 +66,28 @@ def calls_of(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, .
     return shapes
 
 
-def said_by(batch: Batch, steps: list[StepResult] | None = None) -> dict[int, list[int]]:
-    said: dict[int, list[int]] = {}
+def generate(batch: Batch, steps: list[StepResult] | None = None) -> dict[int, list[int]]:
+    generated: dict[int, list[int]] = {}
     while batch.busy:
         step = batch.step()
         if steps is not None:
             steps.append(step)
         for token in step.tokens:
-            said.setdefault(token.row, []).append(token.token)
-    return said
+            generated.setdefault(token.row, []).append(token.token)
+    return generated
 
 
-def test_prompts_that_arrive_together_take_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompts_that_arrive_together_share_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = Batch(model_of("llama"), set(), prefill_step=4096)
     shapes = calls_of(batch, monkeypatch)
     batch.pace.measured([(0, 4000)], 1.0, False)
     prompts = {batch.add(prompt, [Row(MOST, GREEDY)])[0]: prompt for prompt in (tokens_of(n, 40 - n) for n in range(4))}
-    said = said_by(batch)
+    generated = generate(batch)
     assert shapes == [(4, 39)]
-    assert said == {row: alone("llama", prompt) for row, prompt in prompts.items()}
+    assert generated == {row: alone("llama", prompt) for row, prompt in prompts.items()}
 
 
-def test_what_one_prompt_breaks_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompt_that_raises_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = Batch(model_of("llama"), set(), prefill_step=4096)
     batch.pace.measured([(0, 4000)], 1.0, False)
     model = batch._model
@@ -105,13 +105,13 @@ def test_what_one_prompt_breaks_costs_the_others_nothing(monkeypatch: pytest.Mon
     prompts = [tokens_of(0, 20), (*tokens_of(1, 10), 499, 5, 5), tokens_of(2, 20)]
     rows = [batch.add(prompt, [Row(MOST, GREEDY)])[0] for prompt in prompts]
     steps: list[StepResult] = []
-    said = said_by(batch, steps)
+    generated = generate(batch, steps)
     assert [failed.rows for step in steps for failed in step.failed] == [(rows[1],)]
-    assert said == {rows[0]: alone("llama", prompts[0]), rows[2]: alone("llama", prompts[2])}
+    assert generated == {rows[0]: alone("llama", prompts[0]), rows[2]: alone("llama", prompts[2])}
 
 
 @pytest.mark.parametrize("architecture", EVERY)
-def test_a_lone_prompt_has_its_first_token_after_one_call(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_prompt_has_its_first_token_after_one_call(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = Batch(model_of(architecture), set(), prefill_step=4096)
     shapes = calls_of(batch, monkeypatch)
     (row,) = batch.add(tokens_of(1, 40), [Row(MOST, GREEDY)])
@@ -120,6 +120,6 @@ def test_a_lone_prompt_has_its_first_token_after_one_call(architecture: str, mon
         first = batch.step()
     assert sum(shape[1] for shape in shapes) == 40 and shapes[-1][1] > 1
     assert [token.token for token in first.tokens] == alone(architecture, tokens_of(1, 40))[:1]
-    batch.add(tokens_of(2, 9), [Row(MOST, GREEDY)])  # joins while the other goes on
-    said = said_by(batch)
-    assert [first.tokens[0].token, *said[row]] == alone(architecture, tokens_of(1, 40))
+    batch.add(tokens_of(2, 9), [Row(MOST, GREEDY)])  # it joins while the other row decodes
+    generated = generate(batch)
+    assert [first.tokens[0].token, *generated[row]] == alone(architecture, tokens_of(1, 40))

@@ -1,4 +1,4 @@
-"""Pieces of prompts: as long as the measured pace allows, fairly shared, ending at checkpoints."""
+"""Prefill pieces: sized by the measured speed, shared fairly, ending at checkpoints."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +19,7 @@ def prompt(left: int, arrival: int = 0, done: int = 0) -> Prompt:
 
 
 class Fixed(Pace):
-    """Always the same budget."""
+    """A pace with a constant budget."""
 
     def __init__(self, tokens: int) -> None:
         super().__init__(tokens)
@@ -28,22 +28,22 @@ class Fixed(Pace):
         return self._max_tokens
 
 
-def taken(prompts: list[Prompt], budget: int, turn: int) -> list[tuple[int, int]]:
-    return [(chosen.arrival, count) for chosen, count in choose_pieces(prompts, Fixed(budget), True, turn)]
+def chosen(prompts: list[Prompt], budget: int, turn: int) -> list[tuple[int, int]]:
+    return [(one.arrival, count) for one, count in choose_pieces(prompts, Fixed(budget), True, turn)]
 
 
-def test_the_pace_is_what_was_measured() -> None:
+def test_budget_follows_the_measured_speed() -> None:
     pace = Pace(4096)
     assert pace.budget(0, True) == GRAIN
     pace.measured([(0, 16)], 0.016, True)
     assert abs(pace.budget(0, True) - 1000 * LIVE_SECONDS) <= GRAIN
     assert abs(pace.budget(0, False) - 1000 * IDLE_SECONDS) <= GRAIN
     for _ in range(20):
-        pace.measured([(0, 64)], 0.64, True)  # it has become ten times as slow
+        pace.measured([(0, 64)], 0.64, True)  # the machine is ten times slower now
     assert MIN_TOKENS <= pace.budget(0, True) <= 100 * LIVE_SECONDS
 
 
-def test_the_pace_behind_a_long_context_is_another_than_that_of_a_short_prompt() -> None:
+def test_speed_is_measured_apart_for_long_contexts() -> None:
     pace = Pace(4096)
     for _ in range(10):
         pace.measured([(0, 200)], 0.1, True)
@@ -51,13 +51,13 @@ def test_the_pace_behind_a_long_context_is_another_than_that_of_a_short_prompt()
         pace.measured([(3000, count)], count / 200, True)
     deep = pace.budget(3000, True)
     assert abs(deep - 200 * LIVE_SECONDS) <= MIN_TOKENS and abs(pace.budget(0, True) - 2000 * LIVE_SECONDS) <= GRAIN
-    assert pace.budget(40_000, True) == deep, "the nearest that is known"
+    assert pace.budget(40_000, True) == deep, "an unmeasured depth has the speed of the nearest measured one"
     for _ in range(20):
-        pace.measured([(0, 100), (3000, 10)], 0.2, True)  # both at half the pace
+        pace.measured([(0, 100), (3000, 10)], 0.2, True)  # both at half the speed
     assert pace.budget(3000, True) <= deep // 2 + MIN_TOKENS and pace.budget(0, True) <= 1000 * LIVE_SECONDS + GRAIN
 
 
-def test_a_rest_says_nothing_about_the_pace() -> None:
+def test_short_last_piece_does_not_change_the_measured_speed() -> None:
     pace = Pace(4096)
     pace.measured([(0, 512)], 0.1, True)
     usual = pace.budget(0, True)
@@ -65,36 +65,36 @@ def test_a_rest_says_nothing_about_the_pace() -> None:
     assert pace.budget(0, True) == pace.budget(515, True) == usual
 
 
-def test_a_slow_machine_still_gets_on_and_a_quick_one_is_bounded() -> None:
+def test_budget_is_bounded_below_and_above() -> None:
     slow, quick = Pace(512), Pace(512)
     slow.measured([(0, 16)], 40.0, True)
     quick.measured([(0, 512)], 0.001, True)
     assert slow.budget(0, True) == MIN_TOKENS and quick.budget(0, True) == 512
 
 
-def test_a_short_prompt_does_not_wait_behind_a_long_one_nor_starve_it() -> None:
+def test_short_and_long_prompts_take_turns() -> None:
     long, short = prompt(3000, arrival=0), prompt(40, arrival=1)
-    assert taken([long, short], 128, turn=0) == [(1, 40), (0, 88)]
-    assert taken([long, short], 128, turn=1) == [(0, 128)]
+    assert chosen([long, short], 128, turn=0) == [(1, 40), (0, 88)]
+    assert chosen([long, short], 128, turn=1) == [(0, 128)]
 
 
-def test_short_prompts_share_a_step() -> None:
-    assert taken([prompt(40, n) for n in range(5)], 128, turn=0) == [(0, 40), (1, 40), (2, 40)]
+def test_several_short_prompts_share_a_step() -> None:
+    assert chosen([prompt(40, n) for n in range(5)], 128, turn=0) == [(0, 40), (1, 40), (2, 40)]
 
 
-def test_a_rest_is_taken_with_the_piece_before_it() -> None:
-    assert taken([prompt(140)], 128, turn=0) == [(0, 140)]
+def test_short_rest_is_computed_with_the_piece_before_it() -> None:
+    assert chosen([prompt(140)], 128, turn=0) == [(0, 140)]
 
 
-def test_a_piece_ends_at_a_checkpoint() -> None:
+def test_piece_ends_at_a_checkpoint() -> None:
     one = prompt(300, done=100)
     one.checkpoints |= {50, 150}
-    assert taken([one], 128, turn=0) == [(0, 50)]
+    assert chosen([one], 128, turn=0) == [(0, 50)]
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=8), st.integers(1, 200))
-def test_all_are_done_in_the_end_and_none_starves(lengths: list[int], budget: int) -> None:
+def test_all_prompts_finish_and_none_starves(lengths: list[int], budget: int) -> None:
     waiting = [prompt(length, arrival) for arrival, length in enumerate(lengths)]
     turn, oldest = 0, 0
     while waiting:
@@ -104,6 +104,6 @@ def test_all_are_done_in_the_end_and_none_starves(lengths: list[int], budget: in
         for one, count in chosen:
             one.done += count
         oldest = 0 if any(one is first for one, _ in chosen) else oldest + 1
-        assert oldest < 2, "the oldest has every second turn"
+        assert oldest < 2, "the oldest prompt has every second turn"
         waiting = [one for one in waiting if one.left > 0]
         turn += 1

@@ -1,4 +1,4 @@
-"""Defaults and refusals of what a request asks of sampling."""
+"""Sampling parameters: defaults and refusals."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from lmx_daemon.contract.generation import Generate, Sampling, Text
 from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams, check, resolve
 
 
-def test_defaults_come_from_the_model_then_are_neutral() -> None:
+def test_defaults_come_from_the_model_and_are_neutral_otherwise() -> None:
     model = {"temperature": 0.6, "top_k": 20, "top_p": "garbage"}
     assert resolve(Sampling(), model) == SamplingParams(0.6, 1.0, 20, 0.0, 1.0)
     assert resolve(Sampling(temperature=0.0), model).greedy
@@ -18,11 +18,11 @@ def test_defaults_come_from_the_model_then_are_neutral() -> None:
 @pytest.mark.parametrize(
     "absurd", [float("inf"), float("nan"), -float("inf"), 10**400], ids=["inf", "nan", "-inf", "huge"]
 )
-def test_a_default_that_means_nothing_is_none(absurd: float) -> None:
+def test_meaningless_default_is_ignored(absurd: float) -> None:
     assert resolve(Sampling(), {"temperature": absurd, "top_k": absurd, "min_p": absurd}) == resolve(Sampling(), {})
 
 
-def test_a_temperature_that_divides_by_nothing_is_greedy() -> None:
+def test_tiny_temperature_is_greedy() -> None:
     assert resolve(Sampling(temperature=1e-300), {}).greedy
 
 
@@ -30,7 +30,7 @@ def request(**fields: object) -> Generate:
     return Generate(id="r", model="m", prompt=Text(text="x"), **fields)
 
 
-def test_what_means_nothing_is_refused_by_name() -> None:
+def test_refusal_names_the_field() -> None:
     with pytest.raises(RequestError, match="token 9") as bias:
         check(request(sampling=Sampling(logit_bias={9: 1.0})), 9)
     assert bias.value.param == "logit_bias"

@@ -1,4 +1,4 @@
-"""The choice of tokens: filters on small known distributions, chances, penalties; on MLX and on the host alike."""
+"""The sampler, by MLX and by numpy: filters on known distributions, random numbers, penalties, log-probabilities."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -28,23 +28,23 @@ def drawn(xp: Any, probabilities: Any, rows: Sequence[SamplingParams], chance: A
     return [int(index) for index in found]
 
 
-def kept(xp: Any, **changes: float) -> list[int]:
-    """The tokens that some chance draws."""
+def accepted(xp: Any, **changes: float) -> list[int]:
+    """Return the tokens that any random number can draw."""
     resolved = SamplingParams(**({"temperature": 1.0} | changes))
     chance = np.linspace(0.0005, 0.9995, 1000)
     return sorted(set(drawn(xp, PROBABILITIES, [resolved] * 1000, chance)))
 
 
-def test_filters(xp: Any) -> None:
-    assert kept(xp) == [0, 1, 2, 3, 4]
-    assert kept(xp, top_k=2) == [0, 1]
-    assert kept(xp, top_k=99) == [0, 1, 2, 3, 4]
-    assert kept(xp, top_p=0.5) == [1]
-    assert kept(xp, top_p=0.6) == [0, 1]
-    assert kept(xp, top_p=0.0) == [1]
-    assert kept(xp, min_p=0.2) == [0, 1, 3]
-    assert kept(xp, min_p=1.0) == [1]
-    assert kept(xp, top_k=3, top_p=0.7, min_p=0.9) == [1]
+def test_filters_accept_the_expected_tokens(xp: Any) -> None:
+    assert accepted(xp) == [0, 1, 2, 3, 4]
+    assert accepted(xp, top_k=2) == [0, 1]
+    assert accepted(xp, top_k=99) == [0, 1, 2, 3, 4]
+    assert accepted(xp, top_p=0.5) == [1]
+    assert accepted(xp, top_p=0.6) == [0, 1]
+    assert accepted(xp, top_p=0.0) == [1]
+    assert accepted(xp, min_p=0.2) == [0, 1, 3]
+    assert accepted(xp, min_p=1.0) == [1]
+    assert accepted(xp, top_k=3, top_p=0.7, min_p=0.9) == [1]
 
 
 def test_draws_follow_the_distribution(xp: Any) -> None:
@@ -57,7 +57,7 @@ def test_draws_follow_the_distribution(xp: Any) -> None:
             assert counts[token] / 20_000 == pytest.approx(expected[token], abs=2e-4)
 
 
-def test_a_row_draws_the_same_among_any_others(xp: Any) -> None:
+def test_row_draws_the_same_token_beside_any_other_rows(xp: Any) -> None:
     rng = np.random.default_rng(1)
     probabilities = rng.dirichlet(np.full(700, 0.1), 1)[0] + 1e-9
     mine = SamplingParams(temperature=0.8, top_p=0.9)
@@ -74,7 +74,7 @@ def test_a_row_draws_the_same_among_any_others(xp: Any) -> None:
 
 
 @pytest.mark.parametrize("chance", [1e-8, 0.5, 1 - 2**-22])
-def test_extremes_never_draw_what_is_impossible(xp: Any, chance: float) -> None:
+def test_impossible_tokens_are_never_drawn_at_the_extremes(xp: Any, chance: float) -> None:
     probabilities = np.full(5000, 1e-30, np.float32)
     probabilities[4999] = 0.0
     probabilities[17] = 1.0
@@ -88,7 +88,7 @@ def test_extremes_never_draw_what_is_impossible(xp: Any, chance: float) -> None:
         assert drawn(xp, [1.0, *[0.0] * 8], [SamplingParams(temperature=2.0)], [chance]) == [0]
 
 
-def test_chances_are_even_and_apart() -> None:
+def test_random_numbers_are_uniform_and_independent() -> None:
     starts = bases([(seed, choice) for seed in (0, 1, 2**63 - 1) for choice in (0, 1)])
     table = np.stack([chances(starts, [position] * 6) for position in range(4000)])
     assert table.min() > 0 and table.max() < 1
@@ -98,7 +98,7 @@ def test_chances_are_even_and_apart() -> None:
 
 
 def choose(sampling: list[SamplingParams], logits: Any, prompt: Sequence[int] = (), steps: int = 1) -> list[list[int]]:
-    """Tokens of each step, from the same logits."""
+    """Return the tokens of each of `steps` steps from the same logits."""
     vocabulary = logits.shape[-1]
     counts = [TokenCounts(prompt, vocabulary) if params.penalised else None for params in sampling]
     rows = [SampledRow(*pair) for pair in zip(sampling, counts, strict=True)]
@@ -106,7 +106,7 @@ def choose(sampling: list[SamplingParams], logits: Any, prompt: Sequence[int] = 
     return [sampler.sample(mx.array(logits), [step] * len(sampling)).read()[0] for step in range(steps)]
 
 
-def test_each_row_has_its_own_penalties_and_bias() -> None:
+def test_penalties_and_bias_apply_to_their_own_row() -> None:
     logits = np.tile(np.array([3.0, 2.9, 2.8, -1.0], np.float32), (5, 1))
     sampling = [
         SamplingParams(),
@@ -117,13 +117,13 @@ def test_each_row_has_its_own_penalties_and_bias() -> None:
     ]
     steps = choose(sampling, logits, prompt=[0], steps=4)
     assert [row[0] for row in steps] == [0, 0, 0, 0]
-    assert [row[1] for row in steps] == [0, 1, 0, 0]  # 2 is left out by 0.05
+    assert [row[1] for row in steps] == [0, 1, 0, 0]  # token 2 loses by 0.05
     assert [row[2] for row in steps] == [0, 1, 0, 2]
-    assert [row[3] for row in steps] == [1, 2, 0, 0]  # the prompt's token counts
+    assert [row[3] for row in steps] == [1, 2, 0, 0]  # the prompt's token is penalised too
     assert [row[4] for row in steps] == [3, 3, 3, 3]
 
 
-def test_counts_outlive_a_change_of_rows() -> None:
+def test_token_counts_survive_a_change_of_rows() -> None:
     logits = np.array([[3.0, 2.9, 2.8, -1.0]], np.float32)
     row = SampledRow(SamplingParams(presence_penalty=1.0), TokenCounts([], 4))
     first = Sampler([row], 4).sample(mx.array(logits), [0]).read()[0]
@@ -131,7 +131,7 @@ def test_counts_outlive_a_change_of_rows() -> None:
     assert first == [0] and both.read()[0] == [0, 1]
 
 
-def test_logprobs_are_those_of_the_rows_that_asked() -> None:
+def test_log_probabilities_are_reported_for_the_rows_that_asked() -> None:
     logits = np.log(np.stack([PROBABILITIES, np.roll(PROBABILITIES, 1), np.roll(PROBABILITIES, 2)]))
     sampling = [
         SamplingParams(top_logprobs=2),
@@ -147,7 +147,7 @@ def test_logprobs_are_those_of_the_rows_that_asked() -> None:
     assert found[2].chosen == pytest.approx(np.log(0.5), abs=1e-5)
 
 
-def test_the_device_draws_what_the_host_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_device_and_host_draw_the_same_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
     logits = rng.normal(size=(6, 300)).astype(np.float32) * 3
     sampling = [SamplingParams(temperature=0.7, top_p=0.9, min_p=0.02 * n, top_k=40 * n, seed=n) for n in range(5)]
