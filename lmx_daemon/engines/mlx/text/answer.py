@@ -1,4 +1,4 @@
-"""One request under way: its choices, their text so far, and the events that each step makes of them."""
+"""The worker's record of one request: its choices, their text so far, and the events that each step produces."""
 
 import time
 from dataclasses import dataclass, field
@@ -26,12 +26,12 @@ from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 from lmx_daemon.engines.mlx.text.token_text import bytes_of, continue_text, text_of
 
 SILENT_TOKENS = 8
-"""A character has four bytes at most; more tokens without text are bytes that are none."""
+"""Tokens without text after which the bytes are taken as invalid; a valid character has at most four bytes."""
 
 
 @dataclass
 class Choice:
-    """One row of the batch, as text."""
+    """One choice of a request: its row's tokens, as text."""
 
     index: int
     detokenizer: Any
@@ -39,15 +39,15 @@ class Choice:
     tokens: int = 0
     reasoning_tokens: int = 0
     unreported: int = 0
-    """Tokens that no Delta has counted yet."""
+    """Number of tokens that no Delta has counted yet."""
     ending: Ending | None = None
     silent: int = 0
-    """Tokens in a row that made no text."""
+    """Number of consecutive tokens that produced no text."""
     generated: list[int] = field(default_factory=list)
-    """All tokens so far, so that it can go on after a preemption."""
+    """All tokens so far. A preempted choice resumes after them."""
 
     def text_of(self, token: int) -> str:
-        """The text that one more token completes. Bytes that never become a character come out as replacements."""
+        """Return the text that one more token completes. Invalid bytes become replacement characters."""
         self.detokenizer.add_token(token)
         text: str = self.detokenizer.last_segment
         self.silent = 0 if text else self.silent + 1
@@ -58,6 +58,8 @@ class Choice:
 
 
 class EngineRequest:
+    """One request in the worker, from its tokenized prompt to its last event."""
+
     def __init__(
         self, generate: Generate, prepared: PreparedPrompt, arrived: float, load_seconds: float, seed: int
     ) -> None:
@@ -65,18 +67,20 @@ class EngineRequest:
         self.prepared = prepared
         self.seed = seed
         self.arrived = arrived
-        """Monotonic, of its arrival in the daemon."""
+        """Monotonic time of its arrival in the daemon, in seconds."""
         self.lookup: PrefixLookup | None = None
-        """What it may reuse of its prompt."""
+        """The stored prefixes that its prompt may reuse."""
         self.cached = 0
+        """Prompt tokens that were taken from stored prefixes."""
         self.rows: dict[int, Choice] = {}
+        """Choices by the id of their row in the batch."""
         self.warnings: list[str] = []
         self.preempted = False
-        """It was preempted: its choices wait in the queue."""
+        """Whether it is back in the queue and its choices are to be resumed."""
         self.failures = 0
-        """Failed steps that it took part in."""
+        """Number of failed steps that it took part in."""
         self.quarantined = False
-        """It took part in the last failed step, and has not made a token since."""
+        """Whether it took part in a failed step and has generated no token since."""
         self._load_seconds = load_seconds
         self._started = 0.0
         self._first: float | None = None
@@ -87,7 +91,8 @@ class EngineRequest:
         return self.generate.id
 
     def deadline_error(self, now: float) -> DeadlineError | None:
-        if self.generate.deadline is None and self.generate.queue_deadline is None:  # nearly all, at every step
+        """Return the error of a request whose deadline has passed at the monotonic time `now`."""
+        if self.generate.deadline is None and self.generate.queue_deadline is None:  # the usual case, in every step
             return None
         begun = self._started > 0.0
         limit = patience(self.generate, begun=begun)
@@ -95,30 +100,32 @@ class EngineRequest:
 
     @property
     def done(self) -> bool:
+        """Whether all choices have ended."""
         return bool(self.rows) and all(choice.ending is not None for choice in self.rows.values())
 
     @property
     def longest_generated(self) -> int:
-        """Tokens of the choice that has generated most."""
+        """Number of tokens of the longest choice."""
         return max((len(choice.generated) for choice in self.rows.values()), default=0)
 
     def preempt(self) -> None:
-        """It is in no batch now. A fresh one counts its rows anew, so none of the old numbers may be left."""
+        """Record that the request left the batch. Row ids are forgotten, since a new batch uses the same numbers."""
         self.preempted = True
         self.rows = {-1 - choice.index: choice for choice in self.rows.values()}
 
     def resume(self) -> list[Choice]:
-        """The choices that have not ended; each needs a new row in `rows`."""
+        """Return the choices that have not ended. The caller adds each to `rows` under its new row."""
         self.preempted = False
         left = [choice for choice in self.rows.values() if choice.ending is None]
         self.rows = {row: choice for row, choice in self.rows.items() if choice.ending is not None}
         return left
 
     def start(self) -> None:
+        """Record the time at which prefill starts."""
         self._started = time.monotonic()
 
     def add_choice(self, row: int, index: int, tokenizer: Any, markers: Markers) -> None:
-        """Let `row` of the batch be this request's choice `index`."""
+        """Assign `row` of the batch to the choice `index`."""
         prompt = self.generate.prompt
         parser = OutputParser(
             Markers() if self.prepared.raw else markers,
@@ -163,6 +170,7 @@ class EngineRequest:
         return events
 
     def finished(self, cancelled: bool = False) -> Finished:
+        """Return the terminal event with usage and timings. Choices that have not ended count as cancelled."""
         now = time.monotonic()
         first = self._first or now
         choices = sorted(self.rows.values(), key=lambda choice: choice.index)
@@ -221,7 +229,7 @@ def _reason(choice: Choice, token: Token, piece: ParsedText) -> FinishReason:
 
 
 def logprob_of(token: Token, top: int, detokenizer: Any, tokenizer: Any) -> TokenLogprob:
-    """Return the chosen token's log-probability and those of the `top` likeliest."""
+    """Return the log-probabilities of the sampled token and of the `top` likeliest ones."""
     assert token.logprobs is not None
 
     def entry(identity: int, value: float) -> TokenLogprob:
