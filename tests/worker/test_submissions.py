@@ -53,7 +53,7 @@ class TestOrder:
 
 
 class TestDeadlines:
-    def test_one_that_passes_ends_the_request(self) -> None:
+    def test_an_overdue_request_ends(self) -> None:
         submissions = Submissions()
         added(submissions, "a", waited=2.0, deadline=1.0)
         added(submissions, "b", waited=2.0, queue_deadline=1.0)
@@ -63,13 +63,13 @@ class TestDeadlines:
         assert [event.id for event in events] == ["a", "b"] and len(submissions) == 2
         assert all(isinstance(event, Failed) and event.error.code == "deadline_exceeded" for event in events)
 
-    def test_it_is_the_engines_matter_once_the_prompt_is_prepared(self) -> None:
+    def test_a_prepared_request_is_left_to_the_engine(self) -> None:
         submissions = Submissions()
         submissions.hand_over(added(submissions, waited=2.0, deadline=1.0), lambda: None)
         assert submissions.overdue(time.monotonic()) == [] and len(submissions) == 1
 
 
-class TestPulse:
+class TestHeartbeatCounters:
     def test_preparation_without_progress_shows_in_the_heartbeat(self) -> None:
         counters = HeartbeatCounters()
         added(counters.submissions)
@@ -80,7 +80,7 @@ class TestPulse:
             assert counters.heartbeat().prepared > second.prepared
         assert not counters.heartbeat().preparing
 
-    def test_an_honest_long_call_counts_as_progress_for_the_time_it_may_take(self) -> None:
+    def test_a_long_call_counts_as_progress_within_its_credit(self) -> None:
         counters = HeartbeatCounters()
         with counters.preparation():
             counters.advance(0.05)

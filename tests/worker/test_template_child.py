@@ -38,11 +38,11 @@ def child() -> Iterator[TemplateChild]:
     made.close()
 
 
-def test_it_renders(child: TemplateChild) -> None:
+def test_a_template_renders(child: TemplateChild) -> None:
     assert child.render("{{ messages[0].content }}", {"messages": MESSAGES}) == "Hello & <welcome>"
 
 
-def test_a_child_that_was_late_to_start_answers_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_answer_of_a_late_child_is_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
     made = TemplateChild(2.0, 256 * 1024 * 1024)
     with monkeypatch.context() as hurry:
         hurry.setattr("lmx_daemon.worker.template_child.START_SECONDS", 0.0)
@@ -63,7 +63,7 @@ def test_a_child_that_cannot_limit_its_memory_is_watched_and_killed() -> None:
     made.close()
 
 
-def test_the_footprint_of_a_process_that_is_gone_is_nothing() -> None:
+def test_the_footprint_of_a_process_that_ended_is_zero() -> None:
     assert footprint(os.getpid()) > 10 * MIB
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
@@ -83,10 +83,10 @@ def test_no_process_is_forked_for_a_child(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 class TestEnds:
-    def test_a_signal_from_outside_is_not_the_templates_fault(self) -> None:
+    def test_a_signal_from_outside_is_a_worker_error(self) -> None:
         assert ended(-signal.SIGKILL).status == 500 and "SIGKILL" in ended(-signal.SIGKILL).message
 
-    def test_a_crash_is(self) -> None:
+    def test_a_crash_is_a_template_error(self) -> None:
         assert ended(-signal.SIGSEGV).status == 400 and "SIGSEGV" in ended(-signal.SIGSEGV).message
         assert "exit code 1" in ended(1).message
 
@@ -101,14 +101,14 @@ def test_json_is_not_escaped_for_html(child: TemplateChild) -> None:
     )
 
 
-def test_a_refusal_names_the_messages(child: TemplateChild) -> None:
+def test_a_refusal_has_the_param_messages(child: TemplateChild) -> None:
     with pytest.raises(RequestError, match="only one system") as error:
         child.render("{{ raise_exception('only one system message') }}", {})
     assert error.value.param == "messages"
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_template_costs_a_few_seconds_and_no_more(name: str, child: TemplateChild) -> None:
+def test_a_hostile_template_ends_within_its_limit(name: str, child: TemplateChild) -> None:
     begun = time.monotonic()
     with pytest.raises(RequestError):
         child.render(HOSTILE[name], {"messages": MESSAGES})

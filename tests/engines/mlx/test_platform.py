@@ -8,7 +8,7 @@ from lmx_daemon.engines.mlx import platform
 
 
 @pytest.mark.parametrize("metal", [True, False])
-def test_memory_is_given_back_after_the_gpu_has_finished(metal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_released_after_the_gpu_has_finished(metal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     fake = SimpleNamespace(
         synchronize=lambda: calls.append("synchronize"),

@@ -48,7 +48,7 @@ def failure(worker: WorkerProcess, request: Any) -> Failed:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_answers_in_a_batch_are_the_answers_alone(architecture: str, folder: Path) -> None:
+def test_answers_in_a_batch_equal_the_answers_alone(architecture: str, folder: Path) -> None:
     path = build_model(architecture, folder / architecture, ends=False)
     with WorkerProcess() as worker:
         assert isinstance(worker.load(path, prefill_step=16), Loaded)
@@ -66,7 +66,7 @@ def test_answers_in_a_batch_are_the_answers_alone(architecture: str, folder: Pat
 
 
 class TestAnswers:
-    def test_a_second_turn_uses_the_first_ones_cache(self, worker: WorkerProcess) -> None:
+    def test_a_second_turn_reuses_the_first(self, worker: WorkerProcess) -> None:
         first = completion(worker, PROMPTS[0] * 4, cache_namespace="turns")
         worker.finish(worker.submit(first))
         second = worker.submit(completion(worker, PROMPTS[0] * 4 + " and so on", cache_namespace="turns"))
@@ -76,7 +76,7 @@ class TestAnswers:
         assert isinstance(fresh, Finished) and fresh.usage.cached_tokens == 0
         assert worker.tokens(second) == worker.tokens(other)
 
-    def test_a_seed_repeats_whatever_else_runs(self, worker: WorkerProcess) -> None:
+    def test_a_seed_repeats_beside_other_requests(self, worker: WorkerProcess) -> None:
         ask = {"sampling": sampled(temperature=1.0, seed=11), "max_tokens": 24}
         alone = worker.submit(completion(worker, PROMPTS[1], **ask))
         worker.finish(alone)
@@ -88,7 +88,7 @@ class TestAnswers:
         worker.finish(beside, *noise)
         assert worker.tokens(beside) == worker.tokens(alone)
 
-    def test_the_drawn_seed_is_told_and_repeats(self, worker: WorkerProcess) -> None:
+    def test_a_drawn_seed_is_reported_and_repeats(self, worker: WorkerProcess) -> None:
         drawn = worker.submit(completion(worker, PROMPTS[1], sampling=sampled(temperature=1.0)))
         worker.finish(drawn)
         seed = next(e.seed for e in worker.events[drawn] if isinstance(e, Started))
@@ -96,7 +96,7 @@ class TestAnswers:
         worker.finish(again)
         assert worker.tokens(again) == worker.tokens(drawn)
 
-    def test_choices_differ_and_are_apart(self, worker: WorkerProcess) -> None:
+    def test_choices_differ_and_have_separate_events(self, worker: WorkerProcess) -> None:
         identity = worker.submit(
             completion(worker, PROMPTS[1], choices=3, sampling=sampled(temperature=1.0, seed=3), max_tokens=10)
         )
@@ -117,7 +117,7 @@ class TestAnswers:
         worker.finish(banned)
         assert 77 not in worker.tokens(banned)
 
-    def test_bytes_that_never_become_a_character_do_not_wait_for_ever(self, worker: WorkerProcess) -> None:
+    def test_bytes_that_never_form_a_character_are_emitted(self, worker: WorkerProcess) -> None:
         import tokenizers
 
         path = worker.loaded_from / "tokenizer.json"
@@ -139,7 +139,7 @@ class TestAnswers:
         worker.finish(plain, less)
         assert len(set(worker.tokens(less))) > len(set(worker.tokens(plain)))
 
-    def test_a_stop_string_over_tokens(self, worker: WorkerProcess) -> None:
+    def test_a_stop_string_across_tokens_ends_the_answer(self, worker: WorkerProcess) -> None:
         whole = worker.submit(completion(worker, PROMPTS[2], max_tokens=20))
         worker.finish(whole)
         text = worker.text(whole)
@@ -150,7 +150,7 @@ class TestAnswers:
         assert finished.endings[0].reason == "stop" and finished.endings[0].matched_stop == stop
         assert worker.text(cut) == text[: text.index(stop)]
 
-    def test_logprobs_for_those_who_ask(self, worker: WorkerProcess) -> None:
+    def test_logprobs_are_reported_for_requests_that_ask(self, worker: WorkerProcess) -> None:
         asked = worker.submit(completion(worker, PROMPTS[1], top_logprobs=3, max_tokens=5))
         other = worker.submit(completion(worker, PROMPTS[1], max_tokens=5))
         worker.finish(asked, other)
@@ -160,7 +160,7 @@ class TestAnswers:
             assert len(logprob.top) == 3 and logprob.id == logprob.top[0].id and logprob.logprob <= 0
         assert not any(delta.logprobs for delta in worker.deltas(other))
 
-    def test_counting(self, worker: WorkerProcess) -> None:
+    def test_count_returns_the_tokens_of_a_prompt(self, worker: WorkerProcess) -> None:
         (counted,) = worker.finish(worker.submit(Count(id=worker.name(), model="test", prompt=Text(text=PROMPTS[0]))))
         (asked,) = worker.finish(worker.submit(completion(worker, PROMPTS[0])))
         assert isinstance(counted, Counted) and isinstance(asked, Finished)
@@ -168,7 +168,7 @@ class TestAnswers:
 
 
 class TestCancelling:
-    def test_while_it_decodes(self, worker: WorkerProcess) -> None:
+    def test_a_decoding_request_is_cancelled(self, worker: WorkerProcess) -> None:
         identity = worker.submit(completion(worker, PROMPTS[0], max_tokens=20_000))
         worker.read(lambda: len(worker.deltas(identity)) > 5)
         worker.cancel(identity)
@@ -176,7 +176,7 @@ class TestCancelling:
         assert isinstance(finished, Finished) and finished.reason == "cancelled"
         assert finished.usage.completion_tokens > 0
 
-    def test_at_once_twice_and_unknown(self, worker: WorkerProcess) -> None:
+    def test_early_repeated_and_unknown_cancels_are_accepted(self, worker: WorkerProcess) -> None:
         identity = worker.submit(completion(worker, PROMPTS[0], max_tokens=20_000))
         worker.cancel(identity)
         worker.cancel(identity)
@@ -184,7 +184,7 @@ class TestCancelling:
         (finished,) = worker.finish(identity, seconds=5)
         assert isinstance(finished, Finished) and finished.reason == "cancelled"
 
-    def test_neighbours_are_untouched(self, worker: WorkerProcess) -> None:
+    def test_a_cancel_does_not_change_other_answers(self, worker: WorkerProcess) -> None:
         alone = worker.submit(completion(worker, PROMPTS[3], max_tokens=30))
         worker.finish(alone)
         long = [worker.submit(completion(worker, prompt, max_tokens=20_000)) for prompt in PROMPTS[:3]]
@@ -197,28 +197,28 @@ class TestCancelling:
 
 
 class TestBadInput:
-    def test_a_prompt_beyond_the_context(self, worker: WorkerProcess) -> None:
+    def test_a_prompt_beyond_the_context_is_refused(self, worker: WorkerProcess) -> None:
         error = failure(worker, completion(worker, "word " * 40_000)).error
         assert error.code == "context_length_exceeded" and "32768" in error.message
 
-    def test_one_of_many_megabytes_is_refused_without_counting_it_all(self, worker: WorkerProcess) -> None:
+    def test_a_huge_prompt_is_refused_before_it_is_fully_tokenised(self, worker: WorkerProcess) -> None:
         error = failure(worker, completion(worker, "hello " * 4_000_000)).error
         assert error.code == "context_length_exceeded" and "> 32768 maximum" in error.message
         assert "counted in part" in error.message
 
-    def test_an_empty_prompt(self, worker: WorkerProcess) -> None:
+    def test_an_empty_prompt_is_refused(self, worker: WorkerProcess) -> None:
         assert failure(worker, completion(worker, "")).error.param == "prompt"
 
-    def test_tokens_that_do_not_exist(self, worker: WorkerProcess) -> None:
+    def test_unknown_token_ids_are_refused(self, worker: WorkerProcess) -> None:
         request = completion(worker, "x")
         strange = type(request)(id=request.id, model="test", prompt=Tokens(ids=(5, 99_999)))
         assert "99999" in failure(worker, strange).error.message
 
-    def test_a_bias_for_a_token_that_does_not_exist(self, worker: WorkerProcess) -> None:
+    def test_a_bias_for_an_unknown_token_is_refused(self, worker: WorkerProcess) -> None:
         request = completion(worker, "x", sampling=sampled(logit_bias={4_000_000: 1.0}))
         assert failure(worker, request).error.param == "logit_bias"
 
-    def test_a_deadline(self, worker: WorkerProcess) -> None:
+    def test_a_deadline_ends_a_request(self, worker: WorkerProcess) -> None:
         error = failure(worker, completion(worker, PROMPTS[0], max_tokens=30_000, deadline=0.3)).error
         assert error.code == "deadline_exceeded"
 
@@ -233,7 +233,7 @@ class TestLoading:
         path = build_model("llama", folder / "mapped", auto_map={"AutoModel": "x.Y"})
         assert load_error(path).code == "untrusted_model"
 
-    def test_truncated_weights(self, folder: Path) -> None:
+    def test_truncated_weights_fail_the_load(self, folder: Path) -> None:
         path = build_model("llama", folder / "cut")
         weights = path / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-1000])
@@ -246,14 +246,14 @@ class TestLoading:
         (path / "config.json").write_text(config.replace('"llama"', '"martian"'))
         assert "martian" in load_error(path).message
 
-    def test_a_config_that_divides_by_nothing(self, folder: Path) -> None:
+    def test_a_config_that_divides_by_zero_fails_the_load(self, folder: Path) -> None:
         path = build_model("llama", folder / "headless")
         config = json.loads((path / "config.json").read_text()) | {"num_attention_heads": 0, "head_dim": None}
         (path / "config.json").write_text(json.dumps(config))
         error = load_error(path)
         assert error.code == "model_load_failed" and "ZeroDivisionError" in error.message
 
-    def test_a_model_that_cannot_be_run(self, folder: Path) -> None:
+    def test_a_model_that_cannot_run_fails_the_load(self, folder: Path) -> None:
         path = build_model("llama", folder / "unscaled")
         config = json.loads((path / "config.json").read_text()) | {"num_key_value_heads": 2, "rope_theta": "warm"}
         (path / "config.json").write_text(json.dumps(config))
@@ -264,26 +264,26 @@ class TestLoading:
             (refused,) = worker.finish(worker.submit(chat(worker, "hello")))
             assert isinstance(refused, Failed) and "no model is loaded" in refused.error.message
 
-    def test_a_context_beyond_all_reason_is_not_believed(self, folder: Path) -> None:
+    def test_an_absurd_context_length_is_ignored(self, folder: Path) -> None:
         path = build_model("llama", folder / "endless", max_position_embeddings=10**20)
         with WorkerProcess() as worker:
             loaded = worker.load(path)
             assert isinstance(loaded, Loaded) and loaded.capabilities.context_length == 32768
 
-    def test_a_failed_load_leaves_the_worker_of_use(self, folder: Path, llama: Path) -> None:
+    def test_a_worker_can_load_after_a_failed_load(self, folder: Path, llama: Path) -> None:
         with WorkerProcess() as worker:
             assert isinstance(worker.load(folder / "nowhere"), LoadFailed)
             worker.said.clear()
             assert isinstance(worker.load(llama), Loaded)
 
-    def test_all_of_a_slow_warm_up_is_progress(self, llama: Path) -> None:
+    def test_a_slow_warm_up_reports_progress(self, llama: Path) -> None:
         """The probe's and the batch's, which has five steps and more."""
         with WorkerProcess() as worker:
             assert isinstance(worker.load(llama), Loaded)
             stages = [said.stage for said in worker.said if isinstance(said, LoadProgress)]
             assert stages.count("warming up") >= 15
 
-    def test_bfloat16_is_cast_on_a_cpu_and_said(self, folder: Path) -> None:
+    def test_bfloat16_is_cast_on_a_cpu_with_a_note(self, folder: Path) -> None:
         import mlx.core as mx
 
         path = build_model("llama", folder / "bfloat")
@@ -304,19 +304,19 @@ def load_error(path: Path) -> Any:
 
 
 class TestLeaving:
-    def test_it_leaves_when_asked(self, llama: Path) -> None:
+    def test_leave_ends_the_process(self, llama: Path) -> None:
         with WorkerProcess() as worker:
             worker.load(llama)
             worker.send(Leave())
             assert worker.process.wait(5) == 0
 
-    def test_it_leaves_when_terminated(self, llama: Path) -> None:
+    def test_sigterm_ends_the_process(self, llama: Path) -> None:
         with WorkerProcess() as worker:
             worker.load(llama)
             worker.process.send_signal(signal.SIGTERM)
             assert worker.process.wait(5) == 0
 
-    def test_it_is_gone_within_a_second_of_its_socket(self, llama: Path) -> None:
+    def test_the_process_ends_within_a_second_of_its_socket(self, llama: Path) -> None:
         with WorkerProcess() as worker:
             worker.load(llama)
             worker.submit(completion(worker, PROMPTS[0], max_tokens=20_000))
@@ -325,7 +325,7 @@ class TestLeaving:
             assert worker.process.wait(5) == 0
             assert time.monotonic() - begun < 1.0
 
-    def test_an_interrupt_is_not_for_it(self, worker: WorkerProcess) -> None:
+    def test_sigint_is_ignored(self, worker: WorkerProcess) -> None:
         worker.process.send_signal(signal.SIGINT)
         worker.finish(worker.submit(completion(worker, PROMPTS[1])))
 
@@ -339,7 +339,7 @@ def test_importing_the_engine_keeps_the_limit_of_open_files() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_without_mlx_it_says_what_mends_it(tmp_path: Path) -> None:
+def test_a_missing_mlx_is_reported_with_its_repair(tmp_path: Path) -> None:
     (tmp_path / "mlx").mkdir()
     (tmp_path / "mlx" / "__init__.py").write_text("raise ImportError('libmlx.so: cannot open shared object file')")
     with WorkerProcess({"PYTHONPATH": str(tmp_path)}) as worker:
@@ -348,7 +348,7 @@ def test_without_mlx_it_says_what_mends_it(tmp_path: Path) -> None:
         assert worker.process.wait(5) == 3
 
 
-def test_hello_tells_versions_and_backend(worker: WorkerProcess) -> None:
+def test_hello_has_versions_and_backend(worker: WorkerProcess) -> None:
     hello = worker.first(Hello)
     assert hello.pid == worker.process.pid and "mlx-lm" in hello.versions
     assert hello.backend.startswith(("cpu", "metal", "cuda"))
@@ -360,7 +360,7 @@ def test_a_chat_is_rendered_by_the_models_template(worker: WorkerProcess) -> Non
     assert isinstance(finished, Finished) and finished.usage.prompt_tokens > 5
 
 
-def test_a_template_in_a_file_of_its_own_is_found(folder: Path) -> None:
+def test_a_template_in_a_separate_file_is_found(folder: Path) -> None:
     path = build_model("llama", folder / "apart", ends=False)
     settings = json.loads((path / "tokenizer_config.json").read_text())
     (path / "chat_template.json").write_text(json.dumps({"chat_template": settings.pop("chat_template")}))

@@ -66,7 +66,7 @@ def answers(worker: WorkerProcess) -> bool:
 
 
 class TestPrompts:
-    def test_a_panic_of_the_tokenizer_costs_its_request_only(self, fragile: WorkerProcess) -> None:
+    def test_a_panic_of_the_tokenizer_fails_one_request(self, fragile: WorkerProcess) -> None:
         beside = fragile.submit(completion(fragile, "hello", max_tokens=200))
         error = failed(fragile, completion(fragile, "x" * 3000)).error
         assert error.code == "invalid_request" and "PanicException" in error.message
@@ -100,7 +100,7 @@ class TestPrompts:
         assert isinstance(event, Finished) and [ending.reason for ending in event.endings] == ["cancelled"] * 2
         assert time.monotonic() - begun < 1.0
 
-    def test_a_prompt_in_preparation_is_work_without_progress(self, fragile: WorkerProcess) -> None:
+    def test_a_prompt_in_preparation_shows_as_work_without_progress(self, fragile: WorkerProcess) -> None:
         fragile.said.clear()
         identity = fragile.submit(completion(fragile, ("x" * 22 + " ") * 40))
         beats: list[Heartbeat] = []
@@ -130,12 +130,12 @@ class TestCancels:
 
 
 class TestHalfCharacters:
-    def test_in_a_templates_error(self, fragile: WorkerProcess) -> None:
+    def test_half_a_character_in_a_template_error_is_replaced(self, fragile: WorkerProcess) -> None:
         error = failed(fragile, chat(fragile, "no")).error
         assert error.code == "invalid_request" and "x \N{REPLACEMENT CHARACTER}" in error.message
         assert answers(fragile)
 
-    def test_in_a_tool_call(self, tmp_path: Path) -> None:
+    def test_half_a_character_in_a_tool_call_is_replaced(self, tmp_path: Path) -> None:
         tool = Tool(name="f", description="", parameters={"type": "object"})
         path = build_scripted(tmp_path, CALL, special=["<tool_call>", "</tool_call>"], template=CALLING)
         with WorkerProcess() as worker:
@@ -148,7 +148,7 @@ class TestHalfCharacters:
                 calls = [delta.tool_call for delta in worker.deltas(asked.id) if delta.tool_call]
                 assert json.loads(calls[0].arguments) == {"a": "\N{REPLACEMENT CHARACTER}"}
 
-    def test_in_what_makes_a_load_fail(self, tmp_path: Path) -> None:
+    def test_half_a_character_in_a_load_error_is_replaced(self, tmp_path: Path) -> None:
         path = build_model("llama", tmp_path / "model")
         config = json.loads((path / "config.json").read_text()) | {"model_type": "\ud83d"}
         (path / "config.json").write_text(json.dumps(config))
@@ -157,7 +157,7 @@ class TestHalfCharacters:
 
 
 class TestTemplateChild:
-    def test_a_stopped_one_costs_the_template_limit(self, fragile: WorkerProcess) -> None:
+    def test_a_stopped_template_child_takes_the_template_limit(self, fragile: WorkerProcess) -> None:
         """Its pipe holds 64 kB; the rest of the prompt cannot be written."""
         assert answers(fragile)
         renderer(fragile).send_signal(signal.SIGSTOP)
@@ -166,14 +166,14 @@ class TestTemplateChild:
         assert "chat template took more than 3 s" in error.message and time.monotonic() - begun < 8
         assert answers(fragile)
 
-    def test_one_that_is_killed_costs_no_request(self, fragile: WorkerProcess) -> None:
+    def test_a_killed_template_child_fails_no_request(self, fragile: WorkerProcess) -> None:
         for _ in range(5):
             assert answers(fragile)
             renderer(fragile).kill()
             assert answers(fragile)
 
 
-def test_the_template_child_inherits_nothing_of_the_worker(tmp_path: Path) -> None:
+def test_the_template_child_inherits_no_descriptor(tmp_path: Path) -> None:
     """A copy of the socket would keep the daemon from noticing the worker's end."""
     source, sink = os.pipe()
     with WorkerProcess(left_open=[source, sink]) as worker:
@@ -196,7 +196,7 @@ threading.Thread(target=die, name="stray", daemon=True).start()
 """
 
 
-def test_a_thread_that_dies_ends_the_worker_and_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_death_of_a_thread_ends_the_worker_and_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "sitecustomize.py").write_text(DIES)
     path = build_model("llama", tmp_path / "model", ends=False)
     with WorkerProcess({"PYTHONPATH": str(tmp_path), "LMX_TEST_FLAG": str(tmp_path / "flag")}) as worker:

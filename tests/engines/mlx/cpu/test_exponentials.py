@@ -27,7 +27,7 @@ def window(length: int, tokens: int) -> mx.array:
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("kind", ["causal", "none", "window"])
-def test_attention(shape: tuple[int, ...], kind: str) -> None:
+def test_attention_equals_that_of_mlx(shape: tuple[int, ...], kind: str) -> None:
     rows, heads, own_heads, length, tokens = shape
     mx.random.seed(3)
     queries = mx.random.normal((rows, heads, length, 16))
@@ -40,7 +40,7 @@ def test_attention(shape: tuple[int, ...], kind: str) -> None:
     assert mx.max(mx.abs(found - expected)).item() < 1e-5
 
 
-def test_scores_far_apart_stay_numbers() -> None:
+def test_extreme_scores_give_finite_results() -> None:
     queries = 1e4 * mx.random.normal((1, 4, 80, 16))
     keys = values = mx.random.normal((1, 4, 80, 16))
     found = host.attend(queries, keys, values, 1.0, "causal")
@@ -48,7 +48,7 @@ def test_scores_far_apart_stay_numbers() -> None:
     assert mx.allclose(found, expected, atol=1e-4).item()
 
 
-def test_what_is_not_known_is_left_to_mlx() -> None:
+def test_unsupported_arguments_are_left_to_mlx() -> None:
     known = mx.zeros((1, 4, 100, 16))
     assert host.can_attend(known, known, known, "causal")
     assert not host.can_attend(known.astype(mx.bfloat16), known, known, "causal")
@@ -58,7 +58,7 @@ def test_what_is_not_known_is_left_to_mlx() -> None:
     assert not host.can_attend(known[:, :, :8], known[:, :, :8], known[:, :, :8], None)  # not worth it
 
 
-def test_gate() -> None:
+def test_swiglu_equals_that_of_mlx() -> None:
     gate = mx.concatenate([mx.linspace(-1e4, 1e4, 10_000), mx.linspace(-20, 20, 10_000)])[None]
     x = mx.random.normal(gate.shape)
     assert host.can_gate(gate, x) and not host.can_gate(gate.astype(mx.float16), x)
@@ -66,7 +66,7 @@ def test_gate() -> None:
     assert mx.allclose(host.gate(gate, x), expected, rtol=1e-5, atol=1e-6).item()
 
 
-def test_a_model_computes_at_once_only_where_its_tokens_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numpy_computes_only_while_the_input_tokens_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """A decode step's graph is built on tokens that are chosen later: what looked at them would see the wrong ones."""
     if not platform.on_cpu():
         pytest.skip("numpy takes part on a CPU only")

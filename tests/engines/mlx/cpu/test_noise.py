@@ -16,7 +16,7 @@ def noise(starts: Any, positions: list[int], vocabulary: int) -> Any:
     return Noise(starts, [1.0] * len(positions), vocabulary).at(positions)
 
 
-def test_noise_draws_by_the_distribution() -> None:
+def test_noise_samples_from_the_distribution() -> None:
     starts, counted = bases([(seed, 0) for seed in range(50)]), Counter[int]()
     for position in range(400):
         found = np.log(PROBABILITIES) + noise(starts, [position] * 50, len(PROBABILITIES))

@@ -29,7 +29,7 @@ def test_a_small_model_is_read_in_one_piece(model: Path) -> None:
     assert told_by(model) == [("checking", None), ("weights", 0.0), ("weights", 1.0), ("tokenizer", None)]
 
 
-def test_a_large_one_tells_how_far_it_is(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_model_reports_its_progress(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load_module, "LEAST_PIECE", 1)
     fractions = [fraction for stage, fraction in told_by(model) if stage == "weights" and fraction is not None]
     assert len(fractions) > 5 and fractions == sorted(set(fractions)) and fractions[-1] == 1.0
@@ -41,7 +41,7 @@ def test_a_tokenizer_that_cannot_be_read_fails_the_load(model: Path) -> None:
         told_by(model)
 
 
-def test_code_is_refused_before_anything_else_is_looked_at(model: Path) -> None:
+def test_code_is_refused_before_any_other_check(model: Path) -> None:
     (model / "tokenizer.json").write_text('{"model": 1}')
     (model / "model.safetensors").write_bytes(b"nothing")
     config = json.loads((model / "config.json").read_text())
@@ -50,7 +50,7 @@ def test_code_is_refused_before_anything_else_is_looked_at(model: Path) -> None:
         told_by(model)
 
 
-def test_of_broken_weights_and_a_broken_tokenizer_the_weights_are_named(model: Path) -> None:
+def test_broken_weights_are_reported_before_a_broken_tokenizer(model: Path) -> None:
     (model / "tokenizer.json").write_text('{"model": 1}')
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"intermediate_size": 96}))

@@ -65,7 +65,9 @@ class Mixing(Seen):
         ("dbrx", True, True, True, False),
     ],
 )
-def test_it_is_found_what_a_model_can_do(architecture: str, merges: bool, joins: bool, pads: bool, lazy: bool) -> None:
+def test_the_probe_finds_the_abilities_of_each_architecture(
+    architecture: str, merges: bool, joins: bool, pads: bool, lazy: bool
+) -> None:
     model = model_of(architecture)
     assert probe_model(model) == ModelAbilities(measure_cache(model), merges, joins, pads, lazy)
 
@@ -83,14 +85,14 @@ class Telling(Seen):
 
 
 @pytest.mark.parametrize("architecture", ["llama", "mamba"])  # mamba's cache cannot be cut
-def test_every_call_of_a_slow_model_is_progress_so_that_its_warm_up_is_not_taken_as_a_hang(architecture: str) -> None:
+def test_each_call_of_the_probe_reports_progress(architecture: str) -> None:
     model = Telling(model_of(architecture))
     probe_model(model, lambda: model.told.append("progress"))
     assert model.told.count("call") >= 4 and "call call" not in " ".join(model.told)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "mamba"])
-def test_so_is_every_step_of_the_warm_up(architecture: str) -> None:
+def test_each_step_of_the_warm_up_reports_progress(architecture: str) -> None:
     model = Telling(model_of(architecture))
     batch = Batch(model, set(), prefill_step=64)
     model.told.clear()
@@ -98,16 +100,16 @@ def test_so_is_every_step_of_the_warm_up(architecture: str) -> None:
     assert model.told.count("call") >= 4 and "call call call" not in " ".join(model.told)
 
 
-def test_a_model_that_looks_at_its_tokens_is_not_built_ahead() -> None:
+def test_a_model_that_evaluates_its_tokens_is_not_lazy() -> None:
     assert not probe_model(Looking(model_of("llama"))).lazy
 
 
-def test_a_model_that_mixes_groups_up_gets_one_call_for_each() -> None:
+def test_a_model_that_mixes_groups_cannot_join_them() -> None:
     found = probe_model(Mixing(model_of("llama")))
     assert found.merges and not found.joins
 
 
-def test_a_model_that_sees_what_comes_after_is_given_no_padding() -> None:
+def test_a_model_that_attends_to_later_tokens_gets_no_padding() -> None:
     class Glancing(Seen):
         def __call__(self, inputs: mx.array, cache: Any = None) -> Any:
             return super().__call__(inputs + inputs[:, -1:] + len(inputs), cache=cache)
@@ -115,7 +117,7 @@ def test_a_model_that_sees_what_comes_after_is_given_no_padding() -> None:
     assert not probe_model(Glancing(model_of("llama"))).pads
 
 
-def test_a_model_that_fails_at_a_plain_prompt_fails_the_load() -> None:
+def test_a_model_that_fails_for_a_plain_prompt_fails_the_load() -> None:
     class Broken(Seen):
         def __call__(self, *arguments: Any, **named: Any) -> Any:
             raise ValueError("no such layer")
@@ -124,7 +126,7 @@ def test_a_model_that_fails_at_a_plain_prompt_fails_the_load() -> None:
         probe_model(Broken(model_of("llama")))
 
 
-def test_all_of_it_takes_five_calls() -> None:
+def test_the_probe_calls_the_model_five_times() -> None:
     model = Seen(model_of("llama"))
     probe_model(model)
     assert model.calls <= 5

@@ -41,7 +41,7 @@ class TestBadBlocks:
         return again
 
     @pytest.mark.parametrize("place", [0, 7, 9, 14, 40, -1, -400])
-    def test_a_changed_byte(self, place: int, disk_cache: Callable[..., DiskCache]) -> None:
+    def test_a_block_with_a_changed_byte_is_dropped(self, place: int, disk_cache: Callable[..., DiskCache]) -> None:
         def flip(path: Path) -> None:
             data = bytearray(path.read_bytes())
             data[place] ^= 4
@@ -50,20 +50,20 @@ class TestBadBlocks:
         self.spoiled(disk_cache, flip)
 
     @pytest.mark.parametrize("length", [0, 5, 16, 100, -1])
-    def test_a_torn_file(self, length: int, disk_cache: Callable[..., DiskCache]) -> None:
+    def test_a_truncated_block_is_dropped(self, length: int, disk_cache: Callable[..., DiskCache]) -> None:
         self.spoiled(disk_cache, lambda path: path.write_bytes(path.read_bytes()[:length]))
 
-    def test_too_long_a_file(self, disk_cache: Callable[..., DiskCache]) -> None:
+    def test_a_block_with_trailing_bytes_is_dropped(self, disk_cache: Callable[..., DiskCache]) -> None:
         self.spoiled(disk_cache, lambda path: path.write_bytes(path.read_bytes() + b"x"))
 
-    def test_another_block_under_its_name(self, disk_cache: Callable[..., DiskCache]) -> None:
+    def test_a_block_under_another_name_is_dropped(self, disk_cache: Callable[..., DiskCache]) -> None:
         def swap(path: Path) -> None:
             other = next(other for other in path.parent.iterdir() if other != path)
             path.write_bytes(other.read_bytes())
 
         self.spoiled(disk_cache, swap)
 
-    def test_another_models_block(self, disk_cache: Callable[..., DiskCache], tmp_path: Path) -> None:
+    def test_a_block_of_another_model_is_dropped(self, disk_cache: Callable[..., DiskCache], tmp_path: Path) -> None:
         tokens, cache = numbers(4 * BLOCK)
         foreign = DiskCache(tmp_path / "elsewhere", "other")
         foreign.store(tokens, cache)
@@ -91,21 +91,21 @@ class TestBadBlocks:
         self.spoiled(disk_cache, replace)
         assert time.monotonic() - started < PATIENCE / 2
 
-    def test_another_version(self, disk_cache: Callable[..., DiskCache]) -> None:
+    def test_a_block_of_another_version_is_dropped(self, disk_cache: Callable[..., DiskCache]) -> None:
         def older(path: Path) -> None:
             path.write_bytes(block_files.MAGIC[:-1] + b"\x00" + path.read_bytes()[len(block_files.MAGIC) :])
 
         self.spoiled(disk_cache, older)
 
 
-def test_a_folder_of_another_model_is_not_looked_into(disk_cache: Callable[..., DiskCache]) -> None:
+def test_the_folder_of_another_model_is_not_read(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(4 * BLOCK)
     disk_cache(mark="one").store(tokens, cache)
     assert disk_cache(mark="two").restore([*tokens, 1]) == 0
     assert disk_cache(mark="one").restore([*tokens, 1]) == 4 * BLOCK
 
 
-def test_names_that_are_none_are_left_alone(disk_cache: Callable[..., DiskCache]) -> None:
+def test_files_with_other_names_are_left_alone(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache()
     first.close()  # it tidies up when it begins, and would take the empty folder away
     first.folder.mkdir(parents=True)
@@ -126,7 +126,7 @@ def test_a_vanished_file_is_a_miss(disk_cache: Callable[..., DiskCache]) -> None
     assert again.restore([*tokens, 1]) == 0 and again.said == []
 
 
-def test_a_damaged_tail_costs_itself_alone(disk_cache: Callable[..., DiskCache]) -> None:
+def test_a_damaged_tail_leaves_the_blocks_before_it_usable(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache()
     tokens, cache = numbers(150)
     first.store(tokens, cache)
@@ -150,9 +150,7 @@ for variant in range(10_000):
 """
 
 
-def test_a_writer_killed_in_the_middle_leaves_only_true_blocks(
-    disk_cache: Callable[..., DiskCache], tmp_path: Path
-) -> None:
+def test_a_killed_writer_leaves_only_valid_blocks(disk_cache: Callable[..., DiskCache], tmp_path: Path) -> None:
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path / "prefix")], stdout=subprocess.PIPE)
     assert writer.stdout is not None and writer.stdout.readline() == b"writing\n"
     time.sleep(0.05)

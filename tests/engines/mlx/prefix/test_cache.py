@@ -36,7 +36,7 @@ def llama(folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_answers_after_a_hit_are_the_answers_without(architecture: str, folder: Path) -> None:
+def test_answers_after_a_hit_equal_those_without_a_cache(architecture: str, folder: Path) -> None:
     model = model_of(architecture, folder / architecture)
     prefixes = PrefixCache(PLENTY)
     for length in (200, 192, 17, 256):
@@ -53,7 +53,7 @@ def test_answers_after_a_hit_are_the_answers_without(architecture: str, folder: 
 
 @pytest.mark.parametrize("architecture", ["llama", "deepseek_v3"])
 @pytest.mark.parametrize("common", [9, 63, 64, 150])
-def test_any_common_beginning_serves_where_caches_can_be_cut(architecture: str, common: int, folder: Path) -> None:
+def test_any_common_prefix_is_found_if_caches_can_be_cut(architecture: str, common: int, folder: Path) -> None:
     model = model_of(architecture, folder / architecture)
     prefixes = PrefixCache(PLENTY)
     prefixes.store("", PROMPT[:200], computed(model, PROMPT[:200]))
@@ -63,7 +63,7 @@ def test_any_common_beginning_serves_where_caches_can_be_cut(architecture: str, 
     assert answer(model, hit.cache, other[common:]) == expected(model, other)
 
 
-def test_all_of_a_stored_prompt_but_its_last_token_is_found(llama: Any) -> None:
+def test_a_stored_prompt_is_found_up_to_its_last_token(llama: Any) -> None:
     prefixes = PrefixCache(PLENTY)
     prefixes.store("", PROMPT[:128], computed(llama, PROMPT[:128]))
     assert [stored_tokens(prefixes, PROMPT[:length]) for length in (128, 127, 65, 64)] == [127, 126, 64, 63]
@@ -81,7 +81,7 @@ def test_sequences_share_their_blocks(llama: Any) -> None:
     assert prefixes.size == pytest.approx(alone * 5 / 4)
 
 
-def test_a_longer_sequence_takes_the_place_of_a_shorter_end(llama: Any) -> None:
+def test_a_longer_sequence_replaces_a_shorter_end(llama: Any) -> None:
     prefixes = PrefixCache(PLENTY)
     for length in (100, 110, 120):
         prefixes.store("", PROMPT[:length], computed(llama, PROMPT[:length]))
@@ -91,7 +91,7 @@ def test_a_longer_sequence_takes_the_place_of_a_shorter_end(llama: Any) -> None:
     assert grown == fresh.size
 
 
-def test_a_short_sequence_grows_and_is_all_there_is() -> None:
+def test_a_growing_short_sequence_is_stored_once() -> None:
     prefixes = PrefixCache(PLENTY)
     for length in (20, 40, 60):
         prefixes.store("", PROMPT[:length], tiny_cache(PROMPT[:length]))
@@ -111,7 +111,7 @@ def test_namespaces_share_nothing(llama: Any) -> None:
     assert prefixes.root_key("one") != prefixes.root_key("two")
 
 
-def test_what_is_not_used_goes_first_and_from_its_end(llama: Any) -> None:
+def test_the_least_recently_used_sequence_is_evicted_from_its_end(llama: Any) -> None:
     first, second = PROMPT[:256], [9, *PROMPT[1:256]]
     prefixes = PrefixCache(PLENTY)
     prefixes.store("", first, computed(llama, first))
@@ -127,7 +127,7 @@ def test_what_is_not_used_goes_first_and_from_its_end(llama: Any) -> None:
     assert stored_tokens(prefixes, [*second, 1]) < 256
 
 
-def test_of_a_sequence_that_is_too_long_the_beginning_is_kept(llama: Any) -> None:
+def test_a_sequence_that_is_too_long_is_stored_as_a_prefix(llama: Any) -> None:
     prefixes = PrefixCache(PLENTY)
     prefixes.store("", PROMPT[:BLOCK], computed(llama, PROMPT[:BLOCK]))
     prefixes = PrefixCache(prefixes.size * 2 + 100)
@@ -135,7 +135,7 @@ def test_of_a_sequence_that_is_too_long_the_beginning_is_kept(llama: Any) -> Non
     assert stored_tokens(prefixes, PROMPT) == 2 * BLOCK
 
 
-def test_of_a_sequence_that_fits_only_just_whole_blocks_are_kept() -> None:
+def test_a_sequence_that_barely_fits_is_stored_as_whole_blocks() -> None:
     prefixes = PrefixCache(PLENTY)
     prefixes.store("", PROMPT[:BLOCK], tiny_cache(PROMPT[:BLOCK]))
     prefixes = PrefixCache(prefixes.size * 2)
@@ -144,7 +144,7 @@ def test_of_a_sequence_that_fits_only_just_whole_blocks_are_kept() -> None:
     assert all(node.length == BLOCK for node in prefixes._order.values())
 
 
-def test_a_cache_that_is_not_what_it_is_said_to_be_is_not_kept(llama: Any) -> None:
+def test_an_inconsistent_or_unknown_cache_is_not_stored(llama: Any) -> None:
     prefixes = PrefixCache(PLENTY)
     prefixes.store("", PROMPT, computed(llama, PROMPT[:-1]))
     prefixes.store("", PROMPT, [ConcatenateKVCache()])
@@ -155,7 +155,7 @@ def test_a_cache_that_is_not_what_it_is_said_to_be_is_not_kept(llama: Any) -> No
     assert nothing.size == 0 and not nothing._roots
 
 
-def test_stored_blocks_do_not_hold_the_sequence_they_were_cut_from(llama: Any) -> None:
+def test_stored_blocks_do_not_keep_their_source_alive(llama: Any) -> None:
     cache = computed(llama, PROMPT[: 2 * BLOCK] * 16)
     mx.clear_cache()
     prefixes = PrefixCache(PLENTY)
@@ -196,7 +196,7 @@ pieces = st.lists(st.sampled_from([10, 54, 64, 65, 100]), min_size=1, max_size=4
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), pieces, st.integers(0, 2)), max_size=12))
-def test_it_finds_what_a_plain_search_finds(acts: list[tuple[bool, list[int], int]]) -> None:
+def test_find_equals_a_plain_search(acts: list[tuple[bool, list[int], int]]) -> None:
     prefixes, reference = PrefixCache(PLENTY), Reference()
     for keep, lengths, variant in acts:
         tokens = [n * 7 + variant * (place > 0) for place, n in enumerate(lengths) for n in range(n)]
@@ -214,7 +214,7 @@ def test_it_finds_what_a_plain_search_finds(acts: list[tuple[bool, list[int], in
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(pieces, st.integers(0, 3)), max_size=16), st.integers(2000, 12000))
-def test_the_bound_holds_and_what_is_left_is_right(acts: list[tuple[list[int], int]], max_bytes: int) -> None:
+def test_the_bound_holds_and_the_remaining_blocks_are_right(acts: list[tuple[list[int], int]], max_bytes: int) -> None:
     prefixes = PrefixCache(max_bytes)
     for lengths, variant in acts:
         tokens = [n * 7 + variant for n in range(sum(lengths))]
@@ -227,5 +227,5 @@ def test_the_bound_holds_and_what_is_left_is_right(acts: list[tuple[list[int], i
     assert prefixes.size == 0 and prefixes.find("", PROMPT) is None
 
 
-def test_encoding_is_four_bytes_a_token() -> None:
+def test_a_token_is_encoded_in_four_bytes() -> None:
     assert encode([1, 262_143]) == (1).to_bytes(4, "little") + (262_143).to_bytes(4, "little")

@@ -293,10 +293,10 @@ def run(examples: int, steps: int) -> None:
     run_state_machine_as_test(Machine, settings=settings(wanted, suppress_health_check=list(HealthCheck)))
 
 
-def test_whatever_comes_after_whatever() -> None:
+def test_random_orders_of_operations() -> None:
     run(40, 30)
 
 
 @pytest.mark.slow
-def test_whatever_comes_after_whatever_for_long() -> None:
+def test_long_random_orders_of_operations() -> None:
     run(2000, 50)

@@ -16,7 +16,7 @@ from tests.engines.mlx.prefix.disk_cache import PATIENCE, PLENTY, DiskCache, con
 from tests.engines.mlx.prefix.test_sharing import Rows
 
 
-class TestManyThatWait:
+class TestWaitingRequests:
     """Requests that the disk has something for, and that may not begin for long."""
 
     def reuse(
@@ -40,7 +40,7 @@ class TestManyThatWait:
                 lambda: not disk_cache.disk._reads and not disk_cache.disk._busy, PATIENCE
             )
 
-    def test_what_they_share_is_read_once(
+    def test_a_shared_prefix_is_read_once(
         self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sharing, again = self.reuse(disk_cache, monkeypatch)
@@ -54,7 +54,7 @@ class TestManyThatWait:
         assert [sharing.start(each).cached for each in arrivals] == [6 * BLOCK] * 9 + [8 * BLOCK - 1]
         assert len(self.read) == len(set(self.read)) == 8
 
-    def test_what_was_read_for_them_takes_no_more_than_the_memory_for_prefixes(
+    def test_blocks_read_for_many_requests_stay_within_the_bound(
         self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         probe = PrefixCache(PLENTY)
@@ -86,7 +86,7 @@ class Late(DiskRead):
         pass
 
 
-def test_what_comes_while_somebody_looks_is_not_lost(disk_cache: Callable[..., DiskCache]) -> None:
+def test_a_block_that_arrives_during_a_check_is_not_lost(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(4 * BLOCK)
     disk_cache().store(tokens, cache)
     again = disk_cache()

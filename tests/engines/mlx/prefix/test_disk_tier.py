@@ -29,7 +29,7 @@ from tests.models import ARCHITECTURES
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_answers_after_a_restart_are_the_answers_without(
+def test_answers_after_a_restart_equal_those_without_a_cache(
     architecture: str, folder: Path, disk_cache: Callable[..., DiskCache]
 ) -> None:
     model = model_of(architecture, folder / architecture)
@@ -50,7 +50,7 @@ def test_answers_after_a_restart_are_the_answers_without(
 
 
 @pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float16, mx.float32])
-def test_every_number_type_comes_back(dtype: mx.Dtype, disk_cache: Callable[..., DiskCache]) -> None:
+def test_every_number_type_is_restored(dtype: mx.Dtype, disk_cache: Callable[..., DiskCache]) -> None:
     keys = mx.random.normal((1, 2, 128, 4)).astype(dtype)
     disk_cache().store(PROMPT[:128], [KVCache.from_state((keys, keys + 1, 128))])
     again = disk_cache()
@@ -70,7 +70,7 @@ def test_memory_and_disk_together_serve_one_prompt(disk_cache: Callable[..., Dis
     assert content(again, tokens) == tokens[: 10 * BLOCK]
 
 
-def test_what_memory_evicted_is_read_back(disk_cache: Callable[..., DiskCache]) -> None:
+def test_blocks_that_memory_evicted_are_read_back(disk_cache: Callable[..., DiskCache]) -> None:
     one, two = numbers(8 * BLOCK), numbers(8 * BLOCK, 1)
     probe = PrefixCache(PLENTY)
     probe.store("", *one)
@@ -84,7 +84,7 @@ def test_what_memory_evicted_is_read_back(disk_cache: Callable[..., DiskCache]) 
 
 
 @pytest.mark.parametrize("meanwhile", [True, False])
-def test_what_was_read_back_gives_way_from_its_end(meanwhile: bool, disk_cache: Callable[..., DiskCache]) -> None:
+def test_restored_blocks_are_evicted_from_the_end(meanwhile: bool, disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(8 * BLOCK)
     first = disk_cache()
     first.store(tokens, cache)
@@ -99,7 +99,7 @@ def test_what_was_read_back_gives_way_from_its_end(meanwhile: bool, disk_cache: 
     assert content(again, [*tokens, 1]) == tokens[: 4 * BLOCK]
 
 
-def test_namespaces_are_apart_on_disk_too(disk_cache: Callable[..., DiskCache]) -> None:
+def test_namespaces_are_separate_on_disk(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(2 * BLOCK)
     disk_cache().store(tokens, cache, "one")
     again = disk_cache()
@@ -140,7 +140,7 @@ def test_the_bound_holds_and_the_least_recently_used_go(disk_cache: Callable[...
     assert sum(path.stat().st_size for path in again.files()) <= total // 2 + total // 16
 
 
-def test_a_used_block_is_young_again(disk_cache: Callable[..., DiskCache]) -> None:
+def test_a_used_block_counts_as_recent(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(2 * BLOCK)
     disk_cache().store(tokens, cache)
     again = disk_cache()
@@ -151,7 +151,7 @@ def test_a_used_block_is_young_again(disk_cache: Callable[..., DiskCache]) -> No
     assert all(path.stat().st_mtime > time.time() - 60 for path in again.files())
 
 
-def test_what_does_not_fit_into_the_queue_is_not_written(
+def test_blocks_beyond_the_write_queue_are_not_written(
     disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lmx_daemon.engines.mlx.prefix.disk_tier.QUEUE_BYTES", 0)
@@ -161,7 +161,7 @@ def test_what_does_not_fit_into_the_queue_is_not_written(
     assert first.files() == [] and first.disk.dropped == 4
 
 
-def test_a_full_disk_is_told_once_and_costs_nothing_else(disk_cache: Callable[..., DiskCache]) -> None:
+def test_a_full_disk_is_reported_once(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache(reserve=1 << 60)
     tokens, cache = numbers(4 * BLOCK)
     first.store(tokens, cache)
@@ -170,7 +170,7 @@ def test_a_full_disk_is_told_once_and_costs_nothing_else(disk_cache: Callable[..
     assert content(first, tokens) == tokens[:-1]
 
 
-def test_a_folder_deleted_by_hand_is_made_again(disk_cache: Callable[..., DiskCache]) -> None:
+def test_a_deleted_folder_is_created_again(disk_cache: Callable[..., DiskCache]) -> None:
     disk_cache().store(*numbers(4 * BLOCK))
     first = disk_cache()
     shutil.rmtree(first.folder.parent)
@@ -179,7 +179,7 @@ def test_a_folder_deleted_by_hand_is_made_again(disk_cache: Callable[..., DiskCa
     assert len(first.files()) == 4 and first.said == []
 
 
-def test_files_are_the_owners_alone(disk_cache: Callable[..., DiskCache]) -> None:
+def test_files_are_private(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache()
     first.store(*numbers(BLOCK))
     first.close()
@@ -187,7 +187,7 @@ def test_files_are_the_owners_alone(disk_cache: Callable[..., DiskCache]) -> Non
     assert file.stat().st_mode & 0o777 == 0o600 and first.folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_longest_tail_that_a_prompt_begins_with_is_found(disk_cache: Callable[..., DiskCache]) -> None:
+def test_the_longest_matching_tail_is_found(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache()
     tokens, cache = numbers(300)
     for length in (70, 90, 100, 128, 140):
@@ -200,7 +200,7 @@ def test_the_longest_tail_that_a_prompt_begins_with_is_found(disk_cache: Callabl
         assert content(second, prompt) == tokens[:known]
 
 
-def test_few_tokens_are_no_tail_on_disk_and_a_known_one_is_not_read_again(disk_cache: Callable[..., DiskCache]) -> None:
+def test_short_tails_are_not_written_and_known_tails_not_read(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache()
     first.store(*numbers(70))
     first.store(*numbers(84, variant=1))
@@ -220,7 +220,7 @@ def test_a_namespace_in_memory_only_is_never_written(disk_cache: Callable[..., D
     assert first.files() == []
 
 
-def test_the_folder_of_a_model_holds_its_name(disk_cache: Callable[..., DiskCache]) -> None:
+def test_the_folder_of_a_model_contains_its_name(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache(model="org/one")
     first.store(*numbers(2 * BLOCK))
     first.close()
@@ -229,7 +229,7 @@ def test_the_folder_of_a_model_holds_its_name(disk_cache: Callable[..., DiskCach
     assert not first.folder.exists()
 
 
-def test_blocks_that_are_cleared_beside_a_worker_are_a_miss(disk_cache: Callable[..., DiskCache]) -> None:
+def test_blocks_deleted_by_another_process_are_a_miss(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(4 * BLOCK)
     disk_cache().store(tokens, cache)
     again = disk_cache()

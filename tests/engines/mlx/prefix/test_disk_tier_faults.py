@@ -16,7 +16,7 @@ from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing
 from tests.engines.mlx.prefix.disk_cache import PATIENCE, PLENTY, DiskCache, content, failing_with, numbers, read_ahead
 
 
-class TestFaultsOfItsThread:
+class TestDiskThreadFaults:
     def again(
         self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch, error: Exception
     ) -> DiskCache:
@@ -31,7 +31,7 @@ class TestFaultsOfItsThread:
         return again
 
     @pytest.mark.parametrize("error", [RuntimeError("[malloc] Unable to allocate"), MemoryError("too much")])
-    def test_too_little_memory_costs_a_block(
+    def test_a_lack_of_memory_drops_one_block(
         self, error: Exception, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         again = self.again(disk_cache, monkeypatch, error)
@@ -39,7 +39,7 @@ class TestFaultsOfItsThread:
         again = disk_cache()
         assert again.restore([*numbers(4 * BLOCK, 1)[0], 1]) == again.restore([*numbers(4 * BLOCK)[0], 1]) == 4 * BLOCK
 
-    def test_too_little_memory_ends_the_reading_ahead(
+    def test_a_lack_of_memory_ends_reading_ahead(
         self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         disk_cache().store(*numbers(4 * BLOCK))
@@ -50,7 +50,7 @@ class TestFaultsOfItsThread:
         read_ahead(again)
         assert len(again.said) == 1
 
-    def test_what_was_not_foreseen_costs_the_disk_and_nobody_waits_for_it(
+    def test_an_unexpected_error_stops_the_disk_tier_and_frees_its_waiters(
         self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         again = self.again(disk_cache, monkeypatch, KeyError("a fault"))
@@ -59,7 +59,7 @@ class TestFaultsOfItsThread:
         again.close()
         assert len(again.files()) == 4 and LEFT_ALONE in again.said[0]
 
-    def test_what_was_queued_then_is_let_go_and_no_end_waits_for_it(
+    def test_the_queues_of_a_stopped_disk_tier_are_dropped(
         self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         again, begun, queued = disk_cache(), threading.Event(), threading.Event()
@@ -83,7 +83,7 @@ class TestFaultsOfItsThread:
         assert again.disk.fetch(again.prefixes, "", numbers(4 * BLOCK, 1)[0]) is None
 
 
-def test_after_a_failed_step_what_cannot_be_deleted_is_not_used_either(
+def test_after_a_failed_step_blocks_that_cannot_be_deleted_are_not_used(
     disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens, cache = numbers(4 * BLOCK)
@@ -97,7 +97,7 @@ def test_after_a_failed_step_what_cannot_be_deleted_is_not_used_either(
     assert again.restore([*tokens, 1]) == 0
 
 
-def test_after_a_failed_step_what_was_restored_is_gone(disk_cache: Callable[..., DiskCache]) -> None:
+def test_after_a_failed_step_restored_blocks_are_deleted(disk_cache: Callable[..., DiskCache]) -> None:
     tokens, cache = numbers(4 * BLOCK)
     disk_cache().store(tokens, cache)
     again = disk_cache()
@@ -117,7 +117,7 @@ class Failing:
         pass
 
 
-def test_a_cut_that_fails_later_fails_no_answer_and_nothing_of_it_is_kept() -> None:
+def test_an_asynchronous_cut_that_fails_clears_the_cache_and_fails_no_request() -> None:
     prefixes = PrefixCache(PLENTY, "model", Failing())
     sharing = PrefixSharing(prefixes)
     for _ in range(2):

@@ -9,14 +9,14 @@ PLENTY = 1 << 30
 TOKENS = list(range(400))
 
 
-def test_differences_have_names() -> None:
+def test_each_kind_of_difference_has_its_reason() -> None:
     assert "time" in difference("on 2026-11-21 at", "on 2026-11-22 at", 500, None)
     assert "thinking" in difference("\n<think>\nwell", "\nIt is", 500, "<think>")
     assert "beginning" in difference("a", "b", 3, "<think>")
     assert difference("a", "b", 500, None) == "the text changed"
 
 
-def test_who_is_found_further_than_the_prompts_that_are_remembered_is_not_told_of_those() -> None:
+def test_a_hit_beyond_the_recent_prompts_is_not_compared_with_them() -> None:
     wanted = [(TOKENS[:390], (None, "")), ([*TOKENS, *[7] * 200], (400, "no more of it was known"))]
     for before in ([], [0, *[5] * 99]):
         for tokens, told in wanted:
@@ -28,7 +28,7 @@ def test_who_is_found_further_than_the_prompts_that_are_remembered_is_not_told_o
             assert (found.first_difference, found.miss) == told
 
 
-def test_what_was_never_computed_is_not_called_evicted() -> None:
+def test_tokens_that_were_never_computed_are_not_reported_as_evicted() -> None:
     for held, miss in ((192, ""), (399, "evicted")):
         sharing = PrefixSharing(PrefixCache(PLENTY))
         arrival = sharing.look_up("", TOKENS)

@@ -23,7 +23,7 @@ from tests.models import ARCHITECTURES
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_what_is_read_ahead_needs_no_reading(
+def test_blocks_read_ahead_are_found_in_memory(
     architecture: str, folder: Path, disk_cache: Callable[..., DiskCache]
 ) -> None:
     model = model_of(architecture, folder / architecture)
@@ -37,7 +37,7 @@ def test_what_is_read_ahead_needs_no_reading(
     assert answer(model, hit.cache, PROMPT[200:]) == expected(model, PROMPT)
 
 
-def test_a_conversation_that_grew_is_read_ahead_whole(disk_cache: Callable[..., DiskCache]) -> None:
+def test_a_conversation_that_grew_is_read_ahead_completely(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache()
     tokens, cache = numbers(300)
     for length in (20, 40, 63, 70, 90, 128, 140, 170, 210):
@@ -54,7 +54,7 @@ def test_a_conversation_that_grew_is_read_ahead_whole(disk_cache: Callable[..., 
     assert content(second, tokens) == tokens[:210] and second.restore(tokens) == 0
 
 
-def test_what_is_read_ahead_may_come_by_and_by(disk_cache: Callable[..., DiskCache]) -> None:
+def test_blocks_read_ahead_can_arrive_one_by_one(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache()
     tokens, cache = numbers(300)
     first.store(tokens, cache)
@@ -73,7 +73,7 @@ def test_what_is_read_ahead_may_come_by_and_by(disk_cache: Callable[..., DiskCac
             each.prefixes.resize(each.prefixes.size - 1)
 
 
-def test_the_newest_is_read_ahead_within_its_bound(disk_cache: Callable[..., DiskCache]) -> None:
+def test_the_most_recent_blocks_are_read_ahead_within_the_bound(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache()
     for variant in range(4):
         first.store(*numbers(150, variant))
@@ -100,7 +100,7 @@ def _floats(data: bytes, size: int) -> set[float]:
     return set(np.frombuffer(data[-size:], np.float32).tolist())
 
 
-def test_of_a_conversation_that_is_too_long_the_beginning_is_read_ahead(disk_cache: Callable[..., DiskCache]) -> None:
+def test_the_prefix_of_a_conversation_that_is_too_long_is_read_ahead(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache()
     first.store(*numbers(10 * BLOCK))
     first.close()
@@ -119,7 +119,7 @@ class Counted(dict[bytes, BlockFile]):
         return super().get(key, default)
 
 
-def test_what_is_not_read_ahead_is_looked_at_once() -> None:
+def test_blocks_that_are_not_read_ahead_are_visited_once() -> None:
     blocks, backwards = Counted(), Counted()
     for root in (b"missing", b"another namespace's", b"root"):
         parent = root
@@ -135,7 +135,7 @@ def test_what_is_not_read_ahead_is_looked_at_once() -> None:
     assert blocks.asked + backwards.asked < 4 * len(blocks)
 
 
-def test_nobody_waits_while_it_is_found_out_what_to_read_ahead(
+def test_planning_to_read_ahead_delays_no_request(
     disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens, cache = numbers(2 * BLOCK)
@@ -162,7 +162,7 @@ def test_nobody_waits_while_it_is_found_out_what_to_read_ahead(
     assert come
 
 
-def test_a_prompt_that_comes_while_it_is_read_ahead_is_served_first(disk_cache: Callable[..., DiskCache]) -> None:
+def test_a_prompt_is_served_before_reading_ahead(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache()
     for variant in range(20):
         first.store(*numbers(640, variant))
@@ -182,7 +182,7 @@ def test_a_prompt_that_comes_while_it_is_read_ahead_is_served_first(disk_cache: 
     assert all(stored_tokens(second.prefixes, [*numbers(640, variant)[0], 5]) == 640 for variant in range(20))
 
 
-def test_what_to_read_ahead_is_found_out_too_late_and_the_end_waits_for_none_of_it(
+def test_a_late_plan_to_read_ahead_does_not_delay_the_end(
     disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk_cache().store(*numbers(4 * BLOCK))

@@ -89,7 +89,7 @@ class TestPoison:
             assert worker.tokens(identity) == tokens
         assert worker.process.poll() is None
 
-    def test_several_at_once_cost_nobody_else_and_not_the_worker(self, worker: WorkerProcess) -> None:
+    def test_several_poisoned_requests_fail_alone(self, worker: WorkerProcess) -> None:
         expected = alone(worker)
         others = [worker.submit(request) for request in prompts(worker)]
         worker.read(lambda: all(len(worker.tokens(identity)) > 5 for identity in others))
@@ -98,7 +98,7 @@ class TestPoison:
         assert finished(worker.finish(*others))
         assert [worker.tokens(identity) for identity in others] == expected
 
-    def test_where_nothing_works_any_more_the_worker_ends(self, worker: WorkerProcess) -> None:
+    def test_the_worker_ends_if_no_step_works(self, worker: WorkerProcess) -> None:
         (failed,) = worker.finish(worker.submit(of_ids("deadly", DEADLY, DEADLY, DEADLY)))
         assert isinstance(failed, Failed)
         with pytest.raises((EOFError, ConnectionError)):
@@ -108,7 +108,7 @@ class TestPoison:
 
 
 class TestMemory:
-    def test_answers_that_outgrow_their_memory_wait_and_go_on(self, tmp_path: Path) -> None:
+    def test_answers_that_outgrow_their_memory_are_preempted_and_resumed(self, tmp_path: Path) -> None:
         path = build_model("llama", tmp_path / "llama", ends=False)
         count = 2000
         with WorkerProcess() as worker:
@@ -120,7 +120,7 @@ class TestMemory:
             assert [worker.tokens(identity) for identity in together] == expected
             assert any("set aside" in line for line in logged(worker))
 
-    def test_a_grant_that_shrinks_lets_what_runs_finish(self, tmp_path: Path) -> None:
+    def test_running_requests_finish_after_a_grant_shrinks(self, tmp_path: Path) -> None:
         path = build_model("llama", tmp_path / "llama", ends=False)
         with WorkerProcess() as worker:
             loaded = worker.load(path, cache_bytes=4096 * PER_TOKEN)

@@ -66,7 +66,7 @@ EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) fo
 
 
 @pytest.mark.parametrize("architecture", EACH)
-def test_reused_in_every_way_the_answers_stay(architecture: str, folder: Path, tmp_path: Path) -> None:
+def test_answers_are_the_same_with_every_kind_of_reuse(architecture: str, folder: Path, tmp_path: Path) -> None:
     """Turns, a shared beginning, parallel requests and a restart, on every kind of cache."""
     path = model_of(architecture, folder)
     disk = {"prefix_disk_path": str(tmp_path), "prefix_disk_bytes": PLENTY, "prefill_step": 128}
@@ -94,7 +94,7 @@ def test_reused_in_every_way_the_answers_stay(architecture: str, folder: Path, t
             assert cached > 100 and answer == alone[text][1]
 
 
-def test_one_system_prompt_serves_the_second_conversation_already(folder: Path) -> None:
+def test_the_second_conversation_reuses_the_system_prompt(folder: Path) -> None:
     """Where caches cannot be cut, the end of the system's words is a checkpoint."""
     with WorkerProcess() as worker:
         assert isinstance(worker.load(model_of("mamba", folder)), Loaded)
@@ -110,7 +110,7 @@ def test_one_system_prompt_serves_the_second_conversation_already(folder: Path) 
 
 
 class TestTrimmable:
-    def test_a_cancelled_requests_prompt_is_not_computed_again(self, llama: WorkerProcess) -> None:
+    def test_the_prompt_of_a_cancelled_request_is_reused(self, llama: WorkerProcess) -> None:
         text = SYSTEM + "cancel this"
         name = llama.submit(completion(llama, text, max_tokens=500, cache_namespace="cancelled"))
         llama.read(lambda: len(llama.tokens(name)) > 2)
@@ -119,36 +119,36 @@ class TestTrimmable:
         ((cached, _),) = ask(llama, text, namespace="cancelled")
         assert cached > 100
 
-    def test_one_system_prompt_for_all_who_come_together(self, llama: WorkerProcess) -> None:
+    def test_concurrent_requests_compute_the_system_prompt_once(self, llama: WorkerProcess) -> None:
         texts = [SYSTEM + f"question {n}, of another length{' ' * n}" for n in range(12)]
         found = ask(llama, *texts, namespace="agents")
         assert sorted(cached > 100 for cached, _ in found) == [False] + [True] * 11
 
-    def test_choices_count_the_prompt_once(self, llama: WorkerProcess) -> None:
+    def test_choices_share_one_prefill(self, llama: WorkerProcess) -> None:
         ask(llama, SYSTEM, namespace="choices")
         ((cached, _),) = ask(llama, SYSTEM, namespace="choices", choices=3)
         prompt = started(llama).prompt_tokens
         assert cached == prompt - 1
 
 
-class TestWhy:
+class TestMissReport:
     def miss(self, worker: WorkerProcess, namespace: str, before: str, now: str) -> Started:
         ask(worker, before, namespace=namespace)
         ask(worker, now, namespace=namespace)
         return started(worker)
 
-    def test_a_clock_in_the_system_prompt(self, llama: WorkerProcess) -> None:
+    def test_a_changed_clock_is_reported(self, llama: WorkerProcess) -> None:
         told = self.miss(llama, "clock", "It is now 10:41:09. " + SYSTEM, "It is now 10:42:33. " + SYSTEM)
         assert "time" in told.miss and told.first_difference is not None and 0 < told.first_difference < 20
 
-    def test_another_beginning(self, llama: WorkerProcess) -> None:
+    def test_another_beginning_is_reported(self, llama: WorkerProcess) -> None:
         told = self.miss(llama, "other", "You are kind. " + SYSTEM, "You are harsh. " + SYSTEM)
         assert "beginning" in told.miss and told.cached_tokens < 20
 
-    def test_the_next_turn_is_no_miss(self, llama: WorkerProcess) -> None:
+    def test_the_next_turn_is_not_a_miss(self, llama: WorkerProcess) -> None:
         assert self.miss(llama, "turn", SYSTEM, SYSTEM + SYSTEM).miss == ""
 
-    def test_evicted(self, folder: Path) -> None:
+    def test_an_eviction_is_reported(self, folder: Path) -> None:
         with WorkerProcess() as worker:
             assert isinstance(worker.load(model_of("llama", folder), prefix_cache_bytes=200_000), Loaded)
             ask(worker, SYSTEM)
@@ -169,7 +169,7 @@ def used(folder: Path, tmp_path: Path) -> Used:
     return disk, answer
 
 
-def test_a_damaged_disk_block_is_told_and_costs_nothing_but_time(used: Used, folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_block_is_reported_and_recomputed(used: Used, folder: Path, tmp_path: Path) -> None:
     disk, answer = used
     for file in tmp_path.glob("*/*.kv"):
         file.write_bytes(file.read_bytes()[:-1] + bytes([file.read_bytes()[-1] ^ 1]))
@@ -179,7 +179,7 @@ def test_a_damaged_disk_block_is_told_and_costs_nothing_but_time(used: Used, fol
         assert "dropped" in worker.first(Log).message
 
 
-def test_after_a_restart_what_was_used_last_is_in_memory_before_anybody_asks(
+def test_after_a_restart_recent_blocks_are_in_memory_before_the_first_request(
     used: Used, folder: Path, tmp_path: Path
 ) -> None:
     disk, answer = used
@@ -193,14 +193,14 @@ def test_after_a_restart_what_was_used_last_is_in_memory_before_anybody_asks(
 
 
 class TestDecisions:
-    def test_checkpoints_leave_out_what_opens_the_answer(self) -> None:
+    def test_checkpoints_exclude_the_tokens_that_open_the_answer(self) -> None:
         assert checkpoints_for(200, 0, (0, 0)) == (184,)
         assert checkpoints_for(200, 180, (190, 0)) == ()
         assert checkpoints_for(1000, 0, (500, 300)) == (300, 500, 984)
         assert checkpoints_for(1000, 500, (500, 300)) == (984,)
         assert checkpoints_for(10, 0, (0, 0)) == ()
 
-    def test_a_follower_asks_its_leader_for_a_checkpoint_and_waits_for_it(self) -> None:
+    def test_a_request_waits_for_the_checkpoint_of_a_running_row(self) -> None:
         sharing, rows = PrefixSharing(PrefixCache(PLENTY)), Rows()
         leader = begun(sharing, 0, list(range(400)))
         follower = sharing.look_up("", [*range(300), 7, 7, 7])
@@ -211,7 +211,7 @@ class TestDecisions:
         assert sharing.may_start(follower, rows) and sharing.start(follower).cached == 300
         assert leader.cached == 0
 
-    def test_what_cannot_be_stored_costs_what_is_stored_and_nothing_else(self) -> None:
+    def test_an_error_of_store_clears_the_cache_only(self) -> None:
         sharing, tokens = PrefixSharing(PrefixCache(PLENTY)), list(range(400))
         sharing.store("", tokens, tiny_cache(tokens))
         (broken,) = tiny_cache([7, *tokens[1:]])
@@ -221,7 +221,7 @@ class TestDecisions:
         sharing.store("", tokens, tiny_cache(tokens))
         assert sharing.start(sharing.look_up("", tokens)).cached == 399
 
-    def test_a_fault_of_its_own_costs_what_is_stored_and_no_answer(self) -> None:
+    def test_an_internal_error_clears_the_cache_and_fails_no_request(self) -> None:
         told: list[str] = []
         sharing, tokens = PrefixSharing(PrefixCache(PLENTY), warn=told.append), list(range(400))
         sharing.store("", tokens, tiny_cache(tokens))
@@ -235,14 +235,14 @@ class TestDecisions:
         sharing.resize(0)
         assert len(told) == 2 and sharing.size == 0
 
-    def test_who_shares_little_or_is_elsewhere_does_not_wait(self) -> None:
+    def test_a_short_common_prefix_or_another_namespace_is_not_waited_for(self) -> None:
         sharing, rows = PrefixSharing(PrefixCache(PLENTY)), Rows()
         begun(sharing, 0, list(range(400)))
         assert sharing.may_start(sharing.look_up("", [*range(60), *[7] * 300]), rows)
         assert sharing.may_start(sharing.look_up("other", list(range(400))), rows)
         assert rows.asked == []
 
-    def test_a_leader_that_leaves_sets_its_followers_free(self) -> None:
+    def test_waiting_ends_when_the_running_row_ends(self) -> None:
         sharing, rows = PrefixSharing(PrefixCache(PLENTY)), Rows()
         begun(sharing, 0, list(range(400)))
         follower = sharing.look_up("", list(range(399)))
@@ -250,7 +250,7 @@ class TestDecisions:
         sharing.release(0)
         assert sharing.may_start(follower, rows)
 
-    def test_a_leader_that_is_further_gives_what_it_has(self) -> None:
+    def test_a_row_past_the_common_prefix_gives_a_copy(self) -> None:
         sharing, rows = PrefixSharing(PrefixCache(PLENTY)), Rows(held=320)
         sharing.prefixes.store("warm", list(range(10)), tiny_cache(list(range(10))))
         begun(sharing, 0, list(range(400)))

@@ -33,14 +33,14 @@ def said(tokenizer: Any, text: str, reason: str | None, **fields: Any) -> tuple[
     return content, ending.reason, ending.matched_stop
 
 
-def test_a_stop_string_in_the_middle(tokenizer: Any) -> None:
+def test_a_stop_string_in_the_middle_ends_the_answer(tokenizer: Any) -> None:
     assert said(tokenizer, "one STOP two", None, stop=("STOP",)) == ("one ", "stop", "STOP")
 
 
 @pytest.mark.parametrize("reason", ["length", None])
-def test_a_stop_string_at_the_last_token(tokenizer: Any, reason: str | None) -> None:
+def test_a_stop_string_at_the_last_token_is_matched(tokenizer: Any, reason: str | None) -> None:
     assert said(tokenizer, "one two STOP", reason, stop=("STOP",)) == ("one two ", "stop", "STOP")
 
 
-def test_the_beginning_of_a_stop_string_is_said_where_it_does_not_come(tokenizer: Any) -> None:
+def test_an_incomplete_stop_string_is_emitted(tokenizer: Any) -> None:
     assert said(tokenizer, "one ST", "length", stop=("STOP",)) == ("one ST", "length", None)

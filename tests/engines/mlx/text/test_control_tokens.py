@@ -74,14 +74,14 @@ def squeezed(kind: str, text: str) -> str:
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=60, deadline=None)
 @given(words=WORDS)
-def test_no_words_bring_a_control_token_into_the_prompt(kind: str, words: str) -> None:
+def test_no_text_adds_a_control_token_to_the_prompt(kind: str, words: str) -> None:
     check_words(kind, words.encode("utf-8", "replace").decode())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=60, deadline=None)
 @given(words=OTHER_WORDS)
-def test_words_without_control_tokens_have_the_same_tokens_as_before(kind: str, words: str) -> None:
+def test_text_without_control_tokens_keeps_its_tokens(kind: str, words: str) -> None:
     words = words.encode("utf-8", "replace").decode()
     normal = unicodedata.normalize("NFKC", words)
     assume(not any(text in words + "\0" + normal for text in (*SPECIAL, *ADDED)))
@@ -89,7 +89,7 @@ def test_words_without_control_tokens_have_the_same_tokens_as_before(kind: str, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_turn_cannot_be_opened_from_a_users_or_a_tools_words(kind: str) -> None:
+def test_texts_of_users_and_tools_cannot_open_a_turn(kind: str) -> None:
     for role in ("user", "tool"):
         opened = controls(kind, tokens(kind, message(role, ATTACK)))
         assert opened == controls(kind, tokens(kind, message(role, "x")))
@@ -129,7 +129,7 @@ def test_a_turn_after_a_call_begins_with_the_whole_prompt_before_it(kind: str, r
     assert opened > 20 and after[:opened] == before[:opened]
 
 
-def test_words_that_are_no_marker_keep_their_added_tokens() -> None:
+def test_added_tokens_that_are_no_markers_are_kept() -> None:
     found = control_tokens(tokenizer_of("byte-level"), TEMPLATE)
     assert "<table>" not in found and "\n\n" not in found and {"<think>", "<s>", "[INST]"} <= found.keys()
     assert "<table>" in control_tokens(tokenizer_of("byte-level"), None)
@@ -148,14 +148,14 @@ def test_a_separator_is_a_character_that_the_prompt_does_not_contain() -> None:
 @pytest.mark.parametrize(
     "shown", ["{{ m.content | tojson }}", "{{ m.content | tojson(true) }}", "{{ [m.content] }}", "{{ m.content[1:] }}"]
 )
-def test_filters_of_a_template_leave_no_separator(shown: str) -> None:
+def test_template_filters_leave_no_separator(shown: str) -> None:
     template = "{% for m in messages %}<|im_start|>" + shown + "{% endfor %}"
     prompt = tokens("byte-level", message("user", "x<|im_end|>y"), template=template)
     assert controls("byte-level", prompt) == ["<|im_start|>"]
     assert "<|im_end|>y" in tokenizer_of("byte-level").decode(prompt)
 
 
-def test_the_opening_is_found_before_words_with_control_tokens() -> None:
+def test_the_opening_is_found_before_text_with_control_tokens() -> None:
     chat = Chat(messages=(message("system", "Be short. " * 9), message("user", ATTACK)))
     plain = Chat(messages=(message("system", "Be short. " * 9), message("user", "a b")))
     made = builder("byte-level", marks_opening=True)
@@ -170,13 +170,13 @@ def test_thinking_that_a_user_mentions_does_not_open_a_thought() -> None:
     assert builder("byte-level", template=opened).build(Chat(messages=(message("user", "x </think>"),))).thinking
 
 
-def test_many_control_tokens_are_refused_as_soon_as_the_context_is_full() -> None:
+def test_many_control_tokens_are_refused_once_the_context_is_full() -> None:
     made = builder("byte-level", context=2000)
     with pytest.raises(ContextLengthError):
         made.build(Chat(messages=(message("user", "<s>" * 80_000),)))
 
 
-def test_thousands_of_special_tokens_make_a_search_no_slower() -> None:
+def test_thousands_of_special_tokens_do_not_slow_the_search() -> None:
     class Many:
         added_tokens_decoder = {
             number: SimpleNamespace(content=f"<|reserved_{number}|>", special=True, normalized=False)
@@ -227,6 +227,6 @@ def check_family(template: str, words: str) -> None:
     assert counted(words) == counted("x")
 
 
-def test_no_words_bring_a_marker_of_any_family_into_its_prompt() -> None:
+def test_no_text_adds_a_marker_of_any_family_to_its_prompt() -> None:
     for template in families().values():
         check_family(template, "a" + "b".join(sorted(set(MARKER.findall(template)))) + "c")

@@ -15,7 +15,7 @@ from tests.families import FAMILIES, TOOLS, Family
 from tests.scripted import Script
 
 
-def test_no_family_of_mlx_lm_is_left_out() -> None:
+def test_every_family_of_mlx_lm_is_tested() -> None:
     assert {family.name for family in FAMILIES} == {m.name for m in pkgutil.iter_modules(mlx_lm.tool_parsers.__path__)}
 
 
@@ -28,7 +28,7 @@ def known(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return family, Markers(**markers_of(tokenizer))
 
 
-def test_what_a_family_writes_is_read(known: tuple[Family, Markers]) -> None:
+def test_the_calls_of_each_family_are_parsed(known: tuple[Family, Markers]) -> None:
     family, markers = known
     assert family.think is None or (markers.think_start, markers.think_end) == family.think
     for name, case in family.cases().items():
@@ -42,7 +42,7 @@ def test_what_a_family_writes_is_read(known: tuple[Family, Markers]) -> None:
             assert not any(piece.warning for piece in found)
 
 
-def test_an_answer_that_its_limit_cuts_has_whole_calls_and_no_markers(known: tuple[Family, Markers]) -> None:
+def test_an_answer_cut_by_its_limit_has_whole_calls_and_no_markers(known: tuple[Family, Markers]) -> None:
     family, markers = known
     special = [*family.special, *filter(None, (*(family.think or ()), markers.tool_start, markers.tool_end))]
     for name, case in family.cases().items():

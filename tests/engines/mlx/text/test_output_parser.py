@@ -33,39 +33,39 @@ def parse(pieces: list[str], markers: Markers = MARKERS, cut: bool = False, **op
 
 
 class TestWhole:
-    def test_plain(self) -> None:
+    def test_plain_text_is_content(self) -> None:
         assert parse(["Hello there"]) == ("Hello there", "", [], None)
 
-    def test_thinking(self) -> None:
+    def test_thinking_is_reasoning(self) -> None:
         assert parse(["<think>\nhmm\n</think>\n\nYes"]) == ("Yes", "hmm", [], None)
 
-    def test_a_prompt_that_opened_the_thought(self) -> None:
+    def test_a_prompt_that_opened_thinking_starts_in_reasoning(self) -> None:
         assert parse(["hmm\n</think>\n\nYes"], thinking=True) == ("Yes", "hmm", [], None)
 
     def test_a_call(self) -> None:
         assert parse([CALL], tools=TOOLS) == ("", "", [(0, "f", '{"a": "x"}')], None)
 
-    def test_thought_words_and_two_calls(self) -> None:
+    def test_reasoning_content_and_two_calls_are_separated(self) -> None:
         text = f"<think>so</think>\nI will.\n{CALL}\n{CALL}"
         content, reasoning, calls, _ = parse([text], tools=TOOLS)
         assert (content, reasoning) == ("I will.", "so")
         assert [index for index, *_ in calls] == [0, 1]
 
-    def test_markup_is_content_where_no_tools_were_given(self) -> None:
+    def test_call_markup_is_content_without_tools(self) -> None:
         assert parse([CALL])[0] == CALL
 
     @pytest.mark.parametrize("broken", ["not json", '{"no": "name"}', '{"name": "f", "argum'])
-    def test_what_cannot_be_read_as_a_call_is_not_lost(self, broken: str) -> None:
+    def test_an_unparsable_call_becomes_content(self, broken: str) -> None:
         content, _, calls, _ = parse([f"<tool_call>{broken}</tool_call>"], tools=TOOLS)
         assert content == f"<tool_call>{broken}</tool_call>" and not calls
 
-    def test_an_unfinished_call_is_not_lost(self) -> None:
+    def test_an_unfinished_call_becomes_content(self) -> None:
         assert parse(['<tool_call>{"name": "f"'], tools=TOOLS)[0] == '<tool_call>{"name": "f"'
 
-    def test_a_stop_string_ends_content_but_not_thought(self) -> None:
+    def test_a_stop_string_ends_content_but_not_reasoning(self) -> None:
         assert parse(["<think>a\n\nb</think>one\n\ntwo"], stop=["\n\n"]) == ("one", "a\n\nb", [], "\n\n")
 
-    def test_the_stop_that_matched_is_told(self) -> None:
+    def test_the_matched_stop_string_is_reported(self) -> None:
         assert parse(["one END two"], stop=["XYZ", "END"]) == ("one ", "", [], "END")
 
 
@@ -86,11 +86,11 @@ class TestWhiteSpaceAroundCalls:
             (f"hi {CALL} <think>so</think>\n\nbye", "hi\n\nbye"),
         ],
     )
-    def test_texts_around_calls_stay_apart(self, text: str, content: str) -> None:
+    def test_texts_around_calls_stay_separate(self, text: str, content: str) -> None:
         assert parse([text], tools=TOOLS)[0] == content
 
     @pytest.mark.parametrize("tools", [[], TOOLS])
-    def test_texts_around_thoughts_stay_apart(self, tools: list[Any]) -> None:
+    def test_texts_around_reasoning_stay_separate(self, tools: list[Any]) -> None:
         assert parse(["one <think>a</think>\n two<think>b</think>three"], tools=tools)[:2] == (
             ("one two\nthree" if not tools else "one\n two\nthree"),
             "a\nb",
@@ -106,7 +106,7 @@ class TestCallsWithoutAnEndMarker:
         assert parse([f"Sure. {text}"], MISTRAL, tools=TOOLS) == ("Sure.", "", [(0, "f", '{"a": "x"}')], None)
 
     @pytest.mark.parametrize("second", [ONE, ONE.removeprefix("[TOOL_CALLS]")])
-    def test_two_calls(self, second: str) -> None:
+    def test_two_calls_are_parsed(self, second: str) -> None:
         assert [index for index, *_ in parse([self.ONE + second], MISTRAL, tools=TOOLS)[2]] == [0, 1]
 
     @pytest.mark.parametrize("text", [ONE, LIST])
@@ -115,11 +115,11 @@ class TestCallsWithoutAnEndMarker:
             content, _, calls, _ = parse(pieces, MISTRAL, tools=TOOLS)
             assert (content, len(calls)) == ("hi\n\nbye", 1)
 
-    def test_the_marker_in_an_argument(self) -> None:
+    def test_a_marker_in_an_argument_is_kept(self) -> None:
         text = '[TOOL_CALLS]f[ARGS]{"a": "[TOOL_CALLS]f"}'
         assert parse(list(text), MISTRAL, tools=TOOLS)[2] == [(0, "f", '{"a": "[TOOL_CALLS]f"}')]
 
-    def test_a_whole_call_before_the_limit_of_tokens_is_kept_and_a_part_is_dropped(self) -> None:
+    def test_at_the_token_limit_whole_calls_are_kept_and_parts_dropped(self) -> None:
         assert parse([self.ONE], MISTRAL, cut=True, tools=TOOLS)[2] == [(0, "f", '{"a": "x"}')]
         assert parse([self.ONE[:-1]], MISTRAL, cut=True, tools=TOOLS) == ("", "", [], None)
 
@@ -155,17 +155,17 @@ class TestOneCallOnly:
             content, _, calls, _ = parse(pieces, markers, tools=TOOLS, parallel=False)
             assert len(calls) == 1 and content == ("hi" if markers is MARKERS else "")
 
-    def test_it_ends_at_the_end_marker(self) -> None:
+    def test_the_answer_ends_at_the_end_marker(self) -> None:
         parser = OutputParser(MARKERS, tools=TOOLS, parallel=False)
         assert parser.feed(CALL).ended and not parser.feed(" bye") and not parser.finish()
 
 
 class TestLimitOfTokens:
     @pytest.mark.parametrize("text", ["hi\n<tool_c", "hi\n<tool_call>", 'hi <tool_call>{"name": "f"', f"hi{CALL[:-3]}"])
-    def test_a_call_that_is_cut_leaves_nothing(self, text: str) -> None:
+    def test_a_cut_call_is_dropped(self, text: str) -> None:
         assert parse([text], cut=True, tools=TOOLS) == ("hi", "", [], None)
 
-    def test_a_call_whose_end_marker_the_model_forgot_is_a_call(self) -> None:
+    def test_a_call_without_its_end_marker_is_parsed(self) -> None:
         assert parse(["hi " + CALL.removesuffix("</tool_call>")], tools=TOOLS)[2] == [(0, "f", '{"a": "x"}')]
 
 
@@ -176,7 +176,7 @@ def test_half_a_character_in_a_call_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("arguments", ["NaN", "1e999", "{1, 2}"])
-def test_arguments_that_are_no_json_are_no_call(arguments: str) -> None:
+def test_arguments_that_are_not_json_are_content(arguments: str) -> None:
     text = f"<tool_call>[f(a={arguments})]</tool_call>"
     markers = Markers(tool_start="<tool_call>", tool_end="</tool_call>", tool_parser=pythonic.parse_tool_call)
     content, _, calls, _ = parse([text], markers, tools=TOOLS)
@@ -191,7 +191,7 @@ TEXTS = st.lists(
 
 @settings(deadline=None)
 @given(text=TEXTS, data=st.data())
-def test_cutting_changes_nothing(text: str, data: st.DataObject) -> None:
+def test_the_pieces_of_a_text_do_not_matter(text: str, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=10)))
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     assert parse(pieces, tools=TOOLS, stop=["STOP"]) == parse([text], tools=TOOLS, stop=["STOP"])
@@ -199,5 +199,5 @@ def test_cutting_changes_nothing(text: str, data: st.DataObject) -> None:
 
 @settings(deadline=None)
 @given(text=st.text(max_size=60))
-def test_text_without_markers_comes_through_unchanged(text: str) -> None:
+def test_text_without_markers_is_unchanged(text: str) -> None:
     assert parse(list(text))[0] == (text if "<think>" not in text else parse([text])[0])

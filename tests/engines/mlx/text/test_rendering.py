@@ -166,7 +166,7 @@ class ByCode(Letters):
         return str(self._chat_template(messages, **arguments))
 
 
-def test_a_template_that_is_code_gets_only_the_names_it_takes() -> None:
+def test_a_template_that_is_code_receives_only_its_parameters() -> None:
     builder = PromptBuilder(ByCode(), 1_000_000, 2**21, RENDERER)  # type: ignore[arg-type]
     chat = Chat(
         messages=tuple(CONVERSATIONS["call"]),

@@ -20,7 +20,7 @@ def asked(worker: WorkerProcess, text: str, **fields: object) -> Generate:
 
 
 @pytest.mark.parametrize("decoder", ["byte", "metaspace", "metaspace-stripped"])
-def test_a_scripted_model_says_the_script_that_the_prompt_chooses(decoder: Decoder, tmp_path: Path) -> None:
+def test_a_scripted_model_generates_the_script_that_the_prompt_selects(decoder: Decoder, tmp_path: Path) -> None:
     scripts = {"": LONG, "second": PARTS, "endless": Script("la la ", ends=False)}
     with WorkerProcess() as worker:
         assert isinstance(worker.load(build_scripted(tmp_path, scripts, decoder=decoder, special=["<|a|>"])), Loaded)
