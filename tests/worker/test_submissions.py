@@ -1,4 +1,4 @@
-"""Which thread ends a request, and when."""
+"""Submissions: which thread ends a request, and when."""
 
 import time
 from typing import Any
@@ -16,7 +16,7 @@ def added(submissions: Submissions, identity: str = "a", waited: float = 0.0, **
 
 
 class TestOrder:
-    """The calls of `drop` and `act` stand for what the engine's inbox gets."""
+    """Order of the commands that the engine's inbox receives, represented by calls of `drop` and `act`."""
 
     def test_a_cancel_in_preparation_ends_the_request_without_the_engine(self) -> None:
         submissions, inbox = Submissions(), list[str]()

@@ -1,4 +1,4 @@
-"""The child that renders templates: real families, and hostile ones."""
+"""The template child with templates of real families, and with hostile ones."""
 
 import itertools
 import os
@@ -18,7 +18,7 @@ MIB = 1024 * 1024
 MESSAGES = [{"role": "user", "content": "Hello & <welcome>"}]
 PARAMETERS = {"type": "object", "properties": {"a": {"type": "string", "description": "x"}}, "required": ["a"]}
 WANTS_MORE = {"fireworks-ai-llama-3-firefunction-v2"}
-"""Needs a variable of its own, `functions`; it says so."""
+"""Templates that refuse a chat without their own variable `functions`."""
 HOSTILE = {
     "endless": "{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}",
     "doubling": "{% set n = namespace(s='x' * 999) %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
@@ -53,7 +53,7 @@ def test_the_answer_of_a_late_child_is_discarded(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_child_that_cannot_limit_its_memory_is_watched_and_killed() -> None:
-    """As on macOS. The fake answers count the calls: the first is the child's own size."""
+    """Simulate macOS. The first fake measurement is the child's size at its start."""
     sizes: Iterator[int] = itertools.chain([300 * MIB, 300 * MIB, 500 * MIB], itertools.repeat(600 * MIB))
     made = TemplateChild(20.0, 256 * MIB, measure=lambda pid: next(sizes))
     begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""What tests of the engine share: a folder for models, and lives of one prefix cache on disk."""
+"""Fixtures of the engine's tests: a folder for models, and successive prefix caches over one folder on disk."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

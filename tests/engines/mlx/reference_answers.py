@@ -1,4 +1,4 @@
-"""Models called one token at a time, as the measure of what a restored cache must lead to."""
+"""Reference answers: the model is called token by token. Answers from restored caches are compared with them."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def model_of(architecture: str, folder: Path) -> Any:
 
 
 def computed(model: Any, tokens: list[int]) -> list[Any]:
-    """A cache that holds `tokens`."""
+    """Return a cache that holds `tokens`."""
     cache = make_prompt_cache(model)
     model(mx.array([tokens]), cache=cache)
     mx.eval([part.state for part in cache])
@@ -30,7 +30,7 @@ def computed(model: Any, tokens: list[int]) -> list[Any]:
 
 
 def answer(model: Any, cache: list[Any], tokens: list[int], count: int = 8) -> Any:
-    """The greedy answer to `tokens` after what `cache` holds, and how likely each token was."""
+    """Return the greedy answer to `tokens` after the content of `cache`, with the logit of each token."""
     found: list[Any] = []
     logits = model(mx.array([tokens]), cache=cache)
     for _ in range(count):

@@ -37,7 +37,7 @@ from tests.models import build_model
 GIB = 1024**3
 
 
-def unteach() -> None:
+def restore_functions() -> None:
     """Make mlx-lm's models call its own functions again."""
     own = dict.fromkeys((patches.attention, eager_functions.attention), "scaled_dot_product_attention")
     for module in [module for name, module in list(sys.modules.items()) if name.startswith("mlx_lm.models.")]:
@@ -50,14 +50,14 @@ def unteach() -> None:
 
 @pytest.fixture(autouse=True)
 def _as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    unteach()
+    restore_functions()
     alone_with.cache_clear()  # a GPU draws in another way
     monkeypatch.setattr(platform, "on_cpu", lambda: False)
     for name in ("attend", "gate"):
         monkeypatch.setattr(host, name, lambda *_: pytest.fail("numpy takes no part on a GPU"))
     yield
     monkeypatch.undo()
-    unteach()
+    restore_functions()
     patches.install(platform.backend().replacements)
     alone_with.cache_clear()
 

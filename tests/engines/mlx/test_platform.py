@@ -1,4 +1,4 @@
-"""What differs between devices, with MLX's answers faked."""
+"""Differences between devices, with MLX's answers faked."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""The real worker process with real architectures: right answers, cancelling, faults, leaving."""
+"""A real worker process with real architectures: answers, cancels, faults, the end."""
 
 import json
 import signal
@@ -277,7 +277,7 @@ class TestLoading:
             assert isinstance(worker.load(llama), Loaded)
 
     def test_a_slow_warm_up_reports_progress(self, llama: Path) -> None:
-        """The probe's and the batch's, which has five steps and more."""
+        """The probe and the batch's warm-up of five steps or more report progress."""
         with WorkerProcess() as worker:
             assert isinstance(worker.load(llama), Loaded)
             stages = [said.stage for said in worker.said if isinstance(said, LoadProgress)]

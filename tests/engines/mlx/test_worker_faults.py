@@ -1,4 +1,4 @@
-"""A real worker under prompts, templates, answers and signals that break something: what each costs."""
+"""A real worker with hostile prompts, templates and answers, and under signals: what each fault costs."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.models import build_model
 from tests.scripted import build_scripted
 
 HUNGRY = r"(x+x+)+[^x\s]"
-"""A pre-tokenizer's pattern: it panics on many x, and takes 0.1 s for each 22 of them."""
+"""A pre-tokenizer's pattern that panics on many x, and takes 0.1 s for each 22 of them."""
 REFUSES = "{% if messages[0].content == 'no' %}{{ raise_exception('x \\ud83d') }}{% endif %}{{ messages[0].content }}"
 CALL = '<tool_call>{"name": "f", "arguments": {"a": "\\ud83d"}}</tool_call>'
 CALLING = "{{ messages[0].content }}{# <tool_call> tool_call.name #}"
@@ -158,7 +158,7 @@ class TestHalfCharacters:
 
 class TestTemplateChild:
     def test_a_stopped_template_child_takes_the_template_limit(self, fragile: WorkerProcess) -> None:
-        """Its pipe holds 64 kB; the rest of the prompt cannot be written."""
+        """The pipe holds 64 kB; the rest of the prompt cannot be written."""
         assert answers(fragile)
         renderer(fragile).send_signal(signal.SIGSTOP)
         begun = time.monotonic()
@@ -174,7 +174,7 @@ class TestTemplateChild:
 
 
 def test_the_template_child_inherits_no_descriptor(tmp_path: Path) -> None:
-    """A copy of the socket would keep the daemon from noticing the worker's end."""
+    """With a copy of the socket in the child, the daemon would not notice the worker's end."""
     source, sink = os.pipe()
     with WorkerProcess(left_open=[source, sink]) as worker:
         assert isinstance(worker.load(build_model("llama", tmp_path / "model", ends=False)), Loaded)

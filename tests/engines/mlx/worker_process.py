@@ -46,7 +46,7 @@ PATIENCE = 60.0
 
 
 class WorkerProcess:
-    """Frames in and out; what the worker says is kept in `said` and, by request, in `events`."""
+    """A worker's frames: messages are collected in `said`, events by request in `events`."""
 
     def __init__(self, environment: dict[str, str] | None = None, left_open: Sequence[int] = ()) -> None:
         """`left_open` are descriptors that the worker inherits by mistake."""
@@ -80,7 +80,7 @@ class WorkerProcess:
         self.connection.sendall(self._encoder.encode(message))
 
     def read(self, until: Callable[[], bool], seconds: float = PATIENCE) -> None:
-        """Takes frames until `until()` holds."""
+        """Receive frames until `until()` returns true."""
         deadline = time.monotonic() + seconds
         while not until():
             self.connection.settimeout(max(0.01, deadline - time.monotonic()))
@@ -102,7 +102,7 @@ class WorkerProcess:
         return next(message for message in self.said if isinstance(message, kind))
 
     def load(self, path: Path, **options: Any) -> Any:
-        """Loaded or LoadFailed."""
+        """Load a model and return Loaded or LoadFailed."""
         self.loaded_from = path
         self.send(Load(instance="test:1", model="test", path=str(path), options=TextOptions(**options)))
         kinds = (Loaded, LoadFailed)
@@ -122,7 +122,7 @@ class WorkerProcess:
         return f"r{self._count}"
 
     def finish(self, *identities: str, seconds: float = PATIENCE) -> list[Event]:
-        """Waits for the terminal events of all; those events, in order."""
+        """Wait for the terminal events of all requests and return them in order."""
         self.read(lambda: all(self.terminal(i) is not None for i in identities), seconds)
         return [event for i in identities if (event := self.terminal(i)) is not None]
 

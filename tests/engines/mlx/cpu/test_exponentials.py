@@ -1,4 +1,4 @@
-"""What numpy computes for a CPU is what MLX would have."""
+"""numpy's attention and SwiGLU against those of MLX."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ SHAPES = {
 
 
 def window(length: int, tokens: int) -> mx.array:
-    """A sliding window of 20, the first rows of which see a few tokens only."""
+    """Return the mask of a sliding window of 20 tokens; the first rows see a few tokens only."""
     own, all_of = mx.arange(tokens - length, tokens)[:, None], mx.arange(tokens)[None]
     return (own >= all_of) & (own < all_of + 20)
 
@@ -53,9 +53,9 @@ def test_unsupported_arguments_are_left_to_mlx() -> None:
     assert host.can_attend(known, known, known, "causal")
     assert not host.can_attend(known.astype(mx.bfloat16), known, known, "causal")
     assert not host.can_attend(known, known, known, mx.zeros((100, 100)))  # added to the scores
-    assert not host.can_attend(known, known, known, mx.ones((1, 1, 100, 100), mx.bool_))  # of each row its own
+    assert not host.can_attend(known, known, known, mx.ones((1, 1, 100, 100), mx.bool_))  # a mask for each row
     assert not host.can_attend(known, (known, known, known), known, None)  # quantised
-    assert not host.can_attend(known[:, :, :8], known[:, :, :8], known[:, :, :8], None)  # not worth it
+    assert not host.can_attend(known[:, :, :8], known[:, :, :8], known[:, :, :8], None)  # too small
 
 
 def test_swiglu_equals_that_of_mlx() -> None:
@@ -67,7 +67,7 @@ def test_swiglu_equals_that_of_mlx() -> None:
 
 
 def test_numpy_computes_only_while_the_input_tokens_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A decode step's graph is built on tokens that are chosen later: what looked at them would see the wrong ones."""
+    """The graph of a decode step is built on tokens that are sampled later; numpy would read the wrong ones."""
     if not platform.on_cpu():
         pytest.skip("numpy takes part on a CPU only")
     asked = []

@@ -1,4 +1,4 @@
-"""What is refused of a model's files before MLX or transformers sees them, and what a large honest model has."""
+"""Refusal of hostile model files before MLX or transformers read them; a large valid model passes."""
 
 import json
 import os

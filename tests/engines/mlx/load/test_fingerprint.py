@@ -1,4 +1,4 @@
-"""Whose blocks they are."""
+"""The fingerprint of a model."""
 
 import os
 from pathlib import Path

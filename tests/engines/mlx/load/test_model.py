@@ -1,4 +1,4 @@
-"""A load: what it tells on its way, and whose fault comes out."""
+"""A load: its progress, and which error is reported."""
 
 import json
 from pathlib import Path

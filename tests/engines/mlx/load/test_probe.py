@@ -1,4 +1,4 @@
-"""What a model is found able to do, by trying."""
+"""The probe of a model's abilities."""
 
 import functools
 import tempfile
@@ -38,7 +38,7 @@ class Seen:
 
 
 class Looking(Seen):
-    """A model that looks at its tokens before it computes, as some models' own code does."""
+    """A model that evaluates its tokens during the call, as some models do."""
 
     def __call__(self, inputs: mx.array, cache: Any = None) -> Any:
         assert not mx.any(inputs == 511).item()
@@ -46,7 +46,7 @@ class Looking(Seen):
 
 
 class Mixing(Seen):
-    """A model that is wrong where rows are in groups: it looks inside its cache."""
+    """A model that reads the arrays of its cache, and so computes groups of rows wrongly."""
 
     def __call__(self, inputs: mx.array, cache: Any = None) -> Any:
         logits = super().__call__(inputs, cache=cache)
@@ -73,7 +73,7 @@ def test_the_probe_finds_the_abilities_of_each_architecture(
 
 
 class Telling(Seen):
-    """A model that notes its calls in `told`."""
+    """A model that records its calls in `told`."""
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)

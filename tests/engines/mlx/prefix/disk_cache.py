@@ -1,4 +1,4 @@
-"""One life of a worker's prefix cache on disk, for a test to keep things in."""
+"""A prefix cache with a disk tier, as one worker has it from its load to its end."""
 
 import threading
 from collections.abc import Callable
@@ -16,7 +16,7 @@ PATIENCE = 10.0
 
 
 class DiskCache:
-    """One life of a worker's prefix cache, memory and disk."""
+    """Memory and disk tier of one worker's prefix cache."""
 
     def __init__(
         self, root: Path, mark: str = "model", max_bytes: int = PLENTY, memory: int = PLENTY, **more: Any
@@ -33,7 +33,7 @@ class DiskCache:
         self.prefixes.publish()
 
     def restore(self, tokens: list[int], namespace: str = "") -> int:
-        """Tokens gained from disk."""
+        """Return the number of tokens that the disk adds to those in memory."""
         fetch = self.disk.fetch(self.prefixes, namespace, tokens)
         if fetch is None:
             return 0
@@ -52,7 +52,7 @@ class DiskCache:
 
 
 def numbers(count: int, variant: int = 0) -> tuple[list[int], list[Any]]:
-    """Tokens, and a cache whose content says which they are."""
+    """Return tokens, and a cache whose content is computed from them."""
     tokens = [variant * 1000 + n for n in range(count)]
     keys = mx.array(tokens, mx.float32).reshape(1, 1, -1, 1)
     return tokens, [KVCache.from_state((keys, keys * 2, count))]

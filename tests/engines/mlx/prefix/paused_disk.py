@@ -1,4 +1,4 @@
-"""For trying the prefix cache: caches whose content tells what they hold, and a disk that can be held up."""
+"""Parts of prefix cache tests: caches whose content is computed from their tokens, and a disk tier that can pause."""
 
 import math
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ from lmx_daemon.engines.mlx.prefix.nodes import Node
 PATIENCE = 20.0
 MARK = "model"
 VALUES = 1021
-"""So many different contents of a token; half precision holds twice as many exactly."""
+"""Number of different contents of a token; half precision represents twice as many exactly."""
 
 
 def contents(namespace: str, tokens: list[int]) -> list[int]:
-    """One number for each token, which depends on all before it."""
+    """Return one number for each token, which depends on all tokens before it."""
     found, last = [], len(namespace)
     for token in tokens:
         last = (last * 31 + token + 7) % VALUES
@@ -30,7 +30,7 @@ def contents(namespace: str, tokens: list[int]) -> list[int]:
 
 
 def cache_of(namespace: str, tokens: list[int], *, states: bool) -> list[Any]:
-    """What a model would hold after `tokens`."""
+    """Return the cache that a model would hold after `tokens`."""
     numbers = np.array(contents(namespace, tokens))
 
     def made(heads: int, width: int, dtype: mx.Dtype) -> KVCache:
@@ -46,7 +46,7 @@ def cache_of(namespace: str, tokens: list[int], *, states: bool) -> list[Any]:
 
 
 def numbers_of(cache: list[Any], length: int) -> list[Any]:
-    """All numbers in a cache of `length` tokens."""
+    """Return all numbers in a cache of `length` tokens."""
     found: list[Any] = []
     for part in cache:
         if isinstance(part, CacheList):
@@ -60,7 +60,7 @@ def numbers_of(cache: list[Any], length: int) -> list[Any]:
 
 
 class PausedDisk(DiskTier):
-    """One whose thread may be held up before each thing it does."""
+    """A disk tier whose thread can be paused before each piece of work."""
 
     def __init__(self, root: Path, max_bytes: int, say: Any) -> None:
         self.may: float = math.inf
@@ -77,13 +77,13 @@ class PausedDisk(DiskTier):
         return not (self._busy or self._reads or self._touches or self._writes or self._plan or self._ahead)
 
     def settle(self) -> None:
-        """Until the thread is held up, or has nothing to do."""
+        """Wait until the thread is paused or idle."""
         with self._changed:
             quiet = self._changed.wait_for(lambda: self.idle or (self.held and self.may <= 0), PATIENCE)
         assert quiet, "the disk's thread is gone"
 
     def kill(self) -> None:
-        """What is queued is lost."""
+        """End the thread without the queued work."""
         with self._changed:
             self._writes.clear()
             self._touches.clear()
@@ -124,7 +124,7 @@ def below(node: Node) -> Iterator[Node]:
 
 
 def spoil(paths: list[Path], what: str, how: int) -> None:
-    """`how` of a hundred is the place."""
+    """Delete, truncate or change files at `how` percent of their length."""
     for path in paths:
         data = path.read_bytes()
         place = len(data) * how // 100

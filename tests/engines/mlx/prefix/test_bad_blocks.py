@@ -1,4 +1,4 @@
-"""Files that are no true blocks are never used, and cost themselves alone."""
+"""Invalid block files: they are never used, and the blocks before them stay usable."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from tests.engines.mlx.reference_answers import PROMPT
 
 
 class TestBadBlocks:
-    """Each is dropped with one line, and what lies before it still serves."""
+    """An invalid block is dropped with one log line; the blocks before it are still found."""
 
     def spoiled(
         self, disk_cache: Callable[..., DiskCache], spoil: Callable[[Path], object], block: int = 2
@@ -107,7 +107,7 @@ def test_the_folder_of_another_model_is_not_read(disk_cache: Callable[..., DiskC
 
 def test_files_with_other_names_are_left_alone(disk_cache: Callable[..., DiskCache]) -> None:
     first = disk_cache()
-    first.close()  # it tidies up when it begins, and would take the empty folder away
+    first.close()  # the thread removes empty folders when it starts
     first.folder.mkdir(parents=True)
     for name in ("notes.txt", "a-b-c-d.kv", "--.kv", "00-00-0-b.kv"):
         (first.folder / name).write_text("mine")

@@ -172,7 +172,7 @@ def cut_to(part: Any, length: int) -> Any:
 
 
 class Reference:
-    """What a prefix cache without a bound must find: the longest common beginning."""
+    """Model of a prefix cache without a bound: it finds the longest common prefix."""
 
     def __init__(self) -> None:
         self.stored: list[list[int]] = []
@@ -186,7 +186,7 @@ class Reference:
 
 
 def tiny_cache(tokens: list[int]) -> list[Any]:
-    """A cache whose content says which tokens it holds."""
+    """Return a cache whose content is computed from its tokens."""
     keys = mx.array(tokens, mx.float32).reshape(1, 1, -1, 1)
     return [KVCache.from_state((keys, keys * 2, len(tokens)))]
 

@@ -1,4 +1,4 @@
-"""The prefix cache and its disk, whatever comes after whatever: kept, found, read, evicted, damaged, restarted."""
+"""The prefix cache and its disk tier under random orders of operations, faults and restarts."""
 
 import math
 import os
@@ -35,7 +35,7 @@ some = st.integers(0, 99)
 
 @dataclass(frozen=True)
 class Prompt:
-    """An earlier prompt without its last tokens, and more after it."""
+    """Return an earlier prompt without its last tokens, continued by others."""
 
     which: int
     less: int
@@ -76,13 +76,13 @@ class Machine(RuleBasedStateMachine):
         self.folder = self.root / MARK
         self.said: list[str] = []
         self.spoiled = False
-        """Files were damaged or deleted by others; who was not told of it writes them no second time."""
+        """Note that other processes damaged or deleted files; a tier that does not notice does not write them again."""
         self.asked: list[tuple[str, list[int]]] = [("", [0] * 200), ("other", []), ("", [])]
         self.failed: list[str] = []
         self.arrivals: list[PrefixLookup] = []
         self.fetches: list[DiskRead] = []
         self.kept: list[tuple[str, list[int]]] = []
-        """What nothing can have taken away."""
+        """Return the tokens that must still be found."""
 
     @initialize(states=st.booleans(), memory=memories, disk=disks)
     def begin(self, states: bool, memory: int, disk: int) -> None:
@@ -111,11 +111,11 @@ class Machine(RuleBasedStateMachine):
 
     @rule(act=acts)
     def act(self, act: tuple[str, dict[str, Any]]) -> None:
-        """One rule for all, since hypothesis would leave out half of several in each example."""
+        """Run one operation. There is one rule, since hypothesis would leave out half of several in each example."""
         name, more = act
         getattr(self, name)(**more)
 
-    # ---- the engine thread ----
+    # ---- engine thread ----
 
     def keep(self, prompts: list[Prompt], settle: int) -> None:
         for namespace, tokens in map(self.tokens_of, prompts):
@@ -152,7 +152,7 @@ class Machine(RuleBasedStateMachine):
         self.arrivals.append(self.sharing.look_up(*self.tokens_of(prompt)))
 
     def begin_one(self, which: int) -> None:
-        """Of the requests that came; in the end no one waits for the disk."""
+        """Start waiting requests; finally none waits for the disk."""
         if self.arrivals:
             arrival = self.arrivals.pop(which % len(self.arrivals))
             self.disk.let(math.inf)
@@ -180,7 +180,7 @@ class Machine(RuleBasedStateMachine):
         self.disk.read_ahead(self.prefixes.root_key(""), max_bytes)
 
     def take(self, first: int) -> None:
-        """The first few of what has come: the engine may look at any time."""
+        """Insert the first few blocks that were read: the engine may collect at any time."""
         with self.disk._changed:
             later, self.disk._read_ahead = self.disk._read_ahead[first:], self.disk._read_ahead[:first]
         self.disk.collect(self.prefixes)
@@ -197,7 +197,7 @@ class Machine(RuleBasedStateMachine):
         if what != "resize" or max_bytes < PLENTY:
             self.kept.clear()
 
-    # ---- the disk's thread ----
+    # ---- disk thread ----
 
     def let(self, count: float) -> None:
         self.disk.let(count)
@@ -228,10 +228,10 @@ class Machine(RuleBasedStateMachine):
             lost = tail if tail < LEAST_TAIL and not self.states else 0
             self.found(namespace, [*tokens, 9], len(tokens) - lost if (namespace, tokens) in self.kept else 0)
 
-    # ---- others ----
+    # ---- other processes ----
 
     def others(self, what: str, which: int, how: int) -> None:
-        """The files are changed by somebody else."""
+        """Change files as another process would."""
         paths = sorted(self.folder.glob("*.kv"))
         if not paths:
             return
@@ -249,7 +249,7 @@ class Machine(RuleBasedStateMachine):
         else:
             spoil(paths if what == "damage" else [path], what, how)
 
-    # ---- what always holds ----
+    # ---- invariants ----
 
     @invariant()
     def the_disk_is_what_its_index_says(self) -> None:

@@ -1,4 +1,4 @@
-"""The batch hands out a row's cache at the positions asked for, for every kind of cache."""
+"""Checkpoints: the batch returns a row's cache at the requested positions, for every kind of cache."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ PROMPT = [3 + (7 * n) % 400 for n in range(100)]
 
 
 def answer(model: Any, cache: list[Any], tokens: list[int], count: int) -> list[int]:
-    """The greedy answer to `tokens` after what `cache` holds, one model call at a time."""
+    """Return the greedy answer to `tokens` after the content of `cache`, one model call at a time."""
     found: list[int] = []
     logits = model(mx.array([tokens]), cache=cache)
     for _ in range(count):

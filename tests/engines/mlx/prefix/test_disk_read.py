@@ -1,4 +1,4 @@
-"""Requests that wait for the disk, however many: what they share is read once, and nothing that comes is lost."""
+"""Requests that wait for the disk: shared prefixes are read once, and no block that arrives is lost."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.engines.mlx.prefix.test_sharing import Rows
 
 
 class TestWaitingRequests:
-    """Requests that the disk has something for, and that may not begin for long."""
+    """Requests whose prefix is on disk, and that wait for a long time."""
 
     def reuse(
         self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch, **options: Any
@@ -65,14 +65,14 @@ class TestWaitingRequests:
         sharing.publish()
         assert all(each.disk_read is not None and not each.disk_read.loaded for each in arrivals)
         assert 2 * probe.size <= sharing.size <= probe.size * 5 // 2
-        for each in arrivals:  # the first has given way by then, and is read again
+        for each in arrivals:  # the blocks of the first are evicted by then, and are read again
             while not sharing.may_start(each, Rows()):
                 self.wait(again)
             assert sharing.start(each).cached == 8 * BLOCK
 
 
 class Late(DiskRead):
-    """It is done as soon as somebody has seen that it is not."""
+    """A read that is done right after `done` has been read as False."""
 
     seen = False
 

@@ -1,4 +1,4 @@
-"""Faults of the disk's thread, and of steps: what they cost, and that nobody waits for it."""
+"""Faults of the disk thread and of steps: their cost, and that no request keeps waiting."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -77,7 +77,7 @@ class TestDiskThreadFaults:
         again.store(*numbers(4 * BLOCK, 1))
         again.prefixes.publish(everything=True)
         queued.set()
-        with again.disk._changed:  # who waits is woken: nothing else is to come
+        with again.disk._changed:  # waiting requests are woken
             assert again.disk._changed.wait_for(lambda: not again.disk._busy, PATIENCE)
             assert not (again.disk._writes or again.disk._touches or again.disk._queued or again.disk._plan)
         assert again.disk.fetch(again.prefixes, "", numbers(4 * BLOCK, 1)[0]) is None
@@ -108,7 +108,7 @@ def test_after_a_failed_step_restored_blocks_are_deleted(disk_cache: Callable[..
 
 
 class Failing:
-    """What MLX raises of a cut that was only begun, as soon as somebody waits for it."""
+    """Raise as MLX does when an asynchronous cut that failed is evaluated."""
 
     def offer(self, node: Node, layout: CacheLayout) -> None:
         raise RuntimeError("[malloc] Unable to allocate")

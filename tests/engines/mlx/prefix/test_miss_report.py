@@ -1,4 +1,4 @@
-"""Why a prompt was not found, by the prompts before it."""
+"""The miss report, from the prompts before a new one."""
 
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.prefix.miss_report import difference

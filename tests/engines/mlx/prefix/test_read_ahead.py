@@ -1,4 +1,4 @@
-"""What was used last is in memory before anybody asks, and nobody waits for that."""
+"""Reading ahead: recently used blocks are in memory before the first request, and no request waits for it."""
 
 import os
 import threading
@@ -46,7 +46,7 @@ def test_a_conversation_that_grew_is_read_ahead_completely(disk_cache: Callable[
     first.close()
     tails = [path for path in first.files() if path.name.endswith("t.kv")]
     assert len(tails) > 4
-    for path in tails:  # the shortest first, which those after it stand for
+    for path in tails:  # the shortest first, which the later ones cover
         age = int(path.stem.split("-")[3][:-1])
         os.utime(path, (time.time() - age, time.time() - age))
     second = disk_cache()
@@ -62,14 +62,14 @@ def test_blocks_read_ahead_can_arrive_one_by_one(disk_cache: Callable[..., DiskC
     second.disk.read_ahead(second.prefixes.root_key(""), PLENTY)
     assert second.woken.wait(PATIENCE)
     come, second.disk._read_ahead = second.disk._read_ahead, []
-    for loaded in come:  # the engine may look after each of them
+    for loaded in come:  # the engine may collect after each block
         second.disk._read_ahead = [loaded]
         second.disk.collect(second.prefixes)
     third = disk_cache()
     third.disk._read_ahead = come
     third.disk.collect(third.prefixes)
     for each in (second, third):
-        while each.prefixes.size:  # a block never goes before those that follow it, which is asserted there
+        while each.prefixes.size:  # asserts that a block is evicted after its successors
             each.prefixes.resize(each.prefixes.size - 1)
 
 
@@ -92,7 +92,7 @@ def test_the_most_recent_blocks_are_read_ahead_within_the_bound(disk_cache: Call
     held = [stored_tokens(second.prefixes, [*numbers(150, variant)[0], 5]) for variant in range(4)]
     assert held[:2] == [0, 150] and held[2] < 150 and held[3] == 150
     assert second.prefixes.find("another's", numbers(150, 9)[0]) is None
-    second.prefixes.resize(1)  # never a block before those that follow it, which is asserted there
+    second.prefixes.resize(1)  # asserts that a block is evicted after its successors
     assert second.prefixes.size == 0
 
 

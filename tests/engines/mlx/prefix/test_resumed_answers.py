@@ -1,5 +1,4 @@
-"""Requests that are set aside and go on, for want of memory or after a step that somebody else broke: their answers are
-the ones they would have had alone."""
+"""Preempted requests that are resumed, for lack of memory or after a failed step of another: their answers are equal."""
 
 import json
 from pathlib import Path
@@ -36,7 +35,7 @@ LENGTH = 60
 
 
 def prompts(worker: WorkerProcess, count: int = LENGTH) -> list[Any]:
-    """Greedy, sampled, penalised; each with a prefix of its own."""
+    """Return greedy, sampled and penalised requests, each with its own prefix."""
     chosen = [{}, {"sampling": sampled(temperature=0.9, seed=6)}, {"sampling": sampled(presence_penalty=1.5)}]
     return [
         completion(worker, prompt, max_tokens=count, cache_namespace=str(len(worker.events) + index), **fields)

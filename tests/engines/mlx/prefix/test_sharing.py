@@ -1,4 +1,4 @@
-"""What requests reuse of each other, through the real worker: turns, one system prompt, together, after a restart."""
+"""Prefix sharing in a real worker: turns, system prompts, concurrent requests, a restart."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +40,7 @@ def llama(folder: Path) -> Iterator[WorkerProcess]:
 
 
 def ask(worker: WorkerProcess, *texts: str, namespace: str = "", **fields: Any) -> list[tuple[int, list[Any]]]:
-    """(cached tokens, answer with log-probabilities) of each, asked together."""
+    """Submit concurrent requests. Return the cached tokens and the answer with log-probabilities of each."""
     fields["top_logprobs"] = 0
     names = [worker.submit(completion(worker, text, cache_namespace=namespace, **fields)) for text in texts]
     ended = worker.finish(*names)
@@ -67,7 +67,7 @@ EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) fo
 
 @pytest.mark.parametrize("architecture", EACH)
 def test_answers_are_the_same_with_every_kind_of_reuse(architecture: str, folder: Path, tmp_path: Path) -> None:
-    """Turns, a shared beginning, parallel requests and a restart, on every kind of cache."""
+    """Turns, a common prefix, concurrent requests and a restart, on every kind of cache."""
     path = model_of(architecture, folder)
     disk = {"prefix_disk_path": str(tmp_path), "prefix_disk_bytes": PLENTY, "prefill_step": 128}
     turns = [SYSTEM + "the first question, 0123456789, 0123456789?"]
@@ -95,7 +95,7 @@ def test_answers_are_the_same_with_every_kind_of_reuse(architecture: str, folder
 
 
 def test_the_second_conversation_reuses_the_system_prompt(folder: Path) -> None:
-    """Where caches cannot be cut, the end of the system's words is a checkpoint."""
+    """If caches cannot be cut, the end of the system's text is a checkpoint."""
     with WorkerProcess() as worker:
         assert isinstance(worker.load(model_of("mamba", folder)), Loaded)
         found = []
@@ -159,7 +159,7 @@ class TestMissReport:
 
 @pytest.fixture
 def used(folder: Path, tmp_path: Path) -> Used:
-    """A worker asked SYSTEM and left: (the disk it wrote to, its answer)."""
+    """Run SYSTEM in a worker that then leaves. Return the folder of its disk tier, and its answer."""
     disk = {"prefix_disk_path": str(tmp_path), "prefix_disk_bytes": PLENTY}
     with WorkerProcess() as worker:
         assert isinstance(worker.load(model_of("llama", folder), **disk), Loaded)
@@ -267,7 +267,7 @@ def begun(sharing: PrefixSharing, row: int, tokens: list[int]) -> PrefixStart:
 
 
 class Rows:
-    """A batch that does what it is asked."""
+    """A batch that records its calls."""
 
     def __init__(self, held: int = 0) -> None:
         self.held = held

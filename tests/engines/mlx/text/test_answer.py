@@ -1,4 +1,4 @@
-"""Tokens to events: where an answer ends, and that nothing before its end is lost."""
+"""Tokens to events: where an answer ends, and that no text before its end is lost."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def said(tokenizer: Any, text: str, reason: str | None, **fields: Any) -> tuple[str, str, str | None]:
-    """(content, why it ended, the stop string) of an answer whose tokens are those of `text`; the last has `reason`."""
+    """Return content, ending reason and stop string of an answer with the tokens of `text`; the last has `reason`."""
     request = Generate(id="r", model="m", prompt=Text(text="x"), **fields)
     answer = EngineRequest(request, PreparedPrompt([1], [TOOL]), 0.0, 0.0, 0)
     answer.add_choice(0, 0, tokenizer, Markers())

@@ -1,4 +1,4 @@
-"""Control tokens in the words of users and tools are plain text to the model; everything else is encoded as before."""
+"""Control tokens in texts of users and tools are encoded as plain text; all other text is encoded as usual."""
 
 import re
 import time
@@ -25,7 +25,7 @@ PIECES = [
     *SPECIAL,
     *ADDED,
     *("<|im_", "end|>", "<", "|", ">", "<<|im_end|>|>", "<|im_<|im_end|>end|>", "<|a|><||>"),
-    *("\uff1cs\uff1e", "\uff1c|im_end|\uff1e"),  # full width: NFKC makes control tokens of them
+    *("\uff1cs\uff1e", "\uff1c|im_end|\uff1e"),  # full width: NFKC turns them into control tokens
     *(" ", "  ", "\n", "\t", "\u00a0", "hello", "wörld", "e\u0301", "日本", "🙂"),
     *("\\ue000", "\ue000", "\ue001", '"', "\\", "'"),
 ]
@@ -56,7 +56,7 @@ def controls(kind: str, prompt: Sequence[int]) -> list[str]:
 
 
 def check_words(kind: str, words: str) -> None:
-    """Assert that `words` bring no control token into a prompt, and are all there."""
+    """Assert that `words` add no control token to a prompt, and are complete in it."""
     for role in ("user", "tool"):
         prompt = tokens(kind, message(role, words))
         assert controls(kind, prompt) == controls(kind, tokens(kind, message(role, "x")))

@@ -1,4 +1,4 @@
-"""Every family of tool calls that mlx-lm parses: what its models write, through its own tokenizer's markers."""
+"""Every tool-call family that mlx-lm parses: text as its models write it, with its tokenizer's markers."""
 
 import json
 import pkgutil
@@ -59,7 +59,7 @@ def test_an_answer_cut_by_its_limit_has_whole_calls_and_no_markers(known: tuple[
 
 
 def test_the_headers_of_muse_spark_are_dropped() -> None:
-    """Its response format comes with the model class, so no scripted llama has it."""
+    """The response format belongs to the model class, so that no scripted llama has it."""
     markers = Markers(
         tool_start=muse_spark.tool_call_start,
         tool_end=muse_spark.tool_call_end,

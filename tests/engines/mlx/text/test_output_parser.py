@@ -1,4 +1,4 @@
-"""Text to content, reasoning and calls: the same however the text is cut into pieces."""
+"""Text to content, reasoning and calls, independent of how the text is cut into pieces."""
 
 import json
 from typing import Any

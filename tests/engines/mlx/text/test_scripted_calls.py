@@ -1,4 +1,4 @@
-"""The scripted models of the tests say what they should, in the real worker."""
+"""The scripted models of the tests generate their scripts in a real worker."""
 
 from pathlib import Path
 

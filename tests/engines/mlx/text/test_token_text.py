@@ -1,4 +1,4 @@
-"""Bytes and text of tokens: what the tokens of an answer spell is its text, for every kind of tokenizer."""
+"""Bytes and text of tokens: together they are the text of the answer, for every kind of tokenizer."""
 
 from pathlib import Path
 from typing import Any

@@ -12,7 +12,7 @@ from tests.models import TEXT
 
 SPECIAL = ("<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|a|>", "<||>", "[INST]")
 ADDED = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<table>", "\n\n")
-"""Not special. `<table>` and line breaks are words: no template writes the former, and the latter is white space."""
+"""Added tokens that are not special. `<table>` and line breaks are words: no template writes the former."""
 KINDS = ("byte-level", "legacy sentencepiece", "metaspace", "unigram", "compatibility")
 TEMPLATE = (
     "{%- for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content | trim }}<|im_end|>\n{% endfor %}"
@@ -27,7 +27,7 @@ def tokenizer_of(kind: str, template: str = TEMPLATE, extra: tuple[str, ...] = (
 
 @functools.cache
 def _trained(kind: str) -> str:
-    """Return the words of such a tokenizer, as JSON. Trained once: the result of training is not always the same."""
+    """Return the vocabulary of such a tokenizer as JSON. Trained once, since training is not deterministic."""
     made = Tokenizer(models.Unigram() if kind == "unigram" else models.BPE(byte_fallback=kind != "byte-level"))
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     pieces = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -62,7 +62,7 @@ def _trained(kind: str) -> str:
 
 
 def _with_bytes(made: Tokenizer, pieces: list[str]) -> str:
-    """Return a Unigram tokenizer with bytes, and with its control tokens among the words, as T5's and Gemma's have."""
+    """Return a Unigram tokenizer with bytes, and with control tokens in the vocabulary, as T5's and Gemma's have."""
     fixed = {"<unk>": 0.0} | dict.fromkeys(pieces, -20.0) | dict.fromkeys(SPECIAL, 0.0)
     trained = dict(json.loads(made.to_str())["model"]["vocab"])
     vocabulary = [*fixed.items(), *((piece, score) for piece, score in trained.items() if piece not in fixed)]
