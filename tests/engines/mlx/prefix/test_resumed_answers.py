@@ -1,4 +1,4 @@
-"""Preempted requests that are resumed, for lack of memory or after a failed step of another: their answers are equal."""
+"""Preempted requests that are resumed, for lack of memory or after a failed step: their answers do not change."""
 
 import json
 from pathlib import Path
