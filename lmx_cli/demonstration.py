@@ -1,4 +1,4 @@
-"""What `lmx demo` shows: a question to lmx/guide over HTTP, its streamed answer, TTFT and speed."""
+"""The output of `lmx demo`: a question to lmx/guide over HTTP, its streamed answer, TTFT and speed."""
 
 import os
 import shutil
@@ -24,6 +24,7 @@ ANSWER_SECONDS = 120.0
 
 
 async def demonstrate(output: Output, question: str) -> None:
+    """Ask the built-in model and print its answer. Without a terminal, also print how to connect."""
     home = Home.from_environment()
     status = await find_daemon(home)
     started = status is None
@@ -35,7 +36,7 @@ async def demonstrate(output: Output, question: str) -> None:
     output.text("", f"> {question}", "")
     await _ask(output, home, status, question)
     if not output.interactive:
-        _say_how_to_connect(output, status, started)
+        _print_how_to_connect(output, status, started)
 
 
 async def _ask(output: Output, home: Home, status: Status, question: str) -> None:
@@ -64,7 +65,7 @@ async def _ask(output: Output, home: Home, status: Status, question: str) -> Non
 
 
 async def _rate(home: Home, request: str) -> float:
-    """As the worker measured it: a short answer may arrive here all at once, which says nothing."""
+    """Return the decode rate measured by the worker; a short answer can arrive here in one piece."""
     async with Client(home.socket) as client:
         snapshot = await client.snapshot()
     return next((row.rate for row in snapshot.requests if row.id == request), 0.0)
@@ -101,8 +102,8 @@ def _error(content: bytes, status: int) -> LmxError:
         return LmxError(f"the daemon answered {status}: {content[:200]!r}")
 
 
-def _say_how_to_connect(output: Output, status: Status, started: bool) -> None:
-    output.text("The daemon goes on in the background." if started else "The daemon was running before.")
+def _print_how_to_connect(output: Output, status: Status, started: bool) -> None:
+    output.text("The daemon keeps running in the background." if started else "The daemon was running before.")
     output.text(f"  any OpenAI client   base_url={status.address}/v1   api_key=lmx")
     output.text(f"  curl                curl {status.address}/v1/models")
     command = _command()
@@ -112,6 +113,6 @@ def _say_how_to_connect(output: Output, status: Status, started: bool) -> None:
 
 
 def _command() -> str:
-    """How this lmx can be called again: in a checkout it is not on the PATH."""
+    """Return the command that runs this lmx: its path in a checkout, which is not on the PATH."""
     called = sys.argv[0]
     return called if Path(called).name == "lmx" and shutil.which("lmx") is None else "lmx"

@@ -1,4 +1,4 @@
-"""The width of text on a terminal: cells, elision, and which columns of a table are shown. Pure; writes nothing."""
+"""The layout of text on a terminal: widths in cells, elision, and the choice of table columns. Pure."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ def cells(text: str) -> int:
     """Return the terminal cells that `text` takes; a wide character takes two."""
     if text.isascii():
         return len(text)
-    from rich.cells import cell_len  # imported late: it takes as long as the rest of a short command
+    from rich.cells import cell_len  # imported late: its import takes as long as the rest of a short command
 
     return cell_len(text)
 

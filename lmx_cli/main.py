@@ -1,7 +1,7 @@
-"""`lmx`: builds the command tree, and turns every error into a line, a hint and an exit code.
+"""Entry point of `lmx`: builds the command tree, and turns each error into a line, a hint and an exit code.
 
-The commands live in lmx_cli/commands, one file for each group; each imports what it needs when it is called, so that
-`lmx --version` and `lmx --help` stay quick.
+The commands are in lmx_cli/commands, one module for each group. A command imports its dependencies when it is called,
+so that `lmx --version` and `lmx --help` stay fast.
 """
 
 import contextlib
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from lmx_daemon.contract.errors import LmxError, RequestError
 
 KNOWN_ELSEWHERE = {"run": "lmx chat", "list": "lmx ls"}
-"""What other programs call a command that lmx has under another name."""
+"""Command name of another program -> the command of lmx."""
 
 
 def main() -> None:
-    """The entry point of `lmx`."""
+    """Run the command line of this process."""
     arguments = sys.argv[1:]
-    if arguments in (["--version"], ["-V"]):  # answered before Typer is imported: 15 ms instead of 70
+    if arguments in (["--version"], ["-V"]):  # before the import of Typer: 15 ms instead of 70
         print(f"lmx {VERSION}")
         return
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a Latin-1 terminal is no error
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a Latin-1 terminal is not an error
     from lmx_cli.output import Output
 
     output = Output()
@@ -46,12 +46,12 @@ def run(arguments: list[str], output: "Output | None" = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        _discard_stdout()  # the reader left, as in `lmx ls | head`; no message can reach it
+        _discard_stdout()  # the reader has closed the pipe, as in `lmx ls | head`
         return ExitCode.OK
     except KeyboardInterrupt:
         output.restore_terminal()
         return ExitCode.INTERRUPTED
-    except Exception as error:  # the command line's edge: a traceback helps no user
+    except Exception as error:  # the command line's edge: users get a message, not a traceback
         if isinstance(error, OSError):
             _discard_stdout()
         output.error(_unexpected(error))
@@ -86,20 +86,20 @@ def _unexpected(error: Exception) -> "LmxError":
     from lmx_daemon.contract.errors import LmxError
 
     words = " ".join(str(error).split())
-    told = words if isinstance(error, OSError) else f"{type(error).__name__}{f': {words}' if words else ''}"
-    return LmxError(f"lmx could not go on: {told}", hint="set LMX_DEBUG=1, or call lmx --debug, to see where it failed")
+    reason = words if isinstance(error, OSError) else f"{type(error).__name__}{f': {words}' if words else ''}"
+    return LmxError(f"lmx ended unexpectedly: {reason}", hint="set LMX_DEBUG=1 or use lmx --debug to see the traceback")
 
 
 def _discard_stdout() -> None:
-    """Send what is still buffered for stdout to nowhere, or Python would fail on it once more at its end."""
+    """Redirect stdout to the null device; otherwise Python fails again when it flushes the buffer at its exit."""
     with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 def end_on_signals(output: "Output") -> None:
-    """Make SIGTERM and SIGHUP restore the terminal and end with 128 + their number; a second one ends at once."""
+    """Make SIGTERM and SIGHUP restore the terminal and exit with 128 + the signal number; a second one ends at once."""
 
     def end(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
@@ -109,7 +109,7 @@ def end_on_signals(output: "Output") -> None:
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         with contextlib.suppress(ValueError):  # only the main thread of a process has signals
-            if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP, which has to stay so
+            if signal.getsignal(number) == signal.SIG_DFL:  # a SIGHUP that nohup set to be ignored stays ignored
                 signal.signal(number, end)
 
 

@@ -1,6 +1,6 @@
-"""Everything the command line writes, and the codes it exits with.
+"""All output of the command line, and its exit codes.
 
-stdout is data; stderr is talk: progress, notes, `error:` and `hint:` lines. Nothing else in lmx_cli prints.
+stdout has data; stderr has progress, notes, `error:` and `hint:` lines. No other module of lmx_cli prints.
 """
 
 import contextlib
@@ -21,6 +21,8 @@ from lmx_daemon.contract.errors import LmxError, RequestError
 
 
 class ExitCode(IntEnum):
+    """Exit codes of `lmx`."""
+
     OK = 0
     ERROR = 1
     USAGE = 2
@@ -33,14 +35,14 @@ PROGRESS_SECONDS = 2.0
 FALLBACK_COLUMNS = 80
 DIM, RED, YELLOW, BOLD, RESET = "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[1m", "\x1b[0m"
 JOINERS = "\u200c\u200d"
-"""Zero-width characters that scripts and emoji need; they stay in running text, never in a name."""
+"""Zero-width characters that some scripts and emoji need. They stay in running text, but not in names."""
 REPLACED = "\N{REPLACEMENT CHARACTER}"
-BACK_TO_NORMAL = f"{RESET}\x1b[?25h"
-"""Ends all attributes and shows the cursor."""
+RESTORE = f"{RESET}\x1b[?25h"
+"""Sequence that resets all attributes and shows the cursor."""
 
 
 class Output:
-    """The sink. Colour goes to terminals only, and never where NO_COLOR is set."""
+    """The output streams. Colour is used on terminals only, unless NO_COLOR is set."""
 
     def __init__(self) -> None:
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
@@ -50,26 +52,28 @@ class Output:
         self.debug = bool(os.environ.get("LMX_DEBUG"))
         """Whether an unexpected exception is shown with its traceback."""
         self.ended_by: int | None = None
-        """The signal that ends this command."""
+        """Number of the signal that ends this command."""
         self._redraws = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._progress = ""
         self._progress_at = 0.0
 
     def text(self, *lines: str) -> None:
-        """Write data, one line for each argument. Foreign text in a line cannot begin another one."""
+        """Write data, one line for each argument. Foreign text cannot start another line."""
         sys.stdout.write("".join(f"{one_line(line)}\n" for line in lines or ("",)))
         sys.stdout.flush()
 
     def content(self, text: str, *, dim: bool = False) -> None:
-        """Write a model's or a file's own text: unchanged into a pipe, without control characters on a terminal."""
+        """Write text of a model or a file: unchanged to a pipe, without control characters to a terminal."""
         shown = visible(text) if sys.stdout.isatty() else text
         sys.stdout.write(f"{DIM}{shown}{RESET}" if dim and self.color_out else shown)
         sys.stdout.flush()
 
     def json(self, value: Any) -> None:
+        """Write a value as indented JSON."""
         sys.stdout.write(_escaped(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()) + "\n")
 
     def json_line(self, value: Any) -> None:
+        """Write a value as one line of JSON."""
         sys.stdout.write(_escaped(msgspec.json.encode(value).decode()) + "\n")
         sys.stdout.flush()
 
@@ -82,10 +86,10 @@ class Output:
         spare: Sequence[str] = (),
         elide: Sequence[str] = (),
     ) -> None:
-        """Write aligned columns with their titles on top; `right` names the columns of numbers.
+        """Write aligned columns below their titles; `right` names the right-aligned columns.
 
-        On a terminal the table fits its width: columns of `elide` (the first one if none is named) lose the middle of
-        their cells, columns of `spare` are left out in their order. A pipe gets every column in full.
+        On a terminal, the table fits the width: columns of `elide` (default: the first) lose the middle of their cells,
+        and columns of `spare` are left out in the given order. A pipe gets all columns in full.
         """
         table = [[one_line(cell) for cell in row] for row in rows]
         widths = {name: max(len(name), *(cells(row[i]) for row in table)) for i, name in enumerate(columns)}
@@ -104,7 +108,7 @@ class Output:
         sys.stderr.flush()
 
     def progress(self, text: str) -> None:
-        """Show one line on stderr, redrawn within the terminal's width; "" clears it. A pipe gets it now and then."""
+        """Show one line on stderr within the terminal's width; "" clears it. A pipe gets one every PROGRESS_SECONDS."""
         if text == self._progress:
             return
         line = one_line(text)
@@ -117,6 +121,7 @@ class Output:
         sys.stderr.flush()
 
     def error(self, error: LmxError) -> None:
+        """Write an error and its hint to stderr."""
         self.progress("")
         for label, color, text in (("error:", RED, error.message), ("hint:", YELLOW, error.hint)):
             if text:
@@ -124,16 +129,16 @@ class Output:
                 sys.stderr.write(f"{color}{label}{RESET} {shown}\n" if self.color_err else f"{label} {shown}\n")
 
     def confirm(self, question: str, *, yes: bool) -> bool:
-        """Return whether to go on with an act that removes something: at once with `yes`, else as the terminal answers.
+        """Return whether the user confirms a removal; with `yes`, return True without a question.
 
-        The question goes to stderr, the answer is read from stdin. Raises RequestError where stdin is no terminal.
+        The question is written to stderr, the answer read from stdin. Raises RequestError if stdin is not a terminal.
         """
         if yes:
             return True
         if not sys.stdin.isatty():
             raise RequestError(
                 f"not confirmed: {question}",
-                hint="stdin is no terminal to ask on; give --yes to go on without a question",
+                hint="stdin is not a terminal; give --yes to continue without a question",
             )
         self.progress("")
         sys.stderr.write(f"{one_line(question)} [y/N] ")
@@ -144,15 +149,15 @@ class Output:
         return False
 
     def restore_terminal(self) -> None:
-        """Leave the terminal usable when a signal ends the command in the middle of a line."""
-        with contextlib.suppress(OSError, ValueError):  # after SIGHUP there is no terminal left
+        """Restore the terminal when a signal ends the command in the middle of a line."""
+        with contextlib.suppress(OSError, ValueError):  # after SIGHUP the terminal is closed
             if self._redraws:
-                sys.stderr.write(BACK_TO_NORMAL)
+                sys.stderr.write(RESTORE)
             self.progress("")
 
 
 def _answer() -> str:
-    """Return one line of stdin. Ctrl-C interrupts it at once, also inside of asyncio, whose own handler only waits."""
+    """Return one line of stdin. Ctrl-C interrupts it at once, also inside asyncio, whose handler would wait."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return sys.stdin.readline().strip().lower()
@@ -161,7 +166,7 @@ def _answer() -> str:
 
 
 def _columns(stream: TextIO) -> int:
-    """Return the width of the terminal behind `stream`; it is asked each time, since terminals are resized."""
+    """Return the current width of the terminal behind `stream`."""
     try:
         return os.get_terminal_size(stream.fileno()).columns or FALLBACK_COLUMNS
     except (OSError, ValueError):
@@ -175,10 +180,10 @@ def _cell(text: str, width: int, right: bool) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return foreign `text` as one line that changes nothing around it.
+    """Return foreign `text` as one line that cannot affect the text around it.
 
-    Replaced are control characters (C1, newlines and tabs among them), bidirectional controls, zero-width characters
-    and lone surrogates.
+    Control characters (including C1, line feeds and tabs), bidirectional controls, zero-width characters and lone
+    surrogates are replaced.
     """
     if text.isprintable():
         return text
@@ -186,19 +191,19 @@ def one_line(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return foreign `text` of several lines without what a terminal would obey; newlines, tabs and joiners stay."""
+    """Return foreign text of several lines without terminal controls; line feeds, tabs and joiners stay."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or _harmless(c) else REPLACED for c in text)
 
 
 def _harmless(character: str) -> bool:
-    """Return whether an unprintable character may stay in running text: unassigned ones may be newer emoji."""
+    """Return whether an unprintable character can stay in running text. Unassigned ones can be newer emoji."""
     return character in "\n\t" or character in JOINERS or unicodedata.category(character) in ("Zs", "Co", "Cn")
 
 
 def _escaped(json: str) -> str:
-    """Return JSON with what a terminal would obey written as \\u escapes, which mean the same to every reader."""
+    """Return JSON with terminal controls as unicode escapes, which do not change its meaning."""
     if json.replace("\n", "").isprintable():
         return json
     return "".join(c if c == "\n" or c.isprintable() or _harmless(c) else _escape(c) for c in json)

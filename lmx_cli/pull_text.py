@@ -1,4 +1,4 @@
-"""A pull as the command line tells of it: its name, its state, its progress in one line, and all of it for scripts."""
+"""Text forms of a pull: its name, its state and its progress in one line, and all its fields for scripts."""
 
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ def name_of(job: "Download") -> str:
 
 
 def state_of(job: "Download") -> str:
+    """Return the state, with the position in the queue or the share that is verified."""
     if job.state == "queued" and job.position is not None:
         return f"queued ({job.position + 1})"
     if job.state == "verifying" and job.to_check:
@@ -23,9 +24,9 @@ def state_of(job: "Download") -> str:
 
 
 def progress(job: "Download") -> str:
-    """One line: "downloading  43% · 1.1 GB of 2.5 GB · 84.0 MB/s · ETA 17s · 3/9 files"."""
+    """Return one line: "downloading  43% · 1.1 GB of 2.5 GB · 84.0 MB/s · ETA 17s · 3/9 files"."""
     if job.state == "verifying" and job.to_check:
-        return f"verifying {job.checked / job.to_check:4.0%} · {size(job.checked)} of {size(job.to_check)} from before"
+        return f"verifying {job.checked / job.to_check:4.0%} · {size(job.checked)} of {size(job.to_check)} resumed"
     share = f"{job.done / job.total:4.0%}" if job.total else ""
     parts = [f"{job.state} {share}".rstrip()]
     if job.total is not None:
@@ -37,7 +38,7 @@ def progress(job: "Download") -> str:
 
 
 def whole(job: "Download") -> "dict[str, object]":
-    """Every field, also those that are as they always are: a script need not know the defaults."""
+    """Return all fields, including those with default values, so that a script does not need the defaults."""
     import msgspec
 
     fields: dict[str, object] = msgspec.structs.asdict(job)

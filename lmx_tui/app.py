@@ -1,6 +1,6 @@
-"""The app: holds the View, switches screens, and is where every request becomes a call to the daemon.
+"""LmxApp: owns the View, switches screens, and turns each request message into a call to the daemon.
 
-Screens and widgets draw and post messages; only the handlers here change anything.
+Screens and widgets draw and post messages; only the handlers in this module change state.
 """
 
 import time
@@ -18,14 +18,14 @@ from textual.screen import Screen
 
 from lmx_daemon.client.client import Client
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.library import UpdateRequest
 from lmx_daemon.contract.pulls import PullRequest
-from lmx_daemon.contract.types import LoadRequest, UnloadRequest
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.settings.schema import Settings
 from lmx_tui import clipboard, keys, messages
+from lmx_tui.crash import crash_report
+from lmx_tui.daemon_calls import DaemonCalls
 from lmx_tui.feed import RETRY_SECONDS, Feed, Starter
-from lmx_tui.formatting import clean, short_name
+from lmx_tui.formatting import clean
 from lmx_tui.messages import View
 from lmx_tui.notices import notices
 from lmx_tui.palette import commands
@@ -37,15 +37,17 @@ from lmx_tui.screens.monitor import MonitorScreen
 from lmx_tui.signals import Leave, end_on_signals
 from lmx_tui.theme import DEFAULT, load_themes, selection_colors
 from lmx_tui.typeahead import TypeAheadApp
-from lmx_tui.widgets.models.model_rows import NEWER
 
 TICK_SECONDS = 1.0
-SAID_SECONDS = 5.0
+REPORTED_SECONDS = 5.0
+"""Time during which an incident with the message of an error already shown is not shown again."""
 STOP_SECONDS = 3.0
-"""How long a stopped answer may take to say so before its stream is simply left."""
+"""Time that a cancelled request has to end before its stream is closed."""
 
 
 class LmxApp(TypeAheadApp):
+    """The terminal UI over one client of the daemon."""
+
     CSS_PATH = "app.tcss"
     TITLE = "lmx"
     BINDINGS = keys.APP
@@ -53,9 +55,9 @@ class LmxApp(TypeAheadApp):
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (15, "-short"), (32, "-tall")]
     ENABLE_COMMAND_PALETTE = True
     DEFAULT_MODE = "models"
-    """The first screen there is: a blank one before it would swallow the first keys."""
+    """First screen. A blank default screen would receive the first keys."""
     view: var[View] = var(View(), init=False)
-    """What screens draw. No `reactive`: that would repaint everything for every snapshot."""
+    """State that screens draw. It is not `reactive`, which would repaint everything for each snapshot."""
 
     def __init__(
         self,
@@ -68,18 +70,26 @@ class LmxApp(TypeAheadApp):
         version: str = VERSION,
         driver_class: type[Driver] | None = None,
         leave: Leave | None = None,
+        log_file: str = "",
+        debug: bool = False,
     ) -> None:
-        """`leave` ends the process with the terminal restored; None leaves the signals alone."""
+        """`leave` ends the process with the terminal restored; with None, signals keep their handlers.
+
+        `log_file` and `debug` are for the report of an unexpected exception.
+        """
         self._leave = leave
+        self._log_file = log_file
+        self._show_traceback = debug
         self.leaving = False
         self._themes = load_themes()
         super().__init__(driver_class=driver_class)
         self.clock = clock
         self._client = client
+        self._daemon_calls = DaemonCalls(client, self.toast)
         self._settings = settings
         self._version = version
-        self._said: dict[str, float] = {}
-        """Errors of what was asked here, and when; an incident in the same words right after is no news."""
+        self._reported: dict[str, float] = {}
+        """Messages of errors shown as the result of a request of this app -> time at which each was shown."""
         self._feed = Feed(client, self.post_message, clock=clock, start=start, retries=retries)
         symbols = settings.tui.symbols
         self._chat = ChatScreen(symbols, clock)
@@ -93,7 +103,7 @@ class LmxApp(TypeAheadApp):
         known = self._settings.tui.theme in self._theme_names()
         self.theme = self._settings.tui.theme if known else DEFAULT
         if not known:
-            self.say(f"there is no theme {self._settings.tui.theme!r}", "ctrl+t shows them", "warning")
+            self.toast(f"there is no theme {self._settings.tui.theme!r}", "ctrl+t lists the themes", "warning")
         if self._leave is not None:
             end_on_signals(self, self._leave)
         self.set_keymap(dict(self._settings.tui.keymap))
@@ -101,26 +111,26 @@ class LmxApp(TypeAheadApp):
         self.run_worker(self._feed.run(), group="feed", exit_on_error=False)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        """The default theme's, so that themes of Textual's own work too."""
+        """Return the variables of the default theme, so that Textual's own themes have every variable too."""
         return next(theme for theme in self._themes if theme.name == DEFAULT).variables
 
     def get_css_variables(self) -> dict[str, str]:
-        """Return Textual's, with selections that can be read in every theme."""
+        """Return Textual's variables, with selection colours that are readable in every theme."""
         variables = super().get_css_variables()
         return variables | selection_colors(variables["primary"])
 
-    # ---- what the feed says ----
+    # ---- facts from the feed ----
 
     @on(messages.SnapshotArrived)
     def _snapshot_arrived(self, message: messages.SnapshotArrived) -> None:
         theirs = message.snapshot.status.version
-        differ = f"daemon {theirs}, this lmx {self._version}: `lmx stop`, then start it again"
+        mismatch = f"daemon {theirs}, this lmx {self._version}: `lmx stop`, then start it again"
         unwell = "" if message.snapshot.status.draining else message.snapshot.status.health.reason or ""
-        notice = differ if theirs != self._version else unwell
+        notice = mismatch if theirs != self._version else unwell
         now = self.clock()
-        self._said = {words: at for words, at in self._said.items() if now - at < SAID_SECONDS}
-        for told in notices(self.view.snapshot, message.snapshot, self._said):
-            self.say(told.text, told.hint, told.severity)
+        self._reported = {words: at for words, at in self._reported.items() if now - at < REPORTED_SECONDS}
+        for notified in notices(self.view.snapshot, message.snapshot, self._reported):
+            self.toast(notified.text, notified.hint, notified.severity)
         self.view = replace(self.view, snapshot=message.snapshot, arrived=now, now=now, notice=notice)
 
     @on(messages.ConnectionChanged)
@@ -132,11 +142,11 @@ class LmxApp(TypeAheadApp):
         await self._chat.consume(message.request_id, message.events)
 
     def _tick(self) -> None:
-        """Ages and countdowns go on while nothing arrives."""
+        """Advance ages and countdowns while no snapshot arrives."""
         if not self.view.online:
             self.view = replace(self.view, now=self.clock())
 
-    # ---- what screens ask for ----
+    # ---- requests from screens ----
 
     @on(messages.StartRequested)
     def _start(self) -> None:
@@ -144,20 +154,11 @@ class LmxApp(TypeAheadApp):
 
     @on(messages.LoadRequested)
     def _load(self, message: messages.LoadRequested) -> None:
-        self._act(self._load_model(message.model), f"load {message.model}")
-
-    async def _load_model(self, model: str) -> None:
-        async for _ in self._client.load(LoadRequest(model=model)):
-            pass  # the snapshots show how it goes
-        self.say(f"{short_name(model)} is ready", "c chats with it")
+        self._act(self._daemon_calls.load(message.model), f"load {message.model}")
 
     @on(messages.UnloadRequested)
     def _unload(self, message: messages.UnloadRequested) -> None:
-        self._act(self._unload_model(message), f"unload {message.instance}")
-
-    async def _unload_model(self, message: messages.UnloadRequested) -> None:
-        await self._client.unload(UnloadRequest(id=message.instance))
-        self.say(f"{short_name(message.model)} has left memory")
+        self._act(self._daemon_calls.unload(message.instance, message.model), f"unload {message.instance}")
 
     @on(messages.PullRequested)
     def _pull(self, message: messages.PullRequested) -> None:
@@ -171,22 +172,12 @@ class LmxApp(TypeAheadApp):
 
     @on(messages.UpdateRequested)
     def _update(self, message: messages.UpdateRequested) -> None:
-        self._act(self._update_model(message.model), f"update {message.model}")
-
-    async def _update_model(self, model: str) -> None:
-        async for _ in self._client.update_model(UpdateRequest(id=model)):
-            pass  # the snapshots show how it goes, and news tells how it ended
+        self._act(self._daemon_calls.update(message.model), f"update {message.model}")
 
     @on(messages.LookForNewerRequested)
     def _look_for_newer(self) -> None:
-        self.say("asking the Hub for newer versions ...")
-        self._act(self._count_newer(), "outdated")
-
-    async def _count_newer(self) -> None:
-        rows = (await self._client.outdated()).rows
-        newer = sum(row.newer is not None for row in rows)
-        hint = f"{NEWER} marks what is outdated, u updates it" if newer else None
-        self.say(f"{newer} of {len(rows)} models from the Hub have a newer version", hint)
+        self.toast("asking the Hub for newer versions ...")
+        self._act(self._daemon_calls.count_newer(), "outdated")
 
     @on(messages.CancelRequested)
     def _cancel(self, message: messages.CancelRequested) -> None:
@@ -205,39 +196,39 @@ class LmxApp(TypeAheadApp):
 
     @on(messages.ThinkingRequested)
     def _think(self, message: messages.ThinkingRequested) -> None:
-        self._chat.let_think(message.thinking)
+        self._chat.set_thinking(message.thinking)
 
     @on(messages.CopyRequested)
     @work(group="copy")
     async def _copy(self, message: messages.CopyRequested) -> None:
         text = clean(message.text)
         route = await clipboard.copy(text, self._write)
-        self.say(f"{message.what}: {route}")
+        self.toast(f"{message.what}: {route}")
 
     def copy_to_clipboard(self, text: str) -> None:
-        """What Textual copies itself, a selection, goes the same way; ctrl+v in a text field finds it."""
+        """Copy a selection by the same route as other text, and keep it for ctrl+v in text fields."""
         self._clipboard = text
         self.post_message(messages.CopyRequested(text, "selection"))
 
     @on(messages.Notified)
     def _notified(self, message: messages.Notified) -> None:
-        self.say(message.text, message.hint, message.severity)
+        self.toast(message.text, message.hint, message.severity)
 
     def _act(self, call: Awaitable[object], name: str) -> None:
         self.run_worker(self._acting(call), group=name, exclusive=True, exit_on_error=False)
 
     async def _acting(self, call: Awaitable[object]) -> None:
-        """One call to the daemon; what goes wrong is said in a toast."""
+        """Await one call to the daemon, and show its error as a toast."""
         try:
             await call
         except LmxError as error:
-            self._said[error.message] = self.clock()
-            self.say(error.message, error.hint, "error")
+            self._reported[error.message] = self.clock()
+            self.toast(error.message, error.hint, "error")
         except Exception as error:  # the TUI's worker edge
-            self.say(f"{type(error).__name__}: {error}", severity="error")
+            self.toast(f"{type(error).__name__}: {error}", severity="error")
 
-    def say(self, text: str, hint: str | None = None, severity: Any = "information") -> None:
-        """A toast. Never markup: ids and errors contain brackets."""
+    def toast(self, text: str, hint: str | None = None, severity: Any = "information") -> None:
+        """Show a toast. Its text is not markup, since ids and errors contain brackets."""
         words = f"{clean(text)}\n{clean(hint)}" if hint else clean(text)
         self.notify(words, severity=severity, markup=False)
 
@@ -258,16 +249,19 @@ class LmxApp(TypeAheadApp):
     def action_pick_theme(self) -> None:
         before = self.theme
 
-        def took(name: str | None) -> None:
+        def picked(name: str | None) -> None:
             self.theme = name or before
             if name:
-                self.say(f"theme {name}", f'to keep it: theme = "{name}" under [tui] in config.toml')
+                self.toast(f"theme {name}", f'to keep it, set theme = "{name}" under [tui] in config.toml')
 
         options = [(name, name) for name in self._theme_names()]
-        self.push_screen(Pick("Theme", options, before, lambda name: setattr(self, "theme", name)), took)
+        self.push_screen(Pick("Theme", options, before, lambda name: setattr(self, "theme", name)), picked)
 
     def _theme_names(self) -> list[str]:
-        """Our own first. Not those of the terminal's 16 colours: graphs and text here are mixed from real ones."""
+        """Return the themes on offer, lmx's own first.
+
+        Themes of the terminal's 16 colours are left out, since graphs blend true colours.
+        """
         own = {theme.name for theme in self._themes}
         names = (name for name, theme in self.available_themes.items() if not theme.ansi)
         return sorted(names, key=lambda name: (name not in own, name))
@@ -279,15 +273,22 @@ class LmxApp(TypeAheadApp):
         self.push_screen(HelpDialog(self.current_mode.capitalize(), here, everywhere, self.view.snapshot))
 
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
-        """From now on widgets are removed one by one: nothing is to be drawn any more."""
+        """Exit, and stop drawing: Textual removes the widgets one by one."""
         self.leaving = True
         super().exit(result, return_code, message)
+
+    def _fatal_error(self) -> None:
+        """Exit with a short report instead of Textual's traceback, whose local variables can hold a token."""
+        if self._exception is None or self._exit_renderables:
+            self._close_messages_no_wait()
+        else:
+            self.panic(crash_report(self._exception, self._log_file, debug=self._show_traceback))
 
     def action_leave(self) -> None:
         self.exit()
 
     def action_leave_hint(self) -> None:
-        self.say("ctrl+q leaves; the daemon goes on")
+        self.toast("ctrl+q quits; the daemon keeps running")
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         yield from commands(self, self.view)

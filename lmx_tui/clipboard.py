@@ -1,6 +1,6 @@
-"""Copying text: pbcopy on a Mac at hand, tmux's own buffer inside tmux, otherwise the terminal's OSC 52.
+"""Copying text to the clipboard: pbcopy on a local Mac, `tmux load-buffer` inside tmux, otherwise OSC 52.
 
-Says which way it went. tmux drops OSC 52 of its programs as it is set up by default, its own command it obeys.
+In its default configuration, tmux drops the OSC 52 sequences of the programs inside it, but accepts its own command.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 PROGRAM_SECONDS = 3.0
 UTF8_LOCALE = "en_US.UTF-8"
-"""A locale that every Mac has."""
+"""UTF-8 locale that exists on every Mac."""
 
 
 def is_remote(environment: Mapping[str, str]) -> bool:
@@ -20,7 +20,7 @@ def is_remote(environment: Mapping[str, str]) -> bool:
 
 
 def osc52(text: str, environment: Mapping[str, str]) -> str:
-    """The sequence that asks the terminal to take `text`; inside tmux it must travel in a passthrough."""
+    """Return the sequence that makes the terminal copy `text`, wrapped in a passthrough inside tmux."""
     sequence = f"\x1b]52;c;{base64.b64encode(text.encode(errors='replace')).decode()}\a"
     if environment.get("TMUX"):
         return "\x1bPtmux;" + sequence.replace("\x1b", "\x1b\x1b") + "\x1b\\"
@@ -28,13 +28,13 @@ def osc52(text: str, environment: Mapping[str, str]) -> str:
 
 
 def utf8(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return `environment` with a UTF-8 locale: pbcopy reads its input in that of the locale, and none is not UTF-8."""
+    """Return `environment` with a UTF-8 locale: pbcopy decodes its input by the locale, and not as UTF-8 by default."""
     without = {name: value for name, value in environment.items() if name != "LC_ALL"}
     return without | {"LANG": UTF8_LOCALE, "LC_CTYPE": UTF8_LOCALE}
 
 
 async def copy(text: str, write: Callable[[str], object], platform: str = sys.platform) -> str:
-    """Copy `text` and return the route in words, for the toast. `write` sends to the terminal."""
+    """Copy `text`, and return the route in words for a toast. `write` sends a sequence to the terminal."""
     if platform == "darwin" and not is_remote(os.environ) and await _piped(text, "pbcopy"):
         return "copied with pbcopy"
     if os.environ.get("TMUX") and await _piped(text, "tmux", "load-buffer", "-w", "-"):
@@ -44,7 +44,7 @@ async def copy(text: str, write: Callable[[str], object], platform: str = sys.pl
 
 
 async def _piped(text: str, *command: str) -> bool:
-    """Return whether the program is there and took the text as UTF-8."""
+    """Return whether the program exists and exited with success after reading the text as UTF-8."""
     if not shutil.which(command[0]):
         return False
     quiet = asyncio.subprocess.DEVNULL

@@ -1,6 +1,6 @@
-"""Feed: keeps the connection to the daemon and turns what comes over it into messages.
+"""Feed: keeps the connection to the daemon, and posts snapshots and answer events as messages.
 
-With app.py the only place that holds the Client. It decides nothing and draws nothing.
+Only the feed, the app and its calls use the Client. The feed draws nothing.
 """
 
 import asyncio
@@ -16,15 +16,19 @@ from lmx_daemon.contract.types import Status
 from lmx_tui.messages import Connection, ConnectionChanged, EventsArrived, SnapshotArrived
 
 FLUSH_SECONDS = 1 / 12
-"""Tokens reach the screen this often: as smooth to the eye as every one, at a fraction of the work."""
+"""Interval at which received tokens are drawn: as smooth to the eye as single tokens, at a fraction of the work."""
 DRAIN_SECONDS = 1.0
+"""Interval between attempts while the daemon finishes its last answers."""
 RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Delays between connection attempts; the last one repeats."""
 
 Starter = Callable[[], Awaitable[Status]]
-"""Finds a daemon or starts one; raises LmxError."""
+"""Function that finds a daemon or starts one. Raises LmxError."""
 
 
 class Feed:
+    """The connection to the daemon, which reconnects until its task is cancelled."""
+
     def __init__(
         self,
         client: Client,
@@ -34,7 +38,7 @@ class Feed:
         start: Starter | None = None,
         retries: Sequence[float] = RETRY_SECONDS,
     ) -> None:
-        """`start` None: only wait for a daemon."""
+        """With `start` None, the feed waits for a daemon and starts none."""
         self._client = client
         self._post = post
         self._clock = clock
@@ -46,12 +50,12 @@ class Feed:
         self._start_failed: ErrorBody | None = None
 
     def start_now(self) -> None:
-        """Start a daemon if there is none, and try at once."""
+        """Start a daemon if none runs, and connect at once."""
         self._start_wanted = True
         self._wake.set()
 
     async def run(self) -> None:
-        """Connects, posts snapshots, and connects again, for ever."""
+        """Connect, post snapshots, and connect again after each interruption. Does not return."""
         failures = 0
         self._post(ConnectionChanged(Connection("connecting")))
         while True:
@@ -66,14 +70,14 @@ class Feed:
                     draining = snapshot.status.draining
                     self._post(SnapshotArrived(snapshot))
                 if draining:
-                    # It watches no more but still finishes answers: it is gone when its socket is.
+                    # A draining daemon ends the watch but still finishes answers until its socket closes.
                     await self._pause(DRAIN_SECONDS)
                     continue
             except LmxError as raised:
                 error = raised.body()
                 if error.code == "daemon_unreachable" and self._start_failed is not None:
-                    error = self._start_failed  # why it is not there
-            except Exception as raised:  # the TUI's worker edge: a feed that dies would freeze the screen unseen
+                    error = self._start_failed  # the reason why no daemon answers
+            except Exception as raised:  # the TUI's worker edge: a feed that ends would freeze the screen
                 error = ErrorBody(code="internal_error", message=f"{type(raised).__name__}: {raised}")
             self._online = False
             seconds = self._retries[min(failures, len(self._retries) - 1)]
@@ -99,7 +103,7 @@ class Feed:
     # ---- answers ----
 
     async def answer(self, request: Generate) -> None:
-        """Posts the request's events in batches; whatever happens, the last one posted is terminal."""
+        """Send a request, and post its events in batches. The last event is terminal, even after an exception."""
         batch = _Batch(request.id, self._post, self._clock)
         try:
             async for event in self._client.generate(request):
@@ -116,7 +120,7 @@ class Feed:
 
 
 LOST = "interrupted: connection lost"
-LEFT = "stopped, but the daemon has not said so"
+LEFT = "stopped without a confirmation of the daemon"
 
 
 def _interruption(error: LmxError) -> ErrorBody:
@@ -126,7 +130,7 @@ def _interruption(error: LmxError) -> ErrorBody:
 
 
 class _Batch:
-    """Gathers events and posts them at most every FLUSH_SECONDS; the first and the terminal one go at once."""
+    """Collects events and posts them every FLUSH_SECONDS at most; the first and the terminal one are posted at once."""
 
     def __init__(self, request_id: str, post: Callable[[Message], object], clock: Callable[[], float]) -> None:
         self.ended = False
@@ -138,7 +142,7 @@ class _Batch:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, event: Event) -> None:
-        """Nothing comes after a terminal event."""
+        """Add an event. Events after a terminal one are dropped."""
         if self.ended:
             return
         self._events.append(event)

@@ -4,44 +4,44 @@ from collections.abc import Iterable
 
 from lmx_daemon.contract.units import UNKNOWN, tokens
 
-_VISIBLE: dict[int, str | None] = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
-_VISIBLE |= {0x7F: "␡", 0x0D: None}
-_VISIBLE |= dict.fromkeys(range(0x80, 0xA0), "�")
-_VISIBLE |= dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x2028, 0x2029), "�")
+_REPLACEMENTS: dict[int, str | None] = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
+_REPLACEMENTS |= {0x7F: "␡", 0x0D: None}
+_REPLACEMENTS |= dict.fromkeys(range(0x80, 0xA0), "�")
+_REPLACEMENTS |= dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x2028, 0x2029), "�")
 
 
 def clean(text: str) -> str:
-    """`text` with nothing in it that a terminal would obey: controls become visible signs, CR goes, \\n and \\t stay.
+    """Return `text` without terminal controls: they become visible symbols, CR is removed, line feeds and tabs stay.
 
-    Direction overrides go the same way: they make a line read other than it is.
+    Bidirectional controls are replaced too, since they change the order in which a line is read.
     """
-    return text if text.isascii() and text.isprintable() else text.translate(_VISIBLE)
+    return text if text.isascii() and text.isprintable() else text.translate(_REPLACEMENTS)
 
 
 def one_line(text: str) -> str:
-    """Return `text` as one line, without the zero-width characters that make two names look alike."""
+    """Return `text` as one line, without zero-width characters, which can make two names look alike."""
     line = " ".join(clean(text).split())
     return line if line.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 
 def shorten(text: str, width: int) -> str:
-    """`text` cut to `width` characters, the cut shown."""
+    """Return `text` cut to `width` characters, with an ellipsis if anything was cut."""
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"
 
 
 def fewer_words(text: str, width: int) -> str:
-    """The longest that fits `width`: all, what stands before a colon, or else the first word."""
-    ways = (text, text.partition(":")[0], text.partition(" ")[0])
-    return next((way for way in ways if len(way) <= width), ways[-1])
+    """Return the longest form that fits `width`: the whole text, the part before a colon, or the first word."""
+    forms = (text, text.partition(":")[0], text.partition(" ")[0])
+    return next((form for form in forms if len(form) <= width), forms[-1])
 
 
 def count(value: int | None) -> str:
-    """1234 as "1,234"."""
+    """Return 1234 as "1,234"."""
     return UNKNOWN if value is None else f"{value:,}"
 
 
 def rate(value: float | None) -> str:
-    """Tokens a second without the unit; none is "-"."""
+    """Return tokens per second without the unit; zero is "-"."""
     if not value:
         return UNKNOWN
     return f"{value:.1f}" if value < 1000 else f"{value / 1000:.1f}k"
@@ -57,17 +57,17 @@ def bar(fraction: float | None, width: int, *, full: str = "█", empty: str = "
 
 
 def cached(part: int | None, whole: int | None) -> str:
-    """Of a prompt's tokens: "93% cached"."""
+    """Return the cached share of a prompt's tokens: "93% cached"."""
     return f"{percent(part / whole)} cached" if part is not None and whole else ""
 
 
-def reason(miss: str, at: int | None) -> str:
-    """Why a prompt was not found in the cache, and from which of its tokens on."""
+def miss_reason(miss: str, at: int | None) -> str:
+    """Return the reason for a prefix cache miss, and the index of the first token that differs."""
     return f"{one_line(miss)}{'' if at is None else f', at token {count(at)}'}" if miss else ""
 
 
 def parameters(value: int | None) -> str:
-    """8_190_000_000 as "8.2B"."""
+    """Return 8_190_000_000 as "8.2B"."""
     if not value:
         return UNKNOWN
     for unit, each in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -77,12 +77,12 @@ def parameters(value: int | None) -> str:
 
 
 def short_name(model: str) -> str:
-    """A model's id without its owner, our own's excepted."""
+    """Return a model's id without its owner; lmx's own models keep theirs."""
     return one_line(model if model.startswith("lmx/") else model.rpartition("/")[2])
 
 
 def context_meter(used: int | None, length: int, width: int = 10, *, about: bool = False) -> str:
-    """ "ctx ███░░░░░░░ 4.1k/32k"; "-" where either is unknown. `about`: `used` is no exact count."""
+    """Return "ctx ███░░░░░░░ 4.1k/32k", or "ctx -" if a figure is unknown; with `about`, `used` is an estimate."""
     if used is None or not length:
         return f"ctx {UNKNOWN}"
     words = f"{'~' if about else ''}{tokens(used)}/{tokens(length)}"
@@ -90,7 +90,7 @@ def context_meter(used: int | None, length: int, width: int = 10, *, about: bool
 
 
 def joined(parts: Iterable[str], width: int) -> str:
-    """Parts with dots between, the last ones left out where they do not fit."""
+    """Return parts separated by dots; the last ones are left out if they exceed `width`."""
     line = ""
     for part in parts:
         longer = f"{line} · {part}" if line else part

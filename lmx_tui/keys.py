@@ -1,13 +1,13 @@
-"""Every key of the TUI, in one place. Ids are what `[tui.keymap]` in config.toml names: `"models.unload" = "X"`.
+"""All key bindings of the TUI. `[tui.keymap]` in config.toml names them by id: `"models.unload" = "X"`.
 
-With a text field focused only the free control keys reach a screen (TextArea takes a c d e k u v w x y z, f6, f7), so
-the chat's own keys are among g n o p r t, and ctrl+y is taken back by the prompt itself.
+While a text field has the focus, only control keys that TextArea does not bind reach a screen: TextArea binds ctrl with
+a c d e k u v w x y z, f6 and f7. The chat therefore uses g n o p r t, and the prompt binds ctrl+y itself.
 """
 
 from textual.binding import Binding, BindingType
 
 SCREENS = {"m": "models", "c": "chat", "o": "monitor"}
-"""What follows `g`."""
+"""Key that follows `g` -> screen."""
 
 
 def _key(
@@ -21,7 +21,7 @@ APP: list[BindingType] = [
     _key("app.chat", "f3", "switch('chat')", "Chat", show=False),
     _key("app.monitor", "f4", "switch('monitor')", "Monitor", show=False),
     _key("app.go", "g", "go", "Go to a screen: then m, c or o", show=False),
-    _key("app.palette", "ctrl+p", "command_palette", "Menu", tip="Every command, by its words"),
+    _key("app.palette", "ctrl+p", "command_palette", "Menu", tip="Search all commands"),
     _key("app.theme", "ctrl+t", "pick_theme", "Theme", show=False),
     _key("app.help", "f1,question_mark", "help", "Help"),
     Binding("ctrl+q", "leave", "Quit; the daemon goes on", show=False, priority=True, id="app.quit"),
@@ -55,7 +55,7 @@ TABLE: list[BindingType] = [
     _key("table.top", "home", "scroll_top", "First", show=False),
     _key("table.bottom", "end,G", "scroll_bottom", "Last", show=False),
 ]
-"""DataTable's own but for enter, which belongs to the screen."""
+"""DataTable's own keys except enter, which the screen binds."""
 
 PROMPT: list[BindingType] = [
     _key("prompt.send", "enter", "send", "Send", label="⏎"),
@@ -74,7 +74,7 @@ CHAT: list[BindingType] = [
     _key("chat.new", "ctrl+n", "new", "New", tip="Start a new chat"),
     _key("chat.copy_code", "ctrl+g", "copy_code", "Copy code", tip="Copy the last code block"),
     _key("chat.copy_answer", "ctrl+y", "copy_answer", "Copy", tip="Copy the last answer"),
-    _key("chat.model", "ctrl+o", "pick_model", "Model", tip="Choose who answers"),
+    _key("chat.model", "ctrl+o", "pick_model", "Model", tip="Choose the model that answers"),
 ]
 
 TRANSCRIPT: list[BindingType] = [
@@ -92,5 +92,5 @@ MONITOR: list[BindingType] = [
     _key("monitor.unload", "x", "unload", "Unload", tip="Unload the selected model"),
     _key("monitor.window", "w", "window", "Window", tip="How much time the graphs show"),
     _key("monitor.incidents", "i", "incidents", "Incidents", tip="Crashes, failed loads, unloads"),
-    _key("monitor.pause", "space", "pause", "Pause", label="space", tip="Hold the picture still"),
+    _key("monitor.pause", "space", "pause", "Pause", label="space", tip="Pause the display"),
 ]

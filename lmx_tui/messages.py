@@ -1,6 +1,6 @@
-"""Every message of the TUI, and the one View that screens draw. Requests go up to the app, facts come from the feed.
+"""All messages of the TUI, and the View that screens draw. Requests go up to the app; facts come from the feed.
 
-Nothing here knows how anything is done or drawn.
+This module contains no behaviour.
 """
 
 from dataclasses import dataclass
@@ -17,25 +17,25 @@ ConnectionState = Literal["connecting", "online", "offline"]
 
 @dataclass(frozen=True)
 class Connection:
-    """How the connection to the daemon stands."""
+    """State of the connection to the daemon."""
 
     state: ConnectionState = "connecting"
     error: ErrorBody | None = None
     retry_at: float | None = None
-    """On the app's clock; None while an attempt is under way."""
+    """Time of the next attempt on the app's clock; None during an attempt."""
 
 
 @dataclass(frozen=True)
 class View:
-    """What a screen is a function of: the last snapshot, the connection, and the time (the app's clock, seconds)."""
+    """Everything that a screen draws: the last snapshot, the connection, and the time (seconds on the app's clock)."""
 
     snapshot: Snapshot | None = None
     connection: Connection = Connection()
     arrived: float = 0.0
-    """When the snapshot came."""
+    """Time at which the snapshot arrived."""
     now: float = 0.0
     notice: str = ""
-    """One line that every screen shows, as of versions that differ."""
+    """Line that every screen shows, for example about different versions of daemon and client."""
 
     @property
     def online(self) -> bool:
@@ -58,7 +58,7 @@ class SnapshotArrived(Message):
     snapshot: Snapshot
 
     def can_replace(self, message: Message) -> bool:
-        """A newer snapshot makes an unread one void."""
+        """Allow a newer snapshot to replace one that was not handled yet."""
         return isinstance(message, SnapshotArrived)
 
 
@@ -69,7 +69,7 @@ class ConnectionChanged(Message):
 
 @dataclass
 class EventsArrived(Message):
-    """What came of one answer since the last such message; the last one ends with a terminal event."""
+    """Events of one answer since the previous message; the last message ends with a terminal event."""
 
     request_id: str
     events: tuple[Event, ...]
@@ -80,7 +80,7 @@ class EventsArrived(Message):
 
 @dataclass
 class StartRequested(Message):
-    """Start a daemon, or try the connection now."""
+    """A request to start a daemon, or to connect now."""
 
 
 @dataclass
@@ -101,7 +101,7 @@ class PullRequested(Message):
 
 @dataclass
 class PullChangeRequested(Message):
-    """Pause, resume or cancel a pull."""
+    """A request to pause, resume or cancel a pull."""
 
     verb: Literal["pause", "resume", "cancel"]
     job: str
@@ -109,14 +109,14 @@ class PullChangeRequested(Message):
 
 @dataclass
 class UpdateRequested(Message):
-    """Fetch the newer version of a model."""
+    """A request to fetch the newer version of a model."""
 
     model: str
 
 
 @dataclass
 class LookForNewerRequested(Message):
-    """Ask the Hub which models have a newer version."""
+    """A request to ask the Hub which models have a newer version."""
 
 
 @dataclass
@@ -126,14 +126,14 @@ class CancelRequested(Message):
 
 @dataclass
 class ChatRequested(Message):
-    """Open the chat with this model."""
+    """A request to open the chat with this model."""
 
     model: str
 
 
 @dataclass
 class ThinkingRequested(Message):
-    """Whether models are asked to think before they answer; None leaves it to each model."""
+    """A request to turn thinking on or off in the chat; None leaves it to each model."""
 
     thinking: bool | None
 
@@ -147,12 +147,12 @@ class AnswerRequested(Message):
 class CopyRequested(Message):
     text: str
     what: str
-    """Named in the toast: "code block"."""
+    """Name of the text in the toast, for example "code block"."""
 
 
 @dataclass
 class Notified(Message):
-    """Something to say in a toast; `hint` on a second line."""
+    """A toast to show, with `hint` on its second line."""
 
     text: str
     hint: str | None = None

@@ -1,4 +1,4 @@
-"""What is worth a toast between two snapshots: pulls that ended, and what happened to models. Pure."""
+"""Toasts for the differences between two snapshots: pulls that ended, and incidents. Pure."""
 
 from collections.abc import Collection, Iterator
 
@@ -8,27 +8,29 @@ from lmx_tui.formatting import short_name
 from lmx_tui.messages import Notified
 from lmx_tui.widgets.monitor.incidents_pane import TROUBLE, incident_words, new_incidents
 
-AT_ONCE = 3
-"""More incidents than these are told in one toast."""
+MAX_SEPARATE = 3
+"""Number of incidents above which one toast counts them."""
 
 
-def notices(before: Snapshot | None, after: Snapshot, said: Collection[str]) -> Iterator[Notified]:
-    """`said`: errors that were shown already, as the answer to what was asked here; incidents in the same words are
-    not told again."""
+def notices(before: Snapshot | None, after: Snapshot, shown: Collection[str]) -> Iterator[Notified]:
+    """Yield the toasts for what happened between two snapshots.
+
+    `shown` contains messages of errors that were already shown; incidents with the same message are left out.
+    """
     for pull in ended_pulls(before, after):
         if (notice := _of_pull(pull)) is not None:
             yield notice
-    incidents = [incident for incident in new_incidents(before, after) if incident.message not in said]
-    if len(incidents) > AT_ONCE:
+    incidents = [incident for incident in new_incidents(before, after) if incident.message not in shown]
+    if len(incidents) > MAX_SEPARATE:
         trouble = any(incident.kind in TROUBLE for incident in incidents)
         words = f"{len(incidents)} incidents with models"
-        yield Notified(words, "f4, then i, tells them", "error" if trouble else "information")
+        yield Notified(words, "f4, then i, lists them", "error" if trouble else "information")
     else:
         yield from map(_of_incident, incidents)
 
 
 def ended_pulls(before: Snapshot | None, after: Snapshot) -> list[Download]:
-    """The pulls that came to their end between two snapshots, those that began after the first one too."""
+    """Return the pulls that ended between two snapshots, including pulls that began after the first one."""
     if before is None:
         return []
     known = {pull.id for pull in before.downloads if pull.state in DOWNLOAD_ENDS}

@@ -1,4 +1,4 @@
-"""What ctrl+p offers: lmx's own verbs, made from the View at that moment. Each posts a message; nothing acts here."""
+"""The commands of the palette (ctrl+p), made from the current View. Each command posts a message."""
 
 from collections.abc import Iterator
 
@@ -23,13 +23,15 @@ from lmx_tui.messages import (
 from lmx_tui.widgets.models.model_rows import instances_of
 
 THINKING = (
-    (True, "Thinking on", "models are asked to think before they answer"),
-    (False, "Thinking off", "models are asked to answer at once"),
-    (None, "Thinking as the model likes", "the chat's default"),
+    (True, "Thinking on", "models think before they answer"),
+    (False, "Thinking off", "models answer at once"),
+    (None, "Thinking by default", "each model's own default"),
 )
 
 
 def commands(app: App[None], view: View) -> Iterator[SystemCommand]:
+    """Yield the commands that are possible now."""
+
     def post(message: Message) -> None:
         app.post_message(message)
 
@@ -37,7 +39,7 @@ def commands(app: App[None], view: View) -> Iterator[SystemCommand]:
         title = mode.capitalize()
         yield SystemCommand(f"Go to {title}", f"show the {title} screen", lambda mode=mode: app.switch_mode(mode))
     yield SystemCommand("Theme", "choose the colours", lambda: app.call_next(app.run_action, "pick_theme"))
-    yield SystemCommand("Keys", "what can be pressed here", lambda: app.call_next(app.run_action, "help"))
+    yield SystemCommand("Keys", "keys of this screen", lambda: app.call_next(app.run_action, "help"))
     yield SystemCommand("Quit", "leave; the daemon goes on", app.exit)
     if not view.online:
         yield SystemCommand("Start the daemon", "lmx serve --detach", lambda: post(StartRequested()))
@@ -69,14 +71,17 @@ def commands(app: App[None], view: View) -> Iterator[SystemCommand]:
 
 
 def pull_commands(download: Download) -> Iterator[tuple[str, str, Message]]:
-    """What can be done with a pull as it is. Listed by the alphabet: what deletes must not be the first."""
+    """Yield (title, help, message) of each command for a pull.
+
+    The palette lists titles in alphabetical order, so that no command that deletes files is the first.
+    """
     name = f"Download of {one_line(download.repo)}"
     if download.state not in DOWNLOAD_ENDS:
         yield f"{name}: pause", "lmx downloads pause", PullChangeRequested("pause", download.id)
     if download.state in ("paused", "failed"):
         yield (
             f"{name}: resume",
-            "lmx downloads resume; it goes on where it stopped",
+            "lmx downloads resume; continues where it stopped",
             PullChangeRequested("resume", download.id),
         )
     if download.state not in ("done", "cancelled"):

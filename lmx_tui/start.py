@@ -1,4 +1,4 @@
-"""Opening the terminal UI: builds the app over a client of the daemon, runs it, and says what goes on after it."""
+"""Start of the TUI: builds the app over a client of the daemon, runs it, and prints what keeps running."""
 
 import sys
 from functools import partial
@@ -14,15 +14,25 @@ from lmx_tui.signals import end_at_once_on_signals
 from lmx_tui.theme import load_themes
 
 
-def run_tui(home: Home, settings: Settings, *, start: bool = True) -> int:
-    """Open the terminal UI and return the exit code; with `start` False it only looks for a daemon."""
+def run_tui(home: Home, settings: Settings, *, start: bool = True, debug: bool = False) -> int:
+    """Open the TUI and return the exit code.
+
+    With `start` False, no daemon is started. With `debug`, an unexpected exception is shown with its traceback.
+    """
     try:
         load_themes()
     except ConfigError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return 1
     leave = end_at_once_on_signals()
-    app = LmxApp(Client(home.socket), settings, start=partial(find_or_start, home) if start else None, leave=leave)
+    app = LmxApp(
+        Client(home.socket),
+        settings,
+        start=partial(find_or_start, home) if start else None,
+        leave=leave,
+        log_file=str(home.log_file),
+        debug=debug,
+    )
     app.run(mouse=settings.tui.mouse)
     snapshot = app.view.snapshot
     by_signal = (app.return_code or 0) >= 128

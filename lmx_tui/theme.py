@@ -1,6 +1,6 @@
-"""Themes: reads themes/*.toml, checks every colour, and makes Textual themes of them.
+"""Themes: reads themes/*.toml, checks every colour, and builds Textual themes.
 
-In a wheel the files lie in lmx_tui/themes, in a checkout in themes/ beside the package.
+The files are in lmx_tui/themes in a wheel, and in themes/ beside the package in a checkout.
 """
 
 import tomllib
@@ -20,11 +20,11 @@ REQUIRED = (
     *("memory-low", "memory-mid", "memory-high", "rate-low", "rate-mid", "rate-high"),
     *("model-1", "model-2", "model-3", "model-4"),
 )
-"""The names under [variables] that lmx's own widgets and app.tcss use, beside Textual's."""
+"""Names under [variables] that lmx's widgets and app.tcss use in addition to Textual's own."""
 
 
 class ThemeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One file of themes/, as it is written."""
+    """Schema of one file in themes/."""
 
     name: str
     dark: bool
@@ -47,11 +47,12 @@ def themes_folder() -> Path:
 
 
 def load_themes(folder: Path | None = None) -> list[Theme]:
-    """Every theme of the folder, by name. Raises ConfigError that names file and field."""
+    """Return the themes of a folder, sorted by file name. Raises ConfigError, which names the file and the field."""
     return [read_theme(path) for path in sorted((folder or themes_folder()).glob("*.toml"))]
 
 
 def read_theme(path: Path) -> Theme:
+    """Return the theme of one file. Raises ConfigError."""
     try:
         file = msgspec.convert(tomllib.loads(path.read_text()), ThemeFile)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
@@ -69,7 +70,7 @@ def read_theme(path: Path) -> Theme:
 
 
 def _scrollbars(file: ThemeFile) -> dict[str, str]:
-    """Quiet ones: Textual's own are as loud as the accent."""
+    """Return muted scrollbar colours; Textual's own are as bright as the accent."""
     track = ("scrollbar-background", "scrollbar-background-hover", "scrollbar-background-active")
     return dict.fromkeys((*track, "scrollbar-corner-color"), file.background) | {
         "scrollbar": file.variables["faint"],
@@ -79,7 +80,7 @@ def _scrollbars(file: ThemeFile) -> dict[str, str]:
 
 
 def selection_colors(primary: str) -> dict[str, str]:
-    """Return the colours of selected text: the theme's primary one, under black or white, what contrasts more."""
+    """Return the colours of selected text: the primary colour behind black or white, whichever contrasts more."""
     background = Color.parse(primary).rgb
     foreground = max(("#000000", "#ffffff"), key=lambda color: contrast(Color.parse(color).rgb, background))
     places = ("screen-selection", "input-selection")

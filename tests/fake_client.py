@@ -1,4 +1,4 @@
-"""FakeClient: scripted snapshots and answers under the real App. The TUI's one seam; it reaches no daemon."""
+"""FakeClient: scripted snapshots and answers for the real app. It connects to no daemon."""
 
 import asyncio
 import math
@@ -267,7 +267,7 @@ def status(**changes: Any) -> Status:
 
 
 def series(seconds: int = 300) -> Series:
-    """Waves that look like work, the same at every run."""
+    """Return waves that look like work, the same in each run."""
     steps = range(seconds)
     memory = tuple(int((26 + 6 * i / seconds + 0.4 * math.sin(i / 7)) * GB) for i in steps)
     decode = tuple(max(0.0, 75 + 55 * math.sin(i / 17) + 18 * math.sin(i / 3)) for i in steps)
@@ -275,7 +275,7 @@ def series(seconds: int = 300) -> Series:
 
 
 def busy_snapshot(**changes: Any) -> Snapshot:
-    """A machine at work."""
+    """Return the snapshot of a machine with models, requests, downloads and incidents."""
     fields: dict[str, Any] = {
         "status": status(incidents=INCIDENTS),
         "memory": HostMemory(
@@ -298,7 +298,7 @@ def busy_snapshot(**changes: Any) -> Snapshot:
 
 
 def quiet_snapshot() -> Snapshot:
-    """Just started: the guide on disk, nothing in memory."""
+    """Return the snapshot of a fresh daemon: the guide on disk, no model loaded."""
     return busy_snapshot(
         status=status(),
         models=(GUIDE,),
@@ -310,23 +310,34 @@ def quiet_snapshot() -> Snapshot:
     )
 
 
+def with_requests(**states: str) -> Snapshot:
+    """Return a snapshot with one request for each name and state, the oldest first."""
+    rows = [
+        RequestRow(id=name, model=QWEN, state=state, started_at=NOW + number)  # type: ignore[arg-type]
+        for number, (name, state) in enumerate(states.items())
+    ]
+    return busy_snapshot(requests=tuple(rows))
+
+
 class FakeClient(Client):
-    """Give it snapshots to show and events to answer with; it keeps what was asked of it in `calls`."""
+    """A client that shows given snapshots, answers with given events, and records its calls in `calls`."""
 
     def __init__(self, snapshot: Snapshot | None = None, answer: Sequence[Event] = ()) -> None:
         self.calls: list[tuple[str, Any]] = []
         self.requests_seen: list[Generate] = []
         self.answer = list(answer)
         self.hold_at: int | None = None
-        """The number of events after which an answer waits: until cancelled, or for ever."""
+        """Number of events after which an answer waits until it is cancelled or loses its connection."""
         self.error: LmxError | None = None
-        """Raised by every call but watch."""
+        """Error that each call except `watch` raises."""
+        self.watches = 0
+        """Number of attempts to watch the snapshots."""
         self.up = snapshot is not None
         self._snapshot = snapshot
         self._changed = asyncio.Event()
         self._cancelled = asyncio.Event()
         self.broken = asyncio.Event()
-        """Set: running answers lose their connection."""
+        """When set, running answers lose their connection."""
 
     def show(self, snapshot: Snapshot) -> None:
         self._snapshot, self.up = snapshot, True
@@ -342,6 +353,7 @@ class FakeClient(Client):
         self._changed.set()
 
     async def watch(self) -> AsyncIterator[Snapshot]:
+        self.watches += 1
         while True:
             if not self.up or self._snapshot is None:
                 raise DaemonUnreachableError("no lmx daemon answers at ~/.lmx/lmx.sock", hint="lmx serve --detach")
@@ -431,7 +443,7 @@ def finished(*, reason: Any = "stop", tokens: int = 214, prompt: int = 4120) -> 
 
 
 def answer_of(text: str, *, reasoning: str = "", call: tuple[str, str] | None = None, pieces: int = 12) -> list[Event]:
-    """The events of an answer, its text in some pieces."""
+    """Return the events of an answer whose text arrives in about `pieces` deltas."""
     events: list[Event] = [Started(id="", prompt_tokens=4120, cached_tokens=3832, seed=1, context_length=40960)]
     if reasoning:
         events.append(Delta(id="", reasoning=reasoning, tokens=20))

@@ -1,4 +1,4 @@
-"""The command tree. Each group's file has `add(app, output)`."""
+"""The command tree. The module of each group adds its commands with `add(app, output)`."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from lmx_cli.output import Output
 
 
 def build(output: Output) -> Any:
-    """The whole tree as one command object of Typer's, whose type it does not publish."""
+    """Return the tree as one command object, whose type Typer does not publish."""
     from lmx_cli.commands import (
         bench,
         cache,
@@ -36,4 +36,16 @@ def build(output: Output) -> Any:
     )
     for group in (tui, daemon, models, library, search, verify, disk, cache, pull, downloads, login, chat, bench):
         group.add(app, output)
-    return typer.main.get_command(app)
+    command = typer.main.get_command(app)
+    _strip_periods(command)
+    return command
+
+
+def _strip_periods(command: Any) -> None:
+    """Remove the period at the end of each help text. Docstrings have one, help lines do not."""
+    for item in (command, *command.params):
+        if getattr(item, "help", None) and not item.help.endswith(".."):
+            item.help = item.help.removesuffix(".")
+    command.short_help = command.help.partition(". ")[0] if command.help else None
+    for subcommand in getattr(command, "commands", {}).values():
+        _strip_periods(subcommand)

@@ -1,4 +1,4 @@
-"""`lmx cache`: the prompts that are kept on disk, to be continued after a restart. It needs no daemon."""
+"""`lmx cache`: stored prompts (the disk tier of the prefix cache). It needs no daemon."""
 
 import time
 
@@ -8,21 +8,21 @@ from lmx_cli.commands.models import JSON, YES
 from lmx_cli.output import ExitCode, Output
 from lmx_daemon.contract.units import ago, size
 
-MODEL = typer.Argument(None, help="As `lmx cache ls` shows it; all models if none is named.")
+MODEL = typer.Argument(None, help="Model, as `lmx cache ls` lists it. Default: all models.")
 
 
 def add(app: typer.Typer, output: Output) -> None:
-    group = typer.Typer(help="Show or delete the prompts that are kept on disk. ls, clear.", no_args_is_help=True)
+    group = typer.Typer(help="List or delete the prompts stored on disk.", no_args_is_help=True)
     app.add_typer(group, name="cache")
 
     @group.command()
     def ls(json: bool = JSON) -> int:
-        """List what is kept of each model's prompts. It holds their tokens in plain."""
+        """List the stored prompts of each model. They contain tokens in plain form."""
         return _ls(output, json)
 
     @group.command()
     def clear(model: str | None = MODEL, yes: bool = YES, json: bool = JSON) -> int:
-        """Delete what is kept of prompts on disk. Models that are loaded go on."""
+        """Delete stored prompts. Loaded models are not affected."""
         return _clear(output, model, yes, json)
 
 
@@ -38,11 +38,16 @@ def _ls(output: Output, json: bool) -> int:
     if found:
         output.table(
             ("MODEL", "BLOCKS", "SIZE", "OLDEST", "NEWEST"),
-            [(one.model, str(one.blocks), size(one.size), ago(one.oldest, now), ago(one.newest, now)) for one in found],
+            [
+                (stored.model, str(stored.blocks), size(stored.size), ago(stored.oldest, now), ago(stored.newest, now))
+                for stored in found
+            ],
             right=("BLOCKS", "SIZE"),
             spare=("OLDEST", "BLOCKS"),
         )
-    output.note(f"{size(sum(one.size for one in found))} in {root}; `[engine] prefix_disk_bytes = 0` keeps nothing")
+    output.note(
+        f"{size(sum(stored.size for stored in found))} in {root}; `[engine] prefix_disk_bytes = 0` stores nothing"
+    )
     return ExitCode.OK
 
 
@@ -52,18 +57,22 @@ def _clear(output: Output, model: str | None, yes: bool, json: bool) -> int:
     from lmx_daemon.storage.prefixes import clear_prefixes, stored_prefixes
 
     root = Home.from_environment().prefixes
-    found = [one for one in stored_prefixes(root) if model in (None, one.model)]
+    found = [stored for stored in stored_prefixes(root) if model in (None, stored.model)]
     if model is not None and not found:
-        raise NotFoundError(f"no prompt of {model} is kept on disk", hint="`lmx cache ls` lists the models")
-    kept = size(sum(one.size for one in found))
-    if found and not output.confirm(f"delete {kept} of kept prompts?", yes=yes):
+        raise NotFoundError(f"no prompt of {model} is stored on disk", hint="`lmx cache ls` lists the models")
+    total = size(sum(stored.size for stored in found))
+    if found and not output.confirm(f"delete {total} of stored prompts?", yes=yes):
         return ExitCode.ERROR
     try:
-        gone = clear_prefixes(root, model)
+        deleted = clear_prefixes(root, model)
     except OSError as error:
-        raise LmxError(f"cannot delete in {root}: {error.strerror or error}", hint="check its permissions") from error
+        raise LmxError(
+            f"cannot delete in {root}: {error.strerror or error}", hint="check the permissions of this folder"
+        ) from error
     if json:
-        output.json(gone)
+        output.json(deleted)
     else:
-        output.text(f"deleted {sum(one.blocks for one in gone)} blocks, {size(sum(one.size for one in gone))}")
+        output.text(
+            f"deleted {sum(stored.blocks for stored in deleted)} blocks, {size(sum(stored.size for stored in deleted))}"
+        )
     return ExitCode.OK

@@ -16,16 +16,20 @@ if TYPE_CHECKING:
 def add(app: typer.Typer, output: Output) -> None:
     @app.command()
     def chat(
-        model: str | None = typer.Argument(None, help="As `lmx ls` shows it; the loaded one, else lmx/guide."),
-        prompt: str | None = typer.Option(None, "--prompt", "-p", help="Ask this, print the answer, and leave."),
-        system: str | None = typer.Option(None, "--system", "-s", help="The system prompt."),
-        think: bool | None = typer.Option(None, "--think/--no-think", help="Ask for thinking, where the model can."),
-        max_tokens: int | None = typer.Option(None, min=1, help="Longest answer, in tokens."),
-        temperature: float | None = typer.Option(None, min=0, max=2, help="0 always takes the likeliest token."),
-        seed: int | None = typer.Option(None, min=0, help="The same seed gives the same answer."),
-        stats: bool = typer.Option(False, "--stats", help="Figures after each answer."),
+        model: str | None = typer.Argument(
+            None, help="Model, as `lmx ls` lists it. Default: the loaded one used last, else lmx/guide."
+        ),
+        prompt: str | None = typer.Option(None, "--prompt", "-p", help="Print the answer to this prompt and exit."),
+        system: str | None = typer.Option(None, "--system", "-s", help="System prompt."),
+        think: bool | None = typer.Option(
+            None, "--think/--no-think", help="Turn thinking on or off, if the model supports it."
+        ),
+        max_tokens: int | None = typer.Option(None, min=1, help="Maximum length of an answer, in tokens."),
+        temperature: float | None = typer.Option(None, min=0, max=2, help="Sampling temperature. 0 is greedy."),
+        seed: int | None = typer.Option(None, min=0, help="Seed. The same seed gives the same answer."),
+        stats: bool = typer.Option(False, "--stats", help="Show figures after each answer."),
     ) -> int:
-        """Chat with a model. The question comes from stdin where that is no terminal."""
+        """Chat with a model. If stdin is not a terminal, the question is read from it."""
         if not sys.stdin.isatty():
             piped = sys.stdin.buffer.read().decode(errors="replace").strip()
             prompt = "\n\n".join(part for part in (prompt, piped) if part)
@@ -61,7 +65,7 @@ def _once(runner: asyncio.Runner, shell_chat: "ShellChat", prompt: str) -> int:
 
 
 def _converse(runner: asyncio.Runner, shell_chat: "ShellChat", output: Output) -> int:
-    import readline  # line editing and history for input(); importing it is what switches them on
+    import readline  # its import gives input() line editing and history
 
     readline.parse_and_bind("set enable-bracketed-paste on")
     output.note(f"{shell_chat.model} · /help for help, Ctrl-D to leave")

@@ -1,4 +1,4 @@
-"""`lmx serve`, `stop`, `status`: the daemon's life. It is started as a process of its own, never imported."""
+"""`lmx serve`, `stop`, `status`: start, stop and state of the daemon, which runs as a process of its own."""
 
 import asyncio
 import os
@@ -24,14 +24,14 @@ def add(app: typer.Typer, output: Output) -> None:
     def serve(
         model: Annotated[
             list[str],
-            typer.Option(default_factory=list, show_default=False, help="A model to load at once; repeatable."),
+            typer.Option(default_factory=list, show_default=False, help="Model to load at start. Repeatable."),
         ],
-        host: str | None = typer.Option(None, help="Address to bind; anything but loopback needs an API key."),
-        port: int | None = typer.Option(None, min=0, max=65535, help="Port; 1234 unless the config says otherwise."),
-        api_key: str | None = typer.Option(None, help="Key that clients must send (or LMX_API_KEY)."),
+        host: str | None = typer.Option(None, help="Address to bind. Addresses other than loopback need an API key."),
+        port: int | None = typer.Option(None, min=0, max=65535, help="Port. Default: the configured one, else 1234."),
+        api_key: str | None = typer.Option(None, help="Key that clients must send. Also read from LMX_API_KEY."),
         detach: bool = typer.Option(False, "--detach", help="Run in the background."),
     ) -> int:
-        """Serve OpenAI routes on port 1234 until it is stopped."""
+        """Serve OpenAI routes on port 1234 until interrupted."""
         arguments = [] if host is None else ["--host", host]
         if port is not None:
             arguments += ["--port", str(port)]
@@ -45,17 +45,17 @@ def add(app: typer.Typer, output: Output) -> None:
 
     @app.command()
     def stop() -> int:
-        """Stop the daemon; running streams may finish, up to a deadline."""
+        """Stop the daemon. Running streams can finish until a deadline."""
         return asyncio.run(_stop(output))
 
     @app.command()
-    def status(json: bool = typer.Option(False, "--json", help="As JSON.")) -> int:
-        """Show whether the daemon runs, where, and how it is."""
+    def status(json: bool = typer.Option(False, "--json", help="Print JSON.")) -> int:
+        """Show whether the daemon runs, its address and its health."""
         return asyncio.run(_status(output, json))
 
 
 async def _detach(output: Output, models: list[str], arguments: list[str]) -> int:
-    """The models are loaded from here, so that whoever started the daemon hears what became of them."""
+    """Start the daemon, and load the models from this process, which can then report each result."""
     from lmx_daemon.client.spawn import find_daemon, start_daemon
     from lmx_daemon.contract.errors import LmxError, StartupError
     from lmx_daemon.contract.types import LoadRequest
@@ -95,7 +95,7 @@ async def _stop(output: Output) -> int:
     deadline = asyncio.get_running_loop().time() + STOP_SECONDS
     while _alive(status.pid):
         if asyncio.get_running_loop().time() > deadline:
-            raise LmxError(f"the daemon (pid {status.pid}) is still there after {STOP_SECONDS:.0f} s")
+            raise LmxError(f"the daemon (pid {status.pid}) still runs after {STOP_SECONDS:.0f} s")
         await asyncio.sleep(POLL_SECONDS)
     output.text("stopped")
     return ExitCode.OK
@@ -108,7 +108,7 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    try:  # a child of our own that nobody has waited for is as good as gone
+    try:  # a zombie, which a parent did not wait for, counts as ended
         with open(f"/proc/{pid}/stat", "rb") as stat:
             return stat.read().rpartition(b")")[2].split()[0] != b"Z"
     except OSError:
@@ -146,7 +146,7 @@ async def _status(output: Output, json: bool) -> int:
 
 def _status_rows(snapshot: "Snapshot") -> list[tuple[str, str]]:
     status, memory = snapshot.status, snapshot.memory
-    health = "ok" if status.health.ok else f"not well: {status.health.reason}"
+    health = "ok" if status.health.ok else f"unhealthy: {status.health.reason}"
     planned = f"{size(memory.claimed)} of {size(memory.cap)} planned for models"
     used = f"{size(memory.workers + memory.daemon)} in lmx's processes"
     addresses = " and ".join(f"{each}/v1" for each in (status.address, *status.other_addresses))
@@ -168,7 +168,7 @@ def _status_rows(snapshot: "Snapshot") -> list[tuple[str, str]]:
 
 
 def _incident_rows(snapshot: "Snapshot") -> list[tuple[str, str]]:
-    """What happened of late, the newest first."""
+    """Return the latest incidents as rows, the newest first."""
     latest = reversed(snapshot.status.incidents[-SHOWN_INCIDENTS:])
     return [
         (

@@ -1,4 +1,4 @@
-"""`lmx rm`, `du`, `prune`, `import`: what models take on the disk, and how to change that."""
+"""`lmx rm`, `du`, `prune`, `import`: the disk space of models, and how to change it."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmx_cli.commands.models import JSON, YES, started
-from lmx_cli.commands.verify import tell_verified
+from lmx_cli.commands.verify import show_verification
 from lmx_cli.output import ExitCode, Output
 from lmx_daemon.contract.units import ago, duration, size
 
@@ -20,62 +20,62 @@ if TYPE_CHECKING:
 def add(app: typer.Typer, output: Output) -> None:
     @app.command()
     def rm(
-        model: str | None = typer.Argument(None, help="As `lmx ls` shows it."),
+        model: str | None = typer.Argument(None, help="Model, as `lmx ls` lists it."),
         yes: bool = YES,
-        undo: bool = typer.Option(False, "--undo", help="Bring it back; the last one removed if none is named."),
-        trash: bool = typer.Option(False, "--list", help="What can be brought back."),
-        empty: bool = typer.Option(False, "--empty", help="Delete it for good; all of the trash if none is named."),
+        undo: bool = typer.Option(False, "--undo", help="Restore the model. Default: the last one removed."),
+        trash: bool = typer.Option(False, "--list", help="List the models that can be restored."),
+        empty: bool = typer.Option(False, "--empty", help="Delete the model permanently. Default: all of the trash."),
         json: bool = JSON,
     ) -> int:
-        """Remove a model, all its revisions with it. For a day it can be brought back."""
+        """Remove a model with all its revisions. It can be restored for a day."""
         return asyncio.run(_rm(output, model, yes, undo, trash, empty, json))
 
     @app.command()
     def du(json: bool = JSON) -> int:
-        """Show what each model takes on the disk. Also what of it nobody needs."""
+        """Show the disk space of each model, and how much of it is unused."""
         return asyncio.run(_du(output, json))
 
     @app.command()
     def prune(
-        dry_run: bool = typer.Option(False, "--dry-run", help="Only show what would go."),
+        dry_run: bool = typer.Option(False, "--dry-run", help="Only show what would be deleted."),
         yes: bool = YES,
         json: bool = JSON,
     ) -> int:
-        """Delete what nobody needs. Old revisions, orphaned blobs, halves of old downloads."""
+        """Delete unused files: old revisions, orphaned blobs, partial files of old downloads."""
         return asyncio.run(_prune(output, dry_run, yes, json))
 
     @app.command(name="import")
     def bring(
-        path: Annotated[Path, typer.Argument(help="A model's folder, or a safetensors file beside its config.")],
-        name: str | None = typer.Option(None, "--as", help="Its id here, owner/name; from the path if not given."),
-        copy: bool = typer.Option(False, "--copy", help="Copy the files here; else they are linked to."),
-        link: bool = typer.Option(False, "--link", help="Link to the files where they are (as if nothing is given)."),
+        path: Annotated[Path, typer.Argument(help="Folder of a model, or a safetensors file beside its config.")],
+        name: str | None = typer.Option(None, "--as", help="Id of the model, owner/name. Default: from the path."),
+        copy: bool = typer.Option(False, "--copy", help="Copy the files instead of linking to them."),
+        link: bool = typer.Option(False, "--link", help="Link to the files where they are. This is the default."),
         json: bool = JSON,
     ) -> int:
-        """Make a model from any folder usable, and record its hashes."""
+        """Add a model from any folder, and record its hashes."""
         return asyncio.run(_import(output, path, name, copy, link, json))
 
 
 async def _rm(
     output: Output, name: str | None, yes: bool, undo: bool, trash: bool, empty: bool, json: bool
-) -> int:  # one word, five acts on the same trash
+) -> int:  # one command with five actions on the trash
     from lmx_daemon.contract.errors import NotFoundError, RequestError
     from lmx_daemon.contract.library import PurgeRequest, RemoveRequest, UndoRequest
 
     async with await started() as client:
         if trash:
-            _tell_trash(output, await client.trash(), json)
+            _show_trash(output, await client.trash(), json)
             return ExitCode.OK
         if undo:
             row = await client.undo_remove(UndoRequest(id=name))
-            output.json(row) if json else output.text(f"{row.id} is back, {size(row.size)}")
+            output.json(row) if json else output.text(f"{row.id} is restored, {size(row.size)}")
             return ExitCode.OK
         if empty:
             rows = [row for row in await client.trash() if name in (None, row.id)]
             if name is not None and not rows:
                 raise NotFoundError(f"{name} is not in the trash", hint="`lmx rm --list` shows it")
             total = size(sum(row.size for row in rows))
-            if rows and not output.confirm(f"delete {len(rows)} for good, {total}?", yes=yes):
+            if rows and not output.confirm(f"permanently delete {len(rows)}, {total}?", yes=yes):
                 return ExitCode.ERROR
             gone = await client.purge(PurgeRequest(id=name))
             output.json(gone) if json else output.text(f"deleted {len(gone)}, {size(sum(r.size for r in gone))}")
@@ -93,11 +93,11 @@ async def _rm(
         output.json(row)
     else:
         output.text(f"removed {row.id}, {size(row.size)}, {used}")
-        output.note(f"for {duration(row.purged_at - now)} it can be brought back: lmx rm --undo {row.id}")
+        output.note(f"for {duration(row.purged_at - now)} it can be restored: lmx rm --undo {row.id}")
     return ExitCode.OK
 
 
-def _tell_trash(output: Output, rows: "list[TrashRow]", json: bool) -> None:
+def _show_trash(output: Output, rows: "list[TrashRow]", json: bool) -> None:
     if json:
         output.json(rows)
     elif not rows:
@@ -105,7 +105,7 @@ def _tell_trash(output: Output, rows: "list[TrashRow]", json: bool) -> None:
     else:
         now = time.time()
         output.table(
-            ("MODEL", "SIZE", "REMOVED", "GONE IN"),
+            ("MODEL", "SIZE", "REMOVED", "DELETED IN"),
             [
                 (
                     f"{r.id}@{r.revision[:8]}" if r.revision else r.id,
@@ -145,9 +145,9 @@ async def _du(output: Output, json: bool) -> int:
         )  # fmt: skip
     output.note(f"{size(use.total)} in models, {size(use.trash)} in the trash, {size(use.free)} free ({use.cache})")
     if use.prefixes:
-        output.note(f"{size(use.prefixes)} of prompts: lmx cache ls, lmx cache clear")
+        output.note(f"{size(use.prefixes)} of stored prompts: lmx cache ls, lmx cache clear")
     if use.reclaimable:
-        output.note(f"{size(use.reclaimable)} that nobody needs: lmx prune")
+        output.note(f"{size(use.reclaimable)} unused: lmx prune")
     return ExitCode.OK
 
 
@@ -164,15 +164,15 @@ async def _prune(output: Output, dry_run: bool, yes: bool, json: bool) -> int:
                 elide=("PATH", "MODEL"),
             )
             if any(row.what == "unnamed revision" for row in report.rows):
-                output.note("no branch or tag names these revisions; other programs may have pinned their commits")
+                output.note("no branch or tag names these revisions; other programs can have pinned their commits")
         if report.rows and not dry_run:
-            if not output.confirm(f"delete {size(report.freed)} for good?", yes=yes):
+            if not output.confirm(f"permanently delete {size(report.freed)}?", yes=yes):
                 return ExitCode.ERROR
             report = await client.prune(PruneRequest(dry_run=False))
     if json:
         output.json(report)
     elif not report.rows:
-        output.note("there is nothing that nobody needs")
+        output.note("there are no unused files")
     else:
         output.text(f"{size(report.freed)} {'would be freed' if report.dry_run else 'freed'}")
     return ExitCode.OK
@@ -196,8 +196,8 @@ async def _import(output: Output, path: Path, name: str | None, copy: bool, link
     if json:
         output.json(last)
     elif last.state == "recorded":
-        how = "copied" if copy else "linked to where it is"
-        output.text(f"{last.id} is here, {how}: {last.files} files, {size(last.total)}, their hashes recorded")
+        how = "copied" if copy else "linked to its folder"
+        output.text(f"{last.id} is imported, {how}: {last.files} files, {size(last.total)}, hashes recorded")
     else:
-        tell_verified(output, last)
+        show_verification(output, last)
     return ExitCode.OK if last.state == "recorded" else ExitCode.ERROR

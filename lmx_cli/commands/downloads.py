@@ -1,4 +1,4 @@
-"""`lmx downloads`: the queue of pulls, and what may be done with each."""
+"""`lmx downloads`: the queue of pulls, and the commands for a pull."""
 
 import asyncio
 import re
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
     from lmx_daemon.client.client import Client
     from lmx_daemon.contract.pulls import Download
 
-JOB = typer.Argument(help="A model or the id of its pull, as `lmx downloads` shows them.")
+JOB = typer.Argument(help="Model or pull id, as `lmx downloads` lists them.")
 VERBS = {
-    "pause": "Stop a pull until it is resumed; what was fetched is kept.",
-    "resume": "Go on with a pull that was paused or has failed.",
-    "retry": "Try again; also one that is done: what is missing or wrong is fetched.",
+    "pause": "Stop a pull until it is resumed. Downloaded data is kept.",
+    "resume": "Continue a paused or failed pull.",
+    "retry": "Start a pull again. For a finished one, missing or wrong files are fetched.",
 }
-FORGOTTEN = ("done", "failed", "cancelled")
-"""States of the pulls that `clear` forgets."""
+CLEARED = ("done", "failed", "cancelled")
+"""States of the pulls that `clear` removes from the list."""
 RATE = re.compile(r"([\d.]+)\s*([kmg]?)(?:i?b)?(?:/s)?", re.IGNORECASE)
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
 def add(app: typer.Typer, output: Output) -> None:
-    group = typer.Typer(help="Show the queue of pulls. List, pause, resume, retry, cancel, move, clear, limit.")
+    group = typer.Typer(help="Show and change the queue of pulls.")
     app.add_typer(group, name="downloads")
 
     @group.callback(invoke_without_command=True)
     def downloads(context: typer.Context, json: bool = JSON) -> int:
-        """List the pulls: those under way, those that wait, and the last that ended."""
+        """List the pulls: active, queued and recently ended ones."""
         return ExitCode.OK if context.invoked_subcommand else asyncio.run(_list(output, json))
 
     @group.command("list")
@@ -41,32 +41,38 @@ def add(app: typer.Typer, output: Output) -> None:
         """List the pulls, as `lmx downloads` alone does."""
         return asyncio.run(_list(output, json))
 
-    for verb, told in VERBS.items():
-        _add_verb(group, output, verb, told)
+    for verb, help in VERBS.items():
+        _add_verb(group, output, verb, help)
 
     @group.command()
-    def move(job: str = JOB, position: int = typer.Argument(1, min=1, help="1 is the next."), json: bool = JSON) -> int:
-        """Put a pull to another place in the queue; to its head if no place is given."""
+    def move(
+        job: str = JOB,
+        position: int = typer.Argument(1, min=1, help="New position. 1 is the next pull."),
+        json: bool = JSON,
+    ) -> int:
+        """Move a pull to another position in the queue."""
         return asyncio.run(_move(output, job, position, json))
 
     @group.command()
     def cancel(job: str = JOB, yes: bool = YES, json: bool = JSON) -> int:
-        """Stop a pull for good, and delete what it has fetched."""
+        """Cancel a pull and delete its downloaded data."""
         return asyncio.run(_cancel(output, job, yes, json))
 
     @group.command()
     def clear(yes: bool = YES, json: bool = JSON) -> int:
-        """Forget the pulls that have ended; their files stay."""
+        """Remove ended pulls from the list. Their files stay."""
         return asyncio.run(_clear(output, yes, json))
 
     @group.command()
-    def limit(rate: str = typer.Argument(help="Bytes a second, as 20MB or 500k; `off` for no bound.")) -> int:
-        """Bound the speed of all pulls together, until the daemon stops."""
+    def limit(
+        rate: str = typer.Argument(help="Bytes per second, for example 20MB or 500k. `off` removes the limit."),
+    ) -> int:
+        """Limit the total speed of all pulls until the daemon stops."""
         return asyncio.run(_limit(output, rate))
 
 
-def _add_verb(group: typer.Typer, output: Output, verb: str, told: str) -> None:
-    @group.command(verb, help=told)
+def _add_verb(group: typer.Typer, output: Output, verb: str, help: str) -> None:
+    @group.command(verb, help=help)
     def act(job: str = JOB, json: bool = JSON) -> int:
         return asyncio.run(_act(output, verb, job, json))
 
@@ -86,7 +92,7 @@ def _show(output: Output, jobs: "list[Download]", json: bool) -> None:
         output.json([whole(job) for job in jobs])
         return
     if not jobs:
-        output.note("there are no pulls; lmx pull begins one")
+        output.note("there are no pulls; lmx pull starts one")
         return
     output.table(
         ("PULL", "MODEL", "STATE", "DONE", "OF", "RATE", "ETA", "NOTE"),
@@ -118,22 +124,22 @@ async def _act(output: Output, verb: str, name: str, json: bool) -> int:
             "retry": client.retry_pull,
         }
         job = await acts[verb](job.id)
-    _tell_state(output, job, json)
+    _show_state(output, job, json)
     return ExitCode.OK
 
 
 async def _cancel(output: Output, name: str, yes: bool, json: bool) -> int:
     async with await started() as client:
         job = await _find(client, name)
-        fetched = f"delete {size(job.done)} that it has fetched" if job.done else "nothing is fetched yet"
+        fetched = f"delete {size(job.done)} of downloaded data" if job.done else "nothing is downloaded yet"
         if job.state not in ("done", "cancelled") and not output.confirm(f"{job.repo}: cancel it, {fetched}?", yes=yes):
             return ExitCode.ERROR
         job = await client.cancel_pull(job.id)
-    _tell_state(output, job, json)
+    _show_state(output, job, json)
     return ExitCode.OK
 
 
-def _tell_state(output: Output, job: "Download", json: bool) -> None:
+def _show_state(output: Output, job: "Download", json: bool) -> None:
     if json:
         output.json(whole(job))
     else:
@@ -149,9 +155,9 @@ async def _move(output: Output, name: str, position: int, json: bool) -> int:
 
 async def _clear(output: Output, yes: bool, json: bool) -> int:
     async with await started() as client:
-        ended = sum(job.state in FORGOTTEN for job in await client.pulls())
+        ended = sum(job.state in CLEARED for job in await client.pulls())
         what = "1 pull that has" if ended == 1 else f"{ended} pulls that have"
-        if ended and not output.confirm(f"forget {what} ended? Their files stay.", yes=yes):
+        if ended and not output.confirm(f"remove {what} ended from the list? Their files stay.", yes=yes):
             return ExitCode.ERROR
         left = await client.clear_pulls()
     if json or left:
@@ -166,16 +172,16 @@ async def _limit(output: Output, text: str) -> int:
     if text.lower() not in ("off", "none", "0"):
         found = RATE.fullmatch(text.strip())
         if found is None or found[1].count(".") > 1 or found[1] == ".":
-            raise RequestError(f"{text!r} is no rate", hint="give it as 20MB, 500k, or off")
+            raise RequestError(f"{text!r} is not a rate", hint="give a rate such as 20MB or 500k, or off")
         rate = int(float(found[1]) * UNITS[found[2].lower()])
     async with await started() as client:
         await client.limit_pulls(rate)
-    output.text("pulls go as fast as they can" if rate is None else f"pulls take at most {size(rate)}/s together")
+    output.text("the limit of pulls is removed" if rate is None else f"pulls take at most {size(rate)}/s together")
     return ExitCode.OK
 
 
 async def _find(client: "Client", name: str) -> "Download":
-    """By id or its beginning, else by repository: the one that has not ended, or the last. Raises JobNotFoundError."""
+    """Return the pull with an id or a prefix of it, else the first of a repository. Raises JobNotFoundError."""
     from lmx_daemon.contract.errors import JobNotFoundError
 
     jobs = await client.pulls()

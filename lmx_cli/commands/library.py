@@ -1,4 +1,4 @@
-"""`lmx ls`, `show`: the models on this disk, and what is known of them."""
+"""`lmx ls`, `show`: the models on this disk, and their details."""
 
 import asyncio
 import time
@@ -38,11 +38,15 @@ class Ability(StrEnum):
 def add(app: typer.Typer, output: Output) -> None:
     @app.command()
     def ls(
-        words: str | None = typer.Argument(None, help="Only those whose id, architecture or quantisation has this."),
-        sort: Annotated[SortKey, typer.Option(help="What comes first: the largest, the last used ...")] = SortKey.NAME,
-        can: Annotated[Ability | None, typer.Option(help="Only those that can do this.")] = None,
-        loaded: bool = typer.Option(False, "--loaded", help="Only those in memory."),
-        source: str | None = typer.Option(None, help="Only those of: hub, lmstudio, imported, folder, built-in."),
+        words: str | None = typer.Argument(
+            None, help="Only models whose id, architecture or quantisation contains these words."
+        ),
+        sort: Annotated[
+            SortKey, typer.Option(help="Sort order: by name, else the highest or latest first.")
+        ] = SortKey.NAME,
+        can: Annotated[Ability | None, typer.Option(help="Only models with this ability.")] = None,
+        loaded: bool = typer.Option(False, "--loaded", help="Only loaded models."),
+        source: str | None = typer.Option(None, help="Only models from: hub, lmstudio, imported, folder, built-in."),
         json: bool = JSON,
     ) -> int:
         """List the models on disk."""
@@ -50,12 +54,12 @@ def add(app: typer.Typer, output: Output) -> None:
 
     @app.command()
     def show(
-        model: str = typer.Argument(help="As `lmx ls` shows it."),
-        template: bool = typer.Option(False, "--template", help="The chat template, and nothing else."),
-        config: bool = typer.Option(False, "--config", help="config.json, and nothing else."),
+        model: str = typer.Argument(help="Model, as `lmx ls` lists it."),
+        template: bool = typer.Option(False, "--template", help="Print only the chat template."),
+        config: bool = typer.Option(False, "--config", help="Print only config.json."),
         json: bool = JSON,
     ) -> int:
-        """Show all that is known of a model. Files and hashes, config, template, licence, what it needs in memory."""
+        """Show the details of a model: files and hashes, config, template, licence, memory plan."""
         return asyncio.run(_show(output, model, template, config, json))
 
 
@@ -80,7 +84,7 @@ async def _ls(
     if json:
         output.json([{**_plain(model), "state": states.get(model.id, "on disk")} for model in chosen])
     elif not chosen:
-        output.note("no model matches" if models else "there is no model here; lmx pull fetches one")
+        output.note("no model matches" if models else "there is no model here; lmx pull downloads one")
     else:
         now = time.time()
         output.table(
@@ -108,7 +112,7 @@ def _row(model: "Model", state: str, now: float) -> tuple[str, ...]:
 
 
 def ordered(models: "list[Model]", sort: SortKey) -> "list[Model]":
-    """By name as they come; else the largest, latest or longest first, and those of which it is not known last."""
+    """Return the models sorted by `sort`, the largest or latest first; models without a value come last."""
     match sort:
         case SortKey.NAME:
             return models
@@ -123,8 +127,8 @@ def ordered(models: "list[Model]", sort: SortKey) -> "list[Model]":
 
 
 def _has(model: "Model", words: str | None) -> bool:
-    told = f"{model.id} {model.architecture} {model.quantization} {model.source}".lower()
-    return words is None or all(word in told for word in words.lower().split())
+    text = f"{model.id} {model.architecture} {model.quantization} {model.source}".lower()
+    return words is None or all(word in text for word in words.lower().split())
 
 
 def _plain(model: "Model") -> "dict[str, object]":
@@ -152,7 +156,7 @@ async def _show(output: Output, name: str, template: bool, config: bool, json: b
 
 
 def _show_all(output: Output, details: "Details") -> None:
-    rows = _told(details)
+    rows = _facts(details)
     width = max(map(len, rows))
     for name, value in rows.items():
         output.text(f"{name.ljust(width)}  {value}")
@@ -179,7 +183,7 @@ def _show_all(output: Output, details: "Details") -> None:
         output.text("", f"chat template of {length} characters: lmx show {identity} --template")
 
 
-def _told(details: "Details") -> dict[str, str]:
+def _facts(details: "Details") -> dict[str, str]:
     model, now = details.model, time.time()
     can = [name for name in ("chat", *ABILITIES) if getattr(model, name)]
     if model.tool_parser:
@@ -220,5 +224,5 @@ def _memory(details: "Details") -> str:
     if plan is None:
         return "-"
     parts = {"weights": plan.weights, "cache": plan.cache, "scratch": plan.scratch}
-    told = ", ".join(f"{name} {size(figure.bytes)} ({figure.basis})" for name, figure in parts.items())
-    return f"{size(plan.bytes)} at {plan.context:,} tokens: {told}; fits here: {details.fit}"
+    figures = ", ".join(f"{name} {size(figure.bytes)} ({figure.basis})" for name, figure in parts.items())
+    return f"{size(plan.bytes)} at {plan.context:,} tokens: {figures}; fits here: {details.fit}"

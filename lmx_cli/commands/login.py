@@ -1,4 +1,4 @@
-"""`lmx login`, `lmx logout`: the token for gated and private models, kept where every tool of the Hub keeps it."""
+"""`lmx login`, `lmx logout`: the token for gated and private models, stored where all Hub tools store it."""
 
 import logging
 import os
@@ -14,19 +14,19 @@ DEFAULT_ENDPOINT = "https://huggingface.co"
 def add(app: typer.Typer, output: Output) -> None:
     @app.command()
     def login() -> int:
-        """Keep a Hugging Face token, for gated and private models. It is asked for, or read from stdin."""
+        """Store a Hugging Face token for gated and private models. It is read from the terminal or from stdin."""
         return _login(output)
 
     @app.command()
     def logout() -> int:
-        """Forget the Hugging Face tokens of this machine."""
+        """Delete the Hugging Face tokens of this machine."""
         _hub()
         import huggingface_hub
 
         huggingface_hub.logout()
         output.text("logged out")
         if os.environ.get("HF_TOKEN"):
-            output.note("HF_TOKEN is still set, and used")
+            output.note("HF_TOKEN is still set, and is used")
         return ExitCode.OK
 
 
@@ -35,12 +35,12 @@ def _login(output: Output) -> int:
 
     endpoint = _hub()
     if sys.stdin.isatty():
-        output.note(f"a token with read access is made at {endpoint}/settings/tokens")
+        output.note(f"create a token with read access at {endpoint}/settings/tokens")
         token = str(typer.prompt("Token", hide_input=True, err=True)).strip()
     else:
         token = sys.stdin.readline().strip()
     if not token.isascii() or not token.isprintable() or " " in token or not token:
-        raise AuthenticationError("that is no token", hint=f"make one at {endpoint}/settings/tokens")
+        raise AuthenticationError("this is not a token", hint=f"create one at {endpoint}/settings/tokens")
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -50,19 +50,19 @@ def _login(output: Output) -> int:
     except (HfHubHTTPError, ValueError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403):
-            message, hint = "the Hub does not accept this token", f"make one at {endpoint}/settings/tokens"
+            message, hint = "the Hub does not accept this token", f"create one at {endpoint}/settings/tokens"
             raise AuthenticationError(message, hint=hint) from None
         raise HubError(f"cannot ask {endpoint}: it answered {status}", hint="try again later") from None
     except OSError as error:
         raise HubError(f"cannot ask {endpoint}: {type(error).__name__}", hint="check the network") from None
     output.text(f"logged in as {name}")
     if os.environ.get("HF_TOKEN"):
-        output.note("HF_TOKEN is set, and is used before what was kept now")
+        output.note("HF_TOKEN is set, and takes precedence over the stored token")
     return ExitCode.OK
 
 
 def _hub() -> str:
-    """The endpoint, told to huggingface_hub before it is imported."""
+    """Return the endpoint, and set it in the environment before huggingface_hub is imported."""
     from lmx_daemon.settings.paths import Home
     from lmx_daemon.settings.reading import read_settings
 

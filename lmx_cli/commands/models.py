@@ -1,4 +1,4 @@
-"""`lmx ps`, `load`, `unload`: models in memory."""
+"""`lmx ps`, `load`, `unload`: loaded models."""
 
 import asyncio
 import time
@@ -13,31 +13,31 @@ if TYPE_CHECKING:
     from lmx_daemon.client.client import Client
     from lmx_daemon.contract.types import Instance, LoadRequest, MemoryPlan
 
-JSON = typer.Option(False, "--json", help="As JSON.")
-YES = typer.Option(False, "--yes", "-y", help="Do not ask; needed where stdin is no terminal.")
+JSON = typer.Option(False, "--json", help="Print JSON.")
+YES = typer.Option(False, "--yes", "-y", help="Do not ask for confirmation. Required if stdin is not a terminal.")
 
 
 def add(app: typer.Typer, output: Output) -> None:
     @app.command()
     def ps(json: bool = JSON) -> int:
-        """List the models in memory."""
+        """List the loaded models."""
         return asyncio.run(_ps(output, json))
 
     @app.command()
     def load(
-        model: str = typer.Argument(help="As `lmx ls` shows it."),
-        context: int | None = typer.Option(None, min=1, help="Context length in tokens; the model's own if not given."),
+        model: str = typer.Argument(help="Model, as `lmx ls` lists it."),
+        context: int | None = typer.Option(None, min=1, help="Context length in tokens. Default: the model's own."),
         slots: int | None = typer.Option(
-            None, min=1, help="Sequences at once; memory for all of them at full length is made sure of."
+            None, min=1, help="Concurrent sequences. Memory for all of them at full length is planned."
         ),
-        ttl: float | None = typer.Option(
-            None, help="Seconds of idleness after which it is unloaded; never if not given."
+        ttl: float | None = typer.Option(None, help="Idle seconds after which the model is unloaded. Default: never."),
+        pin: bool | None = typer.Option(
+            None, "--pin/--no-pin", help="Never unload the model to make room for another one."
         ),
-        pin: bool | None = typer.Option(None, "--pin/--no-pin", help="Never unload it to make room for another."),
-        plan: bool = typer.Option(False, "--plan", help="Only say what it would take, and whether it fits."),
+        plan: bool = typer.Option(False, "--plan", help="Only show the memory plan, and whether it fits."),
         json: bool = JSON,
     ) -> int:
-        """Load a model. Starts the daemon if there is none; idle models that are in the way are unloaded."""
+        """Load a model. Starts the daemon if none runs, and unloads idle models if memory is needed."""
         from lmx_daemon.contract.types import LoadRequest
 
         request = LoadRequest(model=model, context_length=context, slots=slots, ttl=ttl, pin=pin)
@@ -46,15 +46,15 @@ def add(app: typer.Typer, output: Output) -> None:
     @app.command()
     def unload(
         model: str | None = typer.Argument(None, help="Model or instance."),
-        all_models: bool = typer.Option(False, "--all", help="Every loaded model."),
-        force: bool = typer.Option(False, "--force", help="Do not wait for running requests; they fail."),
+        all_models: bool = typer.Option(False, "--all", help="Unload all models."),
+        force: bool = typer.Option(False, "--force", help="Do not wait for running requests. They fail."),
     ) -> int:
-        """Unload a model. Its process ends, and all its memory comes back."""
+        """Unload a model. Its process ends, which frees all its memory."""
         return asyncio.run(_unload(output, model, all_models, force))
 
 
 async def started() -> "Client":
-    """A client of the daemon, which is started if there is none."""
+    """Return a client of the daemon, which is started if none runs."""
     from lmx_daemon.client.client import Client
     from lmx_daemon.client.spawn import find_or_start
     from lmx_daemon.settings.paths import Home
@@ -107,7 +107,7 @@ def _ps_row(instance: "Instance", now: float) -> tuple[str, ...]:
 
 
 async def load_model(output: Output, request: "LoadRequest", json: bool = False) -> int:
-    """Until it is ready. Raises what made the load fail."""
+    """Load a model and wait until it is ready. Raises the LmxError with which the load failed."""
     last: Instance | None = None
     async with await started() as client:
         async for last in client.load(request):
@@ -122,7 +122,7 @@ async def load_model(output: Output, request: "LoadRequest", json: bool = False)
     seconds = f" in {last.load_seconds:.1f} s" if last.load_seconds else ""
     output.text(f"{last.id} is {last.state}{seconds}, {size(last.held)}")
     if last.plan is not None:
-        output.note(f"planned {_planned(last.plan)}; its cache may take {size(last.cache_limit)} now")
+        output.note(f"planned {_planned(last.plan)}; its cache can use {size(last.cache_limit)} now")
     if last.note:
         output.note(last.note)
     return ExitCode.OK
@@ -164,8 +164,8 @@ async def _plan(output: Output, request: "LoadRequest", json: bool) -> int:
 
 def _planned(plan: "MemoryPlan") -> str:
     figures = {"weights": plan.weights, "cache": plan.cache, "scratch": plan.scratch}
-    told = ", ".join(f"{name} {size(figure.bytes)} {figure.basis}" for name, figure in figures.items())
-    return f"{size(plan.bytes)} ({told})"
+    text = ", ".join(f"{name} {size(figure.bytes)} {figure.basis}" for name, figure in figures.items())
+    return f"{size(plan.bytes)} ({text})"
 
 
 async def _unload(output: Output, model: str | None, all_models: bool, force: bool) -> int:

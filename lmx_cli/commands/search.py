@@ -1,4 +1,4 @@
-"""`lmx search`, `recommend`, `outdated`, `update`: what the Hub has, and what of it fits this machine."""
+"""`lmx search`, `recommend`, `outdated`, `update`: models of the Hub, and which of them fit this machine."""
 
 import asyncio
 import time
@@ -33,26 +33,28 @@ def add(app: typer.Typer, output: Output) -> None:
 
     @app.command()
     def recommend(
-        context: int | None = typer.Option(None, min=1, help="Tokens that memory is planned for; 8192 if not given."),
-        every: bool = typer.Option(False, "--all", help="Those too that do not fit."),
+        context: int | None = typer.Option(
+            None, min=1, help="Context length of the memory plan, in tokens. Default: 8192."
+        ),
+        every: bool = typer.Option(False, "--all", help="Include models that do not fit."),
         json: bool = JSON,
     ) -> int:
-        """Name good first choices that fit this machine, and why."""
+        """Recommend models that fit this machine, with reasons."""
         return asyncio.run(_recommend(output, context, every, json))
 
     @app.command()
     def outdated(json: bool = JSON) -> int:
-        """Ask the Hub which models have a newer version."""
+        """List models that have a newer version on the Hub."""
         return asyncio.run(_outdated(output, json))
 
     @app.command()
     def update(
-        model: str | None = typer.Argument(None, help="As `lmx ls` shows it."),
-        every: bool = typer.Option(False, "--all", help="All that are outdated."),
+        model: str | None = typer.Argument(None, help="Model, as `lmx ls` lists it."),
+        every: bool = typer.Option(False, "--all", help="Update all outdated models."),
         yes: bool = YES,
         json: bool = JSON,
     ) -> int:
-        """Fetch the newer version of a model. Only what differs; the old one stays until the new one is proved."""
+        """Fetch the newer version of a model. The old one stays until the new one is verified."""
         return asyncio.run(_update(output, model, every, yes, json))
 
 
@@ -60,18 +62,22 @@ def _add_search(app: typer.Typer, output: Output) -> None:
     @app.command()
     def search(
         words: Annotated[list[str] | None, typer.Argument(help="Words of the model's name.")] = None,
-        fits: bool = typer.Option(False, "--fits", help="Only those that fit this machine."),
-        author: str | None = typer.Option(None, help="Only of this owner, for example mlx-community."),
-        tools: bool = typer.Option(False, "--tools", help="Only those that call tools."),
-        vision: bool = typer.Option(False, "--vision", help="Only those that see pictures."),
-        embedding: bool = typer.Option(False, "--embedding", help="Only those that embed text."),
-        quant: str | None = typer.Option(None, help="Only this quantisation: 4bit, 8bit, mxfp4, bfloat16 ..."),
-        sort: Annotated[SearchSort, typer.Option(help="What comes first.")] = SearchSort.DOWNLOADS,
-        limit: int = typer.Option(20, min=1, max=100, help="How many."),
-        context: int | None = typer.Option(None, min=1, help="Tokens that memory is planned for; 8192 if not given."),
+        fits: bool = typer.Option(False, "--fits", help="Only models that fit this machine."),
+        author: str | None = typer.Option(None, help="Only models of this owner, for example mlx-community."),
+        tools: bool = typer.Option(False, "--tools", help="Only models that can call tools."),
+        vision: bool = typer.Option(False, "--vision", help="Only models that accept images."),
+        embedding: bool = typer.Option(False, "--embedding", help="Only embedding models."),
+        quant: str | None = typer.Option(
+            None, help="Only models of this quantisation: 4bit, 8bit, mxfp4, bfloat16 ..."
+        ),
+        sort: Annotated[SearchSort, typer.Option(help="Sort order, highest first.")] = SearchSort.DOWNLOADS,
+        limit: int = typer.Option(20, min=1, max=100, help="Maximum number of results."),
+        context: int | None = typer.Option(
+            None, min=1, help="Context length of the memory plan, in tokens. Default: 8192."
+        ),
         json: bool = JSON,
     ) -> int:
-        """Search the Hugging Face Hub for MLX models. Says what fits this machine."""
+        """Search the Hugging Face Hub for MLX models. Shows which of them fit this machine."""
         from lmx_daemon.contract.library import SearchRequest
 
         request = SearchRequest(
@@ -107,7 +113,7 @@ async def _search(output: Output, request: "SearchRequest", json: bool) -> int:
             elide=("MODEL", "LICENCE"),
             spare=("UPDATED", "LICENCE", "DOWNLOADS", "ABILITIES", "QUANT"),
         )
-    _tell_source(output, found)
+    _show_source(output, found)
     return ExitCode.OK
 
 
@@ -134,7 +140,7 @@ def _count(number: int | None) -> str:
     return f"{number / 1e3:.0f}k" if number >= 10_000 else str(number)
 
 
-def _tell_source(output: Output, found: "Offers") -> None:
+def _show_source(output: Output, found: "Offers") -> None:
     context = next((offer.memory_context for offer in found.offers if offer.memory_context), None)
     if context:
         output.note(f"needs: memory at {context:,} tokens of context; models may use {size(found.cap)} here")
@@ -164,7 +170,7 @@ async def _recommend(output: Output, context: int | None, every: bool, json: boo
         first = next((offer for offer in found.offers if not offer.here and offer.fit == "yes"), None)
         if first is not None:
             output.note(f"fetch the first with: lmx pull {first.id}")
-    _tell_source(output, found)
+    _show_source(output, found)
     return ExitCode.OK
 
 
@@ -176,19 +182,19 @@ async def _outdated(output: Output, json: bool) -> int:
     if json:
         output.json(found)
         return ExitCode.OK
-    told = [row for row in found.rows if row.newer or row.error]
-    if told:
+    shown = [row for row in found.rows if row.newer or row.error]
+    if shown:
         output.table(
             ("MODEL", "HERE", "UPSTREAM"),
-            [(r.id, r.commit[:SHOWN_COMMIT], r.newer[:SHOWN_COMMIT] if r.newer else str(r.error)) for r in told],
+            [(r.id, r.commit[:SHOWN_COMMIT], r.newer[:SHOWN_COMMIT] if r.newer else str(r.error)) for r in shown],
             elide=("MODEL", "UPSTREAM"),
         )
     newer = [row for row in found.rows if row.newer]
     if newer:
-        output.note(f"{len(newer)} of {len(found.rows)} outdated; fetch what is new with: lmx update --all")
+        output.note(f"{len(newer)} of {len(found.rows)} outdated; fetch the newer versions with: lmx update --all")
     else:
         models = "1 model" if len(found.rows) == 1 else f"{len(found.rows)} models"
-        output.note(f"{models} looked at, none is outdated")
+        output.note(f"{models} checked, none is outdated")
     return ExitCode.OK
 
 

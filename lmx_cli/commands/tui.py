@@ -1,4 +1,4 @@
-"""`lmx` alone, `lmx tui`, `lmx demo`, `lmx version`."""
+"""`lmx` without a command, `lmx tui`, `lmx demo`, `lmx version`."""
 
 import typer
 
@@ -13,7 +13,7 @@ def add(app: typer.Typer, output: Output) -> None:
         context: typer.Context,
         version: bool = typer.Option(False, "--version", "-V", help="Print the version and exit."),
         debug: bool = typer.Option(
-            False, "--debug", help="Show the traceback of an unexpected error (or LMX_DEBUG=1)."
+            False, "--debug", help="Show the traceback of an unexpected error. Also LMX_DEBUG=1."
         ),
     ) -> int | None:
         output.debug = output.debug or debug
@@ -26,38 +26,39 @@ def add(app: typer.Typer, output: Output) -> None:
 
     @app.command()
     def tui() -> int:
-        """Open the terminal UI. It starts the daemon if there is none."""
+        """Open the terminal UI. Starts the daemon if none runs."""
         if not output.interactive:
             from lmx_daemon.contract.errors import RequestError
 
             raise RequestError("the TUI needs a terminal", hint="without one: lmx chat -p, lmx status, lmx ps")
-        return open_tui()
+        return open_tui(output)
 
     @app.command()
-    def demo(question: str = typer.Argument(QUESTION, help="What to ask lmx/guide.")) -> int:
-        """Ask the built-in model over HTTP, then open the TUI. Without a terminal: say how to connect."""
+    def demo(question: str = typer.Argument(QUESTION, help="Question to lmx/guide.")) -> int:
+        """Ask the built-in model over HTTP, then open the TUI. Without a terminal: show how to connect."""
         import asyncio
 
         from lmx_cli.demonstration import demonstrate
 
         asyncio.run(demonstrate(output, question))
-        return open_tui() if output.interactive else ExitCode.OK
+        return open_tui(output) if output.interactive else ExitCode.OK
 
     @app.command()
-    def version(json: bool = typer.Option(False, "--json", help="As JSON.")) -> int:
-        """Print the versions of lmx and what it stands on."""
+    def version(json: bool = typer.Option(False, "--json", help="Print JSON.")) -> int:
+        """Print the versions of lmx and its main dependencies."""
         return show_versions(output, json)
 
 
 def _open(context: typer.Context, output: Output) -> int:
     """Open the TUI on a terminal; print the help elsewhere."""
     if output.interactive:
-        return open_tui()
+        return open_tui(output)
     output.text(*context.get_help().splitlines())
     return ExitCode.OK
 
 
 def show_versions(output: Output, json: bool) -> int:
+    """Print the version of each package."""
     import platform
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
@@ -78,11 +79,12 @@ def show_versions(output: Output, json: bool) -> int:
     return ExitCode.OK
 
 
-def open_tui() -> int:
+def open_tui(output: Output) -> int:
+    """Run the TUI and return its exit code."""
     from lmx_daemon.settings.paths import Home
     from lmx_daemon.settings.reading import read_settings
     from lmx_tui.start import run_tui
 
     home = Home.from_environment()
     home.make()
-    return run_tui(home, read_settings(home))
+    return run_tui(home, read_settings(home), debug=output.debug)

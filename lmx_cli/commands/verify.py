@@ -1,4 +1,4 @@
-"""`lmx verify`, `trust`: whether a model is what it should be, and whether its code may run."""
+"""`lmx verify`, `trust`: verification of a model's files, and permission for its code to run."""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -16,23 +16,25 @@ if TYPE_CHECKING:
 def add(app: typer.Typer, output: Output) -> None:
     @app.command()
     def verify(
-        model: str | None = typer.Argument(None, help="As `lmx ls` shows it."),
-        every: bool = typer.Option(False, "--all", help="Every model."),
-        repair: bool = typer.Option(False, "--repair", help="Fetch again what is wrong, and only that."),
-        accept: bool = typer.Option(False, "--accept", help="Take the files as they are now: the change is yours."),
+        model: str | None = typer.Argument(None, help="Model, as `lmx ls` lists it."),
+        every: bool = typer.Option(False, "--all", help="Verify all models."),
+        repair: bool = typer.Option(False, "--repair", help="Download wrong files again."),
+        accept: bool = typer.Option(False, "--accept", help="Accept the current files: the change is yours."),
         json: bool = JSON,
     ) -> int:
-        """Hash a model's files again, offline, and compare. Without --repair nothing is changed."""
+        """Hash a model's files offline and compare. Without --repair nothing is changed."""
         return asyncio.run(_verify(output, model, every, repair, accept, json))
 
     @app.command()
     def trust(
-        model: str | None = typer.Argument(None, help="id@revision, whose code you have read; none lists them."),
-        withdraw: bool = typer.Option(False, "--withdraw", help="Take it back."),
+        model: str | None = typer.Argument(
+            None, help="id@revision whose code you have read. Default: list trusted models."
+        ),
+        withdraw: bool = typer.Option(False, "--withdraw", help="Withdraw the trust."),
         yes: bool = YES,
         json: bool = JSON,
     ) -> int:
-        """Let the code of one model run, at one revision. Without a model: list what is allowed."""
+        """Allow the code of one model to run, at one revision. Without a model: list trusted models."""
         return asyncio.run(_trust(output, model, withdraw, yes, json))
 
 
@@ -56,33 +58,34 @@ async def _verify(output: Output, name: str | None, every: bool, repair: bool, a
             if last is not None:
                 ended.append(last)
                 if not json:
-                    tell_verified(output, last)
+                    show_verification(output, last)
     if json:
         output.json(ended)
     elif not names:
-        output.note("there is no model to verify; lmx pull fetches one")
+        output.note("there is no model to verify; lmx pull downloads one")
     return ExitCode.OK if all(last.state in ("sound", "recorded", "repaired") for last in ended) else ExitCode.ERROR
 
 
-def tell_verified(output: Output, last: "VerifyUpdate") -> None:
+def show_verification(output: Output, last: "VerifyUpdate") -> None:
+    """Print the result of a verification, which its last update contains."""
     from lmx_daemon.contract.errors import LmxError, error_from
 
-    told = f"{last.files} files, {size(last.total)}"
+    counts = f"{last.files} files, {size(last.total)}"
     match last.state:
         case "sound":
-            output.text(f"{last.id}: sound; {told}, each is what {last.against} say")
+            output.text(f"{last.id}: sound; {counts}, each matches {last.against}")
         case "recorded":
-            output.text(f"{last.id}: recorded; {told}; from now on a change is noticed")
+            output.text(f"{last.id}: recorded; {counts}; later changes are detected")
         case "repaired":
             names = ", ".join(row.path for row in last.faults)
-            output.text(f"{last.id}: repaired; fetched again: {names}")
+            output.text(f"{last.id}: repaired; downloaded again: {names}")
         case "changed":
             for row in last.faults:
                 output.text(f"{last.id}: {row.path} {row.note}")
             output.error(
                 LmxError(
-                    f"{last.id} is not what {last.against} say",
-                    hint=f"fetch what is wrong again: lmx verify {last.id} --repair; "
+                    f"{last.id} does not match {last.against}",
+                    hint=f"download wrong files again: lmx verify {last.id} --repair; "
                     f"if the change is yours: lmx verify {last.id} --accept",
                 )
             )
@@ -112,7 +115,7 @@ async def _trust(output: Output, name: str | None, withdraw: bool, yes: bool, js
     if json:
         output.json(row)
     elif withdraw:
-        output.text(f"the code of {identity} runs no more" if row.revision != "-" else f"{identity} was not trusted")
+        output.text(f"the code of {identity} no longer runs" if row.revision != "-" else f"{identity} was not trusted")
     else:
         output.text(f"{row.id} may run its own code ({', '.join(row.code)}), at {row.revision} only")
     return ExitCode.OK

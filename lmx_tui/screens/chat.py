@@ -1,4 +1,4 @@
-"""Chat: a conversation with a model, and what it costs beside it. Owns the Conversation; the app fetches answers."""
+"""ChatScreen: a conversation with a model, beside live memory and speed. It owns the Conversation; the app sends it."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -26,12 +26,15 @@ from lmx_tui.widgets.models.model_rows import instances_of, load_words
 from lmx_tui.widgets.monitor.panes import MemoryPane, RatePane
 
 WINDOW = 60
+"""Seconds that the graphs show."""
 AUTO = ""
 LOAD_AGAIN, CHOOSE = "load", "choose"
 PLACEHOLDER = "Message  (enter send · shift+enter or ^j newline)"
 
 
 class ChatScreen(Page):
+    """The Chat screen."""
+
     BINDINGS = keys.CHAT
     AUTO_FOCUS = "PromptInput"
     mode = "chat"
@@ -42,11 +45,11 @@ class ChatScreen(Page):
         self._symbols = symbols
         self._clock = clock
         self._conversation = _new_conversation()
-        self._view_of_answer: AnswerView | None = None
+        self._answer_view: AnswerView | None = None
         self._ended_at = 0.0
-        """When the last answer ended."""
+        """Time at which the last answer ended."""
         self._model = AUTO
-        """The model that was chosen; with AUTO a conversation begins with the one used last, and keeps it."""
+        """Chosen model. With AUTO, a conversation begins with the model used last, and keeps it."""
 
     def compose_body(self) -> ComposeResult:
         with Horizontal(id="chat-row"):
@@ -71,11 +74,11 @@ class ChatScreen(Page):
         self.query_one(RatePane).show(snapshot, WINDOW)
         turns = len(self._conversation.turns)
         if not turns:
-            self.query_one(Transcript).say_empty(self._welcome())
-        self.query_one("#chat", Pane).titled(f"Chat{f'  {turns}' if turns else ''}", self._who(snapshot))
+            self.query_one(Transcript).update_empty(self._welcome())
+        self.query_one("#chat", Pane).titled(f"Chat{f'  {turns}' if turns else ''}", self._subtitle(snapshot))
         self._show_meta()
 
-    def _who(self, snapshot: Snapshot) -> str:
+    def _subtitle(self, snapshot: Snapshot) -> str:
         model = self._chosen()
         if model is None:
             return "no model"
@@ -96,10 +99,10 @@ class ChatScreen(Page):
         return self._model or self._conversation.model or self._default_model()
 
     def _gone(self) -> Absence | None:
-        """Return why the model of this conversation is not at hand any more; None where it is, or none answered yet."""
+        """Return why the model of this conversation cannot answer at once; None if it can, or if none has answered."""
         model, snapshot = self._conversation.model, self.snapshot
         if model is None or snapshot is None or self._conversation.busy or self.view.arrived <= self._ended_at:
-            return None  # a snapshot from before the answer's end may not have its model yet
+            return None  # an older snapshot may not list the loaded model yet
         return absence(model, snapshot.models, snapshot.instances)
 
     def _tick(self) -> None:
@@ -111,14 +114,14 @@ class ChatScreen(Page):
         self.query_one(MetaLine).show(self._conversation.answer, self._clock(), more=more, context=context)
 
     def _other_context(self) -> int | None:
-        """The context of the model that answers next, where it is not the one that answered last."""
+        """Return the context length of the next model if it differs from the one that answered last, else None."""
         answer, model = self._conversation.answer, self._chosen()
         if self.snapshot is None or answer is None or not answer.ended or model is None or model == answer.model:
             return None
         return context_length_of(model, self.snapshot)
 
     def _welcome(self) -> Text:
-        """What an empty chat says: who answers, and how to choose another."""
+        """Return the text of an empty chat: the model that answers, and how to choose another."""
         model = self._chosen()
         text = Text("Ask anything. Nothing leaves this machine.\n\n")
         if model == GUIDE:
@@ -142,8 +145,8 @@ class ChatScreen(Page):
         await self._begin(self._conversation.ask(text, model, self._clock()))
 
     async def _with_model(self, go_on: Callable[[str], Awaitable[None]]) -> None:
-        """Go on with the model that answers now; ask first where the one of this conversation is gone."""
-        model = self._may_ask()
+        """Call `go_on` with the model that answers next. If it is absent, ask first what to do."""
+        model = self._model_to_ask()
         if model is None:
             return
         gone = self._gone()
@@ -152,12 +155,12 @@ class ChatScreen(Page):
             return
 
         async def answered(choice: str | None) -> None:
-            if choice == LOAD_AGAIN and self._may_ask() == model:
+            if choice == LOAD_AGAIN and self._model_to_ask() == model:
                 await go_on(model)
             elif choice == CHOOSE:
                 self.action_pick_model()
 
-        options = [(LOAD_AGAIN, "load it again, and go on")] if gone == "unloaded" else []
+        options = [(LOAD_AGAIN, "load it again and continue")] if gone == "unloaded" else []
         title = f"{shorten(short_name(model), 40)} {ABSENCES[gone]}"
         self.app.push_screen(Pick(title, [*options, (CHOOSE, "choose another model")]), answered)
 
@@ -173,18 +176,18 @@ class ChatScreen(Page):
 
     async def _begin(self, request: Generate) -> None:
         assert self._conversation.answer is not None
-        self._view_of_answer = await self.query_one(Transcript).add_answer(self._conversation.answer)
+        self._answer_view = await self.query_one(Transcript).add_answer(self._conversation.answer)
         self._show_meta()
         self.refresh_bindings()
         if self.snapshot is not None:
             self.show(self.snapshot)
         self.post_message(AnswerRequested(request))
 
-    def _may_ask(self) -> str | None:
-        """The model to ask now, or None with a word on why not."""
+    def _model_to_ask(self) -> str | None:
+        """Return the model to ask now. If asking is impossible, post the reason and return None."""
         model = self._chosen()
         if self._conversation.busy:
-            self.post_message(Notified("an answer is under way", "esc stops it", "warning"))
+            self.post_message(Notified("an answer is in progress", "esc stops it", "warning"))
         elif not self.view.online:
             self.post_message(Notified("offline: not sent", "the text stays in the prompt", "warning"))
         elif model is None:
@@ -194,14 +197,14 @@ class ChatScreen(Page):
         return None
 
     async def consume(self, request_id: str, events: tuple[Event, ...]) -> None:
-        """What the feed brought of an answer."""
+        """Update the answer of a request with its events from the feed."""
         answer = self._conversation.answer
-        if answer is None or answer.request_id != request_id or self._view_of_answer is None:
+        if answer is None or answer.request_id != request_id or self._answer_view is None:
             return
         now = self._clock()
         for event in events:
             self._conversation.consume(event, now)
-        await self._view_of_answer.refresh_answer()
+        await self._answer_view.refresh_answer()
         self._show_meta()
         if answer.ended:
             self._ended_at = now
@@ -231,7 +234,7 @@ class ChatScreen(Page):
         answer = self._conversation.answer
         if answer is not None and not answer.ended:
             self.post_message(CancelRequested(answer.request_id))
-        self._conversation, self._view_of_answer = _new_conversation(self._conversation.thinking), None
+        self._conversation, self._answer_view = _new_conversation(self._conversation.thinking), None
         await self.query_one(Transcript).show_empty(self._welcome())
         self._show_meta()
         self.action_focus_prompt()
@@ -258,7 +261,7 @@ class ChatScreen(Page):
         if self.snapshot is None:
             return
         instances = instances_of(self.snapshot)
-        options = [(AUTO, "auto: the model used last, which a chat then keeps")]
+        options = [(AUTO, "auto: the model used last; a chat keeps its model")]
         models = [model for model in self.snapshot.models if model.problem is None]
         room = min(48, max((len(model.id) for model in models), default=0))
         for model in models:
@@ -267,13 +270,13 @@ class ChatScreen(Page):
         self.app.push_screen(Pick("Chat with", options, self._model), self.choose)
 
     def choose(self, model: str | None) -> None:
-        """Let `model` answer from now on; AUTO chooses anew, and the conversation keeps that one."""
+        """Choose the model that answers from now on. With AUTO, the next answer's model is kept."""
         if model is not None:
             self._model, self._conversation.model = model, None
             if self.snapshot is not None:
                 self.show(self.snapshot)
 
-    def let_think(self, thinking: bool | None) -> None:
+    def set_thinking(self, thinking: bool | None) -> None:
         self._conversation.thinking = thinking
         if self.snapshot is not None:
             self.show(self.snapshot)

@@ -1,4 +1,4 @@
-"""Small questions on top of a screen: confirm, one line of text, one of a list, and where to go."""
+"""Dialogs on top of a screen: a confirmation, a line of text, a choice from a list, and the screen to go to."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -20,14 +20,16 @@ Reply = TypeVar("Reply")
 
 
 class Dialog(ModalScreen[Reply]):
+    """A modal screen that returns one reply."""
+
     def reply(self, value: Reply) -> None:
-        """Closes with `value`, once: a second key may be under way when the first closes it."""
+        """Close with `value`. Has no effect on a closed dialog, which a second key can still reach."""
         if self.is_active:
             self.dismiss(value)
 
 
 class Confirm(Dialog[bool]):
-    """Cancel has the focus; the act has a letter of its own."""
+    """A yes-or-no question. Cancel has the focus; the action has a letter of its own."""
 
     BINDINGS = [Binding("escape", "dismiss(False)", "Cancel", id="confirm.cancel")]
 
@@ -58,8 +60,8 @@ class Confirm(Dialog[bool]):
         self.reply(event.button.id == "act")
 
 
-class Ask(Dialog[str | None]):
-    """One line of text."""
+class AskText(Dialog[str | None]):
+    """A question that is answered with one line of text."""
 
     BINDINGS = [Binding("escape", "dismiss(None)", "Cancel", id="ask.cancel")]
 
@@ -84,7 +86,7 @@ class Ask(Dialog[str | None]):
 
 
 class Pick(Dialog[str | None]):
-    """One of a list of (value, words). `preview` is told of every one the cursor comes to."""
+    """A choice from a list of (value, label). `preview` is called with each value that the cursor reaches."""
 
     BINDINGS = [
         Binding("escape", "dismiss(None)", "Cancel", id="pick.cancel"),
@@ -133,7 +135,7 @@ class Pick(Dialog[str | None]):
 
 
 class GoDialog(Dialog[str | None]):
-    """After `g`: one more letter says where to."""
+    """The line after `g`: the next letter chooses the screen."""
 
     def compose(self) -> ComposeResult:
         screens = "   ".join(f"{key} {mode.capitalize()}" for key, mode in SCREENS.items())

@@ -1,4 +1,4 @@
-"""Help: the keys of the screen below it, as they are bound now, and what the daemon says of itself."""
+"""HelpDialog: the current key bindings of the screen below it, and facts about the daemon."""
 
 from typing import Any
 
@@ -13,24 +13,24 @@ from lmx_daemon.contract.types import Snapshot
 from lmx_daemon.contract.units import UNKNOWN, timing
 from lmx_tui.formatting import one_line
 
-HELPED = frozenset({"app", "models", "filter", "table", "prompt", "chat", "transcript", "monitor", "offline"})
-"""The first parts of the ids of our own keys; Textual's editing keys are not listed."""
+LISTED = frozenset({"app", "models", "filter", "table", "prompt", "chat", "transcript", "monitor", "offline"})
+"""First parts of the ids of lmx's own keys. Textual's editing keys are not listed."""
 
 
 def keys_shown(screen: Screen[Any]) -> tuple[dict[str, str], dict[str, str]]:
-    """Keys -> what they do, now: those of the screen, and those of everywhere."""
+    """Return key -> description of the active bindings: those of the screen, and those of the app."""
     here: dict[str, str] = {}
     everywhere: dict[str, str] = {}
     for active in sorted(screen.active_bindings.values(), key=lambda active: not active.binding.show):
         binding = active.binding
-        if not binding.system and (binding.id or "").partition(".")[0] in HELPED:
+        if not binding.system and (binding.id or "").partition(".")[0] in LISTED:
             place = everywhere if active.node is screen.app else here
             _add_key(place, screen.app.get_key_display(binding), binding)
     return here, everywhere
 
 
 def _add_key(place: dict[str, str], key: str, binding: Binding) -> None:
-    """Keys of one action share a line."""
+    """Add a key; keys with the same description share one entry."""
     what = binding.tooltip or binding.description
     for known, words in place.items():
         if words == what:
@@ -40,10 +40,12 @@ def _add_key(place: dict[str, str], key: str, binding: Binding) -> None:
 
 
 class HelpDialog(ModalScreen[None]):
+    """A scrollable list of keys and facts."""
+
     BINDINGS = [Binding("escape,q,f1,question_mark,enter", "dismiss", "Close", id="help.close")]
 
     def __init__(self, title: str, here: dict[str, str], everywhere: dict[str, str], snapshot: Snapshot | None) -> None:
-        """`here` and `everywhere`: keys -> what they do."""
+        """Show `here`, the keys of the screen, and `everywhere`, those of the app, each as key -> description."""
         super().__init__()
         self._title, self._here, self._everywhere, self._snapshot = title, here, everywhere, snapshot
 

@@ -1,4 +1,4 @@
-"""Incidents: everything that happened to models without being asked for, in full, the newest first."""
+"""IncidentsDialog: all incidents in full, the newest first."""
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -10,10 +10,12 @@ from textual.widgets import Static
 from lmx_daemon.contract.types import Snapshot
 from lmx_daemon.contract.units import ago_in_words
 from lmx_tui.formatting import one_line
-from lmx_tui.widgets.monitor.incidents_pane import TROUBLE, incident_words, told_once
+from lmx_tui.widgets.monitor.incidents_pane import TROUBLE, incident_words, without_repetitions
 
 
 class IncidentsDialog(ModalScreen[None]):
+    """A scrollable list of incidents."""
+
     BINDINGS = [
         Binding("escape,q,i,enter", "dismiss", "Close", id="incidents.close"),
         Binding("j", "down", "Down", show=False, id="incidents.down"),
@@ -36,7 +38,7 @@ class IncidentsDialog(ModalScreen[None]):
     def _words(self) -> Text:
         names = self.app.theme_variables
         text = Text()
-        for incident in reversed(told_once(self._snapshot.status.incidents)):
+        for incident in reversed(without_repetitions(self._snapshot.status.incidents)):
             trouble = incident.kind in TROUBLE
             text.append("! " if trouble else "· ", names["error" if trouble else "muted"])
             text.append(one_line(incident.model), "bold")

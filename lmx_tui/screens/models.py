@@ -1,4 +1,4 @@
-"""Models: what is on disk and in memory; load, unload, pull, chat. Draws snapshots and posts requests."""
+"""ModelsScreen: the models on disk and in memory. Draws snapshots, and posts requests to load, unload and pull."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ from lmx_tui.messages import (
     UnloadRequested,
     UpdateRequested,
 )
-from lmx_tui.screens.dialogs import Ask, Confirm, Pick
+from lmx_tui.screens.dialogs import AskText, Confirm, Pick
 from lmx_tui.screens.page import Page
 from lmx_tui.widgets.frame.pane import Pane
 from lmx_tui.widgets.frame.table import Table
@@ -39,10 +39,14 @@ from lmx_tui.widgets.models.model_rows import (
 
 
 class FilterInput(Input):
+    """The text field that filters the list."""
+
     BINDINGS = keys.FILTER
 
 
 class ModelsScreen(Page):
+    """The Models screen."""
+
     BINDINGS = keys.MODELS
     AUTO_FOCUS = "#models-table"
     mode = "models"
@@ -53,7 +57,7 @@ class ModelsScreen(Page):
         self._sort = "used"
         self._reverse = False
         self._outdated = False
-        """Whether the selected model is."""
+        """Whether the selected model has a newer version."""
 
     def compose_body(self) -> ComposeResult:
         yield FilterInput(placeholder="filter: words of the name, 4bit, qwen3 ...", id="filter", compact=True)
@@ -67,7 +71,7 @@ class ModelsScreen(Page):
     @on(events.Mount)
     def _ready(self) -> None:
         self.query_one("#filter", Input).display = False
-        self.query_one(Table).say_empty("finding the daemon, or starting one ...")
+        self.query_one(Table).set_empty_text("finding the daemon, or starting one ...")
 
     def show(self, snapshot: Snapshot) -> None:
         models = ordered(snapshot, self._query, self._sort, self._reverse)
@@ -75,7 +79,7 @@ class ModelsScreen(Page):
         table = self.query_one(Table)
         rows = model_rows(snapshot, models, self.app.theme_variables)
         table.show(rows, sorted_by=self._sort, mark=arrow)
-        table.say_empty("nothing matches; esc clears the filter" if self._query else "no models yet; p pulls one")
+        table.set_empty_text("nothing matches; esc clears the filter" if self._query else "no models yet; p pulls one")
         total = len(snapshot.models)
         shown = f"{len(models)} of {total}" if self._query else str(total)
         found = f"filter: {self._query} · " if self._query else ""
@@ -126,9 +130,7 @@ class ModelsScreen(Page):
         self.query_one(Table).focus()
 
     def action_sort(self) -> None:
-        options = [
-            (key, f"{words} (again: other way round)" if key == self._sort else words) for key, words in SORTS.items()
-        ]
+        options = [(key, f"{words} (again: reverse)" if key == self._sort else words) for key, words in SORTS.items()]
         self.app.push_screen(Pick("Sort by", options, self._sort), self._sort_by)
 
     @on(DataTable.HeaderSelected)
@@ -162,7 +164,7 @@ class ModelsScreen(Page):
         self._use(ChatRequested)
 
     def _use(self, request: Callable[[str], LoadRequested | ChatRequested]) -> None:
-        """Asks for what needs a model that works, or says why this one does not."""
+        """Post a request that needs a usable model, or a notice about the problem of the selected one."""
         model = self._selected()
         if model is not None and model.problem:
             self.post_message(Notified(f"{model.id}: {model.problem}", severity="error"))
@@ -173,7 +175,7 @@ class ModelsScreen(Page):
         model = self._selected()
         instance = instances_of(self.snapshot).get(model.id) if self.snapshot and model else None
         if instance is None or model is None:
-            self.post_message(Notified("this model is not in memory"))
+            self.post_message(Notified("this model is not loaded"))
             return
         ask_unload(self, UnloadRequested(instance.id, model.id), instance.running + instance.waiting)
 
@@ -183,7 +185,7 @@ class ModelsScreen(Page):
                 self.post_message(PullRequested(repo))
 
         words = "A repository of the Hugging Face Hub with an MLX model."
-        self.app.push_screen(Ask("Pull a model", words, "mlx-community/Qwen3-0.6B-4bit"), pull)
+        self.app.push_screen(AskText("Pull a model", words, "mlx-community/Qwen3-0.6B-4bit"), pull)
 
     def action_update(self) -> None:
         model = self._selected()
@@ -200,16 +202,16 @@ class ModelsScreen(Page):
 
 
 def ask_unload(screen: Page, request: UnloadRequested, busy: int) -> None:
-    """Unloads at once, or asks first where requests would be interrupted."""
+    """Post `request` at once if the model is idle; ask first if it has requests."""
     if not busy:
         screen.post_message(request)
         return
-    detail = f"{busy} request{'s' if busy > 1 else ''} in this model would be waited for, then it leaves memory."
+    detail = f"Its {busy} request{'s' if busy > 1 else ''} finish{'' if busy > 1 else 'es'} first, then it is unloaded."
     ask_first(screen, Confirm(f"Unload {short_name(request.model)}?", detail, "Unload", "U"), request)
 
 
 def ask_first(screen: Page, question: Confirm, request: Message) -> None:
-    """Posts `request` once the question has been answered with yes."""
+    """Post `request` after the question was answered with yes."""
 
     def answered(sure: bool | None) -> None:
         if sure:

@@ -1,4 +1,4 @@
-"""Monitor: memory and speed over time, requests, models in memory. Draws snapshots and posts requests."""
+"""MonitorScreen: memory and speed over time, requests, loaded models, incidents. Draws snapshots and posts requests."""
 
 from collections.abc import Mapping
 
@@ -29,9 +29,12 @@ from lmx_tui.widgets.monitor.requests import (
 )
 
 WINDOWS = (60, 120, SERIES_SECONDS)
+"""Time spans of the graphs in seconds, in the order in which a key selects them."""
 
 
 class MonitorScreen(Page):
+    """The Monitor screen."""
+
     BINDINGS = keys.MONITOR
     AUTO_FOCUS = "#requests-table"
     mode = "monitor"
@@ -40,8 +43,8 @@ class MonitorScreen(Page):
         super().__init__()
         self._symbols = symbols
         self._window = WINDOWS[0]
-        self._held: Snapshot | None = None
-        """What is shown while paused."""
+        self._paused_at: Snapshot | None = None
+        """Snapshot that is shown while the display is paused."""
         self._drawn: Snapshot | None = None
         self._has_incidents = False
 
@@ -56,16 +59,16 @@ class MonitorScreen(Page):
         yield IncidentsPane()
 
     def show(self, snapshot: Snapshot) -> None:
-        snapshot = self._held or snapshot
+        snapshot = self._paused_at or snapshot
         self.query_one(MemoryPane).show(snapshot, self._window)
         self.query_one(RatePane).show(snapshot, self._window)
         colors = self.app.theme_variables
         self._show_requests(snapshot, colors)
         self.query_one("#instances-table", Table).show(instance_rows(snapshot, colors))
-        self.query_one("#requests-table", Table).say_empty(
+        self.query_one("#requests-table", Table).set_empty_text(
             f"no requests lately; clients use {snapshot.status.address}/v1"
         )
-        self.query_one("#instances-table", Table).say_empty(
+        self.query_one("#instances-table", Table).set_empty_text(
             "none; a model is loaded by its first request, or in Models"
         )
         self.query_one(IncidentsPane).show(snapshot)
@@ -85,7 +88,7 @@ class MonitorScreen(Page):
 
     @on(DataTable.RowHighlighted, "#requests-table")
     def _title_requests(self) -> None:
-        """Counts above the list, a note on the selected request below it."""
+        """Update the title with the request counts, and the subtitle with a note about the selected request."""
         if self._drawn is None:
             return
         requests, key = self._drawn.requests, self._selected("requests")
@@ -93,7 +96,7 @@ class MonitorScreen(Page):
         running = sum(row.state not in ENDED for row in requests) - queued
         row = next((row for row in requests if row.id == key), None)
         note = request_note(row, instances_of(self._drawn).get(row.model) if row is not None else None)
-        notes = filter(None, ("paused, space goes on" if self._held else "", note))
+        notes = filter(None, ("paused, space resumes" if self._paused_at else "", note))
         pane = self.query_one("#requests", Pane)
         pane.titled(f"Requests  running {running} · queued {queued}", " · ".join(notes))
 
@@ -116,7 +119,7 @@ class MonitorScreen(Page):
             self.post_message(CancelRequested(row.id))
 
     def action_unload(self) -> None:
-        """The selected model, or that of the selected request."""
+        """Unload the selected model, or the model of the selected request."""
         snapshot = self.snapshot
         if snapshot is None:
             return
@@ -137,7 +140,7 @@ class MonitorScreen(Page):
         self._redraw()
 
     def action_pause(self) -> None:
-        self._held = None if self._held else self.snapshot
+        self._paused_at = None if self._paused_at else self.snapshot
         self._redraw()
 
     def action_incidents(self) -> None:

@@ -1,4 +1,4 @@
-"""Page: what the three screens share: top bar, notice, key bar, and being a function of the app's View."""
+"""Page: the common frame of the screens (top bar, notice, key bar) and the drawing of the app's View."""
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -18,16 +18,16 @@ MIN_SIZE = (40, 10)
 
 
 class Page(Screen[None]):
-    """AUTO_FOCUS names the widget that has the focus from the first moment on."""
+    """A screen. AUTO_FOCUS names the widget that has the focus when the screen opens."""
 
     mode = ""
-    """Its name in the app's MODES."""
+    """Name of the screen in the app's modes."""
     offline_hint = "enter start it"
 
     def __init__(self) -> None:
         super().__init__()
         self._connection_state = ""
-        """Which keys mean what depends on it."""
+        """Connection state of the last View; the active keys depend on it."""
 
     def compose(self) -> ComposeResult:
         yield TopBar(self.mode)
@@ -81,7 +81,10 @@ class Page(Screen[None]):
             self.show(view.snapshot)
 
     def _place_focus(self) -> None:
-        """On the panel while it is all there is, else never there. At once: Widget.focus() comes late for a key."""
+        """Focus the offline panel while nothing else is shown, else another widget.
+
+        The focus changes at once: Widget.focus() would take effect after the next key.
+        """
         panel, nothing = self.query_one(OfflinePanel), self.has_class("-nothing")
         if self.app.app_focus and (self.focused is None or (self.focused is panel) != nothing):
             self.set_focus(panel if nothing else self.query_one(str(self.AUTO_FOCUS)))
@@ -96,10 +99,10 @@ class Page(Screen[None]):
         notice.show(Text(f" ! {clean(words)}", no_wrap=True, overflow="ellipsis"))
 
     def show(self, snapshot: Snapshot) -> None:
-        """Draws the body. Called for every snapshot while the screen is shown, and when it comes back."""
+        """Draw the body. Called for each snapshot while the screen is shown, and when it is shown again."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Enter starts a daemon while there is none, and only then; a screen with nothing on it has no other verbs."""
+        """Enable "start" only while no daemon answers. A screen without any snapshot has no other actions."""
         offline = self.view.connection.state == "offline"
         if self.has_class("-nothing") and action in {binding.action for _, binding in self._bindings}:
             return action == "start"

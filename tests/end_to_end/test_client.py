@@ -1,4 +1,4 @@
-"""contract.Client, method by method, against a real daemon: what the TUI and the command line live on."""
+"""Client, method by method, against a real daemon."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -72,7 +72,7 @@ async def until_gone(client: Client, identity: str) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_what_it_tells_of_itself(client: Client, daemon: Daemon) -> None:
+async def test_status_health_memory_and_models_are_reported(client: Client, daemon: Daemon) -> None:
     assert (await client.health()).ok
     status = await client.status()
     assert status.address == daemon.address and status.home == str(daemon.home) and status.uptime > 0
@@ -83,7 +83,7 @@ async def test_what_it_tells_of_itself(client: Client, daemon: Daemon) -> None:
     assert found is not None and found.pid == status.pid
 
 
-async def test_watching(client: Client) -> None:
+async def test_watch_yields_snapshots(client: Client) -> None:
     taken = []
     async for snapshot in client.watch():
         taken.append(snapshot)
@@ -96,7 +96,7 @@ async def test_watching(client: Client) -> None:
     assert len(series.memory) == len(series.decode) == len(series.prefill) == len(series.running) > 0
 
 
-async def test_loading_and_unloading(client: Client) -> None:
+async def test_load_is_idempotent_and_unload_frees_the_model(client: Client) -> None:
     identity = await loaded(client)
     again = [instance async for instance in client.load(LoadRequest(model=TALKER, ttl=500))]
     assert again[-1].id == identity and again[-1].expires_at is not None
@@ -109,7 +109,7 @@ async def test_loading_and_unloading(client: Client) -> None:
         _ = [instance async for instance in client.load(LoadRequest(model="no/such"))]
 
 
-async def test_a_shorter_context(client: Client) -> None:
+async def test_load_limits_the_context_length(client: Client) -> None:
     await client.unload(UnloadRequest(id=await loaded(client)))
     last = [i async for i in client.load(LoadRequest(model=TALKER, context_length=64))][-1]
     assert last.capabilities is not None and last.capabilities.context_length == 64
@@ -120,7 +120,7 @@ async def test_a_shorter_context(client: Client) -> None:
     await client.unload(UnloadRequest(id=TALKER))
 
 
-async def test_a_request_loads_its_model_and_is_told_of_it(client: Client) -> None:
+async def test_request_loads_its_model_and_gets_loading_events(client: Client) -> None:
     if await client.instances():
         await client.unload(UnloadRequest(id=TALKER))
     events: list[Event] = [event async for event in client.generate(ask("first"))]
@@ -131,7 +131,7 @@ async def test_a_request_loads_its_model_and_is_told_of_it(client: Client) -> No
     assert isinstance(finished, Finished) and finished.timings.load > 0
 
 
-async def test_a_request_is_cancelled_while_its_model_loads(client: Client) -> None:
+async def test_request_is_cancelled_while_its_model_loads(client: Client) -> None:
     if await client.instances():
         await client.unload(UnloadRequest(id=TALKER))
     events: list[Event] = []
@@ -145,12 +145,12 @@ async def test_a_request_is_cancelled_while_its_model_loads(client: Client) -> N
     await loaded(client)
 
 
-async def test_counting(client: Client) -> None:
+async def test_tokens_are_counted(client: Client) -> None:
     events = [event async for event in client.generate(Count(id="c", model=TALKER, prompt=Text(text="hello")))]
     assert isinstance(events[-1], Counted) and events[-1].tokens > 0
 
 
-async def test_leaving_early_cancels(client: Client) -> None:
+async def test_closed_stream_cancels_its_request(client: Client) -> None:
     await loaded(client)
     stream = client.generate(ask("left", 100_000))
     async for event in stream:
@@ -161,7 +161,7 @@ async def test_leaving_early_cancels(client: Client) -> None:
     await until_gone(client, "left")
 
 
-async def test_cancelling_by_id_twice(client: Client) -> None:
+async def test_second_cancellation_has_no_effect(client: Client) -> None:
     await loaded(client)
     endings = []
     async for event in client.generate(ask("by-id", 100_000)):
@@ -176,7 +176,7 @@ async def test_cancelling_by_id_twice(client: Client) -> None:
         await client.cancel("never-was")
 
 
-async def test_one_id_is_one_request(client: Client) -> None:
+async def test_second_request_with_an_active_id_is_refused(client: Client) -> None:
     await loaded(client)
     first = client.generate(ask("same", 100_000))
     await anext(first)
@@ -185,7 +185,7 @@ async def test_one_id_is_one_request(client: Client) -> None:
     await first.aclose()  # type: ignore[attr-defined]
 
 
-async def test_logs(client: Client) -> None:
+async def test_logs_are_streamed(client: Client) -> None:
     lines = [line async for line in client.logs(tail=50, follow=False)]
     assert any("serves at" in line.message for line in lines)
     following = client.logs(tail=0)
@@ -197,25 +197,25 @@ async def test_logs(client: Client) -> None:
     await following.aclose()  # type: ignore[attr-defined]
 
 
-async def test_pulls(client: Client) -> None:
+async def test_failed_pull_is_watched_and_listed(client: Client) -> None:
     with pytest.raises(RequestError):
         await client.pull(PullRequest(repo="not a repository"))
     with pytest.raises(JobNotFoundError):
-        await client.cancel_pull("nobody")
+        await client.cancel_pull("unknown")
     job = await client.pull(PullRequest(repo="maker/unreachable"))
-    told = [download async for download in client.watch_pull(job.id)]
-    assert told[-1].state == "failed" and told[-1].error is not None
+    updates = [download async for download in client.watch_pull(job.id)]
+    assert updates[-1].state == "failed" and updates[-1].error is not None
     assert job.id in [download.id for download in await client.pulls()]
 
 
-async def test_nobody_there(tmp_path: Path) -> None:
+async def test_missing_daemon_is_unreachable(tmp_path: Path) -> None:
     async with Client(tmp_path / "lmx.sock") as client:
         with pytest.raises(DaemonUnreachableError):
             await client.health()
     assert await find_daemon(Home(tmp_path)) is None
 
 
-async def test_one_that_does_not_answer_is_not_taken_for_none(tmp_path: Path) -> None:
+async def test_silent_daemon_is_not_reported_as_missing(tmp_path: Path) -> None:
     def silent(request: httpx2.Request) -> httpx2.Response:
         raise httpx2.ReadTimeout("nothing", request=request)
 

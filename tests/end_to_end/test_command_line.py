@@ -1,4 +1,4 @@
-"""`lmx` as a user types it, against a real daemon."""
+"""The command line of `lmx` against a real daemon."""
 
 import json
 import os
@@ -15,74 +15,74 @@ from tests.end_to_end.running import LMX, Daemon, wait_until
 
 
 @pytest.fixture
-def nobody(own_daemon: Daemon) -> Iterator[Daemon]:
-    """A home without a daemon; whatever the test starts in it is stopped."""
+def empty_home(own_daemon: Daemon) -> Iterator[Daemon]:
+    """Return a home without a daemon. A daemon that a test starts is stopped."""
     (own_daemon.home / "config.toml").write_text("[server]\nport = 0\n")
     yield own_daemon
     own_daemon.lmx("stop")
 
 
 class TestWithoutADaemon:
-    def test_status_says_so_with_a_code_of_its_own(self, nobody: Daemon) -> None:
-        ended = nobody.lmx("status")
+    def test_status_has_an_exit_code_of_its_own(self, empty_home: Daemon) -> None:
+        ended = empty_home.lmx("status")
         assert ended.returncode == 3
         assert "not running" in ended.stdout
-        assert json.loads(nobody.lmx("status", "--json").stdout) == {"running": False}
+        assert json.loads(empty_home.lmx("status", "--json").stdout) == {"running": False}
 
-    def test_ps_says_what_to_do(self, nobody: Daemon) -> None:
-        ended = nobody.lmx("ps")
+    def test_ps_hints_at_serve(self, empty_home: Daemon) -> None:
+        ended = empty_home.lmx("ps")
         assert ended.returncode == 1
         assert "hint: start one with: lmx serve --detach" in ended.stderr
 
-    def test_stop_is_content(self, nobody: Daemon) -> None:
-        assert nobody.lmx("stop").returncode == 0
+    def test_stop_succeeds(self, empty_home: Daemon) -> None:
+        assert empty_home.lmx("stop").returncode == 0
 
-    def test_serve_detach_and_stop(self, nobody: Daemon) -> None:
-        assert "lmx serves at http://127.0.0.1:" in nobody.lmx("serve", "--detach").stdout
-        again = nobody.lmx("serve", "--detach")
+    def test_serve_detach_and_stop(self, empty_home: Daemon) -> None:
+        assert "lmx serves at http://127.0.0.1:" in empty_home.lmx("serve", "--detach").stdout
+        again = empty_home.lmx("serve", "--detach")
         assert again.returncode == 1 and "already runs" in again.stderr
-        assert nobody.lmx("status").returncode == 0
-        assert nobody.lmx("stop").stdout == "stopped\n"
-        assert nobody.lmx("status").returncode == 3
+        assert empty_home.lmx("status").returncode == 0
+        assert empty_home.lmx("stop").stdout == "stopped\n"
+        assert empty_home.lmx("status").returncode == 3
 
-    def test_serve_detach_says_what_became_of_its_models(self, nobody: Daemon) -> None:
-        ended = nobody.lmx("serve", "--detach", "--model", "nope/x", "--model", "lmx/guide")
+    def test_serve_detach_reports_the_result_of_each_load(self, empty_home: Daemon) -> None:
+        ended = empty_home.lmx("serve", "--detach", "--model", "nope/x", "--model", "lmx/guide")
         assert ended.returncode == 1 and "lmx serves at" in ended.stdout and "is ready in" in ended.stdout
         assert "error: there is no model 'nope/x' here" in ended.stderr
         assert "hint: download it with: lmx pull nope/x" in ended.stderr
-        (instance,) = json.loads(nobody.lmx("ps", "--json").stdout)
+        (instance,) = json.loads(empty_home.lmx("ps", "--json").stdout)
         assert (instance["model"], instance["state"], instance["pinned"]) == ("lmx/guide", "ready", True)
 
-    def test_demo_without_a_terminal(self, nobody: Daemon) -> None:
-        ended = nobody.lmx("demo")
+    def test_demo_without_a_terminal_prints_answer_and_figures(self, empty_home: Daemon) -> None:
+        ended = empty_home.lmx("demo")
         assert ended.returncode == 0, ended.stderr
         assert "lmx tui" in ended.stdout and "TTFT" in ended.stderr and "tok/s" in ended.stderr
-        assert nobody.lmx("status").returncode == 0
+        assert empty_home.lmx("status").returncode == 0
 
-    def test_demo_from_a_checkout_names_a_command_that_can_be_called(self, nobody: Daemon, tmp_path: Path) -> None:
+    def test_demo_from_a_checkout_prints_commands_with_their_path(self, empty_home: Daemon, tmp_path: Path) -> None:
         command = tmp_path / "lmx"
         command.write_text(f"#!{sys.executable}\nfrom lmx_cli.main import main\nmain()\n")
         command.chmod(0o755)
-        for path, said in (("/usr/bin:/bin", f"{command} tui"), (f"{tmp_path}:/usr/bin:/bin", " lmx tui")):
-            nobody.environment["PATH"] = path
-            told = subprocess.run([command, "demo"], env=nobody.env(), input="", capture_output=True, text=True)
-            assert said in told.stdout, told.stderr
+        for path, expected in (("/usr/bin:/bin", f"{command} tui"), (f"{tmp_path}:/usr/bin:/bin", " lmx tui")):
+            empty_home.environment["PATH"] = path
+            ended = subprocess.run([command, "demo"], env=empty_home.env(), input="", capture_output=True, text=True)
+            assert expected in ended.stdout, ended.stderr
 
-    def test_the_tui_needs_a_terminal(self, nobody: Daemon) -> None:
-        ended = nobody.lmx("tui")
+    def test_the_tui_needs_a_terminal(self, empty_home: Daemon) -> None:
+        ended = empty_home.lmx("tui")
         assert ended.returncode == 1 and ended.stdout == ""
         assert ended.stderr.startswith("error: the TUI needs a terminal\nhint: ")
 
-    def test_lmx_alone_without_a_terminal_shows_help(self, nobody: Daemon) -> None:
-        assert "Usage: lmx" in nobody.lmx().stdout
+    def test_lmx_without_a_terminal_prints_help(self, empty_home: Daemon) -> None:
+        assert "Usage: lmx" in empty_home.lmx().stdout
 
 
 class TestWithADaemon:
-    def test_ls(self, daemon: Daemon) -> None:
+    def test_ls_lists_models(self, daemon: Daemon) -> None:
         assert "lmx/guide" in daemon.lmx("ls").stdout
         assert json.loads(daemon.lmx("ls", "--json").stdout)[0]["id"] == "lmx/guide"
 
-    def test_load_ps_unload(self, daemon: Daemon) -> None:
+    def test_loaded_model_is_listed_until_it_is_unloaded(self, daemon: Daemon) -> None:
         assert "ready" in daemon.lmx("load", "tests/talker").stdout
         assert "tests/talker" in daemon.lmx("ps").stdout
         listed = json.loads(daemon.lmx("ps", "--json").stdout)
@@ -90,32 +90,32 @@ class TestWithADaemon:
         assert "unloaded tests/talker" in daemon.lmx("unload", "tests/talker").stdout
         assert "tests/talker" not in daemon.lmx("ps").stdout
 
-    def test_the_built_in_model_is_a_part_of_lmx(self, daemon: Daemon) -> None:
+    def test_built_in_model_is_verified_as_a_part_of_lmx(self, daemon: Daemon) -> None:
         shown = daemon.lmx("show", "lmx/guide").stdout
         assert "verified      it is a part of lmx\n" in shown and "unproved" not in shown
 
-    def test_one_plan_before_and_after_a_load(self, daemon: Daemon) -> None:
+    def test_show_and_load_report_the_same_plan_before_and_after_a_load(self, daemon: Daemon) -> None:
         for _ in range(2):  # estimated, then measured
             shown = json.loads(daemon.lmx("show", "lmx/guide", "--json").stdout)["memory"]
             assert shown == json.loads(daemon.lmx("load", "--plan", "lmx/guide", "--json").stdout)["plan"]
             daemon.lmx("load", "lmx/guide")
         assert shown["weights"]["basis"] == "measured"
 
-    def test_loading_what_is_not_there(self, daemon: Daemon) -> None:
+    def test_load_of_an_unknown_model_hints_at_pull(self, daemon: Daemon) -> None:
         ended = daemon.lmx("load", "no/such")
         assert ended.returncode == 1
         assert ended.stderr.startswith("error: ") and "lmx pull no/such" in ended.stderr
 
-    def test_unload_wants_a_name(self, daemon: Daemon) -> None:
+    def test_unload_requires_a_name(self, daemon: Daemon) -> None:
         assert "error: name a model" in daemon.lmx("unload").stderr
 
-    def test_chat_with_a_prompt(self, daemon: Daemon) -> None:
+    def test_chat_answers_a_prompt(self, daemon: Daemon) -> None:
         assert "1234" in daemon.lmx("chat", "lmx/guide", "-p", "What port does lmx use?").stdout
 
     def test_chat_reads_stdin(self, daemon: Daemon) -> None:
         assert "1234" in daemon.lmx("chat", "lmx/guide", stdin="What port does lmx use?").stdout
 
-    def test_bytes_that_are_no_text(self, daemon: Daemon) -> None:
+    def test_bytes_that_are_not_utf_8_are_an_error_or_replaced(self, daemon: Daemon) -> None:
         piped = subprocess.run(
             [*LMX, "chat", "lmx/guide"], env=daemon.env(), input=b"What is lmx? \xff", capture_output=True, timeout=60
         )
@@ -125,14 +125,14 @@ class TestWithADaemon:
         )
         assert given.returncode == 1 and b"not UTF-8" in given.stderr and b"Traceback" not in given.stderr
 
-    def test_chat_with_nothing_to_ask(self, daemon: Daemon) -> None:
+    def test_chat_without_a_question_is_an_error(self, daemon: Daemon) -> None:
         ended = daemon.lmx("chat", "lmx/guide")
         assert ended.returncode == 1 and "hint:" in ended.stderr
 
-    def test_chat_figures(self, daemon: Daemon) -> None:
+    def test_chat_stats_shows_figures(self, daemon: Daemon) -> None:
         assert "TTFT" in daemon.lmx("chat", "lmx/guide", "--stats", "-p", "What is lmx?").stderr
 
-    def test_an_interrupt_stops_the_answer_and_its_request(self, daemon: Daemon) -> None:
+    def test_interrupt_cancels_the_request(self, daemon: Daemon) -> None:
         process = subprocess.Popen(
             [*LMX, "chat", "tests/talker", "-p", "a story", "--temperature", "1", "--max-tokens", "90000"],
             env=daemon.env(),
@@ -150,29 +150,31 @@ class TestWithADaemon:
             "the request is cancelled",
         )
 
-    def test_status_tells_engine_and_backend(self, daemon: Daemon) -> None:
+    def test_status_shows_engine_and_backend(self, daemon: Daemon) -> None:
         daemon.lmx("load", "lmx/guide")
-        said = daemon.lmx("status").stdout
-        assert "mlx" in said and "backend" in said and daemon.address in said
+        shown = daemon.lmx("status").stdout
+        assert "mlx" in shown and "backend" in shown and daemon.address in shown
         assert json.loads(daemon.lmx("status", "--json").stdout)["running"] is True
 
 
-def test_version_and_help(daemon: Daemon) -> None:
+def test_version_and_help_of_each_command(daemon: Daemon) -> None:
     assert daemon.lmx("--version").stdout.startswith("lmx ")
     assert "mlx-lm" in daemon.lmx("version").stdout
     for command in ("serve", "stop", "status", "ps", "ls", "load", "unload", "chat", "pull", "bench", "tui", "demo"):
         assert daemon.lmx(command, "--help").returncode == 0
 
 
-def test_a_wrong_option_is_a_usage_error(daemon: Daemon) -> None:
+def test_unknown_option_is_a_usage_error(daemon: Daemon) -> None:
     ended = daemon.lmx("ls", "--nonsense")
     assert ended.returncode == 2
     assert "--nonsense" in ended.stderr and "hint: see: lmx ls --help" in ended.stderr
 
 
 @pytest.mark.parametrize(("habit", "ours"), [("run", "lmx chat"), ("list", "lmx ls")])
-def test_a_command_of_another_program_names_ours(habit: str, ours: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_of_another_program_hints_at_the_command_of_lmx(
+    habit: str, ours: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run([habit, "x"]) != 0
-    told = capsys.readouterr().err
-    assert f"hint: lmx calls it: {ours}" in told
-    assert "prune" not in told
+    written = capsys.readouterr().err
+    assert f"hint: lmx calls it: {ours}" in written
+    assert "prune" not in written

@@ -65,7 +65,7 @@ def test_removing_and_bringing_back(registry: tuple[Daemon, Path]) -> None:
     assert removed.returncode == 0 and "lmx rm --undo tests/sound" in removed.stderr
     assert "tests/sound" not in daemon.lmx("ls").stdout and "tests/sound" in daemon.lmx("rm", "--list").stdout
     assert daemon.lmx("rm", "--empty", "nope/x").returncode == 1
-    assert "is back" in daemon.lmx("rm", "--undo").stdout
+    assert "is restored" in daemon.lmx("rm", "--undo").stdout
     assert "tests/sound" in daemon.lmx("ls").stdout
 
 
@@ -79,7 +79,7 @@ def test_code_is_refused_and_trusted_by_hand(registry: tuple[Daemon, Path]) -> N
     assert "ready" in daemon.lmx("load", ODD).stdout
     assert (root / "ran").exists()
     daemon.lmx("unload", ODD)
-    assert "runs no more" in daemon.lmx("trust", ODD, "--withdraw", "--yes").stdout
+    assert "no longer runs" in daemon.lmx("trust", ODD, "--withdraw", "--yes").stdout
     assert daemon.lmx("load", ODD).returncode == 1
 
 

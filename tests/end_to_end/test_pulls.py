@@ -77,7 +77,7 @@ def begun(daemon: Daemon, *arguments: str) -> "subprocess.Popen[str]":
 def test_a_pull(daemon: Daemon, hub: StandIn) -> None:
     ended = daemon.lmx("pull", f"{hub.endpoint}/{REPO}/tree/main")
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.startswith(f"{REPO} is here: 4 files, 3.2 MB, each proved by its hash")
+    assert ended.stdout.startswith(f"{REPO} is complete: 4 files, 3.2 MB, each verified by its hash")
     assert "left out 1 files that a model does not need: training_args.bin" in ended.stderr
     quiet = daemon.lmx("pull", REPO, "--quiet")
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
@@ -85,7 +85,7 @@ def test_a_pull(daemon: Daemon, hub: StandIn) -> None:
 
 def test_patterns(daemon: Daemon) -> None:
     ended = daemon.lmx("pull", REPO, "--include", "*.json", "--include", "*.md", "--exclude", "tok*")
-    assert ended.stdout.startswith(f"{REPO} is here: 2 files")
+    assert ended.stdout.startswith(f"{REPO} is complete: 2 files")
 
 
 def test_what_is_wrong_is_said(daemon: Daemon) -> None:
@@ -118,11 +118,11 @@ def test_ctrl_c_pauses_and_the_same_command_goes_on(daemon: Daemon, hub: StandIn
     process = begun(daemon, REPO)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
-    assert process.returncode == 130 and "paused at" in said and f"go on with: lmx pull {REPO}" in said
+    assert process.returncode == 130 and "paused at" in said and f"continue with: lmx pull {REPO}" in said
     assert [told["state"] for told in downloads(daemon)] == ["paused"]
     hub.faults()
     ended = daemon.lmx("pull", REPO)
-    assert ended.returncode == 0 and "of it from before" in ended.stdout
+    assert ended.returncode == 0 and "of it resumed" in ended.stdout
 
 
 def test_the_queue(daemon: Daemon, hub: StandIn) -> None:

@@ -1,4 +1,4 @@
-"""Every command that removes something asks at a terminal, and demands --yes where stdin is none."""
+"""Commands that remove something ask on a terminal, and require --yes if stdin is not a terminal."""
 
 import json
 import shlex
@@ -28,9 +28,9 @@ REMOVING = [
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, Path]]:
-    """A daemon with two models: one has an old revision, the other is in the trash and has a failed pull."""
-    root = tmp_path_factory.mktemp("shelf")
+def stocked_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, Path]]:
+    """Yield a daemon with two models: one with an old revision, the other in the trash and with a failed pull."""
+    root = tmp_path_factory.mktemp("stocked_daemon")
     plain = build_model("llama", root / "plain", ends=False)
     for repo in (MODEL, OTHER):
         snapshot = make_cached(root / "cache", repo)
@@ -52,8 +52,8 @@ def state(daemon: Daemon, root: Path) -> object:
 
 
 @pytest.mark.parametrize("command", REMOVING, ids=" ".join)
-def test_without_a_terminal_yes_is_demanded(shelf: tuple[Daemon, Path], command: tuple[str, ...]) -> None:
-    daemon, root = shelf
+def test_removal_without_a_terminal_requires_yes(stocked_daemon: tuple[Daemon, Path], command: tuple[str, ...]) -> None:
+    daemon, root = stocked_daemon
     before = state(daemon, root)
     ended = daemon.lmx(*command, stdin="y\n")
     assert ended.returncode == 1 and "error: not confirmed: " in ended.stderr and "give --yes" in ended.stderr
@@ -61,8 +61,10 @@ def test_without_a_terminal_yes_is_demanded(shelf: tuple[Daemon, Path], command:
 
 
 @pytest.mark.parametrize("command", REMOVING, ids=" ".join)
-def test_a_terminal_is_asked_also_when_stdout_is_a_pipe(shelf: tuple[Daemon, Path], command: tuple[str, ...]) -> None:
-    daemon, root = shelf
+def test_question_appears_on_the_terminal_when_stdout_is_a_pipe(
+    stocked_daemon: tuple[Daemon, Path], command: tuple[str, ...]
+) -> None:
+    daemon, root = stocked_daemon
     before = state(daemon, root)
     piped = f"{shlex.join([*LMX, *command])} | cat; exit ${{PIPESTATUS[0]}}"
     with Terminal(["bash", "-c", piped], environment=daemon.env()) as terminal:
@@ -72,8 +74,8 @@ def test_a_terminal_is_asked_also_when_stdout_is_a_pipe(shelf: tuple[Daemon, Pat
     assert state(daemon, root) == before
 
 
-def test_ctrl_c_at_the_question_removes_nothing(shelf: tuple[Daemon, Path]) -> None:
-    daemon, root = shelf
+def test_ctrl_c_at_the_question_removes_nothing(stocked_daemon: tuple[Daemon, Path]) -> None:
+    daemon, root = stocked_daemon
     before = state(daemon, root)
     with Terminal([*LMX, "rm", MODEL], environment=daemon.env()) as terminal:
         terminal.until(lambda text: "[y/N] " in text)
@@ -82,8 +84,8 @@ def test_ctrl_c_at_the_question_removes_nothing(shelf: tuple[Daemon, Path]) -> N
     assert state(daemon, root) == before
 
 
-def test_yes_at_the_question_removes(shelf: tuple[Daemon, Path]) -> None:
-    daemon, _ = shelf
+def test_yes_at_the_question_removes_the_model(stocked_daemon: tuple[Daemon, Path]) -> None:
+    daemon, _ = stocked_daemon
     with Terminal([*LMX, "rm", MODEL], environment=daemon.env()) as terminal:
         terminal.until(lambda text: "[y/N] " in text)
         terminal.type(b"y\n")

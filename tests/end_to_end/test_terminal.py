@@ -1,4 +1,4 @@
-"""What commands write to a real terminal: tables and progress within its width, signals that leave it usable."""
+"""Commands in a real terminal: tables and progress fit its width, and signals restore it."""
 
 import json
 import re
@@ -32,9 +32,9 @@ output.progress("")
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon with lmx/guide in memory, a model of a long name on disk, and a failed pull of it."""
-    root = tmp_path_factory.mktemp("shelf")
+def stocked_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """Yield a daemon with lmx/guide loaded, a model with a long name on disk, and a failed pull of it."""
+    root = tmp_path_factory.mktemp("stocked_daemon")
     make_cached(root / "cache", LONG, torch_dtype=FORGED)
     environment = {"HF_HUB_CACHE": str(root / "cache"), "HF_ENDPOINT": "http://127.0.0.1:9"}
     daemon = Daemon(environment=environment).start()
@@ -45,38 +45,38 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 def shown(daemon: Daemon, *command: str, columns: int) -> list[str]:
-    """Return the lines that `command` writes to a terminal of so many columns."""
+    """Return the lines that `command` writes to a terminal of `columns` columns."""
     with Terminal([*LMX, *command], size=(columns, 24), environment=daemon.env()) as terminal:
         assert terminal.wait() == 0
         return ESCAPES.sub("", terminal.text).replace("\r", "").splitlines()
 
 
 @pytest.mark.parametrize("command", ["ls", "ps", "downloads", "du"])
-def test_tables_fit_the_terminal_and_a_pipe_gets_all(shelf: Daemon, command: str) -> None:
+def test_tables_fit_the_terminal_and_a_pipe_gets_all_columns(stocked_daemon: Daemon, command: str) -> None:
     name = "lmx/guide" if command == "ps" else LONG
-    whole = shelf.lmx(command).stdout
+    whole = stocked_daemon.lmx(command).stdout
     assert name in whole and "…" not in whole.partition("cannot reach")[0]
     for columns in (120, 80, 60, 40):
-        lines = [line for line in shown(shelf, command, columns=columns) if "models, " not in line]
+        lines = [line for line in shown(stocked_daemon, command, columns=columns) if "models, " not in line]
         assert max(map(cells, lines)) <= columns, lines
         assert any(name[:5] in line for line in lines)
 
 
-def test_foreign_text_forges_no_row(shelf: Daemon) -> None:
-    rows = shelf.lmx("ls").stdout.splitlines()
+def test_foreign_text_cannot_forge_a_row(stocked_daemon: Daemon) -> None:
+    rows = stocked_daemon.lmx("ls").stdout.splitlines()
     assert len(rows) == 3 and not any(row.startswith("evil/") for row in rows)
-    assert not any(line.startswith("evil/") for line in shelf.lmx("show", LONG).stdout.splitlines())
+    assert not any(line.startswith("evil/") for line in stocked_daemon.lmx("show", LONG).stdout.splitlines())
 
 
-def test_an_absurd_ttl_is_shown_in_few_cells(shelf: Daemon) -> None:
+def test_absurd_ttl_is_shown_in_few_cells(stocked_daemon: Daemon) -> None:
     request = {"model": "lmx/guide", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1, "ttl": 1e300}
     import httpx2
 
-    httpx2.post(f"{shelf.address}/v1/chat/completions", json=request, timeout=60)
-    assert max(map(len, shelf.lmx("ps").stdout.splitlines())) < 160
+    httpx2.post(f"{stocked_daemon.address}/v1/chat/completions", json=request, timeout=60)
+    assert max(map(len, stocked_daemon.lmx("ps").stdout.splitlines())) < 160
 
 
-def test_progress_stays_on_one_line_also_when_the_terminal_shrinks() -> None:
+def test_progress_stays_on_one_line_when_the_terminal_shrinks() -> None:
     with Terminal([sys.executable, "-c", PROGRESS], size=(60, 24)) as terminal:
         terminal.until(lambda text: "10%" in text)
         terminal.resize((30, 24))
@@ -89,7 +89,7 @@ def test_progress_stays_on_one_line_also_when_the_terminal_shrinks() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_progress_with_the_terminal_restored(number: int) -> None:
+def test_signal_ends_progress_with_the_terminal_restored(number: int) -> None:
     with Terminal([sys.executable, "-c", PROGRESS], size=(60, 24)) as terminal:
         terminal.until(lambda text: "10%" in text)
         terminal.signal(number)
@@ -98,8 +98,8 @@ def test_a_signal_ends_progress_with_the_terminal_restored(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_chat_with_the_terminal_restored(shelf: Daemon, number: int) -> None:
-    with Terminal([*LMX, "chat", "lmx/guide"], environment=shelf.env()) as terminal:
+def test_signal_ends_chat_with_the_terminal_restored(stocked_daemon: Daemon, number: int) -> None:
+    with Terminal([*LMX, "chat", "lmx/guide"], environment=stocked_daemon.env()) as terminal:
         terminal.until(lambda text: "> " in text)
         terminal.signal(number)
         assert terminal.wait() == 128 + number
@@ -107,27 +107,52 @@ def test_a_signal_ends_chat_with_the_terminal_restored(shelf: Daemon, number: in
     assert "\x1b[?25h" in terminal.text and "Traceback" not in terminal.text
 
 
-def test_a_closed_terminal_ends_chat(shelf: Daemon) -> None:
-    with Terminal([*LMX, "chat", "lmx/guide"], environment=shelf.env()) as terminal:
+def test_closed_terminal_ends_chat(stocked_daemon: Daemon) -> None:
+    with Terminal([*LMX, "chat", "lmx/guide"], environment=stocked_daemon.env()) as terminal:
         terminal.until(lambda text: "> " in text)
         terminal.hang_up()
         assert terminal.wait() == 128 + signal.SIGHUP
 
 
+def test_chat_asks_before_it_loads_an_unloaded_model_again(stocked_daemon: Daemon) -> None:
+    def loaded() -> list[str]:
+        return [row["model"] for row in json.loads(stocked_daemon.lmx("ps", "--json").stdout)]
+
+    with Terminal([*LMX, "chat", "lmx/guide"], environment=stocked_daemon.env()) as terminal:
+
+        def type_line(line: str, until: str) -> None:
+            before = len(terminal.text)
+            terminal.type(line.encode() + b"\n")
+            terminal.until(lambda text: text[before:].rstrip(" ").endswith(until), 60.0)
+
+        terminal.until(lambda text: "> " in text)
+        type_line("What is lmx?", "\x1b[?2004h>")
+        assert stocked_daemon.lmx("unload", "lmx/guide").returncode == 0
+        type_line("What port does lmx use?", "load it again? [Y/n]")
+        assert "lmx/guide is no longer loaded; /model ID chooses another" in terminal.text
+        type_line("n", "\x1b[?2004h>")
+        assert loaded() == [], "no request was sent"
+        type_line("What port does lmx use?", "load it again? [Y/n]")
+        type_line("", "\x1b[?2004h>")
+        assert loaded() == ["lmx/guide"]
+        terminal.type(b"\x04")
+        assert terminal.wait() == 0
+
+
 FAILING = "import lmx_cli.commands as c; c.build = lambda output: [][1]; from lmx_cli.main import main; main()"
 
 
-def test_an_unexpected_error_is_one_line_and_a_hint() -> None:
+def test_unexpected_error_is_one_line_and_a_hint() -> None:
     ended = subprocess.run([sys.executable, "-c", FAILING], capture_output=True, text=True, timeout=60)
     first, second = ended.stderr.splitlines()
     assert ended.returncode == 1
     assert first.startswith("error: ") and "IndexError" in first and second.startswith("hint: ")
 
 
-def test_debug_shows_the_traceback(shelf: Daemon) -> None:
+def test_debug_shows_the_traceback(stocked_daemon: Daemon) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", FAILING],
-        env=shelf.env() | {"LMX_DEBUG": "1"},
+        env=stocked_daemon.env() | {"LMX_DEBUG": "1"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -137,28 +162,30 @@ def test_debug_shows_the_traceback(shelf: Daemon) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
 @pytest.mark.parametrize("command", [["ls"], ["ls", "--json"], ["--help"]], ids=" ".join)
-def test_a_full_disk_behind_stdout_is_an_error(shelf: Daemon, command: list[str]) -> None:
+def test_full_disk_behind_stdout_is_an_error(stocked_daemon: Daemon, command: list[str]) -> None:
     with open("/dev/full", "wb") as full:
-        ended = subprocess.run([*LMX, *command], env=shelf.env(), stdout=full, stderr=subprocess.PIPE, timeout=60)
+        ended = subprocess.run(
+            [*LMX, *command], env=stocked_daemon.env(), stdout=full, stderr=subprocess.PIPE, timeout=60
+        )
     assert ended.returncode == 1 and ended.stderr.startswith(b"error: ") and b"Traceback" not in ended.stderr
 
 
-def test_a_latin_1_terminal_is_no_error(shelf: Daemon) -> None:
-    shelf.environment["PYTHONIOENCODING"] = "latin-1"
+def test_latin_1_terminal_is_not_an_error(stocked_daemon: Daemon) -> None:
+    stocked_daemon.environment["PYTHONIOENCODING"] = "latin-1"
     try:
-        ended = shelf.lmx("status")
+        ended = stocked_daemon.lmx("status")
         assert ended.returncode == 0 and "Traceback" not in ended.stderr
-        assert json.loads(shelf.lmx("ls", "--json").stdout)
+        assert json.loads(stocked_daemon.lmx("ls", "--json").stdout)
     finally:
-        del shelf.environment["PYTHONIOENCODING"]
+        del stocked_daemon.environment["PYTHONIOENCODING"]
 
 
 LEAVES = ("\x1b[?1000l", "\x1b[?1003l", "\x1b[?2004l", "\x1b[?1049l", "\x1b[?25h")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_tui_with_the_terminal_restored(shelf: Daemon, number: int) -> None:
-    with Terminal([*LMX, "tui"], size=(120, 40), environment=shelf.env()) as terminal:
+def test_signal_ends_the_tui_with_the_terminal_restored(stocked_daemon: Daemon, number: int) -> None:
+    with Terminal([*LMX, "tui"], size=(120, 40), environment=stocked_daemon.env()) as terminal:
         terminal.until(lambda text: "lmx/guide" in text)
         terminal.signal(number)
         assert terminal.wait() == 128 + number
@@ -167,15 +194,15 @@ def test_a_signal_ends_the_tui_with_the_terminal_restored(shelf: Daemon, number:
     assert not re.search(r"\x1b\[\?(1000|1003|1049)h", end) and "Traceback" not in terminal.text
 
 
-def test_a_closed_terminal_ends_the_tui(shelf: Daemon) -> None:
-    with Terminal([*LMX, "tui"], size=(120, 40), environment=shelf.env()) as terminal:
+def test_closed_terminal_ends_the_tui(stocked_daemon: Daemon) -> None:
+    with Terminal([*LMX, "tui"], size=(120, 40), environment=stocked_daemon.env()) as terminal:
         terminal.until(lambda text: "lmx/guide" in text)
         terminal.hang_up()
         assert terminal.wait(10) == 128 + signal.SIGHUP
 
 
-def test_an_idle_tui_writes_next_to_nothing(shelf: Daemon) -> None:
-    with Terminal([*LMX, "tui"], size=(120, 40), environment=shelf.env()) as terminal:
+def test_idle_tui_writes_little(stocked_daemon: Daemon) -> None:
+    with Terminal([*LMX, "tui"], size=(120, 40), environment=stocked_daemon.env()) as terminal:
         terminal.until(lambda text: "lmx/guide" in text)
         terminal.read(2.0)
         before = len(terminal.output)
@@ -183,3 +210,32 @@ def test_an_idle_tui_writes_next_to_nothing(shelf: Daemon) -> None:
         assert len(terminal.output) - before < 3 * 5_000
         terminal.type(b"\x11")
         assert terminal.wait() == 0
+
+
+CRASH = """
+import sys
+from lmx_tui.app import LmxApp
+
+def fail(app):
+    token = "hf_" + "secret"
+    raise RuntimeError("it broke")
+
+LmxApp.action_help = fail
+sys.argv = ["lmx", "tui"]
+from lmx_cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_crash_of_the_tui_shows_no_local_variables(stocked_daemon: Daemon, debug: bool) -> None:
+    environment = stocked_daemon.env() | ({"LMX_DEBUG": "1"} if debug else {})
+    with Terminal([sys.executable, "-c", CRASH], size=(120, 40), environment=environment) as terminal:
+        terminal.until(lambda text: "lmx/guide" in text)
+        terminal.type(b"?")
+        assert terminal.wait() == 1
+    report = terminal.text.rpartition("\x1b[?1049l")[2]
+    assert "error: lmx tui ended unexpectedly: RuntimeError: it broke" in report
+    assert "daemon.log" in report.replace("\r\n", "")
+    assert ("Traceback" in report) == debug
+    assert "hf_secret" not in terminal.text and "Run with" not in report

@@ -1,6 +1,6 @@
-"""One kept picture for each screen and state. `make snapshots` accepts what is there now; look at it first.
+"""One stored picture for each screen and state. `make snapshots` accepts the current ones; look at them first.
 
-Made on Python 3.11. The clock stands still, the cursor does not blink, the client is scripted, the version is fixed.
+Made on Python 3.11. The clock does not advance, the cursor does not blink, the client is scripted, the version fixed.
 """
 
 from collections.abc import Awaitable, Callable
@@ -42,7 +42,7 @@ THOUGHT = "The user asks about caching.\nTwo parts: what is skipped, what is sha
 
 
 @pytest.fixture(autouse=True)
-def _same_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def _reproducible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
     monkeypatch.delenv("NO_COLOR", raising=False)
 

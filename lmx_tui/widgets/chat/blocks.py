@@ -1,29 +1,31 @@
-"""Where a growing markdown text may be cut, so that what lies before the cut never has to be drawn again. Pure."""
+"""Positions at which a growing markdown text can be cut, so that the text before the cut is drawn once. Pure."""
 
 import re
 from typing import NamedTuple
 
 FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 CONTINUES = re.compile(r"(\s|[-*+]\s|\d{1,9}[.)]\s|[-*+]$|\d{1,9}[.)]?$)")
-"""A line that may belong to the list or paragraph before the blank line: cutting there would restart its numbers."""
+"""Pattern of a line that can continue the list or paragraph before a blank line: a cut would restart its numbering."""
 LONG_TAIL = 4000
-"""Characters after which even such a line is cut at; the whole is drawn once more at the end anyway."""
+"""Length in characters after which such a line is cut too; the finished text is drawn again as a whole."""
 LONG_FENCE = 80
+"""Number of lines above which an open code block is drawn in parts."""
 KEPT_LINES = 40
+"""Number of last lines of a long open code block that are drawn again for each update."""
 PARTIAL_FENCE = re.compile(r"(^|\n) {0,3}(`{1,2}|~{1,2})$")
 
 
 class OpenFence(NamedTuple):
-    """A code block whose end has not come."""
+    """A code block that is not closed yet."""
 
     mark: str
     info: str
     start: int
-    """Where its first line of code begins."""
+    """Offset of its first line of code."""
 
 
 def open_fence(text: str) -> OpenFence | None:
-    """The fence that is open at the end of `text`."""
+    """Return the code block that is open at the end of `text`."""
     fence: OpenFence | None = None
     position = 0
     for line in text.splitlines(keepends=True):
@@ -41,7 +43,7 @@ def open_fence(text: str) -> OpenFence | None:
 
 
 def closed_cut(text: str) -> int:
-    """How much of `text` is whole blocks: up to after its last blank line outside a fence, else 0."""
+    """Return the length of the whole blocks in `text`: up to its last blank line outside a fence, else 0."""
     cut = 0
     fence = ""
     position = 0
@@ -65,12 +67,12 @@ def closed_cut(text: str) -> int:
 
 
 def without_partial_fence(text: str) -> str:
-    """`text` less one or two backticks alone on its last line: a fence on its way, which would flicker."""
+    """Return `text` without one or two backticks alone on its last line, which can become a fence and would flicker."""
     return PARTIAL_FENCE.sub(r"\1", text)
 
 
 def last_code_block(text: str) -> str | None:
-    """The code of the last fenced block, an open one included."""
+    """Return the code of the last fenced block, which can be open."""
     found: str | None = None
     fence: OpenFence | None = None
     lines: list[str] = []

@@ -1,6 +1,6 @@
-"""Markdown to strips, in the theme's colours. Slow imports happen at the first use, not at start-up.
+"""Drawing of markdown as strips in a theme's colours. Slow imports happen at the first use, not at start-up.
 
-Knows no widget: `Painter` is made for one set of colours and may be used from a thread.
+It depends on no widget. A `Painter` has one set of colours, and can be used from a thread.
 """
 
 import io
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 
 class Painter:
+    """Draws markdown and code in one set of colours."""
+
     def __init__(self, colors: Mapping[str, str]) -> None:
         from rich.console import Console
         from rich.theme import Theme
@@ -51,14 +53,14 @@ class Painter:
         )
 
     def strips(self, source: str, width: int) -> list[Strip]:
-        """`source` drawn `width` cells wide."""
+        """Return `source` as strips of `width` cells."""
         options = self._console.options.update(width=width, height=None, no_wrap=False)
         document = self._document(source.expandtabs(4))
         lines = self._console.render_lines(document, options, pad=True)
         return _without_gaps([Strip(line, width) for line in lines])
 
     def code(self, source: str, info: str, width: int) -> list[Strip]:
-        """Lines of code without the blank line that a block has above and below."""
+        """Return lines of code as strips, without the blank lines above and below a block."""
         fence = "~" * 8
         return self.strips(f"{fence}{info}\n{source}\n{fence}", width)[1:-1]
 
@@ -67,7 +69,7 @@ class Painter:
 
 
 def _without_gaps(strips: list[Strip]) -> list[Strip]:
-    """Blank lines at the ends are dropped, several in a row are one; those of a code block have a background."""
+    """Remove blank lines at both ends, and merge consecutive ones. Lines of a code block have a background and stay."""
     kept: list[Strip] = []
     for strip in strips:
         if not _is_blank(strip) or (kept and not _is_blank(kept[-1])):
@@ -82,7 +84,7 @@ def _is_blank(strip: Strip) -> bool:
 
 
 def _markdown_class() -> "type[Markdown]":
-    """Rich's Markdown with headings at the left and code in our own background."""
+    """Return Rich's Markdown class with left-aligned headings and the theme's code background."""
     from rich import markdown
     from rich.syntax import Syntax
 

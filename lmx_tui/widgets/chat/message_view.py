@@ -1,6 +1,6 @@
-"""MessageView: one message of a chat as cached strips; while it grows only its open tail is drawn again.
+"""MessageView: one message of a chat as cached strips. While it grows, only its last, open part is drawn again.
 
-It holds clean text (no control characters), never talks to anyone, and can be selected and copied.
+The text contains no control characters, and can be selected and copied.
 """
 
 import asyncio
@@ -18,12 +18,14 @@ from lmx_tui.widgets.chat.blocks import KEPT_LINES, LONG_FENCE, OpenFence, close
 from lmx_tui.widgets.chat.markdown import Painter
 
 IN_THREAD = 8000
-"""Characters above which the last, whole drawing leaves the event loop."""
+"""Length in characters above which the final drawing happens in a thread."""
 MAX_WIDTH = 110
-"""Wider lines are hard to read."""
+"""Width limit in cells; wider lines are hard to read."""
 
 
 class MessageView(Widget):
+    """A message, as markdown or as plain text."""
+
     ALLOW_SELECT = True
     DEFAULT_CSS = """
     MessageView { height: auto; width: 1fr; }
@@ -32,22 +34,23 @@ class MessageView(Widget):
     def __init__(self, source: str = "", *, markdown: bool = True, classes: str | None = None) -> None:
         super().__init__(classes=classes)
         self.source = clean(source)
-        self.taken = len(source)
-        """Characters received, before cleaning."""
+        self.received = len(source)
+        """Number of characters received, before cleaning."""
         self._markdown = markdown
         self._painter: Painter | None = None
         self._width = 0
         self._done: list[Strip] = []
+        """Strips of the part that is final."""
         self._tail = self.source
         self._tail_strips: list[Strip] = []
         self._tail_fence: OpenFence | None = None
-        """Where the tail is the rest of a long fence whose head is closed already."""
+        """Code block that the tail continues, if the first lines of that block are final already."""
 
-    # ---- what others call ----
+    # ---- public interface ----
 
     def append(self, text: str) -> None:
-        """More of the message. Called by the flush timer, a dozen times a second at most."""
-        self.taken += len(text)
+        """Add text to the message. Called about a dozen times per second at most."""
+        self.received += len(text)
         text = clean(text)
         self.source += text
         self._tail += text
@@ -58,7 +61,7 @@ class MessageView(Widget):
         self.refresh(layout=self._line_count != before)
 
     async def finish(self) -> None:
-        """Draws the whole once more: what was cut while it grew (loose lists, late link targets) comes right."""
+        """Draw the whole message again, which corrects lists and link targets that were cut while it grew."""
         width, source = self._width, self.source
         if not width or not source.strip():
             return
@@ -95,13 +98,13 @@ class MessageView(Widget):
         self._done, self._tail, self._tail_fence = [], self.source, None
 
     def _draw_tail(self) -> None:
-        """Moves what has become final into the closed strips, and draws what is left."""
+        """Move blocks that became final into the final strips, and draw the rest."""
         width = self._width
         if not self._markdown:
             self._tail_strips = self._drawn(self._tail, width)
             return
         if self._tail_fence is not None and open_fence(f"{self._tail_fence.mark}\n{self._tail}") is None:
-            self._open_whole()  # it has ended: one whole drawing makes its parts one block again
+            self._open_whole()  # the code block has ended: drawn again as a whole, its parts become one block
         if self._tail_fence is None:
             cut = closed_cut(self._tail)
             if cut:
@@ -115,7 +118,7 @@ class MessageView(Widget):
             self._tail_strips = self._drawn(shown, width) if shown.strip() else []
 
     def _freeze_long_fence(self) -> None:
-        """Of a long code block that is open only the last lines are kept to be drawn again."""
+        """Move all but the last lines of a long open code block into the final strips."""
         fence = self._tail_fence or open_fence(self._tail)
         if fence is None:
             return
@@ -140,7 +143,7 @@ class MessageView(Widget):
         strips = self._paint.strips(source, inner) if self._markdown else plain_strips(source, inner)
         return strips if inner == width else [strip.adjust_cell_length(width) for strip in strips]
 
-    # ---- Textual's questions ----
+    # ---- overridden methods of Widget ----
 
     def get_content_width(self, container: Size, viewport: Size) -> int:
         return container.width
@@ -183,7 +186,7 @@ def _restyled(strip: Strip, marked: Style) -> list[Segment]:
 
 
 def plain_strips(text: str, width: int) -> list[Strip]:
-    """Plain text, wrapped, its line breaks kept."""
+    """Return plain text as wrapped strips; line breaks stay."""
     from rich.console import Console
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""MetaLine: the state of the answer under way, between the transcript and the prompt."""
+"""MetaLine: the state of the current answer, between the transcript and the prompt."""
 
 from rich.text import Text
 from textual.reactive import reactive
@@ -10,12 +10,14 @@ from lmx_tui.formatting import bar, cached, context_meter, count, joined, one_li
 
 WORDS = {"waiting": "asking"}
 METER_CELLS = (10, 5, 0)
+"""Widths of the context meter's bar, the widest first."""
 ROOMY = 84
-"""Below it the meter's bar is short from the start: one that shrinks as figures grow would jump."""
+"""Width below which the meter's bar is short from the start, since a bar that shrinks later would move the text."""
 MORE = "↓ more below"
 
 
 def state_words(answer: ChatAnswer, now: float) -> str:
+    """Return the state of an answer, with the progress and duration of its wait."""
     match answer.state:
         case "loading" | "prefill":
             progress = f" {bar(answer.progress, 8)} {percent(answer.progress)}" if answer.progress is not None else ""
@@ -27,7 +29,7 @@ def state_words(answer: ChatAnswer, now: float) -> str:
 
 
 def figures(answer: ChatAnswer) -> list[str]:
-    """None before there is a token to speak of, but for what the wait is made of."""
+    """Return the speed figures; before the first token, only the cached share of the prompt."""
     if not answer.tokens:
         return [words] if (words := cached(answer.cached_tokens, answer.prompt_tokens)) else []
     speed = [f"{rate(answer.rate)} tok/s"] if answer.rate else []
@@ -35,9 +37,9 @@ def figures(answer: ChatAnswer) -> list[str]:
 
 
 def meta_line(answer: ChatAnswer, now: float, width: int, context: int | None = None) -> str:
-    """State, figures and the context meter; the meter is always there, its bar shrinks first.
+    """Return state, figures and the context meter. The meter is always shown; its bar shrinks first.
 
-    `context`: that of the model which answers next, where it is another one; it counts tokens in its own way.
+    `context` is the context length of the next model if it is another one. Its tokenizer can give another count.
     """
     length = answer.context_length if context is None else context
     meters = [context_meter(answer.context_used, length, cells, about=context is not None) for cells in METER_CELLS]
@@ -52,6 +54,8 @@ def meta_line(answer: ChatAnswer, now: float, width: int, context: int | None = 
 
 
 class MetaLine(Widget):
+    """The line of state and figures."""
+
     DEFAULT_CSS = """
     MetaLine { height: 1; padding: 0 2; color: $muted; }
     """
@@ -61,7 +65,7 @@ class MetaLine(Widget):
     more: reactive[bool] = reactive(False)
 
     def show(self, answer: ChatAnswer | None, now: float, *, more: bool, context: int | None) -> None:
-        """`more`: there is something below what the transcript shows. `context`: see meta_line."""
+        """Show an answer. `more`: the transcript continues below the visible part. `context`: see `meta_line`."""
         self.running = answer is not None and not answer.ended
         self.more = more
         room = max(10, self.content_size.width - 2 - (len(MORE) + 2 if more else 0))

@@ -1,4 +1,4 @@
-"""Prompt: where a message is written. Enter sends; at its edges up and down go through what was sent before."""
+"""PromptInput: the field for a message. Enter sends it; at its edges, up and down go through earlier messages."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,12 @@ from lmx_tui import keys
 from lmx_tui.formatting import clean
 
 HISTORY = 200
-MAX_LINES = 8
+"""Number of messages kept."""
 
 
 class PromptInput(TextArea):
+    """A text area with a history."""
+
     BINDINGS = keys.PROMPT
     DEFAULT_CSS = """
     PromptInput {
@@ -29,7 +31,7 @@ class PromptInput(TextArea):
 
     @dataclass
     class Scrolled(Message):
-        """The transcript is to move by pages."""
+        """A request to scroll the transcript by pages."""
 
         pages: int
 
@@ -37,17 +39,17 @@ class PromptInput(TextArea):
         super().__init__(placeholder=placeholder, soft_wrap=True, highlight_cursor_line=False, compact=True)
         self._history: list[str] = []
         self._place = 0
-        """Where in the history we are; its length is the draft."""
+        """Position in the history; the position after the last message is the draft."""
         self._draft = ""
 
     async def _on_key(self, event: events.Key) -> None:
-        """Leaves enter to its binding, where it has one; TextArea would take it for a line break."""
+        """Leave enter to its binding, if it has one; TextArea would insert a line break."""
         active = self.screen.active_bindings.get(event.key)
         if active is not None and active.binding.id == "prompt.send":
             event.prevent_default()
 
     async def _on_paste(self, event: events.Paste) -> None:
-        """Comes before TextArea's own, so that nothing is shown which a terminal would obey."""
+        """Remove terminal controls from pasted text before TextArea handles it."""
         event.text = clean(event.text.replace("\r\n", "\n").replace("\r", "\n"))
 
     def remember(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Transcript: the turns of a chat, one view for each part, kept at the end until the reader scrolls away."""
+"""Transcript: the turns of a chat, one view for each part. It follows the end until the reader scrolls up."""
 
 from rich.style import Style
 from rich.text import Text
@@ -11,18 +11,18 @@ from textual.widgets import Static
 from lmx_daemon.client.conversation import ChatAnswer, PartialCall
 from lmx_daemon.contract.units import timing
 from lmx_tui import keys
-from lmx_tui.formatting import cached, clean, count, one_line, rate, reason, short_name
+from lmx_tui.formatting import cached, clean, count, miss_reason, one_line, rate, short_name
 from lmx_tui.widgets.chat.message_view import MessageView, plain_strips
 from lmx_tui.widgets.frame.static_text import StaticText
 
 THINKING_LINES = 6
-"""How much of the thinking is shown while it goes on."""
+"""Number of lines shown while the model thinks."""
 MEASURED_SECONDS = 0.2
-"""Tokens come in batches: less than this is no measure."""
+"""Duration below which none is shown: tokens arrive in batches, so a shorter measurement means nothing."""
 
 
 class ThinkingView(Static):
-    """A model's thinking: its last lines while it goes on, one line once folded. A click folds and unfolds."""
+    """A model's thinking: its last lines while it continues, one line when folded. A click folds and unfolds it."""
 
     DEFAULT_CSS = """
     ThinkingView { height: auto; color: $muted; margin-bottom: 1; }
@@ -67,7 +67,7 @@ class ThinkingView(Static):
         self.update(text)
 
     def _lines(self) -> list[str]:
-        """All that was thought, or its last lines: as they are on the screen, for a paragraph may be a long one."""
+        """Return all lines, or the last ones while the model thinks. Lines are counted after wrapping."""
         lines = clean(self._text).strip().splitlines()
         shown = "\n".join(lines if self._over else lines[-THINKING_LINES:])
         wrapped = [strip.text.rstrip() for strip in plain_strips(shown, max(20, self._drawn_width - 2))]
@@ -75,7 +75,7 @@ class ThinkingView(Static):
 
 
 class CallView(StaticText):
-    """A tool call as it comes."""
+    """A tool call, updated while it is received."""
 
     DEFAULT_CSS = """
     CallView { height: auto; color: $secondary; margin-bottom: 1; }
@@ -87,7 +87,7 @@ class CallView(StaticText):
 
 
 class AnswerView(Vertical):
-    """One answer: thinking, text, tool calls, and a line of figures once it ended."""
+    """One answer: thinking, text, tool calls, and a line of figures after its end."""
 
     DEFAULT_CSS = """
     AnswerView { height: auto; border-left: outer $accent; padding: 0 1 0 1; margin-bottom: 1; }
@@ -112,12 +112,12 @@ class AnswerView(Vertical):
         yield self._end
 
     async def refresh_answer(self) -> None:
-        """Draws what is new in the answer."""
+        """Draw the parts of the answer that are new."""
         answer = self.answer
         if answer.reasoning:
             self.thinking.display = True
             self.thinking.show(answer)
-        shown = self.text.taken
+        shown = self.text.received
         if len(answer.content) > shown:
             self.text.display = True
             self.text.append(answer.content[shown:])
@@ -134,7 +134,7 @@ class AnswerView(Vertical):
 
 
 def end_line(answer: ChatAnswer) -> Text:
-    """What is said below an answer: figures, or why it ended early."""
+    """Return the line below an answer: figures, or the reason why it ended early."""
     if not answer.ended:
         return Text("…")
     if answer.state == "failed":
@@ -145,18 +145,20 @@ def end_line(answer: ChatAnswer) -> Text:
     if answer.state == "stopped":
         parts.insert(0, "stopped")
     if answer.truncated:
-        parts.insert(0, "cut at the longest allowed answer")
+        parts.insert(0, "cut at the maximum length")
     if answer.tokens:
         parts += [f"{count(answer.tokens)} tok", f"{rate(answer.rate)} tok/s", f"TTFT {timing(answer.first_token)}"]
     else:
-        parts.append("said nothing")
+        parts.append("empty answer")
     if (answer.cached_tokens or answer.miss) and (words := cached(answer.cached_tokens, answer.prompt_tokens)):
         parts.append(words)
     text = Text(" · ".join(parts))
-    return text.append(f"\nnot cached: {reason(answer.miss, answer.first_difference)}") if answer.miss else text
+    return text.append(f"\nnot cached: {miss_reason(answer.miss, answer.first_difference)}") if answer.miss else text
 
 
 class Transcript(VerticalScroll):
+    """The scrollable list of prompts and answers."""
+
     BINDINGS = keys.TRANSCRIPT
     DEFAULT_CSS = """
     Transcript {
@@ -168,17 +170,17 @@ class Transcript(VerticalScroll):
 
     @property
     def scroll_offset(self) -> Offset:
-        """Never above the first line: Textual anchors a short chat at the bottom, so that every new line moves all."""
+        """Offset, at least 0: Textual anchors a short chat at the bottom, where each new line would move all others."""
         x, y = super().scroll_offset
         return Offset(x, max(0, y))
 
     async def show_empty(self, words: Text) -> None:
-        """Forgets everything and says `words`."""
+        """Remove all turns and show `words`."""
         await self.remove_children()
         await self.mount(Static(words, classes="empty", markup=False))
 
-    def say_empty(self, words: Text) -> None:
-        """What an empty chat says now."""
+    def update_empty(self, words: Text) -> None:
+        """Change the text of an empty chat."""
         for hint in self.query(".empty").results(Static):
             if hint.content != words:
                 hint.update(words)
@@ -200,14 +202,14 @@ class Transcript(VerticalScroll):
 
     @property
     def has_more(self) -> bool:
-        """Whether there is something below what is shown."""
+        """Whether the transcript continues below the visible part."""
         return self.scroll_offset.y < self.max_scroll_y
 
     def scroll_pages(self, pages: int) -> None:
         self.scroll_relative(y=pages * max(1, self.size.height - 2), animate=False)
 
     def release_anchor(self) -> None:
-        """Only where there is something to scroll: a key pressed in a short chat must not end the following."""
+        """Stop following the end, but only if there is something to scroll."""
         if self.max_scroll_y:
             super().release_anchor()
 

@@ -1,4 +1,4 @@
-"""The last row: the keys of where you are, as many as fit; help is always among them."""
+"""KeyBar: the last row, with as many of the current keys as fit. Help is always among them."""
 
 from rich.style import Style
 from rich.text import Text
@@ -10,6 +10,8 @@ HELP = "help"
 
 
 class KeyBar(Widget):
+    """A row of keys that can be clicked."""
+
     DEFAULT_CSS = """
     KeyBar { dock: bottom; height: 1; background: $panel; color: $foreground; }
     """
@@ -18,6 +20,7 @@ class KeyBar(Widget):
     def __init__(self) -> None:
         super().__init__()
         self._places: list[tuple[int, int, str]] = []
+        """(first cell, end cell, action) of each key."""
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, self._bindings_changed)
@@ -26,7 +29,7 @@ class KeyBar(Widget):
         self.refresh()
 
     def _shown(self) -> list[tuple[str, str, str]]:
-        """(key, what it does, action), each action once."""
+        """Return (key, description, action) of each visible binding, each action once."""
         found: dict[str, tuple[str, str, str]] = {}
         for active in self.screen.active_bindings.values():
             binding = active.binding

@@ -1,4 +1,4 @@
-"""OfflinePanel: fills the screen while nothing has ever been heard of a daemon. Enter starts one."""
+"""OfflinePanel: fills the screen until the first snapshot arrives. Enter starts a daemon."""
 
 from rich.text import Text
 from textual.binding import Binding
@@ -9,6 +9,8 @@ from lmx_tui.widgets.frame.static_text import StaticText
 
 
 class OfflinePanel(StaticText, can_focus=True):
+    """The connection error, its hint, and the time of the next attempt."""
+
     BINDINGS = [Binding("enter", "start", "Start it", key_display="⏎", id="offline.start")]
     DEFAULT_CSS = """
     OfflinePanel {

@@ -5,7 +5,7 @@ from textual.content import Content
 
 
 class Pane(Vertical):
-    """A bordered part whose title and subtitle are plain text."""
+    """A bordered container. Its titles are not markup."""
 
     DEFAULT_CSS = """
     Pane {
@@ -20,7 +20,7 @@ class Pane(Vertical):
         self.border_title = Content(title)
 
     def titled(self, title: str, subtitle: str = "") -> None:
-        """Sets both, drawing only on a change."""
+        """Set title and subtitle, and draw them only if they changed."""
         for name, text in (("border_title", title), ("border_subtitle", subtitle)):
             content = Content(text)
             if getattr(self, name) != content.markup:

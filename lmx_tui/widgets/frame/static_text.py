@@ -1,11 +1,11 @@
-"""Words: text that costs nothing while it stays the same; most snapshots, twice a second, change little."""
+"""StaticText: text that is drawn only when it changes, since most snapshots change little."""
 
 from rich.text import Text
 from textual.widgets import Static
 
 
 class StaticText(Static):
-    """A Static that is drawn again only for another text, and laid out again only where its height may change."""
+    """A Static that draws only a different text, and computes a new layout only if its height can change."""
 
     def __init__(self, text: Text | None = None, *, id: str | None = None, classes: str | None = None) -> None:
         text = text or Text()
@@ -13,6 +13,7 @@ class StaticText(Static):
         self._shown = text
 
     def show(self, text: Text) -> None:
+        """Replace the text."""
         before, self._shown = self._shown, text
         if looks_same(before, text):
             return
@@ -21,5 +22,5 @@ class StaticText(Static):
 
 
 def looks_same(one: Text, other: Text) -> bool:
-    """Return whether both texts look the same; Text's own comparison leaves out the style of the whole."""
+    """Return whether two texts look the same; Text's own comparison ignores the style of the whole text."""
     return one == other and one.style == other.style

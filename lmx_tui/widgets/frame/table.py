@@ -1,6 +1,6 @@
-"""Table: a DataTable that is shown whole rows and changes only the cells that differ; the cursor stays on its row.
+"""Table: a DataTable that is given all rows and updates only the cells that differ. The cursor stays on its row.
 
-Columns are dropped or stretched to fit the width. Cells are Text, so nothing in them is markup.
+Columns are left out or stretched to fit the width. Cells are Text, so their content is not markup.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,28 +19,33 @@ from lmx_tui import keys
 from lmx_tui.widgets.frame.static_text import looks_same
 
 EMPTY_LINE = 2
+"""Row of the text that an empty table shows."""
 
 
 @dataclass(frozen=True)
 class Column:
+    """A column of a table; `width` is in cells."""
+
     key: str
     label: str
     width: int
     right: bool = False
     flexible: bool = False
-    """Takes the width that is left."""
+    """Whether the column gets the remaining width."""
     keep: int = 0
-    """The columns with the lowest are dropped first where the table is narrow."""
+    """Priority: in a narrow table, the columns with the lowest are left out first."""
 
 
 class Table(DataTable[Text], inherit_bindings=False):
+    """A table of rows with keys."""
+
     BINDINGS = keys.TABLE
     DEFAULT_CSS = """
     Table { height: 1fr; background: transparent; scrollbar-size-vertical: 1; overflow-x: hidden; }
     """
 
     _by_rows = False
-    """Whether changed rows are drawn one by one just now. Of the class, since DataTable refreshes while it is built."""
+    """Whether an update draws rows one by one. A class attribute, since DataTable refreshes during its construction."""
 
     def __init__(self, columns: Sequence[Column], *, id: str | None = None) -> None:
         super().__init__(
@@ -54,13 +59,13 @@ class Table(DataTable[Text], inherit_bindings=False):
 
     @property
     def selected(self) -> str | None:
-        """The key of the row under the cursor."""
+        """Key of the row under the cursor."""
         if not self.row_count or not 0 <= self.cursor_row < self.row_count:
             return None
         return self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
 
     def show(self, rows: Mapping[str, Mapping[str, Text]], *, sorted_by: str = "", mark: str = "") -> None:
-        """`rows`: key -> column -> cell. `mark` follows the label of the column `sorted_by`."""
+        """Show `rows` (key -> column -> cell). `mark` follows the label of the column `sorted_by`."""
         layout = self._layout()
         rebuild = layout != self._shown or (sorted_by, mark) != self._sorted
         self._sorted = (sorted_by, mark)
@@ -71,7 +76,7 @@ class Table(DataTable[Text], inherit_bindings=False):
         self._rows = dict(rows)
 
     def _change_cells(self, layout: tuple[tuple[str, int], ...], rows: Mapping[str, Mapping[str, Text]]) -> None:
-        """Set the cells that differ, and draw only their rows: DataTable itself would draw the whole table."""
+        """Set the cells that differ, and draw only their rows; DataTable would draw the whole table."""
         self._by_rows = True
         for key, cells in rows.items():
             changed = [place for place in layout if not looks_same(cells[place[0]], self._rows[key][place[0]])]
@@ -94,8 +99,8 @@ class Table(DataTable[Text], inherit_bindings=False):
         if self._layout() != self._shown:
             self.show(dict(self._rows), sorted_by=self._sorted[0], mark=self._sorted[1])
 
-    def say_empty(self, words: str) -> None:
-        """What stands where rows would, while there are none."""
+    def set_empty_text(self, words: str) -> None:
+        """Set the text that is shown while there are no rows."""
         if words != self._empty:
             self._empty = words
             self.refresh()
@@ -109,7 +114,7 @@ class Table(DataTable[Text], inherit_bindings=False):
     # ---- layout ----
 
     def _layout(self) -> tuple[tuple[str, int], ...]:
-        """(key, width) of the columns that fit."""
+        """Return (key, width) of the columns that fit."""
         room = max(self.size.width - 1, 20)
         shown = list(self._all)
         while len(shown) > 1 and sum(column.width + 2 for column in shown) > room:

@@ -1,4 +1,4 @@
-"""The first row: screens and their keys, the connection, memory, requests, and how to leave. Drawn from the View."""
+"""TopBar: the first row, with screens and their keys, connection, memory, requests and the quit key."""
 
 from collections.abc import Iterable, Mapping
 
@@ -17,8 +17,9 @@ from lmx_tui.widgets.frame.static_text import looks_same
 
 TINY = 60
 ROOMY = 72
-"""From here on the screens' keys stand before their names."""
+"""Width from which the key of each screen is shown before its name."""
 WIDE = 100
+"""Width from which labels are written in full."""
 
 
 def used_memory(snapshot: Snapshot) -> int:
@@ -34,6 +35,8 @@ def _old(seconds: float) -> str:
 
 
 class TopBar(Widget):
+    """A row drawn from the View. Screens and quit can be clicked."""
+
     DEFAULT_CSS = """
     TopBar { dock: top; height: 1; background: $panel; color: $foreground; }
     """
@@ -45,10 +48,10 @@ class TopBar(Widget):
         self._mode = mode
         self._drawn = Text()
         self._places: list[tuple[int, int, str]] = []
-        """From and to which cell a click does what."""
+        """(first cell, end cell, action) of each part that can be clicked."""
 
     def watch_view(self) -> None:
-        """Draw again only where the line differs: most snapshots change nothing of it."""
+        """Draw only if the line differs, since most snapshots do not change it."""
         before = self._drawn
         if not looks_same(before, self._line()):
             self.refresh()
@@ -57,7 +60,7 @@ class TopBar(Widget):
         return self._line()
 
     def _line(self) -> Text:
-        """Return the row, and note what a click on each of its parts does."""
+        """Return the row, and record the action of a click on each part."""
         width = self.size.width
         text = Text(" ", no_wrap=True, overflow="crop", end="")
         self._places = []
@@ -90,7 +93,7 @@ class TopBar(Widget):
         return Text().append(f" {key}" if key else "", self._style("bold", "accent"))
 
     def _keys(self) -> dict[str, str]:
-        """A binding's id -> its key, as it is bound now."""
+        """Return binding id -> key, as currently bound."""
         bindings = [active.binding for active in reversed(self.screen.active_bindings.values())]
         return {binding.id: self.app.get_key_display(binding) for binding in bindings if binding.id}
 
@@ -99,7 +102,7 @@ class TopBar(Widget):
             if start <= event.x < end:
                 await self.app.run_action(action)
 
-    # ---- its parts, the most important first ----
+    # ---- parts of the status, the most important first ----
 
     def _status(self, width: int) -> list[Text]:
         view, wide = self.view, width >= WIDE

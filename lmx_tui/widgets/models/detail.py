@@ -13,7 +13,7 @@ from lmx_tui.widgets.models.model_rows import LOADING, NEWER, instances_of, stat
 
 
 class ModelDetail(Pane):
-    """All that is known of the selected model."""
+    """The pane beside the list of models."""
 
     DEFAULT_CSS = """
     ModelDetail { overflow-y: auto; scrollbar-size-vertical: 1; }
@@ -60,7 +60,7 @@ class ModelDetail(Pane):
             ("context", f"{tokens(model.context_length)} tokens" if model.context_length else UNKNOWN),
             ("source", model.source),
             ("revision", one_line(model.revision[:12]) if model.revision else UNKNOWN),
-            *self._proof(snapshot, model),
+            *self._verification(snapshot, model),
             *([("licence", one_line(model.license))] if model.license else []),
             *([("code", "trusted")] if model.trusted else []),
             ("state", state_words(instance) if instance else "not loaded"),
@@ -86,8 +86,8 @@ class ModelDetail(Pane):
                 facts.append(("note", one_line(instance.note)))
         return facts if model.source == "built-in" else [*facts, ("path", one_line(model.path))]
 
-    def _proof(self, snapshot: Snapshot, model: Model) -> list[tuple[str, str]]:
-        """Whether its files are what they should be; those that come with lmx are never asked."""
+    def _verification(self, snapshot: Snapshot, model: Model) -> list[tuple[str, str]]:
+        """Return when the files were verified. The built-in model is a part of lmx and is not verified."""
         if model.source == "built-in" and model.verified_at is None:
             return []
         if model.verified_at is None:

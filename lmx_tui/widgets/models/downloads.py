@@ -1,4 +1,4 @@
-"""The pulls: one row each, those under way first. Drawn from a Snapshot."""
+"""DownloadsPane: the pulls of a snapshot, one row each, active ones first."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ NAME_CELLS = (22, 40)
 
 
 class DownloadsPane(Pane):
-    """Hidden where there is none."""
+    """The list of pulls. Hidden while there is none."""
 
     DEFAULT_CSS = """
     DownloadsPane { height: auto; max-height: 7; display: none; }
@@ -88,7 +88,7 @@ def pull_words(download: Download, room: int) -> str:
 
 
 def _parts(download: Download) -> list[str]:
-    """The most important first."""
+    """Return the parts of the line, the most important first."""
     if download.state == "verifying" and download.to_check:
         checked, whole = download.checked, download.to_check
         return [download.state, _share(checked, whole), size_of(checked, whole)]

@@ -1,4 +1,4 @@
-"""The models as rows, and the selected one in detail. All drawn from a Snapshot."""
+"""Models as table rows, and text about their state, computed from a snapshot. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -29,7 +29,7 @@ COLORS = {"ready": "success", "loading": "warning", "starting": "warning", "leav
 
 
 def instances_of(snapshot: Snapshot) -> dict[str, Instance]:
-    """Model id -> its instance; a ready one before any other."""
+    """Return model id -> instance, preferring a ready one."""
     order = {"ready": 2, "loading": 1, "starting": 1}
     found: dict[str, Instance] = {}
     for instance in snapshot.instances:
@@ -40,7 +40,7 @@ def instances_of(snapshot: Snapshot) -> dict[str, Instance]:
 
 
 def ordered(snapshot: Snapshot, query: str, sort: str, reverse: bool) -> list[Model]:
-    """The models that match every word of `query`, in the order of `sort`; unknown values come last."""
+    """Return the models that match every word of `query`, sorted by `sort`; unknown values come last."""
     instances = instances_of(snapshot)
     words = query.lower().split()
     shown = [
@@ -68,6 +68,7 @@ def ordered(snapshot: Snapshot, query: str, sort: str, reverse: bool) -> list[Mo
 
 
 def state_words(instance: Instance | None) -> str:
+    """Return the state of an instance, with the progress of its load."""
     if instance is None:
         return UNKNOWN
     if instance.state in LOADING:
@@ -78,7 +79,7 @@ def state_words(instance: Instance | None) -> str:
 
 
 def short_state(instance: Instance | None, width: int) -> str:
-    """For a column: of a load its stage, whose mark and colour say that it is one, in as many words as fit."""
+    """Return the state for a column: during a load its stage, in as many words as fit."""
     if instance is None or instance.state not in LOADING or not instance.stage:
         return state_words(instance)
     share = f" {percent(instance.progress)}" if instance.progress is not None else ""
@@ -86,31 +87,33 @@ def short_state(instance: Instance | None, width: int) -> str:
 
 
 def load_words(instance: Instance) -> str:
-    """Of a load also its stage: "loading 41%, weights"."""
+    """Return the state, during a load with its stage: "loading 41%, weights"."""
     stage = one_line(instance.stage) if instance.state in LOADING else ""
     return ", ".join(filter(None, (state_words(instance), stage)))
 
 
 def last_use(model: Model, instance: Instance | None, now: float) -> float | None:
+    """Return the time at which a model was last used, `now` if it has running requests."""
     if instance is None:
         return model.used_at
     return now if instance.running else instance.used_at or instance.loaded_at
 
 
 def newer_count(snapshot: Snapshot) -> int:
-    """How many models have a newer version upstream."""
+    """Return the number of models with a newer version upstream."""
     return sum(model.newer is not None for model in snapshot.models)
 
 
 def update_words(model: Model, instance: Instance | None) -> str:
-    """What an update of it would do, before it is asked for."""
+    """Return what an update of a model would do, for the confirmation."""
     here, there = (one_line(commit[:12]) for commit in (model.revision or UNKNOWN, model.newer or UNKNOWN))
     words = f"From {here} to {there}. Only files that differ are fetched, at most about {size(model.size or None)}. "
-    words += "This version stays until the new one is proved."
-    return words if instance is None else f"{words}\n\nIt is in memory, and answers as this version until unloaded."
+    words += "This version stays until the new one is verified."
+    return words if instance is None else f"{words}\n\nIt is loaded, and answers as this version until it is unloaded."
 
 
 def expiry(instance: Instance, now: float) -> str:
+    """Return when an instance is unloaded: "in 5m", "idle 15m", "pinned" or "never"."""
     if instance.pinned:
         return "pinned"
     if instance.expires_at is None and instance.ttl is not None:
@@ -152,5 +155,5 @@ def _glyph(model: Model, instance: Instance | None, pulling: bool) -> tuple[str,
 
 
 def _name(model: Model, *, short: bool) -> Text:
-    """Without its owner where it is the only one of that name."""
+    """Return the name of a model, without its owner if the name is unique."""
     return Text(short_name(model.id) if short else one_line(model.id))

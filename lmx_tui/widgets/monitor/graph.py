@@ -1,6 +1,6 @@
-"""BrailleArea: a filled area of samples over a fixed window of time, newest at the right.
+"""BrailleArea: a filled graph of samples over a fixed time window, with the newest at the right.
 
-It knows neither what the samples are nor where they come from; the maximum is given, so pictures can be compared.
+The meaning of the samples is unknown to it. Their maximum is given, so that graphs can be compared.
 """
 
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ from lmx_tui.formatting import shorten
 
 LEFT = (0x40, 0x04, 0x02, 0x01)
 RIGHT = (0x80, 0x20, 0x10, 0x08)
-"""The dots of a braille cell's two columns, from the bottom."""
+"""Dots of the right column of a braille cell, from the bottom; LEFT has those of the left one."""
 BLOCKS = " ▁▂▃▄▅▆▇█"
 ASCII = " .:#"
 STEPS = {"braille": 4, "block": 8, "ascii": 3}
-"""Levels in one row."""
+"""Number of levels in one row of each symbol set."""
 
 
 def resampled(samples: Sequence[float], window: int, columns: int) -> list[float | None]:
-    """`columns` values for the last `window` samples: the highest of each column's share, None before the first."""
+    """Return `columns` values for the last `window` samples: the maximum of each column, None without samples."""
     recent = samples[-window:]
     missing = window - len(recent)
     values: list[float | None] = []
@@ -38,18 +38,20 @@ def resampled(samples: Sequence[float], window: int, columns: int) -> list[float
 
 
 def levels(values: Sequence[float | None], top: float, steps: int) -> list[int]:
-    """Each value as a number of steps from the ground; a value above nothing shows at least one."""
+    """Return each value as a number of steps from the bottom; a positive value has at least one step."""
     unit = steps / top if top > 0 else 0.0
     return [0 if not value else max(1, min(steps, round(value * unit))) for value in values]
 
 
 class BrailleArea(Widget):
+    """A graph of braille, block or ASCII symbols."""
+
     DEFAULT_CSS = """
     BrailleArea { height: 1fr; min-height: 1; width: 1fr; }
     """
 
     def __init__(self, colors: str, symbols: str = "braille", *, id: str | None = None) -> None:
-        """`colors` is the first part of the theme's names: "memory" takes memory-low, -mid and -high."""
+        """`colors` is the prefix of theme variables: "memory" uses memory-low, memory-mid and memory-high."""
         super().__init__(id=id)
         self._colors = colors
         self._symbols = symbols
@@ -60,6 +62,7 @@ class BrailleArea(Widget):
         self._drawn_for = Size(0, 0)
 
     def show(self, samples: Sequence[float], top: float, window: int) -> None:
+        """Show the last `window` samples on a scale from 0 to `top`."""
         shown = (tuple(samples[-window:]), top, window)
         if shown != (self._samples, self._top, self._window):
             self._samples, self._top, self._window = shown
@@ -68,7 +71,7 @@ class BrailleArea(Widget):
                 self.refresh()
 
     def _differs(self) -> bool:
-        """Return whether the samples look other than what is drawn: a level line stays where it is."""
+        """Return whether the samples would be drawn differently from the current rows."""
         width, height = self.content_size
         return self._drawn(width, height) != [glyphs for glyphs, _ in self._rows]
 
@@ -90,13 +93,13 @@ class BrailleArea(Widget):
         return Strip([Segment(glyphs, Style(color=color.rich_color, bgcolor=self.rich_style.bgcolor))], width)
 
     def _row_colors(self, height: int) -> list[Color]:
-        """The top one first."""
+        """Return the colour of each row, the top row first."""
         names = self.app.theme_variables
         gradient = Gradient.from_colors(*(names[f"{self._colors}-{part}"] for part in ("low", "mid", "high")))
         return [gradient.get_color((row + 0.5) / height) for row in range(height - 1, -1, -1)]
 
     def _drawn(self, width: int, height: int) -> list[str]:
-        """All rows, the top one first."""
+        """Return the symbols of each row, the top row first."""
         steps = STEPS[self._symbols]
         columns = width * 2 if self._symbols == "braille" else width
         heights = levels(resampled(self._samples, self._window, columns), self._top, steps * height)
@@ -120,7 +123,7 @@ def _braille_row(heights: list[int], row: int, width: int) -> str:
 
 
 def round_top(value: float) -> float:
-    """The next of 10, 20, 30, 50, 100, ... at or above `value`: a scale that does not dance."""
+    """Return the next of 10, 20, 30, 50, 100, ... at or above `value`, so that the scale changes rarely."""
     unit = 10.0
     while True:
         for factor in (1, 2, 3, 5):
@@ -130,12 +133,13 @@ def round_top(value: float) -> float:
 
 
 LEGEND_NAMES = (40, 24, 16, 12, 8, 5)
+"""Lengths to which names in a legend are cut, the longest first."""
 
 
 def legend(parts: Sequence[tuple[str, str, str]], width: int, lines: int = 3) -> list[list[tuple[str, str]]]:
-    """(colour, name, value) as lines of (colour, text) that fit `width`: a square before each, two blanks between.
+    """Return (colour, name, value) parts as lines of (colour, text) that fit `width` with a square before each part.
 
-    Names are cut where `lines` are too few, values never; what still does not fit is left out at the end.
+    Names are cut if there are too few `lines`; values are not. Parts that still do not fit are left out at the end.
     """
     for kept in range(len(parts), 0, -1):
         for longest in LEGEND_NAMES:
@@ -146,7 +150,7 @@ def legend(parts: Sequence[tuple[str, str, str]], width: int, lines: int = 3) ->
 
 
 def _flow(parts: Sequence[tuple[str, str]], width: int) -> list[list[tuple[str, str]]] | None:
-    """Fills line after line; None where a part is wider than a line."""
+    """Return the parts in lines, or None if a part is wider than a line."""
     rows: list[list[tuple[str, str]]] = []
     left = 0
     for part in parts:

@@ -1,4 +1,4 @@
-"""What happened to models without being asked for, drawn from a Snapshot: the last of it as lines, the newest first."""
+"""IncidentsPane: the latest incidents of a snapshot, one line each, the newest first; and questions about incidents."""
 
 from collections.abc import Sequence
 
@@ -13,22 +13,22 @@ from lmx_tui.widgets.frame.pane import Pane
 from lmx_tui.widgets.frame.static_text import StaticText
 
 TROUBLE: frozenset[IncidentKind] = frozenset({"crashed", "out of memory", "hung", "load failed", "undone"})
-"""Kinds that someone's request or load has suffered from; the others are lmx's own housekeeping."""
+"""Kinds that made a request or a load fail; the others are lmx's own housekeeping."""
 ROOMY = 100
 NAME_CELLS = (16, 24)
 SHOWN = 5
 FRESH_SECONDS = (3600.0, 86400.0)
-"""How long the pane shows housekeeping, and how long trouble; the dialog has all of it."""
+"""Seconds for which the pane shows housekeeping, and those for trouble. The dialog shows all incidents."""
 
 
 def new_incidents(before: Snapshot | None, after: Snapshot) -> list[Incident]:
-    """What has happened between two snapshots, the oldest first; nothing of what a first one tells."""
+    """Return the incidents between two snapshots, the oldest first; none if `before` is None."""
     known = set(before.status.incidents) if before is not None else set(after.status.incidents)
-    return told_once([incident for incident in after.status.incidents if incident not in known])
+    return without_repetitions([incident for incident in after.status.incidents if incident not in known])
 
 
-def told_once(incidents: Sequence[Incident]) -> list[Incident]:
-    """Without those that say the same again right after: a load that is undone fails too, in the same words."""
+def without_repetitions(incidents: Sequence[Incident]) -> list[Incident]:
+    """Return the incidents without consecutive repetitions: an undone load fails too, with the same message."""
     return [
         incident
         for number, incident in enumerate(incidents)
@@ -42,12 +42,12 @@ def is_fresh(incident: Incident, now: float) -> bool:
 
 
 def incident_words(incident: Incident) -> str:
-    """Without the model's name where the message begins with it: it stands before the message."""
+    """Return the message without the model's name at its start, since the name is shown before the message."""
     return one_line(incident.message).removeprefix(f"{one_line(incident.model)} ")
 
 
 class IncidentsPane(Pane):
-    """One line each; hidden where there is none."""
+    """The list of recent incidents. Hidden while there is none."""
 
     DEFAULT_CSS = """
     IncidentsPane { height: auto; display: none; }
@@ -69,7 +69,7 @@ class IncidentsPane(Pane):
 
     def show(self, snapshot: Snapshot) -> None:
         self._shown = snapshot
-        incidents = told_once(snapshot.status.incidents)
+        incidents = without_repetitions(snapshot.status.incidents)
         fresh = [incident for incident in incidents if is_fresh(incident, snapshot.taken_at)]
         self.set_class(bool(fresh), "-some")
         self.titled(f"Incidents  {len(incidents)}", "i shows all")

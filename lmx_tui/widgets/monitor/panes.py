@@ -1,4 +1,4 @@
-"""Panes of live figures: memory and tokens a second, each absolute numbers above a graph with a named top."""
+"""MemoryPane and RatePane: current figures above a graph."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -19,6 +19,8 @@ MODEL_COLORS = ("model-1", "model-2", "model-3", "model-4")
 
 
 class MemoryPane(Pane):
+    """Memory of lmx's processes against the cap."""
+
     DEFAULT_CSS = """
     MemoryPane > Static { height: auto; text-wrap: nowrap; }
     """
@@ -54,7 +56,7 @@ class MemoryPane(Pane):
         self.query_one(BrailleArea).show(snapshot.series.memory, float(cap or 1), window)
 
     def _stacked(self, snapshot: Snapshot, cap: int, used: int, width: int) -> Text:
-        """The cap as one bar: a part for each model, then lmx's own, then what is free."""
+        """Return the cap as one bar: a part for each model, then lmx itself, then free memory."""
         text, drawn = Text(), 0
         for number, instance in enumerate(snapshot.instances):
             cells = round(instance.held / cap * width) if cap else 0
@@ -87,6 +89,8 @@ class MemoryPane(Pane):
 
 
 class RatePane(Pane):
+    """Decode speed over time, prefill speed and TTFT."""
+
     DEFAULT_CSS = """
     RatePane > Static { height: auto; text-wrap: nowrap; }
     """
@@ -110,7 +114,7 @@ class RatePane(Pane):
         decode = snapshot.series.decode[-window:]
         now = sum(instance.decode_rate for instance in snapshot.instances)
         busy = [value for value in decode if value > 0]
-        most = max((*busy, now))  # the newest is not among the samples yet
+        most = max((*busy, now))  # the samples do not contain the newest value yet
         top = round_top(most)
         self.titled("Tokens a second", f"top {top:.0f} · {age(window)}")
         prefill = sum(instance.prefill_rate for instance in snapshot.instances)

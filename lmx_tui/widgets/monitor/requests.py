@@ -1,4 +1,4 @@
-"""Requests and loaded models as rows of the monitor's tables."""
+"""Requests and loaded models as rows of the monitor's tables, computed from a snapshot. Pure."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from rich.text import Text
 
 from lmx_daemon.contract.types import Instance, RequestRow, Snapshot
 from lmx_daemon.contract.units import UNKNOWN, age, size, timing, tokens
-from lmx_tui.formatting import cached, count, one_line, percent, rate, reason, short_name
+from lmx_tui.formatting import cached, count, miss_reason, one_line, percent, rate, short_name
 from lmx_tui.widgets.frame.table import Column
 from lmx_tui.widgets.models.model_rows import (
     COLORS,
@@ -57,11 +57,11 @@ STATE_COLORS = {
 }
 MAX_ROWS = 100
 MISSED = "*"
-"""Beside what was cached: there is a reason why it is not more."""
+"""Sign after the cached share when there is a miss reason."""
 
 
 def running_and_ended(snapshot: Snapshot) -> tuple[list[RequestRow], list[RequestRow]]:
-    """Those under way, in the order they came; and what ended, the latest first."""
+    """Return the active requests in order of arrival, and the ended ones, the latest first."""
     running = [row for row in snapshot.requests if row.state not in ENDED]
     ended = [row for row in snapshot.requests if row.state in ENDED]
     running.sort(key=lambda row: row.started_at)
@@ -76,10 +76,10 @@ def request_rows(snapshot: Snapshot, colors: Mapping[str, str]) -> dict[str, dic
 
 
 def cursor_after(selected: str | None, before: Snapshot | None, after: Snapshot) -> str | None:
-    """The request that the cursor goes to; None where it stays on its own.
+    """Return the request that the cursor moves to, or None if it stays on its row.
 
-    New rows come above those that ended: a cursor that stayed on one of them would be carried out of sight. It never
-    goes to a request under way by itself, where a key meant for another one would cancel it.
+    Active requests are listed above ended ones, so a cursor on an ended request would move out of view. The cursor
+    never moves to an active request by itself, since a key meant for another one would cancel it.
     """
     if before is None:
         return None
@@ -91,21 +91,20 @@ def cursor_after(selected: str | None, before: Snapshot | None, after: Snapshot)
 
 
 def request_note(row: RequestRow | None, instance: Instance | None) -> str:
-    """What no column of its row tells: why it failed, how its model's load goes, or what of its prompt was cached and
-    why not more."""
+    """Return what no column shows: the error, the load of the model, or the cached share and the miss reason."""
     if row is None:
         return ""
     if row.error is not None:
         return one_line(row.error.message)
     if row.state == "loading" and instance is not None and instance.state in LOADING:
         return load_words(instance)
-    why = reason(row.miss, row.first_difference)
+    why = miss_reason(row.miss, row.first_difference)
     words = cached(row.cached_tokens, row.prompt_tokens)
     return f"{words}{MISSED} · {why}" if why else words
 
 
 def _state_words(row: RequestRow, instance: Instance | None) -> str:
-    """While its model is loaded, what that model's own row says."""
+    """Return the state of a request; during a load, the same text as in the model's row."""
     if row.state == "loading" and instance is not None and instance.state in LOADING:
         return short_state(instance, STATE_CELLS)
     progress = f" {percent(row.progress)}" if row.progress is not None and row.state in ("loading", "prefill") else ""

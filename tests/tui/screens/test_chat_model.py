@@ -1,4 +1,4 @@
-"""A conversation keeps the model that began to answer it, and asks when that model is gone."""
+"""The choice of the model that answers in the Chat screen, and an absent model."""
 
 from collections.abc import Callable
 
@@ -7,10 +7,41 @@ from textual.pilot import Pilot
 
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import Pick
-from tests.fake_client import NOW, QWEN, FakeClient
+from tests.fake_client import NOW, QWEN, FakeClient, quiet_snapshot
 from tests.tui.conftest import Clock, ask, running, screen_text, settled, until
 
 Make = Callable[..., LmxApp]
+
+
+async def test_guide_answers_when_no_model_is_loaded(make_app: Make, client: FakeClient) -> None:
+    client.show(quiet_snapshot())
+    async with running(make_app()) as pilot:
+        await ask(pilot)
+        await until(pilot, lambda: client.requests_seen)
+        assert client.requests_seen[0].model == "lmx/guide"
+
+
+async def test_context_meter_follows_the_chosen_model(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        await ask(pilot)
+        await until(pilot, lambda: " 4.3k/40k" in screen_text(pilot.app))
+        await pilot.press("ctrl+o", "down", "enter")
+        await until(pilot, lambda: " ~4.3k/2k" in screen_text(pilot.app), 5.0)
+        await pilot.press("ctrl+o", "down", "enter")
+        await until(pilot, lambda: " 4.3k/40k" in screen_text(pilot.app))
+
+
+async def test_chosen_model_answers(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        await pilot.press("f3")
+        await settled(pilot)
+        await pilot.press("ctrl+o", "down", "enter")
+        await settled(pilot)
+        await pilot.press("x", "enter")
+        await until(pilot, lambda: client.requests_seen)
+        assert client.requests_seen[0].model == "lmx/guide"
+
+
 GUIDE = "lmx/guide"
 
 
@@ -26,7 +57,9 @@ def without(client: FakeClient, model: str) -> None:
     client.change(instances=tuple(one for one in client._snapshot.instances if one.model != model))
 
 
-async def test_another_client_does_not_change_who_answers(make_app: Make, client: FakeClient, clock: Clock) -> None:
+async def test_use_of_another_model_by_another_client_does_not_change_the_model(
+    make_app: Make, client: FakeClient, clock: Clock
+) -> None:
     async with running(make_app()) as pilot:
         await answered(pilot, client, clock)
         assert client._snapshot is not None
@@ -42,7 +75,7 @@ async def test_another_client_does_not_change_who_answers(make_app: Make, client
     assert [request.model for request in client.requests_seen] == [QWEN, QWEN, GUIDE]
 
 
-async def test_an_unloaded_model_is_loaded_again_only_when_asked_for(
+async def test_unloaded_model_is_loaded_again_only_after_a_question(
     make_app: Make, client: FakeClient, clock: Clock
 ) -> None:
     async with running(make_app()) as pilot:
@@ -62,7 +95,7 @@ async def test_an_unloaded_model_is_loaded_again_only_when_asked_for(
         assert client.requests_seen[1].model == QWEN
 
 
-async def test_a_model_that_was_removed_can_only_be_replaced(make_app: Make, client: FakeClient, clock: Clock) -> None:
+async def test_removed_model_can_only_be_replaced(make_app: Make, client: FakeClient, clock: Clock) -> None:
     async with running(make_app()) as pilot:
         await answered(pilot, client, clock)
         without(client, QWEN)

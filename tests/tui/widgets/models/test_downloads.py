@@ -1,4 +1,4 @@
-"""Pulls on the Models screen: how one is asked for, how it goes, and its end."""
+"""Pulls on the Models screen: request, progress and end."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.pulls import Download
 from lmx_tui.app import LmxApp
-from lmx_tui.screens.dialogs import Ask
+from lmx_tui.screens.dialogs import AskText
 from lmx_tui.widgets.models.downloads import in_order, pull_words
 from tests.fake_client import GB, FakeClient, busy_snapshot
 from tests.tui.conftest import running, screen_text, settled, until
@@ -21,7 +21,7 @@ async def test_pull_dialog_asks_for_the_repository(make_app: Make, client: FakeC
     async with running(make_app()) as pilot:
         await pilot.press("p")
         await settled(pilot)
-        assert isinstance(pilot.app.screen, Ask)
+        assert isinstance(pilot.app.screen, AskText)
         await pilot.press(*"a/b", "enter")
         await until(pilot, lambda: client.calls)
         assert client.calls == [("pull", "a/b")]
@@ -34,13 +34,13 @@ async def test_downloads_show_progress_and_failure(make_app: Make) -> None:
         assert "the Hub answered 401 [gated]" in text
 
 
-async def test_the_end_of_a_pull_is_said_once(make_app: Make, client: FakeClient) -> None:
+async def test_end_of_a_pull_is_reported_once(make_app: Make, client: FakeClient) -> None:
     async with running(make_app()) as pilot:
         assert "is here" not in screen_text(pilot.app)
         done = [msgspec.structs.replace(pull, state="done") for pull in busy_snapshot().downloads]
         client.change(downloads=tuple(done))
         await until(pilot, lambda: "gpt-oss-120b-MXFP4 is here" in screen_text(pilot.app))
-        assert "GLM-4.5-Air-4bit is here" not in screen_text(pilot.app), "it had ended before"
+        assert "GLM-4.5-Air-4bit is here" not in screen_text(pilot.app), "it ended before the first snapshot"
         failed = Download(id="new", repo="a/b", state="failed", error=ErrorBody(code="x", message="no such repository"))
         client.change(downloads=(*done, failed))
         await until(pilot, lambda: "a/b: no such repository" in screen_text(pilot.app))
@@ -56,13 +56,13 @@ async def test_the_end_of_a_pull_is_said_once(make_app: Make, client: FakeClient
         ({"state": "paused", "done": GB, "total": 2 * GB}, "paused  █████░░░░░  50%  1.0/2.0 GB"),
     ],
 )
-def test_how_a_pull_goes(changes: dict[str, Any], words: str) -> None:
+def test_line_of_a_pull_fits_and_shows_its_state(changes: dict[str, Any], words: str) -> None:
     pull = Download(id="d", repo="a/b", **changes)
     assert pull_words(pull, 60).endswith(words)
     assert len(pull_words(pull, 24)) <= 24
 
 
-def test_pulls_in_the_order_they_will_be_done() -> None:
+def test_pulls_are_listed_in_queue_order() -> None:
     def pull(name: str, state: Any, position: int | None = None, at: float = 0.0) -> Download:
         return Download(id=name, repo=name, state=state, position=position, started_at=at)
 

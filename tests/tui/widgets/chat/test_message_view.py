@@ -1,4 +1,4 @@
-"""MessageView and what it stands on: cutting a growing text, drawing it, selecting from it."""
+"""MessageView: drawing of a growing message, and selection."""
 
 import pytest
 from textual.app import App, ComposeResult
@@ -7,7 +7,6 @@ from textual.geometry import Offset
 from textual.selection import Selection
 
 from lmx_tui.theme import load_themes
-from lmx_tui.widgets.chat.blocks import closed_cut, last_code_block, open_fence, without_partial_fence
 from lmx_tui.widgets.chat.message_view import MessageView
 
 TEXT = """# A heading
@@ -48,36 +47,7 @@ def lines(view: MessageView) -> list[str]:
     return [view.render_line(y).text.rstrip() for y in range(view.size.height)]
 
 
-@pytest.mark.parametrize(
-    ("text", "cut"),
-    [
-        ("one", ""),
-        ("one\n\n", ""),
-        ("one\n\ntwo", ""),
-        ("one\n\ntwo more", "one\n\n"),
-        ("```\na\n\nb c d", ""),
-        ("```\na\n```\n\nafter it", "```\na\n```\n\n"),
-        ("- a\n\n- b and c", ""),
-        ("1. a\n\n   more of a", ""),
-        ("~~~\n```\n\nstill code", ""),
-    ],
-)
-def test_a_cut_never_splits_a_block(text: str, cut: str) -> None:
-    assert text[: closed_cut(text)] == cut
-
-
-def test_fences() -> None:
-    fence = open_fence("a\n```py\nx")
-    assert fence is not None and fence.info == "py"
-    assert open_fence("```py\nx\n```\n") is None
-    assert open_fence("````\n```\nx") is not None, "a shorter fence does not close a longer one"
-    assert without_partial_fence("text\n``") == "text\n"
-    assert without_partial_fence("a `code`") == "a `code`"
-    assert last_code_block("```\na\n```\n\n```\nb") == "b"
-    assert last_code_block("no code") is None
-
-
-async def test_growing_gives_what_the_whole_gives() -> None:
+async def test_growing_message_ends_as_the_whole_message_is_drawn() -> None:
     grown, whole = Holder(), Holder()
     async with whole.run_test(size=(60, 40)) as pilot:
         whole.view.append(TEXT)
@@ -107,16 +77,16 @@ async def test_only_the_tail_is_drawn_again() -> None:
 
 
 @pytest.mark.parametrize("mark", ["```", "~~~~"])
-async def test_a_long_open_fence_is_drawn_in_parts_and_ends_as_one(mark: str) -> None:
+async def test_long_open_fence_is_drawn_in_parts_and_ends_as_one_block(mark: str) -> None:
     app, whole = Holder(), Holder()
     code = f"{mark}python\n" + "".join(f"line_{n} = {n}\n" for n in range(300)) + f"{mark}\n\nafter the code\n"
     async with app.run_test(size=(60, 40)) as pilot:
         for at in range(0, len(code) - 90, 50):
             app.view.append(code[at : at + 50])
-        assert len(app.view._tail) < 3000, "most of it is final"
+        assert len(app.view._tail) < 3000, "most lines are final"
         text = "\n".join(strip.text.rstrip() for strip in app.view._done + app.view._tail_strips)
         assert all(f"line_{n} = {n}\n" in text + "\n" for n in range(280))
-        app.view.append(code[app.view.taken :])
+        app.view.append(code[app.view.received :])
         assert app.view._tail_fence is None, "the fence has ended"
         await app.view.finish()
         await pilot.pause()
@@ -128,7 +98,7 @@ async def test_a_long_open_fence_is_drawn_in_parts_and_ends_as_one(mark: str) ->
         assert streamed == lines(whole.view)
 
 
-async def test_width_and_theme_changes_draw_anew() -> None:
+async def test_change_of_width_or_theme_redraws() -> None:
     app = Holder()
     async with app.run_test(size=(80, 24)) as pilot:
         app.view.append("word " * 40)
@@ -142,7 +112,7 @@ async def test_width_and_theme_changes_draw_anew() -> None:
         assert "word word" in lines(app.view)[0]
 
 
-async def test_selection_gives_text() -> None:
+async def test_selection_returns_text() -> None:
     app = Holder()
     async with app.run_test(size=(60, 20)) as pilot:
         app.view.append("alpha beta\n\ngamma")

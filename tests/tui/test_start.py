@@ -1,14 +1,16 @@
-"""What opening the TUI may import: a heavy module in its path is a slow first paint."""
+"""Modules that must not be imported before the first paint."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+
+
 HEAVY = ("numpy", "huggingface_hub", "pygments", "mlx", "transformers", "litestar", "uvicorn", "rich.markdown")
 
 
-def test_the_first_paint_imports_nothing_heavy() -> None:
+def test_first_paint_imports_no_heavy_module() -> None:
     program = f"""
 import asyncio, sys
 from lmx_daemon.settings.schema import Settings

@@ -1,19 +1,15 @@
-"""The Models screen: its keys, its filter and sort, what it asks the daemon for."""
+"""The Models screen: its keys, filter, sort order and requests."""
 
-from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from textual.widgets import Input, OptionList
 
 from lmx_daemon.contract.errors import OutOfMemoryError
-from lmx_daemon.contract.types import Instance, Model
+from lmx_daemon.contract.types import Instance
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import Confirm, Pick
 from lmx_tui.widgets.frame.table import Table
-from lmx_tui.widgets.models.model_rows import expiry, ordered, short_state
-from lmx_tui.widgets.monitor.requests import instance_rows
 from tests.fake_client import QWEN, FakeClient, busy_snapshot, quiet_snapshot
 from tests.tui.conftest import running, screen_text, settled, until
 
@@ -24,7 +20,7 @@ def table(app: LmxApp) -> Table:
     return app.screen.query_one("#models-table", Table)
 
 
-async def test_lists_models_with_state_and_memory(make_app: Make) -> None:
+async def test_list_shows_state_and_memory(make_app: Make) -> None:
     async with running(make_app(), (170, 40)) as pilot:
         text = screen_text(pilot.app)
         assert "Qwen3-8B-4bit" in text and "18.4 GB" in text and "2 running" in text
@@ -38,7 +34,7 @@ async def test_first_snapshot_selects_the_first_row(make_app: Make) -> None:
         assert "8.2B" in screen_text(pilot.app), "the detail pane follows"
 
 
-async def test_enter_loads_and_says_so(make_app: Make, client: FakeClient) -> None:
+async def test_enter_loads_the_model_and_reports_it(make_app: Make, client: FakeClient) -> None:
     client.show(quiet_snapshot())
     async with running(make_app()) as pilot:
         await pilot.press("enter")
@@ -48,7 +44,9 @@ async def test_enter_loads_and_says_so(make_app: Make, client: FakeClient) -> No
 
 
 @pytest.mark.parametrize("key", ["enter", "c"])
-async def test_unusable_model_is_explained_not_loaded(make_app: Make, client: FakeClient, key: str) -> None:
+async def test_unusable_model_is_not_loaded_and_its_problem_is_shown(
+    make_app: Make, client: FakeClient, key: str
+) -> None:
     async with running(make_app()) as pilot:
         await pilot.press("G", key)
         await settled(pilot)
@@ -64,7 +62,7 @@ async def test_load_error_shows_message_and_hint(make_app: Make, client: FakeCli
         assert "unload others" in screen_text(pilot.app)
 
 
-async def test_unload_asks_only_when_in_use(make_app: Make, client: FakeClient) -> None:
+async def test_unload_asks_only_if_the_model_is_in_use(make_app: Make, client: FakeClient) -> None:
     async with running(make_app()) as pilot:
         await pilot.press("x")
         await settled(pilot)
@@ -80,10 +78,10 @@ async def test_unload_asks_only_when_in_use(make_app: Make, client: FakeClient) 
         assert client.calls == [("unload", "i1")]
         await pilot.press("j", "x")
         await until(pilot, lambda: len(client.calls) == 2)
-        assert client.calls[1] == ("unload", "i2"), "an idle one leaves at once"
+        assert client.calls[1] == ("unload", "i2"), "an idle model is unloaded at once"
 
 
-async def test_filter_narrows_and_escape_clears(make_app: Make) -> None:
+async def test_filter_narrows_the_list_and_escape_clears_it(make_app: Make) -> None:
     async with running(make_app()) as pilot:
         await pilot.press("slash", *"gemma 4bit")
         await settled(pilot)
@@ -91,13 +89,13 @@ async def test_filter_narrows_and_escape_clears(make_app: Make) -> None:
         assert table(pilot.app).row_count == 1
         assert "1 of 5" in screen_text(pilot.app)
         await pilot.press("enter")
-        assert pilot.app.focused is table(pilot.app), "enter goes back to the list"
+        assert pilot.app.focused is table(pilot.app), "enter returns to the list"
         await pilot.press("escape")
         await settled(pilot)
         assert table(pilot.app).row_count == 5
 
 
-async def test_a_filter_that_matches_nothing_says_how_to_get_back(make_app: Make) -> None:
+async def test_filter_without_matches_shows_how_to_clear_it(make_app: Make) -> None:
     async with running(make_app(), (80, 24)) as pilot:
         await pilot.press("slash", *"zzz")
         await settled(pilot)
@@ -108,7 +106,7 @@ async def test_a_filter_that_matches_nothing_says_how_to_get_back(make_app: Make
         assert table(pilot.app).row_count == 5 and pilot.app.focused is table(pilot.app)
 
 
-async def test_letters_in_the_filter_are_text(make_app: Make, client: FakeClient) -> None:
+async def test_letters_in_the_filter_are_not_commands(make_app: Make, client: FakeClient) -> None:
     async with running(make_app()) as pilot:
         await pilot.press("slash", "x", "c", "g", "m")
         await settled(pilot)
@@ -116,13 +114,7 @@ async def test_letters_in_the_filter_are_text(make_app: Make, client: FakeClient
         assert pilot.app.current_mode == "models" and not client.calls
 
 
-def test_models_are_sorted_by_the_names_that_are_shown() -> None:
-    models = tuple(Model(id=name, path="", source="hub") for name in ("b/zeta", "z/Alpha", "a/mid", "c/alpha"))
-    shown = [model.id for model in ordered(busy_snapshot(models=models), "", "name", False)]
-    assert shown == ["c/alpha", "z/Alpha", "a/mid", "b/zeta"]
-
-
-async def test_sort_picker_and_second_pick_turns(make_app: Make) -> None:
+async def test_second_choice_of_a_sort_key_reverses_the_order(make_app: Make) -> None:
     async with running(make_app()) as pilot:
         for expected in ("mlx-community/Qwen3-32B-4bit", "lmx/guide"):
             await pilot.press("s")
@@ -136,7 +128,7 @@ async def test_sort_picker_and_second_pick_turns(make_app: Make) -> None:
             assert rows[0] == expected
 
 
-async def test_a_newer_version_has_a_badge_and_its_command(make_app: Make, client: FakeClient) -> None:
+async def test_newer_version_has_a_badge_and_its_command(make_app: Make, client: FakeClient) -> None:
     async with running(make_app()) as pilot:
         text = " ".join(screen_text(pilot.app).split())
         assert "↑ 1 newer" in text and "●↑ Qwen3-8B-4bit" in text
@@ -147,12 +139,12 @@ async def test_a_newer_version_has_a_badge_and_its_command(make_app: Make, clien
         assert "newer version" not in text and "verified never" in text
         client.change(models=quiet_snapshot().models, instances=())
         await until(pilot, lambda: "lmx/guide" in pilot.app.screen.query_one("#detail").border_title)
-        assert "verified" not in screen_text(pilot.app), "what comes with lmx is not asked"
+        assert "verified" not in screen_text(pilot.app), "the built-in model is not verified"
         assert "newer" not in screen_text(pilot.app)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-async def test_an_outdated_model_is_updated_after_a_question(
+async def test_outdated_model_is_updated_after_a_question(
     make_app: Make, client: FakeClient, size: tuple[int, int]
 ) -> None:
     async with running(make_app(), size) as pilot:
@@ -161,7 +153,7 @@ async def test_an_outdated_model_is_updated_after_a_question(
         await settled(pilot)
         assert isinstance(pilot.app.screen, Confirm)
         text = " ".join(screen_text(pilot.app).replace("│", " ").split())
-        assert "Update Qwen3-8B-4bit?" in text and "at most about 4.6 GB" in text and "It is in memory" in text
+        assert "Update Qwen3-8B-4bit?" in text and "at most about 4.6 GB" in text and "It is loaded" in text
         await pilot.press("enter")
         await settled(pilot)
         assert not client.calls, "Cancel has the focus"
@@ -174,10 +166,10 @@ async def test_an_outdated_model_is_updated_after_a_question(
         await until(pilot, lambda: "u Update" not in screen_text(pilot.app))
         await pilot.press("u")
         await settled(pilot)
-        assert len(pilot.app.screen_stack) == 1, "this one is not outdated"
+        assert len(pilot.app.screen_stack) == 1, "this model is not outdated"
 
 
-async def test_the_palette_updates_and_looks_for_newer_versions(make_app: Make, client: FakeClient) -> None:
+async def test_palette_updates_and_looks_for_newer_versions(make_app: Make, client: FakeClient) -> None:
     async with running(make_app()) as pilot:
         for words, call in (("update qwen3-8b", ("update", QWEN)), ("look for newer", ("outdated", None))):
             await pilot.press("ctrl+p")
@@ -191,32 +183,14 @@ async def test_the_palette_updates_and_looks_for_newer_versions(make_app: Make, 
         await until(pilot, lambda: "1 of 2 models from the Hub have a newer version" in screen_text(pilot.app))
 
 
-@pytest.mark.parametrize(
-    ("stage", "progress", "shown"),
-    [
-        ("weights", 0.41, "weights 41%"),
-        ("weights", 1.0, "weights 100%"),
-        ("warming up", None, "warming up"),
-        ("making room: a/b leaves", None, "making room"),
-        ("waiting for memory: a/b is busy", None, "waiting"),
-        ("", 0.5, "loading 50%"),
-    ],
-)
-def test_a_load_tells_its_stage_in_a_column(stage: str, progress: float | None, shown: str) -> None:
-    instance = Instance(id="i", model=QWEN, state="loading", stage=stage, progress=progress)
-    assert short_state(instance, 12) == shown
-    rows = instance_rows(busy_snapshot(instances=(instance,)), defaultdict(str))
-    assert rows["i"]["state"].plain == shown
-
-
-async def test_the_list_shows_stage_and_last_use(make_app: Make, client: FakeClient) -> None:
+async def test_list_shows_load_stage_and_last_use(make_app: Make, client: FakeClient) -> None:
     loading = Instance(id="i", model=QWEN, state="loading", stage="weights", progress=0.41)
     client.change(instances=(loading,))
     async with running(make_app()) as pilot:
         text = screen_text(pilot.app)
         assert "weights 41%" in text
         rows = [key.value for key in table(pilot.app).rows]
-        assert "gemma" in str(rows[0]), "used last, though it is not in memory"
+        assert "gemma" in str(rows[0]), "used last, although it is not loaded"
         assert any("gemma" in line and " 5h " in line for line in text.splitlines())
 
 
@@ -230,22 +204,14 @@ async def test_cursor_stays_on_its_model_when_rows_change(make_app: Make, client
         assert table(pilot.app).selected == chosen
 
 
-async def test_chat_key_opens_the_chat_with_that_model(make_app: Make) -> None:
+async def test_chat_key_opens_the_chat_with_the_selected_model(make_app: Make) -> None:
     async with running(make_app()) as pilot:
         await pilot.press("j", "c")
         await until(pilot, lambda: pilot.app.current_mode == "chat")
         assert "Qwen3-32B-4bit" in screen_text(pilot.app)
 
 
-async def test_copy_names_its_route(make_app: Make) -> None:
+async def test_copy_reports_its_route(make_app: Make) -> None:
     async with running(make_app()) as pilot:
         await pilot.press("y")
         await until(pilot, lambda: "model id: sent to the terminal (OSC 52" in screen_text(pilot.app))
-
-
-def test_a_model_in_use_says_how_long_it_may_be_idle() -> None:
-    def told(**fields: Any) -> str:
-        return expiry(Instance(id="i", model=QWEN, state="ready", **fields), now=1000.0)
-
-    assert told(ttl=900.0) == "idle 15m" and told(ttl=900.0, expires_at=1300.0) == "in 5m"
-    assert told() == "never" and told(ttl=900.0, pinned=True) == "pinned"

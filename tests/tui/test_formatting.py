@@ -1,0 +1,18 @@
+"""Text forms of numbers and foreign text."""
+
+from lmx_tui import formatting
+
+
+def test_unknown_figures_are_dashes() -> None:
+    assert [formatting.rate(0.0), formatting.percent(None)] == ["-"] * 2
+    assert [formatting.count(None), formatting.parameters(None)] == ["-"] * 2
+
+
+def test_names_have_no_zero_width_characters() -> None:
+    for character in "\u200b\u200d\ufeff\u202e":
+        assert formatting.one_line(f"a{character}b") == "a\ufffdb"
+
+
+def test_clean_makes_controls_visible() -> None:
+    assert formatting.clean("a\x1b[31mb\r\n\tc\x9b") == "a␛[31mb\n\tc�"
+    assert formatting.one_line("a\nb\x07") == "a b␇"

@@ -1,0 +1,131 @@
+"""The transcript: scrolling, thinking, tool calls, the line below an answer, and terminal controls."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from lmx_daemon.client.conversation import ChatAnswer
+from lmx_daemon.contract.errors import ErrorBody
+from lmx_daemon.contract.generation import Delta, Started, Usage
+from lmx_daemon.contract.types import RequestRow
+from lmx_tui.app import LmxApp
+from lmx_tui.widgets.chat.message_view import MessageView
+from lmx_tui.widgets.chat.prompt import PromptInput
+from lmx_tui.widgets.chat.transcript import THINKING_LINES, ThinkingView, Transcript, end_line
+from lmx_tui.widgets.monitor.requests import request_note
+from tests.fake_client import QWEN, FakeClient, answer_of, finished
+from tests.tui.conftest import ask, running, screen_text, settled, until
+
+Make = Callable[..., LmxApp]
+
+
+async def test_thinking_is_folded_when_the_answer_begins(make_app: Make, client: FakeClient) -> None:
+    client.answer = answer_of("Answer.", reasoning="secret musings")
+    async with running(make_app()) as pilot:
+        await ask(pilot)
+        await until(pilot, lambda: "214 tok" in screen_text(pilot.app))
+        assert "secret musings" not in screen_text(pilot.app)
+        assert "thought" in screen_text(pilot.app)
+        await pilot.press("escape", "z")
+        await settled(pilot)
+        assert "secret musings" in screen_text(pilot.app)
+        assert not pilot.app.screen.query_one(ThinkingView).folded
+
+
+async def test_tool_call_is_shown(make_app: Make, client: FakeClient) -> None:
+    client.answer = answer_of("Looking.", call=("get_weather", '{"city": "[Oslo]"}'))
+    async with running(make_app()) as pilot:
+        await ask(pilot)
+        await until(pilot, lambda: "get_weather" in screen_text(pilot.app))
+        assert '{"city": "[Oslo]"}' in screen_text(pilot.app)
+
+
+async def test_control_characters_do_not_reach_the_terminal(make_app: Make, client: FakeClient) -> None:
+    evil = "a\x1b]52;c;ZXZpbA==\x07b\x1b[2Jc\x9b31md\x00\u202ee"
+    client.answer = [*answer_of(evil), Delta(id="", reasoning=evil)]
+    client.answer = answer_of(evil, reasoning=evil, call=(evil, evil))
+    async with running(make_app()) as pilot:
+        await pilot.press("f3")
+        await settled(pilot)
+        pilot.app.screen.query_one(PromptInput).insert(evil)
+        await pilot.press("enter")
+        await until(pilot, lambda: "214 tok" in screen_text(pilot.app))
+        for view in pilot.app.screen.query(ThinkingView):
+            view.fold(False)
+        await settled(pilot)
+        text = screen_text(pilot.app)
+        assert not [c for c in text if c != "\n" and (ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or c == "\u202e")]
+        assert "␛]52" in text
+
+
+async def test_page_keys_scroll_the_transcript_from_the_prompt(make_app: Make, client: FakeClient) -> None:
+    client.answer = answer_of("\n\n".join(f"paragraph {n}" for n in range(80)))
+    async with running(make_app(), (80, 24)) as pilot:
+        await ask(pilot)
+        await until(pilot, lambda: "214 tok" in screen_text(pilot.app))
+        assert "paragraph 79" in screen_text(pilot.app)
+        transcript = pilot.app.screen.query_one(Transcript)
+        await until(pilot, lambda: transcript.scroll_y == transcript.max_scroll_y)
+        await pilot.press("pageup")
+        await settled(pilot)
+        assert transcript.scroll_y < transcript.max_scroll_y
+        assert isinstance(pilot.app.focused, PromptInput)
+
+
+async def test_short_chat_begins_at_the_top_and_is_followed(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app(), (80, 24)) as pilot:
+        await ask(pilot, "short question")
+        await until(pilot, lambda: "214 tok" in screen_text(pilot.app))
+        assert "short question" in screen_text(pilot.app).splitlines()[2]
+        await pilot.press("pageup")
+        client.answer = answer_of("\n\n".join(f"paragraph {n}" for n in range(40)))
+        await ask(pilot, "a long one")
+        await until(pilot, lambda: "paragraph 39" in screen_text(pilot.app))
+        assert "more below" not in screen_text(pilot.app)
+        await pilot.press("pageup")
+        await until(pilot, lambda: "↓ more below" in screen_text(pilot.app))
+        await pilot.press("pagedown", "pagedown")
+        await until(pilot, lambda: "more below" not in screen_text(pilot.app))
+
+
+async def test_scrolled_up_transcript_does_not_move(make_app: Make, client: FakeClient) -> None:
+    client.answer = answer_of("\n\n".join(f"paragraph {n}" for n in range(80)), pieces=20)
+    client.hold_at = 15
+    async with running(make_app(), (80, 24)) as pilot:
+        await ask(pilot)
+        await until(pilot, lambda: "paragraph 4" in screen_text(pilot.app))
+        await pilot.press("pageup", "pageup")
+        await settled(pilot)
+        transcript = pilot.app.screen.query_one(Transcript)
+        place = transcript.scroll_y
+        view = list(pilot.app.screen.query(MessageView))[-1]
+        view.append("\n\nmore\n\nand more\n\nand more")
+        await settled(pilot)
+        assert transcript.scroll_y == place
+
+
+async def test_long_paragraph_of_thinking_shows_its_last_lines(make_app: Make, client: FakeClient) -> None:
+    thought = " ".join(f"thought{number}" for number in range(300))
+    client.answer = answer_of("Answer.", reasoning=thought)
+    client.hold_at = 2
+    async with running(make_app(), (80, 24)) as pilot:
+        await ask(pilot)
+        await until(pilot, lambda: "thought299" in screen_text(pilot.app))
+        assert sum("thought" in line for line in screen_text(pilot.app).splitlines()) == THINKING_LINES
+        await pilot.resize_terminal(50, 24)
+        await until(pilot, lambda: "thought267" not in screen_text(pilot.app))
+        assert sum("thought" in line for line in screen_text(pilot.app).splitlines()) == THINKING_LINES
+
+
+def test_miss_reason_is_shown_below_the_answer_and_in_the_request_note() -> None:
+    answer = ChatAnswer("r", QWEN, 0.0)
+    started = Started(id="r", prompt_tokens=100, cached_tokens=0, seed=1, miss="evicted", first_difference=1234)
+    answer.consume(started, 1.0)
+    usage = Usage(prompt_tokens=100, completion_tokens=0)
+    answer.consume(msgspec.structs.replace(finished(), usage=usage), 1.0)
+    first, second = end_line(answer).plain.split("\n")
+    assert first == "Qwen3-8B-4bit · empty answer · 0% cached" and second == "not cached: evicted, at token 1,234"
+    row = RequestRow(id="r", model=QWEN, state="decode", prompt_tokens=100, cached_tokens=12, miss="evicted")
+    assert request_note(row, None) == "12% cached* · evicted"
+    failed = msgspec.structs.replace(row, state="failed", error=ErrorBody(code="x", message="out of [memory]"))
+    assert request_note(failed, None) == "out of [memory]" and request_note(None, None) == ""
