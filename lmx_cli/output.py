@@ -31,7 +31,7 @@ class ExitCode(IntEnum):
 
 
 PROGRESS_SECONDS = 2.0
-"""Time between two progress lines where stderr is no terminal."""
+"""Time between two progress lines if stderr is not a terminal."""
 FALLBACK_COLUMNS = 80
 DIM, RED, YELLOW, BOLD, RESET = "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[1m", "\x1b[0m"
 JOINERS = "\u200c\u200d"

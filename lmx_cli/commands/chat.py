@@ -91,10 +91,10 @@ def _ask(runner: asyncio.Runner, shell_chat: "ShellChat", output: Output, line: 
     from lmx_daemon.client.conversation import ABSENCES
 
     try:
-        gone = runner.run(shell_chat.absence())
-        if gone is not None:
-            output.note(f"{shell_chat.model} {ABSENCES[gone]}; /model ID chooses another")
-        if gone == "missing" or (gone and input("load it again? [Y/n] ").strip().lower() not in ("", "y", "yes")):
+        reason = runner.run(shell_chat.absence())
+        if reason is not None:
+            output.note(f"{shell_chat.model} {ABSENCES[reason]}; /model ID chooses another")
+        if reason == "missing" or (reason and input("load it again? [Y/n] ").strip().lower() not in ("", "y", "yes")):
             return
         runner.run(shell_chat.ask(line))
     except (KeyboardInterrupt, EOFError):

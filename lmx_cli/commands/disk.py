@@ -77,8 +77,10 @@ async def _rm(
             total = size(sum(row.size for row in rows))
             if rows and not output.confirm(f"permanently delete {len(rows)}, {total}?", yes=yes):
                 return ExitCode.ERROR
-            gone = await client.purge(PurgeRequest(id=name))
-            output.json(gone) if json else output.text(f"deleted {len(gone)}, {size(sum(r.size for r in gone))}")
+            deleted = await client.purge(PurgeRequest(id=name))
+            output.json(deleted) if json else output.text(
+                f"deleted {len(deleted)}, {size(sum(r.size for r in deleted))}"
+            )
             return ExitCode.OK
         if name is None:
             raise RequestError("name a model", hint="`lmx ls` lists them; `lmx rm --list` shows the trash")

@@ -159,9 +159,9 @@ async def _clear(output: Output, yes: bool, json: bool) -> int:
         what = "1 pull that has" if ended == 1 else f"{ended} pulls that have"
         if ended and not output.confirm(f"remove {what} ended from the list? Their files stay.", yes=yes):
             return ExitCode.ERROR
-        left = await client.clear_pulls()
-    if json or left:
-        _show(output, left, json)
+        remaining = await client.clear_pulls()
+    if json or remaining:
+        _show(output, remaining, json)
     return ExitCode.OK
 
 

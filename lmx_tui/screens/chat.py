@@ -83,8 +83,8 @@ class ChatScreen(Page):
         if model is None:
             return "no model"
         instance = instances_of(snapshot).get(model)
-        if (gone := self._gone()) is not None:
-            state = f" · {ABSENCES[gone]}"
+        if (reason := self._absence()) is not None:
+            state = f" · {ABSENCES[reason]}"
         elif instance is None:
             state = " · loads on demand"
         else:
@@ -98,7 +98,7 @@ class ChatScreen(Page):
     def _chosen(self) -> str | None:
         return self._model or self._conversation.model or self._default_model()
 
-    def _gone(self) -> Absence | None:
+    def _absence(self) -> Absence | None:
         """Return why the model of this conversation cannot answer at once; None if it can, or if none has answered."""
         model, snapshot = self._conversation.model, self.snapshot
         if model is None or snapshot is None or self._conversation.busy or self.view.arrived <= self._ended_at:
@@ -149,8 +149,8 @@ class ChatScreen(Page):
         model = self._model_to_ask()
         if model is None:
             return
-        gone = self._gone()
-        if gone is None:
+        reason = self._absence()
+        if reason is None:
             await go_on(model)
             return
 
@@ -160,8 +160,8 @@ class ChatScreen(Page):
             elif choice == CHOOSE:
                 self.action_pick_model()
 
-        options = [(LOAD_AGAIN, "load it again and continue")] if gone == "unloaded" else []
-        title = f"{shorten(short_name(model), 40)} {ABSENCES[gone]}"
+        options = [(LOAD_AGAIN, "load it again and continue")] if reason == "unloaded" else []
+        title = f"{shorten(short_name(model), 40)} {ABSENCES[reason]}"
         self.app.push_screen(Pick(title, [*options, (CHOOSE, "choose another model")]), answered)
 
     async def action_regenerate(self) -> None:

@@ -1,4 +1,4 @@
-"""Foreign text and absurd figures on the command line: one line stays one line, and nothing drives the terminal."""
+"""Foreign text in the output: a line stays one line, and terminal controls are replaced."""
 
 import json
 
@@ -31,21 +31,21 @@ def test_foreign_text_becomes_one_printable_line(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_table_row_stays_one_line_in_a_pipe(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_row_stays_one_line_in_a_pipe(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     Output().table(("MODEL", "TYPE"), [("org/evil", HOSTILE[name])])
     written = capsys.readouterr().out
     assert len(written.splitlines()) == 2 and written.replace("\n", "").isprintable()
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if name != "surrogate"])
-def test_json_escapes_what_a_terminal_would_obey(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_escapes_terminal_controls(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     Output().json({"type": HOSTILE[name]})
     written = capsys.readouterr().out
     assert json.loads(written) == {"type": HOSTILE[name]}
     assert name == "joiner" or written.replace("\n", "").isprintable()
 
 
-def test_names_of_other_scripts_are_left_as_they_are() -> None:
+def test_names_in_other_scripts_are_unchanged() -> None:
     for text in ("\u043c\u043e/\u0434", "模型-é", "\u0637\u0631", "a b"):
         assert one_line(text) == text
 
@@ -56,12 +56,12 @@ def test_running_text_keeps_lines_and_emoji_but_no_controls() -> None:
     assert visible("a\x1b[31mb\u202ec\rd") == "a�[31mb�c�d"
 
 
-def test_a_models_own_text_is_unchanged_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+def test_content_is_unchanged_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     Output().content("{{ a }}\x1b\r\n")
     assert capsys.readouterr().out == "{{ a }}\x1b\r\n"
 
 
-def test_an_error_cannot_forge_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_message_cannot_forge_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     from lmx_daemon.contract.errors import LmxError
 
     Output().error(LmxError("no model 'x\nhint: run evil'"))

@@ -11,7 +11,7 @@ from tests.fake_client import QWEN, FakeClient, answer_of, busy_snapshot
 
 
 async def test_events_are_posted_in_batches() -> None:
-    """600 deltas at once become a handful of messages; the terminal event closes the last."""
+    """600 deltas become less than ten messages; the last message ends with the terminal event."""
     posted: list[Any] = []
     client = FakeClient(busy_snapshot(), answer_of("word " * 600, pieces=600))
     feed = Feed(client, posted.append, clock=asyncio.get_running_loop().time)

@@ -23,8 +23,8 @@ def test_incidents_become_toasts() -> None:
     def with_incidents(*incidents: Incident) -> Snapshot:
         return msgspec.structs.replace(before, status=status(incidents=incidents))
 
-    told = list(notices(before, with_incidents(undone, failed, other), ()))
-    assert [(one.text, one.severity) for one in told] == [
+    shown = list(notices(before, with_incidents(undone, failed, other), ()))
+    assert [(one.text, one.severity) for one in shown] == [
         ("Qwen3-8B-4bit undone: too big", "error"),
         ("b evicted: unloaded to make room for c", "information"),
     ]

@@ -13,7 +13,7 @@ Make = Callable[..., LmxApp]
 
 
 def type_at_once(app: LmxApp, *typed: str) -> None:
-    """Keys that are all there before the first is handled, as after a slow start."""
+    """Post all keys before the first one is handled, as after a slow start."""
     for key in typed:
         app.post_message(Key(key, key if len(key) == 1 else None))
 

@@ -61,7 +61,7 @@ class DownloadsPane(Pane):
 
 
 def in_order(downloads: Sequence[Download]) -> list[Download]:
-    """Those that run, those that wait their turn, and those that ended, the latest first."""
+    """Return the pulls in the order active, queued, ended (the latest first)."""
 
     def place(pull: Download) -> tuple[bool, int, float]:
         waits = -1 if pull.position is None else pull.position
@@ -71,7 +71,7 @@ def in_order(downloads: Sequence[Download]) -> list[Download]:
 
 
 def pull_words(download: Download, room: int) -> str:
-    """How it goes, in as many parts as fit `room`."""
+    """Return the state and progress of a pull, in as many parts as fit `room`."""
     if download.state == "failed" and download.error is not None:
         hint = f" ({one_line(download.error.hint)})" if download.error.hint else ""
         return shorten(one_line(download.error.message) + hint, room)

@@ -46,7 +46,7 @@ GUIDE = "lmx/guide"
 
 
 async def answered(pilot: Pilot[None], client: FakeClient, clock: Clock) -> None:
-    """Ask once, and let a later snapshot arrive."""
+    """Ask once, and advance the clock so that the next snapshot counts as later."""
     await ask(pilot, "first")
     await until(pilot, lambda: "214 tok" in screen_text(pilot.app))
     clock.now += 1.0

@@ -36,8 +36,8 @@ def test_state_column_shows_the_load_stage(stage: str, progress: float | None, s
 
 
 def test_expiry_of_a_model_is_shown() -> None:
-    def told(**fields: Any) -> str:
+    def shown_expiry(**fields: Any) -> str:
         return expiry(Instance(id="i", model=QWEN, state="ready", **fields), now=1000.0)
 
-    assert told(ttl=900.0) == "idle 15m" and told(ttl=900.0, expires_at=1300.0) == "in 5m"
-    assert told() == "never" and told(ttl=900.0, pinned=True) == "pinned"
+    assert shown_expiry(ttl=900.0) == "idle 15m" and shown_expiry(ttl=900.0, expires_at=1300.0) == "in 5m"
+    assert shown_expiry() == "never" and shown_expiry(ttl=900.0, pinned=True) == "pinned"
