@@ -1,4 +1,4 @@
-"""Starting a daemon from several programs at once, with real daemons."""
+"""Tests of starting a daemon from several programs at once, with real daemons."""
 
 import asyncio
 import subprocess
@@ -55,7 +55,7 @@ def test_all_simultaneous_starts_succeed_with_one_daemon(home: Home, count: int)
 
 
 def test_a_start_that_loses_the_lock_to_lmx_serve_waits_for_its_answer(home: Home) -> None:
-    """The holder of the lock answers only after the other daemon has given up."""
+    """The daemon that holds the lock answers only after the other daemon has ended."""
     holder = subprocess.Popen([sys.executable, "-c", HOLD], env=environment(home), stdout=subprocess.PIPE)
     assert holder.stdout is not None and holder.stdout.readline() == b"locked\n"
     status = asyncio.run(start_daemon(home))

@@ -1,4 +1,4 @@
-"""Frames between daemon and worker: whatever is said arrives, however the bytes are cut; what is broken is refused."""
+"""Tests of frames between daemon and worker: any split of the stream is decoded, and invalid frames are refused."""
 
 import struct
 
@@ -103,17 +103,17 @@ def through(kind: object, messages: list[object], data: st.DataObject) -> list[o
 
 
 @given(messages=st.lists(FROM_WORKER, max_size=4), data=st.data())
-def test_what_a_worker_says_arrives(messages: list[object], data: st.DataObject) -> None:
+def test_messages_of_a_worker_survive_framing(messages: list[object], data: st.DataObject) -> None:
     assert through(FromWorker, messages, data) == messages
 
 
 @given(messages=st.lists(TO_WORKER, max_size=4), data=st.data())
-def test_what_the_daemon_says_arrives(messages: list[object], data: st.DataObject) -> None:
+def test_messages_of_the_daemon_survive_framing(messages: list[object], data: st.DataObject) -> None:
     assert through(ToWorker, messages, data) == messages
 
 
 @given(body=st.binary(min_size=1, max_size=60))
-def test_bytes_that_are_no_message_are_refused(body: bytes) -> None:
+def test_bodies_that_are_not_messages_are_refused(body: bytes) -> None:
     decoder = Decoder[object](FromWorker)
     try:
         found = decoder.feed(struct.pack(">I", len(body)) + body)
@@ -122,18 +122,18 @@ def test_bytes_that_are_no_message_are_refused(body: bytes) -> None:
     assert len(found) == 1
 
 
-def test_an_absurd_length_is_refused_before_it_is_waited_for() -> None:
+def test_an_excessive_length_is_refused_before_the_body_arrives() -> None:
     with pytest.raises(FrameError, match="announces"):
         Decoder[object](FromWorker).feed(struct.pack(">I", MAX_FRAME_BYTES + 1))
 
 
-def test_an_error_survives_the_wire() -> None:
+def test_an_error_is_restored_from_its_body() -> None:
     error = error_from(RequestError("no", hint="yes", param="temperature").body())
     assert type(error) is RequestError
     assert (error.message, error.hint, error.param, error.status) == ("no", "yes", "temperature", 400)
 
 
-def test_an_error_of_a_later_version_keeps_its_code() -> None:
+def test_an_unknown_error_code_is_kept() -> None:
     error = error_from(ErrorBody(code="from_the_future", message="m"))
     assert type(error) is LmxError and error.code == "from_the_future"
 

@@ -32,7 +32,7 @@ def travel(sent: list[Snapshot]) -> tuple[list[int], list[Snapshot]]:
     return sizes, received
 
 
-def test_the_reader_gets_what_the_daemon_had_whatever_changes() -> None:
+def test_the_reader_restores_every_snapshot_of_the_daemon() -> None:
     sent = [
         snapshot(models=MODELS, revisions=Revisions(models=1)),
         snapshot(models=MODELS, revisions=Revisions(models=1)),

@@ -1,4 +1,4 @@
-"""Text and values from outside: whatever enters, every encoder takes the result."""
+"""Tests of sanitising: the result for any input is accepted by every encoder."""
 
 import json
 from typing import Any
@@ -34,7 +34,7 @@ def test_lone_surrogates_are_replaced_and_pairs_joined(given: str, expected: str
 
 
 @given(ANY_TEXT)
-def test_any_text_becomes_utf_8_and_stays_the_same_the_second_time(text: str) -> None:
+def test_any_text_becomes_valid_utf_8_and_conversion_is_idempotent(text: str) -> None:
     valid = valid_text(text)
     assert valid_text(valid.encode().decode()) == valid
 
@@ -62,11 +62,11 @@ def test_integers_and_nesting_are_bounded() -> None:
 
 
 @given(ANY_TEXT)
-def test_one_line_has_no_character_that_ends_or_drives_a_line(text: str) -> None:
+def test_one_line_contains_no_line_breaks_and_control_characters(text: str) -> None:
     line = one_line(text)
     assert len(f"{line}x".splitlines()) == 1 and "\x1b" not in line
     line.encode()
 
 
-def test_one_line_shows_what_it_escapes() -> None:
+def test_one_line_escapes_are_readable() -> None:
     assert one_line("a\nb\x1b[1m\x9b\u202e\u2028é") == "a\\nb\\x1b[1m\\x9b\\u202e\\u2028é"

@@ -1,4 +1,4 @@
-"""Text forms of byte counts, durations and token counts."""
+"""Tests of the text forms of byte counts, durations and token counts."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the plan says a sequence's cache takes, against what mlx-lm's own caches take, byte for byte."""
+"""Tests of computed cache sizes against the caches of mlx-lm, byte for byte."""
 
 import importlib
 from typing import Any
@@ -107,7 +107,7 @@ LONGER = [(architecture, 1024) for architecture in ("llama", "gemma3_text", "gpt
 
 
 @pytest.mark.parametrize(("architecture", "length"), [(name, 300) for name in [*ARCHITECTURES, *MORE]] + LONGER)
-def test_the_bytes_are_those_of_the_real_cache(architecture: str, length: int) -> None:
+def test_the_computed_size_equals_that_of_the_real_cache(architecture: str, length: int) -> None:
     import mlx.core as mx
     from mlx_lm.models.cache import make_prompt_cache
 
@@ -127,14 +127,14 @@ def test_the_bytes_are_those_of_the_real_cache(architecture: str, length: int) -
     assert set(measured.growing) == set(shape.growing)
 
 
-def test_a_wrapped_language_model_is_read_through() -> None:
+def test_the_language_model_of_a_multimodal_config_is_used() -> None:
     inner = {"model_type": "gemma3_text", "num_hidden_layers": 34, "hidden_size": 2560, "sliding_window": 1024}
     shape = cache_shape({"model_type": "gemma3", "text_config": inner}, 2)
     assert shape is not None and shape.basis == "computed"
     assert {part.window: part.per_token for part in shape.growing} == {None: 5 * 4096, 1024: 29 * 4096}
 
 
-def test_a_new_architecture_is_an_estimate() -> None:
+def test_an_unknown_architecture_gives_an_estimate() -> None:
     shape = cache_shape(SMALL | {"model_type": "brand_new"}, 2)
     assert shape is not None and shape.basis == "estimated"
 
@@ -151,11 +151,11 @@ def test_a_new_architecture_is_an_estimate() -> None:
         {"model_type": "lfm2", "num_hidden_layers": 2, "full_attn_idxs": [[]], "hidden_size": 8, "conv_L_cache": 3},
     ],
 )
-def test_a_config_that_makes_no_sense_gives_nothing(config: dict[str, Any]) -> None:
+def test_an_invalid_config_gives_none(config: dict[str, Any]) -> None:
     assert cache_shape(config, 2) is None
 
 
-def test_the_longest_sequence_that_fits() -> None:
+def test_the_longest_sequence_that_fits_is_found() -> None:
     shape = CacheShape(fixed=1000, growing=(Growing(per_token=10), Growing(per_token=100, window=512)))
     room = shape.bytes(4096)
     assert shape.tokens(room, 100_000) == 4096

@@ -1,4 +1,4 @@
-"""Numbers of a config that no model has are named; those of real models pass."""
+"""Tests of the bounds of config numbers: excessive ones are reported, those of real models pass."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ LARGEST: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("config", [{}, LARGEST, {"text_config": LARGEST}, {"intermediate_size": [8192.0] * 30}])
-def test_real_model_passes(config: dict[str, Any]) -> None:
+def test_configs_of_real_models_pass(config: dict[str, Any]) -> None:
     assert absurd(config) is None
 
 
@@ -30,6 +30,6 @@ def test_real_model_passes(config: dict[str, Any]) -> None:
         {"hidden_size": [[1]]},
     ],
 )
-def test_absurd_number_is_named_in_one_line(config: dict[str, Any]) -> None:
+def test_an_excessive_number_is_reported_in_one_line(config: dict[str, Any]) -> None:
     problem = absurd(config)
     assert problem is not None and "config.json" in problem and "\n" not in problem and len(problem) < 200

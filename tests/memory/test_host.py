@@ -1,4 +1,4 @@
-"""The limits of the machine: control groups of both versions, the GPU's own figure, and the setting."""
+"""Tests of the memory limits of the machine: both versions of control groups, the GPU, and the setting."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def group(folder: Path, **files: str) -> None:
         (folder / name.replace("_", ".", 1)).write_text(text)
 
 
-def test_version_2_counts_its_parents_and_leaves_out_files(tmp_path: Path) -> None:
+def test_cgroups_v2_include_parents_and_exclude_file_pages(tmp_path: Path) -> None:
     (tmp_path / "membership").write_text("0::/user.slice/session.scope\n")
     stat = "anon 100\ninactive_file 2000\nactive_file 500\n"
     group(tmp_path / "user.slice", memory_max="10000\n", memory_current="6000\n", memory_stat=stat)
@@ -27,7 +27,7 @@ def test_version_2_counts_its_parents_and_leaves_out_files(tmp_path: Path) -> No
     assert limited_groups(tmp_path, tmp_path / "membership") == [ControlGroup(10_000, 3500)]
 
 
-def test_version_1(tmp_path: Path) -> None:
+def test_cgroups_v1_are_read(tmp_path: Path) -> None:
     (tmp_path / "membership").write_text("5:cpu,cpuacct:/x\n4:memory:/docker/abc\n")
     folder = tmp_path / "memory" / "docker" / "abc"
     group(folder)
@@ -38,14 +38,14 @@ def test_version_1(tmp_path: Path) -> None:
     assert limited_groups(tmp_path, tmp_path / "membership") == [ControlGroup(5000, 2000)]
 
 
-def test_in_a_container_the_limit_is_at_the_top(tmp_path: Path) -> None:
+def test_the_limit_of_a_container_is_at_the_root(tmp_path: Path) -> None:
     (tmp_path / "membership").write_text("0::/\n")
     group(tmp_path, memory_max="7000", memory_current="1000")
     assert limited_groups(tmp_path, tmp_path / "membership") == [ControlGroup(7000, 1000)]
 
 
 @pytest.mark.parametrize("text", ["0::/../../etc\n", "garbage\n", "", "0::" + "/a" * 500])
-def test_a_strange_membership_does_no_harm(tmp_path: Path, text: str) -> None:
+def test_an_invalid_membership_file_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / "membership").write_text(text)
     assert limited_groups(tmp_path, tmp_path / "membership") == []
 
@@ -59,7 +59,7 @@ def test_the_cap_is_nine_tenths_of_the_limit_in_force(tmp_path: Path) -> None:
     assert (room.cap, room.available) == (900_000, 600_000)
 
 
-def test_a_gpus_own_figure_takes_the_place_of_the_machines(tmp_path: Path) -> None:
+def test_the_size_of_the_gpu_replaces_that_of_the_machine(tmp_path: Path) -> None:
     host = Host(MemoryLimit, tmp_path)
     host.device_memory = 10_000_000_000
     assert (host.limits().cap, host.limits().source) == (9_000_000_000, "device")
@@ -70,7 +70,7 @@ def test_a_gpus_own_figure_takes_the_place_of_the_machines(tmp_path: Path) -> No
     ("setting", "cap"),
     [("50%", 5_000_000_000), ("4 GB", 4_000_000_000), ("1GiB", 2**30), (123, 123), ("99 GB", 10_000_000_000)],
 )
-def test_the_setting_wins_below_what_there_is(tmp_path: Path, setting: str | int, cap: int) -> None:
+def test_the_setting_is_the_cap_unless_it_exceeds_the_total(tmp_path: Path, setting: str | int, cap: int) -> None:
     host = Host(lambda: MemoryLimit(setting), tmp_path)
     host.device_memory = 10_000_000_000
     assert host.limits().cap == cap
@@ -86,6 +86,6 @@ def test_a_new_setting_is_in_force_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("setting", ["lots", "-1", "0", "12 XB", "", "50 %%", 0])
-def test_a_setting_that_makes_no_sense_is_refused(setting: str | int) -> None:
+def test_an_invalid_setting_is_refused(setting: str | int) -> None:
     with pytest.raises(msgspec.ValidationError, match="memory"):
         msgspec.convert({"memory": setting}, EngineSettings)

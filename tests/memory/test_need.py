@@ -1,4 +1,4 @@
-"""The plan of a model's memory, from its files: each figure, and how it is known."""
+"""Tests of the memory plan of a model: each figure and its basis."""
 
 import json
 import struct
@@ -30,7 +30,7 @@ def write(folder: Path, config: dict[str, Any], tensors: dict[str, tuple[str, in
     return folder
 
 
-def test_weights_are_exactly_what_is_loaded(tmp_path: Path) -> None:
+def test_the_size_of_the_weights_is_exact(tmp_path: Path) -> None:
     import mlx.core as mx
     from mlx.utils import tree_flatten
     from mlx_lm.utils import load_model
@@ -44,7 +44,7 @@ def test_weights_are_exactly_what_is_loaded(tmp_path: Path) -> None:
     assert (plan.cache.basis, plan.scratch.basis) == ("computed", "estimated")
 
 
-def test_half_precision_doubles_on_a_cpu(tmp_path: Path) -> None:
+def test_half_precision_weights_double_on_a_cpu(tmp_path: Path) -> None:
     path = write(
         tmp_path / "m", SMALL | {"model_type": "llama"}, {"a.weight": ("BF16", 1000), "b.weight": ("U32", 500)}
     )
@@ -55,14 +55,14 @@ def test_half_precision_doubles_on_a_cpu(tmp_path: Path) -> None:
     assert on_cpu.cache.bytes == 2 * plan_for(shape, Demand(), METAL).cache.bytes
 
 
-def test_what_a_language_model_leaves_out_is_not_counted(tmp_path: Path) -> None:
+def test_tensors_that_are_not_loaded_are_not_counted(tmp_path: Path) -> None:
     tensors = {"language_model.model.a": ("F32", 800), "vision_tower.x": ("F32", 400), "lm_head.weight": ("F32", 100)}
     path = write(tmp_path / "m", SMALL | {"model_type": "llama", "tie_word_embeddings": True}, tensors)
     weights = read_shape(path).weights
     assert (weights.bytes, weights.basis) == (800, "computed")
 
 
-def test_context_and_slots(tmp_path: Path) -> None:
+def test_the_cache_grows_with_context_and_slots(tmp_path: Path) -> None:
     shape = read_shape(write(tmp_path / "m", SMALL | {"model_type": "llama"}, {"a": ("F32", 1000)}))
     per_token = 2 * 2 * 2 * 16 * 4
     assert plan_for(shape, Demand(), CPU).context == 4096
@@ -71,7 +71,7 @@ def test_context_and_slots(tmp_path: Path) -> None:
     assert plan_for(shape, Demand(context=10**9), CPU).context == SMALL["max_position_embeddings"]
 
 
-def test_a_measurement_takes_the_place_of_what_was_computed(tmp_path: Path) -> None:
+def test_measured_figures_replace_computed_ones(tmp_path: Path) -> None:
     shape = read_shape(write(tmp_path / "m", SMALL | {"model_type": "llama"}, {"a": ("F32", 1000)}))
     cache = CacheShape(growing=(Growing(per_token=7),))
     plan = plan_for(shape, Demand(), CPU, Measured(weights=1234, process=5, cache=cache))
@@ -80,8 +80,8 @@ def test_a_measurement_takes_the_place_of_what_was_computed(tmp_path: Path) -> N
     assert plan.scratch.bytes < plan_for(shape, Demand(), CPU).scratch.bytes
 
 
-def test_known_models() -> None:
-    """Figures that anybody can check by hand: bytes of one more token in bfloat16."""
+def test_the_plans_of_known_models_are_plausible() -> None:
+    """Bytes of one more token in bfloat16, as computed by hand."""
     from lmx_daemon.memory.architectures import cache_shape
 
     def per_token(**config: Any) -> int:
@@ -98,25 +98,25 @@ def test_known_models() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 8, struct.pack("<Q", 2**40), struct.pack("<Q", 3) + b"[1]"])
-def test_headers_that_cannot_be_read_leave_an_estimate(tmp_path: Path, content: bytes) -> None:
+def test_unreadable_headers_give_an_estimate(tmp_path: Path, content: bytes) -> None:
     path = write(tmp_path / "m", SMALL | {"model_type": "llama"}, {})
     (path / "model.safetensors").write_bytes(content)
     plan = plan_for(read_shape(path), Demand(), METAL)
     assert (plan.weights.bytes, plan.weights.basis) == (len(content), "estimated")
 
 
-def test_a_folder_without_anything_still_has_a_plan(tmp_path: Path) -> None:
+def test_an_empty_folder_has_a_plan(tmp_path: Path) -> None:
     plan = plan_for(read_shape(tmp_path), Demand(), METAL)
     assert (plan.weights.bytes, plan.cache.basis) == (0, "estimated")
 
 
-def test_absurd_headers_do_no_harm() -> None:
+def test_invalid_headers_are_ignored() -> None:
     weights = weights_of(
         [{"a": {"dtype": "F32", "data_offsets": [10, -5]}, "b": 3, "c": {"data_offsets": ["x", 1]}}], {}
     )
     assert weights.bytes == 0
 
 
-def test_a_size_from_the_hub_is_enough_for_an_estimate() -> None:
+def test_the_size_on_the_hub_gives_an_estimate() -> None:
     weights = guessed_weights(1000, {"quantization": {"bits": 4}})
     assert (weights.bytes, weights.basis) == (1000, "estimated")

@@ -1,4 +1,4 @@
-"""The system's word on memory pressure: Linux's figures, and macOS's answer faked."""
+"""Tests of memory pressure: the figures of Linux, and the faked answer of macOS."""
 
 import ctypes
 from pathlib import Path
@@ -24,11 +24,13 @@ from lmx_daemon.settings.memory_limit import MemoryLimit
         (4, None, "critical"),
     ],
 )
-def test_linux_needs_little_memory_and_stalls(available: int, stalls: Stalls | None, expected: Pressure) -> None:
+def test_pressure_on_linux_requires_little_memory_and_stalls(
+    available: int, stalls: Stalls | None, expected: Pressure
+) -> None:
     assert linux_pressure(available, 100, stalls) == expected
 
 
-def test_the_kernels_stalls_are_read(tmp_path: Path) -> None:
+def test_stall_times_of_the_kernel_are_read(tmp_path: Path) -> None:
     file = tmp_path / "memory"
     assert read_stalls(file) is None
     file.write_text("some avg10=1.50 avg60=0.00 avg300=0.00 total=9\nfull avg10=0.25 avg60=0 avg300=0 total=1\n")
@@ -50,7 +52,7 @@ class FakeLibrary:
 
 
 @pytest.mark.parametrize(("level", "expected"), [(1, "normal"), (2, "warning"), (4, "critical"), (77, "normal")])
-def test_macos_has_a_level_of_its_own(level: int, expected: Pressure) -> None:
+def test_the_level_of_macos_is_used(level: int, expected: Pressure) -> None:
     assert mac_pressure(FakeLibrary(level)) == expected
     assert mac_pressure(FakeLibrary(level, error=-1)) == "normal"
 
@@ -68,7 +70,7 @@ def room(setting: str, system: str, device: int | None, pressure: Pressure = "no
     return host.room()
 
 
-def test_what_other_programs_leave_counts_on_a_mac_unless_the_setting_names_an_amount() -> None:
+def test_available_memory_limits_a_mac_unless_the_setting_is_an_amount() -> None:
     assert room("auto", "darwin", 10**10).available is not None
     assert room("5 GB", "darwin", 10**10).available is None
     assert room("auto", "linux", 10**10).available is None  # a GPU with memory of its own

@@ -1,4 +1,4 @@
-"""What the system counts for a process: Linux's own counters, and macOS's answers faked."""
+"""Tests of the memory of a process: the counters of Linux, and the faked answers of macOS."""
 
 import ctypes
 import mmap
@@ -50,7 +50,7 @@ def of_child(kind: str, file: Path) -> ProcessUse:
     return found
 
 
-def test_linux_counts_what_only_the_process_holds(tmp_path: Path) -> None:
+def test_linux_counts_private_memory(tmp_path: Path) -> None:
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / "status").write_text(STATUS)
     (tmp_path / "7" / "io").write_text("rchar: 5000\nwchar: 1\nread_bytes: 4096\n")
@@ -59,14 +59,14 @@ def test_linux_counts_what_only_the_process_holds(tmp_path: Path) -> None:
     assert LinuxProcesses(tmp_path).use(7) == ProcessUse(123 * 1024, 0)
 
 
-def test_without_counters_psutil_is_asked(tmp_path: Path) -> None:
+def test_psutil_is_used_without_kernel_counters(tmp_path: Path) -> None:
     (tmp_path / str(os.getpid())).mkdir()
     (tmp_path / str(os.getpid()) / "status").write_text("Name:\tx\nVmRSS:\t 900 kB\n")
     assert LinuxProcesses(tmp_path).use(os.getpid()).memory > MB
     assert portable_use(2**22 + 1) == ProcessUse()
 
 
-def test_mapped_files_do_not_count_and_allocations_do(tmp_path: Path) -> None:
+def test_allocations_count_and_mapped_files_do_not(tmp_path: Path) -> None:
     file = tmp_path / "weights"
     file.write_bytes(b"x" * (64 * MB))
     assert mmap.PAGESIZE
@@ -76,7 +76,7 @@ def test_mapped_files_do_not_count_and_allocations_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS counts reads from the disk only")
-def test_bytes_that_are_read_count_also_from_the_page_cache(tmp_path: Path) -> None:
+def test_bytes_read_from_the_page_cache_count(tmp_path: Path) -> None:
     file = tmp_path / "weights"
     file.write_bytes(b"x" * (64 * MB))
     assert of_child("read", file).read - of_child("nothing", file).read >= 64 * MB

@@ -1,4 +1,4 @@
-"""The file of what workers print: it has a bound, and no file that cannot be written stops a worker."""
+"""Tests of the file with the output of workers: its size is bounded, and write errors do not stop a worker."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ async def printed(output: WorkerOutput, text: bytes) -> None:
     await asyncio.sleep(0.05)
 
 
-async def test_what_is_printed_is_kept_up_to_twice_the_bound(tmp_path: Path) -> None:
+async def test_output_is_kept_up_to_twice_the_maximum_size(tmp_path: Path) -> None:
     file = tmp_path / "workers.log"
     with WorkerLog(file, file_bytes=1000) as log:
         output = log.open()
@@ -27,7 +27,7 @@ async def test_what_is_printed_is_kept_up_to_twice_the_bound(tmp_path: Path) -> 
     assert len(list(tmp_path.iterdir())) == 2
 
 
-async def test_a_file_that_could_not_be_begun_anew_is_tried_again(tmp_path: Path) -> None:
+async def test_a_failed_rotation_is_tried_again(tmp_path: Path) -> None:
     file, in_the_way = tmp_path / "workers.log", tmp_path / "workers.log.1"
     in_the_way.mkdir()
     with WorkerLog(file, file_bytes=1000) as log:
@@ -40,7 +40,7 @@ async def test_a_file_that_could_not_be_begun_anew_is_tried_again(tmp_path: Path
     assert in_the_way.read_bytes() == b"a" * 600
 
 
-async def test_the_last_words_are_written_at_the_end_and_a_second_run_goes_on(tmp_path: Path) -> None:
+async def test_the_last_output_is_written_at_the_end_and_a_second_run_appends(tmp_path: Path) -> None:
     file = tmp_path / "workers.log"
     for word in (b"first\n", b"second\n"):
         with WorkerLog(file) as log:
@@ -48,19 +48,19 @@ async def test_the_last_words_are_written_at_the_end_and_a_second_run_goes_on(tm
     assert file.read_bytes() == b"first\nsecond\n"
 
 
-async def test_a_file_that_cannot_be_written_is_said_at_the_start(tmp_path: Path) -> None:
+async def test_an_unwritable_file_is_an_error_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="cannot write"):
         WorkerLog(tmp_path).__enter__()
 
 
-async def test_printed_text_cannot_drive_a_terminal(tmp_path: Path) -> None:
+async def test_control_characters_of_the_output_are_escaped(tmp_path: Path) -> None:
     file = tmp_path / "workers.log"
     with WorkerLog(file) as log:
         await printed(log.open(), "caf\u00e9 \x1b[2J\u009b1m\u202e\tok\n".encode() + b"\xff\n")
     assert file.read_text() == "caf\u00e9 \\x1b[2J\\x9b1m\\u202e\tok\n\\xff\n"
 
 
-async def test_the_last_words_of_each_process_are_its_own_and_bounded(tmp_path: Path) -> None:
+async def test_the_last_output_of_each_process_is_separate_and_bounded(tmp_path: Path) -> None:
     with WorkerLog(tmp_path / "workers.log") as log:
         first, second = log.open(), log.open()
         await printed(first, b"a" * 3 * LAST_BYTES)
@@ -70,7 +70,7 @@ async def test_the_last_words_of_each_process_are_its_own_and_bounded(tmp_path: 
         assert second.last_words() == "second"
 
 
-async def test_a_pipe_is_closed_with_its_process(tmp_path: Path) -> None:
+async def test_a_pipe_is_closed_when_its_process_ends(tmp_path: Path) -> None:
     with WorkerLog(tmp_path / "workers.log") as log:
         before = len(os.listdir("/dev/fd"))
         output = log.open()

@@ -1,4 +1,4 @@
-"""$LMX_HOME: an existing one keeps its mode, a foreign one is refused, planted links are not followed."""
+"""Tests of $LMX_HOME: an existing home keeps its mode, a foreign one is refused, planted links are not followed."""
 
 import os
 import tempfile
@@ -25,8 +25,8 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o7777
 
 
-class TestMaking:
-    def test_a_new_home_is_its_owners_only(self, tmp_path: Path) -> None:
+class TestCreation:
+    def test_a_new_home_is_accessible_to_its_owner_only(self, tmp_path: Path) -> None:
         Home(tmp_path / "a" / "lmx").make()
         assert mode(tmp_path / "a" / "lmx") == mode(tmp_path / "a" / "lmx" / "logs") == 0o700
 
@@ -36,14 +36,14 @@ class TestMaking:
         Home(tmp_path).make()
         assert mode(tmp_path) == before and mode(tmp_path / "logs") == 0o700
 
-    def test_a_home_that_is_no_folder_is_refused(self, tmp_path: Path) -> None:
+    def test_a_home_that_is_a_file_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(ConfigError, match="as lmx's home"):
             Home(tmp_path / "file").make()
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
     @pytest.mark.parametrize("part", ["", *PARTS])
-    def test_what_belongs_to_another_user_is_refused_by_name(self, tmp_path: Path, part: str) -> None:
+    def test_an_entry_of_another_user_is_refused_by_name(self, tmp_path: Path, part: str) -> None:
         path = tmp_path / part if part else tmp_path
         if part:
             path.symlink_to("/nonexistent")
@@ -56,7 +56,7 @@ class TestMaking:
     @pytest.mark.parametrize(
         ("value", "said"), [("~nosuchuser/x", "no such user"), (os.fsdecode(b"/tmp/\xe9"), "not UTF-8")]
     )
-    def test_a_home_that_cannot_be_named(self, monkeypatch: pytest.MonkeyPatch, value: str, said: str) -> None:
+    def test_an_invalid_lmx_home_is_refused(self, monkeypatch: pytest.MonkeyPatch, value: str, said: str) -> None:
         monkeypatch.setenv("LMX_HOME", value)
         with pytest.raises(ConfigError, match=said):
             Home.from_environment()
@@ -79,7 +79,7 @@ class TestPlantedFiles:
         ],
         ids=["lock", "log", "workers"],
     )
-    async def test_none_is_opened(
+    async def test_planted_files_are_not_opened(
         self, home: Home, tmp_path: Path, kind: str, name: str, act: Callable[[Home], object]
     ) -> None:
         outside = tmp_path / "outside"
@@ -102,7 +102,7 @@ class TestPlantedFiles:
             await start_daemon(home)
         assert (tmp_path / "outside").read_text() == "mine"
 
-    async def test_a_link_in_the_place_of_the_socket_is_replaced_and_never_asked(self) -> None:
+    async def test_a_link_in_place_of_the_socket_is_replaced_and_not_connected_to(self) -> None:
         with tempfile.TemporaryDirectory(dir="/tmp") as short:
             home = Home(Path(short) / "h")
             home.make()
@@ -129,14 +129,14 @@ class TestConfig:
         ],
         ids=["lists", "tables", "user", "nul", "digits", "inf", "latin"],
     )
-    def test_what_is_wrong_is_one_line(self, tmp_path: Path, text: str, said: str) -> None:
+    def test_errors_of_the_config_are_one_line(self, tmp_path: Path, text: str, said: str) -> None:
         (tmp_path / "config.toml").write_bytes(text.encode(errors="surrogateescape"))
         with pytest.raises(ConfigError, match=said) as refused:
             read_settings(Home(tmp_path))
         assert "config.toml" in refused.value.message and refused.value.hint and len(refused.value.message) < 500
 
     @pytest.mark.parametrize("kind", ["fifo", "large", "folder"])
-    def test_what_is_no_small_file_is_refused(self, tmp_path: Path, kind: str) -> None:
+    def test_large_and_irregular_config_files_are_refused(self, tmp_path: Path, kind: str) -> None:
         match kind:
             case "fifo":
                 os.mkfifo(tmp_path / "config.toml")
@@ -155,7 +155,7 @@ class TestConfig:
         assert read_settings(Home(tmp_path)) == Settings()
 
 
-def test_variables_and_settings_of_other_programs_that_name_no_user(tmp_path: Path) -> None:
+def test_unknown_users_in_variables_and_settings_of_other_programs_are_ignored(tmp_path: Path) -> None:
     assert hub_cache({"HF_HUB_CACHE": "~nosuchuser/x"}) == Path("~nosuchuser/x")
     assert hub_cache({"HF_HOME": "~nosuchuser/x"}) == Path("~nosuchuser/x/hub")
     (tmp_path / ".lmstudio").mkdir()

@@ -1,4 +1,4 @@
-"""Settings: the README shows the true ones, and what is wrong in the file is said by name."""
+"""Tests of config.toml: the README lists the true settings, and errors name the key and the file."""
 
 import re
 import tomllib
@@ -15,7 +15,7 @@ from lmx_daemon.settings.schema import Settings
 README = Path(__file__).parents[2] / "README.md"
 
 
-def test_the_readme_shows_settings_that_exist_with_their_defaults() -> None:
+def test_the_readme_lists_existing_settings_with_their_defaults() -> None:
     (shown,) = re.findall(r"```toml\n(.*?)```", README.read_text(), re.DOTALL)
     assert msgspec.convert(tomllib.loads(shown), Settings) == Settings()
     uncommented = re.sub(r"^# (?=\w+ = )", "", shown, flags=re.MULTILINE)
@@ -35,14 +35,14 @@ def test_the_readme_shows_settings_that_exist_with_their_defaults() -> None:
         ("port = = 1", "line 1"),
     ],
 )
-def test_a_wrong_one_is_named_with_its_file(tmp_path: Path, text: str, named: str) -> None:
+def test_an_invalid_setting_is_reported_with_its_name_and_file(tmp_path: Path, text: str, named: str) -> None:
     (tmp_path / "config.toml").write_text(text)
     with pytest.raises(ConfigError, match=r"config\.toml") as raised:
         read_settings(Home(tmp_path))
     assert named in raised.value.message and raised.value.hint
 
 
-def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+def test_a_config_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"config\.toml"):
         read_settings(Home(tmp_path))

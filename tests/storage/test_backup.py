@@ -1,4 +1,4 @@
-"""Excluding a folder from backups and search indexes, with macOS's answers faked."""
+"""Tests of the exclusion from backups and search indexes, with the answers of macOS faked."""
 
 import plistlib
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from lmx_daemon.storage.backup import EXCLUDED, NEVER_INDEX, exclude
 
 
-def test_on_a_mac_the_folder_gets_the_attribute_and_the_file(tmp_path: Path) -> None:
+def test_macos_gets_the_attribute_and_the_marker_file(tmp_path: Path) -> None:
     attributes: list[tuple[Path, str, bytes]] = []
     exclude(tmp_path / "cache", lambda *given: attributes.append(given), "darwin")
     ((path, name, value),) = attributes
@@ -15,7 +15,7 @@ def test_on_a_mac_the_folder_gets_the_attribute_and_the_file(tmp_path: Path) -> 
     assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_disk_without_attributes_is_no_error(tmp_path: Path) -> None:
+def test_a_disk_without_extended_attributes_is_accepted(tmp_path: Path) -> None:
     def refuse(path: Path, name: str, value: bytes) -> None:
         raise OSError(45, "Operation not supported")
 
@@ -23,6 +23,6 @@ def test_a_disk_without_attributes_is_no_error(tmp_path: Path) -> None:
     assert (tmp_path / "cache" / NEVER_INDEX).exists()
 
 
-def test_elsewhere_only_the_folder_is_made(tmp_path: Path) -> None:
+def test_other_systems_get_the_folder_only(tmp_path: Path) -> None:
     exclude(tmp_path / "cache", system="linux")
     assert list((tmp_path / "cache").iterdir()) == []

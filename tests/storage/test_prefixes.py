@@ -1,4 +1,4 @@
-"""What is kept of prompts on disk is listed and deleted for each model, and nothing else is touched."""
+"""Tests of listing and deleting stored prefixes by model; nothing else is touched."""
 
 import os
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_each_model_is_listed_with_its_blocks(tmp_path: Path) -> None:
     assert stored_prefixes(tmp_path / "none") == []
 
 
-def test_clearing_deletes_blocks_alone(tmp_path: Path) -> None:
+def test_clearing_deletes_only_blocks(tmp_path: Path) -> None:
     root, outside = tmp_path / "prefix", tmp_path / "outside"
     folder, other = made(root, "aa", "org/one", 10, 20), made(root, "bb", "org/two", 30)
     kept = made(outside, "mine", "", 40)

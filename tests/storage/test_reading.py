@@ -1,4 +1,4 @@
-"""Reads of model files: regular files only, within limits, and large JSON in a child process."""
+"""Tests of reading model files: regular files only, within limits, and large JSON in a child process."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""State files: whatever is in one, reading raises nothing and loses nothing; a failed write leaves nothing behind."""
+"""Tests of state files: reading never raises and never overwrites, and a failed write leaves nothing behind."""
 
 import errno
 import fcntl
@@ -16,14 +16,14 @@ from lmx_daemon.storage.state import KEPT, json_of, msgpack_of, read_state, writ
 KIND = dict[str, float]
 
 
-def test_what_was_written_is_read_by_its_owner_only(tmp_path: Path) -> None:
+def test_written_state_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     file = tmp_path / "new" / "state.json"
     write_state(file, b'{"a":1.5}')
     assert read_state(file, json_of(KIND)) == {"a": 1.5}
     assert file.stat().st_mode & 0o777 == 0o600 and file.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_missing_file_is_no_event(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_file_is_not_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert read_state(tmp_path / "none" / "state.json", json_of(KIND)) is None
     assert not caplog.records
 
@@ -33,7 +33,7 @@ def test_a_missing_file_is_no_event(tmp_path: Path, caplog: pytest.LogCaptureFix
     [b"", b"{", b"[]", b'{"a\xff":1}', b'{"a":"\\ud83d"}', b"[" * 100_000, b'{"a":1e999}', bytes(100)],
     ids=["empty", "cut", "another shape", "not UTF-8", "half a character", "nested", "huge", "zeros"],
 )
-def test_an_unreadable_file_is_set_aside_with_a_line_in_the_log(
+def test_an_unreadable_file_is_renamed_and_logged(
     tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "state.json"
@@ -46,8 +46,8 @@ def test_an_unreadable_file_is_set_aside_with_a_line_in_the_log(
     assert aside.name in record.message and "all is forgotten" in record.message
 
 
-def test_every_flip_and_cut_reads_as_something_or_nothing(tmp_path: Path) -> None:
-    """Seeded: single bits, cuts, runs of one byte, in JSON and msgpack."""
+def test_damaged_content_never_raises(tmp_path: Path) -> None:
+    """Damage JSON and msgpack by single bits, cuts and runs of one byte, from a fixed seed."""
     import msgspec
 
     chance, value = random.Random(7), {f"maker/model-{n}é": 1e9 / (n + 1) for n in range(20)}
@@ -79,7 +79,7 @@ def test_only_the_newest_unreadable_copies_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("planted", ["link", "fifo", "folder", "large"])
-def test_what_is_no_small_regular_file_is_not_read(tmp_path: Path, planted: str) -> None:
+def test_large_and_irregular_files_are_not_read(tmp_path: Path, planted: str) -> None:
     file, outside = tmp_path / "state.json", tmp_path / "outside"
     outside.write_text('{"a":1}')
     match planted:
@@ -97,7 +97,7 @@ def test_what_is_no_small_regular_file_is_not_read(tmp_path: Path, planted: str)
     assert read_state(file, json_of(KIND)) == {"b": 2.0} and outside.read_text() == '{"a":1}'
 
 
-def test_too_many_open_files_set_nothing_aside(tmp_path: Path) -> None:
+def test_an_error_of_the_process_does_not_rename_the_file(tmp_path: Path) -> None:
     file = tmp_path / "state.json"
     file.write_text("{}")
 
@@ -120,7 +120,7 @@ class TestWriting:
         assert [file.name for file in tmp_path.iterdir()] == ["state"]
         assert (tmp_path / "state").read_bytes() == b"old"
 
-    def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(self, tmp_path: Path) -> None:
+    def test_a_link_in_place_of_the_temporary_file_is_not_followed(self, tmp_path: Path) -> None:
         import threading
 
         (tmp_path / "outside").write_bytes(b"mine")
@@ -129,7 +129,7 @@ class TestWriting:
         write_file(tmp_path / "state", b"new")
         assert (tmp_path / "outside").read_bytes() == b"mine" and (tmp_path / "state").read_bytes() == b"new"
 
-    def test_temporary_files_of_killed_processes_are_swept(self, tmp_path: Path) -> None:
+    def test_temporary_files_of_killed_processes_are_removed(self, tmp_path: Path) -> None:
         (tmp_path / ".state.json.1.2.lmx").write_bytes(b"half")
         (tmp_path / "state.json").write_bytes(b"whole")
         (tmp_path / ".making.lmx").mkdir()
@@ -137,7 +137,7 @@ class TestWriting:
         assert sorted(file.name for file in tmp_path.iterdir()) == [".making.lmx", "state.json"]
 
     @pytest.mark.parametrize("answer", [0, errno.ENOTSUP, errno.EIO])
-    def test_the_barrier_of_macos_is_used_where_there_is_one(
+    def test_full_sync_of_macos_is_used_if_available(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: int
     ) -> None:
         """Fake the answers of macOS: success, an unsupported file system, and a failing disk."""
