@@ -150,9 +150,9 @@ class PromptBuilder:
 
         That text is searched for in the rendered prompt, since a template does not report its position.
         """
-        said = next((message["content"].strip() for message in messages if message["role"] != "system"), "")
-        place = text.find(said) if said else 0
-        before = self._tokenizer.encode(text[: max(place, 0)], add_special_tokens=False)
+        first = next((message["content"].strip() for message in messages if message["role"] != "system"), "")
+        start = text.find(first) if first else 0
+        before = self._tokenizer.encode(text[: max(start, 0)], add_special_tokens=False)
         # The last token may have merged with the text after it.
         same = (number for number, (a, b) in enumerate(zip(before, tokens, strict=False)) if a != b)
         return next(same, min(len(before), len(tokens)))
