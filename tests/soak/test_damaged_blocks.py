@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from lmx_daemon.engines.mlx.prefix.block_files import MAGIC, SUFFIX
-from lmx_daemon.engines.mlx.prefix.keys import BLOCK, chain, encode, root_key
+from lmx_daemon.engines.mlx.prefix.block_keys import BLOCK, chain, encode, root_key
 from tests.end_to_end.running import Daemon, alive, wait_until
 from tests.soak.conftest import TALKER
 

@@ -1,6 +1,6 @@
 """What the engine leaves to the device. A GPU (Metal or CUDA) needs nothing special: these are the defaults.
 
-cpu/backend.py replaces them for a CPU, and platform.py chooses, so that the path of a GPU can be read without cpu/.
+cpu/cpu_backend.py replaces them for a CPU, and platform.py chooses, so that the path of a GPU can be read without cpu/.
 """
 
 from collections.abc import Callable, Mapping

@@ -5,7 +5,7 @@ from typing import Any
 import mlx.core as mx
 
 from lmx_daemon.engines.mlx.backend import Backend
-from lmx_daemon.engines.mlx.cpu.backend import CpuBackend
+from lmx_daemon.engines.mlx.cpu.cpu_backend import CpuBackend
 
 
 def on_cpu() -> bool:

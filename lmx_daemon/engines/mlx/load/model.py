@@ -13,7 +13,7 @@ from mlx_lm.utils import load_model, load_tokenizer
 
 from lmx_daemon.contract.frames import Capabilities, TextOptions
 from lmx_daemon.engines.mlx import platform
-from lmx_daemon.engines.mlx.load.file_check import check_model
+from lmx_daemon.engines.mlx.load.model_check import check_model
 
 Progress = Callable[[str, float | None], None]
 UNLIMITED_CONTEXT = 32_768

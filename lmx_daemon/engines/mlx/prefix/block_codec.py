@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lmx_daemon.engines.mlx.prefix.block_files import BadBlockError, BlockFile, BlockHeader, ReadBuffer, read_block
+from lmx_daemon.engines.mlx.prefix.block_keys import BLOCK, chain, end_key
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.prefix.cache_layout import CacheLayout, Checkpoint
-from lmx_daemon.engines.mlx.prefix.keys import BLOCK, chain, end_key
 from lmx_daemon.engines.mlx.prefix.nodes import Node
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import mlx.core as mx
 
 from lmx_daemon.contract.generation import MEMORY_ONLY
+from lmx_daemon.engines.mlx.prefix.block_keys import BLOCK, WIDTH, chain, encode, end_key, root_key
 from lmx_daemon.engines.mlx.prefix.cache_layout import (
     CacheLayout,
     Checkpoint,
@@ -21,7 +22,6 @@ from lmx_daemon.engines.mlx.prefix.cache_layout import (
     layout_of,
     tensors_of,
 )
-from lmx_daemon.engines.mlx.prefix.keys import BLOCK, WIDTH, chain, encode, end_key, root_key
 from lmx_daemon.engines.mlx.prefix.nodes import OVERHEAD, Node, PrefixMatch, at_end, nearest
 
 ROOM = 256

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lmx_daemon.engines.mlx.prefix.block_files import BlockFile
+from lmx_daemon.engines.mlx.prefix.block_keys import BLOCK, WIDTH, chain, end_key
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
-from lmx_daemon.engines.mlx.prefix.keys import BLOCK, WIDTH, chain, end_key
 
 STEP = BLOCK * WIDTH
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from lmx_daemon.engines.mlx.prefix.block_codec import LoadedBlock
 from lmx_daemon.engines.mlx.prefix.block_files import BlockFile
+from lmx_daemon.engines.mlx.prefix.block_keys import BLOCK
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
-from lmx_daemon.engines.mlx.prefix.keys import BLOCK
 from lmx_daemon.engines.mlx.prefix.nodes import Node
 
 

@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence
 
 from lmx_daemon.engines.mlx.prefix.block_codec import block_write
+from lmx_daemon.engines.mlx.prefix.block_keys import encode
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.prefix.cache_layout import CacheLayout
 from lmx_daemon.engines.mlx.prefix.disk_read import DiskRead
 from lmx_daemon.engines.mlx.prefix.disk_thread import DiskThread
-from lmx_daemon.engines.mlx.prefix.keys import encode
 from lmx_daemon.engines.mlx.prefix.nodes import Node
 
 QUEUE_BYTES = 256 * 1024 * 1024

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from lmx_daemon.engines.mlx.prefix.keys import BLOCK
+from lmx_daemon.engines.mlx.prefix.block_keys import BLOCK
 
 WORTH = 64
 """Number of tokens below which computing them costs less than waiting, and a miss is not reported."""

@@ -6,8 +6,8 @@ from itertools import islice
 import mlx.core as mx
 import numpy as np
 
+from lmx_daemon.engines.mlx.prefix.block_keys import BLOCK, WIDTH
 from lmx_daemon.engines.mlx.prefix.cache_layout import Checkpoint
-from lmx_daemon.engines.mlx.prefix.keys import BLOCK, WIDTH
 
 OVERHEAD = 512
 """Bytes of a node besides its tensors."""

@@ -13,10 +13,10 @@ from typing import Any, Protocol, TypeVar
 from lmx_daemon.contract.frames import TextOptions
 from lmx_daemon.engines.mlx.load.fingerprint import fingerprint
 from lmx_daemon.engines.mlx.load.model import LoadedModel
+from lmx_daemon.engines.mlx.prefix.block_keys import encode
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache, PrefixHit
 from lmx_daemon.engines.mlx.prefix.disk_read import DiskRead
 from lmx_daemon.engines.mlx.prefix.disk_tier import DiskTier
-from lmx_daemon.engines.mlx.prefix.keys import encode
 from lmx_daemon.engines.mlx.prefix.lookup import PrefixLookup, PrefixStart, SharedRow
 from lmx_daemon.engines.mlx.prefix.miss_report import TAIL, WORTH, RecentPrompts, common_length, may_share
 

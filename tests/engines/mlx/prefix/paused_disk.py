@@ -9,9 +9,9 @@ import mlx.core as mx
 import numpy as np
 from mlx_lm.models.cache import ArraysCache, CacheList, KVCache
 
+from lmx_daemon.engines.mlx.prefix.block_keys import BLOCK
 from lmx_daemon.engines.mlx.prefix.disk_read import DiskRead
 from lmx_daemon.engines.mlx.prefix.disk_tier import DiskTier
-from lmx_daemon.engines.mlx.prefix.keys import BLOCK
 from lmx_daemon.engines.mlx.prefix.nodes import Node
 
 PATIENCE = 20.0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lmx_daemon.engines.mlx.prefix import block_files
-from lmx_daemon.engines.mlx.prefix.keys import BLOCK
+from lmx_daemon.engines.mlx.prefix.block_keys import BLOCK
 from tests.engines.mlx.prefix.disk_cache import PATIENCE, DiskCache, content, numbers
 from tests.engines.mlx.reference_answers import PROMPT
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx_lm.models.cache import CacheList, ConcatenateKVCache, KVCache
 
+from lmx_daemon.engines.mlx.prefix.block_keys import BLOCK, encode
 from lmx_daemon.engines.mlx.prefix.cache import MIN_TOKENS, PrefixCache
-from lmx_daemon.engines.mlx.prefix.keys import BLOCK, encode
 from tests.engines.mlx.reference_answers import (
     CAN_BE_TRIMMED,
     PROMPT,

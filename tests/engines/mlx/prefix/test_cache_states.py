@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from lmx_daemon.engines.mlx.prefix import block_files
+from lmx_daemon.engines.mlx.prefix.block_keys import BLOCK, encode
 from lmx_daemon.engines.mlx.prefix.cache import MIN_TOKENS, PrefixCache, PrefixHit
 from lmx_daemon.engines.mlx.prefix.disk_read import DiskRead
 from lmx_daemon.engines.mlx.prefix.disk_thread import LEFT_ALONE
 from lmx_daemon.engines.mlx.prefix.disk_tier import LEAST_TAIL
-from lmx_daemon.engines.mlx.prefix.keys import BLOCK, encode
 from lmx_daemon.engines.mlx.prefix.lookup import PrefixLookup
 from lmx_daemon.engines.mlx.prefix.nodes import at_end
 from lmx_daemon.engines.mlx.prefix.sharing import READS, PrefixSharing

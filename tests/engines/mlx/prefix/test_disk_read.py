@@ -8,9 +8,9 @@ import pytest
 
 from lmx_daemon.engines.mlx.prefix.block_codec import load_block
 from lmx_daemon.engines.mlx.prefix.block_files import BlockFile
+from lmx_daemon.engines.mlx.prefix.block_keys import BLOCK
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.prefix.disk_read import DiskRead
-from lmx_daemon.engines.mlx.prefix.keys import BLOCK
 from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing
 from tests.engines.mlx.prefix.disk_cache import PATIENCE, PLENTY, DiskCache, content, numbers
 from tests.engines.mlx.prefix.test_sharing import Rows

@@ -12,8 +12,8 @@ from mlx_lm.models.cache import KVCache
 
 from lmx_daemon.contract.generation import MEMORY_ONLY
 from lmx_daemon.engines.mlx.prefix.block_files import bound
+from lmx_daemon.engines.mlx.prefix.block_keys import BLOCK
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
-from lmx_daemon.engines.mlx.prefix.keys import BLOCK
 from lmx_daemon.storage.prefixes import clear_prefixes, stored_prefixes
 from tests.engines.mlx.prefix.disk_cache import PATIENCE, PLENTY, DiskCache, content, numbers
 from tests.engines.mlx.reference_answers import (

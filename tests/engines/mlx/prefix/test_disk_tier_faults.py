@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from lmx_daemon.engines.mlx.prefix.block_keys import BLOCK
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.prefix.cache_layout import CacheLayout
 from lmx_daemon.engines.mlx.prefix.disk_thread import LEFT_ALONE
-from lmx_daemon.engines.mlx.prefix.keys import BLOCK
 from lmx_daemon.engines.mlx.prefix.nodes import Node
 from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing
 from tests.engines.mlx.prefix.disk_cache import PATIENCE, PLENTY, DiskCache, content, failing_with, numbers, read_ahead

@@ -15,8 +15,8 @@ from mlx_lm.models.cache import KVCache
 
 from lmx_daemon.engines.mlx.prefix import block_files
 from lmx_daemon.engines.mlx.prefix.block_files import BlockFile
+from lmx_daemon.engines.mlx.prefix.block_keys import BLOCK
 from lmx_daemon.engines.mlx.prefix.disk_index import recent
-from lmx_daemon.engines.mlx.prefix.keys import BLOCK
 from tests.engines.mlx.prefix.disk_cache import PATIENCE, PLENTY, DiskCache, content, numbers, read_ahead
 from tests.engines.mlx.reference_answers import PROMPT, answer, computed, expected, model_of, stored_tokens
 from tests.models import ARCHITECTURES

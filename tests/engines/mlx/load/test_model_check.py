@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from lmx_daemon.contract.errors import ModelLoadError
-from lmx_daemon.engines.mlx.load.file_check import MAX_TEXT_BYTES, check_model
+from lmx_daemon.engines.mlx.load.model_check import MAX_TEXT_BYTES, check_model
 from lmx_daemon.library.catalog.describe import describe
 from tests.library.repositories import make_folder
 
