@@ -137,9 +137,11 @@ class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
     """Whether each Delta contains its token ids."""
     constraint: Constraint | None = None
     tenant: str = "local"
-    """Origin of the request for fair scheduling and the request table: the id of a key, "tui" or "cli"."""
+    """Share of the queue that the request is counted for, from its principal: a key's id, "http", "tui", "cli"."""
     client: str = ""
-    """Name of the client program (User-Agent), for display."""
+    """Program that sent the request (User-Agent). Programs share the tenant's share."""
+    user: str = ""
+    """End user as the client names it. Users share their program's share, so that a new name adds nothing to it."""
     route: str = ""
     cache_namespace: str = ""
     """Prefixes are shared only within one namespace. One that begins with MEMORY_ONLY is never written to disk."""

@@ -1,10 +1,14 @@
 """The order in which waiting requests start. Decisions only; it imports no MLX.
 
-Higher priority goes first. Then the client with the fewest running choices goes first, so that a hundred requests of
-one client do not hold up one request of another. Then requests go in the order of their arrival.
+Higher priority goes first. Then the tenant with the fewest running choices goes first, within it the client program
+with the fewest, and within that the user with the fewest, so that a hundred requests of one do not hold up one request
+of another. Then requests go in the order of their arrival.
+
+The levels are nested because only the tenant is verified: a client that invents program or user names divides its own
+tenant's share, and takes nothing from other tenants.
 """
 
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
@@ -20,28 +24,42 @@ class QueuedRequest(Protocol):
 
 
 T = TypeVar("T", bound=QueuedRequest)
-Client = tuple[str, str]
-"""Tenant, and the client program within the tenant."""
+Share = tuple[str, ...]
+"""Tenant; tenant and client program; or tenant, client program and user."""
 
 
 def fair_order(waiting: Sequence[T], running: Iterable[QueuedRequest]) -> Iterator[T]:
     """Yield `waiting`, given in order of arrival, in the order in which the requests should start beside `running`."""
-    counts = Counter[Client]()
+    by_user = defaultdict[Share, int](int)
     for request in running:
-        counts[client_of(request.generate)] += request.generate.choices
-    queues: dict[tuple[int, Client], deque[tuple[int, T]]] = {}
+        by_user[share_of(request.generate)] += request.generate.choices
+    queues: dict[tuple[int, Share], deque[tuple[int, T]]] = {}
     for arrival, each in enumerate(waiting):
-        key = -each.generate.priority, client_of(each.generate)
+        key = -each.generate.priority, share_of(each.generate)
         queues.setdefault(key, deque()).append((arrival, each))
+    counts = defaultdict[Share, int](int)
+    for share, choices in by_user.items():
+        _count(counts, share, choices)
+
+    def turn(key: tuple[int, Share]) -> tuple[int, ...]:
+        priority, share = key
+        return priority, counts[share[:1]], counts[share[:2]], counts[share], queues[key][0][0]
+
     while queues:
-        key = min(queues, key=lambda key: (key[0], counts[key[1]], queues[key][0][0]))
+        key = min(queues, key=turn)
         _, chosen = queues[key].popleft()
         if not queues[key]:
             del queues[key]
-        counts[key[1]] += chosen.generate.choices
+        _count(counts, key[1], chosen.generate.choices)
         yield chosen
 
 
-def client_of(request: Generate) -> Client:
-    """Return the client that a request is counted for."""
-    return request.tenant, request.client
+def share_of(request: Generate) -> Share:
+    """Return the narrowest share that a request is counted for."""
+    return request.tenant, request.client, request.user
+
+
+def _count(counts: defaultdict[Share, int], share: Share, choices: int) -> None:
+    """Add to a user's share and to those that contain it."""
+    for length in (1, 2, 3):
+        counts[share[:length]] += choices

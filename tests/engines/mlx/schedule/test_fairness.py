@@ -14,8 +14,10 @@ class Waiting:
     generate: Generate
 
 
-def ask(name: str, tenant: str = "local", *, client: str = "", priority: int = 0, choices: int = 1) -> Waiting:
-    fields = {"tenant": tenant, "client": client, "priority": priority, "choices": choices}
+def ask(
+    name: str, tenant: str = "local", *, client: str = "", user: str = "", priority: int = 0, choices: int = 1
+) -> Waiting:
+    fields = {"tenant": tenant, "client": client, "user": user, "priority": priority, "choices": choices}
     return Waiting(Generate(id=name, model="m", prompt=Text(text="x"), **fields))
 
 
@@ -32,6 +34,24 @@ def test_many_requests_of_one_client_do_not_delay_another_client() -> None:
     assert order([*crowd, ask("b0", "b")]) == "a0 b0 a1 a2 a3"
     assert order([*crowd, ask("b0", "b")], [ask("a9", "a")] * 3) == "b0 a0 a1 a2 a3"
     assert order([*crowd, ask("c0", "a", client="other")], [ask("a9", "a")]) == "c0 a0 a1 a2 a3"
+
+
+def test_invented_names_of_programs_and_users_take_nothing_from_another_tenant() -> None:
+    programs = [ask(f"p{n}", "a", client=f"program {n}") for n in range(4)]
+    users = [ask(f"u{n}", "a", client="one", user=f"user {n}") for n in range(4)]
+    others = [ask(f"b{n}", "b") for n in range(2)]
+    assert order([*programs, *others]) == "p0 b0 p1 b1 p2 p3"
+    assert order([*users, *others]) == "u0 b0 u1 b1 u2 u3"
+
+
+def test_invented_users_take_nothing_from_another_program_of_the_tenant() -> None:
+    users = [ask(f"u{n}", "a", client="one", user=f"user {n}") for n in range(4)]
+    assert order([*users, *(ask(f"c{n}", "a", client="two") for n in range(2))]) == "u0 c0 u1 c1 u2 u3"
+
+
+def test_users_of_one_program_take_turns() -> None:
+    crowd = [ask(f"x{n}", "a", client="one", user="x") for n in range(3)]
+    assert order([*crowd, ask("y0", "a", client="one", user="y")]) == "x0 y0 x1 x2"
 
 
 def test_each_choice_counts() -> None:

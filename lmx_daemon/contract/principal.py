@@ -1,0 +1,30 @@
+"""The identity that a request acts for, and what that identity may do."""
+
+from typing import Literal
+
+from lmx_daemon.contract.errors import ForbiddenError
+from lmx_daemon.contract.frozen import Frozen
+
+Scope = Literal["generate", "admin"]
+LOWEST_PRIORITY, HIGHEST_PRIORITY = -10, 10
+
+
+class Principal(Frozen, frozen=True):
+    """The result of checking a request's credentials. A request's body cannot change it."""
+
+    tenant: str
+    """Name of the share of the queue that the request is counted for."""
+    key: str | None = None
+    """Id of the API key that the request came with. It is not the key."""
+    scopes: frozenset[Scope] = frozenset()
+    max_priority: int = HIGHEST_PRIORITY
+    """Bound on the priority of its requests."""
+
+    def require(self, scope: Scope) -> None:
+        """Raise ForbiddenError unless the principal has `scope`."""
+        if scope not in self.scopes:
+            raise ForbiddenError(f"this request needs the scope {scope!r}", hint="send an API key that has it")
+
+    def priority(self, wanted: int) -> int:
+        """Return the priority that a request gets which names `wanted`."""
+        return max(LOWEST_PRIORITY, min(wanted, self.max_priority))
