@@ -52,9 +52,9 @@ def _login(output: Output) -> int:
         if status in (401, 403):
             message, hint = "the Hub does not accept this token", f"create one at {endpoint}/settings/tokens"
             raise AuthenticationError(message, hint=hint) from None
-        raise HubError(f"cannot ask {endpoint}: it answered {status}", hint="try again later") from None
+        raise HubError(f"{endpoint} answered {status}", hint="try again later") from None
     except OSError as error:
-        raise HubError(f"cannot ask {endpoint}: {type(error).__name__}", hint="check the network") from None
+        raise HubError(f"cannot reach {endpoint}: {type(error).__name__}", hint="check the network") from None
     output.text(f"logged in as {name}")
     if os.environ.get("HF_TOKEN"):
         output.note("HF_TOKEN is set, and takes precedence over the stored token")

@@ -1,4 +1,4 @@
-"""A real daemon with real workers, in a home of its own, for a test to talk to."""
+"""A real daemon with real workers, in a home of its own."""
 
 import atexit
 import json
@@ -26,7 +26,7 @@ LMX = [sys.executable, "-m", "lmx_cli.main"]
 
 
 def short_home() -> Path:
-    """A directory whose socket path fits the 104 bytes that macOS allows. It goes with this process."""
+    """Return a directory whose socket path fits the 104 bytes that macOS allows. It is removed at exit."""
     home = Path(tempfile.mkdtemp(prefix="lmx-", dir="/tmp"))
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     return home
@@ -34,7 +34,7 @@ def short_home() -> Path:
 
 @dataclass
 class Daemon:
-    """`python -m lmx_daemon` and how to reach it."""
+    """A process of `python -m lmx_daemon`, and access to its admin socket and its address."""
 
     arguments: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Daemon:
         return os.environ | {"LMX_HOME": str(self.home)} | self.environment
 
     def admin(self, method: str, path: str, body: Any = None) -> Any:
-        """One question on the admin socket; the last line where there are several."""
+        """Send one request to the admin socket, and return the last line of its response."""
         with httpx2.Client(
             transport=httpx2.HTTPTransport(uds=str(self.home / "lmx.sock")), base_url="http://lmx", timeout=120
         ) as client:
@@ -81,7 +81,7 @@ class Daemon:
         return [instance["pid"] for instance in self.admin("GET", "/admin/instances") if instance.get("pid")]
 
     def lmx(self, *arguments: str, stdin: str = "", timeout: float = 60.0) -> "subprocess.CompletedProcess[str]":
-        """Runs the command line against this daemon's home."""
+        """Run the command line against this daemon's home."""
         return subprocess.run(
             [*LMX, *arguments], env=self.env(), input=stdin, capture_output=True, text=True, timeout=timeout
         )
@@ -94,7 +94,7 @@ class Daemon:
             return error.code, json.loads(error.read())
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code."""
+        """Send SIGTERM, and return the exit code."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -119,7 +119,7 @@ def alive(pid: int) -> bool:
 
 
 def wait_until(condition: Any, seconds: float, what: str) -> float:
-    """Waits until `condition()` holds; the seconds it took. Fails naming `what`."""
+    """Wait until `condition()` is true, and return the seconds it took. Fails with `what`."""
     begun = time.monotonic()
     while time.monotonic() - begun < seconds:
         if condition():
