@@ -1,4 +1,4 @@
-"""The library's front desk: builds its parts, answers what the admin routes ask, looks and tidies up."""
+"""The library: its parts, the operations of the admin routes on several of them, and periodic work."""
 
 import asyncio
 import math
@@ -48,13 +48,15 @@ from lmx_daemon.storage.durable import sweep_temporary
 from lmx_daemon.storage.reading import read_object
 
 LOOK_SECONDS = 1.0
+"""Interval at which `look` must be called."""
 TIDY_SECONDS = 60.0
+"""Interval of `tidy`."""
 ROOM_BYTES = 1024**3
-"""The trash begins to go when so little is free beyond what is kept free."""
+"""Free bytes, beyond the reserve, below which a pull empties the trash."""
 
 
 class Library:
-    """`machine` tells what fits, `in_use` the folders of models in memory."""
+    """The parts of the library. `machine` returns the memory for models, `in_use` the folders of loaded models."""
 
     def __init__(
         self,
@@ -80,7 +82,7 @@ class Library:
         self._tidied = -math.inf
 
     async def look(self) -> None:
-        """Refresh the listing at the start and while it is requested, and tidy. To be called every LOOK_SECONDS."""
+        """Scan the models at the start and while the listing is read, and tidy. To be called every LOOK_SECONDS."""
         if not self._swept:
             await asyncio.to_thread(self._sweep)
         if not self._swept or self.registry.catalog.refresh_due():
@@ -91,7 +93,7 @@ class Library:
             await asyncio.to_thread(self.tidy)
 
     def _sweep(self) -> None:
-        """Remove what killed daemons left half made."""
+        """Remove the unfinished files of killed daemons."""
         imports.sweep(self.registry.imported)
         for folder in (
             self.registry.root.parent,
@@ -102,7 +104,7 @@ class Library:
             sweep_temporary(folder)
 
     def tidy(self) -> None:
-        """What can be done at any time; a disk that refuses one of them may take the others: a full one is freed."""
+        """Save times of use, expire the trash, shrink the response cache. A failure of one does not stop the others."""
         for act in (self.registry.last_used.save, self.trash.expire, self.responses.tidy):
             with suppress(OSError):
                 act()
@@ -110,18 +112,18 @@ class Library:
     # ---- the Hub ----
 
     def hub(self, endpoint: str | None = None) -> Hub:
-        """The one that a caller names, else the settings', else the daemon's own. Raises RequestError."""
+        """Return the Hub that a request names, else that of the settings, else the daemon's. Raises RequestError."""
         return Hub(checked_endpoint(endpoint) or self._settings().endpoint, self._environ)
 
     def search(self, endpoint: str | None = None) -> Search:
-        """As `hub`."""
-        here = {model.id for model in self.registry.catalog.known()}
-        return Search(self.hub(endpoint), self.responses, self._machine, here)
+        """Return a search on the Hub that `hub` returns. Raises RequestError."""
+        installed = {model.id for model in self.registry.catalog.known()}
+        return Search(self.hub(endpoint), self.responses, self._machine, installed)
 
     # ---- one model ----
 
     def details(self, name: str) -> Details:
-        """Return all that the model's files say. Blocking. Raises ModelNotFoundError."""
+        """Return everything that is known about a model. Blocking. Raises ModelNotFoundError."""
         model = self.registry.catalog.locate(name)
         folder, machine = Path(model.path), self._machine()
         manifest = self.registry.manifests.get(model)
@@ -130,7 +132,7 @@ class Library:
         needed = machine.plan(model) if model.size else None
         revisions: list[Revision] = []
         if model.source == "hub":
-            with suppress(DiskError):  # a snapshot that cannot be read hides the list of revisions only
+            with suppress(DiskError):  # an unreadable snapshot hides only the list of revisions
                 revisions = read_repository(repository_folder(folder), model.id).revisions()
         return Details(
             model=model,
@@ -147,10 +149,11 @@ class Library:
     # ---- trust ----
 
     def trusted(self) -> list[TrustRow]:
+        """Return the models whose code is trusted."""
         return [TrustRow(id=found.id, revision=found.revision, at=found.at) for found in self.registry.trust.list()]
 
     def trust(self, request: TrustRequest) -> TrustRow:
-        """Blocking. Raises ModelNotFoundError, RequestError."""
+        """Trust a model's code, or withdraw the trust. Blocking. Raises ModelNotFoundError, RequestError."""
         if request.withdraw:
             gone = self.registry.trust.withdraw(request.id)
             self.registry.catalog.refresh()
@@ -163,7 +166,7 @@ class Library:
     # ---- the disk ----
 
     def check_unlinked(self, name: str) -> None:
-        """Raise ConflictError where another model needs this one's files. Blocking. Raises ModelNotFoundError."""
+        """Raise ConflictError when another model needs a model's files. Blocking. Raises ModelNotFoundError."""
         model = self.registry.catalog.find(name)
         self.trash.place_of(model)
         self.space.refuse_linked(model)
@@ -171,20 +174,20 @@ class Library:
     def remove(self, name: str) -> TrashRow:
         """Move a model to the trash, without a new scan. Blocking.
 
-        Raises ModelNotFoundError, RequestError, or ConflictError while it is in memory or being pulled.
+        Raises ModelNotFoundError, RequestError, or ConflictError while the model is loaded or being pulled.
         """
         model = self.registry.catalog.find(name)
         self.trash.place_of(model)
-        loaded = ConflictError(f"{model.id} is in memory", hint=f"unload it first: lmx unload {model.id}")
+        loaded = ConflictError(f"{model.id} is loaded", hint=f"unload it first: lmx unload {model.id}")
         if model.path in self._in_use():
             raise loaded
-        row = self._put_away(model)
-        if model.path in self._in_use():  # a load began while the disk worked
+        row = self._move_to_trash(model)
+        if model.path in self._in_use():  # a load began during the move
             self.undo(row.key)
             raise loaded
         return row
 
-    def _put_away(self, model: Model) -> TrashRow:
+    def _move_to_trash(self, model: Model) -> TrashRow:
         try:
             if model.source == "hub":
                 with locked_now(RepositoryPaths(self.registry.cache, model.id)):
@@ -192,13 +195,13 @@ class Library:
             else:
                 row = self.trash.put(model)
         except CancelledError:
-            raise ConflictError(f"{model.id} is being pulled", hint="`lmx downloads` shows it") from None
+            raise ConflictError(f"{model.id} is being pulled", hint="`lmx downloads` shows the pull") from None
         except OSError as error:
             raise disk_error(error) from error
         return row
 
     def undo(self, identity: str | None) -> TrashRow:
-        """Blocking. Raises NotFoundError, ConflictError."""
+        """Restore a model from the trash. Blocking. Raises NotFoundError, ConflictError."""
         try:
             row = self.trash.undo(identity)
         except OSError as error:
@@ -206,10 +209,10 @@ class Library:
         self.registry.catalog.refresh()
         return row
 
-    async def bring(self, request: ImportRequest) -> AsyncGenerator[VerifyUpdate]:
-        """Import a model and record it; the last update holds the outcome. One that cannot be recorded is taken back.
+    async def import_model(self, request: ImportRequest) -> AsyncGenerator[VerifyUpdate]:
+        """Import a model and record its hashes; the last update holds the result.
 
-        Raises RequestError, ConflictError.
+        A model that cannot be recorded is removed again. Raises RequestError, ConflictError.
         """
         files, identity, folder, total = await asyncio.to_thread(self._plan_import, request)
         done = [0]
@@ -256,18 +259,19 @@ class Library:
         return files, identity, folder, total
 
     def _check_room(self, wanted: int, folder: Path) -> None:
-        place = folder
-        while not place.exists():
-            place = place.parent
-        free = shutil.disk_usage(place).free
+        """Raise LmxError when `wanted` bytes do not fit on the disk of a new folder."""
+        existing = folder
+        while not existing.exists():
+            existing = existing.parent
+        free = shutil.disk_usage(existing).free
         if wanted and wanted + self._settings().reserve_bytes > free:
             raise LmxError(
-                f"{size(wanted)} are to be copied, and {size(free)} are free",
+                f"the copy needs {size(wanted)}, and {size(free)} are free",
                 hint="free some space, or link to the files where they are: --link",
             )
 
     def _free(self, folder: Path) -> int:
-        """What pulls may count on: the trash goes, oldest first, before a disk is called full."""
+        """Return the bytes that pulls may use on a disk, after deleting old entries of the trash if space is short."""
         wanted = self._settings().reserve_bytes + ROOM_BYTES
         if shutil.disk_usage(folder).free < wanted:
             self.trash.make_room(wanted, folder)

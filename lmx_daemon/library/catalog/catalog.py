@@ -1,7 +1,7 @@
-"""The models on disk, from every place, each under an id of its own. Cheap enough to be asked at any time.
+"""The installed models of all roots, each under a unique id. Lookups are answered from memory.
 
-It reads models and never writes to them; what a repository contains cannot break the listing. What it has described is
-kept in a file, so that a fresh start with hundreds of models is quick too.
+The catalog never writes to models, and no content of a model can break the listing. The descriptions are saved in a
+file, so that a start with hundreds of models is fast.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from lmx_daemon.contract.errors import ModelNotFoundError
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.types import GUIDE, Model
 from lmx_daemon.contract.version import VERSION
-from lmx_daemon.library.catalog.entry import completed, entry_of, key_of, stamp_of
+from lmx_daemon.library.catalog.entry import completed, describe_folder, key_of, stamp_of
 from lmx_daemon.library.catalog.roots import BUILT_IN, ModelFolder, ModelRoot, model_folders
 from lmx_daemon.library.catalog.scanner import HUNG_SECONDS, Scan, Scanner, wait_for
 from lmx_daemon.library.disk.layout import hub_cache
@@ -28,68 +28,73 @@ from lmx_daemon.storage.state import msgpack_of, read_state, write_state
 SCAN_SHARE = 0.02
 """Share of a core that repeated scans take at most while a screen reads the listing."""
 NEAREST = 5
-"""Names that the error of an unknown model lists, at most."""
+"""Number of similar names that the error of an unknown model lists."""
 SIMILAR = 0.5
-"""Ratio of difflib from which a name counts as near."""
-MOST_COMPARED = 500
+"""Ratio of difflib from which a name counts as similar."""
+MAX_COMPARED = 500
+"""Number of ids that are compared with an unknown name."""
 REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
-MAX_KEPT_BYTES = 64 * 1024 * 1024
+MAX_SAVED_BYTES = 64 * 1024 * 1024
 FRESH_SECONDS = 1.0
-"""How long a listing is taken as true."""
+"""Age up to which a listing is used without a new scan."""
 PATIENCE_SECONDS = 5.0
-"""Longest time that a request waits for a scan."""
+"""Longest time that a coroutine waits for a scan."""
 REFRESH_SECONDS = 30.0
-"""Longest time that a thread waits for one."""
+"""Longest time that a thread waits for a scan."""
 
 
 class Description(Frozen, frozen=True):
-    """A description, and the stamp of the files that it was read from."""
+    """The description of a model, with the stamp of the files from which it was made."""
 
     stamp: str
     model: Model | None
 
 
 class SavedCatalog(Frozen, frozen=True):
+    """Content of the file of descriptions, valid for one version of lmx."""
+
     version: str
     described: dict[str, Description]
 
 
 class Catalog:
-    """`complete` adds to a description what is not in the model's files. Reads of the disk happen in the thread of a
-    scan only; `find` and `known` answer from memory, and suit the event loop."""
+    """The installed models. `complete` adds to a description what is not in the model's files.
+
+    Only the thread of a scan reads the disk. `find` and `known` use memory and suit the event loop.
+    """
 
     def __init__(
         self,
         environ: Mapping[str, str],
-        places: Sequence[ModelRoot] | None = None,
+        roots: Sequence[ModelRoot] | None = None,
         *,
         complete: Callable[[Model], Model] = lambda model: model,
-        kept: Path | None = None,
+        saved: Path | None = None,
         hung_seconds: float = HUNG_SECONDS,
     ) -> None:
-        self._places = [ModelRoot("hub", hub_cache(environ))] if places is None else list(places)
+        self._roots = [ModelRoot("hub", hub_cache(environ))] if roots is None else list(roots)
         self._complete = complete
-        self._file = kept
+        self._file = saved
         self._known = self._read()
         self._models: dict[str, Model] = {}
-        self._by_place: dict[ModelRoot, list[Model]] = {}
-        self._described_by_place: dict[ModelRoot, dict[str, Description]] = {}
+        self._by_root: dict[ModelRoot, list[Model]] = {}
+        self._described_by_root: dict[ModelRoot, dict[str, Description]] = {}
         self._listed_at = -math.inf
-        self._scans = Scanner(self._scan, hung_seconds)
+        self._scanner = Scanner(self._scan, hung_seconds)
         self.asked = False
-        """Whether the listing was read since the last refresh, so that another one is worth its time."""
+        """Whether the listing was read since the last scan, so that another scan is useful."""
         self._scan_seconds = 0.0
         """Processor time of the last scan."""
 
     # ---- from memory ----
 
     def known(self) -> list[Model]:
-        """Return the models as they were last seen; none before the first scan."""
+        """Return the models of the last scan; none before the first one."""
         self.asked = True
         return list(self._models.values())
 
     def find(self, name: str) -> Model:
-        """Return the model with this id, else the only one whose id matches without its owner or its case.
+        """Return the model with this id, else the only model whose id matches without owner and case.
 
         Raises ModelNotFoundError.
         """
@@ -106,11 +111,13 @@ class Catalog:
         """
         return self.asked and time.monotonic() - self._listed_at >= self._scan_seconds / SCAN_SHARE
 
-    # ---- for the event loop: after a scan, or without it where it takes too long ----
+    # ---- for the event loop: after a scan, or without it when it takes too long ----
 
     async def seek(self, name: str) -> Model:
-        """Return what `find` does, after a scan where the model is unknown or had a problem. Waits PATIENCE_SECONDS at
-        most, then answers from memory. Raises ModelNotFoundError."""
+        """Return the model that `find` returns, after a scan if the model is unknown or has a problem.
+
+        Waits PATIENCE_SECONDS at most, then uses memory. Raises ModelNotFoundError.
+        """
         if (found := self._models.get(name)) is not None and found.problem is None:
             self.asked = True
             return found
@@ -121,15 +128,17 @@ class Catalog:
         return self.find(name)
 
     async def listing(self) -> list[Model]:
-        """Return the models, at most a second old unless a disk does not answer."""
+        """Return the models, at most FRESH_SECONDS old unless a disk does not answer."""
         if time.monotonic() - self._listed_at >= FRESH_SECONDS:
             await self.rescan()
         return self.known()
 
     async def rescan(self, urgent: bool = False) -> None:
-        """Wait for a scan that begins from now on: at once where it is `urgent`, else a second after the last one.
-        Gives up after PATIENCE_SECONDS."""
-        scan = asyncio.wrap_future(self._scans.request(urgent))
+        """Wait for a scan that begins after this call, at once if it is `urgent`, else a second after the last one.
+
+        Returns after PATIENCE_SECONDS at the latest.
+        """
+        scan = asyncio.wrap_future(self._scanner.request(urgent))
         await asyncio.wait([scan], timeout=PATIENCE_SECONDS)
         if scan.done():
             scan.result()
@@ -137,13 +146,13 @@ class Catalog:
     # ---- for threads ----
 
     def models(self) -> list[Model]:
-        """Return lmx/guide, then the others by id; at most a second old. Blocking."""
+        """Return lmx/guide, then the others by id, at most FRESH_SECONDS old. Blocking."""
         if time.monotonic() - self._listed_at >= FRESH_SECONDS:
             return self.refresh()
         return list(self._models.values())
 
     def locate(self, name: str) -> Model:
-        """Return what `seek` does. Blocking. Raises ModelNotFoundError."""
+        """Return the model that `seek` returns. Blocking. Raises ModelNotFoundError."""
         with suppress(ModelNotFoundError):
             if (model := self.find(name)).problem is None:
                 return model
@@ -151,8 +160,8 @@ class Catalog:
         return self.find(name)
 
     def refresh(self) -> list[Model]:
-        """Return the models after a scan that begins now. Blocking, with a limit for a disk that does not answer."""
-        wait_for(self._scans.request(urgent=True), REFRESH_SECONDS)
+        """Return the models after a scan that begins now. Blocking, for REFRESH_SECONDS at most."""
+        wait_for(self._scanner.request(urgent=True), REFRESH_SECONDS)
         return list(self._models.values())
 
     # ---- the scan ----
@@ -162,12 +171,12 @@ class Catalog:
         begun = time.thread_time()
         described: dict[str, Description] = {}
         listed: dict[str, Model] = {}
-        for place in [ModelRoot("built-in", BUILT_IN), *self._places]:
-            if place in scan.left_out:
-                self._keep(place, described, listed)
+        for root in [ModelRoot("built-in", BUILT_IN), *self._roots]:
+            if root in scan.left_out:
+                self._keep(root, described, listed)
             elif not scan.abandoned:
-                scan.enter(place)
-                self._scan_place(place, scan, described, listed)
+                scan.enter(root)
+                self._scan_root(root, scan, described, listed)
         if scan.abandoned:
             return
         guide = [listed.pop(GUIDE)] if GUIDE in listed else []
@@ -177,38 +186,40 @@ class Catalog:
             self._known = described
             self._write()
 
-    def _scan_place(
-        self, place: ModelRoot, scan: Scan, described: dict[str, Description], listed: dict[str, Model]
+    def _scan_root(
+        self, root: ModelRoot, scan: Scan, described: dict[str, Description], listed: dict[str, Model]
     ) -> None:
         found_here: dict[str, Description] = {}
         models: list[Model] = []
-        for found in [ModelFolder(GUIDE, BUILT_IN, "built-in")] if place.source == "built-in" else model_folders(place):
+        for found in [ModelFolder(GUIDE, BUILT_IN, "built-in")] if root.source == "built-in" else model_folders(root):
             key = key_of(found)
             entry = found_here[key] = self._describe(key, found)
             if (model := entry.model) is not None:
-                if model.id in listed:  # the same id in two places: the first keeps it, the others name their place
+                if (
+                    model.id in listed
+                ):  # of equal ids, the first model keeps it, and the others get the source as a prefix
                     model = msgspec.structs.replace(model, id=f"{found.source}:{model.id}")
                 listed[model.id] = completed(model, self._complete)
                 models.append(listed[model.id])
             scan.progress()
         described |= found_here
         if not scan.abandoned:
-            self._by_place[place], self._described_by_place[place] = models, found_here
+            self._by_root[root], self._described_by_root[root] = models, found_here
 
-    def _keep(self, place: ModelRoot, described: dict[str, Description], listed: dict[str, Model]) -> None:
-        """Take over what the last scan found in a place that does not answer."""
-        described |= self._described_by_place.get(place, {})
-        listed |= {model.id: model for model in self._by_place.get(place, [])}
+    def _keep(self, root: ModelRoot, described: dict[str, Description], listed: dict[str, Model]) -> None:
+        """Copy the last result of a root that does not answer."""
+        described |= self._described_by_root.get(root, {})
+        listed |= {model.id: model for model in self._by_root.get(root, [])}
 
     def _describe(self, key: str, found: ModelFolder) -> Description:
         stamp = stamp_of(found.folder)
         known = self._known.get(key)
         if known is not None and known.stamp == stamp:
             return known
-        return Description(stamp=stamp, model=entry_of(found))
+        return Description(stamp=stamp, model=describe_folder(found))
 
     def _read(self) -> dict[str, Description]:
-        found = read_state(self._file, msgpack_of(SavedCatalog), limit=MAX_KEPT_BYTES) if self._file else None
+        found = read_state(self._file, msgpack_of(SavedCatalog), limit=MAX_SAVED_BYTES) if self._file else None
         return found.described if found and found.version == VERSION else {}
 
     def _write(self) -> None:
@@ -216,33 +227,33 @@ class Catalog:
             return
         try:
             write_state(self._file, msgspec.msgpack.encode(SavedCatalog(version=VERSION, described=self._known)))
-        except OSError:  # it only saves time
+        except OSError:  # the file only saves time
             return
 
 
 def not_found(name: str, models: Iterable[Model]) -> ModelNotFoundError:
-    """Return the error for an unknown name. It lists the nearest names only: a library may hold hundreds."""
+    """Return the error for an unknown name. It lists only similar names, since there may be hundreds of models."""
     nearest = nearest_names(name, [model.id for model in models])
-    listed = f"; the nearest: {', '.join(nearest)}" if nearest else ""
+    listed = f"; similar names: {', '.join(nearest)}" if nearest else ""
     return ModelNotFoundError(
         f"there is no model {name[:200]!r} here{listed}",
         param="model",
         hint=f"download it with: lmx pull {name}"
         if REPOSITORY.fullmatch(name)
-        else "`lmx ls` lists the models that are here",
+        else "`lmx ls` lists the installed models",
     )
 
 
 def ambiguous(name: str, close: Iterable[Model]) -> ModelNotFoundError:
-    """Return the error for a name without an owner that several models share."""
+    """Return the error for a name without an owner that matches several models."""
     listed = ", ".join(sorted(model.id for model in close)[:NEAREST])
-    return ModelNotFoundError(f"several models are named {name!r}: {listed}", param="model", hint="name the owner too")
+    return ModelNotFoundError(f"several models are named {name!r}: {listed}", param="model", hint="add the owner")
 
 
 def nearest_names(name: str, known: Sequence[str]) -> list[str]:
-    """Return at most NEAREST of the `known` ids, the most similar first; owners count where `name` has one."""
+    """Return at most NEAREST similar ids, the most similar first. Owners are compared if `name` has one."""
     whole = "/" in name
-    texts = {text if whole else text.rpartition("/")[2]: id for id in known[:MOST_COMPARED] if (text := id.lower())}
+    texts = {text if whole else text.rpartition("/")[2]: id for id in known[:MAX_COMPARED] if (text := id.lower())}
     return [texts[text] for text in difflib.get_close_matches(name.lower()[:100], texts, NEAREST, SIMILAR)]
 
 

@@ -1,6 +1,6 @@
-"""What a model's files say of it, read by hand and cheaply: nothing is trusted, and nothing is loaded.
+"""The description of a model from its files, which are read cheaply: nothing is loaded, and nothing is trusted.
 
-A repository that makes no sense is described as far as it goes, with the problem in one line; it never raises.
+A damaged model is described as far as possible, with its problem in one line.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.catalog.parameters import count_parameters
-from lmx_daemon.library.catalog.traits import abilities
+from lmx_daemon.library.catalog.traits import traits_of
 from lmx_daemon.library.disk.sizes import file_size
 from lmx_daemon.library.verify.code_files import code_in
 from lmx_daemon.memory.bounds import absurd
@@ -22,7 +22,7 @@ LENGTH_KEYS = ("max_position_embeddings", "max_sequence_length", "seq_length", "
 
 
 def describe(identity: str, path: Path, source: Any, revision: str | None) -> Model | None:
-    """The model in the folder `path`; None where the folder holds no language model at all."""
+    """Return the model in the folder `path`; None when the folder holds no language model. Raises OSError."""
     config = read_object(path / "config.json")
     weights = sorted(path.glob("*.safetensors"))
     if config is None and not weights and not any(path.glob("*.gguf")):
@@ -32,7 +32,7 @@ def describe(identity: str, path: Path, source: Any, revision: str | None) -> Mo
     text = template(path, tokenizer)
     config = config or {}
     sizes = [file_size(file) for file in weights]
-    can = abilities(config, text, names)
+    traits = traits_of(config, text, names)
     return Model(
         id=identity,
         path=str(path),
@@ -43,12 +43,12 @@ def describe(identity: str, path: Path, source: Any, revision: str | None) -> Mo
         quantization=quantization(config),
         parameters=count_parameters(weights, config),
         context_length=context_length(config, tokenizer),
-        chat=can.chat,
-        tools=can.tools,
-        tool_parser=can.tool_parser,
-        thinking=can.thinking,
-        vision=can.vision,
-        embedding=can.embedding,
+        chat=traits.chat,
+        tools=traits.tools,
+        tool_parser=traits.tool_parser,
+        thinking=traits.thinking,
+        vision=traits.vision,
+        embedding=traits.embedding,
         license=license_of(path),
         code=code_in(path, names),
         problem=problem_with(path, config, weights, sizes),
@@ -57,7 +57,7 @@ def describe(identity: str, path: Path, source: Any, revision: str | None) -> Mo
 
 
 def problem_with(path: Path, config: dict[str, Any], weights: list[Path], sizes: list[int]) -> str | None:
-    """Why it cannot be loaded, in one line."""
+    """Return why a model cannot be loaded, in one line; None when it can."""
     if not weights:
         if any(path.glob("*.gguf")):
             return "GGUF only: pull an MLX version"
@@ -65,11 +65,11 @@ def problem_with(path: Path, config: dict[str, Any], weights: list[Path], sizes:
             return "PyTorch weights only: pull an MLX version"
         return "no weights: pull it again"
     if any(valid_text(file.name) != file.name for file in weights):
-        return "the name of a weights' file is not UTF-8: rename it"
+        return "the name of a weight file is not UTF-8: rename it"
     if not config:
-        return "config.json is missing or broken: pull it again"
-    if (nonsense := absurd(config)) is not None:
-        return nonsense
+        return "config.json is missing or damaged: pull it again"
+    if (fault := absurd(config)) is not None:
+        return fault
     index = read_index(path / "model.safetensors.index.json")
     wanted = index.get("weight_map") if index else None
     missing = {str(name) for name in wanted.values()} - {f.name for f in weights} if isinstance(wanted, dict) else set()
@@ -83,7 +83,7 @@ def problem_with(path: Path, config: dict[str, Any], weights: list[Path], sizes:
 
 
 def license_of(path: Path) -> str | None:
-    """As the front matter of the model card says."""
+    """Return the license that the front matter of the model card names."""
     try:
         with open_model_file(path / "README.md") as card:
             lines = card.read(MAX_CARD_BYTES).decode(errors="replace").splitlines()
@@ -91,19 +91,19 @@ def license_of(path: Path) -> str | None:
         return None
     if not lines or lines[0].strip() != "---":
         return None
-    told = {"license": "", "license_name": ""}
+    found = {"license": "", "license_name": ""}
     for line in lines[1:]:
         if line.strip() == "---":
             break
         key, colon, value = line.partition(":")
-        if colon and key in told:
-            told[key] = value.strip().strip("\"'")[:100]
-    named = told["license_name"] if told["license"] in ("", "other") else ""
-    return named or told["license"] or None
+        if colon and key in found:
+            found[key] = value.strip().strip("\"'")[:100]
+    named = found["license_name"] if found["license"] in ("", "other") else ""
+    return named or found["license"] or None
 
 
 def quantization(config: dict[str, Any]) -> str | None:
-    """ "4-bit", "mxfp4", "bfloat16"."""
+    """Return the name of a quantization or of a type: "4-bit", "mxfp4", "bfloat16"; None when it is unknown."""
     for name in ("quantization", "quantization_config"):
         found = config.get(name)
         if isinstance(found, dict):
@@ -118,6 +118,7 @@ def quantization(config: dict[str, Any]) -> str | None:
 
 
 def context_length(config: dict[str, Any], tokenizer: dict[str, Any]) -> int | None:
+    """Return the longest context that the configs state, in tokens; None when it is unknown."""
     nested = config.get("text_config")
     for source in (nested if isinstance(nested, dict) else {}, config):
         for name in LENGTH_KEYS:
@@ -127,12 +128,12 @@ def context_length(config: dict[str, Any], tokenizer: dict[str, Any]) -> int | N
 
 
 def _length(value: Any) -> int | None:
-    """Tokens; None for what cannot be a number of them, as the 1e30 that stands for "no limit"."""
+    """Return a number of tokens; None for values such as 1e30, which stands for "no limit"."""
     return value if type(value) is int and 0 < value < 100_000_000 else None
 
 
 def template(path: Path, tokenizer: dict[str, Any]) -> str:
-    """The chat template's text; named ones joined."""
+    """Return the text of the chat template; named templates are joined."""
     file = path / "chat_template.jinja"
     try:
         if (data := read_model_file(file, MAX_TEMPLATE_BYTES)) is not None:

@@ -1,4 +1,4 @@
-"""The catalog's entry of one model: the boundary behind which any fault in its files is a `problem` of that entry."""
+"""The catalog's entry of one model: the boundary at which any error in its files becomes a `problem` of the entry."""
 
 import hashlib
 import logging
@@ -16,24 +16,24 @@ from lmx_daemon.library.catalog.roots import ModelFolder
 LOGGER = logging.getLogger("lmx.catalog")
 
 
-def entry_of(found: ModelFolder) -> Model | None:
-    """Return the model, or an entry with the reason why it cannot be described; None where there is no model."""
+def describe_folder(found: ModelFolder) -> Model | None:
+    """Return the model, or an entry with the reason why it cannot be described; None when there is no model."""
     try:
         if valid_text(str(found.folder)) != str(found.folder):
             return _broken(found, "its path is not UTF-8: rename the folder")
         model = describe(found.id, found.folder, found.source, found.revision)
         return None if model is None else _encodable(model)
-    except (FileNotFoundError, NotADirectoryError):  # it vanished
+    except (FileNotFoundError, NotADirectoryError):  # it was removed
         return None
     except OSError as error:
         return _broken(found, f"it cannot be read: {error.strerror or error}")
-    except Exception as error:  # the description of one model: a fault in it must not hide the others
+    except Exception as error:  # the description of one model: an error in it must not hide the others
         LOGGER.exception("%s cannot be described", found.id)
         return _broken(found, f"it cannot be described: {type(error).__name__}")
 
 
 def completed(model: Model, complete: Callable[[Model], Model]) -> Model:
-    """Return the model with what is not in its files; the same boundary."""
+    """Return the model completed by what is not in its files, or with a problem."""
     try:
         return complete(model)
     except Exception as error:  # the description of one model, as above
@@ -42,12 +42,12 @@ def completed(model: Model, complete: Callable[[Model], Model]) -> Model:
 
 
 def key_of(found: ModelFolder) -> str:
-    """Return text that differs for different folders, and is valid also where their paths are not."""
+    """Return a text that is unique for a folder, and valid even if the folder's path is not."""
     return f"{found.source}:{found.id}:{os.fsencode(found.folder).decode(errors='backslashreplace')}"
 
 
 def stamp_of(folder: Path) -> str:
-    """Return text that changes when the folder's list of files does, or the size or time of one of them."""
+    """Return a text that changes with the folder's list of files, and with the size or time of a file."""
     digest = hashlib.blake2b(os.fsencode(folder), digest_size=16)
     try:
         with os.scandir(folder) as entries:
@@ -55,7 +55,7 @@ def stamp_of(folder: Path) -> str:
                 try:
                     status = entry.stat()
                     state = f"\0{status.st_size} {status.st_mtime_ns} {status.st_ino}\n"
-                except OSError:  # a link into nothing
+                except OSError:  # a broken link
                     state = "\0-\n"
                 digest.update(os.fsencode(entry.name) + state.encode())
     except OSError:

@@ -1,4 +1,4 @@
-"""Whether a model fits this machine: the same plan as loading it, for models on disk and on the Hub."""
+"""Memory plans of models on the disk and on the Hub, and whether they fit this machine."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,31 +12,33 @@ from lmx_daemon.memory.shape import ModelShape, Weights, guessed_weights, read_s
 from lmx_daemon.storage.safetensors import BITS
 
 PLANNED_CONTEXT = 8_192
-"""Tokens that keys and values of a model to be chosen are planned for, where nobody asks for another length."""
+"""Context length for which models on the Hub are planned by default, in tokens."""
 
 
 @dataclass(frozen=True)
 class MachineCapacity:
-    """What models may use here at most, what they are computed with, and the pool's answer for so many bytes."""
+    """The memory that models may use on this machine, and the device that computes them."""
 
     cap: int
+    """Bytes for all models together."""
     device: Device
     fit: Callable[[int], Fit]
+    """Returns whether a number of bytes fits beside the loaded models."""
     measured: Callable[[Model], Measured | None] = lambda model: None
-    """What a load has told of a model."""
+    """Returns what earlier loads of a model have measured."""
 
     def plan(self, model: Model) -> MemoryPlan:
-        """Of a model that is here: as loading it would plan. Blocking."""
+        """Return the memory plan of a load of an installed model. Blocking."""
         return plan_for(read_shape(Path(model.path)), Demand(), self.device, self.measured(model))
 
 
-def plan(shape: ModelShape, machine: MachineCapacity, context: int | None = None) -> MemoryPlan:
-    """Of a model on the Hub."""
+def plan_remote(shape: ModelShape, machine: MachineCapacity, context: int | None = None) -> MemoryPlan:
+    """Return the memory plan of a model on the Hub."""
     return plan_for(shape, Demand(context=context or PLANNED_CONTEXT), machine.device)
 
 
 def remote_shape(config: Mapping[str, Any], by_type: Mapping[str, int], size: int | None) -> ModelShape | None:
-    """Of a model on the Hub: its config, and how many numbers of each type its weights hold, or else their size."""
+    """Return the shape of a model on the Hub, from its number of elements by type, else from its size."""
     if by_type and all(kind in BITS and count >= 0 for kind, count in by_type.items()):
         weights = Weights({kind: count * BITS[kind] // 8 for kind, count in by_type.items()}, "computed")
         return ModelShape(config, weights)

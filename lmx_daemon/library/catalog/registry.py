@@ -1,8 +1,9 @@
-"""The models as the daemon knows them: what their files say, completed by proofs, trust, uses and upstream's news, and
-the one answer to whether a model may be loaded. It changes no model's files."""
+"""The model registry: the catalog, completed by verification, trust, last use and newer commits on the Hub.
+
+It decides whether a model may be loaded, and does not change the files of models.
+"""
 
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -21,10 +22,13 @@ from lmx_daemon.library.verify.trust import TrustStore, untrusted_code
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import LibrarySettings
 
-SHOWN = 2
+MAX_SHOWN = 2
+"""Number of code files that the problem of a model names."""
 
 
 class ModelRegistry:
+    """The installed models, with the stores of what lmx knows about them."""
+
     def __init__(self, home: Home, settings: Callable[[], LibrarySettings], environ: Mapping[str, str]) -> None:
         self.root = home.root / "library"
         self.imported = home.root / "models"
@@ -32,33 +36,33 @@ class ModelRegistry:
         self.trust = TrustStore(self.root / "trusted.json")
         self.last_used = LastUsed(self.root / "used.json")
         self.newer: Callable[[Model], str | None] = lambda model: None
-        """Upstream's commit where it is another one; set by who asks the Hub."""
+        """Returns the commit on the Hub if it differs from the installed one; set by the check for updates."""
         self.cache = hub_cache(environ)
         self.catalog = Catalog(
             environ,
-            list(self._places(settings(), environ)),
+            list(self._roots(settings(), environ)),
             complete=self._complete,
-            kept=self.root / "described.msgpack",
+            saved=self.root / "described.msgpack",
         )
 
     def find(self, name: str) -> Model:
-        """Return a model for a request or a load, from memory; it counts as used. Raises ModelNotFoundError."""
+        """Return a model from memory for a request or a load, and note its use. Raises ModelNotFoundError."""
         model = self.catalog.find(name)
         self.last_used.note(model.id)
         return model
 
     def clear(self, model: Model) -> bool:
-        """Whether the model's own code may run; blocking, for a thread.
+        """Check a model before its load, and return whether its own code may run. Blocking.
 
-        Raises UntrustedModelError for code that nobody allowed, and ModelLoadError for files that have changed.
+        Raises UntrustedModelError for code that is not trusted, and ModelLoadError for files that have changed.
         """
         self.refuse_changed(model)
         if faults := broken_headers(Path(model.path)):
             raise ModelLoadError(
-                f"{model.id} cannot be loaded: {faults[0].path} {faults[0].reason}", hint=way_out(model)
+                f"{model.id} cannot be loaded: {faults[0].path} {faults[0].reason}", hint=repair_hint(model)
             )
         folder = Path(model.path)
-        code = code_in(folder, {file.name for file in folder.iterdir()})  # the listing may be a second old
+        code = code_in(folder, {file.name for file in folder.iterdir()})  # the catalog may be out of date
         if not code:
             return False
         if self.trust.allows(model):
@@ -66,15 +70,16 @@ class ModelRegistry:
         raise untrusted_code(model.id, code)
 
     def refuse_changed(self, model: Model) -> None:
+        """Raise ModelLoadError when a file differs from the manifest. Blocking."""
         manifest = self.manifests.get(model)
         faults = changed_files(manifest, Path(model.path)) if manifest else []
         if faults:
             raise ModelLoadError(
-                f"{model.id} cannot be loaded: {faults[0].path} {faults[0].reason} since it was proved",
-                hint=way_out(model),
+                f"{model.id} cannot be loaded: {faults[0].path} {faults[0].reason} since it was verified",
+                hint=repair_hint(model),
             )
 
-    def _places(self, settings: LibrarySettings, environ: Mapping[str, str]) -> Iterable[ModelRoot]:
+    def _roots(self, settings: LibrarySettings, environ: Mapping[str, str]) -> Iterable[ModelRoot]:
         yield ModelRoot("hub", self.cache)
         yield ModelRoot("imported", self.imported)
         if settings.lmstudio:
@@ -88,11 +93,11 @@ class ModelRegistry:
         problem = model.problem
         if problem is None and manifest is not None and (faults := changed_files(manifest, Path(model.path))):
             more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
-            problem = f"changed since it was proved ({faults[0].name}{more}): lmx verify {model.id}"
+            problem = f"changed since it was verified ({faults[0].name}{more}): lmx verify {model.id}"
         trusted = bool(model.code) and self.trust.is_listed(model)
         if problem is None and model.code and not trusted:
-            names = ", ".join(model.code[:SHOWN]) + (", ..." if len(model.code) > SHOWN else "")
-            problem = f"carries code or pickles ({names}): see lmx trust {model.id}"
+            names = ", ".join(model.code[:MAX_SHOWN]) + (", ..." if len(model.code) > MAX_SHOWN else "")
+            problem = f"contains code or pickles ({names}): see lmx trust {model.id}"
         return msgspec.structs.replace(
             model,
             problem=problem,
@@ -103,17 +108,8 @@ class ModelRegistry:
         )
 
 
-def way_out(model: Model) -> str:
-    mend = "fetches what is wrong again" if model.source == "hub" else "tells which files are wrong"
+def repair_hint(model: Model) -> str:
+    """Return the hint for a model whose files differ from the manifest."""
+    effect = "fetches the wrong files again" if model.source == "hub" else "lists the wrong files"
     repair = f"lmx verify {model.id}" + (" --repair" if model.source == "hub" else "")
-    return f"`{repair}` {mend}; if the change is yours: lmx verify {model.id} --accept"
-
-
-def age(at: float) -> str:
-    """In words: "3 minutes", "2 days"."""
-    seconds = max(0.0, time.time() - at)
-    for name, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds >= length:
-            count = int(seconds // length)
-            return f"{count} {name}{'s' if count > 1 else ''}"
-    return "a moment"
+    return f"`{repair}` {effect}; if the change is intended: lmx verify {model.id} --accept"

@@ -1,7 +1,7 @@
-"""Scans of the models' places: one at a time, shared by all that ask, in a thread that may hang without harm.
+"""Scans of the model roots: one at a time, shared by all callers, in a thread that may hang without harm.
 
-A scan that makes no progress is abandoned with its thread, and its place is left out until that thread returns: each
-place costs one thread at most. It has no knowledge of models.
+A scan without progress is abandoned with its thread, and its root is left out until that thread returns, so that each
+root costs one thread at most. This module does not depend on models.
 """
 
 import logging
@@ -12,35 +12,35 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 EVERY_SECONDS = 1.0
-"""Time between the starts of two scans that nobody needs sooner."""
+"""Shortest time between the starts of two scans, unless one is urgent."""
 HUNG_SECONDS = 20.0
-"""A scan without progress for this long is abandoned."""
+"""Time without progress after which a scan is abandoned."""
 
 
 class Scan:
-    """One scan under way. Its thread calls `enter` for each place and `progress` for each model."""
+    """One running scan. Its thread calls `enter` for each root and `progress` for each model."""
 
     def __init__(self, left_out: frozenset[Hashable]) -> None:
         self.left_out = left_out
-        """Places in which an earlier scan still hangs."""
+        """Roots in which an earlier scan still hangs."""
         self.abandoned = False
-        self.place: Hashable = None
+        self.root: Hashable = None
         self.hung_at: Hashable = None
-        """The place at which it was abandoned; its thread may go on after all, and leave that place."""
+        """The root at which the scan was abandoned. Its thread may continue later and leave that root."""
         self.progressed_at = time.monotonic()
 
-    def enter(self, place: Hashable) -> None:
-        """Note that the scan now reads `place`."""
-        self.place = place
+    def enter(self, root: Hashable) -> None:
+        """Note that the scan now reads `root`."""
+        self.root = root
         self.progress()
 
     def progress(self) -> None:
-        """Note that the scan has not hung."""
+        """Note that the scan makes progress."""
         self.progressed_at = time.monotonic()
 
 
 class Scanner:
-    """`work` does a scan. Its result counts only while the scan is not abandoned."""
+    """Runs scans. `work` performs one; its result counts only if the scan is not abandoned."""
 
     def __init__(self, work: Callable[[Scan], None], hung_seconds: float = HUNG_SECONDS) -> None:
         self._work = work
@@ -49,14 +49,17 @@ class Scanner:
         self._thread: threading.Thread | None = None
         self._running: Scan | None = None
         self._wanted: Future[None] | None = None
-        """The next scan's, shared by all that asked since the last one began."""
+        """The end of the next scan, shared by all requests since the last one began."""
         self._urgent = False
         self._begun_at = -EVERY_SECONDS
         self._hung: set[Hashable] = set()
 
     def request(self, urgent: bool) -> "Future[None]":
-        """Return a future of the end of a scan that begins from now on. Never blocks; callers wait with a limit, and do
-        not cancel it. Unless `urgent`, the scan begins at least EVERY_SECONDS after the last one."""
+        """Return the end of a scan that begins after this call, as a future. Never blocks.
+
+        Callers wait with a limit and do not cancel the future. Unless it is `urgent`, the scan begins at least
+        EVERY_SECONDS after the last one.
+        """
         with self._changed:
             self._abandon_hung()
             wanted = self._wanted = self._wanted or Future()
@@ -69,13 +72,13 @@ class Scanner:
 
     def _abandon_hung(self) -> None:
         scan = self._running
-        if scan is None or time.monotonic() - scan.progressed_at < self._hung_seconds or scan.place in self._hung:
+        if scan is None or time.monotonic() - scan.progressed_at < self._hung_seconds or scan.root in self._hung:
             return
         logging.getLogger("lmx.library").warning(
-            "%s does not answer; its models are listed as they were until it does", scan.place
+            "%s does not answer; its models are listed from the last scan until it does", scan.root
         )
-        scan.abandoned, scan.hung_at = True, scan.place
-        self._hung.add(scan.place)
+        scan.abandoned, scan.hung_at = True, scan.root
+        self._hung.add(scan.root)
         self._running = self._thread = None
 
     def _run(self) -> None:
@@ -83,7 +86,7 @@ class Scanner:
             scan, served = begun
             try:
                 self._work(scan)
-            except BaseException as error:  # the top of a thread: whoever asked gets it
+            except BaseException as error:  # the top of a thread: the callers get the error
                 served.set_exception(error)
             else:
                 served.set_result(None)
@@ -94,7 +97,7 @@ class Scanner:
                 self._running = None
 
     def _begin(self) -> "tuple[Scan, Future[None]] | None":
-        """Wait until the next scan may begin; None where none is wanted, and the thread ends."""
+        """Wait until the next scan may begin, and return it; None when none is wanted, and the thread ends."""
         with self._changed:
             while self._wanted is not None:
                 delay = 0.0 if self._urgent else self._begun_at + EVERY_SECONDS - time.monotonic()
@@ -109,6 +112,6 @@ class Scanner:
 
 
 def wait_for(scan: "Future[None]", seconds: float) -> None:
-    """Block until the scan has ended, at most for `seconds`. Raises what the scan raised."""
+    """Block until a scan has ended, at most for `seconds`. Raises the error of the scan."""
     with suppress(TimeoutError):
         scan.result(seconds)

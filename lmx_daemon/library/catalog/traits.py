@@ -1,5 +1,7 @@
-"""What a model can do, read from its files and never from its name: chat, tools and their parser, thinking, vision,
-embedding. The engine's own answer, once it is loaded, is the truth; this is told before that."""
+"""The abilities of a model, read from its files and never from its name: chat, tools, thinking, vision, embedding.
+
+Once the model is loaded, the engine's own report replaces them.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ PARSERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("mistral", ("[TOOL_CALLS]",)),
     ("json_tools", ("<tool_call>", "tool_call.name")),
 )
-"""mlx-lm's parsers by the words of the chat template that call for them, in mlx-lm's order."""
+"""Tool-call parsers of mlx-lm, with the words of the chat template that select each one, in mlx-lm's order."""
 VISION_KEYS = ("vision_config", "visual", "image_token_id", "image_token_index", "vision_tower", "mm_vision_tower")
 EMBEDDING_FILES = ("modules.json", "config_sentence_transformers.json", "1_Pooling")
 HEADS = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ForImageTextToText")
@@ -28,6 +30,8 @@ HEADS = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ForImageText
 
 @dataclass(frozen=True)
 class ModelTraits:
+    """Abilities of one model."""
+
     chat: bool
     tools: bool
     tool_parser: str | None
@@ -36,8 +40,8 @@ class ModelTraits:
     embedding: bool
 
 
-def abilities(config: dict[str, Any], template: str, names: Collection[str]) -> ModelTraits:
-    """From config.json, the chat template's text, and the names of the repository's files."""
+def traits_of(config: dict[str, Any], template: str, names: Collection[str]) -> ModelTraits:
+    """Return the traits of a model from its config.json, its chat template, and the names of its files."""
     parser = next((name for name, words in PARSERS if all(word in template for word in words)), None)
     architectures = config.get("architectures")
     heads = [str(name) for name in architectures] if isinstance(architectures, list) else []

@@ -13,8 +13,8 @@ import msgspec
 from lmx_daemon.contract.errors import HubError, LmxError, NotFoundError
 from lmx_daemon.contract.library import Offer, Offers, SearchRequest
 from lmx_daemon.library.catalog.describe import context_length, quantization
-from lmx_daemon.library.catalog.fit import MachineCapacity, plan, remote_shape
-from lmx_daemon.library.catalog.traits import abilities
+from lmx_daemon.library.catalog.fit import MachineCapacity, plan_remote, remote_shape
+from lmx_daemon.library.catalog.traits import traits_of
 from lmx_daemon.library.hub.client import HubClient
 from lmx_daemon.library.hub.hub import Hub
 from lmx_daemon.library.hub.models import HubModel, approximate_parameters, parse_model, trim_config
@@ -94,8 +94,8 @@ class Search:
         """Return a model with the memory that it needs on this machine."""
         machine = self._machine()
         shape = remote_shape(found.config, found.by_type, found.storage)
-        needed = plan(shape, machine, context) if shape and found.config else None
-        can = abilities(found.config, found.template, ())
+        needed = plan_remote(shape, machine, context) if shape and found.config else None
+        traits = traits_of(found.config, found.template, ())
         return Offer(
             id=found.id,
             commit=found.commit,
@@ -109,9 +109,9 @@ class Search:
             likes=found.likes,
             updated_at=found.updated_at,
             gated=found.gated,
-            tools=can.tools,
-            thinking=can.thinking,
-            vision=can.vision or found.kind == "image-text-to-text",
+            tools=traits.tools,
+            thinking=traits.thinking,
+            vision=traits.vision or found.kind == "image-text-to-text",
             embedding=found.kind in EMBEDDING_KINDS,
             memory=needed.bytes if needed else None,
             memory_context=needed.context if needed else None,

@@ -31,7 +31,7 @@ from lmx_daemon.library.catalog.catalog import NEAREST, Catalog
 from lmx_daemon.library.catalog.describe import describe
 from lmx_daemon.library.catalog.parameters import count_parameters
 from lmx_daemon.library.catalog.roots import ModelRoot, lmstudio_folders
-from lmx_daemon.library.catalog.traits import abilities
+from lmx_daemon.library.catalog.traits import traits_of
 from lmx_daemon.storage.safetensors import read_header
 from tests.library.repositories import make_cached, make_folder
 
@@ -47,7 +47,7 @@ JSON = recursive(LEAVES, lambda inner: lists(inner, max_size=4) | dictionaries(K
 
 
 def catalog_of(*places: ModelRoot, kept: Path | None = None) -> Catalog:
-    return Catalog({}, places, kept=kept)
+    return Catalog({}, places, saved=kept)
 
 
 def ids(catalog: Catalog) -> list[str]:
@@ -159,10 +159,10 @@ class TestDescriptions:
     def test_they_are_kept_over_a_restart(self, tmp_path: Path) -> None:
         make_folder(tmp_path / "models" / "one")
         kept = tmp_path / "kept"
-        first = catalog_of(ModelRoot("folder", tmp_path / "models"), kept=kept).refresh()
-        assert catalog_of(ModelRoot("folder", tmp_path / "models"), kept=kept).refresh() == first
+        first = catalog_of(ModelRoot("folder", tmp_path / "models"), saved=kept).refresh()
+        assert catalog_of(ModelRoot("folder", tmp_path / "models"), saved=kept).refresh() == first
         kept.write_bytes(b"nonsense")
-        assert catalog_of(ModelRoot("folder", tmp_path / "models"), kept=kept).refresh() == first
+        assert catalog_of(ModelRoot("folder", tmp_path / "models"), saved=kept).refresh() == first
 
     def test_what_has_not_changed_is_not_read_again(self, tmp_path: Path) -> None:
         for number in range(20):
@@ -195,8 +195,8 @@ class TestDescriptions:
         ],
     )
     def test_abilities(self, config: dict[str, Any], template: str, names: tuple[str, ...], expected: set[str]) -> None:
-        can = abilities(config, template, names)
-        told = {name for name in ("vision", "embedding", "chat", "thinking", "tools") if getattr(can, name)}
+        traits = traits_of(config, template, names)
+        told = {name for name in ("vision", "embedding", "chat", "thinking", "tools") if getattr(traits, name)}
         assert told - ({"chat"} if "vision" in expected else set()) == expected
 
     def test_packed_weights_are_counted_by_their_scales(self, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def ids(library: Library) -> list[str]:
 
 async def bring(library: Library, path: Path, identity: str | None = None, copy: bool = False) -> VerifyUpdate:
     request = ImportRequest(path=str(path), id=identity, copy=copy)
-    return [update async for update in library.bring(request)][-1]
+    return [update async for update in library.import_model(request)][-1]
 
 
 def age(path: Path, seconds: float) -> None:
@@ -204,7 +204,7 @@ class TestImporting:
     async def test_links_by_default_and_hashes_are_recorded(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "else" / "where")
         library = library_of(tmp_path)
-        told = [update async for update in library.bring(ImportRequest(path=str(folder)))]
+        told = [update async for update in library.import_model(ImportRequest(path=str(folder)))]
         last = told[-1]
         assert told[0].state == "linking"
         assert (last.state, last.id, last.files) == ("recorded", "else/where", 5)
@@ -239,7 +239,7 @@ class TestImporting:
     async def test_a_copy_does_without_the_original(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "else" / "where")
         library = library_of(tmp_path)
-        told = [u async for u in library.bring(ImportRequest(path=str(folder), id="me/mine", copy=True))]
+        told = [u async for u in library.import_model(ImportRequest(path=str(folder), id="me/mine", copy=True))]
         assert (told[0].state, told[-1].state) == ("copying", "recorded")
         shutil.rmtree(folder)
         assert library.registry.clear(library.registry.catalog.locate("me/mine")) is False
