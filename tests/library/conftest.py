@@ -1,4 +1,4 @@
-"""A stand-in Hub in a process of its own, and a repository to pull from it."""
+"""Fixtures of the library's tests: a stand-in Hub in a process of its own, with a repository to pull."""
 
 import json
 import os
@@ -21,16 +21,17 @@ REPO = "maker/tiny"
 
 @dataclass
 class StandIn:
-    """The stand-in Hub: its repositories are folders under `root`."""
+    """The stand-in Hub. Its repositories are folders under `root`."""
 
     root: Path
     endpoint: str
 
     def faults(self, **faults: Any) -> None:
+        """Set the faults of the following responses; without arguments there are none."""
         self._ask("/_faults", json.dumps(faults).encode())
 
     def requests(self) -> list[dict[str, Any]]:
-        """What was asked since the last call."""
+        """Return the requests since the last call."""
         found: list[dict[str, Any]] = json.loads(self._ask("/_log"))
         return found
 
@@ -42,6 +43,7 @@ class StandIn:
 
 @pytest.fixture(scope="module")
 def hub_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    """Return a stand-in Hub without repositories."""
     root = tmp_path_factory.mktemp("hub")
     program = Path(__file__).parents[1] / "fakehub.py"
     process = subprocess.Popen([sys.executable, str(program), str(root)], stdout=subprocess.PIPE, text=True)
@@ -55,7 +57,7 @@ def hub_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
 
 @pytest.fixture
 def hub(hub_process: StandIn) -> Iterator[StandIn]:
-    """With one good repository and no faults."""
+    """Return a stand-in Hub with one repository and no faults."""
     import numpy
 
     folder = hub_process.root / REPO
@@ -74,9 +76,11 @@ def hub(hub_process: StandIn) -> Iterator[StandIn]:
 
 @pytest.fixture
 def environ(hub: StandIn, tmp_path: Path) -> dict[str, str]:
+    """Return the environment of a daemon that uses the stand-in Hub and an empty cache."""
     return {"HF_ENDPOINT": hub.endpoint, "HF_HUB_CACHE": str(tmp_path / "cache"), "PATH": os.environ["PATH"]}
 
 
 @pytest.fixture
 def pulls(environ: dict[str, str], tmp_path: Path) -> PullQueue:
+    """Return an empty queue of pulls."""
     return PullQueue(lambda: LibrarySettings(reserve_bytes=0), environ, tmp_path / "records")

@@ -1,4 +1,4 @@
-"""Models' folders as other programs leave them, made without MLX: small, whole, and easily spoilt."""
+"""Small model folders and cache repositories for tests, made without MLX."""
 
 import hashlib
 import json
@@ -46,7 +46,7 @@ def library_of(
 
 
 def make_folder(folder: Path, *, weights: str = "model.safetensors", side: int = 64, **config: Any) -> Path:
-    """A model's files in a plain folder."""
+    """Make a model's files in a plain folder, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(CONFIG | config))
     (folder / "tokenizer.json").write_text("{}")
@@ -58,7 +58,7 @@ def make_folder(folder: Path, *, weights: str = "model.safetensors", side: int =
 
 
 def make_cached(cache: Path, repo: str, commit: str = "1" * 40, *, main: bool = True, **changes: Any) -> Path:
-    """The same in the Hugging Face cache, as huggingface_hub leaves it; the snapshot's folder."""
+    """Make a model in the Hugging Face cache, with the layout of huggingface_hub, and return the snapshot's folder."""
     repository = cache / f"models--{repo.replace('/', '--')}"
     plain = make_folder(cache / ".making", **changes)
     snapshot = repository / "snapshots" / commit
@@ -78,11 +78,12 @@ def make_cached(cache: Path, repo: str, commit: str = "1" * 40, *, main: bool = 
 
 
 def git_sha1(content: bytes) -> str:
+    """Return git's SHA-1 of a file with this content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def flip(file: Path) -> None:
-    """Another byte, in the middle, in place; the time says so."""
+    """Change one byte in the middle of a file, in place."""
     path = Path(os.path.realpath(file))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF

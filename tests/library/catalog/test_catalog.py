@@ -1,4 +1,4 @@
-"""What is listed, from where, under which id, and what is read of it."""
+"""The catalog: roots, ids, lookups, descriptions, and damaged or hostile files."""
 
 import json
 import os
@@ -46,16 +46,16 @@ LEAVES = none() | booleans() | integers() | floats(allow_nan=False) | text(max_s
 JSON = recursive(LEAVES, lambda inner: lists(inner, max_size=4) | dictionaries(KEYS, inner, max_size=6), max_leaves=20)
 
 
-def catalog_of(*places: ModelRoot, kept: Path | None = None) -> Catalog:
-    return Catalog({}, places, saved=kept)
+def catalog_of(*roots: ModelRoot, saved: Path | None = None) -> Catalog:
+    return Catalog({}, roots, saved=saved)
 
 
 def ids(catalog: Catalog) -> list[str]:
     return [model.id for model in catalog.refresh()]
 
 
-class TestPlaces:
-    def test_the_cache_lm_studio_and_folders(self, tmp_path: Path) -> None:
+class TestRoots:
+    def test_models_of_every_kind_of_root_are_listed(self, tmp_path: Path) -> None:
         make_cached(tmp_path / "cache", "maker/one")
         make_folder(tmp_path / "studio" / "someone" / "two")
         make_folder(tmp_path / "mine" / "three")
@@ -72,7 +72,7 @@ class TestPlaces:
         ]  # fmt: skip
         assert {m.id: m.source for m in catalog.models()}["someone/two"] == "lmstudio"
 
-    def test_the_same_id_twice_is_two_models(self, tmp_path: Path) -> None:
+    def test_second_model_of_an_id_gets_its_source_as_a_prefix(self, tmp_path: Path) -> None:
         make_cached(tmp_path / "cache", "maker/one")
         make_folder(tmp_path / "studio" / "maker" / "one")
         catalog = catalog_of(ModelRoot("hub", tmp_path / "cache"), ModelRoot("lmstudio", tmp_path / "studio"))
@@ -80,7 +80,7 @@ class TestPlaces:
         assert catalog.locate("maker/one").source == "hub"
         assert catalog.locate("lmstudio:maker/one").source == "lmstudio"
 
-    def test_lm_studio_folders_are_listed_without_a_look_at_them(self, tmp_path: Path) -> None:
+    def test_lm_studio_folders_are_returned_without_reading_them(self, tmp_path: Path) -> None:
         """A folder on a disk that does not answer must not delay the daemon's start."""
         defaults = [tmp_path / ".lmstudio" / "models", tmp_path / ".cache" / "lm-studio" / "models"]
         assert lmstudio_folders({"HOME": str(tmp_path)}) == defaults
@@ -95,31 +95,31 @@ class TestPlaces:
         (tmp_path / ".lmstudio" / "settings.json").write_text(json.dumps({"downloadsFolder": named}))
         assert len(lmstudio_folders({"HOME": str(tmp_path)})) == 2
 
-    def test_folders_that_are_none_or_not_readable_are_no_error(self, tmp_path: Path) -> None:
+    def test_unreadable_roots_are_empty(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         assert ids(catalog_of(ModelRoot("folder", tmp_path / "file"), ModelRoot("hub", tmp_path / "no"))) == [
             "lmx/guide"
         ]
 
-    def test_what_lm_studio_has_besides_is_not_listed(self, tmp_path: Path) -> None:
+    def test_gguf_models_are_not_listed(self, tmp_path: Path) -> None:
         (tmp_path / "owner" / "gguf").mkdir(parents=True)
         (tmp_path / "owner" / "gguf" / "model.gguf").write_bytes(b"GGUF")
         assert ids(catalog_of(ModelRoot("lmstudio", tmp_path), ModelRoot("folder", tmp_path))) == ["lmx/guide"]
 
 
-class TestFinding:
-    def test_by_the_end_of_its_name_and_without_case(self, tmp_path: Path) -> None:
+class TestLookup:
+    def test_model_is_found_without_its_owner_and_case(self, tmp_path: Path) -> None:
         make_cached(tmp_path, "Maker/One-4bit")
         catalog = catalog_of(ModelRoot("hub", tmp_path))
         assert catalog.locate("one-4BIT").id == "Maker/One-4bit"
 
-    def test_what_has_just_arrived_is_found(self, tmp_path: Path) -> None:
+    def test_new_model_is_found_at_once(self, tmp_path: Path) -> None:
         catalog = catalog_of(ModelRoot("hub", tmp_path))
         catalog.models()
         make_cached(tmp_path, "maker/one")
         assert catalog.locate("maker/one").context_length == 2048
 
-    def test_name_that_several_owners_share_is_refused_with_their_ids(self, tmp_path: Path) -> None:
+    def test_ambiguous_name_is_refused_with_the_matching_ids(self, tmp_path: Path) -> None:
         make_cached(tmp_path, "maker/one")
         make_cached(tmp_path, "other/one")
         with pytest.raises(ModelNotFoundError, match="maker/one, other/one"):
@@ -129,7 +129,7 @@ class TestFinding:
         with pytest.raises(ModelNotFoundError, match="maker/none"):
             catalog_of(ModelRoot("hub", tmp_path)).locate("maker/none")
 
-    def test_error_of_an_unknown_model_lists_the_nearest_names_only(self, tmp_path: Path) -> None:
+    def test_error_of_an_unknown_model_lists_similar_names(self, tmp_path: Path) -> None:
         for number in range(30):
             make_cached(tmp_path, f"maker/qwen-{number:02}")
         make_cached(tmp_path, "maker/llama-3.2-1b-instruct-4bit")
@@ -147,7 +147,7 @@ class TestFinding:
 
 
 class TestDescriptions:
-    def test_a_change_of_any_file_is_seen(self, tmp_path: Path) -> None:
+    def test_change_of_any_file_updates_the_description(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "one")
         catalog = catalog_of(ModelRoot("folder", tmp_path))
         catalog.refresh()
@@ -156,15 +156,15 @@ class TestDescriptions:
         catalog.refresh()
         assert catalog.locate("local/one").context_length == 4096
 
-    def test_they_are_kept_over_a_restart(self, tmp_path: Path) -> None:
+    def test_descriptions_survive_a_restart(self, tmp_path: Path) -> None:
         make_folder(tmp_path / "models" / "one")
-        kept = tmp_path / "kept"
-        first = catalog_of(ModelRoot("folder", tmp_path / "models"), saved=kept).refresh()
-        assert catalog_of(ModelRoot("folder", tmp_path / "models"), saved=kept).refresh() == first
-        kept.write_bytes(b"nonsense")
-        assert catalog_of(ModelRoot("folder", tmp_path / "models"), saved=kept).refresh() == first
+        saved = tmp_path / "saved"
+        first = catalog_of(ModelRoot("folder", tmp_path / "models"), saved=saved).refresh()
+        assert catalog_of(ModelRoot("folder", tmp_path / "models"), saved=saved).refresh() == first
+        saved.write_bytes(b"nonsense")
+        assert catalog_of(ModelRoot("folder", tmp_path / "models"), saved=saved).refresh() == first
 
-    def test_what_has_not_changed_is_not_read_again(self, tmp_path: Path) -> None:
+    def test_unchanged_model_is_not_read_again(self, tmp_path: Path) -> None:
         for number in range(20):
             make_folder(tmp_path / "mine" / f"model-{number}", side=2)
         catalog = catalog_of(ModelRoot("folder", tmp_path / "mine"))
@@ -173,14 +173,14 @@ class TestDescriptions:
         changed = [now.id for now, before in zip(catalog.refresh(), first, strict=True) if now is not before]
         assert changed == ["local/model-7"]
 
-    def test_what_the_files_say(self, tmp_path: Path) -> None:
+    def test_description_has_the_fields_of_the_files(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "one", quantization={"bits": 4, "group_size": 64})
         model = describe("a/b", folder, "folder", None)
         assert model is not None
         assert (model.quantization, model.license, model.chat, model.tools) == ("4-bit", "apache-2.0", True, True)
         assert (model.tool_parser, model.thinking, model.vision, model.embedding) == ("json_tools", False, False, False)
 
-    def test_weights_of_another_name_say_what_to_do(self, tmp_path: Path) -> None:
+    def test_weights_of_another_name_are_a_problem_with_a_hint(self, tmp_path: Path) -> None:
         model = describe("a/b", make_folder(tmp_path / "one", weights="net.safetensors"), "folder", None)
         assert model is not None and model.problem is not None and "lmx import" in model.problem
 
@@ -194,7 +194,9 @@ class TestDescriptions:
             ({}, "", (), set()),
         ],
     )
-    def test_abilities(self, config: dict[str, Any], template: str, names: tuple[str, ...], expected: set[str]) -> None:
+    def test_traits_follow_from_config_template_and_files(
+        self, config: dict[str, Any], template: str, names: tuple[str, ...], expected: set[str]
+    ) -> None:
         traits = traits_of(config, template, names)
         told = {name for name in ("vision", "embedding", "chat", "thinking", "tools") if getattr(traits, name)}
         assert told - ({"chat"} if "vision" in expected else set()) == expected
@@ -213,7 +215,7 @@ class TestDescriptions:
     @settings(max_examples=60, deadline=None)
     @given(config=JSON, tokenizer=JSON, card=text(max_size=200))
     @example(config={"max_position_embeddings": True}, tokenizer={"model_max_length": True}, card="")
-    def test_nothing_in_the_files_breaks_the_listing(self, config: Any, tokenizer: Any, card: str) -> None:
+    def test_arbitrary_configs_do_not_break_the_description(self, config: Any, tokenizer: Any, card: str) -> None:
         with tempfile.TemporaryDirectory() as place:
             folder = make_folder(Path(place) / "one", side=2)
             (folder / "config.json").write_text(json.dumps(config))
@@ -223,7 +225,7 @@ class TestDescriptions:
             assert model is not None and msgspec.json.decode(msgspec.json.encode(model), type=Model) == model
 
     @pytest.mark.parametrize("metadata", [{"format": "pt"}, {"shape": "round", "dtype": "x"}, {}])
-    def test_headers_with_words_of_their_own(self, tmp_path: Path, metadata: dict[str, str]) -> None:
+    def test_metadata_in_a_header_is_not_a_tensor(self, tmp_path: Path, metadata: dict[str, str]) -> None:
         save_file({"a": numpy.zeros((2, 3), numpy.float16)}, tmp_path / "model.safetensors", metadata)
         found = read_header(tmp_path / "model.safetensors")
         assert found is not None and {name: (t.dtype, t.count) for name, t in found.items()} == {"a": ("F16", 6)}
@@ -244,14 +246,14 @@ class TestDescriptions:
             struct.pack("<Q", 100_000) + b"[" * 100_000,
         ],
     )
-    def test_headers_that_are_none(self, tmp_path: Path, content: bytes) -> None:
+    def test_invalid_header_is_none(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "model.safetensors").write_bytes(content)
         assert read_header(tmp_path / "model.safetensors") is None
 
 
 class TestHostileFiles:
     @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "README.md", "chat_template.jinja"])
-    def test_fifo_in_a_models_folder_does_not_hold_up_the_listing(self, tmp_path: Path, name: str) -> None:
+    def test_fifo_in_a_model_folder_does_not_block_the_listing(self, tmp_path: Path, name: str) -> None:
         folder = make_folder(tmp_path / "one")
         (folder / name).unlink(missing_ok=True)
         os.mkfifo(folder / name)
@@ -260,7 +262,7 @@ class TestHostileFiles:
         assert ids(catalog_of(ModelRoot("folder", tmp_path))) == ["lmx/guide", "local/one", "local/two"]
         assert time.monotonic() - begun < 5
 
-    def test_ref_that_is_a_fifo_names_no_commit(self, tmp_path: Path) -> None:
+    def test_ref_that_is_a_fifo_is_ignored(self, tmp_path: Path) -> None:
         make_cached(tmp_path, "maker/one")
         (tmp_path / "models--maker--one" / "refs" / "main").unlink()
         os.mkfifo(tmp_path / "models--maker--one" / "refs" / "main")

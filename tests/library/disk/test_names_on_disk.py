@@ -1,4 +1,4 @@
-"""File names and texts that no encoder takes: one model has a problem, and everything else works as if it were not."""
+"""File names and texts that cannot be encoded: they are a problem of one model, and the others are not affected."""
 
 import json
 import os
@@ -36,7 +36,7 @@ async def last_of(updates: Any) -> VerifyUpdate:
 
 
 def everything(library: Library) -> list[Model]:
-    """Ask all that a front end asks; every answer must be encodable."""
+    """Return all models, after a check that every result for a front end can be encoded."""
     models = library.registry.catalog.refresh()
     encoded(models)
     for model in models:
@@ -52,7 +52,9 @@ def everything(library: Library) -> list[Model]:
 class TestFileNames:
     @pytest.mark.parametrize("name", [f"{LATIN}{end}" for end in (".txt", ".py", ".bin", ".gguf", "/x.json")])
     @pytest.mark.parametrize("source", ["hub", "folder"])
-    def test_one_that_is_not_utf_8_disturbs_nothing(self, tmp_path: Path, name: str, source: str) -> None:
+    def test_file_name_that_is_not_utf_8_is_a_problem_of_one_model(
+        self, tmp_path: Path, name: str, source: str
+    ) -> None:
         in_cache = source == "hub"
         place = make_cached(tmp_path / "cache", "maker/odd") if in_cache else make_folder(tmp_path / "mine" / "odd")
         (place / name).parent.mkdir(exist_ok=True)
@@ -67,7 +69,7 @@ class TestFileNames:
         assert library_of(tmp_path).registry.catalog.refresh() == list(models.values())  # from described.msgpack
 
     @pytest.mark.parametrize("where", ["cache", "mine", "snapshot", "refs", "blobs"])
-    def test_a_folder_or_entry_of_the_cache_that_is_not_utf_8(self, tmp_path: Path, where: str) -> None:
+    def test_cache_entry_that_is_not_utf_8_is_ignored(self, tmp_path: Path, where: str) -> None:
         snapshot = make_cached(tmp_path / "cache", "maker/sound")
         folder = snapshot.parents[1]
         match where:
@@ -92,7 +94,7 @@ class TestFileNames:
         assert library.remove("maker/sound").id == "maker/sound"
         library.undo(None)
 
-    async def test_importing_verifying_and_removing(self, tmp_path: Path) -> None:
+    async def test_model_with_such_a_file_is_imported_verified_and_removed(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "else" / "where")
         (folder / f"{LATIN}.txt").write_text("x")
         library = library_of(tmp_path)
@@ -105,7 +107,7 @@ class TestFileNames:
         library.undo("me/mine")
         assert library.registry.catalog.locate("me/mine").problem is None
 
-    async def test_weights_under_such_a_name_are_a_problem(self, tmp_path: Path) -> None:
+    async def test_weights_with_such_a_name_are_a_problem(self, tmp_path: Path) -> None:
         snapshot = make_cached(tmp_path / "cache", "maker/odd")
         make_folder(tmp_path / "other", weights="model-extra.safetensors")
         os.rename(tmp_path / "other" / "model-extra.safetensors", snapshot / f"model-{LATIN}.safetensors")
@@ -115,7 +117,7 @@ class TestFileNames:
         told = await last_of(library.verifier.verify(VerifyRequest(id="maker/odd", accept=True)))
         assert told.state == "changed" and told.faults[0].note == "its name is not UTF-8"
 
-    def test_code_under_such_a_name_is_refused_and_can_be_trusted(self, tmp_path: Path) -> None:
+    def test_code_with_such_a_name_is_refused_until_it_is_trusted(self, tmp_path: Path) -> None:
         commit = "abc1234567" * 4
         snapshot = make_cached(tmp_path / "cache", "maker/odd", commit)
         (snapshot / f"{LATIN}.py").write_text("pass")
@@ -145,7 +147,7 @@ class TestTexts:
         ],
         ids=ascii,
     )
-    def test_half_a_character_in_a_config_disturbs_nothing(self, tmp_path: Path, config: dict[str, Any]) -> None:
+    def test_lone_surrogate_in_a_config_is_replaced(self, tmp_path: Path, config: dict[str, Any]) -> None:
         make_cached(tmp_path / "cache", "maker/odd", **config)
         make_cached(tmp_path / "cache", "maker/sound")
         library = library_of(tmp_path)
@@ -155,13 +157,13 @@ class TestTexts:
         library.remove("maker/odd")
 
     @pytest.mark.parametrize("name", ["tokenizer_config.json", "chat_template.json", "model.safetensors.index.json"])
-    def test_half_a_character_in_another_file(self, tmp_path: Path, name: str) -> None:
+    def test_lone_surrogate_in_another_file_is_replaced(self, tmp_path: Path, name: str) -> None:
         snapshot = make_cached(tmp_path / "cache", "maker/odd")
         (snapshot / name).unlink(missing_ok=True)
         (snapshot / name).write_text(json.dumps({"chat_template": HALF + "{{ x }}", "weight_map": {HALF: HALF}}))
         everything(library_of(tmp_path))
 
-    def test_shapes_that_no_model_has_are_no_count(self, tmp_path: Path) -> None:
+    def test_absurd_shapes_give_no_parameter_count(self, tmp_path: Path) -> None:
         snapshot = make_cached(tmp_path / "cache", "maker/odd")
         header = json.dumps({"a": {"dtype": "F32", "shape": [2**39, 2**39], "data_offsets": [0, 0]}}).encode()
         (snapshot / "model.safetensors").unlink()
@@ -173,7 +175,7 @@ class TestTexts:
 
 
 class TestBoundary:
-    def test_any_fault_in_one_description_is_the_problem_of_one_entry(
+    def test_error_in_a_description_is_a_problem_of_one_model(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         from lmx_daemon.library.catalog import entry
@@ -192,7 +194,7 @@ class TestBoundary:
         assert models["local/odd"].problem == "it cannot be described: ZeroDivisionError"
         assert models["local/sound"].problem is None
 
-    def test_any_fault_in_what_is_added_is_too(self, tmp_path: Path) -> None:
+    def test_error_in_the_completion_is_a_problem_of_one_model(self, tmp_path: Path) -> None:
         def complete(model: Model) -> Model:
             if model.id == "local/odd":
                 raise RecursionError
@@ -213,7 +215,7 @@ class TestBoundary:
         encoded(list(keys))
 
 
-def test_half_a_character_in_the_hubs_answer_is_replaced(hub: StandIn) -> None:
+def test_lone_surrogate_in_a_response_of_the_hub_is_replaced(hub: StandIn) -> None:
     (hub.root / "maker" / "tiny" / "config.json").write_text(json.dumps({"model_type": HALF, "n": 2**70}))
     with HubClient(Hub(hub.endpoint, {})) as asking:
         listed = asking.json("/api/models", {"filter": "mlx", "expand": ["config"]})

@@ -47,20 +47,20 @@ def removed(tmp_path: Path, clocks: Clocks) -> Trash:
 
 
 def run(trash: Trash, clocks: Clocks, seconds: float) -> None:
-    """Let a daemon run: it tidies every minute (here every half hour)."""
+    """Run a daemon, which tidies every half hour here."""
     for _ in range(int(seconds // 1800)):
         clocks.pass_(1800)
         trash.expire()
 
 
-def test_a_step_counts_what_both_clocks_saw() -> None:
+def test_step_counts_at_most_the_uptime() -> None:
     seen = ClockState(seconds=10.0, at=1000.0)
     assert step(seen, 1060.0, 60.0) == ClockState(seconds=70.0, at=1060.0)
     assert step(seen, 1000.0 + YEAR, 60.0) == ClockState(seconds=70.0, at=1000.0 + YEAR)
     assert step(seen, 500.0, 60.0) == ClockState(seconds=10.0, at=500.0)
 
 
-def test_after_a_day_of_a_running_daemon_it_is_gone(tmp_path: Path, clocks: Clocks) -> None:
+def test_entry_expires_under_a_running_daemon(tmp_path: Path, clocks: Clocks) -> None:
     trash = removed(tmp_path, clocks)
     run(trash, clocks, DAY - 3600)
     (row,) = trash.rows()
@@ -70,7 +70,7 @@ def test_after_a_day_of_a_running_daemon_it_is_gone(tmp_path: Path, clocks: Cloc
 
 
 @pytest.mark.parametrize("jump", [2 * DAY, 26 * YEAR, -26 * YEAR])
-def test_a_clock_that_jumps_under_a_daemon_empties_nothing(tmp_path: Path, clocks: Clocks, jump: float) -> None:
+def test_jump_of_the_wall_clock_deletes_nothing(tmp_path: Path, clocks: Clocks, jump: float) -> None:
     trash = removed(tmp_path, clocks)
     run(trash, clocks, 3600)
     clocks.wall += jump
@@ -80,8 +80,8 @@ def test_a_clock_that_jumps_under_a_daemon_empties_nothing(tmp_path: Path, clock
     assert trash.rows() == []
 
 
-def test_a_start_without_a_clock_and_ntp_after_it_empties_nothing(tmp_path: Path, clocks: Clocks) -> None:
-    """The machine was off; it starts in 1970, removes a model, and gets the time."""
+def test_start_in_1970_followed_by_ntp_deletes_nothing(tmp_path: Path, clocks: Clocks) -> None:
+    """The machine starts in 1970, removes a model, and then gets the time."""
     wall, clocks.wall = clocks.wall, 1000.0
     trash = removed(tmp_path, clocks)
     trash.expire()
@@ -103,7 +103,7 @@ def test_time_without_a_daemon_counts_up_to_a_limit(tmp_path: Path, clocks: Cloc
     assert trash_of(tmp_path, clocks).rows() == []
 
 
-def test_two_daemons_with_one_trash_count_once(tmp_path: Path, clocks: Clocks) -> None:
+def test_two_daemons_count_the_same_time_once(tmp_path: Path, clocks: Clocks) -> None:
     first = removed(tmp_path, clocks)
     second = trash_of(tmp_path, clocks)
     for _ in range(40):  # 20 hours
@@ -114,7 +114,7 @@ def test_two_daemons_with_one_trash_count_once(tmp_path: Path, clocks: Clocks) -
     assert len(first.rows()) == 1
 
 
-def test_a_clock_that_was_lost_goes_on_from_the_newest_entry(tmp_path: Path, clocks: Clocks) -> None:
+def test_lost_clock_continues_from_the_newest_entry(tmp_path: Path, clocks: Clocks) -> None:
     trash = removed(tmp_path, clocks)
     run(trash, clocks, 3600)
     (tmp_path / "cache" / ".locks" / "lmx-trash" / "clock.json").write_bytes(b"\xff")
@@ -125,6 +125,6 @@ def test_a_clock_that_was_lost_goes_on_from_the_newest_entry(tmp_path: Path, clo
     assert again.rows() == []
 
 
-def test_a_full_disk_does_not_stop_the_clock(tmp_path: Path, clocks: Clocks) -> None:
+def test_full_disk_does_not_stop_the_clock(tmp_path: Path, clocks: Clocks) -> None:
     clock = TrashClock(tmp_path / "missing" / "clock.json", clocks.now, clocks.up)
     assert clock.seconds(7.0) == 7.0

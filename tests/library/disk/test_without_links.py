@@ -1,4 +1,4 @@
-"""A cache on a disk without symbolic links (exFAT, SMB), the system's answer faked: snapshots of real files."""
+"""A cache on a disk without symbolic links (exFAT, SMB): snapshots of real files. The system's error is faked."""
 
 import errno
 import os
@@ -31,7 +31,7 @@ def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "symlink", refuse)
 
 
-async def test_a_pull_leaves_real_files_and_a_second_one_fetches_nothing(
+async def test_pull_leaves_real_files_and_a_second_pull_fetches_nothing(
     pulls: PullQueue, environ: dict[str, str], hub: StandIn
 ) -> None:
     done = await pull(pulls)
@@ -46,7 +46,7 @@ async def test_a_pull_leaves_real_files_and_a_second_one_fetches_nothing(
     assert (again.state, again.error) == ("done", None) and bytes_asked_for(hub) == []
 
 
-async def test_the_size_is_told_and_repairing_works(
+async def test_size_and_repair_work_with_real_files(
     pulls: PullQueue, environ: dict[str, str], hub: StandIn, tmp_path: Path
 ) -> None:
     done = await pull(pulls)
@@ -62,7 +62,9 @@ async def test_the_size_is_told_and_repairing_works(
     assert (snapshot / "model.safetensors").read_bytes() == (hub.root / REPO / "model.safetensors").read_bytes()
 
 
-async def test_two_names_of_the_same_bytes(pulls: PullQueue, environ: dict[str, str], hub: StandIn) -> None:
+async def test_two_files_with_the_same_bytes_are_both_written(
+    pulls: PullQueue, environ: dict[str, str], hub: StandIn
+) -> None:
     (hub.root / REPO / "special_tokens_map.json").write_text("{}")  # the same bytes as tokenizer.json
     done = await pull(pulls)
     (hub.root / REPO / "special_tokens_map.json").unlink()
@@ -71,7 +73,7 @@ async def test_two_names_of_the_same_bytes(pulls: PullQueue, environ: dict[str, 
     assert (snapshot / "tokenizer.json").read_text() == (snapshot / "special_tokens_map.json").read_text() == "{}"
 
 
-async def test_a_publication_that_was_cut_short_goes_on(
+async def test_interrupted_publication_is_completed_by_the_next_pull(
     pulls: PullQueue, environ: dict[str, str], hub: StandIn
 ) -> None:
     done = await pull(pulls)
@@ -85,7 +87,7 @@ async def test_a_publication_that_was_cut_short_goes_on(
 
 
 @pytest.mark.parametrize("where", ["own snapshot", "another repository", "before the pull"])
-def test_cancelling_keeps_what_others_need(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_discard_keeps_files_that_are_needed(tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     cache = tmp_path / "cache"
     snapshot = make_cached(cache, "maker/one")

@@ -1,4 +1,4 @@
-"""Names from outside: what is understood, what is refused."""
+"""Names from outside: parsing, refusal, and the selection of files."""
 
 import pytest
 
@@ -32,7 +32,7 @@ MODEL = "mlx-community/Qwen3-0.6B-4bit"
         (f"http://127.0.0.1:8000/{MODEL}/tree/main", MODEL, None),
     ],
 )
-def test_understood(text: str, repo: str, revision: str | None) -> None:
+def test_reference_is_parsed(text: str, repo: str, revision: str | None) -> None:
     assert parse_reference(text, "http://127.0.0.1:8000") == (repo, revision)
 
 
@@ -66,7 +66,7 @@ def test_understood(text: str, repo: str, revision: str | None) -> None:
         "https://huggingface.co/..%2f..%2fx/b",
     ],
 )
-def test_refused(text: str) -> None:
+def test_invalid_reference_is_refused(text: str) -> None:
     with pytest.raises(RequestError):
         parse_reference(text)
 
@@ -76,7 +76,7 @@ def files(*paths: str) -> list[ManifestFile]:
 
 
 @pytest.mark.parametrize("paths", [("a", "a"), ("a", "A"), ("a", "a/b"), ("a/b", "a"), ("\u00e4.json", "a\u0308.json")])
-def test_two_files_in_one_place(paths: tuple[str, str]) -> None:
+def test_colliding_paths_are_refused(paths: tuple[str, str]) -> None:
     with pytest.raises(UntrustedModelError):
         refuse_collisions(files(*paths))
     refuse_collisions(files("a/b", "a/c", "b"))
@@ -91,14 +91,14 @@ def names(include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> list[
     return [file.path for file in select_files("a/b", whole, include, exclude)[0]]
 
 
-def test_what_a_model_needs() -> None:
+def test_default_selection() -> None:
     assert names() == [
         "README.md", "config.json", "model.safetensors", "model-2.safetensors", "tokenizer.model",
         "chat_template.jinja", "additional_chat_templates/rag.jinja", "1_Pooling/config.json",
     ]  # fmt: skip
 
 
-def test_patterns() -> None:
+def test_include_and_exclude_patterns() -> None:
     assert names(include=("*.gguf", "onnx/")) == ["onnx/model.onnx", "model.gguf"]
     assert "README.md" not in names(exclude=("*.md", "1_*")) and "1_Pooling/config.json" not in names(exclude=("1_*",))
     assert len(names(include=("*",))) == 15

@@ -1,4 +1,4 @@
-"""What a server's words mean to a retry."""
+"""Delays between attempts."""
 
 import time
 from email.utils import formatdate
@@ -22,16 +22,16 @@ from lmx_daemon.library.hub.retry import LONGEST_REQUESTED_SECONDS, LONGEST_WAIT
         ("²", None),
     ],
 )
-def test_retry_after(value: str, seconds: float | None) -> None:
+def test_retry_after_seconds(value: str, seconds: float | None) -> None:
     assert retry_after(httpx2.Response(429, headers={"retry-after": value.encode()})) == seconds
 
 
-def test_retry_after_a_date() -> None:
+def test_retry_after_date() -> None:
     wait = retry_after(httpx2.Response(429, headers={"retry-after": formatdate(time.time() + 60, usegmt=True)}))
     assert wait is not None and 50 < wait <= 60
 
 
-def test_the_wait_grows_to_a_bound() -> None:
+def test_backoff_grows_to_its_limit() -> None:
     waits = [backoff(failures) for failures in range(1, 40)]
     assert 0.3 < waits[0] < 0.7 and max(waits) <= LONGEST_WAIT_SECONDS * 1.25
     assert waits[5] > waits[0] and waits[-1] >= LONGEST_WAIT_SECONDS * 0.75

@@ -1,4 +1,4 @@
-"""Searching, recommending, updating, against the stand-in Hub; and without it."""
+"""Search and recommendations, with the stand-in Hub and without a Hub."""
 
 import json
 import shutil
@@ -11,7 +11,6 @@ import pytest
 
 from lmx_daemon.contract.errors import HubError, RequestError
 from lmx_daemon.contract.library import Offers, SearchRequest
-from lmx_daemon.contract.pulls import Download, PullRequest
 from lmx_daemon.library.hub.models import trim_config
 from lmx_daemon.library.hub.recommend import recommend, recommendations
 from lmx_daemon.library.hub.search import normalized
@@ -23,8 +22,8 @@ BIG = 2_000_000_000
 
 
 @pytest.fixture
-def shelf_of_hub(hub: StandIn) -> StandIn:
-    """Three models: a small one that calls tools, a 4-bit one of 10 GB, a vision one; and one that is no model."""
+def stocked_hub(hub: StandIn) -> StandIn:
+    """Add a small model with tools, a 4-bit model of 10 GB, a vision model, and a repository that is not a model."""
     make_folder(hub.root / "maker" / "talker", side=32)
     make_folder(hub.root / "maker" / "large", quantization={"bits": 4, "group_size": 64}, head_dim=128)
     make_folder(hub.root / "other" / "seer", vision_config={"hidden_size": 8})
@@ -58,10 +57,10 @@ def names(offers: Offers) -> list[str]:
 
 class TestSearch:
     @pytest.fixture
-    def library(self, shelf_of_hub: StandIn, environ: dict[str, str], tmp_path: Path) -> Library:
+    def library(self, stocked_hub: StandIn, environ: dict[str, str], tmp_path: Path) -> Library:
         return library_of(tmp_path, environ, cap=8 * GIGABYTE)
 
-    def test_what_is_told_of_a_model(self, library: Library) -> None:
+    def test_offer_has_the_fields_of_the_listing(self, library: Library) -> None:
         found = search(library)
         assert names(found) == ["maker/talker", "maker/large", "other/seer", REPO]
         large = found.offers[1]
@@ -70,7 +69,7 @@ class TestSearch:
         assert large.context_length == 2048 and large.memory_context == 2048
         assert found.offers[0].gated and found.offers[0].tools and found.offers[2].vision
 
-    def test_whether_it_fits_is_the_plan_of_loading_it(self, library: Library) -> None:
+    def test_fit_uses_the_memory_plan_of_a_load(self, library: Library) -> None:
         large, small = search(library).offers[1], search(library).offers[0]
         assert large.memory is not None and large.size is not None and large.memory > large.size
         assert (large.fit, small.fit) == ("no", "yes")
@@ -90,17 +89,17 @@ class TestSearch:
             ({"embedding": True}, []),
         ],
     )
-    def test_narrowing(self, library: Library, asked: dict[str, Any], expected: list[str]) -> None:
+    def test_filters(self, library: Library, asked: dict[str, Any], expected: list[str]) -> None:
         assert names(search(library, **asked)) == expected
 
-    def test_configs_are_parse_reference_once(self, library: Library, hub: StandIn) -> None:
+    def test_configs_are_requested_once_per_commit(self, library: Library, hub: StandIn) -> None:
         search(library)
         first = [row["path"] for row in hub.requests() if row["path"].endswith("config.json")]
         search(library, words="talk")
         again = [row["path"] for row in hub.requests() if row["path"].endswith("config.json")]
         assert len(first) == 5 and again == []
 
-    def test_offline_it_tells_what_it_heard_with_its_age(
+    def test_cached_response_is_used_offline_with_its_age(
         self, library: Library, hub: StandIn, environ: dict[str, str], tmp_path: Path
     ) -> None:
         fresh = search(library)
@@ -114,8 +113,8 @@ class TestSearch:
         with pytest.raises(HubError):
             search(library, words="never asked before")
 
-    def test_what_cannot_be_kept_is_told_all_the_same(self, library: Library, tmp_path: Path) -> None:
-        """And not what was answered before in its place."""
+    def test_response_that_cannot_be_cached_is_returned(self, library: Library, tmp_path: Path) -> None:
+        """An older cached response is not returned instead."""
         before = search(library)
         kept = tmp_path / "home" / "library" / "hub"
         shutil.rmtree(kept)
@@ -123,7 +122,7 @@ class TestSearch:
         now = search(library)
         assert now.offers == before.offers and not now.from_cache and now.asked_at > before.asked_at
 
-    def test_the_callers_hub_is_asked(self, hub: StandIn, tmp_path: Path) -> None:
+    def test_request_names_its_hub(self, hub: StandIn, tmp_path: Path) -> None:
         library = library_of(tmp_path)  # the daemon's own is nobody
         with pytest.raises(HubError):
             library.search().search(SearchRequest())
@@ -131,7 +130,7 @@ class TestSearch:
         with pytest.raises(RequestError):
             library.search("file:///etc")
 
-    def test_what_is_here_is_marked(self, library: Library, environ: dict[str, str]) -> None:
+    def test_installed_models_are_marked(self, library: Library, environ: dict[str, str]) -> None:
         make_cached(Path(environ["HF_HUB_CACHE"]), "maker/talker")
         library.registry.catalog.refresh()
         assert [offer.here for offer in search(library).offers][:2] == [True, False]
@@ -150,7 +149,7 @@ class TestSearch:
             {"pipeline_tag": 7},
         ],
     )
-    def test_a_hub_that_says_odd_things(self, library: Library, hub: StandIn, said: dict[str, Any]) -> None:
+    def test_invalid_listing_is_survived(self, library: Library, hub: StandIn, said: dict[str, Any]) -> None:
         (hub.root / ".overrides.json").write_text(json.dumps({"maker/talker": said | {"downloads": 10**6}}))
         if said.get("tags", "") is None:
             said["tags"] = ["mlx"]  # the stand-in filters by them
@@ -160,12 +159,12 @@ class TestSearch:
             return
         assert "../evil" not in names(found) and "maker/large" in names(found)
 
-    def test_names_of_quantisations(self) -> None:
+    def test_spellings_of_quantizations_are_equal(self) -> None:
         assert normalized("4bit") == normalized("4-bit") == normalized("4") and normalized("MXFP4") == normalized(
             "mxfp4"
         )
 
-    def test_configs_are_kept_short(self) -> None:
+    def test_configs_are_trimmed(self) -> None:
         layers = {f"model.layers.{number}.q": {"bits": 8} for number in range(1000)}
         kept = trim_config(
             {"quantization": {"bits": 4, **layers}, "id2label": list(range(10_000)), "layer_types": ["a"] * 60}
@@ -174,7 +173,7 @@ class TestSearch:
 
 
 class Elsewhere(BaseHTTPRequestHandler):
-    """A Hub that sends every question on to `target`, and remembers who came with a token."""
+    """A Hub that redirects every request to `target`, and records the tokens that it received."""
 
     target = ""
     tokens: ClassVar[list[str | None]] = []
@@ -187,11 +186,13 @@ class Elsewhere(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Nothing on stderr."""
+        """Write nothing to stderr."""
 
 
 @pytest.mark.parametrize("target", ["http://localhost:{port}/api/models", "http://127.0.0.1:{port}/api/models"])
-def test_questions_and_tokens_stay_with_the_hub(tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_and_tokens_are_not_redirected_to_another_host(
+    tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
         Elsewhere.target, Elsewhere.tokens = target.format(port=server.server_port), []
@@ -204,7 +205,7 @@ def test_questions_and_tokens_stay_with_the_hub(tmp_path: Path, target: str, mon
 
 
 class TestRecommend:
-    def test_every_choice_is_well_formed_and_has_a_plan(self, tmp_path: Path) -> None:
+    def test_every_recommendation_is_valid_and_has_a_plan(self, tmp_path: Path) -> None:
         offers = recommend(library_of(tmp_path, cap=500 * GIGABYTE).search(), None, True).offers
         assert [offer.id for offer in offers] == [choice.id for choice in reversed(recommendations())]
         for offer in offers:
@@ -216,97 +217,20 @@ class TestRecommend:
             assert offer.fit == "yes" and offer.reason and offer.context_length
 
     @pytest.mark.parametrize(("gigabytes", "first"), [(6, "Qwen3-4B"), (12, "Qwen3-14B"), (28, "Qwen3-Coder-30B")])
-    def test_the_most_able_that_fits_comes_first(self, tmp_path: Path, gigabytes: int, first: str) -> None:
+    def test_most_capable_fitting_model_is_first(self, tmp_path: Path, gigabytes: int, first: str) -> None:
         found = recommend(library_of(tmp_path, cap=gigabytes * GIGABYTE).search(), None, False)
         assert first in found.offers[0].id and found.from_cache and found.note
         assert all(offer.fit == "yes" for offer in found.offers)
 
-    def test_the_hub_corrects_it(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
+    def test_figures_of_the_hub_replace_those_of_the_file(
+        self, hub: StandIn, environ: dict[str, str], tmp_path: Path
+    ) -> None:
         make_folder(hub.root / "mlx-community" / "Qwen3-0.6B-4bit", max_position_embeddings=4096)
         found = recommend(library_of(tmp_path, environ).search(), None, True)
         assert names(found) == ["mlx-community/Qwen3-0.6B-4bit"]  # the others are not there
         assert found.offers[0].context_length == 4096 and not found.from_cache
 
-    def test_a_mirror_that_has_none_of_them(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
+    def test_mirror_without_the_recommended_models(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
         shutil.rmtree(hub.root / "mlx-community", ignore_errors=True)
         found = recommend(library_of(tmp_path, environ).search(), None, False)
         assert found.offers and found.note and "sizes are from lmx's own list" in found.note
-
-
-class TestUpdates:
-    @pytest.fixture
-    def library(self, environ: dict[str, str], tmp_path: Path) -> Library:
-        return library_of(tmp_path, environ)
-
-    async def pulled(self, library: Library) -> str:
-        job = await library.pulls.start(PullRequest(repo=REPO))
-        assert [told async for told in library.pulls.watch(job.id)][-1].state == "done"
-        return str(library.registry.catalog.locate(REPO).revision)
-
-    async def update(self, library: Library) -> Download:
-        return [told async for told in library.updates.update(REPO)][-1]
-
-    async def test_nothing_is_newer(self, library: Library, hub: StandIn) -> None:
-        await self.pulled(library)
-        assert [row.newer for row in library.updates.check(library.hub()).rows] == [None]
-        assert library.registry.catalog.locate(REPO).newer is None
-
-    async def test_only_what_differs_is_fetched_and_the_old_one_goes(self, library: Library, hub: StandIn) -> None:
-        old = await self.pulled(library)
-        (hub.root / REPO / "README.md").write_text("# tiny, and better")
-        (row,) = library.updates.check(library.hub()).rows
-        assert row.newer not in (None, old)
-        assert library.registry.catalog.locate(REPO).newer == row.newer  # the badge
-        hub.requests()
-        assert (await self.update(library)).state == "done"
-        fetched = [r["path"] for r in hub.requests() if "/resolve/" in r["path"]]
-        assert len(fetched) == 1 and fetched[0].endswith("README.md")
-        model = library.registry.catalog.locate(REPO)
-        assert (model.revision, model.newer) == (row.newer, None)
-        assert [r.commit for r in library.details(REPO).revisions] == [row.newer]
-
-    async def test_the_old_one_stays_until_the_new_one_is_proved(self, library: Library, hub: StandIn) -> None:
-        old = await self.pulled(library)
-        (hub.root / REPO / "model.safetensors").write_bytes(
-            (hub.root / REPO / "model.safetensors").read_bytes()[:-1] + b"x"
-        )
-        hub.faults(corrupt_at=1000)
-        failed = await self.update(library)
-        assert failed.state == "failed"
-        model = library.registry.catalog.locate(REPO)
-        assert model.revision == old and library.registry.clear(model) is False
-
-    async def test_the_old_one_stays_while_it_is_in_memory(
-        self, library: Library, hub: StandIn, environ: dict[str, str], tmp_path: Path
-    ) -> None:
-        await self.pulled(library)
-        path = library.registry.catalog.locate(REPO).path
-        (hub.root / REPO / "README.md").write_text("# another")
-        busy = library_of(tmp_path, environ, in_use=[path])
-        assert (await self.update(busy)).state == "done"
-        assert len(busy.details(REPO).revisions) == 2 and (Path(path) / "config.json").exists()
-
-    async def test_what_is_not_from_the_hub(self, library: Library, tmp_path: Path) -> None:
-        make_folder(tmp_path / "mine" / "one")
-        with pytest.raises(RequestError):
-            [told async for told in library.updates.update("local/one")]
-
-    async def test_a_hub_that_is_away(self, library: Library, hub: StandIn) -> None:
-        await self.pulled(library)
-        hub.faults(status=500, status_times=1000)
-        with pytest.raises(HubError):
-            library.updates.check(library.hub())
-
-    async def test_a_hub_that_cannot_be_reached(self, library: Library) -> None:
-        await self.pulled(library)
-        with pytest.raises(HubError) as refused:
-            library.updates.check(library.hub("http://127.0.0.1:9"))
-        assert refused.value.hint is not None and "HF_ENDPOINT" in refused.value.hint
-
-    async def test_a_model_that_is_gone_from_the_hub_is_no_fault_of_the_network(
-        self, library: Library, hub: StandIn
-    ) -> None:
-        await self.pulled(library)
-        hub.faults(status=404, status_times=1000)
-        (row,) = library.updates.check(library.hub()).rows
-        assert row.error is not None and "no longer on the Hub" in row.error

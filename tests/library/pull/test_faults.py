@@ -1,4 +1,4 @@
-"""Every fault of the stand-in Hub, for files of three sizes: survived, or failed by name with nothing visible."""
+"""Faults of the stand-in Hub, for files of three sizes: the pull survives, or fails with nothing visible."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ FILES = ["config.json", "model.safetensors"]
 
 @pytest.fixture(scope="module")
 def three(hub_process: StandIn) -> dict[str, bytes]:
-    """The weights of three repositories."""
+    """Make three repositories, and return their weights."""
     weights = {}
     for repo, size in SIZES.items():
         folder = hub_process.root / repo
@@ -33,7 +33,7 @@ def three(hub_process: StandIn) -> dict[str, bytes]:
 
 @pytest.fixture
 def together(environ: dict[str, str], tmp_path: Path, three: dict[str, bytes]) -> PullQueue:
-    """Pulls that run all at once, and lose patience soon."""
+    """Return a queue that runs all pulls at the same time with little patience."""
     settings = LibrarySettings(reserve_bytes=0, pulls_at_once=3, patience_seconds=0.9)
     return PullQueue(lambda: settings, environ, tmp_path / "records")
 
@@ -69,7 +69,7 @@ def assert_whole(environ: dict[str, str], three: dict[str, bytes]) -> None:
     ],
     ids=lambda faults: "-".join(f"{name}={value}" for name, value in faults.items())[:40],
 )
-async def test_survived(
+async def test_pull_survives_a_transient_fault(
     faults: dict[str, Any], together: PullQueue, hub: StandIn, environ: dict[str, str], three: dict[str, bytes]
 ) -> None:
     hub.faults(**faults)
@@ -107,7 +107,7 @@ async def test_survived(
     ],
     ids=lambda value: "-".join(f"{k}={v}" for k, v in value.items())[:40] if isinstance(value, dict) else value,
 )
-async def test_failed_by_name_and_then_mended(
+async def test_permanent_fault_fails_with_its_error_and_a_retry_succeeds(
     faults: dict[str, Any],
     code: str,
     together: PullQueue,
@@ -149,7 +149,7 @@ async def test_failed_by_name_and_then_mended(
     ],
     ids=lambda path: repr(path)[1:25],
 )
-async def test_a_hostile_name(
+async def test_hostile_file_name_is_refused(
     path: str, pulls: PullQueue, hub: StandIn, environ: dict[str, str], tmp_path: Path
 ) -> None:
     hub.faults(evil_path=path)
@@ -162,7 +162,7 @@ async def test_a_hostile_name(
     )
 
 
-async def test_harmless_odd_names_arrive(pulls: PullQueue, hub: StandIn, environ: dict[str, str]) -> None:
+async def test_unusual_but_safe_names_are_pulled(pulls: PullQueue, hub: StandIn, environ: dict[str, str]) -> None:
     names = ["größe.json", "模型.json", "with space & more %20#?.json", "x" * 200 + ".json", ".hidden.json"]
     for name in names:
         (hub.root / REPO / name).write_text(name)
@@ -174,56 +174,11 @@ async def test_harmless_odd_names_arrive(pulls: PullQueue, hub: StandIn, environ
     assert [(snapshot / name).read_text() for name in names] == names
 
 
-class TestWhoIsAsking:
-    async def test_the_token_goes_to_the_hub_and_nowhere_else(
-        self, pulls: PullQueue, hub: StandIn, tmp_path: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        hub.faults(gated=True)
-        with caplog.at_level("DEBUG", logger="lmx"):
-            assert (await pull(pulls, token="hf_secret")).state == "done"
-        asked = [r for r in hub.requests() if r["path"] != "/_faults"]
-        assert all(r["auth"] for r in asked if not r["path"].startswith("/cdn/"))
-        assert [r["path"] for r in asked if r["path"].startswith("/cdn/")]
-        assert not any(r["auth"] for r in asked if r["path"].startswith("/cdn/"))
-        written = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
-        assert not any(b"hf_secret" in content for content in written) and "hf_secret" not in caplog.text
-        assert "hf_secret" not in repr(PullRequest(repo=REPO, token="hf_secret"))
-
-    async def test_the_environments_token_is_used(
-        self, pulls: PullQueue, hub: StandIn, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("HF_TOKEN", "hf_other")
-        hub.faults(token="hf_other", gated=True)
-        assert (await pull(pulls)).state == "done"
-
-    async def test_gated(self, pulls: PullQueue, hub: StandIn) -> None:
-        hub.faults(gated=True)
-        failed = await pull(pulls)
-        assert failed.error is not None and "lmx login" in (failed.error.hint or "")
-
-    async def test_a_token_that_is_refused(self, pulls: PullQueue, hub: StandIn) -> None:
-        hub.faults(token="hf_good")
-        failed = await pull(pulls, token="hf_bad")
-        assert failed.error is not None and failed.error.code == "invalid_api_key"
-        assert "token" in failed.error.message and "hf_bad" not in str(failed.error)
-
-    async def test_no_such_repository(self, pulls: PullQueue, hub: StandIn) -> None:
-        failed = await pull(pulls, "maker/nothing")
-        assert failed.error is not None and failed.error.code == "not_found"
-
-    async def test_no_such_revision(self, pulls: PullQueue, hub: StandIn) -> None:
-        failed = await pull(pulls, revision="v9")
-        assert failed.error is not None and "v9" in failed.error.message
-
-    async def test_a_hub_that_is_not_there(self, environ: dict[str, str], tmp_path: Path) -> None:
-        pulls = PullQueue(LibrarySettings, environ | {"HF_ENDPOINT": "http://127.0.0.1:9"}, tmp_path / "records")
-        failed = await pull(pulls)
-        assert failed.error is not None and failed.error.code == "hub_error" and failed.retries > 0
-
-
 class TestDisks:
-    async def test_the_disk_fills_under_way(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
-        """Others write too: the reserve is watched, and what was fetched is kept."""
+    async def test_pull_stops_when_other_programs_fill_the_disk(
+        self, hub: StandIn, environ: dict[str, str], tmp_path: Path
+    ) -> None:
+        """The reserve is checked during the pull, and the fetched bytes are kept."""
         left = [10**9]
         settings = LibrarySettings(reserve_bytes=10**6)
         pulls = PullQueue(lambda: settings, environ, tmp_path / "records", free=lambda _: left[0])
@@ -241,7 +196,7 @@ class TestDisks:
         assert done.state == "done" and done.resumed >= 500_000
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-    async def test_a_full_disk(
+    async def test_full_disk_fails_with_a_disk_error(
         self, together: PullQueue, hub: StandIn, environ: dict[str, str], tmp_path: Path
     ) -> None:
         small = tmp_path / "cache"
@@ -263,12 +218,14 @@ class TestDisks:
             unmounting = await asyncio.create_subprocess_exec("umount", "-l", str(small))
             await unmounting.wait()
 
-    async def test_a_cache_that_is_a_file(self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]) -> None:
+    async def test_cache_that_is_a_file_fails_with_a_disk_error(
+        self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]
+    ) -> None:
         Path(environ["HF_HUB_CACHE"]).write_text("in the way")
         failed = await pull(pulls)
         assert failed.error is not None and failed.error.code == "disk_error" and "in the way" in failed.error.message
 
-    async def test_a_folder_where_a_partial_file_should_be(
+    async def test_folder_in_place_of_a_partial_file_fails_with_a_disk_error(
         self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]
     ) -> None:
         hub.faults(rate=2_500_000)
@@ -288,7 +245,9 @@ class TestDisks:
         partial.unlink()
         assert (await pull(pulls)).state == "done"
 
-    async def test_a_folder_that_vanishes(self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]) -> None:
+    async def test_removed_repository_folder_fails_and_is_pulled_again(
+        self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]
+    ) -> None:
         hub.faults(rate=2_500_000)
         job = await pulls.start(PullRequest(repo=REPO))
         while pulls.get(job.id).done < 200_000:
@@ -299,10 +258,10 @@ class TestDisks:
         hub.faults()
         assert (await pull(pulls)).state == "done"
 
-    async def test_a_cache_that_cannot_be_written(
+    async def test_cache_that_cannot_be_written_fails_with_a_disk_error(
         self, environ: dict[str, str], pulls: PullQueue, hub: StandIn, tmp_path: Path
     ) -> None:
-        """A file where the directory belongs: rights would not stop root, as which tests may run."""
+        """A file is in the place of the folder. Permissions would not stop root, which may run the tests."""
         cache = Path(environ["HF_HUB_CACHE"])
         cache.write_text("in the way")
         failed = await pull(pulls)

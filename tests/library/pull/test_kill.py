@@ -1,4 +1,4 @@
-"""kill -9 at random moments: after each, no unproved file is visible, and the pull finishes in the end."""
+"""Kills at random moments: no unverified file is visible after any of them, and the pull finishes in the end."""
 
 import hashlib
 import json
@@ -17,8 +17,8 @@ from tests.library.pull.pulling import WHOLE, folder_of, pull, pull_process, vis
 HASH = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 
 
-def assert_all_proved(environ: dict[str, str]) -> None:
-    """What has a name is whole and right; a snapshot has all files or is not there."""
+def assert_all_verified(environ: dict[str, str]) -> None:
+    """Check that every blob is verified, and that a snapshot has all files or does not exist."""
     assert visible(environ) in ([], WHOLE)
     for blob in folder_of(environ).glob("blobs/*"):
         if HASH.fullmatch(blob.name):
@@ -30,7 +30,7 @@ def assert_all_proved(environ: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("kills", [10, pytest.param(200, marks=pytest.mark.slow)])
-async def test_killed_at_random_moments(
+async def test_kill_at_random_moments_leaves_only_verified_files(
     kills: int, hub: StandIn, environ: dict[str, str], pulls: PullQueue, tmp_path: Path
 ) -> None:
     rng = random.Random(kills)
@@ -43,7 +43,7 @@ async def test_killed_at_random_moments(
         time.sleep(rng.random() * 0.6)
         process.kill()
         process.communicate()
-        assert_all_proved(environ)
+        assert_all_verified(environ)
         jobs = [json.loads(file.read_text()) for file in records.glob("*.json")]
         assert len(jobs) == 1, "what was acknowledged is there, once"
         if jobs[0].get("wish") == "done":
@@ -54,7 +54,7 @@ async def test_killed_at_random_moments(
     hub.faults()
     process = pull_process(environ, records)
     assert process.communicate(timeout=30)[0].split()[1] == "done"
-    assert_all_proved(environ)
+    assert_all_verified(environ)
     link = next(folder_of(environ).glob("snapshots/*/model.safetensors"))
     assert link.read_bytes() == (hub.root / REPO / "model.safetensors").read_bytes()
     assert (await pull(pulls)).to_check == 0

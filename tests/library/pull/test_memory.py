@@ -1,4 +1,4 @@
-"""What a pull needs does not grow with what it fetches; two large files come at once."""
+"""Memory and parallelism of pulls."""
 
 import os
 import subprocess
@@ -14,12 +14,12 @@ from tests.library.pull.pulling import PULL_PROGRAM
 PEAK = "\nimport resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
 MEGABYTES = 120
 ALLOWED_GROWTH = 24 * 1024
-"""In ru_maxrss's unit, which is KiB on Linux: a fifth of what is fetched."""
+"""Upper bound on the growth in the unit of ru_maxrss (KiB on Linux): a fifth of the fetched bytes."""
 
 
 @pytest.fixture
 def two_files(hub: StandIn) -> Iterator[StandIn]:
-    """memory/little and memory/much, each with two files of weights."""
+    """Add memory/little and memory/much, each with two weight files."""
     for name, megabytes in (("little", 1), ("much", MEGABYTES)):
         folder = hub.root / "memory" / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,9 @@ def two_files(hub: StandIn) -> Iterator[StandIn]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has another unit elsewhere")
-def test_memory_is_flat(two_files: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_size_of_files(
+    two_files: StandIn, environ: dict[str, str], tmp_path: Path
+) -> None:
     def peak(repo: str) -> int:
         command = [sys.executable, "-c", PULL_PROGRAM + PEAK, repo, str(tmp_path / repo)]
         ended = subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, timeout=120)
@@ -42,8 +44,10 @@ def test_memory_is_flat(two_files: StandIn, environ: dict[str, str], tmp_path: P
     assert peak("memory/much") - peak("memory/little") < ALLOWED_GROWTH
 
 
-def test_two_large_files_come_at_once(two_files: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
-    """Of a stalled hub's two files both were asked for."""
+def test_two_large_files_are_fetched_at_the_same_time(
+    two_files: StandIn, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Both files are requested from a Hub that stalls."""
     two_files.faults(stall_after=0.5, stall_times=1, stall_seconds=1.5)
     two_files.requests()
     command = [sys.executable, "-c", PULL_PROGRAM, "memory/much", str(tmp_path / "records")]

@@ -1,4 +1,4 @@
-"""What a pull tells of itself: rates, stalls, verifying, with a clock of the test's own; and the bound on speed."""
+"""Progress and rate limit of pulls, with a clock that the test sets."""
 
 import pytest
 
@@ -25,74 +25,77 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def tally(clock: Clock) -> PullProgress:
+def progress(clock: Clock) -> PullProgress:
     return PullProgress(clock)
 
 
-def test_rate_and_eta(tally: PullProgress, clock: Clock) -> None:
-    tally.resolved()
-    tally.begins("m", "downloading")
+def test_rate_and_eta(progress: PullProgress, clock: Clock) -> None:
+    progress.resolved()
+    progress.begins("m", "downloading")
     for _ in range(20):
         clock.now += 0.5
-        tally.received(100_000)
-    told = tally.download(BASE, MANIFEST)
+        progress.received(100_000)
+    told = progress.download(BASE, MANIFEST)
     assert (told.state, told.done, told.file) == ("downloading", 2_000_000, "m")
     assert told.rate == pytest.approx(200_000, rel=0.1) and told.eta == pytest.approx(40, rel=0.1)
 
 
-def test_stalled_after_a_while_and_back(tally: PullProgress, clock: Clock) -> None:
-    tally.resolved()
-    tally.begins("m", "downloading")
+def test_pull_without_bytes_is_stalled_until_bytes_arrive(progress: PullProgress, clock: Clock) -> None:
+    progress.resolved()
+    progress.begins("m", "downloading")
     clock.now += STALLED_SECONDS
-    assert tally.download(BASE, MANIFEST).state == "downloading"
+    assert progress.download(BASE, MANIFEST).state == "downloading"
     clock.now += 0.1
-    assert tally.download(BASE, MANIFEST).state == "stalled"
-    tally.received(1)
-    assert tally.download(BASE, MANIFEST).state == "downloading"
+    assert progress.download(BASE, MANIFEST).state == "stalled"
+    progress.received(1)
+    assert progress.download(BASE, MANIFEST).state == "downloading"
 
 
-def test_verifying_is_told_and_does_not_stall(tally: PullProgress, clock: Clock) -> None:
-    tally.resolved()
-    tally.found(4_000_000)
-    tally.begins("m", "verifying")
-    tally.checked(1_000_000)
+def test_verifying_pull_is_never_stalled(progress: PullProgress, clock: Clock) -> None:
+    progress.resolved()
+    progress.found(4_000_000)
+    progress.begins("m", "verifying")
+    progress.checked(1_000_000)
     clock.now += 2 * STALLED_SECONDS
-    told = tally.download(BASE, MANIFEST)
+    told = progress.download(BASE, MANIFEST)
     assert (told.state, told.checked, told.to_check, told.done) == ("verifying", 1_000_000, 4_000_000, 1_000_000)
-    tally.begins("n", "downloading")
-    tally.received(1)
-    assert tally.download(BASE, MANIFEST).state == "downloading", "the other file comes"
+    progress.begins("n", "downloading")
+    progress.received(1)
+    assert progress.download(BASE, MANIFEST).state == "downloading", "the other file comes"
 
 
-def test_a_retry_says_why_until_it_goes_on(tally: PullProgress) -> None:
-    tally.resolved()
-    tally.begins("m", "downloading")
-    tally.retries("m", "m: the Hub answered 503")
-    told = tally.download(BASE, MANIFEST)
+def test_retry_shows_its_reason_until_it_continues(progress: PullProgress) -> None:
+    progress.resolved()
+    progress.begins("m", "downloading")
+    progress.retries("m", "m: the Hub answered 503")
+    told = progress.download(BASE, MANIFEST)
     assert (told.state, told.retries, told.note) == ("retrying", 1, "m: the Hub answered 503")
-    tally.begins("m", "downloading")
-    assert tally.download(BASE, MANIFEST).note is None
+    progress.begins("m", "downloading")
+    assert progress.download(BASE, MANIFEST).note is None
 
 
-def test_before_the_manifest(tally: PullProgress) -> None:
-    assert (tally.download(BASE, None).state, tally.download(BASE, None).total) == ("queued", None)
-    tally.retries("", "cannot ask")
-    assert tally.download(BASE, None).state == "retrying"
+def test_pull_without_a_manifest_is_queued_or_retrying(progress: PullProgress) -> None:
+    assert (progress.download(BASE, None).state, progress.download(BASE, None).total) == ("queued", None)
+    progress.retries("", "cannot ask")
+    assert progress.download(BASE, None).state == "retrying"
 
 
-def test_waiting_for_another_program(tally: PullProgress) -> None:
-    tally.resolved()
-    tally.waits("another program")
-    assert (tally.download(BASE, MANIFEST).state, tally.download(BASE, MANIFEST).note) == ("queued", "another program")
-    tally.waits(None)
-    assert tally.download(BASE, MANIFEST).state == "downloading"
+def test_pull_that_waits_for_another_program_is_queued(progress: PullProgress) -> None:
+    progress.resolved()
+    progress.waits("another program")
+    assert (progress.download(BASE, MANIFEST).state, progress.download(BASE, MANIFEST).note) == (
+        "queued",
+        "another program",
+    )
+    progress.waits(None)
+    assert progress.download(BASE, MANIFEST).state == "downloading"
 
 
 class TestThrottle:
-    def test_no_bound(self, clock: Clock) -> None:
+    def test_no_rate_is_no_delay(self, clock: Clock) -> None:
         assert Throttle(None, clock).delay(10**12) == 0
 
-    def test_what_is_owed_is_waited_for(self, clock: Clock) -> None:
+    def test_delay_matches_the_rate(self, clock: Clock) -> None:
         throttle = Throttle(1_000_000, clock)
         assert throttle.delay(500_000) == pytest.approx(0.5)
         clock.now += 0.5
@@ -100,7 +103,7 @@ class TestThrottle:
         throttle.set_rate(None)
         assert throttle.delay(10**9) == 0
 
-    def test_a_pause_saves_up_only_a_moment(self, clock: Clock) -> None:
+    def test_unused_rate_is_saved_for_a_moment_only(self, clock: Clock) -> None:
         throttle = Throttle(1_000_000, clock)
         clock.now += 3600
         assert throttle.delay(250_000) == 0

@@ -1,4 +1,4 @@
-"""A pull that goes well, and what is refused before a byte is fetched."""
+"""Pulls without faults, and refusals before a byte is fetched."""
 
 import asyncio
 import json
@@ -22,8 +22,8 @@ def bytes_asked_for(hub: StandIn) -> list[str]:
     return [r["path"] for r in hub.requests() if "/resolve/" in r["path"] or "/cdn/" in r["path"]]
 
 
-class TestAGoodPull:
-    async def test_it_arrives_whole_and_says_what_it_left_out(self, pulls: PullQueue, environ: dict[str, str]) -> None:
+class TestPull:
+    async def test_pull_is_complete_and_lists_skipped_files(self, pulls: PullQueue, environ: dict[str, str]) -> None:
         done = await pull(pulls)
         assert (done.state, done.error) == ("done", None)
         assert done.files_done == done.files_total == 4
@@ -31,7 +31,7 @@ class TestAGoodPull:
         assert done.skipped == ("training_args.bin",)
         assert visible(environ) == WHOLE and not partials(environ)
 
-    async def test_its_manifest_is_kept(self, pulls: PullQueue, environ: dict[str, str], hub: StandIn) -> None:
+    async def test_manifest_is_stored(self, pulls: PullQueue, environ: dict[str, str], hub: StandIn) -> None:
         done = await pull(pulls)
         assert done.revision is not None
         manifest = read_manifest(manifest_file(folder_of(environ), done.revision))
@@ -42,7 +42,9 @@ class TestAGoodPull:
             assert link.resolve().name == file.blob and link.stat().st_size == file.size
             assert link.stat().st_mtime_ns == file.modified_ns
 
-    async def test_the_hubs_own_tools_accept_it(self, pulls: PullQueue, environ: dict[str, str], hub: StandIn) -> None:
+    async def test_huggingface_hub_accepts_the_result(
+        self, pulls: PullQueue, environ: dict[str, str], hub: StandIn
+    ) -> None:
         from huggingface_hub import HfApi, scan_cache_dir, snapshot_download
 
         await pull(pulls)
@@ -53,20 +55,20 @@ class TestAGoodPull:
         verified = HfApi(endpoint=hub.endpoint).verify_repo_checksums(REPO, cache_dir=environ["HF_HUB_CACHE"])
         assert not verified.mismatches
 
-    async def test_the_catalog_finds_it(self, pulls: PullQueue, environ: dict[str, str]) -> None:
+    async def test_catalog_finds_the_model(self, pulls: PullQueue, environ: dict[str, str]) -> None:
         await pull(pulls)
         model = Catalog(environ).locate("tiny")
         assert model.id == REPO and model.context_length == 2048 and model.problem is None
         assert model.parameters == 810_000
 
-    async def test_a_second_pull_fetches_and_hashes_nothing(self, pulls: PullQueue, hub: StandIn) -> None:
+    async def test_second_pull_fetches_and_hashes_nothing(self, pulls: PullQueue, hub: StandIn) -> None:
         await pull(pulls)
         hub.requests()
         again = await pull(pulls)
         assert again.state == "done" and again.to_check == 0 and again.done == again.total
         assert not bytes_asked_for(hub)
 
-    async def test_what_another_tool_left_is_hashed_and_used(
+    async def test_blob_of_another_program_is_hashed_and_used(
         self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]
     ) -> None:
         from huggingface_hub import snapshot_download
@@ -77,7 +79,7 @@ class TestAGoodPull:
         assert done.state == "done" and done.to_check == done.checked == done.resumed == done.total
         assert not bytes_asked_for(hub)
 
-    async def test_what_another_tool_left_broken_is_mended(
+    async def test_damaged_blob_of_another_program_is_fetched_again(
         self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]
     ) -> None:
         from huggingface_hub import snapshot_download
@@ -92,7 +94,7 @@ class TestAGoodPull:
         assert blob.read_bytes() == good
 
     @pytest.mark.parametrize("harm", ["written to", "deleted"])
-    async def test_what_others_do_to_a_proved_file_under_way_is_seen(
+    async def test_change_of_a_verified_file_during_the_pull_is_detected(
         self, harm: str, pulls: PullQueue, hub: StandIn, environ: dict[str, str]
     ) -> None:
         hub.faults(rate=3_000_000)
@@ -111,7 +113,7 @@ class TestAGoodPull:
         assert (last.state, last.error, last.done) == ("done", None, last.total)
         assert next(folder_of(environ).glob("snapshots/*/config.json")).read_bytes() == good
 
-    async def test_the_same_repository_twice_is_one_job(self, pulls: PullQueue, hub: StandIn) -> None:
+    async def test_second_request_for_a_repository_is_the_same_pull(self, pulls: PullQueue, hub: StandIn) -> None:
         hub.faults(rate=2_000_000)
         first = await pulls.start(PullRequest(repo=REPO))
         second = await pulls.start(PullRequest(repo=f"https://huggingface.co/{REPO}/tree/main"))
@@ -119,7 +121,9 @@ class TestAGoodPull:
         assert first.id == second.id == third.id
         await pulls.close()
 
-    async def test_two_files_of_the_same_bytes(self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]) -> None:
+    async def test_two_files_with_the_same_bytes_are_one_blob(
+        self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]
+    ) -> None:
         folder = hub.root / "maker" / "twins"
         shutil.copytree(hub.root / REPO, folder)
         shutil.copy(folder / "model.safetensors", folder / "model-2.safetensors")
@@ -129,13 +133,13 @@ class TestAGoodPull:
         assert len(visible(environ, "maker/twins")) == 5
         shutil.rmtree(folder)
 
-    async def test_an_empty_file(self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]) -> None:
+    async def test_empty_file_is_pulled(self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]) -> None:
         (hub.root / REPO / "special_tokens_map.json").write_bytes(b"")
         assert (await pull(pulls)).state == "done"
         (hub.root / REPO / "special_tokens_map.json").unlink()
         assert "special_tokens_map.json" in visible(environ)
 
-    async def test_a_commit_makes_no_ref(self, pulls: PullQueue, environ: dict[str, str]) -> None:
+    async def test_pull_of_a_commit_writes_no_ref(self, pulls: PullQueue, environ: dict[str, str]) -> None:
         commit = (await pull(pulls)).revision
         shutil.rmtree(folder_of(environ))
         done = await pull(pulls, f"{REPO}@{commit}")
@@ -143,9 +147,9 @@ class TestAGoodPull:
         assert not (folder_of(environ) / "refs").exists() and visible(environ) == WHOLE
 
 
-class TestChoosing:
-    async def test_include_then_the_rest(self, pulls: PullQueue, environ: dict[str, str]) -> None:
-        """A second pull of the same commit adds to the snapshot, and to its manifest."""
+class TestSelection:
+    async def test_second_pull_adds_the_remaining_files(self, pulls: PullQueue, environ: dict[str, str]) -> None:
+        """A second pull of the same commit adds files to the snapshot and to its manifest."""
         done = await pull(pulls, include=("*.bin",))
         assert done.state == "done" and visible(environ) == ["training_args.bin"]
         assert "model.safetensors" in done.skipped
@@ -156,7 +160,7 @@ class TestChoosing:
         assert manifest is not None and sorted(file.path for file in manifest.files) == visible(environ)
         assert manifest.skipped == ("README.md",)
 
-    async def test_nothing_matches(self, pulls: PullQueue) -> None:
+    async def test_patterns_without_a_match_fail(self, pulls: PullQueue) -> None:
         failed = await pull(pulls, include=("*.onnx",))
         assert failed.error is not None and failed.error.code == "invalid_request"
 
@@ -171,7 +175,7 @@ class TestChoosing:
         ],
         ids=["gguf", "pickles", "nothing", "adapter", "diffusers"],
     )
-    async def test_what_is_no_model_is_refused_before_the_bytes(
+    async def test_unsupported_repository_is_refused_before_any_file(
         self, files: dict[str, str], said: str, pulls: PullQueue, hub: StandIn
     ) -> None:
         folder = hub.root / "maker" / "other"
@@ -199,13 +203,15 @@ class TestChoosing:
         shutil.rmtree(folder)
         assert done.state == "done"
 
-    async def test_a_disk_that_is_too_small(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
+    async def test_pull_is_refused_when_the_disk_is_too_small(
+        self, hub: StandIn, environ: dict[str, str], tmp_path: Path
+    ) -> None:
         pulls = PullQueue(lambda: LibrarySettings(reserve_bytes=10**18), environ, tmp_path / "records")
         failed = await pull(pulls)
         assert failed.error is not None and failed.error.code == "disk_error" and "free" in failed.error.message
         assert not bytes_asked_for(hub)
 
-    async def test_offline(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
+    async def test_offline_pull_fails(self, hub: StandIn, environ: dict[str, str], tmp_path: Path) -> None:
         pulls = PullQueue(LibrarySettings, environ | {"HF_HUB_OFFLINE": "1"}, tmp_path / "records")
         failed = await pull(pulls)
         assert failed.error is not None and "HF_HUB_OFFLINE" in failed.error.message

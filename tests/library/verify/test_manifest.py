@@ -1,4 +1,4 @@
-"""Manifests on disk: what is written is read, what is broken is none."""
+"""Manifests on the disk."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ FILES = (
 MANIFEST = Manifest(repo="maker/tiny", commit="d" * 40, files=FILES, skipped=("x.bin",), proved_at=1.0)
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_written_manifest_is_read(tmp_path: Path) -> None:
     file = manifest_file(tmp_path / "models--maker--tiny", MANIFEST.commit)
     write_manifest(file, MANIFEST)
     assert read_manifest(file) == MANIFEST
@@ -34,7 +34,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     ],
     ids=["empty", "list", "bytes", "deep", "newer", "no hash"],
 )
-def test_what_is_broken_is_none(content: bytes, tmp_path: Path) -> None:
+def test_damaged_manifest_is_none(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.json").write_bytes(content)
     assert read_manifest(tmp_path / "m.json") is None
     assert read_manifest(tmp_path / "nowhere.json") is None

@@ -1,4 +1,4 @@
-"""Code in a repository: found, refused, and allowed by hand for one revision only."""
+"""Code of models: detection, refusal, and trust for one revision."""
 
 import json
 from pathlib import Path
@@ -12,8 +12,8 @@ from tests.library.repositories import library_of, make_cached, make_folder
 COMMIT = "abc1234567" * 4
 
 
-def harm(folder: Path, name: str) -> str:
-    """Puts one kind of code there; what lmx is to call it."""
+def add_code(folder: Path, name: str) -> str:
+    """Add one kind of code to a folder, and return the name by which lmx reports it."""
     match name:
         case "auto_map" | "model_file" | "trust_remote_code":
             config = json.loads((folder / "config.json").read_text())
@@ -28,9 +28,9 @@ def harm(folder: Path, name: str) -> str:
 @pytest.mark.parametrize(
     "name", ["modeling_x.py", "training_args.bin", "optimizer.pt", "x.pkl", "lib.so", "auto_map", "model_file"]
 )
-def test_each_kind_of_code_is_found_and_refused(tmp_path: Path, name: str) -> None:
+def test_each_kind_of_code_is_detected_and_refused(tmp_path: Path, name: str) -> None:
     snapshot = make_cached(tmp_path / "cache", "maker/odd", COMMIT)
-    called = harm(snapshot, name)
+    called = add_code(snapshot, name)
     library = library_of(tmp_path)
     model = library.registry.catalog.locate("maker/odd")
     assert model.code == (called,) and model.problem is not None
@@ -45,14 +45,14 @@ class TestTrust:
         (snapshot / "modeling.py").write_text("print('hello')")
         return snapshot
 
-    def test_the_revision_must_be_named(self, tmp_path: Path, snapshot: Path) -> None:
+    def test_trust_needs_the_revision(self, tmp_path: Path, snapshot: Path) -> None:
         library = library_of(tmp_path)
         for revision in (None, "abc", "f" * 40):
             with pytest.raises(RequestError) as refused:
                 library.trust(TrustRequest(id="maker/odd", revision=revision))
             assert refused.value.hint == f"lmx trust maker/odd@{COMMIT}"
 
-    def test_it_holds_over_a_restart_and_can_be_withdrawn(self, tmp_path: Path, snapshot: Path) -> None:
+    def test_trust_survives_a_restart_and_can_be_withdrawn(self, tmp_path: Path, snapshot: Path) -> None:
         library_of(tmp_path).trust(TrustRequest(id="maker/odd", revision=COMMIT))
         again = library_of(tmp_path)
         model = again.registry.catalog.locate("maker/odd")
@@ -60,14 +60,14 @@ class TestTrust:
         again.trust(TrustRequest(id="maker/odd", withdraw=True))
         assert not again.registry.catalog.locate("maker/odd").trusted
 
-    def test_other_bytes_are_not_what_was_trusted(self, tmp_path: Path, snapshot: Path) -> None:
+    def test_changed_code_is_not_trusted(self, tmp_path: Path, snapshot: Path) -> None:
         library = library_of(tmp_path)
         library.trust(TrustRequest(id="maker/odd", revision=COMMIT))
         (snapshot / "modeling.py").write_text("import os")
         with pytest.raises(UntrustedModelError):
             library.registry.clear(library.registry.catalog.locate("maker/odd"))
 
-    def test_another_commit_is_not_what_was_trusted(self, tmp_path: Path, snapshot: Path) -> None:
+    def test_another_commit_is_not_trusted(self, tmp_path: Path, snapshot: Path) -> None:
         library = library_of(tmp_path)
         library.trust(TrustRequest(id="maker/odd", revision=COMMIT))
         newer = make_cached(tmp_path / "cache", "maker/odd", "2" * 40)
@@ -76,7 +76,7 @@ class TestTrust:
         model = library.registry.catalog.locate("maker/odd")
         assert model.revision == "2" * 40 and not model.trusted and model.problem is not None
 
-    def test_a_model_without_a_commit_is_named_by_its_code(self, tmp_path: Path) -> None:
+    def test_model_without_a_commit_is_trusted_by_fingerprint(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "mine" / "one")
         (folder / "modeling.py").write_text("pass")
         library = library_of(tmp_path)
@@ -86,7 +86,7 @@ class TestTrust:
         library.trust(TrustRequest(id="local/one", revision=revision))
         assert library.registry.clear(library.registry.catalog.locate("local/one")) is True
 
-    def test_nothing_to_trust(self, tmp_path: Path) -> None:
+    def test_model_without_code_cannot_be_trusted(self, tmp_path: Path) -> None:
         make_folder(tmp_path / "mine" / "one")
         with pytest.raises(RequestError, match="no code"):
             library_of(tmp_path).trust(TrustRequest(id="local/one", revision="1234567"))

@@ -1,4 +1,4 @@
-"""Scans: many askers share one, and a place that does not answer costs a thread, never an answer from memory."""
+"""Scans: callers share them, and a root that does not answer costs one thread and no lookup."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ from tests.library.repositories import make_cached, make_folder
 
 
 class Disk:
-    """Stands in for a mount: while it hangs, the description of `maker/slow` does not return."""
+    """A stand-in for a mount. While it hangs, the description of `maker/slow` does not return."""
 
     def __init__(self) -> None:
         self.responses = threading.Event()
@@ -50,7 +50,7 @@ def catalog(tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> Cata
     return found
 
 
-async def test_many_askers_for_an_unknown_name_share_one_scan_a_second(catalog: Catalog, disk: Disk) -> None:
+async def test_lookups_of_an_unknown_name_share_one_scan_per_second(catalog: Catalog, disk: Disk) -> None:
     catalog_module.PATIENCE_SECONDS = 5.0
     before, begun = disk.reads, time.monotonic()
     answers = await asyncio.gather(*(catalog.seek("no/such") for _ in range(200)), return_exceptions=True)
@@ -61,13 +61,13 @@ async def test_many_askers_for_an_unknown_name_share_one_scan_a_second(catalog: 
     assert time.monotonic() - begun >= 1.0
 
 
-async def test_model_that_appears_is_found_at_once(catalog: Catalog, tmp_path: Path) -> None:
+async def test_new_model_is_found_at_once(catalog: Catalog, tmp_path: Path) -> None:
     catalog_module.PATIENCE_SECONDS = 5.0
     make_folder(tmp_path / "mine" / "new")
     assert (await catalog.seek("local/new")).id == "local/new"
 
 
-async def test_known_models_answer_while_a_scan_hangs(catalog: Catalog, disk: Disk, tmp_path: Path) -> None:
+async def test_known_models_are_found_while_a_scan_hangs(catalog: Catalog, disk: Disk, tmp_path: Path) -> None:
     disk.responses.clear()
     begun = time.monotonic()
     with pytest.raises(ModelNotFoundError):
@@ -81,7 +81,7 @@ async def test_known_models_answer_while_a_scan_hangs(catalog: Catalog, disk: Di
     assert len(await catalog.listing()) == 3
 
 
-async def test_place_that_hangs_is_left_out_and_comes_back(catalog: Catalog, disk: Disk, tmp_path: Path) -> None:
+async def test_root_that_hangs_is_left_out_until_it_answers(catalog: Catalog, disk: Disk, tmp_path: Path) -> None:
     others = set(threading.enumerate())
     disk.responses.clear()
     await catalog.rescan(urgent=True)
@@ -102,9 +102,7 @@ async def test_place_that_hangs_is_left_out_and_comes_back(catalog: Catalog, dis
     assert {model.id for model in catalog.known()} == {"lmx/guide", "local/one", "local/new", "maker/slow"}
 
 
-def test_a_listing_that_is_expensive_to_refresh_is_refreshed_less_often(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_expensive_listing_is_refreshed_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def compute(model: Model) -> Model:
         begun = time.thread_time()
         while time.thread_time() - begun < 0.05:

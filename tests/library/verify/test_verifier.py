@@ -1,4 +1,4 @@
-"""Verifying, refusing what has changed, repairing, recording."""
+"""Verification, refusal of changed models, repair, and recording."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ def library(environ: dict[str, str], tmp_path: Path) -> Library:
 
 @pytest.fixture
 def cached(environ: dict[str, str]) -> Path:
-    """The snapshot of a model that another program has fetched."""
+    """Return the snapshot of a model that another program has pulled."""
     return make_cached(Path(environ["HF_HUB_CACHE"]), OTHER)
 
 
@@ -42,21 +42,21 @@ async def pulled(library: Library) -> Model:
     return library.registry.catalog.locate(REPO)
 
 
-class TestAgainstTheCachesOwnNames:
-    async def test_a_sound_model_is_proved_offline(self, library: Library, cached: Path, hub: StandIn) -> None:
+class TestBlobNames:
+    async def test_unchanged_model_is_verified_offline(self, library: Library, cached: Path, hub: StandIn) -> None:
         last = await verify(library, OTHER)
         assert (last.state, last.files, last.against) == ("sound", 5, "the cache's hashes")
         assert hub.requests() == []
         assert library.registry.catalog.locate(OTHER).verified_at is not None
 
     @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-    async def test_one_flipped_byte_is_found_by_name(self, library: Library, cached: Path, name: str) -> None:
+    async def test_flipped_byte_is_reported_with_its_file(self, library: Library, cached: Path, name: str) -> None:
         flip(cached / name)
         last = await verify(library, OTHER)
         assert last.state == "changed" and [row.path for row in last.faults] == [name]
         assert library.registry.manifests.get(library.registry.catalog.locate(OTHER)) is None
 
-    async def test_a_missing_file_is_found(self, library: Library, cached: Path) -> None:
+    async def test_missing_file_is_reported(self, library: Library, cached: Path) -> None:
         await verify(library, OTHER)
         (cached / "tokenizer.json").unlink()
         last = await verify(library, OTHER)
@@ -64,7 +64,7 @@ class TestAgainstTheCachesOwnNames:
 
 
 class TestLoading:
-    async def test_a_changed_file_is_refused_with_the_way_out(self, library: Library, cached: Path) -> None:
+    async def test_changed_file_is_refused_with_a_hint(self, library: Library, cached: Path) -> None:
         await verify(library, OTHER)
         model = library.registry.catalog.locate(OTHER)
         assert model.problem is None and library.registry.clear(model) is False
@@ -75,7 +75,7 @@ class TestLoading:
         library.registry.catalog.refresh()
         assert "lmx verify" in str(library.registry.catalog.locate(OTHER).problem)
 
-    async def test_touching_alone_asks_for_a_proof_which_restores_it(self, library: Library, cached: Path) -> None:
+    async def test_touched_file_needs_a_verification(self, library: Library, cached: Path) -> None:
         await verify(library, OTHER)
         os.utime(os.path.realpath(cached / "config.json"), (1, 1))
         library.registry.catalog.refresh()
@@ -83,8 +83,8 @@ class TestLoading:
         assert (await verify(library, OTHER)).state == "sound"
         assert library.registry.catalog.locate(OTHER).problem is None
 
-    async def test_weights_that_came_later_are_refused(self, library: Library, cached: Path) -> None:
-        """mlx-lm would read them as a part of the model."""
+    async def test_added_weights_are_refused(self, library: Library, cached: Path) -> None:
+        """mlx-lm would load them as a part of the model."""
         await verify(library, OTHER)
         (cached / "model-of-somebody.safetensors").write_bytes((cached / "model.safetensors").read_bytes())
         (cached / "notes.txt").write_text("no part of the model")
@@ -100,14 +100,14 @@ class TestLoading:
         assert (await verify(library, OTHER, accept=True)).state == "recorded"
         assert library.registry.clear(library.registry.catalog.locate(OTHER)) is False
 
-    async def test_weights_that_no_hash_names_are_not_called_sound(self, library: Library, cached: Path) -> None:
-        """A file among the cache's links, as a tool leaves it that copies."""
+    async def test_weights_without_a_hash_are_not_verified(self, library: Library, cached: Path) -> None:
+        """A program that copies leaves a file among the links of the cache."""
         content = (cached / "model.safetensors").read_bytes()
         (cached / "model.safetensors").unlink()
         (cached / "model.safetensors").write_bytes(content)
         assert (await verify(library, OTHER)).state == "changed"
 
-    async def test_what_is_written_while_it_is_hashed_is_seen(self, library: Library, cached: Path) -> None:
+    async def test_write_during_the_hashing_is_detected(self, library: Library, cached: Path) -> None:
         with (cached / "notes.txt").open("wb") as large:
             large.truncate(800_000_000)  # as long as half a second, and the first to be hashed
         written = False
@@ -119,7 +119,7 @@ class TestLoading:
         with pytest.raises(ModelLoadError, match="txt was written to"):
             library.registry.clear(library.registry.catalog.locate(OTHER))
 
-    async def test_a_header_that_makes_no_sense_is_refused_even_unproved(self, library: Library, cached: Path) -> None:
+    async def test_invalid_header_is_refused_without_a_manifest(self, library: Library, cached: Path) -> None:
         Path(os.path.realpath(cached / "model.safetensors")).write_bytes(b"\xff" * 64)
         model = library.registry.catalog.locate(OTHER)
         with pytest.raises(ModelLoadError, match="header"):
@@ -127,12 +127,12 @@ class TestLoading:
 
 
 class TestBuiltIn:
-    def test_it_is_a_part_of_lmx(self, library: Library) -> None:
+    def test_built_in_model_is_not_verified(self, library: Library) -> None:
         told = library.details("lmx/guide")
         assert told.proof == "it is a part of lmx"
         assert {row.state for row in told.files} == {"built-in"}
 
-    def test_a_models_plan_is_that_of_loading_it(self, library: Library, environ: dict[str, str]) -> None:
+    def test_details_have_the_memory_plan_of_a_load(self, library: Library, environ: dict[str, str]) -> None:
         make_cached(Path(environ["HF_HUB_CACHE"]), OTHER, max_position_embeddings=131_072)
         model = library.registry.catalog.locate(OTHER)
         told = library.details(model.id).memory
@@ -141,7 +141,7 @@ class TestBuiltIn:
 
 class TestRepair:
     @pytest.mark.parametrize("harm", ["flip", "missing", "truncated", "unseen", "no link"])
-    async def test_only_what_is_wrong_is_fetched(self, library: Library, hub: StandIn, harm: str) -> None:
+    async def test_repair_fetches_only_the_wrong_files(self, library: Library, hub: StandIn, harm: str) -> None:
         model = await pulled(library)
         await verify(library, REPO)
         blob = Path(os.path.realpath(Path(model.path) / "model.safetensors"))
@@ -169,7 +169,7 @@ class TestRepair:
         assert blob.read_bytes() == (hub.root / REPO / "model.safetensors").read_bytes()
         assert library.registry.catalog.locate(REPO).problem is None
 
-    async def test_without_the_hub_it_fails_and_says_so(self, library: Library, hub: StandIn) -> None:
+    async def test_repair_without_the_hub_fails_with_an_error(self, library: Library, hub: StandIn) -> None:
         model = await pulled(library)
         flip(Path(model.path) / "model.safetensors")
         hub.faults(status=404, status_times=100)
@@ -178,14 +178,14 @@ class TestRepair:
         assert last.state == "failed" and last.error is not None
         assert (Path(model.path) / "model.safetensors").read_bytes() == changed  # it may be somebody's own
 
-    async def test_a_model_from_elsewhere_cannot_be_fetched(self, library: Library, tmp_path: Path) -> None:
+    async def test_imported_model_cannot_be_repaired(self, library: Library, tmp_path: Path) -> None:
         make_folder(tmp_path / "mine" / "one")
         with pytest.raises(RequestError, match="Hub"):
             await verify(library, "local/one", repair=True)
 
 
 class TestRecording:
-    async def test_one_from_elsewhere_gets_its_own_manifest(self, library: Library, tmp_path: Path) -> None:
+    async def test_accepted_model_gets_its_own_manifest(self, library: Library, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "mine" / "one")
         assert (await verify(library, "local/one")).state == "recorded"
         assert (await verify(library, "local/one")).state == "sound"
@@ -194,7 +194,7 @@ class TestRecording:
         assert (await verify(library, "local/one", accept=True)).state == "recorded"
         assert library.registry.catalog.locate("local/one").problem is None
 
-    async def test_two_at_once_are_one_too_many(self, library: Library, cached: Path) -> None:
+    async def test_second_simultaneous_verification_is_refused(self, library: Library, cached: Path) -> None:
         first = library.verifier.verify(VerifyRequest(id=OTHER))
         await anext(first)
         with pytest.raises(ConflictError):
@@ -202,7 +202,7 @@ class TestRecording:
         assert [update async for update in first][-1].state == "sound"
         assert (await verify(library, OTHER)).state == "sound"
 
-    async def test_a_manifest_that_points_outside_is_no_manifest(self, library: Library, cached: Path) -> None:
+    async def test_manifest_with_paths_outside_the_folder_is_ignored(self, library: Library, cached: Path) -> None:
         await verify(library, OTHER)
         model = library.registry.catalog.locate(OTHER)
         file = library.registry.manifests.file_of(model)

@@ -1,0 +1,73 @@
+"""Disk use and pruning."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from lmx_daemon.library.disk.prune import prunable
+from tests.library.repositories import library_of, make_cached
+
+OLD, NEW = "1" * 40, "2" * 40
+DAY = 86_400.0
+
+
+def age(path: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+class TestDisk:
+    @pytest.fixture
+    def cache(self, tmp_path: Path) -> Path:
+        """Make a repository with two revisions that share all files but the weights, an orphan, and partial files."""
+        cache = tmp_path / "cache"
+        make_cached(cache, "maker/one", OLD, side=100)
+        make_cached(cache, "maker/one", NEW, side=200)
+        blobs = cache / "models--maker--one" / "blobs"
+        (blobs / ("f" * 64)).write_bytes(bytes(1000))
+        (blobs / ("e" * 64 + ".lmx.incomplete")).write_bytes(bytes(500))
+        (blobs / ("d" * 64 + ".incomplete")).write_bytes(bytes(70))
+        age(blobs / ("f" * 64), 2 * DAY)
+        age(blobs / ("d" * 64 + ".incomplete"), 30 * DAY)
+        return cache
+
+    def test_each_byte_counts_once(self, tmp_path: Path, cache: Path) -> None:
+        use = library_of(tmp_path).space.use()
+        (row,) = use.rows
+        on_disk = sum(file.stat().st_size for file in (cache / "models--maker--one" / "blobs").iterdir())
+        assert row.size == on_disk == use.total
+        assert (row.orphans, row.partial) == (1000, 570)
+        assert row.old == 100 * 100 * 4 + 80  # the old weights, and not what the revisions share
+        assert row.size == row.current + row.old + row.orphans + row.partial
+
+    def test_prune_deletes_unused_files_only(self, tmp_path: Path, cache: Path) -> None:
+        library = library_of(tmp_path)
+        told = library.space.prune(dry_run=True)
+        assert {row.what for row in told.rows} == {"unnamed revision", "orphan", "partial"}
+        before = library.space.use().total
+        done = library.space.prune(dry_run=False)
+        assert done.freed == told.freed == before - library.space.use().total
+        folder = cache / "models--maker--one"
+        assert [snapshot.name for snapshot in (folder / "snapshots").iterdir()] == [NEW]
+        assert all((folder / "snapshots" / NEW / name).exists() for name in ("config.json", "model.safetensors"))
+        assert (folder / "blobs" / ("e" * 64 + ".lmx.incomplete")).exists()  # young: of a pull that may go on
+        assert library.space.prune(dry_run=True).rows == ()
+
+    def test_loaded_and_pulled_models_are_not_pruned(self, tmp_path: Path, cache: Path) -> None:
+        used = str(cache / "models--maker--one" / "snapshots" / OLD)
+        assert "unnamed revision" not in {row.what for row in prunable(cache, [used], [], time.time())}
+        assert prunable(cache, [], ["maker/one"], time.time()) == []
+
+    def test_young_orphan_is_not_pruned(self, cache: Path) -> None:
+        os.utime(cache / "models--maker--one" / "blobs" / ("f" * 64))
+        assert "orphan" not in {row.what for row in prunable(cache, [], [], time.time())}
+
+    def test_named_revision_is_not_pruned(self, cache: Path) -> None:
+        (cache / "models--maker--one" / "refs" / "v1").write_text(OLD)
+        assert "unnamed revision" not in {row.what for row in prunable(cache, [], [], time.time())}
+
+    def test_details_list_the_revisions(self, tmp_path: Path, cache: Path) -> None:
+        told = {row.commit: row for row in library_of(tmp_path).details("maker/one").revisions}
+        assert told[NEW].current and told[NEW].refs == ("main",) and not told[OLD].current
