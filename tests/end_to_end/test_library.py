@@ -1,4 +1,4 @@
-"""The library's commands as a user types them, with models that really load."""
+"""The library's commands with a real daemon and models that load."""
 
 import json
 import os
@@ -23,9 +23,9 @@ open({marker!r}, "w").close()
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, Path]]:
-    """A daemon with a cache of its own: one sound model, and one whose config names code of its own."""
-    root = tmp_path_factory.mktemp("registry")
+def stocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, Path]]:
+    """Return a daemon whose cache has a valid model and a model whose config names code."""
+    root = tmp_path_factory.mktemp("stocked")
     plain = build_model("llama", root / "plain", ends=False)
     for repo in ("tests/sound", ODD):
         snapshot = make_cached(root / "cache", repo)
@@ -42,8 +42,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon,
     assert daemon.stop() == 0
 
 
-def test_changed_files_are_refused_until_they_are_proved_or_accepted(registry: tuple[Daemon, Path]) -> None:
-    daemon, root = registry
+def test_changed_file_is_refused_until_it_is_verified(stocked: tuple[Daemon, Path]) -> None:
+    daemon, root = stocked
     sound = root / "cache" / "models--tests--sound" / "snapshots" / ("1" * 40)
     assert "recorded" in daemon.lmx("verify", "tests/sound").stdout
     flip(sound / "tokenizer_config.json")
@@ -59,8 +59,8 @@ def test_changed_files_are_refused_until_they_are_proved_or_accepted(registry: t
     daemon.lmx("unload", "tests/sound")
 
 
-def test_removing_and_bringing_back(registry: tuple[Daemon, Path]) -> None:
-    daemon, _ = registry
+def test_removed_model_is_restored(stocked: tuple[Daemon, Path]) -> None:
+    daemon, _ = stocked
     removed = daemon.lmx("rm", "tests/sound", "--yes")
     assert removed.returncode == 0 and "lmx rm --undo tests/sound" in removed.stderr
     assert "tests/sound" not in daemon.lmx("ls").stdout and "tests/sound" in daemon.lmx("rm", "--list").stdout
@@ -69,8 +69,8 @@ def test_removing_and_bringing_back(registry: tuple[Daemon, Path]) -> None:
     assert "tests/sound" in daemon.lmx("ls").stdout
 
 
-def test_code_is_refused_and_trusted_by_hand(registry: tuple[Daemon, Path]) -> None:
-    daemon, root = registry
+def test_code_is_refused_until_it_is_trusted(stocked: tuple[Daemon, Path]) -> None:
+    daemon, root = stocked
     refused = daemon.lmx("load", ODD)
     assert refused.returncode == 1 and "configuration_odd.py" in refused.stderr
     assert daemon.lmx("trust", ODD).returncode == 1
@@ -83,8 +83,8 @@ def test_code_is_refused_and_trusted_by_hand(registry: tuple[Daemon, Path]) -> N
     assert daemon.lmx("load", ODD).returncode == 1
 
 
-def test_an_imported_single_file_loads(registry: tuple[Daemon, Path]) -> None:
-    daemon, root = registry
+def test_imported_single_file_loads(stocked: tuple[Daemon, Path]) -> None:
+    daemon, root = stocked
     folder = root / "plain"
     os.rename(folder / "model.safetensors", folder / "net.safetensors")
     assert "linked" in daemon.lmx("import", str(folder / "net.safetensors"), "--as", "me/net").stdout
@@ -93,8 +93,8 @@ def test_an_imported_single_file_loads(registry: tuple[Daemon, Path]) -> None:
     assert json.loads(daemon.lmx("ls", "me/net", "--json").stdout)[0]["source"] == "imported"
 
 
-def test_a_watched_folder_and_a_shape_that_no_model_has(registry: tuple[Daemon, Path]) -> None:
-    daemon, root = registry
+def test_absurd_shape_in_a_watched_folder_is_refused(stocked: tuple[Daemon, Path]) -> None:
+    daemon, root = stocked
     folder = root / "mine" / "absurd"
     shutil.copytree(root / "cache" / "models--tests--sound" / "snapshots" / ("1" * 40), folder)
     header = b'{"a":{"dtype":"F32","shape":[0,4294967296],"data_offsets":[0,0]}}'.ljust(72)
@@ -103,8 +103,8 @@ def test_a_watched_folder_and_a_shape_that_no_model_has(registry: tuple[Daemon, 
     assert refused.returncode == 1 and "absurd shape" in refused.stderr
 
 
-def test_show_du_and_prune(registry: tuple[Daemon, Path]) -> None:
-    daemon, _ = registry
+def test_show_du_and_prune(stocked: tuple[Daemon, Path]) -> None:
+    daemon, _ = stocked
     shown = daemon.lmx("show", "tests/sound").stdout
     assert "sha256:" in shown and "memory" in shown and "weights" in shown
     assert "<|im_start|>" in daemon.lmx("show", "tests/sound", "--template").stdout
@@ -113,15 +113,15 @@ def test_show_du_and_prune(registry: tuple[Daemon, Path]) -> None:
     assert daemon.lmx("prune", "--dry-run").returncode == 0
 
 
-def test_without_a_hub_there_is_still_advice(registry: tuple[Daemon, Path]) -> None:
-    daemon, _ = registry
+def test_recommendations_work_without_a_hub(stocked: tuple[Daemon, Path]) -> None:
+    daemon, _ = stocked
     assert daemon.lmx("search", "qwen").returncode == 1
     advice = daemon.lmx("recommend", "--all")
     assert advice.returncode == 0 and "mlx-community/" in advice.stdout and "cannot reach" in advice.stderr
 
 
-def test_listing_in_the_order_that_is_asked_for(registry: tuple[Daemon, Path]) -> None:
-    daemon, _ = registry
+def test_listing_is_sorted_as_requested(stocked: tuple[Daemon, Path]) -> None:
+    daemon, _ = stocked
     sizes = [model.get("size", 0) for model in json.loads(daemon.lmx("ls", "--sort", "size", "--json").stdout)]
     assert sizes == sorted(sizes, reverse=True) and len(sizes) > 2
     assert "no model matches" in daemon.lmx("ls", "no-such-words").stderr

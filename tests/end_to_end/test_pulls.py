@@ -1,4 +1,4 @@
-"""`lmx pull`, `lmx downloads`, `lmx login` as a user has them: a real daemon, a stand-in Hub, Ctrl-C, kill -9."""
+"""`lmx pull`, `lmx downloads` and `lmx login` with a real daemon and a stand-in Hub, including Ctrl-C and kills."""
 
 import json
 import os
@@ -24,12 +24,12 @@ SLOW = 1_500_000
 
 @pytest.fixture(scope="module")
 def home(hub_process: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon whose Hub is the stand-in."""
-    place = tmp_path_factory.mktemp("pulls")
+    """Return a daemon that uses the stand-in Hub."""
+    folder = tmp_path_factory.mktemp("pulls")
     environment = {
         "HF_ENDPOINT": hub_process.endpoint,
-        "HF_HUB_CACHE": str(place / "cache"),
-        "HF_HOME": str(place / "home"),
+        "HF_HUB_CACHE": str(folder / "cache"),
+        "HF_HOME": str(folder / "home"),
     }
     config = "[library]\nreserve_bytes = 0\n[engine]\nwarm_spare = false\n"
     running = Daemon(environment=environment, config=config)
@@ -58,8 +58,8 @@ def states(home: Daemon) -> dict[str, str]:
     return {told["repo"]: told["state"] for told in downloads(home)}
 
 
-def begun(daemon: Daemon, *arguments: str) -> "subprocess.Popen[str]":
-    """A pull whose first bytes are there."""
+def started_pull(daemon: Daemon, *arguments: str) -> "subprocess.Popen[str]":
+    """Return the process of a pull that has received its first bytes."""
     process = subprocess.Popen(
         [*LMX, "pull", *arguments, "--json"],
         env=daemon.env(),
@@ -74,7 +74,7 @@ def begun(daemon: Daemon, *arguments: str) -> "subprocess.Popen[str]":
     raise AssertionError(process.communicate()[1])
 
 
-def test_a_pull(daemon: Daemon, hub: StandIn) -> None:
+def test_pull_reports_its_files(daemon: Daemon, hub: StandIn) -> None:
     ended = daemon.lmx("pull", f"{hub.endpoint}/{REPO}/tree/main")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith(f"{REPO} is complete: 4 files, 3.2 MB, each verified by its hash")
@@ -83,12 +83,12 @@ def test_a_pull(daemon: Daemon, hub: StandIn) -> None:
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
 
 
-def test_patterns(daemon: Daemon) -> None:
+def test_include_and_exclude_patterns(daemon: Daemon) -> None:
     ended = daemon.lmx("pull", REPO, "--include", "*.json", "--include", "*.md", "--exclude", "tok*")
     assert ended.stdout.startswith(f"{REPO} is complete: 2 files")
 
 
-def test_what_is_wrong_is_said(daemon: Daemon) -> None:
+def test_errors_have_hints(daemon: Daemon) -> None:
     ended = daemon.lmx("pull", "maker/nothing")
     assert ended.returncode == 1 and "error: the Hub has no model maker/nothing" in ended.stderr
     assert "hint:" in ended.stderr
@@ -98,7 +98,7 @@ def test_what_is_wrong_is_said(daemon: Daemon) -> None:
     assert ended.returncode == 1 and "HF_HUB_OFFLINE" in ended.stderr
 
 
-def test_every_question_goes_to_the_hub_of_the_shell(daemon: Daemon, hub: StandIn) -> None:
+def test_hub_of_the_shell_is_used_for_every_command(daemon: Daemon, hub: StandIn) -> None:
     assert daemon.lmx("pull", REPO).returncode == 0
     usual, daemon.environment["HF_ENDPOINT"] = daemon.environment["HF_ENDPOINT"], "http://127.0.0.1:9"
     hub.requests()
@@ -113,9 +113,9 @@ def test_every_question_goes_to_the_hub_of_the_shell(daemon: Daemon, hub: StandI
     assert "none is outdated" in daemon.lmx("outdated").stderr
 
 
-def test_ctrl_c_pauses_and_the_same_command_goes_on(daemon: Daemon, hub: StandIn) -> None:
+def test_ctrl_c_pauses_and_the_same_command_continues(daemon: Daemon, hub: StandIn) -> None:
     hub.faults(rate=SLOW)
-    process = begun(daemon, REPO)
+    process = started_pull(daemon, REPO)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130 and "paused at" in said and f"continue with: lmx pull {REPO}" in said
@@ -125,7 +125,7 @@ def test_ctrl_c_pauses_and_the_same_command_goes_on(daemon: Daemon, hub: StandIn
     assert ended.returncode == 0 and "of it resumed" in ended.stdout
 
 
-def test_the_queue(daemon: Daemon, hub: StandIn) -> None:
+def test_downloads_commands(daemon: Daemon, hub: StandIn) -> None:
     hub.faults(rate=10_000)
     other = hub.root / "maker" / "other"
     other.mkdir(exist_ok=True)
@@ -145,32 +145,32 @@ def test_the_queue(daemon: Daemon, hub: StandIn) -> None:
     assert daemon.lmx("downloads", "pause", "nobody/here").returncode == 1
     hub.faults()
     assert daemon.lmx("downloads", "resume", "maker/other").returncode == 0
-    wait_until(lambda: states(daemon).get("maker/other") == "done", 20, "it goes on")
+    wait_until(lambda: states(daemon).get("maker/other") == "done", 20, "the resumed pull ends")
     assert daemon.lmx("downloads", "clear", "--yes").returncode == 0 and downloads(daemon) == []
 
 
-def test_the_limit(daemon: Daemon) -> None:
+def test_rate_limit(daemon: Daemon) -> None:
     assert daemon.lmx("downloads", "limit", "10MB").stdout == "pulls take at most 10.0 MB/s together\n"
     assert daemon.lmx("downloads", "limit", "fast").returncode == 1
     assert daemon.lmx("downloads", "limit", "off").returncode == 0
 
 
-def test_a_pull_survives_its_shell_and_a_killed_daemon(daemon: Daemon, hub: StandIn) -> None:
+def test_pull_survives_its_shell_and_a_killed_daemon(daemon: Daemon, hub: StandIn) -> None:
     hub.faults(rate=SLOW)
-    process = begun(daemon, REPO)
+    process = started_pull(daemon, REPO)
     process.kill()
     process.communicate()
-    assert downloads(daemon)[0]["state"] == "downloading", "the shell went, the pull goes on"
+    assert downloads(daemon)[0]["state"] == "downloading", "the pull continues without its shell"
     assert daemon.process is not None
     daemon.process.kill()
     daemon.process.wait()
     hub.faults()
     daemon.start()
-    wait_until(lambda: downloads(daemon)[0]["state"] == "done", 20, "the pull goes on with the next daemon")
+    wait_until(lambda: downloads(daemon)[0]["state"] == "done", 20, "the next daemon continues the pull")
     assert downloads(daemon)[0]["resumed"] > 300_000
 
 
-def test_the_token(daemon: Daemon, hub: StandIn) -> None:
+def test_login_and_logout(daemon: Daemon, hub: StandIn) -> None:
     hub.faults(gated=True, token="hf_good")
     wrong = daemon.lmx("login", stdin="hf_bad\n")
     assert wrong.returncode == 1 and "does not accept" in wrong.stderr and "hf_bad" not in wrong.stderr
@@ -183,7 +183,7 @@ def test_the_token(daemon: Daemon, hub: StandIn) -> None:
     assert b"hf_good" not in (daemon.home / "logs" / "daemon.log").read_bytes()
 
 
-def test_mlx_lm_loads_what_was_pulled(daemon: Daemon, hub: StandIn) -> None:
+def test_mlx_lm_loads_a_pulled_model(daemon: Daemon, hub: StandIn) -> None:
     build_model("llama", hub.root / TALKER, ends=False)
     assert daemon.lmx("pull", TALKER).returncode == 0
     (snapshot,) = Path(daemon.environment["HF_HUB_CACHE"]).glob("models--maker--talker/snapshots/*")

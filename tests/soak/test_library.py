@@ -1,5 +1,7 @@
-"""Attacks on the library's files against the real daemon: links out of the cache, names and texts that no encoder
-takes, damaged state. One bad file is one problem; nothing is lost and everything else works."""
+"""Attacks on the library's files with the real daemon: links out of the cache, invalid names and texts, damaged state.
+
+One damaged file is one problem. Nothing is lost, and everything else works.
+"""
 
 import json
 import os
@@ -35,8 +37,8 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make(root: Path) -> Iterator[Callable[[], Daemon]]:
-    """Return what builds a daemon on the cache `root/cache` and the folder `root/mine`; it is stopped at the end."""
+def make_daemon(root: Path) -> Iterator[Callable[[], Daemon]]:
+    """Return a function that builds a daemon on the cache `root/cache` and the folder `root/mine`."""
     running: list[Daemon] = []
 
     def build() -> Daemon:
@@ -55,11 +57,12 @@ def make(root: Path) -> Iterator[Callable[[], Daemon]]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file below a folder, by path."""
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def works(daemon: Daemon, *models: str) -> None:
-    """Raise AssertionError unless every command answers and the built-in model chats."""
+def check_all_works(daemon: Daemon, *models: str) -> None:
+    """Check that every command succeeds and that the built-in model responds."""
     status, answer = chat(daemon)
     assert status == 200, answer
     status, listed = daemon.get("/v1/models")
@@ -89,8 +92,8 @@ def chat(daemon: Daemon) -> tuple[int, Any]:
 
 
 class TestLinks:
-    def test_prune_deletes_no_original_and_frees_what_it_announced(
-        self, root: Path, make: Callable[[], Daemon]
+    def test_prune_keeps_link_targets_and_frees_the_announced_bytes(
+        self, root: Path, make_daemon: Callable[[], Daemon]
     ) -> None:
         mine = make_folder(root / "originals", side=300)
         old = make_cached(root / "cache", "maker/one", OLD, side=50)
@@ -101,18 +104,18 @@ class TestLinks:
         (old / "extra.safetensors").symlink_to((other / "model.safetensors").resolve())
         make_cached(root / "cache", "maker/one", NEW, side=60)
         before = contents(mine), contents(other)
-        daemon = make().start()
+        daemon = make_daemon().start()
         announced = json.loads(daemon.lmx("prune", "--dry-run", "--json").stdout)
         size = sum(len(content) for content in contents(root / "cache" / "models--maker--one" / "blobs").values())
         assert daemon.lmx("prune", "--yes").returncode == 0
         left = sum(len(content) for content in contents(root / "cache" / "models--maker--one" / "blobs").values())
         assert size - left == announced.get("freed", 0)
         assert (contents(mine), contents(other)) == before and not old.exists()
-        works(daemon, "maker/one", "maker/other")
+        check_all_works(daemon, "maker/one", "maker/other")
 
 
 class TestNames:
-    def test_names_and_texts_that_no_encoder_takes(self, root: Path, make: Callable[[], Daemon]) -> None:
+    def test_names_and_texts_that_cannot_be_encoded(self, root: Path, make_daemon: Callable[[], Daemon]) -> None:
         make_cached(root / "cache", "maker/sound")
         odd = make_cached(root / "cache", "maker/odd")
         (odd / f"{LATIN}.txt").write_text("x")
@@ -122,8 +125,8 @@ class TestNames:
         make_folder(root / "mine" / "plain" / LATIN)
         (odd.parents[1] / "refs" / LATIN).write_text("1" * 40)
         (odd.parents[1] / "blobs" / LATIN).write_bytes(b"x")
-        daemon = make().start()
-        works(daemon, "maker/sound", "maker/odd", "maker/half")
+        daemon = make_daemon().start()
+        check_all_works(daemon, "maker/sound", "maker/odd", "maker/half")
         for model in ("maker/half", "maker/odd"):
             removed = daemon.lmx("rm", model, "--yes")
             assert removed.returncode == 0, removed.stderr
@@ -133,15 +136,15 @@ class TestNames:
 
 class TestDamagedState:
     @pytest.fixture
-    def whole(self, root: Path, make: Callable[[], Daemon]) -> Path:
-        """Return a home in which every kind of state has been written by lmx itself."""
+    def complete_home(self, root: Path, make_daemon: Callable[[], Daemon]) -> Path:
+        """Return a home in which lmx has written every kind of state."""
         commit = "abc1234567" * 4
         code = make_cached(root / "cache", "maker/code", commit)
         (code / "modeling.py").write_text("pass")
         make_cached(root / "cache", "maker/sound", OLD)
         make_cached(root / "cache", "maker/gone", OLD)
         make_folder(root / "mine" / "plain")
-        daemon = make().start()
+        daemon = make_daemon().start()
         assert chat(daemon)[0] == 200
         for command in (
             ["trust", f"maker/code@{commit}"],
@@ -158,7 +161,7 @@ class TestDamagedState:
         write_state(home.root / "library" / "updates.json", msgspec.json.encode(outdated))
         for name in ("a", "b"):
             (home.pulls).mkdir(exist_ok=True)
-            record = PullRecord(id=name, repo="maker/late", wish="pause")
+            record = PullRecord(id=name, repo="maker/late", state="pause")
             (home.pulls / f"{name}.json").write_bytes(msgspec.json.encode(record))
         ResponseCache(home.root / "library" / "hub").keep("question", ["answer"])
         machine = ClientMachine(system="x", processor="x", cores=1, memory=1, python="3")
@@ -192,14 +195,14 @@ class TestDamagedState:
         return [file for file in found if "content" not in file.parts]
 
     def test_a_daemon_starts_and_works_with_every_state_file_damaged(
-        self, root: Path, make: Callable[[], Daemon], whole: Path
+        self, root: Path, make_daemon: Callable[[], Daemon], complete_home: Path
     ) -> None:
         for seed in range(8):
             shutil.rmtree(root / "cache")
             shutil.copytree(root / "kept-cache", root / "cache", symlinks=True)
-            daemon = make()
+            daemon = make_daemon()
             shutil.rmtree(daemon.home)
-            shutil.copytree(whole, daemon.home)
+            shutil.copytree(complete_home, daemon.home)
             self.attack(root, daemon, seed)
             shutil.rmtree(daemon.home)
 
