@@ -1,4 +1,4 @@
-"""How models' processes ended: crashes and ends for want of memory, counted apart, and when the next start may be."""
+"""Counts of crashes and of ends for want of memory, and the delay of the next start that follows from them."""
 
 from collections import defaultdict
 
@@ -9,7 +9,7 @@ from lmx_daemon.settings.source import SettingsSource
 
 
 class Ends:
-    """Times are monotonic seconds."""
+    """The ends of all models' processes. Times are monotonic seconds."""
 
     def __init__(self, settings: SettingsSource) -> None:
         self._settings = settings
@@ -17,6 +17,7 @@ class Ends:
         self._ran_out: dict[str, list[float]] = defaultdict(list)
 
     def crashed(self, model: Model, now: float) -> None:
+        """Count a crash or a hang."""
         self._crashes[model.id].append(now)
 
     def ran_out(self, model: Model, now: float) -> None:
@@ -24,6 +25,7 @@ class Ends:
         self._ran_out[model.id].append(now)
 
     def crashes(self, model: Model) -> int:
+        """Return how often the model has crashed since the daemon started."""
         return len(self._crashes[model.id])
 
     def out_of_memory(self, model: Model, now: float) -> int:
@@ -33,8 +35,10 @@ class Ends:
         )
 
     def delay(self, model: Model, now: float) -> float:
-        """Return the seconds to wait before the next start. Raise CrashLoopError or OutOfMemoryError after
-        `max_restarts` ends of one kind within the window."""
+        """Return the seconds to wait before the next start.
+
+        Raise CrashLoopError or OutOfMemoryError after `max_restarts` ends of one kind within the window.
+        """
         engine = self._settings.current.engine
         limit, window = engine.max_restarts, engine.restart_window_seconds
         crashed, ran_out = self._start(self._crashes[model.id], now), self._start(self._ran_out[model.id], now)

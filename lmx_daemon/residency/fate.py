@@ -1,4 +1,4 @@
-"""Why a worker's process ended, from its exit code and its last words. Pure."""
+"""The reason for the end of a worker's process, from its exit code and from what it printed last. Pure."""
 
 import re
 import signal
@@ -7,13 +7,15 @@ from lmx_daemon.contract.errors import LmxError, OutOfMemoryError, WorkerError
 from lmx_daemon.contract.frames import LAST_WORDS
 
 GPU_MEMORY = re.compile(r"\[METAL\].*(?:Insufficient Memory|kIOGPUCommandBufferCallbackErrorOutOfMemory).*")
-"""What Metal prints before it aborts a process for want of memory."""
+"""Words that Metal prints before it aborts a process for want of memory."""
 REASON = re.compile(rf"^{re.escape(LAST_WORDS)}(.+)$", re.MULTILINE)
+"""Line in which a worker gives the reason for its end."""
 MAX_REASON = 500
+"""Number of characters of a reason, at most."""
 
 
 def fate_of(code: int, printed: str) -> LmxError:
-    """Return the error of a worker that ended with `code` after it had `printed` this on stdout and stderr."""
+    """Return the error of a worker that ended with `code`. `printed` is the end of its stdout and stderr."""
     if code == -signal.SIGABRT and (found := GPU_MEMORY.search(printed)):
         return OutOfMemoryError(
             f"out of GPU memory: {found[0].strip()[:MAX_REASON]}",
@@ -28,7 +30,7 @@ def fate_of(code: int, printed: str) -> LmxError:
 
 
 def signal_name(number: int) -> str:
-    """Return the name of a signal; real-time signals have numbers only."""
+    """Return the name of a signal. Real-time signals have only numbers."""
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -1,4 +1,4 @@
-"""Who fits into memory, who goes, who waits, and what is left for everybody's cache: pure functions of figures."""
+"""Placement in memory: which model fits, which one leaves, which one waits, and what is left for caches. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,49 +8,57 @@ from lmx_daemon.memory.budget import MemoryBudget
 
 @dataclass(frozen=True)
 class Claim:
-    """What one model in memory, or on its way there, holds and may need."""
+    """The memory of one model that is loaded or on its way there: what it holds and what it may need."""
 
     id: str
     bytes: int
-    """What it must be able to take: weights, scratch, and a cache of the size that was planned or is in use."""
+    """Bytes that it must be able to take: weights, scratch, and a cache of the size that was planned or is in use."""
     held: int = 0
-    """What it has taken by now, leaving out what it would drop if it were asked to."""
+    """Bytes that it has taken by now, without `droppable`."""
     droppable: int = 0
-    """Prefixes and freed buffers."""
+    """Bytes of stored prefixes and freed buffers, which it would drop on demand."""
     idle: bool = False
-    """Nobody waits for it and nothing runs."""
+    """Whether no request waits for it or runs."""
     pinned: bool = False
+    """Whether it may not be unloaded for another model."""
     used_at: float = 0.0
+    """Time of its last use."""
 
 
 @dataclass(frozen=True)
 class Fits:
-    """It may be loaded once those in `evict` are gone; `free` bytes are left for it then."""
+    """Decision that a model may be loaded."""
 
     free: int
+    """Bytes that are left for it once `evict` have gone."""
     evict: tuple[str, ...] = ()
+    """Ids of the models that have to leave first."""
 
 
 @dataclass(frozen=True)
 class Waits:
-    """It will fit when these are idle."""
+    """Decision that a model has to wait."""
 
     busy: tuple[str, ...]
+    """Ids of the models that are in the way until they are idle."""
 
 
 @dataclass(frozen=True)
 class Refused:
-    """It does not fit, whoever leaves."""
+    """Decision that a model does not fit, whatever leaves."""
 
     free: int
-    """At most, with everything gone that may go."""
+    """Bytes that would be free, at most, once all models have left that may leave."""
 
 
 Decision = Fits | Waits | Refused
 
 
 def free_bytes(room: MemoryBudget, claims: Collection[Claim], gone: Collection[str] = ()) -> int:
-    """What is left for another model when those in `gone` have left; negative where it is too much already."""
+    """Return the bytes that are left for another model once the models `gone` have left.
+
+    The result is negative if the models take more than there is.
+    """
     staying = [claim for claim in claims if claim.id not in gone]
     planned = room.cap - sum(claim.bytes for claim in staying)
     available = 0 if room.pressure == "critical" else room.available
@@ -62,8 +70,10 @@ def free_bytes(room: MemoryBudget, claims: Collection[Claim], gone: Collection[s
 
 
 def place(need: int, room: MemoryBudget, claims: Sequence[Claim]) -> Decision:
-    """What to do for a model that needs `need` bytes: the least recently used goes first, if it is idle and not pinned,
-    and nobody goes in vain."""
+    """Return the decision for a model that needs `need` bytes.
+
+    Models that leave are idle and not pinned, the least recently used first, and none leaves in vain.
+    """
     gone: list[Claim] = []
     leaving = sorted((c for c in claims if c.idle and not c.pinned), key=lambda claim: claim.used_at)
 
@@ -87,13 +97,15 @@ def place(need: int, room: MemoryBudget, claims: Sequence[Claim]) -> Decision:
 
 
 def excess(room: MemoryBudget, claims: Sequence[Claim]) -> int:
-    """By how many bytes the truth is worse than what is allowed; 0 where all is well."""
+    """Return by how many bytes the models take more than is allowed; 0 if they do not."""
     return max(0, -free_bytes(room, claims))
 
 
 def grants(room: MemoryBudget, claims: Sequence[Claim], planned: Mapping[str, int]) -> dict[str, int]:
-    """Return bytes for the caches of each model: the planned ones and, without pressure, an equal share of what is
-    free. A smaller grant makes a worker drop stored prefixes."""
+    """Return the bytes for each model's cache: the planned ones and, without pressure, an equal share of what is free.
+
+    A smaller grant makes a worker drop stored prefixes.
+    """
     if room.pressure != "normal":
         return {claim.id: planned[claim.id] for claim in claims if claim.id in planned}
     share = max(0, free_bytes(room, claims)) // max(1, len(claims))

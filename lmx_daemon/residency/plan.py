@@ -1,7 +1,7 @@
 """Decisions about one model's life, as pure functions.
 
-Whether it hangs, has expired, may be started again or is still needed, and which prompts are too long for any model.
-No clocks, no processes. Which model fits into memory, and which one leaves, is decided in placement.py.
+They decide whether it hangs, has expired, may be started again or is still needed, and which prompts are too long for
+any model. They use no clock and no process. placement.py decides which model fits into memory and which one leaves.
 """
 
 from collections.abc import Sequence
@@ -14,34 +14,37 @@ from lmx_daemon.contract.errors import ContextLengthError, prompt_too_long
 from lmx_daemon.contract.generation import Chat, Prompt, Text, Tool
 
 Purpose = Literal["load", "requests", "restore"]
-"""The cause of a load: an explicit load or pin, waiting requests, or the return of a model that was evicted in vain."""
+"""Cause of a load: an explicit load or pin, waiting requests, or the return of a model that was evicted in vain."""
 RETRY_SECONDS = 5.0
-"""Clients with a timeout repeat a request within this time, so a running load waits that long for the next request."""
+"""Time for which a running load waits for the next request: clients with a timeout repeat a request within it."""
 FAR_ALONG = 0.5
 """Fraction of the weights from which an unneeded load is completed: the next request probably needs the same model."""
 BACKOFF_SECONDS = 1.0
-"""Before the second start after a crash; doubled each time."""
+"""Delay of a start after the second crash; it doubles with each further one."""
 CHARACTERS = 128
-"""In a token, at the very most: the longest in use are so many spaces."""
+"""Upper bound on characters per token, set by the longest known whitespace tokens."""
 
 
 @dataclass(frozen=True)
 class Beat:
-    """What is known of a worker's progress, in monotonic seconds."""
+    """Signs of a worker's progress, in monotonic seconds."""
 
     heard_at: float
-    """Its last heartbeat."""
+    """Time of its last heartbeat."""
     progressed_at: float
-    """When it last finished a step, or was last idle."""
+    """Time when it last finished a step, or was last idle."""
     busy: bool
+    """Whether it has work."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Whether a model may be started now: after `wait` seconds, or not at all until `refused_for` have passed."""
+    """Decision about the next start of a model."""
 
     wait: float = 0.0
+    """Seconds to wait before the start."""
     refused_for: float | None = None
+    """Seconds for which starts are refused; None if they are not."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,11 @@ class Load:
 
     purpose: Purpose
     waiting: int
-    """Requests that wait for it."""
+    """Number of requests that wait for it."""
     begun: bool
-    """Memory is claimed, and models that make room are leaving."""
+    """Whether its memory is claimed, and models that make room are leaving."""
     evicts: bool
-    """Other models were unloaded for it."""
+    """Whether other models were unloaded for it."""
     progress: float
     """Fraction of the weights that are read."""
     unneeded_for: float = 0.0
@@ -70,7 +73,8 @@ def is_withdrawn(load: Load) -> bool:
     """Return whether a load is to be cancelled because no request waits for it any more.
 
     A load that has not begun is cancelled at once. One that is running has RETRY_SECONDS, and is completed if it is far
-    along and no other model had to leave."""
+    along and no other model had to leave.
+    """
     if load.purpose != "requests" or load.waiting:
         return False
     if not load.begun:
@@ -81,7 +85,7 @@ def is_withdrawn(load: Load) -> bool:
 
 
 def hopeless_prompt(prompt: Prompt, context: int) -> ContextLengthError | None:
-    """Return the error of a prompt that cannot fit, else None. Rendering and counting it would delay all others.
+    """Return the error of a prompt that cannot fit, else None. To render and count it would delay all other requests.
 
     A template that drops old turns could make a legal prompt of more than CHARACTERS for each token of the context;
     such a request is refused all the same.
@@ -102,7 +106,7 @@ def hopeless_prompt(prompt: Prompt, context: int) -> ContextLengthError | None:
 
 
 def _size_of_chat(chat: Chat) -> int:
-    """All characters that a template may make something of, but for the tools'."""
+    """Return the number of characters that a template may use, without those of tools."""
     calls = [call for message in chat.messages for call in message.tool_calls]
     return (
         sum(len(message.text) + len(message.reasoning or "") for message in chat.messages)
@@ -116,7 +120,7 @@ def _size_of_tool(tool: Tool) -> int:
 
 
 def stalled_for(beat: Beat, now: float, since: float = 0.0) -> float:
-    """Seconds after `since` without a sign of progress: silent altogether, or busy without finishing a step."""
+    """Return the seconds after `since` without a sign of progress: no heartbeat, or work without a finished step."""
     last = min(beat.heard_at, beat.progressed_at) if beat.busy else beat.heard_at
     return now - max(last, since)
 
@@ -127,7 +131,9 @@ def exceeded(
     """Return the limit, in seconds, that a worker has exceeded; None if it makes progress.
 
     A load has `load` seconds for each sign of progress, since one of its steps may read or compute much. A worker that
-    was heard once (`greeted`) has `hang` seconds between two heartbeats, and for each step once it is loaded."""
+    has sent its first message (`greeted`) has `hang` seconds between two heartbeats, and for each step once it is
+    loaded.
+    """
     stalled = stalled_for(beat, now, since)
     if not loading:
         return hang if stalled > hang else None
@@ -137,7 +143,10 @@ def exceeded(
 
 
 def start_after(crashes: Sequence[float], now: float, limit: int, window: float) -> Start:
-    """For a model that crashed at the times `crashes`: back off; refuse from `limit` crashes within `window` on."""
+    """Return the decision about the next start of a model that crashed at the times `crashes`.
+
+    Starts back off, and are refused from `limit` crashes within `window` on.
+    """
     recent = sorted(crash for crash in crashes if now - crash < window)
     if len(recent) >= limit:
         return Start(refused_for=recent[-limit] + window - now)
@@ -148,12 +157,12 @@ def start_after(crashes: Sequence[float], now: float, limit: int, window: float)
 
 
 def reduced(size: int, least: int, times: int) -> int:
-    """Return `size` halved for each of the `times` that a model ran out of memory of late, but not below `least`."""
+    """Return `size` halved once for each of the `times` that a model ran out of memory, but not below `least`."""
     return max(min(size, least), size >> times)
 
 
 def expires_at(used_at: float, ttl: float | None, in_use: bool) -> float | None:
-    """When an instance is to be unloaded; None while it is in use or has no limit (a negative one is none)."""
+    """Return the time at which a model is to be unloaded; None if it is in use or has no limit, as a negative one."""
     if ttl is None or ttl < 0 or in_use:
         return None
     return used_at + ttl

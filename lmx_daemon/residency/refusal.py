@@ -1,4 +1,4 @@
-"""Why a model does not fit, in numbers, and what would help: the words of a refusal. Pure."""
+"""Errors of loads that do not fit: the reason in numbers, and what would help. Pure."""
 
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -12,13 +12,15 @@ from lmx_daemon.memory.shape import ModelShape
 from lmx_daemon.residency.placement import Claim, free_bytes
 
 SMALLEST_CONTEXT = 512
+"""Context in tokens below which no smaller one is proposed."""
 RETRY_SECONDS = 10.0
+"""Time after which a client may repeat a request that waited in vain."""
 
 
 def refusal(
     name: str, plan: MemoryPlan, room: MemoryBudget, claims: Iterable[Claim], smaller: Demand | None
 ) -> OutOfMemoryError:
-    """`smaller` is a demand that would fit."""
+    """Return the error of a model that does not fit. `smaller` is a demand that would fit."""
     known = list(claims)
     staying = [claim for claim in known if claim.pinned]
     hints = []
@@ -33,13 +35,14 @@ def refusal(
     if not hints:
         hints.append("use a smaller model, or one with fewer bits")
     return OutOfMemoryError(
-        f"{name} does not fit into memory: it needs {size(plan.bytes)}, {told(plan)}; {there_is(room, known)}",
+        f"{name} does not fit into memory: it needs {size(plan.bytes)}, {figures_of(plan)}; {there_is(room, known)}",
         hint="; or ".join(hints),
         param="model",
     )
 
 
 def wait_over(name: str, plan: MemoryPlan, seconds: float, busy: Iterable[str]) -> BusyError:
+    """Return the error of a load that has waited for `busy` models for too long."""
     names = ", ".join(identity.rpartition(":")[0] for identity in busy)
     return BusyError(
         f"{name} needs {size(plan.bytes)} that {names} did not give free within {seconds:.0f} s",
@@ -49,15 +52,17 @@ def wait_over(name: str, plan: MemoryPlan, seconds: float, busy: Iterable[str]) 
 
 
 def worse_than_planned(name: str, plan: MemoryPlan, held: int, over: int) -> OutOfMemoryError:
+    """Return the error of a load that took more than planned, and more than there is by `over` bytes."""
     return OutOfMemoryError(
         f"{name} takes {size(held)} where {size(plan.bytes)} were planned, {size(over)} more than there is; it was "
         "unloaded again",
-        hint="try again: the plan knows it now, and makes room first; or unload another model",
+        hint="try again: the next plan has the measured size and makes room first; or unload another model",
         param="model",
     )
 
 
 def outgrown(name: str, held: int, most: int) -> OutOfMemoryError:
+    """Return the error of a worker that held more than it may hold."""
     return OutOfMemoryError(
         f"{name} held {size(held)} of memory where it may hold {size(most)}, and was ended",
         hint="if this repeats, the model's files are at fault: lmx verify, or use another version of the model",
@@ -68,7 +73,7 @@ def outgrown(name: str, held: int, most: int) -> OutOfMemoryError:
 def smaller_demand(
     shape: ModelShape, plan: MemoryPlan, free: int, device: Device, measured: Measured | None
 ) -> Demand | None:
-    """What fits into `free` bytes: first fewer slots, then a shorter context."""
+    """Return a demand that fits into `free` bytes, with fewer slots or else a shorter context; else None."""
 
     def needed(slots: int) -> int:
         return plan_for(shape, Demand(plan.context, slots), device, measured).bytes
@@ -83,8 +88,8 @@ def smaller_demand(
     return None
 
 
-def told(plan: MemoryPlan) -> str:
-    """Each figure with how it is known."""
+def figures_of(plan: MemoryPlan) -> str:
+    """Return the figures of a plan, each with its basis."""
     sequences = f"{plan.slots} x " if plan.slots > 1 else ""
     figures = {
         "weights": plan.weights,

@@ -1,4 +1,4 @@
-"""The daemon's life: starting, refusing to start, losing a worker, draining, being killed."""
+"""Tests of the daemon's life: start, refusal to start, loss of a worker, drain, and sudden death."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ TALKER = "tests/talker"
 
 
 def stream(daemon: Daemon, on_line: Callable[[str], None], max_tokens: int = 100_000) -> None:
-    """Reads a long stream line by line until it ends."""
+    """Read a long stream line by line until it ends."""
     body = {"model": TALKER, "prompt": "tell me a long story", "max_tokens": max_tokens, "stream": True}
     body["temperature"] = 1.0
     with httpx2.stream("POST", f"{daemon.address}/v1/completions", json=body, timeout=60) as answer:
@@ -33,7 +33,7 @@ def stream(daemon: Daemon, on_line: Callable[[str], None], max_tokens: int = 100
 
 
 class Readers:
-    """Streams under way, each in a thread, and when and how each ended."""
+    """Streams under way, each in a thread, with the time and the last line of each end."""
 
     def __init__(self, daemon: Daemon, count: int) -> None:
         self.lines: list[list[str]] = [[] for _ in range(count)]
@@ -81,7 +81,7 @@ class TestWorkers:
         assert answer.status_code == 200
         assert daemon.worker_pids() != [worker]
 
-    def test_a_stopped_worker_is_taken_as_hung(self, own_daemon: Daemon) -> None:
+    def test_a_stopped_worker_is_ended_as_hung(self, own_daemon: Daemon) -> None:
         own_daemon.config = "[engine]\nhang_seconds = 2.0\nwarm_spare = false\n"
         daemon = own_daemon.start()
         daemon.admin("POST", "/admin/models/load", {"model": TALKER})
@@ -92,10 +92,10 @@ class TestWorkers:
         wait_until(lambda: daemon.get("/health")[0] == 503 or all(readers.ended), 15, "the hang is noticed")
         readers.join(20)
         assert all('"error"' in lines[-1] for lines in readers.lines)
-        wait_until(lambda: not alive(worker), 4, "the hung worker is gone, though it hears no word and no SIGTERM")
+        wait_until(lambda: not alive(worker), 4, "the hung worker is gone, though it handles no message and no SIGTERM")
         assert daemon.get("/health")[0] == 200
 
-    def test_a_daemon_that_stood_still_takes_no_worker_as_hung(self, own_daemon: Daemon) -> None:
+    def test_a_daemon_that_stood_still_ends_no_worker_as_hung(self, own_daemon: Daemon) -> None:
         own_daemon.config = "[engine]\nhang_seconds = 2.0\nwarm_spare = false\n"
         daemon = own_daemon.start()
         daemon.admin("POST", "/admin/models/load", {"model": TALKER})
@@ -104,11 +104,11 @@ class TestWorkers:
         daemon.process.send_signal(signal.SIGSTOP)
         time.sleep(3.5)
         daemon.process.send_signal(signal.SIGCONT)
-        time.sleep(1.5)  # the supervisor has looked
+        time.sleep(1.5)  # at least two inspections
         assert daemon.worker_pids() == workers
         assert daemon.admin("GET", "/admin/status").get("incidents", []) == []
 
-    def test_unloading_gives_the_process_back(self, own_daemon: Daemon) -> None:
+    def test_an_unload_ends_the_process(self, own_daemon: Daemon) -> None:
         daemon = own_daemon.start()
         daemon.admin("POST", "/admin/models/load", {"model": TALKER})
         (worker,) = daemon.worker_pids()
@@ -116,7 +116,7 @@ class TestWorkers:
         wait_until(lambda: not alive(worker), 3, "the worker is gone")
         assert daemon.admin("GET", "/admin/instances") == []
 
-    def test_killing_the_daemon_leaves_no_orphan(self, own_daemon: Daemon) -> None:
+    def test_a_killed_daemon_leaves_no_orphan(self, own_daemon: Daemon) -> None:
         daemon = own_daemon.start()
         daemon.admin("POST", "/admin/models/load", {"model": TALKER})
         assert daemon.process is not None
@@ -132,12 +132,12 @@ class TestLeaving:
     def test_a_client_that_leaves_stops_its_request(self, daemon: Daemon) -> None:
         body = {"model": TALKER, "prompt": "x", "max_tokens": 100_000, "stream": True, "temperature": 1.0}
         with httpx2.stream("POST", f"{daemon.address}/v1/completions", json=body, timeout=60) as answer:
-            lines = answer.iter_lines()  # kept: the response closes with it
+            lines = answer.iter_lines()  # a reference is kept: the response closes with it
             next(lines)
             assert daemon.admin("GET", "/admin/requests")
         wait_until(lambda: not running(daemon), 1, "the request is gone")
 
-    def test_so_does_one_that_does_not_stream(self, daemon: Daemon) -> None:
+    def test_a_client_that_leaves_stops_its_request_without_a_stream(self, daemon: Daemon) -> None:
         body = {"model": TALKER, "prompt": "x", "max_tokens": 100_000, "temperature": 1.0}
         with pytest.raises(httpx2.ReadTimeout):
             httpx2.post(f"{daemon.address}/v1/completions", json=body, timeout=1.0)
@@ -158,7 +158,7 @@ def running(daemon: Daemon) -> list[Any]:
 
 
 class TestEnding:
-    def test_sigterm_drains_and_leaves_nothing(self, own_daemon: Daemon) -> None:
+    def test_sigterm_drains_and_leaves_no_process_or_socket(self, own_daemon: Daemon) -> None:
         own_daemon.config = "[server]\ndrain_seconds = 1.0\n"
         daemon = own_daemon.start()
         readers = Readers(daemon, 3)
@@ -172,7 +172,7 @@ class TestEnding:
         assert not (daemon.home / "lmx.sock").exists()
         assert not any(map(alive, workers))
 
-    def test_who_follows_the_log_reads_to_the_end_and_holds_nothing_up(self, own_daemon: Daemon) -> None:
+    def test_a_reader_of_the_log_reads_to_the_end_and_does_not_delay_the_shutdown(self, own_daemon: Daemon) -> None:
         own_daemon.config = "[engine]\nwarm_spare = false\n"
         daemon = own_daemon.start()
         assert daemon.process is not None
@@ -188,7 +188,7 @@ class TestEnding:
         assert daemon.process.wait(15) == 0
         assert " ERROR " not in (daemon.home / "logs" / "daemon.log").read_text()
 
-    def test_a_short_stream_finishes_while_it_drains(self, own_daemon: Daemon) -> None:
+    def test_a_short_stream_finishes_during_the_drain(self, own_daemon: Daemon) -> None:
         daemon = own_daemon.start()
         daemon.admin("POST", "/admin/models/load", {"model": TALKER})
         lines: list[str] = []
@@ -203,7 +203,7 @@ class TestEnding:
 
 
 def start_and_fail(home: Path, *arguments: str, env: dict[str, str] | None = None) -> str:
-    """Starts a daemon that must refuse, and returns what it said."""
+    """Start a daemon that must refuse, and return its error."""
     ended = subprocess.run(
         [sys.executable, "-m", "lmx_daemon", *arguments],
         env=os.environ | {"LMX_HOME": str(home)} | (env or {}),
@@ -219,33 +219,33 @@ def start_and_fail(home: Path, *arguments: str, env: dict[str, str] | None = Non
 
 
 class TestRefusingToStart:
-    def test_port_in_use(self) -> None:
+    def test_a_port_in_use_is_named(self) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             port = taken.getsockname()[1]
             assert str(port) in start_and_fail(short_home(), "--port", str(port))
 
-    def test_a_second_daemon_never_steals_the_socket(self, daemon: Daemon) -> None:
+    def test_a_second_daemon_does_not_take_the_socket(self, daemon: Daemon) -> None:
         start_and_fail(daemon.home, "--port", "0")
         assert daemon.admin("GET", "/admin/health")["ok"] is True
 
-    def test_a_file_where_the_home_belongs(self, tmp_path: Path) -> None:
+    def test_a_file_in_the_place_of_the_home_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "home").write_text("not a directory")
         assert str(tmp_path / "home") in start_and_fail(tmp_path / "home")
 
-    def test_a_bad_setting_names_file_and_field(self) -> None:
+    def test_the_error_of_a_bad_setting_has_file_and_field(self) -> None:
         home = short_home()
         (home / "config.toml").write_text("[server]\nport = 'many'\n")
-        said = start_and_fail(home)
-        assert "config.toml" in said and "port" in said
+        error = start_and_fail(home)
+        assert "config.toml" in error and "port" in error
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "127.0.0.1.example", "127.example"])
     def test_a_public_address_needs_a_key(self, host: str) -> None:
         assert "no API key" in start_and_fail(short_home(), "--host", host, "--port", "0")
 
     @pytest.mark.parametrize("name", ["config.toml", "lmx.lock", "lmx.sock", "logs/daemon.log", "logs/workers.log"])
-    def test_a_directory_where_a_file_belongs(self, name: str) -> None:
+    def test_a_directory_in_the_place_of_a_file_is_named(self, name: str) -> None:
         home = short_home()
         (home / name).mkdir(parents=True)
         assert str(home / name) in start_and_fail(home, "--port", "0")
@@ -257,12 +257,12 @@ class TestRefusingToStart:
         own_daemon.start()
         assert own_daemon.admin("GET", "/admin/health")["ok"] is True
 
-    def test_the_socket_is_ours_alone(self, daemon: Daemon) -> None:
+    def test_only_the_user_may_use_the_socket(self, daemon: Daemon) -> None:
         assert stat.S_IMODE((daemon.home / "lmx.sock").stat().st_mode) == 0o600
         assert stat.S_IMODE(daemon.home.stat().st_mode) == 0o700
 
 
-def test_a_load_that_many_ask_for_happens_once(own_daemon: Daemon) -> None:
+def test_simultaneous_requests_share_one_load(own_daemon: Daemon) -> None:
     daemon = own_daemon.start()
 
     async def ask(client: httpx2.AsyncClient) -> int:

@@ -1,4 +1,4 @@
-"""Which variables a worker gets."""
+"""Tests of the environment of workers."""
 
 from lmx_daemon.residency.environment import worker_environment
 

@@ -1,4 +1,4 @@
-"""The reason of a worker's end, from what it printed last."""
+"""Tests of the reason for a worker's end, from its exit code and from what it printed last."""
 
 import asyncio
 import signal
@@ -16,10 +16,10 @@ METAL = (
     "failed: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)\n"
 )
 SCRIPTED = f"import os, sys; sys.stderr.write('loading\\n' + {METAL!r}); sys.stderr.flush(); os.abort()"
-"""A worker that ends as MLX does when Metal has no memory left."""
+"""Program that ends as MLX does when Metal has no memory left."""
 
 
-def test_an_abort_for_want_of_gpu_memory_is_told_apart_from_a_crash() -> None:
+def test_an_abort_for_want_of_gpu_memory_is_not_a_crash() -> None:
     error = fate_of(-signal.SIGABRT, f"something\n{METAL}")
     assert isinstance(error, OutOfMemoryError)
     assert error.message.startswith("out of GPU memory: [METAL] Command buffer execution failed: Insufficient Memory")
@@ -27,18 +27,18 @@ def test_an_abort_for_want_of_gpu_memory_is_told_apart_from_a_crash() -> None:
     assert fate_of(-signal.SIGKILL, METAL).code == "worker_failed", "the words of an earlier, survived error"
 
 
-def test_the_workers_own_reason_is_told() -> None:
+def test_the_reason_that_a_worker_printed_is_in_the_error() -> None:
     error = fate_of(4, f"Traceback ...\n{LAST_WORDS}old\n{LAST_WORDS}the prompts thread ended: X: y\n")
     assert error.message == "the model's process failed: the prompts thread ended: X: y"
 
 
-def test_an_end_without_words_has_its_signal_or_code() -> None:
+def test_an_end_without_a_reason_has_its_signal_or_exit_code() -> None:
     assert fate_of(-signal.SIGSEGV, "").message == "the model's process was ended by SIGSEGV"
     assert fate_of(-42, "").message == "the model's process was ended by signal 42"
     assert fate_of(1, "").message == "the model's process ended with exit code 1"
 
 
-async def test_a_process_that_prints_metals_words_and_aborts(tmp_path: Path) -> None:
+async def test_a_process_that_prints_metals_error_and_aborts_is_out_of_memory(tmp_path: Path) -> None:
     with WorkerLog(tmp_path / "workers.log") as log:
         started = await worker.Worker.start(
             "m", (sys.executable, "-c", SCRIPTED), {}, log.open, lambda name, line: None

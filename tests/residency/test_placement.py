@@ -1,4 +1,4 @@
-"""Who fits, who goes, who waits: plain calls, and a machine of models that come, work, idle and leave."""
+"""Tests of placement: plain calls, and a machine of models that are loaded, work, idle and leave."""
 
 from dataclasses import replace
 
@@ -17,62 +17,62 @@ def claim(name: str, size: int, used: float = 0.0, *, idle: bool = True, pinned:
 
 
 class TestFitting:
-    def test_what_fits_moves_nobody(self) -> None:
+    def test_a_model_that_fits_evicts_nothing(self) -> None:
         assert place(60, ROOM, [claim("a", 40)]) == Fits(60)
 
-    def test_the_least_recently_used_goes(self) -> None:
+    def test_the_least_recently_used_model_leaves(self) -> None:
         assert place(50, ROOM, [claim("new", 40, 2.0), claim("old", 40, 1.0)]) == Fits(60, ("old",))
 
-    def test_nobody_goes_in_vain(self) -> None:
+    def test_no_model_leaves_in_vain(self) -> None:
         claims = [claim("small", 10, 1.0), claim("large", 80, 2.0)]
         assert place(80, ROOM, claims) == Fits(90, ("large",))
 
-    def test_the_busy_are_waited_for(self) -> None:
+    def test_a_busy_model_is_waited_for(self) -> None:
         assert place(80, ROOM, [claim("busy", 40, idle=False)]) == Waits(("busy",))
 
-    def test_idle_ones_go_rather_than_that_anyone_waits(self) -> None:
+    def test_an_idle_model_leaves_before_a_busy_one_is_waited_for(self) -> None:
         claims = [claim("busy", 40, 1.0, idle=False), claim("idle", 40, 2.0)]
         assert place(60, ROOM, claims) == Fits(60, ("idle",))
 
-    def test_pinned_ones_stay(self) -> None:
+    def test_a_pinned_model_stays(self) -> None:
         assert place(80, ROOM, [claim("pinned", 40, pinned=True)]) == Refused(60)
         assert place(80, ROOM, [claim("pinned", 40, pinned=True, idle=False)]) == Refused(60)
 
-    def test_more_than_there_is(self) -> None:
+    def test_a_model_is_refused_when_memory_is_insufficient(self) -> None:
         assert place(101, ROOM, []) == Refused(100)
 
 
-class TestWhatTheSystemHas:
-    def test_other_programs_count(self) -> None:
+class TestAvailableMemory:
+    def test_the_memory_of_other_programs_is_not_free(self) -> None:
         assert place(50, MemoryBudget(cap=100, available=30), []) == Refused(30)
 
-    def test_what_is_given_back_counts(self) -> None:
+    def test_memory_that_an_evicted_model_returns_is_free(self) -> None:
         assert place(50, MemoryBudget(cap=100, available=30), [claim("a", 20)]) == Fits(50, ("a",))
 
-    def test_what_others_were_promised_is_not_free(self) -> None:
+    def test_memory_that_was_promised_to_others_is_not_free(self) -> None:
         promised = Claim("a", 40, held=10)
         assert free_bytes(MemoryBudget(cap=100, available=90), [promised]) == 60
         assert free_bytes(MemoryBudget(cap=100, available=50), [promised]) == 20
 
-    def test_prefixes_are_dropped_before_anybody_goes(self) -> None:
+    def test_prefixes_are_dropped_before_a_model_leaves(self) -> None:
         assert place(
             50, MemoryBudget(cap=100, available=30), [Claim("a", 20, held=20, droppable=20, idle=True)]
         ) == Fits(50)
 
 
-def test_the_truth_after_a_load() -> None:
+def test_excess_is_what_models_take_above_the_limit() -> None:
     assert excess(ROOM, [claim("a", 60), claim("b", 30)]) == 0
     assert excess(ROOM, [claim("a", 60), claim("b", 55)]) == 15
 
 
-def test_what_is_free_is_shared() -> None:
+def test_free_memory_is_shared_equally() -> None:
     claims = [claim("a", 40), claim("b", 20)]
     assert grants(ROOM, claims, {"a": 10, "b": 5}) == {"a": 30, "b": 25}
     assert grants(MemoryBudget(cap=50), claims, {"a": 10, "b": 5}) == {"a": 10, "b": 5}
 
 
 class Machine(RuleBasedStateMachine):
-    """Models of any size are asked for, used, pinned and left alone, and the decision is carried out as it stands."""
+    """Models of any size are loaded, used and pinned in any order. Each decision is carried out as it stands."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Machine(RuleBasedStateMachine):
                     gone = self.claims.pop(name)
                     assert gone.idle and not gone.pinned
                     self.give(gone.held + gone.droppable)
-                for name in evict:  # each one that went was needed
+                for name in evict:  # each eviction was needed
                     others = set(evict) - {name}
                     assert free_bytes(MemoryBudget(1000, self.available_before(before)), before, others) < need
                 taken = int(need * held)
@@ -129,7 +129,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(pick=st.integers(0, 50))
     def grow(self, pick: int) -> None:
-        """A model takes what it was promised."""
+        """Let a model take the memory that it was promised."""
         if self.claims:
             name = sorted(self.claims)[pick % len(self.claims)]
             found = self.claims[name]
@@ -143,7 +143,7 @@ class Machine(RuleBasedStateMachine):
             self.give(gone.held + gone.droppable)
 
     @invariant()
-    def never_over_the_line(self) -> None:
+    def models_stay_below_the_limit(self) -> None:
         claims = list(self.claims.values())
         assert sum(c.bytes for c in claims) <= self.room.cap
         assert self.room.available is not None and self.room.available >= 0

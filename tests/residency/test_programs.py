@@ -1,4 +1,4 @@
-"""The table of worker programs."""
+"""Tests of the table of worker programs."""
 
 import importlib.util
 from typing import get_args

@@ -1,4 +1,4 @@
-"""The words of a refusal: numbers, how each is known, and ways out that are true."""
+"""Tests of refusals: numbers with their basis, and hints that help."""
 
 from lmx_daemon.contract.types import Figure, MemoryPlan
 from lmx_daemon.memory.budget import MemoryBudget
@@ -24,7 +24,7 @@ SHAPE = ModelShape(
 METAL = Device(cpu=False)
 
 
-def test_a_model_on_a_mac_of_sixteen_gigabytes() -> None:
+def test_the_hint_of_a_refusal_fits_on_a_mac_of_16_gb() -> None:
     plan = plan_for(SHAPE, Demand(context=131_072), METAL)
     room = MemoryBudget(cap=int(0.9 * 0.667 * 17.2 * GB))
     smaller = smaller_demand(SHAPE, plan, room.cap, METAL, None)
@@ -36,7 +36,7 @@ def test_a_model_on_a_mac_of_sixteen_gigabytes() -> None:
     assert "10.3 GB of 10.3 GB are free" in error.message
 
 
-def test_fewer_slots_before_a_shorter_context() -> None:
+def test_fewer_slots_are_proposed_before_a_shorter_context() -> None:
     plan = plan_for(SHAPE, Demand(8192, 8), METAL)
     free = plan_for(SHAPE, Demand(8192, 3), METAL).bytes
     assert smaller_demand(SHAPE, plan, free, METAL, None) == Demand(8192, 3)
@@ -45,7 +45,7 @@ def test_fewer_slots_before_a_shorter_context() -> None:
     assert smaller_demand(SHAPE, absurd, free, METAL, None) == Demand(8192, 3)
 
 
-def test_the_smallest_pinned_one_that_would_help_is_named() -> None:
+def test_the_smallest_pinned_model_that_would_help_is_named() -> None:
     plan = MemoryPlan(
         weights=Figure(bytes=5 * GB, basis="exact"),
         cache=Figure(bytes=GB, basis="computed"),
@@ -65,13 +65,13 @@ def test_the_smallest_pinned_one_that_would_help_is_named() -> None:
     )
 
 
-def test_other_programs_are_named_where_they_are_the_cause() -> None:
+def test_other_programs_are_named_if_they_are_the_cause() -> None:
     plan = plan_for(SHAPE, Demand(), METAL)
     error = refusal("m/m", plan, MemoryBudget(cap=20 * GB, available=2 * GB), [], None)
     assert "2.0 GB of 20.0 GB are free; other programs leave 2.0 GB" in error.message
 
 
-def test_half_of_the_memory_used_elsewhere_is_the_cause_of_a_refusal() -> None:
+def test_other_programs_are_named_only_if_they_are_the_cause() -> None:
     plan = plan_for(SHAPE, Demand(), METAL)
     room = MemoryBudget(cap=plan.bytes + GB, available=plan.bytes * 3 // 5)
     assert "; other programs leave " in refusal("m/m", plan, room, [], None).message
