@@ -1,25 +1,29 @@
 """Facts about one HTTP request that the guard establishes and that everything behind it reads."""
 
 from collections.abc import MutableMapping
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from litestar import Request
 
+from lmx_daemon.contract.principal import Principal
 from lmx_daemon.http.dialect import Dialect
 
 AnyRequest = Request[Any, Any, Any]
 KEY = "lmx_context"
 
 
-@dataclass(frozen=True, slots=True)
-class RequestContext:
+class RequestContext(msgspec.Struct, frozen=True):
     """What the guard found out about a request."""
 
     id: str
     """The client's own request id where it has a valid form, else a new one."""
     dialect: Dialect
     """Owner of the request's path."""
+    principal: Principal
+    """Identity that the request acts for."""
+    client: str = ""
+    """Name of the client program (User-Agent), at most 80 characters."""
 
     def enter(self, scope: MutableMapping[str, Any]) -> None:
         """Attach this context to an ASGI scope."""

@@ -21,6 +21,7 @@ from lmx_daemon.contract.errors import (
     RequestError,
     TooLargeError,
 )
+from lmx_daemon.contract.principal import Principal
 from lmx_daemon.contract.types import PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialect import Dialects, ErrorAnswer
@@ -36,6 +37,20 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 IDENTITY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 OPEN_PATHS = frozenset({"/health"})
+MAX_CLIENT_CHARACTERS = 80
+KEY_HOLDER = Principal(tenant="key:default", key="default", scopes=frozenset({"generate"}), max_priority=9)
+"""Holder of the API key of the settings. Whatever its requests name as `user`, they count for this one tenant."""
+KEYLESS = Principal(tenant="http", scopes=frozenset({"generate"}), max_priority=9)
+"""Any client of a daemon without an API key.
+
+Only this machine reaches such a daemon, and nothing about its clients is verified: User-Agent and `user` are free text.
+So all of them are one tenant, which has one share beside the TUI and the command line. Programs divide that share, and
+users divide their program's, so that neither a new User-Agent nor a new `user` adds a share.
+"""
+ANONYMOUS = Principal(tenant="http")
+"""A request without a key to a path that needs none."""
+OWNER = Principal(tenant="local", scopes=frozenset({"generate", "admin"}))
+"""Client of the admin socket, which only the owner of the daemon can open. It names the tenant of its requests."""
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -58,9 +73,8 @@ class PublicGuard:
                 await send({"type": "websocket.close", "code": 1008})
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        context = RequestContext(request_id(headers), self._dialects.owner(scope["path"]))
-        context.enter(scope)
-        extra = [(REQUEST_ID_HEADER.encode(), context.id.encode())]
+        identity, dialect = request_id(headers), self._dialects.owner(scope["path"])
+        extra = [(REQUEST_ID_HEADER.encode(), identity.encode())]
         try:
             origin = self._allowed_origin(headers)
             if origin is not None:
@@ -68,10 +82,12 @@ class PublicGuard:
                 if scope["method"] == "OPTIONS":
                     await answer(send, 204, b"", [*extra, *PREFLIGHT])
                     return
-            self._check(scope, headers)
+            principal = self._principal(scope, headers)
+            check_body(scope["method"], headers, self._settings().max_body_bytes)
         except LmxError as error:
-            await refuse(send, context.dialect.error(error), headers_of(error), extra)
+            await refuse(send, dialect.error(error), headers_of(error), extra)
             return
+        RequestContext(identity, dialect, principal, client_of(headers)).enter(scope)
         if scope["method"] == "HEAD":  # the server itself leaves the body out
             scope = {**scope, "method": "GET"}
         held = RequestBytes(self._bodies)
@@ -106,12 +122,15 @@ class PublicGuard:
             self._allowed = AllowedNames(settings, allowed_hosts(settings, self._bound), origins)
         return self._allowed
 
-    def _check(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> None:
-        """Raise the error of a wrong key, or of wrong headers of the body."""
-        settings = self._settings()
-        if settings.api_key and scope["path"] not in OPEN_PATHS:
-            check_key(headers, settings.api_key)
-        check_body(scope["method"], headers, settings.max_body_bytes)
+    def _principal(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> Principal:
+        """Return the identity that the request acts for. Raise AuthenticationError."""
+        key = self._settings().api_key
+        if not key:
+            return KEYLESS
+        if scope["path"] in OPEN_PATHS:
+            return ANONYMOUS
+        check_key(headers, key)
+        return KEY_HOLDER
 
 
 @dataclass(frozen=True)
@@ -134,7 +153,7 @@ class AdminGuard:
         if scope["type"] != "http":
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        context = RequestContext(request_id(headers), self._dialects.owner(scope["path"]))
+        context = RequestContext(request_id(headers), self._dialects.owner(scope["path"]), OWNER, client_of(headers))
         context.enter(scope)
         extra = [
             (REQUEST_ID_HEADER.encode(), context.id.encode()),
@@ -197,6 +216,11 @@ def check_body(method: str, headers: list[tuple[bytes, bytes]], limit: int) -> N
 
 def first(headers: list[tuple[bytes, bytes]], name: bytes) -> str | None:
     return next((value.decode("latin-1") for key, value in headers if key == name), None)
+
+
+def client_of(headers: list[tuple[bytes, bytes]]) -> str:
+    """Return the name of the client program."""
+    return (first(headers, b"user-agent") or "")[:MAX_CLIENT_CHARACTERS]
 
 
 def request_id(headers: list[tuple[bytes, bytes]]) -> str:

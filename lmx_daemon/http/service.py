@@ -40,6 +40,7 @@ class ModelService:
 
         Raise what fails before the first byte: ModelNotFoundError, BusyError, DeadlineError and others.
         """
+        context_of(request).principal.require("generate")
         await self._catalog.seek(generate.model)
         generate = self._with_unique_id(generate)
         return await serve(request, self._pool, generate, encoder(generate.id), stream)
@@ -51,6 +52,7 @@ class ModelService:
 
         Raise what prevents the request from being queued.
         """
+        context_of(request).principal.require("generate")
         await self._catalog.seek(asked.model)
         active = self._pool.submit(asked)
         return stream_of(self._pool, active, context_of(request).dialect, encoder(active.id))

@@ -276,6 +276,5 @@ def test_foreign_text_cannot_forge_or_drive_a_line_of_the_log(daemon: Daemon) ->
     )
     lines = (daemon.home / "logs" / "daemon.log").read_text(encoding="utf-8").splitlines()
     assert not any(line.startswith("2031") for line in lines)
-    assert any(f"user:\\x1b[2J\\n{forged}\\u202e\\u2028:" in line for line in lines)
     assert any("\\x9b2J\\x9d0;title\\x9c:" in line for line in lines)
     assert all(line.isprintable() for line in lines)

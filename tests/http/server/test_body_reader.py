@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmx_daemon.contract.errors import BusyError, RequestError
+from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.decoding import decode
 from lmx_daemon.http.dialects.openai_chat.bodies import MAX_MESSAGES, MAX_PARTS, ChatBody
+from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 from lmx_daemon.http.dialects.openai_chat.requests import chat_request
+from lmx_daemon.http.guard import KEYLESS
 from lmx_daemon.http.server.body_reader import MAX_VALUES, SMALL_BYTES, BodyReader, RequestBytes, check_structure
 from lmx_daemon.settings.schema import ServerSettings
 from lmx_daemon.storage import structure
@@ -65,7 +68,7 @@ class TestCounts:
         message = f'{{"role":"assistant","{field}":[{",".join([entry] * (MAX_PARTS // 10 + 1))}]}}'
         body = decode(f'{{"model":"m","messages":[{",".join([message] * 10)}]}}'.encode(), ChatBody)
         with pytest.raises(RequestError, match=str(MAX_PARTS)) as raised:
-            chat_request(body, "i", "t", "c")
+            chat_request(body, RequestContext("i", OpenAIChat(), KEYLESS))
         assert raised.value.param == "messages"
 
 

@@ -20,6 +20,7 @@ from lmx_daemon.contract.generation import (
     Tool,
     ToolCall,
 )
+from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialects.openai_chat.bodies import (
     MAX_PARTS,
     MAX_TOKEN,
@@ -50,7 +51,7 @@ ROLES: dict[str, Role] = {
 }
 
 
-def chat_request(body: ChatBody, identity: str, tenant: str, client: str) -> Generate:
+def chat_request(body: ChatBody, context: RequestContext) -> Generate:
     """Raises RequestError or UnsupportedError naming the field."""
     if body.response_format is not None and body.response_format.type != "text":
         raise UnsupportedError(
@@ -72,11 +73,9 @@ def chat_request(body: ChatBody, identity: str, tenant: str, client: str) -> Gen
             thinking=thinking(body),
             template_arguments=template_arguments(body),
         ),
-        identity=identity,
+        context,
         max_tokens=limit(most, name),
         top_logprobs=logprobs,
-        tenant=tenant,
-        client=client,
         route="/v1/chat/completions",
     )
 
@@ -90,7 +89,7 @@ def check_counts(body: ChatBody) -> None:
             raise RequestError(f"messages: {count} {name} in all; at most {MAX_PARTS} are allowed", param="messages")
 
 
-def completion_request(body: CompletionBody, identity: str, tenant: str, client: str) -> Generate:
+def completion_request(body: CompletionBody, context: RequestContext) -> Generate:
     """Raises RequestError or UnsupportedError naming the field."""
     for name in ("echo", "suffix"):
         if getattr(body, name):
@@ -100,18 +99,20 @@ def completion_request(body: CompletionBody, identity: str, tenant: str, client:
     return generate(
         body,
         completion_prompt(body),
-        identity=identity,
+        context,
         max_tokens=limit(body.max_tokens, "max_tokens", 16),
         top_logprobs=body.logprobs,
-        tenant=tenant,
-        client=client,
         route="/v1/completions",
     )
 
 
-def generate(body: Body, prompt: Prompt, *, identity: str, **fields: Any) -> Generate:
+def generate(body: Body, prompt: Prompt, context: RequestContext, **fields: Any) -> Generate:
+    """Return the request with the fields that both routes have. Tenant and priority are the principal's."""
     return Generate(
-        id=identity,
+        id=context.id,
+        tenant=context.principal.tenant,
+        client=context.client,
+        user=body.user or "",
         model=body.model,
         prompt=prompt,
         sampling=sampling(body),
@@ -121,7 +122,7 @@ def generate(body: Body, prompt: Prompt, *, identity: str, **fields: Any) -> Gen
         ttl=time_to_live(body),
         deadline=body.deadline,
         queue_deadline=body.queue_deadline,
-        priority=body.priority or 0,
+        priority=context.principal.priority(body.priority or 0),
         cache_namespace=(MEMORY_ONLY if body.cache_on_disk is False else "") + (body.cache_namespace or ""),
         **fields,
     )

@@ -21,10 +21,10 @@ Service = NamedDependency[ModelService]
 @post("/v1/chat/completions", status_code=200)
 async def chat_completions(request: AnyRequest, service: Service) -> Response[Any]:
     """Answer a conversation, as one object or as a stream."""
-    client, request_id = _client(request), context_of(request).id
+    context = context_of(request)
 
     def translate(body: ChatBody) -> Generate:
-        return chat_request(modern(body), request_id, _tenant(body), client)
+        return chat_request(modern(body), context)
 
     def encoder(unique_id: str) -> ChatEncoder:
         return ChatEncoder(unique_id, body.model, _wants_usage(body), legacy=is_legacy(body))
@@ -36,10 +36,10 @@ async def chat_completions(request: AnyRequest, service: Service) -> Response[An
 @post("/v1/completions", status_code=200)
 async def completions(request: AnyRequest, service: Service) -> Response[Any]:
     """Continue a text, as one object or as a stream."""
-    client, request_id = _client(request), context_of(request).id
+    context = context_of(request)
 
     def translate(body: CompletionBody) -> Generate:
-        return completion_request(body, request_id, _tenant(body), client)
+        return completion_request(body, context)
 
     def encoder(unique_id: str) -> CompletionEncoder:
         return CompletionEncoder(unique_id, body.model, _wants_usage(body))
@@ -72,14 +72,6 @@ def _entry(model: Model, state: str) -> dict[str, Any]:
         "state": state,
         "max_context_length": model.context_length,
     }
-
-
-def _tenant(body: Body) -> str:
-    return f"user:{body.user}" if body.user else "http"
-
-
-def _client(request: AnyRequest) -> str:
-    return (request.headers.get("user-agent") or "")[:80]
 
 
 def _wants_usage(body: Body) -> bool:

@@ -6,17 +6,22 @@ import pytest
 
 from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.generation import MEMORY_ONLY, Chat
+from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.decoding import decode
 from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, CompletionBody
+from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 from lmx_daemon.http.dialects.openai_chat.functions import modern
 from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_request
+from lmx_daemon.http.guard import KEYLESS
+
+CONTEXT = RequestContext("r", OpenAIChat(), KEYLESS, "curl")
 
 
 def test_lmxs_own_fields_reach_the_engine() -> None:
     own = b'"deadline": 9, "queue_deadline": 2.5, "priority": -3, "cache_namespace": "team"'
     own += b', "keep_alive": "1m", "stop_token_ids": [5]'
     body = decode(b'{"model": "m", "prompt": "x", ' + own + b"}", CompletionBody)
-    asked = completion_request(body, "r", "http", "curl")
+    asked = completion_request(body, CONTEXT)
     assert (asked.deadline, asked.queue_deadline, asked.priority) == (9.0, 2.5, -3)
     assert (asked.cache_namespace, asked.ttl) == ("team", 60.0)
     assert asked.stop_tokens == (5,)
@@ -25,7 +30,7 @@ def test_lmxs_own_fields_reach_the_engine() -> None:
 def test_every_name_of_the_thinking_switch_is_understood() -> None:
     def asked(arguments: bytes) -> Chat:
         body = b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "chat_template_kwargs": %b}' % arguments
-        prompt = chat_request(decode(body, ChatBody), "r", "http", "curl").prompt
+        prompt = chat_request(decode(body, ChatBody), CONTEXT).prompt
         assert isinstance(prompt, Chat)
         return prompt
 
@@ -41,7 +46,7 @@ class TestFunctions:
 
     def asked(self, **fields: object) -> Chat:
         body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]} | fields
-        prompt = chat_request(modern(decode(json.dumps(body).encode(), ChatBody)), "r", "http", "curl").prompt
+        prompt = chat_request(modern(decode(json.dumps(body).encode(), ChatBody)), CONTEXT).prompt
         assert isinstance(prompt, Chat)
         return prompt
 
@@ -94,7 +99,7 @@ def test_half_a_character_anywhere_in_a_request_is_a_clear_error(body: bytes, ha
 def test_a_prompt_that_must_not_reach_the_disk_has_a_namespace_of_its_own() -> None:
     def namespace(fields: bytes) -> str:
         body = decode(b'{"model": "m", "prompt": "x"%b}' % fields, CompletionBody)
-        return completion_request(body, "r", "http", "curl").cache_namespace
+        return completion_request(body, CONTEXT).cache_namespace
 
     assert namespace(b"") == namespace(b', "cache_on_disk": true') == ""
     assert namespace(b', "cache_on_disk": false, "cache_namespace": "team"') == MEMORY_ONLY + "team"
