@@ -87,6 +87,7 @@ class Trash:
         except OSError:
             shutil.rmtree(place / key, ignore_errors=True)
             raise
+        sync_folder(place / key)  # the new name first: after a power cut the model is in one of both places
         sync_folder(whole.parent)
         return self._row(place / key, note)
 

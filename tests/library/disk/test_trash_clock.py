@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lmx_daemon.library.disk import trash as trash_module
 from lmx_daemon.library.disk.trash import Trash
 from lmx_daemon.library.disk.trash_clock import UNSEEN_SECONDS, ClockState, TrashClock, step
 from tests.library.repositories import library_of, make_cached
@@ -128,3 +129,13 @@ def test_lost_clock_continues_from_the_newest_entry(tmp_path: Path, clocks: Cloc
 def test_full_disk_does_not_stop_the_clock(tmp_path: Path, clocks: Clocks) -> None:
     clock = TrashClock(tmp_path / "missing" / "clock.json", clocks.now, clocks.up)
     assert clock.seconds(7.0) == 7.0
+
+
+def test_the_new_name_of_a_removed_model_is_synced_before_its_old_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(trash_module, "sync_folder", synced.append)
+    trash = removed(tmp_path, Clocks())
+    row = trash.rows()[0]
+    assert [folder.name for folder in synced] == [row.key, "cache"]
