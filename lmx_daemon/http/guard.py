@@ -1,6 +1,7 @@
-"""The first thing a request meets: is it for this host, from an allowed origin, with the key, and of a sane size.
+"""The check of every request before its route: host, origin, key, and size of the body.
 
-Plain ASGI around each app, so that nothing behind it sees what it refuses. It knows settings, not routes.
+It is plain ASGI around each app, so that a refused request reaches nothing behind it. It does not know routes; the
+dialect that owns the path gives a refusal its form.
 """
 
 import hmac
@@ -55,7 +56,7 @@ LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 class PublicGuard:
-    """Around the public app."""
+    """The guard of the public app."""
 
     def __init__(
         self, app: App, dialects: Dialects, settings: Callable[[], ServerSettings], bound: str, bodies: BodyReader
@@ -98,7 +99,7 @@ class PublicGuard:
             held.release()
 
     def _allowed_origin(self, headers: list[tuple[bytes, bytes]]) -> str | None:
-        """The listed origin that asks, if any. Raises MisdirectedError or ForbiddenError."""
+        """Return the request's origin if it has one. Raise MisdirectedError or ForbiddenError."""
         allowed = self._names()
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1 or hosts[0].decode("latin-1").lower() not in allowed.hosts:
@@ -143,7 +144,7 @@ class AllowedNames:
 
 
 class AdminGuard:
-    """Around the admin app: the socket's mode says who may call; here only the protocol is checked."""
+    """The guard of the admin app. The socket's mode admits its owner only, so the protocol is all that is checked."""
 
     def __init__(self, app: App, dialects: Dialects) -> None:
         self._app = app
@@ -181,7 +182,7 @@ PREFLIGHT = (
 
 
 def allowed_hosts(settings: ServerSettings, bound: str) -> frozenset[str]:
-    """Host header values that are ours, with the port and without."""
+    """Return the permitted values of the Host header, with the port and without it."""
     parts = urlsplit(bound)
     names = {*LOCAL_NAMES, *(host.lower() for host in settings.allowed_hosts)}
     if parts.hostname and parts.hostname not in ("0.0.0.0", "::"):
@@ -190,7 +191,7 @@ def allowed_hosts(settings: ServerSettings, bound: str) -> frozenset[str]:
 
 
 def check_key(headers: list[tuple[bytes, bytes]], key: str) -> None:
-    """One rule for both headers. Raises AuthenticationError."""
+    """Raise AuthenticationError unless one of the two headers has the key."""
     bearer = first(headers, b"authorization") or ""
     given = bearer[7:].strip() if bearer[:7].lower() == "bearer " else first(headers, b"x-api-key") or ""
     if not hmac.compare_digest(given.encode("latin-1"), key.encode()):
@@ -224,13 +225,13 @@ def client_of(headers: list[tuple[bytes, bytes]]) -> str:
 
 
 def request_id(headers: list[tuple[bytes, bytes]]) -> str:
-    """The client's own id where it is a sane one, else a new one."""
+    """Return the client's own id where it has a valid form, else a new one."""
     given = first(headers, REQUEST_ID_HEADER.encode())
     return given if given and IDENTITY.fullmatch(given) else uuid.uuid4().hex
 
 
 def cors(origin: str) -> list[tuple[bytes, bytes]]:
-    """On every answer to a listed origin, errors too: without them a browser hides even the status."""
+    """Return the headers for a listed origin. Errors need them as well: without them a browser hides the status."""
     return [
         (b"access-control-allow-origin", origin.encode("latin-1")),
         (b"access-control-expose-headers", b"x-request-id, retry-after"),

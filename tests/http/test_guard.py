@@ -29,7 +29,7 @@ def daemon() -> Iterator[Daemon]:
 
 
 def raw(daemon: Daemon, data: bytes, seconds: float = 5.0) -> bytes:
-    """What the port answers to these bytes."""
+    """Return the port's answer to `data`."""
     host, port = daemon.address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=seconds) as connection:
         connection.sendall(data)

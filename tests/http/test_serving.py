@@ -52,7 +52,7 @@ def prefilling(active: ActiveRequest) -> AsyncIterator[bytes]:
 
 
 async def written_after(stream: AsyncIterator[bytes], active: ActiveRequest, *events: Event) -> list[bytes]:
-    """What each event alone makes leave, an answer's piece at the end."""
+    """Return the bytes that each event causes; a piece of the answer follows them."""
     found: list[bytes] = []
 
     async def read() -> None:

@@ -1,5 +1,7 @@
-"""The admin socket's routes of the library, one for each method of contract/library_calls.py. Ids hold slashes, so they
-come in bodies and queries, never in paths."""
+"""The admin socket's routes for the library, one for each method of the client library.
+
+Model ids contain slashes, so they travel in bodies and queries, never in paths.
+"""
 
 import asyncio
 

@@ -1,6 +1,6 @@
-"""The bodies of requests: read with a bound over all of them together, and decoded without holding up the event loop.
+"""Bodies of requests: a bound over all of them together, and decoding that does not block the event loop.
 
-Decoding holds the interpreter, so that a body's structure is counted first; what passes takes a tenth of a second.
+Decoding holds the interpreter lock, so the values of a body are counted first. A body within the limit takes 0.1 s.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ R = TypeVar("R")
 SMALL_BYTES = 64 * 1024
 """Size up to which a body is decoded on the event loop, and is not counted against the bound of all bodies."""
 MAX_VALUES = 1_200_000
-"""JSON values in one body: a prompt of a million token ids passes."""
+"""Limit on the JSON values of one body. A prompt of a million token ids is within it."""
 THREADS = 2
 RETRY_SECONDS = 2.0
 FIELDS = ("messages", "tools", "prompt", "logit_bias")
 
 
 class RequestBytes:
-    """What one request holds of the bound."""
+    """Bytes of one request's body that count against the bound."""
 
     def __init__(self, bodies: "BodyReader") -> None:
         self._bodies = bodies
@@ -35,7 +35,7 @@ class RequestBytes:
         self._counted = 0
 
     def add(self, size: int) -> None:
-        """Count `size` more bytes of the body. Raises BusyError where all bodies together are above the bound."""
+        """Count `size` more bytes of the body. Raise BusyError where all bodies together are above the bound."""
         self._size += size
         if self._size > SMALL_BYTES:
             self._bodies.take(self._size - self._counted)
@@ -74,7 +74,7 @@ class BodyReader:
     async def decoded(self, request: "Request[Any, Any, Any]", kind: type[T], then: Callable[[T], R]) -> R:
         """Return what `then` makes of the request's body; both run in a thread for a body that is not small.
 
-        Raises RequestError naming the field, and what `then` raises.
+        Raise RequestError that names the field, and any error of `then`.
         """
         data = b"".join([chunk async for chunk in request.stream()])
         if len(data) <= SMALL_BYTES:
@@ -89,7 +89,7 @@ def _decoded(data: bytes, kind: type[T], then: Callable[[T], R]) -> R:
 
 
 def check_structure(data: bytes) -> None:
-    """Raises RequestError for a body with more than MAX_VALUES values, naming the field in which they are too many."""
+    """Raise RequestError for a body with more than MAX_VALUES values. It names the field at the limit."""
     at = exceeds(data, MAX_VALUES)
     if at is None:
         return

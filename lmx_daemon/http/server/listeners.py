@@ -1,4 +1,4 @@
-"""The public port: on which addresses the daemon listens, and which program is in the way.
+"""The public port: the addresses on which the daemon listens, and the program that already holds the port.
 
 A loopback host is both 127.0.0.1 and ::1, since clients resolve "localhost" to either. BSD's SO_REUSEADDR lets a
 program bind one address beside another's wildcard, so a port that answers counts as in use on every system.
@@ -62,7 +62,10 @@ def in_use(address: str, port: int, addresses: Sequence[str]) -> StartupError:
 
 
 def _listen(addresses: Sequence[str], port: int) -> list[socket.socket]:
-    """Raises PortInUse, and OSError for the first address; a second one that this system does not have is left out."""
+    """Return listening sockets. Raise PortInUse, or OSError for the first address.
+
+    A second address that this system does not have is left out.
+    """
     listeners: list[socket.socket] = []
     try:
         for address in addresses:

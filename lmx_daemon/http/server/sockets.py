@@ -24,13 +24,13 @@ XUCRED_VERSION, XUCRED_BYTES = 0, 76
 """macOS: struct xucred of <sys/ucred.h>, which begins with its version and the user id."""
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 10.0
-"""A request's head must be whole so soon after its connection's or its own first byte."""
+"""Longest time from the first byte of a connection or a request to the end of the request's head."""
 BODY_SECONDS = 60.0
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 def take_lock(home: Home) -> IO[bytes]:
-    """The daemon's claim on its home: kept while the file is open, freed by the kernel however the daemon ends."""
+    """Lock the home for this daemon. The kernel releases the lock when the file closes, also after a crash."""
     try:
         lock = open_owned(home.lock, "ab")
     except OSError as error:
@@ -46,7 +46,10 @@ def take_lock(home: Home) -> IO[bytes]:
 
 
 def bind_admin(path: Path) -> socket.socket:
-    """A listening Unix socket that only its owner can reach. The caller holds the lock: what is there is stale."""
+    """Return a listening Unix socket that only its owner can reach.
+
+    The caller holds the lock of the home, so an existing socket file is stale.
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
@@ -72,8 +75,11 @@ def is_loopback(host: str) -> bool:
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's, with limits on the head's size, slow heads and bodies, and readers that stop reading. One request at a
-    time: what is sent before the last one is answered is not taken, and the connection ends with that answer."""
+    """uvicorn's protocol with limits on the size of heads, on slow heads and bodies, and on clients that stop reading.
+
+    It serves one request at a time. A request that arrives before the last one is answered is not read, and the
+    connection ends with that answer.
+    """
 
     stall_seconds = 30.0
 
@@ -81,7 +87,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self, transport: asyncio.Transport
     ) -> None:
         self._head_bytes = 0
-        """Of the request's line, headers and trailers, as they are parsed."""
+        """Bytes of the request line, headers and trailers that have been parsed."""
         self._unparsed = 0
         """Bytes since the last whole head or piece of a body: a header or trailer without end is never parsed."""
         self._in_head = True
@@ -178,8 +184,7 @@ def protocol_for(stall_seconds: Callable[[], float]) -> type[LimitedProtocol]:
 
 
 def _is_strangers(transport: Any) -> bool:
-    """Return whether a Unix socket's peer is another user. The file's mode refuses it already; this is the second
-    check."""
+    """Return whether a Unix socket's peer is another user. It is a second check beside the mode of the file."""
     peer = transport.get_extra_info("socket")
     if peer is None or peer.family != socket.AF_UNIX:
         return False
@@ -187,7 +192,7 @@ def _is_strangers(transport: Any) -> bool:
 
 
 def peer_uid(peer: Any, system: str) -> int | None:
-    """Return the user id of a Unix socket's peer; None where the system does not tell it."""
+    """Return the user id of a Unix socket's peer; None where the system does not report it."""
     try:
         if system == "linux":
             _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))

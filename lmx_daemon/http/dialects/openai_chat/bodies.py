@@ -1,6 +1,6 @@
-"""The bodies of OpenAI's chat completions and completions, as clients send them (openai_requests.py: what they mean).
+"""The bodies of the OpenAI routes as clients send them. requests.py translates them.
 
-Fields that are not named here are ignored, as OpenAI's own servers do with newer ones; a wrong type is an error.
+Fields that are not named here are ignored, so that clients of newer versions work; a wrong type is an error.
 """
 
 from typing import Annotated, Any, Literal
@@ -12,9 +12,9 @@ from lmx_daemon.contract.generation import Penalty, Probability, Seconds
 MAX_TOOLS = 512
 MAX_MESSAGES = 10_000
 MAX_PARTS = 50_000
-"""Parts of contents, and tool calls, of all messages together."""
+"""Limit on the content parts, and on the tool calls, of all messages together."""
 MAX_TOKEN = 2**31 - 1
-"""Above any vocabulary; a number that no frame can carry is refused here, by name."""
+"""Largest token id, above any vocabulary. A number that no frame can carry is refused here, by its field."""
 MAX_COUNT = 2**53
 
 Token = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKEN)]
@@ -22,7 +22,7 @@ MaxTokens = Annotated[int, msgspec.Meta(ge=-1, le=MAX_COUNT)]
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True):
-    """The base: fields that both routes know."""
+    """Fields of both routes."""
 
     model: Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
     stream: bool | None = None
@@ -34,7 +34,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: MaxTokens | None = None
     stop: str | list[str] | None = None
     stop_token_ids: Annotated[list[Token], msgspec.Meta(max_length=64)] | None = None
-    """Besides the model's own; vLLM's word for it."""
+    """Token ids that end an answer, in addition to the model's own. The name is vLLM's."""
     seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
@@ -43,15 +43,15 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     logit_bias: dict[str, Annotated[float, msgspec.Meta(ge=-100, le=100)]] | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=16)] | None = None
     user: Annotated[str, msgspec.Meta(max_length=512)] | None = None
-    """In every snapshot while its request runs, so that it has a bound."""
+    """End user. It is a part of every request frame, so its length is bounded."""
     ttl: Annotated[float, msgspec.Meta(ge=-1)] | None = None
     keep_alive: float | str | None = None
-    """Ollama's word for it: seconds, or "5m", "24h"; negative is for ever."""
+    """The same in Ollama's form: seconds, "5m" or "24h"; a negative value means never."""
     deadline: Seconds | None = None
     queue_deadline: Seconds | None = None
     priority: Annotated[int, msgspec.Meta(ge=-10, le=10)] | None = None
     cache_namespace: Annotated[str, msgspec.Meta(max_length=512)] | None = None
-    """lmx's own four: contract/generation.py says what they mean."""
+    """Four additions of lmx; contract/generation.py defines them."""
     cache_on_disk: bool | None = None
     """False keeps the prompt and its answer in memory only, apart from prompts that may be written to disk."""
 

@@ -1,4 +1,4 @@
-"""Events as OpenAI's answers: whole objects, and chunks of a stream. Bytes and dictionaries only; no sockets."""
+"""Encoders of the OpenAI routes: events to whole answers and to chunks of a stream. They use no sockets."""
 
 import codecs
 import time
@@ -30,12 +30,12 @@ def usage_of(usage: Usage) -> dict[str, Any]:
 
 
 def finish_reason(reason: str) -> str:
-    """OpenAI knows no cancelled answers: one that was cut ended before its time."""
+    """Return OpenAI's word for the end of a choice. It has none for a cancelled answer."""
     return "stop" if reason == "cancelled" else reason
 
 
 class OpenAIEncoder(ABC):
-    """What chat completions and completions have in common."""
+    """The common part of chat completions and completions."""
 
     object = ""
     chunk = ""
@@ -54,10 +54,10 @@ class OpenAIEncoder(ABC):
         chunk = sse.data({**self._frame, "object": self.chunk, "choices": [None], **usage})
         before, _, after = chunk.rpartition(b"[null]")
         self._before, self._after = before + b"[", b"]" + after
-        """Of each chunk, around its choice: all else is the same in every one, and encoded once."""
+        """Bytes of a chunk before and after its choice. They are the same in every chunk, so they are encoded once."""
 
     def stream(self, events: Sequence[Event]) -> bytes:
-        """The bytes that these events add to the stream."""
+        """Return the bytes that `events` add to the stream."""
         return b"".join(part for event in events for part in self._parts(event))
 
     def _parts(self, event: Event) -> list[bytes]:
@@ -102,11 +102,11 @@ class OpenAIEncoder(ABC):
 
     @abstractmethod
     def _choice(self, delta: Delta) -> dict[str, Any]:
-        """What one event adds to its choice."""
+        """Return what one event adds to its choice."""
 
     @abstractmethod
     def _end(self, index: int, reason: str) -> dict[str, Any]:
-        """The last word of a choice."""
+        """Return the part of the last chunk of a choice."""
 
 
 class ChatEncoder(OpenAIEncoder):
@@ -115,7 +115,7 @@ class ChatEncoder(OpenAIEncoder):
     prefix = "chatcmpl"
 
     def __init__(self, identity: str, model: str, include_usage: bool = False, *, legacy: bool = False) -> None:
-        """Create the dialect of one answer. `legacy`: its call has the old form, `function_call`."""
+        """Create the encoder of one answer. With `legacy` its call has the old form, `function_call`."""
         super().__init__(identity, model, include_usage)
         self._legacy = legacy
 
@@ -172,7 +172,7 @@ class CompletionEncoder(OpenAIEncoder):
     def __init__(self, identity: str, model: str, include_usage: bool = False) -> None:
         super().__init__(identity, model, include_usage)
         self._offsets: dict[int, _Offsets] = {}
-        """State of each choice."""
+        """Text offsets by choice."""
 
     def _whole_choice(self, index: int, content: "_ChoiceContent", reason: str) -> dict[str, Any]:
         logprobs = _old_logprobs(content.logprobs, _Offsets())
@@ -211,7 +211,7 @@ class _ChoiceContent:
 
 
 def _call(piece: ToolCallDelta) -> dict[str, Any]:
-    """Id, type and name come with a call's first piece only."""
+    """Return a piece of a call. Only the first piece of a call has id, type and name."""
     function: dict[str, Any] = {"arguments": piece.arguments}
     if piece.name is None:
         return {"index": piece.index, "function": function}
@@ -229,7 +229,7 @@ def _logprob(found: TokenLogprob) -> dict[str, Any]:
 
 
 class _Offsets:
-    """Where the tokens of one choice begin in its text, in characters. Tokens may be parts of a character."""
+    """Offsets of the tokens of one choice in its text, in characters. A token may be a part of a character."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")

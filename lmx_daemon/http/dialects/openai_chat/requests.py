@@ -1,4 +1,4 @@
-"""What the bodies of OpenAI's chat completions and completions mean in our words."""
+"""Translation of the bodies of the OpenAI routes to `contract.generation.Generate`."""
 
 import re
 from typing import Any
@@ -35,9 +35,9 @@ from lmx_daemon.http.dialects.openai_chat.bodies import (
 MAX_STOPS = 64
 MAX_STOP_CHARACTERS = 1000
 MAX_DEPTH = 64
-"""Of foreign JSON that is handed on as it is; no schema that a person wrote comes near it."""
+"""Limit on the nesting of JSON that is passed on unchanged. Schemas written by hand stay far below it."""
 THINKING = ("enable_thinking", "thinking", "reasoning")
-"""Names of one switch; engine/switch.py passes it to a template under the name that the template reads."""
+"""Names of one switch. The engine passes it to a template under the name that the template reads."""
 KEEP_ALIVE = re.compile(r"(-?\d{1,12}(?:\.\d+)?)(|ms|s|m|h)")
 SECONDS_IN = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 TEMPLATE_ARGUMENTS = frozenset({*THINKING, "reasoning_effort", "preserve_thinking", "thinking_budget"})
@@ -52,7 +52,7 @@ ROLES: dict[str, Role] = {
 
 
 def chat_request(body: ChatBody, context: RequestContext) -> Generate:
-    """Raises RequestError or UnsupportedError naming the field."""
+    """Return the request. Raise RequestError or UnsupportedError that names the field."""
     if body.response_format is not None and body.response_format.type != "text":
         raise UnsupportedError(
             f"response_format {body.response_format.type!r} is not supported yet; only 'text' is",
@@ -81,7 +81,7 @@ def chat_request(body: ChatBody, context: RequestContext) -> Generate:
 
 
 def check_counts(body: ChatBody) -> None:
-    """Raises RequestError for more parts or tool calls than any conversation has."""
+    """Raise RequestError for more content parts or tool calls than the limit."""
     parts = sum(len(given.content) for given in body.messages if isinstance(given.content, list))
     calls = sum(len(given.tool_calls or ()) for given in body.messages)
     for name, count in (("content parts", parts), ("tool calls", calls)):
@@ -90,7 +90,7 @@ def check_counts(body: ChatBody) -> None:
 
 
 def completion_request(body: CompletionBody, context: RequestContext) -> Generate:
-    """Raises RequestError or UnsupportedError naming the field."""
+    """Return the request. Raise RequestError or UnsupportedError that names the field."""
     for name in ("echo", "suffix"):
         if getattr(body, name):
             raise UnsupportedError(f"{name} is not supported", param=name)
@@ -129,7 +129,10 @@ def generate(body: Body, prompt: Prompt, context: RequestContext, **fields: Any)
 
 
 def time_to_live(body: Body) -> float | None:
-    """Seconds that a model which this request loads stays without use; -1 for ever, None as the settings say."""
+    """Return the idle seconds after which a model that this request loads is unloaded.
+
+    -1 means never, None means the value of the settings. Raise RequestError for an unknown form.
+    """
     given = body.keep_alive
     if body.ttl is not None or given is None:
         return body.ttl
@@ -143,7 +146,7 @@ def time_to_live(body: Body) -> float | None:
 
 
 def completion_prompt(body: CompletionBody) -> Prompt:
-    """One text or one list of token ids, alone or as the only entry of a list."""
+    """Return the prompt: one text or one list of token ids, alone or as the only entry of a list."""
     prompt = body.prompt
     if isinstance(prompt, list) and len(prompt) == 1 and not isinstance(prompt[0], int):
         only = prompt[0]
@@ -189,7 +192,7 @@ def stops(given: str | list[str] | None) -> tuple[str, ...]:
 
 
 def limit(given: int | None, name: str, default: int | None = None) -> int | None:
-    """-1 is LM Studio's word for no limit."""
+    """Return the limit on tokens. -1, as LM Studio has it, means no limit. Raise RequestError for 0."""
     if given == 0:
         raise RequestError(f"{name} must be at least 1 (or -1 for no limit)", param=name)
     if given is None:
@@ -229,7 +232,7 @@ def tool_call(position: int, given: ToolCallBody) -> ToolCall:
 
 
 def check_depth(value: Any, place: str) -> None:
-    """Raises RequestError for JSON that is nested deeper than anything behind this edge has to bear."""
+    """Raise RequestError for JSON that is nested deeper than MAX_DEPTH."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [
@@ -264,7 +267,7 @@ def tools(body: ChatBody) -> tuple[Tool, ...]:
 
 
 def thinking(body: ChatBody) -> bool | None:
-    """What the client says of thinking; None leaves it to the template."""
+    """Return whether the model should think; None leaves the choice to the template."""
     arguments = body.chat_template_kwargs or {}
     for name in THINKING:
         if name in arguments:
@@ -277,7 +280,7 @@ def thinking(body: ChatBody) -> bool | None:
 
 
 def template_arguments(body: ChatBody) -> dict[str, Any]:
-    """Names that templates may read; nothing else of a request reaches a template."""
+    """Return the variables for the template. No other part of a request reaches it."""
     given = body.chat_template_kwargs or {}
     unknown = sorted(given.keys() - TEMPLATE_ARGUMENTS)
     if unknown:

@@ -37,7 +37,7 @@ EVENTS: list[Event] = [
 
 
 def chunks(stream: bytes) -> list[Any]:
-    """What a client reads of a stream of server-sent events; [DONE] as a string."""
+    """Return the data of each event of a stream; [DONE] as a string."""
     found = []
     for event in stream.decode().split("\n\n"):
         if event:
@@ -117,7 +117,7 @@ def test_parts_of_a_character_share_its_offset_and_are_marked() -> None:
 
 
 def with_nulls(schema: Any) -> Any:
-    """The schema with OpenAPI's `nullable` in the words of JSON Schema."""
+    """Return the schema with OpenAPI's `nullable` as JSON Schema has it."""
     if isinstance(schema, list):
         return [with_nulls(entry) for entry in schema]
     if not isinstance(schema, dict):
