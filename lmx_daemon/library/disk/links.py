@@ -42,6 +42,23 @@ class LinkHolder:
     """The folder for which its relative links were made, if it was moved since."""
 
 
+def linked_part(root: Path, path: Path) -> Path | None:
+    """Return the first link on the way from `root`, which may itself be a link, to `path`; None without a link."""
+    steps = [path, *path.parents]
+    between = steps[: steps.index(root)]
+    return next((step for step in reversed(between) if step.is_symlink()), None)
+
+
+def refuse_link(root: Path, *paths: Path) -> None:
+    """Raise DiskError when a link is on the way from `root` to one of `paths`: what is behind it is not lmx's."""
+    for path in paths:
+        if link := linked_part(root, path):
+            raise DiskError(
+                f"{valid_text(str(link))} is a link, and lmx changes nothing behind it",
+                hint="replace the link by a real folder",
+            )
+
+
 def file_at(path: Path) -> FileEntry | None:
     """Return the entry at `path`; None when there is none, or a folder."""
     try:

@@ -18,10 +18,11 @@ from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.library import TrashRow
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.disk.layout import repository_folder
-from lmx_daemon.library.disk.links import LinkHolder
+from lmx_daemon.library.disk.links import LinkHolder, linked_part, refuse_link
 from lmx_daemon.library.disk.prune import Removal
 from lmx_daemon.library.disk.sizes import size_on_disk
 from lmx_daemon.library.disk.trash_clock import TrashClock, uptime
+from lmx_daemon.library.disk.trash_folders import entry_folders, holds_only
 from lmx_daemon.library.disk.trash_revision import SNAPSHOT, move_aside, restore
 from lmx_daemon.storage.durable import sync_folder, write_file
 from lmx_daemon.storage.state import json_of, read_state
@@ -63,14 +64,19 @@ class Trash:
     ) -> None:
         self._now = now
         self._bins = {"hub": cache / ".locks" / "lmx-trash", "imported": imported.parent / "trash"}
+        self._roots = {self._bins["hub"]: cache, self._bins["imported"]: imported.parent}
         self._clocks = {place: TrashClock(place / "clock.json", now, up) for place in self._bins.values()}
         self._keep = keep_seconds
 
     def place_of(self, model: Model) -> Path:
-        """Return the folder of entries for a model. Raises RequestError for a model that lmx must not remove."""
+        """Return the folder of entries for a model. Raises RequestError for a model that lmx must not remove.
+
+        Raises DiskError when the trash is a link.
+        """
         place = self._bins.get(model.source)
         if place is None:
             raise RequestError(f"lmx does not remove {model.id}: {_owner(model)}", param="id")
+        refuse_link(self._roots[place], place)
         return place
 
     def put(self, model: Model) -> TrashRow:
@@ -151,8 +157,9 @@ class Trash:
         gone = self._delete([(f, note) for f, note in self._entries() if identity in (None, note.id)])
         if identity is None:
             for place in self._bins.values():
-                for folder in _folders(place):
-                    shutil.rmtree(folder, ignore_errors=True)
+                for folder in self._folders(place):
+                    if holds_only(folder, (NOTE, CONTENT)):
+                        shutil.rmtree(folder, ignore_errors=True)
         return gone
 
     def size_beside(self, folder: Path) -> int:
@@ -162,11 +169,10 @@ class Trash:
 
     def make_room(self, wanted: int, folder: Path) -> None:
         """Delete the oldest entries until `wanted` bytes are free on the disk of `folder`, or no entry is left."""
-        for row in sorted(self.rows(), key=lambda row: row.removed_at):
+        for entry, _ in sorted(self._entries(), key=lambda found: found[1].removed_at):
             if shutil.disk_usage(folder).free >= wanted:
                 return
-            for place in self._bins.values():
-                shutil.rmtree(place / row.key, ignore_errors=True)
+            shutil.rmtree(entry, ignore_errors=True)
 
     def expire(self) -> list[TrashRow]:
         """Delete the entries that have expired, and those that a crash left without content."""
@@ -174,16 +180,20 @@ class Trash:
         noted = {folder for folder, _ in entries}
         gone = self._delete([(folder, note) for folder, note in entries if self._age(folder, note) > self._keep()])
         for place, clock in self._clocks.items():
-            for folder in _folders(place):
-                half = folder not in noted and not os.path.lexists(folder / CONTENT)
+            for folder in self._folders(place):
+                half = folder not in noted and holds_only(folder, (NOTE,))
                 if half and self._now() - folder.stat().st_mtime > self._keep():
                     shutil.rmtree(folder, ignore_errors=True)
-            if not _folders(place):
+            if not self._folders(place) and linked_part(self._roots[place], place) is None:
                 clock.forget()
         return gone
 
     def _begin(self, place: Path, note: TrashNote) -> tuple[str, TrashNote]:
-        """Make an entry with its note; return its key, and the note with the time of the trash's clock."""
+        """Make an entry with its note; return its key, and the note with the time of the trash's clock.
+
+        Raises OSError, DiskError.
+        """
+        refuse_link(self._roots[place], place)
         key = uuid.uuid4().hex[:12]
         (place / key).mkdir(parents=True)
         note = msgspec.structs.replace(note, seen_at=self._seen(place))
@@ -206,15 +216,19 @@ class Trash:
         return seen if passed < 0 else min(seen, passed)
 
     def _seen(self, place: Path) -> float:
-        entries = ((folder, self._note(folder)) for folder in _folders(place))
+        entries = ((folder, self._note(folder)) for folder in self._folders(place))
         return self._clocks[place].seconds(max((note.seen_at for _, note in entries if note), default=0.0))
 
     def _entries(self) -> Iterator[tuple[Path, TrashNote]]:
         for place in self._bins.values():
-            for folder in _folders(place):
+            for folder in self._folders(place):
                 note = self._note(folder)
                 if note is not None and os.path.lexists(folder / CONTENT):
                     yield folder, note
+
+    def _folders(self, place: Path) -> list[Path]:
+        """Return the folders of entries; none in a trash that is a link, because they are not lmx's."""
+        return [] if linked_part(self._roots[place], place) else entry_folders(place)
 
     def _note(self, folder: Path) -> TrashNote | None:
         return read_state(folder / NOTE, DECODE, loss=f"the removed files are still in {folder / CONTENT}")
@@ -228,13 +242,6 @@ class Trash:
             purged_at=self._now() + self._keep() - self._age(folder, note),
             revision=note.revision,
         )
-
-
-def _folders(place: Path) -> list[Path]:
-    try:
-        return [folder for folder in place.iterdir() if folder.is_dir()]
-    except OSError:
-        return []
 
 
 def _owner(model: Model) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import scan_cache_dir
 
-from lmx_daemon.contract.errors import ConflictError, NotFoundError, RequestError
+from lmx_daemon.contract.errors import ConflictError, DiskError, NotFoundError, RequestError
 from lmx_daemon.library.disk.layout import RepositoryPaths
 from lmx_daemon.library.disk.repository_lock import locked_now
 from lmx_daemon.library.library import Library
@@ -132,3 +132,62 @@ class TestRemoving:
         assert len(library.trash.rows()) == 2
         library.trash.make_room(2**62, tmp_path)
         assert library.trash.rows() == []
+
+
+class TestLinkedTrash:
+    @pytest.mark.parametrize("link", ["cache/.locks/lmx-trash", "cache/.locks", "home/trash"])
+    def test_folders_behind_a_linked_trash_are_kept(self, tmp_path: Path, link: str) -> None:
+        elsewhere = tmp_path / "elsewhere"
+        inner = elsewhere / "lmx-trash" if link.endswith(".locks") else elsewhere
+        for name in ("photos", "a" * 12, "b" * 12):
+            (inner / name).mkdir(parents=True)
+        (inner / "photos" / "one.jpg").write_text("photo")
+        (inner / ("b" * 12) / "content").mkdir()
+        (inner / "clock.json").write_text("{}")
+        for folder in inner.iterdir():
+            age(folder, 3 * DAY)
+        library = library_of(tmp_path)
+        (tmp_path / link).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / link).symlink_to(elsewhere)
+        before = sorted(inner.rglob("*"))
+        library.tidy()
+        assert library.trash.purge() == [] and library.trash.rows() == []
+        library.trash.make_room(2**62, tmp_path)
+        assert sorted(inner.rglob("*")) == before
+
+    def test_model_is_not_moved_into_a_linked_trash(self, tmp_path: Path) -> None:
+        snapshot = make_cached(tmp_path / "cache", "maker/one")
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "cache" / ".locks").mkdir()
+        (tmp_path / "cache" / ".locks" / "lmx-trash").symlink_to(tmp_path / "elsewhere")
+        library = library_of(tmp_path)
+        with pytest.raises(DiskError, match=r"lmx-trash is a link") as refused:
+            library.remove("maker/one")
+        assert refused.value.hint and (snapshot / "config.json").exists()
+        assert not list((tmp_path / "elsewhere").iterdir())
+
+    def test_only_folders_with_the_names_and_files_of_entries_are_deleted(self, tmp_path: Path) -> None:
+        place, elsewhere = tmp_path / "cache" / ".locks" / "lmx-trash", tmp_path / "elsewhere"
+        for folder in (place / "photos", place / ("a" * 12), place / ("b" * 12), place / ("c" * 12), elsewhere):
+            folder.mkdir(parents=True)
+        (place / ("b" * 12) / "one.jpg").write_text("photo")
+        (place / ("c" * 12) / "note.json").write_text("damaged")
+        (place / ("d" * 12)).symlink_to(elsewhere)
+        for folder in place.iterdir():
+            age(folder, 3 * DAY)
+        library = library_of(tmp_path)
+        library.tidy()
+        library.trash.purge()
+        assert sorted(left.name for left in place.iterdir()) == ["b" * 12, "d" * 12, "photos"]
+        assert elsewhere.is_dir()
+
+    def test_damaged_note_with_content_is_deleted_only_on_request(self, tmp_path: Path) -> None:
+        make_cached(tmp_path / "cache", "maker/one")
+        library = library_of(tmp_path)
+        entry = tmp_path / "cache" / ".locks" / "lmx-trash" / library.remove("maker/one").key
+        (entry / "note.json").write_text("damaged")
+        age(entry, 3 * DAY)
+        library.tidy()
+        assert (entry / "content").is_dir()
+        library.trash.purge()
+        assert not entry.exists()
