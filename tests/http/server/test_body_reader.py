@@ -14,7 +14,14 @@ from lmx_daemon.http.dialects.openai_chat.bodies import MAX_MESSAGES, MAX_PARTS,
 from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 from lmx_daemon.http.dialects.openai_chat.requests import chat_request
 from lmx_daemon.http.guard import KEYLESS
-from lmx_daemon.http.server.body_reader import MAX_VALUES, SMALL_BYTES, BodyReader, RequestBytes, check_structure
+from lmx_daemon.http.server.body_reader import (
+    MAX_NUMBERS,
+    MAX_VALUES,
+    SMALL_BYTES,
+    BodyReader,
+    RequestBytes,
+    check_structure,
+)
 from lmx_daemon.settings.schema import ServerSettings
 from lmx_daemon.storage import structure
 from lmx_daemon.storage.structure import exceeds
@@ -49,6 +56,20 @@ class TestStructure:
         with pytest.raises(RequestError, match=str(MAX_VALUES)) as raised:
             check_structure(body)
         assert raised.value.param == "tools"
+
+    def test_small_values_of_many_tool_calls_are_refused(self) -> None:
+        call = b'{"function":{"name":"a","arguments":{"a":[' + b",".join([b'"x"'] * 20) + b"]}}}"
+        message = b'{"role":"assistant","content":"","tool_calls":[' + b",".join([call] * 5) + b"]}"
+        with pytest.raises(RequestError, match="250000 JSON values") as raised:
+            check_structure(b'{"model":"m","messages":[' + b",".join([message] * 9000) + b"]}")
+        assert raised.value.param == "messages"
+
+    @pytest.mark.parametrize("comma", [b",", b", "])
+    def test_token_ids_have_a_limit_of_their_own(self, comma: bytes) -> None:
+        check_structure(b'{"model":"m","prompt":[' + comma.join([b"151643"] * 1_048_576) + b"]}")
+        with pytest.raises(RequestError, match=str(MAX_NUMBERS)) as raised:
+            check_structure(b'{"model":"m","prompt":[' + comma.join([b"151643"] * (MAX_NUMBERS + 100)) + b"]}")
+        assert raised.value.param == "prompt"
 
     def test_long_text_full_of_commas_passes(self) -> None:
         check_structure(b'{"messages":[{"role":"user","content":"' + b'a,{[\\",' * 2_000_000 + b'"}]}')
