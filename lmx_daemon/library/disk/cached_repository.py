@@ -43,7 +43,7 @@ class CachedRepository:
     blobs: list[FileEntry] = field(default_factory=list)
     partial: list[FileEntry] = field(default_factory=list)
     owned: bool = True
-    """Whether its files may be deleted: its folder, `blobs/` and `snapshots/` are not links."""
+    """Whether its files may be deleted: its folder, `.lmx/`, `blobs/` and `snapshots/` are not links."""
 
     @property
     def sizes(self) -> dict[Identity, int]:
@@ -96,7 +96,7 @@ def read_repository(folder: Path, identity: str) -> CachedRepository:
     """Return the repository in `folder`. Raises DiskError when a snapshot cannot be read."""
     found = CachedRepository(identity, folder, current_commit(folder))
     blobs, snapshots = folder / "blobs", folder / "snapshots"
-    found.owned = not any(part.is_symlink() for part in (folder, blobs, snapshots))
+    found.owned = not any(part.is_symlink() for part in (folder, folder / ".lmx", blobs, snapshots))
     for file in files_in(blobs):
         (found.partial if file.path.name.endswith(PARTIAL) else found.blobs).append(file)
     if not (folder / ".lmx").is_symlink():

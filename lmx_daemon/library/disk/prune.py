@@ -158,7 +158,9 @@ def remove(removals: Iterable[Removal]) -> int:
 
 def _remove_snapshot(folder: Path) -> None:
     """Remove the folder with its links and files. If the folder is itself a link, remove only the link."""
-    manifest_file(repository_folder(folder), folder.name).unlink(missing_ok=True)
+    manifest = manifest_file(repository_folder(folder), folder.name)
+    if not manifest.parent.is_symlink():
+        manifest.unlink(missing_ok=True)
     if folder.is_symlink():
         folder.unlink(missing_ok=True)
     else:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lmx_daemon.contract.errors import CancelledError, ConflictError
 from lmx_daemon.library.disk.layout import RepositoryPaths, manifest_file, repository_folder, repository_id
-from lmx_daemon.library.disk.links import file_at
+from lmx_daemon.library.disk.links import file_at, refuse_link
 from lmx_daemon.library.disk.prune import Removal
 from lmx_daemon.library.disk.repository_lock import locked_now
 from lmx_daemon.storage.durable import sync_folder, write_file
@@ -39,7 +39,8 @@ def move_aside(removal: Removal, content: Path) -> None:
 def restore(content: Path, snapshot: Path, replaced_by: str | None) -> None:
     """Move the revision back. `main` names it again if it still names the revision that replaced this one.
 
-    Raises ConflictError when the rest of the model is missing or is being pulled, OSError.
+    Raises ConflictError when the rest of the model is missing or is being pulled, OSError, and DiskError for a linked
+    folder.
     """
     folder = repository_folder(snapshot)
     paths = RepositoryPaths(folder.parent, repository_id(folder.name) or folder.name)
@@ -56,6 +57,8 @@ def restore(content: Path, snapshot: Path, replaced_by: str | None) -> None:
 
 def _restore_files(content: Path, snapshot: Path, replaced_by: str | None) -> None:
     folder = repository_folder(snapshot)
+    refuse_link(folder, folder / BLOBS, snapshot, manifest_file(folder, snapshot.name).parent, folder / "refs")
+    refuse_link(content.parent, content / BLOBS)
     for blob in sorted((content / BLOBS).iterdir()):
         if not os.path.lexists(folder / BLOBS / blob.name):
             os.rename(blob, folder / BLOBS / blob.name)

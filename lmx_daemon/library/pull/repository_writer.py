@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from lmx_daemon.library.disk.layout import RepositoryPaths
-from lmx_daemon.library.disk.links import LinkHolder, file_at, reached
+from lmx_daemon.library.disk.links import LinkHolder, file_at, linked_part, reached, refuse_link
 from lmx_daemon.library.verify.manifest import Manifest, ManifestFile, read_manifest, write_manifest
 from lmx_daemon.storage.durable import sync_file, sync_folder, write_file
 
@@ -27,6 +27,17 @@ class RepositoryWriter:
 
     def __init__(self, paths: RepositoryPaths) -> None:
         self.paths = paths
+
+    def refuse_links(self, manifest: Manifest) -> None:
+        """Raise DiskError when a folder to which this manifest's pull writes is a link, or is behind a link.
+
+        The repository's folder itself may be a link, because users move models to other disks.
+        """
+        paths, snapshot = self.paths, self.paths.snapshot(manifest.commit)
+        parts = [paths.blobs, paths.quarantine, paths.own / "stage", snapshot]
+        parts.append((paths.folder / "refs" / (manifest.revision or "main")).parent)
+        parts += {(snapshot / file.path).parent for file in manifest.files}
+        refuse_link(paths.folder, *parts)
 
     def verified_times(self, commit: str) -> dict[str, int]:
         """Return the st_mtime_ns of each blob when it was verified, from the manifest of the commit."""
@@ -62,10 +73,11 @@ class RepositoryWriter:
         os.replace(path, self.paths.quarantine / file.blob)
 
     def publish(self, manifest: Manifest, times: Mapping[str, int], now: float) -> None:
-        """Write the manifest, then the snapshot, then the ref. Every file is verified.
+        """Write the manifest, then the snapshot, then the ref. Every file is verified. Raises OSError, DiskError.
 
         `times` are the blobs' st_mtime_ns when they were verified, so that a later write to them is detected.
         """
+        self.refuse_links(manifest)
         file = self.paths.manifest(manifest.commit)
         known = read_manifest(file)
         files = {f.path: msgspec.structs.replace(f, modified_ns=times[f.blob]) for f in manifest.files}
@@ -89,7 +101,7 @@ class RepositoryWriter:
         A file that a snapshot of any repository leads to is kept. Raises OSError, DiskError.
         """
         paths = self.paths
-        if paths.folder.is_symlink() or paths.blobs.is_symlink():
+        if any(linked_part(paths.cache, part) for part in (paths.blobs, paths.quarantine)):
             return 0
         needed = {found for folder in paths.cache.glob("*/snapshots") for found in reached(LinkHolder(folder))}
         freed = 0

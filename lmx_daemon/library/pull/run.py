@@ -114,6 +114,7 @@ class PullRun:
             self._hub.refuse_if_offline()
             manifest = self._resolve()
             with locked(self._paths, self._stop, self._progress.waits):
+                self._writer.refuse_links(manifest)
                 self._fetch_all(manifest)
                 self._raise_if_stopped()
                 self._writer.publish(manifest, self._times, time.time())

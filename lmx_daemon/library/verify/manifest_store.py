@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.disk.layout import manifest_file, repository_folder
+from lmx_daemon.library.disk.links import refuse_link
 from lmx_daemon.library.verify.manifest import Manifest, ManifestFile, read_manifest, write_manifest
 
 
@@ -40,8 +41,10 @@ class ManifestStore:
         return known[1]
 
     def write(self, model: Model, manifest: Manifest) -> None:
-        """Store the model's manifest. Raises OSError."""
+        """Store the model's manifest. Raises OSError, or DiskError when its folder is a link."""
         file = self.file_of(model)
+        if model.source == "hub":
+            refuse_link(repository_folder(Path(model.path)), file.parent)
         write_manifest(file, manifest)
         self._known.pop(file, None)
 
