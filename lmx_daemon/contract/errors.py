@@ -39,7 +39,10 @@ from collections.abc import Iterator
 
 import msgspec
 
-from lmx_daemon.contract.text import valid_text
+from lmx_daemon.contract.text import one_line, printable_lines, shortened, valid_text
+
+MAX_TEXT = 2000
+"""Limit on the characters of an error's message, hint and param, which may contain text of a model or a client."""
 
 
 class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -50,6 +53,10 @@ class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hint: str | None = None
     param: str | None = None
     retry_after: float | None = None
+
+
+def _bounded(text: str) -> str:
+    return shortened(valid_text(text), MAX_TEXT)
 
 
 class LmxError(Exception):
@@ -66,9 +73,9 @@ class LmxError(Exception):
         param: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        self.message = valid_text(message)
-        self.hint = hint and valid_text(hint)
-        self.param = param and valid_text(param)
+        self.message = _bounded(one_line(_bounded(message)))
+        self.hint = hint and _bounded(printable_lines(_bounded(hint)))
+        self.param = param and _bounded(one_line(_bounded(param)))
         super().__init__(self.message)
         self.retry_after = retry_after
 

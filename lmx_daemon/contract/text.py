@@ -57,6 +57,14 @@ def printable_lines(text: str) -> str:
     return text if text.isprintable() else _UNSAFE.sub(lambda m: m[0] if m[0] in "\n\t" else _escape(m), text)
 
 
+def shortened(text: str, most: int) -> str:
+    """Return `text` with at most `most` characters: its begin and its end, joined by "..."."""
+    if len(text) <= most:
+        return text
+    begin = (most - 3) * 2 // 3
+    return f"{text[:begin]}...{text[len(text) - (most - 3 - begin) :]}"
+
+
 def _escape(match: re.Match[str]) -> str:
     character = match[0]
     code = ord(character)

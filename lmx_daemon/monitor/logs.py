@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from lmx_daemon.contract.errors import StartupError
-from lmx_daemon.contract.text import one_line
+from lmx_daemon.contract.text import one_line, shortened
 from lmx_daemon.contract.types import LogLine
 from lmx_daemon.storage.durable import open_regular
 
 FILE_BYTES = 8 * 1024 * 1024
 FILES = 3
 KEPT_LINES = 2000
+MAX_CHARACTERS = 4000
+"""Limit on the length of one line. The begin and the end of a longer one are kept."""
 FORM = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
 
 
@@ -23,8 +25,8 @@ class OneLine(logging.Formatter):
     """Formatter that makes one line of each record, whatever text of a client, a model or a traceback it contains."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line without control, C1 and bidi characters."""
-        return one_line(super().format(record))
+        """Return the record as one line of bounded length without control, C1 and bidi characters."""
+        return _line(super().format(record))
 
 
 class LogFile(logging.handlers.RotatingFileHandler):
@@ -76,7 +78,7 @@ class Logs(logging.Handler):
             at=record.created,
             level=record.levelname.lower(),
             source=record.name.removeprefix("lmx.").removeprefix("lmx") or "daemon",
-            message=one_line(record.getMessage()),
+            message=_line(record.getMessage()),
             request=getattr(record, "request", None),
         )
         self._lines.append((self._count, line))
@@ -102,6 +104,10 @@ class Logs(logging.Handler):
                 await asyncio.wait_for(self._changed.wait(), 1.0)
             except TimeoutError:
                 yield None
+
+
+def _line(text: str) -> str:
+    return shortened(one_line(shortened(text, MAX_CHARACTERS)), MAX_CHARACTERS)
 
 
 def log(source: str, level: str, message: str, request: str | None = None) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmx_daemon.contract.text import MAX_DEPTH, encodable, one_line, valid_text
+from lmx_daemon.contract.text import MAX_DEPTH, encodable, one_line, shortened, valid_text
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 VALUES = st.recursive(
@@ -70,3 +70,11 @@ def test_one_line_contains_no_line_breaks_and_control_characters(text: str) -> N
 
 def test_one_line_escapes_are_readable() -> None:
     assert one_line("a\nb\x1b[1m\x9b\u202e\u2028é") == "a\\nb\\x1b[1m\\x9b\\u202e\\u2028é"
+
+
+@given(st.text(), st.integers(3, 40))
+def test_shortened_text_keeps_its_begin_and_its_end(text: str, most: int) -> None:
+    short = shortened(text, most)
+    assert len(short) == min(len(text), most)
+    assert short == text or "..." in short
+    assert shortened("abcdefghij", 9) == "abcd...ij"

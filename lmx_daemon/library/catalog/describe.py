@@ -6,7 +6,7 @@ A damaged model is described as far as possible, with its problem in one line.
 from pathlib import Path
 from typing import Any
 
-from lmx_daemon.contract.text import valid_text
+from lmx_daemon.contract.text import one_line, shortened, valid_text
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.catalog.parameters import count_parameters
 from lmx_daemon.library.catalog.traits import traits_of
@@ -16,6 +16,8 @@ from lmx_daemon.memory.bounds import absurd
 from lmx_daemon.storage.reading import open_model_file, read_index, read_model_file, read_object
 
 MAX_BITS = 64
+MAX_TEXT = 200
+"""Limit on the characters of a text from the model's files."""
 MAX_TEMPLATE_BYTES = 1024 * 1024
 MAX_CARD_BYTES = 64 * 1024
 LENGTH_KEYS = ("max_position_embeddings", "max_sequence_length", "seq_length", "n_positions")
@@ -109,11 +111,11 @@ def quantization(config: dict[str, Any]) -> str | None:
         if isinstance(found, dict):
             mode, bits = found.get("mode"), found.get("bits")
             if isinstance(mode, str) and mode != "affine":
-                return mode
+                return _text(mode)
             if type(bits) is int and 0 < bits <= MAX_BITS:
                 return f"{bits}-bit"
             if isinstance(method := found.get("quant_method"), str):
-                return method
+                return _text(method)
     return _text(config.get("torch_dtype") or config.get("dtype"))
 
 
@@ -149,4 +151,5 @@ def template(path: Path, tokenizer: dict[str, Any]) -> str:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    """Return a text of the model's files in one line of bounded length; None for other values."""
+    return shortened(one_line(shortened(value, MAX_TEXT)), MAX_TEXT) if isinstance(value, str) else None

@@ -180,6 +180,15 @@ class TestDescriptions:
         assert (model.quantization, model.license, model.chat, model.tools) == ("4-bit", "apache-2.0", True, True)
         assert (model.tool_parser, model.thinking, model.vision, model.embedding) == ("json_tools", False, False, False)
 
+    def test_texts_of_the_config_are_bounded_in_one_line(self, tmp_path: Path) -> None:
+        long = "x\x1b\n" * 100_000
+        configs: list[dict[str, Any]] = [{"quantization": {"mode": long}}, {"quantization": None, "torch_dtype": long}]
+        for config in configs:
+            model = describe("a/b", make_folder(tmp_path, model_type=long, **config), "folder", None)
+            assert model is not None and model.architecture is not None and model.quantization is not None
+            for shown in (model.architecture, model.quantization):
+                assert len(shown) <= 200 and shown.isprintable()
+
     def test_weights_of_another_name_are_a_problem_with_a_hint(self, tmp_path: Path) -> None:
         model = describe("a/b", make_folder(tmp_path / "one", weights="net.safetensors"), "folder", None)
         assert model is not None and model.problem is not None and "lmx import" in model.problem
