@@ -25,6 +25,8 @@ def fate_of(code: int, printed: str) -> LmxError:
         return WorkerError(
             f"the model's process failed: {reasons[-1].strip()[:MAX_REASON]}", hint="try again; see the log"
         )
+    if code == 0:  # a worker ends in order after SIGTERM, or when its socket closes
+        return WorkerError("the model's process was ended from outside (exit code 0)", hint="try again; see the log")
     how = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
     return WorkerError(f"the model's process {how}", hint="try again; see the log")
 

@@ -35,6 +35,7 @@ def test_the_reason_that_a_worker_printed_is_in_the_error() -> None:
 def test_an_end_without_a_reason_has_its_signal_or_exit_code() -> None:
     assert fate_of(-signal.SIGSEGV, "").message == "the model's process was ended by SIGSEGV"
     assert fate_of(-42, "").message == "the model's process was ended by signal 42"
+    assert fate_of(0, "").message == "the model's process was ended from outside (exit code 0)"
     assert fate_of(1, "").message == "the model's process ended with exit code 1"
 
 
