@@ -95,9 +95,13 @@ def import_files(files: dict[str, Path], folder: Path, copy: bool, on_bytes: Cal
 
 
 def sweep(root: Path) -> None:
-    """Remove the folders of imports that were killed. To be called at the start, before the first import."""
+    """Remove the folders of imports that were killed. To be called at the start, before the first import.
+
+    What lies behind a link in the place of `root` or of an owner's folder stays, because it is not lmx's.
+    """
     for unfinished in root.glob(f"*/.*{UNFINISHED}"):
-        shutil.rmtree(unfinished, ignore_errors=True)
+        if not root.is_symlink() and not unfinished.parent.is_symlink():
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _others(folder: Path) -> list[Path]:

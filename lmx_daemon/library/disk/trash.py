@@ -63,6 +63,7 @@ class Trash:
         up: Callable[[], float] = uptime,
     ) -> None:
         self._now = now
+        self._imported = imported
         self._bins = {"hub": cache / ".locks" / "lmx-trash", "imported": imported.parent / "trash"}
         self._roots = {self._bins["hub"]: cache, self._bins["imported"]: imported.parent}
         self._clocks = {place: TrashClock(place / "clock.json", now, up) for place in self._bins.values()}
@@ -76,6 +77,12 @@ class Trash:
         place = self._bins.get(model.source)
         if place is None:
             raise RequestError(f"lmx does not remove {model.id}: {_owner(model)}", param="id")
+        if model.source == "imported" and (link := linked_part(self._imported, Path(model.path).parent)):
+            raise RequestError(
+                f"lmx does not remove {model.id}: its files lie behind the link {link}",
+                param="id",
+                hint="delete it there",
+            )
         refuse_link(self._roots[place], place)
         return place
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.errors import ConflictError, LmxError, UntrustedModelError
+from lmx_daemon.contract.errors import ConflictError, LmxError, RequestError, UntrustedModelError
 from lmx_daemon.contract.library import ImportRequest, VerifyUpdate
 from lmx_daemon.library.disk.imports import sweep
 from lmx_daemon.library.library import Library
@@ -162,3 +162,25 @@ class TestImporting:
             await bring(library, path, identity)
         assert refused.value.message
         assert sorted((tmp_path / "home").rglob("*")) == before
+
+
+class TestLinkedOwner:
+    @pytest.mark.parametrize("link", ["models", "models/own"])
+    def test_folders_behind_a_link_are_not_swept(self, tmp_path: Path, link: str) -> None:
+        elsewhere = tmp_path / "elsewhere"
+        unfinished = elsewhere / ("own/.mine.lmx" if link == "models" else ".mine.lmx")
+        unfinished.mkdir(parents=True)
+        (tmp_path / link).parent.mkdir(exist_ok=True)
+        (tmp_path / link).symlink_to(elsewhere)
+        sweep(tmp_path / "models")
+        assert unfinished.is_dir()
+
+    def test_model_behind_a_link_is_listed_and_not_removed(self, tmp_path: Path) -> None:
+        folder = make_folder(tmp_path / "elsewhere" / "one")
+        (tmp_path / "home" / "models").mkdir(parents=True)
+        (tmp_path / "home" / "models" / "own").symlink_to(tmp_path / "elsewhere")
+        library = library_of(tmp_path)
+        assert "own/one" in ids(library)
+        with pytest.raises(RequestError, match="behind the link"):
+            library.remove("own/one")
+        assert (folder / "config.json").exists() and library.trash.rows() == []
