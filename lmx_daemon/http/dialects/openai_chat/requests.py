@@ -31,11 +31,10 @@ from lmx_daemon.http.dialects.openai_chat.bodies import (
     PartBody,
     ToolCallBody,
 )
+from lmx_daemon.http.dialects.openai_chat.json_limits import check_integer, check_json
 
 MAX_STOPS = 64
 MAX_STOP_CHARACTERS = 1000
-MAX_DEPTH = 64
-"""Limit on the nesting of JSON that is passed on unchanged. Schemas written by hand stay far below it."""
 THINKING = ("enable_thinking", "thinking", "reasoning")
 """Names of one switch. The engine passes it to a template under the name that the template reads."""
 KEEP_ALIVE = re.compile(r"(-?\d{1,12}(?:\.\d+)?)(|ms|s|m|h)")
@@ -226,24 +225,9 @@ def message(position: int, given: MessageBody) -> Message:
 def tool_call(position: int, given: ToolCallBody) -> ToolCall:
     arguments = given.function.arguments
     if not isinstance(arguments, str):
-        check_depth(arguments, f"messages[{position}].tool_calls")
+        check_json(arguments, f"messages[{position}].tool_calls")
         arguments = msgspec.json.encode(arguments).decode()
     return ToolCall(id=given.id, name=given.function.name, arguments=arguments)
-
-
-def check_depth(value: Any, place: str) -> None:
-    """Raise RequestError for JSON that is nested deeper than MAX_DEPTH."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
-        ]
-        if not level:
-            return
-    raise RequestError(f"{place}: nested more than {MAX_DEPTH} deep", param=place)
 
 
 def tools(body: ChatBody) -> tuple[Tool, ...]:
@@ -253,7 +237,7 @@ def tools(body: ChatBody) -> tuple[Tool, ...]:
             "tool_choice can be 'auto' or 'none' here; forcing a call is not supported yet", param="tool_choice"
         )
     for position, tool in enumerate(body.tools or []):
-        check_depth(tool.function.parameters or {}, f"tools[{position}].function.parameters")
+        check_json(tool.function.parameters or {}, f"tools[{position}].function.parameters")
     if choice == "none":
         return ()
     return tuple(
@@ -293,6 +277,8 @@ def template_arguments(body: ChatBody) -> dict[str, Any]:
         if not isinstance(value, str | int | float | bool):
             place = f"chat_template_kwargs.{name}"
             raise RequestError(f"{place} must be a text, a number, true or false", param=place)
+        if isinstance(value, int):
+            check_integer(value, f"chat_template_kwargs.{name}")
     if body.reasoning_effort is not None:
         kept["reasoning_effort"] = body.reasoning_effort
     return kept

@@ -39,6 +39,30 @@ def test_every_name_of_the_thinking_switch_is_understood() -> None:
     assert asked(b'{"thinking_budget": 512}').template_arguments == {"thinking_budget": 512}
 
 
+@pytest.mark.parametrize(
+    ("field", "param"),
+    [
+        (b'"chat_template_kwargs": {"thinking_budget": %d}', "chat_template_kwargs.thinking_budget"),
+        (
+            b'"tools": [{"type": "function", "function": {"name": "f", "parameters": {"a": [{"minimum": %d}]}}}]',
+            "tools[0].function.parameters",
+        ),
+        (
+            b'"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"a": %d}}}]}]',
+            "messages[0].tool_calls",
+        ),
+    ],
+)
+def test_integer_of_more_than_64_bits_is_refused_by_name(field: bytes, param: str) -> None:
+    messages = b'"messages": [{"role": "user", "content": "x"}]'
+    for number in (2**64 - 1, -(2**63)):
+        chat_request(decode(b'{"model": "m", %b, %b}' % (messages, field % number), ChatBody), CONTEXT)
+    for number in (2**64, -(2**63) - 1):
+        with pytest.raises(RequestError, match="64 bits") as raised:
+            chat_request(decode(b'{"model": "m", %b, %b}' % (messages, field % number), ChatBody), CONTEXT)
+        assert raised.value.param == param
+
+
 class TestFunctions:
     """The old form of tools."""
 
