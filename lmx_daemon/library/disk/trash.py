@@ -23,12 +23,15 @@ from lmx_daemon.library.disk.prune import Removal
 from lmx_daemon.library.disk.sizes import size_on_disk
 from lmx_daemon.library.disk.trash_clock import TrashClock, uptime
 from lmx_daemon.library.disk.trash_folders import entry_folders, holds_only
+from lmx_daemon.library.disk.trash_model import restore_model
 from lmx_daemon.library.disk.trash_revision import SNAPSHOT, move_aside, restore
 from lmx_daemon.storage.durable import sync_folder, write_file
 from lmx_daemon.storage.state import json_of, read_state
 
 NOTE = "note.json"
 CONTENT = "content"
+LEFT = "left"
+"""What was at the place of a model when it was restored."""
 
 
 class TrashNote(Frozen, frozen=True):
@@ -148,14 +151,12 @@ class Trash:
             )
         folder, note = next((f, n) for f, n in self._entries() if f.name == rows[0].key)
         place = Path(note.path)
-        if os.path.lexists(place):
+        if not note.revision:
+            restore_model(note.id, folder / CONTENT, place, folder / LEFT, note.source == "hub")
+        elif os.path.lexists(place):
             raise ConflictError(f"{note.id} is already installed at {place}", hint=f"remove it first: lmx rm {note.id}")
-        if note.revision:
-            restore(folder / CONTENT, place, note.replaced_by)
         else:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(folder / CONTENT, place)
-            sync_folder(place.parent)
+            restore(folder / CONTENT, place, note.replaced_by)
         shutil.rmtree(folder, ignore_errors=True)
         return rows[0]
 
@@ -165,7 +166,7 @@ class Trash:
         if identity is None:
             for place in self._bins.values():
                 for folder in self._folders(place):
-                    if holds_only(folder, (NOTE, CONTENT)):
+                    if holds_only(folder, (NOTE, CONTENT, LEFT)):
                         shutil.rmtree(folder, ignore_errors=True)
         return gone
 
@@ -188,7 +189,7 @@ class Trash:
         gone = self._delete([(folder, note) for folder, note in entries if self._age(folder, note) > self._keep()])
         for place, clock in self._clocks.items():
             for folder in self._folders(place):
-                half = folder not in noted and holds_only(folder, (NOTE,))
+                half = folder not in noted and holds_only(folder, (NOTE, LEFT))
                 if half and self._now() - folder.stat().st_mtime > self._keep():
                     shutil.rmtree(folder, ignore_errors=True)
             if not self._folders(place) and linked_part(self._roots[place], place) is None:

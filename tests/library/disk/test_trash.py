@@ -191,3 +191,51 @@ class TestLinkedTrash:
         assert (entry / "content").is_dir()
         library.trash.purge()
         assert not entry.exists()
+
+
+class TestPlaceThatIsTaken:
+    @pytest.fixture
+    def library(self, tmp_path: Path) -> Library:
+        make_cached(tmp_path / "cache", "maker/one")
+        library = library_of(tmp_path)
+        library.remove("maker/one")
+        return library
+
+    def test_model_is_restored_over_the_folder_of_a_failed_pull(self, tmp_path: Path, library: Library) -> None:
+        folder = tmp_path / "cache" / "models--maker--one"
+        (folder / "blobs").mkdir(parents=True)
+        (folder / "snapshots").mkdir()
+        (folder / "blobs" / "abc.lmx.incomplete").write_text("fetched")
+        assert library.undo("maker/one").id == "maker/one"
+        assert library.registry.catalog.locate("maker/one").problem is None and library.trash.rows() == []
+        assert (folder / "blobs" / "abc.lmx.incomplete").read_text() == "fetched"
+        assert not [left for left in folder.parent.glob(".locks/lmx-trash/*") if left.is_dir()]
+
+    def test_running_pull_is_named_and_nothing_is_lost(self, tmp_path: Path, library: Library) -> None:
+        paths = RepositoryPaths(tmp_path / "cache", "maker/one")
+        paths.blobs.mkdir(parents=True)
+        with locked_now(paths), pytest.raises(ConflictError, match="is being pulled") as refused:
+            library.undo("maker/one")
+        assert refused.value.hint and "lmx downloads" in refused.value.hint
+        assert len(library.trash.rows()) == 1
+        library.undo("maker/one")
+        assert ids(library) == ["lmx/guide", "maker/one"]
+
+    def test_failed_restoration_leaves_both_folders_in_place(
+        self, tmp_path: Path, library: Library, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        paths, rename = RepositoryPaths(tmp_path / "cache", "maker/one"), os.rename
+        paths.blobs.mkdir(parents=True)
+
+        def failing(source: Path, target: Path) -> None:
+            if source.name == "content":
+                raise PermissionError(13, "Permission denied")
+            rename(source, target)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "rename", failing)
+            with pytest.raises(DiskError):
+                library.undo("maker/one")
+        assert paths.blobs.is_dir() and len(library.trash.rows()) == 1
+        library.undo("maker/one")
+        assert ids(library) == ["lmx/guide", "maker/one"]
