@@ -226,7 +226,7 @@ class Resident:
             ttl=None if self.ttl is not None and self.ttl < 0 else self.ttl,
             expires_at=time.time() + expires - time.monotonic() if expires is not None else None,
             running=worker.heartbeat.running if worker else 0,
-            waiting=(worker.heartbeat.waiting if worker else 0) + len(self.waiting),
+            waiting=(unanswered(worker.heartbeat, len(worker.requests)) if worker else 0) + len(self.waiting),
             decode_rate=decode,
             prefill_rate=prefill,
             restarts=self.crashes,
@@ -236,6 +236,14 @@ class Resident:
             held=self.held,
             cache_limit=self.cache_limit,
         )
+
+
+def unanswered(heartbeat: Heartbeat, requests: int) -> int:
+    """Return the number of requests that wait in a worker which holds `requests`.
+
+    A worker that hangs sends no heartbeat, so requests given to it after the last one are counted here.
+    """
+    return max(heartbeat.waiting, requests - heartbeat.running)
 
 
 class Residents:

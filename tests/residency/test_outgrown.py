@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lmx_daemon.contract.errors import CrashLoopError, OutOfMemoryError
-from lmx_daemon.contract.frames import CacheShape, Growing, Hello, MemoryUse
+from lmx_daemon.contract.frames import CacheShape, Growing, Heartbeat, Hello, MemoryUse
 from lmx_daemon.contract.generation import Failed
 from lmx_daemon.contract.types import Model, UnloadRequest
 from lmx_daemon.memory.budget import ProcessUse
@@ -187,6 +187,21 @@ async def test_held_is_the_larger_count_except_for_a_gpus_own_memory(backend: st
     assert resident.held == held
     resident.observe(ProcessUse(GB), None)
     assert resident.held == 12 * GB
+
+
+@pytest.mark.parametrize(
+    ("running", "waiting", "requests", "shown"),
+    [(0, 0, 1, 1), (1, 0, 1, 0), (1, 0, 3, 2), (2, 3, 5, 3), (1, 2, 0, 2), (4, 0, 1, 0)],
+)
+async def test_requests_that_a_worker_has_not_begun_are_waiting(
+    running: int, waiting: int, requests: int, shown: int
+) -> None:
+    resident = Resident(MODEL, Demand(), None)
+    worker = FakeWorker(1)
+    worker.heartbeat = Heartbeat(steps=0, busy=False, running=running, waiting=waiting)
+    worker.requests = dict.fromkeys(map(str, range(requests)))  # type: ignore[assignment]
+    resident.worker = worker  # type: ignore[assignment]
+    assert resident.instance().waiting == shown
 
 
 class TestEnds:
