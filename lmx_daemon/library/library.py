@@ -1,6 +1,7 @@
 """The library: its parts, the operations of the admin routes on several of them, and periodic work."""
 
 import asyncio
+import errno
 import math
 import os
 import shutil
@@ -197,6 +198,11 @@ class Library:
         except CancelledError:
             raise ConflictError(f"{model.id} is being pulled", hint="`lmx downloads` shows the pull") from None
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskError(
+                    f"the disk is full, so {model.id} cannot be moved to the trash",
+                    hint="free a little space first: lmx rm --empty deletes the trash, lmx prune deletes unused files",
+                ) from error
             raise disk_error(error) from error
         return row
 

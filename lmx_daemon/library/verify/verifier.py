@@ -2,6 +2,7 @@
 
 import asyncio
 import glob
+import logging
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -16,6 +17,7 @@ from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.contract.types import Model
 from lmx_daemon.library.catalog.registry import ModelRegistry
+from lmx_daemon.library.disk.layout import repository_folder
 from lmx_daemon.library.disk.sizes import file_size
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.library.verify.file_check import (
@@ -27,6 +29,7 @@ from lmx_daemon.library.verify.file_check import (
 )
 from lmx_daemon.library.verify.manifest import Manifest
 
+LOGGER = logging.getLogger("lmx.library")
 FAULTY = ("changed", "missing")
 """States of files that make a model differ from its manifest."""
 
@@ -107,13 +110,18 @@ class Verifier:
             return msgspec.structs.replace(update, state="changed", faults=faults)
         files = tuple(found.entry for found in checked if found.entry is not None)
         verified = expected.manifest or Manifest(repo=model.id, commit=model.revision or "", files=())
-        self._registry.manifests.write(model, msgspec.structs.replace(verified, files=files, proved_at=time.time()))
+        try:
+            self._registry.manifests.write(model, msgspec.structs.replace(verified, files=files, proved_at=time.time()))
+        except OSError as error:
+            if expected.manifest is None:  # the record is the purpose
+                raise
+            LOGGER.warning("%s: sound, but this was not recorded: %s", model.id, error.strerror or error)
         return msgspec.structs.replace(update, state="sound" if expected.manifest else "recorded")
 
     async def _repair(self, model: Model, found: VerifyUpdate, endpoint: str | None) -> AsyncIterator[VerifyUpdate]:
         """Pull the wrong files of the same commit again. Without a Hub they stay as they are. Raises LmxError."""
         for row in found.faults:
-            await asyncio.to_thread(_touch, Path(model.path) / row.path)
+            await asyncio.to_thread(_touch, Path(model.path) / row.path, repository_folder(Path(model.path)))
         names = tuple(glob.escape(row.path) for row in found.faults)
         request = PullRequest(repo=model.id, revision=model.revision, include=names, endpoint=endpoint)
         job = await self._pulls.start(request)
@@ -124,10 +132,15 @@ class Verifier:
             raise error_from(job.error) if job.error else LmxError(f"the repair of {model.id} was {job.state}")
 
 
-def _touch(file: Path) -> None:
-    """Change a file's time, so that a pull hashes its bytes again. The bytes stay until better ones are fetched."""
-    with suppress(OSError):
-        os.utime(file)
+def _touch(file: Path, repository: Path) -> None:
+    """Change a file's time, so that a pull hashes its bytes again. The bytes stay until better ones are fetched.
+
+    A file outside the repository, to which a link leads, is not changed.
+    """
+    target = Path(os.path.realpath(file))
+    if target.is_relative_to(os.path.realpath(repository)):
+        with suppress(OSError):
+            os.utime(target, follow_symlinks=False)
 
 
 def file_rows(

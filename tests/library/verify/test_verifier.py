@@ -1,11 +1,12 @@
 """Verification, refusal of changed models, repair, and recording."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.errors import ConflictError, ModelLoadError, RequestError
+from lmx_daemon.contract.errors import ConflictError, DiskError, ModelLoadError, RequestError
 from lmx_daemon.contract.library import VerifyRequest, VerifyUpdate
 from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.contract.types import Model
@@ -208,3 +209,39 @@ class TestRecording:
         file = library.registry.manifests.file_of(model)
         file.write_text(file.read_text().replace("config.json", "../../../etc/passwd", 1))
         assert library.registry.manifests.get(model) is None
+
+
+class TestFilesOutsideTheCache:
+    async def test_repair_keeps_the_time_of_a_file_outside_the_cache(self, library: Library, tmp_path: Path) -> None:
+        model = await pulled(library)
+        mine = tmp_path / "mine.json"
+        mine.write_text("{}")
+        os.utime(mine, (1, 1))
+        file = Path(model.path) / "config.json"
+        file.unlink()
+        file.symlink_to(mine)
+        assert (await verify(library, REPO, repair=True)).state == "repaired"
+        assert mine.stat().st_mtime == 1 and mine.read_text() == "{}"
+
+
+class TestFullDisk:
+    @pytest.fixture
+    def full(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("lmx_daemon.library.verify.manifest.write_file", fail)
+        monkeypatch.setattr("lmx_daemon.library.disk.trash.write_file", fail)
+
+    async def test_verification_on_a_full_disk_reports_its_result(
+        self, library: Library, cached: Path, full: None
+    ) -> None:
+        assert (await verify(library, OTHER)).state == "sound"
+        assert (await verify(library, OTHER, accept=True)).state == "failed"
+
+    def test_removal_on_a_full_disk_names_what_frees_space(self, library: Library, cached: Path, full: None) -> None:
+        library.registry.catalog.refresh()
+        with pytest.raises(DiskError, match="the disk is full") as refused:
+            library.remove(OTHER)
+        assert refused.value.hint and "lmx rm --empty" in refused.value.hint
+        assert cached.exists() and library.trash.rows() == []
