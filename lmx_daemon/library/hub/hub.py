@@ -37,6 +37,13 @@ def checked_endpoint(endpoint: str | None) -> str | None:
     return endpoint
 
 
+def without_credentials(endpoint: str) -> str:
+    """Return the address without a user and password, because other programs and users can read manifests."""
+    scheme, separator, rest = endpoint.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
+
+
 class Hub:
     """One endpoint with one user's token."""
 
@@ -62,7 +69,12 @@ class Hub:
         commit, files = self.listing(repo, revision)
         wanted, skipped = select_files(repo, files, include, exclude)
         return Manifest(
-            repo=repo, commit=commit, files=wanted, skipped=skipped, revision=revision, endpoint=self.endpoint
+            repo=repo,
+            commit=commit,
+            files=wanted,
+            skipped=skipped,
+            revision=revision,
+            endpoint=without_credentials(self.endpoint),
         )
 
     def listing(self, repo: str, revision: str | None) -> tuple[str, list[ManifestFile]]:
