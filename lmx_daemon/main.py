@@ -23,9 +23,10 @@ from lmx_daemon.contract.types import LoadRequest
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.http.app import admin_app, public_app
 from lmx_daemon.http.parts import Parts
+from lmx_daemon.http.server.admin_socket import CHECK_SECONDS, AdminSocket
 from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.http.server.listeners import bind_public, url_of
-from lmx_daemon.http.server.sockets import bind_admin, is_loopback, protocol_for, take_lock
+from lmx_daemon.http.server.sockets import is_loopback, protocol_for, take_lock
 from lmx_daemon.library.catalog.fit import MachineCapacity
 from lmx_daemon.library.library import LOOK_SECONDS, Library
 from lmx_daemon.library.pull.pull_queue import PullQueue
@@ -133,7 +134,7 @@ class Daemon:
         executor = disk_threads()
         asyncio.get_running_loop().set_default_executor(executor)
         public_sockets = bind_public(server.host, server.port)
-        admin_socket = bind_admin(home.socket)
+        self._admin = AdminSocket(home.socket)
         addresses = [url_of(listener) for listener in public_sockets]
         address = addresses[0]
         with WorkerLog(home.worker_log_file) as worker_log:
@@ -141,23 +142,19 @@ class Daemon:
             public = self._server(
                 public_app(parts.pool, parts.catalog, parts.bodies, lambda: self._source.current.server, address)
             )
-            admin = self._server(admin_app(parts))
             public_task = asyncio.create_task(public.serve(sockets=public_sockets))
-            admin_task = asyncio.create_task(admin.serve(sockets=[admin_socket]))
+            self._admin.serve(lambda: self._server(admin_app(parts)), self._server_ended)
             self._take_signals()
             log("daemon", "info", f"lmx {VERSION} serves at {', '.join(addresses)}, home {home.root}")
             print(f"lmx {VERSION} serves at {' and '.join(f'{each}/v1' for each in addresses)}", flush=True)
-            for task in (public_task, admin_task):
-                task.add_done_callback(self._server_ended)
+            public_task.add_done_callback(self._server_ended)
             await self._until_stopped(parts)
             public.should_exit = True
             await asyncio.wait([public_task])
             await asyncio.gather(parts.pool.close(), parts.pulls.close())
             await tidy(parts.library)
             parts.logs.end()
-            admin.should_exit = True
-            await asyncio.wait([admin_task])
-            home.socket.unlink(missing_ok=True)
+            await self._admin.close()
             await end_threads(executor, self._exit_code)
             log("daemon", "info", "stopped")
         return self._exit_code
@@ -212,6 +209,7 @@ class Daemon:
         pool, monitor = parts.pool, parts.monitor
         pool.background.every(SAMPLE_SECONDS, "the monitor", monitor.sample)
         pool.background.every(LOOK_SECONDS, "the library's watch", parts.library.look)
+        pool.background.every(CHECK_SECONDS, "the admin socket", self._admin.check)
         pool.open()
         parts.pulls.open()
         for model in self._preloads:

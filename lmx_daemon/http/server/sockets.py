@@ -51,7 +51,7 @@ def bind_admin(path: Path) -> socket.socket:
     The caller holds the lock of the home, so an existing socket file is stale.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
+    before = os.umask(0o077)  # of all threads, so a folder that one makes meanwhile stays usable
     try:
         path.unlink(missing_ok=True)
         listener.bind(str(path))
