@@ -1,5 +1,6 @@
-"""Tests of several models under one limit of memory, with real workers: loads, evictions, waits and refusals."""
+"""Several models, one limit of memory: who is loaded, who goes, who waits, and what is refused, with real workers."""
 
+import asyncio
 import os
 import threading
 import time
@@ -27,14 +28,14 @@ SHAPE: dict[str, Any] = {
 }
 PER_TOKEN = 2 * 2 * 16 * 64 * 4
 ONE_FITS, TWO_FIT = "850 MB", "1450 MB"
-"""Limits for one model and for two. A model here takes about 760 MB as estimated and 550 MB as measured."""
+"""Of the models here one takes some 760 MB as estimated and 550 as measured."""
 COMMIT = "0" * 40
 
 
 @pytest.fixture(scope="module")
-def hub_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a Hub cache with three models of 50 MB: tests/a, tests/b and tests/c."""
-    root = tmp_path_factory.mktemp("hub-cache")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with three models of 50 MB: tests/a, tests/b, tests/c."""
+    root = tmp_path_factory.mktemp("town")
     first = build_model("llama", root / "model", ends=False, **SHAPE)
     for name in "abc":
         repository = root / f"models--tests--{name}"
@@ -48,14 +49,14 @@ def hub_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def machine(hub_cache: Path) -> Iterator[Callable[..., Daemon]]:
-    """Return a function that starts a daemon with so much memory for models."""
+def machine(town: Path) -> Iterator[Callable[..., Daemon]]:
+    """Starts a daemon with so much memory for models."""
     started: list[Daemon] = []
 
     def start(memory: str = TWO_FIT, *arguments: str, **engine: Any) -> Daemon:
         settings = "".join(f"{name} = {value}\n" for name, value in engine.items())
         config = f'[engine]\nwarm_spare = false\nmemory = "{memory}"\n{settings}'
-        daemon = Daemon(environment={"HF_HUB_CACHE": str(hub_cache)}, config=config, arguments=list(arguments))
+        daemon = Daemon(environment={"HF_HUB_CACHE": str(town)}, config=config, arguments=list(arguments))
         started.append(daemon)
         return daemon.start()
 
@@ -83,7 +84,7 @@ def ask(daemon: Daemon, name: str, **fields: Any) -> httpx2.Response:
 
 
 class Stream:
-    """A stream that keeps its model busy until it is closed."""
+    """A request that keeps its model busy until it is closed."""
 
     def __init__(self, daemon: Daemon, name: str) -> None:
         self._closing = threading.Event()
@@ -106,7 +107,7 @@ class Stream:
         self._thread.join(10)
 
 
-def test_the_least_recently_used_model_leaves_and_measurements_are_kept(machine: Callable[..., Daemon]) -> None:
+def test_the_least_recently_used_goes_and_what_was_learnt_is_kept(machine: Callable[..., Daemon]) -> None:
     daemon = machine()
     assert load(daemon, "a")["instance"]["plan"]["weights"]["basis"] == "measured"
     load(daemon, "b")
@@ -122,7 +123,7 @@ def test_the_least_recently_used_model_leaves_and_measurements_are_kept(machine:
     assert memory["claimed"] <= memory["cap"] == 1_450_000_000
 
 
-def test_pinned_models_stay_and_a_refusal_has_numbers_and_hints(machine: Callable[..., Daemon]) -> None:
+def test_the_pinned_stay_and_a_refusal_tells_numbers_and_ways_out(machine: Callable[..., Daemon]) -> None:
     daemon = machine(TWO_FIT, "--model", "tests/a")
     wait_until(lambda: loaded(daemon) == ["a"], 30, "the preload")
     load(daemon, "b", pin=True)
@@ -153,7 +154,7 @@ def test_a_context_that_does_not_fit_is_refused_and_the_one_in_the_hint_fits(mac
     assert "planned" in done.stderr and daemon.lmx("ps").stdout.count("tests/a:") == 1
 
 
-def test_a_load_waits_for_a_busy_model_while_loaded_models_answer(machine: Callable[..., Daemon]) -> None:
+def test_a_load_waits_for_the_busy_and_nobody_else_does(machine: Callable[..., Daemon]) -> None:
     daemon = machine()
     load(daemon, "a")
     load(daemon, "b")
@@ -167,7 +168,7 @@ def test_a_load_waits_for_a_busy_model_while_loaded_models_answer(machine: Calla
         return str(found[0].get("stage", "")) if found else ""
 
     wait_until(lambda: stage().startswith("waiting for memory"), 30, "c waits for memory")
-    assert ask(daemon, "a").status_code == 200 and not answers  # a loaded model answers meanwhile
+    assert ask(daemon, "a").status_code == 200 and not answers  # a resident model answers meanwhile
     streams[1].close()
     waiting.join(60)
     assert answers[0].status_code == 200
@@ -188,7 +189,7 @@ def test_no_model_is_evicted_for_a_client_that_has_left(machine: Callable[..., D
     assert "the load was withdrawn" in (daemon.home / "logs" / "daemon.log").read_text()
 
 
-def test_a_prompt_and_a_model_that_do_not_fit_do_not_affect_a_stream(machine: Callable[..., Daemon]) -> None:
+def test_a_prompt_and_a_model_that_would_not_fit_harm_no_stream(machine: Callable[..., Daemon]) -> None:
     daemon = machine(ONE_FITS, memory_wait_seconds=0.5)
     load(daemon, "a")
     (instance,) = daemon.admin("GET", "/admin/instances")
@@ -201,7 +202,7 @@ def test_a_prompt_and_a_model_that_do_not_fit_do_not_affect_a_stream(machine: Ca
     error = refused.json()["error"]
     assert error["code"] == "context_length_exceeded" and f": {room + 1000} tokens > " in error["message"]
     assert "there is memory for" in error["message"] and "lmx unload" in error["hint"]
-    late = ask(daemon, "b")  # the wait for memory is bounded
+    late = ask(daemon, "b")  # waiting for memory has an end
     assert late.status_code == 429 and int(late.headers["retry-after"]) >= 1
     assert "tests/a did not give free within" in late.json()["error"]["message"]
     (row,) = daemon.admin("GET", "/admin/requests")
@@ -209,32 +210,28 @@ def test_a_prompt_and_a_model_that_do_not_fit_do_not_affect_a_stream(machine: Ca
     stream.close()
 
 
-def test_a_load_that_takes_more_than_its_plan_is_undone(machine: Callable[..., Daemon], hub_cache: Path) -> None:
+def test_a_load_that_is_worse_than_its_plan_is_undone(machine: Callable[..., Daemon], town: Path) -> None:
     home = Daemon().home
     model = Model(id="tests/a", path="", source="hub", revision=COMMIT)
     false = Measured(weights=1, process=1, cache=CacheShape())
-    measurements = Measurements(home / "measured.json")
-    measurements.note(model, "cpu", {"mlx-lm": version("mlx-lm")}, false)
-    measurements.write(measurements.encoded())
-    daemon = Daemon(
-        environment={"HF_HUB_CACHE": str(hub_cache)}, home=home, config='[engine]\nmemory = "950 MB"\n'
-    ).start()
+    asyncio.run(Measurements(home / "measured.json").keep(model, "cpu", {"mlx-lm": version("mlx-lm")}, false))
+    daemon = Daemon(environment={"HF_HUB_CACHE": str(town)}, home=home, config='[engine]\nmemory = "950 MB"\n').start()
     try:
         load(daemon, "b")
         refused = load(daemon, "a")["instance"]["error"]
         assert refused["code"] == "out_of_memory" and "more than there is" in refused["message"]
-        wait_until(lambda: loaded(daemon) == ["b"], 10, "the other model is not affected")
+        wait_until(lambda: loaded(daemon) == ["b"], 10, "the good one is untouched")
         assert incidents(daemon)[0] == ("undone", "a")
-        assert load(daemon, "a")["instance"]["state"] == "ready"  # the plan is measured now, and makes room
+        assert load(daemon, "a")["instance"]["state"] == "ready"  # the plan knows better now, and makes room
         assert loaded(daemon) == ["a"]
     finally:
         daemon.stop()
 
 
-def test_an_evicted_model_returns_when_the_load_fails(machine: Callable[..., Daemon], hub_cache: Path) -> None:
-    broken = hub_cache / "models--tests--broken" / "snapshots" / COMMIT
+def test_a_model_that_fails_to_load_gives_the_place_back(machine: Callable[..., Daemon], town: Path) -> None:
+    broken = town / "models--tests--broken" / "snapshots" / COMMIT
     broken.mkdir(parents=True, exist_ok=True)
-    source = hub_cache / "models--tests--a" / "snapshots" / COMMIT
+    source = town / "models--tests--a" / "snapshots" / COMMIT
     for file in source.iterdir():
         if not (broken / file.name).exists():
             os.link(file, broken / file.name)
@@ -244,11 +241,11 @@ def test_an_evicted_model_returns_when_the_load_fails(machine: Callable[..., Dae
     load(daemon, "a")
     failed = load(daemon, "broken")
     assert failed["instance"]["state"] == "failed"
-    wait_until(lambda: loaded(daemon) == ["a"], 30, "the evicted model is back")
+    wait_until(lambda: loaded(daemon) == ["a"], 30, "the one that made room is back")
     assert ("restored", "a") in incidents(daemon)
 
 
-def test_keep_alive_unloads_a_model_and_slots_are_planned(machine: Callable[..., Daemon]) -> None:
+def test_keep_alive_and_slots(machine: Callable[..., Daemon]) -> None:
     daemon = machine()
     assert ask(daemon, "a", keep_alive="0.5s").status_code == 200
     wait_until(lambda: loaded(daemon) == [], 10, "a is unloaded")
@@ -256,7 +253,7 @@ def test_keep_alive_unloads_a_model_and_slots_are_planned(machine: Callable[...,
     load(daemon, "b")
     assert ask(daemon, "b", keep_alive=0).status_code == 200
     time.sleep(1.5)
-    assert loaded(daemon) == ["b"]  # a model that was loaded explicitly stays
+    assert loaded(daemon) == ["b"]  # what was loaded by hand stays
     again = load(daemon, "b", slots=3)
     assert again["code"] == "conflict" and "lmx unload" in again["hint"]
     plan = load(daemon, "a", slots=2, context_length=2048)["instance"]["plan"]
