@@ -1,6 +1,7 @@
 """What every test shares: an environment that is not the developer's own."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,10 @@ PRIVATE = ("LMX_HOME", "LMX_API_KEY", "HF_TOKEN", "HF_HOME", "HF_HUB_CACHE", "HF
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(SkipGuard())
+    # nohup ignores SIGHUP, a background job SIGINT, and every program that a test starts would inherit that.
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

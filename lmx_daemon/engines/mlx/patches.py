@@ -43,7 +43,8 @@ def install(replacements: Mapping[str, Callable[..., Any]]) -> None:
         "swiglu": activations.swiglu,
     }
     functions = {"scaled_dot_product_attention": attention, **replacements}
-    for module in [module for name, module in list(sys.modules.items()) if name.startswith("mlx_lm.models.")]:
+    imported = sys.modules.copy()  # one step: other threads import modules meanwhile
+    for module in [module for name, module in imported.items() if name.startswith("mlx_lm.models.")]:
         for name, function in functions.items():
             if module not in (base, activations) and getattr(module, name, None) is originals[name]:
                 setattr(module, name, function)
