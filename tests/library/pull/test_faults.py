@@ -34,7 +34,7 @@ def three(hub_process: StandIn) -> dict[str, bytes]:
 @pytest.fixture
 def together(environ: dict[str, str], tmp_path: Path, three: dict[str, bytes]) -> PullQueue:
     """Return a queue that runs all pulls at the same time with little patience."""
-    settings = LibrarySettings(reserve_bytes=0, pulls_at_once=3, patience_seconds=0.9)
+    settings = LibrarySettings(reserve_bytes=0, pulls_at_once=3, patience_seconds=2.0)
     return PullQueue(lambda: settings, environ, tmp_path / "records")
 
 
