@@ -17,6 +17,8 @@ Penalty = Annotated[float, msgspec.Meta(ge=-2.0, le=2.0)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
+Overflow = Literal["error", "truncate_middle", "rolling"]
+"""Treatment of a prompt above the context: refused, without its middle, or without its oldest messages."""
 
 
 # ---- requests ------------------------------------------------------------------------------------------------------
@@ -68,6 +70,15 @@ class Tool(Frozen, frozen=True):
     name: str
     description: str = ""
     parameters: dict[str, Any] = {}
+    strict: bool = False
+    """Whether the arguments of a call have to follow `parameters` exactly."""
+
+
+class ToolChoice(Frozen, frozen=True):
+    """Rule on tool calls: none, as the model decides, at least one, or the tool `name`."""
+
+    mode: Literal["none", "auto", "required", "named"] = "auto"
+    name: str = ""
 
 
 class Chat(Frozen, frozen=True, tag="chat", tag_field="type"):
@@ -77,6 +88,9 @@ class Chat(Frozen, frozen=True, tag="chat", tag_field="type"):
     tools: tuple[Tool, ...] = ()
     parallel_tool_calls: bool = True
     """Whether several tool calls are allowed. False ends the answer after the first one."""
+    tool_choice: ToolChoice = ToolChoice()
+    continue_last: bool = False
+    """Whether the answer continues the last message, which is the assistant's, instead of beginning a new one."""
     thinking: bool | None = None
     """Whether the model thinks before its answer; None is the default of the template."""
     template_arguments: dict[str, str | int | float | bool] = {}
@@ -136,6 +150,9 @@ class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
     token_ids: bool = False
     """Whether each Delta contains its token ids."""
     constraint: Constraint | None = None
+    thinking_budget: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """Maximum number of tokens of reasoning; at the limit the engine closes the thinking block. None is no limit."""
+    overflow: Overflow = "error"
     tenant: str = "local"
     """Share of the queue that the request is counted for, from its principal: a key's id, "http", "tui", "cli"."""
     client: str = ""

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from lmx_daemon.contract.errors import ContextLengthError, LmxError, RequestError, UnsupportedError, WorkerError
+from lmx_daemon.contract.errors import ContextLengthError, LmxError, RequestError, WorkerError
 from lmx_daemon.contract.frames import Events, Log, TextOptions
 from lmx_daemon.contract.generation import Event, Failed, Generate, Prefill, Queued, Started
 from lmx_daemon.engines.mlx.batch.step import FailedRows, Token
@@ -18,6 +18,7 @@ from lmx_daemon.engines.mlx.load.model import LoadedModel
 from lmx_daemon.engines.mlx.load.probe import ModelAbilities
 from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing
 from lmx_daemon.engines.mlx.sampling import parameters
+from lmx_daemon.engines.mlx.schedule import unsupported
 from lmx_daemon.engines.mlx.schedule.faults import Faults, failure_of, requests_to_fail
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
 from lmx_daemon.engines.mlx.schedule.slots import BatchSlots
@@ -116,8 +117,7 @@ class Scheduler:
         generate = request.generate
         self._queue.check(request)
         parameters.check(generate, self._loaded.vocabulary)
-        if generate.constraint is not None:
-            raise UnsupportedError("constrained answers are not supported yet", param="response_format")
+        unsupported.check(generate)
         if generate.choices > self._options.max_running:
             raise RequestError(f"n is at most {self._options.max_running} here", param="n")
 

@@ -1,0 +1,23 @@
+"""Refusal of what a request may ask for and this engine cannot do yet. An entry goes when its feature comes."""
+
+from lmx_daemon.contract.errors import UnsupportedError
+from lmx_daemon.contract.generation import Chat, Generate
+
+
+def check(generate: Generate) -> None:
+    """Raise UnsupportedError, which names the field, for a request that this engine cannot serve."""
+    if generate.constraint is not None:
+        raise UnsupportedError("constrained answers are not supported yet", param="response_format")
+    if generate.thinking_budget is not None:
+        raise UnsupportedError("a limit on reasoning is not supported yet", param="thinking_budget")
+    if generate.overflow != "error":
+        raise UnsupportedError(f"overflow {generate.overflow!r} is not supported yet", param="overflow")
+    prompt = generate.prompt
+    if not isinstance(prompt, Chat):
+        return
+    if prompt.tool_choice.mode != "auto":
+        raise UnsupportedError("a rule on tool calls is not supported yet", param="tool_choice")
+    if prompt.continue_last:
+        raise UnsupportedError("continuing the last message is not supported yet", param="messages")
+    if any(tool.strict for tool in prompt.tools):
+        raise UnsupportedError("strict tools are not supported yet", param="tools")
