@@ -5,8 +5,9 @@ from typing import Literal
 from lmx_daemon.contract.errors import ForbiddenError
 from lmx_daemon.contract.frozen import Frozen
 
-Scope = Literal["generate", "admin"]
+Scope = Literal["generate", "manage", "admin"]
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -10, 10
+HINTS = {"manage": "set an API key and send it, or set [server] manage_over_tcp; on this machine: lmx pull, lmx rm"}
 
 
 class Principal(Frozen, frozen=True):
@@ -23,7 +24,9 @@ class Principal(Frozen, frozen=True):
     def require(self, scope: Scope) -> None:
         """Raise ForbiddenError unless the principal has `scope`."""
         if scope not in self.scopes:
-            raise ForbiddenError(f"this request needs the scope {scope!r}", hint="send an API key that has it")
+            raise ForbiddenError(
+                f"this request needs the scope {scope!r}", hint=HINTS.get(scope, "send an API key that has it")
+            )
 
     def priority(self, wanted: int) -> int:
         """Return the priority that a request gets which names `wanted`."""

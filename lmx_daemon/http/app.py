@@ -11,6 +11,7 @@ from lmx_daemon.http.dialect import Dialects
 from lmx_daemon.http.dialects.registry import public_dialects
 from lmx_daemon.http.errors import error_handler
 from lmx_daemon.http.guard import AdminGuard, App, PublicGuard
+from lmx_daemon.http.management import ModelManagement
 from lmx_daemon.http.openapi import OpenApiDocument
 from lmx_daemon.http.parts import Parts, provide
 from lmx_daemon.http.server.body_reader import BodyReader
@@ -26,6 +27,7 @@ def public_app(
     pool: Pool,
     catalog: Catalog,
     bodies: BodyReader,
+    management: ModelManagement,
     settings: Callable[[], ServerSettings],
     address: str,
     dialects: Dialects | None = None,
@@ -35,6 +37,7 @@ def public_app(
     dependencies = {
         "service": provide(ModelService(pool, catalog, bodies)),
         "document": provide(OpenApiDocument(dialects)),
+        "management": provide(management),
     }
     app = _litestar(dialects, dependencies, None)  # the guard bounds bodies, by the setting in force
     return PublicGuard(app, dialects, settings, address, bodies)

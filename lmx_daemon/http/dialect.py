@@ -62,6 +62,10 @@ class Dialect(Protocol):
     def keep_alive(self) -> bytes:
         """Bytes that clients ignore, written to a stream that is otherwise silent. b"" where the form has none."""
 
+    @property
+    def any_body_type(self) -> bool:
+        """Whether bodies are JSON whatever their Content-Type. Browsers are refused by their Origin in any case."""
+
     def progress(self, event: Progress) -> bytes:
         """Return bytes that clients ignore and that report `event`; b"" where the form has none."""
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from lmx_daemon.contract.errors import (
     AuthenticationError,
     ForbiddenError,
@@ -39,7 +41,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 IDENTITY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 OPEN_PATHS = frozenset({"/health"})
 MAX_CLIENT_CHARACTERS = 80
-KEY_HOLDER = Principal(tenant="key:default", key="default", scopes=frozenset({"generate"}), max_priority=9)
+KEY_HOLDER = Principal(tenant="key:default", key="default", scopes=frozenset({"generate", "manage"}), max_priority=9)
 """Holder of the API key of the settings. Whatever its requests name as `user`, they count for this one tenant."""
 KEYLESS = Principal(tenant="http", scopes=frozenset({"generate"}), max_priority=9)
 """Any client of a daemon without an API key.
@@ -48,9 +50,11 @@ Only this machine reaches such a daemon, and nothing about its clients is verifi
 So all of them are one tenant, which has one share beside the TUI and the command line. Programs divide that share, and
 users divide their program's, so that neither a new User-Agent nor a new `user` adds a share.
 """
+KEYLESS_MANAGER = msgspec.structs.replace(KEYLESS, scopes=KEYLESS.scopes | {"manage"})
+"""Any client of a daemon without an API key whose settings allow management on the public port."""
 ANONYMOUS = Principal(tenant="http")
 """A request without a key to a path that needs none."""
-OWNER = Principal(tenant="local", scopes=frozenset({"generate", "admin"}))
+OWNER = Principal(tenant="local", scopes=frozenset({"generate", "manage", "admin"}))
 """Client of the admin socket, which only the owner of the daemon can open. It names the tenant of its requests."""
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
@@ -84,7 +88,7 @@ class PublicGuard:
                     await answer(send, 204, b"", [*extra, *PREFLIGHT])
                     return
             principal = self._principal(scope, headers)
-            check_body(scope["method"], headers, self._settings().max_body_bytes)
+            check_body(scope["method"], headers, self._settings().max_body_bytes, dialect.any_body_type)
         except LmxError as error:
             await refuse(send, dialect.error(error), headers_of(error), extra)
             return
@@ -125,9 +129,10 @@ class PublicGuard:
 
     def _principal(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> Principal:
         """Return the identity that the request acts for. Raise AuthenticationError."""
-        key = self._settings().api_key
+        settings = self._settings()
+        key = settings.api_key
         if not key:
-            return KEYLESS
+            return KEYLESS_MANAGER if settings.manage_over_tcp else KEYLESS
         if scope["path"] in OPEN_PATHS:
             return ANONYMOUS
         check_key(headers, key)
@@ -200,13 +205,14 @@ def check_key(headers: list[tuple[bytes, bytes]], key: str) -> None:
         )
 
 
-def check_body(method: str, headers: list[tuple[bytes, bytes]], limit: int) -> None:
+def check_body(method: str, headers: list[tuple[bytes, bytes]], limit: int, any_type: bool = False) -> None:
+    """Raise LmxError for a body that is too large, or that is not declared as JSON unless `any_type`."""
     length = first(headers, b"content-length")
     if length is not None and not length.isdigit():
         raise RequestError("Content-Length is not a number")
     if length is not None and int(length) > limit:
         raise TooLargeError(f"the body has {length} bytes; {limit} are allowed", hint="[server] max_body_bytes")
-    if method in ("POST", "PUT", "PATCH"):
+    if method in ("POST", "PUT", "PATCH") and not any_type:
         kind = (first(headers, b"content-type") or "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise MediaTypeError(

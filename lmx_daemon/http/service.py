@@ -7,7 +7,7 @@ import msgspec
 from litestar import Response
 
 from lmx_daemon.contract.generation import Generate, Request
-from lmx_daemon.contract.types import Health, Model
+from lmx_daemon.contract.types import Health, Instance, Model
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialect import AnswerEncoder
 from lmx_daemon.http.server.body_reader import BodyReader
@@ -66,6 +66,10 @@ class ModelService:
         """Return one model and its load state. Raise ModelNotFoundError."""
         model = await self._catalog.seek(name)
         return model, self._states().get(model.id, "not-loaded")
+
+    def instances(self) -> list[Instance]:
+        """Return the models in memory, or on their way there or out."""
+        return self._pool.instances()
 
     def health(self) -> Health:
         """Return whether the daemon and its workers make progress."""

@@ -56,6 +56,13 @@ class ServerSettings(Section, frozen=True):
         tuple[str, ...],
         hot('Browser origins that may call, such as "https://app.example".'),
     ] = ()
+    manage_over_tcp: Annotated[
+        bool,
+        hot(
+            "Whether clients of the public port may download and remove models without an API key. A client with the "
+            "key may always."
+        ),
+    ] = False
     max_body_bytes: Annotated[
         Positive,
         hot("Maximum size of a request body in bytes. A larger body gets status 413."),

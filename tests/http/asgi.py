@@ -117,11 +117,16 @@ class FakeCatalog:
         return []
 
 
-def public_app_over(pool: Any, dialects: Dialects | None = None, **settings: Any) -> Any:
+class FakeManagement:
+    """A management of no models."""
+
+
+def public_app_over(pool: Any, dialects: Dialects | None = None, management: Any = None, **settings: Any) -> Any:
     """Return the real public app over a fake pool. `settings` are those of [server]."""
 
     def server() -> ServerSettings:
         return ServerSettings(**settings)
 
     catalog: Any = FakeCatalog()
-    return public_app(pool, catalog, BodyReader(server), server, "http://127.0.0.1:1234", dialects)
+    management = management or FakeManagement()
+    return public_app(pool, catalog, BodyReader(server), management, server, "http://127.0.0.1:1234", dialects)

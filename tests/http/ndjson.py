@@ -69,6 +69,7 @@ class NdJson:
     routes = (generate, version)
     stream_type = "application/x-ndjson"
     keep_alive = b"\n"
+    any_body_type = False
 
     def operations(self) -> Sequence[Operation]:
         return ()

@@ -19,6 +19,7 @@ class Admin:
     routes = (*routes.ROUTES, *pull_routes.ROUTES, *library_routes.ROUTES)
     stream_type = STREAM_TYPE
     keep_alive = b"\n"
+    any_body_type = False
 
     def operations(self) -> Sequence[Operation]:
         """Return nothing: the client library is the description of the admin socket."""

@@ -20,6 +20,7 @@ class OpenAIChat:
     routes = ROUTES
     stream_type = sse.STREAM_TYPE
     keep_alive = sse.KEEP_ALIVE
+    any_body_type = False
 
     def operations(self) -> Sequence[Operation]:
         """Return the descriptions. Their types are imported only when the document is asked for."""

@@ -1,0 +1,69 @@
+"""What the routes of a dialect may do to models: load, unload, download and remove them.
+
+Downloads and removals need a principal that may manage. The admin socket has routes of its own for all of this.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from lmx_daemon.contract.library import Details
+from lmx_daemon.contract.pulls import Download, PullRequest
+from lmx_daemon.contract.types import Instance, LoadRequest, UnloadRequest
+from lmx_daemon.http.context import AnyRequest, context_of
+from lmx_daemon.library.library import Library
+from lmx_daemon.library.pull.pull_queue import PullQueue
+from lmx_daemon.residency.pool import Pool
+
+
+class ModelManagement:
+    """The management that a dialect uses."""
+
+    def __init__(self, pool: Pool, library: Library, pulls: PullQueue) -> None:
+        self._pool, self._library, self._pulls = pool, library, pulls
+
+    async def load(self, request: AnyRequest, wanted: LoadRequest) -> AsyncIterator[Instance]:
+        """Yield the instance as it loads; the last one is ready. Raise the error of a load that fails."""
+        context_of(request).principal.require("generate")
+        await self._library.registry.catalog.seek(wanted.model)
+        async for instance in self._pool.load(wanted):
+            yield instance
+
+    async def unload(self, request: AnyRequest, name: str) -> list[Instance]:
+        """Unload an instance by its id, or all instances of a model. Raise NotFoundError if none is loaded."""
+        context_of(request).principal.require("generate")
+        return await self._pool.unload(UnloadRequest(id=name))
+
+    async def pull(self, request: AnyRequest, name: str) -> Download:
+        """Queue the download of a repository, or return the download of it that is queued already."""
+        context_of(request).principal.require("manage")
+        return await self._pulls.start(PullRequest(repo=name))
+
+    async def resume(self, request: AnyRequest, job: str) -> Download:
+        """Continue a download that was paused or has failed."""
+        context_of(request).principal.require("manage")
+        return await self._pulls.resume(job)
+
+    def watch(self, request: AnyRequest, job: str) -> AsyncIterator[Download]:
+        """Yield a download when it changes, until it ends. Raise JobNotFoundError."""
+        context_of(request).principal.require("manage")
+        self._pulls.get(job)
+        return self._pulls.watch(job)
+
+    def download(self, job: str) -> Download:
+        """Return the state of a download. Raise JobNotFoundError."""
+        return self._pulls.get(job)
+
+    async def details(self, request: AnyRequest, name: str) -> Details:
+        """Return everything that is known about a model. Raise ModelNotFoundError."""
+        context_of(request).principal.require("generate")
+        await self._library.registry.catalog.seek(name)
+        return await asyncio.to_thread(self._library.details, name)
+
+    async def remove(self, request: AnyRequest, name: str) -> None:
+        """Move a model to the trash; `lmx rm --undo` restores it. Raise ModelNotFoundError, ConflictError."""
+        context_of(request).principal.require("manage")
+        catalog = self._library.registry.catalog
+        await catalog.seek(name)
+        await asyncio.to_thread(self._library.check_unlinked, name)
+        await asyncio.to_thread(self._library.remove, name)
+        await catalog.rescan(urgent=True)
