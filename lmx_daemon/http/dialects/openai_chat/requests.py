@@ -1,6 +1,5 @@
 """Translation of the bodies of the OpenAI routes to `contract.generation.Generate`."""
 
-import re
 from typing import Any
 
 import msgspec
@@ -21,6 +20,7 @@ from lmx_daemon.contract.generation import (
     ToolCall,
 )
 from lmx_daemon.http.context import RequestContext
+from lmx_daemon.http.dialects.durations import keep_alive_seconds
 from lmx_daemon.http.dialects.openai_chat.bodies import (
     MAX_PARTS,
     MAX_TOKEN,
@@ -37,8 +37,6 @@ MAX_STOPS = 64
 MAX_STOP_CHARACTERS = 1000
 THINKING = ("enable_thinking", "thinking", "reasoning")
 """Names of one switch. The engine passes it to a template under the name that the template reads."""
-KEEP_ALIVE = re.compile(r"(-?\d{1,12}(?:\.\d+)?)(|ms|s|m|h)")
-SECONDS_IN = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 TEMPLATE_ARGUMENTS = frozenset({*THINKING, "reasoning_effort", "preserve_thinking", "thinking_budget"})
 ROLES: dict[str, Role] = {
     "system": "system",
@@ -135,13 +133,7 @@ def time_to_live(body: Body) -> float | None:
     given = body.keep_alive
     if body.ttl is not None or given is None:
         return body.ttl
-    match = KEEP_ALIVE.fullmatch(str(given).strip())
-    if match is None:
-        raise RequestError(
-            f'keep_alive: {given!r} is no time; write seconds, or "30s", "5m", "24h"', param="keep_alive"
-        )
-    seconds = float(match[1]) * SECONDS_IN[match[2]]
-    return -1.0 if seconds < 0 else seconds
+    return keep_alive_seconds(given)
 
 
 def completion_prompt(body: CompletionBody) -> Prompt:

@@ -1,0 +1,44 @@
+"""Images in bodies: base64 text or a data URL to bytes, with bounds. No URL is ever fetched."""
+
+import base64
+import binascii
+import re
+
+from lmx_daemon.contract.errors import RequestError, UnsupportedError
+from lmx_daemon.contract.generation import ImagePart
+
+MAX_IMAGE_BYTES = 20 * 1024 * 1024
+DATA_URL = re.compile(r"data:([\w./+-]{1,64})?(?:;[\w=-]{1,64})*?;base64,", re.ASCII)
+SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"RIFF", "image/webp"),
+)
+"""First bytes of the formats that are accepted. The bytes decide, since clients declare wrong types."""
+
+
+def image_of_url(url: str, place: str) -> ImagePart:
+    """Return the image in a data URL. Raise UnsupportedError for any other URL, RequestError for bad data."""
+    match = DATA_URL.match(url)
+    if match is None:
+        raise UnsupportedError(
+            f"{place}: only data URLs are accepted; other addresses are not fetched",
+            param=place,
+            hint="send the image itself: data:image/png;base64,...",
+        )
+    return image_of_base64(url[match.end() :], place)
+
+
+def image_of_base64(text: str, place: str) -> ImagePart:
+    """Return the image in base64. Raise RequestError that names the place for bad, empty or too large data."""
+    if len(text) > MAX_IMAGE_BYTES * 4 // 3 + 4:
+        raise RequestError(f"{place}: the image has more than {MAX_IMAGE_BYTES} bytes", param=place)
+    try:
+        data = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise RequestError(f"{place}: the image is not base64", param=place) from None
+    media_type = next((kind for signature, kind in SIGNATURES if data.startswith(signature)), None)
+    if media_type is None or (media_type == "image/webp" and data[8:12] != b"WEBP"):
+        raise RequestError(f"{place}: the image is no PNG, JPEG, GIF or WebP", param=place)
+    return ImagePart(data=data, media_type=media_type)
