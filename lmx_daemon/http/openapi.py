@@ -60,7 +60,9 @@ def types_of(operation: Operation) -> Iterator[Any]:
 
 def described(operation: Operation, dialect: Dialect, schema_of: dict[Any, Any]) -> dict[str, Any]:
     """Return the OpenAPI description of one operation."""
-    answers: dict[str, Any] = {"application/json": {"schema": schema_of[operation.answer]}}
+    answers: dict[str, Any] = {}
+    if operation.answer is not None:
+        answers["application/json"] = {"schema": schema_of[operation.answer]}
     if operation.stream is not None:
         answers[dialect.stream_type.partition(";")[0]] = {
             "schema": {"type": "string", "description": operation.stream_note},

@@ -9,14 +9,14 @@ from typing import Any, Literal
 class Operation:
     """A method on a path: its body, its answers and its errors, as types that msgspec describes."""
 
-    method: Literal["get", "post"]
+    method: Literal["get", "post", "delete"]
     path: str
     """As OpenAPI writes it, with parameters in braces."""
     name: str
     """Unique in the document; generated clients use it as the name of a function."""
     summary: str
     answer: Any
-    """Type of the answer, status 200."""
+    """Type of the answer, status 200. None is an answer without a body."""
     body: Any = None
     stream: Any = None
     """Type of the JSON value in each event of a streamed answer; None for a route that does not stream."""

@@ -2,9 +2,10 @@
 
 from lmx_daemon.http.dialect import Dialects
 from lmx_daemon.http.dialects.native.dialect import Native
+from lmx_daemon.http.dialects.ollama.dialect import Ollama
 from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 
 
 def public_dialects() -> Dialects:
     """Return the dialects of the public app."""
-    return Dialects([OpenAIChat(), Native()])
+    return Dialects([OpenAIChat(), Ollama(), Native()])

@@ -21,4 +21,10 @@ async def openapi(document: NamedDependency[OpenApiDocument]) -> Response[bytes]
     return Response(document.encoded(), media_type="application/json")
 
 
-ROUTES = [health, openapi]
+@get("/", media_type="text/plain")
+async def root() -> str:
+    """Return the text by which Ollama's clients recognise a server that runs."""
+    return "Ollama is running"
+
+
+ROUTES = [health, openapi, root]
