@@ -21,8 +21,7 @@ from lmx_daemon.contract.library import Fit
 from lmx_daemon.contract.text import one_line
 from lmx_daemon.contract.types import LoadRequest
 from lmx_daemon.contract.version import VERSION
-from lmx_daemon.http.app import admin_app, public_app
-from lmx_daemon.http.management import ModelManagement
+from lmx_daemon.http.app import admin_app, public_app_of
 from lmx_daemon.http.parts import Parts
 from lmx_daemon.http.server.admin_socket import CHECK_SECONDS, AdminSocket
 from lmx_daemon.http.server.body_reader import BodyReader
@@ -140,16 +139,7 @@ class Daemon:
         address = addresses[0]
         with WorkerLog(home.worker_log_file) as worker_log:
             parts = self._build(addresses, worker_log)
-            public = self._server(
-                public_app(
-                    parts.pool,
-                    parts.catalog,
-                    parts.bodies,
-                    ModelManagement(parts.pool, parts.library, parts.pulls),
-                    lambda: self._source.current.server,
-                    address,
-                )
-            )
+            public = self._server(public_app_of(parts, lambda: self._source.current.server, address))
             public_task = asyncio.create_task(public.serve(sockets=public_sockets))
             self._admin.serve(lambda: self._server(admin_app(parts)), self._server_ended)
             self._take_signals()

@@ -16,11 +16,25 @@ from lmx_daemon.http.openapi import OpenApiDocument
 from lmx_daemon.http.parts import Parts, provide
 from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.http.service import ModelService
+from lmx_daemon.http.stored_answers import StoredAnswers
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.settings.schema import ServerSettings
+from lmx_daemon.storage.answers import AnswerLimits, AnswerStore
 
 ADMIN_BODY_BYTES = 256 * 1024 * 1024
+
+
+def public_app_of(parts: Parts, settings: Callable[[], ServerSettings], address: str) -> App:
+    """Return what the public port of the daemon serves."""
+    management = ModelManagement(parts.pool, parts.library, parts.pulls)
+    answers = StoredAnswers(AnswerStore(parts.home.answers, lambda: answer_limits(settings())))
+    return public_app(parts.pool, parts.catalog, parts.bodies, management, answers, settings, address)
+
+
+def answer_limits(settings: ServerSettings) -> AnswerLimits:
+    """Return the bounds on stored answers."""
+    return AnswerLimits(settings.answer_days * 86_400, settings.answer_bytes)
 
 
 def public_app(
@@ -28,6 +42,7 @@ def public_app(
     catalog: Catalog,
     bodies: BodyReader,
     management: ModelManagement,
+    answers: StoredAnswers,
     settings: Callable[[], ServerSettings],
     address: str,
     dialects: Dialects | None = None,
@@ -38,6 +53,7 @@ def public_app(
         "service": provide(ModelService(pool, catalog, bodies)),
         "document": provide(OpenApiDocument(dialects)),
         "management": provide(management),
+        "answers": provide(answers),
     }
     app = _litestar(dialects, dependencies, None)  # the guard bounds bodies, by the setting in force
     return PublicGuard(app, dialects, settings, address, bodies)

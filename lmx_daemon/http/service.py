@@ -11,7 +11,7 @@ from lmx_daemon.contract.types import Health, Instance, Model
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialect import AnswerEncoder
 from lmx_daemon.http.server.body_reader import BodyReader
-from lmx_daemon.http.serving import serve, stream_of
+from lmx_daemon.http.serving import Finish, ignore, serve, stream_of
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.residency.pool import Pool
 
@@ -34,16 +34,23 @@ class ModelService:
         return await self._bodies.decoded(request, kind, lambda body: (body, translate(body)))
 
     async def answer(
-        self, request: AnyRequest, generate: Generate, encoder: Callable[[str], AnswerEncoder], stream: bool
+        self,
+        request: AnyRequest,
+        generate: Generate,
+        encoder: Callable[[str], AnswerEncoder],
+        stream: bool,
+        finish: Finish = ignore,
     ) -> Response[Any]:
         """Return the answer to `generate`, in the form of the encoder that `encoder` makes for the request's id.
+
+        `finish` is awaited with all events of a complete answer, before the client receives its end.
 
         Raise what fails before the first byte: ModelNotFoundError, BusyError, DeadlineError and others.
         """
         context_of(request).principal.require("generate")
         await self._catalog.seek(generate.model)
         generate = self._with_unique_id(generate)
-        return await serve(request, self._pool, generate, encoder(generate.id), stream)
+        return await serve(request, self._pool, generate, encoder(generate.id), stream, finish)
 
     async def events(
         self, request: AnyRequest, asked: Request, encoder: Callable[[str], AnswerEncoder]

@@ -6,14 +6,14 @@ It is the same for every dialect; the dialect and its encoder give the bytes.
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from litestar import Response
 from litestar.response import Stream
 
 from lmx_daemon.contract.errors import CancelledError, error_from
-from lmx_daemon.contract.generation import Event, Failed, Generate, Loading, Prefill, Queued
+from lmx_daemon.contract.generation import Event, Failed, Finished, Generate, Loading, Prefill, Queued
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialect import AnswerEncoder, Dialect
 from lmx_daemon.residency.active_request import ActiveRequest
@@ -26,18 +26,27 @@ KEEP_ALIVE_SECONDS = 10.0
 PREFILL_SECONDS = 1.0
 """Shortest time between two reports on the prefill of one prompt."""
 
+Finish = Callable[[Sequence[Event]], Awaitable[None]]
+
+
+async def ignore(events: Sequence[Event]) -> None:
+    """Do nothing at the end of an answer."""
+
 
 async def serve(
-    request: AnyRequest, pool: Pool, generate: Generate, encoder: AnswerEncoder, stream: bool
+    request: AnyRequest, pool: Pool, generate: Generate, encoder: AnswerEncoder, stream: bool, finish: Finish = ignore
 ) -> Response[Any]:
-    """Return the answer to `generate`. Raise what fails before the first byte; later failures end the stream."""
+    """Return the answer to `generate`. Raise what fails before the first byte; later failures end the stream.
+
+    `finish` is awaited with all events of a complete answer, before the client receives its end.
+    """
     dialect = context_of(request).dialect
     active = pool.submit(generate)
     try:
         if stream:
             opening = await unless_disconnected(request, opening_events(active))
             return Stream(
-                stream_of(pool, active, dialect, encoder, opening),
+                stream_of(pool, active, dialect, encoder, opening, finish),
                 media_type=dialect.stream_type,
                 headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
             )
@@ -49,6 +58,7 @@ async def serve(
     last = events[-1]
     if isinstance(last, Failed):
         raise error_from(last.error)
+    await finish(events)
     return Response(encoder.whole(events, generate.choices), media_type="application/json")
 
 
@@ -68,18 +78,34 @@ async def opening_events(active: ActiveRequest) -> list[Event]:
 
 
 async def stream_of(
-    pool: Pool, active: ActiveRequest, dialect: Dialect, encoder: AnswerEncoder, opening: list[Event] | None = None
+    pool: Pool,
+    active: ActiveRequest,
+    dialect: Dialect,
+    encoder: AnswerEncoder,
+    opening: list[Event] | None = None,
+    finish: Finish = ignore,
 ) -> AsyncIterator[bytes]:
     """Yield the stream's bytes, all that are ready in one piece. Closing the iterator early cancels the request.
 
     `opening` holds events that were taken before; an empty list gives a sign of life at once.
     """
+    seen: list[Event] = []
+    """All events, collected only for a `finish` that reads them."""
+
+    async def finished(events: list[Event]) -> None:
+        if finish is not ignore:
+            seen.extend(events)
+            if events and isinstance(events[-1], Finished):
+                await finish(seen)
+
     try:
         if opening is not None:
+            await finished(opening)
             yield encode(encoder, opening) or idle_bytes(dialect, opening)
         written = time.monotonic()
         while not active.read:
             events = await active.take(KEEP_ALIVE_SECONDS)
+            await finished(events)
             if data := encode(encoder, events) or idle_bytes(dialect, events, time.monotonic() - written):
                 yield data
                 written = time.monotonic()

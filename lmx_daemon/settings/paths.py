@@ -6,8 +6,8 @@ from pathlib import Path
 from lmx_daemon.contract.errors import ConfigError
 
 PARTS = (
-    "benchmarks", "cache", "config.toml", "library", "lmx.lock", "lmx.sock", "logs", "measured.json", "models", "pulls",
-    "start.lock", "trash",
+    "answers", "benchmarks", "cache", "config.toml", "library", "lmx.lock", "lmx.sock", "logs", "measured.json",
+    "models", "pulls", "start.lock", "trash",
 )  # fmt: skip
 """Names of the entries that lmx reads and writes in its home."""
 
@@ -29,6 +29,7 @@ class Home:
         self.worker_log_file = self.logs / "workers.log"
         self.benchmarks = root / "benchmarks"
         self.caches = root / "cache"
+        self.answers = root / "answers" / "answers.db"
 
     @classmethod
     def from_environment(cls) -> "Home":

@@ -63,6 +63,18 @@ class ServerSettings(Section, frozen=True):
             "key may always."
         ),
     ] = False
+    answer_days: Annotated[
+        float,
+        Meta(ge=0, le=3650),
+        hot(
+            "Days for which answers of /v1/responses and /api/v1/chat are stored, so that clients can continue them. "
+            "They lie unencrypted in LMX_HOME. 0 stores none."
+        ),
+    ] = 7.0
+    answer_bytes: Annotated[
+        Positive,
+        hot("Maximum size in bytes of all stored answers together. The oldest are dropped first."),
+    ] = 256 * 1024 * 1024
     max_body_bytes: Annotated[
         Positive,
         hot("Maximum size of a request body in bytes. A larger body gets status 413."),

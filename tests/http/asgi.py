@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lmx_daemon.contract.generation import Event, Request
@@ -11,8 +12,10 @@ from lmx_daemon.contract.types import Health, Instance
 from lmx_daemon.http.app import public_app
 from lmx_daemon.http.dialect import Dialects
 from lmx_daemon.http.server.body_reader import BodyReader
+from lmx_daemon.http.stored_answers import StoredAnswers
 from lmx_daemon.residency.active_request import ActiveRequest
 from lmx_daemon.settings.schema import ServerSettings
+from lmx_daemon.storage.answers import AnswerLimits, AnswerStore
 
 Script = Callable[[ActiveRequest], Sequence[Event]]
 
@@ -121,7 +124,9 @@ class FakeManagement:
     """A management of no models."""
 
 
-def public_app_over(pool: Any, dialects: Dialects | None = None, management: Any = None, **settings: Any) -> Any:
+def public_app_over(
+    pool: Any, dialects: Dialects | None = None, management: Any = None, folder: Path | None = None, **settings: Any
+) -> Any:
     """Return the real public app over a fake pool. `settings` are those of [server]."""
 
     def server() -> ServerSettings:
@@ -129,4 +134,13 @@ def public_app_over(pool: Any, dialects: Dialects | None = None, management: Any
 
     catalog: Any = FakeCatalog()
     management = management or FakeManagement()
-    return public_app(pool, catalog, BodyReader(server), management, server, "http://127.0.0.1:1234", dialects)
+    return public_app(
+        pool,
+        catalog,
+        BodyReader(server),
+        management,
+        StoredAnswers(AnswerStore(Path(folder or "/nonexistent") / "answers.db", lambda: AnswerLimits(100.0, 10**6))),
+        server,
+        "http://127.0.0.1:1234",
+        dialects,
+    )

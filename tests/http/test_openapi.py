@@ -80,7 +80,7 @@ class TestDocument:
             }
             assert routes == {(operation.method, operation.path) for operation in dialect.operations()}
         names = [operation["operationId"] for path in described["paths"].values() for operation in path.values()]
-        assert len(names) == len(set(names)) == 6
+        assert len(names) == len(set(names))
 
     def test_every_schema_is_valid_and_every_reference_leads_somewhere(self, described: dict[str, Any]) -> None:
         schemas = described["components"]["schemas"]

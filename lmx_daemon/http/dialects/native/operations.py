@@ -19,6 +19,15 @@ OPERATIONS = (
     ),
     Operation(
         method="get",
+        path="/",
+        name="root",
+        summary="The text by which clients of Ollama recognise a server",
+        answer=str,
+        error=ErrorAnswer,
+        errors=(401, 403, 421),
+    ),
+    Operation(
+        method="get",
         path="/openapi.json",
         name="openapi",
         summary="This document",

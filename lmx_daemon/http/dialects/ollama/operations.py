@@ -45,5 +45,10 @@ OPERATIONS = (
     operation("get", "ps", "List the models in memory", OllamaRunningList),
     operation("post", "show", "Describe one model", OllamaShown, body=OllamaNamedBody, errors=FAILURES),
     operation("get", "version", "Version of Ollama whose routes are served", OllamaVersion),
+    operation("get", "status", "State of Ollama's cloud, which is never used", dict[str, Any]),
+    *(
+        operation("post", name, "Not served; answers 501", None, errors=(501, *REFUSALS))
+        for name in ("embed", "embeddings", "copy", "push", "create", "me", "signin", "signout")
+    ),
     operation("delete", "delete", "Move a model to the trash", None, body=OllamaNamedBody, errors=(*FAILURES, 409)),
 )
