@@ -49,8 +49,9 @@ class ModelManagement:
         self._pulls.get(job)
         return self._pulls.watch(job)
 
-    def download(self, job: str) -> Download:
+    def download(self, request: AnyRequest, job: str) -> Download:
         """Return the state of a download. Raise JobNotFoundError."""
+        context_of(request).principal.require("manage")
         return self._pulls.get(job)
 
     async def details(self, request: AnyRequest, name: str) -> Details:

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -10,6 +9,7 @@ import msgspec
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.generation import Delta, Event, Finished, Message, TextPart, TokenLogprob, ToolCallDelta
 from lmx_daemon.http.dialects.ollama.context import packed
+from lmx_daemon.http.dialects.timestamps import timestamp
 
 NANOSECONDS = 1_000_000_000
 REASONS = {"tool_calls": "stop", "cancelled": "stop"}
@@ -19,12 +19,6 @@ REASONS = {"tool_calls": "stop", "cancelled": "stop"}
 def line(value: Any) -> bytes:
     """Return one line of a stream."""
     return msgspec.json.encode(value) + b"\n"
-
-
-def timestamp(seconds: float | None = None) -> str:
-    """Return a time, by default the current one, in the form of RFC 3339."""
-    moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat().replace("+00:00", "Z")
 
 
 class OllamaEncoder(ABC):

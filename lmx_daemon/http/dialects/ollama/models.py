@@ -5,7 +5,7 @@ from typing import Any
 
 from lmx_daemon.contract.library import Details
 from lmx_daemon.contract.types import Instance, Model
-from lmx_daemon.http.dialects.ollama.encoders import timestamp
+from lmx_daemon.http.dialects.timestamps import timestamp
 
 FORMAT = "safetensors"
 NEVER = "2318-01-01T00:00:00Z"

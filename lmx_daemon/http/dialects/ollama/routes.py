@@ -13,10 +13,11 @@ from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.decoding import body_of
 from lmx_daemon.http.dialects.durations import keep_alive_seconds
 from lmx_daemon.http.dialects.ollama.bodies import OllamaBody, OllamaChatBody, OllamaGenerateBody, OllamaNamedBody
-from lmx_daemon.http.dialects.ollama.encoders import OllamaChatEncoder, OllamaGenerateEncoder, timestamp
+from lmx_daemon.http.dialects.ollama.encoders import OllamaChatEncoder, OllamaGenerateEncoder
 from lmx_daemon.http.dialects.ollama.models import running, shown, tag
 from lmx_daemon.http.dialects.ollama.names import model_name
 from lmx_daemon.http.dialects.ollama.requests import chat_request, generate_request
+from lmx_daemon.http.dialects.timestamps import timestamp
 from lmx_daemon.http.management import ModelManagement
 from lmx_daemon.http.service import ModelService
 

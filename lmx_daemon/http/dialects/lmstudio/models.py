@@ -1,0 +1,110 @@
+"""Models in LM Studio's form, exactly: its clients reject a whole list for one entry with another value."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from lmx_daemon.contract.types import Instance, Model
+
+SHORT_TYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+BITS_OF_TYPES = {"bfloat16": 16, "float16": 16, "float32": 32, "mxfp4": 4, "mxfp8": 8, "nvfp4": 4}
+
+
+def quantization_name(model: Model) -> str:
+    """Return the quantization as LM Studio writes it: "4bit", "bf16", "mxfp4"."""
+    given = model.quantization or "unknown"
+    return SHORT_TYPES.get(given, given.replace("-", ""))
+
+
+def bits_per_weight(model: Model) -> float | None:
+    """Return the bits of a weight; None if the quantization does not state them."""
+    given = model.quantization or ""
+    match = re.match(r"(\d+(?:\.\d+)?)-?bit", given)
+    return float(match[1]) if match else BITS_OF_TYPES.get(given)
+
+
+def v0_type(model: Model) -> str:
+    return "embeddings" if model.embedding else "vlm" if model.vision else "llm"
+
+
+def publisher(model: Model) -> str:
+    return model.id.partition("/")[0] if "/" in model.id else "lmx"
+
+
+def context_of_instance(instances: Sequence[Instance], model: Model) -> int | None:
+    """Return the context of the model's loaded instance; None if it is not loaded."""
+    for instance in instances:
+        if instance.model == model.id and instance.state == "ready" and instance.capabilities is not None:
+            return instance.capabilities.context_length
+    return None
+
+
+def v0_entry(model: Model, state: str, instances: Sequence[Instance]) -> dict[str, Any]:
+    """Return the entry of /api/v0/models."""
+    entry: dict[str, Any] = {
+        "id": model.id,
+        "object": "model",
+        "type": v0_type(model),
+        "publisher": publisher(model),
+        "arch": model.architecture or "unknown",
+        "compatibility_type": "mlx",
+        "quantization": quantization_name(model),
+        "state": state,
+        "max_context_length": model.context_length or 0,
+    }
+    if (context := context_of_instance(instances, model)) is not None:
+        entry["loaded_context_length"] = context
+    entry["capabilities"] = ["tool_use"] if model.tools else []
+    return entry
+
+
+def v1_entry(model: Model, instances: Sequence[Instance]) -> dict[str, Any]:
+    """Return the entry of /api/v1/models."""
+    bits = bits_per_weight(model)
+    entry: dict[str, Any] = {
+        "type": "embedding" if model.embedding else "llm",
+        "publisher": publisher(model),
+        "key": model.id,
+        "display_name": model.id.rpartition("/")[2],
+    }
+    if not model.embedding:
+        entry["architecture"] = model.architecture
+    entry |= {
+        "quantization": None if bits is None else {"name": quantization_name(model), "bits_per_weight": bits},
+        "size_bytes": model.size,
+        "params_string": parameters(model.parameters),
+        "loaded_instances": [loaded(instance) for instance in instances if is_loaded(instance, model)],
+        "max_context_length": model.context_length or 0,
+        "format": "mlx",
+    }
+    if not model.embedding:
+        entry["capabilities"] = capabilities(model)
+        entry["description"] = None
+    return entry
+
+
+def is_loaded(instance: Instance, model: Model) -> bool:
+    return instance.model == model.id and instance.state == "ready" and instance.capabilities is not None
+
+
+def loaded(instance: Instance) -> dict[str, Any]:
+    """Return the entry of a loaded instance."""
+    config: dict[str, Any] = {"context_length": instance.capabilities.context_length if instance.capabilities else 0}
+    if instance.plan is not None:
+        config["parallel"] = instance.plan.slots
+    return {"id": instance.id, "config": config}
+
+
+def capabilities(model: Model) -> dict[str, Any]:
+    found: dict[str, Any] = {"vision": model.vision, "trained_for_tool_use": model.tools}
+    if model.thinking:
+        found["reasoning"] = {"allowed_options": ["off", "on"], "default": "on"}
+    return found
+
+
+def parameters(count: int | None) -> str | None:
+    """Return a number of parameters: "8B", "1.5B", "135M"."""
+    if not count:
+        return None
+    value, unit = (count / 1e9, "B") if count >= 1e9 else (count / 1e6, "M")
+    return f"{value:.1f}".removesuffix(".0") + unit

@@ -1,0 +1,79 @@
+"""LM Studio's routes /api/v0: OpenAI's bodies and answers with statistics, and models with their state."""
+
+from collections.abc import Callable
+from typing import Any
+
+from litestar import Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from lmx_daemon.contract.errors import UnsupportedError
+from lmx_daemon.contract.generation import Generate
+from lmx_daemon.http.context import AnyRequest, context_of
+from lmx_daemon.http.dialects.lmstudio.models import context_of_instance, v0_entry
+from lmx_daemon.http.dialects.lmstudio.v0_encoder import V0Encoder
+from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, CompletionBody
+from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, CompletionEncoder, OpenAIEncoder
+from lmx_daemon.http.dialects.openai_chat.functions import is_legacy, modern
+from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_request
+from lmx_daemon.http.service import ModelService
+
+Service = NamedDependency[ModelService]
+
+
+@post("/api/v0/chat/completions", status_code=200)
+async def v0_chat(request: AnyRequest, service: Service) -> Response[Any]:
+    """Answer a conversation."""
+    context = context_of(request)
+    body, generate = await service.read(request, ChatBody, lambda body: chat_request(modern(body), context))
+    legacy = is_legacy(body)
+    return await answer(
+        request, service, generate, lambda identity: ChatEncoder(identity, body.model, legacy=legacy), bool(body.stream)
+    )
+
+
+@post("/api/v0/completions", status_code=200)
+async def v0_completions(request: AnyRequest, service: Service) -> Response[Any]:
+    """Continue a text."""
+    context = context_of(request)
+    body, generate = await service.read(request, CompletionBody, lambda body: completion_request(body, context))
+    return await answer(
+        request, service, generate, lambda identity: CompletionEncoder(identity, body.model), bool(body.stream)
+    )
+
+
+async def answer(
+    request: AnyRequest,
+    service: ModelService,
+    generate: Generate,
+    inner: Callable[[str], OpenAIEncoder],
+    stream: bool,
+) -> Response[Any]:
+    """Return the answer in OpenAI's form, with LM Studio's fields at its end."""
+    model, _ = await service.model(generate.model)
+    context_length = context_of_instance(service.instances(), model)
+    return await service.answer(
+        request, generate, lambda identity: V0Encoder(inner(identity), model, context_length), stream
+    )
+
+
+@get("/api/v0/models")
+async def v0_models(service: Service) -> dict[str, Any]:
+    """List the installed models."""
+    instances = service.instances()
+    return {"object": "list", "data": [v0_entry(model, state, instances) for model, state in await service.models()]}
+
+
+@get("/api/v0/models/{model_id:path}")
+async def v0_model(service: Service, model_id: FromPath[str]) -> dict[str, Any]:
+    """Describe one model."""
+    return v0_entry(*await service.model(str(model_id).strip("/")), service.instances())
+
+
+@post("/api/v0/embeddings")
+async def v0_embeddings() -> None:
+    """Refuse: there are no embeddings yet."""
+    raise UnsupportedError("embeddings are not served yet")
+
+
+ROUTES = [v0_chat, v0_completions, v0_models, v0_model, v0_embeddings]
