@@ -16,7 +16,7 @@ Progress = Loading | Queued | Prefill
 """Events of a request that has no output yet."""
 
 
-class ErrorAnswer(NamedTuple):
+class ErrorResponse(NamedTuple):
     """Status and JSON body of an answer that reports an error. Headers are the same in every dialect."""
 
     status: int
@@ -69,10 +69,10 @@ class Dialect(Protocol):
     def progress(self, event: Progress) -> bytes:
         """Return bytes that clients ignore and that report `event`; b"" where the form has none."""
 
-    def error(self, error: LmxError) -> ErrorAnswer:
+    def error(self, error: LmxError) -> ErrorResponse:
         """Return the answer for an error that occurs before the first byte of an answer."""
 
-    def no_route(self, method: str, path: str) -> ErrorAnswer:
+    def no_route(self, method: str, path: str) -> ErrorResponse:
         """Return the answer for a path or method that the dialect does not serve."""
 
 

@@ -27,7 +27,7 @@ from lmx_daemon.contract.errors import (
 from lmx_daemon.contract.principal import Principal
 from lmx_daemon.contract.types import PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
 from lmx_daemon.http.context import RequestContext
-from lmx_daemon.http.dialect import Dialects, ErrorAnswer
+from lmx_daemon.http.dialect import Dialects, ErrorResponse
 from lmx_daemon.http.errors import headers_of
 from lmx_daemon.http.server.body_reader import BodyReader, RequestBytes
 from lmx_daemon.settings.schema import ServerSettings
@@ -272,7 +272,7 @@ def with_headers(send: Send, extra: list[tuple[bytes, bytes]]) -> Send:
 
 
 async def refuse(
-    send: Send, refusal: ErrorAnswer, headers: Mapping[str, str], extra: list[tuple[bytes, bytes]]
+    send: Send, refusal: ErrorResponse, headers: Mapping[str, str], extra: list[tuple[bytes, bytes]]
 ) -> None:
     """Send the answer of a request that the guard does not let through."""
     more = [(name.encode(), value.encode()) for name, value in headers.items()]

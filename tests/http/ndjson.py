@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.generation import Delta, Event, Finished, Generate, Loading, Prefill, Queued, Text
 from lmx_daemon.http.context import AnyRequest, context_of
-from lmx_daemon.http.dialect import ErrorAnswer, Progress
+from lmx_daemon.http.dialect import ErrorResponse, Progress
 from lmx_daemon.http.operation import Operation
 from lmx_daemon.http.service import ModelService
 
@@ -83,11 +83,11 @@ class NdJson:
             case Prefill():
                 return b""
 
-    def error(self, error: LmxError) -> ErrorAnswer:
-        return ErrorAnswer(error.status, line({"error": error.message}))
+    def error(self, error: LmxError) -> ErrorResponse:
+        return ErrorResponse(error.status, line({"error": error.message}))
 
-    def no_route(self, method: str, path: str) -> ErrorAnswer:
-        return ErrorAnswer(404, line({"error": f"no {method} {path}"}))
+    def no_route(self, method: str, path: str) -> ErrorResponse:
+        return ErrorResponse(404, line({"error": f"no {method} {path}"}))
 
 
 def line(value: Any) -> bytes:

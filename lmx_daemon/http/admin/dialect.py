@@ -7,7 +7,7 @@ import msgspec
 from lmx_daemon.contract.errors import LmxError, NotFoundError
 from lmx_daemon.http.admin import library_routes, pull_routes, routes
 from lmx_daemon.http.admin.lines import STREAM_TYPE
-from lmx_daemon.http.dialect import ErrorAnswer, Progress
+from lmx_daemon.http.dialect import ErrorResponse, Progress
 from lmx_daemon.http.operation import Operation
 
 
@@ -29,10 +29,10 @@ class Admin:
         """Return nothing: the stream carries every event as a line."""
         return b""
 
-    def error(self, error: LmxError) -> ErrorAnswer:
+    def error(self, error: LmxError) -> ErrorResponse:
         """Return the error as data."""
-        return ErrorAnswer(error.status, msgspec.json.encode(error.body()))
+        return ErrorResponse(error.status, msgspec.json.encode(error.body()))
 
-    def no_route(self, method: str, path: str) -> ErrorAnswer:
+    def no_route(self, method: str, path: str) -> ErrorResponse:
         """Return NotFoundError as data."""
         return self.error(NotFoundError(f"there is no route {method} {path}"))

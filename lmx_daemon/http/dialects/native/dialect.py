@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.http.dialect import ErrorAnswer, Progress
+from lmx_daemon.http.dialect import ErrorResponse, Progress
 from lmx_daemon.http.dialects import sse
 from lmx_daemon.http.dialects.native.routes import ROUTES
 from lmx_daemon.http.dialects.openai_chat.errors import openai_error
@@ -36,11 +36,11 @@ class Native:
         """Return a comment of server-sent events."""
         return sse.progress(event)
 
-    def error(self, error: LmxError) -> ErrorAnswer:
+    def error(self, error: LmxError) -> ErrorResponse:
         """Return OpenAI's error object."""
-        return ErrorAnswer(error.status, msgspec.json.encode(openai_error(error)))
+        return ErrorResponse(error.status, msgspec.json.encode(openai_error(error)))
 
-    def no_route(self, method: str, path: str) -> ErrorAnswer:
+    def no_route(self, method: str, path: str) -> ErrorResponse:
         """Return LM Studio's answer, status 404."""
         message = {"error": f"Unexpected endpoint or method. ({method} {path})"}
-        return ErrorAnswer(404, msgspec.json.encode(message))
+        return ErrorResponse(404, msgspec.json.encode(message))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from lmx_daemon.contract.errors import LmxError, NotFoundError
-from lmx_daemon.http.dialect import ErrorAnswer, Progress
+from lmx_daemon.http.dialect import ErrorResponse, Progress
 from lmx_daemon.http.dialects import sse
 from lmx_daemon.http.dialects.openai_chat.errors import openai_error
 from lmx_daemon.http.dialects.openai_chat.routes import ROUTES
@@ -32,10 +32,10 @@ class OpenAIChat:
         """Return a comment of server-sent events."""
         return sse.progress(event)
 
-    def error(self, error: LmxError) -> ErrorAnswer:
+    def error(self, error: LmxError) -> ErrorResponse:
         """Return OpenAI's error object."""
-        return ErrorAnswer(error.status, msgspec.json.encode(openai_error(error)))
+        return ErrorResponse(error.status, msgspec.json.encode(openai_error(error)))
 
-    def no_route(self, method: str, path: str) -> ErrorAnswer:
+    def no_route(self, method: str, path: str) -> ErrorResponse:
         """Return OpenAI's error object, status 404."""
         return self.error(NotFoundError(f"there is no route {method} {path}", hint="see README.md for the routes"))
