@@ -51,7 +51,7 @@ class FunctionCallDelta(Answer, frozen=True, kw_only=True):
     arguments: str
 
 
-class ToolCall(Answer, frozen=True, kw_only=True):
+class ChatToolCall(Answer, frozen=True, kw_only=True):
     """A call of a tool."""
 
     id: str
@@ -75,7 +75,7 @@ class AssistantMessage(Answer, frozen=True, kw_only=True):
     content: str | None
     refusal: None
     reasoning_content: str | UnsetType = UNSET
-    tool_calls: list[ToolCall] | UnsetType = UNSET
+    tool_calls: list[ChatToolCall] | UnsetType = UNSET
     function_call: FunctionCall | UnsetType = UNSET
     """In place of `tool_calls` if the request has `functions`."""
 
