@@ -59,7 +59,7 @@ class ChatToolCall(Answer, frozen=True, kw_only=True):
     function: FunctionCall
 
 
-class ToolCallDelta(Answer, frozen=True, kw_only=True):
+class ChatToolCallDelta(Answer, frozen=True, kw_only=True):
     """A piece of a call. Only the first piece has id and type."""
 
     index: int
@@ -86,7 +86,7 @@ class MessageDelta(Answer, frozen=True, kw_only=True):
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType = UNSET
     reasoning_content: str | UnsetType = UNSET
-    tool_calls: list[ToolCallDelta] | UnsetType = UNSET
+    tool_calls: list[ChatToolCallDelta] | UnsetType = UNSET
     function_call: FunctionCallDelta | UnsetType = UNSET
 
 
