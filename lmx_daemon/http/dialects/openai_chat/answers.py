@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-FinishReason = Literal["stop", "length", "tool_calls", "function_call"]
+OpenAiFinishReason = Literal["stop", "length", "tool_calls", "function_call"]
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,7 +96,7 @@ class ChatChoice(Answer, frozen=True, kw_only=True):
     index: int
     message: AssistantMessage
     logprobs: ChatLogprobs | None
-    finish_reason: FinishReason
+    finish_reason: OpenAiFinishReason
 
 
 class ChatChunkChoice(Answer, frozen=True, kw_only=True):
@@ -105,7 +105,7 @@ class ChatChunkChoice(Answer, frozen=True, kw_only=True):
     index: int
     delta: MessageDelta
     logprobs: ChatLogprobs | None
-    finish_reason: FinishReason | None
+    finish_reason: OpenAiFinishReason | None
 
 
 class PromptTokenDetails(Answer, frozen=True, kw_only=True):
@@ -170,7 +170,7 @@ class CompletionChoice(Answer, frozen=True, kw_only=True):
     index: int
     text: str
     logprobs: CompletionLogprobs | None
-    finish_reason: FinishReason | None
+    finish_reason: OpenAiFinishReason | None
 
 
 class Completion(Answer, frozen=True, kw_only=True):
