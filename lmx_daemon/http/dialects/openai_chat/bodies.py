@@ -17,7 +17,7 @@ MAX_TOKEN = 2**31 - 1
 """Largest token id, above any vocabulary. A number that no frame can carry is refused here, by its field."""
 MAX_COUNT = 2**53
 
-Token = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKEN)]
+TokenId = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKEN)]
 MaxTokens = Annotated[int, msgspec.Meta(ge=-1, le=MAX_COUNT)]
 
 
@@ -33,7 +33,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     min_p: Probability | None = None
     max_tokens: MaxTokens | None = None
     stop: str | list[str] | None = None
-    stop_token_ids: Annotated[list[Token], msgspec.Meta(max_length=64)] | None = None
+    stop_token_ids: Annotated[list[TokenId], msgspec.Meta(max_length=64)] | None = None
     """Token ids that end an answer, in addition to the model's own. The name is vLLM's."""
     seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     presence_penalty: Penalty | None = None
@@ -119,7 +119,7 @@ class ChatBody(Body, frozen=True, kw_only=True):
 
 
 class CompletionBody(Body, frozen=True, kw_only=True):
-    prompt: str | list[str | Token | list[Token]]
+    prompt: str | list[str | TokenId | list[TokenId]]
     logprobs: Annotated[int, msgspec.Meta(ge=0, le=5)] | None = None
     echo: bool | None = None
     best_of: int | None = None
