@@ -12,7 +12,7 @@ from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.generation import Event, Loading, Prefill, Queued
 from lmx_daemon.http.operation import Operation
 
-Progress = Loading | Queued | Prefill
+ProgressEvent = Loading | Queued | Prefill
 """Events of a request that has no output yet."""
 
 
@@ -66,7 +66,7 @@ class Dialect(Protocol):
     def any_body_type(self) -> bool:
         """Whether bodies are JSON whatever their Content-Type. Browsers are refused by their Origin in any case."""
 
-    def progress(self, event: Progress) -> bytes:
+    def progress(self, event: ProgressEvent) -> bytes:
         """Return bytes that clients ignore and that report `event`; b"" where the form has none."""
 
     def error(self, error: LmxError) -> ErrorResponse:

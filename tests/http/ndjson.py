@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.generation import Delta, Event, Finished, Generate, Loading, Prefill, Queued, Text
 from lmx_daemon.http.context import AnyRequest, context_of
-from lmx_daemon.http.dialect import ErrorResponse, Progress
+from lmx_daemon.http.dialect import ErrorResponse, ProgressEvent
 from lmx_daemon.http.operation import Operation
 from lmx_daemon.http.service import ModelService
 
@@ -74,7 +74,7 @@ class NdJson:
     def operations(self) -> Sequence[Operation]:
         return ()
 
-    def progress(self, event: Progress) -> bytes:
+    def progress(self, event: ProgressEvent) -> bytes:
         match event:
             case Loading(stage=stage):
                 return line({"status": f"loading {stage}"})

@@ -7,7 +7,7 @@ import msgspec
 from lmx_daemon.contract.errors import LmxError, NotFoundError
 from lmx_daemon.http.admin import library_routes, pull_routes, routes
 from lmx_daemon.http.admin.lines import STREAM_TYPE
-from lmx_daemon.http.dialect import ErrorResponse, Progress
+from lmx_daemon.http.dialect import ErrorResponse, ProgressEvent
 from lmx_daemon.http.operation import Operation
 
 
@@ -25,7 +25,7 @@ class Admin:
         """Return nothing: the client library is the description of the admin socket."""
         return ()
 
-    def progress(self, event: Progress) -> bytes:
+    def progress(self, event: ProgressEvent) -> bytes:
         """Return nothing: the stream carries every event as a line."""
         return b""
 

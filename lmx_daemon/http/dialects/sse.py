@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.contract.generation import Loading, Prefill, Queued
-from lmx_daemon.http.dialect import Progress
+from lmx_daemon.http.dialect import ProgressEvent
 
 STREAM_TYPE = "text/event-stream; charset=utf-8"
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -16,7 +16,7 @@ def data(value: Any) -> bytes:
     return b"data: " + msgspec.json.encode(value) + b"\n\n"
 
 
-def progress(event: Progress) -> bytes:
+def progress(event: ProgressEvent) -> bytes:
     """Return a comment that reports how far a request without output is. Clients skip comments; curl shows them."""
     match event:
         case Loading(stage=stage, fraction=fraction):

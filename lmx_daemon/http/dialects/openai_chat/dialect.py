@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from lmx_daemon.contract.errors import LmxError, NotFoundError
-from lmx_daemon.http.dialect import ErrorResponse, Progress
+from lmx_daemon.http.dialect import ErrorResponse, ProgressEvent
 from lmx_daemon.http.dialects import sse
 from lmx_daemon.http.dialects.openai_chat.errors import openai_error
 from lmx_daemon.http.dialects.openai_chat.routes import ROUTES
@@ -28,7 +28,7 @@ class OpenAIChat:
 
         return OPERATIONS
 
-    def progress(self, event: Progress) -> bytes:
+    def progress(self, event: ProgressEvent) -> bytes:
         """Return a comment of server-sent events."""
         return sse.progress(event)
 
