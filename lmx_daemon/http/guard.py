@@ -32,11 +32,11 @@ from lmx_daemon.http.errors import headers_of
 from lmx_daemon.http.server.body_reader import BodyReader, RequestBytes
 from lmx_daemon.settings.schema import ServerSettings
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+AsgiScope = MutableMapping[str, Any]
+AsgiMessage = MutableMapping[str, Any]
+AsgiReceive = Callable[[], Awaitable[AsgiMessage]]
+AsgiSend = Callable[[AsgiMessage], Awaitable[None]]
+AsgiApp = Callable[[AsgiScope, AsgiReceive, AsgiSend], Awaitable[None]]
 
 IDENTITY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 OPEN_PATHS = frozenset({"/health"})
@@ -63,7 +63,7 @@ class PublicGuard:
     """The guard of the public app."""
 
     def __init__(
-        self, app: App, dialects: Dialects, settings: Callable[[], ServerSettings], bound: str, bodies: BodyReader
+        self, app: AsgiApp, dialects: Dialects, settings: Callable[[], ServerSettings], bound: str, bodies: BodyReader
     ) -> None:
         self._app = app
         self._dialects = dialects
@@ -72,7 +72,7 @@ class PublicGuard:
         self._bound = bound
         self._allowed: AllowedNames | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: AsgiReceive, send: AsgiSend) -> None:
         if scope["type"] != "http":
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
@@ -127,7 +127,7 @@ class PublicGuard:
             self._allowed = AllowedNames(settings, allowed_hosts(settings, self._bound), origins)
         return self._allowed
 
-    def _principal(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> Principal:
+    def _principal(self, scope: AsgiScope, headers: list[tuple[bytes, bytes]]) -> Principal:
         """Return the identity that the request acts for. Raise AuthenticationError."""
         settings = self._settings()
         key = settings.api_key
@@ -151,11 +151,11 @@ class AllowedNames:
 class AdminGuard:
     """The guard of the admin app. The socket's mode admits its owner only, so the protocol is all that is checked."""
 
-    def __init__(self, app: App, dialects: Dialects) -> None:
+    def __init__(self, app: AsgiApp, dialects: Dialects) -> None:
         self._app = app
         self._dialects = dialects
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: AsgiReceive, send: AsgiSend) -> None:
         if scope["type"] != "http":
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
@@ -245,11 +245,11 @@ def cors(origin: str) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def bounded(receive: Receive, limit: int, held: RequestBytes) -> Receive:
+def bounded(receive: AsgiReceive, limit: int, held: RequestBytes) -> AsgiReceive:
     """Return `receive` that counts the body's bytes in `held`, and raises TooLargeError above `limit` bytes."""
     taken = 0
 
-    async def bounded_receive() -> Message:
+    async def bounded_receive() -> AsgiMessage:
         nonlocal taken
         message = await receive()
         size = len(message.get("body", b""))
@@ -262,8 +262,8 @@ def bounded(receive: Receive, limit: int, held: RequestBytes) -> Receive:
     return bounded_receive
 
 
-def with_headers(send: Send, extra: list[tuple[bytes, bytes]]) -> Send:
-    async def send_with_headers(message: Message) -> None:
+def with_headers(send: AsgiSend, extra: list[tuple[bytes, bytes]]) -> AsgiSend:
+    async def send_with_headers(message: AsgiMessage) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", ()), *extra]
         await send(message)
@@ -272,14 +272,14 @@ def with_headers(send: Send, extra: list[tuple[bytes, bytes]]) -> Send:
 
 
 async def refuse(
-    send: Send, refusal: ErrorResponse, headers: Mapping[str, str], extra: list[tuple[bytes, bytes]]
+    send: AsgiSend, refusal: ErrorResponse, headers: Mapping[str, str], extra: list[tuple[bytes, bytes]]
 ) -> None:
     """Send the answer of a request that the guard does not let through."""
     more = [(name.encode(), value.encode()) for name, value in headers.items()]
     await answer(send, refusal.status, refusal.body, [*extra, *more, JSON])
 
 
-async def answer(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+async def answer(send: AsgiSend, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
     length = [] if status == 204 else [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
     await send({"type": "http.response.body", "body": body})
