@@ -46,7 +46,7 @@ HANG_UP_SECONDS = 0.8
 EXIT_NO_ENGINE = 3
 EXIT_FAILED = 4
 
-Send = Callable[[Any], None]
+SendFrame = Callable[[Any], None]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Engine(Protocol):
         ...
 
 
-OpenEngine = Callable[[Send, HeartbeatCounters], Engine]
+OpenEngine = Callable[[SendFrame, HeartbeatCounters], Engine]
 """Imports an engine and returns it. Raises LmxError if it is missing."""
 
 

@@ -12,7 +12,7 @@ from lmx_daemon.contract.errors import EngineMissingError
 from lmx_daemon.contract.frames import Capabilities, Events, Grant, Load, Loaded, MemoryUse
 from lmx_daemon.contract.generation import Delta, Ending, Event, Finished, Started, Text, Usage
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
-from lmx_daemon.worker.program import EngineInfo, Send, run
+from lmx_daemon.worker.program import EngineInfo, SendFrame, run
 from lmx_daemon.worker.submissions import Submission
 
 ANSWER = ("one ", "two ", "three")
@@ -31,7 +31,7 @@ class FakeEngine:
 
     info = EngineInfo("fake", {"fake": "1"}, "no device")
 
-    def __init__(self, send: Send, counters: HeartbeatCounters) -> None:
+    def __init__(self, send: SendFrame, counters: HeartbeatCounters) -> None:
         self._send = send
         self._counters = counters
         self._inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
@@ -96,7 +96,7 @@ def prompt_of(submission: Submission) -> str:
     return prompt.text if isinstance(prompt, Text) else ""
 
 
-def open_engine(send: Send, counters: HeartbeatCounters) -> FakeEngine:
+def open_engine(send: SendFrame, counters: HeartbeatCounters) -> FakeEngine:
     if os.environ.get(IS_MISSING):
         raise EngineMissingError("the fake engine is missing", hint="unset the variable")
     return FakeEngine(send, counters)

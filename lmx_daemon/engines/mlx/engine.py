@@ -16,11 +16,11 @@ from lmx_daemon.engines.mlx.commands import Drop, Stop
 from lmx_daemon.engines.mlx.install_hint import repair_command
 from lmx_daemon.engines.mlx.text.prompt_thread import PromptThread
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
-from lmx_daemon.worker.program import EngineInfo, Send
+from lmx_daemon.worker.program import EngineInfo, SendFrame
 from lmx_daemon.worker.template_child import TemplateChild
 
 
-def open_engine(send: Send, counters: HeartbeatCounters) -> "MlxEngine":
+def open_engine(send: SendFrame, counters: HeartbeatCounters) -> "MlxEngine":
     """Import MLX and return the engine. Raises EngineMissingError."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
@@ -54,7 +54,7 @@ def import_mlx() -> EngineInfo:
 class MlxEngine:
     """The runner (engine thread), the prompt thread and the template child of one worker."""
 
-    def __init__(self, info: EngineInfo, send: Send, counters: HeartbeatCounters) -> None:
+    def __init__(self, info: EngineInfo, send: SendFrame, counters: HeartbeatCounters) -> None:
         from lmx_daemon.engines.mlx.runner import Runner
 
         self.info = info
