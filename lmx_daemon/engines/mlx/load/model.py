@@ -15,7 +15,7 @@ from lmx_daemon.contract.frames import Capabilities, TextOptions
 from lmx_daemon.engines.mlx import platform
 from lmx_daemon.engines.mlx.load.model_check import check_model
 
-Progress = Callable[[str, float | None], None]
+ReportProgress = Callable[[str, float | None], None]
 UNLIMITED_CONTEXT = 32_768
 """Context length of models whose files have no limit (state-space models)."""
 ABSURD_CONTEXT = 100_000_000
@@ -40,7 +40,7 @@ class LoadedModel:
     note: str
 
 
-def load(path: Path, options: TextOptions, progress: Progress, trusted: bool = False) -> LoadedModel:
+def load(path: Path, options: TextOptions, progress: ReportProgress, trusted: bool = False) -> LoadedModel:
     """Load the model in `path`. Engine thread only.
 
     Raises UntrustedModelError, ModelLoadError, and any exception that foreign files cause in mlx-lm.
@@ -75,7 +75,7 @@ def dtype_of(model: Any) -> str:
     return str(max(set(kinds), key=kinds.count)).removeprefix("mlx.core.") if kinds else "unknown"
 
 
-def _evaluate(model: Any, progress: Progress) -> None:
+def _evaluate(model: Any, progress: ReportProgress) -> None:
     parameters = [value for _, value in tree_flatten(model.parameters())]
     total = sum(value.nbytes for value in parameters) or 1
     begun = done = pending = 0
