@@ -24,7 +24,7 @@ from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.storage.benchmark import ClientMachine, MeasuredTest, Measurement, Report, ServerResult
 
-Progress = Callable[[str], None]
+ShowProgress = Callable[[str], None]
 
 
 @dataclass
@@ -44,7 +44,7 @@ async def run(
     options: RequestOptions,
     warm: bool = True,
     seconds: float | None = None,
-    progress: Progress = lambda _: None,
+    progress: ShowProgress = lambda _: None,
 ) -> Report:
     """Run the workloads on the servers and return the report.
 
@@ -101,7 +101,7 @@ def fit(servers: Sequence[ServerUnderTest], workloads: Sequence[Workload]) -> tu
 
 
 async def _measured(
-    servers: Sequence[ServerUnderTest], workload: Workload, rounds: int, until: float, progress: Progress
+    servers: Sequence[ServerUnderTest], workload: Workload, rounds: int, until: float, progress: ShowProgress
 ) -> list[MeasuredTest]:
     """Run up to `rounds` rounds, at least one, and start none after the monotonic time `until`."""
     collected: dict[str, Collected] = {}
