@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from lmx_cli.bench import plot
-from lmx_cli.bench.figures import Figure, first_token, gap, rate, ratio
+from lmx_cli.bench.figures import Metric, first_token, gap, rate, ratio
 from lmx_cli.bench.report import cells
 from lmx_cli.bench.run import this_machine
 from lmx_daemon.contract.units import latency
@@ -171,7 +171,7 @@ def lifetimes(figures: dict[str, float]) -> list[tuple[str, ...]]:
 def row(
     test: MeasuredTest,
     name: str,
-    figure: Figure,
+    figure: Metric,
     show: Callable[[float], str],
     *,
     better: Callable[..., tuple[float, ServerResult]],

@@ -112,10 +112,10 @@ def _median_spread(spreads: Sequence[Spread | None]) -> Spread | None:
     )
 
 
-Figure = Callable[[Measurement], float | None]
+Metric = Callable[[Measurement], float | None]
 
 
-def ratio(first: ServerResult, second: ServerResult, figure: Figure) -> float | None:
+def ratio(first: ServerResult, second: ServerResult, figure: Metric) -> float | None:
     """Return the median over rounds of first / second, for rounds in which both servers have the figure.
 
     Rounds are compared pairwise because a disturbance of the machine affects both servers of a round.
@@ -132,9 +132,9 @@ def rate(measurement: Measurement) -> float | None:
     return measurement.rate
 
 
-def first_token(point: str) -> Figure:
+def first_token(point: str) -> Metric:
     return lambda measured: None if measured.first_token is None else getattr(measured.first_token, point)
 
 
-def gap(point: str) -> Figure:
+def gap(point: str) -> Metric:
     return lambda measured: None if measured.gap is None else getattr(measured.gap, point)

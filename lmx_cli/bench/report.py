@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from lmx_cli.bench.figures import Figure, first_token, gap, rate, ratio
+from lmx_cli.bench.figures import Metric, first_token, gap, rate, ratio
 from lmx_daemon.contract.units import latency, size
 from lmx_daemon.storage.benchmark import MeasuredTest, Measurement, Report, ServerResult, Spread
 
 COLUMNS = ("tok/s", "TTFT 50", "95", "99 %", "gap 50", "95", "99 %", "longest", "failed")
-FIGURES: tuple[Figure, ...] = (
+FIGURES: tuple[Metric, ...] = (
     rate,
     first_token("p50"),
     first_token("p95"),
