@@ -31,7 +31,7 @@ import msgspec
 import peers
 import psutil
 
-from lmx_cli.bench.figures import Sample
+from lmx_cli.bench.figures import RoundResponses
 from lmx_cli.bench.prompts import message, words
 from lmx_cli.bench.run import run
 from lmx_cli.bench.server import ServerUnderTest
@@ -75,7 +75,7 @@ class GreedyAndSampled(Workload):
     def context(self) -> int:
         return self.greedy.context
 
-    async def round(self, server: ServerUnderTest, key: str) -> list[Sample]:
+    async def round(self, server: ServerUnderTest, key: str) -> list[RoundResponses]:
         order = (self.sampled, self.greedy) if key[-1] in "13579" else (self.greedy, self.sampled)
         samples = [sample for workload in order for sample in await workload.round(server, key)]
         return sorted(samples, key=lambda sample: sample.name)

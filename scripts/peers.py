@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lmx_cli.bench.figures import Sample
+from lmx_cli.bench.figures import RoundResponses
 from lmx_cli.bench.own import resident
 from lmx_cli.bench.server import ServerUnderTest
 from lmx_cli.bench.wire import TimedResponse
@@ -226,8 +226,8 @@ class InProcess(ServerUnderTest):
 class StreamsAnywhere(Streams):
     """Streams that also run on mlx-lm in process."""
 
-    async def round(self, server: ServerUnderTest, key: str) -> list[Sample]:
+    async def round(self, server: ServerUnderTest, key: str) -> list[RoundResponses]:
         if not isinstance(server, InProcess):
             return await super().round(server, key)
         responses = server.burst(self.streams, self.prompt_tokens, self.answer_tokens)
-        return [Sample(self.name, responses, None, self.streams, self.prompt_tokens, self.answer_tokens)]
+        return [RoundResponses(self.name, responses, None, self.streams, self.prompt_tokens, self.answer_tokens)]

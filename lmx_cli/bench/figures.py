@@ -11,7 +11,7 @@ from lmx_daemon.storage.benchmark import Measurement, ServerResult, Spread
 
 
 @dataclass(frozen=True)
-class Sample:
+class RoundResponses:
     """Responses that one round of a workload collected under one test name."""
 
     name: str
@@ -50,7 +50,7 @@ def gaps(response: TimedResponse, window: tuple[float, float] | None = None) -> 
     return [later - earlier for earlier, later in pairs]
 
 
-def measure(sample: Sample, memory: int | None = None) -> Measurement:
+def measure(sample: RoundResponses, memory: int | None = None) -> Measurement:
     """Return the measurement of one round of one test.
 
     Responses that the workload cancelled contribute gaps. They count neither as errors nor towards token counts.

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from lmx_cli.bench.figures import Sample, measure, median_of
+from lmx_cli.bench.figures import RoundResponses, measure, median_of
 from lmx_cli.bench.server import MemoryWatch, ServerUnderTest
 from lmx_cli.bench.workloads import RequestOptions, Workload
 from lmx_daemon.contract.errors import LmxError
@@ -32,7 +32,7 @@ class Collected:
     """Measurements of one test so far: the rounds of each server in order, and a sample that describes the test."""
 
     workload: str
-    sample: Sample
+    sample: RoundResponses
     rounds: dict[str, list[Measurement]]
 
 

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lmx_cli.bench.figures import Sample
+from lmx_cli.bench.figures import RoundResponses
 from lmx_cli.bench.prompts import message, words
 from lmx_cli.bench.server import ServerUnderTest
 from lmx_cli.bench.wire import Exchange, TimedResponse
@@ -50,7 +50,7 @@ class Workload(ABC):
         """Tokens that the longest prompt and its answer need."""
 
     @abstractmethod
-    async def round(self, server: ServerUnderTest, key: str) -> list[Sample]: ...
+    async def round(self, server: ServerUnderTest, key: str) -> list[RoundResponses]: ...
 
     async def warm_up(self, server: ServerUnderTest) -> None:
         """Run once before the first round, so that the server has compiled and allocated what it needs."""
@@ -109,14 +109,14 @@ class Streams(Workload):
     def context(self) -> int:
         return self.prompt_tokens + self.answer_tokens
 
-    async def round(self, server: ServerUnderTest, key: str) -> list[Sample]:
+    async def round(self, server: ServerUnderTest, key: str) -> list[RoundResponses]:
         exchanges = [
             self.request(server, i, self.prompt(server, self.prompt_tokens, f"{key} {i}"), self.answer_tokens)
             for i in range(self.streams)
         ]
         responses = await self.send_all(exchanges, self.every)
         return [
-            Sample(
+            RoundResponses(
                 self.name,
                 responses,
                 streams=self.streams,
@@ -156,7 +156,7 @@ class Interference(Workload):
     async def warm_up(self, server: ServerUnderTest) -> None:
         await self._send_prompt(server, self.long_tokens)
 
-    async def round(self, server: ServerUnderTest, key: str) -> list[Sample]:
+    async def round(self, server: ServerUnderTest, key: str) -> list[RoundResponses]:
         running = [
             self.request(server, i, self.prompt(server, self.prompt_tokens, f"{key} {i}"), self.answer_tokens)
             for i in range(self.streams)
@@ -174,10 +174,10 @@ class Interference(Workload):
         window = (late[0].sent, max(first))
         parts = {"the long one": late[:1], "a short one behind it": late[1:]}
         return [
-            Sample(
+            RoundResponses(
                 f"{self.name}: the streams", responses, window, self.streams, self.prompt_tokens, self.answer_tokens
             ),
-            *(Sample(f"{self.name}: {part}", found, None, 1, self.long_tokens) for part, found in parts.items()),
+            *(RoundResponses(f"{self.name}: {part}", found, None, 1, self.long_tokens) for part, found in parts.items()),
         ]
 
 
@@ -203,7 +203,7 @@ class Prefix(Workload):
     async def warm_up(self, server: ServerUnderTest) -> None:
         await self._send_prompt(server, self.prefix_tokens)
 
-    async def round(self, server: ServerUnderTest, key: str) -> list[Sample]:
+    async def round(self, server: ServerUnderTest, key: str) -> list[RoundResponses]:
         system = message("system", words(server.scale.words(self.prefix_tokens), f"{self.options.seed} prefix {key}"))
         questions = [message("user", words(12, f"{self.options.seed} question {key} {i}")) for i in range(3)]
         first = [system, questions[0]]
@@ -214,7 +214,7 @@ class Prefix(Workload):
         second = await self._one(server, 3, turn)
         parts = {"new": cold, "another question": other, "the same again": again, "second turn": second}
         return [
-            Sample(
+            RoundResponses(
                 f"{self.name}: {part}", [response], prompt_tokens=self.prefix_tokens, answer_tokens=self.answer_tokens
             )
             for part, response in parts.items()

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmx_cli.bench.figures import Sample, first_token, gap, gaps, measure, median_of, percentile, rate, ratio, spread
+from lmx_cli.bench.figures import RoundResponses, first_token, gap, gaps, measure, median_of, percentile, rate, ratio, spread
 from lmx_cli.bench.wire import TimedResponse
 from lmx_daemon.storage.benchmark import Measurement, ServerResult
 
@@ -54,39 +54,39 @@ class TestGaps:
 
 class TestMeasure:
     def test_rate_covers_all_streams_from_the_first_request_to_the_last_end(self) -> None:
-        found = measure(Sample("x", [response(10, 11, 12), response(11, 12, 13, 14)]))
+        found = measure(RoundResponses("x", [response(10, 11, 12), response(11, 12, 13, 14)]))
         assert (found.tokens, found.seconds, found.rate) == (5, 4, 1.25)
         assert found.first_token is not None and found.first_token.count == 2
 
     def test_the_token_count_of_the_server_takes_precedence(self) -> None:
         counted = response(0, 1, 2)
         counted.completion_tokens = 9
-        assert measure(Sample("x", [counted])).tokens == 9
+        assert measure(RoundResponses("x", [counted])).tokens == 9
 
     def test_a_failed_response_counts_as_an_error_only(self) -> None:
-        found = measure(Sample("x", [response(0, 1, 2), response(0, 50, 99, error="gone")]))
+        found = measure(RoundResponses("x", [response(0, 1, 2), response(0, 50, 99, error="gone")]))
         assert (found.requests, found.errors, found.error, found.tokens, found.seconds) == (2, 1, "gone", 2, 2)
         assert found.gap is not None and found.gap.longest == 1
 
     def test_figures_are_none_when_all_responses_failed(self) -> None:
-        found = measure(Sample("x", [response(0, error="refused")]))
+        found = measure(RoundResponses("x", [response(0, error="refused")]))
         assert (found.errors, found.rate, found.first_token, found.gap, found.seconds) == (1, None, None, None, 0)
 
     def test_cancelled_streams_have_gaps_but_no_rate(self) -> None:
-        found = measure(Sample("x", [response(0, 1, 2, 3, cancelled=True)], window=(0, 3)))
+        found = measure(RoundResponses("x", [response(0, 1, 2, 3, cancelled=True)], window=(0, 3)))
         assert found.rate is None and found.errors == 0
         assert found.gap is not None and found.gap.count == 2
 
 
 class TestRounds:
     def test_rounds_are_combined_as_medians_sums_and_maximum(self) -> None:
-        rounds = [measure(Sample("x", [response(0, 1, 1 + step)]), memory) for step, memory in ((1, 5), (9, 7), (2, 6))]
+        rounds = [measure(RoundResponses("x", [response(0, 1, 1 + step)]), memory) for step, memory in ((1, 5), (9, 7), (2, 6))]
         found = median_of(rounds)
         assert found.gap is not None
         assert (found.gap.p50, found.gap.count, found.requests, found.tokens, found.memory) == (2, 3, 3, 6, 7)
 
     def test_rounds_without_a_figure_are_ignored(self) -> None:
-        good, bad = measure(Sample("x", [response(0, 1, 2)])), measure(Sample("x", [response(0, error="no")]))
+        good, bad = measure(RoundResponses("x", [response(0, 1, 2)])), measure(RoundResponses("x", [response(0, error="no")]))
         found = median_of([bad, good, bad])
         assert (found.rate, found.errors, found.error) == (1.0, 2, "no")
 
