@@ -15,7 +15,7 @@ from lmx_daemon.engines.mlx import patches, platform
 from lmx_daemon.engines.mlx.batch import padded_prefill
 from lmx_daemon.engines.mlx.batch.decode import CACHE_STEP, Decode
 from lmx_daemon.engines.mlx.batch.groups import fork
-from lmx_daemon.engines.mlx.batch.prefill import Pace, Prompt, choose_pieces
+from lmx_daemon.engines.mlx.batch.prefill import Pace, PrefillPrompt, choose_pieces
 from lmx_daemon.engines.mlx.batch.step import FailedRows, PrefillProgress, Row, StepResult
 from lmx_daemon.engines.mlx.load.probe import ModelAbilities, probe_model
 
@@ -23,7 +23,7 @@ FOLDED = 64
 """Length of a prompt's last piece up to which the prompt's last token is computed with it. Only that token's logits are
 needed, but the model computes the logits of every token in a call."""
 
-Piece = tuple[Prompt, int]
+Piece = tuple[PrefillPrompt, int]
 """A prompt, and the number of its tokens that one step computes."""
 
 
@@ -43,7 +43,7 @@ class Batch:
         self._ids = itertools.count()
         self._arrivals = itertools.count()
         self._turn = 0
-        self._prompts: list[Prompt] = []
+        self._prompts: list[PrefillPrompt] = []
         self._asked: dict[int, Row] = {}
         """Rows in prefill."""
         self._launch_blocks = platform.backend().blocks_when_queued
@@ -89,7 +89,7 @@ class Batch:
             if type(part) is KVCache:  # allocate the whole prompt at once, instead of copying with every piece
                 part.step = max(CACHE_STEP, -(-(len(tokens) - cached) // CACHE_STEP) * CACHE_STEP)
         self._asked.update(zip(ids, rows, strict=True))
-        self._prompts.append(Prompt(list(ids), tokens, cache, cached, next(self._arrivals)))
+        self._prompts.append(PrefillPrompt(list(ids), tokens, cache, cached, next(self._arrivals)))
         for position in checkpoints:
             self.checkpoint(ids[0], position)
         return ids
@@ -189,13 +189,13 @@ class Batch:
             self._advance(prompt, count, result)
         return call
 
-    def _call(self, prompt: Prompt, count: int) -> mx.array:
+    def _call(self, prompt: PrefillPrompt, count: int) -> mx.array:
         """Return the logits [1, count, vocabulary] of the prompt's next tokens."""
         piece = mx.array([prompt.tokens[prompt.done : prompt.done + count]])
         logits: mx.array = self._model(piece, cache=prompt.cache)
         return logits
 
-    def _advance(self, prompt: Prompt, count: int, result: StepResult) -> None:
+    def _advance(self, prompt: PrefillPrompt, count: int, result: StepResult) -> None:
         prompt.done += count
         self.prefill_tokens += count
         cache = fork(prompt.cache) if prompt.done in prompt.checkpoints else None
@@ -209,7 +209,7 @@ class Batch:
         ends = prompt.done + count in prompt.checkpoints
         return len(prompt.rows) == 1 and count == prompt.left < FOLDED and not ends
 
-    def _finish(self, prompt: Prompt, count: int, result: StepResult) -> list[Piece]:
+    def _finish(self, prompt: PrefillPrompt, count: int, result: StepResult) -> list[Piece]:
         """Compute the last piece of a single row together with the prompt's last token, in one call instead of two."""
         try:
             with patches.known_inputs():
@@ -233,11 +233,11 @@ class Batch:
                 self._fail(prompt, error, result)
         return [(prompt.done - count, count) for prompt, count in computing]
 
-    def _fail(self, prompt: Prompt, error: Exception, result: StepResult) -> None:
+    def _fail(self, prompt: PrefillPrompt, error: Exception, result: StepResult) -> None:
         result.failed.append(FailedRows(tuple(prompt.rows), error))
         self.remove(prompt.rows)
 
-    def _join(self, prompt: Prompt) -> None:
+    def _join(self, prompt: PrefillPrompt) -> None:
         for number, row in enumerate(prompt.rows):
             last = number == len(prompt.rows) - 1
             self._decode.join(row, self._asked.pop(row), prompt.tokens, prompt.cache if last else fork(prompt.cache))

@@ -27,7 +27,7 @@ WEIGHT = 0.5
 
 
 @dataclass(eq=False)
-class Prompt:
+class PrefillPrompt:
     """One prompt in prefill. Several rows may share it (n > 1)."""
 
     rows: list[int]
@@ -94,13 +94,13 @@ def _depth(held: int) -> int:
     return max(held, FLAT_DEPTH).bit_length()
 
 
-def choose_pieces(prompts: Sequence[Prompt], pace: Pace, live: bool, turn: int) -> list[tuple[Prompt, int]]:
+def choose_pieces(prompts: Sequence[PrefillPrompt], pace: Pace, live: bool, turn: int) -> list[tuple[PrefillPrompt, int]]:
     """Return the prompts that come next, each with the number of its tokens to compute.
 
     In even turns the shortest prompt goes first, so that it does not wait behind a long one. In odd turns the oldest
     goes first, so that none starves. A piece that would leave only a few tokens takes them too.
     """
-    chosen: list[tuple[Prompt, int]] = []
+    chosen: list[tuple[PrefillPrompt, int]] = []
     share = 1.0
     for prompt in sorted(prompts, key=lambda prompt: (0 if turn % 2 else prompt.left, prompt.arrival)):
         whole = pace.budget(prompt.done, live)

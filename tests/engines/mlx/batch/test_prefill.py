@@ -9,13 +9,13 @@ from lmx_daemon.engines.mlx.batch.prefill import (
     LIVE_SECONDS,
     MIN_TOKENS,
     Pace,
-    Prompt,
+    PrefillPrompt,
     choose_pieces,
 )
 
 
-def prompt(left: int, arrival: int = 0, done: int = 0) -> Prompt:
-    return Prompt([arrival], range(done + left + 1), [], done, arrival)
+def prompt(left: int, arrival: int = 0, done: int = 0) -> PrefillPrompt:
+    return PrefillPrompt([arrival], range(done + left + 1), [], done, arrival)
 
 
 class Fixed(Pace):
@@ -28,7 +28,7 @@ class Fixed(Pace):
         return self._max_tokens
 
 
-def chosen(prompts: list[Prompt], budget: int, turn: int) -> list[tuple[int, int]]:
+def chosen(prompts: list[PrefillPrompt], budget: int, turn: int) -> list[tuple[int, int]]:
     return [(one.arrival, count) for one, count in choose_pieces(prompts, Fixed(budget), True, turn)]
 
 
