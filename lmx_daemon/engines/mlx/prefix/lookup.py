@@ -7,7 +7,7 @@ import numpy as np
 
 from lmx_daemon.engines.mlx.prefix.cache import PrefixHit
 from lmx_daemon.engines.mlx.prefix.disk_read import DiskRead
-from lmx_daemon.engines.mlx.prefix.miss_report import Tokens
+from lmx_daemon.engines.mlx.prefix.miss_report import TokenArray
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class PrefixLookup:
     """Running row whose prefix is waited for."""
     position: int = 0
     """Length of the prefix that `source` is to store."""
-    array: Tokens = field(init=False)
+    array: TokenArray = field(init=False)
 
     def __post_init__(self) -> None:
         self.array = np.asarray(self.tokens, np.int32)

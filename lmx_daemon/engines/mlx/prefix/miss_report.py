@@ -22,7 +22,7 @@ AROUND = 12
 """Tokens on each side of the first difference that are decoded for the report."""
 CLOCK = re.compile(r"\d{1,2}:\d{2}|\d{4}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\b1[6-9]\d{8}\b")
 
-Tokens = npt.NDArray[np.int32]
+TokenArray = npt.NDArray[np.int32]
 
 
 class RecentPrompts:
@@ -31,21 +31,21 @@ class RecentPrompts:
     def __init__(self, decode: Callable[[list[int]], str], think: str | None) -> None:
         self._decode = decode
         self._think = think
-        self._prompts: deque[tuple[str, Tokens]] = deque(maxlen=RECENT)
+        self._prompts: deque[tuple[str, TokenArray]] = deque(maxlen=RECENT)
 
-    def add(self, namespace: str, tokens: Tokens) -> None:
+    def add(self, namespace: str, tokens: TokenArray) -> None:
         """Add a prompt that starts."""
         self._prompts.append((namespace, tokens))
 
-    def truncate(self, tokens: Tokens, held: int) -> None:
+    def truncate(self, tokens: TokenArray, held: int) -> None:
         """Cut a prompt that ended early to the `held` tokens that were computed: only those can be missed."""
         for place, (namespace, other) in enumerate(self._prompts):
             if other is tokens and held < len(tokens) - 1:
                 self._prompts[place] = namespace, tokens[:held]
 
-    def nearest(self, namespace: str, tokens: Tokens) -> tuple[Tokens | None, int]:
+    def nearest(self, namespace: str, tokens: TokenArray) -> tuple[TokenArray | None, int]:
         """Return the prompt with the longest common prefix, and its length."""
-        best: tuple[Tokens | None, int] = None, -1
+        best: tuple[TokenArray | None, int] = None, -1
         for other, earlier in self._prompts:
             if other == namespace and may_share(earlier, tokens, best[1] + 1):
                 common = common_length(earlier, tokens)
@@ -53,7 +53,7 @@ class RecentPrompts:
         return best[0], max(best[1], 0)
 
     def explain(
-        self, nearest: Tokens | None, tokens: Tokens, common: int, cached: int, *, trimmable: bool
+        self, nearest: TokenArray | None, tokens: TokenArray, common: int, cached: int, *, trimmable: bool
     ) -> tuple[int | None, str]:
         """Return the first differing position and the reason of a miss; "" if nothing more could be expected."""
         if cached > common:  # stored blocks can be older than the recent prompts, as after a restart
@@ -71,12 +71,12 @@ class RecentPrompts:
         return first, difference(was, now, common, self._think)
 
 
-def may_share(a: Tokens, b: Tokens, length: int) -> bool:
+def may_share(a: TokenArray, b: TokenArray, length: int) -> bool:
     """Return False for most prompts whose common prefix is shorter than `length`; compares one token only."""
     return length <= min(len(a), len(b)) and (length < 1 or bool(a[length - 1] == b[length - 1]))
 
 
-def common_length(a: Tokens, b: Tokens) -> int:
+def common_length(a: TokenArray, b: TokenArray) -> int:
     """Return the length of the common prefix."""
     length = min(len(a), len(b))
     different = np.flatnonzero(a[:length] != b[:length])
