@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
-from lmx_daemon.engines.mlx.sampling.processors import Constraint
+from lmx_daemon.engines.mlx.sampling.processors import TokenConstraint
 from lmx_daemon.engines.mlx.sampling.sampler import Logprobs
 
 
@@ -18,7 +18,7 @@ class Row:
     """Number of tokens at the end of its prompt that the row had generated itself before it was preempted."""
     stop_tokens: frozenset[int] = frozenset()
     """Token ids that end this row, besides the model's own."""
-    constraint: Constraint | None = None
+    constraint: TokenConstraint | None = None
     """Limit on its tokens; for a resumed row, advanced past the tokens that it had generated."""
 
 

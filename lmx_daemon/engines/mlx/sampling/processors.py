@@ -15,7 +15,7 @@ import numpy.typing as npt
 from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
 
 
-class Constraint(Protocol):
+class TokenConstraint(Protocol):
     """The tokens that one row may generate next, for example by a grammar."""
 
     def advance(self, token: int) -> None:
@@ -42,7 +42,7 @@ class SampledRow:
     params: SamplingParams
     counts: TokenCounts | None = None
     """Set for rows with penalties. It outlives the processors, which are rebuilt when the rows change."""
-    constraint: Constraint | None = None
+    constraint: TokenConstraint | None = None
 
 
 class LogitsProcessor(Protocol):
