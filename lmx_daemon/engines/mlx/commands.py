@@ -39,4 +39,4 @@ class Wake:
     """The arrival of data that a waiting request needs."""
 
 
-Command = Load | Grant | Ready | Drop | Stop | Wake
+EngineCommand = Load | Grant | Ready | Drop | Stop | Wake
