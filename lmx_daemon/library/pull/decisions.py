@@ -13,8 +13,8 @@ from lmx_daemon.library.pull.run import PullOutcome
 KEPT_ENDED = 20
 """Number of completed and cancelled pulls that stay in the list."""
 
-Command = Literal["pause", "resume", "cancel", "retry", "move"]
-PERMITTED: dict[Command, frozenset[JobState]] = {
+PullCommand = Literal["pause", "resume", "cancel", "retry", "move"]
+PERMITTED: dict[PullCommand, frozenset[JobState]] = {
     "pause": frozenset({"run", "pause"}),
     "resume": frozenset({"run", "pause", "failed"}),
     "retry": frozenset({"run", "pause", "failed", "cancelled", "done"}),
@@ -96,7 +96,7 @@ def superseded(records: Iterable[PullRecord], by: PullRecord) -> list[str]:
     return [r.id for r in ended if r.id != by.id and (r.repo, r.revision) == (by.repo, by.revision)]
 
 
-def check(record: PullRecord, command: Command) -> None:
+def check(record: PullRecord, command: PullCommand) -> None:
     """Raise ConflictError when a command has no meaning in the pull's state."""
     if record.state not in PERMITTED[command]:
         raise ConflictError(f"the pull of {record.repo} is {record.state}: nothing to {command}")

@@ -46,7 +46,7 @@ class TestDecisions:
     @pytest.mark.parametrize(
         ("verb", "wish"), [("pause", "done"), ("resume", "done"), ("cancel", "done"), ("move", "failed")]
     )
-    def test_command_without_meaning_is_refused(self, verb: decisions.Command, wish: str) -> None:
+    def test_command_without_meaning_is_refused(self, verb: decisions.PullCommand, wish: str) -> None:
         with pytest.raises(ConflictError):
             decisions.check(job("a", 1, wish), verb)
 
