@@ -21,7 +21,7 @@ import psutil
 from lmx_daemon.storage import json_views
 from lmx_daemon.storage.json_views import MEMORY_BYTES, tensors
 
-View = Literal["whole", "names", "tensors"]
+JsonView = Literal["whole", "names", "tensors"]
 IN_PROCESS_BYTES = 1024 * 1024
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
 MAX_INDEX_BYTES = 64 * 1024 * 1024
@@ -47,7 +47,7 @@ def read_model_file(file: Path, limit: int) -> bytes | None:
     return data if len(data) <= limit else None
 
 
-def read_object(file: Path, limit: int = MAX_CONFIG_BYTES, view: View = "whole") -> dict[str, Any] | None:
+def read_object(file: Path, limit: int = MAX_CONFIG_BYTES, view: JsonView = "whole") -> dict[str, Any] | None:
     """Return a JSON object, or None for anything else: missing, irregular, above `limit`, not JSON, not an object."""
     try:
         with open_model_file(file) as opened:
@@ -76,7 +76,7 @@ def read_tensors(file: Path) -> dict[str, Any] | None:
         return None
 
 
-def _decoded(opened: IO[bytes], size: int, view: View) -> dict[str, Any] | None:
+def _decoded(opened: IO[bytes], size: int, view: JsonView) -> dict[str, Any] | None:
     """Return the view of the JSON in the next `size` bytes. Raises OSError."""
     try:
         if size > IN_PROCESS_BYTES:
@@ -89,7 +89,7 @@ def _decoded(opened: IO[bytes], size: int, view: View) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _in_child(opened: IO[bytes], size: int, view: View) -> Any:
+def _in_child(opened: IO[bytes], size: int, view: JsonView) -> Any:
     """Return the view that json_views.py computes, or None if it exceeds a limit. Raises ValueError."""
     command = [sys.executable, "-I", "-S", str(Path(json_views.__file__)), view, str(size)]
     with subprocess.Popen(command, stdin=opened, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
