@@ -13,7 +13,7 @@ from lmx_daemon.settings.paths import check_folder
 
 DEFAULT_PORT = 1234
 
-Seconds = Annotated[float, Meta(gt=0, le=1e9)]
+Duration = Annotated[float, Meta(gt=0, le=1e9)]
 Positive = Annotated[int, Meta(ge=1)]
 Natural = Annotated[int, Meta(ge=0)]
 
@@ -94,11 +94,11 @@ class ServerSettings(Section, frozen=True):
         ),
     ] = 256
     stall_seconds: Annotated[
-        Seconds,
+        Duration,
         hot("Time in seconds after which a connection is closed whose client reads nothing."),
     ] = 30.0
     drain_seconds: Annotated[
-        Seconds,
+        Duration,
         hot("Time in seconds that running requests have to finish after a stop was requested."),
     ] = 10.0
 
@@ -119,7 +119,7 @@ class EngineSettings(Section, frozen=True):
         ),
     ] = "auto"
     memory_wait_seconds: Annotated[
-        Seconds,
+        Duration,
         hot("Time in seconds that a load waits for busy models whose memory it needs to become idle."),
     ] = 60.0
     wired: Annotated[
@@ -139,19 +139,19 @@ class EngineSettings(Section, frozen=True):
         hot("Maximum number of prompt tokens processed between two decode steps. Applies to the next load."),
     ] = 512
     load_seconds: Annotated[
-        Seconds,
+        Duration,
         hot("Time in seconds after which a load is ended that reads no bytes and reports no progress."),
     ] = 300.0
     hang_seconds: Annotated[
-        Seconds,
+        Duration,
         hot("Time in seconds after which a worker counts as hung that has work and finishes no step."),
     ] = 60.0
     leave_seconds: Annotated[
-        Seconds,
+        Duration,
         hot("Time in seconds between the request to leave and SIGTERM to a worker, and again until SIGKILL."),
     ] = 5.0
     idle_seconds: Annotated[
-        Seconds,
+        Duration,
         hot(
             "Time in seconds without use after which a model is unloaded that a request loaded. A model that a person "
             "loaded stays."
@@ -162,7 +162,7 @@ class EngineSettings(Section, frozen=True):
         hot("Failed starts of one model within `restart_window_seconds` after which it is refused for a while."),
     ] = 3
     restart_window_seconds: Annotated[
-        Seconds,
+        Duration,
         hot("Time in seconds for which a failed start of a model counts."),
     ] = 300.0
     sanitize_control_tokens: Annotated[
@@ -215,7 +215,7 @@ class LibrarySettings(Section, frozen=True):
         restart("Whether models that LM Studio downloaded are listed, in the place where they are."),
     ] = True
     trash_seconds: Annotated[
-        Seconds,
+        Duration,
         hot("Time in seconds for which a removed model can be restored."),
     ] = 86_400.0
     pulls_at_once: Annotated[
@@ -229,7 +229,7 @@ class LibrarySettings(Section, frozen=True):
         ),
     ] = None
     patience_seconds: Annotated[
-        Seconds,
+        Duration,
         hot("Time in seconds after which a pull fails that receives no bytes. It can be resumed."),
     ] = 300.0
 
