@@ -34,7 +34,7 @@ from lmx_tui.screens.dialogs import GoDialog, Pick
 from lmx_tui.screens.help import HelpDialog, keys_shown
 from lmx_tui.screens.models import ModelsScreen
 from lmx_tui.screens.monitor import MonitorScreen
-from lmx_tui.signals import Leave, end_on_signals
+from lmx_tui.signals import SignalHandler, end_on_signals
 from lmx_tui.theme import DEFAULT, load_themes, selection_colors
 from lmx_tui.typeahead import TypeAheadApp
 
@@ -69,7 +69,7 @@ class LmxApp(TypeAheadApp):
         retries: tuple[float, ...] = RETRY_SECONDS,
         version: str = VERSION,
         driver_class: type[Driver] | None = None,
-        leave: Leave | None = None,
+        leave: SignalHandler | None = None,
         log_file: str = "",
         debug: bool = False,
     ) -> None:

@@ -19,10 +19,10 @@ LEAVE_SECONDS = 2.0
 RESTORE = b"\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?2004l\x1b[?7h\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?1004l"
 """Sequences that end mouse and paste reporting, the keyboard protocol and the alternate screen, and show the cursor."""
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-Leave = Callable[[int, FrameType | None], None]
+SignalHandler = Callable[[int, FrameType | None], None]
 
 
-def end_at_once_on_signals() -> Leave:
+def end_at_once_on_signals() -> SignalHandler:
     """Make SIGTERM and SIGHUP restore the terminal's current attributes and end the process, while no app runs."""
     attributes: list[Any] | None = None
     with contextlib.suppress(termios.error, OSError, ValueError):
@@ -33,7 +33,7 @@ def end_at_once_on_signals() -> Leave:
     return leave
 
 
-def end_on_signals(app: App[Any], leave: Leave) -> None:
+def end_on_signals(app: App[Any], leave: SignalHandler) -> None:
     """Make SIGTERM and SIGHUP exit the app with 128 + the signal number; after LEAVE_SECONDS, call `leave`."""
     loop = asyncio.get_running_loop()
     for number in _handled_signals():
@@ -45,7 +45,7 @@ def _handled_signals() -> list[signal.Signals]:
     return [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
 
 
-def _end(app: App[Any], leave: Leave, number: int) -> None:
+def _end(app: App[Any], leave: SignalHandler, number: int) -> None:
     loop = asyncio.get_running_loop()
     for other in _handled_signals():
         loop.remove_signal_handler(other)
