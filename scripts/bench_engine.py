@@ -91,10 +91,10 @@ class MlxLmEngine:
             pass
 
 
-Engine = LmxEngine | MlxLmEngine
+MeasuredEngine = LmxEngine | MlxLmEngine
 
 
-def in_turn(engines: list[Engine], measure: Callable[[Engine], float], rounds: int = ROUNDS) -> dict[str, float]:
+def in_turn(engines: list[MeasuredEngine], measure: Callable[[MeasuredEngine], float], rounds: int = ROUNDS) -> dict[str, float]:
     found: dict[str, list[float]] = {engine.name: [] for engine in engines}
     for _ in range(rounds):
         for engine in engines:
@@ -102,7 +102,7 @@ def in_turn(engines: list[Engine], measure: Callable[[Engine], float], rounds: i
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def rate(engine: Engine, streams: int, answer: int = 96, sampled: SamplingParams | None = None) -> float:
+def rate(engine: MeasuredEngine, streams: int, answer: int = 96, sampled: SamplingParams | None = None) -> float:
     """Return tokens per second over all streams, including their prompts of 64 tokens."""
     begun, left = time.perf_counter(), streams
     for index in range(streams):
@@ -117,12 +117,12 @@ def report(label: str, found: dict[str, float], unit: str) -> None:
     print(f"{label:<46} lmx {ours:9.1f}   mlx-lm {theirs:9.1f} {unit:<6} ratio {ours / theirs:.2f}", flush=True)
 
 
-def decode(engines: list[Engine]) -> None:
+def decode(engines: list[MeasuredEngine]) -> None:
     for streams in (1, 4, 16, 32):
         report(f"greedy, {streams} streams", in_turn(engines, lambda engine: rate(engine, streams)), "tok/s")  # noqa: B023
 
 
-def sampled(engines: list[Engine]) -> None:
+def sampled(engines: list[MeasuredEngine]) -> None:
     for label, parameters in (
         ("temperature 0.7", SamplingParams(temperature=0.7)),
         ("temperature 0.7, top_p 0.95", SamplingParams(temperature=0.7, top_p=0.95)),
@@ -138,7 +138,7 @@ def sampled(engines: list[Engine]) -> None:
             print(f"{'':<46} of greedy {ratio:.2f}", flush=True)
 
 
-def pauses(engines: list[Engine]) -> None:
+def pauses(engines: list[MeasuredEngine]) -> None:
     """Print the gaps of four streams while prompts of 1500, 3000 and then 48 tokens arrive."""
     for engine in engines:
         gaps: list[float] = []
@@ -172,7 +172,7 @@ def pauses(engines: list[Engine]) -> None:
         engine.batch.remove([*streams, *late, short])
 
 
-def lengths(engines: list[Engine]) -> None:
+def lengths(engines: list[MeasuredEngine]) -> None:
     """Print the KV cache bytes of a long and 31 short rows relative to their tokens, and the rate of mixed lengths."""
     for engine in engines:
         for index in range(32):
@@ -193,7 +193,7 @@ def lengths(engines: list[Engine]) -> None:
         )
         engine.drain()
 
-    def mixed(engine: Engine) -> float:
+    def mixed(engine: MeasuredEngine) -> float:
         for index in range(16):
             engine.add(prompt(index, (64, 200, 500, 1200)[index % 4]), 64)
         rows = count = 0
@@ -215,7 +215,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model, _ = load_model(build_model("qwen3", Path(folder), ends=False, **(COMMON | SIZES[size])))
     token_bytes = 2 * 4 * COMMON["num_key_value_heads"] * SIZES[size]["num_hidden_layers"] * SIZES[size]["head_dim"]
-    engines: list[Engine] = [LmxEngine(model, token_bytes), MlxLmEngine(model, token_bytes)]
+    engines: list[MeasuredEngine] = [LmxEngine(model, token_bytes), MlxLmEngine(model, token_bytes)]
     print(f"{size}: {'OpenBLAS' if 'openblas' in Path('/proc/self/maps').read_text() else 'no OpenBLAS'}", flush=True)
     for part in parts:
         {"decode": decode, "sampled": sampled, "pauses": pauses, "lengths": lengths}[part](engines)
