@@ -104,40 +104,40 @@ def with_peers(stack: ExitStack, cache: Path, name: str) -> tuple[peers.LmxServe
     return ours, servers, model
 
 
-def throughput(cache: Path, rounds: int) -> bench_page.Part:
+def throughput(cache: Path, rounds: int) -> bench_page.BenchmarkPart:
     """Measure many short streams on the tiny model, where the overhead of the server dominates."""
     with ExitStack() as stack:
         _, servers, model = with_peers(stack, cache, "tiny")
         servers.append(stack.enter_context(peers.InProcess(model, cache)))
         at_once = [peers.StreamsAnywhere(count, options=GREEDY) for count in (1, 4, 16, 32)]
-        return bench_page.Part(report=measure(servers, at_once, rounds, GREEDY))
+        return bench_page.BenchmarkPart(report=measure(servers, at_once, rounds, GREEDY))
 
 
-def mixed(cache: Path, rounds: int) -> bench_page.Part:
+def mixed(cache: Path, rounds: int) -> bench_page.BenchmarkPart:
     """Measure sampling, and requests that arrive one after the other, on the tiny model."""
     with ExitStack() as stack:
         _, servers, _ = with_peers(stack, cache, "tiny")
         workloads = [GreedyAndSampled(GREEDY_16, SAMPLED_16), Streams(16, every=0.05, options=GREEDY)]
-        return bench_page.Part(report=measure(servers, workloads, MORE * rounds, SAMPLED))
+        return bench_page.BenchmarkPart(report=measure(servers, workloads, MORE * rounds, SAMPLED))
 
 
-def long(cache: Path, rounds: int) -> bench_page.Part:
+def long(cache: Path, rounds: int) -> bench_page.BenchmarkPart:
     """Measure long prompts that arrive while other streams run, on the small model."""
     with ExitStack() as stack:
         _, servers, _ = with_peers(stack, cache, "small")
         workloads = [Interference(1500, options=GREEDY), Interference(3000, options=GREEDY)]
-        return bench_page.Part(report=measure(servers, workloads, rounds, GREEDY))
+        return bench_page.BenchmarkPart(report=measure(servers, workloads, rounds, GREEDY))
 
 
-def prefix(cache: Path, rounds: int) -> bench_page.Part:
+def prefix(cache: Path, rounds: int) -> bench_page.BenchmarkPart:
     """Measure how much of a known prefix is reused, on the small model."""
     with ExitStack() as stack:
         _, servers, _ = with_peers(stack, cache, "small")
         workloads = [Prefix(1500, options=GREEDY), Shared(4, 64, 32, prefix_tokens=1000, options=GREEDY)]
-        return bench_page.Part(report=measure(servers, workloads, rounds, GREEDY))
+        return bench_page.BenchmarkPart(report=measure(servers, workloads, rounds, GREEDY))
 
 
-def restart(cache: Path, rounds: int) -> bench_page.Part:
+def restart(cache: Path, rounds: int) -> bench_page.BenchmarkPart:
     """Measure a second turn after a restart, loading against mlx_lm.load, and look-ups against mlx-lm's cache."""
     model, figures = bench_models.build("small", cache), {}
     with peers.LmxServer(cache) as ours, peers.InProcess(model, cache) as direct:
@@ -160,7 +160,7 @@ def restart(cache: Path, rounds: int) -> bench_page.Part:
         figures["load, ratio"] = statistics.median(one / other for one, other in zip(loads, bare, strict=True))
         figures["lookup"], figures["lookup, mlx-lm"] = direct.call("lookup")
         figures["bytes"], figures["bytes, mlx-lm"] = direct.call("bytes")
-    return bench_page.Part(figures=figures)
+    return bench_page.BenchmarkPart(figures=figures)
 
 
 async def turn_over_a_restart(ours: peers.LmxServer, number: int) -> tuple[float, float]:
@@ -218,7 +218,7 @@ def load_seconds(ours: peers.LmxServer) -> float:
         return loaded
 
 
-def start(cache: Path, rounds: int) -> bench_page.Part:
+def start(cache: Path, rounds: int) -> bench_page.BenchmarkPart:
     """Measure how quickly the command line and the daemon respond."""
     daemon = Daemon().start()
     figures = {
@@ -229,7 +229,7 @@ def start(cache: Path, rounds: int) -> bench_page.Part:
     starts = [start_and_ask() for _ in range(rounds)]
     figures["lmx serve, from exec to /v1/models"] = statistics.median(seconds for seconds, _ in starts)
     figures["its resident megabytes without a model"] = statistics.median(size for _, size in starts) / 1e6
-    return bench_page.Part(figures=figures)
+    return bench_page.BenchmarkPart(figures=figures)
 
 
 def median_of(measured: Callable[[], float], rounds: int) -> float:
@@ -269,7 +269,7 @@ def start_and_ask() -> tuple[float, float]:
         return seconds, float(size)
 
 
-PARTS: dict[str, tuple[Callable[[Path, int], bench_page.Part], int]] = {
+PARTS: dict[str, tuple[Callable[[Path, int], bench_page.BenchmarkPart], int]] = {
     "throughput": (throughput, 3),
     "mixed": (mixed, 3),
     "long": (long, 3),

@@ -47,7 +47,7 @@ have one.
 MEMORY = "- memory is the highest resident memory of the server's processes; that of lmx includes its warm spare"
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class BenchmarkPart(msgspec.Struct, frozen=True, kw_only=True):
     """Results of one part of the benchmark."""
 
     report: Report | None = None
@@ -60,7 +60,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     machine: ClientMachine | None = None
 
 
-def keep(folder: Path, name: str, part: Part) -> None:
+def keep(folder: Path, name: str, part: BenchmarkPart) -> None:
     folder.mkdir(exist_ok=True)
     head = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True
@@ -73,7 +73,7 @@ def keep(folder: Path, name: str, part: Part) -> None:
 
 def write(folder: Path, docs: Path) -> str:
     """Write the page and its picture, and return the table for the terminal."""
-    parts = {path.stem: msgspec.json.decode(path.read_bytes(), type=Part) for path in sorted(folder.glob("*.json"))}
+    parts = {path.stem: msgspec.json.decode(path.read_bytes(), type=BenchmarkPart) for path in sorted(folder.glob("*.json"))}
     rows = table(parts)
     backends = {t.backend for part in parts.values() if part.report is not None for t in part.report.targets}
     on_a_cpu = any("OpenBLAS" in backend for backend in backends)
@@ -104,7 +104,7 @@ def plain(name: str, value: float) -> str:
 # ---- the table in front --------------------------------------------------------------------------------------------
 
 
-def table(parts: dict[str, Part]) -> list[str]:
+def table(parts: dict[str, BenchmarkPart]) -> list[str]:
     rows = [("", *SERVERS, "lmx / best server"), ("---",) * 6]
     rows += throughput(tests_of(parts, "throughput", "mixed"))
     rows += interference(tests_of(parts, "long"))
@@ -115,7 +115,7 @@ def table(parts: dict[str, Part]) -> list[str]:
     return ["| " + " | ".join(cells_of) + " |" for cells_of in rows]
 
 
-def tests_of(parts: dict[str, Part], *names: str) -> list[MeasuredTest]:
+def tests_of(parts: dict[str, BenchmarkPart], *names: str) -> list[MeasuredTest]:
     reports = [parts[name].report for name in names if name in parts]
     return [test for report in reports if report is not None for test in report.tests]
 
@@ -210,19 +210,19 @@ def memory(measured: Measurement) -> str:
     return "-" if measured.memory is None else f"{measured.memory / 1e6:.0f} MB"
 
 
-def rounds_of(part: Part) -> str:
+def rounds_of(part: BenchmarkPart) -> str:
     counts = sorted({len(o.rounds) for test in (part.report.tests if part.report else ()) for o in test.outcomes})
     return str(part.rounds) if not counts else str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
-def busy(part: Part) -> str:
+def busy(part: BenchmarkPart) -> str:
     """Return a warning if other programs used much of the processor."""
     if part.busy < BUSY:
         return ""
     return f"; **other programs used {part.busy:.0%} of the processor: only ratios count**"
 
 
-def where(parts: dict[str, Part]) -> list[str]:
+def where(parts: dict[str, BenchmarkPart]) -> list[str]:
     """Return the lines with machine, versions and dates."""
     found = ["## Where and when", ""]
     machines = {part.machine for part in parts.values() if part.machine is not None}
