@@ -31,7 +31,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Batch:
+class PaddedBatch:
     """Right-padded rows, and the positions, targets and weights of their answer tokens."""
 
     ids: NDArray[np.int32]
@@ -88,7 +88,7 @@ class Batches:
             made.append(self.row(self.corpus.tool_use() if tools else self.corpus.question()))
         return made
 
-    def groups(self, tool_share: float, budget: int) -> Iterator[list[Batch]]:
+    def groups(self, tool_share: float, budget: int) -> Iterator[list[PaddedBatch]]:
         """Yield the micro-batches of one step at a time. Rows are sorted by length, which keeps padding small.
 
         `budget` is the maximum of padded tokens in one micro-batch.
@@ -103,7 +103,7 @@ class Batches:
         yield from (batches[at : at + 2] for at in range(0, len(batches), 2))
 
 
-def collate(rows: list[Row]) -> Batch:
+def collate(rows: list[Row]) -> PaddedBatch:
     length = max(len(row.ids) for row in rows) - 1
     ids = np.full((len(rows), length), PADDING, np.int32)
     places: list[int] = []
@@ -114,4 +114,4 @@ def collate(rows: list[Row]) -> Batch:
         places += range(at * length + row.first - 1, at * length + len(row.ids) - 1)
         targets += row.ids[row.first :]
         weights += row.weights
-    return Batch(ids, np.array(places, np.int32), np.array(targets, np.int32), np.array(weights, np.float32))
+    return PaddedBatch(ids, np.array(places, np.int32), np.array(targets, np.int32), np.array(weights, np.float32))

@@ -11,7 +11,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.models.qwen3 import Model, ModelArgs
 
 from training import model as shape
-from training.batches import Batch
+from training.batches import PaddedBatch
 
 
 class Gradient:
@@ -21,7 +21,7 @@ class Gradient:
         self.model = model
         self.function = nn.value_and_grad(model, shape.loss)
 
-    def __call__(self, batch: Batch) -> tuple[float, Any]:
+    def __call__(self, batch: PaddedBatch) -> tuple[float, Any]:
         arrays = [mx.array(a) for a in (batch.ids, batch.places, batch.targets, batch.weights)]
         value, gradient = self.function(self.model, *arrays)
         mx.eval(value, gradient)
@@ -39,7 +39,7 @@ class SecondCore:
         self.process = context.Process(target=work, args=(theirs, words, initialised_is_frozen), daemon=True)
         self.process.start()
 
-    def submit(self, batch: Batch) -> None:
+    def submit(self, batch: PaddedBatch) -> None:
         self.pipe.send((plain(self.model.parameters()), batch))
 
     def result(self) -> tuple[float, dict[str, mx.array]]:

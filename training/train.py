@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from training import model as shape
 from training import tokenizer as words
-from training.batches import Batch, Batches
+from training.batches import PaddedBatch, Batches
 from training.channels import MEANING
 from training.corpus import Corpus
 from training.meaning import meanings
@@ -94,7 +94,7 @@ class Trainer:
         self.model.update(self.average)
         self.second.close()
 
-    def step(self, batches: list[Batch]) -> float:
+    def step(self, batches: list[PaddedBatch]) -> float:
         if len(batches) == 2:
             self.second.submit(batches[1])
         total, gradients = self.gradient(batches[0])
