@@ -20,7 +20,7 @@ POOL = 192
 
 
 @dataclass(frozen=True)
-class Row:
+class EncodedSample:
     """Token ids of a prompt with its answer."""
 
     ids: list[int]
@@ -70,18 +70,18 @@ class Batches:
         self.rng = rng
         self.branches = Branches(corpus, renderer)
 
-    def row(self, sample: Sample) -> Row:
+    def row(self, sample: Sample) -> EncodedSample:
         prompt, answer = self.renderer.encode(sample)
         if sample.kind != "question":
-            return Row(prompt + answer, len(prompt), [1.0] * len(answer))
+            return EncodedSample(prompt + answer, len(prompt), [1.0] * len(answer))
         weights = self.branches.weights(answer)
         if self.rng.random() < 0.8:
             # After its last decision an answer is fixed, so that most samples can omit the rest.
             last = max(at for at, weight in enumerate(weights) if weight >= 1.0)
             answer, weights = answer[: last + 3], weights[: last + 3]
-        return Row(prompt + answer, len(prompt), weights)
+        return EncodedSample(prompt + answer, len(prompt), weights)
 
-    def rows(self, tool_share: float) -> list[Row]:
+    def rows(self, tool_share: float) -> list[EncodedSample]:
         made = []
         for _ in range(POOL):
             tools = self.rng.random() < tool_share
@@ -103,7 +103,7 @@ class Batches:
         yield from (batches[at : at + 2] for at in range(0, len(batches), 2))
 
 
-def collate(rows: list[Row]) -> PaddedBatch:
+def collate(rows: list[EncodedSample]) -> PaddedBatch:
     length = max(len(row.ids) for row in rows) - 1
     ids = np.full((len(rows), length), PADDING, np.int32)
     places: list[int] = []
