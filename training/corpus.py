@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 from training.held_out import Topic, held_out, load_topics
-from training.sample import Message, Sample, Tool
+from training.sample import ChatMessage, Sample, Tool
 from training.tool_use import ToolSamples, user
 from training.tools import ToolMaker
 from training.variation import Lesson, Variation, lessons, normal
@@ -58,7 +58,7 @@ class Corpus:
             if text.strip() and normal(text) not in self.held_out:
                 return text
 
-    def earlier(self, share: float) -> list[Message]:
+    def earlier(self, share: float) -> list[ChatMessage]:
         rng = self.rng
         if rng.random() > share:
             return []

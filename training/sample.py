@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from training.tokenizer import END, chat_template
 
-Message = dict[str, Any]
+ChatMessage = dict[str, Any]
 Tool = dict[str, Any]
 
 
@@ -17,7 +17,7 @@ Tool = dict[str, Any]
 class Sample:
     """Conversation, offered tools and the expected answer."""
 
-    messages: list[Message]
+    messages: list[ChatMessage]
     answer: str
     tools: list[Tool] = field(default_factory=list)
     thought: str | None = None

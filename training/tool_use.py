@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from training.sample import Message, Sample, Tool, tool_call
+from training.sample import ChatMessage, Sample, Tool, tool_call
 from training.tools import Task, ToolMaker
 from training.words import syllables
 
@@ -72,5 +72,5 @@ def words_of(text: str) -> set[str]:
     return {word for word in "".join(c if c.isalnum() else " " for c in text.lower()).split() if len(word) > 2}
 
 
-def user(text: str) -> Message:
+def user(text: str) -> ChatMessage:
     return {"role": "user", "content": text}
