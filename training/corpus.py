@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 from training.held_out import Topic, held_out, load_topics
-from training.sample import ChatMessage, Sample, Tool
+from training.sample import ChatMessage, Sample, ToolSchema
 from training.tool_use import ToolSamples, user
 from training.tools import ToolMaker
 from training.variation import Lesson, Variation, lessons, normal
@@ -38,7 +38,7 @@ class Corpus:
         """Return a sample with a question about lmx or about another subject, within a conversation."""
         rng = self.rng
         lesson = self.other if rng.random() < 0.16 else rng.choice(self.lessons)
-        tools: list[Tool] = []
+        tools: list[ToolSchema] = []
         if lesson is self.other and rng.random() < 0.4:
             task = self.maker.task()
             text = self.variation.surface(task.request)

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from training.tokenizer import END, chat_template
 
 ChatMessage = dict[str, Any]
-Tool = dict[str, Any]
+ToolSchema = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Sample:
 
     messages: list[ChatMessage]
     answer: str
-    tools: list[Tool] = field(default_factory=list)
+    tools: list[ToolSchema] = field(default_factory=list)
     thought: str | None = None
     """Text of the think block. None: thinking is disabled, and the prompt closes the block."""
     kind: str = ""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from training.sample import ChatMessage, Sample, Tool, tool_call
+from training.sample import ChatMessage, Sample, ToolSchema, tool_call
 from training.tools import Task, ToolMaker
 from training.words import syllables
 
@@ -27,7 +27,7 @@ class ToolSamples:
                 used |= other.subject
         return found
 
-    def tools(self, task: Task, most: int = 2) -> list[Tool]:
+    def tools(self, task: Task, most: int = 2) -> list[ToolSchema]:
         count = self.rng.choices(range(most + 1), [60, 25, 15][: most + 1])[0]
         tools = [task.tool, *(other.tool for other in self.unrelated(task, count))]
         self.rng.shuffle(tools)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.sample import Tool
+from training.sample import ToolSchema
 from training.words import Bank, Values, syllables
 
 TYPES = {"integer": "integer", "number": "number", "boolean": "boolean"}
@@ -27,7 +27,7 @@ class Argument:
 class Task:
     """Tool, a request for it, and the arguments that the request contains."""
 
-    tool: Tool
+    tool: ToolSchema
     request: str
     arguments: dict[str, Any]
     subject: frozenset[str]
@@ -38,7 +38,7 @@ class Task:
         return name
 
 
-def function(name: str, description: str, properties: dict[str, Any], required: list[str]) -> Tool:
+def function(name: str, description: str, properties: dict[str, Any], required: list[str]) -> ToolSchema:
     parameters = {"type": "object", "properties": properties, "required": required}
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
