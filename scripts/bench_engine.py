@@ -94,7 +94,9 @@ class MlxLmEngine:
 MeasuredEngine = LmxEngine | MlxLmEngine
 
 
-def in_turn(engines: list[MeasuredEngine], measure: Callable[[MeasuredEngine], float], rounds: int = ROUNDS) -> dict[str, float]:
+def in_turn(
+    engines: list[MeasuredEngine], measure: Callable[[MeasuredEngine], float], rounds: int = ROUNDS
+) -> dict[str, float]:
     found: dict[str, list[float]] = {engine.name: [] for engine in engines}
     for _ in range(rounds):
         for engine in engines:

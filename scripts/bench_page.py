@@ -73,7 +73,9 @@ def keep(folder: Path, name: str, part: BenchmarkPart) -> None:
 
 def write(folder: Path, docs: Path) -> str:
     """Write the page and its picture, and return the table for the terminal."""
-    parts = {path.stem: msgspec.json.decode(path.read_bytes(), type=BenchmarkPart) for path in sorted(folder.glob("*.json"))}
+    parts = {
+        path.stem: msgspec.json.decode(path.read_bytes(), type=BenchmarkPart) for path in sorted(folder.glob("*.json"))
+    }
     rows = table(parts)
     backends = {t.backend for part in parts.values() if part.report is not None for t in part.report.targets}
     on_a_cpu = any("OpenBLAS" in backend for backend in backends)

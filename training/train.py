@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from training import model as shape
 from training import tokenizer as words
-from training.batches import PaddedBatch, Batches
+from training.batches import Batches, PaddedBatch
 from training.channels import MEANING
 from training.corpus import Corpus
 from training.meaning import meanings

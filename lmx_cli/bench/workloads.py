@@ -177,7 +177,10 @@ class Interference(Workload):
             RoundResponses(
                 f"{self.name}: the streams", responses, window, self.streams, self.prompt_tokens, self.answer_tokens
             ),
-            *(RoundResponses(f"{self.name}: {part}", found, None, 1, self.long_tokens) for part, found in parts.items()),
+            *(
+                RoundResponses(f"{self.name}: {part}", found, None, 1, self.long_tokens)
+                for part, found in parts.items()
+            ),
         ]
 
 

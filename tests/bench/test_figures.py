@@ -3,7 +3,18 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmx_cli.bench.figures import RoundResponses, first_token, gap, gaps, measure, median_of, percentile, rate, ratio, spread
+from lmx_cli.bench.figures import (
+    RoundResponses,
+    first_token,
+    gap,
+    gaps,
+    measure,
+    median_of,
+    percentile,
+    rate,
+    ratio,
+    spread,
+)
 from lmx_cli.bench.wire import TimedResponse
 from lmx_daemon.storage.benchmark import Measurement, ServerResult
 
@@ -80,13 +91,19 @@ class TestMeasure:
 
 class TestRounds:
     def test_rounds_are_combined_as_medians_sums_and_maximum(self) -> None:
-        rounds = [measure(RoundResponses("x", [response(0, 1, 1 + step)]), memory) for step, memory in ((1, 5), (9, 7), (2, 6))]
+        rounds = [
+            measure(RoundResponses("x", [response(0, 1, 1 + step)]), memory)
+            for step, memory in ((1, 5), (9, 7), (2, 6))
+        ]
         found = median_of(rounds)
         assert found.gap is not None
         assert (found.gap.p50, found.gap.count, found.requests, found.tokens, found.memory) == (2, 3, 3, 6, 7)
 
     def test_rounds_without_a_figure_are_ignored(self) -> None:
-        good, bad = measure(RoundResponses("x", [response(0, 1, 2)])), measure(RoundResponses("x", [response(0, error="no")]))
+        good, bad = (
+            measure(RoundResponses("x", [response(0, 1, 2)])),
+            measure(RoundResponses("x", [response(0, error="no")])),
+        )
         found = median_of([bad, good, bad])
         assert (found.rate, found.errors, found.error) == (1.0, 2, "no")
 

@@ -17,7 +17,7 @@ import psutil
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.frames import Grant, Load, Loaded, LoadFailed, LoadProgress, Log, Memory, MemoryUse
 from lmx_daemon.engines.mlx import platform
-from lmx_daemon.engines.mlx.commands import EngineCommand, Drop, Ready, Stop, Wake
+from lmx_daemon.engines.mlx.commands import Drop, EngineCommand, Ready, Stop, Wake
 from lmx_daemon.engines.mlx.load.model import LoadedModel, load
 from lmx_daemon.engines.mlx.load.probe import probe_model
 from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing, open_sharing

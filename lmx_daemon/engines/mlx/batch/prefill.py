@@ -94,7 +94,9 @@ def _depth(held: int) -> int:
     return max(held, FLAT_DEPTH).bit_length()
 
 
-def choose_pieces(prompts: Sequence[PrefillPrompt], pace: Pace, live: bool, turn: int) -> list[tuple[PrefillPrompt, int]]:
+def choose_pieces(
+    prompts: Sequence[PrefillPrompt], pace: Pace, live: bool, turn: int
+) -> list[tuple[PrefillPrompt, int]]:
     """Return the prompts that come next, each with the number of its tokens to compute.
 
     In even turns the shortest prompt goes first, so that it does not wait behind a long one. In odd turns the oldest

@@ -9,14 +9,14 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
+from lmx_daemon.engines.mlx.arrays import FloatArray
+
 LEAST = 16_384
 """Number of exponentials below which MLX is used, since numpy has to wait for its inputs."""
 CHUNK = 65_536
 """Number of scores that stay in a processor's second-level cache from the first pass to the last."""
 LOWEST = np.finfo(np.float32).min
 """Score of a hidden position, as in MLX: with minus infinity, a row that is all hidden would become NaN."""
-
-Floats = npt.NDArray[np.float32]
 
 
 def can_attend(queries: Any, keys: Any, values: Any, mask: Any) -> bool:
@@ -69,7 +69,9 @@ def gate(gate: mx.array, x: mx.array) -> mx.array:
     return mx.array(found)
 
 
-def _exponentials(scores: Floats, *, causal: bool = False, hidden: npt.NDArray[np.bool_] | None = None) -> Floats:
+def _exponentials(
+    scores: FloatArray, *, causal: bool = False, hidden: npt.NDArray[np.bool_] | None = None
+) -> FloatArray:
     """Replace `scores` [heads, length, tokens] by their exponentials, and return the sums [heads, length].
 
     The highest of each row becomes 1, hidden ones become 0.

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from lmx_daemon.engines.mlx.arrays import FloatArray
 from lmx_daemon.engines.mlx.sampling.splitmix import STRIDE, finalise, mix
 
-Floats = npt.NDArray[np.float32]
 LOG_2 = np.float32(np.log(2.0))
 ONE = np.uint32(0x3F800000)
 """Bits of 1.0; 23 random bits beside them make a float in [1, 2)."""
@@ -31,10 +31,10 @@ class Noise:
         # These arrays are reused: fresh memory costs more than the arithmetic.
         self._pairs, self._shifted = np.empty((2, *self._counted.shape), np.uint64)
         self._bits = self._pairs.view(np.uint32)[:, :vocabulary]
-        self._values: Floats = self._pairs.view(np.float32)[:, :vocabulary]
+        self._values: FloatArray = self._pairs.view(np.float32)[:, :vocabulary]
         self._made: list[int] = []
 
-    def at(self, positions: Sequence[int]) -> Floats:
+    def at(self, positions: Sequence[int]) -> FloatArray:
         """Return the noise [rows, vocabulary] at each row's position. It is valid until the next call."""
         if self._made != positions:
             self._make(list(positions))

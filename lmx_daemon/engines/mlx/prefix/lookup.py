@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from lmx_daemon.engines.mlx.arrays import TokenArray
 from lmx_daemon.engines.mlx.prefix.cache import PrefixHit
 from lmx_daemon.engines.mlx.prefix.disk_read import DiskRead
-from lmx_daemon.engines.mlx.prefix.miss_report import TokenArray
 
 
 @dataclass(frozen=True)

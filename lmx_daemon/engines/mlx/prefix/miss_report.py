@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
+from lmx_daemon.engines.mlx.arrays import TokenArray
 from lmx_daemon.engines.mlx.prefix.block_keys import BLOCK
 
 WORTH = 64
@@ -21,8 +21,6 @@ RECENT = 32
 AROUND = 12
 """Tokens on each side of the first difference that are decoded for the report."""
 CLOCK = re.compile(r"\d{1,2}:\d{2}|\d{4}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\b1[6-9]\d{8}\b")
-
-TokenArray = npt.NDArray[np.int32]
 
 
 class RecentPrompts:

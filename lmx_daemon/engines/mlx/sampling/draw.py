@@ -20,8 +20,6 @@ SPAN = 64
 FEW = 128
 """Rows whose top_k is at most this are ranked by their highest logits alone."""
 
-Floats = npt.NDArray[np.float32]
-
 
 class Filters:
     """Temperature, top_k, top_p and min_p of the drawn rows as columns [rows, 1]."""

@@ -12,8 +12,9 @@ import mlx.core as mx
 import numpy as np
 
 from lmx_daemon.engines.mlx import platform
+from lmx_daemon.engines.mlx.arrays import FloatArray
 from lmx_daemon.engines.mlx.cpu.noise import Noise
-from lmx_daemon.engines.mlx.sampling.draw import Filters, Floats, bases, chances, draw
+from lmx_daemon.engines.mlx.sampling.draw import Filters, bases, chances, draw
 from lmx_daemon.engines.mlx.sampling.processors import LogProbabilities, SampledRow, processors_for
 
 
@@ -105,7 +106,7 @@ class Sampler:
             logits = processor(logits, self._rows)
         return SampledTokens(self, logits, positions)
 
-    def chances(self, positions: Sequence[int]) -> Floats:
+    def chances(self, positions: Sequence[int]) -> FloatArray:
         """Return the random number of each drawn row at its position; `positions` [rows] covers all rows."""
         return chances(self._bases[self._drawn], [positions[row] for row in self._drawn])
 
@@ -120,7 +121,9 @@ class Sampler:
         if self._raced:
             self._noise.ahead()
 
-    def choose(self, logits: mx.array, chance: Floats, noise: mx.array | None) -> tuple[mx.array, tuple[mx.array, ...]]:
+    def choose(
+        self, logits: mx.array, chance: FloatArray, noise: mx.array | None
+    ) -> tuple[mx.array, tuple[mx.array, ...]]:
         """Return the tokens [rows] sampled from processed `logits`, and the arrays of LogProbabilities.sampled."""
         parts: list[tuple[list[int], Callable[[mx.array], mx.array]]] = []
         if self._drawn:
@@ -137,7 +140,7 @@ class Sampler:
             processor.observe(tokens)
         return tokens, self._logprobs.sampled if self._logprobs is not None else ()
 
-    def _draw(self, logits: mx.array, chance: Floats) -> mx.array:
+    def _draw(self, logits: mx.array, chance: FloatArray) -> mx.array:
         if self.on_host:
             return mx.array(draw(np, np.asarray(logits), chance, self._filters).astype(np.uint32))
         drawn: mx.array = draw(mx, logits, mx.array(chance), self._filters).astype(mx.uint32)
