@@ -15,11 +15,11 @@ import msgspec
 import uvicorn
 import uvloop
 
+from lmx_daemon.contract.admin_protocol import LoadRequest
 from lmx_daemon.contract.errors import LmxError, StartupError
 from lmx_daemon.contract.frames import Log
 from lmx_daemon.contract.library import Fit
 from lmx_daemon.contract.text import one_line
-from lmx_daemon.contract.types import LoadRequest
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.http.app import admin_app, public_app_of
 from lmx_daemon.http.parts import Parts

@@ -12,7 +12,7 @@ from textual.message import Message
 from lmx_daemon.client.client import Client
 from lmx_daemon.contract.errors import ErrorBody, LmxError
 from lmx_daemon.contract.generation import Event, Failed, Finished, Generate
-from lmx_daemon.contract.types import Status
+from lmx_daemon.contract.snapshot import Status
 from lmx_tui.messages import Connection, ConnectionChanged, EventsArrived, SnapshotArrived
 
 FLUSH_SECONDS = 1 / 12

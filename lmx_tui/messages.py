@@ -10,7 +10,7 @@ from textual.message import Message
 
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.generation import Event, Generate
-from lmx_daemon.contract.types import Snapshot
+from lmx_daemon.contract.snapshot import Snapshot
 
 ConnectionState = Literal["connecting", "online", "offline"]
 

@@ -43,7 +43,7 @@ def child(rate: int, old: int, hertz: float) -> None:
     The first request is answered with `old` tokens at once.
     """
     from lmx_daemon.contract.generation import Delta, Event, Generate, Request, Started
-    from lmx_daemon.contract.types import Series, Snapshot
+    from lmx_daemon.contract.snapshot import Series, Snapshot
     from lmx_daemon.settings.schema import Settings
     from lmx_tui.app import LmxApp
     from tests.fake_client import FakeClient, answer_of, busy_snapshot, finished

@@ -13,7 +13,7 @@ from lmx_daemon.contract.units import ago, size, tokens
 
 if TYPE_CHECKING:
     from lmx_daemon.contract.library import Details
-    from lmx_daemon.contract.types import Model
+    from lmx_daemon.contract.models import Model
 
 ABILITIES = ("tools", "thinking", "vision", "embedding")
 SHOWN_COMMIT = 8

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
+from lmx_daemon.contract.admin_protocol import HUB_HEADER, PROTOCOL, PROTOCOL_HEADER
 from lmx_daemon.contract.errors import (
     DaemonSilentError,
     DaemonUnreachableError,
@@ -22,7 +23,6 @@ from lmx_daemon.contract.errors import (
     RequestError,
     error_from,
 )
-from lmx_daemon.contract.types import HUB_HEADER, PROTOCOL, PROTOCOL_HEADER
 
 T = TypeVar("T")
 ANSWER_SECONDS = 30.0

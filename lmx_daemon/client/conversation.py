@@ -26,7 +26,8 @@ from lmx_daemon.contract.generation import (
     Timings,
     Usage,
 )
-from lmx_daemon.contract.types import GUIDE, Instance, Model, Snapshot
+from lmx_daemon.contract.models import GUIDE, Instance, Model
+from lmx_daemon.contract.snapshot import Snapshot
 
 AnswerState = Literal["waiting", "queued", "loading", "prefill", "thinking", "generating", "done", "stopped", "failed"]
 ENDED: frozenset[AnswerState] = frozenset({"done", "stopped", "failed"})

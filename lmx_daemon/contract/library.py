@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.contract.types import MemoryPlan, Model
+from lmx_daemon.contract.models import MemoryPlan, Model
 
 Fit = Literal["yes", "after unloading", "no", "unknown"]
 """Whether a model can be loaded on this machine: now, once others are unloaded, or never."""

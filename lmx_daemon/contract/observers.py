@@ -6,7 +6,7 @@ An observer never affects a request: it returns nothing, and one that raises is 
 from typing import Protocol
 
 from lmx_daemon.contract.generation import Event, Request, Started
-from lmx_daemon.contract.types import RequestRow
+from lmx_daemon.contract.snapshot import RequestRow
 
 
 class RequestObserver(Protocol):

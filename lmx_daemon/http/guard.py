@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from lmx_daemon.contract.admin_protocol import PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
 from lmx_daemon.contract.errors import (
     AuthenticationError,
     ForbiddenError,
@@ -25,7 +26,6 @@ from lmx_daemon.contract.errors import (
     TooLargeError,
 )
 from lmx_daemon.contract.principal import Principal
-from lmx_daemon.contract.types import PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialect import Dialects, ErrorResponse
 from lmx_daemon.http.errors import headers_of

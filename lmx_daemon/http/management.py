@@ -6,9 +6,10 @@ Downloads and removals need a principal that may manage. The admin socket has ro
 import asyncio
 from collections.abc import AsyncIterator
 
+from lmx_daemon.contract.admin_protocol import LoadRequest, UnloadRequest
 from lmx_daemon.contract.library import Details
+from lmx_daemon.contract.models import Instance
 from lmx_daemon.contract.pulls import Download, PullRequest
-from lmx_daemon.contract.types import Instance, LoadRequest, UnloadRequest
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.library.library import Library
 from lmx_daemon.library.pull.pull_queue import PullQueue

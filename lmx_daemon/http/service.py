@@ -7,7 +7,8 @@ import msgspec
 from litestar import Response
 
 from lmx_daemon.contract.generation import Generate, Request
-from lmx_daemon.contract.types import Health, Instance, Model
+from lmx_daemon.contract.models import Instance, Model
+from lmx_daemon.contract.snapshot import Health
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialect import AnswerEncoder
 from lmx_daemon.http.server.body_reader import BodyReader

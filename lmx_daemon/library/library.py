@@ -22,8 +22,8 @@ from lmx_daemon.contract.library import (
     VerifyState,
     VerifyUpdate,
 )
+from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.text import encodable, valid_text
-from lmx_daemon.contract.types import Model
 from lmx_daemon.contract.units import size
 from lmx_daemon.library.catalog.describe import template
 from lmx_daemon.library.catalog.fit import MachineCapacity

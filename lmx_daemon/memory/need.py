@@ -7,7 +7,7 @@ import msgspec
 
 from lmx_daemon.contract.frames import Basis, CacheShape, Growing
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.contract.types import Figure, MemoryPlan
+from lmx_daemon.contract.models import Figure, MemoryPlan
 from lmx_daemon.memory.architectures import cache_shape
 from lmx_daemon.memory.shape import HALVES, ModelShape
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lmx_daemon.contract.errors import StartupError
+from lmx_daemon.contract.snapshot import LogLine
 from lmx_daemon.contract.text import one_line, shortened
-from lmx_daemon.contract.types import LogLine
 from lmx_daemon.storage.durable import open_regular
 
 FILE_BYTES = 8 * 1024 * 1024

@@ -2,7 +2,8 @@
 
 from collections import deque
 
-from lmx_daemon.contract.types import SERIES_SECONDS, Instance, Series
+from lmx_daemon.contract.models import Instance
+from lmx_daemon.contract.snapshot import SERIES_SECONDS, Series
 
 
 class SeriesRecorder:

@@ -19,7 +19,7 @@ from lmx_daemon.contract.generation import (
     Started,
     is_terminal,
 )
-from lmx_daemon.contract.types import RequestRow, RequestState
+from lmx_daemon.contract.snapshot import RequestRow, RequestState
 from lmx_daemon.residency.observers import Observers
 
 MAX_EVENTS = 16_384

@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from lmx_daemon.contract.errors import CrashLoopError, OutOfMemoryError
-from lmx_daemon.contract.types import Model
+from lmx_daemon.contract.models import Model
 from lmx_daemon.residency.plan import Start, start_after
 from lmx_daemon.settings.source import SettingsSource
 

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 
 from lmx_daemon.contract.frames import Log
-from lmx_daemon.contract.types import Incident, IncidentKind
+from lmx_daemon.contract.models import Incident, IncidentKind
 
 KEPT = 50
 """Number of incidents that are kept."""

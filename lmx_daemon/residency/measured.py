@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.contract.types import Model
+from lmx_daemon.contract.models import Model
 from lmx_daemon.memory.need import Measured
 from lmx_daemon.storage.state import json_of, read_state, write_state
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from lmx_daemon.contract.generation import Event, Request, Started
 from lmx_daemon.contract.observers import RequestObserver
-from lmx_daemon.contract.types import RequestRow
+from lmx_daemon.contract.snapshot import RequestRow
 
 LOGGER = logging.getLogger("lmx.observers")
 

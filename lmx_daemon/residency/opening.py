@@ -7,7 +7,7 @@ import asyncio
 from contextlib import suppress
 
 from lmx_daemon.contract.errors import CancelledError, LmxError, ModelLoadError, UntrustedModelError
-from lmx_daemon.contract.types import Model
+from lmx_daemon.contract.models import Model
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.residency.background import Background
 from lmx_daemon.residency.incidents import Incidents

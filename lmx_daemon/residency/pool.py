@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lmx_daemon.contract.admin_protocol import LoadRequest, UnloadRequest
 from lmx_daemon.contract.deadline import patience, too_late
 from lmx_daemon.contract.errors import (
     BusyError,
@@ -21,8 +22,9 @@ from lmx_daemon.contract.errors import (
     WorkerError,
 )
 from lmx_daemon.contract.generation import Ending, Finished, Generate, Loading, Request
+from lmx_daemon.contract.models import Instance, Model, Verdict
 from lmx_daemon.contract.observers import RequestObserver
-from lmx_daemon.contract.types import Health, Instance, LoadRequest, Model, UnloadRequest, Verdict
+from lmx_daemon.contract.snapshot import Health
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.residency.accounts import Accounts, Machine
 from lmx_daemon.residency.active_request import ActiveRequest

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 
 from lmx_daemon.contract.errors import BusyError, OutOfMemoryError
-from lmx_daemon.contract.types import MemoryPlan
+from lmx_daemon.contract.models import MemoryPlan
 from lmx_daemon.contract.units import size
 from lmx_daemon.memory.budget import MemoryBudget
 from lmx_daemon.memory.need import Demand, Device, Measured, plan_for

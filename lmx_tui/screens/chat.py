@@ -10,7 +10,8 @@ from textual.containers import Horizontal, Vertical
 
 from lmx_daemon.client.conversation import ABSENCES, Absence, Conversation, absence, context_length_of, default_model
 from lmx_daemon.contract.generation import Event, Generate
-from lmx_daemon.contract.types import GUIDE, Snapshot
+from lmx_daemon.contract.models import GUIDE
+from lmx_daemon.contract.snapshot import Snapshot
 from lmx_daemon.contract.units import size
 from lmx_tui import keys
 from lmx_tui.formatting import one_line, short_name, shorten

@@ -9,6 +9,7 @@ import pytest
 
 from lmx_daemon.client.client import Client
 from lmx_daemon.client.spawn import find_daemon
+from lmx_daemon.contract.admin_protocol import LoadRequest, UnloadRequest
 from lmx_daemon.contract.errors import (
     ConflictError,
     DaemonSilentError,
@@ -32,7 +33,6 @@ from lmx_daemon.contract.generation import (
     Text,
 )
 from lmx_daemon.contract.pulls import PullRequest
-from lmx_daemon.contract.types import LoadRequest, UnloadRequest
 from lmx_daemon.settings.paths import Home
 from tests.end_to_end.running import Daemon
 

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from lmx_daemon.contract.frames import CacheShape
-from lmx_daemon.contract.types import Model
+from lmx_daemon.contract.models import Model
 from lmx_daemon.memory.need import Measured
 from lmx_daemon.residency.measured import Measurements
 from tests.end_to_end.running import Daemon, alive, wait_until

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lmx_daemon.contract.generation import Event, Request
-from lmx_daemon.contract.types import Health, Instance
+from lmx_daemon.contract.models import Instance
+from lmx_daemon.contract.snapshot import Health
 from lmx_daemon.http.app import public_app
 from lmx_daemon.http.dialect import Dialects
 from lmx_daemon.http.server.body_reader import BodyReader

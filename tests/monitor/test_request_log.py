@@ -3,7 +3,7 @@
 import pytest
 
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.types import RequestRow
+from lmx_daemon.contract.snapshot import RequestRow
 from lmx_daemon.monitor.request_log import summary
 
 ROW = RequestRow(

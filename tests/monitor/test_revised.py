@@ -1,6 +1,6 @@
 """Tests of arrays with a revision number."""
 
-from lmx_daemon.contract.types import Model
+from lmx_daemon.contract.models import Model
 from lmx_daemon.monitor.revised import Revised
 
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from lmx_daemon.contract.generation import Delta, Ending, Event, Finished, Generate, Request, Started, Text
-from lmx_daemon.contract.types import RequestRow
+from lmx_daemon.contract.snapshot import RequestRow
 from lmx_daemon.residency.observers import Observers
 from lmx_daemon.residency.request_registry import RequestRegistry
 

@@ -1,6 +1,6 @@
 """Tests of refusals: numbers with their basis, and hints that help."""
 
-from lmx_daemon.contract.types import Figure, MemoryPlan
+from lmx_daemon.contract.models import Figure, MemoryPlan
 from lmx_daemon.memory.budget import MemoryBudget
 from lmx_daemon.memory.need import Demand, Device, plan_for
 from lmx_daemon.memory.shape import ModelShape, Weights

@@ -17,7 +17,7 @@ import msgspec
 
 from lmx_daemon.contract.errors import ModelNotFoundError
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.contract.types import GUIDE, Model
+from lmx_daemon.contract.models import GUIDE, Model
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.library.catalog.entry import completed, describe_folder, key_of, stamp_of
 from lmx_daemon.library.catalog.roots import BUILT_IN, ModelFolder, ModelRoot, model_folders

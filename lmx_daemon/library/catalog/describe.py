@@ -6,8 +6,8 @@ A damaged model is described as far as possible, with its problem in one line.
 from pathlib import Path
 from typing import Any
 
+from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.text import one_line, shortened, valid_text
-from lmx_daemon.contract.types import Model
 from lmx_daemon.library.catalog.parameters import count_parameters
 from lmx_daemon.library.catalog.traits import traits_of
 from lmx_daemon.library.disk.sizes import file_size

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.text import encodable, valid_text
-from lmx_daemon.contract.types import Model
 from lmx_daemon.library.catalog.describe import describe
 from lmx_daemon.library.catalog.roots import ModelFolder
 

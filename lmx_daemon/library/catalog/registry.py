@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from lmx_daemon.contract.errors import ModelLoadError
-from lmx_daemon.contract.types import Model
+from lmx_daemon.contract.models import Model
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.catalog.last_used import LastUsed
 from lmx_daemon.library.catalog.roots import ModelRoot, lmstudio_folders

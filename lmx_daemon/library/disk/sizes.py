@@ -6,8 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from lmx_daemon.contract.library import DiskRow, DiskUse
+from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.text import valid_text
-from lmx_daemon.contract.types import Model
 from lmx_daemon.library.disk.cached_repository import CachedRepository, other_holders, repositories
 from lmx_daemon.library.disk.links import Identity, LinkHolder, reached_from
 

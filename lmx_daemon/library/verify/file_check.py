@@ -16,8 +16,8 @@ import msgspec
 
 from lmx_daemon.contract.errors import ModelLoadError
 from lmx_daemon.contract.library import FileRow, FileState
+from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.text import valid_text
-from lmx_daemon.contract.types import Model
 from lmx_daemon.library.disk.layout import BLOB
 from lmx_daemon.library.disk.sizes import file_size
 from lmx_daemon.library.verify.changes import is_weights

@@ -5,7 +5,7 @@ The manifest of a pulled model lies in its repository's folder in the cache; tha
 
 from pathlib import Path, PurePosixPath
 
-from lmx_daemon.contract.types import Model
+from lmx_daemon.contract.models import Model
 from lmx_daemon.library.disk.layout import manifest_file, repository_folder
 from lmx_daemon.library.disk.links import refuse_link
 from lmx_daemon.library.verify.manifest import Manifest, ManifestFile, read_manifest, write_manifest

@@ -8,7 +8,7 @@ import msgspec
 
 from lmx_daemon.contract.errors import RequestError, UntrustedModelError
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.contract.types import Model
+from lmx_daemon.contract.models import Model
 from lmx_daemon.library.verify.code_files import fingerprint
 from lmx_daemon.storage.state import json_of, read_state, write_state
 

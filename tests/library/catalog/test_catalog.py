@@ -26,7 +26,7 @@ from hypothesis.strategies import (
 from safetensors.numpy import save_file
 
 from lmx_daemon.contract.errors import ModelNotFoundError
-from lmx_daemon.contract.types import Model
+from lmx_daemon.contract.models import Model
 from lmx_daemon.library.catalog.catalog import NEAREST, Catalog
 from lmx_daemon.library.catalog.describe import describe
 from lmx_daemon.library.catalog.parameters import count_parameters

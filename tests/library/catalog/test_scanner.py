@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lmx_daemon.contract.errors import ModelNotFoundError
-from lmx_daemon.contract.types import Model
+from lmx_daemon.contract.models import Model
 from lmx_daemon.library.catalog import catalog as catalog_module
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.catalog.roots import ModelRoot

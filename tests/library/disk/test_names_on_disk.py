@@ -11,7 +11,7 @@ import pytest
 
 from lmx_daemon.contract.errors import UntrustedModelError
 from lmx_daemon.contract.library import ImportRequest, TrustRequest, VerifyRequest, VerifyUpdate
-from lmx_daemon.contract.types import Model
+from lmx_daemon.contract.models import Model
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.catalog.roots import ModelFolder, ModelRoot
 from lmx_daemon.library.hub.client import HubClient

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lmx_daemon.contract.errors import OutOfMemoryError
-from lmx_daemon.contract.types import Incident
+from lmx_daemon.contract.models import Incident
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.incidents import IncidentsDialog
 from tests.fake_client import NOW, QWEN, FakeClient, busy_snapshot, quiet_snapshot, status

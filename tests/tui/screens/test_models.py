@@ -6,7 +6,7 @@ import pytest
 from textual.widgets import Input, OptionList
 
 from lmx_daemon.contract.errors import OutOfMemoryError
-from lmx_daemon.contract.types import Instance
+from lmx_daemon.contract.models import Instance
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import Confirm, Pick
 from lmx_tui.widgets.frame.table import Table

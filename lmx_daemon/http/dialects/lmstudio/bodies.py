@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from lmx_daemon.contract.admin_protocol import Size
 from lmx_daemon.contract.generation import Probability
-from lmx_daemon.contract.types import Size
 
 ModelName = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 MAX_INPUTS = 1000

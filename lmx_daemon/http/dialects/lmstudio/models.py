@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lmx_daemon.contract.types import Instance, Model
+from lmx_daemon.contract.models import Instance, Model
 
 SHORT_TYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 BITS_OF_TYPES = {"bfloat16": 16, "float16": 16, "float32": 32, "mxfp4": 4, "mxfp8": 8, "nvfp4": 4}

@@ -7,7 +7,7 @@ import msgspec
 
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.generation import Event, Finished
-from lmx_daemon.contract.types import Model
+from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.http.dialects import sse
 from lmx_daemon.http.dialects.lmstudio.models import quantization_name

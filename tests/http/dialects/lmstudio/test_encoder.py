@@ -20,7 +20,7 @@ from lmx_daemon.contract.generation import (
     Timings,
     Usage,
 )
-from lmx_daemon.contract.types import Model
+from lmx_daemon.contract.models import Model
 from lmx_daemon.http.dialects.lmstudio.answers import (
     LmStudioError,
     V0ChatCompletion,

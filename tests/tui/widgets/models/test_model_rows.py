@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.types import Instance, Model
+from lmx_daemon.contract.models import Instance, Model
 from lmx_tui.widgets.models.model_rows import expiry, ordered, short_state
 from lmx_tui.widgets.monitor.requests import instance_rows
 from tests.fake_client import QWEN, busy_snapshot
