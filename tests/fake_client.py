@@ -10,7 +10,6 @@ import msgspec
 from lmx_daemon.client.client import Client
 from lmx_daemon.contract.admin_protocol import LoadRequest, UnloadRequest
 from lmx_daemon.contract.errors import DaemonUnreachableError, ErrorBody, LmxError
-from lmx_daemon.contract.frames import Capabilities, MemoryUse
 from lmx_daemon.contract.generation import (
     Delta,
     Ending,
@@ -27,6 +26,7 @@ from lmx_daemon.contract.library import Outdated, OutdatedRow, UpdateRequest
 from lmx_daemon.contract.models import Incident, Instance, Model
 from lmx_daemon.contract.pulls import Download, PullRequest
 from lmx_daemon.contract.snapshot import Health, HostMemory, RequestRow, Series, Snapshot, Status
+from lmx_daemon.contract.worker_messages import Capabilities, MemoryUse
 
 GB = 10**9
 NOW = 1_800_000_000.0

@@ -6,8 +6,8 @@ It measures and computes; loading.py and supervision.py act on its answers.
 import sys
 from typing import Protocol
 
-from lmx_daemon.contract.frames import Hello, Loaded
 from lmx_daemon.contract.models import Model
+from lmx_daemon.contract.worker_messages import Hello, Loaded
 from lmx_daemon.memory.budget import MemoryBudget, ProcessUse
 from lmx_daemon.memory.need import Device, Measured, most_bytes, plan_for, process_bytes
 from lmx_daemon.residency.measured import Measurements

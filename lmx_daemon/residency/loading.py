@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 
 from lmx_daemon.contract.errors import CancelledError, LmxError
-from lmx_daemon.contract.frames import Load, Loaded, TextOptions
 from lmx_daemon.contract.generation import Loading
 from lmx_daemon.contract.models import Model, Verdict
+from lmx_daemon.contract.worker_messages import Load, Loaded, TextOptions
 from lmx_daemon.memory.shape import read_shape
 from lmx_daemon.residency import refusal
 from lmx_daemon.residency.accounts import Accounts

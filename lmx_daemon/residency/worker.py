@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from lmx_daemon.contract.errors import ConflictError, LmxError, ModelLoadError, RequestError, WorkerError, error_from
-from lmx_daemon.contract.frames import (
+from lmx_daemon.contract.frames import Decoder, Encoder, FrameError
+from lmx_daemon.contract.generation import is_terminal
+from lmx_daemon.contract.worker_messages import (
     WORKER_PROTOCOL,
     Cancel,
-    Decoder,
-    Encoder,
     Events,
-    FrameError,
     FromWorker,
     Grant,
     Heartbeat,
@@ -33,7 +32,6 @@ from lmx_daemon.contract.frames import (
     MemoryUse,
     Submit,
 )
-from lmx_daemon.contract.generation import is_terminal
 from lmx_daemon.residency.active_request import ActiveRequest
 from lmx_daemon.residency.fate import fate_of
 from lmx_daemon.residency.plan import Beat

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lmx_daemon.contract.errors import BusyError, LmxError, WorkerError
-from lmx_daemon.contract.frames import (
+from lmx_daemon.contract.generation import Failed
+from lmx_daemon.contract.worker_messages import (
     LAST_WORDS,
     WORKER_PROTOCOL,
     Cancel,
@@ -35,7 +36,6 @@ from lmx_daemon.contract.frames import (
     Submit,
     ToWorker,
 )
-from lmx_daemon.contract.generation import Failed
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
 from lmx_daemon.worker.link import HangUpWatcher, WorkerLink, exit_now, take_connection
 

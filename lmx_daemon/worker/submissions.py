@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lmx_daemon.contract.deadline import patience, too_late
-from lmx_daemon.contract.frames import Submit
 from lmx_daemon.contract.generation import Ending, Event, Failed, Finished, Generate, Request
+from lmx_daemon.contract.worker_messages import Submit
 
 
 @dataclass(eq=False)

@@ -7,20 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmx_daemon.contract.errors import ErrorBody, LmxError, RequestError, error_from
-from lmx_daemon.contract.frames import (
-    MAX_FRAME_BYTES,
-    Cancel,
-    Decoder,
-    Encoder,
-    Events,
-    FrameError,
-    FromWorker,
-    Heartbeat,
-    Leave,
-    Log,
-    Submit,
-    ToWorker,
-)
+from lmx_daemon.contract.frames import MAX_FRAME_BYTES, Decoder, Encoder, FrameError
 from lmx_daemon.contract.generation import (
     Chat,
     Delta,
@@ -38,6 +25,7 @@ from lmx_daemon.contract.generation import (
     ToolCallDelta,
     Usage,
 )
+from lmx_daemon.contract.worker_messages import Cancel, Events, FromWorker, Heartbeat, Leave, Log, Submit, ToWorker
 
 NAMES = st.text(max_size=20)
 NUMBERS = st.integers(0, 2**40)

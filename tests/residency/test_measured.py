@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.frames import CacheShape, Growing
+from lmx_daemon.contract.cache_shape import CacheShape, Growing
 from lmx_daemon.contract.models import Model
 from lmx_daemon.memory.need import Measured
 from lmx_daemon.residency.measured import MAX_MODELS, Measurements

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lmx_daemon.contract.admin_protocol import LoadRequest
-from lmx_daemon.contract.frames import LoadProgress
+from lmx_daemon.contract.worker_messages import LoadProgress
 from lmx_daemon.residency import plan
 from lmx_daemon.residency.plan import RETRY_SECONDS, Load, Purpose, is_withdrawn, may_evict
 from tests.residency.fakes import MB, Floor, until

@@ -9,10 +9,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmx_daemon.contract.frames import (
+from lmx_daemon.contract.frames import Decoder, Encoder
+from lmx_daemon.contract.generation import (
+    Chat,
+    Delta,
+    Event,
+    Generate,
+    Message,
+    Request,
+    Sampling,
+    Text,
+    TextPart,
+    is_terminal,
+)
+from lmx_daemon.contract.worker_messages import (
     Cancel,
-    Decoder,
-    Encoder,
     Events,
     FromWorker,
     Heartbeat,
@@ -25,18 +36,6 @@ from lmx_daemon.contract.frames import (
     Memory,
     Submit,
     TextOptions,
-)
-from lmx_daemon.contract.generation import (
-    Chat,
-    Delta,
-    Event,
-    Generate,
-    Message,
-    Request,
-    Sampling,
-    Text,
-    TextPart,
-    is_terminal,
 )
 from lmx_daemon.engines.mlx.prefix.disk_thread import LEFT_ALONE
 from lmx_daemon.engines.mlx.prefix.sharing import FAILED

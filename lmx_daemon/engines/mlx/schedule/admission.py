@@ -5,8 +5,8 @@ A request reserves memory for its prompt and for a good part of its answer. A lo
 
 from dataclasses import dataclass
 
+from lmx_daemon.contract.cache_shape import CACHE_BLOCK, CacheShape
 from lmx_daemon.contract.errors import prompt_too_long
-from lmx_daemon.contract.frames import CACHE_BLOCK, CacheShape
 from lmx_daemon.contract.units import size
 
 RESERVED_TOKENS = 1024

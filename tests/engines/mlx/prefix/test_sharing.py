@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.frames import Leave, Loaded, Log, Memory
 from lmx_daemon.contract.generation import Chat, Finished, Generate, Message, Started, TextPart
+from lmx_daemon.contract.worker_messages import Leave, Loaded, Log, Memory
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.prefix.lookup import PrefixLookup, PrefixStart
 from lmx_daemon.engines.mlx.prefix.sharing import FAILED, PrefixSharing, checkpoints_for
