@@ -7,7 +7,7 @@ from lmx_daemon.client.client import Client
 from lmx_daemon.client.conversation import Absence, ChatAnswer, Conversation, absence, default_model
 from lmx_daemon.client.spawn import find_or_start
 from lmx_daemon.contract.errors import error_from
-from lmx_daemon.contract.generation import Delta, Event, Failed, Finished, Loading, Started
+from lmx_daemon.contract.events import Delta, Event, Failed, Finished, Loading, Started
 from lmx_daemon.contract.models import GUIDE
 from lmx_daemon.settings.paths import Home
 

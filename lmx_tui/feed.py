@@ -11,7 +11,8 @@ from textual.message import Message
 
 from lmx_daemon.client.client import Client
 from lmx_daemon.contract.errors import ErrorBody, LmxError
-from lmx_daemon.contract.generation import Event, Failed, Finished, Generate
+from lmx_daemon.contract.events import Event, Failed, Finished
+from lmx_daemon.contract.requests import Generate
 from lmx_daemon.contract.snapshot import Status
 from lmx_tui.messages import Connection, ConnectionChanged, EventsArrived, SnapshotArrived
 

@@ -9,7 +9,8 @@ from typing import Literal
 from textual.message import Message
 
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.generation import Event, Generate
+from lmx_daemon.contract.events import Event
+from lmx_daemon.contract.requests import Generate
 from lmx_daemon.contract.snapshot import Snapshot
 
 ConnectionState = Literal["connecting", "online", "offline"]

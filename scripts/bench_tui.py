@@ -42,7 +42,8 @@ def child(rate: int, old: int, hertz: float) -> None:
 
     The first request is answered with `old` tokens at once.
     """
-    from lmx_daemon.contract.generation import Delta, Event, Generate, Request, Started
+    from lmx_daemon.contract.events import Delta, Event, Started
+    from lmx_daemon.contract.requests import Generate, Request
     from lmx_daemon.contract.snapshot import Series, Snapshot
     from lmx_daemon.settings.schema import Settings
     from lmx_tui.app import LmxApp

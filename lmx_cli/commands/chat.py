@@ -37,7 +37,7 @@ def add(app: typer.Typer, output: Output) -> None:
                 raise LmxError("there is nothing to ask: stdin is empty", hint='give a question: lmx chat -p "..."')
         from lmx_cli.shell_chat import ShellChat
         from lmx_daemon.client.conversation import Conversation
-        from lmx_daemon.contract.generation import Sampling
+        from lmx_daemon.contract.requests import Sampling
 
         conversation = Conversation(
             tenant="cli",

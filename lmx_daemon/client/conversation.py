@@ -9,24 +9,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.generation import (
-    Chat,
-    Delta,
-    Event,
-    Failed,
-    Finished,
-    Generate,
-    Loading,
-    Message,
-    Prefill,
-    Queued,
-    Sampling,
-    Started,
-    TextPart,
-    Timings,
-    Usage,
-)
+from lmx_daemon.contract.events import Delta, Event, Failed, Finished, Loading, Prefill, Queued, Started, Timings, Usage
 from lmx_daemon.contract.models import GUIDE, Instance, Model
+from lmx_daemon.contract.requests import Chat, Generate, Message, Sampling, TextPart
 from lmx_daemon.contract.snapshot import Snapshot
 
 AnswerState = Literal["waiting", "queued", "loading", "prefill", "thinking", "generating", "done", "stopped", "failed"]

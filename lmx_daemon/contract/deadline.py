@@ -1,7 +1,7 @@
 """Deadlines of requests. The daemon enforces them while the model loads, the engine afterwards."""
 
 from lmx_daemon.contract.errors import DeadlineError
-from lmx_daemon.contract.generation import Generate, Request
+from lmx_daemon.contract.requests import Generate, Request
 
 
 def patience(request: Request, *, begun: bool) -> float | None:

@@ -5,7 +5,8 @@ An observer never affects a request: it returns nothing, and one that raises is 
 
 from typing import Protocol
 
-from lmx_daemon.contract.generation import Event, Request, Started
+from lmx_daemon.contract.events import Event, Started
+from lmx_daemon.contract.requests import Request
 from lmx_daemon.contract.snapshot import RequestRow
 
 

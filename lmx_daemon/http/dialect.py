@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from litestar.handlers import HTTPRouteHandler
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.generation import Event, Loading, Prefill, Queued
+from lmx_daemon.contract.events import Event, Loading, Prefill, Queued
 from lmx_daemon.http.operation import Operation
 
 ProgressEvent = Loading | Queued | Prefill

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 import msgspec
 from litestar import Response
 
-from lmx_daemon.contract.generation import Generate, Request
 from lmx_daemon.contract.models import Instance, Model
+from lmx_daemon.contract.requests import Generate, Request
 from lmx_daemon.contract.snapshot import Health
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialect import AnswerEncoder

@@ -13,7 +13,8 @@ from litestar import Response
 from litestar.response import Stream
 
 from lmx_daemon.contract.errors import CancelledError, error_from
-from lmx_daemon.contract.generation import Event, Failed, Finished, Generate, Loading, Prefill, Queued
+from lmx_daemon.contract.events import Event, Failed, Finished, Loading, Prefill, Queued
+from lmx_daemon.contract.requests import Generate
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialect import AnswerEncoder, Dialect
 from lmx_daemon.residency.active_request import ActiveRequest

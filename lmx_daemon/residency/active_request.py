@@ -5,20 +5,19 @@ import time
 from collections.abc import Callable
 
 from lmx_daemon.contract.errors import BusyError, LmxError
-from lmx_daemon.contract.generation import (
+from lmx_daemon.contract.events import (
     Counted,
     Delta,
     Event,
     Failed,
     Finished,
-    Generate,
     Loading,
     Prefill,
     Queued,
-    Request,
     Started,
     is_terminal,
 )
+from lmx_daemon.contract.requests import Generate, Request
 from lmx_daemon.contract.snapshot import RequestRow, RequestState
 from lmx_daemon.residency.observers import Observers
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from lmx_daemon.contract.errors import CancelledError, LmxError
-from lmx_daemon.contract.generation import Loading
+from lmx_daemon.contract.events import Loading
 from lmx_daemon.contract.models import Model, Verdict
 from lmx_daemon.contract.worker_messages import Load, Loaded, TextOptions
 from lmx_daemon.memory.shape import read_shape

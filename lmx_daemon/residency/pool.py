@@ -21,9 +21,10 @@ from lmx_daemon.contract.errors import (
     UnsupportedError,
     WorkerError,
 )
-from lmx_daemon.contract.generation import Ending, Finished, Generate, Loading, Request
+from lmx_daemon.contract.events import Ending, Finished, Loading
 from lmx_daemon.contract.models import Instance, Model, Verdict
 from lmx_daemon.contract.observers import RequestObserver
+from lmx_daemon.contract.requests import Generate, Request
 from lmx_daemon.contract.snapshot import Health
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.residency.accounts import Accounts, Machine

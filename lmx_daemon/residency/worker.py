@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from lmx_daemon.contract.errors import ConflictError, LmxError, ModelLoadError, RequestError, WorkerError, error_from
+from lmx_daemon.contract.events import is_terminal
 from lmx_daemon.contract.frames import Decoder, Encoder, FrameError
-from lmx_daemon.contract.generation import is_terminal
 from lmx_daemon.contract.worker_messages import (
     WORKER_PROTOCOL,
     Cancel,

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lmx_daemon.contract.deadline import patience, too_late
-from lmx_daemon.contract.generation import Ending, Event, Failed, Finished, Generate, Request
+from lmx_daemon.contract.events import Ending, Event, Failed, Finished
+from lmx_daemon.contract.requests import Generate, Request
 from lmx_daemon.contract.worker_messages import Submit
 
 

@@ -9,8 +9,9 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
 from lmx_daemon.client.conversation import ABSENCES, Absence, Conversation, absence, context_length_of, default_model
-from lmx_daemon.contract.generation import Event, Generate
+from lmx_daemon.contract.events import Event
 from lmx_daemon.contract.models import GUIDE
+from lmx_daemon.contract.requests import Generate
 from lmx_daemon.contract.snapshot import Snapshot
 from lmx_daemon.contract.units import size
 from lmx_tui import keys

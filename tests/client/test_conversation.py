@@ -3,7 +3,8 @@
 import pytest
 
 from lmx_daemon.client.conversation import ChatAnswer, Conversation, absence, default_model
-from lmx_daemon.contract.generation import Chat, Delta, Started
+from lmx_daemon.contract.events import Delta, Started
+from lmx_daemon.contract.requests import Chat
 from tests.fake_client import QWEN, answer_of, busy_snapshot, finished, quiet_snapshot
 
 

@@ -20,19 +20,9 @@ from lmx_daemon.contract.errors import (
     RequestError,
     RequestNotFoundError,
 )
-from lmx_daemon.contract.generation import (
-    Count,
-    Counted,
-    Delta,
-    Event,
-    Finished,
-    Generate,
-    Loading,
-    Sampling,
-    Started,
-    Text,
-)
+from lmx_daemon.contract.events import Counted, Delta, Event, Finished, Loading, Started
 from lmx_daemon.contract.pulls import PullRequest
+from lmx_daemon.contract.requests import Count, Generate, Sampling, Text
 from lmx_daemon.settings.paths import Home
 from tests.end_to_end.running import Daemon
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lmx_daemon.contract.errors import BusyError, WorkerError
-from lmx_daemon.contract.generation import Delta, Ending, Event, Failed, Finished, Loading, Prefill, Queued, Started
+from lmx_daemon.contract.events import Delta, Ending, Event, Failed, Finished, Loading, Prefill, Queued, Started
 from lmx_daemon.http import serving
 from lmx_daemon.http.dialect import Dialects, is_below
 from lmx_daemon.http.dialects.native.dialect import Native

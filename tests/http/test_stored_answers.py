@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from lmx_daemon.contract.generation import Delta, Ending, Event, Finished, Generate, Started, Text
+from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Started
+from lmx_daemon.contract.requests import Generate, Text
 from lmx_daemon.http import serving
 from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 from lmx_daemon.http.dialects.openai_chat.encoders import CompletionEncoder

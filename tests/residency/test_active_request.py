@@ -4,17 +4,8 @@ import asyncio
 
 import pytest
 
-from lmx_daemon.contract.generation import (
-    Delta,
-    Ending,
-    Failed,
-    Finished,
-    Generate,
-    Text,
-    Timings,
-    Usage,
-    is_terminal,
-)
+from lmx_daemon.contract.events import Delta, Ending, Failed, Finished, Timings, Usage, is_terminal
+from lmx_daemon.contract.requests import Generate, Text
 from lmx_daemon.residency.active_request import MAX_EVENTS, ActiveRequest
 from lmx_daemon.residency.observers import Observers
 from lmx_daemon.residency.request_registry import RequestRegistry

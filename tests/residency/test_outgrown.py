@@ -10,7 +10,7 @@ import pytest
 from lmx_daemon.contract.admin_protocol import UnloadRequest
 from lmx_daemon.contract.cache_shape import CacheShape, Growing
 from lmx_daemon.contract.errors import CrashLoopError, OutOfMemoryError
-from lmx_daemon.contract.generation import Failed
+from lmx_daemon.contract.events import Failed
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.worker_messages import Heartbeat, Hello, MemoryUse
 from lmx_daemon.memory.budget import ProcessUse

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.generation import Chat, Message, Prompt, Text, TextPart, Tokens, Tool, ToolCall
+from lmx_daemon.contract.requests import Chat, Message, Prompt, Text, TextPart, Tokens, Tool, ToolCall
 from lmx_daemon.residency.plan import CHARACTERS, Beat, expires_at, hopeless_prompt, stalled_for, start_after
 
 

@@ -15,7 +15,8 @@ import httpx2
 import psutil
 import pytest
 
-from lmx_daemon.contract.generation import Count, Counted, Text
+from lmx_daemon.contract.events import Counted
+from lmx_daemon.contract.requests import Count, Text
 from lmx_daemon.contract.worker_messages import Heartbeat, Loaded
 from tests.end_to_end.running import Daemon, wait_until
 from tests.engines.mlx.worker_process import WorkerProcess

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from lmx_daemon.client.conversation import Conversation
-from lmx_daemon.contract.generation import Finished
+from lmx_daemon.contract.events import Finished
 from lmx_tui.feed import Feed
 from lmx_tui.messages import EventsArrived
 from tests.fake_client import QWEN, FakeClient, answer_of, busy_snapshot

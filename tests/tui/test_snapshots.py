@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from lmx_daemon.contract.generation import Loading
+from lmx_daemon.contract.events import Loading
 from lmx_daemon.settings.schema import Settings, TuiSettings
 from lmx_tui.app import LmxApp
 from tests.fake_client import QWEN, FakeClient, answer_of, quiet_snapshot

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lmx_daemon.contract.generation import Generate
+from lmx_daemon.contract.requests import Generate
 from lmx_daemon.contract.worker_messages import Grant, Load
 from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 

@@ -5,7 +5,7 @@ import binascii
 import re
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.contract.generation import ImagePart
+from lmx_daemon.contract.requests import ImagePart
 
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
 DATA_URL = re.compile(r"data:([\w./+-]{1,64})?(?:;[\w=-]{1,64})*?;base64,", re.ASCII)

@@ -9,19 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lmx_daemon.contract.events import Delta, Event, is_terminal
 from lmx_daemon.contract.frames import Decoder, Encoder
-from lmx_daemon.contract.generation import (
-    Chat,
-    Delta,
-    Event,
-    Generate,
-    Message,
-    Request,
-    Sampling,
-    Text,
-    TextPart,
-    is_terminal,
-)
+from lmx_daemon.contract.requests import Chat, Generate, Message, Request, Sampling, Text, TextPart
 from lmx_daemon.contract.worker_messages import (
     Cancel,
     Events,

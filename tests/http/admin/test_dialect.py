@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from lmx_daemon.contract.errors import BusyError, WorkerError
-from lmx_daemon.contract.generation import Delta, Event, Failed, Started
+from lmx_daemon.contract.events import Delta, Event, Failed, Started
 from lmx_daemon.http.app import admin_app
 from lmx_daemon.http.parts import Parts
 from lmx_daemon.http.server.body_reader import BodyReader

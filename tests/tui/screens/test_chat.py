@@ -7,7 +7,7 @@ import pytest
 from textual.widgets import Input
 
 from lmx_daemon.contract.errors import BusyError
-from lmx_daemon.contract.generation import Chat
+from lmx_daemon.contract.requests import Chat
 from lmx_tui import app as app_module
 from lmx_tui import clipboard
 from lmx_tui.app import LmxApp

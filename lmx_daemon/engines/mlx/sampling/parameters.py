@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.generation import Generate, Sampling
+from lmx_daemon.contract.requests import Generate, Sampling
 
 GREEDY_BELOW = 1e-5
 """Temperature below which the likeliest token is taken, since division by it would overflow."""

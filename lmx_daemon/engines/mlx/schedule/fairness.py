@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
-from lmx_daemon.contract.generation import Generate
+from lmx_daemon.contract.requests import Generate
 
 
 class QueuedRequest(Protocol):

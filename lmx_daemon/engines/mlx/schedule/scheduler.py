@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from lmx_daemon.contract.errors import ContextLengthError, LmxError, RequestError, WorkerError
-from lmx_daemon.contract.generation import Event, Failed, Generate, Prefill, Queued, Started
+from lmx_daemon.contract.events import Event, Failed, Prefill, Queued, Started
+from lmx_daemon.contract.requests import Generate
 from lmx_daemon.contract.worker_messages import Events, Log, TextOptions
 from lmx_daemon.engines.mlx.batch.step import FailedRows, Token
 from lmx_daemon.engines.mlx.commands import Ready

@@ -1,7 +1,7 @@
 """Refusal of what a request may ask for and this engine cannot do yet. An entry goes when its feature comes."""
 
 from lmx_daemon.contract.errors import UnsupportedError
-from lmx_daemon.contract.generation import Chat, Generate
+from lmx_daemon.contract.requests import Chat, Generate
 
 
 def check(generate: Generate) -> None:

@@ -6,19 +6,18 @@ from typing import Any
 
 from lmx_daemon.contract.deadline import patience, too_late
 from lmx_daemon.contract.errors import DeadlineError
-from lmx_daemon.contract.generation import (
-    Chat,
+from lmx_daemon.contract.events import (
     Delta,
     Ending,
     Event,
     Finished,
     FinishReason,
-    Generate,
     Timings,
     TokenLogprob,
     ToolCallDelta,
     Usage,
 )
+from lmx_daemon.contract.requests import Chat, Generate
 from lmx_daemon.engines.mlx.batch.step import Token
 from lmx_daemon.engines.mlx.prefix.lookup import PrefixLookup
 from lmx_daemon.engines.mlx.text.output_parser import Markers, OutputParser, ParsedText

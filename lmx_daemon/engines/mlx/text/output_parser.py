@@ -10,7 +10,7 @@ from typing import Any
 
 from mlx_lm.generate import TextStateMachine
 
-from lmx_daemon.contract.generation import ToolCallDelta
+from lmx_daemon.contract.events import ToolCallDelta
 from lmx_daemon.engines.mlx.text.tool_calls import ToolParser, new_id, read_calls, split_rest
 from lmx_daemon.engines.mlx.text.whitespace import TextChannel
 

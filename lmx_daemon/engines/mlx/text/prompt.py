@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError, prompt_too_long
-from lmx_daemon.contract.generation import Chat, ImagePart, Message, Prompt, Text, Tokens, Tool
+from lmx_daemon.contract.requests import Chat, ImagePart, Message, Prompt, Text, Tokens, Tool
 from lmx_daemon.engines.mlx.text.control_tokens import ControlTokens
 from lmx_daemon.engines.mlx.text.thinking import thinking_variables
 from lmx_daemon.worker.template_child import TemplateChild

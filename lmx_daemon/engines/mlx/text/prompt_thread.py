@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from lmx_daemon.contract.errors import LmxError, RequestError, WorkerError
-from lmx_daemon.contract.generation import Chat, Count, Counted, Event, Failed, Generate, Prompt
+from lmx_daemon.contract.events import Counted, Event, Failed
+from lmx_daemon.contract.requests import Chat, Count, Generate, Prompt
 from lmx_daemon.contract.worker_messages import Events
 from lmx_daemon.engines.mlx.commands import Ready
 from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt

@@ -1,9 +1,9 @@
-"""Translation of the body of /api/v1/chat to `contract.generation.Generate`."""
+"""Translation of the body of /api/v1/chat to `contract.requests.Generate`."""
 
 from collections.abc import Sequence
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.contract.generation import Chat, Generate, Message, Part, Sampling, TextPart
+from lmx_daemon.contract.requests import Chat, Generate, Message, Part, Sampling, TextPart
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialects.images import image_of_url
 from lmx_daemon.http.dialects.lmstudio.bodies import LmStudioChatBody, LmStudioInput

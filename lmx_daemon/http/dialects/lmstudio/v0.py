@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from lmx_daemon.contract.errors import UnsupportedError
-from lmx_daemon.contract.generation import Generate
+from lmx_daemon.contract.requests import Generate
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialects.lmstudio.models import context_of_instance, v0_entry
 from lmx_daemon.http.dialects.lmstudio.v0_encoder import V0Encoder

@@ -12,8 +12,9 @@ from litestar.params import FromPath
 
 from lmx_daemon.contract.admin_protocol import LoadRequest
 from lmx_daemon.contract.errors import ModelNotFoundError
-from lmx_daemon.contract.generation import Chat, Event, Message, TextPart
+from lmx_daemon.contract.events import Event
 from lmx_daemon.contract.pulls import Download
+from lmx_daemon.contract.requests import Chat, Message, TextPart
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.decoding import body_of
 from lmx_daemon.http.dialects.lmstudio.bodies import (

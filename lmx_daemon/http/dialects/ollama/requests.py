@@ -1,4 +1,4 @@
-"""Translation of the bodies of /api/chat and /api/generate to `contract.generation.Generate`."""
+"""Translation of the bodies of /api/chat and /api/generate to `contract.requests.Generate`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import msgspec
 
 from lmx_daemon.contract.constraint import Constraint, JsonSchema
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.contract.generation import (
+from lmx_daemon.contract.requests import (
     Chat,
     Generate,
     Message,

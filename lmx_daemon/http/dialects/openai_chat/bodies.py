@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from lmx_daemon.contract.generation import Penalty, Probability, Seconds
+from lmx_daemon.contract.requests import Penalty, Probability, Seconds
 
 MAX_TOOLS = 512
 MAX_MESSAGES = 10_000
@@ -51,7 +51,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     queue_deadline: Seconds | None = None
     priority: Annotated[int, msgspec.Meta(ge=-10, le=10)] | None = None
     cache_namespace: Annotated[str, msgspec.Meta(max_length=512)] | None = None
-    """Four additions of lmx; contract/generation.py defines them."""
+    """Four additions of lmx; contract/requests.py defines them."""
     cache_on_disk: bool | None = None
     """False keeps the prompt and its answer in memory only, apart from prompts that may be written to disk."""
 

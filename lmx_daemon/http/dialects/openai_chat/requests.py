@@ -1,11 +1,11 @@
-"""Translation of the bodies of the OpenAI routes to `contract.generation.Generate`."""
+"""Translation of the bodies of the OpenAI routes to `contract.requests.Generate`."""
 
 from typing import Any
 
 import msgspec
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.contract.generation import (
+from lmx_daemon.contract.requests import (
     MEMORY_ONLY,
     Chat,
     Generate,

@@ -6,8 +6,8 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from lmx_daemon.contract.generation import Generate
 from lmx_daemon.contract.models import Model
+from lmx_daemon.contract.requests import Generate
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialects.openai_chat.bodies import Body, ChatBody, CompletionBody
 from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, CompletionEncoder

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.generation import Delta, Event, Failed, Finished, Generate, Sampling, Tokens, is_terminal
+from lmx_daemon.contract.events import Delta, Event, Failed, Finished, is_terminal
+from lmx_daemon.contract.requests import Generate, Sampling, Tokens
 from lmx_daemon.contract.worker_messages import Events, TextOptions
 from lmx_daemon.engines.mlx.commands import Ready
 from lmx_daemon.engines.mlx.load.model import LoadedModel, load

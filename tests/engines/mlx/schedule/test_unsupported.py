@@ -4,7 +4,7 @@ import pytest
 
 from lmx_daemon.contract.constraint import Regex
 from lmx_daemon.contract.errors import UnsupportedError
-from lmx_daemon.contract.generation import Chat, Generate, Message, Text, Tool, ToolChoice
+from lmx_daemon.contract.requests import Chat, Generate, Message, Text, Tool, ToolChoice
 from lmx_daemon.engines.mlx.schedule import unsupported
 
 MESSAGES = (Message(role="user"),)

@@ -6,7 +6,7 @@ import pytest
 from mlx_lm.chat_templates import deepseek_v32
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from lmx_daemon.contract.generation import Chat, Message, TextPart, Tool, ToolCall
+from lmx_daemon.contract.requests import Chat, Message, TextPart, Tool, ToolCall
 from lmx_daemon.engines.mlx.text.prompt import PromptBuilder, as_function, as_template_message
 from lmx_daemon.engines.mlx.text.thinking import thinking_variables
 from tests.engines.mlx.text.prompts import PARAMETERS, SPECIAL, Letters, Renderer, families

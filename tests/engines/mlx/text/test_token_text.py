@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from mlx_lm.utils import load_tokenizer
 
-from lmx_daemon.contract.generation import Delta, Generate, Text
+from lmx_daemon.contract.events import Delta
+from lmx_daemon.contract.requests import Generate, Text
 from lmx_daemon.engines.mlx.batch.step import Token
 from lmx_daemon.engines.mlx.sampling.sampler import Logprobs
 from lmx_daemon.engines.mlx.text.answer import EngineRequest

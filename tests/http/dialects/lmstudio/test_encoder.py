@@ -8,18 +8,7 @@ import msgspec
 import pytest
 
 from lmx_daemon.contract.errors import ModelNotFoundError, WorkerError
-from lmx_daemon.contract.generation import (
-    Delta,
-    Ending,
-    Event,
-    Finished,
-    Loading,
-    Prefill,
-    Queued,
-    Started,
-    Timings,
-    Usage,
-)
+from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Loading, Prefill, Queued, Started, Timings, Usage
 from lmx_daemon.contract.models import Model
 from lmx_daemon.http.dialects.lmstudio.answers import (
     LmStudioError,

@@ -7,19 +7,18 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.contract.errors import WorkerError
-from lmx_daemon.contract.generation import (
+from lmx_daemon.contract.events import (
     Delta,
     Ending,
     Event,
     Finished,
-    Message,
     Started,
-    TextPart,
     Timings,
     TokenLogprob,
     ToolCallDelta,
     Usage,
 )
+from lmx_daemon.contract.requests import Message, TextPart
 from lmx_daemon.http.dialects.ollama.answers import OllamaChatLine, OllamaGenerateLine
 from lmx_daemon.http.dialects.ollama.context import unpacked
 from lmx_daemon.http.dialects.ollama.encoders import OllamaChatEncoder, OllamaEncoder, OllamaGenerateEncoder

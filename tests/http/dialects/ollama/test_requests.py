@@ -7,8 +7,8 @@ import pytest
 
 from lmx_daemon.contract.constraint import JsonSchema
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.contract.generation import Chat, Generate, ImagePart, Message, Text, TextPart
 from lmx_daemon.contract.principal import Principal
+from lmx_daemon.contract.requests import Chat, Generate, ImagePart, Message, Text, TextPart
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialects.ollama.bodies import OllamaChatBody, OllamaGenerateBody
 from lmx_daemon.http.dialects.ollama.context import packed, unpacked

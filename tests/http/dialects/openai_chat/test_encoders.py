@@ -10,16 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmx_daemon.contract.errors import WorkerError
-from lmx_daemon.contract.generation import (
-    Delta,
-    Ending,
-    Event,
-    Finished,
-    Started,
-    TokenLogprob,
-    ToolCallDelta,
-    Usage,
-)
+from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Started, TokenLogprob, ToolCallDelta, Usage
 from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, CompletionEncoder
 
 SCHEMA = Path(__file__).parents[4].parent / "shared" / "openai" / "openapi.json"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.generation import MEMORY_ONLY, Chat
+from lmx_daemon.contract.requests import MEMORY_ONLY, Chat
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.decoding import decode
 from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, CompletionBody

@@ -1,7 +1,7 @@
 """The line of state, figures and context meter."""
 
 from lmx_daemon.client.conversation import ChatAnswer
-from lmx_daemon.contract.generation import Loading, Started
+from lmx_daemon.contract.events import Loading, Started
 from lmx_tui.widgets.chat.meta import meta_line
 from tests.fake_client import QWEN, answer_of
 

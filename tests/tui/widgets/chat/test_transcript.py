@@ -6,7 +6,7 @@ import msgspec
 
 from lmx_daemon.client.conversation import ChatAnswer
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.generation import Delta, Started, Usage
+from lmx_daemon.contract.events import Delta, Started, Usage
 from lmx_daemon.contract.snapshot import RequestRow
 from lmx_tui.app import LmxApp
 from lmx_tui.widgets.chat.message_view import MessageView
