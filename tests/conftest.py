@@ -1,4 +1,4 @@
-"""What every test shares: an environment that is not the developer's own."""
+"""Environment of all tests: no test sees the developer's home, tokens or cache."""
 
 import os
 import signal
@@ -13,17 +13,17 @@ PRIVATE = ("LMX_HOME", "LMX_API_KEY", "HF_TOKEN", "HF_HOME", "HF_HUB_CACHE", "HF
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(SkipGuard())
-    # nohup ignores SIGHUP, a background job SIGINT, and every program that a test starts would inherit that.
+    # nohup ignores SIGHUP, and a background job ignores SIGINT. Programs that tests start would inherit that.
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _nobodys_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test reads the developer's home, tokens or cache, nor reaches the Hub."""
+def _isolated_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Point home, caches and Hub to an empty folder and a closed port."""
     kept = {name: os.environ.pop(name) for name in PRIVATE if name in os.environ}
-    place = tmp_path_factory.mktemp("nobody")
+    place = tmp_path_factory.mktemp("environment")
     os.environ["LMX_HOME"] = str(place / "lmx")
     os.environ["HF_HOME"] = str(place / "hugging-face")
     os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"

@@ -1,7 +1,7 @@
-"""The model families whose tool calls mlx-lm parses, each with what its models write, for scripted models.
+"""Model families whose tool calls mlx-lm parses, as scripted models.
 
-`FAMILIES` has an entry for each parser (and for each form of a parser with several). A case is a text that a model of
-the family writes and what a client should get of it.
+`FAMILIES` has an entry for each parser, and for each form of a parser with several forms. A case is a text in the
+family's format and the expected answer.
 """
 
 import json
@@ -45,7 +45,7 @@ QUOTES: Wanted = ("get_weather", {"city": 'He said "hi",\nand it\'s {x: 1} \\ do
 
 @dataclass(frozen=True)
 class Case:
-    """What a model writes, and what a client should get of it."""
+    """Text of a model, and the expected content, reasoning and calls."""
 
     text: str
     content: str = ""
@@ -55,21 +55,21 @@ class Case:
 
 @dataclass(frozen=True)
 class Family:
-    """How the models of a family write."""
+    """Output format of a family."""
 
     name: str
     """Module of mlx_lm.tool_parsers."""
     write: Callable[[Sequence[Wanted]], str]
-    """Calls as the family's models write them."""
+    """Returns the text of calls in the family's format."""
     mark: str = ""
-    """Text of the chat template by which mlx-lm finds the parser."""
+    """Part of the chat template from which mlx-lm infers the parser."""
     special: Sequence[str] = ()
     think: tuple[str, str] | None = None
     decoder: Decoder = "byte"
     settings: dict[str, Any] = field(default_factory=dict)
     """Further fields of tokenizer_config.json."""
-    say: Callable[[str], str] = str
-    """Content as the family's models write it."""
+    content: Callable[[str], str] = str
+    """Returns content in the family's format."""
     form: str = ""
 
     @property
@@ -77,8 +77,8 @@ class Family:
         return self.name + self.form
 
     def cases(self) -> dict[str, Case]:
-        """Return the cases by their trigger words."""
-        say = self.say
+        """Return the cases, keyed by the word in the prompt that selects them."""
+        say = self.content
         found = {
             "caseone": Case(self.write([PARIS]), calls=[PARIS]),
             "casetwo": Case(self.write([PARIS, ADD]), calls=[PARIS, ADD]),
@@ -98,7 +98,7 @@ class Family:
         return found
 
     def build(self, folder: Path) -> Path:
-        """Write a scripted model of the family to `folder`; a case's name in the prompt chooses its text."""
+        """Write a scripted model of the family to `folder`. The key of a case in the prompt selects its text."""
         template = TEMPLATE + "{#- " + self.mark + " -#}" if self.mark else TEMPLATE
         scripts = {name: case.text for name, case in self.cases().items()}
         special = [*self.special, *(token for token in self.think or () if token.count("|") < 3)]
@@ -236,7 +236,7 @@ FAMILIES = [
         lambda calls: _kimi_k3(calls),
         special=XTML,
         think=("<|open|>think<|sep|>", "<|close|>think<|sep|>"),
-        say=lambda text: f"<|open|>response<|sep|>{text}<|close|>response<|sep|>",
+        content=lambda text: f"<|open|>response<|sep|>{text}<|close|>response<|sep|>",
     ),
     Family("mistral", _mistral_list, "[TOOL_CALLS]", ("[TOOL_CALLS]",), form="-list"),
     Family("mistral", _mistral, "[TOOL_CALLS]", ("[TOOL_CALLS]", "[ARGS]"), decoder="metaspace-stripped"),

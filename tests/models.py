@@ -1,4 +1,4 @@
-"""Random-weight models of real architectures, made by mlx-lm's own classes, with a small real tokenizer."""
+"""Random-weight models of real architectures, built from mlx-lm's classes, with a small tokenizer."""
 
 import importlib
 import json
@@ -125,7 +125,7 @@ MORE: dict[str, dict[str, Any]] = {
         "partial_rotary_factor": 0.5,
     },
 }
-"""Further ones, for tests that need no worker process for each."""
+"""Further architectures, for tests that start no worker process for each."""
 SHARPER = 3.0
 ALREADY_SHARP = {"gemma2"}
 TEXT = (
@@ -135,9 +135,9 @@ TEXT = (
 
 
 def build_model(architecture: str, folder: Path, *, seed: int = 0, ends: bool = True, **changes: Any) -> Path:
-    """Writes a model of `architecture` with random weights to `folder`, as any model repository has it.
+    """Write a model repository of `architecture` with random weights to `folder`.
 
-    With `ends` false it has no end-of-text token: its answers are as long as they are allowed to be.
+    With `ends` false the model has no end-of-text token: every answer is as long as its token limit.
     """
     import mlx.core as mx
     from mlx.utils import tree_flatten
@@ -147,7 +147,7 @@ def build_model(architecture: str, folder: Path, *, seed: int = 0, ends: bool = 
     module = importlib.import_module(f"mlx_lm.models.{architecture}")
     mx.random.seed(seed)
     model = module.Model(module.ModelArgs.from_dict(config))
-    # Scaled up, so that every token depends on those before it; as initialised, most say one token for ever.
+    # Scaled up, so that every token depends on earlier ones. As initialised, most models repeat one token.
     factor = 1.0 if architecture in ALREADY_SHARP else SHARPER
     weights = {
         name: value.astype(mx.float32) * (factor if value.ndim > 1 else 1.0)
@@ -161,12 +161,12 @@ def build_model(architecture: str, folder: Path, *, seed: int = 0, ends: bool = 
 
 
 def build_cached_model(architecture: str, cache: Path, repo: str, **options: Any) -> Path:
-    """Build a model as `build_model` does, as the repository `repo` of a Hugging Face cache; return its snapshot."""
+    """Build a model with `build_model` in the repository `repo` of a Hugging Face cache, and return its snapshot."""
     return build_model(architecture, cached_snapshot(cache, repo), **options)
 
 
 def cached_snapshot(cache: Path, repo: str) -> Path:
-    """Return the folder of the only snapshot of the repository `repo` in a Hugging Face cache, and name it main."""
+    """Create the only snapshot of the repository `repo` in a cache, name it main, and return its folder."""
     repository = cache / f"models--{repo.replace('/', '--')}"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(COMMIT)

@@ -1,19 +1,20 @@
-"""Scripted models: real one-layer llamas with a real tokenizer whose chosen weights say fixed texts.
+r"""Scripted models: one-layer llamas with a real tokenizer, whose weights are chosen so that they generate fixed texts.
 
-The real worker loads and runs such a model like any other, so a test of a whole answer needs no model of gigabytes:
+The worker loads and runs such a model like any other one, so tests of whole answers need no large model:
 
-    build_scripted(folder, "Hello there.")                                # says this whatever the prompt
-    build_scripted(folder, {"": "Hello.", "second": "The other text."})     # the second where the prompt has "second"
-    build_scripted(folder, Script([b"\\xf0\\x9f", b"\\x98\\x80"], ends=False))  # tokens that are parts of a character
+    build_scripted(folder, "Hello there.")                                # the same text for every prompt
+    build_scripted(folder, {"": "Hello.", "second": "The other text."})   # the second text if the prompt has "second"
+    build_scripted(folder, Script([b"\xf0\x9f", b"\x98\x80"], ends=False))  # tokens that are parts of a character
 
-How it works. Each token of a script has its own entry in the vocabulary, even where the text of two is the same, and
-its own hidden direction; the output row of the next token has that direction, so token k is always followed by token
-k + 1. All other tokens, of which prompts consist, share one direction, which leads to the first token of a script. A
-trigger word is one token; attention finds it in the prompt and moves the start to its script. Where a prompt has
-several triggers, the last one of `scripts` wins: a second turn, whose prompt holds the first one's trigger too, needs
-a later trigger. The tokenizer's model is Unigram, since only its vocabulary can hold one text twice; a byte-level or
-sentencepiece decoder and all that mlx-lm infers from (special tokens, chat template, settings) are as the family has
-them. Temperatures up to 2 do not change what is said. At most MAX_SCRIPTS scripts fit into one model.
+Each token of a script has its own vocabulary entry, even if two entries have the same text, and its own direction in the
+hidden state. The output row of the next token has that direction, so token k is followed by token k + 1. All other
+tokens, of which prompts consist, share one direction that leads to the first token of a script. A trigger word is one
+token: attention finds it in the prompt and selects its script. If a prompt has several triggers, the last one of
+`scripts` wins; a second turn needs a later trigger, since its prompt contains the first one, too.
+
+The tokenizer's model is Unigram, the only one whose vocabulary can hold a text twice. Decoder, special tokens, chat
+template and settings are those of the imitated family. Temperatures up to 2 do not change the text. A model holds at
+most MAX_SCRIPTS scripts.
 """
 
 import importlib
@@ -27,11 +28,11 @@ from typing import Any, Literal
 from tests.models import TEMPLATE
 
 Decoder = Literal["byte", "metaspace", "metaspace-stripped", "naive"]
-"""How token pieces become text: byte-level (GPT-2, Qwen, Llama 3), sentencepiece as Gemma has it, sentencepiece whose
-first space is dropped (Llama 2, Mistral 7B), or a decoder that mlx-lm has no streaming detokenizer for."""
+"""Conversion of tokens to text: byte-level (GPT-2, Qwen, Llama 3), sentencepiece (Gemma), sentencepiece without the first
+space (Llama 2, Mistral 7B), or a decoder for which mlx-lm has no streaming detokenizer."""
 CODE, MAX_SCRIPTS, HIDDEN, HEAD = 256, 60, 320, 64
 FLAG, KEY = CODE, CODE + 1
-"""Hidden dimensions: the code of a script's token, "no script's token", a trigger's priority, which trigger it is."""
+"""Hidden dimensions: the code of a script's token, a flag for other tokens, a trigger's priority, a trigger's index."""
 VALUE = CODE + 2
 STRONG = 16.0
 END = "<|im_end|>"
@@ -40,20 +41,20 @@ SPECIAL = ("<|endoftext|>", "<|im_start|>", END)
 
 @dataclass(frozen=True)
 class Script:
-    """What a model says: a text, cut into small pieces, or the tokens one by one; bytes need not be whole characters.
+    """Output of a model: a text, which is cut into small tokens, or a list of tokens. A token may be a part of a character.
 
-    With `ends` false the last token is followed by the first one again, for ever.
+    With `ends` false the script repeats without an end.
     """
 
-    said: "str | Sequence[str | bytes]"
+    text: "str | Sequence[str | bytes]"
     ends: bool = True
 
     def pieces(self, special: Sequence[str]) -> list[bytes]:
         """Return the bytes of each token. Special tokens in a text stay whole."""
-        if not isinstance(self.said, str):
-            return [piece.encode() if isinstance(piece, str) else piece for piece in self.said]
+        if not isinstance(self.text, str):
+            return [piece.encode() if isinstance(piece, str) else piece for piece in self.text]
         whole = "".join(f"{re.escape(token)}|" for token in sorted(special, key=len, reverse=True))
-        return [piece.encode() for piece in re.findall(whole + r" ?\w{1,4}| ?[^\w\s]|\s", self.said)]
+        return [piece.encode() for piece in re.findall(whole + r" ?\w{1,4}| ?[^\w\s]|\s", self.text)]
 
 
 Scripts = str | Script | Mapping[str, "str | Script"]
@@ -70,14 +71,14 @@ def build_scripted(
     settings: Mapping[str, Any] | None = None,
     **config: Any,
 ) -> Path:
-    """Write a model that says `scripts` to `folder`, as a repository has it, and return `folder`.
+    """Write a model that generates `scripts` to `folder`, and return `folder`.
 
-    `scripts` maps trigger words to scripts; the one of "" (or the first one) is said where no trigger is in the prompt.
-    `special` adds special tokens to SPECIAL, `end` (one of them) ends a script. `template` is the chat template,
+    `scripts` maps trigger words to scripts. Without a trigger in the prompt, the script of "" is used, or the first one.
+    `special` adds special tokens to SPECIAL; `end`, one of them, ends a script. `template` is the chat template,
     `settings` are further fields of tokenizer_config.json, `config` those of config.json.
     """
     given = scripts if isinstance(scripts, Mapping) else {"": scripts}
-    named = {trigger: Script(said) if isinstance(said, str) else said for trigger, said in given.items()}
+    named = {trigger: Script(script) if isinstance(script, str) else script for trigger, script in given.items()}
     assert len(named) <= MAX_SCRIPTS, f"at most {MAX_SCRIPTS} scripts fit into one model"
     special = list(dict.fromkeys([*SPECIAL, *special, end]))
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,10 +86,10 @@ def build_scripted(
         [entry for piece in script.pieces(special) for entry in _spell(piece, decoder)] for script in named.values()
     ]
     first = [sum(map(len, spelled[:index])) for index in range(len(spelled))]
-    said = [entry for script in spelled for entry in script]
+    entries = [entry for script in spelled for entry in script]
     triggers = [trigger for trigger in named if trigger]
-    vocabulary = _write_tokenizer(folder, said, triggers, special, decoder)
-    follows = {token: token + 1 for token in range(len(said))}
+    vocabulary = _write_tokenizer(folder, entries, triggers, special, decoder)
+    follows = {token: token + 1 for token in range(len(entries))}
     for start, pieces, script in zip(first, spelled, named.values(), strict=True):
         follows[start + len(pieces) - 1] = vocabulary.index(end) if script.ends else start
     starts = dict(zip(named, first, strict=True))
@@ -110,7 +111,7 @@ def build_scripted(
 def _write_weights(
     folder: Path, size: int, follows: dict[int, int], default: int, chosen: dict[int, int], config: dict[str, Any]
 ) -> None:
-    """`follows` maps each script's token to the next one, `chosen` a trigger's token to its script's first one."""
+    """Write weights and config. `follows` maps tokens to next tokens, `chosen` maps triggers to first tokens of scripts."""
     import mlx.core as mx
     import numpy as np
     from mlx.utils import tree_flatten
@@ -142,7 +143,7 @@ def _write_weights(
         output[start, FLAG] = STRONG * 0.75 if start != default else STRONG
         output[start, VALUE + index] = STRONG
     query, key, value = np.zeros((HEAD, HIDDEN)), np.zeros((HEAD, HIDDEN)), np.zeros((HEAD, HIDDEN))
-    still = HEAD // 2 - 1  # of all dimensions the one that rotary positions turn least
+    still = HEAD // 2 - 1  # the dimension that rotary positions rotate least
     query[still, FLAG] = 1.0
     key[still, KEY] = 2.0 * HEAD**0.5 * max(1, len(chosen))
     value[np.arange(MAX_SCRIPTS), VALUE + np.arange(MAX_SCRIPTS)] = 1.0
@@ -167,11 +168,11 @@ def _write_weights(
 
 
 def _write_tokenizer(
-    folder: Path, said: list[str], triggers: list[str], special: Sequence[str], decoder: Decoder
+    folder: Path, scripted: list[str], triggers: list[str], special: Sequence[str], decoder: Decoder
 ) -> list[str]:
-    """Write tokenizer.json and return its vocabulary: the scripts' tokens, then what prompts are made of.
+    """Write tokenizer.json and return its vocabulary: the tokens of scripts, then those of prompts.
 
-    A text is encoded to the last of its entries, so no prompt has a script's token.
+    A text is encoded to the last of its entries, so prompts have no tokens of scripts.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
@@ -180,8 +181,8 @@ def _write_tokenizer(
     else:
         alphabet = ["▁", "\n", *map(chr, range(0x21, 0x7F)), *(f"<0x{byte:02X}>" for byte in range(256))]
     known = ["<unk>", *alphabet, *(_spelled(trigger, decoder) for trigger in triggers), *special]
-    entries = [(text, -9999.0) for text in said] + [(text, -1.0) for text in known]
-    tokenizer = Tokenizer(models.Unigram(entries, unk_id=len(said), byte_fallback=decoder != "byte"))
+    entries = [(text, -9999.0) for text in scripted] + [(text, -1.0) for text in known]
+    tokenizer = Tokenizer(models.Unigram(entries, unk_id=len(scripted), byte_fallback=decoder != "byte"))
     if decoder == "byte":
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         tokenizer.decoder = decoders.ByteLevel()
@@ -201,13 +202,13 @@ def _write_tokenizer(
 
 
 def _spelled(text: str, decoder: Decoder) -> str:
-    """Return a word as one entry of the vocabulary."""
+    """Return the single vocabulary entry of a word."""
     (entry,) = _spell(text.encode(), decoder)
     return entry
 
 
 def _spell(piece: bytes, decoder: Decoder) -> list[str]:
-    """Return the entries of the vocabulary that spell `piece`: one, or for sentencepiece one for each stray byte."""
+    """Return the vocabulary entries of `piece`: one, or for sentencepiece one for each byte of a partial character."""
     if decoder == "byte":
         return ["".join(_byte_characters()[byte] for byte in piece)]
     try:

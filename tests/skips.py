@@ -1,4 +1,4 @@
-"""A skip is allowed only for a reason listed in allowed_skips.toml; any other one fails the run."""
+"""The guard of skips: a skip whose reason is not listed in allowed_skips.toml fails the run."""
 
 import re
 import tomllib
@@ -19,7 +19,7 @@ def unlisted(reasons: list[str], allowed: list[str]) -> list[str]:
 
 
 class SkipGuard:
-    """Pytest plugin: collects the reasons of skips, and fails a run that has an unlisted one."""
+    """Pytest plugin that collects the reasons of skips and fails a run with an unlisted reason."""
 
     def __init__(self) -> None:
         self._reasons: list[str] = []

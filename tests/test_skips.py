@@ -1,4 +1,4 @@
-"""The guard against unlisted skips."""
+"""Tests of the guard of skips."""
 
 import pytest
 

@@ -245,7 +245,7 @@ class TestRun:
         turn = stub.bodies[3]["messages"]
         assert turn[:2] == stub.bodies[0]["messages"] and turn[2]["content"] == "x x x x "  # type: ignore[index]
 
-    async def test_seeds_and_temperature_are_sent_when_asked_for(self) -> None:
+    async def test_seeds_and_temperature_are_sent_on_request(self) -> None:
         stub = StubServer()
         async with serving(stub) as url:
             options = RequestOptions(seed=3, temperature=0.7, send_seeds=True)

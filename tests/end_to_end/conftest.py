@@ -1,4 +1,4 @@
-"""One daemon a file for the tests that do not harm it, and a cache with a random-weight model that talks for long."""
+"""Daemons for end-to-end tests, and a cache with a random-weight model whose answers are long."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from tests.end_to_end.running import Daemon
 
 TALKER = "tests/talker"
-"""A random-weight llama in the cache: its answers are nonsense, and as long as max_tokens says."""
+"""Random-weight llama in the cache. Its answers are random text of max_tokens tokens."""
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +24,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def daemon(cache: Path) -> Iterator[Daemon]:
-    """Shared by the tests that leave it as they found it."""
+    """Yield the daemon of the tests of one file that do not change its state."""
     running = Daemon(environment={"HF_HUB_CACHE": str(cache)}).start()
     yield running
     assert running.stop() == 0
@@ -33,7 +33,7 @@ def daemon(cache: Path) -> Iterator[Daemon]:
 
 @pytest.fixture
 def own_daemon(cache: Path) -> Iterator[Daemon]:
-    """For a test that kills, drains or configures it: call start() first."""
+    """Yield a daemon for a test that kills, drains or configures it. The test calls start()."""
     running = Daemon(environment={"HF_HUB_CACHE": str(cache)})
     yield running
     if running.process is not None:

@@ -1,4 +1,4 @@
-"""`lmx bench` as a user types it, against a real daemon."""
+"""`lmx bench` on the command line, against a real daemon."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,12 @@ import pytest
 from tests.end_to_end.running import Daemon
 
 SECONDS = 180.0
-"""How long a run may take where many tests run at once."""
+"""Limit of one run, with other tests in parallel."""
 QUICK = ("--rounds", "1", "--answer", "8", "--prompt", "32", "--streams", "2", "--long", "200")
 
 
 class TestMeasuring:
-    def test_the_guide(self, daemon: Daemon) -> None:
+    def test_guide_is_measured_in_every_workload(self, daemon: Daemon) -> None:
         ended = daemon.lmx("bench", "--model", "lmx/guide", *QUICK, timeout=SECONDS)
         assert ended.returncode == 0, ended.stderr
         for expected in (
@@ -52,7 +52,7 @@ class TestMeasuring:
             json.loads(daemon.lmx("bench", "compare", names[1], names[0], "--json").stdout)["later"]["id"] == names[0]
         )
 
-    def test_nothing_is_kept_where_that_is_asked(self, daemon: Daemon) -> None:
+    def test_no_keep_stores_no_report(self, daemon: Daemon) -> None:
         before = daemon.lmx("bench", "list", "--json").stdout
         assert daemon.lmx("bench", "--run", "sweep", "--no-keep", *QUICK, timeout=SECONDS).returncode == 0
         assert daemon.lmx("bench", "list", "--json").stdout == before
@@ -75,24 +75,22 @@ class TestBadInput:
             (["show", "nothing"], "no benchmark 'nothing'", "lmx bench list"),
         ],
     )
-    def test_says_what_is_wrong_and_what_to_do(
-        self, daemon: Daemon, arguments: list[str], error: str, hint: str
-    ) -> None:
+    def test_error_has_a_cause_and_a_hint(self, daemon: Daemon, arguments: list[str], error: str, hint: str) -> None:
         ended = daemon.lmx("bench", *arguments)
         assert ended.returncode == 1
         said = {line.partition(": ")[0]: line for line in ended.stderr.splitlines()}
         assert error in said["error"] and hint in said["hint"]
         assert "Traceback" not in ended.stderr
 
-    def test_an_unknown_model_of_a_named_server(self, daemon: Daemon) -> None:
+    def test_unknown_model_of_another_server_is_reported_with_its_models(self, daemon: Daemon) -> None:
         ended = daemon.lmx("bench", "--url", daemon.address, "--model", "no/such")
         assert ended.returncode == 1 and "has no model 'no/such'" in ended.stderr and "lmx/guide" in ended.stderr
 
-    def test_a_path_that_is_no_base_url(self, daemon: Daemon) -> None:
+    def test_url_that_is_no_base_url_is_reported(self, daemon: Daemon) -> None:
         ended = daemon.lmx("bench", "--url", f"{daemon.address}/health", "--model", "lmx/guide")
         assert ended.returncode == 1 and "HTTP 404" in ended.stderr and "give the base URL" in ended.stderr
 
-    def test_an_api_key_that_is_missing(self, own_daemon: Daemon) -> None:
+    def test_missing_api_key_is_reported(self, own_daemon: Daemon) -> None:
         own_daemon.environment["LMX_API_KEY"] = "secret"
         own_daemon.start()
         del own_daemon.environment["LMX_API_KEY"]

@@ -1,4 +1,4 @@
-"""The library's commands with a real daemon and models that load."""
+"""Commands of the library with a real daemon and models that can be loaded."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Tests of the daemon's life: start, refusal to start, loss of a worker, drain, and sudden death."""
+"""The life of the daemon: start, refused start, loss of a worker, drain, and kill."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ def stream(daemon: Daemon, on_line: Callable[[str], None], max_tokens: int = 100
 
 
 class Readers:
-    """Streams under way, each in a thread, with the time and the last line of each end."""
+    """Streams that are read by one thread each, with the lines and the end of each."""
 
     def __init__(self, daemon: Daemon, count: int) -> None:
         self.lines: list[list[str]] = [[] for _ in range(count)]
@@ -95,7 +95,7 @@ class TestWorkers:
         wait_until(lambda: not alive(worker), 4, "the hung worker is gone, though it handles no message and no SIGTERM")
         assert daemon.get("/health")[0] == 200
 
-    def test_a_daemon_that_stood_still_ends_no_worker_as_hung(self, own_daemon: Daemon) -> None:
+    def test_worker_is_not_ended_as_hung_after_the_daemon_was_stopped(self, own_daemon: Daemon) -> None:
         own_daemon.config = "[engine]\nhang_seconds = 2.0\nwarm_spare = false\n"
         daemon = own_daemon.start()
         daemon.admin("POST", "/admin/models/load", {"model": TALKER})
@@ -122,10 +122,10 @@ class TestWorkers:
         assert daemon.process is not None
         parent = psutil.Process(daemon.process.pid)
         wait_until(lambda: len(parent.children()) >= 2, 30, "a worker and a spare")
-        everyone = [child.pid for child in parent.children(recursive=True)]
+        processes = [child.pid for child in parent.children(recursive=True)]
         daemon.process.kill()
         daemon.process.wait()
-        wait_until(lambda: not any(map(alive, everyone)), 5, "workers and spare are gone")
+        wait_until(lambda: not any(map(alive, processes)), 5, "workers and spare are gone")
 
 
 class TestLeaving:
@@ -172,7 +172,7 @@ class TestEnding:
         assert not (daemon.home / "lmx.sock").exists()
         assert not any(map(alive, workers))
 
-    def test_a_reader_of_the_log_reads_to_the_end_and_does_not_delay_the_shutdown(self, own_daemon: Daemon) -> None:
+    def test_reader_of_the_log_gets_the_last_line_and_does_not_delay_the_shutdown(self, own_daemon: Daemon) -> None:
         own_daemon.config = "[engine]\nwarm_spare = false\n"
         daemon = own_daemon.start()
         assert daemon.process is not None
@@ -188,7 +188,7 @@ class TestEnding:
         assert daemon.process.wait(15) == 0
         assert " ERROR " not in (daemon.home / "logs" / "daemon.log").read_text()
 
-    def test_a_short_stream_finishes_during_the_drain(self, own_daemon: Daemon) -> None:
+    def test_short_stream_finishes_during_the_drain(self, own_daemon: Daemon) -> None:
         daemon = own_daemon.start()
         daemon.admin("POST", "/admin/models/load", {"model": TALKER})
         lines: list[str] = []
@@ -203,7 +203,7 @@ class TestEnding:
 
 
 def start_and_fail(home: Path, *arguments: str, env: dict[str, str] | None = None) -> str:
-    """Start a daemon that must refuse, and return its error."""
+    """Start a daemon whose start must fail, and return its error."""
     ended = subprocess.run(
         [sys.executable, "-m", "lmx_daemon", *arguments],
         env=os.environ | {"LMX_HOME": str(home)} | (env or {}),
@@ -218,7 +218,7 @@ def start_and_fail(home: Path, *arguments: str, env: dict[str, str] | None = Non
     return ended.stderr
 
 
-class TestRefusingToStart:
+class TestRefusedStarts:
     def test_a_port_in_use_is_named(self) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""What is bounded: queues, slow readers, slow senders; and an engine that is not there."""
+"""Limits of queues, slow clients and deadlines, and a daemon without an engine."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ def live(daemon: Daemon) -> list[Any]:
     return rows
 
 
-def test_a_reader_that_stops_reading_is_cut_and_others_are_not(own_daemon: Daemon) -> None:
+def test_connection_of_a_client_that_stops_reading_is_closed(own_daemon: Daemon) -> None:
     own_daemon.config = "[server]\nstall_seconds = 1.0\n[engine]\nwarm_spare = false\n"
     daemon = own_daemon.start()
     daemon.admin("POST", "/admin/models/load", {"model": TALKER})
@@ -70,7 +70,7 @@ def test_a_full_queue_answers_429_with_retry_after(own_daemon: Daemon) -> None:
         assert answer.json()["error"]["code"] == "queue_full"
 
 
-def test_a_deadline_holds_while_a_model_loads_while_others_run_and_while_it_runs_itself(own_daemon: Daemon) -> None:
+def test_deadline_applies_during_load_queue_and_decode(own_daemon: Daemon) -> None:
     own_daemon.config = "[engine]\nwarm_spare = false\nmax_running = 1\n"
     daemon = own_daemon.start()
 
@@ -79,7 +79,7 @@ def test_a_deadline_holds_while_a_model_loads_while_others_run_and_while_it_runs
         return httpx2.post(f"{daemon.address}/v1/completions", json=body, timeout=60)
 
     for name in ("queue_deadline", "deadline"):
-        late = ask(**{name: 0.05})  # imports alone take longer
+        late = ask(**{name: 0.05})  # less than the imports of a worker take
         assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline_exceeded")
         assert "not begun" in late.json()["error"]["message"]
     daemon.admin("POST", "/admin/models/load", {"model": TALKER})  # the load may have been withdrawn with its requests
@@ -92,7 +92,7 @@ def test_a_deadline_holds_while_a_model_loads_while_others_run_and_while_it_runs
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "deadline")
 
 
-def test_a_prompt_that_no_model_could_read_holds_up_nobody_and_loads_nothing(own_daemon: Daemon) -> None:
+def test_prompt_above_the_context_is_refused_without_a_load_or_a_delay(own_daemon: Daemon) -> None:
     daemon = own_daemon.start()
     daemon.admin("POST", "/admin/models/load", {"model": TALKER})
     asked = {"role": "user", "content": "hello"}
@@ -115,7 +115,7 @@ def test_a_prompt_that_no_model_could_read_holds_up_nobody_and_loads_nothing(own
     assert [found["model"] for found in daemon.admin("GET", "/admin/instances")] == [TALKER]
 
 
-def test_a_head_that_never_ends_is_closed(daemon: Daemon) -> None:
+def test_connection_with_an_endless_head_is_closed(daemon: Daemon) -> None:
     connection = connect(daemon)
     connection.settimeout(20)
     connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n")
@@ -126,7 +126,7 @@ def test_a_head_that_never_ends_is_closed(daemon: Daemon) -> None:
     connection.close()
 
 
-def test_without_mlx_a_request_says_what_mends_it(own_daemon: Daemon, tmp_path: Path) -> None:
+def test_error_without_mlx_has_the_repair_as_its_hint(own_daemon: Daemon, tmp_path: Path) -> None:
     (tmp_path / "mlx").mkdir()
     (tmp_path / "mlx" / "__init__.py").write_text("raise ImportError('libmlx.so: cannot open shared object file')")
     own_daemon.environment["PYTHONPATH"] = str(tmp_path)
@@ -153,7 +153,7 @@ def test_a_model_that_keeps_crashing_is_refused_for_a_while(own_daemon: Daemon) 
     assert told.count("was ended by SIGKILL") == 2 and "happened" in told
 
 
-def test_the_log_tells_of_requests_by_id_and_never_their_text(daemon: Daemon) -> None:
+def test_log_has_ids_of_requests_and_never_their_text(daemon: Daemon) -> None:
     body = {"model": TALKER, "prompt": "a very secret sentence", "max_tokens": 3}
     headers = {"x-request-id": "find-me"}
     assert httpx2.post(f"{daemon.address}/v1/completions", json=body, headers=headers, timeout=30).status_code == 200

@@ -1,4 +1,4 @@
-"""Several models, one limit of memory: who is loaded, who goes, who waits, and what is refused, with real workers."""
+"""Several models within one memory limit: loads, evictions, waiting loads and refusals, with real workers."""
 
 import asyncio
 import os
@@ -28,14 +28,14 @@ SHAPE: dict[str, Any] = {
 }
 PER_TOKEN = 2 * 2 * 16 * 64 * 4
 ONE_FITS, TWO_FIT = "850 MB", "1450 MB"
-"""Of the models here one takes some 760 MB as estimated and 550 as measured."""
+"""Memory limits. One of the models here needs about 760 MB as estimated and 550 MB as measured."""
 COMMIT = "0" * 40
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with three models of 50 MB: tests/a, tests/b, tests/c."""
-    root = tmp_path_factory.mktemp("town")
+def three_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache with three models of 50 MB: tests/a, tests/b, tests/c."""
+    root = tmp_path_factory.mktemp("three_models")
     first = build_model("llama", root / "model", ends=False, **SHAPE)
     for name in "abc":
         repository = root / f"models--tests--{name}"
@@ -49,14 +49,14 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def machine(town: Path) -> Iterator[Callable[..., Daemon]]:
-    """Starts a daemon with so much memory for models."""
+def start_daemon(three_models: Path) -> Iterator[Callable[..., Daemon]]:
+    """Yield a function that starts a daemon with the given memory limit."""
     started: list[Daemon] = []
 
     def start(memory: str = TWO_FIT, *arguments: str, **engine: Any) -> Daemon:
         settings = "".join(f"{name} = {value}\n" for name, value in engine.items())
         config = f'[engine]\nwarm_spare = false\nmemory = "{memory}"\n{settings}'
-        daemon = Daemon(environment={"HF_HUB_CACHE": str(town)}, config=config, arguments=list(arguments))
+        daemon = Daemon(environment={"HF_HUB_CACHE": str(three_models)}, config=config, arguments=list(arguments))
         started.append(daemon)
         return daemon.start()
 
@@ -84,7 +84,7 @@ def ask(daemon: Daemon, name: str, **fields: Any) -> httpx2.Response:
 
 
 class Stream:
-    """A request that keeps its model busy until it is closed."""
+    """Streamed request that keeps its model busy until it is closed."""
 
     def __init__(self, daemon: Daemon, name: str) -> None:
         self._closing = threading.Event()
@@ -107,12 +107,12 @@ class Stream:
         self._thread.join(10)
 
 
-def test_the_least_recently_used_goes_and_what_was_learnt_is_kept(machine: Callable[..., Daemon]) -> None:
-    daemon = machine()
+def test_least_recently_used_model_is_evicted_and_measurements_are_kept(start_daemon: Callable[..., Daemon]) -> None:
+    daemon = start_daemon()
     assert load(daemon, "a")["instance"]["plan"]["weights"]["basis"] == "measured"
     load(daemon, "b")
     (old,) = [i["pid"] for i in daemon.admin("GET", "/admin/instances") if i["model"] == "tests/a"]
-    assert ask(daemon, "a").status_code == 200  # b is the least recently used now
+    assert ask(daemon, "a").status_code == 200  # so b is the least recently used
     assert ask(daemon, "c").status_code == 200
     assert loaded(daemon) == ["a", "c"] and alive(old)
     assert incidents(daemon) == [("evicted", "b")]
@@ -123,8 +123,8 @@ def test_the_least_recently_used_goes_and_what_was_learnt_is_kept(machine: Calla
     assert memory["claimed"] <= memory["cap"] == 1_450_000_000
 
 
-def test_the_pinned_stay_and_a_refusal_tells_numbers_and_ways_out(machine: Callable[..., Daemon]) -> None:
-    daemon = machine(TWO_FIT, "--model", "tests/a")
+def test_pinned_models_are_kept_and_a_refusal_names_sizes_and_remedies(start_daemon: Callable[..., Daemon]) -> None:
+    daemon = start_daemon(TWO_FIT, "--model", "tests/a")
     wait_until(lambda: loaded(daemon) == ["a"], 30, "the preload")
     load(daemon, "b", pin=True)
     assert daemon.lmx("load", "--plan", "tests/c").returncode == 1
@@ -143,8 +143,10 @@ def test_the_pinned_stay_and_a_refusal_tells_numbers_and_ways_out(machine: Calla
     assert loaded(daemon) == ["a", "c"]
 
 
-def test_a_context_that_does_not_fit_is_refused_and_the_one_in_the_hint_fits(machine: Callable[..., Daemon]) -> None:
-    daemon = machine(ONE_FITS)
+def test_context_that_does_not_fit_is_refused_and_the_hint_names_one_that_fits(
+    start_daemon: Callable[..., Daemon],
+) -> None:
+    daemon = start_daemon(ONE_FITS)
     refused = daemon.lmx("load", "tests/a", "--context", "32768")
     hint = next(line for line in refused.stderr.splitlines() if line.startswith("hint: "))
     assert refused.returncode == 1 and "--context " in hint
@@ -154,8 +156,8 @@ def test_a_context_that_does_not_fit_is_refused_and_the_one_in_the_hint_fits(mac
     assert "planned" in done.stderr and daemon.lmx("ps").stdout.count("tests/a:") == 1
 
 
-def test_a_load_waits_for_the_busy_and_nobody_else_does(machine: Callable[..., Daemon]) -> None:
-    daemon = machine()
+def test_load_waits_for_a_busy_model_and_other_requests_do_not_wait(start_daemon: Callable[..., Daemon]) -> None:
+    daemon = start_daemon()
     load(daemon, "a")
     load(daemon, "b")
     streams = [Stream(daemon, "a"), Stream(daemon, "b")]
@@ -168,7 +170,7 @@ def test_a_load_waits_for_the_busy_and_nobody_else_does(machine: Callable[..., D
         return str(found[0].get("stage", "")) if found else ""
 
     wait_until(lambda: stage().startswith("waiting for memory"), 30, "c waits for memory")
-    assert ask(daemon, "a").status_code == 200 and not answers  # a resident model answers meanwhile
+    assert ask(daemon, "a").status_code == 200 and not answers  # a loaded model answers meanwhile
     streams[1].close()
     waiting.join(60)
     assert answers[0].status_code == 200
@@ -176,8 +178,8 @@ def test_a_load_waits_for_the_busy_and_nobody_else_does(machine: Callable[..., D
     assert loaded(daemon) == ["a", "c"] and incidents(daemon) == [("evicted", "b")]
 
 
-def test_no_model_is_evicted_for_a_client_that_has_left(machine: Callable[..., Daemon]) -> None:
-    daemon = machine(ONE_FITS)
+def test_no_model_is_evicted_for_a_disconnected_client(start_daemon: Callable[..., Daemon]) -> None:
+    daemon = start_daemon(ONE_FITS)
     load(daemon, "a")
     stream = Stream(daemon, "a")
     with pytest.raises(httpx2.ReadTimeout):
@@ -189,8 +191,10 @@ def test_no_model_is_evicted_for_a_client_that_has_left(machine: Callable[..., D
     assert "the load was withdrawn" in (daemon.home / "logs" / "daemon.log").read_text()
 
 
-def test_a_prompt_and_a_model_that_would_not_fit_harm_no_stream(machine: Callable[..., Daemon]) -> None:
-    daemon = machine(ONE_FITS, memory_wait_seconds=0.5)
+def test_refused_prompts_and_models_do_not_affect_a_stream(
+    start_daemon: Callable[..., Daemon],
+) -> None:
+    daemon = start_daemon(ONE_FITS, memory_wait_seconds=0.5)
     load(daemon, "a")
     (instance,) = daemon.admin("GET", "/admin/instances")
     room = instance["cache_limit"] // PER_TOKEN
@@ -202,7 +206,7 @@ def test_a_prompt_and_a_model_that_would_not_fit_harm_no_stream(machine: Callabl
     error = refused.json()["error"]
     assert error["code"] == "context_length_exceeded" and f": {room + 1000} tokens > " in error["message"]
     assert "there is memory for" in error["message"] and "lmx unload" in error["hint"]
-    late = ask(daemon, "b")  # waiting for memory has an end
+    late = ask(daemon, "b")  # after memory_wait_seconds
     assert late.status_code == 429 and int(late.headers["retry-after"]) >= 1
     assert "tests/a did not give free within" in late.json()["error"]["message"]
     (row,) = daemon.admin("GET", "/admin/requests")
@@ -210,50 +214,52 @@ def test_a_prompt_and_a_model_that_would_not_fit_harm_no_stream(machine: Callabl
     stream.close()
 
 
-def test_a_load_that_is_worse_than_its_plan_is_undone(machine: Callable[..., Daemon], town: Path) -> None:
+def test_load_that_exceeds_its_plan_is_undone(start_daemon: Callable[..., Daemon], three_models: Path) -> None:
     home = Daemon().home
     model = Model(id="tests/a", path="", source="hub", revision=COMMIT)
     false = Measured(weights=1, process=1, cache=CacheShape())
     asyncio.run(Measurements(home / "measured.json").keep(model, "cpu", {"mlx-lm": version("mlx-lm")}, false))
-    daemon = Daemon(environment={"HF_HUB_CACHE": str(town)}, home=home, config='[engine]\nmemory = "950 MB"\n').start()
+    daemon = Daemon(
+        environment={"HF_HUB_CACHE": str(three_models)}, home=home, config='[engine]\nmemory = "950 MB"\n'
+    ).start()
     try:
         load(daemon, "b")
         refused = load(daemon, "a")["instance"]["error"]
         assert refused["code"] == "out_of_memory" and "more than there is" in refused["message"]
-        wait_until(lambda: loaded(daemon) == ["b"], 10, "the good one is untouched")
+        wait_until(lambda: loaded(daemon) == ["b"], 10, "the loaded model is kept")
         assert incidents(daemon)[0] == ("undone", "a")
-        assert load(daemon, "a")["instance"]["state"] == "ready"  # the plan knows better now, and makes room
+        assert load(daemon, "a")["instance"]["state"] == "ready"  # its plan is measured now
         assert loaded(daemon) == ["a"]
     finally:
         daemon.stop()
 
 
-def test_a_model_that_fails_to_load_gives_the_place_back(machine: Callable[..., Daemon], town: Path) -> None:
-    broken = town / "models--tests--broken" / "snapshots" / COMMIT
+def test_models_evicted_for_a_failed_load_are_restored(start_daemon: Callable[..., Daemon], three_models: Path) -> None:
+    broken = three_models / "models--tests--broken" / "snapshots" / COMMIT
     broken.mkdir(parents=True, exist_ok=True)
-    source = town / "models--tests--a" / "snapshots" / COMMIT
+    source = three_models / "models--tests--a" / "snapshots" / COMMIT
     for file in source.iterdir():
         if not (broken / file.name).exists():
             os.link(file, broken / file.name)
     (broken / "tokenizer.json").unlink()
     (broken / "tokenizer.json").write_text("{}")
-    daemon = machine(ONE_FITS)
+    daemon = start_daemon(ONE_FITS)
     load(daemon, "a")
     failed = load(daemon, "broken")
     assert failed["instance"]["state"] == "failed"
-    wait_until(lambda: loaded(daemon) == ["a"], 30, "the one that made room is back")
+    wait_until(lambda: loaded(daemon) == ["a"], 30, "the evicted model is restored")
     assert ("restored", "a") in incidents(daemon)
 
 
-def test_keep_alive_and_slots(machine: Callable[..., Daemon]) -> None:
-    daemon = machine()
+def test_keep_alive_and_slots(start_daemon: Callable[..., Daemon]) -> None:
+    daemon = start_daemon()
     assert ask(daemon, "a", keep_alive="0.5s").status_code == 200
     wait_until(lambda: loaded(daemon) == [], 10, "a is unloaded")
     assert incidents(daemon) == [("expired", "a")]
     load(daemon, "b")
     assert ask(daemon, "b", keep_alive=0).status_code == 200
     time.sleep(1.5)
-    assert loaded(daemon) == ["b"]  # what was loaded by hand stays
+    assert loaded(daemon) == ["b"]  # a model that was loaded by command is kept
     again = load(daemon, "b", slots=3)
     assert again["code"] == "conflict" and "lmx unload" in again["hint"]
     plan = load(daemon, "a", slots=2, context_length=2048)["instance"]["plan"]

@@ -1,4 +1,4 @@
-"""What clients do wrong, at the worst moment: nothing of it may cost others anything, or stay behind."""
+"""Misuse by clients at inconvenient moments. It must not affect other clients, or leave a request or a process."""
 
 import json
 import os
@@ -26,8 +26,8 @@ def tool(parameters: Any) -> dict[str, Any]:
     return {"tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}]}
 
 
-class TestRequestsThatNobodyCanCarry:
-    """Each is refused by name, and none stays in the table of requests, where it would keep its model loaded."""
+class TestValuesOutOfRange:
+    """Each value is refused by its field. No request stays in the registry, where it would keep its model loaded."""
 
     @pytest.mark.parametrize(
         ("fields", "param"),
@@ -41,7 +41,7 @@ class TestRequestsThatNobodyCanCarry:
         ],
         ids=["top_k", "max_tokens", "logit_bias", "digits that are not ASCII", "deep", "number in a schema"],
     )
-    def test_in_a_chat(self, daemon: Daemon, fields: dict[str, Any], param: str) -> None:
+    def test_chat_is_refused_by_field(self, daemon: Daemon, fields: dict[str, Any], param: str) -> None:
         body = {"model": TALKER, "messages": [{"role": "user", "content": "x"}], "max_tokens": 2} | fields
         daemon.admin("POST", "/admin/models/load", {"model": TALKER})
         answer = httpx2.post(f"{daemon.address}/v1/chat/completions", json=body, timeout=30)
@@ -49,17 +49,17 @@ class TestRequestsThatNobodyCanCarry:
         assert daemon.admin("GET", "/admin/requests") == []
 
     @pytest.mark.parametrize("fields", [{"context_length": 0}, {"slots": 0}, {"slots": 2**40}, {"context_length": -5}])
-    def test_a_load_of_no_size(self, daemon: Daemon, fields: dict[str, Any]) -> None:
+    def test_load_of_an_impossible_size_is_refused(self, daemon: Daemon, fields: dict[str, Any]) -> None:
         for route in ("load", "plan"):
             refused = daemon.admin("POST", f"/admin/models/{route}", {"model": GUIDE} | fields)
             assert refused["code"] == "invalid_request" and refused["param"] == next(iter(fields))
 
-    def test_a_token_of_no_vocabulary(self, daemon: Daemon) -> None:
+    def test_token_id_out_of_range_is_refused(self, daemon: Daemon) -> None:
         body = {"model": TALKER, "prompt": [HUGE], "max_tokens": 2}
         answer = httpx2.post(f"{daemon.address}/v1/completions", json=body, timeout=30)
         assert answer.status_code == 400 and answer.json()["error"]["param"] == "prompt[0]"
 
-    def test_arguments_that_are_deep_text(self, daemon: Daemon) -> None:
+    def test_deeply_nested_arguments_of_a_call_are_text(self, daemon: Daemon) -> None:
         call = {"id": "a", "function": {"name": "f", "arguments": '{"a":' * 5000 + "1" + "}" * 5000}}
         body = {"model": TALKER, "messages": [{"role": "assistant", "tool_calls": [call]}], "max_tokens": 2}
         assert httpx2.post(f"{daemon.address}/v1/chat/completions", json=body, timeout=30).status_code == 200
@@ -73,7 +73,7 @@ def test_an_id_is_used_again_while_its_first_request_is_being_cancelled(daemon: 
         with httpx2.stream(
             "POST", f"{daemon.address}/v1/completions", json=long, headers=headers, timeout=30
         ) as answer:
-            lines = answer.iter_lines()  # kept: the response closes with it
+            lines = answer.iter_lines()  # a reference is kept: the response closes with it
             next(lines)
         answer = httpx2.post(f"{daemon.address}/v1/completions", json=short, headers=headers, timeout=30)
         assert answer.json()["choices"][0]["finish_reason"] == "length"
@@ -104,12 +104,12 @@ def test_a_model_whose_worker_dies_while_it_loads_is_refused_for_a_while(own_dae
     own_daemon.environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     own_daemon.config = "[engine]\nmax_restarts = 2\nwarm_spare = false\n"
     daemon = own_daemon.start()
-    said = []
+    answers = []
     for _ in range(3):
         answer = httpx2.post(f"{daemon.address}/v1/completions", json={"model": TALKER, "prompt": "x"}, timeout=30)
-        said.append((answer.status_code, answer.json()["error"]["message"]))
-    assert all(status == 500 and "exit code 7" in message for status, message in said[:2])
-    assert said[2][0] == 503 and "crashed 2 times" in said[2][1]
+        answers.append((answer.status_code, answer.json()["error"]["message"]))
+    assert all(status == 500 and "exit code 7" in message for status, message in answers[:2])
+    assert answers[2][0] == 503 and "crashed 2 times" in answers[2][1]
 
 
 def test_a_model_unloaded_before_its_turn_to_load_leaves_no_process(own_daemon: Daemon) -> None:
@@ -141,14 +141,14 @@ def test_a_spare_that_is_killed_is_replaced(own_daemon: Daemon) -> None:
         workers = [child for child in psutil.Process(pid).children() if child.pid != spare.pid]
         return bool(workers) and daemon.admin("GET", "/admin/status")["spare"] == "warm"
 
-    wait_until(is_replaced, 30, "there is another")
+    wait_until(is_replaced, 30, "a new spare is warm")
 
 
 def test_a_load_that_fails_leaves_a_spare_for_the_next(own_daemon: Daemon) -> None:
     own_daemon.config = "[engine]\nleave_seconds = 0.5\n"
     daemon = own_daemon.start()
     assert daemon.process is not None
-    wait_until(lambda: daemon.admin("GET", "/admin/status")["spare"] == "warm", 20, "it is warm")
+    wait_until(lambda: daemon.admin("GET", "/admin/status")["spare"] == "warm", 20, "the spare is warm")
     (spare,) = psutil.Process(daemon.process.pid).children()
     spare.suspend()
     with ThreadPoolExecutor() as threads:
@@ -156,10 +156,10 @@ def test_a_load_that_fails_leaves_a_spare_for_the_next(own_daemon: Daemon) -> No
         wait_until(daemon.worker_pids, 10, "the load has begun")
         daemon.admin("POST", "/admin/models/unload", {"id": TALKER})
         assert "cancelled" in str(loaded.result(10))
-    wait_until(lambda: daemon.admin("GET", "/admin/status")["spare"] == "warm", 20, "there is another")
+    wait_until(lambda: daemon.admin("GET", "/admin/status")["spare"] == "warm", 20, "a new spare is warm")
 
 
-def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error_of_ours(own_daemon: Daemon) -> None:
+def test_disconnect_within_a_body_is_not_logged_as_an_error(own_daemon: Daemon) -> None:
     own_daemon.config = "[engine]\nwarm_spare = false\n"
     daemon = own_daemon.start()
     host, port = daemon.address.removeprefix("http://").split(":")
@@ -173,7 +173,7 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error_of_ours(own_
     assert " ERROR " not in (daemon.home / "logs" / "daemon.log").read_text()
 
 
-def test_a_second_request_on_one_connection_hides_nobodys_leaving(daemon: Daemon) -> None:
+def test_disconnect_is_detected_while_a_pipelined_request_waits(daemon: Daemon) -> None:
     daemon.admin("POST", "/admin/models/load", {"model": TALKER})
     host, port = daemon.address.removeprefix("http://").split(":")
     body = json.dumps({"model": TALKER, "prompt": "x", "max_tokens": 30_000, "temperature": 1.0}).encode()
@@ -185,7 +185,7 @@ def test_a_second_request_on_one_connection_hides_nobodys_leaving(daemon: Daemon
     wait_until(lambda: not daemon.admin("GET", "/admin/requests"), 3, "the request is gone")
 
 
-def test_a_moment_without_files_is_survived(own_daemon: Daemon) -> None:
+def test_daemon_recovers_from_a_lack_of_file_descriptors(own_daemon: Daemon) -> None:
     own_daemon.config = "[engine]\nwarm_spare = false\n"
     daemon = own_daemon.start()
     assert daemon.process is not None
@@ -193,10 +193,10 @@ def test_a_moment_without_files_is_survived(own_daemon: Daemon) -> None:
     soft, hard = process.rlimit(psutil.RLIMIT_NOFILE)
     process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds() + 3, hard))
     host, port = daemon.address.removeprefix("http://").split(":")
-    crowd = [socket.create_connection((host, int(port))) for _ in range(20)]
-    time.sleep(2.5)  # the supervisor and the monitor have met it
-    for connection in crowd:
+    connections = [socket.create_connection((host, int(port))) for _ in range(20)]
+    time.sleep(2.5)  # enough for an inspection of the supervisor and a snapshot of the monitor
+    for connection in connections:
         connection.close()
     process.rlimit(psutil.RLIMIT_NOFILE, (soft, hard))
     daemon.admin("POST", "/admin/models/load", {"model": TALKER, "ttl": 0.1})
-    wait_until(lambda: daemon.admin("GET", "/admin/instances") == [], 20, "the supervisor unloads what is not used")
+    wait_until(lambda: daemon.admin("GET", "/admin/instances") == [], 20, "the supervisor unloads the idle model")

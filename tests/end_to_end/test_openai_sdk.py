@@ -16,7 +16,7 @@ OVERFLOW = re.compile(
     r"prompt is too long: (?P<tokens>\d+) tokens > (?P<most>\d+) maximum; exceeds the context window: "
     r"this model's maximum context length is (?P=most) tokens"
 )
-"""The phrases by which agents find an overflow, to compact their conversation."""
+"""Phrases by which agents recognise an overflow and compact their conversation."""
 WEATHER = {
     "type": "function",
     "function": {
@@ -32,7 +32,7 @@ WEATHER = {
 
 
 def connect(daemon: Daemon, key: str = "lmx") -> OpenAI:
-    """To be closed: a socket left to the garbage collector may be an error of whichever test runs just then."""
+    """Return a client. The caller closes it: a socket left to the garbage collector would fail an unrelated test."""
     return OpenAI(base_url=f"{daemon.address}/v1", api_key=key, max_retries=0)
 
 
@@ -47,7 +47,7 @@ def ask(text: str) -> list[dict[str, str]]:
 
 
 class TestModels:
-    def test_lists_what_is_on_disk(self, client: OpenAI) -> None:
+    def test_models_on_disk_are_listed(self, client: OpenAI) -> None:
         assert [model.id for model in client.models.list()] == [GUIDE, "tests/talker"]
 
     def test_one_model_by_id_with_its_slash(self, client: OpenAI, daemon: Daemon) -> None:
@@ -70,7 +70,7 @@ class TestChat:
         assert answer.usage is not None
         assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
 
-    def test_the_stream_says_the_same(self, client: OpenAI) -> None:
+    def test_stream_has_the_text_of_the_whole_answer(self, client: OpenAI) -> None:
         whole = client.chat.completions.create(model=GUIDE, messages=ask("What is lmx?")).choices[0].message.content
         stream = client.chat.completions.create(
             model=GUIDE, messages=ask("What is lmx?"), stream=True, stream_options={"include_usage": True}
@@ -88,7 +88,7 @@ class TestChat:
         assert second.usage is not None and second.usage.prompt_tokens_details is not None
         assert (second.usage.prompt_tokens_details.cached_tokens or 0) > 0
 
-    def test_a_seed_repeats_an_answer_whatever_else_runs(self, client: OpenAI) -> None:
+    def test_seed_repeats_an_answer_beside_other_requests(self, client: OpenAI) -> None:
         def sampled(seed: int) -> str:
             return (
                 client.completions.create(
@@ -126,7 +126,7 @@ class TestChat:
 
 
 class TestTools:
-    def test_a_tool_call_comes_back(self, client: OpenAI) -> None:
+    def test_tool_call_is_returned(self, client: OpenAI) -> None:
         answer = client.chat.completions.create(
             model=GUIDE, messages=ask("What is the weather in Paris?"), tools=[WEATHER]
         )
@@ -135,7 +135,7 @@ class TestTools:
         assert call.function.name == "get_weather"
         assert json.loads(call.function.arguments) == {"city": "Paris"}
 
-    def test_streamed_and_followed_up(self, client: OpenAI) -> None:
+    def test_streamed_call_and_its_result_are_accepted(self, client: OpenAI) -> None:
         question = ask("What is the weather in Paris?")
         name, arguments, call_id = "", "", ""
         for chunk in client.chat.completions.create(model=GUIDE, messages=question, tools=[WEATHER], stream=True):
@@ -162,7 +162,7 @@ class TestErrors:
             client.chat.completions.create(model=GUIDE, messages=ask("hi"), temperature=9)
         assert error.value.param == "temperature"
 
-    def test_a_bad_role_names_its_place(self, client: OpenAI) -> None:
+    def test_error_of_a_bad_role_names_its_position(self, client: OpenAI) -> None:
         with pytest.raises(openai.BadRequestError) as error:
             client.chat.completions.create(model=GUIDE, messages=[{"role": "wizard", "content": "hi"}])
         assert error.value.param == "messages[0].role"
@@ -173,7 +173,7 @@ class TestErrors:
         assert error.value.code == "context_length_exceeded"
         assert OVERFLOW.match(error.value.body["message"])  # type: ignore[index]
 
-    def test_a_text_that_is_refused_uncounted_has_the_same_sentence(self, client: OpenAI) -> None:
+    def test_error_of_a_text_that_is_refused_without_tokenisation_has_the_same_form(self, client: OpenAI) -> None:
         for text in ("word " * 60_000, "x" * 8_000_000):
             with pytest.raises(openai.BadRequestError) as error:
                 client.completions.create(model=GUIDE, prompt=text)
@@ -181,13 +181,13 @@ class TestErrors:
             assert (found := OVERFLOW.match(error.value.body["message"]))  # type: ignore[index]
             assert int(found["tokens"]) > int(found["most"])
 
-    def test_a_key_is_asked_for_where_one_is_set(self, own_daemon: Daemon) -> None:
+    def test_configured_key_is_required(self, own_daemon: Daemon) -> None:
         own_daemon.environment["LMX_API_KEY"] = "sesame"
         own_daemon.start()
-        with connect(own_daemon, "wrong") as stranger, pytest.raises(openai.AuthenticationError):
-            stranger.models.list()
-        with connect(own_daemon, "sesame") as friend:
-            assert friend.models.list().data[0].id == GUIDE
+        with connect(own_daemon, "wrong") as client, pytest.raises(openai.AuthenticationError):
+            client.models.list()
+        with connect(own_daemon, "sesame") as client:
+            assert client.models.list().data[0].id == GUIDE
 
 
 def test_the_bytes_on_the_wire_end_with_usage_and_done(daemon: Daemon) -> None:

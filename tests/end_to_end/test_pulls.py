@@ -55,7 +55,7 @@ def downloads(home: Daemon) -> list[dict[str, Any]]:
 
 
 def states(home: Daemon) -> dict[str, str]:
-    return {told["repo"]: told["state"] for told in downloads(home)}
+    return {pull["repo"]: pull["state"] for pull in downloads(home)}
 
 
 def started_pull(daemon: Daemon, *arguments: str) -> "subprocess.Popen[str]":
@@ -117,9 +117,9 @@ def test_ctrl_c_pauses_and_the_same_command_continues(daemon: Daemon, hub: Stand
     hub.faults(rate=SLOW)
     process = started_pull(daemon, REPO)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=20)
-    assert process.returncode == 130 and "paused at" in said and f"continue with: lmx pull {REPO}" in said
-    assert [told["state"] for told in downloads(daemon)] == ["paused"]
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130 and "paused at" in errors and f"continue with: lmx pull {REPO}" in errors
+    assert [pull["state"] for pull in downloads(daemon)] == ["paused"]
     hub.faults()
     ended = daemon.lmx("pull", REPO)
     assert ended.returncode == 0 and "of it resumed" in ended.stdout
@@ -137,12 +137,12 @@ def test_downloads_commands(daemon: Daemon, hub: StandIn) -> None:
     assert "is paused" in daemon.lmx("downloads", "pause", REPO).stdout
     daemon.admin("POST", f"/admin/pulls/{downloads(daemon)[0]['id']}/pause")
     moved = json.loads(daemon.lmx("downloads", "move", "maker/other", "--json").stdout)
-    assert [(told["repo"], told["state"], told["retries"]) for told in moved] == [
+    assert [(pull["repo"], pull["state"], pull["retries"]) for pull in moved] == [
         ("maker/other", "paused", 0),
         (REPO, "paused", 0),
     ]
     assert "is cancelled" in daemon.lmx("downloads", "cancel", "--yes", REPO).stdout
-    assert daemon.lmx("downloads", "pause", "nobody/here").returncode == 1
+    assert daemon.lmx("downloads", "pause", "maker/missing").returncode == 1
     hub.faults()
     assert daemon.lmx("downloads", "resume", "maker/other").returncode == 0
     wait_until(lambda: states(daemon).get("maker/other") == "done", 20, "the resumed pull ends")

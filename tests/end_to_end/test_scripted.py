@@ -13,7 +13,7 @@ from tests.models import TEMPLATE, cached_snapshot
 from tests.scripted import Decoder, Script, build_scripted
 
 DECODERS: tuple[Decoder, ...] = ("byte", "metaspace-stripped")
-SAID = Script([" One", " two", b"\xf0\x9f", b"\x98\x80", " \u00fc", "\n", "x"])
+SCRIPT = Script([" One", " two", b"\xf0\x9f", b"\x98\x80", " \u00fc", "\n", "x"])
 HALF = '<tool_call>{"name": "f\\ud83d", "arguments": {"a": "\\ud83d"}}</tool_call>'
 TEXT = " One two😀 ü\nx"
 
@@ -22,7 +22,7 @@ TEXT = " One two😀 ü\nx"
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenAI]:
     root = tmp_path_factory.mktemp("scripted")
     for decoder in DECODERS:
-        build_scripted(cached_snapshot(root, f"tests/{decoder}"), SAID, decoder=decoder)
+        build_scripted(cached_snapshot(root, f"tests/{decoder}"), SCRIPT, decoder=decoder)
     for family in FAMILIES:
         if family.label in ("mistral", "kimi_k2"):
             family.build(cached_snapshot(root, f"tests/{family.label}"))
@@ -70,7 +70,7 @@ class TestCalls:
         assert answer.finish_reason == "tool_calls" and not answer.message.content
         assert (call.function.name, json.loads(call.function.arguments)) == PARIS
 
-    def test_the_models_own_ids_arrive_and_are_understood(self, client: OpenAI) -> None:
+    def test_ids_of_the_model_are_returned_and_accepted(self, client: OpenAI) -> None:
         calls = ask(client, "kimi_k2", "casetwo", tools=TOOLS).choices[0].message.tool_calls
         assert [call.id for call in calls] == ["functions.get_weather:0", "functions.add:1"]
         messages: list[Any] = [
@@ -116,7 +116,7 @@ class TestCalls:
             assert cut.finish_reason == "length" and not cut.message.tool_calls
             assert (cut.message.content or "").strip() == "I look."
 
-    def test_half_a_character_in_a_call_is_replaced_and_does_no_harm_in_the_next_turn(self, client: OpenAI) -> None:
+    def test_half_a_character_in_a_call_is_replaced_also_in_the_next_turn(self, client: OpenAI) -> None:
         for stream in (False, True):
             answer = ask(client, "half", "hi", tools=TOOLS, stream=stream)
             pieces = [c.choices[0].delta for c in answer] if stream else [answer.choices[0].message]

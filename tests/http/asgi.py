@@ -1,4 +1,4 @@
-"""An ASGI client that keeps every message of an answer, and a pool whose requests are answered by a script."""
+"""An ASGI client that records an answer, and a pool that answers requests by a script."""
 
 import asyncio
 import json
@@ -87,7 +87,7 @@ class NoRequests:
 
 
 class FakePool:
-    """A pool that answers each request by `script`. It keeps the requests that it got."""
+    """Pool that answers each request by `script` and records the requests."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -113,7 +113,7 @@ class FakePool:
 
 
 class FakeCatalog:
-    """A catalog that finds every model."""
+    """Catalog that finds every model."""
 
     async def seek(self, model: str) -> None:
         return None
@@ -123,7 +123,7 @@ class FakeCatalog:
 
 
 class FakeManagement:
-    """A management of no models."""
+    """Model management without models."""
 
 
 def public_app_over(

@@ -1,4 +1,4 @@
-"""A small dialect that streams JSON lines in the manner of Ollama. It shows that the seam fits such a form."""
+"""A small dialect that streams JSON lines, as a check of the Dialect protocol."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Dialects: which one owns a path, and a dialect of JSON lines served by the real app beside the real ones."""
+"""Dialects: ownership of paths, and a dialect of JSON lines that the real app serves beside the others."""
 
 import asyncio
 import json

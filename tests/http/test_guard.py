@@ -1,4 +1,4 @@
-"""What the public port refuses, on a real socket. The daemon is real; no model is needed."""
+"""Refusals of the public port on a real socket, with a real daemon and no model."""
 
 import contextlib
 import json
@@ -59,7 +59,7 @@ def post(daemon: Daemon, body: bytes, path: str = "/v1/chat/completions", **head
 
 
 class TestHosts:
-    def test_our_own_names(self, daemon: Daemon) -> None:
+    def test_names_of_this_machine_are_accepted(self, daemon: Daemon) -> None:
         port = daemon.address.rpartition(":")[2]
         for name in ("127.0.0.1", "localhost", f"localhost:{port}", f"[::1]:{port}", "studio.local"):
             assert get(daemon, f"Host: {name}") == 200, name
@@ -67,20 +67,20 @@ class TestHosts:
     @pytest.mark.parametrize(
         "name", ["evil.com", "localhost.evil.com", "127.0.0.1.evil.com", "localhost:1", "", "null"]
     )
-    def test_others_are_refused(self, daemon: Daemon, name: str) -> None:
+    def test_other_hosts_are_refused(self, daemon: Daemon, name: str) -> None:
         assert get(daemon, f"Host: {name}") == 421
 
-    def test_none_and_two(self, daemon: Daemon) -> None:
+    def test_missing_and_repeated_host_headers_are_refused(self, daemon: Daemon) -> None:
         assert status(raw(daemon, b"GET /v1/models HTTP/1.0\r\n\r\n")) == 421
         assert get(daemon, "Host: localhost", "Host: localhost") in (400, 421)
 
 
 class TestOrigins:
-    def test_unlisted_ones_are_refused(self, daemon: Daemon) -> None:
+    def test_unlisted_origins_are_refused(self, daemon: Daemon) -> None:
         for origin in ("https://evil.example", "null", "http://localhost:3000", "https://app.example.evil.com"):
             assert get(daemon, "Host: localhost", f"Origin: {origin}") == 403, origin
 
-    def test_a_listed_one_may_and_its_preflight_too(self, daemon: Daemon) -> None:
+    def test_listed_origin_and_its_preflight_are_accepted(self, daemon: Daemon) -> None:
         asked = httpx2.options(
             daemon.address + "/v1/chat/completions",
             headers={"origin": "https://app.example", "access-control-request-method": "POST"},
@@ -88,7 +88,7 @@ class TestOrigins:
         assert asked.status_code == 204
         assert asked.headers["access-control-allow-origin"] == "https://app.example"
 
-    def test_a_listed_one_is_told_what_went_wrong_too(self, daemon: Daemon) -> None:
+    def test_errors_for_a_listed_origin_have_cors_headers(self, daemon: Daemon) -> None:
         for answer in (
             post(daemon, b"{}", origin="https://app.example"),
             post(daemon, b"{}", origin="https://app.example", content_type="text/plain"),
@@ -96,7 +96,7 @@ class TestOrigins:
             assert answer.status_code in (400, 415)
             assert answer.headers["access-control-allow-origin"] == "https://app.example"
 
-    def test_no_cors_for_anybody_else(self, daemon: Daemon) -> None:
+    def test_other_origins_get_no_cors_headers(self, daemon: Daemon) -> None:
         assert "access-control-allow-origin" not in httpx2.get(daemon.address + "/v1/models").headers
 
 
@@ -128,21 +128,21 @@ class TestBodies:
             b'{"model":"m","messages":[{"role":"user","content":"x"}],"user":"' + b"u" * 600 + b'"}',
         ],
     )
-    def test_bad_ones_are_400_in_openais_shape(self, daemon: Daemon, body: bytes) -> None:
+    def test_bad_bodies_are_400_in_the_form_of_openai(self, daemon: Daemon, body: bytes) -> None:
         answer = post(daemon, body)
         assert answer.status_code == 400, answer.text
         error = answer.json()["error"]
         assert error["type"] == "invalid_request_error" and error["message"]
 
-    def test_the_field_is_named(self, daemon: Daemon) -> None:
+    def test_error_names_the_field(self, daemon: Daemon) -> None:
         body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}, {"role": "user"}]})
         assert post(daemon, body.encode()).json()["error"]["param"] == "messages[1].content"
 
-    def test_half_a_character_is_called_that(self, daemon: Daemon) -> None:
+    def test_lone_surrogate_is_refused_by_name(self, daemon: Daemon) -> None:
         body = rb'{"model": "m", "messages": [{"role": "user", "content": "cut: \ud83d"}]}'
         assert "half a character" in post(daemon, body).json()["error"]["hint"]
 
-    def test_too_large_with_a_length_and_without(self, daemon: Daemon) -> None:
+    def test_large_body_is_refused_with_and_without_content_length(self, daemon: Daemon) -> None:
         assert post(daemon, b" " * 200_000).status_code == 413
         chunked = httpx2.post(
             daemon.address + "/v1/chat/completions",
@@ -152,10 +152,10 @@ class TestBodies:
         assert chunked.status_code == 413
 
     @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
-    def test_what_a_form_could_send_is_refused(self, daemon: Daemon, kind: str) -> None:
+    def test_content_types_of_html_forms_are_refused(self, daemon: Daemon, kind: str) -> None:
         assert post(daemon, b"{}", content_type=kind).status_code == 415
 
-    def test_an_endless_header(self, daemon: Daemon) -> None:
+    def test_endless_header_is_refused(self, daemon: Daemon) -> None:
         answer = raw(daemon, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 300_000)
         assert status(answer) in (0, 400, 431)
 
@@ -170,70 +170,68 @@ class TestHeads:
         ],
         ids=["one long header", "many short ones", "a long address"],
     )
-    def test_one_that_is_too_large_is_refused_even_if_it_comes_at_once(self, daemon: Daemon, head: bytes) -> None:
+    def test_large_head_in_one_packet_is_refused(self, daemon: Daemon, head: bytes) -> None:
         assert status(raw(daemon, head + b"\r\nConnection: close\r\n\r\n")) == 431
         assert get(daemon, "Host: localhost") == 200
 
-    def test_a_large_one_below_the_limit_is_taken_and_the_next_counts_anew(self, daemon: Daemon) -> None:
+    def test_limit_applies_to_each_head_of_a_connection(self, daemon: Daemon) -> None:
         with httpx2.Client() as client:  # one connection
             for _ in range(3):
                 assert client.get(f"{daemon.address}/v1/models", headers={"x": "a" * 40_000}).status_code == 200
 
-    def test_one_behind_another_is_not_taken(self, daemon: Daemon) -> None:
+    def test_pipelined_head_is_not_served(self, daemon: Daemon) -> None:
         answer = raw(daemon, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
         assert answer.count(b"HTTP/1.1 200") == 1 and b"connection: close" in answer
 
-    def test_trailers_count_too(self, daemon: Daemon) -> None:
+    def test_trailers_count_towards_the_limit(self, daemon: Daemon) -> None:
         head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         chunked = head + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + b"X: 12345\r\n" * 20_000
         assert status(raw(daemon, chunked)) in (0, 431)
         assert get(daemon, "Host: localhost") == 200
 
     @pytest.mark.parametrize(("kind", "answers"), [("application/json", [431]), ("text/plain", [415])])
-    def test_a_trailer_without_end_gets_431_and_never_a_second_answer(
-        self, daemon: Daemon, kind: str, answers: list[int]
-    ) -> None:
+    def test_endless_trailer_gets_one_answer(self, daemon: Daemon, kind: str, answers: list[int]) -> None:
         head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
         host, port = daemon.address.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=5) as connection:
             connection.sendall(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
             time.sleep(0.1)
             connection.sendall(b"0\r\nX: " + b"a" * 66_000)
-            told = b""
+            received = b""
             with contextlib.suppress(ConnectionResetError):
                 while part := connection.recv(65536):
-                    told += part
-        assert [int(line.split()[1]) for line in told.splitlines() if line.startswith(b"HTTP/1.1 ")] == answers
+                    received += part
+        assert [int(line.split()[1]) for line in received.splitlines() if line.startswith(b"HTTP/1.1 ")] == answers
 
 
 class TestRoutes:
     @pytest.mark.parametrize("path", ["/health", "/v1/models", "/v1/models/lmx/guide"])
-    def test_a_head_is_a_get_without_its_body(self, daemon: Daemon, path: str) -> None:
+    def test_head_request_equals_get_without_its_body(self, daemon: Daemon, path: str) -> None:
         answer = httpx2.head(daemon.address + path)
         assert answer.status_code == 200 and answer.content == b""
         assert int(answer.headers["content-length"]) == len(httpx2.get(daemon.address + path).content)
 
-    def test_unknown_ones(self, daemon: Daemon) -> None:
+    def test_unknown_routes_are_404(self, daemon: Daemon) -> None:
         code, body = daemon.get("/v1/nothing")
         assert code == 404 and body["error"]["code"] == "not_found"
         code, body = daemon.get("/api/v9/things")
         assert code == 404 and body == {"error": "Unexpected endpoint or method. (GET /api/v9/things)"}
 
-    def test_the_admin_api_is_not_on_this_port(self, daemon: Daemon) -> None:
+    def test_admin_routes_are_not_served_on_the_public_port(self, daemon: Daemon) -> None:
         for path in ("/admin/status", "/admin/health", "/admin/logs"):
             assert daemon.get(path)[0] == 404
 
-    def test_nor_openais_on_the_socket(self, daemon: Daemon) -> None:
+    def test_openai_routes_are_not_served_on_the_admin_socket(self, daemon: Daemon) -> None:
         assert daemon.admin("GET", "/v1/models")["code"] == "not_found"
 
-    def test_a_request_id_is_given_or_kept(self, daemon: Daemon) -> None:
+    def test_request_id_of_the_client_is_kept_and_a_missing_one_is_made(self, daemon: Daemon) -> None:
         assert len(httpx2.get(daemon.address + "/health").headers["x-request-id"]) == 32
         kept = httpx2.get(daemon.address + "/health", headers={"x-request-id": "my-id.1"})
         assert kept.headers["x-request-id"] == "my-id.1"
         changed = httpx2.get(daemon.address + "/health", headers={"x-request-id": "x" * 99})
         assert len(changed.headers["x-request-id"]) == 32
 
-    def test_another_protocol_on_the_socket(self, daemon: Daemon) -> None:
+    def test_other_protocol_version_is_refused_on_the_admin_socket(self, daemon: Daemon) -> None:
         with httpx2.Client(
             transport=httpx2.HTTPTransport(uds=str(daemon.home / "lmx.sock")), base_url="http://lmx"
         ) as client:
@@ -241,7 +239,7 @@ class TestRoutes:
         assert answer.status_code == 426 and "lmx stop" in answer.json()["hint"]
 
 
-def test_the_key_is_asked_for_by_either_header_and_health_is_open() -> None:
+def test_key_is_accepted_in_either_header_and_health_needs_none() -> None:
     daemon = Daemon(environment={"LMX_API_KEY": "sésame"}, config="[engine]\nwarm_spare = false\n").start()
     try:
         url, key = daemon.address + "/v1/models", "sésame".encode()
@@ -257,7 +255,7 @@ def test_the_key_is_asked_for_by_either_header_and_health_is_open() -> None:
         daemon.stop()
 
 
-def test_foreign_text_cannot_forge_or_drive_a_line_of_the_log(daemon: Daemon) -> None:
+def test_foreign_text_cannot_forge_or_control_a_log_line(daemon: Daemon) -> None:
     forged = "2031-01-01 00:00:00,000 INFO lmx.daemon forged"
     with socket.create_connection(
         (daemon.address.split("/")[2].split(":")[0], int(daemon.address.rsplit(":")[-1]))

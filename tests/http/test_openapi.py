@@ -53,7 +53,7 @@ def check(described: dict[str, Any], schema: Any, value: Any) -> None:
 
 
 def check_answer(described: dict[str, Any], method: str, path: str, answer: Answer) -> None:
-    """Check an answer against what the document has for its route, status and media type."""
+    """Check an answer against the schema of its route, status and media type."""
     content = described["paths"][path][method]["responses"][str(answer.status)]["content"]
     found = content[answer.headers["content-type"].partition(";")[0]]
     if EVENT_SCHEMA not in found:
@@ -70,7 +70,7 @@ def check_answer(described: dict[str, Any], method: str, path: str, answer: Answ
 
 
 class TestDocument:
-    def test_it_names_every_route_and_no_other(self, described: dict[str, Any]) -> None:
+    def test_document_lists_every_route_and_no_other(self, described: dict[str, Any]) -> None:
         for dialect in public_dialects().all:
             routes = {
                 (method.lower(), path.replace(":path}", "}").replace(":str}", "}"))
@@ -82,7 +82,7 @@ class TestDocument:
         names = [operation["operationId"] for path in described["paths"].values() for operation in path.values()]
         assert len(names) == len(set(names))
 
-    def test_every_schema_is_valid_and_every_reference_leads_somewhere(self, described: dict[str, Any]) -> None:
+    def test_every_schema_is_valid_and_every_reference_exists(self, described: dict[str, Any]) -> None:
         schemas = described["components"]["schemas"]
         for schema in schemas.values():
             jsonschema.Draft202012Validator.check_schema(schema)

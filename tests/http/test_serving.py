@@ -1,4 +1,4 @@
-"""A stream's events on their way to the client."""
+"""Translation of events into the bytes of a stream."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ class Pool:
         pass
 
 
-async def test_who_waits_sees_in_comments_how_far_it_is() -> None:
+async def test_progress_of_a_waiting_request_is_sent_as_comments() -> None:
     active = ActiveRequest(Generate(id="r", model="m", prompt=Text(text="x")), lambda _: None)
     opening: list[Any] = [Loading(id="r", model="m"), Loading(id="r", model="m", stage="weights\n\n", fraction=0.42)]
     pool: Any = Pool()
@@ -63,23 +63,23 @@ async def written_after(stream: AsyncIterator[bytes], active: ActiveRequest, *ev
 PIECES = [Prefill(id="r", done=done, total=900) for done in (200, 300, 400)]
 
 
-async def test_a_long_prompt_tells_how_far_it_is_so_that_no_proxy_cuts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_progress_of_a_long_prefill_keeps_the_stream_active(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "PREFILL_SECONDS", 0.0)
     active = ActiveRequest(Generate(id="r", model="m", prompt=Text(text="x")), lambda _: None)
     stream = prefilling(active)
     assert await anext(stream) == b": prompt, 100 of 900 tokens\n\n"
-    told = [f": prompt, {piece.done} of 900 tokens\n\n".encode() for piece in PIECES]
-    assert await written_after(stream, active, *PIECES) == told
+    expected = [f": prompt, {piece.done} of 900 tokens\n\n".encode() for piece in PIECES]
+    assert await written_after(stream, active, *PIECES) == expected
 
 
-async def test_its_pieces_do_not_flood_a_stream() -> None:
+async def test_progress_events_are_limited_in_rate() -> None:
     active = ActiveRequest(Generate(id="r", model="m", prompt=Text(text="x")), lambda _: None)
     stream = prefilling(active)
     assert await anext(stream)
     assert await written_after(stream, active, *PIECES) == []
 
 
-def test_events_that_say_nothing_keep_no_stream_silent() -> None:
+def test_empty_events_do_not_suppress_keep_alive_bytes() -> None:
     events: list[Event] = [Started(id="r", prompt_tokens=900, cached_tokens=0, seed=1)]
     assert idle_bytes(OpenAIChat(), events, 5.0) == b""
     assert idle_bytes(OpenAIChat(), events, 10.0) == OpenAIChat.keep_alive

@@ -1,4 +1,4 @@
-"""Stored answers at the end of an answer: kept before the client receives the end, and apart for each principal."""
+"""Stored answers: written before the client receives the end, and separate for each principal."""
 
 from collections.abc import Sequence
 from typing import Any

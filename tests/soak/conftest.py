@@ -12,7 +12,7 @@ TALKER = "tests/talker"
 SECOND = "tests/second"
 THIRD = "tests/third"
 MODELS = {TALKER: "llama", SECOND: "qwen3", THIRD: "gemma3_text"}
-"""The architecture of each. None has an end-of-text token: an answer is as long as `max_tokens` allows."""
+"""Architecture of each model. None has an end-of-text token: every answer has `max_tokens` tokens."""
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def daemon(cache: Path) -> Iterator[Daemon]:
-    """Daemon for the tests that leave it as they found it."""
+    """Yield the daemon of the tests of one file that do not change its state."""
     running = Daemon(environment={"HF_HUB_CACHE": str(cache)}).start()
     yield running
     assert running.stop() == 0
@@ -37,7 +37,7 @@ def daemon(cache: Path) -> Iterator[Daemon]:
 
 @pytest.fixture
 def own_daemon(cache: Path) -> Iterator[Daemon]:
-    """Daemon that a test configures, kills or drains; the test calls start()."""
+    """Yield a daemon that a test configures, kills or drains. The test calls start()."""
     running = Daemon(environment={"HF_HUB_CACHE": str(cache)})
     yield running
     if running.process is not None:

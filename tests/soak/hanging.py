@@ -1,4 +1,4 @@
-"""The daemon on a disk that does not answer: while the file `hang` exists, a look into the folder `stuck` waits."""
+"""A daemon with a disk that does not answer: while the file `hang` exists, listing the folder `stuck` blocks."""
 
 import os
 import sys
@@ -9,17 +9,17 @@ from lmx_daemon.library.catalog import catalog, roots
 from lmx_daemon.library.catalog.roots import ModelFolder, ModelRoot
 from lmx_daemon.main import main
 
-real_look = roots.model_folders
+real_model_folders = roots.model_folders
 
 
-def look(root: ModelRoot) -> Iterator[ModelFolder]:
-    """Wait in the kernel as a hung mount lets a process wait: at a FIFO that nobody writes to."""
+def model_folders(root: ModelRoot) -> Iterator[ModelFolder]:
+    """List the models of `root`. A FIFO without a writer blocks the thread in the kernel, as a hung mount does."""
     home = Path(os.environ["LMX_HOME"])
     if root.path.name == "stuck" and (home / "hang").exists():
         os.open(home / "hang", os.O_RDONLY)
-    return real_look(root)
+    return real_model_folders(root)
 
 
 if __name__ == "__main__":
-    catalog.model_folders = look
+    catalog.model_folders = model_folders
     sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""How long the daemon's event loop stands still: /health is asked every 20 ms by a process of its own."""
+"""Stalls of the daemon's event loop, measured by a separate process that polls /health every 20 ms."""
 
 import http.client
 import multiprocessing
@@ -12,7 +12,7 @@ TIMEOUT_SECONDS = 120.0
 
 
 class Pulse:
-    """Use in a `with`; afterwards `median` and `longest` are the latencies of /health in seconds."""
+    """Context manager; afterwards `median` and `longest` are latencies of /health in seconds."""
 
     def __init__(self, address: str) -> None:
         self.median = self.longest = 0.0

@@ -1,4 +1,4 @@
-"""Streams under way: each is read by a thread as fast as it arrives, with the time of its end."""
+"""Streamed requests, each read by its own thread as fast as it arrives."""
 
 import http.client
 import json
@@ -10,13 +10,13 @@ from tests.end_to_end.running import Daemon
 
 
 class Stream:
-    """One streamed completion. It is read in whole chunks, not lines, so that 64 of them cost the test little."""
+    """One streamed completion. It is read in chunks, not in lines, so that 64 streams need little CPU."""
 
     def __init__(self, daemon: Daemon, model: str, max_tokens: int = 100_000, **fields: Any) -> None:
         self.status = 0
-        """0 until the headers arrive, and where the connection breaks before."""
+        """HTTP status; 0 until the headers have arrived."""
         self.ended: float | None = None
-        """The value of time.monotonic() at the end of the body."""
+        """Value of time.monotonic() at the end of the body."""
         self.broken: Exception | None = None
         self._body = {"model": model, "prompt": "tell me a story", "max_tokens": max_tokens, "temperature": 1.0}
         self._body |= {"stream": True} | fields
@@ -41,27 +41,27 @@ class Stream:
 
     @property
     def text(self) -> str:
-        """What has arrived."""
+        """Text that has arrived."""
         return b"".join(self._chunks).decode()
 
     @property
     def size(self) -> int:
-        """The bytes that have arrived."""
+        """Number of bytes that have arrived."""
         return sum(map(len, self._chunks))
 
     @property
     def running(self) -> bool:
-        """Whether text arrives and the end has not."""
+        """Whether the stream has begun and not ended."""
         return self.ended is None and len(self._chunks) > 3
 
     @property
     def last(self) -> str:
-        """The last event of the body."""
+        """Last event of the body."""
         return self.text.strip().rpartition("\n\n")[2]
 
     @property
     def outcome(self) -> str:
-        """How it ended: "done", the code of its error event, "broken: ...", or "running"."""
+        """Result: "done", the code of the error event, "broken: ...", or "running"."""
         if self.ended is None:
             return "running"
         if self.broken is not None:
@@ -74,6 +74,6 @@ class Stream:
             return f"broken: the last event is {self.last[-200:]!r}"
 
     def join(self, seconds: float) -> None:
-        """Wait for the end. Raise AssertionError where it does not come."""
+        """Wait for the end. Raise AssertionError if it does not come within `seconds`."""
         self._thread.join(seconds)
         assert self.ended is not None, f"a stream has neither ended nor failed within {seconds} s"

@@ -1,4 +1,4 @@
-"""Whole answers of every family of tool calls: the real daemon, worker, tokenizer and template, the unmodified SDK."""
+"""Answers of every tool-call family: the real daemon, worker, tokenizer and template with the unmodified SDK."""
 
 import json
 from collections.abc import Iterator
@@ -30,14 +30,14 @@ def ask(client: OpenAI, family: Family, case: str, **fields: Any) -> Any:
     return client.chat.completions.create(model=f"tests/{family.label}", messages=messages, **fields)
 
 
-def told(message: Any) -> tuple[str, str, list[Any]]:
+def parts_of(message: Any) -> tuple[str, str, list[Any]]:
     """Return content, reasoning and calls of a whole message."""
     calls = [(call.function.name, json.loads(call.function.arguments)) for call in message.tool_calls or []]
     return message.content or "", (message.model_extra or {}).get("reasoning_content", ""), calls
 
 
 def streamed(chunks: Any) -> tuple[tuple[str, str, list[Any]], str | None]:
-    """Return what the chunks add up to, and the reason at their end."""
+    """Return content, reasoning and calls of all chunks, and the finish reason."""
     content, reasoning, reason = "", "", None
     calls: list[dict[str, str]] = []
     for chunk in chunks:
@@ -54,17 +54,17 @@ def streamed(chunks: Any) -> tuple[tuple[str, str, list[Any]], str | None]:
     return (content, reasoning, [(call["name"], json.loads(call["arguments"])) for call in calls]), reason
 
 
-def wanted(case: Case) -> tuple[str, str, list[Any]]:
+def expected(case: Case) -> tuple[str, str, list[Any]]:
     return case.content, case.reasoning, list(case.calls)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.label)
-def test_a_familys_answers_arrive_whole_and_streamed(family: Family, client: OpenAI) -> None:
+def test_answers_of_each_family_are_parsed_whole_and_streamed(family: Family, client: OpenAI) -> None:
     for name, case in family.cases().items():
         ended = "tool_calls" if case.calls else "stop"
         whole = ask(client, family, name, tools=TOOLS).choices[0]
-        assert (told(whole.message), whole.finish_reason) == (wanted(case), ended), name
-        assert streamed(ask(client, family, name, tools=TOOLS, stream=True)) == (wanted(case), ended), name
+        assert (parts_of(whole.message), whole.finish_reason) == (expected(case), ended), name
+        assert streamed(ask(client, family, name, tools=TOOLS, stream=True)) == (expected(case), ended), name
     with_ids = ask(client, family, "casetwo", tools=TOOLS).choices[0].message.tool_calls
     assert len({call.id for call in with_ids}) == 2
     if family.name == "kimi_k2":
@@ -72,21 +72,21 @@ def test_a_familys_answers_arrive_whole_and_streamed(family: Family, client: Ope
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.label)
-def test_a_familys_answers_have_one_call_where_one_is_asked_for(family: Family, client: OpenAI) -> None:
+def test_answers_have_one_call_without_parallel_calls(family: Family, client: OpenAI) -> None:
     case = family.cases()["casetwo"]
     whole = ask(client, family, "casetwo", tools=TOOLS, parallel_tool_calls=False).choices[0]
-    assert (told(whole.message), whole.finish_reason) == (("", "", [case.calls[0]]), "tool_calls")
+    assert (parts_of(whole.message), whole.finish_reason) == (("", "", [case.calls[0]]), "tool_calls")
     chunks = ask(client, family, "casetwo", tools=TOOLS, parallel_tool_calls=False, stream=True)
     assert streamed(chunks) == (("", "", [case.calls[0]]), "tool_calls")
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.label)
-def test_a_familys_answers_that_are_cut_hold_no_part_of_a_call(family: Family, client: OpenAI) -> None:
-    """Cut at every third token: only whole calls, and no marker in the content."""
+def test_answers_cut_by_the_token_limit_have_no_part_of_a_call(family: Family, client: OpenAI) -> None:
+    """Cut at every third token. The answer has complete calls only, and no marker in its content."""
     case = family.cases()["casebefore"]
     total = ask(client, family, "casebefore", tools=TOOLS).usage.completion_tokens
     for most in range(1, total - 1, 3):
         whole = ask(client, family, "casebefore", tools=TOOLS, max_tokens=most).choices[0]
-        content, _, calls = told(whole.message)
+        content, _, calls = parts_of(whole.message)
         assert whole.finish_reason == "length" and calls in ([], list(case.calls))
         assert case.content.startswith(content.rstrip()), (most, content)

@@ -1,4 +1,4 @@
-"""Clients that leave at random moments, many times, from a fixed seed: no request, process or memory stays behind."""
+"""Clients that disconnect at random moments from a fixed seed. No request, process or memory may be left."""
 
 import asyncio
 import contextlib
@@ -21,10 +21,10 @@ def live(daemon: Daemon) -> list[Any]:
     return rows
 
 
-def test_clients_that_leave_at_any_moment_leave_nothing_behind(daemon: Daemon) -> None:
+def test_disconnected_clients_leave_no_request_process_or_memory(daemon: Daemon) -> None:
     rng = random.Random(1)
 
-    async def visit(client: httpx2.AsyncClient) -> None:
+    async def send_and_disconnect(client: httpx2.AsyncClient) -> None:
         stream, seconds = rng.random() < 0.7, rng.random() * 0.6
         body = {"model": TALKER, "prompt": "x " * rng.randint(1, 200), "max_tokens": 5000, "stream": stream}
         try:
@@ -35,17 +35,17 @@ def test_clients_that_leave_at_any_moment_leave_nothing_behind(daemon: Daemon) -
         except (TimeoutError, httpx2.HTTPError):
             return
 
-    async def everybody() -> None:
+    async def all_clients() -> None:
         async with httpx2.AsyncClient(timeout=30) as client:
             for _ in range(40):
-                await asyncio.gather(*(visit(client) for _ in range(12)))
+                await asyncio.gather(*(send_and_disconnect(client) for _ in range(12)))
 
     daemon.admin("POST", "/admin/models/load", {"model": TALKER})
     (worker,) = daemon.worker_pids()
-    asyncio.run(everybody())
+    asyncio.run(all_clients())
     wait_until(lambda: not live(daemon), 5, "every request is gone")
 
-    def idle() -> bool:  # told by the next heartbeat
+    def idle() -> bool:  # known after the next heartbeat
         (instance,) = daemon.admin("GET", "/admin/instances")
         return (instance["pid"], instance.get("running", 0), instance.get("waiting", 0)) == (worker, 0, 0)
 
@@ -53,7 +53,7 @@ def test_clients_that_leave_at_any_moment_leave_nothing_behind(daemon: Daemon) -
 
 
 def test_memory_is_flat_over_two_thousand_requests(own_daemon: Daemon) -> None:
-    """Prompts of every length, that join at any moment; a third of their clients leave before the end."""
+    """Prompts of many lengths arrive at random moments. A third of the clients disconnect before the end."""
     rng = random.Random(4)
     own_daemon.config = "[engine]\nprefix_cache_bytes = 8_000_000\n"
     daemon = own_daemon.start()
@@ -78,7 +78,7 @@ def test_memory_is_flat_over_two_thousand_requests(own_daemon: Daemon) -> None:
                         pass
 
     async def waves(count: int) -> None:
-        # No connection is used twice: one that the server closes for its age just then would be no leak.
+        # No connection is reused: the server may close an old one at any moment, which would look like an error.
         async with httpx2.AsyncClient(timeout=60, limits=httpx2.Limits(max_keepalive_connections=0)) as client:
             for _ in range(count):
                 await asyncio.gather(*(ask(client) for _ in range(25)))
@@ -90,7 +90,7 @@ def test_memory_is_flat_over_two_thousand_requests(own_daemon: Daemon) -> None:
 
     assert daemon.process is not None
     processes = [psutil.Process(worker), psutil.Process(daemon.process.pid)]
-    asyncio.run(waves(12))  # by then the prefix cache is full
+    asyncio.run(waves(12))  # the prefix cache is full by then
     wait_until(lambda: not live(daemon), 10, "every request is gone")
     time.sleep(2.5)
     before, arrays = [process.memory_info().rss for process in processes], held()

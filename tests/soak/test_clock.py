@@ -1,6 +1,6 @@
-"""A system clock that jumps under a stream: requests are served, nothing is taken as hung, no model is unloaded.
+"""Jumps of the system clock during a stream: requests are served, no worker counts as hung, no model is unloaded.
 
-The clock is that of Python programs: `time.time` is shifted by a `sitecustomize` module in the daemon's environment.
+A `sitecustomize` module in the daemon's environment shifts `time.time`.
 """
 
 import os
@@ -42,7 +42,7 @@ def test_streams_and_chats_survive_jumps_of_the_clock(own_daemon: Daemon, tmp_pa
         temporary.write_text(str(seconds))
         temporary.replace(shift)
         size = stream.size
-        time.sleep(2.5)  # the supervisor and the background tasks have looked
+        time.sleep(2.5)  # enough for an inspection of the supervisor and for the background tasks
         answer = httpx2.post(f"{daemon.address}/v1/chat/completions", json=body, timeout=10)
         assert answer.status_code == 200
         assert abs(answer.json()["created"] - time.time() - seconds) < 60, "the daemon's clock has jumped"

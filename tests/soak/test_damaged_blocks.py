@@ -1,4 +1,4 @@
-"""Damaged files of the prefix cache: each costs a computation, and never a wrong answer or a worker."""
+"""Damaged files of the prefix cache: the prefix is computed again, the answer is right and the worker continues."""
 
 import os
 import random
@@ -19,7 +19,7 @@ from tests.soak.conftest import TALKER
 pytestmark = pytest.mark.slow
 PROMPTS = 25
 BLOCKS = 4
-"""Whole blocks of each prompt; a tail follows them."""
+"""Number of whole blocks of each prompt; a tail follows them."""
 LENGTH = BLOCKS * BLOCK + 40
 Damage = Callable[[Path, random.Random], None]
 
@@ -47,14 +47,14 @@ def fill_with_garbage(path: Path, rng: random.Random) -> None:
 
 
 def swap_with_another(path: Path, rng: random.Random) -> None:
-    """The content of another block with the same position, under this one's name."""
+    """Replace the block by another prompt's block of the same position."""
     place = path.name.split("-", 2)[2]
     others = sorted(found for found in path.parent.glob(f"*-{place}") if found != path)
     path.write_bytes(rng.choice(others).read_bytes())
 
 
 def rename(path: Path, rng: random.Random) -> None:
-    """The block under a key that belongs to no prompt."""
+    """Rename the block to a key that belongs to no prompt."""
     path.rename(path.with_name(rng.randbytes(16).hex() + path.name[32:]))
 
 
@@ -64,12 +64,12 @@ def change_the_version(path: Path, rng: random.Random) -> None:
 
 
 def stretch(path: Path, rng: random.Random) -> None:
-    """100 MB, of which the file system holds a few kilobytes."""
+    """Extend the file to 100 MB, of which the file system stores a few kilobytes."""
     os.truncate(path, 100 * 1000**2)
 
 
 def make_sparse(path: Path, rng: random.Random) -> None:
-    """50 GB, of which the file system holds a few kilobytes."""
+    """Extend the file to 50 GB, of which the file system stores a few kilobytes."""
     os.truncate(path, 50 * 1000**3)
 
 
@@ -85,7 +85,7 @@ def replace_by_a_pipe(path: Path, rng: random.Random) -> None:
 
 
 def replace_by_a_link(path: Path, rng: random.Random) -> None:
-    """A link to itself or to a device that never ends."""
+    """Replace the block by a link to itself or to an endless device."""
     path.unlink()
     path.symlink_to(rng.choice([path, Path("/dev/zero")]))
 
@@ -107,8 +107,8 @@ DAMAGES: list[Damage] = [
 ]
 
 
-class Kept:
-    """A daemon whose worker has written the prompts' blocks to disk, and the answers that were computed."""
+class StoredPrompts:
+    """Daemon whose worker has written the blocks of the prompts to disk, and the computed answers."""
 
     def __init__(self, daemon: Daemon, spare: Path) -> None:
         rng = random.Random(7)
@@ -123,7 +123,7 @@ class Kept:
         shutil.copytree(self.folder, spare)
 
     def ask(self, prompt: list[int]) -> tuple[str, int]:
-        """Return the greedy answer, and how many of the prompt's tokens came from the cache."""
+        """Return the greedy answer, and the number of cached tokens of the prompt."""
         body = {"model": TALKER, "prompt": prompt, "max_tokens": 16, "temperature": 0}
         answer = httpx2.post(f"{self.daemon.address}/v1/completions", json=body, timeout=20)
         assert answer.status_code == 200, answer.text
@@ -131,13 +131,13 @@ class Kept:
         return told["choices"][0]["text"], told["usage"]["prompt_tokens_details"]["cached_tokens"]
 
     def unload(self) -> None:
-        """The worker writes what is queued, and leaves."""
+        """Unload the model. Its worker writes the queued blocks before it ends."""
         workers = self.daemon.worker_pids()
         self.daemon.admin("POST", "/admin/models/unload", {"id": TALKER})
         wait_until(lambda: not any(map(alive, workers)), 20, "the worker is gone")
 
     def renew(self) -> None:
-        """Put the blocks back as they were written."""
+        """Restore the blocks as they were written."""
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.copytree(self._spare, self.folder)
 
@@ -151,14 +151,14 @@ class Kept:
 
 
 @pytest.fixture(scope="module")
-def kept(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+def kept(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoredPrompts]:
     config = "[engine]\nwarm_spare = true\n"
     daemon = Daemon(environment={"HF_HUB_CACHE": str(cache)}, config=config).start()
-    yield Kept(daemon, tmp_path_factory.mktemp("blocks") / "spare")
+    yield StoredPrompts(daemon, tmp_path_factory.mktemp("blocks") / "spare")
     assert daemon.stop() == 0
 
 
-def test_undamaged_blocks_serve_the_whole_prompt(kept: Kept) -> None:
+def test_undamaged_blocks_hold_the_whole_prompt(kept: StoredPrompts) -> None:
     kept.renew()
     for prompt, answer in zip(kept.prompts, kept.answers, strict=True):
         again, cached = kept.ask(prompt)
@@ -167,8 +167,8 @@ def test_undamaged_blocks_serve_the_whole_prompt(kept: Kept) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_block_is_never_used(kept: Kept, damage: Damage) -> None:
-    """One block of each prompt is damaged; with 13 kinds there are 325."""
+def test_a_damaged_block_is_never_used(kept: StoredPrompts, damage: Damage) -> None:
+    """Damage one block of each prompt; 13 kinds make 325 cases."""
     rng = random.Random(damage.__name__)
     kept.renew()
     places = [rng.randrange(BLOCKS) for _ in range(PROMPTS)]
@@ -176,7 +176,7 @@ def test_a_damaged_block_is_never_used(kept: Kept, damage: Damage) -> None:
         damage(kept.file(prompt, block), rng)
     found = [kept.ask(prompt) for prompt in kept.prompts]
     assert [answer for answer, _ in found] == kept.answers
-    expected = [block * BLOCK for block in places]  # what lies before the damaged block still serves
+    expected = [block * BLOCK for block in places]  # the blocks before the damaged one are used
     if damage is make_sparse:
         expected = [0] * PROMPTS  # the files exceed the bound on all blocks, and the oldest are deleted
     assert [cached for _, cached in found] == expected

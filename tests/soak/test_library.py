@@ -216,8 +216,8 @@ class TestDamagedState:
         assert chat(daemon)[0] == 200
         for command in (["ls"], ["du"], ["rm", "--list"], ["downloads"], ["verify", "maker/sound"]):
             done = daemon.lmx(*command)
-            told = done.returncode == 0 or "does not match the recorded hashes" in done.stderr  # a flip in a hash
-            assert told, (seed, command, done.stderr)
+            reported = done.returncode == 0 or "does not match the recorded hashes" in done.stderr  # a flip in a hash
+            assert reported, (seed, command, done.stderr)
         pulled = daemon.admin("POST", "/admin/pulls", {"repo": "maker/none", "paused": True})
         assert pulled["state"] == "paused", (seed, pulled)
         assert contents(next((root / "cache" / ".locks" / "lmx-trash").glob("*/content"))) == trash

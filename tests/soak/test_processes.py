@@ -1,4 +1,4 @@
-"""Processes that are killed, stopped or started together: each request ends, no process stays, the next one works."""
+"""Processes that are killed, stopped or started together: requests end, no process is left, the next request works."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ from tests.soak.streams import Stream
 
 pytestmark = pytest.mark.slow
 UNLIMITED = "max_restarts = 1000\nrestart_window_seconds = 1.0\n"
-"""The limit on crashes has tests of its own."""
+"""Settings without a limit on crashes, which has its own tests."""
 
 
 def ask(daemon: Daemon, model: str = TALKER, **fields: Any) -> httpx2.Response:
@@ -29,7 +29,7 @@ def ask(daemon: Daemon, model: str = TALKER, **fields: Any) -> httpx2.Response:
 
 
 def worker_of(daemon: Daemon, model: str = TALKER) -> int:
-    """Return the process id of the worker that holds `model`."""
+    """Return the process id of the worker of `model`."""
     (instance,) = [found for found in daemon.admin("GET", "/admin/instances") if found["model"] == model]
     return int(instance["pid"])
 
@@ -69,7 +69,7 @@ class TestKilledWorkers:
             assert all(other.size > size for other, size in zip(others, before, strict=True))
         assert len(delays) == 64 and 0 < max(delays) < 1.0, f"the slowest error came after {max(delays):.2f} s"
 
-    def test_a_worker_that_is_killed_while_it_loads_costs_that_load_alone(self, own_daemon: Daemon) -> None:
+    def test_kill_of_a_loading_worker_fails_that_load_only(self, own_daemon: Daemon) -> None:
         own_daemon.config = f"[engine]\nwarm_spare = false\n{UNLIMITED}"
         daemon = own_daemon.start()
         with ThreadPoolExecutor() as threads:
@@ -91,7 +91,7 @@ class TestKilledWorkers:
         for _ in range(3):
             assert ask(daemon).status_code == 200
             os.kill(worker_of(daemon), signal.SIGKILL)
-            assert ask(daemon).status_code in (200, 500)  # 500 where it arrives before the end is noticed
+            assert ask(daemon).status_code in (200, 500)  # 500 if it arrives before the end of the worker is detected
             assert ask(daemon).status_code == 200
 
 
@@ -174,7 +174,7 @@ class TestKilledDaemons:
         assert not (daemon.home / "lmx.sock").exists()
         assert not any(alive(found.pid) for found in started)
 
-    def test_a_second_sigterm_hurries(self, own_daemon: Daemon) -> None:
+    def test_second_sigterm_ends_the_drain(self, own_daemon: Daemon) -> None:
         own_daemon.config = "[server]\ndrain_seconds = 60.0\n"
         daemon = own_daemon.start()
         streams = [Stream(daemon, TALKER) for _ in range(8)]
@@ -209,7 +209,7 @@ def no_daemon_is_left(own_daemon: Daemon) -> Iterator[None]:
 
 
 class TestStartsTogether:
-    def test_of_20_serves_at_once_one_runs(self, own_daemon: Daemon, no_daemon_is_left: None) -> None:
+    def test_one_of_20_simultaneous_serves_runs(self, own_daemon: Daemon, no_daemon_is_left: None) -> None:
         command = [*LMX, "serve", "--port", "0"]
         started = [
             subprocess.Popen(command, env=own_daemon.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -228,15 +228,15 @@ class TestStartsTogether:
         winner.terminate()
         assert "Traceback" not in winner.communicate(timeout=30)[1] and winner.returncode == 0
 
-    def test_of_12_detached_serves_at_once_one_runs(self, own_daemon: Daemon, no_daemon_is_left: None) -> None:
+    def test_one_of_12_simultaneous_detached_serves_runs(self, own_daemon: Daemon, no_daemon_is_left: None) -> None:
         command = [*LMX, "serve", "--detach", "--port", "0"]
         started = [
             subprocess.Popen(command, env=own_daemon.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             for _ in range(12)
         ]
-        said = [process.communicate(timeout=60) for process in started]
+        outputs = [process.communicate(timeout=60) for process in started]
         pid = own_daemon.admin("GET", "/admin/status")["pid"]
-        for process, (output, errors) in zip(started, said, strict=True):
+        for process, (output, errors) in zip(started, outputs, strict=True):
             assert f"(pid {pid})" in output + errors and "Traceback" not in errors
             assert process.returncode == 0 or "already runs" in errors
         assert 0 in [process.returncode for process in started]

@@ -1,4 +1,4 @@
-"""Prompts at length: no words bring a control token into any prompt, of any tokenizer and any family's template."""
+"""Random texts: none adds a control token to a prompt, for every kind of tokenizer and every family's template."""
 
 import random
 
@@ -11,17 +11,17 @@ from tests.engines.mlx.text.tokenizers import KINDS
 
 pytestmark = pytest.mark.slow
 ROUNDS = 4
-"""Random mixtures of its own markers that each family's template gets."""
+"""Number of random mixtures of markers for each family's template."""
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(words=WORDS)
-def test_no_words_bring_a_control_token_into_the_prompt(kind: str, words: str) -> None:
+def test_no_text_adds_a_control_token_to_the_prompt(kind: str, words: str) -> None:
     check_words(kind, words.encode("utf-8", "replace").decode())
 
 
-def test_no_mixture_of_markers_brings_one_into_any_familys_prompt() -> None:
+def test_no_mixture_of_markers_adds_a_control_token_to_any_prompt() -> None:
     chance = random.Random(7)
     for name, template in families().items():
         markers = sorted(set(MARKER.findall(template)))

@@ -1,4 +1,4 @@
-"""A daemon that is killed again and again during a pull: the model appears when it is whole, and it is sound then."""
+"""A pull whose daemon is killed repeatedly: the model appears once it is complete, and its files are correct."""
 
 import hashlib
 import random
@@ -19,12 +19,12 @@ pytestmark = pytest.mark.slow
 LARGE = "maker/large"
 KILLS = 12
 RATE = 3_000_000
-"""Bytes a second, so that the pull lasts for all kills."""
+"""Rate in bytes per second, so that the pull lasts for all kills."""
 
 
 @pytest.fixture(scope="module")
 def repository(hub_process: StandIn) -> Path:
-    """A model of some 100 MB that can be loaded."""
+    """Create a model of about 100 MB that can be loaded, and return its folder."""
     folder = hub_process.root / LARGE
     shape = {"hidden_size": 256, "intermediate_size": 8192, "num_attention_heads": 16, "num_key_value_heads": 16}
     build_model("llama", folder, ends=False, num_hidden_layers=4, **shape)
@@ -51,13 +51,13 @@ def pulls(daemon: Daemon) -> list[dict[str, Any]]:
 
 
 def shown(daemon: Daemon) -> bool:
-    """Return whether clients can find the model, which begins a scan of the cache, or have it in their list."""
+    """Return whether a client finds the model, by its id (which starts a scan of the cache) or in the list."""
     found = daemon.get(f"/v1/models/{LARGE}")[0] == 200
     return found or LARGE in [model["id"] for model in daemon.get("/v1/models")[1]["data"]]
 
 
 def whole_files(cache: Path) -> list[Path]:
-    """Return the blobs that bear their final names, all of which have the content that the name promises."""
+    """Return the blobs with final names, and assert that the hash of each equals its name."""
     blobs = [blob for blob in cache.glob("models--*/blobs/*") if "." not in blob.name]
     for blob in blobs:
         content = blob.read_bytes()
@@ -66,8 +66,8 @@ def whole_files(cache: Path) -> list[Path]:
     return blobs
 
 
-def assert_sound(cache: Path, repository: Path) -> None:
-    """Assert that the one snapshot has the repository's files."""
+def assert_complete(cache: Path, repository: Path) -> None:
+    """Assert that there is one snapshot, with the files of the repository."""
     (snapshot,) = cache.glob("models--*/snapshots/*")
     assert sorted(file.name for file in snapshot.iterdir()) == sorted(file.name for file in repository.iterdir())
     for file in repository.iterdir():
@@ -82,7 +82,7 @@ def test_a_pull_survives_12_kills_of_its_daemon(daemon: Daemon, hub_process: Sta
     kept: list[int] = []
     for kill in range(KILLS):
         wait_until(lambda: pulls(daemon)[0]["state"] == "downloading", 20, "the pull goes on")
-        if kill % 3:  # also before the first byte, and in the midst of the listing
+        if kill % 3:  # otherwise kill before the first byte or during the listing
             time.sleep(rng.random() * 1.2)
         assert not shown(daemon)
         assert daemon.process is not None
@@ -96,7 +96,7 @@ def test_a_pull_survives_12_kills_of_its_daemon(daemon: Daemon, hub_process: Sta
 
     def done() -> bool:
         if shown(daemon):
-            assert_sound(cache, repository)
+            assert_complete(cache, repository)
         return bool(pulls(daemon)[0]["state"] == "done")
 
     wait_until(done, 60, "the pull is done")
@@ -104,7 +104,7 @@ def test_a_pull_survives_12_kills_of_its_daemon(daemon: Daemon, hub_process: Sta
     assert pulls(daemon)[0]["resumed"] > 0.9 * kept[-1]
     body = {"model": LARGE, "messages": [{"role": "user", "content": "x"}], "max_tokens": 3}
     assert httpx2.post(f"{daemon.address}/v1/chat/completions", json=body, timeout=60).status_code == 200
-    assert_sound(cache, repository)
+    assert_complete(cache, repository)
     assert len(whole_files(cache)) == len({file.read_bytes() for file in repository.iterdir()})
     assert not list(cache.glob("models--*/blobs/*.incomplete"))
     verified = daemon.lmx("verify", LARGE)

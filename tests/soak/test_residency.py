@@ -1,4 +1,4 @@
-"""Memory and loads under attack, with real workers: files that make a worker grow, load, and clients that leave."""
+"""Residency with real workers: files that make a worker grow, many long prompts, and disconnected clients."""
 
 import json
 import threading
@@ -26,8 +26,8 @@ WIDE: dict[str, Any] = {
 
 
 @pytest.fixture
-def floor(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
-    """Start a daemon that serves the models below `tmp_path`."""
+def start_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Yield a function that starts a daemon with the models below `tmp_path`."""
     started: list[Daemon] = []
 
     def start(**engine: Any) -> Daemon:
@@ -63,11 +63,11 @@ def many_layers(folder: Path) -> None:
 
 @pytest.mark.parametrize("spoil", [nested, many_layers])
 def test_a_model_whose_files_take_gigabytes_is_refused_or_ended(
-    floor: Callable[..., Daemon], tmp_path: Path, spoil: Callable[[Path], None]
+    start_daemon: Callable[..., Daemon], tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
     build_model("llama", tmp_path / "good", ends=False)
     spoil(build_model("llama", tmp_path / "bomb", ends=False))
-    daemon = floor()
+    daemon = start_daemon()
     load(daemon, "good")
     done = threading.Event()
     held: list[int] = []
@@ -86,9 +86,9 @@ def test_a_model_whose_files_take_gigabytes_is_refused_or_ended(
     assert ask(daemon, "good") == 200 and daemon.get("/health")[0] == 200
 
 
-def test_an_honest_model_under_load_is_not_ended(floor: Callable[..., Daemon], tmp_path: Path) -> None:
+def test_valid_model_under_load_is_not_ended(start_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
     build_model("llama", tmp_path / "m", ends=False, **WIDE)
-    daemon = floor()
+    daemon = start_daemon()
     load(daemon, "m")
     prompts: list[list[int]] = [[3 + (seed * 31 + at) % 450 for at in range(40)] for seed in range(24)]
     prompts += [[3 + (seed * 7 + at) % 450 for at in range(700)] for seed in range(3)]
@@ -102,12 +102,12 @@ def test_an_honest_model_under_load_is_not_ended(floor: Callable[..., Daemon], t
     assert daemon.admin("GET", "/admin/status").get("incidents", []) == []
 
 
-def test_clients_that_leave_while_they_wait_for_memory_evict_nothing(
-    floor: Callable[..., Daemon], tmp_path: Path
+def test_clients_that_disconnect_while_waiting_for_memory_evict_nothing(
+    start_daemon: Callable[..., Daemon], tmp_path: Path
 ) -> None:
     for name in "ab":
         build_model("llama", tmp_path / name, ends=False, **WIDE)
-    daemon = floor(memory='"600 MB"')
+    daemon = start_daemon(memory='"600 MB"')
     load(daemon, "a")
     workers = daemon.worker_pids()
     body = {"model": "local/a", "prompt": "x", "max_tokens": 30_000, "stream": True}

@@ -1,4 +1,4 @@
-"""Many clients at once, with secrets in their prompts: each answer is the one got alone, and no log has a secret."""
+"""Concurrent clients with secrets in their prompts: answers equal those of single requests, and no log has a secret."""
 
 import asyncio
 import json
@@ -33,19 +33,19 @@ SAMPLING: dict[str, dict[str, Any]] = {
     "stop": {"temperature": 1.0, "stop": ["e", "the", "0"], "max_tokens": 200},
 }
 Choice = tuple[str, str, tuple[tuple[str, float], ...]]
-"""Text, reason of the end, and the tokens with their log-probabilities where these were asked for."""
+"""Text, finish reason, and the tokens with log-probabilities if the request has logprobs."""
 
 
-class Case:
-    """One request, whose prompt holds a secret of its own."""
+class SecretRequest:
+    """Request with its own secret in the prompt."""
 
     def __init__(self, number: int, rng: random.Random) -> None:
         self.secret = f"sk-{rng.getrandbits(96):024x}"
         self.model = tuple(MODELS)[number % len(MODELS)]
         self.sampling = tuple(SAMPLING)[number % len(SAMPLING)]
         self.chat = number % 2 == 0
-        # The beginning is shared by all cases, so that they meet in the prefix cache.
-        text = f"You keep the keys of the house and answer in one sentence. {'Be brief. ' * 8}The key is {self.secret}."
+        # All prompts have the same beginning, so that they share blocks in the prefix cache.
+        text = f"You keep the keys and answer in one sentence. {'Be brief. ' * 8}The key is {self.secret}."
         body = {"model": self.model, "seed": number, "max_tokens": 24} | SAMPLING[self.sampling]
         if self.chat:
             body["messages"] = [{"role": "user", "content": text}]
@@ -58,12 +58,12 @@ class Case:
 
 
 def tokens_of(choice: dict[str, Any], chat: bool) -> list[tuple[str, float]]:
-    told = choice.get("logprobs")
-    if not told:
+    logprobs = choice.get("logprobs")
+    if not logprobs:
         return []
     if chat:
-        return [(entry["token"], entry["logprob"]) for entry in told["content"]]
-    return list(zip(told["tokens"], told["token_logprobs"], strict=True))
+        return [(entry["token"], entry["logprob"]) for entry in logprobs["content"]]
+    return list(zip(logprobs["tokens"], logprobs["token_logprobs"], strict=True))
 
 
 def whole(answer: dict[str, Any], chat: bool) -> list[Choice]:
@@ -79,7 +79,7 @@ def whole(answer: dict[str, Any], chat: bool) -> list[Choice]:
 
 
 def assembled(lines: list[str], chat: bool) -> list[Choice]:
-    """Return the choices of a stream. Raise AssertionError where it has no proper end."""
+    """Return the choices of a stream. Raise AssertionError if its last event is not [DONE]."""
     assert lines[-1] == "data: [DONE]", lines[-1]
     texts: dict[int, str] = {}
     reasons: dict[int, str] = {}
@@ -108,14 +108,14 @@ def start(cache: Path, engine: str = "") -> Daemon:
 
 
 @pytest.fixture(scope="module")
-def cases() -> list[Case]:
+def cases() -> list[SecretRequest]:
     rng = random.Random(48)
-    return [Case(number, rng) for number in range(72)]
+    return [SecretRequest(number, rng) for number in range(72)]
 
 
 @pytest.fixture(scope="module")
-def alone(cache: Path, cases: list[Case]) -> list[list[Choice]]:
-    """The answer to each case from a daemon that has nothing else to do and remembers no prompt."""
+def alone(cache: Path, cases: list[SecretRequest]) -> list[list[Choice]]:
+    """Return the answer to each case from a daemon that serves one request at a time and stores no prefixes."""
     daemon = start(cache, "prefix_cache_bytes = 0\nprefix_disk_bytes = 0\n")
     answers = []
     with httpx2.Client(timeout=60) as client:
@@ -135,17 +135,17 @@ def crowded(cache: Path) -> Iterator[Daemon]:
     daemon.stop()
 
 
-class Crowd:
-    """The clients, and what they saw."""
+class ConcurrentClients:
+    """Concurrent clients, and their answers."""
 
-    def __init__(self, daemon: Daemon, cases: list[Case], alone: list[list[Choice]]) -> None:
+    def __init__(self, daemon: Daemon, cases: list[SecretRequest], alone: list[list[Choice]]) -> None:
         self.daemon, self.cases, self.alone = daemon, cases, alone
         self.compared: Counter[tuple[str, str]] = Counter()
-        """Complete answers, by model and kind of sampling."""
+        """Number of complete answers, by model and kind of sampling."""
         self.left = 0
         self.wrong: list[str] = []
         self.shown = ""
-        """What the admin socket showed meanwhile."""
+        """Output of the admin socket during the run."""
 
     async def run(self) -> None:
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=CLIENTS)
@@ -177,7 +177,7 @@ class Crowd:
             if not same(found, self.alone[number]):
                 self.wrong.append(f"case {number}: {found} and not {self.alone[number]}")
 
-    async def _ask(self, client: httpx2.AsyncClient, case: Case, rng: random.Random) -> list[Choice]:
+    async def _ask(self, client: httpx2.AsyncClient, case: SecretRequest, rng: random.Random) -> list[Choice]:
         headers = {"x-request-id": f"shared-{rng.randrange(4)}"} if rng.random() < 0.25 else {}
         url = self.daemon.address + case.route
         if rng.random() < 0.5:
@@ -190,10 +190,10 @@ class Crowd:
         return assembled(lines, case.chat)
 
 
-def test_48_clients_with_secrets_get_the_answers_they_get_alone(
-    crowded: Daemon, cases: list[Case], alone: list[list[Choice]]
+def test_answers_of_48_concurrent_clients_equal_those_of_single_requests(
+    crowded: Daemon, cases: list[SecretRequest], alone: list[list[Choice]]
 ) -> None:
-    crowd = Crowd(crowded, cases, alone)
+    crowd = ConcurrentClients(crowded, cases, alone)
     asyncio.run(crowd.run())
     assert not crowd.wrong, f"{len(crowd.wrong)} wrong answers: {crowd.wrong[0]}"
     assert crowd.compared.total() > 300 and crowd.left > 50
@@ -214,7 +214,7 @@ def test_48_clients_with_secrets_get_the_answers_they_get_alone(
         assert not [case.secret for case in cases if case.secret.encode() in content], file
 
 
-def cached_tokens(daemon: Daemon, case: Case, namespace: str) -> int:
+def cached_tokens(daemon: Daemon, case: SecretRequest, namespace: str) -> int:
     body = case.body | {"cache_namespace": namespace}
     answer = httpx2.post(daemon.address + case.route, json=body, timeout=60)
     return int(answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"])

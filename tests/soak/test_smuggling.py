@@ -1,4 +1,4 @@
-"""Bytes of a hostile client on the public port: one answer at most for each connection, and never a 5xx."""
+"""Bytes of a hostile client on the public port: at most one answer for each connection, and never a 5xx."""
 
 import re
 import socket
@@ -24,11 +24,11 @@ stall_seconds = 2.0
 warm_spare = false
 """
 SILENCE_SECONDS = 1.5
-"""A connection that sends nothing for this long sends nothing more."""
+"""Seconds of silence after which a connection counts as finished."""
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 BODY = b'{"model":"none/such","prompt":"x"}'
 NEXT = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
-"""The request that a smuggler hides in the body or behind the end of another."""
+"""Request that an attacker hides in the body or behind the end of another request."""
 POST = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 GET = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n"
 CLOSE = b"Connection: close\r\n"
@@ -117,7 +117,7 @@ def connect(daemon: Daemon, receive_bytes: int = 0) -> socket.socket:
 
 
 def raw(daemon: Daemon, *pieces: bytes) -> bytes:
-    """Return all that the port answers to `pieces` until it closes the connection or is silent."""
+    """Return the answer of the port to `pieces`, until it closes the connection or is silent."""
     with connect(daemon) as connection:
         answer = b""
         with suppress(TimeoutError, ConnectionResetError, BrokenPipeError):
@@ -145,7 +145,7 @@ def memory(daemon: Daemon) -> int:
 
 
 def test_a_smuggled_request_is_never_answered(daemon: Daemon) -> None:
-    """Each case ends with a second request, which gets no answer of its own."""
+    """Each case ends with a second request, which must not get an answer."""
     assert len(SMUGGLING) >= 37
     with ThreadPoolExecutor(16) as threads:
         answers = dict(zip(SMUGGLING, threads.map(lambda data: raw(daemon, data), SMUGGLING.values()), strict=True))
@@ -155,7 +155,7 @@ def test_a_smuggled_request_is_never_answered(daemon: Daemon) -> None:
 
 
 def test_a_smuggled_request_that_arrives_in_two_pieces_is_never_answered(daemon: Daemon) -> None:
-    """The first request is cut in its middle. A connection that is reset early may lose its refusal."""
+    """Cut the first request in its middle. A connection that is reset early may lose its refusal."""
 
     def send(data: bytes) -> list[int]:
         place = data.find(NEXT) // 2 if NEXT in data else len(POST) // 2
@@ -212,7 +212,7 @@ class TestNames:
         both = b"Origin: https://app.example\r\nOrigin: https://evil.example\r\n\r\n"
         assert statuses(raw(daemon, GET + CLOSE + both)) == [403]
 
-    def test_only_json_is_taken(self, daemon: Daemon) -> None:
+    def test_only_json_is_accepted(self, daemon: Daemon) -> None:
         head = POST.partition(b"Content-Type")[0] + CLOSE + LENGTH
         for kind in (
             b"text/plain", b"multipart/form-data", b"application/x-www-form-urlencoded", b"text/json", b"",
@@ -225,7 +225,7 @@ class TestNames:
 
 
 class TestBombs:
-    """What is too large is refused while it arrives, and costs the daemon no memory."""
+    """Requests that are too large are refused while they arrive, and take no memory of the daemon."""
 
     @pytest.mark.parametrize(
         ("head", "unit"),
@@ -252,9 +252,9 @@ class TestBombs:
                 connection.settimeout(SILENCE_SECONDS)
                 answer = connection.recv(1000)
         assert sent < 20_000_000, "the daemon took all of it"
-        assert statuses(answer) in ([431], [])  # a reset may take the refusal with it
+        assert statuses(answer) in ([431], [])  # a reset can discard the refusal
         assert memory(daemon) - before < 20e6
-        # A little more than is allowed leaves nothing unread, so that the refusal arrives.
+        # A few bytes above the limit leave nothing unread, so that the refusal arrives.
         assert statuses(raw(daemon, head, *[(unit * 2)[place : place + 4096] for place in range(0, 69_632, 4096)])) == [
             431
         ]
@@ -273,7 +273,7 @@ class TestBombs:
 
 
 class TestSlowClients:
-    def test_slow_heads_and_bodies_are_cut_and_others_are_served_meanwhile(self, daemon: Daemon) -> None:
+    def test_connections_with_slow_heads_and_bodies_are_closed_and_others_are_served(self, daemon: Daemon) -> None:
         before = memory(daemon)
         heads = [connect(daemon) for _ in range(200)]
         bodies = [connect(daemon) for _ in range(60)]
@@ -298,7 +298,7 @@ class TestSlowClients:
                 connection.close()
         assert memory(daemon) - before < 30e6
 
-    def test_readers_that_read_nothing_are_cut(self, daemon: Daemon) -> None:
+    def test_connections_of_clients_that_read_nothing_are_closed(self, daemon: Daemon) -> None:
         daemon.admin("POST", "/admin/models/load", {"model": TALKER})
         before = memory(daemon)
         body = b'{"model":"%s","prompt":"x","max_tokens":30000,"stream":true,"logprobs":5}' % TALKER.encode()

@@ -1,4 +1,4 @@
-"""Large bodies, large and hostile files, and disks that do not answer: the daemon's event loop goes on."""
+"""Large bodies, hostile files and disks that do not answer: none of them stalls the daemon's event loop."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ from tests.soak.pulse import Pulse
 
 pytestmark = pytest.mark.slow
 LONGEST_SECONDS = 1.0
-"""A stall of the loop above this fails, on a machine that does other things too. Measured alone: 0.15 s."""
+"""Maximum stall of the loop on a machine with other load. Measured without other load: 0.15 s."""
 MEGABYTE = 1024 * 1024
 MESSAGE = b'{"role":"user","content":""}'
 GUIDE = b'{"model":"lmx/guide",'
@@ -94,7 +94,7 @@ def test_bodies_of_all_clients_together_are_bounded(own_daemon: Daemon) -> None:
 
 
 def hostile(folder: Path, kind: str) -> None:
-    """Write a model into `folder` whose files take a decoder seconds and gigabytes, or for ever."""
+    """Write a model to `folder` whose files take a decoder seconds and gigabytes, or never end."""
     make_folder(folder)
     if kind == "header":
         header = b'{"a":[' + b",".join([b"[]"] * 2_600_000) + b"]}"
@@ -136,7 +136,7 @@ def test_hostile_model_that_appears_does_not_stall_the_loop(own_daemon: Daemon, 
     assert process.memory_info().rss - before < 150 * MEGABYTE
 
 
-def test_disk_that_hangs_costs_a_thread_and_not_the_daemon(own_daemon: Daemon, tmp_path: Path) -> None:
+def test_disk_that_hangs_does_not_stall_the_daemon(own_daemon: Daemon, tmp_path: Path) -> None:
     daemon = own_daemon
     (tmp_path / "stuck").mkdir()
     daemon.config = f'[library]\nfolders = ["{tmp_path / "stuck"}"]\n'

@@ -1,4 +1,4 @@
-"""Replays in a real terminal: every screen idle, signals at any moment, hostile names on every command."""
+"""The TUI and commands in a real terminal: idle screens, signals at random moments, and hostile names."""
 
 import json
 import random
@@ -23,7 +23,7 @@ SCREENS = {"models": b"\x1bOQ", "chat": b"\x1bOR", "monitor": b"\x1bOS"}
 SIZE = (120, 40)
 IDLE_SECONDS = 10.0
 LARGEST_IDLE = 5_000
-"""Bytes a second that an idle screen may write."""
+"""Maximum output of an idle screen in bytes per second."""
 LARGEST_CPU = 0.04
 HOSTILE = {
     "newline": "bf\nevil/forged  1 B",
@@ -36,9 +36,9 @@ LEAVES = ("\x1b[?1000l", "\x1b[?1003l", "\x1b[?1049l", "\x1b[?25h")
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon with lmx/guide in memory, and a model on disk for each hostile text."""
-    cache: Path = tmp_path_factory.mktemp("shelf") / "cache"
+def stocked_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """Yield a daemon with lmx/guide in memory, and a model on disk for each hostile text."""
+    cache: Path = tmp_path_factory.mktemp("stocked") / "cache"
     for name, text in HOSTILE.items():
         make_cached(cache, f"tests/{name}", torch_dtype=text, model_type=text)
     daemon = Daemon(environment={"HF_HUB_CACHE": str(cache), "HF_ENDPOINT": "http://127.0.0.1:9"}).start()
@@ -48,8 +48,8 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-def test_an_idle_screen_costs_next_to_nothing(shelf: Daemon, screen: str) -> None:
-    with Terminal([*LMX, "tui"], size=SIZE, environment=shelf.env()) as terminal:
+def test_idle_screen_uses_little_cpu_and_output(stocked_daemon: Daemon, screen: str) -> None:
+    with Terminal([*LMX, "tui"], size=SIZE, environment=stocked_daemon.env()) as terminal:
         terminal.until(lambda text: "lmx/guide" in text)
         terminal.type(SCREENS[screen])
         terminal.read(3.0)
@@ -62,10 +62,10 @@ def test_an_idle_screen_costs_next_to_nothing(shelf: Daemon, screen: str) -> Non
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_signal_at_any_moment_ends_the_tui_in_order(shelf: Daemon, seed: int) -> None:
+def test_a_signal_at_any_moment_ends_the_tui_in_order(stocked_daemon: Daemon, seed: int) -> None:
     chance = random.Random(seed)
     number = chance.choice([signal.SIGTERM, signal.SIGHUP])
-    with Terminal([*LMX, "tui"], size=SIZE, environment=shelf.env()) as terminal:
+    with Terminal([*LMX, "tui"], size=SIZE, environment=stocked_daemon.env()) as terminal:
         terminal.until(lambda text: "\x1b[?1049h" in text)
         for _ in range(chance.randrange(6)):
             terminal.type(chance.choice([*SCREENS.values(), b"hello\r", b"\x0f", b"\x1b", b"?"]))
@@ -76,9 +76,9 @@ def test_a_signal_at_any_moment_ends_the_tui_in_order(shelf: Daemon, seed: int) 
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_signal_at_any_moment_ends_a_command(shelf: Daemon, seed: int) -> None:
+def test_a_signal_at_any_moment_ends_a_command(stocked_daemon: Daemon, seed: int) -> None:
     chance = random.Random(seed)
-    with Terminal([*LMX, "chat", "lmx/guide"], environment=shelf.env()) as terminal:
+    with Terminal([*LMX, "chat", "lmx/guide"], environment=stocked_daemon.env()) as terminal:
         terminal.until(lambda text: "> " in text)
         terminal.type(b"What is lmx and how do I use it?\r")
         terminal.read(chance.random())
@@ -88,15 +88,15 @@ def test_a_signal_at_any_moment_ends_a_command(shelf: Daemon, seed: int) -> None
 
 
 @pytest.mark.parametrize("columns", [40, 80, 120])
-def test_hostile_names_neither_forge_lines_nor_reach_the_terminal(shelf: Daemon, columns: int) -> None:
+def test_hostile_names_are_escaped_in_every_command(stocked_daemon: Daemon, columns: int) -> None:
     for command in (["ls"], ["ls", "--json"], ["du"], *(["show", f"tests/{name}"] for name in HOSTILE)):
-        piped = shelf.lmx(*command).stdout
+        piped = stocked_daemon.lmx(*command).stdout
         assert piped.replace("\n", "").isprintable(), command
         assert not any(line.startswith("evil/") for line in piped.splitlines()), command
-        with Terminal([*LMX, *command], size=(columns, 24), environment=shelf.env()) as terminal:
+        with Terminal([*LMX, *command], size=(columns, 24), environment=stocked_daemon.env()) as terminal:
             assert terminal.wait() == 0
         shown = ESCAPES.sub("", terminal.text).replace("\r", "")
         assert shown.replace("\n", "").isprintable(), command
         if command == ["ls"]:
             assert max(map(cells, shown.splitlines())) <= columns
-    assert len(json.loads(shelf.lmx("ls", "--json").stdout)) == len(HOSTILE) + 1
+    assert len(json.loads(stocked_daemon.lmx("ls", "--json").stdout)) == len(HOSTILE) + 1

@@ -1,4 +1,4 @@
-"""Attacks on a model's worker by one client: each costs that client's request, and no other request notices."""
+"""Attacks on a worker by one client: the client's request fails, and other requests are not affected."""
 
 import itertools
 import json
@@ -33,9 +33,9 @@ QWEN = "|".join(
         r"\s*[\r\n]+|\s+(?!\S)|\s+",
     )
 )
-"""The pre-tokenizer's pattern of Qwen 2 and 3."""
+"""Pattern of the pre-tokenizer of Qwen 2 and 3."""
 HUNGRY = r"(x+x+)+[^x\s]"
-"""A pattern that takes 0.1 s for each 22 x, and makes no progress meanwhile."""
+"""Pattern that takes 0.1 s for each 22 x, without progress meanwhile."""
 SPACES, HUNGER, CALLER, CHAT = "tests/spaces", "tests/hunger", "tests/caller", "tests/chat"
 CALL = '<tool_call>{"name": "f", "arguments": {"a": "\\ud83d"}}</tool_call>'
 TEMPLATE = "{{ messages[0].content }}{# <tool_call> tool_call.name #}"
@@ -44,7 +44,7 @@ TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "
 
 
 def split_by(path: Path, pattern: str, runs: int = 0) -> None:
-    """Make the tokenizer in `path` split by `pattern`, with `runs` tokens of 2, 4, 8 ... spaces."""
+    """Make the tokenizer in `path` split by `pattern`, and add `runs` tokens of 2, 4, 8 ... spaces."""
     from tokenizers import Regex, Tokenizer, pre_tokenizers
 
     file = path / "tokenizer.json"
@@ -98,8 +98,8 @@ def unload(daemon: Daemon, model: str) -> None:
     daemon.admin("POST", "/admin/models/unload", {"id": model, "force": True})
 
 
-def test_millions_of_spaces_cost_their_request_only(attacked: Daemon) -> None:
-    """10.5 million of them make Qwen's own pattern panic; 2 million are an honest prompt that takes its time."""
+def test_millions_of_spaces_fail_their_request_only(attacked: Daemon) -> None:
+    """Send 10.5 million spaces, with which Qwen's pattern panics."""
     assert ask(attacked, SPACES).status_code == 200
     worker = worker_of(attacked, SPACES)
     stream = Stream(attacked, SPACES)
@@ -112,7 +112,7 @@ def test_millions_of_spaces_cost_their_request_only(attacked: Daemon) -> None:
     unload(attacked, SPACES)
 
 
-def test_half_characters_in_tool_calls_cut_no_stream(attacked: Daemon) -> None:
+def test_half_characters_in_tool_calls_do_not_end_other_streams(attacked: Daemon) -> None:
     assert ask(attacked, CALLER).status_code == 200
     worker = worker_of(attacked, CALLER)
     streams = [Stream(attacked, CALLER) for _ in range(5)]
@@ -127,14 +127,14 @@ def test_half_characters_in_tool_calls_cut_no_stream(attacked: Daemon) -> None:
     unload(attacked, CALLER)
 
 
-def test_a_template_that_refuses_with_half_a_character_costs_its_request_only(attacked: Daemon) -> None:
+def test_template_error_with_half_a_character_fails_its_request_only(attacked: Daemon) -> None:
     for _ in range(4):
         assert ask(attacked, CHAT, "no").status_code == 400
         assert ask(attacked, CHAT).status_code == 200
 
 
-def test_a_stopped_template_child_costs_the_template_limit(attacked: Daemon) -> None:
-    """Its pipe holds 64 kB, the prompt has half a megabyte."""
+def test_requests_of_a_stopped_template_child_end_at_the_template_limit(attacked: Daemon) -> None:
+    """Send a prompt of half a megabyte, which does not fit into the child's pipe of 64 kB."""
     assert ask(attacked, CHAT).status_code == 200
     worker = worker_of(attacked, CHAT)
     (child,) = psutil.Process(worker).children()
@@ -148,12 +148,12 @@ def test_a_stopped_template_child_costs_the_template_limit(attacked: Daemon) -> 
     assert worker_of(attacked, CHAT) == worker
 
 
-def test_killed_template_children_cost_no_request(attacked: Daemon) -> None:
+def test_killed_template_children_fail_no_request(attacked: Daemon) -> None:
     assert ask(attacked, CHAT).status_code == 200
     worker, done = psutil.Process(worker_of(attacked, CHAT)), threading.Event()
 
     def kill() -> None:
-        """One that has just started is left alone: the second attempt needs it."""
+        """Kill old children. A new child is kept, since the second attempt needs it."""
         while not done.wait(0.1):
             for child in worker.children():
                 if time.time() - child.create_time() > 2.0:
@@ -185,7 +185,7 @@ def test_a_prompt_whose_preparation_makes_no_progress_ends_its_worker_and_a_dead
     assert ask(attacked, HUNGER).status_code == 200 and worker_of(attacked, HUNGER) != worker
 
 
-def test_an_honest_long_tokenisation_is_progress(tmp_path: Path) -> None:
+def test_long_tokenisation_reports_progress(tmp_path: Path) -> None:
     path = build_model("llama", tmp_path, ends=False, max_position_embeddings=262_144)
     split_by(path, QWEN, runs=7)
     with WorkerProcess() as worker:

@@ -68,7 +68,7 @@ def test_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
 
 
-def test_a_damaged_file_is_set_aside_and_the_store_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_file_is_renamed_and_the_store_continues(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "answers.db").write_bytes(b"not a database" * 500)
     store = store_in(tmp_path)
     assert store.get("a", "http") is None

@@ -51,7 +51,7 @@ class TestKinds:
 
 
 class TestLargeFiles:
-    def test_honest_header_of_four_megabytes_is_read_whole(self, tmp_path: Path) -> None:
+    def test_valid_header_of_four_megabytes_is_read_completely(self, tmp_path: Path) -> None:
         header = json.dumps({"__metadata__": {"format": "pt", "dtype": "x"}, **tensors(40_000)}).encode()
         assert 4_000_000 < len(header) < MAX_HEADER_BYTES
         found = read_header(write_header(tmp_path / "model.safetensors", header))

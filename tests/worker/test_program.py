@@ -60,7 +60,7 @@ async def end_of(worker: Worker) -> LmxError:
 
 
 class TestServing:
-    async def test_the_engine_describes_itself_and_answers(self, worker: Worker) -> None:
+    async def test_engine_sends_hello_and_answers(self, worker: Worker) -> None:
         hello = await worker.ready()
         assert hello.engine == "fake" and hello.versions == {"fake": "1"} and hello.pid == worker.pid
         loaded = await worker.load(LOAD, lambda progress: None)

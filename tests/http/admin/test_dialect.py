@@ -1,4 +1,4 @@
-"""The admin socket's form: every event is a line, and errors are data."""
+"""The form of the admin socket: each event is a JSON line, and errors are JSON objects."""
 
 import json
 from typing import Any

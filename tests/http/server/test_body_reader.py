@@ -1,4 +1,4 @@
-"""BodyReader: their structure is counted before they are decoded, and all of them together have a bound."""
+"""BodyReader: the structure of a body is counted before it is decoded, and all bodies together are bounded."""
 
 import json
 from typing import Any
@@ -33,7 +33,7 @@ JSON = st.recursive(
 
 
 def values(value: Any) -> int:
-    """Count what the scanner counts: each container, and each of its values but the first."""
+    """Return the count of the scanner: each container, and each of its values but the first."""
     if not isinstance(value, list | dict):
         return 0
     inner = value.values() if isinstance(value, dict) else value
@@ -42,7 +42,7 @@ def values(value: Any) -> int:
 
 class TestStructure:
     @given(JSON, st.integers(1, 30))
-    def test_count_is_exact_wherever_the_pieces_are_cut(self, value: Any, piece: int) -> None:
+    def test_count_does_not_depend_on_the_boundaries_of_chunks(self, value: Any, piece: int) -> None:
         data, count = json.dumps(value).encode(), values(value)
         whole, structure.PIECE = structure.PIECE, piece
         try:
@@ -94,7 +94,7 @@ class TestCounts:
 
 
 class TestAllTogether:
-    def test_bytes_above_the_bound_are_refused_and_come_back(self) -> None:
+    def test_bytes_above_the_bound_are_refused_and_released(self) -> None:
         bodies = BodyReader(lambda: ServerSettings(max_bodies_bytes=10 * SMALL_BYTES, max_body_bytes=1))
         first, second, small = RequestBytes(bodies), RequestBytes(bodies), RequestBytes(bodies)
         first.add(9 * SMALL_BYTES)

@@ -1,4 +1,4 @@
-"""Which addresses are bound, what counts as in use, and whose socket the admin socket's peer is."""
+"""The addresses that are bound, ports in use, and the peer of the admin socket."""
 
 import errno
 import os
@@ -95,7 +95,7 @@ def test_wildcard_of_another_program_is_refused_where_the_system_would_allow_bot
     assert port not in tried
 
 
-def test_program_that_comes_second_is_refused_by_the_system(bound: list[socket.socket]) -> None:
+def test_second_bind_is_refused_by_the_system(bound: list[socket.socket]) -> None:
     bound += bind_public("127.0.0.1", 0)
     with pytest.raises(OSError, match="in use"):
         listen("0.0.0.0", bound[0].getsockname()[1])
@@ -115,7 +115,7 @@ def test_port_is_free_again_while_old_connections_linger(bound: list[socket.sock
 
 
 class MacSocket:
-    """A Unix socket as macOS answers for it."""
+    """Unix socket with the socket options of macOS."""
 
     def __init__(self, answer: bytes | OSError) -> None:
         self.answer = answer
@@ -140,7 +140,7 @@ def test_peer_of_the_admin_socket_on_macos(answer: Any, uid: int | None) -> None
     assert peer_uid(MacSocket(answer), "darwin") == uid
 
 
-def test_peer_of_the_admin_socket_here() -> None:
+def test_peer_of_the_admin_socket_on_this_system() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         assert peer_uid(ours, "linux") == os.getuid()

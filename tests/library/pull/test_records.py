@@ -29,7 +29,7 @@ class TestRecords:
         [b"", b"{}", b"[1]", b"\xff\xfe", b"[" * 9999, b'{"id": "y", "repo": "a/b"}'],
         ids=["empty", "no fields", "a list", "not UTF-8", "nested", "another id"],
     )
-    def test_unreadable_record_is_set_aside(self, content: bytes, tmp_path: Path) -> None:
+    def test_unreadable_record_is_renamed(self, content: bytes, tmp_path: Path) -> None:
         (tmp_path / "x.json").write_bytes(content)
         assert list(PullRecords(tmp_path)) == []
         assert [file.read_bytes() for file in tmp_path.iterdir()] == [content]

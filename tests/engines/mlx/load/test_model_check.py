@@ -54,7 +54,7 @@ def test_hostile_file_is_refused_by_name(tmp_path: Path, damage: Callable[[Path]
         check_model(folder)
 
 
-def test_large_honest_model_passes(tmp_path: Path) -> None:
+def test_large_valid_model_is_accepted(tmp_path: Path) -> None:
     """A header of 4 MB, a vocabulary of 300,000 tokens with as many merges, a tokenizer.json of more than 20 MB."""
     folder = make_folder(tmp_path / "model")
     vocabulary = {f"token{number:030}": number for number in range(300_000)}

@@ -142,7 +142,7 @@ class TestMissReport:
         told = self.miss(llama, "clock", "It is now 10:41:09. " + SYSTEM, "It is now 10:42:33. " + SYSTEM)
         assert "time" in told.miss and told.first_difference is not None and 0 < told.first_difference < 20
 
-    def test_another_beginning_is_reported(self, llama: WorkerProcess) -> None:
+    def test_changed_beginning_is_reported(self, llama: WorkerProcess) -> None:
         told = self.miss(llama, "other", "You are kind. " + SYSTEM, "You are harsh. " + SYSTEM)
         assert "beginning" in told.miss and told.cached_tokens < 20
 

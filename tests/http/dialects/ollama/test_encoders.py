@@ -1,4 +1,4 @@
-"""Events to the answers of Ollama's routes."""
+"""Encoding of events as answers of Ollama's routes."""
 
 import json
 from collections.abc import Sequence

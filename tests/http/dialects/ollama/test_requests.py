@@ -1,4 +1,4 @@
-"""Bodies of Ollama's routes to requests."""
+"""Translation of Ollama's bodies to requests."""
 
 from typing import Any
 

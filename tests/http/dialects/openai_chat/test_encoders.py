@@ -1,4 +1,4 @@
-"""Events as OpenAI's answers: any text survives, and the objects are what OpenAI's own schema says."""
+"""Encoding of events as OpenAI's answers: any text is preserved, and objects match OpenAI's schema."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_any_text_survives_the_stream(texts: list[str]) -> None:
 
 
 @given(model=st.text(max_size=20) | st.just('[null],"usage":null}'), usage=st.booleans())
-def test_a_chunk_is_whole_whatever_the_models_name(model: str, usage: bool) -> None:
+def test_chunk_is_valid_json_for_any_model_name(model: str, usage: bool) -> None:
     (chunk,) = chunks(ChatEncoder("id", model, usage).stream([Delta(id="r", content="a")]))
     assert chunk["model"] == model and chunk["choices"][0]["delta"]["content"] == "a"
     assert list(chunk)[-1] == ("usage" if usage else "choices")
@@ -63,7 +63,7 @@ def test_a_failure_in_the_middle_ends_the_stream_without_done() -> None:
     assert len(read) == 2 and read[-1]["error"]["code"] == "worker_failed" and read[-1]["error"]["hint"] == "again"
 
 
-def test_usage_comes_last_and_only_where_it_is_asked_for() -> None:
+def test_usage_is_the_last_chunk_and_only_on_request() -> None:
     with_usage = chunks(ChatEncoder("id", "m", True).stream(EVENTS))
     assert with_usage[-2]["usage"]["total_tokens"] == 7 and with_usage[-2]["choices"] == []
     assert all(chunk["usage"] is None for chunk in with_usage[:-2])
@@ -121,7 +121,7 @@ def with_nulls(schema: Any) -> Any:
 
 
 class TestSchema:
-    """RequestBytes against OpenAI's own description of its routes."""
+    """Encoded answers against OpenAI's description of its routes."""
 
     @pytest.fixture(scope="class")
     def components(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""OpenAI's bodies in our words."""
+"""Translation of OpenAI's bodies to requests."""
 
 import json
 
@@ -17,7 +17,7 @@ from lmx_daemon.http.guard import KEYLESS
 CONTEXT = RequestContext("r", OpenAIChat(), KEYLESS, "curl")
 
 
-def test_lmxs_own_fields_reach_the_engine() -> None:
+def test_additional_fields_of_lmx_reach_the_engine() -> None:
     own = b'"deadline": 9, "queue_deadline": 2.5, "priority": -3, "cache_namespace": "team"'
     own += b', "keep_alive": "1m", "stop_token_ids": [5]'
     body = decode(b'{"model": "m", "prompt": "x", ' + own + b"}", CompletionBody)
@@ -74,7 +74,7 @@ class TestFunctions:
         assert isinstance(prompt, Chat)
         return prompt
 
-    def test_functions_are_tools_and_one_call_is_asked_for(self) -> None:
+    def test_functions_become_tools_with_at_most_one_call(self) -> None:
         chat = self.asked(functions=self.FUNCTIONS, function_call="auto")
         assert [tool.name for tool in chat.tools] == ["f"] and not chat.parallel_tool_calls
         assert self.asked(functions=self.FUNCTIONS, function_call="none").tools == ()
@@ -94,7 +94,7 @@ class TestFunctions:
             ({"tools": [{"type": "function", "function": {"name": "g"}}]}, "functions"),
         ],
     )
-    def test_what_is_not_supported_is_named(self, fields: dict[str, object], param: str) -> None:
+    def test_unsupported_features_are_refused_by_name(self, fields: dict[str, object], param: str) -> None:
         with pytest.raises(RequestError) as refused:
             self.asked(functions=self.FUNCTIONS, **fields)
         assert refused.value.param == param
@@ -113,14 +113,14 @@ class TestFunctions:
         b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "chat_template_kwargs": {"a": "HALF"}}',
     ],
 )
-def test_half_a_character_anywhere_in_a_request_is_a_clear_error(body: bytes, half: bytes) -> None:
+def test_lone_surrogate_anywhere_in_a_request_is_refused(body: bytes, half: bytes) -> None:
     with pytest.raises(RequestError) as refused:
         decode(body.replace(b"HALF", half), ChatBody)
     assert "the body is not JSON" in refused.value.message
     assert not half.startswith(b"\\") or "half a character" in (refused.value.hint or "")
 
 
-def test_a_prompt_that_must_not_reach_the_disk_has_a_namespace_of_its_own() -> None:
+def test_prompt_that_must_not_be_written_to_disk_has_a_separate_namespace() -> None:
     def namespace(fields: bytes) -> str:
         body = decode(b'{"model": "m", "prompt": "x"%b}' % fields, CompletionBody)
         return completion_request(body, CONTEXT).cache_namespace
