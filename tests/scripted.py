@@ -6,8 +6,8 @@ The worker loads and runs such a model like any other one, so tests of whole ans
     build_scripted(folder, {"": "Hello.", "second": "The other text."})   # the second text if the prompt has "second"
     build_scripted(folder, Script([b"\xf0\x9f", b"\x98\x80"], ends=False))  # tokens that are parts of a character
 
-Each token of a script has its own vocabulary entry, even if two entries have the same text, and its own direction in the
-hidden state. The output row of the next token has that direction, so token k is followed by token k + 1. All other
+Each token of a script has its own vocabulary entry, even if two entries have the same text, and its own direction in
+the hidden state. The output row of the next token has that direction, so token k is followed by token k + 1. All other
 tokens, of which prompts consist, share one direction that leads to the first token of a script. A trigger word is one
 token: attention finds it in the prompt and selects its script. If a prompt has several triggers, the last one of
 `scripts` wins; a second turn needs a later trigger, since its prompt contains the first one, too.
@@ -28,8 +28,8 @@ from typing import Any, Literal
 from tests.models import TEMPLATE
 
 Decoder = Literal["byte", "metaspace", "metaspace-stripped", "naive"]
-"""Conversion of tokens to text: byte-level (GPT-2, Qwen, Llama 3), sentencepiece (Gemma), sentencepiece without the first
-space (Llama 2, Mistral 7B), or a decoder for which mlx-lm has no streaming detokenizer."""
+"""Conversion of tokens to text: byte-level (GPT-2, Qwen, Llama 3), sentencepiece (Gemma), sentencepiece without the
+first space (Llama 2, Mistral 7B), or a decoder for which mlx-lm has no streaming detokenizer."""
 CODE, MAX_SCRIPTS, HIDDEN, HEAD = 256, 60, 320, 64
 FLAG, KEY = CODE, CODE + 1
 """Hidden dimensions: the code of a script's token, a flag for other tokens, a trigger's priority, a trigger's index."""
@@ -41,7 +41,7 @@ SPECIAL = ("<|endoftext|>", "<|im_start|>", END)
 
 @dataclass(frozen=True)
 class Script:
-    """Output of a model: a text, which is cut into small tokens, or a list of tokens. A token may be a part of a character.
+    """Output of a model: a text, which is cut into small tokens, or a list of tokens, which may be parts of characters.
 
     With `ends` false the script repeats without an end.
     """
@@ -73,7 +73,7 @@ def build_scripted(
 ) -> Path:
     """Write a model that generates `scripts` to `folder`, and return `folder`.
 
-    `scripts` maps trigger words to scripts. Without a trigger in the prompt, the script of "" is used, or the first one.
+    `scripts` maps trigger words to scripts. A prompt without a trigger selects the script of "", or the first one.
     `special` adds special tokens to SPECIAL; `end`, one of them, ends a script. `template` is the chat template,
     `settings` are further fields of tokenizer_config.json, `config` those of config.json.
     """
@@ -111,7 +111,7 @@ def build_scripted(
 def _write_weights(
     folder: Path, size: int, follows: dict[int, int], default: int, chosen: dict[int, int], config: dict[str, Any]
 ) -> None:
-    """Write weights and config. `follows` maps tokens to next tokens, `chosen` maps triggers to first tokens of scripts."""
+    """Write weights and config. `follows` maps tokens to their next token, `chosen` triggers to starts of scripts."""
     import mlx.core as mx
     import numpy as np
     from mlx.utils import tree_flatten

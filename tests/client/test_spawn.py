@@ -48,9 +48,9 @@ def starters(home: Home, count: int) -> list["subprocess.Popen[str]"]:
 @pytest.mark.parametrize("count", [4, pytest.param(20, marks=pytest.mark.slow)])
 def test_all_simultaneous_starts_succeed_with_one_daemon(home: Home, count: int) -> None:
     started = starters(home, count)
-    said = {process.communicate(timeout=60)[0].strip() for process in started}
+    outputs = {process.communicate(timeout=60)[0].strip() for process in started}
     assert [process.returncode for process in started] == [0] * count
-    assert len(said) == 1 and int(said.pop()) > 0
+    assert len(outputs) == 1 and int(outputs.pop()) > 0
     assert "serves at" in (home.logs / "start.log").read_text()
 
 

@@ -78,8 +78,8 @@ class TestBadInput:
     def test_error_has_a_cause_and_a_hint(self, daemon: Daemon, arguments: list[str], error: str, hint: str) -> None:
         ended = daemon.lmx("bench", *arguments)
         assert ended.returncode == 1
-        said = {line.partition(": ")[0]: line for line in ended.stderr.splitlines()}
-        assert error in said["error"] and hint in said["hint"]
+        lines = {line.partition(": ")[0]: line for line in ended.stderr.splitlines()}
+        assert error in lines["error"] and hint in lines["hint"]
         assert "Traceback" not in ended.stderr
 
     def test_unknown_model_of_another_server_is_reported_with_its_models(self, daemon: Daemon) -> None:

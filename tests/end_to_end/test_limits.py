@@ -149,8 +149,8 @@ def test_a_model_that_keeps_crashing_is_refused_for_a_while(own_daemon: Daemon) 
     assert answer.status_code == 503 and 200 < int(answer.headers["retry-after"]) <= 300
     error = answer.json()["error"]
     assert error["code"] == "crash_loop" and "crashed 2 times" in error["message"]
-    told = daemon.lmx("status").stdout
-    assert told.count("was ended by SIGKILL") == 2 and "happened" in told
+    status = daemon.lmx("status").stdout
+    assert status.count("was ended by SIGKILL") == 2 and "happened" in status
 
 
 def test_log_has_ids_of_requests_and_never_their_text(daemon: Daemon) -> None:

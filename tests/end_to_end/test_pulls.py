@@ -42,9 +42,9 @@ def home(hub_process: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def daemon(home: Daemon, hub: StandIn) -> Iterator[Daemon]:
     yield home
     hub.faults()
-    for told in downloads(home):
-        if told["state"] not in ("done", "cancelled"):
-            home.admin("POST", f"/admin/pulls/{told['id']}/cancel")
+    for pull in downloads(home):
+        if pull["state"] not in ("done", "cancelled"):
+            home.admin("POST", f"/admin/pulls/{pull['id']}/cancel")
     home.admin("POST", "/admin/pulls/clear")
     shutil.rmtree(home.environment["HF_HUB_CACHE"], ignore_errors=True)
 

@@ -54,11 +54,11 @@ class TestCreation:
         assert not (tmp_path / "logs").is_dir()
 
     @pytest.mark.parametrize(
-        ("value", "said"), [("~nosuchuser/x", "no such user"), (os.fsdecode(b"/tmp/\xe9"), "not UTF-8")]
+        ("value", "message"), [("~nosuchuser/x", "no such user"), (os.fsdecode(b"/tmp/\xe9"), "not UTF-8")]
     )
-    def test_an_invalid_lmx_home_is_refused(self, monkeypatch: pytest.MonkeyPatch, value: str, said: str) -> None:
+    def test_an_invalid_lmx_home_is_refused(self, monkeypatch: pytest.MonkeyPatch, value: str, message: str) -> None:
         monkeypatch.setenv("LMX_HOME", value)
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             Home.from_environment()
 
 
@@ -117,7 +117,7 @@ class TestPlantedFiles:
 
 class TestConfig:
     @pytest.mark.parametrize(
-        ("text", "said"),
+        ("text", "message"),
         [
             ("a = " + "[" * 5000 + "]" * 5000, "nested too deeply"),
             ("a." * 5000 + "b = 1", "nested too deeply|is not TOML|unknown field"),
@@ -129,9 +129,9 @@ class TestConfig:
         ],
         ids=["lists", "tables", "user", "nul", "digits", "inf", "latin"],
     )
-    def test_errors_of_the_config_are_one_line(self, tmp_path: Path, text: str, said: str) -> None:
+    def test_errors_of_the_config_are_one_line(self, tmp_path: Path, text: str, message: str) -> None:
         (tmp_path / "config.toml").write_bytes(text.encode(errors="surrogateescape"))
-        with pytest.raises(ConfigError, match=said) as refused:
+        with pytest.raises(ConfigError, match=message) as refused:
             read_settings(Home(tmp_path))
         assert "config.toml" in refused.value.message and refused.value.hint and len(refused.value.message) < 500
 

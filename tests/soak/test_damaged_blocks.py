@@ -127,8 +127,8 @@ class StoredPrompts:
         body = {"model": TALKER, "prompt": prompt, "max_tokens": 16, "temperature": 0}
         answer = httpx2.post(f"{self.daemon.address}/v1/completions", json=body, timeout=20)
         assert answer.status_code == 200, answer.text
-        told: dict[str, Any] = answer.json()
-        return told["choices"][0]["text"], told["usage"]["prompt_tokens_details"]["cached_tokens"]
+        body: dict[str, Any] = answer.json()
+        return body["choices"][0]["text"], body["usage"]["prompt_tokens_details"]["cached_tokens"]
 
     def unload(self) -> None:
         """Unload the model. Its worker writes the queued blocks before it ends."""

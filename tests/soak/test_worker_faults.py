@@ -190,10 +190,12 @@ def test_long_tokenisation_reports_progress(tmp_path: Path) -> None:
     split_by(path, QWEN, runs=7)
     with WorkerProcess() as worker:
         assert isinstance(worker.load(path), Loaded)
-        worker.said.clear()
+        worker.messages.clear()
         (event,) = worker.finish(worker.submit(Count(id="a", model="test", prompt=Text(text=" " * 4_000_000))))
         assert isinstance(event, Counted) and event.tokens < 262_144
-        beats = [said.prepared for said in worker.said if isinstance(said, Heartbeat) and said.preparing]
+        beats = [
+            message.prepared for message in worker.messages if isinstance(message, Heartbeat) and message.preparing
+        ]
     stretches = [len(list(same)) for _, same in itertools.groupby(beats)]
     assert len(beats) > 20, "too short to test anything"
     assert max(stretches) < 10, "no progress for 5 s"

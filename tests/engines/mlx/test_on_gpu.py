@@ -110,15 +110,15 @@ def test_half_precision_batches_generate_the_tokens_of_the_model_alone(kind: str
         answers |= {row: (prompt, []) for row in ids}
         while len(answers) >= 10 or (count == 15 and answers):
             for token in batch.step().tokens:
-                prompt, said = answers[token.row]
-                said.append(token.token)
+                prompt, answer = answers[token.row]
+                answer.append(token.token)
                 if token.reason is None:
                     continue
                 del answers[token.row]
                 assert token.tokens is not None and token.cache is not None
                 prefixes.store("", token.tokens, token.cache)
-                logits = model(mx.array([[*prompt, *said]]))[0, len(prompt) - 1 : -1].astype(mx.float32)
-                chosen = mx.take_along_axis(logits, mx.array(said)[:, None], axis=-1)[:, 0]
+                logits = model(mx.array([[*prompt, *answer]]))[0, len(prompt) - 1 : -1].astype(mx.float32)
+                chosen = mx.take_along_axis(logits, mx.array(answer)[:, None], axis=-1)[:, 0]
                 assert mx.max(mx.max(logits, axis=-1) - chosen).item() < 0.5 * mx.std(logits).item()
         if answers and generator.random() < 0.2:
             row = generator.choice(sorted(answers))
@@ -138,8 +138,8 @@ def test_small_penalties_and_biases_apply_in_every_number_type(dtype: mx.Dtype) 
     ]
     counts = [TokenCounts([], 3) if resolved.penalised else None for resolved in rows]
     sampler = Sampler([SampledRow(*pair) for pair in zip(rows, counts, strict=True)], 3)
-    said = [sampler.sample(logits, [step] * 4).read()[0] for step in range(3)]
-    assert [list(row) for row in zip(*said, strict=True)] == [[0, 1, 0], [0, 1, 0], [0, 1, 0], [1, 1, 1]]
+    answer = [sampler.sample(logits, [step] * 4).read()[0] for step in range(3)]
+    assert [list(row) for row in zip(*answer, strict=True)] == [[0, 1, 0], [0, 1, 0], [0, 1, 0], [1, 1, 1]]
 
 
 def test_weights_keep_their_type(tmp_path: Path) -> None:

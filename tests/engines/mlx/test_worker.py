@@ -261,7 +261,8 @@ class TestLoading:
         with WorkerProcess() as worker:
             failed = worker.load(path)
             assert isinstance(failed, LoadFailed) and failed.error.code == "model_load_failed"
-            assert [said.stage for said in worker.said if isinstance(said, LoadProgress)][-1] == "warming up"
+            stages = [message.stage for message in worker.messages if isinstance(message, LoadProgress)]
+            assert stages[-1] == "warming up"
             (refused,) = worker.finish(worker.submit(chat(worker, "hello")))
             assert isinstance(refused, Failed) and "no model is loaded" in refused.error.message
 
@@ -274,14 +275,14 @@ class TestLoading:
     def test_a_worker_can_load_after_a_failed_load(self, folder: Path, llama: Path) -> None:
         with WorkerProcess() as worker:
             assert isinstance(worker.load(folder / "nowhere"), LoadFailed)
-            worker.said.clear()
+            worker.messages.clear()
             assert isinstance(worker.load(llama), Loaded)
 
     def test_a_slow_warm_up_reports_progress(self, llama: Path) -> None:
         """The probe and the batch's warm-up of five steps or more report progress."""
         with WorkerProcess() as worker:
             assert isinstance(worker.load(llama), Loaded)
-            stages = [said.stage for said in worker.said if isinstance(said, LoadProgress)]
+            stages = [message.stage for message in worker.messages if isinstance(message, LoadProgress)]
             assert stages.count("warming up") >= 15
 
     def test_bfloat16_is_cast_on_a_cpu_with_a_note(self, folder: Path) -> None:
@@ -353,7 +354,7 @@ def test_hello_has_versions_and_backend(worker: WorkerProcess) -> None:
     hello = worker.first(Hello)
     assert hello.pid == worker.process.pid and "mlx-lm" in hello.versions
     assert hello.backend.startswith(("cpu", "metal", "cuda"))
-    assert not [said for said in worker.said if isinstance(said, Log) and said.level == "error"]
+    assert not [message for message in worker.messages if isinstance(message, Log) and message.level == "error"]
 
 
 def test_a_chat_is_rendered_by_the_models_template(worker: WorkerProcess) -> None:

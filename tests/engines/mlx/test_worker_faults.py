@@ -102,12 +102,12 @@ class TestPrompts:
         assert time.monotonic() - begun < 1.0
 
     def test_a_prompt_in_preparation_shows_as_work_without_progress(self, fragile: WorkerProcess) -> None:
-        fragile.said.clear()
+        fragile.messages.clear()
         identity = fragile.submit(completion(fragile, ("x" * 22 + " ") * 40))
         beats: list[Heartbeat] = []
 
         def standing_still() -> bool:
-            beats[:] = [said for said in fragile.said if isinstance(said, Heartbeat) and said.preparing]
+            beats[:] = [message for message in fragile.messages if isinstance(message, Heartbeat) and message.preparing]
             return len(beats) >= 3
 
         fragile.read(standing_still, 10)
@@ -207,6 +207,8 @@ def test_the_death_of_a_thread_ends_the_worker_and_is_named(tmp_path: Path, capf
         assert worker.process.wait(10) == 4
         with pytest.raises(EOFError):
             worker.read(lambda: False, 5)
-        told = [said.message for said in worker.said if isinstance(said, Log) and said.level == "error"]
-        assert told == ["the stray thread ended: SystemExit: of its own accord"]
-    assert f"{LAST_WORDS}{told[0]}" in capfd.readouterr().err
+        errors = [
+            message.message for message in worker.messages if isinstance(message, Log) and message.level == "error"
+        ]
+        assert errors == ["the stray thread ended: SystemExit: of its own accord"]
+    assert f"{LAST_WORDS}{errors[0]}" in capfd.readouterr().err

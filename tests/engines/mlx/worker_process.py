@@ -35,7 +35,7 @@ PATIENCE = 60.0
 
 
 class WorkerProcess:
-    """A worker's frames: messages are collected in `said`, events by request in `events`."""
+    """A worker's frames: messages are collected in `messages`, events by request in `events`."""
 
     def __init__(self, environment: dict[str, str] | None = None, left_open: Sequence[int] = ()) -> None:
         """`left_open` are descriptors that the worker inherits by mistake."""
@@ -50,7 +50,7 @@ class WorkerProcess:
         theirs.close()
         self.connection = ours
         self._encoder, self._decoder = Encoder(), Decoder[FromWorker](FromWorker)
-        self.said: list[Any] = []
+        self.messages: list[Any] = []
         self.events: dict[str, list[Event]] = {}
         self._count = 0
 
@@ -84,19 +84,19 @@ class WorkerProcess:
                     case Hello() | LoadProgress() | Loaded() | LoadFailed() | Log() | Heartbeat() | Memory():
                         for fault in (FAILED, LEFT_ALONE):
                             assert not isinstance(message, Log) or fault not in message.message, message
-                        self.said.append(message)
+                        self.messages.append(message)
 
     def first(self, kind: type, seconds: float = PATIENCE) -> Any:
-        self.read(lambda: any(isinstance(message, kind) for message in self.said), seconds)
-        return next(message for message in self.said if isinstance(message, kind))
+        self.read(lambda: any(isinstance(message, kind) for message in self.messages), seconds)
+        return next(message for message in self.messages if isinstance(message, kind))
 
     def load(self, path: Path, **options: Any) -> Any:
         """Load a model and return Loaded or LoadFailed."""
         self.loaded_from = path
         self.send(Load(instance="test:1", model="test", path=str(path), options=TextOptions(**options)))
         kinds = (Loaded, LoadFailed)
-        self.read(lambda: any(isinstance(message, kinds) for message in self.said))
-        return next(message for message in self.said if isinstance(message, kinds))
+        self.read(lambda: any(isinstance(message, kinds) for message in self.messages))
+        return next(message for message in self.messages if isinstance(message, kinds))
 
     def submit(self, request: Request) -> str:
         self.send(Submit(request=request))

@@ -207,8 +207,8 @@ class TestDescriptions:
         self, config: dict[str, Any], template: str, names: tuple[str, ...], expected: set[str]
     ) -> None:
         traits = traits_of(config, template, names)
-        told = {name for name in ("vision", "embedding", "chat", "thinking", "tools") if getattr(traits, name)}
-        assert told - ({"chat"} if "vision" in expected else set()) == expected
+        found = {name for name in ("vision", "embedding", "chat", "thinking", "tools") if getattr(traits, name)}
+        assert found - ({"chat"} if "vision" in expected else set()) == expected
 
     def test_packed_weights_are_counted_by_their_scales(self, tmp_path: Path) -> None:
         packed = {

@@ -30,9 +30,9 @@ class TestImporting:
     async def test_import_links_by_default_and_records_hashes(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "else" / "where")
         library = library_of(tmp_path)
-        told = [update async for update in library.import_model(ImportRequest(path=str(folder)))]
-        last = told[-1]
-        assert told[0].state == "linking"
+        updates = [update async for update in library.import_model(ImportRequest(path=str(folder)))]
+        last = updates[-1]
+        assert updates[0].state == "linking"
         assert (last.state, last.id, last.files) == ("recorded", "else/where", 5)
         model = library.registry.catalog.locate("else/where")
         assert model.source == "imported" and model.problem is None and model.verified_at is not None
@@ -65,8 +65,8 @@ class TestImporting:
     async def test_copy_works_without_the_original(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "else" / "where")
         library = library_of(tmp_path)
-        told = [u async for u in library.import_model(ImportRequest(path=str(folder), id="me/mine", copy=True))]
-        assert (told[0].state, told[-1].state) == ("copying", "recorded")
+        updates = [u async for u in library.import_model(ImportRequest(path=str(folder), id="me/mine", copy=True))]
+        assert (updates[0].state, updates[-1].state) == ("copying", "recorded")
         shutil.rmtree(folder)
         assert library.registry.clear(library.registry.catalog.locate("me/mine")) is False
 
@@ -113,8 +113,8 @@ class TestImporting:
         proofs = tmp_path / "home" / "library" / "proofs"
         proofs.parent.mkdir(parents=True, exist_ok=True)
         proofs.write_bytes(b"in the way")
-        told = await bring(library, folder, copy=True)
-        assert told.state == "failed" and told.error is not None
+        updates = await bring(library, folder, copy=True)
+        assert updates.state == "failed" and updates.error is not None
         assert ids(library) == ["lmx/guide"] and not (tmp_path / "home" / "models" / "else" / "where").exists()
         proofs.unlink()
         assert (await bring(library, folder, copy=True)).state == "recorded"

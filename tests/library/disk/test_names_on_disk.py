@@ -30,9 +30,9 @@ def encoded(value: Any) -> bytes:
 
 
 async def last_of(updates: Any) -> VerifyUpdate:
-    told: VerifyUpdate = [update async for update in updates][-1]
-    encoded(told)
-    return told
+    found: VerifyUpdate = [update async for update in updates][-1]
+    encoded(found)
+    return found
 
 
 def everything(library: Library) -> list[Model]:
@@ -98,8 +98,8 @@ class TestFileNames:
         folder = make_folder(tmp_path / "else" / "where")
         (folder / f"{LATIN}.txt").write_text("x")
         library = library_of(tmp_path)
-        told = await last_of(library.import_model(ImportRequest(path=str(folder), id="me/mine", copy=True)))
-        assert told.state == "recorded"
+        found = await last_of(library.import_model(ImportRequest(path=str(folder), id="me/mine", copy=True)))
+        assert found.state == "recorded"
         assert (await last_of(library.verifier.verify(VerifyRequest(id="me/mine")))).state == "sound"
         everything(library)
         library.remove("me/mine")
@@ -114,8 +114,8 @@ class TestFileNames:
         library = library_of(tmp_path)
         everything(library)
         assert "not UTF-8" in str(library.registry.catalog.find("maker/odd").problem)
-        told = await last_of(library.verifier.verify(VerifyRequest(id="maker/odd", accept=True)))
-        assert told.state == "changed" and told.faults[0].note == "its name is not UTF-8"
+        found = await last_of(library.verifier.verify(VerifyRequest(id="maker/odd", accept=True)))
+        assert found.state == "changed" and found.faults[0].note == "its name is not UTF-8"
 
     def test_code_with_such_a_name_is_refused_until_it_is_trusted(self, tmp_path: Path) -> None:
         commit = "abc1234567" * 4

@@ -44,11 +44,11 @@ class TestDisk:
 
     def test_prune_deletes_unused_files_only(self, tmp_path: Path, cache: Path) -> None:
         library = library_of(tmp_path)
-        told = library.space.prune(dry_run=True)
-        assert {row.what for row in told.rows} == {"unnamed revision", "orphan", "partial"}
+        found = library.space.prune(dry_run=True)
+        assert {row.what for row in found.rows} == {"unnamed revision", "orphan", "partial"}
         before = library.space.use().total
         done = library.space.prune(dry_run=False)
-        assert done.freed == told.freed == before - library.space.use().total
+        assert done.freed == found.freed == before - library.space.use().total
         folder = cache / "models--maker--one"
         assert [snapshot.name for snapshot in (folder / "snapshots").iterdir()] == [NEW]
         assert all((folder / "snapshots" / NEW / name).exists() for name in ("config.json", "model.safetensors"))
@@ -69,5 +69,5 @@ class TestDisk:
         assert "unnamed revision" not in {row.what for row in prunable(cache, [], [], time.time())}
 
     def test_details_list_the_revisions(self, tmp_path: Path, cache: Path) -> None:
-        told = {row.commit: row for row in library_of(tmp_path).details("maker/one").revisions}
-        assert told[NEW].current and told[NEW].refs == ("main",) and not told[OLD].current
+        found = {row.commit: row for row in library_of(tmp_path).details("maker/one").revisions}
+        assert found[NEW].current and found[NEW].refs == ("main",) and not found[OLD].current

@@ -54,10 +54,10 @@ async def test_size_and_repair_work_with_real_files(
     found = read_repository(folder_of(environ), REPO)
     assert found.size([str(done.revision)]) == sum(path.stat().st_size for path in snapshot.iterdir()) == done.total
     proving = Verifier(ModelRegistry(Home(tmp_path / "home"), lambda: LibrarySettings(lmstudio=False), environ), pulls)
-    assert [told async for told in proving.verify(VerifyRequest(id=REPO))][-1].state == "sound"
+    assert [update async for update in proving.verify(VerifyRequest(id=REPO))][-1].state == "sound"
     flip(snapshot / "model.safetensors")
-    assert [told async for told in proving.verify(VerifyRequest(id=REPO))][-1].state == "changed"
-    mended = [told async for told in proving.verify(VerifyRequest(id=REPO, repair=True))][-1]
+    assert [update async for update in proving.verify(VerifyRequest(id=REPO))][-1].state == "changed"
+    mended = [update async for update in proving.verify(VerifyRequest(id=REPO, repair=True))][-1]
     assert mended.state == "repaired"
     assert (snapshot / "model.safetensors").read_bytes() == (hub.root / REPO / "model.safetensors").read_bytes()
 

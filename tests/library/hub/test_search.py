@@ -136,7 +136,7 @@ class TestSearch:
         assert [offer.here for offer in search(library).offers][:2] == [True, False]
 
     @pytest.mark.parametrize(
-        "said",
+        "listing",
         [
             {"id": "../evil"},
             {"id": "https://evil/x"},
@@ -149,10 +149,10 @@ class TestSearch:
             {"pipeline_tag": 7},
         ],
     )
-    def test_invalid_listing_is_survived(self, library: Library, hub: StandIn, said: dict[str, Any]) -> None:
-        (hub.root / ".overrides.json").write_text(json.dumps({"maker/talker": said | {"downloads": 10**6}}))
-        if said.get("tags", "") is None:
-            said["tags"] = ["mlx"]  # the stand-in filters by them
+    def test_invalid_listing_is_survived(self, library: Library, hub: StandIn, listing: dict[str, Any]) -> None:
+        (hub.root / ".overrides.json").write_text(json.dumps({"maker/talker": listing | {"downloads": 10**6}}))
+        if listing.get("tags", "") is None:
+            listing["tags"] = ["mlx"]  # the stand-in filters by them
         try:
             found = search(library)
         except HubError:

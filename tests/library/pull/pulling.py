@@ -47,8 +47,8 @@ async def pull(
     """Pull a repository, and return the ended pull."""
     asked = PullRequest(repo=repo, revision=revision, include=include, exclude=exclude, token=token)
     last = await pulls.start(asked)
-    async for told in pulls.watch(last.id):
-        last = told
+    async for update in pulls.watch(last.id):
+        last = update
     return last
 
 

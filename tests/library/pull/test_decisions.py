@@ -51,10 +51,11 @@ class TestDecisions:
             decisions.check(job("a", 1, wish), verb)
 
     def test_command_that_arrived_during_a_run_is_kept(self) -> None:
-        told, broken = Download(id="a", repo="a/b", state="downloading", rate=9.0), ErrorBody(code="x", message="no")
+        download = Download(id="a", repo="a/b", state="downloading", rate=9.0)
+        broken = ErrorBody(code="x", message="no")
         stopped, failed, whole = PullOutcome(None, stopped=True), PullOutcome(None, error=broken), PullOutcome(None)
         after = {
-            (wish, outcome): decisions.after_run(job("a", 1, wish), outcome, told, 5.0).state
+            (wish, outcome): decisions.after_run(job("a", 1, wish), outcome, download, 5.0).state
             for wish in ("run", "pause", "cancelled")
             for outcome in (stopped, failed, whole)
         }

@@ -35,9 +35,9 @@ def test_rate_and_eta(progress: PullProgress, clock: Clock) -> None:
     for _ in range(20):
         clock.now += 0.5
         progress.received(100_000)
-    told = progress.download(BASE, MANIFEST)
-    assert (told.state, told.done, told.file) == ("downloading", 2_000_000, "m")
-    assert told.rate == pytest.approx(200_000, rel=0.1) and told.eta == pytest.approx(40, rel=0.1)
+    download = progress.download(BASE, MANIFEST)
+    assert (download.state, download.done, download.file) == ("downloading", 2_000_000, "m")
+    assert download.rate == pytest.approx(200_000, rel=0.1) and download.eta == pytest.approx(40, rel=0.1)
 
 
 def test_pull_without_bytes_is_stalled_until_bytes_arrive(progress: PullProgress, clock: Clock) -> None:
@@ -57,8 +57,13 @@ def test_verifying_pull_is_never_stalled(progress: PullProgress, clock: Clock) -
     progress.begins("m", "verifying")
     progress.checked(1_000_000)
     clock.now += 2 * STALLED_SECONDS
-    told = progress.download(BASE, MANIFEST)
-    assert (told.state, told.checked, told.to_check, told.done) == ("verifying", 1_000_000, 4_000_000, 1_000_000)
+    download = progress.download(BASE, MANIFEST)
+    assert (download.state, download.checked, download.to_check, download.done) == (
+        "verifying",
+        1_000_000,
+        4_000_000,
+        1_000_000,
+    )
     progress.begins("n", "downloading")
     progress.received(1)
     assert progress.download(BASE, MANIFEST).state == "downloading", "the other file comes"
@@ -68,8 +73,8 @@ def test_retry_shows_its_reason_until_it_continues(progress: PullProgress) -> No
     progress.resolved()
     progress.begins("m", "downloading")
     progress.retries("m", "m: the Hub answered 503")
-    told = progress.download(BASE, MANIFEST)
-    assert (told.state, told.retries, told.note) == ("retrying", 1, "m: the Hub answered 503")
+    download = progress.download(BASE, MANIFEST)
+    assert (download.state, download.retries, download.note) == ("retrying", 1, "m: the Hub answered 503")
     progress.begins("m", "downloading")
     assert progress.download(BASE, MANIFEST).note is None
 

@@ -109,7 +109,7 @@ class TestPull:
         else:
             blob.write_bytes(good.replace(b"llama", b"LLAMA"))
         assert visible(environ) == []
-        last = [told async for told in pulls.watch(job.id)][-1]
+        last = [update async for update in pulls.watch(job.id)][-1]
         assert (last.state, last.error, last.done) == ("done", None, last.total)
         assert next(folder_of(environ).glob("snapshots/*/config.json")).read_bytes() == good
 
@@ -165,7 +165,7 @@ class TestSelection:
         assert failed.error is not None and failed.error.code == "invalid_request"
 
     @pytest.mark.parametrize(
-        ("files", "said"),
+        ("files", "message"),
         [
             ({"model.gguf": "GGUF"}, "GGUF"),
             ({"pytorch_model.bin": "x", "config.json": "{}"}, "pickles"),
@@ -176,7 +176,7 @@ class TestSelection:
         ids=["gguf", "pickles", "nothing", "adapter", "diffusers"],
     )
     async def test_unsupported_repository_is_refused_before_any_file(
-        self, files: dict[str, str], said: str, pulls: PullQueue, hub: StandIn
+        self, files: dict[str, str], message: str, pulls: PullQueue, hub: StandIn
     ) -> None:
         folder = hub.root / "maker" / "other"
         for name, content in files.items():
@@ -185,7 +185,7 @@ class TestSelection:
         failed = await pull(pulls, "maker/other")
         shutil.rmtree(folder)
         assert failed.state == "failed" and failed.error is not None
-        assert failed.error.code == "untrusted_model" and said in failed.error.message
+        assert failed.error.code == "untrusted_model" and message in failed.error.message
         assert "MLX" in (failed.error.hint or "")
         assert not bytes_asked_for(hub)
 

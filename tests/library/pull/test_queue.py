@@ -29,22 +29,22 @@ from tests.library.pull.pulling import (
 class TestQueue:
     async def test_pulls_run_one_at_a_time_in_order(self, slow_pulls: PullQueue, other_repos: list[str]) -> None:
         jobs = [await slow_pulls.start(PullRequest(repo=repo)) for repo in other_repos]
-        assert [told.position for told in slow_pulls.list()] == [None, 0, 1]
+        assert [job.position for job in slow_pulls.list()] == [None, 0, 1]
         ended = []
         async with asyncio.timeout(20):
             while len(ended) < 3:
-                running = [told for told in slow_pulls.list() if told.state in ("downloading", "verifying")]
+                running = [job for job in slow_pulls.list() if job.state in ("downloading", "verifying")]
                 assert len(running) <= 1
-                ended += [told.id for told in slow_pulls.list() if told.state == "done" and told.id not in ended]
+                ended += [job.id for job in slow_pulls.list() if job.state == "done" and job.id not in ended]
                 await asyncio.sleep(0.01)
-        assert ended == [told.id for told in jobs]
+        assert ended == [job.id for job in jobs]
 
     async def test_moved_pull_runs_earlier(self, slow_pulls: PullQueue, other_repos: list[str]) -> None:
         first, second, third = [await slow_pulls.start(PullRequest(repo=repo)) for repo in other_repos]
-        assert [told.id for told in await slow_pulls.move(third.id, 0)] == [first.id, third.id, second.id]
+        assert [job.id for job in await slow_pulls.move(third.id, 0)] == [first.id, third.id, second.id]
         async for _ in slow_pulls.watch(second.id):
             pass
-        ended = {told.id: told.ended_at or 0 for told in slow_pulls.list()}
+        ended = {job.id: job.ended_at or 0 for job in slow_pulls.list()}
         assert ended[first.id] < ended[third.id] < ended[second.id]
 
     async def test_pause_starts_the_next_pull_and_resume_continues(
@@ -68,24 +68,24 @@ class TestQueue:
     async def test_pause_wakes_a_thread_that_waits_for_bytes(self, slow_pulls: PullQueue, hub: StandIn) -> None:
         """The Hub sends no more bytes."""
         hub.faults(stall_after=0.3, stall_seconds=8)
-        told = await slow_pulls.start(PullRequest(repo=REPO))
-        await until(slow_pulls, told.id, 900_000)
+        job = await slow_pulls.start(PullRequest(repo=REPO))
+        await until(slow_pulls, job.id, 900_000)
         async with asyncio.timeout(4):
-            await slow_pulls.pause(told.id)
+            await slow_pulls.pause(job.id)
             assert not slow_pulls._runner.running
 
     async def test_cancel_deletes_the_fetched_bytes(
         self, slow_pulls: PullQueue, environ: dict[str, str], tmp_path: Path
     ) -> None:
-        told = await slow_pulls.start(PullRequest(repo=REPO))
-        await until(slow_pulls, told.id, 500_000)
+        job = await slow_pulls.start(PullRequest(repo=REPO))
+        await until(slow_pulls, job.id, 500_000)
         assert partials(environ)
-        assert (await slow_pulls.cancel(told.id)).state == "cancelled"
+        assert (await slow_pulls.cancel(job.id)).state == "cancelled"
         await asyncio.sleep(0.1)
         assert not folder_of(environ).exists()
         assert not list((tmp_path / "records").glob("*.json"))
         with pytest.raises(ConflictError):
-            await slow_pulls.pause(told.id)
+            await slow_pulls.pause(job.id)
 
     async def test_cancel_keeps_the_files_of_a_snapshot(
         self, pulls: PullQueue, hub: StandIn, environ: dict[str, str]
@@ -93,9 +93,9 @@ class TestQueue:
         await pull(pulls)
         (hub.root / REPO / "vocab.json").write_bytes(os.urandom(900_000))
         hub.faults(status=503, status_on=f"/{REPO}/resolve", status_times=99)
-        told = await pulls.start(PullRequest(repo=REPO))
-        await until_state(pulls, told.id, "retrying")
-        await pulls.cancel(told.id)
+        job = await pulls.start(PullRequest(repo=REPO))
+        await until_state(pulls, job.id, "retrying")
+        await pulls.cancel(job.id)
         (hub.root / REPO / "vocab.json").unlink()
         snapshot = next(folder_of(environ).glob("snapshots/*"))
         assert visible(environ) == WHOLE and all((snapshot / name).is_file() for name in WHOLE)
@@ -114,7 +114,7 @@ class TestQueue:
     ) -> None:
         done = await pull(slow_pulls, other_repos[0])
         waiting = await slow_pulls.start(PullRequest(repo=REPO, paused=True))
-        assert [told.id for told in await slow_pulls.clear()] == [waiting.id]
+        assert [job.id for job in await slow_pulls.clear()] == [waiting.id]
         with pytest.raises(JobNotFoundError):
             slow_pulls.get(done.id)
         assert [file.stem for file in (tmp_path / "records").glob("*.json")] == [waiting.id]
@@ -131,39 +131,39 @@ class TestQueue:
 
     async def test_rate_limit(self, pulls: PullQueue, hub: StandIn) -> None:
         pulls.limit(2_000_000)
-        told = await pulls.start(PullRequest(repo=REPO))
-        await until(pulls, told.id, 1_000_000)
-        assert pulls.get(told.id).state == "downloading", "3.2 MB do not come at once"
+        job = await pulls.start(PullRequest(repo=REPO))
+        await until(pulls, job.id, 1_000_000)
+        assert pulls.get(job.id).state == "downloading", "3.2 MB do not come at once"
         pulls.limit(None)
-        await until_state(pulls, told.id, "done")
+        await until_state(pulls, job.id, "done")
 
     async def test_newer_commit_does_not_disturb_a_pinned_pull(
         self, slow_pulls: PullQueue, hub: StandIn, environ: dict[str, str]
     ) -> None:
-        told = await slow_pulls.start(PullRequest(repo=REPO))
-        await until(slow_pulls, told.id, 500_000)
-        old = slow_pulls.get(told.id).revision
-        await slow_pulls.pause(told.id)
+        job = await slow_pulls.start(PullRequest(repo=REPO))
+        await until(slow_pulls, job.id, 500_000)
+        old = slow_pulls.get(job.id).revision
+        await slow_pulls.pause(job.id)
         hub.faults(head="b" * 40)
-        await slow_pulls.resume(told.id)
-        await until_state(slow_pulls, told.id, "done")
-        assert slow_pulls.get(told.id).revision == old
+        await slow_pulls.resume(job.id)
+        await until_state(slow_pulls, job.id, "done")
+        assert slow_pulls.get(job.id).revision == old
         assert [path.name for path in folder_of(environ).glob("snapshots/*")] == [old]
 
     async def test_pull_of_a_removed_commit_fails_and_a_retry_gets_the_newest(
         self, slow_pulls: PullQueue, hub: StandIn
     ) -> None:
-        told = await slow_pulls.start(PullRequest(repo=REPO))
-        await until(slow_pulls, told.id, 500_000)
-        await slow_pulls.pause(told.id)
+        job = await slow_pulls.start(PullRequest(repo=REPO))
+        await until(slow_pulls, job.id, 500_000)
+        await slow_pulls.pause(job.id)
         (hub.root / REPO / "tokenizer.json").write_text('{"new": 1}')
         hub.faults()
-        await slow_pulls.resume(told.id)
-        await until_state(slow_pulls, told.id, "failed")
-        error = slow_pulls.get(told.id).error
+        await slow_pulls.resume(job.id)
+        await until_state(slow_pulls, job.id, "failed")
+        error = slow_pulls.get(job.id).error
         assert error is not None and error.code == "not_found" and "pull again" in (error.hint or "")
-        await slow_pulls.retry(told.id)
-        await until_state(slow_pulls, told.id, "done")
+        await slow_pulls.retry(job.id)
+        await until_state(slow_pulls, job.id, "done")
 
 
 class TestRaces:
@@ -183,17 +183,17 @@ class TestRaces:
     async def test_retry_during_the_deletion_of_a_cancelled_pull(
         self, slow_pulls: PullQueue, hub: StandIn, tmp_path: Path
     ) -> None:
-        told = await slow_pulls.start(PullRequest(repo=REPO))
-        await until(slow_pulls, told.id, 500_000)
-        await slow_pulls.pause(told.id)
+        job = await slow_pulls.start(PullRequest(repo=REPO))
+        await until(slow_pulls, job.id, 500_000)
+        await slow_pulls.pause(job.id)
         with slow_disk(slow_pulls):  # its cancelling is written, and its files are deleted, while the retry comes
-            cancelling = asyncio.create_task(slow_pulls.cancel(told.id))
-            retrying = asyncio.create_task(slow_pulls.retry(told.id))
+            cancelling = asyncio.create_task(slow_pulls.cancel(job.id))
+            retrying = asyncio.create_task(slow_pulls.retry(job.id))
             await asyncio.sleep(0.2)
         await asyncio.gather(cancelling, retrying)
-        assert [file.stem for file in (tmp_path / "records").glob("*.json")] == [told.id], "it was acknowledged"
+        assert [file.stem for file in (tmp_path / "records").glob("*.json")] == [job.id], "it was acknowledged"
         hub.faults()
-        await until_state(slow_pulls, told.id, "done")
+        await until_state(slow_pulls, job.id, "done")
 
     async def test_pause_during_a_move(self, pulls: PullQueue, other_repos: list[str], tmp_path: Path) -> None:
         first, second, third = [await pulls.start(PullRequest(repo=repo, paused=True)) for repo in other_repos]
@@ -227,15 +227,15 @@ class TestRaces:
 
         A pause fails and changes nothing. A cancellation frees the disk anyway, and the queue continues.
         """
-        told, waits = [await slow_pulls.start(PullRequest(repo=repo)) for repo in (REPO, other_repos[0])]
-        await until(slow_pulls, told.id, 500_000)
-        file = tmp_path / "records" / f"{told.id}.json"
+        job, waits = [await slow_pulls.start(PullRequest(repo=repo)) for repo in (REPO, other_repos[0])]
+        await until(slow_pulls, job.id, 500_000)
+        file = tmp_path / "records" / f"{job.id}.json"
         file.unlink()
         (file / "in the way").mkdir(parents=True)
         with pytest.raises(DiskError):
-            await slow_pulls.pause(told.id)
-        assert slow_pulls.get(told.id).state == "downloading"
-        assert (await slow_pulls.cancel(told.id)).state == "cancelled"
+            await slow_pulls.pause(job.id)
+        assert slow_pulls.get(job.id).state == "downloading"
+        assert (await slow_pulls.cancel(job.id)).state == "cancelled"
         assert not folder_of(environ).exists()
         await until_state(slow_pulls, waits.id, "done")
 

@@ -25,13 +25,13 @@ class TestRestarts:
         await until(pulls, running.id, 500_000)
         await pulls.close()
         again = PullQueue(lambda: settings, environ, folder)
-        assert {told.id: told.state for told in again.list()} == {
+        assert {job.id: job.state for job in again.list()} == {
             running.id: "queued",
             waits.id: "queued",
             paused.id: "paused",
             failed.id: "failed",
         }
-        assert again.get(running.id).done >= 500_000, "it is told how far it was"
+        assert again.get(running.id).done >= 500_000, "the progress is kept"
         hub.faults()
         again.open()
         await until_state(again, waits.id, "done")
@@ -50,15 +50,15 @@ class TestRestarts:
         record.write_text(json.dumps(changed))
         pulls = PullQueue(lambda: LibrarySettings(reserve_bytes=0), environ, tmp_path / "records")
         pulls.open()
-        assert [told.state for told in pulls.list()] == ["paused"]
+        assert [job.state for job in pulls.list()] == ["paused"]
         hub.faults()
         assert (await pull(pulls)).id == changed["id"], "lmx pull goes on with it"
 
     async def test_cancellation_interrupted_by_a_kill_is_finished(
         self, environ: dict[str, str], slow_pulls: PullQueue, tmp_path: Path
     ) -> None:
-        told = await slow_pulls.start(PullRequest(repo=REPO))
-        await until(slow_pulls, told.id, 500_000)
+        job = await slow_pulls.start(PullRequest(repo=REPO))
+        await until(slow_pulls, job.id, 500_000)
         await slow_pulls.close()
         (record,) = (tmp_path / "records").glob("*.json")
         record.write_text(json.dumps(json.loads(record.read_text()) | {"wish": "cancelled"}))

@@ -20,11 +20,11 @@ class TestUpdates:
 
     async def pulled(self, library: Library) -> str:
         job = await library.pulls.start(PullRequest(repo=REPO))
-        assert [told async for told in library.pulls.watch(job.id)][-1].state == "done"
+        assert [update async for update in library.pulls.watch(job.id)][-1].state == "done"
         return str(library.registry.catalog.locate(REPO).revision)
 
     async def update(self, library: Library) -> Download:
-        return [told async for told in library.updates.update(REPO)][-1]
+        return [update async for update in library.updates.update(REPO)][-1]
 
     async def test_no_update_when_the_commit_is_current(self, library: Library, hub: StandIn) -> None:
         await self.pulled(library)
@@ -71,7 +71,7 @@ class TestUpdates:
     async def test_model_from_elsewhere_is_not_updated(self, library: Library, tmp_path: Path) -> None:
         make_folder(tmp_path / "mine" / "one")
         with pytest.raises(RequestError):
-            [told async for told in library.updates.update("local/one")]
+            [update async for update in library.updates.update("local/one")]
 
     async def test_check_for_updates_reports_a_failing_hub(self, library: Library, hub: StandIn) -> None:
         await self.pulled(library)

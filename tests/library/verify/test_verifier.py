@@ -37,7 +37,7 @@ async def verify(library: Library, identity: str, **how: bool) -> VerifyUpdate:
 
 async def pulled(library: Library) -> Model:
     job = await library.pulls.start(PullRequest(repo=REPO))
-    ended = [told async for told in library.pulls.watch(job.id)][-1]
+    ended = [update async for update in library.pulls.watch(job.id)][-1]
     assert ended.state == "done", ended.error
     library.registry.catalog.refresh()
     return library.registry.catalog.locate(REPO)
@@ -112,11 +112,11 @@ class TestLoading:
         with (cached / "notes.txt").open("wb") as large:
             large.truncate(800_000_000)  # as long as half a second, and the first to be hashed
         written = False
-        async for told in library.verifier.verify(VerifyRequest(id=OTHER, accept=True)):
-            if 0 < told.done < told.total:
+        async for update in library.verifier.verify(VerifyRequest(id=OTHER, accept=True)):
+            if 0 < update.done < update.total:
                 os.utime(cached / "notes.txt")
                 written = True
-        assert written and told.state == "recorded"
+        assert written and update.state == "recorded"
         with pytest.raises(ModelLoadError, match="txt was written to"):
             library.registry.clear(library.registry.catalog.locate(OTHER))
 
@@ -129,15 +129,15 @@ class TestLoading:
 
 class TestBuiltIn:
     def test_built_in_model_is_not_verified(self, library: Library) -> None:
-        told = library.details("lmx/guide")
-        assert told.proof == "it is a part of lmx"
-        assert {row.state for row in told.files} == {"built-in"}
+        details = library.details("lmx/guide")
+        assert details.proof == "it is a part of lmx"
+        assert {row.state for row in details.files} == {"built-in"}
 
     def test_details_have_the_memory_plan_of_a_load(self, library: Library, environ: dict[str, str]) -> None:
         make_cached(Path(environ["HF_HUB_CACHE"]), OTHER, max_position_embeddings=131_072)
         model = library.registry.catalog.locate(OTHER)
-        told = library.details(model.id).memory
-        assert told == plan_for(read_shape(Path(model.path)), Demand(), Device(cpu=False))
+        plan = library.details(model.id).memory
+        assert plan == plan_for(read_shape(Path(model.path)), Demand(), Device(cpu=False))
 
 
 class TestRepair:
@@ -149,7 +149,7 @@ class TestRepair:
         match harm:
             case "flip":
                 flip(blob)
-            case "unseen":  # a disk's own error: the time does not tell
+            case "unseen":  # a disk's own error: the time stays the same
                 times = blob.stat()
                 flip(blob)
                 os.utime(blob, ns=(times.st_atime_ns, times.st_mtime_ns))

@@ -11,7 +11,7 @@ from lmx_daemon.engines.mlx.load import model as load_module
 from lmx_daemon.engines.mlx.load.model import load
 from tests.models import build_model
 
-Told = list[tuple[str, float | None]]
+Reported = list[tuple[str, float | None]]
 
 
 @pytest.fixture
@@ -19,26 +19,26 @@ def model(tmp_path: Path) -> Path:
     return build_model("llama", tmp_path / "model")
 
 
-def told_by(path: Path) -> Told:
-    told: Told = []
-    load(path, TextOptions(), lambda stage, fraction: told.append((stage, fraction)))
-    return told
+def progress_of(path: Path) -> Reported:
+    reported: Reported = []
+    load(path, TextOptions(), lambda stage, fraction: reported.append((stage, fraction)))
+    return reported
 
 
 def test_a_small_model_is_read_in_one_piece(model: Path) -> None:
-    assert told_by(model) == [("checking", None), ("weights", 0.0), ("weights", 1.0), ("tokenizer", None)]
+    assert progress_of(model) == [("checking", None), ("weights", 0.0), ("weights", 1.0), ("tokenizer", None)]
 
 
 def test_a_large_model_reports_its_progress(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load_module, "LEAST_PIECE", 1)
-    fractions = [fraction for stage, fraction in told_by(model) if stage == "weights" and fraction is not None]
+    fractions = [fraction for stage, fraction in progress_of(model) if stage == "weights" and fraction is not None]
     assert len(fractions) > 5 and fractions == sorted(set(fractions)) and fractions[-1] == 1.0
 
 
 def test_a_tokenizer_that_cannot_be_read_fails_the_load(model: Path) -> None:
     (model / "tokenizer.json").write_text('{"model": 1}')
     with pytest.raises(KeyError, match="added_tokens"):
-        told_by(model)
+        progress_of(model)
 
 
 def test_code_is_refused_before_any_other_check(model: Path) -> None:
@@ -47,7 +47,7 @@ def test_code_is_refused_before_any_other_check(model: Path) -> None:
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"model_file": "own.py"}))
     with pytest.raises(UntrustedModelError):
-        told_by(model)
+        progress_of(model)
 
 
 def test_broken_weights_are_reported_before_a_broken_tokenizer(model: Path) -> None:
@@ -55,4 +55,4 @@ def test_broken_weights_are_reported_before_a_broken_tokenizer(model: Path) -> N
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"intermediate_size": 96}))
     with pytest.raises(ValueError, match="mlp"):
-        told_by(model)
+        progress_of(model)

@@ -22,7 +22,7 @@ def model_of(architecture: str) -> Any:
         return load_model(build_model(architecture, Path(folder), ends=False))[0]
 
 
-class Seen:
+class CountedModel:
     """A model whose calls are counted."""
 
     def __init__(self, model: Any) -> None:
@@ -37,7 +37,7 @@ class Seen:
         return self._model(*arguments, **named)
 
 
-class Looking(Seen):
+class EvaluatingModel(CountedModel):
     """A model that evaluates its tokens during the call, as some models do."""
 
     def __call__(self, inputs: mx.array, cache: Any = None) -> Any:
@@ -45,7 +45,7 @@ class Looking(Seen):
         return super().__call__(inputs, cache=cache)
 
 
-class Mixing(Seen):
+class MixingModel(CountedModel):
     """A model that reads the arrays of its cache, and so computes groups of rows wrongly."""
 
     def __call__(self, inputs: mx.array, cache: Any = None) -> Any:
@@ -72,45 +72,45 @@ def test_the_probe_finds_the_abilities_of_each_architecture(
     assert probe_model(model) == ModelAbilities(measure_cache(model), merges, joins, pads, lazy)
 
 
-class Telling(Seen):
-    """A model that records its calls in `told`."""
+class RecordingModel(CountedModel):
+    """A model that records its calls in `log`."""
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
-        self.told: list[str] = []
+        self.log: list[str] = []
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        self.told.append("call")
+        self.log.append("call")
         return super().__call__(*arguments, **named)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "mamba"])  # mamba's cache cannot be cut
 def test_each_call_of_the_probe_reports_progress(architecture: str) -> None:
-    model = Telling(model_of(architecture))
-    probe_model(model, lambda: model.told.append("progress"))
-    assert model.told.count("call") >= 4 and "call call" not in " ".join(model.told)
+    model = RecordingModel(model_of(architecture))
+    probe_model(model, lambda: model.log.append("progress"))
+    assert model.log.count("call") >= 4 and "call call" not in " ".join(model.log)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "mamba"])
 def test_each_step_of_the_warm_up_reports_progress(architecture: str) -> None:
-    model = Telling(model_of(architecture))
+    model = RecordingModel(model_of(architecture))
     batch = Batch(model, set(), prefill_step=64)
-    model.told.clear()
-    warm_up(batch, lambda: model.told.append("progress"))
-    assert model.told.count("call") >= 4 and "call call call" not in " ".join(model.told)
+    model.log.clear()
+    warm_up(batch, lambda: model.log.append("progress"))
+    assert model.log.count("call") >= 4 and "call call call" not in " ".join(model.log)
 
 
 def test_a_model_that_evaluates_its_tokens_is_not_lazy() -> None:
-    assert not probe_model(Looking(model_of("llama"))).lazy
+    assert not probe_model(EvaluatingModel(model_of("llama"))).lazy
 
 
 def test_a_model_that_mixes_groups_cannot_join_them() -> None:
-    found = probe_model(Mixing(model_of("llama")))
+    found = probe_model(MixingModel(model_of("llama")))
     assert found.merges and not found.joins
 
 
 def test_a_model_that_attends_to_later_tokens_gets_no_padding() -> None:
-    class Glancing(Seen):
+    class Glancing(CountedModel):
         def __call__(self, inputs: mx.array, cache: Any = None) -> Any:
             return super().__call__(inputs + inputs[:, -1:] + len(inputs), cache=cache)
 
@@ -118,7 +118,7 @@ def test_a_model_that_attends_to_later_tokens_gets_no_padding() -> None:
 
 
 def test_a_model_that_fails_for_a_plain_prompt_fails_the_load() -> None:
-    class Broken(Seen):
+    class Broken(CountedModel):
         def __call__(self, *arguments: Any, **named: Any) -> Any:
             raise ValueError("no such layer")
 
@@ -127,6 +127,6 @@ def test_a_model_that_fails_for_a_plain_prompt_fails_the_load() -> None:
 
 
 def test_the_probe_calls_the_model_five_times() -> None:
-    model = Seen(model_of("llama"))
+    model = CountedModel(model_of("llama"))
     probe_model(model)
     assert model.calls <= 5

@@ -21,9 +21,9 @@ class DiskCache:
     def __init__(
         self, root: Path, mark: str = "model", max_bytes: int = PLENTY, memory: int = PLENTY, **more: Any
     ) -> None:
-        self.said: list[str] = []
+        self.warnings: list[str] = []
         self.woken = threading.Event()
-        self.disk = DiskTier(root, mark, max_bytes, self.said.append, self.woken.set, **({"reserve": 0} | more))
+        self.disk = DiskTier(root, mark, max_bytes, self.warnings.append, self.woken.set, **({"reserve": 0} | more))
         assert self.disk.ready.wait(PATIENCE)
         self.prefixes = PrefixCache(memory, mark, self.disk)
         self.folder = root / mark

@@ -33,7 +33,7 @@ class TestBadBlocks:
         again = disk_cache()
         assert again.restore([*tokens, 1]) == block * BLOCK
         assert content(again, [*tokens, 1]) == tokens[: block * BLOCK]
-        assert len(again.said) == 1 and "dropped" in again.said[0] and file.name in again.said[0]
+        assert len(again.warnings) == 1 and "dropped" in again.warnings[0] and file.name in again.warnings[0]
         again.close()
         assert not file.exists() and len(again.files()) == 3
         assert again.restore([*tokens, 1]) == 0
@@ -123,7 +123,7 @@ def test_a_vanished_file_is_a_miss(disk_cache: Callable[..., DiskCache]) -> None
     again = disk_cache()
     for path in again.files():
         path.unlink()
-    assert again.restore([*tokens, 1]) == 0 and again.said == []
+    assert again.restore([*tokens, 1]) == 0 and again.warnings == []
 
 
 def test_a_damaged_tail_leaves_the_blocks_before_it_usable(disk_cache: Callable[..., DiskCache]) -> None:
@@ -135,7 +135,7 @@ def test_a_damaged_tail_leaves_the_blocks_before_it_usable(disk_cache: Callable[
     tail.write_bytes(tail.read_bytes()[:-1] + b"?")
     second = disk_cache()
     assert second.restore([*tokens, 7]) == 128 and not tail.exists()
-    assert [said for said in second.said if tail.name in said]
+    assert [warning for warning in second.warnings if tail.name in warning]
 
 
 WRITER = """
@@ -167,7 +167,7 @@ def test_a_killed_writer_leaves_only_valid_blocks(disk_cache: Callable[..., Disk
         tokens, _ = numbers(64 * 64, variant)
         gained = again.restore(tokens)
         assert content(again, tokens) == tokens[: min(gained, len(tokens) - 1)]
-    assert again.said == []
+    assert again.warnings == []
 
 
 def test_folders_and_files_are_private(tmp_path: Path) -> None:

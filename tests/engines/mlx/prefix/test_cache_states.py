@@ -74,7 +74,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.root = Path(tempfile.mkdtemp()) / "prefix"
         self.folder = self.root / MARK
-        self.said: list[str] = []
+        self.warnings: list[str] = []
         self.spoiled = False
         """Note that other processes damaged or deleted files; a tier that does not notice does not write them again."""
         self.asked: list[tuple[str, list[int]]] = [("", [0] * 200), ("other", []), ("", [])]
@@ -90,7 +90,7 @@ class Machine(RuleBasedStateMachine):
         self.start(memory, disk)
 
     def start(self, memory: int, disk: int) -> None:
-        self.disk = PausedDisk(self.root, disk, self.said.append)
+        self.disk = PausedDisk(self.root, disk, self.warnings.append)
         self.prefixes = PrefixCache(memory, MARK, self.disk)
         self.sharing = PrefixSharing(self.prefixes, self.disk, warn=self.failed.append)
         self.max_bytes = disk
@@ -257,7 +257,7 @@ class Machine(RuleBasedStateMachine):
             return
         disk, index = self.disk, self.disk._index
         disk.settle()
-        assert not [said for said in self.said if LEFT_ALONE in said]
+        assert not [warning for warning in self.warnings if LEFT_ALONE in warning]
         beside = [stored for by in (index._ends, index._tails) for found in by.values() for stored in found.values()]
         assert {stored.key for stored in beside} == {key for key, each in index.blocks.items() if each.kind != "block"}
         assert all((index._ends if each.kind == "end" else index._tails)[each.parent] for each in beside)
@@ -269,7 +269,7 @@ class Machine(RuleBasedStateMachine):
         assert there <= known
         assert sum(path.stat().st_size for path in self.folder.glob("*")) <= self.max_bytes
         if not self.spoiled:
-            assert there == known and not self.said
+            assert there == known and not self.warnings
 
     @invariant()
     def the_tree_is_whole(self) -> None:

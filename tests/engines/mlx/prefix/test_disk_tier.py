@@ -46,7 +46,7 @@ def test_answers_after_a_restart_equal_those_without_a_cache(
     third = disk_cache()
     gained = third.restore(PROMPT[:128])
     assert gained == (127 if architecture in CAN_BE_TRIMMED else 0) == stored_tokens(third.prefixes, PROMPT[:128])
-    assert second.said == []
+    assert second.warnings == []
 
 
 @pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float16, mx.float32])
@@ -166,7 +166,7 @@ def test_a_full_disk_is_reported_once(disk_cache: Callable[..., DiskCache]) -> N
     tokens, cache = numbers(4 * BLOCK)
     first.store(tokens, cache)
     first.close()
-    assert first.files() == [] and len(first.said) == 1 and "disk space" in first.said[0]
+    assert first.files() == [] and len(first.warnings) == 1 and "disk space" in first.warnings[0]
     assert content(first, tokens) == tokens[:-1]
 
 
@@ -176,7 +176,7 @@ def test_a_deleted_folder_is_created_again(disk_cache: Callable[..., DiskCache])
     shutil.rmtree(first.folder.parent)
     first.store(*numbers(4 * BLOCK, 1))
     first.close()
-    assert len(first.files()) == 4 and first.said == []
+    assert len(first.files()) == 4 and first.warnings == []
 
 
 def test_files_are_private(disk_cache: Callable[..., DiskCache]) -> None:
@@ -234,7 +234,7 @@ def test_blocks_deleted_by_another_process_are_a_miss(disk_cache: Callable[..., 
     disk_cache().store(tokens, cache)
     again = disk_cache()
     clear_prefixes(again.folder.parent)
-    assert again.restore([*tokens, 1]) == 0 and again.said == []
+    assert again.restore([*tokens, 1]) == 0 and again.warnings == []
     again.store(tokens, cache)
     again.close()
     assert len(again.files()) == 4

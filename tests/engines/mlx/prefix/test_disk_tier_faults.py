@@ -26,7 +26,7 @@ class TestDiskThreadFaults:
         with monkeypatch.context() as patched:
             patched.setattr("lmx_daemon.engines.mlx.prefix.disk_thread.load_block", failing_with(error))
             assert again.restore([*tokens, 1]) == 0
-        assert len(again.said) == 1 and str(error) in again.said[0]
+        assert len(again.warnings) == 1 and str(error) in again.warnings[0]
         again.store(*numbers(4 * BLOCK, 1))
         return again
 
@@ -48,7 +48,7 @@ class TestDiskThreadFaults:
             "lmx_daemon.engines.mlx.prefix.disk_thread.load_block", failing_with(MemoryError("too much"))
         )
         read_ahead(again)
-        assert len(again.said) == 1
+        assert len(again.warnings) == 1
 
     def test_an_unexpected_error_stops_the_disk_tier_and_frees_its_waiters(
         self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch
@@ -57,7 +57,7 @@ class TestDiskThreadFaults:
         assert again.restore([*numbers(4 * BLOCK)[0], 1]) == 0
         assert content(again, numbers(4 * BLOCK, 1)[0])
         again.close()
-        assert len(again.files()) == 4 and LEFT_ALONE in again.said[0]
+        assert len(again.files()) == 4 and LEFT_ALONE in again.warnings[0]
 
     def test_the_queues_of_a_stopped_disk_tier_are_dropped(
         self, disk_cache: Callable[..., DiskCache], monkeypatch: pytest.MonkeyPatch

@@ -19,13 +19,13 @@ def test_each_kind_of_difference_has_its_reason() -> None:
 def test_a_hit_beyond_the_recent_prompts_is_not_compared_with_them() -> None:
     wanted = [(TOKENS[:390], (None, "")), ([*TOKENS, *[7] * 200], (400, "no more of it was known"))]
     for before in ([], [0, *[5] * 99]):
-        for tokens, told in wanted:
+        for tokens, expected in wanted:
             sharing = PrefixSharing(PrefixCache(PLENTY))
             sharing.store("", TOKENS, tiny_cache(TOKENS))
             if before:
                 sharing.start(sharing.look_up("", before))
             found = sharing.start(sharing.look_up("", tokens))
-            assert (found.first_difference, found.miss) == told
+            assert (found.first_difference, found.miss) == expected
 
 
 def test_tokens_that_were_never_computed_are_not_reported_as_evicted() -> None:

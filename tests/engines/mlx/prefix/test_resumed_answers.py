@@ -53,7 +53,7 @@ def alone(worker: WorkerProcess, count: int = LENGTH, several: int = 3) -> list[
 
 
 def logged(worker: WorkerProcess) -> list[str]:
-    return [message.message for message in worker.said if isinstance(message, Log)]
+    return [message.message for message in worker.messages if isinstance(message, Log)]
 
 
 def of_ids(identity: str, *ids: int) -> Generate:
@@ -73,8 +73,8 @@ class TestPoison:
         (path / "poisoned.py").write_text(POISONED_MODEL)
         with WorkerProcess() as running:
             running.send(Load(instance="test:1", model="test", path=str(path), options=TextOptions(), trusted=True))
-            running.read(lambda: any(isinstance(said, Loaded | LoadFailed) for said in running.said))
-            assert not any(isinstance(said, LoadFailed) for said in running.said)
+            running.read(lambda: any(isinstance(message, Loaded | LoadFailed) for message in running.messages))
+            assert not any(isinstance(message, LoadFailed) for message in running.messages)
             yield running
 
     def test_a_poisoned_request_fails_alone(self, worker: WorkerProcess) -> None:

@@ -17,7 +17,7 @@ from tests.engines.mlx.reference_answers import CAN_BE_TRIMMED
 from tests.engines.mlx.worker_process import WorkerProcess, completion
 from tests.models import ARCHITECTURES, build_model
 
-SYSTEM = "A worker holds the model, a daemon holds the workers; this one was told at length what to do. " * 6
+SYSTEM = "A worker holds the model, a daemon holds the workers; this one has long instructions. " * 6
 PLENTY = 1 << 30
 
 Used = tuple[dict[str, Any], list[Any]]
@@ -139,12 +139,12 @@ class TestMissReport:
         return started(worker)
 
     def test_a_changed_clock_is_reported(self, llama: WorkerProcess) -> None:
-        told = self.miss(llama, "clock", "It is now 10:41:09. " + SYSTEM, "It is now 10:42:33. " + SYSTEM)
-        assert "time" in told.miss and told.first_difference is not None and 0 < told.first_difference < 20
+        found = self.miss(llama, "clock", "It is now 10:41:09. " + SYSTEM, "It is now 10:42:33. " + SYSTEM)
+        assert "time" in found.miss and found.first_difference is not None and 0 < found.first_difference < 20
 
     def test_changed_beginning_is_reported(self, llama: WorkerProcess) -> None:
-        told = self.miss(llama, "other", "You are kind. " + SYSTEM, "You are harsh. " + SYSTEM)
-        assert "beginning" in told.miss and told.cached_tokens < 20
+        found = self.miss(llama, "other", "You are kind. " + SYSTEM, "You are harsh. " + SYSTEM)
+        assert "beginning" in found.miss and found.cached_tokens < 20
 
     def test_the_next_turn_is_not_a_miss(self, llama: WorkerProcess) -> None:
         assert self.miss(llama, "turn", SYSTEM, SYSTEM + SYSTEM).miss == ""
@@ -186,7 +186,9 @@ def test_after_a_restart_recent_blocks_are_in_memory_before_the_first_request(
     disk, answer = used
     with WorkerProcess() as worker:
         assert isinstance(worker.load(model_of("llama", folder), **disk), Loaded)
-        worker.read(lambda: any(isinstance(said, Memory) and said.use.prefix_cache > 0 for said in worker.said))
+        worker.read(
+            lambda: any(isinstance(message, Memory) and message.use.prefix_cache > 0 for message in worker.messages)
+        )
         for file in tmp_path.glob("*/*.kv"):
             file.unlink()
         ((cached, again),) = ask(worker, SYSTEM)
@@ -223,18 +225,18 @@ class TestDecisions:
         assert sharing.start(sharing.look_up("", tokens)).cached == 399
 
     def test_an_internal_error_clears_the_cache_and_fails_no_request(self) -> None:
-        told: list[str] = []
-        sharing, tokens = PrefixSharing(PrefixCache(PLENTY), warn=told.append), list(range(400))
+        warnings: list[str] = []
+        sharing, tokens = PrefixSharing(PrefixCache(PLENTY), warn=warnings.append), list(range(400))
         sharing.store("", tokens, tiny_cache(tokens))
         del sharing.prefixes._order[next(iter(sharing.prefixes._order))]
         again = sharing.look_up("", tokens)
         assert sharing.may_start(again, Rows()) and sharing.start(again).cached == 0
-        assert len(told) == 1 and FAILED in told[0] and sharing.size == 0
+        assert len(warnings) == 1 and FAILED in warnings[0] and sharing.size == 0
         sharing.store("", tokens, tiny_cache(tokens))
         assert sharing.start(sharing.look_up("", tokens)).cached == 399
         sharing.prefixes.size += 1
         sharing.resize(0)
-        assert len(told) == 2 and sharing.size == 0
+        assert len(warnings) == 2 and sharing.size == 0
 
     def test_a_short_common_prefix_or_another_namespace_is_not_waited_for(self) -> None:
         sharing, rows = PrefixSharing(PrefixCache(PLENTY)), Rows()

@@ -21,7 +21,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return load_tokenizer(build_model("llama", tmp_path_factory.mktemp("model")))
 
 
-def said(tokenizer: Any, text: str, reason: str | None, **fields: Any) -> tuple[str, str, str | None]:
+def answer_of(tokenizer: Any, text: str, reason: str | None, **fields: Any) -> tuple[str, str, str | None]:
     """Return content, ending reason and stop string of an answer with the tokens of `text`; the last has `reason`."""
     request = Generate(id="r", model="m", prompt=Text(text="x"), **fields)
     answer = EngineRequest(request, PreparedPrompt([1], [TOOL]), 0.0, 0.0, 0)
@@ -35,13 +35,13 @@ def said(tokenizer: Any, text: str, reason: str | None, **fields: Any) -> tuple[
 
 
 def test_a_stop_string_in_the_middle_ends_the_answer(tokenizer: Any) -> None:
-    assert said(tokenizer, "one STOP two", None, stop=("STOP",)) == ("one ", "stop", "STOP")
+    assert answer_of(tokenizer, "one STOP two", None, stop=("STOP",)) == ("one ", "stop", "STOP")
 
 
 @pytest.mark.parametrize("reason", ["length", None])
 def test_a_stop_string_at_the_last_token_is_matched(tokenizer: Any, reason: str | None) -> None:
-    assert said(tokenizer, "one two STOP", reason, stop=("STOP",)) == ("one two ", "stop", "STOP")
+    assert answer_of(tokenizer, "one two STOP", reason, stop=("STOP",)) == ("one two ", "stop", "STOP")
 
 
 def test_an_incomplete_stop_string_is_emitted(tokenizer: Any) -> None:
-    assert said(tokenizer, "one ST", "length", stop=("STOP",)) == ("one ST", "length", None)
+    assert answer_of(tokenizer, "one ST", "length", stop=("STOP",)) == ("one ST", "length", None)

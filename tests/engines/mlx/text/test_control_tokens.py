@@ -204,14 +204,14 @@ def check_family(template: str, words: str) -> None:
     made = PromptBuilder(tokenizer, 10**6, 10**6, RENDERER)  # type: ignore[arg-type]
     call = ToolCall(id="call12345", name="look_up", arguments='{"b": "c"}')
 
-    def counted(said: str) -> list[int] | None:
+    def counted(text: str) -> list[int] | None:
         chat = Chat(
             messages=(
-                message("user", said),
+                message("user", text),
                 message("assistant", "", tool_calls=(call,)),
-                message("tool", said, tool_call_id="call12345", name="look_up"),
+                message("tool", text, tool_call_id="call12345", name="look_up"),
                 message("assistant", "so"),
-                message("user", said),
+                message("user", text),
             ),
             tools=(TOOL,),
         )

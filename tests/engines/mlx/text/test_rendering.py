@@ -15,26 +15,26 @@ TOOL = Tool(name="look_up", description="Look <it> up & 'tell'", parameters=PARA
 CALL = ToolCall(id="call12345", name="look_up", arguments='{"b": "ü", "a": 1}')
 
 
-def said(role: Any, text: str, **more: Any) -> Message:
+def message(role: Any, text: str, **more: Any) -> Message:
     return Message(role=role, content=(TextPart(text=text),) if text else (), **more)
 
 
 CONVERSATIONS: dict[str, list[Message]] = {
-    "one": [said("user", "Hello & <welcome> 'you' \"all\" ünï")],
-    "system": [said("system", "Be\n short. "), said("user", " Hi\n")],
-    "turns": [said("user", "a"), said("assistant", "b ", reasoning="because"), said("user", "c")],
+    "one": [message("user", "Hello & <welcome> 'you' \"all\" ünï")],
+    "system": [message("system", "Be\n short. "), message("user", " Hi\n")],
+    "turns": [message("user", "a"), message("assistant", "b ", reasoning="because"), message("user", "c")],
     "call": [
-        said("user", "What?"),
-        said("assistant", "", tool_calls=(CALL,), reasoning="It is unknown."),
-        said("tool", '{"answer": "ü"}', tool_call_id="call12345", name="look_up"),
+        message("user", "What?"),
+        message("assistant", "", tool_calls=(CALL,), reasoning="It is unknown."),
+        message("tool", '{"answer": "ü"}', tool_call_id="call12345", name="look_up"),
     ],
     "after a call": [
-        said("system", "s"),
-        said("user", "What?"),
-        said("assistant", "", tool_calls=(CALL,)),
-        said("tool", "42", tool_call_id="call12345", name="look_up"),
-        said("assistant", "It is 42."),
-        said("user", "Thanks"),
+        message("system", "s"),
+        message("user", "What?"),
+        message("assistant", "", tool_calls=(CALL,)),
+        message("tool", "42", tool_call_id="call12345", name="look_up"),
+        message("assistant", "It is 42."),
+        message("user", "Thanks"),
     ],
 }
 
@@ -151,7 +151,7 @@ def test_an_explicit_template_argument_wins_over_the_thinking_switch() -> None:
 
 def test_reasoning_before_a_call_reaches_templates_that_read_thinking() -> None:
     template = "{% for message in messages %}[{{ message.thinking }}|{{ message.content }}]{% endfor %}"
-    spoken = said("assistant", "Let me see.", tool_calls=(CALL,), reasoning="It is unknown.")
+    spoken = message("assistant", "Let me see.", tool_calls=(CALL,), reasoning="It is unknown.")
     chat = Chat(messages=(*CONVERSATIONS["call"], spoken))
     # gpt-oss refuses both in one message.
     assert built(template, chat) == '[|What?][It is unknown.|][|{"answer": "ü"}][|Let me see.]'
