@@ -110,7 +110,7 @@ def prompt_too_long(
         f"prompt is too long: {tokens} tokens > {maximum} maximum; exceeds the context window: this model's maximum "
         f"context length is {maximum} tokens" + (f" ({because})" if because else ""),
         param=param,
-        hint=hint or "shorten the conversation, or load a model with a longer context; the answer needs room as well",
+        hint=hint or "shorten the conversation, or load a model with a longer context; the answer needs a part of it",
     )
 
 

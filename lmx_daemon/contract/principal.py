@@ -28,6 +28,6 @@ class Principal(Frozen, frozen=True):
                 f"this request needs the scope {scope!r}", hint=HINTS.get(scope, "send an API key that has it")
             )
 
-    def priority(self, wanted: int) -> int:
-        """Return the priority that a request gets which names `wanted`."""
-        return max(LOWEST_PRIORITY, min(wanted, self.max_priority))
+    def priority(self, requested: int) -> int:
+        """Return the priority of a request that names `requested`."""
+        return max(LOWEST_PRIORITY, min(requested, self.max_priority))

@@ -42,7 +42,7 @@ IDENTITY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 OPEN_PATHS = frozenset({"/health"})
 MAX_CLIENT_CHARACTERS = 80
 KEY_HOLDER = Principal(tenant="key:default", key="default", scopes=frozenset({"generate", "manage"}), max_priority=9)
-"""Holder of the API key of the settings. Whatever its requests name as `user`, they count for this one tenant."""
+"""Holder of the API key of the settings. All its requests count for this tenant, whatever their `user` is."""
 KEYLESS = Principal(tenant="http", scopes=frozenset({"generate"}), max_priority=9)
 """Any client of a daemon without an API key.
 

@@ -1,6 +1,6 @@
-"""What the routes of a dialect may do to models: load, unload, download and remove them.
+"""Management of models for the routes of dialects: load, unload, download and remove.
 
-Downloads and removals need a principal that may manage. The admin socket has routes of its own for all of this.
+Downloads and removals need a principal with the scope "manage". The admin socket has its own routes for all of this.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from lmx_daemon.residency.pool import Pool
 
 
 class ModelManagement:
-    """The management that a dialect uses."""
+    """Management of models, as dialects call it."""
 
     def __init__(self, pool: Pool, library: Library, pulls: PullQueue) -> None:
         self._pool, self._library, self._pulls = pool, library, pulls
 
-    async def load(self, request: AnyRequest, wanted: LoadRequest) -> AsyncIterator[Instance]:
+    async def load(self, request: AnyRequest, load: LoadRequest) -> AsyncIterator[Instance]:
         """Yield the instance as it loads; the last one is ready. Raise the error of a load that fails."""
         context_of(request).principal.require("generate")
-        await self._library.registry.catalog.seek(wanted.model)
-        async for instance in self._pool.load(wanted):
+        await self._library.registry.catalog.seek(load.model)
+        async for instance in self._pool.load(load):
             yield instance
 
     async def unload(self, request: AnyRequest, name: str) -> list[Instance]:
@@ -35,7 +35,7 @@ class ModelManagement:
         return await self._pool.unload(UnloadRequest(id=name))
 
     async def pull(self, request: AnyRequest, name: str) -> Download:
-        """Queue the download of a repository, or return the download of it that is queued already."""
+        """Queue the download of a repository, or return its download that is already queued."""
         context_of(request).principal.require("manage")
         return await self._pulls.start(PullRequest(repo=name))
 
@@ -56,7 +56,7 @@ class ModelManagement:
         return self._pulls.get(job)
 
     async def details(self, request: AnyRequest, name: str) -> Details:
-        """Return everything that is known about a model. Raise ModelNotFoundError."""
+        """Return the details of a model. Raise ModelNotFoundError."""
         context_of(request).principal.require("generate")
         await self._library.registry.catalog.seek(name)
         return await asyncio.to_thread(self._library.details, name)

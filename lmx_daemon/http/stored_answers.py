@@ -21,7 +21,7 @@ class StoredAnswers:
         self._store = store
 
     async def keep(self, request: AnyRequest, identity: str, conversation: Sequence[Message], body: bytes) -> bool:
-        """Store an answer. Return whether it was stored; a fault of the disk is logged and costs the answer nothing."""
+        """Store an answer. Return whether it was stored; a fault of the disk is logged and does not fail the answer."""
         answer = StoredAnswer(
             id=identity,
             owner=context_of(request).principal.tenant,
@@ -47,7 +47,7 @@ class StoredAnswers:
         return found
 
     async def conversation(self, request: AnyRequest, identity: str, param: str) -> tuple[Message, ...]:
-        """Return the messages that a stored answer ends. Raise NotFoundError that names `param`, or DiskError."""
+        """Return the conversation up to a stored answer. Raise NotFoundError that names `param`, or DiskError."""
         return CONVERSATION.decode((await self.find(request, identity, param)).conversation)
 
     async def forget(self, request: AnyRequest, identity: str) -> None:

@@ -1,6 +1,6 @@
 """Stored answers of stateful routes, in one SQLite file: bounded in age and in bytes, readable by its owner only.
 
-An answer is kept with the whole conversation that led to it, so that it can be continued after older ones are gone.
+An answer is stored with its whole conversation, so that it can be continued after older answers are deleted.
 Texts are compressed and not encrypted. The file is opened by the first call; all calls block and belong in a thread.
 """
 
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from lmx_daemon.contract.errors import DiskError
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.storage.state import set_aside
+from lmx_daemon.storage.state import rename_unreadable
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -46,7 +46,7 @@ class StoredAnswer(Frozen, frozen=True):
     conversation: bytes
     """The conversation that the next turn continues, the answer included, as its dialect encodes it."""
     body: bytes
-    """The answer as the client got it."""
+    """Body of the answer as the client received it."""
     at: float = 0.0
 
 
@@ -105,7 +105,7 @@ class AnswerStore:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        """Yield the database inside a transaction. Set a damaged file aside. Raise DiskError."""
+        """Yield the database inside a transaction. Rename a damaged file. Raise DiskError."""
         with self._lock:
             try:
                 if self._database is None:
@@ -144,12 +144,12 @@ class AnswerStore:
         return database
 
     def _reset(self, error: sqlite3.DatabaseError) -> None:
-        """Set the damaged file aside, so that the next call begins an empty one."""
+        """Rename the damaged file, so that the next call creates an empty one."""
         if self._database is not None:
             self._database.close()
             self._database = None
-        aside = set_aside(self._file)
+        renamed = rename_unreadable(self._file)
         for suffix in ("-wal", "-shm"):
             self._file.with_name(self._file.name + suffix).unlink(missing_ok=True)
-        kept = f"it is kept as {aside.name}" if aside else "it could not be set aside"
+        kept = f"it is kept as {renamed.name}" if renamed else "it could not be renamed"
         LOGGER.warning("%s cannot be read (%s); %s, and stored answers are lost", self._file, error, kept)

@@ -36,14 +36,14 @@ class Measurement(Frozen, frozen=True):
     tokens: int = 0
     """Generated, as the server counted them."""
     rate: float | None = None
-    """Generated tokens a second over all streams, from the first request's start to the last one's end."""
+    """Generated tokens per second over all streams, from the start of the first request to the end of the last one."""
     first_token: Spread | None = None
     gap: Spread | None = None
-    """Between two pieces of one stream, as the client received them."""
+    """Seconds between two pieces of one stream, as the client received them."""
     memory: int | None = None
-    """The highest resident memory of the server's processes that was seen, where they are ours."""
+    """Maximum of the measured resident memory of the server; None if its processes are unknown."""
     error: str | None = None
-    """The first error's message."""
+    """Message of the first error."""
 
 
 class ServerResult(Frozen, frozen=True):
@@ -62,7 +62,7 @@ class MeasuredTest(Frozen, frozen=True):
     outcomes: tuple[ServerResult, ...]
     streams: int = 1
     prompt_tokens: int = 0
-    """As asked for; what the server counted is in Measurement."""
+    """Requested length of prompts; Measurement has the count of the server."""
     answer_tokens: int = 0
 
 
@@ -73,7 +73,7 @@ class Target(Frozen, frozen=True):
     url: str
     model: str
     software: str = ""
-    """As it calls itself: "lmx 0.1.0", or its Server header."""
+    """Name and version as reported by the server: "lmx 0.1.0", or its Server header."""
     versions: dict[str, str] = {}
     backend: str = ""
 
@@ -131,7 +131,7 @@ def _report(content: bytes) -> Report | None:
 
 
 def find_report(reports: list[Report], name: str) -> Report:
-    """By id, by a beginning that only one id has, or "last". Raises NotFoundError."""
+    """Return a report by its id, by a unique prefix of its id, or by "last". Raises NotFoundError."""
     if name == "last" and reports:
         return reports[-1]
     exact = [report for report in reports if report.id == name]

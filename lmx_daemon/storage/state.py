@@ -45,11 +45,11 @@ def read_state(
         return None
     except OSError as error:
         reason = error.strerror or str(error)
-        aside = set_aside(file) if error.errno not in PASSING else None
+        renamed = rename_unreadable(file) if error.errno not in PASSING else None
     except UNREADABLE as error:
         reason = f"{type(error).__name__}: {error}"[:200]
-        aside = set_aside(file)
-    kept = f"it is kept as {aside.name}" if aside else "it could not be set aside"
+        renamed = rename_unreadable(file)
+    kept = f"it is kept as {renamed.name}" if renamed else "it could not be renamed"
     message = f"{file} cannot be read ({reason}); {kept}" + (f"; {loss}" if loss else "")
     LOGGER.log(level, "%s", valid_text(message))
     return None
@@ -61,15 +61,15 @@ def write_state(file: Path, content: bytes) -> None:
     write_file(file, content, 0o600)
 
 
-def set_aside(file: Path) -> Path | None:
+def rename_unreadable(file: Path) -> Path | None:
     """Rename an unreadable file, and return its new path, or None if that fails."""
-    aside = file.with_name(f"{file.name}.unreadable-{time.strftime('%Y%m%d-%H%M%S')}")
+    renamed = file.with_name(f"{file.name}.unreadable-{time.strftime('%Y%m%d-%H%M%S')}")
     try:
-        file.rename(aside)
+        file.rename(renamed)
     except OSError:
         return None
     with suppress(OSError):
         older = sorted(found for found in file.parent.iterdir() if found.name.startswith(f"{file.name}.unreadable-"))
         for old in older[:-KEPT]:
             old.unlink()
-    return aside
+    return renamed

@@ -14,7 +14,7 @@ def on_cpu() -> bool:
 
 
 def backend() -> Backend:
-    """Return the backend of MLX's default device. The only place that tells a CPU from a GPU."""
+    """Return the backend of MLX's default device. No other function distinguishes a CPU from a GPU."""
     return CpuBackend() if on_cpu() else Backend()
 
 

@@ -110,7 +110,7 @@ def answers(address: str, port: int) -> bool:
         with suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.settimeout(PROBE_SECONDS)
             if probe.connect_ex((each, port)) == 0 and probe.getsockname() != probe.getpeername():
-                return True  # a connection to itself is possible where the port is one that the system gives out
+                return True  # on an ephemeral port, a socket can connect to itself
     return False
 
 

@@ -27,7 +27,7 @@ MAX_SHOWN = 2
 
 
 class ModelRegistry:
-    """The installed models, with the stores of what lmx knows about them."""
+    """The installed models, with their manifests, trust, last use and updates."""
 
     def __init__(self, home: Home, settings: Callable[[], LibrarySettings], environ: Mapping[str, str]) -> None:
         self.root = home.root / "library"

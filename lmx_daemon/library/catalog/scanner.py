@@ -97,7 +97,7 @@ class Scanner:
                 self._running = None
 
     def _begin(self) -> "tuple[Scan, Future[None]] | None":
-        """Wait until the next scan may begin, and return it; None when none is wanted, and the thread ends."""
+        """Wait until the next scan may begin, and return it, or None if none is requested: the thread then ends."""
         with self._changed:
             while self._wanted is not None:
                 delay = 0.0 if self._urgent else self._begun_at + EVERY_SECONDS - time.monotonic()

@@ -116,7 +116,7 @@ class PullRecords:
         self._writer.shutdown(wait=False)
 
     def _read(self) -> list[PullRecord]:
-        """Return the stored records in their order. A file that cannot be read is set aside."""
+        """Return the stored records in their order. An unreadable file is renamed."""
         decode = json_of(PullRecord)
         found = []
         for file in sorted(self._folder.glob("*.json")) if self._folder.is_dir() else []:

@@ -1,4 +1,4 @@
-"""The batch's vocabulary: a row that is asked for, and what one step returns. Token ids and caches, no text."""
+"""Types of the batch: requested rows, and the results of one step. Token ids and caches, no text."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -191,7 +191,7 @@ class PrefixSharing:
             return act()
         except Exception as error:  # cutting computes, and may lack the memory that clearing frees
             traceback.print_exc()
-            self._warn(f"{FAILED}, and what it held in memory is dropped: {error!r}")
+            self._warn(f"{FAILED}, and its blocks in memory are dropped: {error!r}")
             self.prefixes.clear()
             return otherwise
 

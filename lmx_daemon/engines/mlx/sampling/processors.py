@@ -147,7 +147,7 @@ class LogProbabilities:
 
     def __init__(self, rows: Sequence[SampledRow]) -> None:
         self.rows = [row for row, each in enumerate(rows) if each.params.top_logprobs is not None]
-        """Indices of the rows whose requests asked for them."""
+        """Indices of the rows with log-probabilities."""
         self._most = max(rows[row].params.top_logprobs or 0 for row in self.rows)
         self._logits: mx.array | None = None
         self.sampled: tuple[mx.array, ...] = ()

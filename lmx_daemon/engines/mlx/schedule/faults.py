@@ -44,7 +44,7 @@ def requests_to_fail(took_part: Sequence[EngineRequest]) -> list[EngineRequest]:
 def failure_of(error: Exception) -> LmxError:
     """Return the error of a request for what a step of the model raised."""
     if _is_out_of_memory(error):
-        return OutOfMemoryError(f"the model ran out of memory: {error}", hint="ask for less at once")
+        return OutOfMemoryError(f"the model ran out of memory: {error}", hint="send shorter prompts or fewer requests")
     return WorkerError(f"a step of the model failed: {type(error).__name__}: {error}", hint="see the log")
 
 

@@ -130,7 +130,7 @@ class BatchSlots:
         self._prefixes.release(token.row)
         if token.cache is not None and token.tokens is not None:
             self._prefixes.store(request.generate.cache_namespace, token.tokens, token.cache)
-        else:  # a stop string ended it, which the batch does not know of
+        else:  # a stop string ended it, which the batch cannot detect
             self._prefixes.store_running(token.row, request.lookup, self._batch)
             self._batch.remove([token.row])
         del self._rows[token.row]

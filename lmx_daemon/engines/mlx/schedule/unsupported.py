@@ -1,4 +1,4 @@
-"""Refusal of what a request may ask for and this engine cannot do yet. An entry goes when its feature comes."""
+"""Refusal of request fields that this engine does not support yet. An entry is removed once its field is supported."""
 
 from lmx_daemon.contract.errors import UnsupportedError
 from lmx_daemon.contract.requests import Chat, Generate
