@@ -50,7 +50,7 @@ def linked_part(root: Path, path: Path) -> Path | None:
 
 
 def refuse_link(root: Path, *paths: Path) -> None:
-    """Raise DiskError when a link is on the way from `root` to one of `paths`. Files behind a link do not belong to lmx."""
+    """Raise DiskError if there is a link between `root` and one of `paths`: files behind it do not belong to lmx."""
     for path in paths:
         if link := linked_part(root, path):
             raise DiskError(
