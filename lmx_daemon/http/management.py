@@ -6,6 +6,8 @@ Downloads and removals need a principal with the scope "manage". The admin socke
 import asyncio
 from collections.abc import AsyncIterator
 
+from litestar.di import NamedDependency
+
 from lmx_daemon.contract.admin_protocol import LoadRequest, UnloadRequest
 from lmx_daemon.contract.library import Details
 from lmx_daemon.contract.models import Instance
@@ -69,3 +71,7 @@ class ModelManagement:
         await asyncio.to_thread(self._library.check_unlinked, name)
         await asyncio.to_thread(self._library.remove, name)
         await catalog.rescan(urgent=True)
+
+
+Management = NamedDependency[ModelManagement]
+"""Type of the argument by which a route receives it."""

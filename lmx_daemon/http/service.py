@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from litestar import Response
+from litestar.di import NamedDependency
 
 from lmx_daemon.contract.models import Instance, Model
 from lmx_daemon.contract.requests import Generate, Request
@@ -97,3 +98,7 @@ class ModelService:
             count += 1
             unique = f"{generate.id}.{count}"
         return generate if count == 1 else msgspec.structs.replace(generate, id=unique)
+
+
+Service = NamedDependency[ModelService]
+"""Type of the argument by which a route receives it."""

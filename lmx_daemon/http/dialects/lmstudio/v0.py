@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 from litestar import Response, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from lmx_daemon.contract.errors import UnsupportedError
@@ -16,9 +15,7 @@ from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, CompletionBody
 from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, CompletionEncoder, OpenAIEncoder
 from lmx_daemon.http.dialects.openai_chat.functions import is_legacy, modern
 from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_request
-from lmx_daemon.http.service import ModelService
-
-Service = NamedDependency[ModelService]
+from lmx_daemon.http.service import ModelService, Service
 
 
 @post("/api/v0/chat/completions", status_code=200)

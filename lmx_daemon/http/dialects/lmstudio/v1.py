@@ -27,12 +27,10 @@ from lmx_daemon.http.dialects.lmstudio.encoder import LmStudioChatEncoder
 from lmx_daemon.http.dialects.lmstudio.models import v1_entry
 from lmx_daemon.http.dialects.lmstudio.requests import chat_request
 from lmx_daemon.http.dialects.timestamps import timestamp
-from lmx_daemon.http.management import ModelManagement
-from lmx_daemon.http.service import ModelService
+from lmx_daemon.http.management import Management
+from lmx_daemon.http.service import Service
 from lmx_daemon.http.stored_answers import StoredAnswers
 
-Service = NamedDependency[ModelService]
-Management = NamedDependency[ModelManagement]
 DOWNLOAD_STATES = {"paused": "paused", "done": "completed", "failed": "failed", "cancelled": "failed"}
 """LM Studio's words for the states of a download; all others are "downloading"."""
 

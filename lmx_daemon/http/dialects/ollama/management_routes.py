@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from litestar import Response, delete, post
-from litestar.di import NamedDependency
 from litestar.response import Stream
 
 from lmx_daemon.contract.errors import ConflictError, LmxError, UnsupportedError, error_from
@@ -14,9 +13,8 @@ from lmx_daemon.http.decoding import body_of
 from lmx_daemon.http.dialects.ollama.bodies import OllamaNamedBody
 from lmx_daemon.http.dialects.ollama.encoders import line
 from lmx_daemon.http.dialects.ollama.routes import named
-from lmx_daemon.http.management import ModelManagement
+from lmx_daemon.http.management import Management
 
-Management = NamedDependency[ModelManagement]
 STREAM_TYPE = "application/x-ndjson"
 
 

@@ -4,7 +4,6 @@ from contextlib import suppress
 from typing import Any
 
 from litestar import Response, get, post
-from litestar.di import NamedDependency
 
 from lmx_daemon.contract.admin_protocol import LoadRequest
 from lmx_daemon.contract.errors import NotFoundError, RequestError
@@ -18,11 +17,9 @@ from lmx_daemon.http.dialects.ollama.models import running, shown, tag
 from lmx_daemon.http.dialects.ollama.names import model_name
 from lmx_daemon.http.dialects.ollama.requests import chat_request, generate_request
 from lmx_daemon.http.dialects.timestamps import timestamp
-from lmx_daemon.http.management import ModelManagement
-from lmx_daemon.http.service import ModelService
+from lmx_daemon.http.management import Management, ModelManagement
+from lmx_daemon.http.service import Service
 
-Service = NamedDependency[ModelService]
-Management = NamedDependency[ModelManagement]
 VERSION = "0.13.5"
 """Version of Ollama whose routes this dialect follows. Clients refuse a server that is older than they need."""
 

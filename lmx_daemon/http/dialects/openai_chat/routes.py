@@ -3,7 +3,6 @@
 from typing import Any
 
 from litestar import Response, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from lmx_daemon.contract.models import Model
@@ -13,9 +12,7 @@ from lmx_daemon.http.dialects.openai_chat.bodies import Body, ChatBody, Completi
 from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, CompletionEncoder
 from lmx_daemon.http.dialects.openai_chat.functions import is_legacy, modern
 from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_request
-from lmx_daemon.http.service import ModelService
-
-Service = NamedDependency[ModelService]
+from lmx_daemon.http.service import Service
 
 
 @post("/v1/chat/completions", status_code=200)
