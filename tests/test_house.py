@@ -1,10 +1,17 @@
-"""Import rules at run time, since a static import graph does not show imports inside functions."""
+"""Rules on the packages that neither ruff nor import-linter checks: imports at run time, and unique names of types."""
 
+import ast
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("lmx_daemon", "lmx_tui", "lmx_cli", "training")
+DIALECTS = Path("lmx_daemon/http/dialects")
 ENGINE = ("mlx", "mlx_lm", "transformers")
 SERVER = ("litestar", "uvicorn")
 FORBIDDEN = {
@@ -16,6 +23,12 @@ FORBIDDEN = {
     "lmx_cli.commands.bench": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "httpx2", "psutil"),
     "lmx_tui.app": (*ENGINE, *SERVER, "huggingface_hub", "numpy"),
 }
+REPEATED = {
+    "Load": "the command to a worker, and the state of a load in residency, which is being rebuilt",
+    "OnLog": "one type in two modules of residency, which is being rebuilt",
+    "Output": "the streams of the command line, and a worker's output in residency, which is being rebuilt",
+}
+"""Names of types with more than one definition, each with the reason."""
 
 
 @pytest.mark.parametrize("module", FORBIDDEN)
@@ -24,3 +37,27 @@ def test_import_loads_no_forbidden_package(module: str) -> None:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.strip() == ""
+
+
+def types_of(tree: ast.Module) -> Iterator[str]:
+    """Yield the names of a module's classes and type aliases."""
+    for node in tree.body:
+        match node:
+            case ast.ClassDef(name=name):
+                yield name
+            case ast.Assign(targets=[ast.Name(id=name)]) if name[0].isupper() and not name.isupper():
+                yield name
+
+
+def test_each_type_has_one_definition() -> None:
+    """A dialect may repeat a name of another dialect, since both are the names of wire formats."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for package in PACKAGES:
+        for file in sorted((ROOT / package).rglob("*.py")):
+            place = file.relative_to(ROOT)
+            shared = str(DIALECTS) if DIALECTS in place.parents else str(place)
+            for name in types_of(ast.parse(file.read_text())):
+                found[name].add(shared)
+    repeated = {name: places for name, places in found.items() if len(places) > 1}
+    assert repeated.keys() - REPEATED.keys() == set(), f"rename one of each: {repeated}"
+    assert REPEATED.keys() - repeated.keys() == set(), "these exceptions are not needed any more"
