@@ -1,24 +1,37 @@
-"""What the engine leaves to the device. A GPU (Metal or CUDA) needs nothing special: these are the defaults.
+"""Behaviour of the engine that depends on the device, with the defaults of a GPU (Metal or CUDA).
 
 cpu/cpu_backend.py replaces them for a CPU, and platform.py chooses, so that the path of a GPU can be read without cpu/.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
 
+from lmx_daemon.engines.mlx.arrays import FloatArray
 from lmx_daemon.memory.need import buffer_bytes
 
 MEMORY_NAMES = ("max_recommended_working_set_size", "total_memory", "memory_size")
 """Names under which MLX reports the memory of a device, the best figure first."""
 
 
+class NoiseSource(Protocol):
+    """Source of the noise that samples rows without filters on the host."""
+
+    def at(self, positions: Sequence[int]) -> FloatArray:
+        """Return the noise [rows, vocabulary] of the rows at their positions."""
+
+    def ahead(self) -> None:
+        """Compute the noise of the next positions."""
+
+
 class Backend:
-    """The GPU's ways."""
+    """Behaviour on a GPU."""
 
     replacements: Mapping[str, Callable[..., Any]] = {}
-    """Functions that mlx-lm's models call by name, with what is called instead; see patches.py."""
+    """Replacements of functions that mlx-lm's models call, by name; see patches.py."""
     samples_on_host = False
     """Whether numpy samples tokens instead of MLX."""
     blocks_when_queued = False
@@ -45,3 +58,9 @@ class Backend:
     def is_lazy(self, trial: Callable[[], bool]) -> bool:
         """Return whether a call of the model only builds its graph; `trial` finds out by calling it."""
         return True
+
+    def noise(
+        self, starts: npt.NDArray[np.uint64], temperatures: Sequence[float], vocabulary: int
+    ) -> NoiseSource | None:
+        """Return the source of noise for rows with these random streams and temperatures; None if MLX samples them."""
+        return None

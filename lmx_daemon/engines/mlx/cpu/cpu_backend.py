@@ -1,15 +1,18 @@
-"""The ways of a CPU, on which MLX is slow at exponentials, at sorting and at 16-bit floats."""
+"""Behaviour on a CPU, where MLX is slow at exponentials, at sorting and at 16-bit floats."""
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
 from mlx.utils import tree_flatten, tree_unflatten
 
 from lmx_daemon.engines.mlx.backend import Backend
 from lmx_daemon.engines.mlx.cpu import eager_functions
+from lmx_daemon.engines.mlx.cpu.noise import Noise
 
 SLOW = {"bfloat16": mx.bfloat16, "float16": mx.float16}
 """Types that are up to nine times as slow as float32."""
@@ -54,3 +57,7 @@ class CpuBackend(Backend):
     def is_lazy(self, trial: Callable[[], bool]) -> bool:
         """Return the trial's result: here tokens are written into a step's inputs after its graph has been built."""
         return trial()
+
+    def noise(self, starts: npt.NDArray[np.uint64], temperatures: Sequence[float], vocabulary: int) -> Noise:
+        """Return the source of noise, which numpy computes while MLX computes a step."""
+        return Noise(starts, temperatures, vocabulary)

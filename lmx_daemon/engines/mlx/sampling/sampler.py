@@ -13,7 +13,6 @@ import numpy as np
 
 from lmx_daemon.engines.mlx import platform
 from lmx_daemon.engines.mlx.arrays import FloatArray
-from lmx_daemon.engines.mlx.cpu.noise import Noise
 from lmx_daemon.engines.mlx.sampling.draw import Filters, bases, chances, draw
 from lmx_daemon.engines.mlx.sampling.processors import LogProbabilities, SampledRow, processors_for
 
@@ -86,14 +85,16 @@ class Sampler:
         sampled = [row for row, each in enumerate(params) if not each.greedy]
         # On a CPU, MLX takes 20 ns for an exponential and has no quick sort; numpy is ten times as fast. MLX then waits
         # for numpy, so rows without filters only have noise added, which numpy makes while MLX computes.
-        with_numpy = platform.backend().samples_on_host
+        backend = platform.backend()
+        with_numpy = backend.samples_on_host
         self._raced = [row for row in sampled if with_numpy and not params[row].filtered]
         self._drawn = [row for row in sampled if row not in self._raced]
         self.on_host = bool(self._drawn) and with_numpy
         """Whether numpy samples, after MLX has computed the logits."""
         self._bases = bases([(each.seed, each.choice) for each in params])
         self._filters = Filters([params[row] for row in self._drawn], vocabulary)
-        self._noise = Noise(self._bases[self._raced], [params[row].temperature for row in self._raced], vocabulary)
+        temperatures = [params[row].temperature for row in self._raced]
+        self._noise = backend.noise(self._bases[self._raced], temperatures, vocabulary)
 
     @property
     def logprob_rows(self) -> Sequence[int]:
@@ -112,13 +113,13 @@ class Sampler:
 
     def noise(self, positions: Sequence[int]) -> mx.array | None:
         """Return the noise [raced rows, vocabulary]; `positions` [rows] covers all rows."""
-        if not self._raced:
+        if not self._raced or self._noise is None:
             return None
         return mx.array(self._noise.at([positions[row] for row in self._raced]))
 
     def look_ahead(self) -> None:
         """Make the noise of the next step while MLX computes this one."""
-        if self._raced:
+        if self._raced and self._noise is not None:
             self._noise.ahead()
 
     def choose(
