@@ -10,7 +10,7 @@ from lmx_daemon.http.admin.dialect import Admin
 from lmx_daemon.http.dialect import Dialects
 from lmx_daemon.http.dialects.registry import public_dialects
 from lmx_daemon.http.errors import error_handler
-from lmx_daemon.http.guard import AdminGuard, App, PublicGuard
+from lmx_daemon.http.guard import AdminGuard, AsgiApp, PublicGuard
 from lmx_daemon.http.management import ModelManagement
 from lmx_daemon.http.openapi import OpenApiDocument
 from lmx_daemon.http.parts import Parts, provide
@@ -25,7 +25,7 @@ from lmx_daemon.storage.answers import AnswerLimits, AnswerStore
 ADMIN_BODY_BYTES = 256 * 1024 * 1024
 
 
-def public_app_of(parts: Parts, settings: Callable[[], ServerSettings], address: str) -> App:
+def public_app_of(parts: Parts, settings: Callable[[], ServerSettings], address: str) -> AsgiApp:
     """Return what the public port of the daemon serves."""
     management = ModelManagement(parts.pool, parts.library, parts.pulls)
     answers = StoredAnswers(AnswerStore(parts.home.answers, lambda: answer_limits(settings())))
@@ -46,7 +46,7 @@ def public_app(
     settings: Callable[[], ServerSettings],
     address: str,
     dialects: Dialects | None = None,
-) -> App:
+) -> AsgiApp:
     """Return what the public port serves: `dialects`, by default those of the registry."""
     dialects = dialects or public_dialects()
     dependencies = {
@@ -59,7 +59,7 @@ def public_app(
     return PublicGuard(app, dialects, settings, address, bodies)
 
 
-def admin_app(parts: Parts) -> App:
+def admin_app(parts: Parts) -> AsgiApp:
     """Return what the admin socket serves."""
     dialects = Dialects([Admin()])
     return AdminGuard(_litestar(dialects, parts.dependencies(), ADMIN_BODY_BYTES), dialects)

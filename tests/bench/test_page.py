@@ -6,7 +6,7 @@ import msgspec
 
 from lmx_cli.bench.figures import median_of
 from lmx_daemon.storage.benchmark import ClientMachine, MeasuredTest, Measurement, Report, ServerResult, Spread, Target
-from scripts.bench_page import Part, keep, table, write
+from scripts.bench_page import BenchmarkPart, keep, table, write
 
 MACHINE = ClientMachine(system="Linux", processor="a processor", cores=2, memory=24_000_000_000, python="3.11.7")
 
@@ -24,10 +24,10 @@ def result(server: str, *rates: float, errors: int = 0) -> ServerResult:
     return ServerResult(server=server, median=median_of(rounds), rounds=rounds)
 
 
-def part(*tests: MeasuredTest) -> Part:
+def part(*tests: MeasuredTest) -> BenchmarkPart:
     targets = (Target(name="lmx", url="http://x/v1", model="m", software="lmx 1", backend="cpu, OpenBLAS"),)
     report = Report(id="a", taken_at=0, version="1", machine=MACHINE, targets=targets, tests=tests, rounds=2)
-    return Part(report=report)
+    return BenchmarkPart(report=report)
 
 
 SWEEP = MeasuredTest(
@@ -67,7 +67,7 @@ def test_the_page_has_machine_versions_and_dates(tmp_path: Path) -> None:
     kept, docs = tmp_path / "kept", tmp_path / "docs"
     docs.mkdir()
     keep(kept, "throughput", part(SWEEP))
-    keep(kept, "start", Part(figures={"lmx ps": 0.1}))
+    keep(kept, "start", BenchmarkPart(figures={"lmx ps": 0.1}))
     write(kept, docs)
     page = (docs / "benchmark.md").read_text()
     for expected in ("part `throughput`", "lmx 1", "OpenBLAS", "| lmx ps | 100 ms |", "pictures/benchmark.svg"):

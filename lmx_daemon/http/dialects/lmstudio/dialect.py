@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.http.dialect import ErrorAnswer, Progress
+from lmx_daemon.http.dialect import ErrorResponse, ProgressEvent
 from lmx_daemon.http.dialects import sse
 from lmx_daemon.http.dialects.lmstudio import v0, v1
 from lmx_daemon.http.dialects.lmstudio.errors import lmstudio_error
@@ -35,16 +35,16 @@ class LmStudio:
 
         return OPERATIONS
 
-    def progress(self, event: Progress) -> bytes:
+    def progress(self, event: ProgressEvent) -> bytes:
         """Return a comment of server-sent events."""
         return sse.progress(event)
 
-    def error(self, error: LmxError) -> ErrorAnswer:
+    def error(self, error: LmxError) -> ErrorResponse:
         """Return LM Studio's error object."""
-        return ErrorAnswer(error.status, msgspec.json.encode(lmstudio_error(error)))
+        return ErrorResponse(error.status, msgspec.json.encode(lmstudio_error(error)))
 
-    def no_route(self, method: str, path: str) -> ErrorAnswer:
+    def no_route(self, method: str, path: str) -> ErrorResponse:
         """Return LM Studio's text with status 404, or the reason why a WebSocket is refused with status 501."""
         if path.startswith(NAMESPACES):
-            return ErrorAnswer(501, msgspec.json.encode({"error": NO_WEBSOCKETS}))
-        return ErrorAnswer(404, msgspec.json.encode({"error": f"Unexpected endpoint or method. ({method} {path})"}))
+            return ErrorResponse(501, msgspec.json.encode({"error": NO_WEBSOCKETS}))
+        return ErrorResponse(404, msgspec.json.encode({"error": f"Unexpected endpoint or method. ({method} {path})"}))

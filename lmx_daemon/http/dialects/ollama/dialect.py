@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.http.dialect import ErrorAnswer, Progress
+from lmx_daemon.http.dialect import ErrorResponse, ProgressEvent
 from lmx_daemon.http.dialects.ollama import management_routes, routes
 from lmx_daemon.http.dialects.ollama.errors import ollama_error
 from lmx_daemon.http.operation import Operation
@@ -33,14 +33,14 @@ class Ollama:
 
         return OPERATIONS
 
-    def progress(self, event: Progress) -> bytes:
+    def progress(self, event: ProgressEvent) -> bytes:
         """Return white space: clients take every line for a part of the answer."""
         return self.keep_alive
 
-    def error(self, error: LmxError) -> ErrorAnswer:
+    def error(self, error: LmxError) -> ErrorResponse:
         """Return Ollama's error object."""
-        return ErrorAnswer(error.status, msgspec.json.encode(ollama_error(error)))
+        return ErrorResponse(error.status, msgspec.json.encode(ollama_error(error)))
 
-    def no_route(self, method: str, path: str) -> ErrorAnswer:
+    def no_route(self, method: str, path: str) -> ErrorResponse:
         """Return Ollama's error object, status 404."""
-        return ErrorAnswer(404, msgspec.json.encode({"error": f"there is no route {method} {path}"}))
+        return ErrorResponse(404, msgspec.json.encode({"error": f"there is no route {method} {path}"}))
