@@ -15,10 +15,10 @@ import msgspec
 from lmx_cli.output import Output
 from lmx_daemon.client.client import Client
 from lmx_daemon.client.spawn import find_daemon, start_daemon
-from lmx_daemon.contract.admin_protocol import REQUEST_ID_HEADER
+from lmx_daemon.contract.admin.protocol import REQUEST_ID_HEADER
+from lmx_daemon.contract.admin.snapshot import Status
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.models import GUIDE
-from lmx_daemon.contract.snapshot import Status
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.reading import read_settings
 

@@ -15,12 +15,12 @@ import msgspec
 import uvicorn
 import uvloop
 
-from lmx_daemon.contract.admin_protocol import LoadRequest
+from lmx_daemon.contract.admin.library import Fit
+from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.errors import LmxError, StartupError
-from lmx_daemon.contract.library import Fit
 from lmx_daemon.contract.text import one_line
 from lmx_daemon.contract.version import VERSION
-from lmx_daemon.contract.worker_messages import Log
+from lmx_daemon.contract.worker.messages import Log
 from lmx_daemon.http.app import admin_app, public_app_of
 from lmx_daemon.http.parts import Parts
 from lmx_daemon.http.server.admin_socket import CHECK_SECONDS, AdminSocket

@@ -17,8 +17,8 @@ from textual.reactive import var
 from textual.screen import Screen
 
 from lmx_daemon.client.client import Client
+from lmx_daemon.contract.admin.pulls import PullRequest
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.settings.schema import Settings
 from lmx_tui import clipboard, keys, messages

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from textual.message import Message
 
 from lmx_daemon.client.client import Client
+from lmx_daemon.contract.admin.snapshot import Status
 from lmx_daemon.contract.errors import ErrorBody, LmxError
 from lmx_daemon.contract.events import Event, Failed, Finished
 from lmx_daemon.contract.requests import Generate
-from lmx_daemon.contract.snapshot import Status
 from lmx_tui.messages import Connection, ConnectionChanged, EventsArrived, SnapshotArrived
 
 FLUSH_SECONDS = 1 / 12

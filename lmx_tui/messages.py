@@ -8,10 +8,10 @@ from typing import Literal
 
 from textual.message import Message
 
+from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.events import Event
 from lmx_daemon.contract.requests import Generate
-from lmx_daemon.contract.snapshot import Snapshot
 
 ConnectionState = Literal["connecting", "online", "offline"]
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Iterator
 
+from lmx_daemon.contract.admin.pulls import DOWNLOAD_ENDS, Download
+from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.models import Incident
-from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download
-from lmx_daemon.contract.snapshot import Snapshot
 from lmx_tui.formatting import short_name
 from lmx_tui.messages import Notified
 from lmx_tui.widgets.monitor.incidents_pane import TROUBLE, incident_words, new_incidents

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from lmx_daemon.client.client import Client
 from lmx_daemon.client.spawn import start_daemon
-from lmx_daemon.contract.admin_protocol import LoadRequest
+from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.models import GUIDE
 from lmx_daemon.contract.requests import Chat, Generate, Message, Sampling, TextPart

@@ -8,15 +8,15 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.client.client import Client
-from lmx_daemon.contract.admin_protocol import LoadRequest, UnloadRequest
+from lmx_daemon.contract.admin.library import Outdated, OutdatedRow, UpdateRequest
+from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
+from lmx_daemon.contract.admin.pulls import Download, PullRequest
+from lmx_daemon.contract.admin.snapshot import Health, HostMemory, RequestRow, Series, Snapshot, Status
 from lmx_daemon.contract.errors import DaemonUnreachableError, ErrorBody, LmxError
 from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Started, Timings, ToolCallDelta, Usage
-from lmx_daemon.contract.library import Outdated, OutdatedRow, UpdateRequest
 from lmx_daemon.contract.models import Incident, Instance, Model
-from lmx_daemon.contract.pulls import Download, PullRequest
 from lmx_daemon.contract.requests import Generate, Request
-from lmx_daemon.contract.snapshot import Health, HostMemory, RequestRow, Series, Snapshot, Status
-from lmx_daemon.contract.worker_messages import Capabilities, MemoryUse
+from lmx_daemon.contract.worker.messages import Capabilities, MemoryUse
 
 GB = 10**9
 NOW = 1_800_000_000.0

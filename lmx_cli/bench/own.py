@@ -5,7 +5,7 @@ import psutil
 from lmx_cli.bench.server import ServerUnderTest
 from lmx_daemon.client.client import Client
 from lmx_daemon.client.spawn import find_or_start
-from lmx_daemon.contract.admin_protocol import LoadRequest
+from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.models import GUIDE
 from lmx_daemon.settings.paths import Home
 

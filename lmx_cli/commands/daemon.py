@@ -12,7 +12,7 @@ from lmx_cli.output import ExitCode, Output
 from lmx_daemon.contract.units import duration, size
 
 if TYPE_CHECKING:
-    from lmx_daemon.contract.snapshot import Snapshot
+    from lmx_daemon.contract.admin.snapshot import Snapshot
 
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.05
@@ -57,7 +57,7 @@ def add(app: typer.Typer, output: Output) -> None:
 async def _detach(output: Output, models: list[str], arguments: list[str]) -> int:
     """Start the daemon, and load the models from this process, which can then report each result."""
     from lmx_daemon.client.spawn import find_daemon, start_daemon
-    from lmx_daemon.contract.admin_protocol import LoadRequest
+    from lmx_daemon.contract.admin.protocol import LoadRequest
     from lmx_daemon.contract.errors import LmxError, StartupError
     from lmx_daemon.settings.paths import Home
 

@@ -14,7 +14,7 @@ from lmx_cli.output import ExitCode, Output
 from lmx_daemon.contract.units import ago, duration, size
 
 if TYPE_CHECKING:
-    from lmx_daemon.contract.library import TrashRow, VerifyUpdate
+    from lmx_daemon.contract.admin.library import TrashRow, VerifyUpdate
 
 
 def add(app: typer.Typer, output: Output) -> None:
@@ -59,8 +59,8 @@ def add(app: typer.Typer, output: Output) -> None:
 async def _rm(
     output: Output, name: str | None, yes: bool, undo: bool, trash: bool, empty: bool, json: bool
 ) -> int:  # one command with five actions on the trash
+    from lmx_daemon.contract.admin.library import PurgeRequest, RemoveRequest, UndoRequest
     from lmx_daemon.contract.errors import NotFoundError, RequestError
-    from lmx_daemon.contract.library import PurgeRequest, RemoveRequest, UndoRequest
 
     async with await started() as client:
         if trash:
@@ -154,7 +154,7 @@ async def _du(output: Output, json: bool) -> int:
 
 
 async def _prune(output: Output, dry_run: bool, yes: bool, json: bool) -> int:
-    from lmx_daemon.contract.library import PruneRequest
+    from lmx_daemon.contract.admin.library import PruneRequest
 
     async with await started() as client:
         report = await client.prune(PruneRequest(dry_run=True))
@@ -181,8 +181,8 @@ async def _prune(output: Output, dry_run: bool, yes: bool, json: bool) -> int:
 
 
 async def _import(output: Output, path: Path, name: str | None, copy: bool, link: bool, json: bool) -> int:
+    from lmx_daemon.contract.admin.library import ImportRequest
     from lmx_daemon.contract.errors import RequestError
-    from lmx_daemon.contract.library import ImportRequest
 
     if copy and link:
         raise RequestError("--copy and --link are opposites", hint="give one of them")

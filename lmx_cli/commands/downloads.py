@@ -13,7 +13,7 @@ from lmx_daemon.contract.units import duration, size
 
 if TYPE_CHECKING:
     from lmx_daemon.client.client import Client
-    from lmx_daemon.contract.pulls import Download
+    from lmx_daemon.contract.admin.pulls import Download
 
 JOB = typer.Argument(help="Model or pull id, as `lmx downloads` lists them.")
 VERBS = {

@@ -12,7 +12,7 @@ from lmx_cli.output import ExitCode, Output
 from lmx_daemon.contract.units import ago, size, tokens
 
 if TYPE_CHECKING:
-    from lmx_daemon.contract.library import Details
+    from lmx_daemon.contract.admin.library import Details
     from lmx_daemon.contract.models import Model
 
 ABILITIES = ("tools", "thinking", "vision", "embedding")

@@ -11,7 +11,7 @@ from lmx_daemon.contract.units import duration, size, tokens
 
 if TYPE_CHECKING:
     from lmx_daemon.client.client import Client
-    from lmx_daemon.contract.admin_protocol import LoadRequest
+    from lmx_daemon.contract.admin.protocol import LoadRequest
     from lmx_daemon.contract.models import Instance, MemoryPlan
 
 JSON = typer.Option(False, "--json", help="Print JSON.")
@@ -39,7 +39,7 @@ def add(app: typer.Typer, output: Output) -> None:
         json: bool = JSON,
     ) -> int:
         """Load a model. Starts the daemon if none runs, and unloads idle models if memory is needed."""
-        from lmx_daemon.contract.admin_protocol import LoadRequest
+        from lmx_daemon.contract.admin.protocol import LoadRequest
 
         request = LoadRequest(model=model, context_length=context, slots=slots, ttl=ttl, pin=pin)
         return asyncio.run(_plan(output, request, json) if plan else load_model(output, request, json))
@@ -171,7 +171,7 @@ def _planned(plan: "MemoryPlan") -> str:
 
 async def _unload(output: Output, model: str | None, all_models: bool, force: bool) -> int:
     from lmx_daemon.client.client import Client
-    from lmx_daemon.contract.admin_protocol import UnloadRequest
+    from lmx_daemon.contract.admin.protocol import UnloadRequest
     from lmx_daemon.contract.errors import RequestError
     from lmx_daemon.settings.paths import Home
 

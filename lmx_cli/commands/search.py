@@ -13,8 +13,8 @@ from lmx_cli.output import ExitCode, Output
 from lmx_daemon.contract.units import ago, duration, size, tokens
 
 if TYPE_CHECKING:
-    from lmx_daemon.contract.library import Offer, Offers, SearchRequest
-    from lmx_daemon.contract.pulls import Download
+    from lmx_daemon.contract.admin.library import Offer, Offers, SearchRequest
+    from lmx_daemon.contract.admin.pulls import Download
 
 FITS = {"yes": "yes", "after unloading": "if others are unloaded", "no": "no", "unknown": "-"}
 
@@ -78,7 +78,7 @@ def _add_search(app: typer.Typer, output: Output) -> None:
         json: bool = JSON,
     ) -> int:
         """Search the Hugging Face Hub for MLX models. Shows which of them fit this machine."""
-        from lmx_daemon.contract.library import SearchRequest
+        from lmx_daemon.contract.admin.library import SearchRequest
 
         request = SearchRequest(
             words=" ".join(words or ()),
@@ -150,7 +150,7 @@ def _show_source(output: Output, found: "Offers") -> None:
 
 
 async def _recommend(output: Output, context: int | None, every: bool, json: bool) -> int:
-    from lmx_daemon.contract.library import RecommendRequest
+    from lmx_daemon.contract.admin.library import RecommendRequest
 
     async with await started() as client:
         output.progress("asking the Hub")
@@ -199,8 +199,8 @@ async def _outdated(output: Output, json: bool) -> int:
 
 
 async def _update(output: Output, name: str | None, every: bool, yes: bool, json: bool) -> int:
+    from lmx_daemon.contract.admin.library import UpdateRequest
     from lmx_daemon.contract.errors import RequestError, error_from
-    from lmx_daemon.contract.library import UpdateRequest
 
     if (name is None) == (not every):
         raise RequestError("name a model, or give --all", hint="`lmx outdated` lists those with a newer version")

@@ -10,7 +10,7 @@ from lmx_cli.output import ExitCode, Output
 from lmx_daemon.contract.units import size
 
 if TYPE_CHECKING:
-    from lmx_daemon.contract.library import VerifyUpdate
+    from lmx_daemon.contract.admin.library import VerifyUpdate
 
 
 def add(app: typer.Typer, output: Output) -> None:
@@ -39,8 +39,8 @@ def add(app: typer.Typer, output: Output) -> None:
 
 
 async def _verify(output: Output, name: str | None, every: bool, repair: bool, accept: bool, json: bool) -> int:
+    from lmx_daemon.contract.admin.library import VerifyRequest
     from lmx_daemon.contract.errors import RequestError
-    from lmx_daemon.contract.library import VerifyRequest
 
     if (name is None) == (not every):
         raise RequestError("name a model, or give --all", hint="`lmx ls` lists the models that are here")
@@ -94,7 +94,7 @@ def show_verification(output: Output, last: "VerifyUpdate") -> None:
 
 
 async def _trust(output: Output, name: str | None, withdraw: bool, yes: bool, json: bool) -> int:
-    from lmx_daemon.contract.library import TrustRequest
+    from lmx_daemon.contract.admin.library import TrustRequest
 
     async with await started() as client:
         if name is None:

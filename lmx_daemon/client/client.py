@@ -10,14 +10,14 @@ from urllib.parse import quote
 import msgspec
 
 from lmx_daemon.client.library_calls import LibraryCalls
-from lmx_daemon.contract.admin_protocol import LoadRequest, LoadUpdate, UnloadRequest
+from lmx_daemon.contract.admin.protocol import LoadRequest, LoadUpdate, UnloadRequest
+from lmx_daemon.contract.admin.pulls import Download, MovePull, PullLimit, PullRequest
+from lmx_daemon.contract.admin.revisions import with_unchanged
+from lmx_daemon.contract.admin.snapshot import Health, HostMemory, LogLine, RequestRow, Snapshot, Status
 from lmx_daemon.contract.errors import error_from
 from lmx_daemon.contract.events import Event
 from lmx_daemon.contract.models import Instance, Model, Verdict
-from lmx_daemon.contract.pulls import Download, MovePull, PullLimit, PullRequest
 from lmx_daemon.contract.requests import Request
-from lmx_daemon.contract.revisions import with_unchanged
-from lmx_daemon.contract.snapshot import Health, HostMemory, LogLine, RequestRow, Snapshot, Status
 from lmx_daemon.storage.benchmark import Report
 
 UNLOAD_SECONDS = 120.0

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
-from lmx_daemon.contract.admin_protocol import HUB_HEADER, PROTOCOL, PROTOCOL_HEADER
+from lmx_daemon.contract.admin.protocol import HUB_HEADER, PROTOCOL, PROTOCOL_HEADER
 from lmx_daemon.contract.errors import (
     DaemonSilentError,
     DaemonUnreachableError,

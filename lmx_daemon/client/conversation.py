@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.events import Delta, Event, Failed, Finished, Loading, Prefill, Queued, Started, Timings, Usage
 from lmx_daemon.contract.models import GUIDE, Instance, Model
 from lmx_daemon.contract.requests import Chat, Generate, Message, Sampling, TextPart
-from lmx_daemon.contract.snapshot import Snapshot
 
 AnswerState = Literal["waiting", "queued", "loading", "prefill", "thinking", "generating", "done", "stopped", "failed"]
 ENDED: frozenset[AnswerState] = frozenset({"done", "stopped", "failed"})

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import msgspec
 
 from lmx_daemon.client.connection import AdminConnection
-from lmx_daemon.contract.library import (
+from lmx_daemon.contract.admin.library import (
     Details,
     DiskUse,
     ImportRequest,
@@ -26,7 +26,7 @@ from lmx_daemon.contract.library import (
     VerifyRequest,
     VerifyUpdate,
 )
-from lmx_daemon.contract.pulls import Download
+from lmx_daemon.contract.admin.pulls import Download
 
 HUB_SECONDS = 120.0
 """Timeout of requests that the daemon forwards to the Hub."""

@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from lmx_daemon.client.client import Client
+from lmx_daemon.contract.admin.snapshot import Status
 from lmx_daemon.contract.errors import DaemonSilentError, DaemonUnreachableError, StartupError
-from lmx_daemon.contract.snapshot import Status
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.storage.durable import open_owned, read_regular
 

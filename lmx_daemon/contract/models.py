@@ -5,10 +5,10 @@ Sizes are bytes, times are seconds (wall-clock if the name ends in `_at`), rates
 
 from typing import Literal
 
-from lmx_daemon.contract.cache_shape import Basis
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.contract.worker_messages import Capabilities, EngineKind, MemoryUse
+from lmx_daemon.contract.worker.cache_shape import Basis
+from lmx_daemon.contract.worker.messages import Capabilities, EngineKind, MemoryUse
 
 GUIDE = "lmx/guide"
 

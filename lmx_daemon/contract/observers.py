@@ -5,9 +5,9 @@ An observer never affects a request: it returns nothing, and one that raises is 
 
 from typing import Protocol
 
+from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.events import Event, Started
 from lmx_daemon.contract.requests import Request
-from lmx_daemon.contract.snapshot import RequestRow
 
 
 class RequestObserver(Protocol):

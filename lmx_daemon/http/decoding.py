@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from lmx_daemon.contract.admin_protocol import HUB_HEADER
+from lmx_daemon.contract.admin.protocol import HUB_HEADER
 from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.http.context import AnyRequest
 

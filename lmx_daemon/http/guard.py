@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from lmx_daemon.contract.admin_protocol import PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
+from lmx_daemon.contract.admin.protocol import PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
 from lmx_daemon.contract.errors import (
     AuthenticationError,
     ForbiddenError,

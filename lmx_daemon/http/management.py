@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 
 from litestar.di import NamedDependency
 
-from lmx_daemon.contract.admin_protocol import LoadRequest, UnloadRequest
-from lmx_daemon.contract.library import Details
+from lmx_daemon.contract.admin.library import Details
+from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
+from lmx_daemon.contract.admin.pulls import Download, PullRequest
 from lmx_daemon.contract.models import Instance
-from lmx_daemon.contract.pulls import Download, PullRequest
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.library.library import Library
 from lmx_daemon.library.pull.pull_queue import PullQueue

@@ -7,9 +7,9 @@ import msgspec
 from litestar import Response
 from litestar.di import NamedDependency
 
+from lmx_daemon.contract.admin.snapshot import Health
 from lmx_daemon.contract.models import Instance, Model
 from lmx_daemon.contract.requests import Generate, Request
-from lmx_daemon.contract.snapshot import Health
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialect import AnswerEncoder
 from lmx_daemon.http.server.body_reader import BodyReader

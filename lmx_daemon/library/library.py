@@ -10,8 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from lmx_daemon.contract.errors import CancelledError, ConflictError, DiskError, LmxError
-from lmx_daemon.contract.library import (
+from lmx_daemon.contract.admin.library import (
     Details,
     ImportRequest,
     Revision,
@@ -22,6 +21,7 @@ from lmx_daemon.contract.library import (
     VerifyState,
     VerifyUpdate,
 )
+from lmx_daemon.contract.errors import CancelledError, ConflictError, DiskError, LmxError
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.text import encodable, valid_text
 from lmx_daemon.contract.units import size

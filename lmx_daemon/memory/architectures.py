@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from lmx_daemon.contract.cache_shape import CacheShape, Growing
+from lmx_daemon.contract.worker.cache_shape import CacheShape, Growing
 from lmx_daemon.memory import layers
 from lmx_daemon.memory.layers import ModelConfig, Rule
 

@@ -5,9 +5,9 @@ Used for the decision about a load, for the admission of prompts in the worker, 
 
 import msgspec
 
-from lmx_daemon.contract.cache_shape import Basis, CacheShape, Growing
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.models import Figure, MemoryPlan
+from lmx_daemon.contract.worker.cache_shape import Basis, CacheShape, Growing
 from lmx_daemon.memory.architectures import cache_shape
 from lmx_daemon.memory.shape import HALVES, ModelShape
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmx_daemon.contract.cache_shape import Basis
+from lmx_daemon.contract.worker.cache_shape import Basis
 from lmx_daemon.memory.architectures import language_part
 from lmx_daemon.storage.reading import read_object, read_tensors
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from lmx_daemon.contract.admin.snapshot import LogLine
 from lmx_daemon.contract.errors import StartupError
-from lmx_daemon.contract.snapshot import LogLine
 from lmx_daemon.contract.text import one_line, shortened
 from lmx_daemon.storage.durable import open_regular
 

@@ -1,8 +1,8 @@
 """The log line of each request that has ended: what it cost, and never its text."""
 
+from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.events import Event, Started
 from lmx_daemon.contract.requests import Request
-from lmx_daemon.contract.snapshot import RequestRow
 from lmx_daemon.monitor.logs import log
 
 

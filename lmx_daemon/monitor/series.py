@@ -2,8 +2,8 @@
 
 from collections import deque
 
+from lmx_daemon.contract.admin.snapshot import SERIES_SECONDS, Series
 from lmx_daemon.contract.models import Instance
-from lmx_daemon.contract.snapshot import SERIES_SECONDS, Series
 
 
 class SeriesRecorder:

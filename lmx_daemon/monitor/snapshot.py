@@ -5,10 +5,10 @@ import platform
 import time
 from collections.abc import Sequence
 
-from lmx_daemon.contract.admin_protocol import PROTOCOL
+from lmx_daemon.contract.admin.protocol import PROTOCOL
+from lmx_daemon.contract.admin.pulls import Download
+from lmx_daemon.contract.admin.snapshot import HostMemory, Revisions, Snapshot, Status
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.pulls import Download
-from lmx_daemon.contract.snapshot import HostMemory, Revisions, Snapshot, Status
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.pull.pull_queue import PullQueue

@@ -7,7 +7,7 @@ import sys
 from typing import Protocol
 
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.worker_messages import Hello, Loaded
+from lmx_daemon.contract.worker.messages import Hello, Loaded
 from lmx_daemon.memory.budget import MemoryBudget, ProcessUse
 from lmx_daemon.memory.need import Device, Measured, most_bytes, plan_for, process_bytes
 from lmx_daemon.residency.measured import Measurements

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from lmx_daemon.contract.admin.snapshot import RequestRow, RequestState
 from lmx_daemon.contract.errors import BusyError, LmxError
 from lmx_daemon.contract.events import (
     Counted,
@@ -18,7 +19,6 @@ from lmx_daemon.contract.events import (
     is_terminal,
 )
 from lmx_daemon.contract.requests import Generate, Request
-from lmx_daemon.contract.snapshot import RequestRow, RequestState
 from lmx_daemon.residency.observers import Observers
 
 MAX_EVENTS = 16_384

@@ -4,7 +4,7 @@ import re
 import signal
 
 from lmx_daemon.contract.errors import LmxError, OutOfMemoryError, WorkerError
-from lmx_daemon.contract.worker_messages import LAST_WORDS
+from lmx_daemon.contract.worker.messages import LAST_WORDS
 
 GPU_MEMORY = re.compile(r"\[METAL\].*(?:Insufficient Memory|kIOGPUCommandBufferCallbackErrorOutOfMemory).*")
 """Words that Metal prints before it aborts a process for want of memory."""

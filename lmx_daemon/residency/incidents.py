@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 
 from lmx_daemon.contract.models import Incident, IncidentKind
-from lmx_daemon.contract.worker_messages import Log
+from lmx_daemon.contract.worker.messages import Log
 
 KEPT = 50
 """Number of incidents that are kept."""

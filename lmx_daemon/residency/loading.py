@@ -12,7 +12,7 @@ import msgspec
 from lmx_daemon.contract.errors import CancelledError, LmxError
 from lmx_daemon.contract.events import Loading
 from lmx_daemon.contract.models import Model, Verdict
-from lmx_daemon.contract.worker_messages import Load, Loaded, TextOptions
+from lmx_daemon.contract.worker.messages import Load, Loaded, TextOptions
 from lmx_daemon.memory.shape import read_shape
 from lmx_daemon.residency import refusal
 from lmx_daemon.residency.accounts import Accounts

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmx_daemon.contract.admin_protocol import LoadRequest, UnloadRequest
+from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
+from lmx_daemon.contract.admin.snapshot import Health
 from lmx_daemon.contract.deadline import patience, too_late
 from lmx_daemon.contract.errors import (
     BusyError,
@@ -25,7 +26,6 @@ from lmx_daemon.contract.events import Ending, Finished, Loading
 from lmx_daemon.contract.models import Instance, Model, Verdict
 from lmx_daemon.contract.observers import RequestObserver
 from lmx_daemon.contract.requests import Generate, Request
-from lmx_daemon.contract.snapshot import Health
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.residency.accounts import Accounts, Machine
 from lmx_daemon.residency.active_request import ActiveRequest

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 
-from lmx_daemon.contract.worker_messages import EngineKind
+from lmx_daemon.contract.worker.messages import EngineKind
 
 PROGRAMS: Mapping[EngineKind, str] = {
     "text": "lmx_daemon.engines.mlx",

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import msgspec
 
+from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.errors import ConflictError, LmxError, RequestNotFoundError
 from lmx_daemon.contract.requests import Request
-from lmx_daemon.contract.snapshot import RequestRow
 from lmx_daemon.residency.active_request import ActiveRequest
 from lmx_daemon.residency.observers import Observers
 

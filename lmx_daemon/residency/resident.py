@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from lmx_daemon.contract.errors import ErrorBody, LmxError
 from lmx_daemon.contract.models import Instance, InstanceState, MemoryPlan, Model
-from lmx_daemon.contract.worker_messages import Heartbeat, Loaded, MemoryUse
+from lmx_daemon.contract.worker.messages import Heartbeat, Loaded, MemoryUse
 from lmx_daemon.memory.budget import ProcessUse
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.memory.shape import ModelShape

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from lmx_daemon.contract.admin.snapshot import Health
 from lmx_daemon.contract.errors import LmxError, OutOfMemoryError, WorkerHungError
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.snapshot import Health
 from lmx_daemon.residency.accounts import Accounts
 from lmx_daemon.residency.active_request import ActiveRequest
 from lmx_daemon.residency.background import Background

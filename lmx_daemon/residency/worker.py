@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from lmx_daemon.contract.errors import ConflictError, LmxError, ModelLoadError, RequestError, WorkerError, error_from
 from lmx_daemon.contract.events import is_terminal
-from lmx_daemon.contract.frames import Decoder, Encoder, FrameError
-from lmx_daemon.contract.worker_messages import (
+from lmx_daemon.contract.worker.frames import Decoder, Encoder, FrameError
+from lmx_daemon.contract.worker.messages import (
     WORKER_PROTOCOL,
     Cancel,
     Events,

@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from lmx_daemon.contract.worker_messages import Heartbeat
+from lmx_daemon.contract.worker.messages import Heartbeat
 from lmx_daemon.worker.submissions import Submissions
 
 

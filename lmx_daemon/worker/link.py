@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from lmx_daemon.contract.frames import Decoder, Encoder
-from lmx_daemon.contract.worker_messages import Events, ToWorker
+from lmx_daemon.contract.worker.frames import Decoder, Encoder
+from lmx_daemon.contract.worker.messages import Events, ToWorker
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
 
 OUTBOX_BYTES = 8 * 1024 * 1024

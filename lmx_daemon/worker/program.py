@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from lmx_daemon.contract.errors import BusyError, LmxError, WorkerError
 from lmx_daemon.contract.events import Failed
-from lmx_daemon.contract.worker_messages import (
+from lmx_daemon.contract.worker.messages import (
     LAST_WORDS,
     WORKER_PROTOCOL,
     Cancel,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lmx_daemon.contract.deadline import patience, too_late
 from lmx_daemon.contract.events import Ending, Event, Failed, Finished
 from lmx_daemon.contract.requests import Generate, Request
-from lmx_daemon.contract.worker_messages import Submit
+from lmx_daemon.contract.worker.messages import Submit
 
 
 @dataclass(eq=False)

@@ -9,10 +9,10 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 
 from lmx_daemon.client.conversation import ABSENCES, Absence, Conversation, absence, context_length_of, default_model
+from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.events import Event
 from lmx_daemon.contract.models import GUIDE
 from lmx_daemon.contract.requests import Generate
-from lmx_daemon.contract.snapshot import Snapshot
 from lmx_daemon.contract.units import size
 from lmx_tui import keys
 from lmx_tui.formatting import one_line, short_name, shorten

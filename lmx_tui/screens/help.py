@@ -9,7 +9,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-from lmx_daemon.contract.snapshot import Snapshot
+from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.units import UNKNOWN, timing
 from lmx_tui.formatting import one_line
 

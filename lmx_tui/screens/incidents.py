@@ -7,7 +7,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from lmx_daemon.contract.snapshot import Snapshot
+from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.units import ago_in_words
 from lmx_tui.formatting import one_line
 from lmx_tui.widgets.monitor.incidents_pane import TROUBLE, incident_words, without_repetitions

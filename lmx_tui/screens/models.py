@@ -8,8 +8,8 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import DataTable, Input
 
+from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.snapshot import Snapshot
 from lmx_tui import keys
 from lmx_tui.formatting import short_name
 from lmx_tui.messages import (

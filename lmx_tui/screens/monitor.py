@@ -7,7 +7,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import DataTable
 
-from lmx_daemon.contract.snapshot import SERIES_SECONDS, Snapshot
+from lmx_daemon.contract.admin.snapshot import SERIES_SECONDS, Snapshot
 from lmx_tui import keys
 from lmx_tui.messages import CancelRequested, Notified, UnloadRequested
 from lmx_tui.screens.incidents import IncidentsDialog

@@ -6,7 +6,7 @@ from textual.containers import Container
 from textual.screen import Screen
 from textual.widgets import Static
 
-from lmx_daemon.contract.snapshot import Snapshot
+from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_tui.formatting import clean
 from lmx_tui.messages import StartRequested, View
 from lmx_tui.widgets.frame.keybar import KeyBar

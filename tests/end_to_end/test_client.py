@@ -9,7 +9,8 @@ import pytest
 
 from lmx_daemon.client.client import Client
 from lmx_daemon.client.spawn import find_daemon
-from lmx_daemon.contract.admin_protocol import LoadRequest, UnloadRequest
+from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
+from lmx_daemon.contract.admin.pulls import PullRequest
 from lmx_daemon.contract.errors import (
     ConflictError,
     DaemonSilentError,
@@ -21,7 +22,6 @@ from lmx_daemon.contract.errors import (
     RequestNotFoundError,
 )
 from lmx_daemon.contract.events import Counted, Delta, Event, Finished, Loading, Started
-from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.contract.requests import Count, Generate, Sampling, Text
 from lmx_daemon.settings.paths import Home
 from tests.end_to_end.running import Daemon

@@ -12,8 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from lmx_daemon.contract.cache_shape import CacheShape
 from lmx_daemon.contract.models import Model
+from lmx_daemon.contract.worker.cache_shape import CacheShape
 from lmx_daemon.memory.need import Measured
 from lmx_daemon.residency.measured import Measurements
 from tests.end_to_end.running import Daemon, alive, wait_until

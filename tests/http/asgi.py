@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lmx_daemon.contract.admin.snapshot import Health
 from lmx_daemon.contract.events import Event
 from lmx_daemon.contract.models import Instance
 from lmx_daemon.contract.requests import Request
-from lmx_daemon.contract.snapshot import Health
 from lmx_daemon.http.app import public_app
 from lmx_daemon.http.dialect import Dialects
 from lmx_daemon.http.server.body_reader import BodyReader

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.cache_shape import CACHE_BLOCK, CacheShape, Growing
+from lmx_daemon.contract.worker.cache_shape import CACHE_BLOCK, CacheShape, Growing
 from lmx_daemon.memory.architectures import cache_shape
 from tests.models import ARCHITECTURES, MIXTURE, SMALL
 

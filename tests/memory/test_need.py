@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.cache_shape import CacheShape, Growing
+from lmx_daemon.contract.worker.cache_shape import CacheShape, Growing
 from lmx_daemon.memory.need import Demand, Device, Measured, plan_for
 from lmx_daemon.memory.shape import guessed_weights, read_shape, weights_of
 from tests.models import SMALL, build_model

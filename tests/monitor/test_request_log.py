@@ -2,8 +2,8 @@
 
 import pytest
 
+from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.snapshot import RequestRow
 from lmx_daemon.monitor.request_log import summary
 
 ROW = RequestRow(

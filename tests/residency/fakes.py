@@ -9,7 +9,7 @@ from typing import Any
 from lmx_daemon.contract.errors import LmxError, WorkerError
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.requests import Generate, Text
-from lmx_daemon.contract.worker_messages import Capabilities, Heartbeat, Hello, Load, Loaded, LoadProgress, MemoryUse
+from lmx_daemon.contract.worker.messages import Capabilities, Heartbeat, Hello, Load, Loaded, LoadProgress, MemoryUse
 from lmx_daemon.memory.budget import MemoryBudget, Pressure, ProcessUse
 from lmx_daemon.residency.active_request import ActiveRequest
 from lmx_daemon.residency.incidents import Incidents

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from lmx_daemon.contract.errors import OutOfMemoryError
-from lmx_daemon.contract.worker_messages import LAST_WORDS
+from lmx_daemon.contract.worker.messages import LAST_WORDS
 from lmx_daemon.monitor.worker_log import WorkerLog
 from lmx_daemon.residency import worker
 from lmx_daemon.residency.fate import fate_of

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.cache_shape import CacheShape, Growing
 from lmx_daemon.contract.models import Model
+from lmx_daemon.contract.worker.cache_shape import CacheShape, Growing
 from lmx_daemon.memory.need import Measured
 from lmx_daemon.residency.measured import MAX_MODELS, Measurements
 

@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
+from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Started
 from lmx_daemon.contract.requests import Generate, Request, Text
-from lmx_daemon.contract.snapshot import RequestRow
 from lmx_daemon.residency.observers import Observers
 from lmx_daemon.residency.request_registry import RequestRegistry
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.admin_protocol import UnloadRequest
-from lmx_daemon.contract.cache_shape import CacheShape, Growing
+from lmx_daemon.contract.admin.protocol import UnloadRequest
 from lmx_daemon.contract.errors import CrashLoopError, OutOfMemoryError
 from lmx_daemon.contract.events import Failed
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.worker_messages import Heartbeat, Hello, MemoryUse
+from lmx_daemon.contract.worker.cache_shape import CacheShape, Growing
+from lmx_daemon.contract.worker.messages import Heartbeat, Hello, MemoryUse
 from lmx_daemon.memory.budget import ProcessUse
 from lmx_daemon.memory.need import MARGIN_BYTES, Demand, Device, Measured, most_bytes, plan_for
 from lmx_daemon.memory.shape import ModelShape, Weights

@@ -3,7 +3,7 @@
 import importlib.util
 from typing import get_args
 
-from lmx_daemon.contract.worker_messages import EngineKind
+from lmx_daemon.contract.worker.messages import EngineKind
 from lmx_daemon.residency.programs import PROGRAMS, program_of
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.admin_protocol import LoadRequest
-from lmx_daemon.contract.worker_messages import LoadProgress
+from lmx_daemon.contract.admin.protocol import LoadRequest
+from lmx_daemon.contract.worker.messages import LoadProgress
 from lmx_daemon.residency import plan
 from lmx_daemon.residency.plan import RETRY_SECONDS, Load, Purpose, is_withdrawn, may_evict
 from tests.residency.fakes import MB, Floor, until

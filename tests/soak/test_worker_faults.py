@@ -17,7 +17,7 @@ import pytest
 
 from lmx_daemon.contract.events import Counted
 from lmx_daemon.contract.requests import Count, Text
-from lmx_daemon.contract.worker_messages import Heartbeat, Loaded
+from lmx_daemon.contract.worker.messages import Heartbeat, Loaded
 from tests.end_to_end.running import Daemon, wait_until
 from tests.engines.mlx.worker_process import WorkerProcess
 from tests.models import COMMIT, build_cached_model, build_model

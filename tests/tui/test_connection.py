@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from lmx_daemon.contract.admin.snapshot import Status
 from lmx_daemon.contract.errors import ProtocolMismatchError, StartupError
-from lmx_daemon.contract.snapshot import Status
 from lmx_tui.app import LmxApp
 from tests.fake_client import FakeClient, busy_snapshot, status
 from tests.tui.conftest import Clock, running, screen_text, until
@@ -131,7 +131,7 @@ async def test_version_mismatch_is_shown_in_the_notice_line(make_app: Make) -> N
 
 
 async def test_unhealthy_daemon_is_marked_with_its_reason(make_app: Make, client: FakeClient) -> None:
-    from lmx_daemon.contract.snapshot import Health
+    from lmx_daemon.contract.admin.snapshot import Health
 
     unhealthy = msgspec.structs.replace(busy_snapshot(), status=status(health=Health(ok=False, reason="hang")))
     client.show(unhealthy)

@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
+from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.models import Incident
-from lmx_daemon.contract.snapshot import Snapshot
 from lmx_tui.notices import notices
 from tests.fake_client import NOW, QWEN, quiet_snapshot, status
 

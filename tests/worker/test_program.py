@@ -14,7 +14,7 @@ import pytest
 from lmx_daemon.contract.errors import EngineMissingError, LmxError
 from lmx_daemon.contract.events import Delta, Event, Failed, Finished, is_terminal
 from lmx_daemon.contract.requests import Generate, Text
-from lmx_daemon.contract.worker_messages import Load
+from lmx_daemon.contract.worker.messages import Load
 from lmx_daemon.monitor.worker_log import WorkerLog
 from lmx_daemon.residency.active_request import ActiveRequest
 from lmx_daemon.residency.worker import Worker

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from lmx_daemon.contract.requests import Generate
-from lmx_daemon.contract.worker_messages import Grant, Load
+from lmx_daemon.contract.worker.messages import Grant, Load
 from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 
 

@@ -11,7 +11,7 @@ import resource
 from typing import Any
 
 from lmx_daemon.contract.errors import EngineMissingError
-from lmx_daemon.contract.worker_messages import Grant, Load
+from lmx_daemon.contract.worker.messages import Grant, Load
 from lmx_daemon.engines.mlx.commands import Drop, Stop
 from lmx_daemon.engines.mlx.install_hint import repair_command
 from lmx_daemon.engines.mlx.text.prompt_thread import PromptThread

@@ -15,7 +15,7 @@ import mlx.core as mx
 import psutil
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.contract.worker_messages import Grant, Load, Loaded, LoadFailed, LoadProgress, Log, Memory, MemoryUse
+from lmx_daemon.contract.worker.messages import Grant, Load, Loaded, LoadFailed, LoadProgress, Log, Memory, MemoryUse
 from lmx_daemon.engines.mlx import platform
 from lmx_daemon.engines.mlx.commands import Drop, EngineCommand, Ready, Stop, Wake
 from lmx_daemon.engines.mlx.load.model import LoadedModel, load

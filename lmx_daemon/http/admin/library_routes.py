@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 from litestar.response import Stream
 
-from lmx_daemon.contract.library import (
+from lmx_daemon.contract.admin.library import (
     Details,
     DiskUse,
     ImportRequest,

@@ -9,12 +9,12 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
-from lmx_daemon.contract.admin_protocol import LoadRequest, LoadUpdate, UnloadRequest
+from lmx_daemon.contract.admin.protocol import LoadRequest, LoadUpdate, UnloadRequest
+from lmx_daemon.contract.admin.revisions import without_unchanged
+from lmx_daemon.contract.admin.snapshot import Health, HostMemory, RequestRow, Revisions, Snapshot, Status
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.models import Instance, Model, Verdict
 from lmx_daemon.contract.requests import Request as ModelRequest
-from lmx_daemon.contract.revisions import without_unchanged
-from lmx_daemon.contract.snapshot import Health, HostMemory, RequestRow, Revisions, Snapshot, Status
 from lmx_daemon.http.admin.lines import EventLines, line, lines
 from lmx_daemon.http.context import AnyRequest
 from lmx_daemon.http.decoding import body_of

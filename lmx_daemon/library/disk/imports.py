@@ -11,8 +11,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from lmx_daemon.contract.admin.library import ImportRequest
 from lmx_daemon.contract.errors import ConflictError, RequestError, UntrustedModelError
-from lmx_daemon.contract.library import ImportRequest
 from lmx_daemon.library.catalog.roots import NAME
 from lmx_daemon.library.verify.code_files import is_code
 from lmx_daemon.storage.durable import sync_file, sync_folder

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
+from lmx_daemon.contract.admin.library import TrashRow
 from lmx_daemon.contract.errors import ConflictError, NotFoundError, RequestError
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.contract.library import TrashRow
 from lmx_daemon.contract.models import Model
 from lmx_daemon.library.disk.layout import repository_folder
 from lmx_daemon.library.disk.links import LinkHolder, linked_part, refuse_link

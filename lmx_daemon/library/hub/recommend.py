@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
+from lmx_daemon.contract.admin.library import Offer, Offers
 from lmx_daemon.contract.errors import LmxError, NotFoundError
-from lmx_daemon.contract.library import Offer, Offers
 from lmx_daemon.library.hub.models import HubModel
 from lmx_daemon.library.hub.search import Search
 

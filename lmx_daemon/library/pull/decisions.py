@@ -5,8 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.errors import ConflictError
-from lmx_daemon.contract.pulls import Download
 from lmx_daemon.library.pull.records import JobState, PullRecord, in_order
 from lmx_daemon.library.pull.run import PullOutcome
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from lmx_daemon.contract.admin.pulls import DOWNLOAD_ENDS, Download, PullRequest
 from lmx_daemon.contract.errors import DiskError
-from lmx_daemon.contract.pulls import DOWNLOAD_ENDS, Download, PullRequest
 from lmx_daemon.library.hub.hub import Hub, checked_endpoint
 from lmx_daemon.library.hub.names import checked_revision, parse_reference
 from lmx_daemon.library.pull import decisions

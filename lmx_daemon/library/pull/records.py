@@ -13,9 +13,9 @@ from typing import Literal
 
 import msgspec
 
+from lmx_daemon.contract.admin.pulls import Download, DownloadState
 from lmx_daemon.contract.errors import ErrorBody, JobNotFoundError, LmxError
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.contract.pulls import Download, DownloadState
 from lmx_daemon.library.disk.disk_errors import disk_error
 from lmx_daemon.library.verify.manifest import Manifest
 from lmx_daemon.storage.state import json_of, read_state, write_state

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.errors import CancelledError, DiskError, LmxError
-from lmx_daemon.contract.pulls import Download
 from lmx_daemon.library.disk.layout import RepositoryPaths, hub_cache
 from lmx_daemon.library.disk.repository_lock import locked_now
 from lmx_daemon.library.hub.hub import Hub

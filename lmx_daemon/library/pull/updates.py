@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 import msgspec
 
+from lmx_daemon.contract.admin.library import Outdated, OutdatedRow
+from lmx_daemon.contract.admin.pulls import Download, PullRequest
 from lmx_daemon.contract.errors import HubError, LmxError, NotFoundError, RequestError
-from lmx_daemon.contract.library import Outdated, OutdatedRow
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.pulls import Download, PullRequest
 from lmx_daemon.library.catalog.registry import ModelRegistry
 from lmx_daemon.library.disk.layout import COMMIT
 from lmx_daemon.library.hub.client import HubClient

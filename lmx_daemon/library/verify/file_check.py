@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from lmx_daemon.contract.admin.library import FileRow, FileState
 from lmx_daemon.contract.errors import ModelLoadError
-from lmx_daemon.contract.library import FileRow, FileState
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.library.disk.layout import BLOB

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 
+from lmx_daemon.contract.admin.library import FileRow, FileState, VerifyRequest, VerifyUpdate
+from lmx_daemon.contract.admin.pulls import PullRequest
 from lmx_daemon.contract.errors import ConflictError, LmxError, RequestError, error_from
-from lmx_daemon.contract.library import FileRow, FileState, VerifyRequest, VerifyUpdate
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.library.catalog.registry import ModelRegistry
 from lmx_daemon.library.disk.layout import repository_folder

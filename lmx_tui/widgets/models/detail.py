@@ -4,8 +4,8 @@ from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
 
+from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.models import Instance, Model
-from lmx_daemon.contract.snapshot import Snapshot
 from lmx_daemon.contract.units import UNKNOWN, ago_in_words, size, timing, tokens
 from lmx_tui.formatting import clean, one_line, parameters, rate, shorten
 from lmx_tui.widgets.frame.pane import Pane

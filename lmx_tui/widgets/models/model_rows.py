@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
+from lmx_daemon.contract.admin.pulls import DOWNLOAD_ENDS
+from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.models import Instance, InstanceState, Model
-from lmx_daemon.contract.pulls import DOWNLOAD_ENDS
-from lmx_daemon.contract.snapshot import Snapshot
 from lmx_daemon.contract.units import UNKNOWN, age, size, tokens
 from lmx_tui.formatting import fewer_words, one_line, percent, short_name
 from lmx_tui.widgets.frame.table import Column

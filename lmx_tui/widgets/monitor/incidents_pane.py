@@ -6,8 +6,8 @@ from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
 
+from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.models import Incident, IncidentKind
-from lmx_daemon.contract.snapshot import Snapshot
 from lmx_daemon.contract.units import age
 from lmx_tui.formatting import one_line, short_name, shorten
 from lmx_tui.widgets.frame.pane import Pane

@@ -7,8 +7,8 @@ from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
 
+from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.models import Instance
-from lmx_daemon.contract.snapshot import Snapshot
 from lmx_daemon.contract.units import UNKNOWN, age, gigabytes, timing
 from lmx_tui.formatting import percent, rate, short_name
 from lmx_tui.widgets.frame.pane import Pane

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from rich.text import Text
 
+from lmx_daemon.contract.admin.snapshot import RequestRow, Snapshot
 from lmx_daemon.contract.models import Instance
-from lmx_daemon.contract.snapshot import RequestRow, Snapshot
 from lmx_daemon.contract.units import UNKNOWN, age, size, timing, tokens
 from lmx_tui.formatting import cached, count, miss_reason, one_line, percent, rate, short_name
 from lmx_tui.widgets.frame.table import Column

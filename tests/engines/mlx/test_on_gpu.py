@@ -16,7 +16,7 @@ from mlx.utils import tree_map
 from mlx_lm.models import activations, base
 
 from lmx_daemon.contract.requests import Sampling
-from lmx_daemon.contract.worker_messages import TextOptions
+from lmx_daemon.contract.worker.messages import TextOptions
 from lmx_daemon.engines.mlx import patches, platform
 from lmx_daemon.engines.mlx.batch.batch import Batch
 from lmx_daemon.engines.mlx.batch.step import Row

@@ -13,7 +13,7 @@ import pytest
 
 from lmx_daemon.contract.events import Counted, Failed, Finished, Started
 from lmx_daemon.contract.requests import Count, Text, Tokens
-from lmx_daemon.contract.worker_messages import Hello, Leave, Loaded, LoadFailed, LoadProgress, Log
+from lmx_daemon.contract.worker.messages import Hello, Leave, Loaded, LoadFailed, LoadProgress, Log
 from tests.engines.mlx.worker_process import WorkerProcess, chat, completion, sampled
 from tests.models import ARCHITECTURES, build_model
 

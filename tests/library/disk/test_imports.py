@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lmx_daemon.contract.admin.library import ImportRequest, VerifyUpdate
 from lmx_daemon.contract.errors import ConflictError, LmxError, RequestError, UntrustedModelError
-from lmx_daemon.contract.library import ImportRequest, VerifyUpdate
 from lmx_daemon.library.disk.imports import sweep
 from lmx_daemon.library.library import Library
 from tests.library.repositories import flip, library_of, make_cached, make_folder

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lmx_daemon.contract.admin.library import ImportRequest, PruneReport
 from lmx_daemon.contract.errors import DiskError
-from lmx_daemon.contract.library import ImportRequest, PruneReport
 from lmx_daemon.library.disk.links import MAX_ENTRIES, LinkHolder, reached
 from lmx_daemon.library.library import Library
 from tests.library.repositories import library_of, make_cached, make_folder

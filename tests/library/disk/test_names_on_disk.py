@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from lmx_daemon.contract.admin.library import ImportRequest, TrustRequest, VerifyRequest, VerifyUpdate
 from lmx_daemon.contract.errors import UntrustedModelError
-from lmx_daemon.contract.library import ImportRequest, TrustRequest, VerifyRequest, VerifyUpdate
 from lmx_daemon.contract.models import Model
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.catalog.roots import ModelFolder, ModelRoot

@@ -2,8 +2,8 @@
 
 import pytest
 
+from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.errors import ConflictError, ErrorBody
-from lmx_daemon.contract.pulls import Download
 from lmx_daemon.library.pull import decisions
 from lmx_daemon.library.pull.records import PullRecord
 from lmx_daemon.library.pull.run import PullOutcome

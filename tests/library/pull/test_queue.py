@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lmx_daemon.contract.admin.pulls import PullRequest
 from lmx_daemon.contract.errors import ConflictError, DiskError, JobNotFoundError, RequestError
-from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.library.pull import runner
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.library.pull.records import PullRecords

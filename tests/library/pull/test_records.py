@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from lmx_daemon.contract.admin.pulls import PullRequest
 from lmx_daemon.contract.errors import DiskError, ErrorBody
-from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.library.pull.records import PullRecord, PullRecords
 from lmx_daemon.settings.schema import LibrarySettings

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from lmx_daemon.contract.admin.pulls import Download, PullRequest
 from lmx_daemon.contract.errors import HubError, RequestError
-from lmx_daemon.contract.pulls import Download, PullRequest
 from lmx_daemon.library.library import Library
 from tests.library.conftest import REPO, StandIn
 from tests.library.repositories import library_of, make_folder

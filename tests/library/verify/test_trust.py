@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lmx_daemon.contract.admin.library import TrustRequest
 from lmx_daemon.contract.errors import RequestError, UntrustedModelError
-from lmx_daemon.contract.library import TrustRequest
 from tests.library.repositories import library_of, make_cached, make_folder
 
 COMMIT = "abc1234567" * 4

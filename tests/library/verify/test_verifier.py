@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lmx_daemon.contract.admin.library import VerifyRequest, VerifyUpdate
+from lmx_daemon.contract.admin.pulls import PullRequest
 from lmx_daemon.contract.errors import ConflictError, DiskError, ModelLoadError, RequestError
-from lmx_daemon.contract.library import VerifyRequest, VerifyUpdate
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.pulls import PullRequest
 from lmx_daemon.library.library import Library
 from lmx_daemon.memory.need import Demand, Device, plan_for
 from lmx_daemon.memory.shape import read_shape

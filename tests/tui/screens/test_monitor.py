@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.models import Instance
-from lmx_daemon.contract.snapshot import RequestRow
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import Confirm
 from lmx_tui.widgets.frame.table import Table

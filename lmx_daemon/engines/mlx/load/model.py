@@ -11,7 +11,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.utils import load_model, load_tokenizer
 
-from lmx_daemon.contract.worker_messages import Capabilities, TextOptions
+from lmx_daemon.contract.worker.messages import Capabilities, TextOptions
 from lmx_daemon.engines.mlx import platform
 from lmx_daemon.engines.mlx.load.model_check import check_model
 

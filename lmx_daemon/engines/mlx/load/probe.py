@@ -20,7 +20,7 @@ from mlx_lm.models.cache import (
     trim_prompt_cache,
 )
 
-from lmx_daemon.contract.cache_shape import CACHE_BLOCK, CacheShape, Growing
+from lmx_daemon.contract.worker.cache_shape import CACHE_BLOCK, CacheShape, Growing
 from lmx_daemon.engines.mlx import patches, platform
 from lmx_daemon.engines.mlx.batch import grouped_attention, layers, padded_prefill
 from lmx_daemon.engines.mlx.batch.groups import fork

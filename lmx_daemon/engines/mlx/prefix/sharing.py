@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from lmx_daemon.contract.worker_messages import TextOptions
+from lmx_daemon.contract.worker.messages import TextOptions
 from lmx_daemon.engines.mlx.load.fingerprint import fingerprint
 from lmx_daemon.engines.mlx.load.model import LoadedModel
 from lmx_daemon.engines.mlx.prefix.block_keys import encode

@@ -5,9 +5,9 @@ A request reserves memory for its prompt and for a good part of its answer. A lo
 
 from dataclasses import dataclass
 
-from lmx_daemon.contract.cache_shape import CACHE_BLOCK, CacheShape
 from lmx_daemon.contract.errors import prompt_too_long
 from lmx_daemon.contract.units import size
+from lmx_daemon.contract.worker.cache_shape import CACHE_BLOCK, CacheShape
 
 RESERVED_TOKENS = 1024
 """Tokens of an answer that are reserved from the start. Most answers are shorter; reserving the whole maximum would let

@@ -5,7 +5,7 @@ Decisions only; it has no access to MLX or the batch. Engine thread only.
 
 from collections.abc import Callable, Collection, Iterator
 
-from lmx_daemon.contract.cache_shape import CacheShape
+from lmx_daemon.contract.worker.cache_shape import CacheShape
 from lmx_daemon.engines.mlx.schedule.admission import Admission, Reservation
 from lmx_daemon.engines.mlx.schedule.fairness import fair_order
 from lmx_daemon.engines.mlx.text.answer import EngineRequest

@@ -12,7 +12,7 @@ from typing import Any
 from lmx_daemon.contract.errors import ContextLengthError, LmxError, RequestError, WorkerError
 from lmx_daemon.contract.events import Event, Failed, Prefill, Queued, Started
 from lmx_daemon.contract.requests import Generate
-from lmx_daemon.contract.worker_messages import Events, Log, TextOptions
+from lmx_daemon.contract.worker.messages import Events, Log, TextOptions
 from lmx_daemon.engines.mlx.batch.step import FailedRows, Token
 from lmx_daemon.engines.mlx.commands import Ready
 from lmx_daemon.engines.mlx.load.model import LoadedModel

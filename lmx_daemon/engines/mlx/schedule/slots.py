@@ -7,7 +7,7 @@ concern. Engine thread only.
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from lmx_daemon.contract.worker_messages import TextOptions
+from lmx_daemon.contract.worker.messages import TextOptions
 from lmx_daemon.engines.mlx.batch.batch import Batch
 from lmx_daemon.engines.mlx.batch.step import Row, StepResult, Token
 from lmx_daemon.engines.mlx.batch.warm_up import warm_up

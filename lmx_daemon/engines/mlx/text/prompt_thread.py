@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from lmx_daemon.contract.errors import LmxError, RequestError, WorkerError
 from lmx_daemon.contract.events import Counted, Event, Failed
 from lmx_daemon.contract.requests import Chat, Count, Generate, Prompt
-from lmx_daemon.contract.worker_messages import Events
+from lmx_daemon.contract.worker.messages import Events
 from lmx_daemon.engines.mlx.commands import Ready
 from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 from lmx_daemon.worker.heartbeat import HeartbeatCounters

@@ -10,10 +10,10 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from lmx_daemon.contract.admin_protocol import LoadRequest
+from lmx_daemon.contract.admin.protocol import LoadRequest
+from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.errors import ModelNotFoundError
 from lmx_daemon.contract.events import Event
-from lmx_daemon.contract.pulls import Download
 from lmx_daemon.contract.requests import Chat, Message, TextPart
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.decoding import body_of

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmx_daemon.contract.snapshot import Health
+from lmx_daemon.contract.admin.snapshot import Health
 from lmx_daemon.http.dialects.openai_chat.answers import ErrorAnswer
 from lmx_daemon.http.operation import Operation
 

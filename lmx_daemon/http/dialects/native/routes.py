@@ -3,7 +3,7 @@
 from litestar import Response, get
 from litestar.di import NamedDependency
 
-from lmx_daemon.contract.snapshot import Health
+from lmx_daemon.contract.admin.snapshot import Health
 from lmx_daemon.http.openapi import OpenApiDocument
 from lmx_daemon.http.service import ModelService
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from litestar import Response, get, post
 
-from lmx_daemon.contract.admin_protocol import LoadRequest
+from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.errors import NotFoundError, RequestError
 from lmx_daemon.contract.requests import Chat, Generate
 from lmx_daemon.http.context import AnyRequest, context_of

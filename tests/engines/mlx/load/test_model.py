@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lmx_daemon.contract.errors import UntrustedModelError
-from lmx_daemon.contract.worker_messages import TextOptions
+from lmx_daemon.contract.worker.messages import TextOptions
 from lmx_daemon.engines.mlx.load import model as load_module
 from lmx_daemon.engines.mlx.load.model import load
 from tests.models import build_model

@@ -8,7 +8,7 @@ import pytest
 
 from lmx_daemon.contract.events import Finished, Started
 from lmx_daemon.contract.requests import Chat, Generate, Message, TextPart
-from lmx_daemon.contract.worker_messages import Leave, Loaded, Log, Memory
+from lmx_daemon.contract.worker.messages import Leave, Loaded, Log, Memory
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.prefix.lookup import PrefixLookup, PrefixStart
 from lmx_daemon.engines.mlx.prefix.sharing import FAILED, PrefixSharing, checkpoints_for

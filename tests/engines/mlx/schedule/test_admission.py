@@ -2,8 +2,8 @@
 
 import pytest
 
-from lmx_daemon.contract.cache_shape import CacheShape, Growing
 from lmx_daemon.contract.errors import ContextLengthError
+from lmx_daemon.contract.worker.cache_shape import CacheShape, Growing
 from lmx_daemon.engines.mlx.schedule.admission import (
     DEFAULT_PREFIX_BYTES,
     RESERVED_TOKENS,

@@ -12,7 +12,7 @@ import pytest
 
 from lmx_daemon.contract.events import Delta, Event, Failed, Finished, is_terminal
 from lmx_daemon.contract.requests import Generate, Sampling, Tokens
-from lmx_daemon.contract.worker_messages import Events, TextOptions
+from lmx_daemon.contract.worker.messages import Events, TextOptions
 from lmx_daemon.engines.mlx.commands import Ready
 from lmx_daemon.engines.mlx.load.model import LoadedModel, load
 from lmx_daemon.engines.mlx.load.probe import probe_model

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lmx_daemon.contract.requests import Generate, Tokens
-from lmx_daemon.contract.worker_messages import TextOptions
+from lmx_daemon.contract.worker.messages import TextOptions
 from lmx_daemon.engines.mlx.load.model import load
 from lmx_daemon.engines.mlx.load.probe import probe_model
 from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing

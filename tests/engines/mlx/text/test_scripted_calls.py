@@ -6,7 +6,7 @@ import pytest
 
 from lmx_daemon.contract.events import Finished
 from lmx_daemon.contract.requests import Chat, Generate, Message, TextPart
-from lmx_daemon.contract.worker_messages import Loaded
+from lmx_daemon.contract.worker.messages import Loaded
 from tests.engines.mlx.worker_process import WorkerProcess, sampled
 from tests.scripted import Decoder, Script, build_scripted
 

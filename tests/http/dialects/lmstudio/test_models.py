@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from lmx_daemon.contract.models import Instance, Model
-from lmx_daemon.contract.worker_messages import Capabilities
+from lmx_daemon.contract.worker.messages import Capabilities
 from lmx_daemon.http.dialects.lmstudio.answers import V0Model, V1Model
 from lmx_daemon.http.dialects.lmstudio.models import bits_per_weight, parameters, quantization_name, v0_entry, v1_entry
 

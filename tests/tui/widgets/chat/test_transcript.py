@@ -5,9 +5,9 @@ from collections.abc import Callable
 import msgspec
 
 from lmx_daemon.client.conversation import ChatAnswer
+from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.events import Delta, Started, Usage
-from lmx_daemon.contract.snapshot import RequestRow
 from lmx_tui.app import LmxApp
 from lmx_tui.widgets.chat.message_view import MessageView
 from lmx_tui.widgets.chat.prompt import PromptInput

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.pulls import Download
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import AskText
 from lmx_tui.widgets.models.downloads import in_order, pull_words

@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from lmx_daemon.contract.cache_shape import CacheShape
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.events import Event
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.requests import Request
+from lmx_daemon.contract.worker.cache_shape import CacheShape
 
 WORKER_PROTOCOL = 1
 LAST_WORDS = "lmx worker: "

@@ -6,7 +6,7 @@ always gets whole snapshots. A stream begins with all arrays. Revisions are comp
 
 import msgspec
 
-from lmx_daemon.contract.snapshot import Revisions, Snapshot
+from lmx_daemon.contract.admin.snapshot import Revisions, Snapshot
 
 ARRAYS = Revisions.__struct_fields__
 """Names of the arrays, which are fields of Snapshot and of Revisions."""

@@ -4,10 +4,10 @@ from typing import Any
 
 import msgspec
 
+from lmx_daemon.contract.admin.pulls import Download
+from lmx_daemon.contract.admin.revisions import with_unchanged, without_unchanged
+from lmx_daemon.contract.admin.snapshot import Health, HostMemory, Revisions, Snapshot, Status
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.pulls import Download
-from lmx_daemon.contract.revisions import with_unchanged, without_unchanged
-from lmx_daemon.contract.snapshot import Health, HostMemory, Revisions, Snapshot, Status
 
 STATUS = Status(version="1", protocol=2, pid=1, started_at=0.0, uptime=0.0, address="", home="", health=Health(ok=True))
 MEMORY = HostMemory(total=1, available=1, cap=1, daemon=1, workers=1, models=1)

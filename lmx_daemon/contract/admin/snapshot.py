@@ -5,10 +5,10 @@ Sizes are bytes, times are seconds (wall-clock if the name ends in `_at`), rates
 
 from typing import Literal
 
+from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.models import Incident, Instance, Model
-from lmx_daemon.contract.pulls import Download
 
 RequestState = Literal["queued", "loading", "prefill", "decode", "finished", "failed", "cancelled"]
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from lmx_daemon.contract.errors import ErrorBody, LmxError, RequestError, error_from
 from lmx_daemon.contract.events import Delta, Ending, Failed, Finished, Queued, Started, ToolCallDelta, Usage
-from lmx_daemon.contract.frames import MAX_FRAME_BYTES, Decoder, Encoder, FrameError
 from lmx_daemon.contract.requests import Chat, Generate, ImagePart, Message, Text, TextPart, Tokens
-from lmx_daemon.contract.worker_messages import Cancel, Events, FromWorker, Heartbeat, Leave, Log, Submit, ToWorker
+from lmx_daemon.contract.worker.frames import MAX_FRAME_BYTES, Decoder, Encoder, FrameError
+from lmx_daemon.contract.worker.messages import Cancel, Events, FromWorker, Heartbeat, Leave, Log, Submit, ToWorker
 
 NAMES = st.text(max_size=20)
 NUMBERS = st.integers(0, 2**40)
