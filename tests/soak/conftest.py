@@ -1,12 +1,11 @@
 """Fixtures of the soaks: a cache with three random-weight models, and daemons that serve them."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.running import Daemon
+from tests.end_to_end.conftest import daemon as daemon
+from tests.end_to_end.conftest import own_daemon as own_daemon
 
 TALKER = "tests/talker"
 SECOND = "tests/second"
@@ -24,21 +23,3 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, (repo, architecture) in enumerate(MODELS.items()):
         build_cached_model(architecture, root, repo, ends=False, seed=seed)
     return root
-
-
-@pytest.fixture(scope="module")
-def daemon(cache: Path) -> Iterator[Daemon]:
-    """Yield the daemon of the tests of one file that do not change its state."""
-    running = Daemon(environment={"HF_HUB_CACHE": str(cache)}).start()
-    yield running
-    assert running.stop() == 0
-    assert not os.path.exists(running.home / "lmx.sock")
-
-
-@pytest.fixture
-def own_daemon(cache: Path) -> Iterator[Daemon]:
-    """Yield a daemon that a test configures, kills or drains. The test calls start()."""
-    running = Daemon(environment={"HF_HUB_CACHE": str(cache)})
-    yield running
-    if running.process is not None:
-        running.stop()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from statistics import median
+from typing import ClassVar
 
 from rich.style import Style
 from rich.text import Text
@@ -19,32 +20,52 @@ from lmx_tui.widgets.monitor.graph import BrailleArea, legend, round_top
 MODEL_COLORS = ("model-1", "model-2", "model-3", "model-4")
 
 
-class MemoryPane(Pane):
-    """Memory of lmx's processes against the cap."""
+class GraphPane(Pane):
+    """Pane with figures, a graph of one series and a legend."""
 
+    TITLE: ClassVar[str]
+    COLOR: ClassVar[str]
+    """Colour of the graph, as a variable of the theme."""
     DEFAULT_CSS = """
-    MemoryPane > Static { height: auto; text-wrap: nowrap; }
+    GraphPane > Static { height: auto; text-wrap: nowrap; }
     """
 
     def __init__(self, symbols: str, *, id: str | None = None) -> None:
-        super().__init__("Memory", id=id, classes="live")
+        super().__init__(self.TITLE, id=id, classes="live")
         self._symbols = symbols
         self._shown: tuple[Snapshot, int] | None = None
 
     def on_resize(self) -> None:
         if self._shown is not None:
-            self.show(*self._shown)
+            self.draw(*self._shown)
 
     def compose(self) -> ComposeResult:
         yield StaticText(id="figures")
-        yield BrailleArea("memory", self._symbols)
+        yield BrailleArea(self.COLOR, self._symbols)
         yield StaticText(id="legend")
 
     def show(self, snapshot: Snapshot, window: int) -> None:
+        """Draw the last `window` seconds of `snapshot`, and draw them again when the size changes."""
         self._shown = (snapshot, window)
+        self.draw(snapshot, window)
+
+    def draw(self, snapshot: Snapshot, window: int) -> None:
+        """Draw figures, graph and legend."""
+        raise NotImplementedError
+
+    def _color(self, name: str) -> Style:
+        return Style.parse(self.app.theme_variables[name])
+
+
+class MemoryPane(GraphPane):
+    """Memory of lmx's processes against the cap."""
+
+    TITLE, COLOR = "Memory", "memory"
+
+    def draw(self, snapshot: Snapshot, window: int) -> None:
         cap, used = snapshot.memory.cap, used_memory(snapshot)
         width = max(10, self.content_size.width)
-        self.titled("Memory", f"cap {gigabytes(cap)} GB · {age(window)}")
+        self.titled(self.TITLE, f"cap {gigabytes(cap)} GB · {age(window)}")
         figures = Text(no_wrap=True, overflow="crop")
         figures.append(gigabytes(used), "bold").append(
             f" / {gigabytes(cap)} GB  {percent(used / cap if cap else None)}"
@@ -85,44 +106,24 @@ class MemoryPane(Pane):
                 text.append("■ ", self._color(color)).append(f"{words}  ")
         return text
 
-    def _color(self, name: str) -> Style:
-        return Style.parse(self.app.theme_variables[name])
 
-
-class RatePane(Pane):
+class RatePane(GraphPane):
     """Decode speed over time, prefill speed and TTFT."""
 
-    DEFAULT_CSS = """
-    RatePane > Static { height: auto; text-wrap: nowrap; }
-    """
+    TITLE, COLOR = "Tokens a second", "rate"
 
-    def __init__(self, symbols: str, *, id: str | None = None) -> None:
-        super().__init__("Tokens a second", id=id, classes="live")
-        self._symbols = symbols
-        self._shown: tuple[Snapshot, int] | None = None
-
-    def on_resize(self) -> None:
-        if self._shown is not None:
-            self.show(*self._shown)
-
-    def compose(self) -> ComposeResult:
-        yield StaticText(id="figures")
-        yield BrailleArea("rate", self._symbols)
-        yield StaticText(id="legend")
-
-    def show(self, snapshot: Snapshot, window: int) -> None:
-        self._shown = (snapshot, window)
+    def draw(self, snapshot: Snapshot, window: int) -> None:
         decode = snapshot.series.decode[-window:]
         now = sum(instance.decode_rate for instance in snapshot.instances)
         busy = [value for value in decode if value > 0]
         most = max((*busy, now))  # the samples do not contain the newest value yet
         top = round_top(most)
-        self.titled("Tokens a second", f"top {top:.0f} · {age(window)}")
+        self.titled(self.TITLE, f"top {top:.0f} · {age(window)}")
         prefill = sum(instance.prefill_rate for instance in snapshot.instances)
         figures = Text(no_wrap=True, overflow="crop")
         figures.append("now ").append(rate(now), "bold")
         figures.append(f"  p50 {rate(median(busy)) if busy else UNKNOWN}  max {rate(most or None)}\n")
-        figures.append(f"prefill {rate(prefill)}", Style.parse(self.app.theme_variables["muted"]))
+        figures.append(f"prefill {rate(prefill)}", self._color("muted"))
         self.query_one("#figures", StaticText).show(figures)
         self.query_one("#legend", StaticText).show(self._first_tokens(snapshot))
         self.query_one(BrailleArea).show(snapshot.series.decode, top, window)
@@ -130,4 +131,4 @@ class RatePane(Pane):
     def _first_tokens(self, snapshot: Snapshot) -> Text:
         times = [request.first_token for request in snapshot.requests if request.first_token]
         words = f"TTFT p50 {timing(median(times))} of {len(times)}" if times else f"TTFT {UNKNOWN}"
-        return Text(words, Style.parse(self.app.theme_variables["muted"]), no_wrap=True, overflow="crop")
+        return Text(words, self._color("muted"), no_wrap=True, overflow="crop")

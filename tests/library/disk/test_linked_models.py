@@ -8,26 +8,8 @@ import pytest
 
 from lmx_daemon.contract.errors import ConflictError
 from lmx_daemon.library.library import Library
-from tests.library.disk.test_links import NEW, OLD, OTHER, contents, is_whole
-from tests.library.repositories import library_of, make_cached, make_folder
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def linked(tmp_path: Path, cache: Path) -> Path:
-    """Make a repository whose old snapshot links to the user's own files, and return the user's folder."""
-    mine = make_folder(tmp_path / "originals", side=300)
-    old = make_cached(cache, "maker/one", OLD, side=50)
-    for file in old.iterdir():
-        file.unlink()
-    for file in mine.iterdir():
-        (old / file.name).symlink_to(file)
-    make_cached(cache, "maker/one", NEW, side=60)
-    return mine
+from tests.library.disk.conftest import NEW, OLD, OTHER, contents, is_whole
+from tests.library.repositories import library_of, make_cached
 
 
 class TestUpdating:
