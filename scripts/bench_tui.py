@@ -47,7 +47,8 @@ def child(rate: int, old: int, hertz: float) -> None:
     from lmx_daemon.contract.requests import Generate, Request
     from lmx_daemon.settings.schema import Settings
     from lmx_tui.app import LmxApp
-    from tests.fake_client import FakeClient, answer_of, busy_snapshot, finished
+    from tests.fake_client import FakeClient
+    from tests.screen_states import answer_of, busy_snapshot, finished
 
     class ScriptedClient(FakeClient):
         async def watch(self) -> AsyncIterator[Snapshot]:

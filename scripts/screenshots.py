@@ -29,7 +29,8 @@ from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings
 from lmx_tui.app import LmxApp
 from tests.cellshot import save
-from tests.fake_client import FakeClient, answer_of, busy_snapshot
+from tests.fake_client import FakeClient
+from tests.screen_states import answer_of, busy_snapshot
 from tests.tui.conftest import ask, settled
 
 PICTURES = ROOT / "docs" / "pictures"

@@ -5,7 +5,7 @@ import pytest
 from lmx_daemon.client.conversation import ChatAnswer, Conversation, absence, default_model
 from lmx_daemon.contract.events import Delta, Started
 from lmx_daemon.contract.requests import Chat
-from tests.fake_client import QWEN, answer_of, busy_snapshot, finished, quiet_snapshot
+from tests.screen_states import QWEN, answer_of, busy_snapshot, finished, quiet_snapshot
 
 
 def test_events_change_the_state_of_an_answer() -> None:

@@ -1,40 +1,16 @@
 """Bytes of a hostile client on the public port: at most one answer for each connection, and never a 5xx."""
 
-import re
-import socket
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
-import psutil
 import pytest
 
-from tests.end_to_end.running import Daemon, wait_until
-from tests.soak.conftest import TALKER
+from tests.end_to_end.running import Daemon
+from tests.soak.raw_port import BODY, CHUNK, CHUNKED, CLOSE, GET, LENGTH, POST, raw, statuses
+from tests.soak.raw_port import daemon as daemon
 
 pytestmark = pytest.mark.slow
-CONFIG = """
-[server]
-allowed_hosts = ["studio.local"]
-allowed_origins = ["https://app.example"]
-max_body_bytes = 1_000_000
-stall_seconds = 2.0
-[engine]
-warm_spare = false
-"""
-SILENCE_SECONDS = 1.5
-"""Seconds of silence after which a connection counts as finished."""
-STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
-BODY = b'{"model":"none/such","prompt":"x"}'
 NEXT = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 """Request that an attacker hides in the body or behind the end of another request."""
-POST = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-GET = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n"
-CLOSE = b"Connection: close\r\n"
-CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
-CHUNK = b"%x\r\n%s\r\n" % (len(BODY), BODY)
-LENGTH = b"Content-Length: %d\r\n" % len(BODY)
 
 SMUGGLING: dict[str, bytes] = {
     "a length and chunks": POST + LENGTH + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNK + b"0\r\n\r\n" + NEXT,
@@ -95,53 +71,6 @@ SMUGGLING: dict[str, bytes] = {
     "a name that begins with a colon": GET + b": a\r\n\r\n" + NEXT,
     "a header without a colon": GET + b"nonsense\r\n\r\n" + NEXT,
 }
-
-
-@pytest.fixture(scope="module")
-def daemon(cache: object) -> Iterator[Daemon]:
-    running = Daemon(environment={"HF_HUB_CACHE": str(cache)}, config=CONFIG).start()
-    yield running
-    log = (running.home / "logs" / "daemon.log").read_text()
-    assert " ERROR " not in log and "Traceback" not in log
-    assert running.stop() == 0
-
-
-def connect(daemon: Daemon, receive_bytes: int = 0) -> socket.socket:
-    host, port = daemon.address.removeprefix("http://").split(":")
-    connection = socket.socket()
-    if receive_bytes:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-    connection.settimeout(30)
-    connection.connect((host, int(port)))
-    return connection
-
-
-def raw(daemon: Daemon, *pieces: bytes) -> bytes:
-    """Return the answer of the port to `pieces`, until it closes the connection or is silent."""
-    with connect(daemon) as connection:
-        answer = b""
-        with suppress(TimeoutError, ConnectionResetError, BrokenPipeError):
-            for piece in pieces:
-                connection.sendall(piece)
-                time.sleep(0.02)
-            connection.settimeout(SILENCE_SECONDS)
-            while part := connection.recv(65536):
-                answer += part
-        return answer
-
-
-def in_pieces(data: bytes) -> list[bytes]:
-    """Return the first 68 KB of `data` in pieces that are read one by one."""
-    return [data[place : place + 4096] for place in range(0, 69_632, 4096)]
-
-
-def statuses(answer: bytes) -> list[int]:
-    return [int(found) for found in STATUS_LINE.findall(answer) if found != b"100"]
-
-
-def memory(daemon: Daemon) -> int:
-    assert daemon.process is not None
-    return int(psutil.Process(daemon.process.pid).memory_info().rss)
 
 
 def test_a_smuggled_request_is_never_answered(daemon: Daemon) -> None:
@@ -222,106 +151,3 @@ class TestNames:
         assert statuses(raw(daemon, head + b"\r\n" + BODY)) == [415]
         right = b"Content-Type: Application/JSON; charset=utf-8\r\n\r\n"
         assert statuses(raw(daemon, head + right + BODY)) == [404]
-
-
-class TestBombs:
-    """Requests that are too large are refused while they arrive, and take no memory of the daemon."""
-
-    @pytest.mark.parametrize(
-        ("head", "unit"),
-        [
-            (GET + b"X: ", b"a" * 65536),
-            (GET, b"X: 12345678\r\n" * 5000),
-            (b"GET /v1/models?", b"a" * 65536),
-            (b"GET /", b"%2e%2e/" * 9000),
-            (CHUNKED + CHUNK + b"0\r\n", b"X: 12345678\r\n" * 5000),
-            (CHUNKED + CHUNK + b"0\r\nX: ", b"a" * 65536),
-        ],
-        ids=["a long header", "many headers", "a long query", "a long path", "many trailers", "a long trailer"],
-    )
-    def test_an_endless_head_gets_431(self, daemon: Daemon, head: bytes, unit: bytes) -> None:
-        before = memory(daemon)
-        with connect(daemon) as connection:
-            sent, answer = len(head), b""
-            with suppress(ConnectionResetError, BrokenPipeError):
-                connection.sendall(head)
-                while sent < 20_000_000:
-                    connection.sendall(unit)
-                    sent += len(unit)
-            with suppress(ConnectionResetError, TimeoutError):
-                connection.settimeout(SILENCE_SECONDS)
-                answer = connection.recv(1000)
-        assert sent < 20_000_000, "the daemon took all of it"
-        assert statuses(answer) in ([431], [])  # a reset can discard the refusal
-        assert memory(daemon) - before < 20e6
-        # A few bytes above the limit leave nothing unread, so that the refusal arrives.
-        assert statuses(raw(daemon, head, *[(unit * 2)[place : place + 4096] for place in range(0, 69_632, 4096)])) == [
-            431
-        ]
-
-    def test_an_endless_trailer_behind_an_early_refusal_gets_no_second_answer(self, daemon: Daemon) -> None:
-        early = CHUNKED.replace(b"application/json", b"text/plain") + CHUNK
-        for trailer in (b"0\r\nX: " + b"a" * 69_632, b"0\r\n" + b"X: 12345678\r\n" * 6000):
-            assert statuses(raw(daemon, early, *in_pieces(trailer))) == [415]
-
-    def test_a_body_without_end_gets_413(self, daemon: Daemon) -> None:
-        before = memory(daemon)
-        for head in (POST + b"Content-Length: 2000000\r\n\r\n", CHUNKED):
-            unit = b"" if head is not CHUNKED else b"10000\r\n" + b" " * 65536 + b"\r\n"
-            assert statuses(raw(daemon, head + unit * 20)) == [413]
-        assert memory(daemon) - before < 20e6
-
-
-class TestSlowClients:
-    def test_connections_with_slow_heads_and_bodies_are_closed_and_others_are_served(self, daemon: Daemon) -> None:
-        before = memory(daemon)
-        heads = [connect(daemon) for _ in range(200)]
-        bodies = [connect(daemon) for _ in range(60)]
-        begun = time.monotonic()
-        try:
-            for connection in heads:
-                connection.sendall(GET)
-            for connection in bodies:
-                connection.sendall(POST + b"Content-Length: 1000\r\n\r\n{")
-            ended: dict[socket.socket, float] = {}
-            while len(ended) < len(heads) + len(bodies) and time.monotonic() - begun < 90:
-                for connection in [*heads, *bodies]:
-                    if connection not in ended and not trickle(connection):
-                        ended[connection] = time.monotonic() - begun
-                assert daemon.get("/health")[0] == 200
-                time.sleep(0.5)
-            assert len(ended) == 260
-            assert all(8 < ended[connection] < 20 for connection in heads)
-            assert all(55 < ended[connection] < 80 for connection in bodies)
-        finally:
-            for connection in [*heads, *bodies]:
-                connection.close()
-        assert memory(daemon) - before < 30e6
-
-    def test_connections_of_clients_that_read_nothing_are_closed(self, daemon: Daemon) -> None:
-        daemon.admin("POST", "/admin/models/load", {"model": TALKER})
-        before = memory(daemon)
-        body = b'{"model":"%s","prompt":"x","max_tokens":30000,"stream":true,"logprobs":5}' % TALKER.encode()
-        readers = []
-        for _ in range(40):
-            readers.append(reader := connect(daemon, receive_bytes=4096))
-            reader.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-        wait_until(lambda: len(daemon.admin("GET", "/admin/requests")) == 40, 20, "all requests are known")
-        wait_until(lambda: not daemon.admin("GET", "/admin/requests"), 90, "all readers are cut")
-        grown = memory(daemon) - before
-        for reader in readers:
-            reader.close()
-        assert grown < 80e6, f"the daemon grew by {grown / 1e6:.0f} MB"
-        assert statuses(raw(daemon, GET + b"\r\n")) == [200]
-
-
-def trickle(connection: socket.socket) -> bool:
-    """Send one byte of a head or a body; return whether the connection is still open."""
-    connection.setblocking(False)
-    try:
-        connection.send(b"X")
-        return connection.recv(100) != b""
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False

@@ -10,7 +10,8 @@ from textual.pilot import Pilot
 from lmx_daemon.settings.schema import Settings
 from lmx_tui.app import LmxApp
 from lmx_tui.widgets.chat.prompt import PromptInput
-from tests.fake_client import FakeClient, answer_of, busy_snapshot
+from tests.fake_client import FakeClient
+from tests.screen_states import answer_of, busy_snapshot
 
 
 class Clock:

@@ -7,7 +7,8 @@ import msgspec
 from lmx_daemon.contract.admin.snapshot import Status
 from lmx_daemon.contract.errors import ProtocolMismatchError, StartupError
 from lmx_tui.app import LmxApp
-from tests.fake_client import FakeClient, busy_snapshot, status
+from tests.fake_client import FakeClient
+from tests.screen_states import busy_snapshot, status
 from tests.tui.conftest import Clock, running, screen_text, until
 
 Make = Callable[..., LmxApp]

@@ -7,7 +7,8 @@ from lmx_daemon.client.conversation import Conversation
 from lmx_daemon.contract.events import Finished
 from lmx_tui.feed import Feed
 from lmx_tui.messages import EventsArrived
-from tests.fake_client import QWEN, FakeClient, answer_of, busy_snapshot
+from tests.fake_client import FakeClient
+from tests.screen_states import QWEN, answer_of, busy_snapshot
 
 
 async def test_events_are_posted_in_batches() -> None:

@@ -7,7 +7,7 @@ import msgspec
 from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.models import Incident
 from lmx_tui.notices import notices
-from tests.fake_client import NOW, QWEN, quiet_snapshot, status
+from tests.screen_states import NOW, QWEN, quiet_snapshot, status
 
 
 def crash(

@@ -12,7 +12,8 @@ from textual.pilot import Pilot
 from lmx_daemon.contract.events import Loading
 from lmx_daemon.settings.schema import Settings, TuiSettings
 from lmx_tui.app import LmxApp
-from tests.fake_client import QWEN, FakeClient, answer_of, quiet_snapshot
+from tests.fake_client import FakeClient
+from tests.screen_states import QWEN, answer_of, quiet_snapshot
 from tests.tui.conftest import Clock, ask, screen_text, settled, until
 
 pytestmark = pytest.mark.snapshot
@@ -49,7 +50,7 @@ def _reproducible(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def client() -> FakeClient:
-    from tests.fake_client import busy_snapshot
+    from tests.screen_states import busy_snapshot
 
     return FakeClient(busy_snapshot(), answer_of(ANSWER, reasoning=THOUGHT))
 

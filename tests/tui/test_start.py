@@ -15,7 +15,8 @@ def test_first_paint_imports_no_heavy_module() -> None:
 import asyncio, sys
 from lmx_daemon.settings.schema import Settings
 from lmx_tui.app import LmxApp
-from tests.fake_client import FakeClient, busy_snapshot
+from tests.fake_client import FakeClient
+from tests.screen_states import busy_snapshot
 async def main():
     async with LmxApp(FakeClient(busy_snapshot()), Settings()).run_test() as pilot:
         await pilot.pause()

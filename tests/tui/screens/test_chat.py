@@ -12,7 +12,8 @@ from lmx_tui import app as app_module
 from lmx_tui import clipboard
 from lmx_tui.app import LmxApp
 from lmx_tui.widgets.chat.prompt import PromptInput
-from tests.fake_client import QWEN, FakeClient, answer_of
+from tests.fake_client import FakeClient
+from tests.screen_states import QWEN, answer_of
 from tests.tui.conftest import Clock, ask, running, screen_text, settled, until
 
 Make = Callable[..., LmxApp]

@@ -7,7 +7,8 @@ from textual.pilot import Pilot
 
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import Pick
-from tests.fake_client import NOW, QWEN, FakeClient, quiet_snapshot
+from tests.fake_client import FakeClient
+from tests.screen_states import NOW, QWEN, quiet_snapshot
 from tests.tui.conftest import Clock, ask, running, screen_text, settled, until
 
 Make = Callable[..., LmxApp]

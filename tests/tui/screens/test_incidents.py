@@ -7,7 +7,8 @@ from lmx_daemon.contract.errors import OutOfMemoryError
 from lmx_daemon.contract.models import Incident
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.incidents import IncidentsDialog
-from tests.fake_client import NOW, QWEN, FakeClient, busy_snapshot, quiet_snapshot, status
+from tests.fake_client import FakeClient
+from tests.screen_states import NOW, QWEN, busy_snapshot, quiet_snapshot, status
 from tests.tui.conftest import running, screen_text, settled, until
 
 Make = Callable[..., LmxApp]

@@ -10,7 +10,8 @@ from lmx_daemon.contract.models import Instance
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import Confirm, Pick
 from lmx_tui.widgets.frame.table import Table
-from tests.fake_client import QWEN, FakeClient, busy_snapshot, quiet_snapshot
+from tests.fake_client import FakeClient
+from tests.screen_states import QWEN, busy_snapshot, quiet_snapshot
 from tests.tui.conftest import running, screen_text, settled, until
 
 Make = Callable[..., LmxApp]

@@ -9,7 +9,8 @@ from lmx_daemon.contract.models import Instance
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import Confirm
 from lmx_tui.widgets.frame.table import Table
-from tests.fake_client import NOW, QWEN, FakeClient, quiet_snapshot, with_requests
+from tests.fake_client import FakeClient
+from tests.screen_states import NOW, QWEN, quiet_snapshot, with_requests
 from tests.tui.conftest import running, screen_text, settled, until
 
 Make = Callable[..., LmxApp]

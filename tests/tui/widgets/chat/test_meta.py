@@ -3,7 +3,7 @@
 from lmx_daemon.client.conversation import ChatAnswer
 from lmx_daemon.contract.events import Loading, Started
 from lmx_tui.widgets.chat.meta import meta_line
-from tests.fake_client import QWEN, answer_of
+from tests.screen_states import QWEN, answer_of
 
 
 def test_context_meter_is_always_shown() -> None:

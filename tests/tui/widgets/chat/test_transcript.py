@@ -13,7 +13,8 @@ from lmx_tui.widgets.chat.message_view import MessageView
 from lmx_tui.widgets.chat.prompt import PromptInput
 from lmx_tui.widgets.chat.transcript import THINKING_LINES, ThinkingView, Transcript, end_line
 from lmx_tui.widgets.monitor.requests import request_note
-from tests.fake_client import QWEN, FakeClient, answer_of, finished
+from tests.fake_client import FakeClient
+from tests.screen_states import QWEN, answer_of, finished
 from tests.tui.conftest import ask, running, screen_text, settled, until
 
 Make = Callable[..., LmxApp]

@@ -11,7 +11,8 @@ from lmx_daemon.contract.errors import ErrorBody
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import AskText
 from lmx_tui.widgets.models.downloads import in_order, pull_words
-from tests.fake_client import GB, FakeClient, busy_snapshot
+from tests.fake_client import FakeClient
+from tests.screen_states import GB, busy_snapshot
 from tests.tui.conftest import running, screen_text, settled, until
 
 Make = Callable[..., LmxApp]

@@ -8,7 +8,7 @@ import pytest
 from lmx_daemon.contract.models import Instance, Model
 from lmx_tui.widgets.models.model_rows import expiry, ordered, short_state
 from lmx_tui.widgets.monitor.requests import instance_rows
-from tests.fake_client import QWEN, busy_snapshot
+from tests.screen_states import QWEN, busy_snapshot
 
 
 def test_models_are_sorted_by_their_displayed_names() -> None:

@@ -1,7 +1,7 @@
 """Rows, notes and the cursor of the request table."""
 
 from lmx_tui.widgets.monitor.requests import cursor_after
-from tests.fake_client import with_requests
+from tests.screen_states import with_requests
 
 
 def test_cursor_follows_the_latest_ended_request() -> None:
