@@ -105,7 +105,7 @@ class _AnswerWriter:
         """Whether content has been written."""
 
     def write(self, event: Event) -> None:
-        """Write what one event adds. Raises the error of a Failed event."""
+        """Write the text of one event. Raises the error of a Failed event."""
         match event:
             case Loading(model=model, fraction=fraction, stage=stage):
                 words = f"loading {model}" + (f": {stage}" if stage else "")

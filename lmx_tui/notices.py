@@ -14,7 +14,7 @@ MAX_SEPARATE = 3
 
 
 def notices(before: Snapshot | None, after: Snapshot, shown: Collection[str]) -> Iterator[Notified]:
-    """Yield the toasts for what happened between two snapshots.
+    """Yield the toasts for the changes between two snapshots.
 
     `shown` contains messages of errors that were already shown; incidents with the same message are left out.
     """

@@ -26,7 +26,7 @@ ADMIN_BODY_BYTES = 256 * 1024 * 1024
 
 
 def public_app_of(parts: Parts, settings: Callable[[], ServerSettings], address: str) -> AsgiApp:
-    """Return what the public port of the daemon serves."""
+    """Return the app of the public port with the dialects of the daemon."""
     management = ModelManagement(parts.pool, parts.library, parts.pulls)
     answers = StoredAnswers(AnswerStore(parts.home.answers, lambda: answer_limits(settings())))
     return public_app(parts.pool, parts.catalog, parts.bodies, management, answers, settings, address)
@@ -47,7 +47,7 @@ def public_app(
     address: str,
     dialects: Dialects | None = None,
 ) -> AsgiApp:
-    """Return what the public port serves: `dialects`, by default those of the registry."""
+    """Return the app of the public port for `dialects`, by default those of the registry."""
     dialects = dialects or public_dialects()
     dependencies = {
         "service": provide(ModelService(pool, catalog, bodies)),
@@ -60,7 +60,7 @@ def public_app(
 
 
 def admin_app(parts: Parts) -> AsgiApp:
-    """Return what the admin socket serves."""
+    """Return the app of the admin socket."""
     dialects = Dialects([Admin()])
     return AdminGuard(_litestar(dialects, parts.dependencies(), ADMIN_BODY_BYTES), dialects)
 

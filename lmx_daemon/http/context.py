@@ -14,7 +14,7 @@ KEY = "lmx_context"
 
 
 class RequestContext(msgspec.Struct, frozen=True):
-    """What the guard found out about a request."""
+    """Facts that the guard has established about a request."""
 
     id: str
     """The client's own request id where it has a valid form, else a new one."""

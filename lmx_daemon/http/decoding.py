@@ -1,4 +1,4 @@
-"""What a request carries, as values: its JSON body as a struct, with errors that name the field."""
+"""Decoding of a request's JSON body to a struct, with errors that name the field."""
 
 import re
 from typing import TypeVar

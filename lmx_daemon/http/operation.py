@@ -11,7 +11,7 @@ class Operation:
 
     method: Literal["get", "post", "delete"]
     path: str
-    """As OpenAPI writes it, with parameters in braces."""
+    """Path in OpenAPI's form, with parameters in braces."""
     name: str
     """Unique in the document; generated clients use it as the name of a function."""
     summary: str

@@ -19,7 +19,7 @@ from lmx_daemon.settings.paths import Home
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """One of each. A field's name is the name of the argument by which a route of the admin socket receives it."""
+    """Parts of the daemon. A route of the admin socket receives a part by an argument with the name of its field."""
 
     pool: Pool
     catalog: Catalog
@@ -32,7 +32,7 @@ class Parts:
     stop: Callable[[], None]
 
     def dependencies(self) -> dict[str, Provide]:
-        """Return what Litestar injects into the routes of the admin socket."""
+        """Return the dependencies that Litestar injects into the routes of the admin socket."""
         parts = {field.name: provide(getattr(self, field.name)) for field in fields(self)}
         return parts | {"service": provide(ModelService(self.pool, self.catalog, self.bodies))}
 

@@ -1,4 +1,4 @@
-"""What the routes of a dialect may do with models: list them, find one, and have a request answered."""
+"""The service that dialects use: listing and look-up of models, and answers to requests."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
@@ -23,13 +23,13 @@ LOAD_STATES = {"ready": "loaded", "starting": "loading", "loading": "loading"}
 
 
 class ModelService:
-    """The only part of the daemon that a dialect uses."""
+    """Access of a dialect to models and answers."""
 
     def __init__(self, pool: Pool, catalog: Catalog, bodies: BodyReader) -> None:
         self._pool, self._catalog, self._bodies = pool, catalog, bodies
 
     async def read(self, request: AnyRequest, kind: type[B], translate: Callable[[B], R]) -> tuple[B, R]:
-        """Return the request's body as `kind`, and what `translate` makes of it. Raise RequestError for a bad body.
+        """Return the request's body as `kind`, and its translation by `translate`. Raise RequestError for a bad body.
 
         Decoding and translation of a large body run in a thread.
         """
@@ -77,7 +77,7 @@ class ModelService:
         return model, self._states().get(model.id, "not-loaded")
 
     def instances(self) -> list[Instance]:
-        """Return the models in memory, or on their way there or out."""
+        """Return the instances that are in memory, being loaded or being unloaded."""
         return self._pool.instances()
 
     def health(self) -> Health:

@@ -1,6 +1,6 @@
-"""A model's events to an HTTP answer: when the headers are sent, what keeps a stream alive, and disconnects.
+"""Conversion of a request's events to an HTTP answer: the moment of the headers, keep-alive of streams, disconnects.
 
-It is the same for every dialect; the dialect and its encoder give the bytes.
+It is the same for every dialect. The dialect and its encoder produce the bytes.
 """
 
 import asyncio
@@ -88,7 +88,7 @@ async def stream_of(
 ) -> AsyncIterator[bytes]:
     """Yield the stream's bytes, all that are ready in one piece. Closing the iterator early cancels the request.
 
-    `opening` holds events that were taken before; an empty list gives a sign of life at once.
+    `opening` holds events that were taken before; for an empty list, keep-alive bytes are sent at once.
     """
     seen: list[Event] = []
     """All events, collected only for a `finish` that reads them."""
@@ -122,7 +122,7 @@ def encode(encoder: AnswerEncoder, events: list[Event]) -> bytes:
 
 
 def idle_bytes(dialect: Dialect, events: list[Event], silent: float = math.inf) -> bytes:
-    """Return what a stream gets for `events` without output: progress, or a sign of life.
+    """Return the bytes of a stream for `events` without output: progress, or keep-alive.
 
     `silent` is the number of seconds since the last write. It limits how often progress of a prefill is reported.
     """
@@ -148,7 +148,7 @@ async def all_events(active: ActiveRequest) -> list[Event]:
 async def unless_disconnected(request: AnyRequest, work: Awaitable[T]) -> T:
     """Return the result of `work`. Cancel it and raise CancelledError if the client disconnects before.
 
-    The framework notices a disconnect only while it writes.
+    The framework detects a disconnect only while it writes.
     """
     task = asyncio.ensure_future(work)
     left = asyncio.ensure_future(disconnected(request))

@@ -22,7 +22,7 @@ class LayerCache:
     fixed: int = 0
     """Elements that do not depend on the length."""
     floats: int = 0
-    """As `fixed`, with 32 bits each whatever the type of the model."""
+    """Numbers as in `fixed`, with 32 bits each for every type of the model."""
 
 
 class ModelConfig:

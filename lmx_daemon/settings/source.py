@@ -22,7 +22,7 @@ class SettingsSource:
     """The settings in force. `check` raises an LmxError for a combination that must not take effect."""
 
     def __init__(self, current: Settings, check: Callable[[Settings], None] = lambda settings: None) -> None:
-        """Raise what `check` raises for the first settings."""
+        """Raise the error of `check` for the first settings."""
         check(current)
         self._current = current
         self._check = check

@@ -26,7 +26,7 @@ class Spread(Frozen, frozen=True):
 
 
 class Measurement(Frozen, frozen=True):
-    """What one test gave on one server: of one round, or the medians over its rounds (the counts are sums)."""
+    """Figures of one test on one server: of one round, or medians over its rounds; counts are sums."""
 
     requests: int
     errors: int = 0
@@ -79,7 +79,7 @@ class Target(Frozen, frozen=True):
 
 
 class ClientMachine(Frozen, frozen=True):
-    """Where the client ran; the servers too where their address is a loopback one."""
+    """Machine of the client, and of servers with a loopback address."""
 
     system: str
     processor: str
@@ -101,7 +101,7 @@ class Report(Frozen, frozen=True):
     seed: int = 0
     temperature: float = 0.0
     notes: tuple[str, ...] = ()
-    """What was left out, and why."""
+    """Omitted workloads, each with its reason."""
     format: int = FORMAT
 
 

@@ -1,4 +1,4 @@
-"""What a principal allows."""
+"""Permissions of a principal."""
 
 import pytest
 

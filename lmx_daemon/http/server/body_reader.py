@@ -76,11 +76,11 @@ class BodyReader:
         self._taken += size
 
     def give(self, size: int) -> None:
-        """Return what was taken."""
+        """Release the counted bytes."""
         self._taken -= size
 
     async def decoded(self, request: "Request[Any, Any, Any]", kind: type[T], then: Callable[[T], R]) -> R:
-        """Return what `then` makes of the request's body; both run in a thread for a body that is not small.
+        """Return the result of `then` for the decoded body. Both run in a thread unless the body is small.
 
         Raise RequestError that names the field, and any error of `then`.
         """

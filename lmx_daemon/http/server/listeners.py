@@ -43,7 +43,7 @@ def bind_public(host: str, port: int) -> list[socket.socket]:
 
 
 def addresses_of(host: str) -> Sequence[str]:
-    """Return what to bind for a host of the settings."""
+    """Return the addresses to bind for a host of the settings."""
     if host in ("localhost", *LOOPBACK):
         first = host if host in LOOPBACK else LOOPBACK[0]
         return (first, *(other for other in LOOPBACK if other != first))

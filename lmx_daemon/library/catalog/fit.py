@@ -25,7 +25,7 @@ class MachineCapacity:
     fit: Callable[[int], Fit]
     """Returns whether a number of bytes fits beside the loaded models."""
     measured: Callable[[Model], Measured | None] = lambda model: None
-    """Returns what earlier loads of a model have measured."""
+    """Returns the measurements of earlier loads of a model."""
 
     def plan(self, model: Model) -> MemoryPlan:
         """Return the memory plan of a load of an installed model. Blocking."""

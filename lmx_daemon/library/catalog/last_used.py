@@ -17,7 +17,7 @@ class LastUsed:
         self._at = read_state(file, json_of(dict[str, float]), loss="the times of last use are lost") or {}
 
     def note(self, identity: str) -> None:
-        """Note that a model is used now."""
+        """Record that a model is used now."""
         self._at[identity] = time.time()
         self._changed = True
 

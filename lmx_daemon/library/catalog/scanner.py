@@ -30,12 +30,12 @@ class Scan:
         self.progressed_at = time.monotonic()
 
     def enter(self, root: Hashable) -> None:
-        """Note that the scan now reads `root`."""
+        """Record that the scan now reads `root`."""
         self.root = root
         self.progress()
 
     def progress(self) -> None:
-        """Note that the scan makes progress."""
+        """Record that the scan makes progress."""
         self.progressed_at = time.monotonic()
 
 

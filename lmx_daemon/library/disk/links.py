@@ -113,7 +113,7 @@ def reached(holder: LinkHolder) -> set[Identity]:
 
 
 def reached_from(holders: Iterable[LinkHolder]) -> set[Identity]:
-    """Return what the links of all holders lead to. Raises DiskError."""
+    """Return the targets of the links of all holders. Raises DiskError."""
     return set[Identity]().union(*map(reached, holders))
 
 

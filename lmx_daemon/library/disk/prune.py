@@ -147,7 +147,7 @@ def _leftovers(
 
 
 def remove(removals: Iterable[Removal]) -> int:
-    """Delete what `prunable` returned, and return the freed bytes. A file that was replaced since is kept."""
+    """Delete the result of `prunable`, and return the freed bytes. A file that was replaced since is kept."""
     freed, total = FreedBytes(), 0
     for removal in removals:
         if removal.what == "unnamed revision":

@@ -31,7 +31,7 @@ from lmx_daemon.storage.state import json_of, read_state
 NOTE = "note.json"
 CONTENT = "content"
 LEFT = "left"
-"""What was at the place of a model when it was restored."""
+"""Folder that was in the place of a model when it was restored."""
 
 
 class TrashNote(Frozen, frozen=True):

@@ -42,26 +42,26 @@ class PullProgress:
     # ---- for the threads ----
 
     def resolved(self) -> None:
-        """Note that the manifest is known."""
+        """Record that the manifest is known."""
         with self._lock:
             self._resolving = False
             self._moved_at = self._clock()
             self._samples = deque([(self._moved_at, self._received)])
 
     def waits(self, note: str | None) -> None:
-        """Note that the pull waits for another process, with the reason; None ends the wait."""
+        """Record that the pull waits for another process, with the reason; None ends the wait."""
         with self._lock:
             self._waiting, self._note = note is not None, note
             self._moved_at = self._clock()
 
     def begins(self, path: str, activity: FileActivity) -> None:
-        """Note what happens to a file now."""
+        """Record the current work on a file."""
         with self._lock:
             self._activities[path] = activity
             self._file = path
 
     def ends(self, path: str, *, verified: bool) -> None:
-        """Note that the work on a file has ended."""
+        """Record that the work on a file has ended."""
         with self._lock:
             self._activities.pop(path, None)
             self._files_done += verified
@@ -102,7 +102,7 @@ class PullProgress:
             self._done -= count
 
     def retries(self, path: str, reason: str) -> None:
-        """Note another attempt, for a file or (with an empty path) for the manifest."""
+        """Record another attempt, for a file or (with an empty path) for the manifest."""
         with self._lock:
             self._retries += 1
             self._note = reason

@@ -140,7 +140,7 @@ def in_order(records: Iterable[PullRecord]) -> list[PullRecord]:
 
 
 def download_of(record: PullRecord) -> Download:
-    """Return what is known about a pull without its progress."""
+    """Return the state of a pull without its progress."""
     return Download(
         id=record.id,
         repo=record.repo,

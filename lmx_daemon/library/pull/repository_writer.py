@@ -96,7 +96,7 @@ class RepositoryWriter:
             self._write_ref(manifest.revision or "main", manifest.commit)
 
     def discard(self, files: Iterable[ManifestFile], since: float) -> int:
-        """Delete what a cancelled pull has fetched after the time `since`, and return the freed bytes.
+        """Delete the files that a cancelled pull has fetched after the time `since`, and return the freed bytes.
 
         A file that a snapshot of any repository leads to is kept. Raises OSError, DiskError.
         """

@@ -100,7 +100,7 @@ class PullRunner:
         return identity in self.running
 
     def expect(self, identity: str, token: str | None = None) -> None:
-        """Note that a user waits for the first result of a pull, and the token to use for it."""
+        """Record that a user waits for the first result of a pull, and the token for it."""
         if token:
             self._tokens[identity] = token
         self._awaited.add(identity)
@@ -121,7 +121,7 @@ class PullRunner:
             await asyncio.wait([active.task], timeout=NUDGE_SECONDS)
 
     async def discard(self, record: PullRecord) -> None:
-        """Delete what a cancelled pull has fetched, and its record on the disk. In memory it stays in the list."""
+        """Delete the fetched files of a cancelled pull, and its record on the disk. In memory it stays in the list."""
         if record.manifest is not None:
             freed = await asyncio.to_thread(self._discard_files, record)
             LOGGER.info("%s: %d bytes deleted", record.repo, freed)

@@ -57,7 +57,7 @@ class HashProgress:
 
 
 def expected_files(model: Model, manifest: Manifest | None) -> ExpectedFiles:
-    """Return what a model's files must be.
+    """Return the expected files of a model.
 
     Without a manifest, the blob names of the cache count: they are the hashes of files that another program pulled.
     """
@@ -172,7 +172,7 @@ class _FileCheck:
 
 
 def _entry_from_blob(folder: Path, path: str) -> ManifestFile | None:
-    """Return what the cache's link states about a file: its blob is named by its hash."""
+    """Return the hash of a file by its link in the cache, whose target is named by the hash."""
     try:
         name = Path(os.readlink(folder / path)).name
     except OSError:

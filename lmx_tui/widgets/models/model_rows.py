@@ -106,7 +106,7 @@ def newer_count(snapshot: Snapshot) -> int:
 
 
 def update_words(model: Model, instance: Instance | None) -> str:
-    """Return what an update of a model would do, for the confirmation."""
+    """Return the effect of an update of a model, for the confirmation."""
     here, there = (one_line(commit[:12]) for commit in (model.revision or UNKNOWN, model.newer or UNKNOWN))
     words = f"From {here} to {there}. Only files that differ are fetched, at most about {size(model.size or None)}. "
     words += "This version stays until the new one is verified."

@@ -92,7 +92,7 @@ def cursor_after(selected: str | None, before: Snapshot | None, after: Snapshot)
 
 
 def request_note(row: RequestRow | None, instance: Instance | None) -> str:
-    """Return what no column shows: the error, the load of the model, or the cached share and the miss reason."""
+    """Return details without a column: the error, the load of the model, or the cached share and the miss reason."""
     if row is None:
         return ""
     if row.error is not None:

@@ -58,7 +58,7 @@ class FailedRows:
 
 @dataclass
 class StepResult:
-    """What one step of the batch produced."""
+    """Results of one step of the batch."""
 
     prompts: list[PrefillProgress] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)

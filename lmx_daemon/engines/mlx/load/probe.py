@@ -54,7 +54,7 @@ class ModelAbilities:
 
 
 def probe_model(model: Any, on_progress: Callable[[], None] = lambda: None) -> ModelAbilities:
-    """Return what the model is able to do. Raises any exception that it raises for a plain prompt.
+    """Return the abilities of the model. Raises any exception that the model raises for a plain prompt.
 
     Each call reads all weights and may take long: a call tests several abilities, and each reports progress.
     """

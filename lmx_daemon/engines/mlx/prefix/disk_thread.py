@@ -66,7 +66,7 @@ class DiskThread:
         self._buffer = ReadBuffer()
         self._busy = True
         self._ending = self._closing = False
-        """No more reading ahead; no more work at all."""
+        """Whether reading ahead has to end, and whether all work has to end."""
         self._total = self._unseen = 0
         """Bytes of all models (at the last scan, plus those written since); bytes written since the last scan."""
         self._write_failure_reported = False

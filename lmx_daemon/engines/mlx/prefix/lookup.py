@@ -12,7 +12,7 @@ from lmx_daemon.engines.mlx.prefix.disk_read import DiskRead
 
 @dataclass(frozen=True)
 class PrefixStart:
-    """What a request starts with."""
+    """Stored prefix with which a request starts."""
 
     hit: PrefixHit | None
     checkpoints: tuple[int, ...] = ()

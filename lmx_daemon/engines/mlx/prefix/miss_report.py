@@ -82,7 +82,7 @@ def common_length(a: TokenArray, b: TokenArray) -> int:
 
 
 def difference(was: str, now: str, position: int, think: str | None) -> str:
-    """Return what seems to have changed, judged by the text around the first difference."""
+    """Return the probable change, judged by the text around the first difference."""
     if CLOCK.search(was) and CLOCK.search(now):
         return "a time or date in the prompt changed"
     if think and (think in was) != (think in now):

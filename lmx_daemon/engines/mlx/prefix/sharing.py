@@ -89,7 +89,7 @@ class PrefixSharing:
         return not self._follow(lookup, rows)
 
     def start(self, lookup: PrefixLookup | None) -> PrefixStart:
-        """Return what the request starts with. Call once, when the request starts."""
+        """Return the stored prefix for the request. Call once, when the request starts."""
         if lookup is None:
             return PrefixStart(None)
         hit = self.find(lookup.namespace, lookup.tokens)
@@ -106,7 +106,7 @@ class PrefixSharing:
             self._rows[row] = SharedRow(row, lookup, found.cached, set(found.checkpoints))
 
     def advance(self, row: int, held: int, cache: list[Any] | None) -> None:
-        """Note that `row` holds `held` tokens of its prompt; `cache` is set at a checkpoint, and is stored."""
+        """Record that `row` holds `held` tokens of its prompt; `cache` is set at a checkpoint, and is stored."""
         shared = self._rows.get(row)
         if shared is not None:
             if cache is not None:
@@ -122,12 +122,12 @@ class PrefixSharing:
         self._or_clear(lambda: self.prefixes.store(namespace, tokens, cache), None)
 
     def store_running(self, row: int, lookup: PrefixLookup | None, rows: RunningRows) -> None:
-        """Store what a row has computed before it is removed: the request may be repeated."""
+        """Store the computed tokens of a row before it is removed, since the client may repeat the request."""
         if lookup is not None and self._trimmable() and (taken := rows.extract(row)) is not None:
             self.store(lookup.namespace, *taken)
 
     def prompt_done(self, row: int) -> None:
-        """Note that `row` has computed all of its prompt."""
+        """Record that `row` has computed all of its prompt."""
         if (shared := self._rows.get(row)) is not None:
             shared.held = len(shared.lookup.tokens)
 
@@ -169,7 +169,7 @@ class PrefixSharing:
             self._disk.read_ahead(self.prefixes.root_key(""), min(AHEAD_BYTES, self.prefixes.max_bytes // AHEAD_PART))
 
     def close(self, seconds: float) -> None:
-        """Write what is stored to disk, within `seconds`."""
+        """Write queued blocks to disk, within `seconds`."""
         self._or_clear(lambda: self.prefixes.publish(everything=True), None)
         if self._disk is not None:
             self._disk.close(seconds)

@@ -77,7 +77,7 @@ class RequestQueue:
         return None
 
     def reservation(self, request: EngineRequest) -> Reservation:
-        """Return what a request reserves: its prompt, and as long an answer as it asks for and memory allows."""
+        """Return the reservation of a request: its prompt, and an answer as long as it requests and memory allows."""
         generate, prompt = request.generate, len(request.prepared.tokens)
         room = self._admission.longest(generate.choices, self._context) - prompt
         return Reservation(prompt, max(1, min(generate.max_tokens or room, room)), generate.choices)

@@ -266,7 +266,7 @@ class Scheduler:
         self._emit(self._closed(event))
 
     def _closed(self, event: Event) -> Event:
-        """Release what is reserved for the request of a terminal event, and return the event."""
+        """Release the reservation of the request of a terminal event, and return the event."""
         self._counters.submissions.closed(event.id)
         self._queue.close(event.id)
         return event

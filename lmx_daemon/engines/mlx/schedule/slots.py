@@ -138,7 +138,7 @@ class BatchSlots:
             self._running.pop(request.id, None)
 
     def save(self, request: EngineRequest) -> None:
-        """Store what a request has computed before it is removed, since the client may send it again."""
+        """Store the computed tokens of a request before it is removed, since the client may send it again."""
         if request.rows:
             self._prefixes.store_running(next(iter(request.rows)), request.lookup, self._batch)
 

@@ -50,7 +50,7 @@ class PromptThread:
                 self._prepare(self._current)
 
     def progress(self, seconds: float) -> None:
-        """Note progress of the current prompt, whose next part may take `seconds`.
+        """Record progress of the current prompt, whose next part may take `seconds`.
 
         Raises PromptAbandoned if the request has ended.
         """

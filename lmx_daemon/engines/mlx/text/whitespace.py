@@ -37,7 +37,7 @@ class TextChannel:
         return text
 
     def interrupt(self) -> None:
-        """Note an interruption at this place of the answer."""
+        """Record an interruption at this position of the answer."""
         self._gap, self._run = max(self._gap, self._run, key=len), ""
         self._cut = True
 

@@ -127,7 +127,7 @@ class V1Reasoning(LmStudioAnswer, frozen=True, kw_only=True):
 
 
 class V1Capabilities(LmStudioAnswer, frozen=True, kw_only=True):
-    """What a model can do."""
+    """Capabilities of a model."""
 
     vision: bool
     trained_for_tool_use: bool

@@ -37,7 +37,7 @@ DOWNLOAD_STATES = {"paused": "paused", "done": "completed", "failed": "failed", 
 
 @get("/lmstudio-greeting")
 async def greeting() -> dict[str, bool]:
-    """Return what LM Studio's programs look for before they talk to a server."""
+    """Return the greeting by which LM Studio's programs recognise a server."""
     return {"lmstudio": True}
 
 

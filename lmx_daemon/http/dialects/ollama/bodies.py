@@ -72,7 +72,7 @@ class OllamaBody(msgspec.Struct, frozen=True, kw_only=True):
 
 class OllamaChatBody(OllamaBody, frozen=True, kw_only=True):
     messages: Annotated[list[OllamaMessage], msgspec.Meta(max_length=MAX_MESSAGES)] = []
-    """No messages load the model."""
+    """Messages; an empty list only loads the model."""
     tools: Annotated[list[OllamaTool], msgspec.Meta(max_length=MAX_TOOLS)] | None = None
 
 
@@ -84,7 +84,7 @@ class OllamaGenerateBody(OllamaBody, frozen=True, kw_only=True):
     raw: bool | None = None
     images: Annotated[list[str], msgspec.Meta(max_length=MAX_IMAGES)] | None = None
     context: list[int] | None = None
-    """What an earlier answer returned as `context`: the conversation so far."""
+    """Value of `context` in an earlier answer: the conversation so far."""
 
 
 class OllamaNamedBody(msgspec.Struct, frozen=True):

@@ -91,7 +91,7 @@ async def copy() -> None:
 
 @post(["/api/push", "/api/create", "/api/me", "/api/signin", "/api/signout"])
 async def not_served(request: AnyRequest) -> None:
-    """Refuse what belongs to Ollama's registry or to GGUF files."""
+    """Refuse routes that need Ollama's registry or GGUF files."""
     raise NotServedError(f"{request.scope['path']} is not served by lmx")
 
 

@@ -77,11 +77,11 @@ class AssistantMessage(Answer, frozen=True, kw_only=True):
     reasoning_content: str | UnsetType = UNSET
     tool_calls: list[ChatToolCall] | UnsetType = UNSET
     function_call: FunctionCall | UnsetType = UNSET
-    """In place of `tool_calls` if the request has `functions`."""
+    """Replaces `tool_calls` if the request has `functions`."""
 
 
 class MessageDelta(Answer, frozen=True, kw_only=True):
-    """What a chunk adds to the message of its choice."""
+    """Part of a message that a chunk adds to its choice."""
 
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType = UNSET
@@ -100,7 +100,7 @@ class ChatChoice(Answer, frozen=True, kw_only=True):
 
 
 class ChatChunkChoice(Answer, frozen=True, kw_only=True):
-    """What a chunk adds to one of the answers. The last one has the reason of its end."""
+    """Part of one choice in a chunk. The last part has the finish reason."""
 
     index: int
     delta: MessageDelta

@@ -102,7 +102,7 @@ class OpenAIEncoder(ABC):
 
     @abstractmethod
     def _choice(self, delta: Delta) -> dict[str, Any]:
-        """Return what one event adds to its choice."""
+        """Return the part that one event adds to its choice."""
 
     @abstractmethod
     def _end(self, index: int, reason: str) -> dict[str, Any]:

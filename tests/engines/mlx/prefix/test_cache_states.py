@@ -76,7 +76,7 @@ class Machine(RuleBasedStateMachine):
         self.folder = self.root / MARK
         self.warnings: list[str] = []
         self.spoiled = False
-        """Note that other processes damaged or deleted files; a tier that does not notice does not write them again."""
+        """Whether other processes have damaged or deleted files; the tier rewrites them only after it has read them."""
         self.asked: list[tuple[str, list[int]]] = [("", [0] * 200), ("other", []), ("", [])]
         self.failed: list[str] = []
         self.arrivals: list[PrefixLookup] = []

@@ -96,7 +96,7 @@ def test_answers_are_the_same_with_every_kind_of_reuse(architecture: str, folder
 
 
 def test_the_second_conversation_reuses_the_system_prompt(folder: Path) -> None:
-    """If caches cannot be cut, the end of the system's text is a checkpoint."""
+    """Check that the end of the system's text is a checkpoint if caches cannot be cut."""
     with WorkerProcess() as worker:
         assert isinstance(worker.load(model_of("mamba", folder)), Loaded)
         found = []
