@@ -19,8 +19,8 @@ from lmx_daemon.contract.admin.protocol import REQUEST_ID_HEADER
 from lmx_daemon.contract.admin.snapshot import Status
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.models import GUIDE
+from lmx_daemon.settings.config_file import read_settings
 from lmx_daemon.settings.paths import Home
-from lmx_daemon.settings.reading import read_settings
 
 ANSWER_SECONDS = 120.0
 

@@ -42,9 +42,9 @@ from lmx_daemon.residency.placement import Decision, Fits, Refused, Waits
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.residency.programs import program_of
 from lmx_daemon.residency.worker import Worker
+from lmx_daemon.settings.config_file import read_settings
 from lmx_daemon.settings.memory_limit import MemoryLimit
 from lmx_daemon.settings.paths import Home
-from lmx_daemon.settings.reading import read_settings
 from lmx_daemon.settings.schema import Settings
 from lmx_daemon.settings.source import SettingsSource
 from lmx_daemon.shutdown import disk_threads, end_threads, tidy

@@ -145,8 +145,8 @@ async def _own(chosen: _ServerOptions) -> "ServerUnderTest":
     import os
 
     from lmx_cli.bench.own import own_server
+    from lmx_daemon.settings.config_file import read_settings
     from lmx_daemon.settings.paths import Home
-    from lmx_daemon.settings.reading import read_settings
 
     home = Home.from_environment()
     key = chosen.key or os.environ.get("LMX_API_KEY") or read_settings(home).server.api_key

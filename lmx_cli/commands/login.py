@@ -63,8 +63,8 @@ def _login(output: Output) -> int:
 
 def _hub() -> str:
     """Return the endpoint, and set it in the environment before huggingface_hub is imported."""
+    from lmx_daemon.settings.config_file import read_settings
     from lmx_daemon.settings.paths import Home
-    from lmx_daemon.settings.reading import read_settings
 
     if not os.environ.get("HF_ENDPOINT"):
         os.environ["HF_ENDPOINT"] = read_settings(Home.from_environment()).library.endpoint or DEFAULT_ENDPOINT

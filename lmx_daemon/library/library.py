@@ -27,7 +27,7 @@ from lmx_daemon.contract.text import encodable, valid_text
 from lmx_daemon.contract.units import size
 from lmx_daemon.library.catalog.describe import template
 from lmx_daemon.library.catalog.fit import MachineCapacity
-from lmx_daemon.library.catalog.registry import ModelRegistry
+from lmx_daemon.library.catalog.model_registry import ModelRegistry
 from lmx_daemon.library.disk import imports
 from lmx_daemon.library.disk.cached_repository import read_repository
 from lmx_daemon.library.disk.disk_errors import disk_error

@@ -1,4 +1,4 @@
-"""The cache size of one sequence, computed from config.json: the rule of layers.py for each architecture.
+"""The cache size of one sequence, computed from config.json: the rule of layer_caches.py for each architecture.
 
 Names of architectures are those of mlx-lm, and a rule describes the caches of mlx-lm. Pure; no files and no MLX.
 """
@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmx_daemon.contract.worker.cache_shape import CacheShape, Growing
-from lmx_daemon.memory import layers
-from lmx_daemon.memory.layers import ModelConfig, Rule
+from lmx_daemon.memory import layer_caches
+from lmx_daemon.memory.layer_caches import ModelConfig, Rule
 
 FLOAT32 = 4
 
@@ -17,7 +17,7 @@ FLOAT32 = 4
 def cache_shape(config: Mapping[str, Any], element: int) -> CacheShape | None:
     """Return the cache size with `element` bytes per number, or None if the config is incomplete."""
     name, text = language_part(config)
-    rule = RULES.get(name, layers.same(layers.attention))
+    rule = RULES.get(name, layer_caches.same(layer_caches.attention))
     try:
         kept = rule(ModelConfig(text))
     except (KeyError, TypeError, ValueError, ZeroDivisionError, IndexError):
@@ -56,27 +56,29 @@ PLAIN = frozenset((
 """Architectures of mlx-lm in which every layer keeps keys and values of all tokens."""
 
 RULES: Mapping[str, Rule] = {
-    **dict.fromkeys(("llama", "ministral3", "laguna", "mellum", "afmoe"), layers.by_layer_types),
-    **dict.fromkeys(("deepseek_v3", "glm4_moe_lite", "mistral4", "kimi_k25"), layers.same(layers.latent)),
-    **dict.fromkeys(("deepseek_v2", "minicpm3"), layers.same(layers.expanded_latent)),
-    **dict.fromkeys(("deepseek_v32", "glm_moe_dsa"), layers.same(layers.indexed_latent)),
-    **dict.fromkeys(("qwen3_next", "qwen3_5", "qwen3_5_moe"), layers.gated_delta),
-    **dict.fromkeys(("lfm2", "lfm2_moe"), layers.lfm2),
-    "gpt_oss": layers.alternating,
-    "gemma3_text": layers.gemma3,
-    "gemma3n": layers.gemma3n,
-    "gemma4_text": layers.gemma4,
-    "cohere2": layers.every(4),
-    "olmo3": lambda config: layers.by_layer_types(config) if config.list("layer_types") else layers.every(4)(config),
-    "exaone4": layers.exaone4,
-    "kimi_linear": layers.kimi_linear,
-    "mamba": layers.same(layers.mamba),
-    "mamba2": layers.same(layers.plain_mamba2),
-    "jamba": layers.jamba,
-    "granitemoehybrid": layers.granite_hybrid,
-    "nemotron_h": layers.nemotron_hybrid,
-    "falcon_h1": layers.same(layers.falcon_h1),
-    "rwkv7": layers.same(layers.rwkv7),
+    **dict.fromkeys(("llama", "ministral3", "laguna", "mellum", "afmoe"), layer_caches.by_layer_types),
+    **dict.fromkeys(("deepseek_v3", "glm4_moe_lite", "mistral4", "kimi_k25"), layer_caches.same(layer_caches.latent)),
+    **dict.fromkeys(("deepseek_v2", "minicpm3"), layer_caches.same(layer_caches.expanded_latent)),
+    **dict.fromkeys(("deepseek_v32", "glm_moe_dsa"), layer_caches.same(layer_caches.indexed_latent)),
+    **dict.fromkeys(("qwen3_next", "qwen3_5", "qwen3_5_moe"), layer_caches.gated_delta),
+    **dict.fromkeys(("lfm2", "lfm2_moe"), layer_caches.lfm2),
+    "gpt_oss": layer_caches.alternating,
+    "gemma3_text": layer_caches.gemma3,
+    "gemma3n": layer_caches.gemma3n,
+    "gemma4_text": layer_caches.gemma4,
+    "cohere2": layer_caches.every(4),
+    "olmo3": lambda config: (
+        layer_caches.by_layer_types(config) if config.list("layer_types") else layer_caches.every(4)(config)
+    ),
+    "exaone4": layer_caches.exaone4,
+    "kimi_linear": layer_caches.kimi_linear,
+    "mamba": layer_caches.same(layer_caches.mamba),
+    "mamba2": layer_caches.same(layer_caches.plain_mamba2),
+    "jamba": layer_caches.jamba,
+    "granitemoehybrid": layer_caches.granite_hybrid,
+    "nemotron_h": layer_caches.nemotron_hybrid,
+    "falcon_h1": layer_caches.same(layer_caches.falcon_h1),
+    "rwkv7": layer_caches.same(layer_caches.rwkv7),
 }
 """Rules of all other architectures."""
 

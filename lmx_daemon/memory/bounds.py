@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmx_daemon.memory.architectures import language_part
-from lmx_daemon.memory.layers import MAX_LAYERS
+from lmx_daemon.memory.layer_caches import MAX_LAYERS
 
 MAX_WIDTH = 2**18
 MAX_INNER = 2**20

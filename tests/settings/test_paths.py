@@ -14,8 +14,8 @@ from lmx_daemon.library.catalog.roots import lmstudio_folders
 from lmx_daemon.library.disk.layout import hub_cache
 from lmx_daemon.monitor.logs import Logs
 from lmx_daemon.monitor.worker_log import WorkerLog
+from lmx_daemon.settings.config_file import read_settings
 from lmx_daemon.settings.paths import PARTS, Home
-from lmx_daemon.settings.reading import read_settings
 from lmx_daemon.settings.schema import Settings
 
 OTHER_USER = 65_534

@@ -8,7 +8,7 @@ from typing import Any
 
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.text import one_line, shortened, valid_text
-from lmx_daemon.library.catalog.parameters import count_parameters
+from lmx_daemon.library.catalog.parameter_count import count_parameters
 from lmx_daemon.library.catalog.traits import traits_of
 from lmx_daemon.library.disk.sizes import file_size
 from lmx_daemon.library.verify.code_files import code_in

@@ -11,7 +11,7 @@ from pathlib import Path
 from lmx_daemon.contract.admin.library import DiskUse, PruneReport
 from lmx_daemon.contract.errors import CancelledError, ConflictError
 from lmx_daemon.contract.models import Model
-from lmx_daemon.library.catalog.registry import ModelRegistry
+from lmx_daemon.library.catalog.model_registry import ModelRegistry
 from lmx_daemon.library.disk import prune
 from lmx_daemon.library.disk.cached_repository import other_holders, repositories
 from lmx_daemon.library.disk.layout import RepositoryPaths, current_commit, repository_folder

@@ -11,7 +11,7 @@ import msgspec
 
 from lmx_daemon.contract.admin.library import Offer, Offers
 from lmx_daemon.contract.errors import LmxError, NotFoundError
-from lmx_daemon.library.hub.models import HubModel
+from lmx_daemon.library.hub.hub_models import HubModel
 from lmx_daemon.library.hub.search import Search
 
 DATA = Path(__file__).parent / "recommended.toml"

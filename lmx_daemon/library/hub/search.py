@@ -15,9 +15,9 @@ from lmx_daemon.contract.errors import HubError, LmxError, NotFoundError
 from lmx_daemon.library.catalog.describe import context_length, quantization
 from lmx_daemon.library.catalog.fit import MachineCapacity, plan_remote, remote_shape
 from lmx_daemon.library.catalog.traits import traits_of
-from lmx_daemon.library.hub.client import HubClient
 from lmx_daemon.library.hub.hub import Hub
-from lmx_daemon.library.hub.models import HubModel, approximate_parameters, parse_model, trim_config
+from lmx_daemon.library.hub.hub_client import HubClient
+from lmx_daemon.library.hub.hub_models import HubModel, approximate_parameters, parse_model, trim_config
 from lmx_daemon.library.hub.response_cache import ResponseCache
 
 MAX_LIMIT = 100

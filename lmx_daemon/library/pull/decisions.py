@@ -7,8 +7,8 @@ import msgspec
 
 from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.errors import ConflictError
+from lmx_daemon.library.pull.pull_run import PullOutcome
 from lmx_daemon.library.pull.records import JobState, PullRecord, in_order
-from lmx_daemon.library.pull.run import PullOutcome
 
 KEPT_ENDED = 20
 """Number of completed and cancelled pulls that stay in the list."""

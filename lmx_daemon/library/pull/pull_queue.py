@@ -1,7 +1,7 @@
 """The queue of pulls: the commands of users, each recorded on the disk before it is acknowledged.
 
-decisions.py decides which pulls run, runner.py runs them in threads, records.py stores what was requested. Everything
-here runs on the daemon's event loop.
+decisions.py decides which pulls run, pull_runner.py runs them in threads, records.py stores the requests. All of
+this runs on the daemon's event loop.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ from lmx_daemon.contract.errors import DiskError
 from lmx_daemon.library.hub.hub import Hub, checked_endpoint
 from lmx_daemon.library.hub.names import checked_revision, parse_reference
 from lmx_daemon.library.pull import decisions
+from lmx_daemon.library.pull.pull_run import FreeSpace, free_space
+from lmx_daemon.library.pull.pull_runner import PullRunner
 from lmx_daemon.library.pull.records import JobState, PullRecord, PullRecords, in_order
-from lmx_daemon.library.pull.run import FreeSpace, free_space
-from lmx_daemon.library.pull.runner import PullRunner
 from lmx_daemon.settings.schema import LibrarySettings
 
 POLL_SECONDS = 0.15

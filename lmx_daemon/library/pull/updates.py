@@ -15,10 +15,10 @@ from lmx_daemon.contract.admin.library import Outdated, OutdatedRow
 from lmx_daemon.contract.admin.pulls import Download, PullRequest
 from lmx_daemon.contract.errors import HubError, LmxError, NotFoundError, RequestError
 from lmx_daemon.contract.models import Model
-from lmx_daemon.library.catalog.registry import ModelRegistry
+from lmx_daemon.library.catalog.model_registry import ModelRegistry
 from lmx_daemon.library.disk.layout import COMMIT
-from lmx_daemon.library.hub.client import HubClient
 from lmx_daemon.library.hub.hub import Hub
+from lmx_daemon.library.hub.hub_client import HubClient
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.storage.state import json_of, read_state, write_state
 

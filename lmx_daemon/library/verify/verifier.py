@@ -16,7 +16,7 @@ from lmx_daemon.contract.admin.pulls import PullRequest
 from lmx_daemon.contract.errors import ConflictError, LmxError, RequestError, error_from
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.text import valid_text
-from lmx_daemon.library.catalog.registry import ModelRegistry
+from lmx_daemon.library.catalog.model_registry import ModelRegistry
 from lmx_daemon.library.disk.layout import repository_folder
 from lmx_daemon.library.disk.sizes import file_size
 from lmx_daemon.library.pull.pull_queue import PullQueue

@@ -14,8 +14,8 @@ from lmx_daemon.contract.errors import UntrustedModelError
 from lmx_daemon.contract.models import Model
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.catalog.roots import ModelFolder, ModelRoot
-from lmx_daemon.library.hub.client import HubClient
 from lmx_daemon.library.hub.hub import Hub
+from lmx_daemon.library.hub.hub_client import HubClient
 from lmx_daemon.library.library import Library
 from tests.library.conftest import StandIn
 from tests.library.repositories import library_of, make_cached, make_folder

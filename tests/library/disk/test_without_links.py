@@ -8,7 +8,7 @@ import pytest
 
 from lmx_daemon.contract.admin.library import VerifyRequest
 from lmx_daemon.library.catalog.catalog import Catalog
-from lmx_daemon.library.catalog.registry import ModelRegistry
+from lmx_daemon.library.catalog.model_registry import ModelRegistry
 from lmx_daemon.library.disk.cached_repository import read_repository
 from lmx_daemon.library.disk.layout import RepositoryPaths
 from lmx_daemon.library.pull.pull_queue import PullQueue

@@ -11,7 +11,7 @@ import pytest
 
 from lmx_daemon.contract.admin.library import Offers, SearchRequest
 from lmx_daemon.contract.errors import HubError, RequestError
-from lmx_daemon.library.hub.models import trim_config
+from lmx_daemon.library.hub.hub_models import trim_config
 from lmx_daemon.library.hub.recommend import recommend, recommendations
 from lmx_daemon.library.hub.search import normalized
 from lmx_daemon.library.library import Library

@@ -5,8 +5,8 @@ import pytest
 from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.errors import ConflictError, ErrorBody
 from lmx_daemon.library.pull import decisions
+from lmx_daemon.library.pull.pull_run import PullOutcome
 from lmx_daemon.library.pull.records import PullRecord
-from lmx_daemon.library.pull.run import PullOutcome
 
 
 def job(identity: str, place: int, wish: str = "run", repo: str = "") -> PullRecord:

@@ -9,7 +9,7 @@ import pytest
 
 from lmx_daemon.contract.admin.pulls import PullRequest
 from lmx_daemon.contract.errors import ConflictError, DiskError, JobNotFoundError, RequestError
-from lmx_daemon.library.pull import runner
+from lmx_daemon.library.pull import pull_runner
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.library.pull.records import PullRecords
 from tests.library.conftest import REPO, StandIn
@@ -241,7 +241,7 @@ class TestRaces:
 
 
 async def test_close_does_not_wait_for_a_disk_that_hangs(pulls: PullQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(pull_runner, "CLOSE_SECONDS", 0.1)
     pulls._runner._discards.append(asyncio.create_task(asyncio.Event().wait()))  # type: ignore[arg-type]
     async with asyncio.timeout(2):
         await pulls.close()

@@ -19,6 +19,7 @@ from lmx_daemon.library.disk.repository_lock import locked_now
 from lmx_daemon.library.hub.hub import Hub
 from lmx_daemon.library.pull import decisions
 from lmx_daemon.library.pull.progress import PullProgress
+from lmx_daemon.library.pull.pull_run import FreeSpace, PullOutcome, PullRun, PullSpec
 from lmx_daemon.library.pull.records import (
     DOWNLOAD_STATES,
     JobState,
@@ -28,7 +29,6 @@ from lmx_daemon.library.pull.records import (
     idle_download,
 )
 from lmx_daemon.library.pull.repository_writer import RepositoryWriter
-from lmx_daemon.library.pull.run import FreeSpace, PullOutcome, PullRun, PullSpec
 from lmx_daemon.library.pull.throttle import Throttle
 from lmx_daemon.library.verify.manifest import Manifest
 from lmx_daemon.settings.schema import LibrarySettings

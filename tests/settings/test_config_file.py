@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from lmx_daemon.contract.errors import ConfigError
+from lmx_daemon.settings.config_file import read_settings
 from lmx_daemon.settings.paths import Home
-from lmx_daemon.settings.reading import read_settings
 from lmx_daemon.settings.schema import Settings
 
 README = Path(__file__).parents[2] / "README.md"
