@@ -31,7 +31,7 @@ def image_of_url(url: str, place: str) -> ImagePart:
 
 
 def image_of_base64(text: str, place: str) -> ImagePart:
-    """Return the image in base64. Raise RequestError that names the place for bad, empty or too large data."""
+    """Return the image in base64. Raise RequestError that names the field for bad, empty or too large data."""
     if len(text) > MAX_IMAGE_BYTES * 4 // 3 + 4:
         raise RequestError(f"{place}: the image has more than {MAX_IMAGE_BYTES} bytes", param=place)
     try:

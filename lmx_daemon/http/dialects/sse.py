@@ -17,7 +17,7 @@ def data(value: Any) -> bytes:
 
 
 def progress(event: ProgressEvent) -> bytes:
-    """Return a comment that reports how far a request without output is. Clients skip comments; curl shows them."""
+    """Return a comment with the progress of a request without output. Clients skip comments; curl shows them."""
     match event:
         case Loading(stage=stage, fraction=fraction):
             done = "" if fraction is None else f" {fraction:.0%}"

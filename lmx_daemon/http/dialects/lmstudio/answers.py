@@ -27,7 +27,7 @@ class V0Stats(LmStudioAnswer, frozen=True, kw_only=True):
 
 
 class V0ModelInfo(LmStudioAnswer, frozen=True, kw_only=True):
-    """Facts about the model of an answer."""
+    """Model of an answer."""
 
     arch: str
     quant: str

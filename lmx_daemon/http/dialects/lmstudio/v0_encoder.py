@@ -18,7 +18,7 @@ DATA = b"data: "
 
 
 class V0Encoder:
-    """An encoder of OpenAI's, whose last object has further fields."""
+    """Encoder of OpenAI's answers with further fields in the last object."""
 
     def __init__(self, inner: OpenAIEncoder, model: Model, context_length: int | None) -> None:
         self._inner, self._model = inner, model
@@ -44,7 +44,7 @@ class V0Encoder:
         return msgspec.json.encode(msgspec.json.decode(self._inner.whole(events, choices)) | self._facts(finished))
 
     def _facts(self, finished: Finished) -> dict[str, Any]:
-        """Return the statistics of the answer, in seconds, and facts about what computed it."""
+        """Return the statistics of the answer, in seconds, and facts about the model and the runtime."""
         timings, ending = finished.timings, finished.endings[0]
         stopped = (
             "stopStringFound" if ending.matched_stop is not None else STOP_REASONS.get(ending.reason, "userStopped")

@@ -32,7 +32,7 @@ from lmx_daemon.http.service import Service
 from lmx_daemon.http.stored_answers import StoredAnswers
 
 DOWNLOAD_STATES = {"paused": "paused", "done": "completed", "failed": "failed", "cancelled": "failed"}
-"""LM Studio's words for the states of a download; all others are "downloading"."""
+"""LM Studio's names of the states of a download; all others are "downloading"."""
 
 
 @get("/lmstudio-greeting")

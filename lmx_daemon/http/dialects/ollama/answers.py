@@ -74,7 +74,7 @@ class OllamaGenerateLine(OllamaLine, frozen=True, kw_only=True):
 
 
 class OllamaModelDetails(OllamaAnswer, frozen=True, kw_only=True):
-    """Facts about a model."""
+    """Details of a model."""
 
     parent_model: str
     format: str

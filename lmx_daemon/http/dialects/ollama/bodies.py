@@ -12,7 +12,7 @@ Number = int | float
 
 
 class OllamaOptions(msgspec.Struct, frozen=True):
-    """Sampling options of a request. OllamaOptions of Ollama's own engine, such as `num_gpu`, are ignored."""
+    """Sampling options of a request. Options of Ollama's own engine, such as `num_gpu`, are ignored."""
 
     temperature: Number | None = None
     top_p: Number | None = None

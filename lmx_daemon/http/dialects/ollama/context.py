@@ -39,7 +39,7 @@ def unpacked(context: Sequence[int]) -> list[Message]:
 
 
 def turn_of(role: str, text: str) -> Message:
-    """Return a message of a stored conversation. Raise ValueError for a role that none has."""
+    """Return a message of a stored conversation. Raise ValueError for an unknown role."""
     if role not in ("system", "user", "assistant"):
         raise ValueError(role)
     return Message(role=role, content=(TextPart(text=text),))  # type: ignore[arg-type]  # checked above

@@ -14,7 +14,7 @@ from lmx_daemon.http.dialects.timestamps import timestamp
 
 NANOSECONDS = 1_000_000_000
 REASONS = {"tool_calls": "stop", "cancelled": "stop"}
-"""Ends that Ollama calls otherwise."""
+"""Finish reasons with another name in Ollama."""
 
 
 def line(value: Any) -> bytes:
@@ -72,7 +72,7 @@ class OllamaEncoder(ABC):
         return {"model": self._model, "created_at": timestamp()}
 
     def _completed(self, piece: ToolCallDelta | None, end: bool = False) -> list[dict[str, Any]]:
-        """Take the next piece of a call. Return the calls that are complete with it."""
+        """Add the next piece of a call, and return the calls that it completes."""
         done: list[dict[str, Any]] = []
         held = self._call
         if piece is not None and held is not None and piece.index == held.index:
@@ -98,7 +98,7 @@ class OllamaEncoder(ABC):
         }
 
     def _taken(self, content: str) -> None:
-        """Take note of content that was sent."""
+        """Record content that was sent."""
         return
 
     @abstractmethod

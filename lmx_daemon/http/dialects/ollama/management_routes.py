@@ -38,7 +38,7 @@ async def pull(request: AnyRequest, management: Management) -> Response[Any]:
 
 
 async def progress_of(updates: AsyncIterator[Download]) -> AsyncIterator[dict[str, Any]]:
-    """Yield the progress of a download in Ollama's words. Raise the error of a download that fails."""
+    """Yield the progress of a download in Ollama's form. Raise the error of a download that fails."""
     yield {"status": "pulling manifest"}
     last: Download | None = None
     async for last in updates:
