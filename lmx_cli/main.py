@@ -119,7 +119,7 @@ def _usage_error(arguments: list[str], message: str) -> "RequestError":
     command = next((argument for argument in arguments if not argument.startswith("-")), None)
     unknown = "No such command" in message
     if unknown and command in KNOWN_ELSEWHERE:
-        return RequestError(f"No such command '{command}'.", hint=f"lmx calls it: {KNOWN_ELSEWHERE[command]}")
+        return RequestError(f"No such command '{command}'.", hint=f"use: {KNOWN_ELSEWHERE[command]}")
     return RequestError(message, hint="see: lmx --help" if unknown or command is None else f"see: lmx {command} --help")
 
 

@@ -141,7 +141,7 @@ class TemplateChild:
             f"the model's chat template took more than {self._seconds:g} s or "
             f"{self._memory_bytes // 2**20} MiB to render",
             param="messages",
-            hint="the template, or what it is asked to render, is at fault",
+            hint="the template or the rendered messages are at fault",
         )
 
     def _wait_for_greeting(self) -> None:

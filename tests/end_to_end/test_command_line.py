@@ -176,5 +176,5 @@ def test_command_of_another_program_hints_at_the_command_of_lmx(
 ) -> None:
     assert run([habit, "x"]) != 0
     written = capsys.readouterr().err
-    assert f"hint: lmx calls it: {ours}" in written
+    assert f"hint: use: {ours}" in written
     assert "prune" not in written

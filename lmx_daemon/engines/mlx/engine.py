@@ -27,7 +27,7 @@ def open_engine(send: SendFrame, counters: HeartbeatCounters) -> "MlxEngine":
         info = import_mlx()
     except (ImportError, OSError, RuntimeError) as error:
         raise EngineMissingError(
-            f"MLX is missing or broken: {error}", hint=f"mend it with: {repair_command()}"
+            f"MLX is missing or broken: {error}", hint=f"repair it with: {repair_command()}"
         ) from error
     return MlxEngine(info, send, counters)
 

@@ -116,8 +116,8 @@ def test_lone_surrogates_are_replaced_and_the_rest_is_kept() -> None:
     events = Events(events=(Delta(id="a", content="x\udc80y", tool_call=call), Queued(id="b", position=2)))
     (found,) = Decoder[FromWorker](FromWorker).feed(Encoder().encode(events))
     half = "\N{REPLACEMENT CHARACTER}"
-    mended = ToolCallDelta(index=0, name=f"f{half}", arguments=f'{{"a": "{half}"}}')
-    assert found == Events(events=(Delta(id="a", content=f"x{half}y", tool_call=mended), Queued(id="b", position=2)))
+    replaced = ToolCallDelta(index=0, name=f"f{half}", arguments=f'{{"a": "{half}"}}')
+    assert found == Events(events=(Delta(id="a", content=f"x{half}y", tool_call=replaced), Queued(id="b", position=2)))
 
 
 def test_bytes_beside_lone_surrogates_stay_bytes() -> None:

@@ -57,8 +57,8 @@ async def test_size_and_repair_work_with_real_files(
     assert [update async for update in proving.verify(VerifyRequest(id=REPO))][-1].state == "sound"
     flip(snapshot / "model.safetensors")
     assert [update async for update in proving.verify(VerifyRequest(id=REPO))][-1].state == "changed"
-    mended = [update async for update in proving.verify(VerifyRequest(id=REPO, repair=True))][-1]
-    assert mended.state == "repaired"
+    repaired = [update async for update in proving.verify(VerifyRequest(id=REPO, repair=True))][-1]
+    assert repaired.state == "repaired"
     assert (snapshot / "model.safetensors").read_bytes() == (hub.root / REPO / "model.safetensors").read_bytes()
 
 

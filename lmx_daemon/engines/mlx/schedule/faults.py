@@ -56,7 +56,7 @@ def load_failure_of(error: BaseException) -> LmxError:
         return OutOfMemoryError(f"not enough memory for this model: {error}", hint="unload another model")
     return ModelLoadError(
         f"cannot load this model: {type(error).__name__}: {error}",
-        hint="see the log; mlx-lm may not support this model, or its files are not whole",
+        hint="see the log; mlx-lm may not support this model, or its files are incomplete",
     )
 
 
