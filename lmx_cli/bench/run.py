@@ -60,10 +60,8 @@ async def run(
     tests: list[MeasuredTest] = []
     for workload in fitting:
         until = math.inf if seconds is None else time.monotonic() + seconds / len(fitting)
-        for server in servers if warm else ():
-            progress(f"{workload.name} · warming up · {server.name}")
-            await workload.warm_up(server)
-            await server.settle()
+        if warm:
+            await _warm_up(servers, workload, progress)
         tests += await _measured(servers, workload, rounds, until, progress)
     progress("")
     return Report(
@@ -98,6 +96,13 @@ def fit(servers: Sequence[ServerUnderTest], workloads: Sequence[Workload]) -> tu
             hint="reduce the lengths: --prompt, --answer, --long",
         )
     return fitting, notes
+
+
+async def _warm_up(servers: Sequence[ServerUnderTest], workload: Workload, progress: ShowProgress) -> None:
+    for server in servers:
+        progress(f"{workload.name} · warming up · {server.name}")
+        await workload.warm_up(server)
+        await server.settle()
 
 
 async def _measured(

@@ -98,7 +98,7 @@ def test_prompt_above_the_context_is_refused_without_a_load_or_a_delay(own_daemo
     asked = {"role": "user", "content": "hello"}
     huge = "x y " * 1_000_000
     tool = {"type": "function", "function": {"name": "f", "description": huge}}
-    hopeless: list[dict[str, Any]] = [{"messages": [asked | {"content": huge}]}, {"messages": [asked], "tools": [tool]}]
+    too_long: list[dict[str, Any]] = [{"messages": [asked | {"content": huge}]}, {"messages": [asked], "tools": [tool]}]
 
     def ask(route: str, **body: Any) -> httpx2.Response:
         return httpx2.post(f"{daemon.address}/v1/{route}", json=body, timeout=60)
@@ -106,7 +106,7 @@ def test_prompt_above_the_context_is_refused_without_a_load_or_a_delay(own_daemo
     with ThreadPoolExecutor() as threads:
         other = threads.submit(ask, "completions", model=TALKER, prompt="x", max_tokens=30_000, deadline=30)
         wait_until(lambda: [row["state"] for row in live(daemon)] == ["decode"], 20, "another one's answer is written")
-        for body in hopeless:
+        for body in too_long:
             refused = ask("chat/completions", model="lmx/guide", **body)
             assert (refused.status_code, refused.json()["error"]["code"]) == (400, "context_length_exceeded")
             assert ask("completions", model=TALKER, prompt="x", max_tokens=3).status_code == 200

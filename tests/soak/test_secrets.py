@@ -129,7 +129,7 @@ def alone(cache: Path, cases: list[SecretRequest]) -> list[list[Choice]]:
 
 
 @pytest.fixture
-def crowded(cache: Path) -> Iterator[Daemon]:
+def shared_daemon(cache: Path) -> Iterator[Daemon]:
     daemon = start(cache)
     yield daemon
     daemon.stop()
@@ -191,23 +191,23 @@ class ConcurrentClients:
 
 
 def test_answers_of_48_concurrent_clients_equal_those_of_single_requests(
-    crowded: Daemon, cases: list[SecretRequest], alone: list[list[Choice]]
+    shared_daemon: Daemon, cases: list[SecretRequest], alone: list[list[Choice]]
 ) -> None:
-    crowd = ConcurrentClients(crowded, cases, alone)
-    asyncio.run(crowd.run())
-    assert not crowd.wrong, f"{len(crowd.wrong)} wrong answers: {crowd.wrong[0]}"
-    assert crowd.compared.total() > 300 and crowd.left > 50
-    assert len(crowd.compared) == len({(case.model, case.sampling) for case in cases})
-    assert crowd.shown
+    clients = ConcurrentClients(shared_daemon, cases, alone)
+    asyncio.run(clients.run())
+    assert not clients.wrong, f"{len(clients.wrong)} wrong answers: {clients.wrong[0]}"
+    assert clients.compared.total() > 300 and clients.left > 50
+    assert len(clients.compared) == len({(case.model, case.sampling) for case in cases})
+    assert clients.shown
     for case in cases:
-        assert case.secret not in crowd.shown
-    assert crowded.admin("GET", "/admin/status").get("incidents", []) == []
-    used, strange = (cached_tokens(crowded, cases[1], namespace) for namespace in (NAMESPACES[1], "never used"))
+        assert case.secret not in clients.shown
+    assert shared_daemon.admin("GET", "/admin/status").get("incidents", []) == []
+    used, strange = (cached_tokens(shared_daemon, cases[1], namespace) for namespace in (NAMESPACES[1], "never used"))
     assert used > 64 and strange == 0, "prefixes are shared within a namespace alone"
-    assert crowded.process is not None
-    crowded.process.terminate()
-    assert crowded.process.wait(30) == 0
-    files = [file for file in crowded.home.rglob("*") if file.is_file()]
+    assert shared_daemon.process is not None
+    shared_daemon.process.terminate()
+    assert shared_daemon.process.wait(30) == 0
+    files = [file for file in shared_daemon.home.rglob("*") if file.is_file()]
     assert {"daemon.log", "workers.log"} <= {file.name for file in files}
     for file in files:
         content = file.read_bytes()

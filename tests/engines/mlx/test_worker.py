@@ -181,7 +181,7 @@ class TestCancelling:
         identity = worker.submit(completion(worker, PROMPTS[0], max_tokens=20_000))
         worker.cancel(identity)
         worker.cancel(identity)
-        worker.cancel("nobody")
+        worker.cancel("unknown")
         (finished,) = worker.finish(identity, seconds=5)
         assert isinstance(finished, Finished) and finished.reason == "cancelled"
 

@@ -123,7 +123,7 @@ class TestSearch:
         assert now.offers == before.offers and not now.from_cache and now.asked_at > before.asked_at
 
     def test_request_names_its_hub(self, hub: StandIn, tmp_path: Path) -> None:
-        library = library_of(tmp_path)  # the daemon's own is nobody
+        library = library_of(tmp_path)  # the Hub of the daemon cannot be reached
         with pytest.raises(HubError):
             library.search().search(SearchRequest())
         assert library.search(hub.endpoint).search(SearchRequest(words=REPO)).offers

@@ -9,8 +9,8 @@ from lmx_daemon.library.pull.pull_run import PullOutcome
 from lmx_daemon.library.pull.records import PullRecord
 
 
-def job(identity: str, place: int, wish: str = "run", repo: str = "") -> PullRecord:
-    return PullRecord(id=identity, repo=repo or f"maker/{identity}", state=wish, rank=place)  # type: ignore[arg-type]
+def job(identity: str, place: int, state: str = "run", repo: str = "") -> PullRecord:
+    return PullRecord(id=identity, repo=repo or f"maker/{identity}", state=state, rank=place)  # type: ignore[arg-type]
 
 
 class TestDecisions:
@@ -44,19 +44,19 @@ class TestDecisions:
         assert decisions.same_as([known], PullRecord(id="2", repo="a/b", revision="v1")) is None
 
     @pytest.mark.parametrize(
-        ("verb", "wish"), [("pause", "done"), ("resume", "done"), ("cancel", "done"), ("move", "failed")]
+        ("verb", "state"), [("pause", "done"), ("resume", "done"), ("cancel", "done"), ("move", "failed")]
     )
-    def test_command_without_meaning_is_refused(self, verb: decisions.PullCommand, wish: str) -> None:
+    def test_command_without_meaning_is_refused(self, verb: decisions.PullCommand, state: str) -> None:
         with pytest.raises(ConflictError):
-            decisions.check(job("a", 1, wish), verb)
+            decisions.check(job("a", 1, state), verb)
 
     def test_command_that_arrived_during_a_run_is_kept(self) -> None:
         download = Download(id="a", repo="a/b", state="downloading", rate=9.0)
         broken = ErrorBody(code="x", message="no")
         stopped, failed, whole = PullOutcome(None, stopped=True), PullOutcome(None, error=broken), PullOutcome(None)
         after = {
-            (wish, outcome): decisions.after_run(job("a", 1, wish), outcome, download, 5.0).state
-            for wish in ("run", "pause", "cancelled")
+            (state, outcome): decisions.after_run(job("a", 1, state), outcome, download, 5.0).state
+            for state in ("run", "pause", "cancelled")
             for outcome in (stopped, failed, whole)
         }
         assert [after["run", o] for o in (stopped, failed, whole)] == ["run", "failed", "done"]

@@ -101,7 +101,7 @@ async def test_pull_survives_a_transient_fault(
         ({"status": 416, "status_on": "/cdn", "status_times": 99}, "hub_error"),
         ({"status": 418, "status_on": "/cdn", "status_times": 99}, "hub_error"),
         ({"status": 503, "status_on": "/cdn", "status_times": 99}, "hub_error"),
-        ({"location": "http://127.0.0.1:9/nobody"}, "hub_error"),
+        ({"location": "http://127.0.0.1:9/nothing"}, "hub_error"),
         ({"location": "file:///etc/passwd"}, "hub_error"),
         ({"location": "/sizes/x/resolve/main/model.safetensors"}, "not_found"),
     ],

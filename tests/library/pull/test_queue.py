@@ -257,4 +257,4 @@ async def test_two_processes_fetch_each_file_once(hub: StandIn, environ: dict[st
 
 def test_unknown_pull_is_not_found(pulls: PullQueue) -> None:
     with pytest.raises(JobNotFoundError):
-        pulls.get("nobody")
+        pulls.get("unknown")

@@ -87,16 +87,16 @@ class TestLoading:
     async def test_added_weights_are_refused(self, library: Library, cached: Path) -> None:
         """mlx-lm would load them as a part of the model."""
         await verify(library, OTHER)
-        (cached / "model-of-somebody.safetensors").write_bytes((cached / "model.safetensors").read_bytes())
+        (cached / "foreign-model.safetensors").write_bytes((cached / "model.safetensors").read_bytes())
         (cached / "notes.txt").write_text("no part of the model")
-        with pytest.raises(ModelLoadError, match=r"somebody\.safetensors was added"):
+        with pytest.raises(ModelLoadError, match=r"foreign-model\.safetensors was added"):
             library.registry.clear(library.registry.catalog.locate(OTHER))
         shown = {row.path: (row.state, row.note) for row in library.details(OTHER).files}
-        assert shown["model-of-somebody.safetensors"] == ("changed", "was added")
+        assert shown["foreign-model.safetensors"] == ("changed", "was added")
         assert shown["notes.txt"] == ("unproved", None)
         last = await verify(library, OTHER)
         assert [(row.path, row.note) for row in last.faults] == [
-            ("model-of-somebody.safetensors", "is not in the manifest")
+            ("foreign-model.safetensors", "is not in the manifest")
         ]
         assert (await verify(library, OTHER, accept=True)).state == "recorded"
         assert library.registry.clear(library.registry.catalog.locate(OTHER)) is False
@@ -177,7 +177,7 @@ class TestRepair:
         changed = (Path(model.path) / "model.safetensors").read_bytes()
         last = await verify(library, REPO, repair=True)
         assert last.state == "failed" and last.error is not None
-        assert (Path(model.path) / "model.safetensors").read_bytes() == changed  # it may be somebody's own
+        assert (Path(model.path) / "model.safetensors").read_bytes() == changed  # it may belong to the user
 
     async def test_imported_model_cannot_be_repaired(self, library: Library, tmp_path: Path) -> None:
         make_folder(tmp_path / "mine" / "one")

@@ -30,10 +30,10 @@ def test_requests_of_one_client_start_in_order_of_arrival() -> None:
 
 
 def test_many_requests_of_one_client_do_not_delay_another_client() -> None:
-    crowd = [ask(f"a{n}", "a") for n in range(4)]
-    assert order([*crowd, ask("b0", "b")]) == "a0 b0 a1 a2 a3"
-    assert order([*crowd, ask("b0", "b")], [ask("a9", "a")] * 3) == "b0 a0 a1 a2 a3"
-    assert order([*crowd, ask("c0", "a", client="other")], [ask("a9", "a")]) == "c0 a0 a1 a2 a3"
+    many = [ask(f"a{n}", "a") for n in range(4)]
+    assert order([*many, ask("b0", "b")]) == "a0 b0 a1 a2 a3"
+    assert order([*many, ask("b0", "b")], [ask("a9", "a")] * 3) == "b0 a0 a1 a2 a3"
+    assert order([*many, ask("c0", "a", client="other")], [ask("a9", "a")]) == "c0 a0 a1 a2 a3"
 
 
 def test_invented_names_of_programs_and_users_take_nothing_from_another_tenant() -> None:
@@ -50,8 +50,8 @@ def test_invented_users_take_nothing_from_another_program_of_the_tenant() -> Non
 
 
 def test_users_of_one_program_take_turns() -> None:
-    crowd = [ask(f"x{n}", "a", client="one", user="x") for n in range(3)]
-    assert order([*crowd, ask("y0", "a", client="one", user="y")]) == "x0 y0 x1 x2"
+    many = [ask(f"x{n}", "a", client="one", user="x") for n in range(3)]
+    assert order([*many, ask("y0", "a", client="one", user="y")]) == "x0 y0 x1 x2"
 
 
 def test_each_choice_counts() -> None:
