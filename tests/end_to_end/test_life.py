@@ -128,8 +128,8 @@ class TestWorkers:
         wait_until(lambda: not any(map(alive, processes)), 5, "workers and spare are gone")
 
 
-class TestLeaving:
-    def test_a_client_that_leaves_stops_its_request(self, daemon: Daemon) -> None:
+class TestDisconnects:
+    def test_stream_is_cancelled_on_disconnect(self, daemon: Daemon) -> None:
         body = {"model": TALKER, "prompt": "x", "max_tokens": 100_000, "stream": True, "temperature": 1.0}
         with httpx2.stream("POST", f"{daemon.address}/v1/completions", json=body, timeout=60) as answer:
             lines = answer.iter_lines()  # a reference is kept: the response closes with it
@@ -137,7 +137,7 @@ class TestLeaving:
             assert daemon.admin("GET", "/admin/requests")
         wait_until(lambda: not running(daemon), 1, "the request is gone")
 
-    def test_a_client_that_leaves_stops_its_request_without_a_stream(self, daemon: Daemon) -> None:
+    def test_request_without_a_stream_is_cancelled_on_disconnect(self, daemon: Daemon) -> None:
         body = {"model": TALKER, "prompt": "x", "max_tokens": 100_000, "temperature": 1.0}
         with pytest.raises(httpx2.ReadTimeout):
             httpx2.post(f"{daemon.address}/v1/completions", json=body, timeout=1.0)
@@ -157,7 +157,7 @@ def running(daemon: Daemon) -> list[Any]:
     return [row for row in rows if row["state"] not in ("finished", "failed", "cancelled")]
 
 
-class TestEnding:
+class TestShutdown:
     def test_sigterm_drains_and_leaves_no_process_or_socket(self, own_daemon: Daemon) -> None:
         own_daemon.config = "[server]\ndrain_seconds = 1.0\n"
         daemon = own_daemon.start()
