@@ -45,7 +45,10 @@ class ModelConfig:
         return list(found) if isinstance(found, list | tuple | str) else None
 
     def inner(self, name: str) -> "ModelConfig":
-        return ModelConfig(self._values[name])
+        found = self._values.get(name)
+        if not isinstance(found, Mapping):
+            raise KeyError(name)
+        return ModelConfig(found)
 
     def flag(self, name: str) -> bool:
         return bool(self._values.get(name))

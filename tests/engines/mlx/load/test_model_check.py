@@ -44,7 +44,7 @@ def layers(folder: Path) -> None:
         (deep, "tokenizer.json is not JSON"),
         (huge, "tokenizer.model has"),
         (fifo, "merges.txt is not a regular file"),
-        (layers, "num_hidden_layers in config.json is 1000000"),
+        (layers, "config.json: num_hidden_layers must be an integer from 1 to 1024, not 1000000"),
     ],
 )
 def test_hostile_file_is_refused_by_name(tmp_path: Path, damage: Callable[[Path], None], reason: str) -> None:
