@@ -112,6 +112,7 @@ MORE: dict[str, dict[str, Any]] = {
         "ffn_config": {"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2},
         "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 10000.0},
     },
+    "mistral3": {"text_config": SMALL | {"model_type": "llama"}},
     "qwen3_next": SMALL
     | MIXTURE
     | {

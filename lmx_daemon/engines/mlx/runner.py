@@ -18,10 +18,10 @@ from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.worker.messages import Grant, Load, Loaded, LoadFailed, LoadProgress, Log, Memory, MemoryUse
 from lmx_daemon.engines.mlx import platform
 from lmx_daemon.engines.mlx.commands import Drop, EngineCommand, Ready, Stop, Wake
+from lmx_daemon.engines.mlx.load.failure import load_failure
 from lmx_daemon.engines.mlx.load.model import LoadedModel, load
 from lmx_daemon.engines.mlx.load.probe import probe_model
 from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing, open_sharing
-from lmx_daemon.engines.mlx.schedule.faults import load_failure_of
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
 from lmx_daemon.engines.mlx.schedule.scheduler import Scheduler
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
@@ -104,9 +104,9 @@ class Runner:
             gc.freeze()  # the model stays; scanning it in every collection would delay streams
             self._prefixes.read_ahead()
         except BaseException as error:  # model files and code may raise anything, including panics and SystemExit
-            if not isinstance(error, LmxError):
+            if not isinstance(error, LmxError) or error.__cause__ is not None:
                 traceback.print_exc()
-            self._send(LoadFailed(error=load_failure_of(error).body()))
+            self._send(LoadFailed(error=load_failure(error, Path(command.path)).body()))
         finally:
             self._counters.busy = False
 

@@ -11,8 +11,10 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.utils import load_model, load_tokenizer
 
+from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.worker.messages import Capabilities, TextOptions
 from lmx_daemon.engines.mlx import platform
+from lmx_daemon.engines.mlx.load.failure import load_failure, tokenizer_failure
 from lmx_daemon.engines.mlx.load.model_check import check_model
 
 ReportProgress = Callable[[str, float | None], None]
@@ -43,10 +45,19 @@ class LoadedModel:
 def load(path: Path, options: TextOptions, progress: ReportProgress, trusted: bool = False) -> LoadedModel:
     """Load the model in `path`. Engine thread only.
 
-    Raises UntrustedModelError, ModelLoadError, and any exception that foreign files cause in mlx-lm.
+    Raises UntrustedModelError, ModelLoadError, OutOfMemoryError. Their cause is the exception of the library, if any.
     """
     progress("checking", None)
     config = check_model(path, trusted)
+    try:
+        return _load(path, config, options, progress, trusted)
+    except LmxError:
+        raise
+    except Exception as error:  # foreign files cause any exception in mlx-lm
+        raise load_failure(error, path) from error
+
+
+def _load(path: Path, config: dict[str, Any], options: TextOptions, progress: ReportProgress, trusted: bool) -> LoadedModel:
     progress("weights", 0.0)
     model, full_config = load_model(path, lazy=True, trust_remote_code=trusted)
     note, dtype = platform.backend().cast(model, dtype_of(model))
@@ -88,8 +99,11 @@ def _evaluate(model: Any, progress: ReportProgress) -> None:
 
 
 def _read_tokenizer(path: Path, ends: Any, trusted: bool) -> Any:
-    tokenizer = load_tokenizer(path, {"trust_remote_code": trusted}, eos_token_ids=ends)
-    _adopt_chat_template(tokenizer, path)
+    try:
+        tokenizer = load_tokenizer(path, {"trust_remote_code": trusted}, eos_token_ids=ends)
+        _adopt_chat_template(tokenizer, path)
+    except Exception as error:  # foreign files cause any exception in transformers
+        raise tokenizer_failure(error, path) from error
     return tokenizer
 
 

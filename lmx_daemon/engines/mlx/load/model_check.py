@@ -34,8 +34,9 @@ def check_model(path: Path, trusted: bool = False) -> dict[str, Any]:
         raise ModelLoadError(f"{path} is not a directory", hint="`lmx ls` shows the models that are here")
     config = _read_object(path / "config.json")
     for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
-        if not trusted and (path / name).exists():
-            _refuse_code(name, _read_object(path / name))
+        held = _read_object(path / name) if (path / name).exists() else {}
+        if not trusted:
+            _refuse_code(name, held)
     if (nonsense := absurd(config)) is not None:
         raise ModelLoadError(nonsense, hint="pull the model again")
     for file in sorted(path.iterdir()):

@@ -1,4 +1,4 @@
-"""The consequences of a load or a step that raised. Decisions only; it has no access to MLX or the batch.
+"""The consequences of a step that raised. Decisions only; it has no access to MLX or the batch.
 
 The requests of a failed step are quarantined: each runs alone (see `RequestQueue.next`). A request that fails alone, or
 has taken part in too many failed steps, is failed.
@@ -6,11 +6,10 @@ has taken part in too many failed steps, is failed.
 
 from collections.abc import Sequence
 
-from lmx_daemon.contract.errors import LmxError, ModelLoadError, OutOfMemoryError, WorkerError
+from lmx_daemon.contract.errors import LmxError, OutOfMemoryError, WorkerError
+from lmx_daemon.engines.mlx.out_of_memory import is_out_of_memory
 from lmx_daemon.engines.mlx.text.answer import EngineRequest
 
-OUT_OF_MEMORY_TEXTS = ("malloc", "Insufficient Memory")
-"""Parts of the messages with which MLX reports a lack of memory: on any device, and on Metal."""
 MAX_FAILED_STEPS = 5
 """Number of failed steps in a row, each in a new batch, after which the process must prove that it still works."""
 MAX_FAILURES = 3
@@ -43,22 +42,6 @@ def requests_to_fail(took_part: Sequence[EngineRequest]) -> list[EngineRequest]:
 
 def failure_of(error: Exception) -> LmxError:
     """Return the error of a request for what a step of the model raised."""
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return OutOfMemoryError(f"the model ran out of memory: {error}", hint="send shorter prompts or fewer requests")
     return WorkerError(f"a step of the model failed: {type(error).__name__}: {error}", hint="see the log")
-
-
-def load_failure_of(error: BaseException) -> LmxError:
-    """Return the error of a load for what loading or probing a model raised."""
-    if isinstance(error, LmxError):
-        return error
-    if _is_out_of_memory(error):
-        return OutOfMemoryError(f"not enough memory for this model: {error}", hint="unload another model")
-    return ModelLoadError(
-        f"cannot load this model: {type(error).__name__}: {error}",
-        hint="see the log; mlx-lm may not support this model, or its files are incomplete",
-    )
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or any(text in str(error) for text in OUT_OF_MEMORY_TEXTS)

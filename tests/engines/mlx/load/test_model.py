@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.contract.errors import UntrustedModelError
+from lmx_daemon.contract.errors import ModelLoadError, UntrustedModelError
 from lmx_daemon.contract.worker.messages import TextOptions
 from lmx_daemon.engines.mlx.load import model as load_module
 from lmx_daemon.engines.mlx.load.model import load
@@ -37,8 +37,9 @@ def test_a_large_model_reports_its_progress(model: Path, monkeypatch: pytest.Mon
 
 def test_a_tokenizer_that_cannot_be_read_fails_the_load(model: Path) -> None:
     (model / "tokenizer.json").write_text('{"model": 1}')
-    with pytest.raises(KeyError, match="added_tokens"):
+    with pytest.raises(ModelLoadError, match=r"tokenizer\.json or .*: 'added_tokens' is missing") as failed:
         progress_of(model)
+    assert isinstance(failed.value.__cause__, KeyError)
 
 
 def test_code_is_refused_before_any_other_check(model: Path) -> None:
@@ -54,5 +55,5 @@ def test_broken_weights_are_reported_before_a_broken_tokenizer(model: Path) -> N
     (model / "tokenizer.json").write_text('{"model": 1}')
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"intermediate_size": 96}))
-    with pytest.raises(ValueError, match="mlp"):
+    with pytest.raises(ModelLoadError, match="mlp"):
         progress_of(model)
