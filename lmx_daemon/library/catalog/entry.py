@@ -14,6 +14,8 @@ from lmx_daemon.library.catalog.describe import describe
 from lmx_daemon.library.catalog.roots import ModelFolder
 
 LOGGER = logging.getLogger("lmx.catalog")
+UNDESCRIBED = "it cannot be described: see `lmx logs`"
+"""Problem of a model for which the description failed in a way that lmx does not expect."""
 
 
 def describe_folder(found: ModelFolder) -> Model | None:
@@ -27,18 +29,18 @@ def describe_folder(found: ModelFolder) -> Model | None:
         return None
     except OSError as error:
         return _broken(found, f"it cannot be read: {error.strerror or error}")
-    except Exception as error:  # the description of one model: an error in it must not hide the others
+    except Exception:  # the description of one model: an error in it must not hide the others
         LOGGER.exception("%s cannot be described", found.id)
-        return _broken(found, f"it cannot be described: {type(error).__name__}")
+        return _broken(found, UNDESCRIBED)
 
 
 def completed(model: Model, complete: Callable[[Model], Model]) -> Model:
     """Return the model completed by what is not in its files, or with a problem."""
     try:
         return complete(model)
-    except Exception as error:  # the description of one model, as above
+    except Exception:  # the description of one model, as above
         LOGGER.exception("%s cannot be described", model.id)
-        return msgspec.structs.replace(model, problem=f"it cannot be described: {type(error).__name__}")
+        return msgspec.structs.replace(model, problem=UNDESCRIBED)
 
 
 def key_of(found: ModelFolder) -> str:
