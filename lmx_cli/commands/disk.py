@@ -107,13 +107,14 @@ def _show_trash(output: Output, rows: "list[TrashRow]", json: bool) -> None:
     else:
         now = time.time()
         output.table(
-            ("MODEL", "SIZE", "REMOVED", "DELETED IN"),
+            ("MODEL", "SIZE", "REMOVED", "DELETED IN", "KEY"),
             [
                 (
                     f"{r.id}@{r.revision[:8]}" if r.revision else r.id,
                     size(r.size),
                     ago(r.removed_at, now),
                     duration(r.purged_at - now),
+                    r.key,
                 )
                 for r in rows
             ],

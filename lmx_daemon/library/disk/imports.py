@@ -14,6 +14,7 @@ from pathlib import Path
 from lmx_daemon.contract.admin.library import ImportRequest
 from lmx_daemon.contract.errors import ConflictError, RequestError, UntrustedModelError
 from lmx_daemon.library.catalog.roots import NAME
+from lmx_daemon.library.disk.links import linked_part, refuse_link
 from lmx_daemon.library.verify.code_files import is_code
 from lmx_daemon.storage.durable import sync_file, sync_folder
 from lmx_daemon.storage.reading import read_object
@@ -62,13 +63,17 @@ def plan(path: Path) -> dict[str, Path]:
 
 
 def destination(request: ImportRequest, root: Path) -> tuple[str, Path]:
-    """Return the id and the new folder. Raises RequestError, or ConflictError when the id is taken."""
+    """Return the id and the new folder. `root` is the folder of imported models in lmx's home.
+
+    Raises RequestError, ConflictError when the id is taken, or DiskError when the folder would be behind a link.
+    """
     path = Path(os.path.expanduser(request.path))
     identity = request.id or _default_id(path)
     owner, _, name = identity.partition("/")
     if not (NAME.fullmatch(owner) and NAME.fullmatch(name)) or identity == "lmx/guide":
         raise RequestError(f"{identity!r} is not a valid model id", param="id", hint="give one: --as owner/name")
     folder = root / owner / name
+    refuse_link(root.parent, folder.parent)
     if folder.exists():
         raise ConflictError(f"{identity} is already imported", hint=f"lmx rm {identity}, or give another --as")
     return identity, folder
@@ -100,7 +105,7 @@ def sweep(root: Path) -> None:
     What lies behind a link in the place of `root` or of an owner's folder stays, because it is not lmx's.
     """
     for unfinished in root.glob(f"*/.*{UNFINISHED}"):
-        if not root.is_symlink() and not unfinished.parent.is_symlink():
+        if linked_part(root.parent, unfinished.parent) is None:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 from lmx_daemon.contract.errors import CancelledError
 from lmx_daemon.library.disk.layout import RepositoryPaths
+from lmx_daemon.library.disk.links import refuse_link
+from lmx_daemon.storage.durable import open_owned
 
 POLL_SECONDS = 0.2
 
@@ -20,12 +22,14 @@ def locked(
 ) -> Iterator[None]:
     """Hold the lock, after a wait while another holder has it. The repository's folder is made.
 
-    `on_wait` receives the reason when a wait begins, and None when it ends. Raises CancelledError once `stop` is set.
+    `on_wait` receives the reason when a wait begins, and None when it ends. Raises CancelledError once `stop` is set,
+    DiskError when the lock would be behind a link, OSError.
     """
+    lock = paths.cache / ".locks" / f"{paths.folder.name}.lmx.lock"
+    refuse_link(paths.cache, lock)
     paths.blobs.mkdir(parents=True, exist_ok=True)
-    locks = paths.cache / ".locks"
-    locks.mkdir(exist_ok=True)
-    with (locks / f"{paths.folder.name}.lmx.lock").open("ab") as handle:
+    lock.parent.mkdir(exist_ok=True)
+    with open_owned(lock, "ab") as handle:
         waited = False
         while not _try_lock(handle.fileno()):
             if not waited:

@@ -4,6 +4,7 @@ Entries are moved on the same disk and never copied. Those from the cache lie in
 Hub's own tools ignore; imported models lie under $LMX_HOME. Models of other programs never get here.
 """
 
+import logging
 import os
 import shutil
 import time
@@ -17,6 +18,7 @@ from lmx_daemon.contract.admin.library import TrashRow
 from lmx_daemon.contract.errors import ConflictError, NotFoundError, RequestError
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.models import Model
+from lmx_daemon.contract.units import size
 from lmx_daemon.library.disk.layout import repository_folder
 from lmx_daemon.library.disk.links import LinkHolder, linked_part, refuse_link
 from lmx_daemon.library.disk.prune import Removal
@@ -32,6 +34,7 @@ NOTE = "note.json"
 CONTENT = "content"
 LEFT = "left"
 """Folder that was in the place of a model when it was restored."""
+LOGGER = logging.getLogger("lmx.trash")
 
 
 class TrashNote(Frozen, frozen=True):
@@ -67,8 +70,9 @@ class Trash:
     ) -> None:
         self._now = now
         self._imported = imported
-        self._bins = {"hub": cache / ".locks" / "lmx-trash", "imported": imported.parent / "trash"}
-        self._roots = {self._bins["hub"]: cache, self._bins["imported"]: imported.parent}
+        self._home = imported.parent
+        self._bins = {"hub": cache / ".locks" / "lmx-trash", "imported": self._home / "trash"}
+        self._roots = {self._bins["hub"]: cache, self._bins["imported"]: self._home}
         self._clocks = {place: TrashClock(place / "clock.json", now, up) for place in self._bins.values()}
         self._keep = keep_seconds
 
@@ -80,7 +84,7 @@ class Trash:
         place = self._bins.get(model.source)
         if place is None:
             raise RequestError(f"lmx does not remove {model.id}: {_owner(model)}", param="id")
-        if model.source == "imported" and (link := linked_part(self._imported, Path(model.path).parent)):
+        if model.source == "imported" and (link := linked_part(self._home, Path(model.path).parent)):
             raise RequestError(
                 f"lmx does not remove {model.id}: its files lie behind the link {link}",
                 param="id",
@@ -142,7 +146,7 @@ class Trash:
     def undo(self, identity: str | None) -> TrashRow:
         """Restore an entry by its id or key, else the last removed.
 
-        Raises NotFoundError, or ConflictError when its former place is taken.
+        Raises NotFoundError, ConflictError when its former place is taken, or DiskError when that is behind a link.
         """
         rows = [row for row in self.rows() if identity is None or identity in (row.id, row.key)]
         if not rows:
@@ -152,9 +156,13 @@ class Trash:
         folder, note = next((f, n) for f, n in self._entries() if f.name == rows[0].key)
         place = Path(note.path)
         if not note.revision:
+            if note.source == "imported" and place.is_relative_to(self._imported):
+                refuse_link(self._home, place.parent)
             restore_model(note.id, folder / CONTENT, place, folder / LEFT, note.source == "hub")
         elif os.path.lexists(place):
-            raise ConflictError(f"{note.id} is already installed at {place}", hint=f"remove it first: lmx rm {note.id}")
+            raise ConflictError(
+                f"revision {note.revision[:8]} of {note.id} is installed again at {place}; nothing has to be restored"
+            )
         else:
             restore(folder / CONTENT, place, note.replaced_by)
         shutil.rmtree(folder, ignore_errors=True)
@@ -162,7 +170,8 @@ class Trash:
 
     def purge(self, *, identity: str | None = None) -> list[TrashRow]:
         """Delete the entries of one id, or all entries, including those without a readable note."""
-        gone = self._delete([(f, note) for f, note in self._entries() if identity in (None, note.id)])
+        chosen = [(folder, note) for folder, note in self._entries() if identity in (None, note.id)]
+        gone = self._delete(chosen, "as requested")
         if identity is None:
             for place in self._bins.values():
                 for folder in self._folders(place):
@@ -177,16 +186,17 @@ class Trash:
 
     def make_room(self, wanted: int, folder: Path) -> None:
         """Delete the oldest entries until `wanted` bytes are free on the disk of `folder`, or no entry is left."""
-        for entry, _ in sorted(self._entries(), key=lambda found: found[1].removed_at):
+        for entry in sorted(self._entries(), key=lambda found: found[1].removed_at):
             if shutil.disk_usage(folder).free >= wanted:
                 return
-            shutil.rmtree(entry, ignore_errors=True)
+            self._delete([entry], "because the disk is nearly full")
 
     def expire(self) -> list[TrashRow]:
         """Delete the entries that have expired, and those that a crash left without content."""
         entries = list(self._entries())
         noted = {folder for folder, _ in entries}
-        gone = self._delete([(folder, note) for folder, note in entries if self._age(folder, note) > self._keep()])
+        expired = [(folder, note) for folder, note in entries if self._age(folder, note) > self._keep()]
+        gone = self._delete(expired, "because its time is over")
         for place, clock in self._clocks.items():
             for folder in self._folders(place):
                 half = folder not in noted and holds_only(folder, (NOTE, LEFT))
@@ -212,10 +222,11 @@ class Trash:
             raise
         return key, note
 
-    def _delete(self, entries: list[tuple[Path, TrashNote]]) -> list[TrashRow]:
+    def _delete(self, entries: list[tuple[Path, TrashNote]], reason: str) -> list[TrashRow]:
         rows = [self._row(folder, note) for folder, note in entries]
-        for folder, _ in entries:
+        for folder, note in entries:
             shutil.rmtree(folder, ignore_errors=True)
+            LOGGER.info("%s was deleted from the trash (%s) %s", note.id, size(note.size), reason)
         return rows
 
     def _age(self, folder: Path, note: TrashNote) -> float:

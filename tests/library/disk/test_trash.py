@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from huggingface_hub import scan_cache_dir
 
 from lmx_daemon.contract.errors import ConflictError, DiskError, NotFoundError, RequestError
+from lmx_daemon.contract.library import ImportRequest
 from lmx_daemon.library.disk.layout import RepositoryPaths
 from lmx_daemon.library.disk.repository_lock import locked_now
 from lmx_daemon.library.library import Library
@@ -98,6 +100,61 @@ class TestRemoving:
             library.undo("maker/one")
         with pytest.raises(NotFoundError):
             library.undo("maker/two")
+
+    async def test_undo_of_a_model_whose_place_is_taken_names_two_ways_that_work(self, tmp_path: Path) -> None:
+        snapshot = make_cached(tmp_path / "cache", "maker/one")
+        removed = (snapshot / "model.safetensors").read_bytes()
+        library = library_of(tmp_path)
+        key = library.remove("maker/one").key
+        newer = make_cached(tmp_path / "cache", "maker/one", NEW, side=80)
+        with pytest.raises(ConflictError, match="is taken") as refused:
+            library.undo("maker/one")
+        library.tidy()
+        assert [row.key for row in library.trash.rows()] == [key]
+        first, second = (refused.value.hint or "").splitlines()
+
+        words = shlex.split(second.partition("lmx import ")[2])
+        request = ImportRequest(path=words[0], copy=words[1] == "--copy", id=words[3])
+        assert [update async for update in library.import_model(request)][-1].state == "recorded"
+        copied = Path(library.registry.catalog.locate("maker/one-restored").path)
+        assert (copied / "model.safetensors").read_bytes() == removed and newer.exists()
+
+        assert first.endswith(f"(lmx rm maker/one), then: lmx rm --undo {key}")
+        library.remove("maker/one")
+        library.undo(key)
+        assert (snapshot / "model.safetensors").read_bytes() == removed and not newer.exists()
+
+    async def test_undo_of_an_imported_model_whose_place_is_taken_is_explained(self, tmp_path: Path) -> None:
+        library, request = library_of(tmp_path), ImportRequest(path=str(make_folder(tmp_path / "else" / "where")))
+        for _ in range(2):
+            library.registry.catalog.refresh()
+            assert [update async for update in library.import_model(request)][-1].state == "recorded"
+            key = library.remove("else/where").key
+        (other,) = [row.key for row in library.trash.rows() if row.key != key]
+        library.undo(key)
+        with pytest.raises(ConflictError, match="else/where cannot return") as refused:
+            library.undo(other)
+        assert refused.value.hint and f"--undo {other}" in refused.value.hint and "--copy" in refused.value.hint
+
+    def test_revision_that_is_installed_again_has_nothing_to_restore(self, tmp_path: Path) -> None:
+        make_cached(tmp_path / "cache", "maker/one", OLD)
+        library = library_of(tmp_path)
+        model = library.registry.catalog.locate("maker/one")
+        make_cached(tmp_path / "cache", "maker/one", NEW, side=80)
+        assert library.space.retire(model)
+        make_cached(tmp_path / "cache", "maker/one", OLD, main=False)
+        with pytest.raises(ConflictError, match="nothing has to be restored"):
+            library.undo("maker/one")
+
+    def test_deletion_of_an_entry_is_logged(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO", "lmx.trash")
+        make_cached(tmp_path / "cache", "maker/one")
+        library = library_of(tmp_path)
+        library.remove("maker/one")
+        make_cached(tmp_path / "cache", "maker/one", NEW)
+        backdate(next((tmp_path / "cache" / ".locks" / "lmx-trash").glob("*/note.json")), 1.01 * DAY)
+        library.tidy()
+        assert "maker/one was deleted from the trash" in caplog.text and "its time is over" in caplog.text
 
     def test_entry_expires_after_its_time(self, tmp_path: Path) -> None:
         make_cached(tmp_path / "cache", "maker/one")
