@@ -10,6 +10,10 @@ PARTS = (
     "models", "pulls", "start.lock", "trash",
 )  # fmt: skip
 """Names of the entries that lmx reads and writes in its home."""
+WRITTEN = (
+    "benchmarks", "cache", "cache/prefix", "library", "library/hub", "library/proofs", "logs", "pulls", "trash",
+)  # fmt: skip
+"""Folders of the home in which lmx writes and deletes files without being asked, so that none may be a link."""
 
 
 class Home:
@@ -39,11 +43,13 @@ class Home:
     def make(self) -> None:
         """Create missing folders for their owner only. The mode of an existing home is not changed.
 
-        Raises ConfigError if the home is not usable, or if it or an entry of it belongs to another user.
+        Raises ConfigError if the home is not usable, if it or an entry of it belongs to another user, or if a folder
+        in it is a link.
         """
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             refuse_foreign(self.root, PARTS)
+            refuse_linked(self.root, WRITTEN)
             self.logs.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise ConfigError(
@@ -81,6 +87,16 @@ def refuse_foreign(root: Path, names: tuple[str, ...]) -> None:
             continue
         if not (name == "config.toml" and owner == 0):  # an administrator may provide it
             _refuse(root / name, owner, own)
+
+
+def refuse_linked(root: Path, names: tuple[str, ...]) -> None:
+    """Raise ConfigError if an entry of `root` with one of the `names` is a link. `root` itself may be one."""
+    for name in names:
+        if (root / name).is_symlink():
+            raise ConfigError(
+                f"{root / name} is a link, and lmx changes nothing behind a link in its home",
+                hint="replace the link by a real folder, or set LMX_HOME to a folder on the other disk",
+            )
 
 
 def check_folder(text: str) -> None:

@@ -115,6 +115,8 @@ def write_label(folder: Path, model: str) -> None:
 
 
 def _folders(root: Path) -> list[Path]:
+    if root.is_symlink() or root.parent.is_symlink():  # `cache` and `cache/prefix` of lmx's home
+        return []
     try:
         return sorted(Path(entry.path) for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False))
     except OSError:  # there is none

@@ -15,7 +15,7 @@ from lmx_daemon.library.disk.layout import hub_cache
 from lmx_daemon.monitor.logs import Logs
 from lmx_daemon.monitor.worker_log import WorkerLog
 from lmx_daemon.settings.config_file import read_settings
-from lmx_daemon.settings.paths import PARTS, Home
+from lmx_daemon.settings.paths import PARTS, WRITTEN, Home
 from lmx_daemon.settings.schema import Settings
 
 OTHER_USER = 65_534
@@ -52,6 +52,22 @@ class TestCreation:
             Home(tmp_path).make()
         assert str(path) in refused.value.message and refused.value.hint
         assert not (tmp_path / "logs").is_dir()
+
+    @pytest.mark.parametrize("part", WRITTEN)
+    def test_a_linked_folder_of_the_home_is_refused_by_name(self, tmp_path: Path, part: str) -> None:
+        link, behind = tmp_path / "home" / part, tmp_path / "behind"
+        behind.mkdir()
+        link.parent.mkdir(parents=True)
+        link.symlink_to(behind)
+        with pytest.raises(ConfigError, match=f"{link} is a link"):
+            Home(tmp_path / "home").make()
+        assert list(behind.iterdir()) == []
+
+    def test_a_linked_home_is_used(self, tmp_path: Path) -> None:
+        (tmp_path / "real").mkdir()
+        (tmp_path / "home").symlink_to(tmp_path / "real")
+        Home(tmp_path / "home").make()
+        assert (tmp_path / "real" / "logs").is_dir()
 
     @pytest.mark.parametrize(
         ("value", "message"), [("~nosuchuser/x", "no such user"), (os.fsdecode(b"/tmp/\xe9"), "not UTF-8")]

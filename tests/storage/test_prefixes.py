@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from lmx_daemon.storage.prefixes import clear_prefixes, read_label, remove_if_empty, stored_prefixes, write_label
 
 
@@ -42,6 +44,15 @@ def test_clearing_deletes_only_blocks(tmp_path: Path) -> None:
     assert len(list(other.glob("*.kv"))) == 1
     assert [one.model for one in clear_prefixes(root)] == ["org/two"] and not other.exists()
     assert (kept / "0.kv").exists() and stored_prefixes(root) == []
+
+
+@pytest.mark.parametrize("part", ["cache", "cache/prefix"])
+def test_blocks_behind_a_linked_folder_are_neither_listed_nor_deleted(tmp_path: Path, part: str) -> None:
+    kept = made(tmp_path / "cache" / "prefix", "aa", "org/one", 10)
+    (tmp_path / part).rename(tmp_path / "behind")
+    (tmp_path / part).symlink_to(tmp_path / "behind")
+    assert stored_prefixes(tmp_path / "cache" / "prefix") == clear_prefixes(tmp_path / "cache" / "prefix") == []
+    assert (kept / "0.kv").exists()
 
 
 def test_a_label_is_private_and_written_once(tmp_path: Path) -> None:
