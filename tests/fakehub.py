@@ -9,7 +9,8 @@ Faults in the bytes of large files: rate (bytes per second), drop_after and drop
 stall_seconds, corrupt_at with corrupt_times, truncate_to, append (surplus bytes), ignore_range, shift_range, encoding.
 Faults in responses: status with status_times, status_on and retry_after, gated, token (the only valid token), etag,
 location, no_commit, cache_redirect.
-Faults in listings: evil_path, oid, size, commit, head (another commit of the same files), xet.
+Faults in listings: evil_path, oid, size, commit, head (another commit of the same files), xet, info (fields of each
+repository), row (fields of each file), tree (the whole list of files).
 """
 
 import argparse
@@ -122,24 +123,28 @@ class HubState:
                 if entry.large:
                     sibling["lfs"] = {"sha256": entry.sha256, "size": entry.size}
             siblings.append(sibling)
-        return {
-            "_id": hashlib.md5(repo.encode()).hexdigest()[:24],
-            "id": repo,
-            "modelId": repo,
-            "author": repo.partition("/")[0],
-            "sha": self.faults.get("head") or self.faults.get("commit") or self.commit(repo),
-            "private": False,
-            "gated": "auto" if self.faults.get("gated") else False,
-            "disabled": False,
-            "downloads": 10,
-            "likes": 3,
-            "tags": ["mlx", "safetensors", "text-generation"],
-            "library_name": "mlx",
-            "pipeline_tag": "text-generation",
-            "lastModified": "2026-11-01T00:00:00.000Z",
-            "createdAt": "2026-01-01T00:00:00.000Z",
-            "siblings": siblings,
-        } | self._overrides(repo)
+        return (
+            {
+                "_id": hashlib.md5(repo.encode()).hexdigest()[:24],
+                "id": repo,
+                "modelId": repo,
+                "author": repo.partition("/")[0],
+                "sha": self.faults.get("head") or self.faults.get("commit") or self.commit(repo),
+                "private": False,
+                "gated": "auto" if self.faults.get("gated") else False,
+                "disabled": False,
+                "downloads": 10,
+                "likes": 3,
+                "tags": ["mlx", "safetensors", "text-generation"],
+                "library_name": "mlx",
+                "pipeline_tag": "text-generation",
+                "lastModified": "2026-11-01T00:00:00.000Z",
+                "createdAt": "2026-01-01T00:00:00.000Z",
+                "siblings": siblings,
+            }
+            | self._overrides(repo)
+            | self.faults.get("info", {})
+        )
 
     def _overrides(self, repo: str) -> dict[str, Any]:
         """Return the fields that `root/.overrides.json` sets for the repository. They override the generated ones."""
@@ -178,7 +183,7 @@ class HubState:
             short["tokenizer_config"] = {key: tokenizer[key] for key in ("chat_template",) if key in tokenizer}
         counts = Counter({kind: count for kind, count in counts.items() if count})
         more = {"config": short, "safetensors": {"parameters": counts, "total": counts.total()}}
-        return more | info | self._overrides(repo)
+        return more | info | self._overrides(repo) | self.faults.get("info", {})
 
     def tree(self, repo: str) -> list[dict[str, Any]]:
         listed = []
@@ -191,7 +196,7 @@ class HubState:
                 row["lfs"] = {"oid": oid, "size": size, "pointerSize": len(entry.pointer)}
                 if self.faults.get("xet"):
                     row["xetHash"] = entry.sha256
-            listed.append(row)
+            listed.append(row | self.faults.get("row", {}))
         return listed
 
 
@@ -261,7 +266,7 @@ class Handler(BaseHTTPRequestHandler):
         if revision and revision not in self._revisions(repo):
             return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         if kind == "tree":
-            return self._json(200, self.hub.tree(repo))
+            return self._json(200, self.hub.faults.get("tree", self.hub.tree(repo)))
         return self._json(200, self.hub.info(repo, True) if blobs else self.hub.expanded(repo))
 
     def _revisions(self, repo: str) -> tuple[str | None, ...]:

@@ -39,7 +39,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from lmx_daemon.contract.text import one_line, printable_lines, shortened, valid_text
+from lmx_daemon.contract.text import one_line, printable_lines, shortened, valid_text, without_secrets
 
 MAX_TEXT = 2000
 """Limit on the characters of an error's message, hint and param, which may contain text of a model or a client."""
@@ -56,11 +56,11 @@ class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def _bounded(text: str) -> str:
-    return shortened(valid_text(text), MAX_TEXT)
+    return shortened(valid_text(without_secrets(text)), MAX_TEXT)
 
 
 class LmxError(Exception):
-    """The base of all errors: `message` states the fault in one line, `hint` a remedy."""
+    """The base of all errors: `message` states the fault in one line, `hint` a remedy; URLs in them have no secrets."""
 
     code = "internal_error"
     status = 500

@@ -1,4 +1,4 @@
-r"""Sanitising of external text and values for encoders and logs: valid UTF-8, 64-bit integers, single lines. Pure.
+r"""Sanitising of external text and values for encoders and logs: valid UTF-8, 64-bit integers, one line, no secrets.
 
 A lone surrogate is half of a UTF-16 pair (`\ud83d`) or a byte of a file name that is not UTF-8 (`\udce9`). A Python
 `str` can contain it, but no encoder accepts it. Each edge replaces it where text enters: files, the Hub, requests and
@@ -55,6 +55,20 @@ def one_line(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Return `text` as `one_line` does, but with its newlines and tabs kept."""
     return text if text.isprintable() else _UNSAFE.sub(lambda m: m[0] if m[0] in "\n\t" else _escape(m), text)
+
+
+_CREDENTIALS = re.compile(r"://[^\s/?#]*@")
+_URL = re.compile(r"://[^\s'\"<>]*")
+
+
+def without_secrets(text: str) -> str:
+    """Return `text` with each URL without its user, password and query: a query may hold a signature or a token."""
+    return _URL.sub(_without_query, _CREDENTIALS.sub("://", text)) if "://" in text else text
+
+
+def _without_query(match: re.Match[str]) -> str:
+    address, mark, query = match[0].partition("?")
+    return f"{address}?..." if query else address + mark
 
 
 def shortened(text: str, most: int) -> str:

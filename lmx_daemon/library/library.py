@@ -35,7 +35,8 @@ from lmx_daemon.library.disk.layout import RepositoryPaths, repository_folder
 from lmx_daemon.library.disk.repository_lock import locked_now
 from lmx_daemon.library.disk.space import DiskSpace
 from lmx_daemon.library.disk.trash import Trash
-from lmx_daemon.library.hub.hub import Hub, checked_endpoint
+from lmx_daemon.library.hub.addresses import checked_endpoint
+from lmx_daemon.library.hub.hub import Hub
 from lmx_daemon.library.hub.response_cache import ResponseCache
 from lmx_daemon.library.hub.search import Search
 from lmx_daemon.library.pull.pull_queue import PullQueue

@@ -10,7 +10,7 @@ from typing import Any
 
 from lmx_daemon.contract.admin.snapshot import LogLine
 from lmx_daemon.contract.errors import StartupError
-from lmx_daemon.contract.text import one_line, shortened
+from lmx_daemon.contract.text import one_line, shortened, without_secrets
 from lmx_daemon.storage.durable import open_regular
 
 FILE_BYTES = 8 * 1024 * 1024
@@ -107,7 +107,7 @@ class Logs(logging.Handler):
 
 
 def _line(text: str) -> str:
-    return shortened(one_line(shortened(text, MAX_CHARACTERS)), MAX_CHARACTERS)
+    return shortened(one_line(shortened(without_secrets(text), MAX_CHARACTERS)), MAX_CHARACTERS)
 
 
 def log(source: str, level: str, message: str, request: str | None = None) -> None:

@@ -41,7 +41,7 @@ def describe(identity: str, path: Path, source: Any, revision: str | None) -> Mo
         source=source,
         revision=revision,
         size=sum(sizes),
-        architecture=_text(config.get("model_type")),
+        architecture=short_text(config.get("model_type")),
         quantization=quantization(config),
         parameters=count_parameters(weights, config),
         context_length=context_length(config, tokenizer),
@@ -111,12 +111,12 @@ def quantization(config: dict[str, Any]) -> str | None:
         if isinstance(found, dict):
             mode, bits = found.get("mode"), found.get("bits")
             if isinstance(mode, str) and mode != "affine":
-                return _text(mode)
+                return short_text(mode)
             if type(bits) is int and 0 < bits <= MAX_BITS:
                 return f"{bits}-bit"
             if isinstance(method := found.get("quant_method"), str):
-                return _text(method)
-    return _text(config.get("torch_dtype") or config.get("dtype"))
+                return short_text(method)
+    return short_text(config.get("torch_dtype") or config.get("dtype"))
 
 
 def context_length(config: dict[str, Any], tokenizer: dict[str, Any]) -> int | None:
@@ -150,6 +150,6 @@ def template(path: Path, tokenizer: dict[str, Any]) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _text(value: Any) -> str | None:
+def short_text(value: Any) -> str | None:
     """Return a text of the model's files in one line of bounded length; None for other values."""
     return shortened(one_line(shortened(value, MAX_TEXT)), MAX_TEXT) if isinstance(value, str) else None

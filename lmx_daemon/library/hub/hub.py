@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from itertools import islice
 from urllib.parse import quote
 
+import httpx2
+
 from lmx_daemon.contract.errors import (
     AuthenticationError,
     HubError,
     LmxError,
     NotFoundError,
-    RequestError,
     UntrustedModelError,
 )
-from lmx_daemon.library.disk.layout import COMMIT
-from lmx_daemon.library.hub.names import checked_file
+from lmx_daemon.contract.text import valid_text
+from lmx_daemon.library.hub.addresses import without_credentials
+from lmx_daemon.library.hub.names import checked_commit, checked_file
 from lmx_daemon.library.pull.selection import select_files
 from lmx_daemon.library.verify.manifest import Manifest, ManifestFile
 
@@ -24,31 +26,18 @@ DEFAULT_ENDPOINT = "https://huggingface.co"
 REQUEST_SECONDS = 10.0
 MAX_FILES = 20_000
 LOG_IN = "log in with: lmx login"
+NO_HUB = "check HF_ENDPOINT, or `endpoint` in config.toml; the response has a wrong form"
 
 
 class TransientHubError(HubError):
     """Failure of a request that a later one may not have."""
 
 
-def checked_endpoint(endpoint: str | None) -> str | None:
-    """Return the address of a Hub that a request names. Raises RequestError."""
-    if endpoint is not None and not endpoint.startswith(("https://", "http://")):
-        raise RequestError(f"{endpoint[:200]!r} is not the address of a Hub", param="endpoint", hint="see HF_ENDPOINT")
-    return endpoint
-
-
-def without_credentials(endpoint: str) -> str:
-    """Return the address without a user and password, because other programs and users can read manifests."""
-    scheme, separator, rest = endpoint.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
-
-
 class Hub:
     """One endpoint with one user's token."""
 
     def __init__(self, endpoint: str | None, environ: Mapping[str, str], token: str | None = None) -> None:
-        self.endpoint = (endpoint or environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+        self.endpoint = valid_text(endpoint or environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
         self._offline = is_offline(environ)
         self._token = token
 
@@ -79,21 +68,26 @@ class Hub:
 
     def listing(self, repo: str, revision: str | None) -> tuple[str, list[ManifestFile]]:
         """Return the commit and its files. Blocking, with two requests. Raises the errors of `manifest`."""
-        from huggingface_hub import HfApi
+        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, paginate
 
-        api = HfApi(endpoint=self.endpoint, token=self.token() or False)
+        page = f"{self.endpoint}/api/models/{repo}"
+        about = page if revision is None else f"{page}/revision/{quote(revision, safe='')}"
         try:
-            commit = str(api.model_info(repo, revision=revision, timeout=REQUEST_SECONDS).sha)
-            if not COMMIT.fullmatch(commit):
-                raise HubError(f"the Hub returned an invalid commit: {commit[:80]!r}")
-            entries = list(islice(api.list_repo_tree(repo, recursive=True, revision=commit), MAX_FILES + 1))
+            headers = build_hf_headers(token=self.token() or False)
+            response = get_session().get(about, headers=headers, timeout=REQUEST_SECONDS)
+            hf_raise_for_status(response)
+            commit = checked_commit(response.json())
+            rows = paginate(f"{page}/tree/{commit}", {"recursive": True}, headers, timeout=REQUEST_SECONDS)
+            entries = list(islice(rows, MAX_FILES + 1))
         except LmxError:
             raise
         except Exception as error:  # any error of huggingface_hub is translated
             raise self._error(repo, revision, error) from error
         if len(entries) > MAX_FILES:
             raise UntrustedModelError(f"{repo} has more than {MAX_FILES} files")
-        return commit, [checked_file(entry) for entry in entries if hasattr(entry, "blob_id")]
+        if not all(isinstance(entry, dict) for entry in entries):
+            raise HubError(f"the Hub lists no files for {repo}", hint=NO_HUB)
+        return commit, [checked_file(entry) for entry in entries if entry.get("type") == "file"]
 
     def url(self, manifest: Manifest, file: ManifestFile) -> str:
         """Return the address of a file."""
@@ -124,6 +118,8 @@ class Hub:
                 param="repo",
                 hint=f"check the name; for a private or gated one {LOG_IN}",
             )
+        if status is None and not isinstance(error, httpx2.HTTPError | OSError):
+            return HubError(f"{self.endpoint} does not respond like a Hub to a request for {repo}", hint=NO_HUB)
         reason = " ".join(str(error).split()) or type(error).__name__
         failed = (
             f"cannot reach {self.endpoint} for {repo}" if status is None else f"cannot get {repo} from {self.endpoint}"

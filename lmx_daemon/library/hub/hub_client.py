@@ -6,13 +6,13 @@ The token is sent to the Hub's own origin only. Responses are limited in size an
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 
 from lmx_daemon.contract.errors import HubError, NotFoundError
 from lmx_daemon.contract.text import encodable
-from lmx_daemon.library.hub.hub import Hub
+from lmx_daemon.library.hub.addresses import origin
+from lmx_daemon.library.hub.hub import NO_HUB, Hub
 
 RESPONSE_SECONDS = 15.0
 CONNECT_SECONDS = 5.0
@@ -45,9 +45,10 @@ class HubClient:
 
     def json(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         """Return the JSON of a path. Raises NotFoundError if it is missing or private, else HubError."""
-        url = str(httpx2.URL(f"{self._endpoint}{path}", params=params))
         try:
-            status, content = self._get(url)
+            status, content = self._get(str(httpx2.URL(f"{self._endpoint}{path}", params=params)))
+        except (httpx2.InvalidURL, UnicodeError) as error:
+            raise HubError(f"{self._endpoint} is not a valid address, or redirects to one", hint=NO_HUB) from error
         except httpx2.HTTPError as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             hint = "check the network; HF_ENDPOINT or `endpoint` in config.toml sets a mirror"
@@ -59,16 +60,16 @@ class HubClient:
         try:
             return encodable(json.loads(content))
         except (ValueError, RecursionError) as error:
-            raise HubError(f"{self._endpoint} does not respond like a Hub", hint="check HF_ENDPOINT") from error
+            raise HubError(f"{self._endpoint} does not respond like a Hub", hint=NO_HUB) from error
 
     def _get(self, url: str) -> tuple[int, bytes]:
-        origin = urlsplit(url)[:2]
+        home = origin(url)
         for _ in range(MAX_REDIRECTS):
             with self._client.stream("GET", url) as response:
                 if not response.has_redirect_location:
                     return response.status_code, _bounded(response)
                 url = str(response.url.join(response.headers["location"]))
-            if urlsplit(url)[:2] != origin:
+            if origin(url) != home:
                 raise HubError(f"{self._endpoint} redirects to another host")
         raise HubError(f"{self._endpoint} redirects more than {MAX_REDIRECTS} times")
 

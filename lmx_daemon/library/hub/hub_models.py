@@ -48,7 +48,7 @@ def parse_model(info: Any) -> HubModel | None:
         commit=commit if isinstance(commit, str) and COMMIT.fullmatch(commit) else None,
         config=trim_config({key: value for key, value in short.items() if key not in ("tokenizer_config", "auto_map")}),
         template=_template(short),
-        by_type={kind: count for kind, count in counts.items() if isinstance(count, int)},
+        by_type={kind: count for kind, count in counts.items() if _number(count) is not None},
         storage=_number(info.get("usedStorage")),
         tags=tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else (),
         kind=kind if isinstance(kind, str) else None,
@@ -70,13 +70,13 @@ def _template(short: Mapping[str, Any]) -> str:
 
 
 def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if type(value) is int and value >= 0 else None
 
 
 def _time(value: Any) -> float | None:
     try:
-        return datetime.fromisoformat(str(value)).timestamp()
-    except ValueError:
+        return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
+    except (ValueError, OverflowError):  # OverflowError: a year that the system's clock cannot represent
         return None
 
 

@@ -5,13 +5,14 @@ A name that passes is safe as a part of a path in the cache and of a URL of the 
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from lmx_daemon.contract.errors import RequestError, UntrustedModelError
+from lmx_daemon.contract.errors import HubError, RequestError, UntrustedModelError
 from lmx_daemon.library.disk.layout import COMMIT
+from lmx_daemon.library.hub.addresses import origin
 from lmx_daemon.library.verify.manifest import ManifestFile
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
@@ -33,7 +34,7 @@ def parse_reference(text: str, endpoint: str = "") -> tuple[str, str | None]:
     text = text.strip()
     host = text.partition("://")[2] or text
     host = host.partition("/")[0].lower()
-    hosts = HOSTS | {urlsplit(endpoint).netloc.lower()} - {""}
+    hosts = HOSTS | {origin(endpoint)[1]} - {""}
     if "://" not in text and host not in hosts:
         repo, _, revision = text.partition("@")
         return checked_repository(repo), checked_revision(revision)
@@ -64,9 +65,19 @@ def checked_revision(text: str | None) -> str | None:
     return text
 
 
-def checked_file(entry: Any) -> ManifestFile:
+def checked_commit(info: Any) -> str:
+    """Return the commit that the Hub's description of a repository names. Raises HubError."""
+    commit = info.get("sha") if isinstance(info, Mapping) else None
+    if not isinstance(commit, str) or not COMMIT.fullmatch(commit):
+        raise HubError(f"the Hub returned an invalid commit: {str(commit)[:80]!r}")
+    return commit
+
+
+def checked_file(entry: Mapping[str, Any]) -> ManifestFile:
     """Return an entry of the Hub's listing after checks of its path, hash and size. Raises UntrustedModelError."""
-    path, size = str(entry.path), entry.size
+    path, size, blob_id, large = (entry.get(name) for name in ("path", "size", "oid", "lfs"))
+    if not isinstance(path, str):
+        raise UntrustedModelError("the Hub lists a file without a path")
     parts = PurePosixPath(path).parts
     if (
         not parts
@@ -78,12 +89,16 @@ def checked_file(entry: Any) -> ManifestFile:
         or str(PurePosixPath(path)) != path
     ):
         raise UntrustedModelError(f"the repository has a file with the unsafe name {path[:200]!r}")
-    sha256 = entry.lfs.sha256 if entry.lfs else None
-    if not COMMIT.fullmatch(str(entry.blob_id)) or (sha256 is not None and not SHA256.fullmatch(str(sha256))):
+    sha256 = large.get("oid") if isinstance(large, Mapping) else large
+    if not _matches(COMMIT, blob_id) or not (sha256 is None or _matches(SHA256, sha256)):
         raise UntrustedModelError(f"the Hub states no valid hash for {path}")
-    if not isinstance(size, int) or not 0 <= size <= MAX_FILE_BYTES:
+    if type(size) is not int or not 0 <= size <= MAX_FILE_BYTES:
         raise UntrustedModelError(f"the Hub states no valid size for {path}")
-    return ManifestFile(path=path, size=size, sha256=sha256, git_sha1=str(entry.blob_id))
+    return ManifestFile(path=path, size=size, sha256=sha256, git_sha1=blob_id)
+
+
+def _matches(form: "re.Pattern[str]", value: object) -> bool:
+    return isinstance(value, str) and form.fullmatch(value) is not None
 
 
 def refuse_collisions(files: Iterable[ManifestFile]) -> None:

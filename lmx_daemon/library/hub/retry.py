@@ -31,7 +31,7 @@ def retry_after(response: httpx2.Response) -> float | None:
         return min(float(value), LONGEST_REQUESTED_SECONDS)
     try:
         return min(LONGEST_REQUESTED_SECONDS, max(0.0, parsedate_to_datetime(value).timestamp() - time.time()))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

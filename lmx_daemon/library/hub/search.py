@@ -12,10 +12,10 @@ import msgspec
 
 from lmx_daemon.contract.admin.library import Offer, Offers, SearchRequest
 from lmx_daemon.contract.errors import HubError, LmxError, NotFoundError
-from lmx_daemon.library.catalog.describe import context_length, quantization
+from lmx_daemon.library.catalog.describe import context_length, quantization, short_text
 from lmx_daemon.library.catalog.fit import MachineCapacity, plan_remote, remote_shape
 from lmx_daemon.library.catalog.traits import traits_of
-from lmx_daemon.library.hub.hub import Hub
+from lmx_daemon.library.hub.hub import NO_HUB, Hub
 from lmx_daemon.library.hub.hub_client import HubClient
 from lmx_daemon.library.hub.hub_models import HubModel, approximate_parameters, parse_model, trim_config
 from lmx_daemon.library.hub.response_cache import ResponseCache
@@ -102,7 +102,7 @@ class Search:
             size=shape.weights.bytes if shape else None,
             parameters=approximate_parameters(found),
             quantization=quantization(found.config),
-            architecture=str(found.config["model_type"]) if found.config.get("model_type") else None,
+            architecture=short_text(found.config.get("model_type")),
             context_length=context_length(found.config, {}),
             license=next((tag.partition(":")[2] for tag in found.tags if tag.startswith("license:")), None),
             downloads=found.downloads,
@@ -125,7 +125,7 @@ class Search:
         with HubClient(self._hub) as client:
             listed = client.json("/api/models", {"filter": "mlx", "expand": EXPANDED, **filters})
             if not isinstance(listed, list):
-                raise HubError(f"{self._hub.endpoint} does not respond like a Hub", hint="check HF_ENDPOINT")
+                raise HubError(f"{self._hub.endpoint} does not respond like a Hub", hint=NO_HUB)
             found = [one for info in listed[:MAX_LIMIT] if (one := parse_model(info)) is not None]
             return self._with_configs(client, found)
 

@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 import httpx2
 
 from lmx_daemon.contract.errors import AuthenticationError, CancelledError, HubError, IntegrityError, NotFoundError
 from lmx_daemon.contract.version import VERSION
+from lmx_daemon.library.hub.addresses import origin
 from lmx_daemon.library.hub.retry import MAX_FAILURES, RETRIED, RetryableError, backoff, retry_after
 from lmx_daemon.library.pull.progress import PullProgress
 from lmx_daemon.library.pull.repository_writer import RepositoryWriter
@@ -137,7 +137,7 @@ class Fetcher:
         start = partial.position
         headers = {"Range": f"bytes={start}-"} if start else {}
         try:
-            partial.home = _origin(url)
+            partial.home = origin(url)
             response = self._open(url, headers)
             try:
                 self._check_status(response, partial, start)
@@ -153,11 +153,11 @@ class Fetcher:
 
     def _open(self, url: str, headers: dict[str, str]) -> httpx2.Response:
         """Return the response of the final location. The token is sent to the Hub's own origin only."""
-        home = _origin(url)
+        home = origin(url)
         for _ in range(MAX_REDIRECTS):
             self._raise_if_stopped()
             sent = dict(headers)
-            if self._token and _origin(url) == home:
+            if self._token and origin(url) == home:
                 sent["Authorization"] = f"Bearer {self._token}"
             response = self._client.send(self._client.build_request("GET", url, headers=sent), stream=True)
             with self._lock:
@@ -165,7 +165,10 @@ class Fetcher:
             if response.status_code not in REDIRECTS or "location" not in response.headers:
                 return response
             self._close(response)
-            url = str(response.url.join(response.headers["location"]))
+            try:
+                url = str(response.url.join(response.headers["location"]))
+            except httpx2.InvalidURL:
+                url = ""
             if not url.startswith(("http://", "https://")):
                 raise HubError(f"{home[1]} redirects to an address that is not HTTP")
         raise HubError(f"{home[1]} redirects more than {MAX_REDIRECTS} times")
@@ -188,7 +191,7 @@ class Fetcher:
         if status in RETRIED:
             raise RetryableError(f"the Hub answered {status}", retry_after(response))
         if status in (401, 403):
-            if _origin(str(response.url)) != partial.home:
+            if origin(str(response.url)) != partial.home:
                 raise RetryableError(f"the Hub's store answered {status}")
             if response.headers.get("x-error-code") == "GatedRepo":
                 raise AuthenticationError(
@@ -271,8 +274,3 @@ class _PartialFile:
 def _open_partial(partial: Path) -> IO[bytes]:
     """Open a partial file for reading and writing, at its beginning. A link is not followed."""
     return open(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644), "r+b", buffering=0)
-
-
-def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc.lower()

@@ -15,7 +15,8 @@ import msgspec
 
 from lmx_daemon.contract.admin.pulls import DOWNLOAD_ENDS, Download, PullRequest
 from lmx_daemon.contract.errors import DiskError
-from lmx_daemon.library.hub.hub import Hub, checked_endpoint
+from lmx_daemon.library.hub.addresses import checked_endpoint, without_credentials
+from lmx_daemon.library.hub.hub import Hub
 from lmx_daemon.library.hub.names import checked_revision, parse_reference
 from lmx_daemon.library.pull import decisions
 from lmx_daemon.library.pull.pull_run import FreeSpace, free_space
@@ -74,13 +75,13 @@ class PullQueue:
             revision=checked_revision(request.revision) or pasted,
             include=request.include,
             exclude=request.exclude,
-            endpoint=endpoint,
+            endpoint=endpoint and without_credentials(endpoint),
             state="pause" if request.paused else "run",
             rank=decisions.next_rank(self._records),
             added_at=time.time(),
         )
         async with self._starting:  # a second request for the same files is answered once the first is on the disk
-            return await self._start(wanted, request.token)
+            return await self._start(wanted, request.token, endpoint)
 
     async def pause(self, identity: str) -> Download:
         """Stop a pull until it is resumed. The fetched bytes are kept."""
@@ -163,10 +164,10 @@ class PullQueue:
                 download, at = now, time.monotonic()
                 yield download
 
-    async def _start(self, wanted: PullRecord, token: str | None) -> Download:
+    async def _start(self, wanted: PullRecord, token: str | None, endpoint: str | None) -> Download:
         known = decisions.same_as(self._records, wanted)
         identity = wanted.id if known is None else known.id
-        self._runner.expect(identity, token)
+        self._runner.expect(identity, token, endpoint)
         if known is None:
             await self._records.keep(wanted)
             self._runner.start_next()

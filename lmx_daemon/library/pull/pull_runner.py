@@ -16,6 +16,7 @@ from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.errors import CancelledError, DiskError, LmxError
 from lmx_daemon.library.disk.layout import RepositoryPaths, hub_cache
 from lmx_daemon.library.disk.repository_lock import locked_now
+from lmx_daemon.library.hub.addresses import completed_address
 from lmx_daemon.library.hub.hub import Hub
 from lmx_daemon.library.pull import decisions
 from lmx_daemon.library.pull.progress import PullProgress
@@ -71,6 +72,8 @@ class PullRunner:
         self.running: dict[str, ActivePull] = {}
         self._tokens: dict[str, str] = {}
         """Tokens given for single pulls, kept in memory only."""
+        self._endpoints: dict[str, str] = {}
+        """Addresses of Hubs for single pulls, in memory only because they may contain a password."""
         self._awaited: set[str] = set()
         """Pulls that a user has just requested, and whose first failure is reported at once."""
         self._discards: list[asyncio.Task[None]] = []
@@ -99,10 +102,12 @@ class PullRunner:
         """Return whether a pull has a thread."""
         return identity in self.running
 
-    def expect(self, identity: str, token: str | None = None) -> None:
-        """Record that a user waits for the first result of a pull, and the token for it."""
+    def expect(self, identity: str, token: str | None = None, endpoint: str | None = None) -> None:
+        """Record that a user waits for the first result of a pull, and the token and the address for it."""
         if token:
             self._tokens[identity] = token
+        if endpoint:
+            self._endpoints[identity] = endpoint
         self._awaited.add(identity)
 
     def start_next(self) -> None:
@@ -140,6 +145,7 @@ class PullRunner:
                 continue
             if self._records[identity].state in ENDED:
                 self._tokens.pop(identity, None)
+                self._endpoints.pop(identity, None)
                 self._awaited.discard(identity)
                 await self._records.forget(identity)
 
@@ -170,7 +176,8 @@ class PullRunner:
             reserve=self._settings().reserve_bytes,
             awaited=record.id in self._awaited,
         )
-        hub = Hub(record.endpoint, self._environ, self._tokens.get(record.id))
+        known = self._endpoints.get(record.id), self._settings().endpoint, self._environ.get("HF_ENDPOINT")
+        hub = Hub(completed_address(record.endpoint, known), self._environ, self._tokens.get(record.id))
         run = PullRun(spec, hub, self._cache, progress, self.throttle, pin, self._free)
         self._awaited.discard(record.id)
         LOGGER.info("%s: %s", record.repo, "continued" if record.manifest else "started")
