@@ -68,7 +68,12 @@ class Hub:
 
     def listing(self, repo: str, revision: str | None) -> tuple[str, list[ManifestFile]]:
         """Return the commit and its files. Blocking, with two requests. Raises the errors of `manifest`."""
-        from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, paginate
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]  # exported when they are first used
+            build_hf_headers,
+            get_session,
+            hf_raise_for_status,
+            paginate,
+        )
 
         page = f"{self.endpoint}/api/models/{repo}"
         about = page if revision is None else f"{page}/revision/{quote(revision, safe='')}"

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from lmx_daemon.library.hub.models import HubModel, parse_model
+from lmx_daemon.library.hub.hub_models import HubModel, parse_model
 from tests.hostile import PYTHON_NAME, mutations
 from tests.library.repositories import CONFIG, library_of, make_folder
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lmx_daemon.contract.admin.library import ImportRequest
 from lmx_daemon.contract.errors import DiskError, RequestError
-from lmx_daemon.contract.library import ImportRequest
 from lmx_daemon.library.disk.imports import sweep
 from lmx_daemon.library.disk.layout import RepositoryPaths
 from lmx_daemon.library.disk.repository_lock import locked_now

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import scan_cache_dir
 
+from lmx_daemon.contract.admin.library import ImportRequest
 from lmx_daemon.contract.errors import ConflictError, DiskError, NotFoundError, RequestError
-from lmx_daemon.contract.library import ImportRequest
 from lmx_daemon.library.disk.layout import RepositoryPaths
 from lmx_daemon.library.disk.repository_lock import locked_now
 from lmx_daemon.library.library import Library

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from lmx_daemon.contract.admin.library import SearchRequest
 from lmx_daemon.contract.errors import HubError
-from lmx_daemon.contract.library import SearchRequest
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from tests.hostile import PYTHON_NAME
 from tests.library.conftest import REPO, StandIn
@@ -48,7 +48,7 @@ async def test_field_that_a_pull_does_not_need_is_ignored(
 
 
 @pytest.mark.parametrize(
-    ("faults", "code", "said"),
+    ("faults", "code", "expected"),
     [
         *(({"info": {"sha": wrong}}, "hub_error", "invalid commit") for wrong in WRONG),
         *(({"row": {"path": wrong}}, "untrusted_model", "without a path") for wrong in (None, 1, [], {})),
@@ -59,14 +59,14 @@ async def test_field_that_a_pull_does_not_need_is_ignored(
     ],
 )
 async def test_field_that_a_pull_needs_is_a_clear_error(
-    pulls: PullQueue, hub: StandIn, faults: dict[str, Any], code: str, said: str
+    pulls: PullQueue, hub: StandIn, faults: dict[str, Any], code: str, expected: str
 ) -> None:
     hub.faults(**faults)
     failed = await pull(pulls)
     assert failed.state == "failed" and failed.error is not None
-    told = f"{failed.error.message} {failed.error.hint}"
-    assert failed.error.code == code and said in told
-    assert "network" not in told and "cannot reach" not in told and not PYTHON_NAME.search(told)
+    text = f"{failed.error.message} {failed.error.hint}"
+    assert failed.error.code == code and expected in text
+    assert "network" not in text and "cannot reach" not in text and not PYTHON_NAME.search(text)
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=repr)

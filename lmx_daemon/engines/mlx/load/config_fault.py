@@ -147,7 +147,7 @@ def number_fault(error: BaseException, config: Mapping[str, Any]) -> str | None:
     divided = isinstance(error, ZeroDivisionError)
     for prefix, part, fields in _parts(config):
         for name, kind in fields.items():
-            value = part.get(name)
+            value: Any = part.get(name)
             sized = type(value) in (int, float) and not name.endswith("_id") and fits(value, kind)
             if sized and (value == 0 if divided else value < 0):
                 return wrong_value(f"{prefix}{name}", "a number above 0" if divided else "a number of 0 or more", value)

@@ -57,7 +57,9 @@ def load(path: Path, options: TextOptions, progress: ReportProgress, trusted: bo
         raise load_failure(error, path) from error
 
 
-def _load(path: Path, config: dict[str, Any], options: TextOptions, progress: ReportProgress, trusted: bool) -> LoadedModel:
+def _load(
+    path: Path, config: dict[str, Any], options: TextOptions, progress: ReportProgress, trusted: bool
+) -> LoadedModel:
     progress("weights", 0.0)
     model, full_config = load_model(path, lazy=True, trust_remote_code=trusted)
     note, dtype = platform.backend().cast(model, dtype_of(model))
