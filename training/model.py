@@ -12,10 +12,10 @@ from mlx.utils import tree_map_with_path
 from mlx_lm.models.qwen3 import Model, ModelArgs
 from numpy.typing import NDArray
 
-from training.channels import IDENTITY, MEANING, SPREAD, WIDTH
-from training.copying import Circuit
-from training.reading import LAYER as READING
-from training.reading import write_reading_heads
+from training.circuits.channels import IDENTITY, MEANING, SPREAD, WIDTH
+from training.circuits.copying import Circuit
+from training.circuits.reading import LAYER as READING
+from training.circuits.reading import write_reading_heads
 
 SHAPE: dict[str, Any] = {
     "architectures": ["Qwen3ForCausalLM"],

@@ -17,9 +17,9 @@ from tokenizers import Tokenizer
 from training import model as shape
 from training import tokenizer as words
 from training.batches import Batches, PaddedBatch
-from training.channels import MEANING
+from training.circuits.channels import MEANING
+from training.circuits.meaning import meanings
 from training.corpus import Corpus
-from training.meaning import meanings
 from training.sample import Renderer
 from training.second_core import Gradient, SecondCore
 from training.tools import ToolMaker

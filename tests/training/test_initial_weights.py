@@ -10,9 +10,9 @@ from tokenizers import Tokenizer
 
 from training import model as shape
 from training import tokenizer as words
-from training.channels import MEANING
+from training.circuits.channels import MEANING
+from training.circuits.meaning import meanings
 from training.corpus import Corpus
-from training.meaning import meanings
 from training.tools import ToolMaker
 from training.train import GUIDE
 from training.words import banks

@@ -10,7 +10,7 @@ import numpy as np
 from mlx_lm.models.qwen3 import Model
 from numpy.typing import NDArray
 
-from training.channels import CONSTANT, FIXED, IDENTITY, PREVIOUS, SINK, SPREAD
+from training.circuits.channels import CONSTANT, FIXED, IDENTITY, PREVIOUS, SINK, SPREAD
 
 Matrix = NDArray[np.float64]
 

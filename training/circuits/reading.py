@@ -6,8 +6,8 @@ With `meaning.py` this is a bag-of-words classifier, which generalises to held-o
 import numpy as np
 from mlx_lm.models.qwen3 import Model
 
-from training.channels import CONSTANT, MEANING, SPREAD
-from training.copying import put, weights_of
+from training.circuits.channels import CONSTANT, MEANING, SPREAD
+from training.circuits.copying import put, weights_of
 
 LAYER = 2
 GAIN = 10.0

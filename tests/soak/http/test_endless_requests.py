@@ -8,8 +8,19 @@ import pytest
 
 from tests.end_to_end.running import Daemon, wait_until
 from tests.soak.conftest import TALKER
-from tests.soak.raw_port import CHUNK, CHUNKED, GET, POST, SILENCE_SECONDS, connect, in_pieces, memory, raw, statuses
-from tests.soak.raw_port import daemon as daemon
+from tests.soak.http.raw_port import (
+    CHUNK,
+    CHUNKED,
+    GET,
+    POST,
+    SILENCE_SECONDS,
+    connect,
+    in_pieces,
+    memory,
+    raw,
+    statuses,
+)
+from tests.soak.http.raw_port import daemon as daemon
 
 pytestmark = pytest.mark.slow
 

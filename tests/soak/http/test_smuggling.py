@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.end_to_end.running import Daemon
-from tests.soak.raw_port import BODY, CHUNK, CHUNKED, CLOSE, GET, LENGTH, POST, raw, statuses
-from tests.soak.raw_port import daemon as daemon
+from tests.soak.http.raw_port import BODY, CHUNK, CHUNKED, CLOSE, GET, LENGTH, POST, raw, statuses
+from tests.soak.http.raw_port import daemon as daemon
 
 pytestmark = pytest.mark.slow
 NEXT = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -14,7 +14,7 @@ import pytest
 
 from tests.end_to_end.running import Daemon
 from tests.library.repositories import make_folder
-from tests.soak.pulse import Pulse
+from tests.soak.http.pulse import Pulse
 
 pytestmark = pytest.mark.slow
 LONGEST_SECONDS = 1.0
@@ -140,7 +140,7 @@ def test_disk_that_hangs_does_not_stall_the_daemon(own_daemon: Daemon, tmp_path:
     daemon = own_daemon
     (tmp_path / "stuck").mkdir()
     daemon.config = f'[library]\nfolders = ["{tmp_path / "stuck"}"]\n'
-    daemon.program = ["-m", "tests.soak.hanging"]
+    daemon.program = ["-m", "tests.soak.http.hanging"]
     daemon.start()
     daemon.admin("POST", "/admin/models/load", {"model": "lmx/guide"})
     daemon.get("/v1/models")
