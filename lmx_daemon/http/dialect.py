@@ -69,10 +69,10 @@ class Dialect(Protocol):
     def progress(self, event: ProgressEvent) -> bytes:
         """Return bytes that clients ignore and that report `event`; b"" where the form has none."""
 
-    def error(self, error: LmxError) -> ErrorResponse:
+    def error(self, error: LmxError, request_id: str) -> ErrorResponse:
         """Return the answer for an error that occurs before the first byte of an answer."""
 
-    def no_route(self, method: str, path: str) -> ErrorResponse:
+    def no_route(self, method: str, path: str, request_id: str) -> ErrorResponse:
         """Return the answer for a path or method that the dialect does not serve."""
 
 

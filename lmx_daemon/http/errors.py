@@ -22,12 +22,13 @@ def headers_of(error: LmxError) -> dict[str, str]:
 
 def error_handler(request: AnyRequest, error: Exception) -> Response[bytes]:
     """Return the answer to a request whose handler, or the framework before it, raised `error`."""
-    dialect = context_of(request).dialect
+    context = context_of(request)
+    dialect = context.dialect
     if isinstance(error, NotFoundException | MethodNotAllowedException):
-        answer, headers = dialect.no_route(request.method, request.scope["path"]), dict[str, str]()
+        answer, headers = dialect.no_route(request.method, request.scope["path"], context.id), dict[str, str]()
     else:
         failure = as_lmx_error(request, error)
-        answer, headers = dialect.error(failure), headers_of(failure)
+        answer, headers = dialect.error(failure, context.id), headers_of(failure)
     return Response(answer.body, status_code=answer.status, headers=headers, media_type="application/json")
 
 

@@ -39,7 +39,10 @@ AsgiSend = Callable[[AsgiMessage], Awaitable[None]]
 AsgiApp = Callable[[AsgiScope, AsgiReceive, AsgiSend], Awaitable[None]]
 
 IDENTITY = re.compile(r"[A-Za-z0-9._-]{1,64}")
-OPEN_PATHS = frozenset({"/health"})
+ID_HEADERS = (REQUEST_ID_HEADER.encode(), b"request-id")
+"""Headers that carry the id of a request in its answer. OpenAI's clients read the first one, Anthropic's the second."""
+OPEN_PATHS = frozenset({"/", "/api/hello", "/health"})
+"""Paths that need no key. Clients probe them before they send one, and the answers contain nothing but the state."""
 MAX_CLIENT_CHARACTERS = 80
 KEY_HOLDER = Principal(tenant="key:default", key="default", scopes=frozenset({"generate", "manage"}), max_priority=9)
 """Holder of the API key of the settings. All its requests count for this tenant, whatever their `user` is."""
@@ -79,7 +82,7 @@ class PublicGuard:
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         identity, dialect = request_id(headers), self._dialects.owner(scope["path"])
-        extra = [(REQUEST_ID_HEADER.encode(), identity.encode())]
+        extra = [(name, identity.encode()) for name in ID_HEADERS]
         try:
             origin = self._allowed_origin(headers)
             if origin is not None:
@@ -90,7 +93,7 @@ class PublicGuard:
             principal = self._principal(scope, headers)
             check_body(scope["method"], headers, self._settings().max_body_bytes, dialect.any_body_type)
         except LmxError as error:
-            await refuse(send, dialect.error(error), headers_of(error), extra)
+            await refuse(send, dialect.error(error, identity), headers_of(error), extra)
             return
         RequestContext(identity, dialect, principal, client_of(headers)).enter(scope)
         if scope["method"] == "HEAD":  # the server itself leaves the body out
@@ -171,7 +174,7 @@ class AdminGuard:
                 f"the daemon speaks protocol {PROTOCOL}, this program {theirs}",
                 hint="restart the daemon with the same lmx: lmx stop, then lmx serve",
             )
-            await refuse(send, context.dialect.error(error), headers_of(error), extra)
+            await refuse(send, context.dialect.error(error, context.id), headers_of(error), extra)
             return
         await self._app(scope, receive, with_headers(send, extra))
 
@@ -240,7 +243,7 @@ def cors(origin: str) -> list[tuple[bytes, bytes]]:
     """Return the headers for a listed origin. Errors need them as well: without them a browser hides the status."""
     return [
         (b"access-control-allow-origin", origin.encode("latin-1")),
-        (b"access-control-expose-headers", b"x-request-id, retry-after"),
+        (b"access-control-expose-headers", b"x-request-id, request-id, retry-after"),
         (b"vary", b"origin"),
     ]
 

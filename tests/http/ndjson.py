@@ -84,11 +84,11 @@ class NdJson:
             case Prefill():
                 return b""
 
-    def error(self, error: LmxError) -> ErrorResponse:
-        return ErrorResponse(error.status, line({"error": error.message}))
+    def error(self, error: LmxError, request_id: str) -> ErrorResponse:
+        return ErrorResponse(error.status, line({"error": error.message, "request_id": request_id}))
 
-    def no_route(self, method: str, path: str) -> ErrorResponse:
-        return ErrorResponse(404, line({"error": f"no {method} {path}"}))
+    def no_route(self, method: str, path: str, request_id: str) -> ErrorResponse:
+        return ErrorResponse(404, line({"error": f"no {method} {path}", "request_id": request_id}))
 
 
 def line(value: Any) -> bytes:

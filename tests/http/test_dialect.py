@@ -111,7 +111,7 @@ class TestStream:
 class TestErrors:
     async def test_failure_before_the_first_byte_is_a_status_in_the_dialects_form(self) -> None:
         answer = await ask(app_of(answering(FAILED)), "POST", "/api/generate", BODY)
-        assert answer.status == 500 and answer.json() == {"error": "it crashed"}
+        assert answer.status == 500 and answer.json()["error"] == "it crashed"
 
     async def test_failure_in_a_stream_is_its_last_line(self) -> None:
         def script(active: ActiveRequest) -> list[Event]:
@@ -126,7 +126,7 @@ class TestErrors:
     async def test_failure_of_a_whole_answer_is_a_status(self) -> None:
         app = app_of(answering(STARTED, HELLO, FAILED))
         answer = await ask(app, "POST", "/api/generate", BODY | {"stream": False})
-        assert answer.status == 500 and answer.json() == {"error": "it crashed"}
+        assert answer.status == 500 and answer.json()["error"] == "it crashed"
 
     async def test_error_that_is_raised_keeps_its_headers(self) -> None:
         def full(active: ActiveRequest) -> list[Event]:
@@ -134,14 +134,21 @@ class TestErrors:
 
         answer = await ask(app_of(full), "POST", "/api/generate", BODY)
         assert (answer.status, answer.headers["retry-after"]) == (429, "7")
-        assert answer.json() == {"error": "the queue is full"}
+        assert answer.json()["error"] == "the queue is full"
 
     async def test_bad_body_and_unknown_route_have_the_dialects_form(self) -> None:
         app = app_of(answering())
         assert (await ask(app, "POST", "/api/generate", {"model": 5})).json()["error"].startswith("model")
         unknown = await ask(app, "GET", "/api/nothing")
-        assert (unknown.status, unknown.json()) == (404, {"error": "no GET /api/nothing"})
-        assert (await ask(app, "POST", "/api/version", {})).json() == {"error": "no POST /api/version"}
+        assert (unknown.status, unknown.json()["error"]) == (404, "no GET /api/nothing")
+        assert (await ask(app, "POST", "/api/version", {})).json()["error"] == "no POST /api/version"
+
+    async def test_error_contains_the_id_of_its_request(self) -> None:
+        app = app_of(answering(FAILED), api_key="secret")
+        for path, key in (("/api/generate", "secret"), ("/api/generate", "wrong"), ("/api/nothing", "secret")):
+            answer = await ask(app, "POST", path, BODY, x_request_id="mine", x_api_key=key)
+            assert answer.json()["request_id"] == answer.headers["x-request-id"] == "mine"
+            assert answer.headers["request-id"] == "mine"
 
     @pytest.mark.parametrize(
         ("status", "headers"),

@@ -29,10 +29,10 @@ class Admin:
         """Return nothing: the stream carries every event as a line."""
         return b""
 
-    def error(self, error: LmxError) -> ErrorResponse:
+    def error(self, error: LmxError, request_id: str) -> ErrorResponse:
         """Return the error as data."""
         return ErrorResponse(error.status, msgspec.json.encode(error.body()))
 
-    def no_route(self, method: str, path: str) -> ErrorResponse:
+    def no_route(self, method: str, path: str, request_id: str) -> ErrorResponse:
         """Return NotFoundError as data."""
-        return self.error(NotFoundError(f"there is no route {method} {path}"))
+        return self.error(NotFoundError(f"there is no route {method} {path}"), request_id)

@@ -39,11 +39,11 @@ class LmStudio:
         """Return a comment of server-sent events."""
         return sse.progress(event)
 
-    def error(self, error: LmxError) -> ErrorResponse:
+    def error(self, error: LmxError, request_id: str) -> ErrorResponse:
         """Return LM Studio's error object."""
         return ErrorResponse(error.status, msgspec.json.encode(lmstudio_error(error)))
 
-    def no_route(self, method: str, path: str) -> ErrorResponse:
+    def no_route(self, method: str, path: str, request_id: str) -> ErrorResponse:
         """Return LM Studio's text with status 404, or the reason why a WebSocket is refused with status 501."""
         if path.startswith(NAMESPACES):
             return ErrorResponse(501, msgspec.json.encode({"error": NO_WEBSOCKETS}))

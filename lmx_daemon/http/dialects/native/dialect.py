@@ -36,11 +36,11 @@ class Native:
         """Return a comment of server-sent events."""
         return sse.progress(event)
 
-    def error(self, error: LmxError) -> ErrorResponse:
+    def error(self, error: LmxError, request_id: str) -> ErrorResponse:
         """Return OpenAI's error object."""
         return ErrorResponse(error.status, msgspec.json.encode(openai_error(error)))
 
-    def no_route(self, method: str, path: str) -> ErrorResponse:
+    def no_route(self, method: str, path: str, request_id: str) -> ErrorResponse:
         """Return LM Studio's answer, status 404."""
         message = {"error": f"Unexpected endpoint or method. ({method} {path})"}
         return ErrorResponse(404, msgspec.json.encode(message))

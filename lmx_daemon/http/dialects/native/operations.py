@@ -24,7 +24,8 @@ OPERATIONS = (
         summary="The text by which clients of Ollama recognise a server",
         answer=str,
         error=ErrorAnswer,
-        errors=(401, 403, 421),
+        errors=(403, 421),
+        needs_key=False,
     ),
     Operation(
         method="get",

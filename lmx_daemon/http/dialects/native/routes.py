@@ -23,7 +23,7 @@ async def openapi(document: NamedDependency[OpenApiDocument]) -> Response[bytes]
 
 @get("/", media_type="text/plain")
 async def root() -> str:
-    """Return the text by which Ollama's clients recognise a server that runs."""
+    """Return the text by which Ollama's clients recognise a server that runs. Needs no key."""
     return "Ollama is running"
 
 

@@ -37,10 +37,10 @@ class Ollama:
         """Return white space: clients take every line for a part of the answer."""
         return self.keep_alive
 
-    def error(self, error: LmxError) -> ErrorResponse:
+    def error(self, error: LmxError, request_id: str) -> ErrorResponse:
         """Return Ollama's error object."""
         return ErrorResponse(error.status, msgspec.json.encode(ollama_error(error)))
 
-    def no_route(self, method: str, path: str) -> ErrorResponse:
+    def no_route(self, method: str, path: str, request_id: str) -> ErrorResponse:
         """Return Ollama's error object, status 404."""
         return ErrorResponse(404, msgspec.json.encode({"error": f"there is no route {method} {path}"}))

@@ -32,10 +32,11 @@ class OpenAIChat:
         """Return a comment of server-sent events."""
         return sse.progress(event)
 
-    def error(self, error: LmxError) -> ErrorResponse:
+    def error(self, error: LmxError, request_id: str) -> ErrorResponse:
         """Return OpenAI's error object."""
         return ErrorResponse(error.status, msgspec.json.encode(openai_error(error)))
 
-    def no_route(self, method: str, path: str) -> ErrorResponse:
+    def no_route(self, method: str, path: str, request_id: str) -> ErrorResponse:
         """Return OpenAI's error object, status 404."""
-        return self.error(NotFoundError(f"there is no route {method} {path}", hint="see README.md for the routes"))
+        error = NotFoundError(f"there is no route {method} {path}", hint="see README.md for the routes")
+        return self.error(error, request_id)
