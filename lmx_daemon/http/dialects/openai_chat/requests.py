@@ -21,6 +21,7 @@ from lmx_daemon.contract.requests import (
 )
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialects.durations import keep_alive_seconds
+from lmx_daemon.http.dialects.json_limits import check_integer, check_json
 from lmx_daemon.http.dialects.openai_chat.bodies import (
     MAX_PARTS,
     MAX_TOKEN,
@@ -31,7 +32,6 @@ from lmx_daemon.http.dialects.openai_chat.bodies import (
     PartBody,
     ToolCallBody,
 )
-from lmx_daemon.http.dialects.openai_chat.json_limits import check_integer, check_json
 
 MAX_STOPS = 64
 MAX_STOP_CHARACTERS = 1000
