@@ -4,6 +4,7 @@ The OpenAPI document is made of them, and tests hold the encoders' real output a
 build dictionaries: only a part of each chunk changes from one to the next.
 """
 
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -198,7 +199,7 @@ class CompletionChunk(Answer, frozen=True, kw_only=True):
 
 
 class ModelAnswer(Answer, frozen=True, kw_only=True):
-    """An installed model. `state` and `max_context_length` are additions of lmx."""
+    """An installed model. `state` and `max_context_length` are additions of lmx, the fields below are Anthropic's."""
 
     id: str
     object: Literal["model"]
@@ -206,13 +207,22 @@ class ModelAnswer(Answer, frozen=True, kw_only=True):
     owned_by: str
     state: Literal["loaded", "loading", "not-loaded"]
     max_context_length: int | None
+    type: Literal["model"]
+    display_name: str
+    created_at: datetime
+    lifecycle: Literal["active"]
+    max_input_tokens: int | None
+    max_tokens: int | None
 
 
 class ModelListAnswer(Answer, frozen=True, kw_only=True):
-    """All installed models."""
+    """All installed models, in one page, which Anthropic's fields `first_id`, `last_id` and `has_more` describe."""
 
     object: Literal["list"]
     data: list[ModelAnswer]
+    first_id: str | None
+    last_id: str | None
+    has_more: Literal[False]
 
 
 class ErrorObject(Answer, frozen=True, kw_only=True):

@@ -1,5 +1,6 @@
 """The OpenAI routes: chat completions, completions and models."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from litestar import Response, get, post
@@ -47,8 +48,10 @@ async def completions(request: AnyRequest, service: Service) -> Response[Any]:
 
 @get("/v1/models")
 async def models(service: Service) -> dict[str, Any]:
-    """List the installed models."""
-    return {"object": "list", "data": [_entry(model, state) for model, state in await service.models()]}
+    """List the installed models, in OpenAI's form and in Anthropic's at once."""
+    entries = [_entry(model, state) for model, state in await service.models()]
+    ids = [entry["id"] for entry in entries] or [None]
+    return {"object": "list", "data": entries, "first_id": ids[0], "last_id": ids[-1], "has_more": False}
 
 
 @get("/v1/models/{model_id:path}")
@@ -68,6 +71,12 @@ def _entry(model: Model, state: str) -> dict[str, Any]:
         "owned_by": model.id.partition("/")[0],
         "state": state,
         "max_context_length": model.context_length,
+        "type": "model",
+        "display_name": model.id,
+        "created_at": datetime.fromtimestamp(int(model.modified_at), UTC).isoformat(),
+        "lifecycle": "active",
+        "max_input_tokens": model.context_length,
+        "max_tokens": model.context_length,
     }
 
 
