@@ -89,5 +89,5 @@ def described(operation: Operation, dialect: Dialect, schema_of: dict[Any, Any])
 
 
 def phrase(status: int) -> str:
-    """Return the name of an HTTP status. 499 is nginx's, and not in the standard."""
-    return "Client Closed Request" if status == 499 else HTTPStatus(status).phrase
+    """Return the name of an HTTP status. The standard lacks 499, which is nginx's, and 529, which is Anthropic's."""
+    return {499: "Client Closed Request", 529: "Overloaded"}.get(status) or HTTPStatus(status).phrase

@@ -8,17 +8,20 @@ from litestar import Response
 from litestar.di import NamedDependency
 
 from lmx_daemon.contract.admin.snapshot import Health
+from lmx_daemon.contract.errors import error_from
+from lmx_daemon.contract.events import Counted, Failed
 from lmx_daemon.contract.models import Instance, Model
-from lmx_daemon.contract.requests import Generate, Request
+from lmx_daemon.contract.requests import Count, Generate, Request
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialect import AnswerEncoder
 from lmx_daemon.http.server.body_reader import BodyReader
-from lmx_daemon.http.serving import Finish, ignore, serve, stream_of
+from lmx_daemon.http.serving import Finish, all_events, ignore, serve, stream_of, unless_disconnected
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.residency.pool import Pool
 
 B = TypeVar("B")
 R = TypeVar("R")
+A = TypeVar("A", Generate, Count)
 LOAD_STATES = {"ready": "loaded", "starting": "loading", "loading": "loading"}
 
 
@@ -54,6 +57,20 @@ class ModelService:
         generate = self._with_unique_id(generate)
         return await serve(request, self._pool, generate, encoder(generate.id), stream, finish)
 
+    async def count(self, request: AnyRequest, count: Count) -> int:
+        """Return the number of tokens of a prompt, template and tools included. Raise the error of the model."""
+        context_of(request).principal.require("generate")
+        await self._catalog.seek(count.model)
+        active = self._pool.submit(self._with_unique_id(count))
+        try:
+            last = (await unless_disconnected(request, all_events(active)))[-1]
+        finally:
+            self._pool.release(active)
+        if isinstance(last, Failed):
+            raise error_from(last.error)
+        assert isinstance(last, Counted)
+        return last.tokens
+
     async def events(
         self, request: AnyRequest, asked: Request, encoder: Callable[[str], AnswerEncoder]
     ) -> AsyncIterator[bytes]:
@@ -88,16 +105,16 @@ class ModelService:
         instances = self._pool.instances()
         return {found.model: LOAD_STATES[found.state] for found in instances if found.state in LOAD_STATES}
 
-    def _with_unique_id(self, generate: Generate) -> Generate:
+    def _with_unique_id(self, asked: A) -> A:
         """Return the request under an id that no other live request has.
 
         A client may send several requests with one id at the same time; all but the first get a suffix.
         """
-        unique, count = generate.id, 1
+        unique, count = asked.id, 1
         while self._pool.requests.has(unique):
             count += 1
-            unique = f"{generate.id}.{count}"
-        return generate if count == 1 else msgspec.structs.replace(generate, id=unique)
+            unique = f"{asked.id}.{count}"
+        return asked if count == 1 else msgspec.structs.replace(asked, id=unique)
 
 
 Service = NamedDependency[ModelService]

@@ -1,6 +1,7 @@
 """The dialects that the public port serves. A new dialect is added to this list and nowhere else."""
 
 from lmx_daemon.http.dialect import Dialects
+from lmx_daemon.http.dialects.anthropic.dialect import Anthropic
 from lmx_daemon.http.dialects.lmstudio.dialect import LmStudio
 from lmx_daemon.http.dialects.native.dialect import Native
 from lmx_daemon.http.dialects.ollama.dialect import Ollama
@@ -9,4 +10,4 @@ from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 
 def public_dialects() -> Dialects:
     """Return the dialects of the public app."""
-    return Dialects([OpenAIChat(), LmStudio(), Ollama(), Native()])
+    return Dialects([OpenAIChat(), Anthropic(), LmStudio(), Ollama(), Native()])

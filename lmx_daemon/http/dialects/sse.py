@@ -16,6 +16,11 @@ def data(value: Any) -> bytes:
     return b"data: " + msgspec.json.encode(value) + b"\n\n"
 
 
+def named_event(kind: str, **fields: Any) -> bytes:
+    """Return one event with a name, which is the `type` of its JSON object, too."""
+    return f"event: {kind}\n".encode() + data({"type": kind, **fields})
+
+
 def progress(event: ProgressEvent) -> bytes:
     """Return a comment with the progress of a request without output. Clients skip comments; curl shows them."""
     match event:

@@ -9,13 +9,9 @@ import msgspec
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.events import Delta, Event, Finished, Loading, Prefill, Queued, Started, Timings, Usage
 from lmx_daemon.http.dialects.lmstudio.errors import lmstudio_error
+from lmx_daemon.http.dialects.sse import named_event
 
 Phase = Literal["", "model_load", "prompt_processing", "reasoning", "message"]
-
-
-def named_event(kind: str, **fields: Any) -> bytes:
-    """Return one server-sent event, whose data repeats its name."""
-    return f"event: {kind}\ndata: ".encode() + msgspec.json.encode({"type": kind, **fields}) + b"\n\n"
 
 
 class LmStudioChatEncoder:
