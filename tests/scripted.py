@@ -35,6 +35,19 @@ FLAG, KEY = CODE, CODE + 1
 """Hidden dimensions: the code of a script's token, a flag for other tokens, a trigger's priority, a trigger's index."""
 VALUE = CODE + 2
 STRONG = 16.0
+CONFIG: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": HIDDEN,
+    "num_hidden_layers": 1,
+    "intermediate_size": 32,
+    "num_attention_heads": 1,
+    "num_key_value_heads": 1,
+    "head_dim": HEAD,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1e12,
+    "max_position_embeddings": 32768,
+    "tie_word_embeddings": False,
+}
 END = "<|im_end|>"
 SPECIAL = ("<|endoftext|>", "<|im_start|>", END)
 
@@ -116,37 +129,9 @@ def _write_weights(
     import numpy as np
     from mlx.utils import tree_flatten
 
-    settings = {
-        "model_type": "llama",
-        "hidden_size": HIDDEN,
-        "num_hidden_layers": 1,
-        "intermediate_size": 32,
-        "num_attention_heads": 1,
-        "num_key_value_heads": 1,
-        "head_dim": HEAD,
-        "vocab_size": size,
-        "rms_norm_eps": 1e-6,
-        "rope_theta": 1e12,
-        "max_position_embeddings": 32768,
-        "tie_word_embeddings": False,
-    } | config
-    codes = np.random.default_rng(0).choice([-1.0, 1.0], (len(follows), CODE))
-    embedding, output = np.zeros((size, HIDDEN)), np.zeros((size, HIDDEN))
-    embedding[len(follows) :, FLAG] = STRONG
-    for token, following in follows.items():
-        embedding[token, :CODE] = codes[token]
-        output[following, :CODE] += codes[token]
-    output[default, FLAG] = STRONG
-    for index, (token, start) in enumerate(chosen.items()):
-        embedding[token, KEY] = STRONG * (index + 1) / len(chosen)
-        embedding[token, VALUE + index] = STRONG / 2
-        output[start, FLAG] = STRONG * 0.75 if start != default else STRONG
-        output[start, VALUE + index] = STRONG
-    query, key, value = np.zeros((HEAD, HIDDEN)), np.zeros((HEAD, HIDDEN)), np.zeros((HEAD, HIDDEN))
-    still = HEAD // 2 - 1  # the dimension that rotary positions rotate least
-    query[still, FLAG] = 1.0
-    key[still, KEY] = 2.0 * HEAD**0.5 * max(1, len(chosen))
-    value[np.arange(MAX_SCRIPTS), VALUE + np.arange(MAX_SCRIPTS)] = 1.0
+    settings = CONFIG | {"vocab_size": size} | config
+    embedding, output = _embeddings(size, follows, default, chosen)
+    query, key, value = _attention(len(chosen))
     module = importlib.import_module("mlx_lm.models.llama")
     weights = {
         name: mx.ones(found.shape) if name.endswith("norm.weight") else mx.zeros(found.shape)
@@ -165,6 +150,37 @@ def _write_weights(
     weights |= {name: mx.array(found.astype(np.float32)) for name, found in made.items()}
     mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
     (folder / "config.json").write_text(json.dumps(settings))
+
+
+def _embeddings(size: int, follows: dict[int, int], default: int, chosen: dict[int, int]) -> tuple[Any, Any]:
+    """Return the input and output embeddings [size, HIDDEN]: each token leads to its next one, triggers to scripts."""
+    import numpy as np
+
+    codes = np.random.default_rng(0).choice([-1.0, 1.0], (len(follows), CODE))
+    embedding, output = np.zeros((size, HIDDEN)), np.zeros((size, HIDDEN))
+    embedding[len(follows) :, FLAG] = STRONG
+    for token, following in follows.items():
+        embedding[token, :CODE] = codes[token]
+        output[following, :CODE] += codes[token]
+    output[default, FLAG] = STRONG
+    for index, (token, start) in enumerate(chosen.items()):
+        embedding[token, KEY] = STRONG * (index + 1) / len(chosen)
+        embedding[token, VALUE + index] = STRONG / 2
+        output[start, FLAG] = STRONG * 0.75 if start != default else STRONG
+        output[start, VALUE + index] = STRONG
+    return embedding, output
+
+
+def _attention(triggers: int) -> tuple[Any, Any, Any]:
+    """Return query, key and value projections [HEAD, HIDDEN] that find the strongest trigger in a prompt."""
+    import numpy as np
+
+    query, key, value = np.zeros((HEAD, HIDDEN)), np.zeros((HEAD, HIDDEN)), np.zeros((HEAD, HIDDEN))
+    still = HEAD // 2 - 1  # the dimension that rotary positions rotate least
+    query[still, FLAG] = 1.0
+    key[still, KEY] = 2.0 * HEAD**0.5 * max(1, triggers)
+    value[np.arange(MAX_SCRIPTS), VALUE + np.arange(MAX_SCRIPTS)] = 1.0
+    return query, key, value
 
 
 def _write_tokenizer(
