@@ -105,7 +105,7 @@ class InputJsonDelta(Answer, frozen=True, kw_only=True, tag="input_json_delta"):
 
 
 class ContentBlockDeltaEvent(Answer, frozen=True, kw_only=True, tag="content_block_delta"):
-    """What an event adds to the open content block."""
+    """Part of the open content block."""
 
     index: int
     delta: TextDelta | ThinkingDelta | SignatureDelta | InputJsonDelta
@@ -136,7 +136,7 @@ class MessageStopEvent(Answer, frozen=True, kw_only=True, tag="message_stop"):
 
 
 class PingEvent(Answer, frozen=True, kw_only=True, tag="ping"):
-    """Sign of life during a load or a prefill."""
+    """Keep-alive event during a load or a prefill."""
 
 
 class ErrorDetails(Answer, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Blocks of content: what each type adds to a message. Types that no local model can use are ignored and noted."""
+"""Blocks of content and the parts of messages that they become. Types without use for a local model are ignored."""
 
 from collections.abc import Sequence
 from typing import Any, Literal

@@ -55,7 +55,7 @@ class ToolChoiceBody(msgspec.Struct, frozen=True):
 
 
 class Metadata(msgspec.Struct, frozen=True):
-    """Facts about the request. `user_id` is a part of every request frame, so its length is bounded."""
+    """Metadata of the request. `user_id` is a part of every request frame, so its length is bounded."""
 
     user_id: Annotated[str, msgspec.Meta(max_length=512)] | None = None
 

@@ -31,7 +31,7 @@ class Anthropic:
         return OPERATIONS
 
     def progress(self, event: ProgressEvent) -> bytes:
-        """Return a comment that reports `event`, and a ping, which clients count as a sign of life."""
+        """Return a comment that reports `event`, and a ping, which clients count as activity."""
         return sse.progress(event) + PING
 
     def error(self, error: LmxError, request_id: str) -> ErrorResponse:

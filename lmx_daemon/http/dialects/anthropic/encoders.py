@@ -14,7 +14,7 @@ SIGNATURE = "lmx"
 """Signature of a thinking block. Clients keep only blocks that have one; lmx does not check it."""
 
 
-class Piece(NamedTuple):
+class BlockPiece(NamedTuple):
     """A piece of one content block. `call` is the index of a tool call, -1 for text and thinking."""
 
     kind: str
@@ -34,14 +34,14 @@ class Piece(NamedTuple):
                 return {"type": "text", "text": ""}
 
 
-def pieces_of(delta: Delta) -> Iterator[Piece]:
-    """Yield what an event adds to the blocks: thinking first, then text, then a tool call."""
+def pieces_of(delta: Delta) -> Iterator[BlockPiece]:
+    """Yield the pieces of blocks in an event: thinking first, then text, then a tool call."""
     if delta.reasoning:
-        yield Piece("thinking", delta.reasoning)
+        yield BlockPiece("thinking", delta.reasoning)
     if delta.content:
-        yield Piece("text", delta.content)
+        yield BlockPiece("text", delta.content)
     if (call := delta.tool_call) is not None:
-        yield Piece("tool_use", call.arguments, call.index, call.id or "", call.name or "")
+        yield BlockPiece("tool_use", call.arguments, call.index, call.id or "", call.name or "")
 
 
 class MessageEncoder:
@@ -96,7 +96,7 @@ class MessageEncoder:
         }
         return named_event("message_start", message=message)
 
-    def _piece(self, piece: Piece) -> Iterator[bytes]:
+    def _piece(self, piece: BlockPiece) -> Iterator[bytes]:
         if self._open != (piece.kind, piece.call):
             yield from self._close()
             self._open = (piece.kind, piece.call)
@@ -148,9 +148,9 @@ def before_text(index: int, kind: str) -> bytes:
     return event.removesuffix(b'""' + AFTER_TEXT)
 
 
-def grouped(events: Sequence[Event]) -> list[list[Piece]]:
+def grouped(events: Sequence[Event]) -> list[list[BlockPiece]]:
     """Return the pieces of each block, in the order of the blocks."""
-    found: list[list[Piece]] = []
+    found: list[list[BlockPiece]] = []
     for piece in (piece for event in events if isinstance(event, Delta) for piece in pieces_of(event)):
         if found and (found[-1][0].kind, found[-1][0].call) == (piece.kind, piece.call):
             found[-1].append(piece)
@@ -159,7 +159,7 @@ def grouped(events: Sequence[Event]) -> list[list[Piece]]:
     return found
 
 
-def whole_block(pieces: Sequence[Piece]) -> dict[str, Any]:
+def whole_block(pieces: Sequence[BlockPiece]) -> dict[str, Any]:
     """Return a block with the texts of all its pieces."""
     block, text = pieces[0].opens(), "".join(piece.text for piece in pieces)
     match pieces[0].kind:
@@ -181,7 +181,7 @@ def input_of(arguments: str) -> dict[str, Any]:
 
 
 def stop_reason(ending: Ending, usage: Usage, max_tokens: int, stop_sequences: frozenset[str]) -> str:
-    """Return Anthropic's word for the end of an answer. It has none for a cancelled one."""
+    """Return Anthropic's stop reason of an answer. A cancelled answer has none."""
     match ending.reason:
         case "tool_calls":
             return "tool_use"

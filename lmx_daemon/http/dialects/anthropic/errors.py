@@ -19,7 +19,7 @@ TYPES = {
 
 
 def status_of(error: LmxError) -> int:
-    """Return the status of an answer. Anthropic's clients know 529 in place of 503."""
+    """Return the status of an answer. Anthropic's clients expect 529 instead of 503."""
     return OVERLOADED if error.status == 503 else error.status
 
 

@@ -1,4 +1,4 @@
-"""Translation of the bodies of Anthropic's routes to `contract.generation`."""
+"""Translation of the bodies of Anthropic's routes to `contract.requests`."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from lmx_daemon.http.dialects.json_limits import check_json
 MAX_STOPS = 64
 MAX_STOP_CHARACTERS = 1000
 EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
-"""Efforts as the templates of local models know them."""
+"""Names of efforts in the templates of local models."""
 
 
 def messages_request(body: MessagesBody, context: RequestContext, ignored: Ignored) -> Generate:
