@@ -181,7 +181,9 @@ class Daemon:
             source,
             find=library.registry.find,
             clear=library.registry.clear,
-            start=lambda name: Worker.start(name, program_of("text"), environment, worker_log.open, incidents.forward),
+            start=lambda name, kind: Worker.start(
+                name, program_of(kind), environment, worker_log.open, incidents.forward
+            ),
             host=host,
             measurements=Measurements(home.measured),
             prefixes=home.prefixes,

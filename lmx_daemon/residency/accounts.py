@@ -1,6 +1,6 @@
 """Memory of the machine and of the models in it: what a load needs, what each model holds, may hold and is granted.
 
-It measures and computes; loading.py and supervision.py act on its answers.
+This module measures and computes. loads.py and supervision.py act on the results.
 """
 
 import sys
@@ -11,27 +11,33 @@ from lmx_daemon.contract.worker.messages import Hello, Loaded
 from lmx_daemon.memory.budget import MemoryBudget, ProcessUse
 from lmx_daemon.memory.need import Device, Measured, most_bytes, plan_for, process_bytes
 from lmx_daemon.residency.measured import Measurements
-from lmx_daemon.residency.placement import Decision, grants, place
+from lmx_daemon.residency.placement import Decision, excess, grants, place
 from lmx_daemon.residency.plan import reduced
-from lmx_daemon.residency.resident import Resident, Residents
+from lmx_daemon.residency.resident import Resident
+from lmx_daemon.residency.residents import Residents
 from lmx_daemon.settings.source import SettingsSource
 
 GRANT_STEP = 0.05
-"""A grant is sent again when it changes by more than this share."""
+"""Share by which a grant has to change before it is sent again."""
 
 
 class Machine(Protocol):
-    """The host's memory."""
+    """The memory of the host."""
 
     device_memory: int | None
+    """Bytes that the GPU recommends to use at most; None without a GPU."""
 
-    def room(self) -> MemoryBudget: ...
+    def room(self) -> MemoryBudget:
+        """Return the memory that models share."""
+        ...
 
-    def use(self, pid: int) -> ProcessUse: ...
+    def use(self, pid: int) -> ProcessUse:
+        """Return what the system counts for a process."""
+        ...
 
 
 class Accounts:
-    """Reads the pool's residents and writes their plans, samples and grants."""
+    """The memory of all residents: it writes their plans, samples and limits."""
 
     def __init__(
         self, residents: Residents, settings: SettingsSource, host: Machine, measurements: Measurements
@@ -41,19 +47,23 @@ class Accounts:
         self._host = host
         self._measurements = measurements
         self.versions: dict[str, str] = {}
+        """Versions of the engine's packages, as the last worker reported them."""
         self.backend = ""
+        """Backend in words, as the last worker reported it; empty before the first."""
 
     @property
     def device(self) -> Device:
+        """The device that models run on; a guess by platform before the first worker."""
         on_cpu = self.backend.startswith("cpu") if self.backend else sys.platform != "darwin"
         return Device(cpu=on_cpu, prefill_step=self._settings.current.engine.prefill_step)
 
     def greet(self, hello: Hello) -> None:
-        """Note what the first worker has found of the device."""
+        """Note what a worker has found of the device."""
         self.versions, self.backend = dict(hello.versions), hello.backend
         self._host.device_memory = hello.device_memory or None
 
     def room(self) -> MemoryBudget:
+        """Return the memory that models share."""
         return self._host.room()
 
     def measured(self, model: Model) -> Measured | None:
@@ -61,33 +71,39 @@ class Accounts:
         return self._measurements.of(model, self.backend, self.versions)
 
     def plan(self, resident: Resident) -> None:
+        """Plan the memory of a resident from its files and from what earlier loads measured."""
         assert resident.shape is not None
         resident.plan = plan_for(resident.shape, resident.demand, self.device, self.measured(resident.model))
 
     def decide(self, resident: Resident) -> Decision:
-        """Return what to do for the load of this resident now; plans it."""
+        """Plan the memory of a resident, and return what its load has to do now to get it."""
         self.plan(resident)
         assert resident.plan is not None
         return place(resident.plan.bytes, self._host.room(), self._residents.claims(without=resident))
 
     def placing(self, need: int) -> Decision:
-        """Return what to do for a model that would need so many bytes."""
+        """Return what the load of a model that needs `need` bytes would have to do now."""
         return place(need, self._host.room(), self._residents.claims())
 
-    async def keep(self, resident: Resident, loaded: Loaded) -> None:
-        """Keep what a load has measured, and correct the plan by it."""
+    def learn(self, resident: Resident, loaded: Loaded, now: float) -> bool:
+        """Note what a load measured, and correct the plan by it. Return whether the measurements have changed."""
         memory = loaded.memory
-        self.observe(resident)
+        self.observe(resident, now)
         counted = memory.active + memory.cache
         process = process_bytes(max(resident.held, counted), counted, self.device)
         measured = Measured(weights=memory.weights, process=process, cache=loaded.cache)
-        await self._measurements.keep(resident.model, self.backend, self.versions, measured)
+        changed = self._measurements.note(resident.model, self.backend, self.versions, measured)
         self.plan(resident)
+        return changed
 
-    def observe(self, resident: Resident) -> None:
-        """Sample the resident's process."""
-        if resident.worker is not None and resident.worker.alive:
-            resident.observe(self._host.use(resident.worker.pid), self.most(resident))
+    def excess(self) -> int:
+        """Return the number of bytes by which models take more than there is."""
+        return excess(self._host.room(), self._residents.claims())
+
+    def observe(self, resident: Resident, now: float) -> None:
+        """Sample the memory of a resident's process."""
+        if resident.process is not None and resident.process.alive:
+            resident.observe(self._host.use(resident.process.pid), self.most(resident), now)
 
     def most(self, resident: Resident) -> int | None:
         """Return how many bytes the resident's process may hold; None before it is planned."""
@@ -104,17 +120,21 @@ class Accounts:
             slots=resident.demand.slots or self._settings.current.engine.max_running,
         )
 
-    def share_out(self) -> None:
-        """Grant each model's cache what was planned or is in use, and a share of what is free."""
+    def share_out(self) -> list[tuple[Resident, int]]:
+        """Give each model's cache what was planned or is in use, and a share of what is free.
+
+        Return the residents whose limit has changed by more than GRANT_STEP, with the new limit.
+        """
         if not (claims := self._residents.claims()):  # an idle daemon does not ask the system twice a second
-            return
+            return []
         planned = {resident.id: resident.cache_needed for resident in self._residents if resident.plan is not None}
+        changed = []
         for identity, granted in grants(self._host.room(), claims, planned).items():
             resident = self._residents.get(identity)
-            if resident is not None:
-                granted = reduced(granted, planned[identity], resident.ran_out)
-            if resident is None or abs(granted - resident.cache_limit) <= GRANT_STEP * resident.cache_limit:
+            if resident is None:
                 continue
-            resident.cache_limit = granted
-            if resident.state == "ready" and resident.worker is not None:
-                resident.worker.grant(granted)
+            granted = reduced(granted, planned[identity], resident.out_of_memory)
+            if abs(granted - resident.cache_limit) > GRANT_STEP * resident.cache_limit:
+                resident.cache_limit = granted
+                changed.append((resident, granted))
+        return changed

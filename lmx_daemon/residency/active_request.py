@@ -1,4 +1,7 @@
-"""One request on its way: its events for the one who asked, and its row for the monitor."""
+"""One request in the daemon: its events on their way to one reader, and its row for the monitor.
+
+It is the only record of the request outside the worker. It does not decide anything; `RequestRegistry` holds it.
+"""
 
 import asyncio
 import time
@@ -9,6 +12,7 @@ from lmx_daemon.contract.errors import BusyError, LmxError
 from lmx_daemon.contract.events import (
     Counted,
     Delta,
+    Ending,
     Event,
     Failed,
     Finished,
@@ -22,26 +26,38 @@ from lmx_daemon.contract.requests import Generate, Request
 from lmx_daemon.residency.observers import Observers
 
 MAX_EVENTS = 16_384
-"""What may wait for a reader; more means that it has stopped reading."""
+"""Number of events that may wait for a reader. A reader that is further behind has stopped reading."""
 
 
 class ActiveRequest:
-    """`take` its events until it is `read`; the last one is terminal. `cancel` may be called at any time, by anyone."""
+    """A request from its arrival to the reading of its last event, which is terminal."""
 
     def __init__(
-        self, request: Request, on_cancel: Callable[["ActiveRequest"], None], observers: Observers | None = None
+        self,
+        request: Request,
+        on_cancel: Callable[["ActiveRequest"], None],
+        observers: Observers | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Begin the record of `request`. `on_cancel` carries a cancellation out; `observers` are notified of events."""
         self.request = request
-        self.arrived = time.monotonic()
+        self.arrived = clock()
+        """Monotonic time, as all times here but `started_at` of the row."""
         self.instance = ""
+        """Id of the instance that serves the request."""
         self.closed = False
-        """A terminal event has come."""
+        """Whether the terminal event has arrived."""
+        self.at_worker = False
+        """Whether a worker holds the request: it was submitted, and the worker has not sent the terminal event."""
+        self.released = False
+        """Whether the reader has finished with the request."""
+        self._clock = clock
         self._arrived_at = time.time()
         self._on_cancel = on_cancel
         self._observers = observers or Observers()
         self._events: list[Event] = []
         self._unread_since = 0.0
-        self._waiter: asyncio.Future[None] | None = None
+        self._reader: asyncio.Future[None] | None = None
         self._state: RequestState = "queued"
         self._position: int | None = None
         self._progress: float | None = None
@@ -54,10 +70,21 @@ class ActiveRequest:
 
     @property
     def id(self) -> str:
+        """Id of the request, unique among all requests that are under way."""
         return self.request.id
 
+    @property
+    def waiting(self) -> bool:
+        """Whether the request waits for its model to be loaded."""
+        return not self.closed and not self.at_worker
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the request needs its model: it waits, runs, or its worker has not confirmed its end."""
+        return not self.closed or self.at_worker
+
     def put(self, event: Event) -> None:
-        """The next event; ignored after the terminal one."""
+        """Add the next event. Events after the terminal one are ignored."""
         if self.closed:
             return
         if len(self._events) >= MAX_EVENTS and not is_terminal(event):
@@ -68,33 +95,43 @@ class ActiveRequest:
         if self._observers.of_events:
             self._observers.event(self.request, event)
         if not self._events:
-            self._unread_since = time.monotonic()
+            self._unread_since = self._clock()
         self._events.append(event)
-        if self._waiter is not None:
-            _wake(self._waiter)
+        if self._reader is not None:
+            _wake(self._reader)
 
     def fail(self, error: LmxError) -> None:
+        """End the request with `error`."""
         self.put(Failed(id=self.id, error=error.body()))
 
+    def finish_cancelled(self) -> None:
+        """End the request as cancelled, with no text for any of its choices."""
+        choices = self.request.choices if isinstance(self.request, Generate) else 1
+        self.put(Finished(id=self.id, endings=(Ending(reason="cancelled"),) * choices))
+
     def cancel(self) -> None:
+        """Cancel the request. Has no effect after its end."""
         if not self.closed:
             self._on_cancel(self)
 
     @property
     def read(self) -> bool:
-        """Its terminal event has been taken."""
+        """Whether the terminal event has been read."""
         return self.closed and not self._events
 
     async def take(self, patience: float | None = None) -> list[Event]:
-        """All events that are there, once there are any: what came together can leave in one write. None of them
-        where there are none within `patience` seconds."""
+        """Return all events that have arrived, as soon as there is one.
+
+        Events that arrived together are returned together, so that they can leave in one write. Return [] if none
+        arrives within `patience` seconds.
+        """
         if not self._events:
             # Once for each token of each stream: asyncio.wait would make a second future and a set each time.
             loop = asyncio.get_running_loop()
-            self._waiter = loop.create_future()
-            timer = None if patience is None else loop.call_later(patience, _wake, self._waiter)
+            self._reader = loop.create_future()
+            timer = None if patience is None else loop.call_later(patience, _wake, self._reader)
             try:
-                await self._waiter
+                await self._reader
             finally:
                 if timer is not None:
                     timer.cancel()
@@ -102,11 +139,12 @@ class ActiveRequest:
         return events
 
     def unread_for(self) -> float:
-        """Seconds for which its oldest event has waited for a reader."""
-        return time.monotonic() - self._unread_since if self._events else 0.0
+        """Return the seconds for which the oldest event has waited for a reader."""
+        return self._clock() - self._unread_since if self._events else 0.0
 
     def row(self) -> RequestRow:
-        request, now = self.request, time.monotonic()
+        """Return the request's row for the monitor."""
+        request, now = self.request, self._clock()
         generate = request if isinstance(request, Generate) else None
         return RequestRow(
             id=self.id,
@@ -132,7 +170,7 @@ class ActiveRequest:
         )
 
     def _rate(self, now: float) -> float:
-        """Tokens a second. The worker's own figure once it is known: a short answer arrives here all at once."""
+        """Return tokens a second. The worker's figure is used once it is known: a short answer arrives all at once."""
         if self._finished is not None:
             return self._finished.timings.tokens_per_second(self._tokens)
         decoding = (self._ended or now) - self._first_token if self._first_token is not None else 0.0
@@ -142,7 +180,7 @@ class ActiveRequest:
         match event:
             case Delta(tokens=tokens):  # first, since most events are
                 if self._first_token is None:
-                    self._first_token = time.monotonic()
+                    self._first_token = self._clock()
                 self._state, self._progress = "decode", None
                 self._tokens += tokens
             case Queued(position=position):
@@ -164,9 +202,9 @@ class ActiveRequest:
                 self._close("failed")
 
     def _close(self, state: RequestState) -> None:
-        self._state, self.closed, self._ended = state, True, time.monotonic()
+        self._state, self.closed, self._ended = state, True, self._clock()
 
 
-def _wake(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+def _wake(reader: "asyncio.Future[None]") -> None:
+    if not reader.done():
+        reader.set_result(None)

@@ -9,24 +9,26 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 KEPT_FAILING = 3
-"""Failures in a row from which the daemon is reported as unhealthy."""
+"""Number of failures in a row from which the daemon is reported as unhealthy."""
 REPORT_SECONDS = 60.0
-"""The same work's failures are logged at most once in this time."""
+"""Time in which failures of the same work are logged at most once."""
 
+T = TypeVar("T")
 Act = Callable[[], Awaitable[None] | None]
 
 
 class Background:
-    """Owner of the daemon's tasks. `on_error` gets one line for each error that is to be logged."""
+    """The daemon's tasks, on asyncio's loop. It is the `Loop` of the scheduler."""
 
     def __init__(self, on_error: Callable[[str], None]) -> None:
+        """Begin without tasks. `on_error` gets one line for each error that is to be logged."""
         self._on_error = on_error
         self._tasks: set[asyncio.Future[Any]] = set()
         self._failures: dict[str, tuple[int, str]] = {}
-        """Failures in a row, and the last one in words, by the name of the work."""
+        """Number of failures in a row and the last one in words, by the name of the work."""
         self._reported: dict[str, float] = {}
 
     def run(self, work: Awaitable[Any]) -> "asyncio.Future[Any]":
@@ -36,9 +38,23 @@ class Background:
         task.add_done_callback(self._finished)
         return task
 
+    def now(self) -> float:
+        """Return monotonic seconds."""
+        return time.monotonic()
+
+    def after(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call `call` once `seconds` have passed, unless `cancel` comes first."""
+        self.run(_later(seconds, call))
+
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        """Return what `function` returns in a thread of its own."""
+        return await asyncio.to_thread(function)
+
     def every(self, seconds: float, name: str, act: Act) -> None:
-        """Call `act`, a function or a coroutine function, now and then each `seconds` until `cancel`, also after it has
-        failed."""
+        """Call `act`, a function or a coroutine function, now and then each `seconds` until `cancel`.
+
+        The calls go on after an error.
+        """
         self.run(self._repeat(seconds, name, act))
 
     async def attempt(self, name: str, act: Act) -> None:
@@ -61,6 +77,7 @@ class Background:
         return next((words for count, words in self._failures.values() if count >= KEPT_FAILING), None)
 
     def cancel(self) -> None:
+        """Cancel all tasks."""
         for task in list(self._tasks):
             task.cancel()
 
@@ -83,6 +100,11 @@ class Background:
         with suppress(asyncio.CancelledError):
             if (error := task.exception()) is not None:
                 self._on_error(f"{type(error).__name__}: {error}{_place(error)}")
+
+
+async def _later(seconds: float, call: Callable[[], None]) -> None:
+    await asyncio.sleep(seconds)
+    call()
 
 
 def _place(error: BaseException) -> str:

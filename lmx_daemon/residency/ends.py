@@ -2,8 +2,8 @@
 
 from collections import defaultdict
 
-from lmx_daemon.contract.errors import CrashLoopError, OutOfMemoryError
-from lmx_daemon.contract.models import Model
+from lmx_daemon.contract.errors import CrashLoopError, LmxError, OutOfMemoryError
+from lmx_daemon.contract.models import IncidentKind, Model
 from lmx_daemon.residency.plan import Start, start_after
 from lmx_daemon.settings.source import SettingsSource
 
@@ -23,6 +23,14 @@ class Ends:
     def ran_out(self, model: Model, now: float) -> None:
         """Count an end for want of memory: the system's, the GPU's, or that of a worker above what it may hold."""
         self._ran_out[model.id].append(now)
+
+    def count(self, model: Model, error: LmxError, now: float) -> IncidentKind:
+        """Count the end of a process by its cause, and return the kind of the incident."""
+        if isinstance(error, OutOfMemoryError):
+            self.ran_out(model, now)
+            return "out of memory"
+        self.crashed(model, now)
+        return "crashed"
 
     def crashes(self, model: Model) -> int:
         """Return how often the model has crashed since the daemon started."""

@@ -1,6 +1,5 @@
-"""What loads have told of models, kept in $LMX_HOME/measured.json: the next plan starts from the truth."""
+"""Measurements of loads, kept in $LMX_HOME/measured.json. The next plan of a model starts from them."""
 
-import asyncio
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,19 +12,22 @@ from lmx_daemon.memory.need import Measured
 from lmx_daemon.storage.state import json_of, read_state, write_state
 
 MAX_BYTES = 4 * 1024 * 1024
+"""Size of the file, at most."""
 MAX_MODELS = 500
+"""Number of measurements, at most. Above it the oldest are dropped."""
 
 
 class Book(Frozen, frozen=True):
-    """The file's content, newest last."""
+    """Content of the file, newest last."""
 
     models: dict[str, Measured] = {}
 
 
 class Measurements:
-    """Read once; written after each load that measures something new."""
+    """All measurements, by files, kind of device and version of the engine."""
 
     def __init__(self, file: Path) -> None:
+        """Read the file. A broken one is as good as none."""
         self._file = file
         self._known: dict[str, Measured] = {}
         book = read_state(file, json_of(Book), limit=MAX_BYTES, loss="memory plans are estimates again")
@@ -33,22 +35,31 @@ class Measurements:
             self._known = dict(book.models)
 
     def of(self, model: Model, backend: str, versions: Mapping[str, str]) -> Measured | None:
+        """Return what a load of the same files by the same program on the same kind of device measured; else None."""
         return self._known.get(_key(model, backend, versions))
 
-    async def keep(self, model: Model, backend: str, versions: Mapping[str, str], measured: Measured) -> None:
-        """Known at once, and written in a thread: no stream waits for the disk."""
+    def note(self, model: Model, backend: str, versions: Mapping[str, str], measured: Measured) -> bool:
+        """Remember what a load measured. Return whether that is new."""
         key = _key(model, backend, versions)
         if self._known.get(key) == measured:
-            return
+            return False
         self._known.pop(key, None)
         self._known[key] = measured
         while len(self._known) > MAX_MODELS:
             del self._known[next(iter(self._known))]
-        with contextlib.suppress(OSError):  # a full disk costs an estimate, not a load
-            await asyncio.to_thread(write_state, self._file, msgspec.json.encode(Book(models=self._known)))
+        return True
+
+    def encoded(self) -> bytes:
+        """Return the content of the file."""
+        return msgspec.json.encode(Book(models=self._known))
+
+    def write(self, data: bytes) -> None:
+        """Write the file. A full disk costs an estimate, not a load."""
+        with contextlib.suppress(OSError):
+            write_state(self._file, data)
 
 
 def _key(model: Model, backend: str, versions: Mapping[str, str]) -> str:
-    """The same files, computed by the same program on the same kind of device."""
+    """Return a key that stands for the files, the program and the kind of device."""
     files = model.revision or f"{model.size}:{model.modified_at:.0f}"
     return f"{model.id}@{files} {backend.partition(',')[0]} mlx-lm {versions.get('mlx-lm', '')}"

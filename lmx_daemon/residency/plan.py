@@ -48,7 +48,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Load:
+class LoadState:
     """State of a load that the decision about its withdrawal depends on."""
 
     purpose: Purpose
@@ -69,7 +69,7 @@ def may_evict(purpose: Purpose, waiting: int) -> bool:
     return purpose == "load" or waiting > 0
 
 
-def is_withdrawn(load: Load) -> bool:
+def is_withdrawn(load: LoadState) -> bool:
     """Return whether a load is to be cancelled because no request waits for it any more.
 
     A load that has not begun is cancelled at once. One that is running has RETRY_SECONDS, and is completed if it is far

@@ -1,295 +1,186 @@
-"""The way in to models in memory: takes requests, loads on demand, unloads, drains and ends.
+"""The entry to models in memory for HTTP, the monitor and `main`. It builds the parts and waits for what they announce.
 
-opening.py opens a resident for a model, loading.py loads it, supervision.py looks after it.
-It knows models by `find`, and nothing of HTTP.
+All decisions are in scheduler.py. The pool finds models with `find`, and knows nothing of HTTP.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
 from lmx_daemon.contract.admin.snapshot import Health
-from lmx_daemon.contract.deadline import patience, too_late
-from lmx_daemon.contract.errors import (
-    BusyError,
-    ConflictError,
-    LmxError,
-    NotFoundError,
-    ShuttingDownError,
-    UnsupportedError,
-    WorkerError,
-)
-from lmx_daemon.contract.events import Ending, Finished, Loading
 from lmx_daemon.contract.models import Instance, Model, Verdict
 from lmx_daemon.contract.observers import RequestObserver
-from lmx_daemon.contract.requests import Generate, Request
+from lmx_daemon.contract.requests import Request
+from lmx_daemon.contract.worker.messages import EngineKind
 from lmx_daemon.memory.need import Demand
+from lmx_daemon.memory.shape import read_shape
 from lmx_daemon.residency.accounts import Accounts, Machine
 from lmx_daemon.residency.active_request import ActiveRequest
 from lmx_daemon.residency.background import Background
+from lmx_daemon.residency.effects import Loop
 from lmx_daemon.residency.incidents import Incidents
-from lmx_daemon.residency.loading import Loader
 from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.observers import Observers
-from lmx_daemon.residency.opening import Opener
-from lmx_daemon.residency.plan import hopeless_prompt
+from lmx_daemon.residency.placement import Fits, Refused, Waits, free_bytes
+from lmx_daemon.residency.process_effects import ProcessEffects
 from lmx_daemon.residency.request_registry import RequestRegistry
-from lmx_daemon.residency.resident import Resident, Residents
+from lmx_daemon.residency.resident import Resident
+from lmx_daemon.residency.residents import Residents
+from lmx_daemon.residency.scheduler import DRAINED, ResidencyScheduler
 from lmx_daemon.residency.spare import Spare
-from lmx_daemon.residency.supervision import Supervisor
-from lmx_daemon.residency.worker import Worker
+from lmx_daemon.residency.supervision import TICK_SECONDS
 from lmx_daemon.settings.source import SettingsSource
 
 
 class Pool:
+    """Façade of the scheduler."""
+
     def __init__(
         self,
         settings: SettingsSource,
         *,
         find: Callable[[str], Model],
         clear: Callable[[Model], bool],
-        start: Callable[[str], Awaitable[Worker]],
+        start: Callable[[str, EngineKind], Awaitable[Any]],
         host: Machine,
         measurements: Measurements,
         prefixes: Path,
         incidents: Incidents,
         observers: Sequence[RequestObserver] = (),
+        loop: Loop | None = None,
     ) -> None:
-        """`find` knows models; `start` makes a worker of that name; the others are the loader's."""
+        """Build the parts.
+
+        `find` returns a model by its name or raises ModelNotFoundError. `clear`, called in a thread, returns whether a
+        model's own code may run. `start` starts a worker for an engine kind, with a name for the log. `prefixes` is the
+        folder of stored prompt prefixes. `observers` are notified of the life of each request. Tests replace `loop`,
+        which is asyncio's.
+        """
         self._settings, self._find = settings, find
-        self._draining = False
-        self._residents = Residents()
-        self._handing_on: dict[str, asyncio.Future[Any]] = {}
-        """Tasks that hand a waiting request to its worker, by the request's id."""
         self.incidents = incidents
         self.background = Background(lambda message: incidents.log("pool", "error", message))
-        self.requests = RequestRegistry(self._cancel, Observers(observers))
-        self.spare = Spare(lambda: start("spare"), settings.current.engine.warm_spare, self._residents.busy)
+        self._loop: Loop = loop or self.background
+        self.requests = RequestRegistry(
+            lambda active: self._scheduler.on_cancel(active), Observers(observers), self._loop.now
+        )
+        self._residents = Residents(self.requests)
+        self.spare = Spare(lambda kind: start("spare", kind), settings.current.engine.warm_spare, self._residents.busy)
         self.accounts = Accounts(self._residents, settings, host, measurements)
-        self.loader = Loader(
-            self._residents,
-            settings,
-            accounts=self.accounts,
-            spare=self.spare,
-            incidents=incidents,
+        self._effects = ProcessEffects(
+            self._loop,
             start=start,
-            watch=lambda resident, worker: self.background.run(self._supervisor.watch(resident, worker)),
-            restore=self._restore,
+            spare=self.spare,
             clear=clear,
-            prefixes=prefixes,
-        )
-        self._supervisor = Supervisor(
-            self._residents,
-            self.requests,
-            self.loader,
-            self.accounts,
-            settings,
             incidents=incidents,
-            background=self.background,
-            release=self.release,
-            reconsider=lambda resident: self._opener.reconsider(resident),
+            measurements=measurements,
         )
-        self._opener = Opener(
-            self._residents, self.loader, self._supervisor, settings, incidents=incidents, background=self.background
+        self._scheduler = ResidencyScheduler(
+            self._residents, self.requests, self.accounts, self._effects, settings, prefixes
         )
+        self._effects.events = self._scheduler
 
     def open(self) -> None:
-        """Begins supervision and the spare; after the servers answer, so that it delays no start."""
-        self._supervisor.run()
+        """Begin supervision and the warm spare. To be called once the servers answer, so that it delays no start."""
+        self.background.every(TICK_SECONDS, "the supervisor", self._scheduler.on_tick)
         self.spare.prepare()
 
     # ---- requests ----
 
     def submit(self, request: Request) -> ActiveRequest:
-        """Takes a request, loading its model where needed. Raises before anything is waited for: ModelNotFoundError,
-        BusyError, ShuttingDownError, UntrustedModelError ..."""
-        if self._draining:
-            raise ShuttingDownError("lmx is shutting down", hint="start it again with: lmx serve")
-        model = self._find(request.model)
-        self._refuse_hopeless(model, request)
-        resident = self._resident_for(model, request)
-        waiting = len(resident.waiting) + (len(resident.worker.requests) if resident.worker else 0)
-        settings = self._settings.current
-        if waiting >= settings.server.max_queued + settings.engine.max_running:
-            raise BusyError(
-                f"{waiting} requests run or wait for {model.id} already", hint="try again soon", retry_after=2.0
-            )
-        active = self.requests.open(request, resident.id)
-        if resident.state == "ready" and resident.worker is not None and resident.worker.alive:
-            try:
-                resident.worker.submit(active, 0.0)
-            except LmxError:
-                self.requests.release(active)
-                raise
-        else:
-            resident.waiting[active.id] = active
-            active.put(Loading(id=active.id, model=model.id, fraction=resident.progress))
-            self._handing_on[active.id] = self.background.run(self._submit_when_ready(resident, active))
-        return active
+        """Return the record of a new request, whose model is loaded where needed.
+
+        Raise ModelNotFoundError, BusyError, ShuttingDownError, UntrustedModelError and the like before anything is
+        waited for.
+        """
+        return self._scheduler.on_request(request, self._find(request.model))
 
     def release(self, active: ActiveRequest) -> None:
-        """The one who asked is done with it; a request that still runs is cancelled."""
-        self.requests.release(active)
-        if (resident := self._residents.get(active.instance)) is not None:
-            resident.touch()
+        """Note that the reader has finished with a request; a request that still runs is cancelled."""
+        self._scheduler.on_release(active)
 
     # ---- models ----
 
     def instances(self) -> list[Instance]:
-        return [resident.instance() for resident in self._residents]
+        """Return the rows of all models in memory, on their way there or out."""
+        now = self._loop.now()
+        return [resident.instance(now) for resident in self._residents]
 
     def claimed(self) -> int:
-        """Bytes that loaded models hold or were promised."""
+        """Return the number of bytes that models hold or were promised."""
         return sum(claim.bytes for claim in self._residents.claims())
 
     def folders(self) -> set[str]:
-        """Of the models in memory, or on their way there or out."""
+        """Return the folders of the models in memory, on their way there or out."""
         return {resident.model.path for resident in self._residents}
 
     async def load(self, request: LoadRequest) -> AsyncIterator[Instance]:
-        """The instance as it loads; the last one is ready. Raises what made the load fail."""
-        if self._draining:
-            raise ShuttingDownError("lmx is shutting down")
-        model = self._find(request.model)
-        demand = Demand(request.context_length, request.slots)
-        resident = self._residents.serving(model)
-        if resident is None:
-            resident = self._opener.open(model, demand, request.ttl, bool(request.pin))
-        else:
-            _check_same(resident, demand)
-            resident.ttl, resident.purpose = request.ttl, "load"
-            resident.pinned = resident.pinned if request.pin is None else request.pin
-        told = resident.changed
-        yield resident.instance()
-        while not resident.ready.done():
-            either: list[asyncio.Future[Any]] = [resident.ready, told]
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            told = resident.changed
-            if not resident.ready.done():
-                yield resident.instance()
-        await asyncio.shield(resident.ready)
-        yield resident.instance()
+        """Yield the instance on each change of its load; the last one is ready. Raise the error that made it fail."""
+        resident = self._scheduler.on_load(request, self._find(request.model))
+        yield resident.instance(self._loop.now())
+        while not resident.settled:
+            await self._effects.changed(resident.id)
+            if not resident.settled:
+                yield resident.instance(self._loop.now())
+        if resident.failure is not None:
+            raise resident.failure
+        yield resident.instance(self._loop.now())
 
     async def verdict(self, request: LoadRequest) -> Verdict:
-        """Whether it may be loaded now, and at what price; as if it were not loaded yet."""
+        """Return whether a model may be loaded now, and at what price, as if it were not loaded yet."""
         model = self._find(request.model)
-        return await self.loader.verdict(Resident(model, Demand(request.context_length, request.slots), request.ttl))
+        demand = Demand(request.context_length, request.slots)
+        resident = Resident(model, demand, request.ttl, now=self._loop.now())
+        resident.shape = await self._loop.in_thread(lambda: read_shape(Path(model.path)))
+        decision, room = self.accounts.decide(resident), self.accounts.room()
+        claims = self._residents.claims(without=resident)
+        assert resident.plan is not None
+        verdict = Verdict(
+            model=model.id,
+            plan=resident.plan,
+            outcome="fits",
+            cap=room.cap,
+            free=max(0, free_bytes(room, claims)),
+        )
+        match decision:
+            case Fits(evict=others):
+                return msgspec.structs.replace(verdict, outcome="evicts" if others else "fits", others=others)
+            case Waits(busy=others):
+                return msgspec.structs.replace(verdict, outcome="waits", others=others)
+            case Refused():
+                error = self._scheduler.loads.refusal(resident, decision).body()
+                return msgspec.structs.replace(verdict, outcome="refused", error=error)
 
     async def unload(self, request: UnloadRequest) -> list[Instance]:
-        """Waits for running requests unless `force`; returns the instances that have left."""
-        chosen = [resident for resident in self._residents if request.id in (resident.id, resident.model.id)]
-        if not chosen:
-            loaded = ", ".join(resident.id for resident in self._residents)
-            raise NotFoundError(
-                f"{request.id} is not loaded", hint=f"loaded: {loaded}" if loaded else "no model is loaded"
-            )
-        await asyncio.gather(*(self.loader.unload(resident, request.force) for resident in chosen))
-        return [resident.instance() for resident in chosen]
+        """Unload a model and return its instances once their processes have ended.
+
+        Running requests are waited for unless `force` is set. Raise NotFoundError.
+        """
+        chosen = self._scheduler.on_unload(request)
+        for resident in chosen:
+            while resident.phase != "gone":
+                await self._effects.changed(resident.id)
+        return [resident.instance(self._loop.now()) for resident in chosen]
 
     def health(self) -> Health:
-        """Well only while workers with work make progress."""
-        if self._draining:
+        """Return ok only while workers with work make progress and the daemon's own repeated work succeeds."""
+        if self._scheduler.draining:
             return Health(ok=False, reason="shutting down")
-        return self._supervisor.health()
+        problem = self.background.problem() or self._scheduler.stalled()
+        return Health(ok=problem is None, reason=problem)
 
     async def drain(self, seconds: float) -> None:
-        """Takes nothing more; lets what runs finish until the deadline, and fails the rest."""
-        self._draining = True
-        deadline = time.monotonic() + seconds
-        while self.requests.busy() and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
-        self.requests.fail(ShuttingDownError("lmx was shut down before the answer was complete"))
+        """Refuse new requests, let those under way finish for `seconds`, and fail the rest."""
+        self._scheduler.on_drain(seconds)
+        while self.requests.busy():
+            await self._effects.changed(DRAINED)
 
     async def close(self) -> None:
-        """Asks all workers to leave, and waits until they have."""
-        self._draining = True
+        """Ask all workers to leave, and wait until they have ended."""
+        self._scheduler.on_close()
         self.background.cancel()
         seconds = self._settings.current.engine.leave_seconds
-        leaving = [resident.worker.leave(seconds) for resident in self._residents if resident.worker]
-        await asyncio.gather(*leaving, self.spare.close(seconds))
-
-    # ---- how it is done ----
-
-    def _refuse_hopeless(self, model: Model, request: Request) -> None:
-        resident = self._residents.serving(model)
-        asked = resident.demand.context if resident is not None else None
-        own = self._settings.current.engine.context_length
-        context = max(size or 0 for size in (model.context_length, own, asked))
-        if context and (problem := hopeless_prompt(request.prompt, context)) is not None:
-            raise problem
-
-    def _resident_for(self, model: Model, request: Request) -> Resident:
-        resident = self._residents.serving(model)
-        ttl = request.ttl if isinstance(request, Generate) else None
-        if resident is None:
-            idle = self._settings.current.engine.idle_seconds if ttl is None else ttl
-            return self._opener.open(model, Demand(), idle, purpose="requests")
-        if ttl is not None and resident.ttl is not None:
-            resident.ttl = ttl
-        return resident
-
-    def _restore(self, old: Resident) -> None:
-        if not self._draining:
-            self._opener.restore(old)
-
-    async def _submit_when_ready(self, resident: Resident, active: ActiveRequest) -> None:
-        begun, limit = time.monotonic(), patience(active.request, begun=False)
-        try:
-            async with asyncio.timeout(limit):
-                worker = await asyncio.shield(resident.ready)
-        except TimeoutError:
-            active.fail(too_late(limit, begun=False))
-            resident.dismiss(active)
-            self._opener.reconsider(resident)
-            return
-        except LmxError as error:
-            active.fail(error)
-            return
-        finally:
-            self._handing_on.pop(active.id, None)
-            resident.dismiss(active)
-        if active.closed:
-            return
-        problem = self._problem_with(resident, active.request)
-        if problem is not None:
-            active.fail(problem)
-            return
-        try:
-            worker.submit(active, time.monotonic() - begun)
-        except LmxError as error:
-            active.fail(error)
-
-    def _problem_with(self, resident: Resident, request: Request) -> LmxError | None:
-        if not resident.worker or not resident.worker.alive:
-            return WorkerError("the model's process died before the request began", hint="try again")
-        if resident.state == "leaving":
-            return UnsupportedError("the model is being unloaded", hint="try again")
-        return None
-
-    def _cancel(self, active: ActiveRequest) -> None:
-        resident = self._residents.get(active.instance)
-        if resident is not None and resident.worker is not None and resident.worker.requests.get(active.id) is active:
-            resident.worker.cancel(active)
-            return
-        choices = active.request.choices if isinstance(active.request, Generate) else 1
-        active.put(Finished(id=active.id, endings=(Ending(reason="cancelled"),) * choices))
-        if resident is not None:
-            resident.dismiss(active)
-            self._opener.reconsider(resident)
-        if (task := self._handing_on.pop(active.id, None)) is not None:
-            task.cancel()
-
-
-def _check_same(resident: Resident, demand: Demand) -> None:
-    for name, asked, has in (
-        ("a context of", demand.context, resident.demand.context),
-        ("slots:", demand.slots, resident.demand.slots),
-    ):
-        if asked is not None and asked != has:
-            raise ConflictError(
-                f"{resident.model.id} is loaded already, not with {name} {asked}",
-                hint=f"unload it first: lmx unload {resident.model.id}",
-            )
+        await asyncio.gather(self._effects.close(seconds), self.spare.close(seconds))

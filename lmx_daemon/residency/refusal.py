@@ -1,9 +1,9 @@
 """Errors of loads that do not fit: the reason in numbers, and what would help. Pure."""
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from lmx_daemon.contract.errors import BusyError, OutOfMemoryError
+from lmx_daemon.contract.errors import BusyError, ConflictError, NotFoundError, OutOfMemoryError
 from lmx_daemon.contract.models import MemoryPlan
 from lmx_daemon.contract.units import size
 from lmx_daemon.memory.budget import MemoryBudget
@@ -49,6 +49,28 @@ def wait_over(name: str, plan: MemoryPlan, seconds: float, busy: Iterable[str]) 
         hint="try again when it is idle, or unload it",
         retry_after=RETRY_SECONDS,
     )
+
+
+def queue_is_full(name: str, waiting: int) -> BusyError:
+    """Return the error of a request for a model that has `waiting` requests already."""
+    return BusyError(f"{waiting} requests run or wait for {name} already", hint="try again soon", retry_after=2.0)
+
+
+def not_loaded(name: str, loaded: Sequence[str]) -> NotFoundError:
+    """Return the error of an unload of a model that is not in memory."""
+    hint = f"loaded: {', '.join(loaded)}" if loaded else "no model is loaded"
+    return NotFoundError(f"{name} is not loaded", hint=hint)
+
+
+def loaded_differently(name: str, loaded: Demand, asked: Demand) -> ConflictError | None:
+    """Return the error of a load that asks for other sizes than the model is loaded with; None if they agree."""
+    sizes = (("a context of", asked.context, loaded.context), ("slots:", asked.slots, loaded.slots))
+    for words, wanted, has in sizes:
+        if wanted is not None and wanted != has:
+            return ConflictError(
+                f"{name} is loaded already, not with {words} {wanted}", hint=f"unload it first: lmx unload {name}"
+            )
+    return None
 
 
 def worse_than_planned(name: str, plan: MemoryPlan, held: int, over: int) -> OutOfMemoryError:

@@ -1,183 +1,134 @@
-"""Looks after loaded models: hangs, crashes, time to live, readers that stopped reading, and shares of memory.
+"""Regular inspection of models in memory: hangs, growth, time to live, readers that stopped, and shares of memory.
 
-What it does is decided in plan.py; how a model leaves is loading.py's.
+What is a hang or an expiry is decided in plan.py. How a model ends is in departures.py and loads.py.
 """
 
-import asyncio
 import math
-import time
 from collections.abc import Callable
 from functools import partial
 
-from lmx_daemon.contract.admin.snapshot import Health
-from lmx_daemon.contract.errors import LmxError, OutOfMemoryError, WorkerHungError
-from lmx_daemon.contract.models import Model
+from lmx_daemon.contract.errors import LmxError, WorkerHungError
 from lmx_daemon.residency.accounts import Accounts
-from lmx_daemon.residency.active_request import ActiveRequest
-from lmx_daemon.residency.background import Background
+from lmx_daemon.residency.departures import Departures
+from lmx_daemon.residency.effects import Effects
 from lmx_daemon.residency.ends import Ends
-from lmx_daemon.residency.incidents import Incidents
-from lmx_daemon.residency.loading import Loader
+from lmx_daemon.residency.loads import Loads
 from lmx_daemon.residency.plan import exceeded, stalled_for
 from lmx_daemon.residency.refusal import outgrown
-from lmx_daemon.residency.request_registry import RequestRegistry
-from lmx_daemon.residency.resident import Resident, Residents
-from lmx_daemon.residency.worker import Worker
+from lmx_daemon.residency.resident import Resident
+from lmx_daemon.residency.residents import Residents
 from lmx_daemon.settings.source import SettingsSource
 
 TICK_SECONDS = 0.5
+"""Time between two inspections."""
 SAMPLES_ABOVE = 2
-"""Samples in a row above what a worker may hold, after which it is ended: one alone may be a peak of a moment."""
+"""Samples in a row above what a worker may hold, after which it is ended. One alone may be a short peak."""
 HUNG_SECONDS = 0.5
 """Time for a worker that hangs or outgrew its memory to leave: the next request for its model waits for its end."""
 
 
-class Supervisor:
-    """Acts on the pool's residents."""
+class Supervision:
+    """The part of the scheduler that inspects residents."""
 
     def __init__(
         self,
         residents: Residents,
-        requests: RequestRegistry,
-        loader: Loader,
+        loads: Loads,
+        departures: Departures,
         accounts: Accounts,
+        ends: Ends,
+        effects: Effects,
         settings: SettingsSource,
-        *,
-        incidents: Incidents,
-        background: Background,
-        release: Callable[[ActiveRequest], None],
-        reconsider: Callable[[Resident], None],
     ) -> None:
-        """`release` ends a request of a reader that stalled; `reconsider` withdraws a load that no request needs."""
         self._residents = residents
-        self._requests = requests
-        self._loader = loader
+        self._loads = loads
+        self._departures = departures
         self._accounts = accounts
+        self._ends = ends
+        self._effects = effects
         self._settings = settings
-        self._incidents = incidents
-        self._background = background
-        self._release = release
-        self._reconsider = reconsider
-        self._ends = Ends(settings)
         self._ticked = math.inf
         self._since = 0.0
-        """Of how long a worker was silent, what lies before says nothing of it."""
+        """Time from which a worker's silence counts: a daemon that stood still received nothing."""
 
-    def run(self) -> None:
-        """Begin to look after models, every TICK_SECONDS."""
-        self._background.every(TICK_SECONDS, "the supervisor", self._tick)
-
-    def _tick(self) -> None:
-        """Look after readers, models and memory. An error of one part is raised after the others had their turn."""
-        now, before = time.monotonic(), self._ticked
+    def tick(self, end_unread: Callable[[], None]) -> None:
+        """Inspect readers, models and memory. An error of one part is raised after the other parts had their turn."""
+        now, before = self._effects.now(), self._ticked
         self._ticked = now
         settings = self._settings.current
         late = min(settings.engine.hang_seconds, settings.server.stall_seconds) / 2
         if now - before - TICK_SECONDS > late:
-            self._since = now  # the daemon stood still, and neither heard workers nor served readers
+            self._since = now  # the daemon stood still, and neither received from workers nor served readers
             return
-        acts: list[Callable[[], None]] = [self._end_unread]
-        acts += [partial(self._inspect, resident) for resident in self._residents]
-        acts.append(self._accounts.share_out)
+        parts: list[Callable[[], None]] = [end_unread]
+        parts += [partial(self._inspect, resident, now) for resident in self._residents]
+        parts += [self._loads.share_out, self._loads.advance]
         errors = []
-        for act in acts:
+        for part in parts:
             try:
-                act()
-            except Exception as error:  # a fault in one model's supervision must not end another's
+                part()
+            except Exception as error:  # a fault in the supervision of one model must not end another's
                 errors.append(error)
         if errors:
             raise errors[0]
 
-    def _end_unread(self) -> None:
-        for active in self._requests.unread(self._settings.current.server.stall_seconds):
-            self._release(active)
-
-    def _inspect(self, resident: Resident) -> None:
-        resident.sample()
-        self._accounts.observe(resident)
-        self._reconsider(resident)
-        self._look_after(resident, time.monotonic())
-
-    async def watch(self, resident: Resident, worker: Worker) -> None:
-        """Wait for the worker's end and count it, as a crash or as one for want of memory. Its requests have failed by
-        then."""
-        error: LmxError = await asyncio.shield(worker.ended)
-        if not worker.leaving and isinstance(error, OutOfMemoryError):
-            self._ends.ran_out(resident.model, time.monotonic())
-            self._incidents.report("out of memory", resident.model.id, error.message)
-        elif not worker.leaving:
-            self._ends.crashed(resident.model, time.monotonic())
-            self._incidents.report("crashed", resident.model.id, error.message)
-        if resident.state != "failed":
-            self._residents.forget(resident)
-
-    def crashes(self, model: Model) -> int:
-        return self._ends.crashes(model)
-
-    def ran_out(self, model: Model) -> int:
-        """Return how often the model ran out of memory of late."""
-        return self._ends.out_of_memory(model, time.monotonic())
-
-    def delay(self, model: Model) -> float:
-        """Return the seconds to wait before the model is started again. Raise CrashLoopError or OutOfMemoryError if it
-        crashed, or ran out of memory, too often of late."""
-        return self._ends.delay(model, time.monotonic())
-
-    def health(self) -> Health:
-        """Return ok only while workers with work make progress and the daemon's own repeated work succeeds."""
-        if (problem := self._background.problem()) is not None:
-            return Health(ok=False, reason=problem)
-        now = time.monotonic()
+    def stalled(self) -> str | None:
+        """Return which model makes no progress, for the health of the daemon; None if all do."""
+        now = self._effects.now()
         for resident in self._residents:
-            if resident.worker is not None and resident.state == "ready":
+            if resident.process is not None and resident.phase == "ready":
                 stalled = stalled_for(resident.beat, now, self._since)
                 if stalled > self._settings.current.engine.hang_seconds / 2:
-                    return Health(ok=False, reason=f"{resident.model.id} has made no progress for {stalled:.0f} s")
-        return Health(ok=True)
+                    return f"{resident.model.id} has made no progress for {stalled:.0f} s"
+        return None
 
-    def _look_after(self, resident: Resident, now: float) -> None:
-        worker = resident.worker
-        if worker is None or not worker.alive or worker.leaving:
+    def _inspect(self, resident: Resident, now: float) -> None:
+        resident.sample(now)
+        self._accounts.observe(resident, now)
+        self._loads.reconsider(resident)
+        if resident.process is None or not resident.process.alive or resident.process_dismissed:
             return
         limit = exceeded(
             resident.beat,
             now,
             self._since,
             loading=resident.loaded is None,
-            greeted=worker.hello is not None,
+            greeted=resident.process.hello is not None,
             hang=self._settings.current.engine.hang_seconds,
             load=self._settings.current.engine.load_seconds,
         )
         if limit is not None:
-            self._end_hung(resident, worker, limit)
-        elif resident.samples_above >= SAMPLES_ABOVE and (
-            not resident.unified or self._accounts.room().pressure != "normal"
-        ):
-            self._end_outgrown(resident, worker)
+            self._end_hung(resident, limit)
+        elif resident.samples_above >= SAMPLES_ABOVE and self._memory_matters(resident):
+            self._end_outgrown(resident)
         elif (expires := resident.expires()) is not None and now > expires:
-            self._incidents.report("expired", resident.model.id, "unloaded: not used for its time to live")
-            self._background.run(self._loader.unload(resident, False))
+            self._effects.report("expired", resident.model.id, "unloaded: not used for its time to live")
+            self._departures.begin(resident, force=False)
 
     def _memory_matters(self, resident: Resident) -> bool:
+        """Return whether a footprint above the limit is a fault.
+
+        On a Mac an honest footprint can be twice MLX's count, so that only memory pressure makes it a fault.
+        """
         return not resident.unified or self._accounts.room().pressure != "normal"
 
-    def _end_hung(self, resident: Resident, worker: Worker, limit: float) -> None:
+    def _end_hung(self, resident: Resident, limit: float) -> None:
         error = WorkerHungError(f"{resident.model.id} made no progress for {limit:g} s and was ended", hint="try again")
-        self._incidents.report("hung", resident.model.id, error.message)
-        self._ends.crashed(resident.model, time.monotonic())
-        self._end(resident, worker, error)
+        self._effects.report("hung", resident.model.id, error.message)
+        self._ends.crashed(resident.model, self._effects.now())
+        self._end(resident, error)
 
-    def _end_outgrown(self, resident: Resident, worker: Worker) -> None:
+    def _end_outgrown(self, resident: Resident) -> None:
         most = self._accounts.most(resident)
         assert most is not None
         error = outgrown(resident.model.id, resident.footprint, most)
-        self._incidents.report("out of memory", resident.model.id, error.message)
-        self._ends.ran_out(resident.model, time.monotonic())
-        self._end(resident, worker, error)
+        self._effects.report("out of memory", resident.model.id, error.message)
+        self._ends.ran_out(resident.model, self._effects.now())
+        self._end(resident, error)
 
-    def _end(self, resident: Resident, worker: Worker, error: LmxError) -> None:
-        worker.fail(error)
-        worker.leaving = True
-        resident.state = "leaving"
-        resident.fail(error)
-        self._background.run(worker.leave(min(self._settings.current.engine.leave_seconds, HUNG_SECONDS)))
+    def _end(self, resident: Resident, error: LmxError) -> None:
+        seconds = min(self._settings.current.engine.leave_seconds, HUNG_SECONDS)
+        if resident.starting:
+            self._loads.fail(resident, error, report=False, leave_seconds=seconds)
+        else:
+            self._departures.end(resident, error, seconds)

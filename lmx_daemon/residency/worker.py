@@ -1,6 +1,6 @@
-"""One worker process seen from asyncio: starts it, loads a model in it, routes events to requests, notices its end.
+"""One worker process seen from asyncio: its start, its socket, its messages as events, and its end.
 
-It decides nothing: when to start, restart or end a worker is the pool's.
+It does not decide anything: the scheduler decides when to start, use or end a worker.
 """
 
 import asyncio
@@ -9,55 +9,53 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-from lmx_daemon.contract.errors import ConflictError, LmxError, ModelLoadError, RequestError, WorkerError, error_from
-from lmx_daemon.contract.events import is_terminal
+from lmx_daemon.contract.errors import LmxError, ModelLoadError, RequestError, WorkerError, error_from
 from lmx_daemon.contract.worker.frames import Decoder, Encoder, FrameError
 from lmx_daemon.contract.worker.messages import (
     WORKER_PROTOCOL,
-    Cancel,
     Events,
     FromWorker,
-    Grant,
     Heartbeat,
     Hello,
     Leave,
-    Load,
     Loaded,
     LoadFailed,
     LoadProgress,
     Log,
     Memory,
     MemoryUse,
-    Submit,
+    ToWorker,
 )
-from lmx_daemon.residency.active_request import ActiveRequest
+from lmx_daemon.residency.effects import ProcessEvents
 from lmx_daemon.residency.fate import fate_of
 from lmx_daemon.residency.plan import Beat
 
 READ_BYTES = 256 * 1024
+"""Number of bytes that are read from the socket at once, at most."""
 SOCKET_BYTES = 256 * 1024
-"""Buffer of each end of the socket, in each direction; the default on macOS is 8 kB."""
+"""Buffer of each end of the socket, in each direction. The default on macOS is 8 KiB."""
 
 OnLog = Callable[[str, Log], None]
 
 
 class Output(Protocol):
-    """Where a worker prints; see monitor.worker_log.Output."""
+    """Destination of what a worker prints; see `monitor.worker_log.Output`."""
 
     sink: int
+    """File descriptor for stdout and stderr."""
 
-    def started(self) -> None: ...
+    def started(self) -> None:
+        """Close the daemon's copy of the descriptor."""
 
-    def last_words(self) -> str: ...
-
-
-OnProgress = Callable[[LoadProgress], None]
+    def last_words(self) -> str:
+        """Return the end of what the worker printed."""
+        ...
 
 
 class Worker:
-    """Made by `Worker.start`. `ended` is done when the process is gone; its requests have failed by then."""
+    """A worker process, made by `Worker.start`. Once it is assigned, its messages go to `ProcessEvents`."""
 
     def __init__(
         self,
@@ -69,22 +67,20 @@ class Worker:
     ) -> None:
         loop = asyncio.get_running_loop()
         self.name = name
-        """In the log: its model's id, once it has one."""
-        self.requests: dict[str, ActiveRequest] = {}
+        """Name in the log: the model's id, once the process is assigned."""
         self.memory = MemoryUse()
         self.heartbeat = Heartbeat(steps=0, busy=False)
         self.hello: Hello | None = None
         self.ended: asyncio.Future[LmxError] = loop.create_future()
-        self.leaving = False
-        """It was asked to leave: its end is no crash."""
+        """Set with the cause at the end of the process."""
         self._process = process
         self._connection = connection
         self._output = output
         self._on_log = on_log
-        self._on_progress: OnProgress | None = None
+        self._instance = ""
+        self._events: ProcessEvents | None = None
         self._encoder = Encoder()
         self._ready: asyncio.Future[Hello] = loop.create_future()
-        self._loaded: asyncio.Future[Loaded] | None = None
         self._writer: asyncio.StreamWriter | None = None
         now = time.monotonic()
         self._heard_at = self._stepped_at = self._prepared_at = now
@@ -99,7 +95,7 @@ class Worker:
         open_output: Callable[[], Output],
         on_log: OnLog,
     ) -> "Worker":
-        """Start `program`, a command line; `ready` returns when its imports are done. Raises WorkerError."""
+        """Start `program`, a command line; `ready` returns when its imports are done. Raise WorkerError."""
         try:
             with contextlib.ExitStack() as opened:
                 output = open_output()
@@ -120,62 +116,39 @@ class Worker:
 
     @property
     def pid(self) -> int:
+        """Id of the process."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
+        """Whether the process has not ended."""
         return not self.ended.done()
 
     def beat(self) -> Beat:
-        """What is known of its progress: the engine's steps and the preparation of prompts must both advance."""
+        """Return what is known of the progress: engine steps and the preparation of prompts must both advance."""
         progressed_at = min(self._stepped_at, self._prepared_at)
         return Beat(self._heard_at, progressed_at, self.heartbeat.busy or self.heartbeat.preparing)
 
     async def ready(self) -> Hello:
-        """Waits for its imports. Raises EngineMissingError or WorkerError."""
+        """Return once the imports are done. Raise EngineMissingError or WorkerError."""
         return await asyncio.shield(self._ready)
 
-    async def load(self, command: Load, on_progress: OnProgress) -> Loaded:
-        """Raises what made the load fail."""
-        await self.ready()
-        self._loaded = asyncio.get_running_loop().create_future()
-        self._on_progress = on_progress
-        self._send(command)
-        try:
-            return await self._loaded
-        finally:
-            self._on_progress = None
+    def assign(self, instance: str, model: str, events: ProcessEvents) -> None:
+        """Give the process to an instance of `model`. From now on its messages are events of that instance."""
+        self.name, self._instance, self._events = model, instance, events
 
-    def submit(self, active: ActiveRequest, load_seconds: float) -> None:
-        """Give a request to the worker. Raises RequestError if no frame can hold it, and ConflictError if the worker
-        still has one with its id, whose events could not be told from its own."""
-        if active.id in self.requests:
-            raise ConflictError(f"a request with the id {active.id} is running already", param="id")
-        waited = time.monotonic() - active.arrived
+    def send(self, message: ToWorker) -> None:
+        """Send a message. Raise RequestError if no frame can hold it."""
         try:
-            frame = self._encoder.encode(Submit(request=active.request, waited=waited, load_seconds=load_seconds))
+            frame = self._encoder.encode(message)
         except FrameError as error:
             raise RequestError(f"the request cannot be handed on: {error.message}") from error
-        self.requests[active.id] = active
-        self._write(frame)
-
-    def cancel(self, active: ActiveRequest) -> None:
-        self._send(Cancel(id=active.id))
-
-    def grant(self, cache_bytes: int) -> None:
-        """So much memory for keys and values, from now on."""
-        self._send(Grant(cache_bytes=cache_bytes))
-
-    def fail(self, error: LmxError) -> None:
-        """Every active of this worker fails now."""
-        requests, self.requests = list(self.requests.values()), {}
-        for active in requests:
-            active.fail(error)
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(frame)
 
     async def leave(self, seconds: float) -> None:
-        """Asks it to leave, then tells it to, then ends it: `seconds` between each."""
-        self.leaving = True
-        self._send(Leave())
+        """Ask the process to leave, and return at its end. It gets SIGTERM and SIGKILL, `seconds` after each other."""
+        self.send(Leave())
         for number in (signal.SIGTERM, signal.SIGKILL, None):
             done, _ = await asyncio.wait([self.ended], timeout=seconds)
             if done or number is None:
@@ -183,26 +156,18 @@ class Worker:
             self.kill(number)
 
     def kill(self, number: int) -> None:
-        try:
+        """Send a signal to the process, if it has not ended."""
+        with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
-        except ProcessLookupError:
-            return
-
-    def _send(self, message: Any) -> None:
-        self._write(self._encoder.encode(message))
-
-    def _write(self, frame: bytes) -> None:
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(frame)
 
     async def _read(self) -> None:
-        """Take the worker's messages until its end, which is noted whatever happens here."""
+        """Read the worker's messages until its end. The end is handled also after an error."""
         broken: Exception | None = None
         try:
             await self._take_all()
         except OSError:
             pass
-        except Exception as error:  # no frame may leave a worker that nothing reads, and requests that wait for it
+        except Exception as error:  # a worker that nothing reads would leave its requests waiting for ever
             broken = error
             self.kill(signal.SIGTERM)
         if self._writer is not None:
@@ -221,22 +186,16 @@ class Worker:
         error = fate_of(code, self._output.last_words())
         if broken is not None:
             error = WorkerError(f"the model's process sent a broken message: {broken}", hint="try again; see the log")
-        for waiting in (self._ready, self._loaded):
-            if waiting is not None and not waiting.done():
-                waiting.set_exception(error)
-                waiting.exception()  # whoever waits gets it; nobody waiting is no fault
-        self.fail(error)
+        self._fail_start(error)
         self.ended.set_result(error)
+        if self._events is not None:
+            self._events.on_worker_ended(self._instance, error)
 
     def _take(self, message: FromWorker) -> None:
         match message:
             case Events(events=events):
-                for event in events:
-                    active = self.requests.get(event.id)
-                    if active is not None:
-                        if is_terminal(event):
-                            del self.requests[event.id]
-                        active.put(event)
+                if self._events is not None:
+                    self._events.on_events(self._instance, events)
             case Heartbeat():
                 self._note(message)
             case Memory(use=use):
@@ -244,19 +203,27 @@ class Worker:
             case Log():
                 self._on_log(self.name, message)
             case LoadProgress():
-                if self._on_progress is not None:
-                    self._on_progress(message)
+                if self._events is not None:
+                    self._events.on_load_progress(self._instance, message)
             case Loaded():
                 self.memory = message.memory
-                if self._loaded is not None and not self._loaded.done():
-                    self._loaded.set_result(message)
+                if self._events is not None:
+                    self._events.on_loaded(self._instance, message)
             case LoadFailed(error=error):
-                waiting = self._loaded if self._ready.done() else self._ready
-                if waiting is not None and not waiting.done():
-                    waiting.set_exception(error_from(error))
-                    waiting.exception()
+                self._fail(error_from(error))
             case Hello():
                 self._welcome(message)
+
+    def _fail(self, error: LmxError) -> None:
+        """Report a failure before the model was loaded."""
+        self._fail_start(error)
+        if self._events is not None:
+            self._events.on_load_failed(self._instance, error)
+
+    def _fail_start(self, error: LmxError) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(error)
+            self._ready.exception()  # an unread exception of a future is logged, and there may be no reader
 
     def _note(self, beat: Heartbeat) -> None:
         now, before = time.monotonic(), self.heartbeat
@@ -267,23 +234,25 @@ class Worker:
         self._heard_at, self.heartbeat = now, beat
 
     def _welcome(self, hello: Hello) -> None:
-        self.hello = hello
         self._heard_at = self._stepped_at = self._prepared_at = time.monotonic()
         if self._ready.done():
             return
-        if hello.protocol == WORKER_PROTOCOL:
-            self._ready.set_result(hello)
-        else:
-            self._ready.set_exception(
+        if hello.protocol != WORKER_PROTOCOL:
+            self._fail(
                 ModelLoadError(
-                    f"the worker speaks protocol {hello.protocol}, the daemon {WORKER_PROTOCOL}",
+                    f"the worker has protocol {hello.protocol}, the daemon {WORKER_PROTOCOL}",
                     hint="restart the daemon: lmx stop, then lmx serve",
                 )
             )
+            return
+        self.hello = hello
+        self._ready.set_result(hello)
+        if self._events is not None:
+            self._events.on_hello(self._instance)
 
 
 def connected_sockets() -> tuple[socket.socket, socket.socket]:
-    """Return the two ends of a socketpair with room for SOCKET_BYTES each. Raises OSError."""
+    """Return the two ends of a socketpair with buffers of SOCKET_BYTES. Raise OSError."""
     ends = socket.socketpair()
     for end in ends:
         for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):

@@ -1,6 +1,5 @@
 """Several models within one memory limit: loads, evictions, waiting loads and refusals, with real workers."""
 
-import asyncio
 import os
 import threading
 import time
@@ -218,7 +217,9 @@ def test_load_that_exceeds_its_plan_is_undone(start_daemon: Callable[..., Daemon
     home = Daemon().home
     model = Model(id="tests/a", path="", source="hub", revision=COMMIT)
     false = Measured(weights=1, process=1, cache=CacheShape())
-    asyncio.run(Measurements(home / "measured.json").keep(model, "cpu", {"mlx-lm": version("mlx-lm")}, false))
+    measurements = Measurements(home / "measured.json")
+    measurements.note(model, "cpu", {"mlx-lm": version("mlx-lm")}, false)
+    measurements.write(measurements.encoded())
     daemon = Daemon(
         environment={"HF_HUB_CACHE": str(three_models)}, home=home, config='[engine]\nmemory = "950 MB"\n'
     ).start()

@@ -1,4 +1,4 @@
-"""A request's row, which is what the monitor and the log say of it; and its events, on their way to one reader."""
+"""Tests of the record of a request: its row, and its events on their way to one reader."""
 
 import asyncio
 
@@ -7,13 +7,11 @@ import pytest
 from lmx_daemon.contract.events import Delta, Ending, Failed, Finished, Timings, Usage, is_terminal
 from lmx_daemon.contract.requests import Generate, Text
 from lmx_daemon.residency.active_request import MAX_EVENTS, ActiveRequest
-from lmx_daemon.residency.observers import Observers
-from lmx_daemon.residency.request_registry import RequestRegistry
 
 REQUEST = Generate(id="r", model="m", prompt=Text(text="x"))
 
 
-def test_the_rate_of_an_answer_is_the_workers_own_even_if_it_arrived_all_at_once() -> None:
+def test_the_rate_is_the_workers_figure_even_if_the_answer_arrived_at_once() -> None:
     active = ActiveRequest(REQUEST, lambda _: None)
     active.put(Delta(id="r", content="abc", tokens=11))
     finished = Finished(
@@ -23,30 +21,20 @@ def test_the_rate_of_an_answer_is_the_workers_own_even_if_it_arrived_all_at_once
     assert active.row().rate == pytest.approx(5.0)
 
 
-def test_an_id_is_taken_until_its_request_has_ended_though_nobody_waits_for_it() -> None:
-    requests = RequestRegistry(lambda active: None, Observers())
-    active = requests.open(REQUEST, "instance")
-    requests.release(active)
-    assert requests.has("r") and requests.rows() == []
-    assert [row.state for row in requests.recent_rows()] == ["cancelled"]
-    active.put(Finished(id="r", endings=(Ending(reason="cancelled"),)))
-    assert not requests.has("r")
-
-
-async def test_what_came_together_is_taken_together_until_the_end() -> None:
+async def test_events_that_arrive_together_are_read_together() -> None:
     active = ActiveRequest(REQUEST, lambda _: None)
-    taking = asyncio.ensure_future(active.take())
+    reading = asyncio.ensure_future(active.take())
     await asyncio.sleep(0)
     deltas = [Delta(id="r", content=text) for text in "ab"]
     for delta in deltas:
         active.put(delta)
-    assert await taking == deltas and not active.read
+    assert await reading == deltas and not active.read
     active.put(end := Finished(id="r", endings=(Ending(reason="stop"),)))
     assert not active.read
     assert await active.take() == [end] and active.read
 
 
-async def test_patience_ends_with_nothing_and_a_reader_may_be_gone() -> None:
+async def test_a_read_ends_after_its_patience_and_may_be_cancelled() -> None:
     active = ActiveRequest(REQUEST, lambda _: None)
     assert await active.take(0.001) == []
     gone = asyncio.ensure_future(active.take(60.0))
@@ -57,8 +45,8 @@ async def test_patience_ends_with_nothing_and_a_reader_may_be_gone() -> None:
     assert await active.take() == [late]
 
 
-async def test_an_answer_that_nobody_reads_ends_once_whatever_its_cancelling_brings() -> None:
-    def cancel(active: ActiveRequest) -> None:  # what the pool does where no worker has the request
+async def test_an_answer_that_is_not_read_ends_with_one_terminal_event() -> None:
+    def cancel(active: ActiveRequest) -> None:  # as the scheduler does for a request without a worker
         active.put(Finished(id="r", endings=(Ending(reason="cancelled"),)))
 
     active = ActiveRequest(REQUEST, cancel)

@@ -1,4 +1,4 @@
-"""What loads have told is kept, by files, kind of device and program; a broken file costs nothing."""
+"""Tests of measurements, which are kept by files, kind of device and program."""
 
 from pathlib import Path
 
@@ -17,9 +17,15 @@ def model(name: str = "a/b", revision: str = "r1") -> Model:
     return Model(id=name, path="", source="hub", revision=revision)
 
 
-async def test_kept_for_the_same_files_device_and_program(tmp_path: Path) -> None:
+def keep(kept: Measurements, of: Model, backend: str = "cpu") -> bool:
+    new = kept.note(of, backend, VERSIONS, FOUND)
+    kept.write(kept.encoded())
+    return new
+
+
+def test_a_measurement_holds_for_the_same_files_device_and_program(tmp_path: Path) -> None:
     file = tmp_path / "measured.json"
-    await Measurements(file).keep(model(), "cpu, OpenBLAS", VERSIONS, FOUND)
+    keep(Measurements(file), model(), "cpu, OpenBLAS")
     again = Measurements(file)
     assert again.of(model(), "cpu, reference BLAS", VERSIONS) == FOUND
     assert again.of(model(revision="r2"), "cpu", VERSIONS) is None
@@ -28,24 +34,29 @@ async def test_kept_for_the_same_files_device_and_program(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"models": 3}', b'{"models": {"x": {"weights": "y"}}}', b"\xff\x00"])
-async def test_a_broken_file_is_begun_anew(tmp_path: Path, content: bytes) -> None:
+def test_a_broken_file_is_replaced(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "measured.json"
     file.write_bytes(content)
     kept = Measurements(file)
     assert kept.of(model(), "cpu", VERSIONS) is None
-    await kept.keep(model(), "cpu", VERSIONS, FOUND)
+    keep(kept, model())
     assert Measurements(file).of(model(), "cpu", VERSIONS) == FOUND
 
 
-async def test_it_is_bounded_and_the_oldest_go(tmp_path: Path) -> None:
+def test_the_oldest_measurements_are_dropped_above_the_limit(tmp_path: Path) -> None:
     kept = Measurements(tmp_path / "measured.json")
     for number in range(MAX_MODELS + 1):
-        await kept.keep(model(f"a/{number}"), "cpu", VERSIONS, FOUND)
+        keep(kept, model(f"a/{number}"))
     assert kept.of(model("a/0"), "cpu", VERSIONS) is None
     assert kept.of(model(f"a/{MAX_MODELS}"), "cpu", VERSIONS) == FOUND
 
 
-async def test_a_directory_that_cannot_be_written_costs_no_load(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     kept = Measurements(tmp_path / "nowhere" / "measured.json")
-    await kept.keep(model(), "cpu", VERSIONS, FOUND)
+    keep(kept, model())
     assert kept.of(model(), "cpu", VERSIONS) == FOUND
+
+
+def test_an_equal_measurement_is_not_new(tmp_path: Path) -> None:
+    kept = Measurements(tmp_path / "measured.json")
+    assert keep(kept, model()) and not keep(kept, model())

@@ -1,6 +1,6 @@
 """Tests of settings that take effect on a running pool."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -10,8 +10,8 @@ from lmx_daemon.settings.schema import EngineSettings, ServerSettings, Settings
 from tests.residency.fakes import MB, Floor
 
 
-async def test_a_new_max_queued_limits_the_next_request(tmp_path: Path) -> None:
-    floor = Floor(tmp_path, 900 * MB, max_running=1)
+def test_a_new_max_queued_limits_the_next_request(make_floor: Callable[..., Floor]) -> None:
+    floor = make_floor(900 * MB, max_running=1)
     floor.ask("a")
     floor.ask("a")
     limited = msgspec.structs.replace(
@@ -25,8 +25,8 @@ async def test_a_new_max_queued_limits_the_next_request(tmp_path: Path) -> None:
     floor.ask("a")
 
 
-async def test_a_new_max_running_applies_to_the_next_load(tmp_path: Path) -> None:
-    floor = Floor(tmp_path, 900 * MB, max_running=1)
+def test_a_new_max_running_applies_to_the_next_load(make_floor: Callable[..., Floor]) -> None:
+    floor = make_floor(900 * MB, max_running=1)
     floor.settings.replace(Settings(engine=EngineSettings(max_running=7)))
-    worker = await floor.loaded("a")
+    worker = floor.loaded("a")
     assert worker.command is not None and worker.command.options.max_running == 7

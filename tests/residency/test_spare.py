@@ -1,31 +1,43 @@
-"""The warm spare: taken once, replaced when it ends by itself."""
+"""Tests of the warm spare: it is taken once, and replaced when it ends by itself."""
 
 import asyncio
 from typing import Any
 
-from lmx_daemon.contract.errors import EngineMissingError, WorkerError
+from lmx_daemon.contract.errors import EngineMissingError, LmxError, WorkerError
 from lmx_daemon.residency.spare import AGAIN_SECONDS, Spare
-from tests.residency.fakes import FakeWorker
+from tests.residency.waiting import until
+
+
+class Process:
+    """A worker whose imports are done."""
+
+    def __init__(self) -> None:
+        self.hello = "hello"
+        self.ended: asyncio.Future[LmxError] = asyncio.get_running_loop().create_future()
+
+    @property
+    def alive(self) -> bool:
+        return not self.ended.done()
+
+    async def ready(self) -> str:
+        return self.hello
+
+    async def leave(self, seconds: float) -> None:
+        self.ended.set_result(WorkerError("it left"))
 
 
 class Starts:
-    """Starts fake workers, and fails while `error` is set."""
+    """Start of workers, which fails while `error` is set."""
 
     def __init__(self) -> None:
-        self.made: list[FakeWorker] = []
+        self.made: list[Process] = []
         self.error: Exception | None = None
 
-    async def __call__(self) -> Any:
+    async def __call__(self, kind: str = "text") -> Any:
         if self.error is not None:
             raise self.error
-        self.made.append(FakeWorker(100 + len(self.made)))
+        self.made.append(Process())
         return self.made[-1]
-
-
-async def until(condition: Any, seconds: float = 5.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_a_spare_that_ends_is_replaced_after_a_pause() -> None:
@@ -41,7 +53,7 @@ async def test_a_spare_that_ends_is_replaced_after_a_pause() -> None:
     await spare.close(0.1)
 
 
-async def test_a_spare_that_does_not_start_is_tried_again() -> None:
+async def test_the_start_of_a_spare_is_repeated_after_an_error() -> None:
     starts = Starts()
     starts.error = WorkerError("no process can be started")
     spare = Spare(starts, True, lambda: False)
@@ -67,7 +79,7 @@ async def test_a_taken_spare_is_not_replaced_when_it_ends() -> None:
     await spare.close(0.1)
 
 
-async def test_a_missing_engine_is_not_tried_again() -> None:
+async def test_the_start_is_not_repeated_without_an_engine() -> None:
     starts = Starts()
     starts.error = EngineMissingError("MLX is missing")
     spare = Spare(starts, True, lambda: False)

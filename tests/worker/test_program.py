@@ -18,6 +18,7 @@ from lmx_daemon.contract.worker.messages import Load
 from lmx_daemon.monitor.worker_log import WorkerLog
 from lmx_daemon.residency.active_request import ActiveRequest
 from lmx_daemon.residency.worker import Worker
+from tests.residency.driver import Driver
 from tests.worker import fake_engine
 
 PROGRAM = (sys.executable, "-m", "tests.worker.fake_engine")
@@ -42,10 +43,13 @@ async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
         yield worker
 
 
-def submitted(worker: Worker, identity: str, text: str = "hello") -> ActiveRequest:
-    active = ActiveRequest(Generate(id=identity, model="fake", prompt=Text(text=text)), worker.cancel)
-    worker.submit(active, 0.0)
-    return active
+@pytest.fixture
+async def driver(worker: Worker) -> Driver:
+    return Driver(worker)
+
+
+def submitted(driver: Driver, identity: str, text: str = "hello") -> ActiveRequest:
+    return driver.submit(Generate(id=identity, model="fake", prompt=Text(text=text)))
 
 
 async def until_end(active: ActiveRequest) -> list[Event]:
@@ -60,35 +64,35 @@ async def end_of(worker: Worker) -> LmxError:
 
 
 class TestServing:
-    async def test_engine_sends_hello_and_answers(self, worker: Worker) -> None:
+    async def test_engine_sends_hello_and_answers(self, worker: Worker, driver: Driver) -> None:
         hello = await worker.ready()
         assert hello.engine == "fake" and hello.versions == {"fake": "1"} and hello.pid == worker.pid
-        loaded = await worker.load(LOAD, lambda progress: None)
+        loaded = await driver.load(LOAD)
         assert loaded.capabilities.context_length == 64
-        events = await until_end(submitted(worker, "a"))
+        events = await until_end(submitted(driver, "a"))
         assert [event.content for event in events if isinstance(event, Delta)] == list(fake_engine.ANSWER)
         assert isinstance(events[-1], Finished) and events[-1].reason == "stop"
 
-    async def test_a_request_is_refused_while_no_model_is_loaded(self, worker: Worker) -> None:
+    async def test_a_request_is_refused_while_no_model_is_loaded(self, worker: Worker, driver: Driver) -> None:
         await worker.ready()
-        (event,) = await until_end(submitted(worker, "a"))
+        (event,) = await until_end(submitted(driver, "a"))
         assert isinstance(event, Failed) and event.error.message == "no model is loaded in this worker"
 
-    async def test_a_request_above_the_capacity_is_refused(self, worker: Worker) -> None:
-        await worker.load(LOAD, lambda progress: None)
-        kept = [submitted(worker, f"k{number}", fake_engine.KEEP) for number in range(fake_engine.CAPACITY)]
+    async def test_a_request_above_the_capacity_is_refused(self, driver: Driver) -> None:
+        await driver.load(LOAD)
+        kept = [submitted(driver, f"k{number}", fake_engine.KEEP) for number in range(fake_engine.CAPACITY)]
         for active in kept:
             await asyncio.wait_for(active.take(), SECONDS)
-        (event,) = await until_end(submitted(worker, "more"))
+        (event,) = await until_end(submitted(driver, "more"))
         assert isinstance(event, Failed) and event.error.code == "queue_full"
         kept[0].cancel()
         assert isinstance((await until_end(kept[0]))[-1], Finished)
-        assert isinstance((await until_end(submitted(worker, "again")))[-1], Finished)
+        assert isinstance((await until_end(submitted(driver, "again")))[-1], Finished)
 
 
 class TestEnds:
-    async def test_leave_ends_the_process_in_order(self, worker: Worker) -> None:
-        await worker.load(LOAD, lambda progress: None)
+    async def test_leave_ends_the_process_in_order(self, worker: Worker, driver: Driver) -> None:
+        await driver.load(LOAD)
         await worker.leave(SECONDS)
         assert worker._process.returncode == 0
 
@@ -102,16 +106,16 @@ class TestEnds:
         ("text", "thread"), [(fake_engine.BREAK_PROMPTS, "prompts"), (fake_engine.BREAK_ENGINE, "engine")]
     )
     async def test_the_death_of_a_thread_ends_the_process_with_its_reason(
-        self, worker: Worker, text: str, thread: str
+        self, worker: Worker, driver: Driver, text: str, thread: str
     ) -> None:
-        await worker.load(LOAD, lambda progress: None)
-        active = submitted(worker, "a", text)
+        await driver.load(LOAD)
+        active = submitted(driver, "a", text)
         error = await end_of(worker)
         assert error.message == f"the model's process failed: the {thread} thread ended: ValueError: {text}"
         assert isinstance((await until_end(active))[-1], Failed)
 
-    async def test_the_process_ends_when_the_daemon_closes_the_socket(self, worker: Worker) -> None:
-        await worker.load(LOAD, lambda progress: None)
+    async def test_the_process_ends_when_the_daemon_closes_the_socket(self, worker: Worker, driver: Driver) -> None:
+        await driver.load(LOAD)
         process = psutil.Process(worker.pid)
         assert worker._writer is not None
         worker._writer.close()

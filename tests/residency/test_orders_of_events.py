@@ -1,0 +1,132 @@
+"""Random orders of events against the scheduler: what must hold after each, and that no request is left over."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from lmx_daemon.contract.admin.protocol import UnloadRequest
+from lmx_daemon.contract.errors import LmxError, ModelLoadError, WorkerError
+from lmx_daemon.residency.active_request import ActiveRequest
+from tests.residency.fakes import TWO_FIT, FakeWorker, Floor
+
+MODELS = "abcd"
+EVENTS = 150
+
+
+class Walk:
+    """One random order of events. Workers leave, greet and load only when the walk decides so."""
+
+    def __init__(self, floor: Floor, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.floor = floor
+        self.actives: list[ActiveRequest] = []
+        floor.silent_workers = floor.staying_workers = True
+
+    def go(self) -> None:
+        """Handle one random event."""
+        acts: list[Callable[[], None]] = [self.ask] * 3 + [self.release, self.report, self.tick, self.command]
+        acts += [self.step, self.report] * 4
+        self.random.choice(acts)()
+
+    def ask(self) -> None:
+        fields = {"queue_deadline": 3.0} if self.random.random() < 0.2 else {}
+        try:
+            self.actives.append(self.floor.request(self.random.choice(MODELS), **fields))
+        except LmxError as error:
+            assert error.code in ("crash_loop", "queue_full"), error.code
+
+    def release(self) -> None:
+        if self.actives:
+            self.floor.pool.release(self.actives.pop(self.random.randrange(len(self.actives))))
+
+    def command(self) -> None:
+        name = self.random.choice(MODELS)
+        try:
+            if self.random.random() < 0.5:
+                self.floor.load(name)
+            else:
+                self.floor.scheduler.on_unload(UnloadRequest(id=name, force=self.random.random() < 0.5))
+        except LmxError as error:
+            assert error.code in ("crash_loop", "not_found"), error.code
+
+    def step(self) -> None:
+        self.floor.loop.step()
+
+    def tick(self) -> None:
+        self.floor.loop.advance(self.random.choice([0.1, 0.5, 6.0]))
+        self.floor.scheduler.on_tick()
+
+    def report(self) -> None:
+        workers = [worker for worker in self.floor.workers if worker.alive and worker.events is not None]
+        if workers:
+            report(self.random.choice(workers), self.random)
+
+    def check(self) -> None:
+        """Assert what must hold after each event."""
+        residents = list(self.floor.pool._residents)
+        assert sum(resident.state == "loading" for resident in residents) <= 1
+        assert sum(worker.alive and worker.command is not None for worker in self.floor.workers) <= 2  # two fit
+        serving = [resident.model.id for resident in residents if resident.state != "leaving"]
+        assert len(serving) == len(set(serving))
+        alive = {worker.instance for worker in self.floor.workers if worker.alive}
+        for active in self.floor.pool.requests._all():
+            resident = self.floor.pool._residents.get(active.instance)
+            assert not active.under_way or resident is not None
+            assert not active.at_worker or active.instance in alive
+            assert not active.waiting or (resident is not None and resident.starting)
+
+    def finish(self) -> None:
+        """Let all workers do their work, and check that nothing is left over."""
+        for _ in range(300):
+            self.floor.tick()
+            for worker in [worker for worker in self.floor.workers if worker.alive and worker.events is not None]:
+                work(worker)
+                self.floor.loop.settle()
+            self.check()
+        assert all(active.closed for active in self.actives)
+        self.floor.release(*self.actives)
+        assert not self.floor.pool.requests.busy()
+        for instance in self.floor.pool.instances():
+            assert instance.state == "ready" and instance.waiting == 0
+        self.floor.scheduler.on_close()
+        assert not any(resident.starting for resident in self.floor.pool._residents)
+
+
+def report(worker: FakeWorker, choice: random.Random) -> None:
+    """Let a worker report something that it may report in its state."""
+    running = [name for name in worker.submitted if choice.random() < 0.5]
+    reports: list[Callable[[], None]] = [lambda: worker.finish(*running) if running else None]
+    if worker.hello is None:
+        reports += [worker.greet] * 4
+    elif worker.command is not None:
+        reports += [worker.load] * 4 + [lambda: worker.progress("weights", choice.random())]
+        reports.append(lambda: worker.fail_load(ModelLoadError("bad")))
+    if worker.leaving:
+        reports += [worker.end] * 3
+    if choice.random() < 0.1:
+        reports.append(lambda: worker.end(WorkerError("SIGSEGV")))
+    choice.choice(reports)()
+
+
+def work(worker: FakeWorker) -> None:
+    """Let a worker do all that it was asked to."""
+    if worker.leaving:
+        worker.end()
+    elif worker.hello is None:
+        worker.greet()
+    elif worker.command is not None:
+        worker.load()
+        if worker.submitted:
+            worker.finish()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_order_of_events_breaks_an_invariant_or_leaves_a_request(
+    make_floor: Callable[..., Floor], seed: int
+) -> None:
+    walk = Walk(make_floor(TWO_FIT, memory_wait_seconds=20.0), seed)
+    for _ in range(EVENTS):
+        walk.go()
+        walk.check()
+    walk.finish()
