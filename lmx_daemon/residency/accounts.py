@@ -123,7 +123,8 @@ class Accounts:
     def share_out(self) -> list[tuple[Resident, int]]:
         """Give each model's cache what was planned or is in use, and a share of what is free.
 
-        Return the residents whose limit has changed by more than GRANT_STEP, with the new limit.
+        Return the residents whose limit has changed by more than GRANT_STEP, with the new limit. A resident that reads
+        its model keeps the limit of its load command.
         """
         if not (claims := self._residents.claims()):  # an idle daemon does not ask the system twice a second
             return []
@@ -131,7 +132,7 @@ class Accounts:
         changed = []
         for identity, granted in grants(self._host.room(), claims, planned).items():
             resident = self._residents.get(identity)
-            if resident is None:
+            if resident is None or resident.phase == "loading":  # the limit in its load command holds until it is ready
                 continue
             granted = reduced(granted, planned[identity], resident.out_of_memory)
             if abs(granted - resident.cache_limit) > GRANT_STEP * resident.cache_limit:

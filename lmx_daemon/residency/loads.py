@@ -99,10 +99,10 @@ class Loads:
         """End a load with an error. Its requests fail, its process leaves, and evicted models are loaded again."""
         if report:
             self._effects.report("load failed", resident.model.id, error.message)
-        resident.failure, evicted, begun = error, resident.evicted, resident.state == "loading"
+        resident.failure, evicted = error, resident.evicted
         resident.evicted = ()
         self._departures.end(resident, error, leave_seconds)
-        if begun:
+        if resident.process_requested:  # it may have taken the spare
             self._effects.prepare_spare()
         for other in evicted:
             self._restore(other)
@@ -233,8 +233,8 @@ class Loads:
         if leaving:
             self.progress(resident, f"making room: {', '.join(leaving)} leaves", None)
             return False
-        resident.phase = "loading"
         self.share_out()
+        resident.phase = "loading"
         try:
             self._effects.send(resident.id, self._command(resident))
         except LmxError as error:

@@ -239,6 +239,10 @@ class Resident:
             used_at=self.used,
         )
 
+    def _at_worker(self) -> int:
+        """Return the number of requests that its worker holds."""
+        return sum(active.at_worker for active in self.requests.values())
+
     def expires(self) -> float | None:
         """Return the time at which it is to be unloaded; None if it is in use or has no limit."""
         return expires_at(self.used, self.ttl, self.in_use or self.pinned or self.phase != "ready")
@@ -264,7 +268,7 @@ class Resident:
             ttl=None if self.ttl is not None and self.ttl < 0 else self.ttl,
             expires_at=time.time() + expires - now if expires is not None else None,
             running=process.heartbeat.running if process else 0,
-            waiting=(process.heartbeat.waiting if process else 0) + len(self.waiting),
+            waiting=len(self.waiting) + (unbegun(process.heartbeat, self._at_worker()) if process else 0),
             decode_rate=decode,
             prefill_rate=prefill,
             restarts=self.crashes,
@@ -274,3 +278,11 @@ class Resident:
             held=self.held,
             cache_limit=self.cache_limit,
         )
+
+
+def unbegun(heartbeat: Heartbeat, held: int) -> int:
+    """Return the number of requests that wait in a worker which holds `held` requests.
+
+    A worker that hangs sends no heartbeat, so requests that were sent to it after the last one are counted here.
+    """
+    return max(heartbeat.waiting, held - heartbeat.running)

@@ -3,11 +3,11 @@
 import pytest
 
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.worker.messages import MemoryUse
+from lmx_daemon.contract.worker.messages import Heartbeat, MemoryUse
 from lmx_daemon.memory.budget import ProcessUse
 from lmx_daemon.memory.need import Demand
-from lmx_daemon.residency.resident import Resident
-from tests.residency.fakes import GB, FakeWorker, ManualLoop, greeting
+from lmx_daemon.residency.resident import Resident, unbegun
+from tests.residency.fakes import GB, FakeWorker, Floor, ManualLoop, greeting
 
 MODEL = Model(id="a", path="/a", source="folder")
 
@@ -38,3 +38,18 @@ def test_held_is_the_larger_count_except_for_a_gpus_own_memory(backend: str, dev
     assert found.held == held
     found.observe(ProcessUse(GB), None, 0.5)
     assert found.held == 12 * GB
+
+
+@pytest.mark.parametrize(
+    ("running", "waiting", "held", "shown"),
+    [(0, 0, 1, 1), (1, 0, 1, 0), (1, 0, 3, 2), (2, 3, 5, 3), (1, 2, 0, 2), (4, 0, 1, 0)],
+)
+def test_requests_that_a_worker_has_not_begun_are_waiting(running: int, waiting: int, held: int, shown: int) -> None:
+    assert unbegun(Heartbeat(steps=0, busy=False, running=running, waiting=waiting), held) == shown
+
+
+def test_requests_that_a_silent_worker_holds_are_shown_as_waiting(floor: Floor) -> None:
+    floor.loaded("a")
+    floor.ask("a")
+    floor.ask("a")
+    assert floor.instance("a").waiting == 2

@@ -606,6 +606,17 @@ class TestMemory:
         floor.loaded("b")
         assert first.grants and first.grants[-1] < first.command.options.cache_bytes
 
+    def test_a_grant_that_changes_during_the_load_is_sent_once_the_model_is_ready(self, make_floor: Make) -> None:
+        floor = make_floor(9 * GB)
+        floor.ask("a")
+        worker = floor.worker("a")
+        assert worker.command is not None
+        floor.machine.cap = 4 * GB
+        floor.tick()
+        assert worker.grants == []
+        worker.load()
+        assert worker.grants and worker.grants[0] < worker.command.options.cache_bytes / 2
+
 
 def test_progress_after_the_load_was_cancelled_has_no_effect(floor: Floor) -> None:
     floor.staying_workers = True
