@@ -23,12 +23,6 @@ FORBIDDEN = {
     "lmx_cli.commands.bench": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "httpx2", "psutil"),
     "lmx_tui.app": (*ENGINE, *SERVER, "huggingface_hub", "numpy"),
 }
-REPEATED = {
-    "Load": "the command to a worker, and the state of a load in residency, which is being rebuilt",
-    "OnLog": "one type in two modules of residency, which is being rebuilt",
-    "Output": "the streams of the command line, and a worker's output in residency, which is being rebuilt",
-}
-"""Names of types with more than one definition, each with the reason."""
 
 
 @pytest.mark.parametrize("module", FORBIDDEN)
@@ -59,5 +53,4 @@ def test_each_type_has_one_definition() -> None:
             for name in types_of(ast.parse(file.read_text())):
                 found[name].add(shared)
     repeated = {name: places for name, places in found.items() if len(places) > 1}
-    assert repeated.keys() - REPEATED.keys() == set(), f"rename one of each: {repeated}"
-    assert REPEATED.keys() - repeated.keys() == set(), "these exceptions are not needed any more"
+    assert not repeated, f"rename one of each: {repeated}"

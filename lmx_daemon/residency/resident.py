@@ -22,9 +22,9 @@ from lmx_daemon.residency.effects import Process
 from lmx_daemon.residency.placement import Claim
 from lmx_daemon.residency.plan import Beat, LoadState, Purpose, expires_at
 
-Phase = Literal["delayed", "inspecting", "placing", "making room", "loading", "ready", "leaving", "gone"]
+ResidentPhase = Literal["delayed", "inspecting", "placing", "making room", "loading", "ready", "leaving", "gone"]
 """Step in the life of a resident, in order; a load that fails or is cancelled goes on to "leaving"."""
-STATES: dict[Phase, InstanceState] = {
+STATES: dict[ResidentPhase, InstanceState] = {
     "delayed": "starting",
     "inspecting": "starting",
     "placing": "starting",
@@ -63,7 +63,7 @@ class Resident:
         self.ttl = ttl
         self.pinned = pinned
         self.purpose: Purpose = purpose
-        self.phase: Phase = "delayed"
+        self.phase: ResidentPhase = "delayed"
         self.start_at = now
         """Time before which the load does not begin: starts back off after crashes."""
         self.wait_until: float | None = None

@@ -30,6 +30,7 @@ from lmx_daemon.contract.worker.messages import (
 )
 from lmx_daemon.residency.effects import ProcessEvents
 from lmx_daemon.residency.fate import fate_of
+from lmx_daemon.residency.incidents import OnLog
 from lmx_daemon.residency.plan import Beat
 
 READ_BYTES = 256 * 1024
@@ -37,11 +38,9 @@ READ_BYTES = 256 * 1024
 SOCKET_BYTES = 256 * 1024
 """Buffer of each end of the socket, in each direction. The default on macOS is 8 KiB."""
 
-OnLog = Callable[[str, Log], None]
 
-
-class Output(Protocol):
-    """Destination of what a worker prints; see `monitor.worker_log.Output`."""
+class ProcessOutput(Protocol):
+    """Destination of what a worker prints; see `monitor.worker_log.WorkerOutput`."""
 
     sink: int
     """File descriptor for stdout and stderr."""
@@ -62,7 +61,7 @@ class Worker:
         name: str,
         process: asyncio.subprocess.Process,
         connection: socket.socket,
-        output: Output,
+        output: ProcessOutput,
         on_log: OnLog,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -92,7 +91,7 @@ class Worker:
         name: str,
         program: Sequence[str],
         environment: Mapping[str, str],
-        open_output: Callable[[], Output],
+        open_output: Callable[[], ProcessOutput],
         on_log: OnLog,
     ) -> "Worker":
         """Start `program`, a command line; `ready` returns when its imports are done. Raise WorkerError."""
