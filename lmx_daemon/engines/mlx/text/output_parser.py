@@ -4,6 +4,7 @@ It reads markers and stop strings, not tokens. Text that may be the beginning of
 until that is decided, so any cutting of the same text into pieces gives the same answer.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,8 +12,13 @@ from typing import Any
 from mlx_lm.generate import TextStateMachine
 
 from lmx_daemon.contract.events import ToolCallDelta
-from lmx_daemon.engines.mlx.text.tool_calls import ToolParser, new_id, read_calls, split_rest
+from lmx_daemon.engines.mlx.text.limited_parser import ToolParser
+from lmx_daemon.engines.mlx.text.tool_calls import new_id, read_calls, split_rest
 from lmx_daemon.engines.mlx.text.whitespace import TextChannel
+
+NONE: frozenset[str] = frozenset()
+ANSWER_SECONDS = 0.25
+"""Time that the tool calls of one answer may take to parse. Later calls of the answer are emitted as text."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +78,17 @@ class OutputParser:
         self._markers = markers
         self._tools = list(tools)
         self._stop = tuple(stop)
+        self._longest_stop = max(map(len, self._stop), default=0)
         self._parallel = parallel
         initial = "reasoning" if thinking else markers.initial
-        self._state = _machine(markers, bool(tools), self._stop).make_state(initial)
+        edges = _edges(markers, bool(tools), self._stop)
+        self._firsts = {state: frozenset(marker[0] for marker, _ in found if marker) for state, found in edges.items()}
+        """First characters of the markers that end each state."""
+        self._state = TextStateMachine(edges).make_state(initial)
         self._call = ""
         self._ids: set[str] = set()
+        self._seconds = 0.0
+        """Time that the calls so far took to parse."""
         self._seen = ""
         self._content = TextChannel(hold=bool(tools), strip=False)
         self._reasoning = TextChannel(hold=True, strip=True)
@@ -96,8 +108,11 @@ class OutputParser:
         if self.stopped or not text:
             return piece
         if self._stop:
-            self._seen = self._seen[-max(map(len, self._stop)) :] + text
-        before = self._state[0]
+            self._seen = self._seen[-self._longest_stop :] + text
+        before, _, _, held = self._state
+        if not held and self._firsts.get(before, NONE).isdisjoint(text):  # nearly all text: no marker can begin in it
+            self._take(before, text, piece)
+            return piece
         self._state, segments = TextStateMachine.split(self._state, text)
         for place, (state, part) in enumerate(segments):
             if state is None or self.stopped:
@@ -144,12 +159,12 @@ class OutputParser:
     def _take(self, state: str, text: str, piece: ParsedText) -> None:
         if not text:
             return
-        if state == "tool":
-            self._call += text
+        if state == "normal":
+            piece.content += self._content.take(text)
         elif state == "reasoning":
             piece.reasoning += self._reasoning.take(text)
-        elif state == "normal":
-            piece.content += self._content.take(text)
+        elif state == "tool":
+            self._call += text
 
     def _close_call(self, piece: ParsedText, new: str) -> None:
         """Emit the calls of a complete envelope. An envelope that cannot be parsed is emitted as text."""
@@ -178,8 +193,14 @@ class OutputParser:
     def _read(self, piece: ParsedText) -> None:
         """Add the calls of the envelope to `piece`. Raise, with any exception, where it holds none."""
         assert self._markers.tool_parser is not None
-        text, rest = (self._call, "") if self._markers.tool_end else split_rest(self._call)
-        calls = read_calls(self._markers.tool_parser, text, self._tools)
+        if self._seconds > ANSWER_SECONDS:
+            raise TimeoutError
+        begun = time.thread_time()
+        try:
+            text, rest = (self._call, "") if self._markers.tool_end else split_rest(self._call)
+            calls = read_calls(self._markers.tool_parser, text, self._tools)
+        finally:
+            self._seconds += time.thread_time() - begun
         for call in calls if self._parallel else calls[:1]:
             identity = call.id if call.id and call.id not in self._ids else new_id()
             index = len(self._ids)
@@ -194,8 +215,8 @@ class OutputParser:
         piece.warning = f"a tool call could not be read ({type(error).__name__}); its text is in the content"
 
 
-def _machine(markers: Markers, tools: bool, stop: tuple[str, ...]) -> TextStateMachine:
-    """Return the state machine of an answer. Stop strings end content, not thinking or a call."""
+def _edges(markers: Markers, tools: bool, stop: tuple[str, ...]) -> dict[str, list[tuple[str, str | None]]]:
+    """Return the markers that end each state, and the states that follow. Stop strings end content only."""
     edges: dict[str, list[tuple[str, str | None]]] = {"normal": [], "reasoning": [], "tool": []}
     if markers.think_start and markers.think_end:
         edges["normal"].append((markers.think_start, "reasoning"))
@@ -209,4 +230,4 @@ def _machine(markers: Markers, tools: bool, stop: tuple[str, ...]) -> TextStateM
         edges.setdefault(state, []).extend((marker, to) for marker, to in found if tools or to != "tool")
     edges["normal"] += [(marker, "normal") for marker in markers.structural]
     edges["normal"] += [(text, None) for text in stop]
-    return TextStateMachine(edges)
+    return edges

@@ -12,6 +12,7 @@ from typing import Any
 from lmx_daemon.contract.errors import RequestError, UnsupportedError, prompt_too_long
 from lmx_daemon.contract.requests import Chat, ImagePart, Message, Prompt, Text, Tokens, Tool
 from lmx_daemon.engines.mlx.text.control_tokens import ControlTokens
+from lmx_daemon.engines.mlx.text.limited_parser import limited
 from lmx_daemon.engines.mlx.text.thinking import thinking_variables
 from lmx_daemon.worker.template_child import TemplateChild
 
@@ -254,7 +255,7 @@ def markers_of(tokenizer: Any) -> dict[str, Any]:
         "think_end": tokenizer.think_end if tokenizer.has_thinking else None,
         "tool_start": tokenizer.tool_call_start if has_tools else None,
         "tool_end": tokenizer.tool_call_end if has_tools else None,
-        "tool_parser": tokenizer.tool_parser if has_tools else None,
+        "tool_parser": limited(tokenizer.tool_parser) if has_tools else None,
         "structural": tuple(structural),
         "transitions": tokenizer.response_transitions,
         "initial": tokenizer.response_initial_state or "normal",

@@ -3,16 +3,14 @@
 import json
 import re
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from mlx_lm.tool_parsers import function_gemma, gemma4
 
 from lmx_daemon.contract.text import valid_text
+from lmx_daemon.engines.mlx.text.limited_parser import ToolParser
 
-ToolParser = Callable[[str, Any], Any]
-CALL_ID = re.compile(r"([\w-]+)\s*\[CALL_ID\]\s*([\w-]+)\s*(?=\[ARGS\])")
+CALL_ID = re.compile(r"(?<![\w-])([\w-]+)\s*\[CALL_ID\]\s*([\w-]+)\s*(?=\[ARGS\])")
 """Header of a call with an id, as Mistral's tokenizers have it from version 11 on."""
 
 
@@ -27,8 +25,6 @@ class ParsedCall(msgspec.Struct, frozen=True):
 
 def read_calls(parser: ToolParser, text: str, tools: list[dict[str, Any]]) -> list[ParsedCall]:
     """Return the calls of one envelope. Raises any exception if `text` is not a call."""
-    if parser is function_gemma.parse_tool_call:
-        parser = _function_gemma
     ids: list[str] = []
     if "[CALL_ID]" in text:  # mlx-lm's parser would read the id as the name
         ids = [found[2] for found in CALL_ID.finditer(text)]
@@ -55,14 +51,6 @@ def split_rest(text: str) -> tuple[str, str]:
 def new_id() -> str:
     """Return an id for a call whose model wrote none."""
     return f"call_{uuid.uuid4().hex[:24]}"
-
-
-def _function_gemma(text: str, tools: list[dict[str, Any]]) -> Any:
-    """Return the calls of FunctionGemma, by Gemma 4's grammar: its own cannot read nested values."""
-    try:
-        return gemma4.parse_tool_call(text.replace("<escape>", '<|"|>'), tools)
-    except ValueError:
-        return function_gemma.parse_tool_call(text, tools)
 
 
 def _call(entry: Any, identity: Any) -> ParsedCall:

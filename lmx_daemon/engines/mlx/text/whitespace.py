@@ -22,6 +22,9 @@ class TextChannel:
 
     def take(self, text: str) -> str:
         """Add `text` and return what can be emitted."""
+        if not self._hold and not self._cut:  # the usual content, at every token
+            self._last = text[-1:] or self._last
+            return text
         text, self._run = self._run + text, ""
         if self._cut:
             body = text.lstrip()
