@@ -30,13 +30,16 @@ Share = tuple[str, ...]
 
 def fair_order(waiting: Sequence[T], running: Iterable[QueuedRequest]) -> Iterator[T]:
     """Yield `waiting`, given in order of arrival, in the order in which the requests should start beside `running`."""
-    by_user = defaultdict[Share, int](int)
-    for request in running:
-        by_user[share_of(request.generate)] += request.generate.choices
     queues: dict[tuple[int, Share], deque[tuple[int, T]]] = {}
     for arrival, each in enumerate(waiting):
         key = -each.generate.priority, share_of(each.generate)
         queues.setdefault(key, deque()).append((arrival, each))
+    if len(queues) < 2:  # the usual case: one client, or nothing waits
+        yield from waiting
+        return
+    by_user = defaultdict[Share, int](int)
+    for request in running:
+        by_user[share_of(request.generate)] += request.generate.choices
     counts = defaultdict[Share, int](int)
     for share, choices in by_user.items():
         _count(counts, share, choices)
