@@ -1,4 +1,8 @@
-"""Exit of the TUI by SIGTERM or SIGHUP, with the terminal restored."""
+"""Exit of the TUI by a signal, with the terminal restored.
+
+SIGKILL cannot be handled. A crash of the interpreter (SIGSEGV and the like) cannot either: a handler in Python would
+never run.
+"""
 
 import asyncio
 import contextlib
@@ -18,12 +22,16 @@ LEAVE_SECONDS = 2.0
 """Time limit for an orderly exit of the app: writing to a closed terminal can block."""
 RESTORE = b"\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?2004l\x1b[?7h\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?1004l"
 """Sequences that end mouse and paste reporting, the keyboard protocol and the alternate screen, and show the cursor."""
-SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+NAMES = (
+    *("TERM", "HUP", "USR1", "USR2", "QUIT", "ALRM", "VTALRM", "PROF", "PIPE", "XCPU", "XFSZ", "ABRT"),
+    *("TRAP", "SYS", "POLL", "IO", "PWR", "STKFLT", "EMT"),
+)
+"""Signals that end a process by default, as far as the system has them. SIGINT is Python's own."""
 SignalHandler = Callable[[int, FrameType | None], None]
 
 
 def end_at_once_on_signals() -> SignalHandler:
-    """Make SIGTERM and SIGHUP restore the terminal's current attributes and end the process, while no app runs."""
+    """Make signals restore the terminal's current attributes and end the process, while no app runs."""
     attributes: list[Any] | None = None
     with contextlib.suppress(termios.error, OSError, ValueError):
         attributes = termios.tcgetattr(sys.stdin.fileno())
@@ -34,15 +42,18 @@ def end_at_once_on_signals() -> SignalHandler:
 
 
 def end_on_signals(app: App[Any], leave: SignalHandler) -> None:
-    """Make SIGTERM and SIGHUP exit the app with 128 + the signal number; after LEAVE_SECONDS, call `leave`."""
+    """Make signals exit the app with 128 + the signal number; after LEAVE_SECONDS, call `leave`."""
     loop = asyncio.get_running_loop()
     for number in _handled_signals():
         loop.add_signal_handler(number, _end, app, leave, number)
 
 
-def _handled_signals() -> list[signal.Signals]:
-    """Return the signals to handle. A SIGHUP that nohup set to be ignored stays ignored."""
-    return [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+def _handled_signals() -> list[int]:
+    """Return the signals to handle. One that is ignored stays ignored: SIGHUP by nohup, SIGPIPE by Python."""
+    named = {getattr(signal, f"SIG{name}", None) for name in NAMES}
+    real_time = range(signal.SIGRTMIN, signal.SIGRTMAX + 1) if hasattr(signal, "SIGRTMIN") else ()
+    known = {*named, *real_time} & signal.valid_signals()
+    return [number for number in sorted(known) if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def _end(app: App[Any], leave: SignalHandler, number: int) -> None:

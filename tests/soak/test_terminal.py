@@ -32,6 +32,7 @@ HOSTILE = {
     "override": "bf\u202e61taolf",
     "zero": "bf\u200b16\ufeff",
 }
+ENDS = [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT, signal.SIGALRM, signal.SIGABRT]
 LEAVES = ("\x1b[?1000l", "\x1b[?1003l", "\x1b[?1049l", "\x1b[?25h")
 
 
@@ -64,7 +65,7 @@ def test_idle_screen_uses_little_cpu_and_output(stocked_daemon: Daemon, screen: 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_signal_at_any_moment_ends_the_tui_in_order(stocked_daemon: Daemon, seed: int) -> None:
     chance = random.Random(seed)
-    number = chance.choice([signal.SIGTERM, signal.SIGHUP])
+    number = ENDS[seed % len(ENDS)]
     with Terminal([*LMX, "tui"], size=SIZE, environment=stocked_daemon.env()) as terminal:
         terminal.until(lambda text: "\x1b[?1049h" in text)
         for _ in range(chance.randrange(6)):

@@ -183,7 +183,9 @@ def test_latin_1_terminal_is_not_an_error(stocked_daemon: Daemon) -> None:
 LEAVES = ("\x1b[?1000l", "\x1b[?1003l", "\x1b[?2004l", "\x1b[?1049l", "\x1b[?25h")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT, signal.SIGALRM]
+)
 def test_signal_ends_the_tui_with_the_terminal_restored(stocked_daemon: Daemon, number: int) -> None:
     with Terminal([*LMX, "tui"], size=(120, 40), environment=stocked_daemon.env()) as terminal:
         terminal.until(lambda text: "lmx/guide" in text)
