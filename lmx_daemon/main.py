@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import os
-import resource
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,9 @@ from lmx_daemon.http.app import admin_app, public_app_of
 from lmx_daemon.http.parts import Parts
 from lmx_daemon.http.server.admin_socket import CHECK_SECONDS, AdminSocket
 from lmx_daemon.http.server.body_reader import BodyReader
+from lmx_daemon.http.server.connections import ADMIN_CONNECTIONS, ConnectionLimit
 from lmx_daemon.http.server.listeners import bind_public, url_of
+from lmx_daemon.http.server.open_files import connections_within, raise_limit
 from lmx_daemon.http.server.sockets import is_loopback, protocol_for, take_lock
 from lmx_daemon.library.catalog.fit import MachineCapacity
 from lmx_daemon.library.library import LOOK_SECONDS, Library
@@ -50,8 +51,6 @@ from lmx_daemon.settings.source import SettingsSource
 from lmx_daemon.shutdown import disk_threads, end_threads, tidy
 from lmx_daemon.storage.backup import exclude
 
-OPEN_FILES = 10_240
-"""Limit of open files that macOS allows without configuration."""
 CONNECTION_SECONDS = 2
 """Time that open connections have after the drain before they are closed."""
 
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         home.make()
         options = parse(arguments)
         source = SettingsSource(settings_for(home, options), check_exposure)
-        raise_file_limit()
+        raise_limit()
         with take_lock(home):
             exclude(home.caches)
             return uvloop.run(Daemon(home, source, options.model).run())
@@ -72,14 +71,6 @@ def main(arguments: Sequence[str]) -> int:
         if error.hint:
             print(one_line(f"hint: {error.hint}"), file=sys.stderr)
         return 1
-
-
-def raise_file_limit() -> None:
-    """Raise the limit of open files. The default of macOS, 256, is too low for many clients."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -139,9 +130,13 @@ class Daemon:
         address = addresses[0]
         with WorkerLog(home.worker_log_file) as worker_log:
             parts = self._build(addresses, worker_log)
-            public = self._server(public_app_of(parts, lambda: self._source.current.server, address))
+            public = self._server(
+                public_app_of(parts, lambda: self._source.current.server, address),
+                ConnectionLimit(lambda: connections_within(self._source.current.server.max_connections)),
+            )
             public_task = asyncio.create_task(public.serve(sockets=public_sockets))
-            self._admin.serve(lambda: self._server(admin_app(parts)), self._server_ended)
+            admin_limit = ConnectionLimit(lambda: connections_within(ADMIN_CONNECTIONS))
+            self._admin.serve(lambda: self._server(admin_app(parts), admin_limit), self._server_ended)
             self._take_signals()
             log("daemon", "info", f"lmx {VERSION} serves at {', '.join(addresses)}, home {home.root}")
             print(f"lmx {VERSION} serves at {' and '.join(f'{each}/v1' for each in addresses)}", flush=True)
@@ -249,10 +244,10 @@ class Daemon:
             drain.cancel()
             await pool.drain(0.0)
 
-    def _server(self, app: Any) -> Server:
+    def _server(self, app: Any, limit: ConnectionLimit) -> Server:
         config = uvicorn.Config(
             app,
-            http=protocol_for(lambda: self._source.current.server.stall_seconds),
+            http=protocol_for(lambda: self._source.current.server.stall_seconds, limit),
             ws="none",
             lifespan="off",
             log_config=None,

@@ -75,6 +75,14 @@ class ServerSettings(Section, frozen=True):
         Positive,
         hot("Maximum size in bytes of all stored answers together. The oldest are dropped first."),
     ] = 256 * 1024 * 1024
+    max_connections: Annotated[
+        Annotated[int, Meta(ge=8)],
+        hot(
+            "Maximum number of connections to the public port. Above it, the connection is closed that has waited "
+            "longest without a whole request; if none waits, a new one gets status 503. The limit on open files "
+            "(`ulimit -n`) can make it smaller."
+        ),
+    ] = 2048
     max_body_bytes: Annotated[
         Positive,
         hot("Maximum size of a request body in bytes. A larger body gets status 413."),

@@ -3,16 +3,20 @@
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 
+from lmx_daemon.http.server.connections import ADMIN_CONNECTIONS
 from tests.end_to_end.running import Daemon, wait_until
 
 TALKER = "tests/talker"
@@ -124,6 +128,59 @@ def test_connection_with_an_endless_head_is_closed(daemon: Daemon) -> None:
         assert connection.recv(100) == b""
     assert 5 < time.monotonic() - begun < 15
     connection.close()
+
+
+def test_idle_connections_take_no_place_from_requests(own_daemon: Daemon) -> None:
+    own_daemon.config = "[server]\nmax_connections = 64\n[engine]\nwarm_spare = false\n"
+    daemon = own_daemon.start()
+    assert daemon.process is not None
+    daemon.admin("POST", "/admin/models/load", {"model": TALKER})
+    process = psutil.Process(daemon.process.pid)
+    before = process.num_fds()
+    with many_files(), contextlib.ExitStack() as idle:
+        asked = {"model": TALKER, "prompt": "x", "max_tokens": 3}
+        for number in range(2000):
+            connection = idle.enter_context(connect(daemon))
+            if number % 3 == 0:
+                connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: loc")
+            if number % 200 == 0:
+                answer = httpx2.post(f"{daemon.address}/v1/completions", json=asked, timeout=30)
+                assert answer.status_code == 200
+        assert process.num_fds() < before + 64 + 20
+        assert httpx2.post(f"{daemon.address}/v1/completions", json=asked, timeout=30).status_code == 200
+    with many_files(), contextlib.ExitStack() as idle:
+        for _ in range(1000):
+            admin = idle.enter_context(socket.socket(socket.AF_UNIX))
+            admin.connect(str(daemon.home / "lmx.sock"))
+        assert len(daemon.worker_pids()) == 1
+        assert process.num_fds() < before + 64 + ADMIN_CONNECTIONS + 20
+
+
+def test_connections_beyond_the_bound_get_503_while_all_others_are_served(own_daemon: Daemon) -> None:
+    own_daemon.config = "[server]\nmax_connections = 8\n[engine]\nwarm_spare = false\n"
+    daemon = own_daemon.start()
+    daemon.admin("POST", "/admin/models/load", {"model": TALKER})
+    body = json.dumps({"model": TALKER, "prompt": "x", "max_tokens": 30_000, "stream": True}).encode()
+    head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with contextlib.ExitStack() as streams:
+        for _ in range(8):
+            stream = streams.enter_context(connect(daemon))
+            stream.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        wait_until(lambda: len(live(daemon)) == 8, 20, "the streams run")
+        refused = httpx2.post(f"{daemon.address}/v1/completions", content=body, timeout=30)
+        assert (refused.status_code, refused.headers["connection"]) == (503, "close")
+        assert refused.json()["error"]["code"] == "too_many_connections" and "retry-after" in refused.headers
+        assert len(live(daemon)) == 8
+    wait_until(lambda: daemon.get("/v1/models")[0] == 200, 20, "places are free again")
+
+
+@contextlib.contextmanager
+def many_files() -> Iterator[None]:
+    """Allow this process more open files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, before[1]), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_error_without_mlx_has_the_repair_as_its_hint(own_daemon: Daemon, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lmx_daemon.client.spawn import already_running
 from lmx_daemon.contract.errors import StartupError
+from lmx_daemon.http.server.connections import ConnectionLimit
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.storage.durable import open_owned
 
@@ -26,7 +27,17 @@ MAX_HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 10.0
 """Longest time from the first byte of a connection or a request to the end of the request's head."""
 BODY_SECONDS = 60.0
+TURNED_AWAY_SECONDS = 1.0
+"""Time in which a refused client can read the answer before its connection is cut."""
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+FULL_BODY = (
+    b'{"error":{"message":"the daemon has too many open connections","type":"server_error","param":null,'
+    b'"code":"too_many_connections","hint":"close connections, or raise [server] max_connections"}}'
+)
+FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%s" % (len(FULL_BODY), FULL_BODY)
+)
 
 
 def take_lock(home: Home) -> IO[bytes]:
@@ -82,6 +93,8 @@ class LimitedProtocol(HttpToolsProtocol):
     """
 
     stall_seconds = 30.0
+    limit: ConnectionLimit
+    """Bound on the connections of the app."""
 
     def connection_made(  # type: ignore[override]  # uvicorn's own word for it, narrower than asyncio's
         self, transport: asyncio.Transport
@@ -97,10 +110,27 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         if _is_strangers(transport):
             transport.abort()
+        elif self.limit.admit(self):
+            self._wait_for(HEAD_SECONDS)
+        else:
+            self._turn_away()
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self.transport.abort()
+
+    def _turn_away(self) -> None:
+        """Answer 503. The client's request is read and dropped, since a reset could overtake the answer."""
+        self._refused = True
+        if not self.limit.turn_away(self):
+            self.transport.abort()
             return
-        self._wait_for(HEAD_SECONDS)
+        self.transport.write(FULL)
+        self.transport.write_eof()
+        self._wait_for(TURNED_AWAY_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.limit.remove(self)
         for timer in (self._timer, self._stall):
             if timer is not None:
                 timer.cancel()
@@ -150,7 +180,23 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self._in_head, self._head_bytes, self._unparsed = True, 0, 0
         self._wait_for(None)
+        if not self.cycle.response_complete:
+            self.limit.serve(self)
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self.limit.wait(self)
+        super().on_response_complete()
+        self._limit_close()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._limit_close()
+
+    def _limit_close(self) -> None:
+        """Cut a closing connection whose client does not read the rest of the answer."""
+        if self.transport.is_closing() and self._stall is None:
+            self._stall = self.loop.call_later(self.stall_seconds, self.transport.abort)
 
     def _refuse(self) -> None:
         """Take nothing more, and answer 431 where no other answer is under way or, to this request, already given."""
@@ -169,6 +215,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().resume_writing()
         if self._stall is not None:
             self._stall.cancel()
+            self._stall = None
 
     def _wait_for(self, seconds: float | None) -> None:
         if self._timer is not None:
@@ -178,9 +225,11 @@ class LimitedProtocol(HttpToolsProtocol):
             self._timer = self.loop.call_later(seconds, self.transport.abort)
 
 
-def protocol_for(stall_seconds: Callable[[], float]) -> type[LimitedProtocol]:
-    """Return a protocol class with this limit; uvicorn creates the instances, so that the class must carry it."""
-    return type("Protocol", (LimitedProtocol,), {"stall_seconds": property(lambda self: stall_seconds())})
+def protocol_for(stall_seconds: Callable[[], float], limit: ConnectionLimit) -> type[LimitedProtocol]:
+    """Return a protocol class with these limits; uvicorn creates the instances, so that the class must carry them."""
+    return type(
+        "Protocol", (LimitedProtocol,), {"stall_seconds": property(lambda self: stall_seconds()), "limit": limit}
+    )
 
 
 def _is_strangers(transport: Any) -> bool:
