@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.05
 SHOWN_INCIDENTS = 5
+SILENT_DISK = "the disk of the prefix cache does not answer; prompts are computed without it"
 
 
 def add(app: typer.Typer, output: Output) -> None:
@@ -164,6 +165,7 @@ def _status_rows(snapshot: "Snapshot") -> list[tuple[str, str]]:
         ("memory", f"{planned}, {used} ({machine})"),
         ("models", ", ".join(f"{i.model} ({i.state})" for i in snapshot.instances) or "none loaded"),
         *((f"  {instance.model}", instance.note) for instance in snapshot.instances if instance.note),
+        *((f"  {each.model}", SILENT_DISK) for each in snapshot.instances if each.memory.prefix_disk_silent),
     ]
 
 

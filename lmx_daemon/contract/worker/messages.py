@@ -133,6 +133,8 @@ class MemoryUse(Frozen, frozen=True):
     prefix_cache: int = 0
     resident: int = 0
     """Resident set size of the worker process."""
+    prefix_disk_silent: bool = False
+    """Whether the disk of the prefix cache does not answer, so that prompts are computed without it."""
 
 
 class Loaded(Frozen, frozen=True, tag="loaded", tag_field="type"):

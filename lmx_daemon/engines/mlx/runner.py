@@ -28,6 +28,8 @@ from lmx_daemon.worker.heartbeat import HeartbeatCounters
 
 MEMORY_SECONDS = 1.0
 """Seconds between two measurements of memory."""
+DISK_CHECK_SECONDS = 0.1
+"""Seconds between two checks whether the disk answers that all queued requests wait for."""
 
 
 class Runner:
@@ -68,9 +70,10 @@ class Runner:
     def _take_commands(self) -> Stop | None:
         """Carry out the commands in the inbox, and return Stop if it is one of them. Wait only if there is no work."""
         idle = self._scheduler is None or self._scheduler.idle
+        patience = DISK_CHECK_SECONDS if self._scheduler is not None and self._scheduler.waits else MEMORY_SECONDS
         while True:
             try:
-                command = self.inbox.get(timeout=MEMORY_SECONDS) if idle else self.inbox.get_nowait()
+                command = self.inbox.get(timeout=patience) if idle else self.inbox.get_nowait()
             except queue.Empty:
                 return None
             idle = False
@@ -172,4 +175,5 @@ class Runner:
             weights=self._weights,
             prefix_cache=self._prefixes.size,
             resident=self._process.memory_info().rss,
+            prefix_disk_silent=self._prefixes.disk_silent,
         )

@@ -11,7 +11,7 @@ import os
 import stat
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,8 @@ BlockKind = Literal["block", "end", "tail"]
 KINDS: dict[BlockKind, str] = {"block": "b", "end": "e", "tail": "t"}
 MAX_HEADER = 16 * 1024 * 1024
 TEMPORARY = ".part"
+PIECE_BYTES = 4 * 1024 * 1024
+"""Bytes that are read between two reports of progress."""
 SCRATCH_BYTES = 32 * 1024 * 1024
 """Size above which the read buffer is not kept for the next read."""
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -93,7 +95,13 @@ def parse_name(name: str, size: int, used: float = 0.0) -> BlockFile | None:
         return None
 
 
-def write_block(folder: Path, stored: BlockFile, header: BlockHeader, buffers: Sequence[Any]) -> int:
+def write_block(
+    folder: Path,
+    stored: BlockFile,
+    header: BlockHeader,
+    buffers: Sequence[Any],
+    on_progress: Callable[[], None] = lambda: None,
+) -> int:
     """Write a block and return its bytes. Not synced: a file torn by a crash fails its checksum and costs one block."""
     checksum = 0
     for buffer in buffers:
@@ -108,6 +116,7 @@ def write_block(folder: Path, stored: BlockFile, header: BlockHeader, buffers: S
             file.write(MAGIC + len(body).to_bytes(4, "big") + zlib.crc32(body).to_bytes(4, "big") + body)
             for buffer in buffers:
                 file.write(buffer)
+                on_progress()
             if file.tell() != expected:  # a raw write may be short, where the disk is full
                 raise OSError(f"{file.tell()} of {expected} bytes were written")
         os.replace(temporary, folder / stored.name)
@@ -138,7 +147,9 @@ def open_regular(path: Path) -> int:
 class ReadBuffer:
     """Memory that is reused for each read: fresh pages would cost more than reading. Used by one thread only."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_progress: Callable[[], None] = lambda: None) -> None:
+        """`on_progress` is called after each piece of a file."""
+        self._on_progress = on_progress
         self._memory = np.empty(0, np.uint8)
 
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
@@ -148,8 +159,9 @@ class ReadBuffer:
             if size > len(self._memory) or size < SCRATCH_BYTES < len(self._memory):
                 self._memory = np.empty(size, np.uint8)
             done = 0
-            while done < size and (count := file.readinto(self._memory[done:size].data)):
+            while done < size and (count := file.readinto(self._memory[done : min(size, done + PIECE_BYTES)].data)):
                 done += count
+                self._on_progress()
             return self._memory[:done]
 
 
@@ -219,11 +231,15 @@ def _is_stale(entry: os.DirEntry[str]) -> bool:
     return time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE_SECONDS
 
 
-def bound(root: Path, max_bytes: int) -> tuple[int, list[Path]]:
-    """Delete the least recently used blocks of all models above `max_bytes`. Return bytes left and paths deleted."""
+def bound(root: Path, max_bytes: int, on_progress: Callable[[], None] = lambda: None) -> tuple[int, list[Path]]:
+    """Delete the least recently used blocks of all models above `max_bytes`. Return bytes left and paths deleted.
+
+    `on_progress` is called for each file.
+    """
     found: list[tuple[int, int, int, Path]] = []
     for folder in _folders(root):
         for entry in _entries(folder):
+            on_progress()
             if not entry.name.endswith((SUFFIX, TEMPORARY)):  # not a file of the prefix cache
                 continue
             with contextlib.suppress(OSError):  # another worker has deleted it
@@ -237,6 +253,7 @@ def bound(root: Path, max_bytes: int) -> tuple[int, list[Path]]:
         for _, _, size, path in sorted(found):
             if total <= max_bytes * KEEP_OF_BOUND:
                 break
+            on_progress()
             with contextlib.suppress(OSError):  # a file that cannot be deleted still counts
                 path.unlink(missing_ok=True)  # another worker may have deleted it
                 total -= size

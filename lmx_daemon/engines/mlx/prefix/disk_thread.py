@@ -4,9 +4,11 @@ MLX arrays are made from bytes alone, which schedules nothing on any stream. Oth
 into the queues; disk_tier.py is their side.
 """
 
+import contextlib
 import os
 import shutil
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +28,8 @@ from lmx_daemon.engines.mlx.prefix.disk_read import DiskRead
 from lmx_daemon.storage.prefixes import make_private, write_label
 
 LEFT_ALONE = "the prefix cache's disk is left alone from now on"
+ANSWER_SECONDS = 0.5
+"""Time without progress after which the disk counts as silent: a mount may hang."""
 RESERVE_BYTES = 2 * 1024**3
 """Disk space that stays free."""
 
@@ -63,18 +67,32 @@ class DiskThread:
         self._touched: dict[bytes, float] = {}
         self._restored: set[bytes] = set()
         self._queued = 0
-        self._buffer = ReadBuffer()
+        self._buffer = ReadBuffer(self._note_progress)
         self._busy = True
+        self._progress_at = time.monotonic()
+        """Time of the last piece of work that the thread began or finished."""
+        self._distrusted: deque[Path] = deque()
+        """Files to delete."""
         self._ending = self._closing = False
         """Whether reading ahead has to end, and whether all work has to end."""
         self._total = self._unseen = 0
         """Bytes of all models (at the last scan, plus those written since); bytes written since the last scan."""
         self._write_failure_reported = False
+        self._silent = False
+        """Whether the engine thread has found that the disk does not answer."""
         self.dropped = 0
         """Number of blocks that were not written because the queue was full."""
         self.ready = threading.Event()
         """Set once the index has been read."""
         threading.Thread(target=self._run, name="disk", daemon=True).start()
+
+    @property
+    def answers(self) -> bool:
+        """Whether the disk makes progress, or has nothing to do. Any thread may ask."""
+        return not self._busy or time.monotonic() - self._progress_at < ANSWER_SECONDS
+
+    def _note_progress(self) -> None:
+        self._progress_at = time.monotonic()
 
     def _run(self) -> None:
         try:
@@ -86,13 +104,14 @@ class DiskThread:
                 for fetch in self._reads:
                     fetch.done = True
                 self._plan, self._queued = None, 0
-                for queue in (self._reads, self._ahead, self._touches, self._writes):
+                for queue in (self._reads, self._ahead, self._touches, self._writes, self._distrusted):
                     queue.clear()
                 self._changed.notify_all()
             self._wake()
 
     def _serve(self) -> None:
         for stored in blocks_in(self._folder):
+            self._note_progress()
             with self._changed:
                 self._index.enter(stored)
         self.ready.set()
@@ -101,18 +120,20 @@ class DiskThread:
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
-                while not (self._reads or self._touches or self._writes):
+                while not (self._reads or self._touches or self._writes or self._distrusted):
                     if self._closing:
                         return
                     if self._plan or self._ahead:
                         break
                     self._changed.wait()
+                self._note_progress()
                 self._busy = True
                 # Reads first: a request waits for a read, but not for a write.
                 read = self._reads.popleft() if self._reads else None
                 touch = self._touches.popleft() if read is None and self._touches else None
                 write = self._writes.popleft() if read is None and touch is None and self._writes else None
-                idle = read is None and touch is None and write is None
+                idle = read is None and touch is None and write is None and not self._distrusted
+            self._delete_distrusted()
             if read is not None:
                 self._read(read)
             if touch is not None:
@@ -122,9 +143,16 @@ class DiskThread:
             if idle:
                 self._read_one_ahead()
 
+    def _delete_distrusted(self) -> None:
+        while self._distrusted:
+            with contextlib.suppress(OSError):
+                self._distrusted.popleft().unlink()
+            self._note_progress()
+
     def _read(self, fetch: DiskRead) -> None:
         try:
             for stored in fetch.wanted:
+                self._note_progress()
                 if (loaded := self._load(stored)) is None:
                     break
                 fetch.loaded.append(loaded)
@@ -184,7 +212,7 @@ class DiskThread:
             make_private(self._root)  # a user may have deleted it
             if shutil.disk_usage(self._root).free < self._reserve + write.stored.size:
                 raise OSError("too little disk space is left")
-            size = write_block(self._folder, write.stored, write.header, write.buffers)
+            size = write_block(self._folder, write.stored, write.header, write.buffers, self._note_progress)
             if self._model:
                 write_label(self._folder, self._model)
             self._total, self._unseen = self._total + size, self._unseen + size
@@ -209,7 +237,7 @@ class DiskThread:
     def _tidy(self) -> None:
         try:
             make_private(self._root)
-            self._total, deleted = bound(self._root, self._max_bytes)
+            self._total, deleted = bound(self._root, self._max_bytes, self._note_progress)
             self._unseen = 0
         except OSError as error:
             self._warn(f"the prefix cache cannot use {self._root}: {error}")

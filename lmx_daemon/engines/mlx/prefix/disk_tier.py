@@ -4,7 +4,6 @@ The engine thread only searches the index and passes evaluated arrays; no step w
 into the write queue are not written.
 """
 
-import contextlib
 import time
 from collections.abc import Sequence
 
@@ -13,13 +12,14 @@ from lmx_daemon.engines.mlx.prefix.block_keys import encode
 from lmx_daemon.engines.mlx.prefix.cache import PrefixCache
 from lmx_daemon.engines.mlx.prefix.cache_layout import CacheLayout
 from lmx_daemon.engines.mlx.prefix.disk_read import DiskRead
-from lmx_daemon.engines.mlx.prefix.disk_thread import DiskThread
+from lmx_daemon.engines.mlx.prefix.disk_thread import ANSWER_SECONDS, DiskThread
 from lmx_daemon.engines.mlx.prefix.nodes import Node
 
 QUEUE_BYTES = 256 * 1024 * 1024
 """Bound on the bytes that wait to be written; their arrays stay in memory until then."""
 TOUCH_SECONDS = 60.0
 """Interval at which the use of one sequence is noted on disk."""
+SILENT = "does not answer; prompts are computed without it"
 LEAST_TAIL = 8
 """Number of tokens below which computing is faster than reading."""
 
@@ -58,11 +58,21 @@ class DiskTier(DiskThread):
             self._touches.append([stored for node in nodes if (stored := self._index.blocks.get(node.key)) is not None])
             self._changed.notify_all()
 
+    @property
+    def silent(self) -> bool:
+        """Whether the disk does not answer: the engine does without it until it does. Each change goes to the log."""
+        if self._silent == self.answers:
+            self._silent = not self._silent
+            self._warn(f"the disk of the prefix cache {SILENT if self._silent else 'answers again'} ({self._root})")
+        return self._silent
+
     def fetch(self, prefixes: PrefixCache, namespace: str, tokens: Sequence[int]) -> DiskRead | None:
         """Start reading the blocks of `tokens` that memory lacks, or return the read that does so already.
 
-        Return None if the disk has no such blocks.
+        Return None if the disk has no such blocks, or does not answer.
         """
+        if self.silent:
+            return None
         data = encode(tokens)
         with self._changed:
             wanted = self._index.beyond(prefixes, namespace, data)
@@ -103,12 +113,12 @@ class DiskTier(DiskThread):
         prefixes.evict()
 
     def distrust(self) -> None:
-        """Delete the blocks that were restored from disk: a step failed, and they may be the cause."""
+        """Drop the blocks that were restored from disk: a step failed, and they may be the cause."""
         with self._changed:
             for stored in [self._index.blocks[key] for key in self._restored if key in self._index.blocks]:
                 self._index.forget(stored)
-                with contextlib.suppress(OSError):
-                    (self._folder / stored.name).unlink()
+                self._distrusted.append(self._folder / stored.name)
+            self._changed.notify_all()
         self._restored.clear()
 
     def close(self, seconds: float) -> None:
@@ -117,7 +127,9 @@ class DiskTier(DiskThread):
         with self._changed:
             self._ending, self._plan = True, None
             self._ahead.clear()
-            while (self._writes or self._touches or self._busy) and (left := deadline - time.monotonic()) > 0:
-                self._changed.wait(left)
+            while (self._writes or self._touches or self._distrusted or self._busy) and self.answers:
+                if (left := deadline - time.monotonic()) <= 0:
+                    break
+                self._changed.wait(min(left, ANSWER_SECONDS))
             self._closing = True
             self._changed.notify_all()

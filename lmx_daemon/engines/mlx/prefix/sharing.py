@@ -67,14 +67,19 @@ class PrefixSharing:
 
     def is_reading(self, lookup: PrefixLookup | None) -> bool:
         """Return whether the request waits for the disk."""
-        return lookup is not None and lookup.disk_read is not None and not lookup.disk_read.done
+        return lookup is not None and lookup.disk_read is not None and not (lookup.disk_read.done or self.disk_silent)
+
+    @property
+    def disk_silent(self) -> bool:
+        """Whether the disk tier does not answer, and is not used."""
+        return self._disk is not None and self._disk.silent
 
     def may_start(self, lookup: PrefixLookup | None, rows: RunningRows) -> bool:
         """Return False while the request has to wait for the disk or for another row."""
         if lookup is None or time.monotonic() > lookup.until:
             return True
         if lookup.disk_read is not None:
-            if not lookup.disk_read.done:
+            if self.is_reading(lookup):
                 return False
             # The read may have been another request's, and blocks that were read early may have been evicted.
             lookup.reads += 1

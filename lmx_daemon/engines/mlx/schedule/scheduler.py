@@ -59,6 +59,11 @@ class Scheduler:
         """Whether there is nothing to do before the next command arrives."""
         return not self._slots.running and all(self._prefixes.is_reading(request.lookup) for request in self._queue)
 
+    @property
+    def waits(self) -> bool:
+        """Whether requests are queued."""
+        return bool(self._queue)
+
     def turn(self) -> None:
         """Fail overdue requests, start those that may start, and run one step. Raise if no step works any more."""
         if self._queue or self._slots.running:

@@ -104,6 +104,8 @@ def test_after_a_failed_step_restored_blocks_are_deleted(disk_cache: Callable[..
     assert again.restore([*tokens, 1]) == 4 * BLOCK
     again.disk.distrust()
     again.prefixes.clear()
+    with again.disk._changed:
+        assert again.disk._changed.wait_for(lambda: not again.disk._distrusted and not again.disk._busy, PATIENCE)
     assert again.files() == [] and again.restore([*tokens, 1]) == 0
 
 
