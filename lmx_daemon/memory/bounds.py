@@ -1,5 +1,6 @@
 """Ranges of the numbers in a config.json. A model with a number outside is refused before memory is planned. Pure."""
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -38,7 +39,10 @@ RANGES: Mapping[str, tuple[int, int]] = {
     ),
     "vocab_size": (1, MAX_VOCABULARY),
 }  # fmt: skip
-"""Smallest and largest value for each key. The largest is about ten times that of the largest models."""
+"""Smallest and largest value for each key. The largest is about ten times that of the largest models.
+
+A key whose smallest value is 1 has one value for the whole model; the others may have a list with one for each layer.
+"""
 
 
 def absurd(config: Mapping[str, Any]) -> str | None:
@@ -61,15 +65,19 @@ def absurd(config: Mapping[str, Any]) -> str | None:
 
 def wrong_value(name: str, expected: str, value: Any) -> str:
     """Return the line about a key of config.json whose value is not what it must be."""
-    shown = ascii(value)
+    shown = json.dumps(value)
     shown = shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[:SHOWN_CHARACTERS]}..."
     return f"config.json: {name[:100]} must be {expected}, not {shown}"
 
 
 def _fits(value: Any, least: int, most: int) -> bool:
-    """Return whether a value is absent, a number in the range, or a list of such numbers for the layers."""
+    """Return whether a value is absent or a number in the range.
+
+    Where 0 is in the range, it may also be a list of such numbers for the layers.
+    """
     if isinstance(value, list):
-        return len(value) <= MAX_LAYERS and all(not isinstance(one, list) and _fits(one, 0, most) for one in value)
+        fit = len(value) <= MAX_LAYERS and all(not isinstance(one, list) and _fits(one, 0, most) for one in value)
+        return least == 0 and fit
     if value is None or isinstance(value, bool):
         return True
     return isinstance(value, int | float) and least <= value <= most and value == int(value)

@@ -44,11 +44,12 @@ def test_an_impossible_value_is_reported_in_one_line(config: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     ("config", "line"),
     [
-        ({"num_hidden_layers": []}, None),
-        ({"num_hidden_layers": "2"}, "config.json: num_hidden_layers must be an integer from 1 to 1024, not '2'"),
+        ({"intermediate_size": []}, None),
+        ({"num_hidden_layers": []}, "config.json: num_hidden_layers must be an integer from 1 to 1024, not []"),
+        ({"num_hidden_layers": "2"}, 'config.json: num_hidden_layers must be an integer from 1 to 1024, not "2"'),
         ({"text_config": {"vocab_size": -1}}, "config.json: text_config.vocab_size must be an integer from 1 to"),
-        ({"llm_config": "x"}, "config.json: llm_config must be an object, not 'x'"),
-        ({"a": {"b": float("nan")}}, "config.json: a.b must be a number, not nan"),
+        ({"llm_config": "x"}, 'config.json: llm_config must be an object, not "x"'),
+        ({"a": {"b": float("nan")}}, "config.json: a.b must be a number, not NaN"),
         ({"time_step_limit": [0.0, float("inf")]}, None),
     ],
 )

@@ -262,7 +262,7 @@ class TestLoading:
         with WorkerProcess() as worker:
             failed = worker.load(path)
             assert isinstance(failed, LoadFailed) and failed.error.code == "model_load_failed"
-            assert "config.json: rope_theta must be a number, not 'warm'" in failed.error.message
+            assert 'config.json: rope_theta must be a number, not "warm"' in failed.error.message
             stages = [message.stage for message in worker.messages if isinstance(message, LoadProgress)]
             assert stages[-1] == "warming up"
             (refused,) = worker.finish(worker.submit(chat(worker, "hello")))

@@ -23,7 +23,7 @@ PYTHON_WORDS = re.compile(
 )
 """Texts of exceptions about Python or C++ objects."""
 MAX_TEXT = 400
-SEE_LOG = "the log has the error of the library; mlx-lm may not support this model, or its files are not whole"
+SEE_LOG = "pull the model again, or another version of it; the log has the error of mlx-lm"
 TOKENIZER_FILES = "tokenizer.json or tokenizer_config.json"
 
 
@@ -55,7 +55,8 @@ def _failure(error: BaseException, reason: Callable[[], str]) -> LmxError:
     if isinstance(error, LmxError):
         return error
     if is_out_of_memory(error):
-        return OutOfMemoryError(f"not enough memory for this model: {_text(error)}", hint="unload another model")
+        detail = f": {text}" if (text := _text(error)) else ""
+        return OutOfMemoryError(f"not enough memory for this model{detail}", hint="unload another model")
     return ModelLoadError(f"cannot load this model: {reason()}", hint=SEE_LOG)
 
 

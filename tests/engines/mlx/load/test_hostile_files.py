@@ -103,9 +103,9 @@ def test_every_wrong_value_in_a_file_of_the_tokenizer_is_a_clear_error(tmp_path:
     ("kind", "changes", "line"),
     [
         ("llama", {"num_hidden_layers": "2"}, "config.json: num_hidden_layers must be an integer from 1 to 1024"),
-        ("llama", {"rms_norm_eps": "x"}, "config.json: rms_norm_eps must be a number, not 'x'"),
-        ("llama", {"rms_norm_eps": float("nan")}, "config.json: rms_norm_eps must be a number, not nan"),
-        ("llama", {"rms_norm_eps": None}, "config.json: rms_norm_eps must be a number, not None"),
+        ("llama", {"rms_norm_eps": "x"}, 'config.json: rms_norm_eps must be a number, not "x"'),
+        ("llama", {"rms_norm_eps": float("nan")}, "config.json: rms_norm_eps must be a number, not NaN"),
+        ("llama", {"rms_norm_eps": None}, "config.json: rms_norm_eps must be a number, not null"),
         ("llama", {"rope_scaling": []}, "config.json: rope_scaling must be an object or null, not []"),
         ("llama", {"rope_scaling": {"type": "linear", "factor": "x"}}, "config.json: rope_scaling.factor must be"),
         ("llama", {"model_type": "../../etc"}, 'config.json: model_type "../../etc" is not supported by mlx-lm'),
