@@ -87,16 +87,16 @@ class TestLoading:
     async def test_added_weights_are_refused(self, library: Library, cached: Path) -> None:
         """mlx-lm would load them as a part of the model."""
         await verify(library, OTHER)
-        (cached / "foreign-model.safetensors").write_bytes((cached / "model.safetensors").read_bytes())
+        (cached / "model-foreign.safetensors").write_bytes((cached / "model.safetensors").read_bytes())
         (cached / "notes.txt").write_text("no part of the model")
-        with pytest.raises(ModelLoadError, match=r"foreign-model\.safetensors was added"):
+        with pytest.raises(ModelLoadError, match=r"model-foreign\.safetensors was added"):
             library.registry.clear(library.registry.catalog.locate(OTHER))
         shown = {row.path: (row.state, row.note) for row in library.details(OTHER).files}
-        assert shown["foreign-model.safetensors"] == ("changed", "was added")
+        assert shown["model-foreign.safetensors"] == ("changed", "was added")
         assert shown["notes.txt"] == ("unproved", None)
         last = await verify(library, OTHER)
         assert [(row.path, row.note) for row in last.faults] == [
-            ("foreign-model.safetensors", "is not in the manifest")
+            ("model-foreign.safetensors", "is not in the manifest")
         ]
         assert (await verify(library, OTHER, accept=True)).state == "recorded"
         assert library.registry.clear(library.registry.catalog.locate(OTHER)) is False
