@@ -1,6 +1,6 @@
 """Tools and the rule on tool calls. Tools of Anthropic's own types, such as web search, are dropped."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -18,6 +18,7 @@ class ToolBody(msgspec.Struct, frozen=True):
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
     input_schema: dict[str, Any]
     description: str | None = None
+    type: Literal["custom"] | None = None
 
 
 def tools(body: CountBody, ignored: Ignored) -> tuple[Tool, ...]:
@@ -40,7 +41,8 @@ def tools(body: CountBody, ignored: Ignored) -> tuple[Tool, ...]:
 
 def is_foreign(tool: dict[str, Any]) -> bool:
     """Return whether a tool is of a type that lmx cannot offer to a model, such as web_search_20250305."""
-    return tool.get("type") not in (None, "custom")
+    kind = tool.get("type")
+    return isinstance(kind, str) and kind != "custom"
 
 
 def tool_choice(body: CountBody, offered: tuple[Tool, ...], ignored: Ignored) -> ToolChoice:

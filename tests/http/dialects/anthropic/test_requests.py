@@ -1,16 +1,20 @@
 """Anthropic's bodies in the terms of the contract."""
 
 import base64
+import contextlib
 import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lmx_daemon.contract.constraint import JsonSchema
-from lmx_daemon.contract.errors import UnsupportedError
+from lmx_daemon.contract.errors import RequestError, UnsupportedError
 from lmx_daemon.contract.requests import Chat, Generate, ImagePart, Message, TextPart, Tool, ToolCall, ToolChoice
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.decoding import decode
+from lmx_daemon.http.dialects.anthropic.blocks import TYPES
 from lmx_daemon.http.dialects.anthropic.bodies import CountBody, MessagesBody
 from lmx_daemon.http.dialects.anthropic.dialect import Anthropic
 from lmx_daemon.http.dialects.anthropic.requests import count_request, messages_request
@@ -26,6 +30,13 @@ IMAGE = {
 USER = [{"role": "user", "content": "x"}]
 WEATHER = {"name": "weather", "description": "The weather", "input_schema": {"type": "object"}}
 SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}
+
+
+NAMES = (
+    *MessagesBody.__struct_fields__,
+    *("type", "text", "source", "data", "content", "tool_use_id", "is_error", "id", "name", "input", "role"),
+    *("thinking", "title", "context", "input_schema", "description", "budget_tokens", "effort", "format", "schema"),
+)
 
 
 def asked(ignored: Ignored | None = None, **fields: Any) -> Generate:
@@ -64,7 +75,7 @@ class TestFields:
         assert (found.id, found.client, found.tenant) == ("r", "curl", "http")
 
     @pytest.mark.parametrize(
-        ("given", "thinks"),
+        ("setting", "thinks"),
         [
             (None, False),
             ({"type": "disabled"}, False),
@@ -73,8 +84,8 @@ class TestFields:
             ({"type": "between_tools"}, True),
         ],
     )
-    def test_thinking_is_off_unless_it_is_asked_for(self, given: Any, thinks: bool) -> None:
-        assert chat_of(thinking=given).thinking is thinks
+    def test_thinking_is_off_unless_it_is_asked_for(self, setting: Any, thinks: bool) -> None:
+        assert chat_of(thinking=setting).thinking is thinks
 
     def test_budget_of_thinking_is_a_hint_while_no_engine_enforces_it(self) -> None:
         assert asked(thinking={"type": "enabled", "budget_tokens": 2048}).thinking_budget is None
@@ -304,3 +315,20 @@ def test_report_is_one_line_of_bounded_length_that_a_header_can_carry() -> None:
         ignored.note(f"tools[{position}]", "x\r\n\u00fc" * 100)
     assert len(ignored.text) < 3000 and ignored.text.isascii() and ignored.text.isprintable()
     assert ignored.text.endswith("; 10 more")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text("ab"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), JSON, max_size=6), st.lists(JSON, max_size=3), JSON)
+def test_any_json_is_translated_or_refused(fields: dict[str, Any], blocks: list[Any], block: Any) -> None:
+    body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": blocks}, *USER]} | fields
+    if isinstance(block, dict):
+        typed = [block | {"type": kind} for kind in TYPES]
+        body["messages"] = [{"role": role, "content": [each]} for each in typed for role in ("user", "assistant")]
+    with contextlib.suppress(RequestError):
+        messages_request(decode(json.dumps(body).encode(), MessagesBody), CONTEXT, Ignored())
