@@ -3,18 +3,29 @@
 from litestar import Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 
-from lmx_daemon.contract.errors import CancelledError, LmxError, RequestError
+from lmx_daemon.contract.errors import (
+    CancelledError,
+    EngineMissingError,
+    LmxError,
+    ModelLoadError,
+    OutOfMemoryError,
+    RequestError,
+)
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.monitor.logs import log
 
+REPEATED = (ModelLoadError, EngineMissingError, OutOfMemoryError)
+"""Errors that the same request gets again. SDKs retry a status of 500 or more, and each retry would be a load."""
 DISCONNECTED = "client disconnected prematurely"
 """Litestar's text for a client that left while it sent its body. It has no class of its own."""
 
 
 def headers_of(error: LmxError) -> dict[str, str]:
-    """Return the headers that belong to an error: the scheme of the key, or the seconds after which to try again."""
+    """Return the headers that belong to an error: the scheme of the key, or whether and when to try again."""
     if error.status == 401:
         return {"www-authenticate": "Bearer"}
+    if isinstance(error, REPEATED) and error.retry_after is None:
+        return {"x-should-retry": "false"}
     if error.status != 429 and error.retry_after is None:
         return {}
     return {"retry-after": str(max(1, round(error.retry_after or 1.0)))}

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.errors import BusyError, WorkerError
+from lmx_daemon.contract.errors import (
+    BusyError,
+    EngineMissingError,
+    LmxError,
+    ModelLoadError,
+    OutOfMemoryError,
+    WorkerError,
+)
 from lmx_daemon.contract.events import Delta, Ending, Event, Failed, Finished, Loading, Prefill, Queued, Started
 from lmx_daemon.http import serving
 from lmx_daemon.http.dialect import Dialects, is_below
@@ -135,6 +142,20 @@ class TestErrors:
         answer = await ask(app_of(full), "POST", "/api/generate", BODY)
         assert (answer.status, answer.headers["retry-after"]) == (429, "7")
         assert answer.json()["error"] == "the queue is full"
+
+    @pytest.mark.parametrize(
+        ("error", "retried"),
+        [
+            (ModelLoadError("a tensor is missing"), False),
+            (EngineMissingError("MLX is not installed"), False),
+            (OutOfMemoryError("it does not fit"), False),
+            (OutOfMemoryError("it ran out of memory", retry_after=9.0), True),
+            (WorkerError("it crashed"), True),
+        ],
+    )
+    async def test_error_that_the_same_request_gets_again_is_not_retried(self, error: LmxError, retried: bool) -> None:
+        answer = await ask(app_of(answering(Failed(id="r", error=error.body()))), "POST", "/api/generate", BODY)
+        assert answer.headers.get("x-should-retry") == (None if retried else "false")
 
     async def test_bad_body_and_unknown_route_have_the_dialects_form(self) -> None:
         app = app_of(answering())
