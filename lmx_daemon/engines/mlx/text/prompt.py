@@ -12,7 +12,6 @@ from typing import Any
 from lmx_daemon.contract.errors import RequestError, UnsupportedError, prompt_too_long
 from lmx_daemon.contract.requests import Chat, ImagePart, Message, Prompt, Text, Tokens, Tool
 from lmx_daemon.engines.mlx.text.control_tokens import ControlTokens
-from lmx_daemon.engines.mlx.text.limited_parser import limited
 from lmx_daemon.engines.mlx.text.thinking import thinking_variables
 from lmx_daemon.worker.template_child import TemplateChild
 
@@ -248,6 +247,8 @@ def _arguments(text: str) -> Any:
 
 def markers_of(tokenizer: Any) -> dict[str, Any]:
     """Return the family's markers, as `parse.Markers` takes them."""
+    from lmx_daemon.engines.mlx.text.limited_parser import limited  # imports MLX, whose absence is reported later
+
     has_tools = tokenizer.has_tool_calling
     structural: Sequence[str] = tokenizer.structural_markers or ()
     return {
