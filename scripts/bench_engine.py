@@ -51,10 +51,10 @@ class LmxEngine:
         self.batch = Batch(model, set(), prefill_step=512)
         warm_up(self.batch)
 
-    def add(self, tokens: list[int], answer: int, sampled: SamplingParams | None = None, seed: int = 0) -> int:
+    def add(self, tokens: list[int], answer: int, sampled: SamplingParams | None = None, seed: int = 0) -> Any:
         return self.batch.add(tokens, [Row(answer, replace(sampled, seed=seed) if sampled else GREEDY)])[0]
 
-    def step(self) -> list[tuple[int, bool]]:
+    def step(self) -> list[tuple[Any, bool]]:
         return [(token.row, token.reason is not None) for token in self.batch.step().tokens]
 
     @property
@@ -75,11 +75,11 @@ class MlxLmEngine:
         self.token_bytes = token_bytes
         self.batch = BatchGenerator(model, completion_batch_size=32, prefill_batch_size=8, prefill_step_size=512)
 
-    def add(self, tokens: list[int], answer: int, sampled: SamplingParams | None = None, seed: int = 0) -> int:
+    def add(self, tokens: list[int], answer: int, sampled: SamplingParams | None = None, seed: int = 0) -> Any:
         sampler = make_sampler(sampled.temperature, top_p=sampled.top_p) if sampled else None
         return int(self.batch.insert([tokens], max_tokens=[answer], samplers=[sampler])[0])  # type: ignore[list-item]
 
-    def step(self) -> list[tuple[int, bool]]:
+    def step(self) -> list[tuple[Any, bool]]:
         return [(found.uid, found.finish_reason is not None) for found in self.batch.next()[1]]
 
     @property
@@ -144,7 +144,7 @@ def pauses(engines: list[MeasuredEngine]) -> None:
     """Print the gaps of four streams while prompts of 1500, 3000 and then 48 tokens arrive."""
     for engine in engines:
         gaps: list[float] = []
-        first: dict[int, float] = {}
+        first: dict[Any, float] = {}
         streams = [engine.add(prompt(index, 32), 4000) for index in range(4)]
         seen = dict.fromkeys(streams, 0.0)
         count = 0
@@ -153,9 +153,9 @@ def pauses(engines: list[MeasuredEngine]) -> None:
         arrived = time.perf_counter()
         seen = dict.fromkeys(streams, arrived)
         late = [engine.add(prompt(8, 1500), 4000), engine.add(prompt(9, 3000), 4000)]
-        short, sent = -1, arrived + 0.3
+        short, sent = None, arrived + 0.3
         while len(first) < 3:
-            if short < 0 and time.perf_counter() > sent:
+            if short is None and time.perf_counter() > sent:
                 short, sent = engine.add(prompt(10, 48), 4000), time.perf_counter()
             for row, _ in engine.step():
                 now = time.perf_counter()

@@ -89,7 +89,7 @@ def cache_bytes(model: Any) -> list[float]:
     return [ours.cache_bytes / (token * (held + mine)), theirs.prompt_cache_nbytes / (token * (held + others))]
 
 
-def all_decoding(step: Callable[[], list[int]], rows: set[int]) -> int:
+def all_decoding(step: Callable[[], list[Any]], rows: set[Any]) -> int:
     """Run steps until each of `rows` has generated a token, and return the number of tokens generated."""
     left, generated = set(rows), 0
     while left:

@@ -101,13 +101,14 @@ def test_half_precision_batches_generate_the_tokens_of_the_model_alone(kind: str
     abilities = probe_model(model)
     assert abilities.merges and abilities.joins and abilities.lazy
     batch, prefixes = Batch(model, set(), prefill_step=4096, abilities=abilities), PrefixCache(1 << 24)
-    answers: dict[int, tuple[tuple[int, ...], list[int]]] = {}
+    answers: dict[Row, tuple[tuple[int, ...], list[int]]] = {}
     for count in range(16):
         prompt = tokens_of(generator.randrange(3), generator.choice(LENGTHS))
         hit = prefixes.find("", prompt)
-        rows = [Row(generator.randint(1, 10), GREEDY)] * generator.choice((1, 1, 3))
-        ids = batch.add(prompt, rows, hit.cache if hit else None, hit.length if hit else 0)
-        answers |= {row: (prompt, []) for row in ids}
+        most = generator.randint(1, 10)
+        rows = [Row(most, GREEDY) for _ in range(generator.choice((1, 1, 3)))]
+        batch.add(prompt, rows, hit.cache if hit else None, hit.length if hit else 0)
+        answers |= {row: (prompt, []) for row in rows}
         while len(answers) >= 10 or (count == 15 and answers):
             for token in batch.step().tokens:
                 prompt, answer = answers[token.row]
@@ -115,13 +116,13 @@ def test_half_precision_batches_generate_the_tokens_of_the_model_alone(kind: str
                 if token.reason is None:
                     continue
                 del answers[token.row]
-                assert token.tokens is not None and token.cache is not None
-                prefixes.store("", token.tokens, token.cache)
+                assert token.cache is not None
+                prefixes.store("", token.row.held, token.cache)
                 logits = model(mx.array([[*prompt, *answer]]))[0, len(prompt) - 1 : -1].astype(mx.float32)
                 chosen = mx.take_along_axis(logits, mx.array(answer)[:, None], axis=-1)[:, 0]
                 assert mx.max(mx.max(logits, axis=-1) - chosen).item() < 0.5 * mx.std(logits).item()
         if answers and generator.random() < 0.2:
-            row = generator.choice(sorted(answers))
+            row = generator.choice(list(answers))
             batch.remove([row])
             del answers[row]
     assert batch.cache_bytes == 0

@@ -1,125 +1,140 @@
 """The batch: one step computes the next pieces of prompts and one token for every row past its prompt.
 
-It has token ids, caches and sampling parameters, and no access to requests, text or sockets. Engine thread only.
+A decode step is: forward, read the previous tokens, advance constraints, sample. The next step computes while the
+tokens of the last one are read. Prefill is in prompts.py, batched KV caches in groups.py, sampling in sampling/. The
+batch has no access to requests, text or sockets. Engine thread only.
 """
 
-import itertools
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.models.cache import KVCache, make_prompt_cache
+from mlx.utils import tree_flatten
+from mlx_lm.models.cache import KVCache
 
-from lmx_daemon.engines.mlx import patches, platform
-from lmx_daemon.engines.mlx.batch import padded_prefill
-from lmx_daemon.engines.mlx.batch.decode import CACHE_STEP, Decode
-from lmx_daemon.engines.mlx.batch.groups import fork
-from lmx_daemon.engines.mlx.batch.prefill import Pace, PrefillPrompt, choose_pieces
-from lmx_daemon.engines.mlx.batch.step import FailedRows, PrefillProgress, Row, StepResult
+from lmx_daemon.engines.mlx import platform
+from lmx_daemon.engines.mlx.batch.groups import PADDING, Group, choose_group, fork, forward, padding_allowance
+from lmx_daemon.engines.mlx.batch.prefill import Pace, PrefillPrompt
+from lmx_daemon.engines.mlx.batch.prompts import CACHE_STEP, Prompts
+from lmx_daemon.engines.mlx.batch.step import Row, StepResult, Token
 from lmx_daemon.engines.mlx.load.probe import ModelAbilities, probe_model
+from lmx_daemon.engines.mlx.sampling.processors import TokenCounts
+from lmx_daemon.engines.mlx.sampling.sampler import Logprobs, SampledTokens, Sampler
 
-FOLDED = 64
-"""Length of a prompt's last piece up to which the prompt's last token is computed with it. Only that token's logits are
-needed, but the model computes the logits of every token in a call."""
 
-Piece = tuple[PrefillPrompt, int]
-"""A prompt, and the number of its tokens that one step computes."""
+@dataclass(eq=False)
+class DecodeStep:
+    """The newest step of the model: still computing, or read and the start of the next one."""
+
+    rows: list[Row]
+    logits: mx.array
+    """[rows, vocabulary]"""
+    positions: list[int]
+    """Number of tokens that each row had generated before this step."""
+    sampled: SampledTokens | None = None
+    """None while the constraints of the rows wait for the previous tokens."""
+    read: bool = False
+
+    @property
+    def tokens(self) -> mx.array:
+        """The tokens [rows], which need not be computed yet."""
+        assert self.sampled is not None
+        return self.sampled.tokens
+
+    def settle(self) -> None:
+        """Wait for tokens that the host samples. Call before a graph that uses them is evaluated."""
+        assert self.sampled is not None
+        self.sampled.settle()
 
 
 class Batch:
-    """Rows that compute together. Row ids are never reused within one batch.
-
-    The model is probed if its `abilities` are not given.
-    """
+    """Rows that compute together. The model is probed if its `abilities` are not given."""
 
     def __init__(
         self, model: Any, stop_tokens: set[int], *, prefill_step: int, abilities: ModelAbilities | None = None
     ) -> None:
         self._model = model
-        abilities = abilities or probe_model(model)
-        self._decode = Decode(model, stop_tokens, abilities)
-        self._pads = abilities.pads
-        self._ids = itertools.count()
-        self._arrivals = itertools.count()
-        self._turn = 0
-        self._prompts: list[PrefillPrompt] = []
-        self._asked: dict[int, Row] = {}
-        """Rows in prefill."""
+        self._stop_tokens = stop_tokens
+        self._abilities = abilities or probe_model(model)
+        self._prompts = Prompts(model, pads=self._abilities.pads, max_tokens=prefill_step)
+        self._decoding: dict[Row, None] = {}
+        """Rows past their prompt, in order of arrival."""
+        self._groups: list[Group] = []
+        self._joined: list[Row] = []
+        """Rows that take part from the next step on."""
+        self._leaving: set[Row] = set()
+        self._sampler: Sampler | None = None
+        self._weights = sum(value.nbytes for _, value in tree_flatten(model.parameters()))
+        self._latest: DecodeStep | None = None
         self._launch_blocks = platform.backend().blocks_when_queued
         """Whether launched work would block the caller, and so distort the measured time of a prompt piece."""
-        self.pace = Pace(prefill_step)
-        self.prefill_tokens = 0
-        """Prompt tokens computed since this batch was made."""
 
     @property
     def rows(self) -> int:
         """Number of rows, including those in prefill."""
-        return len(self._asked) + len(self._decode)
+        return self._prompts.rows + len(self._decoding)
 
     @property
     def busy(self) -> bool:
         """Whether there is anything to compute."""
-        return bool(self._asked or self._decode)
+        return bool(self._prompts or self._decoding)
+
+    @property
+    def pace(self) -> Pace:
+        """The measured speed of prefill."""
+        return self._prompts.pace
+
+    @property
+    def prefill_tokens(self) -> int:
+        """Prompt tokens computed since this batch was made."""
+        return self._prompts.tokens
 
     @property
     def cache_bytes(self) -> int:
         """Bytes of all KV caches."""
-        prompts = sum(cache.nbytes for prompt in self._prompts for cache in prompt.cache)
-        return int(prompts + self._decode.cache_bytes)
+        return int(self._prompts.cache_bytes + sum(group.bytes for group in self._groups))
 
     def add(
         self,
-        tokens: Sequence[int],
+        prompt: Sequence[int],
         rows: Sequence[Row],
         cache: list[Any] | None = None,
         cached: int = 0,
         checkpoints: Sequence[int] = (),
-    ) -> range:
-        """Add `rows` that continue the same `tokens`, of which `cache` holds the first `cached`. Return their ids.
+    ) -> Sequence[Row]:
+        """Add `rows`, which continue `prompt` and have generated the same tokens so far. Return them.
 
-        At each of the `checkpoints`, which are positions in `tokens`, a PrefillProgress carries the cache.
+        `cache` holds the first `cached` tokens. At each of the `checkpoints`, which are positions in the tokens of the
+        first row, a PrefillProgress carries the cache.
         """
-        ids = range(first := next(self._ids), first + len(rows))
-        for _ in rows[1:]:
-            next(self._ids)
-        if cache is None:
-            cache = make_prompt_cache(self._model)
-        for part in cache:
-            if type(part) is KVCache:  # allocate the whole prompt at once, instead of copying with every piece
-                part.step = max(CACHE_STEP, -(-(len(tokens) - cached) // CACHE_STEP) * CACHE_STEP)
-        self._asked.update(zip(ids, rows, strict=True))
-        self._prompts.append(PrefillPrompt(list(ids), tokens, cache, cached, next(self._arrivals)))
-        for position in checkpoints:
-            self.checkpoint(ids[0], position)
-        return ids
-
-    def checkpoint(self, row: int, position: int) -> bool:
-        """Request one more checkpoint. Return False if the row has passed the position or has ended."""
-        prompt = next((prompt for prompt in self._prompts if row in prompt.rows), None)
-        if prompt is None or not prompt.done < position < len(prompt.tokens):
-            return False
-        prompt.checkpoints.add(position)
-        return True
-
-    def extract(self, row: int) -> tuple[list[int], list[Any]] | None:
-        """Return the tokens computed for a row and a cache that holds them, or None if there are none."""
-        for prompt in self._prompts:
-            if row in prompt.rows:
-                return (list(prompt.tokens[: prompt.done]), fork(prompt.cache)) if prompt.done else None
-        return self._decode.extract(row)
-
-    def remove(self, rows: Sequence[int]) -> None:
-        """Remove rows; those that have ended are ignored. Their memory is free after the next step at the latest."""
         for row in rows:
-            self._asked.pop(row, None)
-            self._decode.leave(row)
-        for prompt in list(self._prompts):
-            prompt.rows = [row for row in prompt.rows if row in self._asked]
-            if not prompt.rows:
-                self._prompts.remove(prompt)
-        if not self._decode:  # the next step may be far
-            self._decode.clear()
+            row.prompt, row.launched = prompt, len(row.generated)
+        self._prompts.add(rows[0].tokens, rows, cache, cached)
+        for position in checkpoints:
+            self.checkpoint(rows[0], position)
+        return rows
+
+    def checkpoint(self, row: Row, position: int) -> bool:
+        """Request one more checkpoint. Return False if the row has passed the position or has ended."""
+        return self._prompts.checkpoint(row, position)
+
+    def extract(self, row: Row) -> tuple[list[int], list[Any]] | None:
+        """Return the tokens computed for a row and a cache that holds them, or None if there are none."""
+        if row in self._decoding:
+            return row.held, fork(self._cache_of(row))
+        return self._prompts.extract(row)
+
+    def remove(self, rows: Sequence[Row]) -> None:
+        """Remove rows; those that have ended are ignored. Their memory is free after the next step at the latest."""
+        self._prompts.remove(rows)
+        for row in rows:
+            if row in self._decoding:
+                del self._decoding[row]
+                self._leaving.add(row)
+        if not self._decoding:  # the next step may be far
+            self._clear()
 
     def step(self) -> StepResult:
         """Compute one more token for every row, and the next pieces of prompts.
@@ -127,117 +142,191 @@ class Batch:
         Without prompts, the forward pass of the next tokens starts before the last ones are read. With prompts, tokens
         are read as soon as they are computed, and never behind a piece.
         """
-        result, decode = StepResult(), self._decode
+        result = StepResult()
         if not self._prompts:
-            result.tokens += decode.step()
-        elif decode.unread:
-            result.tokens += decode.read()
+            self._step_of_rows(result)
+        elif self._latest is not None and not self._latest.read:
+            self._read(self._latest, result)
         else:
             self._step_with_prompts(result)
-        if not decode:
-            decode.clear()
+        if not self._decoding:
+            self._clear()
         return result
 
+    def _step_of_rows(self, result: StepResult) -> None:
+        """Run one decode step, and add the tokens of the previous one to `result`.
+
+        The forward pass starts before the previous tokens are read. Without constraints the new tokens are sampled at
+        once; with constraints they are sampled after the constraints have advanced by the previous tokens.
+        """
+        previous = self._latest
+        self._launch()
+        self._read(previous, result)
+        self._sample()
+
     def _step_with_prompts(self, result: StepResult) -> None:
-        live, begun = bool(self._decode), time.perf_counter()
-        computing = self._prefill(result, live)
-        if not self._launch_blocks:
+        live, begun = bool(self._decoding), time.perf_counter()
+        if not live and self._prompts.is_last():
+            finished = self._prompts.finish(result)
+            computing = [finished[0]] if finished is not None else []
+            if finished is not None:
+                self._begin(finished[0][0], finished[1])
+        else:
+            computing = self._prompts.start(live, result)
+            for prompt in self._prompts.take_done():
+                self._join(prompt)
+        unread = self._latest is not None and not self._latest.read
+        if not self._launch_blocks and not unread:
             self._launch()
-        computed = self._settle(computing, result)
+        computed = self._prompts.settle(computing, result)
+        for failed in result.failed:
+            self.remove(failed.rows)
         self.pace.measured(computed, time.perf_counter() - begun, live)
-        if self._launch_blocks:
+        if self._launch_blocks and not unread:
             self._launch()
-        result.tokens += self._decode.read()
+        self._read(self._latest, result)
 
-    def _launch(self) -> None:
-        if not self._decode.unread:  # a lone prompt's last piece has started its first token already
-            self._decode.launch()
-
-    def _prefill(self, result: StepResult, live: bool) -> list[Piece]:
-        """Start the next pieces and return them. Prompts that are done join the decoding rows."""
-        self._turn += 1
-        waiting = [prompt for prompt in self._prompts if prompt.left > 0]
-        chosen = choose_pieces(waiting, self.pace, live, self._turn)
-        if not live and self._is_last(chosen):
-            return self._finish(*chosen[0], result)
-        whole = [piece for piece in chosen if self._pads and not piece[0].done and piece[1] == piece[0].left]
-        calls = [[whole[index] for index in call] for call in padded_prefill.together([count for _, count in whole])]
-        calls += [[piece] for piece in chosen if piece not in whole]
-        computing = [piece for call in calls for piece in self._compute(call, result)]
-        for prompt in [prompt for prompt in self._prompts if prompt.left <= 0]:
-            self._prompts.remove(prompt)
-            self._join(prompt)
-        return computing
-
-    def _compute(self, call: list[Piece], result: StepResult) -> list[Piece]:
-        """Start one call of the model. Return its pieces; a piece whose call raises costs its own rows only."""
-        try:
-            with patches.known_inputs():
-                if len(call) > 1:
-                    caches = padded_prefill.run(self._model, [prompt.tokens[:count] for prompt, count in call])
-                else:
-                    self._call(*call[0])
-                    caches = [call[0][0].cache]
-            mx.async_eval([part.state for cache in caches for part in cache])  # type: ignore[no-untyped-call]  # MLX: untyped
-        except Exception as error:  # the model's code may raise anything
-            if len(call) > 1:
-                return [piece for alone in call for piece in self._compute([alone], result)]
-            self._fail(call[0][0], error, result)
-            return []
-        for (prompt, count), cache in zip(call, caches, strict=True):
-            prompt.cache = cache
-            self._advance(prompt, count, result)
-        return call
-
-    def _call(self, prompt: PrefillPrompt, count: int) -> mx.array:
-        """Return the logits [1, count, vocabulary] of the prompt's next tokens."""
-        piece = mx.array([prompt.tokens[prompt.done : prompt.done + count]])
-        logits: mx.array = self._model(piece, cache=prompt.cache)
-        return logits
-
-    def _advance(self, prompt: PrefillPrompt, count: int, result: StepResult) -> None:
-        prompt.done += count
-        self.prefill_tokens += count
-        cache = fork(prompt.cache) if prompt.done in prompt.checkpoints else None
-        result.prompts.append(PrefillProgress(prompt.rows[0], prompt.done, len(prompt.tokens), cache))
-
-    def _is_last(self, chosen: list[Piece]) -> bool:
-        """Return whether a single row is in the batch, and only a short piece of its prompt is left."""
-        if len(self._prompts) != 1 or not chosen:
-            return False
-        prompt, count = chosen[0]
-        ends = prompt.done + count in prompt.checkpoints
-        return len(prompt.rows) == 1 and count == prompt.left < FOLDED and not ends
-
-    def _finish(self, prompt: PrefillPrompt, count: int, result: StepResult) -> list[Piece]:
-        """Compute the last piece of a single row together with the prompt's last token, in one call instead of two."""
-        try:
-            with patches.known_inputs():
-                logits = self._call(prompt, count + 1)[:, -1]
-            mx.async_eval(logits, [part.state for part in prompt.cache])  # type: ignore[no-untyped-call]  # MLX: untyped
-        except Exception as error:  # see _compute
-            self._fail(prompt, error, result)
-            return []
-        self._advance(prompt, count, result)
-        self._prompts.remove(prompt)
-        row = prompt.rows[0]
-        self._decode.begin(row, self._asked.pop(row), prompt.tokens, prompt.cache, logits)
-        return [(prompt, count)]
-
-    def _settle(self, computing: list[Piece], result: StepResult) -> list[tuple[int, int]]:
-        """Wait for the pieces. Return for each the tokens held before it and its own tokens."""
-        for prompt, _ in computing:
-            try:
-                mx.eval([cache.state for cache in prompt.cache])
-            except Exception as error:  # see _compute
-                self._fail(prompt, error, result)
-        return [(prompt.done - count, count) for prompt, count in computing]
-
-    def _fail(self, prompt: PrefillPrompt, error: Exception, result: StepResult) -> None:
-        result.failed.append(FailedRows(tuple(prompt.rows), error))
-        self.remove(prompt.rows)
+    # ---- rows join ----
 
     def _join(self, prompt: PrefillPrompt) -> None:
-        for number, row in enumerate(prompt.rows):
-            last = number == len(prompt.rows) - 1
-            self._decode.join(row, self._asked.pop(row), prompt.tokens, prompt.cache if last else fork(prompt.cache))
+        """Let the rows of a prompt decode. Its cache holds all of its tokens but the last."""
+        for row in prompt.rows:
+            cache = prompt.cache if row is prompt.rows[-1] else fork(prompt.cache)
+            self._accept_row(row, cache)
+            self._place(row, len(prompt.tokens) - 1, cache)
+            self._joined.append(row)
+
+    def _begin(self, prompt: PrefillPrompt, logits: mx.array) -> None:
+        """Let the only row decode, whose next token is sampled from `logits` [1, vocabulary]."""
+        (row,) = prompt.rows
+        self._accept_row(row, prompt.cache)
+        self._groups = [Group(row, len(prompt.tokens), prompt.cache)]
+        self._sampler = self._new_sampler([row], logits.shape[-1])
+        self._latest = DecodeStep([row], logits, [row.launched])
+        row.launched += 1
+        self._sample()
+
+    def _accept_row(self, row: Row, cache: list[Any]) -> None:
+        for part in cache:
+            if type(part) is KVCache:
+                part.step = CACHE_STEP
+        self._decoding[row] = None
+
+    def _place(self, row: Row, length: int, cache: list[Any]) -> None:
+        """Add a row to the group in which it adds least padding, or to a new one."""
+        usable = [group for group in self._groups if self._abilities.merges and not set(group.rows) <= self._leaving]
+        token_bytes = sum(part.nbytes for part in cache) // max(1, length)
+        allowance = PADDING[0] if self._abilities.joins else padding_allowance(self._weights, token_bytes)
+        index = choose_group([group.shape for group in usable], length, allowance)
+        if index is None:
+            self._groups.append(Group(row, length, cache))
+        else:
+            usable[index].join(row, length, cache)
+
+    # ---- a decode step ----
+
+    def _launch(self) -> None:
+        """Start the forward pass of one more token for every row that needs one, and sample it if possible."""
+        self._retire_rows_at_their_limit()
+        inputs, changed = self._inputs()
+        if inputs is None:
+            self._latest = None
+            return
+        previous = self._latest
+        rows = [row for group in self._groups for row in group.rows]
+        if previous is not None and not self._abilities.lazy:
+            previous.settle()
+        logits = forward(self._model, inputs, self._groups, joined=self._abilities.joins)
+        if previous is not None:  # before the graph is evaluated, and before a new sampler reads the token counts
+            previous.settle()
+        if changed or self._sampler is None:
+            self._sampler = self._new_sampler(rows, logits.shape[-1])
+        self._latest = DecodeStep(rows, logits, [row.launched for row in rows])
+        for row in rows:
+            row.launched += 1
+        if self._sampler.constrained and previous is not None and not previous.read:
+            mx.async_eval(logits)  # type: ignore[no-untyped-call]  # MLX: untyped
+        else:
+            self._sample()
+
+    def _read(self, step: DecodeStep | None, result: StepResult) -> None:
+        """Wait for the tokens of `step`, advance the constraints of its rows, and add the tokens to `result`."""
+        if step is None or step.read:
+            return
+        assert step.sampled is not None
+        step.read = True
+        tokens, logprobs = step.sampled.read()
+        for index, (row, token) in enumerate(zip(step.rows, tokens, strict=True)):
+            if row in self._decoding:  # otherwise it was removed while the step computed
+                result.tokens.append(self._accept(row, token, logprobs.get(index)))
+
+    def _accept(self, row: Row, token: int, logprobs: Logprobs | None) -> Token:
+        row.generated.append(token)
+        if token in self._stop_tokens or token in row.stop_tokens:
+            return Token(row, token, "stop", logprobs, self._end(row))
+        if len(row.generated) >= row.max_tokens:
+            return Token(row, token, "length", logprobs, self._end(row))
+        if row.constraint is not None:
+            row.constraint.advance(token)
+        return Token(row, token, logprobs=logprobs)
+
+    def _sample(self) -> None:
+        """Sample the tokens of the newest step. Does nothing if they are sampled already."""
+        step = self._latest
+        if step is not None and step.sampled is None:
+            assert self._sampler is not None
+            step.sampled = self._sampler.sample(step.logits, step.positions)
+
+    def _inputs(self) -> tuple[mx.array | None, bool]:
+        """Return the input tokens [rows] of the next step, or None without rows; and whether the rows have changed.
+
+        The rows are in the order of the groups.
+        """
+        previous = self._latest
+        if not self._leaving and not self._joined:
+            return (previous.tokens if previous is not None else None), False
+        for group in self._groups:
+            if not self._leaving.isdisjoint(group.rows):
+                group.leave(self._leaving)
+        self._groups = [group for group in self._groups if group.rows]
+        self._leaving.clear()
+        known = [*(previous.rows if previous is not None else ()), *self._joined]
+        indices = {row: index for index, row in enumerate(known)}
+        added = mx.array([(row.generated or row.prompt)[-1] for row in self._joined], mx.uint32)
+        self._joined = []
+        order = [indices[row] for group in self._groups for row in group.rows]
+        tokens = added if previous is None else mx.concatenate([previous.tokens, added])
+        return (tokens[mx.array(order)] if order else None), True
+
+    def _new_sampler(self, rows: list[Row], vocabulary: int) -> Sampler:
+        for row in rows:
+            if row.counts is None and row.params.penalised:
+                row.counts = TokenCounts(row.prompt, vocabulary, row.generated)
+        return Sampler(rows, vocabulary)
+
+    # ---- rows leave ----
+
+    def _retire_rows_at_their_limit(self) -> None:
+        """Take rows out of their groups whose last token is computing already."""
+        for row in self._decoding:
+            if row.launched >= row.max_tokens and row not in self._leaving:
+                row.cache = self._cache_of(row)
+                self._leaving.add(row)
+
+    def _end(self, row: Row) -> list[Any]:
+        """Remove a row that has ended, and return its cache."""
+        cache, row.cache = row.cache, None
+        if cache is None:
+            cache = self._cache_of(row)
+            self._leaving.add(row)
+        del self._decoding[row]
+        return cache
+
+    def _cache_of(self, row: Row) -> list[Any]:
+        return next(group for group in self._groups if row in group.rows).extract(row)
+
+    def _clear(self) -> None:
+        """Forget everything after the last row has left, including a step that still computes."""
+        self._groups, self._latest, self._sampler = [], None, None
+        self._leaving.clear()
+        self._joined.clear()

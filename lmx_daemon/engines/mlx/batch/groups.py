@@ -14,6 +14,7 @@ from lmx_daemon.engines.mlx.batch import grouped_attention
 from lmx_daemon.engines.mlx.batch.kv_cache import BatchedCache
 from lmx_daemon.engines.mlx.batch.layers import extract, flatten, merge
 from lmx_daemon.engines.mlx.batch.slot_moves import close_gaps, runs_of, slots_for
+from lmx_daemon.engines.mlx.batch.step import Row
 
 PADDING_RATIO = 0.25
 """Padding that is always accepted, as a fraction of what a group holds."""
@@ -56,7 +57,7 @@ def padding_allowance(weights: int, token: int) -> int:
 class Group:
     """Rows that share their caches. `rows` are in the order of the batch axis."""
 
-    def __init__(self, row: int, length: int, caches: list[Any]) -> None:
+    def __init__(self, row: Row, length: int, caches: list[Any]) -> None:
         self.rows = [row]
         self._lengths = [length]
         self._caches = caches
@@ -95,13 +96,13 @@ class Group:
         self._lengths = [length + 1 for length in self._lengths]
         return caches
 
-    def join(self, row: int, length: int, caches: list[Any]) -> None:
+    def join(self, row: Row, length: int, caches: list[Any]) -> None:
         """Add a row of `length` tokens, one cache for each layer."""
         self._joining.append(caches)
         self.rows.append(row)
         self._lengths.append(length)
 
-    def extract(self, row: int) -> list[Any]:
+    def extract(self, row: Row) -> list[Any]:
         """Return the caches of a row that leaves, or that computes no more tokens."""
         slot = self.rows.index(row)
         if slot >= self._merged:
@@ -112,7 +113,7 @@ class Group:
         self._pending_copies += [cache.state for cache in extracted]
         return extracted
 
-    def leave(self, rows: set[int]) -> None:
+    def leave(self, rows: set[Row]) -> None:
         """Remove `rows`. A group without rows must not be used any more."""
         merged = self._merged
         staying = [slot for slot in range(merged) if self.rows[slot] not in rows]

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lmx_daemon.engines.mlx.batch.step import Row
+
 LIVE_SECONDS = 0.09
 """Target duration of a piece while streams are running, which pause that long."""
 IDLE_SECONDS = 0.25
@@ -30,7 +32,7 @@ WEIGHT = 0.5
 class PrefillPrompt:
     """One prompt in prefill. Several rows may share it (n > 1)."""
 
-    rows: list[int]
+    rows: list[Row]
     tokens: Sequence[int]
     cache: list[Any]
     done: int

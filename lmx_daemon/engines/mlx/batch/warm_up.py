@@ -1,4 +1,4 @@
-"""The warm-up of a new batch: kernels are compiled before the first request, and the prefill speed is measured."""
+"""The model is tried out in an empty batch. The warm-up compiles kernels and measures the prefill speed."""
 
 import time
 from collections.abc import Callable
@@ -19,6 +19,18 @@ def warm_up(batch: Batch, on_progress: Callable[[], None] = lambda: None) -> Non
     quick = _run(batch, sampled, 1, on_progress) < QUICK_SECONDS
     batch.pace.forget()
     _run(batch, GREEDY, LONG_PROMPT if quick else SHORT_PROMPT, on_progress)
+
+
+def works(batch: Batch) -> bool:
+    """Return whether the model generates tokens for a short prompt in `batch`, which is empty."""
+    batch.add([0, 0], [Row(2, GREEDY)])
+    try:
+        while batch.busy:
+            if batch.step().failed:
+                return False
+    except Exception:  # the model's code may raise anything
+        return False
+    return True
 
 
 def _run(batch: Batch, params: SamplingParams, length: int, on_progress: Callable[[], None]) -> float:

@@ -1,5 +1,6 @@
 """Records of prefix sharing: the lookup of a request, what the request starts with, and rows that others wait for."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,7 +58,7 @@ class PrefixLookup:
 class SharedRow:
     """A running row whose prefix other requests may wait for."""
 
-    row: int
+    row: Hashable
     lookup: PrefixLookup
     held: int
     """Number of prompt tokens that the row has computed or reused."""

@@ -6,7 +6,7 @@ cache. Why a prompt missed the cache is the matter of miss_report.py. Engine thr
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -34,9 +34,9 @@ Result = TypeVar("Result")
 class RunningRows(Protocol):
     """The methods of the batch that are used here."""
 
-    def checkpoint(self, row: int, position: int) -> bool: ...
+    def checkpoint(self, row: Any, position: int) -> bool: ...
 
-    def extract(self, row: int) -> tuple[list[int], list[Any]] | None: ...
+    def extract(self, row: Any) -> tuple[list[int], list[Any]] | None: ...
 
 
 class PrefixSharing:
@@ -53,7 +53,7 @@ class PrefixSharing:
         self.prefixes = prefixes or PrefixCache(0)
         self._disk = disk
         self._warn = warn
-        self._rows: dict[int, SharedRow] = {}
+        self._rows: dict[Hashable, SharedRow] = {}
         self._recent = RecentPrompts(decode, think)
 
     def look_up(self, namespace: str, tokens: list[int], opening: int = 0) -> PrefixLookup:
@@ -105,12 +105,12 @@ class PrefixSharing:
         self._recent.add(lookup.namespace, lookup.array)
         return PrefixStart(hit, checkpoints, first, miss)
 
-    def register(self, row: int, lookup: PrefixLookup | None, found: PrefixStart) -> None:
+    def register(self, row: Hashable, lookup: PrefixLookup | None, found: PrefixStart) -> None:
         """Register a row that computes its prompt from now on."""
         if lookup is not None:
             self._rows[row] = SharedRow(row, lookup, found.cached, set(found.checkpoints))
 
-    def advance(self, row: int, held: int, cache: list[Any] | None) -> None:
+    def advance(self, row: Hashable, held: int, cache: list[Any] | None) -> None:
         """Record that `row` holds `held` tokens of its prompt; `cache` is set at a checkpoint, and is stored."""
         shared = self._rows.get(row)
         if shared is not None:
@@ -126,17 +126,17 @@ class PrefixSharing:
         """Store a row's cache, which holds exactly `tokens`."""
         self._or_clear(lambda: self.prefixes.store(namespace, tokens, cache), None)
 
-    def store_running(self, row: int, lookup: PrefixLookup | None, rows: RunningRows) -> None:
+    def store_running(self, row: Hashable, lookup: PrefixLookup | None, rows: RunningRows) -> None:
         """Store the computed tokens of a row before it is removed, since the client may repeat the request."""
         if lookup is not None and self._trimmable() and (taken := rows.extract(row)) is not None:
             self.store(lookup.namespace, *taken)
 
-    def prompt_done(self, row: int) -> None:
+    def prompt_done(self, row: Hashable) -> None:
         """Record that `row` has computed all of its prompt."""
         if (shared := self._rows.get(row)) is not None:
             shared.held = len(shared.lookup.tokens)
 
-    def release(self, row: int) -> None:
+    def release(self, row: Hashable) -> None:
         """Forget a row that was removed. Requests stop waiting for it."""
         shared = self._rows.pop(row, None)
         if shared is not None:

@@ -3,6 +3,7 @@
 A request reserves memory for its prompt and for a good part of its answer. A longer answer is counted as it grows.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmx_daemon.contract.errors import prompt_too_long
@@ -26,20 +27,21 @@ class Reservation:
     max_generated: int
     """Tokens that each choice may generate."""
     choices: int = 1
+    generated: int = 0
+    """Tokens that its longest choice has generated so far."""
 
-    def tokens(self, generated: int) -> int:
-        """Return the tokens to reserve for one sequence that has generated `generated` tokens so far."""
-        return self.prompt + min(self.max_generated, max(RESERVED_TOKENS, generated + CACHE_BLOCK))
+    @property
+    def tokens(self) -> int:
+        """The tokens to reserve for one choice."""
+        return self.prompt + min(self.max_generated, max(RESERVED_TOKENS, self.generated + CACHE_BLOCK))
 
 
 class Admission:
-    """The memory for KV caches and what running requests reserve of it. Owned by the engine thread."""
+    """The memory for KV caches. The reservations of running requests are arguments, in order of their start."""
 
     def __init__(self, shape: CacheShape, cache_bytes: int = 0) -> None:
         self._shape = shape
         self._limit = cache_bytes
-        self._open: dict[str, Reservation] = {}
-        self._generated: dict[str, int] = {}
 
     def grant(self, cache_bytes: int) -> None:
         """Set the limit in bytes; 0 removes it."""
@@ -62,49 +64,28 @@ class Admission:
                 hint="shorten the prompt, or make room: `lmx ps` lists what is loaded, `lmx unload` unloads it",
             )
 
-    def admits(self, asked: Reservation, generated: int = 0) -> bool:
+    def admits(self, asked: Reservation, running: Sequence[Reservation]) -> bool:
         """Return whether a request may start or resume now. One that passed `check` always may if nothing else runs."""
-        return not self._limit or not self._open or self.reserved() + self._bytes(asked, generated) <= self._limit
+        return not self._limit or not running or self.reserved([*running, asked]) <= self._limit
 
-    def open(self, identity: str, reservation: Reservation, generated: int = 0) -> None:
-        """Reserve memory for a request that starts or resumes."""
-        self._open[identity] = reservation
-        self._generated[identity] = generated
-
-    def grew(self, identity: str, generated: int) -> None:
-        """Set the number of tokens that the longest choice of a request has generated."""
-        self._generated[identity] = generated
-
-    def close(self, identity: str) -> None:
-        """Release the reservation of a request. Idempotent."""
-        self._open.pop(identity, None)
-        self._generated.pop(identity, None)
-
-    def reserved(self) -> int:
+    def reserved(self, running: Sequence[Reservation]) -> int:
         """Return the bytes that all running requests reserve."""
-        return sum(self._bytes(asked, self._generated.get(name, 0)) for name, asked in self._open.items())
+        return sum(each.choices * self._shape.bytes(each.tokens) for each in running)
 
-    def overflow(self) -> str | None:
-        """Return the id of the youngest running request if all together hold more than the limit, else None.
+    def overflows(self, running: Sequence[Reservation]) -> bool:
+        """Return whether the running requests together hold more than the limit.
 
         A single request never overflows, because its length is limited from the start.
         """
-        if not self._limit or len(self._open) < 2 or self.reserved() <= self._limit:
-            return None
-        held = sum(
-            asked.choices * self._shape.bytes(asked.prompt + self._generated.get(name, 0))
-            for name, asked in self._open.items()
-        )
-        return list(self._open)[-1] if held > self._limit else None
+        if not self._limit or len(running) < 2 or self.reserved(running) <= self._limit:
+            return False
+        return sum(each.choices * self._shape.bytes(each.prompt + each.generated) for each in running) > self._limit
 
-    def for_prefixes(self, most: int | None) -> int:
+    def for_prefixes(self, most: int | None, running: Sequence[Reservation]) -> int:
         """Return the bytes that stored prefixes may take beside the running requests.
 
         `most` is the configured limit; None stands for half of the memory for caches.
         """
         if most is None:
             most = min(self._limit // 2, MAX_PREFIX_BYTES) if self._limit else DEFAULT_PREFIX_BYTES
-        return most if not self._limit else max(0, min(most, self._limit - self.reserved()))
-
-    def _bytes(self, asked: Reservation, generated: int) -> int:
-        return asked.choices * self._shape.bytes(asked.tokens(generated))
+        return most if not self._limit else max(0, min(most, self._limit - self.reserved(running)))

@@ -1,6 +1,6 @@
 """The scheduler of a loaded model: it starts requests, runs steps, and turns their results into events.
 
-Waiting requests are queue.py's, running ones slots.py's. Events leave through `send`. Engine thread only.
+Which request starts next is queue.py's decision. Events leave through `send`. Engine thread only.
 """
 
 import random
@@ -10,10 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from lmx_daemon.contract.errors import ContextLengthError, LmxError, RequestError, WorkerError
-from lmx_daemon.contract.events import Event, Failed, Prefill, Queued, Started
+from lmx_daemon.contract.events import Event, Failed, Prefill, Queued
 from lmx_daemon.contract.requests import Generate
 from lmx_daemon.contract.worker.messages import Events, Log, TextOptions
+from lmx_daemon.engines.mlx.batch.batch import Batch
 from lmx_daemon.engines.mlx.batch.step import FailedRows, Token
+from lmx_daemon.engines.mlx.batch.warm_up import warm_up, works
 from lmx_daemon.engines.mlx.commands import Ready
 from lmx_daemon.engines.mlx.load.model import LoadedModel
 from lmx_daemon.engines.mlx.load.probe import ModelAbilities
@@ -22,8 +24,9 @@ from lmx_daemon.engines.mlx.sampling import parameters
 from lmx_daemon.engines.mlx.schedule import unsupported
 from lmx_daemon.engines.mlx.schedule.faults import Faults, failure_of, requests_to_fail
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
-from lmx_daemon.engines.mlx.schedule.slots import BatchSlots
-from lmx_daemon.engines.mlx.text.answer import EngineRequest
+from lmx_daemon.engines.mlx.text.answer import Choice, EngineRequest, choice_of
+from lmx_daemon.engines.mlx.text.output_parser import Markers
+from lmx_daemon.engines.mlx.text.prompt import markers_of
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
 
 
@@ -44,6 +47,7 @@ class Scheduler:
         on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         self._loaded = loaded
+        self._abilities = abilities
         self._instance = instance
         self._options = options
         self._queue = queue
@@ -51,13 +55,16 @@ class Scheduler:
         self._counters = counters
         self._send = send
         self._faults = Faults()
+        self._markers = Markers(**markers_of(loaded.tokenizer))
         self._bound_prefixes()
-        self._slots = BatchSlots(loaded, abilities, options, prefixes, on_progress)
+        self._batch = self._new_batch()
+        warm_up(self._batch, on_progress)
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do before the next command arrives."""
-        return not self._slots.running and all(self._prefixes.is_reading(request.lookup) for request in self._queue)
+        queue = self._queue
+        return not queue.running and all(self._prefixes.is_reading(request.lookup) for request in queue.waiting)
 
     @property
     def waits(self) -> bool:
@@ -66,18 +73,20 @@ class Scheduler:
 
     def turn(self) -> None:
         """Fail overdue requests, start those that may start, and run one step. Raise if no step works any more."""
-        if self._queue or self._slots.running:
+        self._expire()
+        if self._queue.waiting:
             self._admit()
         self._count()
-        if self._slots.running:
+        if self._queue.running:
             self._step()
             self._count()
         self._prefixes.publish()
 
     def _count(self) -> None:
         """Update the heartbeat's counters: before a step, which may hang, and after it, since the next may be far."""
-        self._counters.running, self._counters.waiting = len(self._slots.running), len(self._queue)
-        self._counters.busy = bool(self._slots.running or self._queue)
+        queue, counters = self._queue, self._counters
+        counters.running, counters.waiting = len(queue.running), len(queue.waiting)
+        counters.busy = bool(queue.running or queue.waiting)
 
     # ---- commands ----
 
@@ -88,20 +97,22 @@ class Scheduler:
         try:
             self._check(request)
         except LmxError as error:
-            self._end(Failed(id=request.id, error=error.body()))
+            self._fail(request, error)
             return
         request.lookup = self._prefixes.look_up(generate.cache_namespace, ready.prepared.tokens, ready.prepared.opening)
-        self._queue.add(request)
+        self._queue.waiting.append(request)
+        self._expire()
         self._admit()
         self._emit_positions()
 
     def drop(self, identity: str) -> None:
         """End a request that was cancelled. Idempotent."""
-        request = self._slots.find(identity) or self._queue.find(identity)
+        request = self._queue.find(identity)
         if request is not None:
-            self._slots.save(request)
+            if request in self._queue.running:  # the client may send it again
+                self._prefixes.store_running(request.choices[0], request.lookup, self._batch)
             self._remove(request)
-            self._end(request.finished(cancelled=True))
+            self._emit(self._closed(request, request.finished(cancelled=True)))
             self._emit_positions()
 
     def grant(self, cache_bytes: int) -> None:
@@ -111,10 +122,10 @@ class Scheduler:
 
     def make_room(self) -> None:
         """Preempt the youngest requests while all together hold too much memory, and shrink the stored prefixes."""
-        while youngest := self._queue.overflowing(self._slots.running):
+        while youngest := self._queue.overflowing():
             self._log("warning", "preempted: the running requests together need more memory", youngest.id)
-            self._remove(youngest)
-            self._queue.requeue(youngest)
+            self._leave(youngest.choices)
+            self._queue.preempt(youngest)
             self._emit_positions()
         self._bound_prefixes()
 
@@ -129,53 +140,57 @@ class Scheduler:
 
     # ---- schedule ----
 
+    def _expire(self) -> None:
+        """Fail overdue requests."""
+        now = time.monotonic()
+        for request in self._queue:
+            if (error := request.deadline_error(now)) is not None:
+                self._fail(request, error)
+
     def _admit(self) -> None:
-        """Fail overdue requests, and move waiting ones into the batch in their order while there is room."""
-        self._expire()
+        """Move waiting requests into the batch in their order while there is room."""
         admitted = False
-        while request := self._queue.next(self._slots.running, self._slots.free, self._slots.may_start):
+        while request := self._queue.next(self._options.max_running - self._batch.rows, self._may_start):
             admitted = True
             try:  # memory may have been taken away since it was queued
                 self._queue.check(request)
             except ContextLengthError as error:
-                self._end(Failed(id=request.id, error=error.body()))
+                self._fail(request, error)
                 continue
-            max_tokens = self._queue.begin(request).max_generated
+            max_tokens = self._queue.begin(request)
             if request.preempted:
-                self._slots.resume(request, max_tokens)
+                self._resume(request, max_tokens)
             else:
                 self._start(request, max_tokens)
         if admitted:
             self._emit_positions()
 
-    def _start(self, request: EngineRequest, max_tokens: int) -> None:
-        found = self._slots.start(request, max_tokens)
-        self._bound_prefixes()
-        self._emit(
-            Started(
-                id=request.id,
-                prompt_tokens=len(request.prepared.tokens),
-                cached_tokens=request.cached,
-                seed=request.seed,
-                instance=self._instance,
-                context_length=self._loaded.capabilities.context_length,
-                first_difference=found.first_difference,
-                miss=found.miss,
-            )
-        )
+    def _may_start(self, request: EngineRequest) -> bool:
+        """Return False while a request waits for a prefix that the disk or another row will provide."""
+        return request.preempted or self._prefixes.may_start(request.lookup, self._batch)
 
-    def _expire(self) -> None:
-        now = time.monotonic()
-        for request in [*self._queue, *self._slots.running]:
-            if (error := request.deadline_error(now)) is not None:
-                self._remove(request)
-                self._end(Failed(id=request.id, error=error.body()))
+    def _start(self, request: EngineRequest, max_tokens: int) -> None:
+        """Add the choices of a request to the batch, after the stored prefix of its prompt."""
+        found = self._prefixes.start(request.lookup)
+        params = parameters.resolve(request.generate.sampling, self._loaded.defaults)
+        choices = request.start(max_tokens, params, self._loaded.tokenizer, self._markers)
+        self._batch.add(request.prepared.tokens, choices, found.cache, found.cached, found.checkpoints)
+        self._prefixes.register(choices[0], request.lookup, found)
+        self._bound_prefixes()
+        self._emit(request.started(found, self._instance, self._loaded.capabilities.context_length))
+
+    def _resume(self, request: EngineRequest, max_tokens: int) -> None:
+        """Add the choices of a preempted request to the batch. They continue after the tokens that they have."""
+        prompt = request.prepared.tokens
+        for choice in request.resume(max_tokens):
+            hit = self._prefixes.find(request.generate.cache_namespace, [*prompt, *choice.generated])
+            self._batch.add(prompt, [choice], hit.cache if hit else None, hit.length if hit else 0)
 
     # ---- run and emit ----
 
     def _step(self) -> None:
         try:
-            result = self._slots.step()
+            result = self._batch.step()
         except Exception as error:  # the model's code may raise anything; that costs the batch, not the worker
             self._recover(error)
             return
@@ -184,35 +199,51 @@ class Scheduler:
         self._counters.decode_tokens += len(result.tokens)
         events: list[Event] = []
         for prompt in result.prompts:
-            request = self._slots.of(prompt.row)
-            if request is not None and prompt.total - request.cached > self._options.prefill_step:
+            self._prefixes.advance(prompt.row, prompt.done, prompt.cache)
+            request = choice_of(prompt.row).request
+            if prompt.total - request.cached > self._options.prefill_step:
                 events.append(Prefill(id=request.id, done=prompt.done, total=prompt.total))
         for token in result.tokens:
-            if (request := self._slots.of(token.row)) is not None:
-                events += self._consume(request, token)
+            events += self._consume(token)
         for failed in result.failed:
             events += self._fail_rows(failed)
-        self._counters.prefill_tokens = self._slots.prefill_tokens
+        self._counters.prefill_tokens = self._batch.prefill_tokens
         self._emit(*events)
 
-    def _consume(self, request: EngineRequest, token: Token) -> list[Event]:
+    def _consume(self, token: Token) -> list[Event]:
         """Return the events of one token. An exception, such as a detokenizer's panic, costs its request only."""
+        choice = choice_of(token.row)
+        request = choice.request
+        if request.ended:  # by another token of this step
+            return []
         try:
             events = request.consume(token, self._loaded.tokenizer)
         except BaseException as error:
             self._log("error", f"{type(error).__name__}: {error}", request.id)
             self._remove(request)
             failed = WorkerError(f"the answer could not be read: {type(error).__name__}: {error}")
-            return [self._closed(Failed(id=request.id, error=failed.body()))]
+            return [self._closed(request, Failed(id=request.id, error=failed.body()))]
         request.quarantined = False
+        if len(choice.generated) == 1:
+            self._prefixes.prompt_done(choice)
         for warning in request.warnings:
             self._log("warning", warning, request.id)
         request.warnings.clear()
-        if request.rows[token.row].ending is not None:
-            self._slots.end_row(request, token)
+        if choice.ending is not None:
+            self._end(choice, token)
         if request.done:
-            events.append(self._closed(request.finished()))
+            self._queue.remove(request)
+            events.append(self._closed(request, request.finished()))
         return events
+
+    def _end(self, choice: Choice, token: Token) -> None:
+        """Store what a choice has computed that ended with `token`."""
+        self._prefixes.release(choice)
+        if token.cache is not None:
+            self._prefixes.store(choice.request.generate.cache_namespace, choice.held, token.cache)
+        else:  # a stop string ended it, which the batch cannot detect
+            self._prefixes.store_running(choice, choice.request.lookup, self._batch)
+            self._batch.remove([choice])
 
     # ---- failures ----
 
@@ -220,12 +251,10 @@ class Scheduler:
         """Fail the request whose own prompt could not be computed. The other rows of the batch go on."""
         traceback.print_exception(failed.error)
         failure = failure_of(failed.error)
-        request = next((found for row in failed.rows if (found := self._slots.of(row)) is not None), None)
-        if request is None:
-            return []
+        request = choice_of(failed.rows[0]).request
         self._log("error", failure.message, request.id)
         self._remove(request)
-        return [self._closed(Failed(id=request.id, error=failure.body()))]
+        return [self._closed(request, Failed(id=request.id, error=failure.body()))]
 
     def _recover(self, error: Exception) -> None:
         """Replace the batch after a step that raised, and requeue its requests, which run one by one at first.
@@ -237,26 +266,43 @@ class Scheduler:
         self._log("error", failure.message)
         self._prefixes.distrust()
         if not self._faults.step_failed() and not self._still_works():
-            self._emit(*(self._closed(Failed(id=each.id, error=failure.body())) for each in self._slots.running))
+            for request in list(self._queue.running):
+                self._fail(request, failure)
             raise error
-        took_part = self._slots.renew()
+        self._batch = self._new_batch()
+        took_part = list(self._queue.running)
         failed = requests_to_fail(took_part)
         for request in reversed(took_part):
             if request in failed:
-                self._end(Failed(id=request.id, error=failure.body()))
+                self._fail(request, failure)
             else:
-                self._queue.requeue(request)
+                self._queue.preempt(request)
 
     def _still_works(self) -> bool:
         """Return whether the failed steps are the fault of their requests and not of the process."""
-        works = self._slots.works()
-        if works:
-            self._faults.step_succeeded()
-        return works
+        if not works(self._new_batch()):
+            return False
+        self._faults.step_succeeded()
+        return True
+
+    def _fail(self, request: EngineRequest, error: LmxError) -> None:
+        self._remove(request)
+        self._emit(self._closed(request, Failed(id=request.id, error=error.body())))
 
     def _remove(self, request: EngineRequest) -> None:
+        """Remove a request, wherever it is. Idempotent."""
         self._queue.remove(request)
-        self._slots.remove(request)
+        self._leave(request.choices)
+
+    def _leave(self, choices: list[Choice]) -> None:
+        """Remove choices from the batch; those that are not in it are ignored."""
+        for choice in choices:
+            self._prefixes.release(choice)
+        self._batch.remove(choices)
+
+    def _new_batch(self) -> Batch:
+        stops = set(self._loaded.tokenizer.eos_token_ids)
+        return Batch(self._loaded.model, stops, prefill_step=self._options.prefill_step, abilities=self._abilities)
 
     def _bound_prefixes(self) -> None:
         self._prefixes.resize(self._queue.for_prefixes(self._options.prefix_cache_bytes))
@@ -264,16 +310,12 @@ class Scheduler:
     # ---- events ----
 
     def _emit_positions(self) -> None:
-        order = enumerate(self._queue.order(self._slots.running), 1)
-        self._emit(*(Queued(id=request.id, position=position) for position, request in order))
+        self._emit(*(Queued(id=each.id, position=place) for place, each in enumerate(self._queue.order(), 1)))
 
-    def _end(self, event: Event) -> None:
-        self._emit(self._closed(event))
-
-    def _closed(self, event: Event) -> Event:
-        """Release the reservation of the request of a terminal event, and return the event."""
+    def _closed(self, request: EngineRequest, event: Event) -> Event:
+        """Let the id of an ended request be used again, and return `event`, its last."""
+        request.close()
         self._counters.submissions.closed(event.id)
-        self._queue.close(event.id)
         return event
 
     def _emit(self, *events: Event) -> None:

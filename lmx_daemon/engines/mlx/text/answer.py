@@ -1,8 +1,9 @@
 """The worker's record of one request: its choices, their text so far, and the events that each step produces."""
 
 import time
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Self
 
 from lmx_daemon.contract.deadline import patience, too_late
 from lmx_daemon.contract.errors import DeadlineError
@@ -12,14 +13,16 @@ from lmx_daemon.contract.events import (
     Event,
     Finished,
     FinishReason,
+    Started,
     Timings,
     TokenLogprob,
     ToolCallDelta,
     Usage,
 )
 from lmx_daemon.contract.requests import Chat, Generate
-from lmx_daemon.engines.mlx.batch.step import Token
-from lmx_daemon.engines.mlx.prefix.lookup import PrefixLookup
+from lmx_daemon.engines.mlx.batch.step import Row, Token
+from lmx_daemon.engines.mlx.prefix.lookup import PrefixLookup, PrefixStart
+from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
 from lmx_daemon.engines.mlx.text.output_parser import Markers, OutputParser, ParsedText
 from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 from lmx_daemon.engines.mlx.text.token_text import bytes_of, continue_text, text_of
@@ -28,22 +31,30 @@ SILENT_TOKENS = 8
 """Tokens without text after which the bytes are taken as invalid; a valid character has at most four bytes."""
 
 
-@dataclass
-class Choice:
-    """One choice of a request: its row's tokens, as text."""
+class Choice(Row):
+    """One choice of a request: its row in the batch, and its tokens as text."""
 
-    index: int
-    detokenizer: Any
-    parser: OutputParser
-    tokens: int = 0
-    reasoning_tokens: int = 0
-    unreported: int = 0
-    """Number of tokens that no Delta has counted yet."""
-    ending: Ending | None = None
-    silent: int = 0
-    """Number of consecutive tokens that produced no text."""
-    generated: list[int] = field(default_factory=list)
-    """All tokens so far. A preempted choice resumes after them."""
+    def __init__(
+        self, request: "EngineRequest", params: SamplingParams, detokenizer: Any, parser: OutputParser
+    ) -> None:
+        super().__init__(0, params, stop_tokens=frozenset(request.generate.stop_tokens))
+        self.request = request
+        self.detokenizer = detokenizer
+        self.parser = parser
+        self.consumed = 0
+        """Number of its tokens that events account for. A token that ended it is not counted."""
+        self.reasoning_tokens = 0
+        self.unreported = 0
+        """Number of tokens that no Delta has counted yet."""
+        self.ending: Ending | None = None
+        self.silent = 0
+        """Number of consecutive tokens that produced no text."""
+
+    def renewed(self) -> Self:
+        """Return a copy that continues in a batch. Tokens of a step that raised are generated again."""
+        choice = super().renewed()
+        del choice.generated[self.consumed :]
+        return choice
 
     def text_of(self, token: int) -> str:
         """Return the text that one more token completes. Invalid bytes become replacement characters."""
@@ -71,11 +82,15 @@ class EngineRequest:
         """The stored prefixes that its prompt may reuse."""
         self.cached = 0
         """Prompt tokens that were taken from stored prefixes."""
-        self.rows: dict[int, Choice] = {}
-        """Choices by the id of their row in the batch."""
+        self.choices: list[Choice] = []
+        """Empty until it starts."""
+        self.max_generated = 0
+        """Tokens that each choice may generate, by its reservation of memory."""
         self.warnings: list[str] = []
         self.preempted = False
         """Whether it is back in the queue and its choices are to be resumed."""
+        self.ended = False
+        """Whether its terminal event is made."""
         self.failures = 0
         """Number of failed steps that it took part in."""
         self.quarantined = False
@@ -100,47 +115,73 @@ class EngineRequest:
     @property
     def done(self) -> bool:
         """Whether all choices have ended."""
-        return bool(self.rows) and all(choice.ending is not None for choice in self.rows.values())
+        return bool(self.choices) and all(choice.ending is not None for choice in self.choices)
 
     @property
     def longest_generated(self) -> int:
         """Number of tokens of the longest choice."""
-        return max((len(choice.generated) for choice in self.rows.values()), default=0)
+        return max((len(choice.generated) for choice in self.choices), default=0)
 
     def preempt(self) -> None:
-        """Record that the request left the batch. Row ids are forgotten, since a new batch uses the same numbers."""
+        """Record that the request left the batch, which may still compute tokens of its old rows."""
         self.preempted = True
-        self.rows = {-1 - choice.index: choice for choice in self.rows.values()}
+        self.choices = [choice.renewed() for choice in self.choices]
 
-    def resume(self) -> list[Choice]:
-        """Return the choices that have not ended. The caller adds each to `rows` under its new row."""
+    def resume(self, max_tokens: int) -> list[Choice]:
+        """Return the choices that have not ended, each of which may generate `max_tokens` in all."""
         self.preempted = False
-        left = [choice for choice in self.rows.values() if choice.ending is None]
-        self.rows = {row: choice for row, choice in self.rows.items() if choice.ending is not None}
+        left = [choice for choice in self.choices if choice.ending is None]
+        for choice in left:
+            choice.max_tokens = max(len(choice.generated) + 1, max_tokens)
         return left
 
-    def start(self) -> None:
-        """Record the time at which prefill starts."""
+    def start(self, max_tokens: int, params: SamplingParams, tokenizer: Any, markers: Markers) -> Sequence[Choice]:
+        """Record the time at which prefill starts. Return the choices, each of at most `max_tokens`."""
         self._started = time.monotonic()
+        for index in range(self.generate.choices):
+            own = replace(params, seed=self.seed, choice=index, top_logprobs=self.generate.top_logprobs)
+            choice = Choice(self, own, self._detokenizer(tokenizer), self._parser(markers))
+            choice.max_tokens = max_tokens
+            self.choices.append(choice)
+        return self.choices
 
-    def add_choice(self, row: int, index: int, tokenizer: Any, markers: Markers) -> None:
-        """Assign `row` of the batch to the choice `index`."""
+    def started(self, found: PrefixStart, instance: str, context_length: int) -> Started:
+        """Record what is reused of stored prefixes, and return the event."""
+        self.cached = found.cached
+        return Started(
+            id=self.id,
+            prompt_tokens=len(self.prepared.tokens),
+            cached_tokens=self.cached,
+            seed=self.seed,
+            instance=instance,
+            context_length=context_length,
+            first_difference=found.first_difference,
+            miss=found.miss,
+        )
+
+    def close(self) -> None:
+        """Release the choices, which refer to the request. Call after the terminal event is made."""
+        self.ended, self.choices = True, []
+
+    def _parser(self, markers: Markers) -> OutputParser:
         prompt = self.generate.prompt
-        parser = OutputParser(
+        return OutputParser(
             Markers() if self.prepared.raw else markers,
             tools=self.prepared.tools,
             stop=self.generate.stop,
             thinking=self.prepared.thinking,
             parallel=not isinstance(prompt, Chat) or prompt.parallel_tool_calls,
         )
+
+    def _detokenizer(self, tokenizer: Any) -> Any:
         detokenizer = tokenizer.detokenizer
         if self.prepared.raw:
             continue_text(detokenizer, tokenizer)
-        self.rows[row] = Choice(index, detokenizer, parser)
+        return detokenizer
 
     def consume(self, token: Token, tokenizer: Any) -> list[Event]:
         """Return the events of one more token. The choice has ended when its `ending` is set."""
-        choice = self.rows[token.row]
+        choice = choice_of(token.row)
         if choice.ending is not None:
             return []
         if self._first is None:
@@ -149,9 +190,8 @@ class EngineRequest:
         logprobs: tuple[TokenLogprob, ...] = ()
         ids: tuple[int, ...] = ()
         if token.reason != "stop":
-            choice.tokens += 1
+            choice.consumed += 1
             choice.unreported += 1
-            choice.generated.append(token.token)
             piece = choice.parser.feed(choice.text_of(token.token))
             choice.reasoning_tokens += choice.parser.thinking
             if self.generate.top_logprobs is not None:
@@ -172,8 +212,7 @@ class EngineRequest:
         """Return the terminal event with usage and timings. Choices that have not ended count as cancelled."""
         now = time.monotonic()
         first = self._first or now
-        choices = sorted(self.rows.values(), key=lambda choice: choice.index)
-        ended = [choice.ending or Ending(reason="cancelled") for choice in choices]
+        ended = [choice.ending or Ending(reason="cancelled") for choice in self.choices]
         if cancelled and not ended:
             ended = [Ending(reason="cancelled")] * self.generate.choices
         return Finished(
@@ -182,8 +221,8 @@ class EngineRequest:
             usage=Usage(
                 prompt_tokens=len(self.prepared.tokens),
                 cached_tokens=self.cached,
-                completion_tokens=sum(choice.tokens for choice in choices),
-                reasoning_tokens=sum(choice.reasoning_tokens for choice in choices),
+                completion_tokens=sum(choice.consumed for choice in self.choices),
+                reasoning_tokens=sum(choice.reasoning_tokens for choice in self.choices),
             ),
             timings=Timings(
                 queue=(self._started or now) - self.arrived,
@@ -206,7 +245,7 @@ class EngineRequest:
         events: list[Event] = [
             Delta(
                 id=self.id,
-                choice=choice.index,
+                choice=choice.params.choice,
                 content=piece.content,
                 reasoning=piece.reasoning,
                 tool_call=calls[0],
@@ -215,8 +254,14 @@ class EngineRequest:
                 logprobs=logprobs,
             )
         ]
-        events += [Delta(id=self.id, choice=choice.index, tool_call=call) for call in calls[1:]]
+        events += [Delta(id=self.id, choice=choice.params.choice, tool_call=call) for call in calls[1:]]
         return events
+
+
+def choice_of(row: Row) -> Choice:
+    """Return the choice that a row of the scheduler's batch is. No other row is added to that batch."""
+    assert isinstance(row, Choice)
+    return row
 
 
 def _reason(choice: Choice, token: Token, piece: ParsedText) -> FinishReason:

@@ -75,14 +75,14 @@ def test_penalty_counts_the_computing_token_while_another_row_leaves() -> None:
         batch.add(tokens_of(1, 9), [Row(most, GREEDY)])
         generated = []
         while batch.busy:
-            generated += [token.token for token in batch.step().tokens if token.row == row]
+            generated += [token.token for token in batch.step().tokens if token.row is row]
         assert generated == expected
 
 
 def test_no_memory_is_held_after_the_last_row_leaves() -> None:
     for steps in range(4):
         batch = Batch(model_of("llama"), set(), prefill_step=16)
-        rows = batch.add(tokens_of(0, 40), [Row(MOST, GREEDY)] * 2)
+        rows = batch.add(tokens_of(0, 40), [Row(MOST, GREEDY) for _ in range(2)])
         for _ in range(steps):
             batch.step()
         batch.remove(rows)
@@ -101,7 +101,7 @@ class Schedule(RuleBasedStateMachine):
         super().__init__()
         self.batch = Batch(model_of(self.architecture), set(), prefill_step=32)
         self.prefixes = PrefixCache(600_000)
-        self.rows: dict[int, tuple[list[int], int]] = {}
+        self.rows: dict[Row, tuple[list[int], int]] = {}
         """For each row, its expected tokens and the number of those read."""
 
     @rule(
@@ -116,9 +116,9 @@ class Schedule(RuleBasedStateMachine):
         known = alone(self.architecture, prompt) if kind == "greedy" else None
         expected = known or alone_with(self.architecture, prompt, kind)
         hit = self.prefixes.find("", list(prompt))
-        rows = [Row(most, PARAMS[kind])] * choices
-        ids = self.batch.add(prompt, rows, hit.cache if hit else None, hit.length if hit else 0)
-        self.rows |= {row: (expected[:most], 0) for row in ids}
+        rows = [Row(most, PARAMS[kind]) for _ in range(choices)]
+        self.batch.add(prompt, rows, hit.cache if hit else None, hit.length if hit else 0)
+        self.rows |= {row: (expected[:most], 0) for row in rows}
 
     @rule(steps=st.integers(1, 6))
     def step(self, steps: int) -> None:
@@ -129,7 +129,7 @@ class Schedule(RuleBasedStateMachine):
     def cancel(self, place: int) -> None:
         if not self.rows:
             return
-        row = sorted(self.rows)[place % len(self.rows)]
+        row = list(self.rows)[place % len(self.rows)]
         taken = self.batch.extract(row)
         if taken is not None:
             self.prefixes.store("", *taken)
@@ -146,8 +146,8 @@ class Schedule(RuleBasedStateMachine):
             assert (token.reason is not None) == (count + 1 == len(expected))
             if token.reason is not None:
                 del self.rows[token.row]
-                assert token.tokens is not None and token.cache is not None
-                self.prefixes.store("", token.tokens, token.cache)
+                assert token.cache is not None
+                self.prefixes.store("", token.row.held, token.cache)
 
     def teardown(self) -> None:
         for _ in range(2000):
@@ -189,11 +189,11 @@ def test_rows_in_reused_slots_generate_the_tokens_that_they_generate_alone(archi
     """Twelve rows of all lengths at a time; a row that ends is replaced, and some are removed early."""
     generator = random.Random(3)
     batch = Batch(model_of(architecture), set(), prefill_step=4096)
-    left: dict[int, list[int]] = {}
+    left: dict[Row, list[int]] = {}
     for count in range(60):
         prompt = tokens_of(generator.randrange(3), generator.choice(LENGTHS))
         most, choices = generator.randint(1, MOST), generator.choice((1, 1, 3))
-        for row in batch.add(prompt, [Row(most, GREEDY)] * choices):
+        for row in batch.add(prompt, [Row(most, GREEDY) for _ in range(choices)]):
             left[row] = alone(architecture, prompt)[:most]
         while len(left) >= 12 or (count == 59 and left):
             for token in batch.step().tokens:
@@ -201,7 +201,7 @@ def test_rows_in_reused_slots_generate_the_tokens_that_they_generate_alone(archi
                 if token.reason is not None:
                     assert not left.pop(token.row)
         if generator.random() < 0.2:
-            row = generator.choice(sorted(left))
+            row = generator.choice(list(left))
             batch.remove([row])
             del left[row]
     assert batch.cache_bytes == 0
@@ -228,7 +228,7 @@ def run_secrets(requests: int) -> int:
     """
     batch = Batch(model_of("qwen3"), set(), prefill_step=64)
     generator = random.Random(7)
-    secrets: dict[int, set[int]] = {}
+    secrets: dict[Row, set[int]] = {}
     begun = ended = 0
     while begun < requests or secrets:
         while begun < requests and len(secrets) < 64:
@@ -247,7 +247,7 @@ def run_secrets(requests: int) -> int:
                 del secrets[token.row]
                 ended += 1
         if secrets and generator.random() < 0.2:
-            row = generator.choice(sorted(secrets))
+            row = generator.choice(list(secrets))
             batch.remove([row])
             del secrets[row]
     return ended

@@ -60,8 +60,8 @@ def vocabulary_of(model: Any) -> int:
     return int(model.args.vocab_size)
 
 
-def generate(batch: Batch, rows: Sequence[int]) -> dict[int, list[int]]:
-    generated: dict[int, list[int]] = {row: [] for row in rows}
+def generate(batch: Batch, rows: Sequence[Row]) -> dict[Row, list[int]]:
+    generated: dict[Row, list[int]] = {row: [] for row in rows}
     while batch.busy:
         for token in batch.step().tokens:
             generated[token.row].append(token.token)
@@ -73,7 +73,7 @@ def check_rows_follow_their_grammars(params: SamplingParams, architecture: str =
     model = model_of(architecture)
     batch, vocabulary = Batch(model, set(), prefill_step=4096), vocabulary_of(model)
     grammars = [Countdown(vocabulary, start) for start in (10, 33)]
-    seen: dict[int, list[int]] = {}
+    seen: dict[Row, list[int]] = {}
 
     def step() -> None:
         for token in batch.step().tokens:
@@ -149,17 +149,16 @@ def test_the_next_forward_pass_begins_before_the_previous_token_is_read(monkeypa
             pass
         batch.step()  # the prompt's own step has read its token
         order: list[str] = []
-        decode = batch._decode
-        for name in ("launch", "_read", "_sample"):
-            monkeypatch.setattr(decode, name, _recorded(getattr(decode, name), name, order, decode))
+        for name in ("_launch", "_read", "_sample"):
+            monkeypatch.setattr(batch, name, _recorded(getattr(batch, name), name, order, batch))
         batch.step()
-        expected = ["launch", "_read", "_sample"] if constrained else ["launch", "_sample", "_read"]
+        expected = ["_launch", "_read", "_sample"] if constrained else ["_launch", "_sample", "_read"]
         assert order == expected
 
 
-def _recorded(act: Any, name: str, order: list[str], decode: Any) -> Any:
+def _recorded(act: Any, name: str, order: list[str], batch: Any) -> Any:
     def recorded(*arguments: Any) -> Any:
-        if name != "_sample" or decode._latest.sampled is None:  # a call that finds everything sampled does nothing
+        if name != "_sample" or batch._latest.sampled is None:  # a call that finds everything sampled does nothing
             order.append(name)
         return act(*arguments)
 

@@ -50,7 +50,7 @@ def test_keys_and_values_equal_those_of_the_prompt_alone(architecture: str) -> N
 
 
 def calls_of(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """Return a list that records the shape of the tokens in each further call of the model."""
+    """Return a list that records the shape of the tokens in each further prefill call of the model."""
     shapes: list[tuple[int, ...]] = []
     model = batch._model
 
@@ -62,12 +62,12 @@ def calls_of(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, .
         def __getattr__(self, name: str) -> Any:
             return getattr(model, name)
 
-    monkeypatch.setattr(batch, "_model", Counting())
+    monkeypatch.setattr(batch._prompts, "_model", Counting())
     return shapes
 
 
-def generate(batch: Batch, steps: list[StepResult] | None = None) -> dict[int, list[int]]:
-    generated: dict[int, list[int]] = {}
+def generate(batch: Batch, steps: list[StepResult] | None = None) -> dict[Row, list[int]]:
+    generated: dict[Row, list[int]] = {}
     while batch.busy:
         step = batch.step()
         if steps is not None:
@@ -101,7 +101,7 @@ def test_prompt_that_raises_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None
         def __getattr__(self, name: str) -> Any:
             return getattr(model, name)
 
-    monkeypatch.setattr(batch, "_model", Fragile())
+    monkeypatch.setattr(batch._prompts, "_model", Fragile())
     prompts = [tokens_of(0, 20), (*tokens_of(1, 10), 499, 5, 5), tokens_of(2, 20)]
     rows = [batch.add(prompt, [Row(MOST, GREEDY)])[0] for prompt in prompts]
     steps: list[StepResult] = []

@@ -37,7 +37,7 @@ def test_a_checkpoint_holds_its_position(architecture: str, tmp_path: Path) -> N
     asked = False
     while batch.rows:
         prompts = batch.step().prompts
-        taken |= {step.done: step.cache for step in prompts if step.row == row and step.cache is not None}
+        taken |= {step.done: step.cache for step in prompts if step.row is row and step.cache is not None}
         if not asked and prompts:
             asked = True
             assert batch.checkpoint(row, 61)

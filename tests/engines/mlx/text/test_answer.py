@@ -8,6 +8,7 @@ from mlx_lm.utils import load_tokenizer
 from lmx_daemon.contract.events import Delta
 from lmx_daemon.contract.requests import Generate, Text
 from lmx_daemon.engines.mlx.batch.step import Token
+from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
 from lmx_daemon.engines.mlx.text.answer import EngineRequest
 from lmx_daemon.engines.mlx.text.output_parser import Markers
 from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
@@ -25,10 +26,10 @@ def answer_of(tokenizer: Any, text: str, reason: str | None, **fields: Any) -> t
     """Return content, ending reason and stop string of an answer with the tokens of `text`; the last has `reason`."""
     request = Generate(id="r", model="m", prompt=Text(text="x"), **fields)
     answer = EngineRequest(request, PreparedPrompt([1], [TOOL]), 0.0, 0.0, 0)
-    answer.add_choice(0, 0, tokenizer, Markers())
+    (choice,) = answer.start(99, GREEDY, tokenizer, Markers())
     content, tokens = "", tokenizer.encode(text, add_special_tokens=False)
     for place, token in enumerate(tokens, 1):
-        events = answer.consume(Token(0, token, reason if place == len(tokens) else None), tokenizer)
+        events = answer.consume(Token(choice, token, reason if place == len(tokens) else None), tokenizer)
         content += "".join(event.content for event in events if isinstance(event, Delta))
     (ending,) = answer.finished().endings
     return content, ending.reason, ending.matched_stop

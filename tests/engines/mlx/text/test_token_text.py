@@ -9,6 +9,7 @@ from mlx_lm.utils import load_tokenizer
 from lmx_daemon.contract.events import Delta
 from lmx_daemon.contract.requests import Generate, Text
 from lmx_daemon.engines.mlx.batch.step import Token
+from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
 from lmx_daemon.engines.mlx.sampling.sampler import Logprobs
 from lmx_daemon.engines.mlx.text.answer import EngineRequest
 from lmx_daemon.engines.mlx.text.output_parser import Markers
@@ -23,11 +24,11 @@ def answered(tokenizer: Any, count: int) -> list[Delta]:
     """Return the deltas of a completion of the script's tokens, which are the first of the vocabulary."""
     request = Generate(id="r", model="m", prompt=Text(text="x"), top_logprobs=1)
     answer = EngineRequest(request, PreparedPrompt([1], [], raw=True), 0.0, 0.0, 0)
-    answer.add_choice(0, 0, tokenizer, Markers())
+    (choice,) = answer.start(99, GREEDY, tokenizer, Markers())
     found: list[Any] = []
     for token in range(count):
         logprobs = Logprobs(chosen=-0.1, top=((token, -0.1),))
-        found += answer.consume(Token(0, token, "length" if token == count - 1 else None, logprobs), tokenizer)
+        found += answer.consume(Token(choice, token, "length" if token == count - 1 else None, logprobs), tokenizer)
     return [event for event in found if isinstance(event, Delta)]
 
 
