@@ -1,140 +1,33 @@
-"""The worker's side of the template child: keeps one alive, and ends it when it takes too much time or memory.
+"""The worker's side of the template child, which renders the templates of model repositories."""
 
-Every read and write has a deadline. A child that something else ended costs a second attempt, not the request.
-"""
-
-import contextlib
-import json
-import os
-import select
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
-import psutil
-
 from lmx_daemon.contract.errors import LmxError, RequestError, WorkerError
 from lmx_daemon.contract.text import valid_text
-from lmx_daemon.worker.template_program import EXIT_MEMORY, LENGTH, MAX_TEXT
+from lmx_daemon.worker.killable_child import Exhausted, Gone, KillableChild
 
-START_SECONDS = 20.0
-"""Limit on the start of a child on a busy machine; the deadline of a rendering begins after it."""
-EXIT_SECONDS = 1.0
-"""Limit on the time between the end of a child's output and its exit."""
-ATTEMPTS = 2
-MAX_ANSWER = 6 * MAX_TEXT + 1024
-"""Bytes: JSON writes a character as `\\uXXXX` at the most."""
-POLL_SECONDS = 0.01
-"""Interval at which the memory of a child that cannot bound it itself is read."""
-FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-READ_BYTES = 1 << 20
+PROGRAM = "lmx_daemon.worker.template_program"
 
 
-class Exhausted(Exception):
-    """The child reached its limit of time or memory."""
-
-
-class Gone(Exception):
-    """The child ended without an answer."""
-
-
-def footprint(pid: int) -> int:
-    """Return the bytes of address space and memory that a process takes, whichever is more; 0 once it is gone."""
-    try:
-        used = psutil.Process(pid).memory_info()
-    except psutil.Error:
-        return 0
-    return max(int(used.vms), int(used.rss))
-
-
-class TemplateChild:
-    """Renders templates in a killable child. One thread renders; any thread may call `kill`."""
+class TemplateChild(KillableChild):
+    """Renders templates. One thread renders; any thread may call `kill`."""
 
     def __init__(self, seconds: float, memory_bytes: int, measure: Callable[[int], int] | None = None) -> None:
-        """`measure` returns the bytes that a process takes; by default it is used if the child cannot limit itself."""
-        self._seconds = seconds
-        self._memory_bytes = memory_bytes
-        self._measure = measure
-        self._process: subprocess.Popen[bytes] | None = None
-        self._greeted = False
-        self._most = 0
-        """Bytes above which the child is killed; 0 if it limits itself."""
-
-    @property
-    def patience(self) -> float:
-        """Upper bound on the seconds that `render` takes."""
-        return ATTEMPTS * (self._seconds + START_SECONDS)
-
-    def start(self) -> None:
-        """Start the child ahead of its first use, without waiting for it."""
-        if self._process is not None and self._process.poll() is None:
-            return
-        self.close()
-        environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "lmx_daemon.worker.template_program", str(self._seconds), str(self._memory_bytes)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            bufsize=0,
-            # posix_spawn instead of fork: this process has threads of MLX and of Rust. Python's own descriptors are
-            # closed all the same.
-            close_fds=False,
-        )
-        assert self._process.stdin is not None
-        os.set_blocking(self._process.stdin.fileno(), False)
-        self._greeted, self._most = False, 0
+        super().__init__(PROGRAM, seconds, memory_bytes, measure)
 
     def render(self, template: str, variables: dict[str, Any]) -> str:
         """Return the rendered prompt. Raises RequestError if the template refuses, breaks or takes too much."""
-        body = json.dumps({"template": template, "variables": variables}).encode()
-        code: int | None = None
-        for _ in range(ATTEMPTS):
-            try:
-                self.start()
-                self._wait_for_greeting()
-                answer = self._ask(body)
-            except Exhausted:
-                self.close()
-                raise self._too_much() from None
-            except Gone:
-                code = self._exit_code()
-                self.close()
-                if code == EXIT_MEMORY:
-                    raise self._too_much() from None
-                continue
-            if "error" in answer:
-                reason = valid_text(str(answer["error"]))
-                raise RequestError(f"the model's chat template refused: {reason}", param="messages")
-            return valid_text(str(answer["text"]))
-        raise ended(code)
-
-    def close(self) -> None:
-        """End the child."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
-
-    def kill(self) -> None:
-        """End the child while another thread may be waiting for it."""
-        if (process := self._process) is not None:
-            process.kill()
-
-    def _exit_code(self) -> int | None:
-        """Return the exit code of a child whose pipe has closed; None if it has not ended."""
-        assert self._process is not None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return self._process.wait(EXIT_SECONDS)
-        return None
+        try:
+            answer = self.ask({"template": template, "variables": variables})
+        except Exhausted:
+            raise self._too_much() from None
+        except Gone as error:
+            raise ended(error) from None
+        if "error" in answer:
+            reason = valid_text(str(answer["error"]))
+            raise RequestError(f"the model's chat template refused: {reason}", param="messages")
+        return valid_text(str(answer["text"]))
 
     def _too_much(self) -> RequestError:
         return RequestError(
@@ -144,78 +37,9 @@ class TemplateChild:
             hint="the template or the rendered messages are at fault",
         )
 
-    def _wait_for_greeting(self) -> None:
-        if self._greeted:
-            return
-        assert self._process is not None
-        try:
-            greeting = self._read(time.monotonic() + START_SECONDS)
-        except Exhausted:
-            self.close()  # otherwise its late greeting would be read as the next answer
-            raise WorkerError("the template renderer did not start", hint="try again; see the log") from None
-        self._greeted = True
-        if self._measure is None and not greeting.get("bounded"):
-            self._measure = footprint
-        if self._measure is not None:
-            self._most = self._measure(self._process.pid) + self._memory_bytes
 
-    def _ask(self, body: bytes) -> dict[str, Any]:
-        """Send a request and return the answer. Raises Exhausted or Gone."""
-        deadline = time.monotonic() + self._seconds
-        self._write(LENGTH.pack(len(body)) + body, deadline)
-        return self._read(deadline)
-
-    def _write(self, data: bytes, deadline: float) -> None:
-        assert self._process is not None and self._process.stdin is not None
-        descriptor, left = self._process.stdin.fileno(), memoryview(data)
-        while left:
-            self._wait(descriptor, select.POLLOUT, deadline)
-            try:
-                left = left[os.write(descriptor, left) :]
-            except BlockingIOError:
-                continue
-            except OSError:
-                raise Gone from None
-
-    def _read(self, deadline: float) -> dict[str, Any]:
-        """Return the next message. Raises Exhausted at the deadline, Gone at the child's end."""
-        assert self._process is not None and self._process.stdout is not None
-        descriptor = self._process.stdout.fileno()
-        data, wanted = bytearray(), LENGTH.size
-        while len(data) < wanted:
-            self._wait(descriptor, select.POLLIN, deadline)
-            part = os.read(descriptor, READ_BYTES)
-            if not part:
-                raise Gone
-            data += part
-            if wanted == LENGTH.size and len(data) >= LENGTH.size:
-                wanted += LENGTH.unpack_from(data)[0]
-                if wanted > MAX_ANSWER:
-                    raise Exhausted
-        message = json.loads(memoryview(data)[LENGTH.size :].tobytes())
-        if not isinstance(message, dict):
-            raise Gone
-        return message
-
-    def _wait(self, descriptor: int, event: int, deadline: float) -> None:
-        """Wait until the pipe can be used. Raises Exhausted at the deadline, or above the bound on memory."""
-        assert self._process is not None
-        poll = select.poll()  # select() takes no descriptor above 1023
-        poll.register(descriptor, event)
-        while (left := deadline - time.monotonic()) > 0:
-            if poll.poll(1000 * (min(left, POLL_SECONDS) if self._most else left)):
-                return
-            if self._most and self._measure is not None and self._measure(self._process.pid) > self._most:
-                break
-        raise Exhausted
-
-
-def ended(code: int | None) -> LmxError:
+def ended(error: Gone) -> LmxError:
     """Return the error of a request whose renderer ended twice without an answer."""
-    how = f"exit code {code}"
-    if code is not None and code < 0:
-        with contextlib.suppress(ValueError):
-            how = signal.Signals(-code).name
-    if code is None or -code in FROM_OUTSIDE:
-        return WorkerError(f"the template renderer was ended from outside ({how})", hint="try again")
-    return RequestError(f"the model's chat template ended its renderer ({how})", param="messages")
+    if error.from_outside:
+        return WorkerError(f"the template renderer was ended from outside ({error.how})", hint="try again")
+    return RequestError(f"the model's chat template ended its renderer ({error.how})", param="messages")

@@ -1,20 +1,13 @@
 """The program of the template child: a separate process, so that a hostile template costs one child only.
 
-stdin and stdout carry JSON with a 4-byte length. It imports neither MLX nor transformers. The parent's side is
-template_child.py.
+It imports neither MLX nor transformers. The parent's side is template_child.py.
 """
 
 import json
-import os
-import signal
-import struct
-import sys
-from typing import IO, Any
+from collections.abc import Callable
+from typing import Any
 
-LENGTH = struct.Struct(">I")
-MAX_TEXT = 64 * 1024 * 1024
-EXIT_MEMORY = 7
-"""Exit code of a child whose template exceeded the memory limit."""
+from lmx_daemon.worker.child_program import MAX_TEXT, run
 
 
 def environment() -> Any:
@@ -54,54 +47,21 @@ def environment() -> Any:
     return made
 
 
-def limit_memory(extra: int) -> bool:
-    """Limit the address space to `extra` bytes more than now. Return False if the system cannot.
-
-    macOS does not enforce the limit; the parent watches the child's memory there.
-    """
-    import resource
-
-    try:
-        with open("/proc/self/statm") as statm:
-            size = int(statm.read().split()[0]) * resource.getpagesize()
-    except OSError:
-        return False
-    resource.setrlimit(resource.RLIMIT_AS, (size + extra, size + extra))
-    return True
-
-
-def serve(source: IO[bytes], sink: IO[bytes], seconds: float, bounded: bool) -> None:
-    """Answer each request on `source`; `bounded` reports whether this process limits its own memory."""
+def renderer() -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return the function that answers {"template": ..., "variables": ...}. It keeps the last template."""
     made = environment()
+    made.from_string("{{ messages | tojson }}").render(messages=[])  # loads the modules that jinja imports late
     kept: tuple[str, Any] = ("", None)
-    _write(sink, {"ready": True, "bounded": bounded})
-    while header := source.read(LENGTH.size):
-        request = json.loads(source.read(LENGTH.unpack(header)[0]))
-        # Ends an endless template if the worker is gone by then.
-        signal.setitimer(signal.ITIMER_REAL, seconds + 1.0)
-        try:
-            if kept[0] != request["template"]:
-                kept = (request["template"], made.from_string(request["template"]))
-            text = kept[1].render(**request["variables"])
-            answer = {"text": text} if len(text) <= MAX_TEXT else {"error": "its text is too long"}
-        except MemoryError:
-            os._exit(EXIT_MEMORY)
-        except Exception as error:  # any exception of foreign code is the answer
-            answer = {"error": f"{type(error).__name__}: {error}"[:2000]}
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        _write(sink, answer)
 
+    def render(request: dict[str, Any]) -> dict[str, Any]:
+        nonlocal kept
+        if kept[0] != request["template"]:
+            kept = (request["template"], made.from_string(request["template"]))
+        text = kept[1].render(**request["variables"])
+        return {"text": text} if len(text) <= MAX_TEXT else {"error": "its text is too long"}
 
-def _write(sink: IO[bytes], message: dict[str, Any]) -> None:
-    body = json.dumps(message).encode()
-    sink.write(LENGTH.pack(len(body)) + body)
-    sink.flush()
+    return render
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    environment().from_string("{{ messages | tojson }}").render(
-        messages=[]
-    )  # loads the modules that jinja imports late
-    bounded = limit_memory(int(sys.argv[2]))
-    serve(sys.stdin.buffer, sys.stdout.buffer, float(sys.argv[1]), bounded)
+    run(renderer())

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from lmx_daemon.contract.errors import RequestError, WorkerError
-from lmx_daemon.worker.template_child import TemplateChild, ended, footprint
+from lmx_daemon.worker.killable_child import footprint
+from lmx_daemon.worker.template_child import TemplateChild, ended
 from tests.engines.mlx.text.prompts import families
 
 MIB = 1024 * 1024
@@ -45,7 +46,7 @@ def test_a_template_renders(child: TemplateChild) -> None:
 def test_the_answer_of_a_late_child_is_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
     made = TemplateChild(2.0, 256 * 1024 * 1024)
     with monkeypatch.context() as hurry:
-        hurry.setattr("lmx_daemon.worker.template_child.START_SECONDS", 0.0)
+        hurry.setattr("lmx_daemon.worker.killable_child.START_SECONDS", 0.0)
         with pytest.raises(WorkerError, match="did not start"):
             made.render("{{ 1 + 1 }}", {})
     assert made.render("{{ 2 + 2 }}", {}) == "4"

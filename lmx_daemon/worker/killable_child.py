@@ -1,0 +1,216 @@
+"""A child process for work on foreign data: it is kept alive, and ended when it takes too much time or memory.
+
+Every read and write has a deadline. A child that something else ended costs a second attempt, not the request. The
+child's side is child_program.py.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+
+from lmx_daemon.contract.errors import WorkerError
+from lmx_daemon.worker.child_program import EXIT_MEMORY, LENGTH, MAX_TEXT
+
+START_SECONDS = 20.0
+"""Limit on the start of a child on a busy machine; the deadline of an answer begins after it."""
+EXIT_SECONDS = 1.0
+"""Limit on the time between the end of a child's output and its exit."""
+ATTEMPTS = 2
+MAX_ANSWER = 6 * MAX_TEXT + 1024
+"""Bytes: JSON writes a character as `\\uXXXX` at the most."""
+POLL_SECONDS = 0.01
+"""Interval at which the memory of a child that cannot bound it itself is read."""
+FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+READ_BYTES = 1 << 20
+
+
+class Exhausted(Exception):
+    """The child reached its limit of time or memory."""
+
+
+class Gone(Exception):
+    """The child ended without an answer. `how` describes its last end: an exit code or a signal."""
+
+    def __init__(self, how: str = "", from_outside: bool = False) -> None:
+        super().__init__(how)
+        self.how = how
+        self.from_outside = from_outside
+
+
+def footprint(pid: int) -> int:
+    """Return the bytes of address space and memory that a process takes, whichever is more; 0 once it is gone."""
+    try:
+        used = psutil.Process(pid).memory_info()
+    except psutil.Error:
+        return 0
+    return max(int(used.vms), int(used.rss))
+
+
+class KillableChild:
+    """One program in a killable child. One thread asks; any thread may call `kill`."""
+
+    def __init__(
+        self, module: str, seconds: float, memory_bytes: int, measure: Callable[[int], int] | None = None
+    ) -> None:
+        """`module` is the program, which calls `child_program.run`.
+
+        `measure` returns the bytes that a process takes; by default it is used if the child cannot limit itself.
+        """
+        self._module = module
+        self._seconds = seconds
+        self._memory_bytes = memory_bytes
+        self._measure = measure
+        self._process: subprocess.Popen[bytes] | None = None
+        self._greeted = False
+        self._most = 0
+        """Bytes above which the child is killed; 0 if it limits itself."""
+
+    @property
+    def patience(self) -> float:
+        """Upper bound on the seconds that `ask` takes."""
+        return ATTEMPTS * (self._seconds + START_SECONDS)
+
+    def start(self) -> None:
+        """Start the child ahead of its first use, without waiting for it."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.close()
+        environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", self._module, str(self._seconds), str(self._memory_bytes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            bufsize=0,
+            # posix_spawn instead of fork: this process has threads of MLX and of Rust. Python's own descriptors are
+            # closed all the same.
+            close_fds=False,
+        )
+        assert self._process.stdin is not None
+        os.set_blocking(self._process.stdin.fileno(), False)
+        self._greeted, self._most = False, 0
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the child's answer. Raises Exhausted, Gone, or WorkerError if it does not start."""
+        body = json.dumps(request).encode()
+        code: int | None = None
+        for _ in range(ATTEMPTS):
+            try:
+                self.start()
+                self._wait_for_greeting()
+                return self._ask(body)
+            except Exhausted:
+                self.close()
+                raise
+            except Gone:
+                code = self._exit_code()
+                self.close()
+                if code == EXIT_MEMORY:
+                    raise Exhausted from None
+        raise _gone(code)
+
+    def close(self) -> None:
+        """End the child."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def kill(self) -> None:
+        """End the child while another thread may be waiting for it."""
+        if (process := self._process) is not None:
+            process.kill()
+
+    def _exit_code(self) -> int | None:
+        """Return the exit code of a child whose pipe has closed; None if it has not ended."""
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(EXIT_SECONDS)
+        return None
+
+    def _wait_for_greeting(self) -> None:
+        if self._greeted:
+            return
+        assert self._process is not None
+        try:
+            greeting = self._read(time.monotonic() + START_SECONDS)
+        except Exhausted:
+            self.close()  # otherwise its late greeting would be read as the next answer
+            raise WorkerError(f"{self._module} did not start", hint="try again; see the log") from None
+        self._greeted = True
+        if self._measure is None and not greeting.get("bounded"):
+            self._measure = footprint
+        if self._measure is not None:
+            self._most = self._measure(self._process.pid) + self._memory_bytes
+
+    def _ask(self, body: bytes) -> dict[str, Any]:
+        """Send a request and return the answer. Raises Exhausted or Gone."""
+        deadline = time.monotonic() + self._seconds
+        self._write(LENGTH.pack(len(body)) + body, deadline)
+        return self._read(deadline)
+
+    def _write(self, data: bytes, deadline: float) -> None:
+        assert self._process is not None and self._process.stdin is not None
+        descriptor, left = self._process.stdin.fileno(), memoryview(data)
+        while left:
+            self._wait(descriptor, select.POLLOUT, deadline)
+            try:
+                left = left[os.write(descriptor, left) :]
+            except BlockingIOError:
+                continue
+            except OSError:
+                raise Gone from None
+
+    def _read(self, deadline: float) -> dict[str, Any]:
+        """Return the next message. Raises Exhausted at the deadline, Gone at the child's end."""
+        assert self._process is not None and self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        data, wanted = bytearray(), LENGTH.size
+        while len(data) < wanted:
+            self._wait(descriptor, select.POLLIN, deadline)
+            part = os.read(descriptor, READ_BYTES)
+            if not part:
+                raise Gone
+            data += part
+            if wanted == LENGTH.size and len(data) >= LENGTH.size:
+                wanted += LENGTH.unpack_from(data)[0]
+                if wanted > MAX_ANSWER:
+                    raise Exhausted
+        message = json.loads(memoryview(data)[LENGTH.size :].tobytes())
+        if not isinstance(message, dict):
+            raise Gone
+        return message
+
+    def _wait(self, descriptor: int, event: int, deadline: float) -> None:
+        """Wait until the pipe can be used. Raises Exhausted at the deadline, or above the bound on memory."""
+        assert self._process is not None
+        poll = select.poll()  # select() takes no descriptor above 1023
+        poll.register(descriptor, event)
+        while (left := deadline - time.monotonic()) > 0:
+            if poll.poll(1000 * (min(left, POLL_SECONDS) if self._most else left)):
+                return
+            if self._most and self._measure is not None and self._measure(self._process.pid) > self._most:
+                break
+        raise Exhausted
+
+
+def _gone(code: int | None) -> Gone:
+    how = f"exit code {code}"
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):
+            how = signal.Signals(-code).name
+    return Gone(how, from_outside=code is None or -code in FROM_OUTSIDE)
