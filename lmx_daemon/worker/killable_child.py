@@ -61,7 +61,7 @@ class KillableChild:
     def __init__(
         self, module: str, seconds: float, memory_bytes: int, measure: Callable[[int], int] | None = None
     ) -> None:
-        """`module` is the program, which calls `child_program.run`.
+        """Create a child of the program `module`, which calls `child_program.run`.
 
         `measure` returns the bytes that a process takes; by default it is used if the child cannot limit itself.
         """
@@ -117,7 +117,7 @@ class KillableChild:
                 self.close()
                 if code == EXIT_MEMORY:
                     raise Exhausted from None
-        raise _gone(code)
+        raise gone(code)
 
     def close(self) -> None:
         """End the child."""
@@ -208,7 +208,8 @@ class KillableChild:
         raise Exhausted
 
 
-def _gone(code: int | None) -> Gone:
+def gone(code: int | None) -> Gone:
+    """Return the error for a child that ended with `code`, a negative number for a signal; None if it is unknown."""
     how = f"exit code {code}"
     if code is not None and code < 0:
         with contextlib.suppress(ValueError):

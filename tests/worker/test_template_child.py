@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from lmx_daemon.contract.errors import RequestError, WorkerError
-from lmx_daemon.worker.killable_child import footprint
+from lmx_daemon.worker.killable_child import footprint, gone
 from lmx_daemon.worker.template_child import TemplateChild, ended
 from tests.engines.mlx.text.prompts import families
 
@@ -85,11 +85,13 @@ def test_no_process_is_forked_for_a_child(monkeypatch: pytest.MonkeyPatch) -> No
 
 class TestEnds:
     def test_a_signal_from_outside_is_a_worker_error(self) -> None:
-        assert ended(-signal.SIGKILL).status == 500 and "SIGKILL" in ended(-signal.SIGKILL).message
+        error = ended(gone(-signal.SIGKILL))
+        assert error.status == 500 and "SIGKILL" in error.message
 
     def test_a_crash_is_a_template_error(self) -> None:
-        assert ended(-signal.SIGSEGV).status == 400 and "SIGSEGV" in ended(-signal.SIGSEGV).message
-        assert "exit code 1" in ended(1).message
+        error = ended(gone(-signal.SIGSEGV))
+        assert error.status == 400 and "SIGSEGV" in error.message
+        assert "exit code 1" in ended(gone(1)).message
 
 
 def test_half_characters_are_replaced(child: TemplateChild) -> None:

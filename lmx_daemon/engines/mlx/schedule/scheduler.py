@@ -143,7 +143,7 @@ class Scheduler:
     def _expire(self) -> None:
         """Fail overdue requests."""
         now = time.monotonic()
-        for request in self._queue:
+        for request in (*self._queue.waiting, *self._queue.running):
             if (error := request.deadline_error(now)) is not None:
                 self._fail(request, error)
 
