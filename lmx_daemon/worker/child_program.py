@@ -16,7 +16,7 @@ MAX_TEXT = 64 * 1024 * 1024
 EXIT_MEMORY = 7
 """Exit code of a child that exceeded the memory limit."""
 
-Answer = Callable[[dict[str, Any]], dict[str, Any]]
+AnswerRequest = Callable[[dict[str, Any]], dict[str, Any]]
 """Returns the answer to one request. Any exception becomes an answer with an "error"."""
 
 
@@ -36,8 +36,8 @@ def limit_memory(extra: int) -> bool:
     return True
 
 
-def serve(answer: Answer, source: IO[bytes], sink: IO[bytes], seconds: float, bounded: bool) -> None:
-    """Answer each request on `source`; `bounded` reports whether this process limits its own memory."""
+def serve(answer: AnswerRequest, source: IO[bytes], sink: IO[bytes], seconds: float, bounded: bool) -> None:
+    """AnswerRequest each request on `source`; `bounded` reports whether this process limits its own memory."""
     _write(sink, {"ready": True, "bounded": bounded})
     while header := source.read(LENGTH.size):
         request = json.loads(source.read(LENGTH.unpack(header)[0]))
@@ -53,7 +53,7 @@ def serve(answer: Answer, source: IO[bytes], sink: IO[bytes], seconds: float, bo
         _write(sink, answered)
 
 
-def run(answer: Answer) -> None:
+def run(answer: AnswerRequest) -> None:
     """Run this process as a child. The arguments are seconds for an answer and bytes of memory."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     bounded = limit_memory(int(sys.argv[2]))
