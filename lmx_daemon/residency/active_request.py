@@ -74,6 +74,11 @@ class ActiveRequest:
         return self.request.id
 
     @property
+    def begun(self) -> bool:
+        """Whether the worker has begun to compute the answer."""
+        return self._started is not None
+
+    @property
     def waiting(self) -> bool:
         """Whether the request waits for its model to be loaded."""
         return not self.closed and not self.at_worker

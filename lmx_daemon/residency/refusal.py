@@ -56,6 +56,15 @@ def queue_is_full(name: str, waiting: int) -> BusyError:
     return BusyError(f"{waiting} requests run or wait for {name} already", hint="try again soon", retry_after=2.0)
 
 
+def place_yielded(name: str) -> BusyError:
+    """Return the error of a waiting request whose place went to another client."""
+    return BusyError(
+        f"the queue of {name} is full, and other clients wait as well: this request yielded its place",
+        hint="try again soon, with fewer requests at once",
+        retry_after=2.0,
+    )
+
+
 def not_loaded(name: str, loaded: Sequence[str]) -> NotFoundError:
     """Return the error of an unload of a model that is not in memory."""
     hint = f"loaded: {', '.join(loaded)}" if loaded else "no model is loaded"

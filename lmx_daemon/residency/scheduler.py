@@ -28,6 +28,7 @@ from lmx_daemon.residency.departures import Departures
 from lmx_daemon.residency.effects import Effects, Process
 from lmx_daemon.residency.ends import Ends
 from lmx_daemon.residency.loads import TIMER_SECONDS, Loads
+from lmx_daemon.residency.places import place_for, places
 from lmx_daemon.residency.plan import hopeless_prompt
 from lmx_daemon.residency.request_registry import RequestRegistry
 from lmx_daemon.residency.resident import Resident
@@ -83,10 +84,11 @@ class ResidencyScheduler:
         self._refuse_hopeless(model, request)
         self._requests.check_new(request.id)
         resident = self._resident_for(model, request)
-        waiting, settings = sum(each.under_way for each in resident.requests.values()), self._settings.current
-        if waiting >= settings.server.max_queued + settings.engine.max_running:
-            raise refusal.queue_is_full(model.id, waiting)
+        yielded = place_for(request, resident.requests.values(), places(self._settings.current))
         active = self._requests.open(request, resident.id)
+        if yielded is not None:
+            yielded.fail(refusal.place_yielded(model.id))
+            self.on_cancel(yielded)
         if resident.phase == "ready":
             try:
                 self.loads.submit(resident, active, 0.0)

@@ -97,7 +97,8 @@ class ServerSettings(Section, frozen=True):
     max_queued: Annotated[
         Natural,
         hot(
-            "Maximum number of requests that wait for one model. Requests above it get status 429. A model that is "
+            "Maximum number of requests that wait for one model. Above it, the newest waiting request of the client "
+            "with the most requests gets status 429, so that one client cannot keep out the others. A model that is "
             "loaded keeps a smaller earlier limit inside its worker until it is loaded again."
         ),
     ] = 256

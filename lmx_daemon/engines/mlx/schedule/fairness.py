@@ -4,8 +4,7 @@ Higher priority goes first. Then the tenant with the fewest running choices goes
 with the fewest, and within that the user with the fewest, so that a hundred requests of one do not hold up one request
 of another. Then requests go in the order of their arrival.
 
-The levels are nested because only the tenant is verified: a client that invents program or user names divides its own
-tenant's share, and takes nothing from other tenants.
+The levels are those of `contract.shares`.
 """
 
 from collections import defaultdict, deque
@@ -13,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from lmx_daemon.contract.requests import Generate
+from lmx_daemon.contract.shares import Share, share_of
 
 
 class QueuedRequest(Protocol):
@@ -24,8 +24,6 @@ class QueuedRequest(Protocol):
 
 
 T = TypeVar("T", bound=QueuedRequest)
-Share = tuple[str, ...]
-"""Tenant; tenant and client program; or tenant, client program and user."""
 
 
 def fair_order(waiting: Sequence[T], running: Iterable[QueuedRequest]) -> Iterator[T]:
@@ -55,11 +53,6 @@ def fair_order(waiting: Sequence[T], running: Iterable[QueuedRequest]) -> Iterat
             del queues[key]
         _count(counts, key[1], chosen.generate.choices)
         yield chosen
-
-
-def share_of(request: Generate) -> Share:
-    """Return the narrowest share that a request is counted for."""
-    return request.tenant, request.client, request.user
 
 
 def _count(counts: defaultdict[Share, int], share: Share, choices: int) -> None:
