@@ -177,7 +177,7 @@ class Daemon:
             find=library.registry.find,
             clear=library.registry.clear,
             start=lambda name, kind: Worker.start(
-                name, program_of(kind), environment, worker_log.open, incidents.forward
+                name, program_of(kind), environment, worker_log.open, incidents.forward, host.oom_kills.recent
             ),
             host=host,
             measurements=Measurements(home.measured),

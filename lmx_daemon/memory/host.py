@@ -8,11 +8,13 @@ from pathlib import Path
 import psutil
 
 from lmx_daemon.memory.budget import MemoryBudget, Pressure, ProcessUse
+from lmx_daemon.memory.oom_kills import OomKills
 from lmx_daemon.memory.pressure import system_pressure
 from lmx_daemon.memory.processes import Processes, system_processes
 from lmx_daemon.settings.memory_limit import MemoryLimit
 
 CAP_SHARE = 0.9
+MEMBERSHIP = Path("/proc/self/cgroup")
 UNLIMITED = 2**60
 """Threshold of unlimited control groups; version 1 reports a huge number."""
 SMALL_MAC = 36 * 1024**3
@@ -62,6 +64,8 @@ class Host:
         self._system = system
         self._physical = int(psutil.virtual_memory().total)
         self._self = psutil.Process()
+        self.oom_kills = OomKills(_folders(cgroups, MEMBERSHIP))
+        """Kills by the kernel for want of memory, in the daemon's control group where there is one."""
         self.device_memory: int | None = None
         """Recommended working set of the GPU; reported by the first worker."""
 
@@ -106,7 +110,7 @@ class Host:
         return (limit, "cgroup") if limit < self._physical else (self._physical, "physical")
 
 
-def limited_groups(root: Path, membership: Path = Path("/proc/self/cgroup")) -> list[ControlGroup]:
+def limited_groups(root: Path, membership: Path = MEMBERSHIP) -> list[ControlGroup]:
     """Return the control groups with limits on this process, its own and their parents, of versions 1 and 2."""
     found = []
     for folder in _folders(root, membership):
@@ -118,18 +122,19 @@ def limited_groups(root: Path, membership: Path = Path("/proc/self/cgroup")) -> 
 
 
 def _folders(root: Path, membership: Path) -> list[Path]:
+    """Return the folders of this process's control groups, the narrowest first."""
     try:
         lines = [line.split(":", 2) for line in membership.read_text().splitlines()]
     except OSError:
         lines = []
-    found = [root, root / "memory"]
+    found = []
     for line in lines:
         if len(line) == 3 and (line[1] == "" or "memory" in line[1].split(",")):
             top = root / "memory" if line[1] else root
             path = Path(line[2].strip("/"))
             if ".." not in path.parts:
                 found += [top / part for part in (path, *path.parents)]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys([*found, root, root / "memory"]))
 
 
 def _number(file: Path) -> int | None:

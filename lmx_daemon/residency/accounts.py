@@ -10,6 +10,7 @@ from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.worker.messages import Hello, Loaded
 from lmx_daemon.memory.budget import MemoryBudget, ProcessUse
 from lmx_daemon.memory.need import Device, Measured, most_bytes, plan_for, process_bytes
+from lmx_daemon.memory.oom_kills import OomKills
 from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.placement import Decision, excess, grants, place
 from lmx_daemon.residency.plan import reduced
@@ -26,6 +27,8 @@ class Machine(Protocol):
 
     device_memory: int | None
     """Bytes that the GPU recommends to use at most; None without a GPU."""
+    oom_kills: OomKills
+    """Kills by the kernel for want of memory."""
 
     def room(self) -> MemoryBudget:
         """Return the memory that models share."""
@@ -99,6 +102,11 @@ class Accounts:
     def excess(self) -> int:
         """Return the number of bytes by which models take more than there is."""
         return excess(self._host.room(), self._residents.claims())
+
+    def sample_kills(self) -> None:
+        """Note the kernel's kills for want of memory, while there is a process that they may concern."""
+        if any(resident.process is not None for resident in self._residents):
+            self._host.oom_kills.sample()
 
     def observe(self, resident: Resident, now: float) -> None:
         """Sample the memory of a resident's process."""

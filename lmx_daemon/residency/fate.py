@@ -14,8 +14,18 @@ MAX_REASON = 500
 """Number of characters of a reason, at most."""
 
 
-def fate_of(code: int, printed: str) -> LmxError:
-    """Return the error of a worker that ended with `code`. `printed` is the end of its stdout and stderr."""
+def fate_of(code: int, printed: str, *, oom_killed: bool = False) -> LmxError:
+    """Return the error of a worker that ended with `code`.
+
+    `printed` is the end of its stdout and stderr. `oom_killed` is whether the kernel killed a process for want of
+    memory at that time.
+    """
+    if code == -signal.SIGKILL and oom_killed:
+        return OutOfMemoryError(
+            "the system had no memory left and killed the model's process",
+            hint="try again: the next load plans smaller; or lower [engine] memory, use a shorter context, or a smaller "
+            "model",
+        )
     if code == -signal.SIGABRT and (found := GPU_MEMORY.search(printed)):
         return OutOfMemoryError(
             f"out of GPU memory: {found[0].strip()[:MAX_REASON]}",

@@ -60,7 +60,7 @@ class Supervision:
         if now - before - TICK_SECONDS > late:
             self._since = now  # the daemon stood still, and neither received from workers nor served readers
             return
-        parts: list[Callable[[], None]] = [end_unread]
+        parts: list[Callable[[], None]] = [end_unread, self._accounts.sample_kills]
         parts += [partial(self._inspect, resident, now) for resident in self._residents]
         parts += [self._loads.share_out, self._loads.advance]
         errors = []

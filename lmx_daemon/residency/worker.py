@@ -63,6 +63,7 @@ class Worker:
         connection: socket.socket,
         output: ProcessOutput,
         on_log: OnLog,
+        oom_killed: Callable[[], bool],
     ) -> None:
         loop = asyncio.get_running_loop()
         self.name = name
@@ -76,6 +77,9 @@ class Worker:
         self._connection = connection
         self._output = output
         self._on_log = on_log
+        self._oom_killed = oom_killed
+        self._killed = False
+        """Whether the daemon itself sent SIGKILL."""
         self._instance = ""
         self._events: ProcessEvents | None = None
         self._encoder = Encoder()
@@ -93,8 +97,12 @@ class Worker:
         environment: Mapping[str, str],
         open_output: Callable[[], ProcessOutput],
         on_log: OnLog,
+        oom_killed: Callable[[], bool] = lambda: False,
     ) -> "Worker":
-        """Start `program`, a command line; `ready` returns when its imports are done. Raise WorkerError."""
+        """Start `program`, a command line; `ready` returns when its imports are done. Raise WorkerError.
+
+        `oom_killed` returns whether the system has just killed a process for want of memory.
+        """
         try:
             with contextlib.ExitStack() as opened:
                 output = open_output()
@@ -111,7 +119,7 @@ class Worker:
                 )
         except OSError as error:
             raise WorkerError(f"cannot start a worker: {error}") from error
-        return cls(name, process, ours, output, on_log)
+        return cls(name, process, ours, output, on_log, oom_killed)
 
     @property
     def pid(self) -> int:
@@ -156,6 +164,7 @@ class Worker:
 
     def kill(self, number: int) -> None:
         """Send a signal to the process, if it has not ended."""
+        self._killed = self._killed or number == signal.SIGKILL
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
 
@@ -182,7 +191,7 @@ class Worker:
 
     async def _end(self, broken: Exception | None) -> None:
         code = await self._process.wait()
-        error = fate_of(code, self._output.last_words())
+        error = fate_of(code, self._output.last_words(), oom_killed=not self._killed and self._oom_killed())
         if broken is not None:
             error = WorkerError(f"the model's process sent a broken message: {broken}", hint="try again; see the log")
         self._fail_start(error)

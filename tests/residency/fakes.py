@@ -31,6 +31,7 @@ from lmx_daemon.contract.worker.messages import (
     ToWorker,
 )
 from lmx_daemon.memory.budget import MemoryBudget, Pressure, ProcessUse
+from lmx_daemon.memory.oom_kills import OomKills
 from lmx_daemon.residency.active_request import ActiveRequest
 from lmx_daemon.residency.effects import Loop, ProcessEvents
 from lmx_daemon.residency.incidents import Incidents
@@ -228,11 +229,12 @@ def greeting(pid: int, backend: str = "cpu", device_memory: int = 0) -> Hello:
 
 
 class FakeMachine:
-    """A machine with memory of `cap` bytes."""
+    """A machine with memory of `cap` bytes. The kernel's counters are in `folder`."""
 
-    def __init__(self, cap: int) -> None:
+    def __init__(self, cap: int, folder: Path) -> None:
         self.cap = cap
         self.device_memory: int | None = None
+        self.oom_kills = OomKills((), folder / "vmstat")
         self.uses: dict[int, ProcessUse] = {}
         self.pressure: Pressure = "normal"
 
@@ -255,7 +257,7 @@ class Floor:
         """All workers, in the order of their start."""
         self.lines: list[str] = []
         """Lines of the log."""
-        self.machine = FakeMachine(cap)
+        self.machine = FakeMachine(cap, folder)
         self.start_error: LmxError | None = None
         """What the start of a worker raises."""
         self.silent_workers = False

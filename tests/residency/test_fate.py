@@ -1,9 +1,12 @@
 """Tests of the reason for a worker's end, from its exit code and from what it printed last."""
 
 import asyncio
+import os
 import signal
 import sys
 from pathlib import Path
+
+import pytest
 
 from lmx_daemon.contract.errors import OutOfMemoryError
 from lmx_daemon.contract.worker.messages import LAST_WORDS
@@ -25,6 +28,33 @@ def test_an_abort_for_want_of_gpu_memory_is_not_a_crash() -> None:
     assert error.message.startswith("out of GPU memory: [METAL] Command buffer execution failed: Insufficient Memory")
     assert fate_of(-signal.SIGABRT, "assertion failed").code == "worker_failed"
     assert fate_of(-signal.SIGKILL, METAL).code == "worker_failed", "the words of an earlier, survived error"
+
+
+def test_a_kill_by_the_kernel_for_want_of_memory_is_not_a_crash() -> None:
+    assert isinstance(fate_of(-signal.SIGKILL, "", oom_killed=True), OutOfMemoryError)
+    assert fate_of(-signal.SIGKILL, "").message == "the model's process was ended by SIGKILL"
+    assert fate_of(-signal.SIGSEGV, "", oom_killed=True).code == "worker_failed"
+
+
+@pytest.mark.parametrize(("own", "code"), [(False, "out_of_memory"), (True, "worker_failed")])
+async def test_a_kill_that_the_daemon_sent_is_not_taken_for_one_of_the_kernel(
+    tmp_path: Path, own: bool, code: str
+) -> None:
+    with WorkerLog(tmp_path / "workers.log") as log:
+        started = await worker.Worker.start(
+            "m",
+            (sys.executable, "-c", "import time; time.sleep(60)"),
+            {},
+            log.open,
+            lambda name, line: None,
+            oom_killed=lambda: True,
+        )
+        if own:
+            started.kill(signal.SIGKILL)
+        else:
+            os.kill(started.pid, signal.SIGKILL)
+        error = await asyncio.wait_for(started.ended, 30)
+    assert error.code == code
 
 
 def test_the_reason_that_a_worker_printed_is_in_the_error() -> None:

@@ -62,7 +62,7 @@ class Daemon:
             find=self.find,
             clear=lambda model: False,
             start=self.start,
-            host=FakeMachine(ONE_FITS),
+            host=FakeMachine(ONE_FITS, folder),
             measurements=Measurements(folder / "measured.json"),
             prefixes=folder / "prefix",
             incidents=Incidents(lambda name, log: None),

@@ -7,6 +7,7 @@ from lmx_daemon.contract.errors import OutOfMemoryError
 from lmx_daemon.contract.worker.cache_shape import CacheShape, Growing
 from lmx_daemon.memory.budget import ProcessUse
 from lmx_daemon.memory.need import MARGIN_BYTES, Demand, Device, Measured, most_bytes, plan_for
+from lmx_daemon.memory.oom_kills import WINDOW_SECONDS, OomKills
 from lmx_daemon.memory.shape import ModelShape, Weights
 from lmx_daemon.residency.plan import Beat
 from tests.residency.fakes import GB, MB, TWO_FIT, WEIGHTS, FakeWorker, Floor, error_code, greeting, last_event
@@ -142,6 +143,16 @@ class TestWantOfMemory:
         again = floor.loaded("a")
         assert again.command is not None and again.command.options.prefill_step == 256
         assert floor.instance("a").cache_limit < 0.6 * granted and floor.instance("a").restarts == 0
+
+    def test_kills_by_the_kernel_are_sampled_while_a_model_is_loaded(self, floor: Floor) -> None:
+        counter = floor.folder / "vmstat"
+        counter.write_text("oom_kill 0\n")
+        floor.machine.oom_kills = OomKills((), counter, floor.loop.now)
+        floor.loaded("a")
+        counter.write_text("oom_kill 1\n")
+        assert floor.machine.oom_kills.recent()
+        floor.tick(2 * WINDOW_SECONDS)
+        assert not floor.machine.oom_kills.recent()
 
     def test_under_pressure_prefixes_are_given_back(self, make_floor: Make) -> None:
         floor = make_floor(9 * GB)
