@@ -41,7 +41,7 @@ from lmx_daemon.residency.incidents import Incidents
 from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.placement import Decision, Fits, Refused, Waits
 from lmx_daemon.residency.pool import Pool
-from lmx_daemon.residency.programs import program_of
+from lmx_daemon.residency.programs import PROGRAMS
 from lmx_daemon.residency.worker import Worker
 from lmx_daemon.settings.config_file import read_settings
 from lmx_daemon.settings.memory_limit import MemoryLimit
@@ -163,7 +163,7 @@ class Daemon:
             os.environ,
             machine=lambda: MachineCapacity(
                 host.limits().cap,
-                pool.accounts.device,
+                pool.accounts.device_of("text"),
                 lambda needed: _fit(pool.accounts.placing(needed)),
                 pool.accounts.measured,
             ),
@@ -177,7 +177,7 @@ class Daemon:
             find=library.registry.find,
             clear=library.registry.clear,
             start=lambda name, kind: Worker.start(
-                name, program_of(kind), environment, worker_log.open, incidents.forward, host.oom_kills.recent
+                name, PROGRAMS[kind].command, environment, worker_log.open, incidents.forward, host.oom_kills.recent
             ),
             host=host,
             measurements=Measurements(home.measured),

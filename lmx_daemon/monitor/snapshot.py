@@ -67,7 +67,7 @@ class Monitor:
             backend=pool.accounts.backend,
             platform=f"{platform.system()} {platform.machine()}",
             draining=self.draining,
-            spare=pool.spare.state,
+            spare=pool.spares.state,
             log_file=str(self._home.log_file),
             api_key=self._settings.current.server.api_key is not None,
             incidents=pool.incidents.recent(),
@@ -105,7 +105,6 @@ class Monitor:
         """Add a sample to the series. To be called every SAMPLE_SECONDS."""
         instances = self._pool.instances()
         self._workers = sum(instance.held for instance in instances)
-        if (spare := self._pool.spare.worker) is not None:
-            self._workers += self._host.use(spare.pid).memory
+        self._workers += sum(self._host.use(spare.pid).memory for spare in self._pool.spares.workers)
         self._pressure = self._host.room().pressure
         self._series.sample(instances, self._workers + self._host.daemon())

@@ -4,16 +4,18 @@ This module measures and computes. loads.py and supervision.py act on the result
 """
 
 import sys
+from collections.abc import Mapping
 from typing import Protocol
 
-from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.worker.messages import Hello, Loaded
+from lmx_daemon.contract.models import MemoryPlan, Model
+from lmx_daemon.contract.worker.messages import EngineKind, Hello, Loaded
 from lmx_daemon.memory.budget import MemoryBudget, ProcessUse
-from lmx_daemon.memory.need import Device, Measured, most_bytes, plan_for, process_bytes
+from lmx_daemon.memory.need import Demand, Device, Measured, process_bytes
 from lmx_daemon.memory.oom_kills import OomKills
 from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.placement import Decision, excess, grants, place
 from lmx_daemon.residency.plan import reduced
+from lmx_daemon.residency.programs import EngineProgram
 from lmx_daemon.residency.resident import Resident
 from lmx_daemon.residency.residents import Residents
 from lmx_daemon.settings.source import SettingsSource
@@ -43,27 +45,48 @@ class Accounts:
     """The memory of all residents: it writes their plans, samples and limits."""
 
     def __init__(
-        self, residents: Residents, settings: SettingsSource, host: Machine, measurements: Measurements
+        self,
+        residents: Residents,
+        settings: SettingsSource,
+        host: Machine,
+        measurements: Measurements,
+        programs: Mapping[EngineKind, EngineProgram],
     ) -> None:
         self._residents = residents
         self._settings = settings
         self._host = host
         self._measurements = measurements
-        self.versions: dict[str, str] = {}
-        """Versions of the engine's packages, as the last worker reported them."""
-        self.backend = ""
-        """Backend in words, as the last worker reported it; empty before the first."""
+        self._programs = programs
+        self._greetings: dict[EngineKind, Hello] = {}
 
     @property
-    def device(self) -> Device:
-        """The device that models run on; a guess by platform before the first worker."""
-        on_cpu = self.backend.startswith("cpu") if self.backend else sys.platform != "darwin"
+    def versions(self) -> dict[str, str]:
+        """The versions of all engines' packages, as their last workers reported them."""
+        return {name: version for hello in self._greetings.values() for name, version in hello.versions.items()}
+
+    @property
+    def backend(self) -> str:
+        """The backends of all engines, as their last workers reported them; empty before the first."""
+        return "; ".join(dict.fromkeys(hello.backend for hello in self._greetings.values()))
+
+    def has_greeted(self, kind: EngineKind) -> bool:
+        """Return whether a worker of an engine has reported its device."""
+        return kind in self._greetings
+
+    def backend_of(self, kind: EngineKind) -> str:
+        """Return the backend of an engine in words, as its last worker reported it; empty before the first."""
+        return self._greetings[kind].backend if kind in self._greetings else ""
+
+    def device_of(self, kind: EngineKind) -> Device:
+        """Return the device that models of a kind run on; a guess by platform before the first worker."""
+        backend = self.backend_of(kind)
+        on_cpu = backend.startswith("cpu") if backend else sys.platform != "darwin"
         return Device(cpu=on_cpu, prefill_step=self._settings.current.engine.prefill_step)
 
-    def greet(self, hello: Hello) -> None:
+    def greet(self, kind: EngineKind, hello: Hello) -> None:
         """Note what a worker has found of the device."""
-        self.versions, self.backend = dict(hello.versions), hello.backend
-        self._host.device_memory = hello.device_memory or None
+        self._greetings[kind] = hello
+        self._host.device_memory = max(hello.device_memory for hello in self._greetings.values()) or None
 
     def room(self) -> MemoryBudget:
         """Return the memory that models share."""
@@ -71,12 +94,18 @@ class Accounts:
 
     def measured(self, model: Model) -> Measured | None:
         """Return what a load of the model on this backend has measured."""
-        return self._measurements.of(model, self.backend, self.versions)
+        return self._measurements.of(model, self.backend_of(model.kind), self.versions)
 
     def plan(self, resident: Resident) -> None:
         """Plan the memory of a resident from its files and from what earlier loads measured."""
+        resident.plan = self.plan_of(resident, resident.demand)
+
+    def plan_of(self, resident: Resident, demand: Demand) -> MemoryPlan:
+        """Return the memory plan of a resident for a demand."""
         assert resident.shape is not None
-        resident.plan = plan_for(resident.shape, resident.demand, self.device, self.measured(resident.model))
+        model = resident.model
+        planned = self._programs[model.kind].plan
+        return planned(resident.shape, demand, self.device_of(model.kind), self.measured(model))
 
     def decide(self, resident: Resident) -> Decision:
         """Plan the memory of a resident, and return what its load has to do now to get it."""
@@ -93,9 +122,9 @@ class Accounts:
         memory = loaded.memory
         self.observe(resident, now)
         counted = memory.active + memory.cache
-        process = process_bytes(max(resident.held, counted), counted, self.device)
+        process = process_bytes(max(resident.held, counted), counted, self.device_of(resident.model.kind))
         measured = Measured(weights=memory.weights, process=process, cache=loaded.cache)
-        changed = self._measurements.note(resident.model, self.backend, self.versions, measured)
+        changed = self._measurements.note(resident.model, self.backend_of(resident.model.kind), self.versions, measured)
         self.plan(resident)
         return changed
 
@@ -117,12 +146,12 @@ class Accounts:
         """Return how many bytes the resident's process may hold; None before it is planned."""
         if resident.plan is None or resident.shape is None:
             return None
-        loaded = resident.loaded
-        return most_bytes(
+        loaded, model = resident.loaded, resident.model
+        return self._programs[model.kind].most(
             resident.shape,
             resident.plan,
-            self.device,
-            self.measured(resident.model),
+            self.device_of(model.kind),
+            self.measured(model),
             granted=resident.cache_allowed if loaded is not None else 0,
             context=loaded.capabilities.context_length if loaded is not None else resident.plan.context,
             slots=resident.demand.slots or self._settings.current.engine.max_running,

@@ -72,8 +72,8 @@ class Effects(Protocol):
     def keep_measurements(self) -> None:
         """Write what loads have measured to disk."""
 
-    def prepare_spare(self) -> None:
-        """Start the next warm spare once the daemon is idle."""
+    def prepare_spares(self) -> None:
+        """Start the warm spares that are missing, once the daemon is idle."""
 
 
 class ProcessEvents(Protocol):

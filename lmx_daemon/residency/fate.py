@@ -23,8 +23,8 @@ def fate_of(code: int, printed: str, *, oom_killed: bool = False) -> LmxError:
     if code == -signal.SIGKILL and oom_killed:
         return OutOfMemoryError(
             "the system had no memory left and killed the model's process",
-            hint="try again: the next load plans smaller; or lower [engine] memory, use a shorter context, or a smaller "
-            "model",
+            hint="try again: the next load plans smaller; or lower [engine] memory, or use a shorter context or a "
+            "smaller model",
         )
     if code == -signal.SIGABRT and (found := GPU_MEMORY.search(printed)):
         return OutOfMemoryError(

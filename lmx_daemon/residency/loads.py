@@ -4,13 +4,14 @@ Each load advances as far as it can after each event; it never waits in a task o
 decided in placement.py, and whether a load is still needed in plan.py.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from lmx_daemon.contract.errors import CancelledError, LmxError, ModelLoadError, UntrustedModelError
 from lmx_daemon.contract.events import Loading
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.worker.messages import Grant, Load, Loaded, Submit, TextOptions
+from lmx_daemon.contract.worker.messages import EngineKind, Grant, Load, Loaded, Submit
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.residency import refusal
 from lmx_daemon.residency.accounts import Accounts
@@ -19,15 +20,14 @@ from lmx_daemon.residency.departures import Departures
 from lmx_daemon.residency.effects import Effects
 from lmx_daemon.residency.ends import Ends
 from lmx_daemon.residency.placement import Fits, Refused, Waits
-from lmx_daemon.residency.plan import Purpose, is_withdrawn, may_evict, reduced
+from lmx_daemon.residency.plan import Purpose, is_withdrawn, may_evict
+from lmx_daemon.residency.programs import EngineProgram, LoadLimits
 from lmx_daemon.residency.resident import Resident
 from lmx_daemon.residency.residents import Residents
 from lmx_daemon.settings.source import SettingsSource
 
 TIMER_SECONDS = 0.005
 """Time by which a timer may fire early."""
-LEAST_STEP = 64
-"""Prompt tokens in a step of a model that ran out of memory, at least."""
 
 
 class Loads:
@@ -41,6 +41,7 @@ class Loads:
         ends: Ends,
         effects: Effects,
         settings: SettingsSource,
+        programs: Mapping[EngineKind, EngineProgram],
         prefixes: Path,
     ) -> None:
         self._residents = residents
@@ -49,6 +50,7 @@ class Loads:
         self._ends = ends
         self._effects = effects
         self._settings = settings
+        self._programs = programs
         self._prefixes = prefixes
         self.draining = False
         """Whether the daemon is about to stop: evicted models are not restored then."""
@@ -103,7 +105,7 @@ class Loads:
         resident.evicted = ()
         self._departures.end(resident, error, leave_seconds)
         if resident.process_requested:  # it may have taken the spare
-            self._effects.prepare_spare()
+            self._effects.prepare_spares()
         for other in evicted:
             self._restore(other)
 
@@ -136,9 +138,11 @@ class Loads:
             except LmxError as error:
                 active.fail(error)
         self.share_out()
-        details = ", ".join(part for part in (self._accounts.backend, loaded.dtype, loaded.note) if part)
+        details = ", ".join(
+            part for part in (self._accounts.backend_of(resident.model.kind), loaded.dtype, loaded.note) if part
+        )
         self._effects.log(resident.model.id, f"loaded in {loaded.seconds:.2f} s: {details}")
-        self._effects.prepare_spare()
+        self._effects.prepare_spares()
         self._effects.notify(resident.id)
 
     def submit(self, resident: Resident, active: ActiveRequest, load_seconds: float) -> None:
@@ -155,14 +159,10 @@ class Loads:
 
     def refusal(self, resident: Resident, decision: Refused) -> LmxError:
         """Return the error of a load that does not fit, with numbers and what would help."""
-        assert resident.plan is not None and resident.shape is not None
+        assert resident.plan is not None
         claims = self._residents.claims(without=resident)
         smaller = refusal.smaller_demand(
-            resident.shape,
-            resident.plan,
-            decision.free,
-            self._accounts.device,
-            self._accounts.measured(resident.model),
+            resident.plan, decision.free, lambda demand: self._accounts.plan_of(resident, demand).bytes
         )
         return refusal.refusal(resident.model.id, resident.plan, self._accounts.room(), claims, smaller)
 
@@ -189,7 +189,7 @@ class Loads:
         return True
 
     def _place(self, resident: Resident) -> bool:
-        if not self._accounts.backend:  # what the first worker computes with decides what a model takes
+        if not self._accounts.has_greeted(resident.model.kind):  # the device decides what a model takes
             self._request_process(resident)
             return False
         now = self._effects.now()
@@ -255,18 +255,12 @@ class Loads:
             self._effects.report("restored", old.model.id, "loaded again, since the other model was not")
 
     def _command(self, resident: Resident) -> Load:
-        engine = self._settings.current.engine
-        options = TextOptions(
-            context_length=resident.demand.context or engine.context_length,
-            max_running=resident.demand.slots or engine.max_running,
-            max_waiting=self._settings.current.server.max_queued,
-            prefill_step=reduced(engine.prefill_step, LEAST_STEP, resident.out_of_memory),
-            prefix_cache_bytes=engine.prefix_cache_bytes,
-            prefix_disk_bytes=engine.prefix_disk_bytes,
-            prefix_disk_path=str(self._prefixes),
-            sanitize_control_tokens=engine.sanitize_control_tokens,
-            cache_bytes=resident.cache_limit,
-            wired=str(engine.wired),
+        limits = LoadLimits(resident.demand, resident.cache_limit, resident.out_of_memory, self._prefixes)
+        options = self._programs[resident.model.kind].options(self._settings.current, limits)
+        return Load(
+            instance=resident.id,
+            model=resident.model.id,
+            path=resident.model.path,
+            options=options,
+            trusted=resident.trusted,
         )
-        path, trusted = resident.model.path, resident.trusted
-        return Load(instance=resident.id, model=resident.model.id, path=path, options=options, trusted=trusted)

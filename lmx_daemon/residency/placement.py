@@ -72,7 +72,7 @@ def free_bytes(room: MemoryBudget, claims: Collection[Claim], gone: Collection[s
 def place(need: int, room: MemoryBudget, claims: Sequence[Claim]) -> Decision:
     """Return the decision for a model that needs `need` bytes.
 
-    Models that leave are idle and not pinned, the least recently used first, and none leaves in vain.
+    Models that leave are idle and not pinned, the least recently used first. No model leaves unless the load fits then.
     """
     gone: list[Claim] = []
     leaving = sorted((c for c in claims if c.idle and not c.pinned), key=lambda claim: claim.used_at)

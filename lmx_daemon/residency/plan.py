@@ -14,7 +14,7 @@ from lmx_daemon.contract.errors import ContextLengthError, prompt_too_long
 from lmx_daemon.contract.requests import Chat, Prompt, Text, Tool
 
 Purpose = Literal["load", "requests", "restore"]
-"""Cause of a load: an explicit load or pin, waiting requests, or the return of a model that was evicted in vain."""
+"""Cause of a load: an explicit load or pin, waiting requests, or the return of a model whose eviction did not help."""
 RETRY_SECONDS = 5.0
 """Time for which a running load waits for the next request: clients with a timeout repeat a request within it."""
 FAR_ALONG = 0.5

@@ -1,10 +1,10 @@
 """The entry to models in memory for HTTP, the monitor and `main`. It builds the parts and waits for what they announce.
 
-All decisions are in scheduler.py. The pool finds models with `find`, and knows nothing of HTTP.
+All decisions are in scheduler.py. The pool finds models with `find`, and does not depend on HTTP.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,12 @@ from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.observers import Observers
 from lmx_daemon.residency.placement import Fits, Refused, Waits, free_bytes
 from lmx_daemon.residency.process_effects import ProcessEffects
+from lmx_daemon.residency.programs import PROGRAMS, EngineProgram
 from lmx_daemon.residency.request_registry import RequestRegistry
 from lmx_daemon.residency.resident import Resident
 from lmx_daemon.residency.residents import Residents
 from lmx_daemon.residency.scheduler import DRAINED, ResidencyScheduler
-from lmx_daemon.residency.spare import Spare
+from lmx_daemon.residency.spare import Spares
 from lmx_daemon.residency.supervision import TICK_SECONDS
 from lmx_daemon.settings.source import SettingsSource
 
@@ -51,14 +52,15 @@ class Pool:
         prefixes: Path,
         incidents: Incidents,
         observers: Sequence[RequestObserver] = (),
+        programs: Mapping[EngineKind, EngineProgram] = PROGRAMS,
         loop: Loop | None = None,
     ) -> None:
         """Build the parts.
 
         `find` returns a model by its name or raises ModelNotFoundError. `clear`, called in a thread, returns whether a
         model's own code may run. `start` starts a worker for an engine kind, with a name for the log. `prefixes` is the
-        folder of stored prompt prefixes. `observers` are notified of the life of each request. Tests replace `loop`,
-        which is asyncio's.
+        folder of stored prompt prefixes. `observers` are notified of the life of each request. Tests replace
+        `programs`, and `loop`, which is asyncio's.
         """
         self._settings, self._find = settings, find
         self.incidents = incidents
@@ -68,25 +70,30 @@ class Pool:
             lambda active: self._scheduler.on_cancel(active), Observers(observers), self._loop.now
         )
         self._residents = Residents(self.requests)
-        self.spare = Spare(lambda kind: start("spare", kind), settings.current.engine.warm_spare, self._residents.busy)
-        self.accounts = Accounts(self._residents, settings, host, measurements)
+        wanted = [kind for kind, program in programs.items() if program.warm_spare]
+        self.spares = Spares(
+            wanted if settings.current.engine.warm_spare else [],
+            lambda kind: start("spare", kind),
+            self._residents.busy,
+        )
+        self.accounts = Accounts(self._residents, settings, host, measurements, programs)
         self._effects = ProcessEffects(
             self._loop,
             start=start,
-            spare=self.spare,
+            spares=self.spares,
             clear=clear,
             incidents=incidents,
             measurements=measurements,
         )
         self._scheduler = ResidencyScheduler(
-            self._residents, self.requests, self.accounts, self._effects, settings, prefixes
+            self._residents, self.requests, self.accounts, self._effects, settings, programs, prefixes
         )
         self._effects.events = self._scheduler
 
     def open(self) -> None:
-        """Begin supervision and the warm spare. To be called once the servers answer, so that it delays no start."""
+        """Begin supervision and the warm spares. To be called once the servers answer, so that it delays no start."""
         self.background.every(TICK_SECONDS, "the supervisor", self._scheduler.on_tick)
-        self.spare.prepare()
+        self.spares.prepare()
 
     # ---- requests ----
 
@@ -183,4 +190,4 @@ class Pool:
         self._scheduler.on_close()
         self.background.cancel()
         seconds = self._settings.current.engine.leave_seconds
-        await asyncio.gather(self._effects.close(seconds), self.spare.close(seconds))
+        await asyncio.gather(self._effects.close(seconds), self.spares.close(seconds))

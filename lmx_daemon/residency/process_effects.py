@@ -28,17 +28,14 @@ class WorkerProcess(Process, Protocol):
         """Ask the process to leave, and wait for its end."""
 
 
-class SpareWorker(Protocol):
-    """The warm spare; see `spare.Spare`."""
+class SpareWorkers(Protocol):
+    """The warm spares; see `spare.Spares`."""
 
-    kind: EngineKind
-    """Engine kind of the spare."""
-
-    def take(self) -> Any:
-        """Return the spare worker; None if there is none."""
+    def take(self, kind: EngineKind) -> Any:
+        """Return the spare worker of a kind; None if there is none."""
 
     def prepare(self, *, when_calm: bool = False) -> None:
-        """Start the next spare."""
+        """Start the spares that are missing."""
 
 
 class ProcessEffects:
@@ -51,7 +48,7 @@ class ProcessEffects:
         loop: Loop,
         *,
         start: Callable[[str, EngineKind], Awaitable[WorkerProcess]],
-        spare: SpareWorker,
+        spares: SpareWorkers,
         clear: Callable[[Model], bool],
         incidents: Incidents,
         measurements: Measurements,
@@ -63,7 +60,7 @@ class ProcessEffects:
         """
         self._loop = loop
         self._start = start
-        self._spare = spare
+        self._spares = spares
         self._clear = clear
         self._incidents = incidents
         self._measurements = measurements
@@ -118,9 +115,9 @@ class ProcessEffects:
         """Write what loads have measured to disk, in a thread."""
         self._loop.run(self._loop.in_thread(partial(self._measurements.write, self._measurements.encoded())))
 
-    def prepare_spare(self) -> None:
-        """Start the next warm spare once the daemon is idle."""
-        self._spare.prepare(when_calm=True)
+    def prepare_spares(self) -> None:
+        """Start the warm spares that are missing, once the daemon is idle."""
+        self._spares.prepare(when_calm=True)
 
     async def close(self, seconds: float) -> None:
         """Ask all workers to leave, and wait until they have ended."""
@@ -149,7 +146,7 @@ class ProcessEffects:
         return partial(self.events.on_inspected, instance, shape, trusted)
 
     async def _start_worker(self, instance: str, model: Model) -> Callable[[], None]:
-        spare: WorkerProcess | None = self._spare.take() if self._spare.kind == model.kind else None
+        spare: WorkerProcess | None = self._spares.take(model.kind)
         worker = spare or await self._start(model.id, model.kind)
         return partial(self._hand_over, instance, model, worker)
 

@@ -1,20 +1,19 @@
 """Errors of loads that do not fit: the reason in numbers, and what would help. Pure."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from lmx_daemon.contract.errors import BusyError, ConflictError, NotFoundError, OutOfMemoryError
 from lmx_daemon.contract.models import MemoryPlan
 from lmx_daemon.contract.units import size
 from lmx_daemon.memory.budget import MemoryBudget
-from lmx_daemon.memory.need import Demand, Device, Measured, plan_for
-from lmx_daemon.memory.shape import ModelShape
+from lmx_daemon.memory.need import Demand
 from lmx_daemon.residency.placement import Claim, free_bytes
 
 SMALLEST_CONTEXT = 512
 """Context in tokens below which no smaller one is proposed."""
 RETRY_SECONDS = 10.0
-"""Time after which a client may repeat a request that waited in vain."""
+"""Time after which a client may repeat a request whose wait for memory has failed."""
 
 
 def refusal(
@@ -101,19 +100,16 @@ def outgrown(name: str, held: int, most: int) -> OutOfMemoryError:
     )
 
 
-def smaller_demand(
-    shape: ModelShape, plan: MemoryPlan, free: int, device: Device, measured: Measured | None
-) -> Demand | None:
-    """Return a demand that fits into `free` bytes, with fewer slots or else a shorter context; else None."""
+def smaller_demand(plan: MemoryPlan, free: int, need: Callable[[Demand], int]) -> Demand | None:
+    """Return a demand that fits into `free` bytes, with fewer slots or else a shorter context; else None.
 
-    def needed(slots: int) -> int:
-        return plan_for(shape, Demand(plan.context, slots), device, measured).bytes
-
-    if slots := bisect_right(range(1, plan.slots), free, key=needed):
+    `need` returns the bytes that a demand takes.
+    """
+    if slots := bisect_right(range(1, plan.slots), free, key=lambda slots: need(Demand(plan.context, slots))):
         return Demand(plan.context, slots)
     context = plan.context // 2
     while context >= SMALLEST_CONTEXT:
-        if plan_for(shape, Demand(context, 1), device, measured).bytes <= free:
+        if need(Demand(context, 1)) <= free:
             return Demand(context, 1 if plan.slots > 1 else None)
         context //= 2
     return None

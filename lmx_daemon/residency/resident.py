@@ -89,7 +89,7 @@ class Resident:
         """Error that made the load fail."""
         self.crashes = 0
         self.out_of_memory = 0
-        """Number of times that the model ran out of memory of late. It gets less of what is free, and smaller steps."""
+        """Number of times that the model ran out of memory recently. Its grant and its prefill step shrink."""
         self.requests: Mapping[str, ActiveRequest] = {}
         """Live view of its requests; the registry owns them."""
         self.footprint = 0

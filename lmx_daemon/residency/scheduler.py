@@ -5,7 +5,7 @@ the change of state that follows it are never parted, and every race is an order
 depend on is here or in the parts below: `Loads`, `Departures` and `Supervision`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from lmx_daemon.contract.errors import (
 from lmx_daemon.contract.events import Event, Loading
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.requests import Generate, Request
-from lmx_daemon.contract.worker.messages import Cancel, Loaded, LoadProgress
+from lmx_daemon.contract.worker.messages import Cancel, EngineKind, Loaded, LoadProgress
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.memory.shape import ModelShape
 from lmx_daemon.residency import refusal
@@ -30,6 +30,7 @@ from lmx_daemon.residency.ends import Ends
 from lmx_daemon.residency.loads import TIMER_SECONDS, Loads
 from lmx_daemon.residency.places import place_for, places
 from lmx_daemon.residency.plan import hopeless_prompt
+from lmx_daemon.residency.programs import EngineProgram
 from lmx_daemon.residency.request_registry import RequestRegistry
 from lmx_daemon.residency.resident import Resident
 from lmx_daemon.residency.residents import Residents
@@ -50,6 +51,7 @@ class ResidencyScheduler:
         accounts: Accounts,
         effects: Effects,
         settings: SettingsSource,
+        programs: Mapping[EngineKind, EngineProgram],
         prefixes: Path,
     ) -> None:
         self._residents = residents
@@ -59,7 +61,7 @@ class ResidencyScheduler:
         self._settings = settings
         self._ends = Ends(settings)
         self._departures = Departures(residents, requests, effects, settings)
-        self.loads = Loads(residents, self._departures, accounts, self._ends, effects, settings, prefixes)
+        self.loads = Loads(residents, self._departures, accounts, self._ends, effects, settings, programs, prefixes)
         self._supervision = Supervision(
             residents, self.loads, self._departures, accounts, self._ends, effects, settings
         )
@@ -197,7 +199,7 @@ class ResidencyScheduler:
         """Handle the end of a worker's imports."""
         resident = self._residents.get(instance)
         if resident is not None and resident.process is not None and resident.process.hello is not None:
-            self._accounts.greet(resident.process.hello)
+            self._accounts.greet(resident.model.kind, resident.process.hello)
             self.loads.advance()
 
     def on_load_progress(self, instance: str, progress: LoadProgress) -> None:

@@ -1,7 +1,8 @@
-"""The warm spare: a worker whose imports are done, and which waits for a model."""
+"""The warm spares: workers whose imports are done, and which wait for a model; at most one for each engine kind."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 from lmx_daemon.contract.errors import EngineMissingError, LmxError
 from lmx_daemon.contract.worker.messages import EngineKind
@@ -15,18 +16,52 @@ AGAIN_SECONDS, MOST_AGAIN_SECONDS = 0.5, 60.0
 """Time before a spare that ended is replaced, first and at most. It doubles each time, until a spare is used."""
 
 
-class Spare:
-    """The spare worker, at most one. `take` gives it away, and `prepare` starts the next."""
-
-    kind: EngineKind = "text"
-    """Engine kind of the spare."""
+class Spares:
+    """The spares of the engine kinds that have one."""
 
     def __init__(
-        self, start: Callable[[EngineKind], Awaitable[Worker]], enabled: bool, busy: Callable[[], bool]
+        self,
+        kinds: Iterable[EngineKind],
+        start: Callable[[EngineKind], Awaitable[Worker]],
+        busy: Callable[[], bool],
     ) -> None:
+        """Make spares that have not started. `busy` returns whether a request is under way."""
+        self._spares = {kind: Spare(partial(start, kind), busy) for kind in kinds}
+
+    @property
+    def workers(self) -> list[Worker]:
+        """The processes of all spares."""
+        return [spare.worker for spare in self._spares.values() if spare.worker is not None]
+
+    @property
+    def state(self) -> str:
+        """State in words, for `lmx status`."""
+        states = {kind: spare.state for kind, spare in self._spares.items()}
+        if len(states) == 1:
+            return next(iter(states.values()))
+        return ", ".join(f"{kind}: {state}" for kind, state in states.items()) or "off"
+
+    def prepare(self, *, when_calm: bool = False) -> None:
+        """Start each spare that is missing; see `Spare.prepare`."""
+        for spare in self._spares.values():
+            spare.prepare(when_calm=when_calm)
+
+    def take(self, kind: EngineKind) -> Worker | None:
+        """Return the spare of a kind, whether or not its imports are done; None if there is none."""
+        return self._spares[kind].take() if kind in self._spares else None
+
+    async def close(self, seconds: float) -> None:
+        """End all spares, and start none any more."""
+        await asyncio.gather(*(spare.close(seconds) for spare in self._spares.values()))
+
+
+class Spare:
+    """One spare worker. `take` gives it away, and `prepare` starts the next."""
+
+    def __init__(self, start: Callable[[], Awaitable[Worker]], busy: Callable[[], bool]) -> None:
         """Make a spare that has not started. `busy` returns whether a request is under way."""
         self._start, self._busy = start, busy
-        self._enabled = enabled
+        self._closed = False
         self._worker: Worker | None = None
         self._task: asyncio.Task[None] | None = None
         self._problem = ""
@@ -40,8 +75,6 @@ class Spare:
     @property
     def state(self) -> str:
         """State in words, for `lmx status`."""
-        if not self._enabled:
-            return "off"
         if self._problem:
             return self._problem
         worker = self.worker
@@ -54,7 +87,7 @@ class Spare:
 
         Its imports take a processor for a second or two. With `when_calm` they wait until no request is answered.
         """
-        if self._enabled and not self._problem and self.worker is None and (self._task is None or self._task.done()):
+        if not self._closed and not self._problem and self.worker is None and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._prepare(when_calm))
 
     def take(self) -> Worker | None:
@@ -69,7 +102,7 @@ class Spare:
 
     async def close(self, seconds: float) -> None:
         """End the spare, and start none any more."""
-        self._enabled = False
+        self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -80,9 +113,9 @@ class Spare:
         """Keep a spare until it is taken: one that ends, or does not start, is replaced."""
         if when_calm:
             await self._calm()
-        while self._enabled:
+        while not self._closed:
             try:
-                self._worker = await self._start(self.kind)
+                self._worker = await self._start()
                 await self._worker.ready()
                 await asyncio.shield(self._worker.ended)
             except EngineMissingError as error:

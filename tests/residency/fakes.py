@@ -7,7 +7,7 @@ sleeps, starts a process or needs a running event loop.
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,6 +38,7 @@ from lmx_daemon.residency.incidents import Incidents
 from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.plan import Beat
 from lmx_daemon.residency.pool import Pool
+from lmx_daemon.residency.programs import PROGRAMS, EngineProgram
 from lmx_daemon.residency.scheduler import ResidencyScheduler
 from lmx_daemon.settings.schema import EngineSettings, Settings
 from lmx_daemon.settings.source import SettingsSource
@@ -51,7 +52,7 @@ T = TypeVar("T")
 
 
 class ManualLoop:
-    """A `Loop` whose time and order the test controls. Work is queued, and runs when the test says so."""
+    """A `Loop` whose time and order the test controls. Work is queued, and runs when the test calls for it."""
 
     def __init__(self) -> None:
         self.time = 1000.0
@@ -118,6 +119,7 @@ class FakeWorker:
 
     def __init__(self, pid: int, loop: Loop) -> None:
         self.name = ""
+        self.kind: EngineKind = "text"
         self.pid = pid
         self.memory = MemoryUse(active=WEIGHTS, weights=WEIGHTS, resident=WEIGHTS + 50 * MB)
         self.heartbeat = Heartbeat(steps=0, busy=False)
@@ -250,8 +252,18 @@ class FakeMachine:
 class Floor:
     """A real pool over fake workers, on a loop that the test turns."""
 
-    def __init__(self, folder: Path, cap: int, *, backend: str = "cpu", **engine: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        cap: int,
+        *,
+        backend: str = "cpu",
+        programs: Mapping[Any, EngineProgram] = PROGRAMS,
+        **engine: Any,
+    ) -> None:
         self.folder = folder
+        self.kinds: dict[str, Any] = {}
+        """Engine kinds of models by name, other than "text"."""
         self.loop = ManualLoop()
         self.workers: list[FakeWorker] = []
         """All workers, in the order of their start."""
@@ -276,9 +288,11 @@ class Floor:
             measurements=Measurements(folder / "measured.json"),
             prefixes=folder / "prefix",
             incidents=Incidents(lambda name, log: self.lines.append(f"{name}: {log.message}")),
+            programs=programs,
             loop=self.loop,
         )
-        self.pool.accounts.backend = backend
+        if backend:
+            self.pool.accounts.greet("text", greeting(0, backend))
 
     @property
     def scheduler(self) -> ResidencyScheduler:
@@ -289,14 +303,15 @@ class Floor:
         """Return the model of that name; its folder holds nothing."""
         path = self.folder / name
         path.mkdir(exist_ok=True)
-        return Model(id=name, path=str(path), source="folder", problem=self.problem)
+        kind = self.kinds.get(name, "text")
+        return Model(id=name, path=str(path), source="folder", kind=kind, problem=self.problem)
 
     async def start(self, name: str, kind: EngineKind) -> Any:
         """Start a fake worker."""
         if self.start_error is not None:
             raise self.start_error
         worker = FakeWorker(1000 + len(self.workers), self.loop)
-        worker.stays = self.staying_workers
+        worker.kind, worker.stays = kind, self.staying_workers
         if self.silent_workers:
             worker.hello = None
         self.workers.append(worker)

@@ -24,10 +24,14 @@ SHAPE = ModelShape(
 METAL = Device(cpu=False)
 
 
+def need(demand: Demand) -> int:
+    return plan_for(SHAPE, demand, METAL).bytes
+
+
 def test_the_hint_of_a_refusal_fits_on_a_mac_of_16_gb() -> None:
     plan = plan_for(SHAPE, Demand(context=131_072), METAL)
     room = MemoryBudget(cap=int(0.9 * 0.667 * 17.2 * GB))
-    smaller = smaller_demand(SHAPE, plan, room.cap, METAL, None)
+    smaller = smaller_demand(plan, room.cap, need)
     assert smaller is not None and smaller.context is not None and smaller.context >= 16_384
     assert plan_for(SHAPE, smaller, METAL).bytes <= room.cap < plan.bytes
     error = refusal("maker/model", plan, room, [], smaller)
@@ -39,10 +43,10 @@ def test_the_hint_of_a_refusal_fits_on_a_mac_of_16_gb() -> None:
 def test_fewer_slots_are_proposed_before_a_shorter_context() -> None:
     plan = plan_for(SHAPE, Demand(8192, 8), METAL)
     free = plan_for(SHAPE, Demand(8192, 3), METAL).bytes
-    assert smaller_demand(SHAPE, plan, free, METAL, None) == Demand(8192, 3)
-    assert smaller_demand(SHAPE, plan, free - 1, METAL, None) == Demand(8192, 2)
+    assert smaller_demand(plan, free, need) == Demand(8192, 3)
+    assert smaller_demand(plan, free - 1, need) == Demand(8192, 2)
     absurd = plan_for(SHAPE, Demand(8192, 2**31 - 1), METAL)
-    assert smaller_demand(SHAPE, absurd, free, METAL, None) == Demand(8192, 3)
+    assert smaller_demand(absurd, free, need) == Demand(8192, 3)
 
 
 def test_the_smallest_pinned_model_that_would_help_is_named() -> None:

@@ -24,6 +24,20 @@ from tests.residency.fakes import GB, MB, ONE_FITS, FakeWorker, Floor, error_cod
 Make = Callable[..., Floor]
 
 
+class FakeSpares:
+    """A place for spares that has none."""
+
+    prepared = 0
+    """Number of requests for new spares."""
+
+    def take(self, kind: str) -> None:
+        """Return nothing."""
+
+    def prepare(self, *, when_calm: bool = False) -> None:
+        """Count the call."""
+        self.prepared += 1
+
+
 class TestStart:
     def test_a_request_loads_its_model_and_is_sent_to_its_worker(self, floor: Floor) -> None:
         active = floor.ask("a")
@@ -164,6 +178,22 @@ class TestFailure:
         worker.end()
         floor.loop.settle()
         assert floor.states() == {"b": "loading"}
+
+
+class TestSpares:
+    def test_a_spare_is_prepared_after_each_load_whatever_its_end(self, make_floor: Make) -> None:
+        floor = make_floor(ONE_FITS, backend="")
+        spares = FakeSpares()
+        floor.pool._effects._spares = spares
+        floor.silent_workers = True
+        floor.release(floor.ask("a"))  # a process was requested, and the load had not begun
+        assert len(floor.workers) == 1 and spares.prepared == 1
+        floor.silent_workers = False
+        floor.loaded("a")
+        assert spares.prepared == 2
+        floor.ask("b")
+        floor.worker("b").end()
+        assert spares.prepared == 3
 
 
 class TestRestart:
@@ -411,7 +441,7 @@ class TestEviction:
         wide.loaded("b")
         wide.ask("c")
         floor_worker = wide.worker("c")
-        wide.machine.cap = ONE_FITS  # meanwhile, other programs took memory
+        wide.machine.cap = ONE_FITS  # other programs have taken memory
         floor_worker.end()
         wide.loop.settle()
         assert wide.states() == {"b": "ready"}

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from lmx_daemon.contract.errors import EngineMissingError, LmxError, WorkerError
-from lmx_daemon.residency.spare import AGAIN_SECONDS, Spare
+from lmx_daemon.residency.spare import AGAIN_SECONDS, Spare, Spares
 from tests.residency.waiting import until
 
 
@@ -33,7 +33,7 @@ class Starts:
         self.made: list[Process] = []
         self.error: Exception | None = None
 
-    async def __call__(self, kind: str = "text") -> Any:
+    async def __call__(self) -> Any:
         if self.error is not None:
             raise self.error
         self.made.append(Process())
@@ -42,7 +42,7 @@ class Starts:
 
 async def test_a_spare_that_ends_is_replaced_after_a_pause() -> None:
     starts = Starts()
-    spare = Spare(starts, True, lambda: False)
+    spare = Spare(starts, lambda: False)
     spare.prepare()
     await until(lambda: spare.state == "warm")
     starts.made[0].ended.set_result(WorkerError("killed"))
@@ -56,7 +56,7 @@ async def test_a_spare_that_ends_is_replaced_after_a_pause() -> None:
 async def test_the_start_of_a_spare_is_repeated_after_an_error() -> None:
     starts = Starts()
     starts.error = WorkerError("no process can be started")
-    spare = Spare(starts, True, lambda: False)
+    spare = Spare(starts, lambda: False)
     spare.prepare()
     await asyncio.sleep(0.05)
     starts.error = None
@@ -66,7 +66,7 @@ async def test_the_start_of_a_spare_is_repeated_after_an_error() -> None:
 
 async def test_a_taken_spare_is_not_replaced_when_it_ends() -> None:
     starts = Starts()
-    spare = Spare(starts, True, lambda: False)
+    spare = Spare(starts, lambda: False)
     spare.prepare()
     await until(lambda: spare.state == "warm")
     taken = spare.take()
@@ -82,9 +82,41 @@ async def test_a_taken_spare_is_not_replaced_when_it_ends() -> None:
 async def test_the_start_is_not_repeated_without_an_engine() -> None:
     starts = Starts()
     starts.error = EngineMissingError("MLX is missing")
-    spare = Spare(starts, True, lambda: False)
+    spare = Spare(starts, lambda: False)
     spare.prepare()
     await until(lambda: spare.state == "MLX is missing")
     starts.error = None
     await asyncio.sleep(2 * AGAIN_SECONDS)
     assert not starts.made
+
+
+async def test_each_kind_has_a_spare_of_its_own() -> None:
+    kinds: list[Any] = ["text", "other"]
+    started: list[str] = []
+
+    async def start(kind: str) -> Any:
+        started.append(kind)
+        return Process()
+
+    spares = Spares(kinds, start, lambda: False)
+    spares.prepare()
+    await until(lambda: spares.state == "text: warm, other: warm")
+    first = spares.take(kinds[1])
+    assert first is not None and spares.take(kinds[1]) is None and len(spares.workers) == 1
+    missing: Any = "missing"
+    assert spares.take(missing) is None
+    spares.prepare()
+    await until(lambda: len(spares.workers) == 2)
+    assert started == ["text", "other", "other"]
+    await spares.close(0.1)
+    assert spares.workers == []
+
+
+async def test_without_kinds_the_spare_is_off() -> None:
+    async def start(kind: str) -> Any:
+        raise AssertionError(kind)
+
+    spares = Spares([], start, lambda: False)
+    spares.prepare()
+    assert spares.state == "off" and spares.take("text") is None
+    await spares.close(0.1)

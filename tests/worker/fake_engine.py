@@ -31,6 +31,7 @@ class FakeEngine:
     """An engine thread with an inbox; a string in it is the id of a cancelled request, None is the end."""
 
     info = EngineInfo("fake", {"fake": "1"}, "no device")
+    answer: tuple[str, ...] = ANSWER
 
     def __init__(self, send: SendFrame, counters: HeartbeatCounters) -> None:
         self._send = send
@@ -82,7 +83,7 @@ class FakeEngine:
         if prompt_of(submission) == KEEP:
             self._kept.add(identity)
             return
-        self._send(Events(events=tuple(Delta(id=identity, content=word, tokens=1) for word in ANSWER)))
+        self._send(Events(events=tuple(Delta(id=identity, content=word, tokens=1) for word in self.answer)))
         self._end(identity, Ending(reason="stop"))
 
     def _end(self, identity: str, ending: Ending) -> None:
