@@ -74,6 +74,26 @@ def test_a_full_queue_answers_429_with_retry_after(own_daemon: Daemon) -> None:
         assert answer.json()["error"]["code"] == "queue_full"
 
 
+def test_newcomer_gets_a_place_in_a_queue_that_another_client_has_filled(own_daemon: Daemon) -> None:
+    own_daemon.config = "[server]\nmax_queued = 4\n[engine]\nwarm_spare = false\nmax_running = 1\n"
+    daemon = own_daemon.start()
+    daemon.admin("POST", "/admin/models/load", {"model": TALKER})
+
+    def ask(client: str, tokens: int) -> httpx2.Response:
+        body = {"model": TALKER, "prompt": "x", "max_tokens": tokens}
+        headers = {"user-agent": client}
+        return httpx2.post(f"{daemon.address}/v1/completions", json=body, headers=headers, timeout=60)
+
+    with ThreadPoolExecutor() as threads:
+        flood = [threads.submit(ask, "flood/1", 2000) for _ in range(5)]
+        wait_until(lambda: len(live(daemon)) == 5, 20, "all places are taken")
+        assert ask("flood/1", 2).status_code == 429
+        assert ask("editor/1", 2).status_code == 200
+        answers = [each.result(60) for each in flood]
+    (refused,) = [answer for answer in answers if answer.status_code != 200]
+    assert refused.status_code == 429 and "yielded its place" in refused.json()["error"]["message"]
+
+
 def test_deadline_applies_during_load_queue_and_decode(own_daemon: Daemon) -> None:
     own_daemon.config = "[engine]\nwarm_spare = false\nmax_running = 1\n"
     daemon = own_daemon.start()
