@@ -10,7 +10,7 @@ stall_seconds, corrupt_at with corrupt_times, truncate_to, append (surplus bytes
 Faults in responses: status with status_times, status_on and retry_after, gated, token (the only valid token), etag,
 location, no_commit, cache_redirect.
 Faults in listings: evil_path, oid, size, commit, head (another commit of the same files), xet, info (fields of each
-repository), row (fields of each file), tree (the whole list of files).
+repository), row (fields of each file), tree (the whole list of files). whoami is the user of a token.
 """
 
 import argparse
@@ -248,7 +248,7 @@ class Handler(BaseHTTPRequestHandler):
             if not self.headers.get("Authorization"):
                 return self._json(401, {"error": "Invalid username or password."})
             access = {"accessToken": {"role": "read", "displayName": "tests"}}
-            return self._json(200, {"type": "user", "name": "tester", "auth": access})
+            return self._json(200, faults.get("whoami", {"type": "user", "name": "tester", "auth": access}))
         if path == "/api/models":
             return self._json(200, self.hub.listed(query))
         if match := API.fullmatch(path):

@@ -31,9 +31,10 @@ def add(app: typer.Typer, output: Output) -> None:
 
 
 def _login(output: Output) -> int:
-    from lmx_daemon.contract.errors import AuthenticationError, HubError
+    from lmx_daemon.contract.errors import AuthenticationError
+    from lmx_daemon.contract.text import without_secrets
 
-    endpoint = _hub()
+    endpoint = without_secrets(_hub())
     if sys.stdin.isatty():
         output.note(f"create a token with read access at {endpoint}/settings/tokens")
         token = str(typer.prompt("Token", hide_input=True, err=True)).strip()
@@ -41,24 +42,40 @@ def _login(output: Output) -> int:
         token = sys.stdin.readline().strip()
     if not token.isascii() or not token.isprintable() or " " in token or not token:
         raise AuthenticationError("this is not a token", hint=f"create one at {endpoint}/settings/tokens")
-    import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        name = huggingface_hub.HfApi().whoami(token=token)["name"]
-        huggingface_hub.login(token=token)
-    except (HfHubHTTPError, ValueError) as error:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if status in (401, 403):
-            message, hint = "the Hub does not accept this token", f"create one at {endpoint}/settings/tokens"
-            raise AuthenticationError(message, hint=hint) from None
-        raise HubError(f"{endpoint} answered {status}", hint="try again later") from None
-    except OSError as error:
-        raise HubError(f"cannot reach {endpoint}: {type(error).__name__}", hint="check the network") from None
+    name = _store(endpoint, token)
     output.text(f"logged in as {name}")
     if os.environ.get("HF_TOKEN"):
         output.note("HF_TOKEN is set, and takes precedence over the stored token")
     return ExitCode.OK
+
+
+def _store(endpoint: str, token: str) -> str:
+    """Check the token with the Hub, store it, and return the user's name. Raises AuthenticationError, HubError."""
+    import httpx2
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError
+
+    from lmx_daemon.contract.errors import AuthenticationError, HubError
+
+    try:
+        name = huggingface_hub.HfApi().whoami(token=token)["name"]
+        if not isinstance(name, str):
+            raise TypeError("the user's name is no text")
+        huggingface_hub.login(token=token)
+        return name
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        if status in (401, 403):
+            message, hint = "the Hub does not accept this token", f"create one at {endpoint}/settings/tokens"
+            raise AuthenticationError(message, hint=hint) from None
+        raise HubError(f"{endpoint} answered {status}", hint="try again later") from None
+    except (httpx2.HTTPError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise HubError(
+            f"cannot reach {endpoint}" + (f": {reason}" if reason else ""), hint="check the network"
+        ) from None
+    except (httpx2.InvalidURL, ValueError, LookupError, TypeError, AttributeError):
+        raise HubError(f"{endpoint} does not respond like a Hub", hint="check HF_ENDPOINT") from None
 
 
 def _hub() -> str:

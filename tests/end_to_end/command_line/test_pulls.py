@@ -183,6 +183,21 @@ def test_login_and_logout(daemon: Daemon, hub: StandIn) -> None:
     assert b"hf_good" not in (daemon.home / "logs" / "daemon.log").read_bytes()
 
 
+@pytest.mark.parametrize("user", [[], {}, {"name": 1}, "tester"], ids=str)
+def test_login_at_a_hub_with_a_wrong_answer_is_a_clear_error(daemon: Daemon, hub: StandIn, user: Any) -> None:
+    hub.faults(whoami=user)
+    failed = daemon.lmx("login", stdin="hf_good\n")
+    assert failed.returncode == 1 and "does not respond like a Hub" in failed.stderr
+    assert "Error" not in failed.stderr and "network" not in failed.stderr
+
+
+def test_login_without_a_hub_shows_its_address_without_the_password(daemon: Daemon) -> None:
+    daemon.environment["HF_ENDPOINT"] = "http://user:s3cret@127.0.0.1:9"
+    failed = daemon.lmx("login", stdin="hf_good\n")
+    assert failed.returncode == 1 and "cannot reach http://127.0.0.1:9: " in failed.stderr
+    assert "s3cret" not in failed.stderr and "Error" not in failed.stderr
+
+
 def test_mlx_lm_loads_a_pulled_model(daemon: Daemon, hub: StandIn) -> None:
     build_model("llama", hub.root / TALKER, ends=False)
     assert daemon.lmx("pull", TALKER).returncode == 0
