@@ -1,4 +1,4 @@
-"""Model families whose tool calls mlx-lm parses, as scripted models.
+"""Model families whose tool calls are parsed, as scripted models.
 
 `FAMILIES` has an entry for each parser, and for each form of a parser with several forms. A case is a text in the
 family's format and the expected answer.
@@ -58,7 +58,7 @@ class Family:
     """Output format of a family."""
 
     name: str
-    """Module of mlx_lm.tool_parsers."""
+    """Module of mlx_lm.tool_parsers, or of OWN_FAMILIES."""
     write: Callable[[Sequence[Wanted]], str]
     """Returns the text of calls in the family's format."""
     mark: str = ""
@@ -120,6 +120,14 @@ def _qwen3_coder(calls: Sequence[Wanted]) -> str:
     def one(name: str, given: dict[str, Any]) -> str:
         inner = "".join(f"<parameter={key}>\n{_compact(value)}\n</parameter>\n" for key, value in given.items())
         return f"<tool_call>\n<function={name}>\n{inner}</function>\n</tool_call>"
+
+    return "\n".join(one(*call) for call in calls)
+
+
+def _seed_oss(calls: Sequence[Wanted]) -> str:
+    def one(name: str, given: dict[str, Any]) -> str:
+        inner = "".join(f"<parameter={key}>{_compact(value)}</parameter>\n" for key, value in given.items())
+        return f"<seed:tool_call>\n<function={name}>\n{inner}</function>\n</seed:tool_call>"
 
     return "\n".join(one(*call) for call in calls)
 
@@ -223,6 +231,7 @@ FAMILIES = [
     Family("json_tools", _json_tools, "<tool_call> tool_call.name", CALL_MARKERS, THINK),
     Family("json_tools", _json_tools, "<tool_call> tool_call.name", decoder="metaspace-stripped", form="-pieces"),
     Family("qwen3_coder", _qwen3_coder, "<tool_call>\n<function=", CALL_MARKERS, THINK),
+    Family("seed_oss", _seed_oss, "<seed:tool_call>", ("<seed:tool_call>", "</seed:tool_call>")),
     Family("glm47", _keys_and_values(""), "<arg_key>", CALL_MARKERS, THINK),
     Family("laguna", _keys_and_values(""), "", CALL_MARKERS, settings={"tool_parser_type": "laguna"}),
     Family(

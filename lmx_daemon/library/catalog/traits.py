@@ -20,9 +20,11 @@ PARSERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("kimi_k2", ("<|tool_calls_section_begin|>",)),
     ("minicpm5", ('<function name="', '<param name="')),
     ("mistral", ("[TOOL_CALLS]",)),
+    ("muse_spark", ("<atem:function_calls>",)),
     ("json_tools", ("<tool_call>", "tool_call.name")),
+    ("qwen3_coder", ("<seed:tool_call>",)),
 )
-"""Tool-call parsers of mlx-lm, with the words of the chat template that select each one, in mlx-lm's order."""
+"""Tool-call families, with the words of the chat template that select each one, in mlx-lm's order; own ones last."""
 VISION_KEYS = ("vision_config", "visual", "image_token_id", "image_token_index", "vision_tower", "mm_vision_tower")
 EMBEDDING_FILES = ("modules.json", "config_sentence_transformers.json", "1_Pooling")
 HEADS = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ForImageTextToText")

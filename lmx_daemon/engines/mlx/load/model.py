@@ -16,6 +16,7 @@ from lmx_daemon.contract.worker.messages import Capabilities, TextOptions
 from lmx_daemon.engines.mlx import platform
 from lmx_daemon.engines.mlx.load.failure import load_failure, tokenizer_failure
 from lmx_daemon.engines.mlx.load.model_check import check_model
+from lmx_daemon.engines.mlx.text.tool_calls import adopt_own_family
 
 ReportProgress = Callable[[str, float | None], None]
 UNLIMITED_CONTEXT = 32_768
@@ -104,6 +105,7 @@ def _read_tokenizer(path: Path, ends: Any, trusted: bool) -> Any:
     try:
         tokenizer = load_tokenizer(path, {"trust_remote_code": trusted}, eos_token_ids=ends)
         _adopt_chat_template(tokenizer, path)
+        adopt_own_family(tokenizer)
     except Exception as error:  # foreign files cause any exception in transformers
         raise tokenizer_failure(error, path) from error
     return tokenizer
