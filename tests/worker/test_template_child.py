@@ -1,4 +1,4 @@
-"""The template child with templates of real families, and with hostile ones."""
+"""The template child with templates of the families, and with hostile ones."""
 
 import itertools
 import os
@@ -13,7 +13,7 @@ import pytest
 from lmx_daemon.contract.errors import RequestError, WorkerError
 from lmx_daemon.worker.killable_child import footprint, gone
 from lmx_daemon.worker.template_child import TemplateChild, ended
-from tests.engines.mlx.text.prompts import families
+from tests.engines.mlx.text.prompts import Templates, each_source
 
 MIB = 1024 * 1024
 MESSAGES = [{"role": "user", "content": "Hello & <welcome>"}]
@@ -119,12 +119,13 @@ def test_a_hostile_template_ends_within_its_limit(name: str, child: TemplateChil
     assert child.render("{{ 1 + 1 }}", {}) == "2"
 
 
-def test_real_families_render_a_plain_chat() -> None:
+@each_source
+def test_templates_of_every_family_render_a_plain_chat(templates: Templates) -> None:
     child = TemplateChild(20.0, 256 * 1024 * 1024)
     tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": PARAMETERS}}
     variables = {"messages": MESSAGES, "add_generation_prompt": True, "bos_token": "", "eos_token": ""}
     failed = {}
-    for name, template in families().items():
+    for name, template in templates().items():
         tools = [tool] if name.endswith("tool_use") else None
         try:
             assert "Hello" in child.render(template, variables | {"tools": tools}), name

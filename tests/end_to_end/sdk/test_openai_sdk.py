@@ -10,6 +10,7 @@ import pytest
 from openai import OpenAI
 
 from tests.end_to_end.running import Daemon
+from tests.openai_types import check, check_stream
 
 GUIDE = "lmx/guide"
 OVERFLOW = re.compile(
@@ -198,3 +199,43 @@ def test_the_bytes_on_the_wire_end_with_usage_and_done(daemon: Daemon) -> None:
     events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
     assert events[-1] == "[DONE]"
     assert json.loads(events[-2])["usage"]["completion_tokens"] > 0
+
+
+class TestTypes:
+    """Bytes on the wire against the types of the `openai` package and the schemas in tests/schemas."""
+
+    def post(self, daemon: Daemon, path: str, body: dict[str, object]) -> bytes:
+        answer = httpx2.post(f"{daemon.address}{path}", json=body, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+    @pytest.mark.parametrize("text", ["What is lmx?", "What is the weather in Paris?"])
+    @pytest.mark.parametrize("form", ["tools", "functions", "neither"])
+    def test_chat_answers_are_valid(self, daemon: Daemon, text: str, form: str) -> None:
+        body = {"model": GUIDE, "messages": ask(text), "max_tokens": 40, "logprobs": True, "top_logprobs": 2}
+        body |= {"tools": {"tools": [WEATHER]}, "functions": {"functions": [WEATHER["function"]]}}.get(form, {})
+        check("chat_completion", self.post(daemon, "/v1/chat/completions", body))
+        for usage in (False, True):
+            stream = {"stream": True, "stream_options": {"include_usage": usage}}
+            chunks = check_stream("chat_completion_chunk", self.post(daemon, "/v1/chat/completions", body | stream))
+            assert len(chunks) > 1 and bool(chunks[-1].get("usage")) is usage
+
+    def test_completions_are_valid(self, daemon: Daemon) -> None:
+        body = {"model": "tests/talker", "prompt": "a b c", "max_tokens": 8, "n": 2, "logprobs": 2, "temperature": 1}
+        check("completion", self.post(daemon, "/v1/completions", body))
+        check_stream("completion_chunk", self.post(daemon, "/v1/completions", body | {"stream": True}))
+
+    def test_models_and_errors_are_valid(self, daemon: Daemon) -> None:
+        with httpx2.Client(base_url=daemon.address, timeout=60) as client:
+            assert len(check("model_list", client.get("/v1/models").content)["data"]) == 2
+            check("model", client.get(f"/v1/models/{GUIDE}").content)
+            for answer in (
+                client.get("/v1/models/none"),
+                client.get("/v1/none"),
+                client.post("/v1/chat/completions", json={"model": GUIDE, "messages": ask("x"), "temperature": 9}),
+                client.post("/v1/completions", content=b"{", headers={"content-type": "application/json"}),
+                client.get("/v1/models", headers={"host": "elsewhere.example"}),
+                client.get("/v1/models", headers={"origin": "https://elsewhere.example"}),
+            ):
+                assert answer.status_code >= 400
+                check("error", answer.content)

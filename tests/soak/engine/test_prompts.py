@@ -5,7 +5,7 @@ import random
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.engines.mlx.text.prompts import families
+from tests.engines.mlx.text.prompts import Templates, each_source
 from tests.engines.mlx.text.test_control_tokens import MARKER, WORDS, check_family, check_words
 from tests.engines.mlx.text.tokenizers import KINDS
 
@@ -21,9 +21,10 @@ def test_no_text_adds_a_control_token_to_the_prompt(kind: str, words: str) -> No
     check_words(kind, words.encode("utf-8", "replace").decode())
 
 
-def test_no_mixture_of_markers_adds_a_control_token_to_any_prompt() -> None:
+@each_source
+def test_no_mixture_of_markers_adds_a_control_token_to_any_prompt(templates: Templates) -> None:
     chance = random.Random(7)
-    for name, template in families().items():
+    for name, template in templates().items():
         markers = sorted(set(MARKER.findall(template)))
         pieces = [*markers, *(marker[: len(marker) // 2] for marker in markers), " ", "\n", "a", "<", "|", '"', "\\"]
         for _ in range(ROUNDS):

@@ -1,5 +1,6 @@
-"""Parts of prompt tests: the chat templates of real families, renderers without a process, and a stand-in tokenizer."""
+"""Parts of prompt tests: chat templates of the families, renderers without a process, and a stand-in tokenizer."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,17 +8,35 @@ import pytest
 
 from lmx_daemon.worker.template_program import environment
 
-BESIDE = Path("shared") / "chat-templates"
+WRITTEN = Path(__file__).parents[3] / "templates"
+RECORDED = Path("shared") / "chat-templates"
 PARAMETERS = {"type": "object", "properties": {"b": {"type": "string", "description": "x"}, "a": {"type": "integer"}}}
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
 
 
-def families() -> dict[str, str]:
-    """Return the text of each family's template by name; skip the test where the folder is absent."""
-    folder = next((above / BESIDE for above in Path(__file__).parents[3:] if (above / BESIDE).is_dir()), None)
+def written_templates() -> dict[str, str]:
+    """Return the templates of tests/templates by name. Each has the markers and the structure of one model family."""
+    return templates_in(WRITTEN)
+
+
+def recorded_templates() -> dict[str, str]:
+    """Return the templates of published models by name; skip the test where their folder is absent."""
+    folder = next((above / RECORDED for above in WRITTEN.parents[1:] if (above / RECORDED).is_dir()), None)
     if folder is None:
         pytest.skip("needs the recorded files in ../shared")
-    return {file.stem: file.read_text() for file in sorted(folder.glob("*.jinja"))}
+    return templates_in(folder)
+
+
+def templates_in(folder: Path) -> dict[str, str]:
+    """Return the text of each template of a folder by its file's stem."""
+    found = {file.stem: file.read_text() for file in sorted(folder.glob("*.jinja"))}
+    assert found, f"no templates in {folder}"
+    return found
+
+
+Templates = Callable[[], dict[str, str]]
+each_source = pytest.mark.parametrize("templates", [written_templates, recorded_templates])
+"""Runs a test with the templates of this repository, and with those of published models where they are present."""
 
 
 class Renderer:

@@ -16,7 +16,7 @@ from lmx_daemon.contract.requests import Chat, Message, TextPart, Tokens, Tool, 
 from lmx_daemon.contract.requests import Text as Raw
 from lmx_daemon.engines.mlx.text.control_tokens import SEPARATORS, ControlTokens, control_tokens
 from lmx_daemon.engines.mlx.text.prompt import PromptBuilder
-from tests.engines.mlx.text.prompts import PARAMETERS, Renderer, families
+from tests.engines.mlx.text.prompts import PARAMETERS, Renderer, Templates, each_source
 from tests.engines.mlx.text.tokenizers import ADDED, KINDS, SPECIAL, TEMPLATE, tokenizer_of
 
 RENDERER = Renderer()
@@ -227,6 +227,7 @@ def check_family(template: str, words: str) -> None:
     assert counted(words) == counted("x")
 
 
-def test_no_text_adds_a_marker_of_any_family_to_its_prompt() -> None:
-    for template in families().values():
+@each_source
+def test_no_text_adds_a_marker_of_any_family_to_its_prompt(templates: Templates) -> None:
+    for template in templates().values():
         check_family(template, "a" + "b".join(sorted(set(MARKER.findall(template)))) + "c")

@@ -1,5 +1,6 @@
 """Chat templates are rendered as transformers renders them, for every family, with the switches that each reads."""
 
+import json
 from typing import Any
 
 import pytest
@@ -9,7 +10,16 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from lmx_daemon.contract.requests import Chat, Message, TextPart, Tool, ToolCall
 from lmx_daemon.engines.mlx.text.prompt import PromptBuilder, as_function, as_template_message
 from lmx_daemon.engines.mlx.text.thinking import thinking_variables
-from tests.engines.mlx.text.prompts import PARAMETERS, SPECIAL, Letters, Renderer, families
+from tests.engines.mlx.text.prompts import (
+    PARAMETERS,
+    SPECIAL,
+    Letters,
+    Renderer,
+    Templates,
+    each_source,
+    recorded_templates,
+    written_templates,
+)
 
 TOOL = Tool(name="look_up", description="Look <it> up & 'tell'", parameters=PARAMETERS)
 CALL = ToolCall(id="call12345", name="look_up", arguments='{"b": "ü", "a": 1}')
@@ -65,11 +75,14 @@ def outcome(render: Any) -> str:
         return f"{type(error).__name__}: {error}"
 
 
+@each_source
 @pytest.mark.parametrize("thinking", [None, True, False])
 @pytest.mark.parametrize("name", CONVERSATIONS)
-def test_every_family_renders_as_transformers_renders_it(name: str, thinking: bool | None) -> None:
+def test_every_family_renders_as_transformers_renders_it(
+    name: str, thinking: bool | None, templates: Templates
+) -> None:
     different = {}
-    for family, template in families().items():
+    for family, template in templates().items():
         for tools in ((), (TOOL,)):
             chat = Chat(messages=tuple(CONVERSATIONS[name]), tools=tools, thinking=thinking)
             switch = thinking_variables(template, thinking)
@@ -80,14 +93,31 @@ def test_every_family_renders_as_transformers_renders_it(name: str, thinking: bo
     assert different == {}
 
 
-def test_the_thinking_switch_changes_the_prompt_of_every_family_that_reads_one() -> None:
-    unchanged = set()
-    for family, template in families().items():
+def switched(templates: dict[str, str]) -> set[str]:
+    """Return the families whose prompt differs between thinking and no thinking."""
+    found = set()
+    for family, template in templates.items():
         chats = [Chat(messages=tuple(CONVERSATIONS["one"]), thinking=thinking) for thinking in (True, False)]
         on, off = (outcome(lambda t=template, chat=chat: built(t, chat)) for chat in chats)
-        if on == off:
-            unchanged.add(family)
-    switched = families().keys() - unchanged
+        if on != off:
+            found.add(family)
+    return found
+
+
+def test_thinking_switch_changes_the_prompt_of_exactly_the_families_that_read_one() -> None:
+    assert switched(written_templates()) == {
+        "command-r",
+        "deepseek-v3.1",
+        "glm-4.5",
+        "granite-3.3",
+        "nemotron-nano-2",
+        "qwen3",
+        "seed-oss",
+        "smollm3",
+    }
+
+
+def test_thinking_switch_changes_the_prompt_of_published_models_that_read_one() -> None:
     assert {
         "Apertus-8B-Instruct",
         "Bielik-11B-v3.0-Instruct",
@@ -100,7 +130,27 @@ def test_the_thinking_switch_changes_the_prompt_of_every_family_that_reads_one()
         "deepseek-ai-DeepSeek-V4",
         "google-gemma-4-31B-it-interleaved",
         "ibm-granite-granite-3.3-2B-Instruct",
-    } <= switched
+    } <= switched(recorded_templates())
+
+
+REFUSED = {
+    "gemma-2": {"system", "call", "after a call"},
+    "gemma-3": {"call", "after a call"},
+}
+"""Conversations that a family's template refuses by its own rules."""
+
+
+def test_written_templates_render_every_conversation_that_their_family_allows() -> None:
+    refused: dict[str, set[str]] = {}
+    for family, template in written_templates().items():
+        for name, messages in CONVERSATIONS.items():
+            text = outcome(lambda t=template, m=messages: built(t, Chat(messages=tuple(m), tools=(TOOL,))))
+            if text.startswith("TemplateError: "):
+                refused.setdefault(family, set()).add(name)
+                continue
+            for said in (message.text.strip() for message in messages):
+                assert said in text or json.dumps(said, ensure_ascii=False) in text, (family, name, text)
+    assert refused == REFUSED
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,8 @@
-"""Encoding of events as OpenAI's answers: any text is preserved, and objects match OpenAI's schema."""
+"""Events as OpenAI's answers: any text survives, and every object is valid by the types of the `openai` package."""
 
 import json
-from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +10,8 @@ from hypothesis import strategies as st
 from lmx_daemon.contract.errors import WorkerError
 from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Started, TokenLogprob, ToolCallDelta, Usage
 from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, CompletionEncoder
+from tests.openai_types import check, check_stream
 
-SCHEMA = Path(__file__).parents[4].parent / "shared" / "openai" / "openapi.json"
 LOGPROB = TokenLogprob(
     token="a", id=5, logprob=-0.5, bytes=(97,), top=(TokenLogprob(token="a", id=5, logprob=-0.5, bytes=(97,)),)
 )
@@ -25,6 +23,7 @@ EVENTS: list[Event] = [
     Delta(id="r", tool_call=CALL),
     Finished(id="r", endings=(Ending(reason="tool_calls"),), usage=Usage(prompt_tokens=3, completion_tokens=4)),
 ]
+FINISHED = Finished(id="r", endings=(Ending(reason="stop"),))
 
 
 def chunks(stream: bytes) -> list[Any]:
@@ -107,47 +106,39 @@ def test_parts_of_a_character_share_its_offset_and_are_marked() -> None:
     assert streamed[0]["tokens"] == ["a", "bytes:\\xf0\\x9f"] and streamed[1]["tokens"] == ["bytes:\\x98\\x80", "b"]
 
 
-def with_nulls(schema: Any) -> Any:
-    """Return the schema with OpenAPI's `nullable` as JSON Schema has it."""
-    if isinstance(schema, list):
-        return [with_nulls(entry) for entry in schema]
-    if not isinstance(schema, dict):
-        return schema
-    made = {name: with_nulls(entry) for name, entry in schema.items()}
-    if made.get("nullable") is True:
-        made.pop("nullable")
-        return {"anyOf": [made, {"type": "null"}]}
-    return made
+class TestTypes:
+    """Answers against the types of the `openai` package and the schemas in tests/schemas."""
 
+    @pytest.mark.parametrize("legacy", [False, True])
+    def test_whole_chat_answer_is_valid(self, legacy: bool) -> None:
+        answer = check("chat_completion", ChatEncoder("id", "m", legacy=legacy).whole(EVENTS, 1))
+        assert ("function_call" in answer["choices"][0]["message"]) is legacy
 
-class TestSchema:
-    """Encoded answers against OpenAI's description of its routes."""
+    @pytest.mark.parametrize("legacy", [False, True])
+    @pytest.mark.parametrize("usage", [False, True])
+    def test_every_chunk_of_a_chat_stream_is_valid(self, usage: bool, legacy: bool) -> None:
+        later = Delta(id="r", tool_call=ToolCallDelta(index=0, arguments="1"))
+        events = [*EVENTS[:-1], later, EVENTS[-1]]
+        chunks = check_stream("chat_completion_chunk", ChatEncoder("id", "m", usage, legacy=legacy).stream(events))
+        assert len(chunks) == 5 + usage
 
-    @pytest.fixture(scope="class")
-    def components(self) -> dict[str, Any]:
-        if not SCHEMA.exists():
-            pytest.skip("needs the recorded files in ../shared")
-        found: dict[str, Any] = with_nulls(json.loads(SCHEMA.read_text()))
-        return found
+    def test_stream_without_output_is_valid(self) -> None:
+        (chunk,) = check_stream("chat_completion_chunk", ChatEncoder("id", "m").stream([FINISHED]))
+        assert chunk["choices"][0]["finish_reason"] == "stop"
 
-    def check(self, components: dict[str, Any], name: str, value: Any) -> None:
-        schema = {"$ref": f"#/components/schemas/{name}", "components": components["components"]}
-        jsonschema.Draft202012Validator(schema).validate(value)
+    @pytest.mark.parametrize("reason", ["stop", "length", "tool_calls", "cancelled"])
+    def test_every_reason_of_an_end_has_a_name_of_openai(self, reason: Any) -> None:
+        events = [*EVENTS[:-1], Finished(id="r", endings=(Ending(reason=reason),))]
+        check("chat_completion", ChatEncoder("id", "m").whole(events, 1))
+        check_stream("chat_completion_chunk", ChatEncoder("id", "m").stream(events))
 
-    def test_a_whole_chat_answer(self, components: dict[str, Any]) -> None:
-        answer = json.loads(ChatEncoder("id", "m").whole(EVENTS, 1))
-        self.check(components, "CreateChatCompletionResponse", answer)
-
-    def test_the_old_form_of_a_call(self, components: dict[str, Any]) -> None:
-        encoder = ChatEncoder("id", "m", True, legacy=True)
-        self.check(components, "CreateChatCompletionResponse", json.loads(encoder.whole(EVENTS, 1)))
-        for chunk in chunks(encoder.stream(EVENTS))[:-1]:
-            self.check(components, "CreateChatCompletionStreamResponse", chunk)
-
-    def test_each_chunk(self, components: dict[str, Any]) -> None:
-        for chunk in chunks(ChatEncoder("id", "m", True).stream(EVENTS))[:-1]:
-            self.check(components, "CreateChatCompletionStreamResponse", chunk)
-
-    def test_a_whole_completion(self, components: dict[str, Any]) -> None:
+    @pytest.mark.parametrize("usage", [False, True])
+    def test_completions_are_valid(self, usage: bool) -> None:
         events = [EVENTS[0], EVENTS[2], Finished(id="r", endings=(Ending(reason="length"),))]
-        self.check(components, "CreateCompletionResponse", json.loads(CompletionEncoder("id", "m").whole(events, 1)))
+        check("completion", CompletionEncoder("id", "m").whole(events, 1))
+        assert len(check_stream("completion_chunk", CompletionEncoder("id", "m", usage).stream(events))) == 2 + usage
+
+    def test_stream_that_fails_is_valid_and_ends_with_an_error(self) -> None:
+        encoder = ChatEncoder("id", "m")
+        stream = encoder.stream(EVENTS[:3]) + encoder.failed(WorkerError("it crashed", hint="try again"))
+        assert check_stream("chat_completion_chunk", stream)[-1]["error"]["hint"] == "try again"
