@@ -16,7 +16,7 @@ from lmx_daemon.contract.worker.messages import Capabilities, TextOptions
 from lmx_daemon.engines.mlx import platform
 from lmx_daemon.engines.mlx.load.failure import load_failure, tokenizer_failure
 from lmx_daemon.engines.mlx.load.model_check import check_model
-from lmx_daemon.engines.mlx.text.tool_calls import adopt_own_family
+from lmx_daemon.engines.mlx.load.own_families import adopt_own_family
 
 ReportProgress = Callable[[str, float | None], None]
 UNLIMITED_CONTEXT = 32_768

@@ -1,7 +1,4 @@
-"""Parsing of a tool call's text into name, arguments and id.
-
-The families' grammars are those of mlx-lm, except for OWN_FAMILIES.
-"""
+"""Parsing of a tool call's text into name, arguments and id, by the parser of the model's family."""
 
 import json
 import re
@@ -11,13 +8,10 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.contract.text import valid_text
-from lmx_daemon.engines.mlx.text import seed_oss
 from lmx_daemon.engines.mlx.text.limited_parser import ToolParser
 
 CALL_ID = re.compile(r"(?<![\w-])([\w-]+)\s*\[CALL_ID\]\s*([\w-]+)\s*(?=\[ARGS\])")
 """Header of a call with an id, as Mistral's tokenizers have it from version 11 on."""
-OWN_FAMILIES = (seed_oss,)
-"""Families that mlx-lm has no parser for: modules with the same three names as those of mlx_lm.tool_parsers."""
 
 
 class ParsedCall(msgspec.Struct, frozen=True):
@@ -27,18 +21,6 @@ class ParsedCall(msgspec.Struct, frozen=True):
     arguments: str
     id: str | None = None
     """Id that the model itself wrote."""
-
-
-def adopt_own_family(tokenizer: Any) -> None:
-    """Give mlx-lm's tokenizer wrapper the own family whose marker is in its template, if mlx-lm found no family."""
-    template = tokenizer.chat_template
-    if tokenizer.has_tool_calling or not isinstance(template, str):
-        return
-    for family in OWN_FAMILIES:
-        if family.tool_call_start in template:
-            tokenizer._tool_parser = family.parse_tool_call
-            tokenizer._tool_call_start = family.tool_call_start
-            tokenizer._tool_call_end = family.tool_call_end
 
 
 def read_calls(parser: ToolParser, text: str, tools: list[dict[str, Any]]) -> list[ParsedCall]:

@@ -9,9 +9,9 @@ from mlx_lm.chat_templates.muse_spark import RESPONSE_FORMAT
 from mlx_lm.tool_parsers import muse_spark
 from mlx_lm.utils import load_tokenizer
 
+from lmx_daemon.engines.mlx.load.own_families import OWN_FAMILIES, adopt_own_family
 from lmx_daemon.engines.mlx.text.output_parser import Markers, OutputParser
 from lmx_daemon.engines.mlx.text.prompt import markers_of
-from lmx_daemon.engines.mlx.text.tool_calls import OWN_FAMILIES, adopt_own_family
 from lmx_daemon.library.catalog.traits import traits_of
 from tests.families import FAMILIES, TOOLS, Family
 from tests.scripted import Script
