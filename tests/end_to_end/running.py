@@ -110,6 +110,26 @@ class Daemon:
         return code
 
 
+PROBE = "lmx/guide"
+"""Model that `wait_for_inspection` loads; its end is an incident of its own."""
+
+
+def wait_for_inspection(daemon: Daemon) -> None:
+    """Wait until the supervisor has inspected the workers once more: it unloads a model whose time is over."""
+    daemon.admin("POST", "/admin/models/load", {"model": PROBE, "ttl": 0.05})
+
+    def is_unloaded() -> bool:
+        return all(instance["model"] != PROBE for instance in daemon.admin("GET", "/admin/instances"))
+
+    wait_until(is_unloaded, 30, "the supervisor inspects the workers")
+
+
+def incidents_of(daemon: Daemon) -> list[tuple[str, str]]:
+    """Return kind and model of each incident, those of PROBE left out."""
+    found = daemon.admin("GET", "/admin/status").get("incidents", [])
+    return [(incident["kind"], incident["model"]) for incident in found if incident["model"] != PROBE]
+
+
 def alive(pid: int) -> bool:
     """Return whether the process `pid` runs; a zombie does not."""
     try:

@@ -180,9 +180,11 @@ async def test_logs_are_streamed(client: Client) -> None:
     assert any("serves at" in line.message for line in lines)
     following = client.logs(tail=0)
     waiting = asyncio.ensure_future(anext(following))
-    await asyncio.sleep(0.1)
-    _ = [event async for event in client.generate(ask("logged"))]
-    line = await asyncio.wait_for(waiting, 5)
+    async with asyncio.timeout(10):
+        while not waiting.done():  # lines before the subscription are not sent
+            _ = [event async for event in client.generate(ask("logged"))]
+            await asyncio.wait([waiting], timeout=0.1)
+    line = await waiting
     assert line.request == "logged" or "loaded" in line.message
     await following.aclose()  # type: ignore[attr-defined]
 

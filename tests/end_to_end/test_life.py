@@ -17,7 +17,7 @@ import httpx2
 import psutil
 import pytest
 
-from tests.end_to_end.running import Daemon, alive, short_home, wait_until
+from tests.end_to_end.running import Daemon, alive, incidents_of, short_home, wait_for_inspection, wait_until
 
 TALKER = "tests/talker"
 
@@ -104,9 +104,9 @@ class TestWorkers:
         daemon.process.send_signal(signal.SIGSTOP)
         time.sleep(3.5)
         daemon.process.send_signal(signal.SIGCONT)
-        time.sleep(1.5)  # at least two inspections
+        wait_for_inspection(daemon)
         assert daemon.worker_pids() == workers
-        assert daemon.admin("GET", "/admin/status").get("incidents", []) == []
+        assert incidents_of(daemon) == []
 
     def test_an_unload_ends_the_process(self, own_daemon: Daemon) -> None:
         daemon = own_daemon.start()

@@ -15,7 +15,7 @@ from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.worker.cache_shape import CacheShape
 from lmx_daemon.memory.need import Measured
 from lmx_daemon.residency.measured import Measurements
-from tests.end_to_end.running import Daemon, alive, wait_until
+from tests.end_to_end.running import Daemon, alive, wait_for_inspection, wait_until
 from tests.models import build_model
 
 SHAPE: dict[str, Any] = {
@@ -185,9 +185,10 @@ def test_no_model_is_evicted_for_a_disconnected_client(start_daemon: Callable[..
         body = {"model": "tests/b", "prompt": "hello", "max_tokens": 2}
         httpx2.post(f"{daemon.address}/v1/completions", json=body, timeout=1.5)
     stream.close()
-    time.sleep(2.0)
+    log = daemon.home / "logs" / "daemon.log"
+    wait_until(lambda: "the load was withdrawn" in log.read_text(), 30, "the load is withdrawn")
+    wait_until(lambda: not daemon.admin("GET", "/admin/requests"), 30, "no request is left")
     assert loaded(daemon) == ["a"] and incidents(daemon) == []
-    assert "the load was withdrawn" in (daemon.home / "logs" / "daemon.log").read_text()
 
 
 def test_refused_prompts_and_models_do_not_affect_a_stream(
@@ -259,7 +260,7 @@ def test_keep_alive_and_slots(start_daemon: Callable[..., Daemon]) -> None:
     assert incidents(daemon) == [("expired", "a")]
     load(daemon, "b")
     assert ask(daemon, "b", keep_alive=0).status_code == 200
-    time.sleep(1.5)
+    wait_for_inspection(daemon)
     assert loaded(daemon) == ["b"]  # a model that was loaded by command is kept
     again = load(daemon, "b", slots=3)
     assert again["code"] == "conflict" and "lmx unload" in again["hint"]

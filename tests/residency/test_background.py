@@ -34,8 +34,9 @@ async def test_cancelled_tasks_are_silent() -> None:
     background.run(asyncio.sleep(60))
     background.every(60, "sleep", lambda: None)
     await asyncio.sleep(0)
+    tasks = list(background._tasks)
     background.cancel()
-    await asyncio.sleep(0.01)
+    await asyncio.gather(*tasks, return_exceptions=True)
     assert reported == [] and background.problem() is None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.end_to_end.running import Daemon, wait_until
+from tests.end_to_end.running import Daemon, incidents_of, wait_for_inspection, wait_until
 from tests.soak.conftest import SECOND, TALKER
 from tests.soak.streams import Stream
 
@@ -42,7 +42,7 @@ def test_streams_and_chats_survive_jumps_of_the_clock(own_daemon: Daemon, tmp_pa
         temporary.write_text(str(seconds))
         temporary.replace(shift)
         size = stream.size
-        time.sleep(2.5)  # enough for an inspection of the supervisor and for the background tasks
+        wait_for_inspection(daemon)
         answer = httpx2.post(f"{daemon.address}/v1/chat/completions", json=body, timeout=10)
         assert answer.status_code == 200
         assert abs(answer.json()["created"] - time.time() - seconds) < 60, "the daemon's clock has jumped"
@@ -50,5 +50,5 @@ def test_streams_and_chats_survive_jumps_of_the_clock(own_daemon: Daemon, tmp_pa
         assert daemon.get("/health") == (200, {"ok": True})
         assert daemon.lmx("ps").returncode == daemon.lmx("status").returncode == 0
     assert daemon.worker_pids() == workers
-    assert daemon.admin("GET", "/admin/status").get("incidents", []) == []
+    assert incidents_of(daemon) == []
     assert " ERROR " not in (daemon.home / "logs" / "daemon.log").read_text()

@@ -181,7 +181,9 @@ class TestKilledDaemons:
         wait_until(running(streams), 60, "eight streams run")
         assert daemon.process is not None
         daemon.process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
+        wait_until(lambda: daemon.admin("GET", "/admin/status").get("draining"), 10, "the daemon drains")
+        sizes = [stream.size for stream in streams]
+        wait_until(lambda: all(s.size > size for s, size in zip(streams, sizes, strict=True)), 10, "all go on")
         assert [stream.outcome for stream in streams] == ["running"] * 8
         daemon.process.send_signal(signal.SIGTERM)
         assert daemon.process.wait(8) == 0

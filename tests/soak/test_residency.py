@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -117,10 +116,14 @@ def test_clients_that_disconnect_while_waiting_for_memory_evict_nothing(
         for seconds in [0.02] * 20 + [0.5] * 4:
             with pytest.raises(httpx2.TimeoutException):
                 ask(daemon, "b", seconds=seconds)
-        wait_until(lambda: ready(daemon) == ["local/a"], 10, "the loads are withdrawn")
-    time.sleep(3)
+        wait_until(lambda: instances(daemon) == ["local/a"], 10, "the loads are withdrawn")
+    wait_until(lambda: not daemon.admin("GET", "/admin/requests"), 10, "no request is left that could load a model")
     assert daemon.worker_pids() == workers and ready(daemon) == ["local/a"]
     assert ask(daemon, "b") == 200 and ask(daemon, "a") == 200
+
+
+def instances(daemon: Daemon) -> list[str]:
+    return [instance["model"] for instance in daemon.admin("GET", "/admin/instances")]
 
 
 def ready(daemon: Daemon) -> list[str]:

@@ -87,6 +87,13 @@ async def until_state(pulls: PullQueue, identity: str, state: str) -> None:
             await asyncio.sleep(0.01)
 
 
+async def held_up(pulls: PullQueue, writes: int) -> None:
+    """Wait until `writes` writes of records wait behind `slow_disk`."""
+    async with asyncio.timeout(20):
+        while pulls._records._writer._work_queue.qsize() < writes:
+            await asyncio.sleep(0)
+
+
 @contextmanager
 def slow_disk(pulls: PullQueue) -> Iterator[None]:
     """Hold up the writes of records until the end of the block."""

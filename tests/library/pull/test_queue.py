@@ -16,6 +16,7 @@ from tests.library.conftest import REPO, StandIn
 from tests.library.pull.pulling import (
     WHOLE,
     folder_of,
+    held_up,
     partials,
     pull,
     pull_process,
@@ -81,7 +82,7 @@ class TestQueue:
         await until(slow_pulls, job.id, 500_000)
         assert partials(environ)
         assert (await slow_pulls.cancel(job.id)).state == "cancelled"
-        await asyncio.sleep(0.1)
+        assert not slow_pulls._runner.running, "no task is left that could write again"
         assert not folder_of(environ).exists()
         assert not list((tmp_path / "records").glob("*.json"))
         with pytest.raises(ConflictError):
@@ -175,7 +176,7 @@ class TestRaces:
         with slow_disk(pulls):
             first = asyncio.create_task(pulls.start(PullRequest(repo=REPO, paused=True)))
             second = asyncio.create_task(pulls.start(PullRequest(repo=REPO, paused=True)))
-            await asyncio.sleep(0.05)
+            await held_up(pulls, 1)
             assert not first.done() and not second.done(), "nothing is acknowledged that a kill would lose"
         assert (await first).id == (await second).id
         assert len(list((tmp_path / "records").glob("*.json"))) == 1
@@ -189,7 +190,7 @@ class TestRaces:
         with slow_disk(slow_pulls):  # its cancelling is written, and its files are deleted, while the retry comes
             cancelling = asyncio.create_task(slow_pulls.cancel(job.id))
             retrying = asyncio.create_task(slow_pulls.retry(job.id))
-            await asyncio.sleep(0.2)
+            await held_up(slow_pulls, 2)
         await asyncio.gather(cancelling, retrying)
         assert [file.stem for file in (tmp_path / "records").glob("*.json")] == [job.id], "it was acknowledged"
         hub.faults()
@@ -203,7 +204,7 @@ class TestRaces:
             moving = asyncio.create_task(pulls.move(third.id, 0))
             await asyncio.sleep(0)
             pausing = asyncio.create_task(pulls.pause(second.id))
-            await asyncio.sleep(0.05)
+            await held_up(pulls, 2)
         await asyncio.gather(moving, pausing)
         assert pulls.get(second.id).state == "paused"
         again = PullRecords(tmp_path / "records")
@@ -216,7 +217,7 @@ class TestRaces:
             clearing = asyncio.create_task(pulls.clear())
             await asyncio.sleep(0)
             retrying = asyncio.create_task(pulls.retry(done[2].id))
-            await asyncio.sleep(0.05)
+            await held_up(pulls, 2)
         await asyncio.gather(clearing, retrying)
         assert [record.id for record in PullRecords(tmp_path / "records")] == [done[2].id]
 
