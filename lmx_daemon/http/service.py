@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 
 from lmx_daemon.contract.admin.snapshot import Health
 from lmx_daemon.contract.errors import error_from
-from lmx_daemon.contract.events import Counted, Failed
+from lmx_daemon.contract.events import Counted, Event, Failed
 from lmx_daemon.contract.models import Instance, Model
 from lmx_daemon.contract.requests import Count, Generate, Request
 from lmx_daemon.http.context import AnyRequest, context_of
@@ -21,7 +21,7 @@ from lmx_daemon.residency.pool import Pool
 
 B = TypeVar("B")
 R = TypeVar("R")
-A = TypeVar("A", Generate, Count)
+A = TypeVar("A", bound=Generate | Count)
 LOAD_STATES = {"ready": "loaded", "starting": "loading", "loading": "loading"}
 
 
@@ -57,19 +57,32 @@ class ModelService:
         generate = self._with_unique_id(generate)
         return await serve(request, self._pool, generate, encoder(generate.id), stream, finish)
 
-    async def count(self, request: AnyRequest, count: Count) -> int:
-        """Return the number of tokens of a prompt, template and tools included. Raise the error of the model."""
+    async def complete(self, request: AnyRequest, asked: Request) -> list[Event]:
+        """Return all events of a request that succeeds. Raise the error of one that fails."""
         context_of(request).principal.require("generate")
-        await self._catalog.seek(count.model)
-        active = self._pool.submit(self._with_unique_id(count))
+        await self._catalog.seek(asked.model)
+        active = self._pool.submit(self._with_unique_id(asked))
         try:
-            last = (await unless_disconnected(request, all_events(active)))[-1]
+            events = await unless_disconnected(request, all_events(active))
         finally:
             self._pool.release(active)
-        if isinstance(last, Failed):
+        if isinstance(last := events[-1], Failed):
             raise error_from(last.error)
+        return events
+
+    async def count(self, request: AnyRequest, count: Count) -> int:
+        """Return the number of tokens of a prompt, template and tools included. Raise the error of the model."""
+        last = (await self.complete(request, count))[-1]
         assert isinstance(last, Counted)
         return last.tokens
+
+    def cancel(self, request: AnyRequest, identity: str) -> bool:
+        """Cancel a request of the same tenant. Return whether there was one."""
+        tenant = context_of(request).principal.tenant
+        found = any(row.id == identity and row.tenant == tenant for row in self._pool.requests.rows())
+        if found:
+            self._pool.requests.cancel(identity)
+        return found
 
     async def events(
         self, request: AnyRequest, asked: Request, encoder: Callable[[str], AnswerEncoder]

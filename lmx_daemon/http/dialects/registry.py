@@ -6,8 +6,9 @@ from lmx_daemon.http.dialects.lmstudio.dialect import LmStudio
 from lmx_daemon.http.dialects.native.dialect import Native
 from lmx_daemon.http.dialects.ollama.dialect import Ollama
 from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
+from lmx_daemon.http.dialects.openai_responses.dialect import OpenAIResponses
 
 
 def public_dialects() -> Dialects:
     """Return the dialects of the public app."""
-    return Dialects([OpenAIChat(), Anthropic(), LmStudio(), Ollama(), Native()])
+    return Dialects([OpenAIChat(), OpenAIResponses(), Anthropic(), LmStudio(), Ollama(), Native()])

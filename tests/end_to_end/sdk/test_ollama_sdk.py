@@ -47,8 +47,9 @@ def managed(hub_process: StandIn, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture
-def client(managed: Daemon) -> ollama.Client:
-    return ollama.Client(host=managed.address)
+def client(managed: Daemon) -> Iterator[ollama.Client]:
+    with ollama.Client(host=managed.address) as client:
+        yield client
 
 
 def ask(text: str) -> list[dict[str, str]]:
