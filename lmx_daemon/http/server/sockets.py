@@ -7,10 +7,11 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lmx_daemon.client.spawn import already_running
@@ -29,6 +30,7 @@ HEAD_SECONDS = 10.0
 BODY_SECONDS = 60.0
 TURNED_AWAY_SECONDS = 1.0
 """Time in which a refused client can read the answer before its connection is cut."""
+UPGRADING = (b"upgrade", b"http2-settings")
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 FULL_BODY = (
     b'{"error":{"message":"the daemon has too many open connections","type":"server_error","param":null,'
@@ -142,9 +144,33 @@ class LimitedProtocol(HttpToolsProtocol):
         self._unparsed += len(data)
         if self._in_head and self._timer is None and (self.cycle is None or self.cycle.response_complete):
             self._wait_for(HEAD_SECONDS)
-        super().data_received(data)
+        try:
+            self._unset_keepalive_if_required()
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
         if self._unparsed > MAX_HEAD_BYTES:
             self._refuse()
+
+    def _parse(self, data: bytes) -> None:
+        """Parse `data`. A request that asks for another protocol is parsed again without that wish: its body follows.
+
+        Java's HTTP client asks for h2c with every request.
+        """
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._refused:
+                return
+            method, version = self.parser.get_method(), self.parser.get_http_version()
+            if method == b"CONNECT":
+                self.send_400_response("CONNECT is not supported.")
+                return
+            head = without_upgrade(f"{method.decode()} {self.url.decode('latin-1')} HTTP/{version}", self.headers)
+            self._head_bytes = 0
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            self.parser.feed_data(head + data[upgrade.args[0] :])
 
     def on_url(self, url: bytes) -> None:
         self._head_bytes += len(url)
@@ -161,6 +187,8 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._refused or self._head_bytes > MAX_HEAD_BYTES:
             self._refuse()
             return
+        if self.parser.should_upgrade():  # see _parse
+            return
         if self.cycle is not None and not self.cycle.response_complete:
             # uvicorn would put it in line, and no longer notice that the client of the one under way leaves.
             self.cycle.keep_alive = False
@@ -176,7 +204,7 @@ class LimitedProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._refused:
+        if self._refused or self.parser.should_upgrade():
             return
         self._in_head, self._head_bytes, self._unparsed = True, 0, 0
         self._wait_for(None)
@@ -223,6 +251,17 @@ class LimitedProtocol(HttpToolsProtocol):
             self._timer = None
         if seconds is not None:
             self._timer = self.loop.call_later(seconds, self.transport.abort)
+
+
+def without_upgrade(request_line: str, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Return the head of a request without its wish for another protocol."""
+    lines = [request_line.encode("latin-1")]
+    for name, value in headers:
+        if name == b"connection":
+            value = b", ".join(each for each in value.split(b",") if each.strip().lower() not in UPGRADING)
+        if name not in UPGRADING:
+            lines.append(b"%s: %s" % (name, value))
+    return b"\r\n".join([*lines, b"", b""])
 
 
 def protocol_for(stall_seconds: Callable[[], float], limit: ConnectionLimit) -> type[LimitedProtocol]:
