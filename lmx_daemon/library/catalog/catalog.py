@@ -5,11 +5,9 @@ file, so that a start with hundreds of models is fast.
 """
 
 import asyncio
-import difflib
 import math
-import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.models import GUIDE, Model
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.library.catalog.entry import completed, describe_folder, key_of, stamp_of
+from lmx_daemon.library.catalog.model_names import matching_model
 from lmx_daemon.library.catalog.roots import BUILT_IN, ModelFolder, ModelRoot, model_folders
 from lmx_daemon.library.catalog.scanner import HUNG_SECONDS, Scan, Scanner, wait_for
 from lmx_daemon.library.disk.layout import hub_cache
@@ -27,13 +26,6 @@ from lmx_daemon.storage.state import msgpack_of, read_state, write_state
 
 SCAN_SHARE = 0.02
 """Share of a core that repeated scans take at most while a screen reads the listing."""
-NEAREST = 5
-"""Number of similar names that the error of an unknown model lists."""
-SIMILAR = 0.5
-"""Ratio of difflib from which a name counts as similar."""
-MAX_COMPARED = 500
-"""Number of ids that are compared with an unknown name."""
-REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 MAX_SAVED_BYTES = 64 * 1024 * 1024
 FRESH_SECONDS = 1.0
 """Age up to which a listing is used without a new scan."""
@@ -98,11 +90,7 @@ class Catalog:
 
         Raises ModelNotFoundError.
         """
-        models = self.known()
-        close = [model for model in models if model.id == name] or _close(models, name)
-        if len(close) == 1:
-            return close[0]
-        raise ambiguous(name, close) if close else not_found(name, models)
+        return matching_model(name, self.known())
 
     def refresh_due(self) -> bool:
         """Return whether the listing is being read and old enough, by what a scan costs, to be refreshed unasked.
@@ -229,34 +217,3 @@ class Catalog:
             write_state(self._file, msgspec.msgpack.encode(SavedCatalog(version=VERSION, described=self._known)))
         except OSError:  # the file only saves time
             return
-
-
-def not_found(name: str, models: Iterable[Model]) -> ModelNotFoundError:
-    """Return the error for an unknown name. It lists only similar names, since there may be hundreds of models."""
-    nearest = nearest_names(name, [model.id for model in models])
-    listed = f"; similar names: {', '.join(nearest)}" if nearest else ""
-    return ModelNotFoundError(
-        f"there is no model {name[:200]!r} here{listed}",
-        param="model",
-        hint=f"download it with: lmx pull {name}"
-        if REPOSITORY.fullmatch(name)
-        else "`lmx ls` lists the installed models",
-    )
-
-
-def ambiguous(name: str, close: Iterable[Model]) -> ModelNotFoundError:
-    """Return the error for a name without an owner that matches several models."""
-    listed = ", ".join(sorted(model.id for model in close)[:NEAREST])
-    return ModelNotFoundError(f"several models are named {name!r}: {listed}", param="model", hint="add the owner")
-
-
-def nearest_names(name: str, known: Sequence[str]) -> list[str]:
-    """Return at most NEAREST similar ids, the most similar first. Owners are compared if `name` has one."""
-    whole = "/" in name
-    texts = {text if whole else text.rpartition("/")[2]: id for id in known[:MAX_COMPARED] if (text := id.lower())}
-    return [texts[text] for text in difflib.get_close_matches(name.lower()[:100], texts, NEAREST, SIMILAR)]
-
-
-def _close(models: list[Model], name: str) -> list[Model]:
-    wanted = name.lower()
-    return [m for m in models if wanted in (m.id.lower(), m.id.lower().rpartition("/")[2])]

@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO, Any
 
 import httpx2
@@ -18,6 +17,7 @@ from lmx_daemon.contract.errors import AuthenticationError, CancelledError, HubE
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.library.hub.addresses import origin
 from lmx_daemon.library.hub.retry import MAX_FAILURES, RETRIED, RetryableError, backoff, retry_after
+from lmx_daemon.library.pull.partial_file import PartialFile, open_partial
 from lmx_daemon.library.pull.progress import PullProgress
 from lmx_daemon.library.pull.repository_writer import RepositoryWriter
 from lmx_daemon.library.pull.throttle import Throttle
@@ -84,7 +84,7 @@ class Fetcher:
         """
         partial = self._writer.paths.partial(file)
         for last in (False, True):
-            with _open_partial(partial) as output:
+            with open_partial(partial) as output:
                 digest = self._complete(url, file, output)
             if digest == file.blob:
                 return self._writer.admit(file)
@@ -99,7 +99,7 @@ class Fetcher:
 
     def _complete(self, url: str, file: ManifestFile, output: IO[bytes]) -> str:
         """Fetch until the file has its length, and return its hash."""
-        partial = _PartialFile(output, file, self._rehash(output, file))
+        partial = PartialFile(output, file, self._rehash(output, file))
         failures, moved = 0, time.monotonic()
         while partial.position < file.size:
             before = partial.position
@@ -133,7 +133,7 @@ class Fetcher:
             self._progress.resumed(kept)
         return digest
 
-    def _attempt(self, url: str, partial: "_PartialFile") -> None:
+    def _attempt(self, url: str, partial: PartialFile) -> None:
         start = partial.position
         headers = {"Range": f"bytes={start}-"} if start else {}
         try:
@@ -178,7 +178,7 @@ class Fetcher:
             self._streams.discard(response.extensions.get("network_stream"))
         response.close()
 
-    def _check_status(self, response: httpx2.Response, partial: "_PartialFile", start: int) -> None:
+    def _check_status(self, response: httpx2.Response, partial: PartialFile, start: int) -> None:
         status, file = response.status_code, partial.file
         shifted = status == 206 and not response.headers.get("content-range", "").startswith(f"bytes {start}-")
         if (
@@ -215,7 +215,7 @@ class Fetcher:
                 raise RetryableError(reason)
             raise IntegrityError(f"{file.path} is not the file that the Hub listed: {reason}", hint="pull again later")
 
-    def _receive(self, response: httpx2.Response, partial: "_PartialFile") -> None:
+    def _receive(self, response: httpx2.Response, partial: PartialFile) -> None:
         for chunk in response.iter_raw():
             self._raise_if_stopped()
             taken = partial.write(chunk)
@@ -234,43 +234,3 @@ class Fetcher:
     def _raise_if_stopped(self) -> None:
         if self._stop.is_set():
             raise CancelledError("the pull was stopped")
-
-
-class _PartialFile:
-    """A partial file, with the hash of its bytes."""
-
-    def __init__(self, output: IO[bytes], file: ManifestFile, digest: Hash) -> None:
-        self.file = file
-        self.digest = digest
-        self.position = output.tell()
-        self.was_refused = False
-        self.short_responses = 0
-        self.home = ("", "")
-        self._output = output
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the file has its length."""
-        return self.position >= self.file.size
-
-    def write(self, chunk: bytes) -> int:
-        """Write those bytes of `chunk` that belong to the file, and return their number. A server may send more."""
-        chunk = chunk[: self.file.size - self.position]
-        view = memoryview(chunk)
-        while view:
-            view = view[self._output.write(view) :]
-        self.digest.update(chunk)
-        self.position += len(chunk)
-        return len(chunk)
-
-    def restart(self) -> None:
-        """Discard the bytes, and start from the beginning."""
-        self._output.seek(0)
-        self._output.truncate()
-        self.digest = hash_for(self.file)
-        self.position = 0
-
-
-def _open_partial(partial: Path) -> IO[bytes]:
-    """Open a partial file for reading and writing, at its beginning. A link is not followed."""
-    return open(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644), "r+b", buffering=0)
