@@ -3,28 +3,22 @@
 import asyncio
 import errno
 import math
-import os
 import shutil
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from lmx_daemon.contract.admin.library import (
     Details,
-    ImportRequest,
     Revision,
     TrashRow,
     TrustRequest,
     TrustRow,
-    VerifyRequest,
-    VerifyState,
-    VerifyUpdate,
 )
-from lmx_daemon.contract.errors import CancelledError, ConflictError, DiskError, LmxError
+from lmx_daemon.contract.errors import CancelledError, ConflictError, DiskError
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.text import encodable, valid_text
-from lmx_daemon.contract.units import size
 from lmx_daemon.library.catalog.describe import template
 from lmx_daemon.library.catalog.fit import MachineCapacity
 from lmx_daemon.library.catalog.model_registry import ModelRegistry
@@ -32,6 +26,7 @@ from lmx_daemon.library.disk import imports
 from lmx_daemon.library.disk.cached_repository import read_repository
 from lmx_daemon.library.disk.disk_errors import disk_error
 from lmx_daemon.library.disk.layout import RepositoryPaths, repository_folder
+from lmx_daemon.library.disk.model_imports import ModelImports
 from lmx_daemon.library.disk.repository_lock import locked_now
 from lmx_daemon.library.disk.space import DiskSpace
 from lmx_daemon.library.disk.trash import Trash
@@ -76,6 +71,7 @@ class Library:
         self.trash = Trash(self.registry.cache, self.registry.imported, lambda: settings().trash_seconds)
         self.pulls = PullQueue(settings, environ, home.pulls, self._free)
         self.verifier = Verifier(self.registry, self.pulls)
+        self.imports = ModelImports(self.registry, self.verifier, settings)
         self.responses = ResponseCache(self.registry.root / "hub")
         self.space = DiskSpace(self.registry, self.trash, self.pulls, in_use)
         self.updates = Updates(self.registry, self.pulls, self.registry.root / "updates.json", self.space.retire)
@@ -215,67 +211,6 @@ class Library:
             raise disk_error(error) from error
         self.registry.catalog.refresh()
         return row
-
-    async def import_model(self, request: ImportRequest) -> AsyncGenerator[VerifyUpdate]:
-        """Import a model and record its hashes; the last update holds the result.
-
-        A model that cannot be recorded is removed again. Raises RequestError, ConflictError.
-        """
-        files, identity, folder, total = await asyncio.to_thread(self._plan_import, request)
-        done = [0]
-
-        def count(size: int) -> None:
-            done[0] += size
-
-        state: VerifyState = "copying" if request.copy else "linking"
-        yield VerifyUpdate(id=identity, state=state, total=total)
-        work = asyncio.create_task(asyncio.to_thread(imports.import_files, files, folder, request.copy, count))
-        while not work.done():
-            await asyncio.wait([work], timeout=0.2)
-            yield VerifyUpdate(id=identity, state=state, done=done[0], total=total)
-        try:
-            await work
-        except OSError as error:
-            yield VerifyUpdate(id=identity, state="failed", error=disk_error(error).body())
-            return
-        await self.registry.catalog.rescan(urgent=True)
-        recorded = False
-        try:
-            async for update in self.verifier.verify(VerifyRequest(id=identity, accept=True)):
-                recorded |= update.state in ("recorded", "changed")
-                if update.state != "failed":
-                    yield update
-        finally:
-            if not recorded:
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-                await self.registry.catalog.rescan(urgent=True)
-        if not recorded:
-            yield update
-
-    def _plan_import(self, request: ImportRequest) -> tuple[dict[str, Path], str, Path, int]:
-        """Return the files to import, the model's id, its new folder, and the number of bytes to copy. Blocking.
-
-        Raises RequestError, UntrustedModelError, ConflictError, or LmxError when the disk has no room for a copy.
-        """
-        files = imports.plan(Path(os.path.expanduser(request.path)))
-        identity, folder = imports.destination(request, self.registry.imported)
-        if any(model.id == identity for model in self.registry.catalog.known()):
-            raise ConflictError(f"another model is named {identity}", hint="give another id: --as owner/name")
-        total = sum(file.stat().st_size for file in files.values()) if request.copy else 0
-        self._check_room(total, folder)
-        return files, identity, folder, total
-
-    def _check_room(self, wanted: int, folder: Path) -> None:
-        """Raise LmxError when `wanted` bytes do not fit on the disk of a new folder."""
-        existing = folder
-        while not existing.exists():
-            existing = existing.parent
-        free = shutil.disk_usage(existing).free
-        if wanted and wanted + self._settings().reserve_bytes > free:
-            raise LmxError(
-                f"the copy needs {size(wanted)}, and {size(free)} are free",
-                hint="free some space, or link to the files where they are: --link",
-            )
 
     def _free(self, folder: Path) -> int:
         """Return the bytes that pulls may use on a disk, after deleting old entries of the trash if space is short."""

@@ -48,7 +48,7 @@ async def verify(request: AnyRequest, library: NamedDependency[Library]) -> Stre
 
 @post("/admin/library/import", status_code=200)
 async def bring(request: AnyRequest, library: NamedDependency[Library]) -> Stream:
-    return await lines_of(library.import_model(await body_of(request, ImportRequest)))
+    return await lines_of(library.imports.add(await body_of(request, ImportRequest)))
 
 
 @post("/admin/library/update", status_code=200)

@@ -23,14 +23,14 @@ def ids(library: Library) -> list[str]:
 
 async def bring(library: Library, path: Path, identity: str | None = None, copy: bool = False) -> VerifyUpdate:
     request = ImportRequest(path=str(path), id=identity, copy=copy)
-    return [update async for update in library.import_model(request)][-1]
+    return [update async for update in library.imports.add(request)][-1]
 
 
 class TestImporting:
     async def test_import_links_by_default_and_records_hashes(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "else" / "where")
         library = library_of(tmp_path)
-        updates = [update async for update in library.import_model(ImportRequest(path=str(folder)))]
+        updates = [update async for update in library.imports.add(ImportRequest(path=str(folder)))]
         last = updates[-1]
         assert updates[0].state == "linking"
         assert (last.state, last.id, last.files) == ("recorded", "else/where", 5)
@@ -65,7 +65,7 @@ class TestImporting:
     async def test_copy_works_without_the_original(self, tmp_path: Path) -> None:
         folder = make_folder(tmp_path / "else" / "where")
         library = library_of(tmp_path)
-        updates = [u async for u in library.import_model(ImportRequest(path=str(folder), id="me/mine", copy=True))]
+        updates = [u async for u in library.imports.add(ImportRequest(path=str(folder), id="me/mine", copy=True))]
         assert (updates[0].state, updates[-1].state) == ("copying", "recorded")
         shutil.rmtree(folder)
         assert library.registry.clear(library.registry.catalog.locate("me/mine")) is False

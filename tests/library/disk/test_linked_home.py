@@ -16,7 +16,7 @@ from tests.library.repositories import library_of, make_cached, make_folder
 
 
 async def bring(library: Library, path: Path) -> None:
-    async for _ in library.import_model(ImportRequest(path=str(path), id="maker/one")):
+    async for _ in library.imports.add(ImportRequest(path=str(path), id="maker/one")):
         pass
 
 

@@ -74,7 +74,7 @@ class TestPruning:
         old = make_cached(cache, "maker/one", OLD, side=50)
         make_cached(cache, "maker/one", NEW, side=60)
         library = library_of(tmp_path)
-        async for update in library.import_model(ImportRequest(path=str(old), id="me/mine")):
+        async for update in library.imports.add(ImportRequest(path=str(old), id="me/mine")):
             last = update
         assert last.state == "recorded"
         prune(library, cache)

@@ -98,7 +98,7 @@ class TestFileNames:
         folder = make_folder(tmp_path / "else" / "where")
         (folder / f"{LATIN}.txt").write_text("x")
         library = library_of(tmp_path)
-        found = await last_of(library.import_model(ImportRequest(path=str(folder), id="me/mine", copy=True)))
+        found = await last_of(library.imports.add(ImportRequest(path=str(folder), id="me/mine", copy=True)))
         assert found.state == "recorded"
         assert (await last_of(library.verifier.verify(VerifyRequest(id="me/mine")))).state == "sound"
         everything(library)

@@ -115,7 +115,7 @@ class TestRemoving:
 
         words = shlex.split(second.partition("lmx import ")[2])
         request = ImportRequest(path=words[0], copy=words[1] == "--copy", id=words[3])
-        assert [update async for update in library.import_model(request)][-1].state == "recorded"
+        assert [update async for update in library.imports.add(request)][-1].state == "recorded"
         copied = Path(library.registry.catalog.locate("maker/one-restored").path)
         assert (copied / "model.safetensors").read_bytes() == removed and newer.exists()
 
@@ -128,7 +128,7 @@ class TestRemoving:
         library, request = library_of(tmp_path), ImportRequest(path=str(make_folder(tmp_path / "else" / "where")))
         for _ in range(2):
             library.registry.catalog.refresh()
-            assert [update async for update in library.import_model(request)][-1].state == "recorded"
+            assert [update async for update in library.imports.add(request)][-1].state == "recorded"
             key = library.remove("else/where").key
         (other,) = [row.key for row in library.trash.rows() if row.key != key]
         library.undo(key)
