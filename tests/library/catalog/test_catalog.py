@@ -27,8 +27,9 @@ from safetensors.numpy import save_file
 
 from lmx_daemon.contract.errors import ModelNotFoundError
 from lmx_daemon.contract.models import Model
-from lmx_daemon.library.catalog.catalog import NEAREST, Catalog
+from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.catalog.describe import describe
+from lmx_daemon.library.catalog.model_names import NEAREST
 from lmx_daemon.library.catalog.parameter_count import count_parameters
 from lmx_daemon.library.catalog.roots import ModelRoot, lmstudio_folders
 from lmx_daemon.library.catalog.traits import traits_of
