@@ -11,7 +11,6 @@ from types import FunctionType
 from typing import Any
 
 import regex  # type: ignore[import-untyped]  # a dependency of mlx-lm
-from mlx_lm.tool_parsers import function_gemma, gemma4
 
 PARSE_SECONDS = 0.1
 """Limit on one run of a parser's patterns."""
@@ -59,6 +58,8 @@ class LimitedParser:
 
 def limited(parser: ToolParser) -> ToolParser:
     """Return a parser of mlx-lm with a time limit."""
+    from mlx_lm.tool_parsers import function_gemma, gemma4  # only after the engine has imported MLX
+
     if parser is function_gemma.parse_tool_call:
         return partial(_function_gemma, LimitedParser(gemma4.parse_tool_call), LimitedParser(parser))
     if parser is gemma4.parse_tool_call:
