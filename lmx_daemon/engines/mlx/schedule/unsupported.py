@@ -17,7 +17,5 @@ def check(generate: Generate) -> None:
         return
     if prompt.tool_choice.mode != "auto":
         raise UnsupportedError("a rule on tool calls is not supported yet", param="tool_choice")
-    if prompt.continue_last:
-        raise UnsupportedError("continuing the last message is not supported yet", param="messages")
     if any(tool.strict for tool in prompt.tools):
         raise UnsupportedError("strict tools are not supported yet", param="tools")

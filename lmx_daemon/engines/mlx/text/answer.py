@@ -175,7 +175,7 @@ class EngineRequest:
 
     def _detokenizer(self, tokenizer: Any) -> Any:
         detokenizer = tokenizer.detokenizer
-        if self.prepared.raw:
+        if self.prepared.raw or self.prepared.continues:
             continue_text(detokenizer, tokenizer)
         return detokenizer
 

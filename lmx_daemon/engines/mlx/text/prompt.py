@@ -3,16 +3,25 @@
 It does not import MLX. It runs on the prompt thread, so that a slow template or a long prompt delays no step.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError, prompt_too_long
-from lmx_daemon.contract.requests import Chat, ImagePart, Message, Prompt, Text, Tokens, Tool
+from lmx_daemon.contract.requests import Chat, ImagePart, Prompt, Text, Tokens
+from lmx_daemon.engines.mlx.text.chat_template import ChatTemplate
+from lmx_daemon.engines.mlx.text.continuation import cut, opened
 from lmx_daemon.engines.mlx.text.control_tokens import ControlTokens
-from lmx_daemon.engines.mlx.text.thinking import thinking_variables
+from lmx_daemon.engines.mlx.text.conversation import adapted
+from lmx_daemon.engines.mlx.text.template_manners import CallForm
+from lmx_daemon.engines.mlx.text.template_messages import (
+    as_function,
+    as_template_message,
+    with_descriptions,
+    with_text_arguments,
+)
+from lmx_daemon.engines.mlx.text.thinking import ends_in_thought
 from lmx_daemon.worker.template_child import TemplateChild
 
 SLICE_CHARACTERS = 256 * 1024
@@ -21,8 +30,6 @@ PATIENCE = 4.0
 """Allowed factor between tokenising a whole text and tokenising its slices."""
 PROBE = "The quick brown fox jumps over 13 lazy dogs.\n\n  caf\u00e9 \u65e5\u672c\u8a9e"
 """Text whose tokens show whether the tokenizer works."""
-TAIL_CHARACTERS = 4000
-"""Characters at the end of the prompt that are searched for an open thinking marker."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class PreparedPrompt:
     """Whether the prompt ends inside an open thinking block."""
     opening: int = 0
     """Number of tokens before the conversation itself; other conversations may begin with the same."""
+    continues: bool = False
+    """Whether the answer continues a message of the prompt, so that its first space counts."""
     raw: bool = False
     """Whether the prompt is a completion: its answer is plain text without markers."""
 
@@ -63,10 +72,10 @@ class PromptBuilder:
         self._tokenizer = tokenizer
         self._context_length = context_length
         self._vocabulary = vocabulary
-        self._child = child
         self._progress = progress
         self._probe = self._tokenizer.encode(PROBE)
-        self._control = ControlTokens(tokenizer, self._source_text()) if sanitize else None
+        self._template = ChatTemplate(tokenizer, child, progress)
+        self._control = ControlTokens(tokenizer, self._template.source) if sanitize else None
 
     def works(self) -> bool:
         """Return whether the tokenizer still returns the tokens that it returned at the load."""
@@ -116,19 +125,51 @@ class PromptBuilder:
         for position, message in enumerate(chat.messages):
             if any(isinstance(part, ImagePart) for part in message.content):
                 raise UnsupportedError("this model cannot see images", param=f"messages[{position}].content")
+        manners = self._template.manners(bool(chat.tools))
+        messages = adapted(chat.messages, chat.tools, manners)
+        shown = [as_template_message(message) for message in messages]
+        if any("tool_calls" in message for message in shown) and manners.call_form is not None:
+            shown = [_formed(message, manners.call_form) for message in shown]
+        if chat.continue_last:
+            shown = [*shown[:-1], opened(shown[-1])]
         tools = [as_function(tool) for tool in chat.tools]
+        rendered = tools if not tools or manners.bare_parameters else [with_descriptions(tool) for tool in tools]
         variables: dict[str, Any] = {
-            "messages": [as_template_message(message) for message in chat.messages],
-            "tools": tools or None,
-            "add_generation_prompt": True,
+            "messages": shown,
+            "tools": rendered if tools and manners.declares_tools else manners.no_tools,
+            "add_generation_prompt": not chat.continue_last,
         }
         separator = ""
         if self._control is not None:
             variables, separator = self._control.mark(variables)
-        text = self._render(variables, chat)
+        text = self._template.render(variables, chat.thinking, chat.template_arguments, bool(tools))
+        thinking = False
+        if chat.continue_last:
+            text, thinking = cut(text, shown[-1], *self._think)
+        else:
+            text, thinking = self._with_thinking(text, chat)
         tokens = self._encode(text, separator)
         opening = self._opening(variables["messages"], text, tokens) if self._marks_opening else 0
-        return PreparedPrompt(tokens, tools, thinking=self._ends_in_thought(text), opening=opening)
+        return PreparedPrompt(tokens, tools, thinking=thinking, opening=opening, continues=chat.continue_last)
+
+    @property
+    def _think(self) -> tuple[str | None, str | None]:
+        return self._tokenizer.think_start, self._tokenizer.think_end
+
+    def _with_thinking(self, text: str, chat: Chat) -> tuple[str, bool]:
+        """Return the prompt and whether its answer begins in a thinking block.
+
+        Where thinking is off and the template has no switch, the prompt contains an empty thinking block.
+        """
+        start, end = self._think
+        opened = ends_in_thought(text, start, end)
+        if chat.thinking is not False or not start or not end:
+            return text, opened
+        if opened:
+            return f"{text.rstrip()}\n\n{end}\n\n", False
+        if end in (self._template.source or "") and not self._template.switches_thinking(bool(chat.tools)):
+            return f"{text}{start}\n\n{end}\n\n", False
+        return text, False
 
     def _encode(self, text: str, separator: str) -> list[int]:
         """Return the tokens of a rendered chat. Raises ContextLengthError."""
@@ -137,13 +178,6 @@ class PromptBuilder:
             return list(self._tokenizer.encode(text, add_special_tokens=False))
         self._check_size(text.replace(separator, ""), "messages")
         return self._control.encode(text, separator, self._context_length)
-
-    def _source_text(self) -> str | None:
-        """Return the text of the model's chat templates, or None where the template is code."""
-        if getattr(self._tokenizer, "_chat_template", None) is not None:
-            return None
-        template = self._tokenizer.chat_template
-        return "\n".join(template.values()) if isinstance(template, dict) else template or ""
 
     def _opening(self, messages: list[dict[str, Any]], text: str, tokens: list[int]) -> int:
         """Return the number of tokens before the first text that is not the system's.
@@ -157,92 +191,13 @@ class PromptBuilder:
         same = (number for number, (a, b) in enumerate(zip(before, tokens, strict=False)) if a != b)
         return next(same, min(len(before), len(tokens)))
 
-    def _render(self, variables: dict[str, Any], chat: Chat) -> str:
-        """Return the prompt's text. Raises RequestError and UnsupportedError."""
-        if getattr(self._tokenizer, "_chat_template", None) is not None:
-            return self._render_by_code(variables, chat.thinking)
-        template = self._tokenizer.chat_template
-        if isinstance(template, dict):
-            template = template.get("tool_use" if chat.tools else "default") or template.get("default")
-        if not template:
-            raise UnsupportedError(
-                "this model has no chat template", param="messages", hint="use /v1/completions, or a chat model"
-            )
-        special = {name: str(value) for name, value in self._tokenizer.special_tokens_map.items()}
-        switch = thinking_variables(template, chat.thinking)
-        self._progress(self._child.patience)
-        return self._child.render(template, special | variables | switch | chat.template_arguments)
 
-    def _render_by_code(self, variables: dict[str, Any], thinking: bool | None) -> str:
-        """Return the prompt's text by a template that is Python code of mlx-lm.
-
-        Such a template accepts only these names, and the arguments of calls as text.
-        """
-        messages = [
-            message | {"tool_calls": [_with_text_arguments(call) for call in message["tool_calls"]]}
-            if "tool_calls" in message
-            else message
-            for message in variables["messages"]
-        ]
-        switch = {} if thinking is None else {"enable_thinking": thinking}
-        arguments = {name: value for name, value in variables.items() if name != "messages"} | switch
-        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, **arguments))
-
-    def _ends_in_thought(self, text: str) -> bool:
-        start, end = self._tokenizer.think_start, self._tokenizer.think_end
-        if not start or not end:
-            return False
-        tail = text[-TAIL_CHARACTERS:]
-        opened = tail.rfind(start)
-        return opened >= 0 and tail.rfind(end) < opened and not tail[opened + len(start) :].strip()
-
-
-def as_function(tool: Tool) -> dict[str, Any]:
-    """Return a tool in the form that templates and parsers read."""
-    return {
-        "type": "function",
-        "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
-    }
-
-
-def as_template_message(message: Message) -> dict[str, Any]:
-    """Return the message in the form that templates read.
-
-    The content is text, arguments are objects if they are JSON, and the reasoning has both names of transformers.
-    """
-    shown: dict[str, Any] = {"role": message.role, "content": message.text}
-    if message.reasoning is not None:
-        shown["reasoning_content"] = message.reasoning
-        if not (message.tool_calls and message.text):  # gpt-oss refuses thinking beside the content of a call
-            shown["thinking"] = message.reasoning
-    if message.tool_calls:
-        shown["tool_calls"] = [
-            {
-                "type": "function",
-                "id": call.id,
-                "function": {"name": call.name, "arguments": _arguments(call.arguments)},
-            }
-            for call in message.tool_calls
-        ]
-    if message.tool_call_id is not None:
-        shown["tool_call_id"] = message.tool_call_id
-    if message.name is not None:
-        shown["name"] = message.name
-    return shown
-
-
-def _with_text_arguments(call: dict[str, Any]) -> dict[str, Any]:
-    function = call["function"]
-    if isinstance(function["arguments"], str):
-        return call
-    return call | {"function": function | {"arguments": json.dumps(function["arguments"], ensure_ascii=False)}}
-
-
-def _arguments(text: str) -> Any:
-    try:
-        return json.loads(text) if text.strip() else {}
-    except (ValueError, RecursionError):
-        return text
+def _formed(message: dict[str, Any], form: CallForm) -> dict[str, Any]:
+    """Return a message with calls in the form that the template renders."""
+    if "tool_calls" not in message:
+        return message
+    message = message | {"content": message["content"] or form.content}
+    return with_text_arguments(message) if form.arguments == "text" else message
 
 
 def markers_of(tokenizer: Any) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Parts of prompt tests: chat templates of the families, renderers without a process, and a stand-in tokenizer."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.worker.template_program import environment
 
 WRITTEN = Path(__file__).parents[3] / "templates"
@@ -47,11 +49,19 @@ class Renderer:
     def __init__(self) -> None:
         self._environment = environment()
         self._compiled: dict[str, Any] = {}
+        self.variables: dict[str, Any] = {}
+        """Variables of the last rendering that was no probe."""
 
     def render(self, template: str, variables: dict[str, Any]) -> str:
-        if template not in self._compiled:
-            self._compiled[template] = self._environment.from_string(template)
-        return str(self._compiled[template].render(**variables))
+        if "Zqone" not in str(variables["messages"]):
+            self.variables = copy.deepcopy(variables)
+        try:
+            if template not in self._compiled:
+                self._compiled[template] = self._environment.from_string(template)
+            return str(self._compiled[template].render(**variables))
+        except Exception as error:  # foreign code, as in the child
+            reason = f"{type(error).__name__}: {error}"
+            raise RequestError(f"the model's chat template refused: {reason}", param="messages") from error
 
 
 class Letters:

@@ -15,6 +15,7 @@ ADDED = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<table>", "\n\n"
 """Added tokens that are not special. `<table>` and line breaks are words: no template writes the former."""
 KINDS = ("byte-level", "legacy sentencepiece", "metaspace", "unigram", "compatibility")
 TEMPLATE = (
+    "{%- if tools %}{{ tools | tojson }}{% endif %}"
     "{%- for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content | trim }}<|im_end|>\n{% endfor %}"
     "{%- if add_generation_prompt %}<|im_start|>assistant\n<think>\n\n</think><tool_call></tool_call>{% endif %}"
 )
