@@ -36,13 +36,13 @@ from lmx_daemon.monitor.logs import Logs, log
 from lmx_daemon.monitor.request_log import RequestLog
 from lmx_daemon.monitor.snapshot import SAMPLE_SECONDS, Monitor
 from lmx_daemon.monitor.worker_log import WorkerLog
-from lmx_daemon.residency.environment import worker_environment
+from lmx_daemon.residency.decisions.placement import Decision, Fits, Refused, Waits
 from lmx_daemon.residency.incidents import Incidents
 from lmx_daemon.residency.measured import Measurements
-from lmx_daemon.residency.placement import Decision, Fits, Refused, Waits
 from lmx_daemon.residency.pool import Pool
-from lmx_daemon.residency.programs import PROGRAMS
-from lmx_daemon.residency.worker import Worker
+from lmx_daemon.residency.workers.environment import worker_environment
+from lmx_daemon.residency.workers.programs import PROGRAMS
+from lmx_daemon.residency.workers.worker import Worker
 from lmx_daemon.settings.config_file import read_settings
 from lmx_daemon.settings.memory_limit import MemoryLimit
 from lmx_daemon.settings.paths import Home

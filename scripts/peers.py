@@ -21,7 +21,7 @@ from lmx_cli.bench.own import resident
 from lmx_cli.bench.server import ServerUnderTest
 from lmx_cli.bench.wire import TimedResponse
 from lmx_cli.bench.workloads import Streams
-from lmx_daemon.residency.environment import worker_environment
+from lmx_daemon.residency.workers.environment import worker_environment
 from tests.end_to_end.running import Daemon
 
 MLX_VLM = "0.7.10"

@@ -17,8 +17,8 @@ from lmx_daemon.contract.events import Event, Failed, Finished, Loading, Prefill
 from lmx_daemon.contract.requests import Generate
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialect import AnswerEncoder, Dialect
-from lmx_daemon.residency.active_request import ActiveRequest
 from lmx_daemon.residency.pool import Pool
+from lmx_daemon.residency.requests.active_request import ActiveRequest
 
 T = TypeVar("T")
 OPENING_SECONDS = 2.0

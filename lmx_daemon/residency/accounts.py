@@ -12,12 +12,12 @@ from lmx_daemon.contract.worker.messages import EngineKind, Hello, Loaded
 from lmx_daemon.memory.budget import MemoryBudget, ProcessUse
 from lmx_daemon.memory.need import Demand, Device, Measured, process_bytes
 from lmx_daemon.memory.oom_kills import OomKills
+from lmx_daemon.residency.decisions.placement import Decision, excess, grants, place
+from lmx_daemon.residency.decisions.plan import reduced
+from lmx_daemon.residency.decisions.resident import Resident
+from lmx_daemon.residency.decisions.residents import Residents
 from lmx_daemon.residency.measured import Measurements
-from lmx_daemon.residency.placement import Decision, excess, grants, place
-from lmx_daemon.residency.plan import reduced
-from lmx_daemon.residency.programs import EngineProgram
-from lmx_daemon.residency.resident import Resident
-from lmx_daemon.residency.residents import Residents
+from lmx_daemon.residency.workers.programs import EngineProgram
 from lmx_daemon.settings.source import SettingsSource
 
 GRANT_STEP = 0.05

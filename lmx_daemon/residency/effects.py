@@ -11,7 +11,7 @@ from lmx_daemon.contract.events import Event
 from lmx_daemon.contract.models import IncidentKind, Model
 from lmx_daemon.contract.worker.messages import Heartbeat, Hello, Loaded, LoadProgress, MemoryUse, ToWorker
 from lmx_daemon.memory.shape import ModelShape
-from lmx_daemon.residency.plan import Beat
+from lmx_daemon.residency.decisions.plan import Beat
 
 T = TypeVar("T")
 

@@ -19,21 +19,21 @@ from lmx_daemon.contract.worker.messages import EngineKind
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.memory.shape import read_shape
 from lmx_daemon.residency.accounts import Accounts, Machine
-from lmx_daemon.residency.active_request import ActiveRequest
 from lmx_daemon.residency.background import Background
+from lmx_daemon.residency.decisions.placement import Fits, Refused, Waits, free_bytes
+from lmx_daemon.residency.decisions.resident import Resident
+from lmx_daemon.residency.decisions.residents import Residents
+from lmx_daemon.residency.decisions.scheduler import DRAINED, ResidencyScheduler
+from lmx_daemon.residency.decisions.supervision import TICK_SECONDS
 from lmx_daemon.residency.effects import Loop
 from lmx_daemon.residency.incidents import Incidents
 from lmx_daemon.residency.measured import Measurements
-from lmx_daemon.residency.observers import Observers
-from lmx_daemon.residency.placement import Fits, Refused, Waits, free_bytes
 from lmx_daemon.residency.process_effects import ProcessEffects
-from lmx_daemon.residency.programs import PROGRAMS, EngineProgram
-from lmx_daemon.residency.request_registry import RequestRegistry
-from lmx_daemon.residency.resident import Resident
-from lmx_daemon.residency.residents import Residents
-from lmx_daemon.residency.scheduler import DRAINED, ResidencyScheduler
-from lmx_daemon.residency.spare import Spares
-from lmx_daemon.residency.supervision import TICK_SECONDS
+from lmx_daemon.residency.requests.active_request import ActiveRequest
+from lmx_daemon.residency.requests.observers import Observers
+from lmx_daemon.residency.requests.request_registry import RequestRegistry
+from lmx_daemon.residency.workers.programs import PROGRAMS, EngineProgram
+from lmx_daemon.residency.workers.spare import Spares
 from lmx_daemon.settings.source import SettingsSource
 
 

@@ -15,7 +15,7 @@ from lmx_daemon.http.app import public_app
 from lmx_daemon.http.dialect import Dialects
 from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.http.stored_answers import StoredAnswers
-from lmx_daemon.residency.active_request import ActiveRequest
+from lmx_daemon.residency.requests.active_request import ActiveRequest
 from lmx_daemon.settings.schema import ServerSettings
 from lmx_daemon.storage.answers import AnswerLimits, AnswerStore
 

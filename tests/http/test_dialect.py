@@ -20,7 +20,7 @@ from lmx_daemon.http.dialect import Dialects, is_below
 from lmx_daemon.http.dialects.native.dialect import Native
 from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 from lmx_daemon.http.dialects.registry import public_dialects
-from lmx_daemon.residency.active_request import ActiveRequest
+from lmx_daemon.residency.requests.active_request import ActiveRequest
 from tests.http.asgi import FakePool, Script, ask, public_app_over
 from tests.http.ndjson import NdJson
 

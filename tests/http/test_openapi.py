@@ -21,7 +21,7 @@ from lmx_daemon.contract.events import (
 )
 from lmx_daemon.http.dialects.registry import public_dialects
 from lmx_daemon.http.openapi import EVENT_SCHEMA, document
-from lmx_daemon.residency.active_request import ActiveRequest
+from lmx_daemon.residency.requests.active_request import ActiveRequest
 from tests.http.asgi import Answer, FakePool, ask, public_app_over
 
 TOKEN = TokenLogprob(

@@ -12,7 +12,7 @@ from lmx_daemon.http import serving
 from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder
 from lmx_daemon.http.serving import idle_bytes, stream_of
-from lmx_daemon.residency.active_request import ActiveRequest
+from lmx_daemon.residency.requests.active_request import ActiveRequest
 
 
 class Pool:

@@ -8,7 +8,7 @@ from lmx_daemon.contract.requests import Generate, Text
 from lmx_daemon.http import serving
 from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 from lmx_daemon.http.dialects.openai_chat.encoders import CompletionEncoder
-from lmx_daemon.residency.active_request import ActiveRequest
+from lmx_daemon.residency.requests.active_request import ActiveRequest
 
 EVENTS = [
     Started(id="r", prompt_tokens=1, cached_tokens=0, seed=1),

@@ -7,10 +7,10 @@ from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.events import Event
 from lmx_daemon.contract.requests import Request
 from lmx_daemon.contract.worker.messages import Cancel, Load, Loaded, LoadProgress, Submit
-from lmx_daemon.residency.active_request import ActiveRequest
-from lmx_daemon.residency.observers import Observers
-from lmx_daemon.residency.request_registry import RequestRegistry
-from lmx_daemon.residency.worker import Worker
+from lmx_daemon.residency.requests.active_request import ActiveRequest
+from lmx_daemon.residency.requests.observers import Observers
+from lmx_daemon.residency.requests.request_registry import RequestRegistry
+from lmx_daemon.residency.workers.worker import Worker
 
 INSTANCE = "driven:1"
 

@@ -32,14 +32,14 @@ from lmx_daemon.contract.worker.messages import (
 )
 from lmx_daemon.memory.budget import MemoryBudget, Pressure, ProcessUse
 from lmx_daemon.memory.oom_kills import OomKills
-from lmx_daemon.residency.active_request import ActiveRequest
+from lmx_daemon.residency.decisions.plan import Beat
+from lmx_daemon.residency.decisions.scheduler import ResidencyScheduler
 from lmx_daemon.residency.effects import Loop, ProcessEvents
 from lmx_daemon.residency.incidents import Incidents
 from lmx_daemon.residency.measured import Measurements
-from lmx_daemon.residency.plan import Beat
 from lmx_daemon.residency.pool import Pool
-from lmx_daemon.residency.programs import PROGRAMS, EngineProgram
-from lmx_daemon.residency.scheduler import ResidencyScheduler
+from lmx_daemon.residency.requests.active_request import ActiveRequest
+from lmx_daemon.residency.workers.programs import PROGRAMS, EngineProgram
 from lmx_daemon.settings.schema import EngineSettings, Settings
 from lmx_daemon.settings.source import SettingsSource
 

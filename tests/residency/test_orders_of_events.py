@@ -7,7 +7,7 @@ import pytest
 
 from lmx_daemon.contract.admin.protocol import UnloadRequest
 from lmx_daemon.contract.errors import LmxError, ModelLoadError, WorkerError
-from lmx_daemon.residency.active_request import ActiveRequest
+from lmx_daemon.residency.requests.active_request import ActiveRequest
 from tests.residency.fakes import TWO_FIT, FakeWorker, Floor
 
 MODELS = "abcd"

@@ -1,4 +1,4 @@
-"""The shared main loop, run as a real process by the real residency.worker.Worker with the fake engine."""
+"""The shared main loop, run as a real process by the real residency.workers.worker.Worker with the fake engine."""
 
 import asyncio
 import os
@@ -16,8 +16,8 @@ from lmx_daemon.contract.events import Delta, Event, Failed, Finished, is_termin
 from lmx_daemon.contract.requests import Generate, Text
 from lmx_daemon.contract.worker.messages import Load
 from lmx_daemon.monitor.worker_log import WorkerLog
-from lmx_daemon.residency.active_request import ActiveRequest
-from lmx_daemon.residency.worker import Worker
+from lmx_daemon.residency.requests.active_request import ActiveRequest
+from lmx_daemon.residency.workers.worker import Worker
 from tests.residency.driver import Driver
 from tests.worker import fake_engine
 

@@ -8,7 +8,7 @@ from lmx_daemon.contract.events import Delta, Event, Failed, Started
 from lmx_daemon.http.app import admin_app
 from lmx_daemon.http.parts import Parts
 from lmx_daemon.http.server.body_reader import BodyReader
-from lmx_daemon.residency.active_request import ActiveRequest
+from lmx_daemon.residency.requests.active_request import ActiveRequest
 from lmx_daemon.settings.schema import ServerSettings
 from tests.http.asgi import FakeCatalog, FakePool, Script, ask
 

@@ -23,7 +23,7 @@ from lmx_daemon.contract.events import (
 from lmx_daemon.contract.requests import Chat, Count
 from lmx_daemon.http import serving
 from lmx_daemon.http.dialects.anthropic.answers import AnthropicErrorAnswer, StreamEvent
-from lmx_daemon.residency.active_request import ActiveRequest
+from lmx_daemon.residency.requests.active_request import ActiveRequest
 from tests.http.asgi import Answer, FakePool, Script, ask, public_app_over
 
 BODY = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}

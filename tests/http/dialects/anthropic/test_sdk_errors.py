@@ -11,7 +11,7 @@ from anthropic import AsyncAnthropic
 
 from lmx_daemon.contract import errors
 from lmx_daemon.contract.events import Delta, Event, Failed, Started
-from lmx_daemon.residency.active_request import ActiveRequest
+from lmx_daemon.residency.requests.active_request import ActiveRequest
 from tests.http.asgi import FakePool, public_app_over
 
 TABLE: list[tuple[errors.LmxError, type[anthropic.APIStatusError]]] = [

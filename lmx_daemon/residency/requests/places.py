@@ -1,0 +1,97 @@
+"""Places in the queue of one model: which waiting request yields its place to a new one. Pure.
+
+A model has a limited number of places. Once all are taken, a request of a client that holds few of them gets the place
+of the newest waiting request of the client that holds most. So one client cannot keep the others out.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from lmx_daemon.contract.requests import Generate, Request
+from lmx_daemon.contract.shares import share_of
+from lmx_daemon.residency.decisions.refusal import queue_is_full
+from lmx_daemon.settings.schema import Settings
+
+
+class PlaceHolder(Protocol):
+    """The part of a request that its place depends on; see `active_request.ActiveRequest`."""
+
+    request: Request
+    arrived: float
+    closed: bool
+    released: bool
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the request needs its model."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether a worker has begun to compute the answer. Such a request keeps its place."""
+
+
+T = TypeVar("T", bound=PlaceHolder)
+
+
+def places(settings: Settings) -> int:
+    """Return the number of places of one model: for requests that run, and for those that wait."""
+    return settings.engine.max_running + settings.server.max_queued
+
+
+def place_for(new: Request, known: Iterable[T], limit: int) -> T | None:
+    """Return the request that yields its place to `new`; None if one of `limit` places is free. Raise BusyError.
+
+    The place of a request whose client has left is free at once. Its worker confirms the end later, so twice as many
+    requests may be under way as there are places.
+    """
+    under_way = [each for each in known if each.under_way]
+    held = [each for each in under_way if not each.closed and not each.released]
+    if len(under_way) < 2 * limit:
+        if len(held) < limit:
+            return None
+        if (found := yielding(new, held)) is not None:
+            return found
+    raise queue_is_full(new.model, len(held))
+
+
+def yielding(new: Request, held: Sequence[T]) -> T | None:
+    """Return the request that yields its place to `new`; None if `new` has to be refused.
+
+    Tenants are compared first, then the programs of the new request's tenant, then the users of its program. A share
+    yields only if it holds at least two more places than that of the new request, which therefore cannot be displaced
+    in return.
+    """
+    rivals: Sequence[T] = held
+    for level, name in enumerate(share_of(new)):
+        groups = _groups(rivals, level)
+        rivals = groups.pop(name, [])
+        largest = _largest(groups)
+        if len(largest) > len(rivals) + 1:
+            return _newest_waiting(largest, level + 1)
+    return None
+
+
+def _groups(requests: Iterable[T], level: int) -> dict[str, list[T]]:
+    """Return the requests by the name that they have at a level of their shares."""
+    groups = defaultdict[str, list[T]](list)
+    for each in requests:
+        groups[share_of(each.request)[level]].append(each)
+    return groups
+
+
+def _largest(groups: Mapping[str, list[T]]) -> list[T]:
+    """Return the largest group in which a request waits; [] if there is none."""
+    return max((group for group in groups.values() if not all(each.begun for each in group)), key=len, default=[])
+
+
+def _newest_waiting(group: list[T], level: int) -> T:
+    """Return the waiting request that yields within a group: the newest of the lowest priority in its largest share."""
+    for deeper in range(level, len(share_of(group[0].request))):
+        group = _largest(_groups(group, deeper))
+    waiting = [each for each in reversed(group) if not each.begun]
+    return min(waiting, key=lambda each: (_priority(each.request), -each.arrived))
+
+
+def _priority(request: Request) -> int:
+    return request.priority if isinstance(request, Generate) else 0

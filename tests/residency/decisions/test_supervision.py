@@ -1,0 +1,174 @@
+"""Tests of the regular inspection: hangs, growth beyond the limit, memory pressure, and ends for want of memory."""
+
+from collections.abc import Callable
+
+from lmx_daemon.contract.admin.protocol import UnloadRequest
+from lmx_daemon.contract.errors import OutOfMemoryError
+from lmx_daemon.contract.worker.cache_shape import CacheShape, Growing
+from lmx_daemon.memory.budget import ProcessUse
+from lmx_daemon.memory.need import MARGIN_BYTES, Demand, Device, Measured, most_bytes, plan_for
+from lmx_daemon.memory.oom_kills import WINDOW_SECONDS, OomKills
+from lmx_daemon.memory.shape import ModelShape, Weights
+from lmx_daemon.residency.decisions.plan import Beat
+from tests.residency.fakes import GB, MB, TWO_FIT, WEIGHTS, FakeWorker, Floor, error_code, greeting, last_event
+
+Make = Callable[..., Floor]
+
+
+def stuck(floor: Floor) -> Beat:
+    """Return the state of a worker that is heard but finishes no step."""
+    return Beat(floor.loop.now() + 1e6, floor.loop.now(), True)
+
+
+class TestHangs:
+    def test_a_load_that_reads_is_not_ended_however_long_it_takes(self, make_floor: Make) -> None:
+        floor = make_floor(TWO_FIT, load_seconds=30.0, hang_seconds=50.0)
+        floor.load("a")
+        worker = floor.worker("a")
+        worker.last_beat = stuck(floor)
+        for step in range(1, 300):
+            floor.machine.uses[worker.pid] = ProcessUse(WEIGHTS, step * 1000)
+            floor.tick()
+        assert floor.states() == {"a": "loading"}
+        worker.last_beat = None
+        worker.load()
+        assert floor.states() == {"a": "ready"}
+
+    def test_a_load_that_neither_reads_nor_reports_is_ended(self, make_floor: Make) -> None:
+        floor = make_floor(TWO_FIT, load_seconds=20.0, hang_seconds=50.0)
+        active = floor.ask("a")
+        worker = floor.worker("a")
+        worker.last_beat = stuck(floor)
+        floor.tick(19)
+        assert not active.closed
+        floor.tick(2)
+        assert error_code(active) == "worker_hung" and worker.leaving
+        assert floor.incidents() == [("hung", "a")]
+
+    def test_a_hang_fails_the_requests_and_the_next_one_loads_the_model_again(self, floor: Floor) -> None:
+        worker = floor.loaded("a")
+        active = floor.ask("a")
+        worker.last_beat = stuck(floor)
+        floor.tick(31)
+        assert not floor.pool.health().ok
+        floor.tick(30)
+        assert error_code(active) == "worker_hung" and floor.states() == {} and floor.pool.health().ok
+        floor.loaded("a")
+        assert floor.instance("a").restarts == 1
+
+    def test_a_loaded_model_that_hangs_while_it_is_unloaded_has_the_limit_of_a_step(self, make_floor: Make) -> None:
+        floor = make_floor(TWO_FIT, load_seconds=6000.0, hang_seconds=10.0)
+        worker = floor.loaded("a")
+        active = floor.ask("a")
+        floor.scheduler.on_unload(UnloadRequest(id="a"))
+        worker.last_beat = stuck(floor)
+        floor.tick(11)
+        assert error_code(active) == "worker_hung" and floor.states() == {}
+
+    def test_a_daemon_that_stood_still_takes_no_worker_as_hung(self, floor: Floor) -> None:
+        worker = floor.loaded("a")
+        floor.tick()
+        worker.last_beat = Beat(floor.loop.now(), floor.loop.now(), False)
+        floor.loop.advance(1000)
+        floor.scheduler.on_tick()
+        worker.last_beat = None
+        floor.tick(5)
+        assert floor.states() == {"a": "ready"} and floor.incidents() == []
+
+
+class TestTheLimit:
+    SHAPE = ModelShape({"hidden_size": 1000, "num_attention_heads": 10}, Weights({"F32": GB}, "exact"))
+    CACHE = CacheShape(growing=(Growing(per_token=1000),))
+
+    def most(self, granted: int, *, basis: str = "exact", cpu: bool = True) -> int:
+        shape = ModelShape(self.SHAPE.config, Weights({"F32": GB}, basis))  # type: ignore[arg-type]
+        device = Device(cpu=cpu)
+        measured = Measured(weights=GB, process=0, cache=self.CACHE) if basis == "measured" else None
+        plan = plan_for(shape, Demand(), device, measured)
+        return most_bytes(shape, plan, device, measured, granted=granted, context=100_000, slots=32)
+
+    def test_it_is_above_the_plan_by_a_margin(self) -> None:
+        plan = plan_for(self.SHAPE, Demand(), Device())
+        assert plan.bytes + MARGIN_BYTES <= self.most(0) < 1.5 * plan.bytes + MARGIN_BYTES
+
+    def test_what_is_granted_may_be_held(self) -> None:
+        assert self.most(10 * GB) >= self.most(0) + 9 * GB
+
+    def test_a_processor_needs_scores_for_the_longest_prompt_that_the_cache_holds(self) -> None:
+        short, long = self.most(0, basis="measured"), self.most(100 * MB, basis="measured")
+        assert long - short > 2 * 512 * 90_000 * 10 * 4
+
+    def test_weights_that_are_converted_may_grow(self) -> None:
+        assert self.most(0, basis="estimated") > self.most(0) + 3 * GB
+
+
+class TestTheFootprint:
+    def test_a_worker_that_grows_is_ended_with_a_memory_error(self, wide: Floor) -> None:
+        worker = wide.loaded("a")
+        active = wide.ask("a")
+        wide.machine.uses[worker.pid] = ProcessUse(20 * GB)
+        wide.tick(0.5)
+        assert not active.closed  # one sample may be a peak
+        wide.tick(0.5)
+        assert error_code(active) == "out_of_memory" and not worker.alive
+        assert wide.incidents() == [("out of memory", "a")]
+        assert "may hold" in wide.pool.incidents.recent()[0].message
+
+    def test_a_worker_that_grows_while_it_loads_is_ended(self, wide: Floor) -> None:
+        active = wide.ask("a")
+        worker = wide.worker("a")
+        wide.machine.uses[worker.pid] = ProcessUse(9 * GB)
+        wide.tick(1)
+        assert error_code(active) == "out_of_memory" and not worker.alive
+
+    def test_on_a_mac_it_is_ended_only_under_memory_pressure(self, wide: Floor) -> None:
+        """The physical footprint of an honest worker can be twice what MLX counts."""
+        worker = wide.loaded("a")
+        worker.hello = greeting(1, "metal, Apple M9", 64 * GB)
+        wide.machine.uses[worker.pid] = ProcessUse(20 * GB)
+        wide.tick(5)
+        assert worker.alive
+        wide.machine.pressure = "warning"
+        wide.tick()
+        assert not worker.alive
+
+
+class TestWantOfMemory:
+    def test_an_end_for_want_of_memory_is_no_crash_and_the_next_load_is_smaller(self, make_floor: Make) -> None:
+        floor = make_floor(9 * GB)
+        worker = floor.loaded("a")
+        granted = floor.instance("a").cache_limit
+        worker.end(OutOfMemoryError("out of GPU memory: Insufficient Memory"))
+        assert floor.states() == {} and floor.incidents() == [("out of memory", "a")]
+        again = floor.loaded("a")
+        assert again.command is not None and again.command.options.prefill_step == 256
+        assert floor.instance("a").cache_limit < 0.6 * granted and floor.instance("a").restarts == 0
+
+    def test_kills_by_the_kernel_are_sampled_while_a_model_is_loaded(self, floor: Floor) -> None:
+        counter = floor.folder / "vmstat"
+        counter.write_text("oom_kill 0\n")
+        floor.machine.oom_kills = OomKills((), counter, floor.loop.now)
+        floor.loaded("a")
+        counter.write_text("oom_kill 1\n")
+        assert floor.machine.oom_kills.recent()
+        floor.tick(2 * WINDOW_SECONDS)
+        assert not floor.machine.oom_kills.recent()
+
+    def test_under_pressure_prefixes_are_given_back(self, make_floor: Make) -> None:
+        floor = make_floor(9 * GB)
+        worker: FakeWorker = floor.loaded("a")
+        plan = floor.instance("a").plan
+        assert plan is not None and floor.instance("a").cache_limit > 4 * plan.cache.bytes
+        floor.machine.pressure = "warning"
+        floor.tick()
+        assert worker.grants[-1] == plan.cache.bytes
+        floor.machine.pressure = "normal"
+        floor.tick()
+        assert worker.grants[-1] > 4 * plan.cache.bytes
+
+    def test_a_load_is_refused_with_the_reason_under_critical_pressure(self, make_floor: Make) -> None:
+        floor = make_floor(9 * GB)
+        floor.machine.pressure = "critical"
+        event = last_event(floor.ask("a"))
+        assert event.error.code == "out_of_memory"  # type: ignore[union-attr]
+        assert "critical memory pressure" in event.error.message  # type: ignore[union-attr]
