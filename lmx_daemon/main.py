@@ -51,6 +51,8 @@ from lmx_daemon.settings.source import SettingsSource
 from lmx_daemon.shutdown import disk_threads, end_threads, tidy
 from lmx_daemon.storage.backup import exclude
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
+"""Signals that stop the daemon in order. By default they would end it, and every stream, at once."""
 CONNECTION_SECONDS = 2
 """Time that open connections have after the drain before they are closed."""
 
@@ -231,7 +233,7 @@ class Daemon:
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, lambda: None)
 

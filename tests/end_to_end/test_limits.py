@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx2
 import psutil
+import pytest
 
 from lmx_daemon.http.server.connections import ADMIN_CONNECTIONS
 from tests.end_to_end.running import Daemon, wait_until
@@ -174,6 +175,17 @@ def test_idle_connections_take_no_place_from_requests(own_daemon: Daemon) -> Non
             admin.connect(str(daemon.home / "lmx.sock"))
         assert len(daemon.worker_pids()) == 1
         assert process.num_fds() < before + 64 + ADMIN_CONNECTIONS + 20
+
+
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM])
+def test_signals_that_end_a_process_stop_the_daemon_in_order(own_daemon: Daemon, number: int) -> None:
+    own_daemon.config = "[engine]\nwarm_spare = false\n"
+    daemon = own_daemon.start()
+    assert daemon.process is not None
+    daemon.process.send_signal(number)
+    assert daemon.process.wait(20) == 0
+    assert not (daemon.home / "lmx.sock").exists()
+    assert "stopped" in (daemon.home / "logs" / "daemon.log").read_text()
 
 
 def test_connections_beyond_the_bound_get_503_while_all_others_are_served(own_daemon: Daemon) -> None:
