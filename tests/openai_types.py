@@ -22,7 +22,18 @@ EXTENSIONS = {
     "ChatCompletionMessage": {"reasoning_content"},
     "ChoiceDelta": {"reasoning_content"},
     "ErrorObject": {"hint"},
-    "Model": {"state", "max_context_length"},
+    "Model": {
+        "state",
+        "max_context_length",
+        "max_model_len",
+        "loaded_context_length",
+        "type",
+        "display_name",
+        "created_at",
+        "lifecycle",
+        "max_input_tokens",
+        "max_tokens",
+    },
 }
 """Fields that lmx adds, by the type that has them. SDKs keep unknown fields, so they change nothing for a client."""
 
@@ -40,11 +51,15 @@ class CompletionChunk(Completion):
 
 
 class ModelList(BaseModel):
-    """Answer of GET /v1/models. In the package it is a page of its client, not a type."""
+    """Answer of GET /v1/models, with Anthropic's fields of a page and the one that Codex expects."""
 
     model_config = ConfigDict(extra="forbid")
     object: Literal["list"]
     data: list[Model]
+    first_id: str | None
+    last_id: str | None
+    has_more: Literal[False]
+    models: list[None]
 
 
 class ErrorBody(BaseModel):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lmx_daemon.contract.models import Instance, Model
+from lmx_daemon.http.dialects.loaded_context import loaded_context
 
 SHORT_TYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 BITS_OF_TYPES = {"bfloat16": 16, "float16": 16, "float32": 32, "mxfp4": 4, "mxfp8": 8, "nvfp4": 4}
@@ -31,14 +32,6 @@ def publisher(model: Model) -> str:
     return model.id.partition("/")[0] if "/" in model.id else "lmx"
 
 
-def context_of_instance(instances: Sequence[Instance], model: Model) -> int | None:
-    """Return the context of the model's loaded instance; None if it is not loaded."""
-    for instance in instances:
-        if instance.model == model.id and instance.state == "ready" and instance.capabilities is not None:
-            return instance.capabilities.context_length
-    return None
-
-
 def v0_entry(model: Model, state: str, instances: Sequence[Instance]) -> dict[str, Any]:
     """Return the entry of /api/v0/models."""
     entry: dict[str, Any] = {
@@ -52,7 +45,7 @@ def v0_entry(model: Model, state: str, instances: Sequence[Instance]) -> dict[st
         "state": state,
         "max_context_length": model.context_length or 0,
     }
-    if (context := context_of_instance(instances, model)) is not None:
+    if (context := loaded_context(instances, model)) is not None:
         entry["loaded_context_length"] = context
     entry["capabilities"] = ["tool_use"] if model.tools else []
     return entry

@@ -9,8 +9,9 @@ from litestar.params import FromPath
 from lmx_daemon.contract.errors import UnsupportedError
 from lmx_daemon.contract.requests import Generate
 from lmx_daemon.http.context import AnyRequest, context_of
-from lmx_daemon.http.dialects.lmstudio.models import context_of_instance, v0_entry
+from lmx_daemon.http.dialects.lmstudio.models import v0_entry
 from lmx_daemon.http.dialects.lmstudio.v0_encoder import V0Encoder
+from lmx_daemon.http.dialects.loaded_context import loaded_context
 from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, CompletionBody
 from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, CompletionEncoder, OpenAIEncoder
 from lmx_daemon.http.dialects.openai_chat.functions import is_legacy, modern
@@ -48,7 +49,7 @@ async def answer(
 ) -> Response[Any]:
     """Return the answer in OpenAI's form, with LM Studio's fields at its end."""
     model, _ = await service.model(generate.model)
-    context_length = context_of_instance(service.instances(), model)
+    context_length = loaded_context(service.instances(), model)
     return await service.answer(
         request, generate, lambda identity: V0Encoder(inner(identity), model, context_length), stream
     )

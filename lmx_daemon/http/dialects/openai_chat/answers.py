@@ -199,7 +199,7 @@ class CompletionChunk(Answer, frozen=True, kw_only=True):
 
 
 class ModelAnswer(Answer, frozen=True, kw_only=True):
-    """An installed model. `state` and `max_context_length` are additions of lmx, the fields below are Anthropic's."""
+    """An installed model. `state` and the context fields are additions of lmx, those below are Anthropic's."""
 
     id: str
     object: Literal["model"]
@@ -207,6 +207,8 @@ class ModelAnswer(Answer, frozen=True, kw_only=True):
     owned_by: str
     state: Literal["loaded", "loading", "not-loaded"]
     max_context_length: int | None
+    max_model_len: int | None
+    loaded_context_length: int | None
     type: Literal["model"]
     display_name: str
     created_at: datetime
@@ -220,6 +222,8 @@ class ModelListAnswer(Answer, frozen=True, kw_only=True):
 
     object: Literal["list"]
     data: list[ModelAnswer]
+    models: list[None]
+    """Always empty. Codex expects the field, in a form of its own."""
     first_id: str | None
     last_id: str | None
     has_more: Literal[False]

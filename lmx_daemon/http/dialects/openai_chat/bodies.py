@@ -82,9 +82,15 @@ class ToolCallBody(msgspec.Struct, frozen=True):
     type: Literal["function"] = "function"
 
 
+class ImageBody(msgspec.Struct, frozen=True):
+    url: str
+
+
 class PartBody(msgspec.Struct, frozen=True):
     type: str
     text: str | None = None
+    refusal: str | None = None
+    image_url: ImageBody | str | None = None
 
 
 class MessageBody(msgspec.Struct, frozen=True):
@@ -96,6 +102,8 @@ class MessageBody(msgspec.Struct, frozen=True):
     function_call: CalledFunction | None = None
     """Old form of `tool_calls`."""
     reasoning_content: str | None = None
+    reasoning: str | None = None
+    """Another name of `reasoning_content`, which some clients send back."""
 
 
 class ResponseFormat(msgspec.Struct, frozen=True):

@@ -2,50 +2,33 @@
 
 from typing import Any
 
-import msgspec
-
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
 from lmx_daemon.contract.requests import (
     MEMORY_ONLY,
     Chat,
     Generate,
-    Message,
     Prompt,
-    Role,
     Sampling,
     Text,
-    TextPart,
     Tokens,
-    Tool,
-    ToolCall,
 )
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialects.durations import keep_alive_seconds
-from lmx_daemon.http.dialects.json_limits import check_integer, check_json
+from lmx_daemon.http.dialects.json_limits import check_integer
 from lmx_daemon.http.dialects.openai_chat.bodies import (
     MAX_PARTS,
     MAX_TOKEN,
     Body,
     ChatBody,
     CompletionBody,
-    MessageBody,
-    PartBody,
-    ToolCallBody,
 )
+from lmx_daemon.http.dialects.openai_chat.messages import message, tools
 
 MAX_STOPS = 64
 MAX_STOP_CHARACTERS = 1000
 THINKING = ("enable_thinking", "thinking", "reasoning")
 """Names of one switch. The engine passes it to a template under the name that the template reads."""
 TEMPLATE_ARGUMENTS = frozenset({*THINKING, "reasoning_effort", "preserve_thinking", "thinking_budget"})
-ROLES: dict[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-    "function": "tool",
-}
 
 
 def chat_request(body: ChatBody, context: RequestContext) -> Generate:
@@ -189,57 +172,6 @@ def limit(given: int | None, name: str, default: int | None = None) -> int | Non
     if given is None:
         return default
     return None if given == -1 else given
-
-
-def message(position: int, given: MessageBody) -> Message:
-    role = ROLES[given.role]
-    parts = [PartBody("text", given.content)] if isinstance(given.content, str) else given.content or []
-    for index, part in enumerate(parts):
-        place = f"messages[{position}].content[{index}]"
-        if part.type in ("image_url", "input_image", "image"):
-            raise UnsupportedError("images are not supported by this model", param=place)
-        if part.type not in ("text", "input_text", "refusal"):
-            raise RequestError(f"{place}: a part of type {part.type!r} is not known; use 'text'", param=f"{place}.type")
-        if part.text is None and part.type != "refusal":
-            raise RequestError(f"{place}: a text part needs text", param=f"{place}.text")
-    if not parts and role != "assistant":
-        raise RequestError(f"messages[{position}]: content is missing", param=f"messages[{position}].content")
-    return Message(
-        role=role,
-        content=tuple(TextPart(text=part.text or "") for part in parts),
-        reasoning=given.reasoning_content,
-        tool_calls=tuple(tool_call(position, call) for call in given.tool_calls or []),
-        tool_call_id=given.tool_call_id,
-        name=given.name,
-    )
-
-
-def tool_call(position: int, given: ToolCallBody) -> ToolCall:
-    arguments = given.function.arguments
-    if not isinstance(arguments, str):
-        check_json(arguments, f"messages[{position}].tool_calls")
-        arguments = msgspec.json.encode(arguments).decode()
-    return ToolCall(id=given.id, name=given.function.name, arguments=arguments)
-
-
-def tools(body: ChatBody) -> tuple[Tool, ...]:
-    choice = body.tool_choice
-    if choice is not None and choice not in ("auto", "none"):
-        raise UnsupportedError(
-            "tool_choice can be 'auto' or 'none' here; forcing a call is not supported yet", param="tool_choice"
-        )
-    for position, tool in enumerate(body.tools or []):
-        check_json(tool.function.parameters or {}, f"tools[{position}].function.parameters")
-    if choice == "none":
-        return ()
-    return tuple(
-        Tool(
-            name=tool.function.name,
-            description=tool.function.description or "",
-            parameters=tool.function.parameters or {"type": "object", "properties": {}},
-        )
-        for tool in body.tools or []
-    )
 
 
 def thinking(body: ChatBody) -> bool | None:

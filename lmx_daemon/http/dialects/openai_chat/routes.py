@@ -1,14 +1,16 @@
 """The OpenAI routes: chat completions, completions and models."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from litestar import Response, get, post
 from litestar.params import FromPath
 
-from lmx_daemon.contract.models import Model
+from lmx_daemon.contract.models import Instance, Model
 from lmx_daemon.contract.requests import Generate
 from lmx_daemon.http.context import AnyRequest, context_of
+from lmx_daemon.http.dialects.loaded_context import loaded_context
 from lmx_daemon.http.dialects.openai_chat.bodies import Body, ChatBody, CompletionBody
 from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, CompletionEncoder
 from lmx_daemon.http.dialects.openai_chat.functions import is_legacy, modern
@@ -49,21 +51,25 @@ async def completions(request: AnyRequest, service: Service) -> Response[Any]:
 @get("/v1/models")
 async def models(service: Service) -> dict[str, Any]:
     """List the installed models, in OpenAI's form and in Anthropic's at once."""
-    entries = [_entry(model, state) for model, state in await service.models()]
+    instances = service.instances()
+    entries = [_entry(model, state, instances) for model, state in await service.models()]
     ids = [entry["id"] for entry in entries] or [None]
-    return {"object": "list", "data": entries, "first_id": ids[0], "last_id": ids[-1], "has_more": False}
+    page = {"first_id": ids[0], "last_id": ids[-1], "has_more": False}
+    return {"object": "list", "data": entries, "models": [], **page}
 
 
 @get("/v1/models/{model_id:path}")
 async def model(service: Service, model_id: FromPath[str]) -> dict[str, Any]:
     """Describe one model."""
-    return _entry(*await service.model(str(model_id).strip("/")))
+    return _entry(*await service.model(str(model_id).strip("/")), service.instances())
 
 
 ROUTES = [chat_completions, completions, models, model]
 
 
-def _entry(model: Model, state: str) -> dict[str, Any]:
+def _entry(model: Model, state: str, instances: Sequence[Instance]) -> dict[str, Any]:
+    """Return the entry of a model. `max_model_len` is the context that a request can use now."""
+    context = loaded_context(instances, model)
     return {
         "id": model.id,
         "object": "model",
@@ -71,12 +77,14 @@ def _entry(model: Model, state: str) -> dict[str, Any]:
         "owned_by": model.id.partition("/")[0],
         "state": state,
         "max_context_length": model.context_length,
+        "max_model_len": context or model.context_length,
+        "loaded_context_length": context,
         "type": "model",
         "display_name": model.id,
         "created_at": datetime.fromtimestamp(int(model.modified_at), UTC).isoformat(),
         "lifecycle": "active",
-        "max_input_tokens": model.context_length,
-        "max_tokens": model.context_length,
+        "max_input_tokens": context or model.context_length,
+        "max_tokens": context or model.context_length,
     }
 
 

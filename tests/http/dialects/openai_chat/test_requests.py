@@ -2,15 +2,17 @@
 
 import json
 
+import msgspec
 import pytest
 
-from lmx_daemon.contract.errors import RequestError
-from lmx_daemon.contract.requests import MEMORY_ONLY, Chat
+from lmx_daemon.contract.errors import RequestError, UnsupportedError
+from lmx_daemon.contract.requests import MEMORY_ONLY, Chat, ImagePart, TextPart
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.decoding import decode
-from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, CompletionBody
+from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, CompletionBody, MessageBody
 from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 from lmx_daemon.http.dialects.openai_chat.functions import modern
+from lmx_daemon.http.dialects.openai_chat.messages import message
 from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_request
 from lmx_daemon.http.guard import KEYLESS
 
@@ -127,3 +129,19 @@ def test_prompt_that_must_not_be_written_to_disk_has_a_separate_namespace() -> N
 
     assert namespace(b"") == namespace(b', "cache_on_disk": true') == ""
     assert namespace(b', "cache_on_disk": false, "cache_namespace": "team"') == MEMORY_ONLY + "team"
+
+
+class TestImages:
+    def test_a_data_url_is_an_image_and_its_place_is_kept(self) -> None:
+        url = "data:image/png;base64,iVBORw0KGgoAAAAA"
+        content = [{"type": "text", "text": "Look"}, {"type": "image_url", "image_url": {"url": url}}]
+        body = msgspec.convert({"role": "user", "content": content}, MessageBody)
+        text, image = message(0, body).content
+        assert isinstance(text, TextPart) and isinstance(image, ImagePart) and image.media_type == "image/png"
+
+    @pytest.mark.parametrize("url", ["https://example.org/a.png", "file:///etc/passwd"])
+    def test_other_urls_are_refused_by_their_place(self, url: str) -> None:
+        content = [{"type": "image_url", "image_url": {"url": url}}]
+        with pytest.raises(UnsupportedError) as error:
+            message(3, msgspec.convert({"role": "user", "content": content}, MessageBody))
+        assert error.value.param == "messages[3].content[0].image_url"
