@@ -217,7 +217,7 @@ class TestStartsTogether:
             subprocess.Popen(command, env=own_daemon.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             for _ in range(20)
         ]
-        wait_until(lambda: sum(process.poll() is None for process in started) == 1, 60, "19 have ended")
+        wait_until(lambda: sum(process.poll() is None for process in started) == 1, 120, "19 have ended")
         (winner,) = [process for process in started if process.poll() is None]
         for loser in started:
             if loser is not winner:
