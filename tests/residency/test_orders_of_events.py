@@ -2,16 +2,21 @@
 
 import random
 from collections.abc import Callable
+from typing import Any
 
+import msgspec
 import pytest
 
 from lmx_daemon.contract.admin.protocol import UnloadRequest
 from lmx_daemon.contract.errors import LmxError, ModelLoadError, WorkerError
 from lmx_daemon.residency.requests.active_request import ActiveRequest
+from lmx_daemon.settings.schema import ServerSettings, Settings
 from tests.residency.fakes import TWO_FIT, FakeWorker, Floor
 
 MODELS = "abcd"
 EVENTS = 150
+PLACES = 4
+"""Requests that may run or wait for one model."""
 
 
 class Walk:
@@ -22,6 +27,8 @@ class Walk:
         self.floor = floor
         self.actives: list[ActiveRequest] = []
         floor.silent_workers = floor.staying_workers = True
+        engine = msgspec.structs.replace(floor.settings.current.engine, max_running=1)
+        floor.settings.replace(Settings(engine=engine, server=ServerSettings(max_queued=PLACES - 1)))
 
     def go(self) -> None:
         """Handle one random event."""
@@ -30,7 +37,8 @@ class Walk:
         self.random.choice(acts)()
 
     def ask(self) -> None:
-        fields = {"queue_deadline": 3.0} if self.random.random() < 0.2 else {}
+        fields: dict[str, Any] = {"queue_deadline": 3.0} if self.random.random() < 0.2 else {}
+        fields["tenant"] = self.random.choice(["greedy", "greedy", "greedy", "modest"])
         try:
             self.actives.append(self.floor.request(self.random.choice(MODELS), **fields))
         except LmxError as error:
@@ -69,6 +77,10 @@ class Walk:
         assert sum(worker.alive and worker.command is not None for worker in self.floor.workers) <= 2  # two fit
         serving = [resident.model.id for resident in residents if resident.state != "leaving"]
         assert len(serving) == len(set(serving))
+        for resident in residents:
+            held = [each for each in resident.requests.values() if each.under_way]
+            assert len(held) <= 2 * PLACES
+            assert sum(not each.closed and not each.released for each in held) <= PLACES
         alive = {worker.instance for worker in self.floor.workers if worker.alive}
         for active in self.floor.pool.requests._all():
             resident = self.floor.pool._residents.get(active.instance)
