@@ -29,13 +29,13 @@ from lmx_daemon.library.disk.layout import RepositoryPaths, repository_folder
 from lmx_daemon.library.disk.model_imports import ModelImports
 from lmx_daemon.library.disk.repository_lock import locked_now
 from lmx_daemon.library.disk.space import DiskSpace
-from lmx_daemon.library.disk.trash import Trash
 from lmx_daemon.library.hub.addresses import checked_endpoint
 from lmx_daemon.library.hub.hub import Hub
 from lmx_daemon.library.hub.response_cache import ResponseCache
 from lmx_daemon.library.hub.search import Search
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.library.pull.updates import Updates
+from lmx_daemon.library.trash.trash import Trash
 from lmx_daemon.library.verify.changes import changed_files
 from lmx_daemon.library.verify.file_check import expected_files, model_files
 from lmx_daemon.library.verify.verifier import Verifier, file_rows

@@ -19,8 +19,8 @@ from lmx_daemon.library.disk.links import LinkHolder, files_below, reached
 from lmx_daemon.library.disk.prune import Removal
 from lmx_daemon.library.disk.repository_lock import locked_now
 from lmx_daemon.library.disk.sizes import disk_use
-from lmx_daemon.library.disk.trash import Trash
 from lmx_daemon.library.pull.pull_queue import PullQueue
+from lmx_daemon.library.trash.trash import Trash
 
 
 class DiskSpace:

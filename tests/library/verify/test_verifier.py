@@ -231,7 +231,7 @@ class TestFullDisk:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr("lmx_daemon.library.verify.manifest.write_file", fail)
-        monkeypatch.setattr("lmx_daemon.library.disk.trash.write_file", fail)
+        monkeypatch.setattr("lmx_daemon.library.trash.trash.write_file", fail)
 
     async def test_verification_on_a_full_disk_reports_its_result(
         self, library: Library, cached: Path, full: None

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lmx_daemon.library.disk import trash as trash_module
-from lmx_daemon.library.disk.trash import Trash
-from lmx_daemon.library.disk.trash_clock import UNSEEN_SECONDS, ClockState, TrashClock, step
+from lmx_daemon.library.trash import trash as trash_module
+from lmx_daemon.library.trash.trash import Trash
+from lmx_daemon.library.trash.trash_clock import UNSEEN_SECONDS, ClockState, TrashClock, step
 from tests.library.repositories import library_of, make_cached
 
 DAY = 86_400.0

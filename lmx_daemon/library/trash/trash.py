@@ -23,10 +23,10 @@ from lmx_daemon.library.disk.layout import repository_folder
 from lmx_daemon.library.disk.links import LinkHolder, linked_part, refuse_link
 from lmx_daemon.library.disk.prune import Removal
 from lmx_daemon.library.disk.sizes import size_on_disk
-from lmx_daemon.library.disk.trash_clock import TrashClock, uptime
-from lmx_daemon.library.disk.trash_folders import entry_folders, holds_only
-from lmx_daemon.library.disk.trash_model import restore_model
-from lmx_daemon.library.disk.trash_revision import SNAPSHOT, move_aside, restore
+from lmx_daemon.library.trash.trash_clock import TrashClock, uptime
+from lmx_daemon.library.trash.trash_folders import entry_folders, holds_only
+from lmx_daemon.library.trash.trash_model import restore_model
+from lmx_daemon.library.trash.trash_revision import SNAPSHOT, move_aside, restore
 from lmx_daemon.storage.durable import sync_folder, write_file
 from lmx_daemon.storage.state import json_of, read_state
 
