@@ -218,6 +218,7 @@ class Loads:
         return True
 
     def _make_room(self, resident: Resident, evict: tuple[str, ...]) -> None:
+        """Evict idle models for a load, and request its process."""
         resident.phase = "making room"  # from here on its plan is a claim
         self.progress(resident, "starting", None)
         resident.evicted = tuple(found for name in evict if (found := self._residents.get(name)) is not None)
