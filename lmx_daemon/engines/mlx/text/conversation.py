@@ -31,8 +31,8 @@ TOOLS_HEADING = (
 )
 
 
-class CallForm(Protocol):
-    """The form of calls that a template renders; see template_manners.CallForm."""
+class CallIds(Protocol):
+    """The form of ids in the calls that a template renders; a part of template_manners.CallForm."""
 
     @property
     def ids(self) -> str: ...
@@ -56,7 +56,7 @@ class Manners(Protocol):
     @property
     def declares_tools(self) -> bool: ...
     @property
-    def call_form(self) -> CallForm | None: ...
+    def call_form(self) -> CallIds | None: ...
     @property
     def results(self) -> bool: ...
     @property
