@@ -14,10 +14,12 @@ PACKAGES = ("lmx_daemon", "lmx_tui", "lmx_cli", "training")
 DIALECTS = Path("lmx_daemon/http/dialects")
 ENGINE = ("mlx", "mlx_lm", "transformers")
 SERVER = ("litestar", "uvicorn")
+UNUSED = ("httpx", "httpcore", "polyfactory", "faker", "litestar_htmx", "rich", "rich_click")
+"""Packages that Litestar requires for features that the daemon does not use; its process does not load them."""
 FORBIDDEN = {
     "lmx_daemon.client.client": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "typer"),
     "lmx_daemon.client.spawn": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy"),
-    "lmx_daemon.main": (*ENGINE, "textual", "huggingface_hub", "numpy", "typer"),
+    "lmx_daemon.main": (*ENGINE, *UNUSED, "textual", "huggingface_hub", "numpy", "typer"),
     "lmx_cli.main": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "typer", "httpx2"),
     "lmx_cli.commands.models": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "httpx2"),
     "lmx_cli.commands.bench": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "httpx2", "psutil"),
