@@ -1,5 +1,6 @@
 """Limits on JSON values that a request hands on unchanged: schemas of tools and arguments of calls."""
 
+from itertools import chain
 from typing import Any
 
 from lmx_daemon.contract.errors import RequestError
@@ -10,16 +11,16 @@ MAX_DEPTH = 64
 
 
 def check_json(value: Any, place: str) -> None:
-    """Raise RequestError for a value nested deeper than MAX_DEPTH or with an integer of more than 64 bits."""
+    """Raise RequestError for a value nested deeper than MAX_DEPTH or with an integer of more than 64 bits.
+
+    A decoded body has the exact types, whose comparison is faster than isinstance.
+    """
     level = [value]
     for _ in range(MAX_DEPTH):
-        inner = [
-            each for outer in level for each in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(each, dict | list | int)
-        ]  # fmt: skip
-        level = [each for each in inner if not isinstance(each, int)]
+        inner = list(chain.from_iterable(each.values() if type(each) is dict else each for each in level))
+        level = [each for each in inner if type(each) is dict or type(each) is list]
         for each in inner:
-            if isinstance(each, int):
+            if type(each) is int:
                 check_integer(each, place)
         if not level:
             return

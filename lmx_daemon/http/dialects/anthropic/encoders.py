@@ -1,6 +1,6 @@
 """Encoder of /v1/messages: events to a whole message and to the events of a stream. It uses no sockets."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -34,14 +34,16 @@ class BlockPiece(NamedTuple):
                 return {"type": "text", "text": ""}
 
 
-def pieces_of(delta: Delta) -> Iterator[BlockPiece]:
-    """Yield the pieces of blocks in an event: thinking first, then text, then a tool call."""
+def pieces_of(delta: Delta) -> list[BlockPiece]:
+    """Return what an event adds to the blocks: thinking first, then text, then a tool call."""
+    pieces = []
     if delta.reasoning:
-        yield BlockPiece("thinking", delta.reasoning)
+        pieces.append(BlockPiece("thinking", delta.reasoning))
     if delta.content:
-        yield BlockPiece("text", delta.content)
+        pieces.append(BlockPiece("text", delta.content))
     if (call := delta.tool_call) is not None:
-        yield BlockPiece("tool_use", call.arguments, call.index, call.id or "", call.name or "")
+        pieces.append(BlockPiece("tool_use", call.arguments, call.index, call.id or "", call.name or ""))
+    return pieces
 
 
 class MessageEncoder:
@@ -67,25 +69,24 @@ class MessageEncoder:
 
     def stream(self, events: Sequence[Event]) -> bytes:
         """Return the bytes that `events` add to the stream."""
-        return b"".join(part for event in events for part in self._parts(event))
+        return b"".join([self._bytes(event) for event in events])
 
-    def _parts(self, event: Event) -> Iterator[bytes]:
+    def _bytes(self, event: Event) -> bytes:
         match event:
             case Delta():
-                if not self._started:
-                    yield self._start(Usage())
-                for piece in pieces_of(event):
-                    yield from self._piece(piece)
-            case Started() if not self._started:
-                yield self._start(Usage(prompt_tokens=event.prompt_tokens, cached_tokens=event.cached_tokens))
+                return self._start(Usage()) + b"".join([self._piece(piece) for piece in pieces_of(event)])
+            case Started():
+                return self._start(Usage(prompt_tokens=event.prompt_tokens, cached_tokens=event.cached_tokens))
             case Finished():
-                if not self._started:
-                    yield self._start(event.usage)
-                yield from self._close()
-                yield named_event("message_delta", delta=self._ending(event), usage=usage_of(event.usage))
-                yield named_event("message_stop")
+                end = named_event("message_delta", delta=self._ending(event), usage=usage_of(event.usage))
+                return self._start(event.usage) + self._close() + end + named_event("message_stop")
+            case _:
+                return b""
 
     def _start(self, usage: Usage) -> bytes:
+        """Return the first event of the stream, b"" after it."""
+        if self._started:
+            return b""
         self._started = True
         message: dict[str, Any] = {
             **self._message,
@@ -96,23 +97,26 @@ class MessageEncoder:
         }
         return named_event("message_start", message=message)
 
-    def _piece(self, piece: BlockPiece) -> Iterator[bytes]:
+    def _piece(self, piece: BlockPiece) -> bytes:
+        opening = b""
         if self._open != (piece.kind, piece.call):
-            yield from self._close()
+            opening = self._close()
             self._open = (piece.kind, piece.call)
             self._index += 1
-            yield named_event("content_block_start", index=self._index, content_block=piece.opens())
+            opening += named_event("content_block_start", index=self._index, content_block=piece.opens())
             self._before = before_text(self._index, piece.kind)
-        yield self._before + msgspec.json.encode(piece.text) + AFTER_TEXT
+        return opening + self._before + msgspec.json.encode(piece.text) + AFTER_TEXT
 
-    def _close(self) -> Iterator[bytes]:
+    def _close(self) -> bytes:
+        """Return the end of the open block, b"" where none is open."""
         if self._open is None:
-            return
+            return b""
+        signature = b""
         if self._open[0] == "thinking":
             delta = {"type": "signature_delta", "signature": SIGNATURE}
-            yield named_event("content_block_delta", index=self._index, delta=delta)
-        yield named_event("content_block_stop", index=self._index)
+            signature = named_event("content_block_delta", index=self._index, delta=delta)
         self._open = None
+        return signature + named_event("content_block_stop", index=self._index)
 
     def failed(self, error: LmxError) -> bytes:
         """Return the error object as the last event."""
