@@ -40,6 +40,14 @@ def descendants(daemon: Daemon) -> list[psutil.Process]:
     return psutil.Process(daemon.process.pid).children(recursive=True)
 
 
+def refuses(daemon: Daemon) -> bool:
+    """Return whether the daemon refuses new requests, or has closed its port."""
+    try:
+        return daemon.get("/health")[0] == 503
+    except OSError:
+        return True
+
+
 def running(streams: list[Stream]) -> Callable[[], bool]:
     return lambda: all(stream.running for stream in streams)
 
@@ -163,6 +171,7 @@ class TestKilledDaemons:
         assert daemon.process is not None and len(started) >= 1
         asked = time.monotonic()
         daemon.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: refuses(daemon), 3, "the drain has begun")
         late = Stream(daemon, TALKER)
         assert daemon.process.wait(20) == 0
         assert time.monotonic() - asked < 8.0
