@@ -15,7 +15,9 @@ def check_json(value: Any, place: str) -> None:
 
     A decoded body has the exact types, whose comparison is faster than isinstance.
     """
-    level = [value]
+    if type(value) is int:
+        check_integer(value, place)
+    level = [value] if type(value) is dict or type(value) is list else []
     for _ in range(MAX_DEPTH):
         inner = list(chain.from_iterable(each.values() if type(each) is dict else each for each in level))
         level = [each for each in inner if type(each) is dict or type(each) is list]

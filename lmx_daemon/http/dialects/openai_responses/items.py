@@ -15,7 +15,7 @@ from lmx_daemon.http.dialects.json_limits import check_json
 from lmx_daemon.http.dialects.openai_responses.bodies import Object
 from lmx_daemon.http.dialects.openai_responses.tool_table import INPUT, ToolTable
 
-ROLES: dict[Any, Role] = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 TEXT_PARTS = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})
 SUMMARY = "Summary of the conversation before this message:\n"
 
@@ -62,11 +62,12 @@ class ItemReader:
                 self.skipped.append(str(kind)[:64])
 
     def _message(self, item: Object, place: str) -> None:
-        role = ROLES.get(item.get("role"))
+        named = item.get("role")
+        role = ROLES.get(named) if isinstance(named, str) else None
         if role is None:
-            given = str(item.get("role"))[:64]
             raise RequestError(
-                f"{place}.role: {given!r} is not known; use user, assistant, system or developer", param=f"{place}.role"
+                f"{place}.role: {str(named)[:64]!r} is not known; use user, assistant, system or developer",
+                param=f"{place}.role",
             )
         content = parts_of(item.get("content"), f"{place}.content")
         reasoning = self._taken() if role == "assistant" else None
@@ -112,7 +113,7 @@ def part_of(part: Any, place: str) -> Part:
     if not isinstance(part, dict):
         raise RequestError(f"{place} must be an object with a type", param=place)
     match part.get("type"):
-        case kind if kind in TEXT_PARTS and isinstance(part.get("text"), str):
+        case str(kind) if kind in TEXT_PARTS and isinstance(part.get("text"), str):
             return TextPart(text=part["text"])
         case "refusal":
             return TextPart(text=str(part.get("refusal") or ""))

@@ -171,3 +171,24 @@ def test_a_wrong_field_is_refused_by_its_name(fields: dict[str, Any], param: str
     with pytest.raises(RequestError) as error:
         translated(**fields)
     assert error.value.param == param
+
+
+@pytest.mark.parametrize("wrong", [[], {}, [{}], 1, None])
+def test_role_and_type_that_are_no_text_are_refused(wrong: Any) -> None:
+    with pytest.raises(RequestError, match="is not known; use user"):
+        prompt(input=[{"type": "message", "role": wrong, "content": "a"}])
+    with pytest.raises(RequestError, match="a part of type"):
+        prompt(input=[item("user", [{"type": wrong, "text": "a"}])])
+
+
+@pytest.mark.parametrize("single", [-1, 0.5, True])
+def test_arguments_that_are_a_single_value_stay_one(single: Any) -> None:
+    called = {"type": "function_call", "call_id": "c", "name": "f", "arguments": single}
+    (turn,) = prompt(input=[called]).messages
+    assert turn.tool_calls[0].arguments == msgspec.json.encode(single).decode()
+    assert prompt(tools=[FUNCTION | {"parameters": single}]).tools[0].parameters["type"] == "object"
+
+
+def test_arguments_of_more_than_64_bits_are_refused() -> None:
+    with pytest.raises(RequestError, match="more than 64 bits"):
+        prompt(input=[{"type": "function_call", "call_id": "c", "name": "f", "arguments": 2**70}])
