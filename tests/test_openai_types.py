@@ -67,7 +67,7 @@ def test_field_that_openai_does_not_define_is_refused_by_the_types_alone() -> No
 
 def test_chunk_with_one_fault_is_refused() -> None:
     stream = ChatEncoder("id", "m").stream(EVENTS)
-    assert len(check_stream("chat_completion_chunk", stream)) == 3
+    assert len(check_stream("chat_completion_chunk", stream)) == 4
     for old, new in (
         (b'"type":"function",', b""),
         (b'"index":0,"delta"', b'"delta"'),

@@ -82,10 +82,11 @@ class AssistantMessage(Answer, frozen=True, kw_only=True):
 
 
 class MessageDelta(Answer, frozen=True, kw_only=True):
-    """Part of a message that a chunk adds to its choice."""
+    """Part of a message that a chunk adds to its choice. Only the first chunk of a choice has the role."""
 
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType = UNSET
+    refusal: UnsetType | None = UNSET
     reasoning_content: str | UnsetType = UNSET
     tool_calls: list[ChatToolCallDelta] | UnsetType = UNSET
     function_call: FunctionCallDelta | UnsetType = UNSET
@@ -101,7 +102,7 @@ class ChatChoice(Answer, frozen=True, kw_only=True):
 
 
 class ChatChunkChoice(Answer, frozen=True, kw_only=True):
-    """Part of one choice in a chunk. The last part has the finish reason."""
+    """Part of one choice in a chunk. The last part has the finish reason and an empty delta."""
 
     index: int
     delta: MessageDelta

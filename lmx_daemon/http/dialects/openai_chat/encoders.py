@@ -49,7 +49,6 @@ class OpenAIEncoder(ABC):
             "system_fingerprint": FINGERPRINT,
         }
         self._include_usage = include_usage
-        self._opened: set[int] = set()
         usage = {"usage": None} if include_usage else {}
         chunk = sse.data({**self._frame, "object": self.chunk, "choices": [None], **usage})
         before, _, after = chunk.rpartition(b"[null]")
@@ -63,9 +62,11 @@ class OpenAIEncoder(ABC):
     def _parts(self, event: Event) -> list[bytes]:
         match event:
             case Delta():
-                return [self._chunk(self._choice(event))]
+                return [*self._opening(event.choice), self._chunk(self._choice(event))]
             case Finished():
-                ends = [self._chunk(self._end(i, ending.reason)) for i, ending in enumerate(event.endings)]
+                ends: list[bytes] = []
+                for index, ending in enumerate(event.endings):
+                    ends += (*self._opening(index), self._chunk(self._end(index, ending.reason)))
                 if self._include_usage:
                     ends.append(
                         sse.data({**self._frame, "object": self.chunk, "choices": [], "usage": usage_of(event.usage)})
@@ -96,6 +97,10 @@ class OpenAIEncoder(ABC):
     def _chunk(self, choice: dict[str, Any]) -> bytes:
         return self._before + msgspec.json.encode(choice) + self._after
 
+    def _opening(self, index: int) -> Sequence[bytes]:
+        """Return the chunk that precedes the first one of a choice; nothing for a choice that is open."""
+        return ()
+
     @abstractmethod
     def _whole_choice(self, index: int, content: "_ChoiceContent", reason: str) -> dict[str, Any]:
         """Return a choice of an answer that is not streamed."""
@@ -118,6 +123,7 @@ class ChatEncoder(OpenAIEncoder):
         """Create the encoder of one answer. With `legacy` its call has the old form, `function_call`."""
         super().__init__(identity, model, include_usage)
         self._legacy = legacy
+        self._opened: set[int] = set()
 
     def _whole_choice(self, index: int, content: "_ChoiceContent", reason: str) -> dict[str, Any]:
         text, calls = content.text, content.calls
@@ -145,11 +151,16 @@ class ChatEncoder(OpenAIEncoder):
     def _reason(self, reason: str) -> str:
         return finish_reason(openai_functions.finish_reason(reason) if self._legacy else reason)
 
+    def _opening(self, index: int) -> Sequence[bytes]:
+        """Return the chunk with the role, which is the first one of a choice."""
+        if index in self._opened:
+            return ()
+        self._opened.add(index)
+        role = {"role": "assistant", "content": "", "refusal": None}
+        return (self._chunk({"index": index, "delta": role, "logprobs": None, "finish_reason": None}),)
+
     def _choice(self, delta: Delta) -> dict[str, Any]:
         added: dict[str, Any] = {}
-        if delta.choice not in self._opened:
-            self._opened.add(delta.choice)
-            added["role"] = "assistant"
         if delta.content:
             added["content"] = delta.content
         if delta.reasoning:
@@ -161,8 +172,7 @@ class ChatEncoder(OpenAIEncoder):
         return {"index": delta.choice, "delta": added, "logprobs": _logprobs(delta.logprobs), "finish_reason": None}
 
     def _end(self, index: int, reason: str) -> dict[str, Any]:
-        added = {} if index in self._opened else {"role": "assistant", "content": ""}
-        return {"index": index, "delta": added, "logprobs": None, "finish_reason": self._reason(reason)}
+        return {"index": index, "delta": {}, "logprobs": None, "finish_reason": self._reason(reason)}
 
 
 class CompletionEncoder(OpenAIEncoder):

@@ -49,7 +49,7 @@ def test_any_text_survives_the_stream(texts: list[str]) -> None:
 
 @given(model=st.text(max_size=20) | st.just('[null],"usage":null}'), usage=st.booleans())
 def test_chunk_is_valid_json_for_any_model_name(model: str, usage: bool) -> None:
-    (chunk,) = chunks(ChatEncoder("id", model, usage).stream([Delta(id="r", content="a")]))
+    _, chunk = chunks(ChatEncoder("id", model, usage).stream([Delta(id="r", content="a")]))
     assert chunk["model"] == model and chunk["choices"][0]["delta"]["content"] == "a"
     assert list(chunk)[-1] == ("usage" if usage else "choices")
 
@@ -59,7 +59,7 @@ def test_a_failure_in_the_middle_ends_the_stream_without_done() -> None:
     read = chunks(
         encoder.stream([Delta(id="r", content="a")]) + encoder.failed(WorkerError("it crashed", hint="again"))
     )
-    assert len(read) == 2 and read[-1]["error"]["code"] == "worker_failed" and read[-1]["error"]["hint"] == "again"
+    assert len(read) == 3 and read[-1]["error"]["code"] == "worker_failed" and read[-1]["error"]["hint"] == "again"
 
 
 def test_usage_is_the_last_chunk_and_only_on_request() -> None:
@@ -71,7 +71,8 @@ def test_usage_is_the_last_chunk_and_only_on_request() -> None:
 
 def test_role_and_call_names_come_once() -> None:
     deltas = [c["choices"][0]["delta"] for c in chunks(ChatEncoder("id", "m").stream(EVENTS))[:-1]]
-    assert [("role" in delta) for delta in deltas] == [True, False, False, False]
+    assert deltas[0] == {"role": "assistant", "content": "", "refusal": None}
+    assert not any("role" in delta for delta in deltas[1:]) and deltas[-1] == {}
     more = ChatEncoder("id", "m")
     more.stream([Delta(id="r", tool_call=CALL)])
     (later,) = chunks(more.stream([Delta(id="r", tool_call=ToolCallDelta(index=0, arguments="x"))]))
@@ -120,11 +121,20 @@ class TestTypes:
         later = Delta(id="r", tool_call=ToolCallDelta(index=0, arguments="1"))
         events = [*EVENTS[:-1], later, EVENTS[-1]]
         chunks = check_stream("chat_completion_chunk", ChatEncoder("id", "m", usage, legacy=legacy).stream(events))
-        assert len(chunks) == 5 + usage
+        assert len(chunks) == 6 + usage
 
     def test_stream_without_output_is_valid(self) -> None:
-        (chunk,) = check_stream("chat_completion_chunk", ChatEncoder("id", "m").stream([FINISHED]))
-        assert chunk["choices"][0]["finish_reason"] == "stop"
+        role, end = check_stream("chat_completion_chunk", ChatEncoder("id", "m").stream([FINISHED]))
+        assert role["choices"][0]["delta"]["role"] == "assistant" and end["choices"][0]["finish_reason"] == "stop"
+
+    def test_each_choice_of_a_stream_begins_with_its_role_and_ends_with_its_reason(self) -> None:
+        deltas: list[Event] = [Delta(id="r", choice=choice, content="a") for choice in (1, 0, 1)]
+        ends = Finished(id="r", endings=(Ending(reason="stop"), Ending(reason="length"), Ending(reason="stop")))
+        stream = ChatEncoder("id", "m").stream([*deltas, ends])
+        found = [chunk["choices"][0] for chunk in check_stream("chat_completion_chunk", stream)]
+        roles = [choice["index"] for choice in found if "role" in choice["delta"]]
+        reasons = {choice["index"]: choice["finish_reason"] for choice in found if choice["finish_reason"]}
+        assert roles == [1, 0, 2] and reasons == {0: "stop", 1: "length", 2: "stop"}
 
     @pytest.mark.parametrize("reason", ["stop", "length", "tool_calls", "cancelled"])
     def test_every_reason_of_an_end_has_a_name_of_openai(self, reason: Any) -> None:
