@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from lmx_daemon.contract.requests import Penalty, Probability, Seconds
+from lmx_daemon.contract.requests import Overflow, Penalty, Probability, Seconds
 
 MAX_TOOLS = 512
 MAX_MESSAGES = 10_000
@@ -52,6 +52,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     priority: Annotated[int, msgspec.Meta(ge=-10, le=10)] | None = None
     cache_namespace: Annotated[str, msgspec.Meta(max_length=512)] | None = None
     """Four additions of lmx; contract/requests.py defines them."""
+    overflow: Overflow | None = None
+    """Treatment of a prompt above the context, an addition of lmx; absent, such a prompt is an error."""
     cache_on_disk: bool | None = None
     """False keeps the prompt and its answer in memory only, apart from prompts that may be written to disk."""
 
@@ -123,6 +125,9 @@ class ChatBody(Body, frozen=True, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     reasoning_effort: str | None = None
+    thinking_budget: Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)] | None = None
+    continue_final_message: bool | None = None
+    """False begins a new message after a last one of the assistant, which is continued otherwise. Named as in vLLM."""
     chat_template_kwargs: dict[str, Any] | None = None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from lmx_daemon.contract.errors import RequestError, UnsupportedError
+from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.events import ToolCallDelta
 from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, MessageBody, ToolBody, ToolCallBody
 
@@ -18,23 +18,31 @@ def is_legacy(body: ChatBody) -> bool:
 
 
 def modern(body: ChatBody) -> ChatBody:
-    """Return `body` with tools in place of functions. Raise RequestError or UnsupportedError naming the field."""
+    """Return `body` with tools in place of functions. Raise RequestError that names the field."""
     messages = _messages(body.messages)
     if not body.functions:
         return msgspec.structs.replace(body, messages=messages) if messages != body.messages else body
     if body.tools:
         raise RequestError("functions is the old name of tools; send only one of them", param="functions")
-    if body.function_call not in (None, "auto", "none"):
-        raise UnsupportedError(
-            "function_call can be 'auto' or 'none' here; forcing a call is not supported yet", param="function_call"
-        )
     return msgspec.structs.replace(
         body,
         messages=messages,
         tools=[ToolBody(function=function) for function in body.functions],
-        tool_choice=body.function_call,
+        tool_choice=_tool_choice(body),
         parallel_tool_calls=False,
     )
+
+
+def _tool_choice(body: ChatBody) -> str | dict[str, Any] | None:
+    match body.function_call:
+        case None | "auto" | "none":
+            return body.function_call
+        case {"name": str(name)} if any(function.name == name for function in body.functions or []):
+            return {"type": "function", "function": {"name": name}}
+        case _:
+            raise RequestError(
+                "function_call: use 'none', 'auto' or the name of one of the functions", param="function_call"
+            )
 
 
 def _messages(given: list[MessageBody]) -> list[MessageBody]:

@@ -1,12 +1,12 @@
-"""Translation of the messages and tools of a chat body."""
+"""Translation of the messages of a chat body."""
 
 import msgspec
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.contract.requests import Message, Part, Role, TextPart, Tool, ToolCall
+from lmx_daemon.contract.requests import Message, Part, Role, TextPart, ToolCall
 from lmx_daemon.http.dialects.images import image_of_url
 from lmx_daemon.http.dialects.json_limits import check_json
-from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, ImageBody, MessageBody, PartBody, ToolCallBody
+from lmx_daemon.http.dialects.openai_chat.bodies import ImageBody, MessageBody, PartBody, ToolCallBody
 
 ROLES: dict[str, Role] = {
     "system": "system",
@@ -64,23 +64,3 @@ def tool_call(position: int, given: ToolCallBody) -> ToolCall:
         check_json(arguments, f"messages[{position}].tool_calls")
         arguments = msgspec.json.encode(arguments).decode()
     return ToolCall(id=given.id, name=given.function.name, arguments=arguments)
-
-
-def tools(body: ChatBody) -> tuple[Tool, ...]:
-    choice = body.tool_choice
-    if choice is not None and choice not in ("auto", "none"):
-        raise UnsupportedError(
-            "tool_choice can be 'auto' or 'none' here; forcing a call is not supported yet", param="tool_choice"
-        )
-    for position, tool in enumerate(body.tools or []):
-        check_json(tool.function.parameters or {}, f"tools[{position}].function.parameters")
-    if choice == "none":
-        return ()
-    return tuple(
-        Tool(
-            name=tool.function.name,
-            description=tool.function.description or "",
-            parameters=tool.function.parameters or {"type": "object", "properties": {}},
-        )
-        for tool in body.tools or []
-    )

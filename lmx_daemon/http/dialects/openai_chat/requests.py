@@ -7,6 +7,7 @@ from lmx_daemon.contract.requests import (
     MEMORY_ONLY,
     Chat,
     Generate,
+    Message,
     Prompt,
     Sampling,
     Text,
@@ -22,7 +23,8 @@ from lmx_daemon.http.dialects.openai_chat.bodies import (
     ChatBody,
     CompletionBody,
 )
-from lmx_daemon.http.dialects.openai_chat.messages import message, tools
+from lmx_daemon.http.dialects.openai_chat.messages import message
+from lmx_daemon.http.dialects.openai_chat.tools import tools
 
 MAX_STOPS = 64
 MAX_STOP_CHARACTERS = 1000
@@ -42,13 +44,17 @@ def chat_request(body: ChatBody, context: RequestContext) -> Generate:
         raise RequestError("top_logprobs needs logprobs to be true", param="top_logprobs")
     check_counts(body)
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
+    messages = tuple(message(position, given) for position, given in enumerate(body.messages))
+    offered, rule = tools(body)
     most = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
     name = "max_completion_tokens" if body.max_completion_tokens is not None else "max_tokens"
     return generate(
         body,
         Chat(
-            messages=tuple(message(position, given) for position, given in enumerate(body.messages)),
-            tools=tools(body),
+            messages=messages,
+            tools=offered,
+            tool_choice=rule,
+            continue_last=continues(body, messages[-1]),
             parallel_tool_calls=body.parallel_tool_calls is not False,
             thinking=thinking(body),
             template_arguments=template_arguments(body),
@@ -56,8 +62,20 @@ def chat_request(body: ChatBody, context: RequestContext) -> Generate:
         context,
         max_tokens=limit(most, name),
         top_logprobs=logprobs,
+        thinking_budget=body.thinking_budget,
         route="/v1/chat/completions",
     )
+
+
+def continues(body: ChatBody, last: Message) -> bool:
+    """Return whether the answer continues the last message: it is the beginning of an assistant's."""
+    begun = last.role == "assistant" and bool(last.text or last.reasoning) and not last.tool_calls
+    if body.continue_final_message and not begun:
+        raise RequestError(
+            "continue_final_message: the last message has to be the assistant's, with content and without calls",
+            param="continue_final_message",
+        )
+    return begun and body.continue_final_message is not False
 
 
 def check_counts(body: ChatBody) -> None:
@@ -103,6 +121,7 @@ def generate(body: Body, prompt: Prompt, context: RequestContext, **fields: Any)
         deadline=body.deadline,
         queue_deadline=body.queue_deadline,
         priority=context.principal.priority(body.priority or 0),
+        overflow=body.overflow or "error",
         cache_namespace=(MEMORY_ONLY if body.cache_on_disk is False else "") + (body.cache_namespace or ""),
         **fields,
     )

@@ -22,11 +22,13 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return load_tokenizer(build_model("llama", tmp_path_factory.mktemp("model")))
 
 
-def answer_of(tokenizer: Any, text: str, reason: str | None, **fields: Any) -> tuple[str, str, str | None]:
+def answer_of(
+    tokenizer: Any, text: str, reason: str | None, markers: Markers | None = None, **fields: Any
+) -> tuple[str, str, str | None]:
     """Return content, ending reason and stop string of an answer with the tokens of `text`; the last has `reason`."""
     request = Generate(id="r", model="m", prompt=Text(text="x"), **fields)
     answer = EngineRequest(request, PreparedPrompt([1], [TOOL]), 0.0, 0.0, 0)
-    (choice,) = answer.start(99, GREEDY, tokenizer, Markers())
+    (choice,) = answer.start(99, GREEDY, tokenizer, markers or Markers())
     content, tokens = "", tokenizer.encode(text, add_special_tokens=False)
     for place, token in enumerate(tokens, 1):
         events = answer.consume(Token(choice, token, reason if place == len(tokens) else None), tokenizer)
@@ -46,3 +48,12 @@ def test_a_stop_string_at_the_last_token_is_matched(tokenizer: Any, reason: str 
 
 def test_an_incomplete_stop_string_is_emitted(tokenizer: Any) -> None:
     assert answer_of(tokenizer, "one ST", "length", stop=("STOP",)) == ("one ST", "length", None)
+
+
+def test_limit_on_tokens_is_the_reason_of_an_end_after_a_call(tokenizer: Any) -> None:
+    markers = Markers(
+        tool_start="<call>", tool_end="</call>", tool_parser=lambda text, tools: {"name": "f", "arguments": {}}
+    )
+    call = "<call>f</call>"
+    assert answer_of(tokenizer, call + ".", "stop", markers)[1] == "tool_calls"
+    assert answer_of(tokenizer, call + " and then", "length", markers)[1] == "length"

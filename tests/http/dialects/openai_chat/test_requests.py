@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.contract.requests import MEMORY_ONLY, Chat, ImagePart, TextPart
+from lmx_daemon.contract.requests import MEMORY_ONLY, Chat, Generate, ImagePart, TextPart, ToolChoice
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.decoding import decode
 from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, CompletionBody, MessageBody
@@ -65,6 +65,103 @@ def test_integer_of_more_than_64_bits_is_refused_by_name(field: bytes, param: st
         assert raised.value.param == param
 
 
+def generate(**fields: object) -> Generate:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]} | fields
+    return chat_request(modern(decode(json.dumps(body).encode(), ChatBody)), CONTEXT)
+
+
+def chat(**fields: object) -> Chat:
+    prompt = generate(**fields).prompt
+    assert isinstance(prompt, Chat)
+    return prompt
+
+
+def function(name: str) -> dict[str, object]:
+    return {"type": "function", "function": {"name": name}}
+
+
+def allowed(mode: str, *names: str) -> dict[str, object]:
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [function(name) for name in names]}}
+
+
+class TestToolChoice:
+    TOOLS = [function("f"), function("g")]
+
+    @pytest.mark.parametrize(
+        ("choice", "names", "rule"),
+        [
+            (None, ["f", "g"], ToolChoice()),
+            ("auto", ["f", "g"], ToolChoice()),
+            ("none", [], ToolChoice()),
+            ("required", ["f", "g"], ToolChoice(mode="required")),
+            (function("g"), ["f", "g"], ToolChoice(mode="named", name="g")),
+            (allowed("auto", "g"), ["g"], ToolChoice()),
+            (allowed("auto"), [], ToolChoice()),
+            (allowed("required", "f"), ["f"], ToolChoice(mode="required")),
+        ],
+    )
+    def test_every_form_becomes_tools_and_a_rule(self, choice: object, names: list[str], rule: ToolChoice) -> None:
+        asked = chat(tools=self.TOOLS, tool_choice=choice)
+        assert [tool.name for tool in asked.tools] == names and asked.tool_choice == rule
+
+    @pytest.mark.parametrize(
+        ("choice", "message"),
+        [
+            ("some", "tool_choice: 'some' is not known; use"),
+            (function("h"), "tool_choice.function.name: there is no tool 'h'"),
+            ({"type": "function"}, "tool_choice: the object has an unknown form"),
+            (allowed("always", "f"), "tool_choice: the object has an unknown form"),
+            (allowed("auto", "h"), "tool_choice.allowed_tools.tools[0].function.name: there is no tool 'h'"),
+            (allowed("required"), "tool_choice: 'required' needs at least one tool"),
+        ],
+    )
+    def test_unknown_form_or_tool_is_refused_by_its_place(self, choice: object, message: str) -> None:
+        with pytest.raises(RequestError) as refused:
+            chat(tools=self.TOOLS, tool_choice=choice)
+        assert refused.value.message.startswith(message) and refused.value.param == message.partition(":")[0]
+
+    def test_rule_without_tools_is_refused_only_if_it_demands_a_call(self) -> None:
+        assert chat(tool_choice="auto").tool_choice == chat(tool_choice="none").tool_choice == ToolChoice()
+        with pytest.raises(RequestError, match="needs at least one tool"):
+            chat(tool_choice="required")
+
+
+class TestPrefill:
+    USER, BEGUN = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "The"}
+    CALL = {"role": "assistant", "content": "x", "tool_calls": [{"id": "c", "function": {"name": "f"}}]}
+
+    @pytest.mark.parametrize(
+        ("last", "continued"),
+        [(USER, False), (BEGUN, True), ({"role": "assistant", "content": ""}, False), (CALL, False)],
+    )
+    def test_last_message_of_the_assistant_is_continued(self, last: dict[str, object], continued: bool) -> None:
+        assert chat(messages=[self.USER, last]).continue_last is continued
+
+    def test_field_of_vllm_decides(self) -> None:
+        assert not chat(messages=[self.USER, self.BEGUN], continue_final_message=False).continue_last
+        with pytest.raises(RequestError) as refused:
+            chat(messages=[self.USER], continue_final_message=True)
+        assert refused.value.param == "continue_final_message"
+
+
+def test_overflow_and_budget_of_thinking_reach_the_engine() -> None:
+    asked = generate(overflow="rolling", thinking_budget=64)
+    assert asked.overflow == "rolling" and asked.thinking_budget == 64
+    assert generate().overflow == "error" and generate().thinking_budget is None
+
+
+def test_fields_without_meaning_for_a_local_model_are_accepted() -> None:
+    ignored = {"store": True, "metadata": {"a": "b"}, "service_tier": "auto", "prompt_cache_key": "k"}
+    assert generate(**ignored) == generate()
+
+
+def test_system_and_developer_messages_keep_their_places() -> None:
+    roles = ("system", "developer", "user", "developer", "user")
+    asked = chat(messages=[{"role": role, "content": "x", "name": "ada"} for role in roles])
+    assert [message.role for message in asked.messages] == ["system", "system", "user", "system", "user"]
+    assert asked.messages[2].name == "ada"
+
+
 class TestFunctions:
     """The old form of tools."""
 
@@ -80,6 +177,8 @@ class TestFunctions:
         chat = self.asked(functions=self.FUNCTIONS, function_call="auto")
         assert [tool.name for tool in chat.tools] == ["f"] and not chat.parallel_tool_calls
         assert self.asked(functions=self.FUNCTIONS, function_call="none").tools == ()
+        named = self.asked(functions=self.FUNCTIONS, function_call={"name": "f"})
+        assert named.tool_choice == ToolChoice(mode="named", name="f")
 
     def test_a_result_belongs_to_the_call_before_it(self) -> None:
         call = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
@@ -92,7 +191,8 @@ class TestFunctions:
     @pytest.mark.parametrize(
         ("fields", "param"),
         [
-            ({"function_call": {"name": "f"}}, "function_call"),
+            ({"function_call": {"name": "g"}}, "function_call"),
+            ({"function_call": "required"}, "function_call"),
             ({"tools": [{"type": "function", "function": {"name": "g"}}]}, "functions"),
         ],
     )
