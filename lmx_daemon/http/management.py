@@ -47,10 +47,19 @@ class ModelManagement:
         return await self._pulls.resume(job)
 
     def watch(self, request: AnyRequest, job: str) -> AsyncIterator[Download]:
-        """Yield a download when it changes, until it ends. Raise JobNotFoundError."""
+        """Yield a download when it changes, until it ends. Raise JobNotFoundError.
+
+        The model of a completed download is listed before its last state is yielded.
+        """
         context_of(request).principal.require("manage")
         self._pulls.get(job)
-        return self._pulls.watch(job)
+        return self._states(job)
+
+    async def _states(self, job: str) -> AsyncIterator[Download]:
+        async for download in self._pulls.watch(job):
+            if download.state == "done":
+                await self._library.registry.catalog.rescan(urgent=True)
+            yield download
 
     def download(self, request: AnyRequest, job: str) -> Download:
         """Return the state of a download. Raise JobNotFoundError."""
