@@ -10,7 +10,8 @@ stall_seconds, corrupt_at with corrupt_times, truncate_to, append (surplus bytes
 Faults in responses: status with status_times, status_on and retry_after, gated, token (the only valid token), etag,
 location, no_commit, cache_redirect.
 Faults in listings: evil_path, oid, size, commit, head (another commit of the same files), xet, info (fields of each
-repository), row (fields of each file), tree (the whole list of files). whoami is the user of a token.
+repository), row (fields of each file), tree (the whole list of files), link (the header with the next page), padding
+(spaces before each list of files), pause (seconds between them, 1000 at a time). whoami is the user of a token.
 """
 
 import argparse
@@ -266,8 +267,24 @@ class Handler(BaseHTTPRequestHandler):
         if revision and revision not in self._revisions(repo):
             return self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         if kind == "tree":
-            return self._json(200, self.hub.faults.get("tree", self.hub.tree(repo)))
+            return self._tree(repo)
         return self._json(200, self.hub.info(repo, True) if blobs else self.hub.expanded(repo))
+
+    def _tree(self, repo: str) -> None:
+        faults = self.hub.faults
+        body = json.dumps(faults.get("tree", self.hub.tree(repo))).encode()
+        padding = faults.get("padding", 0)
+        self._note(200)
+        self.send_response(200)
+        self.send_header("Content-Length", str(padding + len(body)))
+        if link := faults.get("link"):
+            self.send_header("Link", f'<{link}>; rel="next"')
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for start in range(0, padding, 1000):
+                self.wfile.write(b" " * min(1000, padding - start))
+                time.sleep(faults.get("pause", 0))
+            self.wfile.write(body)
 
     def _revisions(self, repo: str) -> tuple[str | None, ...]:
         return "main", self.hub.commit(repo), self.hub.faults.get("head"), self.hub.faults.get("commit")

@@ -1,10 +1,10 @@
 """The Hub as the source of a repository: its commit and its files, with every name and hash checked before use.
 
-huggingface_hub reads metadata and tokens; its import takes 0.2 s and is deferred. pull/fetch.py reads the files.
+huggingface_hub reads tokens and error responses; its import takes 0.2 s and is deferred. pull/fetch.py reads the files.
 """
 
-from collections.abc import Mapping
-from itertools import islice
+from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import quote
 
 import httpx2
@@ -17,14 +17,18 @@ from lmx_daemon.contract.errors import (
     UntrustedModelError,
 )
 from lmx_daemon.contract.text import valid_text
-from lmx_daemon.library.hub.addresses import without_credentials
+from lmx_daemon.library.hub.addresses import origin, without_credentials
+from lmx_daemon.library.hub.bounded_get import Budget, bounded_get
 from lmx_daemon.library.hub.names import checked_commit, checked_file
 from lmx_daemon.library.pull.selection import select_files
 from lmx_daemon.library.verify.manifest import Manifest, ManifestFile
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 REQUEST_SECONDS = 10.0
+LISTING_SECONDS = 120.0
+"""Longest duration of all requests for the listing of one repository."""
 MAX_FILES = 20_000
+MAX_REDIRECTS = 5
 LOG_IN = "log in with: lmx login"
 NO_HUB = "check HF_ENDPOINT, or `endpoint` in config.toml; the response has a wrong form"
 
@@ -48,14 +52,19 @@ class Hub:
         return self._token or get_token()
 
     def manifest(
-        self, repo: str, revision: str | None, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
+        self,
+        repo: str,
+        revision: str | None,
+        include: tuple[str, ...] = (),
+        exclude: tuple[str, ...] = (),
+        check: Callable[[], None] = lambda: None,
     ) -> Manifest:
-        """Return the files to pull, pinned to a commit. Blocking.
+        """Return the files to pull, pinned to a commit. Blocking; `check` runs for each chunk, and may raise.
 
         Raises NotFoundError, AuthenticationError, HubError, UntrustedModelError or RequestError.
         """
         self.refuse_if_offline()
-        commit, files = self.listing(repo, revision)
+        commit, files = self.listing(repo, revision, Budget(LISTING_SECONDS, check))
         wanted, skipped = select_files(repo, files, include, exclude)
         return Manifest(
             repo=repo,
@@ -66,24 +75,14 @@ class Hub:
             endpoint=without_credentials(self.endpoint),
         )
 
-    def listing(self, repo: str, revision: str | None) -> tuple[str, list[ManifestFile]]:
-        """Return the commit and its files. Blocking, with two requests. Raises the errors of `manifest`."""
-        from huggingface_hub.utils import (  # type: ignore[attr-defined]  # exported when they are first used
-            build_hf_headers,
-            get_session,
-            hf_raise_for_status,
-            paginate,
-        )
-
+    def listing(self, repo: str, revision: str | None, budget: Budget) -> tuple[str, list[ManifestFile]]:
+        """Return the commit and its files. Blocking. Raises the errors of `manifest`."""
         page = f"{self.endpoint}/api/models/{repo}"
         about = page if revision is None else f"{page}/revision/{quote(revision, safe='')}"
         try:
-            headers = build_hf_headers(token=self.token() or False)
-            response = get_session().get(about, headers=headers, timeout=REQUEST_SECONDS)
-            hf_raise_for_status(response)
-            commit = checked_commit(response.json())
-            rows = paginate(f"{page}/tree/{commit}", {"recursive": True}, headers, timeout=REQUEST_SECONDS)
-            entries = list(islice(rows, MAX_FILES + 1))
+            with httpx2.Client(timeout=REQUEST_SECONDS) as client:
+                commit = checked_commit(self._get(client, about, budget).json())
+                entries = self._rows(client, f"{page}/tree/{commit}?recursive=true", budget)
         except LmxError:
             raise
         except Exception as error:  # any error of huggingface_hub is translated
@@ -93,6 +92,29 @@ class Hub:
         if not all(isinstance(entry, dict) for entry in entries):
             raise HubError(f"the Hub lists no files for {repo}", hint=NO_HUB)
         return commit, [checked_file(entry) for entry in entries if entry.get("type") == "file"]
+
+    def _rows(self, client: httpx2.Client, url: str, budget: Budget) -> list[Any]:
+        """Return the rows of a listing, page by page; one more than MAX_FILES where there are more."""
+        rows: list[Any] = []
+        while url and len(rows) <= MAX_FILES:
+            response = self._get(client, url, budget)
+            rows += response.json()
+            following = response.links.get("next", {}).get("url")
+            url = str(response.url.join(following)) if following else ""
+        return rows
+
+    def _get(self, client: httpx2.Client, url: str, budget: Budget) -> httpx2.Response:
+        """Return a successful response. Redirects and pages may lead to another host, which never gets the token."""
+        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
+
+        for _ in range(MAX_REDIRECTS):
+            own = origin(url) == origin(self.endpoint)
+            response = bounded_get(client, url, build_hf_headers(token=(own and self.token()) or False), budget)
+            if not response.has_redirect_location:
+                hf_raise_for_status(response)
+                return response
+            url = str(response.url.join(response.headers["location"]))
+        raise HubError(f"{self.endpoint} redirects more than {MAX_REDIRECTS} times")
 
     def url(self, manifest: Manifest, file: ManifestFile) -> str:
         """Return the address of a file."""

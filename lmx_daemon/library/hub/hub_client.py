@@ -12,11 +12,12 @@ import httpx2
 from lmx_daemon.contract.errors import HubError, NotFoundError
 from lmx_daemon.contract.text import encodable
 from lmx_daemon.library.hub.addresses import origin
+from lmx_daemon.library.hub.bounded_get import Budget, bounded_get
 from lmx_daemon.library.hub.hub import NO_HUB, Hub
 
 RESPONSE_SECONDS = 15.0
+"""Longest duration of a response, and of each read of it."""
 CONNECT_SECONDS = 5.0
-MAX_BYTES = 32 * 1024 * 1024
 MAX_REDIRECTS = 3
 MAX_MESSAGE = 300
 """Upper bound on the characters of an error's message."""
@@ -63,21 +64,12 @@ class HubClient:
             raise HubError(f"{self._endpoint} does not respond like a Hub", hint=NO_HUB) from error
 
     def _get(self, url: str) -> tuple[int, bytes]:
-        home = origin(url)
+        home, budget = origin(url), Budget(RESPONSE_SECONDS)
         for _ in range(MAX_REDIRECTS):
-            with self._client.stream("GET", url) as response:
-                if not response.has_redirect_location:
-                    return response.status_code, _bounded(response)
-                url = str(response.url.join(response.headers["location"]))
+            response = bounded_get(self._client, url, {}, budget)
+            if not response.has_redirect_location:
+                return response.status_code, response.content
+            url = str(response.url.join(response.headers["location"]))
             if origin(url) != home:
                 raise HubError(f"{self._endpoint} redirects to another host")
         raise HubError(f"{self._endpoint} redirects more than {MAX_REDIRECTS} times")
-
-
-def _bounded(response: httpx2.Response) -> bytes:
-    content = bytearray()
-    for chunk in response.iter_bytes():
-        content += chunk
-        if len(content) > MAX_BYTES:
-            raise HubError(f"the Hub's response has more than {MAX_BYTES} bytes")
-    return bytes(content)

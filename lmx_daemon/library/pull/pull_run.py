@@ -135,7 +135,7 @@ class PullRun:
         patience = AWAITED_PATIENCE_SECONDS if spec.awaited else spec.patience
         while self._manifest is None:
             try:
-                found = self._hub.manifest(spec.repo, spec.revision, spec.include, spec.exclude)
+                found = self._hub.manifest(spec.repo, spec.revision, spec.include, spec.exclude, self._raise_if_stopped)
                 self._on_manifest(found)
                 self._manifest = found
             except TransientHubError as error:
