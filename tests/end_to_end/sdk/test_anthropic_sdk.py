@@ -85,6 +85,15 @@ class TestMessages:
         assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "END")
         assert message.content[0].type == "text" and message.content[0].text.strip() == "One two"
 
+    def test_last_message_of_the_assistant_is_continued(self, client: Anthropic) -> None:
+        begun: Any = {"role": "assistant", "content": "Well, "}
+        fields = asked("hi", thinking={"type": "adaptive"})
+        message = client.messages.create(**fields | {"messages": [*fields["messages"], begun]})
+        assert message.content[0].type == "text" and message.content[0].text == "Hello there."
+        whole = client.messages.create(**fields).usage
+        added = message.usage.input_tokens + (message.usage.cache_read_input_tokens or 0)
+        assert 0 < added - whole.input_tokens - (whole.cache_read_input_tokens or 0) <= len("Well, ")
+
     def test_limit_of_tokens(self, client: Anthropic) -> None:
         message = client.messages.create(**asked("hi", max_tokens=2))
         assert message.stop_reason == "max_tokens" and message.usage.output_tokens == 2
