@@ -37,7 +37,7 @@ def limit_memory(extra: int) -> bool:
 
 
 def serve(answer: AnswerRequest, source: IO[bytes], sink: IO[bytes], seconds: float, bounded: bool) -> None:
-    """AnswerRequest each request on `source`; `bounded` reports whether this process limits its own memory."""
+    """Answer each request on `source`; `bounded` reports whether this process limits its own memory."""
     _write(sink, {"ready": True, "bounded": bounded})
     while header := source.read(LENGTH.size):
         request = json.loads(source.read(LENGTH.unpack(header)[0]))

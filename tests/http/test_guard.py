@@ -121,7 +121,7 @@ class TestBodies:
             b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "logit_bias": {"a": 1}}',
             b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "repetition_penalty": 1e-40}',
             b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "top_k": 1.5}',
-            b'{"model":"m","messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_object"}}',
+            b'{"model":"m","messages":[{"role":"user","content":"x"}],"response_format":{"type":"xml"}}',
             b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "chat_template": "{{ x }}",'
             b' "chat_template_kwargs": {"messages": 1}}',
             b'{"model":"m","messages":[{"role":"user","content":"x"}],"chat_template_kwargs":{"reasoning_effort":[]}}',

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from lmx_daemon.contract.requests import Generate
 from lmx_daemon.contract.worker.messages import Grant, Load
+from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar
 from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 
 
@@ -17,6 +18,8 @@ class Ready:
     """Monotonic time of its arrival in the daemon, in seconds."""
     load_seconds: float
     """Time that it waited for its model to load."""
+    grammar: CompiledGrammar | None = None
+    """The grammar of its constraint."""
 
 
 @dataclass(frozen=True)

@@ -89,21 +89,27 @@ class MlxEngine:
         self._runner.inbox.put(Stop(flush_seconds=flush_seconds))
 
     def close(self) -> None:
-        """End the template child."""
+        """End the children."""
         if self._child is not None:
             self._child.kill()
+        if self._prompts.grammars is not None:
+            self._prompts.grammars.kill()
 
     def _on_loaded(self, loaded: Any, command: Load) -> None:
         """Set up the prompt thread and the template child, which starts while the engine thread warms the model up."""
+        from lmx_daemon.engines.mlx.grammar.compiler import GrammarCompiler
         from lmx_daemon.engines.mlx.prefix.cache_layout import can_be_cut
         from lmx_daemon.engines.mlx.text.prompt import PromptBuilder
 
         options = command.options
         if self._child is not None:  # it belongs to a load whose warm-up failed
             self._child.close()
+        if self._prompts.grammars is not None:
+            self._prompts.grammars.close()
         self._child = TemplateChild(options.template_seconds, options.template_memory_bytes)
         if loaded.capabilities.chat:
             self._child.start()
+        self._prompts.grammars = GrammarCompiler(loaded.tokenizer, loaded.vocabulary)
         self._max_open = options.max_running + options.max_waiting
         self._prompts.builder = PromptBuilder(
             loaded.tokenizer,

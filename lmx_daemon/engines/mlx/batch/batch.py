@@ -262,13 +262,13 @@ class Batch:
 
     def _accept(self, row: Row, token: int, logprobs: Logprobs | None) -> Token:
         row.generated.append(token)
-        if token in self._stop_tokens or token in row.stop_tokens:
-            return Token(row, token, "stop", logprobs, self._end(row))
-        if len(row.generated) >= row.max_tokens:
-            return Token(row, token, "length", logprobs, self._end(row))
+        stops = token in self._stop_tokens or token in row.stop_tokens
+        reason = "stop" if stops else None
         if row.constraint is not None:
-            row.constraint.advance(token)
-        return Token(row, token, logprobs=logprobs)
+            reason = row.constraint.advance(token, stops)
+        if reason is None and len(row.generated) >= row.max_tokens:
+            reason = "length"
+        return Token(row, token, reason, logprobs, self._end(row) if reason is not None else None)
 
     def _sample(self) -> None:
         """Sample the tokens of the newest step. Does nothing if they are sampled already."""

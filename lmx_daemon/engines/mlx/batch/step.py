@@ -56,7 +56,11 @@ class Row(SampledRow):
 
 @dataclass(frozen=True)
 class Token:
-    """The next token of a row; the last one has a `reason`. A "stop" token is not part of the answer."""
+    """The next token of a row; the last one has a `reason`.
+
+    "stop": a stop token, which is not part of the answer. "length": the row's limit. "complete": its constraint allows
+    no further token. "failed": its constraint cannot be followed.
+    """
 
     row: Row
     token: int

@@ -6,7 +6,7 @@ access to scheduling, caches or text. Engine thread only.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import mlx.core as mx
 import numpy as np
@@ -14,15 +14,30 @@ import numpy.typing as npt
 
 from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
 
+OCTET = np.array([1 << bit for bit in range(8)], np.uint8)
+"""The bits of a byte in the order of the tokens."""
+
 
 class TokenConstraint(Protocol):
     """The tokens that one row may generate next, for example by a grammar."""
 
-    def advance(self, token: int) -> None:
-        """Accept the row's newest token. Called for each token that does not end the row."""
+    @property
+    def words(self) -> int:
+        """Number of words of its mask. All constraints of a model have the same."""
 
-    def mask(self) -> npt.NDArray[np.bool_] | None:
-        """Return the allowed tokens [vocabulary], of which there is at least one, or None if all are allowed."""
+    def advance(self, token: int, stops: bool) -> str | None:
+        """Accept the row's newest token, which is a stop token if `stops`.
+
+        Return the reason why the row ends: "stop", "complete" after the last token of an answer that cannot go on, or
+        "failed". None lets it continue.
+        """
+
+    @classmethod
+    def write(cls, rows: Sequence[tuple[Self, int]], bits: npt.NDArray[np.uint32]) -> None:
+        """Write the mask of each constraint to its row of `bits` [rows, words]: one bit for each token, 1 if allowed.
+
+        At least one token is allowed in each row.
+        """
 
 
 class TokenCounts:
@@ -120,23 +135,33 @@ class Penalties:
 
 
 class TokenMask:
-    """The constraints of rows: the logits of tokens that are not allowed become minus infinity."""
+    """The constraints of rows: the logits of tokens that are not allowed become minus infinity.
+
+    The masks are computed while MLX computes the logits, and are unpacked by MLX.
+    """
 
     def __init__(self, rows: Sequence[SampledRow], vocabulary: int) -> None:
         self._constrained = [row for row, each in enumerate(rows) if each.constraint is not None]
+        self._every = len(self._constrained) == len(rows)
         self._rows = mx.array(self._constrained)
-        self._allowed = np.ones((len(self._constrained), vocabulary), np.bool_)
+        self._vocabulary = vocabulary
 
     def __call__(self, logits: mx.array, rows: Sequence[SampledRow]) -> mx.array:
-        """Return the masked logits. Raise ValueError if a constraint allows no token."""
-        for index, row in enumerate(self._constrained):
-            constraint = rows[row].constraint
-            mask = constraint.mask() if constraint is not None else None
-            if mask is not None and not mask.any():
-                raise ValueError("a constraint allows no token")
-            self._allowed[index] = True if mask is None else mask
-        masked = mx.where(mx.array(self._allowed), logits[self._rows], mx.array(-mx.inf, logits.dtype))
-        return masked if len(self._constrained) == len(rows) else _with_rows(logits, self._rows, masked)
+        """Return the masked logits."""
+        constraints: Any = [rows[row].constraint for row in self._constrained]
+        bits = np.zeros((len(constraints), constraints[0].words), np.uint32)
+        constraints[0].write([(constraint, row) for row, constraint in enumerate(constraints)], bits)
+        own = logits if self._every else logits[self._rows]
+        masked = mx.where(self._unpacked(bits), own, mx.array(-mx.inf, logits.dtype))
+        return masked if self._every else _with_rows(logits, self._rows, masked)
+
+    def _unpacked(self, bits: npt.NDArray[np.uint32]) -> mx.array:
+        """Return the masks as booleans [rows, vocabulary]. Logits beyond the last bit are not allowed."""
+        count = len(bits)
+        octets = mx.array(bits.view(np.uint8))[:, :, None]
+        allowed = (octets & mx.array(OCTET)).astype(mx.bool_).reshape(count, -1)[:, : self._vocabulary]
+        missing = self._vocabulary - allowed.shape[1]
+        return mx.pad(allowed, [(0, 0), (0, missing)]) if missing > 0 else allowed
 
     def observe(self, tokens: mx.array) -> None:
         """Do nothing: a constraint advances when its row's token is read."""

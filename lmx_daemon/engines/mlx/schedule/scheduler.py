@@ -93,7 +93,8 @@ class Scheduler:
     def receive(self, ready: Ready) -> None:
         """Queue a request whose prompt is tokenized, or fail it if this worker cannot serve it."""
         generate = ready.request
-        request = EngineRequest(generate, ready.prepared, ready.arrived, ready.load_seconds, _seed_of(generate))
+        seed = _seed_of(generate)
+        request = EngineRequest(generate, ready.prepared, ready.arrived, ready.load_seconds, seed, ready.grammar)
         try:
             self._check(request)
         except LmxError as error:
@@ -221,7 +222,8 @@ class Scheduler:
         except BaseException as error:
             self._log("error", f"{type(error).__name__}: {error}", request.id)
             self._remove(request)
-            failed = WorkerError(f"the answer could not be read: {type(error).__name__}: {error}")
+            failed = error if isinstance(error, LmxError) else None
+            failed = failed or WorkerError(f"the answer could not be read: {type(error).__name__}: {error}")
             return [self._closed(request, Failed(id=request.id, error=failed.body()))]
         request.quarantined = False
         if len(choice.generated) == 1:

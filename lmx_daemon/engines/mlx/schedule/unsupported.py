@@ -6,8 +6,6 @@ from lmx_daemon.contract.requests import Chat, Generate
 
 def check(generate: Generate) -> None:
     """Raise UnsupportedError, which names the field, for a request that this engine cannot serve."""
-    if generate.constraint is not None:
-        raise UnsupportedError("constrained answers are not supported yet", param="response_format")
     if generate.thinking_budget is not None:
         raise UnsupportedError("a limit on reasoning is not supported yet", param="thinking_budget")
     if generate.overflow != "error":

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Self
 
 from lmx_daemon.contract.deadline import patience, too_late
-from lmx_daemon.contract.errors import DeadlineError
+from lmx_daemon.contract.errors import DeadlineError, WorkerError
 from lmx_daemon.contract.events import (
     Delta,
     Ending,
@@ -21,6 +21,7 @@ from lmx_daemon.contract.events import (
 )
 from lmx_daemon.contract.requests import Chat, Generate
 from lmx_daemon.engines.mlx.batch.step import Row, Token
+from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar, TokenGrammar
 from lmx_daemon.engines.mlx.prefix.lookup import PrefixLookup, PrefixStart
 from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
 from lmx_daemon.engines.mlx.text.output_parser import Markers, OutputParser, ParsedText
@@ -35,9 +36,14 @@ class Choice(Row):
     """One choice of a request: its row in the batch, and its tokens as text."""
 
     def __init__(
-        self, request: "EngineRequest", params: SamplingParams, detokenizer: Any, parser: OutputParser
+        self,
+        request: "EngineRequest",
+        params: SamplingParams,
+        detokenizer: Any,
+        parser: OutputParser,
+        constraint: TokenGrammar | None = None,
     ) -> None:
-        super().__init__(0, params, stop_tokens=frozenset(request.generate.stop_tokens))
+        super().__init__(0, params, stop_tokens=frozenset(request.generate.stop_tokens), constraint=constraint)
         self.request = request
         self.detokenizer = detokenizer
         self.parser = parser
@@ -54,6 +60,8 @@ class Choice(Row):
         """Return a copy that continues in a batch. Tokens of a step that raised are generated again."""
         choice = super().renewed()
         del choice.generated[self.consumed :]
+        if isinstance(self.constraint, TokenGrammar):
+            choice.constraint = self.constraint.restart(choice.generated)
         return choice
 
     def text_of(self, token: int) -> str:
@@ -71,9 +79,17 @@ class EngineRequest:
     """One request in the worker, from its tokenized prompt to its last event."""
 
     def __init__(
-        self, generate: Generate, prepared: PreparedPrompt, arrived: float, load_seconds: float, seed: int
+        self,
+        generate: Generate,
+        prepared: PreparedPrompt,
+        arrived: float,
+        load_seconds: float,
+        seed: int,
+        grammar: CompiledGrammar | None = None,
     ) -> None:
         self.generate = generate
+        self.grammar = grammar
+        """The grammar of its constraint."""
         self.prepared = prepared
         self.seed = seed
         self.arrived = arrived
@@ -140,7 +156,8 @@ class EngineRequest:
         self._started = time.monotonic()
         for index in range(self.generate.choices):
             own = replace(params, seed=self.seed, choice=index, top_logprobs=self.generate.top_logprobs)
-            choice = Choice(self, own, self._detokenizer(tokenizer), self._parser(markers))
+            parser = self._parser(markers)
+            choice = Choice(self, own, self._detokenizer(tokenizer), parser, self._constraint(tokenizer))
             choice.max_tokens = max_tokens
             self.choices.append(choice)
         return self.choices
@@ -173,9 +190,22 @@ class EngineRequest:
             parallel=not isinstance(prompt, Chat) or prompt.parallel_tool_calls,
         )
 
+    def _constraint(self, tokenizer: Any) -> TokenGrammar | None:
+        """Return the constraint of one choice: thinking and tool calls are outside the grammar."""
+        if self.grammar is None:
+            return None
+        prompt = self.generate.prompt
+        return TokenGrammar(
+            self.grammar,
+            thinking=self.prepared.thinking,
+            may_think=isinstance(prompt, Chat) and prompt.thinking is not False,
+            call_start=tokenizer.tool_call_start_tokens or () if self.prepared.tools else (),
+            stops=frozenset(self.generate.stop_tokens),
+        )
+
     def _detokenizer(self, tokenizer: Any) -> Any:
         detokenizer = tokenizer.detokenizer
-        if self.prepared.raw or self.prepared.continues:
+        if self.prepared.raw or self.prepared.continues or self.grammar is not None:
             continue_text(detokenizer, tokenizer)
         return detokenizer
 
@@ -184,6 +214,8 @@ class EngineRequest:
         choice = choice_of(token.row)
         if choice.ending is not None:
             return []
+        if token.reason == "failed":
+            raise WorkerError("the grammar cannot be followed further", hint="simplify the schema or the grammar")
         if self._first is None:
             self._first = time.monotonic()
         piece = ParsedText()

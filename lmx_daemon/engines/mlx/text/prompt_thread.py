@@ -7,11 +7,13 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from lmx_daemon.contract.constraint import Constraint
 from lmx_daemon.contract.errors import LmxError, RequestError, WorkerError
 from lmx_daemon.contract.events import Counted, Event, Failed
 from lmx_daemon.contract.requests import Chat, Count, Generate, Prompt
 from lmx_daemon.contract.worker.messages import Events
 from lmx_daemon.engines.mlx.commands import Ready
+from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar
 from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
 from lmx_daemon.worker.submissions import Submission
@@ -25,17 +27,31 @@ class PromptSource(Protocol):
     def works(self) -> bool: ...
 
 
+class GrammarSource(Protocol):
+    """Compiler of grammars; see grammar.compiler.GrammarCompiler."""
+
+    @property
+    def patience(self) -> float: ...
+
+    def compile(self, constraint: Constraint) -> CompiledGrammar: ...
+
+    def kill(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class PromptAbandoned(Exception):
     """The request in preparation was cancelled or is overdue."""
 
 
 class PromptThread:
-    """Preparation of the submissions. The load sets `builder` before the first request is accepted."""
+    """Preparation of the submissions. The load sets `builder` and `grammars` before the first request is accepted."""
 
     def __init__(
         self, counters: HeartbeatCounters, send: Callable[[Any], None], hand_over: Callable[[Ready], None]
     ) -> None:
         self.builder: PromptSource | None = None
+        self.grammars: GrammarSource | None = None
         self._counters = counters
         self._submissions = counters.submissions
         self._send = send
@@ -60,9 +76,13 @@ class PromptThread:
 
     def _prepare(self, submission: Submission) -> None:
         assert self.builder is not None
-        request = submission.request
+        request, grammar = submission.request, None
         try:
             prepared = self.builder.build(request.prompt)
+            if isinstance(request, Generate) and request.constraint is not None:
+                assert self.grammars is not None
+                self.progress(self.grammars.patience)
+                grammar = self.grammars.compile(request.constraint)
         except PromptAbandoned:
             return
         except LmxError as error:
@@ -78,7 +98,7 @@ class PromptThread:
             case Count():
                 self._end(submission, Counted(id=request.id, tokens=len(prepared.tokens)))
             case Generate():
-                ready = Ready(request, prepared, submission.arrived, submission.load_seconds)
+                ready = Ready(request, prepared, submission.arrived, submission.load_seconds, grammar)
                 self._submissions.hand_over(submission, lambda: self._hand_over(ready))
 
     def _end(self, submission: Submission, event: Event) -> None:

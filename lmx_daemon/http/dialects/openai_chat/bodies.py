@@ -41,6 +41,10 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     repetition_penalty: Annotated[float, msgspec.Meta(ge=0.01, le=10)] | None = None
     repeat_penalty: Annotated[float, msgspec.Meta(ge=0.01, le=10)] | None = None
     logit_bias: dict[str, Annotated[float, msgspec.Meta(ge=-100, le=100)]] | None = None
+    guided_regex: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    guided_choice: Annotated[list[Annotated[str, msgspec.Meta(min_length=1)]], msgspec.Meta(min_length=1)] | None = None
+    guided_grammar: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    """Constraints on the text of the answer, by the names that vLLM uses. The grammar is in Lark's notation."""
     n: Annotated[int, msgspec.Meta(ge=1, le=16)] | None = None
     user: Annotated[str, msgspec.Meta(max_length=512)] | None = None
     """End user. It is a part of every request frame, so its length is bounded."""
@@ -108,8 +112,17 @@ class MessageBody(msgspec.Struct, frozen=True):
     """Another name of `reasoning_content`, which some clients send back."""
 
 
+class SchemaBody(msgspec.Struct, frozen=True):
+    schema: dict[str, Any] | None = None
+    name: str | None = None
+    description: str | None = None
+    strict: bool | None = None
+    """Every schema is enforced, strict or not."""
+
+
 class ResponseFormat(msgspec.Struct, frozen=True):
     type: str
+    json_schema: SchemaBody | None = None
 
 
 class ChatBody(Body, frozen=True, kw_only=True):

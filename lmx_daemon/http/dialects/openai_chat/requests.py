@@ -23,6 +23,7 @@ from lmx_daemon.http.dialects.openai_chat.bodies import (
     ChatBody,
     CompletionBody,
 )
+from lmx_daemon.http.dialects.openai_chat.constraints import constraint
 from lmx_daemon.http.dialects.openai_chat.messages import message
 from lmx_daemon.http.dialects.openai_chat.tools import tools
 
@@ -35,11 +36,6 @@ TEMPLATE_ARGUMENTS = frozenset({*THINKING, "reasoning_effort", "preserve_thinkin
 
 def chat_request(body: ChatBody, context: RequestContext) -> Generate:
     """Return the request. Raise RequestError or UnsupportedError that names the field."""
-    if body.response_format is not None and body.response_format.type != "text":
-        raise UnsupportedError(
-            f"response_format {body.response_format.type!r} is not supported yet; only 'text' is",
-            param="response_format",
-        )
     if body.top_logprobs is not None and not body.logprobs:
         raise RequestError("top_logprobs needs logprobs to be true", param="top_logprobs")
     check_counts(body)
@@ -63,6 +59,7 @@ def chat_request(body: ChatBody, context: RequestContext) -> Generate:
         max_tokens=limit(most, name),
         top_logprobs=logprobs,
         thinking_budget=body.thinking_budget,
+        constraint=constraint(body, body.response_format),
         route="/v1/chat/completions",
     )
 
@@ -100,6 +97,7 @@ def completion_request(body: CompletionBody, context: RequestContext) -> Generat
         context,
         max_tokens=limit(body.max_tokens, "max_tokens", 16),
         top_logprobs=body.logprobs,
+        constraint=constraint(body),
         route="/v1/completions",
     )
 

@@ -27,23 +27,31 @@ SAMPLED = {
 class Countdown:
     """A grammar whose next token is one of two, which depend on the token before."""
 
-    def __init__(self, vocabulary: int, start: int = 10) -> None:
+    def __init__(self, vocabulary: int, start: int = 10, most: int = 0) -> None:
+        """`most` is the number of tokens after which the answer is complete; 0 is no limit."""
         self._vocabulary = vocabulary
+        self.most = most
         self._last = start
         self.accepted: list[int] = []
 
     def allowed(self) -> list[int]:
         return [(self._last * 3 + 1) % self._vocabulary, (self._last * 5 + 2) % self._vocabulary]
 
-    def advance(self, token: int) -> None:
+    @property
+    def words(self) -> int:
+        return -(-self._vocabulary // 32)
+
+    def advance(self, token: int, stops: bool = False) -> str | None:
         assert token in self.allowed(), "the mask did not follow the previous token"
         self.accepted.append(token)
         self._last = token
+        return "complete" if len(self.accepted) == self.most else None
 
-    def mask(self) -> npt.NDArray[np.bool_] | None:
-        mask = np.zeros(self._vocabulary, np.bool_)
-        mask[self.allowed()] = True
-        return mask
+    @classmethod
+    def write(cls, rows: Sequence[tuple["Countdown", int]], bits: npt.NDArray[np.uint32]) -> None:
+        for grammar, row in rows:
+            for token in grammar.allowed():
+                bits[row, token // 32] |= np.uint32(1 << token % 32)
 
 
 class Unlimited(Countdown):
@@ -51,9 +59,6 @@ class Unlimited(Countdown):
 
     def allowed(self) -> list[int]:
         return list(range(self._vocabulary))
-
-    def mask(self) -> None:
-        return None
 
 
 def vocabulary_of(model: Any) -> int:
@@ -92,7 +97,7 @@ def check_rows_follow_their_grammars(params: SamplingParams, architecture: str =
         replay = Countdown(vocabulary, start)
         for token in seen[row]:
             replay.advance(token)
-        assert grammar.accepted == seen[row][:-1], "the last token of a row does not advance its grammar"
+        assert grammar.accepted == seen[row]
 
 
 @pytest.mark.parametrize("kind", SAMPLED)
@@ -125,17 +130,27 @@ def test_log_probabilities_of_a_constrained_row_cover_allowed_tokens() -> None:
     assert np.isclose(sum(np.exp(value) for _, value in tokens[0].logprobs.top), 1.0, atol=1e-5)
 
 
-def test_a_constraint_that_allows_no_token_fails_the_step() -> None:
-    class Empty(Countdown):
-        def mask(self) -> npt.NDArray[np.bool_]:
-            return np.zeros(self._vocabulary, np.bool_)
-
+def test_a_row_ends_with_the_last_token_of_a_complete_answer() -> None:
     model = model_of("llama")
     batch = Batch(model, set(), prefill_step=4096)
-    batch.add(tokens_of(0, 9), [Row(4, GREEDY, constraint=Empty(vocabulary_of(model)))])
-    with pytest.raises(ValueError, match="allows no token"):
-        while batch.busy:
-            batch.step()
+    (row,) = batch.add(tokens_of(0, 9), [Row(MOST, GREEDY, constraint=Countdown(vocabulary_of(model), most=3))])
+    tokens = []
+    while batch.busy:
+        tokens += batch.step().tokens
+    assert [token.reason for token in tokens] == [None, None, "complete"]
+    assert tokens[-1].cache is not None and row.generated == [token.token for token in tokens]
+
+
+def test_the_constraint_decides_whether_a_stop_token_ends_its_row() -> None:
+    class Stopping(Countdown):
+        def advance(self, token: int, stops: bool = False) -> str | None:
+            return "failed" if stops else super().advance(token)
+
+    model = model_of("llama")
+    vocabulary = vocabulary_of(model)
+    batch = Batch(model, set(Stopping(vocabulary).allowed()), prefill_step=4096)
+    batch.add(tokens_of(0, 9), [Row(MOST, GREEDY, constraint=Stopping(vocabulary))])
+    assert [token.reason for _ in range(2) for token in batch.step().tokens] == ["failed"]
 
 
 def test_the_next_forward_pass_begins_before_the_previous_token_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 import pytest
 
-from lmx_daemon.contract.constraint import Regex
 from lmx_daemon.contract.errors import UnsupportedError
 from lmx_daemon.contract.requests import Chat, Generate, Message, Text, Tool, ToolChoice
 from lmx_daemon.engines.mlx.schedule import unsupported
@@ -18,7 +17,6 @@ def request(prompt: Chat | Text = PLAIN, **fields: object) -> Generate:
 @pytest.mark.parametrize(
     ("generate", "param"),
     [
-        (request(constraint=Regex(pattern="a")), "response_format"),
         (request(thinking_budget=4), "thinking_budget"),
         (request(overflow="rolling"), "overflow"),
         (request(Chat(messages=MESSAGES, tool_choice=ToolChoice(mode="required"))), "tool_choice"),

@@ -1,0 +1,94 @@
+"""The compiler of grammars: each source is compiled in a killable child first, then for the model's vocabulary.
+
+The compiler of llguidance has limits, but a schema can take unbounded time before they apply. The child has limits on
+time and memory, and only a grammar that it has compiled within them is compiled here. Prompt thread only.
+"""
+
+from collections import OrderedDict
+from typing import Any
+
+import llguidance
+
+from lmx_daemon.contract.constraint import Constraint
+from lmx_daemon.contract.errors import WorkerError
+from lmx_daemon.engines.mlx.grammar.limits import MEMORY_BYTES, SECONDS, parser_limits
+from lmx_daemon.engines.mlx.grammar.source import invalid, source_of
+from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar
+from lmx_daemon.engines.mlx.grammar.vocabulary import GrammarVocabulary, read_vocabulary
+from lmx_daemon.worker.killable_child import Exhausted, Gone, KillableChild
+
+PROGRAM = "lmx_daemon.engines.mlx.grammar.check_program"
+KEPT = 64
+"""Number of compiled grammars that are kept."""
+KEPT_CHARACTERS = 1024 * 1024
+"""Limit on the sources of all kept grammars, since a grammar takes memory in proportion to its source."""
+
+
+class GrammarCompiler:
+    """The grammars of one loaded model, cached by their sources."""
+
+    def __init__(
+        self, tokenizer: Any, vocabulary: int, seconds: float = SECONDS, memory_bytes: int = MEMORY_BYTES
+    ) -> None:
+        """`vocabulary` is the number of logits."""
+        self._tokenizer = tokenizer
+        self._size = vocabulary
+        self._seconds = seconds
+        self._vocabulary: GrammarVocabulary | None = None
+        """Read for the first constraint, since few requests have one."""
+        self._child = KillableChild(PROGRAM, seconds, memory_bytes)
+        self._kept: OrderedDict[tuple[str, str], CompiledGrammar] = OrderedDict()
+
+    @property
+    def patience(self) -> float:
+        """Upper bound on the seconds that `compile` takes."""
+        return self._child.patience + self._seconds
+
+    def compile(self, constraint: Constraint) -> CompiledGrammar:
+        """Return the grammar of a constraint. Raises RequestError that names the fault."""
+        source = source_of(constraint)
+        if (known := self._kept.get(source)) is not None:
+            self._kept.move_to_end(source)
+            return known
+        grammar = self._checked(constraint, *source)
+        if self._vocabulary is None:
+            template = self._tokenizer.chat_template
+            self._vocabulary = read_vocabulary(self._tokenizer, self._size, _text_of(template))
+        matcher = llguidance.LLMatcher(self._vocabulary.tokenizer, grammar, log_level=0, limits=parser_limits())
+        possible = any(matcher.compute_bitmask())
+        if matcher.is_error():
+            raise invalid(constraint, matcher.get_error())
+        if not possible:
+            raise invalid(constraint, "no text matches it")
+        self._kept[source] = compiled = CompiledGrammar(matcher, self._vocabulary)
+        while len(self._kept) > KEPT or sum(len(text) for _, text in self._kept) > KEPT_CHARACTERS:
+            self._kept.popitem(last=False)
+        return compiled
+
+    def close(self) -> None:
+        """End the child."""
+        self._child.close()
+
+    def kill(self) -> None:
+        """End the child while the prompt thread may be waiting for it."""
+        self._child.kill()
+
+    def _checked(self, constraint: Constraint, kind: str, text: str) -> str:
+        """Return the grammar that the child has compiled within its limits."""
+        try:
+            answer = self._child.ask({"kind": kind, "source": text})
+        except Exhausted:
+            raise invalid(
+                constraint, f"it takes more than {self._seconds:g} s to compile, or too much memory"
+            ) from None
+        except Gone as error:
+            if error.from_outside:
+                raise WorkerError("the compiler of grammars was ended from outside", hint="try again") from None
+            raise invalid(constraint, f"the compiler ended ({error.how})") from None
+        if reason := answer.get("invalid") or answer.get("error"):
+            raise invalid(constraint, str(reason))
+        return str(answer["grammar"])
+
+
+def _text_of(template: Any) -> str:
+    return "\n".join(template.values()) if isinstance(template, dict) else str(template or "")

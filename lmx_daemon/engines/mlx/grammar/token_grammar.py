@@ -1,0 +1,125 @@
+"""The grammar of one row: which tokens it may generate next, where its answer may end, and where it is complete.
+
+Engine thread only.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from lmx_daemon.engines.mlx.grammar.vocabulary import Bits, GrammarVocabulary, bits_of, ends_with
+
+ALL = np.uint32(0xFFFFFFFF)
+"""Word of a mask that allows all tokens."""
+
+GrammarPhase = Literal["start", "thinking", "answer", "free"]
+"""start: the first token opens a thinking block or a tool call, or begins the answer. free: a tool call, unlimited."""
+
+
+class CompiledGrammar:
+    """A grammar of which each choice of a request gets a matcher of its own."""
+
+    def __init__(self, matcher: Any, vocabulary: GrammarVocabulary) -> None:
+        self._matcher = matcher
+        self.vocabulary = vocabulary
+
+    def matcher(self) -> Any:
+        """Return a matcher at the beginning of an answer."""
+        return self._matcher.deep_copy()
+
+
+class TokenGrammar:
+    """The constraint of one row (see sampling.processors.TokenConstraint)."""
+
+    def __init__(
+        self,
+        grammar: CompiledGrammar,
+        *,
+        thinking: bool = False,
+        may_think: bool = False,
+        call_start: Sequence[int] = (),
+        stops: frozenset[int] = frozenset(),
+    ) -> None:
+        """Create the constraint of an answer.
+
+        `thinking`: the prompt ends in an open thinking block. `may_think`: the answer may open one. `call_start`: the
+        tokens that open a tool call; after them the answer is free. `stops`: stop tokens of the request.
+        """
+        self._grammar = grammar
+        self._vocabulary = grammar.vocabulary
+        self._openings = tuple(
+            marker for marker in (self._vocabulary.think_start if may_think else (), tuple(call_start)) if marker
+        )
+        self._begin: GrammarPhase = "thinking" if thinking else "start"
+        self._stops = stops
+        words = self._vocabulary.words
+        self._stop_bits = bits_of(stops, words)
+        self._all_stop_bits = bits_of(stops | self._vocabulary.stops, words)
+        self._opening_bits = bits_of((marker[0] for marker in self._openings), words)
+        self._matcher = grammar.matcher()
+        self._phase: GrammarPhase = self._begin
+        self._tail: list[int] = []
+        """Newest tokens of the thinking block."""
+
+    @property
+    def words(self) -> int:
+        """Words of its mask."""
+        return self._vocabulary.words
+
+    def restart(self, generated: Sequence[int]) -> Self:
+        """Return the constraint of the same answer after `generated`."""
+        fresh = type(self).__new__(type(self))
+        fresh.__dict__ |= self.__dict__
+        fresh._matcher, fresh._phase, fresh._tail = self._grammar.matcher(), self._begin, []
+        for token in generated:
+            fresh.advance(token)
+        return fresh
+
+    def advance(self, token: int, stops: bool = False) -> str | None:
+        """Accept the row's newest token, which is a stop token if `stops`. Return why the row ends, or None."""
+        if stops:
+            return "stop" if self._phase == "free" or self._matcher.is_accepting() else "failed"
+        if self._phase == "start":
+            self._phase = self._opened(token)
+        if self._phase == "thinking":
+            self._tail = [*self._tail, token][-len(self._vocabulary.think_end) :]
+            if ends_with(self._tail, self._vocabulary.think_end):
+                self._phase = "answer"
+        elif self._phase == "answer":
+            if not self._matcher.consume_token(token):
+                return "failed"
+            return "complete" if self._matcher.is_stopped() else None
+        return None
+
+    @classmethod
+    def write(cls, rows: Sequence[tuple[Self, int]], bits: Bits) -> None:
+        """Write the mask of each constraint to its row of `bits` [rows, words]. The masks are computed in parallel."""
+        parsed = [(grammar._matcher, row) for grammar, row in rows if grammar._phase in ("start", "answer")]
+        if parsed:
+            executor = rows[0][0]._vocabulary.executor
+            executor.unsafe_compute_mask_ptr(parsed, bits.ctypes.data, bits.shape[1] * bits.itemsize, len(bits))
+        for grammar, row in rows:
+            grammar._complete(bits[row])
+
+    def _complete(self, own: Bits) -> None:
+        """Write the bits that the parser does not decide."""
+        if self._phase in ("free", "thinking"):
+            own[:] = ALL
+            if self._phase == "thinking":
+                own &= ~self._all_stop_bits
+            return
+        if self._stops:
+            own |= self._stop_bits
+            if not self._matcher.is_accepting():
+                own &= ~self._stop_bits
+        if self._phase == "start":
+            own |= self._opening_bits
+        if not own.any():  # no token can continue the answer: any of them ends it as failed
+            own[0] = 1
+
+    def _opened(self, token: int) -> GrammarPhase:
+        opened = [marker for marker in self._openings if marker[0] == token]
+        if not opened:
+            return "answer"
+        return "thinking" if opened[0] == self._vocabulary.think_start else "free"
