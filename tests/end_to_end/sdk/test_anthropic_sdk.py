@@ -162,7 +162,7 @@ class TestErrors:
         found = OVERFLOW.match(caught.value.api_message or "")
         assert found and int(found["tokens"]) > int(found["most"]) == 32768
 
-    def test_image_for_a_model_without_eyes(self, client: Anthropic) -> None:
+    def test_image_for_a_model_without_vision(self, client: Anthropic) -> None:
         source = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
         image: Any = {"type": "image", "source": source}
         with pytest.raises(anthropic.BadRequestError, match="image"):

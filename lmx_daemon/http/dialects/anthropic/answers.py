@@ -74,7 +74,7 @@ class MessageStartEvent(Answer, frozen=True, kw_only=True, tag="message_start"):
 
 
 class ContentBlockStartEvent(Answer, frozen=True, kw_only=True, tag="content_block_start"):
-    """Begin of a content block."""
+    """Start of a content block."""
 
     index: int
     content_block: Content

@@ -176,7 +176,10 @@ def whole_block(pieces: Sequence[BlockPiece]) -> dict[str, Any]:
 
 
 def input_of(arguments: str) -> dict[str, Any]:
-    """Return the arguments of a call as an object, which is what clients accept; a text that is none is kept in one."""
+    """Return the arguments of a call as an object, which clients require.
+
+    Arguments that are no JSON object are returned as the field `arguments` of one.
+    """
     try:
         found = msgspec.json.decode(arguments) if arguments.strip() else {}
     except (msgspec.DecodeError, RecursionError):

@@ -18,7 +18,7 @@ from lmx_daemon.http.dialects.ignored import Ignored
 from lmx_daemon.http.dialects.json_limits import check_json
 
 ATTRIBUTION = "x-anthropic-billing-header:"
-"""Begin of a line in the system prompt of Claude Code. It changes with each request and means nothing to a model."""
+"""Start of an attribution line in the system prompt of Claude Code. The line changes with each request."""
 FAILED = "Error: "
 """Prefix of the result of a tool call that failed."""
 
@@ -54,7 +54,7 @@ def system_text(content: str | Blocks | None, place: str, ignored: Ignored) -> s
 
 
 def without_attribution(text: str) -> str:
-    """Return `text` without an attribution line at its begin."""
+    """Return `text` without an attribution line at its start."""
     return text.partition("\n")[2] if text.startswith(ATTRIBUTION) else text
 
 
@@ -96,7 +96,7 @@ def tool_result(block: ToolResultBlock, place: str, ignored: Ignored) -> Message
 
 
 def assistant_message(given: InputMessage, place: str, ignored: Ignored, *, is_last: bool) -> list[Message]:
-    """Return an answer of an earlier turn, or the begin of the answer if it is the last message.
+    """Return an answer of an earlier turn, or the start of the answer if it is the last message.
 
     The texts of its blocks are concatenated, since they are pieces of one answer. Raise RequestError for calls in the
     last message.

@@ -15,7 +15,7 @@ for _ in range(70):
     DEEP = {"properties": DEEP}
 
 
-def says(role: str, *blocks: Any) -> dict[str, Any]:
+def message_of(role: str, *blocks: Any) -> dict[str, Any]:
     return {"messages": [{"role": role, "content": list(blocks)}]}
 
 
@@ -35,46 +35,46 @@ TABLE: list[tuple[dict[str, Any], str]] = [
         "messages[0].content: a user message needs text, an image, a document or a tool result",
     ),
     (
-        says("user", {"type": "container_upload", "file_id": "f"}),
+        message_of("user", {"type": "container_upload", "file_id": "f"}),
         "messages[0].content: a user message needs text, an image, a document or a tool result",
     ),
-    (says("user", {"text": "x"}), "messages[0].content[0]: a block needs a type, a text"),
-    (says("user", {"type": "text"}), "messages[0].content[0].text: Object missing required field `text`"),
-    (says("user", {"type": "text", "text": 5}), "messages[0].content[0].text: Expected `str`, got `int`"),
+    (message_of("user", {"text": "x"}), "messages[0].content[0]: a block needs a type, a text"),
+    (message_of("user", {"type": "text"}), "messages[0].content[0].text: Object missing required field `text`"),
+    (message_of("user", {"type": "text", "text": 5}), "messages[0].content[0].text: Expected `str`, got `int`"),
     (
-        says("user", {"type": "thinking", "thinking": "x"}),
+        message_of("user", {"type": "thinking", "thinking": "x"}),
         "messages[0].content[0]: a block of type 'thinking' is not allowed here",
     ),
     (
-        says("system", {"type": "tool_use", "id": "t", "name": "f", "input": {}}),
+        message_of("system", {"type": "tool_use", "id": "t", "name": "f", "input": {}}),
         "messages[0].content[0]: a block of type 'tool_use' is not allowed here",
     ),
     (
-        says("user", {"type": "tool_result", "content": "x"}),
+        message_of("user", {"type": "tool_result", "content": "x"}),
         "messages[0].content[0].tool_use_id: Object missing required field `tool_use_id`",
     ),
     (
-        says("user", {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text"}]}),
+        message_of("user", {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text"}]}),
         "messages[0].content[0].content[0].text: Object missing required field `text`",
     ),
     (
-        says("user", {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "!"}}),
+        message_of("user", {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "!"}}),
         "messages[0].content[0].source.data: the image is not base64",
     ),
     (
-        says("user", {"type": "image", "source": {"type": "disk"}}),
+        message_of("user", {"type": "image", "source": {"type": "disk"}}),
         "messages[0].content[0].source.type: Invalid value 'disk'",
     ),
     (
-        says("assistant", {"type": "tool_use", "id": "t", "name": "f", "input": "x"}),
+        message_of("assistant", {"type": "tool_use", "id": "t", "name": "f", "input": "x"}),
         "messages[0].content[0].input: Expected `object`, got `str`",
     ),
     (
-        says("assistant", {"type": "tool_use", "id": "t", "name": "f", "input": {}}),
+        message_of("assistant", {"type": "tool_use", "id": "t", "name": "f", "input": {}}),
         "messages[0]: the tool calls of the last message have no results",
     ),
     (
-        says("assistant", {"type": "tool_use", "id": "t", "name": "f", "input": {"n": 2**70}}),
+        message_of("assistant", {"type": "tool_use", "id": "t", "name": "f", "input": {"n": 2**70}}),
         "messages[0].content[0].input: an integer has more than 64 bits",
     ),
     ({"system": 5}, "system: Expected `str | array | null`, got `int`"),
@@ -163,7 +163,7 @@ async def test_long_texts_and_repeated_names_are_accepted() -> None:
     assert (await answer(twice)).status == 200
 
 
-def test_types_of_errors_are_known_to_the_sdk() -> None:
+def test_types_of_errors_are_those_of_the_sdk() -> None:
     from typing import get_args
 
     from anthropic.types.shared import ErrorType
