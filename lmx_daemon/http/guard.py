@@ -199,10 +199,13 @@ def allowed_hosts(settings: ServerSettings, bound: str) -> frozenset[str]:
 
 
 def check_key(headers: list[tuple[bytes, bytes]], key: str) -> None:
-    """Raise AuthenticationError unless one of the two headers has the key."""
+    """Raise AuthenticationError unless one of the two headers has the key.
+
+    Anthropic's clients send both where their environment has a key of Anthropic as well.
+    """
     bearer = first(headers, b"authorization") or ""
-    given = bearer[7:].strip() if bearer[:7].lower() == "bearer " else first(headers, b"x-api-key") or ""
-    if not hmac.compare_digest(given.encode("latin-1"), key.encode()):
+    given = (bearer[7:].strip() if bearer[:7].lower() == "bearer " else "", first(headers, b"x-api-key") or "")
+    if not any(hmac.compare_digest(each.encode("latin-1"), key.encode()) for each in given):
         raise AuthenticationError(
             "the API key is missing or wrong", hint="send it as: Authorization: Bearer KEY (or x-api-key: KEY)"
         )

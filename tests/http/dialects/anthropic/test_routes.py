@@ -160,8 +160,16 @@ async def test_refusal_of_the_guard_has_anthropics_form(status: int, kind: str, 
     assert answer.json()["error"]["type"] == kind and answer.json()["request_id"] == "mine"
 
 
-@pytest.mark.parametrize("headers", [{"x_api_key": "secret"}, {"authorization": "Bearer secret"}])
-async def test_key_is_accepted_in_both_headers(headers: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x_api_key": "secret"},
+        {"authorization": "Bearer secret"},
+        {"authorization": "Bearer other", "x_api_key": "secret"},
+        {"authorization": "Bearer secret", "x_api_key": "other"},
+    ],
+)
+async def test_key_is_accepted_in_either_header(headers: dict[str, str]) -> None:
     assert (await ask(app_of(FINISHED, api_key="secret"), "POST", "/v1/messages", BODY, **headers)).status == 200
 
 
