@@ -6,9 +6,9 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 import uvicorn
@@ -69,10 +69,19 @@ def main(arguments: Sequence[str]) -> int:
             exclude(home.caches)
             return uvloop.run(Daemon(home, source, options.model).run())
     except LmxError as error:
-        print(one_line(f"error: {error.message}"), file=sys.stderr)
+        say(f"error: {error.message}", sys.stderr)
         if error.hint:
-            print(one_line(f"hint: {error.hint}"), file=sys.stderr)
+            say(f"hint: {error.hint}", sys.stderr)
         return 1
+
+
+def say(line: str, stream: TextIO) -> None:
+    """Write a line to standard output or standard error, unbuffered, so that nothing is left to fail at the exit.
+
+    A full disk or a terminal that is gone must not end the daemon.
+    """
+    with suppress(OSError, ValueError):
+        os.write(stream.fileno(), f"{one_line(line)}\n".encode())
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -141,7 +150,7 @@ class Daemon:
             self._admin.serve(lambda: self._server(admin_app(parts), admin_limit), self._server_ended)
             self._take_signals()
             log("daemon", "info", f"lmx {VERSION} serves at {', '.join(addresses)}, home {home.root}")
-            print(f"lmx {VERSION} serves at {' and '.join(f'{each}/v1' for each in addresses)}", flush=True)
+            say(f"lmx {VERSION} serves at {' and '.join(f'{each}/v1' for each in addresses)}", sys.stdout)
             public_task.add_done_callback(self._server_ended)
             await self._until_stopped(parts)
             public.should_exit = True
@@ -267,7 +276,7 @@ class Daemon:
                     log("daemon", "info", f"{model} is loaded")
         except LmxError as error:
             log("daemon", "error", f"{model} was not loaded: {error.message}")
-            print(one_line(f"error: {model} was not loaded: {error.message}"), file=sys.stderr, flush=True)
+            say(f"error: {model} was not loaded: {error.message}", sys.stderr)
 
 
 def _fit(decision: Decision) -> Fit:

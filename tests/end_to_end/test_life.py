@@ -262,6 +262,20 @@ class TestRefusedStarts:
         assert stat.S_IMODE(daemon.home.stat().st_mode) == 0o700
 
 
+def test_daemon_serves_although_its_output_cannot_be_written() -> None:
+    """A pipe without a reader fails like a log on a full disk or a terminal that is gone."""
+    home = short_home()
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "lmx_daemon", "--port", "0"]
+    process = subprocess.Popen(command, env=os.environ | {"LMX_HOME": str(home)}, stdout=writer, stderr=writer)
+    os.close(writer)
+    daemon = Daemon(home=home, process=process)
+    wait_until(lambda: process.poll() is not None or daemon._listens(), 30, "it listens")
+    assert process.poll() is None and daemon.admin("GET", "/admin/status")["address"]
+    assert daemon.stop() == 0
+
+
 def test_simultaneous_requests_share_one_load(own_daemon: Daemon) -> None:
     daemon = own_daemon.start()
 
