@@ -24,6 +24,7 @@ from lmx_daemon.engines.mlx.load.probe import probe_model
 from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing, open_sharing
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
 from lmx_daemon.engines.mlx.schedule.scheduler import Scheduler
+from lmx_daemon.engines.mlx.text.families.choose import with_family
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
 
 MEMORY_SECONDS = 1.0
@@ -118,6 +119,7 @@ class Runner:
         begun = time.monotonic()
         path, options = Path(command.path), command.options
         loaded = load(path, options, self._progress, command.trusted)
+        loaded.capabilities = with_family(loaded.capabilities, loaded.tokenizer)
         platform.backend().bound_caches(loaded.weights)
         self._weights = loaded.weights
         self._prefixes = open_sharing(loaded, path, command.model, options, self._warn, lambda: self.inbox.put(Wake()))

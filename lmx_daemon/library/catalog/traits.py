@@ -22,7 +22,7 @@ PARSERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("mistral", ("[TOOL_CALLS]",)),
     ("muse_spark", ("<atem:function_calls>",)),
     ("json_tools", ("<tool_call>", "tool_call.name")),
-    ("qwen3_coder", ("<seed:tool_call>",)),
+    ("seed_oss", ("<seed:tool_call>",)),
 )
 """Tool-call families, with the words of the chat template that select each one, in mlx-lm's order; own ones last."""
 VISION_KEYS = ("vision_config", "visual", "image_token_id", "image_token_index", "vision_tower", "mm_vision_tower")

@@ -16,7 +16,6 @@ from lmx_daemon.contract.worker.messages import Capabilities, TextOptions
 from lmx_daemon.engines.mlx import platform
 from lmx_daemon.engines.mlx.load.failure import load_failure, tokenizer_failure
 from lmx_daemon.engines.mlx.load.model_check import check_model
-from lmx_daemon.engines.mlx.load.own_families import adopt_own_family
 
 ReportProgress = Callable[[str, float | None], None]
 UNLIMITED_CONTEXT = 32_768
@@ -105,7 +104,6 @@ def _read_tokenizer(path: Path, ends: Any, trusted: bool) -> Any:
     try:
         tokenizer = load_tokenizer(path, {"trust_remote_code": trusted}, eos_token_ids=ends)
         _adopt_chat_template(tokenizer, path)
-        adopt_own_family(tokenizer)
     except Exception as error:  # foreign files cause any exception in transformers
         raise tokenizer_failure(error, path) from error
     return tokenizer
@@ -129,14 +127,11 @@ def _read_defaults(path: Path) -> dict[str, Any]:
 
 def _capabilities(config: dict[str, Any], tokenizer: Any, options: TextOptions) -> Capabilities:
     own = context_length(config, tokenizer)
-    parser = (
-        getattr(getattr(tokenizer, "tool_parser", None), "__module__", None) if tokenizer.has_tool_calling else None
-    )
     return Capabilities(
         context_length=min(own, options.context_length or own),
-        tools=bool(tokenizer.has_tool_calling),
-        tool_parser=parser.rpartition(".")[2] if parser else None,
-        thinking=bool(tokenizer.has_thinking),
+        tools=False,
+        tool_parser=None,
+        thinking=False,
         vision=False,
         chat=bool(tokenizer.has_chat_template or tokenizer.chat_template),
     )

@@ -25,8 +25,7 @@ from lmx_daemon.engines.mlx.schedule import unsupported
 from lmx_daemon.engines.mlx.schedule.faults import Faults, failure_of, requests_to_fail
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
 from lmx_daemon.engines.mlx.text.answer import Choice, EngineRequest, choice_of
-from lmx_daemon.engines.mlx.text.output_parser import Markers
-from lmx_daemon.engines.mlx.text.prompt import markers_of
+from lmx_daemon.engines.mlx.text.families.choose import family_of
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
 
 
@@ -55,7 +54,7 @@ class Scheduler:
         self._counters = counters
         self._send = send
         self._faults = Faults()
-        self._markers = Markers(**markers_of(loaded.tokenizer))
+        self._family = family_of(loaded.tokenizer)
         self._bound_prefixes()
         self._batch = self._new_batch()
         warm_up(self._batch, on_progress)
@@ -174,7 +173,7 @@ class Scheduler:
         """Add the choices of a request to the batch, after the stored prefix of its prompt."""
         found = self._prefixes.start(request.lookup)
         params = parameters.resolve(request.generate.sampling, self._loaded.defaults)
-        choices = request.start(max_tokens, params, self._loaded.tokenizer, self._markers)
+        choices = request.start(max_tokens, params, self._loaded.tokenizer, self._family)
         self._batch.add(request.prepared.tokens, choices, found.cache, found.cached, found.checkpoints)
         self._prefixes.register(choices[0], request.lookup, found)
         self._bound_prefixes()

@@ -24,7 +24,8 @@ from lmx_daemon.engines.mlx.batch.step import Row, Token
 from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar, TokenGrammar
 from lmx_daemon.engines.mlx.prefix.lookup import PrefixLookup, PrefixStart
 from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
-from lmx_daemon.engines.mlx.text.output_parser import Markers, OutputParser, ParsedText
+from lmx_daemon.engines.mlx.text.families.family import PLAIN, Family
+from lmx_daemon.engines.mlx.text.output_parser import OutputParser, ParsedText
 from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 from lmx_daemon.engines.mlx.text.token_text import bytes_of, continue_text, text_of
 
@@ -43,7 +44,8 @@ class Choice(Row):
         parser: OutputParser,
         constraint: TokenGrammar | None = None,
     ) -> None:
-        super().__init__(0, params, stop_tokens=frozenset(request.generate.stop_tokens), constraint=constraint)
+        stops = request.prepared.stop_tokens.union(request.generate.stop_tokens)
+        super().__init__(0, params, stop_tokens=stops, constraint=constraint)
         self.request = request
         self.detokenizer = detokenizer
         self.parser = parser
@@ -151,13 +153,13 @@ class EngineRequest:
             choice.max_tokens = max(len(choice.generated) + 1, max_tokens)
         return left
 
-    def start(self, max_tokens: int, params: SamplingParams, tokenizer: Any, markers: Markers) -> Sequence[Choice]:
+    def start(self, max_tokens: int, params: SamplingParams, tokenizer: Any, family: Family) -> Sequence[Choice]:
         """Record the time at which prefill starts. Return the choices, each of at most `max_tokens`."""
         self._started = time.monotonic()
         for index in range(self.generate.choices):
             own = replace(params, seed=self.seed, choice=index, top_logprobs=self.generate.top_logprobs)
-            parser = self._parser(markers)
-            choice = Choice(self, own, self._detokenizer(tokenizer), parser, self._constraint(tokenizer))
+            parser = self._parser(family)
+            choice = Choice(self, own, self._detokenizer(tokenizer), parser, self._constraint(tokenizer, family))
             choice.max_tokens = max_tokens
             self.choices.append(choice)
         return self.choices
@@ -180,17 +182,17 @@ class EngineRequest:
         """Release the choices, which refer to the request. Call after the terminal event is made."""
         self.ended, self.choices = True, []
 
-    def _parser(self, markers: Markers) -> OutputParser:
+    def _parser(self, family: Family) -> OutputParser:
         prompt = self.generate.prompt
         return OutputParser(
-            Markers() if self.prepared.raw else markers,
+            PLAIN if self.prepared.raw else family,
             tools=self.prepared.tools,
             stop=self.generate.stop,
             thinking=self.prepared.thinking,
             parallel=not isinstance(prompt, Chat) or prompt.parallel_tool_calls,
         )
 
-    def _constraint(self, tokenizer: Any) -> TokenGrammar | None:
+    def _constraint(self, tokenizer: Any, family: Family) -> TokenGrammar | None:
         """Return the constraint of one choice: thinking and tool calls are outside the grammar."""
         if self.grammar is None:
             return None
@@ -199,7 +201,7 @@ class EngineRequest:
             self.grammar,
             thinking=self.prepared.thinking,
             may_think=isinstance(prompt, Chat) and prompt.thinking is not False,
-            call_start=tokenizer.tool_call_start_tokens or () if self.prepared.tools else (),
+            call_start=_call_start(tokenizer, family) if self.prepared.tools else (),
             stops=frozenset(self.generate.stop_tokens),
         )
 
@@ -302,6 +304,12 @@ def _reason(choice: Choice, token: Token, piece: ParsedText) -> FinishReason:
     if token.reason == "length" and not piece.ended:
         return "length"
     return "tool_calls" if choice.parser.made_calls else "stop"
+
+
+def _call_start(tokenizer: Any, family: Family) -> tuple[int, ...]:
+    """Return the tokens of the marker that opens the family's calls; none if it has no marker."""
+    start = next((envelope.start for envelope in family.envelopes if envelope.calls and envelope.start), "")
+    return tuple(tokenizer.encode(start, add_special_tokens=False)) if start else ()
 
 
 def logprob_of(token: Token, top: int, detokenizer: Any, tokenizer: Any) -> TokenLogprob:

@@ -1,49 +1,27 @@
 """Parser of a model's text as it streams: content, reasoning and tool calls.
 
 It reads markers and stop strings, not tokens. Text that may be the beginning of a marker or a stop string is held back
-until that is decided, so any cutting of the same text into pieces gives the same answer.
+until that is decided, so any cutting of the same text into pieces gives the same answer. What stands between markers is
+read by the model's family.
 """
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlx_lm.generate import TextStateMachine
-
 from lmx_daemon.contract.events import ToolCallDelta
-from lmx_daemon.engines.mlx.text.limited_parser import ToolParser
-from lmx_daemon.engines.mlx.text.tool_calls import new_id, read_calls, split_rest
+from lmx_daemon.engines.mlx.text.call_ids import new_id
+from lmx_daemon.engines.mlx.text.families.family import Family, State
+from lmx_daemon.engines.mlx.text.markers import MarkerPattern, marker_pattern
+from lmx_daemon.engines.mlx.text.open_envelope import OpenEnvelope
 from lmx_daemon.engines.mlx.text.whitespace import TextChannel
 
-NONE: frozenset[str] = frozenset()
-ANSWER_SECONDS = 0.25
-"""Time that the tool calls of one answer may take to parse. Later calls of the answer are emitted as text."""
-
-
-@dataclass(frozen=True)
-class Markers:
-    """A model family's markers, as mlx-lm's tokenizer wrapper finds them."""
-
-    think_start: str | None = None
-    think_end: str | None = None
-    tool_start: str | None = None
-    tool_end: str | None = None
-    """"" where a call runs to the end of the answer or to the next `tool_start`."""
-    tool_parser: ToolParser | None = None
-    structural: tuple[str, ...] = ()
-    """Markers that are dropped wherever they stand."""
-    transitions: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
-    """Further (marker, next state) of each state. Text in states other than "normal", "reasoning" and "tool" is
-    dropped."""
-    initial: str = "normal"
-    """State in which an answer begins."""
-
-    def begins(self, text: str) -> bool:
-        """Return whether `text` is the beginning of a marker. A single character does not count."""
-        further = (marker for found in self.transitions.values() for marker, _ in found)
-        markers = (self.think_start, self.think_end, self.tool_start, *self.structural, *further)
-        return len(text) > 1 and any(marker.startswith(text) for marker in markers if marker)
+PIECE = 4096
+"""Characters that are parsed at once: each envelope in a piece costs a copy of the rest of it."""
+MAX_FAILURES = 16
+"""Envelopes without a call after which an answer's markers of calls are text."""
+UNFINISHED = "the last tool call is incomplete, or could not be read to its end"
+DROPPED = "the answer reached its limit of tokens inside a tool call, which is dropped"
 
 
 @dataclass
@@ -67,7 +45,7 @@ class OutputParser:
 
     def __init__(
         self,
-        markers: Markers,
+        family: Family,
         *,
         tools: Sequence[dict[str, Any]] = (),
         stop: Sequence[str] = (),
@@ -75,159 +53,181 @@ class OutputParser:
         parallel: bool = True,
     ) -> None:
         """Create the parser of an answer. With `parallel` false the answer ends after its first tool call."""
-        self._markers = markers
+        self._family = family
         self._tools = list(tools)
         self._stop = tuple(stop)
-        self._longest_stop = max(map(len, self._stop), default=0)
         self._parallel = parallel
-        initial = "reasoning" if thinking else markers.initial
-        edges = _edges(markers, bool(tools), self._stop)
-        self._firsts = {state: frozenset(marker[0] for marker, _ in found if marker) for state, found in edges.items()}
-        """First characters of the markers that end each state."""
-        self._state = TextStateMachine(edges).make_state(initial)
-        self._call = ""
+        self._state: State = "reasoning" if thinking else "content"
+        self._failures = 0
+        self._envelopes = {e.start: e for e in family.envelopes if self._tools or not e.calls}
+        self._patterns: dict[State, MarkerPattern] = {"content": self._pattern(True), "reasoning": self._pattern(False)}
+        self._open: OpenEnvelope | None = None
+        self._held = ""
         self._ids: set[str] = set()
-        self._seconds = 0.0
-        """Time that the calls so far took to parse."""
-        self._seen = ""
-        self._content = TextChannel(hold=bool(tools), strip=False)
+        self._blank = family.bare is not None and bool(self._tools)
+        """Whether the content is blank so far and may turn out to be a call without a marker."""
+        self._content = TextChannel(hold=bool(tools) or bool(self._envelopes), strip=False)
         self._reasoning = TextChannel(hold=True, strip=True)
         self.stopped = False
+        if family.opening is not None and not thinking:
+            self._open = OpenEnvelope(family.opening, self._tools)
 
     @property
     def thinking(self) -> bool:
-        return bool(self._state[0] == "reasoning")
+        """Whether the newest text is reasoning."""
+        return self._state == "reasoning"
 
     @property
     def made_calls(self) -> bool:
+        """Whether a call has begun."""
         return bool(self._ids)
 
     def feed(self, text: str) -> ParsedText:
         """Parse the next text. Text after the end of the answer is ignored."""
         piece = ParsedText()
-        if self.stopped or not text:
-            return piece
-        if self._stop:
-            self._seen = self._seen[-self._longest_stop :] + text
-        before, _, _, held = self._state
-        if not held and self._firsts.get(before, NONE).isdisjoint(text):  # nearly all text: no marker can begin in it
-            self._take(before, text, piece)
-            return piece
-        self._state, segments = TextStateMachine.split(self._state, text)
-        for place, (state, part) in enumerate(segments):
-            if state is None or self.stopped:
-                break
-            if place:
-                self._enter(before, state, piece)
-            before = state
-            if not self.stopped:
-                self._take(state, part, piece)
-        if self._state[0] is None and not self.stopped:
-            self.stopped = True
-            rest = self._state[3]
-            head = self._seen[: len(self._seen) - len(rest)]
-            piece.matched_stop = max((s for s in self._stop if head.endswith(s)), key=len, default=None)
+        if text and not self.stopped:
+            for start in range(0, len(text), PIECE):
+                self._parse(text[start : start + PIECE], piece)
         piece.ended = self.stopped
         return piece
 
     def finish(self, cut: bool = False) -> ParsedText:
         """Return the text that was held back. `cut`: the answer ended at its limit of tokens."""
         piece = ParsedText()
+        while self._open is not None and not self.stopped:
+            self._end_envelope(self._open, piece, cut)
         if not self.stopped:
-            self._state, rest, state = TextStateMachine.flush(self._state)
-            if cut and state != "tool" and self._markers.begins(rest):
+            if cut and self._pattern(self._state == "content", stop=()).begins(self._held):
+                self._held = ""
                 self._content.interrupt()
-            else:
-                self._take(state, rest, piece)
-            if state == "tool":
-                self._end_in_call(piece, cut)
+            self._parse("", piece, final=True)
+            while self._open is not None and not self.stopped:  # opened by the text that was held back
+                self._end_envelope(self._open, piece, cut)
         if not self.made_calls:
             piece.content += self._content.rest()
+        piece.ended = self.stopped
         return piece
 
-    def _enter(self, old: str, new: str, piece: ParsedText) -> None:
-        if old == "tool":
-            self._close_call(piece, new)
-        if old != new:
-            for state in (old, new):
-                if channel := self._channel(state):
-                    channel.interrupt()
+    # ---- texts and markers ----
 
-    def _channel(self, state: str) -> TextChannel | None:
-        return {"normal": self._content, "reasoning": self._reasoning}.get(state)
+    def _parse(self, text: str, piece: ParsedText, final: bool = False) -> None:
+        text, self._held = self._held + text, ""
+        place = 0
+        while not self.stopped:
+            if self._open is not None:
+                rest = self._feed_envelope(self._open, text[place:], piece)
+                if rest is None:
+                    return
+                text, place = rest, 0
+                continue
+            if place >= len(text):
+                return
+            if self._blank and self._state == "content":
+                start = len(text) - len(text[place:].lstrip())
+                if start == len(text) and not final:
+                    self._held = text[place:]
+                    return
+                if text[start : start + 1] in ("{", "["):
+                    assert self._family.bare is not None
+                    self._take(text[place:start], piece)
+                    self._blank, place = False, start
+                    self._open = OpenEnvelope(self._family.bare, self._tools)
+                    continue
+            until, marker = self._patterns[self._state].find(text, place, final)
+            self._take(text[place:until], piece)
+            if not marker:
+                self._held = text[until:]
+                return
+            place = until + len(marker)
+            self._pass(marker, piece)
 
-    def _take(self, state: str, text: str, piece: ParsedText) -> None:
+    def _take(self, text: str, piece: ParsedText) -> None:
         if not text:
             return
-        if state == "normal":
-            piece.content += self._content.take(text)
-        elif state == "reasoning":
+        if self._state == "reasoning":
             piece.reasoning += self._reasoning.take(text)
-        elif state == "tool":
-            self._call += text
+        else:
+            self._blank = self._blank and text.isspace()
+            piece.content += self._content.take(text)
 
-    def _close_call(self, piece: ParsedText, new: str) -> None:
-        """Emit the calls of a complete envelope. An envelope that cannot be parsed is emitted as text."""
-        try:
-            self._read(piece)
-        except Exception as error:  # a model's text may raise anything in a parser
-            if new == "tool":  # the next marker may stand in an argument: the calls are read together at the end
-                self._call += self._markers.tool_start or ""
-                return
-            self._show(self._markers.tool_end or "", error, piece)
-        self._call = ""
+    def _pass(self, marker: str, piece: ParsedText) -> None:
+        """Do what a marker means."""
+        think = self._family.think
+        if envelope := self._envelopes.get(marker):
+            self._open = OpenEnvelope(envelope, self._tools)
+        elif think is not None and marker == think[self._state == "reasoning"]:
+            self._enter("content" if self._state == "reasoning" else "reasoning")
+        elif marker in self._family.dropped:
+            (self._reasoning if self._state == "reasoning" else self._content).interrupt()
+        else:
+            self.stopped, piece.matched_stop = True, marker
 
-    def _end_in_call(self, piece: ParsedText, cut: bool) -> None:
-        """Emit the call in which the answer ended. A call that was cut by the limit is dropped: a part is of no use."""
-        if cut and self._markers.tool_end:
-            piece.warning = "the answer reached its limit of tokens inside a tool call, which is dropped"
+    def _enter(self, state: State) -> None:
+        if state != self._state:
+            self._content.interrupt()
+            self._reasoning.interrupt()
+        self._state = state
+
+    def _pattern(self, content: bool, stop: Sequence[str] | None = None) -> MarkerPattern:
+        """Return the markers of a state. Stop strings end content, not thinking or a call."""
+        think = self._family.think
+        markers = [*self._envelopes, *((think[0 if content else 1],) if think else ())]
+        stop = self._stop if stop is None else stop
+        markers += self._family.dropped
+        return marker_pattern((*markers, *stop) if content else tuple(markers))
+
+    # ---- envelopes ----
+
+    def _feed_envelope(self, opened: OpenEnvelope, text: str, piece: ParsedText) -> str | None:
+        """Return the text behind the envelope, or None while it is open."""
+        rest = opened.feed(text)
+        self._emit(opened, piece)
+        return None if rest is None else self._leave(opened, rest, piece)
+
+    def _end_envelope(self, opened: OpenEnvelope, piece: ParsedText, cut: bool) -> None:
+        """Close the envelope in which the answer ended. A call whose name is not whole is dropped at the limit."""
+        rest = opened.end(cut)
+        self._emit(opened, piece)
+        if opened.failed and cut and opened.envelope.start and opened.envelope.calls:
+            piece.warning = DROPPED
+            self._open = None
+            self._content.interrupt()
             return
-        try:
-            self._read(piece)
-        except Exception as error:  # see _close_call
-            if cut:
-                piece.warning = "the answer reached its limit of tokens inside a tool call, which is dropped"
-            else:
-                self._show("", error, piece)
+        rest = self._leave(opened, rest, piece)
+        self._parse(rest, piece, final=True)
 
-    def _read(self, piece: ParsedText) -> None:
-        """Add the calls of the envelope to `piece`. Raise, with any exception, where it holds none."""
-        assert self._markers.tool_parser is not None
-        if self._seconds > ANSWER_SECONDS:
-            raise TimeoutError
-        begun = time.thread_time()
-        try:
-            text, rest = (self._call, "") if self._markers.tool_end else split_rest(self._call)
-            calls = read_calls(self._markers.tool_parser, text, self._tools)
-        finally:
-            self._seconds += time.thread_time() - begun
-        for call in calls if self._parallel else calls[:1]:
-            identity = call.id if call.id and call.id not in self._ids else new_id()
-            index = len(self._ids)
-            self._ids.add(identity)
-            piece.calls.append(ToolCallDelta(index=index, id=identity, name=call.name, arguments=call.arguments))
-        self.stopped = piece.ended = not self._parallel
-        if not self.stopped:
-            piece.content += self._content.take(rest)
+    def _leave(self, opened: OpenEnvelope, rest: str, piece: ParsedText) -> str:
+        """Return the text that is parsed next. That of an envelope without a call is text."""
+        self._open = None
+        if opened.failed:
+            if opened.envelope.calls and opened.envelope.start:
+                piece.warning = f"a tool call could not be read ({opened.failed}); its text is in the answer"
+                self._failures += 1
+                if self._failures >= MAX_FAILURES:
+                    self._envelopes = {}
+                    self._patterns = {"content": self._pattern(True), "reasoning": self._pattern(False)}
+            if opened.envelope.calls:  # of a header nothing is shown
+                self._take(opened.shown, piece)
+            return rest
+        if opened.unfinished:
+            piece.warning = UNFINISHED
+        if not self._parallel and self.made_calls:
+            self.stopped = True
+        if opened.next_state == "content":
+            self._enter("content")
+        elif opened.next_state == "reasoning":
+            self._enter("reasoning")
+        return rest
 
-    def _show(self, end: str, error: Exception, piece: ParsedText) -> None:
-        piece.content += self._content.take((self._markers.tool_start or "") + self._call + end)
-        piece.warning = f"a tool call could not be read ({type(error).__name__}); its text is in the content"
-
-
-def _edges(markers: Markers, tools: bool, stop: tuple[str, ...]) -> dict[str, list[tuple[str, str | None]]]:
-    """Return the markers that end each state, and the states that follow. Stop strings end content only."""
-    edges: dict[str, list[tuple[str, str | None]]] = {"normal": [], "reasoning": [], "tool": []}
-    if markers.think_start and markers.think_end:
-        edges["normal"].append((markers.think_start, "reasoning"))
-        edges["reasoning"].append((markers.think_end, "normal"))
-    if tools and markers.tool_start and markers.tool_parser is not None:
-        if not any(to == "tool" for found in markers.transitions.values() for _, to in found):
-            edges["normal"].append((markers.tool_start, "tool"))
-        edges["reasoning"].append((markers.tool_start, "tool"))
-        edges["tool"].append((markers.tool_end, "normal") if markers.tool_end else (markers.tool_start, "tool"))
-    for state, found in markers.transitions.items():
-        edges.setdefault(state, []).extend((marker, to) for marker, to in found if tools or to != "tool")
-    edges["normal"] += [(marker, "normal") for marker in markers.structural]
-    edges["normal"] += [(text, None) for text in stop]
-    return edges
+    def _emit(self, opened: OpenEnvelope, piece: ParsedText) -> None:
+        for part in opened.take_parts():
+            identity = None
+            if part.name is not None:
+                if not self._parallel and self.made_calls:
+                    self.stopped = True
+                    return
+                (self._reasoning if self._state == "reasoning" else self._content).interrupt()
+                identity = part.id if part.id and part.id not in self._ids else new_id()
+                self._ids.add(identity)
+            index = len(self._ids) - 1
+            piece.calls.append(ToolCallDelta(index=index, id=identity, name=part.name, arguments=part.arguments))

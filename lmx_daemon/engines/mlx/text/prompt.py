@@ -4,7 +4,7 @@ It does not import MLX. It runs on the prompt thread, so that a slow template or
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from lmx_daemon.engines.mlx.text.chat_template import ChatTemplate
 from lmx_daemon.engines.mlx.text.continuation import cut, opened
 from lmx_daemon.engines.mlx.text.control_tokens import ControlTokens
 from lmx_daemon.engines.mlx.text.conversation import adapted
+from lmx_daemon.engines.mlx.text.end_of_turn import end_tokens
+from lmx_daemon.engines.mlx.text.families.choose import family_of
 from lmx_daemon.engines.mlx.text.template_manners import CallForm
 from lmx_daemon.engines.mlx.text.template_messages import (
     as_function,
@@ -42,6 +44,8 @@ class PreparedPrompt:
     """Whether the prompt ends inside an open thinking block."""
     opening: int = 0
     """Number of tokens before the conversation itself; other conversations may begin with the same."""
+    stop_tokens: frozenset[int] = frozenset()
+    """Tokens with which the template ends a turn."""
     continues: bool = False
     """Whether the answer continues a message of the prompt, so that its first space counts."""
     raw: bool = False
@@ -74,6 +78,7 @@ class PromptBuilder:
         self._vocabulary = vocabulary
         self._progress = progress
         self._probe = self._tokenizer.encode(PROBE)
+        self._family = family_of(tokenizer)
         self._template = ChatTemplate(tokenizer, child, progress)
         self._control = ControlTokens(tokenizer, self._template.source) if sanitize else None
 
@@ -150,11 +155,14 @@ class PromptBuilder:
             text, thinking = self._with_thinking(text, chat)
         tokens = self._encode(text, separator)
         opening = self._opening(variables["messages"], text, tokens) if self._marks_opening else 0
-        return PreparedPrompt(tokens, tools, thinking=thinking, opening=opening, continues=chat.continue_last)
+        ends = end_tokens(manners.after_answer, self._tokenizer, self._family)
+        return PreparedPrompt(
+            tokens, tools, thinking=thinking, opening=opening, continues=chat.continue_last, stop_tokens=ends
+        )
 
     @property
     def _think(self) -> tuple[str | None, str | None]:
-        return self._tokenizer.think_start, self._tokenizer.think_end
+        return self._family.think or (None, None)
 
     def _with_thinking(self, text: str, chat: Chat) -> tuple[str, bool]:
         """Return the prompt and whether its answer begins in a thinking block.
@@ -198,21 +206,3 @@ def _formed(message: dict[str, Any], form: CallForm) -> dict[str, Any]:
         return message
     message = message | {"content": message["content"] or form.content}
     return with_text_arguments(message) if form.arguments == "text" else message
-
-
-def markers_of(tokenizer: Any) -> dict[str, Any]:
-    """Return the family's markers, as `parse.Markers` takes them."""
-    from lmx_daemon.engines.mlx.text.limited_parser import limited  # imports MLX, whose absence is reported later
-
-    has_tools = tokenizer.has_tool_calling
-    structural: Sequence[str] = tokenizer.structural_markers or ()
-    return {
-        "think_start": tokenizer.think_start if tokenizer.has_thinking else None,
-        "think_end": tokenizer.think_end if tokenizer.has_thinking else None,
-        "tool_start": tokenizer.tool_call_start if has_tools else None,
-        "tool_end": tokenizer.tool_call_end if has_tools else None,
-        "tool_parser": limited(tokenizer.tool_parser) if has_tools else None,
-        "structural": tuple(structural),
-        "transitions": tokenizer.response_transitions,
-        "initial": tokenizer.response_initial_state or "normal",
-    }

@@ -142,11 +142,11 @@ class TemplateManners:
 
     @functools.cached_property
     def after_answer(self) -> str:
-        """Text between an answer and the next turn, then that behind the last answer; "" if it is not known."""
+        """Text between an answer and the next turn, a line break, NUL, and the text behind the last answer."""
         turns = [said("user", "Zqone"), said("assistant", "Zqtwo"), said("user", "Zqthree")]
         between, last = self._text(turns, None) or "", self._text(turns[:2], None) or ""
         found = between.rpartition("Zqtwo")[2].partition("Zqthree")[0] if "Zqthree" in between else ""
-        return found + "\n" + (last.rpartition("Zqtwo")[2] if "Zqtwo" in last else "")
+        return found + "\n\0" + (last.rpartition("Zqtwo")[2] if "Zqtwo" in last else "")
 
     def _keeps(self, messages: list[dict[str, Any]]) -> bool:
         """Return whether all words of `messages` are rendered, in order."""

@@ -8,7 +8,8 @@ from lmx_daemon.contract.worker.cache_shape import CacheShape, Growing
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
 from lmx_daemon.engines.mlx.text.answer import Choice, EngineRequest
-from lmx_daemon.engines.mlx.text.output_parser import Markers, OutputParser
+from lmx_daemon.engines.mlx.text.families.family import PLAIN
+from lmx_daemon.engines.mlx.text.output_parser import OutputParser
 from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 
 SHAPE = CacheShape(growing=(Growing(per_token=1000),))
@@ -29,7 +30,7 @@ def request_of(name: str, prompt: int = 100, **fields: object) -> EngineRequest:
 def start(queue: RequestQueue, request: EngineRequest) -> Choice:
     """Let a request run as if the batch had its row."""
     queue.begin(request)
-    request.choices = [Choice(request, GREEDY, None, OutputParser(Markers()))]
+    request.choices = [Choice(request, GREEDY, None, OutputParser(PLAIN))]
     return request.choices[0]
 
 

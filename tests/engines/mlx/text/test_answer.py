@@ -10,7 +10,8 @@ from lmx_daemon.contract.requests import Generate, Text
 from lmx_daemon.engines.mlx.batch.step import Token
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
 from lmx_daemon.engines.mlx.text.answer import EngineRequest
-from lmx_daemon.engines.mlx.text.output_parser import Markers
+from lmx_daemon.engines.mlx.text.families.family import PLAIN, Family
+from lmx_daemon.engines.mlx.text.families.hermes import HERMES
 from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 from tests.models import build_model
 
@@ -23,12 +24,12 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def answer_of(
-    tokenizer: Any, text: str, reason: str | None, markers: Markers | None = None, **fields: Any
+    tokenizer: Any, text: str, reason: str | None, family: Family = PLAIN, **fields: Any
 ) -> tuple[str, str, str | None]:
     """Return content, ending reason and stop string of an answer with the tokens of `text`; the last has `reason`."""
     request = Generate(id="r", model="m", prompt=Text(text="x"), **fields)
     answer = EngineRequest(request, PreparedPrompt([1], [TOOL]), 0.0, 0.0, 0)
-    (choice,) = answer.start(99, GREEDY, tokenizer, markers or Markers())
+    (choice,) = answer.start(99, GREEDY, tokenizer, family)
     content, tokens = "", tokenizer.encode(text, add_special_tokens=False)
     for place, token in enumerate(tokens, 1):
         events = answer.consume(Token(choice, token, reason if place == len(tokens) else None), tokenizer)
@@ -51,9 +52,6 @@ def test_an_incomplete_stop_string_is_emitted(tokenizer: Any) -> None:
 
 
 def test_limit_on_tokens_is_the_reason_of_an_end_after_a_call(tokenizer: Any) -> None:
-    markers = Markers(
-        tool_start="<call>", tool_end="</call>", tool_parser=lambda text, tools: {"name": "f", "arguments": {}}
-    )
-    call = "<call>f</call>"
-    assert answer_of(tokenizer, call + ".", "stop", markers)[1] == "tool_calls"
-    assert answer_of(tokenizer, call + " and then", "length", markers)[1] == "length"
+    call = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
+    assert answer_of(tokenizer, call + ".", "stop", HERMES)[1] == "tool_calls"
+    assert answer_of(tokenizer, call + " and then", "length", HERMES)[1] == "length"

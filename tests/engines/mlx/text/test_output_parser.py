@@ -1,33 +1,39 @@
 """Text to content, reasoning and calls, independent of how the text is cut into pieces."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mlx_lm.tool_parsers import kimi_k2, mistral, pythonic
 
-from lmx_daemon.engines.mlx.text.output_parser import Markers, OutputParser
+from lmx_daemon.engines.mlx.text.families.family import Family
+from lmx_daemon.engines.mlx.text.families.hermes import HERMES
+from lmx_daemon.engines.mlx.text.families.kimi_k2 import KIMI_K2
+from lmx_daemon.engines.mlx.text.families.mistral import MISTRAL
+from lmx_daemon.engines.mlx.text.families.pythonic import LFM2
+from lmx_daemon.engines.mlx.text.output_parser import OutputParser
 
-MARKERS = Markers("<think>", "</think>", "<tool_call>", "</tool_call>", lambda text, tools: json.loads(text))
+QWEN = replace(HERMES, think=("<think>", "</think>"))
 TOOLS: list[dict[str, Any]] = [{"type": "function", "function": {"name": "f"}}]
 CALL = '<tool_call>\n{"name": "f", "arguments": {"a": "x"}}\n</tool_call>'
 
-MISTRAL = Markers(tool_start="[TOOL_CALLS]", tool_end="", tool_parser=mistral.parse_tool_call)
-KIMI = Markers(tool_start=kimi_k2.tool_call_start, tool_end=kimi_k2.tool_call_end, tool_parser=kimi_k2.parse_tool_call)
 
 Result = tuple[str, str, list[tuple[int, str | None, str]], str | None]
 
 
-def parse(pieces: list[str], markers: Markers = MARKERS, cut: bool = False, **options: Any) -> Result:
-    parser = OutputParser(markers, **options)
+def parse(pieces: list[str], family: Family = QWEN, cut: bool = False, **options: Any) -> Result:
+    parser = OutputParser(family, **options)
     content, reasoning, matched = "", "", None
     calls: list[tuple[int, str | None, str]] = []
     for piece in [*map(parser.feed, pieces), parser.finish(cut)]:
         content += piece.content
         reasoning += piece.reasoning
-        calls += [(call.index, call.name, call.arguments) for call in piece.calls]
+        for call in piece.calls:
+            if call.name is not None:
+                calls.append((call.index, call.name, ""))
+            calls[-1] = (*calls[-1][:2], calls[-1][2] + call.arguments)
         matched = matched or piece.matched_stop
     return content, reasoning, calls, matched
 
@@ -69,8 +75,8 @@ class TestWhole:
         assert parse(["one END two"], stop=["XYZ", "END"]) == ("one ", "", [], "END")
 
 
-def ids_of(text: str, markers: Markers, **options: Any) -> list[str | None]:
-    parser = OutputParser(markers, tools=TOOLS, **options)
+def ids_of(text: str, family: Family, **options: Any) -> list[str | None]:
+    parser = OutputParser(family, tools=TOOLS, **options)
     return [call.id for piece in (parser.feed(text), parser.finish()) for call in piece.calls]
 
 
@@ -119,9 +125,10 @@ class TestCallsWithoutAnEndMarker:
         text = '[TOOL_CALLS]f[ARGS]{"a": "[TOOL_CALLS]f"}'
         assert parse(list(text), MISTRAL, tools=TOOLS)[2] == [(0, "f", '{"a": "[TOOL_CALLS]f"}')]
 
-    def test_at_the_token_limit_whole_calls_are_kept_and_parts_dropped(self) -> None:
+    def test_at_the_token_limit_a_call_that_has_begun_keeps_what_was_written(self) -> None:
         assert parse([self.ONE], MISTRAL, cut=True, tools=TOOLS)[2] == [(0, "f", '{"a": "x"}')]
-        assert parse([self.ONE[:-1]], MISTRAL, cut=True, tools=TOOLS) == ("", "", [], None)
+        assert parse([self.ONE[:-1]], MISTRAL, cut=True, tools=TOOLS)[2] == [(0, "f", '{"a": "x"')]
+        assert parse([self.ONE[:-10]], MISTRAL, cut=True, tools=TOOLS) == ("", "", [], None)
 
 
 class TestIds:
@@ -131,38 +138,38 @@ class TestIds:
     )
 
     def test_the_models_own_ids_are_kept(self) -> None:
-        assert ids_of(self.SECTION, KIMI) == ["functions.f:0", "functions.f:1"]
+        assert ids_of(self.SECTION, KIMI_K2) == ["functions.f:0", "functions.f:1"]
         assert ids_of(TestCallsWithoutAnEndMarker.LIST, MISTRAL) == ["abc123def"]
         assert ids_of('[TOOL_CALLS]f[CALL_ID]abc123def[ARGS]{"a": "x"}', MISTRAL) == ["abc123def"]
 
     def test_an_id_that_the_model_repeats_is_replaced(self) -> None:
-        first, second = ids_of(self.SECTION.replace("f:1", "f:0"), KIMI)
+        first, second = ids_of(self.SECTION.replace("f:1", "f:0"), KIMI_K2)
         assert first == "functions.f:0" and second and second.startswith("call_")
 
 
 class TestOneCallOnly:
     @pytest.mark.parametrize(
-        ("text", "markers"),
+        ("text", "family"),
         [
-            (f"hi {CALL}{CALL} bye", MARKERS),
-            (TestIds.SECTION, KIMI),
+            (f"hi {CALL}{CALL} bye", QWEN),
+            (TestIds.SECTION, KIMI_K2),
             (TestCallsWithoutAnEndMarker.ONE * 2, MISTRAL),
             ('[TOOL_CALLS]f[ARGS]{"a": "x"}f[ARGS]{"a": "y"}', MISTRAL),
         ],
     )
-    def test_the_answer_ends_after_the_first_call(self, text: str, markers: Markers) -> None:
+    def test_the_answer_ends_after_the_first_call(self, text: str, family: Family) -> None:
         for pieces in ([text], list(text)):
-            content, _, calls, _ = parse(pieces, markers, tools=TOOLS, parallel=False)
-            assert len(calls) == 1 and content == ("hi" if markers is MARKERS else "")
+            content, _, calls, _ = parse(pieces, family, tools=TOOLS, parallel=False)
+            assert len(calls) == 1 and content == ("hi" if family is QWEN else "")
 
     def test_the_answer_ends_at_the_end_marker(self) -> None:
-        parser = OutputParser(MARKERS, tools=TOOLS, parallel=False)
+        parser = OutputParser(QWEN, tools=TOOLS, parallel=False)
         assert parser.feed(CALL).ended and not parser.feed(" bye") and not parser.finish()
 
 
 class TestLimitOfTokens:
-    @pytest.mark.parametrize("text", ["hi\n<tool_c", "hi\n<tool_call>", 'hi <tool_call>{"name": "f"', f"hi{CALL[:-3]}"])
-    def test_a_cut_call_is_dropped(self, text: str) -> None:
+    @pytest.mark.parametrize("text", ["hi\n<tool_c", "hi\n<tool_call>", 'hi <tool_call>{"name": "f"'])
+    def test_a_call_that_is_cut_before_its_arguments_is_dropped(self, text: str) -> None:
         assert parse([text], cut=True, tools=TOOLS) == ("hi", "", [], None)
 
     def test_a_call_without_its_end_marker_is_parsed(self) -> None:
@@ -171,15 +178,15 @@ class TestLimitOfTokens:
 
 def test_half_a_character_in_a_call_is_replaced() -> None:
     half = r'<tool_call>{"name": "f\ud83d", "arguments": {"a": "\ud83d", "\udc00": ["\ud83d\ude00"]}}</tool_call>'
-    (call,) = parse([half], tools=TOOLS)[2]
-    assert call == (0, "f\ufffd", '{"a": "\ufffd", "\ufffd": ["😀"]}')
+    for pieces in ([half], list(half)):
+        (call,) = parse(pieces, tools=TOOLS)[2]
+        assert call[:2] == (0, "f\ufffd") and json.loads(call[2]) == {"a": "\ufffd", "\ufffd": ["😀"]}
 
 
 @pytest.mark.parametrize("arguments", ["NaN", "1e999", "{1, 2}"])
 def test_arguments_that_are_not_json_are_content(arguments: str) -> None:
-    text = f"<tool_call>[f(a={arguments})]</tool_call>"
-    markers = Markers(tool_start="<tool_call>", tool_end="</tool_call>", tool_parser=pythonic.parse_tool_call)
-    content, _, calls, _ = parse([text], markers, tools=TOOLS)
+    text = f"<|tool_call_start|>[f(a={arguments})]<|tool_call_end|>"
+    content, _, calls, _ = parse([text], LFM2, tools=TOOLS)
     assert (content, calls) == (text, []) or json.loads(calls[0][2]) == {"a": arguments}
 
 

@@ -107,10 +107,13 @@ def switched(templates: dict[str, str]) -> set[str]:
 def test_thinking_switch_changes_the_prompt_of_exactly_the_families_that_read_one() -> None:
     assert switched(written_templates()) == {
         "command-r",
+        "deepseek-r1",  # by an empty thinking block
         "deepseek-v3.1",
         "glm-4.5",
         "gpt-oss",
         "granite-3.3",
+        "minimax-m2",  # by an empty thinking block
+        "mistral-v11",  # by an empty thinking block
         "nemotron-nano-2",
         "qwen3",
         "seed-oss",

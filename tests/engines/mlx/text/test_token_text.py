@@ -12,7 +12,7 @@ from lmx_daemon.engines.mlx.batch.step import Token
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
 from lmx_daemon.engines.mlx.sampling.sampler import Logprobs
 from lmx_daemon.engines.mlx.text.answer import EngineRequest
-from lmx_daemon.engines.mlx.text.output_parser import Markers
+from lmx_daemon.engines.mlx.text.families.family import PLAIN
 from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 from tests.scripted import Decoder, Script, build_scripted
 
@@ -24,7 +24,7 @@ def answered(tokenizer: Any, count: int) -> list[Delta]:
     """Return the deltas of a completion of the script's tokens, which are the first of the vocabulary."""
     request = Generate(id="r", model="m", prompt=Text(text="x"), top_logprobs=1)
     answer = EngineRequest(request, PreparedPrompt([1], [], raw=True), 0.0, 0.0, 0)
-    (choice,) = answer.start(99, GREEDY, tokenizer, Markers())
+    (choice,) = answer.start(99, GREEDY, tokenizer, PLAIN)
     found: list[Any] = []
     for token in range(count):
         logprobs = Logprobs(chosen=-0.1, top=((token, -0.1),))

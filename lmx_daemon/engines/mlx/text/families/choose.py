@@ -1,0 +1,135 @@
+"""Choice of a model's family by its files: the texts of its chat template and of its added tokens.
+
+mlx-lm's own choice is the fallback. A model whose template has no tools gets them described in Hermes' form.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from lmx_daemon.contract.worker.messages import Capabilities
+from lmx_daemon.engines.mlx.text.families.apertus import APERTUS
+from lmx_daemon.engines.mlx.text.families.command_r import COMMAND_R, COMMAND_R_PLUS
+from lmx_daemon.engines.mlx.text.families.deepseek import DEEPSEEK
+from lmx_daemon.engines.mlx.text.families.family import Family
+from lmx_daemon.engines.mlx.text.families.from_mlx_lm import from_mlx_lm
+from lmx_daemon.engines.mlx.text.families.gemma import FUNCTION_GEMMA, GEMMA4
+from lmx_daemon.engines.mlx.text.families.glm import GLM, LONGCAT
+from lmx_daemon.engines.mlx.text.families.harmony import HARMONY
+from lmx_daemon.engines.mlx.text.families.hermes import CALLS, HERMES
+from lmx_daemon.engines.mlx.text.families.invokes import DEEPSEEK_DSML, MINIMAX_M2
+from lmx_daemon.engines.mlx.text.families.json_lists import APRIEL, FIREFUNCTION, GRANITE, NEMOTRON, PHI4, XLAM
+from lmx_daemon.engines.mlx.text.families.kimi_k2 import KIMI_K2
+from lmx_daemon.engines.mlx.text.families.kimi_k3 import KIMI_K3
+from lmx_daemon.engines.mlx.text.families.llama3 import LLAMA3
+from lmx_daemon.engines.mlx.text.families.minicpm5 import MINICPM5
+from lmx_daemon.engines.mlx.text.families.mistral import MISTRAL
+from lmx_daemon.engines.mlx.text.families.muse_spark import MUSE_SPARK
+from lmx_daemon.engines.mlx.text.families.named import FUNCTIONARY_31, FUNCTIONARY_32
+from lmx_daemon.engines.mlx.text.families.pythonic import LFM2
+from lmx_daemon.engines.mlx.text.families.qwen3_coder import QWEN3_CODER, SEED
+
+DESCRIBED = replace(HERMES, name="described")
+"""Models that were not trained for tools."""
+THINK = ("<think>", "</think>")
+Texts = Callable[[str], bool]
+"""Answers whether a text is in the template, or is an added token."""
+RULES: tuple[tuple[Family, tuple[str, ...]], ...] = (
+    (MUSE_SPARK, ("<atem:function_calls>",)),
+    (HARMONY, ("<|start|>", "<|channel|>", "<|message|>")),
+    (DEEPSEEK_DSML, ("｜DSML｜",)),
+    (DEEPSEEK, ("<｜tool▁calls▁begin｜>",)),
+    (MINIMAX_M2, ("<minimax:tool_call>",)),
+    (GEMMA4, ("<|tool_call>", "<tool_call|>")),
+    (FUNCTION_GEMMA, ("<start_function_call>",)),
+    (LONGCAT, ("<longcat_tool_call>",)),
+    (GLM, ("<arg_key>",)),
+    (SEED, ("<seed:tool_call>",)),
+    (QWEN3_CODER, ("<function=", "<parameter=")),
+    (QWEN3_CODER, ("<tool_call>\\n<function=",)),
+    (QWEN3_CODER, ("<tool_call>\n<function=",)),
+    (KIMI_K2, ("<|tool_calls_section_begin|>",)),
+    (KIMI_K3, ("<|open|>", "<|close|>", "<|sep|>")),
+    (MINICPM5, ('<function name="', '<param name="')),
+    (MISTRAL, ("[TOOL_CALLS]",)),
+    (APERTUS, ("<|tools_prefix|>",)),
+    (COMMAND_R, ("<|START_ACTION|>",)),
+    (COMMAND_R_PLUS, ("Action:", "tool_name")),
+    (LFM2, ("<|tool_list_start|>",)),
+    (LFM2, ("<|tool_call_start|>",)),
+    (NEMOTRON, ("<TOOLCALL>",)),
+    (APRIEL, ("<tool_calls>",)),
+    (FUNCTIONARY_32, (">>>", "recipient")),
+    (FUNCTIONARY_31, ("<function=",)),
+    (FIREFUNCTION, ("functools",)),
+    (PHI4, ("<|tool_call|>", "<|/tool_call|>")),
+    (GRANITE, ("<|tool_call|>",)),
+    (HERMES, ("<tool_call>",)),
+    (LLAMA3, ("<|python_tag|>",)),
+    (LLAMA3, ("<|python_start|>",)),
+)
+"""Families by texts that all stand in the template or are added tokens. The first one that matches is chosen."""
+NAMED = {"laguna": GLM, "deepseek_v32": DEEPSEEK_DSML}
+"""Families by the settings of mlx-lm in tokenizer_config.json, where they are not found by texts."""
+
+
+def family_of(tokenizer: Any) -> Family:
+    """Return the family of a tokenizer as mlx-lm wraps it, with the markers of thinking that the model has."""
+    template = template_text(tokenizer)
+    added = added_tokens(tokenizer)
+
+    def known(text: str) -> bool:
+        return text in template or text in added
+
+    family = _named(tokenizer) or _found(known) or from_mlx_lm(tokenizer) or _unmarked(template)
+    if "tools" not in template and CALLS.start not in {envelope.start for envelope in family.envelopes}:
+        family = replace(family, envelopes=(*family.envelopes, CALLS))  # the tools are described
+    return replace(family, think=_think(tokenizer, family, known, template))
+
+
+def with_family(capabilities: Capabilities, tokenizer: Any) -> Capabilities:
+    """Return the capabilities of a model with those that its family decides: tools and thinking."""
+    family = family_of(tokenizer)
+    trained = family.name != DESCRIBED.name
+    return msgspec.structs.replace(
+        capabilities,
+        tools=trained,
+        tool_parser=family.name if trained else None,
+        thinking=family.think is not None,
+    )
+
+
+def added_tokens(tokenizer: Any) -> set[str]:
+    """Return the texts of the tokenizer's added tokens."""
+    return {token.content for token in tokenizer.added_tokens_decoder.values()}
+
+
+def template_text(tokenizer: Any) -> str:
+    """Return the texts of the model's chat templates; "" where the template is code or is missing."""
+    template = getattr(tokenizer, "chat_template", None)
+    return "\n".join(template.values()) if isinstance(template, dict) else template or ""
+
+
+def _named(tokenizer: Any) -> Family | None:
+    code = getattr(getattr(tokenizer, "_chat_template", None), "__module__", None) or ""
+    settings: dict[str, Any] = getattr(tokenizer, "init_kwargs", None) or {}
+    names = (code.rpartition(".")[2], settings.get("tool_parser_type"))
+    return next((NAMED[name] for name in names if name in NAMED), None)
+
+
+def _found(known: Texts) -> Family | None:
+    return next((family for family, texts in RULES if all(map(known, texts))), None)
+
+
+def _unmarked(template: str) -> Family:
+    return XLAM if "tools" in template else DESCRIBED
+
+
+def _think(tokenizer: Any, family: Family, known: Texts, template: str) -> tuple[str, str] | None:
+    start, end = getattr(tokenizer, "think_start", None), getattr(tokenizer, "think_end", None)
+    if start and end:
+        return start, end
+    choices: Iterable[tuple[str, str] | None] = (family.think, THINK if THINK[1] in template else None)
+    return next((each for each in choices if each is not None and all(map(known, each))), None)

@@ -1,0 +1,50 @@
+"""DeepSeek V3, R1 and V3.1: `<｜tool▁calls▁begin｜>` with calls between markers of their own.
+
+V3 and R1 write the type, the name and a fenced JSON object; V3.1 the name and the object.
+"""
+
+from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
+from lmx_daemon.engines.mlx.text.families.json_calls import behind
+from lmx_daemon.engines.mlx.text.families.named import arguments
+from lmx_daemon.engines.mlx.text.families.source import EndOfText, NotACall, Reading, Source, Wait
+
+CALLS, CALLS_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
+CALL, CALL_END, SEPARATOR = "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "<｜tool▁sep｜>"
+FENCE = "```json"
+TYPE = "function"
+
+
+def read(source: Source, tools: Tools) -> Reading:
+    """Read all calls up to the end marker."""
+    while True:
+        yield from source.space()
+        if not (yield from source.accept(CALL)):
+            break
+        try:
+            yield from one(source)
+        except NotACall:
+            if not source.begun:
+                raise
+        try:
+            _, marker = yield from source.until((CALL_END, CALLS_END))
+        except EndOfText:
+            return None
+        if marker == CALLS_END:
+            return None
+    if not source.begun:
+        raise NotACall("no call")
+    yield from behind(source, (CALLS_END,))
+    return None
+
+
+def one(source: Source) -> Wait[None]:
+    """Read one call behind its marker."""
+    name, _ = yield from source.until((SEPARATOR,), most=256)
+    if name.strip() == TYPE:  # V3 and R1
+        name, _ = yield from source.until(("\n", FENCE), most=256)
+        yield from source.space()
+        yield from source.accept(FENCE, "```")
+    yield from arguments(source, name)
+
+
+DEEPSEEK = Family("deepseek", (Envelope(CALLS, read, CALLS_END),), think=("<think>", "</think>"))

@@ -1,0 +1,56 @@
+"""GLM 4.5 to 5, Laguna, LongCat: `<tool_call>NAME<arg_key>KEY</arg_key><arg_value>VALUE</arg_value></tool_call>`."""
+
+import re
+from typing import Any
+
+from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
+from lmx_daemon.engines.mlx.text.families.json_calls import calls, enclosed
+from lmx_daemon.engines.mlx.text.families.source import NotACall, Reading, Source, Wait
+from lmx_daemon.engines.mlx.text.families.typed import arguments_text, properties_of, typed, types_of, untyped
+
+NAME = re.compile(r"[\w.:/-]{1,128}")
+
+
+def keys_and_values(prefix: str = "") -> Envelope:
+    """Return the envelope of a family whose markers begin with `prefix`."""
+    start, end = f"<{prefix}tool_call>", f"</{prefix}tool_call>"
+    key, key_end = f"<{prefix}arg_key>", f"</{prefix}arg_key>"
+    value, value_end = f"<{prefix}arg_value>", f"</{prefix}arg_value>"
+
+    def read(source: Source, tools: Tools) -> Reading:
+        yield from source.space()
+        if (yield from source.peek()) == "{":
+            return (yield from enclosed(source, calls(source), (end,)))
+        name, marker = yield from source.until((key, end), or_end=True)
+        name = name.strip()
+        if NAME.fullmatch(name) is None or (marker != key and not _known(name, tools)):
+            raise NotACall("no name of a tool")
+        schemas, values = properties_of(tools, name), dict[str, Any]()
+        while marker == key:
+            argument, _ = yield from source.until((key_end,), most=4096)
+            yield from source.space()
+            yield from source.expect(value)
+            text, _ = yield from source.until((value_end,))
+            schema = schemas.get(argument.strip())
+            values[argument.strip()] = typed(text, schema) if types_of(schema) else untyped(text)
+            marker = yield from following(source)
+        source.call(name, arguments_text(values))
+        return None
+
+    def following(source: Source) -> Wait[str]:
+        """Take the marker behind a value: a further key, or the end."""
+        yield from source.space()
+        if (yield from source.at_end()):
+            source.need_end()
+            return ""
+        return (yield from source.expect(key, end))
+
+    return Envelope(start, read, end)
+
+
+def _known(name: str, tools: Tools) -> bool:
+    return any(tool.get("function", {}).get("name") == name for tool in tools)
+
+
+GLM = Family("glm47", (keys_and_values(),), think=("<think>", "</think>"))
+LONGCAT = Family("longcat", (keys_and_values("longcat_"),), think=("<longcat_think>", "</longcat_think>"))

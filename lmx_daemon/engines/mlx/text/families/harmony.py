@@ -1,0 +1,70 @@
+"""gpt-oss, the harmony format: messages with headers of a channel and perhaps a recipient.
+
+`<|channel|>analysis<|message|>` is reasoning, "final" and "commentary" are content. A message to `functions.NAME` is a
+call; its recipient stands in front of the channel or behind it.
+"""
+
+import re
+
+from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
+from lmx_daemon.engines.mlx.text.families.json_calls import as_arguments
+from lmx_daemon.engines.mlx.text.families.source import EndOfText, NotACall, Reading, Source, Wait
+
+START, CHANNEL, MESSAGE = "<|start|>", "<|channel|>", "<|message|>"
+ENDS = ("<|end|>", "<|call|>", "<|return|>")
+RECIPIENT = re.compile(r"\bto=([\w.:/-]+)")
+LONGEST_HEADER = 512
+
+
+def opening(source: Source, tools: Tools) -> Reading:
+    """Read the header with which an answer begins, behind the prompt's own `<|start|>assistant`."""
+    if not (yield from source.accept(CHANNEL, " to=", START)):
+        raise NotACall("no header")
+    return (yield from header(source, tools))
+
+
+def header(source: Source, tools: Tools) -> Reading:
+    """Read a header, and the arguments where it is the header of a call."""
+    text, _ = yield from source.until((MESSAGE,), most=LONGEST_HEADER)
+    recipient = RECIPIENT.search(text)
+    if recipient is not None and recipient[1] not in ("user", "assistant"):
+        yield from call(source, recipient[1].removeprefix("functions."))
+        return "content"
+    return "reasoning" if "analysis" in text else "content"
+
+
+def opened_channel(source: Source, tools: Tools) -> Reading:
+    """Read a header behind `<|channel|>`."""
+    return (yield from header(source, tools))
+
+
+def call(source: Source, name: str) -> Wait[None]:
+    """Read the arguments of a call up to the end of its message."""
+    yield from source.space()
+    if (yield from source.at_end()):
+        raise EndOfText
+    if (yield from source.peek()) == "{":
+        source.begin(name)
+        yield from source.value(write=True)
+        source.close()
+        yield from ended(source)
+        return
+    text = yield from ended(source)
+    source.call(name, as_arguments(text) if text.strip().startswith('"') else text)
+
+
+def ended(source: Source) -> Wait[str]:
+    """Take the rest of a message and its end. The call is the last of its turn, and the end may stop the answer."""
+    text, _ = yield from source.until((*ENDS, START), or_end=True)
+    return text
+
+
+HARMONY = Family(
+    "harmony",
+    (
+        Envelope(START, header, calls=False),
+        Envelope(CHANNEL, opened_channel, calls=False),
+    ),
+    opening=Envelope("", opening, calls=False),
+    dropped=ENDS,
+)

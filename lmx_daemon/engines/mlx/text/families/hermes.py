@@ -1,0 +1,27 @@
+"""Hermes, Qwen 2.5 and 3, SmolLM3, MiMo and others: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`.
+
+Templates that do not render tools get the same form described, so that it is read for every family.
+"""
+
+import json
+from typing import Any
+
+from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
+from lmx_daemon.engines.mlx.text.families.json_calls import calls, enclosed
+from lmx_daemon.engines.mlx.text.families.source import Reading, Source
+
+START, END = "<tool_call>", "</tool_call>"
+
+
+def read(source: Source, tools: Tools) -> Reading:
+    """Read the calls of one envelope."""
+    return (yield from enclosed(source, calls(source), (END,)))
+
+
+def write(name: str, arguments: dict[str, Any]) -> str:
+    """Return the text of a call."""
+    return f"{START}\n{json.dumps({'name': name, 'arguments': arguments}, ensure_ascii=False)}\n{END}"
+
+
+CALLS = Envelope(START, read, END)
+HERMES = Family("json_tools", (CALLS,), write=write)

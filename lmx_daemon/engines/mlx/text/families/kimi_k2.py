@@ -1,0 +1,39 @@
+"""Kimi K2: a section of calls, each with an id that contains the name, `functions.NAME:INDEX`, and a JSON object."""
+
+from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
+from lmx_daemon.engines.mlx.text.families.json_calls import behind
+from lmx_daemon.engines.mlx.text.families.named import arguments
+from lmx_daemon.engines.mlx.text.families.source import EndOfText, NotACall, Reading, Source, Wait
+
+SECTION, SECTION_END = "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"
+CALL, CALL_END, ARGUMENTS = "<|tool_call_begin|>", "<|tool_call_end|>", "<|tool_call_argument_begin|>"
+
+
+def read(source: Source, tools: Tools) -> Reading:
+    """Read all calls of a section."""
+    while True:
+        yield from source.space()
+        if not (yield from source.accept(CALL)):
+            break
+        yield from one(source)
+        try:
+            _, marker = yield from source.until((CALL_END, SECTION_END))
+        except EndOfText:
+            return None
+        if marker == SECTION_END:
+            return None
+    if not source.begun:
+        raise NotACall("no call")
+    yield from behind(source, (SECTION_END,))
+    return None
+
+
+def one(source: Source) -> Wait[None]:
+    """Read one call behind its marker."""
+    identity, _ = yield from source.until((ARGUMENTS,), most=256)
+    identity = identity.strip()
+    name, colon, _ = identity.removeprefix("functions.").rpartition(":")
+    yield from arguments(source, name if colon else identity.removeprefix("functions."), identity if colon else None)
+
+
+KIMI_K2 = Family("kimi_k2", (Envelope(SECTION, read, SECTION_END),), think=("<think>", "</think>"))

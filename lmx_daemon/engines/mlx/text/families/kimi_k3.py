@@ -1,0 +1,69 @@
+"""Kimi K3: a section of calls whose arguments are typed one by one, or one JSON object."""
+
+import html
+from typing import Any
+
+from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
+from lmx_daemon.engines.mlx.text.families.invokes import ATTRIBUTE
+from lmx_daemon.engines.mlx.text.families.json_calls import behind
+from lmx_daemon.engines.mlx.text.families.source import NotACall, Reading, Source, Wait, decoded
+from lmx_daemon.engines.mlx.text.families.typed import arguments_text, untyped
+
+SEPARATOR = "<|sep|>"
+SECTION, SECTION_END = "<|open|>tools<|sep|>", "<|close|>tools<|sep|>"
+CALL, CALL_END = "<|open|>call", "<|close|>call<|sep|>"
+ARGUMENT, ARGUMENT_END = "<|open|>argument", "<|close|>argument<|sep|>"
+OBJECT, OBJECT_END = "<|open|>json", "<|close|>json<|sep|>"
+
+
+def read(source: Source, tools: Tools) -> Reading:
+    """Read all calls of a section."""
+    while True:
+        yield from source.space()
+        if not (yield from source.accept(CALL)):
+            break
+        yield from one(source)
+    if not source.begun:
+        raise NotACall("no call")
+    yield from behind(source, (SECTION_END,))
+    return None
+
+
+def one(source: Source) -> Wait[None]:
+    """Read one call behind its marker."""
+    name = (yield from attributes(source)).get("tool", "")
+    values: dict[str, Any] = {}
+    while True:
+        yield from source.space()
+        marker = yield from source.accept(ARGUMENT, OBJECT, CALL_END)
+        if marker is None:
+            if not (yield from source.at_end()):
+                raise NotACall("a call without its end")
+            source.need_end()
+            break
+        if marker == CALL_END:
+            break
+        stated = yield from attributes(source)
+        text, _ = yield from source.until((ARGUMENT_END if marker == ARGUMENT else OBJECT_END,))
+        if marker == ARGUMENT:
+            values[stated.get("key", "")] = text if stated.get("type", "string") == "string" else untyped(text)
+            continue
+        found = decoded(text)
+        if not isinstance(found, dict):
+            raise NotACall("arguments that are no object")
+        values |= found
+    source.call(name, arguments_text(values))
+
+
+def attributes(source: Source) -> Wait[dict[str, str]]:
+    """Read the attributes of a marker up to its separator."""
+    text, _ = yield from source.until((SEPARATOR,), most=1024)
+    return {found[1]: html.unescape(found[2] or "") for found in ATTRIBUTE.finditer(text)}
+
+
+KIMI_K3 = Family(
+    "kimi_k3",
+    (Envelope(SECTION, read, SECTION_END),),
+    think=("<|open|>think<|sep|>", "<|close|>think<|sep|>"),
+    dropped=("<|open|>response<|sep|>", "<|close|>response<|sep|>", "<|close|>message<|sep|>"),
+)

@@ -1,0 +1,45 @@
+"""MiniCPM 5: `<function name="NAME"><param name="KEY">VALUE</param></function>`, with CDATA around some values."""
+
+from typing import Any
+
+from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
+from lmx_daemon.engines.mlx.text.families.invokes import attributes
+from lmx_daemon.engines.mlx.text.families.source import NotACall, Reading, Source, Wait
+from lmx_daemon.engines.mlx.text.families.typed import arguments_text, properties_of, typed
+
+START, END = "<function name=", "</function>"
+PARAMETER, PARAMETER_END = "<param ", "</param>"
+CDATA, CDATA_END = "<![CDATA[", "]]>"
+
+
+def read(source: Source, tools: Tools) -> Reading:
+    """Read a call behind `<function name=`."""
+    name, _ = yield from source.until((">",), most=256)
+    name = name.strip().strip("\"'")
+    schemas, values = properties_of(tools, name), dict[str, Any]()
+    while True:
+        yield from source.space()
+        if not (yield from source.accept(PARAMETER)):
+            break
+        key = (yield from attributes(source)).get("name", "")
+        values[key] = typed((yield from value(source)), schemas.get(key))
+    if not (yield from source.accept(END)):
+        if not (yield from source.at_end()):
+            raise NotACall("a call without its end")
+        source.need_end()
+    source.call(name, arguments_text(values))
+    return None
+
+
+def value(source: Source) -> Wait[str]:
+    """Read a value and its end marker."""
+    yield from source.space()
+    if not (yield from source.accept(CDATA)):
+        text, _ = yield from source.until((PARAMETER_END,))
+        return text.strip()
+    text, _ = yield from source.until((CDATA_END,))
+    yield from source.until((PARAMETER_END,))
+    return text
+
+
+MINICPM5 = Family("minicpm5", (Envelope(START, read, END),))

@@ -1,0 +1,59 @@
+"""Calls whose name stands in a header and whose arguments are JSON behind it; Functionary's families.
+
+Functionary 3.1 and Llama's custom calls write `<function=NAME>{…}</function>`, Functionary 3.2 `>>>NAME`, a line break.
+"""
+
+import re
+
+from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
+from lmx_daemon.engines.mlx.text.families.json_calls import enclosed
+from lmx_daemon.engines.mlx.text.families.source import NotACall, Reading, Source, Wait
+
+NAME = re.compile(r"\s*([\w.:/-]{1,128})\s*")
+LONGEST_NAME = 128
+
+
+def arguments(source: Source, name: str, identity: str | None = None) -> Wait[None]:
+    """Read the JSON arguments of a call. Raises NotACall for anything but an object."""
+    yield from source.space()
+    if (yield from source.peek()) != "{":
+        raise NotACall("arguments that are no object")
+    source.begin(name, identity)
+    yield from source.value(write=True)
+    source.close()
+
+
+def function(source: Source, tools: Tools) -> Reading:
+    """Read the rest of `<function=NAME>{…}</function>`."""
+    name, _ = yield from source.until((">",), most=LONGEST_NAME)
+    return (yield from enclosed(source, arguments(source, name), ("</function>",)))
+
+
+def recipient(source: Source, tools: Tools) -> Reading:
+    """Read `NAME` and a line break, then arguments; "all" is the user, whose text is content."""
+    name, _ = yield from source.until(("\n",), most=LONGEST_NAME)
+    if name.strip() == "all":
+        return "content"
+    yield from arguments(source, name)
+    return None
+
+
+def first_recipient(source: Source, tools: Tools) -> Reading:
+    """Read the recipient with which an answer begins, behind the prompt's own `>>>`."""
+    known = {"all", *(tool["function"]["name"] for tool in tools)}
+    name, _ = yield from source.until(("\n",), most=LONGEST_NAME)
+    if name.strip() not in known:
+        raise NotACall("no recipient")
+    if name.strip() == "all":
+        return "content"
+    yield from arguments(source, name)
+    return None
+
+
+FUNCTION = Envelope("<function=", function, "</function>")
+FUNCTIONARY_31 = Family("functionary31", (FUNCTION,))
+FUNCTIONARY_32 = Family(
+    "functionary32",
+    (Envelope(">>>", recipient),),
+    opening=Envelope("", first_recipient, calls=False),
+)
