@@ -21,7 +21,7 @@ class StoredAnswers:
         self._store = store
 
     async def keep(self, request: AnyRequest, identity: str, conversation: Sequence[Message], body: bytes) -> bool:
-        """Store an answer. Return whether it was stored; a fault of the disk is logged and does not fail the answer."""
+        """Store an answer. Return whether it can be read again; a fault of the disk does not fail the answer."""
         answer = StoredAnswer(
             id=identity,
             owner=context_of(request).principal.tenant,
@@ -29,11 +29,10 @@ class StoredAnswers:
             body=body,
         )
         try:
-            await asyncio.to_thread(self._store.put, answer)
+            return await asyncio.to_thread(self._store.put, answer)
         except DiskError as error:
             log("http", "warning", f"an answer was not stored: {error.message}", context_of(request).id)
             return False
-        return True
 
     async def find(self, request: AnyRequest, identity: str, param: str) -> StoredAnswer:
         """Return a stored answer. Raise NotFoundError that names `param`, or DiskError."""

@@ -57,9 +57,13 @@ class AnswerStore:
         self._file, self._limits, self._clock = file, limits, clock
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
+        self._inode = 0
 
-    def put(self, answer: StoredAnswer) -> None:
-        """Store an answer, or replace it; drop what is above the bounds, the oldest first. Raise DiskError."""
+    def put(self, answer: StoredAnswer) -> bool:
+        """Store an answer, or replace it; drop what is above the bounds, the oldest first.
+
+        Return whether the answer itself is within the bounds. Raise DiskError.
+        """
         conversation, body = zlib.compress(answer.conversation, 1), zlib.compress(answer.body, 1)
         limits = self._limits()
         row = (answer.id, answer.owner, self._clock(), len(conversation) + len(body), conversation, body)
@@ -71,6 +75,7 @@ class AnswerStore:
                 "(ORDER BY at DESC, id ROWS UNBOUNDED PRECEDING) AS total FROM answers) WHERE total > ?)",
                 (limits.bytes,),
             )
+            return database.execute("SELECT 1 FROM answers WHERE id = ?", (answer.id,)).fetchone() is not None
 
     def get(self, identity: str, owner: str) -> StoredAnswer | None:
         """Return the answer of this owner, or None. Raise DiskError."""
@@ -108,8 +113,12 @@ class AnswerStore:
         """Yield the database inside a transaction. Rename a damaged file. Raise DiskError."""
         with self._lock:
             try:
+                if self._database is not None and not self._is_file():
+                    self._database.close()
+                    self._database = None
                 if self._database is None:
                     self._database = self._open()
+                    self._inode = os.stat(self._file).st_ino
                 with self._database:
                     yield self._database
             except sqlite3.DatabaseError as error:
@@ -118,6 +127,13 @@ class AnswerStore:
                 raise DiskError(f"stored answers cannot be read or written: {error}", hint="try again") from error
             except OSError as error:
                 raise DiskError(f"stored answers cannot be opened: {error.strerror or error}") from error
+
+    def _is_file(self) -> bool:
+        """Return whether the open file is still the one at its path. Writes to a deleted file would be lost."""
+        try:
+            return os.stat(self._file).st_ino == self._inode
+        except FileNotFoundError:
+            return False
 
     def _open(self) -> sqlite3.Connection:
         try:

@@ -1,7 +1,10 @@
 """Stored answers: written before the client receives the end, and separate for each principal."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Started
 from lmx_daemon.contract.requests import Generate, Text
@@ -9,6 +12,7 @@ from lmx_daemon.http import serving
 from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 from lmx_daemon.http.dialects.openai_chat.encoders import CompletionEncoder
 from lmx_daemon.residency.requests.active_request import ActiveRequest
+from tests.http.asgi import FakePool, ask, public_app_over
 
 EVENTS = [
     Started(id="r", prompt_tokens=1, cached_tokens=0, seed=1),
@@ -41,3 +45,25 @@ async def test_finish_sees_all_events_before_the_last_bytes_are_sent() -> None:
         assert seen == EVENTS
         parts.append(part)
     assert b"[DONE]" in parts[-1]
+
+
+def answering(active: ActiveRequest) -> list[Event]:
+    identity = active.request.id
+    return [
+        Started(id=identity, prompt_tokens=1, cached_tokens=0, seed=1),
+        Delta(id=identity, content="Hi", tokens=1),
+        Finished(id=identity, endings=(Ending(reason="stop"),)),
+    ]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_answer_that_cannot_be_stored_is_not_presented_as_stored(tmp_path: Path, stream: bool) -> None:
+    (tmp_path / "file").touch()
+    for folder, stored in ((tmp_path / "folder", True), (tmp_path / "file", False)):
+        app = public_app_over(FakePool(answering), folder=folder)
+        body = {"model": "m", "input": "Hi", "stream": stream}
+        response = (await ask(app, "POST", "/v1/responses", body)).body.decode().splitlines()
+        last = [line for line in response if "usage" in line][-1]
+        assert (f'"store":{str(stored).lower()}' in last) and '"text":"Hi"' in last
+        chat = await ask(app, "POST", "/api/v1/chat", body)
+        assert (b'"response_id":"resp_' in chat.body) is stored and b"Hi" in chat.body

@@ -1,5 +1,6 @@
 """Stored answers: bounds, owners, restarts and damaged files."""
 
+import shutil
 import stat
 import threading
 from pathlib import Path
@@ -94,3 +95,18 @@ def test_threads_share_the_store(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert all(store.get(f"a{number}", "http") for number in range(20))
+
+
+def test_answer_above_the_bounds_is_reported_as_not_stored(tmp_path: Path) -> None:
+    assert store_in(tmp_path).put(answer("a")) is True
+    assert store_in(tmp_path, size=1).put(answer("b")) is False
+    assert store_in(tmp_path, seconds=0.0).put(answer("c")) is False
+
+
+def test_store_continues_in_a_new_file_after_its_folder_was_removed(tmp_path: Path) -> None:
+    store = store_in(tmp_path / "answers")
+    store.put(answer("a"))
+    shutil.rmtree(tmp_path / "answers")
+    assert store.get("a", "http") is None and store.put(answer("b"))
+    store.close()
+    assert store_in(tmp_path / "answers").get("b", "http") is not None

@@ -20,7 +20,8 @@ class LmStudioChatEncoder:
     def __init__(self, model: str, response_id: str | None) -> None:
         """Create the encoder. `response_id` is None for an answer that is not stored."""
         self._model = model
-        self._response_id = response_id
+        self.response_id = response_id
+        """None once the answer could not be stored."""
         self._output: list[dict[str, str]] = []
         """Parts of the answer so far: messages and reasoning, in their order."""
         self._phase: Phase = ""
@@ -55,7 +56,7 @@ class LmStudioChatEncoder:
             "output": output,
             "stats": stats(finished.usage, finished.timings),
         }
-        return found if self._response_id is None else found | {"response_id": self._response_id}
+        return found if self.response_id is None else found | {"response_id": self.response_id}
 
     def _parts(self, event: Event) -> Iterator[bytes]:
         if not self._begun:

@@ -59,7 +59,8 @@ async def v1_chat(request: AnyRequest, service: Service, answers: NamedDependenc
             text = "".join(part["content"] for part in result["output"] if part["type"] == "message")
             turn = Message(role="assistant", content=(TextPart(text=text),))
             conversation = (*generate.prompt.messages, turn)
-            await answers.keep(request, response_id, conversation, msgspec.json.encode(result))
+            if not await answers.keep(request, response_id, conversation, msgspec.json.encode(result)):
+                encoder.response_id = None
 
     return await service.answer(request, generate, lambda _: encoder, body.stream, keep)
 

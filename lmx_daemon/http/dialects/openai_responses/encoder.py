@@ -27,7 +27,7 @@ class ResponsesEncoder:
     """The state of one answer: the items that are complete, and the one that grows."""
 
     def __init__(self, frame: ResponseFrame, body: ResponsesBody, table: ToolTable) -> None:
-        self._frame, self._body, self._table = frame, body, table
+        self.frame, self._body, self._table = frame, body, table
         self._output: list[Object] = []
         self._item: OutputItem | None = None
         self._call_index: int | None = None
@@ -49,7 +49,7 @@ class ResponsesEncoder:
     def failed(self, error: LmxError) -> bytes:
         """Return the event that ends a stream whose request has failed."""
         found = [*self._opening(), *self._close("incomplete")]
-        found.append(("failed", {"response": self._frame.object("failed", self._output, error=error)}))
+        found.append(("failed", {"response": self.frame.object("failed", self._output, error=error)}))
         return b"".join(self._encoded(kind, fields) for kind, fields in found)
 
     def whole(self, events: Sequence[Event], choices: int) -> bytes:
@@ -58,7 +58,7 @@ class ResponsesEncoder:
 
     def response(self, events: Sequence[Event]) -> Object:
         """Return the response object of complete events. It does not change the state of a stream."""
-        fresh = ResponsesEncoder(self._frame, self._body, self._table)
+        fresh = ResponsesEncoder(self.frame, self._body, self._table)
         for event in events:
             if isinstance(event, Delta):
                 for _ in fresh._delta(event):
@@ -71,7 +71,7 @@ class ResponsesEncoder:
         if not self._begun:
             self._begun = True
             for kind in ("created", "in_progress"):
-                yield kind, {"response": self._frame.object("in_progress", [])}
+                yield kind, {"response": self.frame.object("in_progress", [])}
 
     def _delta(self, delta: Delta) -> Iterator[ResponseEvent]:
         if delta.reasoning:
@@ -130,16 +130,16 @@ class ResponsesEncoder:
         for _ in self._close("incomplete" if finished.reason == "length" else "completed"):
             pass
         if finished.reason == "length":
-            return "incomplete", self._frame.object(
+            return "incomplete", self.frame.object(
                 "incomplete", self._output, usage=finished.usage, incomplete="max_output_tokens"
             )
         status = "cancelled" if finished.reason == "cancelled" else "completed"
         now = int(time.time()) if status == "completed" else None
-        return "completed", self._frame.object(status, self._output, usage=finished.usage, completed_at=now)
+        return "completed", self.frame.object(status, self._output, usage=finished.usage, completed_at=now)
 
     def _identity(self) -> str:
         """Return the varying part of an item's id, the same whole and streamed."""
-        return f"{self._frame.id.removeprefix('resp_')}_{len(self._output) + (self._item is not None)}"
+        return f"{self.frame.id.removeprefix('resp_')}_{len(self._output) + (self._item is not None)}"
 
     def _encoded(self, kind: str, fields: Object) -> bytes:
         name = f"response.{kind}"

@@ -17,6 +17,8 @@ class ResponseFrame:
 
     def __init__(self, identity: str, model: str, created_at: int, body: ResponsesBody) -> None:
         self.id, self.model, self.created_at = identity, model, created_at
+        self.stored = body.store is not False
+        """Whether the answer can be read again by its id. False once it could not be stored."""
         self._body = body
 
     def object(
@@ -52,7 +54,7 @@ class ResponseFrame:
                 "effort": None if reasoning is None else reasoning.effort,
                 "summary": None if reasoning is None else reasoning.summary,
             },
-            "store": body.store is not False,
+            "store": self.stored,
             "background": False,
             "temperature": body.temperature,
             "text": {"format": (body.text.format if body.text else None) or {"type": "text"}},

@@ -52,7 +52,7 @@ async def create_response(request: AnyRequest, service: Service, answers: Answer
             return
         response = made[0].response(events)
         stored = StoredResponse(response, items_of(body.input))
-        await answers.keep(
+        made[0].frame.stored = await answers.keep(
             request,
             response["id"],
             turns(generate.prompt, body, response["output"], translated),
