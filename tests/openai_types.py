@@ -22,6 +22,9 @@ EXTENSIONS = {
     "ChatCompletionMessage": {"reasoning_content"},
     "ChoiceDelta": {"reasoning_content"},
     "ErrorObject": {"hint"},
+    "PromptTokensDetails": {"truncated_tokens"},
+    "ChatCompletionChunk": {"truncated_tokens"},
+    "CompletionChunk": {"truncated_tokens"},
     "Model": {
         "state",
         "max_context_length",

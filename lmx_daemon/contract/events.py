@@ -14,6 +14,8 @@ class Usage(Frozen, frozen=True):
     prompt_tokens: int = 0
     cached_tokens: int = 0
     """Number of prompt tokens that were found in the prefix cache."""
+    truncated_tokens: int = 0
+    """Number of tokens that an overflow policy left out of the prompt. `prompt_tokens` does not include them."""
     completion_tokens: int = 0
     reasoning_tokens: int = 0
     """Number of completion tokens that are reasoning."""
@@ -83,6 +85,8 @@ class Started(Frozen, frozen=True, tag="started", tag_field="type"):
     seed: int
     instance: str = ""
     context_length: int = 0
+    truncated_tokens: int = 0
+    """Number of tokens that an overflow policy left out of the prompt."""
     first_difference: int | None = None
     """Position at which the prompt differs from the most similar stored one."""
     miss: str = ""

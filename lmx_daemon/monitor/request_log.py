@@ -32,6 +32,8 @@ def summary(row: RequestRow) -> str:
         place = "" if row.first_difference is None else f", at token {row.first_difference}"
         where = f"; {row.miss}{place}" if row.miss else ""
         parts.append(f"{row.prompt_tokens} prompt tokens ({row.cached_tokens or 0} cached{where})")
+    if row.truncated_tokens:
+        parts.append(f"{row.truncated_tokens} tokens of the prompt left out")
     parts.append(f"{row.completion_tokens} tokens")
     if row.rate:
         parts.append(f"{row.rate:.1f} tok/s")

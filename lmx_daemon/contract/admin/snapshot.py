@@ -30,6 +30,8 @@ class RequestRow(Frozen, frozen=True):
     """Progress of loading or prefill, 0 to 1."""
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
+    truncated_tokens: int = 0
+    """Number of tokens that an overflow policy left out of the prompt."""
     first_difference: int | None = None
     miss: str = ""
     """Reason for a cache miss; see Started."""

@@ -165,6 +165,7 @@ class ActiveRequest:
             progress=self._progress,
             prompt_tokens=self._started.prompt_tokens if self._started else None,
             cached_tokens=self._started.cached_tokens if self._started else None,
+            truncated_tokens=self._started.truncated_tokens if self._started else 0,
             first_difference=self._started.first_difference if self._started else None,
             miss=self._started.miss if self._started else "",
             completion_tokens=self._tokens,

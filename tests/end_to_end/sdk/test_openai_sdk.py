@@ -182,6 +182,16 @@ class TestErrors:
             assert (found := OVERFLOW.match(error.value.body["message"]))  # type: ignore[index]
             assert int(found["tokens"]) > int(found["most"])
 
+    @pytest.mark.parametrize("policy", ["rolling", "truncate_middle"])
+    def test_prompt_beyond_the_context_is_shortened_on_request_and_the_answer_states_it(
+        self, client: OpenAI, policy: str
+    ) -> None:
+        messages = [*ask("word " * 900), {"role": "assistant", "content": "So?"}] * 9 + ask("What port does lmx use?")
+        answer = client.chat.completions.create(model=GUIDE, messages=messages, extra_body={"overflow": policy})
+        assert answer.usage is not None and answer.usage.prompt_tokens_details is not None
+        assert (answer.usage.prompt_tokens_details.model_extra or {})["truncated_tokens"] > 0
+        assert policy == "truncate_middle" or "1234" in (answer.choices[0].message.content or "")
+
     def test_configured_key_is_required(self, own_daemon: Daemon) -> None:
         own_daemon.environment["LMX_API_KEY"] = "sesame"
         own_daemon.start()

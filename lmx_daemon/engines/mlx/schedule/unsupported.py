@@ -8,8 +8,6 @@ def check(generate: Generate) -> None:
     """Raise UnsupportedError, which names the field, for a request that this engine cannot serve."""
     if generate.thinking_budget is not None:
         raise UnsupportedError("a limit on reasoning is not supported yet", param="thinking_budget")
-    if generate.overflow != "error":
-        raise UnsupportedError(f"overflow {generate.overflow!r} is not supported yet", param="overflow")
     prompt = generate.prompt
     if not isinstance(prompt, Chat):
         return

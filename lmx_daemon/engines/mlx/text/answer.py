@@ -174,6 +174,7 @@ class EngineRequest:
             seed=self.seed,
             instance=instance,
             context_length=context_length,
+            truncated_tokens=self.prepared.truncated,
             first_difference=found.first_difference,
             miss=found.miss,
         )
@@ -255,6 +256,7 @@ class EngineRequest:
             usage=Usage(
                 prompt_tokens=len(self.prepared.tokens),
                 cached_tokens=self.cached,
+                truncated_tokens=self.prepared.truncated,
                 completion_tokens=sum(choice.consumed for choice in self.choices),
                 reasoning_tokens=sum(choice.reasoning_tokens for choice in self.choices),
             ),

@@ -5,11 +5,14 @@ It does not import MLX. It runs on the prompt thread, so that a slow template or
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from lmx_daemon.contract.errors import RequestError, UnsupportedError, prompt_too_long
-from lmx_daemon.contract.requests import Chat, ImagePart, Prompt, Text, Tokens
+import msgspec
+
+from lmx_daemon.contract.errors import ContextLengthError, RequestError, UnsupportedError, prompt_too_long
+from lmx_daemon.contract.requests import Chat, ImagePart, Overflow, Prompt, Text, Tokens
+from lmx_daemon.engines.mlx.text import overflow
 from lmx_daemon.engines.mlx.text.chat_template import ChatTemplate
 from lmx_daemon.engines.mlx.text.continuation import cut, opened
 from lmx_daemon.engines.mlx.text.control_tokens import ControlTokens
@@ -48,6 +51,8 @@ class PreparedPrompt:
     """Tokens with which the template ends a turn."""
     continues: bool = False
     """Whether the answer continues a message of the prompt, so that its first space counts."""
+    truncated: int = 0
+    """Number of tokens that were left out because the prompt exceeded the context."""
     raw: bool = False
     """Whether the prompt is a completion: its answer is plain text without markers."""
 
@@ -89,13 +94,55 @@ class PromptBuilder:
         except BaseException:  # the same tokenizer may fail here too
             return False
 
-    def build(self, prompt: Prompt) -> PreparedPrompt:
-        """Return the tokens of a prompt. Raises RequestError, ContextLengthError or UnsupportedError."""
+    def build(self, prompt: Prompt, policy: Overflow = "error", max_tokens: int | None = None) -> PreparedPrompt:
+        """Return the tokens of a prompt, shortened by `policy` if there are too many for the context.
+
+        A shortened prompt leaves room for an answer of `max_tokens`. Raises RequestError, ContextLengthError or
+        UnsupportedError.
+        """
+        context = self._context_length
+        prepared = self._built(prompt, context if policy == "error" else context * overflow.LONGEST)
+        count = len(prepared.tokens)
+        if count < context:
+            return prepared
+        if policy == "error":
+            raise prompt_too_long(count, context, _param(prompt))
+        if count > context * overflow.LONGEST:
+            because = f"a prompt of more than {overflow.LONGEST} times the context is not shortened"
+            raise prompt_too_long(count, context, _param(prompt), because=because)
+        most = context - overflow.room_for_answer(context, max_tokens)
+        if policy == "rolling" and isinstance(prompt, Chat):
+            shortened = self._rolled(prompt, most)
+        else:
+            cut_tokens = overflow.without_middle if policy == "truncate_middle" else overflow.without_oldest_tokens
+            shortened = replace(prepared, tokens=cut_tokens(prepared.tokens, most), opening=0)
+        return replace(shortened, truncated=count - len(shortened.tokens))
+
+    def _rolled(self, chat: Chat, most: int) -> PreparedPrompt:
+        """Return the prompt without its oldest messages, of at most `most` tokens. Raises ContextLengthError."""
+        built: dict[int, PreparedPrompt] = {}
+
+        def fits(start: int) -> bool:
+            messages = overflow.without_oldest(chat.messages, start)
+            try:
+                built[start] = self._built(msgspec.structs.replace(chat, messages=messages), most)
+            except ContextLengthError:
+                return False
+            return len(built[start].tokens) <= most
+
+        start = overflow.first_kept(chat.messages, self._context_length, fits)
+        if start is None:
+            because = "the last message and the system messages alone are too long"
+            raise prompt_too_long(most + 1, self._context_length, "messages", because=because)
+        return built[start]
+
+    def _built(self, prompt: Prompt, most: int) -> PreparedPrompt:
+        """Return the tokens of a prompt. Above `most` tokens, it may raise ContextLengthError or return a part only."""
         match prompt:
             case Chat():
-                prepared = self._chat(prompt)
+                prepared = self._chat(prompt, most)
             case Text(text=text):
-                self._check_size(text, "prompt")
+                self._check_size(text, "prompt", most)
                 prepared = PreparedPrompt(list(self._tokenizer.encode(text)), [], raw=True)
             case Tokens(ids=ids):
                 for token in ids:
@@ -105,14 +152,11 @@ class PromptBuilder:
                         )
                 prepared = PreparedPrompt(list(ids), [], raw=True)
         if not prepared.tokens:
-            raise RequestError("the prompt is empty", param="messages" if isinstance(prompt, Chat) else "prompt")
-        if len(prepared.tokens) >= self._context_length:
-            param = "messages" if isinstance(prompt, Chat) else "prompt"
-            raise prompt_too_long(len(prepared.tokens), self._context_length, param)
+            raise RequestError("the prompt is empty", param=_param(prompt))
         return prepared
 
-    def _check_size(self, text: str, param: str) -> None:
-        """Raise ContextLengthError for a text that is far too long, without tokenising all of it.
+    def _check_size(self, text: str, param: str, most: int) -> None:
+        """Raise ContextLengthError for a text of more than `most` tokens, without tokenising all of it.
 
         Tokenising all would delay every other prompt by minutes. Cutting adds a few tokens at each edge; the slack
         allows for them.
@@ -122,11 +166,11 @@ class PromptBuilder:
             counted += len(self._tokenizer.encode(text[start : start + SLICE_CHARACTERS], add_special_tokens=False))
             counted -= SLICE_SLACK
             self._progress(0.0)
-            if counted > self._context_length:
+            if counted > most:
                 raise prompt_too_long(counted, self._context_length, param, because="counted in part")
         self._progress(PATIENCE * (time.monotonic() - begun))  # the whole text, in one call
 
-    def _chat(self, chat: Chat) -> PreparedPrompt:
+    def _chat(self, chat: Chat, most: int) -> PreparedPrompt:
         for position, message in enumerate(chat.messages):
             if any(isinstance(part, ImagePart) for part in message.content):
                 raise UnsupportedError("this model cannot see images", param=f"messages[{position}].content")
@@ -153,7 +197,7 @@ class PromptBuilder:
             text, thinking = cut(text, shown[-1], *self._think)
         else:
             text, thinking = self._with_thinking(text, chat)
-        tokens = self._encode(text, separator)
+        tokens = self._encode(text, separator, most)
         opening = self._opening(variables["messages"], text, tokens) if self._marks_opening else 0
         ends = end_tokens(manners.after_answer, self._tokenizer, self._family)
         return PreparedPrompt(
@@ -179,13 +223,13 @@ class PromptBuilder:
             return f"{text}{start}\n\n{end}\n\n", False
         return text, False
 
-    def _encode(self, text: str, separator: str) -> list[int]:
+    def _encode(self, text: str, separator: str, most: int) -> list[int]:
         """Return the tokens of a rendered chat. Raises ContextLengthError."""
         if self._control is None or not separator:
-            self._check_size(text, "messages")
+            self._check_size(text, "messages", most)
             return list(self._tokenizer.encode(text, add_special_tokens=False))
-        self._check_size(text.replace(separator, ""), "messages")
-        return self._control.encode(text, separator, self._context_length)
+        self._check_size(text.replace(separator, ""), "messages", most)
+        return self._control.encode(text, separator, most)
 
     def _opening(self, messages: list[dict[str, Any]], text: str, tokens: list[int]) -> int:
         """Return the number of tokens before the first text that is not the system's.
@@ -198,6 +242,10 @@ class PromptBuilder:
         # The last token may have merged with the text after it.
         same = (number for number, (a, b) in enumerate(zip(before, tokens, strict=False)) if a != b)
         return next(same, min(len(before), len(tokens)))
+
+
+def _param(prompt: Prompt) -> str:
+    return "messages" if isinstance(prompt, Chat) else "prompt"
 
 
 def _formed(message: dict[str, Any], form: CallForm) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from lmx_daemon.contract.constraint import Constraint
 from lmx_daemon.contract.errors import LmxError, RequestError, WorkerError
 from lmx_daemon.contract.events import Counted, Event, Failed
-from lmx_daemon.contract.requests import Chat, Count, Generate, Prompt
+from lmx_daemon.contract.requests import Chat, Count, Generate, Overflow, Prompt
 from lmx_daemon.contract.worker.messages import Events
 from lmx_daemon.engines.mlx.commands import Ready
 from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar
@@ -22,7 +22,7 @@ from lmx_daemon.worker.submissions import Submission
 class PromptSource(Protocol):
     """Builder of prompts; see prompt.PromptBuilder."""
 
-    def build(self, prompt: Prompt) -> PreparedPrompt: ...
+    def build(self, prompt: Prompt, policy: Overflow = ..., max_tokens: int | None = ...) -> PreparedPrompt: ...
 
     def works(self) -> bool: ...
 
@@ -78,7 +78,10 @@ class PromptThread:
         assert self.builder is not None
         request, grammar = submission.request, None
         try:
-            prepared = self.builder.build(request.prompt)
+            if isinstance(request, Generate):
+                prepared = self.builder.build(request.prompt, request.overflow, request.max_tokens)
+            else:
+                prepared = self.builder.build(request.prompt)
             if isinstance(request, Generate) and request.constraint is not None:
                 assert self.grammars is not None
                 self.progress(self.grammars.patience)

@@ -114,6 +114,8 @@ class PromptTokenDetails(Answer, frozen=True, kw_only=True):
     """Tokens of the prompt by origin."""
 
     cached_tokens: int
+    truncated_tokens: int | UnsetType = UNSET
+    """Tokens that `overflow` left out of the prompt, an addition of lmx; absent if there are none."""
 
 
 class CompletionTokenDetails(Answer, frozen=True, kw_only=True):
@@ -155,6 +157,8 @@ class ChatCompletionChunk(Answer, frozen=True, kw_only=True):
     choices: list[ChatChunkChoice]
     usage: UsageAnswer | UnsetType | None = UNSET
     """Present with `stream_options.include_usage`; null in all chunks but the last, which has no choices."""
+    truncated_tokens: int | UnsetType = UNSET
+    """Tokens that `overflow` left out of the prompt, in the last chunk of a choice; absent if there are none."""
 
 
 class CompletionLogprobs(Answer, frozen=True, kw_only=True):
@@ -197,6 +201,8 @@ class CompletionChunk(Answer, frozen=True, kw_only=True):
     system_fingerprint: str
     choices: list[CompletionChoice]
     usage: UsageAnswer | UnsetType | None = UNSET
+    truncated_tokens: int | UnsetType = UNSET
+    """See ChatCompletionChunk."""
 
 
 class ModelAnswer(Answer, frozen=True, kw_only=True):

@@ -20,11 +20,13 @@ FINGERPRINT = f"lmx-{VERSION}"
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:
+    """Return the usage in OpenAI's form. `truncated_tokens` is an addition of lmx for a prompt that was shortened."""
+    truncated = {"truncated_tokens": usage.truncated_tokens} if usage.truncated_tokens else {}
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens} | truncated,
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
 
@@ -66,7 +68,7 @@ class OpenAIEncoder(ABC):
             case Finished():
                 ends: list[bytes] = []
                 for index, ending in enumerate(event.endings):
-                    ends += (*self._opening(index), self._chunk(self._end(index, ending.reason)))
+                    ends += (*self._opening(index), self._last_chunk(self._end(index, ending.reason), event.usage))
                 if self._include_usage:
                     ends.append(
                         sse.data({**self._frame, "object": self.chunk, "choices": [], "usage": usage_of(event.usage)})
@@ -96,6 +98,13 @@ class OpenAIEncoder(ABC):
 
     def _chunk(self, choice: dict[str, Any]) -> bytes:
         return self._before + msgspec.json.encode(choice) + self._after
+
+    def _last_chunk(self, choice: dict[str, Any], usage: Usage) -> bytes:
+        """Return the last chunk of a choice. It states how many tokens were left out of the prompt, if any."""
+        chunk = self._chunk(choice)
+        if not usage.truncated_tokens:
+            return chunk
+        return chunk.removesuffix(b"}\n\n") + b',"truncated_tokens":%d}\n\n' % usage.truncated_tokens
 
     def _opening(self, index: int) -> Sequence[bytes]:
         """Return the chunk that precedes the first one of a choice; nothing for a choice that is open."""

@@ -148,6 +148,17 @@ class TestTypes:
         check("completion", CompletionEncoder("id", "m").whole(events, 1))
         assert len(check_stream("completion_chunk", CompletionEncoder("id", "m", usage).stream(events))) == 2 + usage
 
+    @pytest.mark.parametrize("usage", [False, True])
+    def test_tokens_left_out_of_a_prompt_are_stated_in_every_form(self, usage: bool) -> None:
+        counts = Usage(prompt_tokens=3, completion_tokens=4, truncated_tokens=70)
+        events = [EVENTS[0], EVENTS[2], Finished(id="r", endings=(Ending(reason="stop"),), usage=counts)]
+        for encoder, kind in ((ChatEncoder, "chat_completion"), (CompletionEncoder, "completion")):
+            answer = check(kind, encoder("id", "m").whole(events, 1))
+            assert answer["usage"]["prompt_tokens_details"]["truncated_tokens"] == 70
+            chunks = check_stream(f"{kind}_chunk", encoder("id", "m", usage).stream(events))
+            assert [chunk.get("truncated_tokens") for chunk in chunks if chunk["choices"]][-1] == 70
+            assert not usage or chunks[-1]["usage"]["prompt_tokens_details"]["truncated_tokens"] == 70
+
     def test_stream_that_fails_is_valid_and_ends_with_an_error(self) -> None:
         encoder = ChatEncoder("id", "m")
         stream = encoder.stream(EVENTS[:3]) + encoder.failed(WorkerError("it crashed", hint="try again"))
