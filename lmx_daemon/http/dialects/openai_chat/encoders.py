@@ -178,6 +178,8 @@ class ChatEncoder(OpenAIEncoder):
             added["function_call"] = openai_functions.function_call(delta.tool_call)
         elif delta.tool_call is not None:
             added["tool_calls"] = [_call(delta.tool_call)]
+        if not added:  # log-probabilities of a token whose text is still held back
+            added["content"] = ""
         return {"index": delta.choice, "delta": added, "logprobs": _logprobs(delta.logprobs), "finish_reason": None}
 
     def _end(self, index: int, reason: str) -> dict[str, Any]:

@@ -159,6 +159,11 @@ class TestTypes:
             assert [chunk.get("truncated_tokens") for chunk in chunks if chunk["choices"]][-1] == 70
             assert not usage or chunks[-1]["usage"]["prompt_tokens_details"]["truncated_tokens"] == 70
 
+    def test_token_without_text_has_its_log_probability_in_a_chunk_with_empty_content(self) -> None:
+        events = [Delta(id="r", logprobs=(LOGPROB,), tokens=1), FINISHED]
+        chunks = check_stream("chat_completion_chunk", ChatEncoder("id", "m").stream(events))
+        assert chunks[1]["choices"][0]["delta"] == {"content": ""}
+
     def test_stream_that_fails_is_valid_and_ends_with_an_error(self) -> None:
         encoder = ChatEncoder("id", "m")
         stream = encoder.stream(EVENTS[:3]) + encoder.failed(WorkerError("it crashed", hint="try again"))
