@@ -11,6 +11,7 @@ from lmx_daemon.contract.requests import Generate, Text
 from lmx_daemon.http import serving
 from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 from lmx_daemon.http.dialects.openai_chat.encoders import CompletionEncoder
+from lmx_daemon.http.dialects.openai_responses.response_object import new_response_id, request_id_of
 from lmx_daemon.residency.requests.active_request import ActiveRequest
 from tests.http.asgi import FakePool, ask, public_app_over
 
@@ -67,3 +68,18 @@ async def test_answer_that_cannot_be_stored_is_not_presented_as_stored(tmp_path:
         assert (f'"store":{str(stored).lower()}' in last) and '"text":"Hi"' in last
         chat = await ask(app, "POST", "/api/v1/chat", body)
         assert (b'"response_id":"resp_' in chat.body) is stored and b"Hi" in chat.body
+
+
+async def test_same_request_id_does_not_replace_a_stored_response(tmp_path: Path) -> None:
+    app = public_app_over(FakePool(answering), folder=tmp_path)
+    responses = [
+        (await ask(app, "POST", "/v1/responses", {"model": "m", "input": text}, x_request_id="again")).json()
+        for text in ("one", "two")
+    ]
+    for response, text in zip(responses, ("one", "two"), strict=True):
+        items = (await ask(app, "GET", f"/v1/responses/{response['id']}/input_items")).json()["data"]
+        assert items[0]["content"][0]["text"] == text
+
+
+def test_request_id_of_a_response() -> None:
+    assert request_id_of(new_response_id("a_b-c")) == "a_b-c"

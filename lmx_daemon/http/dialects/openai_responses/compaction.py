@@ -10,7 +10,7 @@ from lmx_daemon.contract.events import Delta, Event, Finished
 from lmx_daemon.contract.requests import Chat, Generate, Message, TextPart
 from lmx_daemon.http.context import AnyRequest
 from lmx_daemon.http.dialects.openai_responses.items import sealed
-from lmx_daemon.http.dialects.openai_responses.response_object import usage_of
+from lmx_daemon.http.dialects.openai_responses.response_object import new_response_id, usage_of
 from lmx_daemon.http.service import ModelService
 
 INSTRUCTION = (
@@ -35,7 +35,7 @@ async def compacted(request: AnyRequest, service: ModelService, generate: Genera
     finished = events[-1]
     assert isinstance(finished, Finished)
     return {
-        "id": f"resp_{generate.id}",
+        "id": new_response_id(generate.id),
         "object": "response.compaction",
         "created_at": int(time.time()),
         "output": [{"id": f"cmp_{generate.id}", "type": "compaction", "encrypted_content": sealed(text_of(events))}],

@@ -1,5 +1,6 @@
 """The response object: what every answer, and the first and last event of every stream, contain."""
 
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,16 @@ from lmx_daemon.http.dialects.openai_responses.bodies import Object, ResponsesBo
 CONTEXT = "context_length_exceeded"
 ERROR_CODES = {CONTEXT: CONTEXT, "queue_full": "rate_limit_exceeded"}
 """Codes by which agents recognise an error; all others are "server_error"."""
+
+
+def new_response_id(request_id: str) -> str:
+    """Return the id of a new response. It is unique although a client may send the same request id again."""
+    return f"resp_{request_id}_{secrets.token_hex(8)}"
+
+
+def request_id_of(response_id: str) -> str:
+    """Return the id of the request that computes a response."""
+    return response_id.removeprefix("resp_").rpartition("_")[0]
 
 
 class ResponseFrame:

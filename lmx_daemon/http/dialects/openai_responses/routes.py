@@ -19,7 +19,7 @@ from lmx_daemon.http.dialects.openai_responses.compaction import compacted
 from lmx_daemon.http.dialects.openai_responses.encoder import ResponsesEncoder
 from lmx_daemon.http.dialects.openai_responses.items import ItemReader
 from lmx_daemon.http.dialects.openai_responses.requests import Translated, items_of, responses_request
-from lmx_daemon.http.dialects.openai_responses.response_object import ResponseFrame
+from lmx_daemon.http.dialects.openai_responses.response_object import ResponseFrame, new_response_id, request_id_of
 from lmx_daemon.http.service import ModelService, Service
 from lmx_daemon.http.stored_answers import StoredAnswers
 
@@ -43,7 +43,7 @@ async def create_response(request: AnyRequest, service: Service, answers: Answer
     made: list[ResponsesEncoder] = []
 
     def encoder(identity: str) -> ResponsesEncoder:
-        frame = ResponseFrame(f"resp_{identity}", model, created, body)
+        frame = ResponseFrame(new_response_id(identity), model, created, body)
         made.append(ResponsesEncoder(frame, body, translated.table))
         return made[0]
 
@@ -132,7 +132,7 @@ async def cancel_response(
     request: AnyRequest, service: Service, answers: Answers, response_id: FromPath[str]
 ) -> dict[str, Any]:
     """End a response that is being computed; its stream ends with what it has. A stored one is returned as it is."""
-    if service.cancel(request, response_id.removeprefix("resp_")):
+    if service.cancel(request, request_id_of(response_id)):
         return {"id": response_id, "object": "response", "status": "cancelled", "output": []}
     return (await stored(request, answers, response_id)).response
 
