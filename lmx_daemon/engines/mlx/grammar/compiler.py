@@ -9,7 +9,7 @@ from typing import Any
 
 import llguidance
 
-from lmx_daemon.contract.constraint import Constraint
+from lmx_daemon.contract.constraint import Constraint, Regex
 from lmx_daemon.contract.errors import WorkerError
 from lmx_daemon.engines.mlx.grammar.limits import MEMORY_BYTES, SECONDS, parser_limits
 from lmx_daemon.engines.mlx.grammar.source import invalid, source_of
@@ -64,6 +64,10 @@ class GrammarCompiler:
         while len(self._kept) > KEPT or sum(len(text) for _, text in self._kept) > KEPT_CHARACTERS:
             self._kept.popitem(last=False)
         return compiled
+
+    def unlimited(self) -> CompiledGrammar:
+        """Return a grammar that accepts any text, for rows of which only the thinking block is limited."""
+        return self.compile(Regex(pattern="(?s:.*)", param="thinking_budget"))
 
     def close(self) -> None:
         """End the child."""

@@ -13,8 +13,9 @@ from lmx_daemon.engines.mlx.grammar.vocabulary import Bits, GrammarVocabulary, b
 ALL = np.uint32(0xFFFFFFFF)
 """Word of a mask that allows all tokens."""
 
-GrammarPhase = Literal["start", "thinking", "answer", "free"]
-"""start: the first token opens a thinking block or a tool call, or begins the answer. free: a tool call, unlimited."""
+GrammarPhase = Literal["start", "thinking", "answer", "free", "watched"]
+"""start: the first token opens a thinking block or a tool call, or begins the answer. free: a tool call, unlimited.
+watched: an answer without a grammar, which may open a thinking block."""
 
 
 class CompiledGrammar:
@@ -40,18 +41,26 @@ class TokenGrammar:
         may_think: bool = False,
         call_start: Sequence[int] = (),
         stops: frozenset[int] = frozenset(),
+        budget: int | None = None,
+        free: bool = False,
     ) -> None:
         """Create the constraint of an answer.
 
         `thinking`: the prompt ends in an open thinking block. `may_think`: the answer may open one. `call_start`: the
-        tokens that open a tool call; after them the answer is free. `stops`: stop tokens of the request.
+        tokens that open a tool call; after them the answer is free. `stops`: stop tokens of the request. `budget`:
+        number of tokens of a thinking block after which its end is forced. `free`: the grammar does not apply; only
+        the budget does.
         """
         self._grammar = grammar
         self._vocabulary = grammar.vocabulary
         self._openings = tuple(
             marker for marker in (self._vocabulary.think_start if may_think else (), tuple(call_start)) if marker
         )
-        self._begin: GrammarPhase = "thinking" if thinking else "start"
+        self._after: GrammarPhase = "watched" if free else "answer"
+        self._begin: GrammarPhase = "thinking" if thinking else "watched" if free else "start"
+        self._budget = budget if self._vocabulary.think_end else None
+        self._thought = 0
+        """Number of tokens of the thinking block."""
         self._stops = stops
         words = self._vocabulary.words
         self._stop_bits = bits_of(stops, words)
@@ -72,6 +81,7 @@ class TokenGrammar:
         fresh = type(self).__new__(type(self))
         fresh.__dict__ |= self.__dict__
         fresh._matcher, fresh._phase, fresh._tail = self._grammar.matcher(), self._begin, []
+        fresh._thought = 0
         for token in generated:
             fresh.advance(token)
         return fresh
@@ -79,13 +89,20 @@ class TokenGrammar:
     def advance(self, token: int, stops: bool = False) -> str | None:
         """Accept the row's newest token, which is a stop token if `stops`. Return why the row ends, or None."""
         if stops:
-            return "stop" if self._phase == "free" or self._matcher.is_accepting() else "failed"
+            return "stop" if self._phase in ("free", "watched") or self._matcher.is_accepting() else "failed"
         if self._phase == "start":
             self._phase = self._opened(token)
-        if self._phase == "thinking":
+            self._thought = -len(self._vocabulary.think_start)  # the marker is not reasoning
+        if self._phase == "watched":
+            start = self._vocabulary.think_start
+            self._tail = [*self._tail, token][-len(start) :] if start else []
+            if start and ends_with(self._tail, start):
+                self._phase, self._tail, self._thought = "thinking", [], 0
+        elif self._phase == "thinking":
+            self._thought += 1
             self._tail = [*self._tail, token][-len(self._vocabulary.think_end) :]
             if ends_with(self._tail, self._vocabulary.think_end):
-                self._phase = "answer"
+                self._phase, self._tail = self._after, []
         elif self._phase == "answer":
             if not self._matcher.consume_token(token):
                 return "failed"
@@ -104,10 +121,12 @@ class TokenGrammar:
 
     def _complete(self, own: Bits) -> None:
         """Write the bits that the parser does not decide."""
-        if self._phase in ("free", "thinking"):
+        if self._phase in ("free", "thinking", "watched"):
             own[:] = ALL
             if self._phase == "thinking":
                 own &= ~self._all_stop_bits
+                if self._budget is not None and self._thought >= self._budget:
+                    own[:] = bits_of((self._forced(),), len(own))
             return
         if self._stops:
             own |= self._stop_bits
@@ -117,6 +136,12 @@ class TokenGrammar:
             own |= self._opening_bits
         if not own.any():  # no token can continue the answer: any of them ends it as failed
             own[0] = 1
+
+    def _forced(self) -> int:
+        """Return the next token of the end of the thinking block, part of which may stand there already."""
+        end = self._vocabulary.think_end
+        written = next((n for n in range(len(end) - 1, 0, -1) if tuple(self._tail[-n:]) == tuple(end[:n])), 0)
+        return end[written]
 
     def _opened(self, token: int) -> GrammarPhase:
         opened = [marker for marker in self._openings if marker[0] == token]

@@ -6,12 +6,10 @@ from lmx_daemon.contract.requests import Chat, Generate
 
 def check(generate: Generate) -> None:
     """Raise UnsupportedError, which names the field, for a request that this engine cannot serve."""
-    if generate.thinking_budget is not None:
-        raise UnsupportedError("a limit on reasoning is not supported yet", param="thinking_budget")
     prompt = generate.prompt
     if not isinstance(prompt, Chat):
         return
-    if prompt.tool_choice.mode != "auto":
+    if prompt.tool_choice.mode not in ("auto", "none"):
         raise UnsupportedError("a rule on tool calls is not supported yet", param="tool_choice")
     if any(tool.strict for tool in prompt.tools):
         raise UnsupportedError("strict tools are not supported yet", param="tools")

@@ -29,6 +29,8 @@ from lmx_daemon.engines.mlx.text.output_parser import OutputParser, ParsedText
 from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 from lmx_daemon.engines.mlx.text.token_text import bytes_of, continue_text, text_of
 
+BANNED = -1e4
+"""Bias of a token that is not to be sampled."""
 SILENT_TOKENS = 8
 """Tokens without text after which the bytes are taken as invalid; a valid character has at most four bytes."""
 
@@ -158,6 +160,8 @@ class EngineRequest:
         self._started = time.monotonic()
         for index in range(self.generate.choices):
             own = replace(params, seed=self.seed, choice=index, top_logprobs=self.generate.top_logprobs)
+            if self._refuses_calls and len(start := _call_start(tokenizer, family)) == 1:
+                own = replace(own, bias=own.bias | {start[0]: BANNED})
             parser = self._parser(family)
             choice = Choice(self, own, self._detokenizer(tokenizer), parser, self._constraint(tokenizer, family))
             choice.max_tokens = max_tokens
@@ -187,11 +191,17 @@ class EngineRequest:
         prompt = self.generate.prompt
         return OutputParser(
             PLAIN if self.prepared.raw else family,
-            tools=self.prepared.tools,
+            tools=() if self._refuses_calls else self.prepared.tools,
             stop=self.generate.stop,
             thinking=self.prepared.thinking,
             parallel=not isinstance(prompt, Chat) or prompt.parallel_tool_calls,
         )
+
+    @property
+    def _refuses_calls(self) -> bool:
+        """Whether the request forbids tool calls. Its tools stay in the prompt, whose stored prefixes still match."""
+        prompt = self.generate.prompt
+        return isinstance(prompt, Chat) and prompt.tool_choice.mode == "none"
 
     def _constraint(self, tokenizer: Any, family: Family) -> TokenGrammar | None:
         """Return the constraint of one choice: thinking and tool calls are outside the grammar."""
@@ -204,6 +214,8 @@ class EngineRequest:
             may_think=isinstance(prompt, Chat) and prompt.thinking is not False,
             call_start=_call_start(tokenizer, family) if self.prepared.tools else (),
             stops=frozenset(self.generate.stop_tokens),
+            budget=self.generate.thinking_budget,
+            free=self.generate.constraint is None,
         )
 
     def _detokenizer(self, tokenizer: Any) -> Any:

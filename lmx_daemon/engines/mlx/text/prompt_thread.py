@@ -35,6 +35,8 @@ class GrammarSource(Protocol):
 
     def compile(self, constraint: Constraint) -> CompiledGrammar: ...
 
+    def unlimited(self) -> CompiledGrammar: ...
+
     def kill(self) -> None: ...
 
     def close(self) -> None: ...
@@ -86,6 +88,10 @@ class PromptThread:
                 assert self.grammars is not None
                 self.progress(self.grammars.patience)
                 grammar = self.grammars.compile(request.constraint)
+            elif isinstance(request, Generate) and request.thinking_budget is not None:
+                assert self.grammars is not None
+                self.progress(self.grammars.patience)
+                grammar = self.grammars.unlimited()
         except PromptAbandoned:
             return
         except LmxError as error:

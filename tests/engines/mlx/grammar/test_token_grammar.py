@@ -98,3 +98,33 @@ def test_a_restarted_constraint_allows_what_the_original_allows(
     assert allowed(restarted) == allowed(constraint)
     advance(restarted, b"9")
     assert allowed(constraint.restart(generated)) == allowed(constraint), "the original is not advanced"
+
+
+class TestBudgetOfThinking:
+    def test_the_end_of_the_block_is_forced_at_the_budget(self, digits: CompiledGrammar) -> None:
+        constraint = TokenGrammar(digits, thinking=True, budget=2)
+        assert len(allowed(constraint)[0]) > 200
+        advance(constraint, b"ab")
+        assert allowed(constraint) == [{THOUGHT}]
+        advance(constraint, [THOUGHT])
+        assert allowed(constraint) == [DIGITS]
+
+    def test_a_budget_of_nothing_closes_a_block_at_once(self, digits: CompiledGrammar) -> None:
+        assert allowed(TokenGrammar(digits, thinking=True, budget=0)) == [{THOUGHT}]
+        opened = TokenGrammar(digits, may_think=True, budget=0)
+        advance(opened, [THINK])
+        assert allowed(opened) == [{THOUGHT}]
+
+    def test_an_answer_without_a_grammar_is_limited_in_its_thinking_only(self, digits: CompiledGrammar) -> None:
+        constraint = TokenGrammar(digits, budget=1, free=True)
+        advance(constraint, [ord("x"), THINK])
+        assert len(allowed(constraint)[0]) > 200
+        advance(constraint, b"a")
+        assert allowed(constraint) == [{THOUGHT}]
+        advance(constraint, [THOUGHT, CALL])
+        assert END in allowed(constraint)[0] and constraint.advance(END, stops=True) == "stop"
+
+    def test_a_restarted_row_has_its_thinking_counted_again(self, digits: CompiledGrammar) -> None:
+        constraint = TokenGrammar(digits, thinking=True, budget=2)
+        assert allowed(constraint.restart(b"ab")) == [{THOUGHT}]
+        assert len(allowed(constraint.restart(b"a"))[0]) > 200

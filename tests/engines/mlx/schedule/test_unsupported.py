@@ -17,7 +17,6 @@ def request(prompt: Chat | Text = PLAIN, **fields: object) -> Generate:
 @pytest.mark.parametrize(
     ("generate", "param"),
     [
-        (request(thinking_budget=4), "thinking_budget"),
         (request(Chat(messages=MESSAGES, tool_choice=ToolChoice(mode="required"))), "tool_choice"),
         (request(Chat(messages=MESSAGES, tools=(Tool(name="f", strict=True),))), "tools"),
     ],

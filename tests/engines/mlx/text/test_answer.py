@@ -6,12 +6,12 @@ import pytest
 from mlx_lm.utils import load_tokenizer
 
 from lmx_daemon.contract.events import Delta
-from lmx_daemon.contract.requests import Generate, Text
+from lmx_daemon.contract.requests import Chat, Generate, Text, ToolChoice
 from lmx_daemon.engines.mlx.batch.step import Token
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
-from lmx_daemon.engines.mlx.text.answer import EngineRequest
-from lmx_daemon.engines.mlx.text.families.family import PLAIN, Family
-from lmx_daemon.engines.mlx.text.families.hermes import HERMES
+from lmx_daemon.engines.mlx.text.answer import BANNED, EngineRequest
+from lmx_daemon.engines.mlx.text.families.family import PLAIN, Envelope, Family
+from lmx_daemon.engines.mlx.text.families.hermes import CALLS, HERMES
 from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 from tests.models import build_model
 
@@ -55,3 +55,13 @@ def test_limit_on_tokens_is_the_reason_of_an_end_after_a_call(tokenizer: Any) ->
     call = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
     assert answer_of(tokenizer, call + ".", "stop", HERMES)[1] == "tool_calls"
     assert answer_of(tokenizer, call + " and then", "length", HERMES)[1] == "length"
+
+
+def test_a_request_that_forbids_calls_bans_their_marker_and_parses_none(tokenizer: Any) -> None:
+    marker = Family("f", (Envelope("e", CALLS.read),))  # one token of the tokenizer
+    chat = Chat(messages=(), tool_choice=ToolChoice(mode="none"))
+    answer = EngineRequest(Generate(id="r", model="m", prompt=chat), PreparedPrompt([1], [TOOL]), 0.0, 0.0, 0)
+    (choice,) = answer.start(99, GREEDY, tokenizer, marker)
+    (banned,) = tokenizer.encode("e", add_special_tokens=False)
+    assert choice.params.bias == {banned: BANNED}
+    assert choice.parser.feed("hello").content == "hello" and not choice.parser.made_calls

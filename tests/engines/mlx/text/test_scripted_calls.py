@@ -8,6 +8,7 @@ from lmx_daemon.contract.events import Finished
 from lmx_daemon.contract.requests import Chat, Generate, Message, TextPart
 from lmx_daemon.contract.worker.messages import Loaded
 from tests.engines.mlx.worker_process import WorkerProcess, sampled
+from tests.models import TEMPLATE
 from tests.scripted import Decoder, Script, build_scripted
 
 LONG = "Hello, the the the world!\n\n  x = {1: 2} <|a|>ünï 日本語 🙂 <|a|> end"
@@ -36,3 +37,15 @@ def test_a_scripted_model_generates_the_script_that_the_prompt_selects(decoder: 
         reasons = [end.reason for end in ends if isinstance(end, Finished)]
     assert texts[:3] == [LONG, LONG, "a😀 b"] and texts[3].startswith("la la la la la")
     assert reasons == ["stop", "stop", "stop", "length"]
+
+
+def test_thinking_ends_at_its_budget_in_a_real_worker(tmp_path: Path) -> None:
+    template = TEMPLATE.replace("<|im_start|>assistant\n", "<|im_start|>assistant\n<think>\n")
+    model = build_scripted(tmp_path, "one two three four", special=["<think>", "</think>"], template=template)
+    with WorkerProcess() as worker:
+        assert isinstance(worker.load(model), Loaded)
+        limited, free = asked(worker, "hello", thinking_budget=2), asked(worker, "hello")
+        ends = [end for end in worker.finish(worker.submit(limited), worker.submit(free)) if isinstance(end, Finished)]
+        assert [end.usage.reasoning_tokens for end in ends] == [2, ends[1].usage.completion_tokens]
+        # After the forced end, this model begins its script again.
+        assert worker.text(limited.id) == "one two three four" and worker.text(free.id) == ""
