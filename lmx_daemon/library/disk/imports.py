@@ -1,7 +1,7 @@
-"""`lmx import`: a model from any folder or single file gets a folder under $LMX_HOME/models, with links or copies.
+"""`lmx import`: a new folder under $LMX_HOME/models with links to the files of a model, or copies of them.
 
 The folder appears when it is complete; the original files are not changed. A single weight file of another name is
-called model.safetensors in the folder, which is the name that mlx-lm loads.
+named model.safetensors in the folder, because mlx-lm loads that name.
 """
 
 import os
@@ -36,9 +36,10 @@ def plan(path: Path) -> dict[str, Path]:
         folder, weights = path.parent, [path]
     elif path.is_dir():
         folder, weights = path, sorted(path.glob("*.safetensors"))
-    elif path.suffix == ".gguf" or not path.exists():
-        what = "a GGUF file; lmx runs MLX's safetensors" if path.exists() else "not there"
-        raise RequestError(f"{path} is {what}", param="path")
+    elif not path.exists():
+        raise RequestError(f"{path} does not exist", param="path")
+    elif path.suffix == ".gguf":
+        raise RequestError(f"{path} is a GGUF file; lmx runs MLX's safetensors", param="path")
     else:
         raise RequestError(f"{path} is neither a folder nor a safetensors file", param="path")
     if not weights:
@@ -82,7 +83,7 @@ def destination(request: ImportRequest, root: Path) -> tuple[str, Path]:
 def import_files(files: dict[str, Path], folder: Path, copy: bool, on_bytes: Callable[[int], None]) -> None:
     """Link or copy the files into a new folder, which appears when it is complete. Blocking. Raises OSError."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=".", suffix=UNFINISHED, dir=folder.parent))  # two imports never share one
+    unfinished = Path(tempfile.mkdtemp(prefix=".", suffix=UNFINISHED, dir=folder.parent))  # unique for each import
     try:
         for name, source in files.items():
             if copy:
@@ -100,9 +101,9 @@ def import_files(files: dict[str, Path], folder: Path, copy: bool, on_bytes: Cal
 
 
 def sweep(root: Path) -> None:
-    """Remove the folders of imports that were killed. To be called at the start, before the first import.
+    """Remove the unfinished folders of killed imports. Call it at start-up, before the first import.
 
-    What lies behind a link in the place of `root` or of an owner's folder stays, because it is not lmx's.
+    If `root` or an owner's folder is a link, nothing behind it is removed, because those files do not belong to lmx.
     """
     for unfinished in root.glob(f"*/.*{UNFINISHED}"):
         if linked_part(root.parent, unfinished.parent) is None:

@@ -1,4 +1,4 @@
-"""The files to which the links below a folder lead. This module only reads.
+"""Targets of the links below a folder. This module only reads.
 
 Files are compared by device and inode, since one file may have several paths: links to folders, mounts, hard links.
 """
@@ -39,18 +39,18 @@ class LinkHolder:
 
     folder: Path
     original: Path | None = None
-    """The folder for which its relative links were made, if it was moved since."""
+    """Former path of a moved folder, which its relative links still refer to."""
 
 
 def linked_part(root: Path, path: Path) -> Path | None:
-    """Return the first link on the way from `root`, which may itself be a link, to `path`; None without a link."""
+    """Return the first link on the way from `root` to `path`, or None. `root` itself may be a link."""
     steps = [path, *path.parents]
     between = steps[: steps.index(root)]
     return next((step for step in reversed(between) if step.is_symlink()), None)
 
 
 def refuse_link(root: Path, *paths: Path) -> None:
-    """Raise DiskError if there is a link between `root` and one of `paths`: files behind it do not belong to lmx."""
+    """Raise DiskError if a link lies between `root` and one of `paths`: files behind it do not belong to lmx."""
     for path in paths:
         if link := linked_part(root, path):
             raise DiskError(
@@ -60,7 +60,7 @@ def refuse_link(root: Path, *paths: Path) -> None:
 
 
 def file_at(path: Path) -> FileEntry | None:
-    """Return the entry at `path`; None when there is none, or a folder."""
+    """Return the entry at `path`; None if it is absent or a folder."""
     try:
         status = path.lstat()
     except OSError:
@@ -73,7 +73,7 @@ def file_at(path: Path) -> FileEntry | None:
 
 
 def files_in(folder: Path) -> list[FileEntry]:
-    """Return the entries directly in `folder` other than folders, sorted by path; none when it cannot be read."""
+    """Return the entries directly in `folder` except folders, sorted by path. An unreadable folder has no entries."""
     try:
         names = sorted(os.listdir(folder))
     except OSError:
@@ -82,7 +82,7 @@ def files_in(folder: Path) -> list[FileEntry]:
 
 
 def files_below(folder: Path) -> list[FileEntry]:
-    """Return the entries at any depth other than folders. Links are not followed, and neither is `folder` itself."""
+    """Return the entries at any depth except folders. Links are not followed, and neither is `folder` itself."""
     if folder.is_symlink():
         return []
     return [
@@ -94,9 +94,9 @@ def files_below(folder: Path) -> list[FileEntry]:
 
 
 def reached(holder: LinkHolder) -> set[Identity]:
-    """Return every file and link below the folder, and everything that they lead to, also through links to folders.
+    """Return all files and links below the folder and all their targets. Links to folders are followed, too.
 
-    Raises DiskError when a folder cannot be read, because its links are unknown then.
+    Raises DiskError if a folder cannot be read, because its links are then unknown.
     """
     found: set[Identity] = set()
     for path in _below(holder.folder):

@@ -1,8 +1,8 @@
 """Unused files in the cache, and their removal: unnamed revisions, orphaned blobs, old partial files.
 
-`prunable` decides and deletes nothing; `remove` deletes exactly what it returned. A file is unused only if it lies in
-the folder of its repository, and no remaining snapshot, imported model or entry of the trash leads to it. Targets of
-links outside the repository are kept.
+`prunable` decides and deletes nothing; `remove` deletes exactly the result of `prunable`. A file is unused only if it
+lies in the folder of its repository, and no remaining snapshot, imported model or entry of the trash leads to it.
+Targets of links outside the repository are kept.
 """
 
 import shutil
@@ -60,8 +60,8 @@ def prunable(
 ) -> list[Removal]:
     """Return the unused files.
 
-    `keep` are the folders of loaded models, `busy` the repositories with a pull, `elsewhere` the folders outside the
-    cache whose links count. Raises DiskError when a folder cannot be read.
+    `keep` lists the folders of loaded models, `busy` the repositories with a pull, and `elsewhere` the folders outside
+    the cache whose links also keep files. Raises DiskError if a folder cannot be read.
     """
     found = list(repositories(cache))
     held = reached_from([*other_holders(cache), *elsewhere])
@@ -102,7 +102,7 @@ def replaced(
 
 
 def _going(found: Collection[CachedRepository], candidates: Iterable[CachedSnapshot], held: set[Identity]) -> set[Path]:
-    """Return the folders of those candidates to whose files and links no remaining snapshot leads."""
+    """Return the folders of the candidates that can go: no remaining snapshot leads to their files or links."""
     going = {one.folder: one for one in candidates}
     while True:
         needed = _needed(found, going, held)
@@ -122,7 +122,7 @@ def _revisions(
 ) -> Iterator[Removal]:
     """Yield the revisions to remove, each with the blobs that only these revisions lead to.
 
-    A blob that several of them share belongs to the first.
+    A blob that several of these revisions share is removed with the first one.
     """
     unused = [blob for blob in repo.blobs if blob.identity not in needed]
     for snapshot in repo.snapshots.values():
@@ -152,7 +152,7 @@ def remove(removals: Iterable[Removal]) -> int:
     for removal in removals:
         if removal.what == "unnamed revision":
             _remove_snapshot(removal.path)
-        total += freed.add([file for file in removal.files if _is_gone(file)])
+        total += freed.add([file for file in removal.files if _remove_file(file)])
     return total
 
 
@@ -167,8 +167,8 @@ def _remove_snapshot(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_gone(file: FileEntry) -> bool:
-    """Remove the directory entry if it is still the same file; return whether it is gone."""
+def _remove_file(file: FileEntry) -> bool:
+    """Remove the directory entry if it is still the same file. Return whether the entry no longer exists."""
     now = file_at(file.path)
     if now is None or now.identity != file.identity:
         return now is None

@@ -17,8 +17,8 @@ def disk_use(
 ) -> DiskUse:
     """Return the bytes that each model occupies, the largest first.
 
-    `trash` and `reclaimable` are the bytes in the trash and those that a prune frees. `elsewhere` are folders outside
-    the cache whose links count. Raises DiskError when a folder cannot be read.
+    `trash` is the size of the trash, and `reclaimable` the number of bytes that `lmx prune` frees. `elsewhere` lists
+    folders outside the cache whose links also keep files. Raises DiskError if a folder cannot be read.
     """
     found = list(repositories(cache))
     needed = reached_from([*other_holders(cache), *elsewhere]).union(

@@ -150,9 +150,9 @@ class Trash:
         """
         rows = [row for row in self.rows() if identity is None or identity in (row.id, row.key)]
         if not rows:
-            raise NotFoundError(
-                f"{identity} is not in the trash" if identity else "the trash is empty", hint="`lmx rm --list` shows it"
-            )
+            if identity is None:
+                raise NotFoundError("the trash is empty")
+            raise NotFoundError(f"{identity} is not in the trash", hint="`lmx rm --list` shows the trash")
         folder, note = next((f, n) for f, n in self._entries() if f.name == rows[0].key)
         place = Path(note.path)
         if not note.revision:
