@@ -6,9 +6,9 @@ ELLIPSIS = "…"
 GAP = 2
 """Blank cells between two columns."""
 SHORTEST_NAME = 16
-"""Cells below which a name is not elided while another column can be dropped instead."""
+"""Width in cells to which a name is elided before another column is dropped."""
 SHORTEST_CELL = 6
-"""Cells below which nothing is elided."""
+"""Minimum width in cells of an elided column."""
 
 
 def cells(text: str) -> int:
@@ -55,10 +55,10 @@ def fitted(
     spare: Sequence[str],
     elide: Sequence[str],
 ) -> dict[str, int]:
-    """Return column -> cells for the columns that fit `room`.
+    """Return the width in cells of each column that fits into `room`.
 
-    Columns of `elide` shrink first, then columns of `spare` are dropped in their order, then `elide` shrinks further;
-    what is still too wide loses columns at the right. A column never becomes narrower than its own title.
+    Columns of `elide` shrink first, then columns of `spare` are dropped in their order, then columns of `elide` shrink
+    further. If the table is still too wide, columns at the right are dropped. A title is never cut.
     """
     kept = dict(zip(columns, widths, strict=True))
     for name in (None, *spare):
@@ -78,7 +78,7 @@ def _total(widths: dict[str, int]) -> int:
 
 
 def _shrunk(widths: dict[str, int], room: int, elide: Sequence[str], shortest: int) -> dict[str, int]:
-    """Return `widths` with the widest of `elide` made narrower until all fit, down to `shortest` cells."""
+    """Return `widths` with columns of `elide` narrowed until all fit, the widest first, down to `shortest`."""
     widths = dict(widths)
     while (over := _total(widths) - room) > 0:
         open_to = [name for name in elide if name in widths and widths[name] > max(shortest, len(name))]

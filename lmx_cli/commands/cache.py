@@ -1,4 +1,4 @@
-"""`lmx cache`: stored prompts (the disk tier of the prefix cache). It needs no daemon."""
+"""`lmx cache`: stored prompts (the disk tier of the prefix cache). Its commands need no daemon."""
 
 import time
 
@@ -17,7 +17,7 @@ def add(app: typer.Typer, output: Output) -> None:
 
     @group.command()
     def ls(json: bool = JSON) -> int:
-        """List the stored prompts of each model. They contain tokens in plain form."""
+        """List the stored prompts of each model. They are not encrypted."""
         return _ls(output, json)
 
     @group.command()
@@ -46,7 +46,7 @@ def _ls(output: Output, json: bool) -> int:
             spare=("OLDEST", "BLOCKS"),
         )
     output.note(
-        f"{size(sum(stored.size for stored in found))} in {root}; `[engine] prefix_disk_bytes = 0` stores nothing"
+        f"{size(sum(stored.size for stored in found))} in {root}; `[engine] prefix_disk_bytes = 0` turns storing off"
     )
     return ExitCode.OK
 

@@ -32,7 +32,7 @@ def add(app: typer.Typer, output: Output) -> None:
         api_key: str | None = typer.Option(None, help="Key that clients must send. Also read from LMX_API_KEY."),
         detach: bool = typer.Option(False, "--detach", help="Run in the background."),
     ) -> int:
-        """Serve OpenAI routes on port 1234 until interrupted."""
+        """Serve models over HTTP on port 1234 until interrupted."""
         arguments = [] if host is None else ["--host", host]
         if port is not None:
             arguments += ["--port", str(port)]

@@ -73,13 +73,13 @@ async def _rm(
         if empty:
             rows = [row for row in await client.trash() if name in (None, row.id)]
             if name is not None and not rows:
-                raise NotFoundError(f"{name} is not in the trash", hint="`lmx rm --list` shows it")
+                raise NotFoundError(f"{name} is not in the trash", hint="`lmx rm --list` shows the trash")
             total = size(sum(row.size for row in rows))
-            if rows and not output.confirm(f"permanently delete {len(rows)}, {total}?", yes=yes):
+            if rows and not output.confirm(f"permanently delete {_entries(len(rows))}, {total}?", yes=yes):
                 return ExitCode.ERROR
             deleted = await client.purge(PurgeRequest(id=name))
             output.json(deleted) if json else output.text(
-                f"deleted {len(deleted)}, {size(sum(r.size for r in deleted))}"
+                f"deleted {_entries(len(deleted))}, {size(sum(r.size for r in deleted))}"
             )
             return ExitCode.OK
         if name is None:
@@ -95,8 +95,12 @@ async def _rm(
         output.json(row)
     else:
         output.text(f"removed {row.id}, {size(row.size)}, {used}")
-        output.note(f"for {duration(row.purged_at - now)} it can be restored: lmx rm --undo {row.id}")
+        output.note(f"it can be restored for {duration(row.purged_at - now)}: lmx rm --undo {row.id}")
     return ExitCode.OK
+
+
+def _entries(count: int) -> str:
+    return f"{count} {'entry' if count == 1 else 'entries'} of the trash"
 
 
 def _show_trash(output: Output, rows: "list[TrashRow]", json: bool) -> None:

@@ -139,22 +139,22 @@ async def _plan(output: Output, request: "LoadRequest", json: bool) -> int:
     plan = verdict.plan
     sequences = f"{plan.slots} x {plan.context}" if plan.slots > 1 else str(plan.context)
     output.table(
-        (verdict.model, "BYTES", "KNOWN"),
+        (verdict.model, "BYTES", "BASIS"),
         [
             ("weights", size(plan.weights.bytes), plan.weights.basis),
             (f"cache of {sequences} tokens", size(plan.cache.bytes), plan.cache.basis),
             ("scratch", size(plan.scratch.bytes), plan.scratch.basis),
-            ("all", size(plan.bytes), ""),
-            ("free of the cap", size(verdict.free), f"of {size(verdict.cap)}"),
+            ("total", size(plan.bytes), ""),
+            ("free for models", size(verdict.free), f"of {size(verdict.cap)}"),
         ],
         right=("BYTES",),
     )
     others = " and ".join(name.rpartition(":")[0] for name in verdict.others)
-    verb = "are" if len(verdict.others) > 1 else "is"
+    verb, them = ("are", "them") if len(verdict.others) > 1 else ("is", "it")
     outcomes = {
         "fits": "it fits",
-        "evicts": f"it fits once {others} {verb} unloaded, which a load does",
-        "waits": f"it fits once {others} {verb} idle; a load waits for that",
+        "evicts": f"it fits once {others} {verb} unloaded; a load unloads {them}",
+        "waits": f"it fits once {others} {verb} idle; a load waits until then",
         "refused": "it does not fit",
     }
     output.text(outcomes[verdict.outcome])
