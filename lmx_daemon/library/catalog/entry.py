@@ -14,7 +14,7 @@ from lmx_daemon.library.catalog.describe import describe
 from lmx_daemon.library.catalog.roots import ModelFolder
 
 LOGGER = logging.getLogger("lmx.catalog")
-UNDESCRIBED = "it cannot be described: see `lmx logs`"
+UNDESCRIBED = "it cannot be described: see the log (`lmx status` shows its path)"
 """Problem of a model for which the description failed in a way that lmx does not expect."""
 
 

@@ -191,7 +191,7 @@ class TestBoundary:
 
         monkeypatch.setattr(entry, "describe", describe)
         models = {m.id: m for m in Catalog({}, [ModelRoot("folder", tmp_path / "mine")]).refresh()}
-        assert models["local/odd"].problem == "it cannot be described: see `lmx logs`"
+        assert models["local/odd"].problem == "it cannot be described: see the log (`lmx status` shows its path)"
         assert models["local/sound"].problem is None
 
     def test_error_in_the_completion_is_a_problem_of_one_model(self, tmp_path: Path) -> None:
