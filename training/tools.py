@@ -25,7 +25,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Task:
-    """Tool, a request for it, and the arguments that the request contains."""
+    """A tool, a request for it, and the arguments that the request contains."""
 
     tool: ToolSchema
     request: str
@@ -44,7 +44,7 @@ def function(name: str, description: str, properties: dict[str, Any], required: 
 
 
 class ToolMaker:
-    """Source of endless tasks from one random source and one bank of words."""
+    """Generator of random tasks from one random number generator and one bank of words."""
 
     def __init__(self, rng: random.Random, bank: Bank, operators: dict[str, list[str]] | None = None) -> None:
         self.rng = rng

@@ -1,4 +1,4 @@
-"""A server under test: how to reach it, how it identifies itself, and how its tokenizer scales words to tokens."""
+"""A server under test: its address, its model and versions, and its ratio of words to tokens."""
 
 import asyncio
 import time
@@ -75,7 +75,7 @@ class ServerUnderTest:
         self.scale = scale_from(*counts)
 
     async def settle(self) -> None:
-        """Wait until the server answers a short request, so that one round leaves no work to the next."""
+        """Wait until the server answers a short request, so that no work of one round delays the next."""
         messages = [message("user", words(8, f"settle {time.monotonic_ns()}"))]
         exchange = self.request(messages, 1, temperature=0.0, seed=None)
         await exchange.send()

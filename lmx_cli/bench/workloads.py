@@ -1,7 +1,7 @@
-"""Workloads: which requests one round sends to a server and when. Each round returns samples.
+"""Workloads: the requests that one round sends to a server, and when. Each round returns the responses.
 
-A workload decides neither the number of rounds nor the servers nor the figures. Prompts depend only on seed, workload,
-round and position, so that all servers of a run get the same prompts.
+The rounds, the servers and the figures are chosen elsewhere. Prompts depend only on seed, workload, round and position,
+so that all servers of a run get the same prompts.
 """
 
 import asyncio

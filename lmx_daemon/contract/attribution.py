@@ -1,7 +1,6 @@
-"""Removal of the lines by which agents attribute a request, from the beginning of a system text. Pure.
+"""Removal of attribution lines, which agents write at the beginning of a system text. Pure.
 
-Such a line changes with each request. In a prompt it would end the part that all requests of a session share, so that
-no stored prefix matched.
+Such a line differs in each request. If it stayed in the prompt, no stored prefix would match beyond it.
 """
 
 import re

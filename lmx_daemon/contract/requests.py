@@ -1,6 +1,6 @@
 """Requests to a model: prompts, sampling settings and limits, as dialects and clients make them and engines read them.
 
-This module does not know HTTP, tokenizers or MLX.
+This module is independent of HTTP, tokenizers and MLX.
 """
 
 from typing import Annotated, Any, Literal
@@ -15,7 +15,7 @@ Penalty = Annotated[float, msgspec.Meta(ge=-2.0, le=2.0)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Role = Literal["system", "user", "assistant", "tool"]
 Overflow = Literal["error", "truncate_middle", "rolling"]
-"""Treatment of a prompt above the context: refused, without its middle, or without its oldest messages."""
+"""Treatment of a prompt that exceeds the context: an error, or removal of its middle or of its oldest messages."""
 
 
 class TextPart(Frozen, frozen=True, tag="text", tag_field="type"):
@@ -69,7 +69,7 @@ class Tool(Frozen, frozen=True):
 
 
 class ToolChoice(Frozen, frozen=True):
-    """Rule on tool calls: none, as the model decides, at least one, or the tool `name`."""
+    """Rule on tool calls: no call, the model's decision, at least one call, or a call of the tool `name`."""
 
     mode: Literal["none", "auto", "required", "named"] = "auto"
     name: str = ""
@@ -107,7 +107,7 @@ Prompt = Chat | Text | Tokens
 
 
 class Sampling(Frozen, frozen=True):
-    """Sampling settings of a request. None is the value of generation_config.json, else the neutral value."""
+    """Sampling settings of a request. None selects the value of generation_config.json, else the neutral value."""
 
     temperature: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] | None = None
     top_p: Probability | None = None
@@ -135,7 +135,7 @@ class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
     prompt: Prompt
     sampling: Sampling = Sampling()
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Maximum number of tokens of the answer; None is limited by the context only."""
+    """Maximum number of tokens of the answer; with None, only the context limits it."""
     stop: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] = ()
     stop_tokens: tuple[int, ...] = ()
     choices: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
@@ -148,7 +148,7 @@ class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
     """Maximum number of tokens of reasoning; at the limit the engine closes the thinking block. None is no limit."""
     overflow: Overflow = "error"
     tenant: str = "local"
-    """Share of the queue that the request is counted for, from its principal: a key's id, "http", "tui", "cli"."""
+    """Client that the request is counted for in the queue, from its principal: a key's id, "http", "tui" or "cli"."""
     client: str = ""
     """Program that sent the request (User-Agent). Programs share the tenant's share."""
     user: str = ""

@@ -1,7 +1,8 @@
 """The worker's end of the socketpair: frames are received on the main thread and sent by a writer thread.
 
 The engine thread never touches the socket. It puts frames into the outbox, which holds a bounded number of bytes. The
-writer thread also sends the heartbeats: their counters show the engine's progress, and that the process lives.
+writer thread also sends the heartbeats. Their counters report the engine's progress; their arrival shows that the
+process lives.
 """
 
 import contextlib
@@ -88,7 +89,7 @@ class WorkerLink:
                 beat_at = time.monotonic() + HEARTBEAT_SECONDS
             if not frames:
                 continue
-            with contextlib.suppress(OSError):  # the main thread sees the same error and ends the process
+            with contextlib.suppress(OSError):  # the main thread gets the same error and ends the process
                 self._connection.sendall(b"".join(frames))
             with self._changed:
                 self._waiting_bytes = sum(map(len, self._outbox))
@@ -117,7 +118,7 @@ def take_connection() -> socket.socket:
         os.dup2(empty.fileno(), 0)
     for name in os.listdir("/dev/fd"):
         with contextlib.suppress(OSError):  # the descriptor of the listing itself is closed by now
-            # uvloop leaves copies of 0 to 2. A child that inherited one would hide this process's end from the daemon.
+            # uvloop leaves copies of 0 to 2. In a child, a copy would keep the socket open after this process ends.
             os.set_inheritable(int(name), int(name) < 3)
     return connection
 

@@ -18,7 +18,7 @@ MIN_SIZE = (40, 10)
 
 
 class Page(Screen[None]):
-    """A screen. AUTO_FOCUS names the widget that has the focus when the screen opens."""
+    """Base of the screens. AUTO_FOCUS names the widget that has the focus when the screen opens."""
 
     mode = ""
     """Name of the screen in the app's modes."""
@@ -81,7 +81,7 @@ class Page(Screen[None]):
             self.show(view.snapshot)
 
     def _place_focus(self) -> None:
-        """Focus the offline panel while nothing else is shown, else another widget.
+        """Focus the offline panel while nothing else is shown, else the widget that AUTO_FOCUS names.
 
         The focus changes at once: Widget.focus() would take effect after the next key.
         """

@@ -173,7 +173,7 @@ class PromptBuilder:
     def _chat(self, chat: Chat, most: int) -> PreparedPrompt:
         for position, message in enumerate(chat.messages):
             if any(isinstance(part, ImagePart) for part in message.content):
-                raise UnsupportedError("this model cannot see images", param=f"messages[{position}].content")
+                raise UnsupportedError("this model does not accept images", param=f"messages[{position}].content")
         manners = self._template.manners(bool(chat.tools))
         messages = adapted(chat.messages, chat.tools, manners)
         shown = [as_template_message(message) for message in messages]
