@@ -1,0 +1,114 @@
+"""Cost of constrained answers: one mask at a vocabulary of 64k tokens, and 32 constrained rows beside 32 free ones.
+
+LD_PRELOAD=libopenblas.so.0 OPENBLAS_NUM_THREADS=1 python scripts/bench_grammar.py
+"""
+
+import random
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import llguidance
+import mlx.core as mx
+import numpy as np
+from mlx_lm.utils import load_model
+
+from lmx_daemon.engines.mlx.batch.batch import Batch
+from lmx_daemon.engines.mlx.batch.step import Row
+from lmx_daemon.engines.mlx.grammar.check_program import check
+from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar, TokenGrammar
+from lmx_daemon.engines.mlx.grammar.vocabulary import GrammarVocabulary, TokenBytes
+from lmx_daemon.engines.mlx.sampling.parameters import GREEDY, SamplingParams
+from lmx_daemon.engines.mlx.sampling.processors import TokenMask
+from tests.models import build_model
+
+VOCABULARY = 65_536
+ROWS, STEPS, ROUNDS = 32, 16, 3
+SCHEMA = (
+    '{"type": "object", "required": ["items"], "properties": {"items": {"type": "array", "minItems": 40, "items": '
+    '{"type": "object", "required": ["name", "count"], "additionalProperties": false, "properties": '
+    '{"name": {"type": "string", "maxLength": 40}, "count": {"type": "integer"}}}}}}'
+)
+
+
+def synthetic_vocabulary() -> GrammarVocabulary:
+    """Return a vocabulary of all bytes and of random words and punctuation."""
+    generator = random.Random(1)
+    tokens = [bytes([byte]) for byte in range(256)]
+    while len(tokens) < VOCABULARY - 1:
+        word = "".join(generator.choices("etaoinshrdlucmfwypvbgkqjxz", k=generator.randint(2, 9)))
+        tokens.append((generator.choice(("", " ", " ", '"', ', "')) + word + generator.choice(("", "", '":'))).encode())
+    end = len(tokens)
+    tokenizer = llguidance.LLTokenizer(TokenBytes([*tokens, b"<end>"], [end], end), eos_token=[end])  # type: ignore[arg-type]
+    return GrammarVocabulary(tokenizer, llguidance.LLExecutor(), VOCABULARY // 32, frozenset([end]), (), ())
+
+
+def compiled(vocabulary: GrammarVocabulary) -> CompiledGrammar:
+    grammar = check({"kind": "json_schema", "source": SCHEMA})["grammar"]
+    return CompiledGrammar(llguidance.LLMatcher(vocabulary.tokenizer, grammar), vocabulary)
+
+
+def masks(grammar: CompiledGrammar, rows: int) -> None:
+    """Print the median cost of a mask for each row and step, in its parts."""
+    constraints = [TokenGrammar(grammar) for _ in range(rows)]
+    sampled = [Row(1000, GREEDY, constraint=constraint) for constraint in constraints]
+    processor, logits = TokenMask(sampled, VOCABULARY), mx.random.normal((rows, VOCABULARY))
+    mx.eval(logits)
+    generator = random.Random(2)
+    bits = np.zeros((rows, constraints[0].words), np.uint32)
+    written, whole = [], []
+    for _ in range(100):
+        begun = time.perf_counter()
+        TokenGrammar.write([(constraint, row) for row, constraint in enumerate(constraints)], bits)
+        written.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        mx.eval(processor(logits, sampled))
+        whole.append(time.perf_counter() - begun)
+        allowed = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little")
+        for row, constraint in enumerate(constraints):
+            constraint.advance(int(generator.choice(np.flatnonzero(allowed[row]).tolist())))
+    parts = [1000 * statistics.median(times) / rows for times in (written, whole)]
+    print(
+        f"{rows:2} rows: mask {parts[0]:.3f} ms, with unpacking and masking {parts[1]:.3f} ms a row and step",
+        flush=True,
+    )
+
+
+def rate(model: Any, grammar: CompiledGrammar | None) -> float:
+    """Return tokens per second of 32 rows while all decode."""
+    batch = Batch(model, set(), prefill_step=512)
+    for index in range(ROWS):
+        constraint = TokenGrammar(grammar) if grammar is not None else None
+        params = SamplingParams(temperature=1.0, seed=index)
+        batch.add([index + 3] * 8, [Row(STEPS * 3, params, constraint=constraint)])
+    while len(batch.step().tokens) < ROWS:
+        pass
+    count, begun = 0, time.perf_counter()
+    for _ in range(STEPS):
+        count += len(batch.step().tokens)
+    return count / (time.perf_counter() - begun)
+
+
+def main() -> None:
+    grammar = compiled(synthetic_vocabulary())
+    for rows in (1, 8, ROWS):
+        masks(grammar, rows)
+    size = {"hidden_size": 512, "num_hidden_layers": 8, "intermediate_size": 1536, "head_dim": 64}
+    heads = {"num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": VOCABULARY}
+    with tempfile.TemporaryDirectory() as folder:
+        model, _ = load_model(build_model("qwen3", Path(folder), ends=False, **(size | heads)))
+    free, constrained = [], []
+    for _ in range(ROUNDS):  # paired
+        free.append(rate(model, None))
+        constrained.append(rate(model, grammar))
+    ratio = statistics.median(constrained) / statistics.median(free)
+    print(f"{ROWS} rows: free {statistics.median(free):.0f} tok/s, constrained {ratio:.2f} of that")
+
+
+if __name__ == "__main__":
+    main()
