@@ -103,7 +103,14 @@ class Tokens(Frozen, frozen=True, tag="tokens", tag_field="type"):
     ids: tuple[int, ...]
 
 
-Prompt = Chat | Text | Tokens
+class Infill(Frozen, frozen=True, tag="infill", tag_field="type"):
+    """Two texts; the answer is the text between them. Only models whose tokenizer has markers for it support it."""
+
+    prefix: str
+    suffix: str
+
+
+Prompt = Chat | Text | Tokens | Infill
 
 
 class Sampling(Frozen, frozen=True):

@@ -1,6 +1,6 @@
 """The service that dialects use: listing and look-up of models, and answers to requests."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,7 +15,8 @@ from lmx_daemon.contract.requests import Count, Generate, Request
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialect import AnswerEncoder
 from lmx_daemon.http.server.body_reader import BodyReader
-from lmx_daemon.http.serving import Finish, all_events, ignore, serve, stream_of, unless_disconnected
+from lmx_daemon.http.serving import Finish, all_events, answered, ignore, serve, stream_of, unless_disconnected
+from lmx_daemon.http.several import SeveralRequests
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.residency.pool import Pool
 
@@ -56,6 +57,23 @@ class ModelService:
         await self._catalog.seek(generate.model)
         generate = self._with_unique_id(generate)
         return await serve(request, self._pool, generate, encoder(generate.id), stream, finish)
+
+    async def answer_all(
+        self,
+        request: AnyRequest,
+        asked: Sequence[Generate],
+        encoder: Callable[[str], AnswerEncoder],
+        stream: bool,
+    ) -> Response[Any]:
+        """Return one answer to several requests for the same model, with the choices of all of them in order."""
+        if len(asked) == 1:
+            return await self.answer(request, asked[0], encoder, stream)
+        context_of(request).principal.require("generate")
+        await self._catalog.seek(asked[0].model)
+        identity = self._with_unique_id(asked[0]).id
+        numbered = [self._numbered(each, identity, place) for place, each in enumerate(asked)]
+        several = SeveralRequests(self._pool, numbered)
+        return await answered(request, several, several, several.choices, encoder(identity), stream)
 
     async def complete(self, request: AnyRequest, asked: Request) -> list[Event]:
         """Return all events of a request that succeeds. Raise the error of one that fails."""
@@ -117,6 +135,9 @@ class ModelService:
     def _states(self) -> dict[str, str]:
         instances = self._pool.instances()
         return {found.model: LOAD_STATES[found.state] for found in instances if found.state in LOAD_STATES}
+
+    def _numbered(self, asked: Generate, identity: str, place: int) -> Generate:
+        return self._with_unique_id(msgspec.structs.replace(asked, id=f"{identity}.{place}" if place else identity))
 
     def _with_unique_id(self, asked: A) -> A:
         """Return the request under an id that no other live request has.

@@ -7,7 +7,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from litestar import Response
 from litestar.response import Stream
@@ -18,7 +18,6 @@ from lmx_daemon.contract.requests import Generate
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialect import AnswerEncoder, Dialect
 from lmx_daemon.residency.pool import Pool
-from lmx_daemon.residency.requests.active_request import ActiveRequest
 
 T = TypeVar("T")
 OPENING_SECONDS = 2.0
@@ -28,6 +27,24 @@ PREFILL_SECONDS = 1.0
 """Shortest time between two reports on the prefill of one prompt."""
 
 Finish = Callable[[Sequence[Event]], Awaitable[None]]
+
+
+class Reading(Protocol):
+    """The events of one answer: those of a request, or of several."""
+
+    @property
+    def read(self) -> bool:
+        """Whether the terminal event has been read."""
+
+    async def take(self, patience: float | None = None) -> list[Event]:
+        """Return the events that have arrived; [] if none arrives within `patience` seconds."""
+
+
+class Releasing(Protocol):
+    """Owner of requests, a pool for example."""
+
+    def release(self, active: Any) -> None:
+        """End the reading of a request; one that still runs is cancelled."""
 
 
 async def ignore(events: Sequence[Event]) -> None:
@@ -41,8 +58,20 @@ async def serve(
 
     `finish` is awaited with all events of a complete answer, before the client receives its end.
     """
+    return await answered(request, pool, pool.submit(generate), generate.choices, encoder, stream, finish)
+
+
+async def answered(
+    request: AnyRequest,
+    pool: Releasing,
+    active: Reading,
+    choices: int,
+    encoder: AnswerEncoder,
+    stream: bool,
+    finish: Finish = ignore,
+) -> Response[Any]:
+    """Return the answer that `active` reads, as `serve` does."""
     dialect = context_of(request).dialect
-    active = pool.submit(generate)
     try:
         if stream:
             opening = await unless_disconnected(request, opening_events(active))
@@ -60,10 +89,10 @@ async def serve(
     if isinstance(last, Failed):
         raise error_from(last.error)
     await finish(events)
-    return Response(encoder.whole(events, generate.choices), media_type="application/json")
+    return Response(encoder.whole(events, choices), media_type="application/json")
 
 
-async def opening_events(active: ActiveRequest) -> list[Event]:
+async def opening_events(active: Reading) -> list[Event]:
     """Return the first events, up to one that decides the status or for OPENING_SECONDS. Raise a failure among them."""
     deadline = time.monotonic() + OPENING_SECONDS
     opening: list[Event] = []
@@ -79,8 +108,8 @@ async def opening_events(active: ActiveRequest) -> list[Event]:
 
 
 async def stream_of(
-    pool: Pool,
-    active: ActiveRequest,
+    pool: Releasing,
+    active: Reading,
     dialect: Dialect,
     encoder: AnswerEncoder,
     opening: list[Event] | None = None,
@@ -137,7 +166,7 @@ def idle_bytes(dialect: Dialect, events: list[Event], silent: float = math.inf) 
             return dialect.keep_alive if silent >= KEEP_ALIVE_SECONDS else b""
 
 
-async def all_events(active: ActiveRequest) -> list[Event]:
+async def all_events(active: Reading) -> list[Event]:
     """Return every event of a request, once the last one has arrived."""
     events: list[Event] = []
     while not active.read:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 import openai
@@ -124,6 +125,23 @@ class TestChat:
         )
         assert [choice.index for choice in answer.choices] == [0, 1, 2]
         assert len({choice.text for choice in answer.choices}) > 1
+
+    def test_several_prompts_have_one_answer_whole_and_streamed(self, client: OpenAI) -> None:
+        prompts = ["a b c", "one two three", "x"]
+
+        def asked(prompt: str | list[str], **fields: bool) -> Any:
+            return client.completions.create(
+                model="tests/talker", prompt=prompt, max_tokens=6, n=2, temperature=0.9, seed=3, **fields
+            )
+
+        alone = [choice.text for prompt in prompts for choice in asked(prompt).choices]
+        answer = asked(prompts)
+        assert [choice.text for choice in answer.choices] == alone
+        assert answer.usage.completion_tokens == 36
+        streamed = [""] * 6
+        for chunk in asked(prompts, stream=True):
+            streamed[chunk.choices[0].index] += chunk.choices[0].text
+        assert streamed == alone
 
 
 class TestTools:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.contract.errors import ContextLengthError, RequestError, UnsupportedError, prompt_too_long
-from lmx_daemon.contract.requests import Chat, ImagePart, Overflow, Prompt, Text, Tokens
+from lmx_daemon.contract.requests import Chat, ImagePart, Infill, Overflow, Prompt, Text, Tokens
 from lmx_daemon.engines.mlx.text import overflow
 from lmx_daemon.engines.mlx.text.chat_template import ChatTemplate
 from lmx_daemon.engines.mlx.text.continuation import cut, opened
@@ -19,6 +19,7 @@ from lmx_daemon.engines.mlx.text.control_tokens import ControlTokens
 from lmx_daemon.engines.mlx.text.conversation import adapted
 from lmx_daemon.engines.mlx.text.end_of_turn import end_tokens
 from lmx_daemon.engines.mlx.text.families.choose import family_of
+from lmx_daemon.engines.mlx.text.infill import infill_tokens
 from lmx_daemon.engines.mlx.text.template_manners import CallForm
 from lmx_daemon.engines.mlx.text.template_messages import (
     as_function,
@@ -105,7 +106,7 @@ class PromptBuilder:
         count = len(prepared.tokens)
         if count < context:
             return prepared
-        if policy == "error":
+        if policy == "error" or isinstance(prompt, Infill):
             raise prompt_too_long(count, context, _param(prompt))
         if count > context * overflow.LONGEST:
             because = f"a prompt of more than {overflow.LONGEST} times the context is not shortened"
@@ -144,6 +145,10 @@ class PromptBuilder:
             case Text(text=text):
                 self._check_size(text, "prompt", most)
                 prepared = PreparedPrompt(list(self._tokenizer.encode(text)), [], raw=True)
+            case Infill():
+                self._check_size(prompt.prefix + prompt.suffix, "prompt", most)
+                tokens, ends = infill_tokens(prompt, self._tokenizer)
+                prepared = PreparedPrompt(tokens, [], stop_tokens=ends, raw=True)
             case Tokens(ids=ids):
                 for token in ids:
                     if not 0 <= token < self._vocabulary:

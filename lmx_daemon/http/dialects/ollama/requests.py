@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.contract.constraint import Constraint, JsonSchema
-from lmx_daemon.contract.errors import RequestError, UnsupportedError
+from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.requests import (
     Chat,
     Generate,
+    Infill,
     Message,
     Part,
     Prompt,
@@ -55,7 +56,9 @@ def chat_request(body: OllamaChatBody, context: RequestContext) -> Generate:
 def generate_request(body: OllamaGenerateBody, context: RequestContext) -> Generate:
     """Return the request. Raise RequestError or UnsupportedError that names the field."""
     if body.suffix:
-        raise UnsupportedError("suffix: text between two texts is not supported yet", param="suffix")
+        if body.images or body.context:
+            raise RequestError("suffix: images and context cannot be combined with it", param="suffix")
+        return _generate(body, Infill(prefix=body.prompt, suffix=body.suffix), context, "/api/generate")
     if body.raw:
         if body.images or body.context:
             raise RequestError("raw: images and context need a template", param="raw")

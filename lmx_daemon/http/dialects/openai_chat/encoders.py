@@ -190,14 +190,24 @@ class CompletionEncoder(OpenAIEncoder):
     object = chunk = "text_completion"
     prefix = "cmpl"
 
-    def __init__(self, identity: str, model: str, include_usage: bool = False) -> None:
+    def __init__(self, identity: str, model: str, include_usage: bool = False, echoes: Sequence[str] = ()) -> None:
+        """Create the encoder of one answer. `echoes` are the texts with which the choices begin."""
         super().__init__(identity, model, include_usage)
+        self._echoes = dict(enumerate(echoes))
+        """Texts that a stream has not sent yet, by choice."""
         self._offsets: dict[int, _Offsets] = {}
         """Text offsets by choice."""
 
     def _whole_choice(self, index: int, content: "_ChoiceContent", reason: str) -> dict[str, Any]:
         logprobs = _old_logprobs(content.logprobs, _Offsets())
-        return {"index": index, "text": content.text, "logprobs": logprobs, "finish_reason": finish_reason(reason)}
+        text = self._echoes.get(index, "") + content.text
+        return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish_reason(reason)}
+
+    def _opening(self, index: int) -> Sequence[bytes]:
+        """Return the chunk with the prompt, if the request asks for it."""
+        if not self._echoes or (text := self._echoes.pop(index, None)) is None:
+            return ()
+        return (self._chunk({"index": index, "text": text, "logprobs": None, "finish_reason": None}),)
 
     def _choice(self, delta: Delta) -> dict[str, Any]:
         text = delta.reasoning + delta.content

@@ -1,5 +1,6 @@
 """Translation of the bodies of the OpenAI routes to `contract.requests.Generate`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
@@ -7,6 +8,7 @@ from lmx_daemon.contract.requests import (
     MEMORY_ONLY,
     Chat,
     Generate,
+    Infill,
     Message,
     Prompt,
     Sampling,
@@ -28,6 +30,8 @@ from lmx_daemon.http.dialects.openai_chat.messages import message
 from lmx_daemon.http.dialects.openai_chat.tools import tools
 
 MAX_STOPS = 64
+MAX_CHOICES = 128
+"""Limit on the choices of all prompts of one request."""
 MAX_STOP_CHARACTERS = 1000
 THINKING = ("enable_thinking", "thinking", "reasoning")
 """Names of one switch. The engine passes it to a template under the name that the template reads."""
@@ -85,21 +89,40 @@ def check_counts(body: ChatBody) -> None:
 
 
 def completion_request(body: CompletionBody, context: RequestContext) -> Generate:
-    """Return the request. Raise RequestError or UnsupportedError that names the field."""
-    for name in ("echo", "suffix"):
-        if getattr(body, name):
-            raise UnsupportedError(f"{name} is not supported", param=name)
+    """Return the request of a body with one prompt. Raise RequestError or UnsupportedError that names the field."""
+    if body.echo:
+        raise UnsupportedError("echo is not supported on this route", param="echo")
+    asked = completion_requests(body, context)
+    if len(asked) > 1:
+        raise UnsupportedError("prompt: several prompts are not supported on this route", param="prompt")
+    return asked[0]
+
+
+def completion_requests(body: CompletionBody, context: RequestContext) -> list[Generate]:
+    """Return a request for each prompt. Raise RequestError or UnsupportedError that names the field."""
+    if body.echo and body.logprobs is not None:
+        raise UnsupportedError("echo: log-probabilities of a prompt are not supported; omit logprobs", param="echo")
     if body.best_of is not None and body.best_of != (body.n or 1):
-        raise UnsupportedError("best_of is not supported", param="best_of")
-    return generate(
-        body,
-        completion_prompt(body),
-        context,
-        max_tokens=limit(body.max_tokens, "max_tokens", 16),
-        top_logprobs=body.logprobs,
-        constraint=constraint(body),
-        route="/v1/completions",
-    )
+        raise UnsupportedError("best_of: only the value of n is supported; every choice is returned", param="best_of")
+    prompts = completion_prompts(body)
+    if body.echo or body.suffix:
+        check_texts(prompts, "echo" if body.echo else "suffix")
+    if len(prompts) * (body.n or 1) > MAX_CHOICES:
+        raise RequestError(
+            f"prompt: {len(prompts)} prompts with n = {body.n or 1}; at most {MAX_CHOICES} choices are allowed in all",
+            param="prompt",
+        )
+    return [
+        generate(
+            body,
+            prompt,
+            context,
+            max_tokens=limit(body.max_tokens, "max_tokens", 16),
+            top_logprobs=body.logprobs,
+            route="/v1/completions",
+        )
+        for prompt in prompts
+    ]
 
 
 def generate(body: Body, prompt: Prompt, context: RequestContext, **fields: Any) -> Generate:
@@ -136,18 +159,42 @@ def time_to_live(body: Body) -> float | None:
     return keep_alive_seconds(given)
 
 
-def completion_prompt(body: CompletionBody) -> Prompt:
-    """Return the prompt: one text or one list of token ids, alone or as the only entry of a list."""
+def check_texts(prompts: Sequence[Prompt], field: str) -> None:
+    """Raise UnsupportedError for a prompt of token ids, which `field` cannot be used with."""
+    if any(isinstance(prompt, Tokens) for prompt in prompts):
+        raise UnsupportedError(f"{field}: the prompt has to be text, not token ids", param=field)
+
+
+def echoes(asked: Sequence[Generate]) -> list[str]:
+    """Return the text of the prompt of each choice, for `echo`."""
+    texts = []
+    for each in asked:
+        match each.prompt:
+            case Text(text=text) | Infill(prefix=text):
+                texts += [text] * each.choices
+    return texts
+
+
+def completion_prompts(body: CompletionBody) -> list[Prompt]:
+    """Return the prompts: a text or a list of token ids, or a list of them. Raise RequestError for another list."""
     prompt = body.prompt
-    if isinstance(prompt, list) and len(prompt) == 1 and not isinstance(prompt[0], int):
-        only = prompt[0]
-        return Text(text=only) if isinstance(only, str) else Tokens(ids=tuple(only))
     if isinstance(prompt, str):
-        return Text(text=prompt)
+        return [text_prompt(prompt, body)]
     ids = tuple(token for token in prompt if isinstance(token, int))
-    if len(ids) != len(prompt):
-        raise UnsupportedError("several prompts in one request are not supported; send them apart", param="prompt")
-    return Tokens(ids=ids)
+    if len(ids) == len(prompt):
+        return [Tokens(ids=ids)]
+    if ids:
+        raise RequestError("prompt: token ids and prompts cannot be entries of the same list", param="prompt")
+    return [
+        text_prompt(each, body) if isinstance(each, str) else Tokens(ids=tuple(each))
+        for each in prompt
+        if not isinstance(each, int)
+    ]
+
+
+def text_prompt(text: str, body: CompletionBody) -> Prompt:
+    """Return a text to continue, or, with a suffix, a text to fill in."""
+    return Infill(prefix=text, suffix=body.suffix) if body.suffix else Text(text=text)
 
 
 def sampling(body: Body) -> Sampling:

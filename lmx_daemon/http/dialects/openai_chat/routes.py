@@ -14,7 +14,7 @@ from lmx_daemon.http.dialects.loaded_context import loaded_context
 from lmx_daemon.http.dialects.openai_chat.bodies import Body, ChatBody, CompletionBody
 from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, CompletionEncoder
 from lmx_daemon.http.dialects.openai_chat.functions import is_legacy, modern
-from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_request
+from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_requests, echoes
 from lmx_daemon.http.service import Service
 
 
@@ -38,14 +38,14 @@ async def completions(request: AnyRequest, service: Service) -> Response[Any]:
     """Continue a text, as one object or as a stream."""
     context = context_of(request)
 
-    def translate(body: CompletionBody) -> Generate:
-        return completion_request(body, context)
+    def translate(body: CompletionBody) -> list[Generate]:
+        return completion_requests(body, context)
 
     def encoder(unique_id: str) -> CompletionEncoder:
-        return CompletionEncoder(unique_id, body.model, _wants_usage(body))
+        return CompletionEncoder(unique_id, body.model, _wants_usage(body), echoes(asked) if body.echo else ())
 
-    body, generate = await service.read(request, CompletionBody, translate)
-    return await service.answer(request, generate, encoder, bool(body.stream))
+    body, asked = await service.read(request, CompletionBody, translate)
+    return await service.answer_all(request, asked, encoder, bool(body.stream))
 
 
 @get("/v1/models")

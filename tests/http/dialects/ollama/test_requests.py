@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from lmx_daemon.contract.constraint import JsonSchema
-from lmx_daemon.contract.errors import RequestError, UnsupportedError
+from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.principal import Principal
-from lmx_daemon.contract.requests import Chat, Generate, ImagePart, Message, Text, TextPart
+from lmx_daemon.contract.requests import Chat, Generate, ImagePart, Infill, Message, Text, TextPart
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialects.ollama.bodies import OllamaChatBody, OllamaGenerateBody
 from lmx_daemon.http.dialects.ollama.context import packed, unpacked
@@ -107,9 +107,10 @@ def test_raw_prompt_has_no_template() -> None:
     assert generate(raw=True).prompt == Text(text="Hi")
 
 
-def test_suffix_is_refused() -> None:
-    with pytest.raises(UnsupportedError) as error:
-        generate(suffix="end")
+def test_suffix_makes_a_request_for_the_text_between() -> None:
+    assert generate(prompt="def f():", suffix="end").prompt == Infill(prefix="def f():", suffix="end")
+    with pytest.raises(RequestError) as error:
+        generate(prompt="x", suffix="end", context=[1])
     assert error.value.param == "suffix"
 
 
