@@ -13,9 +13,10 @@ from lmx_daemon.engines.mlx.grammar.vocabulary import Bits, GrammarVocabulary, b
 ALL = np.uint32(0xFFFFFFFF)
 """Word of a mask that allows all tokens."""
 
-GrammarPhase = Literal["start", "thinking", "answer", "free", "watched"]
+GrammarPhase = Literal["start", "thinking", "prefix", "answer", "free", "watched"]
 """start: the first token opens a thinking block or a tool call, or begins the answer. free: a tool call, unlimited.
-watched: an answer without a grammar, which may open a thinking block."""
+prefix: tokens before the grammar, which are forced. watched: an answer without a grammar, which may open a thinking
+block."""
 
 
 class CompiledGrammar:
@@ -43,22 +44,26 @@ class TokenGrammar:
         stops: frozenset[int] = frozenset(),
         budget: int | None = None,
         free: bool = False,
+        prefix: Sequence[int] = (),
     ) -> None:
         """Create the constraint of an answer.
 
         `thinking`: the prompt ends in an open thinking block. `may_think`: the answer may open one. `call_start`: the
         tokens that open a tool call; after them the answer is free. `stops`: stop tokens of the request. `budget`:
         number of tokens of a thinking block after which its end is forced. `free`: the grammar does not apply; only
-        the budget does.
+        the budget does. `prefix`: tokens that are forced before the grammar.
         """
         self._grammar = grammar
         self._vocabulary = grammar.vocabulary
         self._openings = tuple(
             marker for marker in (self._vocabulary.think_start if may_think else (), tuple(call_start)) if marker
         )
-        self._after: GrammarPhase = "watched" if free else "answer"
+        self._after: GrammarPhase = "watched" if free else "prefix" if prefix else "answer"
         self._begin: GrammarPhase = "thinking" if thinking else "watched" if free else "start"
         self._budget = budget if self._vocabulary.think_end else None
+        self._prefix = tuple(prefix)
+        self._forced_tokens = 0
+        """Number of tokens of the prefix that the row has."""
         self._thought = 0
         """Number of tokens of the thinking block."""
         self._stops = stops
@@ -81,7 +86,7 @@ class TokenGrammar:
         fresh = type(self).__new__(type(self))
         fresh.__dict__ |= self.__dict__
         fresh._matcher, fresh._phase, fresh._tail = self._grammar.matcher(), self._begin, []
-        fresh._thought = 0
+        fresh._thought = fresh._forced_tokens = 0
         for token in generated:
             fresh.advance(token)
         return fresh
@@ -93,7 +98,11 @@ class TokenGrammar:
         if self._phase == "start":
             self._phase = self._opened(token)
             self._thought = -len(self._vocabulary.think_start)  # the marker is not reasoning
-        if self._phase == "watched":
+        if self._phase == "prefix":
+            self._forced_tokens += 1
+            if self._forced_tokens >= len(self._prefix):
+                self._phase = "answer"
+        elif self._phase == "watched":
             start = self._vocabulary.think_start
             self._tail = [*self._tail, token][-len(start) :] if start else []
             if start and ends_with(self._tail, start):
@@ -121,6 +130,11 @@ class TokenGrammar:
 
     def _complete(self, own: Bits) -> None:
         """Write the bits that the parser does not decide."""
+        if self._phase == "prefix" or (self._phase == "start" and self._prefix):
+            own[:] = bits_of((self._prefix[self._forced_tokens],), len(own))
+            if self._phase == "start":
+                own |= self._opening_bits
+            return
         if self._phase in ("free", "thinking", "watched"):
             own[:] = ALL
             if self._phase == "thinking":
@@ -146,5 +160,5 @@ class TokenGrammar:
     def _opened(self, token: int) -> GrammarPhase:
         opened = [marker for marker in self._openings if marker[0] == token]
         if not opened:
-            return "answer"
+            return "prefix" if self._prefix else "answer"
         return "thinking" if opened[0] == self._vocabulary.think_start else "free"

@@ -9,7 +9,5 @@ def check(generate: Generate) -> None:
     prompt = generate.prompt
     if not isinstance(prompt, Chat):
         return
-    if prompt.tool_choice.mode not in ("auto", "none"):
-        raise UnsupportedError("a rule on tool calls is not supported yet", param="tool_choice")
-    if any(tool.strict for tool in prompt.tools):
-        raise UnsupportedError("strict tools are not supported yet", param="tools")
+    if prompt.tool_choice.mode in ("auto", "none") and any(tool.strict for tool in prompt.tools):
+        raise UnsupportedError("strict tools are supported for calls that tool_choice requires only", param="tools")

@@ -25,6 +25,7 @@ from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar, TokenG
 from lmx_daemon.engines.mlx.prefix.lookup import PrefixLookup, PrefixStart
 from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
 from lmx_daemon.engines.mlx.text.families.family import PLAIN, Family
+from lmx_daemon.engines.mlx.text.forced_call import is_forced, opening_text
 from lmx_daemon.engines.mlx.text.output_parser import OutputParser, ParsedText
 from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 from lmx_daemon.engines.mlx.text.token_text import bytes_of, continue_text, text_of
@@ -208,14 +209,17 @@ class EngineRequest:
         if self.grammar is None:
             return None
         prompt = self.generate.prompt
+        forced = is_forced(prompt)
+        prefix = tokenizer.encode(opening_text(family), add_special_tokens=False) if forced else ()
         return TokenGrammar(
             self.grammar,
             thinking=self.prepared.thinking,
             may_think=isinstance(prompt, Chat) and prompt.thinking is not False,
-            call_start=_call_start(tokenizer, family) if self.prepared.tools else (),
+            call_start=_call_start(tokenizer, family) if self.prepared.tools and not forced else (),
             stops=frozenset(self.generate.stop_tokens),
             budget=self.generate.thinking_budget,
-            free=self.generate.constraint is None,
+            free=self.generate.constraint is None and not forced,
+            prefix=prefix,
         )
 
     def _detokenizer(self, tokenizer: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from lmx_daemon.contract.constraint import JsonSchema
 from lmx_daemon.contract.errors import ContextLengthError, RequestError, UnsupportedError, prompt_too_long
 from lmx_daemon.contract.requests import Chat, ImagePart, Infill, Overflow, Prompt, Text, Tokens
 from lmx_daemon.engines.mlx.text import overflow
@@ -19,6 +20,7 @@ from lmx_daemon.engines.mlx.text.control_tokens import ControlTokens
 from lmx_daemon.engines.mlx.text.conversation import adapted
 from lmx_daemon.engines.mlx.text.end_of_turn import end_tokens
 from lmx_daemon.engines.mlx.text.families.choose import family_of
+from lmx_daemon.engines.mlx.text.forced_call import forced_call
 from lmx_daemon.engines.mlx.text.infill import infill_tokens
 from lmx_daemon.engines.mlx.text.template_manners import CallForm
 from lmx_daemon.engines.mlx.text.template_messages import (
@@ -159,6 +161,10 @@ class PromptBuilder:
         if not prepared.tokens:
             raise RequestError("the prompt is empty", param=_param(prompt))
         return prepared
+
+    def forced_call(self, chat: Chat) -> JsonSchema:
+        """Return the constraint of an answer that has to be a call. Raises RequestError and UnsupportedError."""
+        return forced_call(chat, self._family)
 
     def _check_size(self, text: str, param: str, most: int) -> None:
         """Raise ContextLengthError for a text of more than `most` tokens, without tokenising all of it.

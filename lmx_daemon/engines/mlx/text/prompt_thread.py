@@ -14,6 +14,7 @@ from lmx_daemon.contract.requests import Chat, Count, Generate, Overflow, Prompt
 from lmx_daemon.contract.worker.messages import Events
 from lmx_daemon.engines.mlx.commands import Ready
 from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar
+from lmx_daemon.engines.mlx.text.forced_call import is_forced
 from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
 from lmx_daemon.worker.submissions import Submission
@@ -25,6 +26,8 @@ class PromptSource(Protocol):
     def build(self, prompt: Prompt, policy: Overflow = ..., max_tokens: int | None = ...) -> PreparedPrompt: ...
 
     def works(self) -> bool: ...
+
+    def forced_call(self, chat: Chat) -> Constraint: ...
 
 
 class GrammarSource(Protocol):
@@ -84,14 +87,8 @@ class PromptThread:
                 prepared = self.builder.build(request.prompt, request.overflow, request.max_tokens)
             else:
                 prepared = self.builder.build(request.prompt)
-            if isinstance(request, Generate) and request.constraint is not None:
-                assert self.grammars is not None
-                self.progress(self.grammars.patience)
-                grammar = self.grammars.compile(request.constraint)
-            elif isinstance(request, Generate) and request.thinking_budget is not None:
-                assert self.grammars is not None
-                self.progress(self.grammars.patience)
-                grammar = self.grammars.unlimited()
+            if isinstance(request, Generate):
+                grammar = self._grammar_of(request)
         except PromptAbandoned:
             return
         except LmxError as error:
@@ -109,6 +106,18 @@ class PromptThread:
             case Generate():
                 ready = Ready(request, prepared, submission.arrived, submission.load_seconds, grammar)
                 self._submissions.hand_over(submission, lambda: self._hand_over(ready))
+
+    def _grammar_of(self, request: Generate) -> CompiledGrammar | None:
+        """Return the grammar of a forced tool call, of the request's constraint, or of a limit on thinking."""
+        assert self.builder is not None
+        constraint: Constraint | None = request.constraint
+        if isinstance(request.prompt, Chat) and is_forced(request.prompt):
+            constraint = self.builder.forced_call(request.prompt)
+        if constraint is None and request.thinking_budget is None:
+            return None
+        assert self.grammars is not None
+        self.progress(self.grammars.patience)
+        return self.grammars.unlimited() if constraint is None else self.grammars.compile(constraint)
 
     def _end(self, submission: Submission, event: Event) -> None:
         if self._submissions.end(submission):

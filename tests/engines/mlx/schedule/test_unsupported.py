@@ -3,7 +3,7 @@
 import pytest
 
 from lmx_daemon.contract.errors import UnsupportedError
-from lmx_daemon.contract.requests import Chat, Generate, Message, Text, Tool, ToolChoice
+from lmx_daemon.contract.requests import Chat, Generate, Message, Text, Tool
 from lmx_daemon.engines.mlx.schedule import unsupported
 
 MESSAGES = (Message(role="user"),)
@@ -17,7 +17,6 @@ def request(prompt: Chat | Text = PLAIN, **fields: object) -> Generate:
 @pytest.mark.parametrize(
     ("generate", "param"),
     [
-        (request(Chat(messages=MESSAGES, tool_choice=ToolChoice(mode="required"))), "tool_choice"),
         (request(Chat(messages=MESSAGES, tools=(Tool(name="f", strict=True),))), "tools"),
     ],
 )

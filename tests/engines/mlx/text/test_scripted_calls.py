@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lmx_daemon.contract.events import Finished
-from lmx_daemon.contract.requests import Chat, Generate, Message, TextPart
+from lmx_daemon.contract.requests import Chat, Generate, Message, TextPart, Tool, ToolChoice
 from lmx_daemon.contract.worker.messages import Loaded
 from tests.engines.mlx.worker_process import WorkerProcess, sampled
 from tests.models import TEMPLATE
@@ -49,3 +49,22 @@ def test_thinking_ends_at_its_budget_in_a_real_worker(tmp_path: Path) -> None:
         assert [end.usage.reasoning_tokens for end in ends] == [2, ends[1].usage.completion_tokens]
         # After the forced end, this model begins its script again.
         assert worker.text(limited.id) == "one two three four" and worker.text(free.id) == ""
+
+
+@pytest.mark.parametrize("choice", [ToolChoice(mode="required"), ToolChoice(mode="named", name="stop")])
+def test_a_required_call_is_made_in_a_real_worker(choice: ToolChoice, tmp_path: Path) -> None:
+    template = TEMPLATE + "{#- tools <tool_call> tool_call.name -#}"
+    model = build_scripted(tmp_path, "I do not call.", special=["<tool_call>", "</tool_call>"], template=template)
+    integer = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    tools = (
+        Tool(name="stop", strict=True, parameters={"type": "object", "additionalProperties": False}),
+        Tool(name="add", strict=True, parameters=integer | {"additionalProperties": False}),
+    )
+    message = Message(role="user", content=(TextPart(text="hello"),))
+    prompt = Chat(messages=(message,), tools=tools, tool_choice=choice)
+    with WorkerProcess() as worker:
+        assert isinstance(worker.load(model), Loaded)
+        request = Generate(id=worker.name(), model="m", prompt=prompt, max_tokens=60)
+        (end,) = worker.finish(worker.submit(request))
+        assert isinstance(end, Finished) and worker.text(request.id) == ""
+        assert end.reason == "tool_calls" or choice.mode == "required"  # digits may go on up to the limit

@@ -13,6 +13,7 @@ COMMAND_R = Family(
     "command_r",
     (between("<|START_ACTION|>", "<|END_ACTION|>"),),
     think=("<|START_THINKING|>", "<|END_THINKING|>"),
+    json_calls=True,
     dropped=("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>"),
 )
 

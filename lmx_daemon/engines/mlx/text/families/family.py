@@ -39,6 +39,8 @@ class Family:
     """Markers of thinking, where the tokenizer does not state them."""
     dropped: tuple[str, ...] = ()
     """Markers that are removed from content."""
+    json_calls: bool = False
+    """Whether its first envelope may contain a JSON object with "name" and "arguments"."""
     write: Callable[[str, dict[str, Any]], str] | None = None
     """Text of a call with a name and arguments, for templates that do not render calls."""
 

@@ -52,5 +52,7 @@ def _known(name: str, tools: Tools) -> bool:
     return any(tool.get("function", {}).get("name") == name for tool in tools)
 
 
-GLM = Family("glm47", (keys_and_values(),), think=("<think>", "</think>"))
-LONGCAT = Family("longcat", (keys_and_values("longcat_"),), think=("<longcat_think>", "</longcat_think>"))
+GLM = Family("glm47", (keys_and_values(),), think=("<think>", "</think>"), json_calls=True)
+LONGCAT = Family(
+    "longcat", (keys_and_values("longcat_"),), think=("<longcat_think>", "</longcat_think>"), json_calls=True
+)

@@ -24,4 +24,4 @@ def write(name: str, arguments: dict[str, Any]) -> str:
 
 
 CALLS = Envelope(START, read, END)
-HERMES = Family("json_tools", (CALLS,), write=write)
+HERMES = Family("json_tools", (CALLS,), json_calls=True, write=write)

@@ -31,9 +31,11 @@ def alone(source: Source, tools: Tools) -> Reading:
 
 
 BARE = Envelope("", alone)
-GRANITE = Family("granite", (behind_marker("<|tool_call|>"), behind_marker("<tool_call>")))
-PHI4 = Family("phi4", (between("<|tool_call|>", "<|/tool_call|>"),))
-NEMOTRON = Family("nemotron", (between("<TOOLCALL>", "</TOOLCALL>"),))
-APRIEL = Family("apriel", (between("<tool_calls>", "</tool_calls>"), CALLS))
-FIREFUNCTION = Family("firefunction", (behind_marker("functools"),))
-XLAM = Family("xlam", (CALLS, between("[TOOL_CALLS]", "[/TOOL_CALLS]"), between("```json", "```")), bare=BARE)
+GRANITE = Family("granite", (behind_marker("<|tool_call|>"), behind_marker("<tool_call>")), json_calls=True)
+PHI4 = Family("phi4", (between("<|tool_call|>", "<|/tool_call|>"),), json_calls=True)
+NEMOTRON = Family("nemotron", (between("<TOOLCALL>", "</TOOLCALL>"),), json_calls=True)
+APRIEL = Family("apriel", (between("<tool_calls>", "</tool_calls>"), CALLS), json_calls=True)
+FIREFUNCTION = Family("firefunction", (behind_marker("functools"),), json_calls=True)
+XLAM = Family(
+    "xlam", (CALLS, between("[TOOL_CALLS]", "[/TOOL_CALLS]"), between("```json", "```")), bare=BARE, json_calls=True
+)

@@ -19,4 +19,6 @@ def read(source: Source, tools: Tools) -> Reading:
 
 
 BARE = Envelope("", read)
-LLAMA3 = Family("llama3", (Envelope(PYTHON_TAG, read), FUNCTION, Envelope("<|python_start|>", read)), bare=BARE)
+LLAMA3 = Family(
+    "llama3", (Envelope(PYTHON_TAG, read), FUNCTION, Envelope("<|python_start|>", read)), bare=BARE, json_calls=True
+)

@@ -33,4 +33,4 @@ def read(source: Source, tools: Tools) -> Reading:
     return None
 
 
-MISTRAL = Family("mistral", (Envelope(START, read),), think=("[THINK]", "[/THINK]"))
+MISTRAL = Family("mistral", (Envelope(START, read),), think=("[THINK]", "[/THINK]"), json_calls=True)

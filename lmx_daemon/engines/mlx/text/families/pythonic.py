@@ -42,4 +42,4 @@ def write(name: str, arguments: dict[str, Any]) -> str:
     return f"{START}[{name}({inner})]{END}"
 
 
-LFM2 = Family("pythonic", (Envelope(START, read, END),), write=write)
+LFM2 = Family("pythonic", (Envelope(START, read, END),), json_calls=True, write=write)

@@ -97,9 +97,10 @@ def naked(source: Source, tools: Tools) -> Reading:
 
 
 BARE = Envelope(FUNCTION, naked, FUNCTION_END)
-QWEN3_CODER = Family("qwen3_coder", (enveloped("<tool_call>", "</tool_call>"), BARE))
+QWEN3_CODER = Family("qwen3_coder", (enveloped("<tool_call>", "</tool_call>"), BARE), json_calls=True)
 SEED = Family(
     "seed_oss",
     (enveloped("<seed:tool_call>", "</seed:tool_call>"), BARE),
     think=("<seed:think>", "</seed:think>"),
+    json_calls=True,
 )
