@@ -85,6 +85,11 @@ class OutputParser:
     def feed(self, text: str) -> ParsedText:
         """Parse the next text. Text after the end of the answer is ignored."""
         piece = ParsedText()
+        if not (self._open or self._held or self._blank or self.stopped) and self._patterns[
+            self._state
+        ].firsts.isdisjoint(text):  # nearly all text: no marker can begin in it
+            self._take(text, piece)
+            return piece
         if text and not self.stopped:
             for start in range(0, len(text), PIECE):
                 self._parse(text[start : start + PIECE], piece)
