@@ -3,12 +3,15 @@
 import logging
 import os
 import sys
+from typing import Any
 
 import typer
 
 from lmx_cli.output import ExitCode, Output
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
+MAX_NAMES = 500
+"""Upper bound on the characters of the names of a user and a token together."""
 
 
 def add(app: typer.Typer, output: Output) -> None:
@@ -58,9 +61,7 @@ def _store(endpoint: str, token: str) -> str:
     from lmx_daemon.contract.errors import AuthenticationError, HubError
 
     try:
-        name = huggingface_hub.HfApi().whoami(token=token)["name"]
-        if not isinstance(name, str):
-            raise TypeError("the user's name is no text")
+        name = _name_of(huggingface_hub.HfApi().whoami(token=token))
         huggingface_hub.login(token=token)
         return name
     except HfHubHTTPError as error:
@@ -76,6 +77,21 @@ def _store(endpoint: str, token: str) -> str:
         ) from None
     except (httpx2.InvalidURL, ValueError, LookupError, TypeError, AttributeError):
         raise HubError(f"{endpoint} does not respond like a Hub", hint="check HF_ENDPOINT") from None
+
+
+def _name_of(user: dict[str, Any]) -> str:
+    """Return the user's name. Raises TypeError, LookupError, AttributeError or ValueError for a wrong response.
+
+    huggingface_hub stores a token under its displayName in a file that it shares with all tokens of the user. A line
+    break in that name would damage the file.
+    """
+    name = user["name"]
+    shown = ((user.get("auth") or {}).get("accessToken") or {}).get("displayName") or name
+    if not (isinstance(name, str) and isinstance(shown, str)):
+        raise TypeError("a name is no text")
+    if not (name + shown).isprintable() or len(name + shown) > MAX_NAMES:
+        raise ValueError("a name cannot be stored")
+    return name
 
 
 def _hub() -> str:

@@ -183,12 +183,17 @@ def test_login_and_logout(daemon: Daemon, hub: StandIn) -> None:
     assert b"hf_good" not in (daemon.home / "logs" / "daemon.log").read_bytes()
 
 
-@pytest.mark.parametrize("user", [[], {}, {"name": 1}, "tester"], ids=str)
+INJECTED = {"name": "tester", "auth": {"accessToken": {"displayName": "mine]\nhf_token = hf_theirs\n[other"}}}
+
+
+@pytest.mark.parametrize("user", [[], {}, {"name": 1}, "tester", {"name": "a\nb"}, INJECTED], ids=str)
 def test_login_at_a_hub_with_a_wrong_answer_is_a_clear_error(daemon: Daemon, hub: StandIn, user: Any) -> None:
     hub.faults(whoami=user)
     failed = daemon.lmx("login", stdin="hf_good\n")
     assert failed.returncode == 1 and "does not respond like a Hub" in failed.stderr
     assert "Error" not in failed.stderr and "network" not in failed.stderr
+    stored = Path(daemon.environment["HF_HOME"]) / "stored_tokens"
+    assert not stored.exists() or ("hf_theirs" not in stored.read_text() and "hf_good" not in stored.read_text())
 
 
 def test_login_without_a_hub_shows_its_address_without_the_password(daemon: Daemon) -> None:
