@@ -19,6 +19,7 @@ from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialects.durations import keep_alive_seconds
 from lmx_daemon.http.dialects.json_limits import check_integer
 from lmx_daemon.http.dialects.openai_chat.bodies import (
+    MAX_COUNT,
     MAX_PARTS,
     MAX_TOKEN,
     Body,
@@ -62,7 +63,7 @@ def chat_request(body: ChatBody, context: RequestContext) -> Generate:
         context,
         max_tokens=limit(most, name),
         top_logprobs=logprobs,
-        thinking_budget=body.thinking_budget,
+        thinking_budget=thinking_budget(body),
         constraint=constraint(body, body.response_format),
         route="/v1/chat/completions",
     )
@@ -249,6 +250,19 @@ def thinking(body: ChatBody) -> bool | None:
     if body.reasoning_effort is None:
         return None
     return body.reasoning_effort not in ("none", "off")
+
+
+def thinking_budget(body: ChatBody) -> int | None:
+    """Return the limit on tokens of reasoning, from the body or from the template's variables."""
+    if body.thinking_budget is not None:
+        return body.thinking_budget
+    given = (body.chat_template_kwargs or {}).get("thinking_budget")
+    if given is None:
+        return None
+    if not isinstance(given, int) or isinstance(given, bool) or not -1 <= given <= MAX_COUNT:
+        place = "chat_template_kwargs.thinking_budget"
+        raise RequestError(f"{place}: use a number of tokens, or -1 for no limit", param=place)
+    return None if given == -1 else given
 
 
 def template_arguments(body: ChatBody) -> dict[str, Any]:

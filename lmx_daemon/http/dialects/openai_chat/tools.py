@@ -13,7 +13,7 @@ FORMS = "use 'none', 'auto', 'required', a function by its name, or allowed_tool
 def tools(body: ChatBody) -> tuple[tuple[Tool, ...], ToolChoice]:
     """Return the tools that the model may call, and the rule on calls. Raise RequestError that names the field.
 
-    The model does not see tools that it must not call. `strict` has no effect: no engine enforces it yet, and SDKs send
+    The tools of a request that forbids calls stay in the prompt, so that stored prefixes match. `strict` has no effect: no engine enforces it yet, and SDKs send
     it by default.
     """
     for position, tool in enumerate(body.tools or []):
@@ -37,7 +37,7 @@ def offered_and_rule(
         case None | "auto":
             return offered, ToolChoice()
         case "none":
-            return (), ToolChoice()
+            return offered, ToolChoice(mode="none")
         case "required":
             return offered, required(offered)
         case {"type": "function", "function": {"name": str(name)}}:

@@ -44,7 +44,7 @@ def test_every_name_of_the_thinking_switch_is_understood() -> None:
 @pytest.mark.parametrize(
     ("field", "param"),
     [
-        (b'"chat_template_kwargs": {"thinking_budget": %d}', "chat_template_kwargs.thinking_budget"),
+        (b'"chat_template_kwargs": {"reasoning_effort": %d}', "chat_template_kwargs.reasoning_effort"),
         (
             b'"tools": [{"type": "function", "function": {"name": "f", "parameters": {"a": [{"minimum": %d}]}}}]',
             "tools[0].function.parameters",
@@ -92,7 +92,7 @@ class TestToolChoice:
         [
             (None, ["f", "g"], ToolChoice()),
             ("auto", ["f", "g"], ToolChoice()),
-            ("none", [], ToolChoice()),
+            ("none", ["f", "g"], ToolChoice(mode="none")),
             ("required", ["f", "g"], ToolChoice(mode="required")),
             (function("g"), ["f", "g"], ToolChoice(mode="named", name="g")),
             (allowed("auto", "g"), ["g"], ToolChoice()),
@@ -121,7 +121,8 @@ class TestToolChoice:
         assert refused.value.message.startswith(message) and refused.value.param == message.partition(":")[0]
 
     def test_rule_without_tools_is_refused_only_if_it_demands_a_call(self) -> None:
-        assert chat(tool_choice="auto").tool_choice == chat(tool_choice="none").tool_choice == ToolChoice()
+        assert chat(tool_choice="auto").tool_choice == ToolChoice()
+        assert chat(tool_choice="none").tool_choice == ToolChoice(mode="none")
         with pytest.raises(RequestError, match="needs at least one tool"):
             chat(tool_choice="required")
 
@@ -148,6 +149,9 @@ def test_overflow_and_budget_of_thinking_reach_the_engine() -> None:
     asked = generate(overflow="rolling", thinking_budget=64)
     assert asked.overflow == "rolling" and asked.thinking_budget == 64
     assert generate().overflow == "error" and generate().thinking_budget is None
+    for given, budget in ((64, 64), (0, 0), (-1, None)):
+        assert generate(chat_template_kwargs={"thinking_budget": given}).thinking_budget == budget
+    assert generate(chat_template_kwargs={"thinking_budget": 64}, thinking_budget=9).thinking_budget == 9
 
 
 def test_fields_without_meaning_for_a_local_model_are_accepted() -> None:
@@ -176,7 +180,7 @@ class TestFunctions:
     def test_functions_become_tools_with_at_most_one_call(self) -> None:
         chat = self.asked(functions=self.FUNCTIONS, function_call="auto")
         assert [tool.name for tool in chat.tools] == ["f"] and not chat.parallel_tool_calls
-        assert self.asked(functions=self.FUNCTIONS, function_call="none").tools == ()
+        assert self.asked(functions=self.FUNCTIONS, function_call="none").tool_choice.mode == "none"
         named = self.asked(functions=self.FUNCTIONS, function_call={"name": "f"})
         assert named.tool_choice == ToolChoice(mode="named", name="f")
 
