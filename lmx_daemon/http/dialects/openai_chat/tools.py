@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.requests import Tool, ToolChoice
 from lmx_daemon.http.dialects.json_limits import check_json
@@ -13,8 +15,8 @@ FORMS = "use 'none', 'auto', 'required', a function by its name, or allowed_tool
 def tools(body: ChatBody) -> tuple[tuple[Tool, ...], ToolChoice]:
     """Return the tools that the model may call, and the rule on calls. Raise RequestError that names the field.
 
-    The tools of a request that forbids calls stay in the prompt, so that stored prefixes match. `strict` has no effect: no engine enforces it yet, and SDKs send
-    it by default.
+    The tools of a request that forbids calls stay in the prompt, so that stored prefixes match. `strict` is kept for
+    calls that the rule demands: no other call is enforced, and SDKs send `strict` by default.
     """
     for position, tool in enumerate(body.tools or []):
         check_json(tool.function.parameters or {}, f"tools[{position}].function.parameters")
@@ -26,7 +28,11 @@ def tools(body: ChatBody) -> tuple[tuple[Tool, ...], ToolChoice]:
         )
         for tool in body.tools or []
     )
-    return offered_and_rule(body.tool_choice, offered)
+    left, rule = offered_and_rule(body.tool_choice, offered)
+    strict = {tool.function.name for tool in body.tools or [] if tool.function.strict}
+    if strict and rule.mode in ("required", "named"):
+        left = tuple(msgspec.structs.replace(tool, strict=tool.name in strict) for tool in left)
+    return left, rule
 
 
 def offered_and_rule(
