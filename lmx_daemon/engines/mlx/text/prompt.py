@@ -18,6 +18,7 @@ from lmx_daemon.engines.mlx.text.chat_template import ChatTemplate
 from lmx_daemon.engines.mlx.text.continuation import cut, opened
 from lmx_daemon.engines.mlx.text.control_tokens import ControlTokens
 from lmx_daemon.engines.mlx.text.conversation import adapted
+from lmx_daemon.engines.mlx.text.encoded_heads import EncodedHeads
 from lmx_daemon.engines.mlx.text.end_of_turn import end_tokens
 from lmx_daemon.engines.mlx.text.families.choose import family_of
 from lmx_daemon.engines.mlx.text.forced_call import forced_call
@@ -87,6 +88,7 @@ class PromptBuilder:
         self._progress = progress
         self._probe = self._tokenizer.encode(PROBE)
         self._family = family_of(tokenizer)
+        self._heads = EncodedHeads(tokenizer)
         self._template = ChatTemplate(tokenizer, child, progress)
         self._control = ControlTokens(tokenizer, self._template.source) if sanitize else None
 
@@ -208,7 +210,7 @@ class PromptBuilder:
             text, thinking = cut(text, shown[-1], *self._think)
         else:
             text, thinking = self._with_thinking(text, chat)
-        tokens = self._encode(text, separator, most)
+        tokens = self._encode(text, separator, most, _first_said(variables["messages"]))
         opening = self._opening(variables["messages"], text, tokens) if self._marks_opening else 0
         ends = end_tokens(manners.after_answer, self._tokenizer, self._family)
         return PreparedPrompt(
@@ -234,11 +236,14 @@ class PromptBuilder:
             return f"{text}{start}\n\n{end}\n\n", False
         return text, False
 
-    def _encode(self, text: str, separator: str, most: int) -> list[int]:
-        """Return the tokens of a rendered chat. Raises ContextLengthError."""
+    def _encode(self, text: str, separator: str, most: int, first: str) -> list[int]:
+        """Return the tokens of a rendered chat, whose first text that is not the system's is `first`.
+
+        Raises ContextLengthError.
+        """
         if self._control is None or not separator:
             self._check_size(text, "messages", most)
-            return list(self._tokenizer.encode(text, add_special_tokens=False))
+            return self._heads.encode(text, text.find(first) if first else 0)
         self._check_size(text.replace(separator, ""), "messages", most)
         return self._control.encode(text, separator, most)
 
@@ -247,12 +252,16 @@ class PromptBuilder:
 
         That text is searched for in the rendered prompt, since a template does not report its position.
         """
-        first = next((message["content"].strip() for message in messages if message["role"] != "system"), "")
+        first = _first_said(messages)
         start = text.find(first) if first else 0
         before = self._tokenizer.encode(text[: max(start, 0)], add_special_tokens=False)
         # The last token may have merged with the text after it.
         same = (number for number, (a, b) in enumerate(zip(before, tokens, strict=False)) if a != b)
         return next(same, min(len(before), len(tokens)))
+
+
+def _first_said(messages: list[dict[str, Any]]) -> str:
+    return next(((message["content"] or "").strip() for message in messages if message["role"] != "system"), "")
 
 
 def _param(prompt: Prompt) -> str:
