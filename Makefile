@@ -13,11 +13,12 @@ demo: $(STAMP) ## start the daemon, ask the built-in model, open the TUI
 test: $(STAMP) ## everything but the soaks
 	$(BIN)/pytest -q -n 2 --dist loadfile $(PYTEST_FLAGS)
 
-check: $(STAMP) ## formats, lints, types, import rules
+check: $(STAMP) ## formats, lints, types, import rules, rules of the house
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/test_house.py
 
 fix: $(STAMP) ## format and mend what ruff can
 	$(BIN)/ruff check --fix $(SOURCES)

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from lmx_daemon.engines.mlx.text.control_tokens import control_tokens
-from lmx_daemon.engines.mlx.text.token_text import bytes_of
 
 BITS = 32
 """Tokens in one word of a mask."""
@@ -63,6 +62,8 @@ def read_vocabulary(tokenizer: Any, size: int, template: str | None) -> GrammarV
     known = max(itertools.chain([len(tokenizer) - 1], added))
     stops = sorted(token for token in tokenizer.eos_token_ids if token < size)
     special = {token for token, text in added.items() if text in control and token < size} | set(stops)
+    from lmx_daemon.engines.mlx.text.token_text import bytes_of  # it imports mlx_lm, which the engine checks first
+
     tokens = [bytes_of(token, detokenizer, tokenizer) if token <= known else b"" for token in range(size)]
     # Without a stop token of its own a model gets one that no logits reach: a grammar needs a token for its end.
     end = stops or [len(tokens)]

@@ -1,7 +1,7 @@
 """An envelope of an answer while its text arrives: a family's reader at work, and what it becomes if it is no call."""
 
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Tools
-from lmx_daemon.engines.mlx.text.families.source import CallPart, EndOfText, NotACall, Source
+from lmx_daemon.engines.mlx.text.families.source import CallPart, CallSource, EndOfText, NotACall
 
 
 class OpenEnvelope:
@@ -15,7 +15,7 @@ class OpenEnvelope:
         """State in which the answer continues; None is the state before."""
         self.shown = ""
         """Text of an envelope that contains no call."""
-        self._source = Source()
+        self._source = CallSource()
         self._reading = envelope.read(self._source, tools)
         self._texts: list[str] = []
         """All text so far, until a call has begun."""

@@ -3,17 +3,17 @@
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import enclosed
 from lmx_daemon.engines.mlx.text.families.named import arguments
-from lmx_daemon.engines.mlx.text.families.source import Reading, Source, Wait
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, Wait
 
 START, END = "<|tools_prefix|>", "<|tools_suffix|>"
 
 
-def read(source: Source, tools: Tools) -> Reading:
+def read(source: CallSource, tools: Tools) -> CallReading:
     """Read the calls of one envelope."""
     return (yield from enclosed(source, entries(source), (END,)))
 
 
-def entries(source: Source) -> Wait[None]:
+def entries(source: CallSource) -> Wait[None]:
     """Read a list of objects, each with a name as its key and arguments as its value."""
     yield from source.space()
     yield from source.expect("[")

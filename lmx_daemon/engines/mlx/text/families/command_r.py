@@ -2,7 +2,7 @@
 
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_lists import between
-from lmx_daemon.engines.mlx.text.families.source import NotACall, Reading, Source, decoded
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, NotACall, decoded
 from lmx_daemon.engines.mlx.text.families.typed import arguments_text
 
 ACTION, FENCE = "Action:", "```"
@@ -18,7 +18,7 @@ COMMAND_R = Family(
 )
 
 
-def action(source: Source, tools: Tools) -> Reading:
+def action(source: CallSource, tools: Tools) -> CallReading:
     """Read the fenced list behind `Action:`."""
     yield from source.space()
     yield from source.expect(f"{FENCE}json")

@@ -6,7 +6,7 @@ V3 and R1 write the type, the name and a fenced JSON object; V3.1 the name and t
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import behind
 from lmx_daemon.engines.mlx.text.families.named import arguments
-from lmx_daemon.engines.mlx.text.families.source import EndOfText, NotACall, Reading, Source, Wait
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, EndOfText, NotACall, Wait
 
 CALLS, CALLS_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
 CALL, CALL_END, SEPARATOR = "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "<｜tool▁sep｜>"
@@ -14,7 +14,7 @@ FENCE = "```json"
 TYPE = "function"
 
 
-def read(source: Source, tools: Tools) -> Reading:
+def read(source: CallSource, tools: Tools) -> CallReading:
     """Read all calls up to the end marker."""
     while True:
         yield from source.space()
@@ -37,7 +37,7 @@ def read(source: Source, tools: Tools) -> Reading:
     return None
 
 
-def one(source: Source) -> Wait[None]:
+def one(source: CallSource) -> Wait[None]:
     """Read one call behind its marker."""
     name, _ = yield from source.until((SEPARATOR,), most=256)
     if name.strip() == TYPE:  # V3 and R1

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lmx_daemon.engines.mlx.text.families.source import Reading, Source
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource
 
 Tools = Sequence[dict[str, Any]]
 """Tools of the request, as templates read them."""
-Reader = Callable[[Source, Tools], Reading]
+Reader = Callable[[CallSource, Tools], CallReading]
 State = Literal["content", "reasoning"]
 
 

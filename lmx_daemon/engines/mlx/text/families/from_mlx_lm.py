@@ -3,7 +3,7 @@
 from typing import Any
 
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
-from lmx_daemon.engines.mlx.text.families.source import NotACall, Reading, Source, Wait
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, NotACall, Wait
 from lmx_daemon.engines.mlx.text.families.typed import arguments_text
 
 
@@ -16,7 +16,7 @@ def from_mlx_lm(tokenizer: Any) -> Family | None:
 
     parser, end = limited(tokenizer.tool_parser), tokenizer.tool_call_end
 
-    def read(source: Source, tools: Tools) -> Reading:
+    def read(source: CallSource, tools: Tools) -> CallReading:
         text = (yield from source.until((end,), or_end=True))[0] if end else (yield from to_the_end(source))
         try:
             parsed = parser(text, list(tools))
@@ -31,7 +31,7 @@ def from_mlx_lm(tokenizer: Any) -> Family | None:
     return Family(parser_name(tokenizer), (Envelope(start, read, end or ""),), dropped=structural)
 
 
-def to_the_end(source: Source) -> Wait[str]:
+def to_the_end(source: CallSource) -> Wait[str]:
     """Take all text up to the end of the answer."""
     taken = []
     while not (yield from source.at_end()):

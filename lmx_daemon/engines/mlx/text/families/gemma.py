@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
-from lmx_daemon.engines.mlx.text.families.source import NotACall, Reading, Source
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, NotACall
 from lmx_daemon.engines.mlx.text.families.typed import arguments_text
 
 CALL = re.compile(r"\s*(?:,\s*)?call:\s*([\w.:/-]+)\s*(?=\{)")
@@ -14,7 +14,7 @@ PLAIN = re.compile(r"[^,}\]]*")
 MAX_DEPTH = 100
 
 
-class Values:
+class GemmaValues:
     """A reader of values at a place in a text. `mark` stands before and behind a string."""
 
     def __init__(self, text: str, mark: str) -> None:
@@ -109,9 +109,9 @@ class Values:
 def between(start: str, end: str, mark: str) -> Envelope:
     """Return the envelope of calls whose strings stand between `mark`."""
 
-    def read(source: Source, tools: Tools) -> Reading:
+    def read(source: CallSource, tools: Tools) -> CallReading:
         text, _ = yield from source.until((end,), or_end=True)
-        for name, arguments in Values(text, mark).calls():
+        for name, arguments in GemmaValues(text, mark).calls():
             source.call(name, arguments_text(arguments))
         return None
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import calls, enclosed
-from lmx_daemon.engines.mlx.text.families.source import NotACall, Reading, Source, Wait
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, NotACall, Wait
 from lmx_daemon.engines.mlx.text.families.typed import arguments_text, properties_of, typed, types_of, untyped
 
 NAME = re.compile(r"[\w.:/-]{1,128}")
@@ -17,7 +17,7 @@ def keys_and_values(prefix: str = "") -> Envelope:
     key, key_end = f"<{prefix}arg_key>", f"</{prefix}arg_key>"
     value, value_end = f"<{prefix}arg_value>", f"</{prefix}arg_value>"
 
-    def read(source: Source, tools: Tools) -> Reading:
+    def read(source: CallSource, tools: Tools) -> CallReading:
         yield from source.space()
         if (yield from source.peek()) == "{":
             return (yield from enclosed(source, calls(source), (end,)))
@@ -37,7 +37,7 @@ def keys_and_values(prefix: str = "") -> Envelope:
         source.call(name, arguments_text(values))
         return None
 
-    def following(source: Source) -> Wait[str]:
+    def following(source: CallSource) -> Wait[str]:
         """Take the marker behind a value: a further key, or the end."""
         yield from source.space()
         if (yield from source.at_end()):

@@ -8,7 +8,7 @@ import re
 
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import as_arguments
-from lmx_daemon.engines.mlx.text.families.source import EndOfText, NotACall, Reading, Source, Wait
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, EndOfText, NotACall, Wait
 
 START, CHANNEL, MESSAGE = "<|start|>", "<|channel|>", "<|message|>"
 ENDS = ("<|end|>", "<|call|>", "<|return|>")
@@ -16,14 +16,14 @@ RECIPIENT = re.compile(r"\bto=([\w.:/-]+)")
 LONGEST_HEADER = 512
 
 
-def opening(source: Source, tools: Tools) -> Reading:
+def opening(source: CallSource, tools: Tools) -> CallReading:
     """Read the header with which an answer begins, behind the prompt's own `<|start|>assistant`."""
     if not (yield from source.accept(CHANNEL, " to=", START)):
         raise NotACall("no header")
     return (yield from header(source, tools))
 
 
-def header(source: Source, tools: Tools) -> Reading:
+def header(source: CallSource, tools: Tools) -> CallReading:
     """Read a header, and the arguments where it is the header of a call."""
     text, _ = yield from source.until((MESSAGE,), most=LONGEST_HEADER)
     recipient = RECIPIENT.search(text)
@@ -33,12 +33,12 @@ def header(source: Source, tools: Tools) -> Reading:
     return "reasoning" if "analysis" in text else "content"
 
 
-def opened_channel(source: Source, tools: Tools) -> Reading:
+def opened_channel(source: CallSource, tools: Tools) -> CallReading:
     """Read a header behind `<|channel|>`."""
     return (yield from header(source, tools))
 
 
-def call(source: Source, name: str) -> Wait[None]:
+def call(source: CallSource, name: str) -> Wait[None]:
     """Read the arguments of a call up to the end of its message."""
     yield from source.space()
     if (yield from source.at_end()):
@@ -53,7 +53,7 @@ def call(source: Source, name: str) -> Wait[None]:
     source.call(name, as_arguments(text) if text.strip().startswith('"') else text)
 
 
-def ended(source: Source) -> Wait[str]:
+def ended(source: CallSource) -> Wait[str]:
     """Take the rest of a message and its end. The call is the last of its turn, and the end may stop the answer."""
     text, _ = yield from source.until((*ENDS, START), or_end=True)
     return text

@@ -8,12 +8,12 @@ from typing import Any
 
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import calls, enclosed
-from lmx_daemon.engines.mlx.text.families.source import Reading, Source
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource
 
 START, END = "<tool_call>", "</tool_call>"
 
 
-def read(source: Source, tools: Tools) -> Reading:
+def read(source: CallSource, tools: Tools) -> CallReading:
     """Read the calls of one envelope."""
     return (yield from enclosed(source, calls(source), (END,)))
 

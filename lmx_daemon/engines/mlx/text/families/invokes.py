@@ -8,7 +8,7 @@ from typing import Any
 
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import behind
-from lmx_daemon.engines.mlx.text.families.source import NotACall, Reading, Source, Wait
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, NotACall, Wait
 from lmx_daemon.engines.mlx.text.families.typed import arguments_text, properties_of, typed, types_of, untyped
 
 ATTRIBUTE = re.compile(r"([\w:-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'<>]+))")
@@ -20,7 +20,7 @@ def invokes(start: str, end: str, prefix: str = "") -> Envelope:
     invoke, invoke_end = f"<{prefix}invoke", f"</{prefix}invoke>"
     parameter, parameter_end = f"<{prefix}parameter", f"</{prefix}parameter>"
 
-    def read(source: Source, tools: Tools) -> Reading:
+    def read(source: CallSource, tools: Tools) -> CallReading:
         while True:
             yield from source.space()
             if not (yield from source.accept(invoke)):
@@ -31,7 +31,7 @@ def invokes(start: str, end: str, prefix: str = "") -> Envelope:
         yield from behind(source, (end,))
         return None
 
-    def one(source: Source, tools: Tools) -> Wait[None]:
+    def one(source: CallSource, tools: Tools) -> Wait[None]:
         name = (yield from attributes(source)).get("name", "")
         schemas, values = properties_of(tools, name), dict[str, Any]()
         while True:
@@ -51,7 +51,7 @@ def invokes(start: str, end: str, prefix: str = "") -> Envelope:
     return Envelope(start, read, end)
 
 
-def attributes(source: Source) -> Wait[dict[str, str]]:
+def attributes(source: CallSource) -> Wait[dict[str, str]]:
     """Read the attributes of a marker up to its `>`."""
     text, _ = yield from source.until((">",), most=LONGEST_HEADER)
     return {m[1]: next((group for group in m.groups()[1:] if group is not None), "") for m in ATTRIBUTE.finditer(text)}

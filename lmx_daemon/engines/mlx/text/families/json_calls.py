@@ -6,7 +6,7 @@ The arguments are emitted as they are written. An object whose keys are others i
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lmx_daemon.engines.mlx.text.families.source import EndOfText, NotACall, Reading, Source, Wait, decoded
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, EndOfText, NotACall, Wait, decoded
 
 NAMES = ("name", "tool_name", "function_name")
 ARGUMENTS = ("arguments", "parameters", "args")
@@ -25,7 +25,7 @@ class Entry:
     begun: bool = False
 
 
-def calls(source: Source, *, late_ids: bool = False) -> Wait[None]:
+def calls(source: CallSource, *, late_ids: bool = False) -> Wait[None]:
     """Read one object, several in a row, or a list of them. Raises NotACall where there is none.
 
     `late_ids`: ids stand behind the arguments, which are held back until then.
@@ -46,7 +46,7 @@ def calls(source: Source, *, late_ids: bool = False) -> Wait[None]:
         yield from call(source, late_ids=late_ids)
 
 
-def another(source: Source) -> Wait[bool]:
+def another(source: CallSource) -> Wait[bool]:
     """Return whether one more object follows, behind a separator or white space."""
     yield from source.space()
     if (yield from source.at_end()):
@@ -56,7 +56,7 @@ def another(source: Source) -> Wait[bool]:
     return not (yield from source.at_end()) and (yield from source.peek()) == "{"
 
 
-def call(source: Source, *, late_ids: bool = False) -> Wait[None]:
+def call(source: CallSource, *, late_ids: bool = False) -> Wait[None]:
     """Read one object. Raises NotACall, before a call has begun if possible."""
     yield from source.expect("{")
     entry = Entry()
@@ -68,7 +68,7 @@ def call(source: Source, *, late_ids: bool = False) -> Wait[None]:
     source.call(entry.name, entry.held or "{}", entry.identity)
 
 
-def members(source: Source, entry: Entry, late_ids: bool) -> Wait[None]:
+def members(source: CallSource, entry: Entry, late_ids: bool) -> Wait[None]:
     """Read the members of an object behind its "{", and its "}"."""
     seen: set[str] = set()
     while True:
@@ -87,7 +87,7 @@ def members(source: Source, entry: Entry, late_ids: bool) -> Wait[None]:
         yield from source.accept(",")
 
 
-def member(source: Source, key: str, entry: Entry, late_ids: bool) -> Wait[None]:
+def member(source: CallSource, key: str, entry: Entry, late_ids: bool) -> Wait[None]:
     """Read the value of one member."""
     first = yield from source.peek()
     if key == "function" and first == "{":  # OpenAI's form
@@ -121,7 +121,7 @@ def as_arguments(text: str) -> str:
     return text
 
 
-def enclosed(source: Source, reading: Wait[None], ends: Iterable[str]) -> Reading:
+def enclosed(source: CallSource, reading: Wait[None], ends: Iterable[str]) -> CallReading:
     """Read calls up to one of the markers `ends`, which the answer's end may replace."""
     ends = tuple(ends)
     try:
@@ -133,7 +133,7 @@ def enclosed(source: Source, reading: Wait[None], ends: Iterable[str]) -> Readin
     return None
 
 
-def behind(source: Source, ends: tuple[str, ...]) -> Wait[None]:
+def behind(source: CallSource, ends: tuple[str, ...]) -> Wait[None]:
     """Take the rest of an envelope. A bracket too many, for example, is ignored."""
     try:
         yield from source.until(ends)

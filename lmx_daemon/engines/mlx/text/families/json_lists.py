@@ -7,13 +7,13 @@ Apriel (`<tool_calls>`), Firefunction (`functools`), xLAM (a list alone, or in a
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.hermes import CALLS
 from lmx_daemon.engines.mlx.text.families.json_calls import calls, enclosed
-from lmx_daemon.engines.mlx.text.families.source import Reading, Source
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource
 
 
 def between(start: str, end: str) -> Envelope:
     """Return an envelope of JSON calls up to the marker `end`."""
 
-    def read(source: Source, tools: Tools) -> Reading:
+    def read(source: CallSource, tools: Tools) -> CallReading:
         return (yield from enclosed(source, calls(source), (end,)))
 
     return Envelope(start, read, end)
@@ -24,7 +24,7 @@ def behind_marker(start: str) -> Envelope:
     return Envelope(start, alone)
 
 
-def alone(source: Source, tools: Tools) -> Reading:
+def alone(source: CallSource, tools: Tools) -> CallReading:
     """Read calls without markers."""
     yield from calls(source)
     return None

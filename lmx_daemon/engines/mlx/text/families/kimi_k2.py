@@ -3,13 +3,13 @@
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import behind
 from lmx_daemon.engines.mlx.text.families.named import arguments
-from lmx_daemon.engines.mlx.text.families.source import EndOfText, NotACall, Reading, Source, Wait
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, EndOfText, NotACall, Wait
 
 SECTION, SECTION_END = "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"
 CALL, CALL_END, ARGUMENTS = "<|tool_call_begin|>", "<|tool_call_end|>", "<|tool_call_argument_begin|>"
 
 
-def read(source: Source, tools: Tools) -> Reading:
+def read(source: CallSource, tools: Tools) -> CallReading:
     """Read all calls of a section."""
     while True:
         yield from source.space()
@@ -28,7 +28,7 @@ def read(source: Source, tools: Tools) -> Reading:
     return None
 
 
-def one(source: Source) -> Wait[None]:
+def one(source: CallSource) -> Wait[None]:
     """Read one call behind its marker."""
     identity, _ = yield from source.until((ARGUMENTS,), most=256)
     identity = identity.strip()

@@ -6,7 +6,7 @@ from typing import Any
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.invokes import ATTRIBUTE
 from lmx_daemon.engines.mlx.text.families.json_calls import behind
-from lmx_daemon.engines.mlx.text.families.source import NotACall, Reading, Source, Wait, decoded
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, NotACall, Wait, decoded
 from lmx_daemon.engines.mlx.text.families.typed import arguments_text, untyped
 
 SEPARATOR = "<|sep|>"
@@ -16,7 +16,7 @@ ARGUMENT, ARGUMENT_END = "<|open|>argument", "<|close|>argument<|sep|>"
 OBJECT, OBJECT_END = "<|open|>json", "<|close|>json<|sep|>"
 
 
-def read(source: Source, tools: Tools) -> Reading:
+def read(source: CallSource, tools: Tools) -> CallReading:
     """Read all calls of a section."""
     while True:
         yield from source.space()
@@ -29,7 +29,7 @@ def read(source: Source, tools: Tools) -> Reading:
     return None
 
 
-def one(source: Source) -> Wait[None]:
+def one(source: CallSource) -> Wait[None]:
     """Read one call behind its marker."""
     name = (yield from attributes(source)).get("tool", "")
     values: dict[str, Any] = {}
@@ -55,7 +55,7 @@ def one(source: Source) -> Wait[None]:
     source.call(name, arguments_text(values))
 
 
-def attributes(source: Source) -> Wait[dict[str, str]]:
+def attributes(source: CallSource) -> Wait[dict[str, str]]:
     """Read the attributes of a marker up to its separator."""
     text, _ = yield from source.until((SEPARATOR,), most=1024)
     return {found[1]: html.unescape(found[2] or "") for found in ATTRIBUTE.finditer(text)}

@@ -4,12 +4,12 @@ from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import calls
 from lmx_daemon.engines.mlx.text.families.named import FUNCTION
 from lmx_daemon.engines.mlx.text.families.pythonic import python_calls
-from lmx_daemon.engines.mlx.text.families.source import Reading, Source
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource
 
 PYTHON_TAG = "<|python_tag|>"
 
 
-def read(source: Source, tools: Tools) -> Reading:
+def read(source: CallSource, tools: Tools) -> CallReading:
     """Read calls as JSON or, in a list of calls, as Python."""
     yield from source.space()
     if (yield from source.peek()) == "{":

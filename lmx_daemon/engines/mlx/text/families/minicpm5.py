@@ -4,7 +4,7 @@ from typing import Any
 
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.invokes import attributes
-from lmx_daemon.engines.mlx.text.families.source import NotACall, Reading, Source, Wait
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, NotACall, Wait
 from lmx_daemon.engines.mlx.text.families.typed import arguments_text, properties_of, typed
 
 START, END = "<function name=", "</function>"
@@ -12,7 +12,7 @@ PARAMETER, PARAMETER_END = "<param ", "</param>"
 CDATA, CDATA_END = "<![CDATA[", "]]>"
 
 
-def read(source: Source, tools: Tools) -> Reading:
+def read(source: CallSource, tools: Tools) -> CallReading:
     """Read a call behind `<function name=`."""
     name, _ = yield from source.until((">",), most=256)
     name = name.strip().strip("\"'")
@@ -31,7 +31,7 @@ def read(source: Source, tools: Tools) -> Reading:
     return None
 
 
-def value(source: Source) -> Wait[str]:
+def value(source: CallSource) -> Wait[str]:
     """Read a value and its end marker."""
     yield from source.space()
     if not (yield from source.accept(CDATA)):

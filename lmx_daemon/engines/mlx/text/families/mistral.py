@@ -5,7 +5,7 @@ import re
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import calls
 from lmx_daemon.engines.mlx.text.families.named import arguments
-from lmx_daemon.engines.mlx.text.families.source import NotACall, Reading, Source
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, NotACall
 
 START = "[TOOL_CALLS]"
 WORD = r"[\w.-]{1,128}"
@@ -20,7 +20,7 @@ HEADER_BEGUN = re.compile(
 """Beginnings of a header. Each part is bounded, so that a text is read again only a bounded number of times."""
 
 
-def read(source: Source, tools: Tools) -> Reading:
+def read(source: CallSource, tools: Tools) -> CallReading:
     """Read calls behind the first marker."""
     yield from source.space()
     if (yield from source.peek()) in "[{":

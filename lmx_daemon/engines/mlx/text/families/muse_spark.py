@@ -2,14 +2,14 @@
 
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.invokes import invokes
-from lmx_daemon.engines.mlx.text.families.source import NotACall, Reading, Source
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, NotACall
 
 MESSAGE, END_OF_MESSAGE = "<|message|>", "<|eom|>"
 CALLS = invokes("<atem:function_calls>", "</atem:function_calls>", "atem:")
 LONGEST_HEADER = 256
 
 
-def header(source: Source, tools: Tools) -> Reading:
+def header(source: CallSource, tools: Tools) -> CallReading:
     """Read a header. A message to a tool is content, in which its calls stand."""
     yield from source.space()
     yield from source.accept("<|start|>")

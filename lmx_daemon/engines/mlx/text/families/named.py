@@ -7,13 +7,13 @@ import re
 
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import enclosed
-from lmx_daemon.engines.mlx.text.families.source import NotACall, Reading, Source, Wait
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, NotACall, Wait
 
 NAME = re.compile(r"\s*([\w.:/-]{1,128})\s*")
 LONGEST_NAME = 128
 
 
-def arguments(source: Source, name: str, identity: str | None = None) -> Wait[None]:
+def arguments(source: CallSource, name: str, identity: str | None = None) -> Wait[None]:
     """Read the JSON arguments of a call. Raises NotACall for anything but an object."""
     yield from source.space()
     if (yield from source.peek()) != "{":
@@ -23,13 +23,13 @@ def arguments(source: Source, name: str, identity: str | None = None) -> Wait[No
     source.close()
 
 
-def function(source: Source, tools: Tools) -> Reading:
+def function(source: CallSource, tools: Tools) -> CallReading:
     """Read the rest of `<function=NAME>{…}</function>`."""
     name, _ = yield from source.until((">",), most=LONGEST_NAME)
     return (yield from enclosed(source, arguments(source, name), ("</function>",)))
 
 
-def recipient(source: Source, tools: Tools) -> Reading:
+def recipient(source: CallSource, tools: Tools) -> CallReading:
     """Read `NAME` and a line break, then arguments; "all" is the user, whose text is content."""
     name, _ = yield from source.until(("\n",), most=LONGEST_NAME)
     if name.strip() == "all":
@@ -38,7 +38,7 @@ def recipient(source: Source, tools: Tools) -> Reading:
     return None
 
 
-def first_recipient(source: Source, tools: Tools) -> Reading:
+def first_recipient(source: CallSource, tools: Tools) -> CallReading:
     """Read the recipient with which an answer begins, behind the prompt's own `>>>`."""
     known = {"all", *(tool["function"]["name"] for tool in tools)}
     name, _ = yield from source.until(("\n",), most=LONGEST_NAME)

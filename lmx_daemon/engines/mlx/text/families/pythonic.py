@@ -5,13 +5,13 @@ from typing import Any
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import calls, enclosed
 from lmx_daemon.engines.mlx.text.families.literals import Literals
-from lmx_daemon.engines.mlx.text.families.source import Reading, Source
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource
 from lmx_daemon.engines.mlx.text.families.typed import arguments_text
 
 START, END = "<|tool_call_start|>", "<|tool_call_end|>"
 
 
-def read(source: Source, tools: Tools) -> Reading:
+def read(source: CallSource, tools: Tools) -> CallReading:
     """Read the calls of one envelope; LFM2 may write JSON there as well."""
     yield from source.space()
     if (yield from source.accept("[{")):
@@ -24,13 +24,13 @@ def read(source: Source, tools: Tools) -> Reading:
     return None
 
 
-def python_calls(source: Source, tools: Tools) -> Reading:
+def python_calls(source: CallSource, tools: Tools) -> CallReading:
     """Read a list of calls without markers."""
     emit(source, (yield from source.python_list()))
     return None
 
 
-def emit(source: Source, text: str) -> None:
+def emit(source: CallSource, text: str) -> None:
     """Emit the calls of a text. Raises NotACall."""
     for name, arguments in Literals(text).calls():
         source.call(name, arguments_text(arguments))

@@ -8,7 +8,7 @@ from typing import Any
 
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import behind, calls, enclosed
-from lmx_daemon.engines.mlx.text.families.source import NotACall, Reading, Source, Wait
+from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, NotACall, Wait
 from lmx_daemon.engines.mlx.text.families.typed import arguments_text, properties_of, typed
 
 FUNCTION, FUNCTION_END = "<function=", "</function>"
@@ -21,7 +21,7 @@ AFTER = re.compile(r"\s{0,64}</tool_call>")
 AFTER_BEGUN = re.compile(r"\s{0,64}(?:<(?:/(?:\w){0,9})?)?\Z")
 
 
-def function(source: Source, tools: Tools) -> Wait[None]:
+def function(source: CallSource, tools: Tools) -> Wait[None]:
     """Read a function behind its `<function=`."""
     name, _ = yield from source.until((">",), most=LONGEST_NAME)
     schemas, values = properties_of(tools, name.strip()), dict[str, Any]()
@@ -35,7 +35,7 @@ def function(source: Source, tools: Tools) -> Wait[None]:
     source.call(name, arguments_text(values))
 
 
-def close(source: Source) -> Wait[None]:
+def close(source: CallSource) -> Wait[None]:
     """Take the end of a function. That of the envelope, or of the answer, may stand for it."""
     found = yield from source.accept(FUNCTION_END, *ENVELOPE_ENDS)
     if found in ENVELOPE_ENDS:
@@ -46,7 +46,7 @@ def close(source: Source) -> Wait[None]:
         source.need_end()
 
 
-def value(source: Source) -> Wait[str]:
+def value(source: CallSource) -> Wait[str]:
     """Read a value and its end. The end marker counts where something of the format follows it."""
     parts: list[str] = []
     while True:
@@ -64,7 +64,7 @@ def _trimmed(text: str) -> str:
     return text.removeprefix("\n").removesuffix("\n")
 
 
-def functions(source: Source, tools: Tools) -> Wait[None]:
+def functions(source: CallSource, tools: Tools) -> Wait[None]:
     """Read the functions of an envelope."""
     while True:
         yield from source.space()
@@ -78,7 +78,7 @@ def functions(source: Source, tools: Tools) -> Wait[None]:
 def enveloped(start: str, end: str) -> Envelope:
     """Return an envelope of functions, in which JSON is read as well."""
 
-    def read(source: Source, tools: Tools) -> Reading:
+    def read(source: CallSource, tools: Tools) -> CallReading:
         yield from source.space()
         if (yield from source.peek()) == "{":
             return (yield from enclosed(source, calls(source), (end,)))
@@ -89,7 +89,7 @@ def enveloped(start: str, end: str) -> Envelope:
     return Envelope(start, read, end)
 
 
-def naked(source: Source, tools: Tools) -> Reading:
+def naked(source: CallSource, tools: Tools) -> CallReading:
     """Read a function without its envelope, whose end may stand there all the same."""
     yield from function(source, tools)
     yield from source.match(AFTER, AFTER_BEGUN)

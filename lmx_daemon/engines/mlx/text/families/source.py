@@ -1,7 +1,7 @@
 r"""The text of tool calls as it arrives, and what a family's reader can do with it.
 
-A reader is a generator over a `Source`. It waits for text inside of the source's methods, which are generators too, so
-that it is written as if the whole text were there. What a method returns depends on the text alone and never on how it
+A reader is a generator over a `CallSource`. It waits for text inside of the source's methods, which are generators too,
+so that it is written as if the whole text were there. What a method returns depends on the text alone and never on how it
 was cut into pieces. Each character is looked at a bounded number of times.
 """
 
@@ -17,7 +17,7 @@ from lmx_daemon.engines.mlx.text.families.json_escape import escape_at
 T = TypeVar("T")
 Wait = Generator[None, None, T]
 """A method of a source: it yields where it needs more text, and returns T."""
-Reading = Wait[str | None]
+CallReading = Wait[str | None]
 """A reader at work. It returns the name of the state in which the answer continues; None is the state before it."""
 
 SPACE = re.compile(r"\s*")
@@ -50,7 +50,7 @@ class CallPart:
     arguments: str = ""
 
 
-class Source:
+class CallSource:
     """Text between a family's markers. The parser feeds it; the reader takes from it and emits parts of calls."""
 
     def __init__(self) -> None:
