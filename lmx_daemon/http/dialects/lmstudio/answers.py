@@ -109,7 +109,6 @@ class V1InstanceConfig(LmStudioAnswer, frozen=True, kw_only=True):
     """Settings of a loaded instance."""
 
     context_length: int
-    parallel: int | UnsetType = UNSET
 
 
 class V1Instance(LmStudioAnswer, frozen=True, kw_only=True):

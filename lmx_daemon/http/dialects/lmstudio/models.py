@@ -81,11 +81,9 @@ def is_loaded(instance: Instance, model: Model) -> bool:
 
 
 def loaded(instance: Instance) -> dict[str, Any]:
-    """Return the entry of a loaded instance."""
-    config: dict[str, Any] = {"context_length": instance.capabilities.context_length if instance.capabilities else 0}
-    if instance.plan is not None:
-        config["parallel"] = instance.plan.slots
-    return {"id": instance.id, "config": config}
+    """Return the entry of a loaded instance. A model has one instance, and it has the id of the model."""
+    context = instance.capabilities.context_length if instance.capabilities else 0
+    return {"id": instance.model, "config": {"context_length": context}}
 
 
 def capabilities(model: Model) -> dict[str, Any]:

@@ -81,7 +81,7 @@ async def v1_load(request: AnyRequest, management: Management) -> dict[str, Any]
     *_, instance = [instance async for instance in management.load(request, wanted)]
     answer = {
         "type": "llm",
-        "instance_id": instance.id,
+        "instance_id": instance.model,
         "load_time_seconds": time.monotonic() - began,
         "status": "loaded",
     }
