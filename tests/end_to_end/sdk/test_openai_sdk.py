@@ -154,6 +154,22 @@ class TestTools:
         assert call.function.name == "get_weather"
         assert json.loads(call.function.arguments) == {"city": "Paris"}
 
+    @pytest.mark.parametrize(
+        ("choice", "reason"),
+        [
+            ("none", "stop"),
+            ("required", "tool_calls"),
+            ({"type": "function", "function": {"name": "get_weather"}}, "tool_calls"),
+        ],
+    )
+    def test_rule_on_calls_is_followed(self, client: OpenAI, choice: Any, reason: str) -> None:
+        text = "What is the weather in Paris?" if choice == "none" else "What is lmx?"
+        answer = client.chat.completions.create(
+            model=GUIDE, messages=ask(text), tools=[WEATHER], tool_choice=choice, temperature=0
+        )
+        assert answer.choices[0].finish_reason in (reason, "length")
+        assert bool(answer.choices[0].message.tool_calls) is (reason == "tool_calls")
+
     def test_streamed_call_and_its_result_are_accepted(self, client: OpenAI) -> None:
         question = ask("What is the weather in Paris?")
         name, arguments, call_id = "", "", ""
@@ -185,6 +201,11 @@ class TestErrors:
         with pytest.raises(openai.BadRequestError) as error:
             client.chat.completions.create(model=GUIDE, messages=[{"role": "wizard", "content": "hi"}])
         assert error.value.param == "messages[0].role"
+
+    def test_model_that_cannot_fill_in_text_refuses_a_suffix(self, client: OpenAI) -> None:
+        with pytest.raises(openai.BadRequestError) as error:
+            client.completions.create(model=GUIDE, prompt="def f():", suffix="return x")
+        assert error.value.param == "suffix"
 
     def test_a_prompt_beyond_the_context_is_refused_with_numbers(self, client: OpenAI) -> None:
         with pytest.raises(openai.BadRequestError) as error:

@@ -117,14 +117,14 @@ class PromptBuilder:
             raise prompt_too_long(count, context, _param(prompt), because=because)
         most = context - overflow.room_for_answer(context, max_tokens)
         if policy == "rolling" and isinstance(prompt, Chat):
-            shortened = self._rolled(prompt, most)
+            shortened = self._rolled(prompt, most, count)
         else:
             cut_tokens = overflow.without_middle if policy == "truncate_middle" else overflow.without_oldest_tokens
             shortened = replace(prepared, tokens=cut_tokens(prepared.tokens, most), opening=0)
         return replace(shortened, truncated=count - len(shortened.tokens))
 
-    def _rolled(self, chat: Chat, most: int) -> PreparedPrompt:
-        """Return the prompt without its oldest messages, of at most `most` tokens. Raises ContextLengthError."""
+    def _rolled(self, chat: Chat, most: int, count: int) -> PreparedPrompt:
+        """Return at most `most` of the prompt's `count` tokens, without old messages. Raises ContextLengthError."""
         built: dict[int, PreparedPrompt] = {}
 
         def fits(start: int) -> bool:
@@ -138,7 +138,7 @@ class PromptBuilder:
         start = overflow.first_kept(chat.messages, self._context_length, fits)
         if start is None:
             because = "the last message and the system messages alone are too long"
-            raise prompt_too_long(most + 1, self._context_length, "messages", because=because)
+            raise prompt_too_long(count, self._context_length, "messages", because=because)
         return built[start]
 
     def _built(self, prompt: Prompt, most: int) -> PreparedPrompt:

@@ -181,6 +181,8 @@ def completion_prompts(body: CompletionBody) -> list[Prompt]:
     prompt = body.prompt
     if isinstance(prompt, str):
         return [text_prompt(prompt, body)]
+    if not prompt or [] in prompt:
+        raise RequestError("prompt: a list of prompts or token ids is empty", param="prompt")
     ids = tuple(token for token in prompt if isinstance(token, int))
     if len(ids) == len(prompt):
         return [Tokens(ids=ids)]

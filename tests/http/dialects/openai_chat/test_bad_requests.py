@@ -129,6 +129,8 @@ CHAT_ONLY: list[tuple[dict[str, Any], str]] = [
 COMPLETIONS_ONLY: list[tuple[dict[str, Any], str]] = [
     ({"prompt": None}, "prompt: Expected `str | array`, got `null`"),
     ({"prompt": 5}, "prompt: Expected `str | array`, got `int`"),
+    ({"prompt": []}, "prompt: a list of prompts or token ids is empty"),
+    ({"prompt": ["a", []]}, "prompt: a list of prompts or token ids is empty"),
     ({"prompt": [1.5]}, "prompt[0]: Expected `int | str | array`, got `float`"),
     ({"prompt": [-1]}, "prompt[0]: Expected `int` >= 0"),
     ({"prompt": [["a"]]}, "prompt[0][0]: Expected `int`, got `str`"),
