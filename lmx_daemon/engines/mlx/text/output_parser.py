@@ -59,6 +59,8 @@ class OutputParser:
         self._parallel = parallel
         self._state: State = "reasoning" if thinking else "content"
         self._failures = 0
+        self._thought = False
+        """Whether a thinking block has ended, so that a second end of it in the content is no text."""
         self._envelopes = {e.start: e for e in family.envelopes if self._tools or not e.calls}
         self._patterns: dict[State, MarkerPattern] = {"content": self._pattern(True), "reasoning": self._pattern(False)}
         self._open: OpenEnvelope | None = None
@@ -162,6 +164,11 @@ class OutputParser:
             self._open = OpenEnvelope(envelope, self._tools)
         elif think is not None and marker == think[self._state == "reasoning"]:
             self._enter("content" if self._state == "reasoning" else "reasoning")
+            if self._state == "content" and not self._thought:
+                self._thought = True
+                self._patterns["content"] = self._pattern(True)
+        elif think is not None and marker == think[1]:  # a second end, as after a block that its budget has closed
+            self._content.interrupt()
         elif marker in self._family.dropped:
             (self._reasoning if self._state == "reasoning" else self._content).interrupt()
         else:
@@ -177,6 +184,8 @@ class OutputParser:
         """Return the markers of a state. Stop strings end content, not thinking or a call."""
         think = self._family.think
         markers = [*self._envelopes, *((think[0 if content else 1],) if think else ())]
+        if think and content and self._thought:
+            markers.append(think[1])
         stop = self._stop if stop is None else stop
         markers += self._family.dropped
         return marker_pattern((*markers, *stop) if content else tuple(markers))

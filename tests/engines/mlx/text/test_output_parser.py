@@ -45,6 +45,10 @@ class TestWhole:
     def test_thinking_is_reasoning(self) -> None:
         assert parse(["<think>\nhmm\n</think>\n\nYes"]) == ("Yes", "hmm", [], None)
 
+    def test_a_second_end_of_thinking_is_dropped(self) -> None:
+        assert parse(["hmm</think>\n\nYes\n</think>\n\nand no"], thinking=True) == ("Yes\nand no", "hmm", [], None)
+        assert parse(["An end without a block: </think>"])[0] == "An end without a block: </think>"
+
     def test_a_prompt_that_opened_thinking_starts_in_reasoning(self) -> None:
         assert parse(["hmm\n</think>\n\nYes"], thinking=True) == ("Yes", "hmm", [], None)
 
