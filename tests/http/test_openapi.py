@@ -152,6 +152,11 @@ class TestAnswers:
             assert answer.status == status
             check_answer(described, "post", "/v1/chat/completions", answer)
 
+    async def test_cancellation_without_a_media_type_matches(self, described: dict[str, Any]) -> None:
+        answer = await ask(public_app_over(FakePool(lambda _: [])), "POST", "/v1/responses/r/cancel")
+        assert answer.status == 415
+        check_answer(described, "post", "/v1/responses/{response_id}/cancel", answer)
+
     @pytest.mark.parametrize("path", ["/v1/models", "/health", "/openapi.json"])
     async def test_other_routes_match(self, described: dict[str, Any], path: str) -> None:
         check_answer(described, "get", path, await ask(public_app_over(FakePool(lambda _: [])), "GET", path))

@@ -33,7 +33,13 @@ OPERATIONS = (
     operation("get", "/{response_id}", "getResponse", "Return a stored response"),
     operation("delete", "/{response_id}", "deleteResponse", "Delete a stored response"),
     operation("get", "/{response_id}/input_items", "listInputItems", "List the input items of a stored response"),
-    operation("post", "/{response_id}/cancel", "cancelResponse", "End a response that is being computed"),
+    operation(
+        "post",
+        "/{response_id}/cancel",
+        "cancelResponse",
+        "End a response that is being computed",
+        errors=(*REFUSALS, 404, 415, 500, 507),
+    ),
     operation(
         "post", "/input_tokens", "countInputTokens", "Count the tokens of an input", body=ResponsesBody, errors=FAILURES
     ),
