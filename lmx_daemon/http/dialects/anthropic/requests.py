@@ -19,10 +19,7 @@ EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "m
 
 
 def messages_request(body: MessagesBody, context: RequestContext, ignored: Ignored) -> Generate:
-    """Return the request. Note what it leaves out in `ignored`. Raise RequestError or UnsupportedError.
-
-    `thinking_budget` stays None while no engine enforces it: clients send a budget as a hint.
-    """
+    """Return the request. Note what it leaves out in `ignored`. Raise RequestError or UnsupportedError."""
     return Generate(
         id=context.id,
         tenant=context.principal.tenant,
@@ -34,6 +31,7 @@ def messages_request(body: MessagesBody, context: RequestContext, ignored: Ignor
         max_tokens=body.max_tokens,
         stop=stops(body.stop_sequences or []),
         constraint=constraint(body),
+        thinking_budget=body.thinking.budget_tokens if body.thinking is not None and thinking(body.thinking) else None,
         priority=context.principal.priority(0),
         route="/v1/messages",
     )

@@ -50,8 +50,8 @@ def responses_request(
         model=model,
         prompt=Chat(
             messages=messages,
-            tools=() if choice.mode == "none" else table.visible(),
-            tool_choice=choice if choice.mode in ("required", "named") else type(choice)(),
+            tools=table.visible(),
+            tool_choice=choice,
             parallel_tool_calls=body.parallel_tool_calls is not False,
             thinking=thinking,
             template_arguments=arguments,

@@ -87,8 +87,9 @@ class TestFields:
     def test_thinking_is_off_unless_it_is_asked_for(self, setting: Any, thinks: bool) -> None:
         assert chat_of(thinking=setting).thinking is thinks
 
-    def test_budget_of_thinking_is_a_hint_while_no_engine_enforces_it(self) -> None:
-        assert asked(thinking={"type": "enabled", "budget_tokens": 2048}).thinking_budget is None
+    def test_budget_of_thinking_is_a_limit_while_the_model_thinks(self) -> None:
+        assert asked(thinking={"type": "enabled", "budget_tokens": 2048}).thinking_budget == 2048
+        assert asked(thinking={"type": "disabled", "budget_tokens": 2048}).thinking_budget is None
 
     def test_effort_is_one_that_templates_know(self) -> None:
         found = {
