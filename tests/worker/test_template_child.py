@@ -13,7 +13,7 @@ import pytest
 from lmx_daemon.contract.errors import RequestError, WorkerError
 from lmx_daemon.worker.killable_child import footprint, gone
 from lmx_daemon.worker.template_child import TemplateChild, ended
-from tests.engines.mlx.text.prompts import Templates, each_source
+from tests.engines.mlx.text.prompts.renderers import Templates, each_source
 
 MIB = 1024 * 1024
 MESSAGES = [{"role": "user", "content": "Hello & <welcome>"}]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from lmx_daemon.contract.requests import Generate
 from lmx_daemon.contract.worker.messages import Grant, Load
 from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar
-from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
+from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
 
 
 @dataclass(frozen=True)

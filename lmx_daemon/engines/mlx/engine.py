@@ -14,7 +14,7 @@ from lmx_daemon.contract.errors import EngineMissingError
 from lmx_daemon.contract.worker.messages import Grant, Load
 from lmx_daemon.engines.mlx.commands import Drop, Stop
 from lmx_daemon.engines.mlx.install_hint import repair_command
-from lmx_daemon.engines.mlx.text.prompt_thread import PromptThread
+from lmx_daemon.engines.mlx.text.prompts.prompt_thread import PromptThread
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
 from lmx_daemon.worker.program import EngineInfo, SendFrame
 from lmx_daemon.worker.template_child import TemplateChild
@@ -99,7 +99,7 @@ class MlxEngine:
         """Set up the prompt thread and the template child, which starts while the engine thread warms the model up."""
         from lmx_daemon.engines.mlx.grammar.compiler import GrammarCompiler
         from lmx_daemon.engines.mlx.prefix.cache_layout import can_be_cut
-        from lmx_daemon.engines.mlx.text.prompt import PromptBuilder
+        from lmx_daemon.engines.mlx.text.prompts.prompt import PromptBuilder
 
         options = command.options
         if self._child is not None:  # it belongs to a load whose warm-up failed

@@ -4,10 +4,10 @@ import random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-
-from tests.engines.mlx.text.prompts import Templates, each_source
 from tests.engines.mlx.text.test_control_tokens import MARKER, WORDS, check_family, check_words
-from tests.engines.mlx.text.tokenizers import KINDS
+
+from tests.engines.mlx.text.prompts.renderers import Templates, each_source
+from tests.engines.mlx.text.prompts.tokenizers import KINDS
 
 pytestmark = pytest.mark.slow
 ROUNDS = 4

@@ -9,7 +9,7 @@ import llguidance
 import numpy as np
 import numpy.typing as npt
 
-from lmx_daemon.engines.mlx.text.control_tokens import control_tokens
+from lmx_daemon.engines.mlx.text.prompts.control_tokens import control_tokens
 
 BITS = 32
 """Tokens in one word of a mask."""

@@ -27,7 +27,7 @@ from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
 from lmx_daemon.engines.mlx.text.families.family import PLAIN, Family
 from lmx_daemon.engines.mlx.text.forced_call import is_forced, opening_text
 from lmx_daemon.engines.mlx.text.output_parser import OutputParser, ParsedText
-from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
+from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
 from lmx_daemon.engines.mlx.text.token_text import bytes_of, continue_text, text_of
 
 BANNED = -1e4

@@ -3,7 +3,7 @@
 from lmx_daemon.contract.requests import Generate, Tokens
 from lmx_daemon.engines.mlx.schedule.faults import MAX_FAILED_STEPS, MAX_FAILURES, Faults, failure_of, requests_to_fail
 from lmx_daemon.engines.mlx.text.answer import EngineRequest
-from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
+from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
 
 
 def request(name: str) -> EngineRequest:

@@ -10,7 +10,7 @@ from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
 from lmx_daemon.engines.mlx.text.answer import Choice, EngineRequest
 from lmx_daemon.engines.mlx.text.families.family import PLAIN
 from lmx_daemon.engines.mlx.text.output_parser import OutputParser
-from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
+from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
 
 SHAPE = CacheShape(growing=(Growing(per_token=1000),))
 CONTEXT = 8192

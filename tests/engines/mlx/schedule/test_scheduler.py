@@ -21,7 +21,7 @@ from lmx_daemon.engines.mlx.prefix.disk_tier import DiskTier
 from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
 from lmx_daemon.engines.mlx.schedule.scheduler import Scheduler
-from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
+from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
 from tests.engines.mlx.batch.test_batch import EVERY, tokens_of
 from tests.models import build_model

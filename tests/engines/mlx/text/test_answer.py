@@ -12,7 +12,7 @@ from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
 from lmx_daemon.engines.mlx.text.answer import BANNED, EngineRequest
 from lmx_daemon.engines.mlx.text.families.family import PLAIN, Envelope, Family
 from lmx_daemon.engines.mlx.text.families.hermes import CALLS, HERMES
-from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
+from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
 from tests.models import build_model
 
 TOOL = {"type": "function", "function": {"name": "f"}}

@@ -13,7 +13,7 @@ from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
 from lmx_daemon.engines.mlx.sampling.sampler import Logprobs
 from lmx_daemon.engines.mlx.text.answer import EngineRequest
 from lmx_daemon.engines.mlx.text.families.family import PLAIN
-from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
+from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
 from tests.scripted import Decoder, Script, build_scripted
 
 SAID = Script([" One", " two", "  three ", b"\xf0\x9f", b"\x98\x80", b"\xe6\x97\xa5", " \u00fc", "<|mark|>", "\n", "x"])

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.engines.mlx.text.encoded_heads import KEPT, LEAST, EncodedHeads
-from tests.engines.mlx.text.tokenizers import KINDS, tokenizer_of
+from lmx_daemon.engines.mlx.text.prompts.encoded_heads import KEPT, LEAST, EncodedHeads
+from tests.engines.mlx.text.prompts.tokenizers import KINDS, tokenizer_of
 
 
 class Counting:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.engines.mlx.text.template_manners import TemplateManners, said
-from lmx_daemon.engines.mlx.text.template_messages import with_text_arguments
-from lmx_daemon.engines.mlx.text.thinking import thinking_variables
+from lmx_daemon.engines.mlx.text.prompts.template_manners import TemplateManners, said
+from lmx_daemon.engines.mlx.text.prompts.template_messages import with_text_arguments
+from lmx_daemon.engines.mlx.text.prompts.thinking import thinking_variables
 from lmx_daemon.worker.template_child import TemplateChild
 
 

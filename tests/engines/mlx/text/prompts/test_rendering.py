@@ -8,10 +8,10 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.requests import Chat, Message, TextPart, Tool, ToolCall
-from lmx_daemon.engines.mlx.text.prompt import PromptBuilder
-from lmx_daemon.engines.mlx.text.template_messages import as_template_message
-from lmx_daemon.engines.mlx.text.thinking import thinking_variables
-from tests.engines.mlx.text.prompts import (
+from lmx_daemon.engines.mlx.text.prompts.prompt import PromptBuilder
+from lmx_daemon.engines.mlx.text.prompts.template_messages import as_template_message
+from lmx_daemon.engines.mlx.text.prompts.thinking import thinking_variables
+from tests.engines.mlx.text.prompts.renderers import (
     PARAMETERS,
     Letters,
     Renderer,

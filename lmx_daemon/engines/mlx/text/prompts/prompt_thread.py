@@ -15,7 +15,7 @@ from lmx_daemon.contract.worker.messages import Events
 from lmx_daemon.engines.mlx.commands import Ready
 from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar
 from lmx_daemon.engines.mlx.text.forced_call import is_forced
-from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt
+from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
 from lmx_daemon.worker.submissions import Submission
 

@@ -6,9 +6,9 @@ import pytest
 
 from lmx_daemon.contract.errors import UnsupportedError
 from lmx_daemon.contract.requests import Infill
-from lmx_daemon.engines.mlx.text.infill import FORMS, infill_tokens
-from lmx_daemon.engines.mlx.text.prompt import PromptBuilder
-from tests.engines.mlx.text.prompts import Letters, Renderer
+from lmx_daemon.engines.mlx.text.prompts.infill import FORMS, infill_tokens
+from lmx_daemon.engines.mlx.text.prompts.prompt import PromptBuilder
+from tests.engines.mlx.text.prompts.renderers import Letters, Renderer
 
 BOS = 2_000_000
 

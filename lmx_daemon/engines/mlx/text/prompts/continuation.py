@@ -7,7 +7,7 @@ behind a message, and may remove white space at its ends, so that its end cannot
 from typing import Any
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.engines.mlx.text.thinking import ends_in_thought
+from lmx_daemon.engines.mlx.text.prompts.thinking import ends_in_thought
 
 MARK = "\uf8fe\uf8ff\uf8fe"
 """Characters of the private use area, which no template changes."""

@@ -6,8 +6,8 @@ import pytest
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
 from lmx_daemon.contract.requests import Chat, ImagePart, Message, TextPart, Tool, ToolCall
-from lmx_daemon.engines.mlx.text.prompt import PromptBuilder
-from tests.engines.mlx.text.prompts import Letters, Renderer, recorded_templates, written_templates
+from lmx_daemon.engines.mlx.text.prompts.prompt import PromptBuilder
+from tests.engines.mlx.text.prompts.renderers import Letters, Renderer, recorded_templates, written_templates
 
 TOOL = Tool(
     name="look_up",

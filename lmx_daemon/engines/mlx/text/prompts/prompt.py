@@ -13,24 +13,24 @@ import msgspec
 from lmx_daemon.contract.constraint import JsonSchema
 from lmx_daemon.contract.errors import ContextLengthError, RequestError, UnsupportedError, prompt_too_long
 from lmx_daemon.contract.requests import Chat, ImagePart, Infill, Overflow, Prompt, Text, Tokens
-from lmx_daemon.engines.mlx.text import overflow
-from lmx_daemon.engines.mlx.text.chat_template import ChatTemplate
-from lmx_daemon.engines.mlx.text.continuation import cut, opened
-from lmx_daemon.engines.mlx.text.control_tokens import ControlTokens
-from lmx_daemon.engines.mlx.text.conversation import adapted
-from lmx_daemon.engines.mlx.text.encoded_heads import EncodedHeads
-from lmx_daemon.engines.mlx.text.end_of_turn import end_tokens
 from lmx_daemon.engines.mlx.text.families.choose import family_of
 from lmx_daemon.engines.mlx.text.forced_call import forced_call
-from lmx_daemon.engines.mlx.text.infill import infill_tokens
-from lmx_daemon.engines.mlx.text.template_manners import CallForm
-from lmx_daemon.engines.mlx.text.template_messages import (
+from lmx_daemon.engines.mlx.text.prompts import overflow
+from lmx_daemon.engines.mlx.text.prompts.chat_template import ChatTemplate
+from lmx_daemon.engines.mlx.text.prompts.continuation import cut, opened
+from lmx_daemon.engines.mlx.text.prompts.control_tokens import ControlTokens
+from lmx_daemon.engines.mlx.text.prompts.conversation import adapted
+from lmx_daemon.engines.mlx.text.prompts.encoded_heads import EncodedHeads
+from lmx_daemon.engines.mlx.text.prompts.end_of_turn import end_tokens
+from lmx_daemon.engines.mlx.text.prompts.infill import infill_tokens
+from lmx_daemon.engines.mlx.text.prompts.template_manners import CallForm
+from lmx_daemon.engines.mlx.text.prompts.template_messages import (
     as_function,
     as_template_message,
     with_descriptions,
     with_text_arguments,
 )
-from lmx_daemon.engines.mlx.text.thinking import ends_in_thought
+from lmx_daemon.engines.mlx.text.prompts.thinking import ends_in_thought
 from lmx_daemon.worker.template_child import TemplateChild
 
 SLICE_CHARACTERS = 256 * 1024

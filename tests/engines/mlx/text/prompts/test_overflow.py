@@ -6,9 +6,9 @@ import pytest
 
 from lmx_daemon.contract.errors import ContextLengthError
 from lmx_daemon.contract.requests import Chat, Message, Overflow, Text, TextPart, Tokens, ToolCall
-from lmx_daemon.engines.mlx.text.overflow import LONGEST, first_kept
-from lmx_daemon.engines.mlx.text.prompt import PreparedPrompt, PromptBuilder
-from tests.engines.mlx.text.prompts import Letters, Renderer
+from lmx_daemon.engines.mlx.text.prompts.overflow import LONGEST, first_kept
+from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt, PromptBuilder
+from tests.engines.mlx.text.prompts.renderers import Letters, Renderer
 
 CONTEXT = 200
 TEMPLATE = "{% for m in messages %}[{{ m.role }}|{{ m.content }}]{% endfor %}{% if add_generation_prompt %}>{% endif %}"

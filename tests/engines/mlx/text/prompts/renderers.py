@@ -10,7 +10,7 @@ import pytest
 from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.worker.template_program import environment
 
-WRITTEN = Path(__file__).parents[3] / "templates"
+WRITTEN = Path(__file__).parents[4] / "templates"
 RECORDED = Path("shared") / "chat-templates"
 PARAMETERS = {"type": "object", "properties": {"b": {"type": "string", "description": "x"}, "a": {"type": "integer"}}}
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
