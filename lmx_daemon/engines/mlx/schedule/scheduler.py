@@ -24,7 +24,8 @@ from lmx_daemon.engines.mlx.sampling import parameters
 from lmx_daemon.engines.mlx.schedule import unsupported
 from lmx_daemon.engines.mlx.schedule.faults import Faults, failure_of, requests_to_fail
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
-from lmx_daemon.engines.mlx.text.answer import Choice, EngineRequest, choice_of
+from lmx_daemon.engines.mlx.text.answer import EngineRequest
+from lmx_daemon.engines.mlx.text.choice import Choice, choice_of
 from lmx_daemon.engines.mlx.text.families.choose import family_of
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
 

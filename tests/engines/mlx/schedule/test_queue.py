@@ -7,7 +7,8 @@ from lmx_daemon.contract.requests import Generate, Tokens
 from lmx_daemon.contract.worker.cache_shape import CacheShape, Growing
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
-from lmx_daemon.engines.mlx.text.answer import Choice, EngineRequest
+from lmx_daemon.engines.mlx.text.answer import EngineRequest
+from lmx_daemon.engines.mlx.text.choice import Choice
 from lmx_daemon.engines.mlx.text.families.family import PLAIN
 from lmx_daemon.engines.mlx.text.output_parser import OutputParser
 from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
