@@ -12,6 +12,7 @@ import msgspec
 
 from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
 from lmx_daemon.contract.admin.snapshot import Health
+from lmx_daemon.contract.errors import ConflictError
 from lmx_daemon.contract.models import Instance, Model, Verdict
 from lmx_daemon.contract.observers import RequestObserver
 from lmx_daemon.contract.requests import Request
@@ -164,11 +165,14 @@ class Pool:
     async def unload(self, request: UnloadRequest) -> list[Instance]:
         """Unload a model and return its instances once their processes have ended.
 
-        Running requests are waited for unless `force` is set. Raise NotFoundError.
+        Running requests are waited for unless `force` is set. Raise NotFoundError, or ConflictError if the model is
+        loaded again meanwhile.
         """
         chosen = self._scheduler.on_unload(request)
         for resident in chosen:
             while resident.phase != "gone":
+                if resident.phase == "ready":
+                    raise ConflictError(f"{resident.model.id} was loaded again while its requests were waited for")
                 await self._effects.changed(resident.id)
         return [resident.instance(self._loop.now()) for resident in chosen]
 

@@ -33,6 +33,11 @@ class Departures:
         if resident.phase == "leaving" and not resident.process_dismissed and not resident.in_use:
             self._unload(resident)
 
+    def revoke(self, resident: Resident) -> None:
+        """Let a resident stay that would have left once its requests have ended."""
+        resident.phase = "ready"
+        self._effects.notify(resident.id)
+
     def end(self, resident: Resident, error: LmxError, seconds: float | None = None) -> None:
         """Fail all requests of a resident and end its process, which has `seconds` to leave."""
         resident.phase = "leaving"

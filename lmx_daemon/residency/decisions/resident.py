@@ -118,6 +118,11 @@ class Resident:
         return self.state in ("starting", "loading")
 
     @property
+    def finishing(self) -> bool:
+        """Whether it is loaded and leaves once its requests have ended."""
+        return self.phase == "leaving" and self.loaded is not None and not self.process_dismissed and self.in_use
+
+    @property
     def settled(self) -> bool:
         """Whether its load has succeeded or failed."""
         return self.loaded is not None or self.failure is not None

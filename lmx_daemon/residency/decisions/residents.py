@@ -37,8 +37,13 @@ class Residents:
         return any(resident.in_use for resident in self)
 
     def serving(self, model: Model) -> Resident | None:
-        """Return the resident that serves `model`, now or once it is loaded."""
-        return next((found for found in self if found.model.id == model.id and found.state != "leaving"), None)
+        """Return the resident that serves `model`, now or once it is loaded.
+
+        One that leaves once its requests have ended serves new ones until then: they would wait for that end.
+        """
+        found = [each for each in self if each.model.id == model.id]
+        staying = next((each for each in found if each.state != "leaving"), None)
+        return staying or next((each for each in found if each.finishing), None)
 
     def claims(self, without: Resident | None = None) -> list[Claim]:
         """Return the claims of residents that hold memory or are about to. `without` leaves out its model."""

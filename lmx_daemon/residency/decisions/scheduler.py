@@ -11,10 +11,7 @@ from pathlib import Path
 
 from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
 from lmx_daemon.contract.deadline import patience, too_late
-from lmx_daemon.contract.errors import (
-    LmxError,
-    ShuttingDownError,
-)
+from lmx_daemon.contract.errors import LmxError, ShuttingDownError
 from lmx_daemon.contract.events import Event, Loading
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.requests import Generate, Request
@@ -91,7 +88,7 @@ class ResidencyScheduler:
         if yielded is not None:
             yielded.fail(refusal.place_yielded(model.id))
             self.on_cancel(yielded)
-        if resident.phase == "ready":
+        if resident.phase == "ready" or resident.finishing:
             try:
                 self.loads.submit(resident, active, 0.0)
             except LmxError:
@@ -143,7 +140,11 @@ class ResidencyScheduler:
         if resident is None:
             return self.loads.open(model, demand, request.ttl, bool(request.pin))
         if (conflict := refusal.loaded_differently(model.id, resident.demand, demand)) is not None:
+            if resident.finishing:
+                return self.loads.open(model, demand, request.ttl, bool(request.pin))
             raise conflict
+        if resident.finishing:
+            self._departures.revoke(resident)
         resident.ttl, resident.purpose = request.ttl, "load"
         resident.pinned = resident.pinned if request.pin is None else request.pin
         self.loads.advance()

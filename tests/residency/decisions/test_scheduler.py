@@ -501,6 +501,28 @@ class TestUnload:
         floor.loop.settle()
         assert not worker.alive and floor.states() == {} and not isinstance(last_event(active), type(None))
 
+    def test_a_request_during_the_wait_is_answered_by_the_leaving_process(self, floor: Floor) -> None:
+        worker = floor.loaded("a")
+        first = floor.ask("a")
+        floor.scheduler.on_unload(UnloadRequest(id="a"))
+        second = floor.ask("a")
+        assert second.at_worker and len(floor.states()) == 1
+        worker.finish(first.id)
+        floor.loop.settle()
+        assert worker.alive
+        worker.finish(second.id)
+        floor.loop.settle()
+        assert not worker.alive and floor.states() == {}
+
+    def test_a_load_during_the_wait_keeps_the_model(self, floor: Floor) -> None:
+        worker = floor.loaded("a")
+        active = floor.ask("a")
+        floor.scheduler.on_unload(UnloadRequest(id="a"))
+        floor.load("a")
+        worker.finish(active.id)
+        floor.loop.settle()
+        assert worker.alive and floor.states() == {"a": "ready"}
+
     def test_with_force_running_requests_fail(self, floor: Floor) -> None:
         worker = floor.loaded("a")
         active = floor.ask("a")
