@@ -58,11 +58,11 @@ def test_a_start_that_loses_the_lock_to_lmx_serve_waits_for_its_answer(home: Hom
     """The daemon that holds the lock answers only after the other daemon has ended."""
     holder = subprocess.Popen([sys.executable, "-c", HOLD], env=environment(home), stdout=subprocess.PIPE)
     assert holder.stdout is not None and holder.stdout.readline() == b"locked\n"
-    status = asyncio.run(start_daemon(home))
-    assert status.pid == holder.pid
-    assert "another lmx daemon uses" in (home.logs / "start.log").read_text()
-    holder.terminate()
-    holder.communicate(timeout=30)
+    try:
+        assert asyncio.run(start_daemon(home)).pid == holder.pid
+    finally:
+        holder.terminate()
+        holder.communicate(timeout=30)
 
 
 HOLD = """
@@ -72,7 +72,11 @@ take = main.take_lock
 def slowly(home):
     lock = take(home)
     print("locked", flush=True)
-    time.sleep(4)
+    log = home.logs / "start.log"
+    until = time.monotonic() + 60
+    while not (log.exists() and "another lmx daemon uses" in log.read_text()):
+        assert time.monotonic() < until, "the other daemon did not end"
+        time.sleep(0.05)
     return lock
 main.take_lock = slowly
 raise SystemExit(main.main([]))

@@ -196,8 +196,10 @@ def test_login_at_a_hub_with_a_wrong_answer_is_a_clear_error(daemon: Daemon, hub
     assert not stored.exists() or ("hf_theirs" not in stored.read_text() and "hf_good" not in stored.read_text())
 
 
-def test_login_without_a_hub_shows_its_address_without_the_password(daemon: Daemon) -> None:
-    daemon.environment["HF_ENDPOINT"] = "http://user:s3cret@127.0.0.1:9"
+def test_login_without_a_hub_shows_its_address_without_the_password(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(daemon.environment, "HF_ENDPOINT", "http://user:s3cret@127.0.0.1:9")
     failed = daemon.lmx("login", stdin="hf_good\n")
     assert failed.returncode == 1 and "cannot reach http://127.0.0.1:9: " in failed.stderr
     assert "s3cret" not in failed.stderr and "Error" not in failed.stderr
