@@ -59,7 +59,8 @@ def test_a_start_that_loses_the_lock_to_lmx_serve_waits_for_its_answer(home: Hom
     holder = subprocess.Popen([sys.executable, "-c", HOLD], env=environment(home), stdout=subprocess.PIPE)
     assert holder.stdout is not None and holder.stdout.readline() == b"locked\n"
     try:
-        assert asyncio.run(start_daemon(home)).pid == holder.pid
+        (starter,) = starters(home, 1)
+        assert starter.communicate(timeout=90)[0].strip() == str(holder.pid)
     finally:
         holder.terminate()
         holder.communicate(timeout=30)
