@@ -4,9 +4,9 @@ import random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from tests.engines.mlx.text.test_control_tokens import MARKER, WORDS, check_family, check_words
 
 from tests.engines.mlx.text.prompts.renderers import Templates, each_source
+from tests.engines.mlx.text.prompts.test_control_tokens import MARKER, WORDS, check_family, check_words
 from tests.engines.mlx.text.prompts.tokenizers import KINDS
 
 pytestmark = pytest.mark.slow
