@@ -62,7 +62,8 @@ class DiskThread:
         """Blocks that were used last before the start, to be read while the worker is idle."""
         self._read_ahead: list[LoadedBlock] = []
         """Those of them that the engine thread has not inserted yet."""
-        self._writes: deque[BlockWrite] = deque()
+        self._writes: deque[BlockWrite | Path] = deque()
+        """Blocks to write and files to delete, in their order: one file may be written, deleted and written again."""
         self._touches: deque[list[BlockFile]] = deque(maxlen=64)
         self._touched: dict[bytes, float] = {}
         self._restored: set[bytes] = set()
@@ -71,8 +72,6 @@ class DiskThread:
         self._busy = True
         self._progress_at = time.monotonic()
         """Time of the last piece of work that the thread began or finished."""
-        self._distrusted: deque[Path] = deque()
-        """Files to delete."""
         self._ending = self._closing = False
         """Whether reading ahead has to end, and whether all work has to end."""
         self._total = self._unseen = 0
@@ -104,7 +103,7 @@ class DiskThread:
                 for fetch in self._reads:
                     fetch.done = True
                 self._plan, self._queued = None, 0
-                for queue in (self._reads, self._ahead, self._touches, self._writes, self._distrusted):
+                for queue in (self._reads, self._ahead, self._touches, self._writes):
                     queue.clear()
                 self._changed.notify_all()
             self._wake()
@@ -120,7 +119,7 @@ class DiskThread:
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
-                while not (self._reads or self._touches or self._writes or self._distrusted):
+                while not (self._reads or self._touches or self._writes):
                     if self._closing:
                         return
                     if self._plan or self._ahead:
@@ -132,22 +131,22 @@ class DiskThread:
                 read = self._reads.popleft() if self._reads else None
                 touch = self._touches.popleft() if read is None and self._touches else None
                 write = self._writes.popleft() if read is None and touch is None and self._writes else None
-                idle = read is None and touch is None and write is None and not self._distrusted
-            self._delete_distrusted()
+                idle = read is None and touch is None and write is None
             if read is not None:
                 self._read(read)
             if touch is not None:
                 self._touch(touch)
-            if write is not None:
+            if isinstance(write, BlockWrite):
                 self._write(write)
+            elif write is not None:
+                self._delete(write)
             if idle:
                 self._read_one_ahead()
 
-    def _delete_distrusted(self) -> None:
-        while self._distrusted:
-            with contextlib.suppress(OSError):
-                self._distrusted.popleft().unlink()
-            self._note_progress()
+    def _delete(self, file: Path) -> None:
+        with contextlib.suppress(OSError):
+            file.unlink()
+        self._note_progress()
 
     def _read(self, fetch: DiskRead) -> None:
         try:
@@ -196,7 +195,7 @@ class DiskThread:
     def _forget(self, gone: Sequence[BlockFile]) -> None:
         """Remove blocks from the index, except those that wait to be written."""
         with self._changed:
-            writing = {write.stored.key for write in self._writes}
+            writing = {write.stored.key for write in self._writes if isinstance(write, BlockWrite)}
             for stored in gone:
                 if stored.key not in writing:
                     self._index.forget(stored)

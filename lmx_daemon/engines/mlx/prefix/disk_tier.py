@@ -117,7 +117,7 @@ class DiskTier(DiskThread):
         with self._changed:
             for stored in [self._index.blocks[key] for key in self._restored if key in self._index.blocks]:
                 self._index.forget(stored)
-                self._distrusted.append(self._folder / stored.name)
+                self._writes.append(self._folder / stored.name)
             self._changed.notify_all()
         self._restored.clear()
 
@@ -127,7 +127,7 @@ class DiskTier(DiskThread):
         with self._changed:
             self._ending, self._plan = True, None
             self._ahead.clear()
-            while (self._writes or self._touches or self._distrusted or self._busy) and self.answers:
+            while (self._writes or self._touches or self._busy) and self.answers:
                 if (left := deadline - time.monotonic()) <= 0:
                     break
                 self._changed.wait(min(left, ANSWER_SECONDS))

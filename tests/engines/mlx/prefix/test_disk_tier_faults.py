@@ -105,7 +105,7 @@ def test_after_a_failed_step_restored_blocks_are_deleted(disk_cache: Callable[..
     again.disk.distrust()
     again.prefixes.clear()
     with again.disk._changed:
-        assert again.disk._changed.wait_for(lambda: not again.disk._distrusted and not again.disk._busy, PATIENCE)
+        assert again.disk._changed.wait_for(lambda: not again.disk._writes and not again.disk._busy, PATIENCE)
     assert again.files() == [] and again.restore([*tokens, 1]) == 0
 
 
