@@ -41,11 +41,6 @@ class ModelManagement:
         context_of(request).principal.require("manage")
         return await self._pulls.start(PullRequest(repo=name))
 
-    async def resume(self, request: AnyRequest, job: str) -> Download:
-        """Continue a download that was paused or has failed."""
-        context_of(request).principal.require("manage")
-        return await self._pulls.resume(job)
-
     def watch(self, request: AnyRequest, job: str) -> AsyncIterator[Download]:
         """Yield a download when it changes, until it ends. Raise JobNotFoundError.
 

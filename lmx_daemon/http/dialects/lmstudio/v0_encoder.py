@@ -28,7 +28,7 @@ class V0Encoder:
         """Return the bytes that `events` add to the stream."""
         if not (events and isinstance(finished := events[-1], Finished)):
             return self._inner.stream(events)
-        *before, last, _ = self._inner.stream(events).removesuffix(DONE).split(b"\n\n") if events else []
+        *before, last, _ = self._inner.stream(events).removesuffix(DONE).split(b"\n\n")
         chunk = msgspec.json.decode(last.removeprefix(DATA)) | self._facts(finished)
         chunk["usage"] = usage_of(finished.usage)
         return b"".join(part + b"\n\n" for part in before) + sse.data(chunk) + DONE

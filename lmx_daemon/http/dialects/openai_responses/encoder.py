@@ -21,6 +21,7 @@ from lmx_daemon.http.dialects.openai_responses.output_items import (
 )
 from lmx_daemon.http.dialects.openai_responses.response_object import ResponseFrame
 from lmx_daemon.http.dialects.openai_responses.tool_table import ToolTable
+from lmx_daemon.http.dialects.sse import named_event
 
 
 class ResponsesEncoder:
@@ -142,7 +143,5 @@ class ResponsesEncoder:
         return f"{self.frame.id.removeprefix('resp_')}_{len(self._output) + (self._item is not None)}"
 
     def _encoded(self, kind: str, fields: Object) -> bytes:
-        name = f"response.{kind}"
-        data = {"type": name, "sequence_number": self._sequence} | fields
-        self._sequence += 1
-        return f"event: {name}\ndata: ".encode() + msgspec.json.encode(data) + b"\n\n"
+        sequence, self._sequence = self._sequence, self._sequence + 1
+        return named_event(f"response.{kind}", sequence_number=sequence, **fields)
