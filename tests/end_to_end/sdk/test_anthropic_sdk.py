@@ -11,6 +11,7 @@ from anthropic import Anthropic
 
 from tests.agent_model import AGENT, build_agent_model, call
 from tests.end_to_end.running import Daemon, wait_until
+from tests.pictures import encoded, png
 from tests.scripted import Script
 
 SHORT = "tests/short"
@@ -163,7 +164,7 @@ class TestErrors:
         assert found and int(found["tokens"]) > int(found["most"]) == 32768
 
     def test_image_for_a_model_without_vision(self, client: Anthropic) -> None:
-        source = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
+        source = {"type": "base64", "media_type": "image/png", "data": encoded(png())}
         image: Any = {"type": "image", "source": source}
         with pytest.raises(anthropic.BadRequestError, match="image"):
             client.messages.create(**asked("hi") | {"messages": [{"role": "user", "content": [image]}]})

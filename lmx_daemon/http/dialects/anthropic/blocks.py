@@ -10,7 +10,7 @@ from lmx_daemon.contract.requests import ImagePart, Part, TextPart
 from lmx_daemon.http.decoding import convert
 from lmx_daemon.http.dialects.anthropic.bodies import Blocks
 from lmx_daemon.http.dialects.ignored import Ignored
-from lmx_daemon.http.dialects.images import image_of_base64
+from lmx_daemon.http.images.inline import image_of_base64
 
 
 class TextBlock(msgspec.Struct, frozen=True):

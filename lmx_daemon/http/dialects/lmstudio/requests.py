@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
 from lmx_daemon.contract.requests import Chat, Generate, Message, Part, Sampling, TextPart
 from lmx_daemon.http.context import RequestContext
-from lmx_daemon.http.dialects.images import image_of_url
 from lmx_daemon.http.dialects.lmstudio.bodies import LmStudioChatBody, LmStudioInput
+from lmx_daemon.http.images.inline import image_of_url
 
 
 def chat_request(body: LmStudioChatBody, context: RequestContext, earlier: Sequence[Message]) -> Generate:

@@ -23,7 +23,6 @@ from lmx_daemon.contract.requests import (
 )
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialects.durations import keep_alive_seconds
-from lmx_daemon.http.dialects.images import image_of_base64, image_of_url
 from lmx_daemon.http.dialects.json_limits import check_json
 from lmx_daemon.http.dialects.ollama.bodies import (
     OllamaBody,
@@ -35,6 +34,7 @@ from lmx_daemon.http.dialects.ollama.bodies import (
 )
 from lmx_daemon.http.dialects.ollama.context import unpacked
 from lmx_daemon.http.dialects.ollama.names import model_name
+from lmx_daemon.http.images.inline import image_of_base64, image_of_url
 
 ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 MAX_STOPS = 64

@@ -4,9 +4,9 @@ import msgspec
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
 from lmx_daemon.contract.requests import Message, Part, Role, TextPart, ToolCall
-from lmx_daemon.http.dialects.images import image_of_url
 from lmx_daemon.http.dialects.json_limits import check_json
 from lmx_daemon.http.dialects.openai_chat.bodies import ImageBody, MessageBody, PartBody, ToolCallBody
+from lmx_daemon.http.images.inline import image_of_url
 
 ROLES: dict[str, Role] = {
     "system": "system",

@@ -10,10 +10,10 @@ import msgspec
 
 from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.requests import Message, Part, Role, TextPart, ToolCall
-from lmx_daemon.http.dialects.images import image_of_url
 from lmx_daemon.http.dialects.json_limits import check_json
 from lmx_daemon.http.dialects.openai_responses.bodies import Object
 from lmx_daemon.http.dialects.openai_responses.tool_table import INPUT, ToolTable
+from lmx_daemon.http.images.inline import image_of_url
 
 ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 TEXT_PARTS = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})

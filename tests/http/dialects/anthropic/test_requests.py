@@ -20,9 +20,10 @@ from lmx_daemon.http.dialects.anthropic.dialect import Anthropic
 from lmx_daemon.http.dialects.anthropic.requests import count_request, messages_request
 from lmx_daemon.http.dialects.ignored import Ignored
 from lmx_daemon.http.guard import KEYLESS
+from tests.pictures import png
 
 CONTEXT = RequestContext("r", Anthropic(), KEYLESS, "curl")
-PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 8
+PNG = png()
 IMAGE = {
     "type": "image",
     "source": {"type": "base64", "media_type": "image/png", "data": base64.b64encode(PNG).decode()},

@@ -14,10 +14,11 @@ from lmx_daemon.http.dialects.ollama.bodies import OllamaChatBody, OllamaGenerat
 from lmx_daemon.http.dialects.ollama.context import packed, unpacked
 from lmx_daemon.http.dialects.ollama.dialect import Ollama
 from lmx_daemon.http.dialects.ollama.requests import chat_request, generate_request
+from tests.pictures import encoded, png
 
 CONTEXT = RequestContext("r", Ollama(), Principal(tenant="http", scopes=frozenset({"generate"})))
 USER = [{"role": "user", "content": "Hi"}]
-PNG = "iVBORw0KGgoAAAAA"
+PNG = encoded(png())
 
 
 def chat(**fields: Any) -> Generate:

@@ -15,6 +15,7 @@ from lmx_daemon.http.dialects.openai_chat.functions import modern
 from lmx_daemon.http.dialects.openai_chat.messages import message
 from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_request
 from lmx_daemon.http.guard import KEYLESS
+from tests.pictures import data_url, png
 
 CONTEXT = RequestContext("r", OpenAIChat(), KEYLESS, "curl")
 
@@ -243,8 +244,7 @@ def test_prompt_that_must_not_be_written_to_disk_has_a_separate_namespace() -> N
 
 class TestImages:
     def test_a_data_url_is_an_image_and_its_place_is_kept(self) -> None:
-        url = "data:image/png;base64,iVBORw0KGgoAAAAA"
-        content = [{"type": "text", "text": "Look"}, {"type": "image_url", "image_url": {"url": url}}]
+        content = [{"type": "text", "text": "Look"}, {"type": "image_url", "image_url": {"url": data_url(png())}}]
         body = msgspec.convert({"role": "user", "content": content}, MessageBody)
         text, image = message(0, body).content
         assert isinstance(text, TextPart) and isinstance(image, ImagePart) and image.media_type == "image/png"

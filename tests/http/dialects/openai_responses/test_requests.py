@@ -14,10 +14,11 @@ from lmx_daemon.http.dialects.openai_responses.bodies import ResponsesBody
 from lmx_daemon.http.dialects.openai_responses.dialect import OpenAIResponses
 from lmx_daemon.http.dialects.openai_responses.items import opened, sealed
 from lmx_daemon.http.dialects.openai_responses.requests import Translated, responses_request
+from tests.pictures import data_url, png
 
 CONTEXT = RequestContext("r", OpenAIResponses(), Principal(tenant="http", scopes=frozenset({"generate"})))
 FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object"}}
-PNG = "data:image/png;base64,iVBORw0KGgoAAAAA"
+PNG = data_url(png())
 
 
 def translated(earlier: tuple[Message, ...] = (), **fields: Any) -> Translated:

@@ -1,4 +1,4 @@
-"""Images in bodies: base64 text or a data URL to bytes, with bounds. No URL is ever fetched."""
+"""Images in bodies: base64 text or a data URL to bytes, bounded in bytes and in pixels. No address is accessed here."""
 
 import base64
 import binascii
@@ -6,8 +6,11 @@ import re
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
 from lmx_daemon.contract.requests import ImagePart
+from lmx_daemon.http.images.dimensions import READERS
 
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
+MAX_PIXELS = 64_000_000
+"""Maximum of width times height: 8,000 by 8,000 pixels. Decoded, such an image has 192 MB."""
 DATA_URL = re.compile(r"data:([\w./+-]{1,64})?(?:;[\w=-]{1,64})*?;base64,", re.ASCII)
 SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -38,7 +41,21 @@ def image_of_base64(text: str, place: str) -> ImagePart:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         raise RequestError(f"{place}: the image is not base64", param=place) from None
+    return image_of_bytes(data, place)
+
+
+def image_of_bytes(data: bytes, place: str) -> ImagePart:
+    """Return the image. Raise RequestError that names the field for another format or too many pixels."""
     media_type = next((kind for signature, kind in SIGNATURES if data.startswith(signature)), None)
     if media_type is None or (media_type == "image/webp" and data[8:12] != b"WEBP"):
         raise RequestError(f"{place}: the image is no PNG, JPEG, GIF or WebP", param=place)
+    found = READERS[media_type](data)
+    if found is None or not found.width or not found.height:
+        raise RequestError(f"{place}: the header of the image states no width and height", param=place)
+    if found.width * found.height > MAX_PIXELS:
+        raise RequestError(
+            f"{place}: the image has {found.width} x {found.height} pixels; at most {MAX_PIXELS} are accepted",
+            param=place,
+            hint="scale the image down; models see far fewer pixels",
+        )
     return ImagePart(data=data, media_type=media_type)
