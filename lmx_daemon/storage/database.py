@@ -1,0 +1,120 @@
+"""SQLite files that lmx owns: readable by their owner only, opened by the first call, renamed when they are damaged.
+
+All calls block and belong in a thread. What a file contains is the matter of its user.
+"""
+
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from lmx_daemon.contract.errors import DiskError
+from lmx_daemon.storage.state import rename_unreadable
+
+BUSY_SECONDS = 5.0
+LOGGER = logging.getLogger("lmx.state")
+
+
+class Layout(NamedTuple):
+    """The tables of one file, and how it is written."""
+
+    content: str
+    """What the file contains, as errors name it: "stored answers"."""
+    script: str
+    """Statements that create missing tables."""
+    table: str
+    """Table that a check at the opening reads."""
+    columns: dict[str, str] = {}
+    """Columns of `table` that later versions added, with their types; a file without them gets them."""
+    survives_power_cut: bool = True
+    """Whether a transaction is on the disk when it ends. Without it, a power cut may lose the last ones."""
+
+
+class OwnedDatabase:
+    """One SQLite file. Threads may share it; their transactions follow each other."""
+
+    def __init__(self, file: Path, layout: Layout) -> None:
+        self.file = file
+        self._layout = layout
+        self._lock = threading.Lock()
+        self._database: sqlite3.Connection | None = None
+        self._inode = 0
+
+    @contextmanager
+    def opened(self) -> Iterator[sqlite3.Connection]:
+        """Yield the database inside a transaction. Rename a damaged file. Raise DiskError."""
+        content = self._layout.content
+        with self._lock:
+            try:
+                if self._database is not None and not self._is_file():
+                    self._database.close()
+                    self._database = None
+                if self._database is None:
+                    self._database = self._open()
+                    self._inode = os.stat(self.file).st_ino
+                with self._database:
+                    yield self._database
+            except sqlite3.DatabaseError as error:
+                if not isinstance(error, sqlite3.OperationalError):
+                    self._reset(error)
+                raise DiskError(f"{content} cannot be read or written: {error}", hint="try again") from error
+            except OSError as error:
+                raise DiskError(f"{content} cannot be opened: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        """Close the file. A later call opens it again."""
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    def _is_file(self) -> bool:
+        """Return whether the open file is still the one at its path. Writes to a deleted file would be lost."""
+        try:
+            return os.stat(self.file).st_ino == self._inode
+        except FileNotFoundError:
+            return False
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return self._connect()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            self._reset(error)
+            return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        layout = self._layout
+        self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        database = sqlite3.connect(self.file, timeout=BUSY_SECONDS, check_same_thread=False)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute(f"PRAGMA synchronous = {'FULL' if layout.survives_power_cut else 'NORMAL'}")
+            database.execute("PRAGMA secure_delete = ON")
+            database.executescript(layout.script)
+            database.execute(f"SELECT COUNT(*) FROM {layout.table}")
+            present = {row[1] for row in database.execute(f"PRAGMA table_info({layout.table})")}
+            for name, kind in layout.columns.items():
+                if name not in present:
+                    database.execute(f"ALTER TABLE {layout.table} ADD COLUMN {name} {kind}")
+        except sqlite3.Error:
+            database.close()
+            raise
+        return database
+
+    def _reset(self, error: sqlite3.DatabaseError) -> None:
+        """Rename the damaged file, so that the next call creates an empty one."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+        renamed = rename_unreadable(self.file)
+        for suffix in ("-wal", "-shm"):
+            self.file.with_name(self.file.name + suffix).unlink(missing_ok=True)
+        kept = f"it is kept as {renamed.name}" if renamed else "it could not be renamed"
+        LOGGER.warning("%s cannot be read (%s); %s, and %s are lost", self.file, error, kept, self._layout.content)
