@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from lmx_daemon.settings.aliases import Names, check_aliases, check_name, listed
 from lmx_daemon.settings.memory_limit import MemoryLimit
 from lmx_daemon.settings.paths import check_folder
 from lmx_daemon.settings.section import Duration, Natural, Positive, Section, hot, restart
@@ -227,6 +228,48 @@ class LibrarySettings(Section, frozen=True):
             check_folder(folder)
 
 
+Fallthrough = Literal["not_installed", "does_not_fit", "failing", "overloaded", "evicts"]
+"""Reason why the next model of a list is tried."""
+
+
+class RouterSettings(Section, frozen=True):
+    """The table [router]: which models the names of requests mean."""
+
+    aliases: Annotated[
+        dict[str, Names],
+        hot(
+            'Names for models: { code = ["org/big", "org/small"], "claude-*" = "code" }. The models of a list are '
+            "tried in order. An entry is a model, another alias, or preset:NAME. A name with * stands for all names "
+            "that match it."
+        ),
+    ] = {}
+    default: Annotated[
+        Names,
+        hot("Models of the name `default`, tried in order. Unset, the name means the same as `auto`."),
+    ] = ()
+    fallthrough: Annotated[
+        tuple[Fallthrough, ...],
+        hot(
+            "Reasons for trying the next model of a list: it is not installed, it does not fit into memory, it keeps "
+            "crashing or its files are faulty (failing), its queue is full (overloaded), or its load would unload or "
+            "wait for another model while a model of the list is in memory that is not smaller (evicts)."
+        ),
+    ] = ("not_installed", "does_not_fit", "failing", "overloaded", "evicts")
+    download_missing: Annotated[
+        bool,
+        hot(
+            "Whether a request for a repository of the Hub that is not installed starts its download. The request "
+            "itself gets status 503 until the download is complete."
+        ),
+    ] = False
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a name that no model can have, and for aliases that form a cycle."""
+        check_aliases(self.aliases)
+        for name in listed(self.default):
+            check_name(name)
+
+
 class TuiSettings(Section, frozen=True):
     """The table [tui]. The TUI reads it when it starts."""
 
@@ -248,4 +291,5 @@ class Settings(Section, frozen=True):
     server: ServerSettings = ServerSettings()
     engine: EngineSettings = EngineSettings()
     library: LibrarySettings = LibrarySettings()
+    router: RouterSettings = RouterSettings()
     tui: TuiSettings = TuiSettings()

@@ -13,6 +13,8 @@ SIMILAR = 0.5
 """Ratio of difflib from which a name counts as similar."""
 MAX_COMPARED = 500
 """Number of ids that are compared with an unknown name."""
+SHORTEST_PART = 3
+"""Number of characters from which a part of a name is enough."""
 REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 
 
@@ -21,7 +23,7 @@ def matching_model(name: str, models: Sequence[Model]) -> Model:
 
     Raises ModelNotFoundError.
     """
-    close = [model for model in models if model.id == name] or _close(models, name)
+    close = [model for model in models if model.id == name] or models_named(name, models)
     if len(close) == 1:
         return close[0]
     raise ambiguous(name, close) if close else not_found(name, models)
@@ -41,9 +43,12 @@ def not_found(name: str, models: Iterable[Model]) -> ModelNotFoundError:
 
 
 def ambiguous(name: str, close: Iterable[Model]) -> ModelNotFoundError:
-    """Return the error for a name without an owner that matches several models."""
-    listed = ", ".join(sorted(model.id for model in close)[:NEAREST])
-    return ModelNotFoundError(f"several models are named {name!r}: {listed}", param="model", hint="add the owner")
+    """Return the error for a name without an owner, or for a part of a name, that matches several models."""
+    found = sorted(model.id for model in close)
+    listed = ", ".join(found[:NEAREST]) + (", ..." if len(found) > NEAREST else "")
+    return ModelNotFoundError(
+        f"several models match {name[:200]!r}: {listed}", param="model", hint="write more of the id"
+    )
 
 
 def nearest_names(name: str, known: Sequence[str]) -> list[str]:
@@ -53,6 +58,25 @@ def nearest_names(name: str, known: Sequence[str]) -> list[str]:
     return [texts[text] for text in difflib.get_close_matches(name.lower()[:100], texts, NEAREST, SIMILAR)]
 
 
-def _close(models: Sequence[Model], name: str) -> list[Model]:
+def models_named(name: str, models: Iterable[Model]) -> list[Model]:
+    """Return the models whose id matches without case, with or without its owner."""
     wanted = name.lower()
-    return [m for m in models if wanted in (m.id.lower(), m.id.lower().rpartition("/")[2])]
+    return [model for model in models if wanted in (model.id.lower(), _own_name(model))]
+
+
+def models_with_part(name: str, models: Iterable[Model]) -> list[Model]:
+    """Return the models with a word that begins with `name`, as "qwen3" in "org/Qwen3-8B-4bit".
+
+    A name with a slash is compared with the beginning of the id.
+    """
+    wanted = name.lower()
+    if len(wanted) < SHORTEST_PART or not wanted[0].isalnum():
+        return []
+    if "/" in wanted:
+        return [model for model in models if model.id.lower().startswith(wanted)]
+    part = re.compile(rf"(?<![a-z0-9]){re.escape(wanted)}")
+    return [model for model in models if part.search(_own_name(model))]
+
+
+def _own_name(model: Model) -> str:
+    return model.id.lower().rpartition("/")[2]
