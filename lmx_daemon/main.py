@@ -5,13 +5,12 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TextIO
 
 import msgspec
-import uvicorn
 import uvloop
 
 from lmx_daemon.contract.admin.library import Fit
@@ -21,13 +20,16 @@ from lmx_daemon.contract.text import one_line
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.contract.worker.messages import Log
 from lmx_daemon.http.app import admin_app, public_app_of
+from lmx_daemon.http.images.remote import RemoteImages
 from lmx_daemon.http.parts import Parts
 from lmx_daemon.http.server.admin_socket import CHECK_SECONDS, AdminSocket
 from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.http.server.connections import ADMIN_CONNECTIONS, ConnectionLimit
 from lmx_daemon.http.server.listeners import bind_public, url_of
 from lmx_daemon.http.server.open_files import connections_within, raise_limit
-from lmx_daemon.http.server.sockets import is_loopback, protocol_for, take_lock
+from lmx_daemon.http.server.sockets import is_loopback, take_lock
+from lmx_daemon.http.server.uvicorn_server import UvicornServer
+from lmx_daemon.http.service import ModelService
 from lmx_daemon.library.catalog.fit import MachineCapacity
 from lmx_daemon.library.library import LOOK_SECONDS, Library
 from lmx_daemon.library.pull.pull_queue import PullQueue
@@ -53,8 +55,6 @@ from lmx_daemon.storage.backup import exclude
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 """Signals that stop the daemon in order. By default they would end it, and every stream, at once."""
-CONNECTION_SECONDS = 2
-"""Time that open connections have after the drain before they are closed."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -112,14 +112,6 @@ def check_exposure(settings: Settings) -> None:
             f"{server.host or 'every address'} can be reached by other machines, and no API key is set",
             hint="set one: lmx serve --api-key KEY (or LMX_API_KEY), or bind 127.0.0.1",
         )
-
-
-class Server(uvicorn.Server):
-    """uvicorn server without signal handlers, since two servers run in one event loop."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class Daemon:
@@ -198,7 +190,9 @@ class Daemon:
         )
         source.subscribe(partial(_limit_pulls, pulls))
         monitor = Monitor(home, source, pool, host, catalog, pulls, addresses)
+        bodies = BodyReader(lambda: source.current.server)
         return Parts(
+            service=ModelService(pool, catalog, bodies, RemoteImages(lambda: source.current.server)),
             pool=pool,
             catalog=catalog,
             library=library,
@@ -206,7 +200,7 @@ class Daemon:
             monitor=monitor,
             logs=logs,
             home=home,
-            bodies=BodyReader(lambda: source.current.server),
+            bodies=bodies,
             stop=self.stop,
         )
 
@@ -255,18 +249,8 @@ class Daemon:
             drain.cancel()
             await pool.drain(0.0)
 
-    def _server(self, app: Any, limit: ConnectionLimit) -> Server:
-        config = uvicorn.Config(
-            app,
-            http=protocol_for(lambda: self._source.current.server.stall_seconds, limit),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=CONNECTION_SECONDS,
-        )
-        return Server(config)
+    def _server(self, app: Any, limit: ConnectionLimit) -> UvicornServer:
+        return UvicornServer(app, lambda: self._source.current.server.stall_seconds, limit)
 
     async def _preload(self, parts: Parts, model: str) -> None:
         try:

@@ -17,8 +17,6 @@ from lmx_daemon.http.parts import Parts, provide
 from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.http.service import ModelService
 from lmx_daemon.http.stored_answers import StoredAnswers
-from lmx_daemon.library.catalog.catalog import Catalog
-from lmx_daemon.residency.pool import Pool
 from lmx_daemon.settings.schema import ServerSettings
 from lmx_daemon.storage.answers import AnswerLimits, AnswerStore
 
@@ -29,7 +27,7 @@ def public_app_of(parts: Parts, settings: Callable[[], ServerSettings], address:
     """Return the app of the public port with the dialects of the daemon."""
     management = ModelManagement(parts.pool, parts.library, parts.pulls)
     answers = StoredAnswers(AnswerStore(parts.home.answers, lambda: answer_limits(settings())))
-    return public_app(parts.pool, parts.catalog, parts.bodies, management, answers, settings, address)
+    return public_app(parts.service, parts.bodies, management, answers, settings, address)
 
 
 def answer_limits(settings: ServerSettings) -> AnswerLimits:
@@ -38,8 +36,7 @@ def answer_limits(settings: ServerSettings) -> AnswerLimits:
 
 
 def public_app(
-    pool: Pool,
-    catalog: Catalog,
+    service: ModelService,
     bodies: BodyReader,
     management: ModelManagement,
     answers: StoredAnswers,
@@ -50,7 +47,7 @@ def public_app(
     """Return the app of the public port for `dialects`, by default those of the registry."""
     dialects = dialects or public_dialects()
     dependencies = {
-        "service": provide(ModelService(pool, catalog, bodies)),
+        "service": provide(service),
         "document": provide(OpenApiDocument(dialects)),
         "management": provide(management),
         "answers": provide(answers),

@@ -21,6 +21,7 @@ from lmx_daemon.settings.paths import Home
 class Parts:
     """Parts of the daemon. A route of the admin socket receives a part by an argument with the name of its field."""
 
+    service: ModelService
     pool: Pool
     catalog: Catalog
     library: Library
@@ -33,8 +34,7 @@ class Parts:
 
     def dependencies(self) -> dict[str, Provide]:
         """Return the dependencies that Litestar injects into the routes of the admin socket."""
-        parts = {field.name: provide(getattr(self, field.name)) for field in fields(self)}
-        return parts | {"service": provide(ModelService(self.pool, self.catalog, self.bodies))}
+        return {field.name: provide(getattr(self, field.name)) for field in fields(self)}
 
 
 def provide(value: Any) -> Provide:

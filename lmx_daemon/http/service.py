@@ -8,12 +8,13 @@ from litestar import Response
 from litestar.di import NamedDependency
 
 from lmx_daemon.contract.admin.snapshot import Health
-from lmx_daemon.contract.errors import error_from
+from lmx_daemon.contract.errors import UnsupportedError, error_from
 from lmx_daemon.contract.events import Counted, Event, Failed
 from lmx_daemon.contract.models import Instance, Model
 from lmx_daemon.contract.requests import Count, Generate, Request
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialect import AnswerEncoder
+from lmx_daemon.http.images.remote import RemoteImages, remote_images
 from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.http.serving import Finish, all_events, answered, ignore, serve, stream_of, unless_disconnected
 from lmx_daemon.http.several import SeveralRequests
@@ -29,8 +30,8 @@ LOAD_STATES = {"ready": "loaded", "starting": "loading", "loading": "loading"}
 class ModelService:
     """Access of a dialect to models and answers."""
 
-    def __init__(self, pool: Pool, catalog: Catalog, bodies: BodyReader) -> None:
-        self._pool, self._catalog, self._bodies = pool, catalog, bodies
+    def __init__(self, pool: Pool, catalog: Catalog, bodies: BodyReader, images: RemoteImages) -> None:
+        self._pool, self._catalog, self._bodies, self._images = pool, catalog, bodies, images
 
     async def read(self, request: AnyRequest, kind: type[B], translate: Callable[[B], R]) -> tuple[B, R]:
         """Return the request's body as `kind`, and its translation by `translate`. Raise RequestError for a bad body.
@@ -38,6 +39,20 @@ class ModelService:
         Decoding and translation of a large body run in a thread.
         """
         return await self._bodies.decoded(request, kind, lambda body: (body, translate(body)))
+
+    async def with_images(self, request: AnyRequest, asked: A) -> A:
+        """Return the request with the images that it names by address. A route that stores its prompt calls it.
+
+        Raise UnsupportedError, before anything is fetched, for a model without vision or a host that is not allowed.
+        """
+        remote = remote_images(asked)
+        if not remote:
+            return asked
+        context_of(request).principal.require("generate")
+        model = await self._catalog.seek(asked.model)
+        if not model.vision:
+            raise UnsupportedError("this model does not accept images", param=remote[0].place)
+        return await unless_disconnected(request, self._images.fetched(asked))
 
     async def answer(
         self,
@@ -55,7 +70,7 @@ class ModelService:
         """
         context_of(request).principal.require("generate")
         await self._catalog.seek(generate.model)
-        generate = self._with_unique_id(generate)
+        generate = self._with_unique_id(await self.with_images(request, generate))
         return await serve(request, self._pool, generate, encoder(generate.id), stream, finish)
 
     async def answer_all(
@@ -79,7 +94,7 @@ class ModelService:
         """Return all events of a request that succeeds. Raise the error of one that fails."""
         context_of(request).principal.require("generate")
         await self._catalog.seek(asked.model)
-        active = self._pool.submit(self._with_unique_id(asked))
+        active = self._pool.submit(self._with_unique_id(await self.with_images(request, asked)))
         try:
             events = await unless_disconnected(request, all_events(active))
         finally:

@@ -36,6 +36,13 @@ class ServerSettings(Section, frozen=True):
         tuple[str, ...],
         hot('Browser origins that may call, such as "https://app.example".'),
     ] = ()
+    image_hosts: Annotated[
+        tuple[str, ...],
+        hot(
+            'Hosts from which the daemon fetches images that requests name by address, such as "images.example.org". '
+            "Private addresses are refused in any case. Empty: no image is fetched."
+        ),
+    ] = ()
     manage_over_tcp: Annotated[
         bool,
         hot(

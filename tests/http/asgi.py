@@ -9,11 +9,13 @@ from typing import Any
 
 from lmx_daemon.contract.admin.snapshot import Health
 from lmx_daemon.contract.events import Event
-from lmx_daemon.contract.models import Instance
+from lmx_daemon.contract.models import Instance, Model
 from lmx_daemon.contract.requests import Request
 from lmx_daemon.http.app import public_app
 from lmx_daemon.http.dialect import Dialects
+from lmx_daemon.http.images.remote import RemoteImages
 from lmx_daemon.http.server.body_reader import BodyReader
+from lmx_daemon.http.service import ModelService
 from lmx_daemon.http.stored_answers import StoredAnswers
 from lmx_daemon.residency.requests.active_request import ActiveRequest
 from lmx_daemon.settings.schema import ServerSettings
@@ -113,10 +115,10 @@ class FakePool:
 
 
 class FakeCatalog:
-    """Catalog that finds every model."""
+    """Catalog that finds every model. A model has vision if its name contains "vision"."""
 
-    async def seek(self, model: str) -> None:
-        return None
+    async def seek(self, model: str) -> Model:
+        return Model(id=model, path="", source="hub", vision="vision" in model)
 
     async def listing(self) -> list[Any]:
         return []
@@ -127,7 +129,12 @@ class FakeManagement:
 
 
 def public_app_over(
-    pool: Any, dialects: Dialects | None = None, management: Any = None, folder: Path | None = None, **settings: Any
+    pool: Any,
+    dialects: Dialects | None = None,
+    management: Any = None,
+    folder: Path | None = None,
+    images: RemoteImages | None = None,
+    **settings: Any,
 ) -> Any:
     """Return the real public app over a fake pool. `settings` are those of [server]."""
 
@@ -136,12 +143,12 @@ def public_app_over(
 
     catalog: Any = FakeCatalog()
     management = management or FakeManagement()
+    bodies = BodyReader(server)
     return public_app(
-        pool,
-        catalog,
-        BodyReader(server),
+        ModelService(pool, catalog, bodies, images or RemoteImages(server)),
+        bodies,
         management,
-        StoredAnswers(AnswerStore(Path(folder or "/nonexistent") / "answers.db", lambda: AnswerLimits(100.0, 10**6))),
+        StoredAnswers(AnswerStore(Path(folder or "/dev/null") / "answers.db", lambda: AnswerLimits(100.0, 10**6))),
         server,
         "http://127.0.0.1:1234",
         dialects,

@@ -1,4 +1,7 @@
-"""Images in bodies: base64 text or a data URL to bytes, bounded in bytes and in pixels. No address is accessed here."""
+"""Images in bodies: base64 text or a data URL to bytes, bounded in bytes and in pixels. No address is accessed here.
+
+An image that a body names by address becomes a RemoteImage, which remote.py replaces before the request is answered.
+"""
 
 import base64
 import binascii
@@ -21,12 +24,22 @@ SIGNATURES = (
 """First bytes of the formats that are accepted. The bytes decide, since clients declare wrong types."""
 
 
+class RemoteImage(ImagePart, frozen=True):
+    """Image that is not fetched yet. Its data is empty."""
+
+    url: str
+    place: str
+    """Place of the image in the body, for errors."""
+
+
 def image_of_url(url: str, place: str) -> ImagePart:
-    """Return the image in a data URL. Raise UnsupportedError for any other URL, RequestError for bad data."""
+    """Return the image in a data URL, or a RemoteImage for an address. Raise UnsupportedError, RequestError."""
+    if url[:8].lower().startswith(("http://", "https://")):
+        return RemoteImage(data=b"", media_type="", url=url, place=place)
     match = DATA_URL.match(url)
     if match is None:
         raise UnsupportedError(
-            f"{place}: only data URLs are accepted; other addresses are not fetched",
+            f"{place}: only data:, https: and http: URLs are accepted",
             param=place,
             hint="send the image itself: data:image/png;base64,...",
         )

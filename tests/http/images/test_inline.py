@@ -30,7 +30,9 @@ def test_line_breaks_in_base64_are_accepted() -> None:
     assert inline.image_of_base64(text[:8] + "\n" + text[8:], "images[0]").data == PNG
 
 
-@pytest.mark.parametrize("url", ["https://example.org/a.png", "file:///etc/passwd", "data:image/png,abc", ""])
+@pytest.mark.parametrize(
+    "url", ["ftp://example.org/a.png", "file:///etc/passwd", "FILE:///etc", "data:image/png,abc", ""]
+)
 def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(UnsupportedError) as error:
         inline.image_of_url(url, "messages[0].content[1].image_url.url")

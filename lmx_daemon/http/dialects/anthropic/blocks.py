@@ -10,7 +10,7 @@ from lmx_daemon.contract.requests import ImagePart, Part, TextPart
 from lmx_daemon.http.decoding import convert
 from lmx_daemon.http.dialects.anthropic.bodies import Blocks
 from lmx_daemon.http.dialects.ignored import Ignored
-from lmx_daemon.http.images.inline import image_of_base64
+from lmx_daemon.http.images.inline import image_of_base64, image_of_url
 
 
 class TextBlock(msgspec.Struct, frozen=True):
@@ -38,7 +38,9 @@ class ContentSource(msgspec.Struct, frozen=True, tag="content"):
 
 
 class UrlSource(msgspec.Struct, frozen=True, tag="url"):
-    """Address of an image or a document. It is never fetched."""
+    """Address of an image or a document. Documents are never fetched."""
+
+    url: str
 
 
 class FileSource(msgspec.Struct, frozen=True, tag="file"):
@@ -169,9 +171,11 @@ def part_of(block: Block, place: str, ignored: Ignored) -> str | ImagePart:
             return text
         case ImageBlock(source=Base64Source(data=data)):
             return image_of_base64(data, f"{place}.source.data")
+        case ImageBlock(source=UrlSource(url=url)):
+            return image_of_url(url, f"{place}.source.url")
         case ImageBlock():
             raise UnsupportedError(
-                f"{place}.source: only images of type 'base64' are accepted; addresses are not fetched",
+                f"{place}.source: only images of type 'base64' or 'url' are accepted",
                 param=f"{place}.source",
                 hint='send the image itself: {"type": "base64", "media_type": "image/png", "data": "..."}',
             )

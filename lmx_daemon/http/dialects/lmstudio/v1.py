@@ -49,7 +49,7 @@ async def v1_chat(request: AnyRequest, service: Service, answers: NamedDependenc
     earlier: Sequence[Message] = ()
     if body.previous_response_id is not None:
         earlier = await answers.conversation(request, body.previous_response_id, "previous_response_id")
-    generate = chat_request(body, context, earlier)
+    generate = await service.with_images(request, chat_request(body, context, earlier))
     response_id = f"resp_{uuid.uuid4().hex}" if body.store else None
     encoder = LmStudioChatEncoder(body.model, response_id)
 

@@ -96,7 +96,7 @@ def parts_of(text: str, images: Sequence[str], place: str) -> tuple[Part, ...]:
     """Return the parts of a message: its images, then its text."""
     found: list[Part] = [
         image_of_url(image, f"{place}[{index}]")
-        if image.startswith("data:")
+        if ":" in image[:8]  # no character of base64
         else image_of_base64(image, f"{place}[{index}]")
         for index, image in enumerate(images)
     ]

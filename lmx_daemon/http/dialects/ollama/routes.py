@@ -47,6 +47,7 @@ async def generate(request: AnyRequest, service: Service, management: Management
     body, asked = await service.read(request, OllamaGenerateBody, translate)
     if asked is None:
         return await loaded(request, management, body, {"response": ""})
+    asked = await service.with_images(request, asked)
     messages = asked.prompt.messages if isinstance(asked.prompt, Chat) else None
     return await service.answer(
         request, asked, lambda _: OllamaGenerateEncoder(body.model, messages), body.stream is not False

@@ -120,7 +120,7 @@ def part_of(part: Any, place: str) -> Part:
         case "input_image":
             url = part.get("image_url")
             if not isinstance(url, str):
-                raise RequestError(f"{place}.image_url: send the image as a data URL", param=f"{place}.image_url")
+                raise RequestError(f"{place}: an image needs image_url, a text", param=f"{place}.image_url")
             return image_of_url(url, f"{place}.image_url")
         case "input_file":
             raise RequestError(f"{place}: files are not read; send their text as input_text", param=place)

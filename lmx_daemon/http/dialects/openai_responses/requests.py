@@ -1,4 +1,4 @@
-"""Translation of the body of /v1/responses to `contract.generation.Generate`."""
+"""Translation of the body of /v1/responses to `contract.requests.Generate`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

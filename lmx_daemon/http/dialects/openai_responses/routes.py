@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -81,7 +82,9 @@ async def read(
             model = (await stored(request, answers, body.previous_response_id)).response["model"]
     if model is None:
         raise RequestError("model is required", param="model")
-    return body, model, responses_request(body, model, context_of(request), earlier)
+    translated = responses_request(body, model, context_of(request), earlier)
+    generate = await service.with_images(request, translated.generate)
+    return body, model, replace(translated, generate=generate)
 
 
 def turns(prompt: Chat, body: ResponsesBody, output: Sequence[Object], translated: Translated) -> tuple[Message, ...]:

@@ -87,8 +87,8 @@ CHAT_ONLY: list[tuple[dict[str, Any], str]] = [
     (content({"type": "input_audio"}), "messages[0].content[0]: parts of type 'input_audio' are not supported"),
     (content({"type": "image_url"}), "messages[0].content[0]: an image needs image_url"),
     (
-        content({"type": "image_url", "image_url": {"url": "http://a.example/b.png"}}),
-        "messages[0].content[0].image_url: only data URLs are accepted; other addresses are not fetched",
+        content({"type": "image_url", "image_url": {"url": "file:///b.png"}}),
+        "messages[0].content[0].image_url: only data:, https: and http: URLs are accepted",
     ),
     (
         {"messages": [{"role": "user", "content": "x", "name": 5}]},

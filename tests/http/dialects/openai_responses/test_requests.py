@@ -155,7 +155,7 @@ def test_an_image_is_a_part_of_its_message() -> None:
         ({"input": [item("user", 7)]}, "input[0].content"),
         ({"input": [item("user", [{"type": "video"}])]}, "input[0].content[0].type"),
         (
-            {"input": [item("user", [{"type": "input_image", "image_url": "https://x.org/a"}])]},
+            {"input": [item("user", [{"type": "input_image", "image_url": "file:///a"}])]},
             "input[0].content[0].image_url",
         ),
         ({"input": [{"type": "function_call", "call_id": "c"}]}, "input[0].name"),
