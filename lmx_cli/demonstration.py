@@ -1,6 +1,5 @@
 """The output of `lmx demo`: a question to lmx/guide over HTTP, its streamed answer, TTFT and speed."""
 
-import os
 import shutil
 import sys
 import time
@@ -19,7 +18,7 @@ from lmx_daemon.contract.admin.protocol import REQUEST_ID_HEADER
 from lmx_daemon.contract.admin.snapshot import Status
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.models import GUIDE
-from lmx_daemon.settings.config_file import read_settings
+from lmx_daemon.settings.layers import read_settings
 from lmx_daemon.settings.paths import Home
 
 ANSWER_SECONDS = 120.0
@@ -42,7 +41,7 @@ async def demonstrate(output: Output, question: str) -> None:
 
 
 async def _ask(output: Output, home: Home, status: Status, question: str) -> None:
-    key = os.environ.get("LMX_API_KEY") or read_settings(home).server.api_key
+    key = read_settings(home).server.api_key
     request = f"demo-{uuid.uuid4().hex[:12]}"
     begun = time.monotonic()
     first: float | None = None

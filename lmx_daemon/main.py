@@ -10,7 +10,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TextIO
 
-import msgspec
 import uvloop
 
 from lmx_daemon.contract.admin.library import Fit
@@ -45,7 +44,7 @@ from lmx_daemon.residency.pool import Pool
 from lmx_daemon.residency.workers.environment import worker_environment
 from lmx_daemon.residency.workers.programs import PROGRAMS
 from lmx_daemon.residency.workers.worker import Worker
-from lmx_daemon.settings.config_file import read_settings
+from lmx_daemon.settings.layers import read_layers
 from lmx_daemon.settings.memory_limit import MemoryLimit
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings
@@ -94,14 +93,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def settings_for(home: Home, options: argparse.Namespace) -> Settings:
     """Return the settings of the file with variables and flags put over it. Raises ConfigError."""
-    settings = read_settings(home)
-    server = msgspec.structs.replace(
-        settings.server,
-        host=options.host or settings.server.host,
-        port=settings.server.port if options.port is None else options.port,
-        api_key=os.environ.get("LMX_API_KEY") or settings.server.api_key,
-    )
-    return msgspec.structs.replace(settings, server=server)
+    given = {"server.host": options.host, "server.port": options.port}
+    flags = {path: value for path, value in given.items() if value is not None}
+    return read_layers(home.config, os.environ, flags).settings
 
 
 def check_exposure(settings: Settings) -> None:

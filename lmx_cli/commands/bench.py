@@ -142,14 +142,12 @@ async def _measure(
 
 async def _own(chosen: _ServerOptions) -> "ServerUnderTest":
     """Return the local daemon as a server under test, and start it if necessary."""
-    import os
-
     from lmx_cli.bench.own import own_server
-    from lmx_daemon.settings.config_file import read_settings
+    from lmx_daemon.settings.layers import read_settings
     from lmx_daemon.settings.paths import Home
 
     home = Home.from_environment()
-    key = chosen.key or os.environ.get("LMX_API_KEY") or read_settings(home).server.api_key
+    key = chosen.key or read_settings(home).server.api_key
     return await own_server(home, chosen.model, key)
 
 

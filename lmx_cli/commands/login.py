@@ -96,7 +96,7 @@ def _name_of(user: dict[str, Any]) -> str:
 
 def _hub() -> str:
     """Return the endpoint, and set it in the environment before huggingface_hub is imported."""
-    from lmx_daemon.settings.config_file import read_settings
+    from lmx_daemon.settings.layers import read_settings
     from lmx_daemon.settings.paths import Home
 
     if not os.environ.get("HF_ENDPOINT"):

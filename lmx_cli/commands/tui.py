@@ -81,7 +81,7 @@ def show_versions(output: Output, json: bool) -> int:
 
 def open_tui(output: Output) -> int:
     """Run the TUI and return its exit code."""
-    from lmx_daemon.settings.config_file import read_settings
+    from lmx_daemon.settings.layers import read_settings
     from lmx_daemon.settings.paths import Home
     from lmx_tui.start import run_tui
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from lmx_daemon.settings.keys import keys
+from lmx_daemon.settings.keys import keys_by_path
 from lmx_daemon.settings.schema import Settings
 
 Subscriber = Callable[[Settings, Settings], None]
@@ -56,8 +56,8 @@ class SettingsSource:
 def merge_hot(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...]]:
     """Return `new` with the values of `old` where a key needs a restart, and the paths of such keys that differ."""
     kept: dict[str, dict[str, object]] = {}
-    for key in keys():
-        before, after = (getattr(getattr(each, key.section), key.name) for each in (old, new))
+    for key in keys_by_path().values():
+        before, after = key.value_in(old), key.value_in(new)
         if key.reload == "restart" and before != after:
             kept.setdefault(key.section, {})[key.name] = before
     sections = {name: msgspec.structs.replace(getattr(new, name), **values) for name, values in kept.items()}

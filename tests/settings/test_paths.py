@@ -14,7 +14,7 @@ from lmx_daemon.library.catalog.roots import lmstudio_folders
 from lmx_daemon.library.disk.layout import hub_cache
 from lmx_daemon.monitor.logs import Logs
 from lmx_daemon.monitor.worker_log import WorkerLog
-from lmx_daemon.settings.config_file import read_settings
+from lmx_daemon.settings.layers import read_settings
 from lmx_daemon.settings.paths import PARTS, WRITTEN, Home
 from lmx_daemon.settings.schema import Settings
 
@@ -136,12 +136,12 @@ class TestConfig:
         ("text", "message"),
         [
             ("a = " + "[" * 5000 + "]" * 5000, "nested too deeply"),
-            ("a." * 5000 + "b = 1", "nested too deeply|is not TOML|unknown field"),
+            ("a." * 5000 + "b = 1", "nested too deeply|is not a setting"),
             ('[library]\nfolders = ["~nosuchuser/x"]', "no such user"),
             ('[library]\nfolders = ["/a\\u0000b"]', "NUL"),
-            ("port = " + "9" * 10_000, "is not TOML"),
+            ("port = " + "9" * 10_000, "a value: not TOML"),
             ("[server]\nstall_seconds = inf", "server.stall_seconds"),
-            ("\udcff", "is not TOML"),
+            ("\udcff", "is not UTF-8"),
         ],
         ids=["lists", "tables", "user", "nul", "digits", "inf", "latin"],
     )

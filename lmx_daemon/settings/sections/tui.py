@@ -1,0 +1,20 @@
+"""The table [tui], which the TUI reads when it starts."""
+
+from typing import Annotated, Literal
+
+from lmx_daemon.settings.sections.section import Section, screen
+
+
+class TuiSettings(Section, frozen=True):
+    """The table [tui]. The TUI reads it when it starts."""
+
+    theme: Annotated[str, screen("Name of the theme: ember, harbor or paper, or one of your own.")] = "ember"
+    symbols: Annotated[
+        Literal["braille", "block", "ascii"],
+        screen("Characters that graphs and bars are drawn with."),
+    ] = "braille"
+    mouse: Annotated[bool, screen("Whether the TUI reacts to the mouse.")] = True
+    keymap: Annotated[
+        dict[str, str],
+        screen('Keys by the name of their action, such as { "models.unload" = "U" }.'),
+    ] = {}
