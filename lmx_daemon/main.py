@@ -34,9 +34,9 @@ from lmx_daemon.library.library import LOOK_SECONDS, Library
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.memory.host import Host
 from lmx_daemon.monitor.logs import Logs, log
-from lmx_daemon.monitor.request_log import RequestLog
 from lmx_daemon.monitor.snapshot import SAMPLE_SECONDS, Monitor
 from lmx_daemon.monitor.worker_log import WorkerLog
+from lmx_daemon.observation import Observation
 from lmx_daemon.residency.decisions.placement import Decision, Fits, Refused, Waits
 from lmx_daemon.residency.incidents import Incidents
 from lmx_daemon.residency.measured import Measurements
@@ -142,6 +142,7 @@ class Daemon:
             public.should_exit = True
             await asyncio.wait([public_task])
             await asyncio.gather(parts.pool.close(), parts.pulls.close())
+            await self._observation.close()
             await tidy(parts.library)
             parts.logs.end()
             await self._admin.close()
@@ -168,6 +169,7 @@ class Daemon:
         )
         catalog, pulls = library.registry.catalog, library.pulls
         host = Host(lambda: MemoryLimit(source.current.engine.memory))
+        self._observation = Observation.of(home, source)
         incidents, environment = Incidents(_log_worker), worker_environment(os.environ)
         pool = Pool(
             source,
@@ -180,7 +182,7 @@ class Daemon:
             measurements=Measurements(home.measured),
             prefixes=home.prefixes,
             incidents=incidents,
-            observers=[RequestLog()],
+            observers=self._observation.observers(),
         )
         source.subscribe(partial(_limit_pulls, pulls))
         monitor = Monitor(home, source, pool, host, catalog, pulls, addresses)
@@ -193,6 +195,7 @@ class Daemon:
             pulls=pulls,
             monitor=monitor,
             logs=logs,
+            history=self._observation.history,
             home=home,
             bodies=bodies,
             stop=self.stop,
@@ -206,6 +209,7 @@ class Daemon:
         pool.background.every(CHECK_SECONDS, "the admin socket", self._admin.check)
         pool.open()
         parts.pulls.open()
+        self._observation.open()
         for model in self._preloads:
             pool.background.run(self._preload(parts, model))
         await self._stopping.wait()

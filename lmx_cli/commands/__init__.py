@@ -20,6 +20,7 @@ def build(output: Output) -> Any:
         login,
         models,
         pull,
+        requests,
         search,
         tui,
         verify,
@@ -34,7 +35,8 @@ def build(output: Output) -> Any:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for group in (tui, daemon, models, library, search, verify, disk, cache, pull, downloads, login, chat, bench):
+    library_groups = (models, library, search, verify, disk, cache, pull, downloads, login)
+    for group in (tui, daemon, *library_groups, chat, requests, bench):
         group.add(app, output)
     command = typer.main.get_command(app)
     _strip_periods(command)

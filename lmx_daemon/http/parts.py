@@ -6,6 +6,7 @@ from typing import Any
 
 from litestar.di import Provide
 
+from lmx_daemon.history.history import History
 from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.http.service import ModelService
 from lmx_daemon.library.catalog.catalog import Catalog
@@ -28,6 +29,7 @@ class Parts:
     pulls: PullQueue
     monitor: Monitor
     logs: Logs
+    history: History
     home: Home
     bodies: BodyReader
     stop: Callable[[], None]

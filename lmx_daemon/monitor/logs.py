@@ -105,6 +105,10 @@ class Logs(logging.Handler):
             except TimeoutError:
                 yield None
 
+    def of_request(self, identity: str) -> list[LogLine]:
+        """Return the kept lines of one request."""
+        return [line for _, line in self._lines if line.request == identity]
+
 
 def _line(text: str) -> str:
     return shortened(one_line(shortened(without_secrets(text), MAX_CHARACTERS)), MAX_CHARACTERS)

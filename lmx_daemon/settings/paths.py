@@ -6,12 +6,13 @@ from pathlib import Path
 from lmx_daemon.contract.errors import ConfigError
 
 PARTS = (
-    "answers", "benchmarks", "cache", "config.toml", "library", "lmx.lock", "lmx.sock", "logs", "measured.json",
-    "models", "pulls", "start.lock", "trash",
+    "answers", "benchmarks", "cache", "config.toml", "history", "library", "lmx.lock", "lmx.sock", "logs",
+    "measured.json", "models", "pulls", "start.lock", "trash",
 )  # fmt: skip
 """Names of the entries that lmx reads and writes in its home."""
 WRITTEN = (
-    "benchmarks", "cache", "cache/prefix", "library", "library/hub", "library/proofs", "logs", "pulls", "trash",
+    "benchmarks", "cache", "cache/prefix", "history", "library", "library/hub", "library/proofs", "logs", "pulls",
+    "trash",
 )  # fmt: skip
 """Folders of the home in which lmx writes and deletes files without being asked, so that none may be a link."""
 
@@ -34,6 +35,7 @@ class Home:
         self.benchmarks = root / "benchmarks"
         self.caches = root / "cache"
         self.answers = root / "answers" / "answers.db"
+        self.history = root / "history" / "requests.db"
 
     @classmethod
     def from_environment(cls) -> "Home":

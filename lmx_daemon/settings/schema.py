@@ -5,6 +5,7 @@ keys.py lists them; `lmx config`, docs/config.md and the admin socket show that 
 """
 
 from lmx_daemon.settings.sections.engine import EngineSettings
+from lmx_daemon.settings.sections.history import HistorySettings
 from lmx_daemon.settings.sections.library import LibrarySettings
 from lmx_daemon.settings.sections.router import RouterSettings
 from lmx_daemon.settings.sections.section import Section
@@ -14,6 +15,7 @@ from lmx_daemon.settings.sections.tui import TuiSettings
 __all__ = [
     "DEFAULT_PORT",
     "EngineSettings",
+    "HistorySettings",
     "LibrarySettings",
     "RouterSettings",
     "ServerSettings",
@@ -29,4 +31,5 @@ class Settings(Section, frozen=True):
     engine: EngineSettings = EngineSettings()
     library: LibrarySettings = LibrarySettings()
     router: RouterSettings = RouterSettings()
+    history: HistorySettings = HistorySettings()
     tui: TuiSettings = TuiSettings()

@@ -7,6 +7,7 @@ from typing import Literal
 
 from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.errors import ErrorBody
+from lmx_daemon.contract.events import Timings
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.models import Incident, Instance, Model
 
@@ -40,6 +41,10 @@ class RequestRow(Frozen, frozen=True):
     rate: float = 0.0
     first_token: float | None = None
     error: ErrorBody | None = None
+    finish: str = ""
+    """Reason for the end of the first choice; "" until the end."""
+    timings: Timings | None = None
+    """Durations of the stages; None until the end."""
 
 
 class HostMemory(Frozen, frozen=True):

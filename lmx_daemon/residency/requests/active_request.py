@@ -20,6 +20,7 @@ from lmx_daemon.contract.events import (
     Prefill,
     Queued,
     Started,
+    Timings,
     is_terminal,
 )
 from lmx_daemon.contract.requests import Generate, Request
@@ -62,6 +63,8 @@ class ActiveRequest:
         self._position: int | None = None
         self._progress: float | None = None
         self._started: Started | None = None
+        self._started_at: float | None = None
+        self._load_seconds = 0.0
         self._first_token: float | None = None
         self._tokens = 0
         self._error: Failed | None = None
@@ -173,6 +176,23 @@ class ActiveRequest:
             rate=self._rate(now),
             first_token=self._first_token - self.arrived if self._first_token is not None else None,
             error=self._error.error if self._error else None,
+            finish=self._finished.reason if self._finished else "",
+            timings=self.timings() if self.closed else None,
+        )
+
+    def timings(self) -> Timings:
+        """Return the durations of the stages so far. The worker's figures are used once they are known."""
+        if self._finished is not None and self._started is not None:
+            return self._finished.timings
+        end = self._ended or self._clock()
+        started = end if self._started_at is None else self._started_at
+        first = end if self._first_token is None else self._first_token
+        return Timings(
+            queue=started - self.arrived,
+            prefill=first - started,
+            first_token=first - self.arrived,
+            decode=end - first,
+            load=self._load_seconds,
         )
 
     def _rate(self, now: float) -> float:
@@ -195,6 +215,7 @@ class ActiveRequest:
                 self._state, self._progress = "loading", fraction
             case Started():
                 self._state, self._started, self._progress, self._position = "prefill", event, None, None
+                self._started_at = self._clock()
             case Prefill(done=done, total=total):
                 self._progress = done / total if total else None
             case Finished():
@@ -208,7 +229,10 @@ class ActiveRequest:
                 self._close("failed")
 
     def _close(self, state: RequestState) -> None:
-        self._state, self.closed, self._ended = state, True, self._clock()
+        self._ended = self._clock()
+        if self._state == "loading":
+            self._load_seconds = self._ended - self.arrived
+        self._state, self.closed = state, True
 
 
 def _wake(reader: "asyncio.Future[None]") -> None:

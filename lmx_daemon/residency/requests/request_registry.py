@@ -88,7 +88,7 @@ class RequestRegistry:
         active.released = True
         row = active.row()
         if not active.closed:
-            row = msgspec.structs.replace(row, state="cancelled")
+            row = msgspec.structs.replace(row, state="cancelled", timings=active.timings())
         self._recent.append((self._clock(), row))
         self._observers.ended(active.request, row)
         self._drop(active)

@@ -5,7 +5,8 @@ import logging
 import pytest
 
 from lmx_daemon.contract.admin.snapshot import RequestRow
-from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Started
+from lmx_daemon.contract.errors import ErrorBody
+from lmx_daemon.contract.events import Delta, Ending, Event, Failed, Finished, Loading, Started, Timings
 from lmx_daemon.contract.requests import Generate, Request, Text
 from lmx_daemon.residency.requests.observers import Observers
 from lmx_daemon.residency.requests.request_registry import RequestRegistry
@@ -72,6 +73,48 @@ def test_a_request_that_is_released_early_ends_as_cancelled() -> None:
     requests = RequestRegistry(lambda active: None, Observers([recorder]))
     requests.release(requests.open(REQUEST, "instance"))
     assert recorder.calls == [("queued", "r"), ("ended", "cancelled")]
+
+
+class Clock:
+    """A clock that the test sets."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_failed_request_has_the_durations_of_its_stages() -> None:
+    clock = Clock()
+    requests = RequestRegistry(lambda active: None, Observers(), clock)
+    active = requests.open(REQUEST, "instance")
+    for seconds, event in ((2.0, STARTED), (3.0, DELTA), (5.0, Failed(id="r", error=ErrorBody(code="x", message="x")))):
+        clock.now += seconds
+        active.put(event)
+    requests.release(active)
+    assert requests.recent_rows()[0].timings == Timings(queue=2.0, prefill=3.0, first_token=5.0, decode=5.0)
+
+
+def test_a_request_that_ends_while_its_model_loads_has_the_time_of_the_load() -> None:
+    clock = Clock()
+    requests = RequestRegistry(lambda active: active.finish_cancelled(), Observers(), clock)
+    active = requests.open(REQUEST, "instance")
+    active.put(Loading(id="r", model="m"))
+    clock.now += 4.0
+    requests.release(active)
+    (row,) = requests.recent_rows()
+    assert row.timings is not None and (row.timings.load, row.timings.queue, row.timings.prefill) == (4.0, 4.0, 0.0)
+
+
+def test_the_durations_of_a_finished_request_are_those_of_its_worker() -> None:
+    requests = RequestRegistry(lambda active: None, Observers())
+    active = requests.open(REQUEST, "instance")
+    timings = Timings(queue=1.0, prefill=2.0, first_token=3.0, decode=4.0, load=0.5)
+    for event in (STARTED, DELTA, Finished(id="r", endings=(Ending(reason="length"),), timings=timings)):
+        active.put(event)
+    requests.release(active)
+    (row,) = requests.recent_rows()
+    assert row.timings == timings and row.finish == "length"
 
 
 def test_an_observer_that_raises_is_logged_and_dropped(caplog: pytest.LogCaptureFixture) -> None:
