@@ -15,6 +15,9 @@ from lmx_daemon.memory.need import buffer_bytes
 
 MEMORY_NAMES = ("max_recommended_working_set_size", "total_memory", "memory_size")
 """Names under which MLX reports the memory of a device, the best figure first."""
+BITS_OF_BYTES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+MASK_BYTES: FloatArray = np.where(BITS_OF_BYTES, np.float32(0), np.float32(-np.inf))
+"""The mask of eight tokens for each byte [256, 8]."""
 
 
 class NoiseSource(Protocol):
@@ -25,6 +28,29 @@ class NoiseSource(Protocol):
 
     def ahead(self) -> None:
         """Compute the noise of the next positions."""
+
+
+class MaskSource(Protocol):
+    """Masks of tokens in the form that is added to logits."""
+
+    def of(self, bits: npt.NDArray[np.uint32]) -> mx.array:
+        """Return 0 for tokens with a bit and minus infinity for others [rows, vocabulary].
+
+        `bits` [rows, words] has one bit for each token. The array is valid until the next call.
+        """
+
+
+class Masks:
+    """Masks that MLX unpacks, so that only the bits are copied to the device."""
+
+    def __init__(self, vocabulary: int) -> None:
+        self._vocabulary = vocabulary
+        self._values = mx.array(MASK_BYTES)
+
+    def of(self, bits: npt.NDArray[np.uint32]) -> mx.array:
+        """Return the masks; see MaskSource."""
+        unpacked: mx.array = self._values[mx.array(bits.view(np.uint8))]
+        return unpacked.reshape(len(bits), -1)[:, : self._vocabulary]
 
 
 class Backend:
@@ -64,3 +90,7 @@ class Backend:
     ) -> NoiseSource | None:
         """Return the source of noise for rows with these random streams and temperatures; None if MLX samples them."""
         return None
+
+    def masks(self, rows: Sequence[int], count: int, vocabulary: int) -> MaskSource:
+        """Return the source of masks for `count` rows, of which only `rows` have a limit."""
+        return Masks(vocabulary)

@@ -12,6 +12,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from lmx_daemon.engines.mlx.backend import Backend
 from lmx_daemon.engines.mlx.cpu import eager_functions
+from lmx_daemon.engines.mlx.cpu.host_masks import HostMasks
 from lmx_daemon.engines.mlx.cpu.noise import Noise
 
 SLOW = {"bfloat16": mx.bfloat16, "float16": mx.float16}
@@ -61,3 +62,7 @@ class CpuBackend(Backend):
     def noise(self, starts: npt.NDArray[np.uint64], temperatures: Sequence[float], vocabulary: int) -> Noise:
         """Return the source of noise, which numpy computes while MLX computes a step."""
         return Noise(starts, temperatures, vocabulary)
+
+    def masks(self, rows: Sequence[int], count: int, vocabulary: int) -> HostMasks:
+        """Return the source of masks, which numpy unpacks while MLX computes a step."""
+        return HostMasks(rows, count, vocabulary)

@@ -120,9 +120,12 @@ class TokenGrammar:
 
     @classmethod
     def write(cls, rows: Sequence[tuple[Self, int]], bits: Bits) -> None:
-        """Write the mask of each constraint to its row of `bits` [rows, words]. The masks are computed in parallel."""
+        """Write the mask of each constraint to its row of `bits` [rows, words]. Several are computed in parallel."""
         parsed = [(grammar._matcher, row) for grammar, row in rows if grammar._phase in ("start", "answer")]
-        if parsed:
+        if len(parsed) == 1:  # a thread would take longer to start than the mask takes
+            matcher, row = parsed[0]
+            matcher.unsafe_compute_mask_ptr(bits[row].ctypes.data, bits.shape[1] * bits.itemsize)
+        elif parsed:
             executor = rows[0][0]._vocabulary.executor
             executor.unsafe_compute_mask_ptr(parsed, bits.ctypes.data, bits.shape[1] * bits.itemsize, len(bits))
         for grammar, row in rows:

@@ -50,6 +50,7 @@ class Countdown:
     @classmethod
     def write(cls, rows: Sequence[tuple["Countdown", int]], bits: npt.NDArray[np.uint32]) -> None:
         for grammar, row in rows:
+            bits[row] = 0
             for token in grammar.allowed():
                 bits[row, token // 32] |= np.uint32(1 << token % 32)
 
