@@ -77,14 +77,15 @@ class RemoteImages:
             raise failure(place, f"{host} cannot be resolved") from None
         if not addresses:
             raise failure(place, f"{host} resolves to an address of a private network")
+        reason = ""
         for address in addresses:
             try:
                 return image_of_bytes(await self._bytes(place, url.copy_with(host=str(address)), host, limit), place)
-            except (httpx2.ConnectError, httpx2.ConnectTimeout):
-                continue
+            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:  # a certificate that is not valid, too
+                reason = str(error) or type(error).__name__
             except httpx2.HTTPError as error:
                 raise failure(place, str(error) or type(error).__name__) from None
-        raise failure(place, f"{host} is unreachable")
+        raise failure(place, f"no connection to {host}: {reason}")
 
     async def _bytes(self, place: str, url: httpx2.URL, host: str, limit: int) -> bytes:
         """Return the content at `url`, whose host is a network address. Request and TLS name `host`."""
