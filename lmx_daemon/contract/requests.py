@@ -143,6 +143,8 @@ class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
     sampling: Sampling = Sampling()
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """Maximum number of tokens of the answer; with None, only the context limits it."""
+    context_length: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Maximum number of tokens of prompt and answer together. The request fails where the model has fewer."""
     stop: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] = ()
     stop_tokens: tuple[int, ...] = ()
     choices: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1

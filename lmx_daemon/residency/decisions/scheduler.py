@@ -20,10 +20,10 @@ from lmx_daemon.memory.need import Demand
 from lmx_daemon.memory.shape import ModelShape
 from lmx_daemon.residency.accounts import Accounts
 from lmx_daemon.residency.decisions import refusal
+from lmx_daemon.residency.decisions.context import check_context, demand_of
 from lmx_daemon.residency.decisions.departures import Departures
 from lmx_daemon.residency.decisions.ends import Ends
 from lmx_daemon.residency.decisions.loads import TIMER_SECONDS, Loads
-from lmx_daemon.residency.decisions.plan import hopeless_prompt
 from lmx_daemon.residency.decisions.resident import Resident
 from lmx_daemon.residency.decisions.residents import Residents
 from lmx_daemon.residency.decisions.supervision import Supervision
@@ -77,10 +77,11 @@ class ResidencyScheduler:
     def on_request(self, request: Request, model: Model) -> ActiveRequest:
         """Handle a new request: send it to the worker, or load its model.
 
-        Raise BusyError, ConflictError, ContextLengthError, ShuttingDownError, or what `Loads.open` raises.
+        Raise BusyError, ConflictError, RequestError, ShuttingDownError, or what `Loads.open` raises.
         """
         self._refuse_draining()
-        self._refuse_hopeless(model, request)
+        context = self._settings.current.engine.context_length
+        check_context(request, model, self._residents.serving(model), context)
         self._requests.check_new(request.id)
         resident = self._resident_for(model, request)
         yielded = place_for(request, resident.requests.values(), places(self._settings.current))
@@ -253,20 +254,13 @@ class ResidencyScheduler:
         if self.draining:
             raise ShuttingDownError("lmx is shutting down", hint="start it again with: lmx serve")
 
-    def _refuse_hopeless(self, model: Model, request: Request) -> None:
-        resident = self._residents.serving(model)
-        asked = resident.demand.context if resident is not None else None
-        own = self._settings.current.engine.context_length
-        context = max(size or 0 for size in (model.context_length, own, asked))
-        if context and (problem := hopeless_prompt(request.prompt, context)) is not None:
-            raise problem
-
     def _resident_for(self, model: Model, request: Request) -> Resident:
         resident = self._residents.serving(model)
         ttl = request.ttl if isinstance(request, Generate) else None
         if resident is None:
-            idle = self._settings.current.engine.idle_seconds if ttl is None else ttl
-            return self.loads.open(model, Demand(), idle, purpose="requests")
+            engine = self._settings.current.engine
+            idle = engine.idle_seconds if ttl is None else ttl
+            return self.loads.open(model, demand_of(request, engine.context_length), idle, purpose="requests")
         if ttl is not None and resident.ttl is not None:
             resident.ttl = ttl
         return resident

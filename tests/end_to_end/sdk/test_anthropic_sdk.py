@@ -140,6 +140,12 @@ class TestCount:
         assert counted == usage.input_tokens + (usage.cache_read_input_tokens or 0)
         assert client.messages.count_tokens(**prompt | {"tools": []}).input_tokens < counted - 20
 
+    def test_a_conversation_above_the_context_is_counted(self, client: Anthropic) -> None:
+        messages: Any = [{"role": "user", "content": "word " * 40_000}]
+        assert client.messages.count_tokens(model=AGENT, messages=messages).input_tokens > 32_768
+        messages = [{"role": "user", "content": "word " * 4_000}]
+        assert client.messages.count_tokens(model=SHORT, messages=messages).input_tokens > 128
+
 
 class TestModels:
     def test_list_and_one(self, client: Anthropic) -> None:

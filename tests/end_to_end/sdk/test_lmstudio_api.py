@@ -77,6 +77,10 @@ def test_load_and_unload(own_daemon: Daemon) -> None:
     assert loaded.load_config.context_length == 512
     v0 = msgspec.json.decode(call(own_daemon, "GET", "/api/v0/models")[1], type=answers.V0Models)
     assert v0.data[0].state == "loaded" and v0.data[0].loaded_context_length == 512
+    asked = {"model": GUIDE, "input": "Hi", "context_length": 513}
+    status, data = call(own_daemon, "POST", "/api/v1/chat", asked)
+    assert status == 400 and b"is loaded with a context of 512 tokens, not 513" in data
+    assert chat(own_daemon, "Hi", context_length=512).output[0].content
     status, data = call(own_daemon, "POST", "/api/v1/models/unload", {"instance_id": loaded.instance_id})
     assert status == 200 and json.loads(data) == {"instance_id": loaded.instance_id}
     assert call(own_daemon, "POST", "/api/v1/models/unload", {"instance_id": loaded.instance_id})[0] == 404
@@ -95,6 +99,7 @@ def test_v0_chat_streams_openai_chunks_with_statistics_in_the_last(daemon: Daemo
     [
         ("POST", "/api/v1/models/load", {"model": GUIDE, "gpu": "max"}, 400, "gpu"),
         ("POST", "/api/v1/chat", {"model": GUIDE, "input": "x", "integrations": ["mcp/x"]}, 400, "integrations"),
+        ("POST", "/api/v1/chat", {"model": GUIDE, "input": "x " * 200, "context_length": 100}, 400, "> 100 maximum"),
         ("POST", "/api/v1/chat", {"model": "no/model", "input": "x"}, 404, "model_not_found"),
         ("POST", "/api/v1/models/download", {"model": "org/model"}, 403, "manage_over_tcp"),
         ("GET", "/api/v1/nothing", None, 404, "Unexpected endpoint or method. (GET /api/v1/nothing)"),

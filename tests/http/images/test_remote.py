@@ -84,7 +84,7 @@ async def test_the_next_address_is_tried_if_one_does_not_answer() -> None:
     assert [request.url.host for request in internet.requests] == ["2606:4700::1", PUBLIC, "9.9.9.9"]
     assert internet.resolved == [("images.example.org", 80)]
     internet.addresses = [PUBLIC]
-    with pytest.raises(RequestError, match="no connection to images.example.org: refused"):
+    with pytest.raises(RequestError, match=r"no connection to .*: refused"):
         await internet.images().fetched(asked(image_at()))
 
 

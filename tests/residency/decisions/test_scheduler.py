@@ -9,15 +9,17 @@ from lmx_daemon.contract.admin.protocol import UnloadRequest
 from lmx_daemon.contract.errors import (
     BusyError,
     ConflictError,
+    ContextLengthError,
     CrashLoopError,
     ModelLoadError,
     NotFoundError,
+    RequestError,
     ShuttingDownError,
     WorkerError,
 )
 from lmx_daemon.contract.events import Delta, Finished, Loading
-from lmx_daemon.contract.requests import Generate, Text
-from lmx_daemon.contract.worker.messages import LoadProgress, MemoryUse, Submit
+from lmx_daemon.contract.requests import Count, Generate, Text
+from lmx_daemon.contract.worker.messages import Load, LoadProgress, MemoryUse, Submit
 from lmx_daemon.residency.decisions.plan import FAR_ALONG, RETRY_SECONDS
 from tests.residency.fakes import GB, MB, ONE_FITS, FakeWorker, Floor, error_code, last_event
 
@@ -99,6 +101,35 @@ class TestStart:
         with pytest.raises(ModelLoadError, match="weights are incomplete"):
             floor.request("a")
         assert floor.states() == {}
+
+    def test_a_context_that_the_model_does_not_have_is_refused(self, floor: Floor) -> None:
+        worker = floor.loaded("a")
+        assert floor.request("a", context_length=4096).id == worker.submitted[-1]
+        with pytest.raises(RequestError, match="a is loaded with a context of 4096 tokens, not 4097") as refused:
+            floor.request("a", context_length=4097)
+        assert refused.value.param == "context_length" and "lmx unload a" in str(refused.value.hint)
+
+    def test_a_context_that_is_being_loaded_is_compared_before_the_load_ends(self, floor: Floor) -> None:
+        floor.load("a", context_length=512)
+        assert floor.request("a", context_length=512)
+        with pytest.raises(RequestError, match="a context of 512 tokens, not 513"):
+            floor.request("a", context_length=513)
+
+    @pytest.mark.parametrize(("asked", "loaded"), [(2048, 2048), (512, 1024)])
+    def test_a_load_for_a_request_has_the_context_that_it_needs(
+        self, make_floor: Make, asked: int, loaded: int
+    ) -> None:
+        floor = make_floor(ONE_FITS, context_length=1024)
+        floor.ask("a", context_length=asked)
+        command = floor.worker("a").command
+        assert isinstance(command, Load) and command.options.context_length == loaded
+
+    def test_a_token_count_of_any_length_is_accepted(self, floor: Floor) -> None:
+        floor.load("a", context_length=512)
+        text = Text(text="x" * 1_000_000)
+        with pytest.raises(ContextLengthError):
+            floor.pool.submit(Generate(id="r", model="a", prompt=text))
+        assert floor.pool.submit(Count(id="c", model="a", prompt=text)).waiting
 
     def test_a_full_queue_is_refused(self, make_floor: Make) -> None:
         floor = make_floor(ONE_FITS, max_running=1)

@@ -33,6 +33,7 @@ def chat_request(body: LmStudioChatBody, context: RequestContext, earlier: Seque
             repetition_penalty=body.repeat_penalty or 1.0,
         ),
         max_tokens=body.max_output_tokens,
+        context_length=body.context_length,
         ttl=body.ttl,
         priority=context.principal.priority(0),
     )

@@ -75,6 +75,13 @@ def test_a_request_without_a_limit_of_its_own_is_limited_by_memory() -> None:
     assert queue_of(request).begin(request) == 3096
 
 
+def test_a_request_is_limited_by_the_context_that_it_asks_for() -> None:
+    request = request_of("short", 1000, max_tokens=None, context_length=1500)
+    assert queue_of(request).begin(request) == 500
+    larger = request_of("long", 1000, max_tokens=None, context_length=100_000)
+    assert queue_of(larger).begin(larger) == 3096
+
+
 def test_a_prompt_that_never_fits_is_refused() -> None:
     with pytest.raises(ContextLengthError):
         queue_of().check(request_of("large", 5000))

@@ -10,6 +10,8 @@ from lmx_daemon.contract.requests import Message
 
 LONGEST = 8
 """Longest prompt that is shortened, in contexts. Tokenising a longer one would delay other prompts."""
+MOST_COUNTED = 2**18
+"""Tokens up to which a prompt is counted at least, whatever the context: agents count conversations of 200,000."""
 MESSAGE_CHARACTERS = 16
 """Characters that count for a message in addition to its text: its role and its ends."""
 

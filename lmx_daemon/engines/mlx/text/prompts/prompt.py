@@ -99,31 +99,41 @@ class PromptBuilder:
         except BaseException:  # the same tokenizer may fail here too
             return False
 
-    def build(self, prompt: Prompt, policy: Overflow = "error", max_tokens: int | None = None) -> PreparedPrompt:
+    def build(
+        self, prompt: Prompt, policy: Overflow = "error", max_tokens: int | None = None, asked: int | None = None
+    ) -> PreparedPrompt:
         """Return the tokens of a prompt, shortened by `policy` if there are too many for the context.
 
-        A shortened prompt leaves room for an answer of `max_tokens`. Raises RequestError, ContextLengthError or
-        UnsupportedError.
+        The context is the model's, or `asked` if that is smaller. A shortened prompt leaves room for an answer of
+        `max_tokens`. Raises RequestError, ContextLengthError or UnsupportedError.
         """
-        context = self._context_length
-        prepared = self._built(prompt, context if policy == "error" else context * overflow.LONGEST)
+        context = min(self._context_length, asked or self._context_length)
+        most = self._context_length * (1 if policy == "error" else overflow.LONGEST)
+        prepared = self._built(prompt, most)
         count = len(prepared.tokens)
         if count < context:
             return prepared
         if policy == "error" or isinstance(prompt, Infill):
             raise prompt_too_long(count, context, _param(prompt))
-        if count > context * overflow.LONGEST:
+        if count > most:
             because = f"a prompt of more than {overflow.LONGEST} times the context is not shortened"
             raise prompt_too_long(count, context, _param(prompt), because=because)
         most = context - overflow.room_for_answer(context, max_tokens)
         if policy == "rolling" and isinstance(prompt, Chat):
-            shortened = self._rolled(prompt, most, count)
+            shortened = self._rolled(prompt, most, count, context)
         else:
             cut_tokens = overflow.without_middle if policy == "truncate_middle" else overflow.without_oldest_tokens
             shortened = replace(prepared, tokens=cut_tokens(prepared.tokens, most), opening=0)
         return replace(shortened, truncated=count - len(shortened.tokens))
 
-    def _rolled(self, chat: Chat, most: int, count: int) -> PreparedPrompt:
+    def count(self, prompt: Prompt) -> int:
+        """Return the number of tokens of a prompt, which may exceed the context.
+
+        Raises what `build` raises, ContextLengthError only far above the context.
+        """
+        return len(self._built(prompt, max(self._context_length * overflow.LONGEST, overflow.MOST_COUNTED)).tokens)
+
+    def _rolled(self, chat: Chat, most: int, count: int, context: int) -> PreparedPrompt:
         """Return at most `most` of the prompt's `count` tokens, without old messages. Raises ContextLengthError."""
         built: dict[int, PreparedPrompt] = {}
 
@@ -135,10 +145,10 @@ class PromptBuilder:
                 return False
             return len(built[start].tokens) <= most
 
-        start = overflow.first_kept(chat.messages, self._context_length, fits)
+        start = overflow.first_kept(chat.messages, context, fits)
         if start is None:
             because = "the last message and the system messages alone are too long"
-            raise prompt_too_long(count, self._context_length, "messages", because=because)
+            raise prompt_too_long(count, context, "messages", because=because)
         return built[start]
 
     def _built(self, prompt: Prompt, most: int) -> PreparedPrompt:

@@ -23,7 +23,11 @@ from lmx_daemon.worker.submissions import Submission
 class PromptSource(Protocol):
     """Builder of prompts; see prompt.PromptBuilder."""
 
-    def build(self, prompt: Prompt, policy: Overflow = ..., max_tokens: int | None = ...) -> PreparedPrompt: ...
+    def build(
+        self, prompt: Prompt, policy: Overflow = ..., max_tokens: int | None = ..., asked: int | None = ...
+    ) -> PreparedPrompt: ...
+
+    def count(self, prompt: Prompt) -> int: ...
 
     def works(self) -> bool: ...
 
@@ -81,14 +85,13 @@ class PromptThread:
 
     def _prepare(self, submission: Submission) -> None:
         assert self.builder is not None
-        request, grammar = submission.request, None
+        request = submission.request
         try:
-            if isinstance(request, Generate):
-                prepared = self.builder.build(request.prompt, request.overflow, request.max_tokens)
-            else:
-                prepared = self.builder.build(request.prompt)
-            if isinstance(request, Generate):
-                grammar = self._grammar_of(request)
+            if isinstance(request, Count):
+                self._end(submission, Counted(id=request.id, tokens=self.builder.count(request.prompt)))
+                return
+            prepared = self.builder.build(request.prompt, request.overflow, request.max_tokens, request.context_length)
+            grammar = self._grammar_of(request)
         except PromptAbandoned:
             return
         except LmxError as error:
@@ -100,12 +103,8 @@ class PromptThread:
             if not isinstance(error, Exception) and not self.builder.works():
                 raise
             return
-        match request:
-            case Count():
-                self._end(submission, Counted(id=request.id, tokens=len(prepared.tokens)))
-            case Generate():
-                ready = Ready(request, prepared, submission.arrived, submission.load_seconds, grammar)
-                self._submissions.hand_over(submission, lambda: self._hand_over(ready))
+        ready = Ready(request, prepared, submission.arrived, submission.load_seconds, grammar)
+        self._submissions.hand_over(submission, lambda: self._hand_over(ready))
 
     def _grammar_of(self, request: Generate) -> CompiledGrammar | None:
         """Return the grammar of a forced tool call, of the request's constraint, or of a limit on thinking."""

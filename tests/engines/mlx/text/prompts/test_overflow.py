@@ -92,3 +92,19 @@ def test_message_that_does_not_fit_alone_is_refused() -> None:
 def test_prompt_of_many_contexts_is_refused() -> None:
     with pytest.raises(ContextLengthError, match="times the context is not shortened"):
         BUILDER.build(Text(text="a" * (CONTEXT * LONGEST + 1)), "truncate_middle")
+
+
+def test_a_prompt_above_the_context_is_counted() -> None:
+    chat = Chat(messages=conversation(20))
+    expected = len(BUILDER.build(Chat(messages=conversation(3))).tokens)
+    assert BUILDER.count(Chat(messages=conversation(3))) == expected
+    assert BUILDER.count(chat) > CONTEXT
+    assert BUILDER.count(Text(text="a" * (CONTEXT * LONGEST * 2))) == CONTEXT * LONGEST * 2
+
+
+def test_a_smaller_context_that_a_request_asks_for_is_its_context() -> None:
+    text = Text(text="a" * 120)
+    assert len(BUILDER.build(text, asked=121).tokens) == len(BUILDER.build(text, asked=10**9).tokens) == 120
+    with pytest.raises(ContextLengthError, match="120 tokens > 100 maximum"):
+        BUILDER.build(text, asked=100)
+    assert BUILDER.build(text, "truncate_middle", 10, 100).truncated == 30
