@@ -44,7 +44,8 @@ class TokenLogprob(Frozen, frozen=True):
 
     token: str
     id: int
-    logprob: float
+    logprob: float | None
+    """None for the first token of a prompt, which follows nothing."""
     bytes: tuple[int, ...] = ()
     top: tuple["TokenLogprob", ...] = ()
 
@@ -101,6 +102,18 @@ class Prefill(Frozen, frozen=True, tag="prefill", tag_field="type"):
     total: int
 
 
+class PromptTokens(Frozen, frozen=True, tag="prompt_tokens", tag_field="type"):
+    """Part of the prompt as the model reads it, for a request that asks for it. It precedes all Deltas."""
+
+    id: str
+    choice: int = 0
+    """First one of the choices that follow the prompt."""
+    text: str = ""
+    """Text of the whole prompt, for `Generate.echo`."""
+    tokens: tuple[TokenLogprob, ...] = ()
+    """The next tokens of the prompt, for `Generate.prompt_logprobs`."""
+
+
 class Delta(Frozen, frozen=True, tag="delta", tag_field="type"):
     """Part of one choice: content, reasoning or a tool call, in any combination. `tokens` is its number of tokens."""
 
@@ -149,7 +162,7 @@ class Failed(Frozen, frozen=True, tag="failed", tag_field="type"):
     error: ErrorBody
 
 
-Event = Queued | Loading | Started | Prefill | Delta | Finished | Counted | Failed
+Event = Queued | Loading | Started | Prefill | PromptTokens | Delta | Finished | Counted | Failed
 TERMINAL = (Finished, Counted, Failed)
 
 

@@ -141,8 +141,8 @@ class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
     model: str
     prompt: Prompt
     sampling: Sampling = Sampling()
-    max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Maximum number of tokens of the answer; with None, only the context limits it."""
+    max_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """Maximum number of tokens of the answer; with None, only the context limits it. 0 computes the prompt only."""
     context_length: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """Maximum number of tokens of prompt and answer together. The request fails where the model has fewer."""
     stop: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] = ()
@@ -150,6 +150,13 @@ class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
     choices: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     """Number of alternatives with log-probabilities; 0 reports the chosen token only, None reports nothing."""
+    prompt_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    """Number of alternatives with log-probabilities for each token of the prompt, which PromptTokens events report.
+
+    The prompt is computed without stored prefixes, and the token that ends an answer is reported, too.
+    """
+    echo: bool = False
+    """Whether a PromptTokens event has the text of the prompt. Without effect with `prompt_logprobs`."""
     token_ids: bool = False
     """Whether each Delta contains its token ids."""
     constraint: Constraint | None = None

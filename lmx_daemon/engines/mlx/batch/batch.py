@@ -18,7 +18,7 @@ from lmx_daemon.engines.mlx import platform
 from lmx_daemon.engines.mlx.batch.groups import PADDING, Group, choose_group, fork, forward, padding_allowance
 from lmx_daemon.engines.mlx.batch.prefill import Pace, PrefillPrompt
 from lmx_daemon.engines.mlx.batch.prompts import CACHE_STEP, Prompts
-from lmx_daemon.engines.mlx.batch.step import Row, StepResult, Token
+from lmx_daemon.engines.mlx.batch.step import PromptRead, Row, StepResult, Token
 from lmx_daemon.engines.mlx.load.probe import ModelAbilities, probe_model
 from lmx_daemon.engines.mlx.sampling.processors import TokenCounts
 from lmx_daemon.engines.mlx.sampling.sampler import Logprobs, SampledTokens, Sampler
@@ -166,6 +166,7 @@ class Batch:
 
     def _step_with_prompts(self, result: StepResult) -> None:
         live, begun = bool(self._decoding), time.perf_counter()
+        read: list[PrefillPrompt] = []
         if not live and self._prompts.is_last():
             finished = self._prompts.finish(result)
             computing = [finished[0]] if finished is not None else []
@@ -174,13 +175,18 @@ class Batch:
         else:
             computing = self._prompts.start(live, result)
             for prompt in self._prompts.take_done():
-                self._join(prompt)
+                if prompt.generates:
+                    self._join(prompt)
+                else:
+                    read.append(prompt)
         unread = self._latest is not None and not self._latest.read
         if not self._launch_blocks and not unread:
             self._launch()
         computed = self._prompts.settle(computing, result)
         for failed in result.failed:
             self.remove(failed.rows)
+        lost = {row for failed in result.failed for row in failed.rows}
+        result.read += [PromptRead(tuple(each.rows), each.cache) for each in read if lost.isdisjoint(each.rows)]
         self.pace.measured(computed, time.perf_counter() - begun, live)
         if self._launch_blocks and not unread:
             self._launch()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lmx_daemon.engines.mlx.batch.scoring import PieceScores, Scoring
 from lmx_daemon.engines.mlx.batch.step import Row
 
 LIVE_SECONDS = 0.09
@@ -22,6 +23,9 @@ INFORMATIVE_TOKENS = 64
 """Where larger pieces are usual, smaller ones are not measured: the fixed cost of a call would dominate."""
 FULL = 0.75
 """Fraction of a step's budget from which a piece is measured however small it is."""
+FOLDED = 64
+"""Length of a prompt's last piece up to which the prompt's last token is computed with it. Only that token's logits are
+needed, but the model computes the logits of every token in a call."""
 FLAT_DEPTH = 512
 """Tokens in a cache below which the cost of attention is negligible."""
 WEIGHT = 0.5
@@ -41,11 +45,28 @@ class PrefillPrompt:
     """Position in the order of arrival."""
     checkpoints: set[int] = field(default_factory=set)
     """Positions at which a piece must end."""
+    scores: list[PieceScores] = field(default_factory=list)
+    """Scores of pieces that are still being computed."""
 
     @property
     def left(self) -> int:
         """Tokens still to be computed in prefill."""
         return len(self.tokens) - 1 - self.done
+
+    @property
+    def scoring(self) -> Scoring | None:
+        """The scores that its first row reports."""
+        return self.rows[0].scoring
+
+    @property
+    def most(self) -> int:
+        """Limit on the tokens of its next piece."""
+        return self.left if self.scoring is None else self.scoring.most(self.done, FOLDED)
+
+    @property
+    def generates(self) -> bool:
+        """Whether its rows generate tokens."""
+        return self.rows[0].max_tokens > 0
 
 
 class Pace:
@@ -113,7 +134,7 @@ def choose_pieces(
             break
         count = prompt.left if prompt.left <= budget * 5 // 4 else budget
         ends = [position - prompt.done for position in prompt.checkpoints if prompt.done < position]
-        count = min([count, *ends])
+        count = min([count, prompt.most, *ends])
         chosen.append((prompt, count))
         share -= count / whole
     return chosen

@@ -13,12 +13,10 @@ from mlx_lm.models.cache import KVCache, make_prompt_cache
 from lmx_daemon.engines.mlx import patches
 from lmx_daemon.engines.mlx.batch import padded_prefill
 from lmx_daemon.engines.mlx.batch.groups import fork
-from lmx_daemon.engines.mlx.batch.prefill import Pace, PrefillPrompt, choose_pieces
-from lmx_daemon.engines.mlx.batch.step import FailedRows, PrefillProgress, Row, StepResult
+from lmx_daemon.engines.mlx.batch.prefill import FOLDED, Pace, PrefillPrompt, choose_pieces
+from lmx_daemon.engines.mlx.batch.scoring import PieceScores
+from lmx_daemon.engines.mlx.batch.step import FailedRows, PrefillProgress, Row, RowScores, StepResult
 
-FOLDED = 64
-"""Length of a prompt's last piece up to which the prompt's last token is computed with it. Only that token's logits are
-needed, but the model computes the logits of every token in a call."""
 CACHE_STEP = 256
 """Tokens by which a single row's cache grows."""
 
@@ -86,7 +84,7 @@ class Prompts:
         self._turn += 1
         waiting = [prompt for prompt in self._prompts if prompt.left > 0]
         chosen = choose_pieces(waiting, self.pace, live, self._turn)
-        whole = [piece for piece in chosen if self._pads and not piece[0].done and piece[1] == piece[0].left]
+        whole = [piece for piece in chosen if self._pads and _is_whole(*piece)]
         calls = [[whole[index] for index in call] for call in padded_prefill.together([count for _, count in whole])]
         calls += [[piece] for piece in chosen if piece not in whole]
         return [piece for call in calls for piece in self._compute(call, result)]
@@ -104,6 +102,8 @@ class Prompts:
         (prompt,) = self._prompts
         left, ends = prompt.left, len(prompt.tokens) - 1 in prompt.checkpoints
         if len(prompt.rows) != 1 or not 0 < left < FOLDED or ends:
+            return False
+        if not prompt.generates or prompt.scoring is not None:
             return False
         return choose_pieces([prompt], self.pace, False, self._turn) == [(prompt, left)]
 
@@ -127,12 +127,20 @@ class Prompts:
         return (prompt, count), logits
 
     def settle(self, computing: Sequence[Piece], result: StepResult) -> list[tuple[int, int]]:
-        """Wait for the pieces. Return for each the tokens held before it and its own tokens."""
+        """Wait for the pieces. Return for each the tokens held before it and its own tokens.
+
+        Return nothing if one of them is scored: its time would make other prompts seem slow.
+        """
         for prompt, _ in computing:
             try:
                 mx.eval([cache.state for cache in prompt.cache])
+                for scores in prompt.scores:
+                    result.scores.append(RowScores(prompt.rows[0], tuple(scores.read())))
+                prompt.scores.clear()
             except Exception as error:  # see _compute
                 self._fail(prompt, error, result)
+        if any(prompt.scoring is not None for prompt, _ in computing):
+            return []
         return [(prompt.done - count, count) for prompt, count in computing]
 
     def _of(self, row: Row) -> PrefillPrompt | None:
@@ -145,9 +153,10 @@ class Prompts:
                 if len(call) > 1:
                     caches = padded_prefill.run(self._model, [prompt.tokens[:count] for prompt, count in call])
                 else:
-                    self._call(*call[0])
+                    self._score(call[0][0], self._call(*call[0]))
                     caches = [call[0][0].cache]
-            mx.async_eval([part.state for cache in caches for part in cache])  # type: ignore[no-untyped-call]  # MLX: untyped
+            scores = [each.arrays for prompt, _ in call for each in prompt.scores]
+            mx.async_eval([part.state for cache in caches for part in cache], scores)  # type: ignore[no-untyped-call]  # MLX: untyped
         except Exception as error:  # the model's code may raise anything
             if len(call) > 1:
                 return [piece for alone in call for piece in self._compute([alone], result)]
@@ -164,6 +173,12 @@ class Prompts:
         logits: mx.array = self._model(piece, cache=prompt.cache)
         return logits
 
+    def _score(self, prompt: PrefillPrompt, logits: mx.array) -> None:
+        """Begin to compute the scores of a piece from its logits [1, count, vocabulary], if it has scores."""
+        scoring = prompt.scoring
+        if scoring is not None and prompt.done + logits.shape[1] >= scoring.start:
+            prompt.scores.append(PieceScores(scoring, prompt.tokens, prompt.done, logits[0]))
+
     def _advance(self, prompt: PrefillPrompt, count: int, result: StepResult) -> None:
         prompt.done += count
         self.tokens += count
@@ -174,3 +189,8 @@ class Prompts:
         result.failed.append(FailedRows(tuple(prompt.rows), error))
         if prompt in self._prompts:
             self._prompts.remove(prompt)
+
+
+def _is_whole(prompt: PrefillPrompt, count: int) -> bool:
+    """Return whether a piece is a whole prompt that may share a call."""
+    return not prompt.done and count == prompt.left and prompt.scoring is None

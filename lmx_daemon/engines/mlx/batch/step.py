@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from lmx_daemon.engines.mlx.batch.scoring import Scoring, TokenScore
 from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
 from lmx_daemon.engines.mlx.sampling.processors import SampledRow, TokenConstraint
 from lmx_daemon.engines.mlx.sampling.sampler import Logprobs
@@ -24,7 +25,9 @@ class Row(SampledRow):
     ) -> None:
         super().__init__(params, constraint=constraint)
         self.max_tokens = max_tokens
-        """Number of tokens that it may generate in all."""
+        """Number of tokens that it may generate in all. A row of 0 ends with its prompt."""
+        self.scoring: Scoring | None = None
+        """The log-probabilities of its prompt that it reports."""
         self.stop_tokens = stop_tokens
         """Token ids that end this row, besides the model's own."""
         self.generated = list(generated)
@@ -83,6 +86,23 @@ class PrefillProgress:
 
 
 @dataclass(frozen=True)
+class RowScores:
+    """The next log-probabilities of a row's prompt, in the order of their positions."""
+
+    row: Row
+    scores: tuple[TokenScore, ...]
+
+
+@dataclass(frozen=True)
+class PromptRead:
+    """The end of rows that generate nothing."""
+
+    rows: tuple[Row, ...]
+    cache: list[Any]
+    """It holds the prompt without its last token."""
+
+
+@dataclass(frozen=True)
 class FailedRows:
     """Rows of one prompt that could not be computed. The other rows are not affected."""
 
@@ -95,5 +115,7 @@ class StepResult:
     """Results of one step of the batch."""
 
     prompts: list[PrefillProgress] = field(default_factory=list)
+    scores: list[RowScores] = field(default_factory=list)
+    read: list[PromptRead] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
     failed: list[FailedRows] = field(default_factory=list)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmx_daemon.engines.mlx import platform
+from lmx_daemon.engines.mlx.sampling.log_probabilities import chosen_and_likeliest, log_probabilities
 from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
 
 ALL = np.uint32(0xFFFFFFFF)
@@ -180,13 +181,9 @@ class LogProbabilities:
         """Set `sampled` for these tokens."""
         assert self._logits is not None
         rows = mx.array(self.rows)
-        own = _float32(self._logits[rows])
+        logprobs = log_probabilities(self._logits[rows])
         self._logits = None
-        logprobs = own - mx.logsumexp(own, axis=-1, keepdims=True)
-        chosen = mx.take_along_axis(logprobs, tokens[rows][:, None], axis=-1)[:, 0]
-        most = min(self._most, logprobs.shape[-1])
-        likeliest = mx.argsort(-logprobs, axis=-1)[:, :most]
-        self.sampled = chosen, likeliest, mx.take_along_axis(logprobs, likeliest, axis=-1)
+        self.sampled = chosen_and_likeliest(logprobs, tokens[rows], self._most)
 
 
 def _float32(logits: mx.array) -> mx.array:

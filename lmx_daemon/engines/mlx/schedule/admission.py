@@ -29,6 +29,8 @@ class Reservation:
     choices: int = 1
     generated: int = 0
     """Tokens that its longest choice has generated so far."""
+    scratch: int = 0
+    """Bytes that it needs beside its KV caches."""
 
     @property
     def tokens(self) -> int:
@@ -47,20 +49,23 @@ class Admission:
         """Set the limit in bytes; 0 removes it."""
         self._limit = cache_bytes
 
-    def longest(self, choices: int, context: int) -> int:
-        """Return the longest sequence, in tokens, that fits if its request runs alone; at most `context`."""
-        return context if not self._limit else self._shape.tokens(self._limit // choices, context)
+    def longest(self, choices: int, context: int, scratch: int = 0) -> int:
+        """Return the longest sequence, in tokens, that fits if its request runs alone; at most `context`.
 
-    def check(self, prompt: int, choices: int, context: int) -> None:
+        The request needs `scratch` bytes beside its KV caches.
+        """
+        return context if not self._limit else self._shape.tokens((self._limit - scratch) // choices, context)
+
+    def check(self, prompt: int, choices: int, context: int, scratch: int = 0) -> None:
         """Raise ContextLengthError for a prompt that does not fit even if it runs alone."""
-        longest = self.longest(choices, context)
+        longest = self.longest(choices, context, scratch)
         if prompt >= longest:
-            needed = choices * self._shape.bytes(prompt + 1)
+            needed = choices * self._shape.bytes(prompt + 1) + scratch
             raise prompt_too_long(
                 prompt,
                 longest,
                 "messages",
-                because=f"its cache takes {size(needed)}, and there is memory for {size(self._limit)}",
+                because=f"it takes {size(needed)}, and there is memory for {size(self._limit)}",
                 hint="shorten the prompt, or make room: `lmx ps` lists what is loaded, `lmx unload` unloads it",
             )
 
@@ -70,7 +75,7 @@ class Admission:
 
     def reserved(self, running: Sequence[Reservation]) -> int:
         """Return the bytes that all running requests reserve."""
-        return sum(each.choices * self._shape.bytes(each.tokens) for each in running)
+        return sum(each.choices * self._shape.bytes(each.tokens) + each.scratch for each in running)
 
     def overflows(self, running: Sequence[Reservation]) -> bool:
         """Return whether the running requests together hold more than the limit.
@@ -79,7 +84,8 @@ class Admission:
         """
         if not self._limit or len(running) < 2 or self.reserved(running) <= self._limit:
             return False
-        return sum(each.choices * self._shape.bytes(each.prompt + each.generated) for each in running) > self._limit
+        held = sum(each.choices * self._shape.bytes(each.prompt + each.generated) + each.scratch for each in running)
+        return held > self._limit
 
     def for_prefixes(self, most: int | None, running: Sequence[Reservation]) -> int:
         """Return the bytes that stored prefixes may take beside the running requests.

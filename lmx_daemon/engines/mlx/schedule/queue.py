@@ -52,7 +52,7 @@ class RequestQueue:
     def check(self, request: EngineRequest) -> None:
         """Raise ContextLengthError for a request whose KV cache would not fit even if it ran alone."""
         tokens = len(request.prepared.tokens) + request.longest_generated
-        self._admission.check(tokens, request.generate.choices, self._context_of(request))
+        self._admission.check(tokens, request.generate.choices, self._context_of(request), request.scratch)
 
     def next(self, free_rows: int, may_start: Callable[[EngineRequest], bool]) -> EngineRequest | None:
         """Return the request that may start or resume now, or None.
@@ -96,9 +96,9 @@ class RequestQueue:
     def _asked(self, request: EngineRequest) -> Reservation:
         """Return what a request reserves: its prompt, and as long an answer as it asks for and memory allows."""
         generate, prompt = request.generate, len(request.prepared.tokens)
-        room = self._admission.longest(generate.choices, self._context_of(request)) - prompt
-        max_generated = max(1, min(generate.max_tokens or room, room))
-        return Reservation(prompt, max_generated, generate.choices, request.longest_generated)
+        room = self._admission.longest(generate.choices, self._context_of(request), request.scratch) - prompt
+        max_generated = max(1, room) if generate.max_tokens is None else min(generate.max_tokens, max(1, room))
+        return Reservation(prompt, max_generated, generate.choices, request.longest_generated, request.scratch)
 
     def _context_of(self, request: EngineRequest) -> int:
         """Return the longest sequence of a request: the model's context, or less if the request asks for less."""
@@ -106,6 +106,12 @@ class RequestQueue:
 
     def _reserved(self) -> list[Reservation]:
         return [
-            Reservation(len(each.prepared.tokens), each.max_generated, each.generate.choices, each.longest_generated)
+            Reservation(
+                len(each.prepared.tokens),
+                each.max_generated,
+                each.generate.choices,
+                each.longest_generated,
+                each.scratch,
+            )
             for each in self.running
         ]

@@ -14,7 +14,8 @@ from lmx_daemon.contract.events import Event, Failed, Prefill, Queued
 from lmx_daemon.contract.requests import Generate
 from lmx_daemon.contract.worker.messages import Events, Log, TextOptions
 from lmx_daemon.engines.mlx.batch.batch import Batch
-from lmx_daemon.engines.mlx.batch.step import FailedRows, Token
+from lmx_daemon.engines.mlx.batch.scoring import Scoring, scratch_bytes
+from lmx_daemon.engines.mlx.batch.step import FailedRows, PromptRead, RowScores, Token
 from lmx_daemon.engines.mlx.batch.warm_up import warm_up, works
 from lmx_daemon.engines.mlx.commands import Ready
 from lmx_daemon.engines.mlx.load.model import LoadedModel
@@ -95,12 +96,16 @@ class Scheduler:
         generate = ready.request
         seed = _seed_of(generate)
         request = EngineRequest(generate, ready.prepared, ready.arrived, ready.load_seconds, seed, ready.grammar)
+        if generate.prompt_logprobs is not None:
+            request.scratch = scratch_bytes(len(ready.prepared.tokens), self._loaded.vocabulary)
         try:
             self._check(request)
         except LmxError as error:
             self._fail(request, error)
             return
-        request.lookup = self._prefixes.look_up(generate.cache_namespace, ready.prepared.tokens, ready.prepared.opening)
+        if request.reuses:
+            tokens, opening = ready.prepared.tokens, ready.prepared.opening
+            request.lookup = self._prefixes.look_up(generate.cache_namespace, tokens, opening)
         self._queue.waiting.append(request)
         self._expire()
         self._admit()
@@ -173,18 +178,23 @@ class Scheduler:
     def _start(self, request: EngineRequest, max_tokens: int) -> None:
         """Add the choices of a request to the batch, after the stored prefix of its prompt."""
         found = self._prefixes.start(request.lookup)
-        params = parameters.resolve(request.generate.sampling, self._loaded.defaults)
-        choices = request.start(max_tokens, params, self._loaded.tokenizer, self._family)
+        loaded = self._loaded
+        params = parameters.resolve(request.generate.sampling, loaded.defaults)
+        choices = request.start(max_tokens, params, loaded.tokenizer, self._family)
+        if request.generate.prompt_logprobs is not None:
+            choices[0].scoring = Scoring(1, loaded.vocabulary, request.generate.prompt_logprobs)
         self._batch.add(request.prepared.tokens, choices, found.cache, found.cached, found.checkpoints)
         self._prefixes.register(choices[0], request.lookup, found)
         self._bound_prefixes()
-        self._emit(request.started(found, self._instance, self._loaded.capabilities.context_length))
+        started = request.started(found, self._instance, loaded.capabilities.context_length)
+        self._emit(started, *self._events_of(request, lambda: request.opening(loaded.tokenizer)))
 
     def _resume(self, request: EngineRequest, max_tokens: int) -> None:
         """Add the choices of a preempted request to the batch. They continue after the tokens that they have."""
         prompt = request.prepared.tokens
         for choice in request.resume(max_tokens):
-            hit = self._prefixes.find(request.generate.cache_namespace, [*prompt, *choice.generated])
+            tokens = [*prompt, *choice.generated]
+            hit = self._prefixes.find(request.generate.cache_namespace, tokens) if request.reuses else None
             self._batch.add(prompt, [choice], hit.cache if hit else None, hit.length if hit else 0)
 
     # ---- run and emit ----
@@ -204,27 +214,42 @@ class Scheduler:
             request = choice_of(prompt.row).request
             if prompt.total - request.cached > self._options.prefill_step:
                 events.append(Prefill(id=request.id, done=prompt.done, total=prompt.total))
+        for scored in result.scores:
+            events += self._report(scored)
         for token in result.tokens:
             events += self._consume(token)
+        for read in result.read:
+            events += self._prompt_read(read)
         for failed in result.failed:
             events += self._fail_rows(failed)
         self._counters.prefill_tokens = self._batch.prefill_tokens
         self._emit(*events)
 
-    def _consume(self, token: Token) -> list[Event]:
-        """Return the events of one token. An exception, such as a detokenizer's panic, costs its request only."""
-        choice = choice_of(token.row)
-        request = choice.request
-        if request.ended:  # by another token of this step
-            return []
+    def _events_of(self, request: EngineRequest, read: Callable[[], list[Event]]) -> list[Event]:
+        """Return the events that `read` makes. An exception, such as a detokenizer's panic, costs its request only."""
         try:
-            events = request.consume(token, self._loaded.tokenizer)
+            return read()
         except BaseException as error:
             self._log("error", f"{type(error).__name__}: {error}", request.id)
             self._remove(request)
             failed = error if isinstance(error, LmxError) else None
             failed = failed or WorkerError(f"the answer could not be read: {type(error).__name__}: {error}")
             return [self._closed(request, Failed(id=request.id, error=failed.body()))]
+
+    def _report(self, scored: RowScores) -> list[Event]:
+        """Return the events of log-probabilities of a prompt."""
+        request = choice_of(scored.row).request
+        return self._events_of(request, lambda: request.prompt_scored(scored.scores, self._loaded.tokenizer))
+
+    def _consume(self, token: Token) -> list[Event]:
+        """Return the events of one token."""
+        choice = choice_of(token.row)
+        request = choice.request
+        if request.ended:  # by another token of this step
+            return []
+        events = self._events_of(request, lambda: request.consume(token, self._loaded.tokenizer))
+        if request.ended:
+            return events
         request.quarantined = False
         if len(choice.generated) == 1:
             self._prefixes.prompt_done(choice)
@@ -237,6 +262,18 @@ class Scheduler:
             self._queue.remove(request)
             events.append(self._closed(request, request.finished()))
         return events
+
+    def _prompt_read(self, read: PromptRead) -> list[Event]:
+        """Return the last event of a request that generates nothing, and store its prompt."""
+        choice = choice_of(read.rows[0])
+        request = choice.request
+        if request.ended:  # its log-probabilities could not be read
+            return []
+        self._prefixes.release(choice)
+        self._prefixes.store(request.generate.cache_namespace, choice.held, read.cache)
+        request.prompt_read()
+        self._queue.remove(request)
+        return [self._closed(request, request.finished())]
 
     def _end(self, choice: Choice, token: Token) -> None:
         """Store what a choice has computed that ended with `token`."""

@@ -13,6 +13,7 @@ from lmx_daemon.contract.events import (
     Event,
     Finished,
     FinishReason,
+    PromptTokens,
     Started,
     Timings,
     TokenLogprob,
@@ -20,6 +21,7 @@ from lmx_daemon.contract.events import (
     Usage,
 )
 from lmx_daemon.contract.requests import Chat, Generate
+from lmx_daemon.engines.mlx.batch.scoring import TokenScore
 from lmx_daemon.engines.mlx.batch.step import Token
 from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar, TokenGrammar
 from lmx_daemon.engines.mlx.prefix.lookup import PrefixLookup, PrefixStart
@@ -29,7 +31,7 @@ from lmx_daemon.engines.mlx.text.families.family import PLAIN, Family
 from lmx_daemon.engines.mlx.text.forced_call import is_forced, opening_text
 from lmx_daemon.engines.mlx.text.output_parser import OutputParser, ParsedText
 from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
-from lmx_daemon.engines.mlx.text.token_text import continue_text
+from lmx_daemon.engines.mlx.text.token_text import bytes_of, continue_text
 
 BANNED = -1e4
 """Bias of a token that is not to be sampled."""
@@ -60,6 +62,8 @@ class EngineRequest:
         """Prompt tokens that were taken from stored prefixes."""
         self.choices: list[Choice] = []
         """Empty until it starts."""
+        self.scratch = 0
+        """Bytes that the log-probabilities of its prompt take while they are computed."""
         self.max_generated = 0
         """Tokens that each choice may generate, by its reservation of memory."""
         self.warnings: list[str] = []
@@ -71,6 +75,8 @@ class EngineRequest:
         """Number of failed steps that it took part in."""
         self.quarantined = False
         """Whether it took part in a failed step and has generated no token since."""
+        self._scored = 0
+        """Number of prompt tokens that PromptTokens events have reported."""
         self._load_seconds = load_seconds
         self._started = 0.0
         self._first: float | None = None
@@ -108,8 +114,15 @@ class EngineRequest:
         self.preempted = False
         left = [choice for choice in self.choices if choice.ending is None]
         for choice in left:
-            choice.max_tokens = max(len(choice.generated) + 1, max_tokens)
+            choice.max_tokens = max(len(choice.generated) + 1, max_tokens) if max_tokens else 0
+            if choice.scoring is not None:
+                choice.scoring = None if self.reuses else replace(choice.scoring, start=self._scored)
         return left
+
+    @property
+    def reuses(self) -> bool:
+        """Whether a stored prefix may be reused. It would hide the log-probabilities of its tokens."""
+        return self.generate.prompt_logprobs is None or self._scored >= len(self.prepared.tokens)
 
     def start(self, max_tokens: int, params: SamplingParams, tokenizer: Any, family: Family) -> Sequence[Choice]:
         """Record the time at which prefill starts. Return the choices, each of at most `max_tokens`."""
@@ -138,6 +151,35 @@ class EngineRequest:
             first_difference=found.first_difference,
             miss=found.miss,
         )
+
+    def opening(self, tokenizer: Any) -> list[Event]:
+        """Return the events with which the prompt is reported, if the request asks for it: its text or first token."""
+        detokenizer = self.choices[0].detokenizer
+        if self.generate.prompt_logprobs is not None:
+            self._scored = 1
+            first = logprob_of(self.prepared.tokens[0], None, 0, detokenizer, tokenizer)
+            return [PromptTokens(id=self.id, tokens=(first,))]
+        if self.generate.echo:
+            spelled = (bytes_of(token, detokenizer, tokenizer) for token in self.prepared.tokens)
+            return [PromptTokens(id=self.id, text=b"".join(spelled).decode(errors="replace"))]
+        return []
+
+    def prompt_scored(self, scores: Sequence[TokenScore], tokenizer: Any) -> list[Event]:
+        """Return the event with the log-probabilities of the next tokens of the prompt."""
+        most, detokenizer = self.generate.prompt_logprobs or 0, self.choices[0].detokenizer
+        found = tuple(
+            logprob_of(self.prepared.tokens[score.position], score.logprobs, most, detokenizer, tokenizer)
+            for score in scores
+        )
+        self._scored += len(found)
+        if self.reuses:
+            self.scratch = 0
+        return [PromptTokens(id=self.id, tokens=found)]
+
+    def prompt_read(self) -> None:
+        """End the choices of a request that generates nothing."""
+        for choice in self.choices:
+            choice.ending = Ending(reason="length")
 
     def close(self) -> None:
         """Release the choices, which refer to the request. Call after the terminal event is made."""
@@ -200,10 +242,11 @@ class EngineRequest:
             choice.unreported += 1
             piece = choice.parser.feed(choice.text_of(token.token))
             choice.reasoning_tokens += choice.parser.thinking
-            if self.generate.top_logprobs is not None:
-                logprobs = (logprob_of(token, self.generate.top_logprobs, choice.detokenizer, tokenizer),)
             if self.generate.token_ids:
                 ids = (token.token,)
+        most = self.generate.top_logprobs
+        if most is not None and (token.reason != "stop" or self.generate.prompt_logprobs is not None):
+            logprobs = (logprob_of(token.token, token.logprobs, most, choice.detokenizer, tokenizer),)
         events = self._deltas(choice, piece, ids, logprobs)
         if not piece.ended and token.reason is not None:
             choice.detokenizer.finalize()

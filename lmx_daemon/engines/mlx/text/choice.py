@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING, Any, Self
 
 from lmx_daemon.contract.events import Ending, TokenLogprob
-from lmx_daemon.engines.mlx.batch.step import Row, Token
+from lmx_daemon.engines.mlx.batch.step import Row
 from lmx_daemon.engines.mlx.grammar.token_grammar import TokenGrammar
 from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
+from lmx_daemon.engines.mlx.sampling.sampler import Logprobs
 from lmx_daemon.engines.mlx.text.output_parser import OutputParser
 from lmx_daemon.engines.mlx.text.token_text import bytes_of, text_of
 
@@ -66,14 +67,14 @@ def choice_of(row: Row) -> Choice:
     return row
 
 
-def logprob_of(token: Token, top: int, detokenizer: Any, tokenizer: Any) -> TokenLogprob:
-    """Return the log-probabilities of the sampled token and of the `top` likeliest ones."""
-    assert token.logprobs is not None
+def logprob_of(token: int, logprobs: Logprobs | None, top: int, detokenizer: Any, tokenizer: Any) -> TokenLogprob:
+    """Return the log-probabilities of a token and of the `top` likeliest ones; None if nothing precedes the token."""
 
-    def entry(identity: int, value: float) -> TokenLogprob:
+    def entry(identity: int, value: float | None, likeliest: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
         spelled = bytes_of(identity, detokenizer, tokenizer)
-        return TokenLogprob(token=text_of(spelled), id=identity, logprob=max(value, -9999.0), bytes=tuple(spelled))
+        logprob = None if value is None else max(value, -9999.0)
+        return TokenLogprob(token=text_of(spelled), id=identity, logprob=logprob, bytes=tuple(spelled), top=likeliest)
 
-    chosen = entry(token.token, token.logprobs.chosen)
-    likeliest = tuple(entry(identity, value) for identity, value in token.logprobs.top[:top])
-    return TokenLogprob(token=chosen.token, id=chosen.id, logprob=chosen.logprob, bytes=chosen.bytes, top=likeliest)
+    if logprobs is None:
+        return entry(token, None)
+    return entry(token, logprobs.chosen, tuple(entry(identity, value) for identity, value in logprobs.top[:top]))

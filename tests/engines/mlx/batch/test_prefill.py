@@ -12,10 +12,12 @@ from lmx_daemon.engines.mlx.batch.prefill import (
     PrefillPrompt,
     choose_pieces,
 )
+from lmx_daemon.engines.mlx.batch.step import Row
+from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
 
 
 def prompt(left: int, arrival: int = 0, done: int = 0) -> PrefillPrompt:
-    return PrefillPrompt([arrival], range(done + left + 1), [], done, arrival)
+    return PrefillPrompt([Row(1, GREEDY)], range(done + left + 1), [], done, arrival)
 
 
 class Fixed(Pace):

@@ -5,12 +5,21 @@ An answer's tokens, text and log-probabilities must always be those of the same 
 
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lmx_daemon.contract.events import Delta, Event, Failed, Finished, is_terminal
+from lmx_daemon.contract.events import (
+    Delta,
+    Event,
+    Failed,
+    Finished,
+    PromptTokens,
+    TokenLogprob,
+    is_terminal,
+)
 from lmx_daemon.contract.requests import Generate, Sampling, Tokens
 from lmx_daemon.contract.worker.messages import Events, TextOptions
 from lmx_daemon.engines.mlx.commands import Ready
@@ -33,6 +42,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "greedy": {"sampling": Sampling(temperature=0.0)},
     "reported": {"sampling": Sampling(temperature=0.0, frequency_penalty=1.0), "top_logprobs": 2},
     "drawn": {"sampling": Sampling(temperature=0.9, top_p=0.9, seed=5, repetition_penalty=1.3), "choices": 2},
+    "scored": {"sampling": Sampling(temperature=0.0), "prompt_logprobs": 2},
     "several": {"sampling": Sampling(temperature=1.0, top_k=40, seed=3, presence_penalty=1.0), "choices": 3},
 }
 DEADLINE = 0.05
@@ -96,6 +106,10 @@ class World:
                 time.sleep(0.001)
         assert not self.counters.busy and self.counters.running == 0, "an ended request counts as running"
 
+    def prompt(self, identity: str) -> list[TokenLogprob]:
+        """Return the reported tokens of the prompt."""
+        return [token for e in self.events[identity] if isinstance(e, PromptTokens) for token in e.tokens]
+
     def answer(self, identity: str, choice: int) -> Output:
         deltas = [e for e in self.events[identity] if isinstance(e, Delta) and e.choice == choice]
         return (
@@ -113,6 +127,7 @@ class Schedules:
         self._model = self._loaded.model = Breaking(self._loaded.model)
         self._alone = World(self._loaded, PrefixSharing())
         self._known: dict[Any, list[Output]] = {}
+        self._prompts: dict[tuple[int, ...], list[TokenLogprob]] = {}
 
     def alone(self, prompt: tuple[int, ...], kind: str) -> list[Output]:
         if (prompt, kind) not in self._known:
@@ -121,8 +136,14 @@ class Schedules:
             self._alone.finish()
             self._model.armed = armed
             count = self._alone.asked[name].choices
+            self._prompts[prompt] = self._alone.prompt(name) or self._prompts.get(prompt, [])
             self._known[prompt, kind] = [self._alone.answer(name, choice) for choice in range(count)]
         return self._known[prompt, kind]
+
+    def scored(self, prompt: tuple[int, ...]) -> list[TokenLogprob]:
+        """Return the log-probabilities of a prompt's tokens."""
+        self.alone(prompt, "scored")
+        return self._prompts[prompt]
 
     def world(self) -> World:
         return World(self._loaded, PrefixSharing())
@@ -154,6 +175,10 @@ class Schedules:
         disk.close(5)
         for name, (prompt, kind) in wanted.items():
             self._judge(world, name, self.alone(prompt, kind), f"seed {seed}, {name}: {kind}")
+            if kind == "scored":
+                found, expected = world.prompt(name), self.scored(prompt)
+                assert len(found) == len(expected) or not isinstance(world.events[name][-1], Finished)
+                assert_same_logprobs(found, expected[: len(found)])
         return sum(isinstance(world.events[name][-1], Finished) for name in wanted)
 
     def _ask(self, world: World, generator: random.Random, wanted: dict[str, Any]) -> None:
@@ -191,6 +216,11 @@ class Schedules:
                 assert text.startswith(content.rstrip("\ufffd")), f"{label}: {content!r} of {text!r}"
             if ending is not None and ending.reason == "length":
                 assert len(generated) <= (request.max_tokens or 0), label
+
+
+def assert_same_logprobs(found: Sequence[TokenLogprob], expected: Sequence[TokenLogprob]) -> None:
+    assert [one.id for one in found] == [other.id for other in expected]
+    assert [one.logprob for one in found[1:]] == pytest.approx([other.logprob for other in expected[1:]], abs=1e-3)
 
 
 def schedules_of(architecture: str, tmp_path: Path) -> Schedules:
