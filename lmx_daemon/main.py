@@ -44,6 +44,8 @@ from lmx_daemon.residency.pool import Pool
 from lmx_daemon.residency.workers.environment import worker_environment
 from lmx_daemon.residency.workers.programs import PROGRAMS
 from lmx_daemon.residency.workers.worker import Worker
+from lmx_daemon.router.missing import MissingModels
+from lmx_daemon.router.router import Router
 from lmx_daemon.settings.layers import read_layers
 from lmx_daemon.settings.memory_limit import MemoryLimit
 from lmx_daemon.settings.paths import Home
@@ -185,14 +187,16 @@ class Daemon:
             observers=self._observation.observers(),
         )
         source.subscribe(partial(_limit_pulls, pulls))
+        router = Router(lambda: source.current.router, catalog, pool, MissingModels(pulls))
         monitor = Monitor(home, source, pool, host, catalog, pulls, addresses)
         bodies = BodyReader(lambda: source.current.server)
         return Parts(
-            service=ModelService(pool, catalog, bodies, RemoteImages(lambda: source.current.server)),
+            service=ModelService(pool, catalog, router, bodies, RemoteImages(lambda: source.current.server)),
             pool=pool,
             catalog=catalog,
             library=library,
             pulls=pulls,
+            router=router,
             monitor=monitor,
             logs=logs,
             history=self._observation.history,
@@ -252,10 +256,10 @@ class Daemon:
 
     async def _preload(self, parts: Parts, model: str) -> None:
         try:
-            await parts.catalog.seek(model)
-            async for instance in parts.pool.load(LoadRequest(model=model, pin=True)):
+            found = await parts.router.model_to_load(model)
+            async for instance in parts.pool.load(LoadRequest(model=found.id, pin=True)):
                 if instance.state == "ready":
-                    log("daemon", "info", f"{model} is loaded")
+                    log("daemon", "info", f"{found.id} is loaded")
         except LmxError as error:
             log("daemon", "error", f"{model} was not loaded: {error.message}")
             say(f"error: {model} was not loaded: {error.message}", sys.stderr)

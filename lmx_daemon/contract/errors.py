@@ -25,6 +25,7 @@ LmxError
 ├─ DeadlineError 504
 ├─ CancelledError 499
 ├─ ShuttingDownError 503
+├─ DownloadingError 503            the model is being downloaded; `retry_after` is in seconds
 ├─ HubError 502                    the Hub refused the request or is unreachable
 │  └─ IntegrityError               a file differs from what the Hub published
 ├─ DiskError 507                   the disk is full or not writable
@@ -200,6 +201,10 @@ class CancelledError(LmxError):
 
 class ShuttingDownError(LmxError):
     code, status = "shutting_down", 503
+
+
+class DownloadingError(LmxError):
+    code, status = "model_downloading", 503
 
 
 class HubError(LmxError):

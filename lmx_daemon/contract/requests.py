@@ -180,6 +180,10 @@ class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
     """Seconds from arrival after which the request fails if it has not begun."""
     ttl: Annotated[float, msgspec.Meta(ge=-1)] | None = None
     """Seconds without use after which a model that this request loads is unloaded; -1 is never."""
+    asked: str = ""
+    """Name that the client gave, where `model` is the id that the router chose for it; "" if they are the same."""
+    routed: str = ""
+    """Rule by which the router chose the model, and the models that it skipped; "" if the client gave its id."""
 
 
 class Count(Frozen, frozen=True, tag="count", tag_field="type"):
@@ -189,6 +193,8 @@ class Count(Frozen, frozen=True, tag="count", tag_field="type"):
     model: str
     prompt: Prompt
     tenant: str = "local"
+    asked: str = ""
+    routed: str = ""
 
 
 Request = Generate | Count

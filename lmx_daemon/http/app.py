@@ -25,7 +25,7 @@ ADMIN_BODY_BYTES = 256 * 1024 * 1024
 
 def public_app_of(parts: Parts, settings: Callable[[], ServerSettings], address: str) -> AsgiApp:
     """Return the app of the public port with the dialects of the daemon."""
-    management = ModelManagement(parts.pool, parts.library, parts.pulls)
+    management = ModelManagement(parts.pool, parts.library, parts.pulls, parts.router)
     answers = StoredAnswers(AnswerStore(parts.home.answers, lambda: answer_limits(settings())))
     return public_app(parts.service, parts.bodies, management, answers, settings, address)
 

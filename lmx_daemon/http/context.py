@@ -25,6 +25,9 @@ class RequestContext(msgspec.Struct, frozen=True):
     client: str = ""
     """Name of the client program (User-Agent), at most 80 characters."""
 
+    answer_headers: dict[bytes, bytes] = {}
+    """Headers that the guard adds to the answer, whether it succeeds or fails."""
+
     def enter(self, scope: MutableMapping[str, Any]) -> None:
         """Attach this context to an ASGI scope."""
         scope.setdefault("state", {})[KEY] = self

@@ -95,13 +95,14 @@ class PublicGuard:
         except LmxError as error:
             await refuse(send, dialect.error(error, identity), headers_of(error), extra)
             return
-        RequestContext(identity, dialect, principal, client_of(headers)).enter(scope)
+        context = RequestContext(identity, dialect, principal, client_of(headers))
+        context.enter(scope)
         if scope["method"] == "HEAD":  # the server itself leaves the body out
             scope = {**scope, "method": "GET"}
         held = RequestBytes(self._bodies)
         try:
             receive = bounded(receive, self._settings().max_body_bytes, held)
-            await self._app(scope, receive, with_headers(send, extra))
+            await self._app(scope, receive, with_headers(send, extra, context.answer_headers))
         finally:
             held.release()
 
@@ -176,7 +177,7 @@ class AdminGuard:
             )
             await refuse(send, context.dialect.error(error, context.id), headers_of(error), extra)
             return
-        await self._app(scope, receive, with_headers(send, extra))
+        await self._app(scope, receive, with_headers(send, extra, context.answer_headers))
 
 
 JSON = (b"content-type", b"application/json")
@@ -246,7 +247,7 @@ def cors(origin: str) -> list[tuple[bytes, bytes]]:
     """Return the headers for a listed origin. Errors need them as well: without them a browser hides the status."""
     return [
         (b"access-control-allow-origin", origin.encode("latin-1")),
-        (b"access-control-expose-headers", b"x-request-id, request-id, retry-after"),
+        (b"access-control-expose-headers", b"x-request-id, request-id, retry-after, x-lmx-model"),
         (b"vary", b"origin"),
     ]
 
@@ -268,10 +269,12 @@ def bounded(receive: AsgiReceive, limit: int, held: RequestBytes) -> AsgiReceive
     return bounded_receive
 
 
-def with_headers(send: AsgiSend, extra: list[tuple[bytes, bytes]]) -> AsgiSend:
+def with_headers(send: AsgiSend, extra: list[tuple[bytes, bytes]], found: Mapping[bytes, bytes]) -> AsgiSend:
+    """Return `send` that adds `extra`, and the headers that `found` has by the time when the answer begins."""
+
     async def send_with_headers(message: AsgiMessage) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), *extra]
+            message["headers"] = [*message.get("headers", ()), *extra, *found.items()]
         await send(message)
 
     return send_with_headers

@@ -6,6 +6,7 @@ Downloads and removals need a principal with the scope "manage". The admin socke
 import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
 from litestar.di import NamedDependency
 
 from lmx_daemon.contract.admin.library import Details
@@ -16,25 +17,29 @@ from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.library.library import Library
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.residency.pool import Pool
+from lmx_daemon.router.router import Router
 
 
 class ModelManagement:
     """Management of models, as dialects call it."""
 
-    def __init__(self, pool: Pool, library: Library, pulls: PullQueue) -> None:
-        self._pool, self._library, self._pulls = pool, library, pulls
+    def __init__(self, pool: Pool, library: Library, pulls: PullQueue, router: Router) -> None:
+        self._pool, self._library, self._pulls, self._router = pool, library, pulls, router
 
     async def load(self, request: AnyRequest, load: LoadRequest) -> AsyncIterator[Instance]:
         """Yield the instance as it loads; the last one is ready. Raise the error of a load that fails."""
         context_of(request).principal.require("generate")
-        await self._library.registry.catalog.seek(load.model)
-        async for instance in self._pool.load(load):
+        model = await self._router.model_to_load(load.model)
+        async for instance in self._pool.load(msgspec.structs.replace(load, model=model.id)):
             yield instance
 
     async def unload(self, request: AnyRequest, name: str) -> list[Instance]:
-        """Unload an instance by its id, or all instances of a model. Raise NotFoundError if none is loaded."""
+        """Unload an instance by its id, or all instances of the model that a name means.
+
+        Raise NotFoundError if none is loaded.
+        """
         context_of(request).principal.require("generate")
-        return await self._pool.unload(UnloadRequest(id=name))
+        return await self._pool.unload(UnloadRequest(id=self._router.loaded(name)))
 
     async def pull(self, request: AnyRequest, name: str) -> Download:
         """Queue the download of a repository, or return its download that is already queued."""
@@ -62,10 +67,10 @@ class ModelManagement:
         return self._pulls.get(job)
 
     async def details(self, request: AnyRequest, name: str) -> Details:
-        """Return the details of a model. Raise ModelNotFoundError."""
+        """Return the details of the model that a name means. Raise ModelNotFoundError."""
         context_of(request).principal.require("generate")
-        await self._library.registry.catalog.seek(name)
-        return await asyncio.to_thread(self._library.details, name)
+        model = await self._router.find(name)
+        return await asyncio.to_thread(self._library.details, model.id)
 
     async def remove(self, request: AnyRequest, name: str) -> None:
         """Move a model to the trash; `lmx rm --undo` restores it. Raise ModelNotFoundError, ConflictError."""

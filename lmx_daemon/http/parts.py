@@ -15,6 +15,7 @@ from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.monitor.logs import Logs
 from lmx_daemon.monitor.snapshot import Monitor
 from lmx_daemon.residency.pool import Pool
+from lmx_daemon.router.router import Router
 from lmx_daemon.settings.paths import Home
 
 
@@ -27,6 +28,7 @@ class Parts:
     catalog: Catalog
     library: Library
     pulls: PullQueue
+    router: Router
     monitor: Monitor
     logs: Logs
     history: History

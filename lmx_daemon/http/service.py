@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import msgspec
 from litestar import Response
@@ -20,18 +21,22 @@ from lmx_daemon.http.serving import Finish, all_events, answered, ignore, serve,
 from lmx_daemon.http.several import SeveralRequests
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.residency.pool import Pool
+from lmx_daemon.router.router import Router
 
 B = TypeVar("B")
 R = TypeVar("R")
 A = TypeVar("A", bound=Generate | Count)
+MODEL_HEADER = b"x-lmx-model"
+"""Header of an answer with the id of the model that gives it."""
 LOAD_STATES = {"ready": "loaded", "starting": "loading", "loading": "loading"}
 
 
 class ModelService:
     """Access of a dialect to models and answers."""
 
-    def __init__(self, pool: Pool, catalog: Catalog, bodies: BodyReader, images: RemoteImages) -> None:
-        self._pool, self._catalog, self._bodies, self._images = pool, catalog, bodies, images
+    def __init__(self, pool: Pool, catalog: Catalog, router: Router, bodies: BodyReader, images: RemoteImages) -> None:
+        self._pool, self._catalog, self._router = pool, catalog, router
+        self._bodies, self._images = bodies, images
 
     async def read(self, request: AnyRequest, kind: type[B], translate: Callable[[B], R]) -> tuple[B, R]:
         """Return the request's body as `kind`, and its translation by `translate`. Raise RequestError for a bad body.
@@ -49,10 +54,19 @@ class ModelService:
         if not remote:
             return asked
         context_of(request).principal.require("generate")
-        model = await self._catalog.seek(asked.model)
-        if not model.vision:
+        if not (await self._router.route(asked)).model.vision:
             raise UnsupportedError("this model does not accept images", param=remote[0].place)
         return await unless_disconnected(request, self._images.fetched(asked))
+
+    async def routed(self, request: AnyRequest, asked: A) -> A:
+        """Return the request for the model that the router chooses, and name that model in the answer's header.
+
+        The choice holds until the caller waits for anything. Raise ModelNotFoundError and the like.
+        """
+        context_of(request).principal.require("generate")
+        route = await self._router.route(asked)
+        name_model(request, route.model)
+        return route.applied(asked)
 
     async def answer(
         self,
@@ -68,9 +82,8 @@ class ModelService:
 
         Raise what fails before the first byte: ModelNotFoundError, BusyError, DeadlineError and others.
         """
-        context_of(request).principal.require("generate")
-        await self._catalog.seek(generate.model)
-        generate = self._with_unique_id(await self.with_images(request, generate))
+        generate = await self.routed(request, await self.with_images(request, generate))
+        generate = self._with_unique_id(generate)
         return await serve(request, self._pool, generate, encoder(generate.id), stream, finish)
 
     async def answer_all(
@@ -84,7 +97,9 @@ class ModelService:
         if len(asked) == 1:
             return await self.answer(request, asked[0], encoder, stream)
         context_of(request).principal.require("generate")
-        await self._catalog.seek(asked[0].model)
+        route = await self._router.route(asked[0])
+        name_model(request, route.model)
+        asked = [route.applied(each) for each in asked]
         identity = self._with_unique_id(asked[0]).id
         numbered = [self._numbered(each, identity, place) for place, each in enumerate(asked)]
         several = SeveralRequests(self._pool, numbered)
@@ -92,9 +107,8 @@ class ModelService:
 
     async def complete(self, request: AnyRequest, asked: Request) -> list[Event]:
         """Return all events of a request that succeeds. Raise the error of one that fails."""
-        context_of(request).principal.require("generate")
-        await self._catalog.seek(asked.model)
-        active = self._pool.submit(self._with_unique_id(await self.with_images(request, asked)))
+        asked = await self.routed(request, await self.with_images(request, asked))
+        active = self._pool.submit(self._with_unique_id(asked))
         try:
             events = await unless_disconnected(request, all_events(active))
         finally:
@@ -124,9 +138,7 @@ class ModelService:
 
         Raise what prevents the request from being queued.
         """
-        context_of(request).principal.require("generate")
-        await self._catalog.seek(asked.model)
-        active = self._pool.submit(asked)
+        active = self._pool.submit(await self.routed(request, asked))
         return stream_of(self._pool, active, context_of(request).dialect, encoder(active.id))
 
     async def models(self) -> list[tuple[Model, str]]:
@@ -135,8 +147,8 @@ class ModelService:
         return [(model, states.get(model.id, "not-loaded")) for model in await self._catalog.listing()]
 
     async def model(self, name: str) -> tuple[Model, str]:
-        """Return one model and its load state. Raise ModelNotFoundError."""
-        model = await self._catalog.seek(name)
+        """Return the model that a name means, and its load state. Raise ModelNotFoundError."""
+        model = await self._router.find(name)
         return model, self._states().get(model.id, "not-loaded")
 
     def instances(self) -> list[Instance]:
@@ -164,6 +176,11 @@ class ModelService:
             count += 1
             unique = f"{asked.id}.{count}"
         return asked if count == 1 else msgspec.structs.replace(asked, id=unique)
+
+
+def name_model(request: AnyRequest, model: Model) -> None:
+    """Name the model in a header of the answer. Characters that a header cannot have are percent-encoded."""
+    context_of(request).answer_headers[MODEL_HEADER] = quote(model.id, safe="/:@+~").encode()
 
 
 Service = NamedDependency[ModelService]

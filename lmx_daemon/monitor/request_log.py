@@ -28,6 +28,8 @@ class RequestLog:
 def summary(row: RequestRow) -> str:
     """Return the line: state, time, tokens, cache hits and error of a request."""
     parts = [f"{row.route} from {row.client or row.tenant}: {row.state} after {row.age:.2f} s"]
+    if row.asked:
+        parts.append(f"asked for {row.asked} ({row.routed})")
     if row.prompt_tokens is not None:
         place = "" if row.first_difference is None else f", at token {row.first_difference}"
         where = f"; {row.miss}{place}" if row.miss else ""

@@ -29,6 +29,7 @@ from lmx_daemon.residency.decisions.supervision import TICK_SECONDS
 from lmx_daemon.residency.effects import Loop
 from lmx_daemon.residency.incidents import Incidents
 from lmx_daemon.residency.measured import Measurements
+from lmx_daemon.residency.outlooks import Outlooks
 from lmx_daemon.residency.process_effects import ProcessEffects
 from lmx_daemon.residency.requests.active_request import ActiveRequest
 from lmx_daemon.residency.requests.observers import Observers
@@ -90,6 +91,7 @@ class Pool:
             self._residents, self.requests, self.accounts, self._effects, settings, programs, prefixes
         )
         self._effects.events = self._scheduler
+        self.outlooks = Outlooks(self._residents, self.accounts, self._scheduler.loads, settings, self._loop)
 
     def open(self) -> None:
         """Begin supervision and the warm spares. To be called once the servers answer, so that it delays no start."""

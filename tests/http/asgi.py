@@ -18,6 +18,7 @@ from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.http.service import ModelService
 from lmx_daemon.http.stored_answers import StoredAnswers
 from lmx_daemon.residency.requests.active_request import ActiveRequest
+from lmx_daemon.router.route import Route
 from lmx_daemon.settings.schema import ServerSettings
 from lmx_daemon.storage.answers import AnswerLimits, AnswerStore
 
@@ -115,13 +116,25 @@ class FakePool:
 
 
 class FakeCatalog:
-    """Catalog that finds every model. A model has vision if its name contains "vision"."""
-
-    async def seek(self, model: str) -> Model:
-        return Model(id=model, path="", source="hub", vision="vision" in model)
+    """Catalog without models."""
 
     async def listing(self) -> list[Any]:
         return []
+
+
+class FakeRouter:
+    """Router that finds every model by its id. A model has vision if its name contains "vision"."""
+
+    async def route(self, request: Request) -> Route:
+        return Route(request.model, await self.find(request.model))
+
+    async def find(self, name: str) -> Model:
+        return Model(id=name, path="", source="hub", vision="vision" in name)
+
+    model_to_load = find
+
+    def loaded(self, name: str) -> str:
+        return name
 
 
 class FakeManagement:
@@ -134,6 +147,7 @@ def public_app_over(
     management: Any = None,
     folder: Path | None = None,
     images: RemoteImages | None = None,
+    router: Any = None,
     **settings: Any,
 ) -> Any:
     """Return the real public app over a fake pool. `settings` are those of [server]."""
@@ -145,7 +159,7 @@ def public_app_over(
     management = management or FakeManagement()
     bodies = BodyReader(server)
     return public_app(
-        ModelService(pool, catalog, bodies, images or RemoteImages(server)),
+        ModelService(pool, catalog, router or FakeRouter(), bodies, images or RemoteImages(server)),
         bodies,
         management,
         StoredAnswers(AnswerStore(Path(folder or "/dev/null") / "answers.db", lambda: AnswerLimits(100.0, 10**6))),

@@ -45,6 +45,10 @@ class RequestRow(Frozen, frozen=True):
     """Reason for the end of the first choice; "" until the end."""
     timings: Timings | None = None
     """Durations of the stages; None until the end."""
+    asked: str = ""
+    """Name that the client gave, if it is not the id of the model."""
+    routed: str = ""
+    """Rule by which the router chose the model, and the models that it skipped."""
 
 
 class HostMemory(Frozen, frozen=True):

@@ -23,6 +23,7 @@ from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.monitor.logs import Logs
 from lmx_daemon.monitor.snapshot import Monitor
 from lmx_daemon.residency.pool import Pool
+from lmx_daemon.router.router import Router
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.storage.benchmark import Report, read_reports
 
@@ -90,10 +91,9 @@ async def instances(pool: NamedDependency[Pool]) -> list[Instance]:
 
 
 @post("/admin/models/load", status_code=200)
-async def load(request: AnyRequest, pool: NamedDependency[Pool], catalog: NamedDependency[Catalog]) -> Stream:
+async def load(request: AnyRequest, pool: NamedDependency[Pool], router: NamedDependency[Router]) -> Stream:
     """Load a model; stream its state until it is ready or has failed."""
-    load_request = await body_of(request, LoadRequest)
-    await catalog.seek(load_request.model)
+    load_request = await load_of(request, router)
     updates = pool.load(load_request)
     first = await anext(updates)  # an error before the first update becomes a status code
 
@@ -112,17 +112,22 @@ async def load(request: AnyRequest, pool: NamedDependency[Pool], catalog: NamedD
 
 
 @post("/admin/models/plan", status_code=200)
-async def plan(request: AnyRequest, pool: NamedDependency[Pool], catalog: NamedDependency[Catalog]) -> Verdict:
+async def plan(request: AnyRequest, pool: NamedDependency[Pool], router: NamedDependency[Router]) -> Verdict:
     """Return whether a model could be loaded now, and which models would be evicted."""
-    load_request = await body_of(request, LoadRequest)
-    await catalog.seek(load_request.model)
-    return await pool.verdict(load_request)
+    return await pool.verdict(await load_of(request, router))
+
+
+async def load_of(request: AnyRequest, router: Router) -> LoadRequest:
+    """Return the load that a body asks for, of the model that its name means. Raise ModelNotFoundError."""
+    asked = await body_of(request, LoadRequest)
+    return msgspec.structs.replace(asked, model=(await router.model_to_load(asked.model)).id)
 
 
 @post("/admin/models/unload", status_code=200)
-async def unload(request: AnyRequest, pool: NamedDependency[Pool]) -> list[Instance]:
+async def unload(request: AnyRequest, pool: NamedDependency[Pool], router: NamedDependency[Router]) -> list[Instance]:
     """Unload a model; return its instances once they have left."""
-    return await pool.unload(await body_of(request, UnloadRequest))
+    asked = await body_of(request, UnloadRequest)
+    return await pool.unload(msgspec.structs.replace(asked, id=router.loaded(asked.id)))
 
 
 @post("/admin/generate", status_code=200)

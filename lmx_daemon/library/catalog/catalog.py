@@ -85,6 +85,11 @@ class Catalog:
         self.asked = True
         return list(self._models.values())
 
+    def by_id(self) -> Mapping[str, Model]:
+        """Return the models of the last scan by their ids."""
+        self.asked = True
+        return self._models
+
     def find(self, name: str) -> Model:
         """Return the model with this id, else the only model whose id matches without owner and case.
 

@@ -26,12 +26,12 @@ def matching_model(name: str, models: Sequence[Model]) -> Model:
     close = [model for model in models if model.id == name] or models_named(name, models)
     if len(close) == 1:
         return close[0]
-    raise ambiguous(name, close) if close else not_found(name, models)
+    raise ambiguous(name, close) if close else not_found(name, [model.id for model in models])
 
 
-def not_found(name: str, models: Iterable[Model]) -> ModelNotFoundError:
+def not_found(name: str, known: Sequence[str]) -> ModelNotFoundError:
     """Return the error for an unknown name. It lists only similar names, since there may be hundreds of models."""
-    nearest = nearest_names(name, [model.id for model in models])
+    nearest = nearest_names(name, known)
     listed = f"; similar names: {', '.join(nearest)}" if nearest else ""
     return ModelNotFoundError(
         f"there is no model {name[:200]!r} here{listed}",

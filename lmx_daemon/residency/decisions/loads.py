@@ -63,12 +63,8 @@ class Loads:
         Raise UntrustedModelError, ModelLoadError, CrashLoopError or OutOfMemoryError if it is known that the model
         cannot be loaded now.
         """
-        if model.problem and model.code and not model.trusted:
-            raise UntrustedModelError(
-                f"{model.id} cannot be loaded: {model.problem}", hint="use a version of it that needs no code"
-            )
-        if model.problem:
-            raise ModelLoadError(f"{model.id} cannot be loaded: {model.problem}")
+        if (error := faulty(model)) is not None:
+            raise error
         now = self._effects.now()
         delay = self._ends.delay(model, now)
         resident = Resident(model, demand, ttl, now=now, pinned=pinned, purpose=purpose)
@@ -79,6 +75,14 @@ class Loads:
             self._effects.after(delay, self.advance)
         self.advance()
         return resident
+
+    def refused(self, model: Model) -> LmxError | None:
+        """Return the error that `open` would raise for a model now; None if its load would begin."""
+        try:
+            self._ends.delay(model, self._effects.now())
+        except LmxError as error:
+            return error
+        return faulty(model)
 
     def advance(self) -> None:
         """Take each load as far as it can get now, older ones first. A step of one may free the way for another."""
@@ -265,3 +269,12 @@ class Loads:
             options=options,
             trusted=resident.trusted,
         )
+
+
+def faulty(model: Model) -> LmxError | None:
+    """Return the error of a load of a model whose files have a known problem; None if they have none."""
+    if model.problem and model.code and not model.trusted:
+        return UntrustedModelError(
+            f"{model.id} cannot be loaded: {model.problem}", hint="use a version of it that needs no code"
+        )
+    return ModelLoadError(f"{model.id} cannot be loaded: {model.problem}") if model.problem else None

@@ -178,6 +178,8 @@ class ActiveRequest:
             error=self._error.error if self._error else None,
             finish=self._finished.reason if self._finished else "",
             timings=self.timings() if self.closed else None,
+            asked=request.asked,
+            routed=request.routed,
         )
 
     def timings(self) -> Timings:

@@ -1,16 +1,19 @@
 """The form of the admin socket: each event is a JSON line, and errors are JSON objects."""
 
 import json
+from dataclasses import fields
 from typing import Any
 
 from lmx_daemon.contract.errors import BusyError, WorkerError
 from lmx_daemon.contract.events import Delta, Event, Failed, Started
 from lmx_daemon.http.app import admin_app
+from lmx_daemon.http.images.remote import RemoteImages
 from lmx_daemon.http.parts import Parts
 from lmx_daemon.http.server.body_reader import BodyReader
+from lmx_daemon.http.service import ModelService
 from lmx_daemon.residency.requests.active_request import ActiveRequest
 from lmx_daemon.settings.schema import ServerSettings
-from tests.http.asgi import FakeCatalog, FakePool, Script, ask
+from tests.http.asgi import FakeCatalog, FakePool, FakeRouter, Script, ask
 
 BODY = {"type": "generate", "id": "r", "model": "m", "prompt": {"type": "text", "text": "x"}}
 EVENTS: list[Event] = [
@@ -21,9 +24,10 @@ EVENTS: list[Event] = [
 
 
 def app_of(script: Script) -> Any:
-    parts: dict[str, Any] = {name: None for name in ("library", "pulls", "monitor", "logs", "home", "stop")}
-    parts |= {"pool": FakePool(script), "catalog": FakeCatalog(), "bodies": BodyReader(ServerSettings)}
-    return admin_app(Parts(**parts))
+    parts: dict[str, Any] = {field.name: None for field in fields(Parts)}
+    pool, catalog, router, bodies = FakePool(script), FakeCatalog(), FakeRouter(), BodyReader(ServerSettings)
+    service = ModelService(pool, catalog, router, bodies, RemoteImages(ServerSettings))  # type: ignore[arg-type]
+    return admin_app(Parts(**parts | {"service": service, "pool": pool, "catalog": catalog, "bodies": bodies}))
 
 
 async def test_events_are_lines_and_a_failure_is_the_last_of_them() -> None:

@@ -234,7 +234,7 @@ ROUTES: list[tuple[str, dict[str, Any], str]] = [
 
 def app_over(pool: FakePool, images: RemoteImages | None = None) -> Any:
     nothing: Any = None
-    return public_app_over(pool, images=images, management=ModelManagement(nothing, nothing, nothing))
+    return public_app_over(pool, images=images, management=ModelManagement(nothing, nothing, nothing, nothing))
 
 
 @pytest.mark.parametrize(("path", "body", "place"), ROUTES, ids=[path for path, _, _ in ROUTES])

@@ -48,6 +48,7 @@ async def answer(
     stream: bool,
 ) -> Response[Any]:
     """Return the answer in OpenAI's form, with LM Studio's fields at its end."""
+    generate = await service.routed(request, generate)
     model, _ = await service.model(generate.model)
     context_length = loaded_context(service.instances(), model)
     return await service.answer(

@@ -1,0 +1,36 @@
+"""What a request for a model would meet now. The router compares the models of a list by it. Pure."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lmx_daemon.residency.decisions.placement import Decision, Fits, Refused
+
+Placing = Literal["fits", "evicts", "refused"]
+"""Result of a load: beside the other models, in the place of one of them (at once or later), or not at all."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """State of one installed model."""
+
+    resident: bool = False
+    """Whether it is in memory or on its way there."""
+    size: int = 0
+    """Bytes of its weights' files."""
+    failing: bool = False
+    """Whether its load would be refused: its files are faulty, or it keeps crashing or running out of memory."""
+    overloaded: bool = False
+    """Whether its queue has no place for the request."""
+    placing: Placing = "fits"
+    """Result of its load; "fits" for a resident."""
+
+
+def placing_of(decision: Decision) -> Placing:
+    """Return the result of a load that `decision` allows or refuses."""
+    match decision:
+        case Fits(evict=()):
+            return "fits"
+        case Refused():
+            return "refused"
+        case _:
+            return "evicts"

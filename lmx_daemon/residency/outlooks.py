@@ -1,0 +1,89 @@
+"""The outlooks of several models for one request. It reads the state of residency and changes nothing."""
+
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+from lmx_daemon.contract.errors import BusyError, LmxError
+from lmx_daemon.contract.models import Model
+from lmx_daemon.contract.requests import Request
+from lmx_daemon.memory.need import Demand
+from lmx_daemon.memory.shape import ModelShape, read_shape
+from lmx_daemon.residency.accounts import Accounts
+from lmx_daemon.residency.decisions.loads import Loads
+from lmx_daemon.residency.decisions.outlook import Outlook, placing_of
+from lmx_daemon.residency.decisions.placement import Claim, place
+from lmx_daemon.residency.decisions.resident import Resident
+from lmx_daemon.residency.decisions.residents import Residents
+from lmx_daemon.residency.effects import Loop
+from lmx_daemon.residency.requests.places import place_for, places
+from lmx_daemon.settings.source import SettingsSource
+
+ShapeKey = tuple[str, str | None, float]
+
+
+class Outlooks:
+    """The outlooks of models. Shapes of models that are not loaded are read once for each version of their files."""
+
+    def __init__(
+        self, residents: Residents, accounts: Accounts, loads: Loads, settings: SettingsSource, loop: Loop
+    ) -> None:
+        self._residents, self._accounts, self._loads = residents, accounts, loads
+        self._settings, self._loop = settings, loop
+        self._shapes: dict[ShapeKey, ModelShape | None] = {}
+
+    async def of(self, models: Iterable[Model], request: Request | None = None) -> dict[str, Outlook]:
+        """Return the outlook of each model, by id. They hold until the caller waits for anything.
+
+        `request` is the one whose place in a queue is looked for; None for a load.
+        """
+        found = list(models)
+        for model in found:
+            if self._residents.serving(model) is None and _key(model) not in self._shapes:
+                self._shapes[_key(model)] = await self._loop.in_thread(partial(_shape_of, model))
+        return {model.id: self._outlook(model, request) for model in found}
+
+    def _outlook(self, model: Model, request: Request | None) -> Outlook:
+        resident = self._residents.serving(model)
+        if resident is not None:
+            full = request is not None and self._is_full(resident, request)
+            return Outlook(resident=True, size=model.size, overloaded=full)
+        shape = self._shapes.get(_key(model))
+        if shape is None or self._loads.refused(model) is not None:
+            return Outlook(size=model.size, failing=True)
+        claims = [*self._residents.claims(), *self._announced()]
+        return Outlook(
+            size=model.size, placing=placing_of(place(self._need(model, shape), self._accounts.room(), claims))
+        )
+
+    def _is_full(self, resident: Resident, request: Request) -> bool:
+        try:
+            place_for(request, resident.requests.values(), places(self._settings.current))
+        except BusyError:
+            return True
+        return False
+
+    def _announced(self) -> list[Claim]:
+        """Return claims for the loads that wait for their turn, which have none of their own yet."""
+        waiting = [each for each in self._residents if each.phase in ("delayed", "inspecting", "placing")]
+        return [
+            Claim(each.id, each.model.size if each.shape is None else self._need(each.model, each.shape, each.demand))
+            for each in waiting
+        ]
+
+    def _need(self, model: Model, shape: ModelShape, demand: Demand | None = None) -> int:
+        resident = Resident(model, demand or Demand(), None, now=self._loop.now())
+        resident.shape = shape
+        return self._accounts.plan_of(resident, resident.demand).bytes
+
+
+def _key(model: Model) -> ShapeKey:
+    return model.id, model.revision, model.modified_at
+
+
+def _shape_of(model: Model) -> ModelShape | None:
+    """Return the shape of a model's files; None if they are faulty."""
+    try:
+        return read_shape(Path(model.path))
+    except (LmxError, OSError):
+        return None

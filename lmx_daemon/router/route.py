@@ -1,0 +1,30 @@
+"""The model that the router has chosen for a request, and the request as it goes to that model."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from lmx_daemon.contract.models import Model
+from lmx_daemon.contract.requests import Count, Generate
+
+A = TypeVar("A", bound=Generate | Count)
+
+
+@dataclass(frozen=True)
+class Route:
+    """The way of one request."""
+
+    asked: str
+    """Name that the request gave."""
+    model: Model
+    reason: str = ""
+    """Rule that led to the model, and the models that were skipped; "" for the model's own id."""
+
+    def applied(self, request: A) -> A:
+        """Return the request for the chosen model. One that named its id is returned as it is."""
+        if request.model == self.model.id:
+            return request
+        return msgspec.structs.replace(
+            request, model=self.model.id, asked=request.asked or self.asked, routed=request.routed or self.reason
+        )

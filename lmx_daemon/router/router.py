@@ -1,0 +1,117 @@
+"""The router: the model that answers a request, found from its name, the rules and the state of the models.
+
+Every dialect passes through it, once, before residency. It decides with resolve.py and choice.py, which are pure.
+"""
+
+from collections.abc import Callable, Sequence
+
+from lmx_daemon.contract.errors import ModelNotFoundError
+from lmx_daemon.contract.models import Model
+from lmx_daemon.contract.requests import Request
+from lmx_daemon.library.catalog.catalog import Catalog
+from lmx_daemon.library.catalog.model_names import not_found
+from lmx_daemon.residency.pool import Pool
+from lmx_daemon.router.choice import ChosenModel, choose
+from lmx_daemon.router.missing import MissingModels
+from lmx_daemon.router.resolve import Candidate, NameRules, resolve
+from lmx_daemon.router.route import Route
+from lmx_daemon.settings.aliases import listed
+from lmx_daemon.settings.schema import RouterSettings
+
+IN_MEMORY = ("ready", "starting", "loading")
+"""States of the instances that `auto` prefers."""
+
+
+class Router:
+    """The names that requests may use."""
+
+    def __init__(
+        self, settings: Callable[[], RouterSettings], catalog: Catalog, pool: Pool, missing: MissingModels
+    ) -> None:
+        self._settings = settings
+        self._catalog = catalog
+        self._pool = pool
+        self._missing = missing
+
+    async def route(self, request: Request) -> Route:
+        """Return the way of a request. It holds until the caller waits for anything.
+
+        Raise ModelNotFoundError, or DownloadingError for a model whose download has begun.
+        """
+        candidates = await self._candidates(request.model)
+        choice = await self._choice(request.model, candidates, request)
+        assert choice.candidate.model is not None
+        return Route(request.model, choice.candidate.model, choice.reason)
+
+    async def model_to_load(self, name: str) -> Model:
+        """Return the model that a load of `name` means. Raise ModelNotFoundError or DownloadingError."""
+        choice = await self._choice(name, await self._candidates(name))
+        assert choice.candidate.model is not None
+        return choice.candidate.model
+
+    async def find(self, name: str) -> Model:
+        """Return the first installed model that a name means, whatever its state. Raise ModelNotFoundError."""
+        candidates = await self._candidates(name)
+        for candidate in candidates:
+            if candidate.model is not None:
+                return candidate.model
+        raise self._unknown(name, candidates)
+
+    def loaded(self, name: str) -> str:
+        """Return the id of the model in memory that a name means; the name itself if it means none."""
+        instances = self._pool.instances()
+        if any(name in (instance.id, instance.model) for instance in instances):
+            return name
+        ids = {instance.model for instance in instances}
+        return next((each.name for each in self._resolved(name) if each.name in ids), name)
+
+    def rules(self) -> NameRules:
+        """Return the rules in force."""
+        settings = self._settings()
+        aliases = {alias: listed(names) for alias, names in settings.aliases.items()}
+        return NameRules(aliases, listed(settings.default))
+
+    def _resolved(self, name: str) -> tuple[Candidate, ...]:
+        installed = self._catalog.by_id()
+        if (model := installed.get(name)) is not None:
+            return (Candidate(name, model),)
+        return resolve(name, installed, self.rules(), self._in_memory())
+
+    async def _candidates(self, name: str) -> tuple[Candidate, ...]:
+        """Return the candidates of a name, after a scan if none of them can be used. Raise ModelNotFoundError."""
+        try:
+            candidates = self._resolved(name)
+            if any(each.model is not None and each.model.problem is None for each in candidates):
+                return candidates
+        except ModelNotFoundError:  # ambiguous, perhaps not any more
+            pass
+        await self._catalog.rescan()
+        return self._resolved(name)
+
+    async def _choice(self, name: str, candidates: Sequence[Candidate], request: Request | None = None) -> ChosenModel:
+        """Return the choice among the candidates. Raise ModelNotFoundError or DownloadingError if none is installed."""
+        installed = [each.model for each in candidates if each.model is not None]
+        if not installed:
+            if self._settings().download_missing:
+                await self._missing.download(candidates)
+            raise self._unknown(name, candidates)
+        if len(candidates) == 1:
+            return ChosenModel(candidates[0])
+        outlooks = await self._pool.outlooks.of(installed, request)
+        return choose(candidates, outlooks, self._settings().fallthrough)
+
+    def _in_memory(self) -> list[str]:
+        instances = [each for each in self._pool.instances() if each.state in IN_MEMORY]
+        return [each.model for each in sorted(instances, key=lambda each: -(each.used_at or 0.0))]
+
+    def _unknown(self, name: str, candidates: Sequence[Candidate]) -> ModelNotFoundError:
+        if [each.name for each in candidates] == [name]:
+            rules = self.rules()
+            presets = [f"preset:{preset}" for preset in rules.presets]
+            return not_found(name, [*rules.aliases, *presets, *self._catalog.by_id()])
+        names = [each.name for each in candidates]
+        return ModelNotFoundError(
+            f"{name[:200]!r} means {', '.join(names)}, and no such model is installed",
+            param="model",
+            hint=f"download one, as with: lmx pull {names[0]}; `lmx ls` lists the installed models",
+        )
