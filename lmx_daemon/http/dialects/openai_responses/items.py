@@ -62,7 +62,7 @@ class ItemReader:
                 self.skipped.append(str(kind)[:64])
 
     def _message(self, item: Object, place: str) -> None:
-        named = item.get("role")
+        named = text_of(item, "role", place) if item.get("role") is None else item["role"]
         role = ROLES.get(named) if isinstance(named, str) else None
         if role is None:
             raise RequestError(
@@ -113,8 +113,11 @@ def part_of(part: Any, place: str) -> Part:
     if not isinstance(part, dict):
         raise RequestError(f"{place} must be an object with a type", param=place)
     match part.get("type"):
-        case str(kind) if kind in TEXT_PARTS and isinstance(part.get("text"), str):
-            return TextPart(text=part["text"])
+        case str(kind) if kind in TEXT_PARTS:
+            text = part.get("text")
+            if not isinstance(text, str):
+                raise RequestError(f"{place}.text must be a text", param=f"{place}.text")
+            return TextPart(text=text)
         case "refusal":
             return TextPart(text=str(part.get("refusal") or ""))
         case "input_image":

@@ -78,8 +78,10 @@ class ToolTable:
             tool = Tool(name=shown, description=text + format_note(given.get("format")), parameters=CUSTOM)
         else:
             parameters = given.get("parameters")
+            if not isinstance(parameters, dict | None):
+                raise RequestError(f"{place}.parameters must be a JSON schema", param=f"{place}.parameters")
             check_json(parameters or {}, f"{place}.parameters")
-            schema = parameters if isinstance(parameters, dict) else {"type": "object", "properties": {}}
+            schema = parameters if parameters is not None else {"type": "object", "properties": {}}
             tool = Tool(name=shown, description=text, parameters=schema)
         return NamedTool(tool, name, custom, namespace)
 
@@ -115,10 +117,14 @@ def choice_of(given: str | Object | None, table: ToolTable) -> ToolChoice:
     if given == "none":
         return ToolChoice(mode="none")
     if given == "required":
-        return ToolChoice(mode="required")
+        if not table.tools and not table.dropped:
+            raise RequestError("tool_choice: 'required' needs at least one tool", param="tool_choice")
+        return ToolChoice(mode="required" if table.tools else "auto")
     if isinstance(given, dict):
         kind, name = given.get("type"), given.get("name")
-        if kind in ("function", "custom") and isinstance(name, str):
+        if kind in ("function", "custom"):
+            if not isinstance(name, str):
+                raise RequestError("tool_choice.name: a tool needs its name", param="tool_choice.name")
             called = table.model_name(name, given.get("namespace"))
             if called not in table.tools:
                 raise RequestError(f"tool_choice: there is no tool {name!r} in tools", param="tool_choice")
