@@ -14,6 +14,7 @@ from lmx_daemon.contract.requests import Request
 from lmx_daemon.http.app import public_app
 from lmx_daemon.http.dialect import Dialects
 from lmx_daemon.http.images.remote import RemoteImages
+from lmx_daemon.http.management import ModelManagement
 from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.http.service import ModelService
 from lmx_daemon.http.stored_answers import StoredAnswers
@@ -137,8 +138,11 @@ class FakeRouter:
         return name
 
 
-class FakeManagement:
-    """Model management without models."""
+class FakeManagement(ModelManagement):
+    """Model management without models. Only requests that are refused before it reach it."""
+
+    def __init__(self) -> None:
+        pass
 
 
 def public_app_over(

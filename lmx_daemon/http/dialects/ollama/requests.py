@@ -37,6 +37,7 @@ from lmx_daemon.http.dialects.ollama.names import model_name
 from lmx_daemon.http.images.inline import image_of_base64, image_of_url
 
 ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
+MAX_LIMIT = 2**53
 MAX_STOPS = 64
 MAX_STOP_CHARACTERS = 1000
 
@@ -171,10 +172,11 @@ def sampling_of(options: OllamaOptions) -> Sampling:
 
 
 def limit_of(options: OllamaOptions) -> int | None:
-    """Return the limit on tokens. -1 and -2 mean no limit, as in Ollama. Raise RequestError for 0."""
-    if options.num_predict == 0 or (options.num_predict is not None and options.num_predict < -2):
+    """Return the limit on tokens. -1 and -2 mean no limit, as in Ollama. Raise RequestError out of range."""
+    given = options.num_predict
+    if given is not None and (given == 0 or not -2 <= given <= MAX_LIMIT):
         raise RequestError("options.num_predict: use 1 or more, or -1 for no limit", param="options.num_predict")
-    return None if options.num_predict is None or options.num_predict < 0 else options.num_predict
+    return None if given is None or given < 0 else given
 
 
 def stops_of(stop: str | list[str] | None) -> tuple[str, ...]:
