@@ -12,8 +12,7 @@ from lmx_daemon.http.dialect import Dialect, Dialects
 from lmx_daemon.http.operation import Operation
 
 REFERENCE = "#/components/schemas/{name}"
-EVENT_SCHEMA = "x-event-schema"
-"""Key beside a stream's schema: the schema of the JSON in each of its events. OpenAPI 3.1 has no word for it."""
+SSE = "text/event-stream"
 SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "Needed only if the daemon has an API key."},
     "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -44,7 +43,7 @@ def document(dialects: Dialects) -> dict[str, Any]:
     for dialect, operation in found:
         paths.setdefault(operation.path, {})[operation.method] = described(operation, dialect, schema_of)
     return {
-        "openapi": "3.1.0",
+        "openapi": "3.2.0",  # the first version that describes the items of a stream
         "info": {"title": "lmx", "version": VERSION, "description": "The public port of the lmx daemon."},
         "paths": paths,
         "components": {"schemas": components, "securitySchemes": SECURITY},
@@ -62,12 +61,12 @@ def described(operation: Operation, dialect: Dialect, schema_of: dict[Any, Any])
     """Return the OpenAPI description of one operation."""
     answers: dict[str, Any] = {}
     if operation.answer is not None:
-        answers["application/json"] = {"schema": schema_of[operation.answer]}
+        answers[operation.answer_type] = {"schema": schema_of[operation.answer]}
     if operation.stream is not None:
-        answers[dialect.stream_type.partition(";")[0]] = {
-            "schema": {"type": "string", "description": operation.stream_note},
-            EVENT_SCHEMA: schema_of[operation.stream],
-        }
+        kind = dialect.stream_type.partition(";")[0]
+        value = {"anyOf": [schema_of[operation.stream], schema_of[operation.error]]}
+        item = event(value, operation.stream_end) if kind == SSE else value
+        answers[kind] = {"itemSchema": {"description": operation.stream_note} | item}
     found: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
@@ -86,6 +85,18 @@ def described(operation: Operation, dialect: Dialect, schema_of: dict[Any, Any])
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
         ]
     return found
+
+
+def event(value: dict[str, Any], end: str | None) -> dict[str, Any]:
+    """Return the schema of a server-sent event whose data is `value` as JSON, or the text `end`."""
+    forms: list[dict[str, Any]] = [{"contentMediaType": "application/json", "contentSchema": value}]
+    if end is not None:
+        forms.insert(0, {"const": end})
+    return {
+        "type": "object",
+        "properties": {"event": {"type": "string"}, "data": {"type": "string", "anyOf": forms}},
+        "required": ["data"],
+    }
 
 
 def phrase(status: int) -> str:

@@ -17,10 +17,13 @@ class Operation:
     summary: str
     answer: Any
     """Type of the answer, status 200. None is an answer without a body."""
+    answer_type: str = "application/json"
     body: Any = None
     stream: Any = None
     """Type of the JSON value in each event of a streamed answer; None for a route that does not stream."""
     stream_note: str = ""
+    stream_end: str | None = None
+    """Data of the last server-sent event where it is no JSON."""
     error: Any = None
     """Type of the answer for each status of `errors`."""
     errors: Sequence[int] = ()

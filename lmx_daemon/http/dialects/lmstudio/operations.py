@@ -8,6 +8,7 @@ from lmx_daemon.http.operation import Operation
 
 REFUSALS = (401, 403, 421)
 FAILURES = (400, *REFUSALS, 404, 409, 413, 415, 429, 499, 500, 503, 504, 507)
+DONE = "[DONE]"
 V0_NOTE = (
     "Server-sent events, sent if `stream` is true. The last chunk has usage, statistics and facts about the model."
 )
@@ -38,6 +39,7 @@ OPERATIONS = (
         body=ChatBody,
         stream=answers.V0ChatCompletionChunk,
         stream_note=V0_NOTE,
+        stream_end=DONE,
     ),
     operation(
         "post",
@@ -48,6 +50,7 @@ OPERATIONS = (
         body=CompletionBody,
         stream=answers.V0CompletionChunk,
         stream_note=V0_NOTE,
+        stream_end=DONE,
     ),
     operation("get", "/api/v0/models", "V0Models", "List the installed models", answers.V0Models),
     operation("get", "/api/v0/models/{model_id}", "V0Model", "Describe one model", answers.V0Model),

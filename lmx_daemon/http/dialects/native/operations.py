@@ -23,6 +23,7 @@ OPERATIONS = (
         name="root",
         summary="The text by which clients of Ollama recognise a server",
         answer=str,
+        answer_type="text/plain",
         error=ErrorAnswer,
         errors=(403, 421),
         needs_key=False,

@@ -15,6 +15,7 @@ from lmx_daemon.http.operation import Operation
 REFUSALS = (401, 403, 421)
 """Errors of the guard that any request may get."""
 FAILURES = (400, *REFUSALS, 404, 413, 415, 429, 499, 500, 503, 504, 507)
+DONE = "[DONE]"
 STREAM_NOTE = (
     "Server-sent events, sent if `stream` is true. The data of each event is a chunk; the last one is `[DONE]`. A "
     "stream that fails ends with an error object instead. Comments report progress and keep the connection alive."
@@ -30,6 +31,7 @@ OPERATIONS = (
         answer=ChatCompletion,
         stream=ChatCompletionChunk,
         stream_note=STREAM_NOTE,
+        stream_end=DONE,
         error=ErrorAnswer,
         errors=FAILURES,
     ),
@@ -42,6 +44,7 @@ OPERATIONS = (
         answer=Completion,
         stream=CompletionChunk,
         stream_note=STREAM_NOTE,
+        stream_end=DONE,
         error=ErrorAnswer,
         errors=FAILURES,
     ),
