@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from lmx_daemon.http.dialects.lmstudio import answers
+from lmx_daemon.http.dialects.openai_chat.answers import UsageAnswer
 from tests.end_to_end.running import Daemon
 
 GUIDE = "lmx/guide"
@@ -92,6 +93,23 @@ def test_v0_chat_streams_openai_chunks_with_statistics_in_the_last(daemon: Daemo
     *chunks, done = [line[6:] for line in data.split("\n") if line.startswith("data: ")]
     decoded = [msgspec.json.decode(chunk, type=answers.V0ChatCompletionChunk) for chunk in chunks]
     assert done == "[DONE]" and decoded[-1].stats and decoded[-1].usage
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_v0_completions_answer_several_prompts(daemon: Daemon, stream: bool) -> None:
+    body = {"model": GUIDE, "prompt": ["One", "Two"], "max_tokens": 4, "echo": True, "temperature": 0, "stream": stream}
+    status, data = call(daemon, "POST", "/api/v0/completions", body)
+    assert status == 200, data
+    if not stream:
+        found = msgspec.json.decode(data, type=answers.V0Completion)
+        assert [choice.text[:3] for choice in found.choices] == ["One", "Two"] and found.stats
+        return
+    *chunks, done = [line[6:] for line in data.decode().split("\n") if line.startswith("data: ")]
+    decoded = [msgspec.json.decode(chunk, type=answers.V0CompletionChunk) for chunk in chunks]
+    texts = ["".join(c.text for chunk in decoded for c in chunk.choices if c.index == index) for index in (0, 1)]
+    assert done == "[DONE]" and [text[:3] for text in texts] == ["One", "Two"]
+    usage = decoded[-1].usage
+    assert decoded[-1].stats and isinstance(usage, UsageAnswer) and usage.completion_tokens == 8
 
 
 @pytest.mark.parametrize(

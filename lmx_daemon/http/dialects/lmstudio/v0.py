@@ -1,6 +1,6 @@
 """LM Studio's routes /api/v0: OpenAI's bodies and answers with statistics, and models with their state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from litestar import Response, get, post
@@ -15,7 +15,7 @@ from lmx_daemon.http.dialects.loaded_context import loaded_context
 from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, CompletionBody
 from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, CompletionEncoder, OpenAIEncoder
 from lmx_daemon.http.dialects.openai_chat.functions import is_legacy, modern
-from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_request
+from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_requests, echoes
 from lmx_daemon.http.service import ModelService, Service
 
 
@@ -24,35 +24,38 @@ async def v0_chat(request: AnyRequest, service: Service) -> Response[Any]:
     """Answer a conversation."""
     context = context_of(request)
     body, generate = await service.read(request, ChatBody, lambda body: chat_request(modern(body), context))
-    legacy = is_legacy(body)
-    return await answer(
-        request, service, generate, lambda identity: ChatEncoder(identity, body.model, legacy=legacy), bool(body.stream)
-    )
+
+    def encoder(identity: str) -> ChatEncoder:
+        return ChatEncoder(identity, body.model, legacy=is_legacy(body))
+
+    return await answer(request, service, [generate], encoder, bool(body.stream))
 
 
 @post("/api/v0/completions", status_code=200)
 async def v0_completions(request: AnyRequest, service: Service) -> Response[Any]:
     """Continue a text."""
     context = context_of(request)
-    body, generate = await service.read(request, CompletionBody, lambda body: completion_request(body, context))
-    return await answer(
-        request, service, generate, lambda identity: CompletionEncoder(identity, body.model), bool(body.stream)
-    )
+    body, asked = await service.read(request, CompletionBody, lambda body: completion_requests(body, context))
+
+    def encoder(identity: str) -> CompletionEncoder:
+        return CompletionEncoder(identity, body.model, echoes=echoes(asked) if body.echo else ())
+
+    return await answer(request, service, asked, encoder, bool(body.stream))
 
 
 async def answer(
     request: AnyRequest,
     service: ModelService,
-    generate: Generate,
+    asked: Sequence[Generate],
     inner: Callable[[str], OpenAIEncoder],
     stream: bool,
 ) -> Response[Any]:
-    """Return the answer in OpenAI's form, with LM Studio's fields at its end."""
-    generate = await service.routed(request, generate)
-    model, _ = await service.model(generate.model)
+    """Return the answer to requests for one model in OpenAI's form, with LM Studio's fields at its end."""
+    asked = [await service.routed(request, asked[0]), *asked[1:]]
+    model, _ = await service.model(asked[0].model)
     context_length = loaded_context(service.instances(), model)
-    return await service.answer(
-        request, generate, lambda identity: V0Encoder(inner(identity), model, context_length), stream
+    return await service.answer_all(
+        request, asked, lambda identity: V0Encoder(inner(identity), model, context_length), stream
     )
 
 

@@ -89,16 +89,6 @@ def check_counts(body: ChatBody) -> None:
             raise RequestError(f"messages: {count} {name} in all; at most {MAX_PARTS} are allowed", param="messages")
 
 
-def completion_request(body: CompletionBody, context: RequestContext) -> Generate:
-    """Return the request of a body with one prompt. Raise RequestError or UnsupportedError that names the field."""
-    if body.echo:
-        raise UnsupportedError("echo is not supported on this route", param="echo")
-    asked = completion_requests(body, context)
-    if len(asked) > 1:
-        raise UnsupportedError("prompt: several prompts are not supported on this route", param="prompt")
-    return asked[0]
-
-
 def completion_requests(body: CompletionBody, context: RequestContext) -> list[Generate]:
     """Return a request for each prompt. Raise RequestError or UnsupportedError that names the field."""
     if body.echo and body.logprobs is not None:

@@ -13,7 +13,7 @@ from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, CompletionBody
 from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 from lmx_daemon.http.dialects.openai_chat.functions import modern
 from lmx_daemon.http.dialects.openai_chat.messages import message
-from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_request
+from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_requests
 from lmx_daemon.http.guard import KEYLESS
 from tests.pictures import data_url, png
 
@@ -24,7 +24,7 @@ def test_additional_fields_of_lmx_reach_the_engine() -> None:
     own = b'"deadline": 9, "queue_deadline": 2.5, "priority": -3, "cache_namespace": "team"'
     own += b', "keep_alive": "1m", "stop_token_ids": [5]'
     body = decode(b'{"model": "m", "prompt": "x", ' + own + b"}", CompletionBody)
-    asked = completion_request(body, CONTEXT)
+    (asked,) = completion_requests(body, CONTEXT)
     assert (asked.deadline, asked.queue_deadline, asked.priority) == (9.0, 2.5, -3)
     assert (asked.cache_namespace, asked.ttl) == ("team", 60.0)
     assert asked.stop_tokens == (5,)
@@ -236,7 +236,7 @@ def test_lone_surrogate_anywhere_in_a_request_is_refused(body: bytes, half: byte
 def test_prompt_that_must_not_be_written_to_disk_has_a_separate_namespace() -> None:
     def namespace(fields: bytes) -> str:
         body = decode(b'{"model": "m", "prompt": "x"%b}' % fields, CompletionBody)
-        return completion_request(body, CONTEXT).cache_namespace
+        return completion_requests(body, CONTEXT)[0].cache_namespace
 
     assert namespace(b"") == namespace(b', "cache_on_disk": true') == ""
     assert namespace(b', "cache_on_disk": false, "cache_namespace": "team"') == MEMORY_ONLY + "team"
