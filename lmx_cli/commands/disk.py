@@ -84,7 +84,7 @@ async def _rm(
             return ExitCode.OK
         if name is None:
             raise RequestError("name a model", hint="`lmx ls` lists them; `lmx rm --list` shows the trash")
-        details = await client.details(name)
+        details = await client.removal(RemoveRequest(id=name))
         model, now = details.model, time.time()
         whole = sum(revision.size for revision in details.revisions) or sum(row.size for row in details.files)
         used = f"last used {ago(model.used_at, now)}" if model.used_at else "never used"

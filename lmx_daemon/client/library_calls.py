@@ -64,6 +64,10 @@ class LibraryCalls(AdminConnection):
     async def recommend(self, request: RecommendRequest) -> Offers:
         return await self._post("/admin/library/recommend", Offers, request, seconds=HUB_SECONDS)
 
+    async def removal(self, request: RemoveRequest) -> Details:
+        """Return the details of a model that may be removed now. Raise what its removal would raise."""
+        return await self._post("/admin/library/removal", Details, request)
+
     async def remove_model(self, request: RemoveRequest) -> TrashRow:
         """Move a model to the trash."""
         return await self._post("/admin/library/remove", TrashRow, request)

@@ -77,7 +77,7 @@ class ModelManagement:
         context_of(request).principal.require("manage")
         catalog = self._library.registry.catalog
         await catalog.seek(name)
-        await asyncio.to_thread(self._library.check_unlinked, name)
+        await asyncio.to_thread(self._library.check_removal, name)
         await asyncio.to_thread(self._library.remove, name)
         await catalog.rescan(urgent=True)
 

@@ -163,11 +163,19 @@ class Library:
 
     # ---- the disk ----
 
-    def check_unlinked(self, name: str) -> None:
-        """Raise ConflictError when another model needs a model's files. Blocking. Raises ModelNotFoundError."""
+    def check_removal(self, name: str) -> None:
+        """Raise the error of a model that cannot be removed now. Blocking.
+
+        That is ModelNotFoundError, RequestError, or ConflictError while it is loaded or another model needs its files.
+        """
         model = self.registry.catalog.find(name)
         self.trash.place_of(model)
+        self._refuse_loaded(model)
         self.space.refuse_linked(model)
+
+    def _refuse_loaded(self, model: Model) -> None:
+        if model.path in self._in_use():
+            raise ConflictError(f"{model.id} is loaded", hint=f"unload it first: lmx unload {model.id}")
 
     def remove(self, name: str) -> TrashRow:
         """Move a model to the trash, without a new scan. Blocking.
@@ -176,13 +184,13 @@ class Library:
         """
         model = self.registry.catalog.find(name)
         self.trash.place_of(model)
-        loaded = ConflictError(f"{model.id} is loaded", hint=f"unload it first: lmx unload {model.id}")
-        if model.path in self._in_use():
-            raise loaded
+        self._refuse_loaded(model)
         row = self._move_to_trash(model)
-        if model.path in self._in_use():  # a load began during the move
+        try:
+            self._refuse_loaded(model)
+        except ConflictError:  # a load began during the move
             self.undo(row.key)
-            raise loaded
+            raise
         return row
 
     def _move_to_trash(self, model: Model) -> TrashRow:

@@ -77,10 +77,19 @@ async def recommend(request: AnyRequest, library: NamedDependency[Library]) -> O
 async def remove(request: AnyRequest, library: NamedDependency[Library]) -> TrashRow:
     asked = await body_of(request, RemoveRequest)
     await library.registry.catalog.seek(asked.id)
-    await asyncio.to_thread(library.check_unlinked, asked.id)
+    await asyncio.to_thread(library.check_removal, asked.id)
     row = await asyncio.to_thread(library.remove, asked.id)
     await library.registry.catalog.rescan(urgent=True)
     return row
+
+
+@post("/admin/library/removal", status_code=200)
+async def removal(request: AnyRequest, library: NamedDependency[Library]) -> Details:
+    """Return the details of a model that may be removed now. Raise what its removal would raise."""
+    asked = await body_of(request, RemoveRequest)
+    await library.registry.catalog.seek(asked.id)
+    await asyncio.to_thread(library.check_removal, asked.id)
+    return await asyncio.to_thread(library.details, asked.id)
 
 
 @get("/admin/library/trash")
@@ -128,6 +137,7 @@ ROUTES = [
     search,
     recommend,
     remove,
+    removal,
     trash,
     undo,
     purge,

@@ -91,3 +91,14 @@ def test_yes_at_the_question_removes_the_model(stocked_daemon: tuple[Daemon, Pat
         terminal.type(b"y\n")
         assert terminal.wait() == 0
     assert daemon.lmx("rm", "--undo", MODEL).returncode == 0
+
+
+def test_a_model_that_cannot_be_removed_is_refused_before_the_question(stocked_daemon: tuple[Daemon, Path]) -> None:
+    daemon, _ = stocked_daemon
+    for model, reason in (("lmx/guide", "it is a part of lmx"), ("tests/missing", "no model")):
+        refused = daemon.lmx("rm", model)
+        assert refused.returncode == 1 and reason in refused.stderr and "confirm" not in refused.stderr, refused.stderr
+    assert daemon.lmx("load", MODEL).returncode == 0
+    refused = daemon.lmx("rm", MODEL)
+    assert refused.returncode == 1 and f"lmx unload {MODEL}" in refused.stderr
+    assert daemon.lmx("unload", MODEL).returncode == 0

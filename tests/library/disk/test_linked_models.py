@@ -103,8 +103,8 @@ class TestRemoving:
         (other / "model.safetensors").symlink_to((snapshot / "model.safetensors").resolve())
         library = library_of(tmp_path)
         with pytest.raises(ConflictError, match="maker/other links to its files"):
-            library.check_unlinked("maker/one")
-        library.check_unlinked("maker/other")
+            library.check_removal("maker/one")
+        library.check_removal("maker/other")
 
     def test_model_that_is_a_link_is_restored_as_a_link(self, tmp_path: Path, cache: Path) -> None:
         make_cached(cache, "maker/one", OLD, side=50)
