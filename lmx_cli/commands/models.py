@@ -126,7 +126,15 @@ async def load_model(output: Output, request: "LoadRequest", json: bool = False)
         output.note(f"planned {_planned(last.plan)}; its cache can use {size(last.cache_limit)} now")
     if last.note:
         output.note(last.note)
+    if last.capabilities is not None:
+        _note_shorter_context(output, request, last.capabilities.context_length)
     return ExitCode.OK
+
+
+def _note_shorter_context(output: Output, request: "LoadRequest", context: int) -> None:
+    """Note that a model has a shorter context than `request` asks for."""
+    if request.context_length is not None and request.context_length > context:
+        output.note(f"its context has {context} tokens, the model's maximum; {request.context_length} were requested")
 
 
 async def _plan(output: Output, request: "LoadRequest", json: bool) -> int:
@@ -158,6 +166,7 @@ async def _plan(output: Output, request: "LoadRequest", json: bool) -> int:
         "refused": "it does not fit",
     }
     output.text(outcomes[verdict.outcome])
+    _note_shorter_context(output, request, plan.context)
     if verdict.error is not None and verdict.error.hint:
         output.note(f"hint: {verdict.error.hint}")
     return ended

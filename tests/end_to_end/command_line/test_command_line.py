@@ -101,6 +101,14 @@ class TestWithADaemon:
             daemon.lmx("load", "lmx/guide")
         assert shown["weights"]["basis"] == "measured"
 
+    def test_a_context_above_the_models_own_is_reported_as_cut(self, daemon: Daemon) -> None:
+        planned = daemon.lmx("load", "tests/talker", "--plan", "--context", "999999")
+        assert "the model's maximum; 999999 were requested" in planned.stderr
+        assert "requested" not in daemon.lmx("load", "tests/talker", "--plan", "--context", "16").stderr
+        loaded = daemon.lmx("load", "tests/talker", "--context", "999999")
+        assert loaded.returncode == 0 and "the model's maximum; 999999 were requested" in loaded.stderr
+        daemon.lmx("unload", "tests/talker")
+
     def test_load_of_an_unknown_model_hints_at_pull(self, daemon: Daemon) -> None:
         ended = daemon.lmx("load", "no/such")
         assert ended.returncode == 1
