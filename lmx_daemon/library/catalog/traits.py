@@ -7,24 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-PARSERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("minimax_m2", ("<minimax:tool_call>",)),
-    ("gemma4", ("<|tool_call>", "<tool_call|>")),
-    ("function_gemma", ("<start_function_call>",)),
-    ("longcat", ("<longcat_tool_call>",)),
-    ("glm47", ("<arg_key>",)),
-    ("pythonic", ("<|tool_list_start|>",)),
-    ("pythonic", ("<|tool_call_start|>",)),
-    ("qwen3_coder", ("<tool_call>\\n<function=",)),
-    ("qwen3_coder", ("<tool_call>\n<function=",)),
-    ("kimi_k2", ("<|tool_calls_section_begin|>",)),
-    ("minicpm5", ('<function name="', '<param name="')),
-    ("mistral", ("[TOOL_CALLS]",)),
-    ("muse_spark", ("<atem:function_calls>",)),
-    ("json_tools", ("<tool_call>", "tool_call.name")),
-    ("seed_oss", ("<seed:tool_call>",)),
-)
-"""Tool-call families, with the words of the chat template that select each one, in mlx-lm's order; own ones last."""
+from lmx_daemon.contract.tool_families import tool_family
+
 VISION_KEYS = ("vision_config", "visual", "image_token_id", "image_token_index", "vision_tower", "mm_vision_tower")
 EMBEDDING_FILES = ("modules.json", "config_sentence_transformers.json", "1_Pooling")
 HEADS = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ForImageTextToText")
@@ -44,14 +28,13 @@ class ModelTraits:
 
 def traits_of(config: dict[str, Any], template: str, names: Collection[str]) -> ModelTraits:
     """Return the traits of a model from its config.json, its chat template, and the names of its files."""
-    parser = next((name for name, words in PARSERS if all(word in template for word in words)), None)
     architectures = config.get("architectures")
     heads = [str(name) for name in architectures] if isinstance(architectures, list) else []
     headless = bool(heads) and not any(name.endswith(HEADS) for name in heads)
     return ModelTraits(
         chat=bool(template),
         tools="tools" in template,
-        tool_parser=parser if "tools" in template else None,
+        tool_parser=tool_family(template.__contains__) if "tools" in template else None,
         thinking="<think>" in template or "enable_thinking" in template or "reasoning" in template,
         vision=any(config.get(key) is not None for key in VISION_KEYS),
         embedding=any(name in names for name in EMBEDDING_FILES) or (headless and not template),

@@ -8,6 +8,8 @@ import mlx_lm.tool_parsers
 import pytest
 from mlx_lm.utils import load_tokenizer
 
+from lmx_daemon.contract.tool_families import TEXTS
+from lmx_daemon.engines.mlx.text.families.choose import FAMILIES as CHOSEN
 from lmx_daemon.engines.mlx.text.families.choose import family_of
 from lmx_daemon.engines.mlx.text.families.family import Family as Written
 from lmx_daemon.engines.mlx.text.families.muse_spark import MUSE_SPARK
@@ -29,6 +31,12 @@ def test_catalog_and_engine_agree_on_the_family_of_a_template() -> None:
     for family in FAMILIES:
         if family.mark:
             assert traits_of({}, f"tools {family.mark}", ()).tool_parser == family.name, family.label
+
+
+def test_every_family_that_texts_decide_has_a_parser() -> None:
+    assert {name for name, _ in TEXTS} == {family.name for family in CHOSEN}
+    for name, texts in TEXTS:
+        assert traits_of({}, "tools " + "".join(texts), ()).tool_parser == name or "<function=" in texts, name
 
 
 @pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family.label)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmx_daemon.engines.mlx.text.families.apertus import APERTUS
-from lmx_daemon.engines.mlx.text.families.choose import RULES
+from lmx_daemon.engines.mlx.text.families.choose import FAMILIES as MARKED
 from lmx_daemon.engines.mlx.text.families.command_r import COMMAND_R, COMMAND_R_PLUS
 from lmx_daemon.engines.mlx.text.families.deepseek import DEEPSEEK
 from lmx_daemon.engines.mlx.text.families.family import Family
@@ -307,7 +307,7 @@ FRAGMENTS = sorted(
     | {"<function=look>", "<parameter=word>", "</parameter>", "</function>", "<arg_key>"}
     | {'<invoke name="look">', "</invoke>"}
 )  # fmt: skip
-FAMILIES = {family.name: family for family in [*(family for family, _ in RULES), XLAM]}
+FAMILIES = {family.name: family for family in [*MARKED, XLAM]}
 
 
 @settings(max_examples=60, deadline=None)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from lmx_daemon.contract.tool_families import tool_family
 from lmx_daemon.contract.worker.messages import Capabilities
 from lmx_daemon.engines.mlx.text.families.apertus import APERTUS
 from lmx_daemon.engines.mlx.text.families.command_r import COMMAND_R, COMMAND_R_PLUS
@@ -36,41 +37,38 @@ DESCRIBED = replace(HERMES, name="described")
 THINK = ("<think>", "</think>")
 Texts = Callable[[str], bool]
 """Answers whether a text is in the template, or is an added token."""
-RULES: tuple[tuple[Family, tuple[str, ...]], ...] = (
-    (MUSE_SPARK, ("<atem:function_calls>",)),
-    (HARMONY, ("<|start|>", "<|channel|>", "<|message|>")),
-    (DEEPSEEK_DSML, ("｜DSML｜",)),
-    (DEEPSEEK, ("<｜tool▁calls▁begin｜>",)),
-    (MINIMAX_M2, ("<minimax:tool_call>",)),
-    (GEMMA4, ("<|tool_call>", "<tool_call|>")),
-    (FUNCTION_GEMMA, ("<start_function_call>",)),
-    (LONGCAT, ("<longcat_tool_call>",)),
-    (GLM, ("<arg_key>",)),
-    (SEED, ("<seed:tool_call>",)),
-    (QWEN3_CODER, ("<function=", "<parameter=")),
-    (QWEN3_CODER, ("<tool_call>\\n<function=",)),
-    (QWEN3_CODER, ("<tool_call>\n<function=",)),
-    (KIMI_K2, ("<|tool_calls_section_begin|>",)),
-    (KIMI_K3, ("<|open|>", "<|close|>", "<|sep|>")),
-    (MINICPM5, ('<function name="', '<param name="')),
-    (MISTRAL, ("[TOOL_CALLS]",)),
-    (APERTUS, ("<|tools_prefix|>",)),
-    (COMMAND_R, ("<|START_ACTION|>",)),
-    (COMMAND_R_PLUS, ("Action:", "tool_name")),
-    (LFM2, ("<|tool_list_start|>",)),
-    (LFM2, ("<|tool_call_start|>",)),
-    (NEMOTRON, ("<TOOLCALL>",)),
-    (APRIEL, ("<tool_calls>",)),
-    (FUNCTIONARY_32, (">>>", "recipient")),
-    (FUNCTIONARY_31, ("<function=",)),
-    (FIREFUNCTION, ("functools",)),
-    (PHI4, ("<|tool_call|>", "<|/tool_call|>")),
-    (GRANITE, ("<|tool_call|>",)),
-    (HERMES, ("<tool_call>",)),
-    (LLAMA3, ("<|python_tag|>",)),
-    (LLAMA3, ("<|python_start|>",)),
+FAMILIES = (
+    MUSE_SPARK,
+    HARMONY,
+    DEEPSEEK_DSML,
+    DEEPSEEK,
+    MINIMAX_M2,
+    GEMMA4,
+    FUNCTION_GEMMA,
+    LONGCAT,
+    GLM,
+    SEED,
+    QWEN3_CODER,
+    KIMI_K2,
+    KIMI_K3,
+    MINICPM5,
+    MISTRAL,
+    APERTUS,
+    COMMAND_R,
+    COMMAND_R_PLUS,
+    LFM2,
+    NEMOTRON,
+    APRIEL,
+    FUNCTIONARY_32,
+    FUNCTIONARY_31,
+    FIREFUNCTION,
+    PHI4,
+    GRANITE,
+    HERMES,
+    LLAMA3,
 )
-"""Families by texts that all stand in the template or are added tokens. The first one that matches is chosen."""
+"""Families that texts in the files decide; contract/tool_families.py has the texts."""
+BY_NAME = {family.name: family for family in FAMILIES}
 NAMED = {"laguna": GLM, "deepseek_v32": DEEPSEEK_DSML}
 """Families by the settings of mlx-lm in tokenizer_config.json, where they are not found by texts."""
 
@@ -120,7 +118,8 @@ def _named(tokenizer: Any) -> Family | None:
 
 
 def _found(known: Texts) -> Family | None:
-    return next((family for family, texts in RULES if all(map(known, texts))), None)
+    name = tool_family(known)
+    return None if name is None else BY_NAME[name]
 
 
 def _unmarked(template: str) -> Family:
