@@ -34,6 +34,7 @@ from lmx_daemon.library.library import LOOK_SECONDS, Library
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.memory.host import Host
 from lmx_daemon.monitor.logs import Logs, log
+from lmx_daemon.monitor.metrics.page import MetricsPage
 from lmx_daemon.monitor.snapshot import SAMPLE_SECONDS, Monitor
 from lmx_daemon.monitor.worker_log import WorkerLog
 from lmx_daemon.observation import Observation
@@ -200,6 +201,7 @@ class Daemon:
             monitor=monitor,
             logs=logs,
             history=self._observation.history,
+            metrics=MetricsPage(self._observation.metrics, monitor, incidents, lambda: source.current.metrics),
             home=home,
             bodies=bodies,
             stop=self.stop,

@@ -6,6 +6,7 @@ from lmx_daemon.contract.observers import RequestObserver
 from lmx_daemon.history.history import History
 from lmx_daemon.history.store import HistoryStore
 from lmx_daemon.http.dialects.registry import public_dialects
+from lmx_daemon.monitor.metrics.request_metrics import RequestMetrics
 from lmx_daemon.monitor.request_log import RequestLog
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.source import SettingsSource
@@ -16,17 +17,19 @@ class Observation:
     """The observers of all requests that other parts of the daemon read."""
 
     history: History
+    metrics: RequestMetrics
 
     @classmethod
     def of(cls, home: Home, source: SettingsSource) -> "Observation":
         """Build the observers. None of them opens a file or starts a thread."""
         dialects = public_dialects()
         store = HistoryStore(home.history, lambda: source.current.history)
-        return cls(History(store, lambda: source.current.history, lambda route: dialects.owner(route).name))
+        history = History(store, lambda: source.current.history, lambda route: dialects.owner(route).name)
+        return cls(history, RequestMetrics(lambda: source.current.metrics))
 
     def observers(self) -> list[RequestObserver]:
         """Return all observers, in the order of their calls."""
-        return [RequestLog(), self.history]
+        return [RequestLog(), self.history, self.metrics]
 
     def open(self) -> None:
         """Begin to write. To be called once the servers answer."""

@@ -19,7 +19,7 @@ UNUSED = ("httpx", "httpcore", "polyfactory", "faker", "litestar_htmx", "rich", 
 FORBIDDEN = {
     "lmx_daemon.client.client": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "typer"),
     "lmx_daemon.client.spawn": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy"),
-    "lmx_daemon.main": (*ENGINE, *UNUSED, "textual", "huggingface_hub", "numpy", "typer"),
+    "lmx_daemon.main": (*ENGINE, *UNUSED, "prometheus_client", "textual", "huggingface_hub", "numpy", "typer"),
     "lmx_cli.main": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "typer", "httpx2"),
     "lmx_cli.commands.models": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "httpx2"),
     "lmx_cli.commands.bench": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "httpx2", "psutil"),

@@ -5,7 +5,7 @@ from typing import Literal
 from lmx_daemon.contract.errors import ForbiddenError
 from lmx_daemon.contract.frozen import Frozen
 
-Scope = Literal["generate", "manage", "admin"]
+Scope = Literal["generate", "read", "manage", "admin"]
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -10, 10
 HINTS = {"manage": "set an API key and send it, or set [server] manage_over_tcp; on this machine: lmx pull, lmx rm"}
 

@@ -17,6 +17,7 @@ from lmx_daemon.http.parts import Parts, provide
 from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.http.service import ModelService
 from lmx_daemon.http.stored_answers import StoredAnswers
+from lmx_daemon.monitor.metrics.page import MetricsPage
 from lmx_daemon.settings.schema import ServerSettings
 from lmx_daemon.storage.answers import AnswerLimits, AnswerStore
 
@@ -27,7 +28,7 @@ def public_app_of(parts: Parts, settings: Callable[[], ServerSettings], address:
     """Return the app of the public port with the dialects of the daemon."""
     management = ModelManagement(parts.pool, parts.library, parts.pulls, parts.router)
     answers = StoredAnswers(AnswerStore(parts.home.answers, lambda: answer_limits(settings())))
-    return public_app(parts.service, parts.bodies, management, answers, settings, address)
+    return public_app(parts.service, parts.bodies, management, answers, settings, address, metrics=parts.metrics)
 
 
 def answer_limits(settings: ServerSettings) -> AnswerLimits:
@@ -43,17 +44,22 @@ def public_app(
     settings: Callable[[], ServerSettings],
     address: str,
     dialects: Dialects | None = None,
+    metrics: MetricsPage | None = None,
 ) -> AsgiApp:
-    """Return the app of the public port for `dialects`, by default those of the registry."""
+    """Return the app of the public port for `dialects`, by default those of the registry.
+
+    Without `metrics`, /metrics fails and nothing is counted.
+    """
     dialects = dialects or public_dialects()
     dependencies = {
         "service": provide(service),
         "document": provide(OpenApiDocument(dialects)),
         "management": provide(management),
         "answers": provide(answers),
+        "metrics": provide(metrics),
     }
     app = _litestar(dialects, dependencies, None)  # the guard bounds bodies, by the setting in force
-    return PublicGuard(app, dialects, settings, address, bodies)
+    return PublicGuard(app, dialects, settings, address, bodies, *([metrics.responded] if metrics else []))
 
 
 def admin_app(parts: Parts) -> AsgiApp:

@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -44,9 +45,11 @@ ID_HEADERS = (REQUEST_ID_HEADER.encode(), b"request-id")
 OPEN_PATHS = frozenset({"/", "/api/hello", "/health"})
 """Paths that need no key. Clients probe them before they send one, and the answers contain nothing but the state."""
 MAX_CLIENT_CHARACTERS = 80
-KEY_HOLDER = Principal(tenant="key:default", key="default", scopes=frozenset({"generate", "manage"}), max_priority=9)
+KEY_HOLDER = Principal(
+    tenant="key:default", key="default", scopes=frozenset({"generate", "read", "manage"}), max_priority=9
+)
 """Holder of the API key of the settings. All its requests count for this tenant, whatever their `user` is."""
-KEYLESS = Principal(tenant="http", scopes=frozenset({"generate"}), max_priority=9)
+KEYLESS = Principal(tenant="http", scopes=frozenset({"generate", "read"}), max_priority=9)
 """Any client of a daemon without an API key.
 
 Only this machine reaches such a daemon, and nothing about its clients is verified: User-Agent and `user` are free text.
@@ -57,7 +60,7 @@ KEYLESS_MANAGER = msgspec.structs.replace(KEYLESS, scopes=KEYLESS.scopes | {"man
 """Any client of a daemon without an API key whose settings allow management on the public port."""
 ANONYMOUS = Principal(tenant="http")
 """A request without a key to a path that needs none."""
-OWNER = Principal(tenant="local", scopes=frozenset({"generate", "manage", "admin"}))
+OWNER = Principal(tenant="local", scopes=frozenset({"generate", "read", "manage", "admin"}))
 """Client of the admin socket, which only the owner of the daemon can open. It names the tenant of its requests."""
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
@@ -66,13 +69,21 @@ class PublicGuard:
     """The guard of the public app."""
 
     def __init__(
-        self, app: AsgiApp, dialects: Dialects, settings: Callable[[], ServerSettings], bound: str, bodies: BodyReader
+        self,
+        app: AsgiApp,
+        dialects: Dialects,
+        settings: Callable[[], ServerSettings],
+        bound: str,
+        bodies: BodyReader,
+        responded: Callable[[str, int], None] = lambda dialect, status: None,
     ) -> None:
+        """Guard `app`. `responded` is called with the dialect's name and the status of each answer."""
         self._app = app
         self._dialects = dialects
         self._bodies = bodies
         self._settings = settings
         self._bound = bound
+        self._responded = responded
         self._allowed: AllowedNames | None = None
 
     async def __call__(self, scope: AsgiScope, receive: AsgiReceive, send: AsgiSend) -> None:
@@ -88,12 +99,15 @@ class PublicGuard:
             if origin is not None:
                 extra += cors(origin)
                 if scope["method"] == "OPTIONS":
+                    self._responded(dialect.name, 204)
                     await answer(send, 204, b"", [*extra, *PREFLIGHT])
                     return
             principal = self._principal(scope, headers)
             check_body(scope["method"], headers, self._settings().max_body_bytes, dialect.any_body_type)
         except LmxError as error:
-            await refuse(send, dialect.error(error, identity), headers_of(error), extra)
+            refusal = dialect.error(error, identity)
+            self._responded(dialect.name, refusal.status)
+            await refuse(send, refusal, headers_of(error), extra)
             return
         context = RequestContext(identity, dialect, principal, client_of(headers))
         context.enter(scope)
@@ -102,7 +116,8 @@ class PublicGuard:
         held = RequestBytes(self._bodies)
         try:
             receive = bounded(receive, self._settings().max_body_bytes, held)
-            await self._app(scope, receive, with_headers(send, extra, context.answer_headers))
+            responded = partial(self._responded, dialect.name)
+            await self._app(scope, receive, with_headers(send, extra, context.answer_headers, responded))
         finally:
             held.release()
 
@@ -269,12 +284,21 @@ def bounded(receive: AsgiReceive, limit: int, held: RequestBytes) -> AsgiReceive
     return bounded_receive
 
 
-def with_headers(send: AsgiSend, extra: list[tuple[bytes, bytes]], found: Mapping[bytes, bytes]) -> AsgiSend:
-    """Return `send` that adds `extra`, and the headers that `found` has by the time when the answer begins."""
+def with_headers(
+    send: AsgiSend,
+    extra: list[tuple[bytes, bytes]],
+    found: Mapping[bytes, bytes],
+    responded: Callable[[int], None] = lambda status: None,
+) -> AsgiSend:
+    """Return `send` that adds `extra`, and the headers that `found` has by the time when the answer begins.
+
+    `responded` is called with the status of the answer.
+    """
 
     async def send_with_headers(message: AsgiMessage) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", ()), *extra, *found.items()]
+            responded(message["status"])
         await send(message)
 
     return send_with_headers

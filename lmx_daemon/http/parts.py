@@ -13,6 +13,7 @@ from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.library import Library
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.monitor.logs import Logs
+from lmx_daemon.monitor.metrics.page import MetricsPage
 from lmx_daemon.monitor.snapshot import Monitor
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.router.router import Router
@@ -32,6 +33,7 @@ class Parts:
     monitor: Monitor
     logs: Logs
     history: History
+    metrics: MetricsPage
     home: Home
     bodies: BodyReader
     stop: Callable[[], None]

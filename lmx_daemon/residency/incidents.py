@@ -1,7 +1,7 @@
 """Incidents: what happened to models without a command. They go to the log, to `status` and to the screens."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 from lmx_daemon.contract.models import Incident, IncidentKind
@@ -21,9 +21,12 @@ class Incidents:
         """Begin without incidents. `on_log` writes a line of the log, under a name."""
         self._on_log = on_log
         self._incidents: deque[Incident] = deque(maxlen=KEPT)
+        self.counts: Counter[tuple[IncidentKind, str]] = Counter()
+        """Number of incidents by kind and model since the start."""
 
     def report(self, kind: IncidentKind, model: str, message: str) -> None:
         """Keep an incident, and write it to the log."""
+        self.counts[kind, model] += 1
         self._incidents.append(Incident(at=time.time(), kind=kind, model=model, message=message))
         self.log(model, "error" if kind in TROUBLE else "info", message)
 

@@ -7,6 +7,7 @@ keys.py lists them; `lmx config`, docs/config.md and the admin socket show that 
 from lmx_daemon.settings.sections.engine import EngineSettings
 from lmx_daemon.settings.sections.history import HistorySettings
 from lmx_daemon.settings.sections.library import LibrarySettings
+from lmx_daemon.settings.sections.metrics import MetricsSettings
 from lmx_daemon.settings.sections.router import RouterSettings
 from lmx_daemon.settings.sections.section import Section
 from lmx_daemon.settings.sections.server import DEFAULT_PORT, ServerSettings
@@ -17,6 +18,7 @@ __all__ = [
     "EngineSettings",
     "HistorySettings",
     "LibrarySettings",
+    "MetricsSettings",
     "RouterSettings",
     "ServerSettings",
     "Settings",
@@ -32,4 +34,5 @@ class Settings(Section, frozen=True):
     library: LibrarySettings = LibrarySettings()
     router: RouterSettings = RouterSettings()
     history: HistorySettings = HistorySettings()
+    metrics: MetricsSettings = MetricsSettings()
     tui: TuiSettings = TuiSettings()

@@ -37,4 +37,13 @@ OPERATIONS = (
         error=ErrorAnswer,
         errors=(401, 403, 421),
     ),
+    Operation(
+        method="get",
+        path="/metrics",
+        name="metrics",
+        summary="Metrics in the text form of Prometheus, or of OpenMetrics by the Accept header",
+        answer=str,
+        error=ErrorAnswer,
+        errors=(401, 403, 404, 421),
+    ),
 )

@@ -1,11 +1,13 @@
-"""Routes of lmx itself on the public port: /health and the OpenAPI document."""
+"""Routes of lmx itself on the public port: /health, the OpenAPI document and the metrics."""
 
 from litestar import Response, get
 from litestar.di import NamedDependency
 
 from lmx_daemon.contract.admin.snapshot import Health
+from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.openapi import OpenApiDocument
 from lmx_daemon.http.service import ModelService
+from lmx_daemon.monitor.metrics.page import MetricsPage
 
 
 @get("/health")
@@ -21,10 +23,18 @@ async def openapi(document: NamedDependency[OpenApiDocument]) -> Response[bytes]
     return Response(document.encoded(), media_type="application/json")
 
 
+@get("/metrics")
+async def read_metrics(request: AnyRequest, metrics: NamedDependency[MetricsPage]) -> Response[bytes]:
+    """Return the metrics in the form of Prometheus, or of OpenMetrics if the Accept header asks for it."""
+    context_of(request).principal.require("read")
+    page, media_type = await metrics.render(request.headers.get("accept", ""))
+    return Response(page, media_type=media_type)
+
+
 @get("/", media_type="text/plain")
 async def root() -> str:
     """Return the text by which Ollama's clients recognise a server that runs. Needs no key."""
     return "Ollama is running"
 
 
-ROUTES = [health, openapi, root]
+ROUTES = [health, openapi, read_metrics, root]

@@ -1,0 +1,44 @@
+"""/metrics of a real daemon, as Prometheus and its client read it."""
+
+import httpx2
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.end_to_end.running import Daemon
+
+ASKED = {"model": "lmx/guide", "messages": [{"role": "user", "content": "how do I pull a model?"}], "max_tokens": 4}
+
+
+def scraped(daemon: Daemon, **headers: str) -> dict[str, float]:
+    answer = httpx2.get(f"{daemon.address}/metrics", headers=headers, timeout=30)
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/plain; version=")
+    samples = (sample for family in text_string_to_metric_families(answer.text) for sample in family.samples)
+    return {f"{s.name}{sorted(s.labels.values())}": s.value for s in samples}
+
+
+def test_a_request_and_a_refusal_are_counted(own_daemon: Daemon) -> None:
+    own_daemon.start()
+    before = scraped(own_daemon)
+    assert not [name for name in before if name.startswith("lmx_requests_total")]
+    url = f"{own_daemon.address}/v1/chat/completions"
+    assert httpx2.post(url, json=ASKED, timeout=60).status_code == 200
+    assert httpx2.post(url, json=ASKED | {"model": "no/such"}, timeout=60).status_code == 404
+    after = scraped(own_daemon)
+    assert after["lmx_requests_total['', '/v1/chat/completions', 'finished', 'lmx/guide']"] == 1
+    assert after["lmx_http_responses_total['404', 'openai_chat']"] == 1
+    assert after["lmx_http_responses_total['200', 'openai_chat']"] == 1
+    assert after["lmx_completion_tokens_total['lmx/guide']"] == 4
+    assert after["lmx_model_state['lmx/guide', 'ready']"] == 1
+    answer = httpx2.get(f"{own_daemon.address}/metrics", headers={"accept": "application/openmetrics-text"}, timeout=30)
+    assert answer.headers["content-type"].startswith("application/openmetrics-text") and "# EOF" in answer.text
+
+
+def test_metrics_need_the_key_where_one_is_set_and_can_be_switched_off(own_daemon: Daemon) -> None:
+    own_daemon.config = '[server]\napi_key = "k"\n'
+    own_daemon.start()
+    assert httpx2.get(f"{own_daemon.address}/metrics", timeout=30).status_code == 401
+    assert scraped(own_daemon, authorization="Bearer k")
+    own_daemon.stop()
+    own_daemon.config = "[metrics]\nenabled = false\n"
+    own_daemon.start()
+    answer = httpx2.get(f"{own_daemon.address}/metrics", timeout=30)
+    assert answer.status_code == 404 and "metrics are switched off" in answer.text
