@@ -164,7 +164,7 @@ async def _show(output: Output, request: str, json: bool) -> int:
 
 
 def _details(record: "RequestRecord") -> list[tuple[str, str]]:
-    asked = f" (asked for as {record.model})" if record.served_by not in ("", record.model) else ""
+    asked = f" (asked for as {record.model}; {record.routed})" if record.served_by not in ("", record.model) else ""
     difference = "" if record.first_difference is None else f", at token {record.first_difference}"
     prompt = (
         "" if record.prompt_tokens is None else f"{record.prompt_tokens} tokens, {record.cached_tokens or 0} cached"

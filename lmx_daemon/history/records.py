@@ -20,8 +20,9 @@ def record_of(row: RequestRow, dialect_of: Callable[[str], str], body: bool = Fa
     return RequestRecord(
         id=_name(row.id),
         at=row.started_at,
-        model=_name(row.model),
-        served_by=_name(row.instance.rpartition(":")[0] or row.instance),
+        model=_name(row.asked or row.model),
+        served_by=_name(row.model),
+        routed=_name(row.routed),
         route=_name(row.route),
         dialect=dialect_of(row.route) if row.route.startswith("/") else "admin" if not row.route else "",
         tenant=_name(row.tenant),

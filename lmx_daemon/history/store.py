@@ -21,8 +21,9 @@ BODY_SECONDS = DAY
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Compressed size above which a failed request is recorded without its text."""
 COLUMNS = {
-    "id": "TEXT", "at": "REAL", "model": "TEXT", "outcome": "TEXT", "served_by": "TEXT", "route": "TEXT",
-    "dialect": "TEXT", "tenant": "TEXT", "client": "TEXT", "finish": "TEXT", "error": "TEXT", "message": "TEXT",
+    "id": "TEXT", "at": "REAL", "model": "TEXT", "outcome": "TEXT", "served_by": "TEXT", "routed": "TEXT",
+    "route": "TEXT", "dialect": "TEXT", "tenant": "TEXT", "client": "TEXT", "finish": "TEXT",
+    "error": "TEXT", "message": "TEXT",
     "total": "REAL", "queue": "REAL", "load": "REAL", "prefill": "REAL", "first_token": "REAL", "decode": "REAL",
     "prompt_tokens": "INTEGER", "cached_tokens": "INTEGER", "truncated_tokens": "INTEGER",
     "completion_tokens": "INTEGER", "miss": "TEXT", "first_difference": "INTEGER", "body": "INTEGER",

@@ -10,7 +10,9 @@ from lmx_daemon.history.store import COLUMNS
 
 ROW = RequestRow(
     id="r",
-    model="code",
+    model="org/big",
+    asked="code",
+    routed="alias",
     state="finished",
     instance="org/big:1",
     client="claude-cli/2.0 (external, cli)",
@@ -31,7 +33,7 @@ ROW = RequestRow(
 
 def test_a_record_has_the_model_that_was_asked_for_and_the_one_that_was_chosen() -> None:
     record = record_of(ROW, lambda route: "anthropic")
-    assert (record.model, record.served_by) == ("code", "org/big")
+    assert (record.model, record.served_by, record.routed) == ("code", "org/big", "alias")
     assert (record.route, record.dialect, record.tenant, record.client) == (
         "/v1/messages", "anthropic", "key:laptop", "claude-cli/2.0",
     )  # fmt: skip

@@ -41,9 +41,10 @@ def ids(store: HistoryStore, criteria: Criteria = ANY, limit: int = 100) -> list
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     full = record(
-        "a", model="code", served_by="org/m", route="/v1/x", dialect="d", tenant="key:k", client="c/1", finish="stop",
-        error="e", message="why", total=1.5, queue=0.5, load=0.25, prefill=0.1, first_token=0.7, decode=0.8,
-        prompt_tokens=9, cached_tokens=3, truncated_tokens=1, completion_tokens=4, miss="evicted", first_difference=3,
+        "a", model="code", served_by="org/m", routed="alias", route="/v1/x", dialect="d", tenant="key:k", client="c/1",
+        finish="stop", error="e", message="why", total=1.5, queue=0.5, load=0.25, prefill=0.1, first_token=0.7,
+        decode=0.8, prompt_tokens=9, cached_tokens=3, truncated_tokens=1, completion_tokens=4, miss="evicted",
+        first_difference=3,
     )  # fmt: skip
     store = store_in(tmp_path)
     store.add([Written(full), Written(record("b"))])

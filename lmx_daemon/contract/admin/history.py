@@ -22,6 +22,8 @@ class RequestRecord(Frozen, frozen=True):
     outcome: Outcome
     served_by: str = ""
     """Id of the model that was chosen for it."""
+    routed: str = ""
+    """Rule by which the model was chosen, and the models that were skipped; "" if the client gave its id."""
     route: str = ""
     """Path of the public port, "count" for a token count, "" for the admin socket."""
     dialect: str = ""
