@@ -38,8 +38,9 @@ class Outlooks:
         `request` is the one whose place in a queue is looked for; None for a load.
         """
         found = list(models)
-        for model in found:
-            if self._residents.serving(model) is None and _key(model) not in self._shapes:
+        absent = [model for model in found if self._residents.serving(model) is None]
+        for model in [*absent, *(each.model for each in self._announced())] if absent else []:
+            if _key(model) not in self._shapes:
                 self._shapes[_key(model)] = await self._loop.in_thread(partial(_shape_of, model))
         return {model.id: self._outlook(model, request) for model in found}
 
@@ -51,7 +52,7 @@ class Outlooks:
         shape = self._shapes.get(_key(model))
         if shape is None or self._loads.refused(model) is not None:
             return Outlook(size=model.size, failing=True)
-        claims = [*self._residents.claims(), *self._announced()]
+        claims = [*self._residents.claims(), *map(self._claim, self._announced())]
         return Outlook(
             size=model.size, placing=placing_of(place(self._need(model, shape), self._accounts.room(), claims))
         )
@@ -63,13 +64,14 @@ class Outlooks:
             return True
         return False
 
-    def _announced(self) -> list[Claim]:
-        """Return claims for the loads that wait for their turn, which have none of their own yet."""
-        waiting = [each for each in self._residents if each.phase in ("delayed", "inspecting", "placing")]
-        return [
-            Claim(each.id, each.model.size if each.shape is None else self._need(each.model, each.shape, each.demand))
-            for each in waiting
-        ]
+    def _announced(self) -> list[Resident]:
+        """Return the residents whose load waits for its turn. They have no claim of their own yet."""
+        return [each for each in self._residents if each.phase in ("delayed", "inspecting", "placing")]
+
+    def _claim(self, announced: Resident) -> Claim:
+        shape = announced.shape or self._shapes.get(_key(announced.model))
+        need = announced.model.size if shape is None else self._need(announced.model, shape, announced.demand)
+        return Claim(announced.id, need)
 
     def _need(self, model: Model, shape: ModelShape, demand: Demand | None = None) -> int:
         resident = Resident(model, demand or Demand(), None, now=self._loop.now())

@@ -21,6 +21,7 @@ from lmx_daemon.residency.decisions.placement import Fits, Refused, Waits
 from lmx_daemon.residency.decisions.plan import Purpose, is_withdrawn, may_evict
 from lmx_daemon.residency.decisions.resident import Resident
 from lmx_daemon.residency.decisions.residents import Residents
+from lmx_daemon.residency.decisions.turns import held_until, returns_of, rivals
 from lmx_daemon.residency.effects import Effects
 from lmx_daemon.residency.requests.active_request import ActiveRequest
 from lmx_daemon.residency.workers.programs import EngineProgram, LoadLimits
@@ -207,6 +208,9 @@ class Loads:
             case Fits(evict=evict) if evict and not may_evict(resident.purpose, len(resident.waiting)):
                 error = CancelledError(f"{resident.model.id} was not loaded: it needs the memory of another")
                 self.fail(resident, error)
+            case Fits(evict=evict) if (held := self._held(resident, evict)) is not None:
+                self.progress(resident, f"waiting: {held.model.id} has just taken its place", None)
+                return False
             case Fits(evict=evict):
                 self._make_room(resident, evict)
             case Refused():
@@ -226,10 +230,24 @@ class Loads:
         resident.phase = "making room"  # from here on its plan is a claim
         self.progress(resident, "starting", None)
         resident.evicted = tuple(found for name in evict if (found := self._residents.get(name)) is not None)
+        resident.displaced = frozenset(other.model.id for other in resident.evicted)
+        resident.returns = returns_of(resident.model.id, resident.evicted)
         for other in resident.evicted:
             self._effects.report("evicted", other.model.id, f"unloaded to make room for {resident.model.id}")
             self._departures.begin(other, force=False)
         self._request_process(resident)
+
+    def _held(self, resident: Resident, evict: tuple[str, ...]) -> Resident | None:
+        """Return a model of `evict` that stays for now; the load continues when its time is over. See turns.py."""
+        if resident.purpose != "requests":
+            return None
+        now, limit = self._effects.now(), self._settings.current.engine.memory_wait_seconds / 2
+        leaving = [found for name in evict if (found := self._residents.get(name)) is not None]
+        for other in rivals(resident.model.id, leaving):
+            if (until := held_until(other, limit)) > now + TIMER_SECONDS:
+                self._effects.after(until - now, self.advance)
+                return other
+        return None
 
     def _load(self, resident: Resident) -> bool:
         if resident.process is None or resident.process.hello is None:

@@ -70,6 +70,9 @@ class Resident:
         """Time until which the load waits for memory; None before it looked for memory."""
         self.evicted: tuple[Resident, ...] = ()
         """Residents that are unloaded for this load."""
+        self.displaced: frozenset[str] = frozenset()
+        self.returns, self.ready_at, self.load_seconds = 0, now, 0.0
+        """The turns of models; see turns.py."""
         self.trusted = False
         """Whether code in the model's repository may run."""
         self.shape: ModelShape | None = None
@@ -156,6 +159,7 @@ class Resident:
     def set_loaded(self, loaded: Loaded, now: float) -> None:
         """Note the end of the load."""
         self.phase, self.stage, self.progress, self.loaded = "ready", "", None, loaded
+        self.ready_at, self.load_seconds = now, loaded.seconds
         self._loaded_at = time.time()
         self.touch(now)
 
