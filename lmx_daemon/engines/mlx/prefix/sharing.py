@@ -127,8 +127,11 @@ class PrefixSharing:
         self._or_clear(lambda: self.prefixes.store(namespace, tokens, cache), None)
 
     def store_running(self, row: Hashable, lookup: PrefixLookup | None, rows: RunningRows) -> None:
-        """Store the computed tokens of a row before it is removed, since the client may repeat the request."""
-        if lookup is not None and self._trimmable() and (taken := rows.extract(row)) is not None:
+        """Store the computed tokens of a row before it is removed, since the client may repeat the request.
+
+        A cache that cannot be cut is stored, too: the same prompt continues exactly at its end.
+        """
+        if lookup is not None and (taken := rows.extract(row)) is not None:
             self.store(lookup.namespace, *taken)
 
     def prompt_done(self, row: Hashable) -> None:

@@ -16,7 +16,9 @@ from lmx_daemon.contract.events import (
     Event,
     Failed,
     Finished,
+    Prefill,
     PromptTokens,
+    Started,
     TokenLogprob,
     is_terminal,
 )
@@ -145,8 +147,9 @@ class Schedules:
         self.alone(prompt, "scored")
         return self._prompts[prompt]
 
-    def world(self) -> World:
-        return World(self._loaded, PrefixSharing())
+    def world(self, memory: int = 0) -> World:
+        """Return a new world whose prefix cache has `memory` bytes."""
+        return World(self._loaded, PrefixSharing(PrefixCache(memory)))
 
     def run(self, seed: int, folder: Path, acts: int) -> int:
         """Run `acts` random acts, check all answers, and return the number of requests that finished."""
@@ -239,6 +242,21 @@ def test_answer_equals_the_answer_of_the_request_alone_in_long_runs(architecture
     schedules = schedules_of(architecture, tmp_path)
     for seed in range(100, 160):
         schedules.run(seed, tmp_path / f"disk{seed % 3}", 150)
+
+
+@pytest.mark.parametrize("architecture", (*QUICK, "falcon_h1"))
+def test_prompt_that_was_dropped_in_prefill_is_continued_by_its_retry(architecture: str, tmp_path: Path) -> None:
+    schedules, prompt = schedules_of(architecture, tmp_path), tokens_of(0, 400)
+    expected = schedules.alone(prompt, "greedy")
+    world = schedules.world(memory=1 << 28)
+    left = world.ask(prompt, max_tokens=40, **KINDS["greedy"])
+    while not any(isinstance(event, Prefill) for event in world.events[left]):
+        world.scheduler.turn()
+    world.scheduler.drop(left)
+    again = world.ask(prompt, max_tokens=40, **KINDS["greedy"])
+    world.finish()
+    started = next(event for event in world.events[again] if isinstance(event, Started))
+    assert 0 < started.cached_tokens < 399 and [world.answer(again, 0)] == expected
 
 
 def test_stop_tokens_end_only_their_own_request(tmp_path: Path) -> None:
