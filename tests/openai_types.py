@@ -19,8 +19,8 @@ from referencing import Registry, Resource
 
 SCHEMAS = Path(__file__).parent / "schemas"
 EXTENSIONS = {
-    "ChatCompletionMessage": {"reasoning_content"},
-    "ChoiceDelta": {"reasoning_content"},
+    "ChatCompletionMessage": {"reasoning_content", "reasoning"},
+    "ChoiceDelta": {"reasoning_content", "reasoning"},
     "ErrorObject": {"hint"},
     "PromptTokensDetails": {"truncated_tokens"},
     "ChatCompletionChunk": {"truncated_tokens"},

@@ -15,6 +15,7 @@ from lmx_daemon.http.dialects.loaded_context import loaded_context
 from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, CompletionBody
 from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, CompletionEncoder, OpenAIEncoder
 from lmx_daemon.http.dialects.openai_chat.functions import is_legacy, modern
+from lmx_daemon.http.dialects.openai_chat.reasoning import reasoning_names
 from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_requests, echoes
 from lmx_daemon.http.service import ModelService, Service
 
@@ -26,7 +27,7 @@ async def v0_chat(request: AnyRequest, service: Service) -> Response[Any]:
     body, generate = await service.read(request, ChatBody, lambda body: chat_request(modern(body), context))
 
     def encoder(identity: str) -> ChatEncoder:
-        return ChatEncoder(identity, body.model, legacy=is_legacy(body))
+        return ChatEncoder(identity, body.model, legacy=is_legacy(body), reasoning_names=reasoning_names(body))
 
     return await answer(request, service, [generate], encoder, bool(body.stream))
 

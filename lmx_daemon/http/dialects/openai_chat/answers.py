@@ -76,6 +76,8 @@ class AssistantMessage(Answer, frozen=True, kw_only=True):
     content: str | None
     refusal: None
     reasoning_content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
+    """The same text, for clients that show by their body that they read this name."""
     tool_calls: list[ChatToolCall] | UnsetType = UNSET
     function_call: FunctionCall | UnsetType = UNSET
     """Replaces `tool_calls` if the request has `functions`."""
@@ -88,6 +90,8 @@ class MessageDelta(Answer, frozen=True, kw_only=True):
     content: str | UnsetType = UNSET
     refusal: UnsetType | None = UNSET
     reasoning_content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
+    """The same text, for clients that show by their body that they read this name."""
     tool_calls: list[ChatToolCallDelta] | UnsetType = UNSET
     function_call: FunctionCallDelta | UnsetType = UNSET
 

@@ -126,6 +126,15 @@ class ResponseFormat(msgspec.Struct, frozen=True):
     json_schema: SchemaBody | None = None
 
 
+class ReasoningBody(msgspec.Struct, frozen=True):
+    """The settings of thinking in OpenRouter's form."""
+
+    effort: str | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)] | None = None
+    enabled: bool | None = None
+    exclude: bool | None = None
+
+
 class ChatBody(Body, frozen=True, kw_only=True):
     messages: Annotated[list[MessageBody], msgspec.Meta(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: MaxTokens | None = None
@@ -139,6 +148,9 @@ class ChatBody(Body, frozen=True, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     reasoning_effort: str | None = None
+    reasoning: ReasoningBody | None = None
+    include_reasoning: bool | None = None
+    """Whether the answer has its reasoning. True adds it under the name `reasoning`, too."""
     thinking_budget: Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)] | None = None
     continue_final_message: bool | None = None
     """False begins a new message after a last one of the assistant, which is continued otherwise. Named as in vLLM."""

@@ -14,6 +14,7 @@ from lmx_daemon.contract.version import VERSION
 from lmx_daemon.http.dialects import sse
 from lmx_daemon.http.dialects.openai_chat import functions as openai_functions
 from lmx_daemon.http.dialects.openai_chat.errors import openai_error
+from lmx_daemon.http.dialects.openai_chat.reasoning import NAME
 
 DONE = b"data: [DONE]\n\n"
 FINGERPRINT = f"lmx-{VERSION}"
@@ -128,10 +129,19 @@ class ChatEncoder(OpenAIEncoder):
     chunk = "chat.completion.chunk"
     prefix = "chatcmpl"
 
-    def __init__(self, identity: str, model: str, include_usage: bool = False, *, legacy: bool = False) -> None:
+    def __init__(
+        self,
+        identity: str,
+        model: str,
+        include_usage: bool = False,
+        *,
+        legacy: bool = False,
+        reasoning_names: Sequence[str] = (NAME,),
+    ) -> None:
         """Create the encoder of one answer. With `legacy` its call has the old form, `function_call`."""
         super().__init__(identity, model, include_usage)
         self._legacy = legacy
+        self._reasoning_names = reasoning_names
         self._opened: set[int] = set()
 
     def _whole_choice(self, index: int, content: "_ChoiceContent", reason: str) -> dict[str, Any]:
@@ -142,7 +152,7 @@ class ChatEncoder(OpenAIEncoder):
             "refusal": None,
         }
         if content.reasoning:
-            message["reasoning_content"] = content.reasoning
+            message |= dict.fromkeys(self._reasoning_names, content.reasoning)
         if calls and self._legacy:
             message["function_call"] = openai_functions.function_call(calls[0])
         elif calls:
@@ -173,7 +183,8 @@ class ChatEncoder(OpenAIEncoder):
         if delta.content:
             added["content"] = delta.content
         if delta.reasoning:
-            added["reasoning_content"] = delta.reasoning
+            for name in self._reasoning_names:
+                added[name] = delta.reasoning
         if delta.tool_call is not None and self._legacy:
             added["function_call"] = openai_functions.function_call(delta.tool_call)
         elif delta.tool_call is not None:

@@ -19,7 +19,6 @@ from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialects.durations import keep_alive_seconds
 from lmx_daemon.http.dialects.json_limits import check_integer
 from lmx_daemon.http.dialects.openai_chat.bodies import (
-    MAX_COUNT,
     MAX_PARTS,
     MAX_TOKEN,
     Body,
@@ -28,14 +27,13 @@ from lmx_daemon.http.dialects.openai_chat.bodies import (
 )
 from lmx_daemon.http.dialects.openai_chat.constraints import constraint
 from lmx_daemon.http.dialects.openai_chat.messages import message
+from lmx_daemon.http.dialects.openai_chat.reasoning import THINKING, effort, thinking, thinking_budget
 from lmx_daemon.http.dialects.openai_chat.tools import tools
 
 MAX_STOPS = 64
 MAX_CHOICES = 128
 """Limit on the choices of all prompts of one request."""
 MAX_STOP_CHARACTERS = 1000
-THINKING = ("enable_thinking", "thinking", "reasoning")
-"""Names of one switch. The engine passes it to a template under the name that the template reads."""
 TEMPLATE_ARGUMENTS = frozenset({*THINKING, "reasoning_effort", "preserve_thinking", "thinking_budget"})
 
 
@@ -231,32 +229,6 @@ def limit(given: int | None, name: str, default: int | None = None) -> int | Non
     return None if given == -1 else given
 
 
-def thinking(body: ChatBody) -> bool | None:
-    """Return whether the model should think; None leaves the choice to the template."""
-    arguments = body.chat_template_kwargs or {}
-    for name in THINKING:
-        if name in arguments:
-            if not isinstance(arguments[name], bool):
-                raise RequestError(f"{name} must be true or false", param=f"chat_template_kwargs.{name}")
-            return bool(arguments[name])
-    if body.reasoning_effort is None:
-        return None
-    return body.reasoning_effort not in ("none", "off")
-
-
-def thinking_budget(body: ChatBody) -> int | None:
-    """Return the limit on tokens of reasoning, from the body or from the template's variables."""
-    if body.thinking_budget is not None:
-        return body.thinking_budget
-    given = (body.chat_template_kwargs or {}).get("thinking_budget")
-    if given is None:
-        return None
-    if not isinstance(given, int) or isinstance(given, bool) or not -1 <= given <= MAX_COUNT:
-        place = "chat_template_kwargs.thinking_budget"
-        raise RequestError(f"{place}: use a number of tokens, or -1 for no limit", param=place)
-    return None if given == -1 else given
-
-
 def template_arguments(body: ChatBody) -> dict[str, Any]:
     """Return the variables for the template. No other part of a request reaches it."""
     given = body.chat_template_kwargs or {}
@@ -273,6 +245,6 @@ def template_arguments(body: ChatBody) -> dict[str, Any]:
             raise RequestError(f"{place} must be a text, a number, true or false", param=place)
         if isinstance(value, int):
             check_integer(value, f"chat_template_kwargs.{name}")
-    if body.reasoning_effort is not None:
-        kept["reasoning_effort"] = body.reasoning_effort
+    if (named := effort(body)) is not None:
+        kept["reasoning_effort"] = named
     return kept

@@ -14,6 +14,7 @@ from lmx_daemon.http.dialects.loaded_context import loaded_context
 from lmx_daemon.http.dialects.openai_chat.bodies import Body, ChatBody, CompletionBody
 from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, CompletionEncoder
 from lmx_daemon.http.dialects.openai_chat.functions import is_legacy, modern
+from lmx_daemon.http.dialects.openai_chat.reasoning import reasoning_names
 from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_requests, echoes
 from lmx_daemon.http.service import Service
 
@@ -27,7 +28,9 @@ async def chat_completions(request: AnyRequest, service: Service) -> Response[An
         return chat_request(modern(body), context)
 
     def encoder(unique_id: str) -> ChatEncoder:
-        return ChatEncoder(unique_id, body.model, _wants_usage(body), legacy=is_legacy(body))
+        return ChatEncoder(
+            unique_id, body.model, _wants_usage(body), legacy=is_legacy(body), reasoning_names=reasoning_names(body)
+        )
 
     body, generate = await service.read(request, ChatBody, translate)
     return await service.answer(request, generate, encoder, bool(body.stream))

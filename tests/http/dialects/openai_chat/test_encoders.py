@@ -54,6 +54,17 @@ def test_chunk_is_valid_json_for_any_model_name(model: str, usage: bool) -> None
     assert list(chunk)[-1] == ("usage" if usage else "choices")
 
 
+@pytest.mark.parametrize("names", [(), ("reasoning_content",), ("reasoning_content", "reasoning")])
+def test_reasoning_has_the_names_that_the_client_reads(names: tuple[str, ...]) -> None:
+    whole = json.loads(ChatEncoder("id", "m", reasoning_names=names).whole(EVENTS, 1))
+    (message,) = [choice["message"] for choice in whole["choices"]]
+    deltas = [
+        c["choices"][0]["delta"] for c in chunks(ChatEncoder("id", "m", reasoning_names=names).stream(EVENTS))[:-1]
+    ]
+    for found in (message, {name: value for delta in deltas for name, value in delta.items()}):
+        assert {name: value for name, value in found.items() if "reasoning" in name} == dict.fromkeys(names, "hm")
+
+
 def test_a_failure_in_the_middle_ends_the_stream_without_done() -> None:
     encoder = ChatEncoder("id", "m")
     read = chunks(

@@ -1,6 +1,7 @@
 """Translation of OpenAI's bodies to requests."""
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, CompletionBody
 from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 from lmx_daemon.http.dialects.openai_chat.functions import modern
 from lmx_daemon.http.dialects.openai_chat.messages import message
+from lmx_daemon.http.dialects.openai_chat.reasoning import reasoning_names
 from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_requests
 from lmx_daemon.http.guard import KEYLESS
 from tests.pictures import data_url, png
@@ -40,6 +42,32 @@ def test_every_name_of_the_thinking_switch_is_understood() -> None:
     for name in ("enable_thinking", "thinking", "reasoning"):
         assert asked(b'{"%b": false}' % name.encode()).thinking is False
     assert asked(b'{"thinking_budget": 512}').template_arguments == {"thinking_budget": 512}
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ({}, "reasoning_content"),
+        ({"include_reasoning": True}, "reasoning_content reasoning"),
+        ({"reasoning": {"effort": "low"}}, "reasoning_content reasoning"),
+        ({"messages": [{"role": "assistant", "content": "x", "reasoning": "y"}]}, "reasoning_content reasoning"),
+        ({"messages": [{"role": "assistant", "content": "x", "reasoning_content": "y"}]}, "reasoning_content"),
+        ({"include_reasoning": False}, ""),
+        ({"reasoning": {"exclude": True}}, ""),
+    ],
+)
+def test_an_answer_names_its_reasoning_as_the_client_reads_it(fields: dict[str, Any], names: str) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]} | fields
+    assert reasoning_names(decode(json.dumps(body).encode(), ChatBody)) == tuple(names.split())
+
+
+def test_reasoning_in_the_form_of_openrouter() -> None:
+    asked = generate(reasoning={"effort": "high", "max_tokens": 100})
+    assert isinstance(asked.prompt, Chat) and asked.prompt.thinking is True and asked.thinking_budget == 100
+    assert asked.prompt.template_arguments == {"reasoning_effort": "high"}
+    for off in ({"enabled": False}, {"effort": "none"}):
+        assert chat(reasoning=off).thinking is False
+    assert chat(reasoning={}).thinking is None
 
 
 @pytest.mark.parametrize(
