@@ -18,9 +18,11 @@ check: $(STAMP) ## formats, lints, types, import rules, rules of the house
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/config_page.py --check
 	$(BIN)/pytest -q tests/test_house.py
 
-fix: $(STAMP) ## format and mend what ruff can
+fix: $(STAMP) ## format, mend what ruff can, write generated pages
+	$(BIN)/python scripts/config_page.py
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 

@@ -47,11 +47,10 @@ from lmx_daemon.residency.workers.programs import PROGRAMS
 from lmx_daemon.residency.workers.worker import Worker
 from lmx_daemon.router.missing import MissingModels
 from lmx_daemon.router.router import Router
-from lmx_daemon.settings.layers import read_layers
+from lmx_daemon.settings.live_config import WATCH_SECONDS, LiveConfig
 from lmx_daemon.settings.memory_limit import MemoryLimit
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings
-from lmx_daemon.settings.source import SettingsSource
 from lmx_daemon.shutdown import disk_threads, end_threads, tidy
 from lmx_daemon.storage.backup import exclude
 
@@ -65,11 +64,11 @@ def main(arguments: Sequence[str]) -> int:
         home = Home.from_environment()
         home.make()
         options = parse(arguments)
-        source = SettingsSource(settings_for(home, options), check_exposure)
+        config = LiveConfig(home, os.environ, flags_of(options), check_exposure)
         raise_limit()
         with take_lock(home):
             exclude(home.caches)
-            return uvloop.run(Daemon(home, source, options.model).run())
+            return uvloop.run(Daemon(home, config, options.model).run())
     except LmxError as error:
         say(f"error: {error.message}", sys.stderr)
         if error.hint:
@@ -94,11 +93,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def settings_for(home: Home, options: argparse.Namespace) -> Settings:
-    """Return the settings of the file with variables and flags put over it. Raises ConfigError."""
+def flags_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that flags give, by their dotted names."""
     given = {"server.host": options.host, "server.port": options.port}
-    flags = {path: value for path, value in given.items() if value is not None}
-    return read_layers(home.config, os.environ, flags).settings
+    return {path: value for path, value in given.items() if value not in (None, "")}
 
 
 def check_exposure(settings: Settings) -> None:
@@ -112,9 +110,10 @@ def check_exposure(settings: Settings) -> None:
 
 
 class Daemon:
-    def __init__(self, home: Home, source: SettingsSource, preloads: list[str]) -> None:
+    def __init__(self, home: Home, config: LiveConfig, preloads: list[str]) -> None:
         self._home = home
-        self._source = source
+        self._config = config
+        self._source = config.source
         self._preloads = preloads
         self._exit_code = 0
 
@@ -137,8 +136,10 @@ class Daemon:
             public_task = asyncio.create_task(public.serve(sockets=public_sockets))
             admin_limit = ConnectionLimit(lambda: connections_within(ADMIN_CONNECTIONS))
             self._admin.serve(lambda: self._server(admin_app(parts), admin_limit), self._server_ended)
-            self._take_signals()
+            self._take_signals(parts.pool)
             log("daemon", "info", f"lmx {VERSION} serves at {', '.join(addresses)}, home {home.root}")
+            for note in self._config.view().notes:
+                log("settings", "warning", note)
             say(f"lmx {VERSION} serves at {' and '.join(f'{each}/v1' for each in addresses)}", sys.stdout)
             public_task.add_done_callback(self._server_ended)
             await self._until_stopped(parts)
@@ -203,6 +204,7 @@ class Daemon:
             history=self._observation.history,
             metrics=MetricsPage(self._observation.metrics, monitor, incidents, lambda: source.current.metrics),
             home=home,
+            config=self._config,
             bodies=bodies,
             stop=self.stop,
         )
@@ -213,6 +215,7 @@ class Daemon:
         pool.background.every(SAMPLE_SECONDS, "the monitor", monitor.sample)
         pool.background.every(LOOK_SECONDS, "the library's watch", parts.library.look)
         pool.background.every(CHECK_SECONDS, "the admin socket", self._admin.check)
+        pool.background.every(WATCH_SECONDS, "the watch of config.toml", self._config.look)
         pool.open()
         parts.pulls.open()
         self._observation.open()
@@ -238,11 +241,11 @@ class Daemon:
             self._hurry.set()
         self._stopping.set()
 
-    def _take_signals(self) -> None:
+    def _take_signals(self, pool: Pool) -> None:
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, lambda: None)
+        loop.add_signal_handler(signal.SIGHUP, lambda: pool.background.run(self._config.refresh()))
 
     async def _drain(self, pool: Pool) -> None:
         drain = asyncio.create_task(pool.drain(self._source.current.server.drain_seconds))

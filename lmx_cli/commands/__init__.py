@@ -13,6 +13,7 @@ def build(output: Output) -> Any:
         bench,
         cache,
         chat,
+        config,
         daemon,
         disk,
         downloads,
@@ -36,7 +37,7 @@ def build(output: Output) -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     library_groups = (models, library, search, verify, disk, cache, pull, downloads, login)
-    for group in (tui, daemon, *library_groups, chat, requests, bench):
+    for group in (tui, daemon, *library_groups, chat, config, requests, bench):
         group.add(app, output)
     command = typer.main.get_command(app)
     _strip_periods(command)

@@ -159,6 +159,8 @@ def _status_rows(snapshot: "Snapshot") -> list[tuple[str, str]]:
         ("address", addresses + (" (API key required)" if status.api_key else "")),
         ("home", status.home),
         ("log", status.log_file),
+        *((("config", f"not in force: {status.config_fault}"),) if status.config_fault else ()),
+        *((("restart", f"needed for {', '.join(status.config_waiting)}"),) if status.config_waiting else ()),
         ("engine", ", ".join(f"{name} {version}" for name, version in status.versions.items()) or "not started yet"),
         ("backend", status.backend or "not known until a worker starts"),
         ("spare", status.spare),

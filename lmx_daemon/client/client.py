@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from lmx_daemon.client.config_calls import ConfigCalls
 from lmx_daemon.client.history_calls import HistoryCalls
 from lmx_daemon.client.library_calls import LibraryCalls
 from lmx_daemon.contract.admin.protocol import LoadRequest, LoadUpdate, UnloadRequest
@@ -28,7 +29,7 @@ SNAPSHOTS = msgspec.json.Decoder(Snapshot)
 EVENTS: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
-class Client(LibraryCalls, HistoryCalls):
+class Client(LibraryCalls, HistoryCalls, ConfigCalls):
     """Client of one daemon, used as `async with Client(socket) as client`."""
 
     # ---- the daemon ----

@@ -29,7 +29,7 @@ LmxError
 ├─ HubError 502                    the Hub refused the request or is unreachable
 │  └─ IntegrityError               a file differs from what the Hub published
 ├─ DiskError 507                   the disk is full or not writable
-├─ ConfigError                     a setting is invalid
+├─ ConfigError 400                 a setting is invalid
 ├─ StartupError                    the daemon cannot start
 ├─ DaemonUnreachableError          no daemon listens on the socket
 │  └─ DaemonSilentError            the daemon does not answer in time
@@ -220,7 +220,7 @@ class DiskError(LmxError):
 
 
 class ConfigError(LmxError):
-    code = "bad_config"
+    code, status = "bad_config", 400
 
 
 class StartupError(LmxError):

@@ -17,6 +17,7 @@ from lmx_daemon.monitor.metrics.page import MetricsPage
 from lmx_daemon.monitor.snapshot import Monitor
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.router.router import Router
+from lmx_daemon.settings.live_config import LiveConfig
 from lmx_daemon.settings.paths import Home
 
 
@@ -35,6 +36,7 @@ class Parts:
     history: History
     metrics: MetricsPage
     home: Home
+    config: LiveConfig
     bodies: BodyReader
     stop: Callable[[], None]
 

@@ -70,6 +70,8 @@ class Monitor:
             spare=pool.spares.state,
             log_file=str(self._home.log_file),
             api_key=self._settings.current.server.api_key is not None,
+            config_fault=self._settings.fault,
+            config_waiting=self._settings.waiting,
             incidents=pool.incidents.recent(),
         )
 

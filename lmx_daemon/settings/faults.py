@@ -105,6 +105,6 @@ def shown(value: Any) -> str:
         return f'"{shortened(one_line(value), SHOWN_VALUE)}"'
     if isinstance(value, list | tuple):
         return shortened(f"[{', '.join(map(shown, value))}]", SHOWN_VALUE)
-    if isinstance(value, dict):
+    if isinstance(value, dict) and value:
         return shortened("{ " + ", ".join(f"{dotted((k,))} = {shown(v)}" for k, v in value.items()) + " }", SHOWN_VALUE)
     return shortened(one_line(str(value)), SHOWN_VALUE)

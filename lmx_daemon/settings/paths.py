@@ -6,8 +6,8 @@ from pathlib import Path
 from lmx_daemon.contract.errors import ConfigError
 
 PARTS = (
-    "answers", "benchmarks", "cache", "config.toml", "history", "library", "lmx.lock", "lmx.sock", "logs",
-    "measured.json", "models", "pulls", "start.lock", "trash",
+    "answers", "benchmarks", "cache", "config.lock", "config.toml", "config.toml.bak", "history", "library", "lmx.lock",
+    "lmx.sock", "logs", "measured.json", "models", "pulls", "start.lock", "trash",
 )  # fmt: skip
 """Names of the entries that lmx reads and writes in its home."""
 WRITTEN = (
@@ -23,6 +23,8 @@ class Home:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.config = root / "config.toml"
+        self.config_backup = root / "config.toml.bak"
+        self.config_lock = root / "config.lock"
         self.socket = root / "lmx.sock"
         self.lock = root / "lmx.lock"
         self.start_lock = root / "start.lock"

@@ -27,6 +27,10 @@ class SettingsSource:
         self._current = current
         self._check = check
         self._subscribers: list[Subscriber] = []
+        self.waiting: tuple[str, ...] = ()
+        """Keys whose newest values take effect at the next start."""
+        self.fault = ""
+        """Reason why the newest settings are not in force; empty if they are."""
 
     @property
     def current(self) -> Settings:
@@ -42,6 +46,7 @@ class SettingsSource:
         merged, waiting = merge_hot(self._current, new)
         self._check(merged)
         old, self._current = self._current, merged
+        self.waiting, self.fault = waiting, ""
         if merged != old:
             for subscriber in list(self._subscribers):
                 _notify(subscriber, old, merged)

@@ -24,6 +24,13 @@ def value_of(key: Key, place: tuple[str, ...], text: str) -> tuple[Any, Fault | 
     return None, first
 
 
+def plain(value: Any) -> Any:
+    """Return a value as TOML and JSON have it, with lists instead of tuples."""
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
 def _candidates(key: Key, text: str) -> list[Any]:
     """Return what a text may mean, the likeliest first."""
     stripped, found = text.strip(), []

@@ -116,6 +116,10 @@ class Status(Frozen, frozen=True):
     """"off", "starting", "warm", or the reason why there is none."""
     log_file: str = ""
     api_key: bool = False
+    config_fault: str = ""
+    """Reason why config.toml as it is now is not in force; empty if it is."""
+    config_waiting: tuple[str, ...] = ()
+    """Settings whose new values take effect at the next start."""
     incidents: tuple[Incident, ...] = ()
     """Most recent incidents, oldest first."""
 

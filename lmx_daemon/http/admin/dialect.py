@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from lmx_daemon.contract.errors import LmxError, NotFoundError
-from lmx_daemon.http.admin import history_routes, library_routes, pull_routes, routes
+from lmx_daemon.http.admin import config_routes, history_routes, library_routes, pull_routes, routes
 from lmx_daemon.http.admin.lines import STREAM_TYPE
 from lmx_daemon.http.dialect import ErrorResponse, ProgressEvent
 from lmx_daemon.http.operation import Operation
@@ -16,7 +16,13 @@ class Admin:
 
     name = "admin"
     prefixes = ("",)
-    routes = (*routes.ROUTES, *pull_routes.ROUTES, *library_routes.ROUTES, *history_routes.ROUTES)
+    routes = (
+        *routes.ROUTES,
+        *pull_routes.ROUTES,
+        *library_routes.ROUTES,
+        *history_routes.ROUTES,
+        *config_routes.ROUTES,
+    )
     stream_type = STREAM_TYPE
     keep_alive = b"\n"
     any_body_type = False
