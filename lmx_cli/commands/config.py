@@ -11,7 +11,7 @@ from lmx_cli.output import ExitCode, Output
 
 if TYPE_CHECKING:
     from lmx_daemon.contract.admin.config import ConfigReload, ConfigRow, ConfigView
-    from lmx_daemon.settings.choice import Choice
+    from lmx_daemon.settings.choice import ChosenKey
 
 KEY = typer.Argument(metavar="KEY", help="Setting, such as server.port or models.ORG/NAME.ttl.")
 WORD = typer.Argument(None, metavar="WORD", help="Only settings whose name contains this text.")
@@ -179,7 +179,7 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _secret(choice: "Choice") -> Any:
+def _secret(choice: "ChosenKey") -> Any:
     """Return a secret value from this process's own sources: a daemon gives none away."""
     from lmx_daemon.settings.layers import read_settings
     from lmx_daemon.settings.paths import Home
@@ -206,7 +206,7 @@ def _change(output: Output, name: str, text: str | None) -> int:
     return _applied(output, choice)
 
 
-def _applied(output: Output, choice: "Choice") -> int:
+def _applied(output: Output, choice: "ChosenKey") -> int:
     """Make a running daemon take over a change, and print when it takes effect."""
     found = _reloaded()
     if found is not None and choice.dotted in found.waiting:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lmx_daemon.contract.errors import ConfigError
-from lmx_daemon.settings.choice import Choice
+from lmx_daemon.settings.choice import ChosenKey
 from lmx_daemon.settings.edits import commented, is_set, with_value, without_value
 from lmx_daemon.settings.faults import shown
 from lmx_daemon.settings.keys import keys, keys_by_path
@@ -36,7 +36,7 @@ def described(path: str, settings: Settings) -> str:
     return f"{path} is unset now" if value is None else f"{path} is {shown(value)} now"
 
 
-def typed(choice: Choice, given: Any) -> Any:
+def typed(choice: ChosenKey, given: Any) -> Any:
     """Return a value for a key: a text is read as a person types it. Raises ConfigError."""
     key = choice.key
     value, fault = (value_of if isinstance(given, str) else check_value)(key, choice.path, given)
@@ -46,7 +46,7 @@ def typed(choice: Choice, given: Any) -> Any:
     raise ConfigError(fault.message, hint=restored + ("" if key.default is None else f", {shown(key.default)}"))
 
 
-def edited(choice: Choice, value: Any, text: str) -> str:
+def edited(choice: ChosenKey, value: Any, text: str) -> str:
     """Return the text of a file with a key set to a typed value, or without it for None. Raises ConfigError."""
     if value is not None:
         return with_value(text, choice.path, plain(value), commented(choice.key.help))

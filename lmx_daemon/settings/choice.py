@@ -7,7 +7,7 @@ from lmx_daemon.settings.keys import NAME, Key, keys, sections
 from lmx_daemon.settings.positions import KeyPath
 
 
-class Choice(Frozen, frozen=True):
+class ChosenKey(Frozen, frozen=True):
     """A key, and its path in the file."""
 
     key: Key
@@ -19,15 +19,15 @@ class Choice(Frozen, frozen=True):
         return self.key.path_in(self.path[1]) if self.key.named else self.key.path
 
 
-def choose(text: str) -> Choice:
+def choose(text: str) -> ChosenKey:
     """Return the key that a text names. Raises ConfigError that names the nearest one."""
     section, _, rest = text.strip().partition(".")
     known = sections().get(section, {})
     if rest in known and not known[rest].named:
-        return Choice(key=known[rest], path=(section, rest))
+        return ChosenKey(key=known[rest], path=(section, rest))
     table, _, name = rest.rpartition(".")  # names of models contain points, keys do not
     if table and name in known and known[name].named:
-        return Choice(key=known[name], path=(section, _unquoted(table), name))
+        return ChosenKey(key=known[name], path=(section, _unquoted(table), name))
     raise _unknown(text)
 
 
