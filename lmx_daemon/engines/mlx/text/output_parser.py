@@ -101,15 +101,16 @@ class OutputParser:
     def finish(self, cut: bool = False) -> ParsedText:
         """Return the text that was held back. `cut`: the answer ended at its limit of tokens."""
         piece = ParsedText()
-        while self._open is not None and not self.stopped:
-            self._end_envelope(self._open, piece, cut)
-        if not self.stopped:
+        while not self.stopped:
+            if self._open is not None:
+                self._end_envelope(self._open, piece, cut)
+                continue
             if cut and self._pattern(self._state == "content", stop=()).begins(self._held):
                 self._held = ""
                 self._content.interrupt()
             self._parse("", piece, final=True)
-            while self._open is not None and not self.stopped:  # opened by the text that was held back
-                self._end_envelope(self._open, piece, cut)
+            if self._open is None:  # else it was opened by the text that was held back
+                break
         if not self.made_calls:
             piece.content += self._content.rest()
         piece.ended = self.stopped
@@ -208,7 +209,7 @@ class OutputParser:
             self._content.interrupt()
             return
         rest = self._leave(opened, rest, piece)
-        self._parse(rest, piece, final=True)
+        self._parse(rest, piece, final=not cut)
 
     def _leave(self, opened: OpenEnvelope, rest: str, piece: ParsedText) -> str:
         """Return the text that is parsed next. That of an envelope without a call is text."""

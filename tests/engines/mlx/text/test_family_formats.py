@@ -325,6 +325,11 @@ def test_any_text_cut_anywhere_is_read_alike_by_every_family(family: str, data: 
         assert without_ids(parsed(FAMILIES[family], list(text), cut=cut)) == whole
 
 
+def test_a_cut_beginning_of_a_marker_behind_a_text_without_a_header_is_no_text() -> None:
+    for text in ("I look.\n<atem:", "I look.<atem:functi"):
+        assert parsed(FAMILIES["muse_spark"], [text], cut=True)[0] == "I look."
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_hostile_text_takes_linear_time(family: str) -> None:
     known = FAMILIES[family]
