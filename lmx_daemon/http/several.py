@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from lmx_daemon.contract.events import Delta, Event, Failed, Finished, Usage
+from lmx_daemon.contract.events import Delta, Event, Failed, Finished, PromptTokens, Usage
 from lmx_daemon.contract.requests import Generate, Request
 from lmx_daemon.residency.requests.active_request import ActiveRequest
 
@@ -77,7 +77,7 @@ class SeveralRequests:
     def _numbered(self, place: int, event: Event) -> list[Event]:
         """Return the event as one of the whole answer, whose last one is made of those of all requests."""
         match event:
-            case Delta():
+            case Delta() | PromptTokens():
                 return [msgspec.structs.replace(event, choice=event.choice + self._first[place])]
             case Finished():
                 self._finished[place] = event

@@ -129,10 +129,13 @@ async def test_suffix_makes_a_request_for_the_text_between() -> None:
     ("fields", "message"),
     [
         (
-            {"prompt": "a", "echo": True, "logprobs": 0},
-            "echo: log-probabilities of a prompt are not supported; omit logprobs",
+            {"prompt": "a", "suffix": "b", "echo": True, "logprobs": 0},
+            "echo: log-probabilities of a prompt with a suffix are not supported",
         ),
-        ({"prompt": [5], "echo": True}, "echo: the prompt has to be text, not token ids"),
+        (
+            {"prompt": "a", "stream": True, "prompt_logprobs": 0},
+            "prompt_logprobs is not supported in a stream; use echo",
+        ),
         ({"prompt": [5], "suffix": "x"}, "suffix: the prompt has to be text, not token ids"),
         ({"prompt": [5, "a"]}, "prompt: token ids and prompts cannot be entries of the same list"),
         ({"prompt": ["a"] * 129}, "prompt: 129 prompts with n = 1; at most 128 choices are allowed in all"),

@@ -9,8 +9,8 @@ import pytest
 from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Started
 from lmx_daemon.contract.requests import Generate, Text
 from lmx_daemon.http import serving
+from lmx_daemon.http.dialects.openai_chat.completion_encoder import CompletionEncoder
 from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
-from lmx_daemon.http.dialects.openai_chat.encoders import CompletionEncoder
 from lmx_daemon.http.dialects.openai_responses.response_object import new_response_id, request_id_of
 from lmx_daemon.residency.requests.active_request import ActiveRequest
 from tests.http.asgi import FakePool, ask, public_app_over

@@ -13,10 +13,12 @@ from lmx_daemon.http.dialects.lmstudio.models import v0_entry
 from lmx_daemon.http.dialects.lmstudio.v0_encoder import V0Encoder
 from lmx_daemon.http.dialects.loaded_context import loaded_context
 from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, CompletionBody
-from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, CompletionEncoder, OpenAIEncoder
+from lmx_daemon.http.dialects.openai_chat.completion_encoder import CompletionEncoder
+from lmx_daemon.http.dialects.openai_chat.completion_requests import completion_requests, prompt_echoes
+from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, OpenAIEncoder
 from lmx_daemon.http.dialects.openai_chat.functions import is_legacy, modern
 from lmx_daemon.http.dialects.openai_chat.reasoning import reasoning_names
-from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_requests, echoes
+from lmx_daemon.http.dialects.openai_chat.requests import chat_request
 from lmx_daemon.http.service import ModelService, Service
 
 
@@ -39,7 +41,7 @@ async def v0_completions(request: AnyRequest, service: Service) -> Response[Any]
     body, asked = await service.read(request, CompletionBody, lambda body: completion_requests(body, context))
 
     def encoder(identity: str) -> CompletionEncoder:
-        return CompletionEncoder(identity, body.model, echoes=echoes(asked) if body.echo else ())
+        return CompletionEncoder(identity, body.model, prompts=prompt_echoes(body, asked))
 
     return await answer(request, service, asked, encoder, bool(body.stream))
 

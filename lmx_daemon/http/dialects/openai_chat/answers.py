@@ -166,12 +166,20 @@ class ChatCompletionChunk(Answer, frozen=True, kw_only=True):
 
 
 class CompletionLogprobs(Answer, frozen=True, kw_only=True):
-    """Log-probabilities of a completion, one entry for each token."""
+    """Log-probabilities of a completion, one entry for each token; null for the first token of an echoed prompt."""
 
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
+
+
+class PromptLogprob(Answer, frozen=True, kw_only=True):
+    """A candidate at one position of a prompt. The rank is null for a token below the reported ones."""
+
+    logprob: float
+    rank: int | None
+    decoded_token: str
 
 
 class CompletionChoice(Answer, frozen=True, kw_only=True):
@@ -181,6 +189,8 @@ class CompletionChoice(Answer, frozen=True, kw_only=True):
     text: str
     logprobs: CompletionLogprobs | None
     finish_reason: OpenAiFinishReason | None
+    prompt_logprobs: list[dict[str, PromptLogprob] | None] | UnsetType = UNSET
+    """vLLM's form, by token id; present only if the request asks for it."""
 
 
 class Completion(Answer, frozen=True, kw_only=True):

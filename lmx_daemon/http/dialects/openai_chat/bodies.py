@@ -161,5 +161,7 @@ class CompletionBody(Body, frozen=True, kw_only=True):
     prompt: str | list[str | TokenId | list[TokenId]]
     logprobs: Annotated[int, msgspec.Meta(ge=0, le=5)] | None = None
     echo: bool | None = None
+    prompt_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    """Number of alternatives at each token of the prompt, an addition that vLLM has."""
     best_of: int | None = None
     suffix: str | None = None

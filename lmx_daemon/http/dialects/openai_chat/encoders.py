@@ -1,6 +1,5 @@
 """Encoders of the OpenAI routes: events to whole answers and to chunks of a stream. They use no sockets."""
 
-import codecs
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -90,7 +89,7 @@ class OpenAIEncoder(ABC):
             **self._frame,
             "object": self.object,
             "choices": [
-                self._whole_choice(index, _ChoiceContent(events, index), finished.endings[index].reason)
+                self._whole_choice(index, ChoiceContent(events, index), finished.endings[index].reason)
                 for index in range(choices)
             ],
             "usage": usage_of(finished.usage),
@@ -112,7 +111,7 @@ class OpenAIEncoder(ABC):
         return ()
 
     @abstractmethod
-    def _whole_choice(self, index: int, content: "_ChoiceContent", reason: str) -> dict[str, Any]:
+    def _whole_choice(self, index: int, content: "ChoiceContent", reason: str) -> dict[str, Any]:
         """Return a choice of an answer that is not streamed."""
 
     @abstractmethod
@@ -144,7 +143,7 @@ class ChatEncoder(OpenAIEncoder):
         self._reasoning_names = reasoning_names
         self._opened: set[int] = set()
 
-    def _whole_choice(self, index: int, content: "_ChoiceContent", reason: str) -> dict[str, Any]:
+    def _whole_choice(self, index: int, content: "ChoiceContent", reason: str) -> dict[str, Any]:
         text, calls = content.text, content.calls
         message: dict[str, Any] = {
             "role": "assistant",
@@ -197,40 +196,7 @@ class ChatEncoder(OpenAIEncoder):
         return {"index": index, "delta": {}, "logprobs": None, "finish_reason": self._reason(reason)}
 
 
-class CompletionEncoder(OpenAIEncoder):
-    object = chunk = "text_completion"
-    prefix = "cmpl"
-
-    def __init__(self, identity: str, model: str, include_usage: bool = False, echoes: Sequence[str] = ()) -> None:
-        """Create the encoder of one answer. `echoes` are the texts with which the choices begin."""
-        super().__init__(identity, model, include_usage)
-        self._echoes = dict(enumerate(echoes))
-        """Texts that a stream has not sent yet, by choice."""
-        self._offsets: dict[int, _Offsets] = {}
-        """Text offsets by choice."""
-
-    def _whole_choice(self, index: int, content: "_ChoiceContent", reason: str) -> dict[str, Any]:
-        logprobs = _old_logprobs(content.logprobs, _Offsets())
-        text = self._echoes.get(index, "") + content.text
-        return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish_reason(reason)}
-
-    def _opening(self, index: int) -> Sequence[bytes]:
-        """Return the chunk with the prompt, if the request asks for it."""
-        if not self._echoes or (text := self._echoes.pop(index, None)) is None:
-            return ()
-        return (self._chunk({"index": index, "text": text, "logprobs": None, "finish_reason": None}),)
-
-    def _choice(self, delta: Delta) -> dict[str, Any]:
-        text = delta.reasoning + delta.content
-        offsets = self._offsets.setdefault(delta.choice, _Offsets())
-        logprobs = _old_logprobs(delta.logprobs, offsets)
-        return {"index": delta.choice, "text": text, "logprobs": logprobs, "finish_reason": None}
-
-    def _end(self, index: int, reason: str) -> dict[str, Any]:
-        return {"index": index, "text": "", "logprobs": None, "finish_reason": finish_reason(reason)}
-
-
-class _ChoiceContent:
+class ChoiceContent:
     """Everything that one choice produced."""
 
     def __init__(self, events: Sequence[Event], index: int) -> None:
@@ -268,34 +234,3 @@ def _logprobs(entries: Sequence[TokenLogprob]) -> dict[str, Any] | None:
 def _logprob(found: TokenLogprob) -> dict[str, Any]:
     entry: dict[str, Any] = {"token": found.token, "logprob": found.logprob, "bytes": list(found.bytes)}
     return entry | {"top_logprobs": [{k: v for k, v in _logprob(t).items() if k != "top_logprobs"} for t in found.top]}
-
-
-class _Offsets:
-    """Offsets of the tokens of one choice in its text, in characters. A token may be a part of a character."""
-
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._length = 0
-
-    def next(self, token: TokenLogprob) -> int:
-        """Return the offset of `token`, the one after the last."""
-        begins = self._length
-        self._length += len(self._decoder.decode(bytes(token.bytes)))
-        return begins
-
-
-def _old_logprobs(found: Sequence[TokenLogprob], offsets: _Offsets) -> dict[str, Any] | None:
-    """Return log-probabilities in the form of /v1/completions."""
-    if not found:
-        return None
-    return {
-        "tokens": [_old_token(entry) for entry in found],
-        "token_logprobs": [entry.logprob for entry in found],
-        "top_logprobs": [{_old_token(top): top.logprob for top in entry.top} for entry in found],
-        "text_offset": [offsets.next(entry) for entry in found],
-    }
-
-
-def _old_token(found: TokenLogprob) -> str:
-    """Return a token's text; OpenAI marks one that is no whole character by "bytes:"."""
-    return found.token if bytes(found.bytes) == found.token.encode() else f"bytes:{found.token}"

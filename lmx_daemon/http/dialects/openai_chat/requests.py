@@ -1,19 +1,15 @@
 """Translation of the bodies of the OpenAI routes to `contract.requests.Generate`."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from lmx_daemon.contract.errors import RequestError, UnsupportedError
+from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.requests import (
     MEMORY_ONLY,
     Chat,
     Generate,
-    Infill,
     Message,
     Prompt,
     Sampling,
-    Text,
-    Tokens,
 )
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialects.durations import keep_alive_seconds
@@ -23,7 +19,6 @@ from lmx_daemon.http.dialects.openai_chat.bodies import (
     MAX_TOKEN,
     Body,
     ChatBody,
-    CompletionBody,
 )
 from lmx_daemon.http.dialects.openai_chat.constraints import constraint
 from lmx_daemon.http.dialects.openai_chat.messages import message
@@ -31,8 +26,6 @@ from lmx_daemon.http.dialects.openai_chat.reasoning import THINKING, effort, thi
 from lmx_daemon.http.dialects.openai_chat.tools import tools
 
 MAX_STOPS = 64
-MAX_CHOICES = 128
-"""Limit on the choices of all prompts of one request."""
 MAX_STOP_CHARACTERS = 1000
 TEMPLATE_ARGUMENTS = frozenset({*THINKING, "reasoning_effort", "preserve_thinking", "thinking_budget"})
 
@@ -87,33 +80,6 @@ def check_counts(body: ChatBody) -> None:
             raise RequestError(f"messages: {count} {name} in all; at most {MAX_PARTS} are allowed", param="messages")
 
 
-def completion_requests(body: CompletionBody, context: RequestContext) -> list[Generate]:
-    """Return a request for each prompt. Raise RequestError or UnsupportedError that names the field."""
-    if body.echo and body.logprobs is not None:
-        raise UnsupportedError("echo: log-probabilities of a prompt are not supported; omit logprobs", param="echo")
-    if body.best_of is not None and body.best_of != (body.n or 1):
-        raise UnsupportedError("best_of: only the value of n is supported; every choice is returned", param="best_of")
-    prompts = completion_prompts(body)
-    if body.echo or body.suffix:
-        check_texts(prompts, "echo" if body.echo else "suffix")
-    if len(prompts) * (body.n or 1) > MAX_CHOICES:
-        raise RequestError(
-            f"prompt: {len(prompts)} prompts with n = {body.n or 1}; at most {MAX_CHOICES} choices are allowed in all",
-            param="prompt",
-        )
-    return [
-        generate(
-            body,
-            prompt,
-            context,
-            max_tokens=limit(body.max_tokens, "max_tokens", 16),
-            top_logprobs=body.logprobs,
-            route="/v1/completions",
-        )
-        for prompt in prompts
-    ]
-
-
 def generate(body: Body, prompt: Prompt, context: RequestContext, **fields: Any) -> Generate:
     """Return the request with the fields that both routes have. Tenant and priority are the principal's."""
     return Generate(
@@ -146,46 +112,6 @@ def time_to_live(body: Body) -> float | None:
     if body.ttl is not None or given is None:
         return body.ttl
     return keep_alive_seconds(given)
-
-
-def check_texts(prompts: Sequence[Prompt], field: str) -> None:
-    """Raise UnsupportedError for a prompt of token ids, which `field` cannot be used with."""
-    if any(isinstance(prompt, Tokens) for prompt in prompts):
-        raise UnsupportedError(f"{field}: the prompt has to be text, not token ids", param=field)
-
-
-def echoes(asked: Sequence[Generate]) -> list[str]:
-    """Return the text of the prompt of each choice, for `echo`."""
-    texts = []
-    for each in asked:
-        match each.prompt:
-            case Text(text=text) | Infill(prefix=text):
-                texts += [text] * each.choices
-    return texts
-
-
-def completion_prompts(body: CompletionBody) -> list[Prompt]:
-    """Return the prompts: a text or a list of token ids, or a list of them. Raise RequestError for another list."""
-    prompt = body.prompt
-    if isinstance(prompt, str):
-        return [text_prompt(prompt, body)]
-    if not prompt or [] in prompt:
-        raise RequestError("prompt: a list of prompts or token ids is empty", param="prompt")
-    ids = tuple(token for token in prompt if isinstance(token, int))
-    if len(ids) == len(prompt):
-        return [Tokens(ids=ids)]
-    if ids:
-        raise RequestError("prompt: token ids and prompts cannot be entries of the same list", param="prompt")
-    return [
-        text_prompt(each, body) if isinstance(each, str) else Tokens(ids=tuple(each))
-        for each in prompt
-        if not isinstance(each, int)
-    ]
-
-
-def text_prompt(text: str, body: CompletionBody) -> Prompt:
-    """Return a text to continue, or, with a suffix, a text to fill in."""
-    return Infill(prefix=text, suffix=body.suffix) if body.suffix else Text(text=text)
 
 
 def sampling(body: Body) -> Sampling:

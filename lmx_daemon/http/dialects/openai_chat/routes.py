@@ -12,10 +12,12 @@ from lmx_daemon.contract.requests import Generate
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialects.loaded_context import loaded_context
 from lmx_daemon.http.dialects.openai_chat.bodies import Body, ChatBody, CompletionBody
-from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, CompletionEncoder
+from lmx_daemon.http.dialects.openai_chat.completion_encoder import CompletionEncoder
+from lmx_daemon.http.dialects.openai_chat.completion_requests import completion_requests, prompt_echoes
+from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder
 from lmx_daemon.http.dialects.openai_chat.functions import is_legacy, modern
 from lmx_daemon.http.dialects.openai_chat.reasoning import reasoning_names
-from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_requests, echoes
+from lmx_daemon.http.dialects.openai_chat.requests import chat_request
 from lmx_daemon.http.service import Service
 
 
@@ -45,7 +47,7 @@ async def completions(request: AnyRequest, service: Service) -> Response[Any]:
         return completion_requests(body, context)
 
     def encoder(unique_id: str) -> CompletionEncoder:
-        return CompletionEncoder(unique_id, body.model, _wants_usage(body), echoes(asked) if body.echo else ())
+        return CompletionEncoder(unique_id, body.model, _wants_usage(body), prompt_echoes(body, asked))
 
     body, asked = await service.read(request, CompletionBody, translate)
     return await service.answer_all(request, asked, encoder, bool(body.stream))

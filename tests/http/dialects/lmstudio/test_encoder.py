@@ -21,7 +21,8 @@ from lmx_daemon.http.dialects.lmstudio.answers import (
 from lmx_daemon.http.dialects.lmstudio.encoder import LmStudioChatEncoder
 from lmx_daemon.http.dialects.lmstudio.errors import lmstudio_error
 from lmx_daemon.http.dialects.lmstudio.v0_encoder import V0Encoder
-from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, CompletionEncoder
+from lmx_daemon.http.dialects.openai_chat.completion_encoder import CompletionEncoder
+from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder
 
 STARTED = Started(id="r", prompt_tokens=3, cached_tokens=0, seed=1)
 FINISHED = Finished(

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from lmx_daemon.contract.errors import WorkerError
 from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Started, TokenLogprob, ToolCallDelta, Usage
-from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder, CompletionEncoder
+from lmx_daemon.http.dialects.openai_chat.completion_encoder import CompletionEncoder
+from lmx_daemon.http.dialects.openai_chat.encoders import ChatEncoder
 from tests.openai_types import check, check_stream
 
 LOGPROB = TokenLogprob(

@@ -11,11 +11,12 @@ from lmx_daemon.contract.requests import MEMORY_ONLY, Chat, Generate, ImagePart,
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.decoding import decode
 from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, CompletionBody, MessageBody
+from lmx_daemon.http.dialects.openai_chat.completion_requests import completion_requests
 from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 from lmx_daemon.http.dialects.openai_chat.functions import modern
 from lmx_daemon.http.dialects.openai_chat.messages import message
 from lmx_daemon.http.dialects.openai_chat.reasoning import reasoning_names
-from lmx_daemon.http.dialects.openai_chat.requests import chat_request, completion_requests
+from lmx_daemon.http.dialects.openai_chat.requests import chat_request
 from lmx_daemon.http.guard import KEYLESS
 from tests.pictures import data_url, png
 
