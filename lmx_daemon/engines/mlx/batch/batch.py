@@ -1,52 +1,27 @@
 """The batch: one step computes the next pieces of prompts and one token for every row past its prompt.
 
 A decode step is: forward, read the previous tokens, advance constraints, sample. The next step computes while the
-tokens of the last one are read. Prefill is in prompts.py, batched KV caches in groups.py, sampling in sampling/. The
+tokens of the last one are read. Prefill is in prompts.py, groups of rows in row_groups.py, sampling in sampling/. The
 batch has no access to requests, text or sockets. Engine thread only.
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
 from mlx_lm.models.cache import KVCache
 
 from lmx_daemon.engines.mlx import platform
-from lmx_daemon.engines.mlx.batch.groups import PADDING, Group, choose_group, fork, forward, padding_allowance
+from lmx_daemon.engines.mlx.batch.decode_step import DecodeStep
+from lmx_daemon.engines.mlx.batch.groups import fork, forward
 from lmx_daemon.engines.mlx.batch.prefill import Pace, PrefillPrompt
 from lmx_daemon.engines.mlx.batch.prompts import CACHE_STEP, Prompts
+from lmx_daemon.engines.mlx.batch.row_groups import RowGroups
 from lmx_daemon.engines.mlx.batch.step import PromptRead, Row, StepResult, Token
 from lmx_daemon.engines.mlx.load.probe import ModelAbilities, probe_model
 from lmx_daemon.engines.mlx.sampling.processors import TokenCounts
-from lmx_daemon.engines.mlx.sampling.sampler import Logprobs, SampledTokens, Sampler
-
-
-@dataclass(eq=False)
-class DecodeStep:
-    """The newest step of the model: still computing, or read and the start of the next one."""
-
-    rows: list[Row]
-    logits: mx.array
-    """[rows, vocabulary]"""
-    positions: list[int]
-    """Number of tokens that each row had generated before this step."""
-    sampled: SampledTokens | None = None
-    """None while the constraints of the rows wait for the previous tokens."""
-    read: bool = False
-
-    @property
-    def tokens(self) -> mx.array:
-        """The tokens [rows], which need not be computed yet."""
-        assert self.sampled is not None
-        return self.sampled.tokens
-
-    def settle(self) -> None:
-        """Wait for tokens that the host samples. Call before a graph that uses them is evaluated."""
-        assert self.sampled is not None
-        self.sampled.settle()
+from lmx_daemon.engines.mlx.sampling.sampler import Logprobs, Sampler
 
 
 class Batch:
@@ -61,12 +36,8 @@ class Batch:
         self._prompts = Prompts(model, pads=self._abilities.pads, max_tokens=prefill_step)
         self._decoding: dict[Row, None] = {}
         """Rows past their prompt, in order of arrival."""
-        self._groups: list[Group] = []
-        self._joined: list[Row] = []
-        """Rows that take part from the next step on."""
-        self._leaving: set[Row] = set()
+        self._groups = RowGroups(model, self._abilities)
         self._sampler: Sampler | None = None
-        self._weights = sum(value.nbytes for _, value in tree_flatten(model.parameters()))
         self._latest: DecodeStep | None = None
         self._launch_blocks = platform.backend().blocks_when_queued
         """Whether launched work would block the caller, and so distort the measured time of a prompt piece."""
@@ -94,7 +65,7 @@ class Batch:
     @property
     def cache_bytes(self) -> int:
         """Bytes of all KV caches."""
-        return int(self._prompts.cache_bytes + sum(group.bytes for group in self._groups))
+        return int(self._prompts.cache_bytes + self._groups.cache_bytes)
 
     def add(
         self,
@@ -123,7 +94,7 @@ class Batch:
     def extract(self, row: Row) -> tuple[list[int], list[Any]] | None:
         """Return the tokens computed for a row and a cache that holds them, or None if there are none."""
         if row in self._decoding:
-            return row.held, fork(self._cache_of(row))
+            return row.held, fork(self._groups.cache_of(row))
         return self._prompts.extract(row)
 
     def remove(self, rows: Sequence[Row]) -> None:
@@ -132,7 +103,7 @@ class Batch:
         for row in rows:
             if row in self._decoding:
                 del self._decoding[row]
-                self._leaving.add(row)
+                self._groups.leave(row)
         if not self._decoding:  # the next step may be far
             self._clear()
 
@@ -199,14 +170,13 @@ class Batch:
         for row in prompt.rows:
             cache = prompt.cache if row is prompt.rows[-1] else fork(prompt.cache)
             self._accept_row(row, cache)
-            self._place(row, len(prompt.tokens) - 1, cache)
-            self._joined.append(row)
+            self._groups.join(row, len(prompt.tokens) - 1, cache)
 
     def _begin(self, prompt: PrefillPrompt, logits: mx.array) -> None:
         """Let the only row decode, whose next token is sampled from `logits` [1, vocabulary]."""
         (row,) = prompt.rows
         self._accept_row(row, prompt.cache)
-        self._groups = [Group(row, len(prompt.tokens), prompt.cache)]
+        self._groups.begin(row, len(prompt.tokens), prompt.cache)
         self._sampler = self._new_sampler([row], logits.shape[-1])
         self._latest = DecodeStep([row], logits, [row.launched])
         row.launched += 1
@@ -218,31 +188,20 @@ class Batch:
                 part.step = CACHE_STEP
         self._decoding[row] = None
 
-    def _place(self, row: Row, length: int, cache: list[Any]) -> None:
-        """Add a row to the group in which it adds least padding, or to a new one."""
-        usable = [group for group in self._groups if self._abilities.merges and not set(group.rows) <= self._leaving]
-        token_bytes = sum(part.nbytes for part in cache) // max(1, length)
-        allowance = PADDING[0] if self._abilities.joins else padding_allowance(self._weights, token_bytes)
-        index = choose_group([group.shape for group in usable], length, allowance)
-        if index is None:
-            self._groups.append(Group(row, length, cache))
-        else:
-            usable[index].join(row, length, cache)
-
     # ---- a decode step ----
 
     def _launch(self) -> None:
         """Start the forward pass of one more token for every row that needs one, and sample it if possible."""
         self._retire_rows_at_their_limit()
-        inputs, changed = self._inputs()
+        inputs, changed = self._groups.inputs(self._latest)
         if inputs is None:
             self._latest = None
             return
         previous = self._latest
-        rows = [row for group in self._groups for row in group.rows]
+        rows = self._groups.rows
         if previous is not None and not self._abilities.lazy:
             previous.settle()
-        logits = forward(self._model, inputs, self._groups, joined=self._abilities.joins)
+        logits = forward(self._model, inputs, self._groups.all, joined=self._abilities.joins)
         if previous is not None:  # before the graph is evaluated, and before a new sampler reads the token counts
             previous.settle()
         if changed or self._sampler is None:
@@ -283,27 +242,6 @@ class Batch:
             assert self._sampler is not None
             step.sampled = self._sampler.sample(step.logits, step.positions)
 
-    def _inputs(self) -> tuple[mx.array | None, bool]:
-        """Return the input tokens [rows] of the next step, or None without rows; and whether the rows have changed.
-
-        The rows are in the order of the groups.
-        """
-        previous = self._latest
-        if not self._leaving and not self._joined:
-            return (previous.tokens if previous is not None else None), False
-        for group in self._groups:
-            if not self._leaving.isdisjoint(group.rows):
-                group.leave(self._leaving)
-        self._groups = [group for group in self._groups if group.rows]
-        self._leaving.clear()
-        known = [*(previous.rows if previous is not None else ()), *self._joined]
-        indices = {row: index for index, row in enumerate(known)}
-        added = mx.array([(row.generated or row.prompt)[-1] for row in self._joined], mx.uint32)
-        self._joined = []
-        order = [indices[row] for group in self._groups for row in group.rows]
-        tokens = added if previous is None else mx.concatenate([previous.tokens, added])
-        return (tokens[mx.array(order)] if order else None), True
-
     def _new_sampler(self, rows: list[Row], vocabulary: int) -> Sampler:
         for row in rows:
             if row.counts is None and row.params.penalised:
@@ -315,24 +253,20 @@ class Batch:
     def _retire_rows_at_their_limit(self) -> None:
         """Take rows out of their groups whose last token is computing already."""
         for row in self._decoding:
-            if row.launched >= row.max_tokens and row not in self._leaving:
-                row.cache = self._cache_of(row)
-                self._leaving.add(row)
+            if row.launched >= row.max_tokens and not self._groups.is_leaving(row):
+                row.cache = self._groups.cache_of(row)
+                self._groups.leave(row)
 
     def _end(self, row: Row) -> list[Any]:
         """Remove a row that has ended, and return its cache."""
         cache, row.cache = row.cache, None
         if cache is None:
-            cache = self._cache_of(row)
-            self._leaving.add(row)
+            cache = self._groups.cache_of(row)
+            self._groups.leave(row)
         del self._decoding[row]
         return cache
 
-    def _cache_of(self, row: Row) -> list[Any]:
-        return next(group for group in self._groups if row in group.rows).extract(row)
-
     def _clear(self) -> None:
         """Forget everything after the last row has left, including a step that still computes."""
-        self._groups, self._latest, self._sampler = [], None, None
-        self._leaving.clear()
-        self._joined.clear()
+        self._groups.clear()
+        self._latest, self._sampler = None, None
