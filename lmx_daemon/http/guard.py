@@ -13,8 +13,6 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
-
 from lmx_daemon.contract.admin.protocol import PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
 from lmx_daemon.contract.errors import (
     AuthenticationError,
@@ -30,6 +28,7 @@ from lmx_daemon.contract.principal import Principal
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialect import Dialects, ErrorResponse
 from lmx_daemon.http.errors import headers_of
+from lmx_daemon.http.principals import ANONYMOUS, KEY_HOLDER, KEYLESS, KEYLESS_MANAGER, OWNER
 from lmx_daemon.http.server.body_reader import BodyReader, RequestBytes
 from lmx_daemon.settings.schema import ServerSettings
 
@@ -45,23 +44,6 @@ ID_HEADERS = (REQUEST_ID_HEADER.encode(), b"request-id")
 OPEN_PATHS = frozenset({"/", "/api/hello", "/health"})
 """Paths that need no key. Clients probe them before they send one, and the answers contain nothing but the state."""
 MAX_CLIENT_CHARACTERS = 80
-KEY_HOLDER = Principal(
-    tenant="key:default", key="default", scopes=frozenset({"generate", "read", "manage"}), max_priority=9
-)
-"""Holder of the API key of the settings. All its requests count for this tenant, whatever their `user` is."""
-KEYLESS = Principal(tenant="http", scopes=frozenset({"generate", "read"}), max_priority=9)
-"""Any client of a daemon without an API key.
-
-Only this machine reaches such a daemon, and nothing about its clients is verified: User-Agent and `user` are free text.
-So all of them are one tenant, which has one share beside the TUI and the command line. Programs divide that share, and
-users divide their program's, so that neither a new User-Agent nor a new `user` adds a share.
-"""
-KEYLESS_MANAGER = msgspec.structs.replace(KEYLESS, scopes=KEYLESS.scopes | {"manage"})
-"""Any client of a daemon without an API key whose settings allow management on the public port."""
-ANONYMOUS = Principal(tenant="http")
-"""A request without a key to a path that needs none."""
-OWNER = Principal(tenant="local", scopes=frozenset({"generate", "read", "manage", "admin"}))
-"""Client of the admin socket, which only the owner of the daemon can open. It names the tenant of its requests."""
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
