@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,10 +136,20 @@ TEXT = (
 )
 
 
-def build_model(architecture: str, folder: Path, *, seed: int = 0, ends: bool = True, **changes: Any) -> Path:
+def build_model(
+    architecture: str,
+    folder: Path,
+    *,
+    seed: int = 0,
+    ends: bool = True,
+    special: Sequence[str] = (),
+    template: str = TEMPLATE,
+    **changes: Any,
+) -> Path:
     """Write a model repository of `architecture` with random weights to `folder`.
 
-    With `ends` false the model has no end-of-text token: every answer is as long as its token limit.
+    With `ends` false the model has no end-of-text token: every answer is as long as its token limit. `special` are
+    further special tokens.
     """
     import mlx.core as mx
     from mlx.utils import tree_flatten
@@ -157,7 +168,7 @@ def build_model(architecture: str, folder: Path, *, seed: int = 0, ends: bool = 
     mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "generation_config.json").write_text(json.dumps({"do_sample": False}))
-    _write_tokenizer(folder, ends)
+    _write_tokenizer(folder, ends, special, template)
     return folder
 
 
@@ -174,8 +185,8 @@ def cached_snapshot(cache: Path, repo: str) -> Path:
     return repository / "snapshots" / COMMIT
 
 
-def _write_tokenizer(folder: Path, ends: bool) -> None:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+def _write_tokenizer(folder: Path, ends: bool, more: Sequence[str], template: str) -> None:
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     tokenizer = Tokenizer(models.BPE())
@@ -190,11 +201,12 @@ def _write_tokenizer(folder: Path, ends: bool) -> None:
             show_progress=False,
         ),
     )
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in more])
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "pad_token": "<|endoftext|>",
-        "chat_template": TEMPLATE,
+        "chat_template": template,
         "model_max_length": 32768,
     }
     if ends:

@@ -9,12 +9,13 @@ from typing import Any
 
 import llguidance
 
-from lmx_daemon.contract.constraint import Constraint, Regex
+from lmx_daemon.contract.constraint import Constraint, JsonSchema, Regex
 from lmx_daemon.contract.errors import WorkerError
 from lmx_daemon.engines.mlx.grammar.limits import MEMORY_BYTES, SECONDS, parser_limits
-from lmx_daemon.engines.mlx.grammar.source import invalid, source_of
+from lmx_daemon.engines.mlx.grammar.source import AnswerGrammar, invalid, source_of
 from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar
 from lmx_daemon.engines.mlx.grammar.vocabulary import GrammarVocabulary, read_vocabulary
+from lmx_daemon.engines.mlx.text.prompts.control_tokens import template_text
 from lmx_daemon.worker.killable_child import Exhausted, Gone, KillableChild
 
 PROGRAM = "lmx_daemon.engines.mlx.grammar.check_program"
@@ -44,7 +45,7 @@ class GrammarCompiler:
         """Upper bound on the seconds that `compile` takes."""
         return self._child.patience + self._seconds
 
-    def compile(self, constraint: Constraint) -> CompiledGrammar:
+    def compile(self, constraint: Constraint | AnswerGrammar) -> CompiledGrammar:
         """Return the grammar of a constraint. Raises RequestError that names the fault."""
         source = source_of(constraint)
         if (known := self._kept.get(source)) is not None:
@@ -52,15 +53,14 @@ class GrammarCompiler:
             return known
         grammar = self._checked(constraint, *source)
         if self._vocabulary is None:
-            template = self._tokenizer.chat_template
-            self._vocabulary = read_vocabulary(self._tokenizer, self._size, _text_of(template))
+            self._vocabulary = read_vocabulary(self._tokenizer, self._size, template_text(self._tokenizer))
         matcher = llguidance.LLMatcher(self._vocabulary.tokenizer, grammar, log_level=0, limits=parser_limits())
         possible = any(matcher.compute_bitmask())
         if matcher.is_error():
             raise invalid(constraint, matcher.get_error())
         if not possible:
             raise invalid(constraint, "no text matches it")
-        self._kept[source] = compiled = CompiledGrammar(matcher, self._vocabulary)
+        self._kept[source] = compiled = self._compiled(matcher, constraint)
         while len(self._kept) > KEPT or sum(len(text) for _, text in self._kept) > KEPT_CHARACTERS:
             self._kept.popitem(last=False)
         return compiled
@@ -77,7 +77,14 @@ class GrammarCompiler:
         """End the child while the prompt thread may be waiting for it."""
         self._child.kill()
 
-    def _checked(self, constraint: Constraint, kind: str, text: str) -> str:
+    def _compiled(self, matcher: Any, constraint: Constraint | AnswerGrammar) -> CompiledGrammar:
+        assert self._vocabulary is not None
+        if not isinstance(constraint, AnswerGrammar):
+            return CompiledGrammar(matcher, self._vocabulary, bounds_numbers=isinstance(constraint, JsonSchema))
+        whole, bounds = constraint.whole, constraint.bounds_numbers
+        return CompiledGrammar(matcher, self._vocabulary, calls=True, whole=whole, bounds_numbers=bounds)
+
+    def _checked(self, constraint: Constraint | AnswerGrammar, kind: str, text: str) -> str:
         """Return the grammar that the child has compiled within its limits."""
         try:
             answer = self._child.ask({"kind": kind, "source": text})
@@ -92,7 +99,3 @@ class GrammarCompiler:
         if reason := answer.get("invalid") or answer.get("error"):
             raise invalid(constraint, str(reason))
         return str(answer["grammar"])
-
-
-def _text_of(template: Any) -> str:
-    return "\n".join(template.values()) if isinstance(template, dict) else str(template or "")

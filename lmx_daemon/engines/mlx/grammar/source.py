@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import dataclass
 
 from lmx_daemon.contract.constraint import Constraint, Grammar, JsonSchema, Regex, TextChoice
 from lmx_daemon.contract.errors import RequestError
@@ -28,7 +29,19 @@ IMPOSSIBLE = "NoExtension"
 MAX_REASON = 400
 
 
-def source_of(constraint: Constraint) -> tuple[str, str]:
+@dataclass(frozen=True)
+class AnswerGrammar:
+    """A grammar of a whole answer, which is made here."""
+
+    lark: str
+    param: str
+    """Field of the client's request from which it is made, for errors."""
+    whole: bool = False
+    """Whether it covers thinking, too."""
+    bounds_numbers: bool = True
+
+
+def source_of(constraint: Constraint | AnswerGrammar) -> tuple[str, str]:
     """Return the kind of a source and its text. Raises RequestError for a source that is too long."""
     match constraint:
         case JsonSchema(schema=schema):
@@ -37,6 +50,8 @@ def source_of(constraint: Constraint) -> tuple[str, str]:
             kind, text = "regex", pattern
         case TextChoice(choices=choices):
             kind, text = "lark", "start: " + " | ".join(json.dumps(choice, ensure_ascii=False) for choice in choices)
+        case AnswerGrammar(lark=lark):
+            kind, text = "answer", lark
         case Grammar(lark=lark):
             kind, text = "lark", lark
     if len(text) > MAX_SOURCE:
@@ -46,9 +61,11 @@ def source_of(constraint: Constraint) -> tuple[str, str]:
     return kind, text
 
 
-def invalid(constraint: Constraint, reason: str) -> RequestError:
+def invalid(constraint: Constraint | AnswerGrammar, reason: str) -> RequestError:
     """Return the error for a constraint that cannot be compiled, by the compiler's reason."""
-    kind = {"json_schema": "schema", "regex": "regular expression", "lark": "grammar"}[source_of(constraint)[0]]
+    kind = {"json_schema": "schema", "regex": "regular expression", "lark": "grammar", "answer": "schema"}[
+        source_of(constraint)[0]
+    ]
     if (keywords := KEYWORDS.search(reason)) is not None:
         named = keywords[1].replace('"', "'")
         return RequestError(

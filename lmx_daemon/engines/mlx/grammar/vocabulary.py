@@ -1,7 +1,8 @@
 """The vocabulary of a model as grammars read it: the bytes of each token, and the tokens that are not text."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,11 @@ import llguidance
 import numpy as np
 import numpy.typing as npt
 
-from lmx_daemon.engines.mlx.text.prompts.control_tokens import control_tokens
+from lmx_daemon.engines.mlx.text.prompts.control_tokens import control_ids
 
+EXPONENT_DIGITS = 2
+"""Digits of an exponent, so that a number is one that JSON libraries can hold."""
+NO_NUMBER = re.compile(rb"""["']|(?![eE])[A-Za-z]""")
 BITS = 32
 """Tokens in one word of a mask."""
 
@@ -45,9 +49,25 @@ class GrammarVocabulary:
     """Words of one mask."""
     stops: frozenset[int]
     """The model's own stop tokens."""
-    think_start: tuple[int, ...]
-    """Tokens of the marker that opens a thinking block; empty for models that do not think."""
-    think_end: tuple[int, ...]
+    tokens: Sequence[bytes]
+    """Bytes of each token; those of its text for a special token."""
+    numbers: "NumberTokens"
+
+    def beginning(self, text: bytes) -> Bits:
+        """Return a mask of the tokens with which `text` can begin."""
+        return bits_of((token for token, each in enumerate(self.tokens) if each and _begins(each, text)), self.words)
+
+
+@dataclass(frozen=True)
+class NumberTokens:
+    """What the bound on numbers needs of the vocabulary."""
+
+    digit: Bits
+    """Mask of the tokens that begin with a digit."""
+    digits: Bits
+    """Mask of those that begin with more digits than an exponent may have."""
+    text: Bits
+    """Mask of tokens that can follow a digit in a text, but not in a number."""
 
 
 def read_vocabulary(tokenizer: Any, size: int, template: str | None) -> GrammarVocabulary:
@@ -57,11 +77,9 @@ def read_vocabulary(tokenizer: Any, size: int, template: str | None) -> GrammarV
     which names further control tokens.
     """
     detokenizer = tokenizer.detokenizer
-    control = set(control_tokens(tokenizer, template))
-    added = {token: entry.content for token, entry in tokenizer.added_tokens_decoder.items()}
-    known = max(itertools.chain([len(tokenizer) - 1], added))
+    known = max(itertools.chain([len(tokenizer) - 1], tokenizer.added_tokens_decoder))
     stops = sorted(token for token in tokenizer.eos_token_ids if token < size)
-    special = {token for token, text in added.items() if text in control and token < size} | set(stops)
+    special = {*control_ids(tokenizer, template, size).values(), *stops}
     from lmx_daemon.engines.mlx.text.token_text import bytes_of  # it imports mlx_lm, which the engine checks first
 
     tokens = [bytes_of(token, detokenizer, tokenizer) if token <= known else b"" for token in range(size)]
@@ -75,9 +93,31 @@ def read_vocabulary(tokenizer: Any, size: int, template: str | None) -> GrammarV
         llguidance.LLExecutor(),
         -(-len(tokens) // BITS),
         frozenset(stops),
-        tuple(tokenizer.think_start_tokens or ()),
-        tuple(tokenizer.think_end_tokens or ()),
+        tokens,
+        number_tokens(tokens, special),
     )
+
+
+def number_tokens(tokens: Sequence[bytes], special: Container[int]) -> NumberTokens:
+    """Return what the bound on numbers needs of a vocabulary."""
+    words = -(-len(tokens) // BITS)
+    plain = [b"" if token in special else text for token, text in enumerate(tokens)]
+    return NumberTokens(
+        bits_of((token for token, text in enumerate(plain) if text[:1].isdigit()), words),
+        bits_of(
+            (
+                token
+                for token, text in enumerate(plain)
+                if text[: EXPONENT_DIGITS + 1].isdigit() and len(text) > EXPONENT_DIGITS
+            ),
+            words,
+        ),
+        bits_of((token for token, text in enumerate(plain) if NO_NUMBER.match(text)), words),
+    )
+
+
+def _begins(token: bytes, text: bytes) -> bool:
+    return text.startswith(token) or token.startswith(text)
 
 
 def bits_of(tokens: Iterable[int], words: int) -> Bits:
@@ -86,8 +126,3 @@ def bits_of(tokens: Iterable[int], words: int) -> Bits:
     for token in tokens:
         bits[token // BITS] |= np.uint32(1 << token % BITS)
     return bits
-
-
-def ends_with(tokens: Sequence[int], marker: Sequence[int]) -> bool:
-    """Return whether `tokens` ends with the tokens of a marker."""
-    return bool(marker) and tuple(tokens[-len(marker) :]) == tuple(marker)

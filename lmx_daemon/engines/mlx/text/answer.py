@@ -28,9 +28,9 @@ from lmx_daemon.engines.mlx.prefix.lookup import PrefixLookup, PrefixStart
 from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
 from lmx_daemon.engines.mlx.text.choice import Choice, choice_of, logprob_of
 from lmx_daemon.engines.mlx.text.families.family import PLAIN, Family
-from lmx_daemon.engines.mlx.text.forced_call import is_forced, opening_text
 from lmx_daemon.engines.mlx.text.output_parser import OutputParser, ParsedText
 from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
+from lmx_daemon.engines.mlx.text.token_markers import call_start_tokens, think_markers
 from lmx_daemon.engines.mlx.text.token_text import bytes_of, continue_text
 
 BANNED = -1e4
@@ -129,7 +129,7 @@ class EngineRequest:
         self._started = time.monotonic()
         for index in range(self.generate.choices):
             own = replace(params, seed=self.seed, choice=index, top_logprobs=self.generate.top_logprobs)
-            if self._refuses_calls and len(start := _call_start(tokenizer, family)) == 1:
+            if self._refuses_calls and len(start := call_start_tokens(tokenizer, family)) == 1:
                 own = replace(own, bias=own.bias | {start[0]: BANNED})
             parser = self._parser(family)
             choice = Choice(self, own, self._detokenizer(tokenizer), parser, self._constraint(tokenizer, family))
@@ -206,17 +206,16 @@ class EngineRequest:
         if self.grammar is None:
             return None
         prompt = self.generate.prompt
-        forced = is_forced(prompt)
-        prefix = tokenizer.encode(opening_text(family), add_special_tokens=False) if forced else ()
+        covered = self.grammar.calls
         return TokenGrammar(
             self.grammar,
+            think=think_markers(tokenizer, family),
             thinking=self.prepared.thinking,
             may_think=isinstance(prompt, Chat) and prompt.thinking is not False,
-            call_start=_call_start(tokenizer, family) if self.prepared.tools and not forced else (),
-            stops=frozenset(self.generate.stop_tokens),
+            call_start=call_start_tokens(tokenizer, family) if self.prepared.tools and not covered else (),
+            stops=self.prepared.stop_tokens.union(self.generate.stop_tokens),
             budget=self.generate.thinking_budget,
-            free=self.generate.constraint is None and not forced,
-            prefix=prefix,
+            free=self.generate.constraint is None and not covered,
         )
 
     def _detokenizer(self, tokenizer: Any) -> Any:
@@ -240,8 +239,9 @@ class EngineRequest:
         if token.reason != "stop":
             choice.consumed += 1
             choice.unreported += 1
+            thinking = choice.parser.thinking
             piece = choice.parser.feed(choice.text_of(token.token))
-            choice.reasoning_tokens += choice.parser.thinking
+            choice.reasoning_tokens += thinking and choice.parser.thinking  # markers are not counted
             if self.generate.token_ids:
                 ids = (token.token,)
         most = self.generate.top_logprobs
@@ -314,9 +314,3 @@ def _reason(choice: Choice, token: Token, piece: ParsedText) -> FinishReason:
     if token.reason == "length" and not piece.ended:
         return "length"
     return "tool_calls" if choice.parser.made_calls else "stop"
-
-
-def _call_start(tokenizer: Any, family: Family) -> tuple[int, ...]:
-    """Return the tokens of the marker that opens the family's calls; none if it has no marker."""
-    start = next((envelope.start for envelope in family.envelopes if envelope.calls and envelope.start), "")
-    return tuple(tokenizer.encode(start, add_special_tokens=False)) if start else ()

@@ -77,7 +77,7 @@ class OutputParser:
     @property
     def thinking(self) -> bool:
         """Whether the newest text is reasoning."""
-        return self._state == "reasoning"
+        return self._state == "reasoning" and self._open is None
 
     @property
     def made_calls(self) -> bool:
@@ -172,6 +172,8 @@ class OutputParser:
             self._content.interrupt()
         elif marker in self._family.dropped:
             (self._reasoning if self._state == "reasoning" else self._content).interrupt()
+            if self._family.thought is not None and marker == self._family.thought.end:
+                self._enter("content")
         else:
             self.stopped, piece.matched_stop = True, marker
 

@@ -6,11 +6,12 @@ import llguidance
 import numpy as np
 import pytest
 
-from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar, TokenGrammar
-from lmx_daemon.engines.mlx.grammar.vocabulary import GrammarVocabulary, TokenBytes
+from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar, ThinkMarkers, TokenGrammar
+from lmx_daemon.engines.mlx.grammar.vocabulary import GrammarVocabulary, TokenBytes, number_tokens
 
 END, THINK, THOUGHT, CALL = 256, 257, 258, 259
 SPECIAL = (END, THINK, THOUGHT, CALL)
+MARKS = ThinkMarkers(b"<think>", b"</think>", (THINK,), (THOUGHT,), lead=b"")
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +19,9 @@ def digits() -> CompiledGrammar:
     """Return the grammar of two or three digits over the vocabulary of all bytes."""
     tokens = [bytes([byte]) for byte in range(256)] + [b"<end>", b"<think>", b"</think>", b"<call>"]
     tokenizer = llguidance.LLTokenizer(TokenBytes(tokens, SPECIAL, END), eos_token=[END])  # type: ignore[arg-type]
+    numbers = number_tokens(tokens, SPECIAL)
     vocabulary = GrammarVocabulary(
-        tokenizer, llguidance.LLExecutor(2), -(-len(tokens) // 32), frozenset([END]), (THINK,), (THOUGHT,)
+        tokenizer, llguidance.LLExecutor(2), -(-len(tokens) // 32), frozenset([END]), tokens, numbers
     )
     grammar = '%llguidance {"no_forcing": true}\nstart: /[0-9]{2,3}/'
     return CompiledGrammar(llguidance.LLMatcher(tokenizer, grammar), vocabulary)
@@ -60,7 +62,7 @@ def test_rows_in_different_places_are_written_together(digits: CompiledGrammar) 
 
 
 def test_the_grammar_begins_after_the_thinking_block_of_the_prompt(digits: CompiledGrammar) -> None:
-    constraint = TokenGrammar(digits, thinking=True)
+    constraint = TokenGrammar(digits, think=MARKS, thinking=True)
     (free,) = allowed(constraint)
     assert END not in free and {THOUGHT, ord("x")} <= free
     assert advance(constraint, [*b"any text 1", THOUGHT]) == [None] * 11
@@ -68,7 +70,7 @@ def test_the_grammar_begins_after_the_thinking_block_of_the_prompt(digits: Compi
 
 
 def test_an_answer_may_open_a_thinking_block_at_its_beginning_only(digits: CompiledGrammar) -> None:
-    constraint = TokenGrammar(digits, may_think=True)
+    constraint = TokenGrammar(digits, think=MARKS, may_think=True)
     assert allowed(constraint) == [DIGITS | {THINK}] and allowed(constraint.restart(b"1")) == [DIGITS]
     advance(constraint, [THINK, *b"hm", THOUGHT])
     assert allowed(constraint) == [DIGITS]
@@ -92,7 +94,7 @@ def test_a_stop_token_of_the_request_follows_the_grammar_too(digits: CompiledGra
 def test_a_restarted_constraint_allows_what_the_original_allows(
     digits: CompiledGrammar, generated: Sequence[int]
 ) -> None:
-    constraint = TokenGrammar(digits, may_think=True)
+    constraint = TokenGrammar(digits, think=MARKS, may_think=True)
     advance(constraint, generated)
     restarted = constraint.restart(generated)
     assert allowed(restarted) == allowed(constraint)
@@ -102,7 +104,7 @@ def test_a_restarted_constraint_allows_what_the_original_allows(
 
 class TestBudgetOfThinking:
     def test_the_end_of_the_block_is_forced_at_the_budget(self, digits: CompiledGrammar) -> None:
-        constraint = TokenGrammar(digits, thinking=True, budget=2)
+        constraint = TokenGrammar(digits, think=MARKS, thinking=True, budget=2)
         assert len(allowed(constraint)[0]) > 200
         advance(constraint, b"ab")
         assert allowed(constraint) == [{THOUGHT}]
@@ -110,13 +112,13 @@ class TestBudgetOfThinking:
         assert allowed(constraint) == [DIGITS]
 
     def test_a_budget_of_nothing_closes_a_block_at_once(self, digits: CompiledGrammar) -> None:
-        assert allowed(TokenGrammar(digits, thinking=True, budget=0)) == [{THOUGHT}]
-        opened = TokenGrammar(digits, may_think=True, budget=0)
+        assert allowed(TokenGrammar(digits, think=MARKS, thinking=True, budget=0)) == [{THOUGHT}]
+        opened = TokenGrammar(digits, think=MARKS, may_think=True, budget=0)
         advance(opened, [THINK])
         assert allowed(opened) == [{THOUGHT}]
 
     def test_an_answer_without_a_grammar_is_limited_in_its_thinking_only(self, digits: CompiledGrammar) -> None:
-        constraint = TokenGrammar(digits, budget=1, free=True)
+        constraint = TokenGrammar(digits, think=MARKS, budget=1, free=True)
         advance(constraint, [ord("x"), THINK])
         assert len(allowed(constraint)[0]) > 200
         advance(constraint, b"a")
@@ -125,6 +127,28 @@ class TestBudgetOfThinking:
         assert END in allowed(constraint)[0] and constraint.advance(END, stops=True) == "stop"
 
     def test_a_restarted_row_has_its_thinking_counted_again(self, digits: CompiledGrammar) -> None:
-        constraint = TokenGrammar(digits, thinking=True, budget=2)
+        constraint = TokenGrammar(digits, think=MARKS, thinking=True, budget=2)
         assert allowed(constraint.restart(b"ab")) == [{THOUGHT}]
         assert len(allowed(constraint.restart(b"a"))[0]) > 200
+
+    def test_no_thinking_begins_behind_its_budget(self, digits: CompiledGrammar) -> None:
+        constraint = TokenGrammar(digits, think=MARKS, budget=1, free=True)
+        advance(constraint, [THINK, *b"a", THOUGHT])
+        assert THINK not in allowed(constraint)[0] and ord("x") in allowed(constraint)[0]
+
+    def test_what_follows_a_block_is_forced_where_the_budget_has_ended_it(self, digits: CompiledGrammar) -> None:
+        think = ThinkMarkers(
+            b"<call>t<think>", b"</think>", (CALL, ord("t"), THINK), (THOUGHT,), tuple(b"go"), b"<call>"
+        )
+        constraint = TokenGrammar(digits, think=think, budget=2, free=True)
+        advance(constraint, [CALL, ord("t"), THINK, *b"ab"])
+        assert allowed(constraint) == [{THOUGHT}]
+        advance(constraint, [THOUGHT])
+        assert allowed(constraint) == [{ord("g")}] and allowed(constraint.restart([])) != [{ord("g")}]
+        advance(constraint, b"go")
+        assert CALL in allowed(constraint)[0]
+        advance(constraint, [CALL])
+        assert ord("t") not in allowed(constraint)[0], "the header of a further block is not completed"
+        ended = TokenGrammar(digits, think=think, budget=9, free=True)
+        advance(ended, [CALL, ord("t"), THINK, *b"ab", THOUGHT])
+        assert len(allowed(ended)[0]) > 200

@@ -211,6 +211,11 @@ CASES: dict[str, Case] = {
         "",
         "Hm.",
     ),
+    "harmony with the recipient first": Case(
+        HARMONY,
+        f" to=functions.look<|channel|>commentary json<|message|>{JSON}<|call|>",
+        ONE,
+    ),
     "harmony answers": Case(
         HARMONY,
         "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Done.",

@@ -1,5 +1,9 @@
 """Apertus: `<|tools_prefix|>[{"NAME": {…}}]<|tools_suffix|>`, and thinking between other markers."""
 
+import json
+
+from lmx_daemon.engines.mlx.grammar.rules import Json, Rule, sequence
+from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, json_list
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import enclosed
 from lmx_daemon.engines.mlx.text.families.named import arguments
@@ -32,4 +36,14 @@ def entries(source: CallSource) -> Wait[None]:
             return
 
 
-APERTUS = Family("apertus", (Envelope(START, read, END),), think=("<|inner_prefix|>", "<|inner_suffix|>"))
+def keyed(tool: CalledTool) -> Rule:
+    """Return the rule of an entry of the list."""
+    return sequence(f"{{{json.dumps(tool.name, ensure_ascii=False)}: ", Json(tool.schema), "}")
+
+
+APERTUS = Family(
+    "apertus",
+    (Envelope(START, read, END),),
+    think=("<|inner_prefix|>", "<|inner_suffix|>"),
+    syntaxes=(CallSyntax(START, json_list(keyed, after=END)),),
+)

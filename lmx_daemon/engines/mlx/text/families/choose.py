@@ -19,7 +19,7 @@ from lmx_daemon.engines.mlx.text.families.from_mlx_lm import from_mlx_lm
 from lmx_daemon.engines.mlx.text.families.gemma import FUNCTION_GEMMA, GEMMA4
 from lmx_daemon.engines.mlx.text.families.glm import GLM, LONGCAT
 from lmx_daemon.engines.mlx.text.families.harmony import HARMONY
-from lmx_daemon.engines.mlx.text.families.hermes import CALLS, HERMES
+from lmx_daemon.engines.mlx.text.families.hermes import CALLS, HERMES, SYNTAX
 from lmx_daemon.engines.mlx.text.families.invokes import DEEPSEEK_DSML, MINIMAX_M2
 from lmx_daemon.engines.mlx.text.families.json_lists import APRIEL, FIREFUNCTION, GRANITE, NEMOTRON, PHI4, XLAM
 from lmx_daemon.engines.mlx.text.families.kimi_k2 import KIMI_K2
@@ -31,6 +31,7 @@ from lmx_daemon.engines.mlx.text.families.muse_spark import MUSE_SPARK
 from lmx_daemon.engines.mlx.text.families.named import FUNCTIONARY_31, FUNCTIONARY_32
 from lmx_daemon.engines.mlx.text.families.pythonic import LFM2
 from lmx_daemon.engines.mlx.text.families.qwen3_coder import QWEN3_CODER, SEED
+from lmx_daemon.engines.mlx.text.prompts.control_tokens import template_text
 
 DESCRIBED = replace(HERMES, name="described")
 """Models that were not trained for tools."""
@@ -83,8 +84,9 @@ def family_of(tokenizer: Any) -> Family:
 
     family = _named(tokenizer) or _found(known) or from_mlx_lm(tokenizer) or _unmarked(template)
     if "tools" not in template and CALLS.start not in {envelope.start for envelope in family.envelopes}:
-        family = replace(family, envelopes=(*family.envelopes, CALLS))  # the tools are described
-    return replace(family, think=_think(tokenizer, family, known, template))
+        family = replace(family, envelopes=(*family.envelopes, CALLS), syntaxes=(SYNTAX,))  # the tools are described
+    syntaxes = tuple(syntax for syntax in family.syntaxes if syntax.shown_by(known) or not syntax.start)
+    return replace(family, think=_think(tokenizer, family, known, template), syntaxes=syntaxes or family.syntaxes[:1])
 
 
 def with_family(capabilities: Capabilities, tokenizer: Any) -> Capabilities:
@@ -95,19 +97,13 @@ def with_family(capabilities: Capabilities, tokenizer: Any) -> Capabilities:
         capabilities,
         tools=trained,
         tool_parser=family.name if trained else None,
-        thinking=family.think is not None,
+        thinking=family.think is not None or family.thought is not None,
     )
 
 
 def added_tokens(tokenizer: Any) -> set[str]:
     """Return the texts of the tokenizer's added tokens."""
     return {token.content for token in tokenizer.added_tokens_decoder.values()}
-
-
-def template_text(tokenizer: Any) -> str:
-    """Return the texts of the model's chat templates; "" where the template is code or is missing."""
-    template = getattr(tokenizer, "chat_template", None)
-    return "\n".join(template.values()) if isinstance(template, dict) else template or ""
 
 
 def _named(tokenizer: Any) -> Family | None:

@@ -3,6 +3,8 @@
 V3 and R1 write the type, the name and a fenced JSON object; V3.1 the name and the object.
 """
 
+from lmx_daemon.engines.mlx.grammar.rules import Json, Rule, sequence
+from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import behind
 from lmx_daemon.engines.mlx.text.families.named import arguments
@@ -47,4 +49,23 @@ def one(source: CallSource) -> Wait[None]:
     yield from arguments(source, name)
 
 
-DEEPSEEK = Family("deepseek", (Envelope(CALLS, read, CALLS_END),), think=("<think>", "</think>"))
+def bare(tool: CalledTool) -> Rule:
+    """Return the rule of a call as V3.1 writes it."""
+    return sequence(CALL, tool.name, SEPARATOR, Json(tool.schema), CALL_END)
+
+
+def fenced(tool: CalledTool) -> Rule:
+    """Return the rule of a call as V3 and R1 write it."""
+    header = f"{CALL}{TYPE}{SEPARATOR}{tool.name}\n{FENCE}\n"
+    return sequence(header, Json(tool.schema), f"\n```{CALL_END}")
+
+
+DEEPSEEK = Family(
+    "deepseek",
+    (Envelope(CALLS, read, CALLS_END),),
+    think=("<think>", "</think>"),
+    syntaxes=(
+        CallSyntax(CALLS, each(fenced, "\n", after=CALLS_END), mark=FENCE),
+        CallSyntax(CALLS, each(bare, "", after=CALLS_END)),
+    ),
+)

@@ -4,11 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lmx_daemon.engines.mlx.grammar.rules import Rule
+from lmx_daemon.engines.mlx.text.families.call_syntax import CallSyntax
 from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource
 
 Tools = Sequence[dict[str, Any]]
 """Tools of the request, as templates read them."""
 Reader = Callable[[CallSource, Tools], CallReading]
+Framed = Callable[[Rule], Rule]
 State = Literal["content", "reasoning"]
 
 
@@ -26,6 +29,28 @@ class Envelope:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """The rules of a whole answer, thinking included, for families whose answers consist of messages with headers."""
+
+    call: Framed
+    """Returns the rule of an answer that has to be a call, by the rule of the call."""
+    text: Framed
+    """Returns the rule of an answer whose text follows a rule."""
+    any: Framed
+    """Returns the rule of an answer that may be text, and in which calls follow a rule."""
+
+
+@dataclass(frozen=True)
+class Thought:
+    """The markers between which a budget of thinking applies."""
+
+    start: str
+    end: str
+    closing: str = ""
+    """Text behind the end, where the model is made to end its thinking."""
+
+
+@dataclass(frozen=True)
 class Family:
     """How the models of one family write their answers."""
 
@@ -39,8 +64,12 @@ class Family:
     """Markers of thinking, where the tokenizer does not state them."""
     dropped: tuple[str, ...] = ()
     """Markers that are removed from content."""
-    json_calls: bool = False
-    """Whether its first envelope may contain a JSON object with "name" and "arguments"."""
+    syntaxes: tuple[CallSyntax, ...] = ()
+    """Ways in which its models write calls. A call that the request demands is written in the first one."""
+    frame: Frame | None = None
+    """Headers of the messages in an answer, where answers have them."""
+    thought: Thought | None = None
+    """Markers of thinking, where headers of messages mark it."""
     write: Callable[[str, dict[str, Any]], str] | None = None
     """Text of a call with a name and arguments, for templates that do not render calls."""
 

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
+from lmx_daemon.engines.mlx.text.families.gemma_syntax import gemma_calls
 from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, NotACall
 from lmx_daemon.engines.mlx.text.families.typed import arguments_text
 
@@ -119,6 +120,13 @@ def between(start: str, end: str, mark: str) -> Envelope:
 
 
 GEMMA4 = Family(
-    "gemma4", (between("<|tool_call>", "<tool_call|>", '<|"|>'),), think=("<|channel>thought", "<channel|>")
+    "gemma4",
+    (between("<|tool_call>", "<tool_call|>", '<|"|>'),),
+    think=("<|channel>thought", "<channel|>"),
+    syntaxes=(gemma_calls("<|tool_call>", "<tool_call|>", '<|"|>'),),
 )
-FUNCTION_GEMMA = Family("function_gemma", (between("<start_function_call>", "<end_function_call>", "<escape>"),))
+FUNCTION_GEMMA = Family(
+    "function_gemma",
+    (between("<start_function_call>", "<end_function_call>", "<escape>"),),
+    syntaxes=(gemma_calls("<start_function_call>", "<end_function_call>", "<escape>"),),
+)

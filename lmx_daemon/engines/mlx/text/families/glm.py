@@ -3,16 +3,20 @@
 import re
 from typing import Any
 
+from lmx_daemon.engines.mlx.grammar.rules import Literal, Rule, optional, sequence
+from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import calls, enclosed
+from lmx_daemon.engines.mlx.text.families.marked_values import arguments
+from lmx_daemon.engines.mlx.text.families.marked_values import value as value_of
 from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, NotACall, Wait
 from lmx_daemon.engines.mlx.text.families.typed import arguments_text, properties_of, typed, types_of, untyped
 
 NAME = re.compile(r"[\w.:/-]{1,128}")
 
 
-def keys_and_values(prefix: str = "") -> Envelope:
-    """Return the envelope of a family whose markers begin with `prefix`."""
+def keys_and_values(prefix: str = "") -> tuple[Envelope, CallSyntax]:
+    """Return the envelope of a family whose markers begin with `prefix`, and its syntax."""
     start, end = f"<{prefix}tool_call>", f"</{prefix}tool_call>"
     key, key_end = f"<{prefix}arg_key>", f"</{prefix}arg_key>"
     value, value_end = f"<{prefix}arg_value>", f"</{prefix}arg_value>"
@@ -37,6 +41,12 @@ def keys_and_values(prefix: str = "") -> Envelope:
         source.call(name, arguments_text(values))
         return None
 
+    def syntax(tool: CalledTool) -> Rule:
+        def one(name: Rule, schema: Any) -> Rule:
+            return sequence(line, key, name, key_end, line, value, value_of(schema, value_end))
+
+        return sequence(tool.name, arguments(tool, one), line, end)
+
     def following(source: CallSource) -> Wait[str]:
         """Take the marker behind a value: a further key, or the end."""
         yield from source.space()
@@ -45,14 +55,18 @@ def keys_and_values(prefix: str = "") -> Envelope:
             return ""
         return (yield from source.expect(key, end))
 
-    return Envelope(start, read, end)
+    line = optional(Literal("\n"))
+    return Envelope(start, read, end), CallSyntax(start, each(syntax), between="\n")
 
 
 def _known(name: str, tools: Tools) -> bool:
     return any(tool.get("function", {}).get("name") == name for tool in tools)
 
 
-GLM = Family("glm47", (keys_and_values(),), think=("<think>", "</think>"), json_calls=True)
-LONGCAT = Family(
-    "longcat", (keys_and_values("longcat_"),), think=("<longcat_think>", "</longcat_think>"), json_calls=True
-)
+def family(name: str, prefix: str) -> Family:
+    """Return a family whose markers begin with `prefix`."""
+    envelope, syntax = keys_and_values(prefix)
+    return Family(name, (envelope,), think=(f"<{prefix}think>", f"</{prefix}think>"), syntaxes=(syntax,))
+
+
+GLM, LONGCAT = family("glm47", ""), family("longcat", "longcat_")

@@ -5,8 +5,11 @@ call; its recipient stands in front of the channel or behind it.
 """
 
 import re
+from collections.abc import Callable
 
-from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
+from lmx_daemon.engines.mlx.grammar.rules import AnyText, Either, Json, Literal, Repeat, Rule, sequence
+from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
+from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Frame, Thought, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import as_arguments
 from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, EndOfText, NotACall, Wait
 
@@ -18,8 +21,10 @@ LONGEST_HEADER = 512
 
 def opening(source: CallSource, tools: Tools) -> CallReading:
     """Read the header with which an answer begins, behind the prompt's own `<|start|>assistant`."""
-    if not (yield from source.accept(CHANNEL, " to=", START)):
+    if not (begun := (yield from source.accept(CHANNEL, " to=", START))):
         raise NotACall("no header")
+    if begun == " to=":
+        source.put_back(begun)
     return (yield from header(source, tools))
 
 
@@ -59,6 +64,21 @@ def ended(source: CallSource) -> Wait[str]:
     return text
 
 
+def addressed(end: str) -> Callable[[CalledTool], Rule]:
+    """Return the rule of a call behind `to=functions.`, whose header ends with `end`."""
+    return lambda tool: sequence(f"{tool.name}{end}", Json(tool.schema))
+
+
+NEXT = f"{START}assistant"
+ANALYSIS, NOTE, FINAL = (f"{CHANNEL}{name}{MESSAGE}" for name in ("analysis", "commentary", "final"))
+
+
+def answer(last: Rule, *before: str) -> Rule:
+    """Return the rule of an answer: messages with the headers `before`, then the `last` one."""
+    header = Either(tuple(map(Literal, before)))
+    return sequence(Repeat(sequence(header, AnyText(), f"{ENDS[0]}{NEXT}")), last)
+
+
 HARMONY = Family(
     "harmony",
     (
@@ -67,4 +87,14 @@ HARMONY = Family(
     ),
     opening=Envelope("", opening, calls=False),
     dropped=ENDS,
+    thought=Thought(ANALYSIS, ENDS[0], NEXT),
+    syntaxes=(
+        CallSyntax(f"{CHANNEL}commentary to=functions.", each(addressed(f" <|constrain|>json{MESSAGE}")), mark=CHANNEL),
+        CallSyntax(" to=functions.", each(addressed(f"{CHANNEL}commentary json{MESSAGE}")), mark=CHANNEL),
+    ),
+    frame=Frame(
+        call=lambda call: answer(call, ANALYSIS),
+        text=lambda text: answer(sequence(FINAL, text), ANALYSIS),
+        any=lambda call: answer(Either((call, sequence(FINAL, AnyText()))), ANALYSIS, NOTE),
+    ),
 )

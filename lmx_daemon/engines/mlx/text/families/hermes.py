@@ -6,6 +6,7 @@ Templates that do not render tools get the same form described, so that it is re
 import json
 from typing import Any
 
+from lmx_daemon.engines.mlx.text.families.call_syntax import CallSyntax, each, json_object
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import calls, enclosed
 from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource
@@ -24,4 +25,5 @@ def write(name: str, arguments: dict[str, Any]) -> str:
 
 
 CALLS = Envelope(START, read, END)
-HERMES = Family("json_tools", (CALLS,), json_calls=True, write=write)
+SYNTAX = CallSyntax(START, each(json_object(), before="\n", after=f"\n{END}"), between="\n")
+HERMES = Family("json_tools", (CALLS,), write=write, syntaxes=(SYNTAX,))

@@ -4,10 +4,14 @@ DeepSeek states for each value whether it is a string. Others are typed by the t
 """
 
 import re
+from dataclasses import replace
 from typing import Any
 
+from lmx_daemon.engines.mlx.grammar.rules import Rule, sequence
+from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import behind
+from lmx_daemon.engines.mlx.text.families.marked_values import arguments, is_text, value
 from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, NotACall, Wait
 from lmx_daemon.engines.mlx.text.families.typed import arguments_text, properties_of, typed, types_of, untyped
 
@@ -15,8 +19,11 @@ ATTRIBUTE = re.compile(r"([\w:-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'<>]+)
 LONGEST_HEADER = 1024
 
 
-def invokes(start: str, end: str, prefix: str = "") -> Envelope:
-    """Return the envelope between `start` and `end`; the markers inside of it begin with `prefix`."""
+def invokes(start: str, end: str, prefix: str = "", states_type: bool = False) -> tuple[Envelope, CallSyntax]:
+    """Return the envelope between `start` and `end`, and its syntax; the markers inside of it begin with `prefix`.
+
+    `states_type`: each value states whether it is a string.
+    """
     invoke, invoke_end = f"<{prefix}invoke", f"</{prefix}invoke>"
     parameter, parameter_end = f"<{prefix}parameter", f"</{prefix}parameter>"
 
@@ -48,7 +55,14 @@ def invokes(start: str, end: str, prefix: str = "") -> Envelope:
             source.need_end()
         source.call(name, arguments_text(values))
 
-    return Envelope(start, read, end)
+    def syntax(tool: CalledTool) -> Rule:
+        def one(name: Rule, schema: Any) -> Rule:
+            stated = f' string="{"true" if is_text(schema) else "false"}"' if states_type else ""
+            return sequence(f'{parameter} name="', name, f'"{stated}>', value(schema, parameter_end), "\n")
+
+        return sequence(f'{invoke} name="{tool.name}">\n', arguments(tool, one), f"{invoke_end}\n")
+
+    return Envelope(start, read, end), CallSyntax(start, each(syntax, "", before="\n", after=end))
 
 
 def attributes(source: CallSource) -> Wait[dict[str, str]]:
@@ -68,12 +82,13 @@ def value_of(text: str, is_string: str | None, schema: Any) -> Any:
 
 
 THINK = ("<think>", "</think>")
-MINIMAX_M2 = Family("minimax_m2", (invokes("<minimax:tool_call>", "</minimax:tool_call>"),), think=THINK)
+MINIMAX, MINIMAX_SYNTAX = invokes("<minimax:tool_call>", "</minimax:tool_call>")
+V32, V32_SYNTAX = invokes("<｜DSML｜function_calls>", "</｜DSML｜function_calls>", "｜DSML｜", states_type=True)
+V4, V4_SYNTAX = invokes("<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>", "｜DSML｜", states_type=True)
+MINIMAX_M2 = Family("minimax_m2", (MINIMAX,), think=THINK, syntaxes=(MINIMAX_SYNTAX,))
 DEEPSEEK_DSML = Family(
     "deepseek_dsml",
-    (
-        invokes("<｜DSML｜function_calls>", "</｜DSML｜function_calls>", "｜DSML｜"),
-        invokes("<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>", "｜DSML｜"),
-    ),
+    (V32, V4),
     think=THINK,
+    syntaxes=(V32_SYNTAX, replace(V4_SYNTAX, mark="tool_calls>")),
 )

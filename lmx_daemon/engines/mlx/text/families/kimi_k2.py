@@ -1,5 +1,7 @@
 """Kimi K2: a section of calls, each with an id that contains the name, `functions.NAME:INDEX`, and a JSON object."""
 
+from lmx_daemon.engines.mlx.grammar.rules import Json, Pattern, Rule, sequence
+from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import behind
 from lmx_daemon.engines.mlx.text.families.named import arguments
@@ -36,4 +38,14 @@ def one(source: CallSource) -> Wait[None]:
     yield from arguments(source, name if colon else identity.removeprefix("functions."), identity if colon else None)
 
 
-KIMI_K2 = Family("kimi_k2", (Envelope(SECTION, read, SECTION_END),), think=("<think>", "</think>"))
+def written(tool: CalledTool) -> Rule:
+    """Return the rule of a call of a section."""
+    return sequence(f"{CALL}functions.{tool.name}:", Pattern("[0-9]{1,3}"), ARGUMENTS, Json(tool.schema), CALL_END)
+
+
+KIMI_K2 = Family(
+    "kimi_k2",
+    (Envelope(SECTION, read, SECTION_END),),
+    think=("<think>", "</think>"),
+    syntaxes=(CallSyntax(SECTION, each(written, "", after=SECTION_END)),),
+)

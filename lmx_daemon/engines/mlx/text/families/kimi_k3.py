@@ -3,11 +3,14 @@
 import html
 from typing import Any
 
-from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
+from lmx_daemon.engines.mlx.grammar.rules import Pattern, Rule, Until, optional, sequence
+from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
+from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Frame, Tools
 from lmx_daemon.engines.mlx.text.families.invokes import ATTRIBUTE
 from lmx_daemon.engines.mlx.text.families.json_calls import behind
+from lmx_daemon.engines.mlx.text.families.marked_values import arguments, is_text, value
 from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, NotACall, Wait, decoded
-from lmx_daemon.engines.mlx.text.families.typed import arguments_text, untyped
+from lmx_daemon.engines.mlx.text.families.typed import arguments_text, types_of, untyped
 
 SEPARATOR = "<|sep|>"
 SECTION, SECTION_END = "<|open|>tools<|sep|>", "<|close|>tools<|sep|>"
@@ -61,9 +64,29 @@ def attributes(source: CallSource) -> Wait[dict[str, str]]:
     return {found[1]: html.unescape(found[2] or "") for found in ATTRIBUTE.finditer(text)}
 
 
+def written(tool: CalledTool) -> Rule:
+    """Return the rule of a call of a section."""
+
+    def argument(key: Rule, schema: Any) -> Rule:
+        kind = "string" if is_text(schema) else min(types_of(schema) - {"null"}, default="null")
+        return sequence(f'{ARGUMENT} key="', key, f'" type="{kind}"{SEPARATOR}', value(schema, ARGUMENT_END))
+
+    header = sequence(f'{CALL} tool="{html.escape(tool.name)}" index="', Pattern("[0-9]{1,3}"), f'"{SEPARATOR}')
+    return sequence(header, arguments(tool, argument), CALL_END)
+
+
+THINK, THINK_END = "<|open|>think<|sep|>", "<|close|>think<|sep|>"
+RESPONSE, RESPONSE_END = "<|open|>response<|sep|>", "<|close|>response<|sep|>"
+THOUGHT, TEXT = sequence(THINK, Until(THINK_END)), sequence(RESPONSE, Until(RESPONSE_END))
 KIMI_K3 = Family(
     "kimi_k3",
     (Envelope(SECTION, read, SECTION_END),),
-    think=("<|open|>think<|sep|>", "<|close|>think<|sep|>"),
-    dropped=("<|open|>response<|sep|>", "<|close|>response<|sep|>", "<|close|>message<|sep|>"),
+    think=(THINK, THINK_END),
+    syntaxes=(CallSyntax(SECTION, each(written, "", after=SECTION_END)),),
+    dropped=(RESPONSE, RESPONSE_END, "<|close|>message<|sep|>"),
+    frame=Frame(
+        call=lambda call: sequence(optional(THOUGHT), call),
+        text=lambda text: sequence(optional(THOUGHT), RESPONSE, text, RESPONSE_END),
+        any=lambda call: sequence(optional(THOUGHT), optional(TEXT), optional(call)),
+    ),
 )

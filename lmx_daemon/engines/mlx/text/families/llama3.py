@@ -1,8 +1,9 @@
 """Llama 3.1 to 3.3, and Llama 4: JSON alone or behind `<|python_tag|>`; calls in Python; `<function=…>`."""
 
+from lmx_daemon.engines.mlx.text.families.call_syntax import CallSyntax, each, json_object
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import calls
-from lmx_daemon.engines.mlx.text.families.named import FUNCTION
+from lmx_daemon.engines.mlx.text.families.named import FUNCTION, FUNCTION_SYNTAX
 from lmx_daemon.engines.mlx.text.families.pythonic import python_calls
 from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource
 
@@ -18,7 +19,16 @@ def read(source: CallSource, tools: Tools) -> CallReading:
     return (yield from python_calls(source, tools))
 
 
+OBJECT = json_object("name", "parameters")
 BARE = Envelope("", read)
 LLAMA3 = Family(
-    "llama3", (Envelope(PYTHON_TAG, read), FUNCTION, Envelope("<|python_start|>", read)), bare=BARE, json_calls=True
+    "llama3",
+    (Envelope(PYTHON_TAG, read), FUNCTION, Envelope("<|python_start|>", read)),
+    bare=BARE,
+    syntaxes=(
+        CallSyntax("", each(OBJECT, "; ")),
+        CallSyntax(PYTHON_TAG, each(OBJECT, "; ")),
+        CallSyntax("<|python_start|>", each(OBJECT, "; ")),
+        FUNCTION_SYNTAX,
+    ),
 )

@@ -2,8 +2,12 @@
 
 from typing import Any
 
+from lmx_daemon.engines.mlx.grammar.rules import Either, Rule, Until, sequence
+from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.invokes import attributes
+from lmx_daemon.engines.mlx.text.families.marked_values import arguments
+from lmx_daemon.engines.mlx.text.families.marked_values import value as marked_value
 from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, NotACall, Wait
 from lmx_daemon.engines.mlx.text.families.typed import arguments_text, properties_of, typed
 
@@ -42,4 +46,16 @@ def value(source: CallSource) -> Wait[str]:
     return text
 
 
-MINICPM5 = Family("minicpm5", (Envelope(START, read, END),))
+def written(tool: CalledTool) -> Rule:
+    """Return the rule of a call behind `<function name=`. A text with "<" stands in CDATA."""
+
+    def argument(key: Rule, schema: Any) -> Rule:
+        text = Until(f"{CDATA_END}{PARAMETER_END}"), Until(PARAMETER_END, "[^<\\s](?:[^<]*[^<\\s])?")
+        free = marked_value(schema, PARAMETER_END) == Until(PARAMETER_END)
+        inner = Either((sequence(CDATA, text[0]), text[1])) if free else marked_value(schema, PARAMETER_END)
+        return sequence(f'{PARAMETER}name="', key, '">', inner)
+
+    return sequence(f'"{tool.name}">', arguments(tool, argument), END)
+
+
+MINICPM5 = Family("minicpm5", (Envelope(START, read, END),), syntaxes=(CallSyntax(START, each(written), between=""),))

@@ -1,7 +1,10 @@
 """Mistral: `[TOOL_CALLS]` with a JSON list, or from version 11 on with a name, perhaps an id, and arguments."""
 
+import json
 import re
 
+from lmx_daemon.engines.mlx.grammar.rules import Json, Pattern, Rule, optional, sequence
+from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each, json_list
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import calls
 from lmx_daemon.engines.mlx.text.families.named import arguments
@@ -33,4 +36,25 @@ def read(source: CallSource, tools: Tools) -> CallReading:
     return None
 
 
-MISTRAL = Family("mistral", (Envelope(START, read),), think=("[THINK]", "[/THINK]"), json_calls=True)
+def headed(tool: CalledTool) -> Rule:
+    """Return the rule of a call as version 11 and later write it."""
+    identity = optional(sequence("[CALL_ID]", Pattern("[a-zA-Z0-9]{9}")))
+    return sequence(tool.name, identity, "[ARGS]", Json(tool.schema))
+
+
+def with_id(tool: CalledTool) -> Rule:
+    """Return the rule of an entry of the list that older versions write."""
+    name = json.dumps(tool.name, ensure_ascii=False)
+    identity = optional(sequence(', "id": "', Pattern("[a-zA-Z0-9]{9}"), '"'))
+    return sequence(f'{{"name": {name}, "arguments": ', Json(tool.schema), identity, "}")
+
+
+MISTRAL = Family(
+    "mistral",
+    (Envelope(START, read),),
+    think=("[THINK]", "[/THINK]"),
+    syntaxes=(
+        CallSyntax(START, each(headed), between="", mark="[ARGS]"),
+        CallSyntax(START, json_list(with_id)),
+    ),
+)

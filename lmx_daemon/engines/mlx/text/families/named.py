@@ -4,8 +4,11 @@ Functionary 3.1 and Llama's custom calls write `<function=NAME>{…}</function>`
 """
 
 import re
+from collections.abc import Callable
 
-from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
+from lmx_daemon.engines.mlx.grammar.rules import AnyText, Either, Json, Repeat, Rule, Until, sequence
+from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
+from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Frame, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import enclosed
 from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, NotACall, Wait
 
@@ -50,10 +53,24 @@ def first_recipient(source: CallSource, tools: Tools) -> CallReading:
     return None
 
 
+def called(end: str) -> Callable[[CalledTool], Rule]:
+    """Return the rule of a name, the text `end` and arguments."""
+    return lambda tool: sequence(f"{tool.name}{end}", Json(tool.schema))
+
+
+def recipients(call: Rule) -> Rule:
+    """Return the rule of an answer to a named recipient or to the user, in which other recipients may follow."""
+    further = sequence(Until(">>>"), call)
+    return Either((call, sequence("all\n", Repeat(further), AnyText())))
+
+
 FUNCTION = Envelope("<function=", function, "</function>")
-FUNCTIONARY_31 = Family("functionary31", (FUNCTION,))
+FUNCTION_SYNTAX = CallSyntax("<function=", each(called(">"), after="</function>"), between="")
+FUNCTIONARY_31 = Family("functionary31", (FUNCTION,), syntaxes=(FUNCTION_SYNTAX,))
 FUNCTIONARY_32 = Family(
     "functionary32",
     (Envelope(">>>", recipient),),
     opening=Envelope("", first_recipient, calls=False),
+    syntaxes=(CallSyntax("", each(called("\n")), between="", again=">>>"),),
+    frame=Frame(call=lambda call: call, text=lambda text: sequence("all\n", text), any=recipients),
 )

@@ -2,11 +2,14 @@
 
 from typing import Any
 
+from lmx_daemon.engines.mlx.grammar.rules import Json, Repeat, Rule, optional, sequence
+from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import calls, enclosed
 from lmx_daemon.engines.mlx.text.families.literals import Literals
+from lmx_daemon.engines.mlx.text.families.marked_values import KEY, separated
 from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource
-from lmx_daemon.engines.mlx.text.families.typed import arguments_text
+from lmx_daemon.engines.mlx.text.families.typed import arguments_text, property_schemas
 
 START, END = "<|tool_call_start|>", "<|tool_call_end|>"
 
@@ -42,4 +45,21 @@ def write(name: str, arguments: dict[str, Any]) -> str:
     return f"{START}[{name}({inner})]{END}"
 
 
-LFM2 = Family("pythonic", (Envelope(START, read, END),), json_calls=True, write=write)
+def keywords(tool: CalledTool) -> Rule:
+    """Return the rule of a call with keyword arguments, whose values are written as JSON."""
+    if "properties" not in tool.schema and tool.schema.get("additionalProperties") is not False:
+        pair = sequence(KEY, "=", Json({}))
+        return sequence(f"{tool.name}(", optional(sequence(pair, Repeat(sequence(", ", pair)))), ")")
+    required = set(tool.schema.get("required") or ())
+    given = [
+        (key in required, sequence(f"{key}=", Json(schema))) for key, schema in property_schemas(tool.schema).items()
+    ]
+    return sequence(f"{tool.name}(", *separated(given, ", "), ")")
+
+
+LFM2 = Family(
+    "pythonic",
+    (Envelope(START, read, END),),
+    write=write,
+    syntaxes=(CallSyntax(START, each(keywords, ", ", before="[", after=f"]{END}")),),
+)

@@ -4,10 +4,15 @@ Some models leave the envelope around it out. Values are text, typed by the tool
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
+from lmx_daemon.engines.mlx.grammar.rules import Rule, sequence
+from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import behind, calls, enclosed
+from lmx_daemon.engines.mlx.text.families.marked_values import arguments
+from lmx_daemon.engines.mlx.text.families.marked_values import value as marked_value
 from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource, NotACall, Wait
 from lmx_daemon.engines.mlx.text.families.typed import arguments_text, properties_of, typed
 
@@ -96,11 +101,30 @@ def naked(source: CallSource, tools: Tools) -> CallReading:
     return None
 
 
+def written(line: str) -> Callable[[CalledTool], Rule]:
+    """Return the rule of a function behind `<function=`, with `line` before and after each value."""
+
+    def argument(key: Rule, schema: Any) -> Rule:
+        return sequence(PARAMETER, key, f">{line}", marked_value(schema, f"{line}{PARAMETER_END}"), "\n")
+
+    return lambda tool: sequence(f"{tool.name}>\n", arguments(tool, argument), FUNCTION_END)
+
+
+def syntaxes(start: str, end: str, line: str) -> tuple[CallSyntax, ...]:
+    """Return the syntax with its envelope, and without."""
+    enveloped = each(written(line), before=f"\n{FUNCTION}", after=f"\n{end}")
+    return CallSyntax(start, enveloped, between="\n"), CallSyntax(FUNCTION, each(written(line)), between="\n")
+
+
 BARE = Envelope(FUNCTION, naked, FUNCTION_END)
-QWEN3_CODER = Family("qwen3_coder", (enveloped("<tool_call>", "</tool_call>"), BARE), json_calls=True)
+QWEN3_CODER = Family(
+    "qwen3_coder",
+    (enveloped("<tool_call>", "</tool_call>"), BARE),
+    syntaxes=syntaxes("<tool_call>", "</tool_call>", "\n"),
+)
 SEED = Family(
     "seed_oss",
     (enveloped("<seed:tool_call>", "</seed:tool_call>"), BARE),
     think=("<seed:think>", "</seed:think>"),
-    json_calls=True,
+    syntaxes=syntaxes("<seed:tool_call>", "</seed:tool_call>", ""),
 )

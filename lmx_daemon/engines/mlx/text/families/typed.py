@@ -7,6 +7,7 @@ from lmx_daemon.engines.mlx.text.families.family import Tools
 from lmx_daemon.engines.mlx.text.families.literals import literal
 from lmx_daemon.engines.mlx.text.families.source import NotACall
 
+DEFINITIONS = ("$defs", "definitions")
 ALTERNATIVES = ("anyOf", "oneOf", "allOf")
 TYPE_OF = {str: "string", bool: "boolean", int: "integer", float: "number", dict: "object", list: "array"}
 SPELLINGS = {
@@ -35,9 +36,38 @@ def properties_of(tools: Tools, name: str) -> dict[str, Any]:
     for tool in tools:
         function = tool.get("function") or {}
         if function.get("name") == name:
-            found = (function.get("parameters") or {}).get("properties")
-            return found if isinstance(found, dict) else {}
+            return property_schemas(function.get("parameters") or {})
     return {}
+
+
+def property_schemas(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the schemas of parameters, each of which stands for itself: references of its own are resolved."""
+    found = parameters.get("properties")
+    if not isinstance(found, dict):
+        return {}
+    definitions = {key: parameters[key] for key in DEFINITIONS if isinstance(parameters.get(key), dict)}
+    if not definitions:
+        return found
+    return {
+        key: resolved(schema, definitions) | definitions if isinstance(schema, dict) else schema
+        for key, schema in found.items()
+    }
+
+
+def resolved(schema: Any, definitions: dict[str, Any], depth: int = 0) -> Any:
+    """Return a schema whose own references to `definitions`, and those of its alternatives, are replaced."""
+    if not isinstance(schema, dict) or depth > MAX_DEPTH:
+        return schema
+    reference = str(schema.get("$ref", "")).split("/")
+    if reference[0] == "#" and len(reference) == 3:
+        target = definitions.get(reference[1], {}).get(reference[2])
+        if isinstance(target, dict):
+            own = {key: value for key, value in schema.items() if key != "$ref"}
+            return resolved(target | own, definitions, depth + 1)
+    alternatives = {key: schema[key] for key in ALTERNATIVES if isinstance(schema.get(key), list)}
+    return schema | {
+        key: [resolved(each, definitions, depth + 1) for each in inner] for key, inner in alternatives.items()
+    }
 
 
 def typed(text: str, schema: Any) -> Any:

@@ -136,6 +136,19 @@ def control_tokens(tokenizer: Any, template: str | None) -> dict[str, bool]:
     return found
 
 
+def control_ids(tokenizer: Any, template: str | None, size: int) -> dict[str, int]:
+    """Return the ids of the control tokens by their texts, for a model whose logits have `size` entries."""
+    control = control_tokens(tokenizer, template)
+    added = tokenizer.added_tokens_decoder.items()
+    return {entry.content: token for token, entry in added if entry.content in control and token < size}
+
+
+def template_text(tokenizer: Any) -> str:
+    """Return the texts of the model's chat templates; "" where the template is code or is missing."""
+    template = getattr(tokenizer, "chat_template", None)
+    return "\n".join(template.values()) if isinstance(template, dict) else template or ""
+
+
 def _pattern_of(texts: Iterable[str]) -> re.Pattern[str]:
     known = sorted({text[:LONGEST] for text in texts})
     return re.compile(_any_of(known) if known else NEVER)

@@ -10,15 +10,17 @@ from typing import Any
 
 import msgspec
 
-from lmx_daemon.contract.constraint import JsonSchema
+from lmx_daemon.contract.constraint import Constraint, JsonSchema
 from lmx_daemon.contract.errors import ContextLengthError, RequestError, UnsupportedError, prompt_too_long
 from lmx_daemon.contract.requests import Chat, ImagePart, Infill, Overflow, Prompt, Text, Tokens
+from lmx_daemon.engines.mlx.grammar.rules import lark_of
+from lmx_daemon.engines.mlx.grammar.source import AnswerGrammar
+from lmx_daemon.engines.mlx.text.answer_rules import answer_rule
 from lmx_daemon.engines.mlx.text.families.choose import family_of
-from lmx_daemon.engines.mlx.text.forced_call import forced_call
 from lmx_daemon.engines.mlx.text.prompts import overflow
 from lmx_daemon.engines.mlx.text.prompts.chat_template import ChatTemplate
 from lmx_daemon.engines.mlx.text.prompts.continuation import cut, opened
-from lmx_daemon.engines.mlx.text.prompts.control_tokens import ControlTokens
+from lmx_daemon.engines.mlx.text.prompts.control_tokens import ControlTokens, control_ids, template_text
 from lmx_daemon.engines.mlx.text.prompts.conversation import adapted
 from lmx_daemon.engines.mlx.text.prompts.encoded_heads import EncodedHeads
 from lmx_daemon.engines.mlx.text.prompts.end_of_turn import end_tokens
@@ -90,6 +92,7 @@ class PromptBuilder:
         self._family = family_of(tokenizer)
         self._heads = EncodedHeads(tokenizer)
         self._template = ChatTemplate(tokenizer, child, progress)
+        self._control_ids = control_ids(tokenizer, template_text(tokenizer), vocabulary)
         self._control = ControlTokens(tokenizer, self._template.source) if sanitize else None
 
     def works(self) -> bool:
@@ -174,9 +177,21 @@ class PromptBuilder:
             raise RequestError("the prompt is empty", param=_param(prompt))
         return prepared
 
-    def forced_call(self, chat: Chat) -> JsonSchema:
-        """Return the constraint of an answer that has to be a call. Raises RequestError and UnsupportedError."""
-        return forced_call(chat, self._family)
+    def answer_grammars(self, chat: Chat, constraint: Constraint | None) -> tuple[AnswerGrammar, ...]:
+        """Return the grammars of the whole answer, each to be used if the one before it cannot be compiled.
+
+        There are none where `constraint` alone is enough. Raises RequestError and UnsupportedError.
+        """
+        found = answer_rule(chat, constraint, self._family)
+        if found is None:
+            return ()
+        param = "tools" if constraint is None else constraint.param
+        bounds_numbers = constraint is None or isinstance(constraint, JsonSchema)
+        return tuple(
+            AnswerGrammar(lark_of(rule, self._control_ids), param, found.whole, bounds_numbers)
+            for rule in (found.rule, found.relaxed)
+            if rule is not None
+        )
 
     def _check_size(self, text: str, param: str, most: int) -> None:
         """Raise ContextLengthError for a text of more than `most` tokens, without tokenising all of it.

@@ -3,8 +3,9 @@
 An exception of the tokenizer fails one request. It ends the worker only if the tokenizer does not work afterwards.
 """
 
+import contextlib
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from lmx_daemon.contract.constraint import Constraint
@@ -13,8 +14,8 @@ from lmx_daemon.contract.events import Counted, Event, Failed
 from lmx_daemon.contract.requests import Chat, Count, Generate, Overflow, Prompt
 from lmx_daemon.contract.worker.messages import Events
 from lmx_daemon.engines.mlx.commands import Ready
+from lmx_daemon.engines.mlx.grammar.source import AnswerGrammar
 from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar
-from lmx_daemon.engines.mlx.text.forced_call import is_forced
 from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
 from lmx_daemon.worker.submissions import Submission
@@ -31,7 +32,7 @@ class PromptSource(Protocol):
 
     def works(self) -> bool: ...
 
-    def forced_call(self, chat: Chat) -> Constraint: ...
+    def answer_grammars(self, chat: Chat, constraint: Constraint | None) -> tuple[AnswerGrammar, ...]: ...
 
 
 class GrammarSource(Protocol):
@@ -40,7 +41,7 @@ class GrammarSource(Protocol):
     @property
     def patience(self) -> float: ...
 
-    def compile(self, constraint: Constraint) -> CompiledGrammar: ...
+    def compile(self, constraint: Constraint | AnswerGrammar) -> CompiledGrammar: ...
 
     def unlimited(self) -> CompiledGrammar: ...
 
@@ -107,13 +108,23 @@ class PromptThread:
         self._submissions.hand_over(submission, lambda: self._hand_over(ready))
 
     def _grammar_of(self, request: Generate) -> CompiledGrammar | None:
-        """Return the grammar of a forced tool call, of the request's constraint, or of a limit on thinking."""
+        """Return the grammar of tool calls, of the request's constraint, or of a limit on thinking."""
         assert self.builder is not None
-        constraint: Constraint | None = request.constraint
-        if isinstance(request.prompt, Chat) and is_forced(request.prompt):
-            constraint = self.builder.forced_call(request.prompt)
+        prompt, constraint = request.prompt, request.constraint
+        if isinstance(prompt, Chat) and (grammars := self.builder.answer_grammars(prompt, constraint)):
+            return self._first_compiled(grammars)
         if constraint is None and request.thinking_budget is None:
             return None
+        return self._compiled(constraint)
+
+    def _first_compiled(self, grammars: Sequence[AnswerGrammar]) -> CompiledGrammar:
+        """Return the first grammar that can be compiled. Raises the error of the last one."""
+        for grammar in grammars[:-1]:
+            with contextlib.suppress(RequestError):
+                return self._compiled(grammar)
+        return self._compiled(grammars[-1])
+
+    def _compiled(self, constraint: Constraint | AnswerGrammar | None) -> CompiledGrammar:
         assert self.grammars is not None
         self.progress(self.grammars.patience)
         return self.grammars.unlimited() if constraint is None else self.grammars.compile(constraint)
