@@ -72,34 +72,34 @@ class Nested:
 class Sequential:
     """Rules one after the other."""
 
-    parts: "tuple[Rule, ...]"
+    parts: "tuple[GrammarRule, ...]"
 
 
 @dataclass(frozen=True)
 class Either:
     """One of several rules."""
 
-    options: "tuple[Rule, ...]"
+    options: "tuple[GrammarRule, ...]"
 
 
 @dataclass(frozen=True)
 class Repeat:
     """A rule `least` to `most` times; without a limit if `most` is None."""
 
-    rule: "Rule"
+    rule: "GrammarRule"
     least: int = 0
     most: int | None = None
 
 
-Rule = Literal | Json | Pattern | Until | AnyText | OtherToken | Nested | Sequential | Either | Repeat
+GrammarRule = Literal | Json | Pattern | Until | AnyText | OtherToken | Nested | Sequential | Either | Repeat
 
 
-def sequence(*parts: Rule | str) -> Rule:
+def sequence(*parts: GrammarRule | str) -> GrammarRule:
     """Return rules one after the other; a text stands for itself.
 
     Adjacent texts become one, since a text that another one begins with is read as the longer of both.
     """
-    joined: list[Rule] = []
+    joined: list[GrammarRule] = []
     for part in parts:
         for rule in part.parts if isinstance(part, Sequential) else (Literal(part) if isinstance(part, str) else part,):
             last = joined[-1] if joined else None
@@ -110,12 +110,12 @@ def sequence(*parts: Rule | str) -> Rule:
     return joined[0] if len(joined) == 1 else Sequential(tuple(joined))
 
 
-def optional(rule: Rule) -> Repeat:
+def optional(rule: GrammarRule) -> Repeat:
     """Return a rule that may be left out."""
     return Repeat(rule, 0, 1)
 
 
-def lark_of(rule: Rule, control: Mapping[str, int]) -> str:
+def lark_of(rule: GrammarRule, control: Mapping[str, int]) -> str:
     """Return the grammar of an answer. `control` maps the texts of the control tokens to their ids."""
     rendering = Rendering(control)
     start = rendering.expression(rule)
@@ -130,7 +130,7 @@ class Rendering:
     definitions: list[str] = field(default_factory=list)
     names: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def expression(self, rule: Rule) -> str:
+    def expression(self, rule: GrammarRule) -> str:
         """Return the expression of a rule."""
         match rule:
             case Literal(text):

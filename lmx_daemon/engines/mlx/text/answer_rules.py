@@ -14,13 +14,13 @@ from lmx_daemon.engines.mlx.grammar.rules import (
     ANY,
     AnyText,
     Either,
+    GrammarRule,
     Json,
     Literal,
     Nested,
     OtherToken,
     Pattern,
     Repeat,
-    Rule,
     Until,
     optional,
     sequence,
@@ -38,8 +38,8 @@ COMBINING = ("$ref", "allOf", "anyOf", "oneOf", "if", "patternProperties", "prop
 class AnswerRule:
     """The rule of an answer."""
 
-    rule: Rule
-    relaxed: Rule | None
+    rule: GrammarRule
+    relaxed: GrammarRule | None
     """The rule without the schemas that may be given up, if they cannot be compiled."""
     whole: bool
     """Whether it covers thinking, too."""
@@ -112,13 +112,13 @@ def arguments_schema(parameters: dict[str, Any]) -> dict[str, Any]:
     return schema | {"additionalProperties": False} if "properties" in schema else schema
 
 
-def _demanded_answer(family: Family, tools: Sequence[CalledTool], many: bool) -> Rule:
+def _demanded_answer(family: Family, tools: Sequence[CalledTool], many: bool) -> GrammarRule:
     if family.frame is not None:
         return family.frame.call(Either(tuple(syntax.answer(tools, many) for syntax in family.syntaxes)))
     return sequence(optional(Pattern(r"\n{1,2}")), family.syntaxes[0].answer(tools, many))
 
 
-def _free_answer(family: Family, tools: Sequence[CalledTool]) -> Rule:
+def _free_answer(family: Family, tools: Sequence[CalledTool]) -> GrammarRule:
     """Return the rule of an answer of text and calls."""
     if family.frame is not None:
         return family.frame.any(Either(tuple(syntax.answer(tools, True) for syntax in family.syntaxes)))
@@ -126,7 +126,7 @@ def _free_answer(family: Family, tools: Sequence[CalledTool]) -> Rule:
     marked = [syntax for syntax in family.syntaxes if syntax.start]
     markers = tuple(syntax.start for syntax in marked)
 
-    def next_part(text: str) -> Rule:
+    def next_part(text: str) -> GrammarRule:
         calls = (sequence(Until(syntax.start, text), syntax.calls(tools, True)) for syntax in marked)
         return Either((*calls, OtherToken(markers, text)))
 
@@ -137,11 +137,11 @@ def _free_answer(family: Family, tools: Sequence[CalledTool]) -> Rule:
     return Either((*alone, sequence(next_part(NO_BARE_CALL), further), Pattern(NO_BARE_CALL)))
 
 
-def _text_answer(family: Family, constraint: Constraint) -> Rule:
+def _text_answer(family: Family, constraint: Constraint) -> GrammarRule:
     """Return the rule of an answer whose text follows a constraint."""
     match constraint:
         case JsonSchema(schema=schema):
-            text: Rule = Json(schema)
+            text: GrammarRule = Json(schema)
         case Regex(pattern=pattern):
             text = Pattern(pattern)
         case TextChoice(choices=choices):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import llguidance
 import numpy as np
 
-from lmx_daemon.engines.mlx.grammar.rules import Rule, lark_of
+from lmx_daemon.engines.mlx.grammar.rules import GrammarRule, lark_of
 from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar, TokenGrammar
 from lmx_daemon.engines.mlx.grammar.vocabulary import GrammarVocabulary, TokenBytes, number_tokens
 
@@ -32,7 +32,7 @@ class Vocabulary:
     def end(self) -> int:
         return self.control[END]
 
-    def compiled(self, rule: Rule, **kinds: bool) -> CompiledGrammar:
+    def compiled(self, rule: GrammarRule, **kinds: bool) -> CompiledGrammar:
         """Return the grammar of a rule."""
         grammar = '%llguidance {"no_forcing": true}\n' + lark_of(rule, self.control)
         matcher = llguidance.LLMatcher(self.read.tokenizer, grammar, log_level=0)

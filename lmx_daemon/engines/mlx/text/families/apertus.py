@@ -2,7 +2,7 @@
 
 import json
 
-from lmx_daemon.engines.mlx.grammar.rules import Json, Rule, sequence
+from lmx_daemon.engines.mlx.grammar.rules import GrammarRule, Json, sequence
 from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, json_list
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import enclosed
@@ -36,7 +36,7 @@ def entries(source: CallSource) -> Wait[None]:
             return
 
 
-def keyed(tool: CalledTool) -> Rule:
+def keyed(tool: CalledTool) -> GrammarRule:
     """Return the rule of an entry of the list."""
     return sequence(f"{{{json.dumps(tool.name, ensure_ascii=False)}: ", Json(tool.schema), "}")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lmx_daemon.engines.mlx.grammar.rules import Either, Json, Repeat, Rule, sequence
+from lmx_daemon.engines.mlx.grammar.rules import Either, GrammarRule, Json, Repeat, sequence
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class CalledTool:
     schema: dict[str, Any]
 
 
-Calls = Callable[[Sequence[CalledTool], bool], Rule]
+Calls = Callable[[Sequence[CalledTool], bool], GrammarRule]
 """Returns the rule of one call of any of the tools or, with True, of one or several calls."""
 
 
@@ -43,7 +43,7 @@ class CallSyntax:
         text = self.mark or self.start.strip()
         return bool(text) and known(text)
 
-    def answer(self, tools: Sequence[CalledTool], many: bool) -> Rule:
+    def answer(self, tools: Sequence[CalledTool], many: bool) -> GrammarRule:
         """Return the rule of an answer that is one call or, with `many`, one or several."""
         if not many or self.between is None:
             return sequence(self.start, self.calls(tools, many))
@@ -52,13 +52,15 @@ class CallSyntax:
         return sequence(self.start, one, Repeat(further))
 
 
-def each(one: Callable[[CalledTool], Rule], between: str | None = None, before: str = "", after: str = "") -> Calls:
+def each(
+    one: Callable[[CalledTool], GrammarRule], between: str | None = None, before: str = "", after: str = ""
+) -> Calls:
     """Return the calls that `one` returns the rule of, between fixed texts.
 
     `between` stands between two calls; None for calls of which there is one only.
     """
 
-    def calls(tools: Sequence[CalledTool], many: bool) -> Rule:
+    def calls(tools: Sequence[CalledTool], many: bool) -> GrammarRule:
         single = Either(tuple(map(one, tools)))
         further = (Repeat(sequence(between, single)),) if many and between is not None else ()
         return sequence(before, single, *further, after)
@@ -66,16 +68,16 @@ def each(one: Callable[[CalledTool], Rule], between: str | None = None, before: 
     return calls
 
 
-def json_object(name: str = "name", arguments: str = "arguments") -> Callable[[CalledTool], Rule]:
+def json_object(name: str = "name", arguments: str = "arguments") -> Callable[[CalledTool], GrammarRule]:
     """Return the rule of a call as a JSON object with these keys."""
 
-    def one(tool: CalledTool) -> Rule:
+    def one(tool: CalledTool) -> GrammarRule:
         before = f"{{{json.dumps(name)}: {json.dumps(tool.name, ensure_ascii=False)}, {json.dumps(arguments)}: "
         return sequence(before, Json(tool.schema), "}")
 
     return one
 
 
-def json_list(one: Callable[[CalledTool], Rule], before: str = "", after: str = "") -> Calls:
+def json_list(one: Callable[[CalledTool], GrammarRule], before: str = "", after: str = "") -> Calls:
     """Return a JSON list of calls between fixed texts."""
     return each(one, ", ", f"{before}[", f"]{after}")

@@ -2,7 +2,7 @@
 
 import json
 
-from lmx_daemon.engines.mlx.grammar.rules import Json, Pattern, Rule, sequence
+from lmx_daemon.engines.mlx.grammar.rules import GrammarRule, Json, Pattern, sequence
 from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, json_list
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_lists import between
@@ -14,12 +14,12 @@ ANSWERS = ("directly_answer", "directly-answer")
 """Names of the tool that stands for an answer without a tool."""
 
 
-def numbered(tool: CalledTool) -> Rule:
+def numbered(tool: CalledTool) -> GrammarRule:
     """Return the rule of a call with the number that results refer to."""
     return sequence('{"tool_call_id": "', Pattern("[0-9]{1,2}"), '", ', named(tool))
 
 
-def named(tool: CalledTool) -> Rule:
+def named(tool: CalledTool) -> GrammarRule:
     """Return the rule of the rest of a call."""
     name = json.dumps(tool.name, ensure_ascii=False)
     return sequence(f'"tool_name": {name}, "parameters": ', Json(tool.schema), "}")

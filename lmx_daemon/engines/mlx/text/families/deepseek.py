@@ -3,7 +3,7 @@
 V3 and R1 write the type, the name and a fenced JSON object; V3.1 the name and the object.
 """
 
-from lmx_daemon.engines.mlx.grammar.rules import Json, Rule, sequence
+from lmx_daemon.engines.mlx.grammar.rules import GrammarRule, Json, sequence
 from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import behind
@@ -49,12 +49,12 @@ def one(source: CallSource) -> Wait[None]:
     yield from arguments(source, name)
 
 
-def bare(tool: CalledTool) -> Rule:
+def bare(tool: CalledTool) -> GrammarRule:
     """Return the rule of a call as V3.1 writes it."""
     return sequence(CALL, tool.name, SEPARATOR, Json(tool.schema), CALL_END)
 
 
-def fenced(tool: CalledTool) -> Rule:
+def fenced(tool: CalledTool) -> GrammarRule:
     """Return the rule of a call as V3 and R1 write it."""
     header = f"{CALL}{TYPE}{SEPARATOR}{tool.name}\n{FENCE}\n"
     return sequence(header, Json(tool.schema), f"\n```{CALL_END}")

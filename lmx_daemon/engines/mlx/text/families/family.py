@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lmx_daemon.engines.mlx.grammar.rules import Rule
+from lmx_daemon.engines.mlx.grammar.rules import GrammarRule
 from lmx_daemon.engines.mlx.text.families.call_syntax import CallSyntax
 from lmx_daemon.engines.mlx.text.families.source import CallReading, CallSource
 
 Tools = Sequence[dict[str, Any]]
 """Tools of the request, as templates read them."""
 Reader = Callable[[CallSource, Tools], CallReading]
-Framed = Callable[[Rule], Rule]
+Framed = Callable[[GrammarRule], GrammarRule]
 State = Literal["content", "reasoning"]
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from lmx_daemon.engines.mlx.grammar.rules import Either, Json, Literal, Repeat, Rule, Until, optional, sequence
+from lmx_daemon.engines.mlx.grammar.rules import Either, GrammarRule, Json, Literal, Repeat, Until, optional, sequence
 from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
 from lmx_daemon.engines.mlx.text.families.marked_values import KEY, alternatives_of, limits, separated, texts_of
 from lmx_daemon.engines.mlx.text.families.typed import DEFINITIONS, property_schemas, resolved, types_of
@@ -20,11 +20,11 @@ class GemmaValue:
 
     mark: str
 
-    def call(self, tool: CalledTool) -> Rule:
+    def call(self, tool: CalledTool) -> GrammarRule:
         """Return the rule of a call."""
         return sequence(f"call:{tool.name}", self.object(tool.schema, 0))
 
-    def object(self, schema: dict[str, Any], depth: int) -> Rule:
+    def object(self, schema: dict[str, Any], depth: int) -> GrammarRule:
         """Return the rule of an object."""
         if "properties" not in schema and schema.get("additionalProperties") is not False:
             pair = sequence(KEY, ":", self.any())
@@ -36,7 +36,7 @@ class GemmaValue:
         ]
         return sequence("{", *separated(rules, ","), "}")
 
-    def value(self, schema: Any, depth: int) -> Rule:
+    def value(self, schema: Any, depth: int) -> GrammarRule:
         """Return the rule of a value."""
         if not isinstance(schema, dict) or depth > MAX_DEPTH:
             return self.any()
@@ -46,13 +46,13 @@ class GemmaValue:
             return Either(tuple(self.value(each, depth) for each in alternatives))
         types = types_of(schema)
         plain = [kind for kind in PLAIN if kind in types]
-        found: list[Rule] = [Json(schema if set(plain) == types else {"type": plain})] if plain else []
+        found: list[GrammarRule] = [Json(schema if set(plain) == types else {"type": plain})] if plain else []
         found += [self.text(schema)] if "string" in types else []
         found += [self.object(schema, depth)] if "object" in types else []
         found += [self.items(schema, depth)] if "array" in types else []
         return Either(tuple(found)) if found else self.any()
 
-    def items(self, schema: dict[str, Any], depth: int) -> Rule:
+    def items(self, schema: dict[str, Any], depth: int) -> GrammarRule:
         """Return the rule of a list."""
         definitions = {key: schema[key] for key in DEFINITIONS if key in schema}
         inner = schema.get("items")
@@ -63,11 +63,11 @@ class GemmaValue:
         further = Repeat(sequence(",", item), max(least - 1, 0), None if most is None else most - 1)
         return sequence("[", sequence(item, further) if least else optional(sequence(item, further)), "]")
 
-    def text(self, schema: dict[str, Any]) -> Rule:
+    def text(self, schema: dict[str, Any]) -> GrammarRule:
         """Return the rule of a string."""
         return sequence(self.mark, Until(self.mark, limits(schema)))
 
-    def any(self) -> Rule:
+    def any(self) -> GrammarRule:
         """Return the rule of a scalar of any type."""
         return Either((self.text({}), Json({"type": list(PLAIN)})))
 

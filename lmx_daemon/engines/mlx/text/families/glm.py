@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from lmx_daemon.engines.mlx.grammar.rules import Literal, Rule, optional, sequence
+from lmx_daemon.engines.mlx.grammar.rules import GrammarRule, Literal, optional, sequence
 from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import calls, enclosed
@@ -41,8 +41,8 @@ def keys_and_values(prefix: str = "") -> tuple[Envelope, CallSyntax]:
         source.call(name, arguments_text(values))
         return None
 
-    def syntax(tool: CalledTool) -> Rule:
-        def one(name: Rule, schema: Any) -> Rule:
+    def syntax(tool: CalledTool) -> GrammarRule:
+        def one(name: GrammarRule, schema: Any) -> GrammarRule:
             return sequence(line, key, name, key_end, line, value, value_of(schema, value_end))
 
         return sequence(tool.name, arguments(tool, one), line, end)

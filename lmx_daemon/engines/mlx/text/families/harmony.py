@@ -7,7 +7,7 @@ call; its recipient stands in front of the channel or behind it.
 import re
 from collections.abc import Callable
 
-from lmx_daemon.engines.mlx.grammar.rules import AnyText, Either, Json, Literal, Repeat, Rule, sequence
+from lmx_daemon.engines.mlx.grammar.rules import AnyText, Either, GrammarRule, Json, Literal, Repeat, sequence
 from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Frame, Thought, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import as_arguments
@@ -64,7 +64,7 @@ def ended(source: CallSource) -> Wait[str]:
     return text
 
 
-def addressed(end: str) -> Callable[[CalledTool], Rule]:
+def addressed(end: str) -> Callable[[CalledTool], GrammarRule]:
     """Return the rule of a call behind `to=functions.`, whose header ends with `end`."""
     return lambda tool: sequence(f"{tool.name}{end}", Json(tool.schema))
 
@@ -73,7 +73,7 @@ NEXT = f"{START}assistant"
 ANALYSIS, NOTE, FINAL = (f"{CHANNEL}{name}{MESSAGE}" for name in ("analysis", "commentary", "final"))
 
 
-def answer(last: Rule, *before: str) -> Rule:
+def answer(last: GrammarRule, *before: str) -> GrammarRule:
     """Return the rule of an answer: messages with the headers `before`, then the `last` one."""
     header = Either(tuple(map(Literal, before)))
     return sequence(Repeat(sequence(header, AnyText(), f"{ENDS[0]}{NEXT}")), last)

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from lmx_daemon.engines.mlx.grammar.rules import Rule, sequence
+from lmx_daemon.engines.mlx.grammar.rules import GrammarRule, sequence
 from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import behind
@@ -55,8 +55,8 @@ def invokes(start: str, end: str, prefix: str = "", states_type: bool = False) -
             source.need_end()
         source.call(name, arguments_text(values))
 
-    def syntax(tool: CalledTool) -> Rule:
-        def one(name: Rule, schema: Any) -> Rule:
+    def syntax(tool: CalledTool) -> GrammarRule:
+        def one(name: GrammarRule, schema: Any) -> GrammarRule:
             stated = f' string="{"true" if is_text(schema) else "false"}"' if states_type else ""
             return sequence(f'{parameter} name="', name, f'"{stated}>', value(schema, parameter_end), "\n")
 

@@ -1,6 +1,6 @@
 """Kimi K2: a section of calls, each with an id that contains the name, `functions.NAME:INDEX`, and a JSON object."""
 
-from lmx_daemon.engines.mlx.grammar.rules import Json, Pattern, Rule, sequence
+from lmx_daemon.engines.mlx.grammar.rules import GrammarRule, Json, Pattern, sequence
 from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import behind
@@ -38,7 +38,7 @@ def one(source: CallSource) -> Wait[None]:
     yield from arguments(source, name if colon else identity.removeprefix("functions."), identity if colon else None)
 
 
-def written(tool: CalledTool) -> Rule:
+def written(tool: CalledTool) -> GrammarRule:
     """Return the rule of a call of a section."""
     return sequence(f"{CALL}functions.{tool.name}:", Pattern("[0-9]{1,3}"), ARGUMENTS, Json(tool.schema), CALL_END)
 

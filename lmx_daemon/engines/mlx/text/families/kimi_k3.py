@@ -3,7 +3,7 @@
 import html
 from typing import Any
 
-from lmx_daemon.engines.mlx.grammar.rules import Pattern, Rule, Until, optional, sequence
+from lmx_daemon.engines.mlx.grammar.rules import GrammarRule, Pattern, Until, optional, sequence
 from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Frame, Tools
 from lmx_daemon.engines.mlx.text.families.invokes import ATTRIBUTE
@@ -64,10 +64,10 @@ def attributes(source: CallSource) -> Wait[dict[str, str]]:
     return {found[1]: html.unescape(found[2] or "") for found in ATTRIBUTE.finditer(text)}
 
 
-def written(tool: CalledTool) -> Rule:
+def written(tool: CalledTool) -> GrammarRule:
     """Return the rule of a call of a section."""
 
-    def argument(key: Rule, schema: Any) -> Rule:
+    def argument(key: GrammarRule, schema: Any) -> GrammarRule:
         kind = "string" if is_text(schema) else min(types_of(schema) - {"null"}, default="null")
         return sequence(f'{ARGUMENT} key="', key, f'" type="{kind}"{SEPARATOR}', value(schema, ARGUMENT_END))
 

@@ -10,11 +10,11 @@ from typing import Any
 from lmx_daemon.engines.mlx.grammar.rules import (
     ANY,
     Either,
+    GrammarRule,
     Json,
     Literal,
     Pattern,
     Repeat,
-    Rule,
     Until,
     optional,
     sequence,
@@ -27,7 +27,7 @@ KEY = Pattern(r"[A-Za-z_][A-Za-z0-9_.\-]{0,63}")
 LIMITS = ("pattern", "minLength", "maxLength")
 
 
-def arguments(tool: CalledTool, one: Callable[[Rule, Any], Rule]) -> Rule:
+def arguments(tool: CalledTool, one: Callable[[GrammarRule, Any], GrammarRule]) -> GrammarRule:
     """Return the arguments of a call, each by `one` of its key and its schema. Only optional ones can be left out."""
     if "properties" not in tool.schema:
         return Repeat(one(KEY, {})) if tool.schema.get("additionalProperties") is not False else sequence()
@@ -36,7 +36,7 @@ def arguments(tool: CalledTool, one: Callable[[Rule, Any], Rule]) -> Rule:
     return sequence(*(rule if key in required else optional(rule) for key, rule in rules))
 
 
-def value(schema: Any, end: str) -> Rule:
+def value(schema: Any, end: str) -> GrammarRule:
     """Return a value and the marker `end` behind it."""
     schema = schema if isinstance(schema, dict) else {}
     if (choices := texts_of(schema)) is not None:
@@ -87,7 +87,7 @@ def whole(pattern: str) -> str:
     return f"{'' if begins else '(?s:.*)'}({inner}){'' if ends else '(?s:.*)'}"
 
 
-def separated(rules: Sequence[tuple[bool, Rule]], comma: str) -> list[Rule]:
+def separated(rules: Sequence[tuple[bool, GrammarRule]], comma: str) -> list[GrammarRule]:
     """Return rules with `comma` between those that are there; a rule with False may be left out."""
     if not rules:
         return []

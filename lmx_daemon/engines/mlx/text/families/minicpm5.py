@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmx_daemon.engines.mlx.grammar.rules import Either, Rule, Until, sequence
+from lmx_daemon.engines.mlx.grammar.rules import Either, GrammarRule, Until, sequence
 from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.invokes import attributes
@@ -46,10 +46,10 @@ def value(source: CallSource) -> Wait[str]:
     return text
 
 
-def written(tool: CalledTool) -> Rule:
+def written(tool: CalledTool) -> GrammarRule:
     """Return the rule of a call behind `<function name=`. A text with "<" stands in CDATA."""
 
-    def argument(key: Rule, schema: Any) -> Rule:
+    def argument(key: GrammarRule, schema: Any) -> GrammarRule:
         text = Until(f"{CDATA_END}{PARAMETER_END}"), Until(PARAMETER_END, "[^<\\s](?:[^<]*[^<\\s])?")
         free = marked_value(schema, PARAMETER_END) == Until(PARAMETER_END)
         inner = Either((sequence(CDATA, text[0]), text[1])) if free else marked_value(schema, PARAMETER_END)

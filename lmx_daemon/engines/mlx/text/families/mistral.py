@@ -3,7 +3,7 @@
 import json
 import re
 
-from lmx_daemon.engines.mlx.grammar.rules import Json, Pattern, Rule, optional, sequence
+from lmx_daemon.engines.mlx.grammar.rules import GrammarRule, Json, Pattern, optional, sequence
 from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each, json_list
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import calls
@@ -36,13 +36,13 @@ def read(source: CallSource, tools: Tools) -> CallReading:
     return None
 
 
-def headed(tool: CalledTool) -> Rule:
+def headed(tool: CalledTool) -> GrammarRule:
     """Return the rule of a call as version 11 and later write it."""
     identity = optional(sequence("[CALL_ID]", Pattern("[a-zA-Z0-9]{9}")))
     return sequence(tool.name, identity, "[ARGS]", Json(tool.schema))
 
 
-def with_id(tool: CalledTool) -> Rule:
+def with_id(tool: CalledTool) -> GrammarRule:
     """Return the rule of an entry of the list that older versions write."""
     name = json.dumps(tool.name, ensure_ascii=False)
     identity = optional(sequence(', "id": "', Pattern("[a-zA-Z0-9]{9}"), '"'))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lmx_daemon.engines.mlx.grammar.rules import AnyText, Either, Literal, Repeat, Rule, sequence
+from lmx_daemon.engines.mlx.grammar.rules import AnyText, Either, GrammarRule, Literal, Repeat, sequence
 from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Frame, Thought, Tools
 from lmx_daemon.engines.mlx.text.families.invokes import invokes
@@ -25,7 +25,7 @@ def header(source: CallSource, tools: Tools) -> CallReading:
     return "reasoning" if recipient.strip() == "to=self" else "content"
 
 
-def addressed(tools: Sequence[CalledTool], many: bool) -> Rule:
+def addressed(tools: Sequence[CalledTool], many: bool) -> GrammarRule:
     """Return the rule of a message to a tool, which is that of the first call."""
     return Either(tuple(sequence(f" to={tool.name}{MESSAGE}", SYNTAX.answer([tool], many)) for tool in tools))
 

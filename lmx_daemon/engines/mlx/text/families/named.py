@@ -6,7 +6,7 @@ Functionary 3.1 and Llama's custom calls write `<function=NAME>{…}</function>`
 import re
 from collections.abc import Callable
 
-from lmx_daemon.engines.mlx.grammar.rules import AnyText, Either, Json, Repeat, Rule, Until, sequence
+from lmx_daemon.engines.mlx.grammar.rules import AnyText, Either, GrammarRule, Json, Repeat, Until, sequence
 from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Frame, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import enclosed
@@ -53,12 +53,12 @@ def first_recipient(source: CallSource, tools: Tools) -> CallReading:
     return None
 
 
-def called(end: str) -> Callable[[CalledTool], Rule]:
+def called(end: str) -> Callable[[CalledTool], GrammarRule]:
     """Return the rule of a name, the text `end` and arguments."""
     return lambda tool: sequence(f"{tool.name}{end}", Json(tool.schema))
 
 
-def recipients(call: Rule) -> Rule:
+def recipients(call: GrammarRule) -> GrammarRule:
     """Return the rule of an answer to a named recipient or to the user, in which other recipients may follow."""
     further = sequence(Until(">>>"), call)
     return Either((call, sequence("all\n", Repeat(further), AnyText())))

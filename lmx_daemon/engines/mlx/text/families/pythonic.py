@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lmx_daemon.engines.mlx.grammar.rules import Json, Repeat, Rule, optional, sequence
+from lmx_daemon.engines.mlx.grammar.rules import GrammarRule, Json, Repeat, optional, sequence
 from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import calls, enclosed
@@ -45,7 +45,7 @@ def write(name: str, arguments: dict[str, Any]) -> str:
     return f"{START}[{name}({inner})]{END}"
 
 
-def keywords(tool: CalledTool) -> Rule:
+def keywords(tool: CalledTool) -> GrammarRule:
     """Return the rule of a call with keyword arguments, whose values are written as JSON."""
     if "properties" not in tool.schema and tool.schema.get("additionalProperties") is not False:
         pair = sequence(KEY, "=", Json({}))

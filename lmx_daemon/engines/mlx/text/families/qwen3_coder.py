@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from lmx_daemon.engines.mlx.grammar.rules import Rule, sequence
+from lmx_daemon.engines.mlx.grammar.rules import GrammarRule, sequence
 from lmx_daemon.engines.mlx.text.families.call_syntax import CalledTool, CallSyntax, each
 from lmx_daemon.engines.mlx.text.families.family import Envelope, Family, Tools
 from lmx_daemon.engines.mlx.text.families.json_calls import behind, calls, enclosed
@@ -101,10 +101,10 @@ def naked(source: CallSource, tools: Tools) -> CallReading:
     return None
 
 
-def written(line: str) -> Callable[[CalledTool], Rule]:
+def written(line: str) -> Callable[[CalledTool], GrammarRule]:
     """Return the rule of a function behind `<function=`, with `line` before and after each value."""
 
-    def argument(key: Rule, schema: Any) -> Rule:
+    def argument(key: GrammarRule, schema: Any) -> GrammarRule:
         return sequence(PARAMETER, key, f">{line}", marked_value(schema, f"{line}{PARAMETER_END}"), "\n")
 
     return lambda tool: sequence(f"{tool.name}>\n", arguments(tool, argument), FUNCTION_END)
