@@ -33,6 +33,7 @@ from lmx_daemon.library.catalog.fit import MachineCapacity
 from lmx_daemon.library.library import LOOK_SECONDS, Library
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.memory.host import Host
+from lmx_daemon.monitor.console import Console
 from lmx_daemon.monitor.logs import Logs, log
 from lmx_daemon.monitor.metrics.page import MetricsPage
 from lmx_daemon.monitor.snapshot import SAMPLE_SECONDS, Monitor
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
         raise_limit()
         with take_lock(home):
             exclude(home.caches)
-            return uvloop.run(Daemon(home, config, options.model).run())
+            return uvloop.run(Daemon(home, config, options.model, console=options.console).run())
     except LmxError as error:
         say(f"error: {error.message}", sys.stderr)
         if error.hint:
@@ -87,6 +88,7 @@ def say(line: str, stream: TextIO) -> None:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="lmx_daemon", description="The lmx daemon; `lmx serve` starts it.")
+    parser.add_argument("--console", action="store_true", help="write the log to standard error as well")
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
     parser.add_argument("--model", action="append", default=[], help="load at once; repeatable")
@@ -110,11 +112,12 @@ def check_exposure(settings: Settings) -> None:
 
 
 class Daemon:
-    def __init__(self, home: Home, config: LiveConfig, preloads: list[str]) -> None:
+    def __init__(self, home: Home, config: LiveConfig, preloads: list[str], *, console: bool = False) -> None:
         self._home = home
         self._config = config
         self._source = config.source
         self._preloads = preloads
+        self._console = console
         self._exit_code = 0
 
     async def run(self) -> int:
@@ -152,13 +155,15 @@ class Daemon:
             await self._admin.close()
             await end_threads(executor, self._exit_code)
             log("daemon", "info", "stopped")
+            parts.logs.close()
         return self._exit_code
 
     def _build(self, addresses: list[str], worker_log: WorkerLog) -> Parts:
         """Return the parts that the routes use."""
         source, home = self._source, self._home
-        logs = Logs(home.log_file)
+        logs = Logs(home.log_file, source.current.logs, Console(sys.stderr.fileno()) if self._console else None)
         logs.install()
+        source.subscribe(lambda _, new: logs.configure(new.logs))
         library = Library(
             home,
             lambda: source.current.library,

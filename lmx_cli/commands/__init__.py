@@ -19,6 +19,7 @@ def build(output: Output) -> Any:
         downloads,
         library,
         login,
+        logs,
         models,
         pull,
         requests,
@@ -37,7 +38,7 @@ def build(output: Output) -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     library_groups = (models, library, search, verify, disk, cache, pull, downloads, login)
-    for group in (tui, daemon, *library_groups, chat, config, requests, bench):
+    for group in (tui, daemon, *library_groups, chat, config, requests, logs, bench):
         group.add(app, output)
     command = typer.main.get_command(app)
     _strip_periods(command)

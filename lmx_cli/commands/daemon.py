@@ -42,7 +42,7 @@ def add(app: typer.Typer, output: Output) -> None:
             return asyncio.run(_detach(output, model, arguments))
         arguments += [flag for name in model for flag in ("--model", name)]
         sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, "-m", "lmx_daemon", *arguments])
+        os.execv(sys.executable, [sys.executable, "-m", "lmx_daemon", "--console", *arguments])
 
     @app.command()
     def stop() -> int:

@@ -1,88 +1,78 @@
-"""The log of the daemon: a file of bounded size, and the last lines in memory for clients. It never has prompt text."""
+"""The log of the daemon: a file of bounded size, the last lines in memory for clients, and the terminal.
+
+It never has prompt text. Every line has passed `contract/text.py`: it is one line of bounded length, without secrets.
+"""
 
 import asyncio
 import logging
-import logging.handlers
+import traceback
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lmx_daemon.contract.admin.snapshot import LogLine
 from lmx_daemon.contract.errors import StartupError
 from lmx_daemon.contract.text import one_line, shortened, without_secrets
-from lmx_daemon.storage.durable import open_regular
+from lmx_daemon.monitor.console import Console
+from lmx_daemon.monitor.log_file import LogFile
+from lmx_daemon.monitor.log_levels import Levels, source_of
+from lmx_daemon.settings.sections.logs import LogSettings
 
-FILE_BYTES = 8 * 1024 * 1024
-FILES = 3
 KEPT_LINES = 2000
 MAX_CHARACTERS = 4000
 """Limit on the length of one line. The begin and the end of a longer one are kept."""
-FORM = "%(asctime)s %(levelname)-7s %(name)s %(message)s"
-
-
-class OneLine(logging.Formatter):
-    """Formatter that makes one line of each record, whatever text of a client, a model or a traceback it contains."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line of bounded length without control, C1 and bidi characters."""
-        return _line(super().format(record))
-
-
-class LogFile(logging.handlers.RotatingFileHandler):
-    """File handler that drops records that cannot be written; logging would print a traceback for each."""
-
-    def _open(self) -> Any:
-        """Open the file without following a link in its place. Raises OSError."""
-        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=open_regular)
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Drop the record."""
 
 
 class Logs(logging.Handler):
-    """Logging handler that keeps the last lines and wakes the clients that follow."""
+    """Logging handler that writes the lines, keeps the last ones and wakes the clients that follow."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, settings: LogSettings | None = None, console: Console | None = None) -> None:
         """Open the file. Raises StartupError if it cannot be written."""
         super().__init__()
         self._lines: deque[tuple[int, LogLine]] = deque(maxlen=KEPT_LINES)
         self._count = 0
         self._changed = asyncio.Event()
         self._ended = False
+        self._console = console
         try:
-            self._file = LogFile(
-                file, maxBytes=FILE_BYTES, backupCount=FILES, encoding="utf-8", errors="backslashreplace"
-            )
+            self._file = LogFile(file)
         except OSError as error:
             raise StartupError(
                 f"cannot write {file}: {error.strerror}", hint="move it away, or set LMX_HOME to another place"
             ) from error
-        self._file.setFormatter(OneLine(FORM))
+        self.configure(settings or LogSettings())
 
     def install(self) -> None:
-        """Make this handler and its file the destination of lmx's and uvicorn's log records."""
+        """Make this handler the destination of lmx's and uvicorn's log records."""
         logger = logging.getLogger("lmx")
-        logger.setLevel(logging.INFO)
+        logger.setLevel(self._levels.lowest)
         logger.propagate = False
-        logger.handlers = [self, self._file]
+        logger.handlers = [self]
         errors = logging.getLogger("uvicorn.error")
         errors.setLevel(logging.WARNING)
         errors.propagate = False
-        errors.handlers = [self, self._file]
+        errors.handlers = [self]
+
+    def configure(self, settings: LogSettings) -> None:
+        """Put levels and bounds of the file in force."""
+        self._levels = Levels(settings.level, settings.levels)
+        self._file.bound(settings.file_bytes, settings.files)
+        logger = logging.getLogger("lmx")
+        if self in logger.handlers:
+            logger.setLevel(self._levels.lowest)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the record as one line, and wake the clients that follow."""
+        """Write and keep the record as one line, and wake the clients that follow."""
+        if not self._levels.admit(record):
+            return
+        line = line_of(record)
         self._count += 1
-        line = LogLine(
-            at=record.created,
-            level=record.levelname.lower(),
-            source=record.name.removeprefix("lmx.").removeprefix("lmx") or "daemon",
-            message=_line(record.getMessage()),
-            request=getattr(record, "request", None),
-        )
         self._lines.append((self._count, line))
         self._changed.set()
+        self._file.write(line)
+        if self._console is not None:
+            self._console.write(line)
 
     def end(self) -> None:
         """End all streams after the last line, so that no client delays the shutdown."""
@@ -105,18 +95,47 @@ class Logs(logging.Handler):
             except TimeoutError:
                 yield None
 
+    def close(self) -> None:
+        """Write the last lines to the terminal, and close the file."""
+        if self._console is not None:
+            self._console.close()
+        self._file.close()
+        super().close()
+
     def of_request(self, identity: str) -> list[LogLine]:
         """Return the kept lines of one request."""
         return [line for _, line in self._lines if line.request == identity]
 
 
-def _line(text: str) -> str:
+def line_of(record: logging.LogRecord) -> LogLine:
+    """Return the record as a line, with the traceback of an exception in its data."""
+    data: dict[str, Any] = {
+        name: _clean(value) if isinstance(value, str) else value for name, value in getattr(record, "data", {}).items()
+    }
+    request = getattr(record, "request", None)
+    if record.exc_info and record.exc_info[0] is not None:
+        data["traceback"] = _clean("".join(traceback.format_exception(*record.exc_info)))
+    return LogLine(
+        at=record.created,
+        level=record.levelname.lower(),
+        source=_clean(source_of(record.name)),
+        message=_clean(record.getMessage()),
+        request=request and _clean(request),
+        data=data,
+    )
+
+
+def _clean(text: str) -> str:
     return shortened(one_line(shortened(without_secrets(text), MAX_CHARACTERS)), MAX_CHARACTERS)
 
 
-def log(source: str, level: str, message: str, request: str | None = None) -> None:
-    """Write one line to the log. `request` is the id of the request that it belongs to."""
+def log(
+    source: str, level: str, message: str, request: str | None = None, data: Mapping[str, Any] | None = None
+) -> None:
+    """Write one line to the log. `request` is the id of the request that it belongs to, `data` has its figures."""
     text = f"[{request}] {message}" if request else message
     logging.getLogger(f"lmx.{source}").log(
-        logging.getLevelNamesMapping().get(level.upper(), logging.INFO), text, extra={"request": request}
+        logging.getLevelNamesMapping().get(level.upper(), logging.INFO),
+        text,
+        extra={"request": request, "data": data or {}},
     )

@@ -1,5 +1,7 @@
 """The log line of each request that has ended: what it cost, and never its text."""
 
+from typing import Any
+
 from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.events import Event, Started
 from lmx_daemon.contract.requests import Request
@@ -22,7 +24,26 @@ class RequestLog:
 
     def ended(self, request: Request, row: RequestRow) -> None:
         """Write the line."""
-        log(f"worker {row.model}", "info", summary(row), row.id)
+        log(f"worker {row.model}", "info", summary(row), row.id, figures(row))
+
+
+def figures(row: RequestRow) -> dict[str, Any]:
+    """Return what the line states, for programs. Times are seconds."""
+    found = {
+        "model": row.model,
+        "asked": row.asked,
+        "route": row.route,
+        "client": row.client,
+        "tenant": row.tenant,
+        "outcome": row.state,
+        "code": row.error.code if row.error else "",
+        "seconds": round(row.age, 4),
+        "first_token": None if row.first_token is None else round(row.first_token, 4),
+        "prompt_tokens": row.prompt_tokens,
+        "cached_tokens": row.cached_tokens,
+        "completion_tokens": row.completion_tokens,
+    }
+    return {name: value for name, value in found.items() if value not in (None, "")}
 
 
 def summary(row: RequestRow) -> str:

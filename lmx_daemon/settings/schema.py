@@ -7,6 +7,7 @@ keys.py lists them; `lmx config`, docs/config.md and the admin socket show that 
 from lmx_daemon.settings.sections.engine import EngineSettings
 from lmx_daemon.settings.sections.history import HistorySettings
 from lmx_daemon.settings.sections.library import LibrarySettings
+from lmx_daemon.settings.sections.logs import LogSettings
 from lmx_daemon.settings.sections.metrics import MetricsSettings
 from lmx_daemon.settings.sections.router import RouterSettings
 from lmx_daemon.settings.sections.section import Section
@@ -18,6 +19,7 @@ __all__ = [
     "EngineSettings",
     "HistorySettings",
     "LibrarySettings",
+    "LogSettings",
     "MetricsSettings",
     "RouterSettings",
     "ServerSettings",
@@ -35,4 +37,5 @@ class Settings(Section, frozen=True):
     router: RouterSettings = RouterSettings()
     history: HistorySettings = HistorySettings()
     metrics: MetricsSettings = MetricsSettings()
+    logs: LogSettings = LogSettings()
     tui: TuiSettings = TuiSettings()

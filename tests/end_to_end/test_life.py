@@ -186,7 +186,7 @@ class TestShutdown:
             daemon.process.send_signal(signal.SIGTERM)
             assert "stopping" in [line for line in lines if line][-1]
         assert daemon.process.wait(15) == 0
-        assert " ERROR " not in (daemon.home / "logs" / "daemon.log").read_text()
+        assert '"level":"error"' not in (daemon.home / "logs" / "daemon.log").read_text()
 
     def test_short_stream_finishes_during_the_drain(self, own_daemon: Daemon) -> None:
         daemon = own_daemon.start()

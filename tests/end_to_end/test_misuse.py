@@ -170,7 +170,7 @@ def test_disconnect_within_a_body_is_not_logged_as_an_error(own_daemon: Daemon) 
             time.sleep(0.3)
     answer = httpx2.post(f"{daemon.address}/v1/completions", json={"model": "none/such", "prompt": "x"}, timeout=30)
     assert answer.status_code == 404
-    assert " ERROR " not in (daemon.home / "logs" / "daemon.log").read_text()
+    assert '"level":"error"' not in (daemon.home / "logs" / "daemon.log").read_text()
 
 
 def test_disconnect_is_detected_while_a_pipelined_request_waits(daemon: Daemon) -> None:

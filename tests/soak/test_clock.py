@@ -51,4 +51,4 @@ def test_streams_and_chats_survive_jumps_of_the_clock(own_daemon: Daemon, tmp_pa
         assert daemon.lmx("ps").returncode == daemon.lmx("status").returncode == 0
     assert daemon.worker_pids() == workers
     assert incidents_of(daemon) == []
-    assert " ERROR " not in (daemon.home / "logs" / "daemon.log").read_text()
+    assert '"level":"error"' not in (daemon.home / "logs" / "daemon.log").read_text()

@@ -3,7 +3,7 @@
 Sizes are bytes, times are seconds (wall-clock if the name ends in `_at`), rates are per second.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.errors import ErrorBody
@@ -154,3 +154,5 @@ class LogLine(Frozen, frozen=True):
     """"daemon", "http", "worker lmx/guide"."""
     message: str
     request: str | None = None
+    data: dict[str, Any] = {}
+    """Figures of a request, or the traceback of an error."""

@@ -37,7 +37,7 @@ def daemon(cache: object) -> Iterator[Daemon]:
     running = Daemon(environment={"HF_HUB_CACHE": str(cache)}, config=CONFIG).start()
     yield running
     log = (running.home / "logs" / "daemon.log").read_text()
-    assert " ERROR " not in log and "Traceback" not in log
+    assert '"level":"error"' not in log and "Traceback" not in log
     assert running.stop() == 0
 
 

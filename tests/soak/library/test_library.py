@@ -224,7 +224,7 @@ class TestDamagedState:
         log = (daemon.home / "logs" / "daemon.log").read_text()
         assert "Traceback" not in log
         if list((daemon.home / "library").glob("trusted.json.unreadable-*")):
-            assert any("ERROR" in line and "trusted.json" in line for line in log.splitlines())
+            assert any('"level":"error"' in line and "trusted.json" in line for line in log.splitlines())
         process = daemon.process
         assert process is not None
         process.terminate()
