@@ -184,6 +184,8 @@ class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
     """Name that the client gave, where `model` is the id that the router chose for it; "" if they are the same."""
     routed: str = ""
     """Rule by which the router chose the model, and the models that it skipped; "" if the client gave its id."""
+    traceparent: str = ""
+    """Trace of the client that the request belongs to, as W3C Trace Context writes it; "" if there is none."""
 
 
 class Count(Frozen, frozen=True, tag="count", tag_field="type"):
@@ -195,6 +197,7 @@ class Count(Frozen, frozen=True, tag="count", tag_field="type"):
     tenant: str = "local"
     asked: str = ""
     routed: str = ""
+    traceparent: str = ""
 
 
 Request = Generate | Count

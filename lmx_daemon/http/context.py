@@ -25,6 +25,8 @@ class RequestContext(msgspec.Struct, frozen=True):
     client: str = ""
     """Name of the client program (User-Agent), at most 80 characters."""
 
+    traceparent: str = ""
+    """Trace of the client; see Generate."""
     answer_headers: dict[bytes, bytes] = {}
     """Headers that the guard adds to the answer, whether it succeeds or fails."""
 

@@ -44,6 +44,7 @@ ID_HEADERS = (REQUEST_ID_HEADER.encode(), b"request-id")
 OPEN_PATHS = frozenset({"/", "/api/hello", "/health"})
 """Paths that need no key. Clients probe them before they send one, and the answers contain nothing but the state."""
 MAX_CLIENT_CHARACTERS = 80
+MAX_TRACE_CHARACTERS = 128
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -91,7 +92,7 @@ class PublicGuard:
             self._responded(dialect.name, refusal.status)
             await refuse(send, refusal, headers_of(error), extra)
             return
-        context = RequestContext(identity, dialect, principal, client_of(headers))
+        context = RequestContext(identity, dialect, principal, client_of(headers), trace_of(headers))
         context.enter(scope)
         if scope["method"] == "HEAD":  # the server itself leaves the body out
             scope = {**scope, "method": "GET"}
@@ -160,7 +161,9 @@ class AdminGuard:
         if scope["type"] != "http":
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        context = RequestContext(request_id(headers), self._dialects.owner(scope["path"]), OWNER, client_of(headers))
+        context = RequestContext(
+            request_id(headers), self._dialects.owner(scope["path"]), OWNER, client_of(headers), trace_of(headers)
+        )
         context.enter(scope)
         extra = [
             (REQUEST_ID_HEADER.encode(), context.id.encode()),
@@ -232,6 +235,11 @@ def first(headers: list[tuple[bytes, bytes]], name: bytes) -> str | None:
 def client_of(headers: list[tuple[bytes, bytes]]) -> str:
     """Return the name of the client program."""
     return (first(headers, b"user-agent") or "")[:MAX_CLIENT_CHARACTERS]
+
+
+def trace_of(headers: list[tuple[bytes, bytes]]) -> str:
+    """Return the trace that the client's request belongs to."""
+    return (first(headers, b"traceparent") or "")[:MAX_TRACE_CHARACTERS]
 
 
 def request_id(headers: list[tuple[bytes, bytes]]) -> str:

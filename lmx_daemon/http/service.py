@@ -66,7 +66,9 @@ class ModelService:
         context_of(request).principal.require("generate")
         route = await self._router.route(asked)
         name_model(request, route.model)
-        return route.applied(asked)
+        routed = route.applied(asked)
+        trace = context_of(request).traceparent
+        return msgspec.structs.replace(routed, traceparent=trace) if trace else routed
 
     async def answer(
         self,

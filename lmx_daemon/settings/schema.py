@@ -12,6 +12,7 @@ from lmx_daemon.settings.sections.metrics import MetricsSettings
 from lmx_daemon.settings.sections.router import RouterSettings
 from lmx_daemon.settings.sections.section import Section
 from lmx_daemon.settings.sections.server import DEFAULT_PORT, ServerSettings
+from lmx_daemon.settings.sections.traces import TraceSettings
 from lmx_daemon.settings.sections.tui import TuiSettings
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "RouterSettings",
     "ServerSettings",
     "Settings",
+    "TraceSettings",
     "TuiSettings",
 ]
 
@@ -38,4 +40,5 @@ class Settings(Section, frozen=True):
     history: HistorySettings = HistorySettings()
     metrics: MetricsSettings = MetricsSettings()
     logs: LogSettings = LogSettings()
+    traces: TraceSettings = TraceSettings()
     tui: TuiSettings = TuiSettings()
