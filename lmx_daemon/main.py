@@ -158,7 +158,7 @@ class Daemon:
             parts.logs.close()
         return self._exit_code
 
-    def _build(self, addresses: list[str], worker_log: WorkerLog) -> Parts:
+    def _build(self, addresses: list[str], worker_log: WorkerLog) -> Parts:  # long: the wiring of all parts
         """Return the parts that the routes use."""
         source, home = self._source, self._home
         logs = Logs(home.log_file, source.current.logs, Console(sys.stderr.fileno()) if self._console else None)

@@ -37,7 +37,7 @@ def prose(tokens: int) -> str:
     return "\n\n".join(text)
 
 
-def child(rate: int, old: int, hertz: float) -> None:
+def child(rate: int, old: int, hertz: float) -> None:  # long: the scripted client reads the arguments
     """Run the TUI with a client that generates `rate` tokens and sends `hertz` snapshots per second.
 
     The first request is answered with `old` tokens at once.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lmx_cli.shell_chat import ShellChat
 
 
-def add(app: typer.Typer, output: Output) -> None:
+def add(app: typer.Typer, output: Output) -> None:  # long: the options of its commands
     @app.command()
     def chat(
         model: str | None = typer.Argument(

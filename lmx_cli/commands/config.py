@@ -18,7 +18,7 @@ WORD = typer.Argument(None, metavar="WORD", help="Only settings whose name conta
 NEXT_START = "takes effect at the next start of lmx"
 
 
-def add(app: typer.Typer, output: Output) -> None:
+def add(app: typer.Typer, output: Output) -> None:  # long: the options of its commands
     group = typer.Typer(help="Show and change the settings in config.toml.", no_args_is_help=True)
     app.add_typer(group, name="config")
 

@@ -27,7 +27,7 @@ RATE = re.compile(r"([\d.]+)\s*([kmg]?)(?:i?b)?(?:/s)?", re.IGNORECASE)
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
-def add(app: typer.Typer, output: Output) -> None:
+def add(app: typer.Typer, output: Output) -> None:  # long: the options of its commands
     group = typer.Typer(help="Show and change the queue of pulls.")
     app.add_typer(group, name="downloads")
 

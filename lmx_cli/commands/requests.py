@@ -23,7 +23,7 @@ Groups = Literal["model", "key", "day"]
 Outcomes = Literal["finished", "failed", "cancelled"]
 
 
-def add(app: typer.Typer, output: Output) -> None:
+def add(app: typer.Typer, output: Output) -> None:  # long: the options of its commands
     group = typer.Typer(help="Show the requests that models answer and have answered.")
     app.add_typer(group, name="requests")
 

@@ -56,7 +56,7 @@ class Pool:
         observers: Sequence[RequestObserver] = (),
         programs: Mapping[EngineKind, EngineProgram] = PROGRAMS,
         loop: Loop | None = None,
-    ) -> None:
+    ) -> None:  # long: the wiring of its parts
         """Build the parts.
 
         `find` returns a model by its name or raises ModelNotFoundError. `clear`, called in a thread, returns whether a

@@ -55,7 +55,7 @@ class Resident:
         now: float,
         pinned: bool = False,
         purpose: Purpose = "load",
-    ) -> None:
+    ) -> None:  # long: its fields, each with its meaning
         """Begin the life of a resident. `ttl` is its time to live without use, None for no limit."""
         self.id = f"{model.id}:{uuid.uuid4().hex[:6]}"
         self.model = model

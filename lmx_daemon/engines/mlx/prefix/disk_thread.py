@@ -46,7 +46,7 @@ class DiskThread:
         wake: Callable[[], None],
         reserve: int = RESERVE_BYTES,
         model: str = "",
-    ) -> None:
+    ) -> None:  # long: its fields, each with its meaning
         """`warn` receives a line for the log, `wake` is called when a read is done; both on the disk thread."""
         self._root, self._folder = root, root / fingerprint
         self._fingerprint, self._model = fingerprint, model

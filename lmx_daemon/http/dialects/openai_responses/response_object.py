@@ -41,7 +41,7 @@ class ResponseFrame:
         completed_at: int | None = None,
         incomplete: str | None = None,
         error: LmxError | None = None,
-    ) -> Object:
+    ) -> Object:  # long: each field of OpenAI's object
         """Return the response object in one state of its life."""
         body = self._body
         reasoning = body.reasoning
