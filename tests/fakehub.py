@@ -40,7 +40,7 @@ CDN = re.compile(r"/cdn/([^/]+/[^/]+)/(.+)")
 
 @dataclass
 class Entry:
-    """One file of a repository."""
+    """File of a repository."""
 
     path: str
     file: Path

@@ -48,7 +48,7 @@ class CompletionChunkChoice(CompletionChoice):
 
 
 class CompletionChunk(Completion):
-    """One event of a completion stream; the package has the same type for it as for a whole answer."""
+    """Event of a completion stream; the package has the same type for it as for a whole answer."""
 
     choices: list[CompletionChunkChoice]  # type: ignore[assignment]
 

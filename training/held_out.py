@@ -13,7 +13,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Topic:
-    """One fixed answer, with the questions that it answers."""
+    """Fixed answer, with the questions that it answers."""
 
     id: str
     answer: str

@@ -1,4 +1,4 @@
-"""One conversation with its answer, and its conversion to token ids. The source of samples is elsewhere."""
+"""A conversation with its answer, and its conversion to token ids. The source of samples is elsewhere."""
 
 import json
 from dataclasses import dataclass, field

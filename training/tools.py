@@ -15,7 +15,7 @@ TYPES = {"integer": "integer", "number": "number", "boolean": "boolean"}
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument of a tool, its value, and the clause of the request that contains the value."""
+    """Argument of a tool, its value, and the clause of the request that contains the value."""
 
     name: str
     schema: dict[str, Any]

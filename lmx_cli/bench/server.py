@@ -23,7 +23,7 @@ MemoryProbe = Callable[[], Awaitable[int | None]]
 
 
 class ServerUnderTest:
-    """One OpenAI-compatible server and the model that is measured on it."""
+    """An OpenAI-compatible server and the model that is measured on it."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""One timed request to an OpenAI-compatible server.
+"""A timed request to an OpenAI-compatible server.
 
 The module uses asyncio protocols and httptools directly, because the client shares the machine with the server and must
 cost little. Each request has a connection of its own, which every server supports. The module handles HTTP/1 and
@@ -77,7 +77,7 @@ _EXAMPLE = "write it as http://127.0.0.1:1234/v1"
 
 
 class Exchange(asyncio.Protocol):
-    """One request and its response.
+    """A request and its response.
 
     `send` starts the exchange and `finished` waits for its end. `cancel` closes the connection early, as a client that
     disconnects does.

@@ -186,7 +186,7 @@ class Interference(Workload):
 
 @dataclass(frozen=True)
 class Prefix(Workload):
-    """One long system prompt in four requests: new, with another question, repeated, and with a second turn."""
+    """Long system prompt in four requests: new, with another question, repeated, and with a second turn."""
 
     prefix_tokens: int = 1500
     answer_tokens: int = 32

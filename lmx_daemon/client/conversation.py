@@ -30,7 +30,7 @@ class PartialCall:
 
 @dataclass
 class ChatAnswer:
-    """One answer of a model, up to the last event received."""
+    """Answer of a model, up to the last event received."""
 
     request_id: str
     model: str

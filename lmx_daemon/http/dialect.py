@@ -37,7 +37,7 @@ class AnswerEncoder(Protocol):
 
 
 class Dialect(Protocol):
-    """One family of routes: their paths, their media type, and the form of streams and errors."""
+    """Family of routes: their paths, their media type, and the form of streams and errors."""
 
     @property
     def name(self) -> str:

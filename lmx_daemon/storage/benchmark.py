@@ -47,7 +47,7 @@ class Measurement(Frozen, frozen=True):
 
 
 class ServerResult(Frozen, frozen=True):
-    """One test on one server."""
+    """Test on one server."""
 
     server: str
     median: Measurement
@@ -55,7 +55,7 @@ class ServerResult(Frozen, frozen=True):
 
 
 class MeasuredTest(Frozen, frozen=True):
-    """One row: the same load on every server of the run."""
+    """Row of a report: the same load on every server of the run."""
 
     name: str
     workload: str
@@ -89,7 +89,7 @@ class ClientMachine(Frozen, frozen=True):
 
 
 class Report(Frozen, frozen=True):
-    """One run of `lmx bench`."""
+    """Run of `lmx bench`."""
 
     id: str
     taken_at: float

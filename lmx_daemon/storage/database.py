@@ -35,7 +35,7 @@ class Layout(NamedTuple):
 
 
 class OwnedDatabase:
-    """One SQLite file. Threads may share it; their transactions follow each other."""
+    """SQLite file. Threads may share it; their transactions follow each other."""
 
     def __init__(self, file: Path, layout: Layout) -> None:
         self.file = file

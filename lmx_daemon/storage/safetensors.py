@@ -19,7 +19,7 @@ Dimension = Annotated[int, msgspec.Meta(ge=0, lt=2**40)]
 
 
 class Tensor(msgspec.Struct, frozen=True, gc=False):
-    """One entry of a header. An entry without a shape is not a tensor."""
+    """Entry of a header. An entry without a shape is not a tensor."""
 
     dtype: str
     shape: Annotated[tuple[Dimension, ...], msgspec.Meta(max_length=MAX_DIMENSIONS)] | None

@@ -56,7 +56,7 @@ def footprint(pid: int) -> int:
 
 
 class KillableChild:
-    """One program in a killable child. One thread asks; any thread may call `kill`."""
+    """Program in a killable child. One thread asks; any thread may call `kill`."""
 
     def __init__(
         self, module: str, seconds: float, memory_bytes: int, measure: Callable[[int], int] | None = None

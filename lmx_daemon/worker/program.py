@@ -60,7 +60,7 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """One engine of a worker program. `run` and `prepare` have threads of their own; the rest is called on others."""
+    """Engine of a worker program. `run` and `prepare` have threads of their own; the rest is called on others."""
 
     @property
     def info(self) -> EngineInfo:

@@ -17,7 +17,7 @@ from lmx_daemon.contract.worker.messages import Submit
 
 @dataclass(eq=False)
 class Submission:
-    """One Submit frame. A later frame with the same id is another object, so that the two cannot be confused."""
+    """Submit frame. A later frame with the same id is another object, so that the two cannot be confused."""
 
     request: Request
     arrived: float

@@ -20,7 +20,7 @@ PLACES = 4
 
 
 class Walk:
-    """One random order of events. Workers leave, greet and load only when the walk decides so."""
+    """Random order of events. Workers leave, greet and load only when the walk decides so."""
 
     def __init__(self, floor: Floor, seed: int) -> None:
         self.random = random.Random(seed)

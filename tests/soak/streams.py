@@ -10,7 +10,7 @@ from tests.end_to_end.running import Daemon
 
 
 class Stream:
-    """One streamed completion. It is read in chunks, not in lines, so that 64 streams need little CPU."""
+    """Streamed completion. It is read in chunks, not in lines, so that 64 streams need little CPU."""
 
     def __init__(self, daemon: Daemon, model: str, max_tokens: int = 100_000, **fields: Any) -> None:
         self.status = 0

@@ -1,4 +1,4 @@
-"""One stored picture for each screen and state. `make snapshots` accepts the current ones; look at them first.
+"""A stored picture for each screen and state. `make snapshots` accepts the current ones; look at them first.
 
 Made on Python 3.11. The clock does not advance, the cursor does not blink, the client is scripted, the version fixed.
 """

@@ -18,7 +18,7 @@ HUNG_SECONDS = 20.0
 
 
 class Scan:
-    """One running scan. Its thread calls `enter` for each root and `progress` for each model."""
+    """Running scan. Its thread calls `enter` for each root and `progress` for each model."""
 
     def __init__(self, left_out: frozenset[Hashable]) -> None:
         self.left_out = left_out

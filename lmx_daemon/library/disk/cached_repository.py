@@ -1,4 +1,4 @@
-"""One repository of the Hugging Face cache as it is on the disk: snapshots, refs, blobs and partial files.
+"""A repository of the Hugging Face cache as it is on the disk: snapshots, refs, blobs and partial files.
 
 This module only reads.
 """
@@ -31,7 +31,7 @@ class CachedSnapshot:
 
 @dataclass
 class CachedRepository:
-    """One repository of the cache."""
+    """Repository of the cache."""
 
     id: str
     folder: Path

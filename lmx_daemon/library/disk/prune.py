@@ -26,7 +26,7 @@ ORPHAN_SECONDS = 86_400.0
 
 @dataclass(frozen=True)
 class Removal:
-    """One unused revision, blob or partial file, with all files that are deleted together with it."""
+    """Unused revision, blob or partial file, with all files that are deleted together with it."""
 
     id: str
     what: Literal["unnamed revision", "orphan", "partial"]

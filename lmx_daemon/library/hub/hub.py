@@ -38,7 +38,7 @@ class TransientHubError(HubError):
 
 
 class Hub:
-    """One endpoint with one user's token."""
+    """Endpoint with one user's token."""
 
     def __init__(self, endpoint: str | None, environ: Mapping[str, str], token: str | None = None) -> None:
         self.endpoint = valid_text(endpoint or environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")

@@ -19,7 +19,7 @@ FIT_ORDER = {"yes": 0, "after unloading": 1, "unknown": 2, "no": 3}
 
 
 class Recommendation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One entry of recommended.toml."""
+    """Entry of recommended.toml."""
 
     id: str
     reason: str

@@ -1,4 +1,4 @@
-"""One run of a pull, in a thread: the manifest, the files in parallel, and the snapshot once all are verified.
+"""A run of a pull, in a thread: the manifest, the files in parallel, and the snapshot once all are verified.
 
 A run returns a PullOutcome and never raises. The queue decides when it runs and what its outcome means.
 """
@@ -74,7 +74,7 @@ class PullOutcome:
 
 
 class PullRun:
-    """One run. `stop()` may be called from any thread. `on_manifest` is called before the first byte is fetched."""
+    """Run of a pull. Any thread may call `stop()`. `on_manifest` is called before the first byte is fetched."""
 
     def __init__(
         self,

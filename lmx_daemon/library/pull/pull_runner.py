@@ -46,7 +46,7 @@ LOGGER = logging.getLogger("lmx.pulls")
 
 @dataclass(frozen=True)
 class ActivePull:
-    """One pull whose thread runs."""
+    """Pull whose thread runs."""
 
     run: PullRun
     progress: PullProgress

@@ -35,7 +35,7 @@ DOWNLOAD_STATES: dict[JobState, DownloadState] = {
 
 
 class PullRecord(Frozen, frozen=True):
-    """One pull as it is stored."""
+    """Pull as it is stored."""
 
     id: str
     repo: str

@@ -11,7 +11,7 @@ from lmx_daemon.storage.safetensors import read_header
 
 @dataclass(frozen=True)
 class FileFault:
-    """One file that differs from the manifest."""
+    """File that differs from the manifest."""
 
     path: str
     reason: str

@@ -41,7 +41,7 @@ class ExpectedFiles:
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """One file after its check."""
+    """File with the result of its check."""
 
     entry: ManifestFile | None
     """The file with its hash and the time of its bytes; None when the check failed."""

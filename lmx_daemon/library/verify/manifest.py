@@ -17,7 +17,7 @@ MAX_BYTES = 32 * 1024 * 1024
 
 
 class ManifestFile(Frozen, frozen=True):
-    """One file. It has a SHA-256 if it is large, else git's SHA-1, which includes a header before the bytes."""
+    """File of a commit. It has a SHA-256 if it is large, else git's SHA-1, which includes a header before the bytes."""
 
     path: str
     """Path relative to the snapshot, with forward slashes."""

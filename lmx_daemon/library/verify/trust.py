@@ -19,7 +19,7 @@ MIN_REVISION = 7
 
 
 class TrustedCode(Frozen, frozen=True):
-    """One permission: for this model, at this revision, with this fingerprint of its code."""
+    """Permission for a model at one revision, with the fingerprint of its code."""
 
     id: str
     revision: str

@@ -1,4 +1,4 @@
-"""One model in memory, or on its way there or out: its state, what it holds, and its row for the monitor.
+"""A model in memory, or on its way there or out: its state, what it holds, and its row for the monitor.
 
 Only the scheduler and its parts change a resident. `residents.py` has the collection.
 """

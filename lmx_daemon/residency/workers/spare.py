@@ -56,7 +56,7 @@ class Spares:
 
 
 class Spare:
-    """One spare worker. `take` gives it away, and `prepare` starts the next."""
+    """Spare worker. `take` gives it away, and `prepare` starts the next."""
 
     def __init__(self, start: Callable[[], Awaitable[Worker]], busy: Callable[[], bool]) -> None:
         """Make a spare that has not started. `busy` returns whether a request is under way."""

@@ -1,4 +1,4 @@
-"""One worker process seen from asyncio: its start, its socket, its messages as events, and its end.
+"""A worker process seen from asyncio: its start, its socket, its messages as events, and its end.
 
 It does not decide anything: the scheduler decides when to start, use or end a worker.
 """

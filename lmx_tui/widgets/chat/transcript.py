@@ -87,7 +87,7 @@ class CallView(StaticText):
 
 
 class AnswerView(Vertical):
-    """One answer: thinking, text, tool calls, and a line of figures after its end."""
+    """Answer: thinking, text, tool calls, and a line of figures after its end."""
 
     DEFAULT_CSS = """
     AnswerView { height: auto; border-left: outer $accent; padding: 0 1 0 1; margin-bottom: 1; }

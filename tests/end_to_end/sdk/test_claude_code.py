@@ -91,7 +91,7 @@ def marked(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class Session:
-    """One session of the agent: its conversation so far, and the counts of its last request."""
+    """Session of the agent: its conversation so far, and the counts of its last request."""
 
     def __init__(self, daemon: Daemon) -> None:
         self._address = daemon.address

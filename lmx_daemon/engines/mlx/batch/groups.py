@@ -80,7 +80,7 @@ class Group:
 
     @property
     def caches(self) -> list[Any]:
-        """One cache for each layer, with all rows."""
+        """Caches with all rows, one for each layer."""
         if self._joining:
             self._merge_joining()
         return self._caches

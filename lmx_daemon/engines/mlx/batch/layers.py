@@ -1,4 +1,4 @@
-"""One layer's caches of several rows, whatever their class: merged into one cache, and taken apart again."""
+"""Caches of several rows in a layer, whatever their class: merged into one cache, and taken apart again."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

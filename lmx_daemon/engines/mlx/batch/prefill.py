@@ -34,7 +34,7 @@ WEIGHT = 0.5
 
 @dataclass(eq=False)
 class PrefillPrompt:
-    """One prompt in prefill. Several rows may share it (n > 1)."""
+    """Prompt in prefill. Several rows may share it (n > 1)."""
 
     rows: list[Row]
     tokens: Sequence[int]

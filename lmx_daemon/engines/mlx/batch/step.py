@@ -12,7 +12,7 @@ from lmx_daemon.engines.mlx.sampling.sampler import Logprobs
 
 
 class Row(SampledRow):
-    """One sequence: what it may generate and what it has generated. An object joins one batch once."""
+    """Sequence: what it may generate and what it has generated. An object joins one batch once."""
 
     def __init__(
         self,

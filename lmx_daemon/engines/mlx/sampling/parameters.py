@@ -20,7 +20,7 @@ MAX_STOP_CHARACTERS = 1024
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """One row's sampling parameters, after defaults."""
+    """Sampling parameters of a row, after defaults."""
 
     temperature: float = 0.0
     top_p: float = 1.0

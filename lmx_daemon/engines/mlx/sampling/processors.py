@@ -54,7 +54,7 @@ class TokenCounts:
 
 @dataclass(eq=False)
 class SampledRow:
-    """One row of the batch as the sampler and the logits processors see it."""
+    """Row of the batch as the sampler and the logits processors see it."""
 
     params: SamplingParams
     counts: TokenCounts | None = None
@@ -63,7 +63,7 @@ class SampledRow:
 
 
 class LogitsProcessor(Protocol):
-    """One change to the logits of all rows."""
+    """Change to the logits of all rows."""
 
     def __call__(self, logits: mx.array, rows: Sequence[SampledRow]) -> mx.array:
         """Return the changed `logits` [rows, vocabulary]. The input is left as it is."""

@@ -1,4 +1,4 @@
-"""One choice of a request: its row in the batch, and its tokens as text."""
+"""A choice of a request: its row in the batch, and its tokens as text."""
 
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,7 +18,7 @@ SILENT_TOKENS = 8
 
 
 class Choice(Row):
-    """One choice of a request: its row in the batch, and its tokens as text."""
+    """Choice of a request: its row in the batch, and its tokens as text."""
 
     def __init__(
         self,

@@ -52,7 +52,7 @@ class V0ChatCompletion(ChatCompletion, frozen=True, kw_only=True):
 
 
 class V0ChatCompletionChunk(ChatCompletionChunk, frozen=True, kw_only=True):
-    """One event of a stream of /api/v0/chat/completions. The last one has the further fields."""
+    """Event of a stream of /api/v0/chat/completions. The last one has the further fields."""
 
     stats: V0Stats | UnsetType = UNSET
     model_info: V0ModelInfo | UnsetType = UNSET
@@ -68,7 +68,7 @@ class V0Completion(Completion, frozen=True, kw_only=True):
 
 
 class V0CompletionChunk(CompletionChunk, frozen=True, kw_only=True):
-    """One event of a stream of /api/v0/completions. The last one has the further fields."""
+    """Event of a stream of /api/v0/completions. The last one has the further fields."""
 
     stats: V0Stats | UnsetType = UNSET
     model_info: V0ModelInfo | UnsetType = UNSET

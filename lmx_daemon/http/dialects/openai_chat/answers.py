@@ -151,7 +151,7 @@ class ChatCompletion(Answer, frozen=True, kw_only=True):
 
 
 class ChatCompletionChunk(Answer, frozen=True, kw_only=True):
-    """One event of a chat stream."""
+    """Event of a chat stream."""
 
     id: str
     object: Literal["chat.completion.chunk"]
@@ -206,7 +206,7 @@ class Completion(Answer, frozen=True, kw_only=True):
 
 
 class CompletionChunk(Answer, frozen=True, kw_only=True):
-    """One event of a completion stream."""
+    """Event of a completion stream."""
 
     id: str
     object: Literal["text_completion"]

@@ -13,7 +13,7 @@ ResponseEvent = tuple[str, Object]
 
 
 class OutputItem(Protocol):
-    """One item. `added` and `done` give its first and its last form."""
+    """Item of the output. `added` and `done` give its first and its last form."""
 
     id: str
 

@@ -21,7 +21,7 @@ INPUT = "input"
 
 @dataclass(frozen=True)
 class NamedTool:
-    """One tool under the name by which the model calls it."""
+    """Tool under the name by which the model calls it."""
 
     tool: Tool
     name: str

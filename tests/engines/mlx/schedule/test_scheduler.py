@@ -71,7 +71,7 @@ class Breaking:
 
 
 class World:
-    """One scheduler, and the events that it has sent."""
+    """Scheduler, and the events that it has sent."""
 
     def __init__(self, loaded: LoadedModel, prefixes: PrefixSharing) -> None:
         abilities = probe_model(loaded.model)
