@@ -11,6 +11,18 @@ STREAM_TYPE = "text/event-stream; charset=utf-8"
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
+class EventStream:
+    """The common part of dialects that stream server-sent events and take bodies that are declared as JSON."""
+
+    stream_type = STREAM_TYPE
+    keep_alive = KEEP_ALIVE
+    any_body_type = False
+
+    def progress(self, event: ProgressEvent) -> bytes:
+        """Return a comment, which clients skip and curl shows."""
+        return progress(event)
+
+
 def data(value: Any) -> bytes:
     """Return one event. JSON contains no line breaks, so one data line is enough."""
     return b"data: " + msgspec.json.encode(value) + b"\n\n"
@@ -22,7 +34,7 @@ def named_event(kind: str, **fields: Any) -> bytes:
 
 
 def progress(event: ProgressEvent) -> bytes:
-    """Return a comment with the progress of a request without output. Clients skip comments; curl shows them."""
+    """Return a comment with the progress of a request without output."""
     match event:
         case Loading(stage=stage, fraction=fraction):
             done = "" if fraction is None else f" {fraction:.0%}"

@@ -14,15 +14,13 @@ from lmx_daemon.http.operation import Operation
 PING = sse.named_event("ping")
 
 
-class Anthropic:
+class Anthropic(sse.EventStream):
     """Implementation of the Dialect protocol."""
 
     name = "anthropic"
     prefixes = ("/v1/messages", "/api/hello")
     routes = ROUTES
-    stream_type = sse.STREAM_TYPE
     keep_alive = PING
-    any_body_type = False
 
     def operations(self) -> Sequence[Operation]:
         """Return the descriptions. Their types are imported only when the document is asked for."""
@@ -32,7 +30,7 @@ class Anthropic:
 
     def progress(self, event: ProgressEvent) -> bytes:
         """Return a comment that reports `event`, and a ping, which clients count as activity."""
-        return sse.progress(event) + PING
+        return super().progress(event) + PING
 
     def error(self, error: LmxError, request_id: str) -> ErrorResponse:
         """Return Anthropic's error object."""

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import msgspec
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.http.dialect import ErrorResponse, ProgressEvent
-from lmx_daemon.http.dialects import sse
+from lmx_daemon.http.dialect import ErrorResponse
 from lmx_daemon.http.dialects.lmstudio import v0, v1
 from lmx_daemon.http.dialects.lmstudio.errors import lmstudio_error
+from lmx_daemon.http.dialects.sse import EventStream
 from lmx_daemon.http.operation import Operation
 
 NAMESPACES = ("/llm", "/embedding", "/system", "/diagnostics", "/files", "/repository", "/plugins")
@@ -19,25 +19,18 @@ NO_WEBSOCKETS = (
 )
 
 
-class LmStudio:
+class LmStudio(EventStream):
     """Implementation of the Dialect protocol."""
 
     name = "lmstudio"
     prefixes = ("/api/v0", "/api/v1", "/lmstudio-greeting", *NAMESPACES)
     routes = (*v0.ROUTES, *v1.ROUTES)
-    stream_type = sse.STREAM_TYPE
-    keep_alive = sse.KEEP_ALIVE
-    any_body_type = False
 
     def operations(self) -> Sequence[Operation]:
         """Return the descriptions. Their types are imported only when the document is asked for."""
         from lmx_daemon.http.dialects.lmstudio.operations import OPERATIONS
 
         return OPERATIONS
-
-    def progress(self, event: ProgressEvent) -> bytes:
-        """Return a comment of server-sent events."""
-        return sse.progress(event)
 
     def error(self, error: LmxError, request_id: str) -> ErrorResponse:
         """Return LM Studio's error object."""

@@ -9,32 +9,25 @@ from collections.abc import Sequence
 import msgspec
 
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.http.dialect import ErrorResponse, ProgressEvent
-from lmx_daemon.http.dialects import sse
+from lmx_daemon.http.dialect import ErrorResponse
 from lmx_daemon.http.dialects.native.routes import ROUTES
 from lmx_daemon.http.dialects.openai_chat.errors import openai_error
+from lmx_daemon.http.dialects.sse import EventStream
 from lmx_daemon.http.operation import Operation
 
 
-class Native:
+class Native(EventStream):
     """Implementation of the Dialect protocol. None of its routes streams."""
 
     name = "native"
     prefixes = ("",)
     routes = ROUTES
-    stream_type = sse.STREAM_TYPE
-    keep_alive = sse.KEEP_ALIVE
-    any_body_type = False
 
     def operations(self) -> Sequence[Operation]:
         """Return the descriptions. Their types are imported only when the document is asked for."""
         from lmx_daemon.http.dialects.native.operations import OPERATIONS
 
         return OPERATIONS
-
-    def progress(self, event: ProgressEvent) -> bytes:
-        """Return a comment of server-sent events."""
-        return sse.progress(event)
 
     def error(self, error: LmxError, request_id: str) -> ErrorResponse:
         """Return OpenAI's error object."""
