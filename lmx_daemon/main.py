@@ -47,7 +47,10 @@ from lmx_daemon.residency.workers.environment import worker_environment
 from lmx_daemon.residency.workers.programs import PROGRAMS
 from lmx_daemon.residency.workers.worker import Worker
 from lmx_daemon.router.missing import MissingModels
+from lmx_daemon.router.names import RouterNames
+from lmx_daemon.router.preset_files import PresetFiles
 from lmx_daemon.router.router import Router
+from lmx_daemon.router.saved_aliases import SavedAliases
 from lmx_daemon.settings.live_config import WATCH_SECONDS, LiveConfig
 from lmx_daemon.settings.memory_limit import MemoryLimit
 from lmx_daemon.settings.paths import Home
@@ -194,7 +197,8 @@ class Daemon:
             observers=self._observation.observers(),
         )
         source.subscribe(partial(_limit_pulls, pulls))
-        router = Router(lambda: source.current.router, catalog, pool, MissingModels(pulls))
+        names = RouterNames(lambda: source.current.router, SavedAliases(home.aliases), PresetFiles(home.presets))
+        router = Router(lambda: source.current.router, names, catalog, pool, MissingModels(pulls))
         monitor = Monitor(home, source, pool, host, catalog, pulls, addresses)
         bodies = BodyReader(lambda: source.current.server)
         return Parts(

@@ -10,6 +10,7 @@ from lmx_cli.output import Output
 def build(output: Output) -> Any:
     """Return the tree as one command object, whose type Typer does not publish."""
     from lmx_cli.commands import (
+        alias,
         bench,
         cache,
         chat,
@@ -21,6 +22,7 @@ def build(output: Output) -> Any:
         login,
         logs,
         models,
+        preset,
         pull,
         requests,
         search,
@@ -37,7 +39,7 @@ def build(output: Output) -> Any:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    library_groups = (models, library, search, verify, disk, cache, pull, downloads, login)
+    library_groups = (models, alias, preset, library, search, verify, disk, cache, pull, downloads, login)
     for group in (tui, daemon, *library_groups, chat, config, requests, logs, bench):
         group.add(app, output)
     command = typer.main.get_command(app)

@@ -12,6 +12,7 @@ import msgspec
 from lmx_daemon.client.config_calls import ConfigCalls
 from lmx_daemon.client.history_calls import HistoryCalls
 from lmx_daemon.client.library_calls import LibraryCalls
+from lmx_daemon.client.router_calls import RouterCalls
 from lmx_daemon.contract.admin.protocol import LoadRequest, LoadUpdate, UnloadRequest
 from lmx_daemon.contract.admin.pulls import Download, MovePull, PullLimit, PullRequest
 from lmx_daemon.contract.admin.revisions import with_unchanged
@@ -29,7 +30,7 @@ SNAPSHOTS = msgspec.json.Decoder(Snapshot)
 EVENTS: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
-class Client(LibraryCalls, HistoryCalls, ConfigCalls):
+class Client(LibraryCalls, RouterCalls, HistoryCalls, ConfigCalls):
     """Client of one daemon, used as `async with Client(socket) as client`."""
 
     # ---- the daemon ----

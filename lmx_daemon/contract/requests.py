@@ -123,9 +123,9 @@ class Sampling(Frozen, frozen=True):
     min_p: Probability | None = None
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
     """Seed; None draws one. Started reports the seed, so that every answer can be reproduced."""
-    presence_penalty: Penalty = 0.0
-    frequency_penalty: Penalty = 0.0
-    repetition_penalty: Annotated[float, msgspec.Meta(gt=0.0, le=10.0)] = 1.0
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, msgspec.Meta(gt=0.0, le=10.0)] | None = None
     """Multiplicative penalty; 1 is off."""
     logit_bias: dict[int, Annotated[float, msgspec.Meta(ge=-100.0, le=100.0)]] = {}
 
@@ -162,7 +162,8 @@ class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
     constraint: Constraint | None = None
     thinking_budget: Annotated[int, msgspec.Meta(ge=0)] | None = None
     """Maximum number of tokens of reasoning; at the limit the engine closes the thinking block. None is no limit."""
-    overflow: Overflow = "error"
+    overflow: Overflow | None = None
+    """None is an error, unless a preset states another treatment."""
     tenant: str = "local"
     """Client that the request is counted for in the queue, from its principal: a key's id, "http", "tui" or "cli"."""
     client: str = ""
@@ -180,6 +181,8 @@ class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
     """Seconds from arrival after which the request fails if it has not begun."""
     ttl: Annotated[float, msgspec.Meta(ge=-1)] | None = None
     """Seconds without use after which a model that this request loads is unloaded; -1 is never."""
+    preset: str = ""
+    """Preset that the request names, for what it leaves open. The router applies it."""
     asked: str = ""
     """Name that the client gave, where `model` is the id that the router chose for it; "" if they are the same."""
     routed: str = ""
@@ -195,6 +198,7 @@ class Count(Frozen, frozen=True, tag="count", tag_field="type"):
     model: str
     prompt: Prompt
     tenant: str = "local"
+    preset: str = ""
     asked: str = ""
     routed: str = ""
     traceparent: str = ""

@@ -72,9 +72,21 @@ class ModelManagement:
         model = await self._router.find(name)
         return await asyncio.to_thread(self._library.details, model.id)
 
-    async def remove(self, request: AnyRequest, name: str) -> None:
-        """Move a model to the trash; `lmx rm --undo` restores it. Raise ModelNotFoundError, ConflictError."""
+    async def copy(self, request: AnyRequest, source: str, name: str) -> None:
+        """Make an alias of the model that `source` means. Raise ModelNotFoundError, ConflictError, RequestError."""
         context_of(request).principal.require("manage")
+        model = await self._router.find(source)
+        await self._router.set_alias(name, (model.id,))
+
+    async def remove(self, request: AnyRequest, name: str) -> None:
+        """Remove an alias, or move a model to the trash; `lmx rm --undo` restores it.
+
+        The removal of an alias never removes its model. Raise ModelNotFoundError, ConflictError.
+        """
+        context_of(request).principal.require("manage")
+        if self._router.is_alias(name):
+            await self._router.names.remove_alias(name)
+            return
         catalog = self._library.registry.catalog
         await catalog.seek(name)
         await asyncio.to_thread(self._library.check_removal, name)

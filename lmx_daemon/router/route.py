@@ -6,7 +6,9 @@ from typing import TypeVar
 import msgspec
 
 from lmx_daemon.contract.models import Model
+from lmx_daemon.contract.preset import Preset
 from lmx_daemon.contract.requests import Count, Generate
+from lmx_daemon.router.apply_preset import with_preset
 
 A = TypeVar("A", bound=Generate | Count)
 
@@ -20,9 +22,13 @@ class Route:
     model: Model
     reason: str = ""
     """Rule that led to the model, and the models that were skipped; "" for the model's own id."""
+    preset: Preset | None = None
+    """Values for what the request leaves open."""
 
     def applied(self, request: A) -> A:
-        """Return the request for the chosen model. One that named its id is returned as it is."""
+        """Return the request for the chosen model. One that named its id, and no preset, is returned as it is."""
+        if self.preset is not None:
+            request = with_preset(request, self.preset)
         if request.model == self.model.id:
             return request
         return msgspec.structs.replace(

@@ -5,7 +5,8 @@ Every dialect passes through it, once, before residency. It decides with resolve
 
 from collections.abc import Callable, Sequence
 
-from lmx_daemon.contract.errors import ModelNotFoundError
+from lmx_daemon.contract.admin.names import AliasRow
+from lmx_daemon.contract.errors import ConflictError, ModelNotFoundError, NotFoundError
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.requests import Request
 from lmx_daemon.library.catalog.catalog import Catalog
@@ -13,9 +14,11 @@ from lmx_daemon.library.catalog.model_names import not_found
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.router.choice import ChosenModel, choose
 from lmx_daemon.router.missing import MissingModels
-from lmx_daemon.router.resolve import Candidate, NameRules, resolve
+from lmx_daemon.router.names import RouterNames
+from lmx_daemon.router.preset_files import no_preset, usable
+from lmx_daemon.router.resolve import Candidate, resolve
 from lmx_daemon.router.route import Route
-from lmx_daemon.settings.aliases import listed
+from lmx_daemon.settings.aliases import PRESET_PREFIX
 from lmx_daemon.settings.schema import RouterSettings
 
 IN_MEMORY = ("ready", "starting", "loading")
@@ -26,9 +29,15 @@ class Router:
     """The names that requests may use."""
 
     def __init__(
-        self, settings: Callable[[], RouterSettings], catalog: Catalog, pool: Pool, missing: MissingModels
+        self,
+        settings: Callable[[], RouterSettings],
+        names: RouterNames,
+        catalog: Catalog,
+        pool: Pool,
+        missing: MissingModels,
     ) -> None:
         self._settings = settings
+        self.names = names
         self._catalog = catalog
         self._pool = pool
         self._missing = missing
@@ -36,12 +45,16 @@ class Router:
     async def route(self, request: Request) -> Route:
         """Return the way of a request. It holds until the caller waits for anything.
 
-        Raise ModelNotFoundError, or DownloadingError for a model whose download has begun.
+        Raise ModelNotFoundError, DownloadingError for a model whose download has begun, or the error of a preset.
         """
+        if request.preset:
+            await self.names.refresh()
         candidates = await self._candidates(request.model)
         choice = await self._choice(request.model, candidates, request)
         assert choice.candidate.model is not None
-        return Route(request.model, choice.candidate.model, choice.reason)
+        preset = preset_named(request.preset) or choice.candidate.preset
+        values = usable(preset, self.names.presets.known) if preset else None
+        return Route(request.model, choice.candidate.model, choice.reason, values)
 
     async def model_to_load(self, name: str) -> Model:
         """Return the model that a load of `name` means. Raise ModelNotFoundError or DownloadingError."""
@@ -65,20 +78,34 @@ class Router:
         ids = {instance.model for instance in instances}
         return next((each.name for each in self._resolved(name) if each.name in ids), name)
 
-    def rules(self) -> NameRules:
-        """Return the rules in force."""
-        settings = self._settings()
-        aliases = {alias: listed(names) for alias, names in settings.aliases.items()}
-        return NameRules(aliases, listed(settings.default))
+    def aliases(self) -> list[AliasRow]:
+        """Return all aliases, each with the first of its models that is installed."""
+        return self.names.rows(self._installed)
+
+    async def set_alias(self, name: str, models: tuple[str, ...]) -> AliasRow:
+        """Save an alias. Raise RequestError, ConflictError for a name that is taken, or DiskError."""
+        if name in self._catalog.by_id():
+            raise ConflictError(f"{name} is the id of a model, which wins over an alias", hint="choose another name")
+        await self.names.set_alias(name, models)
+        return next(row for row in self.aliases() if row.name == name)
+
+    def is_alias(self, name: str) -> bool:
+        """Return whether a name is that of an alias. The id of a model wins over it."""
+        return name not in self._catalog.by_id() and self.names.is_alias(name)
+
+    def _installed(self, name: str) -> str | None:
+        return next((each.name for each in self._resolved(name) if each.model is not None), None)
 
     def _resolved(self, name: str) -> tuple[Candidate, ...]:
         installed = self._catalog.by_id()
         if (model := installed.get(name)) is not None:
             return (Candidate(name, model),)
-        return resolve(name, installed, self.rules(), self._in_memory())
+        return resolve(name, installed, self.names.rules(), self._in_memory())
 
     async def _candidates(self, name: str) -> tuple[Candidate, ...]:
         """Return the candidates of a name, after a scan if none of them can be used. Raise ModelNotFoundError."""
+        if name not in self._catalog.by_id() and self.names.may_mean_preset(name):
+            await self.names.refresh()
         try:
             candidates = self._resolved(name)
             if any(each.model is not None and each.model.problem is None for each in candidates):
@@ -86,6 +113,7 @@ class Router:
         except ModelNotFoundError:  # ambiguous, perhaps not any more
             pass
         await self._catalog.rescan()
+        await self.names.refresh()
         return self._resolved(name)
 
     async def _choice(self, name: str, candidates: Sequence[Candidate], request: Request | None = None) -> ChosenModel:
@@ -104,14 +132,22 @@ class Router:
         instances = [each for each in self._pool.instances() if each.state in IN_MEMORY]
         return [each.model for each in sorted(instances, key=lambda each: -(each.used_at or 0.0))]
 
-    def _unknown(self, name: str, candidates: Sequence[Candidate]) -> ModelNotFoundError:
+    def _unknown(self, name: str, candidates: Sequence[Candidate]) -> NotFoundError:
+        presets, preset = self.names.presets.known, name.removeprefix(PRESET_PREFIX)
+        if preset != name and preset not in presets:
+            return no_preset(preset, presets)
         if [each.name for each in candidates] == [name]:
-            rules = self.rules()
-            presets = [f"preset:{preset}" for preset in rules.presets]
-            return not_found(name, [*rules.aliases, *presets, *self._catalog.by_id()])
+            rules = self.names.rules()
+            others = [f"{PRESET_PREFIX}{preset}" for preset in presets]
+            return not_found(name, [*rules.aliases, *others, *self._catalog.by_id()])
         names = [each.name for each in candidates]
         return ModelNotFoundError(
             f"{name[:200]!r} means {', '.join(names)}, and no such model is installed",
             param="model",
             hint=f"download one, as with: lmx pull {names[0]}; `lmx ls` lists the installed models",
         )
+
+
+def preset_named(text: str) -> str:
+    """Return the name of the preset that a request's field `preset` names, in the form of lmx or of LM Studio."""
+    return text.removeprefix(PRESET_PREFIX).removeprefix("@local:")

@@ -6,13 +6,13 @@ from pathlib import Path
 from lmx_daemon.contract.errors import ConfigError
 
 PARTS = (
-    "answers", "benchmarks", "cache", "config.lock", "config.toml", "config.toml.bak", "history", "library", "lmx.lock",
-    "lmx.sock", "logs", "measured.json", "models", "pulls", "start.lock", "trash",
+    "aliases.json", "answers", "benchmarks", "cache", "config.lock", "config.toml", "config.toml.bak", "history",
+    "library", "lmx.lock", "lmx.sock", "logs", "measured.json", "models", "presets", "pulls", "start.lock", "trash",
 )  # fmt: skip
 """Names of the entries that lmx reads and writes in its home."""
 WRITTEN = (
-    "benchmarks", "cache", "cache/prefix", "history", "library", "library/hub", "library/proofs", "logs", "pulls",
-    "trash",
+    "benchmarks", "cache", "cache/prefix", "history", "library", "library/hub", "library/proofs", "logs", "presets",
+    "pulls", "trash",
 )  # fmt: skip
 """Folders of the home in which lmx writes and deletes files without being asked, so that none may be a link."""
 
@@ -30,6 +30,8 @@ class Home:
         self.start_lock = root / "start.lock"
         self.measured = root / "measured.json"
         self.pulls = root / "pulls"
+        self.aliases = root / "aliases.json"
+        self.presets = root / "presets"
         self.logs = root / "logs"
         self.prefixes = root / "cache" / "prefix"
         self.log_file = self.logs / "daemon.log"

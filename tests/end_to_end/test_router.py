@@ -4,6 +4,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,3 +72,50 @@ def test_commands_take_the_names(daemon: Daemon) -> None:
 def test_unknown_name_gets_the_nearest_alias(daemon: Daemon) -> None:
     status, _, body = post(daemon, "/v1/completions", {"model": "coed"} | PROMPT)
     assert status == 404 and "similar names: code" in body["error"]["message"]
+
+
+def test_alias_command_and_copy_of_ollama_make_names_and_remove_them_without_the_model(daemon: Daemon) -> None:
+    assert daemon.lmx("alias", "set", "chat", "tests/missing", TINY).returncode == 0
+    rows = json.loads(daemon.lmx("alias", "list", "--json").stdout)
+    assert {row["name"]: row.get("source", "saved") for row in rows} == {
+        "chat": "saved",
+        "claude-*": "config",
+        "code": "config",
+    }
+    assert post(daemon, "/v1/completions", {"model": "chat"} | PROMPT)[1] == TINY
+    assert post(daemon, "/api/copy", {"source": LARGE, "destination": "mine"})[0] == 403, "needs the scope manage"
+    assert "alias of config.toml" in daemon.lmx("alias", "rm", "code").stderr
+    assert daemon.lmx("alias", "rm", "chat").returncode == 0
+    assert post(daemon, "/v1/completions", {"model": "chat"} | PROMPT)[0] == 404
+    assert daemon.lmx("show", TINY).returncode == 0
+
+
+def test_preset_command_makes_a_preset_that_requests_use(daemon: Daemon) -> None:
+    made = daemon.lmx("preset", "set", "brief", f"model={TINY}", "max_tokens=3", "system=Be brief.", "sampling.seed=1")
+    assert made.returncode == 0, made.stderr
+    question = {"messages": [{"role": "user", "content": "Once"}]}
+    status, model, body = post(daemon, "/v1/chat/completions", {"model": "preset:brief"} | question)
+    assert (status, model, body["usage"]["completion_tokens"]) == (200, TINY, 3)
+    plain = post(daemon, "/v1/chat/completions", {"model": TINY, "max_tokens": 2} | question)[2]["usage"]
+    preset = {"model": TINY, "preset": "brief", "max_tokens": 2}
+    usage = post(daemon, "/v1/chat/completions", preset | question)[2]["usage"]
+    assert usage["completion_tokens"] == 2 and usage["prompt_tokens"] > plain["prompt_tokens"]
+    shown = daemon.lmx("preset", "show", "brief").stdout
+    assert "system = Be brief." in shown and "sampling.seed = 1" in shown
+    assert "--yes" in daemon.lmx("preset", "rm", "brief").stderr
+    assert daemon.lmx("preset", "rm", "brief", "--yes").returncode == 0
+    assert post(daemon, "/v1/chat/completions", {"model": "preset:brief"} | question)[0] == 404
+
+
+def test_presets_of_lm_studio_are_imported(daemon: Daemon, tmp_path: Path) -> None:
+    fields = [{"key": "llm.prediction.temperature", "value": 0.5}, {"key": "llm.prediction.tools", "value": []}]
+    fields.append({"key": "llm.prediction.llama.cpuThreads", "value": 2})
+    file = tmp_path / "Short answers.preset.json"
+    file.write_text(json.dumps({"name": "Short answers", "operation": {"fields": fields}}))
+    done = daemon.lmx("preset", "import", str(file))
+    assert done.returncode == 0, done.stderr
+    assert "imported Short-answers: sampling" in done.stdout and "llama.cpuThreads" in done.stderr
+    again = daemon.lmx("preset", "import", str(file))
+    assert again.returncode == 1 and "--replace" in again.stderr
+    listed = json.loads(daemon.lmx("preset", "list", "--json").stdout)
+    assert [row["name"] for row in listed] == ["Short-answers"]

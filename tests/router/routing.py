@@ -6,7 +6,10 @@ from typing import Any
 from lmx_daemon.contract.models import Model
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.router.missing import MissingModels
+from lmx_daemon.router.names import RouterNames
+from lmx_daemon.router.preset_files import PresetFiles
 from lmx_daemon.router.router import Router
+from lmx_daemon.router.saved_aliases import SavedAliases
 from lmx_daemon.settings.schema import RouterSettings
 from tests.residency.fakes import Floor
 
@@ -50,8 +53,10 @@ class NoPulls:
 
 
 def router_over(pool: Pool, catalog: Any, pulls: Any = None, **settings: Any) -> Router:
-    """Return a real router with these settings of [router]."""
-    return Router(lambda: RouterSettings(**settings), catalog, pool, MissingModels(pulls or NoPulls()))
+    """Return a real router with these settings of [router], whose files are in the catalog's folder."""
+    current, home = RouterSettings(**settings), catalog.folder
+    names = RouterNames(lambda: current, SavedAliases(home / "aliases.json"), PresetFiles(home / "presets"))
+    return Router(lambda: current, names, catalog, pool, MissingModels(pulls or NoPulls()))
 
 
 class RoutedFloor(Floor):

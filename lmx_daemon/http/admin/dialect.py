@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from lmx_daemon.contract.errors import LmxError, NotFoundError
-from lmx_daemon.http.admin import config_routes, history_routes, library_routes, pull_routes, routes
+from lmx_daemon.http.admin import config_routes, history_routes, library_routes, pull_routes, router_routes, routes
 from lmx_daemon.http.admin.lines import STREAM_TYPE
 from lmx_daemon.http.dialect import ErrorResponse, ProgressEvent
 from lmx_daemon.http.operation import Operation
@@ -22,6 +22,7 @@ class Admin:
         *library_routes.ROUTES,
         *history_routes.ROUTES,
         *config_routes.ROUTES,
+        *router_routes.ROUTES,
     )
     stream_type = STREAM_TYPE
     keep_alive = b"\n"

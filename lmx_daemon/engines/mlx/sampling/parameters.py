@@ -73,9 +73,9 @@ def resolve(sampling: Sampling, defaults: dict[str, Any]) -> SamplingParams:
         top_p=float(pick(sampling.top_p, "top_p", 1.0)),
         top_k=int(pick(sampling.top_k, "top_k", 0)),
         min_p=float(pick(sampling.min_p, "min_p", 0.0)),
-        repetition_penalty=sampling.repetition_penalty,
-        presence_penalty=sampling.presence_penalty,
-        frequency_penalty=sampling.frequency_penalty,
+        repetition_penalty=1.0 if sampling.repetition_penalty is None else sampling.repetition_penalty,
+        presence_penalty=sampling.presence_penalty or 0.0,
+        frequency_penalty=sampling.frequency_penalty or 0.0,
         bias=dict(sampling.logit_bias),
     )
 

@@ -73,6 +73,8 @@ class CountBody(msgspec.Struct, frozen=True, kw_only=True):
     output_format: FormatBody | None = None
     """Old name of `output_config.format`."""
     mcp_servers: list[Any] | None = None
+    preset: Annotated[str, msgspec.Meta(max_length=512)] | None = None
+    """Preset for what the request leaves open, an addition of lmx."""
 
 
 class MessagesBody(CountBody, frozen=True, kw_only=True):

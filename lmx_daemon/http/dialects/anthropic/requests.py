@@ -26,6 +26,7 @@ def messages_request(body: MessagesBody, context: RequestContext, ignored: Ignor
         client=context.client,
         user=(body.metadata and body.metadata.user_id) or "",
         model=body.model,
+        preset=body.preset or "",
         prompt=chat(body, ignored),
         sampling=Sampling(temperature=body.temperature, top_p=body.top_p, top_k=body.top_k),
         max_tokens=body.max_tokens,
@@ -39,7 +40,13 @@ def messages_request(body: MessagesBody, context: RequestContext, ignored: Ignor
 
 def count_request(body: CountBody, context: RequestContext, ignored: Ignored) -> Count:
     """Return the request for the number of tokens. Raise RequestError or UnsupportedError."""
-    return Count(id=context.id, model=body.model, prompt=chat(body, ignored), tenant=context.principal.tenant)
+    return Count(
+        id=context.id,
+        model=body.model,
+        prompt=chat(body, ignored),
+        tenant=context.principal.tenant,
+        preset=body.preset or "",
+    )
 
 
 def chat(body: CountBody, ignored: Ignored) -> Chat:

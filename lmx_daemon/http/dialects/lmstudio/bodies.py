@@ -38,6 +38,8 @@ class LmStudioChatBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Maximum number of tokens of prompt and answer together. An error where the model is loaded with fewer."""
     store: bool = True
     previous_response_id: str | None = None
+    preset: ModelName | None = None
+    """Preset for what the request leaves open."""
     ttl: Annotated[float, msgspec.Meta(ge=-1)] | None = None
 
 

@@ -20,6 +20,7 @@ def chat_request(body: LmStudioChatBody, context: RequestContext, earlier: Seque
         client=context.client,
         route="/api/v1/chat",
         model=body.model,
+        preset=body.preset or "",
         prompt=Chat(
             messages=conversation(body, earlier),
             thinking=None if body.reasoning is None else body.reasoning != "off",
@@ -30,7 +31,7 @@ def chat_request(body: LmStudioChatBody, context: RequestContext, earlier: Seque
             top_p=body.top_p,
             top_k=body.top_k,
             min_p=body.min_p,
-            repetition_penalty=body.repeat_penalty or 1.0,
+            repetition_penalty=body.repeat_penalty,
         ),
         max_tokens=body.max_output_tokens,
         context_length=body.context_length,

@@ -66,6 +66,8 @@ class OllamaBody(msgspec.Struct, frozen=True, kw_only=True):
     options: OllamaOptions | None = None
     keep_alive: float | str | None = None
     think: bool | str | None = None
+    preset: Name | None = None
+    """Preset for what the request leaves open, an addition of lmx."""
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
 
@@ -94,3 +96,10 @@ class OllamaNamedBody(msgspec.Struct, frozen=True):
     name: str | None = None
     stream: bool | None = None
     verbose: bool | None = None
+
+
+class OllamaCopyBody(msgspec.Struct, frozen=True):
+    """A model, and a further name for it."""
+
+    source: Name
+    destination: Name

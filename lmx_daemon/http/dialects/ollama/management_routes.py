@@ -10,8 +10,9 @@ from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.errors import ConflictError, LmxError, UnsupportedError, error_from
 from lmx_daemon.http.context import AnyRequest
 from lmx_daemon.http.decoding import body_of
-from lmx_daemon.http.dialects.ollama.bodies import OllamaNamedBody
+from lmx_daemon.http.dialects.ollama.bodies import OllamaCopyBody, OllamaNamedBody
 from lmx_daemon.http.dialects.ollama.encoders import line
+from lmx_daemon.http.dialects.ollama.names import model_name
 from lmx_daemon.http.dialects.ollama.routes import named
 from lmx_daemon.http.management import Management
 
@@ -72,7 +73,7 @@ async def lines_of(updates: AsyncIterator[dict[str, Any]]) -> AsyncIterator[byte
 
 @delete("/api/delete", status_code=200)
 async def remove(request: AnyRequest, management: Management) -> Response[None]:
-    """Move a model to the trash."""
+    """Remove an alias, or move a model to the trash."""
     await management.remove(request, named(await body_of(request, OllamaNamedBody)))
     return Response(None, status_code=200)
 
@@ -83,10 +84,12 @@ async def embed() -> None:
     raise NotServedError("embeddings are not served yet")
 
 
-@post("/api/copy")
-async def copy() -> None:
-    """Refuse: a model has one name."""
-    raise NotServedError("models cannot be copied to another name", hint="use the model's own id")
+@post("/api/copy", status_code=200)
+async def copy(request: AnyRequest, management: Management) -> Response[None]:
+    """Make an alias. No file is copied."""
+    body = await body_of(request, OllamaCopyBody)
+    await management.copy(request, model_name(body.source), model_name(body.destination))
+    return Response(None, status_code=200)
 
 
 @post(["/api/push", "/api/create", "/api/me", "/api/signin", "/api/signout"])

@@ -12,7 +12,7 @@ from lmx_daemon.http.dialects.ollama.answers import (
     OllamaTags,
     OllamaVersion,
 )
-from lmx_daemon.http.dialects.ollama.bodies import OllamaChatBody, OllamaGenerateBody, OllamaNamedBody
+from lmx_daemon.http.dialects.ollama.bodies import OllamaChatBody, OllamaCopyBody, OllamaGenerateBody, OllamaNamedBody
 from lmx_daemon.http.operation import Operation
 
 REFUSALS = (401, 403, 421)
@@ -48,7 +48,15 @@ OPERATIONS = (
     operation("get", "status", "State of Ollama's cloud, which is never used", dict[str, Any]),
     *(
         operation("post", name, "Not served; answers 501", None, errors=(501, *REFUSALS))
-        for name in ("embed", "embeddings", "copy", "push", "create", "me", "signin", "signout")
+        for name in ("embed", "embeddings", "push", "create", "me", "signin", "signout")
     ),
-    operation("delete", "delete", "Move a model to the trash", None, body=OllamaNamedBody, errors=(*FAILURES, 409)),
+    operation("post", "copy", "Make an alias of a model", None, body=OllamaCopyBody, errors=(*FAILURES, 409)),
+    operation(
+        "delete",
+        "delete",
+        "Remove an alias, or move a model to the trash",
+        None,
+        body=OllamaNamedBody,
+        errors=(*FAILURES, 409),
+    ),
 )

@@ -196,6 +196,7 @@ def _generate(body: OllamaBody, prompt: Prompt, context: RequestContext, route: 
         client=context.client,
         route=route,
         model=model_name(body.model),
+        preset=body.preset or "",
         prompt=prompt,
         sampling=sampling_of(options),
         max_tokens=limit_of(options),

@@ -97,7 +97,8 @@ def generate(body: Body, prompt: Prompt, context: RequestContext, **fields: Any)
         deadline=body.deadline,
         queue_deadline=body.queue_deadline,
         priority=context.principal.priority(body.priority or 0),
-        overflow=body.overflow or "error",
+        overflow=body.overflow,
+        preset=body.preset or "",
         cache_namespace=(MEMORY_ONLY if body.cache_on_disk is False else "") + (body.cache_namespace or ""),
         **fields,
     )
@@ -115,15 +116,15 @@ def time_to_live(body: Body) -> float | None:
 
 
 def sampling(body: Body) -> Sampling:
-    repetition = body.repetition_penalty or body.repeat_penalty or 1.0
+    repetition = body.repetition_penalty or body.repeat_penalty
     return Sampling(
         temperature=body.temperature,
         top_p=body.top_p,
         top_k=None if body.top_k is None else max(0, body.top_k),
         min_p=body.min_p,
         seed=None if body.seed is None else body.seed % 2**63,
-        presence_penalty=body.presence_penalty or 0.0,
-        frequency_penalty=body.frequency_penalty or 0.0,
+        presence_penalty=body.presence_penalty,
+        frequency_penalty=body.frequency_penalty,
         repetition_penalty=repetition,
         logit_bias=biases(body.logit_bias or {}),
     )

@@ -59,6 +59,8 @@ class ResponsesBody(msgspec.Struct, frozen=True, kw_only=True):
     prompt_cache_key: Annotated[str, msgspec.Meta(max_length=512)] | None = None
     deadline: Seconds | None = None
     """An addition of lmx: seconds until the request fails."""
+    preset: Annotated[str, msgspec.Meta(max_length=512)] | None = None
+    """An addition of lmx: the preset for what the request leaves open."""
 
     @property
     def summary(self) -> bool:

@@ -48,6 +48,7 @@ def responses_request(
         user=body.user or body.safety_identifier or "",
         route="/v1/responses",
         model=model,
+        preset=body.preset or "",
         prompt=Chat(
             messages=messages,
             tools=table.visible(),

@@ -145,7 +145,7 @@ async def count_input(request: AnyRequest, service: Service, answers: Answers) -
     """Count the tokens of an input, template and tools included."""
     _, model, translated = await read(request, service, answers)
     generate = translated.generate
-    count = Count(id=generate.id, model=model, prompt=generate.prompt, tenant=generate.tenant)
+    count = Count(id=generate.id, model=model, prompt=generate.prompt, tenant=generate.tenant, preset=generate.preset)
     return {"object": "response.input_tokens", "input_tokens": await service.count(request, count)}
 
 

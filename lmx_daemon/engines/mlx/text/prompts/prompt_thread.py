@@ -91,7 +91,8 @@ class PromptThread:
             if isinstance(request, Count):
                 self._end(submission, Counted(id=request.id, tokens=self.builder.count(request.prompt)))
                 return
-            prepared = self.builder.build(request.prompt, request.overflow, request.max_tokens, request.context_length)
+            policy = request.overflow or "error"
+            prepared = self.builder.build(request.prompt, policy, request.max_tokens, request.context_length)
             grammar = self._grammar_of(request)
         except PromptAbandoned:
             return

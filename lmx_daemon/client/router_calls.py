@@ -1,0 +1,35 @@
+"""The methods of the client library for aliases and presets, one for each route."""
+
+from lmx_daemon.client.connection import AdminConnection
+from lmx_daemon.contract.admin.names import AliasChange, AliasName, AliasRow
+from lmx_daemon.contract.preset import PresetChange, PresetImport, PresetImported, PresetName, PresetRow
+
+
+class RouterCalls(AdminConnection):
+    """The part of Client for names."""
+
+    async def aliases(self) -> list[AliasRow]:
+        return await self._get("/admin/aliases", list[AliasRow])
+
+    async def set_alias(self, name: str, models: tuple[str, ...]) -> AliasRow:
+        """Create or replace an alias."""
+        return await self._post("/admin/aliases", AliasRow, AliasChange(name=name, models=models))
+
+    async def remove_alias(self, name: str) -> AliasRow:
+        """Remove an alias, and return it. Its models stay."""
+        return await self._post("/admin/aliases/remove", AliasRow, AliasName(name=name))
+
+    async def presets(self) -> list[PresetRow]:
+        return await self._get("/admin/presets", list[PresetRow])
+
+    async def change_preset(self, change: PresetChange) -> PresetRow:
+        """Create or change a preset."""
+        return await self._post("/admin/presets", PresetRow, change)
+
+    async def remove_preset(self, name: str) -> PresetRow:
+        """Remove a preset, and return it."""
+        return await self._post("/admin/presets/remove", PresetRow, PresetName(name=name))
+
+    async def import_preset(self, request: PresetImport) -> PresetImported:
+        """Add a preset of LM Studio."""
+        return await self._post("/admin/presets/import", PresetImported, request)
