@@ -10,7 +10,8 @@ from lmx_daemon.http.admin.dialect import Admin
 from lmx_daemon.http.dialect import Dialects
 from lmx_daemon.http.dialects.registry import public_dialects
 from lmx_daemon.http.errors import error_handler
-from lmx_daemon.http.guard import AdminGuard, AsgiApp, PublicGuard
+from lmx_daemon.http.guard.asgi import AsgiApp
+from lmx_daemon.http.guard.guards import AdminGuard, PublicGuard
 from lmx_daemon.http.management import ModelManagement
 from lmx_daemon.http.openapi import OpenApiDocument
 from lmx_daemon.http.parts import Parts, provide

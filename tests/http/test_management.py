@@ -3,7 +3,7 @@
 import pytest
 
 from lmx_daemon.contract.errors import ForbiddenError
-from lmx_daemon.http.principals import KEY_HOLDER, KEYLESS, KEYLESS_MANAGER, OWNER
+from lmx_daemon.http.guard.principals import KEY_HOLDER, KEYLESS, KEYLESS_MANAGER, OWNER
 
 
 @pytest.mark.parametrize("principal", [KEY_HOLDER, KEYLESS_MANAGER, OWNER])

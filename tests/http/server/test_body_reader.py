@@ -13,7 +13,7 @@ from lmx_daemon.http.decoding import decode
 from lmx_daemon.http.dialects.openai_chat.bodies import MAX_MESSAGES, MAX_PARTS, ChatBody
 from lmx_daemon.http.dialects.openai_chat.dialect import OpenAIChat
 from lmx_daemon.http.dialects.openai_chat.requests import chat_request
-from lmx_daemon.http.principals import KEYLESS
+from lmx_daemon.http.guard.principals import KEYLESS
 from lmx_daemon.http.server.body_reader import (
     MAX_NUMBERS,
     MAX_VALUES,

@@ -19,7 +19,7 @@ from lmx_daemon.http.dialects.anthropic.bodies import CountBody, MessagesBody
 from lmx_daemon.http.dialects.anthropic.dialect import Anthropic
 from lmx_daemon.http.dialects.anthropic.requests import count_request, messages_request
 from lmx_daemon.http.dialects.ignored import Ignored
-from lmx_daemon.http.principals import KEYLESS
+from lmx_daemon.http.guard.principals import KEYLESS
 from tests.pictures import png
 
 CONTEXT = RequestContext("r", Anthropic(), KEYLESS, "curl")

@@ -17,7 +17,7 @@ from lmx_daemon.http.dialects.openai_chat.functions import modern
 from lmx_daemon.http.dialects.openai_chat.messages import message
 from lmx_daemon.http.dialects.openai_chat.reasoning import reasoning_names
 from lmx_daemon.http.dialects.openai_chat.requests import chat_request
-from lmx_daemon.http.principals import KEYLESS
+from lmx_daemon.http.guard.principals import KEYLESS
 from tests.pictures import data_url, png
 
 CONTEXT = RequestContext("r", OpenAIChat(), KEYLESS, "curl")

@@ -7,10 +7,9 @@ dialect that owns the path gives a refusal its form.
 import hmac
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 from urllib.parse import urlsplit
 
 from lmx_daemon.contract.admin.protocol import PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
@@ -26,17 +25,12 @@ from lmx_daemon.contract.errors import (
 )
 from lmx_daemon.contract.principal import Principal
 from lmx_daemon.http.context import RequestContext
-from lmx_daemon.http.dialect import Dialects, ErrorResponse
+from lmx_daemon.http.dialect import Dialects
 from lmx_daemon.http.errors import headers_of
-from lmx_daemon.http.principals import ANONYMOUS, KEY_HOLDER, KEYLESS, KEYLESS_MANAGER, OWNER
+from lmx_daemon.http.guard.asgi import AsgiApp, AsgiReceive, AsgiScope, AsgiSend, answer, bounded, refuse, with_headers
+from lmx_daemon.http.guard.principals import ANONYMOUS, KEY_HOLDER, KEYLESS, KEYLESS_MANAGER, OWNER
 from lmx_daemon.http.server.body_reader import BodyReader, RequestBytes
 from lmx_daemon.settings.schema import ServerSettings
-
-AsgiScope = MutableMapping[str, Any]
-AsgiMessage = MutableMapping[str, Any]
-AsgiReceive = Callable[[], Awaitable[AsgiMessage]]
-AsgiSend = Callable[[AsgiMessage], Awaitable[None]]
-AsgiApp = Callable[[AsgiScope, AsgiReceive, AsgiSend], Awaitable[None]]
 
 IDENTITY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 ID_HEADERS = (REQUEST_ID_HEADER.encode(), b"request-id")
@@ -180,7 +174,6 @@ class AdminGuard:
         await self._app(scope, receive, with_headers(send, extra, context.answer_headers))
 
 
-JSON = (b"content-type", b"application/json")
 PREFLIGHT = (
     (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
     # The star covers what SDKs add of their own; the key's header has to be named beside it.
@@ -255,54 +248,3 @@ def cors(origin: str) -> list[tuple[bytes, bytes]]:
         (b"access-control-expose-headers", b"x-request-id, request-id, retry-after, x-lmx-model"),
         (b"vary", b"origin"),
     ]
-
-
-def bounded(receive: AsgiReceive, limit: int, held: RequestBytes) -> AsgiReceive:
-    """Return `receive` that counts the body's bytes in `held`, and raises TooLargeError above `limit` bytes."""
-    taken = 0
-
-    async def bounded_receive() -> AsgiMessage:
-        nonlocal taken
-        message = await receive()
-        size = len(message.get("body", b""))
-        taken += size
-        if taken > limit:
-            raise TooLargeError(f"the body has more than {limit} bytes", hint="[server] max_body_bytes")
-        held.add(size)
-        return message
-
-    return bounded_receive
-
-
-def with_headers(
-    send: AsgiSend,
-    extra: list[tuple[bytes, bytes]],
-    found: Mapping[bytes, bytes],
-    responded: Callable[[int], None] = lambda status: None,
-) -> AsgiSend:
-    """Return `send` that adds `extra`, and the headers that `found` has by the time when the answer begins.
-
-    `responded` is called with the status of the answer.
-    """
-
-    async def send_with_headers(message: AsgiMessage) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), *extra, *found.items()]
-            responded(message["status"])
-        await send(message)
-
-    return send_with_headers
-
-
-async def refuse(
-    send: AsgiSend, refusal: ErrorResponse, headers: Mapping[str, str], extra: list[tuple[bytes, bytes]]
-) -> None:
-    """Send the answer of a request that the guard does not let through."""
-    more = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await answer(send, refusal.status, refusal.body, [*extra, *more, JSON])
-
-
-async def answer(send: AsgiSend, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-    length = [] if status == 204 else [(b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
-    await send({"type": "http.response.body", "body": body})

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lmx_daemon.http.dialects.registry import public_dialects
-from lmx_daemon.http.guard import PublicGuard
+from lmx_daemon.http.guard.guards import PublicGuard
 from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.settings.schema import ServerSettings, Settings
 from lmx_daemon.settings.source import SettingsSource
