@@ -12,6 +12,7 @@ from lmx_cli.output import ExitCode, Output
 from lmx_daemon.contract.units import ago, size, tokens
 
 if TYPE_CHECKING:
+    from lmx_daemon.contract.admin.config import ConfigView
     from lmx_daemon.contract.admin.library import Details
     from lmx_daemon.contract.models import Model
 
@@ -143,7 +144,7 @@ def _plain(model: "Model") -> "dict[str, object]":
 
 async def _show(output: Output, name: str, template: bool, config: bool, json: bool) -> int:
     async with await started() as client:
-        details = await client.details(name)
+        details, settings = await asyncio.gather(client.details(name), client.config())
     if template:
         output.content(details.template + ("" if details.template.endswith("\n") else "\n"))
     elif config:
@@ -151,12 +152,20 @@ async def _show(output: Output, name: str, template: bool, config: bool, json: b
     elif json:
         output.json(details)
     else:
-        _show_all(output, details)
+        _show_all(output, details, _own_settings(settings, details.model.id))
     return ExitCode.OK
 
 
-def _show_all(output: Output, details: "Details") -> None:
-    rows = _facts(details)
+def _own_settings(view: "ConfigView", identity: str) -> str:
+    """Return the settings of [models."ID"] on one line; "-" if there are none."""
+    from lmx_daemon.settings.faults import shown
+
+    own = [row for row in view.rows if row.section == "models" and row.key == f'models."{identity}".{row.name}']
+    return ", ".join(f"{row.name} = {shown(row.value)}" for row in own) or "-"
+
+
+def _show_all(output: Output, details: "Details", settings: str) -> None:
+    rows = _facts(details) | {"settings": settings}
     width = max(map(len, rows))
     for name, value in rows.items():
         output.text(f"{name.ljust(width)}  {value}")

@@ -114,7 +114,11 @@ Prompt = Chat | Text | Tokens | Infill
 
 
 class Sampling(Frozen, frozen=True):
-    """Sampling settings of a request. None selects the value of generation_config.json, else the neutral value."""
+    """Sampling settings of a request.
+
+    None selects the value of the model's settings, else that of generation_config.json, else the neutral value. The
+    penalties of generation_config.json are not used.
+    """
 
     temperature: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] | None = None
     top_p: Probability | None = None

@@ -10,6 +10,7 @@ from lmx_daemon.contract.requests import Request
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.memory.shape import ModelShape, read_shape
 from lmx_daemon.residency.accounts import Accounts
+from lmx_daemon.residency.decisions import own_settings
 from lmx_daemon.residency.decisions.loads import Loads
 from lmx_daemon.residency.decisions.outlook import Outlook, placing_of
 from lmx_daemon.residency.decisions.placement import Claim, place
@@ -74,7 +75,8 @@ class Outlooks:
         return Claim(announced.id, need)
 
     def _need(self, model: Model, shape: ModelShape, demand: Demand | None = None) -> int:
-        resident = Resident(model, demand or Demand(), None, now=self._loop.now())
+        own = own_settings.of_model(self._settings.current, model)
+        resident = Resident(model, demand or Demand(own.context, own.parallel), None, now=self._loop.now())
         resident.shape = shape
         return self._accounts.plan_of(resident, resident.demand).bytes
 

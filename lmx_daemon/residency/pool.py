@@ -21,6 +21,7 @@ from lmx_daemon.memory.need import Demand
 from lmx_daemon.memory.shape import read_shape
 from lmx_daemon.residency.accounts import Accounts, Machine
 from lmx_daemon.residency.background import Background
+from lmx_daemon.residency.decisions import own_settings
 from lmx_daemon.residency.decisions.placement import Fits, Refused, Waits, free_bytes
 from lmx_daemon.residency.decisions.resident import Resident
 from lmx_daemon.residency.decisions.residents import Residents
@@ -142,6 +143,7 @@ class Pool:
     async def verdict(self, request: LoadRequest) -> Verdict:
         """Return whether a model may be loaded now, and at what price, as if it were not loaded yet."""
         model = self._find(request.model)
+        request = own_settings.with_own_sizes(request, own_settings.of_model(self._settings.current, model))
         demand = Demand(request.context_length, request.slots)
         resident = Resident(model, demand, request.ttl, now=self._loop.now())
         resident.shape = await self._loop.in_thread(lambda: read_shape(Path(model.path)))

@@ -8,6 +8,7 @@ from typing import Any
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.text import one_line, shortened
 from lmx_daemon.settings.keys import Key, sections
+from lmx_daemon.settings.sections.models import UNSUPPORTED
 from lmx_daemon.settings.words import phrase_of
 
 SHOWN_VALUE = 60
@@ -48,6 +49,8 @@ def unknown_section(name: str, value: object) -> Fault:
 def unknown_key(section: str, name: str, place: tuple[str, ...]) -> Fault:
     """Return the fault of an unknown key of a table; `place` is its path."""
     known = sections()[section]
+    if section == "models" and name in UNSUPPORTED:
+        return Fault(path=place, message=f"{dotted(place)}: {UNSUPPORTED[name]}", hint="remove the line")
     owners = [other for other, found in sections().items() if name in found]
     hint = nearest(name, known, str)
     if not hint and owners:

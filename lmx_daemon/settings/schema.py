@@ -9,6 +9,7 @@ from lmx_daemon.settings.sections.history import HistorySettings
 from lmx_daemon.settings.sections.library import LibrarySettings
 from lmx_daemon.settings.sections.logs import LogSettings
 from lmx_daemon.settings.sections.metrics import MetricsSettings
+from lmx_daemon.settings.sections.models import ModelSettings
 from lmx_daemon.settings.sections.router import RouterSettings
 from lmx_daemon.settings.sections.section import Section
 from lmx_daemon.settings.sections.server import DEFAULT_PORT, ServerSettings
@@ -22,6 +23,7 @@ __all__ = [
     "LibrarySettings",
     "LogSettings",
     "MetricsSettings",
+    "ModelSettings",
     "RouterSettings",
     "ServerSettings",
     "Settings",
@@ -36,6 +38,7 @@ class Settings(Section, frozen=True):
     server: ServerSettings = ServerSettings()
     engine: EngineSettings = EngineSettings()
     library: LibrarySettings = LibrarySettings()
+    models: dict[str, ModelSettings] = {}
     router: RouterSettings = RouterSettings()
     history: HistorySettings = HistorySettings()
     metrics: MetricsSettings = MetricsSettings()

@@ -47,6 +47,11 @@ def test_the_readme_lists_existing_settings_with_their_defaults() -> None:
         ("port = = 1", "line 1, column 8: not TOML: invalid value", "quotes"),
         ("[server]\nport = 1\nport = 2", "line 3, the end of the file: not TOML: cannot overwrite", "there twice"),
         ("version = 2", "line 1: the file has format 2, and this version of lmx reads format 1", "upgrade lmx"),
+        ('[models."a/b"]\ncontxt = 5', 'line 2: models."a/b".contxt is not a setting', "did you mean context?"),
+        ('[models."a/b"]\ntop_p = 5', 'line 2: models."a/b".top_p must be a number from 0 to 1, not 5', ""),
+        ('[models."a/b"]\ndraft_model = "x"', 'line 2: models."a/b".draft_model: this version of lmx has no spec', ""),
+        ('[models."a/b"]\ntemplate = { messages = "x" }', "'messages' cannot be set, since lmx sets it itself", ""),
+        ('[models]\nttl = 5', "line 2: models.ttl must be a table, not 5", "write [models.ttl] on a line of its own"),
         ("version = 'x'", "line 1: version must be 1", "remove"),
     ],
 )  # fmt: skip

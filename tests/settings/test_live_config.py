@@ -130,3 +130,17 @@ async def test_a_secret_value_is_neither_in_the_list_nor_in_the_log(
     found = row(config, "server.api_key")
     assert found.secret and found.waiting and not found.is_set
     assert "hush" not in caplog.text and "hush" not in repr(config.view())
+
+
+async def test_settings_of_a_model_are_set_listed_and_removed(home: Home) -> None:
+    config = live(home)
+    for name, value in (("models.org/Qwen2.5-7B.ttl", "5"), ('models."org/Qwen2.5-7B".template', '{ tone = "dry" }')):
+        await config.set(name, value)
+    own = config.source.current.models["org/Qwen2.5-7B"]
+    assert own.ttl == 5.0 and own.template == {"tone": "dry"}
+    found = row(config, 'models."org/Qwen2.5-7B".ttl')
+    assert (found.value, found.source, found.place[:5]) == (5.0, "file", "line ")
+    assert [each.key for each in config.view().named][:2] == ['models."NAME".context', 'models."NAME".parallel']
+    changed = await config.set("models.org/Qwen2.5-7B.ttl", None)
+    assert changed == ConfigReload(changed=('models."org/Qwen2.5-7B".ttl',))
+    assert config.source.current.models["org/Qwen2.5-7B"].ttl is None

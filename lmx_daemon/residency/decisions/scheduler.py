@@ -19,8 +19,8 @@ from lmx_daemon.contract.worker.messages import Cancel, EngineKind, Loaded, Load
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.memory.shape import ModelShape
 from lmx_daemon.residency.accounts import Accounts
-from lmx_daemon.residency.decisions import refusal
-from lmx_daemon.residency.decisions.context import check_context, demand_of
+from lmx_daemon.residency.decisions import own_settings, refusal
+from lmx_daemon.residency.decisions.context import check_context
 from lmx_daemon.residency.decisions.departures import Departures
 from lmx_daemon.residency.decisions.ends import Ends
 from lmx_daemon.residency.decisions.loads import TIMER_SECONDS, Loads
@@ -80,11 +80,13 @@ class ResidencyScheduler:
         Raise BusyError, ConflictError, RequestError, ShuttingDownError, or what `Loads.open` raises.
         """
         self._refuse_draining()
-        context = self._settings.current.engine.context_length
-        check_context(request, model, self._residents.serving(model), context)
+        settings = self._settings.current
+        own = own_settings.of_model(settings, model)
+        request = own_settings.with_own_settings(request, own)
+        check_context(request, model, self._residents.serving(model), own_settings.context_setting(settings, own))
         self._requests.check_new(request.id)
         resident = self._resident_for(model, request)
-        yielded = place_for(request, resident.requests.values(), places(self._settings.current))
+        yielded = place_for(request, resident.requests.values(), places(settings))
         active = self._requests.open(request, resident.id)
         if yielded is not None:
             yielded.fail(refusal.place_yielded(model.id))
@@ -136,11 +138,13 @@ class ResidencyScheduler:
         Raise ConflictError if the model is loaded differently, ShuttingDownError, or what `Loads.open` raises.
         """
         self._refuse_draining()
+        asked = Demand(request.context_length, request.slots)
+        request = own_settings.with_own_sizes(request, own_settings.of_model(self._settings.current, model))
         demand = Demand(request.context_length, request.slots)
         resident = self._residents.serving(model)
         if resident is None:
             return self.loads.open(model, demand, request.ttl, bool(request.pin))
-        if (conflict := refusal.loaded_differently(model.id, resident.demand, demand)) is not None:
+        if (conflict := refusal.loaded_differently(model.id, resident.demand, asked)) is not None:
             if resident.finishing:
                 return self.loads.open(model, demand, request.ttl, bool(request.pin))
             raise conflict
@@ -258,9 +262,11 @@ class ResidencyScheduler:
         resident = self._residents.serving(model)
         ttl = request.ttl if isinstance(request, Generate) else None
         if resident is None:
-            engine = self._settings.current.engine
-            idle = engine.idle_seconds if ttl is None else ttl
-            return self.loads.open(model, demand_of(request, engine.context_length), idle, purpose="requests")
+            settings = self._settings.current
+            own = own_settings.of_model(settings, model)
+            demand = own_settings.demand_for(request, settings, own)
+            idle = own_settings.idle_limit(request, settings, own)
+            return self.loads.open(model, demand, idle, bool(own.pin), "requests")
         if ttl is not None and resident.ttl is not None:
             resident.ttl = ttl
         return resident

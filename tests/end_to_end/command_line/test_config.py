@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests.end_to_end.running import Daemon, wait_until
@@ -133,3 +134,18 @@ class TestWithADaemon:
         refused = daemon.admin("PATCH", "/admin/config", {"key": "server.max_queued", "value": -3})
         assert refused["code"] == "bad_config" and "at least 0" in refused["message"]
         assert "max_queued = 3" in config_of(daemon).read_text()
+
+    def test_the_settings_of_a_model_apply_to_its_load_and_its_requests(self, own_daemon: Daemon) -> None:
+        own_daemon.config = SMALL
+        daemon = own_daemon.start()
+        for key, value in (("context", "1024"), ("ttl", "77"), ("max_tokens", "3"), ("temperature", "0")):
+            ended = daemon.lmx("config", "set", f"models.lmx/guide.{key}", value)
+            assert ended.returncode == 0, ended.stderr
+        body = {"model": "lmx/guide", "messages": [{"role": "user", "content": "How do I change the port?"}]}
+        answer = httpx2.post(f"{daemon.address}/v1/chat/completions", json=body, timeout=60).json()
+        assert answer["usage"]["completion_tokens"] == 3
+        own = httpx2.post(f"{daemon.address}/v1/chat/completions", json={**body, "max_tokens": 5}, timeout=60).json()
+        assert own["usage"]["completion_tokens"] == 5
+        (instance,) = daemon.admin("GET", "/admin/instances")
+        assert instance["ttl"] == 77 and instance["capabilities"]["context_length"] == 1024
+        assert "context = 1024, ttl = 77" in daemon.lmx("show", "lmx/guide").stdout
