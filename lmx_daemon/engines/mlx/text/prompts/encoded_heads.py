@@ -21,6 +21,7 @@ class EncodedHeads:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._backend = quick_backend(tokenizer)
         added = tokenizer.added_tokens_decoder.values()
         self._special = [token.content for token in added if token.special and len(token.content) > 2][:MAX_SPECIAL]
         self._splits: dict[str, bool] = {}
@@ -50,4 +51,22 @@ class EncodedHeads:
         return self._splits[marker]
 
     def _encode(self, text: str) -> list[int]:
+        if self._backend is not None:
+            tokens: list[int] = self._backend.encode_batch_fast([text], add_special_tokens=False)[0].ids
+            return tokens
         return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+
+def quick_backend(tokenizer: Any) -> Any:
+    """Return the tokenizer's backend if it gives the same tokens, else None.
+
+    It leaves out the offsets of the tokens, which take a third of the time.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not hasattr(backend, "encode_batch_fast"):
+        return None
+    for text in PROBES:  # the first call also clears a truncation that the tokenizer's file may set
+        expected = list(tokenizer.encode(text, add_special_tokens=False))
+        if backend.encode_batch_fast([text], add_special_tokens=False)[0].ids != expected:
+            return None
+    return backend

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lmx_daemon.engines.mlx.text.prompts.encoded_heads import KEPT, LEAST, EncodedHeads
+from lmx_daemon.engines.mlx.text.prompts.encoded_heads import KEPT, LEAST, EncodedHeads, quick_backend
 from tests.engines.mlx.text.prompts.tokenizers import KINDS, tokenizer_of
 
 
@@ -45,3 +45,16 @@ def test_a_beginning_that_comes_again_is_not_encoded_again() -> None:
     for number in range(2 * KEPT):
         heads.encode(f"{number}{head}<|im_start|>user\ntwo", len(head) + 16)
     assert len(heads._kept) == KEPT
+
+
+def test_a_backend_that_gives_other_tokens_is_not_used() -> None:
+    tokenizer = tokenizer_of("byte-level")
+
+    class Changing(Counting):
+        backend_tokenizer = tokenizer.backend_tokenizer
+
+        def encode(self, text: str, **options: Any) -> list[int]:
+            return [0, *super().encode(text, **options)]
+
+    assert quick_backend(tokenizer) is not None and quick_backend(Changing(tokenizer)) is None
+    assert EncodedHeads(Changing(tokenizer)).encode("a", 0)[0] == 0
