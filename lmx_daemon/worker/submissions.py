@@ -54,12 +54,17 @@ class Submissions:
             self._open[submission.id] = self._preparing[submission.id] = submission
             self._changed.notify()
 
-    def next(self) -> Submission:
-        """Wait for a request in preparation and return the oldest."""
+    def next(self, patience: float | None = None) -> Submission | None:
+        """Wait for a request in preparation and return the oldest; None after `patience` seconds, or after `wake`."""
         with self._changed:
-            while not self._preparing:
-                self._changed.wait()
-            return next(iter(self._preparing.values()))
+            if not self._preparing:
+                self._changed.wait(patience)
+            return next(iter(self._preparing.values()), None)
+
+    def wake(self) -> None:
+        """End the wait of `next`."""
+        with self._changed:
+            self._changed.notify()
 
     def is_preparing(self, submission: Submission) -> bool:
         """Return whether `submission` is still in preparation: it was not cancelled, and is not overdue."""

@@ -59,6 +59,8 @@ class FakeEngine:
     def prepare(self) -> None:
         while True:
             submission = self._counters.submissions.next()
+            if submission is None:
+                continue
             if prompt_of(submission) == BREAK_PROMPTS:
                 raise ValueError(BREAK_PROMPTS)
             self._counters.submissions.hand_over(submission, partial(self._inbox.put, submission))

@@ -52,6 +52,9 @@ class TestOrder:
         assert submissions.next() is first and submissions.preparing == 2
         assert submissions.end(first) and submissions.next() is second
 
+    def test_the_wait_for_a_request_ends_after_its_patience(self) -> None:
+        assert Submissions().next(0.01) is None
+
 
 class TestDeadlines:
     def test_an_overdue_request_ends(self) -> None:

@@ -109,9 +109,8 @@ class MlxEngine:
         self._child = TemplateChild(options.template_seconds, options.template_memory_bytes)
         if loaded.capabilities.chat:
             self._child.start()
-        self._prompts.grammars = GrammarCompiler(loaded.tokenizer, loaded.vocabulary)
         self._max_open = options.max_running + options.max_waiting
-        self._prompts.builder = PromptBuilder(
+        builder = PromptBuilder(
             loaded.tokenizer,
             loaded.capabilities.context_length,
             loaded.vocabulary,
@@ -120,3 +119,4 @@ class MlxEngine:
             progress=self._prompts.progress,
             sanitize=options.sanitize_control_tokens,
         )
+        self._prompts.loaded(builder, GrammarCompiler(loaded.tokenizer, loaded.vocabulary))

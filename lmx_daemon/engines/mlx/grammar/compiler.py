@@ -32,11 +32,11 @@ class GrammarCompiler:
         self, tokenizer: Any, vocabulary: int, seconds: float = SECONDS, memory_bytes: int = MEMORY_BYTES
     ) -> None:
         """`vocabulary` is the number of logits."""
-        self._tokenizer = tokenizer
-        self._size = vocabulary
         self._seconds = seconds
         self._vocabulary: GrammarVocabulary | None = None
-        """Read for the first constraint, since few requests have one."""
+        """Read while the worker is idle, or for the first constraint."""
+        self._steps = lambda: read_vocabulary(tokenizer, vocabulary, template_text(tokenizer))
+        self._reading = self._steps()
         self._child = KillableChild(PROGRAM, seconds, memory_bytes)
         self._kept: OrderedDict[tuple[str, str], CompiledGrammar] = OrderedDict()
 
@@ -45,6 +45,19 @@ class GrammarCompiler:
         """Upper bound on the seconds that `compile` takes."""
         return self._child.patience + self._seconds
 
+    @property
+    def ready(self) -> bool:
+        """Whether the vocabulary has been read."""
+        return self._vocabulary is not None
+
+    def read_ahead(self) -> None:
+        """Do the next piece of the work that the first constraint would wait for."""
+        try:
+            self._vocabulary = self._vocabulary or next(self._reading)
+        except BaseException:  # a tokenizer may raise anything; a generator that has raised cannot continue
+            self._reading = self._steps()
+            raise
+
     def compile(self, constraint: Constraint | AnswerGrammar) -> CompiledGrammar:
         """Return the grammar of a constraint. Raises RequestError that names the fault."""
         source = source_of(constraint)
@@ -52,15 +65,14 @@ class GrammarCompiler:
             self._kept.move_to_end(source)
             return known
         grammar = self._checked(constraint, *source)
-        if self._vocabulary is None:
-            self._vocabulary = read_vocabulary(self._tokenizer, self._size, template_text(self._tokenizer))
-        matcher = llguidance.LLMatcher(self._vocabulary.tokenizer, grammar, log_level=0, limits=parser_limits())
+        vocabulary = self._read()
+        matcher = llguidance.LLMatcher(vocabulary.tokenizer, grammar, log_level=0, limits=parser_limits())
         possible = any(matcher.compute_bitmask())
         if matcher.is_error():
             raise invalid(constraint, matcher.get_error())
         if not possible:
             raise invalid(constraint, "no text matches it")
-        self._kept[source] = compiled = self._compiled(matcher, constraint)
+        self._kept[source] = compiled = _compiled(matcher, vocabulary, constraint)
         while len(self._kept) > KEPT or sum(len(text) for _, text in self._kept) > KEPT_CHARACTERS:
             self._kept.popitem(last=False)
         return compiled
@@ -77,12 +89,10 @@ class GrammarCompiler:
         """End the child while the prompt thread may be waiting for it."""
         self._child.kill()
 
-    def _compiled(self, matcher: Any, constraint: Constraint | AnswerGrammar) -> CompiledGrammar:
-        assert self._vocabulary is not None
-        if not isinstance(constraint, AnswerGrammar):
-            return CompiledGrammar(matcher, self._vocabulary, bounds_numbers=isinstance(constraint, JsonSchema))
-        whole, bounds = constraint.whole, constraint.bounds_numbers
-        return CompiledGrammar(matcher, self._vocabulary, calls=True, whole=whole, bounds_numbers=bounds)
+    def _read(self) -> GrammarVocabulary:
+        while self._vocabulary is None:
+            self.read_ahead()
+        return self._vocabulary
 
     def _checked(self, constraint: Constraint | AnswerGrammar, kind: str, text: str) -> str:
         """Return the grammar that the child has compiled within its limits."""
@@ -99,3 +109,10 @@ class GrammarCompiler:
         if reason := answer.get("invalid") or answer.get("error"):
             raise invalid(constraint, str(reason))
         return str(answer["grammar"])
+
+
+def _compiled(matcher: Any, vocabulary: GrammarVocabulary, constraint: Constraint | AnswerGrammar) -> CompiledGrammar:
+    if not isinstance(constraint, AnswerGrammar):
+        return CompiledGrammar(matcher, vocabulary, bounds_numbers=isinstance(constraint, JsonSchema))
+    whole, bounds = constraint.whole, constraint.bounds_numbers
+    return CompiledGrammar(matcher, vocabulary, calls=True, whole=whole, bounds_numbers=bounds)

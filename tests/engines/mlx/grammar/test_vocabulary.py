@@ -1,11 +1,12 @@
 """Vocabularies for grammars: the bytes of every token, for every kind of tokenizer, and the tokens that are no text."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlx_lm.utils import load_tokenizer
 
-from lmx_daemon.engines.mlx.grammar.vocabulary import bits_of, read_vocabulary
+from lmx_daemon.engines.mlx.grammar.vocabulary import PIECE, GrammarVocabulary, bits_of, read_vocabulary
 from tests.models import build_model
 from tests.scripted import Decoder, Script, build_scripted
 
@@ -15,10 +16,16 @@ WRITTEN = Script(
 TEXT = " One two  three \U0001f600\u65e5 \u00fc<|mark|>\nx"
 
 
+def read(tokenizer: Any, size: int) -> GrammarVocabulary:
+    *pieces, vocabulary = read_vocabulary(tokenizer, size, None)
+    assert pieces == [None] * (-(-size // PIECE) + 3) and vocabulary is not None
+    return vocabulary
+
+
 @pytest.mark.parametrize("decoder", ["byte", "metaspace", "metaspace-stripped"])
 def test_the_bytes_of_the_tokens_are_the_bytes_of_the_text(decoder: Decoder, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(build_scripted(tmp_path, WRITTEN, decoder=decoder, special=["<|mark|>"]))
-    vocabulary = read_vocabulary(tokenizer, len(tokenizer), None).tokenizer
+    vocabulary = read(tokenizer, len(tokenizer)).tokenizer
     count = len(WRITTEN.pieces([])) + (0 if decoder == "byte" else 2)  # sentencepiece has a token for each stray byte
     assert not any(vocabulary.is_special_token(token) for token in range(count))
     assert b"".join(vocabulary.decode_bytes([token]) for token in range(count)).decode() == TEXT
@@ -27,7 +34,7 @@ def test_the_bytes_of_the_tokens_are_the_bytes_of_the_text(decoder: Decoder, tmp
 
 def test_control_tokens_and_unused_logits_are_no_text(tmp_path: Path) -> None:
     tokenizer = load_tokenizer(build_model("llama", tmp_path))
-    vocabulary = read_vocabulary(tokenizer, len(tokenizer) + 70, None)
+    vocabulary = read(tokenizer, len(tokenizer) + 70)
     special = {token for token in range(len(tokenizer)) if vocabulary.tokenizer.is_special_token(token)}
     never = tokenizer.convert_tokens_to_ids("\u00ff")  # the byte 0xff, which no text has
     assert special == {*tokenizer.added_tokens_decoder, never}

@@ -20,6 +20,11 @@ from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
 from lmx_daemon.worker.submissions import Submission
 
+IDLE_SECONDS = 1.0
+"""Time without a request after which work is done ahead."""
+BETWEEN_SECONDS = 0.02
+"""Time between two pieces of it, which hold the interpreter lock."""
+
 
 class PromptSource(Protocol):
     """Builder of prompts; see prompt.PromptBuilder."""
@@ -41,6 +46,11 @@ class GrammarSource(Protocol):
     @property
     def patience(self) -> float: ...
 
+    @property
+    def ready(self) -> bool: ...
+
+    def read_ahead(self) -> None: ...
+
     def compile(self, constraint: Constraint | AnswerGrammar) -> CompiledGrammar: ...
 
     def unlimited(self) -> CompiledGrammar: ...
@@ -55,7 +65,7 @@ class PromptAbandoned(Exception):
 
 
 class PromptThread:
-    """Preparation of the submissions. The load sets `builder` and `grammars` before the first request is accepted."""
+    """Preparation of the submissions."""
 
     def __init__(
         self, counters: HeartbeatCounters, send: Callable[[Any], None], hand_over: Callable[[Ready], None]
@@ -67,13 +77,42 @@ class PromptThread:
         self._send = send
         self._hand_over = hand_over
         self._current: Submission | None = None
+        self._works_ahead = False
+        """Whether work is left that can be done before a request needs it."""
+        self._patience: float | None = None
+        """Seconds without a request after which work is done ahead."""
 
     def run(self) -> None:
         """Prepare prompts forever. Raises if the tokenizer no longer works."""
         while True:
-            self._current = self._submissions.next()
-            with self._counters.preparation():
-                self._prepare(self._current)
+            self._current = self._submissions.next(self._patience)
+            if self._current is not None:
+                self._patience = IDLE_SECONDS if self._works_ahead else None
+                with self._counters.preparation():
+                    self._prepare(self._current)
+            elif self._works_ahead:
+                self._patience = IDLE_SECONDS if self._counters.busy else self._read_ahead()
+
+    def loaded(self, builder: PromptSource, grammars: GrammarSource) -> None:
+        """Set the builder and the grammars of a loaded model, before its first request is accepted."""
+        self.builder, self.grammars = builder, grammars
+        self._works_ahead, self._patience = True, IDLE_SECONDS
+        self._submissions.wake()
+
+    def _read_ahead(self) -> float | None:
+        """Do a piece of the work of the first constrained request, and return the seconds to wait before the next.
+
+        Return None if nothing is left. A failure is left to the request that needs the work.
+        """
+        assert self.grammars is not None
+        try:
+            if not self.grammars.ready:
+                self.grammars.read_ahead()
+                return BETWEEN_SECONDS
+        except BaseException:  # a tokenizer may raise anything
+            traceback.print_exc()
+        self._works_ahead = False
+        return None
 
     def progress(self, seconds: float) -> None:
         """Record progress of the current prompt, whose next part may take `seconds`.
