@@ -11,11 +11,8 @@ import asyncio
 import os
 import shutil
 import signal
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,18 +23,17 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 import bench_models
 import bench_page
-import httpx2
+import bench_restart
+import bench_start
 import msgspec
 import peers
 import psutil
 
 from lmx_cli.bench.figures import RoundResponses
-from lmx_cli.bench.prompts import message, words
 from lmx_cli.bench.run import run
 from lmx_cli.bench.server import ServerUnderTest
-from lmx_cli.bench.workloads import Interference, Prefix, RequestOptions, Shared, Streams, Workload, send_and_wait
+from lmx_cli.bench.workloads import Interference, Prefix, RequestOptions, Shared, Streams, Workload
 from lmx_daemon.storage.benchmark import Report
-from tests.end_to_end.running import Daemon, wait_until
 
 KEPT = ROOT / ".benchmark"
 SEED = 7
@@ -49,8 +45,6 @@ MORE = 3
 """Factor on the number of rounds for a part whose rounds are short and whose ratios are near one."""
 PART_SECONDS = 300.0
 """Time limit of one part. A slow or busy machine runs fewer rounds. LMX_BENCH_SECONDS overrides it."""
-FLUSH_SECONDS = 2.0
-"""Seconds in which the prefix cache writes to disk before the daemon is stopped."""
 
 
 @dataclass(frozen=True)
@@ -137,145 +131,13 @@ def prefix(cache: Path, rounds: int) -> bench_page.BenchmarkPart:
         return bench_page.BenchmarkPart(report=measure(servers, workloads, rounds, GREEDY))
 
 
-def restart(cache: Path, rounds: int) -> bench_page.BenchmarkPart:
-    """Measure a second turn after a restart, loading against mlx_lm.load, and look-ups against mlx-lm's cache."""
-    model, figures = bench_models.build("small", cache), {}
-    with peers.LmxServer(cache) as ours, peers.InProcess(model, cache) as direct:
-        firsts, afters = zip(*(asyncio.run(turn_over_a_restart(ours, i)) for i in range(rounds)), strict=True)
-        figures["second turn, 1500 tokens: before"] = statistics.median(firsts)
-        figures["second turn, 1500 tokens: after a restart"] = statistics.median(afters)
-        loads, bare = [], []
-        for number in range(rounds + 1):
-            wait_for_spare(ours)
-            ours.daemon.admin("POST", "/admin/models/unload", {"id": "bench/small"})
-            wait_for_spare(ours)
-            mine = load_seconds(ours)
-            wait_for_spare(ours)  # imports of the spare would compete for a core
-            theirs = bare_load_seconds(model, cache)
-            if number:
-                loads.append(mine)
-                bare.append(theirs)
-        figures["load, spare warm"] = statistics.median(loads)
-        figures["load, mlx_lm.load in process"] = statistics.median(bare)
-        figures["load, ratio"] = statistics.median(one / other for one, other in zip(loads, bare, strict=True))
-        figures["lookup"], figures["lookup, mlx-lm"] = direct.call("lookup")
-        figures["bytes"], figures["bytes, mlx-lm"] = direct.call("bytes")
-    return bench_page.BenchmarkPart(figures=figures)
-
-
-async def turn_over_a_restart(ours: peers.LmxServer, number: int) -> tuple[float, float]:
-    """Return the TTFT of a second turn on a prefix of 1500 tokens, before and after a restart of the daemon."""
-    server = ours.server("bench/small")
-    await server.prepare()
-    seconds = []
-    for phase in ("before", "after"):
-        if phase == "after":
-            await asyncio.sleep(FLUSH_SECONDS)
-            ours.halt()
-            ours.daemon.start()
-            server = ours.server("bench/small")
-            await server.settle()
-        key = f"restart {number} {os.getpid()}"
-        system = message("system", words(server.scale.words(1500), key))
-        first = [system, message("user", words(12, f"{key} first"))]
-        if phase == "before":
-            server_scale = server.scale
-            response = await send_and_wait(server.request(first, 32, temperature=0.0, seed=None), 600)
-            generated = "".join(response.text)
-        server.scale = server_scale
-        system = message("system", words(server.scale.words(1500), key))
-        turn = [system, first[1], message("assistant", generated), message("user", words(12, f"{key} {phase}"))]
-        response = await send_and_wait(server.request(turn, 8, temperature=0.0, seed=None), 600)
-        assert response.error is None, response.error
-        seconds.append(response.pieces[0] - response.sent)
-    return seconds[0], seconds[1]
-
-
-def wait_for_spare(ours: peers.LmxServer) -> None:
-    wait_until(lambda: ours.daemon.admin("GET", "/admin/status")["spare"] == "warm", 60, "a warm spare")
-
-
-def bare_load_seconds(model: Path, cache: Path) -> float:
-    """Return the seconds of mlx_lm.load in a process that has imported the libraries and loaded nothing yet.
-
-    A warm spare is in the same state, so that both sides touch their memory for the first time.
-    """
-    with peers.InProcess(model, cache, loaded=False) as fresh:
-        fresh.call("nothing")  # returns when the imports are done
-        return float(fresh.call("load"))
-
-
-def load_seconds(ours: peers.LmxServer) -> float:
-    """Return the seconds from the load request to the end of the last stage before the warm-up."""
-    transport = httpx2.HTTPTransport(uds=str(ours.daemon.home / "lmx.sock"))
-    with httpx2.Client(transport=transport, base_url="http://lmx", timeout=120) as client:
-        begun = time.perf_counter()
-        with client.stream("POST", "/admin/models/load", json={"model": "bench/small"}) as answer:
-            loaded = 0.0
-            for line in answer.iter_lines():
-                if '"warming up"' in line or '"ready"' in line:
-                    loaded = loaded or time.perf_counter() - begun
-        return loaded
-
-
-def start(cache: Path, rounds: int) -> bench_page.BenchmarkPart:
-    """Measure how quickly the command line and the daemon respond."""
-    daemon = Daemon().start()
-    figures = {
-        "lmx --version": median_of(lambda: command(["--version"], daemon.env()), rounds),
-        "lmx ps": median_of(lambda: command(["ps"], daemon.env()), rounds),
-    }
-    daemon.stop()
-    starts = [start_and_ask() for _ in range(rounds)]
-    figures["lmx serve, from exec to /v1/models"] = statistics.median(seconds for seconds, _ in starts)
-    figures["its resident megabytes without a model"] = statistics.median(size for _, size in starts) / 1e6
-    return bench_page.BenchmarkPart(figures=figures)
-
-
-def median_of(measured: Callable[[], float], rounds: int) -> float:
-    measured()
-    return statistics.median(measured() for _ in range(rounds))
-
-
-def lmx() -> str:
-    return str(Path(sys.executable).parent / "lmx")
-
-
-def command(arguments: list[str], env: dict[str, str]) -> float:
-    begun = time.perf_counter()
-    subprocess.run([lmx(), *arguments], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - begun
-
-
-def start_and_ask() -> tuple[float, float]:
-    """Return the seconds from exec to the first response of /v1/models, and the RSS in bytes without a model."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as home:
-        (Path(home) / "config.toml").write_text("[engine]\nwarm_spare = false\n")
-        port = peers.free_port()
-        begun = time.perf_counter()
-        process = subprocess.Popen(
-            [lmx(), "serve", "--port", str(port)], env=os.environ | {"LMX_HOME": home}, stdout=subprocess.DEVNULL
-        )
-        with httpx2.Client(trust_env=False) as client:
-            while True:
-                try:
-                    client.get(f"http://127.0.0.1:{port}/v1/models")
-                    break
-                except httpx2.TransportError:
-                    time.sleep(0.005)
-        seconds, size = time.perf_counter() - begun, psutil.Process(process.pid).memory_info().rss
-        process.terminate()
-        process.wait()
-        return seconds, float(size)
-
-
 PARTS: dict[str, tuple[Callable[[Path, int], bench_page.BenchmarkPart], int]] = {
     "throughput": (throughput, 3),
     "mixed": (mixed, 3),
     "long": (long, 3),
     "prefix": (prefix, 3),
-    "restart": (restart, 3),
-    "start": (start, 7),
+    "restart": (bench_restart.restart, 3),
+    "start": (bench_start.start, 7),
 }
 
 

@@ -18,6 +18,7 @@ from lmx_daemon.storage.benchmark import ClientMachine, MeasuredTest, Measuremen
 OURS, LM, VLM, DIRECT = "lmx", "mlx_lm.server", "mlx_vlm.server", "in process"
 BUSY = 0.2
 """Share of the processor used by other programs from which on the page carries a warning."""
+OF_DIALECTS = "## Dialects, tools, constraints and turns"
 SERVERS = (OURS, LM, VLM, DIRECT)
 HEAD = """\
 # Benchmark
@@ -94,9 +95,15 @@ def write(folder: Path, docs: Path) -> str:
         page += ["## Starting", "", "| | median |", "|---|---|"]
         page += [f"| {name} | {plain(name, value)} |" for name, value in parts["start"].figures.items()]
         page.append("")
-    page += where(parts)
+    page += [*kept_section(docs / "benchmark.md"), *where(parts)]
     (docs / "benchmark.md").write_text("\n".join(page).rstrip() + "\n")
     return "\n".join(rows)
+
+
+def kept_section(page: Path) -> list[str]:
+    """Return the section of the page that bench_dialects.py writes, as it is."""
+    _, found, rest = page.read_text().partition(f"\n{OF_DIALECTS}\n") if page.exists() else ("", "", "")
+    return [OF_DIALECTS, *rest.partition("\n## ")[0].splitlines(), ""] if found else []
 
 
 def plain(name: str, value: float) -> str:

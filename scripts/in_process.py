@@ -8,6 +8,7 @@ burst STREAMS PROMPT ANSWER    arrival times of the tokens of each stream, in se
 load                           seconds of mlx_lm.load
 bytes                          KV cache bytes relative to the tokens: lmx, mlx-lm
 lookup                         seconds of a prefix look-up: lmx, mlx-lm
+turn CACHED NEW                seconds to the first token after NEW tokens, with the CACHED ones before them in a cache
 """
 
 import json
@@ -99,6 +100,15 @@ def all_decoding(step: Callable[[], list[Any]], rows: set[Any]) -> int:
     return generated
 
 
+def next_turn(model: Any, cached: int, new: int) -> float:
+    cache = [KVCache() for _ in model.layers]
+    model(mx.array([prompt(1, cached)]), cache=cache)
+    mx.eval([layer.state for layer in cache])
+    begun = time.perf_counter()
+    mx.eval(mx.argmax(model(mx.array([prompt(2, new)]), cache=cache)[:, -1], axis=-1))
+    return time.perf_counter() - begun
+
+
 def prompt(index: int, length: int) -> list[int]:
     return [(7 * index + j * (index + 3)) % 4000 + 3 for j in range(length)]
 
@@ -126,6 +136,8 @@ def main() -> None:
                 found = time.perf_counter() - begun
             case ["bytes"]:
                 found = cache_bytes(model)
+            case ["turn", cached, new]:
+                found = next_turn(model, int(cached), int(new))
             case ["lookup"]:
                 found = look_up()
             case _:
