@@ -16,7 +16,7 @@ from lmx_daemon.engines.mlx.batch.batch import Batch
 from lmx_daemon.engines.mlx.batch.step import Row
 from lmx_daemon.engines.mlx.grammar.check_program import check
 from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar, TokenGrammar
-from lmx_daemon.engines.mlx.grammar.vocabulary import GrammarVocabulary, TokenBytes
+from lmx_daemon.engines.mlx.grammar.vocabulary import GrammarVocabulary, TokenBytes, number_tokens
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY, SamplingParams
 from lmx_daemon.engines.mlx.sampling.processors import TokenMask
 from tests.models import build_model
@@ -42,13 +42,15 @@ def synthetic_vocabulary() -> GrammarVocabulary:
         before = generator.choice(('"', ', "')) if generator.random() < 0.02 else generator.choice(("", " ", " "))
         tokens.append((before + word + ('":' if generator.random() < 0.01 else "")).encode())
     end = len(tokens)
-    tokenizer = llguidance.LLTokenizer(TokenBytes([*tokens, b"<end>"], [end], end), eos_token=[end])  # type: ignore[arg-type]
-    return GrammarVocabulary(tokenizer, llguidance.LLExecutor(), VOCABULARY // 32, frozenset([end]), (), ())
+    tokens.append(b"<end>")
+    tokenizer = llguidance.LLTokenizer(TokenBytes(tokens, [end], end), eos_token=[end])  # type: ignore[arg-type]
+    numbers = number_tokens(tokens, [end])
+    return GrammarVocabulary(tokenizer, llguidance.LLExecutor(), VOCABULARY // 32, frozenset([end]), tokens, numbers)
 
 
 def compiled(vocabulary: GrammarVocabulary) -> CompiledGrammar:
     grammar = check({"kind": "json_schema", "source": SCHEMA})["grammar"]
-    return CompiledGrammar(llguidance.LLMatcher(vocabulary.tokenizer, grammar), vocabulary)
+    return CompiledGrammar(llguidance.LLMatcher(vocabulary.tokenizer, grammar), vocabulary, bounds_numbers=True)
 
 
 def mask_seconds(grammar: CompiledGrammar, rows: int) -> tuple[float, float]:
