@@ -5,6 +5,7 @@ time and memory, and only a grammar that it has compiled within them is compiled
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
 import llguidance
@@ -35,8 +36,8 @@ class GrammarCompiler:
         self._seconds = seconds
         self._vocabulary: GrammarVocabulary | None = None
         """Read while the worker is idle, or for the first constraint."""
-        self._steps = lambda: read_vocabulary(tokenizer, vocabulary, template_text(tokenizer))
-        self._reading = self._steps()
+        self._tokenizer, self._size = tokenizer, vocabulary
+        self._reading = self._pieces()
         self._child = KillableChild(PROGRAM, seconds, memory_bytes)
         self._kept: OrderedDict[tuple[str, str], CompiledGrammar] = OrderedDict()
 
@@ -55,7 +56,7 @@ class GrammarCompiler:
         try:
             self._vocabulary = self._vocabulary or next(self._reading)
         except BaseException:  # a tokenizer may raise anything; a generator that has raised cannot continue
-            self._reading = self._steps()
+            self._reading = self._pieces()
             raise
 
     def compile(self, constraint: Constraint | AnswerGrammar) -> CompiledGrammar:
@@ -88,6 +89,9 @@ class GrammarCompiler:
     def kill(self) -> None:
         """End the child while the prompt thread may be waiting for it."""
         self._child.kill()
+
+    def _pieces(self) -> Iterator[GrammarVocabulary | None]:
+        return read_vocabulary(self._tokenizer, self._size, template_text(self._tokenizer))
 
     def _read(self) -> GrammarVocabulary:
         while self._vocabulary is None:

@@ -62,7 +62,7 @@ def quick_backend(tokenizer: Any) -> Any:
 
     It leaves out the offsets of the tokens, which take a third of the time.
     """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     if not hasattr(backend, "encode_batch_fast"):
         return None
     for text in PROBES:  # the first call also clears a truncation that the tokenizer's file may set
