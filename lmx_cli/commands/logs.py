@@ -38,6 +38,16 @@ def add(app: typer.Typer, output: Output) -> None:
         found = LogFilter(level=level or "", grep=grep, model=model, request=request)
         return _logs(output, found, tail, follow, json)
 
+    group = typer.Typer(help="`log stream` follows the log, as `lmx logs -f` does.")
+    app.add_typer(group, name="log", hidden=True)
+
+    @group.command()
+    def stream(json: bool = JSON) -> int:
+        """Show new lines of the log until interrupted."""
+        from lmx_cli.log_files import LogFilter
+
+        return _logs(output, LogFilter(), 0, True, json)
+
 
 def _logs(output: Output, found: "LogFilter", tail: int, follow: bool, json: bool) -> int:
     from lmx_cli.log_files import lines_of
@@ -64,6 +74,8 @@ def _logs(output: Output, found: "LogFilter", tail: int, follow: bool, json: boo
 def _show(output: Output, line: "LogLine", json: bool) -> None:
     if json:
         output.json_line(line)
-    else:
-        moment = time.strftime("%m-%d %H:%M:%S", time.localtime(line.at)) if line.at else ""
-        output.text(" ".join(part for part in (moment, line.level.ljust(7), f"{line.source}:", line.message) if part))
+    elif line.source:
+        moment = time.strftime("%m-%d %H:%M:%S", time.localtime(line.at))
+        output.text(f"{moment} {line.level:<7} {line.source}: {line.message}")
+    else:  # a line of another form
+        output.text(line.message)

@@ -59,3 +59,24 @@ def test_a_daemon_in_the_foreground_prints_a_line_for_each_request(own_daemon: D
             serving.send_signal(signal.SIGTERM)
             assert serving.wait(30) == 0
     assert "info    daemon: stopped" in shown.read_text()
+
+
+def test_lines_of_another_form_are_shown_as_they_are(own_daemon: Daemon) -> None:
+    (own_daemon.home / "logs").mkdir(parents=True)
+    (own_daemon.home / "logs" / "daemon.log").write_text("2026-01-01 INFO lmx a plain line\n")
+    assert own_daemon.lmx("logs").stdout == "2026-01-01 INFO lmx a plain line\n"
+    assert json.loads(own_daemon.lmx("logs", "--json").stdout)["message"] == "2026-01-01 INFO lmx a plain line"
+
+
+def test_log_stream_follows_as_lms_does(own_daemon: Daemon) -> None:
+    own_daemon.start()
+    following = subprocess.Popen([*LMX, "log", "stream"], env=own_daemon.env(), stdout=subprocess.PIPE, text=True)
+    try:
+        assert following.stdout is not None
+        time.sleep(1.5)  # it shows only lines that are written from now on
+        ask(own_daemon.address, "streamed")
+        while "[streamed]" not in following.stdout.readline():
+            assert following.poll() is None
+    finally:
+        following.kill()
+        following.communicate()
