@@ -105,6 +105,10 @@ def end_on_signals(output: "Output") -> None:
         signal.signal(number, signal.SIG_DFL)
         output.ended_by = number
         output.restore_terminal()
+        import logging  # here, since `lmx --version` needs none
+
+        # The exit interrupts whatever the event loop runs; its report on tasks that did not end in order is of no use.
+        logging.getLogger("asyncio").disabled = True
         sys.exit(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
