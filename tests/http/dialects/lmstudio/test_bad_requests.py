@@ -8,6 +8,7 @@ import pytest
 
 from lmx_daemon.contract.events import Ending, Event, Finished
 from tests.http.asgi import Answer, FakePool, ask, public_app_over
+from tests.http.not_json import NOT_JSON
 
 CHAT, LOAD, UNLOAD, DOWNLOAD = (
     f"/api/v1/{name}" for name in ("chat", "models/load", "models/unload", "models/download")
@@ -71,19 +72,6 @@ TABLE = [
     (DOWNLOAD, {"model": 5}, "model: Expected `str`, got `int`"),
     (DOWNLOAD, {"model": "m", "gpu": 1}, "Object contains unknown field `gpu`"),
 ]
-
-NOT_JSON = [
-    b"{",
-    b"[]",
-    b'"x"',
-    b"\xff",
-    b'{"model": NaN}',
-    b'{"model": "\\ud83d"}',
-    b'{"model": 1e999}',
-    b"[" * 100_000,
-    b'{"model": ' * 100_000,
-]
-"""Bodies that are no JSON object: cut, not an object, not UTF-8, NaN, half a character, out of range, deep."""
 
 
 async def answer(path: str, body: Any, folder: Path) -> Answer:

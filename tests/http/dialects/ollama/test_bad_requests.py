@@ -10,6 +10,7 @@ import pytest
 from lmx_daemon.contract import errors
 from lmx_daemon.contract.events import Ending, Event, Failed, Finished
 from tests.http.asgi import Answer, FakePool, ask, public_app_over
+from tests.http.not_json import NOT_JSON
 
 CHAT, GENERATE = "/api/chat", "/api/generate"
 OK: dict[str, dict[str, Any]] = {
@@ -130,19 +131,6 @@ NAMES: list[tuple[dict[str, Any], str]] = [
     ({"name": 5}, "name: Expected `str | null`, got `int`"),
 ]
 """Bodies of the routes that only name a model."""
-
-NOT_JSON = [
-    b"{",
-    b"[]",
-    b'"x"',
-    b"\xff",
-    b'{"model": NaN}',
-    b'{"model": "\\ud83d"}',
-    b'{"model": 1e999}',
-    b"[" * 100_000,
-    b'{"model": ' * 100_000,
-]
-"""Bodies that are no JSON object: cut, not an object, not UTF-8, NaN, half a character, out of range, deep."""
 
 
 async def answer(path: str, body: Any) -> Answer:

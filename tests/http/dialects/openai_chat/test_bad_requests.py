@@ -3,14 +3,13 @@
 import json
 from typing import Any
 
-import httpx2
 import openai
 import pytest
-from openai import AsyncOpenAI
 
 from lmx_daemon.contract import errors
-from lmx_daemon.contract.events import Ending, Event, Failed, Finished
+from lmx_daemon.contract.events import Ending, Event, Finished
 from tests.http.asgi import Answer, FakePool, ask, public_app_over
+from tests.http.openai_sdk import EXCEPTIONS, sdk_of_failures
 from tests.openai_types import check
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
@@ -196,32 +195,12 @@ async def test_long_texts_and_repeated_names_are_accepted(path: str) -> None:
     assert (await answer(path, body.encode())).status == 200
 
 
-EXCEPTIONS: list[tuple[errors.LmxError, type[openai.APIStatusError]]] = [
-    (errors.RequestError("x", param="n"), openai.BadRequestError),
-    (errors.prompt_too_long(9, 8, "messages"), openai.BadRequestError),
-    (errors.UnsupportedError("x"), openai.BadRequestError),
-    (errors.UntrustedModelError("x"), openai.PermissionDeniedError),
-    (errors.ModelNotFoundError("x"), openai.NotFoundError),
-    (errors.ConflictError("x"), openai.ConflictError),
-    (errors.BusyError("x", retry_after=1.0), openai.RateLimitError),
-    (errors.WorkerError("x"), openai.InternalServerError),
-    (errors.OutOfMemoryError("x"), openai.InternalServerError),
-    (errors.ShuttingDownError("x"), openai.InternalServerError),
-    (errors.DeadlineError("x"), openai.InternalServerError),
-]
-
-
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("error", "kind"), EXCEPTIONS)
 async def test_sdk_raises_the_exception_of_each_error(
     error: errors.LmxError, kind: type[openai.APIStatusError], stream: bool
 ) -> None:
-    app = public_app_over(FakePool(lambda active: [Failed(id=active.id, error=error.body())]))
-    transport = httpx2.ASGITransport(app=app)
-    async with (
-        httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http,
-        AsyncOpenAI(base_url="http://127.0.0.1/v1", api_key="k", max_retries=0, http_client=http) as client,
-    ):
+    async with sdk_of_failures(error) as client:
         with pytest.raises(openai.APIStatusError) as raised:
             await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "x"}], stream=stream)
     assert type(raised.value) is kind

@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import openai
 import pytest
-from openai import AsyncOpenAI
 
 from lmx_daemon.contract import errors
-from lmx_daemon.contract.events import Ending, Event, Failed, Finished
+from lmx_daemon.contract.events import Ending, Event, Finished
 from tests.http.asgi import Answer, FakePool, ask, public_app_over
+from tests.http.not_json import NOT_JSON
+from tests.http.openai_sdk import EXCEPTIONS, sdk_of_failures
 from tests.openai_types import check
 
 PATH = "/v1/responses"
@@ -122,18 +122,6 @@ TABLE: list[tuple[dict[str, Any], str]] = [
     ({"user": 5}, "user: Expected `str | null`, got `int`"),
     ({"deadline": 0}, "deadline: Expected `float` > 0.0"),
 ]
-NOT_JSON = [
-    b"{",
-    b"[]",
-    b'"x"',
-    b"\xff",
-    b'{"model": NaN}',
-    b'{"model": "\\ud83d"}',
-    b'{"model": 1e999}',
-    b"[" * 100_000,
-    b'{"model": ' * 100_000,
-]
-"""Bodies that are no JSON object: cut, not an object, not UTF-8, NaN, half a character, out of range, deep."""
 
 
 async def answer(body: Any, folder: Path) -> Answer:
@@ -171,29 +159,12 @@ async def test_demand_for_a_call_of_a_dropped_tool_has_no_effect(tmp_path: Path)
     assert (await answer(OK | fields, tmp_path)).status == 200
 
 
-EXCEPTIONS: list[tuple[errors.LmxError, type[openai.APIStatusError]]] = [
-    (errors.RequestError("x", param="n"), openai.BadRequestError),
-    (errors.prompt_too_long(9, 8, "input"), openai.BadRequestError),
-    (errors.UntrustedModelError("x"), openai.PermissionDeniedError),
-    (errors.ModelNotFoundError("x"), openai.NotFoundError),
-    (errors.BusyError("x", retry_after=1.0), openai.RateLimitError),
-    (errors.WorkerError("x"), openai.InternalServerError),
-    (errors.ShuttingDownError("x"), openai.InternalServerError),
-    (errors.DeadlineError("x"), openai.InternalServerError),
-]
-
-
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("error", "kind"), EXCEPTIONS)
 async def test_sdk_raises_the_exception_of_each_error(
     error: errors.LmxError, kind: type[openai.APIStatusError], stream: bool
 ) -> None:
-    app = public_app_over(FakePool(lambda active: [Failed(id=active.id, error=error.body())]))
-    transport = httpx2.ASGITransport(app=app)
-    async with (
-        httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http,
-        AsyncOpenAI(base_url="http://127.0.0.1/v1", api_key="k", max_retries=0, http_client=http) as client,
-    ):
+    async with sdk_of_failures(error) as client:
         with pytest.raises(openai.APIStatusError) as raised:
             await client.responses.create(model="m", input="x", stream=stream)
     assert type(raised.value) is kind
