@@ -68,10 +68,6 @@ class Address:
         self.authority = parts.netloc.rpartition("@")[2]
         self.url = f"{parts.scheme}://{self.authority}{self.base}"
 
-    @property
-    def is_local(self) -> bool:
-        return self.host in ("127.0.0.1", "localhost", "::1")
-
 
 _EXAMPLE = "write it as http://127.0.0.1:1234/v1"
 

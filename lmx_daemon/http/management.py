@@ -1,4 +1,4 @@
-"""Management of models for the routes of dialects: load, unload, download and remove.
+"""Management of models for the routes of dialects: load, unload, download, copy and remove.
 
 Downloads and removals need a principal with the scope "manage". The admin socket has its own routes for all of this.
 """

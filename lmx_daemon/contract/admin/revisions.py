@@ -1,7 +1,8 @@
-"""The rule by which large arrays of a Snapshot travel: only when their revision has changed. Pure.
+"""The rule by which large arrays of a Snapshot are sent: only when their revision has changed. Pure.
 
-The daemon leaves out what the reader of a stream has already; the client library puts it in again, so that a screen
-always gets whole snapshots. A stream begins with all arrays. Revisions are comparable within one daemon process only.
+The daemon leaves out arrays that the reader of a stream has already; the client library adds them again, so that a
+screen always receives whole snapshots. A stream begins with all arrays. Revisions are comparable within one daemon
+process only.
 """
 
 import msgspec

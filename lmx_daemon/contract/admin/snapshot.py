@@ -1,4 +1,4 @@
-"""The state of the daemon at one moment: the Snapshot that every screen is drawn from, and its parts but models.
+"""The state of the daemon at one moment: the Snapshot, from which every screen is drawn, and its parts without models.
 
 Sizes are bytes, times are seconds (wall-clock if the name ends in `_at`), rates are per second.
 """

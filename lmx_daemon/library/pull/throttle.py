@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 BURST_SECONDS = 0.25
 """Time of unused rate that may be spent at once."""
-SMALLEST_RATE = 1024
-"""Bytes per second below which a pull looks like one that hangs."""
 
 
 class Throttle:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lmx_daemon.contract.errors import RequestError, UnsupportedError
-from lmx_daemon.engines.mlx.text.prompts.template_manners import TemplateManners, said
+from lmx_daemon.engines.mlx.text.prompts.template_manners import TemplateManners, turn
 from lmx_daemon.engines.mlx.text.prompts.template_messages import with_text_arguments
 from lmx_daemon.engines.mlx.text.prompts.thinking import thinking_variables
 from lmx_daemon.worker.template_child import TemplateChild
@@ -42,7 +42,7 @@ class ChatTemplate:
         """Return whether the request's switch of thinking changes the prompt."""
         if tools not in self._switches:
             variables = {
-                "messages": [said("user", "Zqone")],
+                "messages": [turn("user", "Zqone")],
                 "tools": self.manners(tools).no_tools,
                 "add_generation_prompt": True,
             }

@@ -36,7 +36,7 @@ PYTHON = "{'zq': 'Zq"
 RESULT = {"role": "tool", "content": "Zqresult", "tool_call_id": SHORT_IDS[0], "name": NAME}
 
 
-def said(role: str, word: str, **more: Any) -> dict[str, Any]:
+def turn(role: str, word: str, **more: Any) -> dict[str, Any]:
     """Return a message of the probe."""
     return {"role": role, "content": word, **more}
 
@@ -62,51 +62,51 @@ class TemplateManners:
     @functools.cached_property
     def system(self) -> bool:
         """Whether a system message at the beginning is rendered."""
-        return self._keeps([said("system", "Zqone"), said("user", "Zqtwo")])
+        return self._keeps([turn("system", "Zqone"), turn("user", "Zqtwo")])
 
     @functools.cached_property
     def several_systems(self) -> bool:
         """Whether several system messages at the beginning are rendered, in order."""
-        return self._keeps([said("system", "Zqone"), said("system", "Zqtwo"), said("user", "Zqthree")])
+        return self._keeps([turn("system", "Zqone"), turn("system", "Zqtwo"), turn("user", "Zqthree")])
 
     @functools.cached_property
     def system_within(self) -> bool:
         """Whether system messages between and after the turns are rendered where they stand."""
-        turns = [said("user", "Zqone"), said("assistant", "Zqtwo"), said("system", "Zqthree"), said("user", "Zqfour")]
-        return self._keeps(turns) and self._keeps([*turns, said("system", "Zqfive")])
+        turns = [turn("user", "Zqone"), turn("assistant", "Zqtwo"), turn("system", "Zqthree"), turn("user", "Zqfour")]
+        return self._keeps(turns) and self._keeps([*turns, turn("system", "Zqfive")])
 
     @functools.cached_property
     def repeated_users(self) -> bool:
         """Whether user messages may follow each other."""
-        return self._keeps([said("user", "Zqone"), said("user", "Zqtwo")])
+        return self._keeps([turn("user", "Zqone"), turn("user", "Zqtwo")])
 
     @functools.cached_property
     def repeated_assistants(self) -> bool:
         """Whether assistant messages may follow each other."""
         turns = [
-            said("user", "Zqone"),
-            said("assistant", "Zqtwo"),
-            said("assistant", "Zqthree"),
-            said("user", "Zqfour"),
+            turn("user", "Zqone"),
+            turn("assistant", "Zqtwo"),
+            turn("assistant", "Zqthree"),
+            turn("user", "Zqfour"),
         ]
         return self._keeps(turns)
 
     @functools.cached_property
     def assistant_first(self) -> bool:
         """Whether a conversation may begin with an assistant message."""
-        return self._keeps([said("assistant", "Zqone"), said("user", "Zqtwo")])
+        return self._keeps([turn("assistant", "Zqone"), turn("user", "Zqtwo")])
 
     @functools.cached_property
     def declares_tools(self) -> bool:
         """Whether the tools of a request are rendered."""
-        text = self._text([said("user", "Zqone")], TOOLS)
+        text = self._text([turn("user", "Zqone")], TOOLS)
         return text is not None and NAME in text and TOLD in text
 
     @functools.cached_property
     def bare_parameters(self) -> bool:
         """Whether the parameters of tools may lack a description."""
         bare = {"type": "function", "function": TOOLS[0]["function"] | {"parameters": BARE}}
-        return self._text([said("user", "Zqone")], [bare]) is not None or not self.declares_tools
+        return self._text([turn("user", "Zqone")], [bare]) is not None or not self.declares_tools
 
     @functools.cached_property
     def call_form(self) -> CallForm | None:
@@ -122,7 +122,7 @@ class TemplateManners:
     @functools.cached_property
     def results(self) -> bool:
         """Whether the results of calls are rendered in their own role."""
-        return self.call_form is not None or (self.declares_tools and self._keeps([said("user", "Zqone"), RESULT]))
+        return self.call_form is not None or (self.declares_tools and self._keeps([turn("user", "Zqone"), RESULT]))
 
     @functools.cached_property
     def parallel_calls(self) -> bool:
@@ -132,18 +132,18 @@ class TemplateManners:
     @functools.cached_property
     def user_after_tool(self) -> bool:
         """Whether a user message may follow a tool's result."""
-        turns = called(self.call_form, 1) if self.call_form is not None else [said("user", "Zqone"), RESULT]
-        return self._keeps([*turns, said("user", "Zqlast")])
+        turns = called(self.call_form, 1) if self.call_form is not None else [turn("user", "Zqone"), RESULT]
+        return self._keeps([*turns, turn("user", "Zqlast")])
 
     @functools.cached_property
     def orphaned_results(self) -> bool:
         """Whether a tool's result is rendered where its call is missing."""
-        return self._keeps([said("user", "Zqone"), RESULT])
+        return self._keeps([turn("user", "Zqone"), RESULT])
 
     @functools.cached_property
     def after_answer(self) -> str:
         """Text between an answer and the next turn, a line break, NUL, and the text behind the last answer."""
-        turns = [said("user", "Zqone"), said("assistant", "Zqtwo"), said("user", "Zqthree")]
+        turns = [turn("user", "Zqone"), turn("assistant", "Zqtwo"), turn("user", "Zqthree")]
         between, last = self._text(turns, None) or "", self._text(turns[:2], None) or ""
         found = between.rpartition("Zqtwo")[2].partition("Zqthree")[0] if "Zqthree" in between else ""
         return found + "\n\0" + (last.rpartition("Zqtwo")[2] if "Zqtwo" in last else "")
@@ -162,7 +162,7 @@ class TemplateManners:
         choices: tuple[list[dict[str, Any]] | None, ...] = (None, [])
         for value in choices:
             with contextlib.suppress(RequestError):
-                self._render([said("user", "Zqone")], value)
+                self._render([turn("user", "Zqone")], value)
                 return value
         return None
 
@@ -186,10 +186,10 @@ def called(form: CallForm, count: int) -> list[dict[str, Any]]:
         for identity, w in zip(ids, words, strict=False)
     ]
     results = [
-        said("tool", f"Zqresult{word}", tool_call_id=identity, name=NAME)
+        turn("tool", f"Zqresult{word}", tool_call_id=identity, name=NAME)
         for identity, word in zip(ids, words, strict=False)
     ]
-    return [said("user", "Zqone"), {"role": "assistant", "content": form.content, "tool_calls": calls}, *results]
+    return [turn("user", "Zqone"), {"role": "assistant", "content": form.content, "tool_calls": calls}, *results]
 
 
 def _words(message: dict[str, Any]) -> list[str]:
