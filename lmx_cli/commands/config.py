@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -36,13 +37,15 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
         """Print the value of a setting. With --json, its type, help and origin as well."""
         return _get(output, key, json)
 
-    @group.command("set")
-    def set_key(key: str = KEY, value: str = typer.Argument(metavar="VALUE", help="New value.")) -> int:
+    @group.command("set", context_settings={"ignore_unknown_options": True})  # -1 is a value
+    def set_key(
+        key: str = KEY, value: str = typer.Argument(metavar="VALUE", help="New value; - reads it from stdin.")
+    ) -> int:
         """Set a value in config.toml. Comments and order of the file stay as they are.
 
         Texts need no quotes. Lists are written with commas: lmx config set server.allowed_hosts a.example,b.example
         """
-        return _change(output, key, value)
+        return _change(output, key, sys.stdin.readline().strip() if value == "-" else value)
 
     @group.command()
     def unset(key: str = KEY) -> int:

@@ -103,6 +103,16 @@ def test_the_file_of_an_administrator_is_not_replaced(home: Home, tmp_path: Path
     assert port_of(home) == 1
 
 
+def test_a_full_disk_is_an_error_and_the_file_stays(home: Home) -> None:
+    set_port(home, 1)
+    before = home.config.read_bytes()
+    code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before)},) * 2)\n{WRITER}"
+    command = [sys.executable, "-c", code, str(home.root), "max_body_bytes", "1234567", "1"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1 and "ConfigError: cannot write" in ended.stderr and ended.stdout == ""
+    assert home.config.read_bytes() == before and not list(home.root.glob(".*"))
+
+
 def writer(home: Home, key: str, first: int, count: int) -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", WRITER, str(home.root), key, str(first), str(count)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

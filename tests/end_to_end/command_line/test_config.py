@@ -43,6 +43,25 @@ class TestWithoutADaemon:
         assert "LMX_SERVER_PORT takes precedence" in ended.stderr
         assert row(own_daemon, "server.port")["place"] == "LMX_SERVER_PORT"
 
+    def test_a_negative_value_is_no_option_and_a_secret_one_is_read_from_stdin(self, own_daemon: Daemon) -> None:
+        ended = own_daemon.lmx("config", "set", "models.a/b.ttl", "-1")
+        assert ended.returncode == 0 and 'models."a/b".ttl = -1.0' in ended.stdout, ended.stderr
+        ended = own_daemon.lmx("config", "set", "server.api_key", "-", stdin="hush\n")
+        assert "hush" not in ended.stdout + ended.stderr
+        assert "hush" not in own_daemon.lmx("config", "list").stdout
+        assert own_daemon.lmx("config", "get", "server.api_key").stdout == "hush\n"
+
+    def test_a_file_with_a_fault_is_corrected_in_the_editor(self, own_daemon: Daemon, tmp_path: Path) -> None:
+        editor = tmp_path / "editor"
+        editor.write_text('#!/bin/sh\nsed -i.old s/portt/port/ "$1"\n')
+        editor.chmod(0o755)
+        own_daemon.environment["VISUAL"] = str(editor)
+        config_of(own_daemon).write_text("[server]\nportt = 1\n")
+        ended = own_daemon.lmx("config", "edit")
+        assert ended.returncode == 0, ended.stderr
+        assert config_of(own_daemon).read_text() == "[server]\nport = 1\n"
+        assert (own_daemon.home / "config.toml.bak").read_text() == "[server]\nportt = 1\n"
+
     @pytest.mark.parametrize(
         ("arguments", "error", "hint"),
         [
