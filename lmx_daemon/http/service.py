@@ -22,6 +22,7 @@ from lmx_daemon.http.several import SeveralRequests
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.router.router import Router
+from lmx_daemon.settings.aliases import is_pattern
 
 B = TypeVar("B")
 R = TypeVar("R")
@@ -152,6 +153,23 @@ class ModelService:
         """Return the model that a name means, and its load state. Raise ModelNotFoundError."""
         model = await self._router.find(name)
         return model, self._states().get(model.id, "not-loaded")
+
+    async def installed(self, name: str) -> Model:
+        """Return the model whose id a name is; aliases and parts of names are no ids. Raise ModelNotFoundError."""
+        return await self._catalog.seek(name)
+
+    async def aliases(self) -> list[tuple[str, Model, str]]:
+        """Return the aliases that mean an installed model, each with the first such model and its load state."""
+        states, models = self._states(), {model.id: model for model, _ in await self.models()}
+        return [
+            (row.name, models[row.model], states.get(row.model, "not-loaded"))
+            for row in self._router.aliases()
+            if row.model in models and row.name not in models and not is_pattern(row.name)
+        ]
+
+    def is_alias(self, name: str) -> bool:
+        """Return whether a name is that of an alias."""
+        return self._router.is_alias(name)
 
     def instances(self) -> list[Instance]:
         """Return the instances that are in memory, being loaded or being unloaded."""

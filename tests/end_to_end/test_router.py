@@ -7,8 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from lmx_daemon.http.dialects.lmstudio.answers import V0Models, V1Models
+from lmx_daemon.http.dialects.ollama.answers import OllamaTags
+from lmx_daemon.http.dialects.openai_chat.answers import ModelListAnswer
 from tests.end_to_end.running import Daemon
 from tests.models import build_cached_model
 
@@ -66,7 +70,22 @@ def test_commands_take_the_names(daemon: Daemon) -> None:
     assert any(each["model"] == LARGE for each in daemon.admin("GET", "/admin/instances"))
     assert daemon.lmx("unload", "code").returncode == 0
     assert all(each["model"] != LARGE for each in daemon.admin("GET", "/admin/instances"))
-    assert daemon.get("/v1/models/code")[1]["id"] == LARGE
+
+
+def test_lists_of_every_dialect_have_the_aliases(daemon: Daemon) -> None:
+    lists = ("/v1/models", "/api/tags", "/api/v0/models", "/api/v1/models")
+    for path, form in zip(lists, (ModelListAnswer, OllamaTags, V0Models, V1Models), strict=True):
+        msgspec.convert(daemon.get(path)[1], form)  # closed forms: an unexpected field or value is an error
+    models = {each["id"]: each for each in daemon.get("/v1/models")[1]["data"]}
+    assert models["code"]["alias_of"] == LARGE and "alias_of" not in models[LARGE] and "claude-*" not in models
+    one = daemon.get("/v1/models/code")[1]
+    assert (one["id"], one["alias_of"]) == ("code", LARGE)
+    tags = {each["name"]: each for each in daemon.get("/api/tags")[1]["models"]}
+    assert tags["code"]["details"]["parent_model"] == LARGE and tags["code"]["digest"] == tags[LARGE]["digest"]
+    old = {each["id"]: each for each in daemon.get("/api/v0/models")[1]["data"]}
+    assert old["code"] | {"id": LARGE, "publisher": "tests"} == old[LARGE]
+    new = {each["key"]: each for each in daemon.get("/api/v1/models")[1]["models"]}
+    assert new["code"]["description"] == f"alias of {LARGE}" and set(new["code"]) == set(new[LARGE])
 
 
 def test_unknown_name_gets_the_nearest_alias(daemon: Daemon) -> None:

@@ -137,6 +137,12 @@ class FakeRouter:
     def loaded(self, name: str) -> str:
         return name
 
+    def aliases(self) -> list[Any]:
+        return []
+
+    def is_alias(self, name: str) -> bool:
+        return False
+
 
 class FakeManagement(ModelManagement):
     """Model management without models. Only requests that are refused before it reach it."""

@@ -62,7 +62,7 @@ def test_pattern_does_not_apply_to_an_entry_of_its_own_list() -> None:
 def test_part_of_a_name_finds_the_only_model_with_such_a_word() -> None:
     assert meant("oss") == [(CODER, "part of the name")]
     assert meant("0.6b") == [(SMALL, "part of the name")]
-    assert meant("org/qwen3-0") == [(SMALL, "part of the name")]
+    assert meant("org/Qwen3-0.6B") == [("org/Qwen3-0.6B", "")], "a name with an owner is that of one repository"
     assert meant("wen3-0") == [("wen3-0", "")], "a part begins at a word"
     assert meant("0b") == [("0b", "")], "a part has three characters"
 

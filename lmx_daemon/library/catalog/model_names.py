@@ -67,13 +67,11 @@ def models_named(name: str, models: Iterable[Model]) -> list[Model]:
 def models_with_part(name: str, models: Iterable[Model]) -> list[Model]:
     """Return the models with a word that begins with `name`, as "qwen3" in "org/Qwen3-8B-4bit".
 
-    A name with a slash is compared with the beginning of the id.
+    A name with an owner is that of one repository, and never a part of another one.
     """
     wanted = name.lower()
-    if len(wanted) < SHORTEST_PART or not wanted[0].isalnum():
+    if len(wanted) < SHORTEST_PART or not wanted[0].isalnum() or "/" in wanted:
         return []
-    if "/" in wanted:
-        return [model for model in models if model.id.lower().startswith(wanted)]
     part = re.compile(rf"(?<![a-z0-9]){re.escape(wanted)}")
     return [model for model in models if part.search(_own_name(model))]
 

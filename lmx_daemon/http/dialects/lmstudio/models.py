@@ -7,6 +7,8 @@ from typing import Any
 from lmx_daemon.contract.models import Instance, Model
 from lmx_daemon.http.dialects.loaded_context import loaded_context
 
+ALIAS_PUBLISHER = "alias"
+"""Publisher in the entry of an alias. It marks the entry without a field or a value that clients do not expect."""
 SHORT_TYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 BITS_OF_TYPES = {"bfloat16": 16, "float16": 16, "float32": 32, "mxfp4": 4, "mxfp8": 8, "nvfp4": 4}
 
@@ -74,6 +76,17 @@ def v1_entry(model: Model, instances: Sequence[Instance]) -> dict[str, Any]:
         entry["capabilities"] = capabilities(model)
         entry["description"] = None
     return entry
+
+
+def v0_alias(name: str, model: Model, state: str, instances: Sequence[Instance]) -> dict[str, Any]:
+    """Return the entry of an alias in /api/v0/models: that of its model under another name."""
+    return v0_entry(model, state, instances) | {"id": name, "publisher": ALIAS_PUBLISHER}
+
+
+def v1_alias(name: str, model: Model, instances: Sequence[Instance]) -> dict[str, Any]:
+    """Return the entry of an alias in /api/v1/models: that of its model under another name."""
+    entry = v1_entry(model, instances) | {"key": name, "display_name": name, "publisher": ALIAS_PUBLISHER}
+    return entry | ({"description": f"alias of {model.id}"} if "description" in entry else {})
 
 
 def is_loaded(instance: Instance, model: Model) -> bool:

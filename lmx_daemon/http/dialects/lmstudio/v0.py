@@ -9,7 +9,7 @@ from litestar.params import FromPath
 from lmx_daemon.contract.errors import UnsupportedError
 from lmx_daemon.contract.requests import Generate
 from lmx_daemon.http.context import AnyRequest, context_of
-from lmx_daemon.http.dialects.lmstudio.models import v0_entry
+from lmx_daemon.http.dialects.lmstudio.models import v0_alias, v0_entry
 from lmx_daemon.http.dialects.lmstudio.v0_encoder import V0Encoder
 from lmx_daemon.http.dialects.loaded_context import loaded_context
 from lmx_daemon.http.dialects.openai_chat.bodies import ChatBody, CompletionBody
@@ -64,9 +64,11 @@ async def answer(
 
 @get("/api/v0/models")
 async def v0_models(service: Service) -> dict[str, Any]:
-    """List the installed models."""
+    """List the installed models and the aliases."""
     instances = service.instances()
-    return {"object": "list", "data": [v0_entry(model, state, instances) for model, state in await service.models()]}
+    entries = [v0_entry(model, state, instances) for model, state in await service.models()]
+    aliases = [v0_alias(name, model, state, instances) for name, model, state in await service.aliases()]
+    return {"object": "list", "data": entries + aliases}
 
 
 @get("/api/v0/models/{model_id:path}")

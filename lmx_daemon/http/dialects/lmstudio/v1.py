@@ -24,7 +24,7 @@ from lmx_daemon.http.dialects.lmstudio.bodies import (
     LmStudioUnloadBody,
 )
 from lmx_daemon.http.dialects.lmstudio.encoder import LmStudioChatEncoder
-from lmx_daemon.http.dialects.lmstudio.models import v1_entry
+from lmx_daemon.http.dialects.lmstudio.models import v1_alias, v1_entry
 from lmx_daemon.http.dialects.lmstudio.requests import chat_request
 from lmx_daemon.http.dialects.timestamps import timestamp
 from lmx_daemon.http.management import Management
@@ -67,9 +67,10 @@ async def v1_chat(request: AnyRequest, service: Service, answers: NamedDependenc
 
 @get("/api/v1/models")
 async def v1_models(service: Service) -> dict[str, Any]:
-    """List the installed models."""
+    """List the installed models and the aliases."""
     instances = service.instances()
-    return {"models": [v1_entry(model, instances) for model, _ in await service.models()]}
+    aliases = [v1_alias(name, model, instances) for name, model, _ in await service.aliases()]
+    return {"models": [v1_entry(model, instances) for model, _ in await service.models()] + aliases}
 
 
 @post("/api/v1/models/load", status_code=200)
@@ -104,7 +105,7 @@ async def v1_download(request: AnyRequest, service: Service, management: Managem
     body = await body_of(request, LmStudioDownloadBody)
     context_of(request).principal.require("manage")
     try:
-        model, _ = await service.model(body.model)
+        model = await service.installed(body.model)
     except ModelNotFoundError:
         return download_state(await management.pull(request, body.model))
     return {"status": "already_downloaded", "total_size_bytes": model.size}

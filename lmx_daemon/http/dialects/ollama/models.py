@@ -48,6 +48,12 @@ def tag(model: Model) -> dict[str, Any]:
     }
 
 
+def alias_tag(name: str, model: Model) -> dict[str, Any]:
+    """Return the entry of an alias: that of its model, which is named as its parent."""
+    entry = tag(model)
+    return entry | {"name": name, "model": name, "details": entry["details"] | {"parent_model": model.id}}
+
+
 def running(instance: Instance, model: Model) -> dict[str, Any]:
     """Return the entry of a model in memory."""
     context = instance.capabilities.context_length if instance.capabilities else model.context_length

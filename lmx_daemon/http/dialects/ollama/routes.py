@@ -13,7 +13,7 @@ from lmx_daemon.http.decoding import body_of
 from lmx_daemon.http.dialects.durations import keep_alive_seconds
 from lmx_daemon.http.dialects.ollama.bodies import OllamaBody, OllamaChatBody, OllamaGenerateBody, OllamaNamedBody
 from lmx_daemon.http.dialects.ollama.encoders import OllamaChatEncoder, OllamaGenerateEncoder
-from lmx_daemon.http.dialects.ollama.models import running, shown, tag
+from lmx_daemon.http.dialects.ollama.models import alias_tag, running, shown, tag
 from lmx_daemon.http.dialects.ollama.names import model_name
 from lmx_daemon.http.dialects.ollama.requests import chat_request, generate_request
 from lmx_daemon.http.dialects.timestamps import timestamp
@@ -74,8 +74,9 @@ async def loaded(
 
 @get("/api/tags")
 async def tags(service: Service) -> dict[str, Any]:
-    """List the installed models."""
-    return {"models": [tag(model) for model, _ in await service.models()]}
+    """List the installed models and the aliases."""
+    aliases = [alias_tag(name, model) for name, model, _ in await service.aliases()]
+    return {"models": [tag(model) for model, _ in await service.models()] + aliases}
 
 
 @get("/api/ps")

@@ -236,6 +236,8 @@ class ModelAnswer(Answer, frozen=True, kw_only=True):
     lifecycle: Literal["active"]
     max_input_tokens: int | None
     max_tokens: int | None
+    alias_of: str | UnsetType = UNSET
+    """Id of the model that an alias means now; absent in the entry of a model."""
 
 
 class ModelListAnswer(Answer, frozen=True, kw_only=True):

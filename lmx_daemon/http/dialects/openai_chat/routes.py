@@ -55,9 +55,10 @@ async def completions(request: AnyRequest, service: Service) -> Response[Any]:
 
 @get("/v1/models")
 async def models(service: Service) -> dict[str, Any]:
-    """List the installed models, in OpenAI's form and in Anthropic's at once."""
+    """List the installed models and the aliases, in OpenAI's form and in Anthropic's at once."""
     instances = service.instances()
     entries = [_entry(model, state, instances) for model, state in await service.models()]
+    entries += [alias_entry(name, _entry(model, state, instances)) for name, model, state in await service.aliases()]
     ids = [entry["id"] for entry in entries] or [None]
     page = {"first_id": ids[0], "last_id": ids[-1], "has_more": False}
     return {"object": "list", "data": entries, "models": [], **page}
@@ -65,11 +66,18 @@ async def models(service: Service) -> dict[str, Any]:
 
 @get("/v1/models/{model_id:path}")
 async def model(service: Service, model_id: FromPath[str]) -> dict[str, Any]:
-    """Describe one model."""
-    return _entry(*await service.model(str(model_id).strip("/")), service.instances())
+    """Describe one model, or the model of an alias."""
+    name = str(model_id).strip("/")
+    entry = _entry(*await service.model(name), service.instances())
+    return alias_entry(name, entry) if service.is_alias(name) else entry
 
 
 ROUTES = [chat_completions, completions, models, model]
+
+
+def alias_entry(name: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the entry of an alias, which has the facts of its model."""
+    return entry | {"id": name, "display_name": name, "alias_of": entry["id"]}
 
 
 def _entry(model: Model, state: str, instances: Sequence[Instance]) -> dict[str, Any]:

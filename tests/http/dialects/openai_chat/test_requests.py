@@ -184,7 +184,7 @@ class TestPrefill:
 def test_overflow_and_budget_of_thinking_reach_the_engine() -> None:
     asked = generate(overflow="rolling", thinking_budget=64)
     assert asked.overflow == "rolling" and asked.thinking_budget == 64
-    assert generate().overflow == "error" and generate().thinking_budget is None
+    assert generate().overflow is None and generate().thinking_budget is None
     for given, budget in ((64, 64), (0, 0), (-1, None)):
         assert generate(chat_template_kwargs={"thinking_budget": given}).thinking_budget == budget
     assert generate(chat_template_kwargs={"thinking_budget": 64}, thinking_budget=9).thinking_budget == 9
