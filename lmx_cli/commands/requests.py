@@ -97,7 +97,7 @@ async def _list(output: Output, limit: int, model: str, outcome: str, key: str, 
             elide=("ID", "MODEL", "CLIENT"),
         )
     else:
-        output.note("there is no such request; requests that were refused before they were queued have no record")
+        output.note("there is no such request")
     return ExitCode.OK
 
 

@@ -27,3 +27,6 @@ class RequestObserver(Protocol):
 
     def ended(self, request: Request, row: RequestRow) -> None:
         """Take note of the end; called once for each request that was queued. `row` is its final state."""
+
+    def refused(self, request: Request, row: RequestRow) -> None:
+        """Take note of a request that was not queued. `row` has the error. Called often while clients are too many."""

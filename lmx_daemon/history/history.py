@@ -18,6 +18,7 @@ import msgspec
 
 from lmx_daemon.contract.admin.history import Grouping, RequestRecord, RequestTotals
 from lmx_daemon.contract.admin.snapshot import RequestRow
+from lmx_daemon.contract.allowance import Allowance
 from lmx_daemon.contract.errors import DiskError, RequestNotFoundError
 from lmx_daemon.contract.events import Event, Started
 from lmx_daemon.contract.requests import Request
@@ -34,6 +35,8 @@ MAX_WAITING = 10_000
 """Number of records that wait for the disk; further ones are lost."""
 QUIET_SECONDS = 60.0
 """Shortest time between two warnings about a disk that takes no records."""
+MAX_REFUSED = 10
+"""Records of refused requests a second. A flood of them must not displace the records of others."""
 CLOSE_SECONDS = 3.0
 SEPARATOR = re.compile(r"[-_]")
 """Separator between the prefix of an answer's id and the id of its request."""
@@ -54,6 +57,7 @@ class History:
         self._writing = threading.Lock()
         self._wake = threading.Event()
         self._ended = False
+        self._refusals = Allowance(MAX_REFUSED, time.monotonic)
         self._lost = 0
         self._warned = -QUIET_SECONDS
         self._thread = threading.Thread(target=self._run, name="lmx-history", daemon=True)
@@ -82,6 +86,11 @@ class History:
         self._waiting.append((row, request if row.state == "failed" and settings.failed_requests else None))
         self._wake.set()
 
+    def refused(self, request: Request, row: RequestRow) -> None:
+        """Keep the record of a refused request, up to MAX_REFUSED a second."""
+        if self._refusals.take():
+            self.ended(request, row)
+
     async def find(self, criteria: Criteria, limit: int) -> list[RequestRecord]:
         """Return the newest records that fulfil the criteria, oldest first. Raise DiskError."""
         return await asyncio.to_thread(self._read, lambda: self._store.find(criteria, limit))
@@ -98,7 +107,7 @@ class History:
                 return found
         raise RequestNotFoundError(
             f"there is no record of a request {identity[:100]!r}",
-            hint="see `lmx requests`; a record is kept for [history] days, and a request that was refused has none",
+            hint="see `lmx requests`; a record is kept for [history] days, and not every one of many refused requests",
         )
 
     async def totals(self, by: Grouping, criteria: Criteria) -> list[RequestTotals]:

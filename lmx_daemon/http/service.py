@@ -9,7 +9,7 @@ from litestar import Response
 from litestar.di import NamedDependency
 
 from lmx_daemon.contract.admin.snapshot import Health
-from lmx_daemon.contract.errors import UnsupportedError, error_from
+from lmx_daemon.contract.errors import LmxError, UnsupportedError, error_from
 from lmx_daemon.contract.events import Counted, Event, Failed
 from lmx_daemon.contract.models import Instance, Model
 from lmx_daemon.contract.requests import Count, Generate, Request
@@ -21,6 +21,7 @@ from lmx_daemon.http.serving import Finish, all_events, answered, ignore, serve,
 from lmx_daemon.http.several import SeveralRequests
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.residency.pool import Pool
+from lmx_daemon.router.route import Route
 from lmx_daemon.router.router import Router
 from lmx_daemon.settings.aliases import is_pattern
 
@@ -55,7 +56,7 @@ class ModelService:
         if not remote:
             return asked
         context_of(request).principal.require("generate")
-        if not (await self._router.route(asked)).model.vision:
+        if not (await self._route(asked)).model.vision:
             raise UnsupportedError("this model does not accept images", param=remote[0].place)
         return await unless_disconnected(request, self._images.fetched(asked))
 
@@ -65,11 +66,17 @@ class ModelService:
         The choice holds until the caller waits for anything. Raise ModelNotFoundError and the like.
         """
         context_of(request).principal.require("generate")
-        route = await self._router.route(asked)
+        route = await self._route(asked)
         name_model(request, route.model)
-        routed = route.applied(asked)
-        trace = context_of(request).traceparent
-        return msgspec.structs.replace(routed, traceparent=trace) if trace else routed
+        return traced(request, route.applied(asked))
+
+    async def _route(self, asked: Request) -> Route:
+        """Return the route of a request. The observers are notified of one that has none."""
+        try:
+            return await self._router.route(asked)
+        except LmxError as error:
+            self._pool.requests.refuse(asked, error)
+            raise
 
     async def answer(
         self,
@@ -100,9 +107,9 @@ class ModelService:
         if len(asked) == 1:
             return await self.answer(request, asked[0], encoder, stream)
         context_of(request).principal.require("generate")
-        route = await self._router.route(asked[0])
+        route = await self._route(asked[0])
         name_model(request, route.model)
-        asked = [route.applied(each) for each in asked]
+        asked = [traced(request, route.applied(each)) for each in asked]
         identity = self._with_unique_id(asked[0]).id
         numbered = [self._numbered(each, identity, place) for place, each in enumerate(asked)]
         several = SeveralRequests(self._pool, numbered)
@@ -201,6 +208,12 @@ class ModelService:
 def name_model(request: AnyRequest, model: Model) -> None:
     """Name the model in a header of the answer. Characters that a header cannot have are percent-encoded."""
     context_of(request).answer_headers[MODEL_HEADER] = quote(model.id, safe="/:@+~").encode()
+
+
+def traced(request: AnyRequest, asked: A) -> A:
+    """Return the request as a part of the client's trace, if the client has one."""
+    trace = context_of(request).traceparent
+    return msgspec.structs.replace(asked, traceparent=trace) if trace else asked
 
 
 Service = NamedDependency[ModelService]

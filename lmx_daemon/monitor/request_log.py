@@ -1,17 +1,26 @@
 """The log line of each request that has ended: what it cost, and never its text."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from lmx_daemon.contract.admin.snapshot import RequestRow
+from lmx_daemon.contract.allowance import Allowance
 from lmx_daemon.contract.events import Event, Started
 from lmx_daemon.contract.requests import Request
 from lmx_daemon.monitor.logs import log
+
+MAX_REFUSED = 20
+"""Lines of refused requests a second. A flood of them must not fill the files of the log."""
 
 
 class RequestLog:
     """A request observer that writes one line for each request."""
 
     observes_events = False
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._refusals = Allowance(MAX_REFUSED, clock)
 
     def queued(self, request: Request) -> None:
         """Write nothing."""
@@ -25,6 +34,11 @@ class RequestLog:
     def ended(self, request: Request, row: RequestRow) -> None:
         """Write the line."""
         log(f"worker {row.model}", "info", summary(row), row.id, figures(row))
+
+    def refused(self, request: Request, row: RequestRow) -> None:
+        """Write the line, up to MAX_REFUSED a second."""
+        if self._refusals.take():
+            self.ended(request, row)
 
 
 def figures(row: RequestRow) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import msgspec
 
 from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
 from lmx_daemon.contract.admin.snapshot import Health
-from lmx_daemon.contract.errors import ConflictError
+from lmx_daemon.contract.errors import ConflictError, LmxError
 from lmx_daemon.contract.models import Instance, Model, Verdict
 from lmx_daemon.contract.observers import RequestObserver
 from lmx_daemon.contract.requests import Request
@@ -107,7 +107,11 @@ class Pool:
         Raise ModelNotFoundError, BusyError, ShuttingDownError, UntrustedModelError and the like before anything is
         waited for.
         """
-        return self._scheduler.on_request(request, self._find(request.model))
+        try:
+            return self._scheduler.on_request(request, self._find(request.model))
+        except LmxError as error:
+            self.requests.refuse(request, error)
+            raise
 
     def release(self, active: ActiveRequest) -> None:
         """Note that the reader has finished with a request; a request that still runs is cancelled."""

@@ -24,6 +24,7 @@ def test_a_request_and_a_refusal_are_counted(own_daemon: Daemon) -> None:
     assert httpx2.post(url, json=ASKED | {"model": "no/such"}, timeout=60).status_code == 404
     after = scraped(own_daemon)
     assert after["lmx_requests_total['', '/v1/chat/completions', 'finished', 'lmx/guide']"] == 1
+    assert after["lmx_requests_total['/v1/chat/completions', 'model_not_found', 'other', 'refused']"] == 1
     assert after["lmx_http_responses_total['404', 'openai_chat']"] == 1
     assert after["lmx_http_responses_total['200', 'openai_chat']"] == 1
     assert after["lmx_completion_tokens_total['lmx/guide']"] == 4

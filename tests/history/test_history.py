@@ -97,6 +97,15 @@ async def test_a_disk_that_takes_no_records_is_logged_once_and_does_not_raise(
     assert caplog.text.count("records of requests are lost") == 1
 
 
+async def test_a_flood_of_refused_requests_does_not_displace_the_records_of_others(tmp_path: Path) -> None:
+    history = history_in(tmp_path)
+    history.ended(REQUEST, row("answered"))
+    for number in range(1000):
+        history.refused(REQUEST, row(str(number), state="failed"))
+    found = [record.id for record in await history.find(ANY, 10**6)]
+    assert found[:2] == ["answered", "0"] and len(found) < 500
+
+
 async def test_records_that_wait_for_the_disk_are_bounded(tmp_path: Path) -> None:
     history = history_in(tmp_path)
     for number in range(module.MAX_WAITING + 5):

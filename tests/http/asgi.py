@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lmx_daemon.contract.admin.snapshot import Health
+from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.events import Event
 from lmx_daemon.contract.models import Instance, Model
 from lmx_daemon.contract.requests import Request
@@ -88,6 +89,9 @@ class NoRequests:
 
     def has(self, request_id: str) -> bool:
         return False
+
+    def refuse(self, request: Request, error: LmxError) -> None:
+        """Do nothing."""
 
 
 class FakePool:

@@ -1,14 +1,27 @@
 """Tests of the log line of a request."""
 
+import logging
+
 import pytest
 
 from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.monitor.request_log import summary
+from lmx_daemon.contract.requests import Generate, Text
+from lmx_daemon.monitor.request_log import MAX_REFUSED, RequestLog, summary
+
+REQUEST = Generate(id="r", model="m", prompt=Text(text="x"))
 
 ROW = RequestRow(
     id="r", model="m", state="finished", route="/v1/chat/completions", tenant="local", age=1.5, completion_tokens=7
 )
+
+
+def test_lines_of_a_flood_of_refused_requests_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    log = RequestLog(clock=lambda: 0.0)
+    with caplog.at_level(logging.INFO, "lmx"):
+        for _ in range(1000):
+            log.refused(REQUEST, ROW)
+    assert len(caplog.records) == MAX_REFUSED
 
 
 def test_the_line_has_state_time_and_tokens() -> None:

@@ -56,6 +56,8 @@ class Ends:
 
     def event(self, request: Request, event: Event) -> None: ...
 
+    def refused(self, request: Request, row: RequestRow) -> None: ...
+
     def ended(self, request: Request, row: RequestRow) -> None:
         self.rows.append(row)
 

@@ -80,6 +80,12 @@ class RequestMetrics:
         if row.first_token is not None:
             self._count_answer(row, row.first_token, operation, model)
 
+    def refused(self, request: Request, row: RequestRow) -> None:
+        """Count the request. Its model may be any text, so that only known names are labels."""
+        if self._settings().enabled:
+            code = self._codes.of(row.error.code) if row.error else ""
+            self.requests.add((row.route or "admin", self.models.known(row.model), "refused", code))
+
     def _count_prompt(self, row: RequestRow, prompt_tokens: int, operation: str, model: str) -> None:
         self.prompt_tokens.add((model,), prompt_tokens)
         self.tokens.add((operation, model, "input"), prompt_tokens)

@@ -50,6 +50,10 @@ class BoundedNames:
         self._most = most
         self._names: set[str] = set()
 
+    def known(self, name: str) -> str:
+        """Return the label for `name` without adding it."""
+        return name if name in self._names else self.OTHER
+
     def of(self, name: str) -> str:
         """Return the label for `name`."""
         if name in self._names:

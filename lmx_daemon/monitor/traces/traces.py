@@ -91,6 +91,10 @@ class Traces:
             with suppress(queue.Full):
                 self._waiting.put_nowait((request, row))
 
+    def refused(self, request: Request, row: RequestRow) -> None:
+        """Hand the request to the thread."""
+        self.ended(request, row)
+
     def close(self) -> None:
         """Send what waits. The wait is bounded, since the receiver may not answer."""
         if self._thread is not None:

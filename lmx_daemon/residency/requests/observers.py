@@ -34,6 +34,10 @@ class Observers:
         """Notify all observers of a request's end."""
         self._notify(self._all, lambda observer: observer.ended(request, row))
 
+    def refused(self, request: Request, row: RequestRow) -> None:
+        """Notify all observers of a request that was not queued."""
+        self._notify(self._all, lambda observer: observer.refused(request, row))
+
     def _notify(self, observers: list[RequestObserver], call: Callable[[RequestObserver], None]) -> None:
         for observer in list(observers):
             try:

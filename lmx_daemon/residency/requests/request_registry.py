@@ -59,6 +59,12 @@ class RequestRegistry:
         self._observers.queued(request)
         return active
 
+    def refuse(self, request: Request, error: LmxError) -> None:
+        """Notify the observers of a request that is not queued because of `error`."""
+        active = ActiveRequest(request, lambda _: None, clock=self._clock)
+        active.fail(error)
+        self._observers.refused(request, active.row())
+
     def deliver(self, instance: str, events: Sequence[Event]) -> bool:
         """Give each event to its request, if the instance's worker holds it. Return whether a request ended."""
         records, ended = self._records.get(instance, {}), False

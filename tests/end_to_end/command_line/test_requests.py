@@ -20,8 +20,13 @@ def test_a_request_is_recorded_shown_summed_and_exported(own_daemon: Daemon) -> 
     own_daemon.start()
     assert ask(own_daemon, ASKED, "first") == 200
     assert ask(own_daemon, ASKED | {"deadline": 0.0001}, "second") == 504
+    assert ask(own_daemon, ASKED | {"model": "no/such"}, "third") == 404
     found = json.loads(own_daemon.lmx("requests", "--json").stdout)
-    assert [(each["id"], each["outcome"]) for each in found] == [("first", "finished"), ("second", "failed")]
+    assert [(each["id"], each["outcome"]) for each in found] == [
+        ("first", "finished"),
+        ("second", "failed"),
+        ("third", "failed"),
+    ]
     assert found[0]["client"] == "tester/1.0" and found[0]["completion_tokens"] == 4 and found[0]["load"] > 0
     shown = own_daemon.lmx("requests", "show", "chatcmpl-first").stdout
     assert "/v1/chat/completions (openai_chat)" in shown and "4 tokens" in shown
@@ -29,12 +34,12 @@ def test_a_request_is_recorded_shown_summed_and_exported(own_daemon: Daemon) -> 
     assert "deadline_exceeded" in exported and "how do I pull a model?" in exported
     assert "how do I pull" not in own_daemon.lmx("requests", "export", "first").stdout
     (total,) = json.loads(own_daemon.lmx("requests", "totals", "--by", "key", "--json").stdout)
-    assert (total["name"], total["requests"], total["failed"]) == ("http", 2, 1)
-    assert own_daemon.lmx("requests", "--outcome", "failed").stdout.count("\n") == 2
+    assert (total["name"], total["requests"], total["failed"]) == ("http", 3, 2)
+    assert own_daemon.lmx("requests", "--outcome", "failed").stdout.count("\n") == 3
     assert own_daemon.lmx("requests", "show", "nosuch").returncode == 1
     assert json.loads(own_daemon.lmx("requests", "--live", "--json").stdout) == []
     assert own_daemon.lmx("requests", "clear").returncode == 1
-    assert own_daemon.lmx("requests", "clear", "--yes").stdout == "deleted 2 records\n"
+    assert own_daemon.lmx("requests", "clear", "--yes").stdout == "deleted 3 records\n"
 
 
 def test_records_outlive_a_kill_and_a_damaged_file_does_not_stop_chats(own_daemon: Daemon) -> None:

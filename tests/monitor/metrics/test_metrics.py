@@ -109,6 +109,18 @@ def test_a_failure_is_counted_with_its_code_and_a_departed_client_as_cancelled()
     assert value(families, "lmx_requests_total", route="admin", model="m", outcome="cancelled", code="") == 1
 
 
+def test_refused_requests_are_counted_and_their_models_are_labels_only_if_they_are_known() -> None:
+    metrics = counted(ROW)
+    error = ErrorBody(code="queue_full", message="x")
+    for model in ("org/m", "any/text"):
+        metrics.refused(REQUEST, RequestRow(id="r", model=model, state="failed", error=error))
+    families = parsed(metrics)
+    for model in ("org/m", "other"):
+        labels = {"route": "admin", "model": model, "outcome": "refused", "code": "queue_full"}
+        assert value(families, "lmx_requests_total", **labels) == 1
+    assert "any/text" not in str(families)
+
+
 def test_the_number_of_labels_is_bounded() -> None:
     rows = [
         RequestRow(id="r", model=f"m{n}", state="failed", error=ErrorBody(code=f"c{n}", message="x"))

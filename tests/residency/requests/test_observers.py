@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from lmx_daemon.contract.admin.snapshot import RequestRow
-from lmx_daemon.contract.errors import ErrorBody
+from lmx_daemon.contract.errors import BusyError, ErrorBody
 from lmx_daemon.contract.events import Delta, Ending, Event, Failed, Finished, Loading, Started, Timings
 from lmx_daemon.contract.requests import Generate, Request, Text
 from lmx_daemon.residency.requests.observers import Observers
@@ -36,6 +36,9 @@ class Recorder:
 
     def ended(self, request: Request, row: RequestRow) -> None:
         self.calls.append(("ended", row.state))
+
+    def refused(self, request: Request, row: RequestRow) -> None:
+        self.calls.append(("refused", row.error and row.error.code))
 
 
 class Ends(Recorder):
@@ -115,6 +118,14 @@ def test_the_durations_of_a_finished_request_are_those_of_its_worker() -> None:
     requests.release(active)
     (row,) = requests.recent_rows()
     assert row.timings == timings and row.finish == "length"
+
+
+def test_a_request_that_is_not_queued_is_refused_with_its_error() -> None:
+    recorder = Recorder()
+    requests = RequestRegistry(lambda active: None, Observers([recorder]))
+    requests.refuse(REQUEST, BusyError("the queue is full"))
+    assert recorder.calls == [("refused", "queue_full")]
+    assert not requests.has("r") and requests.recent_rows() == []
 
 
 def test_an_observer_that_raises_is_logged_and_dropped(caplog: pytest.LogCaptureFixture) -> None:
