@@ -21,7 +21,6 @@ from lmx_daemon.engines.mlx.load.model import LoadedModel
 from lmx_daemon.engines.mlx.load.probe import ModelAbilities
 from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing
 from lmx_daemon.engines.mlx.sampling import parameters
-from lmx_daemon.engines.mlx.schedule import unsupported
 from lmx_daemon.engines.mlx.schedule.faults import Faults, failure_of, requests_to_fail
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
 from lmx_daemon.engines.mlx.schedule.reports import Reports
@@ -129,7 +128,6 @@ class Scheduler:
         generate = request.generate
         self._queue.check(request)
         parameters.check(generate, self._loaded.vocabulary)
-        unsupported.check(generate)
         if generate.choices > self._options.max_running:
             raise RequestError(f"n is at most {self._options.max_running} here", param="n")
 

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import msgspec
-
 from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.requests import Tool, ToolChoice
 from lmx_daemon.http.dialects.json_limits import check_json
@@ -15,8 +13,7 @@ FORMS = "use 'none', 'auto', 'required', a function by its name, or allowed_tool
 def tools(body: ChatBody) -> tuple[tuple[Tool, ...], ToolChoice]:
     """Return the tools that the model may call, and the rule on calls. Raise RequestError that names the field.
 
-    The tools of a request that forbids calls stay in the prompt, so that stored prefixes match. `strict` is kept for
-    calls that the rule demands: no other call is enforced, and SDKs send `strict` by default.
+    The tools of a request that forbids calls stay in the prompt, so that stored prefixes match.
     """
     for position, tool in enumerate(body.tools or []):
         check_json(tool.function.parameters or {}, f"tools[{position}].function.parameters")
@@ -25,14 +22,11 @@ def tools(body: ChatBody) -> tuple[tuple[Tool, ...], ToolChoice]:
             name=tool.function.name,
             description=tool.function.description or "",
             parameters=tool.function.parameters or {"type": "object", "properties": {}},
+            strict=tool.function.strict is True,
         )
         for tool in body.tools or []
     )
-    left, rule = offered_and_rule(body.tool_choice, offered)
-    strict = {tool.function.name for tool in body.tools or [] if tool.function.strict}
-    if strict and rule.mode in ("required", "named"):
-        left = tuple(msgspec.structs.replace(tool, strict=tool.name in strict) for tool in left)
-    return left, rule
+    return offered_and_rule(body.tool_choice, offered)
 
 
 def offered_and_rule(

@@ -82,7 +82,7 @@ class ToolTable:
                 raise RequestError(f"{place}.parameters must be a JSON schema", param=f"{place}.parameters")
             check_json(parameters or {}, f"{place}.parameters")
             schema = parameters if parameters is not None else {"type": "object", "properties": {}}
-            tool = Tool(name=shown, description=text, parameters=schema)
+            tool = Tool(name=shown, description=text, parameters=schema, strict=given.get("strict") is True)
         return NamedTool(tool, name, custom, namespace)
 
 

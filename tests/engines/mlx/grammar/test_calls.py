@@ -30,7 +30,7 @@ from lmx_daemon.engines.mlx.text.families.muse_spark import MUSE_SPARK
 from lmx_daemon.engines.mlx.text.families.pythonic import LFM2
 from lmx_daemon.engines.mlx.text.families.qwen3_coder import QWEN3_CODER
 from lmx_daemon.engines.mlx.text.output_parser import OutputParser
-from tests.engines.mlx.grammar.random_answers import Vocabulary, draw, vocabulary_of
+from tests.engines.mlx.grammar.random_answers import Vocabulary, allowed_tokens, draw, vocabulary_of
 
 CONTROL: dict[str, tuple[str, ...]] = {
     HARMONY.name: (
@@ -195,6 +195,48 @@ def test_a_required_answer_may_hold_several_calls_unless_the_request_forbids_it(
             found.add(len(read(vocabulary.text(made), family)[0]))
     assert counts[False] == {1}
     assert counts[True] == {1} if family.name in ONE_CALL else max(counts[True]) > 1
+
+
+def test_a_strict_tool_is_called_by_its_schema_once_the_model_begins_a_call(known: tuple[Family, Vocabulary]) -> None:
+    family, vocabulary = known
+    texts, called = 0, 0
+    starts = [syntax.start for syntax in family.syntaxes if syntax.start]
+    likely = [*(vocabulary.control[token] for token in vocabulary.control if any(s.startswith(token) for s in starts))]
+    begin = vocabulary_tokens(vocabulary, next(iter(starts), '{"name"'))
+    for seed in range(12):
+        limited = constraint(chat("auto"), family, vocabulary)
+        made = forced_beginning(limited, begin if seed % 2 else [])
+        if made is None:  # the family begins answers with a header
+            continue
+        rest = draw(limited, vocabulary, seed, [*likely, vocabulary.end])
+        assert rest is not None, "the answer does not end"
+        pieces = vocabulary.text([*made, *rest])
+        calls, content, _ = read(pieces, family)
+        assert read(["".join(pieces)], family)[:2] == (calls, content)
+        for name, arguments in calls:
+            if name != "add":  # it is not strict
+                SCHEMAS[name].validate(arguments)
+        texts, called = texts + bool(content.strip()), called + len(calls)
+    assert called
+
+
+def vocabulary_tokens(vocabulary: Vocabulary, text: str) -> list[int]:
+    """Return the tokens of a text: its control tokens, and bytes."""
+    found = []
+    while text:
+        token = next((token for token in vocabulary.control if text.startswith(token)), "")
+        found += [vocabulary.control[token]] if token else list(text[0].encode())
+        text = text[len(token) or 1 :]
+    return found
+
+
+def forced_beginning(limited: TokenGrammar, tokens: list[int]) -> list[int] | None:
+    """Advance a constraint by tokens; None if it does not allow them."""
+    for token in tokens:
+        if token not in allowed_tokens(limited):
+            return None
+        assert limited.advance(token) is None
+    return tokens
 
 
 def test_a_schema_that_cannot_be_compiled_is_given_up_for_tools_that_are_not_strict() -> None:

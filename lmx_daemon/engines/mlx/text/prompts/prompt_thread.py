@@ -3,7 +3,6 @@
 An exception of the tokenizer fails one request. It ends the worker only if the tokenizer does not work afterwards.
 """
 
-import contextlib
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -12,7 +11,7 @@ from lmx_daemon.contract.constraint import Constraint
 from lmx_daemon.contract.errors import LmxError, RequestError, WorkerError
 from lmx_daemon.contract.events import Counted, Event, Failed
 from lmx_daemon.contract.requests import Chat, Count, Generate, Overflow, Prompt
-from lmx_daemon.contract.worker.messages import Events
+from lmx_daemon.contract.worker.messages import Events, Log
 from lmx_daemon.engines.mlx.commands import Ready
 from lmx_daemon.engines.mlx.grammar.source import AnswerGrammar
 from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar
@@ -24,6 +23,7 @@ IDLE_SECONDS = 1.0
 """Time without a request after which work is done ahead."""
 BETWEEN_SECONDS = 0.02
 """Time between two pieces of it, which hold the interpreter lock."""
+NOT_ENFORCED = "the schemas of tools are not enforced in this answer: {}"
 
 
 class PromptSource(Protocol):
@@ -151,17 +151,22 @@ class PromptThread:
         """Return the grammar of tool calls, of the request's constraint, or of a limit on thinking."""
         assert self.builder is not None
         prompt, constraint = request.prompt, request.constraint
-        if isinstance(prompt, Chat) and (grammars := self.builder.answer_grammars(prompt, constraint)):
-            return self._first_compiled(grammars)
+        if isinstance(prompt, Chat):
+            if grammars := self.builder.answer_grammars(prompt, constraint):
+                return self._first_compiled(grammars, request)
+            if prompt.tool_choice.mode == "auto" and any(tool.strict for tool in prompt.tools):
+                self._send(Log("warning", NOT_ENFORCED.format("this model's calls have no grammar here"), request.id))
         if constraint is None and request.thinking_budget is None:
             return None
         return self._compiled(constraint)
 
-    def _first_compiled(self, grammars: Sequence[AnswerGrammar]) -> CompiledGrammar:
+    def _first_compiled(self, grammars: Sequence[AnswerGrammar], request: Generate) -> CompiledGrammar:
         """Return the first grammar that can be compiled. Raises the error of the last one."""
         for grammar in grammars[:-1]:
-            with contextlib.suppress(RequestError):
+            try:
                 return self._compiled(grammar)
+            except RequestError as error:
+                self._send(Log("warning", NOT_ENFORCED.format(error.message), request.id))
         return self._compiled(grammars[-1])
 
     def _compiled(self, constraint: Constraint | AnswerGrammar | None) -> CompiledGrammar:
