@@ -191,12 +191,14 @@ class Rendering:
 
     def _other_token(self, markers: Sequence[str], regex: str) -> str:
         text = self._define("TEXT", regex)
-        begun = dict(found for marker in markers if (found := self._first_token(marker)) is not None)
+        begun: dict[str, list[str]] = {}
+        for token, behind in filter(None, map(self._first_token, markers)):
+            begun.setdefault(token, []).append(behind)
         others = sorted(identity for token, identity in self.control.items() if token not in begun)
         options = [f"{text} <[{','.join(map(str, others))}]>"] if others else []
-        for token, behind in begun.items():
-            if behind:
-                other = self._define("OTHER", f"{ANY_TEXT} & ~({quoted(behind)} {ANY_TEXT})")
+        for token, texts in begun.items():
+            if all(texts):
+                other = self._define("OTHER", f"/{escaped(diverging(texts))}/")
                 options.append(f"{text} {self._literal(token)} {other}")
         return f"({' | '.join(options)})" if options else "NOTHING"
 
@@ -212,6 +214,16 @@ class Rendering:
 def quoted(text: str) -> str:
     """Return a text as a literal of Lark."""
     return json.dumps(text, ensure_ascii=False)
+
+
+def diverging(texts: Sequence[str]) -> str:
+    """Return a pattern of beginnings of texts, each up to the first letter in which it differs from all of `texts`."""
+    begun = {text[:length] for text in texts for length in range(len(text))}
+    options = []
+    for beginning in sorted(begun):
+        following = {text[len(beginning)] for text in texts if text.startswith(beginning) and text != beginning}
+        options.append(f"{re.escape(beginning)}[^{''.join(map(re.escape, sorted(following)))}]")
+    return "|".join(options)
 
 
 def escaped(regex: str) -> str:

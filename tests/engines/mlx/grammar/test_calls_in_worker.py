@@ -7,11 +7,13 @@ from typing import Any
 
 import jsonschema
 import pytest
+from mlx_lm.utils import load_tokenizer
 
 from lmx_daemon.contract.constraint import JsonSchema
 from lmx_daemon.contract.events import Finished
 from lmx_daemon.contract.requests import Chat, Generate, Message, TextPart, Tool, ToolChoice
 from lmx_daemon.contract.worker.messages import Loaded
+from lmx_daemon.engines.mlx.text.families.choose import family_of
 from tests.engines.mlx.worker_process import WorkerProcess, sampled
 from tests.models import build_model
 
@@ -75,6 +77,23 @@ def test_a_demanded_call_is_made_and_follows_its_schema(worker: WorkerProcess) -
         assert [part.index for part in parts] == [0] * len(parts)
         assert parts[0].name is not None
         schemas[parts[0].name].validate(json.loads("".join(part.arguments for part in parts)))
+
+
+@pytest.mark.parametrize("worker", [name for name in FAMILIES if name != "gpt-oss"], indirect=True)
+def test_a_strict_tool_is_called_by_its_schema_where_the_model_decides(worker: WorkerProcess) -> None:
+    """A bias makes the model begin a call. Without the grammar, its text could not be read."""
+    tokenizer = load_tokenizer(worker.loaded_from)
+    start = next(envelope.start for envelope in family_of(tokenizer).envelopes if envelope.calls)
+    (begin,) = tokenizer.encode(start, add_special_tokens=False)
+    tools = (Tool(name="add", parameters=SCHEMA, strict=True),)
+    asked = {"tools": tools, "parallel_tool_calls": False, "thinking": False}
+    for seed in range(3):
+        sampling = sampled(temperature=1.0, seed=seed, logit_bias={begin: 100.0})
+        request = ask(worker, seed, asked, sampling=sampling)
+        (end,) = worker.finish(worker.submit(request))
+        assert isinstance(end, Finished) and end.reason == "tool_calls", end
+        parts = [delta.tool_call for delta in worker.deltas(request.id) if delta.tool_call is not None]
+        jsonschema.validate(json.loads("".join(part.arguments for part in parts)), SCHEMA)
 
 
 def test_an_answer_by_a_schema_is_the_content(worker: WorkerProcess) -> None:

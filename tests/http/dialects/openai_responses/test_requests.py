@@ -79,6 +79,11 @@ def test_tools_of_a_namespace_are_flattened_and_a_second_one_of_the_same_name_ge
     assert found.messages[1].tool_calls[0].name == "ns__f"
 
 
+def test_strict_functions_are_marked() -> None:
+    tools = [FUNCTION, FUNCTION | {"name": "g", "strict": True}, FUNCTION | {"name": "h", "strict": False}]
+    assert [tool.strict for tool in prompt(tools=tools).tools] == [False, True, False]
+
+
 def test_grammar_of_a_custom_tool_is_a_part_of_its_description() -> None:
     form = {"type": "grammar", "syntax": "lark", "definition": "start: /x/"}
     (tool,) = prompt(tools=[{"type": "custom", "name": "patch", "description": "Patch.", "format": form}]).tools
