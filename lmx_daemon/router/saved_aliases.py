@@ -19,12 +19,15 @@ class AliasFile(Frozen, frozen=True):
     aliases: dict[str, tuple[str, ...]] = {}
 
 
+DECODE = json_of(AliasFile)
+
+
 class SavedAliases:
     """The aliases of one home. A change is on the disk before it takes effect."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        found = read_state(file, json_of(AliasFile), loss="aliases made by `lmx alias set` are missing")
+        found = read_state(file, decoded, loss="aliases made by `lmx alias set` are missing")
         self.aliases: Mapping[str, tuple[str, ...]] = found.aliases if found is not None else {}
 
     def replace(self, aliases: Mapping[str, tuple[str, ...]]) -> None:
@@ -35,3 +38,11 @@ class SavedAliases:
         except OSError as error:
             raise DiskError(f"the aliases were not written: {error.strerror or error}") from error
         self.aliases = dict(aliases)
+
+
+def decoded(content: bytes) -> AliasFile:
+    """Return the content of a state file. Raise ValueError for one that a newer version of lmx has written."""
+    found = DECODE(content)
+    if found.version > FORMAT:
+        raise ValueError(f"its format {found.version} is that of a newer lmx")
+    return found

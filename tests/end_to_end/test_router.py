@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import msgspec
 import pytest
 
@@ -18,6 +19,9 @@ from tests.models import build_cached_model
 
 LARGE, TINY = "tests/large", "tests/tiny"
 CONFIG = f"""
+[server]
+manage_over_tcp = true
+
 [router]
 default = "code"
 
@@ -93,7 +97,7 @@ def test_unknown_name_gets_the_nearest_alias(daemon: Daemon) -> None:
     assert status == 404 and "similar names: code" in body["error"]["message"]
 
 
-def test_alias_command_and_copy_of_ollama_make_names_and_remove_them_without_the_model(daemon: Daemon) -> None:
+def test_alias_command_makes_a_name_and_removes_it_without_the_model(daemon: Daemon) -> None:
     assert daemon.lmx("alias", "set", "chat", "tests/missing", TINY).returncode == 0
     rows = json.loads(daemon.lmx("alias", "list", "--json").stdout)
     assert {row["name"]: row.get("source", "saved") for row in rows} == {
@@ -102,11 +106,33 @@ def test_alias_command_and_copy_of_ollama_make_names_and_remove_them_without_the
         "code": "config",
     }
     assert post(daemon, "/v1/completions", {"model": "chat"} | PROMPT)[1] == TINY
-    assert post(daemon, "/api/copy", {"source": LARGE, "destination": "mine"})[0] == 403, "needs the scope manage"
     assert "alias of config.toml" in daemon.lmx("alias", "rm", "code").stderr
     assert daemon.lmx("alias", "rm", "chat").returncode == 0
     assert post(daemon, "/v1/completions", {"model": "chat"} | PROMPT)[0] == 404
     assert daemon.lmx("show", TINY).returncode == 0
+
+
+def test_copy_of_ollama_makes_an_alias_and_delete_removes_it_without_the_model(daemon: Daemon) -> None:
+    copy = {"source": "tests/tiny:latest", "destination": "mine:latest"}
+    assert send(daemon, "POST", "/api/copy", copy) == 200
+    assert post(daemon, "/v1/completions", {"model": "mine"} | PROMPT)[1] == TINY
+    assert send(daemon, "POST", "/api/copy", copy | {"destination": LARGE}) == 409, "the id of a model"
+    assert send(daemon, "POST", "/api/copy", copy | {"destination": "code"}) == 409, "an alias of config.toml"
+    assert send(daemon, "POST", "/api/copy", copy | {"source": "tests/nothing"}) == 404
+    assert send(daemon, "DELETE", "/api/delete", {"model": "code"}) == 409
+    assert send(daemon, "DELETE", "/api/delete", {"model": "mine:latest"}) == 200
+    assert send(daemon, "DELETE", "/api/delete", {"model": "mine:latest"}) == 404
+    assert {each["name"] for each in daemon.get("/api/tags")[1]["models"]} >= {TINY, LARGE}
+
+
+def send(daemon: Daemon, method: str, path: str, body: dict[str, Any]) -> int:
+    """Return the status of a request."""
+    return httpx2.request(method, daemon.address + path, json=body, timeout=60).status_code
+
+
+def test_chat_takes_an_alias(daemon: Daemon) -> None:
+    answered = daemon.lmx("chat", "code", "-p", "Once", "--max-tokens", "2")
+    assert answered.returncode == 0, answered.stderr
 
 
 def test_preset_command_makes_a_preset_that_requests_use(daemon: Daemon) -> None:

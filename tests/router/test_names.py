@@ -61,8 +61,9 @@ async def test_alias_that_cannot_be_written_does_not_take_effect(home: Path) -> 
     assert router.aliases() == []
 
 
-async def test_damaged_file_of_aliases_is_set_aside(home: Path) -> None:
-    (home / "aliases.json").write_text('{"aliases": {"a"')
+@pytest.mark.parametrize("content", ['{"aliases": {"a"', "[]", '{"aliases": {"a": [1]}}', '{"version": 2}'])
+async def test_damaged_file_of_aliases_is_set_aside(home: Path, content: str) -> None:
+    (home / "aliases.json").write_text(content)
     assert router_of(home).aliases() == []
     assert list(home.glob("aliases.json.unreadable-*"))
 
