@@ -32,6 +32,8 @@ from tests.scripted import build_scripted
 
 PAGE = ROOT / "docs" / "agents-matrix.md"
 RUN_SECONDS, INSTALL_SECONDS = 400, 900
+NO_INSTALLATION = 3
+"""Exit code if an agent cannot be installed."""
 TASK = "Make the file made.txt. This is casestart."
 MADE = "made.txt"
 EDITS = {"": f"{MADE}\n```\nwrong\n```\n", "casewrong": f"{MADE}\n```\nright\n```\n"}
@@ -52,8 +54,8 @@ class Result:
     note: str = ""
 
 
-def main() -> None:
-    """Run the agents and print the results."""
+def main() -> int:
+    """Run the agents, print the results, and return 1 if one failed, else 0."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--folder", type=Path, required=True, help="where agents and results are kept for later runs")
     parser.add_argument("--agent", action="append", choices=[agent.name for agent in AGENTS])
@@ -64,14 +66,17 @@ def main() -> None:
     families = [family for family in FAMILIES if not given.family or family.label in given.family]
     kept = given.folder / "results.json"
     results = msgspec.json.decode(kept.read_bytes(), type=list[Result]) if kept.exists() else []
+    passed = True
     for agent in agents:
         for result in results_of(agent, families, given.folder):
             print(f"{result.agent} {row(result)}", flush=True)
+            passed &= result.passed
             same = (result.agent, result.family)
             results = [*(other for other in results if (other.agent, other.family) != same), result]
             kept.write_bytes(msgspec.json.encode(results))
     if given.write:
         PAGE.write_text(page(results))
+    return 0 if passed else 1
 
 
 def results_of(agent: Agent, families: list[Family], folder: Path) -> Iterator[Result]:
@@ -110,7 +115,11 @@ def installed(agent: Agent, folder: Path) -> Path:
             if npm
             else [[sys.executable, "-m", "venv", str(place)], pip]
         ):
-            subprocess.run(command, check=True, timeout=INSTALL_SECONDS, stdout=subprocess.DEVNULL)
+            try:
+                subprocess.run(command, check=True, timeout=INSTALL_SECONDS, stdout=subprocess.DEVNULL)
+            except (OSError, subprocess.SubprocessError) as error:
+                print(f"{agent.name} cannot be installed: {error}", file=sys.stderr)
+                sys.exit(NO_INSTALLATION)
     return program
 
 
@@ -202,6 +211,7 @@ def judged(
             (f"exit code {code}", code != 0),
             (f"{MADE} is missing", not made.exists()),
             (f"{MADE} is wrong", made.exists() and made.read_text().strip() != wanted),
+            ("a later turn computed its whole prompt", len(main) > 1 and reused < 0.3),
             ("the last answer is not shown", bool(agent.tool) and "The file is made." not in said),
             *(
                 (f"{record['outcome']}: {record.get('message', '')}", record["outcome"] != "finished")
@@ -248,4 +258,4 @@ aider calls no tools: the model writes a file into its answer, and aider's test 
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
