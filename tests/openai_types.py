@@ -25,6 +25,12 @@ EXTENSIONS = {
     "PromptTokensDetails": {"truncated_tokens"},
     "ChatCompletionChunk": {"truncated_tokens"},
     "CompletionChunk": {"truncated_tokens"},
+    # OpenAI's schema has these, the types of the package lack them.
+    "Response": {"store"},
+    "ResponseCustomToolCall": {"status"},
+    "ResponseFunctionCallArgumentsDoneEvent": {"name"},
+    "Logprob": {"bytes"},
+    "LogprobTopLogprob": {"bytes"},
     "Model": {
         "state",
         "max_context_length",

@@ -45,7 +45,8 @@ class ResponseFrame:
         """Return the response object in one state of its life."""
         body = self._body
         reasoning = body.reasoning
-        return {
+        optional = {"usage": None if usage is None else usage_of(usage), "user": body.user}
+        found = {
             "id": self.id,
             "object": "response",
             "created_at": self.created_at,
@@ -74,10 +75,10 @@ class ResponseFrame:
             "top_p": body.top_p,
             "top_logprobs": body.top_logprobs or 0,
             "truncation": body.truncation or "disabled",
-            "usage": None if usage is None else usage_of(usage),
-            "user": body.user,
             "metadata": body.metadata or {},
         }
+        # OpenAI's schema allows no null in these two.
+        return found | {name: value for name, value in optional.items() if value is not None}
 
 
 def usage_of(usage: Usage) -> Object:
