@@ -181,7 +181,7 @@ def test_a_wrong_field_is_refused_by_its_name(fields: dict[str, Any], param: str
 
 @pytest.mark.parametrize("wrong", [[], {}, [{}], 1, None])
 def test_role_and_type_that_are_no_text_are_refused(wrong: Any) -> None:
-    with pytest.raises(RequestError, match="is not known; use user|is required"):
+    with pytest.raises(RequestError, match=r"is not known; use user|is required"):
         prompt(input=[{"type": "message", "role": wrong, "content": "a"}])
     with pytest.raises(RequestError, match="a part of type"):
         prompt(input=[item("user", [{"type": wrong, "text": "a"}])])
