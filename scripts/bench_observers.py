@@ -1,10 +1,12 @@
-"""Cost of records and metrics: tokens a second at 32 streams with and without them, and the time of their calls.
+"""Cost of records and metrics at 32 streams: the time of their calls, and the daemon with and without them.
 
     python scripts/bench_observers.py [pairs]
 
 One daemon answers the same requests in turn with both switched on and with both switched off, in pairs whose order
-alternates; the setting is reloaded between the rounds. The figure is the median of the pairs' ratios. Answers of the
-built-in model are short, so that the cost of a request shows more than with long answers.
+alternates; the setting is reloaded between the rounds. The figures are the medians of the pairs' ratios: tokens a
+second, and CPU time of the daemon and its worker for a token. Answers of the built-in model are short, so that
+the cost of a request shows more than with long answers. The share of the calls in the CPU time of a request is the
+figure that other programs on the machine influence least.
 """
 
 import asyncio
@@ -13,7 +15,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -31,7 +35,7 @@ from tests.end_to_end.running import Daemon
 STREAMS = 32
 REQUESTS = 6
 """Requests that each stream sends one after the other in a round."""
-BODY = {
+BODY: dict[str, Any] = {
     "model": "lmx/guide",
     "messages": [{"role": "user", "content": "how do I pull a model?"}],
     "max_tokens": 24,
@@ -67,11 +71,32 @@ async def stream(address: Address) -> int:
     return tokens
 
 
-async def rate(address: Address) -> float:
-    """Return the tokens a second of one round."""
-    begun = time.perf_counter()
-    tokens = sum(await asyncio.gather(*(stream(address) for _ in range(STREAMS))))
-    return tokens / (time.perf_counter() - begun)
+class Round(NamedTuple):
+    """Figures of one round."""
+
+    rate: float
+    """Tokens a second."""
+    cpu: float
+    """Microseconds of CPU time of the daemon and its workers for a token."""
+
+
+def cpu_seconds(daemon: Daemon) -> float:
+    """Return the CPU time of the daemon and its workers so far."""
+    assert daemon.process is not None
+    times = [psutil.Process(pid).cpu_times() for pid in (daemon.process.pid, *daemon.worker_pids())]
+    return sum(each.user + each.system for each in times)
+
+
+def measured(daemon: Daemon, address: Address) -> Round:
+    """Return the figures of one round."""
+
+    async def streams() -> int:
+        return sum(await asyncio.gather(*(stream(address) for _ in range(STREAMS))))
+
+    cpu, begun = cpu_seconds(daemon), time.perf_counter()
+    tokens = asyncio.run(streams())
+    seconds = time.perf_counter() - begun
+    return Round(tokens / seconds, (cpu_seconds(daemon) - cpu) / tokens * 1e6)
 
 
 def switch(daemon: Daemon, on: bool) -> None:
@@ -81,48 +106,65 @@ def switch(daemon: Daemon, on: bool) -> None:
     daemon.admin("POST", "/admin/config/reload", {})
 
 
-def throughput(pairs: int) -> None:
-    """Print the rates of all pairs, and the median of their ratios."""
+def throughput(pairs: int, microseconds: float) -> None:
+    """Print the figures of all pairs, and the share of calls that take `microseconds` for each request."""
     daemon = Daemon().start()
     try:
-        address, ratios = Address(daemon.address), []
-        asyncio.run(rate(address))
+        address = Address(daemon.address)
+        measured(daemon, address)
+        found: list[tuple[Round, Round]] = []
         for number in range(pairs):
-            rates: dict[bool, float] = {}
+            rounds: dict[bool, Round] = {}
             for on in (True, False) if number % 2 else (False, True):
                 switch(daemon, on)
-                rates[on] = asyncio.run(rate(address))
-            ratios.append(rates[True] / rates[False])
-            print(f"on {rates[True]:8.1f} tok/s   off {rates[False]:8.1f} tok/s   {ratios[-1]:.4f}", flush=True)
-        low, _, high = statistics.quantiles(ratios)
-        print(f"median ratio {statistics.median(ratios):.4f}, quartiles {low:.4f} to {high:.4f}")
+                rounds[on] = measured(daemon, address)
+            found.append((rounds[True], rounds[False]))
+            texts = (f"{each.rate:7.1f} tok/s {each.cpu:6.1f} us/token" for each in found[-1])
+            print("on {}   off {}".format(*texts), flush=True)
+        show("tokens a second", [on.rate / off.rate for on, off in found])
+        show("CPU time for a token", [on.cpu / off.cpu for on, off in found])
+        request = statistics.median(off.cpu for _, off in found) * BODY["max_tokens"]
+        print(f"the calls take {microseconds / request:.2%} of the CPU time of a request ({request / 1000:.1f} ms)")
         records = len(daemon.admin("GET", "/admin/history?limit=10000"))
         print(f"{records} records were written")
     finally:
         daemon.stop()
 
 
-def calls(name: str, observer: Any) -> None:
-    """Print the time that the event loop spends in an observer for one request."""
+def show(name: str, ratios: list[float]) -> None:
+    """Print the median and the quartiles of ratios."""
+    low, _, high = statistics.quantiles(ratios)
+    print(f"{name}, on / off: median {statistics.median(ratios):.4f}, quartiles {low:.4f} to {high:.4f}")
+
+
+def calls(name: str, observer: Any) -> float:
+    """Print and return the microseconds that the event loop spends in an observer for one request."""
     request = Generate(id="r", model="lmx/guide", prompt=Text(text="x"))
     begun = time.perf_counter()
     for _ in range(CALLS):
         observer.queued(request)
         observer.ended(request, ROW)
-    print(f"{name}: {(time.perf_counter() - begun) / CALLS * 1e6:.2f} us for each request")
+    return shown(name, begun)
+
+
+def shown(name: str, begun: float) -> float:
+    """Print and return the microseconds for each of CALLS requests since `begun`."""
+    spent = (time.perf_counter() - begun) / CALLS * 1e6
+    print(f"{name}: {spent:.2f} us for each request")
+    return spent
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = HistoryStore(Path(folder) / "requests.db", HistorySettings)
         history = History(store, HistorySettings, lambda route: "openai_chat")
-        calls("records", history)
+        spent = calls("records", history)
         begun = time.perf_counter()
         history.write()
-        print(f"records, in their thread: {(time.perf_counter() - begun) / CALLS * 1e6:.2f} us for each request")
+        spent += shown("records, in their thread", begun)
         store.close()
-    calls("metrics", RequestMetrics(MetricsSettings))
-    throughput(int(sys.argv[1]) if len(sys.argv) > 1 else 16)
+    spent += calls("metrics", RequestMetrics(MetricsSettings))
+    throughput(int(sys.argv[1]) if len(sys.argv) > 1 else 16, spent)
 
 
 if __name__ == "__main__":
