@@ -1,0 +1,86 @@
+"""Tests of the outlooks of models: what a request for each of them would meet."""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from lmx_daemon.contract.models import Model
+from lmx_daemon.contract.requests import Generate, Text
+from lmx_daemon.residency.decisions.outlook import Outlook
+from tests.residency.fakes import GB, ONE_FITS, TWO_FIT, Floor, finish
+
+REQUEST = Generate(id="r", model="a", prompt=Text(text="x"))
+
+
+def outlook(floor: Floor, model: Model) -> Outlook:
+    """Return the outlook of a model; its files are read without waiting."""
+    return finish(floor.pool.outlooks.of([model], REQUEST))[model.id]
+
+
+def test_model_that_fits_and_one_that_takes_the_place_of_another(tmp_path: Path) -> None:
+    floor = Floor(tmp_path, ONE_FITS)
+    assert outlook(floor, floor.find("a")) == Outlook()
+    floor.loaded("a")
+    assert outlook(floor, floor.find("a")).resident
+    assert outlook(floor, floor.find("b")) == Outlook(placing="evicts")
+
+
+def test_model_that_would_wait_for_a_busy_one(tmp_path: Path) -> None:
+    floor = Floor(tmp_path, ONE_FITS)
+    active = floor.ask("a")
+    floor.worker("a").load()
+    assert outlook(floor, floor.find("b")).placing == "evicts"
+    floor.release(active)
+    floor.loop.settle()
+
+
+def test_model_that_does_not_fit_at_all_or_only_in_the_place_of_a_pinned_one(tmp_path: Path) -> None:
+    floor = Floor(tmp_path, ONE_FITS)
+    large = floor.find("large")
+    with open(Path(large.path) / "model.safetensors", "wb") as file:
+        os.truncate(file.fileno(), 50 * GB)
+    assert outlook(floor, large).placing == "refused"
+    floor.load("a", pin=True)
+    floor.worker("a").load()
+    floor.loop.settle()
+    assert outlook(floor, floor.find("b")).placing == "refused"
+
+
+def test_model_with_a_problem_or_with_crashes_is_failing(tmp_path: Path) -> None:
+    floor = Floor(tmp_path, TWO_FIT, max_restarts=1)
+    broken = msgspec.structs.replace(floor.find("a"), problem="weights are incomplete")
+    assert outlook(floor, broken).failing
+    active = floor.ask("b")
+    floor.worker("b").end()
+    floor.release(active)
+    assert outlook(floor, floor.find("b")).failing
+    floor.loop.advance(floor.settings.current.engine.restart_window_seconds + 1)
+    assert not outlook(floor, floor.find("b")).failing
+
+
+def test_full_queue_is_overloaded_for_a_client_that_has_all_places(tmp_path: Path) -> None:
+    floor = Floor(tmp_path, ONE_FITS, max_running=2)
+    floor.settings.replace(
+        msgspec.structs.replace(
+            floor.settings.current, server=msgspec.structs.replace(floor.settings.current.server, max_queued=1)
+        )
+    )
+    active = [floor.ask("a") for _ in range(3)]
+    assert outlook(floor, floor.find("a")) == Outlook(resident=True, overloaded=True)
+    other = msgspec.structs.replace(REQUEST, tenant="another")
+    found = finish(floor.pool.outlooks.of([floor.find("a")], other))["a"]
+    assert not found.overloaded, "another client gets a place of the one that has most"
+    floor.worker("a").load()
+    floor.release(*active)
+    floor.loop.settle()
+
+
+def test_files_are_read_once_for_each_version_of_a_model(tmp_path: Path) -> None:
+    floor = Floor(tmp_path, ONE_FITS)
+    model = floor.find("a")
+    assert outlook(floor, model).placing == "fits"
+    with open(Path(model.path) / "model.safetensors", "wb") as file:
+        os.truncate(file.fileno(), 50 * GB)
+    assert outlook(floor, model).placing == "fits"
+    assert outlook(floor, msgspec.structs.replace(model, modified_at=5.0)).placing == "refused"
