@@ -29,18 +29,18 @@ class Logs(logging.Handler):
 
     def __init__(self, file: Path, settings: LogSettings | None = None, console: Console | None = None) -> None:
         """Open the file. Raises StartupError if it cannot be written."""
-        super().__init__()
-        self._lines: deque[tuple[int, LogLine]] = deque(maxlen=KEPT_LINES)
-        self._count = 0
-        self._changed = asyncio.Event()
-        self._ended = False
-        self._console = console
         try:
             self._file = LogFile(file)
         except OSError as error:
             raise StartupError(
                 f"cannot write {file}: {error.strerror}", hint="move it away, or set LMX_HOME to another place"
             ) from error
+        super().__init__()  # after the file, since logging closes every handler that exists when the process ends
+        self._lines: deque[tuple[int, LogLine]] = deque(maxlen=KEPT_LINES)
+        self._count = 0
+        self._changed = asyncio.Event()
+        self._ended = False
+        self._console = console
         self.configure(settings or LogSettings())
 
     def install(self) -> None:
