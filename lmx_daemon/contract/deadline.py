@@ -1,15 +1,15 @@
 """Deadlines of requests. The daemon enforces them while the model loads, the engine afterwards."""
 
 from lmx_daemon.contract.errors import DeadlineError
-from lmx_daemon.contract.requests import Generate, Request
+from lmx_daemon.contract.requests import Computation, Request
 
 
-def patience(request: Request, *, begun: bool) -> float | None:
+def patience(request: Request | Computation, *, begun: bool) -> float | None:
     """Return the limit in seconds from the request's arrival, or None if there is none.
 
     A request that has not begun is also bound by its queue deadline.
     """
-    if not isinstance(request, Generate):
+    if not isinstance(request, Computation):
         return None
     limits = (request.deadline,) if begun else (request.deadline, request.queue_deadline)
     return min((limit for limit in limits if limit is not None), default=None)

@@ -1,4 +1,4 @@
-"""Events of a request. They end with exactly one terminal event: Finished, Counted or Failed."""
+"""Events of a request. They end with exactly one terminal event: Finished, Decided, Counted or Failed."""
 
 from typing import Literal
 
@@ -155,6 +155,16 @@ class Counted(Frozen, frozen=True, tag="counted", tag_field="type"):
     tokens: int
 
 
+class Decided(Frozen, frozen=True, tag="decided", tag_field="type"):
+    """Terminal event of Decide."""
+
+    id: str
+    logprobs: tuple[float, ...]
+    """Log-probability of each option: the sum of those of its tokens."""
+    usage: Usage = Usage()
+    timings: Timings = Timings()
+
+
 class Failed(Frozen, frozen=True, tag="failed", tag_field="type"):
     """Terminal event of a failure. Everything generated before it stays valid."""
 
@@ -162,8 +172,8 @@ class Failed(Frozen, frozen=True, tag="failed", tag_field="type"):
     error: ErrorBody
 
 
-Event = Queued | Loading | Started | Prefill | PromptTokens | Delta | Finished | Counted | Failed
-TERMINAL = (Finished, Counted, Failed)
+Event = Queued | Loading | Started | Prefill | PromptTokens | Delta | Finished | Decided | Counted | Failed
+TERMINAL = (Finished, Decided, Counted, Failed)
 
 
 def is_terminal(event: Event) -> bool:

@@ -138,34 +138,14 @@ MEMORY_ONLY = "\nmemory only\n"
 """Prefix of a cache namespace whose prompts are never written to disk."""
 
 
-class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
-    """Request for one answer, or for `choices` answers to one prompt."""
+class Computation(Frozen, frozen=True):
+    """Fields of every request that the model itself computes, and that therefore queues."""
 
     id: str
     model: str
     prompt: Prompt
-    sampling: Sampling = Sampling()
-    max_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    """Maximum number of tokens of the answer; with None, only the context limits it. 0 computes the prompt only."""
     context_length: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """Maximum number of tokens of prompt and answer together. The request fails where the model has fewer."""
-    stop: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] = ()
-    stop_tokens: tuple[int, ...] = ()
-    choices: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
-    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
-    """Number of alternatives with log-probabilities; 0 reports the chosen token only, None reports nothing."""
-    prompt_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
-    """Number of alternatives with log-probabilities for each token of the prompt, which PromptTokens events report.
-
-    The prompt is computed without stored prefixes, and the token that ends an answer is reported, too.
-    """
-    echo: bool = False
-    """Whether a PromptTokens event has the text of the prompt. Without effect with `prompt_logprobs`."""
-    token_ids: bool = False
-    """Whether each Delta contains its token ids."""
-    constraint: Constraint | None = None
-    thinking_budget: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    """Maximum number of tokens of reasoning; at the limit the engine closes the thinking block. None is no limit."""
     overflow: Overflow | None = None
     """None is an error, unless a preset states another treatment."""
     tenant: str = "local"
@@ -194,6 +174,51 @@ class Generate(Frozen, frozen=True, tag="generate", tag_field="type"):
     traceparent: str = ""
     """Trace of the client that the request belongs to, as W3C Trace Context writes it; "" if there is none."""
 
+    @property
+    def rows(self) -> int:
+        """Number of rows of the batch that the request takes."""
+        return 1
+
+
+class Generate(Computation, frozen=True, tag="generate", tag_field="type"):
+    """Request for one answer, or for `choices` answers to one prompt."""
+
+    sampling: Sampling = Sampling()
+    max_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """Maximum number of tokens of the answer; with None, only the context limits it. 0 computes the prompt only."""
+    stop: tuple[Annotated[str, msgspec.Meta(min_length=1)], ...] = ()
+    stop_tokens: tuple[int, ...] = ()
+    choices: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    """Number of alternatives with log-probabilities; 0 reports the chosen token only, None reports nothing."""
+    prompt_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    """Number of alternatives with log-probabilities for each token of the prompt, which PromptTokens events report.
+
+    The prompt is computed without stored prefixes, and the token that ends an answer is reported, too.
+    """
+    echo: bool = False
+    """Whether a PromptTokens event has the text of the prompt. Without effect with `prompt_logprobs`."""
+    token_ids: bool = False
+    """Whether each Delta contains its token ids."""
+    constraint: Constraint | None = None
+    thinking_budget: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """Maximum number of tokens of reasoning; at the limit the engine closes the thinking block. None is no limit."""
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of the batch that the request takes: one for each choice."""
+        return self.choices
+
+
+Option = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class Decide(Computation, frozen=True, kw_only=True, tag="decide", tag_field="type"):
+    """Request for the probability that each option would follow a prompt. Nothing is generated."""
+
+    options: Annotated[tuple[Option, ...], msgspec.Meta(min_length=1, max_length=255)]
+    """Texts, of which no two have the same tokens."""
+
 
 class Count(Frozen, frozen=True, tag="count", tag_field="type"):
     """Request for the number of tokens of a prompt, template and tools included."""
@@ -208,4 +233,4 @@ class Count(Frozen, frozen=True, tag="count", tag_field="type"):
     traceparent: str = ""
 
 
-Request = Generate | Count
+Request = Generate | Decide | Count

@@ -4,16 +4,16 @@ The levels are nested because only the tenant is verified: a client that invents
 tenant's share, and takes nothing from other tenants.
 """
 
-from lmx_daemon.contract.requests import Generate, Request
+from lmx_daemon.contract.requests import Computation, Request
 
 Share = tuple[str, ...]
 """Tenant; tenant and client program; or tenant, client program and user."""
 
 
-def share_of(request: Request) -> Share:
+def share_of(request: Request | Computation) -> Share:
     """Return the narrowest share that a request is counted for."""
     match request:
-        case Generate():
+        case Computation():
             return request.tenant, request.client, request.user
         case _:
             return request.tenant, "", ""

@@ -12,7 +12,7 @@ from lmx_daemon.contract.admin.snapshot import Health
 from lmx_daemon.contract.errors import LmxError, UnsupportedError, error_from
 from lmx_daemon.contract.events import Counted, Event, Failed
 from lmx_daemon.contract.models import Instance, Model
-from lmx_daemon.contract.requests import Count, Generate, Request
+from lmx_daemon.contract.requests import Count, Decide, Generate, Request
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.http.dialect import AnswerEncoder
 from lmx_daemon.http.images.remote import RemoteImages, remote_images
@@ -27,7 +27,7 @@ from lmx_daemon.settings.aliases import is_pattern
 
 B = TypeVar("B")
 R = TypeVar("R")
-A = TypeVar("A", bound=Generate | Count)
+A = TypeVar("A", bound=Generate | Decide | Count)
 MODEL_HEADER = b"x-lmx-model"
 """Header of an answer with the id of the model that gives it."""
 LOAD_STATES = {"ready": "loaded", "starting": "loading", "loading": "loading"}

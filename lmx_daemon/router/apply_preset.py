@@ -8,9 +8,9 @@ from typing import TypeVar
 import msgspec
 
 from lmx_daemon.contract.preset import Preset
-from lmx_daemon.contract.requests import Chat, Count, Generate, Message, Sampling, TextPart, ToolChoice
+from lmx_daemon.contract.requests import Chat, Count, Decide, Generate, Message, Sampling, TextPart, ToolChoice
 
-A = TypeVar("A", bound=Generate | Count)
+A = TypeVar("A", bound=Generate | Decide | Count)
 
 
 def with_preset(request: A, preset: Preset) -> A:
@@ -26,6 +26,8 @@ def with_preset(request: A, preset: Preset) -> A:
             thinking_budget=preset.thinking_budget if request.thinking_budget is None else request.thinking_budget,
             overflow=preset.overflow if request.overflow is None else request.overflow,
         )
+    if isinstance(request, Decide) and request.overflow is None:
+        request = msgspec.structs.replace(request, overflow=preset.overflow)
     return request
 
 

@@ -7,10 +7,10 @@ import msgspec
 
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.preset import Preset
-from lmx_daemon.contract.requests import Count, Generate
+from lmx_daemon.contract.requests import Count, Decide, Generate
 from lmx_daemon.router.apply_preset import with_preset
 
-A = TypeVar("A", bound=Generate | Count)
+A = TypeVar("A", bound=Generate | Decide | Count)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lmx_daemon.contract.requests import Generate
+from lmx_daemon.contract.requests import Decide, Generate
 from lmx_daemon.contract.worker.messages import Grant, Load
 from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar
 from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
@@ -12,7 +12,7 @@ from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
 class Ready:
     """A request whose prompt is tokenized."""
 
-    request: Generate
+    request: Generate | Decide
     prepared: PreparedPrompt
     arrived: float
     """Monotonic time of its arrival in the daemon, in seconds."""

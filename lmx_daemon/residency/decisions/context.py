@@ -2,7 +2,7 @@
 
 from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.requests import Generate, Request
+from lmx_daemon.contract.requests import Computation, Request
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.residency.decisions.plan import hopeless_prompt
 from lmx_daemon.residency.decisions.resident import Resident
@@ -13,7 +13,7 @@ def check_context(request: Request, model: Model, resident: Resident | None, set
 
     `resident` is the model in memory, if it is there; `setting` is the context of the settings. A token count passes.
     """
-    if not isinstance(request, Generate):
+    if not isinstance(request, Computation):
         return
     asked = resident.demand.context if resident is not None else None
     longest = max(size or 0 for size in (model.context_length, setting, asked))
@@ -42,5 +42,5 @@ def context_of(model: Model, resident: Resident | None, setting: int | None) -> 
 
 def demand_of(request: Request, setting: int | None) -> Demand:
     """Return the sizes of a load for a request: a context above that of the settings only if the request needs it."""
-    asked = request.context_length if isinstance(request, Generate) else None
+    asked = request.context_length if isinstance(request, Computation) else None
     return Demand(asked if asked is not None and setting is not None and asked > setting else None)

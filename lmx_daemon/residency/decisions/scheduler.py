@@ -14,7 +14,7 @@ from lmx_daemon.contract.deadline import patience, too_late
 from lmx_daemon.contract.errors import LmxError, ShuttingDownError
 from lmx_daemon.contract.events import Event, Loading
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.requests import Generate, Request
+from lmx_daemon.contract.requests import Computation, Request
 from lmx_daemon.contract.worker.messages import Cancel, EngineKind, Loaded, LoadProgress
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.memory.shape import ModelShape
@@ -260,7 +260,7 @@ class ResidencyScheduler:
 
     def _resident_for(self, model: Model, request: Request) -> Resident:
         resident = self._residents.serving(model)
-        ttl = request.ttl if isinstance(request, Generate) else None
+        ttl = request.ttl if isinstance(request, Computation) else None
         if resident is None:
             settings = self._settings.current
             own = own_settings.of_model(settings, model)

@@ -11,6 +11,7 @@ from lmx_daemon.contract.admin.snapshot import RequestRow, RequestState
 from lmx_daemon.contract.errors import BusyError, LmxError
 from lmx_daemon.contract.events import (
     Counted,
+    Decided,
     Delta,
     Ending,
     Event,
@@ -23,7 +24,7 @@ from lmx_daemon.contract.events import (
     Timings,
     is_terminal,
 )
-from lmx_daemon.contract.requests import Generate, Request
+from lmx_daemon.contract.requests import Computation, Generate, Request
 from lmx_daemon.residency.requests.observers import Observers
 
 MAX_EVENTS = 16_384
@@ -153,14 +154,15 @@ class ActiveRequest:
     def row(self) -> RequestRow:
         """Return the request's row for the monitor."""
         request, now = self.request, self._clock()
+        computation = request if isinstance(request, Computation) else None
         generate = request if isinstance(request, Generate) else None
         return RequestRow(
             id=self.id,
             model=request.model,
             state=self._state,
             instance=self.instance,
-            client=generate.client if generate else "",
-            route=generate.route if generate else "count",
+            client=computation.client if computation else "",
+            route=computation.route if computation else "count",
             tenant=request.tenant,
             started_at=self._arrived_at,
             age=(self._ended or now) - self.arrived,
@@ -224,7 +226,7 @@ class ActiveRequest:
                 cancelled = all(ending.reason == "cancelled" for ending in event.endings)
                 self._tokens, self._finished = event.usage.completion_tokens, event
                 self._close("cancelled" if cancelled else "finished")
-            case Counted():
+            case Decided() | Counted():
                 self._close("finished")
             case Failed():
                 self._error = event

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from lmx_daemon.contract.requests import Generate, Request
+from lmx_daemon.contract.requests import Computation, Request
 from lmx_daemon.contract.shares import share_of
 from lmx_daemon.residency.decisions.refusal import queue_is_full
 from lmx_daemon.settings.schema import Settings
@@ -94,4 +94,4 @@ def _newest_waiting(group: list[T], level: int) -> T:
 
 
 def _priority(request: Request) -> int:
-    return request.priority if isinstance(request, Generate) else 0
+    return request.priority if isinstance(request, Computation) else 0

@@ -11,7 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
-from lmx_daemon.contract.requests import Generate
+from lmx_daemon.contract.requests import Computation
 from lmx_daemon.contract.shares import Share, share_of
 
 
@@ -19,7 +19,7 @@ class QueuedRequest(Protocol):
     """The part of a request that its turn depends on."""
 
     @property
-    def generate(self) -> Generate:
+    def computation(self) -> Computation:
         """The request as the client sent it."""
 
 
@@ -30,14 +30,14 @@ def fair_order(waiting: Sequence[T], running: Iterable[QueuedRequest]) -> Iterat
     """Yield `waiting`, given in order of arrival, in the order in which the requests should start beside `running`."""
     queues: dict[tuple[int, Share], deque[tuple[int, T]]] = {}
     for arrival, each in enumerate(waiting):
-        key = -each.generate.priority, share_of(each.generate)
+        key = -each.computation.priority, share_of(each.computation)
         queues.setdefault(key, deque()).append((arrival, each))
     if len(queues) < 2:  # the usual case: one client, or nothing waits
         yield from waiting
         return
     by_user = defaultdict[Share, int](int)
     for request in running:
-        by_user[share_of(request.generate)] += request.generate.choices
+        by_user[share_of(request.computation)] += request.computation.rows
     counts = defaultdict[Share, int](int)
     for share, choices in by_user.items():
         _count(counts, share, choices)
@@ -51,7 +51,7 @@ def fair_order(waiting: Sequence[T], running: Iterable[QueuedRequest]) -> Iterat
         _, chosen = queues[key].popleft()
         if not queues[key]:
             del queues[key]
-        _count(counts, key[1], chosen.generate.choices)
+        _count(counts, key[1], chosen.computation.rows)
         yield chosen
 
 

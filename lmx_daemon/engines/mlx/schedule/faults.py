@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from lmx_daemon.contract.errors import LmxError, OutOfMemoryError, WorkerError
 from lmx_daemon.engines.mlx.out_of_memory import is_out_of_memory
-from lmx_daemon.engines.mlx.text.answer import EngineRequest
+from lmx_daemon.engines.mlx.text.engine_request import EngineRequest
 
 MAX_FAILED_STEPS = 5
 """Number of failed steps in a row, each in a new batch, after which the process must prove that it still works."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from lmx_daemon.contract.worker.cache_shape import CacheShape
 from lmx_daemon.engines.mlx.schedule.admission import Admission, Reservation
 from lmx_daemon.engines.mlx.schedule.fairness import fair_order
-from lmx_daemon.engines.mlx.text.answer import EngineRequest
+from lmx_daemon.engines.mlx.text.engine_request import EngineRequest
 
 
 class RequestQueue:
@@ -51,8 +51,8 @@ class RequestQueue:
 
     def check(self, request: EngineRequest) -> None:
         """Raise ContextLengthError for a request whose KV cache would not fit even if it ran alone."""
-        tokens = len(request.prepared.tokens) + request.longest_generated
-        self._admission.check(tokens, request.generate.choices, self._context_of(request), request.scratch)
+        tokens = request.longest_prompt + request.longest_generated
+        self._admission.check(tokens, request.caches, self._context_of(request), request.scratch)
 
     def next(self, free_rows: int, may_start: Callable[[EngineRequest], bool]) -> EngineRequest | None:
         """Return the request that may start or resume now, or None.
@@ -64,7 +64,7 @@ class RequestQueue:
             return None
         running = self.running
         for request in self.order():
-            if request.generate.choices > free_rows:
+            if request.computation.rows > free_rows:
                 return None
             if not self._admission.admits(self._asked(request), self._reserved()):
                 return None
@@ -95,23 +95,17 @@ class RequestQueue:
 
     def _asked(self, request: EngineRequest) -> Reservation:
         """Return what a request reserves: its prompt, and as long an answer as it asks for and memory allows."""
-        generate, prompt = request.generate, len(request.prepared.tokens)
-        room = self._admission.longest(generate.choices, self._context_of(request), request.scratch) - prompt
-        max_generated = max(1, room) if generate.max_tokens is None else min(generate.max_tokens, max(1, room))
-        return Reservation(prompt, max_generated, generate.choices, request.longest_generated, request.scratch)
+        prompt, most = request.longest_prompt, request.max_tokens
+        room = self._admission.longest(request.caches, self._context_of(request), request.scratch) - prompt
+        max_generated = max(1, room) if most is None else min(most, max(1, room))
+        return Reservation(prompt, max_generated, request.caches, request.longest_generated, request.scratch)
 
     def _context_of(self, request: EngineRequest) -> int:
         """Return the longest sequence of a request: the model's context, or less if the request asks for less."""
-        return min(self._context, request.generate.context_length or self._context)
+        return min(self._context, request.computation.context_length or self._context)
 
     def _reserved(self) -> list[Reservation]:
         return [
-            Reservation(
-                len(each.prepared.tokens),
-                each.max_generated,
-                each.generate.choices,
-                each.longest_generated,
-                each.scratch,
-            )
+            Reservation(each.longest_prompt, each.max_generated, each.caches, each.longest_generated, each.scratch)
             for each in self.running
         ]

@@ -6,7 +6,7 @@ from typing import Any
 from lmx_daemon.contract.events import Event, Queued
 from lmx_daemon.contract.worker.messages import Events, Log
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
-from lmx_daemon.engines.mlx.text.answer import EngineRequest
+from lmx_daemon.engines.mlx.text.engine_request import EngineRequest
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
 
 

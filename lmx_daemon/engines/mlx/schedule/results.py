@@ -12,8 +12,10 @@ from lmx_daemon.engines.mlx.schedule.faults import failure_of
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
 from lmx_daemon.engines.mlx.schedule.reports import Reports
 from lmx_daemon.engines.mlx.schedule.running import RunningRequests
-from lmx_daemon.engines.mlx.text.answer import EngineRequest
+from lmx_daemon.engines.mlx.text.answer import Answer
 from lmx_daemon.engines.mlx.text.choice import choice_of
+from lmx_daemon.engines.mlx.text.decision import Decision, request_of
+from lmx_daemon.engines.mlx.text.engine_request import EngineRequest
 
 
 class StepResults:
@@ -40,7 +42,7 @@ class StepResults:
         events: list[Event] = []
         for prompt in result.prompts:
             self._prefixes.advance(prompt.row, prompt.done, prompt.cache)
-            request = choice_of(prompt.row).request
+            request = request_of(prompt.row)
             if prompt.total - request.cached > self._prefill_step:
                 events.append(Prefill(id=request.id, done=prompt.done, total=prompt.total))
         for scored in result.scores:
@@ -66,8 +68,9 @@ class StepResults:
 
     def _scored(self, scored: RowScores) -> list[Event]:
         """Return the events of log-probabilities of a prompt."""
-        request = choice_of(scored.row).request
-        return self.events_of(request, lambda: request.prompt_scored(scored.scores, self._tokenizer))
+        request = request_of(scored.row)
+        request.quarantined = False
+        return self.events_of(request, lambda: request.prompt_scored(scored.row, scored.scores, self._tokenizer))
 
     def _consume(self, token: Token) -> list[Event]:
         """Return the events of one token."""
@@ -92,20 +95,32 @@ class StepResults:
         return events
 
     def _prompt_read(self, read: PromptRead) -> list[Event]:
-        """Return the last event of a request that generates nothing, and store its prompt."""
-        request = choice_of(read.rows[0]).request
+        """Return the last event of a request that generates nothing, and store its prompt.
+
+        A decision may go on with another row.
+        """
+        request = request_of(read.rows[0])
         if request.ended:  # its log-probabilities could not be read
             return []
-        self._running.end_prompt(read)
-        request.prompt_read()
+        last: Event
+        match request:
+            case Decision():
+                if self._running.decide_on(request, read):
+                    return []
+                last = request.decided()
+            case _:
+                assert isinstance(request, Answer)
+                self._running.end_prompt(request, read)
+                request.prompt_read()
+                last = request.finished()
         self._queue.remove(request)
-        return [self._reports.closed(request, request.finished())]
+        return [self._reports.closed(request, last)]
 
     def _fail_rows(self, failed: FailedRows) -> list[Event]:
         """Fail the request whose own prompt could not be computed. The other rows of the batch go on."""
         traceback.print_exception(failed.error)
         failure = failure_of(failed.error)
-        request = choice_of(failed.rows[0]).request
+        request = request_of(failed.rows[0])
         self._reports.log("error", failure.message, request.id)
         self._running.remove(request)
         return [self._reports.closed(request, Failed(id=request.id, error=failure.body()))]

@@ -12,8 +12,9 @@ from typing import Any
 
 from lmx_daemon.contract.errors import ContextLengthError, LmxError, RequestError
 from lmx_daemon.contract.events import Failed
-from lmx_daemon.contract.requests import Generate
+from lmx_daemon.contract.requests import Decide, Generate
 from lmx_daemon.contract.worker.messages import TextOptions
+from lmx_daemon.engines.mlx.batch.prefill import FOLDED
 from lmx_daemon.engines.mlx.batch.scoring import scratch_bytes
 from lmx_daemon.engines.mlx.batch.warm_up import warm_up
 from lmx_daemon.engines.mlx.commands import Ready
@@ -26,7 +27,9 @@ from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
 from lmx_daemon.engines.mlx.schedule.reports import Reports
 from lmx_daemon.engines.mlx.schedule.results import StepResults
 from lmx_daemon.engines.mlx.schedule.running import RunningRequests
-from lmx_daemon.engines.mlx.text.answer import EngineRequest
+from lmx_daemon.engines.mlx.text.answer import Answer
+from lmx_daemon.engines.mlx.text.decision import Decision
+from lmx_daemon.engines.mlx.text.engine_request import EngineRequest
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
 
 
@@ -84,11 +87,7 @@ class Scheduler:
 
     def receive(self, ready: Ready) -> None:
         """Queue a request whose prompt is tokenized, or fail it if this worker cannot serve it."""
-        generate = ready.request
-        seed = _seed_of(generate)
-        request = EngineRequest(generate, ready.prepared, ready.arrived, ready.load_seconds, seed, ready.grammar)
-        if generate.prompt_logprobs is not None:
-            request.scratch = scratch_bytes(len(ready.prepared.tokens), self._loaded.vocabulary)
+        request = self._record(ready)
         try:
             self._check(request)
         except LmxError as error:
@@ -96,11 +95,26 @@ class Scheduler:
             return
         if request.reuses:
             tokens, opening = ready.prepared.tokens, ready.prepared.opening
-            request.lookup = self._prefixes.look_up(generate.cache_namespace, tokens, opening)
+            request.lookup = self._prefixes.look_up(request.computation.cache_namespace, tokens, opening)
         self._queue.waiting.append(request)
         self._expire()
         self._admit()
         self._reports.emit_positions()
+
+    def _record(self, ready: Ready) -> EngineRequest:
+        """Return the record of a request whose prompt is tokenized."""
+        prepared, vocabulary = ready.prepared, self._loaded.vocabulary
+        match ready.request:
+            case Generate() as generate:
+                seed = _seed_of(generate)
+                answer = Answer(generate, prepared, ready.arrived, ready.load_seconds, seed, ready.grammar)
+                if generate.prompt_logprobs is not None:
+                    answer.scratch = scratch_bytes(len(prepared.tokens), vocabulary)
+                return answer
+            case Decide() as decide:
+                decision = Decision(decide, prepared, ready.arrived, ready.load_seconds, vocabulary)
+                decision.scratch = scratch_bytes(FOLDED, vocabulary)
+                return decision
 
     def drop(self, identity: str) -> None:
         """End a request that was cancelled. Idempotent."""
@@ -125,8 +139,10 @@ class Scheduler:
 
     def _check(self, request: EngineRequest) -> None:
         """Raise LmxError for a request that this model or this worker cannot serve."""
-        generate = request.generate
         self._queue.check(request)
+        if not isinstance(request, Answer):
+            return
+        generate = request.generate
         parameters.check(generate, self._loaded.vocabulary)
         if generate.choices > self._options.max_running:
             raise RequestError(f"n is at most {self._options.max_running} here", param="n")

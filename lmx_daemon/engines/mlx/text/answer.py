@@ -1,12 +1,11 @@
-"""The worker's record of one request: its choices, their text so far, and the events that each step produces."""
+"""The record of a request that generates: its choices, their text so far, and the events that each step produces."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from lmx_daemon.contract.deadline import patience, too_late
-from lmx_daemon.contract.errors import DeadlineError, WorkerError
+from lmx_daemon.contract.errors import WorkerError
 from lmx_daemon.contract.events import (
     Delta,
     Ending,
@@ -14,19 +13,16 @@ from lmx_daemon.contract.events import (
     Finished,
     FinishReason,
     PromptTokens,
-    Started,
-    Timings,
     TokenLogprob,
     ToolCallDelta,
-    Usage,
 )
 from lmx_daemon.contract.requests import Chat, Generate
 from lmx_daemon.engines.mlx.batch.scoring import TokenScore
-from lmx_daemon.engines.mlx.batch.step import Token
+from lmx_daemon.engines.mlx.batch.step import Row, Token
 from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar, TokenGrammar
-from lmx_daemon.engines.mlx.prefix.lookup import PrefixLookup, PrefixStart
 from lmx_daemon.engines.mlx.sampling.parameters import SamplingParams
 from lmx_daemon.engines.mlx.text.choice import Choice, choice_of, logprob_of
+from lmx_daemon.engines.mlx.text.engine_request import EngineRequest
 from lmx_daemon.engines.mlx.text.families.family import PLAIN, Family
 from lmx_daemon.engines.mlx.text.output_parser import OutputParser, ParsedText
 from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
@@ -37,8 +33,8 @@ BANNED = -1e4
 """Bias of a token that is not to be sampled."""
 
 
-class EngineRequest:
-    """One request in the worker, from its tokenized prompt to its last event."""
+class Answer(EngineRequest):
+    """A request that generates: its choices, their text so far, and the events of each token."""
 
     def __init__(
         self,
@@ -49,50 +45,24 @@ class EngineRequest:
         seed: int,
         grammar: CompiledGrammar | None = None,
     ) -> None:
+        super().__init__(generate, prepared, arrived, load_seconds, seed)
         self.generate = generate
         self.grammar = grammar
         """The grammar of its constraint."""
-        self.prepared = prepared
-        self.seed = seed
-        self.arrived = arrived
-        """Monotonic time of its arrival in the daemon, in seconds."""
-        self.lookup: PrefixLookup | None = None
-        """The stored prefixes that its prompt may reuse."""
-        self.cached = 0
-        """Prompt tokens that were taken from stored prefixes."""
         self.choices: list[Choice] = []
         """Empty until it starts."""
-        self.scratch = 0
-        """Bytes that the log-probabilities of its prompt take while they are computed."""
-        self.max_generated = 0
-        """Tokens that each choice may generate, by its reservation of memory."""
-        self.warnings: list[str] = []
-        self.preempted = False
-        """Whether it is back in the queue and its choices are to be resumed."""
-        self.ended = False
-        """Whether its terminal event is made."""
-        self.failures = 0
-        """Number of failed steps that it took part in."""
-        self.quarantined = False
-        """Whether it took part in a failed step and has generated no token since."""
         self._scored = 0
         """Number of prompt tokens that PromptTokens events have reported."""
-        self._load_seconds = load_seconds
-        self._started = 0.0
-        self._first: float | None = None
 
     @property
-    def id(self) -> str:
-        """Id of the request, unique while it lives."""
-        return self.generate.id
+    def rows(self) -> Sequence[Choice]:
+        """Its choices."""
+        return self.choices
 
-    def deadline_error(self, now: float) -> DeadlineError | None:
-        """Return the error of a request whose deadline has passed at the monotonic time `now`."""
-        if self.generate.deadline is None and self.generate.queue_deadline is None:  # the usual case, in every step
-            return None
-        begun = self._started > 0.0
-        limit = patience(self.generate, begun=begun)
-        return too_late(limit, begun=begun) if limit is not None and now > self.arrived + limit else None
+    @property
+    def max_tokens(self) -> int | None:
+        """Number of tokens that each choice is to generate; None without a limit."""
+        return self.generate.max_tokens
 
     @property
     def done(self) -> bool:
@@ -137,21 +107,6 @@ class EngineRequest:
             self.choices.append(choice)
         return self.choices
 
-    def started(self, found: PrefixStart, instance: str, context_length: int) -> Started:
-        """Record what is reused of stored prefixes, and return the event."""
-        self.cached = found.cached
-        return Started(
-            id=self.id,
-            prompt_tokens=len(self.prepared.tokens),
-            cached_tokens=self.cached,
-            seed=self.seed,
-            instance=instance,
-            context_length=context_length,
-            truncated_tokens=self.prepared.truncated,
-            first_difference=found.first_difference,
-            miss=found.miss,
-        )
-
     def opening(self, tokenizer: Any) -> list[Event]:
         """Return the events with which the prompt is reported, if the request asks for it: its text or first token."""
         detokenizer = self.choices[0].detokenizer
@@ -164,7 +119,7 @@ class EngineRequest:
             return [PromptTokens(id=self.id, text=b"".join(spelled).decode(errors="replace"))]
         return []
 
-    def prompt_scored(self, scores: Sequence[TokenScore], tokenizer: Any) -> list[Event]:
+    def prompt_scored(self, row: Row, scores: Sequence[TokenScore], tokenizer: Any) -> list[Event]:
         """Return the event with the log-probabilities of the next tokens of the prompt."""
         most, detokenizer = self.generate.prompt_logprobs or 0, self.choices[0].detokenizer
         found = tuple(
@@ -259,29 +214,13 @@ class EngineRequest:
 
     def finished(self, cancelled: bool = False) -> Finished:
         """Return the terminal event with usage and timings. Choices that have not ended count as cancelled."""
-        now = time.monotonic()
-        first = self._first or now
         ended = [choice.ending or Ending(reason="cancelled") for choice in self.choices]
         if cancelled and not ended:
             ended = [Ending(reason="cancelled")] * self.generate.choices
-        return Finished(
-            id=self.id,
-            endings=tuple(ended),
-            usage=Usage(
-                prompt_tokens=len(self.prepared.tokens),
-                cached_tokens=self.cached,
-                truncated_tokens=self.prepared.truncated,
-                completion_tokens=sum(choice.consumed for choice in self.choices),
-                reasoning_tokens=sum(choice.reasoning_tokens for choice in self.choices),
-            ),
-            timings=Timings(
-                queue=(self._started or now) - self.arrived,
-                prefill=first - self._started if self._started else 0.0,
-                first_token=first - self.arrived,
-                decode=now - first,
-                load=self._load_seconds,
-            ),
+        usage = self.usage(
+            sum(choice.consumed for choice in self.choices), sum(choice.reasoning_tokens for choice in self.choices)
         )
+        return Finished(id=self.id, endings=tuple(ended), usage=usage, timings=self.timings())
 
     def _deltas(
         self, choice: Choice, piece: ParsedText, ids: tuple[int, ...] = (), logprobs: tuple[TokenLogprob, ...] = ()

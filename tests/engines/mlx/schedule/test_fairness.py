@@ -11,7 +11,7 @@ from lmx_daemon.engines.mlx.schedule.fairness import fair_order
 
 @dataclass(frozen=True)
 class Waiting:
-    generate: Generate
+    computation: Generate
 
 
 def ask(
@@ -22,7 +22,7 @@ def ask(
 
 
 def order(waiting: list[Waiting], running: list[Waiting] | None = None) -> str:
-    return " ".join(each.generate.id for each in fair_order(waiting, running or []))
+    return " ".join(each.computation.id for each in fair_order(waiting, running or []))
 
 
 def test_requests_of_one_client_start_in_order_of_arrival() -> None:
@@ -73,9 +73,9 @@ def test_every_request_starts_and_each_client_keeps_its_order(asked: list[tuple[
     waiting = [ask(str(n), tenant, priority=priority) for n, (tenant, priority) in enumerate(asked)]
     found = list(fair_order(waiting, [ask("r", tenant) for tenant in busy]))
     assert sorted(found, key=waiting.index) == waiting
-    priorities = [one.generate.priority for one in found]
+    priorities = [one.computation.priority for one in found]
     assert priorities == sorted(priorities, reverse=True)
     for tenant in "abc":
         for priority in (-1, 0, 1):
-            mine = [one for one in found if (one.generate.tenant, one.generate.priority) == (tenant, priority)]
+            mine = [one for one in found if (one.computation.tenant, one.computation.priority) == (tenant, priority)]
             assert mine == sorted(mine, key=waiting.index)

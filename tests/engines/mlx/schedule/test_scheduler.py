@@ -22,7 +22,7 @@ from lmx_daemon.contract.events import (
     TokenLogprob,
     is_terminal,
 )
-from lmx_daemon.contract.requests import Generate, Sampling, Tokens
+from lmx_daemon.contract.requests import Decide, Generate, Sampling, Tokens
 from lmx_daemon.contract.worker.messages import Events, TextOptions
 from lmx_daemon.engines.mlx.commands import Ready
 from lmx_daemon.engines.mlx.load.model import LoadedModel, load
@@ -78,6 +78,7 @@ class World:
         self.shape = abilities.cache
         self.events: dict[str, list[Event]] = {}
         self.asked: dict[str, Generate] = {}
+        self.decisions: list[str] = []
         self.counters = HeartbeatCounters()
         queue = RequestQueue(self.shape, 0, CONTEXT)
         self.scheduler = Scheduler(
@@ -96,8 +97,18 @@ class World:
         self.scheduler.receive(Ready(request, PreparedPrompt(list(prompt), [], raw=True), time.monotonic() - ago, 0.0))
         return identity
 
+    def decide(self, prompt: tuple[int, ...], options: tuple[tuple[int, ...], ...], **fields: Any) -> str:
+        """Ask for the log-probabilities of options, given as tokens."""
+        identity = f"d{len(self.decisions)}"
+        texts = tuple(map(str, options))
+        request = Decide(id=identity, model="m", prompt=Tokens(ids=prompt), options=texts, **fields)
+        self.decisions.append(identity)
+        prepared = PreparedPrompt(list(prompt), [], raw=True, options=options)
+        self.scheduler.receive(Ready(request, prepared, time.monotonic(), 0.0))
+        return identity
+
     def open(self) -> list[str]:
-        return [name for name in self.asked if not any(map(is_terminal, self.events.get(name, [])))]
+        return [name for name in (*self.asked, *self.decisions) if not any(map(is_terminal, self.events.get(name, [])))]
 
     def finish(self) -> None:
         until = time.monotonic() + 60

@@ -4,7 +4,7 @@ It does not import MLX. It runs on the prompt thread, so that a slow template or
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from lmx_daemon.engines.mlx.text.prompts.conversation import adapted
 from lmx_daemon.engines.mlx.text.prompts.encoded_heads import EncodedHeads
 from lmx_daemon.engines.mlx.text.prompts.end_of_turn import end_tokens
 from lmx_daemon.engines.mlx.text.prompts.infill import infill_tokens
+from lmx_daemon.engines.mlx.text.prompts.options import option_tokens
 from lmx_daemon.engines.mlx.text.prompts.template_manners import CallForm
 from lmx_daemon.engines.mlx.text.prompts.template_messages import (
     as_function,
@@ -61,6 +62,8 @@ class PreparedPrompt:
     """Number of tokens that were left out because the prompt exceeded the context."""
     raw: bool = False
     """Whether the prompt is a completion: its answer is plain text without markers."""
+    options: tuple[tuple[int, ...], ...] = ()
+    """Tokens of the options of a decision."""
 
 
 class PromptBuilder:
@@ -192,6 +195,15 @@ class PromptBuilder:
             for rule in (found.rule, found.relaxed)
             if rule is not None
         )
+
+    def options(self, texts: Sequence[str], prepared: PreparedPrompt) -> tuple[tuple[int, ...], ...]:
+        """Return the tokens of the options of a decision after a prompt. Raises RequestError or UnsupportedError."""
+        if not prepared.raw and self._family.opening is not None:
+            raise UnsupportedError(
+                "decisions: answers of this model's family begin with a header, so that no option follows its prompt"
+            )
+        ends = prepared.stop_tokens or frozenset(self._tokenizer.eos_token_ids)
+        return option_tokens(texts, lambda text: self._tokenizer.encode(text, add_special_tokens=False), ends)
 
     def _check_size(self, text: str, param: str, most: int) -> None:
         """Raise ContextLengthError for a text of more than `most` tokens, without tokenising all of it.

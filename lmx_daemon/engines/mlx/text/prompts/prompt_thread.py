@@ -5,12 +5,13 @@ An exception of the tokenizer fails one request. It ends the worker only if the 
 
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from lmx_daemon.contract.constraint import Constraint
 from lmx_daemon.contract.errors import LmxError, RequestError, WorkerError
 from lmx_daemon.contract.events import Counted, Event, Failed
-from lmx_daemon.contract.requests import Chat, Count, Generate, Overflow, Prompt
+from lmx_daemon.contract.requests import Chat, Count, Decide, Generate, Overflow, Prompt
 from lmx_daemon.contract.worker.messages import Events, Log
 from lmx_daemon.engines.mlx.commands import Ready
 from lmx_daemon.engines.mlx.grammar.source import AnswerGrammar
@@ -34,6 +35,8 @@ class PromptSource(Protocol):
     ) -> PreparedPrompt: ...
 
     def count(self, prompt: Prompt) -> int: ...
+
+    def options(self, texts: Sequence[str], prepared: PreparedPrompt) -> tuple[tuple[int, ...], ...]: ...
 
     def works(self) -> bool: ...
 
@@ -125,14 +128,18 @@ class PromptThread:
 
     def _prepare(self, submission: Submission) -> None:
         assert self.builder is not None
-        request = submission.request
+        request, grammar = submission.request, None
         try:
-            if isinstance(request, Count):
-                self._end(submission, Counted(id=request.id, tokens=self.builder.count(request.prompt)))
-                return
-            policy = request.overflow or "error"
-            prepared = self.builder.build(request.prompt, policy, request.max_tokens, request.context_length)
-            grammar = self._grammar_of(request)
+            match request:
+                case Count(prompt=prompt):
+                    self._end(submission, Counted(id=request.id, tokens=self.builder.count(prompt)))
+                    return
+                case Decide(prompt=prompt, context_length=context):
+                    prepared = self.builder.build(prompt, request.overflow or "error", None, context)
+                    prepared = replace(prepared, options=self.builder.options(request.options, prepared))
+                case Generate(prompt=prompt, context_length=context):
+                    prepared = self.builder.build(prompt, request.overflow or "error", request.max_tokens, context)
+                    grammar = self._grammar_of(request)
         except PromptAbandoned:
             return
         except LmxError as error:
