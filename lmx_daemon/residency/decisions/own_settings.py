@@ -4,7 +4,7 @@ import msgspec
 
 from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.models import Model
-from lmx_daemon.contract.requests import Chat, Count, Generate, Request
+from lmx_daemon.contract.requests import Chat, Generate, Request
 from lmx_daemon.memory.need import Demand
 from lmx_daemon.residency.decisions.context import demand_of
 from lmx_daemon.settings.schema import ModelSettings, Settings
@@ -30,7 +30,7 @@ def with_own_settings(request: Request, own: ModelSettings) -> Request:
         thinking = own.thinking if prompt.thinking is None else prompt.thinking
         arguments = {**own.template, **prompt.template_arguments}
         prompt = msgspec.structs.replace(prompt, thinking=thinking, template_arguments=arguments)
-    if isinstance(request, Count):
+    if not isinstance(request, Generate):
         return msgspec.structs.replace(request, prompt=prompt)
     given = {name: getattr(own, name) for name in SAMPLING if getattr(request.sampling, name) is None}
     return msgspec.structs.replace(
