@@ -12,9 +12,9 @@ from lmx_daemon.engines.mlx.schedule.faults import failure_of
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
 from lmx_daemon.engines.mlx.schedule.reports import Reports
 from lmx_daemon.engines.mlx.schedule.running import RunningRequests
-from lmx_daemon.engines.mlx.text.answer import Answer
+from lmx_daemon.engines.mlx.text.answer import AnswerRecord
 from lmx_daemon.engines.mlx.text.choice import choice_of
-from lmx_daemon.engines.mlx.text.decision import Decision, request_of
+from lmx_daemon.engines.mlx.text.decision import DecisionRecord, request_of
 from lmx_daemon.engines.mlx.text.engine_request import EngineRequest
 
 
@@ -104,12 +104,12 @@ class StepResults:
             return []
         last: Event
         match request:
-            case Decision():
+            case DecisionRecord():
                 if self._running.decide_on(request, read):
                     return []
                 last = request.decided()
             case _:
-                assert isinstance(request, Answer)
+                assert isinstance(request, AnswerRecord)
                 self._running.end_prompt(request, read)
                 request.prompt_read()
                 last = request.finished()

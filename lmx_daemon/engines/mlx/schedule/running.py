@@ -16,9 +16,9 @@ from lmx_daemon.engines.mlx.prefix.lookup import PrefixStart
 from lmx_daemon.engines.mlx.prefix.sharing import PrefixSharing
 from lmx_daemon.engines.mlx.sampling import parameters
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
-from lmx_daemon.engines.mlx.text.answer import Answer
+from lmx_daemon.engines.mlx.text.answer import AnswerRecord
 from lmx_daemon.engines.mlx.text.choice import Choice
-from lmx_daemon.engines.mlx.text.decision import Decision, DecisionRow
+from lmx_daemon.engines.mlx.text.decision import DecisionRecord, DecisionRow
 from lmx_daemon.engines.mlx.text.engine_request import EngineRequest
 from lmx_daemon.engines.mlx.text.families.choose import family_of
 
@@ -66,10 +66,10 @@ class RunningRequests:
 
     def _rows_of(self, request: EngineRequest, max_tokens: int) -> tuple[Sequence[int], Sequence[Row]]:
         """Return the first rows of a request and the tokens that they continue."""
-        if isinstance(request, Decision):
+        if isinstance(request, DecisionRecord):
             row = request.start()
             return row.sequence, [row]
-        assert isinstance(request, Answer)
+        assert isinstance(request, AnswerRecord)
         loaded, generate = self._loaded, request.generate
         params = parameters.resolve(generate.sampling, loaded.defaults)
         choices = request.start(max_tokens, params, loaded.tokenizer, self._family)
@@ -80,12 +80,12 @@ class RunningRequests:
     def resume(self, request: EngineRequest) -> None:
         """Add the rows of a preempted request to the batch. Choices continue after the tokens that they have."""
         max_tokens, prompt = self._queue.begin(request), request.prepared.tokens
-        if isinstance(request, Decision):
+        if isinstance(request, DecisionRecord):
             row = request.start()
             hit = self._prefixes.find(request.computation.cache_namespace, prompt)
             self.batch.add(row.sequence, [row], hit.cache if hit else None, hit.length if hit else 0)
             return
-        assert isinstance(request, Answer)
+        assert isinstance(request, AnswerRecord)
         for choice in request.resume(max_tokens):
             tokens = [*prompt, *choice.generated]
             hit = self._prefixes.find(request.generate.cache_namespace, tokens) if request.reuses else None
@@ -102,13 +102,13 @@ class RunningRequests:
             self._prefixes.store_running(choice, choice.request.lookup, self.batch)
             self.batch.remove([choice])
 
-    def end_prompt(self, request: Answer, read: PromptRead) -> None:
+    def end_prompt(self, request: AnswerRecord, read: PromptRead) -> None:
         """Store the prompt of a request that generates nothing."""
         row = read.rows[0]
         self._prefixes.release(row)
         self._prefixes.store(request.generate.cache_namespace, row.held, read.cache)
 
-    def decide_on(self, request: Decision, read: PromptRead) -> bool:
+    def decide_on(self, request: DecisionRecord, read: PromptRead) -> bool:
         """Store the prompt of a decision, once it is read, and add the row of the next option. False after the last."""
         (row,) = read.rows
         assert isinstance(row, DecisionRow)

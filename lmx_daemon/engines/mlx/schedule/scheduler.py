@@ -27,8 +27,8 @@ from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
 from lmx_daemon.engines.mlx.schedule.reports import Reports
 from lmx_daemon.engines.mlx.schedule.results import StepResults
 from lmx_daemon.engines.mlx.schedule.running import RunningRequests
-from lmx_daemon.engines.mlx.text.answer import Answer
-from lmx_daemon.engines.mlx.text.decision import Decision
+from lmx_daemon.engines.mlx.text.answer import AnswerRecord
+from lmx_daemon.engines.mlx.text.decision import DecisionRecord
 from lmx_daemon.engines.mlx.text.engine_request import EngineRequest
 from lmx_daemon.worker.heartbeat import HeartbeatCounters
 
@@ -107,12 +107,12 @@ class Scheduler:
         match ready.request:
             case Generate() as generate:
                 seed = _seed_of(generate)
-                answer = Answer(generate, prepared, ready.arrived, ready.load_seconds, seed, ready.grammar)
+                answer = AnswerRecord(generate, prepared, ready.arrived, ready.load_seconds, seed, ready.grammar)
                 if generate.prompt_logprobs is not None:
                     answer.scratch = scratch_bytes(len(prepared.tokens), vocabulary)
                 return answer
             case Decide() as decide:
-                decision = Decision(decide, prepared, ready.arrived, ready.load_seconds, vocabulary)
+                decision = DecisionRecord(decide, prepared, ready.arrived, ready.load_seconds, vocabulary)
                 decision.scratch = scratch_bytes(FOLDED, vocabulary)
                 return decision
 
@@ -140,7 +140,7 @@ class Scheduler:
     def _check(self, request: EngineRequest) -> None:
         """Raise LmxError for a request that this model or this worker cannot serve."""
         self._queue.check(request)
-        if not isinstance(request, Answer):
+        if not isinstance(request, AnswerRecord):
             return
         generate = request.generate
         parameters.check(generate, self._loaded.vocabulary)

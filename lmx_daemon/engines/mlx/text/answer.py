@@ -33,7 +33,7 @@ BANNED = -1e4
 """Bias of a token that is not to be sampled."""
 
 
-class Answer(EngineRequest):
+class AnswerRecord(EngineRequest):
     """A request that generates: its choices, their text so far, and the events of each token."""
 
     def __init__(

@@ -11,7 +11,7 @@ from lmx_daemon.engines.mlx.text.output_parser import OutputParser
 from lmx_daemon.engines.mlx.text.token_text import bytes_of, text_of
 
 if TYPE_CHECKING:  # a request holds its choices
-    from lmx_daemon.engines.mlx.text.answer import Answer
+    from lmx_daemon.engines.mlx.text.answer import AnswerRecord
 
 SILENT_TOKENS = 8
 """Tokens without text after which the bytes are taken as invalid; a valid character has at most four bytes."""
@@ -22,7 +22,7 @@ class Choice(Row):
 
     def __init__(
         self,
-        request: "Answer",
+        request: "AnswerRecord",
         params: SamplingParams,
         detokenizer: Any,
         parser: OutputParser,

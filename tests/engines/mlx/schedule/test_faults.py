@@ -2,12 +2,12 @@
 
 from lmx_daemon.contract.requests import Generate, Tokens
 from lmx_daemon.engines.mlx.schedule.faults import MAX_FAILED_STEPS, MAX_FAILURES, Faults, failure_of, requests_to_fail
-from lmx_daemon.engines.mlx.text.answer import Answer
+from lmx_daemon.engines.mlx.text.answer import AnswerRecord
 from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
 
 
-def request(name: str) -> Answer:
-    return Answer(Generate(id=name, model="m", prompt=Tokens(ids=(1,))), PreparedPrompt([1], []), 0.0, 0.0, 0)
+def request(name: str) -> AnswerRecord:
+    return AnswerRecord(Generate(id=name, model="m", prompt=Tokens(ids=(1,))), PreparedPrompt([1], []), 0.0, 0.0, 0)
 
 
 class TestRequestsToFail:

@@ -7,7 +7,7 @@ from lmx_daemon.contract.requests import Generate, Tokens
 from lmx_daemon.contract.worker.cache_shape import CacheShape, Growing
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
 from lmx_daemon.engines.mlx.schedule.queue import RequestQueue
-from lmx_daemon.engines.mlx.text.answer import Answer
+from lmx_daemon.engines.mlx.text.answer import AnswerRecord
 from lmx_daemon.engines.mlx.text.choice import Choice
 from lmx_daemon.engines.mlx.text.families.family import PLAIN
 from lmx_daemon.engines.mlx.text.output_parser import OutputParser
@@ -17,25 +17,25 @@ SHAPE = CacheShape(growing=(Growing(per_token=1000),))
 CONTEXT = 8192
 
 
-def queue_of(*requests: Answer, tokens: int = 4096) -> RequestQueue:
+def queue_of(*requests: AnswerRecord, tokens: int = 4096) -> RequestQueue:
     queue = RequestQueue(SHAPE, SHAPE.bytes(tokens), CONTEXT)
     queue.waiting += requests
     return queue
 
 
-def request_of(name: str, prompt: int = 100, **fields: object) -> Answer:
+def request_of(name: str, prompt: int = 100, **fields: object) -> AnswerRecord:
     generate = Generate(id=name, model="m", prompt=Tokens(ids=(1,)), **({"max_tokens": 50} | fields))  # type: ignore[arg-type]
-    return Answer(generate, PreparedPrompt([1] * prompt, []), 0.0, 0.0, 0)
+    return AnswerRecord(generate, PreparedPrompt([1] * prompt, []), 0.0, 0.0, 0)
 
 
-def start(queue: RequestQueue, request: Answer) -> Choice:
+def start(queue: RequestQueue, request: AnswerRecord) -> Choice:
     """Let a request run as if the batch had its row."""
     queue.begin(request)
     request.choices = [Choice(request, GREEDY, None, OutputParser(PLAIN))]
     return request.choices[0]
 
 
-def may_start(_: Answer) -> bool:
+def may_start(_: AnswerRecord) -> bool:
     return True
 
 

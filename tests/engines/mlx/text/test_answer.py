@@ -9,7 +9,7 @@ from lmx_daemon.contract.events import Delta
 from lmx_daemon.contract.requests import Chat, Generate, Text, ToolChoice
 from lmx_daemon.engines.mlx.batch.step import Token
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
-from lmx_daemon.engines.mlx.text.answer import BANNED, Answer
+from lmx_daemon.engines.mlx.text.answer import BANNED, AnswerRecord
 from lmx_daemon.engines.mlx.text.families.family import PLAIN, Envelope, Family
 from lmx_daemon.engines.mlx.text.families.hermes import CALLS, HERMES
 from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
@@ -28,7 +28,7 @@ def answer_of(
 ) -> tuple[str, str, str | None]:
     """Return content, ending reason and stop string of an answer with the tokens of `text`; the last has `reason`."""
     request = Generate(id="r", model="m", prompt=Text(text="x"), **fields)
-    answer = Answer(request, PreparedPrompt([1], [TOOL]), 0.0, 0.0, 0)
+    answer = AnswerRecord(request, PreparedPrompt([1], [TOOL]), 0.0, 0.0, 0)
     (choice,) = answer.start(99, GREEDY, tokenizer, family)
     content, tokens = "", tokenizer.encode(text, add_special_tokens=False)
     for place, token in enumerate(tokens, 1):
@@ -60,7 +60,7 @@ def test_limit_on_tokens_is_the_reason_of_an_end_after_a_call(tokenizer: Any) ->
 def test_a_request_that_forbids_calls_bans_their_marker_and_parses_none(tokenizer: Any) -> None:
     marker = Family("f", (Envelope("e", CALLS.read),))  # one token of the tokenizer
     chat = Chat(messages=(), tool_choice=ToolChoice(mode="none"))
-    answer = Answer(Generate(id="r", model="m", prompt=chat), PreparedPrompt([1], [TOOL]), 0.0, 0.0, 0)
+    answer = AnswerRecord(Generate(id="r", model="m", prompt=chat), PreparedPrompt([1], [TOOL]), 0.0, 0.0, 0)
     (choice,) = answer.start(99, GREEDY, tokenizer, marker)
     (banned,) = tokenizer.encode("e", add_special_tokens=False)
     assert choice.params.bias == {banned: BANNED}

@@ -11,7 +11,7 @@ from lmx_daemon.contract.requests import Generate, Text
 from lmx_daemon.engines.mlx.batch.step import Token
 from lmx_daemon.engines.mlx.sampling.parameters import GREEDY
 from lmx_daemon.engines.mlx.sampling.sampler import Logprobs
-from lmx_daemon.engines.mlx.text.answer import Answer
+from lmx_daemon.engines.mlx.text.answer import AnswerRecord
 from lmx_daemon.engines.mlx.text.families.family import PLAIN
 from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
 from tests.scripted import Decoder, Script, build_scripted
@@ -23,7 +23,7 @@ TEXT = " One two  three 😀日 ü<|mark|>\nx"
 def answered(tokenizer: Any, count: int) -> list[Delta]:
     """Return the deltas of a completion of the script's tokens, which are the first of the vocabulary."""
     request = Generate(id="r", model="m", prompt=Text(text="x"), top_logprobs=1)
-    answer = Answer(request, PreparedPrompt([1], [], raw=True), 0.0, 0.0, 0)
+    answer = AnswerRecord(request, PreparedPrompt([1], [], raw=True), 0.0, 0.0, 0)
     (choice,) = answer.start(99, GREEDY, tokenizer, PLAIN)
     found: list[Any] = []
     for token in range(count):
