@@ -23,7 +23,9 @@ from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
 class DecisionRow(Row):
     """A row that scores options; `option` is None for the one that computes the prompt."""
 
-    def __init__(self, request: "DecisionRecord", sequence: list[int], scoring: Scoring, option: int | None = None) -> None:
+    def __init__(
+        self, request: "DecisionRecord", sequence: list[int], scoring: Scoring, option: int | None = None
+    ) -> None:
         super().__init__(0, GREEDY)
         self.request = request
         self.sequence = sequence
