@@ -1,5 +1,6 @@
 """The service that dialects use: listing and look-up of models, and answers to requests."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -9,8 +10,8 @@ from litestar import Response
 from litestar.di import NamedDependency
 
 from lmx_daemon.contract.admin.snapshot import Health
-from lmx_daemon.contract.errors import LmxError, UnsupportedError, error_from
-from lmx_daemon.contract.events import Counted, Event, Failed
+from lmx_daemon.contract.errors import CancelledError, LmxError, UnsupportedError, error_from
+from lmx_daemon.contract.events import Counted, Decided, Event, Failed
 from lmx_daemon.contract.models import Instance, Model
 from lmx_daemon.contract.requests import Count, Decide, Generate, Request
 from lmx_daemon.http.context import AnyRequest, context_of
@@ -21,6 +22,7 @@ from lmx_daemon.http.serving import Finish, all_events, answered, ignore, serve,
 from lmx_daemon.http.several import SeveralRequests
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.residency.pool import Pool
+from lmx_daemon.residency.requests.active_request import ActiveRequest
 from lmx_daemon.router.route import Route
 from lmx_daemon.router.router import Router
 from lmx_daemon.settings.aliases import is_pattern
@@ -127,6 +129,25 @@ class ModelService:
             raise error_from(last.error)
         return events
 
+    async def decide(self, request: AnyRequest, asked: Sequence[Decide]) -> list[Decided]:
+        """Return the ends of decisions for the same model. Raise the error of the first one that fails.
+
+        The others are cancelled then, as all are if the client disconnects.
+        """
+        context_of(request).principal.require("generate")
+        route = await self._router.route(asked[0])
+        name_model(request, route.model)
+        identity = self._with_unique_id(asked[0]).id
+        active: list[ActiveRequest] = []
+        try:
+            for place, each in enumerate(asked):
+                active.append(self._pool.submit(self._numbered(route.applied(each), identity, place)))
+            ends = await unless_disconnected(request, ends_of(active))
+        finally:
+            for each_active in active:
+                self._pool.release(each_active)
+        return [decided_of(end) for end in ends]
+
     async def count(self, request: AnyRequest, count: Count) -> int:
         """Return the number of tokens of a prompt, template and tools included. Raise the error of the model."""
         last = (await self.complete(request, count))[-1]
@@ -190,7 +211,7 @@ class ModelService:
         instances = self._pool.instances()
         return {found.model: LOAD_STATES[found.state] for found in instances if found.state in LOAD_STATES}
 
-    def _numbered(self, asked: Generate, identity: str, place: int) -> Generate:
+    def _numbered(self, asked: A, identity: str, place: int) -> A:
         return self._with_unique_id(msgspec.structs.replace(asked, id=f"{identity}.{place}" if place else identity))
 
     def _with_unique_id(self, asked: A) -> A:
@@ -214,6 +235,30 @@ def traced(request: AnyRequest, asked: A) -> A:
     """Return the request as a part of the client's trace, if the client has one."""
     trace = context_of(request).traceparent
     return msgspec.structs.replace(asked, traceparent=trace) if trace else asked
+
+
+async def ends_of(active: Sequence[ActiveRequest]) -> list[Event]:
+    """Return the last event of each request. Raise the error of the first one that fails."""
+
+    async def end_of(each: ActiveRequest) -> Event:
+        last = (await all_events(each))[-1]
+        if isinstance(last, Failed):
+            raise error_from(last.error)
+        return last
+
+    tasks = [asyncio.ensure_future(end_of(each)) for each in active]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def decided_of(end: Event) -> Decided:
+    """Return the end of a decision. Raise CancelledError for one that was cancelled."""
+    if not isinstance(end, Decided):
+        raise CancelledError("the request was cancelled")
+    return end
 
 
 Service = NamedDependency[ModelService]

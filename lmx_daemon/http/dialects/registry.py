@@ -2,6 +2,7 @@
 
 from lmx_daemon.http.dialect import Dialects
 from lmx_daemon.http.dialects.anthropic.dialect import Anthropic
+from lmx_daemon.http.dialects.decisions.dialect import Decisions
 from lmx_daemon.http.dialects.lmstudio.dialect import LmStudio
 from lmx_daemon.http.dialects.native.dialect import Native
 from lmx_daemon.http.dialects.ollama.dialect import Ollama
@@ -11,4 +12,4 @@ from lmx_daemon.http.dialects.openai_responses.dialect import OpenAIResponses
 
 def public_dialects() -> Dialects:
     """Return the dialects of the public app."""
-    return Dialects([OpenAIChat(), OpenAIResponses(), Anthropic(), LmStudio(), Ollama(), Native()])
+    return Dialects([OpenAIChat(), OpenAIResponses(), Decisions(), Anthropic(), LmStudio(), Ollama(), Native()])

@@ -1,0 +1,35 @@
+"""The dialect of decisions: typed questions that are answered with probabilities. None of its routes streams."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from lmx_daemon.contract.errors import LmxError, NotFoundError
+from lmx_daemon.http.dialect import ErrorResponse
+from lmx_daemon.http.dialects.decisions.routes import ROUTES
+from lmx_daemon.http.dialects.openai_chat.errors import openai_error
+from lmx_daemon.http.dialects.sse import EventStream
+from lmx_daemon.http.operation import Operation
+
+
+class Decisions(EventStream):
+    """Implementation of the Dialect protocol."""
+
+    name = "decisions"
+    prefixes = ("/v1/decisions", "/v1/systemone")
+    routes = ROUTES
+
+    def operations(self) -> Sequence[Operation]:
+        """Return the descriptions. Their types are imported only when the document is asked for."""
+        from lmx_daemon.http.dialects.decisions.operations import OPERATIONS
+
+        return OPERATIONS
+
+    def error(self, error: LmxError, request_id: str) -> ErrorResponse:
+        """Return OpenAI's error object."""
+        return ErrorResponse(error.status, msgspec.json.encode(openai_error(error)))
+
+    def no_route(self, method: str, path: str, request_id: str) -> ErrorResponse:
+        """Return OpenAI's error object, status 404."""
+        error = NotFoundError(f"there is no route {method} {path}", hint="see README.md for the routes")
+        return self.error(error, request_id)
