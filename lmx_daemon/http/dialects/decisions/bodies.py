@@ -41,25 +41,25 @@ class PredicateQuestion(msgspec.Struct, frozen=True, kw_only=True, tag="predicat
     name: str | None = None
 
 
-class Choice(msgspec.Struct, frozen=True):
+class ChoiceBody(msgspec.Struct, frozen=True):
     value: str | bool
     description: str | None = None
 
 
 class ChoiceQuestion(msgspec.Struct, frozen=True, kw_only=True, tag="choice", tag_field="type"):
     instructions: Words
-    choices: Annotated[list[Choice], msgspec.Meta(min_length=1, max_length=MAX_CHOICES)]
+    choices: Annotated[list[ChoiceBody], msgspec.Meta(min_length=1, max_length=MAX_CHOICES)]
     name: str | None = None
 
 
-class Level(msgspec.Struct, frozen=True):
+class LevelBody(msgspec.Struct, frozen=True):
     label: Words
     description: str | None = None
 
 
 class ScoreQuestion(msgspec.Struct, frozen=True, kw_only=True, tag="score", tag_field="type"):
     instructions: Words
-    levels: Annotated[list[Level], msgspec.Meta(min_length=1, max_length=MAX_LEVELS)]
+    levels: Annotated[list[LevelBody], msgspec.Meta(min_length=1, max_length=MAX_LEVELS)]
     name: str | None = None
 
 
@@ -73,29 +73,29 @@ class DecisionBody(DecidingBody, frozen=True, kw_only=True):
     safety_identifier: Annotated[str, msgspec.Meta(max_length=512)] | None = None
 
 
-Text = str | dict[str, Any] | list[Any]
+TextOrJson = str | dict[str, Any] | list[Any]
 """Text, or JSON that the model reads as text."""
 
 
 class NoulQuestion(msgspec.Struct, frozen=True, kw_only=True, tag="noul", tag_field="type"):
-    instructions: Text | None = None
-    criteria: dict[Literal["true", "false"], Text | None] | None = None
+    instructions: TextOrJson | None = None
+    criteria: dict[Literal["true", "false"], TextOrJson | None] | None = None
 
 
 class NamedQuestion(msgspec.Struct, frozen=True, kw_only=True, tag="choice", tag_field="type"):
-    criteria: Annotated[dict[Words, Text | None], msgspec.Meta(min_length=1, max_length=MAX_CHOICES)]
-    instructions: Text | None = None
+    criteria: Annotated[dict[Words, TextOrJson | None], msgspec.Meta(min_length=1, max_length=MAX_CHOICES)]
+    instructions: TextOrJson | None = None
 
 
 class RatedQuestion(msgspec.Struct, frozen=True, kw_only=True, tag="score", tag_field="type"):
-    criteria: Annotated[list[Text], msgspec.Meta(min_length=1, max_length=MAX_LEVELS)]
-    instructions: Text | None = None
+    criteria: Annotated[list[TextOrJson], msgspec.Meta(min_length=1, max_length=MAX_LEVELS)]
+    instructions: TextOrJson | None = None
 
 
 class SystemOneBody(DecidingBody, frozen=True, kw_only=True):
     """TypeSafe's form, which LM Studio, SGLang and vLLM serve, too."""
 
-    state: Text
+    state: TextOrJson
     questions: Annotated[
         dict[str, NoulQuestion | NamedQuestion | RatedQuestion], msgspec.Meta(min_length=1, max_length=MAX_QUESTIONS)
     ]
