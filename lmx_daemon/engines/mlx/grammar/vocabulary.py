@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ BITS = 32
 PIECE = 8192
 """Tokens whose bytes are read in one piece of the work, which takes about 20 ms."""
 
+NumberKinds = tuple[bool, bool, bool]
 Bits = npt.NDArray[np.uint32]
 """Masks [rows, words]: one bit for each token, 1 if it is allowed."""
 
@@ -87,17 +88,18 @@ def read_vocabulary(tokenizer: Any, size: int, template: str | None) -> Iterator
     from lmx_daemon.engines.mlx.text.token_text import bytes_of  # it imports mlx_lm, which the engine checks first
 
     tokens: list[bytes] = []
+    kinds: list[NumberKinds] = []
     while len(tokens) < size:
         yield None
         ids = range(len(tokens), min(size, len(tokens) + PIECE))
         tokens += [bytes_of(token, detokenizer, tokenizer) if token <= known else b"" for token in ids]
+        kinds += [number_kinds(b"" if token in special else tokens[token]) for token in ids]
     # Without a stop token of its own a model gets one that no logits reach: a grammar needs a token for its end.
     end = stops or [len(tokens)]
     if not stops:
         tokens.append(b"")
         special.add(end[0])
-    yield None
-    numbers = number_tokens(tokens, special)
+        kinds.append(number_kinds(b""))
     yield None
     plain = llguidance.LLTokenizer(TokenBytes(tokens, special, end[0]), eos_token=end, slices=[])  # type: ignore[arg-type]
     yield None
@@ -107,26 +109,24 @@ def read_vocabulary(tokenizer: Any, size: int, template: str | None) -> Iterator
         -(-len(tokens) // BITS),
         frozenset(stops),
         tokens,
-        numbers,
+        number_tokens(kinds),
     )
 
 
-def number_tokens(tokens: Sequence[bytes], special: Container[int]) -> NumberTokens:
-    """Return what the bound on numbers needs of a vocabulary."""
-    words = -(-len(tokens) // BITS)
-    plain = [b"" if token in special else text for token, text in enumerate(tokens)]
-    return NumberTokens(
-        bits_of((token for token, text in enumerate(plain) if text[:1].isdigit()), words),
-        bits_of(
-            (
-                token
-                for token, text in enumerate(plain)
-                if text[: EXPONENT_DIGITS + 1].isdigit() and len(text) > EXPONENT_DIGITS
-            ),
-            words,
-        ),
-        bits_of((token for token, text in enumerate(plain) if NO_NUMBER.match(text)), words),
+def number_kinds(text: bytes) -> NumberKinds:
+    """Return whether a token is in each mask of NumberTokens, by its bytes; none for a special token."""
+    return (
+        text[:1].isdigit(),
+        len(text) > EXPONENT_DIGITS and text[: EXPONENT_DIGITS + 1].isdigit(),
+        NO_NUMBER.match(text) is not None,
     )
+
+
+def number_tokens(kinds: Sequence[NumberKinds]) -> NumberTokens:
+    """Return the masks of a vocabulary whose tokens are of `kinds`."""
+    flags = np.zeros((-(-len(kinds) // BITS) * BITS, 3), np.bool_)
+    flags[: len(kinds)] = kinds
+    return NumberTokens(*np.packbits(np.ascontiguousarray(flags.T), axis=1, bitorder="little").view(np.uint32))
 
 
 def _begins(token: bytes, text: bytes) -> bool:

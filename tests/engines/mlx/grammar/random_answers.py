@@ -12,7 +12,7 @@ import numpy as np
 
 from lmx_daemon.engines.mlx.grammar.rules import GrammarRule, lark_of
 from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar, TokenGrammar
-from lmx_daemon.engines.mlx.grammar.vocabulary import GrammarVocabulary, TokenBytes, number_tokens
+from lmx_daemon.engines.mlx.grammar.vocabulary import GrammarVocabulary, TokenBytes, number_kinds, number_tokens
 
 END = "<|end of answer|>"
 WORDS = ("123", "4567890", " the", '"', '"}', "}", "]", ")", "\n", '", "', ">", "</")
@@ -61,7 +61,7 @@ def vocabulary_of(control: Sequence[str], words: Sequence[str] = ()) -> Vocabula
     ids = {text: len(plain) + index for index, text in enumerate(special)}
     made = TokenBytes(tokens, ids.values(), ids[END])
     tokenizer = llguidance.LLTokenizer(made, eos_token=[ids[END]])  # type: ignore[arg-type]
-    numbers = number_tokens(tokens, set(ids.values()))
+    numbers = number_tokens([number_kinds(text if token < len(plain) else b"") for token, text in enumerate(tokens)])
     read = GrammarVocabulary(
         tokenizer, llguidance.LLExecutor(1), -(-len(tokens) // 32), frozenset([ids[END]]), tokens, numbers
     )

@@ -182,6 +182,31 @@ def test_white_space_is_bounded(engine: Engine) -> None:
     assert check(schema, text, reason) and len(text) < 300
 
 
+@pytest.mark.parametrize("kind", ["integer", "number"])
+def test_numbers_end(engine: Engine, kind: str) -> None:
+    """A bias towards digits cannot make an answer of digits."""
+    digits = {token: 100.0 for token in range(400) if engine.tokenizer.decode([token]).strip(".eE-").isdigit()}
+    schema = {"type": "object", "properties": {"a": {"type": kind}}, "required": ["a"], "additionalProperties": False}
+    for bias in (digits, {}):
+        names = [
+            engine.ask(JsonSchema(schema=schema), sampling=Sampling(temperature=1.0, seed=seed, logit_bias=bias))
+            for seed in range(4)
+        ]
+        engine.finish()
+        for name in names:
+            ((text, reason),) = engine.answers(name)
+            assert check(schema, text, reason), text
+
+
+def test_long_numbers_of_a_text_are_not_ended(engine: Engine) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^[0-9]{40}$"}}, "required": ["a"]}
+    schema |= {"additionalProperties": False}
+    name = engine.ask(JsonSchema(schema=schema))
+    engine.finish()
+    ((text, reason),) = engine.answers(name)
+    assert check(schema, text, reason)
+
+
 def test_a_free_row_is_not_changed_by_constrained_ones(engine: Engine) -> None:
     fields = {"max_tokens": 24, "sampling": Sampling(temperature=0.8, seed=99)}
     alone = engine.ask(None, **fields)

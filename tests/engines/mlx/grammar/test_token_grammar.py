@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lmx_daemon.engines.mlx.grammar.token_grammar import CompiledGrammar, ThinkMarkers, TokenGrammar
-from lmx_daemon.engines.mlx.grammar.vocabulary import GrammarVocabulary, TokenBytes, number_tokens
+from lmx_daemon.engines.mlx.grammar.vocabulary import GrammarVocabulary, TokenBytes, number_kinds, number_tokens
 
 END, THINK, THOUGHT, CALL = 256, 257, 258, 259
 SPECIAL = (END, THINK, THOUGHT, CALL)
@@ -19,7 +19,7 @@ def digits() -> CompiledGrammar:
     """Return the grammar of two or three digits over the vocabulary of all bytes."""
     tokens = [bytes([byte]) for byte in range(256)] + [b"<end>", b"<think>", b"</think>", b"<call>"]
     tokenizer = llguidance.LLTokenizer(TokenBytes(tokens, SPECIAL, END), eos_token=[END])  # type: ignore[arg-type]
-    numbers = number_tokens(tokens, SPECIAL)
+    numbers = number_tokens([number_kinds(b"" if token in SPECIAL else text) for token, text in enumerate(tokens)])
     vocabulary = GrammarVocabulary(
         tokenizer, llguidance.LLExecutor(2), -(-len(tokens) // 32), frozenset([END]), tokens, numbers
     )
