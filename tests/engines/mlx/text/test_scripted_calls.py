@@ -61,7 +61,7 @@ def test_a_required_call_is_made_in_a_real_worker(choice: ToolChoice, tmp_path: 
         Tool(name="add", strict=True, parameters=integer | {"additionalProperties": False}),
     )
     message = Message(role="user", content=(TextPart(text="hello"),))
-    prompt = Chat(messages=(message,), tools=tools, tool_choice=choice)
+    prompt = Chat(messages=(message,), tools=tools, tool_choice=choice, parallel_tool_calls=False)
     with WorkerProcess() as worker:
         assert isinstance(worker.load(model), Loaded)
         request = Generate(id=worker.name(), model="m", prompt=prompt, max_tokens=60)
