@@ -131,13 +131,25 @@ def test_pull_of_an_unknown_repository_is_an_error(client: ollama.Client) -> Non
         (lambda client: client.chat("no/model", ask("hi")), 404),
         (lambda client: client.chat(GUIDE, ask("hi"), options={"temperature": 9}), 400),
         (lambda client: client.embed(GUIDE, "text"), 501),
-        (lambda client: client.copy(GUIDE, "other"), 501),
+        (lambda client: client.copy("no/model", "other"), 404),
+        (lambda client: client.copy("other", GUIDE), 404),
     ],
 )
 def test_error_has_the_status_and_text_that_the_client_raises(client: ollama.Client, call: Any, status: int) -> None:
     with pytest.raises(ollama.ResponseError) as error:
         call(client)
     assert error.value.status_code == status and error.value.error
+
+
+def test_copy_makes_an_alias_that_is_listed_and_deleted_without_its_model(client: ollama.Client) -> None:
+    assert client.copy(GUIDE, "helper").status == "success"
+    listed = {each.model: each for each in client.list().models}
+    details = listed["helper"].details
+    assert details is not None and details.parent_model == GUIDE
+    assert client.chat("helper", ask("hi"), options={"num_predict": 1}).model == "helper"
+    assert client.delete("helper").status == "success"
+    left = {each.model for each in client.list().models}
+    assert GUIDE in left and "helper" not in left
 
 
 def test_clients_that_probe_the_root_find_ollama(managed: Daemon) -> None:
