@@ -11,11 +11,15 @@ from anthropic import Anthropic
 
 from tests.agent_model import AGENT, build_agent_model, call
 from tests.end_to_end.running import Daemon, wait_until
+from tests.families import FAMILIES
+from tests.models import cached_snapshot
 from tests.pictures import encoded, png
 from tests.scripted import Script
 
 SHORT = "tests/short"
 """Model with a context of 128 tokens."""
+KIMI = "tests/kimi"
+"""Model that writes the id of each call itself, and begins with the same one in each answer."""
 OVERFLOW = re.compile(r"prompt is too long: (?P<tokens>\d+) tokens > (?P<most>\d+) maximum")
 WEATHER: Any = {
     "name": "get_weather",
@@ -37,6 +41,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     root = tmp_path_factory.mktemp("scripted")
     build_agent_model(root, SCRIPTS)
     build_agent_model(root, SCRIPTS, SHORT, max_position_embeddings=128)
+    next(family for family in FAMILIES if family.label == "kimi_k2").build(cached_snapshot(root, KIMI))
     running = Daemon(environment={"HF_HUB_CACHE": str(root)}, config="[engine]\nwarm_spare = false\n").start()
     yield running
     assert running.stop() == 0
@@ -123,6 +128,12 @@ class TestTools:
         messages = [*fields["messages"], message.to_param(), {"role": "user", "content": [result]}]
         final = client.messages.create(**fields | {"messages": messages})
         assert final.content[0].type == "text" and final.content[0].text == "It is sunny."
+
+    def test_ids_that_the_model_writes_are_unique_for_the_client(self, client: Anthropic) -> None:
+        fields = asked("caseone", model=KIMI, tools=[WEATHER])
+        (first,), (second,) = (client.messages.create(**fields).content for _ in range(2))
+        assert first.type == second.type == "tool_use" and first.id != second.id
+        assert re.fullmatch(r"[a-zA-Z0-9_-]+", first.id)
 
     def test_tool_types_that_cannot_run_are_dropped(self, client: Anthropic) -> None:
         search: Any = {"type": "web_search_20250305", "name": "web_search"}

@@ -7,6 +7,7 @@ import msgspec
 
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.events import Delta, Ending, Event, Finished, Started, Usage
+from lmx_daemon.http.dialects.anthropic.call_ids import sent
 from lmx_daemon.http.dialects.anthropic.errors import anthropic_error
 from lmx_daemon.http.dialects.sse import named_event
 
@@ -42,7 +43,7 @@ def pieces_of(delta: Delta) -> list[BlockPiece]:
     if delta.content:
         pieces.append(BlockPiece("text", delta.content))
     if (call := delta.tool_call) is not None:
-        pieces.append(BlockPiece("tool_use", call.arguments, call.index, call.id or "", call.name or ""))
+        pieces.append(BlockPiece("tool_use", call.arguments, call.index, sent(call.id or ""), call.name or ""))
     return pieces
 
 

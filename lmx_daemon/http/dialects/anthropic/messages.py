@@ -14,6 +14,7 @@ from lmx_daemon.http.dialects.anthropic.blocks import (
     parts_of,
 )
 from lmx_daemon.http.dialects.anthropic.bodies import Blocks, CountBody, InputMessage
+from lmx_daemon.http.dialects.anthropic.call_ids import received
 from lmx_daemon.http.dialects.ignored import Ignored
 from lmx_daemon.http.dialects.json_limits import check_json
 
@@ -92,7 +93,7 @@ def tool_result(block: ToolResultBlock, place: str, ignored: Ignored) -> Message
         first = parts[0] if parts else TextPart(text="")
         failed = TextPart(text=FAILED + first.text) if isinstance(first, TextPart) else TextPart(text=FAILED)
         parts = (failed, *(parts[1:] if isinstance(first, TextPart) else parts))
-    return Message(role="tool", content=parts, tool_call_id=block.tool_use_id)
+    return Message(role="tool", content=parts, tool_call_id=received(block.tool_use_id))
 
 
 def assistant_message(given: InputMessage, place: str, ignored: Ignored, *, is_last: bool) -> list[Message]:
@@ -111,7 +112,7 @@ def assistant_message(given: InputMessage, place: str, ignored: Ignored, *, is_l
             case ToolUseBlock():
                 check_json(block.input, f"{where}.input")
                 arguments = msgspec.json.encode(block.input).decode()
-                calls.append(ToolCall(id=block.id, name=block.name, arguments=arguments))
+                calls.append(ToolCall(id=received(block.id), name=block.name, arguments=arguments))
     if is_last and calls:
         raise RequestError(
             f"{place}: the tool calls of the last message have no results",

@@ -220,7 +220,6 @@ class TestContent:
     @pytest.mark.parametrize(
         "block",
         [
-            {"type": "image", "source": {"type": "url", "url": "https://a.example/x.png"}},
             {"type": "image", "source": {"type": "file", "file_id": "f"}},
             {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERg=="}},
             {"type": "document", "source": {"type": "url", "url": "https://a.example/x.pdf"}},
