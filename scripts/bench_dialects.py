@@ -234,7 +234,8 @@ def section(rows: Sequence[Row], rounds: int) -> str:
         f"{time.strftime('%Y-%m-%d')}, {machine.processor}, {machine.cores} cores, MLX on the CPU with OpenBLAS, "
         f"medians of {rounds} rounds, by scripts/bench_dialects.py. The sides of a ratio take turns in one run, and the"
         " client shares the machine. Preparation is the time of a token count over HTTP: translation, template and"
-        " tokens, without prefill. A mask is computed, unpacked and added to the logits."
+        " tokens, without prefill. A mask is computed, unpacked and"
+        " added to the logits; its figure is processor time."
     )
     table = ["| measured | figure | goal |", "|---|---|---|"]
     return (

@@ -187,14 +187,14 @@ class TokenGrammar:
 
     @classmethod
     def write(cls, rows: Sequence[tuple[Self, int]], bits: Bits) -> None:
-        """Write the mask of each constraint to its row of `bits` [rows, words]. Several are computed in parallel."""
+        """Write the mask of each constraint to its row of `bits` [rows, words]. They are computed in parallel on many cores."""
         parsed = [(grammar._matcher, row) for grammar, row in rows if grammar._follows]
-        if len(parsed) == 1:  # a thread would take longer to start than the mask takes
-            matcher, row = parsed[0]
-            matcher.unsafe_compute_mask_ptr(bits[row].ctypes.data, bits.shape[1] * bits.itemsize)
-        elif parsed:
-            executor = rows[0][0]._vocabulary.executor
-            executor.unsafe_compute_mask_ptr(parsed, bits.ctypes.data, bits.shape[1] * bits.itemsize, len(bits))
+        executor, size = rows[0][0]._vocabulary.executor, bits.shape[1] * bits.itemsize
+        if executor is not None and len(parsed) > 1:
+            executor.unsafe_compute_mask_ptr(parsed, bits.ctypes.data, size, len(bits))
+        else:  # a thread takes longer to start than one mask
+            for matcher, row in parsed:
+                matcher.unsafe_compute_mask_ptr(bits.ctypes.data + row * size, size)
         for grammar, row in rows:
             grammar._complete(bits[row])
 

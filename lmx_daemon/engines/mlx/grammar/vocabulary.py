@@ -1,6 +1,7 @@
 """The vocabulary of a model as grammars read it: the bytes of each token, and the tokens that are not text."""
 
 import itertools
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ EXPONENT_DIGITS = 2
 NO_NUMBER = re.compile(rb"""["']|(?![eE])[A-Za-z]""")
 BITS = 32
 """Tokens in one word of a mask."""
+FEW_CORES = 4
+"""Cores up to which masks are computed one by one. On two cores, a hand-over to threads takes 8 times as long."""
 PIECE = 8192
 """Tokens whose bytes are read in one piece of the work, which takes about 20 ms."""
 
@@ -46,8 +49,8 @@ class GrammarVocabulary:
     """Shared by all grammars of a model."""
 
     tokenizer: llguidance.LLTokenizer
-    executor: llguidance.LLExecutor
-    """Threads that compute the masks of several rows."""
+    executor: llguidance.LLExecutor | None
+    """Threads that compute the masks of several rows; None on few cores, where they would wait for the model's."""
     words: int
     """Words of one mask."""
     stops: frozenset[int]
@@ -105,7 +108,7 @@ def read_vocabulary(tokenizer: Any, size: int, template: str | None) -> Iterator
     yield None
     yield GrammarVocabulary(
         plain.with_slices(llguidance.LLTokenizer.general_slices()),
-        llguidance.LLExecutor(),
+        llguidance.LLExecutor() if (os.cpu_count() or 1) > FEW_CORES else None,
         -(-len(tokens) // BITS),
         frozenset(stops),
         tokens,

@@ -14,15 +14,14 @@ SPECIAL = (END, THINK, THOUGHT, CALL)
 MARKS = ThinkMarkers(b"<think>", b"</think>", (THINK,), (THOUGHT,), lead=b"")
 
 
-@pytest.fixture(scope="module")
-def digits() -> CompiledGrammar:
+@pytest.fixture(scope="module", params=("many cores", "few cores"))
+def digits(request: pytest.FixtureRequest) -> CompiledGrammar:
     """Return the grammar of two or three digits over the vocabulary of all bytes."""
+    executor = llguidance.LLExecutor(2) if request.param == "many cores" else None
     tokens = [bytes([byte]) for byte in range(256)] + [b"<end>", b"<think>", b"</think>", b"<call>"]
     tokenizer = llguidance.LLTokenizer(TokenBytes(tokens, SPECIAL, END), eos_token=[END])  # type: ignore[arg-type]
     numbers = number_tokens([number_kinds(b"" if token in SPECIAL else text) for token, text in enumerate(tokens)])
-    vocabulary = GrammarVocabulary(
-        tokenizer, llguidance.LLExecutor(2), -(-len(tokens) // 32), frozenset([END]), tokens, numbers
-    )
+    vocabulary = GrammarVocabulary(tokenizer, executor, -(-len(tokens) // 32), frozenset([END]), tokens, numbers)
     grammar = '%llguidance {"no_forcing": true}\nstart: /[0-9]{2,3}/'
     return CompiledGrammar(llguidance.LLMatcher(tokenizer, grammar), vocabulary)
 
