@@ -187,7 +187,7 @@ class TokenGrammar:
 
     @classmethod
     def write(cls, rows: Sequence[tuple[Self, int]], bits: Bits) -> None:
-        """Write the mask of each constraint to its row of `bits` [rows, words]. They are computed in parallel on many cores."""
+        """Write the mask of each constraint to its row of `bits` [rows, words], in parallel on many cores."""
         parsed = [(grammar._matcher, row) for grammar, row in rows if grammar._follows]
         executor, size = rows[0][0]._vocabulary.executor, bits.shape[1] * bits.itemsize
         if executor is not None and len(parsed) > 1:
