@@ -7,6 +7,7 @@ import httpx2
 import mlx.core as mx
 import pytest
 from mlx_lm.utils import load_model, load_tokenizer
+from openai import BadRequestError, OpenAI
 
 from tests.end_to_end.conftest import TALKER
 from tests.end_to_end.running import Daemon
@@ -50,6 +51,21 @@ def test_second_decision_and_chat_share_the_prefix(daemon: Daemon, model: str) -
     messages = [{"role": "user", "content": body["input"]}]
     chat = post(daemon, "/v1/chat/completions", {"model": model, "messages": messages, "max_tokens": 1})
     assert chat["usage"]["prompt_tokens_details"]["cached_tokens"] > 100
+
+
+def test_openai_sdk_reads_the_answers(daemon: Daemon) -> None:
+    questions: list[Any] = [
+        {"type": "predicate", "name": "angry", "instructions": "Is the customer angry?"},
+        {"type": "choice", "instructions": "Which?", "choices": [{"value": "late"}, {"value": True}]},
+        {"type": "score", "instructions": "How late?", "levels": [{"label": "a day"}, {"label": "a week"}]},
+    ]
+    with OpenAI(base_url=f"{daemon.address}/v1", api_key="lmx", max_retries=0) as client:
+        found = client.decisions.create(model=GUIDE, input=ABOUT, questions=questions)
+        type(found).model_validate(found.model_dump(), strict=True)
+        assert [answer.type for answer in found.answers] == ["predicate", "choice", "score"]
+        with pytest.raises(BadRequestError) as raised:
+            client.decisions.create(model=GUIDE, input="", questions=questions)
+    assert raised.value.param == "input"
 
 
 def test_many_questions_are_answered_in_order(daemon: Daemon) -> None:

@@ -1,5 +1,6 @@
 """Decisions over HTTP: questions to prompts and labels, log-probabilities to answers, and errors by field."""
 
+import json
 import math
 from typing import Any
 
@@ -95,6 +96,37 @@ async def test_failure_of_one_question_ends_all() -> None:
     pool = FakePool(script)
     answer = await ask(public_app_over(pool), "POST", OPENAI, BODY)
     assert answer.status == 500 and answer.json()["error"]["message"] == "it crashed" and pool.released == 3
+
+
+async def test_client_that_disconnects_cancels_all_questions() -> None:
+    pool = FakePool(lambda active: reply(active) if active.id.endswith(".1") else [])
+    messages = [{"type": "http.request", "body": json.dumps(BODY).encode(), "more_body": False}]
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop() if messages else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": OPENAI,
+        "raw_path": OPENAI.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": headers,
+        "client": ("127.0.0.1", 50_000),
+        "server": ("127.0.0.1", 1234),
+        "state": {},
+    }
+    await public_app_over(pool)(scope, receive, send)
+    assert pool.released == 3 and sent[0]["status"] == 499
 
 
 @pytest.mark.parametrize(
