@@ -26,6 +26,7 @@ def build(output: Output) -> Any:
         pull,
         requests,
         search,
+        service,
         tui,
         verify,
     )
@@ -40,7 +41,7 @@ def build(output: Output) -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     library_groups = (models, alias, preset, library, search, verify, disk, cache, pull, downloads, login)
-    for group in (tui, daemon, *library_groups, chat, config, requests, logs, bench):
+    for group in (tui, daemon, service, *library_groups, chat, config, requests, logs, bench):
         group.add(app, output)
     command = typer.main.get_command(app)
     _strip_periods(command)
