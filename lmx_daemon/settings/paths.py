@@ -7,7 +7,8 @@ from lmx_daemon.contract.errors import ConfigError
 
 PARTS = (
     "aliases.json", "answers", "benchmarks", "cache", "config.lock", "config.toml", "config.toml.bak", "history",
-    "library", "lmx.lock", "lmx.sock", "logs", "measured.json", "models", "presets", "pulls", "start.lock", "trash",
+    "keys.json", "keys.lock", "library", "lmx.lock", "lmx.sock", "logs", "measured.json", "models", "presets", "pulls",
+    "start.lock", "trash",
 )  # fmt: skip
 """Names of the entries that lmx reads and writes in its home."""
 WRITTEN = (
@@ -31,6 +32,7 @@ class Home:
         self.measured = root / "measured.json"
         self.pulls = root / "pulls"
         self.aliases = root / "aliases.json"
+        self.keys = root / "keys.json"
         self.presets = root / "presets"
         self.logs = root / "logs"
         self.prefixes = root / "cache" / "prefix"
