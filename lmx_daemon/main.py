@@ -57,6 +57,7 @@ from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings
 from lmx_daemon.shutdown import disk_threads, end_threads, tidy
 from lmx_daemon.storage.backup import exclude
+from lmx_daemon.storage.keys import KeyStore, has_key
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 """Signals that stop the daemon in order. By default they would end it, and every stream, at once."""
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
         home = Home.from_environment()
         home.make()
         options = parse(arguments)
-        config = LiveConfig(home, os.environ, flags_of(options), check_exposure)
+        config = LiveConfig(home, os.environ, flags_of(options), partial(check_exposure, home))
         raise_limit()
         with take_lock(home):
             exclude(home.caches)
@@ -104,13 +105,13 @@ def flags_of(options: argparse.Namespace) -> dict[str, Any]:
     return {path: value for path, value in given.items() if value not in (None, "")}
 
 
-def check_exposure(settings: Settings) -> None:
+def check_exposure(home: Home, settings: Settings) -> None:
     """Raise StartupError for an address that other machines reach without an API key."""
     server = settings.server
-    if not is_loopback(server.host) and not server.api_key:
+    if not is_loopback(server.host) and not server.api_key and not has_key(home.keys):
         raise StartupError(
-            f"{server.host or 'every address'} can be reached by other machines, and no API key is set",
-            hint="set one: lmx serve --api-key KEY (or LMX_API_KEY), or bind 127.0.0.1",
+            f"{server.host or 'every address'} can be reached by other machines, and there is no API key",
+            hint="make one: lmx key create NAME; or set LMX_API_KEY, or bind 127.0.0.1",
         )
 
 
@@ -212,6 +213,7 @@ class Daemon:
             logs=logs,
             history=self._observation.history,
             metrics=MetricsPage(self._observation.metrics, monitor, incidents, lambda: source.current.metrics),
+            keys=KeyStore(home.keys),
             home=home,
             config=self._config,
             bodies=bodies,
@@ -225,6 +227,7 @@ class Daemon:
         pool.background.every(LOOK_SECONDS, "the library's watch", parts.library.look)
         pool.background.every(CHECK_SECONDS, "the admin socket", self._admin.check)
         pool.background.every(WATCH_SECONDS, "the watch of config.toml", self._config.look)
+        pool.background.every(WATCH_SECONDS, "the API keys", partial(asyncio.to_thread, parts.keys.look))
         pool.open()
         parts.pulls.open()
         self._observation.open()

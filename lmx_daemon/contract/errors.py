@@ -6,7 +6,7 @@ LmxError
 │  ├─ UnsupportedError             valid, but this model or this version does not support it
 │  └─ MediaTypeError 415           the body is not declared as JSON
 ├─ AuthenticationError 401
-├─ ForbiddenError 403              the Origin header is not in the list of allowed origins
+├─ ForbiddenError 403              the Origin header is not allowed, or the API key lacks a scope or a model
 ├─ MisdirectedError 421            the Host header is not in the list of allowed hosts
 ├─ NotFoundError 404
 │  ├─ ModelNotFoundError
@@ -15,6 +15,7 @@ LmxError
 ├─ ConflictError 409
 ├─ TooLargeError 413
 ├─ BusyError 429                   the queue is full; `retry_after` is in seconds
+├─ RateLimitError 429              a limit of the API key is reached; `retry_after` is in seconds
 ├─ UntrustedModelError 403         the repository contains code or fails a check
 ├─ ModelLoadError 500
 ├─ WorkerError 500                 the worker process of the model ended or raised an error
@@ -161,6 +162,10 @@ class TooLargeError(LmxError):
 
 class BusyError(LmxError):
     code, status = "queue_full", 429
+
+
+class RateLimitError(LmxError):
+    code, status = "rate_limit_exceeded", 429
 
 
 class UntrustedModelError(LmxError):

@@ -10,6 +10,7 @@ from lmx_daemon.http.admin.dialect import Admin
 from lmx_daemon.http.dialect import Dialects
 from lmx_daemon.http.dialects.registry import public_dialects
 from lmx_daemon.http.errors import error_handler
+from lmx_daemon.http.guard.access import Verify, no_keys
 from lmx_daemon.http.guard.asgi import AsgiApp
 from lmx_daemon.http.guard.guards import AdminGuard, PublicGuard
 from lmx_daemon.http.management import ModelManagement
@@ -29,7 +30,8 @@ def public_app_of(parts: Parts, settings: Callable[[], ServerSettings], address:
     """Return the app of the public port with the dialects of the daemon."""
     management = ModelManagement(parts.pool, parts.library, parts.pulls, parts.router)
     answers = StoredAnswers(AnswerStore(parts.home.answers, lambda: answer_limits(settings())))
-    return public_app(parts.service, parts.bodies, management, answers, settings, address, metrics=parts.metrics)
+    more = (parts.metrics, parts.keys.verify)
+    return public_app(parts.service, parts.bodies, management, answers, settings, address, None, *more)
 
 
 def answer_limits(settings: ServerSettings) -> AnswerLimits:
@@ -46,6 +48,7 @@ def public_app(
     address: str,
     dialects: Dialects | None = None,
     metrics: MetricsPage | None = None,
+    verify: Verify = no_keys,
 ) -> AsgiApp:
     """Return the app of the public port for `dialects`, by default those of the registry.
 
@@ -60,7 +63,8 @@ def public_app(
         "metrics": provide(metrics),
     }
     app = _litestar(dialects, dependencies, None)  # the guard bounds bodies, by the setting in force
-    return PublicGuard(app, dialects, settings, address, bodies, *([metrics.responded] if metrics else []))
+    responded = {"responded": metrics.responded} if metrics else {}
+    return PublicGuard(app, dialects, settings, address, bodies, verify=verify, **responded)
 
 
 def admin_app(parts: Parts) -> AsgiApp:

@@ -1,6 +1,7 @@
 """Management of models for the routes of dialects: load, unload, download, copy and remove.
 
-Downloads and removals need a principal with the scope "manage". The admin socket has its own routes for all of this.
+Downloads need a principal with the scope "pull", copies and removals one with "manage". The admin socket has its own
+routes for all of this.
 """
 
 import asyncio
@@ -28,8 +29,9 @@ class ModelManagement:
 
     async def load(self, request: AnyRequest, load: LoadRequest) -> AsyncIterator[Instance]:
         """Yield the instance as it loads; the last one is ready. Raise the error of a load that fails."""
-        context_of(request).principal.require("generate")
+        context_of(request).principal.require("infer")
         model = await self._router.model_to_load(load.model)
+        context_of(request).principal.require_model(model.id)
         async for instance in self._pool.load(msgspec.structs.replace(load, model=model.id)):
             yield instance
 
@@ -38,12 +40,17 @@ class ModelManagement:
 
         Raise NotFoundError if none is loaded.
         """
-        context_of(request).principal.require("generate")
-        return await self._pool.unload(UnloadRequest(id=self._router.loaded(name)))
+        principal = context_of(request).principal
+        principal.require("infer")
+        instance = self._router.loaded(name)
+        for found in self._pool.instances():
+            if instance in (found.id, found.model):
+                principal.require_model(found.model)
+        return await self._pool.unload(UnloadRequest(id=instance))
 
     async def pull(self, request: AnyRequest, name: str) -> Download:
         """Queue the download of a repository, or return its download that is already queued."""
-        context_of(request).principal.require("manage")
+        context_of(request).principal.require("pull")
         return await self._pulls.start(PullRequest(repo=name))
 
     def watch(self, request: AnyRequest, job: str) -> AsyncIterator[Download]:
@@ -51,7 +58,7 @@ class ModelManagement:
 
         The model of a completed download is listed before its last state is yielded.
         """
-        context_of(request).principal.require("manage")
+        context_of(request).principal.require("pull")
         self._pulls.get(job)
         return self._states(job)
 
@@ -63,13 +70,14 @@ class ModelManagement:
 
     def download(self, request: AnyRequest, job: str) -> Download:
         """Return the state of a download. Raise JobNotFoundError."""
-        context_of(request).principal.require("manage")
+        context_of(request).principal.require("pull")
         return self._pulls.get(job)
 
     async def details(self, request: AnyRequest, name: str) -> Details:
         """Return the details of the model that a name means. Raise ModelNotFoundError."""
-        context_of(request).principal.require("generate")
+        context_of(request).principal.require("infer")
         model = await self._router.find(name)
+        context_of(request).principal.require_model(model.id)
         return await asyncio.to_thread(self._library.details, model.id)
 
     async def copy(self, request: AnyRequest, source: str, name: str) -> None:

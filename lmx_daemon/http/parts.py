@@ -19,6 +19,7 @@ from lmx_daemon.residency.pool import Pool
 from lmx_daemon.router.router import Router
 from lmx_daemon.settings.live_config import LiveConfig
 from lmx_daemon.settings.paths import Home
+from lmx_daemon.storage.keys import KeyStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class Parts:
     logs: Logs
     history: History
     metrics: MetricsPage
+    keys: KeyStore
     home: Home
     config: LiveConfig
     bodies: BodyReader

@@ -57,8 +57,8 @@ class ModelService:
         remote = remote_images(asked)
         if not remote:
             return asked
-        context_of(request).principal.require("generate")
-        if not (await self._route(asked)).model.vision:
+        context_of(request).principal.require("infer")
+        if not (await self._route(request, asked)).model.vision:
             raise UnsupportedError("this model does not accept images", param=remote[0].place)
         return await unless_disconnected(request, self._images.fetched(asked))
 
@@ -67,15 +67,17 @@ class ModelService:
 
         The choice holds until the caller waits for anything. Raise ModelNotFoundError and the like.
         """
-        context_of(request).principal.require("generate")
-        route = await self._route(asked)
+        context_of(request).principal.require("infer")
+        route = await self._route(request, asked)
         name_model(request, route.model)
         return traced(request, route.applied(asked))
 
-    async def _route(self, asked: Request) -> Route:
-        """Return the route of a request. The observers are notified of one that has none."""
+    async def _route(self, request: AnyRequest, asked: Request) -> Route:
+        """Return the route of a request to a model that its key allows. The observers are notified of a refusal."""
         try:
-            return await self._router.route(asked)
+            route = await self._router.route(asked)
+            context_of(request).principal.require_model(route.model.id)
+            return route
         except LmxError as error:
             self._pool.requests.refuse(asked, error)
             raise
@@ -108,8 +110,8 @@ class ModelService:
         """Return one answer to several requests for the same model, with the choices of all of them in order."""
         if len(asked) == 1:
             return await self.answer(request, asked[0], encoder, stream)
-        context_of(request).principal.require("generate")
-        route = await self._route(asked[0])
+        context_of(request).principal.require("infer")
+        route = await self._route(request, asked[0])
         name_model(request, route.model)
         asked = [traced(request, route.applied(each)) for each in asked]
         identity = self._with_unique_id(asked[0]).id
@@ -134,8 +136,8 @@ class ModelService:
 
         The others are cancelled then, as all are if the client disconnects.
         """
-        context_of(request).principal.require("generate")
-        route = await self._router.route(asked[0])
+        context_of(request).principal.require("infer")
+        route = await self._route(request, asked[0])
         name_model(request, route.model)
         identity = self._with_unique_id(asked[0]).id
         active: list[ActiveRequest] = []

@@ -12,7 +12,7 @@ def test_priority_is_bounded_by_the_principal() -> None:
 
 
 def test_missing_scope_is_an_error_that_names_it() -> None:
-    principal = Principal(tenant="http", scopes=frozenset({"generate"}))
-    principal.require("generate")
+    principal = Principal(tenant="http", scopes=frozenset({"infer"}))
+    principal.require("infer")
     with pytest.raises(ForbiddenError, match="admin"):
         principal.require("admin")

@@ -14,6 +14,7 @@ from lmx_daemon.contract.models import Instance, Model
 from lmx_daemon.contract.requests import Request
 from lmx_daemon.http.app import public_app
 from lmx_daemon.http.dialect import Dialects
+from lmx_daemon.http.guard.access import Verify, no_keys
 from lmx_daemon.http.images.remote import RemoteImages
 from lmx_daemon.http.management import ModelManagement
 from lmx_daemon.http.server.body_reader import BodyReader
@@ -162,6 +163,8 @@ def public_app_over(
     folder: Path | None = None,
     images: RemoteImages | None = None,
     router: Any = None,
+    verify: Verify = no_keys,
+    address: str = "http://127.0.0.1:1234",
     **settings: Any,
 ) -> Any:
     """Return the real public app over a fake pool. `settings` are those of [server]."""
@@ -178,6 +181,7 @@ def public_app_over(
         management,
         StoredAnswers(AnswerStore(Path(folder or "/dev/null") / "answers.db", lambda: AnswerLimits(100.0, 10**6))),
         server,
-        "http://127.0.0.1:1234",
+        address,
         dialects,
+        verify=verify,
     )

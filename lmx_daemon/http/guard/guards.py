@@ -4,7 +4,6 @@ It is plain ASGI around each app, so that a refused request reaches nothing behi
 dialect that owns the path gives a refusal its form.
 """
 
-import hmac
 import re
 import uuid
 from collections.abc import Callable
@@ -14,7 +13,6 @@ from urllib.parse import urlsplit
 
 from lmx_daemon.contract.admin.protocol import PROTOCOL, PROTOCOL_HEADER, REQUEST_ID_HEADER
 from lmx_daemon.contract.errors import (
-    AuthenticationError,
     ForbiddenError,
     LmxError,
     MediaTypeError,
@@ -23,20 +21,21 @@ from lmx_daemon.contract.errors import (
     RequestError,
     TooLargeError,
 )
-from lmx_daemon.contract.principal import Principal
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialect import Dialects
 from lmx_daemon.http.errors import headers_of
+from lmx_daemon.http.guard.access import Access, Verify, first, no_keys
 from lmx_daemon.http.guard.asgi import AsgiApp, AsgiReceive, AsgiScope, AsgiSend, answer, bounded, refuse, with_headers
-from lmx_daemon.http.guard.principals import ANONYMOUS, KEY_HOLDER, KEYLESS, KEYLESS_MANAGER, OWNER
+from lmx_daemon.http.guard.key_limits import KeyLimits
+from lmx_daemon.http.guard.principals import OWNER
 from lmx_daemon.http.server.body_reader import BodyReader, RequestBytes
 from lmx_daemon.settings.schema import ServerSettings
 
 IDENTITY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 ID_HEADERS = (REQUEST_ID_HEADER.encode(), b"request-id")
 """Headers that carry the id of a request in its answer. OpenAI's clients read the first one, Anthropic's the second."""
-OPEN_PATHS = frozenset({"/", "/api/hello", "/health"})
-"""Paths that need no key. Clients probe them before they send one, and the answers contain nothing but the state."""
+READS = ("GET", "HEAD")
+"""Methods that do not count for the limits of a key: lists and states are cheap, and agents poll them."""
 MAX_CLIENT_CHARACTERS = 80
 MAX_TRACE_CHARACTERS = 128
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -53,8 +52,11 @@ class PublicGuard:
         bound: str,
         bodies: BodyReader,
         responded: Callable[[str, int], None] = lambda dialect, status: None,
+        verify: Verify = no_keys,
     ) -> None:
         """Guard `app`. `responded` is called with the dialect's name and the status of each answer."""
+        self._access = Access(settings, bound, verify)
+        self._limits = KeyLimits()
         self._app = app
         self._dialects = dialects
         self._bodies = bodies
@@ -79,8 +81,11 @@ class PublicGuard:
                     self._responded(dialect.name, 204)
                     await answer(send, 204, b"", [*extra, *PREFLIGHT])
                     return
-            principal = self._principal(scope, headers)
+            principal = self._access.principal(scope["path"], headers)
             check_body(scope["method"], headers, self._settings().max_body_bytes, dialect.any_body_type)
+            counted = scope["method"] not in READS
+            if counted:
+                self._limits.enter(principal)
         except LmxError as error:
             refusal = dialect.error(error, identity)
             self._responded(dialect.name, refusal.status)
@@ -97,6 +102,8 @@ class PublicGuard:
             await self._app(scope, receive, with_headers(send, extra, context.answer_headers, responded))
         finally:
             held.release()
+            if counted:
+                self._limits.leave(principal)
 
     def _allowed_origin(self, headers: list[tuple[bytes, bytes]]) -> str | None:
         """Return the request's origin if it has one. Raise MisdirectedError or ForbiddenError."""
@@ -122,17 +129,6 @@ class PublicGuard:
             origins = frozenset(origin.rstrip("/").lower() for origin in settings.allowed_origins)
             self._allowed = AllowedNames(settings, allowed_hosts(settings, self._bound), origins)
         return self._allowed
-
-    def _principal(self, scope: AsgiScope, headers: list[tuple[bytes, bytes]]) -> Principal:
-        """Return the identity that the request acts for. Raise AuthenticationError."""
-        settings = self._settings()
-        key = settings.api_key
-        if not key:
-            return KEYLESS_MANAGER if settings.manage_over_tcp else KEYLESS
-        if scope["path"] in OPEN_PATHS:
-            return ANONYMOUS
-        check_key(headers, key)
-        return KEY_HOLDER
 
 
 @dataclass(frozen=True)
@@ -192,19 +188,6 @@ def allowed_hosts(settings: ServerSettings, bound: str) -> frozenset[str]:
     return frozenset(names | {f"{name}:{parts.port}" for name in names})
 
 
-def check_key(headers: list[tuple[bytes, bytes]], key: str) -> None:
-    """Raise AuthenticationError unless one of the two headers has the key.
-
-    Anthropic's clients send both where their environment has a key of Anthropic as well.
-    """
-    bearer = first(headers, b"authorization") or ""
-    given = (bearer[7:].strip() if bearer[:7].lower() == "bearer " else "", first(headers, b"x-api-key") or "")
-    if not any(hmac.compare_digest(each.encode("latin-1"), key.encode()) for each in given):
-        raise AuthenticationError(
-            "the API key is missing or wrong", hint="send it as: Authorization: Bearer KEY (or x-api-key: KEY)"
-        )
-
-
 def check_body(method: str, headers: list[tuple[bytes, bytes]], limit: int, any_type: bool = False) -> None:
     """Raise LmxError for a body that is too large, or that is not declared as JSON unless `any_type`."""
     length = first(headers, b"content-length")
@@ -219,10 +202,6 @@ def check_body(method: str, headers: list[tuple[bytes, bytes]], limit: int, any_
                 f"the body must be JSON, and this one is {kind or 'of no declared type'}",
                 hint="send the header: Content-Type: application/json",
             )
-
-
-def first(headers: list[tuple[bytes, bytes]], name: bytes) -> str | None:
-    return next((value.decode("latin-1") for key, value in headers if key == name), None)
 
 
 def client_of(headers: list[tuple[bytes, bytes]]) -> str:

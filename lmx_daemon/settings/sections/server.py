@@ -23,8 +23,19 @@ class ServerSettings(Section, frozen=True):
     ] = DEFAULT_PORT
     api_key: Annotated[
         str | None,
-        restart("Key that every request on the public port must carry.", secret=True, variable="LMX_API_KEY"),
+        restart(
+            "Key with all scopes. If it is set, every request on the public port needs a key.",
+            secret=True,
+            variable="LMX_API_KEY",
+        ),
     ] = None
+    require_key: Annotated[
+        bool,
+        hot(
+            "Whether requests from this machine need an API key as well, the one above or one of `lmx key create`. "
+            "They need one in any case if `api_key` is set or if other machines reach `host`."
+        ),
+    ] = False
     allowed_hosts: Annotated[
         tuple[str, ...],
         hot("Host header names that are accepted besides 127.0.0.1, localhost and [::1]."),
@@ -43,8 +54,8 @@ class ServerSettings(Section, frozen=True):
     manage_over_tcp: Annotated[
         bool,
         hot(
-            "Whether clients of the public port may download and remove models without an API key. A client with the "
-            "key may always."
+            "Whether clients of the public port may download and remove models without an API key. A key needs the "
+            "scopes `pull` and `manage` for it."
         ),
     ] = False
     answer_days: Annotated[

@@ -103,7 +103,7 @@ async def v1_unload(request: AnyRequest, management: Management) -> dict[str, st
 async def v1_download(request: AnyRequest, service: Service, management: Management) -> dict[str, Any]:
     """Begin the download of a repository of the Hub."""
     body = await body_of(request, LmStudioDownloadBody)
-    context_of(request).principal.require("manage")
+    context_of(request).principal.require("pull")
     try:
         model = await service.installed(body.model)
     except ModelNotFoundError:

@@ -16,7 +16,7 @@ from lmx_daemon.http.dialects.ollama.dialect import Ollama
 from lmx_daemon.http.dialects.ollama.requests import chat_request, generate_request
 from tests.pictures import encoded, png
 
-CONTEXT = RequestContext("r", Ollama(), Principal(tenant="http", scopes=frozenset({"generate"})))
+CONTEXT = RequestContext("r", Ollama(), Principal(tenant="http", scopes=frozenset({"infer"})))
 USER = [{"role": "user", "content": "Hi"}]
 PNG = encoded(png())
 

@@ -16,7 +16,7 @@ from lmx_daemon.http.dialects.openai_responses.items import opened, sealed
 from lmx_daemon.http.dialects.openai_responses.requests import Translated, responses_request
 from tests.pictures import data_url, png
 
-CONTEXT = RequestContext("r", OpenAIResponses(), Principal(tenant="http", scopes=frozenset({"generate"})))
+CONTEXT = RequestContext("r", OpenAIResponses(), Principal(tenant="http", scopes=frozenset({"infer"})))
 FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object"}}
 PNG = data_url(png())
 
