@@ -43,6 +43,7 @@ OPERATIONS = (
         name="metrics",
         summary="Metrics in the text form of Prometheus, or of OpenMetrics by the Accept header",
         answer=str,
+        answer_type="text/plain",
         error=ErrorAnswer,
         errors=(401, 403, 404, 421),
     ),
