@@ -25,6 +25,7 @@ def build(output: Output) -> Any:
         preset,
         pull,
         requests,
+        restart,
         search,
         service,
         tui,
@@ -41,7 +42,7 @@ def build(output: Output) -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     library_groups = (models, alias, preset, library, search, verify, disk, cache, pull, downloads, login)
-    for group in (tui, daemon, service, *library_groups, chat, config, requests, logs, bench):
+    for group in (tui, daemon, restart, service, *library_groups, chat, config, requests, logs, bench):
         group.add(app, output)
     command = typer.main.get_command(app)
     _strip_periods(command)

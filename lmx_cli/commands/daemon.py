@@ -12,11 +12,16 @@ from lmx_cli.output import ExitCode, Output
 from lmx_daemon.contract.units import duration, size
 
 if TYPE_CHECKING:
-    from lmx_daemon.contract.admin.snapshot import Snapshot
+    from collections.abc import Sequence
+
+    from lmx_daemon.contract.admin.snapshot import RequestRow, Snapshot, Status
+    from lmx_daemon.settings.paths import Home
 
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.05
 SHOWN_INCIDENTS = 5
+WAITING_STATES = ("queued", "loading")
+RUNNING_STATES = ("prefill", "decode")
 SILENT_DISK = "the disk of the prefix cache does not answer; prompts are computed without it"
 
 
@@ -81,9 +86,7 @@ async def _detach(output: Output, models: list[str], arguments: list[str]) -> in
 
 
 async def _stop(output: Output) -> int:
-    from lmx_daemon.client.client import Client
     from lmx_daemon.client.spawn import find_daemon
-    from lmx_daemon.contract.errors import LmxError
     from lmx_daemon.settings.paths import Home
 
     home = Home.from_environment()
@@ -91,6 +94,16 @@ async def _stop(output: Output) -> int:
     if status is None:
         output.text("lmx is not running")
         return ExitCode.OK
+    await stop_daemon(home, status)
+    output.text("stopped")
+    return ExitCode.OK
+
+
+async def stop_daemon(home: "Home", status: "Status") -> None:
+    """Request the daemon to drain and stop, and return when its process has ended. Raises LmxError."""
+    from lmx_daemon.client.client import Client
+    from lmx_daemon.contract.errors import LmxError
+
     async with Client(home.socket) as client:
         await client.shutdown()
     deadline = asyncio.get_running_loop().time() + STOP_SECONDS
@@ -98,8 +111,6 @@ async def _stop(output: Output) -> int:
         if asyncio.get_running_loop().time() > deadline:
             raise LmxError(f"the daemon (pid {status.pid}) still runs after {STOP_SECONDS:.0f} s")
         await asyncio.sleep(POLL_SECONDS)
-    output.text("stopped")
-    return ExitCode.OK
 
 
 def _alive(pid: int) -> bool:
@@ -166,9 +177,17 @@ def _status_rows(snapshot: "Snapshot") -> list[tuple[str, str]]:
         ("spare", status.spare),
         ("memory", f"{planned}, {used} ({machine})"),
         ("models", ", ".join(f"{i.model} ({i.state})" for i in snapshot.instances) or "none loaded"),
+        ("requests", _requests_text(snapshot.requests)),
         *((f"  {instance.model}", instance.note) for instance in snapshot.instances if instance.note),
         *((f"  {each.model}", SILENT_DISK) for each in snapshot.instances if each.memory.prefix_disk_silent),
     ]
+
+
+def _requests_text(requests: "Sequence[RequestRow]") -> str:
+    """Return the counts of requests under way and in the queue."""
+    waiting = sum(request.state in WAITING_STATES for request in requests)
+    running = sum(request.state in RUNNING_STATES for request in requests)
+    return f"{running} running, {waiting} in the queue"
 
 
 def _incident_rows(snapshot: "Snapshot") -> list[tuple[str, str]]:

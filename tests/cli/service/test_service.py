@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lmx_cli.commands.restart import options_of, service_of
 from lmx_cli.main import run
 from lmx_cli.service import launchd, systemd
 from lmx_cli.service.installation import install, is_installed, uninstall
@@ -226,3 +227,19 @@ def test_commands(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "error: two\n"
     assert run(["service", "uninstall"]) == 0
     assert capsys.readouterr().out.startswith("removed ")
+
+
+def test_restart_uses_the_service_if_it_is_installed(fake: Fake) -> None:
+    assert service_of(None) is None
+    native = service_system()
+    install(native, plan_of(fake.folder))
+    found = service_of(None)
+    assert found is not None and found.file == native.file
+    fake.fail("no bus")
+    assert service_of(None) is None
+
+
+def test_options_of_a_daemon_are_read_from_its_command_line() -> None:
+    command = ["python", "-m", "lmx_daemon", "--console", "--port", "1235", "--model", "a/b"]
+    assert options_of(command) == ["--port", "1235", "--model", "a/b"]
+    assert options_of(["python", "other.py"]) is None

@@ -45,6 +45,20 @@ class TestWithoutADaemon:
         assert empty_home.lmx("stop").stdout == "stopped\n"
         assert empty_home.lmx("status").returncode == 3
 
+    def test_restart_keeps_options_and_key(self, empty_home: Daemon) -> None:
+        empty_home.lmx("serve", "--detach", "--host", "127.0.0.1", "--api-key", "a-key-of-this-test")
+        before = json.loads(empty_home.lmx("status", "--json").stdout)["status"]
+        ended = empty_home.lmx("restart")
+        assert ended.returncode == 0 and "in the background" in ended.stdout
+        assert "options as before: --host 127.0.0.1" in ended.stderr and "a-key" not in ended.stderr + ended.stdout
+        after = json.loads(empty_home.lmx("status", "--json").stdout)["status"]
+        assert after["pid"] != before["pid"] and after["api_key"]
+
+    def test_restart_without_a_daemon_starts_one(self, empty_home: Daemon) -> None:
+        ended = empty_home.lmx("restart")
+        assert ended.returncode == 0 and "is not running, and is started" in ended.stderr
+        assert empty_home.lmx("status").returncode == 0
+
     def test_serve_detach_reports_the_result_of_each_load(self, empty_home: Daemon) -> None:
         ended = empty_home.lmx("serve", "--detach", "--model", "nope/x", "--model", "lmx/guide")
         assert ended.returncode == 1 and "lmx serves at" in ended.stdout and "is ready in" in ended.stdout
@@ -162,6 +176,7 @@ class TestWithADaemon:
         daemon.lmx("load", "lmx/guide")
         shown = daemon.lmx("status").stdout
         assert "mlx" in shown and "backend" in shown and daemon.address in shown
+        assert "0 running, 0 in the queue" in shown
         assert json.loads(daemon.lmx("status", "--json").stdout)["running"] is True
 
 
