@@ -11,7 +11,7 @@ from typing import IO, Any
 import msgspec
 
 from lmx_daemon.contract.admin.snapshot import LogLine
-from lmx_daemon.contract.errors import RequestError
+from lmx_daemon.contract.errors import UsageError
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.storage.durable import open_owned
 
@@ -33,12 +33,12 @@ class LogFilter(Frozen, frozen=True):
     """Beginning of the id of the line's request."""
 
     def keep(self) -> Keep:
-        """Return the function that decides about a line. Raises RequestError."""
+        """Return the function that decides about a line. Raises UsageError."""
         lowest = LEVELS.index(self.level) if self.level else 0
         try:
             pattern = re.compile(self.grep, re.IGNORECASE)
         except re.error as error:
-            raise RequestError(f"--grep: {self.grep!r} is no regular expression: {error}", param="--grep") from None
+            raise UsageError(f"--grep: {self.grep!r} is no regular expression: {error}", param="--grep") from None
         models = {f"worker {self.model}", self.model}
 
         def kept(line: LogLine) -> bool:

@@ -15,7 +15,7 @@ from lmx_daemon.contract.version import VERSION
 
 if TYPE_CHECKING:
     from lmx_cli.output import Output
-    from lmx_daemon.contract.errors import LmxError, RequestError
+    from lmx_daemon.contract.errors import LmxError, UsageError
 
 KNOWN_ELSEWHERE = {"run": "lmx chat", "list": "lmx ls"}
 """Command name of another program -> the command of lmx."""
@@ -54,7 +54,7 @@ def run(arguments: list[str], output: "Output | None" = None) -> int:
     except Exception as error:  # the command line's edge: users get a message, not a traceback
         if isinstance(error, OSError):
             _discard_stdout()
-        output.error(_unexpected(error))
+        _report(_unexpected(error), arguments, output)
         if output.debug:
             import traceback
 
@@ -73,13 +73,38 @@ def _run(arguments: list[str], output: "Output") -> int:
         result = build(output).main(args=arguments, prog_name="lmx", standalone_mode=False)
         return result if isinstance(result, int) else ExitCode.OK
     except LmxError as error:
-        output.error(error)
-        return ExitCode.ERROR
+        _report(error, arguments, output)
+        return _exit_code(error)
     except typer.TyperException as error:
-        output.error(_usage_error(arguments, error.format_message()))
+        _report(_usage_error(arguments, error.format_message()), arguments, output)
         return ExitCode.USAGE
     except typer.Abort:
         return ExitCode.INTERRUPTED
+
+
+def _report(error: "LmxError", arguments: list[str], output: "Output") -> None:
+    """Write the error that ends the command: as JSON to stdout with --json, else as text to stderr."""
+    if "--json" in arguments:
+        output.progress("")
+        output.json_line({"error": error.body()})
+    else:
+        output.error(error)
+
+
+def _exit_code(error: "LmxError") -> "ExitCode":
+    """Return the exit code of an error. A daemon that runs but does not answer counts as an ordinary error."""
+    from lmx_cli.output import ExitCode
+    from lmx_daemon.contract.errors import DaemonSilentError, DaemonUnreachableError, UsageError
+
+    match error:
+        case UsageError():
+            return ExitCode.USAGE
+        case DaemonSilentError():
+            return ExitCode.ERROR
+        case DaemonUnreachableError():
+            return ExitCode.NOT_RUNNING
+        case _:
+            return ExitCode.ERROR
 
 
 def _unexpected(error: Exception) -> "LmxError":
@@ -117,14 +142,14 @@ def end_on_signals(output: "Output") -> None:
                 signal.signal(number, end)
 
 
-def _usage_error(arguments: list[str], message: str) -> "RequestError":
-    from lmx_daemon.contract.errors import RequestError
+def _usage_error(arguments: list[str], message: str) -> "UsageError":
+    from lmx_daemon.contract.errors import UsageError
 
     command = next((argument for argument in arguments if not argument.startswith("-")), None)
     unknown = "No such command" in message
     if unknown and command in KNOWN_ELSEWHERE:
-        return RequestError(f"No such command '{command}'.", hint=f"use: {KNOWN_ELSEWHERE[command]}")
-    return RequestError(message, hint="see: lmx --help" if unknown or command is None else f"see: lmx {command} --help")
+        return UsageError(f"No such command '{command}'.", hint=f"use: {KNOWN_ELSEWHERE[command]}")
+    return UsageError(message, hint="see: lmx --help" if unknown or command is None else f"see: lmx {command} --help")
 
 
 if __name__ == "__main__":

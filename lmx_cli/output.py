@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import msgspec
 
 from lmx_cli.layout import GAP, cells, elided, fitted, shortened
-from lmx_daemon.contract.errors import LmxError, RequestError
+from lmx_daemon.contract.errors import LmxError, UsageError
 
 
 class ExitCode(IntEnum):
@@ -131,12 +131,12 @@ class Output:
     def confirm(self, question: str, *, yes: bool) -> bool:
         """Return whether the user confirms a removal; with `yes`, return True without a question.
 
-        The question is written to stderr, the answer read from stdin. Raises RequestError if stdin is not a terminal.
+        The question is written to stderr, the answer read from stdin. Raises UsageError if stdin is not a terminal.
         """
         if yes:
             return True
         if not sys.stdin.isatty():
-            raise RequestError(
+            raise UsageError(
                 f"not confirmed: {question}",
                 hint="stdin is not a terminal; give --yes to continue without a question",
             )

@@ -5,7 +5,7 @@ Workloads are imported on use, because every `lmx` command imports this module.
 
 from typing import TYPE_CHECKING
 
-from lmx_daemon.contract.errors import RequestError
+from lmx_daemon.contract.errors import UsageError
 
 if TYPE_CHECKING:
     from lmx_cli.bench.workloads import RequestOptions, Workload
@@ -14,24 +14,24 @@ WORKLOADS = ("sweep", "arrivals", "interference", "prefix", "shared")
 
 
 def split(text: str, option: str) -> list[str]:
-    """Return the workload names of a comma-separated list. Raises RequestError for an unknown name or an empty list."""
+    """Return the workload names of a comma-separated list. Raises UsageError for an unknown name or an empty list."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in WORKLOADS:
-            raise RequestError(f"{option}: unknown workload {name!r}", hint=f"available: {', '.join(WORKLOADS)}")
+            raise UsageError(f"{option}: unknown workload {name!r}", hint=f"available: {', '.join(WORKLOADS)}")
     if not names:
-        raise RequestError(f"{option}: name at least one workload", hint=f"available: {', '.join(WORKLOADS)}")
+        raise UsageError(f"{option}: name at least one workload", hint=f"available: {', '.join(WORKLOADS)}")
     return names
 
 
 def counts(text: str, option: str) -> list[int]:
-    """Return the numbers of a list such as "1,4,16". Raises RequestError for anything but positive integers."""
+    """Return the numbers of a list such as "1,4,16". Raises UsageError for anything but positive integers."""
     try:
         found = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         found = []
     if not found or min(found) < 1:
-        raise RequestError(f"{option}: {text!r} is not a list of positive integers", hint=f"example: {option} 1,4,16")
+        raise UsageError(f"{option}: {text!r} is not a list of positive integers", hint=f"example: {option} 1,4,16")
     return found
 
 

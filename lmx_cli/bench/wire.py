@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httptools
 import msgspec
 
-from lmx_daemon.contract.errors import LmxError, RequestError
+from lmx_daemon.contract.errors import LmxError, UsageError
 
 CONNECT_SECONDS = 10.0
 ERROR_CHARACTERS = 300
@@ -57,9 +57,9 @@ class Address:
             parts = urlsplit(text)
             port = parts.port
         except ValueError as error:
-            raise RequestError(f"{url!r} is not a URL: {error}", hint=_EXAMPLE) from error
+            raise UsageError(f"{url!r} is not a URL: {error}", hint=_EXAMPLE) from error
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise RequestError(f"{url!r} is not an http or https URL", hint=_EXAMPLE)
+            raise UsageError(f"{url!r} is not an http or https URL", hint=_EXAMPLE)
         self.host = parts.hostname
         self.port = port or (443 if parts.scheme == "https" else 80)
         self.tls = ssl.create_default_context() if parts.scheme == "https" else None

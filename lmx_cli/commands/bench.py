@@ -9,7 +9,7 @@ import typer
 
 from lmx_cli.bench.plan import WORKLOADS, counts, plan, split
 from lmx_cli.output import ExitCode, Output
-from lmx_daemon.contract.errors import LmxError, NotFoundError, RequestError
+from lmx_daemon.contract.errors import LmxError, NotFoundError, RequestError, UsageError
 
 if TYPE_CHECKING:
     from lmx_cli.bench.server import ServerUnderTest
@@ -120,7 +120,7 @@ class _ServerOptions:
         self.url, self.model, self.key = url, model, key
         self.vs, self.vs_model, self.vs_key = vs, vs_model, vs_key
         if vs is None and (vs_model or vs_key):
-            raise RequestError("--vs-model and --vs-api-key require --vs", hint="add the second server: --vs URL")
+            raise UsageError("--vs-model and --vs-api-key require --vs", hint="add the second server: --vs URL")
 
 
 async def _measure(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from lmx_cli.output import ExitCode, Output
-from lmx_daemon.contract.errors import LmxError
+from lmx_daemon.contract.errors import LmxError, UsageError
 
 if TYPE_CHECKING:
     from lmx_cli.shell_chat import ShellChat
@@ -34,7 +34,7 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
             piped = sys.stdin.buffer.read().decode(errors="replace").strip()
             prompt = "\n\n".join(part for part in (prompt, piped) if part)
             if not prompt:
-                raise LmxError("there is nothing to ask: stdin is empty", hint='give a question: lmx chat -p "..."')
+                raise UsageError("there is nothing to ask: stdin is empty", hint='give a question: lmx chat -p "..."')
         from lmx_cli.shell_chat import ShellChat
         from lmx_daemon.client.conversation import Conversation
         from lmx_daemon.contract.requests import Sampling

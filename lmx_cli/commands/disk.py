@@ -60,7 +60,7 @@ async def _rm(
     output: Output, name: str | None, yes: bool, undo: bool, trash: bool, empty: bool, json: bool
 ) -> int:  # one command with five actions on the trash
     from lmx_daemon.contract.admin.library import PurgeRequest, RemoveRequest, UndoRequest
-    from lmx_daemon.contract.errors import NotFoundError, RequestError
+    from lmx_daemon.contract.errors import NotFoundError, UsageError
 
     async with await started() as client:
         if trash:
@@ -83,7 +83,7 @@ async def _rm(
             )
             return ExitCode.OK
         if name is None:
-            raise RequestError("name a model", hint="`lmx ls` lists them; `lmx rm --list` shows the trash")
+            raise UsageError("name a model", hint="`lmx ls` lists them; `lmx rm --list` shows the trash")
         details = await client.removal(RemoveRequest(id=name))
         model, now = details.model, time.time()
         whole = sum(revision.size for revision in details.revisions) or sum(row.size for row in details.files)
@@ -187,10 +187,10 @@ async def _prune(output: Output, dry_run: bool, yes: bool, json: bool) -> int:
 
 async def _import(output: Output, path: Path, name: str | None, copy: bool, link: bool, json: bool) -> int:
     from lmx_daemon.contract.admin.library import ImportRequest
-    from lmx_daemon.contract.errors import RequestError
+    from lmx_daemon.contract.errors import UsageError
 
     if copy and link:
-        raise RequestError("--copy and --link are opposites", hint="give one of them")
+        raise UsageError("--copy and --link are opposites", hint="give one of them")
     last: VerifyUpdate | None = None
     request = ImportRequest(path=os.path.abspath(os.path.expanduser(path)), id=name, copy=copy)
     async with await started() as client:

@@ -166,13 +166,13 @@ async def _clear(output: Output, yes: bool, json: bool) -> int:
 
 
 async def _limit(output: Output, text: str) -> int:
-    from lmx_daemon.contract.errors import RequestError
+    from lmx_daemon.contract.errors import UsageError
 
     rate = None
     if text.lower() not in ("off", "none", "0"):
         found = RATE.fullmatch(text.strip())
         if found is None or found[1].count(".") > 1 or found[1] == ".":
-            raise RequestError(f"{text!r} is not a rate", hint="give a rate such as 20MB or 500k, or off")
+            raise UsageError(f"{text!r} is not a rate", hint="give a rate such as 20MB or 500k, or off")
         rate = int(float(found[1]) * UNITS[found[2].lower()])
     async with await started() as client:
         await client.limit_pulls(rate)

@@ -181,11 +181,11 @@ def _planned(plan: "MemoryPlan") -> str:
 async def _unload(output: Output, model: str | None, all_models: bool, force: bool) -> int:
     from lmx_daemon.client.client import Client
     from lmx_daemon.contract.admin.protocol import UnloadRequest
-    from lmx_daemon.contract.errors import RequestError
+    from lmx_daemon.contract.errors import UsageError
     from lmx_daemon.settings.paths import Home
 
     if (model is None) == (not all_models):
-        raise RequestError("name a model, or give --all", hint="`lmx ps` lists the loaded ones")
+        raise UsageError("name a model, or give --all", hint="`lmx ps` lists the loaded ones")
     async with Client(Home.from_environment().socket) as client:
         names = [instance.id for instance in await client.instances()] if model is None else [model]
         for name in names:

@@ -137,12 +137,12 @@ async def _set(output: Output, name: str, given: list[str], json: bool) -> int:
 
 
 def _value_of(text: str) -> tuple[str, Any]:
-    """Return key and value of KEY=VALUE; None for an empty value. Raises RequestError."""
-    from lmx_daemon.contract.errors import RequestError
+    """Return key and value of KEY=VALUE; None for an empty value. Raises UsageError."""
+    from lmx_daemon.contract.errors import UsageError
 
     key, sign, value = text.partition("=")
     if not (key and sign):
-        raise RequestError(f"{text!r} is not KEY=VALUE", hint="as in: sampling.temperature=0.2")
+        raise UsageError(f"{text!r} is not KEY=VALUE", hint="as in: sampling.temperature=0.2")
     if not value:
         return key, None
     if key == "system" and value.startswith("@"):
@@ -176,14 +176,14 @@ async def _remove(output: Output, name: str, yes: bool, json: bool) -> int:
 
 
 async def _import(output: Output, paths: list[Path], name: str | None, replace: bool, json: bool) -> int:
-    from lmx_daemon.contract.errors import LmxError, NotFoundError, RequestError
+    from lmx_daemon.contract.errors import LmxError, NotFoundError, UsageError
     from lmx_daemon.contract.preset import PresetImport
 
     files = paths or [file for each in FOLDERS for file in sorted(Path(each).expanduser().glob("*.json"))]
     if not files:
         raise NotFoundError("LM Studio has no presets here", hint=f"it keeps them in {FOLDERS[0]}; name a file instead")
     if name is not None and len(files) > 1:
-        raise RequestError("--as names one preset, and there are several files", hint="name one file")
+        raise UsageError("--as names one preset, and there are several files", hint="name one file")
     done, failed = [], 0
     async with await started() as client:
         for file in files:

@@ -200,10 +200,10 @@ async def _outdated(output: Output, json: bool) -> int:
 
 async def _update(output: Output, name: str | None, every: bool, yes: bool, json: bool) -> int:
     from lmx_daemon.contract.admin.library import UpdateRequest
-    from lmx_daemon.contract.errors import RequestError, error_from
+    from lmx_daemon.contract.errors import UsageError, error_from
 
     if (name is None) == (not every):
-        raise RequestError("name a model, or give --all", hint="`lmx outdated` lists those with a newer version")
+        raise UsageError("name a model, or give --all", hint="`lmx outdated` lists those with a newer version")
     ended: list[Download] = []
     async with await started() as client:
         names = [name] if name else [row.id for row in (await client.outdated()).rows if row.newer]

@@ -40,12 +40,12 @@ def add(app: typer.Typer, output: Output) -> None:
 
 async def _verify(output: Output, name: str | None, every: bool, repair: bool, accept: bool, json: bool) -> int:
     from lmx_daemon.contract.admin.library import VerifyRequest
-    from lmx_daemon.contract.errors import RequestError
+    from lmx_daemon.contract.errors import UsageError
 
     if (name is None) == (not every):
-        raise RequestError("name a model, or give --all", hint="`lmx ls` lists the models that are here")
+        raise UsageError("name a model, or give --all", hint="`lmx ls` lists the models that are here")
     if repair and accept:
-        raise RequestError("--repair and --accept are opposites", hint="give one of them")
+        raise UsageError("--repair and --accept are opposites", hint="give one of them")
     ended: list[VerifyUpdate] = []
     async with await started() as client:
         names = [name] if name else [m.id for m in await client.models() if m.source != "built-in"]

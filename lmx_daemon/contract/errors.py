@@ -2,6 +2,7 @@
 
 LmxError
 ├─ RequestError 400                invalid input; `param` names the field
+│  ├─ UsageError                   a command line of `lmx` is wrong
 │  ├─ ContextLengthError           prompt and answer exceed the context length of the model
 │  ├─ UnsupportedError             valid, but this model or this version does not support it
 │  └─ MediaTypeError 415           the body is not declared as JSON
@@ -94,6 +95,10 @@ class LmxError(Exception):
 
 class RequestError(LmxError):
     code, status = "invalid_request", 400
+
+
+class UsageError(RequestError):
+    code = "usage"
 
 
 class ContextLengthError(RequestError):

@@ -31,8 +31,18 @@ class TestWithoutADaemon:
 
     def test_ps_hints_at_serve(self, empty_home: Daemon) -> None:
         ended = empty_home.lmx("ps")
-        assert ended.returncode == 1
+        assert ended.returncode == 3
         assert "hint: start one with: lmx serve --detach" in ended.stderr
+
+    @pytest.mark.parametrize("command", [("ps",), ("unload", "lmx/guide"), ("unload", "--all")])
+    def test_commands_that_start_no_daemon_end_with_3(self, empty_home: Daemon, command: tuple[str, ...]) -> None:
+        assert empty_home.lmx(*command).returncode == 3
+
+    def test_error_is_json_with_json(self, empty_home: Daemon) -> None:
+        ended = empty_home.lmx("ps", "--json")
+        error = json.loads(ended.stdout)["error"]
+        assert (ended.returncode, error["code"], ended.stderr) == (3, "daemon_unreachable", "")
+        assert error["hint"] == "start one with: lmx serve --detach" and "no lmx daemon" in error["message"]
 
     def test_stop_succeeds(self, empty_home: Daemon) -> None:
         assert empty_home.lmx("stop").returncode == 0
@@ -149,7 +159,7 @@ class TestWithADaemon:
 
     def test_chat_without_a_question_is_an_error(self, daemon: Daemon) -> None:
         ended = daemon.lmx("chat", "lmx/guide")
-        assert ended.returncode == 1 and "hint:" in ended.stderr
+        assert ended.returncode == 2 and "hint:" in ended.stderr
 
     def test_chat_stats_shows_figures(self, daemon: Daemon) -> None:
         assert "TTFT" in daemon.lmx("chat", "lmx/guide", "--stats", "-p", "What is lmx?").stderr
@@ -191,6 +201,25 @@ def test_unknown_option_is_a_usage_error(daemon: Daemon) -> None:
     ended = daemon.lmx("ls", "--nonsense")
     assert ended.returncode == 2
     assert "--nonsense" in ended.stderr and "hint: see: lmx ls --help" in ended.stderr
+
+
+def test_error_of_the_daemon_is_json_with_json(daemon: Daemon) -> None:
+    for command in (("show", "no/such"), ("load", "no/such"), ("verify", "no/such")):
+        ended = daemon.lmx(*command, "--json")
+        assert ended.returncode == 1
+        assert json.loads(ended.stdout)["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [("ls", "--nonsense"), ("ls", "--sort", "color"), ("show",), ("verify",), ("lss",), ("rm",), ("cache", "nosuch")],
+)
+def test_wrong_command_line_ends_with_2(line: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*line, "--json"]) == 2
+    written = capsys.readouterr()
+    assert json.loads(written.out)["error"]["code"] == "usage" and written.err == ""
+    assert run([*line]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 @pytest.mark.parametrize(("habit", "ours"), [("run", "lmx chat"), ("list", "lmx ls")])

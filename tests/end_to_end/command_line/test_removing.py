@@ -56,7 +56,7 @@ def test_removal_without_a_terminal_requires_yes(stocked_daemon: tuple[Daemon, P
     daemon, root = stocked_daemon
     before = state(daemon, root)
     ended = daemon.lmx(*command, stdin="y\n")
-    assert ended.returncode == 1 and "error: not confirmed: " in ended.stderr and "give --yes" in ended.stderr
+    assert ended.returncode == 2 and "error: not confirmed: " in ended.stderr and "give --yes" in ended.stderr
     assert state(daemon, root) == before
 
 
