@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 from lmx_daemon.contract.version import VERSION
 
 if TYPE_CHECKING:
-    from lmx_cli.output import Output
-    from lmx_daemon.contract.errors import LmxError, UsageError
+    from typer import TyperException
 
-KNOWN_ELSEWHERE = {"run": "lmx chat", "list": "lmx ls"}
-"""Command name of another program -> the command of lmx."""
+    from lmx_cli.output import ExitCode, Output
+    from lmx_daemon.contract.errors import LmxError, UsageError
 
 
 def main() -> None:
@@ -39,8 +38,10 @@ def main() -> None:
 def run(arguments: list[str], output: "Output | None" = None) -> int:
     """Run one command line and return its exit code."""
     from lmx_cli.output import ExitCode, Output
+    from lmx_cli.verbs import translated
 
     output = output or Output()
+    arguments = translated(arguments)
     try:
         code = _run(arguments, output)
         sys.stdout.flush()
@@ -76,7 +77,7 @@ def _run(arguments: list[str], output: "Output") -> int:
         _report(error, arguments, output)
         return _exit_code(error)
     except typer.TyperException as error:
-        _report(_usage_error(arguments, error.format_message()), arguments, output)
+        _report(_usage_error(arguments, error), arguments, output)
         return ExitCode.USAGE
     except typer.Abort:
         return ExitCode.INTERRUPTED
@@ -142,14 +143,14 @@ def end_on_signals(output: "Output") -> None:
                 signal.signal(number, end)
 
 
-def _usage_error(arguments: list[str], message: str) -> "UsageError":
+def _usage_error(arguments: list[str], error: "TyperException") -> "UsageError":
+    """Return the error of a command line that Typer refuses. Its hint names the help of the command."""
+    from lmx_cli.verbs import hint_for
     from lmx_daemon.contract.errors import UsageError
 
-    command = next((argument for argument in arguments if not argument.startswith("-")), None)
-    unknown = "No such command" in message
-    if unknown and command in KNOWN_ELSEWHERE:
-        return UsageError(f"No such command '{command}'.", hint=f"use: {KNOWN_ELSEWHERE[command]}")
-    return UsageError(message, hint="see: lmx --help" if unknown or command is None else f"see: lmx {command} --help")
+    context = getattr(error, "ctx", None)
+    hint = hint_for([argument for argument in arguments if not argument.startswith("-")])
+    return UsageError(error.format_message().replace("Value error, ", ""), hint=hint or f"see: {context.command_path if context else 'lmx'} --help")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
         model: str | None = typer.Argument(
             None, help="Model, as `lmx ls` lists it. Default: the loaded one used last, else lmx/guide."
         ),
+        question: str | None = typer.Argument(None, hidden=True),  # as in: ollama run MODEL "question"
         prompt: str | None = typer.Option(None, "--prompt", "-p", help="Print the answer to this prompt and exit."),
         system: str | None = typer.Option(None, "--system", "-s", help="System prompt."),
         think: bool | None = typer.Option(
@@ -30,6 +31,7 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
         stats: bool = typer.Option(False, "--stats", help="Show figures after each answer."),
     ) -> int:
         """Chat with a model. If stdin is not a terminal, the question is read from it."""
+        prompt = prompt or question
         if not sys.stdin.isatty():
             piped = sys.stdin.buffer.read().decode(errors="replace").strip()
             prompt = "\n\n".join(part for part in (prompt, piped) if part)

@@ -222,11 +222,7 @@ def test_wrong_command_line_ends_with_2(line: tuple[str, ...], capsys: pytest.Ca
     assert capsys.readouterr().err.startswith("error: ")
 
 
-@pytest.mark.parametrize(("habit", "ours"), [("run", "lmx chat"), ("list", "lmx ls")])
-def test_command_of_another_program_hints_at_the_command_of_lmx(
-    habit: str, ours: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run([habit, "x"]) != 0
-    written = capsys.readouterr().err
-    assert f"hint: use: {ours}" in written
-    assert "prune" not in written
+def test_commands_of_ollama_and_lms_do_what_those_of_lmx_do(daemon: Daemon) -> None:
+    assert "1234" in daemon.lmx("run", "lmx/guide", "What port does lmx use?").stdout
+    assert daemon.lmx("list").stdout == daemon.lmx("ls").stdout
+    assert daemon.lmx("server", "status").stdout.startswith("lmx ")
