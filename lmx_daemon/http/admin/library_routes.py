@@ -38,7 +38,8 @@ from lmx_daemon.library.library import Library
 
 @get("/admin/library/model")
 async def details(library: NamedDependency[Library], id: FromQuery[str]) -> Details:
-    return await asyncio.to_thread(library.details, id)
+    model = await library.registry.catalog.seek_part(id)
+    return await asyncio.to_thread(library.details, model.id)
 
 
 @post("/admin/library/verify", status_code=200)
@@ -75,10 +76,9 @@ async def recommend(request: AnyRequest, library: NamedDependency[Library]) -> O
 
 @post("/admin/library/remove", status_code=200)
 async def remove(request: AnyRequest, library: NamedDependency[Library]) -> TrashRow:
-    asked = await body_of(request, RemoveRequest)
-    await library.registry.catalog.seek(asked.id)
-    await asyncio.to_thread(library.check_removal, asked.id)
-    row = await asyncio.to_thread(library.remove, asked.id)
+    model = await library.registry.catalog.seek_part((await body_of(request, RemoveRequest)).id)
+    await asyncio.to_thread(library.check_removal, model.id)
+    row = await asyncio.to_thread(library.remove, model.id)
     await library.registry.catalog.rescan(urgent=True)
     return row
 
@@ -86,10 +86,9 @@ async def remove(request: AnyRequest, library: NamedDependency[Library]) -> Tras
 @post("/admin/library/removal", status_code=200)
 async def removal(request: AnyRequest, library: NamedDependency[Library]) -> Details:
     """Return the details of a model that may be removed now. Raise what its removal would raise."""
-    asked = await body_of(request, RemoveRequest)
-    await library.registry.catalog.seek(asked.id)
-    await asyncio.to_thread(library.check_removal, asked.id)
-    return await asyncio.to_thread(library.details, asked.id)
+    model = await library.registry.catalog.seek_part((await body_of(request, RemoveRequest)).id)
+    await asyncio.to_thread(library.check_removal, model.id)
+    return await asyncio.to_thread(library.details, model.id)
 
 
 @get("/admin/library/trash")

@@ -18,7 +18,7 @@ from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.models import GUIDE, Model
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.library.catalog.entry import completed, describe_folder, key_of, stamp_of
-from lmx_daemon.library.catalog.model_names import matching_model
+from lmx_daemon.library.catalog.model_names import ambiguous, matching_model, models_with_part
 from lmx_daemon.library.catalog.roots import BUILT_IN, ModelFolder, ModelRoot, model_folders
 from lmx_daemon.library.catalog.scanner import HUNG_SECONDS, Scan, Scanner, wait_for
 from lmx_daemon.library.disk.layout import hub_cache
@@ -119,6 +119,21 @@ class Catalog:
                 return model
         await self.rescan()
         return self.find(name)
+
+    async def seek_part(self, name: str) -> Model:
+        """Return the model that `seek` returns, else the only one with a word that begins with `name`.
+
+        Raises ModelNotFoundError.
+        """
+        try:
+            return await self.seek(name)
+        except ModelNotFoundError:
+            found = models_with_part(name, self.known())
+            if len(found) > 1:
+                raise ambiguous(name, found) from None
+            if not found:
+                raise
+            return found[0]
 
     async def listing(self) -> list[Model]:
         """Return the models, at most FRESH_SECONDS old unless a disk does not answer."""

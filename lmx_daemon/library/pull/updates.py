@@ -69,7 +69,7 @@ class Updates:
 
         The replaced revision then moves to the trash, unless it is in use. Raises ModelNotFoundError, RequestError.
         """
-        model = await self._registry.catalog.seek(name)
+        model = await self._registry.catalog.seek_part(name)
         if model.source != "hub":
             raise RequestError(f"{model.id} was not pulled from the Hub, so it cannot be updated")
         job = await self._pulls.start(PullRequest(repo=model.id, endpoint=endpoint))

@@ -47,7 +47,7 @@ class Verifier:
 
         Raises ModelNotFoundError, ConflictError, RequestError.
         """
-        model = await self._registry.catalog.seek(request.id)
+        model = await self._registry.catalog.seek_part(request.id)
         if model.source == "built-in":
             message = f"{model.id} is a part of lmx and has nothing to be verified against"
             raise RequestError(message, param="id", hint="if it is damaged, install lmx again")

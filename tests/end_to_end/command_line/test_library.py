@@ -59,6 +59,17 @@ def test_changed_file_is_refused_until_it_is_verified(stocked: tuple[Daemon, Pat
     daemon.lmx("unload", "tests/sound")
 
 
+def test_model_is_found_by_a_part_of_its_name(stocked: tuple[Daemon, Path]) -> None:
+    daemon, _ = stocked
+    assert "tests/sound" in daemon.lmx("show", "SOU").stdout
+    assert "tests/sound" in daemon.lmx("verify", "sou").stdout
+    assert "removed tests/sound" in daemon.lmx("rm", "sou", "--yes").stdout
+    assert "restored" in daemon.lmx("rm", "--undo").stdout
+    for command in ("show", "verify", "rm"):
+        wrong = daemon.lmx(command, "tests/suond")
+        assert wrong.returncode == 1 and "similar names: tests/sound" in wrong.stderr
+
+
 def test_removed_model_is_restored(stocked: tuple[Daemon, Path]) -> None:
     daemon, _ = stocked
     removed = daemon.lmx("rm", "tests/sound", "--yes")
