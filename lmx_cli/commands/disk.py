@@ -62,6 +62,8 @@ async def _rm(
     from lmx_daemon.contract.admin.library import PurgeRequest, RemoveRequest, UndoRequest
     from lmx_daemon.contract.errors import NotFoundError, UsageError
 
+    if name is None and not (trash or undo or empty):
+        raise UsageError("name a model", hint="`lmx ls` lists them; `lmx rm --list` shows the trash")
     async with await started() as client:
         if trash:
             _show_trash(output, await client.trash(), json)
@@ -82,8 +84,7 @@ async def _rm(
                 f"deleted {_entries(len(deleted))}, {size(sum(r.size for r in deleted))}"
             )
             return ExitCode.OK
-        if name is None:
-            raise UsageError("name a model", hint="`lmx ls` lists them; `lmx rm --list` shows the trash")
+        assert name is not None
         details = await client.removal(RemoveRequest(id=name))
         model, now = details.model, time.time()
         whole = sum(revision.size for revision in details.revisions) or sum(row.size for row in details.files)
