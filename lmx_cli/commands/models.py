@@ -27,15 +27,27 @@ def add(app: typer.Typer, output: Output) -> None:
     @app.command()
     def load(
         model: str = typer.Argument(help="Model, as `lmx ls` lists it."),
-        context: int | None = typer.Option(None, min=1, help="Context length in tokens. Default: the model's own."),
-        slots: int | None = typer.Option(
-            None, min=1, help="Concurrent sequences. Memory for all of them at full length is planned."
+        context: int | None = typer.Option(
+            None,
+            "--context",
+            "--context-length",
+            min=1,
+            metavar="TOKENS",
+            help="Context length. Default: the model's own.",
         ),
-        ttl: float | None = typer.Option(None, help="Idle seconds after which the model is unloaded. Default: never."),
+        slots: int | None = typer.Option(
+            None,
+            "--slots",
+            "--parallel",
+            min=1,
+            metavar="COUNT",
+            help="Concurrent sequences. Memory for all of them at full length is planned.",
+        ),
+        ttl: float | None = typer.Option(None, metavar="SECONDS", help="Idle seconds after which the model is unloaded. Default: never."),
         pin: bool | None = typer.Option(
             None, "--pin/--no-pin", help="Never unload the model to make room for another one."
         ),
-        plan: bool = typer.Option(False, "--plan", help="Only show the memory plan, and whether it fits."),
+        plan: bool = typer.Option(False, "--plan", "--estimate", "--estimate-only", help="Only show the memory plan, and whether it fits."),
         json: bool = JSON,
     ) -> int:
         """Load a model. Starts the daemon if none runs, and unloads idle models if memory is needed."""
@@ -111,9 +123,15 @@ async def load_model(output: Output, request: "LoadRequest", json: bool = False)
     """Load a model and wait until it is ready. Raises the LmxError with which the load failed."""
     last: Instance | None = None
     async with await started() as client:
-        async for last in client.load(request):
-            fraction = "" if last.progress is None else f" {last.progress:.0%}"
-            output.progress(f"{last.model}: {last.stage or last.state}{fraction}")
+        try:
+            async for last in client.load(request):
+                fraction = "" if last.progress is None else f" {last.progress:.0%}"
+                output.progress(f"{last.model}: {last.stage or last.state}{fraction}")
+        except asyncio.CancelledError:
+            output.progress("")
+            if last is not None:
+                output.note(f"the daemon continues to load {last.model}; to stop it: lmx unload {last.model}")
+            raise
         output.progress("")
     if last is None:
         return ExitCode.ERROR

@@ -133,6 +133,11 @@ class TestWithADaemon:
         assert loaded.returncode == 0 and "the model's maximum; 999999 were requested" in loaded.stderr
         daemon.lmx("unload", "tests/talker")
 
+    def test_options_of_lms_load_are_known(self, daemon: Daemon) -> None:
+        options = ("--context-length", "64", "--parallel", "2", "--ttl", "60", "--pin", "--estimate", "--json")
+        plan = json.loads(daemon.lmx("load", "talker", *options).stdout)["plan"]
+        assert (plan["context"], plan["slots"]) == (64, 2)
+
     def test_load_of_an_unknown_model_hints_at_pull(self, daemon: Daemon) -> None:
         ended = daemon.lmx("load", "no/such")
         assert ended.returncode == 1
