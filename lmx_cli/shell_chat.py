@@ -13,7 +13,8 @@ from lmx_daemon.settings.paths import Home
 
 HELP = """/clear  forget the conversation     /system TEXT  set the system prompt
 /stats  show figures after answers  /model ID     talk to another model
-/exit   leave (or Ctrl-D)           Ctrl-C        stop the answer"""
+/exit   leave (or Ctrl-D)           Ctrl-C        stop the answer
+//TEXT  send a text that begins with a slash"""
 
 
 class ShellChat:
@@ -47,8 +48,8 @@ class ShellChat:
             return None
         return absence(self._conversation.model, await self._client.models(), await self._client.instances())
 
-    def command(self, line: str) -> None:
-        """Run one line that begins with a slash; an unknown one shows the help."""
+    async def command(self, line: str) -> None:
+        """Run one line that begins with a slash; an unknown one shows the help. Raises ModelNotFoundError."""
         name, _, rest = line.partition(" ")
         if name == "/clear":
             self._conversation.turns.clear()
@@ -60,8 +61,10 @@ class ShellChat:
             self._stats = not self._stats
             self._output.note("figures on" if self._stats else "figures off")
         elif name == "/model" and rest.strip():
+            assert self._client is not None
+            found = await self._client.named(rest.strip())
             self.model, self._conversation.model = rest.strip(), None
-            self._output.note(f"now talking to {self.model}")
+            self._output.note(f"now talking to {found.id}")
         else:
             self._output.note(*HELP.splitlines())
 

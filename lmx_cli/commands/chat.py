@@ -82,10 +82,20 @@ def _converse(runner: asyncio.Runner, shell_chat: "ShellChat", output: Output) -
             continue
         if line in ("/exit", "/quit"):
             return ExitCode.OK
-        if line.startswith("/"):
-            shell_chat.command(line)
+        if line.startswith("/") and not line.startswith("//"):
+            _command(runner, shell_chat, output, line)
         elif line:
-            _ask(runner, shell_chat, output, line)
+            _ask(runner, shell_chat, output, line.removeprefix("/") if line.startswith("//") else line)
+
+
+def _command(runner: asyncio.Runner, shell_chat: "ShellChat", output: Output, line: str) -> None:
+    """Run one line that begins with a slash; an error leaves the conversation as it is."""
+    try:
+        runner.run(shell_chat.command(line))
+    except KeyboardInterrupt:
+        output.note("", "(stopped)")
+    except LmxError as error:
+        output.error(error)
 
 
 def _ask(runner: asyncio.Runner, shell_chat: "ShellChat", output: Output, line: str) -> None:

@@ -1,12 +1,19 @@
 """The methods of the client library for aliases and presets, one for each route."""
 
+from urllib.parse import quote
+
 from lmx_daemon.client.connection import AdminConnection
 from lmx_daemon.contract.admin.names import AliasChange, AliasName, AliasRow
+from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.preset import PresetChange, PresetImport, PresetImported, PresetName, PresetRow
 
 
 class RouterCalls(AdminConnection):
     """The part of Client for names."""
+
+    async def named(self, name: str) -> Model:
+        """Return the installed model that a name means. Raises ModelNotFoundError, which lists similar names."""
+        return await self._get(f"/admin/names/model?name={quote(name, safe='')}", Model)
 
     async def aliases(self) -> list[AliasRow]:
         return await self._get("/admin/aliases", list[AliasRow])

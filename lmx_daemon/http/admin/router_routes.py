@@ -4,9 +4,11 @@ import asyncio
 
 from litestar import get, post
 from litestar.di import NamedDependency
+from litestar.params import FromQuery
 
 from lmx_daemon.contract.admin.names import AliasChange, AliasName, AliasRow
 from lmx_daemon.contract.errors import RequestError
+from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.preset import (
     PresetChange,
     PresetImport,
@@ -19,6 +21,12 @@ from lmx_daemon.http.context import AnyRequest
 from lmx_daemon.http.decoding import body_of
 from lmx_daemon.router.lmstudio_preset import translated
 from lmx_daemon.router.router import Router
+
+
+@get("/admin/names/model")
+async def named(router: NamedDependency[Router], name: FromQuery[str]) -> Model:
+    """Return the installed model that a name means."""
+    return await router.find(name)
 
 
 @get("/admin/aliases")
@@ -75,4 +83,4 @@ async def import_preset(request: AnyRequest, router: NamedDependency[Router]) ->
     return PresetImported(row=row, ignored=ignored)
 
 
-ROUTES = [aliases, set_alias, remove_alias, presets, set_preset, remove_preset, import_preset]
+ROUTES = [named, aliases, set_alias, remove_alias, presets, set_preset, remove_preset, import_preset]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lmx_cli.layout import cells
-from tests.end_to_end.running import LMX, Daemon
+from tests.end_to_end.running import LMX, Daemon, wait_until
 from tests.library.repositories import make_cached
 from tests.pty_harness import Terminal
 
@@ -241,3 +241,35 @@ def test_crash_of_the_tui_shows_no_local_variables(stocked_daemon: Daemon, debug
     assert "daemon.log" in report.replace("\r\n", "")
     assert ("Traceback" in report) == debug
     assert "hf_secret" not in terminal.text and "Run with" not in report
+
+
+def test_chat_refuses_an_unknown_model_and_sends_a_leading_slash(stocked_daemon: Daemon) -> None:
+    with Terminal([*LMX, "chat", "lmx/guide"], environment=stocked_daemon.env()) as terminal:
+        terminal.until(lambda text: "> " in text)
+        terminal.type(b"/model lmx/giude\n")
+        terminal.until(lambda text: "similar names: lmx/guide" in text)
+        terminal.type(b"/model GUI\n")
+        terminal.until(lambda text: "now talking to lmx/guide" in text)
+        terminal.type(b"//help\n")
+        wait_until(
+            lambda: any(row["state"] == "finished" for row in stocked_daemon.admin("GET", "/admin/requests")),
+            30,
+            "the text is sent to the model",
+        )
+        terminal.type(b"/exit\n")
+        assert terminal.wait() == 0
+    assert "/clear" not in terminal.text
+
+
+def test_interrupted_load_goes_on_and_names_the_command_that_stops_it(stocked_daemon: Daemon) -> None:
+    stocked_daemon.lmx("unload", "--all")
+    with Terminal([*LMX, "load", "guide"], environment=stocked_daemon.env()) as terminal:
+        terminal.until(lambda text: "lmx/guide: " in text)
+        terminal.signal(signal.SIGINT)
+        assert terminal.wait() == 130
+        assert "continues to load lmx/guide; to stop it: lmx unload lmx/guide" in terminal.text
+    wait_until(
+        lambda: [each["state"] for each in stocked_daemon.admin("GET", "/admin/instances")] == ["ready"],
+        30,
+        "the load goes on",
+    )
