@@ -4,6 +4,7 @@ from typing import Any
 
 import typer
 
+from lmx_cli.help import Commands, complete_help
 from lmx_cli.output import Output
 
 
@@ -34,6 +35,7 @@ def build(output: Output) -> Any:
 
     app = typer.Typer(
         name="lmx",
+        cls=Commands,
         help="Run MLX models on this machine: a server on port 1234, a TUI, and a command line.",
         no_args_is_help=False,
         add_completion=True,
@@ -46,6 +48,7 @@ def build(output: Output) -> Any:
         group.add(app, output)
     command = typer.main.get_command(app)
     _strip_periods(command)
+    complete_help(command)
     return command
 
 

@@ -21,13 +21,17 @@ Included = Annotated[
     typer.Option(
         default_factory=list,
         show_default=False,
+        metavar="PATTERN",
         help="Only files that match, such as '*.json', instead of the files that a model needs.",
     ),
 ]
 Excluded = Annotated[
     list[str],
     typer.Option(
-        default_factory=list, show_default=False, help="Leave out files that match. Repeatable, as --include."
+        default_factory=list,
+        show_default=False,
+        metavar="PATTERN",
+        help="Leave out files that match. Repeatable, as --include.",
     ),
 ]
 
