@@ -150,7 +150,10 @@ def _usage_error(arguments: list[str], error: "TyperException") -> "UsageError":
 
     context = getattr(error, "ctx", None)
     hint = hint_for([argument for argument in arguments if not argument.startswith("-")])
-    return UsageError(error.format_message().replace("Value error, ", ""), hint=hint or f"see: {context.command_path if context else 'lmx'} --help")
+    return UsageError(
+        error.format_message().replace("Value error, ", ""),
+        hint=hint or f"see: {context.command_path if context else 'lmx'} --help",
+    )
 
 
 if __name__ == "__main__":

@@ -43,11 +43,15 @@ def add(app: typer.Typer, output: Output) -> None:
             metavar="COUNT",
             help="Concurrent sequences. Memory for all of them at full length is planned.",
         ),
-        ttl: float | None = typer.Option(None, metavar="SECONDS", help="Idle seconds after which the model is unloaded. Default: never."),
+        ttl: float | None = typer.Option(
+            None, metavar="SECONDS", help="Idle seconds after which the model is unloaded. Default: never."
+        ),
         pin: bool | None = typer.Option(
             None, "--pin/--no-pin", help="Never unload the model to make room for another one."
         ),
-        plan: bool = typer.Option(False, "--plan", "--estimate", "--estimate-only", help="Only show the memory plan, and whether it fits."),
+        plan: bool = typer.Option(
+            False, "--plan", "--estimate", "--estimate-only", help="Only show the memory plan, and whether it fits."
+        ),
         json: bool = JSON,
     ) -> int:
         """Load a model. Starts the daemon if none runs, and unloads idle models if memory is needed."""

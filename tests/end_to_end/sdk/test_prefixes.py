@@ -136,7 +136,7 @@ def test_stored_prefixes_are_listed_and_cleared_while_the_model_runs(daemon: Dae
     (row,) = listed()
     assert row["model"] == "lmx/guide" and row["blocks"] > 0 and row["size"] > 0
     assert "lmx cache clear" in daemon.lmx("du").stderr
-    assert daemon.lmx("cache", "clear").returncode == 1  # it needs a confirmation, and stdin is no terminal
+    assert daemon.lmx("cache", "clear").returncode == 2  # it needs a confirmation, and stdin is no terminal
     assert "deleted" in daemon.lmx("cache", "clear", "lmx/guide", "--yes").stdout
     assert listed() == []
     assert daemon.lmx("cache", "clear", "lmx/guide", "--yes").returncode == 1
