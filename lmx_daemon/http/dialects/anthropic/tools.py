@@ -24,7 +24,7 @@ class ToolBody(msgspec.Struct, frozen=True):
 def tools(body: CountBody, ignored: Ignored) -> tuple[Tool, ...]:
     """Return the tools that the client runs. Raise RequestError for a wrong one.
 
-    `strict` is left out while no engine can enforce a schema: agents send it by default.
+    `strict` is ignored: agents send it by default.
     """
     found = []
     for position, given in enumerate(body.tools or []):
