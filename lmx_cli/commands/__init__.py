@@ -18,6 +18,7 @@ def build(output: Output) -> Any:
         config,
         daemon,
         disk,
+        doctor,
         downloads,
         library,
         login,
@@ -44,7 +45,7 @@ def build(output: Output) -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     library_groups = (models, alias, preset, library, search, verify, disk, cache, pull, downloads, login)
-    for group in (tui, daemon, restart, service, *library_groups, chat, config, requests, logs, bench):
+    for group in (tui, daemon, restart, service, doctor, *library_groups, chat, config, requests, logs, bench):
         group.add(app, output)
     command = typer.main.get_command(app)
     _strip_periods(command)

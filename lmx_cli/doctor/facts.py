@@ -1,0 +1,68 @@
+"""What the checks of `lmx doctor` need: facts as data. It does not know how they are read."""
+
+from lmx_daemon.contract.admin.snapshot import Status
+from lmx_daemon.contract.frozen import Frozen
+
+
+class EngineFacts(Frozen, frozen=True):
+    """Answer of a child process that has imported MLX and computed with it."""
+
+    mlx: str = ""
+    mlx_lm: str = ""
+    device: str = ""
+    openblas: str | None = None
+    """Path of the OpenBLAS that workers preload on Linux."""
+    total: int = 0
+    cap: int = 0
+    """Maximum of bytes that lmx plans to use."""
+    source: str = ""
+    error: str = ""
+
+
+class FolderFacts(Frozen, frozen=True):
+    """A folder, or the nearest existing one above it."""
+
+    path: str
+    exists: bool = True
+    own: bool = True
+    """Whether it belongs to this user."""
+    mode: int = 0o700
+    writable: bool = True
+    free: int = 0
+    """Free bytes of its disk."""
+
+
+class FileFacts(Frozen, frozen=True):
+    """A file that may hold a secret, or a socket."""
+
+    path: str
+    exists: bool = False
+    mode: int = 0o600
+
+
+class Facts(Frozen, frozen=True):
+    """Everything that is checked, at one moment."""
+
+    version: str
+    python: tuple[int, int, int]
+    platform: str
+    """Value of sys.platform."""
+    machine: str
+    engine: EngineFacts
+    home: FolderFacts
+    cache: FolderFacts
+    """The Hub's cache."""
+    token: FileFacts
+    socket: FileFacts
+    token_variable: bool = False
+    """Whether HF_TOKEN is set."""
+    config_error: str = ""
+    config_hint: str = ""
+    daemon: Status | None = None
+    daemon_error: str = ""
+    port: int = 0
+    port_taken: bool = False
+    port_holder: str = ""
+    """Program on the port, where the system allows to see it."""
+    hub_error: str | None = None
+    """Why the Hub cannot be reached; "" if it can, None if it was not asked."""
