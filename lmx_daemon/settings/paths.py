@@ -7,13 +7,13 @@ from lmx_daemon.contract.errors import ConfigError
 
 PARTS = (
     "aliases.json", "answers", "benchmarks", "cache", "config.lock", "config.toml", "config.toml.bak", "history",
-    "keys.json", "keys.lock", "library", "lmx.lock", "lmx.sock", "logs", "measured.json", "models", "presets", "pulls",
-    "start.lock", "trash",
+    "keys.json", "keys.lock", "launch", "library", "lmx.lock", "lmx.sock", "logs", "measured.json", "models", "presets",
+    "pulls", "start.lock", "trash",
 )  # fmt: skip
 """Names of the entries that lmx reads and writes in its home."""
 WRITTEN = (
-    "benchmarks", "cache", "cache/prefix", "history", "library", "library/hub", "library/proofs", "logs", "presets",
-    "pulls", "trash",
+    "benchmarks", "cache", "cache/prefix", "history", "launch", "library", "library/hub", "library/proofs", "logs",
+    "presets", "pulls", "trash",
 )  # fmt: skip
 """Folders of the home in which lmx writes and deletes files without being asked, so that none may be a link."""
 
@@ -34,6 +34,7 @@ class Home:
         self.aliases = root / "aliases.json"
         self.keys = root / "keys.json"
         self.presets = root / "presets"
+        self.launch = root / "launch"
         self.logs = root / "logs"
         self.prefixes = root / "cache" / "prefix"
         self.log_file = self.logs / "daemon.log"
