@@ -20,6 +20,7 @@ def build(output: Output) -> Any:
         disk,
         doctor,
         downloads,
+        launch,
         library,
         login,
         logs,
@@ -45,7 +46,8 @@ def build(output: Output) -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     library_groups = (models, alias, preset, library, search, verify, disk, cache, pull, downloads, login)
-    for group in (tui, daemon, restart, service, doctor, *library_groups, chat, config, requests, logs, bench):
+    agents = (chat, launch)
+    for group in (tui, daemon, restart, service, doctor, *library_groups, *agents, config, requests, logs, bench):
         group.add(app, output)
     command = typer.main.get_command(app)
     _strip_periods(command)
