@@ -17,8 +17,8 @@ from lmx_cli.output import ExitCode, Output
 
 if TYPE_CHECKING:
     from lmx_cli.launch.agents import Agent
-    from lmx_cli.launch.files import Change
-    from lmx_cli.launch.target import Places, Target
+    from lmx_cli.launch.files import FileChange
+    from lmx_cli.launch.target import Places, AgentTarget
     from lmx_daemon.client.client import Client
     from lmx_daemon.contract.models import Model
 
@@ -32,11 +32,11 @@ class Launch:
     """A start that is prepared: nothing is written or loaded yet."""
 
     agent: "Agent"
-    target: "Target"
+    target: "AgentTarget"
     program: str
     arguments: list[str]
     environment: dict[str, str]
-    changes: "list[Change]"
+    changes: "list[FileChange]"
     load: int | None
     """Context length to load the model with; None is the default."""
 
@@ -106,9 +106,9 @@ def _places() -> "Places":
 
 def _restore(output: Output, agent: "Agent") -> int:
     from lmx_cli.launch.files import REPLACED, restore
-    from lmx_cli.launch.target import Target
+    from lmx_cli.launch.target import AgentTarget
 
-    paths = [file.path for file in agent.files(Target("", "", "", 0), _places())]
+    paths = [file.path for file in agent.files(AgentTarget("", "", "", 0), _places())]
     done = [(path, restore(path)) for path in paths]
     for path, result in done:
         if result is not None:
@@ -145,7 +145,7 @@ async def _launch(output: Output, agent: "Agent", arguments: list[str], model: s
 async def _prepared(client: "Client", agent: "Agent", program: str, arguments: list[str], model: str | None) -> Launch:
     from lmx_cli.launch.choose import candidates, check, named
     from lmx_cli.launch.files import change_of
-    from lmx_cli.launch.target import NO_KEY, Target, reachable
+    from lmx_cli.launch.target import NO_KEY, AgentTarget, reachable
     from lmx_daemon.settings.layers import read_settings
     from lmx_daemon.settings.paths import Home
 
@@ -157,7 +157,7 @@ async def _prepared(client: "Client", agent: "Agent", program: str, arguments: l
         check(agent, suitable[0])
     chosen, context, load = await _fitting(client, agent, suitable)
     key = read_settings(Home.from_environment()).server.api_key or NO_KEY
-    target = Target(reachable((await client.status()).address), key, chosen.id, context, chosen.vision)
+    target = AgentTarget(reachable((await client.status()).address), key, chosen.id, context, chosen.vision)
     places = _places()
     return Launch(
         agent,

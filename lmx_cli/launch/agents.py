@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lmx_cli.launch.target import ConfigFile, Places, Target
+from lmx_cli.launch.target import ConfigFile, Places, AgentTarget
 
-Route = Literal["/v1/messages", "/v1/responses", "/v1/chat/completions"]
+AgentRoute = Literal["/v1/messages", "/v1/responses", "/v1/chat/completions"]
 SHORTEST_WINDOW = 100_000
 """Smallest CLAUDE_CODE_AUTO_COMPACT_WINDOW that Claude Code accepts."""
 TIMEOUT_MS = 3_600_000
@@ -23,19 +23,19 @@ class Agent:
 
     name: str
     program: str
-    route: Route
+    route: AgentRoute
     install: str
     """Command that installs it."""
     minimum: int
     """Shortest usable context in tokens: the prompt before the first question, and as much again for the work."""
     tools: bool = True
     """Whether the model has to call tools."""
-    arguments: Callable[[Target, Places], list[str]] = lambda target, places: []
-    environment: Callable[[Target], dict[str, str]] = field(default=lambda target: {"LMX_KEY": target.key})
-    files: Callable[[Target, Places], list[ConfigFile]] = lambda target, places: []
+    arguments: Callable[[AgentTarget, Places], list[str]] = lambda target, places: []
+    environment: Callable[[AgentTarget], dict[str, str]] = field(default=lambda target: {"LMX_KEY": target.key})
+    files: Callable[[AgentTarget, Places], list[ConfigFile]] = lambda target, places: []
 
 
-def claude_environment(target: Target) -> dict[str, str]:
+def claude_environment(target: AgentTarget) -> dict[str, str]:
     """Return the variables of Claude Code. All its models are the target's, and no other key is used."""
     models = ("MODEL", "DEFAULT_OPUS_MODEL", "DEFAULT_SONNET_MODEL", "DEFAULT_HAIKU_MODEL")
     switches = ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "DISABLE_TELEMETRY", "DISABLE_AUTOUPDATER")
@@ -55,7 +55,7 @@ def claude_environment(target: Target) -> dict[str, str]:
     }
 
 
-def codex_arguments(target: Target, places: Places) -> list[str]:
+def codex_arguments(target: AgentTarget, places: Places) -> list[str]:
     """Return the overrides of Codex's configuration, each a TOML value."""
     values = {
         "model": json.dumps(target.model),
@@ -66,20 +66,20 @@ def codex_arguments(target: Target, places: Places) -> list[str]:
     return [argument for name, value in values.items() for argument in ("-c", f"{name}={value}")]
 
 
-def codex_files(target: Target, places: Places) -> list[ConfigFile]:
+def codex_files(target: AgentTarget, places: Places) -> list[ConfigFile]:
     folder = places.variables.get("CODEX_HOME")
     path = (places.user / (folder or ".codex")) / "config.toml"
     provider = {"name": "lmx", "base_url": f"{target.address}/v1", "env_key": "LMX_KEY", "wire_api": "responses"}
     return [ConfigFile(path, "toml", {"model_providers": {"lmx": provider}})]
 
 
-def opencode_environment(target: Target) -> dict[str, str]:
+def opencode_environment(target: AgentTarget) -> dict[str, str]:
     """Return the variables of opencode: the key, and the choice of the model as a configuration of this run."""
     name = f"lmx/{target.model}"
     return {"LMX_KEY": target.key, "OPENCODE_CONFIG_CONTENT": json.dumps({"model": name, "small_model": name})}
 
 
-def opencode_files(target: Target, places: Places) -> list[ConfigFile]:
+def opencode_files(target: AgentTarget, places: Places) -> list[ConfigFile]:
     limit = {"context": target.context, "output": target.output}
     provider = {
         "npm": "@ai-sdk/openai-compatible",
@@ -91,7 +91,7 @@ def opencode_files(target: Target, places: Places) -> list[ConfigFile]:
     return [ConfigFile(path, "json", {"provider": {"lmx": provider}})]
 
 
-def aider_arguments(target: Target, places: Places) -> list[str]:
+def aider_arguments(target: AgentTarget, places: Places) -> list[str]:
     """Return the options of aider: as arguments, since aider reads a .env file over the environment."""
     return [
         *("--model", f"openai/{target.model}", "--openai-api-base", f"{target.address}/v1"),
@@ -99,7 +99,7 @@ def aider_arguments(target: Target, places: Places) -> list[str]:
     ]
 
 
-def aider_files(target: Target, places: Places) -> list[ConfigFile]:
+def aider_files(target: AgentTarget, places: Places) -> list[ConfigFile]:
     limits = {
         "max_tokens": target.output,
         "max_input_tokens": target.context,

@@ -21,7 +21,7 @@ NEW_MODE = 0o600
 
 
 @dataclass(frozen=True)
-class Change:
+class FileChange:
     """A file before and after a launch. `before` is None if there is no file."""
 
     path: Path
@@ -39,13 +39,13 @@ class Change:
         return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
 
 
-def change_of(file: ConfigFile) -> Change:
+def change_of(file: ConfigFile) -> FileChange:
     """Return the change of a file, which is not written. Raises ConfigError if it cannot be read or merged."""
     before = _read(file.path)
-    return Change(file.path, before, merged(file.form, before or "", file.values, str(file.path)))
+    return FileChange(file.path, before, merged(file.form, before or "", file.values, str(file.path)))
 
 
-def write_change(change: Change) -> None:
+def write_change(change: FileChange) -> None:
     """Write a change atomically, after a backup. A link stays, and its file is written. Raises ConfigError."""
     try:
         target = change.path.resolve()

@@ -17,10 +17,10 @@ from lmx_cli.launch.target import Form
 from lmx_daemon.contract.errors import ConfigError
 
 INDENT = re.compile(r"\n([ \t]+)\S")
-Values = Mapping[str, Any]
+ConfigValues = Mapping[str, Any]
 
 
-def merged(form: Form, text: str, values: Values, name: str) -> str:
+def merged(form: Form, text: str, values: ConfigValues, name: str) -> str:
     """Return `text` with `values` in it; tables are merged, other values replaced. "" is a missing file.
 
     Raises ConfigError, whose hint is the text to paste, if the file cannot be changed safely. `name` is its path.
@@ -32,12 +32,12 @@ def merged(form: Form, text: str, values: Values, name: str) -> str:
     return result
 
 
-def pasted(form: Form, values: Values) -> str:
+def pasted(form: Form, values: ConfigValues) -> str:
     """Return `values` as text that a user can add to the file."""
     return tomlkit.dumps(values).rstrip() if form == "toml" else json.dumps(values, indent=2, ensure_ascii=False)
 
 
-def combined(old: Values, new: Values, path: str = "") -> dict[str, Any]:
+def combined(old: ConfigValues, new: ConfigValues, path: str = "") -> dict[str, Any]:
     """Return the merge of plain values. Raises ValueError if a value of `old` is where `new` has a table."""
     result = dict(old)
     for key, value in new.items():
@@ -52,7 +52,7 @@ def combined(old: Values, new: Values, path: str = "") -> dict[str, Any]:
     return result
 
 
-def _merged_toml(text: str, values: Values) -> str:
+def _merged_toml(text: str, values: ConfigValues) -> str:
     expected = combined(tomllib.loads(text), values)
     document = tomlkit.parse(text)
     _set(document, values)
@@ -62,7 +62,7 @@ def _merged_toml(text: str, values: Values) -> str:
     return result
 
 
-def _set(table: Any, values: Values) -> None:
+def _set(table: Any, values: ConfigValues) -> None:
     """Set `values` in a table of tomlkit."""
     for key, value in values.items():
         if not isinstance(value, Mapping):
@@ -74,7 +74,7 @@ def _set(table: Any, values: Values) -> None:
         _set(table[key], value)
 
 
-def _merged_json(text: str, values: Values) -> str:
+def _merged_json(text: str, values: ConfigValues) -> str:
     text = text.removeprefix("\ufeff")
     try:
         old = json.loads(text, object_pairs_hook=_unique) if text.strip() else {}

@@ -5,22 +5,22 @@ from typing import Any
 import httpx2
 import msgspec
 
-from lmx_cli.launch.agents import Agent, Route
-from lmx_cli.launch.target import Target
+from lmx_cli.launch.agents import Agent, AgentRoute
+from lmx_cli.launch.target import AgentTarget
 from lmx_daemon.contract.errors import LmxError
 
 SECONDS = 120.0
 """Time limit. The model is loaded before the request."""
 
 
-def body_of(route: Route, model: str) -> dict[str, Any]:
+def body_of(route: AgentRoute, model: str) -> dict[str, Any]:
     """Return the body of a request for one short answer."""
     if route == "/v1/responses":
         return {"model": model, "input": "Hello", "max_output_tokens": 16, "store": False}
     return {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
 
 
-async def check_route(agent: Agent, target: Target) -> None:
+async def check_route(agent: Agent, target: AgentTarget) -> None:
     """Send the request. Raises LmxError if the server does not answer it."""
     url = target.address + agent.route
     headers = {"authorization": f"Bearer {target.key}"}

@@ -12,7 +12,7 @@ MAX_OUTPUT = 32_000
 
 
 @dataclass(frozen=True)
-class Target:
+class AgentTarget:
     """One model of one server. `address` is a URL without /v1."""
 
     address: str

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from lmx_cli.launch.agents import AGENTS
-from lmx_cli.launch.target import Places, Target, reachable
+from lmx_cli.launch.target import Places, AgentTarget, reachable
 
-TARGET = Target("http://127.0.0.1:1234", "secret", 'org/a"b', 65_536)
+TARGET = AgentTarget("http://127.0.0.1:1234", "secret", 'org/a"b', 65_536)
 PLACES = Places(Path("/home/me"), Path("/home/me/.lmx/launch"), {})
 
 
 def test_answer_and_compaction_leave_room_in_the_context() -> None:
     assert TARGET.output == 16_384 and TARGET.compaction + TARGET.output < TARGET.context
-    assert Target("", "", "", 1_000_000).output == 32_000
+    assert AgentTarget("", "", "", 1_000_000).output == 32_000
 
 
 def test_claude_gets_the_limits_and_no_other_key() -> None:
