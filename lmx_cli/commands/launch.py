@@ -18,7 +18,7 @@ from lmx_cli.output import ExitCode, Output
 if TYPE_CHECKING:
     from lmx_cli.launch.agents import Agent
     from lmx_cli.launch.files import FileChange
-    from lmx_cli.launch.target import Places, AgentTarget
+    from lmx_cli.launch.target import AgentTarget, Places
     from lmx_daemon.client.client import Client
     from lmx_daemon.contract.models import Model
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lmx_cli.launch.target import ConfigFile, Places, AgentTarget
+from lmx_cli.launch.target import AgentTarget, ConfigFile, Places
 
 AgentRoute = Literal["/v1/messages", "/v1/responses", "/v1/chat/completions"]
 SHORTEST_WINDOW = 100_000
