@@ -1,4 +1,4 @@
-"""The daemon program: wiring, startup and shutdown. The only module that knows every part."""
+"""The daemon program: wiring, startup and shutdown. The only module that imports every part."""
 
 import argparse
 import asyncio

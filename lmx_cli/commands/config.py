@@ -1,4 +1,4 @@
-"""`lmx config`: the settings in config.toml. Its commands need no daemon; a running one takes over changes at once."""
+"""`lmx config`: the settings in config.toml. Its commands need no daemon; a running one applies changes at once."""
 
 import asyncio
 import os
@@ -62,7 +62,7 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
 
     @group.command()
     def edit() -> int:
-        """Open config.toml in $VISUAL or $EDITOR. It is checked before it replaces the present one."""
+        """Open config.toml in $VISUAL or $EDITOR. The new text is checked before it replaces the file."""
         from lmx_cli.config_editor import edit_config
 
         if edit_config(output) and (found := _reloaded()) is not None:
@@ -183,7 +183,7 @@ def _json(value: Any) -> str:
 
 
 def _secret(choice: "ChosenKey") -> Any:
-    """Return a secret value from this process's own sources: a daemon gives none away."""
+    """Return a secret value from this process's own sources: a daemon does not send secrets."""
     from lmx_daemon.settings.layers import read_settings
     from lmx_daemon.settings.paths import Home
 
@@ -210,7 +210,7 @@ def _change(output: Output, name: str, text: str | None) -> int:
 
 
 def _applied(output: Output, choice: "ChosenKey") -> int:
-    """Make a running daemon take over a change, and print when it takes effect."""
+    """Make a running daemon apply a change, and print when it takes effect."""
     found = _reloaded()
     if found is not None and choice.dotted in found.waiting:
         output.note(NEXT_START)

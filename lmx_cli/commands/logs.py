@@ -24,7 +24,7 @@ def add(app: typer.Typer, output: Output) -> None:
         follow: bool = typer.Option(False, "--follow", "-f", help="Show new lines until interrupted."),
         tail: int = typer.Option(TAIL, "--tail", "-n", min=0, help="Number of last lines."),
         level: Annotated[Level | None, typer.Option("--level", help="Lowest level of the lines.")] = None,
-        grep: str = typer.Option("", "--grep", metavar="REGEX", help="Only lines that contain this expression."),
+        grep: str = typer.Option("", "--grep", metavar="REGEX", help="Only lines that match this expression."),
         model: str = typer.Option("", "--model", metavar="MODEL", help="Only lines of this model."),
         request: str = typer.Option("", "--request", metavar="ID", help="Only lines of this request."),
         json: bool = JSON,
@@ -62,7 +62,7 @@ def _logs(output: Output, found: "LogFilter", tail: int, follow: bool, json: boo
         for line in last:
             _show(output, line, json)
         if not last and not follow:
-            output.note(f"no such line in {file}")
+            output.note(f"no matching line in {file}")
         for new in lines:
             if new is not None and keep(new):
                 _show(output, new, json)
@@ -77,5 +77,5 @@ def _show(output: Output, line: "LogLine", json: bool) -> None:
     elif line.source:
         moment = time.strftime("%m-%d %H:%M:%S", time.localtime(line.at))
         output.text(f"{moment} {line.level:<7} {line.source}: {line.message}")
-    else:  # a line of another form
+    else:  # a line that lmx has not written as JSON
         output.text(line.message)

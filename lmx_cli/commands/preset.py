@@ -1,4 +1,4 @@
-"""`lmx preset`: values under one name for what requests leave open."""
+"""`lmx preset`: named values for fields that requests do not set."""
 
 import asyncio
 import tomllib
@@ -64,7 +64,7 @@ def add(app: typer.Typer, output: Output) -> None:
         replace: bool = typer.Option(False, "--replace", help="Replace presets of the same name."),
         json: bool = JSON,
     ) -> int:
-        """Add presets of LM Studio, and list what has no meaning here."""
+        """Import presets of LM Studio, and list the fields that lmx does not support."""
         return asyncio.run(_import(output, paths or [], name, replace, json))
 
 
@@ -199,7 +199,7 @@ async def _import(output: Output, paths: list[Path], name: str | None, replace: 
             if not json:
                 output.text(f"imported {found.row.name}: {_summary(found.row) or 'no values'}")
                 if found.ignored:
-                    output.note(f"  without a meaning here: {', '.join(found.ignored)}")
+                    output.note(f"  not supported by lmx: {', '.join(found.ignored)}")
     if json:
         output.json(done)
     return ExitCode.ERROR if failed else ExitCode.OK

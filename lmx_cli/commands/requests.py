@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ID = typer.Argument(help="Id of a request, or its beginning. Answers carry it as the header x-request-id.")
 MODEL = typer.Option("", "--model", metavar="MODEL", help="Only requests for this model.")
 KEY = typer.Option("", "--key", metavar="KEY", help="Only requests of this API key. Without one: http, cli or tui.")
-DAYS = typer.Option(None, "--days", min=0.0, help="Only requests of the last days.")
+DAYS = typer.Option(None, "--days", min=0.0, help="Only requests of this number of days.")
 Groups = Literal["model", "key", "day"]
 Outcomes = Literal["finished", "failed", "cancelled"]
 
@@ -33,7 +33,7 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
         live: bool = typer.Option(False, "--live", help="List the requests under way instead."),
         limit: int = typer.Option(20, "--limit", "-n", min=1, max=10_000, help="Number of requests."),
         model: str = MODEL,
-        outcome: Annotated[Outcomes | None, typer.Option("--outcome", help="Only requests with this end.")] = None,
+        outcome: Annotated[Outcomes | None, typer.Option("--outcome", help="Only requests with this outcome.")] = None,
         key: str = KEY,
         days: float | None = DAYS,
         json: bool = JSON,
@@ -60,7 +60,7 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
 
     @group.command()
     def totals(
-        by: Annotated[Groups, typer.Option("--by", help="What the sums are taken over.")] = "model",
+        by: Annotated[Groups, typer.Option("--by", help="Group of each total.")] = "model",
         model: str = MODEL,
         key: str = KEY,
         days: float | None = DAYS,

@@ -1,4 +1,4 @@
-"""Presets: values under one name for what a request leaves open. Each is a file in the home's folder `presets`."""
+"""Presets: named values for fields that a request does not set. Each is a file in the home's folder `presets`."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -48,7 +48,7 @@ class PresetTemplate(PresetPart, frozen=True):
 
 
 class Preset(PresetPart, frozen=True):
-    """Values for what a request leaves open."""
+    """Values for fields that a request does not set."""
 
     model: ListedModel | tuple[ListedModel, ...] = ()
     """Models or aliases, tried in order; () means those of `default`."""
@@ -109,7 +109,7 @@ class PresetImported(Frozen, frozen=True):
 
     row: PresetRow
     ignored: tuple[str, ...] = ()
-    """Fields of the file that have no meaning here, or a value that is out of range."""
+    """Fields of the file that lmx does not support, or whose value is out of range."""
 
 
 def preset_name(text: str) -> str:

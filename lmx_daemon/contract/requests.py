@@ -166,7 +166,7 @@ class Computation(Frozen, frozen=True):
     ttl: Annotated[float, msgspec.Meta(ge=-1)] | None = None
     """Seconds without use after which a model that this request loads is unloaded; -1 is never."""
     preset: str = ""
-    """Preset that the request names, for what it leaves open. The router applies it."""
+    """Name of the preset for fields that the request does not set. The router applies it."""
     asked: str = ""
     """Name that the client gave, where `model` is the id that the router chose for it; "" if they are the same."""
     routed: str = ""

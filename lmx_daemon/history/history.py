@@ -1,7 +1,7 @@
 """The request observer that keeps a record of each request that has ended.
 
 The event loop appends the record to a list. One thread writes the list several times a second, so that a busy daemon
-has few transactions. What `kill -9` can lose is the list.
+has few transactions. `kill -9` loses at most that list.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ PRUNE_SECONDS = 3600.0
 MAX_WAITING = 10_000
 """Number of records that wait for the disk; further ones are lost."""
 QUIET_SECONDS = 60.0
-"""Shortest time between two warnings about a disk that takes no records."""
+"""Shortest time between two warnings about records that cannot be written."""
 MAX_REFUSED = 10
 """Records of refused requests a second. A flood of them must not displace the records of others."""
 CLOSE_SECONDS = 3.0
@@ -44,7 +44,7 @@ LOGGER = logging.getLogger("lmx.history")
 
 
 class History:
-    """The records of requests: written by one thread, read by any."""
+    """The records of requests. One thread writes them; any thread reads them."""
 
     observes_events = False
 
@@ -63,7 +63,7 @@ class History:
         self._thread = threading.Thread(target=self._run, name="lmx-history", daemon=True)
 
     def open(self) -> None:
-        """Start the thread. To be called once the servers answer, so that the file delays no start."""
+        """Start the thread. It is called once the servers answer, so that the file does not delay the start."""
         self._thread.start()
 
     def queued(self, request: Request) -> None:
@@ -107,7 +107,8 @@ class History:
                 return found
         raise RequestNotFoundError(
             f"there is no record of a request {identity[:100]!r}",
-            hint="see `lmx requests`; a record is kept for [history] days, and not every one of many refused requests",
+            hint="`lmx requests` lists the records; they are kept for [history] days, and of many refused requests only "
+            f"{MAX_REFUSED} a second are recorded",
         )
 
     async def totals(self, by: Grouping, criteria: Criteria) -> list[RequestTotals]:
@@ -119,14 +120,14 @@ class History:
         return await asyncio.to_thread(self._read, self._store.clear)
 
     async def close(self) -> None:
-        """Write what waits and end the thread. The wait is bounded, since a disk may not answer."""
+        """Write the waiting records and end the thread. The wait is bounded, since a disk may not answer."""
         self._ended = True
         self._wake.set()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, CLOSE_SECONDS)
 
     def write(self) -> None:
-        """Write the records that wait. Those that the disk does not take are lost, with a line in the log."""
+        """Write the waiting records. Those that cannot be written are lost, and the log states their number."""
         with self._writing:
             waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
             if not waiting:
@@ -148,7 +149,7 @@ class History:
             self._lost = 0
 
     def _read(self, read: Callable[[], T]) -> T:
-        """Return the result of `read` after all records that wait are written."""
+        """Write the waiting records, then return the result of `read`."""
         self.write()
         return read()
 

@@ -10,7 +10,7 @@ MAX_NAME = 200
 """Limit on the characters of a name that a client sends."""
 MAX_MESSAGE = 500
 OUTCOMES: dict[str, Outcome] = {"finished": "finished", "failed": "failed"}
-"""Outcome by the last state of a row; every other state is that of a request whose reader left."""
+"""Outcome by the last state of a row; with every other state, the client had disconnected: "cancelled"."""
 
 
 def record_of(row: RequestRow, dialect_of: Callable[[str], str], body: bool = False) -> RequestRecord:

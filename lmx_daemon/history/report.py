@@ -10,10 +10,10 @@ from lmx_daemon.contract.admin.snapshot import LogLine
 from lmx_daemon.contract.text import printable_lines, shortened
 
 MAX_BODY = 256 * 1024
-"""Limit on the characters of the request in a report. The begin and the end of a longer one are kept."""
+"""Limit on the characters of the request in a report. Of a longer one, the beginning and the end are kept."""
 NO_BODY = (
-    "The text of the request was not kept. `[history] failed_requests = true` in config.toml keeps that of requests "
-    "that fail from then on, for a day."
+    "The text of the request was not kept. With `[history] failed_requests = true` in config.toml, requests that fail "
+    "from then on are kept with their text for a day."
 )
 
 

@@ -1,6 +1,6 @@
 """The seam of a dialect: what one family of routes brings, and which dialect owns a path.
 
-A dialect translates. It holds no state of a request, and it knows neither residency nor engines.
+A dialect translates. It holds no state of a request, and it depends on neither residency nor engines.
 """
 
 from collections.abc import Iterable, Sequence

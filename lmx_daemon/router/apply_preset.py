@@ -1,6 +1,6 @@
-"""A request with the values of a preset for what it leaves open. Pure.
+"""The values of a preset, applied to the fields that a request does not set. Pure.
 
-What the request states wins. A choice of tools that is "auto" states nothing, since agents send it with each request.
+A value in the request wins. The tool choice "auto" counts as not set, since agents send it with each request.
 """
 
 from typing import TypeVar

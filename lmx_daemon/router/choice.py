@@ -12,7 +12,7 @@ from lmx_daemon.router.resolve import Candidate
 from lmx_daemon.settings.sections.router import Fallthrough
 
 PASSING: Sequence[Fallthrough] = ("overloaded", "evicts", "does_not_fit", "failing")
-"""Reasons to skip a model, the one first that is over soonest. If all are skipped, the first such model is chosen."""
+"""Reasons to skip a model, the shortest-lived first. If all models are skipped, the earliest reason here decides."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ def choose(
 ) -> ChosenModel:
     """Return the first candidate that is not skipped.
 
-    If all are skipped, it is the one whose reason is over soonest, so that its error is the answer. A candidate that is
-    not installed is chosen only if no other one is left.
+    If all are skipped, return the one whose reason passes soonest; its error becomes the answer. A candidate that is
+    not installed is returned only if no candidate is installed.
     """
     skipped: list[tuple[str, Fallthrough]] = []
     reasons: dict[str, Fallthrough] = {}

@@ -1,7 +1,7 @@
-"""Presets of LM Studio, translated. Pure. Fields without a meaning here are returned by their names.
+"""The translation of LM Studio's presets. Pure. The names of fields that lmx does not support are returned.
 
-A file of today lists fields by key in `operation` and `load`; a value may be an object with `checked` and `value`. An
-old file has tables `inference_params` and `load_params` instead.
+A current file lists fields by key in `operation` and `load`; a value may be an object with `checked` and `value`. An
+old file has the tables `inference_params` and `load_params` instead.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ FIELDS = {
     "stopStrings": "stop",
     "contextOverflowPolicy": "overflow",
 }
-"""Key of a field, without PREDICTION -> key of a preset here."""
+"""Key of a field in LM Studio, without PREDICTION -> key of a preset of lmx."""
 OLD_FIELDS = {
     "pre_prompt": "system",
     "temp": "sampling.temperature",
@@ -75,7 +75,7 @@ def translated(text: str) -> tuple[str, Preset, tuple[str, ...]]:
 
 
 def _fields(document: Mapping[str, Any]) -> list[tuple[str, str | None, Any]]:
-    """Return key, name here and value of each field that is set; None for one without a meaning here."""
+    """Return key, name in lmx and value of each field that is set. The name of an unsupported field is None."""
     found: list[tuple[str, str | None, Any]] = []
     for part in ("operation", "load"):
         for field in _listed(document.get(part)):

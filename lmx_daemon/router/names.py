@@ -1,4 +1,4 @@
-"""All names that are no ids of models: aliases of the settings, saved aliases and presets."""
+"""The names besides the ids of models: aliases of the settings, saved aliases and presets."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from lmx_daemon.settings.aliases import PRESET_PREFIX, check_aliases, listed
 from lmx_daemon.settings.schema import RouterSettings
 
 FRESH_SECONDS = 1.0
-"""Age up to which the list of presets is used without a look at their folder."""
+"""Age up to which the list of presets is used without reading their folder again."""
 
 
 class RouterNames:
@@ -38,14 +38,14 @@ class RouterNames:
         return own | saved
 
     def may_mean_preset(self, name: str) -> bool:
-        """Return whether a name is that of a preset, or an alias may lead to one."""
+        """Return whether a name is that of a preset, or an alias can stand for one."""
         if name.startswith(PRESET_PREFIX):
             return True
         lists = (*self.aliases().values(), listed(self._settings().default))
         return any(each.startswith(PRESET_PREFIX) for names in lists for each in names)
 
     async def refresh(self) -> None:
-        """Look for changed presets, unless that was done a moment ago."""
+        """Read changed presets, unless that was done less than FRESH_SECONDS ago."""
         now = time.monotonic()
         if now - self._looked_at >= FRESH_SECONDS:
             await asyncio.to_thread(self.presets.refresh)

@@ -33,7 +33,7 @@ class PresetFiles:
         """The presets of the last `refresh`."""
 
     def refresh(self) -> Mapping[str, PresetRow]:
-        """Return all presets by name, after changed files were read."""
+        """Read changed files, and return all presets by name."""
         found: dict[str, tuple[Version, PresetRow]] = {}
         for name in self._names():
             with suppress(OSError):
@@ -159,7 +159,7 @@ def no_preset(name: str, known: Mapping[str, PresetRow]) -> NotFoundError:
 
 
 def _put(table: Any, path: list[str], value: Any, key: str) -> None:
-    """Set a value of a TOML document, or remove it if it is None. Raise RequestError for a key that is no key."""
+    """Set a value of a TOML document, or remove it if it is None. Raise RequestError for an unknown key."""
     if key not in KEYS:
         near = nearest_names(key, KEYS)
         raise RequestError(

@@ -1,4 +1,4 @@
-"""The model that the router has chosen for a request, and the request as it goes to that model."""
+"""The model that the router has chosen for a request, and the request with that model's id and a preset's values."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,18 +15,18 @@ A = TypeVar("A", bound=Generate | Decide | Count)
 
 @dataclass(frozen=True)
 class Route:
-    """The way of one request."""
+    """The model that answers one request, and the preset that applies."""
 
     asked: str
-    """Name that the request gave."""
+    """Name of the model in the request."""
     model: Model
     reason: str = ""
     """Rule that led to the model, and the models that were skipped; "" for the model's own id."""
     preset: Preset | None = None
-    """Values for what the request leaves open."""
+    """Values for fields that the request does not set."""
 
     def applied(self, request: A) -> A:
-        """Return the request for the chosen model. One that named its id, and no preset, is returned as it is."""
+        """Return the request for the chosen model. Without a preset, a request with the model's id is not copied."""
         if self.preset is not None:
             request = with_preset(request, self.preset)
         if request.model == self.model.id:

@@ -26,7 +26,7 @@ IN_MEMORY = ("ready", "starting", "loading")
 
 
 class Router:
-    """The names that requests may use."""
+    """The choice of a model for each request."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Router:
         self._missing = missing
 
     async def route(self, request: Request) -> Route:
-        """Return the way of a request. It holds until the caller waits for anything.
+        """Return the route of a request. It is valid until the next `await` of the caller.
 
         Raise ModelNotFoundError, DownloadingError for a model whose download has begun, or the error of a preset.
         """
@@ -149,5 +149,5 @@ class Router:
 
 
 def preset_named(text: str) -> str:
-    """Return the name of the preset that a request's field `preset` names, in the form of lmx or of LM Studio."""
+    """Return the name in a request's field `preset`, without the prefix of lmx or of LM Studio."""
     return text.removeprefix(PRESET_PREFIX).removeprefix("@local:")

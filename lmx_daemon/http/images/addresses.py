@@ -33,18 +33,18 @@ def checked_url(image: RemoteImage, hosts: Sequence[str]) -> httpx2.URL:
 
 
 def host_of(url: httpx2.URL) -> str:
-    """Return the host of an address in ASCII, lower case, without the dot of a root."""
+    """Return the host of an address in ASCII, lower case, without a trailing dot."""
     return url.raw_host.decode().lower().removesuffix(".")
 
 
 def public_addresses(found: Sequence[str]) -> list[IPv4Address | IPv6Address]:
-    """Return the addresses; none if one of them is not public, since the name may lead into a private network."""
+    """Return the addresses; an empty list if one is not public, since the host may be in a private network."""
     addresses = [ip_address(text.partition("%")[0]) for text in found]
     return addresses if all(is_public(address) for address in addresses) else []
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Return whether an address is on the internet. IPv6 addresses that lead to an IPv4 address by a relay are not."""
+    """Return whether an address is on the internet. 6to4 addresses, which a relay forwards, are not."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)

@@ -61,7 +61,7 @@ def image_of_bytes(data: bytes, place: str) -> ImagePart:
     """Return the image. Raise RequestError that names the field for another format or too many pixels."""
     media_type = next((kind for signature, kind in SIGNATURES if data.startswith(signature)), None)
     if media_type is None or (media_type == "image/webp" and data[8:12] != b"WEBP"):
-        raise RequestError(f"{place}: the image is no PNG, JPEG, GIF or WebP", param=place)
+        raise RequestError(f"{place}: the image is not a PNG, JPEG, GIF or WebP", param=place)
     found = READERS[media_type](data)
     if found is None or not found.width or not found.height:
         raise RequestError(f"{place}: the header of the image states no width and height", param=place)

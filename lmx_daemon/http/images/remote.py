@@ -20,7 +20,7 @@ from lmx_daemon.settings.schema import ServerSettings
 
 A = TypeVar("A", bound=Request)
 MAX_FETCHED = 16
-"""Different addresses in one request."""
+"""Maximum number of different URLs in one request."""
 FETCH_SECONDS = 30.0
 """Limit on the time of all fetches of one request."""
 CONNECT_SECONDS = 5.0
@@ -97,7 +97,7 @@ class RemoteImages:
                 raise failure(place, f"{host} answers with status {response.status_code}; redirects are not followed")
             kind = response.headers.get("content-type", "")
             if not kind.startswith("image/") or "content-encoding" in response.headers:
-                raise failure(place, f"{host} sends {kind[:80]!r}, which is no plain image")
+                raise failure(place, f"{host} sends {kind[:80]!r}, which is not an uncompressed image")
             content = bytearray()
             async for chunk in response.aiter_raw():
                 content += chunk
@@ -133,7 +133,7 @@ def failure(place: str, reason: str) -> RequestError:
 def new_connections() -> httpx2.AsyncBaseTransport:
     """Return a transport that opens a connection for each request. It reads certificates from the disk.
 
-    Two hosts with one network address must not share a connection, whose certificate was checked for one of them.
+    No connection is reused: one to the same network address may have a certificate that was checked for another host.
     """
     return httpx2.AsyncHTTPTransport(trust_env=False, limits=httpx2.Limits(max_keepalive_connections=0))
 

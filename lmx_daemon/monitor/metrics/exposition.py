@@ -1,4 +1,4 @@
-"""The metrics in the text forms of Prometheus and OpenMetrics, by a registry of their own.
+"""The metrics in the text formats of Prometheus and OpenMetrics. Each scrape has a registry of its own.
 
 The module imports prometheus_client and is loaded by the first scrape.
 """

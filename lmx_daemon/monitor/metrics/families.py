@@ -37,7 +37,9 @@ def families(read: Readings) -> Iterator[Metric]:
     yield from _of_memory(read.snapshot)
     yield from _of_models(_by_model(read))
     yield from _of_downloads(read.snapshot)
-    yield _counter("lmx_incidents", "Events of models that no user asked for.", ["kind", "model"], _incidents(read))
+    yield _counter(
+        "lmx_incidents", "Incidents: crashes, hangs, evictions and other events.", ["kind", "model"], _incidents(read)
+    )
 
 
 def _of_requests(read: RequestMetrics) -> Iterator[Metric]:
@@ -79,7 +81,7 @@ def _of_memory(snapshot: Snapshot) -> Iterator[Metric]:
 
 
 def _by_model(read: Readings) -> dict[str, Instance]:
-    """Return one instance of each model, by its label. A ready one is preferred to one that leaves or loads."""
+    """Return one instance of each model, by its label. A ready one is preferred to one that loads or unloads."""
     found: dict[str, Instance] = {}
     for each in sorted(read.snapshot.instances, key=lambda each: each.state == "ready"):
         found[read.requests.models.of(each.model)] = each

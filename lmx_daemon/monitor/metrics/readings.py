@@ -1,4 +1,4 @@
-"""What the metrics are made of at one moment."""
+"""The sources of the metrics at the moment of a scrape."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from lmx_daemon.monitor.metrics.request_metrics import RequestMetrics
 
 
 class Readings(NamedTuple):
-    """Everything that is counted or measured."""
+    """Counters of requests, the state of the daemon, and the incidents."""
 
     requests: RequestMetrics
     snapshot: Snapshot

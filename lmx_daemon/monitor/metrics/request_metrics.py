@@ -1,4 +1,4 @@
-"""The request observer that counts: requests, tokens and durations. Nothing is counted for a single token.
+"""The request observer that counts: requests, tokens and durations. It does no work for a single token.
 
 Bounds of buckets are those that the conventions of OpenTelemetry for generative AI recommend, in seconds and tokens.
 """
@@ -16,7 +16,7 @@ FIRST_TOKEN = (0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0
 PER_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
 MOST_MODELS = 50
-"""Number of models with labels of their own. A model is installed, so this bound is for daemons that run for months."""
+"""Number of models with labels of their own. Only installed models get one, so few daemons reach the bound."""
 MOST_CODES = 60
 """Number of error codes. lmx has about 30; a worker might send others."""
 OPERATIONS = {"/v1/completions": "text_completion", "/api/generate": "text_completion", "count": "count_tokens"}

@@ -1,4 +1,4 @@
-"""Counters and histograms with labels, as plain numbers. They belong to the event loop and are not locked.
+"""Counters and histograms with labels, as plain numbers. Only the event loop uses them, without locks.
 
 They cost a dictionary look-up and an addition each. The package prometheus_client, whose import takes 40 ms, is loaded
 only to write them out.

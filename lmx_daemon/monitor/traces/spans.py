@@ -52,7 +52,7 @@ class Spans:
             _end(span, end)
 
     def close(self) -> None:
-        """Send what waits."""
+        """Send the waiting spans."""
         self._provider.shutdown()
 
     def _stages(self, answer: Span, row: RequestRow) -> None:

@@ -1,4 +1,4 @@
-"""The tables [models."ORG/NAME"]: how one model is loaded, and what a request for it that says nothing gets."""
+"""The tables [models."ORG/NAME"]: how one model is loaded, and the defaults of requests for it."""
 
 from typing import Annotated
 

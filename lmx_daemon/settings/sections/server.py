@@ -1,4 +1,4 @@
-"""The table [server]: the public port, its limits, and who may call it."""
+"""The table [server]: the public port, its limits and its access rules."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ DEFAULT_PORT = 1234
 
 
 class ServerSettings(Section, frozen=True):
-    """The table [server]: the public port, its limits, and who may call it."""
+    """The table [server]: the public port, its limits and its access rules."""
 
     host: Annotated[
         str,

@@ -145,9 +145,9 @@ def response(status: int = 200, data: bytes = PNG, **headers: str) -> Answering:
     [
         (response(302, location="http://127.0.0.1/"), "redirects are not followed"),
         (response(404), "status 404"),
-        (response(content_type="text/html"), "'text/html', which is no plain image"),
-        (response(content_encoding="gzip"), "no plain image"),
-        (response(data=b"<svg/>", content_type="image/svg+xml"), "no PNG, JPEG, GIF or WebP"),
+        (response(content_type="text/html"), "'text/html', which is not an uncompressed image"),
+        (response(content_encoding="gzip"), "not an uncompressed image"),
+        (response(data=b"<svg/>", content_type="image/svg+xml"), "not a PNG, JPEG, GIF or WebP"),
         (response(data=png(9000, 9000)), "9000 x 9000 pixels"),
     ],
 )

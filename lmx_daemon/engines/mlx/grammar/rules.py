@@ -52,9 +52,9 @@ class AnyText:
 
 @dataclass(frozen=True)
 class OtherToken:
-    """Any text, then a control token that begins none of these markers.
+    """Any text, then a control token that does not begin one of these markers.
 
-    Where text follows the control token in a marker, that token may also be followed by other text.
+    A control token that begins a marker is accepted, too, if the text behind it differs from the marker's.
     """
 
     markers: tuple[str, ...]
@@ -97,7 +97,7 @@ GrammarRule = Literal | Json | Pattern | Until | AnyText | OtherToken | Nested |
 def sequence(*parts: GrammarRule | str) -> GrammarRule:
     """Return rules one after the other; a text stands for itself.
 
-    Adjacent texts become one, since a text that another one begins with is read as the longer of both.
+    Adjacent texts are joined: of two literals of which one begins the other, the lexer would read the longer.
     """
     joined: list[GrammarRule] = []
     for part in parts:

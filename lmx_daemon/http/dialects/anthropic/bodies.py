@@ -74,7 +74,7 @@ class CountBody(msgspec.Struct, frozen=True, kw_only=True):
     """Old name of `output_config.format`."""
     mcp_servers: list[Any] | None = None
     preset: Annotated[str, msgspec.Meta(max_length=512)] | None = None
-    """Preset for what the request leaves open, an addition of lmx."""
+    """Preset for fields that the request does not set; an addition of lmx."""
 
 
 class MessagesBody(CountBody, frozen=True, kw_only=True):

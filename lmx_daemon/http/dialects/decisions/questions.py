@@ -56,14 +56,14 @@ def probabilities(logprobs: Sequence[float]) -> list[float]:
 
 
 def choice_confidence(found: Sequence[float]) -> float:
-    """Return how far the largest probability is above that of equal ones: 0 for equal ones, 1 for certainty."""
+    """Return the confidence of a choice: 0 if all options are equally likely, 1 if one is certain."""
     if len(found) == 1:
         return 1.0
     return min(1.0, max(0.0, (len(found) * max(found) - 1) / (len(found) - 1)))
 
 
 def score_confidence(found: Sequence[float]) -> float:
-    """Return how near the probabilities are to the likeliest level: 1 for certainty, 0 from equal ones on.
+    """Return the confidence of a score: 1 if one level is certain, 0 if the levels spread like equal ones or more.
 
     It compares the mean distance from that level with the mean distance of equal probabilities from the middle.
     """

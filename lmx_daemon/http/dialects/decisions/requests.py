@@ -16,7 +16,7 @@ SEPARATOR = "\n\n"
 
 
 def decision_requests(body: DecisionBody, context: RequestContext) -> list[Decide]:
-    """Return a request for each question in OpenAI's form. Raise RequestError or UnsupportedError by the field."""
+    """Return a request for each question in OpenAI's form. Raise RequestError, UnsupportedError."""
     names = [question.name for question in body.questions if question.name is not None]
     for position, question in enumerate(body.questions):
         if question.name is not None and names.count(question.name) > 1:
@@ -28,7 +28,7 @@ def decision_requests(body: DecisionBody, context: RequestContext) -> list[Decid
 
 
 def system_one_requests(body: SystemOneBody, context: RequestContext) -> list[Decide]:
-    """Return a request for each question in System One's form. Raise RequestError by the field."""
+    """Return a request for each question in System One's form. Raise RequestError."""
     asked = [system_one_question(question, f"questions.{name}") for name, question in body.questions.items()]
     return requests(body, as_text(body.state), asked, "/v1/systemone", context, "")
 

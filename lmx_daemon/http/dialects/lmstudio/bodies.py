@@ -39,7 +39,7 @@ class LmStudioChatBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     store: bool = True
     previous_response_id: str | None = None
     preset: ModelName | None = None
-    """Preset for what the request leaves open."""
+    """Preset for fields that the request does not set."""
     ttl: Annotated[float, msgspec.Meta(ge=-1)] | None = None
 
 

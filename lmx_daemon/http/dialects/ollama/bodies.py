@@ -67,7 +67,7 @@ class OllamaBody(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive: float | str | None = None
     think: bool | str | None = None
     preset: Name | None = None
-    """Preset for what the request leaves open, an addition of lmx."""
+    """Preset for fields that the request does not set; an addition of lmx."""
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
 

@@ -59,7 +59,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     overflow: Overflow | None = None
     """Treatment of a prompt above the context, an addition of lmx; absent, such a prompt is an error."""
     preset: Annotated[str, msgspec.Meta(max_length=512)] | None = None
-    """Preset for what the request leaves open, an addition of lmx."""
+    """Preset for fields that the request does not set; an addition of lmx."""
     cache_on_disk: bool | None = None
     """False keeps the prompt and its answer in memory only, apart from prompts that may be written to disk."""
 

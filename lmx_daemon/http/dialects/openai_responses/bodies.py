@@ -60,7 +60,7 @@ class ResponsesBody(msgspec.Struct, frozen=True, kw_only=True):
     deadline: Seconds | None = None
     """An addition of lmx: seconds until the request fails."""
     preset: Annotated[str, msgspec.Meta(max_length=512)] | None = None
-    """An addition of lmx: the preset for what the request leaves open."""
+    """Preset for fields that the request does not set; an addition of lmx."""
 
     @property
     def summary(self) -> bool:

@@ -55,7 +55,7 @@ class CallSyntax:
 def each(
     one: Callable[[CalledTool], GrammarRule], between: str | None = None, before: str = "", after: str = ""
 ) -> Calls:
-    """Return the calls that `one` returns the rule of, between fixed texts.
+    """Return calls whose rules are made by `one`, between fixed texts.
 
     `between` stands between two calls; None for calls of which there is one only.
     """

@@ -1,4 +1,4 @@
-"""Families that mlx-lm knows and lmx does not: its parser reads a whole envelope, with a limit on time and text."""
+"""Families that mlx-lm supports and lmx does not: its parser reads a whole envelope, with a limit on time and text."""
 
 from typing import Any
 
