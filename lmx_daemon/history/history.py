@@ -107,7 +107,7 @@ class History:
                 return found
         raise RequestNotFoundError(
             f"there is no record of a request {identity[:100]!r}",
-            hint="`lmx requests` lists the records; they are kept for [history] days, and of many refused requests only "
+            hint="`lmx requests` lists the records; they are kept for [history] days, and of refused requests only "
             f"{MAX_REFUSED} a second are recorded",
         )
 
