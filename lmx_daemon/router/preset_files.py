@@ -1,7 +1,6 @@
 """The files of presets, read when they have changed and written durably. A faulty file affects its preset only."""
 
 import os
-import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from lmx_daemon.contract.preset import PRESET_NAME, Preset, PresetRow, tables_of
 from lmx_daemon.library.catalog.model_names import nearest_names
 from lmx_daemon.storage.durable import read_regular, sync_folder
 from lmx_daemon.storage.state import write_state
+from lmx_daemon.storage.toml import parsed_toml
 
 SUFFIX = ".toml"
 MAX_BYTES = 1024 * 1024
@@ -66,7 +66,7 @@ class PresetFiles:
         for key, value in values.items():
             _put(document, key.split("."), value, key)
         try:
-            preset = msgspec.convert(tomllib.loads(tomlkit.dumps(document)), Preset)
+            preset = msgspec.convert(parsed_toml(tomlkit.dumps(document)), Preset)
         except msgspec.ValidationError as error:
             raise RequestError(f"preset {name}: {error}", hint=f"keys: {', '.join(KEYS)}") from None
         self._write(name, tomlkit.dumps(document))
@@ -110,7 +110,7 @@ class PresetFiles:
 
     def _read(self, name: str) -> PresetRow:
         try:
-            return PresetRow(name=name, preset=msgspec.convert(tomllib.loads(self._text(name)), Preset))
+            return PresetRow(name=name, preset=msgspec.convert(parsed_toml(self._text(name)), Preset))
         except OSError as error:
             return PresetRow(name=name, problem=f"cannot be read: {error.strerror or error}")
         except RecursionError:

@@ -3,7 +3,6 @@
 The file is read as a whole: one fault refuses all of it, so that no setting is in force by accident.
 """
 
-import tomllib
 from pathlib import Path
 
 from lmx_daemon.contract.errors import ConfigError
@@ -12,6 +11,7 @@ from lmx_daemon.settings.faults import Fault, broken_toml
 from lmx_daemon.settings.positions import lines_of, nearest_line
 from lmx_daemon.settings.validation import SettingValues, check_document
 from lmx_daemon.storage.durable import read_regular
+from lmx_daemon.storage.toml import parsed_toml
 
 MAX_CONFIG_BYTES = 1024 * 1024
 
@@ -47,7 +47,7 @@ def parse_config(content: bytes, file: Path) -> ConfigText:
         message = f"{file}, line {line}: byte {content[error.start]:#04x} is not UTF-8"
         raise ConfigError(message, hint="save the file as UTF-8, or move it away") from None
     try:
-        document = tomllib.loads(text)
+        document = parsed_toml(text)
     except RecursionError:
         raise ConfigError(f"{file} is nested too deeply", hint="correct it, or move the file away") from None
     except ValueError as error:  # TOMLDecodeError is of this kind
