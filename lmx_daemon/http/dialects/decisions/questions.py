@@ -23,11 +23,11 @@ class Question:
     kind: str = "option"
     """Word for a label in the prompt: "option" or "level"."""
 
-    def prompt(self, about: str) -> str:
-        """Return the message that asks the question about a text."""
+    def prompt(self) -> str:
+        """Return the part of the message that follows the text which the question is about."""
         lines = [f"{label}: {text}" for label, text in zip(self.labels, self.texts, strict=True) if text]
         question = [f"Question: {self.instructions}"] if self.instructions else []
-        return "\n".join((about, "", *question, *lines, self._closing()))
+        return "\n".join(("", "", *question, *lines, self._closing()))
 
     def _closing(self) -> str:
         if self.labels == PREDICATE:

@@ -36,7 +36,11 @@ def system_one_requests(body: SystemOneBody, context: RequestContext) -> list[De
 def requests(
     body: DecidingBody, about: str, asked: Sequence[Question], route: str, context: RequestContext, user: str
 ) -> list[Decide]:
-    """Return the requests of questions about a text. Tenant and priority are the principal's."""
+    """Return the requests of questions about a text. Tenant and priority are the principal's.
+
+    The requests share the text: with a copy for each question, one body could take 64 times its size in memory.
+    """
+    shared = TextPart(text=about)
     return [
         Decide(
             id=context.id,
@@ -45,7 +49,7 @@ def requests(
             user=user,
             model=body.model,
             prompt=Chat(
-                messages=(Message(role="user", content=(TextPart(text=question.prompt(about)),)),), thinking=False
+                messages=(Message(role="user", content=(shared, TextPart(text=question.prompt()))),), thinking=False
             ),
             options=question.labels,
             route=route,

@@ -88,6 +88,18 @@ async def test_prompts_begin_with_the_input_and_end_with_the_labels() -> None:
     assert "A: refund - money back\nB: True\n" in pool.submitted[1].prompt.messages[0].text  # type: ignore[union-attr]
 
 
+async def test_questions_share_the_text_that_they_are_about() -> None:
+    pool = FakePool(reply)
+    await ask(public_app_over(pool), "POST", OPENAI, BODY)
+    assert len(pool.submitted) == 3
+    texts = {
+        id(request.prompt.messages[0].content[0])
+        for request in pool.submitted
+        if isinstance(request, Decide) and isinstance(request.prompt, Chat)
+    }
+    assert len(texts) == 1
+
+
 async def test_failure_of_one_question_ends_all() -> None:
     def script(active: ActiveRequest) -> list[Event]:
         failed = Failed(id=active.id, error=WorkerError("it crashed").body())
