@@ -141,6 +141,12 @@ class Router:
             others = [f"{PRESET_PREFIX}{preset}" for preset in presets]
             return not_found(name, [*rules.aliases, *others, *self._catalog.by_id()])
         names = [each.name for each in candidates]
+        if not names:  # presets and damaged files of aliases; the settings and commands refuse such aliases
+            return ModelNotFoundError(
+                f"{name[:200]!r} means no model: its presets and aliases name only each other",
+                param="model",
+                hint="`lmx preset list` and `lmx alias list` show what each of them names",
+            )
         return ModelNotFoundError(
             f"{name[:200]!r} means {', '.join(names)}, and no such model is installed",
             param="model",

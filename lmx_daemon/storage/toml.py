@@ -6,9 +6,8 @@ from typing import Any
 
 MAX_PARTS = 32
 """Number of parts of a dotted key. No table of lmx is nested as deeply."""
-LONG_KEY = re.compile(
-    r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){%d}""" % MAX_PARTS,
-)
+PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+LONG_KEY = re.compile(rf"(?<![\w-])(?:{PART}[ \t]*\.[ \t]*){{{MAX_PARTS}}}")
 
 
 def parsed_toml(text: str) -> dict[str, Any]:
