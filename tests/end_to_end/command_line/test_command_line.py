@@ -229,5 +229,5 @@ def test_wrong_command_line_ends_with_2(line: tuple[str, ...], capsys: pytest.Ca
 
 def test_commands_of_ollama_and_lms_do_what_those_of_lmx_do(daemon: Daemon) -> None:
     assert "1234" in daemon.lmx("run", "lmx/guide", "What port does lmx use?").stdout
-    assert daemon.lmx("list").stdout == daemon.lmx("ls").stdout
+    assert [model["id"] for model in json.loads(daemon.lmx("list", "--json").stdout)] == ["lmx/guide", "tests/talker"]
     assert daemon.lmx("server", "status").stdout.startswith("lmx ")
