@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lmx_daemon.client.client import Client
     from lmx_daemon.contract.models import Model
 
-ARGUMENTS = Annotated[list[str] | None, typer.Argument(metavar="[-- ARGS]", help="Arguments for the agent.")]
+ARGUMENTS = Annotated[list[str] | None, typer.Argument(metavar="ARGS", help="Arguments for the agent, after --.")]
 MASK = "***"
 """Text that is shown instead of an API key."""
 
@@ -44,11 +44,13 @@ class Launch:
 def add(app: typer.Typer, output: Output) -> None:
     @app.command()
     def launch(
-        agent: str | None = typer.Argument(None, metavar="[AGENT]", help="claude, codex, opencode or aider."),
+        agent: str | None = typer.Argument(None, metavar="AGENT", help="claude, codex, opencode or aider."),
         arguments: ARGUMENTS = None,
         model: str | None = typer.Option(None, "--model", "-m", help="Model. Default: the best one that suits."),
         dry_run: bool = typer.Option(False, "--dry-run", help="Only show the command and the changes of files."),
-        restore: bool = typer.Option(False, "--restore", help="Bring the agent's configuration of before back."),
+        restore: bool = typer.Option(
+            False, "--restore", help="Bring back the configuration from before the first launch."
+        ),
         json: bool = JSON,
     ) -> int:
         """Start a coding agent with a local model, as in: lmx launch codex. Without AGENT, list what is installed."""
