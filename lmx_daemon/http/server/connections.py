@@ -49,7 +49,7 @@ class ConnectionLimit:
         return True
 
     def serve(self, connection: Closable) -> None:
-        """Note that a whole request has arrived: the connection does not wait any more."""
+        """Note that a whole request has arrived: the connection no longer waits."""
         self._waiting.pop(connection, None)
 
     def wait(self, connection: Closable) -> None:

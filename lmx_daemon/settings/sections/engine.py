@@ -44,11 +44,11 @@ class EngineSettings(Section, frozen=True):
     ] = 512
     load_seconds: Annotated[
         Duration,
-        hot("Time in seconds after which a load is ended that reads no bytes and reports no progress."),
+        hot("Time in seconds after which a load without reads and without progress is ended."),
     ] = 300.0
     hang_seconds: Annotated[
         Duration,
-        hot("Time in seconds after which a worker counts as hung that has work and finishes no step."),
+        hot("Time in seconds after which a worker that has work and finishes no step counts as hung."),
     ] = 60.0
     leave_seconds: Annotated[
         Duration,
@@ -57,8 +57,8 @@ class EngineSettings(Section, frozen=True):
     idle_seconds: Annotated[
         Duration,
         hot(
-            "Time in seconds without use after which a model is unloaded that a request loaded. A model that a person "
-            "loaded stays."
+            "Time in seconds without use after which a model that a request loaded is unloaded. A model that was "
+            "loaded explicitly stays."
         ),
     ] = 3600.0
     max_restarts: Annotated[

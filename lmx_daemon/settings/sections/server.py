@@ -99,7 +99,7 @@ class ServerSettings(Section, frozen=True):
     ] = 256
     stall_seconds: Annotated[
         Duration,
-        hot("Time in seconds after which a connection is closed whose client reads nothing."),
+        hot("Time in seconds after which a connection is closed if its client reads nothing."),
     ] = 30.0
     drain_seconds: Annotated[
         Duration,
