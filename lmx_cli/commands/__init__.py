@@ -20,6 +20,7 @@ def build(output: Output) -> Any:
         disk,
         doctor,
         downloads,
+        key,
         launch,
         library,
         login,
@@ -47,7 +48,7 @@ def build(output: Output) -> Any:
     )
     library_groups = (models, alias, preset, library, search, verify, disk, cache, pull, downloads, login)
     agents = (chat, launch)
-    for group in (tui, daemon, restart, service, doctor, *library_groups, *agents, config, requests, logs, bench):
+    for group in (tui, daemon, restart, service, doctor, *library_groups, *agents, config, key, requests, logs, bench):
         group.add(app, output)
     command = typer.main.get_command(app)
     _strip_periods(command)

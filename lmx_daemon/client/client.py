@@ -11,6 +11,7 @@ import msgspec
 
 from lmx_daemon.client.config_calls import ConfigCalls
 from lmx_daemon.client.history_calls import HistoryCalls
+from lmx_daemon.client.key_calls import KeyCalls
 from lmx_daemon.client.library_calls import LibraryCalls
 from lmx_daemon.client.router_calls import RouterCalls
 from lmx_daemon.contract.admin.protocol import LoadRequest, LoadUpdate, UnloadRequest
@@ -30,7 +31,7 @@ SNAPSHOTS = msgspec.json.Decoder(Snapshot)
 EVENTS: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
-class Client(LibraryCalls, RouterCalls, HistoryCalls, ConfigCalls):
+class Client(LibraryCalls, RouterCalls, HistoryCalls, ConfigCalls, KeyCalls):
     """Client of one daemon, used as `async with Client(socket) as client`."""
 
     # ---- the daemon ----

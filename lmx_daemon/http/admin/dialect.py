@@ -5,7 +5,15 @@ from collections.abc import Sequence
 import msgspec
 
 from lmx_daemon.contract.errors import LmxError, NotFoundError
-from lmx_daemon.http.admin import config_routes, history_routes, library_routes, pull_routes, router_routes, routes
+from lmx_daemon.http.admin import (
+    config_routes,
+    history_routes,
+    key_routes,
+    library_routes,
+    pull_routes,
+    router_routes,
+    routes,
+)
 from lmx_daemon.http.admin.lines import STREAM_TYPE
 from lmx_daemon.http.dialect import ErrorResponse, ProgressEvent
 from lmx_daemon.http.operation import Operation
@@ -23,6 +31,7 @@ class Admin:
         *history_routes.ROUTES,
         *config_routes.ROUTES,
         *router_routes.ROUTES,
+        *key_routes.ROUTES,
     )
     stream_type = STREAM_TYPE
     keep_alive = b"\n"
