@@ -3,6 +3,7 @@
 Failed requests with their text have a table of their own, with a shorter life. All calls block and belong in a thread.
 """
 
+import math
 import time
 import zlib
 from collections.abc import Callable, Iterable
@@ -99,7 +100,7 @@ class HistoryStore:
         statement = f"SELECT {NAMES} FROM requests {where} ORDER BY number DESC LIMIT ?"
         with self._database.opened() as database:
             rows = database.execute(statement, [*values, limit]).fetchall()
-        return [_record(row) for row in reversed(rows)]
+        return [record for row in reversed(rows) if (record := _record(row)) is not None]
 
     def get(self, identity: str) -> tuple[RequestRecord, bytes | None] | None:
         """Return the newest record whose id begins with `identity`, and the request itself if it is kept.
@@ -115,8 +116,8 @@ class HistoryStore:
                 return None
             oldest = self._clock() - BODY_SECONDS
             kept = database.execute("SELECT body FROM bodies WHERE number = ? AND at >= ?", (row[0], oldest)).fetchone()
-        body = zlib.decompress(kept[0]) if kept else None
-        return msgspec.structs.replace(_record(row[1:]), body=body is not None), body
+        record, body = _record(row[1:]), _unpacked(kept)
+        return None if record is None else (msgspec.structs.replace(record, body=body is not None), body)
 
     def totals(self, by: Grouping, criteria: Criteria) -> list[RequestTotals]:
         """Return the sums over the records of each group: days in order, else the group with most requests first."""
@@ -192,8 +193,20 @@ def _packed(body: bytes | None) -> bytes | None:
     return packed if packed is not None and len(packed) <= MAX_BODY_BYTES else None
 
 
-def _record(row: tuple[Any, ...]) -> RequestRecord:
-    found = dict(zip(COLUMNS, row, strict=True))
-    return RequestRecord(
-        **{name: value for name, value in found.items() if value is not None} | {"body": bool(found["body"])}
-    )
+def _record(row: tuple[Any, ...]) -> RequestRecord | None:
+    """Return the record of a row; None for one with damaged values, which must not hide the others."""
+    found = {name: value for name, value in zip(COLUMNS, row, strict=True) if value is not None}
+    if not all(math.isfinite(value) for value in found.values() if isinstance(value, float)):
+        return None
+    try:
+        return msgspec.convert(found | {"body": bool(found.get("body"))}, RequestRecord)
+    except msgspec.ValidationError:
+        return None
+
+
+def _unpacked(kept: tuple[Any, ...] | None) -> bytes | None:
+    """Return the text of a request; None if it is not kept or damaged."""
+    try:
+        return zlib.decompress(kept[0]) if kept else None
+    except (zlib.error, TypeError):
+        return None

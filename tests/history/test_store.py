@@ -69,6 +69,21 @@ def test_records_are_found_by_model_outcome_key_and_time(tmp_path: Path) -> None
     assert ids(store, limit=2) == ["b", "c"]
 
 
+def test_row_with_damaged_values_does_not_hide_the_others(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.add([Written(record("a"), b"text"), Written(record("b")), Written(record("c")), Written(record("d"))])
+    store.close()
+    database = sqlite3.connect(tmp_path / "requests.db")
+    with database:
+        database.execute("UPDATE bodies SET body = x'0011'")
+        database.execute("UPDATE requests SET model = x'ff' WHERE id = 'b'")
+        database.execute("UPDATE requests SET total = 9e999 WHERE id = 'c'")
+    database.close()
+    assert ids(store) == ["a", "d"] and store.get("b") is None
+    found, body = store.get("a") or (None, b"")
+    assert found == record("a") and body is None
+
+
 def test_records_above_the_bounds_of_age_and_number_are_dropped(tmp_path: Path) -> None:
     clock = Clock()
     store = store_in(tmp_path, HistorySettings(days=2.0, max_requests=3), clock)
