@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lmx_cli.output import Output
 from lmx_daemon.contract.errors import ConfigError, RequestError
-from lmx_daemon.settings.config_file import parse_config
+from lmx_daemon.settings.config_file import content_of, parse_config
 from lmx_daemon.settings.config_writer import replace_config
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.template import template
@@ -24,7 +24,7 @@ def edit_config(output: Output) -> bool:
     """
     home = Home.from_environment()
     home.make()
-    old = home.config.read_bytes() if home.config.exists() else b""
+    old = content_of(home.config)
     with tempfile.TemporaryDirectory(prefix="lmx-") as folder:
         copy = Path(folder) / "config.toml"
         copy.write_bytes(old or template().encode())

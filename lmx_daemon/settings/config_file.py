@@ -29,13 +29,17 @@ class ConfigText(Frozen, frozen=True):
 
 def read_config(file: Path) -> ConfigText:
     """Return the content of a config file, empty if there is none. Raises ConfigError."""
+    return parse_config(content_of(file), file)
+
+
+def content_of(file: Path) -> bytes:
+    """Return the bytes of a config file, which may have faults; empty if there is none. Raises ConfigError."""
     try:
-        content = read_regular(file, MAX_CONFIG_BYTES, follow=True)
+        return read_regular(file, MAX_CONFIG_BYTES, follow=True)
     except FileNotFoundError:
-        return ConfigText()
+        return b""
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror or error}", hint="move it away") from error
-    return parse_config(content, file)
 
 
 def parse_config(content: bytes, file: Path) -> ConfigText:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lmx_daemon.contract.errors import ConfigError
-from lmx_daemon.settings.config_file import parse_config, read_config
+from lmx_daemon.settings.config_file import content_of, parse_config, read_config
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.storage.durable import SUFFIX, open_owned, write_file
 
@@ -27,7 +27,7 @@ def change_config(home: Home, edit: Callable[[str], str]) -> None:
 def replace_config(home: Home, old: bytes, new: bytes) -> None:
     """Replace the content of the file, if it is still `old`. Raises ConfigError; then the file is unchanged."""
     with _writing(home) as file:
-        if (file.read_bytes() if file.exists() else b"") != old:
+        if content_of(file) != old:
             raise ConfigError(f"{file} was changed by another program meanwhile", hint="edit it again")
         _write(home, file, old, new)
 
