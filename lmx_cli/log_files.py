@@ -92,8 +92,10 @@ def lines_of(file: Path, follow: bool) -> Iterator[LogLine | None]:
 def decoded(data: bytes) -> LogLine:
     """Return a line of the file. One that is no JSON, such as one of an earlier version, is the message itself."""
     try:
-        return DECODER.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+        line = DECODER.decode(data)
+        time.localtime(line.at)  # a time of a damaged line may be out of its range
+        return line
+    except (msgspec.MsgspecError, ValueError, OverflowError, OSError, RecursionError):
         return LogLine(at=0.0, level="info", source="", message=data.decode(errors="replace").rstrip("\n"))
 
 

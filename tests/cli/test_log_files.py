@@ -81,3 +81,11 @@ def test_new_lines_are_followed_into_a_new_file(tmp_path: Path) -> None:
     assert [each.message for each in new] == ["b", "c"]
     thread.join()
     found.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "data", [line("m", at=1e300), line("m", at=-1e300), line("m").replace('"m"', '"m", "data": {"a": ' + "[" * 5000)]
+)
+def test_line_that_cannot_be_shown_is_the_message_itself(data: str) -> None:
+    found = decoded(data.encode())
+    assert (found.at, found.source, found.message) == (0.0, "", data.rstrip())
