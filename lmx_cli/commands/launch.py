@@ -54,12 +54,14 @@ def add(app: typer.Typer, output: Output) -> None:
         json: bool = JSON,
     ) -> int:
         """Start a coding agent with a local model, as in: lmx launch codex. Without AGENT, list what is installed."""
-        from lmx_daemon.contract.errors import RequestError
+        from lmx_daemon.contract.errors import UsageError
 
+        if agent is None and (dry_run or restore or model is not None):
+            raise UsageError("--model, --dry-run and --restore need an agent", hint="as in: lmx launch codex --dry-run")
         if agent is None:
             return _list(output, json)
         if json and not dry_run:
-            raise RequestError("--json needs --dry-run if an agent is named")
+            raise UsageError("--json needs --dry-run if an agent is named")
         found = _agent(agent)
         if restore:
             return _restore(output, found)

@@ -133,9 +133,13 @@ class PresetFiles:
             )
 
 
-KEYS = (*(field for field in Preset.__struct_fields__ if field not in ("sampling", "tools", "template")),
-        *(f"{table}.{key}" for table in ("sampling", "tools", "template")
-          for key in type(getattr(Preset(), table)).__struct_fields__))  # fmt: skip
+TABLES = ("sampling", "tools", "template")
+"""Keys of a preset that are tables."""
+
+KEYS = (
+    *(field for field in Preset.__struct_fields__ if field not in TABLES),
+    *(f"{table}.{key}" for table in TABLES for key in type(getattr(Preset(), table)).__struct_fields__),
+)
 """All keys of a preset."""
 
 

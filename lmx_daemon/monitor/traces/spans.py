@@ -2,10 +2,10 @@
 
 POST /v1/chat/completions      the route, and the client
 └─ chat org/model              model, parameters, tokens, reason of the end
-├─ queue                    from the arrival to the start of prefill
-│  └─ load                  if the model was loaded for it
-├─ prefill
-└─ decode
+   ├─ queue                    from the arrival to the start of prefill
+   │  └─ load                  if the model was loaded for it
+   ├─ prefill
+   └─ decode
 """
 
 from typing import Any

@@ -120,6 +120,12 @@ def test_a_dry_run_writes_nothing_and_hides_the_key(server: Daemon, user: Path) 
     assert shown["model"] == AGENT and shown["context"] == 65_536 and KEY not in json.dumps(shown)
 
 
+def test_options_without_an_agent_are_a_wrong_command_line(server: Daemon, user: Path) -> None:
+    for options in (["--restore"], ["--dry-run"], ["--model", "agent"]):
+        ended = server.lmx("launch", *options)
+        assert ended.returncode == 2 and "need an agent" in ended.stderr
+
+
 def test_a_file_with_comments_is_refused_before_the_agent_starts(server: Daemon, user: Path) -> None:
     config = user / ".config" / "opencode" / "opencode.json"
     config.parent.mkdir(parents=True)
