@@ -1,4 +1,7 @@
-"""The daemon program: wiring, startup and shutdown. The only module that imports every part."""
+"""The daemon program: wiring, startup and shutdown. The only module that imports every part.
+
+The module is long because each part is built and passed on here, and nowhere else.
+"""
 
 import argparse
 import asyncio

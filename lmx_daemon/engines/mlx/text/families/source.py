@@ -3,6 +3,8 @@ r"""The text of tool calls as it arrives, and what a family's reader can do with
 A reader is a generator over a `CallSource`. It waits for text inside of the methods of the source, which are generators
 too, so that it is written as if the whole text were there. The result of a method depends on the text alone and not on
 how the text was cut into pieces. Each character is looked at a bounded number of times.
+
+The module is long because the methods of the source share one text and one place in it.
 """
 
 import json

@@ -26,12 +26,12 @@ from lmx_daemon.engines.mlx.text.prompts.encoded_heads import EncodedHeads
 from lmx_daemon.engines.mlx.text.prompts.end_of_turn import end_tokens
 from lmx_daemon.engines.mlx.text.prompts.infill import infill_tokens
 from lmx_daemon.engines.mlx.text.prompts.options import option_tokens
-from lmx_daemon.engines.mlx.text.prompts.template_manners import CallForm
 from lmx_daemon.engines.mlx.text.prompts.template_messages import (
     as_function,
     as_template_message,
+    first_content,
+    in_call_form,
     with_descriptions,
-    with_text_arguments,
 )
 from lmx_daemon.engines.mlx.text.prompts.thinking import ends_in_thought
 from lmx_daemon.worker.template_child import TemplateChild
@@ -228,7 +228,7 @@ class PromptBuilder:
         messages = adapted(chat.messages, chat.tools, manners)
         shown = [as_template_message(message) for message in messages]
         if any("tool_calls" in message for message in shown) and manners.call_form is not None:
-            shown = [_formed(message, manners.call_form) for message in shown]
+            shown = [in_call_form(message, manners.call_form) for message in shown]
         if chat.continue_last:
             shown = [*shown[:-1], opened(shown[-1])]
         tools = [as_function(tool) for tool in chat.tools]
@@ -247,7 +247,7 @@ class PromptBuilder:
             text, thinking = cut(text, shown[-1], *self._think)
         else:
             text, thinking = self._with_thinking(text, chat)
-        tokens = self._encode(text, separator, most, _first_said(variables["messages"]))
+        tokens = self._encode(text, separator, most, first_content(variables["messages"]))
         opening = self._opening(variables["messages"], text, tokens) if self._marks_opening else 0
         ends = end_tokens(manners.after_answer, self._tokenizer, self._family)
         return PreparedPrompt(
@@ -289,25 +289,12 @@ class PromptBuilder:
 
         That text is searched for in the rendered prompt, since a template does not report its position.
         """
-        first = _first_said(messages)
-        start = text.find(first) if first else 0
+        start = text.find(first_content(messages))  # 0 without a content
         before = self._tokenizer.encode(text[: max(start, 0)], add_special_tokens=False)
         # The last token may have merged with the text after it.
         same = (number for number, (a, b) in enumerate(zip(before, tokens, strict=False)) if a != b)
         return next(same, min(len(before), len(tokens)))
 
 
-def _first_said(messages: list[dict[str, Any]]) -> str:
-    return next(((message["content"] or "").strip() for message in messages if message["role"] != "system"), "")
-
-
 def _param(prompt: Prompt) -> str:
     return "messages" if isinstance(prompt, Chat) else "prompt"
-
-
-def _formed(message: dict[str, Any], form: CallForm) -> dict[str, Any]:
-    """Return a message with calls in the form that the template renders."""
-    if "tool_calls" not in message:
-        return message
-    message = message | {"content": message["content"] or form.content}
-    return with_text_arguments(message) if form.arguments == "text" else message

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from lmx_daemon.contract.requests import Message, Tool
+from lmx_daemon.engines.mlx.text.prompts.template_manners import CallForm
 
 
 def as_function(tool: Tool) -> dict[str, Any]:
@@ -51,6 +52,19 @@ def as_template_message(message: Message) -> dict[str, Any]:
     if message.name is not None:
         shown["name"] = message.name
     return shown
+
+
+def first_content(messages: list[dict[str, Any]]) -> str:
+    """Return the content of the first message that is no system message; "" if there is none."""
+    return next(((message["content"] or "").strip() for message in messages if message["role"] != "system"), "")
+
+
+def in_call_form(message: dict[str, Any], form: CallForm) -> dict[str, Any]:
+    """Return a message with calls in the form that the template renders."""
+    if "tool_calls" not in message:
+        return message
+    message = message | {"content": message["content"] or form.content}
+    return with_text_arguments(message) if form.arguments == "text" else message
 
 
 def with_text_arguments(message: dict[str, Any]) -> dict[str, Any]:
