@@ -53,9 +53,11 @@ def run(arguments: list[str], output: "Output | None" = None) -> int:
         output.restore_terminal()
         return ExitCode.INTERRUPTED
     except Exception as error:  # the command line's edge: users get a message, not a traceback
-        if isinstance(error, OSError):
+        if isinstance(error, OSError):  # it may be one of stdout, as on a full disk
             _discard_stdout()
-        _report(_unexpected(error), arguments, output)
+            output.error(_unexpected(error))
+        else:
+            _report(_unexpected(error), arguments, output)
         if output.debug:
             import traceback
 
