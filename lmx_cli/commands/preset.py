@@ -21,7 +21,7 @@ FOLDERS = ("~/.lmstudio/config-presets", "~/.cache/lm-studio/config-presets")
 MAX_BYTES = 1024 * 1024
 
 
-def add(app: typer.Typer, output: Output) -> None:
+def add(app: typer.Typer, output: Output) -> None:  # long: the options of its commands
     group = typer.Typer(help="List, show, change, remove or import presets.", no_args_is_help=True)
     app.add_typer(group, name="preset")
 

@@ -19,7 +19,7 @@ TIMEOUT_MS = 3_600_000
 
 @dataclass(frozen=True)
 class Agent:
-    """One agent. `program` is its name on PATH, `route` the one to which it sends its requests."""
+    """A coding agent. `program` is its name on PATH, `route` the one to which it sends its requests."""
 
     name: str
     program: str

@@ -13,7 +13,7 @@ MAX_OUTPUT = 32_000
 
 @dataclass(frozen=True)
 class AgentTarget:
-    """One model of one server. `address` is a URL without /v1."""
+    """A model on a server. `address` is a URL without /v1."""
 
     address: str
     key: str
@@ -61,7 +61,7 @@ Form = Literal["toml", "json"]
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """One file of an agent, and the values that it must have. Other values of the file stay."""
+    """A configuration file of an agent, and the values that it must have. Other values of the file stay."""
 
     path: Path
     form: Form

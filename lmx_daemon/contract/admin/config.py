@@ -6,7 +6,7 @@ from lmx_daemon.contract.frozen import Frozen
 
 
 class ConfigRow(Frozen, frozen=True):
-    """One settings key with its value in force."""
+    """A settings key with its value in force."""
 
     key: str
     """Dotted name: "server.port", `models."org/name".ttl`."""

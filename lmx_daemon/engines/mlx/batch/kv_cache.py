@@ -149,6 +149,7 @@ class BatchedCache:
         return length
 
     def _row(self, length: int) -> Any:
+        """Return the cache of mlx-lm for a row of `length` tokens, without its keys. Subclasses define it."""
         raise NotImplementedError
 
     def _in_order(self, own: mx.array) -> mx.array:

@@ -77,7 +77,7 @@ class Sequential:
 
 @dataclass(frozen=True)
 class Either:
-    """One of several rules."""
+    """A choice between several rules."""
 
     options: "tuple[GrammarRule, ...]"
 

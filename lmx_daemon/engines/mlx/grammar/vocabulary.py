@@ -66,7 +66,7 @@ class GrammarVocabulary:
 
 @dataclass(frozen=True)
 class NumberTokens:
-    """What the bound on numbers needs of the vocabulary."""
+    """Masks of the vocabulary that bound the digits of numbers."""
 
     digit: Bits
     """Mask of the tokens that begin with a digit."""
