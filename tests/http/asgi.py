@@ -44,12 +44,17 @@ class Answer:
         return json.loads(self.body)
 
 
-async def ask(app: Any, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-    """Return the app's answer to one request, from a client that stays connected until it is complete."""
+async def ask(
+    app: Any, method: str, path: str, body: Any = None, *, answer: Answer | None = None, **headers: str
+) -> Answer:
+    """Return the app's answer to one request, from a client that stays connected until it is complete.
+
+    A given `answer` receives each part as it arrives.
+    """
     content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {"host": "localhost"} | ({"content-type": "application/json"} if content else {})
     named |= {name.replace("_", "-"): value for name, value in headers.items()}
-    answer, complete, unread = Answer(), asyncio.Event(), [content]
+    answer, complete, unread = answer or Answer(), asyncio.Event(), [content]
 
     async def receive() -> dict[str, Any]:
         if unread:

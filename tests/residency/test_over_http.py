@@ -17,7 +17,7 @@ from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.pool import Pool
 from lmx_daemon.settings.schema import EngineSettings, Settings
 from lmx_daemon.settings.source import SettingsSource
-from tests.http.asgi import ask, public_app_over
+from tests.http.asgi import Answer, ask, public_app_over
 from tests.residency.fakes import ONE_FITS, FakeMachine, FakeWorker
 from tests.residency.waiting import until
 
@@ -119,11 +119,11 @@ async def test_a_failed_load_is_an_error_of_the_request(daemon: Daemon) -> None:
 
 async def test_a_crash_ends_a_stream_with_an_error_and_the_next_request_is_answered(daemon: Daemon) -> None:
     daemon.holds = True
-    streaming = asyncio.create_task(daemon.post(stream=True))
-    await until(lambda: daemon.workers and daemon.workers[0].submitted)
-    await until(lambda: daemon.pool.requests.rows()[0].state == "decode")
+    answer = Answer()
+    streaming = asyncio.create_task(ask(daemon.app, "POST", "/v1/completions", BODY | {"stream": True}, answer=answer))
+    await until(lambda: b"Hello" in answer.body)
     daemon.workers[0].end(WorkerError("the model's process was ended by SIGSEGV"))
-    answer = await streaming
+    await streaming
     lines = [line for line in answer.body.decode().splitlines() if line.startswith("data: {")]
     assert "Hello" in lines[0] and json.loads(lines[-1][6:])["error"]["code"] == "worker_failed"
     daemon.holds = False
