@@ -10,9 +10,9 @@ from pathlib import Path
 from lmx_cli.output import Output
 from lmx_daemon.contract.errors import ConfigError, RequestError
 from lmx_daemon.settings.config_file import content_of, parse_config
-from lmx_daemon.settings.config_writer import replace_config
 from lmx_daemon.settings.paths import Home
-from lmx_daemon.settings.template import template
+from lmx_daemon.settings.writing.config_writer import replace_config
+from lmx_daemon.settings.writing.template import template
 
 DEFAULT_EDITOR = "vi"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lmx_daemon.settings.edits import toml
 from lmx_daemon.settings.keys import Key, sections
+from lmx_daemon.settings.writing.edits import toml
 
 PAGE = ROOT / "docs" / "config.md"
 HEAD = """# Settings

@@ -30,8 +30,16 @@ FORBIDDEN = {
         "typer",
     ),
     "lmx_cli.main": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "typer", "httpx2"),
-    "lmx_cli.commands.models": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "httpx2"),
-    "lmx_cli.commands.bench": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "httpx2", "psutil"),
+    "lmx_cli.commands.memory.models": (*ENGINE, *SERVER, "textual", "huggingface_hub", "numpy", "httpx2"),
+    "lmx_cli.commands.measurements.bench": (
+        *ENGINE,
+        *SERVER,
+        "textual",
+        "huggingface_hub",
+        "numpy",
+        "httpx2",
+        "psutil",
+    ),
     "lmx_tui.app": (*ENGINE, *SERVER, "huggingface_hub", "numpy"),
     "lmx_daemon.engines.mlx.engine": (*ENGINE, *SERVER),  # it imports MLX in `open_engine`, and reports a missing one
 }

@@ -1,4 +1,4 @@
-"""The command tree. The module of each group adds its commands with `add(app, output)`."""
+"""The command tree, one folder for each group of `lmx --help`. A module adds its commands with `add(app, output)`."""
 
 from typing import Any
 
@@ -10,31 +10,13 @@ from lmx_cli.output import Output
 
 def build(output: Output) -> Any:
     """Return the tree as one command object, whose type Typer does not publish."""
-    from lmx_cli.commands import (
-        alias,
-        bench,
-        cache,
-        chat,
-        config,
-        daemon,
-        disk,
-        doctor,
-        downloads,
-        key,
-        launch,
-        library,
-        login,
-        logs,
-        models,
-        preset,
-        pull,
-        requests,
-        restart,
-        search,
-        service,
-        tui,
-        verify,
-    )
+    from lmx_cli.commands.chat import chat, launch, tui
+    from lmx_cli.commands.daemon import doctor, life, logs, restart, service
+    from lmx_cli.commands.disk import cache, disk, library, verify
+    from lmx_cli.commands.downloads import login, pull, queue, search
+    from lmx_cli.commands.measurements import bench, requests
+    from lmx_cli.commands.memory import models
+    from lmx_cli.commands.settings import alias, config, key, preset
 
     app = typer.Typer(
         name="lmx",
@@ -46,10 +28,10 @@ def build(output: Output) -> Any:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    library_groups = (models, alias, preset, library, search, verify, disk, cache, pull, downloads, login)
-    agents = (chat, launch)
-    for group in (tui, daemon, restart, service, doctor, *library_groups, *agents, config, key, requests, logs, bench):
-        group.add(app, output)
+    of_models = (models, library, verify, disk, cache, search, pull, queue, login)
+    others = (tui, chat, launch, life, restart, service, doctor, logs, config, alias, preset, key, requests, bench)
+    for module in (*of_models, *others):
+        module.add(app, output)
     command = typer.main.get_command(app)
     _strip_periods(command)
     complete_help(command)

@@ -2,7 +2,7 @@
 
 from lmx_daemon.contract.errors import ConfigError
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.settings.faults import nearest
+from lmx_daemon.settings.checks.faults import nearest
 from lmx_daemon.settings.keys import NAME, Key, keys, sections
 from lmx_daemon.settings.positions import KeyPath
 

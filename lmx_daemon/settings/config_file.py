@@ -7,9 +7,9 @@ from pathlib import Path
 
 from lmx_daemon.contract.errors import ConfigError
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.settings.faults import Fault, broken_toml
+from lmx_daemon.settings.checks.faults import Fault, broken_toml
+from lmx_daemon.settings.checks.validation import SettingValues, check_document
 from lmx_daemon.settings.positions import lines_of, nearest_line
-from lmx_daemon.settings.validation import SettingValues, check_document
 from lmx_daemon.storage.durable import read_regular
 from lmx_daemon.storage.toml import parsed_toml
 

@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 from lmx_daemon.contract.errors import ConfigError
 from lmx_daemon.contract.frozen import Frozen
+from lmx_daemon.settings.checks.faults import dotted, nearest
+from lmx_daemon.settings.checks.validation import SettingValues, check_value, settings_of
+from lmx_daemon.settings.checks.values import value_of
 from lmx_daemon.settings.config_file import ConfigText, read_config
-from lmx_daemon.settings.faults import dotted, nearest
 from lmx_daemon.settings.keys import Key, keys_by_path, sections
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.positions import nearest_line
 from lmx_daemon.settings.schema import Settings
-from lmx_daemon.settings.validation import SettingValues, check_value, settings_of
-from lmx_daemon.settings.values import value_of
 
 Layer = Literal["default", "file", "environment", "flag"]
 

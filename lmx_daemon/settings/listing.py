@@ -3,10 +3,10 @@
 from typing import Any
 
 from lmx_daemon.contract.admin.config import ConfigRow
+from lmx_daemon.settings.checks.values import plain
 from lmx_daemon.settings.keys import NAME, Key, keys
 from lmx_daemon.settings.layers import Layers
 from lmx_daemon.settings.schema import Settings
-from lmx_daemon.settings.values import plain
 
 
 def rows(layers: Layers, current: Settings) -> tuple[ConfigRow, ...]:

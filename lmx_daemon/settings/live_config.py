@@ -14,14 +14,14 @@ from typing import Any
 
 from lmx_daemon.contract.admin.config import ConfigReload, ConfigView
 from lmx_daemon.contract.errors import LmxError
-from lmx_daemon.settings.changes import changed_keys, described, edited, typed
 from lmx_daemon.settings.choice import choose
-from lmx_daemon.settings.config_writer import change_config
 from lmx_daemon.settings.layers import Layers, read_layers
 from lmx_daemon.settings.listing import named_rows, rows
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings
 from lmx_daemon.settings.source import SettingsSource
+from lmx_daemon.settings.writing.changes import changed_keys, described, edited, typed
+from lmx_daemon.settings.writing.config_writer import change_config
 
 WATCH_SECONDS = 1.0
 """Time between two looks at the file. A change is read once the file has stayed the same for one more look."""

@@ -8,8 +8,8 @@ import pytest
 from lmx_cli.config_editor import edit_config
 from lmx_cli.output import Output
 from lmx_daemon.contract.errors import ConfigError
-from lmx_daemon.settings.config_writer import replace_config
 from lmx_daemon.settings.paths import Home
+from lmx_daemon.settings.writing.config_writer import replace_config
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 BARRIER = "lmx_daemon/storage/durable.py"
 NOT_DURABLE = {
-    ("lmx_cli/commands/bench.py", "write_text"): "a picture that the user exports",
+    ("lmx_cli/commands/measurements/bench.py", "write_text"): "a picture that the user exports",
     ("lmx_cli/config_editor.py", "write_bytes"): "a temporary copy for the editor",
 }
 """Direct writes that need no durability, with their reasons."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lmx_cli.commands.restart import options_of, service_of
+from lmx_cli.commands.daemon.restart import options_of, service_of
 from lmx_cli.main import run
 from lmx_cli.service import launchd, systemd
 from lmx_cli.service.installation import install, is_installed, uninstall

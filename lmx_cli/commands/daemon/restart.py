@@ -1,0 +1,117 @@
+"""`lmx restart`: the daemon stopped and started again, with the options that it ran with."""
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import typer
+
+from lmx_cli.commands.daemon.life import stop_daemon
+from lmx_cli.output import ExitCode, Output
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lmx_cli.service.system import ServiceSystem
+    from lmx_daemon.contract.admin.snapshot import Status
+    from lmx_daemon.settings.paths import Home
+
+POLL_SECONDS = 0.1
+
+
+def add(app: typer.Typer, output: Output) -> None:
+    @app.command()
+    def restart() -> int:
+        """Stop the daemon and start it in the background with the same options. Running streams can finish first.
+
+        A daemon that the service runs is started by the service again. Without a daemon, one is started.
+        """
+        return asyncio.run(_restart(output))
+
+
+async def _restart(output: Output) -> int:
+    from lmx_daemon.client.spawn import find_daemon, start_daemon
+    from lmx_daemon.settings.paths import Home
+
+    home = Home.from_environment()
+    running = await find_daemon(home)
+    arguments: Sequence[str] | None = []
+    service = service_of(running)
+    if running is None:
+        output.note("lmx is not running, and is started")
+    else:
+        arguments = _take_options(running.pid)
+        await stop_daemon(home, running)
+    if service is not None:
+        await asyncio.to_thread(service.start)
+        status = await _answer(home)
+        output.text(f"lmx serves at {status.address}/v1 (pid {status.pid}), run by {service.name}")
+        return ExitCode.OK
+    status = await start_daemon(home, arguments or [])
+    output.text(f"lmx serves at {status.address}/v1 (pid {status.pid}), in the background")
+    if arguments is None:
+        output.note("the options of the former daemon could not be read; those of config.toml are in force")
+    elif arguments:
+        output.note(f"options as before: {' '.join(arguments)}")
+    return ExitCode.OK
+
+
+def options_of(command: "Sequence[str]") -> list[str] | None:
+    """Return the options in the command line of a daemon; None if it is none. `--console` belongs to a terminal."""
+    if "lmx_daemon" not in command:
+        return None
+    options = command[list(command).index("lmx_daemon") + 1 :]
+    return [option for option in options if option != "--console"]
+
+
+def _take_options(pid: int) -> list[str] | None:
+    """Return the options of the running daemon, and take over its LMX_ variables; None if they cannot be read.
+
+    A key given by `lmx serve --api-key` is such a variable.
+    """
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        options = options_of(process.cmdline())
+        os.environ.update({name: value for name, value in process.environ().items() if name.startswith("LMX_")})
+    except psutil.Error:
+        return None
+    return options
+
+
+def service_of(running: "Status | None") -> "ServiceSystem | None":
+    """Return the service if it runs this daemon, or if it is installed and no daemon runs."""
+    from lmx_cli.service.installation import is_installed
+    from lmx_cli.service.system import service_system
+    from lmx_daemon.contract.errors import LmxError
+
+    try:
+        system = service_system()
+        if not is_installed(system):
+            return None
+        state = system.state()
+    except LmxError:  # no service control here, such as a login without systemd's user instance
+        return None
+    if running is None:
+        return system if state.loaded else None
+    return system if state.pid == running.pid else None
+
+
+async def _answer(home: "Home") -> "Status":
+    """Return the status of the daemon that the service has started. Raises StartupError."""
+    from lmx_daemon.client.spawn import START_SECONDS, find_daemon
+    from lmx_daemon.contract.errors import DaemonSilentError, StartupError
+
+    deadline = asyncio.get_running_loop().time() + START_SECONDS
+    while asyncio.get_running_loop().time() < deadline:
+        try:
+            status = await find_daemon(home)
+        except DaemonSilentError:
+            status = None
+        if status is not None:
+            return status
+        await asyncio.sleep(POLL_SECONDS)
+    raise StartupError(
+        f"the daemon of the service did not answer within {START_SECONDS:.0f} s", hint="see: lmx service logs"
+    )
