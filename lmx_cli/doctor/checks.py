@@ -31,7 +31,7 @@ def checks_of(facts: Facts) -> list[CheckResult]:
         *_memory(facts),
         _home(facts),
         _disk("disk of home", facts.home, "delete models or logs, or set LMX_HOME to another disk"),
-        _disk("disk of models", facts.cache, "free space with: lmx prune, lmx rm; or set HF_HUB_CACHE to another disk"),
+        _disk("disk of models", facts.cache, "free space with: lmx prune, lmx rm; or move it: lmx move DIR"),
         _config(facts),
         _daemon(facts),
         _socket(facts),

@@ -19,7 +19,7 @@ from lmx_daemon.contract.errors import ConfigError, LmxError
 from lmx_daemon.contract.text import without_secrets
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.settings.layers import read_settings
-from lmx_daemon.settings.paths import Home
+from lmx_daemon.settings.paths import Home, hub_cache, hub_folder
 from lmx_daemon.settings.schema import Settings
 
 ENGINE_SECONDS = 60.0
@@ -69,8 +69,6 @@ def examine(home: Home, environ: Mapping[str, str], *, online: bool = False) -> 
     daemon, daemon_error = _daemon(home)
     port, host = settings.server.port, settings.server.host
     taken = daemon is None and port > 0 and _answers(host, port)
-    hub = Path(environ.get("HF_HOME") or Path(environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface").expanduser()
-    cache = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE") or hub / "hub"
     return Facts(
         version=VERSION,
         python=(sys.version_info.major, sys.version_info.minor, sys.version_info.micro),
@@ -78,8 +76,8 @@ def examine(home: Home, environ: Mapping[str, str], *, online: bool = False) -> 
         machine=platform.machine(),
         engine=engine_facts([sys.executable, "-c", PROBE]),
         home=folder_facts(home.root),
-        cache=folder_facts(Path(cache).expanduser()),
-        token=file_facts(Path(environ.get("HF_TOKEN_PATH") or hub / "token").expanduser()),
+        cache=folder_facts(hub_cache(environ, settings.library.cache)),
+        token=file_facts(Path(environ.get("HF_TOKEN_PATH") or hub_folder(environ) / "token").expanduser()),
         socket=file_facts(home.socket),
         token_variable=bool(environ.get("HF_TOKEN")),
         config_error=error,

@@ -1,6 +1,7 @@
-"""The paths under $LMX_HOME (default ~/.lmx), and checks of that folder and of folders that settings name."""
+"""The paths under $LMX_HOME (default ~/.lmx), the Hub cache, and checks of folders that settings name."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from lmx_daemon.contract.errors import ConfigError
@@ -106,6 +107,27 @@ def refuse_linked(root: Path, names: tuple[str, ...]) -> None:
                 f"{root / name} is a link, and lmx changes nothing behind a link in its home",
                 hint="replace the link by a real folder, or set LMX_HOME to a folder on the other disk",
             )
+
+
+def hub_folder(environ: Mapping[str, str]) -> Path:
+    """Return the folder of the Hub's tools, which holds the cache and the token by default."""
+    home = environ.get("HF_HOME")
+    base = environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.path.expanduser(home)) if home else Path(os.path.expanduser(base)) / "huggingface"
+
+
+def hub_cache(environ: Mapping[str, str], chosen: str | None = None) -> Path:
+    """Return the Hub cache: the folder `chosen` in the settings, else the one that huggingface_hub uses."""
+    if cache := chosen or environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE"):
+        return Path(os.path.expanduser(cache))
+    return hub_folder(environ) / "hub"
+
+
+def check_cache(text: str) -> None:
+    """Raise ValueError for a text that is not the absolute path of a folder, `~` allowed."""
+    check_folder(text)
+    if not Path(text).expanduser().is_absolute():
+        raise ValueError(f"{text!r} must be an absolute path, such as /Volumes/Models/hub or ~/models")
 
 
 def check_folder(text: str) -> None:

@@ -11,11 +11,10 @@ from lmx_daemon.client.spawn import find_daemon, start_daemon
 from lmx_daemon.contract.errors import ConfigError, StartupError
 from lmx_daemon.http.server.sockets import bind_admin, take_lock
 from lmx_daemon.library.catalog.roots import lmstudio_folders
-from lmx_daemon.library.disk.layout import hub_cache
 from lmx_daemon.monitor.logs import Logs
 from lmx_daemon.monitor.worker_log import WorkerLog
 from lmx_daemon.settings.layers import read_settings
-from lmx_daemon.settings.paths import PARTS, WRITTEN, Home
+from lmx_daemon.settings.paths import PARTS, WRITTEN, Home, hub_cache
 from lmx_daemon.settings.schema import Settings
 
 OTHER_USER = 65_534
@@ -178,3 +177,13 @@ def test_unknown_users_in_variables_and_settings_of_other_programs_are_ignored(t
     for folder in ("~nosuchuser/x", "a\\u0000b", "\\ud83d"):
         (tmp_path / ".lmstudio" / "settings.json").write_text(f'{{"downloadsFolder": "{folder}"}}')
         assert len(lmstudio_folders({"HOME": str(tmp_path)})) == 2  # the default ones
+
+
+def test_hub_cache_of_the_settings_precedes_the_variables(tmp_path: Path) -> None:
+    environ = {"HF_HUB_CACHE": "/variable", "HF_HOME": "/home-variable"}
+    assert hub_cache(environ, str(tmp_path)) == tmp_path
+    assert hub_cache(environ) == Path("/variable")
+    assert hub_cache({"HF_HOME": "/home-variable"}) == Path("/home-variable/hub")
+    (tmp_path / "config.toml").write_text('[library]\ncache = "relative/folder"')
+    with pytest.raises(ConfigError, match="must be an absolute path"):
+        read_settings(Home(tmp_path))

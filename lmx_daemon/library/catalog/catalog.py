@@ -21,7 +21,7 @@ from lmx_daemon.library.catalog.entry import completed, describe_folder, key_of,
 from lmx_daemon.library.catalog.model_names import ambiguous, matching_model, models_with_part
 from lmx_daemon.library.catalog.roots import BUILT_IN, ModelFolder, ModelRoot, model_folders
 from lmx_daemon.library.catalog.scanner import HUNG_SECONDS, Scan, Scanner, wait_for
-from lmx_daemon.library.disk.layout import hub_cache
+from lmx_daemon.settings.paths import hub_cache
 from lmx_daemon.storage.state import msgpack_of, read_state, write_state
 
 SCAN_SHARE = 0.02

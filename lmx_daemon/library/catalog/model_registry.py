@@ -14,12 +14,11 @@ from lmx_daemon.contract.models import Model
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.catalog.last_used import LastUsed
 from lmx_daemon.library.catalog.roots import ModelRoot, lmstudio_folders
-from lmx_daemon.library.disk.layout import hub_cache
 from lmx_daemon.library.verify.changes import broken_headers, changed_files
 from lmx_daemon.library.verify.code_files import code_in
 from lmx_daemon.library.verify.manifest_store import ManifestStore
 from lmx_daemon.library.verify.trust import TrustStore, untrusted_code
-from lmx_daemon.settings.paths import Home
+from lmx_daemon.settings.paths import Home, hub_cache
 from lmx_daemon.settings.schema import LibrarySettings
 
 MAX_SHOWN = 2
@@ -37,7 +36,7 @@ class ModelRegistry:
         self.last_used = LastUsed(self.root / "used.json")
         self.newer: Callable[[Model], str | None] = lambda model: None
         """Returns the commit on the Hub if it differs from the installed one; set by the check for updates."""
-        self.cache = hub_cache(environ)
+        self.cache = hub_cache(environ, settings().cache)
         self.catalog = Catalog(
             environ,
             list(self._roots(settings(), environ)),

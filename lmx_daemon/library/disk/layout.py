@@ -11,9 +11,7 @@
 Other programs read and write the same folders. This module computes paths and reads refs; it changes nothing.
 """
 
-import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,15 +73,6 @@ class RepositoryPaths:
         """Return where a file's bytes are: the blob, or the snapshot's own file on a disk without symbolic links."""
         own = self.snapshot(commit) / file.path
         return own if own.is_file() and not own.is_symlink() and not self.blob(file).exists() else self.blob(file)
-
-
-def hub_cache(environ: Mapping[str, str]) -> Path:
-    """Return the cache folder, found by the same variables as huggingface_hub uses."""
-    if cache := environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(os.path.expanduser(cache))
-    if home := environ.get("HF_HOME"):
-        return Path(os.path.expanduser(home)) / "hub"
-    return Path(os.path.expanduser(environ.get("XDG_CACHE_HOME") or "~/.cache")) / "huggingface" / "hub"
 
 
 def repository_id(folder_name: str) -> str | None:

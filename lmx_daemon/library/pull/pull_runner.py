@@ -14,7 +14,7 @@ import msgspec
 
 from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.errors import CancelledError, DiskError, LmxError
-from lmx_daemon.library.disk.layout import RepositoryPaths, hub_cache
+from lmx_daemon.library.disk.layout import RepositoryPaths
 from lmx_daemon.library.disk.repository_lock import locked_now
 from lmx_daemon.library.hub.addresses import completed_address
 from lmx_daemon.library.hub.hub import Hub
@@ -32,6 +32,7 @@ from lmx_daemon.library.pull.records import (
 from lmx_daemon.library.pull.repository_writer import RepositoryWriter
 from lmx_daemon.library.pull.throttle import Throttle
 from lmx_daemon.library.verify.manifest import Manifest
+from lmx_daemon.settings.paths import hub_cache
 from lmx_daemon.settings.schema import LibrarySettings
 
 STOP_SECONDS = 8.0
@@ -65,7 +66,7 @@ class PullRunner:
     ) -> None:
         self._settings = settings
         self._environ = environ
-        self._cache = hub_cache(environ)
+        self._cache = hub_cache(environ, settings().cache)
         self._records = records
         self._free = free
         self.throttle = Throttle(settings().bytes_per_second)

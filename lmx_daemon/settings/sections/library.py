@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from lmx_daemon.settings.paths import check_folder
+from lmx_daemon.settings.paths import check_cache, check_folder
 from lmx_daemon.settings.sections.section import Duration, Natural, Positive, Section, hot, restart
 
 
@@ -22,6 +22,14 @@ class LibrarySettings(Section, frozen=True):
         hot(
             "URL of the Hub or of a mirror. HF_ENDPOINT of the caller takes precedence. Unset is the HF_ENDPOINT of "
             "the daemon, else huggingface.co."
+        ),
+    ] = None
+    cache: Annotated[
+        str | None,
+        restart(
+            "Folder of the pulled models, in the layout of the Hub's cache. `lmx move` moves them and sets it. Unset "
+            "is the cache of the Hub's tools: HF_HUB_CACHE, else `hub` in HF_HOME, else ~/.cache/huggingface/hub.",
+            check=check_cache,
         ),
     ] = None
     reserve_bytes: Annotated[
