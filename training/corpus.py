@@ -5,13 +5,13 @@ import tomllib
 from pathlib import Path
 
 from training.held_out import Topic, held_out, load_topics
+from training.record import OTHER
 from training.sample import ChatMessage, Sample, ToolSchema
 from training.tool_use import ToolSamples, user
 from training.tools import ToolMaker
 from training.variation import Lesson, Variation, lessons, normal
 
 TOPICS = Path(__file__).parent / "topics"
-OTHER = "only-lmx"
 FITS = "A tool fits: I call it."
 ANSWERED = "The tool has answered: I pass it on."
 

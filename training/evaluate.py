@@ -14,8 +14,9 @@ import mlx_lm
 from mlx_lm.generate import batch_generate
 
 from training.baseline import Neighbour
-from training.corpus import OTHER, TOPICS, Corpus
+from training.corpus import TOPICS, Corpus
 from training.held_out import held_out, load_topics
+from training.record import OTHER, TRAINED, TrainingRecord
 from training.sample import Sample
 from training.tool_use import ToolSamples, user
 from training.tools import ToolMaker, function
@@ -95,20 +96,6 @@ def parsed(text: str) -> Any:
         return None
 
 
-def held_out_samples(think: bool = False) -> list[Sample]:
-    return [
-        Sample([user(text)], topic.answer, thought=topic.thought if think else None)
-        for topic in load_topics(TOPICS)
-        if topic.id != OTHER
-        for text in held_out(topic)
-    ]
-
-
-def other_samples() -> list[Sample]:
-    answer = next(topic.answer for topic in load_topics(TOPICS) if topic.id == OTHER)
-    return [Sample([user(text)], answer) for text in other_questions()]
-
-
 def other_questions() -> list[str]:
     table = tomllib.loads((TOPICS / "other_held_out.toml").read_text())
     questions: list[str] = table["questions"]
@@ -123,12 +110,12 @@ def many(make: Callable[[], Sample], count: int) -> list[Sample]:
     return [make() for _ in range(count)]
 
 
-def in_context(seed: int = EVALUATION_SEED) -> list[Sample]:
+def in_context(record: TrainingRecord, seed: int = EVALUATION_SEED) -> list[Sample]:
     """Return held-out questions after a system prompt or an earlier turn, or with tools that do not fit."""
     corpus = Corpus.load(seed, ToolMaker(random.Random(seed), banks()[1]))
     rng = random.Random(seed)
     made = []
-    for sample in rng.sample(held_out_samples(), 60):
+    for sample in rng.sample(record.held_out_samples(), 60):
         way = rng.randrange(3)
         messages = [*(corpus.earlier(1.0) if way == 0 else []), *sample.messages]
         tools = [task.tool for task in corpus.toolbox.unrelated(None, rng.choice([1, 2]))] if way == 1 else []
@@ -152,14 +139,14 @@ def thought_of(sample: Sample) -> Sample:
     return Sample(sample.messages, sample.answer, sample.tools, "A tool fits: I call it.", sample.kind)
 
 
-def measure(guide: Guide) -> list[Score]:
+def measure(guide: Guide, record: TrainingRecord) -> list[Score]:
     toolbox = unseen_toolbox()
     calls = many(toolbox.call, 200)
     return [
-        score("held-out questions", guide, held_out_samples()),
-        score("held-out questions, thinking", guide, held_out_samples(think=True)),
-        score("held-out questions, in a context", guide, in_context()),
-        score("questions about other things", guide, other_samples()),
+        score("held-out questions", guide, record.held_out_samples()),
+        score("held-out questions, thinking", guide, record.held_out_samples(think=True)),
+        score("held-out questions, in a context", guide, in_context(record)),
+        score("questions about other things", guide, record.other_samples()),
         score("tool calls, one unseen tool offered", guide, [call for call in calls if len(call.tools) == 1]),
         score("tool calls, one to three offered", guide, calls),
         score("tool calls, thinking", guide, [thought_of(sample) for sample in calls[:60]]),
@@ -178,10 +165,11 @@ def baseline_score(pairs: bool) -> tuple[int, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=GUIDE)
+    parser.add_argument("--record", type=Path, default=TRAINED, help="what the weights were trained on")
     parser.add_argument("--misses", action="store_true", help="print the wrong outputs")
     chosen = parser.parse_args()
     mx.set_default_device(mx.cpu)
-    scores = measure(Guide(chosen.folder))
+    scores = measure(Guide(chosen.folder), TrainingRecord.read(chosen.record))
     for each in scores:
         print(f"| {each.name:40} | {each.right:3d} of {each.total:3d} | {each.share:6.1%} |")
     for pairs in (False, True):

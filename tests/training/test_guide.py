@@ -2,26 +2,26 @@
 
 import random
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
 
 from training import model as shape
-from training.corpus import OTHER, TOPICS, Corpus
+from training.corpus import TOPICS, Corpus
 from training.evaluate import (
     Guide,
-    baseline_score,
     everyday,
-    held_out_samples,
     in_context,
     many,
     other_questions,
-    other_samples,
     score,
     unseen_toolbox,
 )
 from training.held_out import held_out, load_topics
+from training.record import OTHER, TrainingRecord
 from training.sample import Renderer, thinking
 from training.tokenizer import chat_template
 from training.tools import ToolMaker
@@ -34,6 +34,11 @@ from training.words import banks
 def guide() -> Guide:
     mx.set_default_device(mx.cpu)
     return Guide()
+
+
+@pytest.fixture(scope="module")
+def record() -> TrainingRecord:
+    return TrainingRecord.read()
 
 
 def corpus(seed: int) -> Corpus:
@@ -71,6 +76,22 @@ class TestFiles:
         inner = encode("Reykjavik")
         quoted, spaced = encode('"Reykjavik"'), encode("in Reykjavik?")
         assert inner == quoted[1:-1] == spaced[-len(inner) - 1 : -1]
+
+
+class TestRecord:
+    def test_record_holds_what_the_topics_held_out_when_the_weights_were_trained(self, record: TrainingRecord) -> None:
+        assert len(record.held_out_samples()) == 2 * len(record.topics) > 200
+        assert not {topic.id for topic in record.topics} & {OTHER}
+
+    def test_changed_answer_is_named(self, record: TrainingRecord) -> None:
+        first, *rest = record.topics
+        now = TrainingRecord([replace(first, answer="another"), *rest[1:]], record.other)
+        assert record.changed(now) == sorted([first.id, rest[0].id])
+        assert record.changed(record) == []
+
+    def test_record_is_read_as_it_was_written(self, record: TrainingRecord, tmp_path: Path) -> None:
+        record.write(tmp_path / "trained.json")
+        assert TrainingRecord.read(tmp_path / "trained.json") == record
 
 
 class TestTraining:
@@ -115,23 +136,19 @@ class TestTraining:
 
 @pytest.mark.timeout(900)
 class TestAnswers:
-    def test_held_out_questions_are_answered(self, guide: Guide) -> None:
-        result = score("held out", guide, held_out_samples())
-        right, total = baseline_score(pairs=False)
-        assert result.share >= 0.75
-        assert result.share > right / total
+    def test_held_out_questions_are_answered(self, guide: Guide, record: TrainingRecord) -> None:
+        assert score("held out", guide, record.held_out_samples()).share >= 0.75
 
-    def test_held_out_questions_are_answered_in_a_conversation(self, guide: Guide) -> None:
-        assert score("in context", guide, in_context()).share >= 0.6
+    def test_held_out_questions_are_answered_in_a_conversation(self, guide: Guide, record: TrainingRecord) -> None:
+        assert score("in context", guide, in_context(record)).share >= 0.6
 
-    def test_questions_about_other_subjects_get_the_fixed_answer(self, guide: Guide) -> None:
-        assert score("other", guide, other_samples()).share >= 0.8
+    def test_questions_about_other_subjects_get_the_fixed_answer(self, guide: Guide, record: TrainingRecord) -> None:
+        assert score("other", guide, record.other_samples()).share >= 0.8
 
-    def test_held_out_questions_are_answered_with_thinking(self, guide: Guide) -> None:
-        samples = held_out_samples(think=True)[::6]
+    def test_held_out_questions_are_answered_with_thinking(self, guide: Guide, record: TrainingRecord) -> None:
+        samples = record.held_out_samples(think=True)[::6]
         assert score("thinking", guide, samples).share >= 0.6
-        topic = next(topic for topic in load_topics(TOPICS) if topic.id != OTHER)
-        assert samples[0].output == thinking(topic.thought) + topic.answer
+        assert samples[0].output == thinking(record.topics[0].thought) + record.topics[0].answer
 
     def test_unseen_tools_are_called(self, guide: Guide) -> None:
         assert score("calls", guide, many(unseen_toolbox().call, 100)).share >= 0.35
