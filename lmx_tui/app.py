@@ -1,51 +1,52 @@
-"""LmxApp: owns the View, switches screens, and turns each request message into a call to the daemon.
+"""LmxApp: owns the View, and switches screens, themes and dialogs.
 
-Screens and widgets draw and post messages; only the handlers in this module change state.
+Screens and widgets draw and post messages; only the handlers in this module and in daemon_app.py change state.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from rich.console import RenderableType
-from textual import on, work
+from textual import on
 from textual.app import SystemCommand
 from textual.driver import Driver
 from textual.reactive import var
 from textual.screen import Screen
+from textual.scroll_view import ScrollView
+from textual.widgets import DataTable, Input, TextArea
 
 from lmx_daemon.client.client import Client
-from lmx_daemon.contract.admin.pulls import PullRequest
-from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.version import VERSION
+from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings
-from lmx_tui import clipboard, keys, messages
+from lmx_tui import keys, messages
+from lmx_tui.ascii import AsciiFilter
+from lmx_tui.choices import ChoicesFile, changed
 from lmx_tui.crash import crash_report
-from lmx_tui.daemon_calls import DaemonCalls
+from lmx_tui.daemon_app import DaemonApp
 from lmx_tui.feed import RETRY_SECONDS, Feed, Starter
-from lmx_tui.formatting import clean
+from lmx_tui.keymap import faults
 from lmx_tui.messages import View
 from lmx_tui.notices import notices
 from lmx_tui.palette import commands
 from lmx_tui.screens.chat import ChatScreen
-from lmx_tui.screens.dialogs import GoDialog, Pick
+from lmx_tui.screens.dialogs import TOP, GoDialog, Pick
 from lmx_tui.screens.help import HelpDialog, keys_shown
 from lmx_tui.screens.models import ModelsScreen
 from lmx_tui.screens.monitor import MonitorScreen
+from lmx_tui.screens.page import Page
 from lmx_tui.signals import SignalHandler, end_on_signals
 from lmx_tui.theme import DEFAULT, load_themes, selection_colors
-from lmx_tui.typeahead import TypeAheadApp
 
 TICK_SECONDS = 1.0
 REPORTED_SECONDS = 5.0
 """Time during which an incident with the message of an error already shown is not shown again."""
-STOP_SECONDS = 3.0
-"""Time that a cancelled request has to end before its stream is closed."""
 
 
-class LmxApp(TypeAheadApp):
+class LmxApp(DaemonApp):
     """The terminal UI over one client of the daemon."""
 
     CSS_PATH = "app.tcss"
@@ -70,30 +71,39 @@ class LmxApp(TypeAheadApp):
         version: str = VERSION,
         driver_class: type[Driver] | None = None,
         leave: SignalHandler | None = None,
-        log_file: str = "",
+        home: Home | None = None,
+        ascii_only: bool = False,
         debug: bool = False,
     ) -> None:
         """`leave` ends the process with the terminal restored; with None, signals keep their handlers.
 
-        `log_file` and `debug` are for the report of an unexpected exception.
+        `home` holds the user's themes and the choices of the last run. `ascii_only` is for terminals without UTF-8.
+        With `debug`, the report of an unexpected exception has a traceback.
         """
         self._leave = leave
-        self._log_file = log_file
+        self._log_file = str(home.log_file) if home else ""
+        self._choices_file = ChoicesFile(home.choices if home else None)
+        self.choices = self._choices_file.read()
+        if self.choices.screen in keys.SCREENS.values():
+            setattr(self, "DEFAULT_MODE", self.choices.screen)  # noqa: B010 - a class variable for mypy
+        self._visited: list[str] = []
+        """Screens shown before the current one, the last one at the end."""
         self._show_traceback = debug
         self.leaving = False
         self._themes = load_themes()
-        super().__init__(driver_class=driver_class)
-        self.clock = clock
-        self._client = client
-        self._daemon_calls = DaemonCalls(client, self.toast)
+        super().__init__(client, clock=clock, driver_class=driver_class)
         self._settings = settings
         self._version = version
-        self._reported: dict[str, float] = {}
-        """Messages of errors shown as the result of a request of this app -> time at which each was shown."""
         self._feed = Feed(client, self.post_message, clock=clock, start=start, retries=retries)
-        symbols = settings.tui.symbols
+        if ascii_only:
+            self._filters.append(AsciiFilter())
+        symbols = "ascii" if ascii_only else settings.tui.symbols
         self._chat = ChatScreen(symbols, clock)
-        self._screens = {"models": ModelsScreen(), "chat": self._chat, "monitor": MonitorScreen(symbols)}
+        self._screens: dict[str, Page] = {
+            "models": ModelsScreen(self.choices),
+            "chat": self._chat,
+            "monitor": MonitorScreen(symbols, self.choices),
+        }
         for name, screen in self._screens.items():
             self.add_mode(name, partial(_given, screen))
 
@@ -107,6 +117,8 @@ class LmxApp(TypeAheadApp):
         if self._leave is not None:
             end_on_signals(self, self._leave)
         self.set_keymap(dict(self._settings.tui.keymap))
+        for fault in faults(self._settings.tui.keymap):
+            self.toast(fault, "config.toml, [tui] keymap; f1 lists the keys", "warning")
         self.set_interval(TICK_SECONDS, self._tick)
         self.run_worker(self._feed.run(), group="feed", exit_on_error=False)
 
@@ -152,38 +164,6 @@ class LmxApp(TypeAheadApp):
     def _start(self) -> None:
         self._feed.start_now()
 
-    @on(messages.LoadRequested)
-    def _load(self, message: messages.LoadRequested) -> None:
-        self._act(self._daemon_calls.load(message.model), f"load {message.model}")
-
-    @on(messages.UnloadRequested)
-    def _unload(self, message: messages.UnloadRequested) -> None:
-        self._act(self._daemon_calls.unload(message.instance, message.model), f"unload {message.instance}")
-
-    @on(messages.PullRequested)
-    def _pull(self, message: messages.PullRequested) -> None:
-        self._act(self._client.pull(PullRequest(repo=message.repo)), f"pull {message.repo}")
-
-    @on(messages.PullChangeRequested)
-    def _change_pull(self, message: messages.PullChangeRequested) -> None:
-        client = self._client
-        calls = {"pause": client.pause_pull, "resume": client.resume_pull, "cancel": client.cancel_pull}
-        self._act(calls[message.verb](message.job), f"{message.verb} {message.job}")
-
-    @on(messages.UpdateRequested)
-    def _update(self, message: messages.UpdateRequested) -> None:
-        self._act(self._daemon_calls.update(message.model), f"update {message.model}")
-
-    @on(messages.LookForNewerRequested)
-    def _look_for_newer(self) -> None:
-        self.toast("asking the Hub for newer versions ...")
-        self._act(self._daemon_calls.count_newer(), "outdated")
-
-    @on(messages.CancelRequested)
-    def _cancel(self, message: messages.CancelRequested) -> None:
-        self._act(self._client.cancel(message.request_id), f"cancel {message.request_id}")
-        self.set_timer(STOP_SECONDS, partial(self.workers.cancel_group, self, f"answer {message.request_id}"))
-
     @on(messages.AnswerRequested)
     def _answer(self, message: messages.AnswerRequested) -> None:
         request = message.request
@@ -198,53 +178,66 @@ class LmxApp(TypeAheadApp):
     def _think(self, message: messages.ThinkingRequested) -> None:
         self._chat.set_thinking(message.thinking)
 
-    @on(messages.CopyRequested)
-    @work(group="copy")
-    async def _copy(self, message: messages.CopyRequested) -> None:
-        text = clean(message.text)
-        route = await clipboard.copy(text, self._write)
-        self.toast(f"{message.what}: {route}")
-
-    def copy_to_clipboard(self, text: str) -> None:
-        """Copy a selection by the same route as other text, and keep it for ctrl+v in text fields."""
-        self._clipboard = text
-        self.post_message(messages.CopyRequested(text, "selection"))
-
-    @on(messages.Notified)
-    def _notified(self, message: messages.Notified) -> None:
-        self.toast(message.text, message.hint, message.severity)
-
-    def _act(self, call: Awaitable[object], name: str) -> None:
-        self.run_worker(self._acting(call), group=name, exclusive=True, exit_on_error=False)
-
-    async def _acting(self, call: Awaitable[object]) -> None:
-        """Await one call to the daemon, and show its error as a toast."""
-        try:
-            await call
-        except LmxError as error:
-            self._reported[error.message] = self.clock()
-            self.toast(error.message, error.hint, "error")
-        except Exception as error:  # the TUI's worker edge
-            self.toast(f"{type(error).__name__}: {error}", severity="error")
-
-    def toast(self, text: str, hint: str | None = None, severity: Any = "information") -> None:
-        """Show a toast. Its text is not markup, since ids and errors contain brackets."""
-        words = f"{clean(text)}\n{clean(hint)}" if hint else clean(text)
-        self.notify(words, severity=severity, markup=False)
-
-    def _write(self, sequence: str) -> None:
-        if self._driver is not None:
-            self._driver.write(sequence)
-
     # ---- actions ----
 
     def action_switch(self, mode: str) -> None:
-        if mode in self._screens and len(self.screen_stack) == 1:
-            self.switch_mode(mode)
+        if mode in self._screens and len(self.screen_stack) == 1 and mode != self.current_mode:
+            self._visited = [*(name for name in self._visited if name != mode), self.current_mode]
+            self._show(mode)
+
+    def action_previous_screen(self) -> None:
+        """Show the screen before; a dialog closes itself by its own keys."""
+        if len(self.screen_stack) > 1:
+            return
+        if self._visited:
+            self._show(self._visited.pop())
+        else:
+            self.toast("ctrl+q quits; the daemon keeps running")
+
+    def _show(self, mode: str) -> None:
+        self.switch_mode(mode)
+        self._keep(screen=mode)
 
     def action_go(self) -> None:
         if len(self.screen_stack) == 1:
-            self.push_screen(GoDialog(), lambda mode: self.action_switch(mode) if mode else None)
+            self.push_screen(GoDialog(), self._go)
+
+    def _go(self, mode: str | None) -> None:
+        if mode == TOP and isinstance(self.focused, ScrollView):
+            self.call_next(
+                self.run_action, "scroll_top" if isinstance(self.focused, DataTable) else "scroll_home", self.focused
+            )
+        elif mode:
+            self.action_switch(mode)
+
+    def _run_verb(self, mode: str, action: str) -> None:
+        self.action_switch(mode)
+        self.call_next(self.run_action, action, self._screens[mode])
+
+    def _possible(self, mode: str, action: str) -> bool:
+        screen = self._screens[mode]
+        return not screen.is_mounted or bool(screen.check_action(action, ()))
+
+    @on(messages.ChoiceMade)
+    def _choice_made(self, message: messages.ChoiceMade) -> None:
+        self._keep(**message.changes)
+
+    def _keep(self, **changes: Any) -> None:
+        """Keep a choice for the next run."""
+        self.choices = changed(self.choices, changes)
+        self.run_worker(partial(self._choices_file.write, self.choices), group="choices", thread=True, exclusive=True)
+
+    def action_interrupt(self) -> None:
+        """Copy what is selected, else clear the text field, else name the key that quits."""
+        field = self.focused
+        if isinstance(field, Input | TextArea) and field.selected_text:
+            field.action_copy()
+        elif self.screen.get_selected_text():
+            self.screen.action_copy_text()
+        elif isinstance(field, Input | TextArea) and (field.value if isinstance(field, Input) else field.text):
+            field.clear()
+        else:
+            self.toast("ctrl+q quits; the daemon keeps running")
 
     def action_pick_theme(self) -> None:
         before = self.theme
@@ -287,11 +280,8 @@ class LmxApp(TypeAheadApp):
     def action_leave(self) -> None:
         self.exit()
 
-    def action_leave_hint(self) -> None:
-        self.toast("ctrl+q quits; the daemon keeps running")
-
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        yield from commands(self, self.view)
+        yield from commands(self, self.view, self._run_verb, self._possible)
 
 
 def _given(screen: Screen[Any]) -> Screen[Any]:

@@ -25,7 +25,10 @@ APP: list[BindingType] = [
     _key("app.theme", "ctrl+t", "pick_theme", "Theme", show=False),
     _key("app.help", "f1,question_mark", "help", "Help"),
     Binding("ctrl+q", "leave", "Quit; the daemon goes on", show=False, priority=True, id="app.quit"),
-    Binding("ctrl+c", "leave_hint", "Quit is ctrl+q", show=False, id="app.interrupt", system=True),
+    Binding(
+        "ctrl+c", "interrupt", "Copy the selection, or clear the draft", show=False, priority=True, id="app.interrupt"
+    ),
+    _key("app.back", "q,escape", "previous_screen", "Back to the screen before", show=False),
 ]
 
 MODELS: list[BindingType] = [
@@ -94,3 +97,17 @@ MONITOR: list[BindingType] = [
     _key("monitor.incidents", "i", "incidents", "Incidents", tip="Crashes, failed loads, unloads"),
     _key("monitor.pause", "space", "pause", "Pause", label="space", tip="Pause the display"),
 ]
+
+GROUPS: dict[str, list[BindingType]] = {
+    "app": APP,
+    "models": MODELS,
+    "filter": FILTER,
+    "table": TABLE,
+    "prompt": PROMPT,
+    "chat": CHAT,
+    "transcript": TRANSCRIPT,
+    "monitor": MONITOR,
+}
+"""Name of a group -> its keys. The name is the first part of the ids of the group."""
+PARTS = {"chat": ("prompt", "transcript")}
+"""Screen -> groups of its widgets."""

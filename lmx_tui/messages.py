@@ -3,8 +3,9 @@
 This module contains no behaviour.
 """
 
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from textual.message import Message
 
@@ -145,6 +146,14 @@ class AnswerRequested(Message):
 
 
 @dataclass
+class ChoiceMade(Message):
+    """A change of how a screen is shown, which the next run begins with."""
+
+    changes: dict[str, Any]
+    """Names and values of fields of Choices."""
+
+
+@dataclass
 class CopyRequested(Message):
     text: str
     what: str
@@ -158,3 +167,38 @@ class Notified(Message):
     text: str
     hint: str | None = None
     severity: Literal["information", "warning", "error"] = "information"
+
+
+# ---- questions to the daemon, from screens --------------------------------------------------------------------------
+
+
+@dataclass
+class QueryRequested(Message):
+    """A question to the daemon whose answer is not a part of the snapshot."""
+
+    name: str
+    """Name of the question. A newer one with the same name replaces it."""
+    ask: Callable[[Any], Awaitable[Any]]
+    """Function from the client to the answer."""
+    answer: Callable[[Any], object]
+    failed: Callable[[ErrorBody], object] | None = None
+    """Function that receives the error; without it, a toast shows the error."""
+
+
+@dataclass
+class StreamRequested(Message):
+    """A stream of the daemon, such as its log."""
+
+    name: str
+    open: Callable[[Any], AsyncIterator[Any]]
+    """Function from the client to the stream."""
+    each: Callable[[Any], object]
+    ended: Callable[[ErrorBody | None], object]
+    """Function that receives the error that ended the stream, or None."""
+
+
+@dataclass
+class StreamStopped(Message):
+    """A request to close the stream of this name."""
+
+    name: str

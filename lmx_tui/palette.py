@@ -1,6 +1,6 @@
 """The commands of the palette (ctrl+p), made from the current View. Each command posts a message."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from textual.app import App, SystemCommand
 from textual.message import Message
@@ -8,6 +8,7 @@ from textual.message import Message
 from lmx_daemon.contract.admin.pulls import DOWNLOAD_ENDS, Download
 from lmx_daemon.contract.units import size
 from lmx_tui.formatting import one_line
+from lmx_tui.keymap import verbs_of
 from lmx_tui.keys import SCREENS
 from lmx_tui.messages import (
     ChatRequested,
@@ -29,15 +30,22 @@ THINKING = (
 )
 
 
-def commands(app: App[None], view: View) -> Iterator[SystemCommand]:
-    """Yield the commands that are possible now."""
+RunVerb = Callable[[str, str], object]
+"""Function that shows a screen and runs an action of it."""
+
+
+def commands(app: App[None], view: View, run: RunVerb, possible: Callable[[str, str], bool]) -> Iterator[SystemCommand]:
+    """Yield the commands that are possible now. `possible` returns whether a screen would run an action."""
 
     def post(message: Message) -> None:
         app.post_message(message)
 
     for mode in SCREENS.values():
         title = mode.capitalize()
-        yield SystemCommand(f"Go to {title}", f"show the {title} screen", lambda mode=mode: app.switch_mode(mode))
+        go = f"switch('{mode}')"
+        words = f"show the {title} screen"
+        yield SystemCommand(f"Go to {title}", words, lambda go=go: app.call_next(app.run_action, go))
+        yield from _verbs(app, mode, run, possible)
     yield SystemCommand("Theme", "choose the colours", lambda: app.call_next(app.run_action, "pick_theme"))
     yield SystemCommand("Keys", "keys of this screen", lambda: app.call_next(app.run_action, "help"))
     yield SystemCommand("Quit", "leave; the daemon goes on", app.exit)
@@ -68,6 +76,16 @@ def commands(app: App[None], view: View) -> Iterator[SystemCommand]:
     for download in view.snapshot.downloads:
         for title, words, wanted in pull_commands(download):
             yield SystemCommand(title, words, lambda message=wanted: post(message))
+
+
+def _verbs(app: App[None], mode: str, run: RunVerb, possible: Callable[[str, str], bool]) -> Iterator[SystemCommand]:
+    """Yield the actions of one screen's keys."""
+    for binding in verbs_of(mode):
+        action = binding.action.removeprefix("screen.")
+        if possible(mode, action):
+            words = f"{app.get_key_display(binding)}: {binding.tooltip or binding.description}"
+            title = f"{mode.capitalize()}: {binding.description}"
+            yield SystemCommand(title, words, lambda mode=mode, action=action: run(mode, action))
 
 
 def pull_commands(download: Download) -> Iterator[tuple[str, str, Message]]:

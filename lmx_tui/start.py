@@ -1,5 +1,6 @@
 """Start of the TUI: builds the app over a client of the daemon, runs it, and prints what keeps running."""
 
+import os
 import sys
 from functools import partial
 
@@ -9,6 +10,7 @@ from lmx_daemon.contract.errors import ConfigError
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings
 from lmx_tui.app import LmxApp
+from lmx_tui.ascii import has_utf8
 from lmx_tui.formatting import clean
 from lmx_tui.signals import end_at_once_on_signals
 from lmx_tui.theme import load_themes
@@ -30,7 +32,8 @@ def run_tui(home: Home, settings: Settings, *, start: bool = True, debug: bool =
         settings,
         start=partial(find_or_start, home) if start else None,
         leave=leave,
-        log_file=str(home.log_file),
+        home=home,
+        ascii_only=not has_utf8(os.environ),
         debug=debug,
     )
     app.run(mouse=settings.tui.mouse)

@@ -9,7 +9,7 @@ from lmx_daemon.contract.errors import ConfigError
 PARTS = (
     "aliases.json", "answers", "benchmarks", "cache", "config.lock", "config.toml", "config.toml.bak", "history",
     "keys.json", "keys.lock", "launch", "library", "lmx.lock", "lmx.sock", "logs", "measured.json", "models", "presets",
-    "pulls", "start.lock", "trash",
+    "pulls", "start.lock", "themes", "trash", "tui.json",
 )  # fmt: skip
 """Names of the entries that lmx reads and writes in its home."""
 WRITTEN = (
@@ -36,6 +36,8 @@ class Home:
         self.keys = root / "keys.json"
         self.presets = root / "presets"
         self.launch = root / "launch"
+        self.themes = root / "themes"
+        self.choices = root / "tui.json"
         self.logs = root / "logs"
         self.prefixes = root / "cache" / "prefix"
         self.log_file = self.logs / "daemon.log"

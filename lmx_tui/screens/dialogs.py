@@ -134,6 +134,10 @@ class Pick(Dialog[str | None]):
         self.reply(self._options[event.option_index][0])
 
 
+TOP = "top"
+"""Reply of GoDialog to a second `g`, which goes to the first row of a list as in vi."""
+
+
 class GoDialog(Dialog[str | None]):
     """The line after `g`: the next letter chooses the screen."""
 
@@ -144,4 +148,4 @@ class GoDialog(Dialog[str | None]):
     def on_key(self, event: events.Key) -> None:
         if self.is_active:
             event.stop()
-            self.reply(SCREENS.get(event.key))
+            self.reply(TOP if event.key == "g" else SCREENS.get(event.key))

@@ -12,18 +12,22 @@ from textual.widgets import Static
 from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.units import UNKNOWN, timing
 from lmx_tui.formatting import one_line
+from lmx_tui.keymap import bindings
 
-LISTED = frozenset({"app", "models", "filter", "table", "prompt", "chat", "transcript", "monitor", "offline"})
-"""First parts of the ids of lmx's own keys. Textual's editing keys are not listed."""
+OFFLINE = frozenset({"offline.start"})
 
 
 def keys_shown(screen: Screen[Any]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return key -> description of the active bindings: those of the screen, and those of the app."""
+    """Return key -> description of the active bindings: those of the screen, and those of the app.
+
+    Textual's editing keys are not listed.
+    """
+    listed = bindings().keys() | OFFLINE
     here: dict[str, str] = {}
     everywhere: dict[str, str] = {}
     for active in sorted(screen.active_bindings.values(), key=lambda active: not active.binding.show):
         binding = active.binding
-        if not binding.system and (binding.id or "").partition(".")[0] in LISTED:
+        if not binding.system and binding.id in listed:
             place = everywhere if active.node is screen.app else here
             _add_key(place, screen.app.get_key_display(binding), binding)
     return here, everywhere

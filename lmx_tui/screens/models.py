@@ -11,9 +11,11 @@ from textual.widgets import DataTable, Input
 from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.models import Model
 from lmx_tui import keys
+from lmx_tui.choices import Choices
 from lmx_tui.formatting import short_name
 from lmx_tui.messages import (
     ChatRequested,
+    ChoiceMade,
     CopyRequested,
     LoadRequested,
     Notified,
@@ -52,11 +54,11 @@ class ModelsScreen(Page):
     AUTO_FOCUS = "#models-table"
     mode = "models"
 
-    def __init__(self) -> None:
+    def __init__(self, choices: Choices) -> None:
         super().__init__()
         self._query = ""
-        self._sort = "used"
-        self._reverse = False
+        self._sort = choices.models_sort if choices.models_sort in SORTS else "used"
+        self._reverse = choices.models_reverse
         self._outdated = False
         """Whether the selected model has a newer version."""
 
@@ -145,6 +147,7 @@ class ModelsScreen(Page):
             return
         self._reverse = not self._reverse if key == self._sort else False
         self._sort = key
+        self.post_message(ChoiceMade({"models_sort": self._sort, "models_reverse": self._reverse}))
         self._redraw()
 
     def _redraw(self) -> None:
@@ -155,6 +158,8 @@ class ModelsScreen(Page):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "update" and not self._outdated:
+            return False
+        if action == "clear" and not (self._query or self.query_one("#filter").display):
             return False
         return super().check_action(action, parameters)
 

@@ -9,7 +9,8 @@ from textual.widgets import DataTable
 
 from lmx_daemon.contract.admin.snapshot import SERIES_SECONDS, Snapshot
 from lmx_tui import keys
-from lmx_tui.messages import CancelRequested, Notified, UnloadRequested
+from lmx_tui.choices import Choices
+from lmx_tui.messages import CancelRequested, ChoiceMade, Notified, UnloadRequested
 from lmx_tui.screens.incidents import IncidentsDialog
 from lmx_tui.screens.models import ask_unload
 from lmx_tui.screens.page import Page
@@ -39,10 +40,10 @@ class MonitorScreen(Page):
     AUTO_FOCUS = "#requests-table"
     mode = "monitor"
 
-    def __init__(self, symbols: str) -> None:
+    def __init__(self, symbols: str, choices: Choices) -> None:
         super().__init__()
         self._symbols = symbols
-        self._window = WINDOWS[0]
+        self._window = choices.monitor_window if choices.monitor_window in WINDOWS else WINDOWS[0]
         self._paused_at: Snapshot | None = None
         """Snapshot that is shown while the display is paused."""
         self._drawn: Snapshot | None = None
@@ -137,6 +138,7 @@ class MonitorScreen(Page):
 
     def action_window(self) -> None:
         self._window = WINDOWS[(WINDOWS.index(self._window) + 1) % len(WINDOWS)]
+        self.post_message(ChoiceMade({"monitor_window": self._window}))
         self._redraw()
 
     def action_pause(self) -> None:

@@ -45,7 +45,7 @@ def test_palette_offers_the_commands_that_a_pull_allows(state: Any, offered: lis
 async def test_first_command_of_the_palette_is_harmless(make_app: Make, client: FakeClient) -> None:
     async with running(make_app()) as pilot:
         await pilot.press("ctrl+p")
-        await until(pilot, lambda: "Download of mlx-community/gpt-oss-120b-MXFP4: cancel" in screen_text(pilot.app))
+        await until(pilot, lambda: "Chat with lmx/guide" in screen_text(pilot.app))
         await pilot.press("enter")
         await until(pilot, lambda: len(pilot.app.screen_stack) == 1)
         await settled(pilot)

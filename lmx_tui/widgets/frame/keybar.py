@@ -3,6 +3,7 @@
 from rich.style import Style
 from rich.text import Text
 from textual import events
+from textual.dom import DOMNode
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -19,8 +20,8 @@ class KeyBar(Widget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._places: list[tuple[int, int, str]] = []
-        """(first cell, end cell, action) of each key."""
+        self._places: list[tuple[int, int, str, DOMNode]] = []
+        """(first cell, end cell, action, node that the action belongs to) of each key."""
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, self._bindings_changed)
@@ -28,13 +29,14 @@ class KeyBar(Widget):
     def _bindings_changed(self, screen: Screen[object]) -> None:
         self.refresh()
 
-    def _shown(self) -> list[tuple[str, str, str]]:
-        """Return (key, description, action) of each visible binding, each action once."""
-        found: dict[str, tuple[str, str, str]] = {}
+    def _shown(self) -> list[tuple[str, str, str, DOMNode]]:
+        """Return (key, description, action, node) of each visible binding, each action once."""
+        found: dict[str, tuple[str, str, str, DOMNode]] = {}
         for active in self.screen.active_bindings.values():
             binding = active.binding
             if binding.show and active.enabled and binding.action not in found:
-                found[binding.action] = (self.app.get_key_display(binding), binding.description, binding.action)
+                key = self.app.get_key_display(binding)
+                found[binding.action] = (key, binding.description, binding.action, active.node)
         help_key = found.pop(HELP, None)
         return [*found.values(), *([help_key] if help_key else [])]
 
@@ -42,17 +44,17 @@ class KeyBar(Widget):
         key_style = Style.parse(f"bold {self.app.theme_variables['accent']}")
         shown = self._shown()
         width = self.size.width
-        while len(shown) > 1 and sum(len(key) + len(what) + 3 for key, what, _ in shown) > width + 1:
+        while len(shown) > 1 and sum(len(key) + len(what) + 3 for key, what, *_ in shown) > width + 1:
             del shown[-2]
         text = Text(no_wrap=True, overflow="crop", end="")
         self._places = []
-        for key, what, action in shown:
+        for key, what, action, node in shown:
             start = len(text)
             text.append(f" {key}", key_style).append(f" {what} ")
-            self._places.append((start, len(text), action))
+            self._places.append((start, len(text), action, node))
         return text
 
     async def on_click(self, event: events.Click) -> None:
-        for start, end, action in self._places:
+        for start, end, action, node in self._places:
             if start <= event.x < end:
-                await self.screen.run_action(action)
+                await self.app.run_action(action, node)
