@@ -154,19 +154,22 @@ class History:
         return read()
 
     def _run(self) -> None:
-        """Write until `close`. An error must not end the thread: later records would fill the memory."""
-        idle = True
+        """Write until `close`."""
+        self._attempt(self._store.prune)
         while not self._ended:
-            try:
-                if idle:
-                    self._store.prune()
-                idle = not self._wake.wait(PRUNE_SECONDS)
-                self._wake.clear()
-                if not self._ended and not idle:
-                    time.sleep(WRITE_SECONDS)
-                self.write()
-            except DiskError as error:
-                self._warn(error)
-            except Exception:  # a boundary: the top of the thread
-                LOGGER.exception("records of requests were not written")
+            idle = not self._wake.wait(PRUNE_SECONDS)
+            self._wake.clear()
+            if not self._ended and not idle:
+                time.sleep(WRITE_SECONDS)
+            self._attempt(self._store.prune if idle else self.write)
+        self._attempt(self.write)
         self._store.close()
+
+    def _attempt(self, act: Callable[[], None]) -> None:
+        """Call `act`. An error must not end the thread: later records would fill the memory."""
+        try:
+            act()
+        except DiskError as error:
+            self._warn(error)
+        except Exception:  # a boundary: the top of the thread
+            LOGGER.exception("records of requests were not written")

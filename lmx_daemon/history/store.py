@@ -3,7 +3,6 @@
 Failed requests with their text have a table of their own, with a shorter life. All calls block and belong in a thread.
 """
 
-import math
 import time
 import zlib
 from collections.abc import Callable, Iterable
@@ -44,10 +43,19 @@ LAYOUT = Layout("records of requests", TABLES, "requests", COLUMNS, survives_pow
 NAMES = ", ".join(COLUMNS)
 INSERT = f"INSERT INTO requests ({NAMES}) VALUES ({', '.join('?' * len(COLUMNS))})"
 GROUPS = {
-    "model": "CASE WHEN served_by = '' THEN model ELSE served_by END",
-    "key": "tenant",
+    "model": "CAST(CASE WHEN served_by = '' THEN model ELSE served_by END AS TEXT)",
+    "key": "CAST(tenant AS TEXT)",
     "day": "strftime('%Y-%m-%d', at, 'unixepoch', 'localtime')",
 }
+
+
+MOST = 1e12
+"""Largest figure of a record that is not damaged, far above any time and any number of tokens."""
+SUMS = ", ".join(
+    f"TOTAL(CASE WHEN {name} BETWEEN 0 AND {MOST} THEN {name} END)"
+    for name in ("prompt_tokens", "cached_tokens", "completion_tokens", "total")
+)
+"""Sums that a damaged figure is left out of; in SQLite, texts and blobs are above all numbers."""
 
 
 class Written(NamedTuple):
@@ -124,8 +132,7 @@ class HistoryStore:
         where, values = _conditions(criteria)
         order = "1" if by == "day" else "2 DESC, 1"
         statement = (
-            f"SELECT {GROUPS[by]}, COUNT(*), SUM(outcome = 'failed'), SUM(outcome = 'cancelled'), "
-            "TOTAL(prompt_tokens), TOTAL(cached_tokens), TOTAL(completion_tokens), TOTAL(total) "
+            f"SELECT {GROUPS[by]}, COUNT(*), TOTAL(outcome = 'failed'), TOTAL(outcome = 'cancelled'), {SUMS} "
             f"FROM requests {where} GROUP BY 1 ORDER BY {order}"
         )
         with self._database.opened() as database:
@@ -134,8 +141,8 @@ class HistoryStore:
             RequestTotals(
                 name=name or "",
                 requests=requests,
-                failed=failed,
-                cancelled=cancelled,
+                failed=int(failed),
+                cancelled=int(cancelled),
                 prompt_tokens=int(prompt),
                 cached_tokens=int(cached),
                 completion_tokens=int(completion),
@@ -196,7 +203,7 @@ def _packed(body: bytes | None) -> bytes | None:
 def _record(row: tuple[Any, ...]) -> RequestRecord | None:
     """Return the record of a row; None for one with damaged values, which must not hide the others."""
     found = {name: value for name, value in zip(COLUMNS, row, strict=True) if value is not None}
-    if not all(math.isfinite(value) for value in found.values() if isinstance(value, float)):
+    if not all(abs(value) <= MOST for value in found.values() if isinstance(value, int | float)):
         return None
     try:
         return msgspec.convert(found | {"body": bool(found.get("body"))}, RequestRecord)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lmx_daemon.contract.errors import DiskError
+from lmx_daemon.storage.durable import open_regular
 from lmx_daemon.storage.state import rename_unreadable
 
 BUSY_SECONDS = 5.0
@@ -63,7 +64,9 @@ class OwnedDatabase:
                     self._reset(error)
                 raise DiskError(f"{content} cannot be read or written: {error}", hint="try again") from error
             except OSError as error:
-                raise DiskError(f"{content} cannot be opened: {error.strerror or error}") from error
+                raise DiskError(
+                    f"{content} cannot be opened: {self.file} {error.strerror or error}", hint="move it away"
+                ) from error
 
     def close(self) -> None:
         """Close the file. A later call opens it again."""
@@ -91,8 +94,9 @@ class OwnedDatabase:
     def _connect(self) -> sqlite3.Connection:
         layout = self._layout
         self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        os.close(open_regular(self.file, os.O_RDWR | os.O_CREAT))  # SQLite would read a FIFO
         database = sqlite3.connect(self.file, timeout=BUSY_SECONDS, check_same_thread=False)
+        database.text_factory = lambda content: content.decode(errors="replace")  # a damaged text fails no query
         try:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute(f"PRAGMA synchronous = {'FULL' if layout.survives_power_cut else 'NORMAL'}")

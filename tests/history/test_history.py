@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lmx_daemon.contract.admin.snapshot import RequestRow
-from lmx_daemon.contract.errors import RequestNotFoundError
+from lmx_daemon.contract.errors import DiskError, RequestNotFoundError
 from lmx_daemon.contract.requests import Generate, Text
 from lmx_daemon.history import history as module
 from lmx_daemon.history.history import History
@@ -111,3 +111,19 @@ async def test_records_that_wait_for_the_disk_are_bounded(tmp_path: Path) -> Non
     for number in range(module.MAX_WAITING + 5):
         history.ended(REQUEST, row(str(number)))
     assert len(await history.find(ANY, 10**6)) == module.MAX_WAITING
+
+
+async def test_fault_of_the_disk_is_tried_again_with_the_next_record_and_not_at_once(tmp_path: Path) -> None:
+    tried: list[str] = []
+
+    class Broken(HistoryStore):
+        def prune(self) -> None:
+            tried.append("prune")
+            raise DiskError("no disk")
+
+    history = History(Broken(tmp_path / "requests.db", HistorySettings), HistorySettings, lambda route: "openai_chat")
+    history.open()
+    history.ended(REQUEST, row())
+    await history.close()
+    assert tried == ["prune"]
+    assert [found.id for found in await history.find(ANY, 10)] == ["r"]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -82,6 +83,32 @@ def test_row_with_damaged_values_does_not_hide_the_others(tmp_path: Path) -> Non
     assert ids(store) == ["a", "d"] and store.get("b") is None
     found, body = store.get("a") or (None, b"")
     assert found == record("a") and body is None
+
+
+@pytest.mark.parametrize("damage", ["9e999", "-9e999", "x'ff'", "CAST(x'ff' AS TEXT)", "'text'", "1e300"])
+def test_damaged_figures_are_left_out_of_totals(tmp_path: Path, damage: str) -> None:
+    store = store_in(tmp_path)
+    store.add([Written(record(name, total=1.5, prompt_tokens=2, completion_tokens=1)) for name in "abc"])
+    with sqlite3.connect(tmp_path / "requests.db") as database:
+        columns = ("total", "prompt_tokens", "completion_tokens", "at", "outcome")
+        for identity, sign in (("a", ""), ("b", "-" if damage[0] != "-" else "0")):
+            values = ", ".join(f"{column} = {damage if sign == '' else sign + '9e999'}" for column in columns)
+            database.execute(f"UPDATE requests SET {values} WHERE id = ?", (identity,))
+    database.close()
+    (total,) = store.totals("model", ANY)
+    assert (total.requests, total.seconds, total.prompt_tokens, total.completion_tokens) == (3, 1.5, 2, 1)
+    days = store.totals("day", ANY)
+    assert sum(day.requests for day in days) == 3 and msgspec.json.decode(msgspec.json.encode(days), type=list[Any])
+    assert ids(store) == ["c"]
+
+
+def test_fifo_in_place_of_the_file_is_an_error_and_not_a_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "requests.db")
+    store = store_in(tmp_path)
+    for act in (lambda: store.find(ANY, 1), store.prune, store.clear):
+        with pytest.raises(DiskError, match="requests.db is no regular file") as raised:
+            act()
+        assert raised.value.hint == "move it away"
 
 
 def test_records_above_the_bounds_of_age_and_number_are_dropped(tmp_path: Path) -> None:
