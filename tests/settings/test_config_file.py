@@ -41,7 +41,7 @@ def test_the_readme_lists_existing_settings_with_their_defaults() -> None:
         ("[engine]\nhang_seconds = nan", "line 2: engine.hang_seconds must be a number above 0, not nan", "60.0"),
         ("[engine]\nmemory = '12 parsecs'", "line 2: engine.memory: '12 parsecs' is not an amount", ""),
         ("[tui]\nsymbols = 'x'", 'line 2: tui.symbols must be "ascii", "block" or "braille", not "x"', "braille"),
-        ("server = 3", "line 1: server must be a table, not 3", "write [server] on a line of its own"),
+        ("server = 3", "line 1: server must be a table, not a number", "write [server] on a line of its own"),
         ("server = { port = 'x' }", "line 1: server.port must be an integer", "1234"),
         (LISTED, "line 2: server.allowed_hosts must be a list of texts, not [1] (1 more: line 4)", ""),
         ("port = = 1", "line 1, column 8: not TOML: invalid value", "quotes"),
@@ -51,7 +51,7 @@ def test_the_readme_lists_existing_settings_with_their_defaults() -> None:
         ('[models."a/b"]\ntop_p = 5', 'line 2: models."a/b".top_p must be a number from 0 to 1, not 5', ""),
         ('[models."a/b"]\ndraft_model = "x"', 'line 2: models."a/b".draft_model: this version of lmx has no spec', ""),
         ('[models."a/b"]\ntemplate = { messages = "x" }', "'messages' cannot be set, since lmx sets it itself", ""),
-        ('[models]\nttl = 5', "line 2: models.ttl must be a table, not 5", "write [models.ttl] on a line of its own"),
+        ('[models]\nttl = 5', "line 2: models.ttl must be a table, not a number", "write [models.ttl] on a line of its own"),
         ("version = 'x'", "line 1: version must be 1", "remove"),
     ],
 )  # fmt: skip

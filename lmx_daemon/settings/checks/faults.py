@@ -71,7 +71,13 @@ def wrong_value(key: Key, place: tuple[str, ...], value: Any, reason: str = "") 
 def not_a_table(place: tuple[str, ...], value: Any) -> Fault:
     """Return the fault of a value in the place of a table."""
     hint = f"write [{dotted(place)}] on a line of its own, and its keys below it"
-    return Fault(path=place, message=f"{dotted(place)} must be a table, not {shown(value)}", hint=hint)
+    return Fault(path=place, message=f"{dotted(place)} must be a table, not {kind_of(value)}", hint=hint)
+
+
+def kind_of(value: Any) -> str:
+    """Return the kind of a TOML value in words. The value itself may be a key, and the log must not have it."""
+    kinds = ((bool, "a boolean"), (str, "a text"), (int | float, "a number"), (list, "a list"), (dict, "a table"))
+    return next((word for kind, word in kinds if isinstance(value, kind)), "a time")
 
 
 def broken_toml(text: str, error: ValueError) -> tuple[str, str]:
