@@ -10,7 +10,8 @@ ASKED = {"model": "lmx/guide", "messages": [{"role": "user", "content": "how do 
 
 def scraped(daemon: Daemon, **headers: str) -> dict[str, float]:
     answer = httpx2.get(f"{daemon.address}/metrics", headers=headers, timeout=30)
-    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/plain; version=")
+    (kind,) = answer.headers.get_list("content-type")
+    assert answer.status_code == 200 and kind.startswith("text/plain; version=") and kind.count("charset") == 1
     samples = (sample for family in text_string_to_metric_families(answer.text) for sample in family.samples)
     return {f"{s.name}{sorted(s.labels.values())}": s.value for s in samples}
 

@@ -27,8 +27,8 @@ async def openapi(document: NamedDependency[OpenApiDocument]) -> Response[bytes]
 async def read_metrics(request: AnyRequest, metrics: NamedDependency[MetricsPage]) -> Response[bytes]:
     """Return the metrics in the form of Prometheus, or of OpenMetrics if the Accept header asks for it."""
     context_of(request).principal.require("read")
-    page, media_type = await metrics.render(request.headers.get("accept", ""))
-    return Response(page, media_type=media_type)
+    page, content_type = await metrics.render(request.headers.get("accept", ""))
+    return Response(page, headers={"content-type": content_type})  # Litestar adds a charset to a media type of text
 
 
 @get("/", media_type="text/plain")
