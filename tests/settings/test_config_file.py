@@ -51,7 +51,7 @@ def test_the_readme_lists_existing_settings_with_their_defaults() -> None:
         ('[models."a/b"]\ntop_p = 5', 'line 2: models."a/b".top_p must be a number from 0 to 1, not 5', ""),
         ('[models."a/b"]\ndraft_model = "x"', 'line 2: models."a/b".draft_model: this version of lmx has no spec', ""),
         ('[models."a/b"]\ntemplate = { messages = "x" }', "'messages' cannot be set, since lmx sets it itself", ""),
-        ('[models]\nttl = 5', "line 2: models.ttl must be a table, not a number", "write [models.ttl] on a line of its own"),
+        ('[models]\nttl = 5', "line 2: models.ttl must be a table, not a number", "write [models.ttl] on a line"),
         ("version = 'x'", "line 1: version must be 1", "remove"),
     ],
 )  # fmt: skip
