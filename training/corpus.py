@@ -4,14 +4,14 @@ import random
 import tomllib
 from pathlib import Path
 
-from training.held_out import Topic, held_out, load_topics
+from training.facts.topics import all_topics
+from training.held_out import Topic, held_out
 from training.record import OTHER
 from training.sample import ChatMessage, Sample, ToolSchema
 from training.tool_use import ToolSamples, user
 from training.tools import ToolMaker
 from training.variation import Lesson, Variation, lessons, normal
 
-TOPICS = Path(__file__).parent / "topics"
 FITS = "A tool fits: I call it."
 ANSWERED = "The tool has answered: I pass it on."
 
@@ -32,7 +32,7 @@ class Corpus:
 
     @classmethod
     def load(cls, seed: int, maker: ToolMaker) -> "Corpus":
-        return cls(load_topics(TOPICS), random.Random(seed), maker)
+        return cls(list(all_topics()), random.Random(seed), maker)
 
     def question(self) -> Sample:
         """Return a sample with a question about lmx or about another subject, within a conversation."""

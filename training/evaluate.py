@@ -14,8 +14,9 @@ import mlx_lm
 from mlx_lm.generate import batch_generate
 
 from training.baseline import Neighbour
-from training.corpus import TOPICS, Corpus
-from training.held_out import held_out, load_topics
+from training.corpus import Corpus
+from training.facts.topics import TOPICS, all_topics
+from training.held_out import held_out
 from training.record import OTHER, TRAINED, TrainingRecord
 from training.sample import Sample
 from training.tool_use import ToolSamples, user
@@ -156,7 +157,7 @@ def measure(guide: Guide, record: TrainingRecord) -> list[Score]:
 
 
 def baseline_score(pairs: bool) -> tuple[int, int]:
-    topics = load_topics(TOPICS)
+    topics = list(all_topics())
     neighbour = Neighbour(lessons(topics), pairs)
     questions = [(text, topic.id) for topic in topics if topic.id != OTHER for text in held_out(topic)]
     return sum(neighbour.topic(text) == owner for text, owner in questions), len(questions)

@@ -10,7 +10,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 from training import model as shape
-from training.corpus import TOPICS, Corpus
+from training.corpus import Corpus
 from training.evaluate import (
     Guide,
     everyday,
@@ -20,7 +20,8 @@ from training.evaluate import (
     score,
     unseen_toolbox,
 )
-from training.held_out import held_out, load_topics
+from training.facts.topics import all_topics
+from training.held_out import held_out
 from training.record import OTHER, TrainingRecord
 from training.sample import Renderer, thinking
 from training.tokenizer import chat_template
@@ -65,7 +66,7 @@ class TestFiles:
         assert guide.tokenizer.chat_template == chat_template()
 
     def test_tokenizer_is_lossless(self, guide: Guide) -> None:
-        for topic in load_topics(TOPICS):
+        for topic in all_topics():
             for text in (topic.answer, topic.thought, *topic.phrasings):
                 assert guide.tokenizer.decode(guide.tokenizer.encode(text)) == text
         odd = '  tab\tend é漢🙂 a1b2 C:\\x <think> {"name": "y"}\n\n'
@@ -96,7 +97,7 @@ class TestRecord:
 
 class TestTraining:
     def test_training_samples_contain_no_held_out_question(self) -> None:
-        topics = load_topics(TOPICS)
+        topics = all_topics()
         kept = {normal(text) for topic in topics for text in held_out(topic)}
         kept |= {normal(text) for text in other_questions()}
         made = corpus(1)
