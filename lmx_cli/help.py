@@ -11,7 +11,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "Models in memory": ("ps", "load", "unload"),
     "Models on disk": ("ls", "show", "import", "verify", "trust", "rm", "du", "prune", "cache"),
     "Downloads": ("search", "recommend", "pull", "downloads", "outdated", "update", "login", "logout"),
-    "Settings": ("config", "alias", "preset", "key"),
+    "Settings": ("config", "alias", "preset", "key", "completion"),
     "Measurements": ("requests", "bench"),
 }
 """Title of each group of commands -> its commands in order. Other commands follow in a last group."""
@@ -19,6 +19,7 @@ OTHER = "Other"
 EXAMPLES: Mapping[str, Sequence[str]] = {
     "lmx": ("lmx demo", "lmx pull mlx-community/Qwen3-0.6B-4bit", 'lmx chat qwen3 -p "What is a KV cache?"'),
     "chat": ("lmx chat qwen3", 'lmx chat qwen3 -p "one question"', "git diff | lmx chat qwen3 -p review"),
+    "completion": ("lmx completion --install", "lmx completion zsh"),
     "load": ("lmx load qwen3", "lmx load qwen3 --context 32768 --parallel 4 --pin", "lmx load qwen3 --estimate"),
     "logs": ("lmx logs -f --level warning", "lmx logs --model qwen3 --json"),
     "ls": ("lmx ls qwen", "lmx ls --can tools --sort size"),

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from lmx_cli.output import ExitCode, Output
     from lmx_daemon.contract.errors import LmxError, UsageError
 
+COMPLETE = "__complete"
+"""Hidden command that the completion scripts of the shells run with the line up to the cursor."""
+
 
 def main() -> None:
     """Run the command line of this process."""
@@ -31,6 +34,11 @@ def main() -> None:
     from lmx_cli.output import Output
 
     output = Output()
+    if arguments[:1] == [COMPLETE]:
+        from lmx_cli.completion.answer import answer
+
+        answer(output, " ".join(arguments[1:]))
+        return
     end_on_signals(output)
     sys.exit(run(arguments, output))
 

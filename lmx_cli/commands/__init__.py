@@ -16,20 +16,36 @@ def build(output: Output) -> Any:
     from lmx_cli.commands.downloads import login, pull, queue, search
     from lmx_cli.commands.measurements import bench, requests
     from lmx_cli.commands.memory import models
-    from lmx_cli.commands.settings import alias, config, key, preset
+    from lmx_cli.commands.settings import alias, completion, config, key, preset
 
     app = typer.Typer(
         name="lmx",
         cls=Commands,
         help="Run MLX models on this machine: a server on port 1234, a TUI, and a command line.",
         no_args_is_help=False,
-        add_completion=True,
+        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     of_models = (models, library, verify, disk, cache, search, pull, queue, login)
-    others = (tui, chat, launch, life, restart, service, doctor, logs, config, alias, preset, key, requests, bench)
+    others = (
+        tui,
+        chat,
+        launch,
+        life,
+        restart,
+        service,
+        doctor,
+        logs,
+        config,
+        alias,
+        preset,
+        key,
+        completion,
+        requests,
+        bench,
+    )
     for module in (*of_models, *others):
         module.add(app, output)
     command = typer.main.get_command(app)

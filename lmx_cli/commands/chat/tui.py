@@ -15,6 +15,12 @@ def add(app: typer.Typer, output: Output) -> None:
         debug: bool = typer.Option(
             False, "--debug", help="Show the traceback of an unexpected error. Also LMX_DEBUG=1."
         ),
+        install_completion: bool = typer.Option(
+            False, "--install-completion", help="Install completion for the shell that $SHELL names."
+        ),
+        show_completion: bool = typer.Option(
+            False, "--show-completion", help="Print the completion script of that shell."
+        ),
     ) -> int | None:
         output.debug = output.debug or debug
         if version:
@@ -22,6 +28,10 @@ def add(app: typer.Typer, output: Output) -> None:
 
             output.text(f"lmx {VERSION}")
             raise typer.Exit
+        if install_completion or show_completion:
+            from lmx_cli.commands.settings.completion import complete_in
+
+            raise typer.Exit(complete_in(output, None, install_completion))
         return _open(context, output) if context.invoked_subcommand is None else None
 
     @app.command()
