@@ -31,8 +31,22 @@ class Layout(NamedTuple):
     """Table that a check at the opening reads."""
     columns: dict[str, str] = {}
     """Columns of `table` that later versions added, with their types; a file without them gets them."""
+    version: int = 0
+    """Version of the tables. A file that a newer lmx has written is renamed like a damaged one; 0 writes no version."""
     survives_power_cut: bool = True
     """Whether a transaction is on the disk when it ends. Without it, a power cut may lose the last ones."""
+
+
+DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class NewerFileError(Exception):
+    """The tables of the file are those of a newer lmx."""
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Return whether the file is damaged. A fault of a statement or of a value must not displace a good file."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGE
 
 
 class OwnedDatabase:
@@ -59,8 +73,8 @@ class OwnedDatabase:
                     self._inode = os.stat(self.file).st_ino
                 with self._database:
                     yield self._database
-            except sqlite3.DatabaseError as error:
-                if not isinstance(error, sqlite3.OperationalError):
+            except sqlite3.Error as error:
+                if _is_damage(error):
                     self._reset(error)
                 raise DiskError(f"{content} cannot be read or written: {error}", hint="try again") from error
             except OSError as error:
@@ -85,8 +99,8 @@ class OwnedDatabase:
     def _open(self) -> sqlite3.Connection:
         try:
             return self._connect()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
+        except (sqlite3.DatabaseError, NewerFileError) as error:
+            if not (isinstance(error, NewerFileError) or _is_damage(error)):
                 raise
             self._reset(error)
             return self._connect()
@@ -101,18 +115,24 @@ class OwnedDatabase:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute(f"PRAGMA synchronous = {'FULL' if layout.survives_power_cut else 'NORMAL'}")
             database.execute("PRAGMA secure_delete = ON")
+            if layout.version:
+                found = database.execute("PRAGMA user_version").fetchone()[0]
+                if found > layout.version:
+                    raise NewerFileError(f"its version is {found}, and this lmx knows {layout.version}")
+                if found < layout.version:
+                    database.execute(f"PRAGMA user_version = {layout.version}")
             database.executescript(layout.script)
             database.execute(f"SELECT COUNT(*) FROM {layout.table}")
             present = {row[1] for row in database.execute(f"PRAGMA table_info({layout.table})")}
             for name, kind in layout.columns.items():
                 if name not in present:
                     database.execute(f"ALTER TABLE {layout.table} ADD COLUMN {name} {kind}")
-        except sqlite3.Error:
+        except (sqlite3.Error, NewerFileError):
             database.close()
             raise
         return database
 
-    def _reset(self, error: sqlite3.DatabaseError) -> None:
+    def _reset(self, error: Exception) -> None:
         """Rename the damaged file, so that the next call creates an empty one."""
         if self._database is not None:
             self._database.close()
