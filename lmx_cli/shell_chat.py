@@ -4,8 +4,9 @@ import time
 
 from lmx_cli.output import Output
 from lmx_daemon.client.client import Client
-from lmx_daemon.client.conversation import Absence, ChatAnswer, Conversation, absence, default_model
+from lmx_daemon.client.conversation import Absence, Conversation, absence, default_model
 from lmx_daemon.client.spawn import find_or_start
+from lmx_daemon.contract.chat_answer import ChatAnswer
 from lmx_daemon.contract.errors import error_from
 from lmx_daemon.contract.events import Delta, Event, Failed, Finished, Loading, Started
 from lmx_daemon.contract.models import GUIDE

@@ -8,7 +8,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.geometry import Offset
 from textual.widgets import Static
 
-from lmx_daemon.client.conversation import ChatAnswer, PartialCall
+from lmx_daemon.contract.chat_answer import ChatAnswer, PartialCall
 from lmx_daemon.contract.units import timing
 from lmx_tui import keys
 from lmx_tui.formatting import cached, clean, count, miss_reason, one_line, rate, short_name

@@ -1,6 +1,6 @@
 """The line of state, figures and context meter."""
 
-from lmx_daemon.client.conversation import ChatAnswer
+from lmx_daemon.contract.chat_answer import ChatAnswer
 from lmx_daemon.contract.events import Loading, Started
 from lmx_tui.widgets.chat.meta import meta_line
 from tests.screen_states import QWEN, answer_of

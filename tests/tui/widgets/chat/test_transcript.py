@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from lmx_daemon.client.conversation import ChatAnswer
 from lmx_daemon.contract.admin.snapshot import RequestRow
+from lmx_daemon.contract.chat_answer import ChatAnswer
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.events import Delta, Started, Usage
 from lmx_tui.app import LmxApp
