@@ -7,7 +7,7 @@ from typer.core import TyperGroup
 
 GROUPS: Mapping[str, Sequence[str]] = {
     "Daemon": ("serve", "stop", "restart", "status", "service", "logs", "doctor"),
-    "Chat and agents": ("tui", "chat", "demo", "launch"),
+    "Chat and agents": ("tui", "chat", "chats", "demo", "launch"),
     "Models in memory": ("ps", "load", "unload"),
     "Models on disk": ("ls", "show", "import", "verify", "trust", "rm", "du", "prune", "cache"),
     "Downloads": ("search", "recommend", "pull", "downloads", "outdated", "update", "login", "logout"),
@@ -19,6 +19,7 @@ OTHER = "Other"
 EXAMPLES: Mapping[str, Sequence[str]] = {
     "lmx": ("lmx demo", "lmx pull mlx-community/Qwen3-0.6B-4bit", 'lmx chat qwen3 -p "What is a KV cache?"'),
     "chat": ("lmx chat qwen3", 'lmx chat qwen3 -p "one question"', "git diff | lmx chat qwen3 -p review"),
+    "chats": ("lmx chats search blowhole", "lmx chats export c12ab34 --to chat.md"),
     "completion": ("lmx completion --install", "lmx completion zsh"),
     "load": ("lmx load qwen3", "lmx load qwen3 --context 32768 --parallel 4 --pin", "lmx load qwen3 --estimate"),
     "logs": ("lmx logs -f --level warning", "lmx logs --model qwen3 --json"),

@@ -15,6 +15,11 @@ from typing import Any, TextIO
 
 import uvloop
 
+from lmx_daemon.chats.answers import RoutedModels
+from lmx_daemon.chats.chats import Chats
+from lmx_daemon.chats.store import ChatStore
+from lmx_daemon.chats.title_maker import LOOK_SECONDS as TITLE_SECONDS
+from lmx_daemon.chats.title_maker import TitleMaker
 from lmx_daemon.contract.admin.library import Fit
 from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.errors import LmxError, StartupError
@@ -155,6 +160,7 @@ class Daemon:
             await self._until_stopped(parts)
             public.should_exit = True
             await asyncio.wait([public_task])
+            await parts.chats.close()
             await asyncio.gather(parts.pool.close(), parts.pulls.close())
             await self._observation.close()
             await tidy(parts.library)
@@ -203,7 +209,20 @@ class Daemon:
         source.subscribe(partial(_limit_pulls, pulls))
         names = RouterNames(lambda: source.current.router, SavedAliases(home.aliases), PresetFiles(home.presets))
         router = Router(lambda: source.current.router, names, catalog, pool, MissingModels(pulls))
-        monitor = Monitor(home, source, pool, host, catalog, pulls, addresses)
+        models = RoutedModels(router, pool)
+        chats = Chats(
+            ChatStore(home.chats, lambda: source.current.chats.trash_days),
+            models,
+            lambda work: pool.background.run(work),
+        )
+        self._titles = TitleMaker(
+            chats,
+            models,
+            enabled=lambda: source.current.chats.titles,
+            loaded=lambda: {found.model for found in pool.instances() if found.state == "ready"},
+            running=lambda: len(pool.requests.rows()),
+        )
+        monitor = Monitor(home, source, pool, host, catalog, pulls, addresses, lambda: chats.revision)
         bodies = BodyReader(lambda: source.current.server)
         return Parts(
             service=ModelService(pool, catalog, router, bodies, RemoteImages(lambda: source.current.server)),
@@ -215,6 +234,7 @@ class Daemon:
             monitor=monitor,
             logs=logs,
             history=self._observation.history,
+            chats=chats,
             metrics=MetricsPage(self._observation.metrics, monitor, incidents, lambda: source.current.metrics),
             keys=KeyStore(home.keys),
             home=home,
@@ -230,6 +250,7 @@ class Daemon:
         pool.background.every(LOOK_SECONDS, "the library's watch", parts.library.look)
         pool.background.every(CHECK_SECONDS, "the admin socket", self._admin.check)
         pool.background.every(WATCH_SECONDS, "the watch of config.toml", self._config.look)
+        pool.background.every(TITLE_SECONDS, "the titles of chats", self._titles.look)
         pool.background.every(WATCH_SECONDS, "the API keys", partial(asyncio.to_thread, parts.keys.look))
         pool.open()
         parts.pulls.open()

@@ -10,7 +10,7 @@ from lmx_cli.output import Output
 
 def build(output: Output) -> Any:
     """Return the tree as one command object, whose type Typer does not publish."""
-    from lmx_cli.commands.chat import chat, launch, tui
+    from lmx_cli.commands.chat import chat, chats, launch, tui
     from lmx_cli.commands.daemon import doctor, life, logs, restart, service
     from lmx_cli.commands.disk import cache, disk, library, verify
     from lmx_cli.commands.downloads import login, pull, queue, search
@@ -32,6 +32,7 @@ def build(output: Output) -> Any:
     others = (
         tui,
         chat,
+        chats,
         launch,
         life,
         restart,

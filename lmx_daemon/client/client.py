@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from lmx_daemon.client.chat_calls import ChatCalls
 from lmx_daemon.client.config_calls import ConfigCalls
 from lmx_daemon.client.history_calls import HistoryCalls
 from lmx_daemon.client.key_calls import KeyCalls
@@ -31,7 +32,7 @@ SNAPSHOTS = msgspec.json.Decoder(Snapshot)
 EVENTS: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
-class Client(LibraryCalls, RouterCalls, HistoryCalls, ConfigCalls, KeyCalls):
+class Client(LibraryCalls, RouterCalls, HistoryCalls, ConfigCalls, KeyCalls, ChatCalls):
     """Client of one daemon, used as `async with Client(socket) as client`."""
 
     # ---- the daemon ----

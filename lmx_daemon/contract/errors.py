@@ -12,7 +12,8 @@ LmxError
 ├─ NotFoundError 404
 │  ├─ ModelNotFoundError
 │  ├─ RequestNotFoundError
-│  └─ JobNotFoundError
+│  ├─ JobNotFoundError
+│  └─ ChatNotFoundError
 ├─ ConflictError 409
 ├─ TooLargeError 413
 ├─ BusyError 429                   the queue is full; `retry_after` is in seconds
@@ -155,6 +156,10 @@ class RequestNotFoundError(NotFoundError):
 
 class JobNotFoundError(NotFoundError):
     code = "job_not_found"
+
+
+class ChatNotFoundError(NotFoundError):
+    code = "chat_not_found"
 
 
 class ConflictError(LmxError):

@@ -6,6 +6,7 @@ from typing import Any
 
 from litestar.di import Provide
 
+from lmx_daemon.chats.chats import Chats
 from lmx_daemon.history.history import History
 from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.http.service import ModelService
@@ -35,6 +36,7 @@ class Parts:
     monitor: Monitor
     logs: Logs
     history: History
+    chats: Chats
     metrics: MetricsPage
     keys: KeyStore
     home: Home

@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lmx_daemon.contract.admin.protocol import PROTOCOL
 from lmx_daemon.contract.admin.pulls import Download
@@ -34,7 +34,10 @@ class Monitor:
         catalog: Catalog,
         pulls: PullQueue,
         addresses: Sequence[str],
+        chats: Callable[[], int] = lambda: 0,
     ) -> None:
+        """Begin without samples. `chats` returns the revision of the list of chats."""
+        self._chats = chats
         self._home = home
         self._pool = pool
         self._catalog = catalog
@@ -101,6 +104,7 @@ class Monitor:
             series=self._series.series(),
             taken_at=time.time(),
             revisions=Revisions(models=self._models.revision, downloads=self._downloads.revision),
+            chats=self._chats(),
         )
 
     def sample(self) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 from lmx_daemon.contract.errors import ConfigError
 
 PARTS = (
-    "aliases.json", "answers", "benchmarks", "cache", "config.lock", "config.toml", "config.toml.bak", "history",
-    "keys.json", "keys.lock", "launch", "library", "lmx.lock", "lmx.sock", "logs", "measured.json", "models", "presets",
-    "pulls", "start.lock", "themes", "trash", "tui.json",
+    "aliases.json", "answers", "benchmarks", "cache", "chats", "config.lock", "config.toml", "config.toml.bak",
+    "history", "keys.json", "keys.lock", "launch", "library", "lmx.lock", "lmx.sock", "logs", "measured.json", "models",
+    "presets", "pulls", "start.lock", "themes", "trash", "tui.json",
 )  # fmt: skip
 """Names of the entries that lmx reads and writes in its home."""
 WRITTEN = (
-    "benchmarks", "cache", "cache/prefix", "history", "launch", "library", "library/hub", "library/proofs", "logs",
-    "presets", "pulls", "trash",
+    "benchmarks", "cache", "cache/prefix", "chats", "history", "launch", "library", "library/hub", "library/proofs",
+    "logs", "presets", "pulls", "trash",
 )  # fmt: skip
 """Folders of the home in which lmx writes and deletes files without being asked, so that none may be a link."""
 
@@ -46,6 +46,7 @@ class Home:
         self.caches = root / "cache"
         self.answers = root / "answers" / "answers.db"
         self.history = root / "history" / "requests.db"
+        self.chats = root / "chats" / "chats.db"
 
     @classmethod
     def from_environment(cls) -> "Home":

@@ -4,6 +4,7 @@ The metadata of each key holds its help, its reload behaviour and its checks, so
 keys.py lists them; `lmx config`, docs/config.md and the admin socket show that list.
 """
 
+from lmx_daemon.settings.sections.chats import ChatSection
 from lmx_daemon.settings.sections.engine import EngineSettings
 from lmx_daemon.settings.sections.history import HistorySettings
 from lmx_daemon.settings.sections.library import LibrarySettings
@@ -18,6 +19,7 @@ from lmx_daemon.settings.sections.tui import TuiSettings
 
 __all__ = [
     "DEFAULT_PORT",
+    "ChatSection",
     "EngineSettings",
     "HistorySettings",
     "LibrarySettings",
@@ -41,6 +43,7 @@ class Settings(Section, frozen=True):
     models: dict[str, ModelSettings] = {}
     router: RouterSettings = RouterSettings()
     history: HistorySettings = HistorySettings()
+    chats: ChatSection = ChatSection()
     metrics: MetricsSettings = MetricsSettings()
     logs: LogSettings = LogSettings()
     traces: TraceSettings = TraceSettings()

@@ -143,6 +143,8 @@ class Snapshot(Frozen, frozen=True):
     series: Series = Series()
     taken_at: float = 0.0
     revisions: Revisions = Revisions()
+    chats: int = 0
+    """Number that changes when the list of chats does."""
 
 
 class LogLine(Frozen, frozen=True):

@@ -6,6 +6,7 @@ import msgspec
 
 from lmx_daemon.contract.errors import LmxError, NotFoundError
 from lmx_daemon.http.admin import (
+    chat_routes,
     config_routes,
     history_routes,
     key_routes,
@@ -32,6 +33,7 @@ class Admin:
         *config_routes.ROUTES,
         *router_routes.ROUTES,
         *key_routes.ROUTES,
+        *chat_routes.ROUTES,
     )
     stream_type = STREAM_TYPE
     keep_alive = b"\n"

@@ -1,0 +1,235 @@
+"""`lmx chats`: the conversations that the daemon keeps: list, search, show, export, import, remove and restore."""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmx_cli.commands.options import JSON, YES
+from lmx_cli.output import ExitCode, Output
+from lmx_daemon.contract.units import duration
+
+if TYPE_CHECKING:
+    from lmx_daemon.client.client import Client
+    from lmx_daemon.contract.admin.chats import ChatMessage, ChatRow, ExportForm
+
+ID = typer.Argument(help="Id of a chat, or its beginning.")
+LIMIT = typer.Option(20, "--limit", "-n", min=1, max=10_000, help="Number of chats.")
+MAX_FILE = 256 * 1024 * 1024
+
+
+def add(app: typer.Typer, output: Output) -> None:  # long: the options of its commands
+    group = typer.Typer(help="Show, search and export the conversations of the TUI.")
+    app.add_typer(group, name="chats")
+
+    @group.callback(invoke_without_command=True)
+    def chats(context: typer.Context) -> int:
+        return ExitCode.OK if context.invoked_subcommand else asyncio.run(_list(output, 20, False, "", False))
+
+    @group.command("list")
+    def list_chats(
+        limit: int = LIMIT,
+        trash: bool = typer.Option(False, "--trash", help="List the deleted chats instead."),
+        tag: str = typer.Option("", "--tag", metavar="TAG", help="Only chats with this tag."),
+        json: bool = JSON,
+    ) -> int:
+        """List the chats, pinned ones first, then the one changed last."""
+        return asyncio.run(_list(output, limit, trash, tag, json))
+
+    @group.command()
+    def search(
+        words: Annotated[list[str], typer.Argument(help="Words, in any order.")], limit: int = LIMIT, json: bool = JSON
+    ) -> int:
+        """Search the titles and all messages of the chats."""
+        return asyncio.run(_search(output, " ".join(words), limit, json))
+
+    @group.command()
+    def show(chat: str = ID, json: bool = JSON) -> int:
+        """Print the selected branch of a chat. With --json, print all branches."""
+        return asyncio.run(_show(output, chat, json))
+
+    @group.command()
+    def export(
+        chat: str = ID,
+        json: bool = typer.Option(False, "--json", help="Export all branches as JSON instead of Markdown."),
+        to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="File to create.")] = None,
+    ) -> int:
+        """Print a chat as Markdown, or as JSON that `lmx chats import` reads."""
+        return asyncio.run(_export(output, chat, "json" if json else "markdown", to))
+
+    @group.command("import")
+    def import_files(
+        files: Annotated[list[Path], typer.Argument(help="JSON files of `lmx chats export --json`.")], json: bool = JSON
+    ) -> int:
+        """Import chats. Those that are there already are left out."""
+        return asyncio.run(_import(output, files, json))
+
+    @group.command()
+    def rm(chat: str = ID, json: bool = JSON) -> int:
+        """Move a chat to the trash."""
+        return asyncio.run(_remove(output, chat, json))
+
+    @group.command()
+    def restore(chat: str = ID, json: bool = JSON) -> int:
+        """Take a chat out of the trash."""
+        return asyncio.run(_restore(output, chat, json))
+
+    @group.command("empty-trash")
+    def empty_trash(yes: bool = YES, json: bool = JSON) -> int:
+        """Remove the deleted chats for good."""
+        return asyncio.run(_empty(output, yes, json))
+
+
+def _client() -> "Client":
+    from lmx_daemon.client.client import Client
+    from lmx_daemon.settings.paths import Home
+
+    return Client(Home.from_environment().socket)
+
+
+async def _list(output: Output, limit: int, trash: bool, tag: str, json: bool) -> int:
+    async with _client() as client:
+        rows = await client.chats(limit=limit, deleted=trash, tag=tag)
+    return _print(output, rows, json, "there is no chat")
+
+
+async def _search(output: Output, words: str, limit: int, json: bool) -> int:
+    async with _client() as client:
+        rows = await client.search_chats(words, limit=limit)
+    return _print(output, rows, json, "no chat has these words")
+
+
+def _print(output: Output, rows: "list[ChatRow]", json: bool, nothing: str) -> int:
+    if json:
+        output.json(rows)
+    elif rows:
+        now = time.time()
+        found = any(row.snippet for row in rows)
+        last = "FOUND" if found else "TAGS"
+        output.table(
+            ("ID", "AGO", "TITLE", "MODEL", "MESSAGES", last),
+            [_cells(row, now, found) for row in rows],
+            right=("AGO", "MESSAGES"),
+            spare=("MODEL", "MESSAGES", last),
+            elide=("TITLE", "MODEL", last),
+        )
+    else:
+        output.note(nothing)
+    return ExitCode.OK
+
+
+def _cells(row: "ChatRow", now: float, found: bool) -> tuple[str, ...]:
+    last = row.snippet if found else ", ".join((*row.tags, *(["pinned"] if row.pinned else [])))
+    return row.id, duration(max(0.0, now - row.changed_at)), row.name, row.model or "-", str(row.messages), last
+
+
+async def _show(output: Output, chat: str, json: bool) -> int:
+    from lmx_daemon.contract.admin.chats import path_to
+
+    async with _client() as client:
+        found = await client.chat(await client.find_chat(chat))
+    if json:
+        output.json(found)
+        return ExitCode.OK
+    output.content(f"{found.row.name}\n")
+    for message in path_to(found.messages, found.leaf):
+        output.content(f"\n{_heading(message)}\n", dim=True)
+        output.content(f"{message.text.rstrip()}\n")
+    return ExitCode.OK
+
+
+def _heading(message: "ChatMessage") -> str:
+    parts = [message.role]
+    if message.model:
+        parts.append(message.model)
+    if message.figures is not None and message.figures.rate:
+        parts.append(f"{message.figures.tokens} tok, {message.figures.rate:.1f} tok/s")
+    if message.state != "done":
+        parts.append(message.state)
+    return " · ".join(parts)
+
+
+async def _export(output: Output, chat: str, form: "ExportForm", to: Path | None) -> int:
+    from lmx_daemon.contract.errors import LmxError
+
+    async with _client() as client:
+        exported = await client.export_chat(await client.find_chat(chat), form)
+    if to is None:
+        output.content(exported.text)
+        return ExitCode.OK
+    try:
+        with to.open("x", encoding="utf-8") as file:
+            file.write(exported.text)
+    except FileExistsError:
+        raise LmxError(f"{to} exists already", hint="name another file, or remove that one first") from None
+    except OSError as error:
+        raise LmxError(f"{to} cannot be written: {error.strerror or error}") from error
+    output.note(f"written to {to}")
+    return ExitCode.OK
+
+
+async def _import(output: Output, files: list[Path], json: bool) -> int:
+    import msgspec
+
+    from lmx_daemon.contract.admin.chats import ChatImport, ChatsImported, ImportedChat
+    from lmx_daemon.contract.errors import LmxError
+    from lmx_daemon.storage.durable import read_regular
+
+    chats = []
+    for file in files:
+        try:
+            content = sys.stdin.buffer.read(MAX_FILE) if str(file) == "-" else read_regular(file, MAX_FILE, follow=True)
+            chats.append(msgspec.json.decode(content, type=ImportedChat))
+        except OSError as error:
+            raise LmxError(f"{file} cannot be read: {error.strerror or error}") from error
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            raise LmxError(
+                f"{file} is not an exported chat: {error}", hint="`lmx chats export --json` writes such a file"
+            ) from error
+    rows: list[ChatRow] = []
+    present = 0
+    async with _client() as client:
+        for chat in chats:  # one by one, so that no body exceeds the limit of the admin socket
+            found: ChatsImported = await client.import_chats(ChatImport(chats=(chat,)))
+            rows, present = [*rows, *found.rows], present + found.present
+    if json:
+        output.json(ChatsImported(rows=tuple(rows), present=present))
+    else:
+        output.text(f"imported {len(rows)} chats" + (f"; {present} were there already" if present else ""))
+    return ExitCode.OK
+
+
+async def _remove(output: Output, chat: str, json: bool) -> int:
+    async with _client() as client:
+        row = await client.delete_chat(await client.find_chat(chat))
+    if json:
+        output.json(row)
+    else:
+        output.text(f"moved to the trash: {row.name}")
+        output.note(f"lmx chats restore {row.id} brings it back")
+    return ExitCode.OK
+
+
+async def _restore(output: Output, chat: str, json: bool) -> int:
+    async with _client() as client:
+        row = await client.restore_chat(await client.find_chat(chat))
+    if json:
+        output.json(row)
+    else:
+        output.text(f"restored: {row.name}")
+    return ExitCode.OK
+
+
+async def _empty(output: Output, yes: bool, json: bool) -> int:
+    async with _client() as client:
+        if not output.confirm("remove the deleted chats for good?", yes=yes):
+            return ExitCode.ERROR
+        count = await client.empty_chat_trash()
+    if json:
+        output.json({"removed": count})
+    else:
+        output.text(f"removed {count} chats")
+    return ExitCode.OK

@@ -1,0 +1,155 @@
+"""Answers that the daemon generates on behalf of chats. They go on without a reader, and are stored as they grow."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from lmx_daemon.chats.growing import GrowingMessage
+from lmx_daemon.chats.store import ChatStore
+from lmx_daemon.chats.watchers import Watchers
+from lmx_daemon.contract.errors import DiskError, ErrorBody, LmxError
+from lmx_daemon.contract.events import Event, Failed
+from lmx_daemon.contract.requests import Generate
+from lmx_daemon.residency.pool import Pool
+from lmx_daemon.router.router import Router
+
+FLUSH_SECONDS = 1.0
+"""Time after which a growing answer is written again."""
+LOGGER = logging.getLogger("lmx.chats")
+
+
+class Reading(Protocol):
+    """The events of one request."""
+
+    @property
+    def read(self) -> bool:
+        """Whether the terminal event has been read."""
+
+    async def take(self, patience: float | None = None) -> list[Event]:
+        """Return the events that have arrived; [] if none arrives within `patience` seconds."""
+
+
+class Models(Protocol):
+    """What generates answers."""
+
+    async def submit(self, request: Generate) -> Reading:
+        """Return the events of a new request. Raise what prevents it from being queued."""
+
+    def release(self, reading: Reading) -> None:
+        """End the reading of a request; one that still runs is cancelled."""
+
+
+class RoutedModels:
+    """The daemon's models, by the names that the router knows."""
+
+    def __init__(self, router: Router, pool: Pool) -> None:
+        self._router, self._pool = router, pool
+
+    async def submit(self, request: Generate) -> Reading:
+        """Return the events of a new request. Raise what prevents it from being queued."""
+        try:
+            route = await self._router.route(request)
+        except LmxError as error:
+            self._pool.requests.refuse(request, error)
+            raise
+        return self._pool.submit(route.applied(request))
+
+    def release(self, reading: Reading) -> None:
+        """End the reading of a request; one that still runs is cancelled."""
+        self._pool.release(reading)  # type: ignore[arg-type]  # it is the pool's own
+
+
+class ChatAnswers:
+    """The answers that are being generated."""
+
+    def __init__(
+        self,
+        store: ChatStore,
+        models: Models,
+        watchers: Watchers,
+        run: Callable[[Awaitable[None]], object],
+        changed: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`run` starts a task, and `changed` is called when an answer has begun or ended."""
+        self._store, self._models, self._watchers = store, models, watchers
+        self._run, self._changed, self._clock = run, changed, clock
+        self._growing: dict[str, GrowingMessage] = {}
+        self._settled = asyncio.Event()
+        self._settled.set()
+
+    def of(self, chat: str) -> list[GrowingMessage]:
+        """Return the answers of a chat that are being generated."""
+        return [growing for growing in self._growing.values() if growing.chat == chat]
+
+    def chats(self) -> set[str]:
+        """Return the ids of the chats with such an answer."""
+        return {growing.chat for growing in self._growing.values()}
+
+    def begin(self, growing: GrowingMessage, request: Generate) -> None:
+        """Generate an answer, whose message is stored already."""
+        self._growing[growing.id] = growing
+        self._settled.clear()
+        self._changed()
+        self._run(self._generate(growing, request))
+
+    async def close(self, seconds: float) -> None:
+        """Wait until the last answers are written. The wait is bounded, since a disk may not answer."""
+        try:
+            await asyncio.wait_for(self._settled.wait(), seconds)
+        except TimeoutError:
+            LOGGER.warning("%d answers of chats were not written to their end", len(self._growing))
+
+    async def _generate(self, growing: GrowingMessage, request: Generate) -> None:
+        """Read the events to the end and store the message, also if the request fails or the daemon stops."""
+        try:
+            await self._read(growing, request)
+        except LmxError as error:
+            self._take(growing, [Failed(id=request.id, error=error.body())])
+        except BaseException as error:
+            body = ErrorBody(code="internal_error", message=f"{type(error).__name__}: {error}")
+            self._take(growing, [Failed(id=request.id, error=body)])
+            raise
+        finally:
+            await asyncio.shield(asyncio.ensure_future(self._end(growing)))
+
+    async def _read(self, growing: GrowingMessage, request: Generate) -> None:
+        writing: asyncio.Future[bool] | None = None
+        reading = await self._models.submit(request)
+        try:
+            written = self._clock()
+            while not reading.read:
+                events = await reading.take(FLUSH_SECONDS)
+                self._take(growing, events)
+                free = writing is None or writing.done()
+                if free and not growing.ended and self._clock() - written >= FLUSH_SECONDS:
+                    written = self._clock()
+                    writing = asyncio.ensure_future(self._write(growing))
+        finally:
+            self._models.release(reading)
+            if writing is not None:
+                await asyncio.wait([writing])
+
+    def _take(self, growing: GrowingMessage, events: list[Event]) -> None:
+        if events:
+            growing.consume(events, self._clock())
+            self._watchers.events(growing.chat, growing.id, tuple(events))
+
+    async def _end(self, growing: GrowingMessage) -> None:
+        await self._write(growing)
+        self._growing.pop(growing.id, None)
+        self._watchers.message(growing.chat, growing.message())
+        self._changed()
+        if not self._growing:
+            self._settled.set()
+
+    async def _write(self, growing: GrowingMessage) -> bool:
+        """Store the message as it is now. A disk that fails does not end the answer."""
+        message = growing.message()
+        try:
+            return await asyncio.to_thread(self._store.update, message)
+        except DiskError as error:
+            LOGGER.warning("an answer of the chat %s was not written: %s", growing.chat, error.message)
+            return False

@@ -1,0 +1,321 @@
+"""The chats as routes use them: every access to the file in a thread, answers in the background, readers informed."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
+
+import msgspec
+
+from lmx_daemon.chats.answers import ChatAnswers, Models
+from lmx_daemon.chats.export import exported
+from lmx_daemon.chats.growing import GrowingMessage
+from lmx_daemon.chats.importing import import_chats
+from lmx_daemon.chats.prompt import request_for
+from lmx_daemon.chats.store import ChatStore, new_id
+from lmx_daemon.chats.watchers import Watchers
+from lmx_daemon.contract.admin.chats import (
+    Append,
+    Ask,
+    AskAgain,
+    Asked,
+    Attachment,
+    ChatChange,
+    ChatCreate,
+    ChatDetail,
+    ChatExport,
+    ChatImport,
+    ChatMessage,
+    ChatRow,
+    ChatsImported,
+    ChatUpdate,
+    EditMessage,
+    ExportForm,
+    NewMessage,
+    path_to,
+)
+from lmx_daemon.contract.errors import ConflictError, NotFoundError, RequestError
+
+CLOSE_SECONDS = 3.0
+IDLE_SECONDS = 10.0
+"""Time after which the stream of a quiet chat has an empty line, which shows that the daemon lives."""
+
+
+class Chats:
+    """All chats of the daemon."""
+
+    def __init__(
+        self,
+        store: ChatStore,
+        models: Models,
+        run: Callable[[Awaitable[None]], object],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.revision = 0
+        """Number that changes when the list of chats does."""
+        self._store, self._clock = store, clock
+        self._watchers = Watchers()
+        self._answers = ChatAnswers(store, models, self._watchers, run, self._changed)
+
+    # ---- reading ----
+
+    async def listed(
+        self, *, limit: int, offset: int = 0, deleted: bool = False, tag: str = "", folder: str = ""
+    ) -> list[ChatRow]:
+        """Return chats, pinned ones first, then the one changed last."""
+        call = partial(self._store.listed, limit=limit, offset=offset, deleted=deleted, tag=tag, folder=folder)
+        return self._with_running(await asyncio.to_thread(call))
+
+    async def search(self, words: str, limit: int) -> list[ChatRow]:
+        """Return the chats whose title or messages have all `words`."""
+        return self._with_running(await asyncio.to_thread(self._store.search, words, limit))
+
+    async def get(self, identity: str) -> ChatDetail:
+        """Return a chat with its messages as they are now. Raise ChatNotFoundError."""
+        return self._as_now(await asyncio.to_thread(self._store.get, identity))
+
+    async def untitled(self) -> list[str]:
+        """Return the ids of chats that have an answer and no title."""
+        return await asyncio.to_thread(self._store.untitled)
+
+    async def find(self, beginning: str) -> ChatRow:
+        """Return the only chat whose id begins with `beginning`. Raise ChatNotFoundError."""
+        return await asyncio.to_thread(self._store.find, beginning)
+
+    async def watch(self, identity: str) -> AsyncGenerator[ChatUpdate | None]:
+        """Yield the chat, then its changes; None when nothing has changed for a while."""
+        watcher = self._watchers.add(identity)
+        try:
+            chat = await self.get(identity)
+            live = {growing.id for growing in self._answers.of(identity)}
+            kept = [update for update in watcher.drain() if not update.events]
+            yield ChatUpdate(chat=chat)
+            for update in kept:
+                if update.message is None or update.message.id not in live:
+                    yield update
+            while not watcher.lost:
+                updates = await watcher.take(IDLE_SECONDS)
+                if not updates:
+                    yield None
+                for update in updates:
+                    yield update
+                    if update.gone:
+                        return
+        finally:
+            self._watchers.remove(watcher)
+
+    async def export(self, identity: str, form: ExportForm) -> ChatExport:
+        """Return a chat as Markdown or JSON."""
+        chat = await self.get(identity)
+        return await asyncio.to_thread(lambda: exported(chat, self._files(chat.messages), form))
+
+    # ---- changes ----
+
+    async def create(self, asked: ChatCreate) -> ChatRow:
+        return self._listed(await asyncio.to_thread(self._store.create, asked))
+
+    async def change(self, identity: str, change: ChatChange, *, titled_by: str = "user") -> ChatRow:
+        """Change fields of a chat. Readers are informed, the one that asked included."""
+        row = await asyncio.to_thread(partial(self._store.change, identity, change, titled_by=titled_by))
+        row = self._running(row)
+        if change.draft is msgspec.UNSET:
+            leaf = (await asyncio.to_thread(self._store.get, identity)).leaf if isinstance(change.leaf, str) else None
+            self._watchers.row(row, leaf)
+            self._changed()
+        return row
+
+    async def delete(self, identity: str) -> ChatRow:
+        """Move a chat to the trash. Raise ConflictError while an answer is generated."""
+        if self._answers.of(identity):
+            raise ConflictError("an answer of this chat is being generated", hint="stop it first")
+        return self._listed(await asyncio.to_thread(self._store.delete, identity))
+
+    async def restore(self, identity: str) -> ChatRow:
+        return self._listed(await asyncio.to_thread(self._store.restore, identity))
+
+    async def empty_trash(self) -> int:
+        return await asyncio.to_thread(self._store.empty_trash)
+
+    async def fork(self, identity: str, message: str) -> ChatRow:
+        """Return a new chat with a copy of the branch that ends at a message."""
+        chat = await self.get(identity)
+        path = path_to(chat.messages, _known(chat, message).id)
+        origin = ChatCreate(
+            title=f"{chat.row.name[:190]} (fork)", model=chat.row.model, settings=chat.settings,
+            folder=chat.row.folder, tags=chat.row.tags,
+        )  # fmt: skip
+        return self._listed(await asyncio.to_thread(self._copy, origin, path))
+
+    async def append(self, identity: str, asked: Append) -> tuple[ChatMessage, ...]:
+        """Add messages without an answer, and return them."""
+        chat = await self.get(identity)
+        parent = _parent(chat, asked.parent)
+        messages = []
+        for new in asked.messages:
+            messages.append(self._message(new, parent))
+            parent = messages[-1].id
+        return await self._add(identity, messages)
+
+    async def edit(self, identity: str, asked: EditMessage) -> ChatMessage:
+        """Add a copy of a message with another text beside it, and return it."""
+        chat = await self.get(identity)
+        found = _known(chat, asked.message)
+        files = await asyncio.to_thread(self._store.files, found)
+        copy = msgspec.structs.replace(
+            found, id=new_id("m"), text=asked.text, state="done", error=None, at=self._clock(), attachments=files,
+            request_id="",
+        )  # fmt: skip
+        return (await self._add(identity, [copy]))[0]
+
+    async def import_all(self, asked: ChatImport) -> ChatsImported:
+        """Add chats from elsewhere, except those that are there already."""
+        found = await asyncio.to_thread(import_chats, self._store, asked.chats, self._clock())
+        self._changed()
+        return found
+
+    # ---- answers ----
+
+    async def ask(self, identity: str, asked: Ask) -> Asked:
+        """Add a user message and an empty answer, and begin to generate it. Both are on the disk at the return."""
+        chat = await self.get(identity)
+        parent = _parent(chat, asked.parent)
+        user = self._message(NewMessage(role="user", text=asked.text, attachments=asked.attachments), parent)
+        return await self._begin(chat, user, asked.model, asked.client, asked.tenant)
+
+    async def ask_again(self, identity: str, asked: AskAgain) -> Asked:
+        """Generate a further answer to a user message, or the rest of an assistant message."""
+        chat = await self.get(identity)
+        found = _known(chat, asked.message)
+        if found.role == "assistant":
+            return await self._continue(chat, found, asked)
+        return await self._begin(chat, found, asked.model, asked.client, asked.tenant, stored=True)
+
+    async def close(self) -> None:
+        """Wait for the last answers, and close the file."""
+        await self._answers.close(CLOSE_SECONDS)
+        await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(self._store.close))], timeout=CLOSE_SECONDS)
+
+    async def _begin(
+        self, chat: ChatDetail, user: ChatMessage, model: str, client: str, tenant: str, *, stored: bool = False
+    ) -> Asked:
+        identity, model = chat.row.id, _model(chat, model)
+        answer = ChatMessage(
+            id=new_id("m"), parent=user.id, role="assistant", state="running", model=model,
+            request_id=f"chat-{new_id('')}", at=self._clock(),
+        )  # fmt: skip
+        path = path_to((*chat.messages, user), user.id)
+        files = await asyncio.to_thread(self._files, tuple(message for message in path if message is not user))
+        if not stored:
+            files[user.id] = user.attachments
+        else:
+            files |= await asyncio.to_thread(self._files, (user,))
+        request = request_for(
+            path, files, chat.settings, request_id=answer.request_id, model=model, tenant=tenant, client=client
+        )
+        if model != chat.row.model:
+            await self.change(identity, ChatChange(model=model))
+        added = await self._add(identity, [answer] if stored else [user, answer])
+        self._answers.begin(GrowingMessage(identity, answer, time.monotonic()), request)
+        return Asked(answer=answer, user=None if stored else added[0])
+
+    async def _continue(self, chat: ChatDetail, found: ChatMessage, asked: AskAgain) -> Asked:
+        if any(growing.id == found.id for growing in self._answers.of(chat.row.id)):
+            raise ConflictError("this answer is being generated")
+        model = asked.model or found.model or _model(chat, "")
+        answer = msgspec.structs.replace(
+            found, state="running", error=None, model=model, request_id=f"chat-{new_id('')}"
+        )
+        path = path_to(chat.messages, found.id)
+        request = request_for(
+            path, await asyncio.to_thread(self._files, tuple(path)), chat.settings, request_id=answer.request_id,
+            model=model, tenant=asked.tenant, client=asked.client, continues=bool(found.text),
+        )  # fmt: skip
+        await asyncio.to_thread(self._store.update, answer)
+        self._watchers.message(chat.row.id, _bare(answer))
+        self._answers.begin(GrowingMessage(chat.row.id, answer, time.monotonic()), request)
+        return Asked(answer=_bare(answer))
+
+    # ---- parts ----
+
+    async def _add(self, identity: str, messages: list[ChatMessage]) -> tuple[ChatMessage, ...]:
+        row = await asyncio.to_thread(self._store.add, identity, messages)
+        bare = tuple(_bare(message) for message in messages)
+        for message in bare:
+            self._watchers.message(identity, message, leaf=messages[-1].id)
+        self._watchers.row(self._running(row))
+        self._changed()
+        return bare
+
+    def _copy(self, asked: ChatCreate, path: list[ChatMessage]) -> ChatRow:
+        row, parent, copies = self._store.create(asked), None, []
+        for message in path:
+            state = "interrupted" if message.state == "running" else message.state
+            files = self._store.files(message)
+            copies.append(
+                msgspec.structs.replace(message, id=new_id("m"), parent=parent, state=state, attachments=files)
+            )
+            parent = copies[-1].id
+        return self._store.add(row.id, copies)
+
+    def _files(self, messages: tuple[ChatMessage, ...]) -> dict[str, tuple[Attachment, ...]]:
+        return {message.id: self._store.files(message) for message in messages if message.attachments}
+
+    def _message(self, new: NewMessage, parent: str | None) -> ChatMessage:
+        return ChatMessage(
+            id=new_id("m"), parent=parent, role=new.role, text=new.text, reasoning=new.reasoning,
+            tool_calls=new.tool_calls, attachments=new.attachments, model=new.model, at=self._clock(),
+        )  # fmt: skip
+
+    def _as_now(self, chat: ChatDetail) -> ChatDetail:
+        """Return a chat with its growing messages as they are in memory."""
+        growing = {found.id: found for found in self._answers.of(chat.row.id)}
+        row = msgspec.structs.replace(chat.row, running=bool(growing))
+        messages = tuple(
+            growing[message.id].message() if message.id in growing else message for message in chat.messages
+        )
+        return msgspec.structs.replace(chat, row=row, messages=messages)
+
+    def _with_running(self, rows: list[ChatRow]) -> list[ChatRow]:
+        running = self._answers.chats()
+        return [msgspec.structs.replace(row, running=True) if row.id in running else row for row in rows]
+
+    def _running(self, row: ChatRow) -> ChatRow:
+        return self._with_running([row])[0]
+
+    def _listed(self, row: ChatRow) -> ChatRow:
+        """Inform the readers of a changed row, and return it."""
+        self._watchers.row(row)
+        self._changed()
+        return row
+
+    def _changed(self) -> None:
+        self.revision += 1
+
+
+def _known(chat: ChatDetail, message: str) -> ChatMessage:
+    found = next((each for each in chat.messages if each.id == message), None)
+    if found is None:
+        raise NotFoundError(f"the chat has no message {message[:80]!r}", param="message")
+    return found
+
+
+def _parent(chat: ChatDetail, parent: str | None) -> str | None:
+    """Return the id of a message's parent: the leaf for None, none for ""."""
+    if parent is None:
+        return chat.leaf
+    return _known(chat, parent).id if parent else None
+
+
+def _model(chat: ChatDetail, model: str) -> str:
+    chosen = model or chat.row.model
+    if not chosen:
+        raise RequestError("the chat has no model yet", param="model", hint="name the model that answers")
+    return chosen
+
+
+def _bare(message: ChatMessage) -> ChatMessage:
+    """Return a message without the contents of its files."""
+    files = tuple(
+        msgspec.structs.replace(file, data=b"", size=len(file.data) or file.size) for file in message.attachments
+    )
+    return msgspec.structs.replace(message, attachments=files)

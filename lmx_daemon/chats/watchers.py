@@ -1,0 +1,78 @@
+"""The readers of a chat: each receives the changes of the chat in order, those that arrive together in one piece."""
+
+import asyncio
+
+from lmx_daemon.contract.admin.chats import ChatMessage, ChatRow, ChatUpdate
+from lmx_daemon.contract.events import Event
+
+MAX_UPDATES = 20_000
+"""Number of updates that may wait for a reader. One that is further behind has stopped reading, and is left out."""
+
+
+class Watcher:
+    """One reader of one chat."""
+
+    def __init__(self, chat: str) -> None:
+        self.chat = chat
+        self.lost = False
+        """Whether updates were dropped, so that the reader has to begin again."""
+        self._waiting: list[ChatUpdate] = []
+        self._wake = asyncio.Event()
+
+    def put(self, update: ChatUpdate) -> None:
+        """Add an update. Events of one answer are joined."""
+        last = self._waiting[-1] if self._waiting else None
+        if update.events and last is not None and last.events and last.answer == update.answer:
+            self._waiting[-1] = ChatUpdate(answer=update.answer, events=last.events + update.events)
+        else:
+            self._waiting.append(update)
+        self.lost = self.lost or len(self._waiting) > MAX_UPDATES
+        self._wake.set()
+
+    async def take(self, patience: float) -> list[ChatUpdate]:
+        """Return the updates that have arrived; [] if none arrives within `patience` seconds."""
+        if not self._waiting:
+            try:
+                await asyncio.wait_for(self._wake.wait(), patience)
+            except TimeoutError:
+                return []
+        return self.drain()
+
+    def drain(self) -> list[ChatUpdate]:
+        """Return the updates that have arrived."""
+        self._wake.clear()
+        updates, self._waiting = self._waiting, []
+        return updates
+
+
+class Watchers:
+    """The readers of all chats."""
+
+    def __init__(self) -> None:
+        self._watchers: set[Watcher] = set()
+
+    def add(self, chat: str) -> Watcher:
+        """Return a new reader of a chat."""
+        watcher = Watcher(chat)
+        self._watchers.add(watcher)
+        return watcher
+
+    def remove(self, watcher: Watcher) -> None:
+        self._watchers.discard(watcher)
+
+    def events(self, chat: str, answer: str, events: tuple[Event, ...]) -> None:
+        """Pass events of an answer on."""
+        self._put(chat, ChatUpdate(answer=answer, events=events))
+
+    def message(self, chat: str, message: ChatMessage, leaf: str | None = None) -> None:
+        """Pass a new or changed message on."""
+        self._put(chat, ChatUpdate(message=message, leaf=leaf))
+
+    def row(self, row: ChatRow, leaf: str | None = None) -> None:
+        """Pass a changed row on."""
+        self._put(row.id, ChatUpdate(row=row, leaf=leaf, gone=row.deleted_at is not None))
+
+    def _put(self, chat: str, update: ChatUpdate) -> None:
+        for watcher in self._watchers:
+            if watcher.chat == chat:
+                watcher.put(update)
