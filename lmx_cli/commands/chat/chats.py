@@ -142,7 +142,7 @@ async def _show(output: Output, chat: str, json: bool) -> int:
 
 
 def _heading(message: "ChatMessage") -> str:
-    parts = [message.role]
+    parts: list[str] = [message.role]
     if message.model:
         parts.append(message.model)
     if message.figures is not None and message.figures.rate:
