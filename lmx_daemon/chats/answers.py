@@ -20,7 +20,7 @@ FLUSH_SECONDS = 1.0
 LOGGER = logging.getLogger("lmx.chats")
 
 
-class Reading(Protocol):
+class AnswerReading(Protocol):
     """The events of one request."""
 
     @property
@@ -34,10 +34,10 @@ class Reading(Protocol):
 class Models(Protocol):
     """What generates answers."""
 
-    async def submit(self, request: Generate) -> Reading:
+    async def submit(self, request: Generate) -> AnswerReading:
         """Return the events of a new request. Raise what prevents it from being queued."""
 
-    def release(self, reading: Reading) -> None:
+    def release(self, reading: AnswerReading) -> None:
         """End the reading of a request; one that still runs is cancelled."""
 
 
@@ -47,7 +47,7 @@ class RoutedModels:
     def __init__(self, router: Router, pool: Pool) -> None:
         self._router, self._pool = router, pool
 
-    async def submit(self, request: Generate) -> Reading:
+    async def submit(self, request: Generate) -> AnswerReading:
         """Return the events of a new request. Raise what prevents it from being queued."""
         try:
             route = await self._router.route(request)
@@ -56,7 +56,7 @@ class RoutedModels:
             raise
         return self._pool.submit(route.applied(request))
 
-    def release(self, reading: Reading) -> None:
+    def release(self, reading: AnswerReading) -> None:
         """End the reading of a request; one that still runs is cancelled."""
         self._pool.release(reading)  # type: ignore[arg-type]  # it is the pool's own
 

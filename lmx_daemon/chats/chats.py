@@ -25,13 +25,13 @@ from lmx_daemon.contract.admin.chats import (
     ChatDetail,
     ChatExport,
     ChatImport,
-    ChatMessage,
     ChatRow,
     ChatsImported,
     ChatUpdate,
     EditMessage,
     ExportForm,
     NewMessage,
+    StoredMessage,
     path_to,
 )
 from lmx_daemon.contract.errors import ConflictError, NotFoundError, RequestError
@@ -146,7 +146,7 @@ class Chats:
         )  # fmt: skip
         return self._listed(await asyncio.to_thread(self._copy, origin, path))
 
-    async def append(self, identity: str, asked: Append) -> tuple[ChatMessage, ...]:
+    async def append(self, identity: str, asked: Append) -> tuple[StoredMessage, ...]:
         """Add messages without an answer, and return them."""
         chat = await self.get(identity)
         parent = _parent(chat, asked.parent)
@@ -156,7 +156,7 @@ class Chats:
             parent = messages[-1].id
         return await self._add(identity, messages)
 
-    async def edit(self, identity: str, asked: EditMessage) -> ChatMessage:
+    async def edit(self, identity: str, asked: EditMessage) -> StoredMessage:
         """Add a copy of a message with another text beside it, and return it."""
         chat = await self.get(identity)
         found = _known(chat, asked.message)
@@ -196,10 +196,10 @@ class Chats:
         await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(self._store.close))], timeout=CLOSE_SECONDS)
 
     async def _begin(
-        self, chat: ChatDetail, user: ChatMessage, model: str, client: str, tenant: str, *, stored: bool = False
+        self, chat: ChatDetail, user: StoredMessage, model: str, client: str, tenant: str, *, stored: bool = False
     ) -> Asked:
         identity, model = chat.row.id, _model(chat, model)
-        answer = ChatMessage(
+        answer = StoredMessage(
             id=new_id("m"), parent=user.id, role="assistant", state="running", model=model,
             request_id=f"chat-{new_id('')}", at=self._clock(),
         )  # fmt: skip
@@ -218,7 +218,7 @@ class Chats:
         self._answers.begin(GrowingMessage(identity, answer, time.monotonic()), request)
         return Asked(answer=answer, user=None if stored else added[0])
 
-    async def _continue(self, chat: ChatDetail, found: ChatMessage, asked: AskAgain) -> Asked:
+    async def _continue(self, chat: ChatDetail, found: StoredMessage, asked: AskAgain) -> Asked:
         if any(growing.id == found.id for growing in self._answers.of(chat.row.id)):
             raise ConflictError("this answer is being generated")
         model = asked.model or found.model or _model(chat, "")
@@ -237,7 +237,7 @@ class Chats:
 
     # ---- parts ----
 
-    async def _add(self, identity: str, messages: list[ChatMessage]) -> tuple[ChatMessage, ...]:
+    async def _add(self, identity: str, messages: list[StoredMessage]) -> tuple[StoredMessage, ...]:
         row = await asyncio.to_thread(self._store.add, identity, messages)
         bare = tuple(_bare(message) for message in messages)
         for message in bare:
@@ -246,7 +246,7 @@ class Chats:
         self._changed()
         return bare
 
-    def _copy(self, asked: ChatCreate, path: list[ChatMessage]) -> ChatRow:
+    def _copy(self, asked: ChatCreate, path: list[StoredMessage]) -> ChatRow:
         row, parent, copies = self._store.create(asked), None, []
         for message in path:
             state = "interrupted" if message.state == "running" else message.state
@@ -257,11 +257,11 @@ class Chats:
             parent = copies[-1].id
         return self._store.add(row.id, copies)
 
-    def _files(self, messages: tuple[ChatMessage, ...]) -> dict[str, tuple[Attachment, ...]]:
+    def _files(self, messages: tuple[StoredMessage, ...]) -> dict[str, tuple[Attachment, ...]]:
         return {message.id: self._store.files(message) for message in messages if message.attachments}
 
-    def _message(self, new: NewMessage, parent: str | None) -> ChatMessage:
-        return ChatMessage(
+    def _message(self, new: NewMessage, parent: str | None) -> StoredMessage:
+        return StoredMessage(
             id=new_id("m"), parent=parent, role=new.role, text=new.text, reasoning=new.reasoning,
             tool_calls=new.tool_calls, attachments=new.attachments, model=new.model, at=self._clock(),
         )  # fmt: skip
@@ -292,7 +292,7 @@ class Chats:
         self.revision += 1
 
 
-def _known(chat: ChatDetail, message: str) -> ChatMessage:
+def _known(chat: ChatDetail, message: str) -> StoredMessage:
     found = next((each for each in chat.messages if each.id == message), None)
     if found is None:
         raise NotFoundError(f"the chat has no message {message[:80]!r}", param="message")
@@ -313,7 +313,7 @@ def _model(chat: ChatDetail, model: str) -> str:
     return chosen
 
 
-def _bare(message: ChatMessage) -> ChatMessage:
+def _bare(message: StoredMessage) -> StoredMessage:
     """Return a message without the contents of its files."""
     files = tuple(
         msgspec.structs.replace(file, data=b"", size=len(file.data) or file.size) for file in message.attachments

@@ -10,10 +10,10 @@ from lmx_daemon.contract.admin.chats import (
     Attachment,
     ChatDetail,
     ChatExport,
-    ChatMessage,
     ExportForm,
     ImportedChat,
     ImportedMessage,
+    StoredMessage,
     path_to,
 )
 
@@ -70,7 +70,7 @@ def as_import(chat: ChatDetail, files: Mapping[str, tuple[Attachment, ...]]) -> 
     )
 
 
-def _section(message: ChatMessage) -> str:
+def _section(message: StoredMessage) -> str:
     heading = HEADINGS[message.role]
     about = [message.model] if message.model else []
     if message.at:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from lmx_daemon.contract.admin.chats import ChatMessage, Figures, MessageState
+from lmx_daemon.contract.admin.chats import Figures, MessageState, StoredMessage
 from lmx_daemon.contract.chat_answer import ChatAnswer
 from lmx_daemon.contract.events import Event, Started
 from lmx_daemon.contract.requests import ToolCall
@@ -15,7 +15,7 @@ STATES: dict[str, MessageState] = {"done": "done", "stopped": "stopped", "failed
 class GrowingMessage:
     """A message with state "running", and the events of its request so far."""
 
-    def __init__(self, chat: str, message: ChatMessage, now: float) -> None:
+    def __init__(self, chat: str, message: StoredMessage, now: float) -> None:
         self.chat = chat
         self._begun = message
         self._answer = ChatAnswer(message.request_id, message.model, now)
@@ -42,7 +42,7 @@ class GrowingMessage:
                 self._model = event.instance.rpartition(":")[0] or self._model
                 self._seed = event.seed
 
-    def message(self) -> ChatMessage:
+    def message(self) -> StoredMessage:
         """Return the message as it is now."""
         answer = self._answer
         calls = tuple(

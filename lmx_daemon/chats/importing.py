@@ -9,10 +9,10 @@ from lmx_daemon.chats.store import ChatStore, new_id
 from lmx_daemon.contract.admin.chats import (
     ChatChange,
     ChatCreate,
-    ChatMessage,
     ChatRow,
     ChatsImported,
     ImportedChat,
+    StoredMessage,
 )
 
 
@@ -41,21 +41,21 @@ def _import(store: ChatStore, chat: ImportedChat, now: float) -> ChatRow:
     return store.dated(row.id, chat.created_at or now, chat.changed_at or now)
 
 
-def messages_of(chat: ImportedChat, now: float) -> tuple[list[ChatMessage], str | None]:
+def messages_of(chat: ImportedChat, now: float) -> tuple[list[StoredMessage], str | None]:
     """Return the messages with new ids, and the id of the leaf.
 
     A message whose parent does not precede it follows the message before it. Of two messages with one id, the first is
     kept.
     """
     names: dict[str, str] = {}
-    found: list[ChatMessage] = []
+    found: list[StoredMessage] = []
     for message in chat.messages[:MAX_MESSAGES]:
         if message.id in names:
             continue
         parent = None if message.parent is None else names.get(message.parent, found[-1].id if found else None)
         names[message.id] = new_id("m")
         found.append(
-            ChatMessage(
+            StoredMessage(
                 id=names[message.id],
                 parent=parent,
                 role=message.role,

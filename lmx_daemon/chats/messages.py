@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from lmx_daemon.chats.tables import body_of, index, message_of, one_line_of
-from lmx_daemon.contract.admin.chats import ChatMessage
+from lmx_daemon.contract.admin.chats import StoredMessage
 from lmx_daemon.contract.errors import ChatNotFoundError, RequestError
 from lmx_daemon.contract.text import valid_text
 
@@ -22,7 +22,7 @@ def chat_number(database: sqlite3.Connection, identity: str) -> int:
     return int(found[0])
 
 
-def read(database: sqlite3.Connection, chat: int) -> Iterator[ChatMessage]:
+def read(database: sqlite3.Connection, chat: int) -> Iterator[StoredMessage]:
     """Yield the messages of a chat, oldest first, without the contents of their files."""
     rows = database.execute("SELECT state, text, reasoning, body FROM messages WHERE chat = ? ORDER BY number", (chat,))
     for row in rows.fetchall():
@@ -30,7 +30,7 @@ def read(database: sqlite3.Connection, chat: int) -> Iterator[ChatMessage]:
             yield message
 
 
-def add(database: sqlite3.Connection, chat: int, message: ChatMessage) -> None:
+def add(database: sqlite3.Connection, chat: int, message: StoredMessage) -> None:
     """Add a message. Raise RequestError for an unknown parent."""
     if message.parent is not None and not _exists(database, chat, message.parent):
         raise RequestError(f"the chat has no message {message.parent[:80]!r}", param="parent")
@@ -51,7 +51,7 @@ def add(database: sqlite3.Connection, chat: int, message: ChatMessage) -> None:
     )
 
 
-def update(database: sqlite3.Connection, message: ChatMessage, now: float) -> bool:
+def update(database: sqlite3.Connection, message: StoredMessage, now: float) -> bool:
     """Write a message again, and index it once it has ended. Return whether it is still there."""
     text = valid_text(message.text)
     row = database.execute("SELECT number, chat FROM messages WHERE id = ?", (message.id,)).fetchone()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from lmx_daemon.contract.admin.chats import Attachment, ChatMessage, ChatSettings
+from lmx_daemon.contract.admin.chats import Attachment, ChatSettings, StoredMessage
 from lmx_daemon.contract.requests import Chat, Generate, ImagePart, Message, Part, TextPart
 
 ROUTE = "/admin/chats"
@@ -11,7 +11,7 @@ Files = Mapping[str, tuple[Attachment, ...]]
 
 
 def request_for(
-    path: Sequence[ChatMessage],
+    path: Sequence[StoredMessage],
     files: Files,
     settings: ChatSettings,
     *,
@@ -41,7 +41,7 @@ def request_for(
 
 
 def messages_of(
-    path: Sequence[ChatMessage], files: Files, system: str | None, *, continues: bool = False
+    path: Sequence[StoredMessage], files: Files, system: str | None, *, continues: bool = False
 ) -> tuple[Message, ...]:
     """Return the messages to send: without prompts that have no answer, and without reasoning, which uses context."""
     messages = [Message(role="system", content=(TextPart(text=system),))] if system else []
@@ -65,11 +65,11 @@ def messages_of(
     return tuple(messages)
 
 
-def _is_empty(message: ChatMessage) -> bool:
+def _is_empty(message: StoredMessage) -> bool:
     return message.role == "assistant" and not message.text and not message.tool_calls
 
 
-def _parts(message: ChatMessage, files: Sequence[Attachment]) -> tuple[Part, ...]:
+def _parts(message: StoredMessage, files: Sequence[Attachment]) -> tuple[Part, ...]:
     """Return the content of a message: its files first, since a question refers to what stands before it."""
     parts: list[Part] = [
         ImagePart(data=file.data, media_type=file.media_type) for file in files if file.is_image and file.data

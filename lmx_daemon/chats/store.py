@@ -21,8 +21,8 @@ from lmx_daemon.contract.admin.chats import (
     ChatChange,
     ChatCreate,
     ChatDetail,
-    ChatMessage,
     ChatRow,
+    StoredMessage,
     newest_below,
 )
 from lmx_daemon.contract.errors import ChatNotFoundError, RequestError, TooLargeError
@@ -93,7 +93,7 @@ class ChatStore:
             raise no_chat(beginning, "several chats begin with that id" if len(found) > 1 else None)
         return row_of(found[0])
 
-    def files(self, message: ChatMessage) -> tuple[Attachment, ...]:
+    def files(self, message: StoredMessage) -> tuple[Attachment, ...]:
         """Return the files of a message with their contents."""
         if not message.attachments:
             return ()
@@ -147,7 +147,7 @@ class ChatStore:
                 index(database, -number, number, "", columns["title"])
             return self._row(database, number)
 
-    def add(self, identity: str, messages: list[ChatMessage], *, leaf: str | None = None) -> ChatRow:
+    def add(self, identity: str, messages: list[StoredMessage], *, leaf: str | None = None) -> ChatRow:
         """Add messages whose parents are present. The last one, or `leaf`, becomes the leaf of the chat.
 
         Raise ChatNotFoundError, TooLargeError for a chat with too many messages, RequestError for an unknown parent.
@@ -174,7 +174,7 @@ class ChatStore:
             database.execute("UPDATE chats SET created = ?, changed = ? WHERE number = ?", (created, changed, number))
             return self._row(database, number)
 
-    def update(self, message: ChatMessage) -> bool:
+    def update(self, message: StoredMessage) -> bool:
         """Write the text, state and figures of a message again. Return whether it is still there."""
         with self._opened() as database:
             return update(database, message, self._clock())

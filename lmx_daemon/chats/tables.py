@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from lmx_daemon.contract.admin.chats import ChatMessage, ChatRow, ChatSettings
+from lmx_daemon.contract.admin.chats import ChatRow, ChatSettings, StoredMessage
 from lmx_daemon.contract.text import encodable, valid_text
 from lmx_daemon.storage.database import Layout
 
@@ -69,15 +69,15 @@ def settings_of(text: str) -> ChatSettings:
     return found
 
 
-def message_of(state: str, text: str, reasoning: str, body: str) -> ChatMessage | None:
+def message_of(state: str, text: str, reasoning: str, body: str) -> StoredMessage | None:
     """Return the message of a row; None for one with a damaged body, which must not hide the others."""
-    found: ChatMessage | None = _decoded(body, ChatMessage, None)
+    found: StoredMessage | None = _decoded(body, StoredMessage, None)
     if found is None:
         return None
     return msgspec.structs.replace(found, state=state, text=text, reasoning=reasoning)
 
 
-def body_of(message: ChatMessage) -> str:
+def body_of(message: StoredMessage) -> str:
     """Return what a row keeps of a message besides state, text and reasoning. Contents of files are kept apart."""
     files = tuple(
         msgspec.structs.replace(file, data=b"", size=len(file.data) or file.size) for file in message.attachments

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from lmx_daemon.contract.admin.chats import ChatMessage, ChatRow, ChatUpdate
+from lmx_daemon.contract.admin.chats import ChatRow, ChatUpdate, StoredMessage
 from lmx_daemon.contract.events import Event
 
 MAX_UPDATES = 20_000
@@ -64,7 +64,7 @@ class Watchers:
         """Pass events of an answer on."""
         self._put(chat, ChatUpdate(answer=answer, events=events))
 
-    def message(self, chat: str, message: ChatMessage, leaf: str | None = None) -> None:
+    def message(self, chat: str, message: StoredMessage, leaf: str | None = None) -> None:
         """Pass a new or changed message on."""
         self._put(chat, ChatUpdate(message=message, leaf=leaf))
 

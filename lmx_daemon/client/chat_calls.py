@@ -16,13 +16,13 @@ from lmx_daemon.contract.admin.chats import (
     ChatDetail,
     ChatExport,
     ChatImport,
-    ChatMessage,
     ChatRow,
     ChatsImported,
     ChatUpdate,
     EditMessage,
     ExportForm,
     MessageName,
+    StoredMessage,
 )
 
 IMPORT_SECONDS = 300.0
@@ -67,9 +67,9 @@ class ChatCalls(AdminConnection):
         """Change the fields of a chat that `change` sets."""
         return await self._post(f"{_path(chat)}/change", ChatRow, change)
 
-    async def append_to_chat(self, chat: str, asked: Append) -> tuple[ChatMessage, ...]:
+    async def append_to_chat(self, chat: str, asked: Append) -> tuple[StoredMessage, ...]:
         """Add messages without an answer."""
-        return await self._post(f"{_path(chat)}/append", tuple[ChatMessage, ...], asked)
+        return await self._post(f"{_path(chat)}/append", tuple[StoredMessage, ...], asked)
 
     async def ask_chat(self, chat: str, asked: Ask) -> Asked:
         """Add a user message; the daemon generates its answer. Both are on the disk at the return."""
@@ -79,9 +79,9 @@ class ChatCalls(AdminConnection):
         """Generate a further answer to a user message, or the rest of an assistant message."""
         return await self._post(f"{_path(chat)}/again", Asked, asked)
 
-    async def edit_message(self, chat: str, asked: EditMessage) -> ChatMessage:
+    async def edit_message(self, chat: str, asked: EditMessage) -> StoredMessage:
         """Add a copy of a message with another text as a branch beside it."""
-        return await self._post(f"{_path(chat)}/edit", ChatMessage, asked)
+        return await self._post(f"{_path(chat)}/edit", StoredMessage, asked)
 
     async def fork_chat(self, chat: str, message: str) -> ChatRow:
         """Copy the branch that ends at a message to a new chat."""

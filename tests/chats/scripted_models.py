@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from lmx_daemon.chats.answers import Reading
+from lmx_daemon.chats.answers import AnswerReading
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.events import Event, is_terminal
 from lmx_daemon.contract.requests import Generate
@@ -53,7 +53,7 @@ class ScriptedModels:
             reading.send(*self.answer)
         return reading
 
-    def release(self, reading: Reading) -> None:
+    def release(self, reading: AnswerReading) -> None:
         assert isinstance(reading, ScriptedReading)
         reading.released = True
         if not reading.read:

@@ -19,11 +19,11 @@ from lmx_daemon.contract.admin.chats import (
     Attachment,
     ChatChange,
     ChatCreate,
-    ChatMessage,
     ChatRole,
     ChatSettings,
     ImportedChat,
     ImportedMessage,
+    StoredMessage,
 )
 from lmx_daemon.contract.errors import ChatNotFoundError, DiskError, RequestError, TooLargeError
 
@@ -46,11 +46,11 @@ def store(tmp_path: Path, clock: Clock) -> ChatStore:
     return ChatStore(tmp_path / "chats.db", clock=clock)
 
 
-def message(role: ChatRole, text: str, parent: str | None = None, **fields: object) -> ChatMessage:
-    return ChatMessage(id=new_id("m"), parent=parent, role=role, text=text, **fields)  # type: ignore[arg-type]
+def message(role: ChatRole, text: str, parent: str | None = None, **fields: object) -> StoredMessage:
+    return StoredMessage(id=new_id("m"), parent=parent, role=role, text=text, **fields)  # type: ignore[arg-type]
 
 
-def exchange(store: ChatStore, question: str, answer: str, chat: str = "") -> tuple[str, ChatMessage, ChatMessage]:
+def exchange(store: ChatStore, question: str, answer: str, chat: str = "") -> tuple[str, StoredMessage, StoredMessage]:
     chat = chat or store.create(ChatCreate()).id
     leaf = store.get(chat).leaf
     asked = message("user", question, leaf)
@@ -255,12 +255,12 @@ WRITER = """
 import sys
 from pathlib import Path
 from lmx_daemon.chats.store import ChatStore
-from lmx_daemon.contract.admin.chats import ChatCreate, ChatMessage
+from lmx_daemon.contract.admin.chats import ChatCreate, StoredMessage
 
 store = ChatStore(Path(sys.argv[1]))
 chat = store.create(ChatCreate()).id
 for number in range(100_000):
-    store.add(chat, [ChatMessage(id=f"m{number}", parent=None, role="user", text=f"word{number}")])
+    store.add(chat, [StoredMessage(id=f"m{number}", parent=None, role="user", text=f"word{number}")])
     print(number, flush=True)
 """
 

@@ -14,7 +14,7 @@ from lmx_daemon.contract.units import duration
 
 if TYPE_CHECKING:
     from lmx_daemon.client.client import Client
-    from lmx_daemon.contract.admin.chats import ChatMessage, ChatRow, ExportForm
+    from lmx_daemon.contract.admin.chats import ChatRow, ExportForm, StoredMessage
 
 ID = typer.Argument(help="Id of a chat, or its beginning.")
 LIMIT = typer.Option(20, "--limit", "-n", min=1, max=10_000, help="Number of chats.")
@@ -141,7 +141,7 @@ async def _show(output: Output, chat: str, json: bool) -> int:
     return ExitCode.OK
 
 
-def _heading(message: "ChatMessage") -> str:
+def _heading(message: "StoredMessage") -> str:
     parts: list[str] = [message.role]
     if message.model:
         parts.append(message.model)

@@ -23,7 +23,7 @@ MAX_ATTACHMENTS = 32
 MAX_IMPORTED = 1000
 """Number of chats in one import."""
 Title = Annotated[str, Meta(max_length=MAX_TITLE)]
-Words = Annotated[str, Meta(max_length=MAX_TEXT)]
+MessageText = Annotated[str, Meta(max_length=MAX_TEXT)]
 Label = Annotated[str, Meta(min_length=1, max_length=64)]
 ChatRole = Literal["user", "assistant", "system", "tool"]
 MessageState = Literal["done", "running", "stopped", "failed", "interrupted"]
@@ -66,7 +66,7 @@ class Figures(Frozen, frozen=True):
     seed: int | None = None
 
 
-class ChatMessage(Frozen, frozen=True):
+class StoredMessage(Frozen, frozen=True):
     """Message of a chat."""
 
     id: str
@@ -132,7 +132,7 @@ class ChatDetail(Frozen, frozen=True):
 
     row: ChatRow
     settings: ChatSettings = ChatSettings()
-    messages: tuple[ChatMessage, ...] = ()
+    messages: tuple[StoredMessage, ...] = ()
     leaf: str | None = None
     draft: str = ""
     """Text that a client has begun and not sent."""
@@ -157,7 +157,7 @@ class ChatChange(Frozen, frozen=True):
     tags: Annotated[tuple[Label, ...], Meta(max_length=32)] | msgspec.UnsetType = msgspec.UNSET
     model: str | msgspec.UnsetType = msgspec.UNSET
     settings: ChatSettings | msgspec.UnsetType = msgspec.UNSET
-    draft: Words | msgspec.UnsetType = msgspec.UNSET
+    draft: MessageText | msgspec.UnsetType = msgspec.UNSET
     leaf: str | msgspec.UnsetType = msgspec.UNSET
     """Message whose branch is selected. The newest message below it becomes the leaf."""
 
@@ -166,8 +166,8 @@ class NewMessage(Frozen, frozen=True):
     """A message to add to a chat without an answer."""
 
     role: ChatRole
-    text: Words = ""
-    reasoning: Words = ""
+    text: MessageText = ""
+    reasoning: MessageText = ""
     tool_calls: tuple[ToolCall, ...] = ()
     attachments: Annotated[tuple[Attachment, ...], Meta(max_length=MAX_ATTACHMENTS)] = ()
     model: str = ""
@@ -184,7 +184,7 @@ class Append(Frozen, frozen=True):
 class Ask(Frozen, frozen=True):
     """Request to add a user message and to generate its answer."""
 
-    text: Words
+    text: MessageText
     attachments: Annotated[tuple[Attachment, ...], Meta(max_length=MAX_ATTACHMENTS)] = ()
     parent: str | None = None
     """Message above it; None is the leaf of the chat, "" is the root. Another parent than the leaf makes a branch."""
@@ -208,7 +208,7 @@ class EditMessage(Frozen, frozen=True):
     """Request for a copy of a message with another text, as a branch beside it."""
 
     message: str
-    text: Words
+    text: MessageText
 
 
 class MessageName(Frozen, frozen=True):
@@ -220,8 +220,8 @@ class MessageName(Frozen, frozen=True):
 class Asked(Frozen, frozen=True):
     """The messages that a request for an answer has added or continued."""
 
-    answer: ChatMessage
-    user: ChatMessage | None = None
+    answer: StoredMessage
+    user: StoredMessage | None = None
 
 
 class ChatUpdate(Frozen, frozen=True):
@@ -232,7 +232,7 @@ class ChatUpdate(Frozen, frozen=True):
     """
 
     chat: ChatDetail | None = None
-    message: ChatMessage | None = None
+    message: StoredMessage | None = None
     answer: str = ""
     events: tuple[Event, ...] = ()
     row: ChatRow | None = None
@@ -255,8 +255,8 @@ class ImportedMessage(Frozen, frozen=True):
     """Id that is unique in its chat."""
     role: ChatRole
     parent: str | None = None
-    text: Words = ""
-    reasoning: Words = ""
+    text: MessageText = ""
+    reasoning: MessageText = ""
     tool_calls: tuple[ToolCall, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     model: str = ""
@@ -296,10 +296,10 @@ class ChatsImported(Frozen, frozen=True):
     """Number of chats that were there already."""
 
 
-def path_to(messages: tuple[ChatMessage, ...], leaf: str | None) -> list[ChatMessage]:
+def path_to(messages: tuple[StoredMessage, ...], leaf: str | None) -> list[StoredMessage]:
     """Return the messages from the root to `leaf`. A missing parent ends the path."""
     known = {message.id: message for message in messages}
-    path: list[ChatMessage] = []
+    path: list[StoredMessage] = []
     at = known.get(leaf or "")
     while at is not None and len(path) <= len(known):
         path.append(at)
@@ -307,12 +307,12 @@ def path_to(messages: tuple[ChatMessage, ...], leaf: str | None) -> list[ChatMes
     return path[::-1]
 
 
-def siblings_of(messages: tuple[ChatMessage, ...], message: ChatMessage) -> list[ChatMessage]:
+def siblings_of(messages: tuple[StoredMessage, ...], message: StoredMessage) -> list[StoredMessage]:
     """Return the branches at a message: all messages with its parent and role, oldest first, itself included."""
     return [found for found in messages if found.parent == message.parent and found.role == message.role]
 
 
-def newest_below(messages: tuple[ChatMessage, ...], message: str) -> str:
+def newest_below(messages: tuple[StoredMessage, ...], message: str) -> str:
     """Return the id of the last message of the newest branch below a message; its own id if nothing is below it."""
     last_child: dict[str, str] = {}
     for found in messages:

@@ -19,12 +19,12 @@ from lmx_daemon.contract.admin.chats import (
     ChatDetail,
     ChatExport,
     ChatImport,
-    ChatMessage,
     ChatRow,
     ChatsImported,
     EditMessage,
     ExportForm,
     MessageName,
+    StoredMessage,
 )
 from lmx_daemon.http.admin.lines import line, lines
 from lmx_daemon.http.context import AnyRequest
@@ -105,7 +105,7 @@ async def change(request: AnyRequest, chats: NamedDependency[Chats], chat: FromP
 
 
 @post("/admin/chats/{chat:str}/append", status_code=200)
-async def append(request: AnyRequest, chats: NamedDependency[Chats], chat: FromPath[str]) -> tuple[ChatMessage, ...]:
+async def append(request: AnyRequest, chats: NamedDependency[Chats], chat: FromPath[str]) -> tuple[StoredMessage, ...]:
     """Add messages without an answer."""
     return await chats.append(chat, await body_of(request, Append))
 
@@ -123,7 +123,7 @@ async def again(request: AnyRequest, chats: NamedDependency[Chats], chat: FromPa
 
 
 @post("/admin/chats/{chat:str}/edit", status_code=200)
-async def edit(request: AnyRequest, chats: NamedDependency[Chats], chat: FromPath[str]) -> ChatMessage:
+async def edit(request: AnyRequest, chats: NamedDependency[Chats], chat: FromPath[str]) -> StoredMessage:
     """Add a copy of a message with another text as a branch beside it."""
     return await chats.edit(chat, await body_of(request, EditMessage))
 
