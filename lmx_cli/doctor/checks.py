@@ -19,6 +19,8 @@ class CheckResult(Frozen, frozen=True):
     state: CheckState
     message: str
     advice: str = ""
+    figures: dict[str, float] = {}
+    """Measured values; the names end in their units."""
 
 
 def checks_of(facts: Facts) -> list[CheckResult]:

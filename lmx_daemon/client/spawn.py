@@ -75,7 +75,7 @@ async def _start(home: Home, arguments: Sequence[str]) -> Status:
         if (status := await _answering(home)) is not None:
             return status
         if process.poll() is not None:
-            error = _start_error(log, f"the daemon ended with exit code {process.returncode}")
+            error = start_error(log, f"the daemon ended with exit code {process.returncode}")
             if error.message != already_running(home).message:
                 raise error
             # The other one was begun by `lmx serve` and still starts, or it is about to end.
@@ -121,7 +121,7 @@ def _spawn(home: Home, log: Path, arguments: Sequence[str]) -> "subprocess.Popen
         )
 
 
-def _start_error(log: Path, fallback: str) -> StartupError:
+def start_error(log: Path, fallback: str) -> StartupError:
     """Return the error that the daemon printed before it ended: `error: ...` and perhaps `hint: ...`."""
     try:
         lines = read_regular(log, MAX_LOG_BYTES).decode(errors="replace").splitlines()

@@ -1,5 +1,6 @@
 """`lmx doctor`: checks of this machine, the installation and the daemon, each with an advice."""
 
+import asyncio
 import os
 from collections import deque
 from pathlib import Path
@@ -9,6 +10,8 @@ import typer
 
 from lmx_cli.commands.options import JSON
 from lmx_cli.output import ExitCode, Output
+from lmx_daemon.contract.errors import UsageError
+from lmx_daemon.contract.models import GUIDE
 
 if TYPE_CHECKING:
     from lmx_cli.doctor.checks import CheckResult
@@ -22,6 +25,11 @@ LOG_LINES = 200
 def add(app: typer.Typer, output: Output) -> None:
     @app.command()
     def doctor(
+        model: Annotated[
+            str | None,
+            typer.Argument(metavar="[MODEL]", help="Model for --engine. Default: lmx/guide.", show_default=False),
+        ] = None,
+        engine: bool = typer.Option(False, "--engine", help="Also try the engine with a model, for about a minute."),
         online: bool = typer.Option(False, "--online", help="Also check that the Hub can be reached."),
         report: Annotated[
             Path | None, typer.Option(metavar="FILE", help="Write a report without secrets to this file.")
@@ -29,10 +37,12 @@ def add(app: typer.Typer, output: Output) -> None:
         json: bool = JSON,
     ) -> int:
         """Check this machine, the installation and the daemon. The exit code is 1 if a check fails."""
-        return _doctor(output, online, report, json)
+        if model is not None and not engine:
+            raise UsageError("MODEL is for --engine only", hint=f"lmx doctor --engine {model}")
+        return _doctor(output, (model or GUIDE) if engine else None, online, report, json)
 
 
-def _doctor(output: Output, online: bool, report: Path | None, json: bool) -> int:
+def _doctor(output: Output, model: str | None, online: bool, report: Path | None, json: bool) -> int:
     from lmx_cli.doctor.checks import checks_of
     from lmx_cli.doctor.examination import examine
     from lmx_daemon.settings.paths import Home
@@ -40,6 +50,8 @@ def _doctor(output: Output, online: bool, report: Path | None, json: bool) -> in
     home = Home.from_environment()
     facts = examine(home, os.environ, online=online)
     checks = checks_of(facts)
+    if model is not None:
+        checks += _tried(output, home, model, facts)
     failed = any(check.state == "failed" for check in checks)
     if json:
         output.json({"ok": not failed, "checks": checks})
@@ -53,6 +65,18 @@ def _doctor(output: Output, online: bool, report: Path | None, json: bool) -> in
         _write(home, facts, checks, report)
         output.note(f"wrote {report}; read it before you publish it")
     return ExitCode.ERROR if failed else ExitCode.OK
+
+
+def _tried(output: Output, home: "Home", model: str, facts: "Facts") -> "list[CheckResult]":
+    """Return the results of the trials of the engine; they need one that can be imported."""
+    from lmx_cli.doctor.checks import CheckResult
+    from lmx_cli.doctor.trials import try_engine
+
+    if facts.engine.error:
+        return [CheckResult("engine: load", "failed", "not tried, since MLX cannot be used", "see engine above")]
+    if facts.daemon is not None:
+        output.note("the daemon in use goes on meanwhile; its requests lower the figures of the trials")
+    return asyncio.run(try_engine(home, model, output.progress))
 
 
 def _write(home: "Home", facts: "Facts", checks: "list[CheckResult]", file: Path) -> None:
