@@ -26,27 +26,27 @@ from lmx_tui import keys, messages
 from lmx_tui.ascii import AsciiFilter
 from lmx_tui.choices import ChoicesFile, changed
 from lmx_tui.crash import crash_report
-from lmx_tui.daemon_app import DaemonApp
 from lmx_tui.feed import RETRY_SECONDS, Feed, Starter
 from lmx_tui.keymap import faults
 from lmx_tui.messages import View
 from lmx_tui.notices import notices
 from lmx_tui.palette import commands
 from lmx_tui.screens.chat import ChatScreen
-from lmx_tui.screens.dialogs import TOP, GoDialog, Pick
+from lmx_tui.screens.dialogs import TOP, GoDialog
 from lmx_tui.screens.help import HelpDialog, keys_shown
 from lmx_tui.screens.models import ModelsScreen
 from lmx_tui.screens.monitor import MonitorScreen
 from lmx_tui.screens.page import Page
 from lmx_tui.signals import SignalHandler, end_on_signals
-from lmx_tui.theme import DEFAULT, load_themes, selection_colors
+from lmx_tui.theme import DEFAULT
+from lmx_tui.themed_app import ThemedApp
 
 TICK_SECONDS = 1.0
 REPORTED_SECONDS = 5.0
 """Time during which an incident with the message of an error already shown is not shown again."""
 
 
-class LmxApp(DaemonApp):
+class LmxApp(ThemedApp):
     """The terminal UI over one client of the daemon."""
 
     CSS_PATH = "app.tcss"
@@ -73,11 +73,14 @@ class LmxApp(DaemonApp):
         leave: SignalHandler | None = None,
         home: Home | None = None,
         ascii_only: bool = False,
+        auto_theme: str = DEFAULT,
+        colors: str | None = None,
         debug: bool = False,
     ) -> None:
         """`leave` ends the process with the terminal restored; with None, signals keep their handlers.
 
         `home` holds the user's themes and the choices of the last run. `ascii_only` is for terminals without UTF-8.
+        `auto_theme` is the theme that suits the terminal, and `colors` Rich's name of its color system.
         With `debug`, the report of an unexpected exception has a traceback.
         """
         self._leave = leave
@@ -90,8 +93,10 @@ class LmxApp(DaemonApp):
         """Screens shown before the current one, the last one at the end."""
         self._show_traceback = debug
         self.leaving = False
-        self._themes = load_themes()
-        super().__init__(client, clock=clock, driver_class=driver_class)
+        folder = home.themes if home else None
+        super().__init__(
+            client, clock=clock, driver_class=driver_class, themes=folder, auto_theme=auto_theme, colors=colors
+        )
         self._settings = settings
         self._version = version
         self._feed = Feed(client, self.post_message, clock=clock, start=start, retries=retries)
@@ -108,12 +113,7 @@ class LmxApp(DaemonApp):
             self.add_mode(name, partial(_given, screen))
 
     def on_mount(self) -> None:
-        for theme in self._themes:
-            self.register_theme(theme)
-        known = self._settings.tui.theme in self._theme_names()
-        self.theme = self._settings.tui.theme if known else DEFAULT
-        if not known:
-            self.toast(f"there is no theme {self._settings.tui.theme!r}", "ctrl+t lists the themes", "warning")
+        self.use_theme(self._settings.tui.theme)
         if self._leave is not None:
             end_on_signals(self, self._leave)
         self.set_keymap(dict(self._settings.tui.keymap))
@@ -121,15 +121,6 @@ class LmxApp(DaemonApp):
             self.toast(fault, "config.toml, [tui] keymap; f1 lists the keys", "warning")
         self.set_interval(TICK_SECONDS, self._tick)
         self.run_worker(self._feed.run(), group="feed", exit_on_error=False)
-
-    def get_theme_variable_defaults(self) -> dict[str, str]:
-        """Return the variables of the default theme, so that Textual's own themes have every variable too."""
-        return next(theme for theme in self._themes if theme.name == DEFAULT).variables
-
-    def get_css_variables(self) -> dict[str, str]:
-        """Return Textual's variables, with selection colours that are readable in every theme."""
-        variables = super().get_css_variables()
-        return variables | selection_colors(variables["primary"])
 
     # ---- facts from the feed ----
 
@@ -238,26 +229,6 @@ class LmxApp(DaemonApp):
             field.clear()
         else:
             self.toast("ctrl+q quits; the daemon keeps running")
-
-    def action_pick_theme(self) -> None:
-        before = self.theme
-
-        def picked(name: str | None) -> None:
-            self.theme = name or before
-            if name:
-                self.toast(f"theme {name}", f'to keep it, set theme = "{name}" under [tui] in config.toml')
-
-        options = [(name, name) for name in self._theme_names()]
-        self.push_screen(Pick("Theme", options, before, lambda name: setattr(self, "theme", name)), picked)
-
-    def _theme_names(self) -> list[str]:
-        """Return the themes on offer, lmx's own first.
-
-        Themes of the terminal's 16 colours are left out, since graphs blend true colours.
-        """
-        own = {theme.name for theme in self._themes}
-        names = (name for name, theme in self.available_themes.items() if not theme.ansi)
-        return sorted(names, key=lambda name: (name not in own, name))
 
     def action_help(self) -> None:
         if isinstance(self.screen, HelpDialog):

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.client.client import Client
+from lmx_daemon.contract.admin.config import ConfigReload
 from lmx_daemon.contract.admin.library import Outdated, OutdatedRow, UpdateRequest
 from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
 from lmx_daemon.contract.admin.pulls import Download, PullRequest
@@ -119,6 +120,10 @@ class FakeClient(Client):
         self._call("outdated", None)
         rows = (OutdatedRow(id=QWEN, commit="3f1c0d2a9b77", newer="9c41e7b05d2f"), OutdatedRow(id="a/b", commit="1"))
         return Outdated(rows=rows)
+
+    async def set_config(self, key: str, value: Any) -> ConfigReload:
+        self._call("set_config", (key, value))
+        return ConfigReload(changed=(key,))
 
     async def close(self) -> None:
         return None

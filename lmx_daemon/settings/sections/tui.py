@@ -8,7 +8,13 @@ from lmx_daemon.settings.sections.section import Section, screen
 class TuiSettings(Section, frozen=True):
     """The table [tui]. The TUI reads it when it starts."""
 
-    theme: Annotated[str, screen("Name of the theme: ember, harbor or paper, or one of your own.")] = "ember"
+    theme: Annotated[
+        str,
+        screen(
+            "Name of the theme: one of lmx, which ctrl+t lists, or of a file in $LMX_HOME/themes. auto suits the "
+            "background and the colours of the terminal."
+        ),
+    ] = "auto"
     symbols: Annotated[
         Literal["braille", "block", "ascii"],
         screen("Characters that graphs and bars are drawn with."),

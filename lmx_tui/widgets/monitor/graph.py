@@ -5,15 +5,16 @@ The meaning of the samples is unknown to it. Their maximum is given, so that gra
 
 from collections.abc import Sequence
 
+from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
-from textual.color import Color, Gradient
 from textual.geometry import Size
 from textual.strip import Strip
 from textual.theme import Theme
 from textual.widget import Widget
 
 from lmx_tui.formatting import shorten
+from lmx_tui.theme import gradient
 
 LEFT = (0x40, 0x04, 0x02, 0x01)
 RIGHT = (0x80, 0x20, 0x10, 0x08)
@@ -86,17 +87,13 @@ class BrailleArea(Widget):
         width, height = self.content_size
         if not self._rows or self._drawn_for != self.content_size:
             self._drawn_for = self.content_size
-            self._rows = list(zip(self._drawn(width, height), self._row_colors(height), strict=True))
+            self._rows = list(
+                zip(self._drawn(width, height), gradient(self.app.theme_variables, self._colors, height), strict=True)
+            )
         if y >= len(self._rows):
             return Strip.blank(width, self.rich_style)
         glyphs, color = self._rows[y]
-        return Strip([Segment(glyphs, Style(color=color.rich_color, bgcolor=self.rich_style.bgcolor))], width)
-
-    def _row_colors(self, height: int) -> list[Color]:
-        """Return the colour of each row, the top row first."""
-        names = self.app.theme_variables
-        gradient = Gradient.from_colors(*(names[f"{self._colors}-{part}"] for part in ("low", "mid", "high")))
-        return [gradient.get_color((row + 0.5) / height) for row in range(height - 1, -1, -1)]
+        return Strip([Segment(glyphs, Style(color=color, bgcolor=self.rich_style.bgcolor))], width)
 
     def _drawn(self, width: int, height: int) -> list[str]:
         """Return the symbols of each row, the top row first."""
