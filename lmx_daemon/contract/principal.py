@@ -3,7 +3,7 @@
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from lmx_daemon.contract.errors import ForbiddenError
+from lmx_daemon.contract.errors import ForbiddenError, ModelNotFoundError
 from lmx_daemon.contract.frozen import Frozen
 
 Scope = Literal["infer", "read", "pull", "manage", "admin"]
@@ -42,15 +42,22 @@ class Principal(Frozen, frozen=True):
                 f"this request needs the scope {scope!r}", hint=HINTS.get(scope, KEY_HINT).format(scope=scope)
             )
 
-    def require_model(self, model: str) -> None:
-        """Raise ForbiddenError unless the principal may use the model with the id `model`."""
-        if self.models and not any(fnmatchcase(model, pattern) for pattern in self.models):
-            raise ForbiddenError(
-                f"this API key does not allow the model {model}",
-                hint=f"it allows: {', '.join(self.models)}",
-                param="model",
-            )
+    def allows(self, model: str) -> bool:
+        """Return whether the principal may use the model with the id `model`. For it, no other models exist."""
+        return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
+
+    def no_model(self, name: str) -> ModelNotFoundError:
+        """Return the error of a name that means no model of `models`. It is the same for every other model."""
+        return ModelNotFoundError(
+            f"there is no model {name[:200]!r} that this API key may use",
+            hint=f"it may use: {', '.join(self.models)}; GET /v1/models lists what is installed of these",
+            param="model",
+        )
 
     def priority(self, requested: int) -> int:
         """Return the priority of a request that names `requested`."""
         return max(self.min_priority, min(requested, self.max_priority))
+
+
+ANY_MODEL = Principal(tenant="")
+"""A principal that may use every model."""

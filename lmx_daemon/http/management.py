@@ -14,6 +14,7 @@ from lmx_daemon.contract.admin.library import Details
 from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
 from lmx_daemon.contract.admin.pulls import Download, PullRequest
 from lmx_daemon.contract.models import Instance
+from lmx_daemon.contract.principal import Principal
 from lmx_daemon.http.context import AnyRequest, context_of
 from lmx_daemon.library.library import Library
 from lmx_daemon.library.pull.pull_queue import PullQueue
@@ -29,9 +30,9 @@ class ModelManagement:
 
     async def load(self, request: AnyRequest, load: LoadRequest) -> AsyncIterator[Instance]:
         """Yield the instance as it loads; the last one is ready. Raise the error of a load that fails."""
-        context_of(request).principal.require("infer")
-        model = await self._router.model_to_load(load.model)
-        context_of(request).principal.require_model(model.id)
+        principal = context_of(request).principal
+        principal.require("infer")
+        model = await self._router.model_to_load(load.model, principal)
         async for instance in self._pool.load(msgspec.structs.replace(load, model=model.id)):
             yield instance
 
@@ -42,15 +43,15 @@ class ModelManagement:
         """
         principal = context_of(request).principal
         principal.require("infer")
-        instance = self._router.loaded(name)
-        for found in self._pool.instances():
-            if instance in (found.id, found.model):
-                principal.require_model(found.model)
+        instance = self._router.loaded(name, principal)
         return await self._pool.unload(UnloadRequest(id=instance))
 
     async def pull(self, request: AnyRequest, name: str) -> Download:
         """Queue the download of a repository, or return its download that is already queued."""
-        context_of(request).principal.require("pull")
+        principal = context_of(request).principal
+        principal.require("pull")
+        if not principal.allows(name):
+            raise principal.no_model(name)
         return await self._pulls.start(PullRequest(repo=name))
 
     def watch(self, request: AnyRequest, job: str) -> AsyncIterator[Download]:
@@ -58,8 +59,7 @@ class ModelManagement:
 
         The model of a completed download is listed before its last state is yielded.
         """
-        context_of(request).principal.require("pull")
-        self._pulls.get(job)
+        self.download(request, job)
         return self._states(job)
 
     async def _states(self, job: str) -> AsyncIterator[Download]:
@@ -70,20 +70,27 @@ class ModelManagement:
 
     def download(self, request: AnyRequest, job: str) -> Download:
         """Return the state of a download. Raise JobNotFoundError."""
-        context_of(request).principal.require("pull")
-        return self._pulls.get(job)
+        principal = context_of(request).principal
+        principal.require("pull")
+        found = self._pulls.get(job)
+        if not principal.allows(found.repo):
+            raise principal.no_model(found.repo)
+        return found
 
     async def details(self, request: AnyRequest, name: str) -> Details:
         """Return the details of the model that a name means. Raise ModelNotFoundError."""
-        context_of(request).principal.require("infer")
-        model = await self._router.find(name)
-        context_of(request).principal.require_model(model.id)
+        principal = context_of(request).principal
+        principal.require("infer")
+        model = await self._router.find(name, principal)
         return await asyncio.to_thread(self._library.details, model.id)
 
     async def copy(self, request: AnyRequest, source: str, name: str) -> None:
         """Make an alias of the model that `source` means. Raise ModelNotFoundError, ConflictError, RequestError."""
-        context_of(request).principal.require("manage")
-        model = await self._router.find(source)
+        principal = context_of(request).principal
+        principal.require("manage")
+        model = await self._router.find(source, principal)
+        if self._router.is_alias(name):
+            self._require_alias(name, principal)
         await self._router.set_alias(name, (model.id,))
 
     async def remove(self, request: AnyRequest, name: str) -> None:
@@ -91,15 +98,24 @@ class ModelManagement:
 
         The removal of an alias never removes its model. Raise ModelNotFoundError, ConflictError.
         """
-        context_of(request).principal.require("manage")
+        principal = context_of(request).principal
+        principal.require("manage")
         if self._router.is_alias(name):
+            self._require_alias(name, principal)
             await self._router.names.remove_alias(name)
             return
+        if not principal.allows(name):
+            raise principal.no_model(name)
         catalog = self._library.registry.catalog
         await catalog.seek(name)
         await asyncio.to_thread(self._library.check_removal, name)
         await asyncio.to_thread(self._library.remove, name)
         await catalog.rescan(urgent=True)
+
+    def _require_alias(self, name: str, principal: Principal) -> None:
+        """Raise ModelNotFoundError for an alias of models that the principal may not use."""
+        if principal.models and not any(row.name == name and row.model for row in self._router.aliases(principal)):
+            raise principal.no_model(name)
 
 
 Management = NamedDependency[ModelManagement]

@@ -75,9 +75,7 @@ class ModelService:
     async def _route(self, request: AnyRequest, asked: Request) -> Route:
         """Return the route of a request to a model that its key allows. The observers are notified of a refusal."""
         try:
-            route = await self._router.route(asked)
-            context_of(request).principal.require_model(route.model.id)
-            return route
+            return await self._router.route(asked, context_of(request).principal)
         except LmxError as error:
             self._pool.requests.refuse(asked, error)
             raise
@@ -174,26 +172,32 @@ class ModelService:
         active = self._pool.submit(await self.routed(request, asked))
         return stream_of(self._pool, active, context_of(request).dialect, encoder(active.id))
 
-    async def models(self) -> list[tuple[Model, str]]:
-        """Return the installed models, each with its load state: "loaded", "loading" or "not-loaded"."""
-        states = self._states()
-        return [(model, states.get(model.id, "not-loaded")) for model in await self._catalog.listing()]
+    # The following methods know only the models that the key of the request may use.
 
-    async def model(self, name: str) -> tuple[Model, str]:
+    async def models(self, request: AnyRequest) -> list[tuple[Model, str]]:
+        """Return the installed models, each with its load state: "loaded", "loading" or "not-loaded"."""
+        states, allows = self._states(), context_of(request).principal.allows
+        listing = await self._catalog.listing()
+        return [(model, states.get(model.id, "not-loaded")) for model in listing if allows(model.id)]
+
+    async def model(self, request: AnyRequest, name: str) -> tuple[Model, str]:
         """Return the model that a name means, and its load state. Raise ModelNotFoundError."""
-        model = await self._router.find(name)
+        model = await self._router.find(name, context_of(request).principal)
         return model, self._states().get(model.id, "not-loaded")
 
-    async def installed(self, name: str) -> Model:
+    async def installed(self, request: AnyRequest, name: str) -> Model:
         """Return the model whose id a name is; aliases and parts of names are no ids. Raise ModelNotFoundError."""
-        return await self._catalog.seek(name)
+        model = await self._catalog.seek(name)
+        if not (principal := context_of(request).principal).allows(model.id):
+            raise principal.no_model(name)
+        return model
 
-    async def aliases(self) -> list[tuple[str, Model, str]]:
+    async def aliases(self, request: AnyRequest) -> list[tuple[str, Model, str]]:
         """Return the aliases that mean an installed model, each with the first such model and its load state."""
-        states, models = self._states(), {model.id: model for model, _ in await self.models()}
+        states, models = self._states(), {model.id: model for model, _ in await self.models(request)}
         return [
             (row.name, models[row.model], states.get(row.model, "not-loaded"))
-            for row in self._router.aliases()
+            for row in self._router.aliases(context_of(request).principal)
             if row.model in models and row.name not in models and not is_pattern(row.name)
         ]
 
@@ -201,9 +205,10 @@ class ModelService:
         """Return whether a name is that of an alias."""
         return self._router.is_alias(name)
 
-    def instances(self) -> list[Instance]:
+    def instances(self, request: AnyRequest) -> list[Instance]:
         """Return the instances that are in memory, being loaded or being unloaded."""
-        return self._pool.instances()
+        allows = context_of(request).principal.allows
+        return [instance for instance in self._pool.instances() if allows(instance.model)]
 
     def health(self) -> Health:
         """Return whether the daemon and its workers make progress."""

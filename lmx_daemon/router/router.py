@@ -4,10 +4,12 @@ Every dialect passes through it, once, before residency. It decides with resolve
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from lmx_daemon.contract.admin.names import AliasRow
 from lmx_daemon.contract.errors import ConflictError, ModelNotFoundError, NotFoundError
 from lmx_daemon.contract.models import Model
+from lmx_daemon.contract.principal import ANY_MODEL, Principal
 from lmx_daemon.contract.requests import Request
 from lmx_daemon.library.catalog.catalog import Catalog
 from lmx_daemon.library.catalog.model_names import not_found
@@ -42,45 +44,54 @@ class Router:
         self._pool = pool
         self._missing = missing
 
-    async def route(self, request: Request) -> Route:
+    async def route(self, request: Request, principal: Principal = ANY_MODEL) -> Route:
         """Return the route of a request. It is valid until the next `await` of the caller.
+
+        In all methods, only the models exist that `principal` may use.
 
         Raise ModelNotFoundError, DownloadingError for a model whose download has begun, or the error of a preset.
         """
         if request.preset:
             await self.names.refresh()
-        candidates = await self._candidates(request.model)
-        choice = await self._choice(request.model, candidates, request)
+        candidates = await self._candidates(request.model, principal)
+        choice = await self._choice(request.model, candidates, principal, request)
         assert choice.candidate.model is not None
         preset = preset_named(request.preset) or choice.candidate.preset
         values = usable(preset, self.names.presets.known) if preset else None
         return Route(request.model, choice.candidate.model, choice.reason, values)
 
-    async def model_to_load(self, name: str) -> Model:
+    async def model_to_load(self, name: str, principal: Principal = ANY_MODEL) -> Model:
         """Return the model that a load of `name` means. Raise ModelNotFoundError or DownloadingError."""
-        choice = await self._choice(name, await self._candidates(name))
+        choice = await self._choice(name, await self._candidates(name, principal), principal)
         assert choice.candidate.model is not None
         return choice.candidate.model
 
-    async def find(self, name: str) -> Model:
+    async def find(self, name: str, principal: Principal = ANY_MODEL) -> Model:
         """Return the first installed model that a name means, whatever its state. Raise ModelNotFoundError."""
-        candidates = await self._candidates(name)
+        candidates = await self._candidates(name, principal)
         for candidate in candidates:
             if candidate.model is not None:
                 return candidate.model
-        raise self._unknown(name, candidates)
+        raise self._unknown(name, candidates, principal)
 
-    def loaded(self, name: str) -> str:
-        """Return the id of the model in memory that a name means; the name itself if it means none."""
+    def loaded(self, name: str, principal: Principal = ANY_MODEL) -> str:
+        """Return the id of the model in memory that a name means; the name itself if it means none.
+
+        If `principal` may not use all models, raise ModelNotFoundError instead.
+        """
         instances = self._pool.instances()
+        instances = [instance for instance in instances if principal.allows(instance.model)]
         if any(name in (instance.id, instance.model) for instance in instances):
             return name
         ids = {instance.model for instance in instances}
-        return next((each.name for each in self._resolved(name) if each.name in ids), name)
+        found = next((each.name for each in self._resolved(name, principal) if each.name in ids), None)
+        if found is None and principal.models:
+            raise principal.no_model(name)
+        return found or name
 
-    def aliases(self) -> list[AliasRow]:
+    def aliases(self, principal: Principal = ANY_MODEL) -> list[AliasRow]:
         """Return all aliases, each with the first of its models that is installed."""
-        return self.names.rows(self._installed)
+        return self.names.rows(partial(self._installed, principal=principal))
 
     async def set_alias(self, name: str, models: tuple[str, ...]) -> AliasRow:
         """Save an alias. Raise RequestError, ConflictError for a name that is taken, or DiskError."""
@@ -93,36 +104,40 @@ class Router:
         """Return whether a name is that of an alias. The id of a model wins over it."""
         return name not in self._catalog.by_id() and self.names.is_alias(name)
 
-    def _installed(self, name: str) -> str | None:
-        return next((each.name for each in self._resolved(name) if each.model is not None), None)
+    def _installed(self, name: str, principal: Principal) -> str | None:
+        return next((each.name for each in self._resolved(name, principal) if each.model is not None), None)
 
-    def _resolved(self, name: str) -> tuple[Candidate, ...]:
+    def _resolved(self, name: str, principal: Principal) -> tuple[Candidate, ...]:
         installed = self._catalog.by_id()
-        if (model := installed.get(name)) is not None:
+        if (model := installed.get(name)) is not None and principal.allows(name):
             return (Candidate(name, model),)
+        if principal.models:
+            installed = {identity: model for identity, model in installed.items() if principal.allows(identity)}
         return resolve(name, installed, self.names.rules(), self._in_memory())
 
-    async def _candidates(self, name: str) -> tuple[Candidate, ...]:
+    async def _candidates(self, name: str, principal: Principal) -> tuple[Candidate, ...]:
         """Return the candidates of a name, after a scan if none of them can be used. Raise ModelNotFoundError."""
         if name not in self._catalog.by_id() and self.names.may_mean_preset(name):
             await self.names.refresh()
         try:
-            candidates = self._resolved(name)
+            candidates = self._resolved(name, principal)
             if any(each.model is not None and each.model.problem is None for each in candidates):
                 return candidates
         except ModelNotFoundError:  # ambiguous, perhaps not any more
             pass
         await self._catalog.rescan()
         await self.names.refresh()
-        return self._resolved(name)
+        return self._resolved(name, principal)
 
-    async def _choice(self, name: str, candidates: Sequence[Candidate], request: Request | None = None) -> ChosenModel:
+    async def _choice(
+        self, name: str, candidates: Sequence[Candidate], principal: Principal, request: Request | None = None
+    ) -> ChosenModel:
         """Return the choice among the candidates. Raise ModelNotFoundError or DownloadingError if none is installed."""
         installed = [each.model for each in candidates if each.model is not None]
         if not installed:
             if self._settings().download_missing:
-                await self._missing.download(candidates)
-            raise self._unknown(name, candidates)
+                await self._missing.download([each for each in candidates if principal.allows(each.name)])
+            raise self._unknown(name, candidates, principal)
         if len(candidates) == 1:
             return ChosenModel(candidates[0])
         outlooks = await self._pool.outlooks.of(installed, request)
@@ -132,7 +147,9 @@ class Router:
         instances = [each for each in self._pool.instances() if each.state in IN_MEMORY]
         return [each.model for each in sorted(instances, key=lambda each: -(each.used_at or 0.0))]
 
-    def _unknown(self, name: str, candidates: Sequence[Candidate]) -> NotFoundError:
+    def _unknown(self, name: str, candidates: Sequence[Candidate], principal: Principal) -> NotFoundError:
+        if principal.models:
+            return principal.no_model(name)
         presets, preset = self.names.presets.known, name.removeprefix(PRESET_PREFIX)
         if preset != name and preset not in presets:
             return no_preset(preset, presets)

@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.end_to_end.conftest import TALKER
 from tests.end_to_end.running import Daemon
 
 ASKED = {"model": "lmx/guide", "max_tokens": 2, "messages": [{"role": "user", "content": "hi"}]}
@@ -69,7 +70,7 @@ def test_key_answers_requests_until_it_is_revoked_and_the_record_names_it(daemon
 def test_limits_of_a_key_hold_on_the_real_port(daemon: Daemon) -> None:
     _, narrow = create(daemon, "--scope", "infer", "--model", "org/*", "--expires", "1d")
     refused = post(daemon, narrow)
-    assert refused.status_code == 403 and "lmx/guide" in refused.json()["error"]["message"]
+    assert refused.status_code == 404 and "lmx/guide" in refused.json()["error"]["message"]
     metrics = httpx2.get(f"{daemon.address}/metrics", headers={"x-api-key": narrow})
     assert metrics.status_code == 403 and "'read'" in metrics.text
     _, slow = create(daemon, "--rate", "1", "--scope", "infer,read")
@@ -89,6 +90,50 @@ def test_limits_of_a_key_hold_on_the_real_port(daemon: Daemon) -> None:
     time.sleep(1.1)
     expired = httpx2.get(f"{daemon.address}/v1/models", headers={"x-api-key": short})
     assert expired.status_code == 401 and "expired" in expired.text
+
+
+def test_lists_and_routes_have_only_the_models_of_the_key(own_daemon: Daemon) -> None:
+    own_daemon.config = f'{CONFIG}require_key = true\n[router.aliases]\nfirst = ["{TALKER}", "lmx/guide"]\n'
+    own_daemon.config += f'hidden = "{TALKER}"\n'
+    own_daemon.start()
+    _, narrow = create(own_daemon, "--model", "lmx/*", "--scope", "infer,manage,pull")
+    _, broad = create(own_daemon)
+    assert own_daemon.lmx("load", TALKER).returncode == 0 and post(own_daemon, broad).status_code == 200
+
+    def names(path: str, secret: str) -> str:
+        return httpx2.get(own_daemon.address + path, headers={"x-api-key": secret}, timeout=30).text
+
+    for path in ("/v1/models", "/api/v0/models", "/api/v1/models", "/api/tags", "/api/ps"):
+        assert TALKER in names(path, broad) and "lmx/guide" in names(path, broad), path
+        assert TALKER not in names(path, narrow) and "lmx/guide" in names(path, narrow), path
+        assert "hidden" not in names(path, narrow), path
+    first = post(own_daemon, narrow, model="first")
+    assert first.status_code == 200 and first.headers["x-lmx-model"] == "lmx/guide"
+    for model in (TALKER, "talker", "hidden", "tests/none"):
+        for path in ("/v1/chat/completions", "/v1/messages", "/api/chat", "/api/show"):
+            refused = post(own_daemon, narrow, path, model=model)
+            assert refused.status_code == 404 and "that this API key may use" in refused.text, (path, refused.text)
+    for path, fields in (
+        ("/api/v1/models/load", {"model": TALKER}),
+        ("/api/v1/models/unload", {"instance_id": TALKER}),
+        ("/api/v1/models/download", {"model": TALKER}),
+        ("/api/pull", {"model": "org/other"}),
+        ("/api/copy", {"source": TALKER, "destination": "mine"}),
+        ("/api/copy", {"source": "lmx/guide", "destination": "hidden"}),
+    ):
+        answer = httpx2.post(own_daemon.address + path, json=fields, headers={"x-api-key": narrow}, timeout=30)
+        assert answer.status_code == 404, (path, answer.text)
+    for name in (TALKER, "hidden"):
+        gone = httpx2.request(
+            "DELETE",
+            f"{own_daemon.address}/api/delete",
+            json={"model": name},
+            headers={"x-api-key": narrow},
+            timeout=30,
+        )
+        assert gone.status_code == 404, gone.text
+    assert httpx2.get(f"{own_daemon.address}/v1/models/{TALKER}", headers={"x-api-key": narrow}).status_code == 404
+    assert TALKER in names("/api/ps", broad)
 
 
 def test_options_that_are_wrong_are_refused_with_a_hint(daemon: Daemon) -> None:

@@ -11,6 +11,7 @@ from lmx_daemon.contract.admin.snapshot import Health
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.events import Event
 from lmx_daemon.contract.models import Instance, Model
+from lmx_daemon.contract.principal import Principal
 from lmx_daemon.contract.requests import Request
 from lmx_daemon.http.app import public_app
 from lmx_daemon.http.dialect import Dialects
@@ -136,18 +137,20 @@ class FakeCatalog:
 class FakeRouter:
     """Router that finds every model by its id. A model has vision if its name contains "vision"."""
 
-    async def route(self, request: Request) -> Route:
-        return Route(request.model, await self.find(request.model))
+    async def route(self, request: Request, principal: Principal) -> Route:
+        return Route(request.model, await self.find(request.model, principal))
 
-    async def find(self, name: str) -> Model:
+    async def find(self, name: str, principal: Principal) -> Model:
+        if not principal.allows(name):
+            raise principal.no_model(name)
         return Model(id=name, path="", source="hub", vision="vision" in name)
 
     model_to_load = find
 
-    def loaded(self, name: str) -> str:
+    def loaded(self, name: str, principal: Principal) -> str:
         return name
 
-    def aliases(self) -> list[Any]:
+    def aliases(self, principal: Principal) -> list[Any]:
         return []
 
     def is_alias(self, name: str) -> bool:

@@ -61,7 +61,7 @@ async def test_every_dialect_takes_the_key_in_both_headers_and_refuses_a_revoked
     for headers in ({"authorization": f"Bearer {key}"}, {"x_api_key": key}):
         assert (await port.post(path, **headers)).status not in (401, 403)
         refused = await port.post(path, model="other/m", **headers)
-        assert refused.status == 403 and b"other/m" in refused.body and b"error" in refused.body
+        assert refused.status == 404 and b"other/m" in refused.body and b"error" in refused.body
     port.store.revoke(port.store.rows()[0].id)
     refused = await port.post(path, x_api_key=key)
     assert (refused.status, refused.headers["www-authenticate"]) == (401, "Bearer")
@@ -76,6 +76,18 @@ async def test_key_is_the_tenant_and_bounds_the_priority(port: Port) -> None:
     assert [request.priority for request in requests] == [-2, 0, 3]
     assert {request.tenant for request in requests} == {f"key:{port.store.rows()[0].id}"}
     assert key not in repr(requests)
+
+
+@pytest.mark.parametrize("path", ROUTES)
+async def test_body_of_no_dialect_chooses_tenant_or_priority(port: Port, path: str) -> None:
+    key = port.key(min_priority=-2, max_priority=3)
+    tenant = f"key:{port.store.rows()[0].id}"
+    for fields in ({"priority": 9}, {"tenant": "local"}, {"key": "default"}, {"user": "tui"}, {"scopes": ["admin"]}):
+        body = ROUTES[path] | {"model": "org/m"} | fields
+        await ask(port.app, "POST", path, body, x_api_key=key)
+    requests = port.pool.submitted
+    assert requests and {request.tenant for request in requests} == {tenant}
+    assert all(request.priority <= 3 for request in requests if isinstance(request, Generate))
 
 
 async def test_loopback_is_open_to_placeholders_and_checks_keys(port: Port) -> None:

@@ -55,26 +55,26 @@ async def answer(
 ) -> Response[Any]:
     """Return the answer to requests for one model in OpenAI's form, with LM Studio's fields at its end."""
     asked = [await service.routed(request, asked[0]), *asked[1:]]
-    model, _ = await service.model(asked[0].model)
-    context_length = loaded_context(service.instances(), model)
+    model, _ = await service.model(request, asked[0].model)
+    context_length = loaded_context(service.instances(request), model)
     return await service.answer_all(
         request, asked, lambda identity: V0Encoder(inner(identity), model, context_length), stream
     )
 
 
 @get("/api/v0/models")
-async def v0_models(service: Service) -> dict[str, Any]:
+async def v0_models(request: AnyRequest, service: Service) -> dict[str, Any]:
     """List the installed models and the aliases."""
-    instances = service.instances()
-    entries = [v0_entry(model, state, instances) for model, state in await service.models()]
-    aliases = [v0_alias(name, model, state, instances) for name, model, state in await service.aliases()]
+    instances = service.instances(request)
+    entries = [v0_entry(model, state, instances) for model, state in await service.models(request)]
+    aliases = [v0_alias(name, model, state, instances) for name, model, state in await service.aliases(request)]
     return {"object": "list", "data": entries + aliases}
 
 
 @get("/api/v0/models/{model_id:path}")
-async def v0_model(service: Service, model_id: FromPath[str]) -> dict[str, Any]:
+async def v0_model(request: AnyRequest, service: Service, model_id: FromPath[str]) -> dict[str, Any]:
     """Describe one model."""
-    return v0_entry(*await service.model(str(model_id).strip("/")), service.instances())
+    return v0_entry(*await service.model(request, str(model_id).strip("/")), service.instances(request))
 
 
 @post("/api/v0/embeddings")

@@ -66,11 +66,11 @@ async def v1_chat(request: AnyRequest, service: Service, answers: NamedDependenc
 
 
 @get("/api/v1/models")
-async def v1_models(service: Service) -> dict[str, Any]:
+async def v1_models(request: AnyRequest, service: Service) -> dict[str, Any]:
     """List the installed models and the aliases."""
-    instances = service.instances()
-    aliases = [v1_alias(name, model, instances) for name, model, _ in await service.aliases()]
-    return {"models": [v1_entry(model, instances) for model, _ in await service.models()] + aliases}
+    instances = service.instances(request)
+    aliases = [v1_alias(name, model, instances) for name, model, _ in await service.aliases(request)]
+    return {"models": [v1_entry(model, instances) for model, _ in await service.models(request)] + aliases}
 
 
 @post("/api/v1/models/load", status_code=200)
@@ -105,7 +105,7 @@ async def v1_download(request: AnyRequest, service: Service, management: Managem
     body = await body_of(request, LmStudioDownloadBody)
     context_of(request).principal.require("pull")
     try:
-        model = await service.installed(body.model)
+        model = await service.installed(request, body.model)
     except ModelNotFoundError:
         return download_state(await management.pull(request, body.model))
     return {"status": "already_downloaded", "total_size_bytes": model.size}

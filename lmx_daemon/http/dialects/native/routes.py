@@ -1,5 +1,6 @@
 """Routes of lmx itself on the public port: /health, the OpenAPI document and the metrics."""
 
+import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
 
@@ -11,9 +12,14 @@ from lmx_daemon.monitor.metrics.page import MetricsPage
 
 
 @get("/health")
-async def health(service: NamedDependency[ModelService]) -> Response[Health]:
-    """Return 200 while the daemon and its workers make progress, else 503 with the reason. Needs no key."""
+async def health(request: AnyRequest, service: NamedDependency[ModelService]) -> Response[Health]:
+    """Return 200 while the daemon and its workers make progress, else 503. Needs no key.
+
+    The reason may name a model, so it is left out where a key is required.
+    """
     found = service.health()
+    if not context_of(request).principal.scopes:
+        found = msgspec.structs.replace(found, reason=None)
     return Response(found, status_code=200 if found.ok else 503, media_type="application/json")
 
 

@@ -73,17 +73,19 @@ async def loaded(
 
 
 @get("/api/tags")
-async def tags(service: Service) -> dict[str, Any]:
+async def tags(request: AnyRequest, service: Service) -> dict[str, Any]:
     """List the installed models and the aliases."""
-    aliases = [alias_tag(name, model) for name, model, _ in await service.aliases()]
-    return {"models": [tag(model) for model, _ in await service.models()] + aliases}
+    aliases = [alias_tag(name, model) for name, model, _ in await service.aliases(request)]
+    return {"models": [tag(model) for model, _ in await service.models(request)] + aliases}
 
 
 @get("/api/ps")
-async def ps(service: Service) -> dict[str, Any]:
+async def ps(request: AnyRequest, service: Service) -> dict[str, Any]:
     """List the models in memory."""
-    models = {model.id: model for model, _ in await service.models()}
-    ready = [instance for instance in service.instances() if instance.state == "ready" and instance.model in models]
+    models = {model.id: model for model, _ in await service.models(request)}
+    ready = [
+        instance for instance in service.instances(request) if instance.state == "ready" and instance.model in models
+    ]
     return {"models": [running(instance, models[instance.model]) for instance in ready]}
 
 

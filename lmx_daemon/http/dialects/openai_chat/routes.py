@@ -54,21 +54,23 @@ async def completions(request: AnyRequest, service: Service) -> Response[Any]:
 
 
 @get("/v1/models")
-async def models(service: Service) -> dict[str, Any]:
+async def models(request: AnyRequest, service: Service) -> dict[str, Any]:
     """List the installed models and the aliases, in OpenAI's form and in Anthropic's at once."""
-    instances = service.instances()
-    entries = [_entry(model, state, instances) for model, state in await service.models()]
-    entries += [alias_entry(name, _entry(model, state, instances)) for name, model, state in await service.aliases()]
+    instances = service.instances(request)
+    entries = [_entry(model, state, instances) for model, state in await service.models(request)]
+    entries += [
+        alias_entry(name, _entry(model, state, instances)) for name, model, state in await service.aliases(request)
+    ]
     ids = [entry["id"] for entry in entries] or [None]
     page = {"first_id": ids[0], "last_id": ids[-1], "has_more": False}
     return {"object": "list", "data": entries, "models": [], **page}
 
 
 @get("/v1/models/{model_id:path}")
-async def model(service: Service, model_id: FromPath[str]) -> dict[str, Any]:
+async def model(request: AnyRequest, service: Service, model_id: FromPath[str]) -> dict[str, Any]:
     """Describe one model, or the model of an alias."""
     name = str(model_id).strip("/")
-    entry = _entry(*await service.model(name), service.instances())
+    entry = _entry(*await service.model(request, name), service.instances(request))
     return alias_entry(name, entry) if service.is_alias(name) else entry
 
 
