@@ -82,7 +82,14 @@ async def test_key_is_the_tenant_and_bounds_the_priority(port: Port) -> None:
 async def test_body_of_no_dialect_chooses_tenant_or_priority(port: Port, path: str) -> None:
     key = port.key(min_priority=-2, max_priority=3)
     tenant = f"key:{port.store.rows()[0].id}"
-    for fields in ({"priority": 9}, {"tenant": "local"}, {"key": "default"}, {"user": "tui"}, {"scopes": ["admin"]}):
+    for fields in (
+        {},
+        {"priority": 9},
+        {"tenant": "local"},
+        {"key": "default"},
+        {"user": "tui"},
+        {"scopes": ["admin"]},
+    ):
         body = ROUTES[path] | {"model": "org/m"} | fields
         await ask(port.app, "POST", path, body, x_api_key=key)
     requests = port.pool.submitted
