@@ -10,6 +10,9 @@ from lmx_daemon.contract.admin.library import (
     Details,
     DiskUse,
     ImportRequest,
+    MovePlan,
+    MoveRequest,
+    MoveUpdate,
     Offers,
     Outdated,
     PruneReport,
@@ -87,6 +90,20 @@ class LibraryCalls(AdminConnection):
 
     async def prune(self, request: PruneRequest) -> PruneReport:
         return await self._post("/admin/library/prune", PruneReport, request, seconds=HUB_SECONDS)
+
+    async def plan_move(self, request: MoveRequest) -> MovePlan:
+        """Return what a move of the cache will do. Raise what prevents it."""
+        return await self._post("/admin/library/move/plan", MovePlan, request, seconds=HUB_SECONDS)
+
+    async def copy_cache(self, request: MoveRequest) -> AsyncIterator[MoveUpdate]:
+        """Yield the progress of the copy; the last update has the result."""
+        async for line in self._lines("POST", "/admin/library/move/copy", request):
+            yield msgspec.json.decode(line, type=MoveUpdate)
+
+    async def finish_move(self, request: MoveRequest) -> AsyncIterator[MoveUpdate]:
+        """Yield the progress of the deletion at the source; the last update has the result."""
+        async for line in self._lines("POST", "/admin/library/move/finish", request):
+            yield msgspec.json.decode(line, type=MoveUpdate)
 
     async def trusted(self) -> list[TrustRow]:
         return await self._get("/admin/library/trust", list[TrustRow])

@@ -33,6 +33,7 @@ from lmx_daemon.library.hub.addresses import checked_endpoint
 from lmx_daemon.library.hub.hub import Hub
 from lmx_daemon.library.hub.response_cache import ResponseCache
 from lmx_daemon.library.hub.search import Search
+from lmx_daemon.library.move.cache_move import CacheMove
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.library.pull.updates import Updates
 from lmx_daemon.library.trash.trash import Trash
@@ -74,6 +75,7 @@ class Library:
         self.imports = ModelImports(self.registry, self.verifier, settings)
         self.responses = ResponseCache(self.registry.root / "hub")
         self.space = DiskSpace(self.registry, self.trash, self.pulls, in_use)
+        self.move = CacheMove(home, self.registry.cache, settings, environ, self.pulls, self.space, in_use)
         self.updates = Updates(self.registry, self.pulls, self.registry.root / "updates.json", self.space.retire)
         self.registry.newer = self.updates.newer
         self._swept = False

@@ -14,6 +14,8 @@ from lmx_daemon.contract.admin.library import (
     Details,
     DiskUse,
     ImportRequest,
+    MovePlan,
+    MoveRequest,
     Offers,
     Outdated,
     PruneReport,
@@ -117,6 +119,21 @@ async def prune(request: AnyRequest, library: NamedDependency[Library]) -> Prune
     return await asyncio.to_thread(library.space.prune, (await body_of(request, PruneRequest)).dry_run)
 
 
+@post("/admin/library/move/plan", status_code=200)
+async def move_plan(request: AnyRequest, library: NamedDependency[Library]) -> MovePlan:
+    return await asyncio.to_thread(library.move.plan, (await body_of(request, MoveRequest)).path)
+
+
+@post("/admin/library/move/copy", status_code=200)
+async def move_copy(request: AnyRequest, library: NamedDependency[Library]) -> Stream:
+    return await lines_of(library.move.copy((await body_of(request, MoveRequest)).path))
+
+
+@post("/admin/library/move/finish", status_code=200)
+async def move_finish(request: AnyRequest, library: NamedDependency[Library]) -> Stream:
+    return await lines_of(library.move.finish((await body_of(request, MoveRequest)).path))
+
+
 @get("/admin/library/trust")
 async def trusted(library: NamedDependency[Library]) -> list[TrustRow]:
     return library.trusted()
@@ -142,6 +159,9 @@ ROUTES = [
     purge,
     disk,
     prune,
+    move_plan,
+    move_copy,
+    move_finish,
     trusted,
     trust,
 ]

@@ -39,7 +39,7 @@ class DiskSpace:
         """Return the bytes that each model occupies. Raises DiskError."""
         trash = sum(row.size for row in self._trash.rows())
         reclaimable = sum(removal.size for removal in self._prunable(self._busy()))
-        return disk_use(self._cache, self._registry.catalog.models(), trash, reclaimable, self._elsewhere())
+        return disk_use(self._cache, self._registry.catalog.models(), trash, reclaimable, self.elsewhere())
 
     def prune(self, dry_run: bool) -> PruneReport:
         """Delete unused files, except those of loaded models and of pulls that may continue. Raises DiskError."""
@@ -67,7 +67,7 @@ class DiskSpace:
         snapshot = Path(model.path)
         try:
             with locked_now(RepositoryPaths(self._cache, model.id)):
-                removal = prune.replaced(self._cache, snapshot, self._in_use(), self._elsewhere())
+                removal = prune.replaced(self._cache, snapshot, self._in_use(), self.elsewhere())
                 if removal is not None:
                     self._trash.put_revision(removal, current_commit(repository_folder(snapshot)))
         except CancelledError:  # another pull of the model has begun
@@ -90,12 +90,12 @@ class DiskSpace:
                 )
 
     def _prunable(self, busy: Collection[str]) -> list[Removal]:
-        return prune.prunable(self._cache, self._in_use(), busy, time.time(), self._elsewhere())
+        return prune.prunable(self._cache, self._in_use(), busy, time.time(), self.elsewhere())
 
     def _busy(self) -> set[str]:
         return {job.repo for job in self._pulls.list() if job.state not in ("done", "cancelled")}
 
-    def _elsewhere(self) -> list[LinkHolder]:
+    def elsewhere(self) -> list[LinkHolder]:
         """Return the folders outside the cache whose links may lead into it."""
         others = [model for model in self._registry.catalog.models() if model.source in ("folder", "lmstudio")]
         return [
