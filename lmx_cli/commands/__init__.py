@@ -12,7 +12,7 @@ def build(output: Output) -> Any:
     """Return the tree as one command object, whose type Typer does not publish."""
     from lmx_cli.commands.chat import chat, chats, launch, tui
     from lmx_cli.commands.daemon import doctor, life, logs, restart, service
-    from lmx_cli.commands.disk import cache, disk, library, verify
+    from lmx_cli.commands.disk import cache, disk, library, move, verify
     from lmx_cli.commands.downloads import login, pull, queue, search
     from lmx_cli.commands.measurements import bench, requests
     from lmx_cli.commands.memory import models
@@ -28,7 +28,7 @@ def build(output: Output) -> Any:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    of_models = (models, library, verify, disk, cache, search, pull, queue, login)
+    of_models = (models, library, verify, disk, move, cache, search, pull, queue, login)
     others = (
         tui,
         chat,

@@ -30,10 +30,16 @@ def add(app: typer.Typer, output: Output) -> None:
 
 
 async def _restart(output: Output) -> int:
-    from lmx_daemon.client.spawn import find_daemon, start_daemon
     from lmx_daemon.settings.paths import Home
 
-    home = Home.from_environment()
+    output.text(await restart_daemon(output, Home.from_environment()))
+    return ExitCode.OK
+
+
+async def restart_daemon(output: Output, home: "Home") -> str:
+    """Stop the daemon and start it as it ran before, and return its address in a sentence. Raises LmxError."""
+    from lmx_daemon.client.spawn import find_daemon, start_daemon
+
     running = await find_daemon(home)
     arguments: Sequence[str] | None = []
     service = service_of(running)
@@ -45,15 +51,13 @@ async def _restart(output: Output) -> int:
     if service is not None:
         await asyncio.to_thread(service.start)
         status = await _answer(home)
-        output.text(f"lmx serves at {status.address}/v1 (pid {status.pid}), run by {service.name}")
-        return ExitCode.OK
+        return f"lmx serves at {status.address}/v1 (pid {status.pid}), run by {service.name}"
     status = await start_daemon(home, arguments or [])
-    output.text(f"lmx serves at {status.address}/v1 (pid {status.pid}), in the background")
     if arguments is None:
         output.note("the options of the former daemon could not be read; those of config.toml are in force")
     elif arguments:
         output.note(f"options as before: {' '.join(arguments)}")
-    return ExitCode.OK
+    return f"lmx serves at {status.address}/v1 (pid {status.pid}), in the background"
 
 
 def options_of(command: "Sequence[str]") -> list[str] | None:
