@@ -9,15 +9,17 @@ import httpx2
 import pytest
 from anthropic import Anthropic
 
-from tests.agent_model import AGENT, build_agent_model, call
+from tests.agent_model import AGENT, TEMPLATE, build_agent_model, call
 from tests.end_to_end.running import Daemon, wait_until
 from tests.families import FAMILIES
 from tests.models import cached_snapshot
 from tests.pictures import encoded, png
-from tests.scripted import Script
+from tests.scripted import Script, build_scripted
 
 SHORT = "tests/short"
 """Model with a context of 128 tokens."""
+ROME = "tests/rome"
+"""Model that calls for the weather of Rome, with markers that are no control tokens."""
 KIMI = "tests/kimi"
 """Model that writes the id of each call itself, and begins with the same one in each answer."""
 OVERFLOW = re.compile(r"prompt is too long: (?P<tokens>\d+) tokens > (?P<most>\d+) maximum")
@@ -41,6 +43,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     root = tmp_path_factory.mktemp("scripted")
     build_agent_model(root, SCRIPTS)
     build_agent_model(root, SCRIPTS, SHORT, max_position_embeddings=128)
+    build_scripted(cached_snapshot(root, ROME), call("get_weather", '{"city": "Rome"}'), template=TEMPLATE)
     next(family for family in FAMILIES if family.label == "kimi_k2").build(cached_snapshot(root, KIMI))
     running = Daemon(environment={"HF_HUB_CACHE": str(root)}, config="[engine]\nwarm_spare = false\n").start()
     yield running
@@ -128,6 +131,15 @@ class TestTools:
         messages = [*fields["messages"], message.to_param(), {"role": "user", "content": [result]}]
         final = client.messages.create(**fields | {"messages": messages})
         assert final.content[0].type == "text" and final.content[0].text == "It is sunny."
+
+    @pytest.mark.parametrize("strict", [True, False])
+    def test_call_of_a_strict_tool_follows_its_schema(self, client: Anthropic, strict: bool) -> None:
+        schema = {"type": "object", "properties": {"city": {"enum": ["Paris", "Oslo"]}}, "required": ["city"]}
+        tool: Any = {"name": "get_weather", "input_schema": schema, "strict": strict}
+        message = client.messages.create(**asked("hi", model=ROME, tools=[tool]))
+        (block,) = message.content
+        assert message.stop_reason == "tool_use" and block.type == "tool_use"
+        assert (block.input["city"] in ("Paris", "Oslo")) == strict
 
     def test_ids_that_the_model_writes_are_unique_for_the_client(self, client: Anthropic) -> None:
         fields = asked("caseone", model=KIMI, tools=[WEATHER])

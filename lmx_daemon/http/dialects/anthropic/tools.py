@@ -19,13 +19,11 @@ class ToolBody(msgspec.Struct, frozen=True):
     input_schema: dict[str, Any]
     description: str | None = None
     type: Literal["custom"] | None = None
+    strict: bool | None = None
 
 
 def tools(body: CountBody, ignored: Ignored) -> tuple[Tool, ...]:
-    """Return the tools that the client runs. Raise RequestError for a wrong one.
-
-    `strict` is ignored: agents send it by default.
-    """
+    """Return the tools that the client runs. Raise RequestError for a wrong one."""
     found = []
     for position, given in enumerate(body.tools or []):
         place = f"tools[{position}]"
@@ -35,7 +33,8 @@ def tools(body: CountBody, ignored: Ignored) -> tuple[Tool, ...]:
         tool = convert(given, ToolBody, place)
         check_json(tool.input_schema, f"{place}.input_schema")
         schema = tool.input_schema or {"type": "object", "properties": {}}
-        found.append(Tool(name=tool.name, description=tool.description or "", parameters=schema))
+        strict = tool.strict is True
+        found.append(Tool(name=tool.name, description=tool.description or "", parameters=schema, strict=strict))
     return tuple(found)
 
 

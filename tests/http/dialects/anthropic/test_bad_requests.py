@@ -102,6 +102,7 @@ TABLE: list[tuple[dict[str, Any], str]] = [
     ({"tools": [{"name": "f"}]}, "tools[0].input_schema: Object missing required field `input_schema`"),
     ({"tools": [TOOL | {"name": ""}]}, "tools[0].name: Expected `str` of length >= 1"),
     ({"tools": [TOOL | {"type": 5}]}, "tools[0].type: Expected `str | null`, got `int`"),
+    ({"tools": [TOOL | {"strict": "yes"}]}, "tools[0].strict: Expected `bool | null`, got `str`"),
     ({"tools": [TOOL] * 513}, "tools: Expected `array` of length <= 512"),
     ({"tools": [TOOL | {"input_schema": DEEP}]}, "tools[0].input_schema: nested more than 64 deep"),
     ({"tool_choice": "any"}, "tool_choice: Expected `object | null`, got `str`"),
