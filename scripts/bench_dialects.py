@@ -22,6 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 import bench_grammar
 import bench_models
 import bench_page
+import bench_tools
 import lean_client
 import peers
 import psutil
@@ -34,8 +35,6 @@ STREAMS, PROMPT, ANSWER = 32, 40, 128
 """Streams at once, words of each prompt, and tokens of each answer."""
 CONTEXT, NEW = 1200, 200
 """Words of an agent's conversation, and of the tool's result that its next turn adds."""
-TOOLS, LONG, SHORT = 100, 20, 3
-"""Tools of a list, and words of their descriptions; with the short ones, the prompt is computed once in the run."""
 
 Row = tuple[str, str, str]
 """What is measured, the figure, and the goal."""
@@ -121,46 +120,29 @@ def dialects(cache: Path, rounds: int) -> list[Row]:
 def tools(cache: Path, rounds: int) -> list[Row]:
     """Measure what a list of tools adds to the preparation of a prompt, and to the TTFT of a prompt that is stored."""
     with Setting(cache, "tiny") as setting:
-        counts = asyncio.run(count_times(setting, 5 * rounds))
-        firsts = asyncio.run(first_token_times(setting, 5 * rounds))
+        counts = asyncio.run(bench_tools.preparation_times(setting.client, 5 * rounds))
+        firsts = asyncio.run(bench_tools.first_token_times(setting.client, setting.files, 5 * rounds))
+    goals = {"seen": "≤ 10 ms", "new": "≤ 60 ms"}
+    size = tool_lists.kilobytes(bench_tools.TOOLS, bench_tools.LONG)
     rows: list[Row] = []
-    for kind, goal in (("seen", "≤ 10 ms"), ("new", "≤ 60 ms")):
-        size = f"{len(tool_lists.encoded(tool_lists.tools(TOOLS, kind, LONG))) / 1000:.0f} kB"
+    for kind, goal in goals.items():
         shown = f"{1000 * added(counts[kind], counts['none']):.1f} ms"
-        rows.append((f"preparation: {TOOLS} tools ({size}), {kind}, over none", shown, goal))
-    size = f"{len(tool_lists.encoded(tool_lists.tools(TOOLS, 'seen', SHORT))) / 1000:.0f} kB"
-    shown = f"{1000 * added(firsts['seen'], firsts['none']):.1f} ms"
-    return [*rows, (f"TTFT: {TOOLS} tools ({size}), seen, prompt stored, over none", shown, "-")]
+        rows.append((f"preparation: {bench_tools.TOOLS} tools ({size}), {kind}, over none", shown, goal))
+    listed = f"{bench_tools.TOOLS} tools ({tool_lists.kilobytes(bench_tools.TOOLS, bench_tools.SHORT)})"
+    for kind, seconds, goal in (("seen", firsts.seen, goals["seen"]), ("new", firsts.new, goals["new"])):
+        shown = f"{1000 * added(seconds, firsts.tokens):.1f} ms over {1000 * median(firsts.tokens):.0f} ms"
+        name = f"TTFT: {listed}, {kind}, {firsts.stored} tokens stored, over the same prompt as token ids"
+        rows.append((name, shown, goal))
+    shown = f"{1000 * added(firsts.seen, firsts.none):.1f} ms"
+    return [
+        *rows,
+        (f"TTFT: {listed}, seen, {firsts.stored} tokens stored, over a short prompt without tools", shown, "-"),
+    ]
 
 
 def added(ones: Sequence[float], others: Sequence[float]) -> float:
     """Return the median of the differences of the rounds."""
     return statistics.median(one - other for one, other in zip(ones, others, strict=True))
-
-
-async def count_times(setting: Setting, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds to count the tokens of a prompt, by kind of its tools."""
-    seen = tool_lists.tools(TOOLS, "seen", LONG)
-    found: dict[str, list[float]] = {"none": [], "seen": [], "new": []}
-    for number in range(-2, rounds):
-        for kind, listed in (("none", []), ("seen", seen), ("new", tool_lists.tools(TOOLS, f"new {number}", LONG))):
-            text = words(12, f"{kind} {number}")
-            seconds = await setting.client.count_seconds(text, tool_lists.as_anthropic(listed))
-            if number >= 0:
-                found[kind].append(seconds)
-    return found
-
-
-async def first_token_times(setting: Setting, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds to the first token of prompts whose prefix is stored, by kind of their tools."""
-    seen = tool_lists.tools(TOOLS, "seen", SHORT)
-    found: dict[str, list[float]] = {"none": [], "seen": []}
-    for number in range(-1, rounds):
-        for kind, listed in (("none", []), ("seen", seen)):
-            seconds = await setting.client.first_token(words(12, f"{kind} {number}"), listed)
-            if number >= 0:
-                found[kind].append(seconds)
-    return found
 
 
 # ---- masks and constrained rows ------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 import asyncio
 import itertools
+import re
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ import msgspec
 from lmx_cli.bench.wire import Address, Exchange, TimedResponse
 
 SECONDS = 300.0
+USAGE = {"stream_options": {"include_usage": True}}
 Body = Callable[[str, str, int], dict[str, Any]]
 
 
@@ -87,16 +89,28 @@ class LeanClient:
             raise RuntimeError(repr(found[:600]))
         return seconds
 
-    async def first_token(self, text: str, tools: list[dict[str, Any]]) -> float:
-        """Return the seconds to the first token of a chat completion."""
+    async def first_token(self, text: str, tools: list[dict[str, Any]]) -> tuple[float, int]:
+        """Return the seconds to the first token of a chat completion, and the tokens of its prompt that were stored."""
         fields = {"tools": tools} if tools else {}
-        response = await self._timed(chat(self._model, text, 2) | fields)
-        return response.pieces[0] - response.sent
+        response = await self._timed(chat(self._model, text, 2) | fields | USAGE)
+        return response.pieces[0] - response.sent, response.cached_tokens
+
+    async def first_token_of_ids(self, ids: list[int]) -> tuple[float, int]:
+        """Return the same figures of a prompt of token ids on the admin socket."""
+        body = self.body("admin", "", 2) | {"prompt": {"type": "tokens", "ids": ids}}
+        found, begun, first = b"", time.perf_counter(), 0.0
+        async for part in self._parts("/admin/generate", body):
+            found += part
+            if not first and b'"type":"delta"' in found:
+                first = time.perf_counter() - begun
+        cached = re.search(rb'"cached_tokens":([0-9]+)', found)
+        if not first or cached is None:
+            raise RuntimeError(repr(found[:600]))
+        return first, int(cached[1])
 
     async def timed(self, messages: list[dict[str, str]], tokens: int) -> TimedResponse:
         """Return a chat completion with its usage and its times."""
-        body = chat(self._model, "", tokens) | {"messages": messages, "stream_options": {"include_usage": True}}
-        return await self._timed(body)
+        return await self._timed(chat(self._model, "", tokens) | {"messages": messages} | USAGE)
 
     async def _timed(self, body: dict[str, Any]) -> TimedResponse:
         exchange = Exchange(self._address, "POST", "/chat/completions", body)
@@ -107,6 +121,10 @@ class LeanClient:
         return response
 
     async def _bytes(self, path: str, body: dict[str, Any]) -> bytes:
+        return b"".join([part async for part in self._parts(path, body)])
+
+    async def _parts(self, path: str, body: dict[str, Any]) -> AsyncIterator[bytes]:
+        """Yield the bytes of the response as they arrive."""
         content = msgspec.json.encode(body)
         if path.startswith("/admin"):
             reader, writer = await asyncio.open_unix_connection(str(self._socket))
@@ -117,6 +135,7 @@ class LeanClient:
         writer.write(head.encode() + content)
         try:
             async with asyncio.timeout(SECONDS):
-                return await reader.read()
+                while part := await reader.read(1 << 20):
+                    yield part
         finally:
             writer.close()

@@ -26,8 +26,9 @@ def as_anthropic(listed: list[FunctionTool]) -> list[dict[str, Any]]:
     ]
 
 
-def encoded(listed: list[FunctionTool]) -> bytes:
-    return msgspec.json.encode(listed)
+def kilobytes(count: int, words: int) -> str:
+    """Return the size of such a list as JSON text."""
+    return f"{len(msgspec.json.encode(tools(count, 'seen', words))) / 1000:.0f} kB"
 
 
 def _function(index: int, words: int, generator: random.Random) -> dict[str, Any]:
