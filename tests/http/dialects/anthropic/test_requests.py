@@ -279,7 +279,9 @@ class TestTools:
         found = chat_of(ignored, tools=[*others, WEATHER, WEATHER | more | {"name": "second", "input_schema": {}}])
         assert found.tools == (
             Tool(name="weather", description="The weather", parameters={"type": "object"}),
-            Tool(name="second", description="The weather", parameters={"type": "object", "properties": {}}, strict=True),
+            Tool(
+                name="second", description="The weather", parameters={"type": "object", "properties": {}}, strict=True
+            ),
         )
         assert ignored.text == (
             "tools[0] (web_search_20250305); tools[1] (computer_20250124); tools[2] (bash_20250124); "
