@@ -70,7 +70,7 @@ class Library:
         self._in_use = in_use
         self.registry = ModelRegistry(home, settings, environ)
         self.trash = Trash(self.registry.cache, self.registry.imported, lambda: settings().trash_seconds)
-        self.pulls = PullQueue(settings, environ, home.pulls, self._free)
+        self.pulls = PullQueue(settings, environ, home.pulls, self._free, self._refuse_absent)
         self.verifier = Verifier(self.registry, self.pulls)
         self.imports = ModelImports(self.registry, self.verifier, settings)
         self.responses = ResponseCache(self.registry.root / "hub")
@@ -171,6 +171,7 @@ class Library:
         That is ModelNotFoundError, RequestError, or ConflictError while it is loaded or another model needs its files.
         """
         model = self.registry.catalog.find(name)
+        self.registry.disks.refuse_absent(Path(model.path))
         self.trash.place_of(model)
         self._refuse_loaded(model)
         self.space.refuse_linked(model)
@@ -221,6 +222,10 @@ class Library:
             raise disk_error(error) from error
         self.registry.catalog.refresh()
         return row
+
+    def _refuse_absent(self) -> None:
+        """Raise DiskError if the disk of the cache is not mounted: its folder would be made on another disk."""
+        self.registry.disks.refuse_absent(self.registry.cache)
 
     def _free(self, folder: Path) -> int:
         """Return the bytes that pulls may use on a disk, after deleting old entries of the trash if space is short."""

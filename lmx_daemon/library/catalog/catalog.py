@@ -18,6 +18,7 @@ from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.models import GUIDE, Model
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.library.catalog.entry import completed, describe_folder, key_of, stamp_of
+from lmx_daemon.library.catalog.known_disks import KnownDisks
 from lmx_daemon.library.catalog.model_names import ambiguous, matching_model, models_with_part
 from lmx_daemon.library.catalog.roots import BUILT_IN, ModelFolder, ModelRoot, model_folders
 from lmx_daemon.library.catalog.scanner import HUNG_SECONDS, Scan, Scanner, wait_for
@@ -52,7 +53,8 @@ class SavedCatalog(Frozen, frozen=True):
 class Catalog:
     """The installed models. `complete` adds to a description what is not in the model's files.
 
-    Only the thread of a scan reads the disk. `find` and `known` use memory and suit the event loop.
+    `disks` adds the models of disks that are not mounted. Only the thread of a scan reads the disk. `find` and `known`
+    use memory and suit the event loop.
     """
 
     def __init__(
@@ -62,11 +64,13 @@ class Catalog:
         *,
         complete: Callable[[Model], Model] = lambda model: model,
         saved: Path | None = None,
+        disks: KnownDisks | None = None,
         hung_seconds: float = HUNG_SECONDS,
     ) -> None:
         self._roots = [ModelRoot("hub", hub_cache(environ))] if roots is None else list(roots)
         self._complete = complete
         self._file = saved
+        self._disks = disks
         self._known = self._read()
         self._models: dict[str, Model] = {}
         self._by_root: dict[ModelRoot, list[Model]] = {}
@@ -199,7 +203,12 @@ class Catalog:
     ) -> None:
         found_here: dict[str, Description] = {}
         models: list[Model] = []
-        for found in [ModelFolder(GUIDE, BUILT_IN, "built-in")] if root.source == "built-in" else model_folders(root):
+        built_in = root.source == "built-in"
+        folders = [ModelFolder(GUIDE, BUILT_IN, "built-in")] if built_in else list(model_folders(root))
+        if self._disks is not None and not folders and (absent := self._disks.absent_models(root.path)):
+            listed |= {model.id: model for model in absent if model.id not in listed}
+            return
+        for found in folders:
             key = key_of(found)
             entry = found_here[key] = self._describe(key, found)
             if (model := entry.model) is not None:
@@ -211,6 +220,8 @@ class Catalog:
                 models.append(listed[model.id])
             scan.progress()
         described |= found_here
+        if self._disks is not None and not built_in:
+            self._disks.note(root.path, models)
         if not scan.abandoned:
             self._by_root[root], self._described_by_root[root] = models, found_here
 

@@ -12,6 +12,7 @@ import msgspec
 from lmx_daemon.contract.errors import ModelLoadError
 from lmx_daemon.contract.models import Model
 from lmx_daemon.library.catalog.catalog import Catalog
+from lmx_daemon.library.catalog.known_disks import KnownDisks
 from lmx_daemon.library.catalog.last_used import LastUsed
 from lmx_daemon.library.catalog.roots import ModelRoot, lmstudio_folders
 from lmx_daemon.library.verify.changes import broken_headers, changed_files
@@ -36,12 +37,14 @@ class ModelRegistry:
         self.last_used = LastUsed(self.root / "used.json")
         self.newer: Callable[[Model], str | None] = lambda model: None
         """Returns the commit on the Hub if it differs from the installed one; set by the check for updates."""
+        self.disks = KnownDisks(self.root / "disks.json", home.root)
         self.cache = hub_cache(environ, settings().cache)
         self.catalog = Catalog(
             environ,
             list(self._roots(settings(), environ)),
             complete=self._complete,
             saved=self.root / "described.msgpack",
+            disks=self.disks,
         )
 
     def find(self, name: str) -> Model:

@@ -38,7 +38,8 @@ Downloads = list[Download]
 class PullQueue:
     """The queue. `open()` must be called once the loop runs; pulls of an earlier daemon continue then.
 
-    `folder` holds the records. `free` returns the free bytes on a disk.
+    `folder` holds the records. `free` returns the free bytes on a disk, and `check_disk` raises DiskError if the disk
+    of the cache is not mounted.
     """
 
     def __init__(
@@ -47,11 +48,12 @@ class PullQueue:
         environ: Mapping[str, str],
         folder: Path,
         free: FreeSpace = free_space,
+        check_disk: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._environ = environ
         self._records = PullRecords(folder)
-        self._runner = PullRunner(settings, environ, self._records, free)
+        self._runner = PullRunner(settings, environ, self._records, free, check_disk)
         self._starting = asyncio.Lock()
 
     def open(self) -> None:

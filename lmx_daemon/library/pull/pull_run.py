@@ -85,6 +85,7 @@ class PullRun:
         throttle: Throttle,
         on_manifest: Callable[[Manifest], None],
         free: FreeSpace = free_space,
+        check_disk: Callable[[], None] = lambda: None,
     ) -> None:
         self._spec = spec
         self._hub = hub
@@ -94,6 +95,7 @@ class PullRun:
         self._throttle = throttle
         self._on_manifest = on_manifest
         self._free = free
+        self._check_disk = check_disk
         self._stop = threading.Event()
         self._manifest = spec.manifest
         self._fetcher: Fetcher | None = None
@@ -111,6 +113,7 @@ class PullRun:
     def run(self) -> PullOutcome:
         """Pull the files. Blocking."""
         try:
+            self._check_disk()
             self._hub.refuse_if_offline()
             manifest = self._resolve()
             with locked(self._paths, self._stop, self._progress.waits):

@@ -63,12 +63,14 @@ class PullRunner:
         environ: Mapping[str, str],
         records: PullRecords,
         free: FreeSpace,
+        check_disk: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._environ = environ
         self._cache = hub_cache(environ, settings().cache)
         self._records = records
         self._free = free
+        self._check_disk = check_disk
         self.throttle = Throttle(settings().bytes_per_second)
         self.running: dict[str, ActivePull] = {}
         self._tokens: dict[str, str] = {}
@@ -179,7 +181,7 @@ class PullRunner:
         )
         known = self._endpoints.get(record.id), self._settings().endpoint, self._environ.get("HF_ENDPOINT")
         hub = Hub(completed_address(record.endpoint, known), self._environ, self._tokens.get(record.id))
-        run = PullRun(spec, hub, self._cache, progress, self.throttle, pin, self._free)
+        run = PullRun(spec, hub, self._cache, progress, self.throttle, pin, self._free, self._check_disk)
         self._awaited.discard(record.id)
         LOGGER.info("%s: %s", record.repo, "continued" if record.manifest else "started")
         self.running[record.id] = ActivePull(run, progress, asyncio.create_task(self._run(record.id, run)))
