@@ -14,4 +14,4 @@ async def started() -> "Client":
 
     home = Home.from_environment()
     await find_or_start(home)
-    return Client(home.socket)
+    return Client.of(home)

@@ -12,13 +12,13 @@ import httpx2
 import msgspec
 
 from lmx_cli.output import Output
+from lmx_cli.own_port import own_port
 from lmx_daemon.client.client import Client
 from lmx_daemon.client.spawn import find_daemon, start_daemon
 from lmx_daemon.contract.admin.protocol import REQUEST_ID_HEADER
 from lmx_daemon.contract.admin.snapshot import Status
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.models import GUIDE
-from lmx_daemon.settings.layers import read_settings
 from lmx_daemon.settings.paths import Home
 
 ANSWER_SECONDS = 120.0
@@ -41,12 +41,13 @@ async def demonstrate(output: Output, question: str) -> None:
 
 
 async def _ask(output: Output, home: Home, status: Status, question: str) -> None:
-    key = read_settings(home).server.api_key
+    async with Client.of(home) as client:
+        port = await own_port(client, home, status)
     request = f"demo-{uuid.uuid4().hex[:12]}"
     begun = time.monotonic()
     first: float | None = None
     usage: dict[str, Any] = {}
-    async for chunk in _chunks(status.address, question, request, key):
+    async for chunk in _chunks(port.address, question, request, port.key):
         usage = chunk.get("usage") or usage
         for choice in chunk.get("choices", ()):
             text = choice["delta"].get("content")
@@ -67,7 +68,7 @@ async def _ask(output: Output, home: Home, status: Status, question: str) -> Non
 
 async def _rate(home: Home, request: str) -> float:
     """Return the decode rate measured by the worker; a short answer can arrive here in one piece."""
-    async with Client(home.socket) as client:
+    async with Client.of(home) as client:
         snapshot = await client.snapshot()
     return next((row.rate for row in snapshot.requests if row.id == request), 0.0)
 
@@ -105,8 +106,10 @@ def _error(content: bytes, status: int) -> LmxError:
 
 def _print_how_to_connect(output: Output, status: Status, started: bool) -> None:
     output.text("The daemon keeps running in the background." if started else "The daemon was running before.")
-    output.text(f"  any OpenAI client   base_url={status.address}/v1   api_key=lmx")
-    output.text(f"  curl                curl {status.address}/v1/models")
+    key = "lmx" if not status.api_key else "KEY (make one: lmx key create NAME)"
+    header = "" if not status.api_key else " -H 'x-api-key: KEY'"
+    output.text(f"  any OpenAI client   base_url={status.address}/v1   api_key={key}")
+    output.text(f"  curl                curl {status.address}/v1/models{header}")
     command = _command()
     output.text(f"  terminal UI         {command} tui")
     output.text(f"  chat in the shell   {command} chat")

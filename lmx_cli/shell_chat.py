@@ -33,7 +33,7 @@ class ShellChat:
         """Connect to the daemon, which is started if none runs, and choose the model."""
         home = Home.from_environment()
         await find_or_start(home)
-        self._client = Client(home.socket)
+        self._client = Client.of(home)
         if not self.model:
             models, instances = await self._client.models(), await self._client.instances()
             self.model = default_model(models, instances) or GUIDE

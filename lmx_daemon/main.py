@@ -20,6 +20,7 @@ from lmx_daemon.chats.chats import Chats
 from lmx_daemon.chats.store import ChatStore
 from lmx_daemon.chats.title_maker import LOOK_SECONDS as TITLE_SECONDS
 from lmx_daemon.chats.title_maker import TitleMaker
+from lmx_daemon.contract.addresses import is_loopback
 from lmx_daemon.contract.admin.library import Fit
 from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.errors import LmxError, StartupError
@@ -27,6 +28,7 @@ from lmx_daemon.contract.text import one_line
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.contract.worker.messages import Log
 from lmx_daemon.http.app import admin_app, public_app_of
+from lmx_daemon.http.guard.access import is_exposed, needs_key
 from lmx_daemon.http.images.remote import RemoteImages
 from lmx_daemon.http.parts import Parts
 from lmx_daemon.http.server.admin_socket import CHECK_SECONDS, AdminSocket
@@ -34,7 +36,9 @@ from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.http.server.connections import ADMIN_CONNECTIONS, ConnectionLimit
 from lmx_daemon.http.server.listeners import bind_public, url_of
 from lmx_daemon.http.server.open_files import connections_within, raise_limit
-from lmx_daemon.http.server.sockets import is_loopback, take_lock
+from lmx_daemon.http.server.sockets import take_lock
+from lmx_daemon.http.server.tls import CHECK_SECONDS as TLS_CHECK_SECONDS
+from lmx_daemon.http.server.tls import Tls
 from lmx_daemon.http.server.uvicorn_server import UvicornServer
 from lmx_daemon.http.service import ModelService
 from lmx_daemon.library.catalog.fit import MachineCapacity
@@ -65,6 +69,7 @@ from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings
 from lmx_daemon.shutdown import disk_threads, end_threads, tidy
 from lmx_daemon.storage.backup import exclude
+from lmx_daemon.storage.certificates import certificate_files
 from lmx_daemon.storage.keys import KeyStore, has_key
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
@@ -138,17 +143,23 @@ class Daemon:
         self._stopping, self._hurry = asyncio.Event(), asyncio.Event()
         executor = disk_threads()
         asyncio.get_running_loop().set_default_executor(executor)
+        files = certificate_files(server.tls_certificate, server.tls_key)
+        self._tls = Tls(files) if files is not None else None
         public_sockets = bind_public(server.host, server.port)
+        plain = None if self._tls is None else server.plain_port
+        plain_sockets = [] if plain is None else bind_public("127.0.0.1", plain)
         self._admin = AdminSocket(home.socket)
-        addresses = [url_of(listener) for listener in public_sockets]
-        address = addresses[0]
+        served = [url_of(listener, "https" if self._tls else "http") for listener in public_sockets]
+        addresses = [*map(url_of, plain_sockets), *served]
+        address = served[0]
         with WorkerLog(home.worker_log_file) as worker_log:
-            parts = self._build(addresses, worker_log)
-            public = self._server(
-                public_app_of(parts, lambda: self._source.current.server, address),
-                ConnectionLimit(lambda: connections_within(self._source.current.server.max_connections)),
-            )
-            public_task = asyncio.create_task(public.serve(sockets=public_sockets))
+            parts = self._build(addresses, is_exposed(address), worker_log)
+            app = public_app_of(parts, lambda: self._source.current.server, address, addresses)
+            limit = ConnectionLimit(lambda: connections_within(self._source.current.server.max_connections))
+            public = [(self._server(app, limit, self._tls), public_sockets)]
+            if plain_sockets:
+                public.append((self._server(app, limit), plain_sockets))
+            tasks = [asyncio.create_task(each.serve(sockets=sockets)) for each, sockets in public]
             admin_limit = ConnectionLimit(lambda: connections_within(ADMIN_CONNECTIONS))
             self._admin.serve(lambda: self._server(admin_app(parts), admin_limit), self._server_ended)
             self._take_signals(parts.pool)
@@ -156,10 +167,12 @@ class Daemon:
             for note in self._config.view().notes:
                 log("settings", "warning", note)
             say(f"lmx {VERSION} serves at {' and '.join(f'{each}/v1' for each in addresses)}", sys.stdout)
-            public_task.add_done_callback(self._server_ended)
+            for task in tasks:
+                task.add_done_callback(self._server_ended)
             await self._until_stopped(parts)
-            public.should_exit = True
-            await asyncio.wait([public_task])
+            for each, _ in public:
+                each.should_exit = True
+            await asyncio.wait(tasks)
             await parts.chats.close()
             await asyncio.gather(parts.pool.close(), parts.pulls.close())
             await self._observation.close()
@@ -171,7 +184,9 @@ class Daemon:
             parts.logs.close()
         return self._exit_code
 
-    def _build(self, addresses: list[str], worker_log: WorkerLog) -> Parts:  # long: the wiring of all parts
+    def _build(
+        self, addresses: list[str], exposed: bool, worker_log: WorkerLog
+    ) -> Parts:  # long: the wiring of all parts
         """Return the parts that the routes use."""
         source, home = self._source, self._home
         logs = Logs(home.log_file, source.current.logs, Console(sys.stderr.fileno()) if self._console else None)
@@ -222,7 +237,18 @@ class Daemon:
             loaded=lambda: {found.model for found in pool.instances() if found.state == "ready"},
             running=lambda: len(pool.requests.rows()),
         )
-        monitor = Monitor(home, source, pool, host, catalog, pulls, addresses, lambda: chats.revision)
+        monitor = Monitor(
+            home,
+            source,
+            pool,
+            host,
+            catalog,
+            pulls,
+            addresses,
+            lambda: chats.revision,
+            key_required=lambda: needs_key(source.current.server, exposed),
+            tls_expiry=lambda: self._tls.certificate.expires_at if self._tls else None,
+        )
         bodies = BodyReader(lambda: source.current.server)
         return Parts(
             service=ModelService(pool, catalog, router, bodies, RemoteImages(lambda: source.current.server)),
@@ -252,6 +278,8 @@ class Daemon:
         pool.background.every(WATCH_SECONDS, "the watch of config.toml", self._config.look)
         pool.background.every(TITLE_SECONDS, "the titles of chats", self._titles.look)
         pool.background.every(WATCH_SECONDS, "the API keys", partial(asyncio.to_thread, parts.keys.look))
+        if self._tls is not None:
+            pool.background.every(TLS_CHECK_SECONDS, "the certificate", partial(asyncio.to_thread, self._tls.look))
         pool.open()
         parts.pulls.open()
         self._observation.open()
@@ -292,8 +320,8 @@ class Daemon:
             drain.cancel()
             await pool.drain(0.0)
 
-    def _server(self, app: Any, limit: ConnectionLimit) -> UvicornServer:
-        return UvicornServer(app, lambda: self._source.current.server.stall_seconds, limit)
+    def _server(self, app: Any, limit: ConnectionLimit, tls: Tls | None = None) -> UvicornServer:
+        return UvicornServer(app, lambda: self._source.current.server.stall_seconds, limit, tls)
 
     async def _preload(self, parts: Parts, model: str) -> None:
         try:

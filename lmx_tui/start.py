@@ -7,6 +7,7 @@ from functools import partial
 from rich.console import Console
 
 from lmx_daemon.client.client import Client
+from lmx_daemon.client.remote import remote_of
 from lmx_daemon.client.spawn import find_or_start
 from lmx_daemon.contract.errors import ConfigError
 from lmx_daemon.settings.paths import Home
@@ -32,9 +33,9 @@ def run_tui(home: Home, settings: Settings, *, start: bool = True, debug: bool =
     colors = Console(force_terminal=True).color_system
     leave = end_at_once_on_signals()
     app = LmxApp(
-        Client(home.socket),
+        Client.of(home),
         settings,
-        start=partial(find_or_start, home) if start else None,
+        start=partial(find_or_start, home) if start and remote_of(os.environ) is None else None,
         leave=leave,
         home=home,
         ascii_only=not has_utf8(os.environ),

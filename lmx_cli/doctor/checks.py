@@ -3,6 +3,7 @@
 from typing import Literal
 
 from lmx_cli.doctor.facts import Facts, FolderFacts
+from lmx_daemon.contract.admin.snapshot import CERTIFICATE_WARNING_SECONDS
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.units import duration, size
 
@@ -38,6 +39,7 @@ def checks_of(facts: Facts) -> list[CheckResult]:
         _daemon(facts),
         _socket(facts),
         _port(facts),
+        *_certificate(facts),
         _token(facts),
     ]
     return found if facts.hub_error is None else [*found, _hub(facts)]
@@ -150,6 +152,20 @@ def _port(facts: Facts) -> CheckResult:
         advice = f"stop {facts.port_holder or 'that program'}, or choose another: lmx config set server.port PORT"
         return CheckResult("port", "failed", f"{facts.port} is in use{by}", advice)
     return CheckResult("port", "ok", f"{facts.port} is free" if facts.port else "chosen at each start")
+
+
+def _certificate(facts: Facts) -> list[CheckResult]:
+    if facts.certificate_error:
+        return [CheckResult("certificate", "failed", facts.certificate_error, facts.certificate_hint)]
+    if facts.unencrypted:
+        message = "other machines reach the port, and API keys are sent to it unencrypted"
+        return [CheckResult("certificate", "warning", message, "set server.tls_certificate, or use a TLS proxy")]
+    if facts.certificate_left is None:
+        return []
+    message = f"expires in {duration(facts.certificate_left)}"
+    if facts.certificate_left < CERTIFICATE_WARNING_SECONDS:
+        return [CheckResult("certificate", "warning", message, "renew it; a running daemon uses the new file")]
+    return [CheckResult("certificate", "ok", message)]
 
 
 def _token(facts: Facts) -> CheckResult:

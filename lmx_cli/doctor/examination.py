@@ -8,19 +8,22 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from lmx_cli.doctor.facts import EngineFacts, Facts, FileFacts, FolderFacts
+from lmx_daemon.contract.addresses import is_loopback
 from lmx_daemon.contract.admin.snapshot import Status
 from lmx_daemon.contract.errors import ConfigError, LmxError
 from lmx_daemon.contract.text import without_secrets
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.settings.layers import read_settings
 from lmx_daemon.settings.paths import Home, hub_cache, hub_folder
-from lmx_daemon.settings.schema import Settings
+from lmx_daemon.settings.schema import ServerSettings, Settings
+from lmx_daemon.storage.certificates import certificate_files, read_certificate
 
 ENGINE_SECONDS = 60.0
 """Time limit of the child process; the first import of MLX from a cold disk takes many seconds."""
@@ -34,7 +37,8 @@ from lmx_daemon.residency.workers.environment import find_openblas
 from lmx_daemon.settings.layers import read_settings
 from lmx_daemon.settings.memory_limit import MemoryLimit
 from lmx_daemon.settings.paths import Home
-from lmx_daemon.settings.schema import Settings
+from lmx_daemon.settings.schema import ServerSettings, Settings
+from lmx_daemon.storage.certificates import certificate_files, read_certificate
 from lmx_daemon.contract.errors import ConfigError
 import mlx.core as mx
 assert mx.sum(mx.ones(8)).item() == 8
@@ -68,6 +72,7 @@ def examine(home: Home, environ: Mapping[str, str], *, online: bool = False) -> 
         error, hint = fault.message, fault.hint or ""
     daemon, daemon_error = _daemon(home)
     port, host = settings.server.port, settings.server.host
+    certificate = certificate_facts(settings.server)
     taken = daemon is None and port > 0 and _answers(host, port)
     return Facts(
         version=VERSION,
@@ -87,8 +92,21 @@ def examine(home: Home, environ: Mapping[str, str], *, online: bool = False) -> 
         port=port,
         port_taken=taken,
         port_holder=_holder(port) if taken else "",
+        certificate_error=certificate[0],
+        certificate_hint=certificate[1],
+        certificate_left=certificate[2],
+        unencrypted=settings.server.tls_certificate is None and not is_loopback(host),
         hub_error=_hub_error(environ.get("HF_ENDPOINT") or settings.library.endpoint) if online else None,
     )
+
+
+def certificate_facts(server: ServerSettings) -> tuple[str, str, float | None]:
+    """Return the fault of the certificate of the settings, a hint, and the seconds until it expires."""
+    try:
+        files = certificate_files(server.tls_certificate, server.tls_key)
+        return "", "", None if files is None else read_certificate(files).expires_at - time.time()
+    except ConfigError as error:
+        return error.message, error.hint or "", None
 
 
 def engine_facts(command: list[str], seconds: float = ENGINE_SECONDS) -> EngineFacts:

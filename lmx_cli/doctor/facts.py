@@ -64,5 +64,12 @@ class Facts(Frozen, frozen=True):
     port_taken: bool = False
     port_holder: str = ""
     """Program on the port, where the system allows to see it."""
+    certificate_error: str = ""
+    """Why the certificate of the settings cannot be used, and a hint."""
+    certificate_hint: str = ""
+    certificate_left: float | None = None
+    """Seconds until it expires; None without TLS."""
+    unencrypted: bool = False
+    """Whether other machines reach the port, and without TLS."""
     hub_error: str | None = None
     """Why the Hub cannot be reached; "" if it can, None if it was not asked."""

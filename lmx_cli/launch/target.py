@@ -51,11 +51,6 @@ class Places:
         return Path(given) if given.startswith("/") else self.user / ".config"
 
 
-def reachable(address: str) -> str:
-    """Return the address at which a program of this machine reaches a server that may listen on every address."""
-    return address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-
-
 Form = Literal["toml", "json"]
 
 

@@ -4,7 +4,9 @@ Answers of more than one line (generate, load, watch, logs) are JSON lines with 
 transport and its errors. This module does not know how the daemon works.
 """
 
+import os
 from collections.abc import AsyncIterator
+from typing import Self
 from urllib.parse import quote
 
 import msgspec
@@ -14,6 +16,7 @@ from lmx_daemon.client.config_calls import ConfigCalls
 from lmx_daemon.client.history_calls import HistoryCalls
 from lmx_daemon.client.key_calls import KeyCalls
 from lmx_daemon.client.library_calls import LibraryCalls
+from lmx_daemon.client.remote import remote_of
 from lmx_daemon.client.router_calls import RouterCalls
 from lmx_daemon.contract.admin.protocol import LoadRequest, LoadUpdate, UnloadRequest
 from lmx_daemon.contract.admin.pulls import Download, MovePull, PullLimit, PullRequest
@@ -23,6 +26,7 @@ from lmx_daemon.contract.errors import error_from
 from lmx_daemon.contract.events import Event
 from lmx_daemon.contract.models import Instance, Model, Verdict
 from lmx_daemon.contract.requests import Request
+from lmx_daemon.settings.paths import Home
 from lmx_daemon.storage.benchmark import Report
 
 UNLOAD_SECONDS = 120.0
@@ -34,6 +38,11 @@ EVENTS: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 class Client(LibraryCalls, RouterCalls, HistoryCalls, ConfigCalls, KeyCalls, ChatCalls):
     """Client of one daemon, used as `async with Client(socket) as client`."""
+
+    @classmethod
+    def of(cls, home: Home) -> Self:
+        """Return a client of the daemon that LMX_HOST names, else of the one of `home`. Raise ConfigError."""
+        return cls(remote_of(os.environ) or home.socket)
 
     # ---- the daemon ----
 

@@ -1,4 +1,4 @@
-"""The connection of the client library: HTTP over the Unix socket of the daemon, with structs as bodies.
+"""The connection of the client library: HTTP over the Unix socket of the daemon or over TCP, with structs as bodies.
 
 It raises the LmxError that the daemon answers with, or DaemonUnreachableError. It does not know the routes.
 """
@@ -13,8 +13,10 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
+from lmx_daemon.client.remote import CA_VARIABLE, KEY_VARIABLE, VARIABLE, Remote, trusted
 from lmx_daemon.contract.admin.protocol import HUB_HEADER, PROTOCOL, PROTOCOL_HEADER
 from lmx_daemon.contract.errors import (
+    ConfigError,
     DaemonSilentError,
     DaemonUnreachableError,
     ErrorBody,
@@ -35,15 +37,19 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 class AdminConnection:
     """A connection pool, used in `async with`. `transport` replaces the socket in tests."""
 
-    def __init__(self, socket: Path, *, transport: httpx2.AsyncBaseTransport | None = None) -> None:
-        self.socket = socket
+    def __init__(self, place: Path | Remote, *, transport: httpx2.AsyncBaseTransport | None = None) -> None:
+        """Connect to a Unix socket, or to a daemon over TCP. Raise ConfigError for its trusted certificates."""
+        self._place = place
+        headers = {
+            PROTOCOL_HEADER: str(PROTOCOL),
+            HUB_HEADER: quote(os.environ.get("HF_ENDPOINT", ""), errors="replace"),
+        }
+        if isinstance(place, Remote) and place.key:
+            headers["authorization"] = f"Bearer {_header_text(place.key)}"
         self._http = httpx2.AsyncClient(
-            transport=transport or httpx2.AsyncHTTPTransport(uds=str(socket), verify=NO_TLS),
-            base_url="http://lmx",
-            headers={
-                PROTOCOL_HEADER: str(PROTOCOL),
-                HUB_HEADER: quote(os.environ.get("HF_ENDPOINT", ""), errors="replace"),
-            },
+            transport=transport or _transport(place),
+            base_url=place.url if isinstance(place, Remote) else "http://lmx",
+            headers=headers,
             timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
             trust_env=False,
         )
@@ -65,7 +71,7 @@ class AdminConnection:
 
     async def _send(self, method: str, path: str, body: Any = None, *, seconds: float = ANSWER_SECONDS) -> bytes:
         content = None if body is None else _encode(body)
-        with _Unreachable(self.socket):
+        with _Unreachable(self._place):
             response = await self._http.request(
                 method, path, content=content, timeout=seconds, headers=_content_type(content)
             )
@@ -77,7 +83,7 @@ class AdminConnection:
     ) -> AsyncIterator[bytes]:
         content = None if body is None else _encode(body)
         timeout = httpx2.Timeout(ANSWER_SECONDS, read=read, connect=CONNECT_SECONDS)
-        with _Unreachable(self.socket):
+        with _Unreachable(self._place):
             async with self._http.stream(
                 method, path, content=content, timeout=timeout, headers=_content_type(content)
             ) as response:
@@ -91,25 +97,61 @@ class AdminConnection:
                             yield line
 
 
-class _Unreachable:
-    """Context manager that translates errors of the transport into DaemonUnreachableError."""
+def _transport(place: Path | Remote) -> httpx2.AsyncHTTPTransport:
+    if isinstance(place, Path):
+        return httpx2.AsyncHTTPTransport(uds=str(place), verify=NO_TLS)
+    if place.url.startswith("http:"):
+        return httpx2.AsyncHTTPTransport(verify=NO_TLS)
+    return httpx2.AsyncHTTPTransport(verify=trusted(place.ca) if place.ca else True)
 
-    def __init__(self, socket: Path) -> None:
-        self._socket = socket
+
+def _header_text(key: str) -> str:
+    if not key.isascii() or not key.isprintable():
+        raise ConfigError(f"{KEY_VARIABLE} has characters that no API key has", hint="lmx key create NAME makes a key")
+    return key
+
+
+class _Unreachable:
+    """Context manager that translates errors of the transport into DaemonUnreachableError.
+
+    A remote daemon is always a DaemonSilentError: nothing replaces it by one of this machine.
+    """
+
+    def __init__(self, place: Path | Remote) -> None:
+        self._place = place
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if not isinstance(error, httpx2.TransportError):
+            return
+        if isinstance(self._place, Remote):
+            raise _unreachable(self._place, error) from error
         if isinstance(error, httpx2.ReadTimeout | httpx2.WriteTimeout):
             raise DaemonSilentError(
-                f"the lmx daemon at {self._socket} does not answer in time",
-                hint=f"see its log: {self._socket.parent / 'logs' / 'daemon.log'}",
+                f"the lmx daemon at {self._place} does not answer in time",
+                hint=f"see its log: {self._place.parent / 'logs' / 'daemon.log'}",
             ) from error
-        if isinstance(error, httpx2.TransportError):
-            raise DaemonUnreachableError(
-                f"no lmx daemon answers at {self._socket}", hint="start one with: lmx serve --detach"
-            ) from error
+        raise DaemonUnreachableError(
+            f"no lmx daemon answers at {self._place}", hint="start one with: lmx serve --detach"
+        ) from error
+
+
+def _unreachable(remote: Remote, error: httpx2.TransportError) -> DaemonSilentError:
+    """Return the error of a daemon of another machine."""
+    reason = str(error) or type(error).__name__
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        return DaemonSilentError(
+            f"the certificate of {remote.url} is not trusted: {reason}",
+            hint=f"name the certificate of its authority: lmx --ca FILE, or {CA_VARIABLE}",
+        )
+    if isinstance(error, httpx2.ReadTimeout | httpx2.WriteTimeout):
+        return DaemonSilentError(f"{remote.url} does not answer in time", hint="see `lmx logs` on that machine")
+    return DaemonSilentError(
+        f"{remote.url} cannot be reached: {reason}",
+        hint=f"check the address in --host or {VARIABLE}, and http or https in front of it",
+    )
 
 
 def _encode(body: Any) -> bytes:

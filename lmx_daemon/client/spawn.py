@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lmx_daemon.client.client import Client
+from lmx_daemon.client.remote import remote_of
 from lmx_daemon.contract.admin.snapshot import Status
 from lmx_daemon.contract.errors import DaemonSilentError, DaemonUnreachableError, StartupError
 from lmx_daemon.settings.paths import Home
@@ -31,8 +32,12 @@ RESTART_SECONDS = 1.0
 async def find_daemon(home: Home) -> Status | None:
     """Return the status of the daemon on the socket of `home`, or None if there is none.
 
-    Raises DaemonSilentError for a daemon that does not answer in time, since it exists all the same.
+    Raises DaemonSilentError for a daemon that does not answer in time, since it exists all the same, and for the one
+    that LMX_HOST names if it cannot be reached.
     """
+    if remote_of(os.environ) is not None:
+        async with Client.of(home) as client:
+            return await client.status()
     if home.socket.is_symlink() or not home.socket.exists():
         return None
     async with Client(home.socket) as client:
@@ -48,7 +53,7 @@ async def start_daemon(home: Home, arguments: Sequence[str] = ()) -> Status:
     """Start a daemon that outlives this program, and return its status when it answers.
 
     If another program is starting one already, the status of that daemon is returned. Raises StartupError with the
-    daemon's own message if it ends before it answers.
+    daemon's own message if it ends before it answers. LMX_HOST is not read: a daemon is started on this machine.
     """
     home.make()
     deadline = time.monotonic() + LOCK_SECONDS

@@ -1,6 +1,7 @@
 """The two Litestar apps: public (TCP) and admin (Unix socket), each behind its guard."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from litestar import Litestar
@@ -10,9 +11,10 @@ from lmx_daemon.http.admin.dialect import Admin
 from lmx_daemon.http.dialect import Dialects
 from lmx_daemon.http.dialects.registry import public_dialects
 from lmx_daemon.http.errors import error_handler
-from lmx_daemon.http.guard.access import Verify, no_keys
+from lmx_daemon.http.guard.access import Verify, is_exposed, no_keys
 from lmx_daemon.http.guard.asgi import AsgiApp
 from lmx_daemon.http.guard.guards import AdminGuard, PublicGuard
+from lmx_daemon.http.guard.remote_admin import RemoteAdmin
 from lmx_daemon.http.management import ModelManagement
 from lmx_daemon.http.openapi import OpenApiDocument
 from lmx_daemon.http.parts import Parts, provide
@@ -26,11 +28,15 @@ from lmx_daemon.storage.answers import AnswerLimits, AnswerStore
 ADMIN_BODY_BYTES = 256 * 1024 * 1024
 
 
-def public_app_of(parts: Parts, settings: Callable[[], ServerSettings], address: str) -> AsgiApp:
-    """Return the app of the public port with the dialects of the daemon."""
+def public_app_of(
+    parts: Parts, settings: Callable[[], ServerSettings], address: str, others: Sequence[str] = ()
+) -> AsgiApp:
+    """Return the app of the public port with the dialects of the daemon. `others` are further URLs of it."""
     management = ModelManagement(parts.pool, parts.library, parts.pulls, parts.router)
     answers = StoredAnswers(AnswerStore(parts.home.answers, lambda: answer_limits(settings())))
-    more = (parts.metrics, parts.keys.verify)
+    dialect = Admin()
+    admin = RemoteAdmin(dialect, partial(_admin_litestar, dialect, parts), settings, is_exposed(address))
+    more = (parts.metrics, parts.keys.verify, admin, others)
     return public_app(parts.service, parts.bodies, management, answers, settings, address, None, *more)
 
 
@@ -49,6 +55,8 @@ def public_app(
     dialects: Dialects | None = None,
     metrics: MetricsPage | None = None,
     verify: Verify = no_keys,
+    admin: RemoteAdmin | None = None,
+    others: Sequence[str] = (),
 ) -> AsgiApp:
     """Return the app of the public port for `dialects`, by default those of the registry.
 
@@ -64,13 +72,17 @@ def public_app(
     }
     app = _litestar(dialects, dependencies, None)  # the guard bounds bodies, by the setting in force
     responded = {"responded": metrics.responded} if metrics else {}
-    return PublicGuard(app, dialects, settings, address, bodies, verify=verify, **responded)
+    return PublicGuard(app, dialects, settings, address, bodies, verify=verify, admin=admin, others=others, **responded)
 
 
 def admin_app(parts: Parts) -> AsgiApp:
     """Return the app of the admin socket."""
-    dialects = Dialects([Admin()])
-    return AdminGuard(_litestar(dialects, parts.dependencies(), ADMIN_BODY_BYTES), dialects)
+    dialect = Admin()
+    return AdminGuard(_admin_litestar(dialect, parts), Dialects([dialect]))
+
+
+def _admin_litestar(dialect: Admin, parts: Parts) -> Any:
+    return _litestar(Dialects([dialect]), parts.dependencies(), ADMIN_BODY_BYTES)
 
 
 def _litestar(dialects: Dialects, dependencies: Mapping[str, Provide], body_bytes: int | None) -> Any:

@@ -35,6 +35,8 @@ class Monitor:
         pulls: PullQueue,
         addresses: Sequence[str],
         chats: Callable[[], int] = lambda: 0,
+        key_required: Callable[[], bool] = lambda: False,
+        tls_expiry: Callable[[], float | None] = lambda: None,
     ) -> None:
         """Begin without samples. `chats` returns the revision of the list of chats."""
         self._chats = chats
@@ -43,6 +45,7 @@ class Monitor:
         self._catalog = catalog
         self._pulls = pulls
         self._addresses = tuple(addresses)
+        self._key_required, self._tls_expiry = key_required, tls_expiry
         self._settings = settings
         self._host = host
         self._series = SeriesRecorder()
@@ -72,7 +75,8 @@ class Monitor:
             draining=self.draining,
             spare=pool.spares.state,
             log_file=str(self._home.log_file),
-            api_key=self._settings.current.server.api_key is not None,
+            api_key=self._key_required(),
+            tls_expires_at=self._tls_expiry(),
             config_fault=self._settings.fault,
             config_waiting=self._settings.waiting,
             incidents=pool.incidents.recent(),

@@ -150,8 +150,8 @@ async def _launch(output: Output, agent: "Agent", arguments: list[str], model: s
 async def _prepared(client: "Client", agent: "Agent", program: str, arguments: list[str], model: str | None) -> Launch:
     from lmx_cli.launch.choose import candidates, check, named
     from lmx_cli.launch.files import change_of
-    from lmx_cli.launch.target import NO_KEY, AgentTarget, reachable
-    from lmx_daemon.settings.layers import read_settings
+    from lmx_cli.launch.target import NO_KEY, AgentTarget
+    from lmx_cli.own_port import own_port
     from lmx_daemon.settings.paths import Home
 
     models = await client.models()
@@ -161,8 +161,8 @@ async def _prepared(client: "Client", agent: "Agent", program: str, arguments: l
         suitable = [named(model, models, await client.aliases())]
         check(agent, suitable[0])
     chosen, context, load = await _fitting(client, agent, suitable)
-    key = read_settings(Home.from_environment()).server.api_key or NO_KEY
-    target = AgentTarget(reachable((await client.status()).address), key, chosen.id, context, chosen.vision)
+    port = await own_port(client, Home.from_environment(), await client.status())
+    target = AgentTarget(port.address, port.key or NO_KEY, chosen.id, context, chosen.vision)
     places = _places()
     return Launch(
         agent,

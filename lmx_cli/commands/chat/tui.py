@@ -3,6 +3,7 @@
 import typer
 
 from lmx_cli.output import ExitCode, Output
+from lmx_cli.remote import choose_daemon
 
 QUESTION = "What is lmx and how do I use it?"
 
@@ -21,8 +22,15 @@ def add(app: typer.Typer, output: Output) -> None:
         show_completion: bool = typer.Option(
             False, "--show-completion", help="Print the completion script of that shell."
         ),
+        host: str | None = typer.Option(
+            None, "--host", metavar="URL", help="Daemon of another machine, as https://box:1234. Also LMX_HOST."
+        ),
+        ca: str | None = typer.Option(
+            None, "--ca", metavar="FILE", help="Certificates that --host is checked with. Also SSL_CERT_FILE."
+        ),
     ) -> int | None:
         output.debug = output.debug or debug
+        choose_daemon(host, ca, context.invoked_subcommand)
         if version:
             from lmx_daemon.contract.version import VERSION
 

@@ -9,6 +9,7 @@ import typer
 
 from lmx_cli.commands.memory.models import load_model
 from lmx_cli.output import ExitCode, Output
+from lmx_cli.remote import is_remote
 from lmx_daemon.contract.units import duration, size
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ async def _stop(output: Output) -> int:
         output.text("lmx is not running")
         return ExitCode.OK
     await stop_daemon(home, status)
-    output.text("stopped")
+    output.text("it stops" if is_remote() else "stopped")
     return ExitCode.OK
 
 
@@ -104,8 +105,10 @@ async def stop_daemon(home: "Home", status: "Status") -> None:
     from lmx_daemon.client.client import Client
     from lmx_daemon.contract.errors import LmxError
 
-    async with Client(home.socket) as client:
+    async with Client.of(home) as client:
         await client.shutdown()
+    if is_remote():  # its process is not one of this machine
+        return
     deadline = asyncio.get_running_loop().time() + STOP_SECONDS
     while _alive(status.pid):
         if asyncio.get_running_loop().time() > deadline:
@@ -134,7 +137,7 @@ async def _status(output: Output, json: bool) -> int:
 
     home = Home.from_environment()
     try:
-        async with Client(home.socket) as client:
+        async with Client.of(home) as client:
             snapshot = await client.snapshot()
     except DaemonSilentError:
         raise
@@ -168,6 +171,7 @@ def _status_rows(snapshot: "Snapshot") -> list[tuple[str, str]]:
         ("lmx", f"{status.version}, running for {duration(status.uptime)} (pid {status.pid})"),
         ("health", health + (", draining" if status.draining else "")),
         ("address", addresses + (" (API key required)" if status.api_key else "")),
+        *_certificate_rows(status, snapshot.taken_at),
         ("home", status.home),
         ("log", status.log_file),
         *((("config", f"not in force: {status.config_fault}"),) if status.config_fault else ()),
@@ -180,6 +184,20 @@ def _status_rows(snapshot: "Snapshot") -> list[tuple[str, str]]:
         ("requests", _requests_text(snapshot.requests)),
         *((f"  {instance.model}", instance.note) for instance in snapshot.instances if instance.note),
         *((f"  {each.model}", SILENT_DISK) for each in snapshot.instances if each.memory.prefix_disk_silent),
+    ]
+
+
+def _certificate_rows(status: "Status", now: float) -> list[tuple[str, str]]:
+    """Return the row about the certificate of the public port; none without TLS."""
+    from lmx_daemon.contract.admin.snapshot import CERTIFICATE_WARNING_SECONDS
+
+    if status.tls_expires_at is None:
+        return []
+    left = status.tls_expires_at - now
+    if left <= 0:
+        return [("certificate", f"expired {duration(-left)} ago; renew it, and lmx uses the new file")]
+    return [
+        ("certificate", f"expires in {duration(left)}" + ("; renew it" if left < CERTIFICATE_WARNING_SECONDS else ""))
     ]
 
 

@@ -1,5 +1,6 @@
 """`lmx logs`: the log of the daemon, which is read from its files, also while no daemon runs."""
 
+import asyncio
 import time
 from collections import deque
 from itertools import takewhile
@@ -9,12 +10,15 @@ import typer
 
 from lmx_cli.commands.options import JSON
 from lmx_cli.output import ExitCode, Output
+from lmx_cli.remote import is_remote
 
 if TYPE_CHECKING:
     from lmx_cli.log_files import LogFilter
     from lmx_daemon.contract.admin.snapshot import LogLine
 
 TAIL = 200
+REMOTE_LINES = 100_000
+"""Number of lines that a daemon of another machine is asked for: all that it has in memory."""
 Level = Literal["debug", "info", "warning", "error"]
 
 
@@ -36,7 +40,7 @@ def add(app: typer.Typer, output: Output) -> None:
         from lmx_cli.log_files import LogFilter
 
         found = LogFilter(level=level or "", grep=grep, model=model, request=request)
-        return _logs(output, found, tail, follow, json)
+        return _show_all(output, found, tail, follow, json)
 
     group = typer.Typer(help="`log stream` follows the log, as `lmx logs -f` does.")
     app.add_typer(group, name="log", hidden=True)
@@ -46,7 +50,30 @@ def add(app: typer.Typer, output: Output) -> None:
         """Show new lines of the log until interrupted."""
         from lmx_cli.log_files import LogFilter
 
-        return _logs(output, LogFilter(), 0, True, json)
+        return _show_all(output, LogFilter(), 0, True, json)
+
+
+def _show_all(output: Output, found: "LogFilter", tail: int, follow: bool, json: bool) -> int:
+    if is_remote():
+        return asyncio.run(_remote(output, found, tail, follow, json))
+    return _logs(output, found, tail, follow, json)
+
+
+async def _remote(output: Output, found: "LogFilter", tail: int, follow: bool, json: bool) -> int:
+    """Show the lines that the daemon of another machine has in memory."""
+    from lmx_daemon.client.client import Client
+    from lmx_daemon.settings.paths import Home
+
+    keep = found.keep()
+    async with Client.of(Home.from_environment()) as client:
+        stored = [line async for line in client.logs(tail=REMOTE_LINES, follow=False)] if tail else []
+        for line in deque(filter(keep, stored), maxlen=tail):
+            _show(output, line, json)
+        if follow:
+            async for line in client.logs(tail=0):
+                if keep(line):
+                    _show(output, line, json)
+    return ExitCode.OK
 
 
 def _logs(output: Output, found: "LogFilter", tail: int, follow: bool, json: bool) -> int:

@@ -82,7 +82,7 @@ async def _list(output: Output, json: bool) -> int:
     from lmx_daemon.client.client import Client
     from lmx_daemon.settings.paths import Home
 
-    async with Client(Home.from_environment().socket) as client:
+    async with Client.of(Home.from_environment()) as client:
         jobs = await client.pulls()
     _show(output, jobs, json)
     return ExitCode.OK

@@ -143,12 +143,9 @@ async def _measure(
 async def _own(chosen: _ServerOptions) -> "ServerUnderTest":
     """Return the local daemon as a server under test, and start it if necessary."""
     from lmx_cli.bench.own import own_server
-    from lmx_daemon.settings.layers import read_settings
     from lmx_daemon.settings.paths import Home
 
-    home = Home.from_environment()
-    key = chosen.key or read_settings(home).server.api_key
-    return await own_server(home, chosen.model, key)
+    return await own_server(Home.from_environment(), chosen.model, chosen.key)
 
 
 def _show(

@@ -79,7 +79,7 @@ def _client() -> "Client":
     from lmx_daemon.client.client import Client
     from lmx_daemon.settings.paths import Home
 
-    return Client(Home.from_environment().socket)
+    return Client.of(Home.from_environment())
 
 
 async def _list(output: Output, limit: int, model: str, outcome: str, key: str, days: float | None, json: bool) -> int:

@@ -72,7 +72,7 @@ async def _ps(output: Output, json: bool) -> int:
     from lmx_daemon.client.client import Client
     from lmx_daemon.settings.paths import Home
 
-    async with Client(Home.from_environment().socket) as client:
+    async with Client.of(Home.from_environment()) as client:
         instances = await client.instances()
     if json:
         output.json(instances)
@@ -195,7 +195,7 @@ async def _unload(output: Output, model: str | None, all_models: bool, force: bo
 
     if (model is None) == (not all_models):
         raise UsageError("name a model, or give --all", hint="`lmx ps` lists the loaded ones")
-    async with Client(Home.from_environment().socket) as client:
+    async with Client.of(Home.from_environment()) as client:
         names = [instance.id for instance in await client.instances()] if model is None else [model]
         for name in names:
             for instance in await client.unload(UnloadRequest(id=name, force=force)):

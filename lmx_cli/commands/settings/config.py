@@ -9,6 +9,7 @@ import typer
 
 from lmx_cli.commands.options import JSON
 from lmx_cli.output import ExitCode, Output
+from lmx_cli.remote import is_remote, refuse_remote
 
 if TYPE_CHECKING:
     from lmx_daemon.contract.admin.config import ConfigReload, ConfigRow, ConfigView
@@ -55,9 +56,7 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
     @group.command()
     def path() -> int:
         """Print the path of config.toml."""
-        from lmx_daemon.settings.paths import Home
-
-        output.text(str(Home.from_environment().config))
+        output.text(view().file)
         return ExitCode.OK
 
     @group.command()
@@ -65,6 +64,7 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
         """Open config.toml in $VISUAL or $EDITOR. The new text is checked before it replaces the file."""
         from lmx_cli.config_editor import edit_config
 
+        refuse_remote("lmx config edit")
         if edit_config(output) and (found := _reloaded()) is not None:
             report(output, found)
         return ExitCode.OK
@@ -107,10 +107,10 @@ async def _running() -> "ConfigView | None":
     from lmx_daemon.settings.paths import Home
 
     home = Home.from_environment()
-    if not home.socket.exists():
+    if not is_remote() and not home.socket.exists():
         return None
     try:
-        async with Client(home.socket) as client:
+        async with Client.of(home) as client:
             return await client.config()
     except DaemonSilentError:
         raise
@@ -184,6 +184,7 @@ def _json(value: Any) -> str:
 
 def _secret(choice: "ChosenKey") -> Any:
     """Return a secret value from this process's own sources: a daemon does not send secrets."""
+    refuse_remote("to print a secret setting")
     from lmx_daemon.settings.layers import read_settings
     from lmx_daemon.settings.paths import Home
 
@@ -201,12 +202,24 @@ def _change(output: Output, name: str, text: str | None) -> int:
 
     choice = choose(name)
     value = None if text is None else typed(choice, text)
+    if is_remote():
+        report(output, asyncio.run(_set_remote(choice.dotted, value)))
+        return ExitCode.OK
     change_config(Home.from_environment(), partial(edited, choice, value))
     if value is None:
         output.text(f"{choice.dotted} is not set in the file any more")
     else:
         output.text(f"{choice.dotted} = {'...' if choice.key.secret else toml(value)}")
     return _applied(output, choice)
+
+
+async def _set_remote(key: str, value: Any) -> "ConfigReload":
+    """Set a key in the file of the daemon of another machine."""
+    from lmx_daemon.client.client import Client
+    from lmx_daemon.settings.paths import Home
+
+    async with Client.of(Home.from_environment()) as client:
+        return await client.set_config(key, value)
 
 
 def _applied(output: Output, choice: "ChosenKey") -> int:
@@ -227,7 +240,7 @@ def _reloaded() -> "ConfigReload | None":
     from lmx_daemon.contract.errors import DaemonSilentError, DaemonUnreachableError
     from lmx_daemon.settings.paths import Home
 
-    if not Home.from_environment().socket.exists():
+    if not is_remote() and not Home.from_environment().socket.exists():
         return None
     try:
         return asyncio.run(_reload())
@@ -241,5 +254,5 @@ async def _reload() -> "ConfigReload":
     from lmx_daemon.client.client import Client
     from lmx_daemon.settings.paths import Home
 
-    async with Client(Home.from_environment().socket) as client:
+    async with Client.of(Home.from_environment()) as client:
         return await client.reload_config()

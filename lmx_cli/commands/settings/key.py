@@ -122,7 +122,7 @@ async def _changed(by_daemon: "Callable[[Client], Awaitable[T]]", by_file: "Call
 
     home = Home.from_environment()
     try:
-        async with Client(home.socket) as client:
+        async with Client.of(home) as client:
             return await by_daemon(client)
     except DaemonSilentError:
         raise

@@ -84,6 +84,10 @@ class Series(Frozen, frozen=True):
 SERIES_SECONDS = 300
 
 
+CERTIFICATE_WARNING_SECONDS = 21 * 86_400.0
+"""Time before a certificate expires from which `lmx status` and `lmx doctor` advise to renew it."""
+
+
 class Health(Frozen, frozen=True):
     """Health of the daemon and its workers."""
 
@@ -116,6 +120,9 @@ class Status(Frozen, frozen=True):
     """"off", "starting", "warm", or the reason why there is none."""
     log_file: str = ""
     api_key: bool = False
+    """Whether requests on the public port need an API key."""
+    tls_expires_at: float | None = None
+    """Unix time at which the certificate of the public port expires; None without TLS."""
     config_fault: str = ""
     """Reason why config.toml as it is now is not in force; empty if it is."""
     config_waiting: tuple[str, ...] = ()

@@ -14,9 +14,10 @@ from lmx_daemon.contract.admin.revisions import without_unchanged
 from lmx_daemon.contract.admin.snapshot import Health, HostMemory, RequestRow, Revisions, Snapshot, Status
 from lmx_daemon.contract.errors import LmxError
 from lmx_daemon.contract.models import Instance, Model, Verdict
+from lmx_daemon.contract.requests import Count
 from lmx_daemon.contract.requests import Request as ModelRequest
 from lmx_daemon.http.admin.lines import EventLines, line, lines
-from lmx_daemon.http.context import AnyRequest
+from lmx_daemon.http.context import AnyRequest, RequestContext, context_of
 from lmx_daemon.http.decoding import body_of
 from lmx_daemon.http.service import ModelService
 from lmx_daemon.library.catalog.catalog import Catalog
@@ -134,8 +135,19 @@ async def unload(request: AnyRequest, pool: NamedDependency[Pool], router: Named
 async def generate(request: AnyRequest, service: NamedDependency[ModelService]) -> Stream:
     """Stream the events of a generation or a token count."""
     kind: type[ModelRequest] = ModelRequest  # type: ignore[assignment]  # msgspec decodes a union as well
-    _, asked = await service.read(request, kind, lambda asked: asked)
+    _, asked = await service.read(request, kind, lambda asked: own(asked, context_of(request)))
     return lines(await service.events(request, asked, EventLines))
+
+
+def own(asked: ModelRequest, context: RequestContext) -> ModelRequest:
+    """Return the request with the tenant and the priority of its principal. The owner's programs name their own."""
+    principal = context.principal
+    if "admin" in principal.scopes:
+        return asked
+    if isinstance(asked, Count):
+        return msgspec.structs.replace(asked, tenant=principal.tenant)
+    priority = principal.priority(asked.priority)
+    return msgspec.structs.replace(asked, tenant=principal.tenant, priority=priority, client=context.client, route="")
 
 
 @get("/admin/requests")

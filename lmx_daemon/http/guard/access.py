@@ -4,11 +4,12 @@ import hmac
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from lmx_daemon.contract.addresses import is_loopback
 from lmx_daemon.contract.admin.keys import ApiKey
 from lmx_daemon.contract.errors import AuthenticationError
 from lmx_daemon.contract.principal import Principal
+from lmx_daemon.http.guard.asgi import first
 from lmx_daemon.http.guard.principals import ANONYMOUS, KEY_HOLDER, KEYLESS, KEYLESS_MANAGER, key_principal
-from lmx_daemon.http.server.sockets import is_loopback
 from lmx_daemon.settings.schema import ServerSettings
 
 OPEN_PATHS = frozenset({"/", "/api/hello", "/health"})
@@ -32,12 +33,12 @@ class Access:
     def __init__(self, settings: Callable[[], ServerSettings], bound: str, verify: Verify = no_keys) -> None:
         self._settings = settings
         self._verify = verify
-        self._exposed = not is_loopback(urlsplit(bound).hostname or "")
+        self._exposed = is_exposed(bound)
 
     def principal(self, path: str, headers: list[tuple[bytes, bytes]]) -> Principal:
         """Return the identity that a request acts for. Raise AuthenticationError."""
         settings = self._settings()
-        required = bool(settings.api_key) or settings.require_key or self._exposed
+        required = needs_key(settings, self._exposed)
         if path in OPEN_PATHS:
             return ANONYMOUS if required else KEYLESS
         given = credentials(headers)
@@ -55,6 +56,16 @@ class Access:
         return KEYLESS_MANAGER if settings.manage_over_tcp else KEYLESS
 
 
+def is_exposed(bound: str) -> bool:
+    """Return whether other machines reach the URL."""
+    return not is_loopback(urlsplit(bound).hostname or "")
+
+
+def needs_key(settings: ServerSettings, exposed: bool) -> bool:
+    """Return whether requests on the public port need an API key."""
+    return bool(settings.api_key) or settings.require_key or exposed
+
+
 def credentials(headers: list[tuple[bytes, bytes]]) -> list[str]:
     """Return the keys that the headers contain.
 
@@ -67,7 +78,3 @@ def credentials(headers: list[tuple[bytes, bytes]]) -> list[str]:
 def equal(given: str, key: str) -> bool:
     """Return whether a header's text is `key`, in a time that does not depend on the text."""
     return hmac.compare_digest(given.encode("latin-1"), key.encode())
-
-
-def first(headers: list[tuple[bytes, bytes]], name: bytes) -> str | None:
-    return next((value.decode("latin-1") for key, value in headers if key == name), None)

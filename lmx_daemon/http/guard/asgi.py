@@ -64,3 +64,8 @@ async def answer(send: AsgiSend, status: int, body: bytes, headers: list[tuple[b
     length = [] if status == 204 else [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
     await send({"type": "http.response.body", "body": body})
+
+
+def first(headers: list[tuple[bytes, bytes]], name: bytes) -> str | None:
+    """Return the first value of a header; None if it is missing."""
+    return next((value.decode("latin-1") for key, value in headers if key == name), None)

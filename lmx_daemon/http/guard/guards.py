@@ -6,7 +6,7 @@ dialect that owns the path gives a refusal its form.
 
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
@@ -17,23 +17,35 @@ from lmx_daemon.contract.errors import (
     LmxError,
     MediaTypeError,
     MisdirectedError,
-    ProtocolMismatchError,
     RequestError,
     TooLargeError,
 )
 from lmx_daemon.http.context import RequestContext
-from lmx_daemon.http.dialect import Dialects
+from lmx_daemon.http.dialect import Dialects, is_below
 from lmx_daemon.http.errors import headers_of
-from lmx_daemon.http.guard.access import Access, Verify, first, no_keys
-from lmx_daemon.http.guard.asgi import AsgiApp, AsgiReceive, AsgiScope, AsgiSend, answer, bounded, refuse, with_headers
+from lmx_daemon.http.guard.access import Access, Verify, no_keys
+from lmx_daemon.http.guard.asgi import (
+    AsgiApp,
+    AsgiReceive,
+    AsgiScope,
+    AsgiSend,
+    answer,
+    bounded,
+    first,
+    refuse,
+    with_headers,
+)
 from lmx_daemon.http.guard.key_limits import KeyLimits
 from lmx_daemon.http.guard.principals import OWNER
+from lmx_daemon.http.guard.remote_admin import PREFIX, RemoteAdmin, check_protocol
 from lmx_daemon.http.server.body_reader import BodyReader, RequestBytes
 from lmx_daemon.settings.schema import ServerSettings
 
 IDENTITY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 ID_HEADERS = (REQUEST_ID_HEADER.encode(), b"request-id")
 """Headers that carry the id of a request in its answer. OpenAI's clients read the first one, Anthropic's the second."""
+ADMIN_HEADERS = [(PROTOCOL_HEADER.encode(), str(PROTOCOL).encode())]
+"""Headers of each answer of the admin app."""
 READS = ("GET", "HEAD")
 """Methods that do not count for the limits of a key: lists and states are cheap, and agents poll them."""
 MAX_CLIENT_CHARACTERS = 80
@@ -53,8 +65,15 @@ class PublicGuard:
         bodies: BodyReader,
         responded: Callable[[str, int], None] = lambda dialect, status: None,
         verify: Verify = no_keys,
+        admin: RemoteAdmin | None = None,
+        others: Sequence[str] = (),
     ) -> None:
-        """Guard `app`. `responded` is called with the dialect's name and the status of each answer."""
+        """Guard `app` and `admin`. `responded` is called with the dialect's name and the status of each answer.
+
+        `bound` and `others` are the URLs of the app; `bound` decides whether other machines reach it.
+        """
+        self._admin = admin
+        self._others = others
         self._access = Access(settings, bound, verify)
         self._limits = KeyLimits()
         self._app = app
@@ -71,8 +90,9 @@ class PublicGuard:
                 await send({"type": "websocket.close", "code": 1008})
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        identity, dialect = request_id(headers), self._dialects.owner(scope["path"])
-        extra = [(name, identity.encode()) for name in ID_HEADERS]
+        admin = self._admin if is_below(scope["path"], PREFIX) else None
+        identity, dialect = request_id(headers), admin.dialect if admin else self._dialects.owner(scope["path"])
+        extra = [(name, identity.encode()) for name in ID_HEADERS] + (ADMIN_HEADERS if admin else [])
         try:
             origin = self._allowed_origin(headers)
             if origin is not None:
@@ -81,7 +101,11 @@ class PublicGuard:
                     self._responded(dialect.name, 204)
                     await answer(send, 204, b"", [*extra, *PREFLIGHT])
                     return
+            if admin is not None:
+                admin.check_served(scope["scheme"])
             principal = self._access.principal(scope["path"], headers)
+            if admin is not None:
+                admin.check(principal, headers)
             check_body(scope["method"], headers, self._settings().max_body_bytes, dialect.any_body_type)
             counted = scope["method"] not in READS
             if counted:
@@ -93,13 +117,14 @@ class PublicGuard:
             return
         context = RequestContext(identity, dialect, principal, client_of(headers), trace_of(headers))
         context.enter(scope)
-        if scope["method"] == "HEAD":  # the server itself leaves the body out
+        if scope["method"] == "HEAD" and admin is None:  # the server itself leaves the body out
             scope = {**scope, "method": "GET"}
+        app = admin.app if admin else self._app
         held = RequestBytes(self._bodies)
         try:
             receive = bounded(receive, self._settings().max_body_bytes, held)
             responded = partial(self._responded, dialect.name)
-            await self._app(scope, receive, with_headers(send, extra, context.answer_headers, responded))
+            await app(scope, receive, with_headers(send, extra, context.answer_headers, responded))
         finally:
             held.release()
             if counted:
@@ -127,7 +152,7 @@ class PublicGuard:
         settings = self._settings()
         if self._allowed is None or self._allowed.settings is not settings:
             origins = frozenset(origin.rstrip("/").lower() for origin in settings.allowed_origins)
-            self._allowed = AllowedNames(settings, allowed_hosts(settings, self._bound), origins)
+            self._allowed = AllowedNames(settings, allowed_hosts(settings, self._bound, *self._others), origins)
         return self._allowed
 
 
@@ -155,23 +180,17 @@ class AdminGuard:
             request_id(headers), self._dialects.owner(scope["path"]), OWNER, client_of(headers), trace_of(headers)
         )
         context.enter(scope)
-        extra = [
-            (REQUEST_ID_HEADER.encode(), context.id.encode()),
-            (PROTOCOL_HEADER.encode(), str(PROTOCOL).encode()),
-        ]
-        theirs = first(headers, PROTOCOL_HEADER.encode())
-        if theirs is not None and theirs != str(PROTOCOL):
-            error = ProtocolMismatchError(
-                f"the daemon speaks protocol {PROTOCOL}, this program {theirs}",
-                hint="restart the daemon with the same lmx: lmx stop, then lmx serve",
-            )
+        extra = [(REQUEST_ID_HEADER.encode(), context.id.encode()), *ADMIN_HEADERS]
+        try:
+            check_protocol(headers)
+        except LmxError as error:
             await refuse(send, context.dialect.error(error, context.id), headers_of(error), extra)
             return
         await self._app(scope, receive, with_headers(send, extra, context.answer_headers))
 
 
 PREFLIGHT = (
-    (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+    (b"access-control-allow-methods", b"GET, POST, DELETE, PATCH, OPTIONS"),
     # The star covers what SDKs add of their own; the key's header has to be named beside it.
     (b"access-control-allow-headers", b"authorization, content-type, x-api-key, *"),
     (b"access-control-allow-private-network", b"true"),
@@ -179,13 +198,13 @@ PREFLIGHT = (
 )
 
 
-def allowed_hosts(settings: ServerSettings, bound: str) -> frozenset[str]:
-    """Return the permitted values of the Host header, with the port and without it."""
-    parts = urlsplit(bound)
+def allowed_hosts(settings: ServerSettings, *bound: str) -> frozenset[str]:
+    """Return the permitted values of the Host header, with the port of each URL in `bound` and without it."""
     names = {*LOCAL_NAMES, *(host.lower() for host in settings.allowed_hosts)}
-    if parts.hostname and parts.hostname not in ("0.0.0.0", "::"):
-        names.add(f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname)
-    return frozenset(names | {f"{name}:{parts.port}" for name in names})
+    for parts in map(urlsplit, bound):
+        if parts.hostname and parts.hostname not in ("0.0.0.0", "::"):
+            names.add(f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname)
+    return frozenset(names | {f"{name}:{urlsplit(each).port}" for name in names for each in bound})
 
 
 def check_body(method: str, headers: list[tuple[bytes, bytes]], limit: int, any_type: bool = False) -> None:
@@ -224,6 +243,6 @@ def cors(origin: str) -> list[tuple[bytes, bytes]]:
     """Return the headers for a listed origin. Errors need them as well: without them a browser hides the status."""
     return [
         (b"access-control-allow-origin", origin.encode("latin-1")),
-        (b"access-control-expose-headers", b"x-request-id, request-id, retry-after, x-lmx-model"),
+        (b"access-control-expose-headers", b"x-request-id, request-id, retry-after, x-lmx-model, x-lmx-ignored"),
         (b"vary", b"origin"),
     ]

@@ -2,7 +2,6 @@
 
 import asyncio
 import fcntl
-import ipaddress
 import os
 import socket
 import struct
@@ -16,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lmx_daemon.client.spawn import already_running
 from lmx_daemon.contract.errors import StartupError
-from lmx_daemon.http.server.connections import ConnectionLimit
+from lmx_daemon.http.server.connections import Closable, ConnectionLimit
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.storage.durable import open_owned
 
@@ -80,13 +79,6 @@ def bind_admin(path: Path) -> socket.socket:
     return listener
 
 
-def is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name that begins like an address is not one
-        return False
-
-
 class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with limits on the size of heads, on slow heads and bodies, and on clients that stop reading.
 
@@ -97,6 +89,8 @@ class LimitedProtocol(HttpToolsProtocol):
     stall_seconds = 30.0
     limit: ConnectionLimit
     """Bound on the connections of the app."""
+    handshake: Closable | None = None
+    """The handshake of this connection, which the bound counted until now."""
 
     def connection_made(  # type: ignore[override]  # uvicorn's own word for it, narrower than asyncio's
         self, transport: asyncio.Transport
@@ -110,6 +104,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         super().connection_made(transport)
+        if self.handshake is not None:
+            self.limit.remove(self.handshake)
         if _is_strangers(transport):
             transport.abort()
         elif self.limit.admit(self):
@@ -128,7 +124,10 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.abort()
             return
         self.transport.write(FULL)
-        self.transport.write_eof()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:  # TLS has no half-closed connections
+            self.transport.close()
         self._wait_for(TURNED_AWAY_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,12 +1,24 @@
 """The table [server]: the public port, its limits and its access rules."""
 
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta
 
 from lmx_daemon.settings.sections.section import Duration, Natural, Positive, Section, hot, restart
 
 DEFAULT_PORT = 1234
+
+
+def check_origins(origins: tuple[str, ...]) -> None:
+    """Raise ValueError for a text that no browser sends as an origin; there is no origin for all pages."""
+    for origin in origins:
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            parts = urlsplit("")
+        if not parts.scheme or not parts.hostname or parts.path.strip("/") or parts.query or "*" in origin:
+            raise ValueError(f'{origin[:100]!r} is no origin; write each one in full, as "https://app.example"')
 
 
 class ServerSettings(Section, frozen=True):
@@ -36,13 +48,31 @@ class ServerSettings(Section, frozen=True):
             "They need one in any case if `api_key` is set or if other machines reach `host`."
         ),
     ] = False
+    tls_certificate: Annotated[
+        str | None,
+        restart(
+            "PEM file with the certificate of the public port and its chain. If it is set, the port speaks HTTPS only. "
+            "A renewed file is used without a restart."
+        ),
+    ] = None
+    tls_key: Annotated[
+        str | None,
+        restart("PEM file with the private key of `tls_certificate`, without a passphrase. Unset: the same file."),
+    ] = None
+    plain_port: Annotated[
+        Annotated[int, Meta(ge=0, le=65535)] | None,
+        restart(
+            "Port of the loopback addresses that is served without TLS beside `tls_certificate`, for programs on this "
+            "machine. 0 takes any free port. It needs an API key as `port` does."
+        ),
+    ] = None
     allowed_hosts: Annotated[
         tuple[str, ...],
         hot("Host header names that are accepted besides 127.0.0.1, localhost and [::1]."),
     ] = ()
     allowed_origins: Annotated[
         tuple[str, ...],
-        hot('Browser origins that may call, such as "https://app.example".'),
+        hot('Browser origins that may call, such as "https://app.example".', check=check_origins),
     ] = ()
     image_hosts: Annotated[
         tuple[str, ...],
@@ -58,6 +88,14 @@ class ServerSettings(Section, frozen=True):
             "scopes `pull` and `manage` for it."
         ),
     ] = False
+    admin_over_tcp: Annotated[
+        Literal["off", "tls", "unencrypted"],
+        hot(
+            "Whether the daemon can be managed over the public port, as by `lmx --host URL` of another machine, with "
+            "an API key of the scope `manage`. `tls`: over TLS, or if only this machine reaches the port. "
+            "`unencrypted`: also without TLS, for a port behind a TLS proxy."
+        ),
+    ] = "off"
     answer_days: Annotated[
         float,
         Meta(ge=0, le=3650),

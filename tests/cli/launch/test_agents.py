@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lmx_cli.launch.agents import AGENTS
-from lmx_cli.launch.target import AgentTarget, Places, reachable
+from lmx_cli.launch.target import AgentTarget, Places
+from lmx_cli.own_port import reachable
 
 TARGET = AgentTarget("http://127.0.0.1:1234", "secret", 'org/a"b', 65_536)
 PLACES = Places(Path("/home/me"), Path("/home/me/.lmx/launch"), {})

@@ -1,0 +1,35 @@
+"""The options `--host` and `--ca`, by which a command manages the daemon of another machine, and what they exclude."""
+
+import os
+
+from lmx_daemon.contract.errors import UsageError
+
+HOST_VARIABLE, CA_VARIABLE = "LMX_HOST", "SSL_CERT_FILE"
+LOCAL_COMMANDS = frozenset(
+    {"cache", "demo", "doctor", "import", "launch", "login", "logout", "restart", "serve", "service"}
+)
+"""Commands that read or change files or processes of this machine."""
+
+
+def choose_daemon(host: str | None, ca: str | None, command: str | None) -> None:
+    """Make this command use the daemon that the options name. Raise UsageError for one that works locally only."""
+    if host is not None:
+        os.environ[HOST_VARIABLE] = host
+    if ca is not None:
+        os.environ[CA_VARIABLE] = ca
+    if command in LOCAL_COMMANDS:
+        refuse_remote(f"lmx {command}")
+
+
+def is_remote() -> bool:
+    """Return whether the daemon of this command is that of another machine."""
+    return bool(os.environ.get(HOST_VARIABLE, "").strip())
+
+
+def refuse_remote(what: str) -> None:
+    """Raise UsageError if the daemon is that of another machine."""
+    if is_remote():
+        raise UsageError(
+            f"{what} works on this machine only, and {os.environ[HOST_VARIABLE][:200]!r} is to be managed",
+            hint=f"run it on that machine, or leave out --host and {HOST_VARIABLE}",
+        )
