@@ -1,5 +1,9 @@
 """/metrics of a real daemon, as Prometheus and its client read it."""
 
+import json
+import re
+from pathlib import Path
+
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -44,3 +48,31 @@ def test_metrics_need_the_key_where_one_is_set_and_can_be_switched_off(own_daemo
     own_daemon.start()
     answer = httpx2.get(f"{own_daemon.address}/metrics", timeout=30)
     assert answer.status_code == 404 and "metrics are switched off" in answer.text
+
+
+def test_every_query_of_the_dashboard_has_its_metric_and_labels_in_a_scrape(own_daemon: Daemon) -> None:
+    own_daemon.start()
+    url = f"{own_daemon.address}/v1/chat/completions"
+    assert httpx2.post(url, json=ASKED, timeout=60).status_code == 200
+    own_daemon.admin("POST", "/admin/models/unload", {"id": "lmx/guide"})
+    assert httpx2.post(url, json=ASKED, timeout=60).status_code == 200
+    page = httpx2.get(f"{own_daemon.address}/metrics", timeout=30).text
+    labels: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(page):
+        form = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
+        labels |= {family.name + suffix: set() for suffix in form}
+        for sample in family.samples:
+            labels.setdefault(sample.name, set()).update(sample.labels)
+    dashboard = json.loads((Path(__file__).parents[2] / "docs" / "grafana.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    queries += [
+        variable["query"]["query"] for variable in dashboard["templating"]["list"] if variable["name"] == "model"
+    ]
+    for query in queries:
+        found = re.findall(r"\b((?:lmx|gen_ai)_\w+)(?:\{([^}]*)\})?", re.sub(r"by \([^)]*\)", "", query))
+        metrics = [(name, re.findall(r"(\w+)(?:=~|!=|=)", selector)) for name, selector in found if name in labels]
+        assert metrics, query
+        for name, used in metrics:
+            assert not labels[name] or set(used) <= labels[name], (name, used)
+        for grouped in re.findall(r"by \(([^)]*)\)", query):
+            assert all(not labels[name] or grouped.strip() in labels[name] for name, _ in metrics), query
