@@ -6,7 +6,7 @@ from lmx_daemon.contract.errors import UsageError
 
 HOST_VARIABLE, CA_VARIABLE = "LMX_HOST", "SSL_CERT_FILE"
 LOCAL_COMMANDS = frozenset(
-    {"cache", "demo", "doctor", "import", "launch", "login", "logout", "restart", "serve", "service"}
+    {"cache", "demo", "doctor", "import", "launch", "login", "logout", "move", "restart", "serve", "service"}
 )
 """Commands that read or change files or processes of this machine."""
 
