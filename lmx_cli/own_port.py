@@ -10,6 +10,8 @@ from lmx_daemon.settings.layers import read_settings
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.storage.durable import read_regular, write_file
 
+NEW_KEY = "a key that is made then"
+"""Text in place of a key that would be made."""
 NAME = "lmx on this machine"
 """Name of the key that is made where one is required."""
 MAX_BYTES = 1000
@@ -24,11 +26,11 @@ class OwnPort(NamedTuple):
     """None where no key is required."""
 
 
-async def own_port(client: Client, home: Home, status: Status) -> OwnPort:
+async def own_port(client: Client, home: Home, status: Status, *, make: bool = True) -> OwnPort:
     """Return the access to the daemon of `status`. Raise LmxError where only TLS is served.
 
     Where a key is required and the settings have none, one with the scopes infer and read is made, kept in the home for
-    its owner only, and used again.
+    its owner only, and used again. Without `make`, NEW_KEY stands for a new one.
     """
     address = reachable(status.address)
     if address.startswith("https:"):
@@ -39,7 +41,7 @@ async def own_port(client: Client, home: Home, status: Status) -> OwnPort:
     configured = read_settings(home).server.api_key
     if configured or not status.api_key:
         return OwnPort(address, configured)
-    return OwnPort(address, await _own_key(client, home))
+    return OwnPort(address, await _own_key(client, home, make))
 
 
 def reachable(address: str) -> str:
@@ -47,7 +49,7 @@ def reachable(address: str) -> str:
     return address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
-async def _own_key(client: Client, home: Home) -> str:
+async def _own_key(client: Client, home: Home, make: bool) -> str:
     """Return the kept key if the daemon has it, else a new one."""
     file = home.launch / "key"
     try:
@@ -56,6 +58,8 @@ async def _own_key(client: Client, home: Home) -> str:
         kept = ""
     if any(kept.startswith(f"lmx_{key.id}_") for key in await client.keys()):
         return kept
+    if not make:
+        return NEW_KEY
     made = await client.create_key(KeyRequest(name=NAME))
     try:
         home.launch.mkdir(mode=0o700, exist_ok=True)

@@ -16,7 +16,7 @@ from lmx_daemon.contract.units import duration
 from lmx_daemon.storage.durable import read_regular
 
 MAX_BYTES = 1024 * 1024
-Signature = tuple[tuple[int, ...], ...]
+FileSignatures = tuple[tuple[int, ...], ...]
 
 
 class CertificateFiles(Frozen, frozen=True):
@@ -95,7 +95,7 @@ def read_certificate(files: CertificateFiles, clock: Callable[[], float] = time.
     return Certificate(expires_at=ends)
 
 
-def signature(files: CertificateFiles) -> Signature:
+def signature(files: CertificateFiles) -> FileSignatures:
     """Return a value that changes with the files."""
     return tuple(map(_signature, (files.certificate, files.key)))
 

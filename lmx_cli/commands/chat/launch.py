@@ -133,7 +133,7 @@ async def _launch(output: Output, agent: "Agent", arguments: list[str], model: s
     if program is None:
         raise NotFoundError(f"{agent.program} is not on the PATH", hint=f"install it: {agent.install}")
     async with await started() as client:
-        prepared = await _prepared(client, agent, program, arguments, model)
+        prepared = await _prepared(client, agent, program, arguments, model, make_key=not dry_run)
         if dry_run:
             return prepared
         await _load(output, client, prepared)
@@ -147,7 +147,9 @@ async def _launch(output: Output, agent: "Agent", arguments: list[str], model: s
     return prepared
 
 
-async def _prepared(client: "Client", agent: "Agent", program: str, arguments: list[str], model: str | None) -> Launch:
+async def _prepared(
+    client: "Client", agent: "Agent", program: str, arguments: list[str], model: str | None, *, make_key: bool
+) -> Launch:
     from lmx_cli.launch.choose import candidates, check, named
     from lmx_cli.launch.files import change_of
     from lmx_cli.launch.target import NO_KEY, AgentTarget
@@ -161,7 +163,7 @@ async def _prepared(client: "Client", agent: "Agent", program: str, arguments: l
         suitable = [named(model, models, await client.aliases())]
         check(agent, suitable[0])
     chosen, context, load = await _fitting(client, agent, suitable)
-    port = await own_port(client, Home.from_environment(), await client.status())
+    port = await own_port(client, Home.from_environment(), await client.status(), make=make_key)
     target = AgentTarget(port.address, port.key or NO_KEY, chosen.id, context, chosen.vision)
     places = _places()
     return Launch(

@@ -162,3 +162,19 @@ def test_a_missing_program_is_reported_with_its_installation(server: Daemon, use
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1 and "aider is not on the PATH" in ended.stderr
     assert "uv tool install aider-chat" in ended.stderr
+
+
+def test_key_is_made_where_one_is_required_and_not_by_a_dry_run(server: Daemon, user: Path) -> None:
+    environment = {name: value for name, value in server.environment.items() if name != "LMX_API_KEY"}
+    config = "[engine]\nwarm_spare = false\n[server]\nrequire_key = true\n"
+    strict = Daemon(environment=environment, config=config).start()
+    try:
+        strict.environment["FAKE_BASE"] = strict.address
+        assert strict.lmx("launch", "claude", "--dry-run").returncode == 0
+        assert json.loads(strict.lmx("key", "list", "--json").stdout) == []
+        messages = [{"role": "user", "content": "Hello"}]
+        found = launched(strict, "claude", "/v1/messages", messages=messages, max_tokens=4)
+        (key,) = json.loads(strict.lmx("key", "list", "--json").stdout)
+        assert found["environment"]["ANTHROPIC_AUTH_TOKEN"].startswith(f"lmx_{key['id']}_")
+    finally:
+        assert strict.stop() == 0
