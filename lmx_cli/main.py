@@ -81,7 +81,8 @@ def _run(arguments: list[str], output: "Output") -> int:
     from lmx_daemon.contract.errors import LmxError
 
     try:
-        result = build(output).main(args=arguments, prog_name="lmx", standalone_mode=False)
+        command = next((word for word in arguments if not word.startswith("-")), "")
+        result = build(output, command).main(args=arguments, prog_name="lmx", standalone_mode=False)
         return result if isinstance(result, int) else ExitCode.OK
     except LmxError as error:
         _report(error, arguments, output)

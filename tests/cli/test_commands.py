@@ -56,3 +56,13 @@ def test_examples_are_command_lines_that_lmx_accepts() -> None:
             command = tree.commands[words[1]]
             assert name in ("lmx", words[1])
             command.make_context(words[1], words[2:])
+
+
+@pytest.mark.parametrize("name", [name for names in GROUPS.values() for name in names])
+def test_tree_of_one_group_has_the_command_as_the_whole_tree_has_it(name: str) -> None:
+    whole, part = build(Output()), build(Output(), name)
+    assert len(part.commands) < len(whole.commands) / 2
+    assert list(commands(part.commands[name])) == list(commands(whole.commands[name]))
+    described = [[(each.name, each.opts, each.help) for each in tree.commands[name].params] for tree in (part, whole)]
+    assert described[0] == described[1]
+    assert [parameter.name for parameter in part.params] == [parameter.name for parameter in whole.params]
