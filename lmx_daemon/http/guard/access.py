@@ -72,7 +72,7 @@ def credentials(headers: list[tuple[bytes, bytes]]) -> list[str]:
     Anthropic's clients send both headers where their environment has a key of Anthropic as well.
     """
     bearer, plain = first(headers, b"authorization") or "", first(headers, b"x-api-key") or ""
-    return [key for key in (bearer[7:].strip() if bearer[:7].lower() == "bearer " else "", plain) if key]
+    return [key for key in (bearer[7:].strip() if bearer[:7].lower() == "bearer " else "", plain.strip()) if key]
 
 
 def equal(given: str, key: str) -> bool:

@@ -174,7 +174,9 @@ def test_key_is_made_where_one_is_required_and_not_by_a_dry_run(server: Daemon, 
         assert json.loads(strict.lmx("key", "list", "--json").stdout) == []
         messages = [{"role": "user", "content": "Hello"}]
         found = launched(strict, "claude", "/v1/messages", messages=messages, max_tokens=4)
-        (key,) = json.loads(strict.lmx("key", "list", "--json").stdout)
+        listed = strict.lmx("key", "list", "--json")
+        assert listed.returncode == 0, listed.stdout
+        (key,) = json.loads(listed.stdout)
         assert found["environment"]["ANTHROPIC_AUTH_TOKEN"].startswith(f"lmx_{key['id']}_")
     finally:
         assert strict.stop() == 0
