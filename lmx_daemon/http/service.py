@@ -172,7 +172,7 @@ class ModelService:
         active = self._pool.submit(await self.routed(request, asked))
         return stream_of(self._pool, active, context_of(request).dialect, encoder(active.id))
 
-    # The following methods know only the models that the key of the request may use.
+    # For the following methods, only the models exist that the key of the request may use.
 
     async def models(self, request: AnyRequest) -> list[tuple[Model, str]]:
         """Return the installed models, each with its load state: "loaded", "loading" or "not-loaded"."""

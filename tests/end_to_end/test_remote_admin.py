@@ -11,6 +11,7 @@ import pytest
 
 from tests.certificates import Authority
 from tests.end_to_end.running import LMX, Daemon, short_home, wait_until
+from tests.pty_harness import Terminal
 
 BASE = "[engine]\nwarm_spare = false\n[server]\n"
 
@@ -107,6 +108,18 @@ def test_commands_of_another_machine_manage_the_daemon(daemon: Daemon, authority
     rows = json.loads(daemon.lmx("requests", "--json").stdout)
     assert rows and all(row["tenant"].startswith("key:") for row in rows), "the body names no tenant"
     assert "unloaded" in run("unload", "--all")
+
+
+def test_tui_shows_the_daemon_of_another_machine_and_starts_none(
+    daemon: Daemon, authority: Authority, manager: str
+) -> None:
+    home = short_home()
+    command = [*LMX, "--host", daemon.address, "--ca", str(authority.file), "tui"]
+    with Terminal(command, size=(120, 40), environment={"LMX_HOME": str(home), "LMX_API_KEY": manager}) as terminal:
+        terminal.until(lambda text: "lmx/guide" in text, 60)
+        terminal.type(b"\x11")
+        assert terminal.wait(30) == 0
+    assert not (home / "lmx.sock").exists()
 
 
 def test_what_works_locally_only_is_refused(daemon: Daemon, authority: Authority, manager: str) -> None:
