@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -14,6 +14,8 @@ from lmx_daemon.http.server.tls import Tls, TlsAcceptor
 
 CONNECTION_SECONDS = 2
 """Time that open connections have after the drain before they are closed."""
+DATE_SECONDS = 1.0
+"""Precision of the header `date`."""
 
 
 class UvicornServer(uvicorn.Server):
@@ -32,8 +34,26 @@ class UvicornServer(uvicorn.Server):
             server_header=False,
             timeout_graceful_shutdown=CONNECTION_SECONDS,
         )
+        self._exit = asyncio.Event()
         super().__init__(config)
         self._acceptor = TlsAcceptor(tls.context, limit, self._protocol) if tls is not None else None
+
+    @property
+    def should_exit(self) -> bool:
+        """Whether the server has been asked to end."""
+        return self._exit.is_set()
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        if value:
+            self._exit.set()
+
+    async def main_loop(self) -> None:
+        """Wait for the end, and refresh the date of the answers. uvicorn itself would wake ten times a second."""
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DATE_SECONDS):
+                    await self._exit.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections. With TLS, uvicorn itself accepts none."""
