@@ -6,9 +6,17 @@ ELLIPSIS = "…"
 GAP = 2
 """Blank cells between two columns."""
 SHORTEST_NAME = 16
-"""Width in cells to which a name is elided before another column is dropped."""
+"""Width in cells to which a column of names is elided before another column is dropped."""
 SHORTEST_CELL = 6
 """Minimum width in cells of an elided column."""
+NAME_SHARE = 0.6
+"""Share of a terminal's width up to which the name of a row stays whole while other columns shrink or are dropped."""
+PROGRESS_NAME = 0.45
+"""Share of a progress line that its name may take."""
+BAR = 12
+"""Cells of a progress bar."""
+FULL, EMPTY = "█", "░"
+EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def cells(text: str) -> int:
@@ -54,23 +62,75 @@ def fitted(
     *,
     spare: Sequence[str],
     elide: Sequence[str],
+    name: str = "",
 ) -> dict[str, int]:
     """Return the width in cells of each column that fits into `room`.
 
-    Columns of `elide` shrink first, then columns of `spare` are dropped in their order, then columns of `elide` shrink
-    further. If the table is still too wide, columns at the right are dropped. A title is never cut.
+    First, columns of `elide` other than `name` shrink. Then columns of `spare` are dropped in their order. The column
+    `name` shrinks last, and below NAME_SHARE of `room` only if that does not suffice. If the table is still too wide,
+    columns at the right are dropped. A title is never cut.
     """
     kept = dict(zip(columns, widths, strict=True))
-    for name in (None, *spare):
-        if name is not None:
-            kept.pop(name, None)
-        narrow = _shrunk(kept, room, elide, SHORTEST_NAME)
+    others = [each for each in elide if each != name]
+    whole = int(room * NAME_SHARE)
+    for dropped in (None, *spare):
+        if dropped is not None:
+            kept.pop(dropped, None)
+        narrow = _shrunk(_shrunk(kept, room, others, SHORTEST_NAME), room, [name], whole)
         if _total(narrow) <= room:
             return narrow
-    kept = _shrunk(kept, room, elide, SHORTEST_CELL)
+    for shortest in (SHORTEST_NAME, SHORTEST_CELL):
+        kept = _shrunk(kept, room, [*others, name], shortest)
     while _total(kept) > room and len(kept) > 1:
         kept.popitem()
     return kept
+
+
+def filled(text: str, width: int, *, head: str = "", indent: str = "") -> list[str]:
+    """Return running text as lines of at most `width` cells, cut between words.
+
+    The first line begins with `head`, the others with `indent`. A word is never cut: a path or a URL that is longer
+    than a line stays whole, so that it can be copied.
+    """
+    lines: list[str] = []
+    line, begun = head, False
+    for word in text.split(" "):
+        joined = f"{line} {word}" if begun else line + word
+        if begun and cells(joined) > width:
+            lines.append(line.rstrip())
+            line = indent + word
+        else:
+            line = joined
+        begun = True
+    return [*lines, line.rstrip()]
+
+
+def bar(fraction: float, width: int, *, ascii_only: bool = False) -> str:
+    """Return a bar of `width` cells."""
+    if ascii_only:
+        full = round(fraction * width)
+        return "#" * full + "-" * (width - full)
+    eighths = round(min(1.0, max(0.0, fraction)) * width * 8)
+    full, part = divmod(eighths, 8)
+    text = FULL * full + (EIGHTHS[part] if part else "")
+    return text + EMPTY * (width - len(text))
+
+
+def progress_line(name: str, fraction: float | None, details: Sequence[str], width: int, *, ascii_only: bool) -> str:
+    """Return one line of at most `width` cells: the name, a bar, and as many details as fit.
+
+    The name loses its middle above PROGRESS_NAME of the width. Details at the end are left out first.
+    """
+    if fraction is None and not details:
+        return shortened(name, width)
+    shown = elided(name, max(SHORTEST_NAME, int(width * PROGRESS_NAME)))
+    line = shown if fraction is None else f"{shown} {bar(fraction, BAR, ascii_only=ascii_only)} {fraction:4.0%}"
+    for number, detail in enumerate(details):
+        longer = line + (" " if number == 0 else " · " if not ascii_only else ", ") + detail
+        if cells(longer) > width:
+            break
+        line = longer
+    return shortened(line, width)
 
 
 def _total(widths: dict[str, int]) -> int:

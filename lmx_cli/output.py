@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from lmx_cli.layout import GAP, cells, elided, fitted, shortened
+from lmx_cli.layout import GAP, cells, elided, filled, fitted, progress_line
 from lmx_daemon.contract.errors import LmxError, UsageError
 
 
@@ -33,6 +33,8 @@ class ExitCode(IntEnum):
 PROGRESS_SECONDS = 2.0
 """Time between two progress lines if stderr is not a terminal."""
 FALLBACK_COLUMNS = 80
+NAME_COLUMN = "MODEL"
+"""Title of the column whose cells are cut last."""
 DIM, RED, YELLOW, BOLD, RESET = "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[1m", "\x1b[0m"
 JOINERS = "\u200c\u200d"
 """Zero-width characters that some scripts and emoji need. They stay in running text, but not in names."""
@@ -88,44 +90,76 @@ class Output:
     ) -> None:
         """Write aligned columns below their titles; `right` names the right-aligned columns.
 
-        On a terminal, the table fits the width: columns of `elide` (default: the first) lose the middle of their cells,
-        and columns of `spare` are left out in the given order. A pipe gets all columns in full.
+        On a terminal, the table fits the width: columns of `elide` lose the middle of their cells, and columns of
+        `spare` are left out in the given order. The column of the row's name, MODEL or else the first, is cut last.
+        A pipe gets all columns in full.
         """
+        main = NAME_COLUMN if NAME_COLUMN in columns else columns[0]
         table = [[one_line(cell) for cell in row] for row in rows]
         widths = {name: max(len(name), *(cells(row[i]) for row in table)) for i, name in enumerate(columns)}
         if sys.stdout.isatty():
             room = _columns(sys.stdout)
-            widths = fitted(columns, list(widths.values()), room, spare=spare, elide=elide or columns[:1])
+            widths = fitted(columns, list(widths.values()), room, spare=spare, elide=elide, name=main)
         for line, bold in [(columns, self.color_out), *((row, False) for row in table)]:
             shown = dict(zip(columns, line, strict=True))
             text = (" " * GAP).join(_cell(shown[name], width, name in right) for name, width in widths.items())
             sys.stdout.write(f"{BOLD}{text.rstrip()}{RESET}\n" if bold else text.rstrip() + "\n")
 
+    def fields(self, rows: Sequence[tuple[str, str]], *, marks: Sequence[str] = ()) -> None:
+        """Write names and values in two columns, with a mark in front of each name if `marks` are given.
+
+        On a terminal, a long value goes on below its beginning.
+        """
+        width = max((cells(name) for name, _ in rows), default=0)
+        room = _columns(sys.stdout) if sys.stdout.isatty() else None
+        for number, (name, value) in enumerate(rows):
+            head = (f"{marks[number]} " if marks else "") + name + " " * (width - cells(name) + GAP)
+            blank, text = " " * cells(head), one_line(value)
+            self.text(*([(head + text).rstrip()] if room is None else filled(text, room, head=head, indent=blank)))
+
+    def paragraph(self, text: str, *, indent: int = 0) -> None:
+        """Write running text as data. On a terminal, lines are cut between words and have the same indent."""
+        blank, line = " " * indent, one_line(text)
+        room = _columns(sys.stdout) if sys.stdout.isatty() else None
+        self.text(*([blank + line] if room is None else filled(line, room, head=blank, indent=blank)))
+
     def note(self, *lines: str) -> None:
-        """Write remarks to stderr, one line for each argument."""
+        """Write remarks to stderr, one line for each argument. On a terminal, lines are cut between words."""
+        room = _columns(sys.stderr) if sys.stderr.isatty() else None
         for line in map(one_line, lines):
-            sys.stderr.write((f"{DIM}{line}{RESET}" if self.color_err else line) + "\n")
+            for part in [line] if room is None else filled(line, room, indent="  "):
+                sys.stderr.write((f"{DIM}{part}{RESET}" if self.color_err else part) + "\n")
         sys.stderr.flush()
 
-    def progress(self, text: str) -> None:
-        """Show one line on stderr within the terminal's width; "" clears it. A pipe gets one every PROGRESS_SECONDS."""
-        if text == self._progress:
+    def progress(self, text: str, fraction: float | None = None, details: Sequence[str] = ()) -> None:
+        """Show one line on stderr: a name or a remark, a bar for the fraction that is done, and details; "" clears it.
+
+        It fits the width of the terminal. A pipe gets a line every PROGRESS_SECONDS, without a bar.
+        """
+        share = () if fraction is None else (f"{fraction:.0%}",)
+        line = one_line(": ".join(part for part in (text, " · ".join([*share, *details])) if part))
+        if line == self._progress:
             return
-        line = one_line(text)
         if self._redraws:
-            sys.stderr.write(f"\r\x1b[K{shortened(line, _columns(sys.stderr) - 1)}")
+            room, plain = _columns(sys.stderr) - 1, not _draws_blocks(sys.stderr)
+            shown = progress_line(one_line(text), fraction, [*map(one_line, details)], room, ascii_only=plain)
+            sys.stderr.write(f"\r\x1b[K{shown}")
         elif text and time.monotonic() - self._progress_at >= PROGRESS_SECONDS:
             sys.stderr.write(line + "\n")
             self._progress_at = time.monotonic()
-        self._progress = text
+        self._progress = line
         sys.stderr.flush()
 
     def error(self, error: LmxError) -> None:
         """Write an error and its hint to stderr."""
         self.progress("")
+        room = _columns(sys.stderr) if sys.stderr.isatty() else None
         for label, color, text in (("error:", RED, error.message), ("hint:", YELLOW, error.hint)):
             if text:
                 shown = visible(text).replace("\n", "\n  ")
+                if room is not None:
+                    lines = (filled(line, room - cells(label) - 1, indent="  ") for line in shown.split("\n"))
+                    shown = "\n".join(part for parts in lines for part in parts)
                 sys.stderr.write(f"{color}{label}{RESET} {shown}\n" if self.color_err else f"{label} {shown}\n")
 
     def confirm(self, question: str, *, yes: bool) -> bool:
@@ -171,6 +205,11 @@ def _columns(stream: TextIO) -> int:
         return os.get_terminal_size(stream.fileno()).columns or FALLBACK_COLUMNS
     except (OSError, ValueError):
         return shutil.get_terminal_size((FALLBACK_COLUMNS, 24)).columns
+
+
+def _draws_blocks(stream: TextIO) -> bool:
+    """Return whether the encoding of a stream has the characters of a progress bar."""
+    return (stream.encoding or "").lower().replace("-", "") in ("utf8", "utf16", "utf32")
 
 
 def _cell(text: str, width: int, right: bool) -> str:

@@ -1,4 +1,4 @@
-"""Text forms of a pull: its name, its state and its progress in one line, and all its fields for scripts."""
+"""Text forms of a pull: its name, its state, the parts of its progress line, and all its fields for scripts."""
 
 from typing import TYPE_CHECKING
 
@@ -23,18 +23,17 @@ def state_of(job: "Download") -> str:
     return job.state
 
 
-def progress(job: "Download") -> str:
-    """Return one line: "downloading  43% · 1.1 GB of 2.5 GB · 84.0 MB/s · ETA 17s · 3/9 files"."""
+def progress(job: "Download") -> tuple[str, float | None, list[str]]:
+    """Return the name, the fraction that is done, and details: "1.1 GB of 2.5 GB", "84.0 MB/s", "ETA 17s"."""
     if job.state == "verifying" and job.to_check:
-        return f"verifying {job.checked / job.to_check:4.0%} · {size(job.checked)} of {size(job.to_check)} resumed"
-    share = f"{job.done / job.total:4.0%}" if job.total else ""
-    parts = [f"{job.state} {share}".rstrip()]
+        return job.repo, job.checked / job.to_check, ["verifying", f"{size(job.checked)} of {size(job.to_check)}"]
+    parts: list[str] = [] if job.state == "downloading" else [job.state]
+    if job.position:
+        parts += [f"{job.position} before it"]
     if job.total is not None:
         parts += [f"{size(job.done)} of {size(job.total)}", f"{size(int(job.rate))}/s", f"ETA {duration(job.eta)}"]
         parts += [f"{job.files_done}/{job.files_total} files"]
-    if job.position:
-        parts += [f"{job.position} before it"]
-    return " · ".join(parts + ([job.note] if job.note else []))
+    return job.repo, job.done / job.total if job.total else None, parts + ([job.note] if job.note else [])
 
 
 def whole(job: "Download") -> "dict[str, object]":

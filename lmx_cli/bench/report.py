@@ -23,7 +23,7 @@ LONGEST_NAME = 24
 
 
 def lines(report: Report) -> list[str]:
-    """Return the whole report. It fits into 80 columns unless a server has a long name."""
+    """Return the figures. They fit into 80 columns unless a server has a long name."""
     width = min(LONGEST_NAME, max(NAMES, *(len(target.name) + 2 for target in report.targets)))
     found = [f"{'':<{width}}" + "".join(column.rjust(WIDTH) for column in COLUMNS)]
     for test in report.tests:
@@ -32,7 +32,7 @@ def lines(report: Report) -> list[str]:
         if len(test.outcomes) > 1:
             found.append(_row("  ratio", width, ratios(test, report.rounds)))
         found += [f"    {error}" for error in errors(test)]
-    return [*found, "", *about(report)]
+    return found
 
 
 def _row(name: str, width: int, values: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from lmx_cli.bench import plot
-from lmx_cli.bench.report import comparison, differences, lines
+from lmx_cli.bench.report import about, comparison, differences, lines
 from lmx_daemon.contract.errors import NotFoundError
 from lmx_daemon.storage.benchmark import (
     ClientMachine,
@@ -60,7 +60,7 @@ def with_few_gaps(full: Report, position: int) -> Report:
 
 class TestLines:
     def test_one_server_has_no_ratio(self) -> None:
-        text = "\n".join(lines(report(lmx=100.0)))
+        text = "\n".join([*lines(report(lmx=100.0)), *about(report(lmx=100.0))])
         assert "ratio" not in text and "100.0" in text and "a processor" in text and "a/model" in text
 
     def test_two_servers_have_a_ratio(self) -> None:

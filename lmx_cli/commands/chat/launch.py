@@ -215,8 +215,7 @@ async def _load(output: Output, client: "Client", prepared: Launch) -> None:
     if any(instance.model == model and instance.state == "ready" for instance in await client.instances()):
         return
     async for instance in client.load(LoadRequest(model=model, context_length=prepared.load)):
-        fraction = "" if instance.progress is None else f" {instance.progress:.0%}"
-        output.progress(f"{model}: {instance.stage or instance.state}{fraction}")
+        output.progress(model, instance.progress, [instance.stage or instance.state])
     output.progress("")
 
 

@@ -56,11 +56,13 @@ def _doctor(output: Output, model: str | None, online: bool, report: Path | None
     if json:
         output.json({"ok": not failed, "checks": checks})
     else:
-        width = max(len(check.name) for check in checks)
-        for check in checks:
-            output.text(f"{MARKS[check.state]} {check.name.ljust(width)}  {check.message}")
-            if check.advice:
-                output.text(f"  {' ' * width}  {check.advice}")
+        rows = [
+            (mark, name, text)
+            for check in checks
+            for mark, name, text in ((MARKS[check.state], check.name, check.message), (" ", "", check.advice))
+            if text
+        ]
+        output.fields([(name, text) for _, name, text in rows], marks=[mark for mark, _, _ in rows])
     if report is not None:
         _write(home, facts, checks, report)
         output.note(f"wrote {report}; read it before you publish it")

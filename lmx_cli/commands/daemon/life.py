@@ -153,9 +153,7 @@ async def _status(output: Output, json: bool) -> int:
         output.json({"running": True, "status": status, "memory": memory, "instances": snapshot.instances})
         return ExitCode.OK
     rows = _status_rows(snapshot) + _incident_rows(snapshot)
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        output.text(f"{name.ljust(width)}  {value}")
+    output.fields(rows)
     return ExitCode.OK
 
 

@@ -103,6 +103,6 @@ def _show(output: Output, line: "LogLine", json: bool) -> None:
         output.json_line(line)
     elif line.source:
         moment = time.strftime("%m-%d %H:%M:%S", time.localtime(line.at))
-        output.text(f"{moment} {line.level:<7} {line.source}: {line.message}")
+        output.paragraph(f"{moment} {line.level:<7} {line.source}: {line.message}")
     else:  # a line that lmx has not written as JSON
         output.text(line.message)

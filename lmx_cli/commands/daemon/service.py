@@ -106,11 +106,9 @@ def _status(output: Output, json: bool) -> int:
         output.note("hint: install it with: lmx service install")
     else:
         running = f"running (pid {state.pid})" if state.pid is not None else "not running"
-        output.text(
-            f"service   {running}",
-            f"{system.name.ljust(8)}  {state.detail}",
-            f"restarts  {state.restarts}",
-            f"file      {system.file}",
+        restarts = str(state.restarts)
+        output.fields(
+            [("service", running), (system.name, state.detail), ("restarts", restarts), ("file", str(system.file))]
         )
     return ExitCode.OK if state.pid is not None else ExitCode.NOT_RUNNING
 

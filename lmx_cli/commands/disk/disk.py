@@ -96,7 +96,7 @@ async def _rm(
     if json:
         output.json(row)
     else:
-        output.text(f"removed {row.id}, {size(row.size)}, {used}")
+        output.paragraph(f"removed {row.id}, {size(row.size)}, {used}")
         output.note(f"it can be restored for {duration(row.purged_at - now)}: lmx rm --undo {row.id}")
     return ExitCode.OK
 
@@ -197,8 +197,7 @@ async def _import(output: Output, path: Path, name: str | None, copy: bool, link
     request = ImportRequest(path=os.path.abspath(os.path.expanduser(path)), id=name, copy=copy)
     async with await started() as client:
         async for last in client.import_model(request):
-            share = f" {last.done / last.total:.0%}" if last.total else ""
-            output.progress(f"{last.id}: {last.state}{share}")
+            output.progress(last.id, last.done / last.total if last.total else None, [last.state])
         output.progress("")
     if last is None:
         return ExitCode.ERROR
@@ -206,7 +205,7 @@ async def _import(output: Output, path: Path, name: str | None, copy: bool, link
         output.json(last)
     elif last.state == "recorded":
         how = "copied" if copy else "linked to its folder"
-        output.text(f"{last.id} is imported, {how}: {last.files} files, {size(last.total)}, hashes recorded")
+        output.paragraph(f"{last.id} is imported, {how}: {last.files} files, {size(last.total)}, hashes recorded")
     else:
         show_verification(output, last)
     return ExitCode.OK if last.state == "recorded" else ExitCode.ERROR

@@ -167,9 +167,7 @@ def _own_settings(view: "ConfigView", identity: str) -> str:
 
 def _show_all(output: Output, details: "Details", settings: str) -> None:
     rows = _facts(details) | {"settings": settings}
-    width = max(map(len, rows))
-    for name, value in rows.items():
-        output.text(f"{name.ljust(width)}  {value}")
+    output.fields(list(rows.items()))
     output.text()
     output.table(
         ("FILE", "SIZE", "HASH", "STATE"),
@@ -190,7 +188,8 @@ def _show_all(output: Output, details: "Details", settings: str) -> None:
         )
     if details.template:
         length, identity = len(details.template), details.model.id
-        output.text("", f"chat template of {length} characters: lmx show {identity} --template")
+        output.text()
+        output.paragraph(f"chat template of {length} characters: lmx show {identity} --template")
 
 
 def _facts(details: "Details") -> dict[str, str]:

@@ -53,8 +53,8 @@ async def _verify(output: Output, name: str | None, every: bool, repair: bool, a
         for one in names:
             last: VerifyUpdate | None = None
             async for last in client.verify(VerifyRequest(id=one, repair=repair, accept=accept)):
-                share = f"{last.done / last.total:4.0%}" if last.total else ""
-                output.progress(f"{last.id}: {last.state} {share} {size(last.done)} of {size(last.total)}")
+                share = last.done / last.total if last.total else None
+                output.progress(last.id, share, [last.state, f"{size(last.done)} of {size(last.total)}"])
             output.progress("")
             if last is not None:
                 ended.append(last)
@@ -74,15 +74,15 @@ def show_verification(output: Output, last: "VerifyUpdate") -> None:
     counts = f"{last.files} files, {size(last.total)}"
     match last.state:
         case "sound":
-            output.text(f"{last.id}: sound; {counts}, each matches {last.against}")
+            output.paragraph(f"{last.id}: sound; {counts}, each matches {last.against}")
         case "recorded":
-            output.text(f"{last.id}: recorded; {counts}; later changes are detected")
+            output.paragraph(f"{last.id}: recorded; {counts}; later changes are detected")
         case "repaired":
             names = ", ".join(row.path for row in last.faults)
-            output.text(f"{last.id}: repaired; downloaded again: {names}")
+            output.paragraph(f"{last.id}: repaired; downloaded again: {names}")
         case "changed":
             for row in last.faults:
-                output.text(f"{last.id}: {row.path} {row.note}")
+                output.paragraph(f"{last.id}: {row.path} {row.note}")
             output.error(
                 LmxError(
                     f"{last.id} does not match {last.against}",
@@ -116,7 +116,9 @@ async def _trust(output: Output, name: str | None, withdraw: bool, yes: bool, js
     if json:
         output.json(row)
     elif withdraw:
-        output.text(f"the code of {identity} no longer runs" if row.revision != "-" else f"{identity} was not trusted")
+        output.paragraph(
+            f"the code of {identity} no longer runs" if row.revision != "-" else f"{identity} was not trusted"
+        )
     else:
-        output.text(f"{row.id} may run its own code ({', '.join(row.code)}), at {row.revision} only")
+        output.paragraph(f"{row.id} may run its own code ({', '.join(row.code)}), at {row.revision} only")
     return ExitCode.OK

@@ -74,7 +74,7 @@ async def _pull(output: Output, request: "PullRequest", *, quiet: bool, detach: 
                 if json:
                     output.json_line(whole(job))
                 elif not quiet:
-                    output.progress(progress(job))
+                    output.progress(*progress(job))
         except asyncio.CancelledError:
             if output.ended_by is not None:
                 raise  # SIGTERM or SIGHUP ends this command only; the daemon continues the pull
@@ -120,7 +120,7 @@ def _show_result(output: Output, job: "Download", quiet: bool) -> int:
         return ExitCode.ERROR
     if not quiet:
         before = f", {size(job.resumed)} of it resumed" if job.resumed else ""
-        output.text(
+        output.paragraph(
             f"{job.repo} is complete: {job.files_done} files, {size(job.done)}, each verified by its hash{before}"
         )
         if job.skipped:

@@ -11,6 +11,7 @@ from lmx_cli.commands.disk.library import ABILITIES, SHOWN_COMMIT
 from lmx_cli.commands.options import JSON, YES
 from lmx_cli.connect import started
 from lmx_cli.output import ExitCode, Output
+from lmx_cli.pull_text import progress
 from lmx_daemon.contract.units import ago, duration, size, tokens
 
 if TYPE_CHECKING:
@@ -163,8 +164,8 @@ async def _recommend(output: Output, context: int | None, every: bool, json: boo
     for offer in found.offers:
         marks = [f"{size(offer.size)} to download", f"{size(offer.memory)} in memory", f"fits: {FITS[offer.fit]}"]
         output.text(offer.id + (" (here)" if offer.here else ""))
-        output.text(f"    {offer.reason}")
-        output.text(f"    {', '.join(marks)}")
+        output.paragraph(offer.reason or "", indent=4)
+        output.paragraph(", ".join(marks), indent=4)
     if not found.offers:
         output.note(f"none of lmx's recommendations fits in {size(found.cap)}; see them with --all")
     else:
@@ -214,8 +215,7 @@ async def _update(output: Output, name: str | None, every: bool, yes: bool, json
         for one in names:
             last: Download | None = None
             async for last in client.update_model(UpdateRequest(id=one)):
-                share = f" {last.done / last.total:.0%}" if last.total else ""
-                output.progress(f"{last.repo}: {last.state}{share}")
+                output.progress(*progress(last))
             output.progress("")
             if last is None:
                 continue

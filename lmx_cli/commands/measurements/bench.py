@@ -152,7 +152,7 @@ def _show(
     output: Output, report: "Report", *, json: bool, plot: bool, keep: bool = False, svg: Path | None = None
 ) -> int:
     from lmx_cli.bench import plot as pictures
-    from lmx_cli.bench.report import lines
+    from lmx_cli.bench.report import about, lines
 
     if keep:
         _keep(output, report)
@@ -164,8 +164,11 @@ def _show(
     if json:
         output.json(report)
     else:
-        for line in [*lines(report), *(["", *pictures.bars(report)] if plot else [])]:
-            output.text(line)
+        output.text(*lines(report), "")
+        for line in about(report):
+            output.paragraph(line)
+        if plot:
+            output.text("", *pictures.bars(report))
     nothing_worked = all(o.median.errors == o.median.requests for test in report.tests for o in test.outcomes)
     return ExitCode.ERROR if nothing_worked else ExitCode.OK
 
@@ -243,6 +246,7 @@ def _compare(output: Output, earlier: str | None, later: str, json: bool) -> int
     found = comparison(old, new)
     if not found:
         raise RequestError(f"the results {old.id} and {new.id} have no test in common", hint="see: lmx bench list")
-    for line in [f"before: {old.id}, after: {new.id}", *differences(old, new), *found]:
-        output.text(line)
+    for line in [f"before: {old.id}, after: {new.id}", *differences(old, new)]:
+        output.paragraph(line)
+    output.text(*found)
     return ExitCode.OK

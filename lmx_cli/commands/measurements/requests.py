@@ -157,9 +157,7 @@ async def _show(output: Output, request: str, json: bool) -> int:
         output.json(record)
         return ExitCode.OK
     rows = [(name, value) for name, value in _details(record) if value]
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        output.text(f"{name.ljust(width)}  {value}")
+    output.fields(rows)
     return ExitCode.OK
 
 

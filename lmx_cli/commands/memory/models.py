@@ -116,8 +116,7 @@ async def load_model(output: Output, request: "LoadRequest", json: bool = False)
     async with await started() as client:
         try:
             async for last in client.load(request):
-                fraction = "" if last.progress is None else f" {last.progress:.0%}"
-                output.progress(f"{last.model}: {last.stage or last.state}{fraction}")
+                output.progress(last.model, last.progress, [last.stage or last.state])
         except asyncio.CancelledError:
             output.progress("")
             if last is not None:
@@ -130,7 +129,7 @@ async def load_model(output: Output, request: "LoadRequest", json: bool = False)
         output.json(last)
         return ExitCode.OK
     seconds = f" in {last.load_seconds:.1f} s" if last.load_seconds else ""
-    output.text(f"{last.id} is {last.state}{seconds}, {size(last.held)}")
+    output.paragraph(f"{last.id} is {last.state}{seconds}, {size(last.held)}")
     if last.plan is not None:
         output.note(f"planned {_planned(last.plan)}; its cache can use {size(last.cache_limit)} now")
     if last.note:
@@ -174,7 +173,7 @@ async def _plan(output: Output, request: "LoadRequest", json: bool) -> int:
         "waits": f"it fits once {others} {verb} idle; a load waits until then",
         "refused": "it does not fit",
     }
-    output.text(outcomes[verdict.outcome])
+    output.paragraph(outcomes[verdict.outcome])
     _note_shorter_context(output, request, plan.context)
     if verdict.error is not None and verdict.error.hint:
         output.note(f"hint: {verdict.error.hint}")

@@ -56,7 +56,7 @@ async def _set(output: Output, name: str, models: tuple[str, ...], json: bool) -
     if json:
         output.json(row)
         return ExitCode.OK
-    output.text(f"{row.name} means {', '.join(row.models)}")
+    output.paragraph(f"{row.name} means {', '.join(row.models)}")
     if row.model is None:
         output.note("none of its models is installed")
     return ExitCode.OK

@@ -109,7 +109,7 @@ async def _show(output: Output, name: str, json: bool) -> int:
     if row.preset is None:
         raise RequestError(f"the preset {name} cannot be used: {row.problem}", hint="correct its file, or remove it")
     for key, value in _flat(tables_of(row.preset)):
-        output.text(f"{key} = {value if isinstance(value, str) else _plain(value)}")
+        output.paragraph(f"{key} = {value if isinstance(value, str) else _plain(value)}")
     return ExitCode.OK
 
 
