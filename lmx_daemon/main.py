@@ -345,9 +345,10 @@ def _fit(decision: Decision) -> Fit:
 
 
 def _limit_pulls(pulls: PullQueue, old: Settings, new: Settings) -> None:
-    """Apply a changed rate limit; an unchanged one must not displace the limit that a command has set."""
-    if new.library.bytes_per_second != old.library.bytes_per_second:
-        pulls.limit(new.library.bytes_per_second)
+    """Let a changed rate limit displace the one that a command has set."""
+    before, after = old.library, new.library
+    if (before.bytes_per_second, before.rate_schedule) != (after.bytes_per_second, after.rate_schedule):
+        pulls.limit.follow_settings()
 
 
 def _log_worker(name: str, found: Log) -> None:

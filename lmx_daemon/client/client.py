@@ -19,7 +19,7 @@ from lmx_daemon.client.library_calls import LibraryCalls
 from lmx_daemon.client.remote import remote_of
 from lmx_daemon.client.router_calls import RouterCalls
 from lmx_daemon.contract.admin.protocol import LoadRequest, LoadUpdate, UnloadRequest
-from lmx_daemon.contract.admin.pulls import Download, MovePull, PullLimit, PullRequest
+from lmx_daemon.contract.admin.pulls import Download, LimitState, MovePull, PullLimit, PullRequest
 from lmx_daemon.contract.admin.revisions import with_unchanged
 from lmx_daemon.contract.admin.snapshot import Health, HostMemory, LogLine, RequestRow, Snapshot, Status
 from lmx_daemon.contract.errors import error_from
@@ -151,9 +151,13 @@ class Client(LibraryCalls, RouterCalls, HistoryCalls, ConfigCalls, KeyCalls, Cha
         """Remove ended pulls from the list, and return the rest. Their files are kept."""
         return await self._post("/admin/pulls/clear", list[Download])
 
-    async def limit_pulls(self, bytes_per_second: int | None) -> None:
-        """Limit the rate of all pulls together until the daemon stops; None removes the limit."""
-        await self._send("POST", "/admin/pulls/limit", PullLimit(bytes_per_second=bytes_per_second))
+    async def limit_pulls(self, limit: PullLimit) -> LimitState:
+        """Limit the rate of all pulls together until the daemon stops, and return the limit in force."""
+        return await self._post("/admin/pulls/limit", LimitState, limit)
+
+    async def pull_limit(self) -> LimitState:
+        """Return the limit on the rate of all pulls together."""
+        return await self._get("/admin/pulls/limit", LimitState)
 
     # ---- benchmarks ----
 

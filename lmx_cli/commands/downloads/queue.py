@@ -1,8 +1,7 @@
 """`lmx downloads`: the queue of pulls, and the commands for a pull."""
 
 import asyncio
-import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +13,7 @@ from lmx_daemon.contract.units import duration, size
 
 if TYPE_CHECKING:
     from lmx_daemon.client.client import Client
-    from lmx_daemon.contract.admin.pulls import Download
+    from lmx_daemon.contract.admin.pulls import Download, LimitState
 
 JOB = typer.Argument(help="Model or pull id, as `lmx downloads` lists them.")
 VERBS = {
@@ -24,8 +23,6 @@ VERBS = {
 }
 CLEARED = ("done", "failed", "cancelled")
 """States of the pulls that `clear` removes from the list."""
-RATE = re.compile(r"([\d.]+)\s*([kmg]?)(?:i?b)?(?:/s)?", re.IGNORECASE)
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
 def add(app: typer.Typer, output: Output) -> None:  # long: the options of its commands
@@ -66,10 +63,14 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
 
     @group.command()
     def limit(
-        rate: str = typer.Argument(help="Bytes per second, for example 20MB or 500k. `off` removes the limit."),
+        rate: Annotated[
+            str | None,
+            typer.Argument(help="Rate, for example 20MB or 500k; off for no limit; auto for the settings again."),
+        ] = None,
+        json: bool = JSON,
     ) -> int:
-        """Limit the total speed of all pulls until the daemon stops."""
-        return asyncio.run(_limit(output, rate))
+        """Show the limit on the total speed of all pulls, or set it until the daemon stops."""
+        return asyncio.run(_limit(output, rate, json))
 
 
 def _add_verb(group: typer.Typer, output: Output, verb: str, help: str) -> None:
@@ -84,7 +85,10 @@ async def _list(output: Output, json: bool) -> int:
 
     async with Client.of(Home.from_environment()) as client:
         jobs = await client.pulls()
+        limit = await client.pull_limit()
     _show(output, jobs, json)
+    if not json and (text := _limit_text(limit)):
+        output.note(text)
     return ExitCode.OK
 
 
@@ -166,19 +170,34 @@ async def _clear(output: Output, yes: bool, json: bool) -> int:
     return ExitCode.OK
 
 
-async def _limit(output: Output, text: str) -> int:
+async def _limit(output: Output, text: str | None, json: bool) -> int:
+    from lmx_daemon.contract.admin.pulls import PullLimit
     from lmx_daemon.contract.errors import UsageError
+    from lmx_daemon.settings.rates import rate_of
 
-    rate = None
-    if text.lower() not in ("off", "none", "0"):
-        found = RATE.fullmatch(text.strip())
-        if found is None or found[1].count(".") > 1 or found[1] == ".":
-            raise UsageError(f"{text!r} is not a rate", hint="give a rate such as 20MB or 500k, or off")
-        rate = int(float(found[1]) * UNITS[found[2].lower()])
+    wanted = None
+    if text is not None:
+        try:
+            auto = text.strip().lower() == "auto"
+            wanted = PullLimit(settings=auto, bytes_per_second=None if auto else rate_of(text))
+        except ValueError as error:
+            raise UsageError(str(error), hint="give a rate such as 20MB or 500k, off, or auto") from None
     async with await started() as client:
-        await client.limit_pulls(rate)
-    output.text("the limit of pulls is removed" if rate is None else f"pulls take at most {size(rate)}/s together")
+        state = await (client.pull_limit() if wanted is None else client.limit_pulls(wanted))
+    output.json(state) if json else output.text(_limit_text(state) or "pulls have no limit")
     return ExitCode.OK
+
+
+def _limit_text(state: "LimitState") -> str:
+    """Return the limit in a sentence; empty where neither a command nor the schedule has set one, and none is set."""
+    because = {
+        "command": " until the daemon stops, or `lmx downloads limit auto`",
+        "schedule": f" (library.rate_schedule: {state.window})",
+        "setting": " (library.bytes_per_second)",
+    }[state.origin]
+    if state.bytes_per_second is not None:
+        return f"pulls take at most {size(state.bytes_per_second)}/s together{because}"
+    return "" if state.origin == "setting" else f"pulls have no limit{because}"
 
 
 async def _find(client: "Client", name: str) -> "Download":

@@ -82,3 +82,15 @@ class PullLimit(Frozen, frozen=True):
     """Request to limit the rate of all pulls together, in bytes per second; None removes the limit."""
 
     bytes_per_second: Annotated[int, msgspec.Meta(ge=16_384)] | None = None
+    settings: bool = False
+    """Whether the limit of the settings applies again, with their schedule."""
+
+
+class LimitState(Frozen, frozen=True):
+    """Limit on the rate of all pulls together that is in force now."""
+
+    bytes_per_second: int | None
+    """None is no limit."""
+    origin: Literal["command", "schedule", "setting"]
+    window: str = ""
+    """Entry of the schedule that applies, such as "08:00-18:00"."""

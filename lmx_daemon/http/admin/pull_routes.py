@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Stream
 
-from lmx_daemon.contract.admin.pulls import Download, MovePull, PullLimit, PullRequest
+from lmx_daemon.contract.admin.pulls import Download, LimitState, MovePull, PullLimit, PullRequest
 from lmx_daemon.http.admin.lines import line, lines
 from lmx_daemon.http.context import AnyRequest
 from lmx_daemon.http.decoding import body_of, hub_of
@@ -79,9 +79,17 @@ async def clear_pulls(pulls: Pulls) -> list[Download]:
 
 
 @post("/admin/pulls/limit", status_code=200)
-async def limit_pulls(request: AnyRequest, pulls: Pulls) -> None:
-    """Set the bound on the rate of all downloads together."""
-    pulls.limit((await body_of(request, PullLimit)).bytes_per_second)
+async def limit_pulls(request: AnyRequest, pulls: Pulls) -> LimitState:
+    """Set the bound on the rate of all downloads together, and return the one in force."""
+    asked = await body_of(request, PullLimit)
+    pulls.limit.follow_settings() if asked.settings else pulls.limit.set(asked.bytes_per_second)
+    return pulls.limit.state()
+
+
+@get("/admin/pulls/limit")
+async def show_limit(pulls: Pulls) -> LimitState:
+    """Return the bound on the rate of all downloads together."""
+    return pulls.limit.state()
 
 
 ROUTES = [
@@ -95,4 +103,5 @@ ROUTES = [
     move_pull,
     clear_pulls,
     limit_pulls,
+    show_limit,
 ]

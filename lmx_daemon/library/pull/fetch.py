@@ -26,6 +26,8 @@ from lmx_daemon.library.verify.manifest import ManifestFile
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 20.0
+LIMIT_SECONDS = 0.5
+"""Interval at which a wait for the rate limit looks for another limit."""
 MAX_REDIRECTS = 5
 MAX_SHORT_RESPONSES = 3
 """Number of responses with a too small Content-Length after which a file fails. A captive portal's page is one."""
@@ -224,8 +226,14 @@ class Fetcher:
             if partial.is_full:
                 return
             if delay := self._throttle.delay(taken):
-                self._pause(delay)
+                self._wait(delay)
         raise RetryableError(f"the Hub ended after {partial.position} of {partial.file.size} bytes")
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for the rate limit, but not longer than it stays the same."""
+        rate, end = self._throttle.rate(), time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and self._throttle.rate() == rate:
+            self._pause(min(left, LIMIT_SECONDS))
 
     def _pause(self, seconds: float) -> None:
         if self._stop.wait(seconds):

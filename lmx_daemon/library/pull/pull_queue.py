@@ -21,6 +21,7 @@ from lmx_daemon.library.hub.names import checked_revision, parse_reference
 from lmx_daemon.library.pull import decisions
 from lmx_daemon.library.pull.pull_run import FreeSpace, free_space
 from lmx_daemon.library.pull.pull_runner import PullRunner
+from lmx_daemon.library.pull.rate_limit import RateLimit
 from lmx_daemon.library.pull.records import JobState, PullRecord, PullRecords, in_order
 from lmx_daemon.settings.schema import LibrarySettings
 
@@ -138,9 +139,10 @@ class PullQueue:
         await self._runner.forget([record.id for record in self._records])
         return self.list()
 
-    def limit(self, bytes_per_second: int | None) -> None:
-        """Set the rate limit of all pulls together, until the daemon stops."""
-        self._runner.throttle.set_rate(bytes_per_second)
+    @property
+    def limit(self) -> RateLimit:
+        """The limit on the rate of all pulls together."""
+        return self._runner.limit
 
     # ---- state ----
 

@@ -21,6 +21,7 @@ from lmx_daemon.library.hub.hub import Hub
 from lmx_daemon.library.pull import decisions
 from lmx_daemon.library.pull.progress import PullProgress
 from lmx_daemon.library.pull.pull_run import FreeSpace, PullOutcome, PullRun, PullSpec
+from lmx_daemon.library.pull.rate_limit import RateLimit
 from lmx_daemon.library.pull.records import (
     DOWNLOAD_STATES,
     JobState,
@@ -71,7 +72,8 @@ class PullRunner:
         self._records = records
         self._free = free
         self._check_disk = check_disk
-        self.throttle = Throttle(settings().bytes_per_second)
+        self.limit = RateLimit(settings)
+        self._throttle = Throttle(self.limit.rate)
         self.running: dict[str, ActivePull] = {}
         self._tokens: dict[str, str] = {}
         """Tokens given for single pulls, kept in memory only."""
@@ -181,7 +183,7 @@ class PullRunner:
         )
         known = self._endpoints.get(record.id), self._settings().endpoint, self._environ.get("HF_ENDPOINT")
         hub = Hub(completed_address(record.endpoint, known), self._environ, self._tokens.get(record.id))
-        run = PullRun(spec, hub, self._cache, progress, self.throttle, pin, self._free, self._check_disk)
+        run = PullRun(spec, hub, self._cache, progress, self._throttle, pin, self._free, self._check_disk)
         self._awaited.discard(record.id)
         LOGGER.info("%s: %s", record.repo, "continued" if record.manifest else "started")
         self.running[record.id] = ActivePull(run, progress, asyncio.create_task(self._run(record.id, run)))

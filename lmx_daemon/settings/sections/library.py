@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from lmx_daemon.settings.paths import check_cache, check_folder
+from lmx_daemon.settings.rates import check_schedule
 from lmx_daemon.settings.sections.section import Duration, Natural, Positive, Section, hot, restart
 
 
@@ -58,6 +59,15 @@ class LibrarySettings(Section, frozen=True):
             "Maximum rate in bytes per second of all pulls together. `lmx downloads limit` changes it until a restart."
         ),
     ] = None
+    rate_schedule: Annotated[
+        dict[str, str],
+        hot(
+            'Rates by local time, such as { "mon-fri 08:00-18:00" = "2 MB/s", "22:00-06:00" = "off" }. The first entry '
+            "that applies takes precedence over bytes_per_second; off is no limit. An entry past midnight belongs to "
+            "the day on which it begins.",
+            check=check_schedule,
+        ),
+    ] = {}
     patience_seconds: Annotated[
         Duration,
         hot("Time in seconds after which a pull fails that receives no bytes. It can be resumed."),

@@ -98,18 +98,19 @@ def test_pull_that_waits_for_another_program_is_queued(progress: PullProgress) -
 
 class TestThrottle:
     def test_no_rate_is_no_delay(self, clock: Clock) -> None:
-        assert Throttle(None, clock).delay(10**12) == 0
+        assert Throttle(lambda: None, clock).delay(10**12) == 0
 
     def test_delay_matches_the_rate(self, clock: Clock) -> None:
-        throttle = Throttle(1_000_000, clock)
+        rate: list[int | None] = [1_000_000]
+        throttle = Throttle(lambda: rate[0], clock)
         assert throttle.delay(500_000) == pytest.approx(0.5)
         clock.now += 0.5
         assert throttle.delay(100_000) == pytest.approx(0.1)
-        throttle.set_rate(None)
+        rate[0] = None
         assert throttle.delay(10**9) == 0
 
     def test_unused_rate_is_saved_for_a_moment_only(self, clock: Clock) -> None:
-        throttle = Throttle(1_000_000, clock)
+        throttle = Throttle(lambda: 1_000_000, clock)
         clock.now += 3600
         assert throttle.delay(250_000) == 0
         assert throttle.delay(1_000_000) == pytest.approx(1.0)

@@ -12,6 +12,7 @@ from lmx_daemon.contract.errors import ConflictError, DiskError, JobNotFoundErro
 from lmx_daemon.library.pull import pull_runner
 from lmx_daemon.library.pull.pull_queue import PullQueue
 from lmx_daemon.library.pull.records import PullRecords
+from lmx_daemon.settings.schema import LibrarySettings
 from tests.library.conftest import REPO, StandIn
 from tests.library.pull.pulling import (
     WHOLE,
@@ -131,11 +132,21 @@ class TestQueue:
             await pulls.start(PullRequest(repo=REPO, endpoint="file:///etc"))
 
     async def test_rate_limit(self, pulls: PullQueue, hub: StandIn) -> None:
-        pulls.limit(2_000_000)
+        pulls.limit.set(2_000_000)
         job = await pulls.start(PullRequest(repo=REPO))
         await until(pulls, job.id, 1_000_000)
         assert pulls.get(job.id).state == "downloading", "3.2 MB do not come at once"
-        pulls.limit(None)
+        pulls.limit.set(None)
+        await until_state(pulls, job.id, "done")
+
+    async def test_changed_schedule_applies_to_a_running_pull(
+        self, environ: dict[str, str], hub: StandIn, tmp_path: Path
+    ) -> None:
+        settings = [LibrarySettings(reserve_bytes=0, rate_schedule={"00:00-24:00": "20 kB/s"})]
+        pulls = PullQueue(lambda: settings[0], environ, tmp_path / "records")
+        job = await pulls.start(PullRequest(repo=REPO))
+        await until(pulls, job.id, 1)
+        settings[0] = LibrarySettings(reserve_bytes=0)  # 3.2 MB would take 160 s at the former rate
         await until_state(pulls, job.id, "done")
 
     async def test_newer_commit_does_not_disturb_a_pinned_pull(
