@@ -34,11 +34,13 @@ from lmx_tui.palette import commands
 from lmx_tui.screens.chat import ChatScreen
 from lmx_tui.screens.dialogs import TOP, GoDialog
 from lmx_tui.screens.help import HelpDialog, keys_shown
+from lmx_tui.screens.logs import LogsScreen
 from lmx_tui.screens.models import ModelsScreen
 from lmx_tui.screens.monitor import MonitorScreen
 from lmx_tui.screens.page import Page
+from lmx_tui.screens.settings import SettingsScreen
 from lmx_tui.signals import SignalHandler, end_on_signals
-from lmx_tui.theme import DEFAULT
+from lmx_tui.theme import AUTO, DEFAULT
 from lmx_tui.themed_app import ThemedApp
 
 TICK_SECONDS = 1.0
@@ -108,6 +110,8 @@ class LmxApp(ThemedApp):
             "models": ModelsScreen(self.choices),
             "chat": self._chat,
             "monitor": MonitorScreen(symbols, self.choices),
+            "logs": LogsScreen(self.choices),
+            "settings": SettingsScreen(),
         }
         for name, screen in self._screens.items():
             self.add_mode(name, partial(_given, screen))
@@ -116,9 +120,7 @@ class LmxApp(ThemedApp):
         self.use_theme(self._settings.tui.theme)
         if self._leave is not None:
             end_on_signals(self, self._leave)
-        self.set_keymap(dict(self._settings.tui.keymap))
-        for fault in faults(self._settings.tui.keymap):
-            self.toast(fault, "config.toml, [tui] keymap; f1 lists the keys", "warning")
+        self._use_keymap(dict(self._settings.tui.keymap))
         self.set_interval(TICK_SECONDS, self._tick)
         self.run_worker(self._feed.run(), group="feed", exit_on_error=False)
 
@@ -229,6 +231,20 @@ class LmxApp(ThemedApp):
             field.clear()
         else:
             self.toast("ctrl+q quits; the daemon keeps running")
+
+    @on(messages.SettingChanged)
+    def _setting_changed(self, message: messages.SettingChanged) -> None:
+        """Apply a setting of the TUI that can change while it runs."""
+        if message.key == "tui.theme":
+            self.theme = self._theme_of(str(message.value or AUTO)) or self._auto_theme
+        elif message.key == "tui.keymap":
+            self._use_keymap(dict(message.value or {}))
+
+    def _use_keymap(self, keymap: dict[str, str]) -> None:
+        """Put a keymap in force, and name its faults."""
+        self.set_keymap(keymap)
+        for fault in faults(keymap):
+            self.toast(fault, "Settings, 2 changes keys", "warning")
 
     def action_help(self) -> None:
         if isinstance(self.screen, HelpDialog):

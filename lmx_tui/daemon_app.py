@@ -22,6 +22,10 @@ STOP_SECONDS = 3.0
 """Time that a cancelled request has to end before its stream is closed."""
 
 
+DaemonCall = Callable[[], Awaitable[object]]
+"""A call to the daemon. It begins only with its worker, since a newer one of the same name can replace it before."""
+
+
 class DaemonApp(TypeAheadApp):
     """An app with a client of the daemon."""
 
@@ -35,39 +39,39 @@ class DaemonApp(TypeAheadApp):
 
     @on(messages.LoadRequested)
     def _load(self, message: messages.LoadRequested) -> None:
-        self._act(self._daemon_calls.load(message.model), f"load {message.model}")
+        self._act(partial(self._daemon_calls.load, message.model), f"load {message.model}")
 
     @on(messages.UnloadRequested)
     def _unload(self, message: messages.UnloadRequested) -> None:
-        self._act(self._daemon_calls.unload(message.instance, message.model), f"unload {message.instance}")
+        self._act(partial(self._daemon_calls.unload, message.instance, message.model), f"unload {message.instance}")
 
     @on(messages.PullRequested)
     def _pull(self, message: messages.PullRequested) -> None:
-        self._act(self._client.pull(PullRequest(repo=message.repo)), f"pull {message.repo}")
+        self._act(partial(self._client.pull, PullRequest(repo=message.repo)), f"pull {message.repo}")
 
     @on(messages.PullChangeRequested)
     def _change_pull(self, message: messages.PullChangeRequested) -> None:
         client = self._client
         calls = {"pause": client.pause_pull, "resume": client.resume_pull, "cancel": client.cancel_pull}
-        self._act(calls[message.verb](message.job), f"{message.verb} {message.job}")
+        self._act(partial(calls[message.verb], message.job), f"{message.verb} {message.job}")
 
     @on(messages.UpdateRequested)
     def _update(self, message: messages.UpdateRequested) -> None:
-        self._act(self._daemon_calls.update(message.model), f"update {message.model}")
+        self._act(partial(self._daemon_calls.update, message.model), f"update {message.model}")
 
     @on(messages.LookForNewerRequested)
     def _look_for_newer(self) -> None:
         self.toast("asking the Hub for newer versions ...")
-        self._act(self._daemon_calls.count_newer(), "outdated")
+        self._act(partial(self._daemon_calls.count_newer), "outdated")
 
     @on(messages.CancelRequested)
     def _cancel(self, message: messages.CancelRequested) -> None:
-        self._act(self._client.cancel(message.request_id), f"cancel {message.request_id}")
+        self._act(partial(self._client.cancel, message.request_id), f"cancel {message.request_id}")
         self.set_timer(STOP_SECONDS, partial(self.workers.cancel_group, self, f"answer {message.request_id}"))
 
     @on(messages.QueryRequested)
     def _query(self, message: messages.QueryRequested) -> None:
-        self._act(self._asking(message), f"query {message.name}")
+        self._act(partial(self._asking, message), f"query {message.name}")
 
     async def _asking(self, message: messages.QueryRequested) -> None:
         """Await the answer to a query, and hand it or its error to the screen that asked."""
@@ -118,13 +122,14 @@ class DaemonApp(TypeAheadApp):
     def _notified(self, message: messages.Notified) -> None:
         self.toast(message.text, message.hint, message.severity)
 
-    def _act(self, call: Awaitable[object], name: str) -> None:
-        self.run_worker(self._acting(call), group=name, exclusive=True, exit_on_error=False)
+    def _act(self, call: DaemonCall, name: str) -> None:
+        work = partial(self._acting, call)
+        self.run_worker(work, group=name, exclusive=True, exit_on_error=False)  # type: ignore[arg-type]
 
-    async def _acting(self, call: Awaitable[object]) -> None:
+    async def _acting(self, call: DaemonCall) -> None:
         """Await one call to the daemon, and show its error as a toast."""
         try:
-            await call
+            await call()
         except LmxError as error:
             self._reported[error.message] = self.clock()
             self.toast(error.message, error.hint, "error")

@@ -82,7 +82,7 @@ def _meet(one: str, other: str) -> bool:
     if one in CATCHES_ALL or other in CATCHES_ALL:
         return False
     screens = set(keys.SCREENS.values())
-    return not ({one, other} <= screens) and ("app" in (one, other) or "table" in (one, other))
+    return not ({one, other} <= screens) and bool({one, other} & {"app", "table", "lines"})
 
 
 def _share_by_default(one: str, other: str) -> bool:

@@ -6,7 +6,7 @@ a c d e k u v w x y z, f6 and f7. The chat therefore uses g n o p r t, and the p
 
 from textual.binding import Binding, BindingType
 
-SCREENS = {"m": "models", "c": "chat", "o": "monitor"}
+SCREENS = {"m": "models", "c": "chat", "o": "monitor", "l": "logs", "s": "settings"}
 """Key that follows `g` -> screen."""
 
 
@@ -20,7 +20,8 @@ APP: list[BindingType] = [
     _key("app.models", "f2", "switch('models')", "Models", show=False),
     _key("app.chat", "f3", "switch('chat')", "Chat", show=False),
     _key("app.monitor", "f4", "switch('monitor')", "Monitor", show=False),
-    _key("app.go", "g", "go", "Go to a screen: then m, c or o", show=False),
+    _key("app.logs", "f5", "switch('logs')", "Logs", show=False),
+    _key("app.go", "g", "go", "Go to a screen: then its letter; g g for the first row", show=False),
     _key("app.palette", "ctrl+p", "command_palette", "Menu", tip="Search all commands"),
     _key("app.theme", "ctrl+t", "pick_theme", "Theme", show=False),
     _key("app.help", "f1,question_mark", "help", "Help"),
@@ -98,6 +99,46 @@ MONITOR: list[BindingType] = [
     _key("monitor.pause", "space", "pause", "Pause", label="space", tip="Pause the display"),
 ]
 
+LOGS: list[BindingType] = [
+    _key("logs.details", "enter", "details", "Details", label="⏎", tip="The request of the selected row or line"),
+    _key("logs.log", "1", "pane('log')", "Log", tip="Show the log"),
+    _key("logs.requests", "2", "pane('requests')", "Requests", tip="Show the requests that have ended"),
+    _key("logs.filter", "slash", "filter", "Find", label="/", tip="Filter by a regular expression or by words"),
+    _key("logs.level", "l", "level", "Level", tip="Lowest level of the lines that are shown"),
+    _key("logs.matches", "m", "only_matches", "All", show=False, tip="All lines with matches marked, or only matches"),
+    _key("logs.next", "n", "match(1)", "Next", show=False, tip="Next match"),
+    _key("logs.previous", "N", "match(-1)", "Previous", show=False, tip="Previous match"),
+    _key("logs.follow", "f", "follow", "Follow", tip="Follow the newest line, or stay"),
+    _key("logs.copy", "y", "copy", "Copy", tip="Copy the line, or the id of the request"),
+    _key("logs.export", "e", "export", "Export", tip="Copy the request as Markdown"),
+    _key("logs.clear", "escape", "clear", "Clear the filter", show=False),
+]
+
+SETTINGS: list[BindingType] = [
+    _key("settings.edit", "enter", "edit", "Change", label="⏎", tip="Change the selected setting or key"),
+    _key("settings.undo", "u", "undo", "Undo", tip="Take the last change back"),
+    _key("settings.reset", "d", "reset", "Default", tip="Restore the default"),
+    _key("settings.add", "a", "add", "New key", tip="Create an API key"),
+    _key("settings.remove", "x", "remove", "Remove", tip="Revoke the API key, or remove the preset"),
+    _key("settings.filter", "slash", "filter", "Find", label="/", tip="Filter by words"),
+    _key("settings.settings", "1", "part('settings')", "Settings", tip="Show the settings"),
+    _key("settings.keymap", "2", "part('keymap')", "Keymap", tip="Show the keys of all actions"),
+    _key("settings.keys", "3", "part('keys')", "API keys", tip="Show the API keys"),
+    _key("settings.presets", "4", "part('presets')", "Presets", tip="Show the presets"),
+    _key("settings.copy", "y", "copy", "Copy", show=False, tip="Copy the name"),
+    _key("settings.clear", "escape", "clear", "Clear the filter", show=False),
+]
+
+LINES: list[BindingType] = [
+    _key("lines.down", "down,j", "move(1)", "Down", show=False),
+    _key("lines.up", "up,k", "move(-1)", "Up", show=False),
+    _key("lines.page_down", "pagedown", "page(1)", "Page down", show=False),
+    _key("lines.page_up", "pageup", "page(-1)", "Page up", show=False),
+    _key("lines.top", "home", "end('first')", "First", show=False),
+    _key("lines.bottom", "end,G", "end('last')", "Last, and follow", show=False),
+]
+"""Keys of a list of lines."""
+
 GROUPS: dict[str, list[BindingType]] = {
     "app": APP,
     "models": MODELS,
@@ -107,6 +148,9 @@ GROUPS: dict[str, list[BindingType]] = {
     "chat": CHAT,
     "transcript": TRANSCRIPT,
     "monitor": MONITOR,
+    "logs": LOGS,
+    "settings": SETTINGS,
+    "lines": LINES,
 }
 """Name of a group -> its keys. The name is the first part of the ids of the group."""
 PARTS = {"chat": ("prompt", "transcript")}

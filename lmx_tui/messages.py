@@ -146,6 +146,15 @@ class AnswerRequested(Message):
 
 
 @dataclass
+class SettingChanged(Message):
+    """A setting that was changed in config.toml."""
+
+    key: str
+    value: Any
+    """The new value; None where the key was removed."""
+
+
+@dataclass
 class ChoiceMade(Message):
     """A change of how a screen is shown, which the next run begins with."""
 

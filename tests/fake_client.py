@@ -7,16 +7,21 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.client.client import Client
-from lmx_daemon.contract.admin.config import ConfigReload
+from lmx_daemon.contract.admin.config import ConfigReload, ConfigRow, ConfigView
+from lmx_daemon.contract.admin.history import RequestRecord
+from lmx_daemon.contract.admin.keys import ApiKey, CreatedKey, KeyRequest
 from lmx_daemon.contract.admin.library import Outdated, OutdatedRow, UpdateRequest
 from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
 from lmx_daemon.contract.admin.pulls import Download, PullRequest
-from lmx_daemon.contract.admin.snapshot import Snapshot
+from lmx_daemon.contract.admin.snapshot import LogLine, Snapshot
 from lmx_daemon.contract.errors import DaemonUnreachableError, LmxError
 from lmx_daemon.contract.events import Event
 from lmx_daemon.contract.models import Instance
+from lmx_daemon.contract.preset import PresetRow
 from lmx_daemon.contract.requests import Generate, Request
-from tests.screen_states import QWEN, finished
+from tests.log_states import LOG, RECORDS
+from tests.screen_states import NOW, QWEN, finished
+from tests.setting_states import API_KEYS, CONFIG, PRESETS
 
 
 class FakeClient(Client):
@@ -33,6 +38,13 @@ class FakeClient(Client):
         self.watches = 0
         """Number of attempts to watch the snapshots."""
         self.up = snapshot is not None
+        self.log: list[LogLine] = list(LOG)
+        self.records: list[RequestRecord] = list(RECORDS)
+        self.histories: list[dict[str, Any]] = []
+        """Conditions of the questions for records."""
+        self.rows: list[ConfigRow] = list(CONFIG)
+        self.api_keys: list[ApiKey] = list(API_KEYS)
+        self._logged = asyncio.Event()
         self._snapshot = snapshot
         self._changed = asyncio.Event()
         self._cancelled = asyncio.Event()
@@ -121,9 +133,60 @@ class FakeClient(Client):
         rows = (OutdatedRow(id=QWEN, commit="3f1c0d2a9b77", newer="9c41e7b05d2f"), OutdatedRow(id="a/b", commit="1"))
         return Outdated(rows=rows)
 
+    async def logs(self, *, tail: int = 200, follow: bool = True) -> AsyncIterator[LogLine]:
+        for line in self.log[-tail:]:
+            yield line
+        seen = len(self.log)
+        while follow:
+            await self._logged.wait()
+            self._logged.clear()
+            self._check()
+            for line in self.log[seen:]:
+                yield line
+            seen = len(self.log)
+
+    def write_log(self, *lines: LogLine) -> None:
+        self.log += lines
+        self._logged.set()
+
+    async def history(self, **conditions: Any) -> list[RequestRecord]:
+        self.histories.append(conditions)
+        return list(self.records)
+
+    async def export_request(self, request_id: str) -> str:
+        self._call("export", request_id)
+        return f"# Request {request_id}"
+
     async def set_config(self, key: str, value: Any) -> ConfigReload:
         self._call("set_config", (key, value))
+        rows = [
+            msgspec.structs.replace(row, value=value, source="file") if row.key == key else row for row in self.rows
+        ]
+        self.rows = rows
         return ConfigReload(changed=(key,))
+
+    async def config(self) -> ConfigView:
+        return ConfigView(file="/home/user/.lmx/config.toml", rows=tuple(self.rows))
+
+    async def keys(self) -> list[ApiKey]:
+        return list(self.api_keys)
+
+    async def create_key(self, request: KeyRequest) -> CreatedKey:
+        self._call("create_key", request.name)
+        key = ApiKey(id="k9", name=request.name, scopes=request.scopes, created_at=NOW)
+        self.api_keys.append(key)
+        return CreatedKey(key=key, secret="lmx-k9-secret")
+
+    async def revoke_key(self, identity: str) -> ApiKey:
+        self._call("revoke_key", identity)
+        return next(key for key in self.api_keys if key.id == identity)
+
+    async def presets(self) -> list[PresetRow]:
+        return list(PRESETS)
+
+    async def remove_preset(self, name: str) -> PresetRow:
+        self._call("remove_preset", name)
+        return PresetRow(name=name)
 
     async def close(self) -> None:
         return None

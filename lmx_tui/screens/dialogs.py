@@ -65,16 +65,16 @@ class AskText(Dialog[str | None]):
 
     BINDINGS = [Binding("escape", "dismiss(None)", "Cancel", id="ask.cancel")]
 
-    def __init__(self, title: str, words: str, placeholder: str) -> None:
+    def __init__(self, title: str, words: str, placeholder: str, value: str = "") -> None:
         super().__init__()
-        self._title, self._words, self._placeholder = title, words, placeholder
+        self._title, self._words, self._placeholder, self._value = title, words, placeholder, value
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
             box.border_title = Content(self._title)
             box.border_subtitle = "enter go on · esc cancel"
             yield Static(Text(self._words), classes="words", markup=False)
-            yield Input(placeholder=self._placeholder, compact=True)
+            yield Input(self._value, placeholder=self._placeholder, compact=True)
 
     def on_mount(self) -> None:
         self.query_one(Input).cursor_blink = False

@@ -25,6 +25,7 @@ from lmx_tui.messages import (
 )
 from lmx_tui.screens.dialogs import AskText, Confirm, Pick
 from lmx_tui.screens.page import Page
+from lmx_tui.widgets.frame.filter_input import FilterInput
 from lmx_tui.widgets.frame.pane import Pane
 from lmx_tui.widgets.frame.table import Table
 from lmx_tui.widgets.models.detail import ModelDetail
@@ -39,12 +40,6 @@ from lmx_tui.widgets.models.model_rows import (
     ordered,
     update_words,
 )
-
-
-class FilterInput(Input):
-    """The text field that filters the list."""
-
-    BINDINGS = keys.FILTER
 
 
 class ModelsScreen(Page):
@@ -111,10 +106,7 @@ class ModelsScreen(Page):
     # ---- filter and sort ----
 
     def action_filter(self) -> None:
-        field = self.query_one("#filter", Input)
-        field.display = True
-        field.cursor_blink = False
-        field.focus()
+        self.query_one("#filter", FilterInput).open()
 
     def action_clear(self) -> None:
         field = self.query_one("#filter", Input)

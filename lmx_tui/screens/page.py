@@ -4,6 +4,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Static
 
 from lmx_daemon.contract.admin.snapshot import Snapshot
@@ -87,7 +88,11 @@ class Page(Screen[None]):
         """
         panel, nothing = self.query_one(OfflinePanel), self.has_class("-nothing")
         if self.app.app_focus and (self.focused is None or (self.focused is panel) != nothing):
-            self.set_focus(panel if nothing else self.query_one(str(self.AUTO_FOCUS)))
+            self.set_focus(panel if nothing else self.main_widget())
+
+    def main_widget(self) -> Widget:
+        """Return the widget that has the focus when the screen opens."""
+        return self.query_one(str(self.AUTO_FOCUS))
 
     def _show_notice(self, view: View) -> None:
         words = view.notice

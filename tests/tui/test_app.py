@@ -9,6 +9,7 @@ from lmx_tui import keys
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import GoDialog
 from lmx_tui.screens.help import HelpDialog
+from lmx_tui.widgets.frame.topbar import ROOMY
 from tests.fake_client import FakeClient
 from tests.tui.conftest import Clock, running, screen_text, settled, until
 
@@ -17,7 +18,14 @@ Make = Callable[..., LmxApp]
 
 async def test_f_keys_and_g_switch_screens(make_app: Make) -> None:
     async with running(make_app()) as pilot:
-        for pressed, mode in ((["f4"], "monitor"), (["g", "m"], "models"), (["g", "o"], "monitor"), (["f3"], "chat")):
+        for pressed, mode in (
+            (["f4"], "monitor"),
+            (["g", "m"], "models"),
+            (["g", "o"], "monitor"),
+            (["f5"], "logs"),
+            (["g", "s"], "settings"),
+            (["f3"], "chat"),
+        ):
             await pilot.press(pressed[0])
             await settled(pilot)
             if len(pressed) > 1:
@@ -26,7 +34,7 @@ async def test_f_keys_and_g_switch_screens(make_app: Make) -> None:
             await until(pilot, lambda mode=mode: pilot.app.current_mode == mode)
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40), (72, 20)])
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (76, 20)])
 async def test_top_bar_shows_screen_keys_and_quit(
     make_app: Make, client: FakeClient, clock: Clock, size: tuple[int, int]
 ) -> None:
@@ -35,7 +43,10 @@ async def test_top_bar_shows_screen_keys_and_quit(
 
     app = make_app(retries=(30.0,))
     async with running(app, size) as pilot:
-        assert bar().startswith(" lmx  f2 Models  f3 Chat  f4 Monitor ") and bar().endswith(" ^q Quit")
+        keys = ("f2 ", "f3 ", "f4 ", "f5 ", "") if size[0] >= ROOMY else ("",) * 5
+        names = zip(keys, ("Models", "Chat", "Monitor", "Logs", "Settings"), strict=True)
+        assert bar().startswith(" lmx  " + "  ".join(f"{key}{name}" for key, name in names))
+        assert bar().endswith(" ^q Quit")
         await pilot.press("f3")
         await until(pilot, lambda: "esc Scroll" in screen_text(app))
         assert bar().endswith(" ^q Quit")
@@ -46,7 +57,9 @@ async def test_top_bar_shows_screen_keys_and_quit(
         await until(pilot, lambda: "offline" in bar())
         assert bar().endswith(" ^q Quit") and "retry 30s" in bar()
         await pilot.resize_terminal(60, 20)
-        await until(pilot, lambda: bar().startswith(" lmx  Models  Chat  Monitor ") and "^q Quit" in bar())
+        await until(
+            pilot, lambda: bar().startswith(" lmx  Models  Chat  Monitor  Logs  Settings ") and "^q Quit" in bar()
+        )
         await pilot.click("TopBar", offset=(bar().index("Quit"), 0))
         await until(pilot, lambda: app._exit)
 
@@ -81,20 +94,7 @@ async def test_keymap_setting_changes_a_key(make_app: Make) -> None:
 
 
 def test_every_key_has_a_unique_id() -> None:
-    every = [
-        binding
-        for group in (
-            keys.APP,
-            keys.MODELS,
-            keys.FILTER,
-            keys.TABLE,
-            keys.PROMPT,
-            keys.CHAT,
-            keys.TRANSCRIPT,
-            keys.MONITOR,
-        )
-        for binding in group
-    ]
+    every = [binding for group in keys.GROUPS.values() for binding in group]
     ids = [getattr(binding, "id", None) for binding in every]
     assert None not in ids
     assert len(set(ids)) == len(ids)

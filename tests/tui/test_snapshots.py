@@ -3,6 +3,7 @@
 Made on Python 3.11. The clock does not advance, the cursor does not blink, the client is scripted, the version fixed.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.snapshot
 
 Make = Callable[..., LmxApp]
 Before = Callable[[Pilot[None]], Awaitable[None]]
-SIZES = [(80, 24), (120, 40)]
+SIZES = [(80, 24), (120, 40), (200, 60)]
 ANSWER = """Prompt caching **skips** work; batching only *shares* it.
 
 1. **Prefill** of a shared prefix is computed once, its keys and values are kept.
@@ -46,6 +47,8 @@ THOUGHT = "The user asks about caching.\nTwo parts: what is skipped, what is sha
 def _reproducible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
 
 
 @pytest.fixture
@@ -76,6 +79,19 @@ async def half_answered(pilot: Pilot[None]) -> None:
     await answered(pilot, "84 tok")
 
 
+async def log_shown(pilot: Pilot[None]) -> None:
+    await pressing("f5")(pilot)
+    await until(pilot, lambda: "5 models found" in screen_text(pilot.app))
+
+
+def log_shown_then(*keys: str) -> Before:
+    async def before(pilot: Pilot[None]) -> None:
+        await log_shown(pilot)
+        await pressing(*keys)(pilot)
+
+    return before
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
 class TestScreens:
     def test_models(self, snap_compare: Any, make_app: Make, size: tuple[int, int]) -> None:
@@ -90,10 +106,14 @@ class TestScreens:
     def test_monitor(self, snap_compare: Any, make_app: Make, size: tuple[int, int]) -> None:
         assert snap_compare(make_app(), terminal_size=size, run_before=pressing("f4"))
 
+    def test_logs(self, snap_compare: Any, make_app: Make, size: tuple[int, int]) -> None:
+        assert snap_compare(make_app(), terminal_size=size, run_before=log_shown)
 
-class TestWide:
-    def test_chat(self, snap_compare: Any, make_app: Make) -> None:
-        assert snap_compare(make_app(), terminal_size=(200, 60), run_before=answered)
+    def test_requests(self, snap_compare: Any, make_app: Make, size: tuple[int, int]) -> None:
+        assert snap_compare(make_app(), terminal_size=size, run_before=log_shown_then("2", "j"))
+
+    def test_settings(self, snap_compare: Any, make_app: Make, size: tuple[int, int]) -> None:
+        assert snap_compare(make_app(), terminal_size=size, run_before=pressing("g", "s", "j"))
 
 
 class TestStates:
@@ -159,6 +179,12 @@ class TestColors:
 class TestDialogs:
     def test_help(self, snap_compare: Any, make_app: Make) -> None:
         assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("question_mark"))
+
+    def test_request(self, snap_compare: Any, make_app: Make) -> None:
+        assert snap_compare(make_app(), terminal_size=(80, 24), run_before=log_shown_then("2", "j", "enter"))
+
+    def test_keymap(self, snap_compare: Any, make_app: Make) -> None:
+        assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("g", "s", "2", "enter", "f3"))
 
     def test_incidents(self, snap_compare: Any, make_app: Make) -> None:
         assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("f4", "i"))

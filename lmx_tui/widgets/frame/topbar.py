@@ -16,7 +16,7 @@ from lmx_tui.messages import View
 from lmx_tui.widgets.frame.static_text import looks_same
 
 TINY = 60
-ROOMY = 72
+ROOMY = 96
 """Width from which the key of each screen is shown before its name."""
 WIDE = 100
 """Width from which labels are written in full."""
