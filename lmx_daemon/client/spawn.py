@@ -17,7 +17,7 @@ from lmx_daemon.client.client import Client
 from lmx_daemon.client.remote import remote_of
 from lmx_daemon.contract.admin.snapshot import Status
 from lmx_daemon.contract.errors import DaemonSilentError, DaemonUnreachableError, StartupError
-from lmx_daemon.settings.paths import Home
+from lmx_daemon.settings.paths import Home, already_running
 from lmx_daemon.storage.durable import open_owned, read_regular
 
 START_SECONDS = 20.0
@@ -90,13 +90,6 @@ async def _start(home: Home, arguments: Sequence[str]) -> Status:
             process = await asyncio.to_thread(_spawn, home, log, arguments)
         await asyncio.sleep(POLL_SECONDS)
     raise StartupError(f"the daemon did not answer within {START_SECONDS:.0f} s", hint=f"see {home.log_file}")
-
-
-def already_running(home: Home) -> StartupError:
-    """Return the error of a daemon whose home is locked by another one."""
-    return StartupError(
-        f"another lmx daemon uses {home.root} already", hint="stop it with: lmx stop, or set another LMX_HOME"
-    )
 
 
 async def _answering(home: Home) -> Status | None:

@@ -12,7 +12,7 @@ from lmx_daemon.http.dialect import Dialects
 from lmx_daemon.http.dialects.registry import public_dialects
 from lmx_daemon.http.errors import error_handler
 from lmx_daemon.http.guard.access import Verify, is_exposed, no_keys
-from lmx_daemon.http.guard.asgi import AsgiApp
+from lmx_daemon.http.guard.asgi import AsgiApp, BuiltLater
 from lmx_daemon.http.guard.guards import AdminGuard, PublicGuard
 from lmx_daemon.http.guard.remote_admin import RemoteAdmin
 from lmx_daemon.http.management import ModelManagement
@@ -35,7 +35,7 @@ def public_app_of(
     management = ModelManagement(parts.pool, parts.library, parts.pulls, parts.router)
     answers = StoredAnswers(AnswerStore(parts.home.answers, lambda: answer_limits(settings())))
     dialect = Admin()
-    admin = RemoteAdmin(dialect, partial(_admin_litestar, dialect, parts), settings, is_exposed(address))
+    admin = RemoteAdmin(dialect, _admin_litestar(dialect, parts), settings, is_exposed(address))
     more = (parts.metrics, parts.keys.verify, admin, others)
     return public_app(parts.service, parts.bodies, management, answers, settings, address, None, *more)
 
@@ -81,8 +81,8 @@ def admin_app(parts: Parts) -> AsgiApp:
     return AdminGuard(_admin_litestar(dialect, parts), Dialects([dialect]))
 
 
-def _admin_litestar(dialect: Admin, parts: Parts) -> Any:
-    return _litestar(Dialects([dialect]), parts.dependencies(), ADMIN_BODY_BYTES)
+def _admin_litestar(dialect: Admin, parts: Parts) -> AsgiApp:
+    return BuiltLater(partial(_litestar, Dialects([dialect]), parts.dependencies(), ADMIN_BODY_BYTES))
 
 
 def _litestar(dialects: Dialects, dependencies: Mapping[str, Provide], body_bytes: int | None) -> Any:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from lmx_daemon.contract.errors import ConfigError
+from lmx_daemon.contract.errors import ConfigError, StartupError
 
 PARTS = (
     "aliases.json", "answers", "benchmarks", "cache", "chats", "config.lock", "config.toml", "config.toml.bak",
@@ -71,6 +71,13 @@ class Home:
             ) from error
         if not os.access(self.root, os.W_OK | os.X_OK):
             raise ConfigError(f"cannot write to {self.root}", hint="set LMX_HOME to a directory you can write to")
+
+
+def already_running(home: Home) -> StartupError:
+    """Return the error of a daemon whose home is locked by another one."""
+    return StartupError(
+        f"another lmx daemon uses {home.root} already", hint="stop it with: lmx stop, or set another LMX_HOME"
+    )
 
 
 def home_path(text: str) -> Path:

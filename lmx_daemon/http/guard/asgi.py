@@ -1,6 +1,8 @@
 """ASGI around an app: bodies with a bound, headers that are added to an answer, and answers without the app."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lmx_daemon.contract.errors import TooLargeError
@@ -13,6 +15,25 @@ AsgiReceive = Callable[[], Awaitable[AsgiMessage]]
 AsgiSend = Callable[[AsgiMessage], Awaitable[None]]
 AsgiApp = Callable[[AsgiScope, AsgiReceive, AsgiSend], Awaitable[None]]
 JSON = (b"content-type", b"application/json")
+
+
+class BuiltLater:
+    """An app that is built for its first request, so that the start does not wait for it.
+
+    A thread of its own builds it: streams continue, and a disk that does not answer holds all others.
+    """
+
+    def __init__(self, make: Callable[[], AsgiApp]) -> None:
+        self._make = make
+        self._app: asyncio.Future[AsgiApp] | None = None
+
+    async def __call__(self, scope: AsgiScope, receive: AsgiReceive, send: AsgiSend) -> None:
+        if self._app is None:
+            thread = ThreadPoolExecutor(1)
+            self._app = asyncio.get_running_loop().run_in_executor(thread, self._make)
+            thread.shutdown(wait=False)
+        app = await asyncio.shield(self._app)  # a client that leaves does not end the work for the others
+        await app(scope, receive, send)
 
 
 def bounded(receive: AsgiReceive, limit: int, held: RequestBytes) -> AsgiReceive:

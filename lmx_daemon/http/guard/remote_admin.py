@@ -14,24 +14,14 @@ PREFIX = "/admin"
 
 
 class RemoteAdmin:
-    """The admin app for clients of the public port. It is built when the first request for it is let through."""
+    """The admin app, without its own guard, for clients of the public port."""
 
-    def __init__(
-        self, dialect: Dialect, make: Callable[[], AsgiApp], settings: Callable[[], ServerSettings], exposed: bool
-    ) -> None:
+    def __init__(self, dialect: Dialect, app: AsgiApp, settings: Callable[[], ServerSettings], exposed: bool) -> None:
         """`exposed` is whether other machines reach the public port."""
         self.dialect = dialect
-        self._make = make
+        self.app = app
         self._settings = settings
         self._exposed = exposed
-        self._app: AsgiApp | None = None
-
-    @property
-    def app(self) -> AsgiApp:
-        """The app, without a guard."""
-        if self._app is None:
-            self._app = self._make()
-        return self._app
 
     def check_served(self, scheme: str) -> None:
         """Raise NotFoundError where it is switched off, and ForbiddenError for a connection that may not use it."""

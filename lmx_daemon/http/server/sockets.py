@@ -13,10 +13,9 @@ from typing import IO, Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from lmx_daemon.client.spawn import already_running
 from lmx_daemon.contract.errors import StartupError
 from lmx_daemon.http.server.connections import Closable, ConnectionLimit
-from lmx_daemon.settings.paths import Home
+from lmx_daemon.settings.paths import Home, already_running
 from lmx_daemon.storage.durable import open_owned
 
 BACKLOG = 2048
