@@ -21,6 +21,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "chat": ("lmx chat qwen3", 'lmx chat qwen3 -p "one question"', "git diff | lmx chat qwen3 -p review"),
     "chats": ("lmx chats search blowhole", "lmx chats export c12ab34 --to chat.md"),
     "completion": ("lmx completion --install", "lmx completion zsh"),
+    "launch": ("lmx launch", "lmx launch claude", "lmx launch opencode --dry-run", "lmx launch opencode --restore"),
     "load": ("lmx load qwen3", "lmx load qwen3 --context 32768 --parallel 4 --pin", "lmx load qwen3 --estimate"),
     "logs": ("lmx logs -f --level warning", "lmx logs --model qwen3 --json"),
     "ls": ("lmx ls qwen", "lmx ls --can tools --sort size"),

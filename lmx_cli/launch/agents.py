@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lmx_cli.launch import openai_agents
 from lmx_cli.launch.target import AgentTarget, ConfigFile, Places
 
 AgentRoute = Literal["/v1/messages", "/v1/responses", "/v1/chat/completions"]
@@ -152,6 +153,58 @@ AGENTS: Mapping[str, Agent] = {
             arguments=aider_arguments,
             environment=lambda target: {"AIDER_OPENAI_API_KEY": target.key},
             files=aider_files,
+        ),
+        Agent(
+            "qwen",
+            "qwen",
+            "/v1/chat/completions",
+            "npm install -g @qwen-code/qwen-code",
+            24_576,
+            arguments=openai_agents.qwen_arguments,
+            environment=openai_agents.qwen_environment,
+        ),
+        Agent(
+            "continue",
+            "cn",
+            "/v1/chat/completions",
+            "npm install -g @continuedev/cli",
+            16_384,
+            arguments=openai_agents.continue_arguments,
+            files=openai_agents.continue_files,
+        ),
+        Agent(
+            "goose",
+            "goose",
+            "/v1/chat/completions",
+            "brew install block-goose-cli",
+            16_384,
+            environment=openai_agents.goose_environment,
+        ),
+        Agent(
+            "crush",
+            "crush",
+            "/v1/chat/completions",
+            "npm install -g @charmland/crush",
+            24_576,
+            files=openai_agents.crush_files,
+        ),
+        Agent(
+            "pi",
+            "pi",
+            "/v1/chat/completions",
+            "npm install -g @mariozechner/pi-coding-agent",
+            8_192,
+            arguments=openai_agents.pi_arguments,
+            files=openai_agents.pi_files,
+        ),
+        Agent(
+            "zed",
+            "zed",
+            "/v1/chat/completions",
+            "brew install --cask zed",
+            16_384,
+            environment=lambda target: {openai_agents.ZED_KEY: target.key},
+            files=openai_agents.zed_files,
         ),
     )
 }

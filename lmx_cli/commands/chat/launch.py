@@ -45,7 +45,7 @@ class Launch:
 def add(app: typer.Typer, output: Output) -> None:
     @app.command()
     def launch(
-        agent: str | None = typer.Argument(None, metavar="AGENT", help="claude, codex, opencode or aider."),
+        agent: str | None = typer.Argument(None, metavar="AGENT", help="Agent, as `lmx launch` lists it."),
         arguments: ARGUMENTS = None,
         model: str | None = typer.Option(None, "--model", "-m", help="Model. Default: the best one that suits."),
         dry_run: bool = typer.Option(False, "--dry-run", help="Only show the command and the changes of files."),

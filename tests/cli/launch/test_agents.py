@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from lmx_cli.launch.agents import AGENTS
+from lmx_cli.launch.agents import AGENTS, Agent
+from lmx_cli.launch.files import change_of, restore, write_change
 from lmx_cli.launch.target import AgentTarget, Places
 from lmx_cli.own_port import reachable
 
-TARGET = AgentTarget("http://127.0.0.1:1234", "secret", 'org/a"b', 65_536)
+TARGET = AgentTarget("http://127.0.0.1:1234", "sk-hidden", 'org/a"b', 65_536)
 PLACES = Places(Path("/home/me"), Path("/home/me/.lmx/launch"), {})
 
 
@@ -21,7 +22,7 @@ def test_answer_and_compaction_leave_room_in_the_context() -> None:
 
 def test_claude_gets_the_limits_and_no_other_key() -> None:
     environment = AGENTS["claude"].environment(TARGET)
-    assert environment["ANTHROPIC_API_KEY"] == "" and environment["ANTHROPIC_AUTH_TOKEN"] == "secret"
+    assert environment["ANTHROPIC_API_KEY"] == "" and environment["ANTHROPIC_AUTH_TOKEN"] == "sk-hidden"
     assert environment["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "65536"
     assert environment["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] == "16384"
     assert environment["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] == "100000"
@@ -59,15 +60,50 @@ def test_aider_gets_its_limits_from_a_file_of_lmx() -> None:
 
 
 @pytest.mark.parametrize("agent", AGENTS.values(), ids=lambda agent: agent.name)
-def test_the_key_is_neither_in_arguments_nor_in_files(agent: object) -> None:
-    from lmx_cli.launch.agents import Agent
-
-    assert isinstance(agent, Agent)
-    assert "secret" not in str(agent.arguments(TARGET, PLACES)) + str(agent.files(TARGET, PLACES))
-    assert "secret" in agent.environment(TARGET).values()
+def test_the_key_is_neither_in_arguments_nor_in_files(agent: Agent) -> None:
+    assert "sk-hidden" not in str(agent.arguments(TARGET, PLACES)) + str(agent.files(TARGET, PLACES))
+    assert "sk-hidden" in agent.environment(TARGET).values()
 
 
 def test_an_address_of_every_interface_is_reached_at_loopback() -> None:
     assert reachable("http://0.0.0.0:1") == "http://127.0.0.1:1"
     assert reachable("http://[::]:1") == "http://[::1]:1"
     assert reachable("http://127.0.0.1:1") == "http://127.0.0.1:1"
+
+
+FILES = {
+    "continue": ("launch/continue.yaml", "apiBase"),
+    "crush": ("crush/crush.json", "base_url"),
+    "pi": ("models.json", "baseUrl"),
+    "zed": ("zed/settings.json", "api_url"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file_has_the_address_the_model_and_its_limits(name: str) -> None:
+    (file,) = AGENTS[name].files(TARGET, PLACES)
+    place, address = FILES[name]
+    text = json.dumps(file.values)
+    assert str(file.path).endswith(place)
+    assert f'"{address}": "http://127.0.0.1:1234/v1"' in text
+    assert ": 65536" in text and ": 16384" in text and json.dumps(TARGET.model) in text
+
+
+def test_variables_have_the_limits_of_an_agent_without_a_file() -> None:
+    environment = AGENTS["goose"].environment(TARGET)
+    assert environment["GOOSE_CONTEXT_LIMIT"] == "65536" and environment["GOOSE_MODEL"] == TARGET.model
+    assert AGENTS["qwen"].environment(TARGET)["OPENAI_BASE_URL"] == "http://127.0.0.1:1234/v1"
+
+
+@pytest.mark.parametrize("agent", AGENTS.values(), ids=lambda agent: agent.name)
+def test_every_file_is_restored_byte_for_byte(agent: Agent, tmp_path: Path) -> None:
+    places = Places(tmp_path / "me", tmp_path / "own", {})
+    for file in agent.files(TARGET, places):
+        file.path.parent.mkdir(parents=True)
+        before = b"# mine\r\n[a]\nb = 1  # kept\n" if file.form == "toml" else b'{\n\t"mine": {"b": [1,2]}\n}\r\n'
+        file.path.write_bytes(before)
+        write_change(change_of(file))
+        assert file.path.read_bytes() != before and b"mine" in file.path.read_bytes()
+        assert not change_of(file).differs, "a second launch changes nothing"
+        assert restore(file.path) == "restored"
+        assert file.path.read_bytes() == before
