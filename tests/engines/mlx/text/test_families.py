@@ -2,13 +2,16 @@
 
 import json
 import pkgutil
+from pathlib import Path
 from typing import Any
 
 import mlx_lm.tool_parsers
 import pytest
 from mlx_lm.utils import load_tokenizer
 
+from lmx_daemon.contract.requests import Chat, Tool, ToolChoice
 from lmx_daemon.contract.tool_families import TEXTS
+from lmx_daemon.engines.mlx.text.answer_rules import answer_rule
 from lmx_daemon.engines.mlx.text.families.choose import FAMILIES as CHOSEN
 from lmx_daemon.engines.mlx.text.families.choose import family_of
 from lmx_daemon.engines.mlx.text.families.family import Family as Written
@@ -16,14 +19,27 @@ from lmx_daemon.engines.mlx.text.families.muse_spark import MUSE_SPARK
 from lmx_daemon.engines.mlx.text.output_parser import OutputParser, ParsedText
 from lmx_daemon.library.catalog.traits import traits_of
 from tests.families import FAMILIES, TOOLS, Family
-from tests.scripted import Script
+from tests.models import TEMPLATE
+from tests.scripted import Script, build_scripted
 
+PARSERS = [module.name for module in pkgutil.iter_modules(mlx_lm.tool_parsers.__path__)]
 SHARED = {"laguna": "glm47"}
 """Families that write as another one does."""
 
 
 def test_every_family_of_mlx_lm_is_tested() -> None:
-    assert {module.name for module in pkgutil.iter_modules(mlx_lm.tool_parsers.__path__)} <= {f.name for f in FAMILIES}
+    assert set(PARSERS) <= {family.name for family in FAMILIES}
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_calls_of_every_parser_of_mlx_lm_have_a_grammar(parser: str, tmp_path: Path) -> None:
+    """The files name the parser, and no text of them shows the family."""
+    template = TEMPLATE + "{#- tools -#}"
+    build_scripted(tmp_path, "Hello.", template=template, settings={"tool_parser_type": parser})
+    family = family_of(load_tokenizer(tmp_path))
+    assert family.name == SHARED.get(parser, parser)
+    chat = Chat(messages=(), tools=(Tool(name="add"),), tool_choice=ToolChoice(mode="required"))
+    assert answer_rule(chat, None, family) is not None
 
 
 def test_catalog_and_engine_agree_on_the_family_of_a_template() -> None:

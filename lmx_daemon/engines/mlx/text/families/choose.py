@@ -82,7 +82,9 @@ def family_of(tokenizer: Any) -> Family:
     def known(text: str) -> bool:
         return text in template or text in added
 
-    family = _named(tokenizer) or _found(known) or from_mlx_lm(tokenizer) or _unmarked(template)
+    family = (
+        _named(tokenizer) or _found(known) or _of_parser(tokenizer) or from_mlx_lm(tokenizer) or _unmarked(template)
+    )
     if "tools" not in template and CALLS.start not in {envelope.start for envelope in family.envelopes}:
         family = replace(family, envelopes=(*family.envelopes, CALLS), syntaxes=(SYNTAX,))  # the tools are described
     syntaxes = tuple(syntax for syntax in family.syntaxes if syntax.shown_by(known) or not syntax.start)
@@ -108,9 +110,17 @@ def added_tokens(tokenizer: Any) -> set[str]:
 
 def _named(tokenizer: Any) -> Family | None:
     code = getattr(getattr(tokenizer, "_chat_template", None), "__module__", None) or ""
-    settings: dict[str, Any] = getattr(tokenizer, "init_kwargs", None) or {}
-    names = (code.rpartition(".")[2], settings.get("tool_parser_type"))
+    names = (code.rpartition(".")[2], _settings(tokenizer).get("tool_parser_type"))
     return next((NAMED[name] for name in names if name in NAMED), None)
+
+
+def _of_parser(tokenizer: Any) -> Family | None:
+    """Return the family whose calls the parser of mlx-lm reads that tokenizer_config.json names."""
+    return BY_NAME.get(str(_settings(tokenizer).get("tool_parser_type")))
+
+
+def _settings(tokenizer: Any) -> dict[str, Any]:
+    return getattr(tokenizer, "init_kwargs", None) or {}
 
 
 def _found(known: Texts) -> Family | None:

@@ -1,4 +1,7 @@
-"""Families that mlx-lm supports and lmx does not: its parser reads a whole envelope, with a limit on time and text."""
+"""Families that mlx-lm supports and lmx does not: its parser reads a whole envelope, with a limit on time and text.
+
+lmx has a family for each parser of the mlx-lm that it requires. This is the way of parsers that later versions add.
+"""
 
 from typing import Any
 
