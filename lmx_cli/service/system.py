@@ -1,14 +1,13 @@
 """The seam to the operating system's service control: what lmx requires of launchd and of systemd."""
 
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from lmx_cli.service.plan import ServicePlan
-from lmx_daemon.contract.errors import LmxError, UnsupportedError
+from lmx_daemon.contract.errors import LmxError
 
 COMMAND_SECONDS = 600.0
 """Time limit of one command; a stop waits for the daemon's drain."""
@@ -51,19 +50,6 @@ class ServiceSystem(Protocol):
 
     def state(self) -> ServiceState:
         """Return the state. Raises LmxError if the system cannot be asked."""
-
-
-def service_system(platform: str = sys.platform) -> ServiceSystem:
-    """Return the service control of the platform. Raises UnsupportedError."""
-    if platform == "darwin":
-        from lmx_cli.service.launchd import Launchd
-
-        return Launchd()
-    if platform == "linux":
-        from lmx_cli.service.systemd import Systemd
-
-        return Systemd()
-    raise UnsupportedError(f"lmx has no service for {platform}", hint="start the daemon with: lmx serve --detach")
 
 
 def run(arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":

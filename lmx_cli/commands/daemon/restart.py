@@ -86,8 +86,8 @@ def _take_options(pid: int) -> list[str] | None:
 
 def service_of(running: "Status | None") -> "ServiceSystem | None":
     """Return the service if it runs this daemon, or if it is installed and no daemon runs."""
+    from lmx_cli.service.choose import service_system
     from lmx_cli.service.installation import is_installed
-    from lmx_cli.service.system import service_system
     from lmx_daemon.contract.errors import LmxError
 
     try:

@@ -29,8 +29,8 @@ def add(app: typer.Typer, output: Output) -> None:
     @group.command()
     def uninstall() -> int:
         """Stop the service and remove its file. Models and settings stay."""
+        from lmx_cli.service.choose import service_system
         from lmx_cli.service.installation import uninstall as remove
-        from lmx_cli.service.system import service_system
 
         system = service_system()
         output.text(f"removed {system.file}" if remove(system) else "the service is not installed")
@@ -48,9 +48,9 @@ def add(app: typer.Typer, output: Output) -> None:
 
 
 def _install(output: Output, force: bool) -> int:
+    from lmx_cli.service.choose import service_system
     from lmx_cli.service.installation import install
     from lmx_cli.service.plan import left_out, service_plan
-    from lmx_cli.service.system import service_system
     from lmx_daemon.settings.layers import read_layers
     from lmx_daemon.settings.paths import Home
 
@@ -83,8 +83,9 @@ def _refuse_second(home: "Home", system: "ServiceSystem") -> None:
 
 
 def _status(output: Output, json: bool) -> int:
+    from lmx_cli.service.choose import service_system
     from lmx_cli.service.installation import is_installed
-    from lmx_cli.service.system import ServiceState, service_system
+    from lmx_cli.service.system import ServiceState
 
     system = service_system()
     installed = is_installed(system)

@@ -13,10 +13,11 @@ import pytest
 from lmx_cli.commands.daemon.restart import options_of, service_of
 from lmx_cli.main import run
 from lmx_cli.service import launchd, systemd
+from lmx_cli.service.choose import service_system
 from lmx_cli.service.installation import install, is_installed, uninstall
 from lmx_cli.service.launchd import Launchd
 from lmx_cli.service.plan import ServicePlan, left_out, service_plan
-from lmx_cli.service.system import ServiceSystem, service_system
+from lmx_cli.service.system import ServiceSystem
 from lmx_cli.service.systemd import Systemd
 from lmx_daemon.contract.errors import ConfigError, ConflictError, LmxError, UnsupportedError
 from lmx_daemon.settings.paths import Home
