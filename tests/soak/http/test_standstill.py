@@ -17,8 +17,9 @@ from tests.library.repositories import make_folder
 from tests.soak.http.pulse import Pulse
 
 pytestmark = pytest.mark.slow
-LONGEST_SECONDS = 1.0
-"""Maximum stall of the loop on a machine with other load. Measured without other load: 0.15 s."""
+LONGEST_SECONDS = 5.0
+"""Maximum stall of the loop. Measured: 0.15 s without other load, up to 1.5 s on a machine at a load of ten.
+The defects stalled it for 18 s and more."""
 MEGABYTE = 1024 * 1024
 MESSAGE = b'{"role":"user","content":""}'
 GUIDE = b'{"model":"lmx/guide",'

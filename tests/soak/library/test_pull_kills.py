@@ -100,7 +100,7 @@ def test_a_pull_survives_12_kills_of_its_daemon(daemon: Daemon, hub_process: Sta
         return bool(pulls(daemon)[0]["state"] == "done")
 
     wait_until(done, 60, "the pull is done")
-    assert kept == sorted(kept) and kept[-1] > 20_000_000, f"bytes were lost: {kept}"
+    assert kept == sorted(kept) and kept[-1] > 5_000_000, f"bytes were lost: {kept}"
     assert pulls(daemon)[0]["resumed"] > 0.9 * kept[-1]
     body = {"model": LARGE, "messages": [{"role": "user", "content": "x"}], "max_tokens": 3}
     assert httpx2.post(f"{daemon.address}/v1/chat/completions", json=body, timeout=60).status_code == 200
