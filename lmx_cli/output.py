@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 import msgspec
 
+from lmx_cli.chat.wrapping import WordWrap
 from lmx_cli.layout import GAP, cells, elided, filled, fitted, progress_line
 from lmx_daemon.contract.errors import LmxError, UsageError
 
@@ -58,6 +59,8 @@ class Output:
         self._redraws = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._progress = ""
         self._progress_at = 0.0
+        self._wrap: WordWrap | None = None
+        self._dim = False
 
     def text(self, *lines: str) -> None:
         """Write data, one line for each argument. Foreign text cannot start another line."""
@@ -69,6 +72,21 @@ class Output:
         shown = visible(text) if sys.stdout.isatty() else text
         sys.stdout.write(f"{DIM}{shown}{RESET}" if dim and self.color_out else shown)
         sys.stdout.flush()
+
+    def words(self, text: str, *, dim: bool = False) -> None:
+        """Write a piece of an answer. On a terminal, lines are cut between words; a pipe gets it unchanged."""
+        if not sys.stdout.isatty():
+            self.content(text)
+            return
+        self._dim = dim
+        self._wrap = self._wrap or WordWrap()
+        self.content(self._wrap.add(text, _columns(sys.stdout)), dim=dim)
+
+    def end_words(self) -> None:
+        """Write what `words` holds back. The next piece begins another answer."""
+        if self._wrap is not None:
+            self.content(self._wrap.end(_columns(sys.stdout)), dim=self._dim)
+            self._wrap = None
 
     def json(self, value: Any) -> None:
         """Write a value as indented JSON."""

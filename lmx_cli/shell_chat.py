@@ -2,6 +2,8 @@
 
 import time
 
+from lmx_cli.chat import files
+from lmx_cli.chat.parameters import ChatParameters, changed, described
 from lmx_cli.output import Output
 from lmx_daemon.client.client import Client
 from lmx_daemon.client.conversation import Absence, Conversation, absence, default_model
@@ -12,10 +14,18 @@ from lmx_daemon.contract.events import Delta, Event, Failed, Finished, Loading, 
 from lmx_daemon.contract.models import GUIDE
 from lmx_daemon.settings.paths import Home
 
-HELP = """/clear  forget the conversation     /system TEXT  set the system prompt
-/stats  show figures after answers  /model ID     talk to another model
-/exit   leave (or Ctrl-D)           Ctrl-C        stop the answer
-//TEXT  send a text that begins with a slash"""
+HELP = """/clear         forget the conversation
+/exit          leave (or Ctrl-D)
+/export FILE   write the conversation as Markdown
+/file PATH     send the text of a file with the next question
+/model ID      talk to another model
+/params K=V    set temperature, top_p, max_tokens, thinking and others
+/save FILE     write the conversation as JSON, as the messages of a request
+/stats         show figures after answers
+/system TEXT   set the system prompt
+//TEXT         send a text that begins with a slash
+Ctrl-C         stop the answer
+A line that ends in \\, and lines between \"\"\", go on."""
 
 
 class ShellChat:
@@ -28,6 +38,8 @@ class ShellChat:
         self._stats = stats
         self._output = output
         self._client: Client | None = None
+        self._files: list[tuple[str, str]] = []
+        """Names and texts of files for the next question."""
 
     async def open(self) -> None:
         """Connect to the daemon, which is started if none runs, and choose the model."""
@@ -50,24 +62,52 @@ class ShellChat:
         return absence(self._conversation.model, await self._client.models(), await self._client.instances())
 
     async def command(self, line: str) -> None:
-        """Run one line that begins with a slash; an unknown one shows the help. Raises ModelNotFoundError."""
+        """Run one line that begins with a slash; an unknown one shows the help. Raises LmxError."""
         name, _, rest = line.partition(" ")
-        if name == "/clear":
-            self._conversation.turns.clear()
-            self._output.note("cleared")
-        elif name == "/system":
-            self._conversation.system = rest.strip() or None
-            self._output.note("system prompt set" if self._conversation.system else "no system prompt")
-        elif name == "/stats":
-            self._stats = not self._stats
-            self._output.note("figures on" if self._stats else "figures off")
-        elif name == "/model" and rest.strip():
-            assert self._client is not None
-            found = await self._client.named(rest.strip())
-            self.model, self._conversation.model = rest.strip(), None
-            self._output.note(f"now talking to {found.id}")
-        else:
-            self._output.note(*HELP.splitlines())
+        conversation, rest = self._conversation, rest.strip()
+        match name:
+            case "/clear":
+                conversation.turns.clear()
+                self._files.clear()
+                self._output.note("cleared")
+            case "/system":
+                conversation.system = rest or None
+                self._output.note("system prompt set" if conversation.system else "no system prompt")
+            case "/stats":
+                self._stats = not self._stats
+                self._output.note("figures on" if self._stats else "figures off")
+            case "/model" if rest:
+                assert self._client is not None
+                found = await self._client.named(rest)
+                self.model, conversation.model = rest, None
+                self._output.note(f"now talking to {found.id}")
+            case "/model":
+                self._output.note(f"talking to {conversation.model or self.model}")
+            case "/params":
+                self._set_parameters(rest.split())
+            case "/file" if rest:
+                self._files.append((rest, files.text_of(rest)))
+                self._output.note(
+                    f"{rest.rpartition('/')[2]} goes with the next question, {len(self._files[-1][1]):,} characters"
+                )
+            case "/save" | "/export" if rest:
+                write = files.as_json if name == "/save" else files.as_markdown
+                path = files.save(rest, write(conversation.turns, conversation.system))
+                self._output.note(f"wrote {path}")
+            case "/help":
+                self._output.note(*HELP.splitlines())
+            case _:
+                self._output.note(f"{name} is no command, or needs a value", *HELP.splitlines())
+
+    def _set_parameters(self, words: list[str]) -> None:
+        conversation = self._conversation
+        before = ChatParameters(
+            sampling=conversation.sampling, max_tokens=conversation.max_tokens, thinking=conversation.thinking
+        )
+        after = changed(before, words)
+        conversation.sampling, conversation.max_tokens = after.sampling, after.max_tokens
+        conversation.thinking = after.thinking
+        self._output.note(described(after))
 
     async def ask(self, text: str) -> None:
         """Send a question and write its answer. A stopped answer stays in the conversation up to where it stopped.
@@ -75,13 +115,15 @@ class ShellChat:
         Raises the LmxError with which the request failed.
         """
         assert self._client is not None
-        request = self._conversation.ask(text, self.model, time.monotonic())
+        request = self._conversation.ask(files.with_files(text, self._files), self.model, time.monotonic())
+        self._files.clear()
         writer = _AnswerWriter(self._output)
         try:
             async for event in self._client.generate(request):
                 self._conversation.consume(event, time.monotonic())
                 writer.write(event)
         finally:
+            self._output.end_words()
             self._output.progress("")
             self._conversation.stop()
         if self._conversation.answer is not None:
@@ -112,16 +154,17 @@ class _AnswerWriter:
         """Write the text of one event. Raises the error of a Failed event."""
         match event:
             case Loading(model=model, fraction=fraction, stage=stage):
-                words = f"loading {model}" + (f": {stage}" if stage else "")
-                self._output.progress(words + ("" if fraction is None else f" {fraction:.0%}"))
+                self._output.progress(model, fraction, ["loading", *([stage] if stage else [])])
             case Started():
                 self._output.progress("")
             case Delta():
                 self._write_delta(event)
             case Finished():
+                self._output.end_words()
                 self._output.text()
             case Failed(error=error):
                 if self._began:
+                    self._output.end_words()
                     self._output.text()
                 raise error_from(error)
             case _:
@@ -129,11 +172,12 @@ class _AnswerWriter:
 
     def _write_delta(self, delta: Delta) -> None:
         if delta.reasoning and self._output.interactive:
-            self._output.content(delta.reasoning, dim=True)
+            self._output.words(delta.reasoning, dim=True)
             self._thinking = True
         if delta.content:
             if self._thinking:
+                self._output.end_words()
                 self._output.text("", "")
                 self._thinking = False
-            self._output.content(delta.content)
+            self._output.words(delta.content)
             self._began = True

@@ -54,8 +54,8 @@ class Conversation:
         """Id of the model that answered first. It stays until the user chooses another model; None before an answer."""
         self._tenant = tenant
         self._client = client
-        self._sampling = sampling or Sampling()
-        self._max_tokens = max_tokens
+        self.sampling = sampling or Sampling()
+        self.max_tokens = max_tokens
 
     @property
     def answer(self) -> ChatAnswer | None:
@@ -97,8 +97,8 @@ class Conversation:
             id=request_id,
             model=model,
             prompt=Chat(messages=self._messages(), thinking=self.thinking),
-            sampling=self._sampling,
-            max_tokens=self._max_tokens,
+            sampling=self.sampling,
+            max_tokens=self.max_tokens,
             tenant=self._tenant,
             client=self._client,
             route="/admin/generate",

@@ -7,9 +7,9 @@ from pathlib import Path
 from lmx_daemon.contract.errors import ConfigError, StartupError
 
 PARTS = (
-    "aliases.json", "answers", "benchmarks", "cache", "chats", "config.lock", "config.toml", "config.toml.bak",
-    "history", "keys.json", "keys.lock", "launch", "library", "lmx.lock", "lmx.sock", "logs", "measured.json", "models",
-    "presets", "pulls", "start.lock", "themes", "trash", "tui.json",
+    "aliases.json", "answers", "benchmarks", "cache", "chat_lines.json", "chats", "config.lock", "config.toml",
+    "config.toml.bak", "history", "keys.json", "keys.lock", "launch", "library", "lmx.lock", "lmx.sock", "logs",
+    "measured.json", "models", "presets", "pulls", "start.lock", "themes", "trash", "tui.json",
 )  # fmt: skip
 """Names of the entries that lmx reads and writes in its home."""
 WRITTEN = (
@@ -46,6 +46,7 @@ class Home:
         self.caches = root / "cache"
         self.answers = root / "answers" / "answers.db"
         self.history = root / "history" / "requests.db"
+        self.chat_lines = root / "chat_lines.json"
         self.chats = root / "chats" / "chats.db"
 
     @classmethod

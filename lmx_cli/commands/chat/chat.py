@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import typer
@@ -67,19 +68,34 @@ def _once(runner: asyncio.Runner, shell_chat: "ShellChat", prompt: str) -> int:
 
 
 def _converse(runner: asyncio.Runner, shell_chat: "ShellChat", output: Output) -> int:
-    import readline  # its import gives input() line editing and history
+    from lmx_cli.chat.typed import InputHistory, message
+    from lmx_daemon.settings.paths import Home
 
-    readline.parse_and_bind("set enable-bracketed-paste on")
+    history = InputHistory(Home.from_environment().chat_lines)
+    try:
+        return _messages(runner, shell_chat, output, lambda: message(input), history.add)
+    finally:
+        history.save()
+
+
+def _messages(
+    runner: asyncio.Runner,
+    shell_chat: "ShellChat",
+    output: Output,
+    read: Callable[[], str],
+    remember: Callable[[str], None],
+) -> int:
     output.note(f"{shell_chat.model} · /help for help, Ctrl-D to leave")
     while True:
         try:
-            line = input("> ").strip()
+            line = read()
         except EOFError:
             output.text()
             return ExitCode.OK
         except KeyboardInterrupt:
             output.note("", "(Ctrl-D or /exit to leave)")
             continue
+        remember(line)
         if line in ("/exit", "/quit"):
             return ExitCode.OK
         if line.startswith("/") and not line.startswith("//"):

@@ -274,3 +274,33 @@ def test_interrupted_load_goes_on_and_names_the_command_that_stops_it(stocked_da
         30,
         "the load goes on",
     )
+
+
+def test_chat_has_commands_files_messages_of_several_lines_and_a_history(
+    stocked_daemon: Daemon, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("lmx listens on port 1234.\n")
+    saved = tmp_path / "chat.json"
+    with Terminal([*LMX, "chat", "lmx/guide", "--stats"], environment=stocked_daemon.env()) as terminal:
+        terminal.until(lambda text: "> " in text)
+        for line, answer in (
+            ("/params temperature=0 max_tokens=30", "temperature=0.0, max_tokens=30"),
+            ("/params temperature=9", "temperature cannot be '9'"),
+            (f"/file {tmp_path / 'notes.txt'}", "goes with the next question, 26 characters"),
+        ):
+            terminal.type(line.encode() + b"\n")
+            terminal.until(lambda text, answer=answer: answer in text)
+        terminal.type(b'"""What is\nlmx?"""\n')
+        terminal.until(lambda text: "TTFT" in text, 60.0)
+        terminal.type(f"/save {saved}\n".encode())
+        terminal.until(lambda text: "wrote" in text)
+        terminal.type(b"\x04")
+        assert terminal.wait() == 0
+    question = json.loads(saved.read_text())["messages"][0]["content"]
+    assert question == "notes.txt:\n```\nlmx listens on port 1234.\n```\n\nWhat is\nlmx?"
+    with Terminal([*LMX, "chat", "lmx/guide"], environment=stocked_daemon.env()) as terminal:
+        terminal.until(lambda text: "> " in text)
+        terminal.type(b"\x1b[A")
+        terminal.until(lambda text: f"/save {saved}"[:20] in text)
+        terminal.type(b"\x15/exit\n")
+        assert terminal.wait() == 0
