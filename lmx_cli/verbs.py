@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 VERBS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("get",): ("pull",),
+    ("import", "chats"): ("chats", "import"),
+    ("import", "presets"): ("preset", "import"),
     ("list",): ("ls",),
     ("models",): ("ls",),
     ("run",): ("chat",),

@@ -1,7 +1,6 @@
 """`lmx chats`: the conversations that the daemon keeps: list, search, show, export, import, remove and restore."""
 
 import asyncio
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 ID = typer.Argument(help="Id of a chat, or its beginning.")
 LIMIT = typer.Option(20, "--limit", "-n", min=1, max=10_000, help="Number of chats.")
-MAX_FILE = 256 * 1024 * 1024
 
 
 def add(app: typer.Typer, output: Output) -> None:  # long: the options of its commands
@@ -62,10 +60,17 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
 
     @group.command("import")
     def import_files(
-        files: Annotated[list[Path], typer.Argument(help="JSON files of `lmx chats export --json`.")], json: bool = JSON
+        files: Annotated[
+            list[Path] | None,
+            typer.Argument(
+                metavar="FILE|DIR...",
+                help="Chats of LM Studio or of `lmx chats export --json`. Default: all chats of LM Studio.",
+            ),
+        ] = None,
+        json: bool = JSON,
     ) -> int:
-        """Import chats. Those that are there already are left out."""
-        return asyncio.run(_import(output, files, json))
+        """Import chats of LM Studio or of lmx. Those that are there already are left out."""
+        return asyncio.run(_import(output, files or [], json))
 
     @group.command()
     def rm(chat: str = ID, json: bool = JSON) -> int:
@@ -171,24 +176,13 @@ async def _export(output: Output, chat: str, form: "ExportForm", to: Path | None
     return ExitCode.OK
 
 
-async def _import(output: Output, files: list[Path], json: bool) -> int:
-    import msgspec
+async def _import(output: Output, paths: list[Path], json: bool) -> int:
+    from lmx_cli.chat_files import chats_in
+    from lmx_daemon.contract.admin.chats import ChatImport, ChatsImported
 
-    from lmx_daemon.contract.admin.chats import ChatImport, ChatsImported, ImportedChat
-    from lmx_daemon.contract.errors import LmxError
-    from lmx_daemon.storage.durable import read_regular
-
-    chats = []
-    for file in files:
-        try:
-            content = sys.stdin.buffer.read(MAX_FILE) if str(file) == "-" else read_regular(file, MAX_FILE, follow=True)
-            chats.append(msgspec.json.decode(content, type=ImportedChat))
-        except OSError as error:
-            raise LmxError(f"{file} cannot be read: {error.strerror or error}") from error
-        except (msgspec.MsgspecError, UnicodeError) as error:
-            raise LmxError(
-                f"{file} is not an exported chat: {error}", hint="`lmx chats export --json` writes such a file"
-            ) from error
+    chats, faults = chats_in(paths)
+    for fault in faults:
+        output.error(fault)
     rows: list[ChatRow] = []
     present = 0
     async with _client() as client:
@@ -199,7 +193,7 @@ async def _import(output: Output, files: list[Path], json: bool) -> int:
         output.json(ChatsImported(rows=tuple(rows), present=present))
     else:
         output.text(f"imported {len(rows)} chats" + (f"; {present} were there already" if present else ""))
-    return ExitCode.OK
+    return ExitCode.ERROR if faults else ExitCode.OK
 
 
 async def _remove(output: Output, chat: str, json: bool) -> int:
