@@ -6,7 +6,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 GROUPS: Mapping[str, Sequence[str]] = {
-    "Daemon": ("serve", "stop", "restart", "status", "service", "logs", "doctor"),
+    "Daemon": ("serve", "stop", "restart", "status", "service", "logs", "doctor", "self"),
     "Chat and agents": ("tui", "chat", "chats", "demo", "launch"),
     "Models in memory": ("ps", "load", "unload"),
     "Models on disk": ("ls", "show", "import", "verify", "trust", "rm", "du", "prune", "move", "cache"),
@@ -19,7 +19,11 @@ OTHER = "Other"
 EXAMPLES: Mapping[str, Sequence[str]] = {
     "lmx": ("lmx demo", "lmx pull mlx-community/Qwen3-0.6B-4bit", 'lmx chat qwen3 -p "What is a KV cache?"'),
     "chat": ("lmx chat qwen3", 'lmx chat qwen3 -p "one question"', "git diff | lmx chat qwen3 -p review"),
-    "chats": ("lmx chats search blowhole", "lmx chats export c12ab34 --to chat.md"),
+    "chats": (
+        "lmx chats import ~/.lmstudio/conversations",
+        "lmx chats search blowhole",
+        "lmx chats export c12ab34 --to chat.md",
+    ),
     "completion": ("lmx completion --install", "lmx completion zsh"),
     "launch": ("lmx launch", "lmx launch claude", "lmx launch opencode --dry-run", "lmx launch opencode --restore"),
     "load": ("lmx load qwen3", "lmx load qwen3 --context 32768 --parallel 4 --pin", "lmx load qwen3 --estimate"),

@@ -14,7 +14,7 @@ FOLDERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "Models on disk": ("disk", ("library", "verify", "disk", "move", "cache")),
     "Downloads": ("downloads", ("search", "pull", "queue", "login")),
     "Chat and agents": ("chat", ("tui", "chat", "chats", "launch")),
-    "Daemon": ("daemon", ("life", "restart", "service", "doctor", "logs")),
+    "Daemon": ("daemon", ("life", "restart", "service", "doctor", "logs", "installation")),
     "Settings": ("settings", ("config", "alias", "preset", "key", "completion")),
     "Measurements": ("measurements", ("requests", "bench")),
 }
