@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 Origin = Literal["checkout", "uv tool", "pipx", "Homebrew", "pip", "uv pip"]
 
@@ -48,7 +49,7 @@ def commands_for(facts: InstallationFacts) -> InstallationCommands:
     if "Cellar" in facts.prefix.parts:
         return InstallationCommands("Homebrew", ("brew", "upgrade", "lmx"), ("brew", "uninstall", "lmx"))
     if facts.editable:
-        place = facts.source.removeprefix("file://")
+        place = unquote(facts.source.removeprefix("file://"))
         advice = f"lmx runs from the checkout {place}; update it with: git -C {place} pull, and install it again"
         return InstallationCommands("checkout", (), uninstall, advice)
     target = ("--python", facts.python) if pip[0] == "uv" else ()
