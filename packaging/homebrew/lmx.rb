@@ -20,11 +20,11 @@ class Lmx < Formula
     generate_completions_from_executable(bin/"lmx", "completion", shells: [:bash, :zsh, :fish])
   end
 
-  service do
-    run [opt_libexec/"bin/python", "-m", "lmx_daemon"]
-    keep_alive crashed: true
-    log_path var/"log/lmx.log"
-    error_log_path var/"log/lmx.log"
+  def caveats
+    <<~EOS
+      To run the daemon at each login, and again after a crash:
+        lmx service install
+    EOS
   end
 
   test do

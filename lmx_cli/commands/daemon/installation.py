@@ -91,9 +91,9 @@ def _stays(home: "Home") -> dict[str, str]:
 def _stop(output: Output, home: "Home") -> None:
     """Remove the service and stop the daemon. Raises LmxError."""
     from lmx_cli.commands.daemon.life import stop_daemon
+    from lmx_cli.service.choose import service_system
     from lmx_cli.service.installation import is_installed
     from lmx_cli.service.installation import uninstall as remove_service
-    from lmx_cli.service.system import service_system
     from lmx_daemon.client.spawn import find_daemon
     from lmx_daemon.contract.errors import UnsupportedError
 

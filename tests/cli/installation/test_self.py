@@ -34,7 +34,8 @@ class TestVirtualEnvironment:
     def lmx(python: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         place = python.parents[2]
         environment = os.environ | {
-            "HOME": str(place), "LMX_HOME": str(place / "home"), "PIP_CALLS": str(place / "calls"), "HF_HOME": str(place),
+            "HOME": str(place), "LMX_HOME": str(place / "home"), "PIP_CALLS": str(place / "calls"),
+            "HF_HOME": str(place),
         }  # fmt: skip
         command = [str(python), "-m", "lmx_cli.main", "self", *arguments]
         return subprocess.run(
