@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
-Origin = Literal["checkout", "uv tool", "pipx", "Homebrew", "pip", "uv pip"]
+Installer = Literal["checkout", "uv tool", "pipx", "Homebrew", "pip", "uv pip"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class InstallationFacts:
 class InstallationCommands:
     """The commands for one installation. An empty one has to be typed by the user, as `advice` describes it."""
 
-    origin: Origin
+    origin: Installer
     update: tuple[str, ...]
     uninstall: tuple[str, ...]
     advice: str = ""
