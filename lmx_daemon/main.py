@@ -28,14 +28,14 @@ from lmx_daemon.contract.text import one_line
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.contract.worker.messages import Log
 from lmx_daemon.http.app import admin_app, public_app_of
-from lmx_daemon.http.guard.access import is_exposed, needs_key
+from lmx_daemon.http.guard.access import needs_key
 from lmx_daemon.http.images.remote import RemoteImages
 from lmx_daemon.http.parts import Parts
 from lmx_daemon.http.server.admin_socket import CHECK_SECONDS, AdminSocket
 from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.http.server.connections import ADMIN_CONNECTIONS, ConnectionLimit
-from lmx_daemon.http.server.listeners import bind_public, url_of
 from lmx_daemon.http.server.open_files import connections_within, raise_limit
+from lmx_daemon.http.server.public_port import PublicPort
 from lmx_daemon.http.server.sockets import take_lock
 from lmx_daemon.http.server.tls import CHECK_SECONDS as TLS_CHECK_SECONDS
 from lmx_daemon.http.server.tls import Tls
@@ -69,7 +69,6 @@ from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings
 from lmx_daemon.shutdown import disk_threads, end_threads, tidy
 from lmx_daemon.storage.backup import exclude
-from lmx_daemon.storage.certificates import certificate_files
 from lmx_daemon.storage.keys import KeyStore, has_key
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
@@ -139,27 +138,18 @@ class Daemon:
 
     async def run(self) -> int:
         """Open the sockets, serve until stopped, end all workers, and return the exit code."""
-        server, home = self._source.current.server, self._home
+        home = self._home
         self._stopping, self._hurry = asyncio.Event(), asyncio.Event()
         executor = disk_threads()
         asyncio.get_running_loop().set_default_executor(executor)
-        files = certificate_files(server.tls_certificate, server.tls_key)
-        self._tls = Tls(files) if files is not None else None
-        public_sockets = bind_public(server.host, server.port)
-        plain = None if self._tls is None else server.plain_port
-        plain_sockets = [] if plain is None else bind_public("127.0.0.1", plain)
+        port = self._port = PublicPort(self._source.current.server)
         self._admin = AdminSocket(home.socket)
-        served = [url_of(listener, "https" if self._tls else "http") for listener in public_sockets]
-        addresses = [*map(url_of, plain_sockets), *served]
-        address = served[0]
+        addresses = port.addresses
         with WorkerLog(home.worker_log_file) as worker_log:
-            parts = self._build(addresses, is_exposed(address), worker_log)
-            app = public_app_of(parts, lambda: self._source.current.server, address, addresses)
+            parts = self._build(worker_log)
+            app = public_app_of(parts, lambda: self._source.current.server, port.address, addresses)
             limit = ConnectionLimit(lambda: connections_within(self._source.current.server.max_connections))
-            public = [(self._server(app, limit, self._tls), public_sockets)]
-            if plain_sockets:
-                public.append((self._server(app, limit), plain_sockets))
-            tasks = [asyncio.create_task(each.serve(sockets=sockets)) for each, sockets in public]
+            port.serve(partial(self._server, app, limit), self._server_ended)
             admin_limit = ConnectionLimit(lambda: connections_within(ADMIN_CONNECTIONS))
             self._admin.serve(lambda: self._server(admin_app(parts), admin_limit), self._server_ended)
             self._take_signals(parts.pool)
@@ -167,12 +157,8 @@ class Daemon:
             for note in self._config.view().notes:
                 log("settings", "warning", note)
             say(f"lmx {VERSION} serves at {' and '.join(f'{each}/v1' for each in addresses)}", sys.stdout)
-            for task in tasks:
-                task.add_done_callback(self._server_ended)
             await self._until_stopped(parts)
-            for each, _ in public:
-                each.should_exit = True
-            await asyncio.wait(tasks)
+            await port.close()
             await parts.chats.close()
             await asyncio.gather(parts.pool.close(), parts.pulls.close())
             await self._observation.close()
@@ -184,9 +170,7 @@ class Daemon:
             parts.logs.close()
         return self._exit_code
 
-    def _build(
-        self, addresses: list[str], exposed: bool, worker_log: WorkerLog
-    ) -> Parts:  # long: the wiring of all parts
+    def _build(self, worker_log: WorkerLog) -> Parts:  # long: the wiring of all parts
         """Return the parts that the routes use."""
         source, home = self._source, self._home
         logs = Logs(home.log_file, source.current.logs, Console(sys.stderr.fileno()) if self._console else None)
@@ -244,10 +228,10 @@ class Daemon:
             host,
             catalog,
             pulls,
-            addresses,
+            self._port.addresses,
             lambda: chats.revision,
-            key_required=lambda: needs_key(source.current.server, exposed),
-            tls_expiry=lambda: self._tls.certificate.expires_at if self._tls else None,
+            key_required=lambda: needs_key(source.current.server, self._port.exposed),
+            tls_expiry=lambda: self._port.expires_at,
         )
         bodies = BodyReader(lambda: source.current.server)
         return Parts(
@@ -278,8 +262,8 @@ class Daemon:
         pool.background.every(WATCH_SECONDS, "the watch of config.toml", self._config.look)
         pool.background.every(TITLE_SECONDS, "the titles of chats", self._titles.look)
         pool.background.every(WATCH_SECONDS, "the API keys", partial(asyncio.to_thread, parts.keys.look))
-        if self._tls is not None:
-            pool.background.every(TLS_CHECK_SECONDS, "the certificate", partial(asyncio.to_thread, self._tls.look))
+        if (tls := self._port.tls) is not None:
+            pool.background.every(TLS_CHECK_SECONDS, "the certificate", partial(asyncio.to_thread, tls.look))
         pool.open()
         parts.pulls.open()
         self._observation.open()

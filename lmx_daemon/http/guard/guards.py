@@ -20,6 +20,7 @@ from lmx_daemon.contract.errors import (
     RequestError,
     TooLargeError,
 )
+from lmx_daemon.contract.principal import Principal
 from lmx_daemon.http.context import RequestContext
 from lmx_daemon.http.dialect import Dialects, is_below
 from lmx_daemon.http.errors import headers_of
@@ -101,11 +102,7 @@ class PublicGuard:
                     self._responded(dialect.name, 204)
                     await answer(send, 204, b"", [*extra, *PREFLIGHT])
                     return
-            if admin is not None:
-                admin.check_served(scope["scheme"])
-            principal = self._access.principal(scope["path"], headers)
-            if admin is not None:
-                admin.check(principal, headers)
+            principal = self._principal(scope, headers, admin)
             check_body(scope["method"], headers, self._settings().max_body_bytes, dialect.any_body_type)
             counted = scope["method"] not in READS
             if counted:
@@ -129,6 +126,15 @@ class PublicGuard:
             held.release()
             if counted:
                 self._limits.leave(principal)
+
+    def _principal(self, scope: AsgiScope, headers: list[tuple[bytes, bytes]], admin: RemoteAdmin | None) -> Principal:
+        """Return the identity of a request. Raise LmxError for one that may not use the app of its path."""
+        if admin is None:
+            return self._access.principal(scope["path"], headers)
+        admin.check_served(scope["scheme"])
+        principal = self._access.principal(scope["path"], headers)
+        admin.check(principal, headers)
+        return principal
 
     def _allowed_origin(self, headers: list[tuple[bytes, bytes]]) -> str | None:
         """Return the request's origin if it has one. Raise MisdirectedError or ForbiddenError."""
