@@ -124,7 +124,8 @@ async def serve(raised: bool) -> None:
         )
         pool.open()
         sockets = bind_public("127.0.0.1", 0)
-        app = public_app_over(pool, folder=folder, **{name: getattr(server, name) for name in server.__struct_fields__})
+        fields = {name: getattr(server, name) for name in server.__struct_fields__}
+        app = public_app_over(pool, folder=folder, address=url_of(sockets[0]), **fields)
         limit = ConnectionLimit(lambda: connections_within(server.max_connections))
         running = UvicornServer(app, lambda: 30.0, limit)
         task = asyncio.create_task(running.serve(sockets=sockets))
@@ -282,6 +283,11 @@ async def slow_streams(url: str, process: psutil.Process, raised: bool) -> None:
     others = STREAMS - len(complete) - len(refused)
     print(f"  complete: {len(complete)}, refused with 429: {len(refused)}, others: {others}")
     print(f"  {seconds:.1f} s, CPU {busy:.0f} % of a core, {(peak - size) / 1e3 / STREAMS:.0f} kB for each stream")
+    if others:
+        failed = next(each for each in found if each not in complete and each.status != 429)
+        print(f"  first other: {failed.status} {failed.error}")
+    first = [each.pieces[0] - each.sent for each in complete if each.pieces]
+    print(f"  time to the first token: median {statistics.median(first):.3f} s, longest {max(first):.3f} s")
     if refused:
         print(f"  time to 429: median {statistics.median(refused):.3f} s, longest {max(refused):.3f} s")
 
