@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 import uvicorn
 
 from lmx_daemon.contract.addresses import is_loopback
+from lmx_daemon.http.server.admin_socket import OnEnd
 from lmx_daemon.http.server.listeners import bind_public, url_of
 from lmx_daemon.http.server.tls import Tls
 from lmx_daemon.settings.schema import ServerSettings
 from lmx_daemon.storage.certificates import certificate_files
 
 PLAIN_HOST = "127.0.0.1"
-OnEnd = Callable[["asyncio.Task[None]"], None]
 
 
 class PublicPort:
