@@ -92,11 +92,19 @@ TRANSCRIPT: list[BindingType] = [
 
 MONITOR: list[BindingType] = [
     _key("monitor.start", "enter", "start", "Start the daemon", label="⏎"),
+    _key("monitor.details", "enter", "details", "Details", label="⏎", tip="Details of the selected request"),
     _key("monitor.cancel", "c", "cancel", "Cancel", tip="Cancel the selected request"),
     _key("monitor.unload", "x", "unload", "Unload", tip="Unload the selected model"),
     _key("monitor.window", "w", "window", "Window", tip="How much time the graphs show"),
     _key("monitor.incidents", "i", "incidents", "Incidents", tip="Crashes, failed loads, unloads"),
     _key("monitor.pause", "space", "pause", "Pause", label="space", tip="Pause the display"),
+    _key("monitor.memory", "1", "toggle('memory')", "Memory pane", show=False, tip="Show or hide the memory"),
+    _key("monitor.rate", "2", "toggle('rate')", "Tokens pane", show=False, tip="Show or hide the tokens a second"),
+    _key("monitor.prefill", "3", "toggle('prefill')", "Prefill pane", show=False, tip="Show or hide prefill and TTFT"),
+    _key("monitor.machine", "4", "toggle('machine')", "Machine pane", show=False, tip="Show or hide the machine"),
+    _key("monitor.requests", "5", "toggle('requests')", "Requests pane", show=False, tip="Show or hide the requests"),
+    _key("monitor.instances", "6", "toggle('instances')", "Models pane", show=False, tip="Show or hide the models"),
+    _key("monitor.list", "7", "toggle('incidents')", "Incidents pane", show=False, tip="Show or hide the incidents"),
 ]
 
 LOGS: list[BindingType] = [

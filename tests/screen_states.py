@@ -243,7 +243,8 @@ def series(seconds: int = 300) -> Series:
     steps = range(seconds)
     memory = tuple(int((26 + 6 * i / seconds + 0.4 * math.sin(i / 7)) * GB) for i in steps)
     decode = tuple(max(0.0, 75 + 55 * math.sin(i / 17) + 18 * math.sin(i / 3)) for i in steps)
-    return Series(memory=memory, decode=decode, prefill=tuple(x * 3 for x in decode), running=(1,) * seconds)
+    cpu = tuple(round(35 + 25 * math.sin(i / 23) + 8 * math.sin(i / 5), 1) for i in steps)
+    return Series(memory=memory, decode=decode, prefill=tuple(x * 3 for x in decode), running=(1,) * seconds, cpu=cpu)
 
 
 def busy_snapshot(**changes: Any) -> Snapshot:

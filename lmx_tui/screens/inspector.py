@@ -1,4 +1,4 @@
-"""Dialogs of the Logs screen: one request in full, and one line of the log in full."""
+"""Dialogs with a text: one request in full, and one line of the log in full."""
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -8,11 +8,12 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from lmx_daemon.contract.admin.history import RequestRecord
-from lmx_daemon.contract.admin.snapshot import LogLine
+from lmx_daemon.contract.admin.snapshot import LogLine, RequestRow
 from lmx_tui.formatting import clean
 from lmx_tui.messages import CopyRequested, QueryRequested
 from lmx_tui.widgets.logs.inspection import inspection
 from lmx_tui.widgets.logs.log_lines import plain_line
+from lmx_tui.widgets.monitor.request_details import request_details
 
 PADDING = 8
 """Cells of a dialog beside its text: frame, padding and scroll bar."""
@@ -74,6 +75,20 @@ class LineDialog(TextDialog):
 
     def action_copy(self) -> None:
         self.post_message(CopyRequested(plain_line(self._line), "log line"))
+
+
+class RowDialog(TextDialog):
+    """A request that is under way, as it was when the dialog opened."""
+
+    def __init__(self, row: RequestRow) -> None:
+        super().__init__("Request")
+        self._row = row
+
+    def words(self, width: int) -> Text:
+        return request_details(self._row, self.app.theme_variables)
+
+    def action_copy(self) -> None:
+        self.post_message(CopyRequested(self._row.id, "request id"))
 
 
 class InspectorDialog(TextDialog):

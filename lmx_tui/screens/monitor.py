@@ -7,30 +7,50 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import DataTable
 
-from lmx_daemon.contract.admin.snapshot import SERIES_SECONDS, Snapshot
+from lmx_daemon.contract.admin.history import RequestRecord
+from lmx_daemon.contract.admin.snapshot import SERIES_SECONDS, RequestRow, Snapshot
+from lmx_daemon.contract.errors import ErrorBody
 from lmx_tui import keys
 from lmx_tui.choices import Choices
-from lmx_tui.messages import CancelRequested, ChoiceMade, Notified, UnloadRequested
+from lmx_tui.messages import CancelRequested, ChoiceMade, Notified, QueryRequested, UnloadRequested
 from lmx_tui.screens.incidents import IncidentsDialog
+from lmx_tui.screens.inspector import InspectorDialog, RowDialog
 from lmx_tui.screens.models import ask_unload
 from lmx_tui.screens.page import Page
 from lmx_tui.widgets.frame.pane import Pane
 from lmx_tui.widgets.frame.table import Table
 from lmx_tui.widgets.models.model_rows import instances_of
+from lmx_tui.widgets.monitor.host_panes import HostPane, PrefillPane
 from lmx_tui.widgets.monitor.incidents_pane import IncidentsPane
-from lmx_tui.widgets.monitor.panes import MemoryPane, RatePane
+from lmx_tui.widgets.monitor.panes import GraphPane, MemoryPane, RatePane
 from lmx_tui.widgets.monitor.requests import (
     ENDED,
     INSTANCE_COLUMNS,
     REQUEST_COLUMNS,
     cursor_after,
     instance_rows,
+    keep_ended,
     request_note,
     request_rows,
+    with_kept,
 )
 
-WINDOWS = (60, 120, SERIES_SECONDS)
+WINDOWS = (60, 120, SERIES_SECONDS, 3600, 86_400)
 """Time spans of the graphs in seconds, in the order in which a key selects them."""
+RECORDS_SECONDS = 30.0
+"""Interval at which the records of a long window are asked for."""
+MAX_RECORDS = 10_000
+PANES = {
+    "memory": ("1", "MemoryPane"),
+    "rate": ("2", "RatePane"),
+    "prefill": ("3", "PrefillPane"),
+    "machine": ("4", "HostPane"),
+    "requests": ("5", "#requests"),
+    "instances": ("6", "#instances"),
+    "incidents": ("7", "#incidents"),
+}
+"""Name of a pane -> its key, its selector."""
+GRAPHS = {"memory", "rate", "prefill", "machine"}
 
 
 class MonitorScreen(Page):
@@ -47,12 +67,20 @@ class MonitorScreen(Page):
         self._paused_at: Snapshot | None = None
         """Snapshot that is shown while the display is paused."""
         self._drawn: Snapshot | None = None
+        self._kept: dict[str, RequestRow] = {}
+        """Requests that have ended, by id."""
+        self._records: list[RequestRecord] = []
+        """Requests of a window that is longer than the samples of a snapshot."""
+        self._asked_at = 0.0
+        self._hidden = set(choices.monitor_hidden) & PANES.keys()
         self._has_incidents = False
 
     def compose_body(self) -> ComposeResult:
         with Horizontal(id="graphs"):
             yield MemoryPane(self._symbols)
             yield RatePane(self._symbols)
+            yield PrefillPane(self._symbols)
+            yield HostPane(self._symbols)
         with Pane("Requests", id="requests", classes="live"):
             yield Table(REQUEST_COLUMNS, id="requests-table")
         with Pane("In memory", id="instances", classes="live"):
@@ -61,8 +89,12 @@ class MonitorScreen(Page):
 
     def show(self, snapshot: Snapshot) -> None:
         snapshot = self._paused_at or snapshot
-        self.query_one(MemoryPane).show(snapshot, self._window)
-        self.query_one(RatePane).show(snapshot, self._window)
+        self._kept = keep_ended(self._kept, snapshot)
+        snapshot = with_kept(snapshot, self._kept)
+        self._ask_records(snapshot)
+        for pane in self.query(GraphPane):
+            if pane.display:
+                pane.show(snapshot, self._window, self._records if self._window > SERIES_SECONDS else ())
         colors = self.app.theme_variables
         self._show_requests(snapshot, colors)
         self.query_one("#instances-table", Table).show(instance_rows(snapshot, colors))
@@ -77,7 +109,21 @@ class MonitorScreen(Page):
             self._has_incidents = not self._has_incidents
             self.refresh_bindings()
         self._title_requests()
-        self.query_one("#instances", Pane).titled(f"In memory  {len(snapshot.instances)}")
+        self.query_one("#instances", Pane).titled(f"6 In memory  {len(snapshot.instances)}")
+
+    def _ask_records(self, snapshot: Snapshot) -> None:
+        """Ask for the records of a long window from time to time."""
+        if self._window <= SERIES_SECONDS or abs(snapshot.taken_at - self._asked_at) < RECORDS_SECONDS:
+            return
+        self._asked_at = snapshot.taken_at
+        days = self._window / 86_400
+
+        def came(records: list[RequestRecord]) -> None:
+            self._records = records
+            self._redraw()
+
+        ask = QueryRequested("past", lambda client: client.history(limit=MAX_RECORDS, days=days), came)
+        self.post_message(ask)
 
     def _show_requests(self, snapshot: Snapshot, colors: Mapping[str, str]) -> None:
         table = self.query_one("#requests-table", Table)
@@ -97,14 +143,18 @@ class MonitorScreen(Page):
         running = sum(row.state not in ENDED for row in requests) - queued
         row = next((row for row in requests if row.id == key), None)
         note = request_note(row, instances_of(self._drawn).get(row.model) if row is not None else None)
-        notes = filter(None, ("paused, space resumes" if self._paused_at else "", note))
+        hidden = " ".join(PANES[name][0] for name in sorted(self._hidden, key=lambda name: PANES[name][0]))
+        words = (f"hidden: {hidden}" if hidden else "", "paused, space resumes" if self._paused_at else "")
+        notes = filter(None, (*words, note))
         pane = self.query_one("#requests", Pane)
-        pane.titled(f"Requests  running {running} · queued {queued}", " · ".join(notes))
+        pane.titled(f"5 Requests  running {running} · queued {queued}", " · ".join(notes))
 
     # ---- verbs ----
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "incidents" and not self._has_incidents:
+            return False
+        if action == "details" and not self.view.online:
             return False
         return super().check_action(action, parameters)
 
@@ -136,8 +186,43 @@ class MonitorScreen(Page):
             return
         ask_unload(self, UnloadRequested(instance.id, instance.model), instance.running + instance.waiting)
 
+    def on_mount(self) -> None:
+        self._show_panes()
+
+    def action_toggle(self, name: str) -> None:
+        """Show or hide a pane, except the requests while they have the focus."""
+        self._hidden ^= {name}
+        self.post_message(ChoiceMade({"monitor_hidden": tuple(sorted(self._hidden))}))
+        self._show_panes()
+        self._redraw()
+
+    def _show_panes(self) -> None:
+        for name, (_, selector) in PANES.items():
+            self.query_one(selector).set_class(name in self._hidden, "-off")
+        self.query_one("#graphs").set_class(self._hidden >= GRAPHS, "-off")
+
+    def action_details(self) -> None:
+        """Open the record of the selected request, or what is known of one that still runs."""
+        key = self._selected("requests")
+        row = next((row for row in (self._drawn.requests if self._drawn else ()) if row.id == key), None)
+        if row is None:
+            return
+
+        def failed(error: ErrorBody) -> None:
+            self.app.push_screen(RowDialog(row))
+
+        if row.state in ENDED:
+            ask = QueryRequested("record", lambda client: client.request_record(row.id), self._open_record, failed)
+            self.post_message(ask)
+        else:
+            self.app.push_screen(RowDialog(row))
+
+    def _open_record(self, record: RequestRecord) -> None:
+        self.app.push_screen(InspectorDialog(record))
+
     def action_window(self) -> None:
         self._window = WINDOWS[(WINDOWS.index(self._window) + 1) % len(WINDOWS)]
+        self._records, self._asked_at = [], 0.0
         self.post_message(ChoiceMade({"monitor_window": self._window}))
         self._redraw()
 

@@ -79,6 +79,8 @@ class Series(Frozen, frozen=True):
     decode: tuple[float, ...] = ()
     prefill: tuple[float, ...] = ()
     running: tuple[int, ...] = ()
+    cpu: tuple[float, ...] = ()
+    """Load of the machine's CPUs in percent of all of them."""
 
 
 SERIES_SECONDS = 300

@@ -73,7 +73,7 @@ class IncidentsPane(Pane):
         incidents = without_repetitions(snapshot.status.incidents)
         fresh = [incident for incident in incidents if is_fresh(incident, snapshot.taken_at)]
         self.set_class(bool(fresh), "-some")
-        self.titled(f"Incidents  {len(incidents)}", "i shows all")
+        self.titled(f"7 Incidents  {len(incidents)}", "i shows all")
         text = Text(no_wrap=True, overflow="ellipsis")
         for number, incident in enumerate(reversed(fresh[-SHOWN:])):
             text.append("\n" if number else "").append_text(self._line(incident, snapshot.taken_at))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import msgspec
 from rich.text import Text
 
 from lmx_daemon.contract.admin.snapshot import RequestRow, Snapshot
@@ -38,7 +39,10 @@ INSTANCE_COLUMNS = (
     Column("model", "model", 20, flexible=True, keep=10),
     Column("state", "state", STATE_CELLS, keep=9),
     Column("memory", "memory", 8, right=True, keep=8),
+    Column("weights", "weights", 8, right=True, keep=3),
+    Column("values", "kv", 8, right=True, keep=3),
     Column("cache", "prefix", 8, right=True, keep=3),
+    Column("other", "other", 8, right=True, keep=2),
     Column("context", "ctx", 5, right=True, keep=4),
     Column("running", "run", 4, right=True, keep=6),
     Column("waiting", "wait", 4, right=True, keep=5),
@@ -57,6 +61,8 @@ STATE_COLORS = {
     "cancelled": "muted",
 }
 MAX_ROWS = 100
+KEPT = 50
+"""Number of requests that stay after they have left the snapshot; the Logs screen has the older ones."""
 MISSED = "*"
 """Sign after the cached share when there is a miss reason."""
 
@@ -132,6 +138,30 @@ def _request_row(row: RequestRow, instance: Instance | None, colors: Mapping[str
     return {name: Text(value, base) for name, value in cells.items()} | {"state": state}
 
 
+def memory_parts(instance: Instance) -> dict[str, int]:
+    """Return the bytes of weights, keys and values, prefix cache, and what else the process holds."""
+    memory = instance.memory
+    known = {
+        "weights": memory.weights,
+        "values": max(0, memory.active - memory.weights - memory.prefix_cache),
+        "cache": memory.prefix_cache,
+    }
+    return known | {"other": max(0, instance.held - sum(known.values()))}
+
+
+def with_kept(snapshot: Snapshot, kept: Mapping[str, RequestRow]) -> Snapshot:
+    """Return the snapshot with the requests `kept` that have ended and left it."""
+    present = {row.id for row in snapshot.requests}
+    gone = tuple(row for row in kept.values() if row.id not in present)
+    return msgspec.structs.replace(snapshot, requests=(*snapshot.requests, *gone)) if gone else snapshot
+
+
+def keep_ended(kept: Mapping[str, RequestRow], snapshot: Snapshot) -> dict[str, RequestRow]:
+    """Return the latest requests that have ended, those of the snapshot included."""
+    found = dict(kept) | {row.id: row for row in snapshot.requests if row.state in ENDED}
+    return dict(list(found.items())[-KEPT:])
+
+
 def instance_rows(snapshot: Snapshot, colors: Mapping[str, str]) -> dict[str, dict[str, Text]]:
     return {instance.id: _instance_row(instance, snapshot.taken_at, colors) for instance in snapshot.instances}
 
@@ -141,7 +171,7 @@ def _instance_row(instance: Instance, now: float, colors: Mapping[str, str]) -> 
     cells = {
         "model": short_name(instance.model),
         "memory": size(instance.held or None),
-        "cache": size(instance.memory.prefix_cache) if instance.held else UNKNOWN,
+        **{name: size(count or None) for name, count in memory_parts(instance).items()},
         "context": tokens(context),
         "running": str(instance.running),
         "waiting": str(instance.waiting),

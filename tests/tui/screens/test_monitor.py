@@ -1,16 +1,27 @@
 """The Monitor screen: figures of the snapshot, cancel, unload, time window, pause."""
 
+from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
+import pytest
 
 from lmx_daemon.contract.admin.snapshot import RequestRow
 from lmx_daemon.contract.models import Instance
+from lmx_daemon.settings.paths import Home
 from lmx_tui.app import LmxApp
+from lmx_tui.choices import ChoicesFile
 from lmx_tui.screens.dialogs import Confirm
+from lmx_tui.screens.inspector import InspectorDialog, RowDialog
 from lmx_tui.widgets.frame.table import Table
+from lmx_tui.widgets.monitor.axis import Mark, axis, marks_of
+from lmx_tui.widgets.monitor.panes import memory_top
+from lmx_tui.widgets.monitor.past import decode_series, prefill_series
+from lmx_tui.widgets.monitor.requests import memory_parts
 from tests.fake_client import FakeClient
-from tests.screen_states import NOW, QWEN, quiet_snapshot, with_requests
+from tests.log_states import RECORDS
+from tests.screen_states import INSTANCES, NOW, QWEN, REQUESTS, busy_snapshot, quiet_snapshot, with_requests
 from tests.tui.conftest import running, screen_text, settled, until
 
 Make = Callable[..., LmxApp]
@@ -117,3 +128,93 @@ async def test_active_requests_stay_visible_while_others_end(make_app: Make, cli
             client.show(with_requests(**ended, **{f"new{number}": "decode"}))
             await until(pilot, lambda number=number: f"new{number}" in screen_text(pilot.app))
         assert pilot.app.screen.query_one("#requests-table", Table).selected == "new14"
+
+
+async def test_panes_are_toggled_by_number_and_kept(make_app: Make, tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    app = make_app(home=home)
+    async with running(app) as pilot:
+        await pilot.press("f4")
+        await until(pilot, lambda: "1 Memory" in screen_text(app) and "3 Prefill" in screen_text(app))
+        await pilot.press("1", "6")
+        await until(pilot, lambda: "1 Memory" not in screen_text(app) and "6 In memory" not in screen_text(app))
+        assert "hidden: 1 6" in screen_text(app)
+        await until(pilot, lambda: ChoicesFile(home.choices).read().monitor_hidden == ("instances", "memory"))
+    again = make_app(home=home)
+    async with running(again) as pilot:
+        await until(pilot, lambda: "2 Tokens a second" in screen_text(again))
+        assert "1 Memory" not in screen_text(again)
+        await pilot.press("1")
+        await until(pilot, lambda: "1 Memory" in screen_text(again))
+
+
+async def test_wide_monitor_shows_the_machine(make_app: Make) -> None:
+    app = make_app()
+    async with running(app, (200, 60)) as pilot:
+        await pilot.press("f4")
+        await until(pilot, lambda: "4 Machine" in screen_text(app))
+        assert "CPU " in screen_text(app) and "cache hit" in screen_text(app)
+        assert "weights" in screen_text(app) and "kv" in screen_text(app)
+
+
+async def test_ended_requests_stay_after_they_left_the_snapshot(make_app: Make, client: FakeClient) -> None:
+    app = make_app()
+    async with running(app) as pilot:
+        await pilot.press("f4")
+        await until(pilot, lambda: "chat-r80" in screen_text(app))
+        client.change(requests=tuple(row for row in REQUESTS if row.id != "chat-r80"))
+        await until(pilot, lambda: len(app.view.snapshot.requests) == len(REQUESTS) - 1)  # type: ignore[union-attr]
+        assert "chat-r80" in screen_text(app)
+
+
+async def test_details_of_a_request(make_app: Make, client: FakeClient) -> None:
+    app = make_app()
+    async with running(app) as pilot:
+        await pilot.press("f4", "enter")
+        await until(pilot, lambda: isinstance(app.screen, RowDialog))
+        await pilot.press("escape")
+        await until(pilot, lambda: len(app.screen_stack) == 1)
+        await pilot.press("G", "enter")
+        await until(pilot, lambda: isinstance(app.screen, InspectorDialog))
+        assert ("record", "chat-r80") in client.calls
+        assert "decode 4.43 s" in screen_text(app)
+
+
+async def test_long_windows_are_drawn_from_the_history(make_app: Make, client: FakeClient) -> None:
+    app = make_app()
+    async with running(app) as pilot:
+        await pilot.press("f4", "w", "w", "w")
+        await until(pilot, lambda: client.histories)
+        assert client.histories == [{"limit": 10_000, "days": 3600 / 86_400}]
+        await until(pilot, lambda: "· 1h" in screen_text(app))
+        assert "TTFT p50" in screen_text(app)
+
+
+def test_series_of_records_have_their_tokens() -> None:
+    found = decode_series(RECORDS, NOW, 3600)
+    unit = 3600 / len(found)
+    assert sum(found) * unit == pytest.approx(311 + 103)
+    assert decode_series([], NOW, 3600) == (0.0,) * len(found)
+    prefill = prefill_series(RECORDS, NOW, 3600)
+    assert sum(prefill) * unit == pytest.approx(20 + 18_400 - 2208)
+
+
+def test_marks_have_labels_where_there_is_room() -> None:
+    colors: dict[str, str] = defaultdict(lambda: "red")
+    marks = [Mark(NOW - 50, "+", "Qwen3-8B", "success"), Mark(NOW - 5, "!", "crashed", "error")]
+    assert axis(marks, NOW, 60, 60, colors).plain == " " * 10 + "+ Qwen3-8B" + " " * 35 + "! cra…"[:1]
+    assert axis([], NOW, 60, 60, colors).plain == ""
+    assert marks_of(busy_snapshot(), 300)[-1].sign == "!"
+
+
+def test_memory_graph_is_scaled_to_what_is_used() -> None:
+    assert memory_top((26 * 10**9,), 26 * 10**9, 96 * 10**9) == 30 * 10**9
+    assert memory_top((), 500 * 10**6, 96 * 10**9) == 1000 * 10**6
+    assert memory_top((95 * 10**9,), 0, 96 * 10**9) == 96 * 10**9, "not above the cap"
+    assert memory_top((), 0, 0) >= 1
+
+
+def test_parts_of_a_models_memory_add_up() -> None:
+    parts = memory_parts(INSTANCES[0])
+    assert sum(parts.values()) == INSTANCES[0].held
+    assert parts["weights"] == 46 * 10**8
