@@ -41,7 +41,11 @@ MODELS: list[BindingType] = [
     _key("models.update", "u", "update", "Update", tip="Fetch the newer version of the selected model"),
     _key("models.filter", "slash", "filter", "Find", label="/", tip="Filter the list"),
     _key("models.sort", "s", "sort", "Sort"),
-    _key("models.copy", "y", "copy", "Copy id"),
+    _key("models.info", "i", "info", "Info", tip="Everything known about the selected model"),
+    _key("models.delete", "d", "delete", "Delete", show=False, tip="Move the selected model to the trash"),
+    _key("models.restore", "z", "restore", "Restore", show=False, tip="Restore the model that was deleted last"),
+    _key("models.verify", "v", "verify", "Verify", show=False, tip="Compare the model's files with their hashes"),
+    _key("models.copy", "y", "copy", "Copy id", show=False),
     _key("models.clear", "escape", "clear", "Clear the filter", show=False),
 ]
 
@@ -98,13 +102,13 @@ MONITOR: list[BindingType] = [
     _key("monitor.window", "w", "window", "Window", tip="How much time the graphs show"),
     _key("monitor.incidents", "i", "incidents", "Incidents", tip="Crashes, failed loads, unloads"),
     _key("monitor.pause", "space", "pause", "Pause", label="space", tip="Pause the display"),
-    _key("monitor.memory", "1", "toggle('memory')", "Memory pane", show=False, tip="Show or hide the memory"),
-    _key("monitor.rate", "2", "toggle('rate')", "Tokens pane", show=False, tip="Show or hide the tokens a second"),
-    _key("monitor.prefill", "3", "toggle('prefill')", "Prefill pane", show=False, tip="Show or hide prefill and TTFT"),
-    _key("monitor.machine", "4", "toggle('machine')", "Machine pane", show=False, tip="Show or hide the machine"),
-    _key("monitor.requests", "5", "toggle('requests')", "Requests pane", show=False, tip="Show or hide the requests"),
-    _key("monitor.instances", "6", "toggle('instances')", "Models pane", show=False, tip="Show or hide the models"),
-    _key("monitor.list", "7", "toggle('incidents')", "Incidents pane", show=False, tip="Show or hide the incidents"),
+    _key("monitor.memory", "1", "pane('memory')", "Memory pane", show=False, tip="Show or hide the memory"),
+    _key("monitor.rate", "2", "pane('rate')", "Tokens pane", show=False, tip="Show or hide the tokens a second"),
+    _key("monitor.prefill", "3", "pane('prefill')", "Prefill pane", show=False, tip="Show or hide prefill and TTFT"),
+    _key("monitor.machine", "4", "pane('machine')", "Machine pane", show=False, tip="Show or hide the machine"),
+    _key("monitor.requests", "5", "pane('requests')", "Requests pane", show=False, tip="Show or hide the requests"),
+    _key("monitor.instances", "6", "pane('instances')", "Models pane", show=False, tip="Show or hide the models"),
+    _key("monitor.list", "7", "pane('incidents')", "Incidents pane", show=False, tip="Show or hide the incidents"),
 ]
 
 LOGS: list[BindingType] = [

@@ -10,15 +10,28 @@ from lmx_daemon.client.client import Client
 from lmx_daemon.contract.admin.config import ConfigReload, ConfigRow, ConfigView
 from lmx_daemon.contract.admin.history import RequestRecord
 from lmx_daemon.contract.admin.keys import ApiKey, CreatedKey, KeyRequest
-from lmx_daemon.contract.admin.library import Outdated, OutdatedRow, UpdateRequest
+from lmx_daemon.contract.admin.library import (
+    Offers,
+    Outdated,
+    OutdatedRow,
+    RecommendRequest,
+    RemoveRequest,
+    SearchRequest,
+    TrashRow,
+    UndoRequest,
+    UpdateRequest,
+    VerifyRequest,
+    VerifyUpdate,
+)
 from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
 from lmx_daemon.contract.admin.pulls import Download, PullRequest
 from lmx_daemon.contract.admin.snapshot import LogLine, Snapshot
 from lmx_daemon.contract.errors import DaemonUnreachableError, LmxError
 from lmx_daemon.contract.events import Event
-from lmx_daemon.contract.models import Instance
+from lmx_daemon.contract.models import Instance, Verdict
 from lmx_daemon.contract.preset import PresetRow
 from lmx_daemon.contract.requests import Generate, Request
+from tests.library_states import OFFERS, VERDICT
 from tests.log_states import LOG, RECORDS
 from tests.screen_states import NOW, QWEN, finished
 from tests.setting_states import API_KEYS, CONFIG, PRESETS
@@ -44,6 +57,9 @@ class FakeClient(Client):
         """Conditions of the questions for records."""
         self.rows: list[ConfigRow] = list(CONFIG)
         self.api_keys: list[ApiKey] = list(API_KEYS)
+        self.plans: list[str] = []
+        """Models whose plans were asked for."""
+        self.verdict: Verdict | None = VERDICT
         self._logged = asyncio.Event()
         self._snapshot = snapshot
         self._changed = asyncio.Event()
@@ -156,6 +172,36 @@ class FakeClient(Client):
     async def export_request(self, request_id: str) -> str:
         self._call("export", request_id)
         return f"# Request {request_id}"
+
+    async def request_record(self, request_id: str) -> RequestRecord:
+        self._call("record", request_id)
+        return next(record for record in self.records if record.id == request_id)
+
+    async def plan(self, request: LoadRequest) -> Verdict:
+        self.plans.append(request.model)
+        if self.verdict is None:
+            raise LmxError("there is no plan")
+        return msgspec.structs.replace(self.verdict, model=request.model)
+
+    async def search(self, request: SearchRequest) -> Offers:
+        self._call("search", request.words)
+        return Offers(offers=tuple(offer for offer in OFFERS if request.words.lower() in offer.id.lower()))
+
+    async def recommend(self, request: RecommendRequest) -> Offers:
+        return Offers(offers=OFFERS[:2])
+
+    async def remove_model(self, request: RemoveRequest) -> TrashRow:
+        self._call("remove", request.id)
+        return TrashRow(key="t1", id=request.id, size=4_600_000_000, removed_at=NOW, purged_at=NOW + 86_400)
+
+    async def undo_remove(self, request: UndoRequest) -> TrashRow:
+        self._call("undo", request.id)
+        return TrashRow(key="t1", id=QWEN, size=4_600_000_000, removed_at=NOW, purged_at=NOW + 86_400)
+
+    async def verify(self, request: VerifyRequest) -> AsyncIterator[VerifyUpdate]:
+        self._call("verify", request.id)
+        yield VerifyUpdate(id=request.id, state="hashing", done=1, total=2)
+        yield VerifyUpdate(id=request.id, state="sound", files=9, against="the manifest of the Hub")
 
     async def set_config(self, key: str, value: Any) -> ConfigReload:
         self._call("set_config", (key, value))

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
-from textual.message import Message
+from textual.timer import Timer
 from textual.widgets import DataTable, Input
 
+from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.admin.snapshot import Snapshot
-from lmx_daemon.contract.models import Model
+from lmx_daemon.contract.models import Model, Verdict
 from lmx_tui import keys
 from lmx_tui.choices import Choices
 from lmx_tui.formatting import short_name
@@ -20,10 +21,14 @@ from lmx_tui.messages import (
     LoadRequested,
     Notified,
     PullRequested,
+    QueryRequested,
     UnloadRequested,
     UpdateRequested,
 )
-from lmx_tui.screens.dialogs import AskText, Confirm, Pick
+from lmx_tui.screens import model_verbs as verbs
+from lmx_tui.screens.dialogs import Confirm, Pick
+from lmx_tui.screens.hub import HubDialog
+from lmx_tui.screens.inspector import PADDING
 from lmx_tui.screens.page import Page
 from lmx_tui.widgets.frame.filter_input import FilterInput
 from lmx_tui.widgets.frame.pane import Pane
@@ -41,6 +46,9 @@ from lmx_tui.widgets.models.model_rows import (
     update_words,
 )
 
+REST_SECONDS = 0.3
+"""Time that the cursor rests on a model before its plan is asked for."""
+
 
 class ModelsScreen(Page):
     """The Models screen."""
@@ -54,6 +62,12 @@ class ModelsScreen(Page):
         self._query = ""
         self._sort = choices.models_sort if choices.models_sort in SORTS else "used"
         self._reverse = choices.models_reverse
+        self._verdicts: dict[str, Verdict] = {}
+        """Plans of loads by model, as far as they were asked for since the models in memory changed."""
+        self._instances: tuple[str, ...] = ()
+        self._timer: Timer | None = None
+        self._planned = ""
+        """Model whose plan is being asked for."""
         self._outdated = False
         """Whether the selected model has a newer version."""
 
@@ -92,11 +106,40 @@ class ModelsScreen(Page):
         if self.snapshot is None:
             return
         model = self._selected()
-        self.query_one(ModelDetail).show(self.snapshot, model)
+        self._forget_plans(self.snapshot)
+        verdict = self._verdicts.get(model.id) if model is not None else None
+        self.query_one(ModelDetail).show(self.snapshot, model, verdict)
+        if model is not None and verdict is None and not model.problem:
+            self._ask_plan(model.id)
         outdated = model is not None and model.newer is not None
         if outdated != self._outdated:
             self._outdated = outdated
             self.refresh_bindings()
+
+    def _forget_plans(self, snapshot: Snapshot) -> None:
+        """Forget the plans once other models are in memory, since they depend on the free memory."""
+        present = tuple(f"{instance.id} {instance.state}" for instance in snapshot.instances)
+        if present != self._instances:
+            self._instances, self._verdicts = present, {}
+
+    def _ask_plan(self, model: str) -> None:
+        """Ask for the plan of the selected model once the cursor rests on it."""
+        if self._timer is not None and model == self._planned:
+            return
+        if self._timer is not None:
+            self._timer.stop()
+        self._planned = model
+
+        def ask() -> None:
+            request = LoadRequest(model=model)
+            self.post_message(QueryRequested("plan", lambda client: client.plan(request), came, lambda error: None))
+
+        def came(verdict: Verdict) -> None:
+            self._timer = None
+            self._verdicts[model] = verdict
+            self._show_detail()
+
+        self._timer = self.set_timer(REST_SECONDS, ask)
 
     def _selected(self) -> Model | None:
         key = self.query_one(Table).selected
@@ -175,15 +218,36 @@ class ModelsScreen(Page):
         if instance is None or model is None:
             self.post_message(Notified("this model is not loaded"))
             return
-        ask_unload(self, UnloadRequested(instance.id, model.id), instance.running + instance.waiting)
+        verbs.ask_unload(self, UnloadRequested(instance.id, model.id), instance.running + instance.waiting)
 
     def action_pull(self) -> None:
         def pull(repo: str | None) -> None:
             if repo:
                 self.post_message(PullRequested(repo))
 
-        words = "A repository of the Hugging Face Hub with an MLX model."
-        self.app.push_screen(AskText("Pull a model", words, "mlx-community/Qwen3-0.6B-4bit"), pull)
+        self.app.push_screen(HubDialog(), pull)
+
+    def action_info(self) -> None:
+        """Show the details in a dialog, for terminals without room for the pane."""
+        model = self._selected()
+        if model is None or self.snapshot is None:
+            return
+        width = min(100, self.app.size.width - PADDING)
+        words = self.query_one(ModelDetail).words(self.snapshot, model, self._verdicts.get(model.id), width)
+        self.app.push_screen(verbs.ModelDialog(model.id, words))
+
+    def action_delete(self) -> None:
+        model = self._selected()
+        if model is not None:
+            verbs.delete(self, model)
+
+    def action_restore(self) -> None:
+        verbs.restore(self)
+
+    def action_verify(self) -> None:
+        model = self._selected()
+        if model is not None:
+            verbs.verify(self, model)
 
     def action_update(self) -> None:
         model = self._selected()
@@ -191,28 +255,9 @@ class ModelsScreen(Page):
             return
         question = f"Update {short_name(model.id)}?"
         detail = update_words(model, instances_of(self.snapshot).get(model.id))
-        ask_first(self, Confirm(question, detail, "Update", "U"), UpdateRequested(model.id))
+        verbs.ask_first(self, Confirm(question, detail, "Update", "U"), UpdateRequested(model.id))
 
     def action_copy(self) -> None:
         model = self._selected()
         if model is not None:
             self.post_message(CopyRequested(model.id, "model id"))
-
-
-def ask_unload(screen: Page, request: UnloadRequested, busy: int) -> None:
-    """Post `request` at once if the model is idle; ask first if it has requests."""
-    if not busy:
-        screen.post_message(request)
-        return
-    detail = f"Its {busy} request{'s' if busy > 1 else ''} finish{'' if busy > 1 else 'es'} first, then it is unloaded."
-    ask_first(screen, Confirm(f"Unload {short_name(request.model)}?", detail, "Unload", "U"), request)
-
-
-def ask_first(screen: Page, question: Confirm, request: Message) -> None:
-    """Post `request` after the question was answered with yes."""
-
-    def answered(sure: bool | None) -> None:
-        if sure:
-            screen.post_message(request)
-
-    screen.app.push_screen(question, answered)

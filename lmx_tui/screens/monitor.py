@@ -15,7 +15,7 @@ from lmx_tui.choices import Choices
 from lmx_tui.messages import CancelRequested, ChoiceMade, Notified, QueryRequested, UnloadRequested
 from lmx_tui.screens.incidents import IncidentsDialog
 from lmx_tui.screens.inspector import InspectorDialog, RowDialog
-from lmx_tui.screens.models import ask_unload
+from lmx_tui.screens.model_verbs import ask_unload
 from lmx_tui.screens.page import Page
 from lmx_tui.widgets.frame.pane import Pane
 from lmx_tui.widgets.frame.table import Table
@@ -189,7 +189,7 @@ class MonitorScreen(Page):
     def on_mount(self) -> None:
         self._show_panes()
 
-    def action_toggle(self, name: str) -> None:
+    def action_pane(self, name: str) -> None:
         """Show or hide a pane, except the requests while they have the focus."""
         self._hidden ^= {name}
         self.post_message(ChoiceMade({"monitor_hidden": tuple(sorted(self._hidden))}))

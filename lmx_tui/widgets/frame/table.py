@@ -15,6 +15,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widgets import DataTable
 
+from lmx_daemon.contract.units import UNKNOWN
 from lmx_tui import keys
 from lmx_tui.widgets.frame.static_text import looks_same
 
@@ -34,6 +35,8 @@ class Column:
     """Whether the column gets the remaining width."""
     keep: int = 0
     """Priority: in a narrow table, the columns with the lowest are left out first."""
+    middle: bool = False
+    """Whether a long text is cut in its middle, since both ends of a name matter."""
 
 
 class Table(DataTable[Text], inherit_bindings=False):
@@ -66,7 +69,7 @@ class Table(DataTable[Text], inherit_bindings=False):
 
     def show(self, rows: Mapping[str, Mapping[str, Text]], *, sorted_by: str = "", mark: str = "") -> None:
         """Show `rows` (key -> column -> cell). `mark` follows the label of the column `sorted_by`."""
-        layout = self._layout()
+        layout = self._layout(rows)
         rebuild = layout != self._shown or (sorted_by, mark) != self._sorted
         self._sorted = (sorted_by, mark)
         if rebuild or list(rows) != list(self._rows):
@@ -96,7 +99,7 @@ class Table(DataTable[Text], inherit_bindings=False):
             self.move_cursor(row=self.get_row_index(key), animate=False)
 
     def on_resize(self, event: events.Resize) -> None:
-        if self._layout() != self._shown:
+        if self._layout(self._rows) != self._shown:
             self.show(dict(self._rows), sorted_by=self._sorted[0], mark=self._sorted[1])
 
     def set_empty_text(self, words: str) -> None:
@@ -113,12 +116,12 @@ class Table(DataTable[Text], inherit_bindings=False):
 
     # ---- layout ----
 
-    def _layout(self) -> tuple[tuple[str, int], ...]:
-        """Return (key, width) of the columns that fit."""
+    def _layout(self, rows: Mapping[str, Mapping[str, Text]]) -> tuple[tuple[str, int], ...]:
+        """Return (key, width) of the columns that fit. Columns that are empty in all rows are left out first."""
         room = max(self.size.width - 1, 20)
         shown = list(self._all)
         while len(shown) > 1 and sum(column.width + 2 for column in shown) > room:
-            shown.remove(min(shown, key=lambda column: column.keep))
+            shown.remove(min(shown, key=lambda column: (_has_content(column, rows), column.keep)))
         left = room - sum(column.width + 2 for column in shown)
         return tuple((column.key, column.width + (left if column.flexible else 0)) for column in shown)
 
@@ -146,7 +149,29 @@ class Table(DataTable[Text], inherit_bindings=False):
 
     def _cell(self, cells: Mapping[str, Text], key: str, width: int) -> Text:
         cell = Text(cells[key].plain) if self.app.no_color else cells[key].copy()
+        column = next(column for column in self._all if column.key == key)
+        if column.middle:
+            cell = cut_in_the_middle(cell, width)
         cell.truncate(width, overflow="ellipsis")
-        if any(column.key == key and column.right for column in self._all):
+        if column.right:
             cell.justify = "right"
         return cell
+
+
+def _has_content(column: Column, rows: Mapping[str, Mapping[str, Text]]) -> bool:
+    """Return whether any row has a value in a column. A table without rows keeps its columns by their priority."""
+    return not rows or any(cells[column.key].plain.strip() not in ("", UNKNOWN) for cells in rows.values())
+
+
+def cut_in_the_middle(text: Text, width: int) -> Text:
+    """Return the text with as much left out of its middle as `width` cells require."""
+    if text.cell_len <= width or width < 5:
+        return text
+    tail = (width - 1) // 2
+    head = width - 1 - tail
+    begin, end = text.copy(), text.copy()
+    begin.truncate(head)
+    end = end[-tail:]
+    while end.cell_len > tail:
+        end = end[1:]
+    return begin.append("…").append_text(end)

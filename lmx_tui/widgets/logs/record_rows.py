@@ -13,7 +13,7 @@ from lmx_tui.widgets.logs.inspection import OUTCOME_COLORS
 RECORD_COLUMNS = (
     Column("ago", "ago", 5, right=True, keep=8),
     Column("id", "id", 8, keep=3),
-    Column("model", "model", 14, flexible=True, keep=10),
+    Column("model", "model", 14, flexible=True, keep=10, middle=True),
     Column("outcome", "outcome", 12, keep=9),
     Column("prompt", "prompt", 7, right=True, keep=6),
     Column("cached", "cached", 6, right=True, keep=4),

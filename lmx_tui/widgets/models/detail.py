@@ -5,12 +5,14 @@ from rich.text import Text
 from textual.app import ComposeResult
 
 from lmx_daemon.contract.admin.snapshot import Snapshot
-from lmx_daemon.contract.models import Instance, Model
+from lmx_daemon.contract.models import Instance, Model, Verdict
 from lmx_daemon.contract.units import UNKNOWN, ago_in_words, size, timing, tokens
 from lmx_tui.formatting import clean, one_line, parameters, rate, shorten
 from lmx_tui.widgets.frame.pane import Pane
 from lmx_tui.widgets.frame.static_text import StaticText
+from lmx_tui.widgets.frame.topbar import used_memory
 from lmx_tui.widgets.models.model_rows import LOADING, NEWER, instances_of, state_words
+from lmx_tui.widgets.models.plan import plan_bars
 
 
 class ModelDetail(Pane):
@@ -29,12 +31,17 @@ class ModelDetail(Pane):
     def compose(self) -> ComposeResult:
         yield self._text
 
-    def show(self, snapshot: Snapshot, model: Model | None) -> None:
+    def show(self, snapshot: Snapshot, model: Model | None, verdict: Verdict | None = None) -> None:
+        """Show a model, with the plan of its load if that is known."""
         if model is None:
             self.titled("Model")
             self._text.show(Text("nothing selected", self._style("muted")))
             return
         self.titled(shorten(one_line(model.id), 60))
+        self._text.show(self.words(snapshot, model, verdict, max(24, self.content_size.width)))
+
+    def words(self, snapshot: Snapshot, model: Model, verdict: Verdict | None, width: int) -> Text:
+        """Return everything known about a model, for `width` cells."""
         instance = instances_of(snapshot).get(model.id)
         text = Text()
         facts = (model.architecture or UNKNOWN, parameters(model.parameters), model.quantization or UNKNOWN)
@@ -47,13 +54,16 @@ class ModelDetail(Pane):
             text.append(f"{NEWER} ", self._style("secondary")).append("newer version, ")
             text.append("u", self._style("accent")).append(" fetches it\n")
             text.append(f"lmx update {one_line(model.id)}\n\n", self._style("muted"))
+        if verdict is not None and instance is None:
+            bars = plan_bars(verdict, used_memory(snapshot), self.app.theme_variables, width)
+            text.append_text(bars).append("\n")
         for label, value in self._facts(snapshot, model, instance):
             text.append(f"{label:<10}", self._style("muted")).append(value + "\n")
         if instance is not None and instance.error is not None:
             text.append("\n! ", self._style("error")).append(clean(instance.error.message) + "\n")
             if instance.error.hint:
                 text.append(clean(instance.error.hint) + "\n", self._style("muted"))
-        self._text.show(text)
+        return text
 
     def _facts(self, snapshot: Snapshot, model: Model, instance: Instance | None) -> list[tuple[str, str]]:
         facts = [

@@ -14,7 +14,7 @@ from lmx_tui.widgets.frame.table import Column
 STATE_CELLS = 12
 COLUMNS = (
     Column("glyph", "", 2, keep=9),
-    Column("name", "name", 20, flexible=True, keep=10),
+    Column("name", "name", 24, flexible=True, keep=10, middle=True),
     Column("quant", "quant", 7, keep=4),
     Column("size", "size", 7, right=True, keep=6),
     Column("context", "ctx", 4, right=True, keep=3),

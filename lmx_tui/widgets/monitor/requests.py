@@ -23,7 +23,7 @@ from lmx_tui.widgets.models.model_rows import (
 
 REQUEST_COLUMNS = (
     Column("id", "id", 8, keep=9),
-    Column("model", "model", 12, flexible=True, keep=10),
+    Column("model", "model", 12, flexible=True, keep=10, middle=True),
     Column("state", "state", STATE_CELLS, keep=9),
     Column("prompt", "prompt", 7, right=True, keep=7),
     Column("cached", "cached", 6, right=True, keep=4),
@@ -36,7 +36,7 @@ REQUEST_COLUMNS = (
 )
 INSTANCE_COLUMNS = (
     Column("glyph", "", 1, keep=9),
-    Column("model", "model", 20, flexible=True, keep=10),
+    Column("model", "model", 20, flexible=True, keep=10, middle=True),
     Column("state", "state", STATE_CELLS, keep=9),
     Column("memory", "memory", 8, right=True, keep=8),
     Column("weights", "weights", 8, right=True, keep=3),

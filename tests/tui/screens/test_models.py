@@ -1,16 +1,21 @@
 """The Models screen: its keys, filter, sort order and requests."""
 
+from collections import defaultdict
 from collections.abc import Callable
 
 import pytest
+from rich.text import Text
 from textual.widgets import Input, OptionList
 
 from lmx_daemon.contract.errors import OutOfMemoryError
 from lmx_daemon.contract.models import Instance
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import Confirm, Pick
-from lmx_tui.widgets.frame.table import Table
+from lmx_tui.screens.model_verbs import ModelDialog
+from lmx_tui.widgets.frame.table import Table, cut_in_the_middle
+from lmx_tui.widgets.models.plan import plan_bars
 from tests.fake_client import FakeClient
+from tests.library_states import VERDICT
 from tests.screen_states import QWEN, busy_snapshot, quiet_snapshot
 from tests.tui.conftest import running, screen_text, settled, until
 
@@ -216,3 +221,74 @@ async def test_copy_reports_its_route(make_app: Make) -> None:
     async with running(make_app()) as pilot:
         await pilot.press("y")
         await until(pilot, lambda: "model id: sent to the terminal (OSC 52" in screen_text(pilot.app))
+
+
+async def test_pull_searches_the_hub_as_the_user_types(make_app: Make, client: FakeClient) -> None:
+    app = make_app()
+    async with running(app) as pilot:
+        await pilot.press("p")
+        await until(pilot, lambda: "Qwen3-4B-4bit" in screen_text(app))
+        assert "good choices for this machine" in screen_text(app) and "GLM-4.5" not in screen_text(app)
+        await pilot.press(*"glm")
+        await until(pilot, lambda: "GLM-4.5-Air-8bit" in screen_text(app))
+        assert ("search", "glm") in client.calls and "! no" in screen_text(app)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: ("pull", "mlx-community/GLM-4.5-Air-8bit") in client.calls)
+
+
+async def test_plan_of_the_selected_model_is_drawn(make_app: Make, client: FakeClient) -> None:
+    app = make_app()
+    async with running(app) as pilot:
+        await pilot.press("j", "j")
+        await until(pilot, lambda: "after load" in screen_text(app))
+        text = screen_text(app)
+        assert "✓ fits, cap 96.0 GB" in text and "+16.8" in text and "47.5" in text
+        assert client.plans and len(client.plans) == len(set(client.plans)), "each plan is asked for once"
+
+
+async def test_details_are_reachable_in_a_narrow_terminal(make_app: Make) -> None:
+    app = make_app()
+    async with running(app, (80, 24)) as pilot:
+        await pilot.press("i")
+        await until(pilot, lambda: isinstance(app.screen, ModelDialog))
+        assert "context   40k tokens" in screen_text(app)
+
+
+async def test_delete_asks_first_and_can_be_undone(make_app: Make, client: FakeClient) -> None:
+    app = make_app()
+    async with running(app) as pilot:
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("enter")
+        await until(pilot, lambda: len(app.screen_stack) == 1)
+        assert not client.calls, "Cancel has the focus"
+        await pilot.press("d", "D")
+        await until(pilot, lambda: client.calls == [("remove", QWEN)])
+        await until(pilot, lambda: "is in the trash" in screen_text(app))
+        await pilot.press("z")
+        await until(pilot, lambda: client.calls[-1] == ("undo", None))
+
+
+async def test_verification_ends_with_its_result(make_app: Make, client: FakeClient) -> None:
+    app = make_app()
+    async with running(app) as pilot:
+        await pilot.press("v")
+        await until(pilot, lambda: "9 files are sound" in screen_text(app))
+        assert client.calls == [("verify", QWEN)]
+
+
+def test_bars_of_a_plan_stay_within_their_width() -> None:
+    colors: dict[str, str] = defaultdict(lambda: "red")
+    for used in (0, 10**9, 95 * 10**9, 400 * 10**9):
+        for width in (20, 36, 100):
+            lines = plan_bars(VERDICT, used, colors, width).plain.splitlines()[1:6]
+            assert {len(line) for line in lines} == {max(25, width)}, (used, width)
+
+
+def test_names_are_cut_in_their_middle() -> None:
+    name = Text("mlx-community/Qwen3-235B-A22B-Instruct-2507-4bit")
+    cut = cut_in_the_middle(name, 24)
+    assert cut.plain.endswith("2507-4bit") and cut.plain.startswith("mlx-commun") and cut.cell_len == 24
+    wide = cut_in_the_middle(Text("模型" * 20 + "-4bit"), 21)
+    assert wide.cell_len <= 21 and wide.plain.endswith("-4bit")
+    assert cut_in_the_middle(Text("short"), 24).plain == "short"

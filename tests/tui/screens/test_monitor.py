@@ -202,7 +202,7 @@ def test_series_of_records_have_their_tokens() -> None:
 def test_marks_have_labels_where_there_is_room() -> None:
     colors: dict[str, str] = defaultdict(lambda: "red")
     marks = [Mark(NOW - 50, "+", "Qwen3-8B", "success"), Mark(NOW - 5, "!", "crashed", "error")]
-    assert axis(marks, NOW, 60, 60, colors).plain == " " * 10 + "+ Qwen3-8B" + " " * 35 + "! cra…"[:1]
+    assert axis(marks, NOW, 60, 60, colors).plain == " " * 10 + "+ Qwen3-8B" + " " * 35 + "!"
     assert axis([], NOW, 60, 60, colors).plain == ""
     assert marks_of(busy_snapshot(), 300)[-1].sign == "!"
 

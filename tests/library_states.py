@@ -1,0 +1,29 @@
+"""Plans of loads and models of the Hub that tests of the TUI show."""
+
+from lmx_daemon.contract.admin.library import Offer
+from lmx_daemon.contract.models import Figure, MemoryPlan, Verdict
+from tests.screen_states import GB, QWEN
+
+VERDICT = Verdict(
+    model=QWEN,
+    plan=MemoryPlan(
+        weights=Figure(bytes=168 * GB // 10, basis="exact"),
+        cache=Figure(bytes=34 * GB // 10, basis="computed"),
+        scratch=Figure(bytes=8 * GB // 10, basis="estimated"),
+        context=32_768,
+    ),
+    outcome="fits",
+    cap=96 * GB,
+    free=70 * GB,
+)
+OFFERS = (
+    Offer(
+        id="mlx-community/Qwen3-4B-4bit", size=23 * GB // 10, memory=38 * GB // 10, fit="yes", tools=True,
+        thinking=True,        license="apache-2.0", downloads=120_000, reason="fast, with tools",
+    ),
+    Offer(
+        id="mlx-community/gemma-3-27b-it-qat-4bit", size=168 * GB // 10, memory=21 * GB, fit="after unloading",
+        vision=True, gated=True, reason="images",
+    ),
+    Offer(id="mlx-community/GLM-4.5-Air-8bit", size=113 * GB, memory=118 * GB, fit="no", tools=True),
+)  # fmt: skip
