@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEMO := $(VENV)/.installed-for-demo
 SOURCES := lmx_daemon lmx_tui lmx_cli training tests scripts
 
 .PHONY: demo test check fix snapshots bench soak clean
 
-demo: $(STAMP) ## start the daemon, ask the built-in model, open the TUI
+demo: $(DEMO) ## start the daemon, ask the built-in model, open the TUI
 	@$(BIN)/lmx demo
 
 test: $(STAMP) ## everything but the soaks
@@ -19,10 +20,12 @@ check: $(STAMP) ## formats, lints, types, import rules, rules of the house
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/config_page.py --check
+	$(BIN)/python scripts/cli_page.py --check
 	$(BIN)/pytest -q tests/test_house.py
 
 fix: $(STAMP) ## format, mend what ruff can, write generated pages
 	$(BIN)/python scripts/config_page.py
+	$(BIN)/python scripts/cli_page.py
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
@@ -34,6 +37,13 @@ bench: $(STAMP) ## figures, side by side, of this machine
 
 soak: $(STAMP) ## the long tests
 	$(BIN)/pytest -q -m slow -n 2 --dist load --timeout 1500 $(PYTEST_FLAGS)
+
+$(DEMO): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lmx needs Python 3.11 or newer; set PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing lmx and its packages into $(VENV) ..."
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e .
+	@touch $(DEMO)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lmx needs Python 3.11 or newer; set PYTHON=python3.11")'

@@ -15,3 +15,12 @@ async def started() -> "Client":
     home = Home.from_environment()
     await find_or_start(home)
     return Client.of(home)
+
+
+RUNNING_ONLY = ("ps", "unload", "status", "requests", "chats", "config reload")
+"""Commands that show or end what a daemon has in memory or in its records. Without a daemon, they end with exit code 3
+and start none."""
+WITHOUT_DAEMON = (
+    "cache", "completion", "config", "doctor", "key", "login", "logout", "logs", "service", "stop", "version",
+)  # fmt: skip
+"""Commands that need no daemon. Every other command starts one in the background if none runs."""
