@@ -25,8 +25,8 @@ This page is generated from the commands by `scripts/cli_page.py`. `lmx help COM
 - A model is named by its id, by an alias, or by a part of its id that only one model has.
 - What cannot be undone asks on a terminal, and demands `--yes` elsewhere.
 - stdout has the result, stderr progress, notes and errors. On a terminal, tables fit; a pipe gets all columns.
-- `--json` prints one document of JSON, also for an error: an object `error` with `code`, `message` and `hint`. `pull` and
-  `logs` print one document for each line. Fields are added, and neither renamed nor removed.
+- `--json` prints one document of JSON, also for an error: an object `error` with `code`, `message` and `hint`.
+  `pull` and `logs` print one document for each line. Fields are added, and neither renamed nor removed.
 
 | exit code | meaning |
 |---|---|
