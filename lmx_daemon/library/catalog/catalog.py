@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -204,11 +205,12 @@ class Catalog:
         found_here: dict[str, Description] = {}
         models: list[Model] = []
         built_in = root.source == "built-in"
-        folders = [ModelFolder(GUIDE, BUILT_IN, "built-in")] if built_in else list(model_folders(root))
-        if self._disks is not None and not folders and (absent := self._disks.absent_models(root.path)):
+        folders = iter([ModelFolder(GUIDE, BUILT_IN, "built-in")]) if built_in else model_folders(root)
+        first = next(folders, None)
+        if self._disks is not None and first is None and (absent := self._disks.absent_models(root.path)):
             listed |= {model.id: model for model in absent if model.id not in listed}
             return
-        for found in folders:
+        for found in chain(() if first is None else (first,), folders):
             key = key_of(found)
             entry = found_here[key] = self._describe(key, found)
             if (model := entry.model) is not None:
