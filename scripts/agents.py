@@ -254,6 +254,7 @@ the format of one tool-call family it calls the agent's shell tool twice, and th
 requests of the conversation, `reused` the smallest share of a later prompt that came from the prefix cache.
 
 aider calls no tools: the model writes a file into its answer, and aider's test command asks for a second version.
+Cline (`cline`) and Crush (`@charmland/crush`) are packages of npm and were not run. goose is no program of npm or PyPI.
 [agents.md](agents.md) has the configurations."""
 
 
