@@ -6,6 +6,7 @@ what translation, template, tokenising and the dialect's stream add.
 """
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import tool_lists
@@ -37,6 +38,12 @@ class FirstTokens:
     """Of tools whose beginning of a prompt was seen before."""
     new: list[float]
     """Of tools that are rendered and tokenised as if they were never seen."""
+    processor: dict[str, float]
+    """Seconds of processor time of the daemon, its worker and its template child, in all rounds: tokens, seen, new."""
+
+    def added(self, kind: str) -> float:
+        """Return the mean processor time that tools of a kind add to a request."""
+        return (self.processor[kind] - self.processor["tokens"]) / len(self.tokens)
 
 
 async def preparation_times(client: LeanClient, rounds: int) -> dict[str, list[float]]:
@@ -52,23 +59,31 @@ async def preparation_times(client: LeanClient, rounds: int) -> dict[str, list[f
     return found
 
 
-async def first_token_times(client: LeanClient, files: Path, rounds: int) -> FirstTokens:
-    """Return the seconds to the first token of stored prompts with tools. Raises RuntimeError if one is not stored."""
+async def first_token_times(client: LeanClient, files: Path, rounds: int, cpu: Callable[[], float]) -> FirstTokens:
+    """Return the seconds to the first token of stored prompts with tools, for `cpu`, the processor time used so far.
+
+    Raises RuntimeError if a prompt is not stored.
+    """
     listed = tool_lists.tools(TOOLS, "seen", SHORT)
     prompts = _prompts(files, listed, [f"tokens {number}" for number in range(-1, rounds)])
-    found = FirstTokens(_common(prompts), [], [], [], [])
+    found = FirstTokens(_common(prompts), [], [], [], [], dict.fromkeys(("tokens", "seen", "new"), 0.0))
     for number in range(-1, rounds):
         none, _ = await client.first_token(words(QUESTION, f"none {number}"), [])
-        tokens, held = await client.first_token_of_ids(prompts[number + 1])
-        seen, also_held = await client.first_token(words(QUESTION, f"seen {number}"), listed)
-        await _forget(client)
-        new, held_at_last = await client.first_token(words(QUESTION, f"new {number}"), listed)
-        if number < 0:
-            continue
-        if min(held, also_held, held_at_last) < found.stored:  # one token more where two questions begin alike
-            raise RuntimeError(f"{held}, {also_held} and {held_at_last} tokens are stored, not {found.stored}")
-        for times, seconds in ((found.none, none), (found.tokens, tokens), (found.seen, seen), (found.new, new)):
-            times.append(seconds)
+        for kind, times in (("tokens", found.tokens), ("seen", found.seen), ("new", found.new)):
+            if kind == "new":
+                await _forget(client)
+            used = cpu()
+            if kind == "tokens":
+                seconds, held = await client.first_token_of_ids(prompts[number + 1])
+            else:
+                seconds, held = await client.first_token(words(QUESTION, f"{kind} {number}"), listed)
+            if number >= 0:
+                found.processor[kind] += cpu() - used
+                times.append(seconds)
+                if held < found.stored:  # one token more where two questions begin alike
+                    raise RuntimeError(f"{held} tokens are stored, not {found.stored}")
+        if number >= 0:
+            found.none.append(none)
     return found
 
 
