@@ -25,6 +25,7 @@ class TestVirtualEnvironment:
         (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: lmx\nVersion: 0.0.1\n")
         (metadata / "INSTALLER").write_text("pip\n")
         (packages / "pip").mkdir()
+        (packages / "pip" / "__init__.py").touch()  # else a pip further on in the path would run
         (packages / "pip" / "__main__.py").write_text(PIP)
         here = [str(ROOT), *(path for path in (*sys.path, *site.getsitepackages()) if path.endswith("site-packages"))]
         (packages / "here.pth").write_text("\n".join(here) + "\n")
