@@ -1,22 +1,21 @@
 """Conversion of samples to arrays: weights of answer tokens, and micro-batches of rows with similar lengths."""
 
 import random
+import re
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.corpus import Corpus
+from training.plan import TrainingPlan
 from training.sample import Renderer, Sample, thinking
 from training.tokenizer import END
 
 PADDING = 0
 SETTLED = 0.25
 """Weight of an answer token that is determined by the tokens before it."""
-POOL = 192
-"""Number of rows that are sorted by length together."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +61,25 @@ class Branches:
 
 
 class Batches:
-    """Source of endless micro-batches from a corpus."""
+    """Source of micro-batches from a corpus, in pools. The samples of a pool depend on the seed and its index only."""
 
-    def __init__(self, corpus: Corpus, renderer: Renderer, rng: random.Random) -> None:
+    def __init__(self, corpus: Corpus, renderer: Renderer, plan: TrainingPlan) -> None:
         self.corpus = corpus
         self.renderer = renderer
-        self.rng = rng
+        self.plan = plan
+        self.rng = random.Random()
         self.branches = Branches(corpus, renderer)
+        self.made: tuple[int, list[list[PaddedBatch]]] = (-1, [])
+
+    def reseed(self, place: object) -> None:
+        """Make all samples after this call depend on the seed of the plan and on `place`."""
+        for name, rng in (("rows", self.rng), ("corpus", self.corpus.rng), ("tools", self.corpus.maker.rng)):
+            rng.seed(f"{self.plan.seed}:{place}:{name}")
 
     def row(self, sample: Sample) -> EncodedSample:
         prompt, answer = self.renderer.encode(sample)
+        if sample.kind == "typed":
+            return EncodedSample(prompt + answer, len(prompt), self.weights_of_values(sample.output))
         if sample.kind != "question":
             return EncodedSample(prompt + answer, len(prompt), [1.0] * len(answer))
         weights = self.branches.weights(answer)
@@ -81,26 +89,38 @@ class Batches:
             answer, weights = answer[: last + 3], weights[: last + 3]
         return EncodedSample(prompt + answer, len(prompt), weights)
 
+    def weights_of_values(self, output: str) -> list[float]:
+        """Return the weights of an answer in JSON. Keys and signs weigh nothing, because the engine enforces them."""
+        encoding = self.renderer.tokenizer.encode(output + END, add_special_tokens=False)
+        forced = [found.span() for found in re.finditer(r'"[^"]*": "?|^\{|"?\}$', output)]
+        return [
+            0.0 if any(start <= place[0] and place[1] <= end for start, end in forced) else 1.0
+            for place in encoding.offsets
+        ]
+
     def rows(self, tool_share: float) -> list[EncodedSample]:
         made = []
-        for _ in range(POOL):
+        for _ in range(self.plan.pool):
             tools = self.rng.random() < tool_share
             made.append(self.row(self.corpus.tool_use() if tools else self.corpus.question()))
         return made
 
-    def groups(self, tool_share: float, budget: int) -> Iterator[list[PaddedBatch]]:
-        """Yield the micro-batches of one step at a time. Rows are sorted by length, which keeps padding small.
+    def groups(self, pool: int, tool_share: float) -> list[list[PaddedBatch]]:
+        """Return the micro-batches of each step of a pool. Rows are sorted by length, which keeps padding small."""
+        if self.made[0] != pool:
+            self.reseed(pool)
+            self.made = (pool, self.make(tool_share))
+        return self.made[1]
 
-        `budget` is the maximum of padded tokens in one micro-batch.
-        """
+    def make(self, tool_share: float) -> list[list[PaddedBatch]]:
         rows = sorted(self.rows(tool_share), key=lambda row: len(row.ids))
         batches, start = [], 0
         for end in range(1, len(rows) + 1):
-            if end == len(rows) or (end + 1 - start) * len(rows[end].ids) > budget:
+            if end == len(rows) or (end + 1 - start) * len(rows[end].ids) > self.plan.budget:
                 batches.append(collate(rows[start:end]))
                 start = end
         self.rng.shuffle(batches)
-        yield from (batches[at : at + 2] for at in range(0, len(batches), 2))
+        return [batches[at : at + 2] for at in range(0, len(batches), 2)]
 
 
 def collate(rows: list[EncodedSample]) -> PaddedBatch:

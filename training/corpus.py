@@ -4,6 +4,7 @@ import random
 import tomllib
 from pathlib import Path
 
+from training.facts.generated import PREFIX
 from training.facts.topics import all_topics
 from training.held_out import Topic, held_out
 from training.record import OTHER
@@ -12,6 +13,8 @@ from training.tool_use import ToolSamples, user
 from training.tools import ToolMaker
 from training.variation import Lesson, Variation, lessons, normal
 
+UNKNOWN = "unknown-lmx"
+"""Id of the topic for questions about lmx that no other topic answers."""
 FITS = "A tool fits: I call it."
 ANSWERED = "The tool has answered: I pass it on."
 
@@ -22,12 +25,16 @@ class Corpus:
     def __init__(self, topics: list[Topic], rng: random.Random, maker: ToolMaker) -> None:
         self.rng = rng
         self.maker = maker
-        self.toolbox = ToolSamples(maker)
+        self.toolbox = ToolSamples(maker, most=5)
         self.held_out = {normal(text) for topic in topics for text in held_out(topic)}
         everything = lessons(topics)
         self.variation = Variation(rng, everything)
         self.lessons = [lesson for lesson in everything if lesson.id != OTHER]
         self.other = next(lesson for lesson in everything if lesson.id == OTHER)
+        self.weights = [weight_of(lesson.id) for lesson in self.lessons]
+        self.topic_words = {
+            word for lesson in self.lessons for text in lesson.keywords for word in text.lower().split()
+        }
         self.systems = tomllib.loads((Path(__file__).parent / "systems.toml").read_text())
 
     @classmethod
@@ -37,7 +44,7 @@ class Corpus:
     def question(self) -> Sample:
         """Return a sample with a question about lmx or about another subject, within a conversation."""
         rng = self.rng
-        lesson = self.other if rng.random() < 0.16 else rng.choice(self.lessons)
+        lesson = self.other if rng.random() < 0.16 else rng.choices(self.lessons, self.weights)[0]
         tools: list[ToolSchema] = []
         if lesson is self.other and rng.random() < 0.4:
             task = self.maker.task()
@@ -54,9 +61,17 @@ class Corpus:
 
     def text(self, lesson: Lesson) -> str:
         while True:
-            text = self.variation.ask(lesson)
+            text = self.unknown() if lesson.id == UNKNOWN and self.rng.random() < 0.7 else self.variation.ask(lesson)
             if text.strip() and normal(text) not in self.held_out:
                 return text
+
+    def unknown(self) -> str:
+        """Return a question about something that lmx does not have, made of words that no topic has."""
+        rng, bank = self.rng, self.maker.bank
+        nouns = [rng.choice(bank.nouns) for _ in range(8)]
+        free = [noun for noun in nouns if noun not in self.topic_words] or ["goat"]
+        frame = rng.choice(self.variation.phrases["unknown"])
+        return self.variation.surface(frame.format(n=free[0], m=free[-1], v=rng.choice(bank.verbs)))
 
     def earlier(self, share: float) -> list[ChatMessage]:
         rng = self.rng
@@ -71,7 +86,12 @@ class Corpus:
 
     def tool_use(self) -> Sample:
         rng = self.rng
-        sample = self.toolbox.follow_up() if rng.random() < 0.22 else self.toolbox.call()
+        roll = rng.random()
+        sample = (
+            self.toolbox.follow_up() if roll < 0.18 else self.toolbox.typed() if roll < 0.26 else self.toolbox.call()
+        )
+        if sample.kind == "typed":
+            return self.with_system(sample, 0.12)
         thought = None
         if rng.random() < 0.12:
             thought = ANSWERED if sample.kind == "follow_up" else FITS
@@ -108,3 +128,8 @@ class Corpus:
         for lesson in [*self.lessons, self.other]:
             texts += [lesson.answer] * 10 + [lesson.thought] * 4
         return texts
+
+
+def weight_of(id: str) -> float:
+    """Return how often a topic is asked about, relative to a written topic."""
+    return 0.4 if id.startswith(PREFIX) else 4.0 if id == UNKNOWN else 1.0

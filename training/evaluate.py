@@ -10,50 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import mlx_lm
-from mlx_lm.generate import batch_generate
 
 from training.baseline import Neighbour
+from training.cases import documentations, strangers
 from training.corpus import Corpus
 from training.facts.topics import TOPICS, all_topics
 from training.held_out import held_out
+from training.inference import GUIDE, Guide
 from training.record import OTHER, TRAINED, TrainingRecord
 from training.sample import Sample
+from training.task import function
 from training.tool_use import ToolSamples, user
-from training.tools import ToolMaker, function
-from training.train import GUIDE
+from training.tools import ToolMaker
 from training.variation import lessons
 from training.words import banks
 
 EVALUATION_SEED = 4711
 UNSEEN_OPERATORS = {"add": ["plus", "+"]}
-
-
-class Guide:
-    """Model in a folder, run by mlx_lm."""
-
-    def __init__(self, folder: Path = GUIDE) -> None:
-        self.model, self.tokenizer = mlx_lm.load(str(folder))
-
-    def answers(self, samples: list[Sample], batch: int = 48) -> list[str]:
-        """Return the greedy outputs in the order of the samples. Prompts of similar length share a batch."""
-        prompts = [
-            self.tokenizer.apply_chat_template(
-                sample.messages,
-                tools=sample.tools or None,
-                add_generation_prompt=True,
-                enable_thinking=sample.thought is not None,
-            )
-            for sample in samples
-        ]
-        order = sorted(range(len(prompts)), key=lambda at: len(prompts[at]))
-        found = [""] * len(prompts)
-        for start in range(0, len(order), batch):
-            rows = order[start : start + batch]
-            reply = batch_generate(self.model, self.tokenizer, [prompts[at] for at in rows], max_tokens=200)
-            for at, text in zip(rows, reply.texts, strict=True):
-                found[at] = text
-        return found
 
 
 @dataclass(frozen=True)
@@ -104,7 +77,7 @@ def other_questions() -> list[str]:
 
 
 def unseen_toolbox(seed: int = EVALUATION_SEED) -> ToolSamples:
-    return ToolSamples(ToolMaker(random.Random(seed), banks()[1], UNSEEN_OPERATORS))
+    return ToolSamples(ToolMaker(random.Random(seed), banks()[1], UNSEEN_OPERATORS, first=False))
 
 
 def many(make: Callable[[], Sample], count: int) -> list[Sample]:
@@ -125,7 +98,7 @@ def in_context(record: TrainingRecord, seed: int = EVALUATION_SEED) -> list[Samp
 
 
 def everyday() -> list[Sample]:
-    """Return requests with tools as in the first examples of client documentation. No name is in the training data."""
+    """Return requests with tools as in the first examples of documentation, with values that are not trained on."""
     made = []
     for case in tomllib.loads((Path(__file__).parent / "everyday.toml").read_text())["case"]:
         properties = json.loads(case["parameters"])
@@ -142,18 +115,56 @@ def thought_of(sample: Sample) -> Sample:
 
 def measure(guide: Guide, record: TrainingRecord) -> list[Score]:
     toolbox = unseen_toolbox()
-    calls = many(toolbox.call, 200)
+    calls = many(toolbox.call, 400)
     return [
         score("held-out questions", guide, record.held_out_samples()),
         score("held-out questions, thinking", guide, record.held_out_samples(think=True)),
         score("held-out questions, in a context", guide, in_context(record)),
         score("questions about other things", guide, record.other_samples()),
-        score("tool calls, one unseen tool offered", guide, [call for call in calls if len(call.tools) == 1]),
-        score("tool calls, one to three offered", guide, calls),
+        *[
+            score(f"tool calls, {count} unseen {'tool' if count == 1 else 'tools'}", guide, offered(calls, count))
+            for count in (1, 2, 3)
+        ],
         score("tool calls, thinking", guide, [thought_of(sample) for sample in calls[:60]]),
         score("tool calls, everyday tools", guide, everyday()),
+        *[score(f"tool calls, {name}", guide, samples) for name, samples in documentations().items()],
         score("tool results quoted", guide, many(toolbox.follow_up, 100)),
+        score_filled(guide, many(toolbox.typed, 60)),
     ]
+
+
+def offered(samples: list[Sample], count: int) -> list[Sample]:
+    return [sample for sample in samples if len(sample.tools) == count][:100]
+
+
+def score_filled(guide: Guide, samples: list[Sample]) -> Score:
+    """Return the share of JSON answers with the values of the request, where a schema enforces the keys."""
+    outputs = guide.filled(samples)
+    misses = [(s, json.dumps(o)) for s, o in zip(samples, outputs, strict=True) if json.loads(s.answer) != o]
+    return Score("JSON of a schema filled", len(samples) - len(misses), len(samples), misses)
+
+
+def measure_strangers(guide: Guide) -> list[Score]:
+    """Return the scores on questions that are asked once, after the last change of the topics."""
+    scores = []
+    for name, questions in strangers().items():
+        answers = guide.answers([question.sample for question in questions])
+        wrong = [(q.sample, answer) for q, answer in zip(questions, answers, strict=True) if not q.is_right(answer)]
+        scores.append(Score(f"strangers, {name}", len(questions) - len(wrong), len(questions), wrong))
+    return scores
+
+
+def glance(guide: Guide, record: TrainingRecord) -> dict[str, float]:
+    """Return a few shares that take a minute, for the log of a training."""
+    toolbox = unseen_toolbox()
+    samples = {
+        "questions": record.held_out_samples()[::6],
+        "others": record.other_samples(),
+        "calls": many(toolbox.call, 60),
+        "everyday": everyday(),
+        "results": many(toolbox.follow_up, 20),
+    }
+    return {name: round(score(name, guide, each).share, 3) for name, each in samples.items()}
 
 
 def baseline_score(pairs: bool) -> tuple[int, int]:
@@ -163,20 +174,27 @@ def baseline_score(pairs: bool) -> tuple[int, int]:
     return sum(neighbour.topic(text) == owner for text, owner in questions), len(questions)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=GUIDE)
-    parser.add_argument("--record", type=Path, default=TRAINED, help="what the weights were trained on")
-    parser.add_argument("--misses", action="store_true", help="print the wrong outputs")
-    chosen = parser.parse_args()
-    mx.set_default_device(mx.cpu)
-    scores = measure(Guide(chosen.folder), TrainingRecord.read(chosen.record))
-    for each in scores:
-        print(f"| {each.name:40} | {each.right:3d} of {each.total:3d} | {each.share:6.1%} |")
+def print_baseline() -> None:
     for pairs in (False, True):
         right, total = baseline_score(pairs)
         name = f"TF-IDF nearest neighbour, {'words and pairs' if pairs else 'words'}"
         print(f"| {name:40} | {right:3d} of {total:3d} | {right / total:6.1%} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=GUIDE)
+    parser.add_argument("--record", type=Path, default=TRAINED, help="what the weights were trained on")
+    parser.add_argument("--strangers", action="store_true", help="ask the questions of strangers.toml instead")
+    parser.add_argument("--misses", action="store_true", help="print the wrong outputs")
+    chosen = parser.parse_args()
+    mx.set_default_device(mx.cpu)
+    guide = Guide(chosen.folder)
+    scores = measure_strangers(guide) if chosen.strangers else measure(guide, TrainingRecord.read(chosen.record))
+    for each in scores:
+        print(f"| {each.name:40} | {each.right:3d} of {each.total:3d} | {each.share:6.1%} |")
+    if not chosen.strangers:
+        print_baseline()
     if chosen.misses:
         for each in scores:
             for sample, output in each.misses:

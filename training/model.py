@@ -21,14 +21,14 @@ SHAPE: dict[str, Any] = {
     "architectures": ["Qwen3ForCausalLM"],
     "model_type": "qwen3",
     "hidden_size": WIDTH,
-    "num_hidden_layers": 4,
-    "intermediate_size": 384,
+    "num_hidden_layers": 6,
+    "intermediate_size": 512,
     "num_attention_heads": 4,
     "num_key_value_heads": 4,
-    "head_dim": 32,
+    "head_dim": 64,
     "rms_norm_eps": 1e-6,
     "rope_theta": 1000000.0,
-    "max_position_embeddings": 4096,
+    "max_position_embeddings": 16384,
     "tie_word_embeddings": True,
     "attention_bias": False,
     "hidden_act": "silu",
@@ -58,8 +58,14 @@ def create(meanings: NDArray[np.float64], sink: int, seed: int) -> tuple[Model, 
     model.model.embed_tokens.weight = mx.array(embeddings, mx.float32)
     circuit = Circuit(model, SHAPE["rope_theta"], SHAPE["head_dim"], sink, seed)
     circuit.initialise()
-    write_reading_heads(model, SHAPE["head_dim"])
+    write_reading_heads(model, SHAPE["rope_theta"], SHAPE["head_dim"])
     return model, circuit
+
+
+def empty(vocabulary: int, sink: int, seed: int) -> tuple[Model, Circuit]:
+    """Return a model whose weights come from a checkpoint, and the copying circuit that `create` gave it."""
+    model = Model(ModelArgs.from_dict({**SHAPE, "vocab_size": vocabulary}))
+    return model, Circuit(model, SHAPE["rope_theta"], SHAPE["head_dim"], sink, seed)
 
 
 def freeze_initialised(model: Model) -> None:
@@ -125,7 +131,7 @@ def _cross_entropy_vjp(primals: Any, cotangent: mx.array, output: mx.array) -> t
 
 def attention(layer: Any, x: mx.array, mask: mx.array) -> mx.array:
     batch, length, _ = x.shape
-    heads, groups, size = layer.n_heads, layer.n_kv_heads, SHAPE["head_dim"]
+    heads, groups, size = layer.n_heads, layer.n_kv_heads, layer.q_norm.weight.shape[0]
     q = layer.q_norm(layer.q_proj(x).reshape(batch, length, heads, size)).transpose(0, 2, 1, 3)
     k = layer.k_norm(layer.k_proj(x).reshape(batch, length, groups, size)).transpose(0, 2, 1, 3)
     v = layer.v_proj(x).reshape(batch, length, groups, 1, size).transpose(0, 2, 3, 1, 4)
@@ -153,6 +159,7 @@ def hidden(model: Model, ids: mx.array) -> mx.array:
 
 def loss(model: Model, ids: mx.array, places: mx.array, targets: mx.array, weights: mx.array) -> mx.array:
     """Return the weighted mean cross entropy at the flat indices `places` (row * length + position)."""
-    states = hidden(model, ids).reshape(-1, SHAPE["hidden_size"])[places]
+    states = hidden(model, ids)
+    states = states.reshape(-1, states.shape[-1])[places]
     each = cast(mx.array, cross_entropy(states @ model.model.embed_tokens.weight.T, targets))
     return (each * weights).sum() / weights.sum()

@@ -72,7 +72,7 @@ def save(tokenizer: Tokenizer, folder: Path) -> None:
         "unk_token": None,
         "add_bos_token": False,
         "clean_up_tokenization_spaces": False,
-        "model_max_length": 4096,
+        "model_max_length": 16384,
         "chat_template": chat_template(),
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")

@@ -5,37 +5,59 @@ from collections.abc import Callable
 from typing import Any
 
 from training.sample import ChatMessage, Sample, ToolSchema, tool_call
-from training.tools import Task, ToolMaker
+from training.task import Task
+from training.tools import ToolMaker
 from training.words import syllables
+
+OFFERED = (45, 25, 15, 8, 4, 3)
+"""Weight of each number of other tools beside the one that fits."""
+COMMON = frozenset(("get", "fetch", "find", "show", "list", "set", "create", "send", "search", "current"))
+"""Words that tools of one request may share, as get_time and get_weather do."""
+TYPED = (
+    "Extract the fields: {}", "Fill in the form: {}", "Return this as JSON: {}", "{}", "As JSON: {}", "Parse: {}",
+    "Extract the data from this text: {}", "Give me the fields of: {}",
+)  # fmt: skip
+"""Requests for an answer that a JSON schema constrains."""
 
 
 class ToolSamples:
     """Source of complete conversations with tools."""
 
-    def __init__(self, maker: ToolMaker) -> None:
+    def __init__(self, maker: ToolMaker, most: int = 2) -> None:
         self.maker = maker
+        self.most = most
         self.rng = maker.rng
 
     def unrelated(self, task: Task | None, count: int) -> list[Task]:
-        """Return tasks that share no word with `task` or with each other."""
+        """Return tasks that share no word with `task` or with each other, apart from common verbs such as get."""
         found: list[Task] = []
-        used = set(task.subject) | words_of(task.request) if task else set()
+        used = (set(task.subject) | words_of(task.request) if task else set()) - COMMON
         while len(found) < count:
             other = self.maker.task()
             if not used & other.subject:
                 found.append(other)
-                used |= other.subject
+                used |= other.subject - COMMON
         return found
 
     def tools(self, task: Task, most: int = 2) -> list[ToolSchema]:
-        count = self.rng.choices(range(most + 1), [60, 25, 15][: most + 1])[0]
+        count = self.rng.choices(range(most + 1), OFFERED[: most + 1])[0]
         tools = [task.tool, *(other.tool for other in self.unrelated(task, count))]
         self.rng.shuffle(tools)
         return tools
 
     def call(self) -> Sample:
         task = self.maker.task()
-        return Sample([user(task.request)], tool_call(task.name, task.arguments), self.tools(task), kind="call")
+        return Sample(
+            [user(task.request)], tool_call(task.name, task.arguments), self.tools(task, self.most), kind="call"
+        )
+
+    def typed(self) -> Sample:
+        """Return a request for JSON. The schema is not in the prompt: the engine enforces its keys."""
+        task = self.maker.general()
+        while not task.arguments:
+            task = self.maker.general()
+        text = self.rng.choice(TYPED).format(task.request)
+        return Sample([user(text)], json.dumps(task.arguments, ensure_ascii=False), kind="typed")
 
     def follow_up(self) -> Sample:
         task = self.maker.task()

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.sample import ToolSchema
+from training.first_tools import FirstTools
+from training.task import Task, function
 from training.words import Bank, Values, syllables
 
-TYPES = {"integer": "integer", "number": "number", "boolean": "boolean"}
+TYPES = {"integer": "integer", "number": "number", "boolean": "boolean", "several": "array"}
+FIRST = 0.3
+"""Share of tasks in the manner of documentation."""
 
 
 @dataclass(frozen=True)
@@ -23,38 +26,23 @@ class Argument:
     clause: str
 
 
-@dataclass(frozen=True)
-class Task:
-    """A tool, a request for it, and the arguments that the request contains."""
-
-    tool: ToolSchema
-    request: str
-    arguments: dict[str, Any]
-    subject: frozenset[str]
-
-    @property
-    def name(self) -> str:
-        name: str = self.tool["function"]["name"]
-        return name
-
-
-def function(name: str, description: str, properties: dict[str, Any], required: list[str]) -> ToolSchema:
-    parameters = {"type": "object", "properties": properties, "required": required}
-    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
-
-
 class ToolMaker:
     """Generator of random tasks from one random number generator and one bank of words."""
 
-    def __init__(self, rng: random.Random, bank: Bank, operators: dict[str, list[str]] | None = None) -> None:
+    def __init__(
+        self, rng: random.Random, bank: Bank, operators: dict[str, list[str]] | None = None, first: bool = True
+    ) -> None:
         self.rng = rng
         self.bank = bank
         self.values = Values(rng, bank)
+        self.first = FirstTools(rng, self.values) if first else None
         self.forms = tomllib.loads((Path(__file__).parent / "requests.toml").read_text())
         self.kinds: dict[str, Any] = self.forms["kinds"]
         self.operators: dict[str, list[str]] = operators or self.forms["operators"]
 
     def task(self) -> Task:
+        if self.first and self.rng.random() < FIRST:
+            return self.first.task()
         roll = self.rng.random()
         if roll < 0.08:
             return self.arithmetic()
@@ -195,9 +183,11 @@ class ToolMaker:
             value: Any = rng.choice(options)
         else:
             value = getattr(self.values, kind)()
+        if kind == "several":
+            schema["items"] = {"type": "string"}
         natural = rng.random() < (0.85 if first else 0.6)
         forms = self.kinds[kind]["clauses"] if natural else self.forms["explicit"]
-        clause = rng.choice(forms).format(k=name.replace("_", " "), v=value)
+        clause = rng.choice(forms).format(k=name.replace("_", " "), v=listed(value))
         return Argument(name, schema, value, clause)
 
     def flag(self, name: str) -> Argument:
@@ -224,3 +214,8 @@ class ToolMaker:
             text = opening + (text[0].lower() + text[1:] if rng.random() < 0.5 else text)
         question = head.startswith(tuple(self.forms["questions"]))
         return text + str(rng.choice(["?", "?", "?", ""]) if question else rng.choice(["", "", ".", "."]))
+
+
+def listed(value: Any) -> Any:
+    """Return a list as a request has it, "a, b and c", and another value as it is."""
+    return " and ".join(filter(None, [", ".join(value[:-1]), value[-1]])) if isinstance(value, list) else value

@@ -86,6 +86,10 @@ class Values:
             words = [word.capitalize() for word in words]
         return " ".join(words)
 
+    def several(self) -> list[str]:
+        """Return one to four different nouns."""
+        return list(dict.fromkeys(self.noun() for _ in range(self.rng.randint(1, 4))))
+
     def adjective(self) -> str:
         return self.rng.choice(self.bank.adjectives)
 

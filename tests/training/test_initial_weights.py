@@ -13,8 +13,8 @@ from training import tokenizer as words
 from training.circuits.channels import MEANING
 from training.circuits.meaning import meanings
 from training.corpus import Corpus
+from training.inference import GUIDE
 from training.tools import ToolMaker
-from training.train import GUIDE
 from training.words import banks
 
 
