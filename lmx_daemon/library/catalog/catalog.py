@@ -8,6 +8,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -143,7 +144,7 @@ class Catalog:
     async def listing(self) -> list[Model]:
         """Return the models, at most FRESH_SECONDS old unless a disk does not answer."""
         if time.monotonic() - self._listed_at >= FRESH_SECONDS:
-            await self.rescan()
+            await _ended(self._scanner.running(FRESH_SECONDS) or self._scanner.request(urgent=False))
         return self.known()
 
     async def rescan(self, urgent: bool = False) -> None:
@@ -151,10 +152,7 @@ class Catalog:
 
         Returns after PATIENCE_SECONDS at the latest.
         """
-        scan = asyncio.wrap_future(self._scanner.request(urgent))
-        await asyncio.wait([scan], timeout=PATIENCE_SECONDS)
-        if scan.done():
-            scan.result()
+        await _ended(self._scanner.request(urgent))
 
     # ---- for threads ----
 
@@ -250,3 +248,11 @@ class Catalog:
             write_state(self._file, msgspec.msgpack.encode(SavedCatalog(version=VERSION, described=self._known)))
         except OSError:  # the file only saves time
             return
+
+
+async def _ended(scan: "Future[None]") -> None:
+    """Wait for the end of a scan, for PATIENCE_SECONDS at most. Raise its error."""
+    ending = asyncio.wrap_future(scan)
+    await asyncio.wait([ending], timeout=PATIENCE_SECONDS)
+    if ending.done():
+        ending.result()

@@ -50,6 +50,8 @@ class Scanner:
         self._running: Scan | None = None
         self._wanted: Future[None] | None = None
         """The end of the next scan, shared by all requests since the last one began."""
+        self._served: Future[None] | None = None
+        """The end of the running scan."""
         self._urgent = False
         self._begun_at = -EVERY_SECONDS
         self._hung: set[Hashable] = set()
@@ -69,6 +71,12 @@ class Scanner:
                 self._thread.start()
             self._changed.notify_all()
             return wanted
+
+    def running(self, seconds: float) -> "Future[None] | None":
+        """Return the end of the running scan if it began less than `seconds` ago, as a future; else None."""
+        with self._changed:
+            recent = self._running is not None and time.monotonic() - self._begun_at < seconds
+            return self._served if recent else None
 
     def _abandon_hung(self) -> None:
         scan = self._running
@@ -104,7 +112,7 @@ class Scanner:
                 if delay <= 0:
                     served, self._wanted, self._urgent = self._wanted, None, False
                     self._begun_at = time.monotonic()
-                    self._running = Scan(frozenset(self._hung))
+                    self._running, self._served = Scan(frozenset(self._hung)), served
                     return self._running, served
                 self._changed.wait(delay)
             self._thread = None

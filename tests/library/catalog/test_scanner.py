@@ -1,6 +1,7 @@
 """Scans: callers share them, and a root that does not answer costs one thread and no lookup."""
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -59,6 +60,24 @@ async def test_lookups_of_an_unknown_name_share_one_scan_per_second(catalog: Cat
     answers = await asyncio.gather(*(catalog.seek("no/such") for _ in range(200)), return_exceptions=True)
     assert disk.reads - before == 2
     assert time.monotonic() - begun >= 1.0
+
+
+async def test_listing_shares_the_scan_that_runs_already(
+    catalog: Catalog, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog_module, "FRESH_SECONDS", 3600.0)
+    monkeypatch.setattr(catalog_module, "PATIENCE_SECONDS", 60.0)
+    catalog._listed_at = -math.inf
+    disk.responses.clear()
+    before = disk.reads
+    first = asyncio.create_task(catalog.rescan(urgent=True))
+    while disk.reads == before:
+        await asyncio.sleep(0.01)
+    second = asyncio.create_task(catalog.listing())
+    await asyncio.sleep(0)
+    disk.responses.set()
+    await first
+    assert "maker/slow" in {model.id for model in await second} and disk.reads == before + 1
 
 
 async def test_new_model_is_found_at_once(catalog: Catalog, tmp_path: Path) -> None:
