@@ -24,6 +24,7 @@ from lmx_daemon.contract.addresses import is_loopback
 from lmx_daemon.contract.admin.library import Fit
 from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.errors import LmxError, StartupError
+from lmx_daemon.contract.models import InstanceState
 from lmx_daemon.contract.text import one_line
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.contract.worker.messages import Log
@@ -51,6 +52,8 @@ from lmx_daemon.monitor.metrics.page import MetricsPage
 from lmx_daemon.monitor.snapshot import SAMPLE_SECONDS, Monitor
 from lmx_daemon.monitor.worker_log import WorkerLog
 from lmx_daemon.observation import Observation
+from lmx_daemon.power.awake import LOOK_SECONDS as AWAKE_SECONDS
+from lmx_daemon.power.awake import Awake
 from lmx_daemon.residency.decisions.placement import Decision, Fits, Refused, Waits
 from lmx_daemon.residency.incidents import Incidents
 from lmx_daemon.residency.measured import Measurements
@@ -71,6 +74,7 @@ from lmx_daemon.shutdown import disk_threads, end_threads, tidy
 from lmx_daemon.storage.backup import exclude
 from lmx_daemon.storage.keys import KeyStore, has_key
 
+LOADS: tuple[InstanceState, ...] = ("starting", "loading")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 """Signals that stop the daemon in order. By default they would end it, and every stream, at once."""
 
@@ -161,6 +165,7 @@ class Daemon:
             await port.close()
             await parts.chats.close()
             await asyncio.gather(parts.pool.close(), parts.pulls.close())
+            await self._awake.close()
             await self._observation.close()
             await tidy(parts.library)
             parts.logs.end()
@@ -233,6 +238,11 @@ class Daemon:
             key_required=lambda: needs_key(source.current.server, self._port.exposed),
             tls_expiry=lambda: self._port.expires_at,
         )
+        self._awake = Awake(
+            lambda: source.current.server.prevent_sleep,
+            lambda: pool.requests.busy() or pulls.busy() or any(found.state in LOADS for found in pool.instances()),
+            lambda reason: log("daemon", "info", reason),
+        )
         bodies = BodyReader(lambda: source.current.server)
         return Parts(
             service=ModelService(pool, catalog, router, bodies, RemoteImages(lambda: source.current.server)),
@@ -264,6 +274,7 @@ class Daemon:
         pool.background.every(WATCH_SECONDS, "the API keys", partial(asyncio.to_thread, parts.keys.look))
         if (tls := self._port.tls) is not None:
             pool.background.every(TLS_CHECK_SECONDS, "the certificate", partial(asyncio.to_thread, tls.look))
+        pool.background.every(AWAKE_SECONDS, "the guard against sleep", self._awake.look)
         pool.open()
         parts.pulls.open()
         self._observation.open()

@@ -41,6 +41,7 @@ def checks_of(facts: Facts) -> list[CheckResult]:
         _port(facts),
         *_certificate(facts),
         _token(facts),
+        _sleep(facts),
     ]
     return found if facts.hub_error is None else [*found, _hub(facts)]
 
@@ -176,6 +177,16 @@ def _token(facts: Facts) -> CheckResult:
     if facts.token_variable:
         return CheckResult("Hub token", "ok", "from HF_TOKEN")
     return CheckResult("Hub token", "ok", token.path if token.exists else "none; gated models need one: lmx login")
+
+
+def _sleep(facts: Facts) -> CheckResult:
+    sleep = facts.sleep
+    if not sleep.enabled:
+        return CheckResult("sleep", "ok", "not prevented (server.prevent_sleep is false)")
+    if sleep.error:
+        message = f"the machine may fall asleep while requests run: {sleep.error}"
+        return CheckResult("sleep", "warning", message, "if it never sleeps: lmx config set server.prevent_sleep false")
+    return CheckResult("sleep", "ok", f"prevented by {sleep.means} while requests or downloads are in progress")
 
 
 def _hub(facts: Facts) -> CheckResult:

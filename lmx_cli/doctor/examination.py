@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from lmx_cli.doctor.facts import EngineFacts, Facts, FileFacts, FolderFacts
+from lmx_cli.doctor.facts import EngineFacts, Facts, FileFacts, FolderFacts, SleepFacts
 from lmx_daemon.contract.addresses import is_loopback
 from lmx_daemon.contract.admin.snapshot import Status
 from lmx_daemon.contract.errors import ConfigError, LmxError
@@ -27,6 +27,8 @@ from lmx_daemon.storage.certificates import certificate_files, read_certificate
 
 ENGINE_SECONDS = 60.0
 """Time limit of the child process; the first import of MLX from a cold disk takes many seconds."""
+SLEEP_SECONDS = 20.0
+ASLEEP = SleepFacts(enabled=False)
 HUB_SECONDS = 10.0
 PROBE_SECONDS = 1.0
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -63,6 +65,14 @@ print(json.dumps({
 """Program of the child process: it computes with MLX, and plans memory as the daemon does."""
 
 
+SLEEP_PROBE = """
+import json
+from lmx_daemon.power.inhibitor import trial
+means, error = trial()
+print(json.dumps({"means": means, "error": error}))
+"""
+
+
 def examine(home: Home, environ: Mapping[str, str], *, online: bool = False) -> Facts:
     """Return the facts about this machine. Changes nothing."""
     settings, error, hint = Settings(), "", ""
@@ -84,6 +94,7 @@ def examine(home: Home, environ: Mapping[str, str], *, online: bool = False) -> 
         cache=folder_facts(hub_cache(environ, settings.library.cache)),
         token=file_facts(Path(environ.get("HF_TOKEN_PATH") or hub_folder(environ) / "token").expanduser()),
         socket=file_facts(home.socket),
+        sleep=sleep_facts([sys.executable, "-c", SLEEP_PROBE]) if settings.server.prevent_sleep else ASLEEP,
         token_variable=bool(environ.get("HF_TOKEN")),
         config_error=error,
         config_hint=hint,
@@ -126,6 +137,15 @@ def engine_facts(command: list[str], seconds: float = ENGINE_SECONDS) -> EngineF
         return msgspec.json.decode(ended.stdout.strip().splitlines()[-1], type=EngineFacts)
     except (msgspec.MsgspecError, IndexError):
         return EngineFacts(error="the program that imports MLX printed no answer")
+
+
+def sleep_facts(command: list[str], seconds: float = SLEEP_SECONDS) -> SleepFacts:
+    """Run the program that tries the means against sleep, and return its answer."""
+    try:
+        ended = subprocess.run(command, capture_output=True, timeout=seconds, stdin=subprocess.DEVNULL, check=True)
+        return msgspec.json.decode(ended.stdout, type=SleepFacts)
+    except (subprocess.SubprocessError, OSError, msgspec.MsgspecError) as error:
+        return SleepFacts(error=f"the trial failed: {' '.join(str(error).split())}")
 
 
 def folder_facts(path: Path) -> FolderFacts:

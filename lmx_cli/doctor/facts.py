@@ -19,6 +19,15 @@ class EngineFacts(Frozen, frozen=True):
     error: str = ""
 
 
+class SleepFacts(Frozen, frozen=True):
+    """The means of this machine against falling asleep, tried once."""
+
+    means: str = ""
+    error: str = ""
+    """Why it does not work; "" if it does."""
+    enabled: bool = True
+
+
 class FolderFacts(Frozen, frozen=True):
     """A folder, or the nearest existing one above it."""
 
@@ -54,6 +63,7 @@ class Facts(Frozen, frozen=True):
     """The Hub's cache."""
     token: FileFacts
     socket: FileFacts
+    sleep: SleepFacts = SleepFacts()
     token_variable: bool = False
     """Whether HF_TOKEN is set."""
     config_error: str = ""

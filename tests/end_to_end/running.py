@@ -25,6 +25,10 @@ START_SECONDS = 30.0
 LMX = [sys.executable, "-m", "lmx_cli.main"]
 
 
+AWAKE = {"LMX_SERVER_PREVENT_SLEEP": "false"}
+"""Tests do not need the machine awake, and some count the children of the daemon."""
+
+
 def short_home() -> Path:
     """Return a directory whose socket path fits the 104 bytes that macOS allows. It is removed at exit."""
     home = Path(tempfile.mkdtemp(prefix="lmx-", dir="/tmp"))
@@ -50,7 +54,7 @@ class Daemon:
             (self.home / "config.toml").write_text(self.config)
         arguments = self.arguments if "--port" in self.arguments else ["--port", "0", *self.arguments]
         self.process = subprocess.Popen(
-            [sys.executable, *self.program, *arguments], env=self.env(), stdin=subprocess.DEVNULL
+            [sys.executable, *self.program, *arguments], env=AWAKE | self.env(), stdin=subprocess.DEVNULL
         )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:

@@ -146,6 +146,10 @@ class PullQueue:
 
     # ---- state ----
 
+    def busy(self) -> bool:
+        """Return whether a pull runs."""
+        return bool(self._runner.running)
+
     def list(self) -> Downloads:
         """Return the running pulls, then the queue in its order, then the ended ones."""
         ordered = in_order(self._records)

@@ -139,6 +139,10 @@ class ServerSettings(Section, frozen=True):
         Duration,
         hot("Time in seconds after which a connection is closed if its client reads nothing."),
     ] = 30.0
+    prevent_sleep: Annotated[
+        bool,
+        hot("Whether the machine is kept from falling asleep while requests, loads or downloads are in progress."),
+    ] = True
     drain_seconds: Annotated[
         Duration,
         hot("Time in seconds that running requests have to finish after a stop was requested."),

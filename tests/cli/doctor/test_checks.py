@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from lmx_cli.doctor.checks import checks_of
-from lmx_cli.doctor.facts import EngineFacts, Facts, FileFacts, FolderFacts
+from lmx_cli.doctor.facts import EngineFacts, Facts, FileFacts, FolderFacts, SleepFacts
 from lmx_cli.doctor.report import report_text
 from lmx_daemon.contract.admin.config import ConfigRow
 from lmx_daemon.contract.admin.snapshot import Health, Status
@@ -23,6 +23,7 @@ SOUND = Facts(
     token=FileFacts(path="/t"),
     socket=FileFacts(path="/h/lmx.sock"),
     port=1234,
+    sleep=SleepFacts(means="caffeinate"),
 )
 RUNNING = Status(
     version="1.0",
@@ -69,6 +70,7 @@ def test_sound_machine_has_no_fault() -> None:
         (changed(SOUND, socket=FileFacts(path="/s", exists=True, mode=0o666)), "socket", "failed", "chmod 600"),
         (changed(SOUND, port_taken=True, port_holder="other (pid 3)"), "port", "failed", "in use by other (pid 3)"),
         (changed(SOUND, token=FileFacts(path="/t", exists=True, mode=0o644)), "Hub token", "warning", "chmod 600 /t"),
+        (changed(SOUND, sleep=SleepFacts(error="no bus")), "sleep", "warning", "server.prevent_sleep false"),
         (changed(SOUND, hub_error="cannot reach it"), "Hub", "failed", "check the network"),
     ],
 )
