@@ -37,7 +37,7 @@ CREATE VIRTUAL TABLE IF NOT EXISTS found USING fts5 (
     text, chat UNINDEXED, message UNINDEXED, tokenize = "unicode61 remove_diacritics 2", prefix = '2 3'
 );
 """
-LAYOUT = Layout("chats", TABLES, "chats", version=1)
+LAYOUT = Layout("chats", TABLES, "chats")
 ROW = (
     "id, title, first_words, model, pinned, folder, tags, created, changed, deleted, messages, "
     "CASE WHEN messages = 0 THEN substr(draft, 1, 80) ELSE '' END"

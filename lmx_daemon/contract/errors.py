@@ -32,6 +32,7 @@ LmxError
 ├─ HubError 502                    the Hub refused the request or is unreachable
 │  └─ IntegrityError               a file differs from what the Hub published
 ├─ DiskError 507                   the disk is full or not writable
+│  └─ NewerStateError              a state file was written by a newer version of lmx
 ├─ ConfigError 400                 a setting is invalid
 ├─ StartupError                    the daemon cannot start
 ├─ DaemonUnreachableError          no daemon listens on the socket
@@ -232,6 +233,10 @@ class IntegrityError(HubError):
 
 class DiskError(LmxError):
     code, status = "disk_error", 507
+
+
+class NewerStateError(DiskError):
+    code = "newer_state"
 
 
 class ConfigError(LmxError):

@@ -4,12 +4,11 @@ import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
-
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.models import Model
 from lmx_daemon.memory.need import Measured
-from lmx_daemon.storage.state import json_of, read_state, write_state
+from lmx_daemon.storage.state import write_state
+from lmx_daemon.storage.versions import VersionedState
 
 MAX_BYTES = 4 * 1024 * 1024
 """Size of the file, at most."""
@@ -23,6 +22,9 @@ class Book(Frozen, frozen=True):
     models: dict[str, Measured] = {}
 
 
+STATE = VersionedState(Book)
+
+
 class Measurements:
     """All measurements, by files, kind of device and version of the engine."""
 
@@ -30,7 +32,7 @@ class Measurements:
         """Read the file. A broken one is as good as none."""
         self._file = file
         self._known: dict[str, Measured] = {}
-        book = read_state(file, json_of(Book), limit=MAX_BYTES, loss="memory plans are estimates again")
+        book = STATE.read(file, limit=MAX_BYTES, loss="memory plans are estimates again")
         if book is not None:
             self._known = dict(book.models)
 
@@ -51,7 +53,7 @@ class Measurements:
 
     def encoded(self) -> bytes:
         """Return the content of the file."""
-        return msgspec.json.encode(Book(models=self._known))
+        return STATE.encode(Book(models=self._known))
 
     def write(self, data: bytes) -> None:
         """Write the file. A full disk costs an estimate, not a load."""

@@ -8,13 +8,14 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from lmx_daemon.contract.errors import DiskError
 from lmx_daemon.storage.durable import open_regular
 from lmx_daemon.storage.state import rename_unreadable
+from lmx_daemon.storage.versions import newer_state
 
 BUSY_SECONDS = 5.0
 LOGGER = logging.getLogger("lmx.state")
@@ -31,17 +32,13 @@ class Layout(NamedTuple):
     """Table that a check at the opening reads."""
     columns: dict[str, str] = {}
     """Columns of `table` that later versions added, with their types; a file without them gets them."""
-    version: int = 0
-    """Version of the tables. A file that a newer lmx has written is renamed like a damaged one; 0 writes no version."""
+    version: int = 1
+    """Version of the tables. An older file is copied before it is changed, and one of a newer lmx is refused."""
     survives_power_cut: bool = True
     """Whether a transaction is on the disk when it ends. Without it, a power cut may lose the last ones."""
 
 
 DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-class NewerFileError(Exception):
-    """The tables of the file are those of a newer lmx."""
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
@@ -61,7 +58,7 @@ class OwnedDatabase:
 
     @contextmanager
     def opened(self) -> Iterator[sqlite3.Connection]:
-        """Yield the database inside a transaction. Rename a damaged file. Raise DiskError."""
+        """Yield the database inside a transaction. Rename a damaged file, refuse a newer one. Raise DiskError."""
         content = self._layout.content
         with self._lock:
             try:
@@ -99,8 +96,8 @@ class OwnedDatabase:
     def _open(self) -> sqlite3.Connection:
         try:
             return self._connect()
-        except (sqlite3.DatabaseError, NewerFileError) as error:
-            if not (isinstance(error, NewerFileError) or _is_damage(error)):
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
                 raise
             self._reset(error)
             return self._connect()
@@ -115,22 +112,33 @@ class OwnedDatabase:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute(f"PRAGMA synchronous = {'FULL' if layout.survives_power_cut else 'NORMAL'}")
             database.execute("PRAGMA secure_delete = ON")
-            if layout.version:
-                found = database.execute("PRAGMA user_version").fetchone()[0]
-                if found > layout.version:
-                    raise NewerFileError(f"its version is {found}, and this lmx knows {layout.version}")
-                if found < layout.version:
-                    database.execute(f"PRAGMA user_version = {layout.version}")
+            found = database.execute("PRAGMA user_version").fetchone()[0]
+            if found > layout.version:
+                raise newer_state(self.file, found, layout.version)
+            before = max(1, found)  # files of before the versions have the tables of version 1
+            if before < layout.version and database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+                self._keep_copy(database, before)
             database.executescript(layout.script)
             database.execute(f"SELECT COUNT(*) FROM {layout.table}")
             present = {row[1] for row in database.execute(f"PRAGMA table_info({layout.table})")}
             for name, kind in layout.columns.items():
                 if name not in present:
                     database.execute(f"ALTER TABLE {layout.table} ADD COLUMN {name} {kind}")
-        except (sqlite3.Error, NewerFileError):
+            if found != layout.version:
+                database.execute(f"PRAGMA user_version = {layout.version}")
+        except (sqlite3.Error, OSError, DiskError):
             database.close()
             raise
         return database
+
+    def _keep_copy(self, database: sqlite3.Connection, version: int) -> None:
+        """Write a copy of the file, as it is before its tables change. Raises OSError, sqlite3.Error."""
+        copy = self.file.with_name(f"{self.file.name}.v{version}")
+        copy.unlink(missing_ok=True)
+        os.close(open_regular(copy, os.O_RDWR | os.O_CREAT))
+        with closing(sqlite3.connect(copy)) as target:
+            database.backup(target)
+        LOGGER.info("%s has version %d and is changed; %s is kept", self.file, version, copy.name)
 
     def _reset(self, error: Exception) -> None:
         """Rename the damaged file, so that the next call creates an empty one."""

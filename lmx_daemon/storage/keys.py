@@ -21,9 +21,9 @@ from lmx_daemon.contract.admin.keys import ApiKey, CreatedKey, KeyRequest
 from lmx_daemon.contract.errors import AuthenticationError, DiskError, LmxError, NotFoundError, RequestError
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.storage.durable import open_owned, read_regular
-from lmx_daemon.storage.state import MAX_BYTES, UNREADABLE, json_of, read_state, write_state
+from lmx_daemon.storage.state import MAX_BYTES, UNREADABLE
+from lmx_daemon.storage.versions import VersionedState
 
-FORMAT = 1
 SECRET = re.compile(r"lmx_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
 """Form of the text that clients send: the id of the key and 256 random bits."""
 USE_SECONDS = 3600.0
@@ -43,11 +43,10 @@ class StoredKey(Frozen, frozen=True):
 class KeyFile(Frozen, frozen=True):
     """Content of the file."""
 
-    version: int = FORMAT
     keys: tuple[StoredKey, ...] = ()
 
 
-DECODE = json_of(KeyFile)
+STATE = VersionedState(KeyFile)
 
 
 class KeyStore:
@@ -127,7 +126,7 @@ class KeyStore:
         found = signature(self._file)
         if found == self._seen:
             return True
-        content = read_state(self._file, decoded, loss="no API key is valid until a new one is made: lmx key create")
+        content = STATE.read(self._file, loss="no API key is valid until a new one is made: lmx key create")
         if content is None and self._file.exists():  # a passing fault such as too many open files; tried again later
             return False
         self._keys = {stored.key.id: stored for stored in content.keys} if content else {}
@@ -145,7 +144,7 @@ class KeyStore:
                     raise DiskError(f"{self._file} cannot be read at the moment")
                 keys = {identity: self._with_use(stored) for identity, stored in self._keys.items()}
                 yield keys
-                write_state(self._file, msgspec.json.encode(KeyFile(keys=tuple(keys.values()))))
+                STATE.write(self._file, KeyFile(keys=tuple(keys.values())))
                 self._keys, self._seen = keys, signature(self._file)
         except OSError as error:
             raise DiskError(f"the API keys were not written: {error.strerror or error}") from error
@@ -163,9 +162,9 @@ def hash_of(secret: str) -> str:
 
 
 def has_key(file: Path) -> bool:
-    """Return whether the file holds a key. It is not changed, and a damaged one holds none."""
+    """Return whether the file holds a key. It is not changed, and a damaged one holds none. Raises NewerStateError."""
     try:
-        return bool(decoded(read_regular(file, MAX_BYTES)).keys)
+        return bool(STATE.decode(read_regular(file, MAX_BYTES), file).keys)
     except (OSError, *UNREADABLE):
         return False
 
@@ -177,11 +176,3 @@ def signature(file: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_ino, found.st_size
-
-
-def decoded(content: bytes) -> KeyFile:
-    """Return the content of the file. Raise ValueError for one that a newer version of lmx has written."""
-    found = DECODE(content)
-    if found.version > FORMAT:
-        raise ValueError(f"its format {found.version} is that of a newer lmx")
-    return found

@@ -25,7 +25,7 @@ from lmx_daemon.contract.admin.chats import (
     ImportedMessage,
     StoredMessage,
 )
-from lmx_daemon.contract.errors import ChatNotFoundError, DiskError, RequestError, TooLargeError
+from lmx_daemon.contract.errors import ChatNotFoundError, DiskError, NewerStateError, RequestError, TooLargeError
 
 
 class Clock:
@@ -214,16 +214,17 @@ def test_damaged_file_is_set_aside_by_name(tmp_path: Path, damage: bytes) -> Non
     assert len(kept) == 1 and kept[0].read_bytes() == damage and len(store.listed()) == 1
 
 
-def test_file_of_a_newer_version_is_set_aside_whole(store: ChatStore, tmp_path: Path) -> None:
+def test_file_of_a_newer_version_is_refused_and_unchanged(store: ChatStore, tmp_path: Path) -> None:
     exchange(store, "one", "two")
     store.close()
     with sqlite3.connect(tmp_path / "chats.db") as database:
         database.execute("PRAGMA user_version = 99")
     database.close()
     newer = ChatStore(tmp_path / "chats.db")
-    assert newer.listed() == []
-    kept = next(file for file in tmp_path.iterdir() if "unreadable" in file.name)
-    database = sqlite3.connect(kept)
+    with pytest.raises(NewerStateError, match=r"chats.db has version 99, and this lmx knows versions up to 1"):
+        newer.listed()
+    assert not list(tmp_path.glob("*unreadable*"))
+    database = sqlite3.connect(tmp_path / "chats.db")
     assert database.execute("SELECT COUNT(*) FROM messages").fetchone() == (2,)
     database.close()
 

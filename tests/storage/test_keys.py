@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from lmx_daemon.contract.admin.keys import KeyRequest
-from lmx_daemon.contract.errors import AuthenticationError, DiskError, NotFoundError, RequestError
-from lmx_daemon.storage.keys import FORMAT, SECRET, KeyStore, has_key
+from lmx_daemon.contract.errors import AuthenticationError, DiskError, NewerStateError, NotFoundError, RequestError
+from lmx_daemon.storage.keys import SECRET, KeyStore, has_key
 
 
 class Clock:
@@ -87,14 +87,13 @@ def test_last_use_is_kept_to_the_hour(file: Path) -> None:
     assert KeyStore(file).rows()[0].used_at == clock.now
 
 
-@pytest.mark.parametrize("damage", ["cut", "garbage", "newer", "types"])
+@pytest.mark.parametrize("damage", ["cut", "garbage", "types"])
 def test_damaged_file_is_set_aside_and_no_key_is_valid(
     file: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = KeyStore(file).create(KeyRequest(name="a"))
     content = file.read_bytes()
-    newer = content.replace(b"{", b'{"version":%d,' % (FORMAT + 1), 1)
-    damaged = {"cut": content[:-2], "garbage": b"\xff\x00", "newer": newer, "types": b'{"keys":{"a":1}}'}[damage]
+    damaged = {"cut": content[:-2], "garbage": b"\xff\x00", "types": b'{"keys":{"a":1}}'}[damage]
     file.write_bytes(damaged)
     assert not has_key(file)
     with caplog.at_level(logging.WARNING):
@@ -105,6 +104,16 @@ def test_damaged_file_is_set_aside_and_no_key_is_valid(
     assert kept.read_bytes() == damaged and kept.name in caplog.text and "lmx key create" in caplog.text
     again = store.create(KeyRequest(name="b"))
     assert KeyStore(file).rows() == [again.key] and has_key(file)
+
+
+def test_file_of_a_newer_version_is_refused_and_unchanged(file: Path) -> None:
+    KeyStore(file).create(KeyRequest(name="a"))
+    newer = file.read_bytes().replace(b'"version":1', b'"version":2', 1)
+    file.write_bytes(newer)
+    for read in (has_key, KeyStore):
+        with pytest.raises(NewerStateError, match=r"keys.json has version 2"):
+            read(file)
+    assert file.read_bytes() == newer and not list(file.parent.glob("*unreadable*"))
 
 
 def test_every_cut_of_the_file_leaves_no_valid_key(file: Path) -> None:

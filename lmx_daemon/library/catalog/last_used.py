@@ -3,9 +3,17 @@
 import time
 from pathlib import Path
 
-import msgspec
+from lmx_daemon.contract.frozen import Frozen
+from lmx_daemon.storage.versions import VersionedState
 
-from lmx_daemon.storage.state import json_of, read_state, write_state
+
+class TimesOfUse(Frozen, frozen=True):
+    """Content of the file: times by model."""
+
+    models: dict[str, float] = {}
+
+
+STATE = VersionedState(TimesOfUse, [lambda times: {"models": times}])
 
 
 class LastUsed:
@@ -14,7 +22,7 @@ class LastUsed:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._changed = False
-        self._at = read_state(file, json_of(dict[str, float]), loss="the times of last use are lost") or {}
+        self._at = dict((STATE.read(file, loss="the times of last use are lost") or TimesOfUse()).models)
 
     def note(self, identity: str) -> None:
         """Record that a model is used now."""
@@ -30,7 +38,7 @@ class LastUsed:
         if self._changed:
             self._changed = False  # before the write, so that a use during it is saved the next time
             try:
-                write_state(self._file, msgspec.json.encode(self._at))
+                STATE.write(self._file, TimesOfUse(models=self._at))
             except OSError:
                 self._changed = True
                 raise

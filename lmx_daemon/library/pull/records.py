@@ -18,7 +18,7 @@ from lmx_daemon.contract.errors import ErrorBody, JobNotFoundError, LmxError
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.library.disk.disk_errors import disk_error
 from lmx_daemon.library.verify.manifest import Manifest
-from lmx_daemon.storage.state import json_of, read_state, write_state
+from lmx_daemon.storage.versions import VersionedState
 
 MAX_RECORD_BYTES = 32 * 1024 * 1024
 
@@ -53,6 +53,9 @@ class PullRecord(Frozen, frozen=True):
     error: ErrorBody | None = None
     last: Download | None = None
     """The progress when the pull last stopped."""
+
+
+STATE = VersionedState(PullRecord)
 
 
 class PullRecords:
@@ -117,10 +120,9 @@ class PullRecords:
 
     def _read(self) -> list[PullRecord]:
         """Return the stored records in their order. An unreadable file is renamed."""
-        decode = json_of(PullRecord)
         found = []
         for file in sorted(self._folder.glob("*.json")) if self._folder.is_dir() else []:
-            record = read_state(file, decode, limit=MAX_RECORD_BYTES, loss="this download is no longer listed")
+            record = STATE.read(file, limit=MAX_RECORD_BYTES, loss="this download is no longer listed")
             found += [record] if record is not None and record.id == file.stem else []
         return in_order(found)
 
@@ -131,7 +133,7 @@ class PullRecords:
             raise disk_error(error) from error
 
     def _write(self, record: PullRecord) -> None:
-        write_state(self._folder / f"{record.id}.json", msgspec.json.encode(record))
+        STATE.write(self._folder / f"{record.id}.json", record)
 
 
 def in_order(records: Iterable[PullRecord]) -> list[PullRecord]:

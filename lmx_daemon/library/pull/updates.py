@@ -20,11 +20,12 @@ from lmx_daemon.library.disk.layout import COMMIT
 from lmx_daemon.library.hub.hub import Hub
 from lmx_daemon.library.hub.hub_client import HubClient
 from lmx_daemon.library.pull.pull_queue import PullQueue
-from lmx_daemon.storage.state import json_of, read_state, write_state
+from lmx_daemon.storage.versions import VersionedState
 
 PARALLEL = 8
 """Number of simultaneous requests."""
 LOGGER = logging.getLogger("lmx.updates")
+STATE = VersionedState(Outdated)
 
 
 class Updates:
@@ -35,7 +36,7 @@ class Updates:
         self._pulls = pulls
         self._file = file
         self._retire = retire
-        self._known = read_state(file, json_of(Outdated)) or Outdated()
+        self._known = STATE.read(file) or Outdated()
 
     @property
     def checked_at(self) -> float | None:
@@ -60,7 +61,7 @@ class Updates:
         rows = tuple(map(_row, models, answers))
         self._known = Outdated(rows=rows, checked_at=time.time())
         with suppress(OSError):  # the result is then known until the daemon stops
-            write_state(self._file, msgspec.json.encode(self._known))
+            STATE.write(self._file, self._known)
         self._registry.catalog.refresh()
         return self._known
 

@@ -10,7 +10,8 @@ from lmx_daemon.contract.errors import RequestError, UntrustedModelError
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.models import Model
 from lmx_daemon.library.verify.code_files import fingerprint
-from lmx_daemon.storage.state import json_of, read_state, write_state
+from lmx_daemon.storage.state import write_state
+from lmx_daemon.storage.versions import VersionedState
 
 MAX_SHOWN = 3
 """Number of code files that the error of an untrusted model names."""
@@ -25,6 +26,15 @@ class TrustedCode(Frozen, frozen=True):
     revision: str
     fingerprint: str
     at: float = 0.0
+
+
+class TrustFile(Frozen, frozen=True):
+    """Content of the file."""
+
+    models: tuple[TrustedCode, ...] = ()
+
+
+STATE = VersionedState(TrustFile, [lambda models: {"models": models}])
 
 
 class TrustStore:
@@ -76,13 +86,11 @@ class TrustStore:
         return found is not None
 
     def _read(self) -> dict[str, TrustedCode]:
-        found = read_state(
-            self._file, json_of(list[TrustedCode]), level=logging.ERROR, loss="no model's code is trusted now"
-        )
-        return {entry.id: entry for entry in found or ()}
+        found = STATE.read(self._file, level=logging.ERROR, loss="no model's code is trusted now")
+        return {entry.id: entry for entry in (found.models if found else ())}
 
     def _write(self) -> None:
-        write_state(self._file, msgspec.json.format(msgspec.json.encode(self.list())))
+        write_state(self._file, msgspec.json.format(STATE.encode(TrustFile(models=tuple(self.list())))))
 
 
 def code_revision(model: Model) -> str:
