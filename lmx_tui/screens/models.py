@@ -97,7 +97,9 @@ class ModelsScreen(Page):
         found = f"filter: {self._query} · " if self._query else ""
         newer = newer_count(snapshot)
         badge = f" · {NEWER} {newer} newer" if newer else ""
-        self.query_one("#models", Pane).titled(f"Models  {shown}{badge}", f"{found}sort: {SORTS[self._sort]} {arrow}")
+        only_guide = all(model.source == "built-in" for model in snapshot.models)
+        note = "p shows models that fit this machine" if only_guide else f"{found}sort: {SORTS[self._sort]} {arrow}"
+        self.query_one("#models", Pane).titled(f"Models  {shown}{badge}", note)
         self.query_one(DownloadsPane).show(snapshot.downloads)
         self._show_detail()
 

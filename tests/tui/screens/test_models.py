@@ -228,7 +228,7 @@ async def test_pull_searches_the_hub_as_the_user_types(make_app: Make, client: F
     async with running(app) as pilot:
         await pilot.press("p")
         await until(pilot, lambda: "Qwen3-4B-4bit" in screen_text(app))
-        assert "good choices for this machine" in screen_text(app) and "GLM-4.5" not in screen_text(app)
+        assert "good choices for this machine" in screen_text(app) and "GLM-4.5-Air-8bit" not in screen_text(app)
         await pilot.press(*"glm")
         await until(pilot, lambda: "GLM-4.5-Air-8bit" in screen_text(app))
         assert ("search", "glm") in client.calls and "! no" in screen_text(app)
@@ -292,3 +292,9 @@ def test_names_are_cut_in_their_middle() -> None:
     wide = cut_in_the_middle(Text("模型" * 20 + "-4bit"), 21)
     assert wide.cell_len <= 21 and wide.plain.endswith("-4bit")
     assert cut_in_the_middle(Text("short"), 24).plain == "short"
+
+
+async def test_first_run_points_to_models_that_fit(make_app: Make, client: FakeClient) -> None:
+    client.show(quiet_snapshot())
+    async with running(make_app()) as pilot:
+        await until(pilot, lambda: "p shows models that fit this machine" in screen_text(pilot.app))
