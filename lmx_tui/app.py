@@ -31,7 +31,7 @@ from lmx_tui.keymap import faults
 from lmx_tui.messages import View
 from lmx_tui.notices import notices
 from lmx_tui.palette import commands
-from lmx_tui.screens.chat import ChatScreen
+from lmx_tui.screens.chat.screen import ChatScreen
 from lmx_tui.screens.dialogs import TOP, GoDialog
 from lmx_tui.screens.help import HelpDialog, keys_shown
 from lmx_tui.screens.logs import LogsScreen
@@ -105,7 +105,7 @@ class LmxApp(ThemedApp):
         if ascii_only:
             self._filters.append(AsciiFilter())
         symbols = "ascii" if ascii_only else settings.tui.symbols
-        self._chat = ChatScreen(symbols, clock)
+        self._chat = ChatScreen(symbols, clock, self.choices)
         self._screens: dict[str, Page] = {
             "models": ModelsScreen(self.choices),
             "chat": self._chat,
@@ -142,10 +142,6 @@ class LmxApp(ThemedApp):
     def _connection_changed(self, message: messages.ConnectionChanged) -> None:
         self.view = replace(self.view, connection=message.connection, now=self.clock())
 
-    @on(messages.EventsArrived)
-    async def _events_arrived(self, message: messages.EventsArrived) -> None:
-        await self._chat.consume(message.request_id, message.events)
-
     def _tick(self) -> None:
         """Advance ages and countdowns while no snapshot arrives."""
         if not self.view.online:
@@ -156,11 +152,6 @@ class LmxApp(ThemedApp):
     @on(messages.StartRequested)
     def _start(self) -> None:
         self._feed.start_now()
-
-    @on(messages.AnswerRequested)
-    def _answer(self, message: messages.AnswerRequested) -> None:
-        request = message.request
-        self.run_worker(self._feed.answer(request), group=f"answer {request.id}", exit_on_error=False)
 
     @on(messages.ChatRequested)
     async def _chat_with(self, message: messages.ChatRequested) -> None:

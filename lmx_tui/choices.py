@@ -17,6 +17,8 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     """The choices of the last run. Unknown keys of the file are ignored."""
 
     screen: str = "models"
+    chat: str = ""
+    """Id of the open chat."""
     models_sort: str = "used"
     models_reverse: bool = False
     monitor_window: int = 60

@@ -18,10 +18,6 @@ from lmx_tui.daemon_calls import DaemonCalls
 from lmx_tui.formatting import clean
 from lmx_tui.typeahead import TypeAheadApp
 
-STOP_SECONDS = 3.0
-"""Time that a cancelled request has to end before its stream is closed."""
-
-
 DaemonCall = Callable[[], Awaitable[object]]
 """A call to the daemon. It begins only with its worker, since a newer one of the same name can replace it before."""
 
@@ -67,7 +63,6 @@ class DaemonApp(TypeAheadApp):
     @on(messages.CancelRequested)
     def _cancel(self, message: messages.CancelRequested) -> None:
         self._act(partial(self._client.cancel, message.request_id), f"cancel {message.request_id}")
-        self.set_timer(STOP_SECONDS, partial(self.workers.cancel_group, self, f"answer {message.request_id}"))
 
     @on(messages.QueryRequested)
     def _query(self, message: messages.QueryRequested) -> None:

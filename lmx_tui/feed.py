@@ -1,4 +1,4 @@
-"""Feed: keeps the connection to the daemon, and posts snapshots and answer events as messages.
+"""Feed: keeps the connection to the daemon, and posts snapshots as messages.
 
 Only the feed, the app and its calls use the Client. The feed draws nothing.
 """
@@ -12,12 +12,8 @@ from textual.message import Message
 from lmx_daemon.client.client import Client
 from lmx_daemon.contract.admin.snapshot import Status
 from lmx_daemon.contract.errors import ErrorBody, LmxError
-from lmx_daemon.contract.events import Event, Failed, Finished
-from lmx_daemon.contract.requests import Generate
-from lmx_tui.messages import Connection, ConnectionChanged, EventsArrived, SnapshotArrived
+from lmx_tui.messages import Connection, ConnectionChanged, SnapshotArrived
 
-FLUSH_SECONDS = 1 / 12
-"""Interval at which received tokens are drawn: as smooth to the eye as single tokens, at a fraction of the work."""
 DRAIN_SECONDS = 1.0
 """Interval between attempts while the daemon finishes its last answers."""
 RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
@@ -100,65 +96,3 @@ class Feed:
         self._wake.clear()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), seconds)
-
-    # ---- answers ----
-
-    async def answer(self, request: Generate) -> None:
-        """Send a request, and post its events in batches. The last event is terminal, even after an exception."""
-        batch = _Batch(request.id, self._post, self._clock)
-        try:
-            async for event in self._client.generate(request):
-                batch.add(event)
-        except LmxError as error:
-            batch.add(Failed(id=request.id, error=_interruption(error)))
-        except asyncio.CancelledError:
-            batch.add(Failed(id=request.id, error=ErrorBody(code="cancelled", message=LEFT)))
-            raise
-        except Exception as error:  # the TUI's worker edge
-            message = f"{type(error).__name__}: {error}"
-            batch.add(Failed(id=request.id, error=ErrorBody(code="internal_error", message=message)))
-        batch.add(Failed(id=request.id, error=ErrorBody(code="daemon_unreachable", message=LOST)))
-
-
-LOST = "interrupted: connection lost"
-LEFT = "stopped without a confirmation of the daemon"
-
-
-def _interruption(error: LmxError) -> ErrorBody:
-    if error.code == "daemon_unreachable":
-        return ErrorBody(code=error.code, message=LOST, hint="ctrl+r asks again once the daemon is back")
-    return error.body()
-
-
-class _Batch:
-    """Collects events and posts them every FLUSH_SECONDS at most; the first and the terminal one are posted at once."""
-
-    def __init__(self, request_id: str, post: Callable[[Message], object], clock: Callable[[], float]) -> None:
-        self.ended = False
-        self._request_id = request_id
-        self._post = post
-        self._clock = clock
-        self._events: list[Event] = []
-        self._posted_at = float("-inf")
-        self._timer: asyncio.TimerHandle | None = None
-
-    def add(self, event: Event) -> None:
-        """Add an event. Events after a terminal one are dropped."""
-        if self.ended:
-            return
-        self._events.append(event)
-        self.ended = isinstance(event, Finished | Failed)
-        due = self._posted_at + FLUSH_SECONDS - self._clock()
-        if self.ended or due <= 0:
-            self._flush()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(due, self._flush)
-
-    def _flush(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._events:
-            self._post(EventsArrived(self._request_id, tuple(self._events)))
-            self._events = []
-            self._posted_at = self._clock()

@@ -79,18 +79,53 @@ CHAT: list[BindingType] = [
     _key("chat.stop", "escape", "stop", "Stop", label="esc", tip="Stop the answer"),
     _key("chat.leave", "escape", "leave", "Scroll", label="esc", tip="From the prompt to the transcript and back"),
     _key("chat.regenerate", "ctrl+r", "regenerate", "Regen", tip="Answer the last prompt again"),
+    _key("chat.list", "ctrl+l", "list", "Chats", tip="Search all chats, and open one"),
+    _key("chat.parameters", "ctrl+o", "parameters", "Params", tip="Model, system prompt, sampling and preset"),
     _key("chat.new", "ctrl+n", "new", "New", tip="Start a new chat"),
     _key("chat.copy_code", "ctrl+g", "copy_code", "Copy code", tip="Copy the last code block"),
     _key("chat.copy_answer", "ctrl+y", "copy_answer", "Copy", tip="Copy the last answer"),
-    _key("chat.model", "ctrl+o", "pick_model", "Model", tip="Choose the model that answers"),
+    _key("chat.model", "f8", "pick_model", "Model", show=False, tip="Choose the model that answers"),
+    _key("chat.file", "f9", "pick_file", "Attach", show=False, tip="Attach a file to the next message"),
+    _key("chat.editor", "f10", "editor", "Editor", show=False, tip="Write the message in $EDITOR"),
+]
+
+CHAT_SEARCH: list[BindingType] = [
+    _key("chat_search.down", "down", "screen.list_row(1)", "Down", show=False),
+    _key("chat_search.up", "up", "screen.list_row(-1)", "Up", show=False),
+    _key("chat_search.rows", "tab", "screen.list_rows", "List", tip="From the search field to the list"),
+    _key("chat_search.close", "escape", "screen.close_list", "Back", label="esc", tip="Back to the prompt"),
+]
+
+CHAT_LIST: list[BindingType] = [
+    _key("chat_list.down", "down,j", "cursor_down", "Down", show=False),
+    _key("chat_list.up", "up,k", "cursor_up", "Up", show=False),
+    _key("chat_list.top", "home", "first", "First", show=False),
+    _key("chat_list.bottom", "end,G", "last", "Last", show=False),
+    _key("chat_list.open", "enter", "select", "Open", label="⏎"),
+    _key("chat_list.search", "slash,tab", "screen.list_search", "Search", label="/"),
+    _key("chat_list.rename", "r", "screen.rename", "Rename"),
+    _key("chat_list.pin", "p", "screen.pin", "Pin"),
+    _key("chat_list.tags", "t", "screen.tags", "Tags"),
+    _key("chat_list.delete", "d", "screen.delete_chat", "Delete"),
+    _key("chat_list.undo", "u", "screen.undelete_chat", "Undo", tip="Bring the chat back that was deleted last"),
+    _key("chat_list.close", "escape", "screen.close_list", "Back", label="esc", tip="Back to the prompt"),
 ]
 
 TRANSCRIPT: list[BindingType] = [
     _key("transcript.back", "escape", "screen.leave", "Prompt", label="esc", tip="Back to the prompt"),
     _key("transcript.prompt", "i,enter", "screen.focus_prompt", "Back to the prompt", show=False),
+    _key("transcript.down", "j", "message(1)", "Next message", show=False),
+    _key("transcript.up", "k", "message(-1)", "Previous message", show=False),
+    _key("transcript.copy", "y", "screen.copy_message", "Copy", tip="Copy the message"),
+    _key("transcript.block", "b", "screen.copy_block", "Code", tip="Copy a code block of the message"),
+    _key("transcript.copy_chat", "Y", "screen.copy_chat", "Copy the whole chat", show=False),
+    _key("transcript.regenerate", "r", "screen.regenerate", "Again", tip="Answer again, in a branch"),
+    _key("transcript.previous_branch", "left_square_bracket", "screen.branch(-1)", "Branch", label="[ ]"),
+    _key("transcript.next_branch", "right_square_bracket", "screen.branch(1)", "Next branch", show=False),
+    _key("transcript.edit", "e", "screen.edit", "Edit", tip="Edit the message, in a branch"),
+    _key("transcript.continue", "c", "screen.continue", "More", tip="Continue the answer"),
+    _key("transcript.fork", "f", "screen.fork", "Fork", tip="Copy this branch to a new chat"),
     _key("transcript.thinking", "z", "screen.fold_thinking", "Fold", tip="Fold or unfold thinking"),
-    _key("transcript.down", "j", "scroll_down", "Down", show=False),
-    _key("transcript.up", "k", "scroll_up", "Up", show=False),
     _key("transcript.bottom", "G,end", "bottom", "Last line", show=False),
 ]
 
@@ -159,11 +194,13 @@ GROUPS: dict[str, list[BindingType]] = {
     "prompt": PROMPT,
     "chat": CHAT,
     "transcript": TRANSCRIPT,
+    "chat_search": CHAT_SEARCH,
+    "chat_list": CHAT_LIST,
     "monitor": MONITOR,
     "logs": LOGS,
     "settings": SETTINGS,
     "lines": LINES,
 }
 """Name of a group -> its keys. The name is the first part of the ids of the group."""
-PARTS = {"chat": ("prompt", "transcript")}
+PARTS = {"chat": ("prompt", "transcript", "chat_list")}
 """Screen -> groups of its widgets."""

@@ -11,8 +11,6 @@ from textual.message import Message
 
 from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.errors import ErrorBody
-from lmx_daemon.contract.events import Event
-from lmx_daemon.contract.requests import Generate
 
 ConnectionState = Literal["connecting", "online", "offline"]
 
@@ -67,14 +65,6 @@ class SnapshotArrived(Message):
 @dataclass
 class ConnectionChanged(Message):
     connection: Connection
-
-
-@dataclass
-class EventsArrived(Message):
-    """Events of one answer since the previous message; the last message ends with a terminal event."""
-
-    request_id: str
-    events: tuple[Event, ...]
 
 
 # ---- requests, from screens and widgets -----------------------------------------------------------------------------
@@ -138,11 +128,6 @@ class ThinkingRequested(Message):
     """A request to turn thinking on or off in the chat; None leaves it to each model."""
 
     thinking: bool | None
-
-
-@dataclass
-class AnswerRequested(Message):
-    request: Generate
 
 
 @dataclass

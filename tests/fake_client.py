@@ -7,6 +7,20 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.client.client import Client
+from lmx_daemon.contract.admin.chats import (
+    Ask,
+    AskAgain,
+    Asked,
+    ChatChange,
+    ChatCreate,
+    ChatDetail,
+    ChatExport,
+    ChatRow,
+    ChatUpdate,
+    EditMessage,
+    ExportForm,
+    StoredMessage,
+)
 from lmx_daemon.contract.admin.config import ConfigReload, ConfigRow, ConfigView
 from lmx_daemon.contract.admin.history import RequestRecord
 from lmx_daemon.contract.admin.keys import ApiKey, CreatedKey, KeyRequest
@@ -31,6 +45,7 @@ from lmx_daemon.contract.events import Event
 from lmx_daemon.contract.models import Instance, Verdict
 from lmx_daemon.contract.preset import PresetRow
 from lmx_daemon.contract.requests import Generate, Request
+from tests.fake_chats import FakeChats
 from tests.library_states import OFFERS, VERDICT
 from tests.log_states import LOG, RECORDS
 from tests.screen_states import NOW, QWEN, finished
@@ -43,6 +58,7 @@ class FakeClient(Client):
     def __init__(self, snapshot: Snapshot | None = None, answer: Sequence[Event] = ()) -> None:
         self.calls: list[tuple[str, Any]] = []
         self.requests_seen: list[Generate] = []
+        self.chat_calls: list[tuple[str, Any]] = []
         self.answer = list(answer)
         self.hold_at: int | None = None
         """Number of events after which an answer waits until it is cancelled or loses its connection."""
@@ -65,7 +81,9 @@ class FakeClient(Client):
         self._changed = asyncio.Event()
         self._cancelled = asyncio.Event()
         self.broken = asyncio.Event()
-        """When set, running answers lose their connection."""
+        """When set, streams lose their connection. Answers of chats go on: the daemon generates them."""
+        self.kept = FakeChats(self.generate, self._changed.set)
+        """The chats of the daemon."""
 
     def show(self, snapshot: Snapshot) -> None:
         self._snapshot, self.up = snapshot, True
@@ -86,7 +104,8 @@ class FakeClient(Client):
             if not self.up or self._snapshot is None:
                 raise DaemonUnreachableError("no lmx daemon answers at ~/.lmx/lmx.sock", hint="lmx serve --detach")
             self._changed.clear()
-            yield self._snapshot
+            self.broken.clear()
+            yield msgspec.structs.replace(self._snapshot, chats=self.kept.chats.revision)
             if self._snapshot.status.draining:
                 return
             await self._changed.wait()
@@ -95,22 +114,73 @@ class FakeClient(Client):
         assert isinstance(request, Generate)
         self.requests_seen.append(request)
         self._cancelled.clear()
-        self.broken.clear()
         self._check()
         for number, event in enumerate(self.answer):
             if number == self.hold_at:
-                waits = [asyncio.ensure_future(self._cancelled.wait()), asyncio.ensure_future(self.broken.wait())]
-                try:
-                    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    for wait in waits:
-                        wait.cancel()
-                if self.broken.is_set():
-                    raise DaemonUnreachableError("no lmx daemon answers")
+                await self._cancelled.wait()
                 yield finished(reason="cancelled", tokens=number)
                 return
             yield msgspec.structs.replace(event, id=request.id)
             await asyncio.sleep(0)
+
+    async def chats(self, **options: Any) -> list[ChatRow]:
+        return await self.kept.chats.listed(limit=500, deleted=options.get("deleted", False))
+
+    async def search_chats(self, words: str, *, limit: int = 50) -> list[ChatRow]:
+        return await self.kept.chats.search(words, limit)
+
+    async def chat(self, chat: str) -> ChatDetail:
+        return await self.kept.chats.get(chat)
+
+    async def watch_chat(self, chat: str) -> AsyncIterator[ChatUpdate]:
+        updates = self.kept.chats.watch(chat)
+        broken = asyncio.ensure_future(self.broken.wait())
+        try:
+            while True:
+                following = asyncio.ensure_future(anext(updates, None))
+                await asyncio.wait([following, broken], return_when=asyncio.FIRST_COMPLETED)
+                if broken.done():
+                    following.cancel()
+                    raise DaemonUnreachableError("no lmx daemon answers")
+                if (update := following.result()) is not None:
+                    yield update
+        finally:
+            broken.cancel()
+
+    async def create_chat(self, asked: ChatCreate) -> ChatRow:
+        return await self._chat("create_chat", asked, self.kept.chats.create(asked))
+
+    async def change_chat(self, chat: str, change: ChatChange) -> ChatRow:
+        return await self._chat("change_chat", change, self.kept.chats.change(chat, change))
+
+    async def ask_chat(self, chat: str, asked: Ask) -> Asked:
+        return await self._chat("ask_chat", asked, self.kept.chats.ask(chat, asked))
+
+    async def ask_chat_again(self, chat: str, asked: AskAgain) -> Asked:
+        return await self._chat("ask_chat_again", asked, self.kept.chats.ask_again(chat, asked))
+
+    async def edit_message(self, chat: str, asked: EditMessage) -> StoredMessage:
+        return await self._chat("edit_message", asked, self.kept.chats.edit(chat, asked))
+
+    async def fork_chat(self, chat: str, message: str) -> ChatRow:
+        return await self._chat("fork_chat", message, self.kept.chats.fork(chat, message))
+
+    async def delete_chat(self, chat: str) -> ChatRow:
+        return await self._chat("delete_chat", chat, self.kept.chats.delete(chat))
+
+    async def restore_chat(self, chat: str) -> ChatRow:
+        return await self._chat("restore_chat", chat, self.kept.chats.restore(chat))
+
+    async def export_chat(self, chat: str, form: ExportForm) -> ChatExport:
+        return await self.kept.chats.export(chat, form)
+
+    async def _chat(self, name: str, argument: Any, call: Any) -> Any:
+        """Record a call that changes a chat, and await it."""
+        self.chat_calls.append((name, argument))
+        try:
+            return await call
+        finally:
+            self._changed.set()
 
     async def load(self, request: LoadRequest) -> AsyncIterator[Instance]:
         self._call("load", request.model)

@@ -214,7 +214,7 @@ class Chats:
         )
         if model != chat.row.model:
             await self.change(identity, ChatChange(model=model))
-        added = await self._add(identity, [answer] if stored else [user, answer])
+        added = await self._add(identity, [answer] if stored else [user, answer], draft=None if stored else "")
         self._answers.begin(GrowingMessage(identity, answer, time.monotonic()), request)
         return Asked(answer=answer, user=None if stored else added[0])
 
@@ -237,8 +237,10 @@ class Chats:
 
     # ---- parts ----
 
-    async def _add(self, identity: str, messages: list[StoredMessage]) -> tuple[StoredMessage, ...]:
-        row = await asyncio.to_thread(self._store.add, identity, messages)
+    async def _add(
+        self, identity: str, messages: list[StoredMessage], *, draft: str | None = None
+    ) -> tuple[StoredMessage, ...]:
+        row = await asyncio.to_thread(partial(self._store.add, identity, messages, draft=draft))
         bare = tuple(_bare(message) for message in messages)
         for message in bare:
             self._watchers.message(identity, message, leaf=messages[-1].id)

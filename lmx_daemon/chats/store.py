@@ -147,7 +147,9 @@ class ChatStore:
                 index(database, -number, number, "", columns["title"])
             return self._row(database, number)
 
-    def add(self, identity: str, messages: list[StoredMessage], *, leaf: str | None = None) -> ChatRow:
+    def add(
+        self, identity: str, messages: list[StoredMessage], *, leaf: str | None = None, draft: str | None = None
+    ) -> ChatRow:
         """Add messages whose parents are present. The last one, or `leaf`, becomes the leaf of the chat.
 
         Raise ChatNotFoundError, TooLargeError for a chat with too many messages, RequestError for an unknown parent.
@@ -162,8 +164,8 @@ class ChatStore:
             for message in messages:
                 add(database, number, message)
             database.execute(
-                "UPDATE chats SET leaf = ?, changed = ? WHERE number = ?",
-                (leaf or messages[-1].id, self._clock(), number),
+                "UPDATE chats SET leaf = ?, changed = ?, draft = coalesce(?, draft) WHERE number = ?",
+                (leaf or messages[-1].id, self._clock(), draft, number),
             )
             return self._row(database, number)
 

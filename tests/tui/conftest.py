@@ -65,7 +65,7 @@ async def settled(pilot: Pilot[None], rounds: int = 2) -> None:
         await pilot.pause()
 
 
-async def until(pilot: Pilot[None], true: Callable[[], object], seconds: float = 3.0) -> None:
+async def until(pilot: Pilot[None], true: Callable[[], object], seconds: float = 20.0) -> None:
     """Wait for a condition. Fails with the text of the screen."""
     for _ in range(int(seconds / 0.01)):
         if true():

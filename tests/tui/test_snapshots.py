@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from lmx_daemon.contract.admin.chats import Append, ChatChange, ChatCreate, NewMessage
 from lmx_daemon.contract.events import Loading
 from lmx_daemon.settings.schema import Settings, TuiSettings
 from lmx_tui.app import LmxApp
 from tests.fake_client import FakeClient
-from tests.screen_states import QWEN, answer_of, quiet_snapshot
+from tests.screen_states import NOW, QWEN, answer_of, quiet_snapshot
 from tests.tui.conftest import Clock, ask, screen_text, settled, until
 
 pytestmark = pytest.mark.snapshot
@@ -200,3 +201,51 @@ class TestDialogs:
 
     def test_filter(self, snap_compare: Any, make_app: Make) -> None:
         assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("slash", "q", "w", "e"))
+
+
+async def kept(client: FakeClient) -> None:
+    """Store chats of earlier days."""
+    chats = (
+        ("why do whales surface?", "They breathe air; the blowhole opens for a second.", ()),
+        ("Write a regex for ISO dates", "Use `\\d{4}-\\d{2}-\\d{2}`.", ("work", "regex")),
+        ("Rust lifetimes, short", "A lifetime names the scope for which a reference is valid.", ()),
+    )
+    client.kept.now = NOW - 3 * 86_400
+    for question, answer, tags in chats:
+        chat = (await client.kept.chats.create(ChatCreate(model=QWEN, tags=tags))).id
+        messages = (NewMessage(role="user", text=question), NewMessage(role="assistant", text=answer, model=QWEN))
+        await client.kept.chats.append(chat, Append(messages=messages))
+        client.kept.now += 80_000
+    await client.kept.chats.change(chat, ChatChange(pinned=True))
+    client.kept.now = NOW
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)], ids=str)
+class TestChats:
+    def test_list(self, snap_compare: Any, make_app: Make, client: FakeClient, size: tuple[int, int]) -> None:
+        async def before(pilot: Pilot[None]) -> None:
+            await kept(client)
+            await answered(pilot)
+            await pilot.press("ctrl+l")
+            await until(pilot, lambda: "whales" in screen_text(pilot.app), 20.0)
+
+        assert snap_compare(make_app(), terminal_size=size, run_before=before)
+
+    def test_cursor(self, snap_compare: Any, make_app: Make, client: FakeClient, size: tuple[int, int]) -> None:
+        async def before(pilot: Pilot[None]) -> None:
+            await kept(client)
+            await answered(pilot)
+            await pilot.press("ctrl+r")
+            await until(pilot, lambda: "[2/2]" in screen_text(pilot.app), 20.0)
+            await pilot.press("escape")
+            await until(pilot, lambda: "Fork" in screen_text(pilot.app), 20.0)
+
+        assert snap_compare(make_app(), terminal_size=size, run_before=before)
+
+
+class TestChatDialogs:
+    def test_parameters(self, snap_compare: Any, make_app: Make) -> None:
+        assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("f3", "ctrl+o"))
+
+    def test_commands(self, snap_compare: Any, make_app: Make) -> None:
+        assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("f3", "slash"))

@@ -73,7 +73,13 @@ def without_partial_fence(text: str) -> str:
 
 def last_code_block(text: str) -> str | None:
     """Return the code of the last fenced block, which can be open."""
-    found: str | None = None
+    blocks = code_blocks(text)
+    return blocks[-1] if blocks else None
+
+
+def code_blocks(text: str) -> list[str]:
+    """Return the code of all fenced blocks; the last one can be open."""
+    found: list[str] = []
     fence: OpenFence | None = None
     lines: list[str] = []
     for line in text.splitlines():
@@ -82,7 +88,8 @@ def last_code_block(text: str) -> str | None:
             if match is not None and not (match[1][0] == "`" and "`" in match[2]):
                 fence, lines = OpenFence(match[1], match[2].strip(), 0), []
         elif match is not None and match[1][0] == fence.mark[0] and len(match[1]) >= len(fence.mark) and not match[2]:
-            found, fence = "\n".join(lines), None
+            found.append("\n".join(lines))
+            fence = None
         else:
             lines.append(line)
-    return "\n".join(lines) if fence is not None and lines else found
+    return [*found, "\n".join(lines)] if fence is not None and lines else found

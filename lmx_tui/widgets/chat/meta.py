@@ -7,6 +7,7 @@ from textual.widget import Widget
 from lmx_daemon.contract.chat_answer import ChatAnswer
 from lmx_daemon.contract.units import timing
 from lmx_tui.formatting import bar, cached, context_meter, count, joined, one_line, percent, rate, shorten
+from lmx_tui.widgets.frame.static_text import StaticText
 
 WORDS = {"waiting": "asking"}
 METER_CELLS = (10, 5, 0)
@@ -14,6 +15,8 @@ METER_CELLS = (10, 5, 0)
 ROOMY = 84
 """Width below which the meter's bar is short from the start, since a bar that shrinks later would move the text."""
 MORE = "↓ more below"
+NEARLY_FULL = 0.9
+"""Share of the context above which the meter warns."""
 
 
 def state_words(answer: ChatAnswer, now: float) -> str:
@@ -36,14 +39,24 @@ def figures(answer: ChatAnswer) -> list[str]:
     return [*speed, f"TTFT {timing(answer.first_token)}", f"{count(answer.tokens)} tok"]
 
 
-def meta_line(answer: ChatAnswer, now: float, width: int, context: int | None = None) -> str:
+def meta_line(
+    answer: ChatAnswer, now: float, width: int, context: int | None = None, draft: int = 0, lost: str = ""
+) -> str:
     """Return state, figures and the context meter. The meter is always shown; its bar shrinks first.
 
     `context` is the context length of the next model if it is another one. Its tokenizer can give another count.
+    `draft` is the estimated number of tokens that the prompt field adds, and `lost` the state of a lost connection.
     """
     length = answer.context_length if context is None else context
-    meters = [context_meter(answer.context_used, length, cells, about=context is not None) for cells in METER_CELLS]
-    parts = [] if answer.ended else [state_words(answer, now), *figures(answer)]
+    used = None if answer.context_used is None else answer.context_used + draft
+    about = context is not None or draft > 0
+    meters = [context_meter(used, length, cells, about=about) for cells in METER_CELLS]
+    if used is not None and length and used > NEARLY_FULL * length:
+        words = "too long" if used >= length else "nearly full"
+        meters = [f"{meter} ! {words}" for meter in meters]
+    parts = [] if answer.ended else [lost or state_words(answer, now), *figures(answer)]
+    if lost and answer.ended:
+        parts.append(lost)
     if answer.stage and not answer.ended:
         parts.insert(1, shorten(one_line(answer.stage), max(0, width - len(parts[0]) - len(meters[-1]) - 6)))
     for meter in meters[width < ROOMY :]:
@@ -64,18 +77,58 @@ class MetaLine(Widget):
     running: reactive[bool] = reactive(False)
     more: reactive[bool] = reactive(False)
 
-    def show(self, answer: ChatAnswer | None, now: float, *, more: bool, context: int | None) -> None:
-        """Show an answer. `more`: the transcript continues below the visible part. `context`: see `meta_line`."""
+    full: reactive[bool] = reactive(False)
+
+    def show(
+        self,
+        answer: ChatAnswer | None,
+        now: float,
+        *,
+        more: bool,
+        context: int | None,
+        draft: int = 0,
+        lost: str = "",
+    ) -> None:
+        """Show an answer. `more`: the transcript continues below the visible part. For the rest, see `meta_line`."""
         self.running = answer is not None and not answer.ended
         self.more = more
         room = max(10, self.content_size.width - 2 - (len(MORE) + 2 if more else 0))
-        self.line = meta_line(answer, now, room, context) if answer is not None else ""
+        self.line = meta_line(answer, now, room, context, draft, lost) if answer is not None else lost
+        self.full = " ! " in self.line
 
     def render(self) -> Text:
         names = self.app.theme_variables
         text = Text("▌ " if self.line else "", names["accent" if self.running else "faint"], no_wrap=True, end="")
-        text.append(self.line, names["muted"])
+        text.append(self.line, names["warning" if self.full else "muted"])
         if self.more:
             text.append(" " * max(2, self.content_size.width - len(text) - len(MORE)))
             text.append(MORE, names["accent"])
         return text
+
+
+class NoteLine(StaticText):
+    """The line above the prompt: attached files, an edit under way, or the commands that a slash can begin."""
+
+    DEFAULT_CSS = """
+    NoteLine { height: auto; max-height: 2; padding: 0 2; color: $secondary; display: none; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._note = ""
+        self._hint = ""
+
+    def show_note(self, words: str) -> None:
+        """Show what the next message is, besides its text."""
+        self._note = words
+        self._draw()
+
+    def show_hint(self, words: str) -> None:
+        """Show commands in the place of the note; "" shows the note again."""
+        self._hint = words
+        self._draw()
+
+    def _draw(self) -> None:
+        words = self._hint or self._note
+        self.display = bool(words)
+        self.show(Text(words))

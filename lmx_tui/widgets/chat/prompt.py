@@ -1,5 +1,7 @@
 """PromptInput: the field for a message. Enter sends it; at its edges, up and down go through earlier messages."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from textual import events
@@ -8,9 +10,12 @@ from textual.widgets import TextArea
 
 from lmx_tui import keys
 from lmx_tui.formatting import clean
+from lmx_tui.widgets.chat.commands import completed
 
 HISTORY = 200
 """Number of messages kept."""
+PATH = re.compile(r"\s*(['\"]?(/|~/|\./|\.\./)|file://)[^\n]{1,1024}\s*$")
+"""Form of a pasted text that can be the path of a file."""
 
 
 class PromptInput(TextArea):
@@ -35,6 +40,20 @@ class PromptInput(TextArea):
 
         pages: int
 
+    @dataclass
+    class FileWanted(Message):
+        """A request to choose a file, after an `@` at the beginning of a word."""
+
+    @dataclass
+    class Emptied(Message):
+        """A backspace in an empty field."""
+
+    @dataclass
+    class Pasted(Message):
+        """Pasted text that may be the path of a file."""
+
+        text: str
+
     def __init__(self, placeholder: str) -> None:
         super().__init__(placeholder=placeholder, soft_wrap=True, highlight_cursor_line=False, compact=True)
         self._history: list[str] = []
@@ -47,10 +66,34 @@ class PromptInput(TextArea):
         active = self.screen.active_bindings.get(event.key)
         if active is not None and active.binding.id == "prompt.send":
             event.prevent_default()
+        elif event.character == "@" and self._begins_word():
+            event.prevent_default()
+            event.stop()
+            self.post_message(self.FileWanted())
+        elif event.key == "backspace" and not self.text:
+            self.post_message(self.Emptied())
+        elif event.key == "tab" and completed(self.text) != self.text:
+            event.prevent_default()
+            event.stop()
+            self.text = completed(self.text)
+            self.move_cursor(self.document.end)
+
+    def _begins_word(self) -> bool:
+        row, column = self.cursor_location
+        return column == 0 or self.document.get_line(row)[column - 1].isspace()
 
     async def _on_paste(self, event: events.Paste) -> None:
-        """Remove terminal controls from pasted text before TextArea handles it."""
+        """Remove terminal controls from pasted text before TextArea handles it. One line may be a path."""
         event.text = clean(event.text.replace("\r\n", "\n").replace("\r", "\n"))
+        if PATH.match(event.text):
+            event.prevent_default()
+            event.stop()
+            self.post_message(self.Pasted(event.text))
+
+    def recall(self, texts: Sequence[str]) -> None:
+        """Make the messages of a chat the history."""
+        self._history = list(texts)[-HISTORY:]
+        self._place = len(self._history)
 
     def remember(self, text: str) -> None:
         if not self._history or self._history[-1] != text:

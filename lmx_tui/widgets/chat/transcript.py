@@ -1,5 +1,8 @@
 """Transcript: the turns of a chat, one view for each part. It follows the end until the reader scrolls up."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from rich.style import Style
 from rich.text import Text
 from textual import events
@@ -8,11 +11,13 @@ from textual.containers import Vertical, VerticalScroll
 from textual.geometry import Offset
 from textual.widgets import Static
 
+from lmx_daemon.contract.admin.chats import StoredMessage
 from lmx_daemon.contract.chat_answer import ChatAnswer, PartialCall
 from lmx_daemon.contract.units import timing
 from lmx_tui import keys
 from lmx_tui.formatting import cached, clean, count, miss_reason, one_line, rate, short_name
 from lmx_tui.widgets.chat.message_view import MessageView, plain_strips
+from lmx_tui.widgets.chat.prompt_view import PromptView
 from lmx_tui.widgets.frame.static_text import StaticText
 
 THINKING_LINES = 6
@@ -99,10 +104,13 @@ class AnswerView(Vertical):
     def __init__(self, answer: ChatAnswer) -> None:
         super().__init__()
         self.answer = answer
+        self.place = (1, 1)
+        """Place among the branches, and their number."""
         self.thinking = ThinkingView()
         self.text = MessageView()
         self._end = StaticText(Text("…"), classes="end")
         self._calls: dict[int, CallView] = {}
+        self._finished = False
 
     def compose(self) -> ComposeResult:
         self.thinking.display = False
@@ -110,6 +118,10 @@ class AnswerView(Vertical):
         yield self.thinking
         yield self.text
         yield self._end
+
+    def continues(self, answer: ChatAnswer) -> bool:
+        """Return whether `answer` begins with what is drawn, so that the rest can be added."""
+        return clean(answer.content).startswith(self.text.source) and len(answer.calls) >= len(self._calls)
 
     async def refresh_answer(self) -> None:
         """Draw the parts of the answer that are new."""
@@ -126,11 +138,13 @@ class AnswerView(Vertical):
                 self._calls[index] = CallView()
                 await self.mount(self._calls[index], before=self._end)
             self._calls[index].show_call(call)
-        if answer.ended:
+        if answer.ended and not self._finished:
             await self.text.finish()
+        self._finished = answer.ended
         self.set_class(answer.state == "failed", "-failed")
         self._end.display = answer.ended or not (answer.content or answer.reasoning or answer.calls)
-        self._end.show(end_line(answer))
+        mark = Text(f"[{self.place[0]}/{self.place[1]}] ") if self.place[1] > 1 and answer.ended else Text()
+        self._end.show(mark + end_line(answer))
 
 
 def end_line(answer: ChatAnswer) -> Text:
@@ -156,6 +170,28 @@ def end_line(answer: ChatAnswer) -> Text:
     return text.append(f"\nnot cached: {miss_reason(answer.miss, answer.first_difference)}") if answer.miss else text
 
 
+class Turn(NamedTuple):
+    """A message of the branch that is drawn."""
+
+    message: StoredMessage
+    place: tuple[int, int]
+    """Place among its branches, from 1, and their number."""
+    answer: ChatAnswer | None = None
+    """The answer, if a model has generated the message."""
+    grows: bool = False
+
+
+def _view_of(turn: Turn) -> "PromptView | AnswerView":
+    return PromptView(turn.message) if turn.answer is None else AnswerView(turn.answer)
+
+
+def _fits(view: "PromptView | AnswerView", turn: Turn) -> bool:
+    """Return whether a view can show a message without being made again."""
+    if isinstance(view, PromptView):
+        return view.message.text == turn.message.text
+    return turn.answer is not None and (view.answer is turn.answer or view.continues(turn.answer))
+
+
 class Transcript(VerticalScroll):
     """The scrollable list of prompts and answers."""
 
@@ -164,9 +200,16 @@ class Transcript(VerticalScroll):
     Transcript {
         height: 1fr; scrollbar-size-vertical: 1; scrollbar-gutter: stable; padding: 0 1; layout: stream;
     }
-    Transcript > .prompt { border-left: outer $user; padding: 0 1; margin-bottom: 1; background: $surface; }
+    Transcript > .-current { background: $cursor-background 60%; }
     Transcript > .empty { color: $muted; padding: 1 1; height: auto; }
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._views: dict[str, PromptView | AnswerView] = {}
+        self._drawn: list[str] = []
+        """Ids of the messages in their order."""
+        self._cursor: str | None = None
 
     @property
     def scroll_offset(self) -> Offset:
@@ -176,6 +219,7 @@ class Transcript(VerticalScroll):
 
     async def show_empty(self, words: Text) -> None:
         """Remove all turns and show `words`."""
+        self._views, self._drawn, self._cursor = {}, [], None
         await self.remove_children()
         await self.mount(Static(words, classes="empty", markup=False))
 
@@ -185,20 +229,71 @@ class Transcript(VerticalScroll):
             if hint.content != words:
                 hint.update(words)
 
-    async def add_prompt(self, text: str) -> None:
-        await self.query(".empty").remove()
-        await self.mount(MessageView(text, markdown=False, classes="prompt"))
+    async def show_branch(self, turns: Sequence[Turn]) -> None:
+        """Draw the messages of a branch. Views of messages that are drawn already stay."""
+        kept = 0
+        for turn, name in zip(turns, self._drawn, strict=False):
+            if turn.message.id != name or not _fits(self._views[name], turn):
+                break
+            kept += 1
+        removed, self._drawn = self._drawn[kept:], self._drawn[:kept]
+        if removed:
+            await self.remove_children([self._views.pop(name) for name in removed])
+        added = [_view_of(turn) for turn in turns[kept:]]
+        if added:
+            await self.query(".empty").remove()
+            await self.mount_all(added)
+            self._views |= {turn.message.id: view for turn, view in zip(turns[kept:], added, strict=True)}
+            self._drawn += [turn.message.id for turn in turns[kept:]]
+            self._mark()
+        for number, turn in enumerate(turns):
+            view = self._views[turn.message.id]
+            if isinstance(view, PromptView):
+                view.show(turn.message, turn.place)
+                continue
+            assert turn.answer is not None
+            changed = view.answer is not turn.answer or view.place != turn.place
+            if number >= kept or turn.grows or changed:
+                view.answer, view.place = turn.answer, turn.place
+                await view.refresh_answer()
 
-    async def add_answer(self, answer: ChatAnswer) -> AnswerView:
-        view = AnswerView(answer)
-        await self.mount(view)
-        self.anchor()
-        return view
+    # ---- the cursor ----
 
-    async def drop_last_answer(self) -> None:
-        views = self.query(AnswerView)
-        if views:
-            await views.last().remove()
+    @property
+    def current(self) -> str | None:
+        """Id of the message under the cursor."""
+        return self._cursor if self._cursor in self._views else None
+
+    def move_cursor(self, step: int) -> None:
+        """Move the cursor by messages; without one, begin at the last message."""
+        if not self._drawn:
+            return
+        last = len(self._drawn) - 1
+        place = self._drawn.index(self.current) + step if self.current is not None else last
+        self._cursor = self._drawn[max(0, min(last, place))]
+        self._mark()
+        view = self._views[self._cursor]
+        view.scroll_visible(animate=False, top=view.size.height > self.size.height)
+
+    def clear_cursor(self) -> None:
+        self._cursor = None
+        self._mark()
+
+    def _mark(self) -> None:
+        for name, view in self._views.items():
+            view.set_class(name == self._cursor, "-current")
+
+    def on_focus(self) -> None:
+        """Put the cursor on the last message, and leave the view where it is."""
+        if self._drawn and self.current is None:
+            self._cursor = self._drawn[-1]
+            self._mark()
+
+    def on_blur(self) -> None:
+        self.clear_cursor()
+
+    def action_message(self, step: int) -> None:
+        self.move_cursor(step)
 
     @property
     def has_more(self) -> bool:

@@ -26,9 +26,9 @@ async def test_context_meter_follows_the_chosen_model(make_app: Make, client: Fa
     async with running(make_app()) as pilot:
         await ask(pilot)
         await until(pilot, lambda: " 4.3k/40k" in screen_text(pilot.app))
-        await pilot.press("ctrl+o", "down", "enter")
+        await pilot.press("f8", "down", "enter")
         await until(pilot, lambda: " ~4.3k/2k" in screen_text(pilot.app), 5.0)
-        await pilot.press("ctrl+o", "down", "enter")
+        await pilot.press("f8", "down", "enter")
         await until(pilot, lambda: " 4.3k/40k" in screen_text(pilot.app))
 
 
@@ -36,7 +36,7 @@ async def test_chosen_model_answers(make_app: Make, client: FakeClient) -> None:
     async with running(make_app()) as pilot:
         await pilot.press("f3")
         await settled(pilot)
-        await pilot.press("ctrl+o", "down", "enter")
+        await pilot.press("f8", "down", "enter")
         await settled(pilot)
         await pilot.press("x", "enter")
         await until(pilot, lambda: client.requests_seen)

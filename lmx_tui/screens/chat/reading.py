@@ -1,0 +1,74 @@
+"""Files that a user attaches to a message: what a pasted path names, and the content with its type."""
+
+import os
+import shlex
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from lmx_daemon.contract.admin.chats import MAX_ATTACHMENT, Attachment
+from lmx_daemon.contract.errors import RequestError
+from lmx_daemon.contract.units import size
+from lmx_daemon.storage.durable import read_regular
+
+MAX_TEXT_BYTES = 2 * 1024 * 1024
+"""Size of a text file. It becomes part of the prompt as a whole."""
+MAX_PATH = 1024
+IMAGES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
+"""First bytes of a file -> type of the image."""
+PROBED = 8192
+
+
+def named_file(text: str) -> Path | None:
+    """Return the file whose path a pasted text is, as terminals and file managers write it; None for other texts."""
+    text = text.strip()
+    if not text or len(text) > MAX_PATH or "\n" in text:
+        return None
+    if text.startswith("file://"):
+        text = unquote(urlsplit(text).path)
+    elif text[0] in "'\"" or "\\ " in text:
+        try:
+            words = shlex.split(text)
+        except ValueError:
+            return None
+        text = words[0] if len(words) == 1 else ""
+    if not text.startswith(("/", "~/", "./", "../")):
+        return None
+    path = Path(text).expanduser()
+    try:
+        return path if path.is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
+def read_attachment(file: Path) -> Attachment:
+    """Return a file as an attachment. Raise RequestError for one that is no text and no image, or is too large."""
+    try:
+        data = read_regular(file, MAX_ATTACHMENT, follow=True)
+    except OSError as error:
+        raise RequestError(f"{file} cannot be attached: {error.strerror or error}") from error
+    kind = image_type(data)
+    if kind is None and b"\0" in data[:PROBED]:
+        raise RequestError(f"{file.name} is neither a text nor an image", hint="PNG, JPEG, GIF and WebP are images")
+    if kind is None and len(data) > MAX_TEXT_BYTES:
+        raise RequestError(f"{file.name} has {size(len(data))}", hint=f"a text may have {size(MAX_TEXT_BYTES)}")
+    return Attachment(name=file.name[:255], media_type=kind or "text/plain", data=data, size=len(data))
+
+
+def image_type(data: bytes) -> str | None:
+    """Return the type of an image by its first bytes; None if the data is no image."""
+    found = next((kind for begin, kind in IMAGES.items() if data.startswith(begin)), None)
+    return None if found == "image/webp" and data[8:12] != b"WEBP" else found
+
+
+def files_below(folder: Path, most: int = 5000) -> list[str]:
+    """Return the paths of files below a folder, relative to it. Hidden folders and those of packages are left out."""
+    found: list[str] = []
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in LEFT_OUT)
+        found += [os.path.relpath(os.path.join(root, name), folder) for name in sorted(files) if name[0] != "."]
+        if len(found) >= most:
+            break
+    return found[:most]
+
+
+LEFT_OUT = frozenset({"node_modules", "__pycache__", "venv", "dist", "build", "target"})
