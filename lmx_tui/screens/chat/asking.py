@@ -33,7 +33,6 @@ class ChatAsking(ChatSession):
         """Files that the next message has."""
         self._edited: StoredMessage | None = None
         """Message whose copy the prompt edits."""
-        self._sending = False
         self._saved_draft = ""
         self._drafting = False
 
@@ -61,9 +60,7 @@ class ChatAsking(ChatSession):
         raise NotImplementedError
 
     async def _ask(self, text: str, model: str) -> None:
-        """Send the prompt. It is cleared once the daemon has it on its disk."""
-        if self._sending:
-            return
+        """Send the prompt. Its text comes back if the daemon does not take it."""
         edited = self._edited
         if edited is not None and edited.role == "assistant":
             self._save_edit(edited, text)
@@ -78,19 +75,24 @@ class ChatAsking(ChatSession):
             return str(chat)
 
         self._sending, self._asked_model = True, model
-        self.post_message(QueryRequested("ask", ask, partial(self._asked, text), self._not_sent))
-
-    async def _asked(self, text: str, identity: str) -> None:
-        self._sending = False
         self.query_one(PromptInput).remember(text)
+        self.post_message(QueryRequested("ask", ask, self._asked, partial(self._not_sent, text, self._files)))
         self._clear_prompt()
+
+    async def _asked(self, identity: str) -> None:
+        self._sending = False
         if identity != self._chat.id:
             await self.open(identity)
         self.query_one(Transcript).anchor()
 
-    def _not_sent(self, error: ErrorBody) -> None:
-        """Keep the text in the prompt, and show why it was not sent."""
+    def _not_sent(self, text: str, files: tuple[Attachment, ...], error: ErrorBody) -> None:
+        """Return the text to the prompt, unless another one was begun, and show why it was not sent."""
         self._sending = False
+        prompt = self.query_one(PromptInput)
+        if not prompt.text:
+            prompt.text, self._files = text, files
+            prompt.move_cursor(prompt.document.end)
+            self._show_note()
         self.post_message(Notified(error.message, error.hint, "error"))
 
     def _again(self, message: StoredMessage, model: str) -> None:

@@ -47,6 +47,8 @@ class ChatSession(Page):
         """Whether the stream of the chat has ended and is to begin again with the next snapshot."""
         self._lost_with: Snapshot | None = None
         """Last snapshot at the end of the stream."""
+        self._sending = False
+        """Whether a message is on its way to the daemon."""
         self._asked_model = AUTO
         """Model of the last message that was sent. A chosen model becomes that of the chat with it."""
 
@@ -210,7 +212,7 @@ class ChatSession(Page):
     def _model_to_ask(self) -> str | None:
         """Return the model to ask now. If asking is impossible, post the reason and return None."""
         model = self._chosen()
-        if self._chat.busy:
+        if self._chat.busy or self._sending:
             self.post_message(Notified("an answer is in progress", "esc stops it", "warning"))
         elif not self.view.online:
             self.post_message(Notified("offline: not sent", "the text stays in the prompt", "warning"))
