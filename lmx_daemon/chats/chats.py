@@ -87,9 +87,13 @@ class Chats:
         watcher = self._watchers.add(identity)
         try:
             chat = await self.get(identity)
-            live = {growing.id for growing in self._answers.of(identity)}
+            growing = self._answers.of(identity)
+            live = {each.id for each in growing}
+            waits = [ChatUpdate(answer=each.id, events=(each.progress,)) for each in growing if each.progress]
             kept = [update for update in watcher.drain() if not update.events]
             yield ChatUpdate(chat=chat)
+            for update in waits:
+                yield update
             for update in kept:
                 if update.message is None or update.message.id not in live:
                     yield update

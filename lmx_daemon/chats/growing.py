@@ -6,7 +6,7 @@ import msgspec
 
 from lmx_daemon.contract.admin.chats import Figures, MessageState, StoredMessage
 from lmx_daemon.contract.chat_answer import ChatAnswer
-from lmx_daemon.contract.events import Event, Started
+from lmx_daemon.contract.events import Event, Loading, Prefill, Queued, Started
 from lmx_daemon.contract.requests import ToolCall
 
 STATES: dict[str, MessageState] = {"done": "done", "stopped": "stopped", "failed": "failed"}
@@ -17,6 +17,8 @@ class GrowingMessage:
 
     def __init__(self, chat: str, message: StoredMessage, now: float) -> None:
         self.chat = chat
+        self.progress: Event | None = None
+        """Last event, if it states how far the wait for the first token is."""
         self._begun = message
         self._answer = ChatAnswer(message.request_id, message.model, now)
         self._answer.content, self._answer.reasoning = message.text, message.reasoning
@@ -38,6 +40,7 @@ class GrowingMessage:
         """Add the next events of the request."""
         for event in events:
             self._answer.consume(event, now)
+            self.progress = event if isinstance(event, Queued | Loading | Started | Prefill) else None
             if isinstance(event, Started):
                 self._model = event.instance.rpartition(":")[0] or self._model
                 self._seed = event.seed

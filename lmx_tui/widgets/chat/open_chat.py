@@ -75,7 +75,7 @@ class OpenChat:
         if update.chat is not None or update.message is not None or update.leaf is not None:
             self._path = None
         if update.chat is not None:
-            self._begin(update.chat)
+            self._begin(update.chat, now)
         if update.message is not None:
             self._put(update.message, now)
         if update.answer in self._messages:
@@ -111,10 +111,11 @@ class OpenChat:
         place = [sibling.id for sibling in siblings].index(message.id) + step
         return siblings[place] if 0 <= place < len(siblings) else None
 
-    def _begin(self, chat: ChatDetail) -> None:
+    def _begin(self, chat: ChatDetail, now: float) -> None:
         self.row, self.settings, self.leaf, self.loaded = chat.row, chat.settings, chat.leaf, True
         self._messages = {message.id: message for message in chat.messages}
-        self._answers = {}
+        running = (message for message in chat.messages if message.state == "running")
+        self._answers = {message.id: stored_answer(message, now) for message in running}
 
     def _put(self, message: StoredMessage, now: float) -> None:
         self._messages[message.id] = message
