@@ -238,7 +238,7 @@ class TestChats:
             await pilot.press("ctrl+r")
             await until(pilot, lambda: "[2/2]" in screen_text(pilot.app), 20.0)
             await pilot.press("escape")
-            await until(pilot, lambda: "Fork" in screen_text(pilot.app), 20.0)
+            await until(pilot, lambda: "r Again" in screen_text(pilot.app), 20.0)
 
         assert snap_compare(make_app(), terminal_size=size, run_before=before)
 
