@@ -19,7 +19,7 @@ from lmx_tui.screens.page import Page
 from lmx_tui.widgets.chat.meta import MetaLine
 from lmx_tui.widgets.chat.open_chat import OpenChat
 from lmx_tui.widgets.chat.prompt import PromptInput
-from lmx_tui.widgets.chat.transcript import Transcript, Turn
+from lmx_tui.widgets.chat.transcript import DrawnMessage, Transcript
 
 FLUSH_SECONDS = 1 / 12
 """Interval at which received tokens are drawn: as smooth to the eye as single tokens, at a fraction of the work."""
@@ -117,7 +117,7 @@ class ChatSession(Page):
         chat, turns, places = self._chat, [], self._chat.places()
         for message in chat.path:
             answer = chat.answer_of(message) if message.role == "assistant" else None
-            turns.append(Turn(message, places[message.id], answer, message.id in grew))
+            turns.append(DrawnMessage(message, places[message.id], answer, message.id in grew))
         transcript = self.query_one(Transcript)
         added = bool(turns) and transcript.current is None and self._chat.busy and not transcript.has_more
         if turns:

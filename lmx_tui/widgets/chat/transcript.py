@@ -170,7 +170,7 @@ def end_line(answer: ChatAnswer) -> Text:
     return text.append(f"\nnot cached: {miss_reason(answer.miss, answer.first_difference)}") if answer.miss else text
 
 
-class Turn(NamedTuple):
+class DrawnMessage(NamedTuple):
     """A message of the branch that is drawn."""
 
     message: StoredMessage
@@ -181,11 +181,11 @@ class Turn(NamedTuple):
     grows: bool = False
 
 
-def _view_of(turn: Turn) -> "PromptView | AnswerView":
+def _view_of(turn: DrawnMessage) -> "PromptView | AnswerView":
     return PromptView(turn.message) if turn.answer is None else AnswerView(turn.answer)
 
 
-def _fits(view: "PromptView | AnswerView", turn: Turn) -> bool:
+def _fits(view: "PromptView | AnswerView", turn: DrawnMessage) -> bool:
     """Return whether a view can show a message without being made again."""
     if isinstance(view, PromptView):
         return view.message.text == turn.message.text
@@ -229,7 +229,7 @@ class Transcript(VerticalScroll):
             if hint.content != words:
                 hint.update(words)
 
-    async def show_branch(self, turns: Sequence[Turn]) -> None:
+    async def show_branch(self, turns: Sequence[DrawnMessage]) -> None:
         """Draw the messages of a branch. Views of messages that are drawn already stay."""
         kept = 0
         for turn, name in zip(turns, self._drawn, strict=False):
