@@ -153,7 +153,9 @@ class SettingsScreen(Page):
     # ---- parts and filter ----
 
     def action_part(self, part: str) -> None:
-        self._part = part
+        """Show another part, without the filter of the one before."""
+        self.action_clear()
+        self._part, self._query = part, ""
         self._show_part(part)
         self._table.focus()
         self._draw()

@@ -114,7 +114,7 @@ async def test_presets_are_listed_with_their_problems(make_app: Make, client: Fa
     app = make_app()
     async with running(app) as pilot:
         await opened(pilot, app)
-        await pilot.press("4")
+        await pilot.press("slash", *"port", "enter", "4")
         await until(pilot, lambda: "temperature must be a number" in screen_text(app))
         assert "coder" in screen_text(app)
         await pilot.press("x", "R")
