@@ -239,6 +239,22 @@ class TestStartsTogether:
         winner.terminate()
         assert "Traceback" not in winner.communicate(timeout=30)[1] and winner.returncode == 0
 
+    def test_20_simultaneous_detached_serves_succeed_with_one_daemon(
+        self, own_daemon: Daemon, no_daemon_is_left: None
+    ) -> None:
+        own_daemon.home.mkdir(exist_ok=True)
+        (own_daemon.home / "config.toml").write_text("[server]\nport = 0\n[engine]\nwarm_spare = false\n")
+        command = [*LMX, "serve", "--detach"]
+        started = [
+            subprocess.Popen(command, env=own_daemon.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for _ in range(20)
+        ]
+        outputs = [process.communicate(timeout=120) for process in started]
+        pid = own_daemon.admin("GET", "/admin/status")["pid"]
+        assert [process.returncode for process in started] == [0] * 20, outputs
+        assert all(f"(pid {pid})" in output for output, _ in outputs)
+        assert [process.pid for process in daemons_of(own_daemon)] == [pid]
+
     def test_one_of_12_simultaneous_detached_serves_runs(self, own_daemon: Daemon, no_daemon_is_left: None) -> None:
         command = [*LMX, "serve", "--detach", "--port", "0"]
         started = [

@@ -45,7 +45,7 @@ def add(app: typer.Typer, output: Output) -> None:
         if api_key is not None:
             os.environ["LMX_API_KEY"] = api_key  # not on the command line, where every user could read it
         if detach:
-            return asyncio.run(_detach(output, model, arguments))
+            return asyncio.run(_detach(output, model, arguments, bool(arguments) or api_key is not None))
         arguments += [flag for name in model for flag in ("--model", name)]
         sys.stdout.flush()
         os.execv(sys.executable, [sys.executable, "-m", "lmx_daemon", "--console", *arguments])
@@ -61,8 +61,8 @@ def add(app: typer.Typer, output: Output) -> None:
         return asyncio.run(_status(output, json))
 
 
-async def _detach(output: Output, models: list[str], arguments: list[str]) -> int:
-    """Start the daemon, and load the models from this process, which can then report each result."""
+async def _detach(output: Output, models: list[str], arguments: list[str], has_options: bool) -> int:
+    """Start the daemon unless it runs, and load the models from this process, which can then report each result."""
     from lmx_daemon.client.spawn import find_daemon, start_daemon
     from lmx_daemon.contract.admin.protocol import LoadRequest
     from lmx_daemon.contract.errors import LmxError, StartupError
@@ -70,12 +70,15 @@ async def _detach(output: Output, models: list[str], arguments: list[str]) -> in
 
     home = Home.from_environment()
     running = await find_daemon(home)
-    if running is not None:
+    if running is not None and has_options:
         raise StartupError(
-            f"a daemon already runs at {running.address} (pid {running.pid})", hint="stop it first with: lmx stop"
+            f"a daemon already runs at {running.address} (pid {running.pid})",
+            hint="stop it first with: lmx stop; without --host, --port and --api-key, it is used as it is",
         )
-    status = await start_daemon(home, arguments)
+    status = running or await start_daemon(home, arguments)
     output.text(f"lmx serves at {status.address}/v1 (pid {status.pid})")
+    if running is not None:
+        output.note("it was running already")
     code = ExitCode.OK
     for name in models:
         try:

@@ -50,7 +50,9 @@ class TestWithoutADaemon:
     def test_serve_detach_and_stop(self, empty_home: Daemon) -> None:
         assert "lmx serves at http://127.0.0.1:" in empty_home.lmx("serve", "--detach").stdout
         again = empty_home.lmx("serve", "--detach")
-        assert again.returncode == 1 and "already runs" in again.stderr
+        assert again.returncode == 0 and "(pid " in again.stdout and "it was running already" in again.stderr
+        refused = empty_home.lmx("serve", "--detach", "--port", "0")
+        assert refused.returncode == 1 and "already runs" in refused.stderr
         assert empty_home.lmx("status").returncode == 0
         assert empty_home.lmx("stop").stdout == "stopped\n"
         assert empty_home.lmx("status").returncode == 3
