@@ -68,6 +68,7 @@ from lmx_daemon.router.router import Router
 from lmx_daemon.router.saved_aliases import SavedAliases
 from lmx_daemon.settings.live_config import WATCH_SECONDS, LiveConfig
 from lmx_daemon.settings.memory_limit import MemoryLimit
+from lmx_daemon.settings.network import take_certificates
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings
 from lmx_daemon.shutdown import disk_threads, end_threads, tidy
@@ -158,7 +159,7 @@ class Daemon:
             self._admin.serve(lambda: self._server(admin_app(parts), admin_limit), self._server_ended)
             self._take_signals(parts.pool)
             log("daemon", "info", f"lmx {VERSION} serves at {', '.join(addresses)}, home {home.root}")
-            for note in self._config.view().notes:
+            for note in (*self._config.view().notes, *filter(None, (take_certificates(os.environ),))):
                 log("settings", "warning", note)
             say(f"lmx {VERSION} serves at {' and '.join(f'{each}/v1' for each in addresses)}", sys.stdout)
             await self._until_stopped(parts)

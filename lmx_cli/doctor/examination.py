@@ -21,6 +21,7 @@ from lmx_daemon.contract.errors import ConfigError, LmxError
 from lmx_daemon.contract.text import without_secrets
 from lmx_daemon.contract.version import VERSION
 from lmx_daemon.settings.layers import read_settings
+from lmx_daemon.settings.network import take_certificates
 from lmx_daemon.settings.paths import Home, hub_cache, hub_folder
 from lmx_daemon.settings.schema import ServerSettings, Settings
 from lmx_daemon.storage.certificates import certificate_files, read_certificate
@@ -205,6 +206,8 @@ def _hub_error(endpoint: str | None) -> str:
     import httpx2
 
     address = (endpoint or DEFAULT_ENDPOINT).rstrip("/")
+    if fault := take_certificates(os.environ):
+        return fault
     try:
         answer = httpx2.head(f"{address}/api/models?limit=1", timeout=HUB_SECONDS, follow_redirects=True)
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:

@@ -8,6 +8,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
+from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 import msgspec
@@ -33,6 +34,15 @@ async def resolved(host: str, port: int) -> Sequence[str]:
     return [str(entry[4][0]) for entry in found]
 
 
+def proxy_of(scheme: str, host: str) -> str | None:
+    """Return the URL of the proxy for a host, which the environment or macOS names; None without one."""
+    if proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    found = proxies.get(scheme) or proxies.get("all")
+    return found if not found or "://" in found else f"http://{found}"
+
+
 class RemoteImages:
     """The fetches of images for all requests. Event loop only."""
 
@@ -40,12 +50,15 @@ class RemoteImages:
         self,
         settings: Callable[[], ServerSettings],
         resolve: Callable[[str, int], Awaitable[Sequence[str]]] = resolved,
-        new_transport: Callable[[], httpx2.AsyncBaseTransport] | None = None,
+        new_transport: Callable[[str | None], httpx2.AsyncBaseTransport] | None = None,
+        proxy: Callable[[str, str], str | None] = proxy_of,
     ) -> None:
         self._settings = settings
         self._resolve = resolve
         self._new_transport = new_transport or new_connections
-        self._client: httpx2.AsyncClient | None = None
+        self._proxy = proxy
+        self._clients: dict[str | None, httpx2.AsyncClient] = {}
+        """Clients by the URL of their proxy."""
         self._slots = asyncio.Semaphore(FETCHES_AT_ONCE)
 
     async def fetched(self, asked: A) -> A:
@@ -89,10 +102,12 @@ class RemoteImages:
 
     async def _bytes(self, place: str, url: httpx2.URL, host: str, limit: int) -> bytes:
         """Return the content at `url`, whose host is a network address. Request and TLS name `host`."""
-        if self._client is None:
-            self._client = client_over(await asyncio.to_thread(self._new_transport))
+        proxy = self._proxy(url.scheme, host)
+        if proxy not in self._clients:
+            self._clients[proxy] = client_over(await asyncio.to_thread(self._new_transport, proxy))
         headers = {"host": host, "accept": "image/*", "accept-encoding": "identity", "user-agent": "lmx"}
-        async with self._client.stream("GET", url, headers=headers, extensions={"sni_hostname": host}) as response:
+        client, extensions = self._clients[proxy], {"sni_hostname": host}
+        async with client.stream("GET", url, headers=headers, extensions=extensions) as response:
             if response.status_code != 200:
                 raise failure(place, f"{host} answers with status {response.status_code}; redirects are not followed")
             kind = response.headers.get("content-type", "")
@@ -130,16 +145,16 @@ def failure(place: str, reason: str) -> RequestError:
     return RequestError(f"{place}: the image cannot be fetched: {reason}", param=place)
 
 
-def new_connections() -> httpx2.AsyncBaseTransport:
+def new_connections(proxy: str | None) -> httpx2.AsyncBaseTransport:
     """Return a transport that opens a connection for each request. It reads certificates from the disk.
 
     No connection is reused: one to the same network address may have a certificate that was checked for another host.
     """
-    return httpx2.AsyncHTTPTransport(trust_env=False, limits=httpx2.Limits(max_keepalive_connections=0))
+    return httpx2.AsyncHTTPTransport(proxy=proxy, limits=httpx2.Limits(max_keepalive_connections=0))
 
 
 def client_over(transport: httpx2.AsyncBaseTransport) -> httpx2.AsyncClient:
-    """Return a client that follows no redirect and uses no proxy."""
+    """Return a client that follows no redirect. The transport decides on the proxy."""
     return httpx2.AsyncClient(
         transport=transport,
         trust_env=False,

@@ -59,7 +59,7 @@ class Internet:
 
     def images(self, hosts: tuple[str, ...] = ("images.example.org",)) -> RemoteImages:
         settings = ServerSettings(image_hosts=hosts)
-        return RemoteImages(lambda: settings, self.resolve, lambda: httpx2.MockTransport(self.received))
+        return RemoteImages(lambda: settings, self.resolve, lambda proxy: httpx2.MockTransport(self.received))
 
 
 async def test_an_image_is_fetched_from_the_resolved_address_under_the_name_of_its_host() -> None:
