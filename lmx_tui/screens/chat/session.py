@@ -14,7 +14,7 @@ from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.models import GUIDE
 from lmx_tui.formatting import one_line
-from lmx_tui.messages import ChoiceMade, Notified, QueryRequested, StreamRequested, StreamStopped
+from lmx_tui.messages import ChoiceMade, Connection, Notified, QueryRequested, StreamRequested, StreamStopped
 from lmx_tui.screens.page import Page
 from lmx_tui.widgets.chat.meta import MetaLine
 from lmx_tui.widgets.chat.open_chat import OpenChat
@@ -45,8 +45,8 @@ class ChatSession(Page):
         self._flushing = False
         self._lost = False
         """Whether the stream of the chat has ended and is to begin again with the next snapshot."""
-        self._lost_with: Snapshot | None = None
-        """Last snapshot at the end of the stream."""
+        self._lost_with: tuple[Snapshot | None, Connection | None] = None, None
+        """Last snapshot and connection at the end of the stream."""
         self._sending = False
         """Whether a message is on its way to the daemon."""
         self._asked_model = AUTO
@@ -134,7 +134,7 @@ class ChatSession(Page):
             self.post_message(ChoiceMade({"chat": ""}))
             self.call_later(self.begin_new)
             return
-        self._lost, self._lost_with = True, self.snapshot
+        self._lost, self._lost_with = True, (self.snapshot, self.view.connection)
         self._redrawn()
 
     def _redrawn(self) -> None:
@@ -205,8 +205,9 @@ class ChatSession(Page):
         return context_length_of(model, self.snapshot)
 
     def show(self, snapshot: Snapshot) -> None:
-        """Follow the chat again once the daemon is back."""
-        if self._lost and self.view.online and snapshot is not self._lost_with:
+        """Follow the chat again once the daemon is back, or with the next snapshot if it was never away."""
+        before, connection = self._lost_with
+        if self._lost and self.view.online and (snapshot is not before or self.view.connection is not connection):
             self._follow(self._following)
 
     def _model_to_ask(self) -> str | None:

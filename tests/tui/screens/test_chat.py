@@ -176,3 +176,14 @@ async def test_lost_connection_keeps_the_partial_text(make_app: Make, client: Fa
         client.go_down()
         await until(pilot, lambda: "reconnecting" in screen_text(pilot.app))
         assert "half of an answer" in screen_text(pilot.app)
+
+        def is_followed_again() -> bool:
+            """Send a snapshot, as a daemon does twice a second, and return whether the chat is read again."""
+            assert client._snapshot is not None
+            client.show(client._snapshot)
+            return "reconnecting" not in screen_text(pilot.app)
+
+        await until(pilot, is_followed_again)
+        await client.cancel(client.requests_seen[0].id)
+        await until(pilot, lambda: "stopped" in screen_text(pilot.app))
+        assert len(pilot.app.screen.query("AnswerView")) == 1
