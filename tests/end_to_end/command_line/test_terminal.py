@@ -143,7 +143,7 @@ def test_chat_asks_before_it_loads_an_unloaded_model_again(stocked_daemon: Daemo
         assert terminal.wait() == 0
 
 
-FAILING = "import lmx_cli.commands as c; c.build = lambda output: [][1]; from lmx_cli.main import main; main()"
+FAILING = "import lmx_cli.commands as c; c.build = lambda *arguments: [][1]; from lmx_cli.main import main; main()"
 
 
 def test_unexpected_error_is_one_line_and_a_hint() -> None:

@@ -112,7 +112,8 @@ def parts_of(text: str) -> dict[str, tuple[list[str], int]]:
 
 def walked(daemon: Daemon, columns: int, commands: tuple[str, ...] = COMMANDS) -> dict[str, tuple[list[str], int]]:
     command = [sys.executable, "-c", WALK, ";".join(commands)]
-    with Terminal(command, size=(columns, 24), environment=daemon.env()) as terminal:
+    environment = daemon.env() | {"COLUMNS": str(columns)}  # pytest-xdist sets it to 80
+    with Terminal(command, size=(columns, 24), environment=environment) as terminal:
         assert terminal.wait(150) == 0
         return parts_of(terminal.text)
 

@@ -36,7 +36,7 @@ class Holder(App[None]):
         self.view = MessageView()
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        return load_themes()[0].variables
+        return load_themes()[0][0].variables
 
     def compose(self) -> ComposeResult:
         with VerticalScroll():
