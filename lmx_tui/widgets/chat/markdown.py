@@ -72,8 +72,10 @@ def _without_gaps(strips: list[Strip]) -> list[Strip]:
     """Remove blank lines at both ends, and merge consecutive ones. Lines of a code block have a background and stay."""
     kept: list[Strip] = []
     for strip in strips:
-        if not _is_blank(strip) or (kept and not _is_blank(kept[-1])):
+        if not _is_blank(strip):
             kept.append(strip)
+        elif kept and not _is_blank(kept[-1]):
+            kept.append(Strip.blank(strip.cell_length))  # as MessageView draws the gap between two parts
     while kept and _is_blank(kept[-1]):
         del kept[-1]
     return kept
