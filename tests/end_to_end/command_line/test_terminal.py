@@ -194,7 +194,7 @@ def test_signal_ends_the_tui_with_the_terminal_restored(stocked_daemon: Daemon, 
     with Terminal([*LMX, "tui"], size=(120, 40), environment=stocked_daemon.env()) as terminal:
         terminal.until(lambda text: "lmx/guide" in text)
         terminal.signal(number)
-        assert terminal.wait() == 128 + number
+        assert terminal.wait(60) == 128 + number
     end = terminal.text[-200:]
     assert all(sequence in end for sequence in LEAVES), repr(end)
     assert not re.search(r"\x1b\[\?(1000|1003|1049)h", end) and "Traceback" not in terminal.text
