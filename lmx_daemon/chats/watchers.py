@@ -5,29 +5,44 @@ import asyncio
 from lmx_daemon.contract.admin.chats import ChatRow, ChatUpdate, StoredMessage
 from lmx_daemon.contract.events import Event
 
-MAX_UPDATES = 20_000
-"""Number of updates that may wait for a reader. One that is further behind has stopped reading, and is left out."""
+MAX_WAITING = 20_000
+"""Number of updates and events that may wait for a reader. A reader that is further behind has stopped reading."""
 
 
 class Watcher:
-    """One reader of one chat."""
+    """Reader of a chat."""
 
     def __init__(self, chat: str) -> None:
         self.chat = chat
         self.lost = False
         """Whether updates were dropped, so that the reader has to begin again."""
         self._waiting: list[ChatUpdate] = []
+        self._events: list[Event] = []
+        """Events of the last waiting update, which later events of the same answer join."""
+        self._count = 0
         self._wake = asyncio.Event()
 
     def put(self, update: ChatUpdate) -> None:
-        """Add an update. Events of one answer are joined."""
-        last = self._waiting[-1] if self._waiting else None
-        if update.events and last is not None and last.events and last.answer == update.answer:
-            self._waiting[-1] = ChatUpdate(answer=update.answer, events=last.events + update.events)
-        else:
+        """Add an update. Consecutive events of an answer are joined. A lost reader gets nothing more."""
+        if self.lost:
+            return
+        self._count += len(update.events) or 1
+        if not self._joins(update):
+            self._end_events()
             self._waiting.append(update)
-        self.lost = self.lost or len(self._waiting) > MAX_UPDATES
+        self._events.extend(update.events)
+        self.lost = self._count > MAX_WAITING
         self._wake.set()
+
+    def _joins(self, update: ChatUpdate) -> bool:
+        last = self._waiting[-1] if self._waiting else None
+        return bool(update.events) and last is not None and bool(last.events) and last.answer == update.answer
+
+    def _end_events(self) -> None:
+        """Put the joined events into the update that they belong to."""
+        if self._events:
+            self._waiting[-1] = ChatUpdate(answer=self._waiting[-1].answer, events=tuple(self._events))
+            self._events = []
 
     async def take(self, patience: float) -> list[ChatUpdate]:
         """Return the updates that have arrived; [] if none arrives within `patience` seconds."""
@@ -41,7 +56,8 @@ class Watcher:
     def drain(self) -> list[ChatUpdate]:
         """Return the updates that have arrived."""
         self._wake.clear()
-        updates, self._waiting = self._waiting, []
+        self._end_events()
+        updates, self._waiting, self._count = self._waiting, [], 0
         return updates
 
 
