@@ -15,7 +15,7 @@ LEFT_OUT = ("logit_bias",)
 
 
 class ChatParameters(Frozen, frozen=True):
-    """What requests of a conversation ask for; None leaves a value to the model."""
+    """Parameters of a conversation's requests. None leaves a value to the model."""
 
     sampling: Sampling = Sampling()
     max_tokens: int | None = None

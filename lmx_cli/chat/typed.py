@@ -1,4 +1,4 @@
-"""What a person types in `lmx chat`: lines, messages of several lines, and the history of earlier sessions.
+"""Input of `lmx chat`: lines, messages of several lines, and the history of earlier sessions.
 
 GNU readline, or libedit on a Mac, edits the lines. It starts in milliseconds and is a part of Python; prompt_toolkit
 would take longer to import than the rest of the command.

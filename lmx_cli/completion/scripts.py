@@ -56,7 +56,7 @@ SCRIPTS: Mapping[str, str] = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 
 class Installation(Frozen, frozen=True):
-    """Where the script of a shell is stored, and the line that makes the shell read it."""
+    """Path of the script of a shell, and the line that makes the shell read it."""
 
     script: Path
     start: Path | None = None

@@ -1,4 +1,4 @@
-"""What the last word of a command line can be: a command, an option, a choice, or a name of some kind. Pure."""
+"""Candidates for the last word of a command line: a command, an option, a choice, or a name of some kind. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal

@@ -11,7 +11,7 @@ Installer = Literal["checkout", "uv tool", "pipx", "Homebrew", "pip", "uv pip"]
 
 @dataclass(frozen=True)
 class InstallationFacts:
-    """What the installed package and its Python environment state about themselves."""
+    """Facts about the installed package and its Python environment, as they state them."""
 
     python: str
     """Path of the interpreter."""

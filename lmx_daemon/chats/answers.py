@@ -32,7 +32,7 @@ class AnswerReading(Protocol):
 
 
 class Models(Protocol):
-    """What generates answers."""
+    """The models that generate answers."""
 
     async def submit(self, request: Generate) -> AnswerReading:
         """Return the events of a new request. Raise what prevents it from being queued."""

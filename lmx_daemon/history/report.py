@@ -1,4 +1,4 @@
-"""One request as Markdown, for a bug report. Pure."""
+"""A request as Markdown, for a bug report. Pure."""
 
 import time
 from collections.abc import Sequence

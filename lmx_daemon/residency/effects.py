@@ -37,7 +37,7 @@ class Process(Protocol):
 
 
 class Effects(Protocol):
-    """What the scheduler may do. No method waits, and none calls the scheduler before it returns."""
+    """Actions of the scheduler. No method waits, and none calls the scheduler before it returns."""
 
     def now(self) -> float:
         """Return monotonic seconds."""
@@ -77,7 +77,7 @@ class Effects(Protocol):
 
 
 class ProcessEvents(Protocol):
-    """What a worker process reports. Each event names the instance that the process was given to."""
+    """Events of a worker process. Each event names the instance that the process was given to."""
 
     def on_hello(self, instance: str) -> None:
         """Handle the end of the imports; `hello` of the process is set."""
@@ -99,7 +99,7 @@ class ProcessEvents(Protocol):
 
 
 class SchedulerEvents(ProcessEvents, Protocol):
-    """What `Effects` report back to the scheduler."""
+    """Events that `Effects` report back to the scheduler."""
 
     def on_inspected(self, instance: str, shape: ModelShape, trusted: bool) -> None:
         """Handle the end of `inspect`."""

@@ -27,7 +27,7 @@ class NameRules:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One model that a name may mean."""
+    """Model that a name may mean."""
 
     name: str
     """Id of the model, or the name as it is listed if no such model is installed."""

@@ -16,7 +16,7 @@ NAME = "NAME"
 
 
 class Key(Frozen, frozen=True):
-    """One settings key."""
+    """Key of the settings."""
 
     section: str
     name: str

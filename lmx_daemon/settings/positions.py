@@ -1,4 +1,4 @@
-"""Where the keys of a TOML text are: the place of each statement. tomllib gives values only. Pure."""
+"""Positions of the keys of a TOML text: the place of each statement. tomllib gives values only. Pure."""
 
 import re
 import tomllib
@@ -8,7 +8,7 @@ from lmx_daemon.contract.frozen import Frozen
 
 KeyPath = tuple[str, ...]
 DELIMITERS = re.compile(r"\"\"\"|'''|[\"'#\[\]{}\n]")
-"""What can begin or end a string, a comment, a list, a table or a line."""
+"""Characters that can begin or end a string, a comment, a list, a table or a line."""
 KEY = re.compile(r'(?:"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|[^="\'#\n])*')
 """The key of a statement, up to its equals sign."""
 ENDS = {
@@ -22,7 +22,7 @@ ENDS = {
 
 
 class Statement(Frozen, frozen=True):
-    """One header of a table, or one key with its value."""
+    """Header of a table, or a key with its value."""
 
     path: KeyPath
     line: int

@@ -18,7 +18,7 @@ FORM = 'write "08:00-18:00" or "mon-fri 08:00-18:00"'
 
 
 class RateWindow(Frozen, frozen=True):
-    """One entry of the schedule."""
+    """Entry of the schedule."""
 
     text: str
     """The entry as it is written."""

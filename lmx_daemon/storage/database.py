@@ -25,7 +25,7 @@ class Layout(NamedTuple):
     """The tables of one file, and how it is written."""
 
     content: str
-    """What the file contains, as errors name it: "stored answers"."""
+    """Name of the content in errors, such as "stored answers"."""
     script: str
     """Statements that create missing tables."""
     table: str

@@ -294,7 +294,7 @@ class MoveRequest(Frozen, frozen=True):
 
 
 class MovePlan(Frozen, frozen=True):
-    """What a move will do."""
+    """Effects of a move that has not begun."""
 
     source: str
     target: str

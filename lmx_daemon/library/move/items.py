@@ -1,4 +1,4 @@
-"""What a move of the Hub cache copies: one item for each file and link of a repository, in a safe order. Reads only.
+"""Items that a move of the Hub cache copies: one for each file and link of a repository, in a safe order. Reads only.
 
 The order makes a model complete before it is found at the target: bytes first, then the snapshots with config.json
 last, then the manifests, and the refs at the end.
@@ -19,7 +19,7 @@ OWN_PARTIAL = ".lmx.incomplete"
 
 @dataclass(frozen=True)
 class MoveItem:
-    """One entry to make at the target."""
+    """Entry to make at the target."""
 
     place: str
     """Path in the cache."""

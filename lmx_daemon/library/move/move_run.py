@@ -1,4 +1,4 @@
-"""One run of a move, in a thread: all copies, or the rest of them and then the deletion of what is proved.
+"""Run of a move, in a thread: all copies, or the rest of them and then the deletion of what is proved.
 
 A copy run changes nothing at the source, so that a kill or a full disk costs time only. The settings name the target
 before a deletion run begins. A file of the source is deleted only when its copy is proved and on the disk.

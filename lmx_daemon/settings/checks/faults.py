@@ -27,7 +27,7 @@ HINTS = {
 
 
 class Fault(Frozen, frozen=True):
-    """One fault of a file, a variable or a given value."""
+    """Fault of a file, a variable or a given value."""
 
     path: tuple[str, ...]
     message: str

@@ -16,7 +16,7 @@ SettingValues = dict[str, dict[str, Any]]
 
 
 class Checked(Frozen, frozen=True):
-    """What a document sets, and its faults."""
+    """Values that a document sets, and its faults."""
 
     values: SettingValues
     faults: tuple[Fault, ...] = ()

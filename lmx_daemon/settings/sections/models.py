@@ -31,7 +31,7 @@ def check_template(arguments: dict[str, Switch]) -> None:
 
 
 class ModelSettings(Section, frozen=True):
-    """One table [models."ORG/NAME"]. A key that is unset changes nothing."""
+    """Table [models."ORG/NAME"]. A key that is unset changes nothing."""
 
     context: Annotated[
         TokenLimit | None,

@@ -1,4 +1,4 @@
-"""What every table of config.toml is made of: the base struct, types with bounds, and the metadata of a key."""
+"""The common parts of every table of config.toml: the base struct, types with bounds, and the metadata of a key."""
 
 from collections.abc import Callable
 from typing import Annotated, Any

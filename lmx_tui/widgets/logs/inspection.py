@@ -1,4 +1,4 @@
-"""One request that has ended, as text: its record and the timeline of its stages. Pure."""
+"""A request that has ended, as text: its record and the timeline of its stages. Pure."""
 
 import time
 from collections.abc import Iterator, Mapping

@@ -16,7 +16,7 @@ from lmx_daemon.engines.mlx.text.prompts.prompt import PreparedPrompt
 
 
 class EngineRequest(ABC):
-    """One request in the worker, from its tokenized prompt to its last event."""
+    """Request in the worker, from its tokenized prompt to its last event."""
 
     def __init__(
         self, computation: Computation, prepared: PreparedPrompt, arrived: float, load_seconds: float, seed: int = 0

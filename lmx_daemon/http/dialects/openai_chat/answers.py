@@ -97,7 +97,7 @@ class MessageDelta(Answer, frozen=True, kw_only=True):
 
 
 class ChatChoice(Answer, frozen=True, kw_only=True):
-    """One of the `n` answers."""
+    """Answer of the `n` of a request."""
 
     index: int
     message: AssistantMessage
@@ -183,7 +183,7 @@ class PromptLogprob(Answer, frozen=True, kw_only=True):
 
 
 class CompletionChoice(Answer, frozen=True, kw_only=True):
-    """One of the `n` completions, or what a chunk adds to it."""
+    """Completion of the `n` of a request, or the part that a chunk adds to it."""
 
     index: int
     text: str

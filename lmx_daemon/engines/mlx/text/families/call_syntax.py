@@ -25,12 +25,12 @@ Calls = Callable[[Sequence[CalledTool], bool], GrammarRule]
 
 @dataclass(frozen=True)
 class CallSyntax:
-    """One way in which a family writes calls."""
+    """Form in which a family writes calls."""
 
     start: str
     """Text that opens calls; "" where they open without a marker, at the beginning of an answer only."""
     calls: Calls
-    """What follows `start`."""
+    """Text after `start`."""
     between: str | None = None
     """Text between calls that each have a `start` of their own; None where all calls share one."""
     again: str | None = None

@@ -39,7 +39,7 @@ class CallIds(Protocol):
 
 
 class Manners(Protocol):
-    """What a template accepts; see template_manners.TemplateManners."""
+    """Properties of a template; see template_manners.TemplateManners."""
 
     @property
     def system(self) -> bool: ...
