@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from lmx_daemon.client.lmstudio_chats import SUFFIX, chat_of
-from lmx_daemon.contract.admin.chats import ImportedChat
+from lmx_daemon.contract.admin.chat_import import ImportedChat
 from lmx_daemon.contract.errors import LmxError, NotFoundError
 from lmx_daemon.storage.durable import read_regular
 

@@ -14,6 +14,8 @@ from lmx_daemon.chats.importing import import_chats
 from lmx_daemon.chats.prompt import request_for
 from lmx_daemon.chats.store import ChatStore, new_id
 from lmx_daemon.chats.watchers import Watchers
+from lmx_daemon.contract.admin.chat_import import ChatImport, ChatsImported
+from lmx_daemon.contract.admin.chat_tree import path_to
 from lmx_daemon.contract.admin.chats import (
     Append,
     Ask,
@@ -24,15 +26,12 @@ from lmx_daemon.contract.admin.chats import (
     ChatCreate,
     ChatDetail,
     ChatExport,
-    ChatImport,
     ChatRow,
-    ChatsImported,
     ChatUpdate,
     EditMessage,
     ExportForm,
     NewMessage,
     StoredMessage,
-    path_to,
 )
 from lmx_daemon.contract.errors import ConflictError, NotFoundError, RequestError
 

@@ -6,16 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from lmx_daemon.contract.admin.chats import (
-    Attachment,
-    ChatDetail,
-    ChatExport,
-    ExportForm,
-    ImportedChat,
-    ImportedMessage,
-    StoredMessage,
-    path_to,
-)
+from lmx_daemon.contract.admin.chat_import import ImportedChat, ImportedMessage
+from lmx_daemon.contract.admin.chat_tree import path_to
+from lmx_daemon.contract.admin.chats import Attachment, ChatDetail, ChatExport, ExportForm, StoredMessage
 
 HEADINGS = {"user": "You", "assistant": "Assistant", "system": "System", "tool": "Tool"}
 

@@ -6,14 +6,8 @@ import msgspec
 
 from lmx_daemon.chats.messages import MAX_MESSAGES
 from lmx_daemon.chats.store import ChatStore, new_id
-from lmx_daemon.contract.admin.chats import (
-    ChatChange,
-    ChatCreate,
-    ChatRow,
-    ChatsImported,
-    ImportedChat,
-    StoredMessage,
-)
+from lmx_daemon.contract.admin.chat_import import ChatsImported, ImportedChat
+from lmx_daemon.contract.admin.chats import ChatChange, ChatCreate, ChatRow, StoredMessage
 
 
 def import_chats(store: ChatStore, chats: Sequence[ImportedChat], now: float) -> ChatsImported:

@@ -16,15 +16,8 @@ import msgspec
 from lmx_daemon.chats.messages import MAX_MESSAGES, add, chat_number, read, remove_chat, update
 from lmx_daemon.chats.search import search_in
 from lmx_daemon.chats.tables import LAYOUT, ROW, encoded, index, row_of, settings_of
-from lmx_daemon.contract.admin.chats import (
-    Attachment,
-    ChatChange,
-    ChatCreate,
-    ChatDetail,
-    ChatRow,
-    StoredMessage,
-    newest_below,
-)
+from lmx_daemon.contract.admin.chat_tree import newest_below
+from lmx_daemon.contract.admin.chats import Attachment, ChatChange, ChatCreate, ChatDetail, ChatRow, StoredMessage
 from lmx_daemon.contract.errors import ChatNotFoundError, RequestError, TooLargeError
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.storage.database import OwnedDatabase

@@ -6,6 +6,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from lmx_daemon.client.connection import AdminConnection
+from lmx_daemon.contract.admin.chat_import import ChatImport, ChatsImported
 from lmx_daemon.contract.admin.chats import (
     Append,
     Ask,
@@ -15,9 +16,7 @@ from lmx_daemon.contract.admin.chats import (
     ChatCreate,
     ChatDetail,
     ChatExport,
-    ChatImport,
     ChatRow,
-    ChatsImported,
     ChatUpdate,
     EditMessage,
     ExportForm,

@@ -10,9 +10,6 @@ from lmx_daemon.contract.admin.library import (
     Details,
     DiskUse,
     ImportRequest,
-    MovePlan,
-    MoveRequest,
-    MoveUpdate,
     Offers,
     Outdated,
     PruneReport,
@@ -29,6 +26,7 @@ from lmx_daemon.contract.admin.library import (
     VerifyRequest,
     VerifyUpdate,
 )
+from lmx_daemon.contract.admin.move import MovePlan, MoveRequest, MoveUpdate
 from lmx_daemon.contract.admin.pulls import Download
 
 HUB_SECONDS = 120.0

@@ -13,6 +13,8 @@ from lmx_daemon.chats.chats import Chats
 from lmx_daemon.chats.store import ChatStore
 from lmx_daemon.chats.title_maker import TitleMaker
 from lmx_daemon.chats.titles import title_from
+from lmx_daemon.contract.admin.chat_import import ChatImport, ImportedChat
+from lmx_daemon.contract.admin.chat_tree import path_to
 from lmx_daemon.contract.admin.chats import (
     Append,
     Ask,
@@ -21,13 +23,10 @@ from lmx_daemon.contract.admin.chats import (
     ChatChange,
     ChatCreate,
     ChatDetail,
-    ChatImport,
     ChatSettings,
     ChatUpdate,
     EditMessage,
-    ImportedChat,
     NewMessage,
-    path_to,
 )
 from lmx_daemon.contract.chat_answer import ChatAnswer
 from lmx_daemon.contract.errors import BusyError, ConflictError, RequestError

@@ -15,16 +15,8 @@ import pytest
 from lmx_daemon.chats import store as store_module
 from lmx_daemon.chats.importing import import_chats
 from lmx_daemon.chats.store import ChatStore, new_id
-from lmx_daemon.contract.admin.chats import (
-    Attachment,
-    ChatChange,
-    ChatCreate,
-    ChatRole,
-    ChatSettings,
-    ImportedChat,
-    ImportedMessage,
-    StoredMessage,
-)
+from lmx_daemon.contract.admin.chat_import import ImportedChat, ImportedMessage
+from lmx_daemon.contract.admin.chats import Attachment, ChatChange, ChatCreate, ChatRole, ChatSettings, StoredMessage
 from lmx_daemon.contract.errors import ChatNotFoundError, DiskError, NewerStateError, RequestError, TooLargeError
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis.strategies import booleans, dictionaries, floats, integers, lists, none, recursive, sampled_from, text
 
 from lmx_daemon.client.lmstudio_chats import chat_of
-from lmx_daemon.contract.admin.chats import ChatImport, ImportedChat
+from lmx_daemon.contract.admin.chat_import import ChatImport, ImportedChat
 
 NAME = "1718000000000.conversation.json"
 KEYS = sampled_from(

@@ -132,7 +132,7 @@ def _cells(row: "ChatRow", now: float, found: bool) -> tuple[str, ...]:
 
 
 async def _show(output: Output, chat: str, json: bool) -> int:
-    from lmx_daemon.contract.admin.chats import path_to
+    from lmx_daemon.contract.admin.chat_tree import path_to
 
     async with _client() as client:
         found = await client.chat(await client.find_chat(chat))
@@ -178,7 +178,7 @@ async def _export(output: Output, chat: str, form: "ExportForm", to: Path | None
 
 async def _import(output: Output, paths: list[Path], json: bool) -> int:
     from lmx_cli.chat_files import chats_in
-    from lmx_daemon.contract.admin.chats import ChatImport, ChatsImported
+    from lmx_daemon.contract.admin.chat_import import ChatImport, ChatsImported
 
     chats, faults = chats_in(paths)
     for fault in faults:

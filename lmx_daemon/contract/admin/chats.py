@@ -1,4 +1,4 @@
-"""The structs of conversations that the daemon keeps: chats, their messages as a tree, searches, changes and exports.
+"""The structs of conversations that the daemon keeps: chats, their messages as a tree, changes and exports.
 
 A message has a parent, so that several messages with one parent are branches. The `leaf` of a chat is the last message
 of its selected branch. Times are wall-clock seconds.
@@ -20,8 +20,6 @@ MAX_TEXT = 4 * 1024 * 1024
 MAX_ATTACHMENT = 20 * 1024 * 1024
 """Number of bytes of one attachment."""
 MAX_ATTACHMENTS = 32
-MAX_IMPORTED = 1000
-"""Number of chats in one import."""
 Title = Annotated[str, Meta(max_length=MAX_TITLE)]
 MessageText = Annotated[str, Meta(max_length=MAX_TEXT)]
 Label = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -246,79 +244,3 @@ class ChatExport(Frozen, frozen=True):
     text: str
     name: str
     """Suggested name of a file."""
-
-
-class ImportedMessage(Frozen, frozen=True):
-    """A message of a chat from elsewhere."""
-
-    id: Annotated[str, Meta(min_length=1, max_length=128)]
-    """Id that is unique in its chat."""
-    role: ChatRole
-    parent: str | None = None
-    text: MessageText = ""
-    reasoning: MessageText = ""
-    tool_calls: tuple[ToolCall, ...] = ()
-    attachments: tuple[Attachment, ...] = ()
-    model: str = ""
-    figures: Figures | None = None
-    at: float = 0.0
-
-
-class ImportedChat(Frozen, frozen=True):
-    """A chat from elsewhere, and the form of an export as JSON. A message follows its parent in `messages`."""
-
-    messages: tuple[ImportedMessage, ...] = ()
-    title: Title = ""
-    model: str = ""
-    settings: ChatSettings = ChatSettings()
-    folder: Annotated[str, Meta(max_length=64)] = ""
-    tags: tuple[Label, ...] = ()
-    pinned: bool = False
-    leaf: str | None = None
-    created_at: float = 0.0
-    changed_at: float = 0.0
-    origin: Annotated[str, Meta(max_length=300)] = ""
-    """Name of the chat in its source, such as "lmstudio:1718000000.conversation.json". A chat whose origin is present
-    already, also in the trash, is not imported again."""
-
-
-class ChatImport(Frozen, frozen=True):
-    """Request to import chats."""
-
-    chats: Annotated[tuple[ImportedChat, ...], Meta(max_length=MAX_IMPORTED)]
-
-
-class ChatsImported(Frozen, frozen=True):
-    """Result of an import."""
-
-    rows: tuple[ChatRow, ...] = ()
-    present: int = 0
-    """Number of chats that were there already."""
-
-
-def path_to(messages: tuple[StoredMessage, ...], leaf: str | None) -> list[StoredMessage]:
-    """Return the messages from the root to `leaf`. A missing parent ends the path."""
-    known = {message.id: message for message in messages}
-    path: list[StoredMessage] = []
-    at = known.get(leaf or "")
-    while at is not None and len(path) <= len(known):
-        path.append(at)
-        at = known.get(at.parent or "")
-    return path[::-1]
-
-
-def siblings_of(messages: tuple[StoredMessage, ...], message: StoredMessage) -> list[StoredMessage]:
-    """Return the branches at a message: all messages with its parent and role, oldest first, itself included."""
-    return [found for found in messages if found.parent == message.parent and found.role == message.role]
-
-
-def newest_below(messages: tuple[StoredMessage, ...], message: str) -> str:
-    """Return the id of the last message of the newest branch below a message; its own id if nothing is below it."""
-    last_child: dict[str, str] = {}
-    for found in messages:
-        if found.parent is not None:
-            last_child[found.parent] = found.id
-    at, steps = message, 0
-    while at in last_child and steps <= len(messages):
-        at, steps = last_child[at], steps + 1
-    return at

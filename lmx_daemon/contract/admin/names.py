@@ -11,7 +11,7 @@ class AliasRow(Frozen, frozen=True):
     name: str
     models: tuple[str, ...]
     source: Literal["config", "saved"] = "saved"
-    """Source of the alias: config.toml, or by `lmx alias set` or a client of Ollama."""
+    """Source of the alias. "saved" is made by `lmx alias set` or by a client of Ollama."""
     model: str | None = None
     """Id of the first model that is installed; None if none is."""
 

@@ -9,6 +9,7 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
 from lmx_daemon.chats.chats import Chats
+from lmx_daemon.contract.admin.chat_import import ChatImport, ChatsImported
 from lmx_daemon.contract.admin.chats import (
     Append,
     Ask,
@@ -18,9 +19,7 @@ from lmx_daemon.contract.admin.chats import (
     ChatCreate,
     ChatDetail,
     ChatExport,
-    ChatImport,
     ChatRow,
-    ChatsImported,
     EditMessage,
     ExportForm,
     MessageName,

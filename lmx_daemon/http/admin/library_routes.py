@@ -14,8 +14,6 @@ from lmx_daemon.contract.admin.library import (
     Details,
     DiskUse,
     ImportRequest,
-    MovePlan,
-    MoveRequest,
     Offers,
     Outdated,
     PruneReport,
@@ -31,6 +29,7 @@ from lmx_daemon.contract.admin.library import (
     UpdateRequest,
     VerifyRequest,
 )
+from lmx_daemon.contract.admin.move import MovePlan, MoveRequest
 from lmx_daemon.http.admin.lines import lines_of
 from lmx_daemon.http.context import AnyRequest
 from lmx_daemon.http.decoding import body_of, hub_of

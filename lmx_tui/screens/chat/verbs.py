@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from lmx_daemon.contract.admin.chats import ChatChange, ChatRow, StoredMessage, newest_below
+from lmx_daemon.contract.admin.chat_tree import newest_below
+from lmx_daemon.contract.admin.chats import ChatChange, ChatRow, StoredMessage
 from lmx_tui.messages import CopyRequested, Notified
 from lmx_tui.screens.chat.files import ChatFiles
 from lmx_tui.screens.chat.sheet import ParameterSheet

@@ -1,14 +1,7 @@
 """OpenChat: the chat that the screen shows, kept current by the updates of its stream. Pure."""
 
-from lmx_daemon.contract.admin.chats import (
-    ChatDetail,
-    ChatRow,
-    ChatSettings,
-    ChatUpdate,
-    StoredMessage,
-    path_to,
-    siblings_of,
-)
+from lmx_daemon.contract.admin.chat_tree import path_to, siblings_of
+from lmx_daemon.contract.admin.chats import ChatDetail, ChatRow, ChatSettings, ChatUpdate, StoredMessage
 from lmx_daemon.contract.chat_answer import AnswerState, ChatAnswer, PartialCall
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.events import Finished, Timings, Usage
