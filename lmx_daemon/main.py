@@ -1,7 +1,4 @@
-"""The daemon program: wiring, startup and shutdown. The only module that imports every part.
-
-The module is long because each part is built and passed on here, and nowhere else.
-"""
+"""The daemon program: startup and shutdown. `assembly` builds its parts."""
 
 import argparse
 import asyncio
@@ -15,25 +12,16 @@ from typing import Any, TextIO
 
 import uvloop
 
-from lmx_daemon.chats.answers import RoutedModels
-from lmx_daemon.chats.chats import Chats
-from lmx_daemon.chats.store import ChatStore
+from lmx_daemon.assembly import assemble
 from lmx_daemon.chats.title_maker import LOOK_SECONDS as TITLE_SECONDS
-from lmx_daemon.chats.title_maker import TitleMaker
 from lmx_daemon.contract.addresses import is_loopback
-from lmx_daemon.contract.admin.library import Fit
 from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.errors import LmxError, StartupError
-from lmx_daemon.contract.models import InstanceState
 from lmx_daemon.contract.text import one_line
 from lmx_daemon.contract.version import VERSION
-from lmx_daemon.contract.worker.messages import Log
 from lmx_daemon.http.app import admin_app, public_app_of
-from lmx_daemon.http.guard.access import needs_key
-from lmx_daemon.http.images.remote import RemoteImages
 from lmx_daemon.http.parts import Parts
 from lmx_daemon.http.server.admin_socket import CHECK_SECONDS, AdminSocket
-from lmx_daemon.http.server.body_reader import BodyReader
 from lmx_daemon.http.server.connections import ADMIN_CONNECTIONS, ConnectionLimit
 from lmx_daemon.http.server.open_files import connections_within, raise_limit
 from lmx_daemon.http.server.public_port import PublicPort
@@ -41,41 +29,20 @@ from lmx_daemon.http.server.sockets import take_lock
 from lmx_daemon.http.server.tls import CHECK_SECONDS as TLS_CHECK_SECONDS
 from lmx_daemon.http.server.tls import Tls
 from lmx_daemon.http.server.uvicorn_server import UvicornServer
-from lmx_daemon.http.service import ModelService
-from lmx_daemon.library.catalog.fit import MachineCapacity
-from lmx_daemon.library.library import LOOK_SECONDS, Library
-from lmx_daemon.library.pull.pull_queue import PullQueue
-from lmx_daemon.memory.host import Host
-from lmx_daemon.monitor.console import Console
-from lmx_daemon.monitor.logs import Logs, log
-from lmx_daemon.monitor.metrics.page import MetricsPage
-from lmx_daemon.monitor.snapshot import SAMPLE_SECONDS, Monitor
+from lmx_daemon.library.library import LOOK_SECONDS
+from lmx_daemon.monitor.logs import log
+from lmx_daemon.monitor.snapshot import SAMPLE_SECONDS
 from lmx_daemon.monitor.worker_log import WorkerLog
-from lmx_daemon.observation import Observation
 from lmx_daemon.power.awake import LOOK_SECONDS as AWAKE_SECONDS
-from lmx_daemon.power.awake import Awake
-from lmx_daemon.residency.decisions.placement import Decision, Fits, Refused, Waits
-from lmx_daemon.residency.incidents import Incidents
-from lmx_daemon.residency.measured import Measurements
 from lmx_daemon.residency.pool import Pool
-from lmx_daemon.residency.workers.environment import worker_environment
-from lmx_daemon.residency.workers.programs import PROGRAMS
-from lmx_daemon.residency.workers.worker import Worker
-from lmx_daemon.router.missing import MissingModels
-from lmx_daemon.router.names import RouterNames
-from lmx_daemon.router.preset_files import PresetFiles
-from lmx_daemon.router.router import Router
-from lmx_daemon.router.saved_aliases import SavedAliases
 from lmx_daemon.settings.live_config import WATCH_SECONDS, LiveConfig
-from lmx_daemon.settings.memory_limit import MemoryLimit
 from lmx_daemon.settings.network import take_certificates
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings
 from lmx_daemon.shutdown import disk_threads, end_threads, tidy
 from lmx_daemon.storage.backup import exclude
-from lmx_daemon.storage.keys import KeyStore, has_key
+from lmx_daemon.storage.keys import has_key
 
-LOADS: tuple[InstanceState, ...] = ("starting", "loading")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 """Signals that stop the daemon in order. By default they would end it, and every stream, at once."""
 
@@ -151,7 +118,8 @@ class Daemon:
         self._admin = AdminSocket(home.socket)
         addresses = port.addresses
         with WorkerLog(home.worker_log_file) as worker_log:
-            parts = self._build(worker_log)
+            self._assembly = assemble(home, self._config, port, worker_log, self.stop, console=self._console)
+            parts = self._assembly.parts
             app = public_app_of(parts, lambda: self._source.current.server, port.address, addresses)
             limit = ConnectionLimit(lambda: connections_within(self._source.current.server.max_connections))
             port.serve(partial(self._server, app, limit), self._server_ended)
@@ -166,8 +134,8 @@ class Daemon:
             await port.close()
             await parts.chats.close()
             await asyncio.gather(parts.pool.close(), parts.pulls.close())
-            await self._awake.close()
-            await self._observation.close()
+            await self._assembly.awake.close()
+            await self._assembly.observation.close()
             await tidy(parts.library)
             parts.logs.end()
             await self._admin.close()
@@ -176,94 +144,6 @@ class Daemon:
             parts.logs.close()
         return self._exit_code
 
-    def _build(self, worker_log: WorkerLog) -> Parts:  # long: the wiring of all parts
-        """Return the parts that the routes use."""
-        source, home = self._source, self._home
-        logs = Logs(home.log_file, source.current.logs, Console(sys.stderr.fileno()) if self._console else None)
-        logs.install()
-        source.subscribe(lambda _, new: logs.configure(new.logs))
-        library = Library(
-            home,
-            lambda: source.current.library,
-            os.environ,
-            machine=lambda: MachineCapacity(
-                host.limits().cap,
-                pool.accounts.device_of("text"),
-                lambda needed: _fit(pool.accounts.placing(needed)),
-                pool.accounts.measured,
-            ),
-            in_use=lambda: pool.folders(),
-        )
-        catalog, pulls = library.registry.catalog, library.pulls
-        host = Host(lambda: MemoryLimit(source.current.engine.memory))
-        self._observation = Observation.of(home, source)
-        incidents, environment = Incidents(_log_worker), worker_environment(os.environ)
-        pool = Pool(
-            source,
-            find=library.registry.find,
-            clear=library.registry.clear,
-            start=lambda name, kind: Worker.start(
-                name, PROGRAMS[kind].command, environment, worker_log.open, incidents.forward, host.oom_kills.recent
-            ),
-            host=host,
-            measurements=Measurements(home.measured),
-            prefixes=home.prefixes,
-            incidents=incidents,
-            observers=self._observation.observers(),
-        )
-        source.subscribe(partial(_limit_pulls, pulls))
-        names = RouterNames(lambda: source.current.router, SavedAliases(home.aliases), PresetFiles(home.presets))
-        router = Router(lambda: source.current.router, names, catalog, pool, MissingModels(pulls))
-        models = RoutedModels(router, pool)
-        chats = Chats(
-            ChatStore(home.chats, lambda: source.current.chats.trash_days),
-            models,
-            lambda work: pool.background.run(work),
-        )
-        self._titles = TitleMaker(
-            chats,
-            models,
-            enabled=lambda: source.current.chats.titles,
-            loaded=lambda: {found.model for found in pool.instances() if found.state == "ready"},
-            running=lambda: len(pool.requests.rows()),
-        )
-        monitor = Monitor(
-            home,
-            source,
-            pool,
-            host,
-            catalog,
-            pulls,
-            self._port.addresses,
-            lambda: chats.revision,
-            key_required=lambda: needs_key(source.current.server, self._port.exposed),
-            tls_expiry=lambda: self._port.expires_at,
-        )
-        self._awake = Awake(
-            lambda: source.current.server.prevent_sleep,
-            lambda: pool.requests.busy() or pulls.busy() or any(found.state in LOADS for found in pool.instances()),
-            lambda reason: log("daemon", "info", reason),
-        )
-        bodies = BodyReader(lambda: source.current.server)
-        return Parts(
-            service=ModelService(pool, catalog, router, bodies, RemoteImages(lambda: source.current.server)),
-            pool=pool,
-            catalog=catalog,
-            library=library,
-            pulls=pulls,
-            router=router,
-            monitor=monitor,
-            logs=logs,
-            history=self._observation.history,
-            chats=chats,
-            metrics=MetricsPage(self._observation.metrics, monitor, incidents, lambda: source.current.metrics),
-            keys=KeyStore(home.keys),
-            home=home,
-            config=self._config,
-            bodies=bodies,
-            stop=self.stop,
-        )
-
     async def _until_stopped(self, parts: Parts) -> None:
         """Serve until stopped, then drain. No request is left when it returns."""
         pool, monitor = parts.pool, parts.monitor
@@ -271,14 +151,14 @@ class Daemon:
         pool.background.every(LOOK_SECONDS, "the library's watch", parts.library.look)
         pool.background.every(CHECK_SECONDS, "the admin socket", self._admin.check)
         pool.background.every(WATCH_SECONDS, "the watch of config.toml", self._config.look)
-        pool.background.every(TITLE_SECONDS, "the titles of chats", self._titles.look)
+        pool.background.every(TITLE_SECONDS, "the titles of chats", self._assembly.titles.look)
         pool.background.every(WATCH_SECONDS, "the API keys", partial(asyncio.to_thread, parts.keys.look))
         if (tls := self._port.tls) is not None:
             pool.background.every(TLS_CHECK_SECONDS, "the certificate", partial(asyncio.to_thread, tls.look))
-        pool.background.every(AWAKE_SECONDS, "the guard against sleep", self._awake.look)
+        pool.background.every(AWAKE_SECONDS, "the guard against sleep", self._assembly.awake.look)
         pool.open()
         parts.pulls.open()
-        self._observation.open()
+        self._assembly.observation.open()
         for model in self._preloads:
             pool.background.run(self._preload(parts, model))
         await self._stopping.wait()
@@ -328,24 +208,3 @@ class Daemon:
         except LmxError as error:
             log("daemon", "error", f"{model} was not loaded: {error.message}")
             say(f"error: {model} was not loaded: {error.message}", sys.stderr)
-
-
-def _fit(decision: Decision) -> Fit:
-    match decision:
-        case Fits(evict=()):
-            return "yes"
-        case Fits() | Waits():
-            return "after unloading"
-        case Refused():
-            return "no"
-
-
-def _limit_pulls(pulls: PullQueue, old: Settings, new: Settings) -> None:
-    """Let a changed rate limit displace the one that a command has set."""
-    before, after = old.library, new.library
-    if (before.bytes_per_second, before.rate_schedule) != (after.bytes_per_second, after.rate_schedule):
-        pulls.limit.follow_settings()
-
-
-def _log_worker(name: str, found: Log) -> None:
-    log(f"worker {name}", found.level, found.message, found.request)
