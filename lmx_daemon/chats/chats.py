@@ -11,6 +11,7 @@ from lmx_daemon.chats.answers import ChatAnswers, Models
 from lmx_daemon.chats.export import exported
 from lmx_daemon.chats.growing import GrowingMessage
 from lmx_daemon.chats.importing import import_chats
+from lmx_daemon.chats.named import known, model_of, new_answer, new_message, new_request_id, parent_of, without_contents
 from lmx_daemon.chats.prompt import request_for
 from lmx_daemon.chats.store import ChatStore, new_id
 from lmx_daemon.chats.watchers import Watchers
@@ -33,7 +34,7 @@ from lmx_daemon.contract.admin.chats import (
     NewMessage,
     StoredMessage,
 )
-from lmx_daemon.contract.errors import ConflictError, NotFoundError, RequestError
+from lmx_daemon.contract.errors import ConflictError
 
 CLOSE_SECONDS = 3.0
 IDLE_SECONDS = 10.0
@@ -142,7 +143,7 @@ class Chats:
     async def fork(self, identity: str, message: str) -> ChatRow:
         """Return a new chat with a copy of the branch that ends at a message."""
         chat = await self.get(identity)
-        path = path_to(chat.messages, _known(chat, message).id)
+        path = path_to(chat.messages, known(chat, message).id)
         origin = ChatCreate(
             title=f"{chat.row.name[:190]} (fork)", model=chat.row.model, settings=chat.settings,
             folder=chat.row.folder, tags=chat.row.tags,
@@ -152,17 +153,17 @@ class Chats:
     async def append(self, identity: str, asked: Append) -> tuple[StoredMessage, ...]:
         """Add messages without an answer, and return them."""
         chat = await self.get(identity)
-        parent = _parent(chat, asked.parent)
+        parent = parent_of(chat, asked.parent)
         messages = []
         for new in asked.messages:
-            messages.append(self._message(new, parent))
+            messages.append(new_message(new, parent, self._clock()))
             parent = messages[-1].id
         return await self._add(identity, messages)
 
     async def edit(self, identity: str, asked: EditMessage) -> StoredMessage:
         """Add a copy of a message with another text beside it, and return it."""
         chat = await self.get(identity)
-        found = _known(chat, asked.message)
+        found = known(chat, asked.message)
         files = await asyncio.to_thread(self._store.files, found)
         copy = msgspec.structs.replace(
             found, id=new_id("m"), text=asked.text, state="done", error=None, at=self._clock(), attachments=files,
@@ -181,14 +182,15 @@ class Chats:
     async def ask(self, identity: str, asked: Ask) -> Asked:
         """Add a user message and an empty answer, and begin to generate it. Both are on the disk at the return."""
         chat = await self.get(identity)
-        parent = _parent(chat, asked.parent)
-        user = self._message(NewMessage(role="user", text=asked.text, attachments=asked.attachments), parent)
+        parent = parent_of(chat, asked.parent)
+        new = NewMessage(role="user", text=asked.text, attachments=asked.attachments)
+        user = new_message(new, parent, self._clock())
         return await self._begin(chat, user, asked.model, asked.client, asked.tenant)
 
     async def ask_again(self, identity: str, asked: AskAgain) -> Asked:
         """Generate a further answer to a user message, or the rest of an assistant message."""
         chat = await self.get(identity)
-        found = _known(chat, asked.message)
+        found = known(chat, asked.message)
         if found.role == "assistant":
             return await self._continue(chat, found, asked)
         return await self._begin(chat, found, asked.model, asked.client, asked.tenant, stored=True)
@@ -201,11 +203,8 @@ class Chats:
     async def _begin(
         self, chat: ChatDetail, user: StoredMessage, model: str, client: str, tenant: str, *, stored: bool = False
     ) -> Asked:
-        identity, model = chat.row.id, _model(chat, model)
-        answer = StoredMessage(
-            id=new_id("m"), parent=user.id, role="assistant", state="running", model=model,
-            request_id=f"chat-{new_id('')}", at=self._clock(),
-        )  # fmt: skip
+        identity, model = chat.row.id, model_of(chat, model)
+        answer = new_answer(user.id, model, self._clock())
         path = path_to((*chat.messages, user), user.id)
         files = await asyncio.to_thread(self._files, tuple(message for message in path if message is not user))
         if not stored:
@@ -224,19 +223,17 @@ class Chats:
     async def _continue(self, chat: ChatDetail, found: StoredMessage, asked: AskAgain) -> Asked:
         if any(growing.id == found.id for growing in self._answers.of(chat.row.id)):
             raise ConflictError("this answer is being generated")
-        model = asked.model or found.model or _model(chat, "")
-        answer = msgspec.structs.replace(
-            found, state="running", error=None, model=model, request_id=f"chat-{new_id('')}"
-        )
+        model = asked.model or found.model or model_of(chat, "")
+        answer = msgspec.structs.replace(found, state="running", error=None, model=model, request_id=new_request_id())
         path = path_to(chat.messages, found.id)
         request = request_for(
             path, await asyncio.to_thread(self._files, tuple(path)), chat.settings, request_id=answer.request_id,
             model=model, tenant=asked.tenant, client=asked.client, continues=bool(found.text),
         )  # fmt: skip
         await asyncio.to_thread(self._store.update, answer)
-        self._watchers.message(chat.row.id, _bare(answer))
+        self._watchers.message(chat.row.id, without_contents(answer))
         self._answers.begin(GrowingMessage(chat.row.id, answer, time.monotonic()), request)
-        return Asked(answer=_bare(answer))
+        return Asked(answer=without_contents(answer))
 
     # ---- parts ----
 
@@ -244,7 +241,7 @@ class Chats:
         self, identity: str, messages: list[StoredMessage], *, draft: str | None = None
     ) -> tuple[StoredMessage, ...]:
         row = await asyncio.to_thread(partial(self._store.add, identity, messages, draft=draft))
-        bare = tuple(_bare(message) for message in messages)
+        bare = tuple(without_contents(message) for message in messages)
         for message in bare:
             self._watchers.message(identity, message, leaf=messages[-1].id)
         self._watchers.row(self._running(row))
@@ -264,12 +261,6 @@ class Chats:
 
     def _files(self, messages: tuple[StoredMessage, ...]) -> dict[str, tuple[Attachment, ...]]:
         return {message.id: self._store.files(message) for message in messages if message.attachments}
-
-    def _message(self, new: NewMessage, parent: str | None) -> StoredMessage:
-        return StoredMessage(
-            id=new_id("m"), parent=parent, role=new.role, text=new.text, reasoning=new.reasoning,
-            tool_calls=new.tool_calls, attachments=new.attachments, model=new.model, at=self._clock(),
-        )  # fmt: skip
 
     def _as_now(self, chat: ChatDetail) -> ChatDetail:
         """Return a chat with its growing messages as they are in memory."""
@@ -295,32 +286,3 @@ class Chats:
 
     def _changed(self) -> None:
         self.revision += 1
-
-
-def _known(chat: ChatDetail, message: str) -> StoredMessage:
-    found = next((each for each in chat.messages if each.id == message), None)
-    if found is None:
-        raise NotFoundError(f"the chat has no message {message[:80]!r}", param="message")
-    return found
-
-
-def _parent(chat: ChatDetail, parent: str | None) -> str | None:
-    """Return the id of a message's parent: the leaf for None, none for ""."""
-    if parent is None:
-        return chat.leaf
-    return _known(chat, parent).id if parent else None
-
-
-def _model(chat: ChatDetail, model: str) -> str:
-    chosen = model or chat.row.model
-    if not chosen:
-        raise RequestError("the chat has no model yet", param="model", hint="name the model that answers")
-    return chosen
-
-
-def _bare(message: StoredMessage) -> StoredMessage:
-    """Return a message without the contents of its files."""
-    files = tuple(
-        msgspec.structs.replace(file, data=b"", size=len(file.data) or file.size) for file in message.attachments
-    )
-    return msgspec.structs.replace(message, attachments=files)

@@ -9,9 +9,10 @@ from lmx_tui.messages import CopyRequested, Notified
 from lmx_tui.screens.chat.files import ChatFiles
 from lmx_tui.screens.chat.sheet import ParameterSheet
 from lmx_tui.screens.dialogs import Pick
+from lmx_tui.widgets.chat.answer_view import ThinkingView
 from lmx_tui.widgets.chat.blocks import code_blocks
 from lmx_tui.widgets.chat.commands import COMMANDS, command_of
-from lmx_tui.widgets.chat.transcript import ThinkingView, Transcript
+from lmx_tui.widgets.chat.transcript import Transcript
 
 
 class ChatVerbs(ChatFiles):

@@ -9,9 +9,10 @@ from lmx_daemon.contract.chat_answer import ChatAnswer
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.events import Delta, Started, Usage
 from lmx_tui.app import LmxApp
+from lmx_tui.widgets.chat.answer_view import THINKING_LINES, ThinkingView, end_line
 from lmx_tui.widgets.chat.message_view import MessageView
 from lmx_tui.widgets.chat.prompt import PromptInput
-from lmx_tui.widgets.chat.transcript import THINKING_LINES, ThinkingView, Transcript, end_line
+from lmx_tui.widgets.chat.transcript import Transcript
 from lmx_tui.widgets.monitor.requests import request_note
 from tests.fake_client import FakeClient
 from tests.screen_states import QWEN, answer_of, finished
