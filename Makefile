@@ -11,8 +11,8 @@ SOURCES := lmx_daemon lmx_tui lmx_cli training tests scripts
 demo: $(DEMO) ## start the daemon, ask the built-in model, open the TUI
 	@$(BIN)/lmx demo
 
-test: $(STAMP) ## everything but the soaks
-	$(BIN)/pytest -q -n 2 --dist loadfile $(PYTEST_FLAGS)
+test: $(STAMP) ## everything but the soaks; a test that fails is run once more, and the summary lists it
+	$(BIN)/pytest -q -n 2 --dist loadfile --reruns 1 -rfER $(PYTEST_FLAGS)
 
 check: $(STAMP) ## formats, lints, types, import rules, rules of the house
 	$(BIN)/ruff format --check $(SOURCES)

@@ -1,5 +1,6 @@
 """The Chat screen of `lmx tui` in a terminal, against a real daemon and the built-in model."""
 
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from tests.pty_harness import Terminal
 
 F3, CTRL_L, CTRL_Q, CTRL_R = b"\x1bOR", b"\x0c", b"\x11", b"\x12"
 SECONDS = 60.0
+END = re.compile(r"lmx/guide · \d+ tok · ")
+"""Beginning of the line of figures below an answer that has ended."""
 
 
 def rows(daemon: Daemon) -> list[tuple[Any, ...]]:
@@ -49,9 +52,10 @@ def test_chat_is_asked_branched_found_again_and_outlives_its_terminal(own_daemon
         terminal.until(lambda text: "Ask anything" in text, SECONDS)
         terminal.type(b"how do I pull a model?\r")
         until_stored(own_daemon, ended(2), terminal)
+        terminal.until(lambda text: END.search(text), SECONDS)  # a prompt is refused until the screen, too, has the end
         terminal.type(CTRL_R)
         until_stored(own_daemon, ended(3), terminal)
-        terminal.until(lambda text: "[2/2]" in text, SECONDS)
+        terminal.until(lambda text: END.search(text.partition("[2/2]")[2]), SECONDS)
         terminal.type(b"and how do I remove one?\r")
         until_stored(own_daemon, lambda found: len(found) == 5, terminal)
         terminal.hang_up()
