@@ -70,10 +70,11 @@ class ChatListing(ChatAsking):
             self.close_list()
             return
         self.add_class("-list")
+        self.app.stylesheet.update(self)  # at once: a hidden field cannot have the focus
+        self.set_focus(found.search)  # before the list is drawn: what is typed next is for the field
         self._listed_revision = -1
         if self.snapshot is not None:
-            self.call_after_refresh(self.show_list, self.snapshot)
-        self.call_after_refresh(found.action_search)  # a hidden field cannot have the focus
+            self.show_list(self.snapshot)
 
     def close_list(self) -> None:
         self.remove_class("-list")

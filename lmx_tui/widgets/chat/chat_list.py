@@ -73,11 +73,11 @@ class ChatList(Pane):
         yield ChatOptions(compact=True)
 
     def on_mount(self) -> None:
-        self.query_one(ChatSearch).cursor_blink = False
+        self.search.cursor_blink = False
 
     @property
     def words(self) -> str:
-        return self.query_one(ChatSearch).value.strip()
+        return self.search.value.strip()
 
     @property
     def current(self) -> ChatRow | None:
@@ -87,7 +87,7 @@ class ChatList(Pane):
 
     def clear(self) -> None:
         """Empty the search field, so that all chats are listed."""
-        self.query_one(ChatSearch).value = ""
+        self.search.value = ""
 
     def show(self, rows: Sequence[ChatRow], now: float, opened: str) -> None:
         """Draw the rows if they look different. The cursor stays on its chat, else goes to the open one."""
@@ -145,8 +145,12 @@ class ChatList(Pane):
         options = self.query_one(ChatOptions)
         (options.action_cursor_down if step > 0 else options.action_cursor_up)()
 
+    @property
+    def search(self) -> ChatSearch:
+        return self.query_one(ChatSearch)
+
     def action_search(self) -> None:
-        self.query_one(ChatSearch).focus()
+        self.search.focus()
 
     def action_rows(self) -> None:
         self.query_one(ChatOptions).focus()

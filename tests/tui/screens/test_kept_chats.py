@@ -14,7 +14,7 @@ from lmx_tui.app import LmxApp
 from lmx_tui.screens.chat.reading import image_type, named_file
 from lmx_tui.screens.chat.screen import ChatScreen
 from lmx_tui.screens.chat.sheet import ParameterSheet
-from lmx_tui.widgets.chat.chat_list import ChatList
+from lmx_tui.widgets.chat.chat_list import ChatList, ChatSearch
 from lmx_tui.widgets.chat.commands import command_of, completed, suggestions
 from lmx_tui.widgets.chat.prompt import PromptInput
 from lmx_tui.widgets.chat.transcript import Transcript
@@ -124,6 +124,16 @@ async def test_words_find_an_old_chat(make_app: Make, client: FakeClient) -> Non
         await answered(pilot, "and fish?", "Hello from")
         asked = client.requests_seen[0].prompt
         assert isinstance(asked, Chat) and asked.messages[0].text == "why do whales surface?"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_search_field_has_the_focus_before_the_list_is_drawn(make_app: Make, size: tuple[int, int]) -> None:
+    async with running(make_app(), size) as pilot:
+        await pilot.press("f3")
+        chat_of(pilot).action_list()
+        assert isinstance(pilot.app.focused, ChatSearch)
+        await pilot.press(*"remove")
+        assert pilot.app.focused.value == "remove"
 
 
 async def test_list_renames_pins_deletes_and_restores(make_app: Make, client: FakeClient) -> None:
