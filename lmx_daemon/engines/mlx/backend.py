@@ -31,12 +31,12 @@ class NoiseSource(Protocol):
 
 
 class MaskSource(Protocol):
-    """Masks of tokens in the form that is added to logits."""
+    """Masks of tokens for the logits of a fixed list of rows."""
 
-    def of(self, bits: npt.NDArray[np.uint32]) -> mx.array:
-        """Return 0 for tokens with a bit and minus infinity for others [rows, vocabulary].
+    def apply(self, logits: mx.array, bits: npt.NDArray[np.uint32]) -> mx.array:
+        """Return `logits` [rows, vocabulary] with minus infinity for tokens without a bit. The input is left as it is.
 
-        `bits` [rows, words] has one bit for each token. The array is valid until the next call.
+        `bits` [rows, words] has one bit for each token. The result is valid until the next call.
         """
 
 
@@ -47,10 +47,10 @@ class Masks:
         self._vocabulary = vocabulary
         self._values = mx.array(MASK_BYTES)
 
-    def of(self, bits: npt.NDArray[np.uint32]) -> mx.array:
-        """Return the masks; see MaskSource."""
-        unpacked: mx.array = self._values[mx.array(bits.view(np.uint8))]
-        return unpacked.reshape(len(bits), -1)[:, : self._vocabulary]
+    def apply(self, logits: mx.array, bits: npt.NDArray[np.uint32]) -> mx.array:
+        """Return the masked logits; see MaskSource."""
+        unpacked = self._values[mx.array(bits.view(np.uint8))].reshape(len(bits), -1)[:, : self._vocabulary]
+        return logits + unpacked.astype(logits.dtype)
 
 
 class Backend:

@@ -64,5 +64,5 @@ class CpuBackend(Backend):
         return Noise(starts, temperatures, vocabulary)
 
     def masks(self, rows: Sequence[int], count: int, vocabulary: int) -> HostMasks:
-        """Return the source of masks, which numpy unpacks while MLX computes a step."""
+        """Return the source of masks, which numpy applies."""
         return HostMasks(rows, count, vocabulary)

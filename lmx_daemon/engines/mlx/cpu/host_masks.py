@@ -1,4 +1,4 @@
-"""Masks of tokens unpacked by numpy: a look-up by MLX on a CPU takes eight times as long, and delays the step."""
+"""Masks of tokens applied by numpy: MLX on a CPU takes several times as long."""
 
 from collections.abc import Sequence
 
@@ -9,45 +9,57 @@ import numpy.typing as npt
 from lmx_daemon.engines.mlx.arrays import FloatArray
 from lmx_daemon.engines.mlx.backend import MASK_BYTES
 
+WORD = 32
+"""Tokens of a word of a mask."""
 FEW = 4
-"""Divisor of the bytes of a mask, up to which changed bytes are written one by one."""
+"""Divisor of the words of a mask, up to which allowing words are applied one by one."""
 
 
 class HostMasks:
-    """Masks in one array of MLX that numpy changes in place.
+    """Masked logits in one array of MLX that numpy changes in place.
 
-    Consecutive masks of a row are similar, inside a string for example, so that only changed bytes are unpacked. A step
-    with masks begins after the tokens of the previous one are read, so that MLX does not use the array meanwhile.
+    A step with masks begins after the tokens of the previous one are read: MLX does not use the array meanwhile.
     """
 
     def __init__(self, rows: Sequence[int], count: int, vocabulary: int) -> None:
-        self._rows = rows
-        self._masks = mx.zeros((count, vocabulary))
-        mx.eval(self._masks)
-        values: FloatArray = np.array(self._masks, copy=False)
-        whole = vocabulary // 8
-        self._cells = [row[: 8 * whole].reshape(whole, 8) for row in values]
-        """The tokens of each row by the bytes of its mask."""
-        self._rest = values[:, 8 * whole :]
-        """Tokens of the last, incomplete byte."""
-        self._octets = np.full((count, whole), 0xFF, np.uint8)
-        """The bytes that are unpacked."""
+        self._masked = mx.zeros((count, vocabulary))
+        mx.eval(self._masked)
+        self._whole = vocabulary // WORD
+        """Number of words all of whose bits are tokens."""
+        self._values: FloatArray = np.array(self._masked, copy=False)
+        self._scratch = np.zeros((4 * self._whole, 8), np.float32)
+        self._finite: dict[int, npt.NDArray[np.intp] | None] = dict.fromkeys(rows)
+        """The rows that have a limit, and their words that are not minus infinity; None for many."""
 
-    def of(self, bits: npt.NDArray[np.uint32]) -> mx.array:
-        """Return the masks; see MaskSource. Rows without a limit are left as they are."""
-        for row in self._rows:
-            octets, known = bits[row].view(np.uint8), self._octets[row]
-            self._unpack(octets[: len(known)], known, self._cells[row])
-            if self._rest.size:
-                self._rest[row] = MASK_BYTES[octets[len(known)]][: self._rest.shape[1]]
-        return self._masks
+    def apply(self, logits: mx.array, bits: npt.NDArray[np.uint32]) -> mx.array:
+        """Wait for the logits, and return them masked as float32; see MaskSource."""
+        source: FloatArray = np.array(logits.astype(mx.float32), copy=False)
+        for row, values in enumerate(self._values):
+            if row in self._finite:
+                self._finite[row] = self._mask(source[row], bits[row], values, self._finite[row])
+            else:
+                values[:] = source[row]
+        return self._masked
 
-    @staticmethod
-    def _unpack(octets: npt.NDArray[np.uint8], known: npt.NDArray[np.uint8], cells: FloatArray) -> None:
-        """Unpack those `octets` that differ from `known`, and make them known."""
-        changed = np.flatnonzero(octets != known)
-        if len(changed) * FEW <= len(octets):
-            cells[changed] = MASK_BYTES[octets[changed]]
-        else:
-            np.take(MASK_BYTES, octets, axis=0, out=cells, mode="clip")
-        known[:] = octets
+    def _mask(
+        self, source: FloatArray, words: npt.NDArray[np.uint32], values: FloatArray, finite: npt.NDArray[np.intp] | None
+    ) -> npt.NDArray[np.intp] | None:
+        """Write the masked logits of one row. Return its finite words, or None for many.
+
+        A mask allows nearly all tokens inside a text. Elsewhere it allows a few: then only their words and the previous
+        ones change.
+        """
+        end = self._whole * WORD
+        if len(values) > end:
+            rest = MASK_BYTES[words[self._whole :].view(np.uint8)].reshape(-1)[: len(values) - end]
+            np.add(source[end:], rest, out=values[end:])
+        words = words[: self._whole]
+        cells, given = values[:end].reshape(-1, WORD), source[:end].reshape(-1, WORD)
+        allowing = np.flatnonzero(words != 0)
+        if len(allowing) * FEW > len(words):
+            np.take(MASK_BYTES, words.view(np.uint8), axis=0, out=self._scratch, mode="clip")
+            np.add(given, self._scratch.reshape(-1, WORD), out=cells)
+            return None
+        cells[slice(None) if finite is None else finite] = -np.inf
+        cells[allowing] = given[allowing] + MASK_BYTES[words[allowing].view(np.uint8)].reshape(-1, WORD)
+        return allowing

@@ -139,7 +139,7 @@ class Penalties:
 class TokenMask:
     """The constraints of rows: the logits of tokens that are not allowed become minus infinity.
 
-    The masks are computed while MLX computes the logits. They are added to the logits in one operation for all rows.
+    The masks are computed while MLX computes the logits, and applied to all rows at once.
     """
 
     def __init__(self, rows: Sequence[SampledRow], vocabulary: int) -> None:
@@ -154,7 +154,7 @@ class TokenMask:
         """Return the masked logits."""
         constraints: Any = [(rows[row].constraint, row) for row in self._constrained]
         constraints[0][0].write(constraints, self._bits)
-        return logits + self._masks.of(self._bits).astype(logits.dtype)
+        return self._masks.apply(logits, self._bits)
 
     def observe(self, tokens: mx.array) -> None:
         """Do nothing: a constraint advances when its row's token is read."""
