@@ -2,8 +2,8 @@
 
     LD_PRELOAD=libopenblas.so.0 OPENBLAS_NUM_THREADS=1 python scripts/bench_dialects.py [ROW ...] [--rounds N] [--write]
 
-Rows: dialects tools masks rows turn; all by default. The sides of each ratio are measured in turn, round by round, in
-one run against one real daemon. With --write, the section of the page is replaced.
+Rows: dialects lists tools masks rows turn; all by default. The sides of each ratio are measured in turn, round by
+round, in one run against one real daemon. With --write, the section of the page is replaced.
 """
 
 import argparse
@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 import bench_grammar
+import bench_lists
 import bench_models
 import bench_page
 import bench_tools
@@ -119,6 +120,18 @@ def dialects(cache: Path, rounds: int) -> list[Row]:
     return [*rows, (f"{STREAMS} streams with a JSON schema, vocabulary of 4096", shown, "≥ 0.90")]
 
 
+# ---- lists of models -----------------------------------------------------------------------------------------------
+
+
+def lists(cache: Path, rounds: int) -> list[Row]:
+    """Measure lists of models while answers are generated."""
+    with Setting(cache, "small") as setting:
+        found = asyncio.run(bench_lists.seconds_beside_answers(setting.client, rounds))
+    shown = {path: f"{1000 * median(each):.0f} ms, longest {1000 * max(each):.0f} ms" for path, each in found.items()}
+    name = f"beside {bench_lists.STREAMS} answers and a prompt of {bench_lists.PREFILL} words"
+    return [(f"GET {path} {name}", figure, "≤ 100 ms") for path, figure in shown.items()]
+
+
 # ---- tools ---------------------------------------------------------------------------------------------------------
 
 
@@ -156,7 +169,7 @@ def added(ones: Sequence[float], others: Sequence[float]) -> float:
 
 
 def masks(_: Path, rounds: int) -> list[Row]:
-    """Measure a mask in process: computed, unpacked and added to the logits."""
+    """Measure a mask in process: computed and applied to the logits."""
     grammar = bench_grammar.compiled(bench_grammar.synthetic_vocabulary())
     rows = []
     for count in (1, 8, STREAMS):
@@ -209,6 +222,7 @@ async def second_turn(setting: Setting, key: str) -> tuple[float, int, int]:
 
 ROWS: dict[str, Callable[[Path, int], list[Row]]] = {
     "dialects": dialects,
+    "lists": lists,
     "tools": tools,
     "masks": masks,
     "rows": constrained_rows,
@@ -223,8 +237,9 @@ def section(rows: Sequence[Row], rounds: int) -> str:
         f"{time.strftime('%Y-%m-%d')}, {machine.processor}, {machine.cores} cores, MLX on the CPU with OpenBLAS, "
         f"medians of {rounds} rounds, by scripts/bench_dialects.py. The sides of a ratio take turns in one run, and the"
         " client shares the machine. Preparation is the time of a token count over HTTP: translation, template and"
-        " tokens, without prefill. A mask is computed, unpacked and"
-        " added to the logits; its figure is processor time."
+        " tokens, without prefill. The vocabulary of the models has no tokens for JSON: the tools are far more tokens"
+        " than for a real model, and the TTFT holds attention over all of them. A mask is computed and applied to the"
+        " logits; its figure is processor time."
     )
     table = ["| measured | figure | goal |", "|---|---|---|"]
     return (

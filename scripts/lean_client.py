@@ -89,6 +89,15 @@ class LeanClient:
             raise RuntimeError(repr(found[:600]))
         return seconds
 
+    async def list_seconds(self, path: str) -> float:
+        """Return the seconds that a list of models takes."""
+        begun = time.perf_counter()
+        found = b"".join([part async for part in self._parts(path)])
+        seconds = time.perf_counter() - begun
+        if b" 200 " not in found[:40] or self._model.encode() not in found:
+            raise RuntimeError(f"{path}: {found[:600]!r}")
+        return seconds
+
     async def first_token(self, text: str, tools: list[dict[str, Any]]) -> tuple[float, int]:
         """Return the seconds to the first token of a chat completion, and the tokens of its prompt that were stored."""
         fields = {"tools": tools} if tools else {}
@@ -123,14 +132,15 @@ class LeanClient:
     async def _bytes(self, path: str, body: dict[str, Any]) -> bytes:
         return b"".join([part async for part in self._parts(path, body)])
 
-    async def _parts(self, path: str, body: dict[str, Any]) -> AsyncIterator[bytes]:
-        """Yield the bytes of the response as they arrive."""
-        content = msgspec.json.encode(body)
+    async def _parts(self, path: str, body: dict[str, Any] | None = None) -> AsyncIterator[bytes]:
+        """Yield the bytes of the response as they arrive. Without a body, the method is GET."""
+        content = msgspec.json.encode(body) if body is not None else b""
         if path.startswith("/admin"):
             reader, writer = await asyncio.open_unix_connection(str(self._socket))
         else:
             reader, writer = await asyncio.open_connection(self._host, self._port)
-        head = f"POST {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\nConnection: close\r\n"
+        method = "GET" if body is None else "POST"
+        head = f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\nConnection: close\r\n"
         head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
         writer.write(head.encode() + content)
         try:
