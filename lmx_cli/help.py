@@ -1,9 +1,12 @@
-"""Help texts: the groups of commands, the names of values, and examples."""
+"""Help texts: the groups of commands, and the names of values."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from typer.core import TyperGroup
+
+from lmx_cli.examples import examples_of
 
 GROUPS: Mapping[str, Sequence[str]] = {
     "Daemon": ("serve", "stop", "restart", "status", "service", "logs", "doctor", "self"),
@@ -16,27 +19,6 @@ GROUPS: Mapping[str, Sequence[str]] = {
 }
 """Title of each group of commands -> its commands in order. Other commands follow in a last group."""
 OTHER = "Other"
-EXAMPLES: Mapping[str, Sequence[str]] = {
-    "lmx": ("lmx demo", "lmx pull mlx-community/Qwen3-0.6B-4bit", 'lmx chat qwen3 -p "What is a KV cache?"'),
-    "chat": ("lmx chat qwen3", 'lmx chat qwen3 -p "one question"', "git diff | lmx chat qwen3 -p review"),
-    "chats": (
-        "lmx chats import ~/.lmstudio/conversations",
-        "lmx chats search blowhole",
-        "lmx chats export c12ab34 --to chat.md",
-    ),
-    "completion": ("lmx completion --install", "lmx completion zsh"),
-    "launch": ("lmx launch", "lmx launch claude", "lmx launch opencode --dry-run", "lmx launch opencode --restore"),
-    "load": ("lmx load qwen3", "lmx load qwen3 --context 32768 --parallel 4 --pin", "lmx load qwen3 --estimate"),
-    "logs": ("lmx logs -f --level warning", "lmx logs --model qwen3 --json"),
-    "ls": ("lmx ls qwen", "lmx ls --can tools --sort size"),
-    "move": ("lmx move /Volumes/Models/hub --dry-run", "lmx move ~/models"),
-    "pull": ("lmx pull mlx-community/Qwen3-0.6B-4bit", "lmx pull org/model@v1 --detach"),
-    "rm": ("lmx rm qwen3", "lmx rm --undo"),
-    "serve": ("lmx serve", "lmx serve --detach --model qwen3"),
-    "unload": ("lmx unload qwen3", "lmx unload --all"),
-    "verify": ("lmx verify qwen3 --repair", "lmx verify --all"),
-}
-"""Command -> lines that can be typed."""
 NUMBERS = ("int", "float")
 
 
@@ -61,12 +43,25 @@ def complete_help(command: Any, name: str = "lmx") -> None:
     for parameter in command.params:
         if parameter.metavar is None:
             parameter.metavar = _metavar(parameter)
-        if parameter.param_type_name == "argument" and not parameter.type_descriptor.is_choice:
-            parameter.display_type_rich = lambda ctx: None  # the name is enough; Typer would add <str>
-    if name in EXAMPLES:  # "\b" keeps the line breaks of a paragraph
-        command.epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in EXAMPLES[name])
-    for subname, subcommand in getattr(command, "commands", {}).items():
+        if parameter.param_type_name == "argument":
+            parameter.get_usage_pieces = partial(_usage, parameter)  # Typer would add braces
+            if not parameter.type_descriptor.is_choice:
+                parameter.display_type_rich = lambda ctx: None  # the name is enough; Typer would add <str>
+    subcommands = getattr(command, "commands", {})
+    if lines := examples_of(name, subcommands):  # "\b" keeps the line breaks of a paragraph
+        command.epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+    for subname, subcommand in subcommands.items():
         complete_help(subcommand, subname if name == "lmx" else f"{name} {subname}")
+
+
+def _usage(argument: Any, ctx: Any) -> list[str]:
+    return [placeholder(argument)]
+
+
+def placeholder(argument: Any) -> str:
+    """Return an argument as a usage line shows it: MODEL, [MODEL], MODEL... or [MODEL...]."""
+    name = (argument.metavar or str(argument.name).upper()) + "..." * (argument.nargs != 1)
+    return name if argument.required else f"[{name}]"
 
 
 def _metavar(parameter: Any) -> str | None:

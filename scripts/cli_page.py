@@ -10,7 +10,8 @@ sys.path.insert(0, str(ROOT))
 
 from lmx_cli.commands import build
 from lmx_cli.connect import RUNNING_ONLY, WITHOUT_DAEMON
-from lmx_cli.help import EXAMPLES, GROUPS, OTHER
+from lmx_cli.examples import examples_of
+from lmx_cli.help import GROUPS, OTHER, placeholder
 from lmx_cli.output import ExitCode, Output
 
 PAGE = ROOT / "docs" / "cli.md"
@@ -69,15 +70,10 @@ def command(name: str, found: Any) -> Iterator[str]:
     yield f"\n### lmx {name}\n\n`{usage}`\n\n{plain(found.help)}.\n"
     if rows := table(found):
         yield f"\n{rows}"
-    if name in EXAMPLES:
-        yield "\n```\n" + "\n".join(EXAMPLES[name]) + "\n```\n"
+    if lines := examples_of(name):
+        yield "\n```\n" + "\n".join(lines) + "\n```\n"
     for subname, each in inner.items():
         yield from command(f"{name} {subname}", each)
-
-
-def placeholder(argument: Any) -> str:
-    name = argument.metavar or str(argument.name).upper()
-    return name if argument.required else f"[{name}]"
 
 
 def table(found: Any) -> str:

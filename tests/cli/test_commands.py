@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lmx_cli.commands import build
-from lmx_cli.help import EXAMPLES, GROUPS
+from lmx_cli.examples import EXAMPLES
+from lmx_cli.help import GROUPS
 from lmx_cli.main import run
 from lmx_cli.output import Output
 
@@ -48,14 +49,65 @@ def test_commands_are_listed_by_group_with_examples(capsys: pytest.CaptureFixtur
     assert shown.count("\n  pull ") == 1 and "\n    lmx demo\n" in shown
 
 
+def named(path: tuple[str, ...]) -> str:
+    return " ".join(path) or "lmx"
+
+
+def visible(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if not command.hidden:
+        yield path
+        for name, subcommand in getattr(command, "commands", {}).items():
+            yield from visible(subcommand, (*path, name))
+
+
+def test_help_of_every_command_has_an_example_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    paths = list(visible(build(Output())))
+    assert len(paths) > 80
+    for path in paths:
+        assert run([*path, "--help"]) == 0
+        examples = capsys.readouterr().out.partition("Examples:")[2]
+        assert f" lmx {' '.join(path)}".rstrip() in examples, f"lmx_cli/examples.py has no example of {named(path)}"
+
+
 def test_examples_are_command_lines_that_lmx_accepts() -> None:
     tree = build(Output())
+    assert set(EXAMPLES) <= {named(path) for path in visible(tree)}
     for name, lines in EXAMPLES.items():
         for line in lines:
-            words = shlex.split(line.rpartition("| ")[2])
-            command = tree.commands[words[1]]
-            assert name in ("lmx", words[1])
-            command.make_context(words[1], words[2:])
+            words = shlex.split(line.rpartition("| ")[2].partition(" >")[0])
+            assert words[: len(name.split()) + 1] == ["lmx", *name.split()] or name in ("lmx", "status"), line
+            parsed(tree, words[1:])
+
+
+def parsed(command: Any, words: list[str]) -> None:
+    """Parse the words as `lmx` does, without running a command."""
+    context = command.make_context("lmx", words)
+    while inner := getattr(command, "commands", {}):
+        left = [*context._protected_args, *context.args]
+        if not left:
+            return
+        command = inner[left[0]]
+        context = command.make_context(left[0], left[1:], parent=context)
+
+
+def test_usage_shows_arguments_as_manuals_do(capsys: pytest.CaptureFixture[str]) -> None:
+    for line, usage in {
+        "show": "lmx show [OPTIONS] MODEL",
+        "doctor": "lmx doctor [OPTIONS] [MODEL]",
+        "alias set": "lmx alias set [OPTIONS] NAME MODEL...",
+        "preset import": "lmx preset import [OPTIONS] [FILE...]",
+    }.items():
+        assert run([*line.split(), "--help"]) == 0
+        assert capsys.readouterr().out.splitlines()[0] == f"Usage: {usage}"
+
+
+@pytest.mark.parametrize("line", ["ls", "cache clear", "key create", "bench"])
+def test_help_of_a_command_is_that_of_its_option(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = line.split()
+    assert run([*path, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert run(["help", *path]) == 0
+    assert capsys.readouterr().out == shown
 
 
 @pytest.mark.parametrize("name", [name for names in GROUPS.values() for name in names])

@@ -63,7 +63,7 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
         files: Annotated[
             list[Path] | None,
             typer.Argument(
-                metavar="FILE|DIR...",
+                metavar="FILE|DIR",
                 help="Chats of LM Studio or of `lmx chats export --json`. Default: all chats of LM Studio.",
             ),
         ] = None,

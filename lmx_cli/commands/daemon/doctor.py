@@ -27,7 +27,7 @@ def add(app: typer.Typer, output: Output) -> None:
     def doctor(
         model: Annotated[
             str | None,
-            typer.Argument(metavar="[MODEL]", help="Model for --engine. Default: lmx/guide.", show_default=False),
+            typer.Argument(metavar="MODEL", help="Model for --engine. Default: lmx/guide.", show_default=False),
         ] = None,
         engine: bool = typer.Option(False, "--engine", help="Also try the engine with a model, for about a minute."),
         online: bool = typer.Option(False, "--online", help="Also check that the Hub can be reached."),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lmx_cli.bench.workloads import RequestOptions, Workload
     from lmx_daemon.storage.benchmark import Report
 
+NUMBERS = "NUMBER,..."
 USUAL = "sweep,arrivals,interference,prefix"
 JSON = typer.Option(False, "--json", help="Print JSON.")
 
@@ -34,21 +35,27 @@ def _add_measuring(group: typer.Typer, output: Output) -> None:  # the many opti
         url: str | None = typer.Option(None, help="Base URL of the server. Default: the local daemon."),
         model: str | None = typer.Option(None, "--model", "-m", help="Model. Default: the loaded one, else lmx/guide."),
         api_key: str | None = typer.Option(None, help="API key of the server."),
-        vs: str | None = typer.Option(None, help="Base URL of a second server, measured in turn with the first."),
+        vs: str | None = typer.Option(
+            None, metavar="URL", help="Base URL of a second server, measured in turn with the first."
+        ),
         vs_model: str | None = typer.Option(None, help="Model on the second server. Default: the same one."),
         vs_api_key: str | None = typer.Option(None, help="API key of the second server."),
         workloads: str = typer.Option(USUAL, "--run", "-r", help=f"Workloads to run, of {', '.join(WORKLOADS)}."),
-        streams: str = typer.Option("1,4,16", help="Numbers of streams in the sweep. Others use the highest."),
-        prompt: str = typer.Option("64", help="Prompt lengths in the sweep, in tokens."),
-        answer: str = typer.Option("128", help="Answer lengths in the sweep, in tokens."),
-        long: str = typer.Option("1500", help="Lengths of long prompts and prefixes, in tokens."),
+        streams: str = typer.Option(
+            "1,4,16", metavar=NUMBERS, help="Numbers of streams in the sweep. Others use the highest."
+        ),
+        prompt: str = typer.Option("64", metavar=NUMBERS, help="Prompt lengths in the sweep, in tokens."),
+        answer: str = typer.Option("128", metavar=NUMBERS, help="Answer lengths in the sweep, in tokens."),
+        long: str = typer.Option("1500", metavar=NUMBERS, help="Lengths of long prompts and prefixes, in tokens."),
         every: float = typer.Option(50.0, min=1, help="Milliseconds between arrivals."),
         rounds: int = typer.Option(3, min=1, max=100, help="Measured rounds. A warm-up precedes them."),
         temperature: float = typer.Option(0.0, min=0, max=2, help="Sampling temperature. 0 is greedy."),
         seeds: bool = typer.Option(False, "--seeds", help="Send a seed with each request."),
         seed: int | None = typer.Option(None, min=0, help="Seed of the prompts. Default: a new one for each run."),
         timeout: float = typer.Option(600.0, min=1, help="Maximum seconds for one response."),
-        svg: Annotated[Path | None, typer.Option(help="Write a chart of the sweep to this SVG file.")] = None,
+        svg: Annotated[
+            Path | None, typer.Option(metavar="FILE", help="Write a chart of the sweep to this SVG file.")
+        ] = None,
         keep: bool = typer.Option(True, "--keep/--no-keep", help="Keep the result for `list` and `compare`."),
         plot: bool = typer.Option(False, "--plot", help="Draw tokens per second as bars below the table."),
         json: bool = JSON,

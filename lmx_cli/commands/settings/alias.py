@@ -10,7 +10,7 @@ from lmx_cli.connect import started
 from lmx_cli.output import ExitCode, Output
 
 NAME = Annotated[str, typer.Argument(metavar="NAME", help="Alias. With * it stands for all names that match it.")]
-MODELS = Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models or aliases, tried in this order.")]
+MODELS = Annotated[list[str], typer.Argument(metavar="MODEL", help="Models or aliases, tried in this order.")]
 
 
 def add(app: typer.Typer, output: Output) -> None:

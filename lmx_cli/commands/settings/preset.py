@@ -42,7 +42,7 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
         values: Annotated[
             list[str],
             typer.Argument(
-                metavar="KEY=VALUE...", help="Values, such as sampling.temperature=0.2 or system=@FILE. KEY= removes."
+                metavar="KEY=VALUE", help="Values, such as sampling.temperature=0.2 or system=@FILE. KEY= removes."
             ),
         ],
         json: bool = JSON,
@@ -59,7 +59,7 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
     def bring(
         paths: Annotated[
             list[Path] | None,
-            typer.Argument(metavar="FILE...", help="JSON files of LM Studio. Default: all of its presets."),
+            typer.Argument(metavar="FILE", help="JSON files of LM Studio. Default: all of its presets."),
         ] = None,
         name: str | None = typer.Option(None, "--as", help="Name of the preset. Default: its name in LM Studio."),
         replace: bool = typer.Option(False, "--replace", help="Replace presets of the same name."),
