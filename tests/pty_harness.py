@@ -21,7 +21,7 @@ FRAME = b"\x1b[?2026h"
 
 
 def _restore_signals() -> None:
-    """Reset signals that the shell of the tests may ignore: nohup ignores SIGHUP, a background job SIGINT and SIGQUIT."""
+    """Reset signals that a shell may ignore: nohup ignores SIGHUP, a background job SIGINT and SIGQUIT."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
 
