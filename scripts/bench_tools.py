@@ -5,6 +5,7 @@ socket, with the same number of stored tokens. Attention over the stored tokens 
 what translation, template, tokenising and the dialect's stream add.
 """
 
+import asyncio
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ from lmx_daemon.worker.template_child import TemplateChild
 
 TOOLS, LONG, SHORT = 100, 20, 3
 """Tools of a list, and words of their descriptions; with the short ones, the prompt is computed once in the run."""
+SETTLED = 1.0
+"""Seconds after which the worker has stored the previous prompt."""
 QUESTION = 12
 """Words of the user's message, each of one token."""
 
@@ -72,6 +75,7 @@ async def first_token_times(client: LeanClient, files: Path, rounds: int, cpu: C
         for kind, times in (("tokens", found.tokens), ("seen", found.seen), ("new", found.new)):
             if kind == "new":
                 await _forget(client)
+            await asyncio.sleep(SETTLED)
             used = cpu()
             if kind == "tokens":
                 seconds, held = await client.first_token_of_ids(prompts[number + 1])

@@ -34,10 +34,10 @@ class SampledTokens:
     as a step of a small model, so that the two run side by side.
     """
 
-    def __init__(self, sampler: "Sampler", logits: mx.array, positions: Sequence[int]) -> None:
+    def __init__(self, sampler: "Sampler", logits: mx.array, chance: FloatArray, noise: mx.array | None) -> None:
         self._sampler = sampler
-        self._chance = sampler.chances(positions)
-        self._noise = sampler.noise(positions)
+        self._chance = chance
+        self._noise = noise
         self._logits: mx.array | None = None
         """Processed logits that the host has still to sample from."""
         self._details: tuple[mx.array, ...] = ()
@@ -48,7 +48,6 @@ class SampledTokens:
         else:
             self.tokens, self._details = sampler.choose(logits, self._chance, self._noise)
             mx.async_eval(self.tokens, *self._details)  # type: ignore[no-untyped-call]  # MLX: untyped
-        sampler.look_ahead()
 
     def settle(self) -> None:
         """Wait for the logits and fill in the tokens that the host samples from them. Idempotent."""
@@ -103,9 +102,13 @@ class Sampler:
 
     def sample(self, logits: mx.array, positions: Sequence[int]) -> SampledTokens:
         """Start sampling from `logits` [rows, vocabulary]; `positions` [rows] counts the tokens generated before."""
+        noise = self.noise(positions)  # first: masks may wait for the logits, which MLX computes meanwhile
         for processor in self._processors:
             logits = processor(logits, self._rows)
-        return SampledTokens(self, logits, positions)
+        sampled = SampledTokens(self, logits, self.chances(positions), noise)
+        if not self.constrained:
+            self.look_ahead()
+        return sampled
 
     def chances(self, positions: Sequence[int]) -> FloatArray:
         """Return the random number of each drawn row at its position; `positions` [rows] covers all rows."""
