@@ -125,6 +125,8 @@ TRANSCRIPT: list[BindingType] = [
     _key("transcript.edit", "e", "screen.edit", "Edit", tip="Edit the message, in a branch"),
     _key("transcript.continue", "c", "screen.continue", "More", tip="Continue the answer"),
     _key("transcript.fork", "f", "screen.fork", "Fork", tip="Copy this branch to a new chat"),
+    _key("transcript.delete", "d", "screen.delete_messages", "Delete", tip="Delete the message and what follows it"),
+    _key("transcript.undo", "u", "screen.undelete_messages", "Undo", show=False, tip="Undo the last deletion"),
     _key("transcript.thinking", "z", "screen.fold_thinking", "Fold", tip="Fold or unfold thinking"),
     _key("transcript.bottom", "G,end", "bottom", "Last line", show=False),
 ]

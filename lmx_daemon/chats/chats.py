@@ -9,6 +9,7 @@ import msgspec
 
 from lmx_daemon.chats.answers import ChatAnswers, Models
 from lmx_daemon.chats.export import exported
+from lmx_daemon.chats.forks import copy_branch
 from lmx_daemon.chats.growing import GrowingMessage
 from lmx_daemon.chats.importing import import_chats
 from lmx_daemon.chats.named import known, model_of, new_answer, new_message, new_request_id, parent_of, without_contents
@@ -16,7 +17,7 @@ from lmx_daemon.chats.prompt import request_for
 from lmx_daemon.chats.store import ChatStore, new_id
 from lmx_daemon.chats.watchers import Watchers
 from lmx_daemon.contract.admin.chat_import import ChatImport, ChatsImported
-from lmx_daemon.contract.admin.chat_tree import path_to
+from lmx_daemon.contract.admin.chat_tree import below, path_to
 from lmx_daemon.contract.admin.chats import (
     Append,
     Ask,
@@ -32,6 +33,7 @@ from lmx_daemon.contract.admin.chats import (
     EditMessage,
     ExportForm,
     NewMessage,
+    Removal,
     StoredMessage,
 )
 from lmx_daemon.contract.errors import ConflictError
@@ -148,7 +150,7 @@ class Chats:
             title=f"{chat.row.name[:190]} (fork)", model=chat.row.model, settings=chat.settings,
             folder=chat.row.folder, tags=chat.row.tags,
         )  # fmt: skip
-        return self._listed(await asyncio.to_thread(self._copy, origin, path))
+        return self._listed(await asyncio.to_thread(copy_branch, self._store, origin, path))
 
     async def append(self, identity: str, asked: Append) -> tuple[StoredMessage, ...]:
         """Add messages without an answer, and return them."""
@@ -170,6 +172,22 @@ class Chats:
             request_id="",
         )  # fmt: skip
         return (await self._add(identity, [copy]))[0]
+
+    async def remove_messages(self, identity: str, message: str) -> Removal:
+        """Take a message and all that follows it out of a chat. Raise ConflictError while one of them is generated."""
+        chat = await self.get(identity)
+        removed = {each.id for each in below(chat.messages, known(chat, message).id)}
+        if any(growing.id in removed for growing in self._answers.of(identity)):
+            raise ConflictError("an answer among these messages is being generated", hint="stop it first")
+        removal = await asyncio.to_thread(self._store.remove_messages, identity, message)
+        await self._pruned(identity)
+        return removal
+
+    async def restore_messages(self, identity: str, removal: str) -> Removal:
+        """Undo a removal of messages, the last one for ""."""
+        found = await asyncio.to_thread(self._store.restore_messages, identity, removal)
+        await self._pruned(identity)
+        return found
 
     async def import_all(self, asked: ChatImport) -> ChatsImported:
         """Add chats from elsewhere, except those that are there already."""
@@ -248,16 +266,10 @@ class Chats:
         self._changed()
         return bare
 
-    def _copy(self, asked: ChatCreate, path: list[StoredMessage]) -> ChatRow:
-        row, parent, copies = self._store.create(asked), None, []
-        for message in path:
-            state = "interrupted" if message.state == "running" else message.state
-            files = self._store.files(message)
-            copies.append(
-                msgspec.structs.replace(message, id=new_id("m"), parent=parent, state=state, attachments=files)
-            )
-            parent = copies[-1].id
-        return self._store.add(row.id, copies)
+    async def _pruned(self, identity: str) -> None:
+        """Inform the readers of a chat with other messages."""
+        self._watchers.chat(await self.get(identity))
+        self._changed()
 
     def _files(self, messages: tuple[StoredMessage, ...]) -> dict[str, tuple[Attachment, ...]]:
         return {message.id: self._store.files(message) for message in messages if message.attachments}

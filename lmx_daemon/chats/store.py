@@ -14,10 +14,19 @@ from typing import Any
 import msgspec
 
 from lmx_daemon.chats.messages import MAX_MESSAGES, add, chat_number, read, remove_chat, update
+from lmx_daemon.chats.removals import forget_removals, forget_removals_of, remove_from, restore_removed
 from lmx_daemon.chats.search import search_in
 from lmx_daemon.chats.tables import LAYOUT, ROW, encoded, index, row_of, settings_of
 from lmx_daemon.contract.admin.chat_tree import newest_below
-from lmx_daemon.contract.admin.chats import Attachment, ChatChange, ChatCreate, ChatDetail, ChatRow, StoredMessage
+from lmx_daemon.contract.admin.chats import (
+    Attachment,
+    ChatChange,
+    ChatCreate,
+    ChatDetail,
+    ChatRow,
+    Removal,
+    StoredMessage,
+)
 from lmx_daemon.contract.errors import ChatNotFoundError, RequestError, TooLargeError
 from lmx_daemon.contract.text import valid_text
 from lmx_daemon.storage.database import OwnedDatabase
@@ -162,6 +171,16 @@ class ChatStore:
             )
             return self._row(database, number)
 
+    def remove_messages(self, identity: str, message: str) -> Removal:
+        """Take a message and all that follows it out of a chat. For errors, see `remove_from`."""
+        with self._opened() as database:
+            return remove_from(database, identity, message, self._clock())
+
+    def restore_messages(self, identity: str, removal: str) -> Removal:
+        """Undo a removal, the last one for "". For errors, see `restore_removed`."""
+        with self._opened() as database:
+            return restore_removed(database, identity, removal, self._clock())
+
     def dated(self, identity: str, created: float, changed: float) -> ChatRow:
         """Set the times of an imported chat, and return its row."""
         with self._opened() as database:
@@ -187,7 +206,7 @@ class ChatStore:
         with self._opened() as database:
             numbers = database.execute("SELECT number FROM chats WHERE deleted IS NOT NULL").fetchall()
             for (number,) in numbers:
-                remove_chat(database, number)
+                self._remove(database, number)
         return len(numbers)
 
     def origins(self) -> set[str]:
@@ -251,11 +270,17 @@ class ChatStore:
             "SELECT number FROM chats WHERE deleted < ? UNION "
             "SELECT number FROM (SELECT number FROM chats WHERE deleted IS NOT NULL ORDER BY deleted DESC "
             "LIMIT -1 OFFSET ?) UNION "
-            f"SELECT number FROM chats WHERE changed < ? AND NOT {SHOWN}",
+            f"SELECT number FROM chats WHERE changed < ? AND NOT {SHOWN} "
+            "AND number NOT IN (SELECT chat FROM removals)",
             (now - self._trash_days() * DAY, MAX_TRASH, now - DAY),
         ).fetchall()
         for (number,) in old:
-            remove_chat(database, number)
+            self._remove(database, number)
+        forget_removals(database, now - self._trash_days() * DAY)
+
+    def _remove(self, database: sqlite3.Connection, number: int) -> None:
+        forget_removals_of(database, number)
+        remove_chat(database, number)
 
 
 def new_id(letter: str) -> str:

@@ -1,7 +1,8 @@
 """The tables of the file of chats, and the forms of their rows.
 
 `found` is the index of all texts: a row with a positive number is a message, one with a negative number is the title of
-the chat with that number. An answer is indexed once it has ended.
+the chat with that number. An answer is indexed once it has ended. `removed` has the messages that each of the
+`removals` has taken out of its chat.
 """
 
 import math
@@ -33,6 +34,15 @@ CREATE INDEX IF NOT EXISTS messages_running ON messages (number) WHERE state = '
 CREATE TABLE IF NOT EXISTS attachments (
     message INTEGER NOT NULL, place INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (message, place)
 );
+CREATE TABLE IF NOT EXISTS removals (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, chat INTEGER NOT NULL, message TEXT NOT NULL, leaf TEXT, at REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS removals_by_chat ON removals (chat, number);
+CREATE TABLE IF NOT EXISTS removed (
+    removal INTEGER NOT NULL, number INTEGER PRIMARY KEY, id TEXT NOT NULL, chat INTEGER NOT NULL, state TEXT NOT NULL,
+    text TEXT NOT NULL, reasoning TEXT NOT NULL, body TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS removed_by_removal ON removed (removal);
 CREATE VIRTUAL TABLE IF NOT EXISTS found USING fts5 (
     text, chat UNINDEXED, message UNINDEXED, tokenize = "unicode61 remove_diacritics 2", prefix = '2 3'
 );

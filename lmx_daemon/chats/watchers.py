@@ -2,7 +2,7 @@
 
 import asyncio
 
-from lmx_daemon.contract.admin.chats import ChatRow, ChatUpdate, StoredMessage
+from lmx_daemon.contract.admin.chats import ChatDetail, ChatRow, ChatUpdate, StoredMessage
 from lmx_daemon.contract.events import Event
 
 MAX_WAITING = 20_000
@@ -79,6 +79,10 @@ class Watchers:
     def events(self, chat: str, answer: str, events: tuple[Event, ...]) -> None:
         """Pass events of an answer on."""
         self._put(chat, ChatUpdate(answer=answer, events=events))
+
+    def chat(self, chat: ChatDetail) -> None:
+        """Pass a chat on that has lost messages, or got them back."""
+        self._put(chat.row.id, ChatUpdate(chat=chat))
 
     def message(self, chat: str, message: StoredMessage, leaf: str | None = None) -> None:
         """Pass a new or changed message on."""

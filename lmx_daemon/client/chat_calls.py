@@ -21,6 +21,8 @@ from lmx_daemon.contract.admin.chats import (
     EditMessage,
     ExportForm,
     MessageName,
+    Removal,
+    RemovalName,
     StoredMessage,
 )
 
@@ -85,6 +87,14 @@ class ChatCalls(AdminConnection):
     async def fork_chat(self, chat: str, message: str) -> ChatRow:
         """Copy the branch that ends at a message to a new chat."""
         return await self._post(f"{_path(chat)}/fork", ChatRow, MessageName(message=message))
+
+    async def remove_messages(self, chat: str, message: str) -> Removal:
+        """Take a message and all that follows it out of a chat."""
+        return await self._post(f"{_path(chat)}/messages/remove", Removal, MessageName(message=message))
+
+    async def restore_messages(self, chat: str, removal: str = "") -> Removal:
+        """Undo a removal of messages, the last one for ""."""
+        return await self._post(f"{_path(chat)}/messages/restore", Removal, RemovalName(removal=removal))
 
     async def delete_chat(self, chat: str) -> ChatRow:
         """Move a chat to the trash."""

@@ -104,6 +104,11 @@ def ago_in_words(seconds: float) -> str:
     return "just now"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 message", "3 messages"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def tokens(count: int | None) -> str:
     """Return a context length: 512 as "512", 4100 as "4.1k", 32768 as "32k" (multiples of 1024 count in 1024s)."""
     if count is None:

@@ -109,6 +109,11 @@ def test_command_line_lists_searches_shows_exports_and_removes(own_daemon: Daemo
     assert own_daemon.lmx("chats", "export", chat, "--to", str(tmp_path / "w.json")).returncode == 1
     assert own_daemon.lmx("chats", "export", chat).stdout.startswith("# Whales\n")
     assert own_daemon.lmx("chats", "import", str(tmp_path / "w.json")).stdout.endswith("1 were there already\n")
+    answer = own_daemon.admin("GET", f"/admin/chats/{chat}")["leaf"]
+    assert own_daemon.lmx("chats", "rm", chat, "--from", answer).stdout == "moved to the trash: 1 message\n"
+    assert "To breathe." not in own_daemon.lmx("chats", "show", chat).stdout
+    assert own_daemon.lmx("chats", "restore", chat, "--messages").stdout == "restored: 1 message\n"
+    assert "To breathe." in own_daemon.lmx("chats", "show", chat).stdout
     assert own_daemon.lmx("chats", "rm", chat).stdout == "moved to the trash: Whales\n"
     assert own_daemon.lmx("chats", "list", "--json").stdout == "[]\n"
     assert own_daemon.lmx("chats", "restore", chat).stdout == "restored: Whales\n"

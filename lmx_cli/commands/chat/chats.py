@@ -9,7 +9,7 @@ import typer
 
 from lmx_cli.commands.options import JSON, YES
 from lmx_cli.output import ExitCode, Output
-from lmx_daemon.contract.units import duration
+from lmx_daemon.contract.units import counted, duration
 
 if TYPE_CHECKING:
     from lmx_daemon.client.client import Client
@@ -73,13 +73,27 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
         return asyncio.run(_import(output, files or [], json))
 
     @group.command()
-    def rm(chat: str = ID, json: bool = JSON) -> int:
-        """Move a chat to the trash."""
+    def rm(
+        chat: str = ID,
+        message: str = typer.Option(
+            "", "--from", metavar="MESSAGE", help="Remove this message and all that follows it instead of the chat."
+        ),
+        json: bool = JSON,
+    ) -> int:
+        """Move a chat to the trash, or some of its messages. `lmx chats show --json` has the ids of messages."""
+        if message:
+            return asyncio.run(_remove_messages(output, chat, message, json))
         return asyncio.run(_remove(output, chat, json))
 
     @group.command()
-    def restore(chat: str = ID, json: bool = JSON) -> int:
-        """Take a chat out of the trash."""
+    def restore(
+        chat: str = ID,
+        messages: bool = typer.Option(False, "--messages", help="Put back the messages that were removed last."),
+        json: bool = JSON,
+    ) -> int:
+        """Take a chat out of the trash, or messages of it."""
+        if messages:
+            return asyncio.run(_restore_messages(output, chat, json))
         return asyncio.run(_restore(output, chat, json))
 
     @group.command("empty-trash")
@@ -214,6 +228,28 @@ async def _restore(output: Output, chat: str, json: bool) -> int:
         output.json(row)
     else:
         output.text(f"restored: {row.name}")
+    return ExitCode.OK
+
+
+async def _remove_messages(output: Output, chat: str, message: str, json: bool) -> int:
+    async with _client() as client:
+        identity = await client.find_chat(chat)
+        removal = await client.remove_messages(identity, message)
+    if json:
+        output.json(removal)
+    else:
+        output.text(f"moved to the trash: {counted(len(removal.messages), 'message')}")
+        output.note(f"lmx chats restore {identity} --messages brings them back")
+    return ExitCode.OK
+
+
+async def _restore_messages(output: Output, chat: str, json: bool) -> int:
+    async with _client() as client:
+        removal = await client.restore_messages(await client.find_chat(chat))
+    if json:
+        output.json(removal)
+    else:
+        output.text(f"restored: {counted(len(removal.messages), 'message')}")
     return ExitCode.OK
 
 

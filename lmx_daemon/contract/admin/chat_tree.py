@@ -29,3 +29,14 @@ def newest_below(messages: tuple[StoredMessage, ...], message: str) -> str:
     while at in last_child and steps <= len(messages):
         at, steps = last_child[at], steps + 1
     return at
+
+
+def below(messages: tuple[StoredMessage, ...], message: str) -> list[StoredMessage]:
+    """Return a message and all that follows it in all branches, a parent before its children; [] if it is unknown."""
+    children: dict[str | None, list[StoredMessage]] = {}
+    for found in messages:
+        children.setdefault(found.parent, []).append(found)
+    result = [found for found in messages if found.id == message]
+    for found in result:
+        result += children.pop(found.id, [])
+    return result

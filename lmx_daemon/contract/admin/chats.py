@@ -215,6 +215,20 @@ class MessageName(Frozen, frozen=True):
     message: str
 
 
+class RemovalName(Frozen, frozen=True):
+    """Id of a removal of messages; "" is the last one of the chat."""
+
+    removal: str = ""
+
+
+class Removal(Frozen, frozen=True):
+    """Messages that were taken out of a chat together, or put back."""
+
+    id: str
+    messages: tuple[str, ...]
+    """Ids of the messages."""
+
+
 class Asked(Frozen, frozen=True):
     """The messages that a request for an answer has added or continued."""
 
@@ -225,8 +239,9 @@ class Asked(Frozen, frozen=True):
 class ChatUpdate(Frozen, frozen=True):
     """Line of the stream of one chat.
 
-    The first line has `chat`. Later lines have either a message that is new or has changed as a whole, or events of the
-    answer `answer`, in order, or a changed row. `gone` ends the stream of a deleted chat.
+    The first line has `chat`, and so has the line after messages were removed or put back. Other lines have either a
+    message that is new or has changed as a whole, or events of the answer `answer`, in order, or a changed row. `gone`
+    ends the stream of a deleted chat.
     """
 
     chat: ChatDetail | None = None

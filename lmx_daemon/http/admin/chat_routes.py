@@ -23,6 +23,8 @@ from lmx_daemon.contract.admin.chats import (
     EditMessage,
     ExportForm,
     MessageName,
+    Removal,
+    RemovalName,
     StoredMessage,
 )
 from lmx_daemon.http.admin.lines import line, lines
@@ -133,6 +135,18 @@ async def fork(request: AnyRequest, chats: NamedDependency[Chats], chat: FromPat
     return await chats.fork(chat, (await body_of(request, MessageName)).message)
 
 
+@post("/admin/chats/{chat:str}/messages/remove", status_code=200)
+async def remove_messages(request: AnyRequest, chats: NamedDependency[Chats], chat: FromPath[str]) -> Removal:
+    """Take a message and all that follows it out of a chat."""
+    return await chats.remove_messages(chat, (await body_of(request, MessageName)).message)
+
+
+@post("/admin/chats/{chat:str}/messages/restore", status_code=200)
+async def restore_messages(request: AnyRequest, chats: NamedDependency[Chats], chat: FromPath[str]) -> Removal:
+    """Undo a removal of messages."""
+    return await chats.restore_messages(chat, (await body_of(request, RemovalName)).removal)
+
+
 @post("/admin/chats/{chat:str}/delete", status_code=200)
 async def delete(chats: NamedDependency[Chats], chat: FromPath[str]) -> ChatRow:
     """Move a chat to the trash."""
@@ -172,6 +186,8 @@ ROUTES = [
     again,
     edit,
     fork,
+    remove_messages,
+    restore_messages,
     delete,
     restore,
     export,

@@ -94,7 +94,7 @@ class ChatSession(Page):
     async def _flush(self) -> None:
         self._flushing, self._flushed = False, time.monotonic()
         updates, self._updates = self._updates, []
-        opened = any(update.chat is not None for update in updates)
+        opened = not self._chat.loaded and any(update.chat is not None for update in updates)
         grew = {update.answer for update in updates if update.events}
         grew |= {update.message.id for update in updates if update.message is not None}
         if any(update.gone for update in updates):

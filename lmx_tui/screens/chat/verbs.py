@@ -3,12 +3,14 @@
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from lmx_daemon.contract.admin.chat_tree import newest_below
-from lmx_daemon.contract.admin.chats import ChatChange, ChatRow, StoredMessage
+from lmx_daemon.contract.admin.chat_tree import below, newest_below
+from lmx_daemon.contract.admin.chats import ChatChange, ChatRow, Removal, StoredMessage
+from lmx_daemon.contract.units import counted
+from lmx_tui.formatting import one_line, shorten
 from lmx_tui.messages import CopyRequested, Notified
 from lmx_tui.screens.chat.files import ChatFiles
 from lmx_tui.screens.chat.sheet import ParameterSheet
-from lmx_tui.screens.dialogs import Pick
+from lmx_tui.screens.dialogs import Confirm, Pick
 from lmx_tui.widgets.chat.answer_view import ThinkingView
 from lmx_tui.widgets.chat.blocks import code_blocks
 from lmx_tui.widgets.chat.commands import COMMANDS, command_of
@@ -79,6 +81,41 @@ class ChatVerbs(ChatFiles):
     async def _forked(self, row: ChatRow) -> None:
         self.post_message(Notified("a new chat with a copy of this branch"))
         await self.open(row.id)
+
+    # ---- deletions ----
+
+    def action_delete_messages(self) -> None:
+        """Delete the message under the cursor with all that follows it, after a confirmation."""
+        identity, message = self._chat.id, self._under_cursor()
+        if message is None:
+            self.post_message(Notified("there is no message yet"))
+            return
+        removed = below(self._chat.messages, message.id)
+        if any(each.state == "running" for each in removed):
+            self.post_message(Notified("an answer is in progress", "esc stops it", "warning"))
+            return
+
+        def confirmed(yes: bool | None) -> None:
+            if yes:
+                remove = "delete messages"
+                self._call(remove, lambda client: client.remove_messages(identity, message.id), self._messages_deleted)
+
+        detail = f"{shorten(one_line(self._text(message)) or message.role, 56)}\n"
+        detail += f"It and what follows it, in all branches: {counted(len(removed), 'message')}. u brings back.\n"
+        detail += f"lmx chats rm {identity} --from {message.id}"
+        self.app.push_screen(Confirm("Delete from this message on?", detail, "Delete", "D"), confirmed)
+
+    def _messages_deleted(self, removal: Removal) -> None:
+        words = f"{counted(len(removal.messages), 'message')} deleted"
+        self.post_message(Notified(words, f"u brings back: lmx chats restore {self._chat.id} --messages"))
+
+    def action_undelete_messages(self) -> None:
+        """Put the messages back that were deleted last in this chat, also by another client or before a restart."""
+        if identity := self._chat.id:
+            self._call("restore messages", lambda client: client.restore_messages(identity), self._messages_restored)
+
+    def _messages_restored(self, removal: Removal) -> None:
+        self.post_message(Notified(f"restored: {counted(len(removal.messages), 'message')}"))
 
     # ---- copies ----
 

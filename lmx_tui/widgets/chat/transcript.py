@@ -91,6 +91,8 @@ class Transcript(VerticalScroll):
             self._views |= {turn.message.id: view for turn, view in zip(turns[kept:], added, strict=True)}
             self._drawn += [turn.message.id for turn in turns[kept:]]
             self._mark()
+        if removed and self.has_focus:
+            self._keep_cursor()
         for number, turn in enumerate(turns):
             view = self._views[turn.message.id]
             if isinstance(view, PromptView):
@@ -130,6 +132,9 @@ class Transcript(VerticalScroll):
 
     def on_focus(self) -> None:
         """Put the cursor on the last message, and leave the view where it is."""
+        self._keep_cursor()
+
+    def _keep_cursor(self) -> None:
         if self._drawn and self.current is None:
             self._cursor = self._drawn[-1]
             self._mark()
