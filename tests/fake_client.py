@@ -130,6 +130,9 @@ class FakeClient(Client):
     async def search_chats(self, words: str, *, limit: int = 50) -> list[ChatRow]:
         return await self.kept.chats.search(words, limit)
 
+    async def chat_prompts(self, *, limit: int = 200) -> list[str]:
+        return await self.kept.chats.prompts(limit)
+
     async def chat(self, chat: str) -> ChatDetail:
         return await self.kept.chats.get(chat)
 

@@ -8,12 +8,12 @@ from functools import partial
 import msgspec
 
 from lmx_daemon.chats.answers import ChatAnswers, Models
-from lmx_daemon.chats.export import exported
 from lmx_daemon.chats.forks import copy_branch
 from lmx_daemon.chats.growing import GrowingMessage
 from lmx_daemon.chats.importing import import_chats
 from lmx_daemon.chats.named import known, model_of, new_answer, new_message, new_request_id, parent_of, without_contents
 from lmx_daemon.chats.prompt import request_for
+from lmx_daemon.chats.reading import ChatReads
 from lmx_daemon.chats.store import ChatStore, new_id
 from lmx_daemon.chats.watchers import Watchers
 from lmx_daemon.contract.admin.chat_import import ChatImport, ChatsImported
@@ -23,15 +23,12 @@ from lmx_daemon.contract.admin.chats import (
     Ask,
     AskAgain,
     Asked,
-    Attachment,
     ChatChange,
     ChatCreate,
     ChatDetail,
-    ChatExport,
     ChatRow,
     ChatUpdate,
     EditMessage,
-    ExportForm,
     NewMessage,
     Removal,
     StoredMessage,
@@ -43,7 +40,7 @@ IDLE_SECONDS = 10.0
 """Time after which the stream of a quiet chat has an empty line, which shows that the daemon lives."""
 
 
-class Chats:
+class Chats(ChatReads):
     """All chats of the daemon."""
 
     def __init__(
@@ -55,34 +52,11 @@ class Chats:
     ) -> None:
         self.revision = 0
         """Number that changes when the list of chats does."""
-        self._store, self._clock = store, clock
+        self._clock = clock
         self._watchers = Watchers()
-        self._answers = ChatAnswers(store, models, self._watchers, run, self._changed)
+        super().__init__(store, ChatAnswers(store, models, self._watchers, run, self._changed))
 
-    # ---- reading ----
-
-    async def listed(
-        self, *, limit: int, offset: int = 0, deleted: bool = False, tag: str = "", folder: str = ""
-    ) -> list[ChatRow]:
-        """Return chats, pinned ones first, then the one changed last."""
-        call = partial(self._store.listed, limit=limit, offset=offset, deleted=deleted, tag=tag, folder=folder)
-        return self._with_running(await asyncio.to_thread(call))
-
-    async def search(self, words: str, limit: int) -> list[ChatRow]:
-        """Return the chats whose title or messages have all `words`."""
-        return self._with_running(await asyncio.to_thread(self._store.search, words, limit))
-
-    async def get(self, identity: str) -> ChatDetail:
-        """Return a chat with its messages as they are now. Raise ChatNotFoundError."""
-        return self._as_now(await asyncio.to_thread(self._store.get, identity))
-
-    async def untitled(self) -> list[str]:
-        """Return the ids of chats that have an answer and no title."""
-        return await asyncio.to_thread(self._store.untitled)
-
-    async def find(self, beginning: str) -> ChatRow:
-        """Return the only chat whose id begins with `beginning`. Raise ChatNotFoundError."""
-        return await asyncio.to_thread(self._store.find, beginning)
+    # ---- readers ----
 
     async def watch(self, identity: str) -> AsyncGenerator[ChatUpdate | None]:
         """Yield the chat, then its changes; None when nothing has changed for a while."""
@@ -109,11 +83,6 @@ class Chats:
                         return
         finally:
             self._watchers.remove(watcher)
-
-    async def export(self, identity: str, form: ExportForm) -> ChatExport:
-        """Return a chat as Markdown or JSON."""
-        chat = await self.get(identity)
-        return await asyncio.to_thread(lambda: exported(chat, self._files(chat.messages), form))
 
     # ---- changes ----
 
@@ -270,25 +239,6 @@ class Chats:
         """Inform the readers of a chat with other messages."""
         self._watchers.chat(await self.get(identity))
         self._changed()
-
-    def _files(self, messages: tuple[StoredMessage, ...]) -> dict[str, tuple[Attachment, ...]]:
-        return {message.id: self._store.files(message) for message in messages if message.attachments}
-
-    def _as_now(self, chat: ChatDetail) -> ChatDetail:
-        """Return a chat with its growing messages as they are in memory."""
-        growing = {found.id: found for found in self._answers.of(chat.row.id)}
-        row = msgspec.structs.replace(chat.row, running=bool(growing))
-        messages = tuple(
-            growing[message.id].message() if message.id in growing else message for message in chat.messages
-        )
-        return msgspec.structs.replace(chat, row=row, messages=messages)
-
-    def _with_running(self, rows: list[ChatRow]) -> list[ChatRow]:
-        running = self._answers.chats()
-        return [msgspec.structs.replace(row, running=True) if row.id in running else row for row in rows]
-
-    def _running(self, row: ChatRow) -> ChatRow:
-        return self._with_running([row])[0]
 
     def _listed(self, row: ChatRow) -> ChatRow:
         """Inform the readers of a changed row, and return it."""

@@ -10,6 +10,8 @@ from lmx_daemon.contract.text import valid_text
 
 MAX_MESSAGES = 20_000
 """Number of messages of one chat, in all branches."""
+MAX_PROMPT = 20_000
+"""Length in characters above which a message is not worth repeating."""
 
 
 def chat_number(database: sqlite3.Connection, identity: str) -> int:
@@ -28,6 +30,20 @@ def read(database: sqlite3.Connection, chat: int) -> Iterator[StoredMessage]:
     for row in rows.fetchall():
         if (message := message_of(*row)) is not None:
             yield message
+
+
+def recent_prompts(database: sqlite3.Connection, limit: int) -> list[str]:
+    """Return the user's messages of chats outside the trash, the newest first. Imported chats and long texts are out.
+
+    The messages are read backwards by their number, so that the time does not grow with the file.
+    """
+    rows = database.execute(
+        "SELECT messages.text FROM messages JOIN chats ON chats.number = messages.chat WHERE deleted IS NULL AND "
+        "origin = '' AND length(messages.text) BETWEEN 1 AND ? AND json_extract(body, '$.role') = 'user' "
+        "ORDER BY messages.number DESC LIMIT ?",
+        (MAX_PROMPT, limit),
+    )
+    return [text for (text,) in rows.fetchall()]
 
 
 def add(database: sqlite3.Connection, chat: int, message: StoredMessage) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from lmx_daemon.chats.messages import MAX_MESSAGES, add, chat_number, read, remove_chat, update
+from lmx_daemon.chats.messages import MAX_MESSAGES, add, chat_number, read, recent_prompts, remove_chat, update
 from lmx_daemon.chats.removals import forget_removals, forget_removals_of, remove_from, restore_removed
 from lmx_daemon.chats.search import search_in
 from lmx_daemon.chats.tables import LAYOUT, ROW, encoded, index, row_of, settings_of
@@ -108,6 +108,11 @@ class ChatStore:
         return tuple(
             msgspec.structs.replace(file, data=held.get(place, b"")) for place, file in enumerate(message.attachments)
         )
+
+    def prompts(self, limit: int) -> list[str]:
+        """Return what the user has sent in chats outside the trash, the newest first; no imported messages."""
+        with self._opened() as database:
+            return recent_prompts(database, limit)
 
     def create(self, asked: ChatCreate, *, identity: str = "", origin: str = "") -> ChatRow:
         """Add an empty chat."""

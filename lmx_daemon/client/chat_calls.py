@@ -47,6 +47,10 @@ class ChatCalls(AdminConnection):
         query = urlencode({"words": words, "limit": limit}, errors="replace")
         return await self._get(f"/admin/chats/search?{query}", list[ChatRow])
 
+    async def chat_prompts(self, *, limit: int = 200) -> list[str]:
+        """Return what the user has sent in all chats, the newest first."""
+        return await self._get(f"/admin/chats/prompts?limit={limit}", list[str])
+
     async def find_chat(self, beginning: str) -> str:
         """Return the id of the only chat whose id begins with `beginning`."""
         query = urlencode({"id": beginning}, errors="replace")

@@ -274,3 +274,16 @@ def test_kill_loses_no_message_that_was_acknowledged(tmp_path: Path, delay: floa
     assert len(messages) >= (max(told) + 1 if told else 1)
     assert len(store.search(f"word{len(messages) - 1}")) == 1
     assert not [found for found in tmp_path.iterdir() if "unreadable" in found.name]
+
+
+def test_prompts_of_all_chats_are_listed_newest_first(store: ChatStore) -> None:
+    first, *_ = exchange(store, "one", "answer")
+    trashed, *_ = exchange(store, "in the trash", "answer")
+    exchange(store, "two", "answer")
+    exchange(store, "three", "answer", first)
+    store.delete(trashed)
+    exchange(store, "long " * 10_000, "answer")
+    imported = (ImportedMessage(id="1", role="user", text="imported"),)
+    import_chats(store, (ImportedChat(messages=imported, origin="lmstudio:1"),), 0.0)
+    assert store.prompts(9) == ["three", "two", "one"]
+    assert store.prompts(1) == ["three"]

@@ -54,6 +54,12 @@ async def search(chats: NamedDependency[Chats], words: FromQuery[str], limit: Fr
     return await chats.search(words, _bounded(limit))
 
 
+@get("/admin/chats/prompts")
+async def prompts(chats: NamedDependency[Chats], limit: FromQuery[int] = 200) -> list[str]:
+    """Return what the user has sent in all chats, the newest first."""
+    return await chats.prompts(_bounded(limit))
+
+
 @get("/admin/chats/find")
 async def find(chats: NamedDependency[Chats], id: FromQuery[str]) -> ChatRow:
     """Return the only chat whose id begins with `id`."""
@@ -174,6 +180,7 @@ def _bounded(limit: int) -> int:
 ROUTES = [
     listed,
     search,
+    prompts,
     find,
     create,
     import_all,

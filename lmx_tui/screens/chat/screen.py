@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -15,12 +16,13 @@ from lmx_daemon.contract.units import size
 from lmx_tui import keys
 from lmx_tui.choices import Choices
 from lmx_tui.formatting import one_line, shorten
+from lmx_tui.messages import QueryRequested
 from lmx_tui.screens.chat.session import AUTO
 from lmx_tui.screens.chat.verbs import ChatVerbs
 from lmx_tui.screens.dialogs import Pick
 from lmx_tui.widgets.chat.commands import suggestions
 from lmx_tui.widgets.chat.meta import MetaLine, NoteLine
-from lmx_tui.widgets.chat.prompt import PromptInput
+from lmx_tui.widgets.chat.prompt import HISTORY, PromptInput
 from lmx_tui.widgets.chat.transcript import Transcript
 from lmx_tui.widgets.frame.pane import Pane
 from lmx_tui.widgets.models.model_rows import instances_of, load_words
@@ -44,6 +46,7 @@ class ChatScreen(ChatVerbs):
         self._symbols = symbols
         self._kept = choices.chat
         """Id of the chat that was open when the last run ended."""
+        self._history_read = False
 
     def compose_body(self) -> ComposeResult:
         with Horizontal(id="chat-row"):
@@ -70,6 +73,8 @@ class ChatScreen(ChatVerbs):
 
     def show(self, snapshot: Snapshot) -> None:
         super().show(snapshot)
+        if self.view.online and not self._history_read:
+            self._read_history()
         self.query_one(MemoryPane).show(snapshot, WINDOW)
         self.query_one(RatePane).show(snapshot, WINDOW)
         if not self._chat.path and self._chat.loaded:
@@ -77,6 +82,13 @@ class ChatScreen(ChatVerbs):
         self.query_one("#chat", Pane).titled(self._title(), self._subtitle(snapshot))
         self._show_meta()
         self.show_list(snapshot)
+
+    def _read_history(self) -> None:
+        """Read what the user has sent in earlier runs, once: the prompt remembers what is sent in this one."""
+        self._history_read = True
+        prompt = self.query_one(PromptInput)
+        read = partial(_prompts, most=HISTORY)
+        self.post_message(QueryRequested("history", read, prompt.recall, lambda error: None))
 
     def _title(self) -> str:
         row = self._chat.row
@@ -115,7 +127,6 @@ class ChatScreen(ChatVerbs):
     def _opened(self, updates: list[ChatUpdate]) -> None:
         super()._opened(updates)
         prompt = self.query_one(PromptInput)
-        prompt.recall([message.text for message in self._chat.path if message.role == "user"])
         draft = next((update.chat.draft for update in updates if update.chat is not None), "")
         if draft and not prompt.text:
             prompt.text = self._saved_draft = draft
@@ -185,3 +196,8 @@ class ChatScreen(ChatVerbs):
 
     def set_thinking(self, thinking: bool | None) -> None:
         self._settings_changed(thinking=thinking)
+
+
+async def _prompts(client: Any, most: int) -> list[str]:
+    """Return what the user has sent, the oldest first."""
+    return list(reversed(await client.chat_prompts(limit=most)))

@@ -57,6 +57,9 @@ class PromptInput(TextArea):
     def __init__(self, placeholder: str) -> None:
         super().__init__(placeholder=placeholder, soft_wrap=True, highlight_cursor_line=False, compact=True)
         self._history: list[str] = []
+        """Messages of all chats, the oldest first."""
+        self._sent: list[str] = []
+        """Messages that were sent in this run."""
         self._place = 0
         """Position in the history; the position after the last message is the draft."""
         self._draft = ""
@@ -91,14 +94,22 @@ class PromptInput(TextArea):
             self.post_message(self.Pasted(event.text))
 
     def recall(self, texts: Sequence[str]) -> None:
-        """Make the messages of a chat the history."""
-        self._history = list(texts)[-HISTORY:]
-        self._place = len(self._history)
+        """Put earlier messages, the oldest first, before those of this run. The place in the history stays."""
+        from_end = len(self._history) - self._place
+        self._history = [*texts, *self._sent]
+        self._drop_repeated()
+        self._place = max(0, len(self._history) - from_end)
 
     def remember(self, text: str) -> None:
-        if not self._history or self._history[-1] != text:
-            self._history = [*self._history, text][-HISTORY:]
+        """Make a message that was sent the newest of the history."""
+        self._sent = [*self._sent, text][-HISTORY:]
+        self._history.append(text)
+        self._drop_repeated()
         self._place = len(self._history)
+
+    def _drop_repeated(self) -> None:
+        """Keep each message once, at its last place."""
+        self._history = list(dict.fromkeys(reversed(self._history)))[:HISTORY][::-1]
 
     def action_send(self) -> None:
         if self.text.strip():

@@ -42,6 +42,26 @@ async def test_up_and_down_at_the_edges_go_through_the_history(make_app: Make, c
         assert prompt.text == "draft"
 
 
+async def test_history_has_the_messages_of_earlier_runs_and_other_chats(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        for words in ("first", "second", "first"):
+            await ask(pilot, words)
+            await until(pilot, lambda: "214 tok" in screen_text(pilot.app))
+            await pilot.press("ctrl+n")
+            await until(pilot, lambda: "Ask anything" in screen_text(pilot.app))
+    async with running(make_app()) as pilot:
+        await pilot.press("f3")
+        prompt = pilot.app.screen.query_one(PromptInput)
+        await until(pilot, lambda: prompt._history)
+        await ask(pilot, "third")
+        await until(pilot, lambda: "214 tok" in screen_text(pilot.app))
+        found = []
+        for _ in range(4):
+            await pilot.press("up")
+            found.append(prompt.text)
+        assert found == ["third", "first", "second", "second"], "each text once, the newest first"
+
+
 @pytest.mark.parametrize("key", ["ctrl+j", "shift+enter"])
 async def test_newline_keys_do_not_send(make_app: Make, client: FakeClient, key: str) -> None:
     async with running(make_app()) as pilot:
