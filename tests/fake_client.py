@@ -23,6 +23,7 @@ from lmx_daemon.contract.admin.chats import (
     StoredMessage,
 )
 from lmx_daemon.contract.admin.config import ConfigReload, ConfigRow, ConfigView
+from lmx_daemon.contract.admin.defaults import RequestDefaults
 from lmx_daemon.contract.admin.history import RequestRecord
 from lmx_daemon.contract.admin.keys import ApiKey, CreatedKey, KeyRequest
 from lmx_daemon.contract.admin.library import (
@@ -41,11 +42,13 @@ from lmx_daemon.contract.admin.library import (
 from lmx_daemon.contract.admin.protocol import LoadRequest, UnloadRequest
 from lmx_daemon.contract.admin.pulls import Download, PullRequest
 from lmx_daemon.contract.admin.snapshot import LogLine, Snapshot
-from lmx_daemon.contract.errors import DaemonUnreachableError, LmxError
+from lmx_daemon.contract.errors import DaemonUnreachableError, LmxError, NotFoundError
 from lmx_daemon.contract.events import Event
 from lmx_daemon.contract.models import Instance, Verdict
 from lmx_daemon.contract.preset import PresetRow
 from lmx_daemon.contract.requests import Generate, Request
+from lmx_daemon.router.defaults import defaults_of
+from lmx_daemon.settings.schema import ModelSettings
 from tests.fake_chats import FakeChats
 from tests.library_states import OFFERS, VERDICT
 from tests.log_states import LOG, RECORDS
@@ -309,6 +312,13 @@ class FakeClient(Client):
 
     async def presets(self) -> list[PresetRow]:
         return list(PRESETS)
+
+    async def request_defaults(self, model: str, preset: str = "") -> RequestDefaults:
+        if preset not in ("", *(row.name for row in PRESETS)):
+            raise NotFoundError(f"there is no preset {preset!r}", param="preset")
+        row = next((row for row in PRESETS if row.name == preset), None)
+        own, generation = ModelSettings(max_tokens=4096), {"temperature": 0.6, "top_k": 20}
+        return RequestDefaults(model=model, values=defaults_of(row.preset if row else None, own, generation))
 
     async def remove_preset(self, name: str) -> PresetRow:
         self._call("remove_preset", name)

@@ -1,8 +1,9 @@
 """The methods of the client library for aliases and presets, one for each route."""
 
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from lmx_daemon.client.connection import AdminConnection
+from lmx_daemon.contract.admin.defaults import RequestDefaults
 from lmx_daemon.contract.admin.names import AliasChange, AliasName, AliasRow
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.preset import PresetChange, PresetImport, PresetImported, PresetName, PresetRow
@@ -14,6 +15,11 @@ class RouterCalls(AdminConnection):
     async def named(self, name: str) -> Model:
         """Return the installed model that a name means. Raises ModelNotFoundError, which lists similar names."""
         return await self._get(f"/admin/names/model?name={quote(name, safe='')}", Model)
+
+    async def request_defaults(self, model: str, preset: str = "") -> RequestDefaults:
+        """Return the values that requests for a model have where they set none."""
+        query = urlencode({"model": model, "preset": preset}, errors="replace")
+        return await self._get(f"/admin/names/defaults?{query}", RequestDefaults)
 
     async def aliases(self) -> list[AliasRow]:
         return await self._get("/admin/aliases", list[AliasRow])

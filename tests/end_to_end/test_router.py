@@ -145,6 +145,8 @@ def test_preset_command_makes_a_preset_that_requests_use(daemon: Daemon) -> None
     preset = {"model": TINY, "preset": "brief", "max_tokens": 2}
     usage = post(daemon, "/v1/chat/completions", preset | question)[2]["usage"]
     assert usage["completion_tokens"] == 2 and usage["prompt_tokens"] > plain["prompt_tokens"]
+    values = daemon.admin("GET", f"/admin/names/defaults?model={TINY}&preset=brief")["values"]
+    assert values["max_tokens"] == {"value": 3, "origin": "preset"} and values["top_p"]["origin"] in ("model", "lmx")
     shown = daemon.lmx("preset", "show", "brief").stdout
     assert "system = Be brief." in shown and "sampling.seed = 1" in shown
     assert "--yes" in daemon.lmx("preset", "rm", "brief").stderr

@@ -1,11 +1,13 @@
 """The admin socket's routes for aliases and presets, one for each method of the client library."""
 
 import asyncio
+from pathlib import Path
 
 from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
+from lmx_daemon.contract.admin.defaults import RequestDefaults
 from lmx_daemon.contract.admin.names import AliasChange, AliasName, AliasRow
 from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.models import Model
@@ -19,14 +21,33 @@ from lmx_daemon.contract.preset import (
 )
 from lmx_daemon.http.context import AnyRequest
 from lmx_daemon.http.decoding import body_of
+from lmx_daemon.router.defaults import defaults_of
 from lmx_daemon.router.lmstudio_preset import translated
-from lmx_daemon.router.router import Router
+from lmx_daemon.router.router import Router, preset_named
+from lmx_daemon.settings.live_config import LiveConfig
+from lmx_daemon.settings.schema import ModelSettings
+from lmx_daemon.storage.reading import read_object
 
 
 @get("/admin/names/model")
 async def named(router: NamedDependency[Router], name: FromQuery[str]) -> Model:
     """Return the installed model that a name means."""
     return await router.find(name)
+
+
+@get("/admin/names/defaults")
+async def defaults(
+    router: NamedDependency[Router],
+    config: NamedDependency[LiveConfig],
+    model: FromQuery[str],
+    preset: FromQuery[str] = "",
+) -> RequestDefaults:
+    """Return the values that requests for a model have where they set none."""
+    found = await router.find(model)
+    values = await asyncio.to_thread(router.names.presets.get, preset_named(preset)) if preset else None
+    generation = await asyncio.to_thread(read_object, Path(found.path) / "generation_config.json")
+    own = config.source.current.models.get(found.id, ModelSettings())
+    return RequestDefaults(model=found.id, values=defaults_of(values, own, generation or {}))
 
 
 @get("/admin/aliases")
@@ -83,4 +104,4 @@ async def import_preset(request: AnyRequest, router: NamedDependency[Router]) ->
     return PresetImported(row=row, ignored=ignored)
 
 
-ROUTES = [named, aliases, set_alias, remove_alias, presets, set_preset, remove_preset, import_preset]
+ROUTES = [named, defaults, aliases, set_alias, remove_alias, presets, set_preset, remove_preset, import_preset]

@@ -1,4 +1,4 @@
-"""ParameterSheet: model, system prompt, sampling, preset and thinking of a chat."""
+"""ParameterSheet: model, system prompt, sampling, preset and thinking of a chat, each beside its default."""
 
 from typing import Any
 
@@ -11,20 +11,15 @@ from textual.content import Content
 from textual.widgets import Button, Input, Static, TextArea
 
 from lmx_daemon.contract.admin.chats import ChatSettings
+from lmx_daemon.contract.admin.defaults import RequestDefaults
+from lmx_daemon.contract.errors import ErrorBody
 from lmx_daemon.contract.requests import Sampling
-from lmx_tui.formatting import one_line, shorten
+from lmx_tui.formatting import clean, one_line, shorten
+from lmx_tui.messages import QueryRequested
+from lmx_tui.screens.chat.sheet_fields import FIELDS, SAMPLING, default_words, label, text_of, value_of
 from lmx_tui.screens.dialogs import Dialog
 
-SAMPLING = {
-    "temperature": "0 to 2; 0 always takes the most likely token",
-    "top_p": "0 to 1; share of probability that is kept",
-    "top_k": "number of most likely tokens that are kept; 0 keeps all",
-    "min_p": "0 to 1; relative to the most likely token",
-    "repetition_penalty": "1 is off",
-    "seed": "the same seed gives the same answer",
-}
-"""Field of Sampling -> its help."""
-THINKING = {"": None, "on": True, "off": False}
+REST = "A field without a value has the one beside it. ^n saves the values of this sheet as a preset."
 
 
 class ParameterSheet(Dialog[object]):
@@ -34,38 +29,42 @@ class ParameterSheet(Dialog[object]):
     BINDINGS = [
         Binding("escape", "dismiss(None)", "Cancel", id="sheet.cancel"),
         Binding("ctrl+o", "save", "Save", show=False, id="sheet.save"),
+        Binding("ctrl+r", "clear", "Clear the field", show=False, id="sheet.clear"),
         Binding("down", "app.focus_next", "Next", show=False, id="sheet.next"),
         Binding("up", "app.focus_previous", "Previous", show=False, id="sheet.previous"),
     ]
 
-    def __init__(self, model: str, settings: ChatSettings) -> None:
+    def __init__(self, model: str | None, settings: ChatSettings) -> None:
         super().__init__()
         self._model, self._settings = model, settings
+        self._preset_fault = ""
+        """Reason why the preset cannot be used, as the daemon has stated it."""
 
     def compose(self) -> ComposeResult:
         settings = self._settings
         with VerticalScroll(classes="dialog", id="sheet", can_focus=False) as box:
             box.border_title = Content("Parameters of this chat")
-            box.border_subtitle = "^o or enter save · tab next · esc cancel"
+            box.border_subtitle = "^o or enter save · tab next · ^r clear · esc cancel"
             with Horizontal(classes="row"):
                 yield Static("model", classes="name", markup=False)
-                yield Button(Content(shorten(one_line(self._model), 48)), id="model", compact=True)
+                model = shorten(one_line(self._model or "no model"), 48)
+                yield Button(Content(model), id="model", compact=True)
             yield Static("system prompt", classes="name", markup=False)
             yield TextArea(settings.system or "", id="system", soft_wrap=True, compact=True, tab_behavior="focus")
-            for name, words in SAMPLING.items():
-                yield from _row(name, getattr(settings.sampling, name), words)
-            yield from _row("max_tokens", settings.max_tokens, "of one answer; empty: up to the context")
-            yield from _row("stop", ", ".join(settings.stop) or None, "texts that end an answer, with commas")
-            thinking = next(word for word, value in THINKING.items() if value is settings.thinking)
-            yield from _row("thinking", thinking or None, "on or off; empty: the model's own default")
-            yield from _row("preset", settings.preset or None, "a name of lmx preset list")
-            yield Static("Empty fields leave the value to the preset, else to the model.", id="fault", markup=False)
+            for name in FIELDS:
+                value = getattr(settings.sampling if name in SAMPLING else settings, name)
+                with Horizontal(classes="row"):
+                    yield Static(label(name), classes="name", markup=False)
+                    yield Input(text_of(name, value), id=name, compact=True)
+                    yield Static(Content(FIELDS[name]), id=f"{name}-default", classes="default", markup=False)
+            yield Static(REST, id="fault", markup=False)
 
     def on_mount(self) -> None:
         for field in self.query(Input):
             field.cursor_blink = False
         self.query_one(TextArea).cursor_blink = False
         self.query_one("#model").focus()
+        self._read_defaults()
 
     @on(Button.Pressed)
     def _pressed(self) -> None:
@@ -74,42 +73,80 @@ class ParameterSheet(Dialog[object]):
     @on(Input.Submitted)
     def action_save(self) -> None:
         """Save, or name the field that is wrong."""
-        try:
-            self.reply(self._changes())
-        except (ValueError, msgspec.ValidationError) as error:
-            self.query_one("#fault", Static).update(Content(str(error)))
-            self.query_one("#fault").add_class("-wrong")
+        if (changes := self._changes()) is not None:
+            self.reply(changes)
 
-    def _changes(self) -> dict[str, Any]:
-        values = {field.id or "": field.value.strip() for field in self.query(Input)}
-        thinking = values["thinking"].lower()
-        if thinking not in THINKING:
-            raise ValueError("thinking is on, off or empty")
-        changes = {
-            "system": self.query_one(TextArea).text.strip() or None,
-            "sampling": {name: _number(name, values[name]) for name in SAMPLING},
-            "max_tokens": _number("max_tokens", values["max_tokens"]),
-            "stop": [word for part in values["stop"].split(",") if (word := part.strip())],
-            "thinking": THINKING[thinking],
-            "preset": values["preset"],
-        }
-        found = msgspec.convert(changes, ChatSettings)
+    def action_clear(self) -> None:
+        """Clear the field with the focus, so that its default holds."""
+        if isinstance(self.focused, Input):
+            self.focused.value = ""
+        elif isinstance(self.focused, TextArea):
+            self.focused.text = ""
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        """Check the field that has changed, and show what is wrong at once."""
+        if event.input.id == "preset":
+            self._read_defaults()
+        event.input.set_class(_fault(event.input) != "", "-wrong")
+        self._show_fault()
+
+    # ---- defaults ----
+
+    def _read_defaults(self) -> None:
+        """Read the values that hold without this sheet, which depend on the model and on the preset."""
+        model, preset = self._model, self.query_one("#preset", Input).value.strip()
+        if model is not None:
+            self.post_message(
+                QueryRequested(
+                    "defaults",
+                    lambda client: client.request_defaults(model, preset),
+                    self._show_defaults,
+                    self._defaults_failed,
+                )
+            )
+
+    def _show_defaults(self, found: RequestDefaults) -> None:
+        if not self.is_attached:
+            return
+        self._preset_fault = ""
+        for name in FIELDS:
+            default = found.values.get(name)
+            self.query_one(f"#{name}", Input).placeholder = text_of(name, default.value) if default else ""
+            self.query_one(f"#{name}-default", Static).update(Content(clean(default_words(name, default))))
+        system = found.values.get("system")
+        self.query_one(TextArea).placeholder = clean(str(system.value)) if system else ""
+        self._show_fault()
+
+    def _defaults_failed(self, error: ErrorBody) -> None:
+        if self.is_attached:
+            self._preset_fault = clean(error.message) if error.param == "preset" else ""
+            self._show_fault()
+
+    # ---- values ----
+
+    def _show_fault(self) -> None:
+        words = next((fault for field in self.query(Input) if (fault := _fault(field))), self._preset_fault)
+        self.query_one("#fault", Static).update(Content(words or REST))
+        self.query_one("#fault").set_class(bool(words), "-wrong")
+
+    def _changes(self) -> dict[str, Any] | None:
+        """Return the settings of the sheet. If a field is wrong, focus it and return None."""
+        wrong = next((field for field in self.query(Input) if _fault(field)), None)
+        if wrong is not None:
+            wrong.focus()
+            self._show_fault()
+            return None
+        values = {name: value_of(name, self.query_one(f"#{name}", Input).value) for name in FIELDS}
         bias = self._settings.sampling.logit_bias
-        sampling = msgspec.structs.replace(found.sampling, logit_bias=bias) if bias else found.sampling
-        assert isinstance(sampling, Sampling)
-        return {name: getattr(found, name) for name in changes} | {"sampling": sampling}
+        sampling = msgspec.structs.replace(Sampling(logit_bias=bias), **{name: values.pop(name) for name in SAMPLING})
+        return values | {"system": self.query_one(TextArea).text.strip() or None, "sampling": sampling}
 
 
-def _row(name: str, value: object, words: str) -> ComposeResult:
-    with Horizontal(classes="row"):
-        yield Static(name.replace("_", " "), classes="name", markup=False)
-        yield Input("" if value is None else str(value), id=name, placeholder=words, compact=True)
-
-
-def _number(name: str, text: str) -> int | float | None:
-    if not text:
-        return None
+def _fault(field: Input) -> str:
+    """Return what is wrong with the value of a field; "" for nothing."""
     try:
-        return int(text) if text.lstrip("-").isdigit() else float(text)
-    except ValueError:
-        raise ValueError(f"{name.replace('_', ' ')} is a number, not {text[:20]!r}") from None
+        value_of(field.id or "", field.value)
+    except ValueError as error:
+        return str(error)
+    return ""

@@ -187,7 +187,7 @@ class ChatVerbs(ChatFiles):
             elif result is not None:
                 self._settings_changed(**result)  # type: ignore[arg-type]
 
-        self.app.push_screen(ParameterSheet(self._chosen() or "no model", self._chat.settings), closed)
+        self.app.push_screen(ParameterSheet(self._chosen(), self._chat.settings), closed)
 
     # ---- commands ----
 

@@ -234,9 +234,9 @@ async def test_sheet_sets_the_parameters_of_the_next_answer(make_app: Make, clie
         sheet = pilot.app.screen
         sheet.query_one(TextArea).text = "Be brief."
         sheet.query_one("#temperature", Input).value = "hot"
-        sheet.query_one("#temperature", Input).focus()
-        await pilot.press("enter")
-        await shown(pilot, "temperature is a number")
+        await shown(pilot, "temperature is 0 to 2, not 'hot'")
+        await pilot.press("ctrl+o")
+        assert pilot.app.screen is sheet and pilot.app.focused is sheet.query_one("#temperature", Input)
         sheet.query_one("#temperature", Input).value = "0.3"
         sheet.query_one("#thinking", Input).value = "off"
         await pilot.press("enter")

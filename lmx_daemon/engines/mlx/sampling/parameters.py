@@ -8,11 +8,10 @@ from typing import Any
 
 from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.requests import Generate, Sampling
+from lmx_daemon.contract.sampling_defaults import default_of
 
 GREEDY_BELOW = 1e-5
 """Temperature below which the likeliest token is taken, since division by it would overflow."""
-MAX_DEFAULT = 1e9
-"""Magnitude above which a default from a model's files is ignored; the files may contain any number, even infinity."""
 MAX_STOPS = 64
 """Stop strings of one request."""
 MAX_STOP_CHARACTERS = 1024
@@ -59,20 +58,15 @@ GREEDY = SamplingParams()
 def resolve(sampling: Sampling, defaults: dict[str, Any]) -> SamplingParams:
     """Return the request's values, else those of the model's generation_config.json (`defaults`), else neutral ones."""
 
-    def pick(asked: float | int | None, name: str, neutral: float) -> float:
-        if asked is not None:
-            return asked
-        value = defaults.get(name)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            return neutral
-        return value if abs(value) <= MAX_DEFAULT else neutral
+    def pick(name: str) -> float:
+        asked: float | None = getattr(sampling, name)
+        return default_of(name, defaults) if asked is None else asked
 
-    plain = 0.0 if defaults.get("do_sample") is False else 1.0
     return SamplingParams(
-        temperature=float(pick(sampling.temperature, "temperature", plain)),
-        top_p=float(pick(sampling.top_p, "top_p", 1.0)),
-        top_k=int(pick(sampling.top_k, "top_k", 0)),
-        min_p=float(pick(sampling.min_p, "min_p", 0.0)),
+        temperature=float(pick("temperature")),
+        top_p=float(pick("top_p")),
+        top_k=int(pick("top_k")),
+        min_p=float(pick("min_p")),
         repetition_penalty=1.0 if sampling.repetition_penalty is None else sampling.repetition_penalty,
         presence_penalty=sampling.presence_penalty or 0.0,
         frequency_penalty=sampling.frequency_penalty or 0.0,

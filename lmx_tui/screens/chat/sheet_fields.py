@@ -1,0 +1,71 @@
+"""The fields of the parameter sheet: their ranges, their values from text, and the words about their defaults. Pure."""
+
+from typing import Any
+
+import msgspec
+
+from lmx_daemon.contract.admin.chats import ChatSettings
+from lmx_daemon.contract.admin.defaults import DefaultOrigin, DefaultValue
+
+SAMPLING = {
+    "temperature": "0 to 2",
+    "top_p": "0 to 1",
+    "top_k": "a whole number from 0; 0 keeps all",
+    "min_p": "0 to 1",
+    "repetition_penalty": "above 0, up to 10",
+    "seed": "a whole number from 0",
+}
+"""Field of Sampling -> the values that it can have."""
+OTHERS = {
+    "max_tokens": "a whole number from 1",
+    "stop": "ends of an answer, with commas",
+    "thinking": "on or off",
+    "preset": "a name of lmx preset list",
+}
+"""Other fields -> the values that they can have."""
+FIELDS = SAMPLING | OTHERS
+THINKING = {"": None, "on": True, "off": False}
+ORIGINS: dict[DefaultOrigin, str] = {"preset": "preset", "settings": "config.toml", "model": "model", "lmx": "lmx"}
+
+
+def label(name: str) -> str:
+    """Return the name of a field as the sheet writes it."""
+    return name.replace("_", " ")
+
+
+def value_of(name: str, text: str) -> Any:
+    """Return the value of a field from its text; None if it is empty. Raise ValueError, which names what is right."""
+    text = text.strip()
+    if name == "stop":
+        return tuple(word for part in text.split(",") if (word := part.strip()))
+    if name == "preset":
+        return text
+    if not text:
+        return None
+    try:
+        if name == "thinking":
+            return THINKING[text.lower()]
+        value = int(text) if text.lstrip("+-").isdigit() else float(text)
+        fields = {"sampling": {name: value}} if name in SAMPLING else {name: value}
+        found = msgspec.convert(fields, ChatSettings)
+    except (KeyError, ValueError, msgspec.ValidationError):
+        raise ValueError(f"{label(name)} is {FIELDS[name].partition(';')[0]}, not {text[:20]!r}") from None
+    return getattr(found.sampling if name in SAMPLING else found, name)
+
+
+def text_of(name: str, value: Any) -> str:
+    """Return the text of a value in its field."""
+    if value is None:
+        return ""
+    if name == "thinking":
+        return "on" if value else "off"
+    if name == "stop" and not isinstance(value, str):
+        return ", ".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def default_words(name: str, default: DefaultValue | None) -> str:
+    """Return the words beside a field: its default with the origin of it, and the values that it can have."""
+    if default is None:
+        return FIELDS[name]
+    return f"{text_of(name, default.value)} ({ORIGINS[default.origin]}) · {FIELDS[name]}"
