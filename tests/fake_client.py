@@ -45,7 +45,7 @@ from lmx_daemon.contract.admin.snapshot import LogLine, Snapshot
 from lmx_daemon.contract.errors import DaemonUnreachableError, LmxError, NotFoundError
 from lmx_daemon.contract.events import Event
 from lmx_daemon.contract.models import Instance, Verdict
-from lmx_daemon.contract.preset import PresetRow
+from lmx_daemon.contract.preset import PresetChange, PresetRow
 from lmx_daemon.contract.requests import Generate, Request
 from lmx_daemon.router.defaults import defaults_of
 from lmx_daemon.settings.schema import ModelSettings
@@ -319,6 +319,10 @@ class FakeClient(Client):
         row = next((row for row in PRESETS if row.name == preset), None)
         own, generation = ModelSettings(max_tokens=4096), {"temperature": 0.6, "top_k": 20}
         return RequestDefaults(model=model, values=defaults_of(row.preset if row else None, own, generation))
+
+    async def change_preset(self, change: PresetChange) -> PresetRow:
+        self._call("change_preset", change)
+        return PresetRow(name=change.name)
 
     async def remove_preset(self, name: str) -> PresetRow:
         self._call("remove_preset", name)

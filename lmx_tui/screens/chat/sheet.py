@@ -1,5 +1,6 @@
 """ParameterSheet: model, system prompt, sampling, preset and thinking of a chat, each beside its default."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,12 +14,15 @@ from textual.widgets import Button, Input, Static, TextArea
 from lmx_daemon.contract.admin.chats import ChatSettings
 from lmx_daemon.contract.admin.defaults import RequestDefaults
 from lmx_daemon.contract.errors import ErrorBody
+from lmx_daemon.contract.preset import PRESET_NAME, PresetChange, PresetRow
 from lmx_daemon.contract.requests import Sampling
 from lmx_tui.formatting import clean, one_line, shorten
-from lmx_tui.messages import QueryRequested
-from lmx_tui.screens.chat.sheet_fields import FIELDS, SAMPLING, default_words, label, text_of, value_of
-from lmx_tui.screens.dialogs import Dialog
+from lmx_tui.messages import Notified, QueryRequested
+from lmx_tui.screens.chat.sheet_fields import FIELDS, SAMPLING, default_words, label, preset_values, text_of, value_of
+from lmx_tui.screens.dialogs import AskText, Confirm, Dialog
 
+PRESET_WORDS = "The values of this sheet under a name of your choice.\nlmx preset set does the same."
+PRESET_RULE = "letters, digits, '.', '_' and '-', a letter or digit first"
 REST = "A field without a value has the one beside it. ^n saves the values of this sheet as a preset."
 
 
@@ -29,6 +33,7 @@ class ParameterSheet(Dialog[object]):
     BINDINGS = [
         Binding("escape", "dismiss(None)", "Cancel", id="sheet.cancel"),
         Binding("ctrl+o", "save", "Save", show=False, id="sheet.save"),
+        Binding("ctrl+n", "save_preset", "Save as a preset", show=False, id="sheet.save_preset"),
         Binding("ctrl+r", "clear", "Clear the field", show=False, id="sheet.clear"),
         Binding("down", "app.focus_next", "Next", show=False, id="sheet.next"),
         Binding("up", "app.focus_previous", "Previous", show=False, id="sheet.previous"),
@@ -122,6 +127,46 @@ class ParameterSheet(Dialog[object]):
         if self.is_attached:
             self._preset_fault = clean(error.message) if error.param == "preset" else ""
             self._show_fault()
+
+    # ---- presets ----
+
+    def action_save_preset(self) -> None:
+        """Ask for a name, and save the values of the sheet as a preset."""
+        if (changes := self._changes()) is None:
+            return
+
+        def named(name: str | None) -> None:
+            if name is None:
+                return
+            if not PRESET_NAME.fullmatch(name):
+                self.post_message(Notified(f"{name[:40]!r} cannot be the name of a preset", PRESET_RULE, "warning"))
+                return
+            found = partial(self._presets_came, name, changes)
+            self.post_message(QueryRequested("presets", lambda client: client.presets(), found))
+
+        self.app.push_screen(AskText("Save as a preset", PRESET_WORDS, "name", str(changes["preset"])), named)
+
+    def _presets_came(self, name: str, changes: dict[str, Any], rows: list[PresetRow]) -> None:
+        """Save the preset; one of that name is replaced after a confirmation."""
+        known = {row.name: row.preset for row in rows}
+        change = PresetChange(name=name, values=preset_values(changes, known.get(str(changes["preset"]))))
+
+        def confirmed(yes: bool | None) -> None:
+            if yes:
+                self.post_message(
+                    QueryRequested("save preset", lambda client: client.change_preset(change), self._preset_saved)
+                )
+
+        if name not in known:
+            confirmed(True)
+        elif self.is_attached:
+            detail = f"Requests that name it get the values of this sheet.\nlmx preset show {name} shows it."
+            self.app.push_screen(Confirm(f"Replace the preset {name}?", detail, "Replace", "R"), confirmed)
+
+    def _preset_saved(self, row: PresetRow) -> None:
+        self.post_message(Notified(f"saved as preset {row.name}", f"lmx preset show {row.name}"))
+        if self.is_attached:
+            self.query_one("#preset", Input).value = row.name
 
     # ---- values ----
 

@@ -6,6 +6,7 @@ import msgspec
 
 from lmx_daemon.contract.admin.chats import ChatSettings
 from lmx_daemon.contract.admin.defaults import DefaultOrigin, DefaultValue
+from lmx_daemon.contract.preset import Preset
 
 SAMPLING = {
     "temperature": "0 to 2",
@@ -69,3 +70,19 @@ def default_words(name: str, default: DefaultValue | None) -> str:
     if default is None:
         return FIELDS[name]
     return f"{text_of(name, default.value)} ({ORIGINS[default.origin]}) · {FIELDS[name]}"
+
+
+def preset_values(changes: dict[str, Any], named: Preset | None) -> dict[str, Any]:
+    """Return the values of a sheet as keys of a preset; None removes a key.
+
+    An empty field has the value of the preset that the sheet names.
+    """
+    own = {f"sampling.{name}": getattr(changes["sampling"], name) for name in SAMPLING}
+    own |= {name: changes[name] for name in ("max_tokens", "thinking")}
+    own |= {"system": changes["system"] or None, "stop": list(changes["stop"]) or None}
+    if named is None:
+        return own
+    kept = {f"sampling.{name}": getattr(named.sampling, name) for name in SAMPLING}
+    kept |= {"max_tokens": named.max_tokens, "thinking": named.thinking}
+    kept |= {"system": named.system or None, "stop": list(named.stop) or None}
+    return {name: kept[name] if value is None else value for name, value in own.items()}

@@ -56,6 +56,47 @@ async def test_wrong_value_is_named_at_once_and_a_key_clears_the_field(make_app:
         assert client.requests_seen[0].sampling.temperature == 0.7
 
 
+async def test_sheet_is_saved_as_a_preset(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        sheet = await opened(pilot)
+        sheet.query_one("#temperature", Input).value = "0.3"
+        sheet.query_one("#stop", Input).value = "END"
+        await pilot.press("ctrl+n")
+        await shown(pilot, "lmx preset set does the same.")
+        await pilot.press(*"terse", "enter")
+        await shown(pilot, "saved as preset terse")
+        [(_, change)] = client.calls
+        set_values = {name: value for name, value in change.values.items() if value is not None}
+        assert change.name == "terse" and set_values == {"sampling.temperature": 0.3, "stop": ["END"]}
+        assert sheet.query_one("#preset", Input).value == "terse"
+
+
+async def test_preset_of_the_same_name_is_replaced_after_a_confirmation(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        sheet = await opened(pilot)
+        sheet.query_one("#temperature", Input).value = "0.3"
+        sheet.query_one("#preset", Input).value = "coder"
+        await pilot.press("ctrl+n")
+        await shown(pilot, "lmx preset set does the same.")
+        await pilot.press("enter")
+        await shown(pilot, "Replace the preset coder?")
+        assert not client.calls
+        await pilot.press("R")
+        await until(pilot, lambda: client.calls, SECONDS)
+        [(_, change)] = client.calls
+        assert (change.values["sampling.temperature"], change.values["sampling.top_p"]) == (0.3, 0.9)
+
+
+async def test_wrong_name_of_a_preset_is_refused(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        await opened(pilot)
+        await pilot.press("ctrl+n")
+        await shown(pilot, "lmx preset set does the same.")
+        await pilot.press(*"no/name", "enter")
+        await shown(pilot, "'no/name' cannot be the name of a preset")
+        assert not client.calls
+
+
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
