@@ -2,19 +2,23 @@
 
 import asyncio
 import os
-import shlex
-import subprocess
-import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from textual import on
+from textual.app import SuspendNotSupported
 
 from lmx_daemon.contract.admin.chats import ChatExport
 from lmx_daemon.contract.errors import LmxError
+from lmx_daemon.storage.durable import write_file
+from lmx_tui.formatting import clean
 from lmx_tui.messages import Notified
+from lmx_tui.screens.chat.editor import edited_text
 from lmx_tui.screens.chat.file_picker import FilePicker
 from lmx_tui.screens.chat.listing import ChatListing
 from lmx_tui.screens.chat.reading import named_file, read_attachment
+from lmx_tui.screens.dialogs import Confirm
 from lmx_tui.widgets.chat.prompt import PromptInput
 
 
@@ -23,7 +27,7 @@ class ChatFiles(ChatListing):
 
     def action_pick_file(self) -> None:
         """Offer the files below the working folder."""
-        self.app.push_screen(FilePicker(Path.cwd()), lambda path: self.attach_path(path) if path else None)
+        self.app.push_screen(FilePicker(_working_folder()), lambda path: self.attach_path(path) if path else None)
 
     @on(PromptInput.FileWanted)
     def _file_wanted(self) -> None:
@@ -35,7 +39,7 @@ class ChatFiles(ChatListing):
             else:
                 self.query_one(PromptInput).insert("@")
 
-        self.app.push_screen(FilePicker(Path.cwd()), chosen)
+        self.app.push_screen(FilePicker(_working_folder()), chosen)
 
     @on(PromptInput.Emptied)
     def _emptied(self) -> None:
@@ -57,7 +61,7 @@ class ChatFiles(ChatListing):
 
     async def _read_file(self, text: str) -> None:
         try:
-            self.attach(await asyncio.to_thread(read_attachment, Path(text).expanduser()))
+            self.attach(await asyncio.to_thread(read_attachment, _path(text)))
         except LmxError as error:
             self.post_message(Notified(error.message, error.hint, "warning"))
 
@@ -74,40 +78,72 @@ class ChatFiles(ChatListing):
             return
         form = "json" if path.endswith(".json") else "markdown"
 
-        async def written(exported: ChatExport) -> None:
-            file = Path(path).expanduser() if path else Path.cwd() / exported.name
-            self.post_message(await asyncio.to_thread(_written, file, exported.text))
+        async def exported(chat: ChatExport) -> None:
+            file = _path(path) if path else _working_folder() / chat.name
+            await self._write_export(file.absolute(), chat.text)
 
-        self._call("export", lambda client: client.export_chat(identity, form), written)
+        self._call("export", lambda client: client.export_chat(identity, form), exported)
+
+    async def _write_export(self, file: Path, text: str, *, replace: bool = False) -> None:
+        """Write the file. One that exists is replaced after a confirmation."""
+        write: Callable[[], object] = partial(_create, file, text)
+        if replace:
+            write = partial(write_file, file, text.encode())
+
+        async def confirmed(yes: bool | None) -> None:
+            if yes:
+                await self._write_export(file, text, replace=True)
+
+        try:
+            written = await asyncio.to_thread(write)
+        except OSError as error:
+            self.post_message(Notified(f"{file} cannot be written: {error.strerror or error}", None, "error"))
+            return
+        if written is False:
+            detail = f"{file}\nexists already. /export NAME writes another file."
+            self.app.push_screen(Confirm("Replace this file?", detail, "Replace", "R"), confirmed)
+        else:
+            self.post_message(Notified(f"written to {file}"))
 
     # ---- the editor ----
 
-    async def action_editor(self) -> None:
-        """Open the text of the prompt in $VISUAL or $EDITOR."""
+    def action_editor(self) -> None:
+        """Open the text of the prompt in $VISUAL or $EDITOR. Without success, the prompt keeps its text."""
         prompt = self.query_one(PromptInput)
-        command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
-        with tempfile.NamedTemporaryFile("w+", suffix=".md", encoding="utf-8", errors="replace") as file:
-            file.write(prompt.text)
-            file.flush()
-            try:
-                with self.app.suspend():
-                    subprocess.run([*command, file.name], check=True)
-            except (OSError, subprocess.SubprocessError) as error:
-                self.post_message(Notified(f"{command[0]} failed: {error}", "set $EDITOR", "warning"))
-                return
-            text = Path(file.name).read_text(encoding="utf-8", errors="replace")
-        prompt.text = text.rstrip("\n")
+        try:
+            text = edited_text(prompt.text, os.environ, self.app.suspend)
+        except SuspendNotSupported:
+            self.post_message(Notified("no editor can run in this terminal", "the text stays in the prompt", "warning"))
+            return
+        except LmxError as error:
+            self.post_message(Notified(error.message, error.hint, "warning"))
+            return
+        prompt.text = clean(text)
         prompt.move_cursor(prompt.document.end)
         prompt.focus()
 
 
-def _written(file: Path, text: str) -> Notified:
-    """Create the file, and return the notice of it. An existing file stays."""
+def _create(file: Path, text: str) -> bool:
+    """Create a file. Return whether it did not exist before; an existing one stays. Raise OSError."""
     try:
         with file.open("x", encoding="utf-8") as created:
             created.write(text)
     except FileExistsError:
-        return Notified(f"{file} exists already", "/export NAME writes another file", "warning")
-    except OSError as error:
-        return Notified(f"{file} cannot be written: {error.strerror or error}", None, "error")
-    return Notified(f"written to {file}")
+        return False
+    return True
+
+
+def _path(text: str) -> Path:
+    """Return the path that a user has typed, which may begin with `~`."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # an unknown user
+        return Path(text)
+
+
+def _working_folder() -> Path:
+    """Return the working folder, or the user's own if that is gone."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path.home()
