@@ -17,6 +17,8 @@ ROOMY = 84
 MORE = "↓ more below"
 NEARLY_FULL = 0.9
 """Share of the context above which the meter warns."""
+NEARLY, TOO_LONG = "! nearly full", "! too long"
+"""Warnings of the meter; without colour, their words and the sign carry them."""
 
 
 def state_words(answer: ChatAnswer, now: float) -> str:
@@ -52,8 +54,7 @@ def meta_line(
     about = context is not None or draft > 0
     meters = [context_meter(used, length, cells, about=about) for cells in METER_CELLS]
     if used is not None and length and used > NEARLY_FULL * length:
-        words = "too long" if used >= length else "nearly full"
-        meters = [f"{meter} ! {words}" for meter in meters]
+        meters = [f"{meter} {TOO_LONG if used >= length else NEARLY}" for meter in meters]
     parts = [] if answer.ended else [lost or state_words(answer, now), *figures(answer)]
     if lost and answer.ended:
         parts.append(lost)
@@ -63,7 +64,8 @@ def meta_line(
         line = " · ".join([*parts, meter])
         if len(line) <= width:
             return line
-    return joined([*parts, meters[-1]], width)
+    room = width - len(meters[-1]) - 3
+    return f"{joined(parts, room)} · {meters[-1]}" if parts and room > 0 else shorten(meters[-1], width)
 
 
 class MetaLine(Widget):
@@ -76,8 +78,6 @@ class MetaLine(Widget):
     line: reactive[str] = reactive("")
     running: reactive[bool] = reactive(False)
     more: reactive[bool] = reactive(False)
-
-    full: reactive[bool] = reactive(False)
 
     def show(
         self,
@@ -94,12 +94,12 @@ class MetaLine(Widget):
         self.more = more
         room = max(10, self.content_size.width - 2 - (len(MORE) + 2 if more else 0))
         self.line = meta_line(answer, now, room, context, draft, lost) if answer is not None else lost
-        self.full = " ! " in self.line
 
     def render(self) -> Text:
         names = self.app.theme_variables
         text = Text("▌ " if self.line else "", names["accent" if self.running else "faint"], no_wrap=True, end="")
-        text.append(self.line, names["warning" if self.full else "muted"])
+        full = "error" if TOO_LONG in self.line else "warning" if NEARLY in self.line else "muted"
+        text.append(self.line, names[full])
         if self.more:
             text.append(" " * max(2, self.content_size.width - len(text) - len(MORE)))
             text.append(MORE, names["accent"])
