@@ -19,7 +19,7 @@ from lmx_daemon.contract.admin.chats import (
     ChatUpdate,
     EditMessage,
     ExportForm,
-    Removal,
+    RemovedMessages,
     StoredMessage,
 )
 from lmx_daemon.contract.admin.config import ConfigReload, ConfigRow, ConfigView
@@ -172,10 +172,10 @@ class FakeClient(Client):
     async def fork_chat(self, chat: str, message: str) -> ChatRow:
         return await self._chat("fork_chat", message, self.kept.chats.fork(chat, message))
 
-    async def remove_messages(self, chat: str, message: str) -> Removal:
+    async def remove_messages(self, chat: str, message: str) -> RemovedMessages:
         return await self._chat("remove_messages", message, self.kept.chats.remove_messages(chat, message))
 
-    async def restore_messages(self, chat: str, removal: str = "") -> Removal:
+    async def restore_messages(self, chat: str, removal: str = "") -> RemovedMessages:
         return await self._chat("restore_messages", removal, self.kept.chats.restore_messages(chat, removal))
 
     async def delete_chat(self, chat: str) -> ChatRow:

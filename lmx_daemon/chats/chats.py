@@ -30,7 +30,7 @@ from lmx_daemon.contract.admin.chats import (
     ChatUpdate,
     EditMessage,
     NewMessage,
-    Removal,
+    RemovedMessages,
     StoredMessage,
 )
 from lmx_daemon.contract.errors import ConflictError
@@ -142,7 +142,7 @@ class Chats(ChatReads):
         )  # fmt: skip
         return (await self._add(identity, [copy]))[0]
 
-    async def remove_messages(self, identity: str, message: str) -> Removal:
+    async def remove_messages(self, identity: str, message: str) -> RemovedMessages:
         """Take a message and all that follows it out of a chat. Raise ConflictError while one of them is generated."""
         chat = await self.get(identity)
         removed = {each.id for each in below(chat.messages, known(chat, message).id)}
@@ -152,7 +152,7 @@ class Chats(ChatReads):
         await self._pruned(identity)
         return removal
 
-    async def restore_messages(self, identity: str, removal: str) -> Removal:
+    async def restore_messages(self, identity: str, removal: str) -> RemovedMessages:
         """Undo a removal of messages, the last one for ""."""
         found = await asyncio.to_thread(self._store.restore_messages, identity, removal)
         await self._pruned(identity)

@@ -9,13 +9,13 @@ import sqlite3
 from lmx_daemon.chats.messages import MAX_MESSAGES, chat_number, read
 from lmx_daemon.chats.tables import index, one_line_of
 from lmx_daemon.contract.admin.chat_tree import below, newest_below
-from lmx_daemon.contract.admin.chats import Removal
+from lmx_daemon.contract.admin.chats import RemovedMessages
 from lmx_daemon.contract.errors import ConflictError, NotFoundError, RequestError, TooLargeError
 
 COLUMNS = "number, id, chat, state, text, reasoning, body"
 
 
-def remove_from(database: sqlite3.Connection, chat: str, message: str, now: float) -> Removal:
+def remove_from(database: sqlite3.Connection, chat: str, message: str, now: float) -> RemovedMessages:
     """Take a message and all that follows it out of a chat. What stays of its branch is selected.
 
     Raise NotFoundError for an unknown message, ConflictError while one of the messages is generated.
@@ -47,10 +47,10 @@ def remove_from(database: sqlite3.Connection, chat: str, message: str, now: floa
         start = parent if parent is not None else roots[-1] if roots else None
         leaf = newest_below(kept, start) if start is not None else None
     _counted(database, number, leaf, now)
-    return Removal(id=str(removal), messages=tuple(each.id for each in removed))
+    return RemovedMessages(id=str(removal), messages=tuple(each.id for each in removed))
 
 
-def restore_removed(database: sqlite3.Connection, chat: str, removal: str, now: float) -> Removal:
+def restore_removed(database: sqlite3.Connection, chat: str, removal: str, now: float) -> RemovedMessages:
     """Undo a removal, the last one of the chat for "". The branch that was selected before it is selected again.
 
     Raise NotFoundError for an unknown removal, RequestError if a later removal has taken the message above it.
@@ -81,7 +81,7 @@ def restore_removed(database: sqlite3.Connection, chat: str, removal: str, now: 
     database.execute("DELETE FROM removed WHERE removal = ?", (place,))
     database.execute("DELETE FROM removals WHERE number = ?", (place,))
     _counted(database, number, leaf if leaf in known else newest_below(messages, message), now)
-    return Removal(id=str(place), messages=tuple(values[1] for values in back))
+    return RemovedMessages(id=str(place), messages=tuple(values[1] for values in back))
 
 
 def forget_removals(database: sqlite3.Connection, before: float) -> None:

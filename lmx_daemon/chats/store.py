@@ -24,7 +24,7 @@ from lmx_daemon.contract.admin.chats import (
     ChatCreate,
     ChatDetail,
     ChatRow,
-    Removal,
+    RemovedMessages,
     StoredMessage,
 )
 from lmx_daemon.contract.errors import ChatNotFoundError, RequestError, TooLargeError
@@ -176,12 +176,12 @@ class ChatStore:
             )
             return self._row(database, number)
 
-    def remove_messages(self, identity: str, message: str) -> Removal:
+    def remove_messages(self, identity: str, message: str) -> RemovedMessages:
         """Take a message and all that follows it out of a chat. For errors, see `remove_from`."""
         with self._opened() as database:
             return remove_from(database, identity, message, self._clock())
 
-    def restore_messages(self, identity: str, removal: str) -> Removal:
+    def restore_messages(self, identity: str, removal: str) -> RemovedMessages:
         """Undo a removal, the last one for "". For errors, see `restore_removed`."""
         with self._opened() as database:
             return restore_removed(database, identity, removal, self._clock())

@@ -21,8 +21,8 @@ from lmx_daemon.contract.admin.chats import (
     EditMessage,
     ExportForm,
     MessageName,
-    Removal,
     RemovalName,
+    RemovedMessages,
     StoredMessage,
 )
 
@@ -92,13 +92,13 @@ class ChatCalls(AdminConnection):
         """Copy the branch that ends at a message to a new chat."""
         return await self._post(f"{_path(chat)}/fork", ChatRow, MessageName(message=message))
 
-    async def remove_messages(self, chat: str, message: str) -> Removal:
+    async def remove_messages(self, chat: str, message: str) -> RemovedMessages:
         """Take a message and all that follows it out of a chat."""
-        return await self._post(f"{_path(chat)}/messages/remove", Removal, MessageName(message=message))
+        return await self._post(f"{_path(chat)}/messages/remove", RemovedMessages, MessageName(message=message))
 
-    async def restore_messages(self, chat: str, removal: str = "") -> Removal:
+    async def restore_messages(self, chat: str, removal: str = "") -> RemovedMessages:
         """Undo a removal of messages, the last one for ""."""
-        return await self._post(f"{_path(chat)}/messages/restore", Removal, RemovalName(removal=removal))
+        return await self._post(f"{_path(chat)}/messages/restore", RemovedMessages, RemovalName(removal=removal))
 
     async def delete_chat(self, chat: str) -> ChatRow:
         """Move a chat to the trash."""

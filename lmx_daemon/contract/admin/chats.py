@@ -221,7 +221,7 @@ class RemovalName(Frozen, frozen=True):
     removal: str = ""
 
 
-class Removal(Frozen, frozen=True):
+class RemovedMessages(Frozen, frozen=True):
     """Messages that were taken out of a chat together, or put back."""
 
     id: str

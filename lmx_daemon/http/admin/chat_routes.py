@@ -23,8 +23,8 @@ from lmx_daemon.contract.admin.chats import (
     EditMessage,
     ExportForm,
     MessageName,
-    Removal,
     RemovalName,
+    RemovedMessages,
     StoredMessage,
 )
 from lmx_daemon.http.admin.lines import line, lines
@@ -142,13 +142,13 @@ async def fork(request: AnyRequest, chats: NamedDependency[Chats], chat: FromPat
 
 
 @post("/admin/chats/{chat:str}/messages/remove", status_code=200)
-async def remove_messages(request: AnyRequest, chats: NamedDependency[Chats], chat: FromPath[str]) -> Removal:
+async def remove_messages(request: AnyRequest, chats: NamedDependency[Chats], chat: FromPath[str]) -> RemovedMessages:
     """Take a message and all that follows it out of a chat."""
     return await chats.remove_messages(chat, (await body_of(request, MessageName)).message)
 
 
 @post("/admin/chats/{chat:str}/messages/restore", status_code=200)
-async def restore_messages(request: AnyRequest, chats: NamedDependency[Chats], chat: FromPath[str]) -> Removal:
+async def restore_messages(request: AnyRequest, chats: NamedDependency[Chats], chat: FromPath[str]) -> RemovedMessages:
     """Undo a removal of messages."""
     return await chats.restore_messages(chat, (await body_of(request, RemovalName)).removal)
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from lmx_daemon.contract.admin.chat_tree import below, newest_below
-from lmx_daemon.contract.admin.chats import ChatChange, ChatRow, Removal, StoredMessage
+from lmx_daemon.contract.admin.chats import ChatChange, ChatRow, RemovedMessages, StoredMessage
 from lmx_daemon.contract.units import counted
 from lmx_tui.formatting import one_line, shorten
 from lmx_tui.messages import CopyRequested, Notified
@@ -105,7 +105,7 @@ class ChatVerbs(ChatFiles):
         detail += f"lmx chats rm {identity} --from {message.id}"
         self.app.push_screen(Confirm("Delete from this message on?", detail, "Delete", "D"), confirmed)
 
-    def _messages_deleted(self, removal: Removal) -> None:
+    def _messages_deleted(self, removal: RemovedMessages) -> None:
         words = f"{counted(len(removal.messages), 'message')} deleted"
         self.post_message(Notified(words, f"u brings back: lmx chats restore {self._chat.id} --messages"))
 
@@ -114,7 +114,7 @@ class ChatVerbs(ChatFiles):
         if identity := self._chat.id:
             self._call("restore messages", lambda client: client.restore_messages(identity), self._messages_restored)
 
-    def _messages_restored(self, removal: Removal) -> None:
+    def _messages_restored(self, removal: RemovedMessages) -> None:
         self.post_message(Notified(f"restored: {counted(len(removal.messages), 'message')}"))
 
     # ---- copies ----
