@@ -1,6 +1,7 @@
 """FilePicker: a choice of a file by parts of its path."""
 
 import asyncio
+import re
 from pathlib import Path
 
 from textual import on
@@ -8,7 +9,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
-from textual.fuzzy import Matcher
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
@@ -80,10 +80,21 @@ class FilePicker(Dialog[str | None]):
 
 
 def matching(paths: list[str], words: str, most: int = SHOWN) -> list[str]:
-    """Return the paths that have the letters of `words` in their order, the best first."""
-    if not words.strip():
+    """Return the paths that have the letters of `words` in their order, the best first.
+
+    Letters that stand together are better than others, and those of the file's name better than those of its folders.
+    Textual's own matcher needs a tenth of a second for some thousand paths, which a key would wait for.
+    """
+    letters = "".join(words.lower().split())
+    if not letters:
         return paths[:most]
-    matcher = Matcher(words.strip())
-    scored = [(score, path) for path in paths if (score := matcher.match(path)) > 0]
-    scored.sort(key=lambda found: (-found[0], len(found[1])))
-    return [path for _, path in scored[:most]]
+    spread = re.compile("".join(f"[^{re.escape(letter)}]*{re.escape(letter)}" for letter in letters))
+    scored = []
+    for path in paths:
+        whole = path.lower()
+        if spread.match(whole) is None:
+            continue
+        name = whole.rpartition("/")[2]
+        rank = 0 if letters in name else 1 if letters in whole else 2 if spread.match(name) else 3
+        scored.append((rank, len(path), path))
+    return [path for _, _, path in sorted(scored)[:most]]
