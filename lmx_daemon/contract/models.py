@@ -127,6 +127,17 @@ class Incident(Frozen, frozen=True):
     message: str
 
 
+class Alternative(Frozen, frozen=True):
+    """Change with which a refused load would fit: other sizes, or the unload of a pinned model."""
+
+    context: int | None = None
+    slots: int | None = None
+    unload: str | None = None
+    """Id of the pinned instance to unload; None for other sizes."""
+    frees: int = 0
+    """Bytes that the unload frees."""
+
+
 class Verdict(Frozen, frozen=True):
     """Prediction of a load: whether the model fits now, and what would be unloaded for it."""
 
@@ -140,3 +151,5 @@ class Verdict(Frozen, frozen=True):
     """Ids of the instances that would be unloaded or waited for."""
     error: ErrorBody | None = None
     """Error of a refusal."""
+    alternatives: tuple[Alternative, ...] = ()
+    """Changes with which a refused load would fit; each is sufficient on its own."""

@@ -14,6 +14,7 @@ from lmx_daemon.memory.need import Demand, Device, Measured, process_bytes
 from lmx_daemon.memory.oom_kills import OomKills
 from lmx_daemon.residency.decisions.placement import Decision, excess, grants, place
 from lmx_daemon.residency.decisions.plan import reduced
+from lmx_daemon.residency.decisions.refusal import smaller_demand
 from lmx_daemon.residency.decisions.resident import Resident
 from lmx_daemon.residency.decisions.residents import Residents
 from lmx_daemon.residency.measured import Measurements
@@ -106,6 +107,11 @@ class Accounts:
         model = resident.model
         planned = self._programs[model.kind].plan
         return planned(resident.shape, demand, self.device_of(model.kind), self.measured(model))
+
+    def smaller(self, resident: Resident, free: int) -> Demand | None:
+        """Return a demand with which a resident would fit into `free` bytes, if there is one."""
+        assert resident.plan is not None
+        return smaller_demand(resident.plan, free, lambda demand: self.plan_of(resident, demand).bytes)
 
     def decide(self, resident: Resident) -> Decision:
         """Plan the memory of a resident, and return what its load has to do now to get it."""

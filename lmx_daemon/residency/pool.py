@@ -23,6 +23,7 @@ from lmx_daemon.residency.accounts import Accounts, Machine
 from lmx_daemon.residency.background import Background
 from lmx_daemon.residency.decisions import own_settings
 from lmx_daemon.residency.decisions.placement import Fits, Refused, Waits, free_bytes
+from lmx_daemon.residency.decisions.refusal import alternatives
 from lmx_daemon.residency.decisions.resident import Resident
 from lmx_daemon.residency.decisions.residents import Residents
 from lmx_daemon.residency.decisions.scheduler import DRAINED, ResidencyScheduler
@@ -166,9 +167,10 @@ class Pool:
                 return msgspec.structs.replace(verdict, outcome="evicts" if others else "fits", others=others)
             case Waits(busy=others):
                 return msgspec.structs.replace(verdict, outcome="waits", others=others)
-            case Refused():
+            case Refused(free=free):
                 error = self._scheduler.loads.refusal(resident, decision).body()
-                return msgspec.structs.replace(verdict, outcome="refused", error=error)
+                ways = alternatives(resident.plan, room, claims, self.accounts.smaller(resident, free))
+                return msgspec.structs.replace(verdict, outcome="refused", error=error, alternatives=ways)
 
     async def unload(self, request: UnloadRequest) -> list[Instance]:
         """Unload a model and return its instances once their processes have ended.

@@ -150,6 +150,8 @@ def test_context_that_does_not_fit_is_refused_and_the_hint_names_one_that_fits(
     hint = next(line for line in refused.stderr.splitlines() if line.startswith("hint: "))
     assert refused.returncode == 1 and "--context " in hint
     arguments = hint.partition("lmx load ")[2].partition(";")[0].split()
+    plan = daemon.admin("POST", "/admin/models/plan", {"model": "tests/a", "context_length": 32768})
+    assert plan["alternatives"][0]["context"] == int(arguments[arguments.index("--context") + 1])
     done = daemon.lmx("load", *arguments)
     assert done.returncode == 0, done.stderr
     assert "planned" in done.stderr and daemon.lmx("ps").stdout.count("tests/a:") == 1

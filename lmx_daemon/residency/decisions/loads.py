@@ -166,9 +166,7 @@ class Loads:
         """Return the error of a load that does not fit, with numbers and what would help."""
         assert resident.plan is not None
         claims = self._residents.claims(without=resident)
-        smaller = refusal.smaller_demand(
-            resident.plan, decision.free, lambda demand: self._accounts.plan_of(resident, demand).bytes
-        )
+        smaller = self._accounts.smaller(resident, decision.free)
         return refusal.refusal(resident.model.id, resident.plan, self._accounts.room(), claims, smaller)
 
     def _step(self, resident: Resident) -> bool:

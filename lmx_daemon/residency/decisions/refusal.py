@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 
 from lmx_daemon.contract.errors import BusyError, ConflictError, NotFoundError, OutOfMemoryError
-from lmx_daemon.contract.models import MemoryPlan
+from lmx_daemon.contract.models import Alternative, MemoryPlan
 from lmx_daemon.contract.units import size
 from lmx_daemon.memory.budget import MemoryBudget
 from lmx_daemon.memory.need import Demand
@@ -21,16 +21,7 @@ def refusal(
 ) -> OutOfMemoryError:
     """Return the error of a model that does not fit. `smaller` is a demand that would fit."""
     known = list(claims)
-    staying = [claim for claim in known if claim.pinned]
-    hints = []
-    if smaller is not None:
-        slots = f" --slots {smaller.slots}" if smaller.slots else ""
-        hints.append(f"it fits with: lmx load {name} --context {smaller.context}{slots}")
-    for claim in sorted(staying, key=lambda claim: claim.bytes):
-        if free_bytes(room, known, {claim.id, *(c.id for c in known if not c.pinned)}) >= plan.bytes:
-            model = claim.id.rpartition(":")[0]
-            hints.append(f"{model} is pinned and holds {size(claim.bytes)}; unload it with: lmx unload {model}")
-            break
+    hints = [_hint(name, choice) for choice in alternatives(plan, room, known, smaller)]
     if not hints:
         hints.append("use a smaller model, or one with fewer bits")
     return OutOfMemoryError(
@@ -38,6 +29,28 @@ def refusal(
         hint="; or ".join(hints),
         param="model",
     )
+
+
+def alternatives(
+    plan: MemoryPlan, room: MemoryBudget, claims: Iterable[Claim], smaller: Demand | None
+) -> tuple[Alternative, ...]:
+    """Return what would make a refused load fit: the demand `smaller`, and the smallest pinned model that suffices."""
+    known = list(claims)
+    found = [] if smaller is None else [Alternative(context=smaller.context, slots=smaller.slots)]
+    movable = {claim.id for claim in known if not claim.pinned}
+    for claim in sorted((claim for claim in known if claim.pinned), key=lambda claim: claim.bytes):
+        if free_bytes(room, known, {claim.id, *movable}) >= plan.bytes:
+            found.append(Alternative(unload=claim.id, frees=claim.bytes))
+            break
+    return tuple(found)
+
+
+def _hint(name: str, choice: Alternative) -> str:
+    if choice.unload is not None:
+        model = choice.unload.rpartition(":")[0]
+        return f"{model} is pinned and holds {size(choice.frees)}; unload it with: lmx unload {model}"
+    slots = f" --slots {choice.slots}" if choice.slots else ""
+    return f"it fits with: lmx load {name} --context {choice.context}{slots}"
 
 
 def wait_over(name: str, plan: MemoryPlan, seconds: float, busy: Iterable[str]) -> BusyError:

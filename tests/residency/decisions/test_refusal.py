@@ -1,11 +1,11 @@
 """Tests of refusals: numbers with their basis, and hints that help."""
 
-from lmx_daemon.contract.models import Figure, MemoryPlan
+from lmx_daemon.contract.models import Alternative, Figure, MemoryPlan
 from lmx_daemon.memory.budget import MemoryBudget
 from lmx_daemon.memory.need import Demand, Device, plan_for
 from lmx_daemon.memory.shape import ModelShape, Weights
 from lmx_daemon.residency.decisions.placement import Claim
-from lmx_daemon.residency.decisions.refusal import refusal, smaller_demand
+from lmx_daemon.residency.decisions.refusal import alternatives, refusal, smaller_demand
 
 GB = 10**9
 SHAPE = ModelShape(
@@ -63,6 +63,10 @@ def test_the_smallest_pinned_model_that_would_help_is_named() -> None:
     ]
     error = refusal("maker/model", plan, MemoryBudget(cap=14 * GB), claims, None)
     assert error.hint == "mid/one is pinned and holds 4.0 GB; unload it with: lmx unload mid/one"
+    unload = Alternative(unload="mid/one:2", frees=4 * GB)
+    assert alternatives(plan, MemoryBudget(cap=14 * GB), claims, None) == (unload,)
+    smaller = Alternative(context=2048, slots=1)
+    assert alternatives(plan, MemoryBudget(cap=14 * GB), claims, Demand(2048, 1)) == (smaller, unload)
     assert (
         refusal("maker/model", plan, MemoryBudget(cap=5 * GB), [], None).hint
         == "use a smaller model, or one with fewer bits"
