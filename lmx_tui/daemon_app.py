@@ -35,7 +35,7 @@ class DaemonApp(TypeAheadApp):
 
     @on(messages.LoadRequested)
     def _load(self, message: messages.LoadRequested) -> None:
-        self._act(partial(self._daemon_calls.load, message.model), f"load {message.model}")
+        self._act(partial(self._daemon_calls.load, message.request), f"load {message.request.model}")
 
     @on(messages.UnloadRequested)
     def _unload(self, message: messages.UnloadRequested) -> None:

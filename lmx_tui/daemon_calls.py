@@ -17,11 +17,11 @@ class DaemonCalls:
         self._client = client
         self._toast = toast
 
-    async def load(self, model: str) -> None:
+    async def load(self, request: LoadRequest) -> None:
         """Load a model. Snapshots show its progress."""
-        async for _ in self._client.load(LoadRequest(model=model)):
+        async for _ in self._client.load(request):
             pass
-        self._toast(f"{short_name(model)} is ready", "c opens a chat with it")
+        self._toast(f"{short_name(request.model)} is ready", "c opens a chat with it")
 
     async def unload(self, instance: str, model: str) -> None:
         await self._client.unload(UnloadRequest(id=instance))

@@ -34,7 +34,7 @@ APP: list[BindingType] = [
 
 MODELS: list[BindingType] = [
     _key("models.start", "enter", "start", "Start the daemon", label="⏎"),
-    _key("models.load", "enter", "load", "Load", label="⏎"),
+    _key("models.load", "enter", "load", "Load", label="⏎", tip="Memory plan, context and slots; enter again loads"),
     _key("models.chat", "c", "chat", "Chat", tip="Chat with the selected model"),
     _key("models.unload", "x", "unload", "Unload", tip="Unload the selected model"),
     _key("models.pull", "p", "pull", "Pull", tip="Download a model from the Hugging Face Hub"),

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from textual.message import Message
 
+from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.errors import ErrorBody
 
@@ -77,7 +78,7 @@ class StartRequested(Message):
 
 @dataclass
 class LoadRequested(Message):
-    model: str
+    request: LoadRequest
 
 
 @dataclass

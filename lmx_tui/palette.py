@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from textual.app import App, SystemCommand
 from textual.message import Message
 
+from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.admin.pulls import DOWNLOAD_ENDS, Download
 from lmx_daemon.contract.units import size
 from lmx_tui.formatting import one_line
@@ -63,7 +64,8 @@ def commands(app: App[None], view: View, run: RunVerb, possible: Callable[[str, 
         if model.problem is None:
             yield SystemCommand(f"Chat with {name}", "lmx chat", lambda id=model.id: post(ChatRequested(id)))
         if model.problem is None and model.id not in instances:
-            yield SystemCommand(f"Load {name}", "lmx load", lambda id=model.id: post(LoadRequested(id)))
+            load = LoadRequested(LoadRequest(model=model.id))
+            yield SystemCommand(f"Load {name}", "lmx load", lambda message=load: post(message))
         if model.newer:
             words = f"lmx update, {size(model.size or None)} at most"
             yield SystemCommand(f"Update {name}", words, lambda id=model.id: post(UpdateRequested(id)))

@@ -1,7 +1,7 @@
 """FakeClient: scripted snapshots and answers for the real app. It connects to no daemon."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -80,6 +80,9 @@ class FakeClient(Client):
         self.plans: list[str] = []
         """Models whose plans were asked for."""
         self.verdict: Verdict | None = VERDICT
+        self.verdict_of: Callable[[LoadRequest], Verdict] | None = None
+        """Function that plans a load; without it, `verdict` is the plan of each."""
+        self.loads: list[LoadRequest] = []
         self._logged = asyncio.Event()
         self._snapshot = snapshot
         self._changed = asyncio.Event()
@@ -196,6 +199,7 @@ class FakeClient(Client):
             self._changed.set()
 
     async def load(self, request: LoadRequest) -> AsyncIterator[Instance]:
+        self.loads.append(request)
         self._call("load", request.model)
         yield Instance(id="new", model=request.model, state="ready")
 
@@ -262,6 +266,8 @@ class FakeClient(Client):
 
     async def plan(self, request: LoadRequest) -> Verdict:
         self.plans.append(request.model)
+        if self.verdict_of is not None:
+            return self.verdict_of(request)
         if self.verdict is None:
             raise LmxError("there is no plan")
         return msgspec.structs.replace(self.verdict, model=request.model)

@@ -1,7 +1,10 @@
 """Acts on a model that ask first or end with a toast: delete, restore, verify, unload; and its details in a dialog."""
 
+from typing import Any
+
 from rich.text import Text
 from textual.message import Message
+from textual.screen import Screen
 
 from lmx_daemon.contract.admin.library import RemoveRequest, TrashRow, UndoRequest, VerifyRequest, VerifyUpdate
 from lmx_daemon.contract.errors import ErrorBody
@@ -81,7 +84,7 @@ def verified(update: VerifyUpdate) -> Notified | None:
     return None
 
 
-def ask_unload(screen: Page, request: UnloadRequested, busy: int) -> None:
+def ask_unload(screen: Screen[Any], request: UnloadRequested, busy: int) -> None:
     """Post `request` at once if the model is idle; ask first if it has requests."""
     if not busy:
         screen.post_message(request)
@@ -90,7 +93,7 @@ def ask_unload(screen: Page, request: UnloadRequested, busy: int) -> None:
     ask_first(screen, Confirm(f"Unload {short_name(request.model)}?", detail, "Unload", "U"), request)
 
 
-def ask_first(screen: Page, question: Confirm, request: Message) -> None:
+def ask_first(screen: Screen[Any], question: Confirm, request: Message) -> None:
     """Post `request` after the question was answered with yes."""
 
     def answered(sure: bool | None) -> None:

@@ -1,7 +1,5 @@
 """ModelsScreen: the models on disk and in memory. Draws snapshots, and posts requests to load, unload and pull."""
 
-from collections.abc import Callable
-
 from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -29,6 +27,7 @@ from lmx_tui.screens import model_verbs as verbs
 from lmx_tui.screens.dialogs import Confirm, Pick
 from lmx_tui.screens.hub import HubDialog
 from lmx_tui.screens.inspector import PADDING
+from lmx_tui.screens.load_sheet import LoadSheet
 from lmx_tui.screens.page import Page
 from lmx_tui.widgets.frame.filter_input import FilterInput
 from lmx_tui.widgets.frame.pane import Pane
@@ -40,6 +39,7 @@ from lmx_tui.widgets.models.model_rows import (
     NEWER,
     SORTS,
     instances_of,
+    load_words,
     model_rows,
     newer_count,
     ordered,
@@ -201,18 +201,34 @@ class ModelsScreen(Page):
         return super().check_action(action, parameters)
 
     def action_load(self) -> None:
-        self._use(LoadRequested)
+        """Open the sheet of a load, or a notice if the model is in memory."""
+        model = self._usable()
+        if model is None or self.snapshot is None:
+            return
+        instance = instances_of(self.snapshot).get(model.id)
+        if instance is not None and instance.state != "failed":
+            words = f"{short_name(model.id)} is {load_words(instance)}"
+            self.post_message(Notified(words, "c opens a chat with it, x unloads it"))
+            return
+
+        def load(request: LoadRequest | None) -> None:
+            if request is not None:
+                self.post_message(LoadRequested(request))
+
+        self.app.push_screen(LoadSheet(model), load)
 
     def action_chat(self) -> None:
-        self._use(ChatRequested)
+        model = self._usable()
+        if model is not None:
+            self.post_message(ChatRequested(model.id))
 
-    def _use(self, request: Callable[[str], LoadRequested | ChatRequested]) -> None:
-        """Post a request that needs a usable model, or a notice about the problem of the selected one."""
+    def _usable(self) -> Model | None:
+        """Return the selected model. For one that is unusable, post a notice about its problem and return None."""
         model = self._selected()
-        if model is not None and model.problem:
-            self.post_message(Notified(f"{model.id}: {model.problem}", severity="error"))
-        elif model is not None:
-            self.post_message(request(model.id))
+        if model is None or not model.problem:
+            return model
+        self.post_message(Notified(f"{model.id}: {model.problem}", severity="error"))
+        return None
 
     def action_unload(self) -> None:
         model = self._selected()

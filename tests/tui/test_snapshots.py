@@ -196,6 +196,17 @@ class TestDialogs:
     def test_pull(self, snap_compare: Any, make_app: Make) -> None:
         assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("p"))
 
+    @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=str)
+    def test_load(self, snap_compare: Any, make_app: Make, client: FakeClient, size: tuple[int, int]) -> None:
+        async def before(pilot: Pilot[None]) -> None:
+            await pressing("j", "j", "enter")(pilot)
+            model = "mlx-community/gemma-3-27b-it-qat-4bit"
+            await until(pilot, lambda: client.plans.count(model) == 2)  # for the pane and for the sheet
+            await until(pilot, lambda: "after load" in screen_text(pilot.app))
+            await settled(pilot, 3)
+
+        assert snap_compare(make_app(), terminal_size=size, run_before=before)
+
     def test_themes(self, snap_compare: Any, make_app: Make) -> None:
         assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("ctrl+t"))
 

@@ -11,8 +11,9 @@ from lmx_tui.formatting import clean, one_line, parameters, rate, shorten
 from lmx_tui.widgets.frame.pane import Pane
 from lmx_tui.widgets.frame.static_text import StaticText
 from lmx_tui.widgets.frame.topbar import used_memory
+from lmx_tui.widgets.models.load_options import freed_by
 from lmx_tui.widgets.models.model_rows import LOADING, NEWER, instances_of, state_words
-from lmx_tui.widgets.models.plan import plan_bars
+from lmx_tui.widgets.models.plan import plan_bars, refusal_hint
 
 
 class ModelDetail(Pane):
@@ -55,8 +56,9 @@ class ModelDetail(Pane):
             text.append("u", self._style("accent")).append(" fetches it\n")
             text.append(f"lmx update {one_line(model.id)}\n\n", self._style("muted"))
         if verdict is not None and instance is None:
-            bars = plan_bars(verdict, used_memory(snapshot), self.app.theme_variables, width)
-            text.append_text(bars).append("\n")
+            colors, freed = self.app.theme_variables, freed_by(verdict, snapshot.instances)
+            text.append_text(plan_bars(verdict, used_memory(snapshot), colors, width, freed=freed))
+            text.append_text(refusal_hint(verdict, colors)).append("\n")
         for label, value in self._facts(snapshot, model, instance):
             text.append(f"{label:<10}", self._style("muted")).append(value + "\n")
         if instance is not None and instance.error is not None:

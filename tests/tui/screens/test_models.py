@@ -40,10 +40,10 @@ async def test_first_snapshot_selects_the_first_row(make_app: Make) -> None:
         assert "8.2B" in screen_text(pilot.app), "the detail pane follows"
 
 
-async def test_enter_loads_the_model_and_reports_it(make_app: Make, client: FakeClient) -> None:
+async def test_enter_twice_loads_the_model_and_reports_it(make_app: Make, client: FakeClient) -> None:
     client.show(quiet_snapshot())
     async with running(make_app()) as pilot:
-        await pilot.press("enter")
+        await pilot.press("enter", "enter")
         await until(pilot, lambda: client.calls)
         assert client.calls == [("load", "lmx/guide")]
         await until(pilot, lambda: "lmx/guide is ready" in screen_text(pilot.app))
@@ -62,8 +62,9 @@ async def test_unusable_model_is_not_loaded_and_its_problem_is_shown(
 
 async def test_load_error_shows_message_and_hint(make_app: Make, client: FakeClient) -> None:
     client.error = OutOfMemoryError("needs 20 GB [of 12]", hint="unload others")
+    client.show(quiet_snapshot())
     async with running(make_app()) as pilot:
-        await pilot.press("enter")
+        await pilot.press("enter", "enter")
         await until(pilot, lambda: "needs 20 GB [of 12]" in screen_text(pilot.app))
         assert "unload others" in screen_text(pilot.app)
 
