@@ -152,8 +152,16 @@ class TokenMask:
 
     def __call__(self, logits: mx.array, rows: Sequence[SampledRow]) -> mx.array:
         """Return the masked logits."""
+        self.write(rows)
+        return self.apply(logits)
+
+    def write(self, rows: Sequence[SampledRow]) -> None:
+        """Compute the masks of the next tokens."""
         constraints: Any = [(rows[row].constraint, row) for row in self._constrained]
         constraints[0][0].write(constraints, self._bits)
+
+    def apply(self, logits: mx.array) -> mx.array:
+        """Return the logits with the masks that were computed last. On the host, wait for the logits."""
         return self._masks.apply(logits, self._bits)
 
     def observe(self, tokens: mx.array) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from lmx_daemon.engines.mlx import platform
 from lmx_daemon.engines.mlx.arrays import FloatArray
 from lmx_daemon.engines.mlx.sampling.draw import Filters, bases, chances, draw
-from lmx_daemon.engines.mlx.sampling.processors import LogProbabilities, SampledRow, processors_for
+from lmx_daemon.engines.mlx.sampling.processors import LogProbabilities, SampledRow, TokenMask, processors_for
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class SampledTokens:
         self._chance = chance
         self._noise = noise
         self._logits: mx.array | None = None
-        """Processed logits that the host has still to sample from."""
+        """Logits that the host has still to mask and to sample from."""
         self._details: tuple[mx.array, ...] = ()
         if sampler.on_host:
             self.tokens = mx.zeros((logits.shape[0],), mx.uint32)
@@ -53,7 +53,8 @@ class SampledTokens:
         """Wait for the logits and fill in the tokens that the host samples from them. Idempotent."""
         if self._logits is None:
             return
-        chosen, self._details = self._sampler.choose(self._logits, self._chance, self._noise)
+        logits = self._sampler.processed_late(self._logits)
+        chosen, self._details = self._sampler.choose(logits, self._chance, self._noise)
         np.array(self.tokens, copy=False)[:] = np.asarray(chosen)
         self._logits = None
 
@@ -88,8 +89,12 @@ class Sampler:
         with_numpy = backend.samples_on_host
         self._raced = [row for row in sampled if with_numpy and not params[row].filtered]
         self._drawn = [row for row in sampled if row not in self._raced]
-        self.on_host = bool(self._drawn) and with_numpy
-        """Whether numpy samples, after MLX has computed the logits."""
+        self.on_host = with_numpy and (bool(self._drawn) or self.constrained)
+        """Whether numpy masks or samples, after MLX has computed the logits."""
+        masks = [place for place, each in enumerate(self._processors) if isinstance(each, TokenMask)]
+        early = masks[0] if masks and self.on_host else len(self._processors)
+        self._early, self._late = self._processors[:early], self._processors[early:]
+        """Processors that MLX applies at once, and those from the masks on, which wait for the logits on the host."""
         self._bases = bases([(each.seed, each.choice) for each in params])
         self._filters = Filters([params[row] for row in self._drawn], vocabulary)
         temperatures = [params[row].temperature for row in self._raced]
@@ -102,13 +107,22 @@ class Sampler:
 
     def sample(self, logits: mx.array, positions: Sequence[int]) -> SampledTokens:
         """Start sampling from `logits` [rows, vocabulary]; `positions` [rows] counts the tokens generated before."""
-        noise = self.noise(positions)  # first: masks may wait for the logits, which MLX computes meanwhile
-        for processor in self._processors:
+        noise = self.noise(positions)
+        for processor in self._early:
             logits = processor(logits, self._rows)
+        for processor in self._late:
+            if isinstance(processor, TokenMask):
+                processor.write(self._rows)
         sampled = SampledTokens(self, logits, self.chances(positions), noise)
         if not self.constrained:
             self.look_ahead()
         return sampled
+
+    def processed_late(self, logits: mx.array) -> mx.array:
+        """Return the logits after the processors that wait for them on the host."""
+        for processor in self._late:
+            logits = processor.apply(logits) if isinstance(processor, TokenMask) else processor(logits, self._rows)
+        return logits
 
     def chances(self, positions: Sequence[int]) -> FloatArray:
         """Return the random number of each drawn row at its position; `positions` [rows] covers all rows."""
