@@ -25,6 +25,7 @@ from lmx_daemon.contract.events import (
     is_terminal,
 )
 from lmx_daemon.contract.requests import Computation, Generate, Request
+from lmx_daemon.contract.shares import share_of
 from lmx_daemon.residency.requests.observers import Observers
 
 MAX_EVENTS = 16_384
@@ -43,6 +44,8 @@ class ActiveRequest:
     ) -> None:
         """Begin the record of `request`. `on_cancel` carries a cancellation out; `observers` are notified of events."""
         self.request = request
+        self.share = share_of(request)
+        """Share that the request is counted for in the queue of its model."""
         self.arrived = clock()
         """Monotonic time, as all times here but `started_at` of the row."""
         self.instance = ""

@@ -5,11 +5,11 @@ of the newest waiting request of the client that holds most. So one client canno
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from lmx_daemon.contract.requests import Computation, Request
-from lmx_daemon.contract.shares import share_of
+from lmx_daemon.contract.shares import Share, share_of
 from lmx_daemon.residency.decisions.refusal import queue_is_full
 from lmx_daemon.settings.schema import Settings
 
@@ -18,6 +18,8 @@ class PlaceHolder(Protocol):
     """The part of a request that its place depends on; see `active_request.ActiveRequest`."""
 
     request: Request
+    share: Share
+    """Share that the request is counted for: `share_of(request)`, which is computed once."""
     arrived: float
     closed: bool
     released: bool
@@ -45,9 +47,15 @@ def place_for(new: Request, known: Iterable[T], limit: int) -> T | None:
     The place of a request whose client has left is free at once. Its worker confirms the end later, so twice as many
     requests may be under way as there are places.
     """
-    under_way = [each for each in known if each.under_way]
-    held = [each for each in under_way if not each.closed and not each.released]
-    if len(under_way) < 2 * limit:
+    under_way, held = 0, list[T]()
+    for each in known:  # one pass, since each request of a flood is refused here
+        if each.closed:
+            under_way += each.under_way
+        else:
+            under_way += 1
+            if not each.released:
+                held.append(each)
+    if under_way < 2 * limit:
         if len(held) < limit:
             return None
         if (found := yielding(new, held)) is not None:
@@ -66,9 +74,9 @@ def yielding(new: Request, held: Sequence[T]) -> T | None:
     for level, name in enumerate(share_of(new)):
         groups = _groups(rivals, level)
         rivals = groups.pop(name, [])
-        largest = _largest(groups)
-        if len(largest) > len(rivals) + 1:
-            return _newest_waiting(largest, level + 1)
+        larger = [group for group in groups.values() if len(group) > len(rivals) + 1]
+        if larger and (found := _largest(larger)):
+            return _newest_waiting(found, level + 1)
     return None
 
 
@@ -76,19 +84,19 @@ def _groups(requests: Iterable[T], level: int) -> dict[str, list[T]]:
     """Return the requests by the name that they have at a level of their shares."""
     groups = defaultdict[str, list[T]](list)
     for each in requests:
-        groups[share_of(each.request)[level]].append(each)
+        groups[each.share[level]].append(each)
     return groups
 
 
-def _largest(groups: Mapping[str, list[T]]) -> list[T]:
+def _largest(groups: Iterable[list[T]]) -> list[T]:
     """Return the largest group in which a request waits; [] if there is none."""
-    return max((group for group in groups.values() if not all(each.begun for each in group)), key=len, default=[])
+    return max((group for group in groups if not all(each.begun for each in group)), key=len, default=[])
 
 
 def _newest_waiting(group: list[T], level: int) -> T:
     """Return the waiting request that yields within a group: the newest of the lowest priority in its largest share."""
-    for deeper in range(level, len(share_of(group[0].request))):
-        group = _largest(_groups(group, deeper))
+    for deeper in range(level, len(group[0].share)):
+        group = _largest(_groups(group, deeper).values())
     waiting = [each for each in reversed(group) if not each.begun]
     return min(waiting, key=lambda each: (_priority(each.request), -each.arrived))
 

@@ -10,7 +10,8 @@ import pytest
 from lmx_daemon.contract.errors import BusyError
 from lmx_daemon.contract.events import Started
 from lmx_daemon.contract.requests import Count, Generate, Request, Text
-from lmx_daemon.residency.requests.places import yielding
+from lmx_daemon.contract.shares import Share, share_of
+from lmx_daemon.residency.requests.places import place_for, yielding
 from lmx_daemon.settings.schema import EngineSettings, ServerSettings, Settings
 from tests.residency.fakes import Floor, error_code
 
@@ -27,6 +28,14 @@ class Held:
     closed: bool = False
     released: bool = False
     under_way: bool = True
+
+    lookups: int = 0
+    """Number of times that the share was looked up."""
+
+    @property
+    def share(self) -> Share:
+        self.lookups += 1
+        return share_of(self.request)
 
 
 def request(tenant: str, client: str = "", user: str = "", priority: int = 0) -> Generate:
@@ -110,6 +119,19 @@ def test_a_full_queue_becomes_fair_and_then_stable(seed: int) -> None:
             queue.remove(found)
             queue.append(new)
     assert set(Counter(each.request.tenant for each in queue if isinstance(each.request, Generate)).values()) == {8}
+
+
+def test_a_refusal_looks_at_each_held_request_once_for_each_level() -> None:
+    flood = held(256, "http", "script/1")
+    with pytest.raises(BusyError):
+        place_for(request("http", "script/1"), flood, 256)
+    assert max(each.lookups for each in flood) <= len(share_of(flood[0].request))
+
+
+def test_a_place_is_free_without_a_look_at_shares() -> None:
+    flood = held(255, "http", "script/1")
+    assert place_for(request("http", "script/1"), flood, 256) is None
+    assert sum(each.lookups for each in flood) == 0
 
 
 class TestQueueOfAModel:
