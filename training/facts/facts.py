@@ -10,6 +10,7 @@ from typing import Any
 from textual.binding import Binding
 
 from lmx_cli.commands import build
+from lmx_cli.launch.agents import AGENTS
 from lmx_cli.output import Output
 from lmx_cli.shell_chat import HELP as CHAT_HELP
 from lmx_daemon.http.dialects.registry import public_dialects
@@ -48,6 +49,8 @@ class CheckoutFacts:
     """Id of a binding of the TUI -> its keys."""
     slashes: frozenset[str]
     """Slash commands of `lmx chat`."""
+    agents: tuple[str, ...]
+    """Agents that `lmx launch` starts."""
     text: str
     """Source code, README and documentation, for names of other kinds."""
 
@@ -67,6 +70,7 @@ def facts() -> CheckoutFacts:
         routes=frozenset(each.path for dialect in public_dialects().all for each in dialect.operations()),
         keys=dict(keys_of_tui()),
         slashes=frozenset(re.findall(r"(?<!\S)/[a-z]+", CHAT_HELP)),
+        agents=tuple(AGENTS),
         text=text_of_checkout(),
     )
 

@@ -18,7 +18,7 @@ LONGEST = 150
 """Characters of a help text that an answer repeats. A longer one ends with its last whole clause."""
 PREFIX = ("command ", "setting ")
 """Beginnings of the ids of these topics."""
-PLACEHOLDER = re.compile(r"<(key|default) ([a-z_.]+)>")
+PLACEHOLDER = re.compile(r"<(key|default) ([a-z_.]+)>|<(agents)>")
 
 
 def with_generated(written: list[Topic], facts: CheckoutFacts) -> list[Topic]:
@@ -42,14 +42,17 @@ def without(topic: Topic, texts: set[str]) -> Topic:
 
 
 def filled(answer: str, facts: CheckoutFacts) -> str:
-    """Return an answer with the keys of bindings and the defaults of settings that it names.
+    """Return an answer with the keys of bindings, the defaults of settings and the agents that it names.
 
-    `<key models.filter>` is the first key of that binding, `<default server.port>` the default of that setting. Raises
-    LookupError if there is no such binding or setting.
+    `<key models.filter>` is the first key of that binding, `<default server.port>` the default of that setting,
+    `<agents>` the list of the agents that `lmx launch` starts. Raises LookupError if there is no such binding or
+    setting.
     """
 
     def value(found: re.Match[str]) -> str:
-        kind, name = found.groups()
+        kind, name, agents = found.groups()
+        if agents:
+            return f"{', '.join(facts.agents[:-1])} or {facts.agents[-1]}"
         return facts.keys[name][0] if kind == "key" else value_of(facts.setting(name))
 
     return PLACEHOLDER.sub(value, answer)

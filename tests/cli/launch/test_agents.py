@@ -1,6 +1,7 @@
 """The configuration of each agent."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -107,3 +108,9 @@ def test_every_file_is_restored_byte_for_byte(agent: Agent, tmp_path: Path) -> N
         assert not change_of(file).differs, "a second launch changes nothing"
         assert restore(file.path) == "restored"
         assert file.path.read_bytes() == before
+
+
+def test_documentation_lists_the_agents_that_launch_starts() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "agents.md").read_text()
+    listed = page.partition("`lmx launch AGENT` starts ")[2].partition(" with a model")[0]
+    assert re.findall(r"`([a-z]+)`", listed) == list(AGENTS)

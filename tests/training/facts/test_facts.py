@@ -1,5 +1,6 @@
 """Facts of the guide: answers name only what exists, and they change with the code that they are about."""
 
+import re
 from dataclasses import replace
 
 import msgspec
@@ -109,6 +110,11 @@ class TestChanges:
         changed = replace(known, keys={**known.keys, "models.filter": ("f",)})
         written = answers(with_generated(load_topics(TOPICS), changed))["tui-filter"]
         assert "press `f` and type" in written
+
+    def test_answer_lists_every_agent_that_launch_starts(self, known: CheckoutFacts) -> None:
+        answer = filled("`lmx launch` starts <agents>.", known)
+        assert re.findall(r"[a-z]+", answer.partition("starts ")[2]) == [*known.agents[:-1], "or", known.agents[-1]]
+        assert any(set(known.agents) <= set(re.findall(r"[a-z]+", topic.answer)) for topic in all_topics())
 
     def test_binding_and_setting_that_do_not_exist_raise(self, known: CheckoutFacts) -> None:
         for answer in ("<key models.explode>", "<default server.prot>"):
