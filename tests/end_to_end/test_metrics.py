@@ -63,6 +63,7 @@ def test_every_query_of_the_dashboard_has_its_metric_and_labels_in_a_scrape(own_
         labels |= {family.name + suffix: set() for suffix in form}
         for sample in family.samples:
             labels.setdefault(sample.name, set()).update(sample.labels)
+    kinds = {(s.name, s.labels.get("kind")) for f in text_string_to_metric_families(page) for s in f.samples}
     dashboard = json.loads((Path(__file__).parents[2] / "docs" / "grafana.json").read_text())
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     queries += [
@@ -70,9 +71,13 @@ def test_every_query_of_the_dashboard_has_its_metric_and_labels_in_a_scrape(own_
     ]
     for query in queries:
         found = re.findall(r"\b((?:lmx|gen_ai)_\w+)(?:\{([^}]*)\})?", re.sub(r"by \([^)]*\)", "", query))
+        bare = re.sub(r"\{[^}]*\}|by \([^)]*\)", "", query)
+        assert set(re.findall(r"\b(?:lmx|gen_ai)_\w+", bare)) <= set(labels), query
         metrics = [(name, re.findall(r"(\w+)(?:=~|!=|=)", selector)) for name, selector in found if name in labels]
         assert metrics, query
         for name, used in metrics:
             assert not labels[name] or set(used) <= labels[name], (name, used)
+        for name, chosen in re.findall(r'\b(lmx_\w+)\{kind=~"([^"]*)"', query):
+            assert {(name, kind) for kind in chosen.split("|")} <= kinds, query
         for grouped in re.findall(r"by \(([^)]*)\)", query):
             assert all(not labels[name] or grouped.strip() in labels[name] for name, _ in metrics), query
