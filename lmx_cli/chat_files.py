@@ -62,7 +62,9 @@ def _read(file: Path, folder: str) -> ImportedChat:
     try:
         content = sys.stdin.buffer.read(MAX_FILE) if str(file) == STDIN else read_regular(file, MAX_FILE, follow=True)
     except OSError as error:
-        raise LmxError(f"{file} cannot be read: {error.strerror or error}") from error
+        raise NotFoundError(
+            f"{file} cannot be read: {error.strerror or error}", hint="name a file or folder that you can read"
+        ) from error
     try:
         if file.name.endswith(SUFFIX):
             return chat_of(content, file.name, folder)

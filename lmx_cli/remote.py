@@ -12,8 +12,14 @@ LOCAL_COMMANDS = frozenset(
 
 
 def choose_daemon(host: str | None, ca: str | None, command: str | None) -> None:
-    """Make this command use the daemon that the options name. Raise UsageError for one that works locally only."""
+    """Make this command use the daemon that the options name.
+
+    Raise UsageError for a command that works locally only, and ConfigError for a host that is no address.
+    """
     if host is not None:
+        from lmx_daemon.client.remote import url_of
+
+        url_of(host)
         os.environ[HOST_VARIABLE] = host
     if ca is not None:
         os.environ[CA_VARIABLE] = ca

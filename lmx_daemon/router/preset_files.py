@@ -4,13 +4,15 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 
 from lmx_daemon.contract.errors import ConflictError, DiskError, NotFoundError, RequestError
 from lmx_daemon.contract.preset import PRESET_NAME, Preset, PresetRow, tables_of
 from lmx_daemon.library.catalog.model_names import nearest_names
+from lmx_daemon.settings.checks.faults import shown
+from lmx_daemon.settings.words import phrase_of
 from lmx_daemon.storage.durable import read_regular, sync_folder
 from lmx_daemon.storage.state import write_state
 from lmx_daemon.storage.toml import parsed_toml
@@ -68,7 +70,7 @@ class PresetFiles:
         try:
             preset = msgspec.convert(parsed_toml(tomlkit.dumps(document)), Preset)
         except msgspec.ValidationError as error:
-            raise RequestError(f"preset {name}: {error}", hint=f"keys: {', '.join(KEYS)}") from None
+            raise _bad_value(values, error) from None
         self._write(name, tomlkit.dumps(document))
         return PresetRow(name=name, preset=preset)
 
@@ -160,6 +162,24 @@ def no_preset(name: str, known: Mapping[str, PresetRow]) -> NotFoundError:
     return NotFoundError(
         f"there is no preset {name[:100]!r}{listed}", hint="`lmx preset list` lists the presets", param="preset"
     )
+
+
+def _bad_value(values: Mapping[str, Any], error: msgspec.ValidationError) -> RequestError:
+    """Return the error of the value that does not suit its key."""
+    for key, value in values.items():
+        *tables, field = key.split(".")
+        kind = type(getattr(Preset(), tables[0])) if tables else Preset
+        annotation = get_type_hints(kind, include_extras=True)[field]
+        try:
+            if value is not None:
+                msgspec.convert(value, annotation)
+        except msgspec.ValidationError:
+            return RequestError(
+                f"{key} must be {phrase_of(annotation)}, not {shown(value)}",
+                hint=f"`lmx preset set NAME {key}=` removes it",
+                param=key,
+            )
+    return RequestError(str(error))
 
 
 def _put(table: Any, path: list[str], value: Any, key: str) -> None:

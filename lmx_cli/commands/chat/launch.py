@@ -75,13 +75,13 @@ def add(app: typer.Typer, output: Output) -> None:
 
 def _agent(name: str) -> "Agent":
     from lmx_cli.launch.agents import AGENTS
-    from lmx_daemon.contract.errors import NotFoundError
+    from lmx_daemon.contract.errors import UsageError
 
     if name in AGENTS:
         return AGENTS[name]
     near = difflib.get_close_matches(name.lower(), AGENTS, 1)
     hint = f"did you mean {near[0]}?" if near else f"lmx launches {', '.join(AGENTS)}; docs/agents.md has others"
-    raise NotFoundError(f"{name} is no agent that lmx launches", hint=hint)
+    raise UsageError(f"{name} is no agent that lmx launches", hint=hint)
 
 
 def _list(output: Output, json: bool) -> int:

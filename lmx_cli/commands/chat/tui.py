@@ -2,6 +2,7 @@
 
 import typer
 
+from lmx_cli.commands.options import usage_faults
 from lmx_cli.output import ExitCode, Output
 from lmx_cli.remote import choose_daemon
 
@@ -30,7 +31,8 @@ def add(app: typer.Typer, output: Output) -> None:
         ),
     ) -> int | None:
         output.debug = output.debug or debug
-        choose_daemon(host, ca, context.invoked_subcommand)
+        with usage_faults():
+            choose_daemon(host, ca, context.invoked_subcommand)
         if version:
             from lmx_daemon.contract.version import VERSION
 

@@ -12,6 +12,7 @@ from lmx_cli.commands.disk.verify import show_verification
 from lmx_cli.commands.options import JSON, YES
 from lmx_cli.connect import started
 from lmx_cli.output import ExitCode, Output
+from lmx_daemon.contract.errors import UsageError
 from lmx_daemon.contract.units import ago, duration, size
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def add(app: typer.Typer, output: Output) -> None:
         json: bool = JSON,
     ) -> int:
         """Remove a model with all its revisions. It can be restored for a day."""
+        if undo + trash + empty > 1:
+            raise UsageError("--undo, --list and --empty exclude each other", hint="give one of them")
         return asyncio.run(_rm(output, model, yes, undo, trash, empty, json))
 
     @app.command()
@@ -61,7 +64,7 @@ async def _rm(
     output: Output, name: str | None, yes: bool, undo: bool, trash: bool, empty: bool, json: bool
 ) -> int:  # one command with five actions on the trash
     from lmx_daemon.contract.admin.library import PurgeRequest, RemoveRequest, UndoRequest
-    from lmx_daemon.contract.errors import NotFoundError, UsageError
+    from lmx_daemon.contract.errors import NotFoundError
 
     if name is None and not (trash or undo or empty):
         raise UsageError("name a model", hint="`lmx ls` lists them; `lmx rm --list` shows the trash")

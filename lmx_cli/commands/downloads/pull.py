@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmx_cli.commands.options import usage_faults
 from lmx_cli.connect import started
 from lmx_cli.output import ExitCode, Output
 from lmx_cli.pull_text import name_of, progress, state_of, whole
@@ -65,7 +66,8 @@ async def _pull(output: Output, request: "PullRequest", *, quiet: bool, detach: 
 
     _refuse_offline()
     async with await started() as client:
-        job = await client.pull(request)
+        with usage_faults():
+            job = await client.pull(request)
         if detach:
             return _show_detached(output, job, quiet, json)
         try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from lmx_cli.commands.options import JSON
+from lmx_cli.commands.options import JSON, usage_faults
 from lmx_cli.output import ExitCode, Output
 from lmx_cli.remote import is_remote, refuse_remote
 
@@ -162,7 +162,8 @@ def _change_of(row: "ConfigRow") -> str:
 def _get(output: Output, name: str, json: bool) -> int:
     from lmx_daemon.settings.choice import choose
 
-    choice = choose(name)
+    with usage_faults():
+        choice = choose(name)
     found = view()
     row = next((row for row in found.rows if row.key == choice.dotted), None)
     if json:
@@ -200,8 +201,9 @@ def _change(output: Output, name: str, text: str | None) -> int:
     from lmx_daemon.settings.writing.changes import edited, typed
     from lmx_daemon.settings.writing.config_writer import change_config
 
-    choice = choose(name)
-    value = None if text is None else typed(choice, text)
+    with usage_faults():
+        choice = choose(name)
+        value = None if text is None else typed(choice, text)
     if is_remote():
         report(output, asyncio.run(_set_remote(choice.dotted, value)))
         return ExitCode.OK

@@ -4,11 +4,11 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
 
-from lmx_cli.commands.options import JSON
+from lmx_cli.commands.options import JSON, usage_faults
 from lmx_cli.output import ExitCode, Output
 from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.units import duration
@@ -51,7 +51,8 @@ def add(app: typer.Typer, output: Output) -> None:
         json: bool = JSON,
     ) -> int:
         """Create an API key and print its secret, which is shown this once."""
-        asked = request_of(name, scope, model, expires, rate, concurrency, priority)
+        with usage_faults():
+            asked = request_of(name, scope, model, expires, rate, concurrency, priority)
         return asyncio.run(_create(output, asked, json))
 
     @group.command("list")
@@ -84,7 +85,7 @@ def request_of(
 
     fields: dict[str, Any] = {"name": name, "models": models, "rate": rate, "concurrency": concurrency}
     if scopes:
-        fields["scopes"] = [scope for each in scopes for scope in each.split(",")]
+        fields["scopes"] = scopes_of(scopes)
     if expires is not None:
         fields["seconds"] = seconds_of(expires)
     if priority is not None:
@@ -92,9 +93,18 @@ def request_of(
     try:
         return msgspec.convert(fields, KeyRequest)
     except msgspec.ValidationError as error:
-        raise RequestError(
-            f"this key cannot be made: {error}", hint="scopes are infer, read, pull and manage; priorities -10 to 9"
-        ) from None
+        raise RequestError(f"this key cannot be made: {error}", hint="priorities are -10 to 9") from None
+
+
+def scopes_of(texts: list[str]) -> list[str]:
+    """Return the scopes that the options name, one or several in each. Raise RequestError for another word."""
+    from lmx_daemon.contract.admin.keys import KeyScope
+
+    known = get_args(KeyScope)
+    scopes = [scope.strip() for each in texts for scope in each.split(",")]
+    if unknown := [scope for scope in scopes if scope not in known]:
+        raise RequestError(f"--scope is {unknown[0]!r}, which is no scope", hint=f"scopes are {', '.join(known)}")
+    return scopes
 
 
 def seconds_of(text: str) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lmx_cli.commands.options import JSON, YES
+from lmx_cli.commands.options import JSON, YES, usage_faults
 from lmx_cli.connect import started
 from lmx_cli.output import ExitCode, Output
 
@@ -132,7 +132,8 @@ async def _set(output: Output, name: str, given: list[str], json: bool) -> int:
 
     values = dict(_value_of(each) for each in given)
     async with await started() as client:
-        row = await client.change_preset(PresetChange(name=name, values=values))
+        with usage_faults():
+            row = await client.change_preset(PresetChange(name=name, values=values))
     output.json(row) if json else output.text(f"preset {row.name}: {_summary(row) or 'no values'}")
     return ExitCode.OK
 
@@ -157,14 +158,15 @@ def _value_of(text: str) -> tuple[str, Any]:
 
 
 def _content(path: Path) -> str:
-    """Return the text of a file. Raises RequestError."""
-    from lmx_daemon.contract.errors import RequestError
+    """Return the text of a file. Raises NotFoundError."""
+    from lmx_daemon.contract.errors import NotFoundError
     from lmx_daemon.storage.durable import read_regular
 
     try:
         return read_regular(path.expanduser(), MAX_BYTES, follow=True).decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path} cannot be read: {error}") from None
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise NotFoundError(f"{path} cannot be read: {reason}", hint="name a text file that you can read") from None
 
 
 async def _remove(output: Output, name: str, yes: bool, json: bool) -> int:

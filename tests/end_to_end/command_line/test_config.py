@@ -77,7 +77,7 @@ class TestWithoutADaemon:
         self, own_daemon: Daemon, arguments: list[str], error: str, hint: str
     ) -> None:
         ended = own_daemon.lmx("config", *arguments)
-        code = 3 if arguments == ["reload"] else 1  # 3: no daemon answers
+        code = 3 if arguments == ["reload"] else 2  # 3: no daemon answers
         assert ended.returncode == code and error in ended.stderr and hint in ended.stderr
         assert not config_of(own_daemon).exists()
 
