@@ -123,6 +123,8 @@ class LmxApp(ThemedApp):
         self._use_keymap(dict(self._settings.tui.keymap))
         self.set_interval(TICK_SECONDS, self._tick)
         self.run_worker(self._feed.run(), group="feed", exit_on_error=False)
+        if (refused := self._choices_file.refused) is not None:
+            self.toast(refused.message, refused.hint, "warning")
 
     # ---- facts from the feed ----
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from lmx_daemon.storage.state import json_of, read_state, write_state
+from lmx_daemon.contract.errors import NewerStateError
+from lmx_daemon.storage.versions import VersionedState
 
 
 class Choices(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,18 +30,26 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     """Part of the Logs screen that is shown: "log" or "requests"."""
 
 
+STATE = VersionedState(Choices)
+
+
 class ChoicesFile:
-    """The file of the choices. `path` None keeps nothing."""
+    """The file of the choices. `path` None keeps nothing, and neither does a file of a newer lmx."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._written: Choices | None = None
+        self.refused: NewerStateError | None = None
+        """Error of a file that a newer lmx has written, which stays as it is."""
 
     def read(self) -> Choices:
         """Return the choices, or the defaults if the file is missing or damaged."""
         if self._path is None:
             return Choices()
-        self._written = read_state(self._path, json_of(Choices), level=logging.DEBUG)
+        try:
+            self._written = STATE.read(self._path, level=logging.DEBUG)
+        except NewerStateError as error:
+            self._path, self.refused = None, error
         return self._written or Choices()
 
     def write(self, choices: Choices) -> None:
@@ -48,7 +57,7 @@ class ChoicesFile:
         if self._path is None or choices == (self._written or Choices()):
             return
         with contextlib.suppress(OSError):
-            write_state(self._path, msgspec.json.format(msgspec.json.encode(choices)))
+            STATE.write(self._path, choices)
             self._written = choices
 
 

@@ -3,16 +3,20 @@
 Times are seconds, memory is bytes. This module does not know how anything is measured.
 """
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from lmx_daemon.contract.errors import NotFoundError
+from lmx_daemon.contract.errors import NewerStateError, NotFoundError
 from lmx_daemon.contract.frozen import Frozen
-from lmx_daemon.storage.state import json_of, read_state, write_state
+from lmx_daemon.storage.state import read_state, write_state
+from lmx_daemon.storage.versions import FAULTS, Migration, newer_state
 
 FORMAT = 1
-"""Format of the files; a file with another format is not listed."""
+"""Version of the files. Its key is `format`, since `version` is that of lmx."""
+MIGRATIONS: Sequence[Migration] = ()
+"""Functions from the plain JSON value of each older format to that of the next one; FORMAT is their number and 1."""
 
 
 class Spread(Frozen, frozen=True):
@@ -113,20 +117,45 @@ def keep_report(folder: Path, report: Report) -> Path:
 
 
 def read_reports(folder: Path) -> list[Report]:
-    """Return the stored reports, oldest first; other files are left out."""
-    found = []
-    for path in folder.glob("*.json"):
-        report = read_state(path, _report)
-        if report is not None and report.format == FORMAT:
-            found.append(report)
+    """Return the stored reports, oldest first; those of a newer lmx and other files are left out."""
+    found = [report for report in _stored(folder) if isinstance(report, Report)]
     return sorted(found, key=lambda report: (report.taken_at, report.id))
 
 
-def _report(content: bytes) -> Report | None:
-    """Return the report; None for JSON of another shape, which another program or version may have put there."""
+def newer_reports(folder: Path) -> list[NewerStateError]:
+    """Return the error of each report that a newer lmx has written. Such a file stays as it is."""
+    return [error for error in _stored(folder) if isinstance(error, NewerStateError)]
+
+
+class _Header(msgspec.Struct):
+    format: int = FORMAT
+
+
+def _stored(folder: Path) -> Iterator[Report | NewerStateError]:
+    for path in sorted(folder.glob("*.json")):
+        try:
+            report = read_state(path, lambda content, path=path: _report(content, path))
+        except NewerStateError as error:
+            yield error
+        else:
+            if report is not None:
+                yield report
+
+
+def _report(content: bytes, file: Path) -> Report | None:
+    """Return the report; None for JSON of another shape, which another program may have put there.
+
+    Raises NewerStateError.
+    """
     try:
-        return json_of(Report)(content)
-    except msgspec.ValidationError:
+        found = msgspec.json.decode(content, type=_Header).format
+        if found > FORMAT:
+            raise newer_state(file, found, FORMAT)
+        value = msgspec.json.decode(content)
+        for migration in MIGRATIONS[found - 1 :]:
+            value = migration(value)
+        return msgspec.convert(value, Report) if found > 0 else None
+    except (msgspec.ValidationError, *FAULTS):
         return None
 
 
@@ -134,6 +163,8 @@ def find_report(reports: list[Report], name: str) -> Report:
     """Return a report by its id, by a unique prefix of its id, or by "last". Raises NotFoundError."""
     if name == "last" and reports:
         return reports[-1]
+    if not reports:
+        raise NotFoundError("no benchmark is kept yet", hint="run: lmx bench")
     exact = [report for report in reports if report.id == name]
     matching = exact or [report for report in reports if report.id.startswith(name)]
     if len(matching) == 1:

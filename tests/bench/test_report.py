@@ -1,5 +1,6 @@
 """Reports as text, as charts, and as kept files."""
 
+import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from lmx_cli.bench import plot
 from lmx_cli.bench.report import about, comparison, differences, lines
 from lmx_daemon.contract.errors import NotFoundError
 from lmx_daemon.storage.benchmark import (
+    FORMAT,
+    MIGRATIONS,
     ClientMachine,
     MeasuredTest,
     Measurement,
@@ -19,6 +22,7 @@ from lmx_daemon.storage.benchmark import (
     Target,
     find_report,
     keep_report,
+    newer_reports,
     read_reports,
 )
 
@@ -137,11 +141,28 @@ class TestKept:
 
     def test_foreign_and_broken_files_are_ignored(self, tmp_path: Path) -> None:
         keep_report(tmp_path, report("a", lmx=1.0))
-        keep_report(tmp_path, msgspec.structs.replace(report("new", lmx=1.0), format=99))
         (tmp_path / "half.json").write_text('{"id": "half", "taken')
         (tmp_path / "list.json").write_text("[]")
         assert [found.id for found in read_reports(tmp_path)] == ["a"]
         assert read_reports(tmp_path / "nowhere") == []
+
+    def test_report_of_a_newer_version_is_named_and_stays(self, tmp_path: Path) -> None:
+        path = keep_report(tmp_path, msgspec.structs.replace(report("new", lmx=1.0), format=99))
+        content = path.read_bytes()
+        assert read_reports(tmp_path) == []
+        (error,) = newer_reports(tmp_path)
+        assert "has version 99" in error.message and error.hint is not None and "upgrade lmx" in error.hint
+        assert path.read_bytes() == content and len(list(tmp_path.iterdir())) == 1
+
+    def test_report_without_a_format_is_of_the_first_one(self, tmp_path: Path) -> None:
+        path = keep_report(tmp_path, report("a", lmx=1.0))
+        fields = json.loads(path.read_text())
+        del fields["format"]
+        path.write_text(json.dumps(fields))
+        assert read_reports(tmp_path) == [report("a", lmx=1.0)]
+
+    def test_format_is_the_number_of_migrations_and_1(self) -> None:
+        assert len(MIGRATIONS) + 1 == FORMAT
 
     def test_reports_are_found_by_id_prefix_or_last(self, tmp_path: Path) -> None:
         kept = [report("2026-a", lmx=1.0), report("2026-b", lmx=1.0), report("2026-ab", lmx=1.0)]

@@ -1,5 +1,6 @@
 """The frame: clicks on the key bar, the palette's verbs, keymaps, the way back, ctrl+c, ASCII, and kept choices."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,3 +185,21 @@ def test_damaged_choices_are_ignored(tmp_path: Path) -> None:
         assert ChoicesFile(file).read() == Choices()
     file.write_text('{"screen": "chat", "of another version": 1}')
     assert ChoicesFile(file).read().screen == "chat"
+
+
+async def test_choices_of_a_newer_version_stay_and_are_named(make_app: Make, tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    content = b'{"version":2,"screen":{"name":"chat"}}'
+    home.choices.write_bytes(content)
+    app = make_app(home=home)
+    async with running(app) as pilot:
+        await until(pilot, lambda: any("upgrade lmx" in toast.message for toast in app._notifications))
+        await pilot.press("f4", "w")
+        await settled(pilot)
+    assert home.choices.read_bytes() == content
+
+
+def test_choices_have_a_version(tmp_path: Path) -> None:
+    file = tmp_path / "tui.json"
+    ChoicesFile(file).write(Choices(screen="chat"))
+    assert json.loads(file.read_text())["version"] == 1 and ChoicesFile(file).read().screen == "chat"

@@ -201,8 +201,18 @@ def _kept() -> "list[Report]":
     return read_reports(Home.from_environment().benchmarks)
 
 
+def _note_newer(output: Output) -> None:
+    """Name the kept results that a newer lmx has written, which this one does not read."""
+    from lmx_daemon.settings.paths import Home
+    from lmx_daemon.storage.benchmark import newer_reports
+
+    for error in newer_reports(Home.from_environment().benchmarks):
+        output.note(f"{error.message}; {error.hint}")
+
+
 def _list(output: Output, json: bool) -> int:
     reports = _kept()
+    _note_newer(output)
     if json:
         output.json(reports)
         return ExitCode.OK

@@ -10,12 +10,13 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from lmx_daemon.contract.admin.library import TrashRow
-from lmx_daemon.contract.errors import ConflictError, NotFoundError, RequestError
+from lmx_daemon.contract.errors import ConflictError, NewerStateError, NotFoundError, RequestError
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.contract.models import Model
 from lmx_daemon.contract.units import size
@@ -28,7 +29,7 @@ from lmx_daemon.library.trash.trash_folders import entry_folders, holds_only
 from lmx_daemon.library.trash.trash_model import restore_model
 from lmx_daemon.library.trash.trash_revision import SNAPSHOT, move_aside, restore
 from lmx_daemon.storage.durable import sync_folder, write_file
-from lmx_daemon.storage.state import json_of, read_state
+from lmx_daemon.storage.versions import VersionedState
 
 NOTE = "note.json"
 CONTENT = "content"
@@ -53,7 +54,7 @@ class TrashNote(Frozen, frozen=True):
     """The commit that replaced the revision."""
 
 
-DECODE = json_of(TrashNote)
+STATE = VersionedState(TrashNote)
 
 
 class Trash:
@@ -137,7 +138,12 @@ class Trash:
         return sorted(found, key=lambda row: -row.removed_at)
 
     def holders(self) -> list[LinkHolder]:
-        """Return the folders of entries. The targets of their links must still exist when they are restored."""
+        """Return the folders of entries. The targets of their links must still exist when they are restored.
+
+        Raises NewerStateError if there is an entry of a newer lmx, whose links are unknown.
+        """
+        if (newer := self._newer()) is not None:
+            raise newer
         return [
             LinkHolder(folder / CONTENT / SNAPSHOT if note.revision else folder / CONTENT, Path(note.path))
             for folder, note in self._entries()
@@ -146,10 +152,13 @@ class Trash:
     def undo(self, identity: str | None) -> TrashRow:
         """Restore an entry by its id or key, else the last removed.
 
-        Raises NotFoundError, ConflictError when its former place is taken, or DiskError when that is behind a link.
+        Raises NotFoundError, ConflictError when its former place is taken, DiskError when that is behind a link, or
+        NewerStateError when a newer lmx has made the entry.
         """
         rows = [row for row in self.rows() if identity is None or identity in (row.id, row.key)]
         if not rows:
+            if (newer := self._newer()) is not None:
+                raise newer
             if identity is None:
                 raise NotFoundError("the trash is empty")
             raise NotFoundError(f"{identity} is not in the trash", hint="`lmx rm --list` shows the trash")
@@ -216,7 +225,7 @@ class Trash:
         (place / key).mkdir(parents=True)
         note = msgspec.structs.replace(note, seen_at=self._seen(place))
         try:
-            write_file(place / key / NOTE, msgspec.json.encode(note))
+            write_file(place / key / NOTE, STATE.encode(note))
         except OSError:
             shutil.rmtree(place / key, ignore_errors=True)
             raise
@@ -250,7 +259,20 @@ class Trash:
         return [] if linked_part(self._roots[place], place) else entry_folders(place)
 
     def _note(self, folder: Path) -> TrashNote | None:
-        return read_state(folder / NOTE, DECODE, loss=f"the removed files are still in {folder / CONTENT}")
+        """Return the note of an entry; None if it is missing, damaged, or of a newer version."""
+        with suppress(NewerStateError):
+            return STATE.read(folder / NOTE, loss=f"the removed files are still in {folder / CONTENT}")
+        return None
+
+    def _newer(self) -> NewerStateError | None:
+        """Return the error of an entry that a newer lmx has made; None if there is none."""
+        for place in self._bins.values():
+            for folder in self._folders(place):
+                try:
+                    STATE.read(folder / NOTE)
+                except NewerStateError as error:
+                    return error
+        return None
 
     def _row(self, folder: Path, note: TrashNote) -> TrashRow:
         return TrashRow(

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import scan_cache_dir
 
 from lmx_daemon.contract.admin.library import ImportRequest
-from lmx_daemon.contract.errors import ConflictError, DiskError, NotFoundError, RequestError
+from lmx_daemon.contract.errors import ConflictError, DiskError, NewerStateError, NotFoundError, RequestError
 from lmx_daemon.library.disk.layout import RepositoryPaths
 from lmx_daemon.library.disk.repository_lock import locked_now
 from lmx_daemon.library.library import Library
@@ -155,6 +155,33 @@ class TestRemoving:
         backdate(next((tmp_path / "cache" / ".locks" / "lmx-trash").glob("*/note.json")), 1.01 * DAY)
         library.tidy()
         assert "maker/one was deleted from the trash" in caplog.text and "its time is over" in caplog.text
+
+    def test_note_has_a_version_and_one_without_it_is_of_the_first(self, tmp_path: Path) -> None:
+        make_cached(tmp_path / "cache", "maker/one")
+        library = library_of(tmp_path)
+        library.remove("maker/one")
+        (note,) = (tmp_path / "cache").rglob("note.json")
+        kept = json.loads(note.read_text())
+        assert kept.pop("version") == 1
+        note.write_text(json.dumps(kept))
+        assert library.undo(None).id == "maker/one"
+
+    def test_entry_of_a_newer_version_is_neither_restored_nor_deleted(self, tmp_path: Path) -> None:
+        make_cached(tmp_path / "cache", "maker/one")
+        library = library_of(tmp_path)
+        library.remove("maker/one")
+        (note,) = (tmp_path / "cache").rglob("note.json")
+        backdate(note, 30 * DAY)
+        note.write_text(json.dumps(json.loads(note.read_text()) | {"version": 2}))
+        content = note.read_bytes()
+        assert library.trash.rows() == [] and library.trash.expire() == []
+        for identity in (None, "maker/one"):
+            with pytest.raises(NewerStateError, match="version 2") as refused:
+                library.undo(identity)
+            assert refused.value.hint is not None and "upgrade lmx" in refused.value.hint
+        with pytest.raises(NewerStateError):  # its links are unknown, so that no file may count as unused
+            library.trash.holders()
+        assert note.read_bytes() == content and (note.parent / "content").is_dir()
 
     def test_entry_expires_after_its_time(self, tmp_path: Path) -> None:
         make_cached(tmp_path / "cache", "maker/one")
