@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lmx_daemon.client.conversation import Turn
-from lmx_daemon.contract.errors import DiskError, RequestError
+from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.storage.durable import read_regular, write_file
+from lmx_daemon.storage.failed_write import failed_write
 
 MAX_BYTES = 4 * 1024 * 1024
 
@@ -56,5 +57,5 @@ def save(path: str, text: str) -> Path:
     try:
         write_file(file, text.encode(), 0o600)
     except OSError as error:
-        raise DiskError(f"cannot write {file}: {error.strerror or error}") from error
+        raise failed_write(f"cannot write {file}", file, error) from error
     return file

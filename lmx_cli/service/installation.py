@@ -6,8 +6,9 @@ from typing import Literal
 
 from lmx_cli.service.plan import MARK, ServicePlan
 from lmx_cli.service.system import ServiceSystem
-from lmx_daemon.contract.errors import ConflictError, DiskError, LmxError
+from lmx_daemon.contract.errors import ConflictError, LmxError
 from lmx_daemon.storage.durable import read_regular, write_file
+from lmx_daemon.storage.failed_write import failed_write
 
 MAX_BYTES = 1024 * 1024
 Change = Literal["installed", "updated", "unchanged"]
@@ -36,7 +37,7 @@ def install(system: ServiceSystem, plan: ServicePlan, *, force: bool = False) ->
         system.file.parent.mkdir(parents=True, exist_ok=True)
         write_file(system.file, content)
     except OSError as error:
-        raise DiskError(f"cannot write {system.file}: {error.strerror or error}") from error
+        raise failed_write(f"cannot write {system.file}", system.file, error) from error
     try:
         system.load()
     except LmxError:
@@ -60,7 +61,7 @@ def uninstall(system: ServiceSystem) -> bool:
     try:
         os.unlink(system.file)
     except OSError as error:
-        raise DiskError(f"cannot remove {system.file}: {error.strerror or error}") from error
+        raise failed_write(f"cannot remove {system.file}", system.file, error) from error
     system.forget()
     return True
 

@@ -8,12 +8,13 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from lmx_daemon.contract.errors import ConflictError, DiskError, NotFoundError, RequestError
+from lmx_daemon.contract.errors import ConflictError, NotFoundError, RequestError
 from lmx_daemon.contract.preset import PRESET_NAME, Preset, PresetRow, tables_of
 from lmx_daemon.library.catalog.model_names import nearest_names
 from lmx_daemon.settings.checks.faults import shown
 from lmx_daemon.settings.words import phrase_of
 from lmx_daemon.storage.durable import read_regular, sync_folder
+from lmx_daemon.storage.failed_write import failed_write
 from lmx_daemon.storage.state import write_state
 from lmx_daemon.storage.toml import parsed_toml
 
@@ -93,7 +94,7 @@ class PresetFiles:
             self._file(name).unlink()
             sync_folder(self._folder)
         except OSError as error:
-            raise DiskError(f"the preset {name} was not removed: {error.strerror or error}") from error
+            raise failed_write(f"the preset {name} was not removed", self._file(name), error) from error
         return row
 
     def _names(self) -> list[str]:
@@ -124,7 +125,7 @@ class PresetFiles:
         try:
             write_state(self._file(name), text.encode())
         except OSError as error:
-            raise DiskError(f"the preset {name} was not written: {error.strerror or error}") from error
+            raise failed_write(f"the preset {name} was not written", self._file(name), error) from error
 
     def _check_name(self, name: str) -> None:
         if not PRESET_NAME.fullmatch(name):

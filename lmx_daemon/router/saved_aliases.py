@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from lmx_daemon.contract.errors import DiskError
 from lmx_daemon.contract.frozen import Frozen
+from lmx_daemon.storage.failed_write import failed_write
 from lmx_daemon.storage.versions import VersionedState
 
 
@@ -30,5 +30,5 @@ class SavedAliases:
         try:
             STATE.write(self._file, AliasFile(aliases=dict(aliases)))
         except OSError as error:
-            raise DiskError(f"the aliases were not written: {error.strerror or error}") from error
+            raise failed_write("the aliases were not written", self._file, error) from error
         self.aliases = dict(aliases)

@@ -21,6 +21,7 @@ from lmx_daemon.contract.admin.keys import ApiKey, CreatedKey, KeyRequest
 from lmx_daemon.contract.errors import AuthenticationError, DiskError, LmxError, NotFoundError, RequestError
 from lmx_daemon.contract.frozen import Frozen
 from lmx_daemon.storage.durable import open_owned, read_regular
+from lmx_daemon.storage.failed_write import failed_write
 from lmx_daemon.storage.state import MAX_BYTES, UNREADABLE
 from lmx_daemon.storage.versions import VersionedState
 
@@ -141,13 +142,13 @@ class KeyStore:
             with self._changing, open_owned(self._file.with_name("keys.lock"), "ab") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not self._refresh():
-                    raise DiskError(f"{self._file} cannot be read at the moment")
+                    raise DiskError(f"{self._file} cannot be read at the moment", hint="try again")
                 keys = {identity: self._with_use(stored) for identity, stored in self._keys.items()}
                 yield keys
                 STATE.write(self._file, KeyFile(keys=tuple(keys.values())))
                 self._keys, self._seen = keys, signature(self._file)
         except OSError as error:
-            raise DiskError(f"the API keys were not written: {error.strerror or error}") from error
+            raise failed_write("the API keys were not written", self._file, error) from error
 
     def _with_use(self, stored: StoredKey) -> StoredKey:
         used = self._used.get(stored.key.id)

@@ -10,6 +10,7 @@ from lmx_daemon.contract.errors import ConfigError
 from lmx_daemon.settings.config_file import content_of, parse_config, read_config
 from lmx_daemon.settings.paths import Home
 from lmx_daemon.storage.durable import SUFFIX, open_owned, write_file
+from lmx_daemon.storage.failed_write import remedy
 
 NEW_FILE = "# Settings of lmx. `lmx config list` shows all keys, docs/config.md describes them.\n"
 
@@ -47,7 +48,7 @@ def _writing(home: Home) -> Iterator[Path]:
             yield file
     except OSError as error:
         raise ConfigError(
-            f"cannot write {home.config}: {error.strerror or error}", hint="check the disk and the rights of the folder"
+            f"cannot write {home.config}: {error.strerror or error}", hint=remedy(home.config, error)
         ) from error
 
 

@@ -1,0 +1,131 @@
+"""Writes that a full or read-only disk refuses: what was acknowledged stays, and the error has a hint."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lmx_daemon.contract.admin.keys import KeyRequest
+from lmx_daemon.contract.errors import ConfigError, DiskError, LmxError
+from lmx_daemon.router.preset_files import PresetFiles
+from lmx_daemon.router.saved_aliases import SavedAliases
+from lmx_daemon.settings.paths import Home
+from lmx_daemon.settings.writing.config_writer import change_config
+from lmx_daemon.storage import durable
+from lmx_daemon.storage.keys import KeyStore
+from tests.library.repositories import library_of, make_cached
+
+Act = Callable[[Home], object]
+WRITES: dict[str, tuple[Act, Act, Act]] = {
+    "create a key": (
+        lambda home: KeyStore(home.keys).create(KeyRequest(name="first")),
+        lambda home: KeyStore(home.keys).create(KeyRequest(name="second")),
+        lambda home: KeyStore(home.keys).rows(),
+    ),
+    "revoke a key": (
+        lambda home: KeyStore(home.keys).create(KeyRequest(name="first")),
+        lambda home: KeyStore(home.keys).revoke(KeyStore(home.keys).rows()[0].id),
+        lambda home: KeyStore(home.keys).rows(),
+    ),
+    "change a preset": (
+        lambda home: PresetFiles(home.root / "presets").change("brief", {"max_tokens": 5}),
+        lambda home: PresetFiles(home.root / "presets").change("brief", {"max_tokens": 6}),
+        lambda home: PresetFiles(home.root / "presets").refresh(),
+    ),
+    "make a preset": (
+        lambda home: PresetFiles(home.root / "presets").change("brief", {"max_tokens": 5}),
+        lambda home: PresetFiles(home.root / "presets").change("long", {"max_tokens": 6}),
+        lambda home: PresetFiles(home.root / "presets").refresh(),
+    ),
+    "set an alias": (
+        lambda home: SavedAliases(home.root / "aliases.json").replace({"code": ("org/big",)}),
+        lambda home: SavedAliases(home.root / "aliases.json").replace({"code": ("org/small",)}),
+        lambda home: SavedAliases(home.root / "aliases.json").aliases,
+    ),
+    "set a setting": (
+        lambda home: change_config(home, lambda text: "[server]\nport = 1\n"),
+        lambda home: change_config(home, lambda text: "[server]\nport = 2\n"),
+        lambda home: home.config.read_text(),
+    ),
+}
+"""Name -> a write that is acknowledged, the one that fails, and what a program reads afterwards."""
+FAULTS = {
+    errno.ENOSPC: "free some space on the disk of ",
+    errno.EDQUOT: "free some space on the disk of ",
+    errno.EACCES: "make ",
+    errno.EROFS: "make ",
+    errno.EIO: "check the disk of ",
+}
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.fixture
+def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
+    """Return a function that makes durable writes fail with an error number, or succeed again."""
+    sync = durable.sync_file
+
+    def apply(number: int | None) -> None:
+        def fail(descriptor: int) -> None:
+            raise OSError(number, os.strerror(number or 0))
+
+        monkeypatch.setattr(durable, "sync_file", sync if number is None else fail)
+
+    return apply
+
+
+@pytest.mark.parametrize("number", FAULTS, ids=errno.errorcode.get)
+@pytest.mark.parametrize("name", WRITES)
+def test_refused_write_loses_nothing_and_has_a_hint(
+    name: str, number: int, refuse: Callable[[int | None], None], tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home")
+    home.make()
+    before, act, state = WRITES[name]
+    before(home)
+    kept, files = state(home), files_in(home.root)
+    refuse(number)
+    with pytest.raises((DiskError, ConfigError)) as refused:
+        act(home)
+    assert os.strerror(number) in refused.value.message
+    assert refused.value.hint is not None and refused.value.hint.startswith(FAULTS[number])
+    assert state(home) == kept
+    changed = {file for file, content in files_in(home.root).items() if files.get(file) != content}
+    assert changed <= {"keys.lock", "config.lock"}, changed
+    refuse(None)
+    act(home)
+    assert state(home) != kept
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_model_stays_where_the_note_of_the_trash_is_refused(
+    number: int, refuse: Callable[[int | None], None], tmp_path: Path
+) -> None:
+    snapshot = make_cached(tmp_path / "cache", "maker/one")
+    library, files = library_of(tmp_path), files_in(tmp_path / "cache")
+    refuse(number)
+    with pytest.raises(LmxError) as refused:
+        library.remove("maker/one")
+    assert refused.value.hint
+    assert snapshot.is_dir() and library.trash.rows() == []
+    assert {name: files_in(tmp_path / "cache").get(name) for name in files} == files
+    refuse(None)
+    assert library.remove("maker/one").id == "maker/one"
+
+
+def test_key_of_a_running_daemon_is_valid_after_a_refused_change(
+    refuse: Callable[[int | None], None], tmp_path: Path
+) -> None:
+    store = KeyStore(tmp_path / "keys.json")
+    first = store.create(KeyRequest(name="first"))
+    refuse(errno.ENOSPC)
+    for change in (lambda: store.create(KeyRequest(name="second")), lambda: store.revoke(first.key.id)):
+        with pytest.raises(DiskError):
+            change()
+    store.look()
+    assert store.verify(first.secret).id == first.key.id
+    assert [key.id for key in store.rows()] == [first.key.id]
