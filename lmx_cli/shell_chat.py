@@ -12,12 +12,14 @@ from lmx_daemon.contract.chat_answer import ChatAnswer
 from lmx_daemon.contract.errors import error_from
 from lmx_daemon.contract.events import Delta, Event, Failed, Finished, Loading, Started
 from lmx_daemon.contract.models import GUIDE
+from lmx_daemon.contract.requests import ImagePart
+from lmx_daemon.contract.units import size
 from lmx_daemon.settings.paths import Home
 
 HELP = """/clear         forget the conversation
 /exit          leave (or Ctrl-D)
 /export FILE   write the conversation as Markdown
-/file PATH     send the text of a file with the next question
+/file PATH     send a text or an image with the next question
 /model ID      talk to another model
 /params K=V    set temperature, top_p, max_tokens, thinking and others
 /save FILE     write the conversation as JSON, as the messages of a request
@@ -40,6 +42,8 @@ class ShellChat:
         self._client: Client | None = None
         self._files: list[tuple[str, str]] = []
         """Names and texts of files for the next question."""
+        self._images: list[ImagePart] = []
+        """Images for the next question."""
 
     async def open(self) -> None:
         """Connect to the daemon, which is started if none runs, and choose the model."""
@@ -68,7 +72,7 @@ class ShellChat:
         match name:
             case "/clear":
                 conversation.turns.clear()
-                self._files.clear()
+                self._forget_files()
                 self._output.note("cleared")
             case "/system":
                 conversation.system = rest or None
@@ -86,10 +90,7 @@ class ShellChat:
             case "/params":
                 self._set_parameters(rest.split())
             case "/file" if rest:
-                self._files.append((rest, files.text_of(rest)))
-                self._output.note(
-                    f"{rest.rpartition('/')[2]} goes with the next question, {len(self._files[-1][1]):,} characters"
-                )
+                self._add_file(rest)
             case "/save" | "/export" if rest:
                 write = files.as_json if name == "/save" else files.as_markdown
                 path = files.save(rest, write(conversation.turns, conversation.system))
@@ -98,6 +99,19 @@ class ShellChat:
                 self._output.note(*HELP.splitlines())
             case _:
                 self._output.note(f"{name} is no command, or needs a value", *HELP.splitlines())
+
+    def _add_file(self, path: str) -> None:
+        content, name = files.content_of(path), path.rpartition("/")[2]
+        if isinstance(content, str):
+            self._files.append((path, content))
+            self._output.note(f"{name} goes with the next question, {len(content):,} characters")
+        else:
+            self._images.append(content)
+            self._output.note(f"{name} goes with the next question, an image of {size(len(content.data))}")
+
+    def _forget_files(self) -> None:
+        self._files.clear()
+        self._images.clear()
 
     def _set_parameters(self, words: list[str]) -> None:
         conversation = self._conversation
@@ -115,8 +129,9 @@ class ShellChat:
         Raises the LmxError with which the request failed.
         """
         assert self._client is not None
-        request = self._conversation.ask(files.with_files(text, self._files), self.model, time.monotonic())
-        self._files.clear()
+        prompt, images = files.with_files(text, self._files), tuple(self._images)
+        request = self._conversation.ask(prompt, self.model, time.monotonic(), images)
+        self._forget_files()
         writer = _AnswerWriter(self._output)
         try:
             async for event in self._client.generate(request):

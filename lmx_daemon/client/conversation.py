@@ -12,7 +12,7 @@ from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.chat_answer import ChatAnswer
 from lmx_daemon.contract.events import Delta, Event, Started
 from lmx_daemon.contract.models import GUIDE, Instance, Model
-from lmx_daemon.contract.requests import Chat, Generate, Message, Sampling, TextPart
+from lmx_daemon.contract.requests import Chat, Generate, ImagePart, Message, Sampling, TextPart
 
 
 @dataclass
@@ -20,6 +20,8 @@ class Turn:
     """A prompt and its answer."""
 
     prompt: str
+    images: tuple[ImagePart, ...] = ()
+    """Images of the question, which the model sees before its text."""
     answer: ChatAnswer | None = None
 
     @property
@@ -82,9 +84,9 @@ class Conversation:
         if self.answer is not None and not self.answer.ended:
             self.answer.state = "stopped"
 
-    def ask(self, prompt: str, model: str, now: float) -> Generate:
+    def ask(self, prompt: str, model: str, now: float, images: tuple[ImagePart, ...] = ()) -> Generate:
         """Add a turn, and return the request for its answer."""
-        self.turns.append(Turn(prompt))
+        self.turns.append(Turn(prompt, images))
         return self._request(model, now)
 
     def ask_again(self, model: str, now: float) -> Generate:
@@ -113,13 +115,13 @@ class Conversation:
             last = turn is self.turns[-1]
             if turn.unanswered and not last:
                 continue
-            messages.append(_message("user", turn.prompt))
+            messages.append(Message(role="user", content=(*turn.images, TextPart(text=turn.prompt))))
             if turn.answer is not None and turn.answer.content and not last:
                 messages.append(_message("assistant", turn.answer.content))
         return tuple(messages)
 
 
-def _message(role: Literal["system", "user", "assistant"], text: str) -> Message:
+def _message(role: Literal["system", "assistant"], text: str) -> Message:
     return Message(role=role, content=(TextPart(text=text),))
 
 

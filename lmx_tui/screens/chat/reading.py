@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from lmx_daemon.client.image_files import image_type
 from lmx_daemon.contract.admin.chats import MAX_ATTACHMENT, Attachment
 from lmx_daemon.contract.errors import RequestError
 from lmx_daemon.contract.units import size
@@ -13,8 +14,6 @@ from lmx_daemon.storage.durable import read_regular
 MAX_TEXT_BYTES = 2 * 1024 * 1024
 """Size of a text file. It becomes part of the prompt as a whole."""
 MAX_PATH = 1024
-IMAGES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
-"""First bytes of a file -> type of the image."""
 PROBED = 8192
 
 
@@ -52,12 +51,6 @@ def read_attachment(file: Path) -> Attachment:
     if kind is None and len(data) > MAX_TEXT_BYTES:
         raise RequestError(f"{file.name} has {size(len(data))}", hint=f"a text may have {size(MAX_TEXT_BYTES)}")
     return Attachment(name=file.name[:255], media_type=kind or "text/plain", data=data, size=len(data))
-
-
-def image_type(data: bytes) -> str | None:
-    """Return the type of an image by its first bytes; None if the data is no image."""
-    found = next((kind for begin, kind in IMAGES.items() if data.startswith(begin)), None)
-    return None if found == "image/webp" and data[8:12] != b"WEBP" else found
 
 
 def files_below(folder: Path, most: int = 5000) -> list[str]:

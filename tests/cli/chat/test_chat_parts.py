@@ -14,6 +14,7 @@ from lmx_cli.chat.wrapping import WordWrap
 from lmx_cli.layout import cells
 from lmx_daemon.client.conversation import Conversation
 from lmx_daemon.contract.errors import RequestError, UsageError
+from lmx_daemon.contract.requests import Chat, ImagePart, TextPart
 
 ANSWER = "The cache keeps keys and values of earlier tokens, so that a second turn computes its new text only.\n\nDone."
 
@@ -90,13 +91,14 @@ def test_history_is_kept_for_the_next_session_and_readable_by_its_owner_only(tmp
 def test_files_go_with_the_question_and_the_conversation_is_saved_once(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("a note\n")
     (tmp_path / "raw").write_bytes(b"\xff\xfe\x00")
-    text = files.text_of(str(tmp_path / "notes.txt"))
+    text = files.content_of(str(tmp_path / "notes.txt"))
+    assert isinstance(text, str)
     assert files.with_files("sum it up", [("notes.txt", text)]) == "notes.txt:\n```\na note\n```\n\nsum it up"
     assert files.with_files("hi", []) == "hi"
     with pytest.raises(RequestError, match="not a text"):
-        files.text_of(str(tmp_path / "raw"))
+        files.content_of(str(tmp_path / "raw"))
     with pytest.raises(RequestError, match="cannot read"):
-        files.text_of(str(tmp_path / "nosuch"))
+        files.content_of(str(tmp_path / "nosuch"))
     conversation = Conversation(tenant="t", client="c", system="be brief")
     conversation.ask("hi", "m", 0.0)
     assert conversation.answer is not None
@@ -108,3 +110,27 @@ def test_files_go_with_the_question_and_the_conversation_is_saved_once(tmp_path:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with pytest.raises(RequestError, match="exists"):
         files.save(str(path), "{}")
+
+
+def test_fence_of_a_file_is_longer_than_those_in_it() -> None:
+    asked = files.with_files("why?", [("notes.md", "```python\nx = 1\n```\n")])
+    assert asked == "notes.md:\n````\n```python\nx = 1\n```\n````\n\nwhy?"
+
+
+def test_images_go_with_one_question_and_are_saved_as_a_request_has_them(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\nrest")
+    image = files.content_of(str(tmp_path / "a.png"))
+    assert image == ImagePart(data=b"\x89PNG\r\n\x1a\nrest", media_type="image/png")
+    conversation = Conversation(tenant="t", client="c")
+    request = conversation.ask("what is this?", "m", 0.0, (image,))
+    assert isinstance(request.prompt, Chat)
+    assert request.prompt.messages[0].content == (image, TextPart(text="what is this?"))
+    content = json.loads(files.as_json(conversation.turns, None))["messages"][0]["content"]
+    assert content[0]["image_url"]["url"].startswith("data:image/png;base64,") and content[1]["text"] == "what is this?"
+
+
+def test_text_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"x" * (files.MAX_TEXT_BYTES + 1))
+    with pytest.raises(RequestError, match=r"log has 4\.2 MB") as refused:
+        files.content_of(str(tmp_path / "log"))
+    assert refused.value.hint == "a text may have 4.2 MB"

@@ -304,3 +304,17 @@ def test_chat_has_commands_files_messages_of_several_lines_and_a_history(
         terminal.until(lambda text: f"/save {saved}"[:20] in text)
         terminal.type(b"\x15/exit\n")
         assert terminal.wait() == 0
+
+
+def test_chat_sends_an_image_that_a_model_without_vision_refuses(stocked_daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
+    with Terminal([*LMX, "chat", "lmx/guide", "--stats"], environment=stocked_daemon.env()) as terminal:
+        terminal.until(lambda text: "> " in text)
+        terminal.type(f"/file {tmp_path / 'a.png'}\n".encode())
+        terminal.until(lambda text: "an image of 28 B" in text)
+        terminal.type(b"What is this?\n")
+        terminal.until(lambda text: "this model does not accept images" in text, 60.0)
+        terminal.type(b"What is lmx?\n")  # without the image, and without the refused turn
+        terminal.until(lambda text: "TTFT" in text, 60.0)
+        terminal.type(b"/exit\n")
+        assert terminal.wait() == 0

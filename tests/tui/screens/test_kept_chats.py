@@ -8,10 +8,11 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
+from lmx_daemon.client.image_files import image_type
 from lmx_daemon.contract.admin.chats import Append, ChatCreate, NewMessage
 from lmx_daemon.contract.requests import Chat, ImagePart
 from lmx_tui.app import LmxApp
-from lmx_tui.screens.chat.reading import image_type, named_file
+from lmx_tui.screens.chat.reading import named_file
 from lmx_tui.screens.chat.screen import ChatScreen
 from lmx_tui.screens.chat.sheet import ParameterSheet
 from lmx_tui.widgets.chat.chat_list import ChatList, ChatSearch
