@@ -54,4 +54,7 @@ def _run_editor(file: Path) -> None:
     except OSError as error:
         raise RequestError(f"cannot start {command[0]}: {error.strerror}", hint="set EDITOR to your editor") from None
     if code:
-        raise RequestError(f"{command[0]} ended with {code}; nothing was changed")
+        raise RequestError(
+            f"{command[0]} ended with {code}; nothing was changed",
+            hint="set EDITOR to another editor, or use: lmx config set",
+        )

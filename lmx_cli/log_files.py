@@ -38,7 +38,11 @@ class LogFilter(Frozen, frozen=True):
         try:
             pattern = re.compile(self.grep, re.IGNORECASE)
         except re.error as error:
-            raise UsageError(f"--grep: {self.grep!r} is no regular expression: {error}", param="--grep") from None
+            raise UsageError(
+                f"--grep: {self.grep!r} is no regular expression: {error}",
+                hint="put a backslash before a sign that is meant as it is",
+                param="--grep",
+            ) from None
         models = {f"worker {self.model}", self.model}
 
         def kept(line: LogLine) -> bool:

@@ -134,7 +134,9 @@ class ServerUnderTest:
             )
         if response.status in (404, 405):
             raise LmxError(f"POST {self.address.url}/chat/completions: HTTP {response.status}: {text}", hint=BASE_URL)
-        raise LmxError(f"{self.address.url} answered HTTP {response.status}: {text}")
+        raise LmxError(
+            f"{self.address.url} answered HTTP {response.status}: {text}", hint="check --url, --model and --api-key"
+        )
 
 
 def _prompt_tokens(address: Address, response: TimedResponse) -> int:

@@ -38,7 +38,7 @@ def changed(parameters: ChatParameters, words: Sequence[str]) -> ChatParameters:
             parameters = _with(parameters, name, text)
         except (ValueError, msgspec.ValidationError) as error:
             reason = str(error).partition(" - at")[0]
-            raise UsageError(f"{name} cannot be {text!r}: {reason}") from None
+            raise UsageError(f"{name} cannot be {text!r}: {reason}", hint=f"{name}= leaves it to the model") from None
     return parameters
 
 

@@ -229,7 +229,7 @@ async def _load(client: Client, name: str, progress: ShowProgress) -> Instance:
 async def _model(client: Client, loaded: Instance) -> TrialModel:
     found = next((model for model in await client.models() if model.id == loaded.model), None)
     if found is None:
-        raise LmxError(f"{loaded.model} is not in the list of models")
+        raise LmxError(f"{loaded.model} is not in the list of models", hint="`lmx ls` lists the installed models")
     return TrialModel(client, found)
 
 

@@ -13,6 +13,7 @@ from lmx_cli.launch.merge import merged
 from lmx_cli.launch.target import ConfigFile
 from lmx_daemon.contract.errors import ConfigError
 from lmx_daemon.storage.durable import read_regular, write_file
+from lmx_daemon.storage.failed_write import remedy
 
 BACKUP, REPLACED = ".lmx-backup", ".lmx-replaced"
 """Suffixes of the content before the first launch, and of the content that a restore has replaced."""
@@ -57,7 +58,9 @@ def write_change(change: FileChange) -> None:
         write_file(target, change.after.encode(), mode)
         os.chmod(target, mode)  # the umask may have removed bits of it
     except OSError as error:
-        raise ConfigError(f"cannot write {change.path}: {error.strerror or error}") from error
+        raise ConfigError(
+            f"cannot write {change.path}: {error.strerror or error}", hint=remedy(change.path, error)
+        ) from error
 
 
 def restore(path: Path) -> str | None:
@@ -81,7 +84,7 @@ def restore(path: Path) -> str | None:
             target.unlink(missing_ok=True)
         backup.unlink()
     except OSError as error:
-        raise ConfigError(f"cannot restore {path}: {error.strerror or error}") from error
+        raise ConfigError(f"cannot restore {path}: {error.strerror or error}", hint=remedy(path, error)) from error
     return "restored" if content else "removed, since there was none before"
 
 
@@ -92,7 +95,7 @@ def _read(path: Path) -> str | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror or error
-        raise ConfigError(f"cannot read {path}: {reason}") from error
+        raise ConfigError(f"cannot read {path}: {reason}", hint="correct the file, or move it away") from error
 
 
 def _mode(path: Path) -> int:

@@ -45,7 +45,10 @@ class Launchd:
         deadline = time.monotonic() + COMMAND_SECONDS
         while self.state().loaded:
             if time.monotonic() > deadline:
-                raise LmxError(f"launchd did not remove {LABEL} within {COMMAND_SECONDS:.0f} s")
+                raise LmxError(
+                    f"launchd did not remove {LABEL} within {COMMAND_SECONDS:.0f} s",
+                    hint=f"see: launchctl print gui/$UID/{LABEL}",
+                )
             time.sleep(POLL_SECONDS)
 
     def forget(self) -> None:

@@ -33,7 +33,10 @@ def service_plan(home: Home, environ: Mapping[str, str], drain_seconds: float) -
     environment = {"LMX_HOME": str(home.root)} | {name: environ[name] for name in CARRIED if environ.get(name)}
     for value in (sys.executable, *environment.values()):
         if not value.isprintable():
-            raise ConfigError(f"{value!r} contains control characters, which a service file cannot hold")
+            raise ConfigError(
+                f"{value!r} contains control characters, which a service file cannot hold",
+                hint="rename the folder, or unset the variable",
+            )
     program = (sys.executable, "-m", "lmx_daemon")
     return ServicePlan(program, environment, home.logs / "service.log", int(drain_seconds + STOP_MARGIN))
 

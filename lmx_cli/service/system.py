@@ -68,7 +68,10 @@ def run(arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
             f"{arguments[0]} is not installed on this machine", hint="start the daemon with: lmx serve --detach"
         ) from None
     except subprocess.TimeoutExpired:
-        raise LmxError(f"{' '.join(arguments)} did not end within {COMMAND_SECONDS:.0f} s") from None
+        raise LmxError(
+            f"{' '.join(arguments)} did not end within {COMMAND_SECONDS:.0f} s",
+            hint="run it by hand to see what it waits for",
+        ) from None
 
 
 def checked(arguments: Sequence[str]) -> str:

@@ -4,15 +4,14 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import msgspec
 
 from lmx_daemon.contract.errors import ConflictError, NotFoundError, RequestError
 from lmx_daemon.contract.preset import PRESET_NAME, Preset, PresetRow, tables_of
 from lmx_daemon.library.catalog.model_names import nearest_names
-from lmx_daemon.settings.checks.faults import shown
-from lmx_daemon.settings.words import phrase_of
+from lmx_daemon.router.preset_faults import bad_value, fault_of, unknown_key
 from lmx_daemon.storage.durable import read_regular, sync_folder
 from lmx_daemon.storage.failed_write import failed_write
 from lmx_daemon.storage.state import write_state
@@ -68,10 +67,12 @@ class PresetFiles:
         document = tomlkit.parse(self._text(name)) if row is not None else tomlkit.document()
         for key, value in values.items():
             _put(document, key.split("."), value, key)
+            if value is not None and (fault := bad_value(key, value)) is not None:
+                raise fault
         try:
             preset = msgspec.convert(parsed_toml(tomlkit.dumps(document)), Preset)
         except msgspec.ValidationError as error:
-            raise _bad_value(values, error) from None
+            raise RequestError(f"preset {name}: {error}") from None
         self._write(name, tomlkit.dumps(document))
         return PresetRow(name=name, preset=preset)
 
@@ -113,7 +114,10 @@ class PresetFiles:
 
     def _read(self, name: str) -> PresetRow:
         try:
-            return PresetRow(name=name, preset=msgspec.convert(parsed_toml(self._text(name)), Preset))
+            tables = parsed_toml(self._text(name))
+            if (fault := fault_of(tables)) is not None:
+                return PresetRow(name=name, problem=fault.message)
+            return PresetRow(name=name, preset=msgspec.convert(tables, Preset))
         except OSError as error:
             return PresetRow(name=name, problem=f"cannot be read: {error.strerror or error}")
         except RecursionError:
@@ -136,16 +140,6 @@ class PresetFiles:
             )
 
 
-TABLES = ("sampling", "tools", "template")
-"""Keys of a preset that are tables."""
-
-KEYS = (
-    *(field for field in Preset.__struct_fields__ if field not in TABLES),
-    *(f"{table}.{key}" for table in TABLES for key in type(getattr(Preset(), table)).__struct_fields__),
-)
-"""All keys of a preset."""
-
-
 def usable(name: str, rows: Mapping[str, PresetRow]) -> Preset:
     """Return the preset of this name. Raise NotFoundError, or RequestError if its file has a problem."""
     row = rows.get(name)
@@ -165,32 +159,10 @@ def no_preset(name: str, known: Mapping[str, PresetRow]) -> NotFoundError:
     )
 
 
-def _bad_value(values: Mapping[str, Any], error: msgspec.ValidationError) -> RequestError:
-    """Return the error of the value that does not suit its key."""
-    for key, value in values.items():
-        *tables, field = key.split(".")
-        kind = type(getattr(Preset(), tables[0])) if tables else Preset
-        annotation = get_type_hints(kind, include_extras=True)[field]
-        try:
-            if value is not None:
-                msgspec.convert(value, annotation)
-        except msgspec.ValidationError:
-            return RequestError(
-                f"{key} must be {phrase_of(annotation)}, not {shown(value)}",
-                hint=f"`lmx preset set NAME {key}=` removes it",
-                param=key,
-            )
-    return RequestError(str(error))
-
-
 def _put(table: Any, path: list[str], value: Any, key: str) -> None:
     """Set a value of a TOML document, or remove it if it is None. Raise RequestError for an unknown key."""
-    if key not in KEYS:
-        near = nearest_names(key, KEYS)
-        raise RequestError(
-            f"a preset has no key {key[:100]!r}" + (f"; is {near[0]} meant?" if near else ""),
-            hint=f"keys: {', '.join(KEYS)}",
-        )
+    if (fault := unknown_key(key)) is not None:
+        raise fault
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 

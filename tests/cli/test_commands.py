@@ -1,8 +1,10 @@
 """The help of every command."""
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,10 @@ from lmx_cli.examples import EXAMPLES
 from lmx_cli.help import GROUPS
 from lmx_cli.main import run
 from lmx_cli.output import Output
+from lmx_daemon.contract import errors
+
+ROOT = Path(__file__).parents[2]
+ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.LmxError)}
 
 
 def helps(command: Any) -> Iterator[str]:
@@ -118,3 +124,15 @@ def test_tree_of_one_group_has_the_command_as_the_whole_tree_has_it(name: str) -
     described = [[(each.name, each.opts, each.help) for each in tree.commands[name].params] for tree in (part, whole)]
     assert described[0] == described[1]
     assert [parameter.name for parameter in part.params] == [parameter.name for parameter in whole.params]
+
+
+def test_every_error_of_a_command_has_a_hint() -> None:
+    """The trials of `lmx doctor --engine` have an advice instead."""
+    missing = []
+    for file in sorted((ROOT / "lmx_cli").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())) if file.parent.name != "doctor" else ():
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
+                ours = node.exc.func.id in ERRORS
+                if ours and not any(keyword.arg == "hint" for keyword in node.exc.keywords):
+                    missing.append(f"{file.relative_to(ROOT)}:{node.lineno}")
+    assert not missing

@@ -139,7 +139,7 @@ def test_lists_and_routes_have_only_the_models_of_the_key(own_daemon: Daemon) ->
 def test_options_that_are_wrong_are_refused_with_a_hint(daemon: Daemon) -> None:
     for options in (("--expires", "soon"), ("--scope", "all"), ("--priority", "high"), ("--priority=-10:10",)):
         refused = daemon.lmx("key", "create", "x", *options)
-        assert refused.returncode == 1 and "hint:" in refused.stderr, options
+        assert refused.returncode == 2 and "hint:" in refused.stderr, options
 
 
 def test_exposed_daemon_needs_a_key_that_the_command_makes_without_a_daemon() -> None:

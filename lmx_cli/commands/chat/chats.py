@@ -173,6 +173,7 @@ def _heading(message: "StoredMessage") -> str:
 
 async def _export(output: Output, chat: str, form: "ExportForm", to: Path | None) -> int:
     from lmx_daemon.contract.errors import LmxError
+    from lmx_daemon.storage.failed_write import remedy
 
     async with _client() as client:
         exported = await client.export_chat(await client.find_chat(chat), form)
@@ -185,7 +186,9 @@ async def _export(output: Output, chat: str, form: "ExportForm", to: Path | None
     except FileExistsError:
         raise LmxError(f"{to} exists already", hint="name another file, or remove that one first") from None
     except OSError as error:
-        raise LmxError(f"{to} cannot be written: {error.strerror or error}") from error
+        raise LmxError(
+            f"{to} cannot be written: {error.strerror or error}", hint=remedy(to.absolute(), error)
+        ) from error
     output.note(f"written to {to}")
     return ExitCode.OK
 

@@ -62,7 +62,7 @@ def add(app: typer.Typer, output: Output) -> None:
         if agent is None:
             return _list(output, json)
         if json and not dry_run:
-            raise UsageError("--json needs --dry-run if an agent is named")
+            raise UsageError("--json needs --dry-run if an agent is named", hint=f"lmx launch {agent} --dry-run --json")
         found = _agent(agent)
         if restore:
             return _restore(output, found)
@@ -258,4 +258,7 @@ def _execute(output: Output, prepared: Launch) -> int:
     try:
         os.execve(prepared.program, command, os.environ | prepared.environment)
     except OSError as error:
-        raise LmxError(f"cannot start {prepared.program}: {error.strerror or error}") from error
+        raise LmxError(
+            f"cannot start {prepared.program}: {error.strerror or error}",
+            hint=f"install it again, or see: ls -l {prepared.program}",
+        ) from error

@@ -115,7 +115,10 @@ async def stop_daemon(home: "Home", status: "Status") -> None:
     deadline = asyncio.get_running_loop().time() + STOP_SECONDS
     while _alive(status.pid):
         if asyncio.get_running_loop().time() > deadline:
-            raise LmxError(f"the daemon (pid {status.pid}) still runs after {STOP_SECONDS:.0f} s")
+            raise LmxError(
+                f"the daemon (pid {status.pid}) still runs after {STOP_SECONDS:.0f} s",
+                hint=f"it may wait for streams; to end it at once: kill -9 {status.pid}",
+            )
         await asyncio.sleep(POLL_SECONDS)
 
 

@@ -94,7 +94,7 @@ def _logs(output: Output, found: "LogFilter", tail: int, follow: bool, json: boo
             if new is not None and keep(new):
                 _show(output, new, json)
     except OSError as error:
-        raise LmxError(f"cannot read {file}: {error.strerror or error}") from error
+        raise LmxError(f"cannot read {file}: {error.strerror or error}", hint=f"see: ls -l {file}") from error
     return ExitCode.OK
 
 

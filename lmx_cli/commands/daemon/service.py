@@ -127,7 +127,7 @@ def _logs(output: Output, tail: int) -> int:
         output.note(f"the service has printed nothing: there is no {file}")
         return ExitCode.OK
     except OSError as error:
-        raise LmxError(f"cannot read {file}: {error.strerror or error}") from error
+        raise LmxError(f"cannot read {file}: {error.strerror or error}", hint=f"see: ls -l {file}") from error
     for line in lines:
         output.text(line.decode(errors="replace").rstrip("\n"))
     output.note("the daemon's log: lmx logs")

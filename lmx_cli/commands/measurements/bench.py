@@ -160,6 +160,7 @@ def _show(
 ) -> int:
     from lmx_cli.bench import plot as pictures
     from lmx_cli.bench.report import about, lines
+    from lmx_daemon.storage.failed_write import remedy
 
     if keep:
         _keep(output, report)
@@ -167,7 +168,9 @@ def _show(
         try:
             svg.write_text(pictures.svg("tokens per second", pictures.rated(report.tests)))
         except OSError as error:
-            raise LmxError(f"cannot write {svg}: {error.strerror or error}") from error
+            raise LmxError(
+                f"cannot write {svg}: {error.strerror or error}", hint=remedy(svg.absolute(), error)
+            ) from error
     if json:
         output.json(report)
     else:

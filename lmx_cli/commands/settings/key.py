@@ -117,9 +117,15 @@ def seconds_of(text: str) -> float:
 
 def range_of(text: str) -> tuple[int, int]:
     """Return the two ends of a range such as -10:0. Raise RequestError."""
+    from lmx_daemon.contract.admin.keys import HIGHEST_KEY_PRIORITY as HIGHEST
+    from lmx_daemon.contract.principal import LOWEST_PRIORITY as LOWEST
+
     found = re.fullmatch(r"(-?\d{1,2}):(-?\d{1,2})", text.strip())
-    if not found:
-        raise RequestError(f"--priority is {text!r}, which is no range", hint="write it as --priority=-10:0")
+    if not found or not LOWEST <= int(found[1]) <= int(found[2]) <= HIGHEST:
+        raise RequestError(
+            f"--priority is {text!r}, which is no range",
+            hint=f"write it as --priority=-10:0, within {LOWEST}:{HIGHEST}",
+        )
     return int(found[1]), int(found[2])
 
 

@@ -23,6 +23,7 @@ from lmx_daemon.storage.safetensors import read_header
 WEIGHTS = "model.safetensors"
 SUFFIXES = (".json", ".jinja", ".txt", ".model", ".tiktoken", ".jsonl", ".md")
 MAX_FILES = 2_000
+WANTED = "name the folder of a model, with config.json and safetensors files"
 UNFINISHED = ".lmx"
 """Suffix of a folder that an import is filling."""
 
@@ -37,11 +38,15 @@ def plan(path: Path) -> dict[str, Path]:
     elif path.is_dir():
         folder, weights = path, sorted(path.glob("*.safetensors"))
     elif not path.exists():
-        raise RequestError(f"{path} does not exist", param="path")
+        raise RequestError(f"{path} does not exist", hint=WANTED, param="path")
     elif path.suffix == ".gguf":
-        raise RequestError(f"{path} is a GGUF file; lmx runs MLX's safetensors", param="path")
+        raise RequestError(
+            f"{path} is a GGUF file; lmx runs MLX's safetensors",
+            hint="pull an MLX version: lmx search shows them",
+            param="path",
+        )
     else:
-        raise RequestError(f"{path} is neither a folder nor a safetensors file", param="path")
+        raise RequestError(f"{path} is neither a folder nor a safetensors file", hint=WANTED, param="path")
     if not weights:
         gguf = any(folder.glob("*.gguf"))
         raise RequestError(
@@ -50,7 +55,7 @@ def plan(path: Path) -> dict[str, Path]:
             hint="pull an MLX version: lmx search shows them",
         )
     if read_object(folder / "config.json") is None:
-        raise RequestError(f"{folder} has no config.json, which describes the weights", param="path")
+        raise RequestError(f"{folder} has no config.json, which describes the weights", hint=WANTED, param="path")
     for file in weights:
         if read_header(file) is None:
             raise UntrustedModelError(

@@ -151,7 +151,7 @@ def test_agents_are_listed(server: Daemon, user: Path) -> None:
 
 def test_an_unknown_agent_and_an_unsuitable_model_are_refused(server: Daemon, user: Path) -> None:
     ended = server.lmx("launch", "codexx")
-    assert ended.returncode == 1 and "did you mean codex?" in ended.stderr
+    assert ended.returncode == 2 and "did you mean codex?" in ended.stderr
     ended = server.lmx("launch", "claude", "--model", "lmx/guide")
     assert ended.returncode == 1 and "does not suit claude" in ended.stderr
 
