@@ -11,9 +11,10 @@ import pytest
 
 from lmx_cli.commands import build
 from lmx_cli.connect import RUNNING_ONLY, WITHOUT_DAEMON
-from lmx_cli.output import Output
+from lmx_cli.output import ExitCode, Output
 from tests.end_to_end.running import Daemon, short_home
 
+ROOT = Path(__file__).parents[3]
 LINES = {
     "chats": ("chats", "chats list"),
     "config reload": ("config reload",),
@@ -186,3 +187,8 @@ def test_every_command_with_an_argument_has_a_line_with_an_unknown_name() -> Non
 
     named = {path for path in leaves(build(Output()), "") if path not in WITHOUT_NAMES}
     assert {path for path in named if not any(line.startswith(f"{path} ") for line in UNKNOWN_NAMES)} == set()
+
+
+def test_documentation_has_every_exit_code() -> None:
+    pages = [(ROOT / "docs" / name).read_text() for name in ("cli.md", "operations.md")]
+    assert all(f"\n| {int(code)} | " in page for code in ExitCode for page in pages)

@@ -47,8 +47,12 @@ def test_a_daemon_in_the_foreground_prints_a_line_for_each_request(own_daemon: D
         following = subprocess.Popen([*LMX, "logs", "-f"], env=own_daemon.env(), stdout=subprocess.PIPE, text=True)
         try:
             wait_until(lambda: "serves at http" in shown.read_text(), 30, "the daemon serves")
-            ask(shown.read_text().split("serves at ")[1].split("/v1")[0].split()[0].rstrip(","), "printed")
+            address = shown.read_text().split("serves at ")[1].split("/v1")[0].split()[0].rstrip(",")
+            ask(address, "printed")
             wait_until(lambda: "[printed] /v1/chat/completions" in shown.read_text(), 10, "the line is printed")
+            body = {"model": "no/such", "messages": [{"role": "user", "content": "secret words"}]}
+            assert httpx2.post(f"{address}/v1/chat/completions", json=body, timeout=60).status_code == 404
+            wait_until(lambda: "model_not_found: " in shown.read_text(), 10, "the line of a refused request is printed")
             assert following.stdout is not None
             deadline = time.monotonic() + 20
             while "[printed]" not in following.stdout.readline():
@@ -58,7 +62,9 @@ def test_a_daemon_in_the_foreground_prints_a_line_for_each_request(own_daemon: D
             following.communicate()
             serving.send_signal(signal.SIGTERM)
             assert serving.wait(30) == 0
-    assert "info    daemon: stopped" in shown.read_text()
+    lines = shown.read_text().splitlines()
+    assert "info    daemon: stopped" in shown.read_text() and "secret words" not in shown.read_text()
+    assert len([line for line in lines if "/v1/chat/completions from " in line]) == 2
 
 
 def test_lines_of_another_form_are_shown_as_they_are(own_daemon: Daemon) -> None:
