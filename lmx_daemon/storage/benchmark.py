@@ -112,7 +112,8 @@ class Report(Frozen, frozen=True):
 def keep_report(folder: Path, report: Report) -> Path:
     """Store a report durably, and return its path."""
     path = folder / f"{report.id}.json"
-    write_state(path, msgspec.json.format(msgspec.json.encode(report), indent=1))
+    fields = {"format": FORMAT} | msgspec.to_builtins(report)  # a default is left out, and this one will change
+    write_state(path, msgspec.json.format(msgspec.json.encode(fields), indent=1))
     return path
 
 
@@ -128,7 +129,7 @@ def newer_reports(folder: Path) -> list[NewerStateError]:
 
 
 class _Header(msgspec.Struct):
-    format: int = FORMAT
+    format: int = 1
 
 
 def _stored(folder: Path) -> Iterator[Report | NewerStateError]:
