@@ -4,6 +4,7 @@ Times are seconds, memory is bytes. This module does not know how anything is me
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -135,7 +136,7 @@ class _Header(msgspec.Struct):
 def _stored(folder: Path) -> Iterator[Report | NewerStateError]:
     for path in sorted(folder.glob("*.json")):
         try:
-            report = read_state(path, lambda content, path=path: _report(content, path))
+            report = read_state(path, partial(_report, path))
         except NewerStateError as error:
             yield error
         else:
@@ -143,7 +144,7 @@ def _stored(folder: Path) -> Iterator[Report | NewerStateError]:
                 yield report
 
 
-def _report(content: bytes, file: Path) -> Report | None:
+def _report(file: Path, content: bytes) -> Report | None:
     """Return the report; None for JSON of another shape, which another program may have put there.
 
     Raises NewerStateError.
