@@ -129,7 +129,7 @@ def newer_reports(folder: Path) -> list[NewerStateError]:
     return [error for error in _stored(folder) if isinstance(error, NewerStateError)]
 
 
-class _Header(msgspec.Struct):
+class _FormatHeader(msgspec.Struct):
     format: int = 1
 
 
@@ -150,7 +150,7 @@ def _report(file: Path, content: bytes) -> Report | None:
     Raises NewerStateError.
     """
     try:
-        found = msgspec.json.decode(content, type=_Header).format
+        found = msgspec.json.decode(content, type=_FormatHeader).format
         if found > FORMAT:
             raise newer_state(file, found, FORMAT)
         value = msgspec.json.decode(content)
