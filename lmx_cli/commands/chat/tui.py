@@ -45,13 +45,17 @@ def add(app: typer.Typer, output: Output) -> None:
         return _open(context, output) if context.invoked_subcommand is None else None
 
     @app.command()
-    def tui() -> int:
+    def tui(
+        demo: bool = typer.Option(
+            False, "--demo", help="Show a scripted daemon: no model runs, nothing is kept or sent."
+        ),
+    ) -> int:
         """Open the terminal UI. Starts the daemon if none runs."""
         if not output.interactive:
             from lmx_daemon.contract.errors import RequestError
 
             raise RequestError("the TUI needs a terminal", hint="without one: lmx chat -p, lmx status, lmx ps")
-        return open_tui(output)
+        return open_demo(output) if demo else open_tui(output)
 
     @app.command()
     def demo(question: str = typer.Argument(QUESTION, help="Question to lmx/guide.")) -> int:
@@ -108,3 +112,12 @@ def open_tui(output: Output) -> int:
     home = Home.from_environment()
     home.make()
     return run_tui(home, read_settings(home), debug=output.debug)
+
+
+def open_demo(output: Output) -> int:
+    """Run the TUI over a scripted daemon and return its exit code."""
+    from lmx_daemon.settings.layers import read_settings
+    from lmx_daemon.settings.paths import Home
+    from lmx_tui.start import run_demo
+
+    return run_demo(read_settings(Home.from_environment()), debug=output.debug)
