@@ -122,6 +122,9 @@ class LmxApp(ThemedApp):
             end_on_signals(self, self._leave)
         self._use_keymap(dict(self._settings.tui.keymap))
         self.set_interval(TICK_SECONDS, self._tick)
+        self.call_after_refresh(self._connect)  # what a connection imports would delay the first paint
+
+    def _connect(self) -> None:
         self.run_worker(self._feed.run(), group="feed", exit_on_error=False)
         if (refused := self._choices_file.refused) is not None:
             self.toast(refused.message, refused.hint, "warning")

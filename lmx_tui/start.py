@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +37,8 @@ def run_tui(home: Home, settings: Settings, *, debug: bool = False) -> int:
 
 def run_demo(settings: Settings, *, debug: bool = False) -> int:
     """Open the TUI over a scripted daemon inside this process. Nothing of it is kept."""
+    import tempfile
+
     from lmx_tui.demo.client import DemoClient
 
     with tempfile.TemporaryDirectory(prefix="lmx-demo-") as folder:

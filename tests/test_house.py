@@ -40,7 +40,7 @@ FORBIDDEN = {
         "httpx2",
         "psutil",
     ),
-    "lmx_tui.app": (*ENGINE, *SERVER, "huggingface_hub", "numpy"),
+    "lmx_tui.app": (*ENGINE, *SERVER, "huggingface_hub", "numpy", "httpx2"),
     "lmx_daemon.engines.mlx.engine": (*ENGINE, *SERVER),  # it imports MLX in `open_engine`, and reports a missing one
 }
 

@@ -7,10 +7,9 @@ import os
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote
 
-import httpx2
 import msgspec
 
 from lmx_daemon.client.remote import CA_VARIABLE, KEY_VARIABLE, VARIABLE, Remote, trusted
@@ -26,6 +25,9 @@ from lmx_daemon.contract.errors import (
     error_from,
 )
 
+if TYPE_CHECKING:  # its import takes a quarter of the TUI's start, and no connection is needed for the first paint
+    import httpx2
+
 T = TypeVar("T")
 ANSWER_SECONDS = 30.0
 """Timeout of plain requests; streams have no total limit."""
@@ -37,22 +39,37 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 class AdminConnection:
     """A connection pool, used in `async with`. `transport` replaces the socket in tests."""
 
-    def __init__(self, place: Path | Remote, *, transport: httpx2.AsyncBaseTransport | None = None) -> None:
-        """Connect to a Unix socket, or to a daemon over TCP. Raise ConfigError for its trusted certificates."""
+    def __init__(self, place: Path | Remote, *, transport: "httpx2.AsyncBaseTransport | None" = None) -> None:
+        """Prepare a connection to a Unix socket, or to a daemon over TCP. Its first use opens it.
+
+        Raise ConfigError for a faulty API key or file of certificates.
+        """
         self._place = place
-        headers = {
+        self._transport = transport
+        self._headers = {
             PROTOCOL_HEADER: str(PROTOCOL),
             HUB_HEADER: quote(os.environ.get("HF_ENDPOINT", ""), errors="replace"),
         }
         if isinstance(place, Remote) and place.key:
-            headers["authorization"] = f"Bearer {_header_text(place.key)}"
-        self._http = httpx2.AsyncClient(
-            transport=transport or _transport(place),
-            base_url=place.url if isinstance(place, Remote) else "http://lmx",
-            headers=headers,
-            timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
-            trust_env=False,
-        )
+            self._headers["authorization"] = f"Bearer {_header_text(place.key)}"
+        self._certificates = trusted(place.ca) if isinstance(place, Remote) and place.ca else None
+        self._opened: httpx2.AsyncClient | None = None
+
+    @property
+    def _http(self) -> "httpx2.AsyncClient":
+        """The pool of connections, made at its first use."""
+        if self._opened is None:
+            import httpx2
+
+            place = self._place
+            self._opened = httpx2.AsyncClient(
+                transport=self._transport or _transport(place, self._certificates),
+                base_url=place.url if isinstance(place, Remote) else "http://lmx",
+                headers=self._headers,
+                timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+                trust_env=False,
+            )
+        return self._opened
 
     async def __aenter__(self) -> Self:
         return self
@@ -61,7 +78,8 @@ class AdminConnection:
         await self.close()
 
     async def close(self) -> None:
-        await self._http.aclose()
+        if self._opened is not None:
+            await self._opened.aclose()
 
     async def _get(self, path: str, answer: type[T]) -> T:
         return msgspec.json.decode(await self._send("GET", path), type=answer)
@@ -81,6 +99,8 @@ class AdminConnection:
     async def _lines(
         self, method: str, path: str, body: Any = None, *, read: float | None = None
     ) -> AsyncIterator[bytes]:
+        import httpx2
+
         content = None if body is None else _encode(body)
         timeout = httpx2.Timeout(ANSWER_SECONDS, read=read, connect=CONNECT_SECONDS)
         with _Unreachable(self._place):
@@ -97,12 +117,14 @@ class AdminConnection:
                             yield line
 
 
-def _transport(place: Path | Remote) -> httpx2.AsyncHTTPTransport:
+def _transport(place: Path | Remote, certificates: ssl.SSLContext | None) -> "httpx2.AsyncHTTPTransport":
+    import httpx2
+
     if isinstance(place, Path):
         return httpx2.AsyncHTTPTransport(uds=str(place), verify=NO_TLS)
     if place.url.startswith("http:"):
         return httpx2.AsyncHTTPTransport(verify=NO_TLS)
-    return httpx2.AsyncHTTPTransport(verify=trusted(place.ca) if place.ca else True)
+    return httpx2.AsyncHTTPTransport(verify=certificates or True)
 
 
 def _header_text(key: str) -> str:
@@ -124,6 +146,10 @@ class _Unreachable:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None:
+            return
+        import httpx2
+
         if not isinstance(error, httpx2.TransportError):
             return
         if isinstance(self._place, Remote):
@@ -138,8 +164,10 @@ class _Unreachable:
         ) from error
 
 
-def _unreachable(remote: Remote, error: httpx2.TransportError) -> DaemonSilentError:
+def _unreachable(remote: Remote, error: "httpx2.TransportError") -> DaemonSilentError:
     """Return the error of a daemon of another machine."""
+    import httpx2
+
     reason = str(error) or type(error).__name__
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         return DaemonSilentError(
