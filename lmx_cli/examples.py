@@ -18,7 +18,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "self update": ("lmx self update --dry-run",),
     "self uninstall": ("lmx self uninstall --dry-run",),
     # Chat and agents
-    "tui": ("lmx tui",),
+    "tui": ("lmx tui", "lmx tui --demo", "lmx tui --plain"),
     "chat": ("lmx chat qwen3", 'lmx chat qwen3 -p "one question"', "git diff | lmx chat qwen3 -p review"),
     "chats": (
         "lmx chats import ~/.lmstudio/conversations",

@@ -49,12 +49,19 @@ def add(app: typer.Typer, output: Output) -> None:
         demo: bool = typer.Option(
             False, "--demo", help="Show a scripted daemon: no model runs, nothing is kept or sent."
         ),
+        plain: bool = typer.Option(
+            False, "--plain", help="Read commands line by line, without colours and cursor, for screen readers."
+        ),
     ) -> int:
         """Open the terminal UI. Starts the daemon if none runs."""
-        if not output.interactive:
-            from lmx_daemon.contract.errors import RequestError
+        from lmx_daemon.contract.errors import RequestError, UsageError
 
-            raise RequestError("the TUI needs a terminal", hint="without one: lmx chat -p, lmx status, lmx ps")
+        if demo and plain:
+            raise UsageError("--demo and --plain exclude each other", hint="the demonstration is one of the screens")
+        if plain:
+            return open_plain()
+        if not output.interactive:
+            raise RequestError("the TUI needs a terminal", hint="without one: lmx tui --plain, lmx chat -p, lmx status")
         return open_demo(output) if demo else open_tui(output)
 
     @app.command()
@@ -121,3 +128,19 @@ def open_demo(output: Output) -> int:
     from lmx_tui.start import run_demo
 
     return run_demo(read_settings(Home.from_environment()), debug=output.debug)
+
+
+def open_plain() -> int:
+    """Run a session of lines, and return its exit code. A daemon is started if none runs."""
+    import asyncio
+
+    from lmx_cli.main import run
+    from lmx_cli.plain_shell import PlainShell, use_plain_terminal
+    from lmx_daemon.client.spawn import find_or_start
+    from lmx_daemon.settings.paths import Home
+
+    use_plain_terminal()
+    output = Output()  # it reads the terminal's abilities again
+    status = asyncio.run(find_or_start(Home.from_environment()))
+    output.text(f"the daemon answers at {status.address}")
+    return PlainShell(output, run).loop()
