@@ -77,7 +77,7 @@ class MonitorScreen(Page):
 
     def compose_body(self) -> ComposeResult:
         with Horizontal(id="graphs"):
-            yield MemoryPane(self._symbols)
+            yield MemoryPane(self._symbols, kinds=True)
             yield RatePane(self._symbols)
             yield PrefillPane(self._symbols)
             yield HostPane(self._symbols)

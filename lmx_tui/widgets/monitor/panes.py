@@ -18,8 +18,11 @@ from lmx_tui.widgets.frame.static_text import StaticText
 from lmx_tui.widgets.frame.topbar import used_memory
 from lmx_tui.widgets.monitor.axis import axis, marks_of
 from lmx_tui.widgets.monitor.graph import BrailleArea, legend, round_top
+from lmx_tui.widgets.monitor.memory_kinds import kinds_text
 from lmx_tui.widgets.monitor.past import SAMPLES, decode_series, prefill_series
 
+ROWS_FOR_KINDS = 12
+"""Height of a memory pane from which the bar of kinds leaves enough room for the graph."""
 MODEL_COLORS = ("model-1", "model-2", "model-3", "model-4")
 
 
@@ -101,6 +104,11 @@ class MemoryPane(GraphPane):
 
     TITLE, COLOR = "1 Memory", "memory"
 
+    def __init__(self, symbols: str, *, kinds: bool = False, id: str | None = None) -> None:
+        """With `kinds`, a high pane has a second bar: weights, keys and values, prefix cache, other."""
+        super().__init__(symbols, id=id)
+        self._kinds = kinds
+
     def draw(self, snapshot: Snapshot, window: int) -> None:
         cap, used = snapshot.memory.cap, used_memory(snapshot)
         width = max(10, self.content_size.width)
@@ -115,7 +123,11 @@ class MemoryPane(GraphPane):
         figures.append(planned if len(figures) + len(planned) <= width else "", self._color("muted")).append("\n")
         figures.append_text(self._stacked(snapshot, cap, used, width))
         self.query_one("#figures", StaticText).show(figures)
-        self.query_one("#legend", StaticText).show(self._legend(snapshot.instances, used, width))
+        words = self._legend(snapshot.instances, used, width)
+        if self._kinds and self.content_size.height >= ROWS_FOR_KINDS:
+            kinds = kinds_text(snapshot.instances, self.app.theme_variables, width)
+            words = Text("\n").join([words, kinds]) if kinds else words
+        self.query_one("#legend", StaticText).show(words)
         self.query_one(BrailleArea).show(snapshot.series.memory, float(top or 1), window)
 
     def _stacked(self, snapshot: Snapshot, cap: int, used: int, width: int) -> Text:

@@ -38,6 +38,17 @@ async def test_absolute_figures_and_requests_are_shown(make_app: Make) -> None:
         assert "⣿" in text, "the graph is drawn"
 
 
+async def test_memory_by_kind_is_shown_where_the_pane_is_high_enough(make_app: Make) -> None:
+    async with running(make_app()) as pilot:
+        await pilot.press("f4")
+        await until(pilot, lambda: "█ weights 4.6" in screen_text(pilot.app))
+        assert "▒ keys and values 0.4" in screen_text(pilot.app) and "░ prefix cache 1.0" in screen_text(pilot.app)
+    async with running(make_app(), (80, 24)) as pilot:
+        await pilot.press("f4")
+        await until(pilot, lambda: "now 142.8" in screen_text(pilot.app))
+        assert "keys and values" not in screen_text(pilot.app)
+
+
 async def test_unknown_figures_are_dashes(make_app: Make, client: FakeClient) -> None:
     client.show(quiet_snapshot())
     async with running(make_app()) as pilot:
