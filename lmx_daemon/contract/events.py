@@ -35,7 +35,7 @@ class Timings(Frozen, frozen=True):
     """Part of `queue` that the load of the model took."""
 
     def tokens_per_second(self, completion_tokens: int) -> float:
-        """Return the decode rate; 0.0 if it cannot be computed."""
+        """Return the decode rate, tokens after the first per second of `decode`; 0.0 if it cannot be computed."""
         return (completion_tokens - 1) / self.decode if self.decode > 0 and completion_tokens > 1 else 0.0
 
 

@@ -100,7 +100,7 @@ class Instance(Frozen, frozen=True):
     running: int = 0
     waiting: int = 0
     decode_rate: float = 0.0
-    """Current generated tokens per second over all streams."""
+    """Current throughput: generated tokens per second over all streams, idle time included."""
     prefill_rate: float = 0.0
     restarts: int = 0
     error: ErrorBody | None = None

@@ -9,7 +9,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 
 from lmx_daemon.contract.admin.history import RequestRecord
-from lmx_daemon.contract.admin.snapshot import SERIES_SECONDS, Snapshot
+from lmx_daemon.contract.admin.snapshot import SERIES_SECONDS, RequestRow, Snapshot
 from lmx_daemon.contract.models import Instance
 from lmx_daemon.contract.units import UNKNOWN, age, gigabytes, size, timing
 from lmx_tui.formatting import percent, rate, short_name
@@ -160,8 +160,13 @@ class MemoryPane(GraphPane):
         return text
 
 
+def answer_rates(requests: Sequence[RequestRow] | Sequence[RequestRecord]) -> list[float]:
+    """Return the decode rate of each answer that has at least two tokens."""
+    return [one.rate for one in requests if one.first_token is not None and one.completion_tokens > 1 and one.rate]
+
+
 class RatePane(GraphPane):
-    """Decode speed over time, prefill speed and TTFT."""
+    """Throughput now and over time, the decode rates of single answers, prefill speed and TTFT."""
 
     TITLE, COLOR = "2 Tokens a second", "rate"
 
@@ -169,14 +174,13 @@ class RatePane(GraphPane):
         series, shown = self.samples(snapshot.series.decode, "decode", window)
         decode = series[-shown:]
         now = sum(instance.decode_rate for instance in snapshot.instances)
-        busy = [value for value in decode if value > 0]
-        most = max((*busy, now))  # the samples do not contain the newest value yet
-        top = round_top(most)
+        top = round_top(max((*decode, now)))  # the samples do not contain the newest value yet
         self.titled(self.TITLE, f"top {top:.0f} · {age(window)}")
         prefill = sum(instance.prefill_rate for instance in snapshot.instances)
         figures = Text(no_wrap=True, overflow="crop")
         figures.append("now ").append(rate(now), "bold")
-        figures.append(f"  p50 {rate(median(busy)) if busy else UNKNOWN}  max {rate(most or None)}\n")
+        answers = answer_rates(self._records or snapshot.requests)
+        figures.append(f"  p50 {rate(median(answers) if answers else None)}  max {rate(max(answers, default=None))}\n")
         figures.append(f"prefill {rate(prefill)}", self._color("muted"))
         self.query_one("#figures", StaticText).show(figures)
         self.query_one("#legend", StaticText).show(self._first_tokens(snapshot))

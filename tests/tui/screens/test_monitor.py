@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lmx_daemon.contract.admin.snapshot import RequestRow
+from lmx_daemon.contract.admin.snapshot import RequestRow, Series
 from lmx_daemon.contract.models import Instance
 from lmx_daemon.settings.paths import Home
 from lmx_tui.app import LmxApp
@@ -16,7 +16,7 @@ from lmx_tui.screens.dialogs import Confirm
 from lmx_tui.screens.inspector import InspectorDialog, RowDialog
 from lmx_tui.widgets.frame.table import Table
 from lmx_tui.widgets.monitor.axis import Mark, axis, marks_of
-from lmx_tui.widgets.monitor.panes import memory_top
+from lmx_tui.widgets.monitor.panes import answer_rates, memory_top
 from lmx_tui.widgets.monitor.past import decode_series, prefill_series
 from lmx_tui.widgets.monitor.requests import memory_parts
 from tests.fake_client import FakeClient
@@ -47,6 +47,20 @@ async def test_memory_by_kind_is_shown_where_the_pane_is_high_enough(make_app: M
         await pilot.press("f4")
         await until(pilot, lambda: "now 142.8" in screen_text(pilot.app))
         assert "keys and values" not in screen_text(pilot.app)
+
+
+async def test_speeds_of_the_pane_are_the_decode_rates_of_answers(make_app: Make, client: FakeClient) -> None:
+    """A short answer between idle seconds has the same rate in the pane, in the table and below the answer."""
+    short = msgspec.structs.replace(REQUESTS[-1], completion_tokens=75, rate=249.0)
+    client.change(requests=(short,), series=Series(decode=(0.0,) * 58 + (18.5, 18.5)), instances=())
+    async with running(make_app()) as pilot:
+        await pilot.press("f4")
+        await until(pilot, lambda: "p50 249.0  max 249.0" in screen_text(pilot.app))
+
+
+def test_a_request_in_prefill_has_no_decode_rate() -> None:
+    assert answer_rates(REQUESTS) == [71.4, 71.4, 70.2]
+    assert answer_rates(RECORDS) == [RECORDS[1].rate, RECORDS[2].rate]
 
 
 async def test_unknown_figures_are_dashes(make_app: Make, client: FakeClient) -> None:
