@@ -92,6 +92,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     # Measurements
     "requests": ("lmx requests", "lmx requests --live", "lmx requests --outcome failed --days 1"),
     "requests show": ("lmx requests show 1a2b3c4d",),
+    "requests replay": ("lmx requests replay 1a2b3c4d --model qwen3",),
     "requests export": ("lmx requests export 1a2b3c4d > request.md",),
     "requests totals": ("lmx requests totals --by model --days 7",),
     "requests clear": ("lmx requests clear",),

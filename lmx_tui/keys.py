@@ -160,6 +160,7 @@ LOGS: list[BindingType] = [
     _key("logs.follow", "f", "follow", "Follow", tip="Follow the newest line, or stay"),
     _key("logs.copy", "y", "copy", "Copy", tip="Copy the line, or the id of the request"),
     _key("logs.export", "e", "export", "Export", tip="Copy the request as Markdown"),
+    _key("logs.replay", "r", "replay", "Replay", show=False, tip="Send the request again, to another model"),
     _key("logs.clear", "escape", "clear", "Clear the filter", show=False),
 ]
 

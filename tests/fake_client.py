@@ -46,7 +46,7 @@ from lmx_daemon.contract.errors import DaemonUnreachableError, LmxError, NotFoun
 from lmx_daemon.contract.events import Event
 from lmx_daemon.contract.models import Instance, Verdict
 from lmx_daemon.contract.preset import PresetChange, PresetRow
-from lmx_daemon.contract.requests import Generate, Request
+from lmx_daemon.contract.requests import Generate, Request, Text
 from lmx_daemon.router.defaults import defaults_of
 from lmx_daemon.settings.schema import ModelSettings
 from tests.fake_chats import FakeChats
@@ -77,6 +77,8 @@ class FakeClient(Client):
         """Conditions of the questions for records."""
         self.rows: list[ConfigRow] = list(CONFIG)
         self.api_keys: list[ApiKey] = list(API_KEYS)
+        self.recorded: Request = Generate(id="chat-r60", model=QWEN, prompt=Text(text="Once upon"))
+        """Request whose text was kept."""
         self.plans: list[str] = []
         """Models whose plans were asked for."""
         self.verdict: Verdict | None = VERDICT
@@ -259,6 +261,10 @@ class FakeClient(Client):
     async def export_request(self, request_id: str) -> str:
         self._call("export", request_id)
         return f"# Request {request_id}"
+
+    async def recorded_request(self, request_id: str) -> Request:
+        self._call("recorded", request_id)
+        return self.recorded
 
     async def request_record(self, request_id: str) -> RequestRecord:
         self._call("record", request_id)

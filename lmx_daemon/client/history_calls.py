@@ -3,7 +3,8 @@
 from urllib.parse import urlencode
 
 from lmx_daemon.client.connection import AdminConnection
-from lmx_daemon.contract.admin.history import Grouping, HistoryExport, RequestRecord, RequestTotals
+from lmx_daemon.contract.admin.history import Grouping, HistoryExport, RecordedRequest, RequestRecord, RequestTotals
+from lmx_daemon.contract.requests import Request
 
 
 class HistoryCalls(AdminConnection):
@@ -23,6 +24,10 @@ class HistoryCalls(AdminConnection):
     async def export_request(self, request_id: str) -> str:
         """Return a request as Markdown, for a bug report."""
         return (await self._get(f"/admin/history/export?{_query(id=request_id)}", HistoryExport)).markdown
+
+    async def recorded_request(self, request_id: str) -> Request:
+        """Return a request with its text. Raise UnsupportedError if the text was not kept."""
+        return (await self._get(f"/admin/history/recorded?{_query(id=request_id)}", RecordedRequest)).request
 
     async def request_totals(
         self, by: Grouping, *, model: str = "", outcome: str = "", key: str = "", days: float | None = None

@@ -1,61 +1,17 @@
 """Dialogs with a text: one request in full, and one line of the log in full."""
 
 from rich.text import Text
-from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
-from textual.widgets import Static
 
 from lmx_daemon.contract.admin.history import RequestRecord
 from lmx_daemon.contract.admin.snapshot import LogLine, RequestRow
 from lmx_tui.formatting import clean
 from lmx_tui.messages import CopyRequested, QueryRequested
+from lmx_tui.screens.replay import replay
+from lmx_tui.screens.text_dialog import TextDialog
 from lmx_tui.widgets.logs.inspection import inspection
 from lmx_tui.widgets.logs.log_lines import plain_line
 from lmx_tui.widgets.monitor.request_details import request_details
-
-PADDING = 8
-"""Cells of a dialog beside its text: frame, padding and scroll bar."""
-
-
-class TextDialog(ModalScreen[None]):
-    """A scrollable text."""
-
-    BINDINGS = [
-        Binding("escape,q,enter", "dismiss", "Close", id="text.close"),
-        Binding("j,down", "down", "Down", show=False, id="text.down"),
-        Binding("k,up", "up", "Up", show=False, id="text.up"),
-        Binding("y", "copy", "Copy", id="text.copy"),
-    ]
-    HINT = "y copy · esc close"
-
-    def __init__(self, title: str) -> None:
-        super().__init__()
-        self._title = title
-
-    def compose(self) -> ComposeResult:
-        with VerticalScroll(classes="dialog wide", id="text-dialog") as box:
-            box.border_title = self._title
-            box.border_subtitle = self.HINT
-            yield Static(self.words(min(100, self.app.size.width - PADDING)), markup=False)
-
-    def on_mount(self) -> None:
-        self.query_one("#text-dialog").focus()
-
-    def words(self, width: int) -> Text:
-        """Return the text for `width` cells."""
-        raise NotImplementedError
-
-    def action_down(self) -> None:
-        self.query_one("#text-dialog").scroll_down()
-
-    def action_up(self) -> None:
-        self.query_one("#text-dialog").scroll_up()
-
-    def action_copy(self) -> None:
-        """Copy what the dialog is about."""
-        raise NotImplementedError
 
 
 class LineDialog(TextDialog):
@@ -94,8 +50,11 @@ class RowDialog(TextDialog):
 class InspectorDialog(TextDialog):
     """A request that has ended."""
 
-    BINDINGS = [Binding("e", "export", "Export", id="inspector.export")]
-    HINT = "e export · y copy id · esc close"
+    BINDINGS = [
+        Binding("e", "export", "Export", id="inspector.export"),
+        Binding("r", "replay", "Replay", id="inspector.replay"),
+    ]
+    HINT = "e export · r replay · y copy id · esc close"
 
     def __init__(self, record: RequestRecord) -> None:
         super().__init__("Request")
@@ -106,6 +65,10 @@ class InspectorDialog(TextDialog):
 
     def action_copy(self) -> None:
         self.post_message(CopyRequested(self._record.id, "request id"))
+
+    def action_replay(self) -> None:
+        """Send the request again to a model that the user chooses."""
+        replay(self, self._record)
 
     def action_export(self) -> None:
         record = self._record

@@ -16,6 +16,7 @@ from lmx_tui.choices import Choices
 from lmx_tui.messages import ChoiceMade, CopyRequested, Notified, QueryRequested, StreamRequested
 from lmx_tui.screens.inspector import InspectorDialog, LineDialog
 from lmx_tui.screens.page import Page
+from lmx_tui.screens.replay import replay
 from lmx_tui.widgets.frame.filter_input import FilterInput
 from lmx_tui.widgets.frame.pane import Pane
 from lmx_tui.widgets.frame.table import Table
@@ -200,7 +201,7 @@ class LogsScreen(Page):
             return parameters != (self._pane,) and super().check_action(action, parameters)
         if action in ("level", "only_matches", "match", "follow"):
             return self._pane == "log" and super().check_action(action, parameters)
-        if action == "export":
+        if action in ("export", "replay"):
             return self._pane == "requests" and super().check_action(action, parameters)
         return super().check_action(action, parameters)
 
@@ -257,6 +258,11 @@ class LogsScreen(Page):
         """Open the request of a line, if its record is at hand, else the line in full."""
         records = [record for record in self._records if record.id == line.request]
         self.app.push_screen(InspectorDialog(records[-1]) if records else LineDialog(line))
+
+    def action_replay(self) -> None:
+        record = self._record()
+        if record is not None:
+            replay(self, record)
 
     def action_export(self) -> None:
         record = self._record()

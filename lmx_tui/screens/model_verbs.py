@@ -13,8 +13,8 @@ from lmx_daemon.contract.units import size
 from lmx_tui.formatting import short_name
 from lmx_tui.messages import CopyRequested, Notified, QueryRequested, StreamRequested, UnloadRequested
 from lmx_tui.screens.dialogs import Confirm
-from lmx_tui.screens.inspector import TextDialog
 from lmx_tui.screens.page import Page
+from lmx_tui.screens.text_dialog import TextDialog
 
 
 class ModelDialog(TextDialog):

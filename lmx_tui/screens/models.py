@@ -26,9 +26,9 @@ from lmx_tui.messages import (
 from lmx_tui.screens import model_verbs as verbs
 from lmx_tui.screens.dialogs import Confirm, Pick
 from lmx_tui.screens.hub import HubDialog
-from lmx_tui.screens.inspector import PADDING
 from lmx_tui.screens.load_sheet import LoadSheet
 from lmx_tui.screens.page import Page
+from lmx_tui.screens.text_dialog import PADDING
 from lmx_tui.widgets.frame.filter_input import FilterInput
 from lmx_tui.widgets.frame.pane import Pane
 from lmx_tui.widgets.frame.table import Table

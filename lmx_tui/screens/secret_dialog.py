@@ -5,7 +5,7 @@ from rich.text import Text
 from lmx_daemon.contract.admin.keys import CreatedKey
 from lmx_tui.formatting import one_line
 from lmx_tui.messages import CopyRequested
-from lmx_tui.screens.inspector import TextDialog
+from lmx_tui.screens.text_dialog import TextDialog
 
 
 class SecretDialog(TextDialog):

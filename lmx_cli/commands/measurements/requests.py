@@ -51,6 +51,17 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
         return asyncio.run(_show(output, request, json))
 
     @group.command()
+    def replay(
+        request: str = ID,
+        model: str = typer.Option("", "--model", metavar="MODEL", help="Model that answers. Default: the same one."),
+    ) -> int:
+        """Send a request again, to the same model or another one, and print its answer.
+
+        Its text is kept only if the request failed while `[history] failed_requests` was true.
+        """
+        return asyncio.run(_replay(output, request, model))
+
+    @group.command()
     def export(request: str = ID) -> int:
         """Print a request as Markdown for a bug report.
 
@@ -186,6 +197,26 @@ def _details(record: "RequestRecord") -> list[tuple[str, str]]:
         ("total", latency(record.total)),
         ("text", "kept: lmx requests export prints it" if record.body else ""),
     ]
+
+
+async def _replay(output: Output, request: str, model: str) -> int:
+    from lmx_daemon.contract.errors import error_from
+    from lmx_daemon.contract.events import Delta, Failed
+    from lmx_daemon.contract.replay import replayed
+
+    async with _client() as client:
+        recorded = await client.recorded_request(request)
+        name = (await client.named(model)).id if model else recorded.model
+        try:
+            async for event in client.generate(replayed(recorded, name, client="lmx requests", tenant="cli")):
+                if isinstance(event, Delta) and event.content:
+                    output.words(event.content)
+                elif isinstance(event, Failed):
+                    raise error_from(event.error)
+        finally:
+            output.end_words()
+    output.text()
+    return ExitCode.OK
 
 
 async def _export(output: Output, request: str) -> int:

@@ -6,6 +6,7 @@ Times are seconds (wall-clock if the name ends in `at`). A record has no text of
 from typing import Literal
 
 from lmx_daemon.contract.frozen import Frozen
+from lmx_daemon.contract.requests import Request
 
 Outcome = Literal["finished", "failed", "cancelled"]
 
@@ -81,6 +82,12 @@ class RequestTotals(Frozen, frozen=True):
     completion_tokens: int = 0
     seconds: float = 0.0
     """Sum of the times from arrival to end."""
+
+
+class RecordedRequest(Frozen, frozen=True):
+    """A request whose text was kept, as it reached its worker."""
+
+    request: Request
 
 
 class HistoryExport(Frozen, frozen=True):

@@ -2,11 +2,14 @@
 
 import time
 
+import msgspec
 from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from lmx_daemon.contract.admin.history import Grouping, HistoryExport, RequestRecord, RequestTotals
+from lmx_daemon.contract.admin.history import Grouping, HistoryExport, RecordedRequest, RequestRecord, RequestTotals
+from lmx_daemon.contract.errors import UnsupportedError
+from lmx_daemon.contract.requests import Request
 from lmx_daemon.history.history import History
 from lmx_daemon.history.report import markdown
 from lmx_daemon.history.store import DAY, Criteria
@@ -15,6 +18,7 @@ from lmx_daemon.monitor.snapshot import Monitor
 
 MAX_RECORDS = 10_000
 """Number of records in one answer."""
+KEEPING = "`lmx config set history.failed_requests true` keeps the text of requests that fail from then on for a day"
 
 
 @get("/admin/history")
@@ -50,6 +54,15 @@ async def export(
     return HistoryExport(markdown=markdown(found, body, logs.of_request(found.id), versions))
 
 
+@get("/admin/history/recorded")
+async def recorded(history: NamedDependency[History], id: FromQuery[str]) -> RecordedRequest:
+    """Return a request with its text. Raise UnsupportedError if the text was not kept."""
+    found, body = await history.get(id)
+    if body is None:
+        raise UnsupportedError(f"the text of the request {found.id} was not kept", hint=KEEPING)
+    return RecordedRequest(request=msgspec.json.decode(body, type=Request))
+
+
 @get("/admin/history/totals")
 async def totals(
     history: NamedDependency[History],
@@ -75,4 +88,4 @@ def criteria(model: str, outcome: str, key: str, days: float | None) -> Criteria
     return Criteria(model, outcome, tenant, None if days is None else time.time() - days * DAY)
 
 
-ROUTES = [find, record, export, totals, clear]
+ROUTES = [find, record, export, recorded, totals, clear]

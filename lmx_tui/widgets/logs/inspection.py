@@ -91,7 +91,7 @@ def facts(record: RequestRecord) -> Iterator[tuple[str, str]]:
     speed = f", {rate(record.rate)} tok/s" if record.rate else ""
     yield "answer", f"{count(record.completion_tokens)} tokens{speed}"
     yield "TTFT", timing(record.first_token)
-    yield "text", "kept: e exports it" if record.body else NO_TEXT
+    yield "text", "kept: e exports it, r sends it to another model" if record.body else NO_TEXT
 
 
 def _prompt(record: RequestRecord) -> Iterator[tuple[str, str]]:

@@ -70,10 +70,8 @@ class TestScreens:
         async with opened(demo) as pilot:
             await ask(pilot, "What is this?")
             await until(pilot, lambda: any(row.client == "lmx tui" for row in demo.machine.snapshot().requests))
-            wall.now += 0.6
-            await until(
-                pilot, lambda: "Thinking" in screen_text(pilot.app) or "demonstration" in screen_text(pilot.app)
-            )
+            wall.now += 1.5
+            await until(pilot, lambda: "demonstration" in screen_text(pilot.app))
             wall.now += 60.0
             await until(pilot, lambda: "opens the real one" in screen_text(pilot.app))
             chat = (await demo.chats())[0]
