@@ -40,7 +40,7 @@ def test_the_readme_lists_existing_settings_with_their_defaults() -> None:
         ("[engine]\nhang_seconds = 0", "line 2: engine.hang_seconds must be a number above 0, not 0", "60.0"),
         ("[engine]\nhang_seconds = nan", "line 2: engine.hang_seconds must be a number above 0, not nan", "60.0"),
         ("[engine]\nmemory = '12 parsecs'", "line 2: engine.memory: '12 parsecs' is not an amount", ""),
-        ("[tui]\nsymbols = 'x'", 'line 2: tui.symbols must be "ascii", "block" or "braille", not "x"', "braille"),
+        ("[tui]\nsymbols = 'x'", 'tui.symbols must be "ascii", "block", "braille" or "octant", not "x"', "braille"),
         ("server = 3", "line 1: server must be a table, not a number", "write [server] on a line of its own"),
         ("server = { port = 'x' }", "line 1: server.port must be an integer", "1234"),
         (LISTED, "line 2: server.allowed_hosts must be a list of texts, not [1] (1 more: line 4)", ""),

@@ -16,8 +16,8 @@ class TuiSettings(Section, frozen=True):
         ),
     ] = "auto"
     symbols: Annotated[
-        Literal["braille", "block", "ascii"],
-        screen("Characters that graphs and bars are drawn with."),
+        Literal["braille", "octant", "block", "ascii"],
+        screen("Characters that graphs and bars are drawn with. octant needs a font with the blocks of Unicode 16."),
     ] = "braille"
     mouse: Annotated[bool, screen("Whether the TUI reacts to the mouse.")] = True
     keymap: Annotated[

@@ -15,13 +15,16 @@ from textual.widget import Widget
 
 from lmx_tui.formatting import shorten
 from lmx_tui.theme import gradient
+from lmx_tui.widgets.monitor import octants
 
 LEFT = (0x40, 0x04, 0x02, 0x01)
 RIGHT = (0x80, 0x20, 0x10, 0x08)
 """Dots of the right column of a braille cell, from the bottom; LEFT has those of the left one."""
 BLOCKS = " ▁▂▃▄▅▆▇█"
 ASCII = " .:#"
-STEPS = {"braille": 4, "block": 8, "ascii": 3}
+STEPS = {"braille": 4, "octant": 4, "block": 8, "ascii": 3}
+TWO_COLUMNS = frozenset({"braille", "octant"})
+"""Symbol sets with two columns in a cell."""
 """Number of levels in one row of each symbol set."""
 
 
@@ -45,7 +48,7 @@ def levels(values: Sequence[float | None], top: float, steps: int) -> list[int]:
 
 
 class BrailleArea(Widget):
-    """A graph of braille, block or ASCII symbols."""
+    """A graph of braille, octant, block or ASCII symbols."""
 
     DEFAULT_CSS = """
     BrailleArea { height: 1fr; min-height: 1; width: 1fr; }
@@ -98,10 +101,11 @@ class BrailleArea(Widget):
     def _drawn(self, width: int, height: int) -> list[str]:
         """Return the symbols of each row, the top row first."""
         steps = STEPS[self._symbols]
-        columns = width * 2 if self._symbols == "braille" else width
+        columns = width * 2 if self._symbols in TWO_COLUMNS else width
         heights = levels(resampled(self._samples, self._window, columns), self._top, steps * height)
-        if self._symbols == "braille":
-            return [_braille_row(heights, row, width) for row in range(height - 1, -1, -1)]
+        if self._symbols in TWO_COLUMNS:
+            draw = _braille_row if self._symbols == "braille" else _octant_row
+            return [draw(heights, row, width) for row in range(height - 1, -1, -1)]
         glyphs = BLOCKS if self._symbols == "block" else ASCII
         return [
             "".join(glyphs[max(0, min(steps, level - row * steps))] for level in heights)
@@ -116,6 +120,15 @@ def _braille_row(heights: list[int], row: int, width: int) -> str:
         right = max(0, min(4, heights[2 * cell + 1] - row * 4))
         bits = sum(LEFT[:left]) + sum(RIGHT[:right])
         cells.append(chr(0x2800 + bits) if bits else " ")
+    return "".join(cells)
+
+
+def _octant_row(heights: list[int], row: int, width: int) -> str:
+    cells = []
+    for cell in range(width):
+        left = max(0, min(4, heights[2 * cell] - row * 4))
+        right = max(0, min(4, heights[2 * cell + 1] - row * 4))
+        cells.append(octants.SHAPES[sum(octants.LEFT[:left]) + sum(octants.RIGHT[:right])])
     return "".join(cells)
 
 

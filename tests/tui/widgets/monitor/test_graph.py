@@ -3,6 +3,7 @@
 import pytest
 
 from lmx_tui.widgets.monitor.graph import BrailleArea, legend, levels, resampled, round_top
+from lmx_tui.widgets.monitor.octants import SHAPES
 
 
 def test_legend_cuts_names_and_keeps_values() -> None:
@@ -24,7 +25,14 @@ def test_graph_keeps_peaks_and_has_the_newest_sample_at_the_right() -> None:
     assert [round_top(value) for value in (0, 11, 140.4, 206, 5000)] == [10, 20, 200, 300, 5000]
 
 
-@pytest.mark.parametrize(("symbols", "glyphs"), [("braille", "⣿⣤"), ("block", "█▄"), ("ascii", "#:")])
+def test_each_octant_shape_has_one_character_in_the_order_of_unicode() -> None:
+    assert len(set(SHAPES)) == 256
+    named = {"3": 0x1CD00, "23": 0x1CD01, "123": 0x1CD02, "2345678": 0x1CDE5, "5678": 0x2584, "1357": 0x258C}
+    for positions, code in named.items():
+        assert ord(SHAPES[sum(1 << int(position) - 1 for position in positions)]) == code, positions
+
+
+@pytest.mark.parametrize(("symbols", "glyphs"), [("braille", "⣿⣤"), ("octant", "█▄"), ("block", "█▄"), ("ascii", "#:")])
 def test_graph_symbols(symbols: str, glyphs: str) -> None:
     area = BrailleArea("memory", symbols)
     area.show([100.0, 100.0], 100.0, 2)
