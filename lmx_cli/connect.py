@@ -18,8 +18,7 @@ async def started() -> "Client":
 
 
 RUNNING_ONLY = ("ps", "unload", "status", "requests", "chats", "config reload")
-"""Commands that show or end what a daemon has in memory or in its records. Without a daemon, they end with exit code 3
-and start none."""
+"""Commands on the models, requests or records of a running daemon. Without a daemon, they end with exit code 3."""
 WITHOUT_DAEMON = (
     "cache", "completion", "config", "doctor", "key", "login", "logout", "logs", "service", "stop", "version",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The options `--host` and `--ca`, by which a command manages the daemon of another machine, and what they exclude."""
+"""Options `--host` and `--ca` for a daemon on another machine, and the commands that do not accept them."""
 
 import os
 
@@ -14,7 +14,7 @@ LOCAL_COMMANDS = frozenset(
 def choose_daemon(host: str | None, ca: str | None, command: str | None) -> None:
     """Make this command use the daemon that the options name.
 
-    Raise UsageError for a command that works locally only, and ConfigError for a host that is no address.
+    Raise UsageError for a command that works locally only, and ConfigError for a host that is not an address.
     """
     if host is not None:
         from lmx_daemon.client.remote import url_of
@@ -28,14 +28,14 @@ def choose_daemon(host: str | None, ca: str | None, command: str | None) -> None
 
 
 def is_remote() -> bool:
-    """Return whether the daemon of this command is that of another machine."""
+    """Return whether the daemon of this command is on another machine."""
     return bool(os.environ.get(HOST_VARIABLE, "").strip())
 
 
 def refuse_remote(what: str) -> None:
-    """Raise UsageError if the daemon is that of another machine."""
+    """Raise UsageError if the daemon is on another machine."""
     if is_remote():
         raise UsageError(
-            f"{what} works on this machine only, and {os.environ[HOST_VARIABLE][:200]!r} is to be managed",
-            hint=f"run it on that machine, or leave out --host and {HOST_VARIABLE}",
+            f"{what} works on this machine only, but --host or {HOST_VARIABLE} is {os.environ[HOST_VARIABLE][:200]!r}",
+            hint=f"run the command on that machine, or leave out --host and unset {HOST_VARIABLE}",
         )

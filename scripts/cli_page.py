@@ -18,23 +18,24 @@ PAGE = ROOT / "docs" / "cli.md"
 HEAD = """# The command line
 
 This page is generated from the commands by `scripts/cli_page.py`. `lmx help COMMAND` shows the same on a terminal.
-[operations.md](operations.md#the-command-line) has the commands of ollama and lms that lmx understands.
+[operations.md](operations.md#the-command-line) lists the commands of ollama and lms that lmx accepts.
 
 - A command that needs the daemon starts it in the background.
-- These do not start it, and end with exit code 3 where none runs: {running}.
-- These need none: {without}.
+- These commands do not start a daemon, and end with exit code 3 if none runs: {running}.
+- These commands need no daemon: {without}.
 - A model is named by its id, by an alias, or by a part of its id that only one model has.
-- What cannot be undone asks on a terminal, and demands `--yes` elsewhere.
-- stdout has the result, stderr progress, notes and errors. On a terminal, tables fit; a pipe gets all columns.
-- `--json` prints one document of JSON, also for an error: an object `error` with `code`, `message` and `hint`.
-  `pull` and `logs` print one document for each line. Fields are added, and neither renamed nor removed.
+- A command that cannot be undone asks for confirmation. If stdin is not a terminal, it requires `--yes`.
+- Results are written to stdout; progress, notes and errors to stderr. A table is fitted to the width of a terminal. A
+  pipe gets all columns.
+- `--json` prints one JSON document. That of an error is an object `error` with `code`, `message` and `hint`. `pull` and
+  `logs` print one document on each line. New versions add fields, and neither rename nor remove any.
 
 | exit code | meaning |
 |---|---|
 """
 CODES = {
     ExitCode.OK: "done",
-    ExitCode.ERROR: "an error, of the daemon or of the command",
+    ExitCode.ERROR: "an error of the daemon or of the command",
     ExitCode.USAGE: "the command line is wrong, or a confirmation is missing",
     ExitCode.NOT_RUNNING: "no daemon runs, and the command does not start one",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C (128 + the signal's number for other signals)",

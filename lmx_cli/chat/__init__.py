@@ -1,1 +1,1 @@
-"""Parts of `lmx chat`: what a person types, sampling parameters, files, and the wrapping of answers."""
+"""Parts of `lmx chat`: user input, sampling parameters, files, and line wrapping of answers."""

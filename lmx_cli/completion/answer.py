@@ -21,7 +21,7 @@ def split(line: str) -> tuple[list[str], str]:
 
 
 def answer(output: Output, line: str) -> None:
-    """Write the candidates for the end of a line. A fault of any kind leaves the line without candidates."""
+    """Write the candidates for the last word of a line. Write none if an error occurs."""
     from lmx_cli.commands import build
     from lmx_cli.completion.names import names_of
     from lmx_daemon.contract.errors import LmxError

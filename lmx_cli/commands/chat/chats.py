@@ -34,7 +34,7 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
         tag: str = typer.Option("", "--tag", metavar="TAG", help="Only chats with this tag."),
         json: bool = JSON,
     ) -> int:
-        """List the chats, pinned ones first, then the one changed last."""
+        """List the chats: pinned ones first, then those with the latest changes."""
         return asyncio.run(_list(output, limit, trash, tag, json))
 
     @group.command()
@@ -69,18 +69,18 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
         ] = None,
         json: bool = JSON,
     ) -> int:
-        """Import chats of LM Studio or of lmx. Those that are there already are left out."""
+        """Import chats of LM Studio or of lmx. Chats that exist already are skipped."""
         return asyncio.run(_import(output, files or [], json))
 
     @group.command()
     def rm(
         chat: str = ID,
         message: str = typer.Option(
-            "", "--from", metavar="MESSAGE", help="Remove this message and all that follows it instead of the chat."
+            "", "--from", metavar="MESSAGE", help="Remove only this message and those that follow it."
         ),
         json: bool = JSON,
     ) -> int:
-        """Move a chat to the trash, or some of its messages. `lmx chats show --json` has the ids of messages."""
+        """Move a chat, or some of its messages, to the trash. `lmx chats show --json` prints the ids of messages."""
         if message:
             return asyncio.run(_remove_messages(output, chat, message, json))
         return asyncio.run(_remove(output, chat, json))
@@ -88,10 +88,10 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
     @group.command()
     def restore(
         chat: str = ID,
-        messages: bool = typer.Option(False, "--messages", help="Put back the messages that were removed last."),
+        messages: bool = typer.Option(False, "--messages", help="Restore the messages that were removed last."),
         json: bool = JSON,
     ) -> int:
-        """Take a chat out of the trash, or messages of it."""
+        """Restore a chat, or some of its messages, from the trash."""
         if messages:
             return asyncio.run(_restore_messages(output, chat, json))
         return asyncio.run(_restore(output, chat, json))

@@ -47,10 +47,10 @@ def add(app: typer.Typer, output: Output) -> None:
     def launch(
         agent: str | None = typer.Argument(None, metavar="AGENT", help="Agent, as `lmx launch` lists it."),
         arguments: ARGUMENTS = None,
-        model: str | None = typer.Option(None, "--model", "-m", help="Model. Default: the best one that suits."),
-        dry_run: bool = typer.Option(False, "--dry-run", help="Only show the command and the changes of files."),
+        model: str | None = typer.Option(None, "--model", "-m", help="Model. Default: the best suitable one."),
+        dry_run: bool = typer.Option(False, "--dry-run", help="Only show the command and the changes to files."),
         restore: bool = typer.Option(
-            False, "--restore", help="Bring back the configuration from before the first launch."
+            False, "--restore", help="Restore the configuration from before the first launch."
         ),
         json: bool = JSON,
     ) -> int:

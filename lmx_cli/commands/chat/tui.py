@@ -15,7 +15,7 @@ def add(app: typer.Typer, output: Output) -> None:
         context: typer.Context,
         version: bool = typer.Option(False, "--version", "-V", help="Print the version and exit."),
         debug: bool = typer.Option(
-            False, "--debug", help="Show the traceback of an unexpected error. Also LMX_DEBUG=1."
+            False, "--debug", help="Show the traceback of an unexpected error, as LMX_DEBUG=1 does."
         ),
         install_completion: bool = typer.Option(
             False, "--install-completion", help="Install completion for the shell that $SHELL names."
@@ -24,10 +24,13 @@ def add(app: typer.Typer, output: Output) -> None:
             False, "--show-completion", help="Print the completion script of that shell."
         ),
         host: str | None = typer.Option(
-            None, "--host", metavar="URL", help="Daemon of another machine, as https://box:1234. Also LMX_HOST."
+            None,
+            "--host",
+            metavar="URL",
+            help="URL of a daemon on another machine, such as https://box:1234. Default: $LMX_HOST.",
         ),
         ca: str | None = typer.Option(
-            None, "--ca", metavar="FILE", help="Certificates that --host is checked with. Also SSL_CERT_FILE."
+            None, "--ca", metavar="FILE", help="Certificates to verify --host with. Default: $SSL_CERT_FILE."
         ),
     ) -> int | None:
         output.debug = output.debug or debug

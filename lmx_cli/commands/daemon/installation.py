@@ -26,7 +26,7 @@ def add(app: typer.Typer, output: Output) -> None:
 
     @group.command()
     def update(dry_run: bool = DRY_RUN, json: bool = JSON) -> int:
-        """Update lmx by the program that installed it: uv, pipx, Homebrew or pip. A running daemon keeps running."""
+        """Update lmx with the program that installed it: uv, pipx, Homebrew or pip. A running daemon keeps running."""
         return _update(output, dry_run, json)
 
     @group.command()

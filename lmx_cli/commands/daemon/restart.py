@@ -24,7 +24,7 @@ def add(app: typer.Typer, output: Output) -> None:
     def restart() -> int:
         """Stop the daemon and start it in the background with the same options. Running streams can finish first.
 
-        A daemon that the service runs is started by the service again. Without a daemon, one is started.
+        If the service runs the daemon, the service restarts it. If no daemon runs, one is started.
         """
         return asyncio.run(_restart(output))
 

@@ -23,7 +23,7 @@ def add(app: typer.Typer, output: Output) -> None:
 
     @group.command()
     def install(force: bool = typer.Option(False, "--force", help="Replace a file that lmx has not written.")) -> int:
-        """Install the service of this user and start it. Repeating it changes nothing."""
+        """Install the service of this user and start it. A second call changes nothing."""
         return _install(output, force)
 
     @group.command()
@@ -43,7 +43,7 @@ def add(app: typer.Typer, output: Output) -> None:
 
     @group.command()
     def logs(tail: int = typer.Option(TAIL, "--tail", "-n", min=0, help="Number of last lines.")) -> int:
-        """Show what the service's daemon has printed itself, such as why it could not start."""
+        """Show the output of the service's daemon, such as the reason of a failed start."""
         return _logs(output, tail)
 
 

@@ -26,7 +26,7 @@ def add(app: typer.Typer, output: Output) -> None:
         yes: bool = YES,
         json: bool = JSON,
     ) -> int:
-        """Move the pulled models to another folder or disk, and use it from now on. The daemon is started again.
+        """Move the pulled models to another folder or disk, and use it from now on. The daemon is restarted.
 
         Each copy is read again and hashed before its source is deleted. After an interruption, the same command
         continues.

@@ -20,10 +20,12 @@ def add(app: typer.Typer, output: Output) -> None:
         model: str | None = typer.Argument(None, help="Model, as `lmx ls` lists it."),
         every: bool = typer.Option(False, "--all", help="Verify all models."),
         repair: bool = typer.Option(False, "--repair", help="Download wrong files again."),
-        accept: bool = typer.Option(False, "--accept", help="Accept the current files: the change is yours."),
+        accept: bool = typer.Option(
+            False, "--accept", help="Record the current files as correct, after a change of your own."
+        ),
         json: bool = JSON,
     ) -> int:
-        """Hash a model's files offline and compare. Without --repair nothing is changed."""
+        """Hash a model's files and compare them with its manifest, offline. Only --repair changes files."""
         return asyncio.run(_verify(output, model, every, repair, accept, json))
 
     @app.command()

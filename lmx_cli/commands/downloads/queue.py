@@ -65,7 +65,7 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
     def limit(
         rate: Annotated[
             str | None,
-            typer.Argument(help="Rate, for example 20MB or 500k; off for no limit; auto for the settings again."),
+            typer.Argument(help="Rate, such as 20MB or 500k. off: no limit. auto: the limit of the settings."),
         ] = None,
         json: bool = JSON,
     ) -> int:

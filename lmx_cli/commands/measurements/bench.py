@@ -40,9 +40,9 @@ def _add_measuring(group: typer.Typer, output: Output) -> None:  # the many opti
         ),
         vs_model: str | None = typer.Option(None, help="Model on the second server. Default: the same one."),
         vs_api_key: str | None = typer.Option(None, help="API key of the second server."),
-        workloads: str = typer.Option(USUAL, "--run", "-r", help=f"Workloads to run, of {', '.join(WORKLOADS)}."),
+        workloads: str = typer.Option(USUAL, "--run", "-r", help=f"Workloads to run, any of: {', '.join(WORKLOADS)}."),
         streams: str = typer.Option(
-            "1,4,16", metavar=NUMBERS, help="Numbers of streams in the sweep. Others use the highest."
+            "1,4,16", metavar=NUMBERS, help="Numbers of streams in the sweep. Other workloads use the highest."
         ),
         prompt: str = typer.Option("64", metavar=NUMBERS, help="Prompt lengths in the sweep, in tokens."),
         answer: str = typer.Option("128", metavar=NUMBERS, help="Answer lengths in the sweep, in tokens."),
@@ -93,7 +93,9 @@ def _add_kept(group: typer.Typer, output: Output) -> None:
 
     @group.command()
     def compare(
-        earlier: str | None = typer.Argument(None, help="Id of a result or a prefix of it. Default: the one before."),
+        earlier: str | None = typer.Argument(
+            None, help="Id of a result or a prefix of it. Default: the one before LATER."
+        ),
         later: str = typer.Argument("last", help="Id of a result, a prefix of it, or last."),
         json: bool = JSON,
     ) -> int:

@@ -15,16 +15,18 @@ if TYPE_CHECKING:
     from lmx_daemon.contract.admin.history import RequestRecord, RequestTotals
     from lmx_daemon.contract.admin.snapshot import RequestRow
 
-ID = typer.Argument(help="Id of a request, or its beginning. Answers carry it as the header x-request-id.")
+ID = typer.Argument(help="Id of a request, or its beginning. An answer has it in the header x-request-id.")
 MODEL = typer.Option("", "--model", metavar="MODEL", help="Only requests for this model.")
-KEY = typer.Option("", "--key", metavar="KEY", help="Only requests of this API key. Without one: http, cli or tui.")
+KEY = typer.Option(
+    "", "--key", metavar="KEY", help="Only requests with this API key. For requests without a key: http, cli or tui."
+)
 DAYS = typer.Option(None, "--days", min=0.0, help="Only requests of this number of days.")
 Groups = Literal["model", "key", "day"]
 Outcomes = Literal["finished", "failed", "cancelled"]
 
 
 def add(app: typer.Typer, output: Output) -> None:  # long: the options of its commands
-    group = typer.Typer(help="Show the requests that models answer and have answered.")
+    group = typer.Typer(help="Show, export or delete the records of requests.")
     app.add_typer(group, name="requests")
 
     @group.callback(invoke_without_command=True)
@@ -65,7 +67,7 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
     def export(request: str = ID) -> int:
         """Print a request as Markdown for a bug report.
 
-        It has the text of the request only if the request failed while `[history] failed_requests` was true.
+        The text of the request is included only if the request failed while `[history] failed_requests` was true.
         """
         return asyncio.run(_export(output, request))
 
@@ -77,7 +79,7 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
         days: float | None = DAYS,
         json: bool = JSON,
     ) -> int:
-        """Show requests and tokens of each model, key or day, over the records that are kept."""
+        """Show the number of requests and tokens of each model, key or day. Only kept records count."""
         return asyncio.run(_totals(output, by, model, key, days, json))
 
     @group.command()

@@ -62,7 +62,7 @@ def add(app: typer.Typer, output: Output) -> None:
     def unload(
         model: str | None = typer.Argument(None, help="Model or instance."),
         all_models: bool = typer.Option(False, "--all", help="Unload all models."),
-        force: bool = typer.Option(False, "--force", help="Do not wait for running requests. They fail."),
+        force: bool = typer.Option(False, "--force", help="Do not wait for running requests, which then fail."),
     ) -> int:
         """Unload a model. Its process ends, which frees all its memory."""
         return asyncio.run(_unload(output, model, all_models, force))

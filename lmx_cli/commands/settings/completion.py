@@ -1,4 +1,4 @@
-"""`lmx completion`: the script with which a shell completes the command line of lmx."""
+"""`lmx completion`: the script that completes command lines of lmx in a shell."""
 
 import os
 from enum import StrEnum

@@ -50,7 +50,7 @@ def add(app: typer.Typer, output: Output) -> None:
         priority: str | None = PRIORITY,
         json: bool = JSON,
     ) -> int:
-        """Create an API key and print its secret, which is shown this once."""
+        """Create an API key and print its secret, which is shown only once."""
         with usage_faults():
             asked = request_of(name, scope, model, expires, rate, concurrency, priority)
         return asyncio.run(_create(output, asked, json))

@@ -28,7 +28,7 @@ def add(app: typer.Typer, output: Output) -> None:  # long: the options of its c
 
     @group.command(name="list")
     def show_all(json: bool = JSON) -> int:
-        """List the presets. A request uses one by the model preset:NAME or by its field `preset`."""
+        """List the presets. A request selects one with the model preset:NAME or with its field `preset`."""
         return asyncio.run(_list(output, json))
 
     @group.command()
