@@ -107,6 +107,6 @@ def pull_commands(download: Download) -> Iterator[tuple[str, str, Message]]:
     if download.state not in ("done", "cancelled"):
         yield (
             f"{name}: cancel",
-            "lmx downloads cancel; what was fetched is deleted",
+            "lmx downloads cancel; the fetched data is deleted",
             PullChangeRequested("cancel", download.id),
         )

@@ -1,4 +1,4 @@
-"""Copies of branches as chats of their own. All calls block and belong in a thread."""
+"""Copies of branches as new chats. All calls block and belong in a thread."""
 
 import msgspec
 
@@ -7,7 +7,10 @@ from lmx_daemon.contract.admin.chats import ChatCreate, ChatRow, StoredMessage
 
 
 def copy_branch(store: ChatStore, asked: ChatCreate, path: list[StoredMessage]) -> ChatRow:
-    """Create a chat with copies of messages, each below the one before it. A growing answer is copied as it is now."""
+    """Create a chat with copies of messages, each below the one before it.
+
+    An unfinished answer is copied in its current state.
+    """
     row, parent, copies = store.create(asked), None, []
     for message in path:
         state = "interrupted" if message.state == "running" else message.state

@@ -11,7 +11,7 @@ class KeyCalls(AdminConnection):
         return await self._get("/admin/keys", list[ApiKey])
 
     async def create_key(self, request: KeyRequest) -> CreatedKey:
-        """Create an API key. The answer is the only place of its secret."""
+        """Create an API key. Only this answer contains its secret."""
         return await self._post("/admin/keys", CreatedKey, request)
 
     async def revoke_key(self, identity: str) -> ApiKey:

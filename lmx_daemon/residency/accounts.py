@@ -1,4 +1,4 @@
-"""Memory of the machine and of the models in it: what a load needs, what each model holds, may hold and is granted.
+"""Memory of the machine and of its models: the need of a load, and the use, the limit and the grant of each model.
 
 This module measures and computes. loads.py and supervision.py act on the results.
 """
@@ -22,23 +22,23 @@ from lmx_daemon.residency.workers.programs import EngineProgram
 from lmx_daemon.settings.source import SettingsSource
 
 GRANT_STEP = 0.05
-"""Share by which a grant has to change before it is sent again."""
+"""Relative change of a grant above which it is sent again."""
 
 
 class Machine(Protocol):
     """The memory of the host."""
 
     device_memory: int | None
-    """Bytes that the GPU recommends to use at most; None without a GPU."""
+    """Maximum number of bytes that the GPU recommends to use; None without a GPU."""
     oom_kills: OomKills
-    """Kills by the kernel for want of memory."""
+    """OOM kills of the machine's processes."""
 
     def room(self) -> MemoryBudget:
         """Return the memory that models share."""
         ...
 
     def use(self, pid: int) -> ProcessUse:
-        """Return what the system counts for a process."""
+        """Return the memory that the system charges to a process."""
         ...
 
 
@@ -85,7 +85,7 @@ class Accounts:
         return Device(cpu=on_cpu, prefill_step=self._settings.current.engine.prefill_step)
 
     def greet(self, kind: EngineKind, hello: Hello) -> None:
-        """Note what a worker has found of the device."""
+        """Record the device and the versions that a worker has reported."""
         self._greetings[kind] = hello
         self._host.device_memory = max(hello.device_memory for hello in self._greetings.values()) or None
 
@@ -94,11 +94,11 @@ class Accounts:
         return self._host.room()
 
     def measured(self, model: Model) -> Measured | None:
-        """Return what a load of the model on this backend has measured."""
+        """Return the measurements of earlier loads of the model on this backend; None before the first."""
         return self._measurements.of(model, self.backend_of(model.kind), self.versions)
 
     def plan(self, resident: Resident) -> None:
-        """Plan the memory of a resident from its files and from what earlier loads measured."""
+        """Plan the memory of a resident from its files and from measurements of earlier loads."""
         resident.plan = self.plan_of(resident, resident.demand)
 
     def plan_of(self, resident: Resident, demand: Demand) -> MemoryPlan:
@@ -114,17 +114,17 @@ class Accounts:
         return smaller_demand(resident.plan, free, lambda demand: self.plan_of(resident, demand).bytes)
 
     def decide(self, resident: Resident) -> Decision:
-        """Plan the memory of a resident, and return what its load has to do now to get it."""
+        """Plan the memory of a resident. Return whether it fits now, must wait, or is refused."""
         self.plan(resident)
         assert resident.plan is not None
         return place(resident.plan.bytes, self._host.room(), self._residents.claims(without=resident))
 
     def placing(self, need: int) -> Decision:
-        """Return what the load of a model that needs `need` bytes would have to do now."""
+        """Return whether a model that needs `need` bytes would fit now, would have to wait, or would be refused."""
         return place(need, self._host.room(), self._residents.claims())
 
     def learn(self, resident: Resident, loaded: Loaded, now: float) -> bool:
-        """Note what a load measured, and correct the plan by it. Return whether the measurements have changed."""
+        """Record the measurements of a load, and correct its plan. Return whether the measurements have changed."""
         memory = loaded.memory
         self.observe(resident, now)
         counted = memory.active + memory.cache
@@ -135,11 +135,11 @@ class Accounts:
         return changed
 
     def excess(self) -> int:
-        """Return the number of bytes by which models take more than there is."""
+        """Return the number of bytes by which the claims of models exceed the memory that they share."""
         return excess(self._host.room(), self._residents.claims())
 
     def sample_kills(self) -> None:
-        """Note the kernel's kills for want of memory, while there is a process that they may concern."""
+        """Sample the OOM kills of the kernel if a resident has a process."""
         if any(resident.process is not None for resident in self._residents):
             self._host.oom_kills.sample()
 
@@ -149,7 +149,7 @@ class Accounts:
             resident.observe(self._host.use(resident.process.pid), self.most(resident), now)
 
     def most(self, resident: Resident) -> int | None:
-        """Return how many bytes the resident's process may hold; None before it is planned."""
+        """Return the maximum number of bytes that the resident's process may hold; None before it is planned."""
         if resident.plan is None or resident.shape is None:
             return None
         loaded, model = resident.loaded, resident.model
@@ -164,12 +164,12 @@ class Accounts:
         )
 
     def share_out(self) -> list[tuple[Resident, int]]:
-        """Give each model's cache what was planned or is in use, and a share of what is free.
+        """Set the limit of each model's cache: the planned or used bytes, and a share of the free memory.
 
-        Return the residents whose limit has changed by more than GRANT_STEP, with the new limit. A resident that reads
-        its model keeps the limit of its load command.
+        Return the residents whose limit has changed by more than GRANT_STEP, with the new limit. A resident that is
+        still loading keeps the limit of its load command.
         """
-        if not (claims := self._residents.claims()):  # an idle daemon does not ask the system twice a second
+        if not (claims := self._residents.claims()):  # so that an idle daemon makes no system calls
             return []
         planned = {resident.id: resident.cache_needed for resident in self._residents if resident.plan is not None}
         changed = []

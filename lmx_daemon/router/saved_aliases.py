@@ -26,7 +26,7 @@ class SavedAliases:
         self.aliases: Mapping[str, tuple[str, ...]] = found.aliases if found is not None else {}
 
     def replace(self, aliases: Mapping[str, tuple[str, ...]]) -> None:
-        """Write all aliases. Blocking. Raise DiskError; then nothing has changed."""
+        """Write all aliases. Blocks. Raise DiskError and change nothing if the write fails."""
         try:
             STATE.write(self._file, AliasFile(aliases=dict(aliases)))
         except OSError as error:

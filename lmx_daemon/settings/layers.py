@@ -1,4 +1,4 @@
-"""The layers of settings: default, file, environment, flag. A later one wins, and each value names the one that won."""
+"""The layers of settings: default, file, environment, flag. A later layer overrides an earlier one."""
 
 import os
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ def read_layers(file: Path, environ: Mapping[str, str], flags: Mapping[str, Any]
 
 
 def layered(config: ConfigText, environ: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Layers:
-    """Return the settings of a file with variables and flags put over it. Raises ConfigError."""
+    """Return the settings of a file, overridden by variables and flags. Raises ConfigError."""
     values: SettingValues = {section: dict(table) for section, table in config.values.items()}
     origins = _origins_of(config)
     for key in keys_by_path().values():

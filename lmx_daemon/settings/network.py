@@ -1,4 +1,4 @@
-"""Certificates and proxies of outgoing connections, from the variables that other programs read, too.
+"""Certificates and proxies of outgoing connections, from the variables that other programs also read.
 
 httpx2 reads HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR by itself.
 """
@@ -11,7 +11,7 @@ BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 def take_certificates(environ: MutableMapping[str, str]) -> str:
-    """Let SSL_CERT_FILE or SSL_CERT_DIR name the certificates of BUNDLES, unless one of the two is set.
+    """Set SSL_CERT_FILE or SSL_CERT_DIR to the certificates of BUNDLES if neither of the two is set.
 
     Return a remark for a variable that names no file; an empty text if there is none.
     """

@@ -1,4 +1,4 @@
-"""Dialogs with a text: one request in full, and one line of the log in full."""
+"""Dialogs with a text: all details of one request, or of one line of the log."""
 
 from rich.text import Text
 from textual.binding import Binding
@@ -15,7 +15,7 @@ from lmx_tui.widgets.monitor.request_details import request_details
 
 
 class LineDialog(TextDialog):
-    """A line of the log with all its data."""
+    """Dialog with one line of the log and all its data."""
 
     def __init__(self, line: LogLine) -> None:
         super().__init__("Log line")
@@ -34,7 +34,7 @@ class LineDialog(TextDialog):
 
 
 class RowDialog(TextDialog):
-    """A request that is under way, as it was when the dialog opened."""
+    """Dialog with a request under way, in its state when the dialog was opened."""
 
     def __init__(self, row: RequestRow) -> None:
         super().__init__("Request")
@@ -48,7 +48,7 @@ class RowDialog(TextDialog):
 
 
 class InspectorDialog(TextDialog):
-    """A request that has ended."""
+    """Dialog with the record of a request that has ended."""
 
     BINDINGS = [
         Binding("e", "export", "Export", id="inspector.export"),

@@ -9,7 +9,7 @@ from lmx_tui.screens.text_dialog import TextDialog
 
 
 class SecretDialog(TextDialog):
-    """The secret of a new API key, which is shown once."""
+    """Dialog with the secret of a new API key, which is shown once."""
 
     HINT = "y copy the secret · esc close"
 

@@ -46,5 +46,5 @@ class TextDialog(ModalScreen[None]):
         self.query_one("#text-dialog").scroll_up()
 
     def action_copy(self) -> None:
-        """Copy what the dialog is about."""
+        """Copy the subject of the dialog."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The structs of the admin socket for settings: their list, a change, and the result of reading the file again."""
+"""Structs of the admin socket for settings: the list, a change, and the result of reading the file again."""
 
 from typing import Any
 
@@ -18,13 +18,13 @@ class ConfigRow(Frozen, frozen=True):
     reload: str
     """"hot" if a change takes effect at once, "restart" at the daemon's next start, "tui" at that of the TUI."""
     choices: tuple[str, ...] = ()
-    """The only texts that are allowed; empty for any other type."""
+    """Allowed texts of a choice; empty for any other type."""
     default: Any = None
     value: Any = None
     """Value in force; None if it is unset or secret."""
     secret: bool = False
     is_set: bool = False
-    """Whether a value other than the default's is given, which a secret key does not show."""
+    """Whether the value differs from the default, also for a secret key, whose values are not shown."""
     source: str = "default"
     """Layer that the value comes from: "default", "file", "environment" or "flag"."""
     place: str = ""
@@ -47,7 +47,7 @@ class ConfigView(Frozen, frozen=True):
     named: tuple[ConfigRow, ...] = ()
     """Keys that a named table may have, with NAME in the place of its name."""
     fault: str = ""
-    """Reason why the file as it is now is not in force; empty if it is."""
+    """Reason why the current file is not in force; empty if it is in force."""
     notes: tuple[str, ...] = ()
     """Variables that look like settings and are not."""
 
@@ -57,7 +57,7 @@ class ConfigSet(Frozen, frozen=True):
 
     key: str
     value: Any = None
-    """Value, or a text as `lmx config set` takes it; None removes the key."""
+    """Value, or a text as `lmx config set` accepts it; None removes the key."""
 
 
 class ConfigReload(Frozen, frozen=True):

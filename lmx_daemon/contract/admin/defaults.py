@@ -1,4 +1,4 @@
-"""The values that fields of a request have where the request sets none."""
+"""Default values of request fields."""
 
 from typing import Literal
 

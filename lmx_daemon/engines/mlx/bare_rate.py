@@ -17,7 +17,7 @@ from mlx_lm.generate import BatchGenerator
 from mlx_lm.utils import load_model
 
 ROUNDS = 3
-"""Runs of a burst, of which the fastest one counts; the first one compiles kernels."""
+"""Number of runs of each burst. The fastest run counts, since the first one compiles kernels."""
 
 
 def rate(model: Any, prompts: list[list[int]], counts: list[int]) -> float:

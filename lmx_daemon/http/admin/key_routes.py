@@ -21,7 +21,7 @@ async def keys(keys: NamedDependency[KeyStore]) -> list[ApiKey]:
 
 @post("/admin/keys", status_code=200)
 async def create_key(request: AnyRequest, keys: NamedDependency[KeyStore]) -> CreatedKey:
-    """Create an API key. The answer is the only place of its secret."""
+    """Create an API key. Only this answer contains its secret."""
     made = await asyncio.to_thread(keys.create, await body_of(request, KeyRequest))
     log("keys", "info", f"the API key {made.key.id} ({made.key.name}) was created")
     return made

@@ -1,6 +1,6 @@
-"""Images in bodies: base64 text or a data URL to bytes, bounded in bytes and in pixels. No address is accessed here.
+"""Images in bodies: base64 texts and data URLs decoded to bytes, with limits in bytes and in pixels.
 
-An image that a body names by address becomes a RemoteImage, which remote.py replaces before the request is answered.
+An image that a body names by address becomes a RemoteImage. No address is accessed here: remote.py fetches the image.
 """
 
 import base64
@@ -13,7 +13,7 @@ from lmx_daemon.http.images.dimensions import READERS
 
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
 MAX_PIXELS = 64_000_000
-"""Maximum of width times height: 8,000 by 8,000 pixels. Decoded, such an image has 192 MB."""
+"""Maximum of width times height: 8,000 by 8,000 pixels. Such an image takes 192 MB once decoded."""
 DATA_URL = re.compile(r"data:([\w./+-]{1,64})?(?:;[\w=-]{1,64})*?;base64,", re.ASCII)
 SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -21,7 +21,7 @@ SIGNATURES = (
     (b"GIF8", "image/gif"),
     (b"RIFF", "image/webp"),
 )
-"""First bytes of the formats that are accepted. The bytes decide, since clients declare wrong types."""
+"""First bytes of the accepted formats. Declared types are ignored, since clients declare wrong ones."""
 
 
 class RemoteImage(ImagePart, frozen=True):
@@ -33,7 +33,7 @@ class RemoteImage(ImagePart, frozen=True):
 
 
 def image_of_url(url: str, place: str) -> ImagePart:
-    """Return the image in a data URL, or a RemoteImage for an address. Raise UnsupportedError, RequestError."""
+    """Return the image of a data URL, or a RemoteImage for an address. Raise UnsupportedError, RequestError."""
     if url[:8].lower().startswith(("http://", "https://")):
         return RemoteImage(data=b"", media_type="", url=url, place=place)
     match = DATA_URL.match(url)
@@ -47,7 +47,7 @@ def image_of_url(url: str, place: str) -> ImagePart:
 
 
 def image_of_base64(text: str, place: str) -> ImagePart:
-    """Return the image in base64. Raise RequestError that names the field for bad, empty or too large data."""
+    """Return the image of a base64 text. Raise RequestError that names the field for bad, empty or too large data."""
     if len(text) > MAX_IMAGE_BYTES * 4 // 3 + 4:
         raise RequestError(f"{place}: the image has more than {MAX_IMAGE_BYTES} bytes", param=place)
     try:

@@ -1,16 +1,17 @@
 """A bound on open connections, so that descriptors are left for workers, downloads and files.
 
 A connection waits while it has no whole request: it has just been opened, is idle between two requests, or is still
-sending one. At the bound, the connection that has waited longest is closed for a new one. Event loop only.
+sending one. At the bound, the connection that has waited longest is closed for a new one. All calls belong on the event
+loop.
 """
 
 from collections.abc import Callable
 from typing import Protocol
 
 ADMIN_CONNECTIONS = 256
-"""Bound on connections to the admin socket."""
+"""Maximum number of connections to the admin socket."""
 MAX_TURNED_AWAY = 32
-"""Refused connections that are open at once. Further ones are closed without an answer."""
+"""Maximum number of refused connections that are open at once. Further ones are closed without an answer."""
 
 
 class Closable(Protocol):
@@ -23,7 +24,7 @@ class ConnectionLimit:
     """The open connections of one app, in the order in which they began to wait."""
 
     def __init__(self, most: Callable[[], int]) -> None:
-        """`most` returns the bound in force."""
+        """Set the bound to what `most` returns at each call."""
         self._most = most
         self._open: set[Closable] = set()
         self._waiting: dict[Closable, None] = {}

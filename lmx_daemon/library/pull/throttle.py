@@ -9,7 +9,7 @@ BURST_SECONDS = 0.25
 
 
 class Throttle:
-    """Token bucket. A caller that takes more bytes than available waits afterwards.
+    """Token bucket. A caller that takes more bytes than are available waits afterwards.
 
     `rate` returns the bytes per second that are allowed now; None is no limit.
     """
@@ -23,7 +23,7 @@ class Throttle:
         self._at = clock()
 
     def delay(self, count: int) -> float:
-        """Take `count` bytes, and return the seconds to wait before the next ones, if the rate stays as it is."""
+        """Take `count` bytes. Return the seconds to wait before the next ones, at the current rate."""
         rate = self.rate()
         with self._lock:
             now = self._clock()

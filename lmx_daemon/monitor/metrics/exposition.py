@@ -26,7 +26,7 @@ class Scrape(Collector):
 
 
 def exposition(read: Readings, accept: str) -> tuple[bytes, str]:
-    """Return the page in the form that the Accept header asks for, and its Content-Type."""
+    """Return the page in the format that the Accept header requests, and its Content-Type."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Scrape(read))
     encoder, content_type = choose_encoder(accept)

@@ -1,4 +1,4 @@
-"""The sources of the metrics at the moment of a scrape."""
+"""Data from which a scrape computes the metrics."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Placement in memory: which model fits, which one leaves, which one waits, and what is left for caches. Pure."""
+"""Placement of models in memory: fits, evictions and waits, and the bytes that are left for caches. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ from lmx_daemon.memory.budget import MemoryBudget
 
 @dataclass(frozen=True)
 class Claim:
-    """The memory of one model that is loaded or on its way there: what it holds and what it may need."""
+    """The memory of one model that is loaded or loading: the bytes that it holds and those that it may need."""
 
     id: str
     bytes: int
-    """Bytes that it must be able to take: weights, scratch, and a cache of the size that was planned or is in use."""
+    """Bytes that the model must be able to use: weights, scratch, and a cache of the planned or used size."""
     held: int = 0
-    """Bytes that it has taken by now, without `droppable`."""
+    """Bytes that the model uses now, without `droppable`."""
     droppable: int = 0
-    """Bytes of stored prefixes and freed buffers, which it would drop on demand."""
+    """Bytes of stored prefixes and freed buffers, which the model can drop on demand."""
     idle: bool = False
-    """Whether no request waits for it or runs."""
+    """Whether the model has no waiting and no running request."""
     pinned: bool = False
-    """Whether it may not be unloaded for another model."""
+    """Whether the model may not be unloaded for another one."""
     used_at: float = 0.0
-    """Time of its last use."""
+    """Time of the model's last use."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Fits:
     """Decision that a model may be loaded."""
 
     free: int
-    """Bytes that are left for it once `evict` have gone."""
+    """Bytes that are free for the model once the models of `evict` are unloaded."""
     evict: tuple[str, ...] = ()
-    """Ids of the models that have to leave first."""
+    """Ids of the models to unload first."""
 
 
 @dataclass(frozen=True)
@@ -40,24 +40,24 @@ class Waits:
     """Decision that a model has to wait."""
 
     busy: tuple[str, ...]
-    """Ids of the models that are in the way until they are idle."""
+    """Ids of the busy models whose memory is needed."""
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Decision that a model does not fit, whatever leaves."""
+    """Decision that a model does not fit, even after all possible evictions."""
 
     free: int
-    """Bytes that would be free, at most, once all models have left that may leave."""
+    """Maximum number of bytes that would be free, after all possible evictions."""
 
 
 Decision = Fits | Waits | Refused
 
 
 def free_bytes(room: MemoryBudget, claims: Collection[Claim], gone: Collection[str] = ()) -> int:
-    """Return the bytes that are left for another model once the models `gone` have left.
+    """Return the bytes that are free for another model once the models `gone` are unloaded.
 
-    The result is negative if the models take more than there is.
+    The result is negative if the models use more memory than they share.
     """
     staying = [claim for claim in claims if claim.id not in gone]
     planned = room.cap - sum(claim.bytes for claim in staying)

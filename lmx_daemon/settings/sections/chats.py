@@ -13,7 +13,7 @@ class ChatSection(Section, frozen=True):
     titles: Annotated[
         bool,
         hot(
-            "Whether a chat without a title gets one from its own model, from its first exchange. A title is made only "
+            "Whether the model of a chat writes the chat's title after the first exchange. A title is written only "
             "while the model is in memory and no request runs."
         ),
     ] = True

@@ -17,14 +17,14 @@ class EngineSettings(Section, frozen=True):
         str | Positive,
         hot(
             'Memory that all models together may use: "auto", "75%", "24 GB" or a number of bytes. "auto" is 90 % of '
-            "what the device recommends, on Linux of the memory limit in force. On a Mac it also leaves the memory "
-            "that other programs hold; an amount does not.",
+            "the memory that the device recommends or, on Linux, of the memory limit in force. On a Mac, it "
+            "also leaves the memory that other programs hold; a fixed limit does not.",
             check=MemoryLimit,
         ),
     ] = "auto"
     memory_wait_seconds: Annotated[
         Duration,
-        hot("Time in seconds that a load waits for busy models whose memory it needs to become idle."),
+        hot("Maximum time in seconds that a load waits until busy models whose memory it needs are idle."),
     ] = 60.0
     wired: Annotated[
         Literal["auto", "off"] | Natural,
@@ -52,7 +52,7 @@ class EngineSettings(Section, frozen=True):
     ] = 60.0
     leave_seconds: Annotated[
         Duration,
-        hot("Time in seconds between the request to leave and SIGTERM to a worker, and again until SIGKILL."),
+        hot("Time in seconds from the request to a worker to exit until SIGTERM, and from SIGTERM until SIGKILL."),
     ] = 5.0
     idle_seconds: Annotated[
         Duration,
@@ -72,8 +72,8 @@ class EngineSettings(Section, frozen=True):
     sanitize_control_tokens: Annotated[
         bool,
         hot(
-            "Whether control tokens such as <|im_end|> in user and tool messages are plain text to the model. False "
-            "passes them on: then any quoted page can end a turn and begin another. Applies to the next load."
+            "Whether control tokens such as <|im_end|> in user and tool messages are plain text to the model. If "
+            "false, any quoted page can end a turn and begin another one. Applies to the next load."
         ),
     ] = True
     prefix_cache_bytes: Annotated[

@@ -11,8 +11,8 @@ class TuiSettings(Section, frozen=True):
     theme: Annotated[
         str,
         screen(
-            "Name of the theme: one of lmx, which ctrl+t lists, or of a file in $LMX_HOME/themes. auto suits the "
-            "background and the colours of the terminal."
+            "Name of a built-in theme, as ctrl+t lists them, or of a file in $LMX_HOME/themes. auto selects a theme by "
+            "the background and the colours of the terminal."
         ),
     ] = "auto"
     symbols: Annotated[

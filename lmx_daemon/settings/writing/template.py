@@ -9,7 +9,7 @@ HEAD = """# Settings of lmx. Each key is shown with its default; remove the "# "
 
 
 def template() -> str:
-    """Return the text. Only its table headers are no comments."""
+    """Return the text. Every line but the table headers is a comment."""
     parts = [HEAD]
     for section, found in sections().items():
         named = next(iter(found.values())).named

@@ -6,12 +6,12 @@ from lmx_tui import keys
 
 
 class FilterInput(Input):
-    """A text field with keys that lead to the list."""
+    """Text field with keys that move the focus to the list."""
 
     BINDINGS = keys.FILTER
 
     def open(self) -> None:
-        """Show the field, and take the focus."""
+        """Show and focus the field."""
         self.display = True
         self.cursor_blink = False
         self.focus()

@@ -10,7 +10,7 @@ from lmx_tui.widgets.logs.inspection import inspection
 
 
 class InspectorPane(Pane):
-    """The record of one request. Hidden in short terminals, where a dialog shows it."""
+    """The record of one request. The pane is hidden in short terminals, where a dialog shows the record."""
 
     DEFAULT_CSS = """
     InspectorPane { height: auto; max-height: 24; min-height: 8; overflow-y: auto; scrollbar-size-vertical: 1; }

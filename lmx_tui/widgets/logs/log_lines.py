@@ -1,4 +1,4 @@
-"""Log lines on a screen: which ones a filter shows, and how one is drawn. Pure."""
+"""Log lines on a screen: their selection by a filter, and their drawing. Pure."""
 
 import re
 import time
@@ -14,7 +14,7 @@ LEVELS = ("debug", "info", "warning", "error")
 NAMES = {"debug": "DEBUG", "info": "INFO", "warning": "WARN", "error": "ERROR", "critical": "FATAL"}
 COLORS = {"debug": "faint", "info": "muted", "warning": "warning", "error": "error", "critical": "error"}
 MAX_SEARCHED = 1000
-"""Characters of a line that a pattern is searched in."""
+"""Number of characters of a line in which a pattern is searched."""
 SOURCE_CELLS = 12
 
 
@@ -28,7 +28,7 @@ class LogCriteria:
 
     @property
     def regex(self) -> re.Pattern[str] | None:
-        """Compiled pattern, which ignores case. A text that is no pattern stands for itself."""
+        """Compiled pattern, which ignores case. An invalid pattern is searched as plain text."""
         if not self.pattern:
             return None
         try:
@@ -58,7 +58,7 @@ def searched(line: LogLine) -> str:
 
 
 def next_match(lines: Sequence[LogLine], at: int, step: int, regex: re.Pattern[str]) -> int | None:
-    """Return the index of the nearest match before or after `at`, beginning again at the other end."""
+    """Return the index of the nearest match in the direction of `step` from `at`. The search wraps around."""
     for distance in range(1, len(lines) + 1):
         index = (at + step * distance) % len(lines)
         if matches(lines[index], regex):

@@ -1,4 +1,4 @@
-"""The batched KV cache: one layer's keys and values of all rows of a group, with slots to spare.
+"""The batched KV cache: one layer's keys and values of all rows of a group, with spare slots.
 
 It extends mlx-lm's batch caches. A row that joins is written into a free slot, and the last row moves into the slot of
 a row that leaves. Both happen in place, so that their cost does not grow with the number of rows. Free slots come last,
@@ -15,9 +15,9 @@ from mlx_lm.models.cache import BatchKVCache, BatchRotatingKVCache, KVCache, Rot
 from lmx_daemon.engines.mlx.batch.slot_moves import Run
 
 GROWTH = 32, 256
-"""Bounds in tokens on the growth of a cache, which is an eighth of its width: unused memory stays small."""
+"""Minimum and maximum growth of a cache in tokens. Within them, it is an eighth of the cache's width."""
 WASTE = 1.34
-"""Ratio of allocated to needed memory above which a cache is copied to be smaller. One slot of four may be free."""
+"""Ratio of allocated to needed memory above which a cache is copied to a smaller one. One slot of four may be free."""
 
 
 class BatchedCache:
@@ -52,7 +52,7 @@ class BatchedCache:
         return self.keys is not None and self.slots >= count and self.width >= self._limited(length)
 
     def is_wasteful(self, lengths: Sequence[int]) -> bool:
-        """Return whether too much memory is unused if rows of `lengths` tokens are all that stay."""
+        """Return whether a cache with only rows of `lengths` tokens would have too much unused memory."""
         return self.keys is not None and self.slots * self.width > WASTE * len(lengths) * self._limited(max(lengths))
 
     def set_lengths(self, lengths: Sequence[int]) -> None:
@@ -75,7 +75,7 @@ class BatchedCache:
                 held[slot : slot + 1, :, self.width - length : self.width] = _content(row, own)
 
     def copy_row(self, slot: int) -> list[mx.array]:
-        """Return a copy of a row for `paste_row`. Evaluate it first: data still to be read cannot be overwritten."""
+        """Return a copy of a row for `paste_row`. The caller evaluates it before it overwrites the row."""
         return [mx.contiguous(own[slot : slot + 1, :, : self.width]) for own in self._both()]
 
     def paste_row(self, slot: int, copied: Sequence[mx.array]) -> None:
@@ -130,7 +130,7 @@ class BatchedCache:
         return self._limited(self.width + min(GROWTH[1], max(GROWTH[0], self.width // 8 // GROWTH[0] * GROWTH[0])))
 
     def _make(self, keys: Any, values: Any) -> None:
-        """Allocate arrays of zeros with the heads, sizes and types of these."""
+        """Allocate arrays of zeros with the heads, sizes and types of `keys` and `values`."""
         self.keys, self.values = (
             mx.zeros((self.slots, like.shape[1], self._room, like.shape[3]), like.dtype) for like in (keys, values)
         )
@@ -192,7 +192,7 @@ class BatchedWindowCache(BatchedCache, BatchRotatingKVCache):  # type: ignore[mi
         return super().full and self._idx < self.max_size
 
     def write_row(self, slot: int, row: Any) -> None:
-        """Copy a single row's cache into a slot, turned so that it ends where the others end."""
+        """Copy a single row's cache into a slot, rotated so that all rows end at the same position."""
         if not self.rotated:
             super().write_row(slot, row)
             return
@@ -202,7 +202,7 @@ class BatchedWindowCache(BatchedCache, BatchRotatingKVCache):  # type: ignore[mi
             held[slot : slot + 1] = mx.roll(mx.pad(content, padding), self._idx, 2)
 
     def resize(self, width: int, slots: int, runs: Sequence[Run] = ()) -> None:
-        """Copy rows as BatchedCache does, in the order of their tokens if that must change."""
+        """Copy rows as BatchedCache does. If the window no longer fits, put the tokens in order first."""
         if width < self.max_size and self.rotated:
             self.keys, self.values = (self._in_order(own) for own in self._both())
             self._idx, self.rotated = self.max_size, False

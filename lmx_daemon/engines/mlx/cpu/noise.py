@@ -1,4 +1,4 @@
-"""Gumbel noise by numpy: sampling without filters on a CPU, where drawing would make MLX wait for numpy."""
+"""Gumbel noise computed by numpy, ahead of the step that uses it, for sampling without filters on a CPU."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,15 @@ LOG_2 = np.float32(np.log(2.0))
 ONE = np.uint32(0x3F800000)
 """Bits of 1.0; 23 random bits beside them make a float in [1, 2)."""
 BELOW_ONE = np.float32(1.0 - 2.0**-24)
-"""Subtracted from that float, it leaves (0, 1) without its ends, at which the noise would be infinite."""
+"""Subtrahend that maps the float to the open interval (0, 1). At its ends, the noise would be infinite."""
 
 
 class Noise:
-    """Noise of Gumbel's distribution, up to a shift, times each row's temperature.
+    """Gumbel noise, up to a constant shift, multiplied by each row's temperature.
 
     The token with the highest sum of logit and noise is a sample from the softmax of the logits (Maddison et al., A*
-    sampling, 2014). The noise of the next position is made while MLX computes.
+    sampling, 2014). The noise of the next position is computed while MLX runs a step,
+    so that MLX does not wait for numpy.
     """
 
     def __init__(self, starts: npt.NDArray[np.uint64], temperatures: Sequence[float], vocabulary: int) -> None:
@@ -41,11 +42,11 @@ class Noise:
         return self._values
 
     def ahead(self) -> None:
-        """Make the noise of the next position of each row."""
+        """Compute the noise of the next position of each row."""
         self._make([position + 1 for position in self._made])
 
     def _make(self, positions: list[int]) -> None:
-        """Make the noise with few numpy calls on all rows: they are the extra cost of a sampled step."""
+        """Compute the noise of all rows in few numpy calls, which are the extra cost of a sampled step."""
         keys = mix(self._starts + np.array(positions, np.uint64) * np.uint64(STRIDE))
         np.add(self._counted, keys[:, None], out=self._pairs)
         finalise(self._pairs, self._shifted)

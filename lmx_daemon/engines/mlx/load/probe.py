@@ -1,6 +1,6 @@
 """The probe of a loaded model: what it caches of a sequence, and how its rows can be computed together.
 
-Engine thread only.
+All calls belong on the engine thread.
 """
 
 from collections import Counter
@@ -27,11 +27,11 @@ from lmx_daemon.engines.mlx.batch.groups import fork
 
 T = TypeVar("T")
 LENGTHS = 2, 3, 5, 6, 9
-"""Lengths of the rows. There are five, since a wrong shape may fit by chance where rows equal heads."""
+"""Lengths of the rows. Five rows, since a wrong shape can fit by chance if there are as many rows as heads."""
 NEXT = tuple(range(1, len(LENGTHS) + 1))
 """The next token of each row."""
 NEAR = 0.05
-"""Tolerance as a part of the largest number: sums in another order differ less, wrong attention differs more."""
+"""Tolerance relative to the largest value. Reordered sums differ less, and wrong attention differs more."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class ModelAbilities:
     cache: CacheShape | None
     """Size of the cache of a sequence; None for unknown cache classes."""
     merges: bool
-    """Whether it computes rows of different length in one batch: not every architecture of mlx-lm does."""
+    """Whether the model computes rows of different length in one batch. Not every architecture of mlx-lm does."""
     joins: bool
-    """Whether it computes several groups of rows in one call, with the same result as in several calls."""
+    """Whether the model computes several groups of rows in one call, with the same result as in several calls."""
     pads: bool
-    """Whether it computes prompts of different length in one call; see batch/padded_prefill.py."""
+    """Whether the model computes prompts of different length in one call; see batch/padded_prefill.py."""
     lazy: bool
     """Whether a call only builds its graph, so that it reads tokens that are written later.
 
@@ -56,7 +56,7 @@ class ModelAbilities:
 def probe_model(model: Any, on_progress: Callable[[], None] = lambda: None) -> ModelAbilities:
     """Return the abilities of the model. Raises any exception that the model raises for a plain prompt.
 
-    Each call reads all weights and may take long: a call tests several abilities, and each reports progress.
+    Each call of the model reads all weights and may take long. `on_progress` is called after each of them.
     """
 
     def done(found: T) -> T:
@@ -117,11 +117,11 @@ def _flat(cache: list[Any]) -> Iterator[Any]:
             yield part
 
 
-# ---- rows together: an exception in a model's code means that it lacks the ability ----
+# ---- rows in one batch: an exception in a model's code means that the model lacks the ability ----
 
 
 def _rows(model: Any, longest: list[Any], on_progress: Callable[[], None]) -> list[list[Any]]:
-    """Return caches of all LENGTHS: prefixes of the longest if caches can be cut."""
+    """Return one cache for each of LENGTHS: prefixes of the longest one if caches can be cut."""
     rows = []
     for length in LENGTHS:
         if can_trim_prompt_cache(longest):
@@ -184,7 +184,7 @@ def _is_lazy(model: Any, rows: list[list[Any]], merged: mx.array | None) -> bool
             merged = model(mx.array(NEXT[:1])[:, None], cache=fork(rows[0]))
         tokens = mx.zeros((len(rows),), mx.uint32)
         mx.eval(tokens)
-        # Through another array, as after a join: a mere view shows later writes in any case.
+        # The input is a copy, as after a join: a view of the tokens would show later writes in any case.
         inputs = mx.concatenate([tokens, tokens])[mx.arange(len(rows))]
         found = model(inputs[:, None], cache=_merge(rows) if len(rows) > 1 else fork(rows[0]))
         np.array(tokens, copy=False)[:] = NEXT[: len(rows)]

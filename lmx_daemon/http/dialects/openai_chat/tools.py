@@ -32,7 +32,7 @@ def tools(body: ChatBody) -> tuple[tuple[Tool, ...], ToolChoice]:
 def offered_and_rule(
     given: str | dict[str, Any] | None, offered: tuple[Tool, ...]
 ) -> tuple[tuple[Tool, ...], ToolChoice]:
-    """Return the tools that `tool_choice` leaves, and its rule on calls. Raise RequestError."""
+    """Return the tools that `tool_choice` allows, and its rule on calls. Raise RequestError."""
     match given:
         case None | "auto":
             return offered, ToolChoice()
@@ -53,7 +53,7 @@ def offered_and_rule(
 
 
 def required(offered: tuple[Tool, ...]) -> ToolChoice:
-    """Return the rule that demands a call. Raise RequestError if there is no tool to call."""
+    """Return the rule that requires a call. Raise RequestError if there is no tool to call."""
     if not offered:
         raise RequestError("tool_choice: 'required' needs at least one tool", param="tool_choice")
     return ToolChoice(mode="required")
