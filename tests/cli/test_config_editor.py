@@ -1,4 +1,4 @@
-"""Tests of `lmx config edit` where config.toml is no file that can be read."""
+"""Tests of `lmx config edit` if config.toml is not a regular file."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from lmx_daemon.settings.writing.config_writer import replace_config
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_config_that_is_no_file_is_refused_before_the_editor_starts(
+def test_config_that_is_not_a_file_is_refused_before_the_editor_starts(
     make: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert callable(make)

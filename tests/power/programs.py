@@ -1,4 +1,4 @@
-"""Programs in the place of caffeinate and systemd-inhibit."""
+"""Stand-ins for caffeinate and systemd-inhibit."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ for utility do :; done
 "$utility"
 echo released >> "{calls}"
 """
-"""Program that runs its last argument. It writes its process id and arguments, and the end of the utility."""
+"""Script that runs its last argument. It records its process id, its arguments and the end of that utility."""
 
 
 def put_program(folder: Path, script: str) -> tuple[Path, Path]:

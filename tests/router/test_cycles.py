@@ -1,4 +1,4 @@
-"""Tests of names that lead only to each other."""
+"""Tests of presets whose models are only each other."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.router.routing import RoutedFloor
 
 
 @pytest.mark.parametrize("download", [False, True])
-async def test_presets_that_name_each_other_mean_no_model(tmp_path: Path, download: bool) -> None:
+async def test_presets_that_name_each_other_are_refused(tmp_path: Path, download: bool) -> None:
     presets = tmp_path / "presets"
     presets.mkdir()
     (presets / "one.toml").write_text('model = "preset:two"')

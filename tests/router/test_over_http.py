@@ -112,7 +112,7 @@ async def daemon(tmp_path: Path) -> AsyncIterator[RoutedDaemon]:
 
 
 @pytest.mark.parametrize("path", ROUTES)
-async def test_every_dialect_passes_through_the_router_and_keeps_the_name_that_its_client_gave(
+async def test_request_of_every_dialect_is_routed_and_answered_with_the_requested_name(
     daemon: RoutedDaemon, path: str
 ) -> None:
     answer = await daemon.post("code", path)
@@ -173,7 +173,7 @@ async def test_full_queue_leads_to_the_next_model(daemon: RoutedDaemon) -> None:
     await asyncio.gather(first, second, return_exceptions=True)
 
 
-async def test_unknown_name_gets_the_nearest_aliases_and_models(daemon: RoutedDaemon) -> None:
+async def test_error_for_an_unknown_name_lists_similar_aliases_and_models(daemon: RoutedDaemon) -> None:
     answer = await daemon.post("cod")
     assert answer.status == 404 and "similar names: code" in answer.json()["error"]["message"]
     assert "org/small" in (await daemon.post("org/smal1")).json()["error"]["message"]
@@ -195,14 +195,14 @@ async def test_model_that_was_installed_a_moment_ago_is_found_by_a_scan(daemon: 
 
 
 class Pulls(NoPulls):
-    """A queue of pulls that keeps what was asked for."""
+    """A queue of pulls that records the requested repositories."""
 
     async def start(self, request: PullRequest) -> Download:
         self.downloads.append(Download(id="j1", repo=request.repo, state="queued"))
         return self.downloads[-1]
 
 
-async def test_missing_model_is_downloaded_only_if_the_setting_says_so(tmp_path: Path) -> None:
+async def test_missing_model_is_downloaded_only_if_the_setting_allows_it(tmp_path: Path) -> None:
     daemon = RoutedDaemon(tmp_path, download_missing=True)
     daemon.pulls.__class__ = Pulls
     answer = await daemon.post("nothing")
@@ -211,7 +211,7 @@ async def test_missing_model_is_downloaded_only_if_the_setting_says_so(tmp_path:
     assert [each.repo for each in daemon.pulls.downloads] == ["a/b"]
     await daemon.post("nothing")
     assert len(daemon.pulls.downloads) == 1
-    assert (await daemon.post("unknown")).status == 404, "the name is no repository"
+    assert (await daemon.post("unknown")).status == 404, "the name is not a repository"
     failed = Download(id="j1", repo="a/b", state="failed", error=HubError("no such repository").body())
     daemon.pulls.downloads = [failed]
     assert (await daemon.post("nothing")).status == HubError.status and daemon.pulls.downloads == [failed]

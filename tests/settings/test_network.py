@@ -21,7 +21,7 @@ def test_bundle_of_other_programs_is_used(name: str, file: str, tmp_path: Path) 
     assert take_certificates(folder) == "" and folder["SSL_CERT_DIR"] == str(tmp_path)
 
 
-def test_own_variable_wins(file: str, tmp_path: Path) -> None:
+def test_ssl_cert_variable_overrides_the_bundles_of_other_programs(file: str, tmp_path: Path) -> None:
     environ = {"SSL_CERT_DIR": str(tmp_path), "REQUESTS_CA_BUNDLE": file}
     assert take_certificates(environ) == "" and "SSL_CERT_FILE" not in environ
 

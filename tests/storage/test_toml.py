@@ -13,6 +13,6 @@ def test_key_of_too_many_parts_is_refused_with_its_line(part: str, form: str) ->
         parsed_toml(form.format(key))
 
 
-def test_long_texts_with_dots_are_values() -> None:
+def test_long_text_with_dots_is_accepted_as_a_value() -> None:
     text = "Contents " + "." * 200 + " 12\n" + "One. Two three. " * 100
     assert parsed_toml(f'system = """{text}"""')["system"] == text

@@ -42,7 +42,7 @@ def test_palette_offers_the_commands_that_a_pull_allows(state: Any, offered: lis
     assert found == offered
 
 
-async def test_first_command_of_the_palette_is_harmless(make_app: Make, client: FakeClient) -> None:
+async def test_first_command_of_the_palette_changes_nothing(make_app: Make, client: FakeClient) -> None:
     async with running(make_app()) as pilot:
         await pilot.press("ctrl+p")
         await until(pilot, lambda: "Chat with lmx/guide" in screen_text(pilot.app))

@@ -25,7 +25,7 @@ class TestVirtualEnvironment:
         (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: lmx\nVersion: 0.0.1\n")
         (metadata / "INSTALLER").write_text("pip\n")
         (packages / "pip").mkdir()
-        (packages / "pip" / "__init__.py").touch()  # else a pip further on in the path would run
+        (packages / "pip" / "__init__.py").touch()  # otherwise a later pip of the path would run
         (packages / "pip" / "__main__.py").write_text(PIP)
         here = [str(ROOT), *(path for path in (*sys.path, *site.getsitepackages()) if path.endswith("site-packages"))]
         (packages / "here.pth").write_text("\n".join(here) + "\n")
@@ -48,7 +48,7 @@ class TestVirtualEnvironment:
         file = python.parents[2] / "calls"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
-    def test_pip_updates_and_removes(self, python: Path) -> None:
+    def test_update_and_uninstall_run_pip(self, python: Path) -> None:
         shown = self.lmx(python, "update", "--dry-run")
         assert shown.stdout.endswith("-m pip install --upgrade lmx\n") and self.calls(python) == [], shown.stderr
         done = json.loads(self.lmx(python, "update", "--json").stdout)

@@ -43,7 +43,7 @@ def restart(daemon: Daemon) -> None:
     daemon.start()
 
 
-def test_prefix_of_the_second_turn_is_found_also_after_a_restart(daemon: Daemon) -> None:
+def test_prefix_is_found_by_the_second_turn_and_after_a_restart(daemon: Daemon) -> None:
     first, cached = ask(daemon, "How do I load a model?")
     assert cached == 0
     turns = ("How do I load a model?", first, "And how do I stop it?")
@@ -71,7 +71,7 @@ opened = os.open
 
 def wait(path, *more, **options):
     if str(path).endswith(".kv") and os.path.exists({gate!r}):
-        opened({gate!r}, os.O_RDONLY)  # a FIFO without a writer, as a mount that does not answer
+        opened({gate!r}, os.O_RDONLY)  # a FIFO without a writer blocks, as a hung mount does
     return opened(path, *more, **options)
 
 
@@ -79,7 +79,7 @@ os.open = wait
 """
 
 
-def test_a_hung_disk_delays_one_answer_shortly(tmp_path: Path) -> None:
+def test_hung_disk_delays_one_answer_for_a_bounded_time(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     (tmp_path / "sitecustomize.py").write_text(HANGS.format(gate=str(gate)))
     daemon = Daemon(config="[engine]\nwarm_spare = false\n", environment={"PYTHONPATH": str(tmp_path)}).start()

@@ -7,7 +7,7 @@ from typing import Any
 from lmx_daemon.http.guard.asgi import BuiltLater
 
 
-async def test_app_is_built_once_for_requests_at_the_same_time_and_outlives_a_cancelled_one() -> None:
+async def test_app_is_built_once_for_concurrent_requests_if_one_is_cancelled() -> None:
     building, go, built, seen = threading.Event(), threading.Event(), [0], list[str]()
 
     def make() -> Any:

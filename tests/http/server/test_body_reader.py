@@ -33,7 +33,7 @@ JSON = st.recursive(
 
 
 def values(value: Any) -> int:
-    """Return the count of the scanner: each container, and each of its values but the first."""
+    """Return the expected count of the scanner: one for each container, and for each of its values after the first."""
     if not isinstance(value, list | dict):
         return 0
     inner = value.values() if isinstance(value, dict) else value
@@ -71,12 +71,12 @@ class TestStructure:
             check_structure(b'{"model":"m","prompt":[' + comma.join([b"151643"] * (MAX_NUMBERS + 100)) + b"]}")
         assert raised.value.param == "prompt"
 
-    def test_long_text_full_of_commas_passes(self) -> None:
+    def test_long_text_full_of_commas_is_accepted(self) -> None:
         check_structure(b'{"messages":[{"role":"user","content":"' + b'a,{[\\",' * 2_000_000 + b'"}]}')
 
 
 class TestCounts:
-    def test_too_many_messages_are_refused_by_name(self) -> None:
+    def test_error_for_too_many_messages_names_the_field(self) -> None:
         body = b'{"model":"m","messages":[' + b",".join([b'{"role":"user"}'] * (MAX_MESSAGES + 1)) + b"]}"
         with pytest.raises(RequestError, match=str(MAX_MESSAGES)) as raised:
             decode(body, ChatBody)
@@ -93,7 +93,7 @@ class TestCounts:
         assert raised.value.param == "messages"
 
 
-class TestAllTogether:
+class TestSharedBound:
     def test_bytes_above_the_bound_are_refused_and_released(self) -> None:
         bodies = BodyReader(lambda: ServerSettings(max_bodies_bytes=10 * SMALL_BYTES, max_body_bytes=1))
         first, second, small = RequestBytes(bodies), RequestBytes(bodies), RequestBytes(bodies)

@@ -1,4 +1,4 @@
-"""The bound on open connections: which one is closed for a new one, and when a new one is refused."""
+"""The bound on open connections: the choice of the one to close for a new one, and refusals."""
 
 from lmx_daemon.http.server.connections import MAX_TURNED_AWAY, ConnectionLimit
 from lmx_daemon.http.server.open_files import connections_within
@@ -30,7 +30,7 @@ def test_the_connection_that_has_waited_longest_is_closed_for_a_new_one() -> Non
     assert first.aborted and not second.aborted and not fourth.aborted
 
 
-def test_a_new_connection_is_refused_where_all_others_are_served() -> None:
+def test_a_new_connection_is_refused_if_all_others_are_served() -> None:
     limit = ConnectionLimit(lambda: 2)
     served = admitted(limit, 2)
     for connection in served:
@@ -40,7 +40,7 @@ def test_a_new_connection_is_refused_where_all_others_are_served() -> None:
     assert limit.admit(Connection()) and not any(connection.aborted for connection in served)
 
 
-def test_few_refused_connections_are_answered_at_once() -> None:
+def test_number_of_refused_connections_with_an_answer_is_bounded() -> None:
     limit = ConnectionLimit(lambda: 1)
     refused = [Connection() for _ in range(MAX_TURNED_AWAY)]
     assert all(limit.turn_away(connection) for connection in refused)
@@ -49,7 +49,7 @@ def test_few_refused_connections_are_answered_at_once() -> None:
     assert limit.turn_away(Connection())
 
 
-def test_an_answer_to_a_connection_that_was_closed_for_another_one_counts_nothing() -> None:
+def test_closed_connection_does_not_count_as_waiting_after_its_answer() -> None:
     limit = ConnectionLimit(lambda: 1)
     (closed,) = admitted(limit, 1)
     (other,) = admitted(limit, 1)
@@ -67,7 +67,7 @@ def test_a_smaller_bound_closes_connections_that_wait() -> None:
     assert [connection.aborted for connection in before] == [True, True, True, False]
 
 
-def test_connections_leave_descriptors_to_the_rest_of_the_daemon() -> None:
+def test_bound_leaves_file_descriptors_for_the_rest_of_the_daemon() -> None:
     assert connections_within(2048, 10_240) == 2048
     assert connections_within(2048, 1024) == 512
     assert connections_within(2048, 256) == 128

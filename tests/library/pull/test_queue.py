@@ -65,10 +65,10 @@ class TestQueue:
         await until_state(slow_pulls, first.id, "done")
         asked = hub.requests()
         assert next(r["range"] for r in asked if r["path"].startswith("/cdn/")) != "bytes=0-"
-        assert not [r for r in asked if r["path"].startswith("/api/")], "the commit was pinned"
+        assert not [r for r in asked if r["path"].startswith("/api/")], "the pull keeps its commit"
 
     async def test_pause_wakes_a_thread_that_waits_for_bytes(self, slow_pulls: PullQueue, hub: StandIn) -> None:
-        """The Hub sends no more bytes."""
+        """Pause a pull to which the Hub sends no more bytes."""
         hub.faults(stall_after=0.3, stall_seconds=8)
         job = await slow_pulls.start(PullRequest(repo=REPO))
         await until(slow_pulls, job.id, 900_000)
@@ -83,7 +83,7 @@ class TestQueue:
         await until(slow_pulls, job.id, 500_000)
         assert partials(environ)
         assert (await slow_pulls.cancel(job.id)).state == "cancelled"
-        assert not slow_pulls._runner.running, "no task is left that could write again"
+        assert not slow_pulls._runner.running, "no task that could write is left"
         assert not folder_of(environ).exists()
         assert not list((tmp_path / "records").glob("*.json"))
         with pytest.raises(ConflictError):
@@ -111,7 +111,7 @@ class TestQueue:
         assert again.id == failed.id and again.error is None
         await until_state(pulls, failed.id, "done")
 
-    async def test_clear_forgets_ended_pulls(
+    async def test_clear_removes_ended_pulls(
         self, slow_pulls: PullQueue, other_repos: list[str], tmp_path: Path
     ) -> None:
         done = await pull(slow_pulls, other_repos[0])
@@ -131,11 +131,11 @@ class TestQueue:
         with pytest.raises(RequestError):
             await pulls.start(PullRequest(repo=REPO, endpoint="file:///etc"))
 
-    async def test_rate_limit(self, pulls: PullQueue, hub: StandIn) -> None:
+    async def test_rate_limit_slows_a_pull(self, pulls: PullQueue, hub: StandIn) -> None:
         pulls.limit.set(2_000_000)
         job = await pulls.start(PullRequest(repo=REPO))
         await until(pulls, job.id, 1_000_000)
-        assert pulls.get(job.id).state == "downloading", "3.2 MB do not come at once"
+        assert pulls.get(job.id).state == "downloading", "3.2 MB take 1.6 s at this rate"
         pulls.limit.set(None)
         await until_state(pulls, job.id, "done")
 
@@ -188,28 +188,32 @@ class TestRaces:
             first = asyncio.create_task(pulls.start(PullRequest(repo=REPO, paused=True)))
             second = asyncio.create_task(pulls.start(PullRequest(repo=REPO, paused=True)))
             await held_up(pulls, 1)
-            assert not first.done() and not second.done(), "nothing is acknowledged that a kill would lose"
+            assert not first.done() and not second.done(), "a request is acknowledged only once its record is written"
         assert (await first).id == (await second).id
         assert len(list((tmp_path / "records").glob("*.json"))) == 1
 
-    async def test_retry_during_the_deletion_of_a_cancelled_pull(
+    async def test_retry_during_the_deletion_of_a_cancelled_pull_starts_it_again(
         self, slow_pulls: PullQueue, hub: StandIn, tmp_path: Path
     ) -> None:
         job = await slow_pulls.start(PullRequest(repo=REPO))
         await until(slow_pulls, job.id, 500_000)
         await slow_pulls.pause(job.id)
-        with slow_disk(slow_pulls):  # its cancelling is written, and its files are deleted, while the retry comes
+        with slow_disk(slow_pulls):  # the retry arrives before the cancellation is written
             cancelling = asyncio.create_task(slow_pulls.cancel(job.id))
             retrying = asyncio.create_task(slow_pulls.retry(job.id))
             await held_up(slow_pulls, 2)
         await asyncio.gather(cancelling, retrying)
-        assert [file.stem for file in (tmp_path / "records").glob("*.json")] == [job.id], "it was acknowledged"
+        assert [file.stem for file in (tmp_path / "records").glob("*.json")] == [job.id], (
+            "the record of the acknowledged retry is kept"
+        )
         hub.faults()
         await until_state(slow_pulls, job.id, "done")
 
-    async def test_pause_during_a_move(self, pulls: PullQueue, other_repos: list[str], tmp_path: Path) -> None:
+    async def test_pause_during_a_move_is_recorded_in_the_new_order(
+        self, pulls: PullQueue, other_repos: list[str], tmp_path: Path
+    ) -> None:
         first, second, third = [await pulls.start(PullRequest(repo=repo, paused=True)) for repo in other_repos]
-        pulls._runner._closing = True  # nothing begins
+        pulls._runner._closing = True  # no pull starts
         await pulls.resume(second.id)
         with slow_disk(pulls):
             moving = asyncio.create_task(pulls.move(third.id, 0))
@@ -221,7 +225,9 @@ class TestRaces:
         again = PullRecords(tmp_path / "records")
         assert [(r.id, r.state) for r in again] == [(job.id, "pause") for job in (third, first, second)]
 
-    async def test_retry_during_a_clear(self, pulls: PullQueue, other_repos: list[str], tmp_path: Path) -> None:
+    async def test_retry_during_a_clear_keeps_the_pull(
+        self, pulls: PullQueue, other_repos: list[str], tmp_path: Path
+    ) -> None:
         done = [await pull(pulls, repo) for repo in other_repos]
         pulls._runner._closing = True
         with slow_disk(pulls):
@@ -232,12 +238,12 @@ class TestRaces:
         await asyncio.gather(clearing, retrying)
         assert [record.id for record in PullRecords(tmp_path / "records")] == [done[2].id]
 
-    async def test_disk_that_accepts_no_record(
+    async def test_cancel_works_on_a_disk_that_accepts_no_record(
         self, slow_pulls: PullQueue, other_repos: list[str], environ: dict[str, str], tmp_path: Path
     ) -> None:
-        """A folder is in the place of a record's file.
+        """Replace the file of a record by a folder, so that it cannot be written.
 
-        A pause fails and changes nothing. A cancellation frees the disk anyway, and the queue continues.
+        A pause fails and changes nothing. A cancellation deletes the files anyway, and the queue continues.
         """
         job, waits = [await slow_pulls.start(PullRequest(repo=repo)) for repo in (REPO, other_repos[0])]
         await until(slow_pulls, job.id, 500_000)

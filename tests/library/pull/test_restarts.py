@@ -14,7 +14,7 @@ class TestRestarts:
     async def test_queue_survives_a_restart(
         self, environ: dict[str, str], hub: StandIn, other_repos: list[str], tmp_path: Path
     ) -> None:
-        """Running and waiting pulls continue; paused and failed pulls keep their state."""
+        """Check that running and waiting pulls continue, and that paused and failed ones keep their state."""
         settings, folder = LibrarySettings(reserve_bytes=0), tmp_path / "records"
         hub.faults(rate=SLOW)
         pulls = PullQueue(lambda: settings, environ, folder)
@@ -52,7 +52,7 @@ class TestRestarts:
         pulls.open()
         assert [job.state for job in pulls.list()] == ["paused"]
         hub.faults()
-        assert (await pull(pulls)).id == changed["id"], "lmx pull goes on with it"
+        assert (await pull(pulls)).id == changed["id"], "lmx pull continues the paused pull"
 
     async def test_cancellation_interrupted_by_a_kill_is_finished(
         self, environ: dict[str, str], slow_pulls: PullQueue, tmp_path: Path

@@ -14,7 +14,7 @@ class TestFingerprint:
         assert len(marks) == 8
         assert fingerprint(paths[0], "float32", "a") == fingerprint(paths[0], "float32", "a")
 
-    def test_weights_of_the_same_size_change_the_fingerprint(self, tmp_path: Path) -> None:
+    def test_changed_weights_of_the_same_size_change_the_fingerprint(self, tmp_path: Path) -> None:
         path = build_model("llama", tmp_path / "model")
         before = fingerprint(path, "float32", "")
         weights = path / "model.safetensors"

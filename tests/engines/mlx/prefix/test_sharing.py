@@ -68,7 +68,7 @@ EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) fo
 
 @pytest.mark.parametrize("architecture", EACH)
 def test_answers_are_the_same_with_every_kind_of_reuse(architecture: str, folder: Path, tmp_path: Path) -> None:
-    """Turns, a common prefix, concurrent requests and a restart, on every kind of cache."""
+    """Check turns, a common prefix, concurrent requests and a restart, on every kind of cache."""
     path = model_of(architecture, folder)
     disk = {"prefix_disk_path": str(tmp_path), "prefix_disk_bytes": PLENTY, "prefill_step": 128}
     turns = [SYSTEM + "the first question, 0123456789, 0123456789?"]
@@ -138,18 +138,18 @@ class TestMissReport:
         ask(worker, now, namespace=namespace)
         return started(worker)
 
-    def test_a_changed_clock_is_reported(self, llama: WorkerProcess) -> None:
+    def test_miss_report_names_a_changed_time(self, llama: WorkerProcess) -> None:
         found = self.miss(llama, "clock", "It is now 10:41:09. " + SYSTEM, "It is now 10:42:33. " + SYSTEM)
         assert "time" in found.miss and found.first_difference is not None and 0 < found.first_difference < 20
 
-    def test_changed_beginning_is_reported(self, llama: WorkerProcess) -> None:
+    def test_miss_report_names_a_changed_beginning(self, llama: WorkerProcess) -> None:
         found = self.miss(llama, "other", "You are kind. " + SYSTEM, "You are harsh. " + SYSTEM)
         assert "beginning" in found.miss and found.cached_tokens < 20
 
     def test_the_next_turn_is_not_a_miss(self, llama: WorkerProcess) -> None:
         assert self.miss(llama, "turn", SYSTEM, SYSTEM + SYSTEM).miss == ""
 
-    def test_an_eviction_is_reported(self, folder: Path) -> None:
+    def test_miss_report_names_an_eviction(self, folder: Path) -> None:
         with WorkerProcess() as worker:
             assert isinstance(worker.load(model_of("llama", folder), prefix_cache_bytes=200_000), Loaded)
             ask(worker, SYSTEM)
@@ -160,7 +160,7 @@ class TestMissReport:
 
 @pytest.fixture
 def used(folder: Path, tmp_path: Path) -> Used:
-    """Run SYSTEM in a worker that then leaves. Return the folder of its disk tier, and its answer."""
+    """Answer SYSTEM in a worker that then exits. Return the load options of its disk tier, and the answer."""
     disk = {"prefix_disk_path": str(tmp_path), "prefix_disk_bytes": PLENTY}
     with WorkerProcess() as worker:
         assert isinstance(worker.load(model_of("llama", folder), **disk), Loaded)
@@ -214,7 +214,7 @@ class TestDecisions:
         assert sharing.may_start(follower, rows) and sharing.start(follower).cached == 300
         assert leader.cached == 0
 
-    def test_an_error_of_store_clears_the_cache_only(self) -> None:
+    def test_error_during_a_store_clears_only_the_cache(self) -> None:
         sharing, tokens = PrefixSharing(PrefixCache(PLENTY)), list(range(400))
         sharing.store("", tokens, tiny_cache(tokens))
         (broken,) = tiny_cache([7, *tokens[1:]])
@@ -238,14 +238,14 @@ class TestDecisions:
         sharing.resize(0)
         assert len(warnings) == 2 and sharing.size == 0
 
-    def test_a_short_common_prefix_or_another_namespace_is_not_waited_for(self) -> None:
+    def test_request_does_not_wait_for_a_short_prefix_or_another_namespace(self) -> None:
         sharing, rows = PrefixSharing(PrefixCache(PLENTY)), Rows()
         begun(sharing, 0, list(range(400)))
         assert sharing.may_start(sharing.look_up("", [*range(60), *[7] * 300]), rows)
         assert sharing.may_start(sharing.look_up("other", list(range(400))), rows)
         assert rows.asked == []
 
-    def test_waiting_ends_when_the_running_row_ends(self) -> None:
+    def test_request_stops_waiting_when_the_running_row_ends(self) -> None:
         sharing, rows = PrefixSharing(PrefixCache(PLENTY)), Rows()
         begun(sharing, 0, list(range(400)))
         follower = sharing.look_up("", list(range(399)))
@@ -253,7 +253,7 @@ class TestDecisions:
         sharing.release(0)
         assert sharing.may_start(follower, rows)
 
-    def test_a_row_past_the_common_prefix_gives_a_copy(self) -> None:
+    def test_prefix_is_copied_from_a_row_that_is_past_it(self) -> None:
         sharing, rows = PrefixSharing(PrefixCache(PLENTY)), Rows(held=320)
         sharing.prefixes.store("warm", list(range(10)), tiny_cache(list(range(10))))
         begun(sharing, 0, list(range(400)))
