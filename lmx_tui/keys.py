@@ -10,6 +10,9 @@ SCREENS = {"m": "models", "c": "chat", "o": "monitor", "l": "logs", "s": "settin
 """Key that follows `g` -> screen."""
 
 
+FILTER_HELP = "Filter: words, fits, tools, vision, <8gb, >4b; unknown facts never match"
+
+
 def _key(
     id: str, key: str, action: str, description: str, *, show: bool = True, label: str | None = None, tip: str = ""
 ) -> Binding:
@@ -39,7 +42,7 @@ MODELS: list[BindingType] = [
     _key("models.unload", "x", "unload", "Unload", tip="Unload the selected model"),
     _key("models.pull", "p", "pull", "Pull", tip="Download a model from the Hugging Face Hub"),
     _key("models.update", "u", "update", "Update", tip="Fetch the newer version of the selected model"),
-    _key("models.filter", "slash", "filter", "Find", label="/", tip="Filter the list"),
+    _key("models.filter", "slash", "filter", "Find", label="/", tip=FILTER_HELP),
     _key("models.sort", "s", "sort", "Sort"),
     _key("models.info", "i", "info", "Info", tip="Everything known about the selected model"),
     _key("models.delete", "d", "delete", "Delete", show=False, tip="Move the selected model to the trash"),

@@ -85,6 +85,7 @@ class FakeClient(Client):
         self.verdict_of: Callable[[LoadRequest], Verdict] | None = None
         """Function that plans a load; without it, `verdict` is the plan of each."""
         self.loads: list[LoadRequest] = []
+        self.searches: list[SearchRequest] = []
         self._logged = asyncio.Event()
         self._snapshot = snapshot
         self._changed = asyncio.Event()
@@ -280,6 +281,7 @@ class FakeClient(Client):
 
     async def search(self, request: SearchRequest) -> Offers:
         self._call("search", request.words)
+        self.searches.append(request)
         return Offers(offers=tuple(offer for offer in OFFERS if request.words.lower() in offer.id.lower()))
 
     async def recommend(self, request: RecommendRequest) -> Offers:

@@ -1,5 +1,7 @@
 """HubDialog: models of the Hub as the user types, first those that suit this machine. Enter pulls one."""
 
+from dataclasses import replace
+
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -14,11 +16,13 @@ from lmx_tui.formatting import clean
 from lmx_tui.messages import QueryRequested
 from lmx_tui.screens.dialogs import Dialog
 from lmx_tui.widgets.frame.table import Table
+from lmx_tui.widgets.models.model_query import HELP, ModelQuery, facts_of_offer, query_of
 from lmx_tui.widgets.models.offer_rows import OFFER_COLUMNS, offer_note, offer_rows
 
 TYPING_SECONDS = 0.3
 """Time without a key after which the Hub is asked."""
-LIMIT = 40
+LIMIT, MOST = 40, 100
+"""Number of models asked for, and the number with a bound on the size, which is checked here."""
 
 
 class HubDialog(Dialog[str | None]):
@@ -32,13 +36,15 @@ class HubDialog(Dialog[str | None]):
     def __init__(self) -> None:
         super().__init__()
         self._offers: dict[str, Offer] = {}
+        self._query = ModelQuery()
+        """Facts that the offers must have."""
         self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide", id="hub") as box:
             box.border_title = "Pull a model"
             box.border_subtitle = "enter pull · down to the list · esc cancel"
-            yield Input(placeholder="words to search for, or the name of a repository", compact=True)
+            yield Input(placeholder=f"{HELP}, or the name of a repository", compact=True)
             yield Table(OFFER_COLUMNS, id="offers")
             yield Static("", id="offer-note", markup=False)
 
@@ -57,7 +63,15 @@ class HubDialog(Dialog[str | None]):
         self._timer = self.set_timer(TYPING_SECONDS, lambda: self._ask(words))
 
     def _ask(self, words: str) -> None:
-        search = SearchRequest(words=words, limit=LIMIT)
+        query = query_of(words)
+        self._query = replace(query, words=())  # the Hub searches for the words
+        search = SearchRequest(
+            words=" ".join(query.words),
+            tools="tools" in query.abilities,
+            vision="vision" in query.abilities,
+            fits=query.fits,
+            limit=MOST if query.bounds else LIMIT,
+        )
         self.post_message(
             QueryRequested(
                 "hub",
@@ -70,10 +84,11 @@ class HubDialog(Dialog[str | None]):
     def _came(self, answer: Offers) -> None:
         if not self.is_mounted:
             return
-        self._offers = {offer.id: offer for offer in answer.offers}
+        offers = [offer for offer in answer.offers if self._query.matches(facts_of_offer(offer))]
+        self._offers = {offer.id: offer for offer in offers}
         table = self.query_one(Table)
         table.set_empty_text("the Hub has no such model for lmx")
-        table.show(offer_rows(answer.offers, self.app.theme_variables))
+        table.show(offer_rows(offers, self.app.theme_variables))
         title = "Pull a model" if self.query_one(Input).value else "Pull a model · good choices for this machine"
         self.query_one("#hub").border_title = Content(title)
         self._note(answer.note or "")

@@ -3,12 +3,11 @@
 from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
-from textual.timer import Timer
 from textual.widgets import DataTable, Input
 
 from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.admin.snapshot import Snapshot
-from lmx_daemon.contract.models import Model, Verdict
+from lmx_daemon.contract.models import Model
 from lmx_tui import keys
 from lmx_tui.choices import Choices
 from lmx_tui.formatting import short_name
@@ -19,7 +18,6 @@ from lmx_tui.messages import (
     LoadRequested,
     Notified,
     PullRequested,
-    QueryRequested,
     UnloadRequested,
     UpdateRequested,
 )
@@ -27,6 +25,7 @@ from lmx_tui.screens import model_verbs as verbs
 from lmx_tui.screens.dialogs import Confirm, Pick
 from lmx_tui.screens.hub import HubDialog
 from lmx_tui.screens.load_sheet import LoadSheet
+from lmx_tui.screens.model_plans import ModelPlans
 from lmx_tui.screens.page import Page
 from lmx_tui.screens.text_dialog import PADDING
 from lmx_tui.widgets.frame.filter_input import FilterInput
@@ -34,6 +33,7 @@ from lmx_tui.widgets.frame.pane import Pane
 from lmx_tui.widgets.frame.table import Table
 from lmx_tui.widgets.models.detail import ModelDetail
 from lmx_tui.widgets.models.downloads import DownloadsPane
+from lmx_tui.widgets.models.model_query import HELP, query_of
 from lmx_tui.widgets.models.model_rows import (
     COLUMNS,
     NEWER,
@@ -45,9 +45,6 @@ from lmx_tui.widgets.models.model_rows import (
     ordered,
     update_words,
 )
-
-REST_SECONDS = 0.3
-"""Time that the cursor rests on a model before its plan is asked for."""
 
 
 class ModelsScreen(Page):
@@ -62,17 +59,12 @@ class ModelsScreen(Page):
         self._query = ""
         self._sort = choices.models_sort if choices.models_sort in SORTS else "used"
         self._reverse = choices.models_reverse
-        self._verdicts: dict[str, Verdict] = {}
-        """Plans of loads by model, as far as they were asked for since the models in memory changed."""
-        self._instances: tuple[str, ...] = ()
-        self._timer: Timer | None = None
-        self._planned = ""
-        """Model whose plan is being asked for."""
+        self._plans = ModelPlans(self, self._redraw)
         self._outdated = False
         """Whether the selected model has a newer version."""
 
     def compose_body(self) -> ComposeResult:
-        yield FilterInput(placeholder="filter: words of the name, 4bit, qwen3 ...", id="filter", compact=True)
+        yield FilterInput(placeholder=f"filter: {HELP}", id="filter", compact=True)
         with Horizontal(id="models-row"):
             with Vertical(id="models-column"):
                 with Pane("Models", id="models", classes="live"):
@@ -86,12 +78,17 @@ class ModelsScreen(Page):
         self.query_one(Table).set_empty_text("finding the daemon, or starting one ...")
 
     def show(self, snapshot: Snapshot) -> None:
-        models = ordered(snapshot, self._query, self._sort, self._reverse)
+        query = query_of(self._query)
+        self._plans.forget_old(snapshot)
+        if query.fits:
+            self._plans.ask_all(model.id for model in snapshot.models if not model.problem)
+        models = ordered(snapshot, query, self._sort, self._reverse, self._plans.known)
         arrow = "▲" if self._reverse != (self._sort == "name") else "▼"
         table = self.query_one(Table)
         rows = model_rows(snapshot, models, self.app.theme_variables)
         table.show(rows, sorted_by=self._sort, mark=arrow)
-        table.set_empty_text("nothing matches; esc clears the filter" if self._query else "no models yet; p pulls one")
+        nothing = "asking which models fit ..." if self._plans.asking else "nothing matches; esc clears the filter"
+        table.set_empty_text(nothing if self._query else "no models yet; p pulls one")
         total = len(snapshot.models)
         shown = f"{len(models)} of {total}" if self._query else str(total)
         found = f"filter: {self._query} · " if self._query else ""
@@ -108,40 +105,14 @@ class ModelsScreen(Page):
         if self.snapshot is None:
             return
         model = self._selected()
-        self._forget_plans(self.snapshot)
-        verdict = self._verdicts.get(model.id) if model is not None else None
+        verdict = self._plans.known.get(model.id) if model is not None else None
         self.query_one(ModelDetail).show(self.snapshot, model, verdict)
         if model is not None and verdict is None and not model.problem:
-            self._ask_plan(model.id)
+            self._plans.ask_at_rest(model.id)
         outdated = model is not None and model.newer is not None
         if outdated != self._outdated:
             self._outdated = outdated
             self.refresh_bindings()
-
-    def _forget_plans(self, snapshot: Snapshot) -> None:
-        """Forget the plans once other models are in memory, since they depend on the free memory."""
-        present = tuple(f"{instance.id} {instance.state}" for instance in snapshot.instances)
-        if present != self._instances:
-            self._instances, self._verdicts = present, {}
-
-    def _ask_plan(self, model: str) -> None:
-        """Ask for the plan of the selected model once the cursor rests on it."""
-        if self._timer is not None and model == self._planned:
-            return
-        if self._timer is not None:
-            self._timer.stop()
-        self._planned = model
-
-        def ask() -> None:
-            request = LoadRequest(model=model)
-            self.post_message(QueryRequested("plan", lambda client: client.plan(request), came, lambda error: None))
-
-        def came(verdict: Verdict) -> None:
-            self._timer = None
-            self._verdicts[model] = verdict
-            self._show_detail()
-
-        self._timer = self.set_timer(REST_SECONDS, ask)
 
     def _selected(self) -> Model | None:
         key = self.query_one(Table).selected
@@ -251,7 +222,7 @@ class ModelsScreen(Page):
         if model is None or self.snapshot is None:
             return
         width = min(100, self.app.size.width - PADDING)
-        words = self.query_one(ModelDetail).words(self.snapshot, model, self._verdicts.get(model.id), width)
+        words = self.query_one(ModelDetail).words(self.snapshot, model, self._plans.known.get(model.id), width)
         self.app.push_screen(verbs.ModelDialog(model.id, words))
 
     def action_delete(self) -> None:

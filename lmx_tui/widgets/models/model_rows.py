@@ -6,10 +6,11 @@ from rich.text import Text
 
 from lmx_daemon.contract.admin.pulls import DOWNLOAD_ENDS
 from lmx_daemon.contract.admin.snapshot import Snapshot
-from lmx_daemon.contract.models import Instance, InstanceState, Model
+from lmx_daemon.contract.models import Instance, InstanceState, Model, Verdict
 from lmx_daemon.contract.units import UNKNOWN, age, size, tokens
 from lmx_tui.formatting import fewer_words, one_line, percent, short_name
 from lmx_tui.widgets.frame.table import Column
+from lmx_tui.widgets.models.model_query import ModelQuery, facts_of_model
 
 STATE_CELLS = 12
 COLUMNS = (
@@ -40,14 +41,15 @@ def instances_of(snapshot: Snapshot) -> dict[str, Instance]:
     return found
 
 
-def ordered(snapshot: Snapshot, query: str, sort: str, reverse: bool) -> list[Model]:
-    """Return the models that match every word of `query`, sorted by `sort`; unknown values come last."""
+def ordered(
+    snapshot: Snapshot, query: ModelQuery, sort: str, reverse: bool, verdicts: Mapping[str, Verdict]
+) -> list[Model]:
+    """Return the models that match `query`, sorted by `sort`; unknown values come last. `verdicts` are known plans."""
     instances = instances_of(snapshot)
-    words = query.lower().split()
     shown = [
         model
         for model in snapshot.models
-        if all(word in f"{model.id} {model.quantization or ''} {model.architecture or ''}".lower() for word in words)
+        if query.matches(facts_of_model(model, instances.get(model.id), verdicts.get(model.id)))
     ]
 
     def value(model: Model) -> float:

@@ -299,3 +299,45 @@ async def test_first_run_points_to_models_that_fit(make_app: Make, client: FakeC
     client.show(quiet_snapshot())
     async with running(make_app()) as pilot:
         await until(pilot, lambda: "p shows models that fit this machine" in screen_text(pilot.app))
+
+
+async def test_filter_by_facts_narrows_the_list_and_asks_for_missing_plans(make_app: Make, client: FakeClient) -> None:
+    async with running(make_app()) as pilot:
+        await pilot.press("slash", *"fits >20b")
+        await until(pilot, lambda: table(pilot.app).row_count == 2)
+        rows = {str(key.value) for key in table(pilot.app).rows}
+        assert rows == {"mlx-community/Qwen3-32B-4bit", "mlx-community/gemma-3-27b-it-qat-4bit"}
+        assert client.plans.count("someone/odd[red]name[/red]") == 0, "an unusable model has no plan"
+        await pilot.press("escape")
+        await pilot.press("slash", *"vision <17gb")
+        await until(pilot, lambda: table(pilot.app).row_count == 1)
+        await pilot.press("escape")
+        await pilot.press("question_mark")
+        await until(
+            pilot, lambda: "unknown facts never match" in " ".join(screen_text(pilot.app).replace("│", " ").split())
+        )
+
+
+async def test_model_without_a_plan_never_matches_fits(make_app: Make, client: FakeClient) -> None:
+    client.verdict = None
+    client.change(instances=())
+    async with running(make_app()) as pilot:
+        await pilot.press("slash", *"fits")
+        await until(pilot, lambda: "nothing matches; esc clears the filter" in screen_text(pilot.app))
+        assert table(pilot.app).row_count == 0
+
+
+async def test_filter_words_of_the_hub_search_are_facts(make_app: Make, client: FakeClient) -> None:
+    app = make_app()
+    async with running(app) as pilot:
+        await pilot.press("p")
+        await until(pilot, lambda: "Qwen3-4B-4bit" in screen_text(app))
+        await pilot.press(*"fits tools <5gb qwen")
+        await until(pilot, lambda: ("search", "qwen") in client.calls)
+        last = client.searches[-1]
+        assert (last.fits, last.tools, last.vision) == (True, True, False)
+        await until(pilot, lambda: "Qwen3-4B-4bit" in screen_text(app) and "GLM-4.5" not in screen_text(app))
+        for _ in range(9):
+            await pilot.press("backspace")
+        await pilot.press(*">5gb")
+        await until(pilot, lambda: "the Hub has no such model" in screen_text(app))

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from lmx_daemon.contract.models import Instance, Model
+from lmx_tui.widgets.models.model_query import ModelQuery
 from lmx_tui.widgets.models.model_rows import expiry, ordered, short_state
 from lmx_tui.widgets.monitor.requests import instance_rows
 from tests.screen_states import QWEN, busy_snapshot
@@ -13,7 +14,7 @@ from tests.screen_states import QWEN, busy_snapshot
 
 def test_models_are_sorted_by_their_displayed_names() -> None:
     models = tuple(Model(id=name, path="", source="hub") for name in ("b/zeta", "z/Alpha", "a/mid", "c/alpha"))
-    shown = [model.id for model in ordered(busy_snapshot(models=models), "", "name", False)]
+    shown = [model.id for model in ordered(busy_snapshot(models=models), ModelQuery(), "name", False, {})]
     assert shown == ["c/alpha", "z/Alpha", "a/mid", "b/zeta"]
 
 
