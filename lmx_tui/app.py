@@ -24,6 +24,7 @@ from lmx_daemon.settings.paths import Home
 from lmx_daemon.settings.schema import Settings
 from lmx_tui import keys, messages
 from lmx_tui.ascii import AsciiFilter
+from lmx_tui.chat_after_pull import ChatAfterPull
 from lmx_tui.choices import ChoicesFile, changed
 from lmx_tui.crash import crash_report
 from lmx_tui.feed import RETRY_SECONDS, Feed, Starter
@@ -91,6 +92,7 @@ class LmxApp(ThemedApp):
         self.choices = self._choices_file.read()
         if self.choices.screen in keys.SCREENS.values():
             setattr(self, "DEFAULT_MODE", self.choices.screen)  # noqa: B010 - a class variable for mypy
+        self._chat_after_pull = ChatAfterPull()
         self._visited: list[str] = []
         """Screens shown before the current one, the last one at the end."""
         self._show_traceback = debug
@@ -142,6 +144,9 @@ class LmxApp(ThemedApp):
         for notified in notices(self.view.snapshot, message.snapshot, self._reported):
             self.toast(notified.text, notified.hint, notified.severity)
         self.view = replace(self.view, snapshot=message.snapshot, arrived=now, now=now, notice=notice)
+        arrived = self._chat_after_pull.arrived(message.snapshot) if len(self.screen_stack) == 1 else None
+        if arrived is not None:
+            self.post_message(messages.ChatRequested(arrived))
 
     @on(messages.ConnectionChanged)
     def _connection_changed(self, message: messages.ConnectionChanged) -> None:
@@ -163,6 +168,13 @@ class LmxApp(ThemedApp):
         await self.switch_mode("chat")
         self._chat.choose(message.model)
 
+    @on(messages.PullRequested)
+    def _await_pull(self, message: messages.PullRequested) -> None:
+        """Note that a chat opens after a pull."""
+        if message.chat:
+            self._chat_after_pull.begin(message.repo, self.view.snapshot)
+            self.toast("the chat opens once the model is here", "esc cancels that; the download goes on")
+
     @on(messages.ThinkingRequested)
     def _think(self, message: messages.ThinkingRequested) -> None:
         self._chat.set_thinking(message.thinking)
@@ -175,8 +187,11 @@ class LmxApp(ThemedApp):
             self._show(mode)
 
     def action_previous_screen(self) -> None:
-        """Show the screen before; a dialog closes itself by its own keys."""
+        """Show the screen before; a dialog closes itself by its own keys. A chat that is to open is cancelled first."""
         if len(self.screen_stack) > 1:
+            return
+        if self._chat_after_pull.cancel():
+            self.toast("no chat opens after the download")
             return
         if self._visited:
             self._show(self._visited.pop())

@@ -90,6 +90,8 @@ class UnloadRequested(Message):
 @dataclass
 class PullRequested(Message):
     repo: str
+    chat: bool = False
+    """Whether the chat opens with the model once it is here."""
 
 
 @dataclass

@@ -27,6 +27,7 @@ from lmx_daemon.contract.admin.defaults import RequestDefaults
 from lmx_daemon.contract.admin.history import RequestRecord
 from lmx_daemon.contract.admin.keys import ApiKey, CreatedKey, KeyRequest
 from lmx_daemon.contract.admin.library import (
+    Offer,
     Offers,
     Outdated,
     OutdatedRow,
@@ -86,6 +87,8 @@ class FakeClient(Client):
         """Function that plans a load; without it, `verdict` is the plan of each."""
         self.loads: list[LoadRequest] = []
         self.searches: list[SearchRequest] = []
+        self.offers: tuple[Offer, ...] = OFFERS
+        """Models of the Hub."""
         self._logged = asyncio.Event()
         self._snapshot = snapshot
         self._changed = asyncio.Event()
@@ -282,10 +285,10 @@ class FakeClient(Client):
     async def search(self, request: SearchRequest) -> Offers:
         self._call("search", request.words)
         self.searches.append(request)
-        return Offers(offers=tuple(offer for offer in OFFERS if request.words.lower() in offer.id.lower()))
+        return Offers(offers=tuple(offer for offer in self.offers if request.words.lower() in offer.id.lower()))
 
     async def recommend(self, request: RecommendRequest) -> Offers:
-        return Offers(offers=OFFERS[:2])
+        return Offers(offers=self.offers[:2])
 
     async def remove_model(self, request: RemoveRequest) -> TrashRow:
         self._call("remove", request.id)

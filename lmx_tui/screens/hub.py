@@ -1,4 +1,4 @@
-"""HubDialog: models of the Hub as the user types, first those that suit this machine. Enter pulls one."""
+"""HubDialog: models of the Hub as the user types, first those that suit this machine. Enter opens the sheet of one."""
 
 from dataclasses import replace
 
@@ -13,8 +13,9 @@ from textual.widgets import DataTable, Input, Static
 from lmx_daemon.contract.admin.library import Offer, Offers, RecommendRequest, SearchRequest
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_tui.formatting import clean
-from lmx_tui.messages import QueryRequested
+from lmx_tui.messages import PullRequested, QueryRequested
 from lmx_tui.screens.dialogs import Dialog
+from lmx_tui.screens.pull_sheet import PullSheet
 from lmx_tui.widgets.frame.table import Table
 from lmx_tui.widgets.models.model_query import HELP, ModelQuery, facts_of_offer, query_of
 from lmx_tui.widgets.models.offer_rows import OFFER_COLUMNS, offer_note, offer_rows
@@ -25,11 +26,12 @@ LIMIT, MOST = 40, 100
 """Number of models asked for, and the number with a bound on the size, which is checked here."""
 
 
-class HubDialog(Dialog[str | None]):
-    """A search that returns the id of a repository."""
+class HubDialog(Dialog[PullRequested | None]):
+    """A search that returns a pull."""
 
     BINDINGS = [
         Binding("escape", "dismiss(None)", "Cancel", id="hub.cancel"),
+        Binding("enter", "open", "Choose", show=False, id="hub.open"),
         Binding("down", "list", "To the list", show=False, id="hub.list"),
     ]
 
@@ -43,7 +45,7 @@ class HubDialog(Dialog[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide", id="hub") as box:
             box.border_title = "Pull a model"
-            box.border_subtitle = "enter pull · down to the list · esc cancel"
+            box.border_subtitle = "enter choose · down to the list · esc cancel"
             yield Input(placeholder=f"{HELP}, or the name of a repository", compact=True)
             yield Table(OFFER_COLUMNS, id="offers")
             yield Static("", id="offer-note", markup=False)
@@ -111,18 +113,24 @@ class HubDialog(Dialog[str | None]):
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
-        """Pull the repository that is named; words lead to the list."""
+        """Open the sheet of the repository that is named; words lead to the list."""
         text = event.value.strip()
         if text.count("/") == 1 and " " not in text:
-            self.reply(text)
+            self._open(text)
         else:
             self.query_one(Table).focus()
 
     @on(DataTable.RowSelected)
     def _chosen(self) -> None:
-        self.reply(self.query_one(Table).selected)
+        self._open(self.query_one(Table).selected)
 
-    def on_key(self, event: object) -> None:
-        """Pull with enter in the list, whose own enter belongs to the screens."""
-        if getattr(event, "key", "") == "enter" and self.query_one(Table).has_focus:
-            self.reply(self.query_one(Table).selected)
+    def action_open(self) -> None:
+        self._open(self.query_one(Table).selected)
+
+    def _open(self, repo: str | None) -> None:
+        if repo and self.is_active:
+            self.app.push_screen(PullSheet(self._offers.get(repo) or Offer(id=repo)), self._sheet_closed)
+
+    def _sheet_closed(self, pull: PullRequested | None) -> None:
+        if pull is not None:
+            self.reply(pull)

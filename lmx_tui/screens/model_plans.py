@@ -1,10 +1,10 @@
 """ModelPlans: the plans of loads that the Models screen shows, asked for when the cursor rests, or for a filter."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any
 
 from textual.timer import Timer
 
-from lmx_daemon.client.client import Client
 from lmx_daemon.contract.admin.protocol import LoadRequest
 from lmx_daemon.contract.admin.snapshot import Snapshot
 from lmx_daemon.contract.errors import DaemonUnreachableError, ErrorBody, LmxError
@@ -69,7 +69,7 @@ class ModelPlans:
         self.asking = True
         instances = self._instances
 
-        async def plans(client: Client) -> AsyncIterator[tuple[str, Verdict | None]]:
+        async def plans(client: Any) -> AsyncIterator[tuple[str, Verdict | None]]:
             for model in missing:
                 try:
                     yield model, await client.plan(LoadRequest(model=model))

@@ -210,9 +210,9 @@ class ModelsScreen(Page):
         verbs.ask_unload(self, UnloadRequested(instance.id, model.id), instance.running + instance.waiting)
 
     def action_pull(self) -> None:
-        def pull(repo: str | None) -> None:
-            if repo:
-                self.post_message(PullRequested(repo))
+        def pull(request: PullRequested | None) -> None:
+            if request is not None:
+                self.post_message(request)
 
         self.app.push_screen(HubDialog(), pull)
 

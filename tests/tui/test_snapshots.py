@@ -207,6 +207,18 @@ class TestDialogs:
 
         assert snap_compare(make_app(), terminal_size=size, run_before=before)
 
+    @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=str)
+    def test_pull_sheet(self, snap_compare: Any, make_app: Make, client: FakeClient, size: tuple[int, int]) -> None:
+        async def before(pilot: Pilot[None]) -> None:
+            await pressing("p")(pilot)
+            await until(pilot, lambda: "✓ unload" in screen_text(pilot.app))
+            await pressing("down", "enter")(pilot)
+            await until(pilot, lambda: "lmx pull mlx-community/Qwen3-4B-4bit" in screen_text(pilot.app))
+            await until(pilot, lambda: client.searches)
+            await settled(pilot, 3)
+
+        assert snap_compare(make_app(), terminal_size=size, run_before=before)
+
     def test_themes(self, snap_compare: Any, make_app: Make) -> None:
         assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("ctrl+t"))
 

@@ -30,7 +30,7 @@ class Bound:
 
 
 @dataclass(frozen=True)
-class Facts:
+class ModelFacts:
     """What is known about a model, here or on the Hub."""
 
     text: str
@@ -49,7 +49,7 @@ class ModelQuery:
     fits: bool = False
     bounds: tuple[Bound, ...] = ()
 
-    def matches(self, facts: Facts) -> bool:
+    def matches(self, facts: ModelFacts) -> bool:
         """Return whether a model has every word and every fact of the query."""
         return (
             all(word in facts.text for word in self.words)
@@ -74,12 +74,12 @@ def query_of(text: str) -> ModelQuery:
     return ModelQuery(tuple(words), frozenset(typed) & frozenset(ABILITIES), FITS in typed, tuple(bounds))
 
 
-def facts_of_model(model: Model, instance: Instance | None, verdict: Verdict | None) -> Facts:
+def facts_of_model(model: Model, instance: Instance | None, verdict: Verdict | None) -> ModelFacts:
     """Return the facts of a model on disk. A model in memory fits; another one as its plan shows, if there is one."""
     planned = None if verdict is None else verdict.outcome != "refused"
     quantization = model.quantization or ""
     text = f"{model.id} {quantization} {quantization.replace('-', '')} {model.architecture or ''}"
-    return Facts(
+    return ModelFacts(
         text=text.lower(),
         abilities=frozenset(name for name in ABILITIES if getattr(model, name)),
         fits=True if instance is not None and instance.state != "failed" else planned,
@@ -88,9 +88,9 @@ def facts_of_model(model: Model, instance: Instance | None, verdict: Verdict | N
     )
 
 
-def facts_of_offer(offer: Offer) -> Facts:
+def facts_of_offer(offer: Offer) -> ModelFacts:
     """Return the facts of a model on the Hub."""
-    return Facts(
+    return ModelFacts(
         text=offer.id.lower(),
         abilities=frozenset(name for name in ABILITIES if getattr(offer, name)),
         fits=None if offer.fit == "unknown" else offer.fit != "no",
@@ -99,6 +99,6 @@ def facts_of_offer(offer: Offer) -> Facts:
     )
 
 
-def _within(bound: Bound, facts: Facts) -> bool:
+def _within(bound: Bound, facts: ModelFacts) -> bool:
     fact = facts.parameters if bound.of_parameters else facts.bytes
     return fact is not None and COMPARISONS[bound.comparison](fact, bound.value)

@@ -1,5 +1,6 @@
 """Models on the Hub as rows of a table. Pure."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from rich.text import Text
@@ -16,6 +17,11 @@ OFFER_COLUMNS = (
     Column("fit", "fits", 10, keep=7),
     Column("abilities", "can", 14, keep=4),
 )
+SIBLING_COLUMNS = (OFFER_COLUMNS[0], Column("quant", "quant", 8, keep=6), *OFFER_COLUMNS[1:])
+QUANTIZATION = re.compile(
+    r"[-_](q\d|\d[-_]?bits?|b?fp?(16|32)|int[48]|(mx|nv)?fp[48]|dwq\w*|gs?\d+|mlx)$", re.IGNORECASE
+)
+"""Last part of a repository's name that states how its weights are stored."""
 FITS = {
     "yes": ("✓ yes", "success"),
     "after unloading": ("✓ unload", "warning"),
@@ -38,6 +44,7 @@ def _row(offer: Offer, colors: Mapping[str, str]) -> dict[str, Text]:
             name.append(f" {mark}", colors[shade])
     return {
         "name": name,
+        "quant": Text(one_line(offer.quantization or UNKNOWN)),
         "size": Text(size(offer.size)),
         "memory": Text(size(offer.memory)),
         "fit": Text(words, colors[color]),
@@ -53,3 +60,18 @@ def offer_note(offer: Offer) -> str:
         f"{offer.downloads:,} downloads" if offer.downloads else "",
     )
     return " · ".join(filter(None, parts))
+
+
+def base_name(repo: str) -> str:
+    """Return the name of a repository without its owner and the quantization of its weights."""
+    name = repo.partition("@")[0].rpartition("/")[2]
+    while (shorter := QUANTIZATION.sub("", name)) != name and shorter:
+        name = shorter
+    return name
+
+
+def siblings(offer: Offer, found: Sequence[Offer]) -> list[Offer]:
+    """Return the repositories of the same base model, the smallest first, `offer` among them."""
+    base = base_name(offer.id).lower()
+    same = {one.id: one for one in (offer, *found) if one.id == offer.id or base_name(one.id).lower() == base}
+    return sorted(same.values(), key=lambda one: (one.size is None, one.size or 0, one.id))

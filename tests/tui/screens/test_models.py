@@ -12,6 +12,7 @@ from lmx_daemon.contract.models import Instance
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.dialogs import Confirm, Pick
 from lmx_tui.screens.model_verbs import ModelDialog
+from lmx_tui.screens.pull_sheet import PullSheet
 from lmx_tui.widgets.frame.table import Table, cut_in_the_middle
 from lmx_tui.widgets.models.plan import plan_bars
 from tests.fake_client import FakeClient
@@ -20,6 +21,11 @@ from tests.screen_states import QWEN, busy_snapshot, quiet_snapshot
 from tests.tui.conftest import running, screen_text, settled, until
 
 Make = Callable[..., LmxApp]
+
+
+def words(app: LmxApp) -> str:
+    """Return the text of the screen without frames and line breaks."""
+    return " ".join(screen_text(app).replace("│", " ").split())
 
 
 def table(app: LmxApp) -> Table:
@@ -234,6 +240,8 @@ async def test_pull_searches_the_hub_as_the_user_types(make_app: Make, client: F
         await until(pilot, lambda: "GLM-4.5-Air-8bit" in screen_text(app))
         assert ("search", "glm") in client.calls and "! no" in screen_text(app)
         await pilot.press("down", "enter")
+        await until(pilot, lambda: isinstance(app.screen, PullSheet))
+        await pilot.press("enter")
         await until(pilot, lambda: ("pull", "mlx-community/GLM-4.5-Air-8bit") in client.calls)
 
 
@@ -313,9 +321,7 @@ async def test_filter_by_facts_narrows_the_list_and_asks_for_missing_plans(make_
         await until(pilot, lambda: table(pilot.app).row_count == 1)
         await pilot.press("escape")
         await pilot.press("question_mark")
-        await until(
-            pilot, lambda: "unknown facts never match" in " ".join(screen_text(pilot.app).replace("│", " ").split())
-        )
+        await until(pilot, lambda: "unknown facts never match" in words(pilot.app))
 
 
 async def test_model_without_a_plan_never_matches_fits(make_app: Make, client: FakeClient) -> None:
@@ -336,7 +342,7 @@ async def test_filter_words_of_the_hub_search_are_facts(make_app: Make, client: 
         await until(pilot, lambda: ("search", "qwen") in client.calls)
         last = client.searches[-1]
         assert (last.fits, last.tools, last.vision) == (True, True, False)
-        await until(pilot, lambda: "Qwen3-4B-4bit" in screen_text(app) and "GLM-4.5" not in screen_text(app))
+        await until(pilot, lambda: "Qwen3-4B-4bit" in screen_text(app) and "Air-8bit" not in screen_text(app))
         for _ in range(9):
             await pilot.press("backspace")
         await pilot.press(*">5gb")

@@ -10,6 +10,7 @@ from lmx_daemon.contract.admin.pulls import Download
 from lmx_daemon.contract.errors import ErrorBody
 from lmx_tui.app import LmxApp
 from lmx_tui.screens.hub import HubDialog
+from lmx_tui.screens.pull_sheet import PullSheet
 from lmx_tui.widgets.models.downloads import in_order, pull_words
 from tests.fake_client import FakeClient
 from tests.screen_states import GB, busy_snapshot
@@ -24,6 +25,8 @@ async def test_pull_dialog_asks_for_the_repository(make_app: Make, client: FakeC
         await settled(pilot)
         assert isinstance(pilot.app.screen, HubDialog)
         await pilot.press(*"a/b", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, PullSheet))
+        await pilot.press("enter")
         await until(pilot, lambda: ("pull", "a/b") in client.calls)
 
 

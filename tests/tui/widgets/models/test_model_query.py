@@ -4,12 +4,12 @@ import pytest
 
 from lmx_daemon.contract.admin.library import Offer
 from lmx_daemon.contract.models import Instance, Model, Verdict
-from lmx_tui.widgets.models.model_query import Facts, facts_of_model, facts_of_offer, query_of
+from lmx_tui.widgets.models.model_query import ModelFacts, facts_of_model, facts_of_offer, query_of
 from tests.library_states import OFFERS, VERDICT
 
 TEXT = "maker/qwen3-8b 4-bit"
-KNOWN = Facts(text=TEXT, abilities=frozenset({"tools"}), fits=True, bytes=8 * 10**9, parameters=4 * 10**9)
-UNKNOWN = Facts(text=TEXT, abilities=frozenset())
+KNOWN = ModelFacts(text=TEXT, abilities=frozenset({"tools"}), fits=True, bytes=8 * 10**9, parameters=4 * 10**9)
+UNKNOWN = ModelFacts(text=TEXT, abilities=frozenset())
 
 
 @pytest.mark.parametrize(
