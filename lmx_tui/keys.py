@@ -89,6 +89,7 @@ CHAT: list[BindingType] = [
     _key("chat.copy_answer", "ctrl+y", "copy_answer", "Copy", tip="Copy the last answer"),
     _key("chat.model", "f8", "pick_model", "Model", show=False, tip="Choose the model that answers"),
     _key("chat.file", "f9", "pick_file", "Attach", show=False, tip="Attach a file to the next message"),
+    _key("chat.compare", "f12", "compare", "Compare", show=False, tip="Ask a second model and compare the answers"),
     _key("chat.editor", "f10", "editor", "Editor", show=False, tip="Write the message in $EDITOR"),
 ]
 
@@ -125,6 +126,8 @@ TRANSCRIPT: list[BindingType] = [
     _key("transcript.regenerate", "r", "screen.regenerate", "Again", tip="Answer again, in a branch"),
     _key("transcript.previous_branch", "left_square_bracket", "screen.branch(-1)", "Branch", label="[ ]"),
     _key("transcript.next_branch", "right_square_bracket", "screen.branch(1)", "Next branch", show=False),
+    _key("transcript.choose_1", "1", "screen.choose_answer(0)", "Choose", label="1 2", tip="Go on with this answer"),
+    _key("transcript.choose_2", "2", "screen.choose_answer(1)", "Go on with the second answer", show=False),
     _key("transcript.edit", "e", "screen.edit", "Edit", tip="Edit the message, in a branch"),
     _key("transcript.continue", "c", "screen.continue", "More", tip="Continue the answer"),
     _key("transcript.fork", "f", "screen.fork", "Fork", tip="Copy this branch to a new chat"),

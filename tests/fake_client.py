@@ -65,6 +65,8 @@ class FakeClient(Client):
         self.requests_seen: list[Generate] = []
         self.chat_calls: list[tuple[str, Any]] = []
         self.answer = list(answer)
+        self.answers: dict[str, list[Event]] = {}
+        """Model -> its answer, in the place of `answer`."""
         self.hold_at: int | None = None
         """Number of events after which an answer waits until it is cancelled or loses its connection."""
         self.error: LmxError | None = None
@@ -128,7 +130,7 @@ class FakeClient(Client):
         self.requests_seen.append(request)
         self._cancelled.clear()
         self._check()
-        for number, event in enumerate(self.answer):
+        for number, event in enumerate(self.answers.get(request.model, self.answer)):
             if number == self.hold_at:
                 await self._cancelled.wait()
                 yield finished(reason="cancelled", tokens=number)

@@ -266,9 +266,35 @@ class TestChats:
         assert snap_compare(make_app(), terminal_size=size, run_before=before)
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=str)
+class TestTwoModels:
+    def test_answers(self, snap_compare: Any, make_app: Make, client: FakeClient, size: tuple[int, int]) -> None:
+        other = "mlx-community/Qwen3-32B-4bit"
+        client.answers = {other: answer_of("Caching **skips** work.\n\n- It needs memory.\n- Batching needs none.")}
+
+        async def before(pilot: Pilot[None]) -> None:
+            await settled(pilot)
+            await ask(pilot, f"/compare {other}")
+            await until(pilot, lambda: "also asks" in screen_text(pilot.app))
+            await ask(pilot, "Why is prompt caching faster?")
+            sign, count = ("[1/2]", 1) if size[0] < 100 else ("93%", 2)
+            await until(pilot, lambda: screen_text(pilot.app).count(sign) == count)
+            await until(pilot, lambda: "TTFT" in screen_text(pilot.app))
+            await pilot.press("escape")
+            await until(pilot, lambda: "r Again" in screen_text(pilot.app))
+            await settled(pilot, 3)
+
+        assert snap_compare(make_app(), terminal_size=size, run_before=before)
+
+
 class TestChatDialogs:
     def test_parameters(self, snap_compare: Any, make_app: Make) -> None:
-        assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("f3", "ctrl+o"))
+        async def before(pilot: Pilot[None]) -> None:
+            await pressing("f3", "ctrl+o")(pilot)
+            await until(pilot, lambda: "0.6 (model)" in screen_text(pilot.app))
+            await settled(pilot)
+
+        assert snap_compare(make_app(), terminal_size=(80, 24), run_before=before)
 
     def test_commands(self, snap_compare: Any, make_app: Make) -> None:
         assert snap_compare(make_app(), terminal_size=(80, 24), run_before=pressing("f3", "slash"))

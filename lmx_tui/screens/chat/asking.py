@@ -2,13 +2,22 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from lmx_daemon.client.conversation import ABSENCES
-from lmx_daemon.contract.admin.chats import Ask, AskAgain, Attachment, ChatCreate, EditMessage, StoredMessage
-from lmx_daemon.contract.errors import ErrorBody
+from lmx_daemon.contract.admin.chats import (
+    Ask,
+    AskAgain,
+    Asked,
+    Attachment,
+    ChatChange,
+    ChatCreate,
+    EditMessage,
+    StoredMessage,
+)
+from lmx_daemon.contract.errors import ErrorBody, LmxError
 from lmx_daemon.contract.units import size
 from lmx_tui.formatting import one_line, short_name, shorten
 from lmx_tui.messages import CancelRequested, Notified, QueryRequested
@@ -24,6 +33,16 @@ DRAFT_SECONDS = 1.0
 """Pause in the typing after which a draft is kept by the daemon."""
 
 
+class SentMessage(NamedTuple):
+    """A message that the daemon has taken."""
+
+    chat: str
+    answers: tuple[str, ...] = ()
+    """Ids of the answers of two models; () if one model was asked."""
+    refused: ErrorBody | None = None
+    """Reason why the second model was not asked."""
+
+
 class ChatAsking(ChatSession):
     """A page that sends messages."""
 
@@ -33,6 +52,8 @@ class ChatAsking(ChatSession):
         """Files that the next message has."""
         self._edited: StoredMessage | None = None
         """Message whose copy the prompt edits."""
+        self._second = ""
+        """Model that is asked beside the chosen one, so that their answers can be compared; "" for none."""
         self._saved_draft = ""
         self._drafting = False
 
@@ -68,21 +89,27 @@ class ChatAsking(ChatSession):
         identity, settings = self._chat.id, self._chat.settings
         parent = None if edited is None else edited.parent or ""
         asked = Ask(text=text, model=model, parent=parent, attachments=self._files, **CLIENT)
+        second = "" if self._second == model else self._second
 
-        async def ask(client: Any) -> str:
+        async def ask(client: Any) -> SentMessage:
             chat = identity or (await client.create_chat(ChatCreate(model=model, settings=settings))).id
-            await client.ask_chat(chat, asked)
-            return str(chat)
+            answered = await client.ask_chat(chat, asked)
+            return await _ask_second(client, chat, answered, second) if second else SentMessage(chat)
 
         self._sending, self._asked_model = True, model
         self.query_one(PromptInput).remember(text)
         self.post_message(QueryRequested("ask", ask, self._asked, partial(self._not_sent, text, self._files)))
         self._clear_prompt()
 
-    async def _asked(self, identity: str) -> None:
+    async def _asked(self, sent: SentMessage) -> None:
         self._sending = False
-        if identity != self._chat.id:
-            await self.open(identity)
+        if sent.chat != self._chat.id:
+            await self.open(sent.chat)
+        self._chat.compared = sent.answers
+        if sent.refused is not None:
+            words = f"{short_name(self._second)} was not asked: {sent.refused.message}"
+            self.post_message(Notified(words, sent.refused.hint, "warning"))
+        await self._draw_branch(set())
         self.query_one(Transcript).anchor()
 
     def _not_sent(self, text: str, files: tuple[Attachment, ...], error: ErrorBody) -> None:
@@ -146,6 +173,8 @@ class ChatAsking(ChatSession):
         if self._edited is not None:
             kind = "a new branch" if self._edited.role == "user" else "an edited answer"
             parts.append(f"✎ {kind} · esc leaves it")
+        if self._second:
+            parts.append(f"⇄ also asks {shorten(short_name(self._second), 40)} · f12 ends it")
         parts += [f"▤ {one_line(file.name)} {size(len(file.data))}" for file in self._files]
         if self._files:
             parts.append("backspace removes")
@@ -187,12 +216,22 @@ class ChatAsking(ChatSession):
     # ---- verbs ----
 
     def action_stop(self) -> None:
-        for message in self._chat.path:
-            if message.state == "running":
-                self.post_message(CancelRequested(message.request_id))
+        for message in self._chat.growing:
+            self.post_message(CancelRequested(message.request_id))
 
     def _settings_changed(self, **changes: Any) -> None:
         """Change settings of the open chat, or of the new one."""
         self._chat.settings = msgspec.structs.replace(self._chat.settings, **changes)
         self._change(settings=self._chat.settings)
         self._redrawn()
+
+
+async def _ask_second(client: Any, chat: str, asked: Asked, model: str) -> SentMessage:
+    """Ask a second model the same. Its answer is a branch beside the first one, which stays selected."""
+    assert asked.user is not None
+    try:
+        again = await client.ask_chat_again(chat, AskAgain(message=asked.user.id, model=model, **CLIENT))
+    except LmxError as error:
+        return SentMessage(chat, refused=error.body())
+    await client.change_chat(chat, ChatChange(leaf=asked.answer.id, model=asked.answer.model))
+    return SentMessage(chat, (asked.answer.id, again.answer.id))

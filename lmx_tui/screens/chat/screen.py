@@ -12,13 +12,12 @@ from textual.widgets import TextArea
 from lmx_daemon.client.conversation import ABSENCES
 from lmx_daemon.contract.admin.chats import ChatUpdate
 from lmx_daemon.contract.admin.snapshot import Snapshot
-from lmx_daemon.contract.units import size
 from lmx_tui import keys
 from lmx_tui.choices import Choices
 from lmx_tui.formatting import one_line, shorten
 from lmx_tui.messages import QueryRequested
+from lmx_tui.screens.chat.comparing import ChatComparing
 from lmx_tui.screens.chat.session import AUTO
-from lmx_tui.screens.chat.verbs import ChatVerbs
 from lmx_tui.screens.dialogs import Pick
 from lmx_tui.widgets.chat.commands import suggestions
 from lmx_tui.widgets.chat.meta import MetaLine, NoteLine
@@ -33,7 +32,7 @@ WINDOW = 60
 PLACEHOLDER = "Message  (enter send · shift+enter or ^j newline · @ file · / command)"
 
 
-class ChatScreen(ChatVerbs):
+class ChatScreen(ChatComparing):
     """The Chat screen."""
 
     BINDINGS = keys.CHAT
@@ -152,7 +151,7 @@ class ChatScreen(ChatVerbs):
     # ---- verbs ----
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        busy = {"stop": self._chat.busy, "leave": not self._chat.busy}
+        busy = {"stop": self._chat.busy, "leave": not self._chat.busy, "choose_answer": bool(self._chat.columns)}
         return busy.get(action, super().check_action(action, parameters))
 
     def action_leave(self) -> None:
@@ -177,13 +176,7 @@ class ChatScreen(ChatVerbs):
     def action_pick_model(self) -> None:
         if self.snapshot is None:
             return
-        instances = instances_of(self.snapshot)
-        options = [(AUTO, "auto: the model used last; a chat keeps its model")]
-        models = [model for model in self.snapshot.models if model.problem is None]
-        room = min(48, max((len(model.id) for model in models), default=0))
-        for model in models:
-            state = instances[model.id].state if model.id in instances else size(model.size or None)
-            options.append((model.id, f"{shorten(one_line(model.id), room):<{room}}  {state:>8}"))
+        options = [(AUTO, "auto: the model used last; a chat keeps its model"), *self.model_options()]
         self.app.push_screen(Pick("Chat with", options, self._model), self.choose)
 
     def choose(self, model: str | None) -> None:

@@ -25,6 +25,8 @@ FLUSH_SECONDS = 1 / 12
 """Interval at which received tokens are drawn: as smooth to the eye as single tokens, at a fraction of the work."""
 AUTO = ""
 STREAM = "chat"
+PAIR_WIDTH = 100
+"""Width of a terminal from which two answers are drawn in columns; below it they are branches."""
 CHARACTERS_PER_TOKEN = 4
 """Estimate for a draft, whose tokens the model has not counted."""
 
@@ -69,6 +71,7 @@ class ChatSession(Page):
         self._chat, self._updates, self._lost = OpenChat(settings=settings), [], False
         self.post_message(ChoiceMade({"chat": ""}))
         self._following = ""
+        self.remove_class("-pair")
         await self.query_one(Transcript).show_empty(self._welcome())
         self._redrawn()
 
@@ -119,6 +122,12 @@ class ChatSession(Page):
             answer = chat.answer_of(message) if message.role == "assistant" else None
             turns.append(DrawnMessage(message, places[message.id], answer, message.id in grew))
         transcript = self.query_one(Transcript)
+        columns = chat.columns if self.size.width >= PAIR_WIDTH else []
+        self.set_class(bool(columns), "-pair")
+        if columns and turns:
+            first, second = map(chat.answer_of, columns)
+            selected = 0 if chat.leaf == columns[0].id else 1
+            turns[-1] = DrawnMessage(columns[0], (1, 1), first, beside=second, selected=selected)
         added = bool(turns) and transcript.current is None and self._chat.busy and not transcript.has_more
         if turns:
             await transcript.show_branch(turns)

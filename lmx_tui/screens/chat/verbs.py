@@ -173,8 +173,12 @@ class ChatVerbs(ChatFiles):
             view.fold(not folded)
 
     def _under_cursor(self) -> StoredMessage | None:
-        """Return the message under the transcript's cursor, else the last one of the branch."""
-        return self._chat.message(self.query_one(Transcript).current or "") or self._chat.last
+        """Return the message under the transcript's cursor, else the last one of the branch.
+
+        Of two answers in columns, that is the selected one.
+        """
+        found = self._chat.message(self.query_one(Transcript).current or "")
+        return self._chat.last if found is None or found.id in self._chat.compared else found
 
     # ---- settings ----
 
@@ -220,6 +224,14 @@ class ChatVerbs(ChatFiles):
             else:
                 self.action_pick_model()
 
+        async def compare(name: str) -> None:
+            found = [known.id for known in (self.snapshot.models if self.snapshot else ()) if name in known.id]
+            if name == "-" or (name and len(found) == 1):
+                self.compare_with("" if name == "-" else found[0])
+            else:
+                self.compare_with("")
+                self.action_compare()
+
         async def system(words: str) -> None:
             if words:
                 self._settings_changed(system=None if words == "-" else words)
@@ -240,6 +252,7 @@ class ChatVerbs(ChatFiles):
 
         named: dict[str, Callable[[str], Awaitable[None]]] = {
             "model": model,
+            "compare": compare,
             "system": system,
             "title": title,
             "file": file,
@@ -250,4 +263,10 @@ class ChatVerbs(ChatFiles):
         return named | {name: simple(action) for name, (_, action) in COMMANDS.items() if action}
 
     def choose(self, model: str | None) -> None:
+        raise NotImplementedError
+
+    def action_compare(self) -> None:
+        raise NotImplementedError
+
+    def compare_with(self, model: str) -> None:
         raise NotImplementedError

@@ -2,6 +2,7 @@
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "model": ("choose the model that answers", ""),
+    "compare": ("ask a second model, too; - ends it", ""),
     "system": ("set the system prompt; - removes it", ""),
     "params": ("model, system prompt and sampling", "screen.parameters"),
     "file": ("attach a file", ""),

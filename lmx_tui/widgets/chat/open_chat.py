@@ -23,6 +23,8 @@ class OpenChat:
         """Whether the messages are known."""
         self.ended_at = 0.0
         """Time at which the last answer ended."""
+        self.compared: tuple[str, ...] = ()
+        """Ids of two answers to one prompt that are compared; () for none."""
         self._messages: dict[str, StoredMessage] = {}
         self._answers: dict[str, ChatAnswer] = {}
         self._path: list[StoredMessage] | None = None
@@ -59,9 +61,20 @@ class OpenChat:
         return self.answer_of(found) if found is not None else None
 
     @property
+    def columns(self) -> list[StoredMessage]:
+        """The two answers that are compared, if one of them is the end of the selected branch; else []."""
+        found = [message for each in self.compared if (message := self._messages.get(each)) is not None]
+        return found if len(found) == 2 and self.leaf in self.compared else []
+
+    @property
+    def growing(self) -> list[StoredMessage]:
+        """The answers of the selected branch, and those that are compared, that are being generated."""
+        found = {message.id: message for message in (*self.path, *self.columns)}
+        return [message for message in found.values() if message.state == "running"]
+
+    @property
     def busy(self) -> bool:
-        """Whether an answer of the selected branch is being generated."""
-        return any(message.state == "running" for message in self.path)
+        return bool(self.growing)
 
     def apply(self, update: ChatUpdate, now: float) -> None:
         """Change the chat by one line of its stream."""

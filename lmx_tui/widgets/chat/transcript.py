@@ -12,6 +12,7 @@ from lmx_daemon.contract.admin.chats import StoredMessage
 from lmx_daemon.contract.chat_answer import ChatAnswer
 from lmx_tui import keys
 from lmx_tui.widgets.chat.answer_view import AnswerView
+from lmx_tui.widgets.chat.pair_view import PairView
 from lmx_tui.widgets.chat.prompt_view import PromptView
 
 
@@ -24,14 +25,32 @@ class DrawnMessage(NamedTuple):
     answer: ChatAnswer | None = None
     """The answer, if a model has generated the message."""
     grows: bool = False
+    beside: ChatAnswer | None = None
+    """The answer of another model to the same prompt, which is drawn in a second column."""
+    selected: int = 0
+    """Column of the branch that the next prompt continues."""
+
+    @property
+    def pair(self) -> tuple[ChatAnswer, ChatAnswer] | None:
+        """Both answers, if there are two columns."""
+        return (self.answer, self.beside) if self.answer is not None and self.beside is not None else None
 
 
-def _view_of(turn: DrawnMessage) -> "PromptView | AnswerView":
+MessageWidget = PromptView | AnswerView | PairView
+
+
+def _view_of(turn: DrawnMessage) -> MessageWidget:
+    if turn.pair is not None:
+        return PairView(turn.pair)
     return PromptView(turn.message) if turn.answer is None else AnswerView(turn.answer)
 
 
-def _fits(view: "PromptView | AnswerView", turn: DrawnMessage) -> bool:
+def _fits(view: MessageWidget, turn: DrawnMessage) -> bool:
     """Return whether a view can show a message without being made again."""
+    if isinstance(view, PairView):
+        return turn.pair is not None and view.continues(turn.pair)
+    if turn.pair is not None:
+        return False
     if isinstance(view, PromptView):
         return view.message.text == turn.message.text
     return turn.answer is not None and (view.answer is turn.answer or view.continues(turn.answer))
@@ -51,7 +70,7 @@ class Transcript(VerticalScroll):
 
     def __init__(self) -> None:
         super().__init__()
-        self._views: dict[str, PromptView | AnswerView] = {}
+        self._views: dict[str, MessageWidget] = {}
         self._drawn: list[str] = []
         """Ids of the messages in their order."""
         self._cursor: str | None = None
@@ -99,6 +118,10 @@ class Transcript(VerticalScroll):
                 view.show(turn.message, turn.place)
                 continue
             assert turn.answer is not None
+            if isinstance(view, PairView):
+                assert turn.pair is not None
+                await view.show(turn.pair, turn.selected)
+                continue
             changed = view.answer is not turn.answer or view.place != turn.place
             if number >= kept or turn.grows or changed:
                 view.answer, view.place = turn.answer, turn.place
