@@ -143,7 +143,8 @@ class Transcript(VerticalScroll):
         self._cursor = self._drawn[max(0, min(last, place))]
         self._mark()
         view = self._views[self._cursor]
-        view.scroll_visible(animate=False, top=view.size.height > self.size.height)
+        view.scroll_visible(animate=False, immediate=True, top=view.size.height > self.size.height)
+        self._follow_from_end()
 
     def clear_cursor(self) -> None:
         self._cursor = None
@@ -174,7 +175,14 @@ class Transcript(VerticalScroll):
         return self.scroll_offset.y < self.max_scroll_y
 
     def scroll_pages(self, pages: int) -> None:
-        self.scroll_relative(y=pages * max(1, self.size.height - 2), animate=False)
+        """Scroll at once: a deferred scroll would start from a place that a layout or another key has changed."""
+        self.scroll_relative(y=pages * max(1, self.size.height - 2), animate=False, immediate=True)
+        self._follow_from_end()
+
+    def _follow_from_end(self) -> None:
+        """Follow the end again if it is shown: each key that scrolls releases the anchor, also without moving."""
+        if not self.has_more:
+            self.anchor()
 
     def release_anchor(self) -> None:
         """Stop following the end, but only if there is something to scroll."""

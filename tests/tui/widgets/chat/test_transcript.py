@@ -106,6 +106,34 @@ async def test_scrolled_up_transcript_does_not_move(make_app: Make, client: Fake
         assert transcript.scroll_y == place
 
 
+async def test_page_down_at_the_end_does_not_stop_following(make_app: Make, client: FakeClient) -> None:
+    client.answer = answer_of("\n\n".join(f"paragraph {n}" for n in range(80)), pieces=20)
+    client.hold_at = 15
+    async with running(make_app(), (80, 24)) as pilot:
+        await ask(pilot)
+        await until(pilot, lambda: "224 tok" in screen_text(pilot.app))
+        transcript = pilot.app.screen.query_one(Transcript)
+        await until(pilot, lambda: transcript.max_scroll_y and transcript.scroll_y == transcript.max_scroll_y)
+        await pilot.press("pagedown")
+        await settled(pilot)
+        list(pilot.app.screen.query(MessageView))[-1].append("\n\nand more\n\nuntil the last line")
+        await until(pilot, lambda: "until the last line" in screen_text(pilot.app))
+
+
+async def test_two_page_keys_at_once_scroll_two_pages(make_app: Make, client: FakeClient) -> None:
+    client.answer = answer_of("\n\n".join(f"paragraph {n}" for n in range(80)))
+    async with running(make_app(), (80, 24)) as pilot:
+        await ask(pilot)
+        await until(pilot, lambda: "214 tok" in screen_text(pilot.app))
+        transcript = pilot.app.screen.query_one(Transcript)
+        await until(pilot, lambda: transcript.scroll_y == transcript.max_scroll_y)
+        transcript.scroll_pages(-1)
+        transcript.scroll_pages(-1)
+        assert transcript.scroll_y == transcript.max_scroll_y - 2 * (transcript.size.height - 2)
+        transcript.scroll_pages(2)
+        assert transcript.scroll_y == transcript.max_scroll_y
+
+
 async def test_long_paragraph_of_thinking_shows_its_last_lines(make_app: Make, client: FakeClient) -> None:
     thought = " ".join(f"thought{number}" for number in range(300))
     client.answer = answer_of("Answer.", reasoning=thought)
