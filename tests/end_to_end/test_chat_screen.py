@@ -4,12 +4,13 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tests.end_to_end.running import LMX, Daemon
 from tests.pty_harness import Terminal
 
-F3, CTRL_L, CTRL_Q, CTRL_R = b"\x1bOR", b"\x0c", b"\x11", b"\x12"
+F3, F10, CTRL_L, CTRL_Q, CTRL_R = b"\x1bOR", b"\x1b[21~", b"\x0c", b"\x11", b"\x12"
 SECONDS = 60.0
 END = re.compile(r"lmx/guide · \d+ tok · ")
 """Beginning of the line of figures below an answer that has ended."""
@@ -67,5 +68,27 @@ def test_chat_is_asked_branched_found_again_and_outlives_its_terminal(own_daemon
         terminal.type(b"remove")
         terminal.until(lambda text: "1 found" in text, SECONDS)
         terminal.type(b"\r")
+        terminal.type(CTRL_Q)
+        assert terminal.wait(SECONDS) == 0
+
+
+def test_editor_has_the_terminal_and_returns_the_text(own_daemon: Daemon, tmp_path: Path) -> None:
+    own_daemon.start()
+    editor = tmp_path / "editor"
+    script = (
+        'printf "the editor runs"; read line; printf "%s from the editor" "$(cat "$1")" > "$1.new"; mv "$1.new" "$1"'
+    )
+    editor.write_text(f"#!/bin/sh\n{script}\n")
+    editor.chmod(0o700)
+    environment = own_daemon.env() | {"VISUAL": str(editor)}
+    with Terminal([*LMX, "tui"], size=(120, 40), environment=environment) as terminal:
+        terminal.until(lambda text: "Models" in text, SECONDS)
+        terminal.type(F3)
+        terminal.until(lambda text: "Ask anything" in text, SECONDS)
+        terminal.type(b"words")
+        terminal.type(F10)
+        terminal.until(lambda text: "the editor runs" in text, SECONDS)
+        terminal.type(b"\r")
+        terminal.until(lambda text: "words from the editor" in text, SECONDS)
         terminal.type(CTRL_Q)
         assert terminal.wait(SECONDS) == 0
